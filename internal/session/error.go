@@ -1,0 +1,111 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Code is the stable name of a kind of failure. It appears in problem documents, decides HTTP statuses and exit
+// codes, and is documented in docs/operating.md.
+type Code string
+
+// Every code.
+const (
+	CodeInvalid             Code = "invalid_request"       // the caller can mend the request
+	CodeUnauthorized        Code = "unauthorized"          // no token, or not the right one
+	CodeForbidden           Code = "forbidden"             // the request may not be made from there
+	CodeNotFound            Code = "not_found"             // no such thing
+	CodeConflict            Code = "conflict"              // the session's state forbids it, or it has changed meanwhile
+	CodeInProgress          Code = "operation_in_progress" // another operation is being done to the session
+	CodeIdempotencyMismatch Code = "idempotency_mismatch"  // the key was used for a different request
+	CodeLimit               Code = "limit_reached"         // no more sessions fit
+	CodeNotRunning          Code = "session_not_running"   // the session must be started first
+	CodeImageNotFound       Code = "image_not_found"       // the engine has no such image
+	CodePortTaken           Code = "port_unavailable"      // the engine could not publish a port
+	CodeDiskFull            Code = "disk_full"             // no space left
+	CodeStartFailed         Code = "start_failed"          // the container could not be started, or exited at start
+	CodeStartTimeout        Code = "start_timeout"         // the server in the container did not answer in time
+	CodeEngineUnavailable   Code = "engine_unavailable"    // the runtime cannot be reached
+	CodeStoreUnavailable    Code = "store_unavailable"     // the store cannot be reached or written
+	CodeUpstream            Code = "upstream_failed"       // the session's server did not answer a request
+	CodeTooLarge            Code = "body_too_large"        // the request body is over the limit
+	CodeShuttingDown        Code = "shutting_down"         // this process is stopping
+	CodeCanceled            Code = "canceled"              // a later operation took its place, or the caller left
+	CodeInternal            Code = "internal_error"        // a bug or something nobody foresaw
+)
+
+// Failure is what people see of an error: a code, a sentence that says what to do, and a cause that only the log sees.
+type Failure struct {
+	Code       Code
+	Message    string        // for people; no secrets, no addresses of the inside
+	RetryAfter time.Duration // when it is worth trying again; 0: not said
+	Err        error         // for the log; may be nil
+}
+
+// Errorf makes a Failure; the cause, when there is one, is added by [Failure.Because].
+func Errorf(code Code, format string, args ...any) *Failure {
+	return &Failure{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Because returns a copy of f with its cause.
+func (f *Failure) Because(err error) *Failure {
+	g := *f
+	g.Err = err
+	return &g
+}
+
+// After returns a copy of f that tells the caller when to try again.
+func (f *Failure) After(d time.Duration) *Failure {
+	g := *f
+	g.RetryAfter = d
+	return &g
+}
+
+// Error gives the message and the cause: it is for logs. Show people Message.
+func (f *Failure) Error() string {
+	if f.Err == nil {
+		return f.Message
+	}
+	return f.Message + ": " + f.Err.Error()
+}
+
+// Unwrap gives the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// CodeOf returns the code of the first Failure in err's chain, CodeInternal when there is none, and "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Code
+	}
+	return CodeInternal
+}
+
+// MessageOf returns what people may see of err: the first Failure's message, and "internal error" for anything else.
+func MessageOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Message
+	}
+	return "internal error"
+}
+
+func notFound(id ID) *Failure {
+	if len(id) > maxIDSize {
+		id = id[:maxIDSize] + "…"
+	}
+	return Errorf(CodeNotFound, "there is no session %q", string(id))
+}
+
+// NotFound is the error that a store returns for a session that it does not have.
+func NotFound(id ID) error { return notFound(id) }
+
+// Stale is the error that a store returns for an update that is based on an old revision.
+func Stale(id ID) error {
+	return Errorf(CodeConflict, "session %s was changed by someone else meanwhile; read it again and retry", id)
+}

@@ -1,0 +1,95 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Profile describes a kind of server image: where it listens, how it is probed, what it needs to be writable. Another
+// server, or another major version of the same one, is another profile and not another program.
+type Profile struct {
+	Image  string            `yaml:"image"`         // reference that sessions get when they name none
+	Port   int               `yaml:"port"`          // TCP port that the server listens on inside the container
+	UID    int               `yaml:"uid"`           // numeric user that it runs as; never 0
+	GID    int               `yaml:"gid"`           // numeric group; never 0
+	Env    map[string]string `yaml:"env,omitempty"` // environment of the server, without the credential
+	MinMem Bytes             `yaml:"min_memory"`    // smallest memory limit that the server survives
+
+	// The server's own credential, given by environment and shown to it by HTTP Basic. The password is made by Berth.
+	Username    string `yaml:"username"`
+	PasswordEnv string `yaml:"password_env"`
+
+	Ready Probe `yaml:"ready"` // passes when the server can be given traffic
+
+	Volumes []Volume `yaml:"volumes"` // kept for the life of the session
+	Tmpfs   []Tmpfs  `yaml:"tmpfs"`   // gone when the container stops; everything else is read-only
+
+	// Silent lists path patterns ("/session/*/message"; * is one segment) of calls that send no byte until they are
+	// finished, however long that takes. No header time-out applies to them.
+	Silent []string `yaml:"silent,omitempty"`
+	// Blocked lists "METHOD /path" patterns that no client may call, such as a self-upgrade.
+	Blocked []string `yaml:"blocked,omitempty"`
+	// Public lists paths that the server answers without a credential, fetched by browsers without one.
+	Public []string `yaml:"public,omitempty"`
+
+	// Command is what the process runtime runs, "{port}" standing for the port, "{workspace}" and other volume names
+	// for their directories. Unused where the image says what to run.
+	Command []string `yaml:"command,omitempty"`
+}
+
+// Probe is a GET request with the server's credential whose answer shows that the server works.
+type Probe struct {
+	Path   string `yaml:"path"`             // must answer 200 with a JSON object
+	Member string `yaml:"member,omitempty"` // member of the object that must be true; empty: any object will do
+	Then   string `yaml:"then,omitempty"`   // a second path that must then answer 200 with JSON: proof of real work; may be empty
+}
+
+// Volume is a directory that outlives the container.
+type Volume struct {
+	Name string `yaml:"name"` // "workspace", "state"; unique in the profile
+	Path string `yaml:"path"` // absolute, inside the container
+}
+
+// WorkspaceVolume is the name of the volume that holds the user's files; its place is a session's HostDir.
+const WorkspaceVolume = "workspace"
+
+// Tmpfs is a directory in memory.
+type Tmpfs struct {
+	Path string `yaml:"path"`           // absolute, inside the container
+	Size Bytes  `yaml:"size"`           // must not be 0
+	Mode string `yaml:"mode,omitempty"` // octal; "0700" when empty
+	Exec bool   `yaml:"exec,omitempty"` // whether programs may be run from it
+	Own  bool   `yaml:"own,omitempty"`  // whether it belongs to UID and GID rather than to root
+}
+
+// Validate reports every fault of the profile at once.
+func (p Profile) Validate() error {
+	var faults []error
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	add(p.Image == "", "image is missing")
+	add(p.Port < 1 || p.Port > 65535, "port %d is not in 1..65535", p.Port)
+	add(p.UID <= 0 || p.GID <= 0, "uid %d and gid %d must both be above 0: sessions never run as root", p.UID, p.GID)
+	add(p.PasswordEnv == "", "password_env is missing: a server without a password is open to every neighbour")
+	add(p.Username == "" || strings.Contains(p.Username, ":"), "username %q is empty or has a colon", p.Username)
+	add(!strings.HasPrefix(p.Ready.Path, "/"), "ready.path %q does not begin with /", p.Ready.Path)
+	seen := map[string]bool{}
+	for _, v := range p.Volumes {
+		add(v.Name == "" || seen[v.Name], "volume %q has no name of its own", v.Path)
+		add(!path.IsAbs(v.Path) || path.Clean(v.Path) == "/", "volume %s: path %q is not an absolute directory", v.Name, v.Path)
+		seen[v.Name] = true
+	}
+	add(!seen[WorkspaceVolume], "there is no volume named %s", WorkspaceVolume)
+	for _, t := range p.Tmpfs {
+		add(!path.IsAbs(t.Path) || path.Clean(t.Path) == "/", "tmpfs path %q is not an absolute directory", t.Path)
+		add(t.Size <= 0, "tmpfs %s has no size", t.Path)
+	}
+	_, clash := p.Env[p.PasswordEnv]
+	add(clash, "env sets %s, which Berth sets itself", p.PasswordEnv)
+	return errors.Join(faults...)
+}

@@ -1,0 +1,37 @@
+package session
+
+import (
+	"context"
+	"time"
+)
+
+// Route says where a running session is and who may go there. The data plane works from routes alone.
+type Route struct {
+	ID             ID
+	Address        string // "ip:port"
+	Username       string // the server's credential, for HTTP Basic
+	Credential     Secret
+	TokenDigest    string    // the session token's; see [Keys.Matches]
+	TokenExpiresAt time.Time // zero: never
+	Running        bool      // false: the token may be checked, but there is no server to send a request to
+	Profile        *Profile  // shared, never changed
+}
+
+// Routes is told where sessions are. The proxy's table implements it; calls are cheap and never fail.
+type Routes interface {
+	Set(Route)
+	Remove(ID)
+}
+
+// Target is a server to probe.
+type Target struct {
+	Address    string // "ip:port"
+	Credential Secret
+	Profile    *Profile
+}
+
+// Prober asks a server once, over a connection of its own, whether it works. It returns nil when it does, and an
+// error that says what it saw otherwise. The caller bounds the wait with ctx.
+type Prober interface {
+	Probe(ctx context.Context, t Target) error
+}

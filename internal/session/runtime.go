@@ -1,0 +1,132 @@
+package session
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Runtime runs containers. Docker is one; a fake and a plain child process are others. All pass runtimetest.Run.
+//
+// A ref is a container's ID or name. Every method returns a CodeEngineUnavailable error when the runtime cannot be
+// reached, and honours its context.
+type Runtime interface {
+	// Create makes a container and its volumes, without starting it. A container of that name that is already there
+	// is a CodeConflict error; a missing image is CodeImageNotFound, a full disk CodeDiskFull. On failure nothing is
+	// left but volumes, which may hold data.
+	Create(ctx context.Context, spec Spec) (Container, error)
+	// Start starts a container; one that runs already is left alone. It returns CodeNotFound, CodePortTaken,
+	// CodeDiskFull or CodeStartFailed errors.
+	Start(ctx context.Context, ref string) error
+	// Stop asks the server to end and kills it after the time-out; a container that does not run is left alone. It
+	// returns a CodeNotFound error if there is none.
+	Stop(ctx context.Context, ref string, timeout time.Duration) error
+	// Remove removes a container, never its volumes. A running one is a CodeConflict error unless force is set; one
+	// that is not there is not an error.
+	Remove(ctx context.Context, ref string, force bool) error
+	// RemoveVolumes removes the volumes of the container that had this name, with everything in them. Volumes that
+	// are not there are not an error; volumes in use are a CodeConflict error.
+	RemoveVolumes(ctx context.Context, name string) error
+	// Inspect returns a CodeNotFound error if there is no such container.
+	Inspect(ctx context.Context, ref string) (Container, error)
+	// List returns the containers of this installation, in every state.
+	List(ctx context.Context) ([]Container, error)
+	// Logs returns what the server wrote, standard output and error merged, as plain text. The caller closes it;
+	// with Follow it ends when the container stops or ctx does.
+	Logs(ctx context.Context, ref string, opts LogOptions) (io.ReadCloser, error)
+	// Stats takes one measurement. It returns a CodeNotRunning error when the container does not run.
+	Stats(ctx context.Context, ref string) (Stats, error)
+	// Watch calls f for each event of this installation's containers until ctx ends or the stream breaks; it always
+	// returns an error. f is called from one goroutine. Events may be lost: reconcile after each (re)connection,
+	// which ready announces (it may be nil).
+	Watch(ctx context.Context, ready func(), f func(Event)) error
+	// Ping returns nil when the runtime answers.
+	Ping(ctx context.Context) error
+}
+
+// Spec says what container to make. The runtime adds the labels berth.session, berth.instance and berth.created, and
+// everything that hardens the container: neither can be asked for or left out.
+type Spec struct {
+	Session    ID
+	Name       string // container name
+	Profile    Profile
+	Image      string
+	Credential Secret // the server's password
+	Limits     Limits
+	CreatedAt  time.Time
+}
+
+// Limits bounds a container. Zero values are refused by runtimes that can enforce them.
+type Limits struct {
+	Memory    Bytes // hard limit; swap is not allowed on top of it
+	CPUQuota  int64 // microseconds of CPU per period
+	CPUPeriod int64 // microseconds
+	PIDs      int64 // processes and threads
+}
+
+// State is the runtime's word for what a container does.
+type State string
+
+// The states of the Engine API. Other runtimes use a part of them.
+const (
+	StateCreated    State = "created"
+	StateRunning    State = "running"
+	StatePaused     State = "paused"
+	StateRestarting State = "restarting"
+	StateRemoving   State = "removing"
+	StateExited     State = "exited"
+	StateDead       State = "dead"
+)
+
+// Container is what a runtime knows of a container.
+type Container struct {
+	ID         string
+	Name       string
+	Session    ID // from its label
+	Image      string
+	State      State
+	ExitCode   int    // of the last run; 0 while it runs
+	OOMKilled  bool   // the last run was ended by the memory limit, as far as the runtime noticed
+	Fault      string // the runtime's own words about the last failed start; may be empty
+	Address    string // "ip:port" at which Berth reaches the server; empty while it does not run
+	HostDir    string // where the workspace lives on the runtime's host
+	CreatedAt  time.Time
+	StartedAt  time.Time // zero: never
+	FinishedAt time.Time // zero: never
+}
+
+// LogOptions chooses a part of a container's log.
+type LogOptions struct {
+	Follow bool // go on until the container stops
+	Tail   int  // only the last so many lines; 0: all
+}
+
+// Stats is one measurement of a running container.
+type Stats struct {
+	Memory      Bytes         // in use, without the page cache where the runtime can tell
+	MemoryLimit Bytes         // 0: none
+	CPU         time.Duration // processor time since the start
+	PIDs        int           // processes and threads; 0: not known
+}
+
+// Event is something that happened to a container.
+type Event struct {
+	Action    Action
+	Container string // ID
+	Name      string
+	Session   ID
+	ExitCode  int // with ActionDie
+	Time      time.Time
+}
+
+// Action is the Engine API's name for what happened.
+type Action string
+
+// The actions that Berth acts on; others are passed on as they come.
+const (
+	ActionCreate  Action = "create"
+	ActionStart   Action = "start"
+	ActionDie     Action = "die"
+	ActionOOM     Action = "oom"
+	ActionDestroy Action = "destroy"
+)

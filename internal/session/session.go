@@ -1,0 +1,63 @@
+// Package session is the domain of Berth: what a session is, which moves it may make, and who makes them.
+//
+// It knows sessions, their statuses and operations, tokens and routes, and the ports (Store, Runtime, Prober,
+// Routes) through which the [Manager] acts. It refuses to know PostgreSQL, Docker, HTTP routes and flags: it
+// imports the standard library only, and is the only writer of [Status].
+package session
+
+import (
+	"maps"
+	"time"
+)
+
+// Session is what a user has: one container, one workspace, one token, one address.
+//
+// Times are UTC and truncated to microseconds, so that every store gives back what it was given; a zero time
+// means "never" or "not yet".
+type Session struct {
+	ID      ID
+	Owner   string // opaque; the platform in front of Berth chooses it
+	Profile string // name of the image profile
+	Image   string // image reference that the container is made from
+	Host    string // engine that the container runs on; empty for the only one
+
+	ContainerName string // fixed at creation, derived from ID
+	ContainerID   string // empty until the container exists
+	HostDir       string // where the workspace lives on the runtime's host; empty until it exists
+	Port          int    // published port of the container; 0 while it is not running
+
+	TokenDigest    string    // keyed digest of the session token; see [Keys.Digest]
+	TokenExpiresAt time.Time // zero: never
+	TokenRotatedAt time.Time // when the present token was issued
+
+	CreatedAt    time.Time
+	LastAccessed time.Time
+	ExpiresAt    time.Time // zero: never
+
+	Status       Status
+	LastError    string     // one sentence for people; empty when the last operation succeeded
+	Operation    *Operation // what is being done to the session now; nil when nothing is
+	RestartCount int        // automatic restarts since the last healthy period
+	Revision     int64      // set by the store: 1 at creation, one more with each update
+
+	Metadata map[string]any // the platform's own; JSON object
+}
+
+// Occupies reports whether the session counts against the limit of concurrent sessions: it is creating or
+// running, or an operation is about to make it so.
+func (s Session) Occupies() bool {
+	if s.Status == Creating || s.Status == Running {
+		return true
+	}
+	return s.Operation != nil && s.Operation.Kind.bringsUp()
+}
+
+// Clone returns a copy that shares nothing mutable with s. Metadata values are shared: nobody changes them in place.
+func (s Session) Clone() Session {
+	s.Metadata = maps.Clone(s.Metadata)
+	if s.Operation != nil {
+		op := *s.Operation
+		s.Operation = &op
+	}
+	return s
+}

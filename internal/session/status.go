@@ -1,0 +1,66 @@
+package session
+
+import (
+	"slices"
+	"time"
+)
+
+// Status is the public state of a session. What is being done to it meanwhile is its [Operation].
+type Status string
+
+// The four statuses of the contract.
+const (
+	Creating Status = "creating" // recorded; its server has not answered yet
+	Running  Status = "running"  // its server has answered
+	Stopped  Status = "stopped"  // its container is stopped on purpose; workspace and history are kept
+	Error    Status = "error"    // it cannot be used as it is; LastError says why
+)
+
+// Statuses lists every status.
+func Statuses() []Status { return []Status{Creating, Running, Stopped, Error} }
+
+// next lists every move a session may make. A move that is not here is a bug.
+var next = map[Status][]Status{
+	Creating: {Running, Stopped, Error},
+	Running:  {Stopped, Error},
+	Stopped:  {Running, Error},
+	Error:    {Running, Stopped},
+}
+
+// CanBecome reports whether a session may move from s to to. Staying is not a move and is allowed.
+func (s Status) CanBecome(to Status) bool { return s == to || slices.Contains(next[s], to) }
+
+// Valid reports whether s is one of the four.
+func (s Status) Valid() bool { return slices.Contains(Statuses(), s) }
+
+// Kind is the kind of an operation.
+type Kind string
+
+// The operations.
+const (
+	OpCreate  Kind = "create"
+	OpStart   Kind = "start"
+	OpStop    Kind = "stop"
+	OpRestart Kind = "restart"
+	OpDelete  Kind = "delete"
+)
+
+// bringsUp reports whether the operation ends with a running session when it succeeds.
+func (k Kind) bringsUp() bool { return k == OpCreate || k == OpStart || k == OpRestart }
+
+// from lists the statuses in which an operation may begin. An operation that is not allowed is a CodeConflict error.
+var from = map[Kind][]Status{
+	OpCreate:  {Creating},
+	OpStart:   {Running, Stopped, Error},
+	OpStop:    {Creating, Running, Stopped, Error},
+	OpRestart: {Running, Stopped, Error},
+	OpDelete:  {Creating, Running, Stopped, Error},
+}
+
+// Operation is work in progress on a session. It is recorded before it acts, so that it always has an owner, a
+// deadline, and a successor who may take it over when the deadline has passed.
+type Operation struct {
+	Kind     Kind
+	Owner    string    // the process that runs it
+	Deadline time.Time // after it, anyone may take the operation over
+}
