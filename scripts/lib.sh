@@ -1,0 +1,114 @@
+# shellcheck shell=bash
+# lib.sh: what every script here shares: where things are kept, how to speak
+# to the person in front, and how to become root for the one command that
+# needs it. Sourced, never run.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+STATE=$ROOT/.berth
+LOGS=$STATE/log
+# Debian keeps daemons and mkfs-like tools where a plain user's PATH does not look.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+OPENCODE_VERSION=$(cat "$ROOT/docker/opencode/VERSION")
+SESSION_IMAGE=berth/opencode:$OPENCODE_VERSION
+TEST_IMAGE=berth/testserver:dev
+
+# NO_ENGINE is the exit code that says: no container engine can run here.
+NO_ENGINE=3
+
+say() { printf '==> %s\n' "$*" >&2; }
+hint() { printf '    %s\n' "$*" >&2; }
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# usage prints the header comment of the calling script.
+usage() {
+	awk 'NR > 1 && /^#/ { sub(/^# ?/, ""); print; next } NR > 1 { exit }' "$0"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+can_be_root() { [ "$(id -u)" = 0 ] || have sudo; }
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif have sudo; then
+		sudo "$@"
+	else
+		die "'$1' needs root: run as root or install sudo"
+	fi
+}
+
+# with_socket SOCKET CMD...: runs CMD with the right to open SOCKET. A user who
+# is not in the socket's group borrows that group, and nothing more, for CMD.
+with_socket() {
+	local socket=$1
+	shift
+	if [ -w "$socket" ] || ! have sudo; then
+		"$@"
+	else
+		sudo -E -u "$(id -un)" -g "$(stat -L -c %G "$socket")" env "PATH=$PATH" "$@"
+	fi
+}
+
+# step NAME CMD...: runs CMD with its output in a log, shows that time passes,
+# and shows the end of the log if it fails.
+step() {
+	local name=$1 log pid begin=$SECONDS status=0 shown=0
+	shift
+	mkdir -p "$LOGS"
+	log=$LOGS/$(printf '%s' "$name" | tr -cs 'A-Za-z0-9' '-').log
+	"$@" >"$log" 2>&1 &
+	pid=$!
+	# A background job ignores Ctrl-C, so that it has to be passed on.
+	trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		if [ -t 2 ]; then
+			printf '\r==> %s … %d s ' "$name" $((SECONDS - begin)) >&2
+		elif [ $((SECONDS - begin - shown)) -ge 15 ]; then
+			shown=$((SECONDS - begin))
+			say "$name … $shown s"
+		fi
+	done
+	wait "$pid" || status=$?
+	trap - INT TERM
+	[ -t 2 ] && printf '\r\033[K' >&2
+	if [ "$status" = 0 ]; then
+		say "$name: done in $((SECONDS - begin)) s"
+	else
+		say "$name: went wrong after $((SECONDS - begin)) s; the end of $log:"
+		tail -n 20 "$log" | sed 's/^/    /' >&2
+	fi
+	return "$status"
+}
+
+# running PIDFILE: is the process that we noted there still alive, and still
+# the program that we started (a number may have been given to another)?
+running() {
+	local pid name
+	[ -s "$1" ] || return 1
+	read -r pid name <"$1"
+	[ -n "$name" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$name" ]
+}
+
+# note PIDFILE PID NAME: remembers a process for running and halt.
+note() { printf '%s %s\n' "$2" "$3" >"$1"; }
+
+# halt PIDFILE SECONDS: ends the process noted there, by force after SECONDS.
+halt() {
+	local pid _ deadline=$((SECONDS + $2))
+	if running "$1"; then
+		read -r pid _ <"$1"
+		kill "$pid" 2>/dev/null || as_root kill "$pid"
+		while running "$1" && [ $SECONDS -lt $deadline ]; do sleep 0.1; done
+		if running "$1"; then
+			kill -9 "$pid" 2>/dev/null || as_root kill -9 "$pid"
+		fi
+	fi
+	rm -f "$1"
+}
