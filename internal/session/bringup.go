@@ -1,0 +1,176 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+// bringUp makes the session's container if there is none, starts it if it does not run, and waits until its server can
+// be given traffic. It is safe to repeat from any state that an earlier try has left.
+func (m *Manager) bringUp(ctx context.Context, s Session) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, m.opts.StartTimeout, errStartTimeout)
+	defer cancel()
+	c, err := m.ensureContainer(ctx, s)
+	if err != nil {
+		return m.explain(ctx, s, err)
+	}
+	if c.ID != s.ContainerID || c.HostDir != s.HostDir {
+		if _, err := m.change(ctx, s.ID, func(s *Session) error {
+			s.ContainerID, s.HostDir = c.ID, c.HostDir
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if c.State != StateRunning {
+		if err := m.runtime.Start(ctx, c.ID); err != nil {
+			return m.explain(ctx, s, err)
+		}
+	}
+	if c, err = m.awaitReady(ctx, s, c.ID); err != nil {
+		return m.explain(ctx, s, err)
+	}
+	m.locate(s.ID, c.Address)
+	_, err = m.change(ctx, s.ID, func(s *Session) error {
+		s.Port = portOf(c.Address)
+		return nil
+	})
+	return err
+}
+
+var errStartTimeout = errors.New("the time for starting is up")
+
+// explain turns the end of the time for starting into an error that says so, whatever call it interrupted.
+func (m *Manager) explain(ctx context.Context, s Session, err error) error {
+	if errors.Is(context.Cause(ctx), errStartTimeout) && CodeOf(err) != CodeStartFailed {
+		return Errorf(CodeStartTimeout, "session %s was not ready after %s; see its logs, or raise SESSION_START_TIMEOUT",
+			s.ID, m.opts.StartTimeout).Because(err)
+	}
+	return err
+}
+
+// ensureContainer returns the session's container, made now if need be. One that can neither run nor be started is
+// replaced: its volumes hold everything that has to be kept.
+func (m *Manager) ensureContainer(ctx context.Context, s Session) (Container, error) {
+	c, err := m.runtime.Inspect(ctx, s.ContainerName)
+	switch {
+	case CodeOf(err) == CodeNotFound:
+	case err != nil:
+		return Container{}, err
+	case c.State == StateCreated || c.State == StateExited || c.State == StateRunning:
+		return c, nil
+	default:
+		if err := m.runtime.Remove(ctx, s.ContainerName, true); err != nil {
+			return Container{}, err
+		}
+	}
+	return m.runtime.Create(ctx, Spec{
+		Session: s.ID, Name: s.ContainerName, Profile: *m.profileOf(s), Image: s.Image,
+		Credential: m.keys.Upstream(s.ContainerName), Limits: m.opts.Limits, CreatedAt: s.CreatedAt,
+	})
+}
+
+// awaitReady probes until the server answers. A server may accept a connection before anyone looks at it and then
+// never answer it, so that probes overlap: a new one, on its own connection, starts at each interval.
+func (m *Manager) awaitReady(ctx context.Context, s Session, ref string) (Container, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	defer cancel()
+
+	ready := make(chan Container, 1)
+	var seen lastSeen
+	tick := time.NewTicker(m.opts.ProbeInterval)
+	defer tick.Stop()
+	for {
+		c, err := m.runtime.Inspect(ctx, ref)
+		if err != nil {
+			return Container{}, err
+		}
+		if c.State != StateRunning && c.State != StateRestarting {
+			return Container{}, m.startFailure(ctx, c)
+		}
+		if c.Address == "" {
+			return Container{}, Errorf(CodePortTaken, "the container of session %s runs without a published port; "+
+				"look at the engine's network settings", s.ID)
+		}
+		probes.Go(func() {
+			probe, cancel := context.WithTimeout(ctx, m.opts.ProbeTimeout)
+			defer cancel()
+			err := m.prober.Probe(probe, Target{
+				Address: c.Address, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s),
+			})
+			if err != nil {
+				seen.set(err)
+				return
+			}
+			select {
+			case ready <- c:
+			default:
+			}
+		})
+		select {
+		case c := <-ready:
+			return c, nil
+		case <-tick.C:
+		case <-ctx.Done():
+			return Container{}, fmt.Errorf("wait for the server: %w; last seen: %w", context.Cause(ctx), seen.get())
+		}
+	}
+}
+
+// lastSeen keeps the newest error of several probes.
+type lastSeen struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (l *lastSeen) set(err error) { l.mu.Lock(); l.err = err; l.mu.Unlock() }
+
+func (l *lastSeen) get() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		return errors.New("nothing yet")
+	}
+	return l.err
+}
+
+// startFailure says why a container does not run that should, in the server's own last words if it left any.
+func (m *Manager) startFailure(ctx context.Context, c Container) error {
+	switch {
+	case c.OOMKilled:
+		return Errorf(CodeStartFailed, "the server ran out of memory at start; raise CONTAINER_MEMORY_LIMIT")
+	case c.Fault != "":
+		return Errorf(CodeStartFailed, "the container could not be started: %s", line(c.Fault))
+	}
+	words := ""
+	if logs, err := m.runtime.Logs(ctx, c.ID, LogOptions{Tail: 1}); err == nil {
+		text, _ := io.ReadAll(io.LimitReader(logs, 4096))
+		_ = logs.Close()
+		if said := line(string(text)); said != "" {
+			words = "; its last words: " + said
+		}
+	}
+	return Errorf(CodeStartFailed, "the server exited with code %d at start%s", c.ExitCode, words)
+}
+
+// line makes foreign text fit for one line of a message: no control characters, at most 300 bytes or so.
+func line(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(text))
+	if cut := 300; len(text) > cut {
+		text = strings.ToValidUTF8(text[:cut], "") + "…"
+	}
+	return text
+}

@@ -1,0 +1,145 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Request says what session to create. Every field may be empty.
+type Request struct {
+	Owner    string         // at most 255 bytes of printable UTF-8
+	Profile  string         // default: Options.DefaultProfile
+	Image    string         // default: the profile's
+	Metadata map[string]any // at most 64 KiB of JSON
+
+	// IdempotencyKey makes a repeated request harmless: the same owner and key lead to the same session. At most 255
+	// bytes of printable UTF-8.
+	IdempotencyKey string
+}
+
+const (
+	maxText     = 255      // VARCHAR(255) in the contract's table
+	maxMetadata = 64 << 10 // bytes of JSON; metadata is for labels, not for documents
+)
+
+// Issued is a session with a token that is shown this one time.
+type Issued struct {
+	*Work
+	Token    Secret
+	Replayed bool // the request was made before: this is the session that it made, with a fresh token
+}
+
+// Create records a session and begins to make it. Errors: CodeInvalid; CodeLimit; with an idempotency key also
+// CodeInProgress while the first request is being worked on, and CodeIdempotencyMismatch if that was another request.
+//
+// A request that is repeated after it was answered gets its session with a fresh token, because the answer with the
+// first one may have been lost; the first one is refused from then on.
+func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
+	req.Profile = cmp.Or(req.Profile, m.opts.DefaultProfile)
+	profile, ok := m.opts.Profiles[req.Profile]
+	if !ok {
+		return Issued{}, Errorf(CodeInvalid, "there is no profile %q; leave it out for %q", req.Profile, m.opts.DefaultProfile)
+	}
+	req.Image = cmp.Or(req.Image, profile.Image)
+	if err := req.check(); err != nil {
+		return Issued{}, err
+	}
+	id := NewID()
+	if req.IdempotencyKey != "" {
+		id = m.keys.idFor(req.Owner, req.IdempotencyKey)
+	}
+	token := NewToken(m.opts.TokenLength)
+	now := m.now()
+	s := Session{
+		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, Metadata: req.Metadata,
+		ContainerName: "berth-" + string(id), Status: Creating, CreatedAt: now, LastAccessed: now,
+		Operation: m.operation(OpCreate),
+	}
+	m.issue(&s, token)
+
+	w, _, err := m.reserve(id, OpCreate)
+	if err != nil {
+		return Issued{}, err
+	}
+	store, cancel := detach(ctx)
+	defer cancel()
+	s, err = m.store.Create(store, s, m.opts.MaxSessions)
+	if err != nil {
+		m.release(w)
+		if req.IdempotencyKey != "" && CodeOf(err) == CodeConflict {
+			return m.replay(ctx, id, req)
+		}
+		return Issued{}, err
+	}
+	m.launch(ctx, w, s)
+	return Issued{Work: w, Token: token}, nil
+}
+
+// replay answers a create whose session exists already.
+func (m *Manager) replay(ctx context.Context, id ID, req Request) (Issued, error) {
+	s, err := m.store.Get(ctx, id)
+	if err != nil {
+		return Issued{}, err
+	}
+	if s.Owner != req.Owner || s.Profile != req.Profile || s.Image != req.Image || !sameJSON(s.Metadata, req.Metadata) {
+		return Issued{}, Errorf(CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
+	}
+	if s.Operation != nil {
+		return Issued{}, busy(id, s.Operation.Kind)
+	}
+	s, token, err := m.Rotate(ctx, id)
+	if err != nil {
+		return Issued{}, err
+	}
+	w := finished(s)
+	if s.Status == Error { // the first try failed; the caller is trying again
+		if w, err = m.begin(ctx, id, OpStart); err != nil {
+			return Issued{}, err
+		}
+	}
+	return Issued{Work: w, Token: token, Replayed: true}, nil
+}
+
+func sameJSON(a, b map[string]any) bool {
+	if len(a) == 0 && len(b) == 0 {
+		return true
+	}
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
+}
+
+func (r Request) check() error {
+	for _, f := range []struct{ name, text string }{
+		{"owner", r.Owner}, {"image", r.Image}, {"idempotency key", r.IdempotencyKey},
+	} {
+		if len(f.text) > maxText || !utf8.ValidString(f.text) || slices.ContainsFunc([]rune(f.text), unicode.IsControl) {
+			return Errorf(CodeInvalid, "the %s must be at most %d bytes of printable text", f.name, maxText)
+		}
+	}
+	text, err := json.Marshal(r.Metadata)
+	if err != nil || len(text) > maxMetadata {
+		return Errorf(CodeInvalid, "the metadata must be a JSON object of at most %d bytes", maxMetadata)
+	}
+	return nil
+}
+
+// operation returns the record of an operation that begins now.
+func (m *Manager) operation(kind Kind) *Operation {
+	return &Operation{Kind: kind, Owner: m.opts.Process, Deadline: m.now().Add(m.allowance(kind))}
+}
+
+// allowance is how long an operation may take before others may take it over.
+func (m *Manager) allowance(kind Kind) time.Duration {
+	d := m.opts.StopTimeout + time.Minute // the engine's own work, queued behind that of others
+	if kind.bringsUp() {
+		d += m.opts.StartTimeout
+	}
+	return d
+}

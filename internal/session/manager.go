@@ -1,0 +1,217 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Manager decides what happens to sessions: it is the one place that changes their status. Every change is recorded in
+// the store before it is made in the runtime, so that whatever dies when, a successor finds out what was meant.
+//
+// It is safe for concurrent use. [Manager.Run] must be running for interrupted work to be taken up, and
+// [Manager.Close] ends the work in progress.
+type Manager struct {
+	store   Store
+	runtime Runtime
+	prober  Prober
+	routes  Routes
+	keys    Keys
+	opts    Options
+
+	activity activity
+
+	mu      sync.Mutex
+	working map[ID]*Work // operations that this process runs
+	closed  bool
+	wg      sync.WaitGroup
+
+	published published
+}
+
+// Options are the Manager's settings. Zero means the default given here; Profiles and Limits are required.
+type Options struct {
+	Process        string             // names this process in records; default: a random ID
+	Profiles       map[string]Profile // by name
+	DefaultProfile string             // for requests that name none; default: "opencode"
+	Limits         Limits             // of every container
+	MaxSessions    int                // sessions that may be creating or running at once; 0: no limit
+	TokenLength    int                // characters; default 32
+	TokenLife      time.Duration      // 0: tokens do not expire
+	StartTimeout   time.Duration      // from the begin of a start to the first answer; default 2 min
+	StopTimeout    time.Duration      // from SIGTERM to SIGKILL; default 10 s
+	ProbeInterval  time.Duration      // between the starts of two readiness probes; default 150 ms
+	ProbeTimeout   time.Duration      // of one probe; default 1 s
+	ReconcileEvery time.Duration      // default 30 s
+	OrphanGrace    time.Duration      // age below which a container without a record is left alone; default 5 min
+	// Exclusive says that no other process works on this store, so that operations recorded by another one are known
+	// to be abandoned and need not wait for their deadline.
+	Exclusive bool
+	Now       func() time.Time
+	Logger    *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	o.Process = cmp.Or(o.Process, string(NewID()))
+	o.DefaultProfile = cmp.Or(o.DefaultProfile, "opencode")
+	o.TokenLength = cmp.Or(o.TokenLength, 32)
+	o.StartTimeout = cmp.Or(o.StartTimeout, 2*time.Minute)
+	o.StopTimeout = cmp.Or(o.StopTimeout, 10*time.Second)
+	o.ProbeInterval = cmp.Or(o.ProbeInterval, 150*time.Millisecond)
+	o.ProbeTimeout = cmp.Or(o.ProbeTimeout, time.Second)
+	o.ReconcileEvery = cmp.Or(o.ReconcileEvery, 30*time.Second)
+	o.OrphanGrace = cmp.Or(o.OrphanGrace, 5*time.Minute)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var faults []error
+	for name, p := range o.Profiles {
+		if err := p.Validate(); err != nil {
+			faults = append(faults, fmt.Errorf("profile %s: %w", name, err))
+		}
+		if o.Limits.Memory < p.MinMem {
+			faults = append(faults, fmt.Errorf("profile %s needs %s of memory, the limit is %s", name, p.MinMem, o.Limits.Memory))
+		}
+	}
+	if _, ok := o.Profiles[o.DefaultProfile]; !ok {
+		faults = append(faults, fmt.Errorf("there is no profile %q", o.DefaultProfile))
+	}
+	if o.TokenLength < 16 {
+		faults = append(faults, fmt.Errorf("a token of %d characters can be guessed; use 16 or more", o.TokenLength))
+	}
+	if o.MaxSessions < 0 {
+		faults = append(faults, fmt.Errorf("the limit of sessions is %d; use 0 for no limit", o.MaxSessions))
+	}
+	return errors.Join(faults...)
+}
+
+// NewManager checks what it is given. It starts nothing.
+func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys Keys, opts Options) (*Manager, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("session manager: %w", err)
+	}
+	return &Manager{
+		store: store, runtime: runtime, prober: prober, routes: routes, keys: keys, opts: opts,
+		activity: activity{seen: map[ID]time.Time{}},
+		working:  map[ID]*Work{},
+		published: published{
+			revision: map[ID]int64{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
+		},
+	}, nil
+}
+
+// Get returns a CodeNotFound error if there is no such session.
+func (m *Manager) Get(ctx context.Context, id ID) (Session, error) { return m.store.Get(ctx, id) }
+
+// List returns one page of sessions.
+func (m *Manager) List(ctx context.Context, q Query) (Page, error) { return m.store.List(ctx, q) }
+
+// Logs returns what the session's server wrote, as plain text; the caller closes it. It returns a CodeNotFound error
+// if there is no such session, and CodeNotRunning if the session has no container.
+func (m *Manager) Logs(ctx context.Context, id ID, opts LogOptions) (io.ReadCloser, error) {
+	s, err := m.store.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	logs, err := m.runtime.Logs(ctx, s.ContainerName, opts)
+	if CodeOf(err) == CodeNotFound {
+		return nil, Errorf(CodeNotRunning, "session %s has no container, so there are no logs; start it first", id)
+	}
+	return logs, err
+}
+
+// Start brings a session up and does nothing to one that is up. Errors beside the store's: CodeConflict,
+// CodeInProgress, CodeLimit.
+func (m *Manager) Start(ctx context.Context, id ID) (*Work, error) { return m.begin(ctx, id, OpStart) }
+
+// Stop ends a session's container and keeps its workspace. It takes the place of a create, start or restart in progress.
+func (m *Manager) Stop(ctx context.Context, id ID) (*Work, error) { return m.begin(ctx, id, OpStop) }
+
+// Restart stops a session and starts it again; workspace, token and address stay.
+func (m *Manager) Restart(ctx context.Context, id ID) (*Work, error) {
+	return m.begin(ctx, id, OpRestart)
+}
+
+// Delete removes a session with its container, its workspace and its record. It takes the place of a create, start or
+// restart in progress.
+func (m *Manager) Delete(ctx context.Context, id ID) (*Work, error) {
+	return m.begin(ctx, id, OpDelete)
+}
+
+// Rotate gives the session a new token; the old one is refused from then on. The token is shown here and never again.
+func (m *Manager) Rotate(ctx context.Context, id ID) (Session, Secret, error) {
+	token := NewToken(m.opts.TokenLength)
+	s, err := m.change(ctx, id, func(s *Session) error {
+		m.issue(s, token)
+		return nil
+	})
+	if err != nil {
+		return Session{}, "", err
+	}
+	m.opts.Logger.InfoContext(ctx, "session token rotated", "session_id", id, "operation", "rotate_token")
+	return s, token, nil
+}
+
+// issue makes token the session's only one.
+func (m *Manager) issue(s *Session, token Secret) {
+	s.TokenDigest = m.keys.Digest(token)
+	s.TokenRotatedAt = m.now()
+	s.TokenExpiresAt = time.Time{}
+	if m.opts.TokenLife > 0 {
+		s.TokenExpiresAt = s.TokenRotatedAt.Add(m.opts.TokenLife)
+	}
+}
+
+func (m *Manager) now() time.Time { return m.opts.Now().UTC().Truncate(time.Microsecond) }
+
+// change reads a session, applies f and writes it back, again from the start when someone else was quicker. The route
+// follows the record.
+func (m *Manager) change(ctx context.Context, id ID, f func(*Session) error) (Session, error) {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	for {
+		s, err := m.store.Get(ctx, id)
+		if err != nil {
+			return Session{}, err
+		}
+		s = s.Clone()
+		before, revision := s.Status, s.Revision
+		if err := f(&s); err != nil {
+			return Session{}, err
+		}
+		if !before.CanBecome(s.Status) {
+			return Session{}, fmt.Errorf("session %s cannot move from %s to %s", id, before, s.Status)
+		}
+		s, err = m.store.Update(ctx, s, Unlimited)
+		switch CodeOf(err) {
+		case "":
+			m.publish(s)
+			return s, nil
+		case CodeConflict:
+			m.opts.Logger.DebugContext(ctx, "session changed meanwhile, trying again", "session_id", id, "revision", revision)
+		default:
+			return Session{}, err
+		}
+	}
+}
+
+// recordTimeout bounds a write that has to be made whether or not the caller is still there.
+const recordTimeout = 10 * time.Second
+
+// detach gives a context for a record that must be completed although the request that caused it may end.
+func detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+}

@@ -1,0 +1,156 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// perform does the work of an operation and records how it ended. Every step may be repeated: a process that takes an
+// operation over begins again from the top.
+func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, error) {
+	begun := time.Now()
+	var err error
+	switch kind {
+	case OpCreate, OpStart:
+		err = m.bringUp(ctx, s)
+	case OpRestart:
+		if err = m.takeDown(ctx, s); err == nil {
+			err = m.bringUp(ctx, s)
+		}
+	case OpStop:
+		err = m.takeDown(ctx, s)
+	case OpDelete:
+		err = m.destroy(ctx, s)
+	}
+	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errShutdown)) {
+		m.opts.Logger.InfoContext(ctx, "operation cut short", "session_id", s.ID, "operation", kind, "reason", cause)
+		return s, Errorf(CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
+	}
+	if err != nil {
+		err = m.undo(ctx, kind, s, err)
+	}
+	s, err = m.conclude(ctx, kind, s, err)
+	took := float64(time.Since(begun).Microseconds()) / 1000
+	if err != nil {
+		m.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
+			"code", CodeOf(err), "error", err)
+		return s, err
+	}
+	m.opts.Logger.InfoContext(ctx, "operation done", "session_id", s.ID, "operation", kind, "duration_ms", took, "status", s.Status)
+	return s, nil
+}
+
+// undo leaves nothing running after a failure, and nothing at all after a failed create: no user has seen it. It works
+// when the operation's own time is up. What cannot be undone now stays attached to the record and is found by the
+// reconciler.
+func (m *Manager) undo(ctx context.Context, kind Kind, s Session, cause error) error {
+	if !kind.bringsUp() {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.StopTimeout+time.Minute)
+	defer cancel()
+	var err error
+	if kind == OpCreate {
+		if err = m.runtime.Remove(ctx, s.ContainerName, true); err == nil {
+			err = m.runtime.RemoveVolumes(ctx, s.ContainerName)
+		}
+	} else if err = m.runtime.Stop(ctx, s.ContainerName, m.opts.StopTimeout); CodeOf(err) == CodeNotFound {
+		err = nil
+	}
+	if err != nil {
+		m.opts.Logger.WarnContext(ctx, "clean-up after a failed operation left something behind; the reconciler will see to it",
+			"session_id", s.ID, "operation", kind, "error", err)
+	}
+	return cause
+}
+
+// outcome is the status that each operation ends in when it succeeds.
+var outcome = map[Kind]Status{OpCreate: Running, OpStart: Running, OpRestart: Running, OpStop: Stopped}
+
+// conclude records the end of an operation. A store that is away is asked again until the operation's deadline, after
+// which the reconciler takes over.
+func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, failure error) (Session, error) {
+	if kind == OpDelete && failure == nil {
+		return s, nil
+	}
+	up := failure == nil && kind.bringsUp()
+	if !up {
+		m.locate(s.ID, "")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.StopTimeout+time.Minute)
+	defer cancel()
+	for {
+		done, err := m.change(ctx, s.ID, func(s *Session) error {
+			s.Operation = nil
+			if !up {
+				s.Port = 0
+			}
+			s.Status, s.LastError = outcome[kind], ""
+			if failure != nil {
+				s.Status, s.LastError = Error, MessageOf(failure)
+			}
+			return nil
+		})
+		if err == nil {
+			return done, failure
+		}
+		if CodeOf(err) != CodeStoreUnavailable {
+			return s, errors.Join(failure, fmt.Errorf("record the end of %s: %w", kind, err))
+		}
+		m.opts.Logger.WarnContext(ctx, "the store is away, trying again", "session_id", s.ID, "operation", kind, "error", err)
+		if pause(ctx, time.Second) != nil {
+			return s, errors.Join(failure, err)
+		}
+	}
+}
+
+// takeDown stops the session's container, if there is one.
+func (m *Manager) takeDown(ctx context.Context, s Session) error {
+	m.locate(s.ID, "")
+	m.publish(s)
+	err := m.runtime.Stop(ctx, s.ContainerName, m.opts.StopTimeout)
+	if CodeOf(err) == CodeNotFound {
+		return nil
+	}
+	return err
+}
+
+// destroy removes the container, its volumes and, last, the record: what is still there is always recorded.
+func (m *Manager) destroy(ctx context.Context, s Session) error {
+	m.locate(s.ID, "")
+	m.publish(s)
+	if err := m.runtime.Remove(ctx, s.ContainerName, true); err != nil {
+		return err
+	}
+	if err := m.runtime.RemoveVolumes(ctx, s.ContainerName); err != nil {
+		return err
+	}
+	for {
+		s, err := m.store.Get(ctx, s.ID)
+		if err == nil {
+			err = m.store.Delete(ctx, s.ID, s.Revision)
+		}
+		switch CodeOf(err) {
+		case "", CodeNotFound:
+			m.unpublish(s.ID)
+			return nil
+		case CodeConflict: // a token was rotated meanwhile
+		default:
+			return err
+		}
+	}
+}
+
+// pause waits, and returns the context's error if that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,200 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Work is an operation that is being done to a session, or has been done.
+type Work struct {
+	kind Kind
+	id   ID
+	done chan struct{}
+
+	// Guarded by Manager.mu until the Work is handed out.
+	cancel     context.CancelCauseFunc // nil until the work is launched
+	superseded bool
+	begun      Session // as it was recorded when the work began
+
+	// result and err are written before done is closed.
+	result Session
+	err    error
+}
+
+// Session returns the session as it was recorded when the work began.
+func (w *Work) Session() Session { return w.begun.Clone() }
+
+// Wait returns the session as the work left it, and why the work failed. When ctx ends first it returns ctx's error;
+// the work goes on.
+func (w *Work) Wait(ctx context.Context) (Session, error) {
+	select {
+	case <-w.done:
+		return w.result.Clone(), w.err
+	case <-ctx.Done():
+		return Session{}, Errorf(CodeCanceled, "the caller left before the %s was done; it goes on", w.kind).Because(context.Cause(ctx))
+	}
+}
+
+// finished is the Work of an operation for which there is nothing to do.
+func finished(s Session) *Work {
+	w := &Work{id: s.ID, begun: s, result: s, done: make(chan struct{})}
+	close(w.done)
+	return w
+}
+
+// Why the context of an operation ends before its work is done.
+var (
+	errSuperseded = errors.New("a later operation took its place")
+	errShutdown   = errors.New("this process is stopping")
+)
+
+// reserve makes this process's place for work on a session. There is one place for each; when it is taken, reserve
+// returns the work that has it, whether that is launched already, and a CodeInProgress error.
+func (m *Manager) reserve(id ID, kind Kind) (w *Work, launched bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, false, Errorf(CodeShuttingDown, "this server is stopping; try again in a moment").After(time.Second)
+	}
+	if w := m.working[id]; w != nil {
+		return w, w.cancel != nil, busy(id, w.kind)
+	}
+	w = &Work{kind: kind, id: id, done: make(chan struct{})}
+	m.working[id] = w
+	m.wg.Add(1)
+	return w, false, nil
+}
+
+func busy(id ID, kind Kind) error {
+	return Errorf(CodeInProgress, "session %s is busy: %s in progress; try again when it is done", id, kind).After(time.Second)
+}
+
+// release gives up a place for which no work was launched.
+func (m *Manager) release(w *Work) {
+	m.mu.Lock()
+	delete(m.working, w.id)
+	m.mu.Unlock()
+	close(w.done)
+	m.wg.Done()
+}
+
+// begin records an operation and launches it. Work of the same kind that this process does already is joined, and
+// stop and delete take the place of work that brings the session up.
+func (m *Manager) begin(ctx context.Context, id ID, kind Kind) (*Work, error) {
+	w, launched, err := m.reserve(id, kind)
+	for CodeOf(err) == CodeInProgress {
+		switch {
+		case w.kind == kind && launched:
+			return w, nil
+		case w.kind.bringsUp() && !kind.bringsUp():
+			m.supersede(w)
+		default:
+			return nil, err
+		}
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+			return nil, Errorf(CodeCanceled, "the caller left before the %s began", kind).Because(context.Cause(ctx))
+		}
+		w, launched, err = m.reserve(id, kind)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := m.record(ctx, id, kind)
+	if err != nil {
+		m.release(w)
+		return nil, err
+	}
+	m.launch(ctx, w, s)
+	return w, nil
+}
+
+// supersede ends work so that another operation can take its place. The session stays as the work leaves it, with the
+// operation recorded, which the next one may take over.
+func (m *Manager) supersede(w *Work) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w.superseded = true
+	if w.cancel != nil {
+		w.cancel(errSuperseded)
+	}
+}
+
+// record writes the intent.
+func (m *Manager) record(ctx context.Context, id ID, kind Kind) (Session, error) {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	s, err := m.store.Get(ctx, id)
+	if err != nil {
+		return Session{}, err
+	}
+	if s.Operation != nil && !m.abandoned(s) {
+		return Session{}, busy(id, s.Operation.Kind)
+	}
+	if !slices.Contains(from[kind], s.Status) {
+		return Session{}, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
+	}
+	s = s.Clone()
+	s.Operation = m.operation(kind)
+	return m.store.Update(ctx, s, m.opts.MaxSessions)
+}
+
+// abandoned reports whether the operation recorded with s is nobody's any more. The caller holds the session's place
+// in this process, so that an operation of our own that is recorded has ended without a word.
+func (m *Manager) abandoned(s Session) bool {
+	op := s.Operation
+	return op.Owner == m.opts.Process || m.opts.Exclusive || m.now().After(op.Deadline)
+}
+
+// launch does the work in a goroutine that outlives the request. The place must be reserved and the intent recorded.
+func (m *Manager) launch(ctx context.Context, w *Work, s Session) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	ctx, stop := context.WithTimeout(ctx, m.allowance(w.kind))
+	m.mu.Lock()
+	w.begun, w.cancel = s, cancel
+	switch {
+	case w.superseded:
+		cancel(errSuperseded)
+	case m.closed: // Close may have been through the list already
+		cancel(errShutdown)
+	}
+	m.mu.Unlock()
+	m.publish(s)
+	go func() {
+		defer m.wg.Done()
+		defer cancel(nil)
+		defer stop()
+		w.result, w.err = m.perform(ctx, w.kind, s)
+		m.mu.Lock()
+		delete(m.working, w.id)
+		m.mu.Unlock()
+		close(w.done)
+	}()
+}
+
+// Close waits for the work in progress until ctx ends, then cuts it short: it stays recorded, and the next process
+// takes it up. No new work begins. Close may be called again.
+func (m *Manager) Close(ctx context.Context) error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	done := make(chan struct{})
+	go func() { m.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	m.mu.Lock()
+	for _, w := range m.working {
+		if w.cancel != nil {
+			w.cancel(errShutdown)
+		}
+	}
+	m.mu.Unlock()
+	<-done
+	return nil
+}
