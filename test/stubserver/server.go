@@ -1,0 +1,257 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+type server struct {
+	username, password string
+	state              string        // directory of sessions.json; sessions are lost where it cannot be written
+	heartbeat          time.Duration // between two events of the stream
+	healthyFrom        time.Time
+	exit               chan int
+
+	mu       sync.Mutex
+	sessions []stubSession
+	ballast  [][]byte
+}
+
+type stubSession struct {
+	ID string `json:"id"`
+}
+
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /global/health", s.health)
+	mux.HandleFunc("GET /path", s.path)
+	mux.HandleFunc("GET /event", s.events)
+	mux.HandleFunc("GET /session", s.listSessions)
+	mux.HandleFunc("POST /session", s.createSession)
+	mux.HandleFunc("POST /session/{id}/message", s.message)
+	mux.HandleFunc("/exit", s.end)
+	mux.HandleFunc("GET /env", s.env)
+	mux.HandleFunc("GET /dial", s.dial)
+	mux.HandleFunc("POST /allocate", s.allocate)
+	mux.HandleFunc("/echo", s.echo)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		// Like OpenCode, whose web page answers for every path that is no route.
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<!doctype html><title>stub</title>")
+	})
+	return s.authenticated(mux)
+}
+
+func (s *server) authenticated(next http.Handler) http.Handler {
+	digest := func(text string) []byte { d := sha256.Sum256([]byte(text)); return d[:] }
+	want := digest(s.username + ":" + s.password)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		username, password, _ := r.BasicAuth()
+		if s.password != "" && subtle.ConstantTimeCompare(digest(username+":"+password), want) != 1 {
+			w.Header().Set("WWW-Authenticate", `Basic realm="Secure Area"`)
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) health(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-time.After(time.Until(s.healthyFrom)):
+		writeJSON(w, map[string]any{"healthy": true, "version": "stub"})
+	case <-r.Context().Done():
+	}
+}
+
+func (s *server) path(w http.ResponseWriter, _ *http.Request) {
+	directory, err := os.Getwd()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	writeJSON(w, map[string]any{"directory": directory, "worktree": "/", "state": s.state})
+}
+
+func (s *server) events(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-cache, no-transform")
+	control := http.NewResponseController(w)
+	send := func(kind string) error {
+		if _, err := fmt.Fprintf(w, "data: {\"type\":%q,\"properties\":{}}\n\n", kind); err != nil {
+			return err
+		}
+		return control.Flush()
+	}
+	if send("server.connected") != nil {
+		return
+	}
+	tick := time.NewTicker(s.heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-tick.C:
+			if send("server.heartbeat") != nil {
+				return
+			}
+		}
+	}
+}
+
+func (s *server) stateFile() string { return filepath.Join(s.state, "sessions.json") }
+
+// known returns the sessions, those of an earlier run included. Call it with the lock held.
+func (s *server) known() []stubSession {
+	if s.sessions == nil {
+		s.sessions = []stubSession{}
+		if data, err := os.ReadFile(s.stateFile()); err == nil {
+			_ = json.Unmarshal(data, &s.sessions)
+		}
+	}
+	return s.sessions
+}
+
+func (s *server) listSessions(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	writeJSON(w, s.known())
+}
+
+func (s *server) createSession(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	made := stubSession{ID: "ses_" + rand.Text()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions = append(s.known(), made)
+	if data, err := json.Marshal(s.sessions); err == nil {
+		_ = os.WriteFile(s.stateFile(), data, 0o600)
+	}
+	writeJSON(w, made)
+}
+
+// message sends no byte until it is finished, which takes the time in the query's "for".
+func (s *server) message(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	wait, _ := time.ParseDuration(r.URL.Query().Get("for"))
+	select {
+	case <-time.After(wait):
+		writeJSON(w, map[string]any{"session": r.PathValue("id"), "bytes": len(body)})
+	case <-r.Context().Done():
+	}
+}
+
+func (s *server) end(w http.ResponseWriter, r *http.Request) {
+	code, err := strconv.Atoi(r.URL.Query().Get("code"))
+	if err != nil {
+		code = 0
+	}
+	writeJSON(w, map[string]any{"code": code})
+	_ = http.NewResponseController(w).Flush()
+	select {
+	case s.exit <- code:
+	default:
+	}
+}
+
+// dial tries to open a TCP connection to the query's "addr", for tests of what a container can reach.
+func (s *server) dial(w http.ResponseWriter, r *http.Request) {
+	conn, err := net.DialTimeout("tcp", r.URL.Query().Get("addr"), 2*time.Second)
+	if err != nil {
+		writeJSON(w, map[string]any{"ok": false, "error": err.Error()})
+		return
+	}
+	_ = conn.Close()
+	writeJSON(w, map[string]any{"ok": true})
+}
+
+// allocate takes and keeps so many MiB of memory ("mb"), for tests of memory limits.
+func (s *server) allocate(w http.ResponseWriter, r *http.Request) {
+	mb, err := strconv.Atoi(r.URL.Query().Get("mb"))
+	if err != nil || mb < 0 {
+		http.Error(w, "mb is not a number", http.StatusBadRequest)
+		return
+	}
+	for range mb {
+		block := make([]byte, 1<<20)
+		for i := 0; i < len(block); i += 4096 {
+			block[i] = 1 // a page that is never written is never charged
+		}
+		s.mu.Lock()
+		s.ballast = append(s.ballast, block)
+		s.mu.Unlock()
+	}
+	writeJSON(w, map[string]any{"mb": mb})
+}
+
+func (s *server) echo(w http.ResponseWriter, r *http.Request) {
+	n, _ := io.Copy(io.Discard, r.Body)
+	writeJSON(w, map[string]any{
+		"method": r.Method, "host": r.Host, "path": r.URL.Path, "query": r.URL.RawQuery, "header": r.Header, "bytes": n,
+	})
+}
+
+// env reports what the process is and may do, as its own kernel sees it.
+func (s *server) env(w http.ResponseWriter, _ *http.Request) {
+	status := procFields("/proc/self/status")
+	writable := map[string]bool{}
+	for _, dir := range []string{"/", "/etc", "/usr", "/tmp", "/workspace", s.state} {
+		file, err := os.CreateTemp(dir, ".stub-*")
+		writable[dir] = err == nil
+		if err == nil {
+			_ = file.Close()
+			_ = os.Remove(file.Name())
+		}
+	}
+	mounts := map[string]string{}
+	if data, err := os.ReadFile("/proc/self/mounts"); err == nil {
+		for line := range strings.Lines(string(data)) {
+			if f := strings.Fields(line); len(f) >= 4 {
+				mounts[f[1]] = f[2] + "," + f[3]
+			}
+		}
+	}
+	names := []string{}
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		names = append(names, name) // values may be secret
+	}
+	writeJSON(w, map[string]any{
+		"uid": os.Getuid(), "gid": os.Getgid(), "pid": os.Getpid(),
+		"cap_eff": status["CapEff"], "cap_bnd": status["CapBnd"],
+		"no_new_privs": status["NoNewPrivs"], "seccomp": status["Seccomp"],
+		"writable": writable, "mounts": mounts, "env": names,
+	})
+}
+
+func procFields(name string) map[string]string {
+	fields := map[string]string{}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return fields
+	}
+	for line := range strings.Lines(string(data)) {
+		if key, value, ok := strings.Cut(line, ":"); ok {
+			fields[key] = strings.TrimSpace(value)
+		}
+	}
+	return fields
+}
+
+func writeJSON(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(value)
+}
