@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # lib.sh: what every script here shares: where things are kept, how to speak
 # to the person in front, and how to become root for the one command that
 # needs it. Sourced, never run.
@@ -112,3 +112,39 @@ halt() {
 	fi
 	rm -f "$1"
 }
+
+# detach PIDFILE LOG CMD...: starts CMD so that it outlives this script and the
+# terminal, and remembers it. CMD must be a program, not a function. With
+# DETACH_SOCKET set, CMD gets the right to open that socket.
+detach() {
+	local pidfile=$1 log=$2 name via=(env) deadline=$((SECONDS + 5))
+	[ -z "${DETACH_SOCKET:-}" ] || via=(with_socket "$DETACH_SOCKET" env)
+	shift 2
+	name=$(basename "$1")
+	rm -f "$pidfile"
+	# The number is written by the process itself: what we would see could be sudo's.
+	# shellcheck disable=SC2016
+	"${via[@]}" sh -c 'echo "$$ $1" >"$0" && shift && exec setsid nohup "$@"' \
+		"$pidfile" "$name" "$@" >>"$log" 2>&1 </dev/null &
+	until running "$pidfile"; do
+		[ $SECONDS -lt $deadline ] || return 1
+		sleep 0.1
+	done
+}
+
+# listens HOST PORT: does anything accept connections there?
+listens() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
+
+# http_status HOST PORT PATH: the status of a GET, without needing curl.
+http_status() {
+	local _ status=000
+	if exec 3<>"/dev/tcp/$1/$2"; then
+		printf 'GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n' "$3" "$1" >&3
+		read -r -t 2 _ status _ <&3 || true
+		exec 3>&-
+	fi 2>/dev/null
+	printf '%s' "$status"
+}
+
+# json FIELD: the value of the first string field of that name on standard input.
+json() { tr -d '\n' | grep -o "\"$1\": *\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }
