@@ -1,0 +1,132 @@
+package pki
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Description is what people want to know of one certificate. Times are UTC.
+type Description struct {
+	Path              string    `json:"path"`
+	Kind              Kind      `json:"kind"`
+	Subject           string    `json:"subject"`
+	Issuer            string    `json:"issuer"`
+	Serial            string    `json:"serial"` // hexadecimal
+	DNSNames          []string  `json:"dns_names,omitempty"`
+	IPAddresses       []string  `json:"ip_addresses,omitempty"`
+	KeyType           string    `json:"key_type"`
+	NotBefore         time.Time `json:"not_before"`
+	NotAfter          time.Time `json:"not_after"`
+	FingerprintSHA256 string    `json:"fingerprint_sha256"` // of the whole certificate, hexadecimal
+}
+
+// Describe reads every certificate in a PEM file.
+func Describe(path string) ([]Description, error) {
+	certs, err := readCertificates(path)
+	if err != nil {
+		return nil, err
+	}
+	descriptions := make([]Description, 0, len(certs))
+	for _, cert := range certs {
+		descriptions = append(descriptions, describe(path, cert))
+	}
+	return descriptions, nil
+}
+
+// DescribeDir reads the certificates of dir under our names and Docker's, as far as they are there; none at all is an
+// ErrMissing.
+func DescribeDir(dir string) ([]Description, error) {
+	var descriptions []Description
+	for _, name := range []string{CACertFile, ServerCertFile, ClientCertFile, DockerCertFile} {
+		path := filepath.Join(dir, name)
+		if !exists(path) {
+			continue
+		}
+		more, err := Describe(path)
+		if err != nil {
+			return nil, err
+		}
+		descriptions = append(descriptions, more...)
+	}
+	if len(descriptions) == 0 {
+		return nil, openError(filepath.Join(dir, CACertFile), fs.ErrNotExist)
+	}
+	return descriptions, nil
+}
+
+func describe(path string, cert *x509.Certificate) Description {
+	sum := sha256.Sum256(cert.Raw)
+	d := Description{
+		Path:              path,
+		Kind:              kindOf(cert),
+		Subject:           cert.Subject.String(),
+		Issuer:            cert.Issuer.String(),
+		Serial:            cert.SerialNumber.Text(16),
+		DNSNames:          cert.DNSNames,
+		KeyType:           keyName(cert.PublicKey),
+		NotBefore:         cert.NotBefore.UTC(),
+		NotAfter:          cert.NotAfter.UTC(),
+		FingerprintSHA256: hex.EncodeToString(sum[:]),
+	}
+	for _, ip := range cert.IPAddresses {
+		d.IPAddresses = append(d.IPAddresses, ip.String())
+	}
+	return d
+}
+
+func kindOf(cert *x509.Certificate) Kind {
+	if cert.IsCA {
+		return KindCA
+	}
+	server := slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+	client := slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
+	switch {
+	case server && !client:
+		return KindServer
+	case client && !server:
+		return KindClient
+	default:
+		return KindOther
+	}
+}
+
+// wrongKind tells whether a certificate certainly cannot be used for usage. A certificate without or with several usages
+// passes here; the chain check decides on it.
+func wrongKind(kind Kind, usage x509.ExtKeyUsage) bool {
+	switch kind {
+	case KindCA:
+		return true
+	case KindServer:
+		return usage != x509.ExtKeyUsageServerAuth
+	case KindClient:
+		return usage != x509.ExtKeyUsageClientAuth
+	default:
+		return false
+	}
+}
+
+func errKind(kind Kind) error {
+	return fmt.Errorf("%w: it is a %s certificate", ErrWrongKind, kind)
+}
+
+func keyName(key any) string {
+	switch k := key.(type) {
+	case *ecdsa.PublicKey:
+		return "ECDSA " + k.Curve.Params().Name
+	case ed25519.PublicKey:
+		return "Ed25519"
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA %d", k.N.BitLen())
+	default:
+		return "unknown"
+	}
+}

@@ -1,0 +1,58 @@
+package pki
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What can be wrong with a certificate file; every FileError wraps one of these or an error of the operating system.
+var (
+	ErrMissing     = errors.New("file is missing")
+	ErrMalformed   = errors.New("not the PEM that belongs here")
+	ErrMismatch    = errors.New("the private key does not match the certificate")
+	ErrExpired     = errors.New("certificate has expired")
+	ErrNotYetValid = errors.New("certificate is not valid yet")
+	ErrUntrusted   = errors.New("certificate was not signed by the authority beside it")
+	ErrWrongKind   = errors.New("certificate is of the wrong kind")
+	ErrWrongHosts  = errors.New("certificate does not cover a requested host")
+	ErrIncomplete  = errors.New("set of certificates is incomplete")
+	ErrLocked      = errors.New("another process is writing certificates here")
+)
+
+const (
+	adviceInit        = `run "berth certs init"`
+	adviceForce       = `run "berth certs init --force" to replace the whole set`
+	adviceInterrupted = `an earlier "berth certs init" was interrupted: run it again to complete it`
+	advicePermission  = "run as the user who owns the file, or give that user read permission"
+)
+
+// FileError says which file is wrong, why, and what to do about it.
+type FileError struct {
+	Path   string
+	Err    error
+	Advice string // may be empty
+}
+
+func (e *FileError) Error() string {
+	if e.Advice == "" {
+		return fmt.Sprintf("%s: %v", e.Path, e.Err)
+	}
+	return fmt.Sprintf("%s: %v: %s", e.Path, e.Err, e.Advice)
+}
+
+func (e *FileError) Unwrap() error { return e.Err }
+
+// Warning is something that works now and should be put right. Code is stable and from a closed set.
+type Warning struct {
+	Code string `json:"code"`
+	Path string `json:"path"`
+	Text string `json:"text"`
+}
+
+// The warning codes.
+const (
+	WarnKeyReadable   = "key-readable-by-others"
+	WarnUntrustedLeaf = "certificate-of-another-authority"
+	WarnInterrupted   = "init-interrupted"
+	WarnExpiresSoon   = "certificate-expires-soon"
+)

@@ -1,0 +1,72 @@
+package pki
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// hostLabel is one label of a host name: letters, digits and inner hyphens or underscores, at most 63 characters.
+const hostLabel = `[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?`
+
+var hostName = regexp.MustCompile(`^` + hostLabel + `(\.` + hostLabel + `)*$`)
+
+// developmentHosts are the names under which an engine on the own machine is reached, from a container too.
+func developmentHosts() []string {
+	return []string{"localhost", "127.0.0.1", "::1", "host.docker.internal"}
+}
+
+// serverNames turns host names and addresses into subject alternative names: without doubles, in the order given.
+func serverNames(hosts []string, env Environment) (dns []string, ips []net.IP, err error) {
+	switch env {
+	case Development, "":
+		hosts = append(slices.Clone(hosts), developmentHosts()...)
+	case Production:
+	default:
+		return nil, nil, fmt.Errorf("environment %q is unknown: use development or production", env)
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(strings.Trim(host, "[]")); ip != nil {
+			if ip.IsUnspecified() {
+				return nil, nil, fmt.Errorf("host %q is every address, not one: name the address that clients connect to", host)
+			}
+			if !slices.ContainsFunc(ips, ip.Equal) {
+				ips = append(ips, ip)
+			}
+			continue
+		}
+		name := strings.ToLower(host)
+		if len(name) > 253 || !hostName.MatchString(name) {
+			return nil, nil, fmt.Errorf("host %q is neither a host name nor an IP address (no scheme, no port)", host)
+		}
+		if !slices.Contains(dns, name) {
+			dns = append(dns, name)
+		}
+	}
+	if len(dns)+len(ips) == 0 {
+		return nil, nil, errors.New("production needs the host names or addresses that clients connect to: give at least one host")
+	}
+	return dns, ips, nil
+}
+
+// checkHosts makes sure that a server certificate covers every name and address.
+func checkHosts(cert *x509.Certificate, dns []string, ips []net.IP) error {
+	hosts := slices.Clone(dns)
+	for _, ip := range ips {
+		hosts = append(hosts, ip.String())
+	}
+	var missing []string
+	for _, host := range hosts {
+		if cert.VerifyHostname(host) != nil {
+			missing = append(missing, host)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: %s", ErrWrongHosts, strings.Join(missing, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package pki
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	blockCertificate = "CERTIFICATE"
+	blockPrivateKey  = "PRIVATE KEY"
+
+	// maxFileSize bounds what is read as a certificate file: real ones are a few kilobytes.
+	maxFileSize = 1 << 20
+)
+
+// parseCertificates reads every certificate of a PEM file, at least one. A private key among them is refused, since
+// certificate files are readable by all.
+func parseCertificates(data []byte) ([]*x509.Certificate, error) {
+	var certs []*x509.Certificate
+	for rest := data; ; {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			break
+		}
+		if strings.HasSuffix(block.Type, blockPrivateKey) {
+			return nil, fmt.Errorf("%w: a private key stands in a certificate file", ErrMalformed)
+		}
+		if block.Type != blockCertificate {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		certs = append(certs, cert)
+	}
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("%w: no certificate in it", ErrMalformed)
+	}
+	return certs, nil
+}
+
+// parseKey reads the private key of a PEM file: PKCS #8, or the older EC and RSA forms that other tools write.
+func parseKey(data []byte) (crypto.Signer, error) {
+	for rest := data; ; {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			return nil, fmt.Errorf("%w: no private key in it", ErrMalformed)
+		}
+		if !strings.HasSuffix(block.Type, blockPrivateKey) {
+			continue
+		}
+		if strings.HasPrefix(block.Type, "ENCRYPTED") || block.Headers["DEK-Info"] != "" {
+			return nil, fmt.Errorf("%w: the private key is encrypted with a passphrase; store it without one", ErrMalformed)
+		}
+		return parseKeyDER(block.Bytes)
+	}
+}
+
+func parseKeyDER(der []byte) (crypto.Signer, error) {
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		signer, ok := key.(crypto.Signer)
+		if !ok {
+			return nil, fmt.Errorf("%w: a private key of type %T cannot sign", ErrMalformed, key)
+		}
+		return signer, nil
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key, nil
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key, nil
+	}
+	return nil, fmt.Errorf("%w: the private key cannot be read", ErrMalformed)
+}
+
+// readFile reads a certificate file of bounded size; its errors say what to do.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err != nil {
+		return nil, &FileError{Path: path, Err: err}
+	}
+	if len(data) > maxFileSize {
+		return nil, &FileError{Path: path, Err: fmt.Errorf("%w: larger than %d bytes", ErrMalformed, maxFileSize), Advice: advice(path, adviceForce)}
+	}
+	return data, nil
+}
+
+func openError(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &FileError{Path: path, Err: ErrMissing, Advice: advice(path, adviceInit)}
+	case errors.Is(err, fs.ErrPermission):
+		return &FileError{Path: path, Err: fs.ErrPermission, Advice: advicePermission}
+	default:
+		return &FileError{Path: path, Err: err}
+	}
+}
+
+// advice is usual, unless an interrupted init in the same directory explains the fault.
+func advice(path, usual string) string {
+	if exists(filepath.Join(filepath.Dir(path), pendingDir)) {
+		return adviceInterrupted
+	}
+	return usual
+}
+
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := parseCertificates(data)
+	if err != nil {
+		return nil, &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
+	}
+	return certs, nil
+}
+
+// readAuthorities reads a CA file. It may hold several authorities, so that an old and a new one can overlap; one that has
+// expired beside one that has not is left out.
+func readAuthorities(path string, now time.Time) (*x509.CertPool, error) {
+	certs, err := readCertificates(path)
+	if err != nil {
+		return nil, err
+	}
+	pool, usable, reason := x509.NewCertPool(), 0, error(nil)
+	for _, cert := range certs {
+		if !cert.IsCA || !cert.BasicConstraintsValid {
+			return nil, &FileError{Path: path, Err: fmt.Errorf("%w: %s is no certificate authority", ErrWrongKind, cert.Subject), Advice: advice(path, adviceForce)}
+		}
+		if err := checkTime(cert, now); err != nil {
+			reason = err
+			continue
+		}
+		pool.AddCert(cert)
+		usable++
+	}
+	if usable == 0 {
+		return nil, &FileError{Path: path, Err: reason, Advice: timeAdvice(path, reason)}
+	}
+	return pool, nil
+}
+
+// readPair reads a certificate with its chain, if any, and the private key; both belong together and are within their time.
+func readPair(certPath, keyPath string, now time.Time) (tls.Certificate, error) {
+	certs, err := readCertificates(certPath)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	data, err := readFile(keyPath)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := parseKey(data)
+	if err != nil {
+		return tls.Certificate{}, &FileError{Path: keyPath, Err: err, Advice: advice(keyPath, adviceForce)}
+	}
+	leaf := certs[0]
+	if !samePublicKey(leaf.PublicKey, key.Public()) {
+		err := fmt.Errorf("%w %s", ErrMismatch, certPath)
+		return tls.Certificate{}, &FileError{Path: keyPath, Err: err, Advice: advice(keyPath, adviceForce)}
+	}
+	if err := checkTime(leaf, now); err != nil {
+		return tls.Certificate{}, &FileError{Path: certPath, Err: err, Advice: timeAdvice(certPath, err)}
+	}
+	pair := tls.Certificate{PrivateKey: key, Leaf: leaf}
+	for _, cert := range certs {
+		pair.Certificate = append(pair.Certificate, cert.Raw)
+	}
+	return pair, nil
+}
+
+func timeAdvice(path string, err error) string {
+	if errors.Is(err, ErrNotYetValid) {
+		return "set the clock of this machine right"
+	}
+	return advice(path, adviceForce)
+}
+
+func samePublicKey(a, b crypto.PublicKey) bool {
+	x, err := x509.MarshalPKIXPublicKey(a)
+	if err != nil {
+		return false
+	}
+	y, err := x509.MarshalPKIXPublicKey(b)
+	return err == nil && bytes.Equal(x, y)
+}
+
+func checkTime(cert *x509.Certificate, now time.Time) error {
+	if now.After(cert.NotAfter) {
+		return fmt.Errorf("%w on %s", ErrExpired, cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if now.Before(cert.NotBefore) {
+		return fmt.Errorf("%w: it begins on %s", ErrNotYetValid, cert.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// checkChain makes sure that a pair was signed by one of pool and may be used for usage.
+func checkChain(pair tls.Certificate, pool *x509.CertPool, usage x509.ExtKeyUsage, now time.Time) error {
+	intermediates := x509.NewCertPool()
+	for _, der := range pair.Certificate[1:] {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			intermediates.AddCert(cert)
+		}
+	}
+	_, err := pair.Leaf.Verify(x509.VerifyOptions{
+		Roots:         pool,
+		Intermediates: intermediates,
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{usage},
+	})
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage {
+		return errKind(kindOf(pair.Leaf))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

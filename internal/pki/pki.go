@@ -1,0 +1,108 @@
+// Package pki knows the certificates of Docker's mutual TLS: it makes a certificate authority with one server and one client
+// certificate, keeps them as files, checks them, describes them, and turns them into TLS configurations for either end.
+//
+// It knows crypto/x509 and the file system, and nothing else: no flags, no environment, no printing, no network, no Docker API.
+// Whoever holds a client certificate of this authority is as good as root on the engine's host, so the authority signs
+// nothing but these two kinds of certificate.
+package pki
+
+import (
+	"path/filepath"
+	"time"
+)
+
+// File names inside a certificate directory.
+const (
+	CACertFile     = "ca.pem"
+	CAKeyFile      = "ca-key.pem"
+	ServerCertFile = "server-cert.pem"
+	ServerKeyFile  = "server-key.pem"
+	ClientCertFile = "client-cert.pem"
+	ClientKeyFile  = "client-key.pem"
+
+	// DockerCertFile and DockerKeyFile are the names that the docker command line uses for the client's pair.
+	DockerCertFile = "cert.pem"
+	DockerKeyFile  = "key.pem"
+)
+
+// Lifetimes when none is asked for.
+const (
+	DefaultCADays   = 3650
+	DefaultLeafDays = 90
+
+	// maxDays bounds what can be asked for; a longer life is a typing error.
+	maxDays = 36500
+
+	// clockSkew is how far in the past a new certificate begins, so that a peer whose clock is behind accepts it at once.
+	clockSkew = 5 * time.Minute
+)
+
+// Kind says what a certificate may be used for.
+type Kind string
+
+// The kinds. KindOther is a certificate that this package would not have made, such as one good for both ends.
+const (
+	KindCA     Kind = "ca"
+	KindServer Kind = "server"
+	KindClient Kind = "client"
+	KindOther  Kind = "other"
+)
+
+// KeyType is the kind of private key that new certificates get. The zero value means ECDSA.
+type KeyType string
+
+// The key types.
+const (
+	ECDSA   KeyType = "ecdsa" // on P-256
+	Ed25519 KeyType = "ed25519"
+)
+
+// Environment decides how strict the naming of the server is. The zero value means Development.
+type Environment string
+
+// The environments. Development adds the names of the own machine to the server certificate; Production takes only names that were given.
+const (
+	Development Environment = "development"
+	Production  Environment = "production"
+)
+
+// Paths names the three files that one end of a connection needs.
+type Paths struct {
+	CA   string
+	Cert string
+	Key  string
+}
+
+// ServerPaths are the guard's files in dir.
+func ServerPaths(dir string) Paths {
+	return Paths{
+		CA:   filepath.Join(dir, CACertFile),
+		Cert: filepath.Join(dir, ServerCertFile),
+		Key:  filepath.Join(dir, ServerKeyFile),
+	}
+}
+
+// ClientPaths are the engine client's files in dir. Docker's own names (cert.pem, key.pem) are taken when both are there and
+// client-cert.pem and client-key.pem are both absent; the two naming schemes are never mixed. Each non-empty field of
+// override replaces the file found in dir.
+func ClientPaths(dir string, override Paths) Paths {
+	p := Paths{
+		CA:   filepath.Join(dir, CACertFile),
+		Cert: filepath.Join(dir, ClientCertFile),
+		Key:  filepath.Join(dir, ClientKeyFile),
+	}
+	docker := Paths{Cert: filepath.Join(dir, DockerCertFile), Key: filepath.Join(dir, DockerKeyFile)}
+	if !exists(p.Cert) && !exists(p.Key) && exists(docker.Cert) && exists(docker.Key) {
+		p.Cert, p.Key = docker.Cert, docker.Key
+	}
+	if override.CA != "" {
+		p.CA = override.CA
+	}
+	if override.Cert != "" {
+		p.Cert = override.Cert
+	}
+	if override.Key != "" {
+		p.Key = override.Key
+	}
+	return p
+}
