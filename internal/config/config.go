@@ -1,0 +1,104 @@
+// Package config knows every setting of Berth: its variable, its key in the configuration file, its default, and which
+// values are allowed. It refuses to know what the settings do, creates no files and prints nothing.
+package config
+
+import (
+	"maps"
+	"time"
+
+	"berth/internal/session"
+)
+
+//go:generate go run ./gen ../../docs/configuration.md
+
+// Values of Session.Runtime.
+const (
+	RuntimeDocker  = "docker"
+	RuntimeProcess = "process"
+)
+
+// Production is the value of Docker.Env under which weak settings are refused.
+const Production = "production"
+
+// Auto is the value that leaves a choice to Berth, where a setting allows it.
+const Auto = "auto"
+
+// Config is everything that can be set. The zero value is not usable; begin with [Default] or [Load].
+type Config struct {
+	Server   Server   `yaml:"server"`
+	Docker   Docker   `yaml:"docker"`
+	Session  Session  `yaml:"session"`
+	Limits   Limits   `yaml:"limits"`
+	Token    Token    `yaml:"token"`
+	Proxy    Proxy    `yaml:"proxy"`
+	HTTPPool HTTPPool `yaml:"http_pool"`
+	Log      Log      `yaml:"log"`
+
+	// Profiles are the image profiles by name: the built-in ones and those of the configuration file.
+	Profiles map[string]session.Profile `yaml:"profiles"`
+}
+
+// Default returns the configuration that applies when nothing is set. Paths and addresses that depend on other
+// settings or on the user are empty in it; [Load] fills them in.
+func Default() Config {
+	return Config{
+		Server: Server{
+			Listen:       "127.0.0.1:8080",
+			DrainTimeout: Seconds(30 * time.Second),
+		},
+		Docker: Docker{
+			HostIP:           "host.docker.internal",
+			TLSPort:          2376,
+			TLSVerify:        true,
+			CertPath:         "./docker/certs",
+			Env:              "development",
+			Async:            true,
+			OperationTimeout: Seconds(time.Minute),
+			Network:          "berth",
+		},
+		Session: Session{
+			Runtime:           RuntimeDocker,
+			Profile:           "opencode",
+			PublishIP:         Auto,
+			StartTimeout:      Seconds(2 * time.Minute),
+			StopTimeout:       Seconds(10 * time.Second),
+			ReconcileInterval: Seconds(30 * time.Second),
+			OrphanGrace:       Seconds(5 * time.Minute),
+		},
+		Limits: Limits{
+			Memory:      4 << 30,
+			CPUQuota:    100_000,
+			CPUPeriod:   100_000,
+			PIDs:        512,
+			MaxSessions: 3,
+		},
+		Token: Token{Length: 32, ExpiryHours: 24, Secret: Auto},
+		Proxy: Proxy{MaxBodySize: 16 << 20},
+		HTTPPool: HTTPPool{
+			MaxKeepaliveConnections: 20,
+			MaxConnections:          100,
+			KeepaliveExpiry:         Seconds(300 * time.Second),
+			ConnectTimeout:          Seconds(10 * time.Second),
+			ReadTimeout:             Seconds(30 * time.Second),
+		},
+		Log: Log{
+			Level:       LevelInfo,
+			Format:      Auto,
+			Console:     true,
+			File:        "/var/log/lovdata-chat.log",
+			MaxSizeMB:   10,
+			BackupCount: 5,
+		},
+		Profiles: maps.Clone(builtinProfiles()),
+	}
+}
+
+// ActiveProfile is the profile of new sessions, with PROCESS_COMMAND in place of its program. It is the zero Profile
+// when there is none of that name, which [Config.Validate] reports.
+func (c Config) ActiveProfile() session.Profile {
+	p := c.Profiles[c.Session.Profile]
+	if c.Session.ProcessCommand != "" && len(p.Command) > 0 {
+		p.Command = append([]string{c.Session.ProcessCommand}, p.Command[1:]...)
+	}
+	return p
+}

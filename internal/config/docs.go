@@ -1,0 +1,148 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	_ "embed"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"reflect"
+	"strings"
+)
+
+//go:embed settings.go
+var settingsSource []byte
+
+const docsIntro = `# Configuration
+
+<!-- Generated from internal/config/settings.go by "go generate ./internal/config"; do not edit. -->
+
+Settings come from four places; the later one wins:
+
+1. the defaults below;
+2. a YAML file, named by ` + "`--config`" + ` or ` + "`BERTH_CONFIG`" + `, with the keys below (` + "`server.listen`" + ` is ` + "`listen:`" + ` under ` + "`server:`" + `);
+3. environment variables;
+4. flags of the command line; ` + "`--set NAME=value`" + ` sets any variable below.
+
+An empty value counts as not set. A value that cannot be read, is out of range or contradicts another one, and a key
+that does not exist, stop the start with one message that lists every fault: nothing falls back to its default in
+silence. ` + "`berth config check`" + ` says what is wrong, ` + "`berth config show`" + ` what applies, secrets redacted.
+
+Times are seconds (` + "`10`" + `, ` + "`10.0`" + `) or durations (` + "`1m30s`" + `); sizes are written as Docker writes them (` + "`512m`, `4g`" + `),
+` + "`k`" + ` being 1024 bytes.
+`
+
+const docsOutro = `
+## Image profiles
+
+An image profile says what a server image needs: port, user, probe, credential, directories. Profiles stand under
+` + "`profiles:`" + ` in the configuration file, by name; one named like a built-in profile replaces it as a whole.
+` + "`BERTH_PROFILE`" + ` chooses. This is the built-in profile ` + "`opencode`" + `:
+
+` + "```yaml" + `
+profiles:
+  opencode:
+`
+
+// WriteDocs writes the reference of all settings as Markdown.
+func WriteDocs(w io.Writer) error {
+	areas, err := describe()
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	b.WriteString(docsIntro)
+	defaults := Default()
+	for area := range defaults.areas() {
+		d := areas[area.Type().Name()]
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| Variable | Key | Default | Meaning |\n|---|---|---|---|\n", title(area.Type().Name()), d.text)
+		key := yamlKey(reflect.TypeFor[Config](), area.Type().Name())
+		for i := range area.NumField() {
+			writeRow(&b, key, area.Type().Field(i), area.Field(i), d.fields)
+		}
+	}
+	b.WriteString(docsOutro)
+	profile, err := profileFiles.ReadFile("profiles/opencode.yaml")
+	if err != nil {
+		return fmt.Errorf("read built-in profile: %w", err)
+	}
+	for line := range strings.Lines(string(profile)) {
+		b.WriteString("    " + line)
+	}
+	b.WriteString("```\n")
+	_, err = w.Write(b.Bytes())
+	return err
+}
+
+func writeRow(b *bytes.Buffer, area string, field reflect.StructField, value reflect.Value, texts map[string]string) {
+	variable := field.Tag.Get("env")
+	if variable == "-" {
+		return
+	}
+	key := "–"
+	if name := field.Tag.Get("yaml"); name != "-" {
+		key = "`" + area + "." + name + "`"
+	}
+	fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", variable, key, defaultText(field, value), texts[field.Name])
+}
+
+// defaultText is a default as it would be written in the environment. No default is a secret, so the one word that
+// a secret setting may hold is shown.
+func defaultText(field reflect.StructField, value reflect.Value) string {
+	text := fmt.Sprint(value.Interface())
+	if value.Kind() == reflect.String {
+		text = value.String()
+	}
+	if text = cmp.Or(field.Tag.Get("default"), text); text == "" {
+		return "–"
+	}
+	return "`" + text + "`"
+}
+
+// description is the comment of a struct of settings and those of its fields, each as one line.
+type description struct {
+	text   string
+	fields map[string]string
+}
+
+// describe reads the comments of the settings out of their own source, which is part of the program.
+func describe() (map[string]description, error) {
+	file, err := parser.ParseFile(token.NewFileSet(), "settings.go", settingsSource, parser.ParseComments)
+	if err != nil {
+		return nil, fmt.Errorf("read descriptions of settings: %w", err)
+	}
+	areas := map[string]description{}
+	for _, decl := range file.Decls {
+		gen, ok := decl.(*ast.GenDecl)
+		if !ok || gen.Tok != token.TYPE {
+			continue
+		}
+		spec := gen.Specs[0].(*ast.TypeSpec)
+		fields := map[string]string{}
+		for _, f := range spec.Type.(*ast.StructType).Fields.List {
+			fields[f.Names[0].Name] = oneLine(f.Doc.Text())
+		}
+		text := strings.TrimPrefix(oneLine(gen.Doc.Text()), spec.Name.Name+" ")
+		areas[spec.Name.Name] = description{text: strings.ToUpper(text[:1]) + text[1:], fields: fields}
+	}
+	return areas, nil
+}
+
+func oneLine(text string) string {
+	return strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", `\|`)
+}
+
+func yamlKey(t reflect.Type, field string) string {
+	f, _ := t.FieldByName(field)
+	return f.Tag.Get("yaml")
+}
+
+func title(area string) string {
+	if area == "HTTPPool" {
+		return "HTTP pool"
+	}
+	return area
+}

@@ -1,0 +1,67 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDocumentationIsCurrent(t *testing.T) {
+	t.Parallel()
+	var want bytes.Buffer
+	if err := WriteDocs(&want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want.String(), string(got)); d != "" {
+		t.Errorf("docs/configuration.md is stale, run go generate ./internal/config (-want +got):\n%s", d)
+	}
+}
+
+func TestEverySettingIsDocumented(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := WriteDocs(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Variables() {
+		_, row, found := strings.Cut(b.String(), "| `"+name+"` |")
+		row, _, _ = strings.Cut(row, "\n")
+		cells := strings.Split(row, " | ")
+		if !found || len(cells) < 3 || len(strings.Trim(cells[len(cells)-1], " |")) < 20 {
+			t.Errorf("%s has no description in the documentation: %q", name, row)
+		}
+	}
+}
+
+// TestContractNamesAndDefaults holds the names and defaults that the platform relies on, to the letter.
+func TestContractNamesAndDefaults(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := WriteDocs(&b); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "./docker/certs", "DOCKER_HOST": "tcp://host.docker.internal:2376",
+		"DOCKER_TLS_PORT": "2376", "DOCKER_CA_CERT": "./docker/certs/ca.pem", "DOCKER_CLIENT_CERT": "./docker/certs/client-cert.pem",
+		"DOCKER_CLIENT_KEY": "./docker/certs/client-key.pem", "DOCKER_HOST_IP": "host.docker.internal", "DOCKER_ENV": "development",
+		"USE_ASYNC_DOCKER": "true", "LOG_LEVEL": "INFO", "LOG_FORMAT": "auto", "LOG_FILE": "/var/log/lovdata-chat.log",
+		"LOG_MAX_SIZE_MB": "10", "LOG_BACKUP_COUNT": "5", "LOG_CONSOLE": "true", "LOG_FILE_ENABLED": "false",
+		"SESSION_TOKEN_LENGTH": "32", "SESSION_TOKEN_EXPIRY_HOURS": "24", "SESSION_TOKEN_SECRET": "auto",
+		"CONTAINER_MEMORY_LIMIT": "4g", "CONTAINER_CPU_QUOTA": "100000", "CONTAINER_CPU_PERIOD": "100000", "MAX_CONCURRENT_SESSIONS": "3",
+		"HTTP_MAX_KEEPALIVE_CONNECTIONS": "20", "HTTP_MAX_CONNECTIONS": "100", "HTTP_KEEPALIVE_EXPIRY": "5m",
+		"HTTP_CONNECT_TIMEOUT": "10s", "HTTP_READ_TIMEOUT": "30s",
+	} {
+		_, row, found := strings.Cut(b.String(), "| `"+name+"` |")
+		cells := strings.SplitN(row, " | ", 3)
+		if !found || len(cells) < 3 || cells[1] != "`"+want+"`" {
+			t.Errorf("%s: documented default is not %q: %.80q", name, want, row)
+		}
+	}
+}

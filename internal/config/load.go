@@ -1,0 +1,170 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+
+	"github.com/caarlos0/env/v11"
+	"go.yaml.in/yaml/v4"
+
+	"berth/internal/session"
+)
+
+// Options says where settings come from.
+type Options struct {
+	File                 string            // configuration file (YAML); empty: BERTH_CONFIG, and none when that is empty too
+	Environ              []string          // "NAME=value", as os.Environ gives it
+	Overrides            map[string]string // from the command line, by variable name; they win over everything
+	InsecureDockerSocket bool              // whether DOCKER_HOST may be a unix socket
+}
+
+// Load reads the settings: defaults, then the file, then the environment, then the overrides, the later winning. An
+// empty value counts as not set. All that is wrong, with the sources and with the values, is reported in one
+// [*FaultsError]; the Config that comes with it holds what could be read and is for display only.
+func Load(o Options) (Config, error) {
+	cfg := Default()
+	environ := env.ToMap(o.Environ)
+	var faults []Fault
+
+	file := cmp.Or(o.File, o.Overrides["BERTH_CONFIG"], environ["BERTH_CONFIG"])
+	if file != "" {
+		faults = append(faults, cfg.readFile(file)...)
+	}
+	faults = append(faults, cfg.apply(environ)...)
+	faults = append(faults, unknownOverrides(o.Overrides)...)
+	faults = append(faults, cfg.apply(o.Overrides)...)
+	cfg.Server.ConfigFile = file
+	cfg.Docker.InsecureSocket = o.InsecureDockerSocket
+	cfg.resolve(func(name string) string { return environ[name] }, os.Geteuid() == 0)
+
+	if err := cfg.Validate(); err != nil {
+		values, _ := errors.AsType[*FaultsError](err)
+		faults = append(faults, values.Faults...)
+	}
+	return cfg, faultsError(faults)
+}
+
+// readFile overlays the settings of a YAML file. Keys that nobody knows are faults: most are typing errors.
+func (c *Config) readFile(name string) []Fault {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return []Fault{{Variable: "BERTH_CONFIG", Value: name, Problem: reason(err)}}
+	}
+	builtin := c.Profiles
+	c.Profiles = nil
+	err = decode(text, c)
+	own := c.Profiles
+	c.Profiles = builtin
+	maps.Copy(c.Profiles, own)
+	if err == nil {
+		return nil
+	}
+	return fileFaults(name, err)
+}
+
+// decode reads the only document of a file, which may be empty.
+func decode(text []byte, c *Config) error {
+	documents, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithKnownFields())
+	if err != nil {
+		return err
+	}
+	if err := documents.Load(c); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	var rest yaml.Node
+	if err := documents.Load(&rest); !errors.Is(err, io.EOF) {
+		return errors.New("must hold one YAML document, there are more")
+	}
+	return nil
+}
+
+// fileFaults gives each thing that is wrong with a file its line.
+func fileFaults(name string, err error) []Fault {
+	var loads []*yaml.LoadError
+	if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
+		loads = many.Errors
+	} else if one, ok := errors.AsType[*yaml.LoadError](err); ok {
+		loads = append(loads, one)
+	} else {
+		return []Fault{{Variable: name, Problem: err.Error()}}
+	}
+	faults := make([]Fault, len(loads))
+	for i, e := range loads {
+		faults[i] = Fault{Variable: fmt.Sprintf("%s, line %d", name, e.Mark.Line), Problem: e.Message}
+	}
+	return faults
+}
+
+// apply overlays settings by variable name.
+func (c *Config) apply(values map[string]string) []Fault {
+	var faults []Fault
+	for area := range c.areas() {
+		err := env.ParseWithOptions(area.Addr().Interface(), env.Options{Environment: nonNil(values)})
+		all, _ := errors.AsType[env.AggregateError](err)
+		for _, e := range all.Errors {
+			faults = append(faults, parseFault(area.Type(), e, values))
+		}
+	}
+	return faults
+}
+
+// nonNil keeps the library from falling back to the process's own environment.
+func nonNil(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+// parseFault gives a failed conversion the name of its variable and says what is allowed.
+func parseFault(area reflect.Type, err error, values map[string]string) Fault {
+	failed, ok := errors.AsType[env.ParseError](err)
+	if !ok {
+		return Fault{Variable: area.Name(), Problem: err.Error()}
+	}
+	field, _ := area.FieldByName(failed.Name)
+	name := field.Tag.Get("env")
+	fault := Fault{Variable: name, Value: values[name], Problem: failed.Err.Error()}
+	switch {
+	case field.Type == reflect.TypeFor[session.Secret]():
+		fault.Value = session.Secret("").String()
+	case reflect.PointerTo(field.Type).Implements(textUnmarshaler):
+	case field.Type.Kind() == reflect.Bool:
+		fault.Problem = "must be true or false"
+	default:
+		fault.Problem = "must be a whole number"
+	}
+	return fault
+}
+
+func unknownOverrides(overrides map[string]string) []Fault {
+	known := map[string]bool{}
+	for _, name := range Variables() {
+		known[name] = true
+	}
+	var faults []Fault
+	for _, name := range slices.Sorted(maps.Keys(overrides)) {
+		if !known[name] {
+			faults = append(faults, Fault{Variable: name, Problem: "is not a setting; see `berth config docs`"})
+		}
+	}
+	return faults
+}
+
+// reason is a file error without the path, which stands beside it already.
+func reason(err error) string {
+	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
+		return fmt.Sprintf("cannot be read: %v", pathErr.Err)
+	}
+	return err.Error()
+}

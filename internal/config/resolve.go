@@ -1,0 +1,60 @@
+package config
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// resolve fills in what depends on other settings, on the user, or on which files are there.
+func (c *Config) resolve(getenv func(string) string, root bool) {
+	if c.Server.StateDir == "" {
+		c.Server.StateDir = defaultStateDir(getenv, root)
+	}
+	d := &c.Docker
+	if d.Host == "" {
+		d.Host = d.madeHost()
+	}
+	if d.CACert == "" {
+		d.CACert = filepath.Join(d.CertPath, "ca.pem")
+	}
+	if d.ClientCert == "" {
+		d.ClientCert = existing(d.CertPath, "client-cert.pem", "cert.pem")
+	}
+	if d.ClientKey == "" {
+		d.ClientKey = existing(d.CertPath, "client-key.pem", "key.pem")
+	}
+}
+
+// madeHost is the endpoint when DOCKER_HOST is not set.
+func (d Docker) madeHost() string {
+	return "tcp://" + net.JoinHostPort(d.HostIP, strconv.Itoa(d.TLSPort))
+}
+
+// existing is the path of the second name if only that file is there, and of the first in every other case.
+func existing(dir, name, alias string) string {
+	first, second := filepath.Join(dir, name), filepath.Join(dir, alias)
+	if _, err := os.Stat(first); err == nil {
+		return first
+	}
+	if _, err := os.Stat(second); err == nil {
+		return second
+	}
+	return first
+}
+
+// defaultStateDir follows the XDG base directory specification, which tells to ignore relative paths. It is empty for
+// a user without a home.
+func defaultStateDir(getenv func(string) string, root bool) string {
+	if root {
+		return "/var/lib/berth"
+	}
+	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "berth")
+	}
+	if home := getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "state", "berth")
+	}
+	return ""
+}

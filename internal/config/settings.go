@@ -1,0 +1,153 @@
+package config
+
+import (
+	"time"
+
+	"berth/internal/session"
+)
+
+// The doc comments of the fields below are the text of docs/configuration.md and of `berth config docs`; a tag
+// "default" shows there what an empty default becomes.
+
+// Server says where Berth listens and what it keeps.
+type Server struct {
+	// Address that the API and the proxy listen on, `host:port`. Port 0 lets the system choose one.
+	Listen string `yaml:"listen" env:"BERTH_LISTEN"`
+	// Directory of Berth's own state: sessions, admin token, token secret. For everyone but root the default is
+	// `$XDG_STATE_HOME/berth` or `~/.local/state/berth`.
+	StateDir string `yaml:"state_dir" env:"BERTH_STATE_DIR" default:"/var/lib/berth"`
+	// Secret that opens the operator API, at least 16 characters. Empty: one is generated and kept in the file
+	// `admin-token` of the state directory, readable by its owner only.
+	AdminToken session.Secret `yaml:"admin_token" env:"BERTH_ADMIN_TOKEN"`
+	// How long requests in flight may take to finish when Berth stops. Sessions are never stopped with it.
+	DrainTimeout Seconds `yaml:"drain_timeout" env:"BERTH_DRAIN_TIMEOUT"`
+	// This configuration file. Empty: none.
+	ConfigFile string `yaml:"-" env:"BERTH_CONFIG"`
+}
+
+// Docker says how the Docker engine is reached, always over mutual TLS.
+type Docker struct {
+	// Endpoint of the engine, `tcp://host:port`. Unset, it is made of `DOCKER_HOST_IP` and `DOCKER_TLS_PORT`. A
+	// `unix://` endpoint is refused unless `--insecure-docker-socket` is given.
+	Host string `yaml:"host" env:"DOCKER_HOST" default:"tcp://host.docker.internal:2376"`
+	// Host of the engine, when `DOCKER_HOST` is not set.
+	HostIP string `yaml:"host_ip" env:"DOCKER_HOST_IP"`
+	// Port of the engine, when `DOCKER_HOST` is not set.
+	TLSPort int `yaml:"tls_port" env:"DOCKER_TLS_PORT"`
+	// Whether the engine's certificate is verified (`1` or `0`). `0` is refused where `DOCKER_ENV` is `production`.
+	TLSVerify bool `yaml:"tls_verify" env:"DOCKER_TLS_VERIFY" default:"1"`
+	// Directory of `ca.pem`, `client-cert.pem` and `client-key.pem`. Docker's own names `cert.pem` and `key.pem` are
+	// understood as well.
+	CertPath string `yaml:"cert_path" env:"DOCKER_CERT_PATH"`
+	// Certificate of the CA that signed the engine's certificate. It overrides the directory.
+	CACert string `yaml:"ca_cert" env:"DOCKER_CA_CERT" default:"./docker/certs/ca.pem"`
+	// Client certificate. It overrides the directory.
+	ClientCert string `yaml:"client_cert" env:"DOCKER_CLIENT_CERT" default:"./docker/certs/client-cert.pem"`
+	// Key of the client certificate. It overrides the directory.
+	ClientKey string `yaml:"client_key" env:"DOCKER_CLIENT_KEY" default:"./docker/certs/client-key.pem"`
+	// Kind of installation: `development`, `test`, `staging` or `production`. In production everything that weakens
+	// isolation or verification is refused rather than warned of.
+	Env string `yaml:"env" env:"DOCKER_ENV"`
+	// Whether operations on the engine run concurrently. `false`: one at a time.
+	Async bool `yaml:"async" env:"USE_ASYNC_DOCKER"`
+	// Most operations that run on the engine at once; the rest wait. `0`: as many as the engine has CPUs.
+	MaxOperations int `yaml:"max_operations" env:"DOCKER_MAX_OPERATIONS"`
+	// Longest time that one operation on the engine may take. It must be longer than `SESSION_STOP_TIMEOUT`.
+	OperationTimeout Seconds `yaml:"operation_timeout" env:"DOCKER_OPERATION_TIMEOUT"`
+	// Name of the bridge network of the session containers. It is created when it is missing.
+	Network string `yaml:"network" env:"DOCKER_NETWORK"`
+	// Whether a unix:// endpoint is allowed. Only the command line can say so.
+	InsecureSocket bool `yaml:"-" env:"-"`
+}
+
+// Session says what a session is and how long its moves may take.
+type Session struct {
+	// What runs the sessions: `docker`, or `process`, which runs the server as a child process without any isolation
+	// and is refused where `DOCKER_ENV` is `production`.
+	Runtime string `yaml:"runtime" env:"BERTH_RUNTIME"`
+	// Image profile of new sessions: `opencode`, or a name under `profiles:` in the configuration file.
+	Profile string `yaml:"profile" env:"BERTH_PROFILE"`
+	// Address of the Docker host on which session ports are published: an IP address, or `auto` for the loopback
+	// address or the detected bridge address, whichever Berth can reach.
+	PublishIP string `yaml:"publish_ip" env:"SESSION_PUBLISH_IP"`
+	// How long a session may take from its creation or start until its server answers.
+	StartTimeout Seconds `yaml:"start_timeout" env:"SESSION_START_TIMEOUT"`
+	// How long a server may take to end before it is killed.
+	StopTimeout Seconds `yaml:"stop_timeout" env:"SESSION_STOP_TIMEOUT"`
+	// How often records and containers are compared and made to agree.
+	ReconcileInterval Seconds `yaml:"reconcile_interval" env:"RECONCILE_INTERVAL"`
+	// How old a container without a record must be before it is removed.
+	OrphanGrace Seconds `yaml:"orphan_grace" env:"ORPHAN_GRACE"`
+	// Program that the `process` runtime runs instead of the first word of the profile's command: a path, or a name
+	// that is looked up in `PATH`. Empty: the profile's own.
+	ProcessCommand string `yaml:"process_command" env:"PROCESS_COMMAND"`
+}
+
+// Limits bounds what sessions may use.
+type Limits struct {
+	// Memory of one session container, without swap on top. Not below what the image profile needs (`512m` for
+	// OpenCode).
+	Memory session.Bytes `yaml:"memory" env:"CONTAINER_MEMORY_LIMIT"`
+	// CPU time of one session container per period, in microseconds. `100000` of `100000` is one CPU.
+	CPUQuota int64 `yaml:"cpu_quota" env:"CONTAINER_CPU_QUOTA"`
+	// Length of the CPU period in microseconds, `1000` to `1000000`.
+	CPUPeriod int64 `yaml:"cpu_period" env:"CONTAINER_CPU_PERIOD"`
+	// Most processes and threads in one session container. An OpenCode server that meets this limit aborts.
+	PIDs int64 `yaml:"pids" env:"CONTAINER_PIDS_LIMIT"`
+	// Most sessions that may run at once.
+	MaxSessions int `yaml:"max_sessions" env:"MAX_CONCURRENT_SESSIONS"`
+}
+
+// Token says how session tokens are made.
+type Token struct {
+	// Random characters of a session token. At least 22, which is 128 bits.
+	Length int `yaml:"length" env:"SESSION_TOKEN_LENGTH"`
+	// Hours after which a session token expires.
+	ExpiryHours int `yaml:"expiry_hours" env:"SESSION_TOKEN_EXPIRY_HOURS"`
+	// Key under which tokens are digested and upstream credentials derived, at least 32 characters. `auto`: made once
+	// and kept in the state directory, readable by its owner only.
+	Secret session.Secret `yaml:"secret" env:"SESSION_TOKEN_SECRET"`
+}
+
+// Expiry is the life of a session token.
+func (t Token) Expiry() time.Duration { return time.Duration(t.ExpiryHours) * time.Hour }
+
+// Proxy says what clients may send through the proxy.
+type Proxy struct {
+	// Largest request body; a larger one is answered with 413.
+	MaxBodySize session.Bytes `yaml:"max_body_size" env:"PROXY_MAX_BODY_SIZE"`
+}
+
+// HTTPPool says how the proxy keeps its connections to session servers.
+type HTTPPool struct {
+	// Most idle connections kept, all servers together.
+	MaxKeepaliveConnections int `yaml:"max_keepalive_connections" env:"HTTP_MAX_KEEPALIVE_CONNECTIONS"`
+	// Most connections to one server. Streams and upgrades count as well.
+	MaxConnections int `yaml:"max_connections" env:"HTTP_MAX_CONNECTIONS"`
+	// How long an idle connection is kept.
+	KeepaliveExpiry Seconds `yaml:"keepalive_expiry" env:"HTTP_KEEPALIVE_EXPIRY"`
+	// How long establishing a connection may take.
+	ConnectTimeout Seconds `yaml:"connect_timeout" env:"HTTP_CONNECT_TIMEOUT"`
+	// How long a server may take to send the headers of an ordinary answer. Event streams, upgrades and calls that the
+	// profile lists as silent are exempt.
+	ReadTimeout Seconds `yaml:"read_timeout" env:"HTTP_READ_TIMEOUT"`
+}
+
+// Log says what is logged and where.
+type Log struct {
+	// Least severe level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.
+	Level LogLevel `yaml:"level" env:"LOG_LEVEL"`
+	// Form of the lines on the console: `json`, `human`, or `auto` for human on a terminal and JSON elsewhere. The log
+	// file is always JSON.
+	Format string `yaml:"format" env:"LOG_FORMAT"`
+	// Whether to log to the console (standard error).
+	Console bool `yaml:"console" env:"LOG_CONSOLE"`
+	// Whether to log to `LOG_FILE`.
+	FileEnabled bool `yaml:"file_enabled" env:"LOG_FILE_ENABLED"`
+	// Log file. It takes effect with `LOG_FILE_ENABLED`.
+	File string `yaml:"file" env:"LOG_FILE"`
+	// Size in megabytes at which the log file is rotated.
+	MaxSizeMB int `yaml:"max_size_mb" env:"LOG_MAX_SIZE_MB"`
+	// Rotated log files that are kept.
+	BackupCount int `yaml:"backup_count" env:"LOG_BACKUP_COUNT"`
+}

@@ -1,0 +1,181 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	minAdminToken  = 16
+	minTokenLength = 22 // characters of an alphabet of 62: 130 bits
+	minTokenSecret = 32
+	minPIDs        = 64 // about sixteen are used by an idle server, four by each terminal
+	minQuota       = 1000
+	maxPeriod      = 1_000_000
+)
+
+// networkName is what the engine accepts as the name of a network.
+var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// Validate reports every fault of the settings at once, as a [*FaultsError].
+func (c Config) Validate() error {
+	v := &checker{}
+	v.server(c.Server)
+	v.docker(c)
+	v.session(c)
+	v.limits(c)
+	v.token(c.Token)
+	v.pool(c)
+	v.log(c.Log)
+	v.profiles(c)
+	return faultsError(v.faults)
+}
+
+type checker struct{ faults []Fault }
+
+// that records a fault unless ok. Secrets print themselves as [redacted].
+func (v *checker) that(ok bool, variable string, value any, allowed string, args ...any) {
+	if !ok {
+		v.faults = append(v.faults, Fault{Variable: variable, Value: fmt.Sprint(value), Problem: fmt.Sprintf(allowed, args...)})
+	}
+}
+
+func between[T cmp.Ordered](v *checker, variable string, value, low, high T) {
+	v.that(value >= low && value <= high, variable, value, "must be between %v and %v", low, high)
+}
+
+func oneOf(v *checker, variable, value string, allowed ...string) {
+	v.that(slices.Contains(allowed, value), variable, value, "must be one of %s", strings.Join(allowed, ", "))
+}
+
+func (v *checker) server(s Server) {
+	v.that(hostPort(s.Listen, 0), "BERTH_LISTEN", s.Listen, "must be host:port, like 127.0.0.1:8080")
+	v.that(s.StateDir != "", "BERTH_STATE_DIR", s.StateDir, "must be set, because neither HOME nor XDG_STATE_HOME is")
+	admin := s.AdminToken.Reveal()
+	v.that(admin == "" || len(admin) >= minAdminToken && visible(admin), "BERTH_ADMIN_TOKEN", s.AdminToken,
+		"must be at least %d visible ASCII characters without spaces, or empty to have one generated", minAdminToken)
+	between(v, "BERTH_DRAIN_TIMEOUT", s.DrainTimeout, 0, Seconds(time.Hour))
+}
+
+func (v *checker) docker(c Config) {
+	d := c.Docker
+	v.endpoint(d)
+	v.that(d.HostIP != "", "DOCKER_HOST_IP", d.HostIP, "must be a host name or an IP address")
+	between(v, "DOCKER_TLS_PORT", d.TLSPort, 1, 65535)
+	v.that(d.TLSVerify || d.Env != Production, "DOCKER_TLS_VERIFY", d.TLSVerify,
+		"contradicts DOCKER_ENV=%s: the engine's certificate must be verified there", Production)
+	v.that(d.CertPath != "", "DOCKER_CERT_PATH", d.CertPath, "must be a directory")
+	oneOf(v, "DOCKER_ENV", d.Env, "development", "test", "staging", Production)
+	between(v, "DOCKER_MAX_OPERATIONS", d.MaxOperations, 0, 1024)
+	between(v, "DOCKER_OPERATION_TIMEOUT", d.OperationTimeout, Seconds(time.Second), Seconds(time.Hour))
+	v.that(c.Session.StopTimeout < d.OperationTimeout, "DOCKER_OPERATION_TIMEOUT", d.OperationTimeout,
+		"contradicts SESSION_STOP_TIMEOUT=%s: stopping a session is one operation and must fit into it", c.Session.StopTimeout)
+	v.that(networkName.MatchString(d.Network) && d.Network != "host" && d.Network != "none", "DOCKER_NETWORK", d.Network,
+		"must be the name of a bridge network: letters, digits, and _ . - after the first; not host, not none")
+}
+
+func (v *checker) endpoint(d Docker) {
+	u, err := url.Parse(d.Host)
+	switch {
+	case d.Host == d.madeHost() && (d.HostIP == "" || d.TLSPort < 1 || d.TLSPort > 65535):
+		// The parts have faults of their own.
+	case err != nil || u.Scheme == "":
+		v.that(false, "DOCKER_HOST", d.Host, "must be tcp://host:port")
+	case u.Scheme == "unix":
+		v.that(d.InsecureSocket, "DOCKER_HOST", d.Host,
+			"is refused: whoever holds the engine's socket owns its host. Use tcp:// with certificates, or give --insecure-docker-socket")
+	default:
+		v.that(u.Scheme == "tcp" && hostPort(u.Host, 1) && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.User == nil,
+			"DOCKER_HOST", u.Redacted(), "must be tcp://host:port")
+	}
+}
+
+func (v *checker) session(c Config) {
+	s := c.Session
+	oneOf(v, "BERTH_RUNTIME", s.Runtime, RuntimeDocker, RuntimeProcess)
+	v.that(s.Runtime != RuntimeProcess || c.Docker.Env != Production, "BERTH_RUNTIME", s.Runtime,
+		"contradicts DOCKER_ENV=%s: sessions of this runtime are not isolated", Production)
+	_, err := netip.ParseAddr(s.PublishIP)
+	v.that(s.PublishIP == Auto || err == nil, "SESSION_PUBLISH_IP", s.PublishIP, "must be %s or an IP address", Auto)
+	between(v, "SESSION_START_TIMEOUT", s.StartTimeout, Seconds(time.Second), Seconds(time.Hour))
+	between(v, "SESSION_STOP_TIMEOUT", s.StopTimeout, 0, Seconds(10*time.Minute))
+	between(v, "RECONCILE_INTERVAL", s.ReconcileInterval, Seconds(time.Second), Seconds(time.Hour))
+	between(v, "ORPHAN_GRACE", s.OrphanGrace, Seconds(time.Second), Seconds(30*24*time.Hour))
+}
+
+func (v *checker) limits(c Config) {
+	l := c.Limits
+	v.that(l.Memory > 0, "CONTAINER_MEMORY_LIMIT", l.Memory, "must be a size above 0, like 4g")
+	if p, ok := c.Profiles[c.Session.Profile]; ok && l.Memory > 0 {
+		v.that(l.Memory >= p.MinMem, "CONTAINER_MEMORY_LIMIT", l.Memory, "must be at least %s, which a server of profile %s needs",
+			p.MinMem, c.Session.Profile)
+	}
+	between(v, "CONTAINER_CPU_QUOTA", l.CPUQuota, minQuota, 1024*maxPeriod)
+	between(v, "CONTAINER_CPU_PERIOD", l.CPUPeriod, minQuota, maxPeriod)
+	between(v, "CONTAINER_PIDS_LIMIT", l.PIDs, minPIDs, 1<<22)
+	between(v, "MAX_CONCURRENT_SESSIONS", l.MaxSessions, 1, 100_000)
+}
+
+func (v *checker) token(t Token) {
+	between(v, "SESSION_TOKEN_LENGTH", t.Length, minTokenLength, 1024)
+	between(v, "SESSION_TOKEN_EXPIRY_HOURS", t.ExpiryHours, 1, 10*365*24)
+	v.that(t.Secret == Auto || len(t.Secret) >= minTokenSecret, "SESSION_TOKEN_SECRET", t.Secret,
+		"must be %s or at least %d characters", Auto, minTokenSecret)
+}
+
+func (v *checker) pool(c Config) {
+	between(v, "PROXY_MAX_BODY_SIZE", c.Proxy.MaxBodySize, 1<<10, 1<<40)
+	p := c.HTTPPool
+	between(v, "HTTP_MAX_KEEPALIVE_CONNECTIONS", p.MaxKeepaliveConnections, 1, 1_000_000)
+	between(v, "HTTP_MAX_CONNECTIONS", p.MaxConnections, 1, 1_000_000)
+	v.that(p.MaxKeepaliveConnections <= p.MaxConnections, "HTTP_MAX_KEEPALIVE_CONNECTIONS", p.MaxKeepaliveConnections,
+		"contradicts HTTP_MAX_CONNECTIONS=%d: no more can be kept than there may be", p.MaxConnections)
+	between(v, "HTTP_KEEPALIVE_EXPIRY", p.KeepaliveExpiry, Seconds(time.Second), Seconds(24*time.Hour))
+	between(v, "HTTP_CONNECT_TIMEOUT", p.ConnectTimeout, Seconds(100*time.Millisecond), Seconds(10*time.Minute))
+	between(v, "HTTP_READ_TIMEOUT", p.ReadTimeout, Seconds(100*time.Millisecond), Seconds(24*time.Hour))
+}
+
+func (v *checker) log(l Log) {
+	oneOf(v, "LOG_FORMAT", l.Format, "json", "human", Auto)
+	v.that(l.Console || l.FileEnabled, "LOG_CONSOLE", l.Console, "contradicts LOG_FILE_ENABLED=false: nothing would be logged")
+	v.that(l.File != "" || !l.FileEnabled, "LOG_FILE", l.File, "must be a file, because LOG_FILE_ENABLED is true")
+	between(v, "LOG_MAX_SIZE_MB", l.MaxSizeMB, 1, 100_000)
+	between(v, "LOG_BACKUP_COUNT", l.BackupCount, 1, 10_000)
+}
+
+func (v *checker) profiles(c Config) {
+	names := slices.Sorted(maps.Keys(c.Profiles))
+	_, known := c.Profiles[c.Session.Profile]
+	v.that(known, "BERTH_PROFILE", c.Session.Profile, "must be one of the profiles: %s", strings.Join(names, ", "))
+	for _, name := range names {
+		if err := c.Profiles[name].Validate(); err != nil {
+			for line := range strings.Lines(err.Error()) {
+				v.that(false, "profiles."+name, "", "%s", strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// hostPort reports whether text is host:port with a port of at least low.
+func hostPort(text string, low int) bool {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && n >= low && n <= 65535
+}
+
+// visible reports whether text can stand in a header after "Bearer".
+func visible(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+}

@@ -1,0 +1,37 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// Warnings says which settings work but weaken something, one sentence each, for the log at every start.
+func (c Config) Warnings() []string {
+	var all []string
+	warn := func(weak bool, format string, args ...any) {
+		if weak {
+			all = append(all, fmt.Sprintf(format, args...))
+		}
+	}
+	warn(strings.HasPrefix(c.Docker.Host, "unix:"),
+		"DOCKER_HOST is a local socket: this process has the rights of root on the engine's host, without certificates")
+	warn(!c.Docker.TLSVerify, "DOCKER_TLS_VERIFY is off: whoever stands between Berth and the engine can be the engine")
+	warn(c.Session.Runtime == RuntimeProcess,
+		"the process runtime isolates nothing: every session runs with the rights of this process")
+	warn(!loopback(c.Server.Listen), "BERTH_LISTEN=%s is reachable from other machines and not encrypted: put a TLS proxy in front of it", c.Server.Listen)
+	ip, err := netip.ParseAddr(c.Session.PublishIP)
+	warn(err == nil && ip.IsUnspecified(),
+		"SESSION_PUBLISH_IP=%s publishes session ports on every address of the Docker host", c.Session.PublishIP)
+	return all
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
