@@ -12,7 +12,7 @@ export PATH
 
 OPENCODE_VERSION=$(cat "$ROOT/docker/opencode/VERSION")
 SESSION_IMAGE=berth/opencode:$OPENCODE_VERSION
-TEST_IMAGE=berth/testserver:dev
+STUB_IMAGE=berth/stubserver:dev
 
 # NO_ENGINE is the exit code that says: no container engine can run here.
 NO_ENGINE=3
