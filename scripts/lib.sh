@@ -12,7 +12,6 @@ export PATH
 
 OPENCODE_VERSION=$(cat "$ROOT/docker/opencode/VERSION")
 SESSION_IMAGE=berth/opencode:$OPENCODE_VERSION
-STUB_IMAGE=berth/stubserver:dev
 
 # NO_ENGINE is the exit code that says: no container engine can run here.
 NO_ENGINE=3
