@@ -1,0 +1,84 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"strconv"
+	"time"
+)
+
+// timestampLayout is the one of log lines; times are UTC.
+const timestampLayout = "2006-01-02T15:04:05.000Z"
+
+// encodeJSON writes timestamp, level, logger and message, then request_id, session_id, operation and duration_ms as
+// far as they are known, then everything else.
+func encodeJSON(dst []byte, e entry) []byte {
+	dst = append(dst, '{')
+	dst = member(dst, "timestamp", e.time.UTC().Format(timestampLayout))
+	dst = member(dst, "level", e.level)
+	dst = member(dst, loggerKey, e.logger)
+	dst = member(dst, "message", e.message)
+	if e.requestID != "" {
+		dst = member(dst, requestIDAttr, e.requestID)
+	}
+	if e.sessionID != "" {
+		dst = member(dst, sessionIDAttr, e.sessionID)
+	}
+	if e.operation != "" {
+		dst = member(dst, operationKey, e.operation)
+	}
+	if !e.duration.Equal(slog.Value{}) {
+		dst = member(dst, durationKey, plain(e.duration))
+	}
+	for _, a := range e.attrs {
+		dst = member(dst, a.Key, plain(a.Value))
+	}
+	return append(dst, '}', '\n')
+}
+
+// member appends one member of an object, after a comma unless it is the first.
+func member(dst []byte, key string, value any) []byte {
+	if dst[len(dst)-1] != '{' {
+		dst = append(dst, ',')
+	}
+	dst = appendJSON(dst, key)
+	dst = append(dst, ':')
+	return appendJSON(dst, value)
+}
+
+// appendJSON never fails: what JSON cannot hold becomes a string that says so.
+func appendJSON(dst []byte, value any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return strconv.AppendQuote(dst, "!ERROR: "+plainText(err.Error()))
+	}
+	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
+}
+
+// plain makes a value that JSON holds: errors and spans of time become text.
+func plain(v slog.Value) any {
+	switch v.Kind() {
+	case slog.KindDuration:
+		return v.Duration().String()
+	case slog.KindTime:
+		return v.Time().UTC().Format(time.RFC3339Nano)
+	case slog.KindFloat64:
+		if f := v.Float64(); math.IsNaN(f) || math.IsInf(f, 0) {
+			return strconv.FormatFloat(f, 'g', -1, 64)
+		}
+		return v.Float64()
+	case slog.KindAny:
+		switch any := v.Any().(type) {
+		case json.Marshaler:
+			return any
+		case error:
+			return fmt.Sprint(any)
+		}
+	}
+	return v.Any()
+}

@@ -1,0 +1,111 @@
+// Package telemetry knows how what happens is written down: log lines for people and for machines, request IDs that
+// tie them together, the log file and its rotation, the registry of metrics. It refuses to know what happens.
+package telemetry
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/DeRuina/timberjack"
+	"golang.org/x/term"
+)
+
+// Forms of the lines on the console.
+const (
+	FormatJSON  = "json"
+	FormatHuman = "human"
+	FormatAuto  = "auto" // human on a terminal, JSON elsewhere
+)
+
+// Options says where log lines go.
+type Options struct {
+	Level   slog.Leveler // least severe level; nil: INFO. A *slog.LevelVar can be changed later
+	Format  string       // of the console; empty: auto
+	Console io.Writer    // nil: none
+	NoColor bool         // no colour, even on a terminal
+	File    File         // always JSON
+}
+
+// File is a log file that is rotated by size.
+type File struct {
+	Path      string // empty: no file
+	MaxSizeMB int    // 0: 100
+	Backups   int    // rotated files that are kept; 0: all
+}
+
+// NewLogger opens the log. The Closer closes the log file and waits for its rotation; the logger may not be used after
+// that. It fails when the format is unknown or the file cannot be written.
+func NewLogger(o Options) (*slog.Logger, io.Closer, error) {
+	level := o.Level
+	if level == nil {
+		level = slog.LevelInfo
+	}
+	var handlers []slog.Handler
+	if o.Console != nil {
+		encode, err := consoleEncoder(o)
+		if err != nil {
+			return nil, nil, err
+		}
+		handlers = append(handlers, newHandler(o.Console, level, encode))
+	}
+	var closer io.Closer = nothing{}
+	if o.File.Path != "" {
+		file, err := openFile(o.File)
+		if err != nil {
+			return nil, nil, err
+		}
+		handlers, closer = append(handlers, newHandler(file, level, encodeJSON)), file
+	}
+	if len(handlers) == 1 {
+		return slog.New(handlers[0]), closer, nil
+	}
+	return slog.New(slog.NewMultiHandler(handlers...)), closer, nil
+}
+
+// Named returns a logger whose lines bear the name of a part of the program.
+func Named(l *slog.Logger, name string) *slog.Logger { return l.With(loggerKey, name) }
+
+func consoleEncoder(o Options) (encoder, error) {
+	terminal := isTerminal(o.Console)
+	switch {
+	case o.Format == FormatJSON, (o.Format == FormatAuto || o.Format == "") && !terminal:
+		return encodeJSON, nil
+	case o.Format == FormatHuman, o.Format == FormatAuto, o.Format == "":
+		return humanEncoder(terminal && !o.NoColor), nil
+	default:
+		return nil, fmt.Errorf("log format %q is not json, human or auto", o.Format)
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// openFile tries the file at once: the library would tell nobody before the first line is lost.
+func openFile(f File) (io.WriteCloser, error) {
+	if err := os.MkdirAll(filepath.Dir(f.Path), 0o750); err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	probe, err := os.OpenFile(f.Path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	if err := probe.Close(); err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	return &timberjack.Logger{
+		Filename:    f.Path,
+		MaxSize:     f.MaxSizeMB,
+		MaxBackups:  f.Backups,
+		FileMode:    0o640,
+		Compression: "none",
+	}, nil
+}
+
+type nothing struct{}
+
+func (nothing) Close() error { return nil }
