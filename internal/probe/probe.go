@@ -1,0 +1,135 @@
+// Package probe asks a server whether it can be given traffic.
+//
+// It knows how the answer of a server that works differs from that of one that merely has an open port: status, media
+// type and content. It refuses to know containers, sessions and when to ask again.
+package probe
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"berth/internal/session"
+)
+
+// maxBody is how much of an answer is read. Health documents are some hundred bytes long.
+const maxBody = 64 << 10
+
+// connectTimeout bounds the connecting alone, for callers whose context has no deadline.
+const connectTimeout = 5 * time.Second
+
+// Prober asks servers over HTTP. It is safe for concurrent use and holds no connection between two probes.
+type Prober struct {
+	client *http.Client
+}
+
+var _ session.Prober = (*Prober)(nil)
+
+// New returns a Prober that ignores the proxy settings of its environment and follows no redirects.
+func New() *Prober {
+	return &Prober{client: &http.Client{
+		Transport: &http.Transport{
+			Proxy:       nil, // a container's address means nothing to a proxy, and the credential is not for one
+			DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			// A connection that was opened before the server attached its handler is never answered, so that none may
+			// be used for a second try.
+			DisableKeepAlives:      true,
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: maxBody,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Probe returns nil when the server answers the profile's readiness path with 200, JSON and a true member, and then
+// the second path, if there is one, with 200 and JSON.
+func (p *Prober) Probe(ctx context.Context, t session.Target) error {
+	if t.Profile == nil {
+		return errors.New("probe: the target has no profile")
+	}
+	ready := t.Profile.Ready
+	if err := p.get(ctx, t, ready.Path, func(body io.Reader) error { return checkMember(body, ready.Member) }); err != nil {
+		return err
+	}
+	if ready.Then == "" {
+		return nil
+	}
+	return p.get(ctx, t, ready.Then, checkJSON)
+}
+
+func (p *Prober) get(ctx context.Context, t session.Target, path string, check func(io.Reader) error) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Address+path, nil)
+	if err != nil {
+		return fmt.Errorf("probe %s: %w", path, err)
+	}
+	r.SetBasicAuth(t.Profile.Username, t.Credential.Reveal())
+	r.Header.Set("Accept", "application/json")
+	answer, err := p.client.Do(r)
+	if err != nil {
+		return fmt.Errorf("probe: %w", err) // names the method, the address and the path
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("probe %s: answered %s", path, answer.Status)
+	}
+	if kind := answer.Header.Get("Content-Type"); !isJSON(kind) {
+		return fmt.Errorf("probe %s: answered 200 with %q instead of JSON; a path that the server does not know looks like this", path, kind)
+	}
+	if err := check(io.LimitReader(answer.Body, maxBody)); err != nil {
+		return fmt.Errorf("probe %s: %w", path, err)
+	}
+	return nil
+}
+
+func isJSON(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && kind == "application/json"
+}
+
+// checkMember wants an object whose member is true; any object will do when member is empty.
+func checkMember(body io.Reader, member string) error {
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(text, &object); err != nil || object == nil {
+		return fmt.Errorf("answered %s, which is not a JSON object of at most %d bytes", excerpt(text), maxBody)
+	}
+	if member == "" {
+		return nil
+	}
+	value, ok := object[member]
+	switch {
+	case !ok:
+		return fmt.Errorf("answered without a member %q", member)
+	case string(value) != "true":
+		return fmt.Errorf("answered %q: %s", member, excerpt(value))
+	}
+	return nil
+}
+
+// checkJSON looks at the beginning only: the answer may be a list of any length.
+func checkJSON(body io.Reader) error {
+	if _, err := json.NewDecoder(body).Token(); err != nil {
+		return fmt.Errorf("answered something that is not JSON: %w", err)
+	}
+	return nil
+}
+
+// excerpt quotes the beginning of foreign text.
+func excerpt(text []byte) string {
+	const most = 80
+	s := strings.ToValidUTF8(string(text[:min(len(text), most)]), "")
+	if len(text) > most {
+		s += "…"
+	}
+	return fmt.Sprintf("%q", s)
+}

@@ -1,0 +1,245 @@
+package probe_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"berth/internal/probe"
+	"berth/internal/session"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const password = "only-the-server-and-berth-know"
+
+func profile() *session.Profile {
+	return &session.Profile{
+		Username: "opencode", Ready: session.Probe{Path: "/global/health", Member: "healthy", Then: "/path"},
+	}
+}
+
+func target(address string) session.Target {
+	return session.Target{Address: strings.TrimPrefix(address, "http://"), Credential: password, Profile: profile()}
+}
+
+// answers serves fixed answers by path; a path that it does not have answers HTML, like OpenCode.
+type answer struct {
+	status int
+	kind   string
+	body   string
+}
+
+func serve(t *testing.T, answers map[string]answer) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, pass, _ := r.BasicAuth(); user != "opencode" || pass != password {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		a, ok := answers[r.URL.Path]
+		if !ok {
+			a = answer{200, "text/html", "<!doctype html>"}
+		}
+		if a.status/100 == 3 {
+			w.Header().Set("Location", "/elsewhere")
+		}
+		w.Header().Set("Content-Type", a.kind)
+		w.WriteHeader(a.status)
+		_, _ = io.WriteString(w, a.body)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+const jsonType = "application/json"
+
+func TestProbeTellsServersThatWorkFromThoseThatDoNot(t *testing.T) {
+	t.Parallel()
+	health := answer{200, jsonType, `{"healthy":true,"version":"1.18.33"}`}
+	path := answer{200, jsonType + "; charset=utf-8", `{"directory":"/workspace"}`}
+	long := `[` + strings.Repeat(`{"id":"ses_1"},`, 20_000) + `{}]`
+	cases := map[string]struct {
+		health, path answer
+		saw          string // part of the error; empty: healthy
+	}{
+		"both answers are right":      {health, path, ""},
+		"the second answer is a list": {health, answer{200, jsonType, `[]`}, ""},
+		"the second answer is long":   {health, answer{200, jsonType, long}, ""},
+		"not healthy":                 {answer{200, jsonType, `{"healthy":false}`}, path, `"healthy"`},
+		"healthy is not a boolean":    {answer{200, jsonType, `{"healthy":"true"}`}, path, `"healthy"`},
+		"no such member":              {answer{200, jsonType, `{"status":"ok"}`}, path, "without a member"},
+		"an array":                    {answer{200, jsonType, `[true]`}, path, "not a JSON object"},
+		"null":                        {answer{200, jsonType, `null`}, path, "not a JSON object"},
+		"no JSON behind the type":     {answer{200, jsonType, `<html>`}, path, "not a JSON object"},
+		"the web page":                {answer{200, "text/html", `{"healthy":true}`}, path, "text/html"},
+		"no type":                     {answer{200, "", `{"healthy":true}`}, path, "instead of JSON"},
+		"a redirect":                  {answer{302, jsonType, `{"healthy":true}`}, path, "302"},
+		"starting":                    {answer{503, jsonType, `{"healthy":true}`}, path, "503"},
+		"an endless health document":  {answer{200, jsonType, `{"healthy":true,"x":"` + strings.Repeat("x", 1<<20) + `"}`}, path, "at most"},
+		"the second path fails":       {health, answer{500, jsonType, `{}`}, "probe /path: answered 500"},
+		"the second path is the page": {health, answer{200, "text/html", ``}, "text/html"},
+		"the second answer is empty":  {health, answer{200, jsonType, ``}, "not JSON"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := serve(t, map[string]answer{"/global/health": c.health, "/path": c.path})
+			err := probe.New().Probe(t.Context(), target(url))
+			switch {
+			case c.saw == "" && err != nil:
+				t.Errorf("got %v, want nil: this server works", err)
+			case c.saw != "" && err == nil:
+				t.Errorf("got nil, want an error that says %q: this server cannot be given traffic", c.saw)
+			case c.saw != "" && !strings.Contains(err.Error(), c.saw):
+				t.Errorf("got %q, want it to say %q", err, c.saw)
+			}
+		})
+	}
+}
+
+func TestProbeShowsTheCredentialAndNeverTellsIt(t *testing.T) {
+	t.Parallel()
+	wrong := target(serve(t, nil))
+	wrong.Credential = "a-password-of-another-server"
+	err := probe.New().Probe(t.Context(), wrong)
+	if err == nil || !strings.Contains(err.Error(), "401") {
+		t.Fatalf("got %v, want an error that says 401", err)
+	}
+	if strings.Contains(err.Error(), wrong.Credential.Reveal()) {
+		t.Errorf("the error tells the password: %v", err)
+	}
+}
+
+func TestProbeReportsARefusedConnection(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	err = probe.New().Probe(t.Context(), target(address))
+	if err == nil || !strings.Contains(err.Error(), "refused") || !strings.Contains(err.Error(), address) {
+		t.Errorf("got %v, want an error that says that %s refused the connection", err, address)
+	}
+}
+
+// A server that opens its port before it looks at connections never answers the early ones.
+func TestASecondProbeSucceedsWhereTheFirstConnectionIsNeverAnswered(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trap := &lateListener{Listener: l}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", jsonType)
+		_, _ = io.WriteString(w, `{"healthy":true}`)
+	})}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(trap) }()
+	t.Cleanup(func() { _ = s.Close(); <-done; trap.release() })
+
+	prober := probe.New()
+	first, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := prober.Probe(first, target(l.Addr().String())); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("first probe: got %v, want the deadline: its connection is never answered", err)
+	}
+	second, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := prober.Probe(second, target(l.Addr().String())); err != nil {
+		t.Errorf("second probe: got %v, want nil: a new connection is answered", err)
+	}
+	if got := trap.accepted.Load(); got != 3 {
+		t.Errorf("the server saw %d connections, want 3: one that hung, then one for each path", got)
+	}
+}
+
+// lateListener keeps its first connection from the server.
+type lateListener struct {
+	net.Listener
+	accepted atomic.Int32
+	held     atomic.Pointer[net.Conn]
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.accepted.Add(1) > 1 {
+			return c, nil
+		}
+		l.held.Store(&c)
+	}
+}
+
+func (l *lateListener) release() {
+	if c := l.held.Load(); c != nil {
+		_ = (*c).Close()
+	}
+}
+
+func TestProbeEndsWithItsContextWhateverTheServerDrips(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dripped := make(chan struct{})
+	go func() {
+		defer close(dripped)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = bufio.NewReader(c).ReadString('\n')
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{")
+		_, _ = io.Copy(io.Discard, c) // until the prober leaves
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-dripped })
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := probe.New().Probe(ctx, target(l.Addr().String())); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline: the body never ends", err)
+	}
+}
+
+func TestProbeIgnoresTheEnvironmentsProxy(t *testing.T) {
+	asked := make(chan struct{}, 8)
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
+	t.Cleanup(proxy.Close)
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	t.Setenv("http_proxy", proxy.URL)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	// An address of TEST-NET-1 (RFC 5737): only through a proxy could it seem to answer. Loopback ones are never proxied.
+	err := probe.New().Probe(ctx, target("192.0.2.1:4096"))
+	if err == nil {
+		t.Error("got nil, want an error: nothing is at 192.0.2.1")
+	}
+	if len(asked) != 0 {
+		t.Error("the probe, and with it the credential, went to the proxy of the environment")
+	}
+}
+
+func TestProbeRefusesATargetWithoutProfile(t *testing.T) {
+	t.Parallel()
+	if err := probe.New().Probe(t.Context(), session.Target{Address: "127.0.0.1:1"}); err == nil {
+		t.Error("got nil, want an error: there is nothing to ask for")
+	}
+}
