@@ -1,0 +1,46 @@
+package guard
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"time"
+)
+
+// engineHost is the Host header that the engine sees; it takes any valid one.
+const engineHost = "docker"
+
+func newHandler(stopping context.Context, options Options) *handler {
+	h := &handler{options: options, stopping: stopping, calls: newCalls(), logger: options.Logger}
+	h.transport = &http.Transport{
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return h.dial(ctx) },
+		DisableCompression:  true,
+		MaxIdleConns:        options.IdleConns,
+		MaxIdleConnsPerHost: options.IdleConns,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	h.proxy = &httputil.ReverseProxy{
+		Transport: h.transport,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", engineHost, engineHost
+			// The engine shall see the query that the client sent, also where Go would clean it.
+			p.Out.URL.RawQuery = p.In.URL.RawQuery
+		},
+		FlushInterval: -1,
+		ErrorHandler:  h.engineFailed,
+		ErrorLog:      slog.NewLogLogger(options.Logger.Handler(), slog.LevelDebug),
+	}
+	return h
+}
+
+// dial opens a connection to the engine.
+func (h *handler) dial(ctx context.Context) (*net.UnixConn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, "unix", h.options.Socket)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
+}

@@ -1,0 +1,196 @@
+// Package guard stands in front of the engine: it listens with mutual TLS, demands a client certificate of our authority,
+// and passes every request on to the engine's local socket, taken-over connections included.
+//
+// It is the only package that opens that socket, and it runs as a process of its own. It knows HTTP, TLS and which of the
+// engine's routes take a connection over; it knows nothing of sessions, and it makes no certificates: its TLS configuration
+// is handed to it. What a client may ask for is decided in one place, decide.
+package guard
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Defaults of Options.
+const (
+	DefaultListen       = "tcp://127.0.0.1:2376"
+	DefaultSocket       = "/var/run/docker.sock"
+	DefaultIdleConns    = 64
+	DefaultDrainTimeout = 10 * time.Second
+	DefaultLinger       = 5 * time.Second
+
+	defaultPort = "2376"
+
+	// headerTimeout bounds the TLS handshake and the head of a request; bodies and answers may take any time.
+	headerTimeout = 10 * time.Second
+	// idleTimeout ends a client's connection that carries nothing.
+	idleTimeout = 5 * time.Minute
+	dialTimeout = 5 * time.Second
+)
+
+// Options say where to listen and what to guard. Only TLS has no default.
+type Options struct {
+	Listen string // tcp://host:port; port 0 takes a free one
+	Socket string // path of the engine's unix socket, with or without unix://
+	// TLS must demand verified client certificates and TLS 1.3, as pki.LoadServerTLS makes it.
+	TLS    *tls.Config
+	Logger *slog.Logger // nil logs nothing
+	// IdleConns is how many idle connections to the engine are kept for reuse: as many as requests run at once.
+	IdleConns int
+	// DrainTimeout bounds how long requests and taken-over connections may still run once Run was told to stop.
+	DrainTimeout time.Duration
+	// Linger bounds how long a client may keep a taken-over connection open after the engine has ended it.
+	Linger time.Duration
+	Now    func() time.Time // nil means time.Now
+}
+
+// Guard passes requests to the engine. Run it once.
+type Guard struct {
+	address string
+	options Options
+
+	ready chan struct{}
+	mu    sync.Mutex
+	bound net.Addr
+}
+
+// New checks the options; it opens nothing.
+func New(options Options) (*Guard, error) {
+	options.Listen = cmp.Or(options.Listen, DefaultListen)
+	options.Socket = strings.TrimPrefix(cmp.Or(options.Socket, DefaultSocket), "unix://")
+	options.IdleConns = cmp.Or(options.IdleConns, DefaultIdleConns)
+	options.DrainTimeout = cmp.Or(options.DrainTimeout, DefaultDrainTimeout)
+	options.Linger = cmp.Or(options.Linger, DefaultLinger)
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	address, listenErr := listenAddress(options.Listen)
+	var socketErr, boundsErr error
+	if !strings.HasPrefix(options.Socket, "/") && !strings.HasPrefix(options.Socket, "./") {
+		socketErr = fmt.Errorf("socket %q: want the path of the engine's unix socket, such as %s", options.Socket, DefaultSocket)
+	}
+	if options.IdleConns < 0 || options.DrainTimeout < 0 || options.Linger < 0 {
+		boundsErr = errors.New("idle connections, drain time and linger time may not be negative")
+	}
+	if err := errors.Join(listenErr, socketErr, boundsErr, checkTLS(options.TLS)); err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
+	return &Guard{address: address, options: options, ready: make(chan struct{})}, nil
+}
+
+// listenAddress turns tcp://host[:port] into host:port.
+func listenAddress(listen string) (string, error) {
+	u, err := url.Parse(listen)
+	if err != nil || u.Scheme != "tcp" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+		return "", fmt.Errorf("listen address %q: want tcp://host:port, such as %s", listen, DefaultListen)
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaultPort)), nil
+}
+
+// checkTLS refuses a configuration that would let anybody in: what stands behind the guard is root on this host.
+func checkTLS(config *tls.Config) error {
+	switch {
+	case config == nil:
+		return errors.New("a TLS configuration is needed")
+	case config.ClientAuth != tls.RequireAndVerifyClientCert || config.ClientCAs == nil:
+		return errors.New("the TLS configuration must require client certificates and verify them against an authority of its own")
+	case config.MinVersion < tls.VersionTLS13:
+		return errors.New("the TLS configuration must demand TLS 1.3")
+	}
+	return nil
+}
+
+// Ready is closed as soon as Run listens.
+func (g *Guard) Ready() <-chan struct{} { return g.ready }
+
+// Addr is where Run listens; nil before Ready.
+func (g *Guard) Addr() net.Addr {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.bound
+}
+
+// Run listens and serves until ctx ends, then accepts nothing new, ends streams without an end of their own, gives the rest
+// DrainTimeout, and cuts what is left. All that it started has ended when it returns; an ordered stop answers nil.
+func (g *Guard) Run(ctx context.Context) error {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", g.address)
+	if err != nil {
+		return fmt.Errorf("guard: listen on %s: %w", g.address, err)
+	}
+	g.mu.Lock()
+	g.bound = listener.Addr()
+	g.mu.Unlock()
+
+	logger := g.options.Logger
+	base, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+	h := newHandler(ctx, g.options)
+	defer h.transport.CloseIdleConnections()
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          serverLog(logger),
+		Protocols:         new(http.Protocols),
+	}
+	server.Protocols.SetHTTP1(true)
+
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(tls.NewListener(listener, g.options.TLS)) }()
+	close(g.ready)
+	logger.InfoContext(ctx, "guard listens", "address", listener.Addr().String(), "socket", g.options.Socket)
+	if everywhere(listener.Addr()) {
+		logger.WarnContext(ctx, "guard listens on every address of this host, so containers reach it too; name one address instead",
+			"address", listener.Addr().String())
+	}
+
+	select {
+	case err := <-served:
+		cut(errStopped)
+		server.Close()
+		<-h.calls.close()
+		return fmt.Errorf("guard: serve: %w", err)
+	case <-ctx.Done():
+	}
+	drain, done := context.WithTimeout(base, g.options.DrainTimeout)
+	defer done()
+	// Shutdown does not wait for taken-over connections; the calls do.
+	shutdownErr := server.Shutdown(drain)
+	idle := h.calls.close()
+	select {
+	case <-idle:
+	case <-drain.Done():
+		logger.InfoContext(ctx, "guard cuts what is still running", "after", g.options.DrainTimeout.String())
+	}
+	cut(errStopped)
+	server.Close()
+	<-idle
+	<-served
+	if shutdownErr != nil && !errors.Is(shutdownErr, context.DeadlineExceeded) {
+		return fmt.Errorf("guard: stop: %w", shutdownErr)
+	}
+	return nil
+}
+
+var errStopped = errors.New("guard is stopping")
+
+func everywhere(addr net.Addr) bool {
+	bound, err := netip.ParseAddrPort(addr.String())
+	return err == nil && bound.Addr().IsUnspecified()
+}

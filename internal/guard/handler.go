@@ -1,0 +1,143 @@
+package guard
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"syscall"
+	"time"
+)
+
+// statusClientGone is what the log shows for a client that left before its answer; nobody receives it.
+const statusClientGone = 499
+
+type handler struct {
+	options   Options
+	stopping  context.Context // ends when draining begins
+	calls     *calls
+	transport *http.Transport
+	proxy     *httputil.ReverseProxy
+	logger    *slog.Logger
+}
+
+// refusal is an answer given instead of the engine's.
+type refusal struct {
+	status  int
+	message string
+}
+
+// decide says whether a request may pass to the engine; nil lets it pass. Every request comes through here before anything
+// of it reaches the engine, upgrades included, so this is the place of the whole policy. Now it lets everybody pass whose
+// certificate is still valid: a connection may live longer than the certificate that opened it.
+func (h *handler) decide(client *x509.Certificate, _ *http.Request) *refusal {
+	if h.options.Now().After(client.NotAfter) {
+		return &refusal{http.StatusForbidden, "the client certificate of this connection has expired: connect again with a valid one"}
+	}
+	return nil
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	route := routeOf(r.URL.Path)
+	rec := &recorder{ResponseWriter: w}
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		writeError(rec, http.StatusForbidden, "a client certificate is needed")
+		return
+	}
+	client := r.TLS.PeerCertificates[0]
+	defer func() {
+		h.logger.DebugContext(r.Context(), "engine request", "method", r.Method, "route", route, "status", rec.status,
+			"duration_ms", float64(time.Since(began).Microseconds())/1000, "client", client.Subject.CommonName, "hijacked", rec.hijacked)
+	}()
+	if !h.calls.enter() {
+		writeError(rec, http.StatusServiceUnavailable, "berth guard is stopping: try again when it is back")
+		return
+	}
+	defer h.calls.leave()
+	if no := h.decide(client, r); no != nil {
+		rec.Header().Set("Connection", "close")
+		writeError(rec, no.status, no.message)
+		return
+	}
+	if takesOver(r, route) {
+		h.serveHijack(rec, r)
+		return
+	}
+	if endless(r, route) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		stop := context.AfterFunc(h.stopping, func() { cancel(errStopped) })
+		defer stop()
+		r = r.WithContext(ctx)
+	}
+	// The engine answers some uploads while it still reads them; without this the server would swallow the rest of the body.
+	// Its only error is that of a writer which is no HTTP/1 connection, and that needs no help.
+	_ = http.NewResponseController(rec).EnableFullDuplex()
+	h.proxy.ServeHTTP(rec, r)
+}
+
+// engineFailed answers a request that the engine did not.
+func (h *handler) engineFailed(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(context.Cause(r.Context()), errStopped):
+		writeError(w, http.StatusServiceUnavailable, "berth guard is stopping: try again when it is back")
+	case r.Context().Err() != nil:
+		w.WriteHeader(statusClientGone)
+	default:
+		h.logger.ErrorContext(r.Context(), "engine not reached", "socket", h.options.Socket, "error", err)
+		writeError(w, http.StatusBadGateway, engineMessage(h.options.Socket, err))
+	}
+}
+
+// engineMessage says what whoever runs this host can do.
+func engineMessage(socket string, err error) string {
+	var op *net.OpError
+	dialled := errors.As(err, &op) && op.Op == "dial"
+	switch {
+	case dialled && errors.Is(err, fs.ErrNotExist):
+		return "the engine's socket " + socket + " does not exist: start the Docker engine (systemctl start docker), or give berth guard the right --socket"
+	case dialled && errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens on the engine's socket " + socket + ": start the Docker engine (systemctl start docker)"
+	case dialled && errors.Is(err, fs.ErrPermission):
+		return "berth guard may not open the engine's socket " + socket + ": run it as root or as a member of the socket's group"
+	case dialled:
+		return "berth guard cannot connect to the engine's socket " + socket + ": see whether the Docker engine is healthy (systemctl status docker)"
+	default:
+		return "the engine ended the connection before it answered: try again, and see the engine's log if it persists (journalctl -u docker)"
+	}
+}
+
+// writeError answers in the shape of the engine's own errors.
+func writeError(w http.ResponseWriter, status int, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	body, err := json.Marshal(map[string]string{"message": message})
+	if err != nil {
+		return
+	}
+	// A client that does not read its error has left.
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// recorder notes what was answered, for the log.
+type recorder struct {
+	http.ResponseWriter
+	status   int
+	hijacked bool
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if status >= http.StatusOK && r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController flush, take over and switch to full duplex.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

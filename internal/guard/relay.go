@@ -1,0 +1,82 @@
+package guard
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"sync"
+	"time"
+)
+
+// side is one end of a relay: a connection, and a reader that first gives what was read ahead of it.
+type side struct {
+	conn   halfCloser
+	reader io.Reader
+}
+
+// newSide takes what is buffered in ahead and leaves the rest to the connection itself.
+func newSide(conn halfCloser, ahead *bufio.Reader) side {
+	// Peeking at no more than what is buffered cannot fail.
+	early, _ := ahead.Peek(ahead.Buffered())
+	return side{conn: conn, reader: io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)}
+}
+
+// relay carries bytes both ways until both directions have ended, or ctx has; both connections are closed then.
+//
+// Each direction ends on its own: when the client has no more input the engine is told so and may go on answering, and
+// when the engine has stopped reading, its output still arrives. The end of the engine's output is the end of the
+// matter: the client has linger to close too, since closing at once could destroy output that it has not read yet.
+func relay(ctx context.Context, client, engine side, linger time.Duration) {
+	closeBoth := func() {
+		client.conn.Close()
+		engine.conn.Close()
+	}
+	stop := context.AfterFunc(ctx, closeBoth)
+	defer stop()
+	defer closeBoth()
+
+	var input sync.WaitGroup
+	input.Go(func() {
+		readErr, writeErr := transfer(engine.conn, client.reader)
+		switch {
+		case readErr != nil:
+			// The client broke off: there is nobody to answer.
+			closeBoth()
+		case writeErr != nil:
+			// The engine takes no more input. Reading on notices when the client leaves.
+			_, _ = io.Copy(io.Discard, client.reader)
+		default:
+			// An engine that has closed already needs no telling.
+			_ = engine.conn.CloseWrite()
+		}
+	})
+	if _, writeErr := transfer(client.conn, engine.reader); writeErr != nil {
+		closeBoth()
+	} else {
+		// Whether the engine ended or broke off, the client learns that no more will come.
+		_ = client.conn.CloseWrite()
+	}
+	timer := time.AfterFunc(linger, closeBoth)
+	defer timer.Stop()
+	input.Wait()
+}
+
+// transfer copies until src ends, telling apart which side failed.
+func transfer(dst io.Writer, src io.Reader) (readErr, writeErr error) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := src.Read(buffer)
+		if n > 0 {
+			if _, writeErr := dst.Write(buffer[:n]); writeErr != nil {
+				return nil, writeErr
+			}
+		}
+		if err == io.EOF {
+			return nil, nil
+		}
+		if err != nil {
+			return err, nil
+		}
+	}
+}
