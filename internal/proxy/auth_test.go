@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"berth/internal/session"
+)
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{}, 100)
+	w := setup(t, func(http.ResponseWriter, *http.Request) { asked <- struct{}{} })
+	token := testToken.Reveal()
+	other := w.route()
+	other.ID, other.TokenDigest = "ses-two", w.keys.Digest("token-of-session-two")
+	w.table.Set(other)
+
+	for name, c := range map[string]struct {
+		authorization []string
+		query         string
+		want          int
+	}{
+		"bearer":                    {[]string{"Bearer " + token}, "", 200},
+		"bearer in lower case":      {[]string{"bearer " + token}, "", 200},
+		"basic, any user":           {[]string{basic("git", token)}, "", 200},
+		"basic, no user":            {[]string{basic("", token)}, "", 200},
+		"none":                      {nil, "", 401},
+		"empty bearer":              {[]string{"Bearer "}, "", 401},
+		"empty basic":               {[]string{basic("", "")}, "", 401},
+		"token as user":             {[]string{basic(token, "")}, "", 401},
+		"wrong":                     {[]string{"Bearer " + token + "x"}, "", 401},
+		"another session's":         {[]string{"Bearer token-of-session-two"}, "", 401},
+		"no scheme":                 {[]string{token}, "", 401},
+		"digest instead of token":   {[]string{"Bearer " + w.route().TokenDigest}, "", 401},
+		"server's credential":       {[]string{basic(testUser, testPass.Reveal())}, "", 401},
+		"two headers":               {[]string{"Bearer " + token, "Bearer " + token}, "", 401},
+		"in the query":              {nil, "?auth_token=" + token, 401},
+		"in the query, like a user": {nil, "?auth_token=" + base64.StdEncoding.EncodeToString([]byte("x:"+token)), 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := w.request(t, http.MethodGet, "/x"+c.query, nil)
+			r.Header.Del("Authorization")
+			for _, v := range c.authorization {
+				r.Header.Add("Authorization", v)
+			}
+			got := w.do(t, r)
+			if got.status != c.want {
+				t.Errorf("got %d, want %d\n%s", got.status, c.want, got.body)
+			}
+			if reached := len(asked) > 0; reached != (c.want == 200) {
+				t.Errorf("server asked: got %v, want %v", reached, c.want == 200)
+			}
+			for len(asked) > 0 {
+				<-asked
+			}
+		})
+	}
+	if strings.Contains(w.logs.String(), token) || strings.Contains(w.logs.String(), testPass.Reveal()) {
+		t.Error("the log shows a token or a credential")
+	}
+}
+
+func TestNothingTellsWhetherASessionExists(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
+	stopped := w.route()
+	stopped.ID, stopped.Running = "ses-stopped", false
+	w.table.Set(stopped)
+	tokenless := w.route()
+	tokenless.ID, tokenless.TokenDigest = "ses-tokenless", ""
+	w.table.Set(tokenless)
+	expired := w.route()
+	expired.ID, expired.TokenExpiresAt = "ses-expired", time.Now().Add(-time.Hour)
+	w.table.Set(expired)
+
+	ask := func(id session.ID, authorization string) answer {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.front.URL+"/s/"+string(id)+"/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", authorization)
+		r.Header.Set("Origin", "https://evil.example")
+		got := w.do(t, r)
+		// What differs with every request, whoever asks for what.
+		got.body = strings.ReplaceAll(got.body, got.header.Get("X-Request-Id"), "REQUEST")
+		got.header.Del("X-Request-Id")
+		got.header.Del("Date")
+		return got
+	}
+	want := ask("ses-no-such-thing", "Bearer wrong")
+	want.mustBe(t, 401, session.CodeUnauthorized, "an unknown session")
+	if got := want.header.Get("WWW-Authenticate"); got != `Bearer realm="berth"` {
+		t.Errorf("WWW-Authenticate: got %q", got)
+	}
+	for _, id := range []session.ID{testID, stopped.ID, tokenless.ID, expired.ID} {
+		if d := cmp.Diff(want, ask(id, "Bearer wrong"), cmp.AllowUnexported(answer{})); d != "" {
+			t.Errorf("%s answers a wrong token differently from a session that does not exist (-unknown +it):\n%s", id, d)
+		}
+	}
+}
+
+// Not parallel: testing.AllocsPerRun counts what the whole process allocates.
+func TestAnUnknownSessionCostsAsMuchWorkAsAWrongToken(t *testing.T) {
+	w := setup(t, func(http.ResponseWriter, *http.Request) {})
+	work := func(id session.ID) float64 {
+		r := w.request(t, http.MethodGet, "/x", nil)
+		r.Header.Set("Authorization", "Bearer wrong")
+		return testing.AllocsPerRun(100, func() { _, _ = w.proxy.authenticate(r, id) })
+	}
+	if known, unknown := work(testID), work("ses-no-such-thing"); known != unknown || known == 0 {
+		t.Errorf("allocations: got %v for an unknown session, %v for a known one: one digest is computed either way", unknown, known)
+	}
+}
+
+func TestTokenExpires(t *testing.T) {
+	t.Parallel()
+	expiry := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	now := expiry.Add(-time.Nanosecond)
+	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) { o.Now = func() time.Time { return now } })
+	route := w.route()
+	route.TokenExpiresAt = expiry
+	w.table.Set(route)
+
+	if got := w.get(t, "/"); got.status != 200 {
+		t.Errorf("a nanosecond before the expiry: got %d, want 200", got.status)
+	}
+	now = expiry
+	got := w.get(t, "/")
+	got.mustBe(t, 401, session.CodeUnauthorized, "the token has expired")
+	if !strings.Contains(got.body, "expired") {
+		t.Errorf("the owner of the token is not told that it has expired:\n%s", got.body)
+	}
+}
+
+func TestSessionThatIsNotRunning(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
+	route := w.route()
+	route.Running, route.Address = false, ""
+	w.table.Set(route)
+	got := w.get(t, "/")
+	got.mustBe(t, 503, session.CodeNotRunning, "the token is right, the session stopped")
+	if got.header.Get("Retry-After") == "" || !strings.Contains(got.body, fmt.Sprintf("POST /sessions/%s/start", testID)) {
+		t.Errorf("the answer does not say what to do: %v\n%s", got.header, got.body)
+	}
+}
+
+func TestNewReportsEveryFaultAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := New(Options{MaxBody: -1, Transport: Transport{ConnectTimeout: -1}})
+	for _, want := range []string{"table", "logger", "largest body", "limit of the connections"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to speak of %q", err, want)
+		}
+	}
+}

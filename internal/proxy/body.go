@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"io"
+	"sync"
+)
+
+// replayable is how much of a body is kept until the first byte of the request has been written: what fits into the
+// transport's write buffer (4 KiB), doubled to be on the safe side of how it fills it.
+const replayable = 8 << 10
+
+// clientBody streams a request body and remembers two things: its first bytes, so that a request of which nothing was
+// written because its pooled connection had died can be sent again, and whether the client was the one to fail.
+type clientBody struct {
+	io.ReadCloser
+
+	mu    sync.Mutex
+	head  []byte
+	lost  bool  // more than head has been read
+	ended bool  // all of it has been read
+	fault error // why reading failed, other than at its end
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.head)+n <= replayable && !b.lost {
+		b.head = append(b.head, p[:n]...)
+	} else {
+		b.head, b.lost = nil, true
+	}
+	switch {
+	case err == io.EOF:
+		b.ended = true
+	case err != nil:
+		b.fault = err
+	}
+	return n, err
+}
+
+// complete reports whether all of the body has been read.
+func (b *clientBody) complete() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
+}
+
+// err returns why the client's body could not be read, nil if it could.
+func (b *clientBody) err() error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fault
+}
+
+// again is the request's GetBody: the body from its beginning. The transport calls it only when it has stopped reading
+// the body, and, with the methods that have one, only when nothing was written.
+func (b *clientBody) again() (io.ReadCloser, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lost {
+		return nil, errBodyGone
+	}
+	return &rewound{head: b.head, rest: b}, nil
+}
+
+// rewound reads what is remembered and goes on with the rest.
+type rewound struct {
+	head []byte
+	rest *clientBody
+}
+
+func (r *rewound) Read(p []byte) (int, error) {
+	if len(r.head) > 0 {
+		n := copy(p, r.head)
+		r.head = r.head[n:]
+		return n, nil
+	}
+	return r.rest.Read(p)
+}
+
+// Close does nothing: the body is the server's, which closes it when the handler has returned. Closing it before would
+// wait for the rest of it.
+func (*rewound) Close() error { return nil }

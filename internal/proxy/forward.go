@@ -1,0 +1,222 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// statusClientLeft stands in logs for a request whose client did not wait for the answer; it is nginx's number.
+const statusClientLeft = 499
+
+var (
+	errBodyGone          = errors.New("the beginning of the body is not kept any more")
+	errCredentialRefused = errors.New("upstream answered 401")
+)
+
+func (p *Proxy) newReverse() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:        p.rewrite,
+		Transport:      sessionTransport{},
+		ModifyResponse: p.modifyResponse,
+		ErrorHandler:   p.upstreamError,
+		BufferPool:     new(bufferPool),
+		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// forward sends the checked request to its server and the answer back.
+func (p *Proxy) forward(c *call) error {
+	c.entry.upstream.ready(p.transport)
+	c.takeBody(p.maxBody)
+
+	ctx, cancel := context.WithCancelCause(context.WithValue(c.in.Context(), callKey{}, c))
+	defer cancel(nil)
+	for _, above := range []context.Context{c.entry.access, p.life} {
+		defer context.AfterFunc(above, func() {
+			cancel(context.Cause(above))
+			c.abort()
+		})()
+	}
+	defer c.end()
+
+	p.touch(c.id)
+	c.entry.touched.Store(time.Now().UnixNano())
+	c.w.active = func() {
+		if c.entry.due(time.Now()) {
+			p.touch(c.id)
+		}
+	}
+
+	giveBack, err := c.entry.upstream.takePlace(ctx)
+	if err != nil {
+		return p.explain(c, err)
+	}
+	c.giveBack = giveBack
+	defer func() { c.giveBack() }()
+
+	// A server's own time-outs are for requests that it answers itself.
+	rc := http.NewResponseController(c.w.ResponseWriter)
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+
+	r := c.in.WithContext(ctx)
+	if c.body != nil {
+		r.Body = c.body
+	}
+	p.reverse.ServeHTTP(c.w, r)
+	return nil
+}
+
+func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
+	c := callOf(pr.In.Context())
+	out := pr.Out
+	// The path was decoded once by the server, and splitting it at slashes cannot break an escape: no error to expect.
+	u, err := upstreamURL(c.entry.route.Address, c.rest, withoutParam(pr.In.URL.RawQuery, tokenParam), pr.In.URL.ForceQuery)
+	if err != nil {
+		u = nil // the transport refuses the request
+	}
+	out.URL = u
+	out.Host = pr.In.Host // OpenCode compares it with Origin
+
+	tidyRequest(out.Header)
+	pr.SetXForwarded()
+	out.Header.Set("X-Forwarded-Proto", p.scheme(pr.In))
+	out.Header.Set("X-Forwarded-Prefix", c.prefix())
+	out.Header.Set(requestIDHeader, c.requestID)
+	out.Header.Set("Authorization", c.entry.authorization.Reveal())
+
+	if c.body != nil && out.Body != nil {
+		out.GetBody = c.body.again
+	}
+}
+
+// modifyResponse is called with every response header, and with 101 Switching Protocols.
+func (p *Proxy) modifyResponse(res *http.Response) error {
+	c := callOf(res.Request.Context())
+	if res.StatusCode == http.StatusUnauthorized {
+		// Ours was refused, not the client's: it must not be asked for another.
+		return session.Errorf(session.CodeUpstream,
+			"the session's server does not accept Berth's credential; restart the session").Because(errCredentialRefused)
+	}
+	tidyResponse(res, c)
+	if res.StatusCode != http.StatusSwitchingProtocols && !isEventStream(res.Header) {
+		return nil
+	}
+	giveBack, err := c.entry.upstream.takeStream()
+	if err != nil {
+		return err
+	}
+	c.giveBack()
+	c.giveBack = giveBack
+	c.stream = true
+	p.gate.becomeStream()
+	return nil
+}
+
+func isEventStream(h http.Header) bool {
+	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && kind == "text/event-stream"
+}
+
+// upstreamError is called when there is no answer to pass on.
+func (p *Proxy) upstreamError(_ http.ResponseWriter, r *http.Request, err error) {
+	c := callOf(r.Context())
+	p.fail(c, p.explain(c, err))
+}
+
+// explain finds out who ended a request: us, the client, or its server.
+func (p *Proxy) explain(c *call, err error) error {
+	if cause := context.Cause(c.entry.access); cause != nil {
+		return cause
+	}
+	if cause := context.Cause(p.life); cause != nil {
+		return cause
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](c.body.err()); ok {
+		return p.tooLarge()
+	}
+	if ctx := c.in.Context(); ctx.Err() != nil {
+		return session.Errorf(session.CodeCanceled, "the client left").Because(context.Cause(ctx))
+	}
+	if fault := c.body.err(); fault != nil {
+		return session.Errorf(session.CodeInvalid, "the request's body broke off or is malformed; send it again").Because(fault)
+	}
+	if f, ok := errors.AsType[*session.Failure](err); ok {
+		return f
+	}
+	return session.Errorf(session.CodeUpstream,
+		"the session's server did not answer; try again, and restart the session if that does not help").After(time.Second).Because(err)
+}
+
+func (p *Proxy) tooLarge() error {
+	return session.Errorf(session.CodeTooLarge, "the request's body is larger than %d bytes; send less at a time", p.maxBody)
+}
+
+// fail answers with err. Where nothing can be answered any more it sees to it that the client does not take what it
+// has for an answer.
+func (p *Proxy) fail(c *call, err error) {
+	code := session.CodeOf(err)
+	p.logFailure(c, code, err)
+	if c.w.hijacked || c.w.status != 0 {
+		return
+	}
+	if code == session.CodeCanceled {
+		c.w.status = statusClientLeft
+		panic(http.ErrAbortHandler) // returning would send an empty 200 to a client that has only stopped writing
+	}
+	h := c.w.Header()
+	if code == session.CodeUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="berth"`)
+	}
+	if f, ok := errors.AsType[*session.Failure](err); ok && f.RetryAfter > 0 {
+		h.Set("Retry-After", seconds(f.RetryAfter))
+	}
+	if code == session.CodeTooLarge || c.wasCut() {
+		h.Set("Connection", "close") // there may be a body that nobody is going to read
+	}
+	p.writeProblem(c.w, c.in, err)
+}
+
+// logFailure logs what an operator could want to know: the rest is the client's affair and in the access log.
+func (p *Proxy) logFailure(c *call, code session.Code, err error) {
+	if code != session.CodeUpstream && code != session.CodeInternal {
+		return
+	}
+	level := slog.LevelWarn
+	if code == session.CodeInternal || errors.Is(err, errCredentialRefused) {
+		level = slog.LevelError
+	}
+	p.log.Log(c.in.Context(), level, "session's server failed a request",
+		"operation", "proxy", "method", c.in.Method, "route", route,
+		"session_id", string(c.id), "request_id", c.requestID, "error", fmt.Sprint(err))
+}
+
+// sessionTransport sends a request over its own session's connections.
+type sessionTransport struct{}
+
+func (sessionTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return callOf(r.Context()).entry.upstream.http.RoundTrip(r)
+}
+
+// bufferPool lends the buffers through which response bodies are copied.
+type bufferPool struct{ free sync.Pool }
+
+const bufferSize = 32 << 10
+
+func (b *bufferPool) Get() []byte {
+	if buf, ok := b.free.Get().(*[bufferSize]byte); ok {
+		return buf[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (b *bufferPool) Put(buf []byte) { b.free.Put((*[bufferSize]byte)(buf)) }

@@ -1,0 +1,195 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/internal/session"
+)
+
+// raw sends a request line exactly as it is given and returns the answer.
+func (w *world) raw(t *testing.T, method, target string) *http.Response {
+	t.Helper()
+	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+		method, target, testToken.Reveal())
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("%s: %v", target, err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	return res
+}
+
+func TestPathsArriveAsTheyCame(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) })
+	for rest, want := range map[string]string{
+		"/":                               "/",
+		"/a/b":                            "/a/b",
+		"//":                              "//",
+		"//a//b":                          "//a//b",
+		"/a/":                             "/a/",
+		"/..":                             "/..",
+		"/../ses-two/x":                   "/../ses-two/x",
+		"/../../sessions":                 "/../../sessions",
+		"/./a/./":                         "/./a/./",
+		"/%2e%2e/ses-two/x":               "/%2e%2e/ses-two/x",
+		"/..%2f..%2fsessions":             "/..%2f..%2fsessions",
+		"/%2E%2E%2Fa":                     "/%2E%2E%2Fa",
+		"/a%2Fb":                          "/a%2Fb",
+		"/a%2fb|c":                        "/a%2fb%7Cc",
+		"/%252e%252e/":                    "/%252e%252e/",
+		"/a%20b+c":                        "/a%20b+c",
+		"/%00":                            "/%00",
+		"/%0d%0aX:y":                      "/%0d%0aX:y",
+		`/a\b`:                            "/a%5Cb",
+		"/a%5cb":                          "/a%5cb",
+		"/a;b=c,d:e@f!$&'()*[]":           "/a;b=c,d:e@f!$&'()*[]",
+		"/\xc3\xa6":                       "/%C3%A6",
+		"/%C3%A6":                         "/%C3%A6",
+		`/"<>^{}` + "`":                   "/%22%3C%3E%5E%7B%7D%60",
+		"/?":                              "/?",
+		"/?a=b?c&d=%2F":                   "/?a=b?c&d=%2F",
+		"/x?z=1&a=2&z=0":                  "/x?z=1&a=2&z=0",
+		"/#f":                             "/%23f",
+		"/http://evil.example/":           "/http://evil.example/",
+		"/*":                              "/*",
+		"/s/ses-two/":                     "/s/ses-two/",
+		"/x?" + strings.Repeat("a&", 300): "/x?" + strings.Repeat("a&", 300),
+	} {
+		res := w.raw(t, "GET", "/s/"+string(testID)+rest)
+		got, _ := io.ReadAll(res.Body)
+		if res.StatusCode != 200 || string(got) != want {
+			t.Errorf("%q: got %d %q, want %q", rest, res.StatusCode, got, want)
+		}
+	}
+}
+
+func TestPathsThatAreNoSession(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
+	for _, target := range []string{
+		"/s/", "/s//", "/s//" + string(testID) + "/", "/s/../s/" + string(testID) + "/",
+		"/s/%73es-one/", "/s/ses%2Done/", "/s/ses-one%2fx", "/s/ses-one%2F..%2Fx/", "/s/SES-ONE/", "/s/-x/", "/s/./", "/s/../",
+		"/s/ses-one;x/", "/s/" + strings.Repeat("a", 64) + "/",
+	} {
+		if got := w.raw(t, "GET", target).StatusCode; got != 404 {
+			t.Errorf("%s: got %d, want 404", target, got)
+		}
+	}
+	for _, target := range []string{"/", "/s", "/S/ses-one/", "/%73/ses-one/", "//s/ses-one/", "/x/../s/ses-one/"} {
+		res := w.raw(t, "GET", target)
+		if got := res.Header.Get("X-Request-Id"); got != "" || res.StatusCode != 404 {
+			t.Errorf("%s went to the proxy: %d", target, res.StatusCode)
+		}
+	}
+}
+
+func TestSessionWithoutSlashRedirects(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
+	for target, want := range map[string]string{
+		"/s/ses-one":                     "/s/ses-one/",
+		"/s/ses-unknown":                 "/s/ses-unknown/",
+		"/s/ses-one?a=1&auth_token=x&b=": "/s/ses-one/?a=1&b=",
+	} {
+		res := w.raw(t, "POST", target)
+		if got := res.Header.Get("Location"); res.StatusCode != 308 || got != want {
+			t.Errorf("%s: got %d to %q, want 308 to %q", target, res.StatusCode, got, want)
+		}
+	}
+}
+
+func TestBlockedCalls(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) {})
+	route := w.route()
+	route.Profile = &session.Profile{Blocked: []string{"POST /global/upgrade", "DELETE /project/*/lock", "/never"}}
+	w.table.Set(route)
+	for call, want := range map[string]int{
+		"POST /global/upgrade":           403,
+		"POST /global/upgrade?x=1":       403,
+		"POST //global///upgrade/":       403,
+		"POST /./global/x/../upgrade":    403,
+		"POST /global/%75pgrade":         403,
+		"POST /global%2Fupgrade":         403,
+		"POST /%67lobal/%2e/upgrade":     403,
+		`POST /global\upgrade`:           403,
+		"POST /global%5Cupgrade":         403,
+		"POST /GLOBAL/Upgrade":           403,
+		"POST /global/upgrade;a=/b":      403,
+		"POST /x/..;/../global/upgrade":  403,
+		"POST /../global/upgrade":        403,
+		"GET /global/upgrade":            200,
+		"POST /global/upgrade/now":       200,
+		"POST /global":                   200,
+		"POST /global/upgraded":          200,
+		"POST /session":                  200,
+		"DELETE /project/abc/lock":       403,
+		"DELETE /project/a/b/lock":       200,
+		"PUT /never":                     403,
+		"GET /never":                     403,
+		"POST /file?path=global/upgrade": 200,
+	} {
+		method, target, _ := strings.Cut(call, " ")
+		if got := w.raw(t, method, "/s/"+string(testID)+target).StatusCode; got != want {
+			t.Errorf("%s: got %d, want %d", call, got, want)
+		}
+	}
+}
+
+// Whatever Go's server takes for a request line under a session's prefix, the session's server gets the same path,
+// except for characters that no path may have, which arrive escaped.
+func FuzzPath(f *testing.F) {
+	for _, seed := range []string{
+		"/", "//", "/..%2f..", "/%2e%2e/", "/a%2fb|c", "/../../x", `/\..\`, "/%", "/?a", "/%zz", "/;", "/\xff", "/%25",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, rest string) {
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET /s/ses-one" + rest + " HTTP/1.1\r\nHost: h\r\n\r\n")))
+		if err != nil {
+			t.Skip("no request")
+		}
+		wire := r.RequestURI
+		id, got, ok := splitPath(rawPath(r.URL))
+		if !ok {
+			t.Fatalf("%q is not under the prefix", wire)
+		}
+		if _, err := session.ParseID(id); err != nil || got == "" {
+			t.Skip("another or no session")
+		}
+		if id != "ses-one" && !strings.HasPrefix(rest, strings.TrimPrefix(id, "ses-one")) {
+			t.Fatalf("%q: got session %q", wire, id)
+		}
+		u, err := upstreamURL("10.0.0.2:4096", got, r.URL.RawQuery, r.URL.ForceQuery)
+		if err != nil {
+			t.Fatalf("%q: %v", wire, err)
+		}
+		path, query, hasQuery := strings.Cut(strings.TrimPrefix(wire, "/s/"+id), "?")
+		want := escapeIllegal(path)
+		if hasQuery {
+			want += "?" + query
+		}
+		if u.RequestURI() != want {
+			t.Errorf("%q: got %q, want %q", wire, u.RequestURI(), want)
+		}
+		before, _ := url.PathUnescape(path)
+		if u.Path != before || u.Host != "10.0.0.2:4096" {
+			t.Errorf("%q: means %q at %q, want %q", wire, u.Path, u.Host, before)
+		}
+	})
+}

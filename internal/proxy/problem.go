@@ -1,0 +1,49 @@
+package proxy
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"berth/internal/session"
+)
+
+// statuses gives each code that the proxy uses its HTTP status.
+var statuses = map[session.Code]int{
+	session.CodeInvalid:      http.StatusBadRequest,
+	session.CodeUnauthorized: http.StatusUnauthorized,
+	session.CodeForbidden:    http.StatusForbidden,
+	session.CodeNotFound:     http.StatusNotFound,
+	session.CodeLimit:        http.StatusTooManyRequests,
+	session.CodeNotRunning:   http.StatusServiceUnavailable,
+	session.CodeUpstream:     http.StatusBadGateway,
+	session.CodeTooLarge:     http.StatusRequestEntityTooLarge,
+	session.CodeShuttingDown: http.StatusServiceUnavailable,
+}
+
+// writeProblem is what is used when [Options] names no other writer.
+func writeProblem(w http.ResponseWriter, _ *http.Request, err error) {
+	code := session.CodeOf(err)
+	status, ok := statuses[code]
+	if !ok {
+		status = http.StatusInternalServerError
+	}
+	doc, _ := json.Marshal(struct {
+		Type      string       `json:"type"`
+		Title     string       `json:"title"`
+		Status    int          `json:"status"`
+		Detail    string       `json:"detail"`
+		Code      session.Code `json:"code"`
+		RequestID string       `json:"request_id"`
+	}{"about:blank", http.StatusText(status), status, session.MessageOf(err), code, w.Header().Get(requestIDHeader)})
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(doc) // a client that is gone
+}
+
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

@@ -1,0 +1,239 @@
+// Package proxy is the data plane: it takes a request under /s/{id}/, checks the session's token, and sends it to the
+// session's server with that server's own credential. It streams both ways and buffers nothing but a few kilobytes.
+//
+// It knows routes, which it holds in memory, and HTTP. It does not know the store, the runtime, the JSON API or what
+// the servers behind it do; what is particular to a server comes with the route's profile.
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Prefix is where the path route begins: /s/{id}/….
+const Prefix = "/s/"
+
+// route is what logs call every proxied request: never the path itself, which belongs to the user.
+const route = "/s/{id}/"
+
+// DefaultMaxBody is the limit of a request body in bytes unless [Options] says otherwise: 16 MiB. OpenCode has none of
+// its own, and a body of 60 MB was enough to have it killed in a container of 1 GiB.
+const DefaultMaxBody = 16 << 20
+
+// notRunningRetry is what Retry-After says for a session that is not running: about as long as a server takes to start.
+const notRunningRetry = 5 * time.Second
+
+// Options is what a [Proxy] is made of. Table, Keys and Logger are required.
+type Options struct {
+	Table  *Table
+	Keys   session.Keys
+	Logger *slog.Logger
+
+	MaxBody   int64     // bytes of a request body; 0: [DefaultMaxBody]
+	Transport Transport // connections to the sessions' servers; zero fields mean defaults
+
+	// Touch is called when a request begins, and while bytes flow at most once a second per session. It must be
+	// cheap and must not block. nil: nobody wants to know.
+	Touch func(session.ID)
+
+	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
+	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
+	WriteProblem func(http.ResponseWriter, *http.Request, error)
+
+	// RequestID names a request in logs, upstream and to the client. nil: 26 random characters.
+	RequestID func(*http.Request) string
+
+	// TrustForwardedProto says that a proxy of ours stands in front and sets X-Forwarded-Proto. Without it a browser's
+	// origin must have the scheme of the connection itself.
+	TrustForwardedProto bool
+
+	Now func() time.Time // compared with the expiry of tokens; nil: time.Now
+}
+
+func (o Options) validate() error {
+	var faults []error
+	if o.Table == nil {
+		faults = append(faults, errors.New("table is missing"))
+	}
+	if o.Logger == nil {
+		faults = append(faults, errors.New("logger is missing"))
+	}
+	if o.MaxBody < 0 {
+		faults = append(faults, fmt.Errorf("largest body %d is negative", o.MaxBody))
+	}
+	return errors.Join(append(faults, o.Transport.validate())...)
+}
+
+// Proxy serves the sessions of a [Table]. It is safe for concurrent use.
+type Proxy struct {
+	table        *Table
+	keys         session.Keys
+	dummyDigest  string // no token has it
+	log          *slog.Logger
+	maxBody      int64
+	transport    Transport
+	touch        func(session.ID)
+	writeProblem func(http.ResponseWriter, *http.Request, error)
+	requestID    func(*http.Request) string
+	trustProto   bool
+	now          func() time.Time
+
+	reverse *httputil.ReverseProxy
+	gate    *gate
+	life    context.Context // ends when Drain stops waiting
+	end     context.CancelCauseFunc
+}
+
+var _ http.Handler = (*Proxy)(nil)
+
+// New checks the options and reports every fault at once. It starts nothing.
+func New(o Options) (*Proxy, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("make the proxy: %w", err)
+	}
+	p := &Proxy{
+		table:        o.Table,
+		keys:         o.Keys,
+		dummyDigest:  o.Keys.Digest(session.NewToken(64)),
+		log:          o.Logger,
+		maxBody:      cmp.Or(o.MaxBody, DefaultMaxBody),
+		transport:    o.Transport.withDefaults(),
+		touch:        o.Touch,
+		writeProblem: o.WriteProblem,
+		requestID:    o.RequestID,
+		trustProto:   o.TrustForwardedProto,
+		now:          o.Now,
+		gate:         newGate(),
+	}
+	if p.touch == nil {
+		p.touch = func(session.ID) {}
+	}
+	if p.writeProblem == nil {
+		p.writeProblem = writeProblem
+	}
+	if p.requestID == nil {
+		p.requestID = func(*http.Request) string { return rand.Text() }
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	p.life, p.end = context.WithCancelCause(context.Background())
+	p.reverse = p.newReverse()
+	return p, nil
+}
+
+// Before sends what is under /s/ to the proxy and the rest to next. A [http.ServeMux] cannot do this: it redirects
+// paths with // or dot segments, which the sessions' servers are to get as they came.
+func (p *Proxy) Before(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, _, ok := splitPath(rawPath(r.URL)); ok {
+			p.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ServeHTTP answers one request under /s/{id}/ and returns when its last byte, or that of the WebSocket it became, has
+// been sent. It panics with [http.ErrAbortHandler] where a response must not look complete.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := newCall(w, r, p.requestID(r))
+	started := time.Now()
+	defer func() { p.logAccess(c, started) }()
+
+	if !p.gate.enter() {
+		p.fail(c, errShuttingDown)
+		c.finished = true
+		return
+	}
+	defer func() { p.gate.leave(c.stream) }()
+	if err := p.serve(c); err != nil {
+		p.fail(c, err)
+	}
+	c.finished = true
+}
+
+// serve checks the request in the order that gives least away: the form of the id, the token, the session's state,
+// and only then the request itself.
+func (p *Proxy) serve(c *call) error {
+	idText, rest, ok := splitPath(rawPath(c.in.URL))
+	if !ok {
+		return session.Errorf(session.CodeNotFound, "there is nothing here; sessions are at /s/{id}/")
+	}
+	id, err := session.ParseID(idText)
+	if err != nil {
+		return err
+	}
+	if rest == "" {
+		c.redirectToRoot(id)
+		return nil
+	}
+	c.id, c.rest = id, rest
+
+	if c.entry, err = p.authenticate(c.in, id); err != nil {
+		return err
+	}
+	if c.entry.upstream == nil {
+		return session.Errorf(session.CodeNotRunning,
+			"the session is not running; start it with POST /sessions/%s/start and try again", id).After(notRunningRetry)
+	}
+	if err := p.checkOrigin(c.in); err != nil {
+		return err
+	}
+	if c.entry.blocks(c.in.Method, rest) {
+		return session.Errorf(session.CodeForbidden,
+			"this call is not allowed through Berth: the session's image is managed by the operator")
+	}
+	if c.in.ContentLength > p.maxBody {
+		return p.tooLarge()
+	}
+	return p.forward(c)
+}
+
+// InFlight returns how many requests are being served, streams included.
+func (p *Proxy) InFlight() int { return p.gate.inFlight() }
+
+// Drain refuses new requests, waits for those in flight and then ends what never ends by itself: event streams and
+// WebSockets. When ctx ends first it ends the rest as well and says how many requests that cut off.
+func (p *Proxy) Drain(ctx context.Context) error {
+	cut := p.gate.drain(ctx)
+	p.end(errShuttingDown)
+
+	// Handlers return as soon as they notice; the longest are those whose client does not read.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*abortGrace)
+	defer cancel()
+	stuck := p.gate.empty(last)
+	switch {
+	case stuck > 0:
+		return fmt.Errorf("drain: %d requests did not end when they were told to", stuck)
+	case cut > 0:
+		return fmt.Errorf("drain: %d requests were cut off: %w", cut, context.Cause(ctx))
+	}
+	return nil
+}
+
+func (p *Proxy) logAccess(c *call, started time.Time) {
+	ctx := c.in.Context()
+	if !p.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	p.log.DebugContext(ctx, "request proxied",
+		"operation", "proxy",
+		"method", c.in.Method,
+		"route", route,
+		"session_id", string(c.id),
+		"request_id", c.requestID,
+		"status", c.w.status,
+		"duration_ms", float64(time.Since(started).Microseconds())/1000,
+		"bytes", c.w.bytes.Load(),
+		"complete", c.finished)
+}

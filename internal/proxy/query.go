@@ -1,0 +1,82 @@
+package proxy
+
+import "strings"
+
+// tokenParam is the query parameter by which OpenCode accepts a credential. It wins over the Authorization header
+// there, so a client's must never arrive; and as part of a URL it ends in logs, so it is not accepted here either.
+const tokenParam = "auth_token"
+
+// withoutParam removes every parameter of that name from a raw query, however the name is encoded, and changes
+// nothing else: a query without it is returned as it is.
+//
+// Parameters are separated by &. Servers of an older school split at semicolons too, so a parameter that is hidden
+// behind one is removed as well.
+func withoutParam(rawQuery, name string) string {
+	kept, changed := dropParam(rawQuery, "&", func(piece string) (string, bool) {
+		if isParam(piece, name) {
+			return "", true
+		}
+		if !strings.Contains(piece, ";") {
+			return piece, false
+		}
+		rest, _ := dropParam(piece, ";", func(part string) (string, bool) { return part, isParam(part, name) })
+		return rest, rest == "" && piece != ""
+	})
+	if !changed {
+		return rawQuery
+	}
+	return kept
+}
+
+// dropParam passes every piece through edit, which answers with what to keep of it and whether to drop it altogether.
+func dropParam(s, separator string, edit func(string) (string, bool)) (kept string, changed bool) {
+	if s == "" {
+		return "", false
+	}
+	var pieces []string
+	for piece := range strings.SplitSeq(s, separator) {
+		rest, drop := edit(piece)
+		changed = changed || drop || rest != piece
+		if !drop {
+			pieces = append(pieces, rest)
+		}
+	}
+	return strings.Join(pieces, separator), changed
+}
+
+func isParam(piece, name string) bool {
+	key, _, _ := strings.Cut(piece, "=")
+	if len(key) < len(name) {
+		return false
+	}
+	return decodeLoosely(key) == name
+}
+
+// decodeLoosely decodes a parameter's name as the URL standard of browsers and servers does: what is not a valid
+// escape stands for itself.
+func decodeLoosely(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '+':
+			b = append(b, ' ')
+		case s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+			b = append(b, unhex(s[i+1])<<4|unhex(s[i+2]))
+			i += 2
+		default:
+			b = append(b, s[i])
+		}
+	}
+	return string(b)
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f'
+}
+
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c | 0x20 - 'a' + 10
+}

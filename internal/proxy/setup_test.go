@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"berth/internal/session"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	testID    = session.ID("ses-one")
+	testToken = session.Secret("token-of-session-one")
+	testUser  = "opencode"
+	testPass  = session.Secret("credential-of-server-one")
+)
+
+// world is a proxy with a real listener in front and one scripted server behind, whose session is running.
+type world struct {
+	table  *Table
+	keys   session.Keys
+	proxy  *Proxy
+	front  *httptest.Server
+	server *httptest.Server
+	client *http.Client
+	logs   *lockedBuffer
+}
+
+func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *world {
+	t.Helper()
+	keys, err := session.NewKeys([]byte("a secret of more than sixteen bytes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{table: NewTable(), keys: keys, logs: new(lockedBuffer)}
+	w.server = httptest.NewServer(server)
+	o := Options{
+		Table: w.table, Keys: keys,
+		Logger: slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	if w.proxy, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	w.front = httptest.NewServer(w.proxy.Before(http.NotFoundHandler()))
+	w.client = &http.Client{
+		Transport:     &http.Transport{DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	w.table.Set(w.route())
+	t.Cleanup(func() {
+		w.client.CloseIdleConnections()
+		w.table.Close()
+		w.front.CloseClientConnections()
+		w.front.Close()
+		w.server.CloseClientConnections()
+		w.server.Close()
+	})
+	return w
+}
+
+func (w *world) route() session.Route {
+	return session.Route{
+		ID: testID, Address: w.server.Listener.Addr().String(), Username: testUser, Credential: testPass,
+		TokenDigest: w.keys.Digest(testToken), Running: true,
+		Profile: &session.Profile{Blocked: []string{"POST /global/upgrade"}},
+	}
+}
+
+// request makes a request with the session's token to a path after its prefix.
+func (w *world) request(t *testing.T, method, path string, body io.Reader) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, w.front.URL+"/s/"+string(testID)+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+testToken.Reveal())
+	return r
+}
+
+// do sends a request; the response's body has been read when it returns.
+func (w *world) do(t *testing.T, r *http.Request) answer {
+	t.Helper()
+	res, err := w.client.Do(r)
+	if err != nil {
+		t.Fatalf("%s %s: %v", r.Method, r.URL.Path, err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatalf("read the answer to %s %s: %v", r.Method, r.URL.Path, err)
+	}
+	return answer{res.StatusCode, res.Header, string(body)}
+}
+
+func (w *world) get(t *testing.T, path string) answer {
+	t.Helper()
+	return w.do(t, w.request(t, http.MethodGet, path, nil))
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// code is that of the problem document; "" if it is none.
+func (a answer) code() session.Code {
+	var problem struct{ Code session.Code }
+	if !strings.HasPrefix(a.header.Get("Content-Type"), "application/problem+json") {
+		return ""
+	}
+	_ = json.Unmarshal([]byte(a.body), &problem)
+	return problem.Code
+}
+
+func (a answer) mustBe(t *testing.T, status int, code session.Code, why string) {
+	t.Helper()
+	if a.status != status || a.code() != code {
+		t.Errorf("got %d %q, want %d %q: %s\n%s", a.status, a.code(), status, code, why, a.body)
+	}
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// within fails the test when the channel is not closed, and nothing sent on it, in five seconds.
+func within[T any](t *testing.T, what string, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(5 * time.Second):
+		t.Fatalf("%s: not within 5 s", what)
+		panic("unreachable")
+	}
+}
+
+// eventually polls until the condition holds, for at most five seconds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 5 s", what)
+		}
+		<-tick.C
+	}
+}

@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"context"
+	"encoding/base64"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Why requests in flight end. Each is what a client is told whose answer has not begun.
+var (
+	errRotated = session.Errorf(session.CodeUnauthorized, "the session's token was replaced; use the new one")
+	errRemoved = session.Errorf(session.CodeNotFound, "the session has been deleted")
+	errStopped = session.Errorf(session.CodeNotRunning,
+		"the session has been stopped; start it and try again").After(notRunningRetry)
+	errMoved  = session.Errorf(session.CodeUpstream, "the session's server has been restarted; try again").After(time.Second)
+	errClosed = errShuttingDown
+)
+
+// Table holds the routes in memory, and with each running session the connections to its server. It is safe for
+// concurrent use; the zero value is not ready, see [NewTable].
+type Table struct {
+	mu      sync.RWMutex
+	entries map[session.ID]*entry
+}
+
+var _ session.Routes = (*Table)(nil)
+
+// NewTable returns an empty table.
+func NewTable() *Table { return &Table{entries: make(map[session.ID]*entry)} }
+
+// entry is a route made ready for use. It never changes; Set replaces it. What must survive that is in upstream.
+type entry struct {
+	route         session.Route
+	authorization session.Secret // the Authorization header for the server
+	blocked       []pattern
+	upstream      *upstream    // nil while the session is not running
+	touched       atomic.Int64 // Unix nanoseconds of the last Touch
+
+	// access lives as long as a request that was let in by this entry may go on, and ends with one of the causes above.
+	access context.Context
+	revoke context.CancelCauseFunc
+}
+
+// Set makes the route known. Requests in flight go on unless the token was replaced, the session was stopped or its
+// server is another one now: then they end at once, as do all connections to the old server.
+func (t *Table) Set(r session.Route) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.entries[r.ID]
+	next := &entry{
+		route:         r,
+		authorization: session.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(r.Username+":"+r.Credential.Reveal()))),
+	}
+	if r.Profile != nil {
+		next.blocked = parsePatterns(r.Profile.Blocked)
+	}
+	var cause error
+	switch {
+	case old != nil && old.upstream != nil && r.Running && old.sameServer(next):
+		next.upstream = old.upstream
+		if old.route.TokenDigest != r.TokenDigest {
+			cause = errRotated
+		}
+	case r.Running:
+		next.upstream = newUpstream()
+		cause = errMoved
+	default:
+		cause = errStopped
+	}
+	if old != nil && cause == nil {
+		next.access, next.revoke = old.access, old.revoke
+	} else {
+		next.access, next.revoke = context.WithCancelCause(context.Background())
+	}
+	t.entries[r.ID] = next
+	if old != nil && cause != nil {
+		old.end(cause, next.upstream)
+	}
+}
+
+func (e *entry) sameServer(other *entry) bool {
+	return e.route.Address == other.route.Address && e.authorization == other.authorization
+}
+
+// end ends every request of the entry and closes its server's connections unless they are kept. The order matters:
+// requests that see their connection closed look for the reason in access.
+func (e *entry) end(cause error, kept *upstream) {
+	e.revoke(cause)
+	if e.upstream != nil && e.upstream != kept {
+		e.upstream.close()
+	}
+}
+
+// Remove forgets the session and ends its requests. An unknown id is nothing to do.
+func (t *Table) Remove(id session.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.entries[id]; old != nil {
+		delete(t.entries, id)
+		old.end(errRemoved, nil)
+	}
+}
+
+// Close forgets every session, ends all requests and closes all connections.
+func (t *Table) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, old := range t.entries {
+		delete(t.entries, id)
+		old.end(errClosed, nil)
+	}
+}
+
+// Lookup returns the route of a session and whether there is one.
+func (t *Table) Lookup(id session.ID) (session.Route, bool) {
+	if e := t.entry(id); e != nil {
+		return e.route, true
+	}
+	return session.Route{}, false
+}
+
+func (t *Table) entry(id session.ID) *entry {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.entries[id]
+}
+
+// touchEvery is how often flowing bytes count as activity of a session.
+const touchEvery = time.Second
+
+// due reports whether the last touch was long enough ago, and counts this one if it was.
+func (e *entry) due(now time.Time) bool {
+	last := e.touched.Load()
+	return now.UnixNano()-last >= int64(touchEvery) && e.touched.CompareAndSwap(last, now.UnixNano())
+}

@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Transport bounds the connections to one session's server. The zero value of a field means its default.
+//
+// There is no time-out for response headers or for a whole call: OpenCode sends no byte until a turn is finished,
+// however many minutes that takes.
+//
+// KeepaliveExpiry must be shorter than the time after which the server closes idle connections, or requests meet
+// connections that are just being closed; OpenCode leaves them open for more than 400 seconds. A request that does meet
+// one is sent again on another connection if no byte of it had been written, or if it is a GET, HEAD or OPTIONS without
+// a body and no byte of the response had come. Anything else may have been carried out, and is answered 502.
+type Transport struct {
+	MaxKeepaliveConnections int           // idle connections kept for a session; default 20
+	MaxConnections          int           // requests at once to a session, and again as many streams; default 100
+	KeepaliveExpiry         time.Duration // after which an idle connection is closed; default 300 s
+	ConnectTimeout          time.Duration // for a TCP connection, and for a turn when MaxConnections is reached; default 10 s
+
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: a net.Dialer's
+}
+
+func (t Transport) validate() error {
+	if t.MaxKeepaliveConnections < 0 || t.MaxConnections < 0 || t.KeepaliveExpiry < 0 || t.ConnectTimeout < 0 {
+		return errors.New("a limit of the connections to sessions is negative")
+	}
+	return nil
+}
+
+func (t Transport) withDefaults() Transport {
+	t.MaxKeepaliveConnections = cmp.Or(t.MaxKeepaliveConnections, 20)
+	t.MaxConnections = cmp.Or(t.MaxConnections, 100)
+	t.KeepaliveExpiry = cmp.Or(t.KeepaliveExpiry, 300*time.Second)
+	t.ConnectTimeout = cmp.Or(t.ConnectTimeout, 10*time.Second)
+	if t.Dial == nil {
+		t.Dial = (&net.Dialer{}).DialContext
+	}
+	return t
+}
+
+// upstream is one session's server: the connections to it and the places for requests. Every session has its own,
+// because an engine gives a removed container's port to the next one, and a connection must never serve two sessions.
+type upstream struct {
+	life  context.Context // its end closes every connection, idle or not
+	close context.CancelFunc
+
+	open     sync.Once // the rest is made when the first request comes
+	settings Transport
+	http     *http.Transport
+	requests chan struct{} // one element for each request that holds a place
+	streams  chan struct{} // the same for event streams and WebSockets
+}
+
+func newUpstream() *upstream {
+	u := new(upstream)
+	u.life, u.close = context.WithCancel(context.Background())
+	return u
+}
+
+// ready makes the transport at the first call.
+func (u *upstream) ready(settings Transport) {
+	u.open.Do(func() {
+		u.settings = settings
+		u.requests = make(chan struct{}, settings.MaxConnections)
+		u.streams = make(chan struct{}, settings.MaxConnections)
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(true)
+		u.http = &http.Transport{
+			Proxy:       nil, // whatever HTTP_PROXY says: servers are on this host or its bridge
+			DialContext: u.dial,
+			Protocols:   protocols,
+			// The client's Accept-Encoding goes through, and so does what comes back.
+			DisableCompression:     true,
+			MaxIdleConns:           settings.MaxKeepaliveConnections,
+			MaxIdleConnsPerHost:    settings.MaxKeepaliveConnections,
+			MaxConnsPerHost:        0, // would let streams starve requests in silence; see takePlace
+			IdleConnTimeout:        settings.KeepaliveExpiry,
+			MaxResponseHeaderBytes: 1 << 20,
+		}
+	})
+}
+
+func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.settings.ConnectTimeout)
+	defer cancel()
+	defer context.AfterFunc(u.life, cancel)()
+	conn, err := u.settings.Dial(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the session's server: %w", err)
+	}
+	c := &upstreamConn{Conn: conn}
+	c.release = context.AfterFunc(u.life, func() { _ = conn.Close() })
+	return c, nil
+}
+
+// upstreamConn is a connection that ends with its upstream.
+type upstreamConn struct {
+	net.Conn
+	release func() bool
+}
+
+func (c *upstreamConn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}
+
+// takePlace waits for one of the session's places for requests and returns how to give it back. Streams give theirs
+// back when they are known to be streams (see takeStream), so that a hundred open terminals do not stop a request, and
+// a client that opens connections without end cannot use up the file descriptors of everyone.
+func (u *upstream) takePlace(ctx context.Context) (giveBack func(), err error) {
+	giveBack = sync.OnceFunc(func() { <-u.requests })
+	select {
+	case u.requests <- struct{}{}:
+		return giveBack, nil
+	default:
+	}
+	timer := time.NewTimer(u.settings.ConnectTimeout)
+	defer timer.Stop()
+	select {
+	case u.requests <- struct{}{}:
+		return giveBack, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-timer.C:
+		return nil, session.Errorf(session.CodeLimit,
+			"the session is busy with %d requests; let some of them finish and try again", cap(u.requests)).After(time.Second)
+	}
+}
+
+func (u *upstream) takeStream() (giveBack func(), err error) {
+	select {
+	case u.streams <- struct{}{}:
+		return sync.OnceFunc(func() { <-u.streams }), nil
+	default:
+		return nil, session.Errorf(session.CodeLimit,
+			"the session has %d event streams and terminals open; close some of them and try again", cap(u.streams)).After(time.Second)
+	}
+}
