@@ -1,0 +1,157 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+)
+
+// inspections is how many containers of a list are looked at at once.
+const inspections = 8
+
+// Inspect returns what the engine knows of a container. See [session.Runtime].
+func (r *Runtime) Inspect(ctx context.Context, ref string) (session.Container, error) {
+	var found session.Container
+	err := r.read(ctx, "inspect container "+ref, func(ctx context.Context) error {
+		c, err := r.own(ctx, ref)
+		if err == nil {
+			found = r.describe(c)
+		}
+		return err
+	})
+	return found, err
+}
+
+// List returns the containers of this installation in every state; those that go while it looks are left out.
+func (r *Runtime) List(ctx context.Context) ([]session.Container, error) {
+	var listed []session.Container
+	err := r.read(ctx, "list containers", func(ctx context.Context) error {
+		all, err := r.api.ContainerList(ctx, client.ContainerListOptions{
+			All: true, Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance),
+		})
+		if err != nil {
+			return err
+		}
+		// The list tells neither exit codes nor times: each container is looked at.
+		looks := make([]*session.Container, len(all.Items))
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(inspections)
+		for i, item := range all.Items {
+			group.Go(func() error {
+				c, err := r.own(ctx, item.ID)
+				if session.CodeOf(err) == session.CodeNotFound {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				looks[i] = new(r.describe(c))
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		listed = make([]session.Container, 0, len(looks))
+		for _, c := range looks {
+			if c != nil {
+				listed = append(listed, *c)
+			}
+		}
+		return nil
+	})
+	return listed, err
+}
+
+// own returns the container of that ID or name if it belongs to this installation. Anybody else's does not exist for
+// us: a session that is called like some other program's container must never stop or remove it.
+func (r *Runtime) own(ctx context.Context, ref string) (container.InspectResponse, error) {
+	missing := session.Errorf(session.CodeNotFound, "there is no container %q", ref)
+	if ref == "" || strings.ContainsAny(ref, "/?#%") { // would change the request's path
+		return container.InspectResponse{}, missing
+	}
+	got, err := r.api.ContainerInspect(ctx, ref, client.ContainerInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return container.InspectResponse{}, missing.Because(err)
+	}
+	if err != nil {
+		return container.InspectResponse{}, err
+	}
+	c := got.Container
+	if c.Config == nil || c.HostConfig == nil || c.State == nil {
+		return container.InspectResponse{}, errors.New("the engine's description of the container is incomplete")
+	}
+	// The engine takes the beginning of an ID for the ID.
+	known := c.ID == ref || strings.TrimPrefix(c.Name, "/") == ref
+	if !known || c.Config.Labels[labelInstance] != r.instance {
+		return container.InspectResponse{}, missing
+	}
+	return c, nil
+}
+
+func (r *Runtime) describe(c container.InspectResponse) session.Container {
+	name := strings.TrimPrefix(c.Name, "/")
+	d := session.Container{
+		ID:         c.ID,
+		Name:       name,
+		Session:    session.ID(c.Config.Labels[labelSession]),
+		Image:      c.Config.Image,
+		State:      session.State(c.State.Status),
+		OOMKilled:  c.State.OOMKilled,
+		Fault:      c.State.Error,
+		CreatedAt:  instant(c.Config.Labels[labelCreated]),
+		StartedAt:  instant(c.State.StartedAt),
+		FinishedAt: instant(c.State.FinishedAt),
+	}
+	if d.CreatedAt.IsZero() {
+		d.CreatedAt = instant(c.Created)
+	}
+	if d.State == session.StateRunning && c.NetworkSettings != nil {
+		d.Address = r.address(c)
+	}
+	if !running(d.State) {
+		d.ExitCode = c.State.ExitCode
+	}
+	for _, m := range c.Mounts {
+		if m.Name == volumeName(name, session.WorkspaceVolume) {
+			d.HostDir = m.Source
+		}
+	}
+	return d
+}
+
+// address is where the published port is reached: on the address that the engine says, which is the one that was
+// asked for at creation, even if the setting has changed since.
+func (r *Runtime) address(c container.InspectResponse) string {
+	at, ok := bindings(c.NetworkSettings.Ports)
+	if !ok {
+		return ""
+	}
+	if !at.Addr().IsValid() || at.Addr().IsUnspecified() {
+		at = netip.AddrPortFrom(r.publish, at.Port())
+	}
+	return at.String()
+}
+
+// running reports whether a container in this state has processes.
+func running(s session.State) bool {
+	return s == session.StateRunning || s == session.StatePaused || s == session.StateRestarting
+}
+
+// instant reads the engine's and our own way to write times. The engine writes year 1 for "never", which is Go's zero.
+func instant(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}

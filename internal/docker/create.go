@@ -1,0 +1,135 @@
+package docker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+const (
+	createGrace = 5 * time.Second  // for the engine to finish a creation whose caller has left
+	undoTimeout = 15 * time.Second // for what is taken back after a failure
+	lateArrival = 2 * time.Second  // how long a container may still appear after its request was lost
+	lookAgain   = 100 * time.Millisecond
+)
+
+// Create makes a hardened container and its volumes. See [session.Runtime]. What protects the container is read back
+// from the engine; if anything is missing the container is removed and the error is CodeInternal.
+func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Container, error) {
+	if err := check(spec); err != nil {
+		return session.Container{}, session.Errorf(session.CodeInvalid, "the container cannot be made: %v", err)
+	}
+	var made session.Container
+	err := r.operate(ctx, "create container "+spec.Name, 0, func(ctx context.Context) error {
+		_, err := r.ensureNetwork(ctx)
+		if err != nil {
+			return err
+		}
+		made, err = r.create(ctx, spec)
+		return err
+	})
+	return made, err
+}
+
+func check(spec session.Spec) error {
+	var faults []error
+	must := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	must(spec.Session != "", "the session is not named")
+	must(spec.Name != "", "the container is not named")
+	must(spec.Image != "", "the image is not named")
+	must(spec.Credential != "", "the server has no password, and would be open to every neighbour")
+	must(spec.Limits.Memory > 0, "the memory limit is missing")
+	must(spec.Limits.CPUQuota > 0 && spec.Limits.CPUPeriod > 0, "the CPU limit is missing")
+	must(spec.Limits.PIDs > 0, "the limit of processes is missing")
+	if err := spec.Profile.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("profile: %w", err))
+	}
+	return errors.Join(faults...)
+}
+
+func (r *Runtime) create(ctx context.Context, spec session.Spec) (session.Container, error) {
+	attempt := rand.Text()
+	asked, err := r.design(spec, attempt)
+	if err != nil {
+		return session.Container{}, err
+	}
+	// The engine finishes a creation even when its client hangs up. Its answer is the one sure way to know what is
+	// there to be undone, so it is waited for a little longer than the caller does.
+	patient, done := linger(ctx, createGrace)
+	answer, err := r.api.ContainerCreate(patient, asked)
+	done()
+	switch {
+	case err != nil && answeredByEngine(err):
+		return session.Container{}, r.refused(spec, err)
+	case err != nil:
+		return session.Container{}, r.undoLost(ctx, spec.Name, attempt, err)
+	case ctx.Err() != nil:
+		return session.Container{}, r.undo(ctx, answer.ID, context.Cause(ctx))
+	}
+	got, err := r.api.ContainerInspect(ctx, answer.ID, client.ContainerInspectOptions{})
+	if err != nil {
+		return session.Container{}, r.undo(ctx, answer.ID, err)
+	}
+	if err := verify(asked, got.Container, answer.Warnings); err != nil {
+		return session.Container{}, r.undo(ctx, answer.ID, err)
+	}
+	return r.describe(got.Container), nil
+}
+
+// refused says what the engine meant when it would not make the container.
+func (r *Runtime) refused(spec session.Spec, err error) error {
+	switch {
+	case errdefs.IsNotFound(err): // the network is there, so it is the image
+		return session.Errorf(session.CodeImageNotFound,
+			"the engine has no image %q; build or pull it there, or name another one", spec.Image).Because(err)
+	case errdefs.IsConflict(err):
+		return session.Errorf(session.CodeConflict,
+			"there is a container named %q already; remove it or use another name", spec.Name).Because(err)
+	}
+	return err
+}
+
+// undo removes a container whose creation failed, even when the request that wanted it is over.
+func (r *Runtime) undo(ctx context.Context, id string, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	_, err := r.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return errors.Join(cause, fmt.Errorf("remove the container that was made nevertheless: %w", err))
+	}
+	return cause
+}
+
+// undoLost looks for the container of a request that nobody answered, and removes it if this very attempt made it.
+// An engine that cannot be reached keeps it until the reconciler comes.
+func (r *Runtime) undoLost(ctx context.Context, name, attempt string, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateArrival)
+	defer cancel()
+	again := time.NewTicker(lookAgain)
+	defer again.Stop()
+	for {
+		got, err := r.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+		switch {
+		case err == nil && got.Container.Config != nil && got.Container.Config.Labels[labelAttempt] == attempt:
+			return r.undo(ctx, got.Container.ID, cause)
+		case err == nil || !errdefs.IsNotFound(err):
+			return cause
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return cause
+		}
+	}
+}

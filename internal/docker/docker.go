@@ -1,0 +1,189 @@
+// Package docker runs sessions in containers of a Docker engine: it is session.Runtime over the Engine API.
+//
+// It knows the API, from version 1.41 on; how a container is hardened, which nobody can ask for or leave out; which
+// engine operations may run at once; and what the engine's answers mean in the domain's codes. It refuses to know
+// certificates and where they come from (it is given a tls.Config), sessions beyond their labels, and what a server in
+// a container does.
+package docker
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/moby/moby/client"
+	"github.com/moby/moby/client/pkg/versions"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	minAPIVersion = "1.41" // Docker Engine 20.10: the first with private cgroup namespaces and one-shot statistics
+
+	defaultNetwork          = "berth"
+	defaultOperationTimeout = 60 * time.Second
+	publishAuto             = "auto"
+)
+
+// Options says which engine to use and how. Host and Instance are required.
+type Options struct {
+	Host     string      // "tcp://host:port" or "unix:///path"
+	TLS      *tls.Config // client certificate and roots for a tcp host; nil: no TLS
+	Instance string      // this installation's name, the label berth.instance of all that it makes
+
+	Network          string        // bridge network of the sessions, made when it is missing; empty: "berth"
+	PublishIP        string        // address of the engine's host that ports are published on; empty: "auto", see [publishIP]
+	MaxOperations    int           // engine operations at once; 0: as many as the engine has CPUs
+	Sequential       bool          // one operation at a time, whatever MaxOperations says
+	OperationTimeout time.Duration // for each operation, a stop's own time-out not counted; 0: 60 s
+
+	Logger *slog.Logger // nil: silent
+}
+
+func (o Options) validate() error {
+	var faults []error
+	if o.Host == "" {
+		faults = append(faults, errors.New("the engine's host is missing"))
+	}
+	if o.Instance == "" {
+		faults = append(faults, errors.New("the instance's name is missing"))
+	}
+	if o.MaxOperations < 0 {
+		faults = append(faults, errors.New("the number of engine operations at once is negative"))
+	}
+	if o.OperationTimeout < 0 {
+		faults = append(faults, errors.New("the operation time-out is negative"))
+	}
+	return errors.Join(faults...)
+}
+
+// Runtime runs containers on one Docker engine. It is safe for concurrent use.
+type Runtime struct {
+	api       *client.Client
+	transport *http.Transport
+	instance  string
+	network   string
+	publish   netip.Addr
+	slots     *semaphore.Weighted // engine operations; reads need none
+	making    *semaphore.Weighted // one at a time looks for and makes the network
+	timeout   time.Duration
+	log       *slog.Logger
+	engine    Engine
+}
+
+var _ session.Runtime = (*Runtime)(nil)
+
+// Engine is what is known of the engine since [Open].
+type Engine struct {
+	Version    string     // of the engine, such as "20.10.24"
+	APIVersion string     // that is spoken with it, such as "1.41"
+	CPUs       int        // that it has
+	Operations int        // that may run on it at once
+	PublishIP  netip.Addr // that sessions are published on
+}
+
+// Open connects to the engine and checks that it can be used. Every failure to reach it is a CodeEngineUnavailable
+// error whose message says what to do; an unusable setting is CodeInvalid.
+func Open(ctx context.Context, opts Options) (*Runtime, error) {
+	if err := opts.validate(); err != nil {
+		return nil, session.Errorf(session.CodeInvalid, "%v", err)
+	}
+	timeout := cmp.Or(opts.OperationTimeout, defaultOperationTimeout)
+	log := cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	at, err := parseEndpoint(opts.Host, opts.TLS)
+	if err != nil {
+		return nil, err
+	}
+	publish, err := publishIP(ctx, opts.PublishIP, at, lookupIP)
+	if err != nil {
+		return nil, err
+	}
+	transport := at.transport(opts.MaxOperations)
+	r := &Runtime{
+		transport: transport,
+		instance:  opts.Instance,
+		network:   cmp.Or(opts.Network, defaultNetwork),
+		publish:   publish,
+		making:    semaphore.NewWeighted(1),
+		timeout:   timeout,
+		log:       log,
+	}
+	if err := r.connect(ctx, at, opts); err != nil {
+		transport.CloseIdleConnections()
+		return nil, err
+	}
+	return r, nil
+}
+
+// connect finds out what answers, and what it can do.
+func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error {
+	httpClient := &http.Client{Transport: roundTripper{r.transport}, CheckRedirect: client.CheckRedirect}
+	spoken, err := at.negotiate(ctx, httpClient)
+	if err != nil {
+		return err
+	}
+	// WithHost replaces the dialer of the client that it finds, so ours must come after it.
+	r.api, err = client.New(client.WithHost(opts.Host), client.WithHTTPClient(httpClient),
+		client.WithScheme(at.scheme), client.WithAPIVersion(spoken))
+	if err != nil {
+		return session.Errorf(session.CodeInvalid, "DOCKER_HOST %q cannot be used", opts.Host).Because(err)
+	}
+	info, err := r.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return r.failure(ctx, "ask the engine what it is", err)
+	}
+	if info.Info.OSType != "" && info.Info.OSType != "linux" {
+		return session.Errorf(session.CodeEngineUnavailable,
+			"the engine at %s runs %s containers; Berth needs one that runs Linux containers", opts.Host, info.Info.OSType)
+	}
+	cpus := max(1, info.Info.NCPU)
+	operations := cmp.Or(opts.MaxOperations, cpus)
+	if opts.Sequential {
+		operations = 1
+	}
+	r.slots = semaphore.NewWeighted(int64(operations))
+	r.engine = Engine{
+		Version: info.Info.ServerVersion, APIVersion: spoken, CPUs: cpus, Operations: operations, PublishIP: r.publish,
+	}
+	r.log.InfoContext(ctx, "docker engine connected", "host", opts.Host, "engine_version", r.engine.Version,
+		"api_version", spoken, "operations", operations, "publish_ip", r.publish.String())
+	if !hasSeccomp(info.Info.SecurityOptions) {
+		r.log.WarnContext(ctx, "docker engine applies no seccomp profile", "host", opts.Host)
+	}
+	return nil
+}
+
+// Engine returns what was found when the runtime was opened.
+func (r *Runtime) Engine() Engine { return r.engine }
+
+// Ping returns nil when the engine answers.
+func (r *Runtime) Ping(ctx context.Context) error {
+	return r.read(ctx, "ping the engine", func(ctx context.Context) error {
+		_, err := r.api.Ping(ctx, client.PingOptions{})
+		return err
+	})
+}
+
+// CloseIdle closes the connections that no request is using, so that the next ones are made with the certificates of
+// the moment.
+func (r *Runtime) CloseIdle() { r.transport.CloseIdleConnections() }
+
+// Close lets go of the engine. Containers go on; requests under way end by themselves.
+func (r *Runtime) Close() error {
+	r.CloseIdle()
+	return nil
+}
+
+// supports reports whether the version that is spoken with the engine has what began with the given one.
+func (r *Runtime) supports(version string) bool {
+	return versions.GreaterThanOrEqualTo(r.engine.APIVersion, version)
+}

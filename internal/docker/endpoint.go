@@ -1,0 +1,153 @@
+package docker
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/moby/moby/client"
+	"github.com/moby/moby/client/pkg/versions"
+)
+
+const (
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	idleTimeout      = 90 * time.Second // the engine never closes an idle connection
+	keptConnections  = 64               // idle ones; only as many exist as requests ran at once
+	keptForStreams   = 32               // beside a larger number of operations: logs, statistics, events
+
+	portTLS, portPlain = "2376", "2375" // Docker's registered ports
+)
+
+// endpoint is where an engine listens and how it is spoken to.
+type endpoint struct {
+	host    string // as it was written, for messages
+	network string // "tcp" or "unix"
+	address string // "host:port" or a path
+	scheme  string // "http" or "https"
+	tls     *tls.Config
+}
+
+func parseEndpoint(host string, conf *tls.Config) (endpoint, error) {
+	u, err := url.Parse(host)
+	if err != nil {
+		return endpoint{}, session.Errorf(session.CodeInvalid,
+			"DOCKER_HOST %q is not an address; write tcp://host:2376", host).Because(err)
+	}
+	at := endpoint{host: host, network: u.Scheme, scheme: "http", tls: conf}
+	if conf != nil {
+		at.scheme = "https"
+	}
+	switch {
+	case u.Scheme == "unix" && u.Host == "" && u.Path != "":
+		at.address, at.scheme, at.tls = u.Path, "http", nil
+	case u.Scheme == "tcp" && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.User == nil:
+		port := u.Port()
+		if port == "" {
+			port = portPlain
+			if conf != nil {
+				port = portTLS
+			}
+		}
+		at.address = net.JoinHostPort(u.Hostname(), port)
+	default:
+		return endpoint{}, session.Errorf(session.CodeInvalid,
+			"DOCKER_HOST %q is not an address that Berth can use; write tcp://host:2376 or unix:///path", host)
+	}
+	return at, nil
+}
+
+// transport makes the pool of connections to the engine. It uses no proxy from the environment: the engine is a
+// neighbour, and a proxy would see everything that goes to it.
+func (at endpoint) transport(operations int) *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, at.network, at.address)
+		},
+		TLSClientConfig:     at.tls,
+		TLSHandshakeTimeout: handshakeTimeout,
+		IdleConnTimeout:     idleTimeout,
+		// Go's two idle connections per host cost two thirds of the throughput, each lost one a TLS handshake.
+		MaxIdleConnsPerHost: max(keptConnections, operations+keptForStreams),
+		DisableCompression:  true,
+	}
+}
+
+// negotiate asks what answers for the API's version, without help from the client library, which drops the cause of a
+// failed connection. It returns the newest version that both sides speak.
+func (at endpoint) negotiate(ctx context.Context, c *http.Client) (string, error) {
+	authority := client.DummyHost // a socket's path is no host name
+	if at.network == "tcp" {
+		authority = at.address
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.scheme+"://"+authority+"/_ping", nil)
+	if err != nil {
+		return "", session.Errorf(session.CodeInvalid, "DOCKER_HOST %q cannot be used", at.host).Because(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return "", unreachable(at, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if err != nil {
+		return "", unreachable(at, err)
+	}
+	offered := resp.Header.Get("Api-Version")
+	switch {
+	case strings.Contains(string(body), "HTTP request to an HTTPS server"):
+		return "", session.Errorf(session.CodeEngineUnavailable,
+			"the engine at %s wants TLS: set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH to the client's certificates", at.host)
+	case resp.StatusCode != http.StatusOK || offered == "":
+		return "", session.Errorf(session.CodeEngineUnavailable,
+			"what answers at %s (status %d) is not a Docker engine: set DOCKER_HOST to where one listens", at.host, resp.StatusCode)
+	case versions.LessThan(offered, minAPIVersion):
+		return "", session.Errorf(session.CodeEngineUnavailable,
+			"the engine at %s speaks API %s; Berth needs %s or newer, which is Docker Engine 20.10", at.host, offered, minAPIVersion)
+	case versions.LessThan(offered, client.MaxAPIVersion):
+		return offered, nil
+	}
+	return client.MaxAPIVersion, nil
+}
+
+// roundTripper tells apart what the engine answers from what stands in front of it and cannot reach it.
+type roundTripper struct{ base *http.Transport }
+
+// answered is the context key of a func() that is called when the answer to a request begins well.
+type answered struct{}
+
+func (t roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		return nil, &gatewayError{status: resp.Status, text: strings.TrimSpace(string(text))}
+	case http.StatusOK:
+		if call, ok := req.Context().Value(answered{}).(func()); ok {
+			call()
+		}
+	}
+	return resp, nil
+}
+
+// gatewayError is an answer that is not the engine's.
+type gatewayError struct{ status, text string }
+
+func (e *gatewayError) Error() string {
+	if e.text == "" {
+		return "answered " + e.status
+	}
+	return "answered " + e.status + ": " + e.text
+}

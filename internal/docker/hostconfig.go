@@ -1,0 +1,179 @@
+package docker
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+)
+
+// Labels of everything that Berth makes on an engine.
+const (
+	labelSession   = "berth.session"   // session ID
+	labelInstance  = "berth.instance"  // installation
+	labelCreated   = "berth.created"   // RFC 3339, UTC
+	labelContainer = "berth.container" // of a volume: name of the container that it is for
+	labelAttempt   = "berth.attempt"   // random: tells this attempt to create a container from every other
+	labelNetwork   = "berth.network"   // of a network: made for sessions
+)
+
+const (
+	openFiles      = 16384    // per process; an engine without CAP_SYS_RESOURCE cannot grant more than it has itself
+	sharedMemory   = 64 << 20 // bytes of /dev/shm, the engine's own default
+	oomScore       = 500      // when the host runs out of memory, sessions die before its services
+	logSize        = "10m"
+	logFiles       = "3"
+	noNewPrivilege = "no-new-privileges:true"
+)
+
+// design turns a spec into the engine's words. Everything that hardens the container is written here, every time:
+// nothing of it can be asked for or left out, and what the image says about users, health checks and the like is
+// overruled.
+func (r *Runtime) design(spec session.Spec, attempt string) (client.ContainerCreateOptions, error) {
+	port, _ := network.PortFrom(uint16(spec.Profile.Port), network.TCP) // in range: the profile is valid
+	labels := map[string]string{
+		labelSession:  string(spec.Session),
+		labelInstance: r.instance,
+		labelCreated:  spec.CreatedAt.UTC().Format(time.RFC3339Nano),
+		labelAttempt:  attempt,
+	}
+	config := &container.Config{
+		User:         fmt.Sprintf("%d:%d", spec.Profile.UID, spec.Profile.GID),
+		Image:        spec.Image,
+		Env:          environment(spec),
+		Labels:       labels,
+		ExposedPorts: network.PortSet{port: {}},
+		// Each of the engine's own health checks is a process in the container, and Berth probes servers itself.
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+	}
+	tmpfs, err := memoryMounts(spec.Profile)
+	if err != nil {
+		return client.ContainerCreateOptions{}, err
+	}
+	host := &container.HostConfig{
+		CapDrop:        []string{"ALL"},
+		SecurityOpt:    []string{noNewPrivilege},
+		ReadonlyRootfs: true,
+		Privileged:     false,
+		IpcMode:        container.IPCModePrivate,
+		CgroupnsMode:   container.CgroupnsModePrivate,
+		Init:           new(true), // reaps orphans and passes signals on, also for images that have no init
+		OomScoreAdj:    oomScore,
+		ShmSize:        sharedMemory,
+		Tmpfs:          tmpfs,
+		Mounts:         r.volumeMounts(spec),
+		NetworkMode:    container.NetworkMode(r.network),
+		PortBindings:   network.PortMap{port: {{HostIP: r.publish}}}, // no port: the engine picks a free one at each start
+		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
+		LogConfig: container.LogConfig{
+			Type:   "local",
+			Config: map[string]string{"max-size": logSize, "max-file": logFiles},
+		},
+		Annotations: map[string]string{labelSession: string(spec.Session)}, // for tools below the engine, such as an OCI runtime's
+		Resources: container.Resources{
+			Memory:     int64(spec.Limits.Memory),
+			MemorySwap: int64(spec.Limits.Memory), // memory and swap together: none of it is swap
+			CPUQuota:   spec.Limits.CPUQuota,
+			CPUPeriod:  spec.Limits.CPUPeriod,
+			PidsLimit:  new(spec.Limits.PIDs),
+			Ulimits: []*container.Ulimit{
+				{Name: "core", Soft: 0, Hard: 0}, // a dump would hold the user's secrets
+				{Name: "nofile", Soft: openFiles, Hard: openFiles},
+			},
+		},
+	}
+	r.gate(host)
+	return client.ContainerCreateOptions{Name: spec.Name, Config: config, HostConfig: host}, nil
+}
+
+// gated lists the fields that an engine may be too old for. An old engine ignores a field that it does not know
+// without a word, so they are taken out before, and what is sent is what can be verified.
+var gated = []struct {
+	since string // API version
+	clear func(*container.HostConfig)
+}{
+	{"1.41", func(h *container.HostConfig) { h.CgroupnsMode = container.CgroupnsModeEmpty }},
+	{"1.43", func(h *container.HostConfig) { h.Annotations = nil }},
+}
+
+func (r *Runtime) gate(host *container.HostConfig) {
+	for _, field := range gated {
+		if !r.supports(field.since) {
+			field.clear(host)
+		}
+	}
+}
+
+func environment(spec session.Spec) []string {
+	env := make([]string, 0, len(spec.Profile.Env)+1)
+	for name, value := range spec.Profile.Env {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	return append(env, spec.Profile.PasswordEnv+"="+spec.Credential.Reveal())
+}
+
+func memoryMounts(profile session.Profile) (map[string]string, error) {
+	mounts := make(map[string]string, len(profile.Tmpfs))
+	for _, t := range profile.Tmpfs {
+		mode := cmp.Or(t.Mode, "0700")
+		if _, err := strconv.ParseUint(mode, 8, 12); err != nil {
+			return nil, session.Errorf(session.CodeInvalid, "the mode %q of tmpfs %s is not an octal number", mode, t.Path)
+		}
+		run := "noexec"
+		if t.Exec {
+			run = "exec"
+		}
+		options := fmt.Sprintf("rw,%s,nosuid,nodev,size=%d,mode=%s", run, int64(t.Size), mode)
+		if t.Own {
+			options += fmt.Sprintf(",uid=%d,gid=%d", profile.UID, profile.GID)
+		}
+		mounts[path.Clean(t.Path)] = options
+	}
+	return mounts, nil
+}
+
+// volumeMounts names the volumes after the container, so that the next container of that name finds them. The engine
+// makes those that are missing, with the content and owner of the directory in the image.
+func (r *Runtime) volumeMounts(spec session.Spec) []mount.Mount {
+	mounts := make([]mount.Mount, 0, len(spec.Profile.Volumes))
+	for _, v := range spec.Profile.Volumes {
+		mounts = append(mounts, mount.Mount{
+			Type:   mount.TypeVolume,
+			Source: volumeName(spec.Name, v.Name),
+			Target: path.Clean(v.Path),
+			VolumeOptions: &mount.VolumeOptions{
+				Labels: map[string]string{
+					labelSession:   string(spec.Session),
+					labelInstance:  r.instance,
+					labelContainer: spec.Name,
+				},
+			},
+		})
+	}
+	return mounts
+}
+
+func volumeName(containerName, volume string) string { return containerName + "-" + volume }
+
+// bindings returns where the one published port is on the engine's host.
+func bindings(ports network.PortMap) (netip.AddrPort, bool) {
+	for _, bound := range ports {
+		for _, b := range bound {
+			if number, err := strconv.ParseUint(b.HostPort, 10, 16); err == nil && number > 0 {
+				return netip.AddrPortFrom(b.HostIP, uint16(number)), true
+			}
+		}
+	}
+	return netip.AddrPort{}, false
+}

@@ -1,0 +1,135 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+)
+
+const goneAgain = 50 * time.Millisecond // between two looks whether a container that is being removed is gone
+
+// Start starts a container and leaves it in place when that fails. See [session.Runtime].
+func (r *Runtime) Start(ctx context.Context, ref string) error {
+	return r.operate(ctx, "start container "+ref, 0, func(ctx context.Context) error {
+		c, err := r.own(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if c.State.Status == container.StateRunning {
+			return nil
+		}
+		if err := r.reattach(ctx, c); err != nil {
+			return err
+		}
+		_, err = r.api.ContainerStart(ctx, c.ID, client.ContainerStartOptions{})
+		return r.startFailure(ctx, err)
+	})
+}
+
+// startFailure gives what the engine could not do, for reasons that no other code tells, the code that says so.
+func (r *Runtime) startFailure(ctx context.Context, err error) error {
+	if err == nil || !answeredByEngine(err) {
+		return err
+	}
+	switch session.CodeOf(r.failure(ctx, "start", err)) {
+	case session.CodeInternal, session.CodeInvalid:
+		return session.Errorf(session.CodeStartFailed,
+			"the engine could not start the container; its reason is in Berth's log").Because(err)
+	}
+	return err
+}
+
+// Stop asks the server to end, and kills it after the time-out, which is rounded up to seconds. See [session.Runtime].
+func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) error {
+	timeout = max(0, timeout)
+	return r.operate(ctx, "stop container "+ref, timeout, func(ctx context.Context) error {
+		c, err := r.own(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if !running(session.State(c.State.Status)) {
+			return nil
+		}
+		seconds := int(math.Ceil(timeout.Seconds()))
+		_, err = r.api.ContainerStop(ctx, c.ID, client.ContainerStopOptions{Timeout: &seconds})
+		return err
+	})
+}
+
+// Remove removes a container, and never a volume that has a name. See [session.Runtime].
+func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
+	return r.operate(ctx, "remove container "+ref, 0, func(ctx context.Context) error {
+		c, err := r.own(ctx, ref)
+		if session.CodeOf(err) == session.CodeNotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !force && running(session.State(c.State.Status)) {
+			return session.Errorf(session.CodeConflict, "container %q is running; stop it first, or force its removal", ref)
+		}
+		// RemoveVolumes means the nameless ones, which an image may declare and which nobody could find again.
+		_, err = r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: force, RemoveVolumes: true})
+		switch {
+		case errdefs.IsNotFound(err):
+			return nil
+		case errdefs.IsConflict(err):
+			return r.awaitRemoval(ctx, c.ID, err)
+		}
+		return err
+	})
+}
+
+// awaitRemoval waits for a removal that somebody else has begun, so that the name is free when Remove returns.
+func (r *Runtime) awaitRemoval(ctx context.Context, id string, conflict error) error {
+	again := time.NewTicker(goneAgain)
+	defer again.Stop()
+	for {
+		c, err := r.own(ctx, id)
+		switch {
+		case session.CodeOf(err) == session.CodeNotFound:
+			return nil
+		case err != nil:
+			return err
+		case c.State.Status != container.StateRemoving && !c.State.Dead:
+			return conflict
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), conflict)
+		}
+	}
+}
+
+// RemoveVolumes removes what a container of that name kept. See [session.Runtime].
+func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
+	return r.operate(ctx, "remove volumes of container "+name, 0, func(ctx context.Context) error {
+		list, err := r.api.VolumeList(ctx, client.VolumeListOptions{
+			Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance, labelContainer+"="+name),
+		})
+		if err != nil {
+			return err
+		}
+		for _, v := range list.Items {
+			_, err := r.api.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
+			switch {
+			case errdefs.IsConflict(err):
+				return session.Errorf(session.CodeConflict,
+					"the session's files are in use; remove its container first").Because(fmt.Errorf("volume %s: %w", v.Name, err))
+			case err != nil && !errdefs.IsNotFound(err):
+				return fmt.Errorf("volume %s: %w", v.Name, err)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,48 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// errTooSlow is why the context of a call ends when the engine takes too long, while its caller still waits.
+var errTooSlow = errors.New("the engine did not answer in time")
+
+// operate runs one operation that changes something on the engine: when a slot is free, under a deadline of its own.
+// Waiting for the slot ends with ctx. extra is time that the operation itself asks for.
+func (r *Runtime) operate(ctx context.Context, doing string, extra time.Duration, do func(context.Context) error) error {
+	if err := r.slots.Acquire(ctx, 1); err != nil {
+		return r.failure(ctx, doing, err)
+	}
+	defer r.slots.Release(1)
+	return r.bounded(ctx, doing, r.timeout+extra, do)
+}
+
+// read runs a call that changes nothing. It needs no slot: a full queue of operations must not blind the monitor.
+func (r *Runtime) read(ctx context.Context, doing string, do func(context.Context) error) error {
+	return r.bounded(ctx, doing, r.timeout, do)
+}
+
+func (r *Runtime) bounded(ctx context.Context, doing string, limit time.Duration, do func(context.Context) error) error {
+	inner, cancel := context.WithTimeoutCause(ctx, limit, errTooSlow)
+	defer cancel()
+	if err := do(inner); err != nil {
+		return r.failure(ctx, doing, err)
+	}
+	return nil
+}
+
+// linger returns a context that ends only some time after ctx does: for a request whose answer must be known, because
+// it tells what to undo. The caller must call the function to end it.
+func linger(ctx context.Context, grace time.Duration) (context.Context, func()) {
+	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(grace):
+			cancel(context.Cause(ctx))
+		case <-out.Done():
+		}
+	})
+	return out, func() { stop(); cancel(nil) }
+}

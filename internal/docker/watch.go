@@ -1,0 +1,83 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/client"
+)
+
+// Watch calls f for each event of this installation's containers; to dial again is the caller's. See
+// [session.Runtime]. f must be quick: an engine drops events for a reader that is more than a tenth of a second behind.
+func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)) error {
+	const doing = "watch the engine's events"
+	inner, cancel := context.WithCancelCause(ctx)
+	opened := make(chan struct{})
+	open := sync.OnceFunc(func() { close(opened) })
+	slow := time.AfterFunc(r.timeout, func() { cancel(errTooSlow) })
+	// Events returns when the engine has begun to answer, or will not.
+	stream := r.api.Events(context.WithValue(inner, answered{}, open), client.EventsListOptions{
+		Filters: client.Filters{}.Add("type", string(events.ContainerEventType)).Add("label", labelInstance+"="+r.instance),
+	})
+	slow.Stop()
+	defer func() {
+		cancel(nil)
+		for range stream.Err { // closed when the goroutine that reads the stream has ended
+		}
+	}()
+	select {
+	case <-opened:
+	default:
+		return r.failure(ctx, doing, broken(inner, <-stream.Err))
+	}
+	// An engine sends its header before it subscribes us. Once it has answered something later, it surely has.
+	if err := r.Ping(ctx); err != nil {
+		return err
+	}
+	if ready != nil {
+		ready()
+	}
+	for {
+		select {
+		case message := <-stream.Messages:
+			f(event(message))
+		case err := <-stream.Err:
+			return r.failure(ctx, doing, broken(inner, err))
+		}
+	}
+}
+
+// broken gives the end of a stream an error: an engine that goes away may end it cleanly.
+func broken(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil || errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func event(m events.Message) session.Event {
+	e := session.Event{
+		Action:    session.Action(m.Action),
+		Container: m.Actor.ID,
+		Name:      m.Actor.Attributes["name"],
+		Session:   session.ID(m.Actor.Attributes[labelSession]),
+		Time:      time.Unix(0, m.TimeNano).UTC().Truncate(time.Microsecond),
+	}
+	if m.TimeNano == 0 {
+		e.Time = time.Unix(m.Time, 0).UTC()
+	}
+	if code, err := strconv.Atoi(m.Actor.Attributes["exitCode"]); err == nil {
+		e.ExitCode = code
+	}
+	return e
+}

@@ -1,0 +1,187 @@
+package dockertest
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+
+	"berth/internal/session"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+const (
+	stubPort = 4096
+	stubUser = 10001 // user and group, as in the session image
+)
+
+// StubProfile returns a profile whose image runs test/stubserver. The image is made on the test engine, from nothing
+// but the program, the first time that anyone asks for this version of it. It skips or fails as [Engine] does.
+func StubProfile(t testing.TB) session.Profile {
+	t.Helper()
+	api := Client(t)
+	source := stubSource(t)
+	reference := "berth-test/stub:" + sourceDigest(t, source)
+	makeOnce(t, reference, func() {
+		_, err := api.ImageInspect(t.Context(), reference)
+		if err == nil {
+			return
+		}
+		if !errdefs.IsNotFound(err) {
+			t.Fatalf("look for image %s: %v", reference, err)
+		}
+		importImage(t, api, reference, BuildStub(t))
+	})
+	return session.Profile{
+		Image:       reference,
+		Port:        stubPort,
+		UID:         stubUser,
+		GID:         stubUser,
+		Env:         map[string]string{"STUB_STATE": "/state"},
+		MinMem:      16 << 20,
+		Username:    "opencode",
+		PasswordEnv: "OPENCODE_SERVER_PASSWORD",
+		Ready:       session.Probe{Path: "/global/health", Member: "healthy", Then: "/path"},
+		Volumes: []session.Volume{
+			{Name: session.WorkspaceVolume, Path: "/workspace"},
+			{Name: "state", Path: "/state"},
+		},
+		Tmpfs: []session.Tmpfs{
+			{Path: "/tmp", Size: 16 << 20, Mode: "1777", Exec: true},
+			{Path: "/run", Size: 1 << 20, Own: true},
+		},
+		Silent: []string{"/session/*/message"},
+	}
+}
+
+// BuildStub builds test/stubserver as a static program and returns its path, which is gone when the test ends.
+func BuildStub(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "stubserver")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, ".")
+	build.Dir = stubSource(t)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the stub server: %v\n%s", err, out)
+	}
+	return path
+}
+
+// stubSource finds test/stubserver from the directory of the running test, which is that of its package.
+func stubSource(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatalf("find the module: %v", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(dir, "test", "stubserver")
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("find the module: no go.mod in any parent directory")
+		}
+		dir = parent
+	}
+}
+
+// sourceDigest names a version of the stub: its source, the compiler, the architecture and the image's layout.
+func sourceDigest(t testing.TB, source string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(source, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("read the stub server's source in %s: %d files, %v", source, len(files), err)
+	}
+	slices.Sort(files)
+	digest := sha256.New()
+	fmt.Fprintln(digest, runtime.Version(), runtime.GOARCH, stubChanges(), stubUser)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatalf("read the stub server's source: %v", err)
+		}
+		fmt.Fprintln(digest, filepath.Base(file), len(data))
+		digest.Write(data)
+	}
+	return hex.EncodeToString(digest.Sum(nil))[:12]
+}
+
+// makeOnce runs one making of an image at a time, on the whole machine: test programs run side by side.
+func makeOnce(t testing.TB, reference string, make func()) {
+	t.Helper()
+	name := sha256.Sum256([]byte(reference))
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "berth-test-"+hex.EncodeToString(name[:6])+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatalf("lock the making of %s: %v", reference, err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatalf("lock the making of %s: %v", reference, err)
+	}
+	make()
+}
+
+func stubChanges() []string {
+	return []string{
+		`ENTRYPOINT ["/stubserver"]`,
+		"ENV STUB_IMAGE=1",
+		"WORKDIR /workspace",
+		fmt.Sprintf("EXPOSE %d", stubPort),
+		"LABEL berth.test=stub",
+	}
+}
+
+// importImage makes an image of one layer that holds the program and the directories that sessions write to.
+func importImage(t testing.TB, api *client.Client, reference, program string) {
+	t.Helper()
+	data, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatalf("read the stub server: %v", err)
+	}
+	var layer bytes.Buffer
+	archive := tar.NewWriter(&layer)
+	add := func(h tar.Header, content []byte) {
+		h.Size = int64(len(content))
+		if err := archive.WriteHeader(&h); err != nil {
+			t.Fatalf("write the image's %s: %v", h.Name, err)
+		}
+		if _, err := archive.Write(content); err != nil {
+			t.Fatalf("write the image's %s: %v", h.Name, err)
+		}
+	}
+	for _, dir := range []string{"etc/", "proc/", "sys/", "dev/", "usr/", "tmp/", "run/"} {
+		add(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, nil)
+	}
+	for _, dir := range []string{"workspace/", "state/"} {
+		add(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o700, Uid: stubUser, Gid: stubUser}, nil)
+	}
+	add(tar.Header{Typeflag: tar.TypeReg, Name: "stubserver", Mode: 0o755}, data)
+	if err := archive.Close(); err != nil {
+		t.Fatalf("finish the image: %v", err)
+	}
+	result, err := api.ImageImport(t.Context(),
+		client.ImageImportSource{Source: &layer, SourceName: "-"}, reference,
+		client.ImageImportOptions{Changes: stubChanges()})
+	if err != nil {
+		t.Fatalf("import image %s: %v", reference, err)
+	}
+	defer result.Close()
+	if _, err := io.Copy(io.Discard, result); err != nil {
+		t.Fatalf("import image %s: %v", reference, err)
+	}
+	if _, err := api.ImageInspect(t.Context(), reference); err != nil {
+		t.Fatalf("import image %s: it is not there: %v", reference, err)
+	}
+}
