@@ -55,7 +55,7 @@ with_socket() {
 }
 
 # step NAME CMD...: runs CMD with its output in a log, shows that time passes,
-# and shows the end of the log if it fails.
+# and shows the end of the log if it fails (STEP_TAIL lines, 20 if unset).
 step() {
 	local name=$1 log pid begin=$SECONDS status=0 shown=0
 	shift
@@ -80,8 +80,8 @@ step() {
 	if [ "$status" = 0 ]; then
 		say "$name: done in $((SECONDS - begin)) s"
 	else
-		say "$name: went wrong after $((SECONDS - begin)) s; the end of $log:"
-		tail -n 20 "$log" | sed 's/^/    /' >&2
+		say "$name: went wrong after $((SECONDS - begin)) s; see $log"
+		tail -n "${STEP_TAIL:-20}" "$log" | sed 's/^/    /' >&2
 	fi
 	return "$status"
 }
