@@ -4,9 +4,14 @@ import (
 	"encoding"
 	"iter"
 	"reflect"
+
+	"berth/internal/session"
 )
 
-var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+var (
+	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+	secretType      = reflect.TypeFor[session.Secret]()
+)
 
 // areas yields the structs of settings inside c, settable, in the order of their fields.
 func (c *Config) areas() iter.Seq[reflect.Value] {
@@ -20,16 +25,35 @@ func (c *Config) areas() iter.Seq[reflect.Value] {
 	}
 }
 
+// settings yields the fields of all areas that have a variable, in the order of the documentation.
+func settings() iter.Seq[reflect.StructField] {
+	return func(yield func(reflect.StructField) bool) {
+		var c Config
+		for area := range c.areas() {
+			for i := range area.NumField() {
+				field := area.Type().Field(i)
+				if name := field.Tag.Get("env"); name != "" && name != "-" && !yield(field) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// variables holds the fields by the names of their variables.
+func variables() map[string]reflect.StructField {
+	fields := map[string]reflect.StructField{}
+	for field := range settings() {
+		fields[field.Tag.Get("env")] = field
+	}
+	return fields
+}
+
 // Variables lists the names of all environment variables that are settings, in the order of the documentation.
 func Variables() []string {
 	var names []string
-	var c Config
-	for area := range c.areas() {
-		for i := range area.NumField() {
-			if name := area.Type().Field(i).Tag.Get("env"); name != "" && name != "-" {
-				names = append(names, name)
-			}
-		}
+	for field := range settings() {
+		names = append(names, field.Tag.Get("env"))
 	}
 	return names
 }

@@ -38,7 +38,7 @@ func Load(o Options) (Config, error) {
 		faults = append(faults, cfg.readFile(file)...)
 	}
 	faults = append(faults, cfg.apply(environ)...)
-	faults = append(faults, unknownOverrides(o.Overrides)...)
+	faults = append(faults, refusedOverrides(o.Overrides)...)
 	faults = append(faults, cfg.apply(o.Overrides)...)
 	cfg.Server.ConfigFile = file
 	cfg.Docker.InsecureSocket = o.InsecureDockerSocket
@@ -136,7 +136,7 @@ func parseFault(area reflect.Type, err error, values map[string]string) Fault {
 	name := field.Tag.Get("env")
 	fault := Fault{Variable: name, Value: values[name], Problem: failed.Err.Error()}
 	switch {
-	case field.Type == reflect.TypeFor[session.Secret]():
+	case field.Type == secretType:
 		fault.Value = session.Secret("").String()
 	case reflect.PointerTo(field.Type).Implements(textUnmarshaler):
 	case field.Type.Kind() == reflect.Bool:
@@ -147,15 +147,18 @@ func parseFault(area reflect.Type, err error, values map[string]string) Fault {
 	return fault
 }
 
-func unknownOverrides(overrides map[string]string) []Fault {
-	known := map[string]bool{}
-	for _, name := range Variables() {
-		known[name] = true
-	}
+// refusedOverrides finds names that do not exist, and secrets: the command line of a process is no secret.
+func refusedOverrides(overrides map[string]string) []Fault {
+	fields := variables()
 	var faults []Fault
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
-		if !known[name] {
-			faults = append(faults, Fault{Variable: name, Problem: "is not a setting; see `berth config docs`"})
+		field, known := fields[name]
+		switch {
+		case !known:
+			faults = append(faults, Fault{Variable: name, Problem: "is not a setting"})
+		case field.Type == secretType:
+			faults = append(faults, Fault{Variable: name, Problem: "is a secret: set it in the environment or in the file, " +
+				"because everyone on this machine can read command lines"})
 		}
 	}
 	return faults

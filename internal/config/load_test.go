@@ -153,6 +153,15 @@ func TestUnknownOverrideIsAFault(t *testing.T) {
 	}
 }
 
+func TestSecretsAreRefusedOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	got := faults(t, Options{Overrides: map[string]string{"BERTH_ADMIN_TOKEN": "hunter2-hunter2-hunter2"}})
+	f, ok := got["BERTH_ADMIN_TOKEN"]
+	if !ok || strings.Contains(f.String(), "hunter2") {
+		t.Errorf("got %v, want a fault that does not show the secret", got)
+	}
+}
+
 func TestProcessEnvironmentIsNotReadBehindTheCaller(t *testing.T) {
 	t.Setenv("LOG_LEVEL", "ERROR")
 	cfg, _ := Load(Options{})

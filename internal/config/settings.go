@@ -18,7 +18,7 @@ type Server struct {
 	StateDir string `yaml:"state_dir" env:"BERTH_STATE_DIR" default:"/var/lib/berth"`
 	// Secret that opens the operator API, at least 16 characters. Empty: one is generated and kept in the file
 	// `admin-token` of the state directory, readable by its owner only.
-	AdminToken session.Secret `yaml:"admin_token" env:"BERTH_ADMIN_TOKEN"`
+	AdminToken session.Secret `yaml:"admin_token,omitempty" env:"BERTH_ADMIN_TOKEN"`
 	// How long requests in flight may take to finish when Berth stops. Sessions are never stopped with it.
 	DrainTimeout Seconds `yaml:"drain_timeout" env:"BERTH_DRAIN_TIMEOUT"`
 	// This configuration file. Empty: none.

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"unicode"
+
+	"github.com/alecthomas/kong"
+
+	"berth/internal/config"
+	"berth/internal/session"
+)
+
+// Exit codes; "berth --help" documents them.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitConflict    = 4
+	exitAuth        = 5
+	exitUnavailable = 6
+)
+
+// exitCodes holds every code of a failure that does not end in exitFailure.
+var exitCodes = map[session.Code]int{
+	session.CodeInvalid:             exitUsage,
+	session.CodeTooLarge:            exitUsage,
+	session.CodeNotFound:            exitNotFound,
+	session.CodeImageNotFound:       exitNotFound,
+	session.CodeConflict:            exitConflict,
+	session.CodeInProgress:          exitConflict,
+	session.CodeIdempotencyMismatch: exitConflict,
+	session.CodeNotRunning:          exitConflict,
+	session.CodeLimit:               exitConflict,
+	session.CodeUnauthorized:        exitAuth,
+	session.CodeForbidden:           exitAuth,
+	session.CodeEngineUnavailable:   exitUnavailable,
+	session.CodeStoreUnavailable:    exitUnavailable,
+	session.CodeUpstream:            exitUnavailable,
+	session.CodeShuttingDown:        exitUnavailable,
+}
+
+// commandError is an error that knows its exit code, what to do about it, or both.
+type commandError struct {
+	code int    // 0: as the cause says
+	hint string // one sentence; may be empty
+	err  error
+}
+
+// Error is the cause's message.
+func (e *commandError) Error() string { return e.err.Error() }
+
+// Unwrap gives the cause.
+func (e *commandError) Unwrap() error { return e.err }
+
+// Hint is printed on a line of its own; "" is not.
+func (e *commandError) Hint() string { return e.hint }
+
+// usageError marks an error as the caller's: wrong flags, arguments or settings. To what the parser found it adds where
+// to read more. It is nil for nil.
+func usageError(err error) error {
+	if err == nil {
+		return nil
+	}
+	usage := &commandError{code: exitUsage, err: err}
+	if p, ok := errors.AsType[*kong.ParseError](err); ok {
+		command := "berth"
+		if node := p.Context.Selected(); node != nil {
+			command = node.FullPath()
+		}
+		usage.hint = fmt.Sprintf("run %q", command+" --help")
+	}
+	return usage
+}
+
+// withHint adds to an error what to do about it. It is nil for nil.
+func withHint(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &commandError{err: err, hint: fmt.Sprintf(format, args...)}
+}
+
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	for e := err; e != nil; {
+		known, ok := errors.AsType[*commandError](e)
+		if !ok {
+			break
+		}
+		if known.code != 0 {
+			return known.code
+		}
+		e = known.err
+	}
+	if problem, ok := errors.AsType[*apiError](err); ok {
+		if code, ok := exitCodes[problem.Code]; ok {
+			return code
+		}
+		return exitFailure
+	}
+	if code, ok := exitCodes[session.CodeOf(err)]; ok {
+		return code
+	}
+	if _, ok := errors.AsType[*config.FaultsError](err); ok {
+		return exitUsage
+	}
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return exitUnavailable
+	}
+	return exitFailure
+}
+
+// report prints an error and its hint, the way every command does.
+func report(w io.Writer, err error) {
+	if err == nil {
+		return
+	}
+	_, _ = fmt.Fprintf(w, "berth: %s\n", printable(err.Error()))
+	var advice interface{ Hint() string }
+	if errors.As(err, &advice) && advice.Hint() != "" {
+		_, _ = fmt.Fprintf(w, "hint: %s\n", printable(advice.Hint()))
+	}
+}
+
+// printable drops what would command the terminal: messages may quote what other programs said.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
+}

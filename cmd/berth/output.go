@@ -1,0 +1,81 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// writeJSON prints a value for programs, indented.
+func writeJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(value)
+}
+
+// writeYAML prints a value by its yaml tags.
+func writeYAML(w io.Writer, value any) error {
+	text, err := yaml.Dump(value, yaml.WithIndent(2))
+	if err != nil {
+		return fmt.Errorf("write YAML: %w", err)
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// writeYAMLAsJSON prints as JSON what writeYAML would print, with the same keys.
+func writeYAMLAsJSON(w io.Writer, value any) error {
+	text, err := yaml.Dump(value)
+	if err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	var plain any
+	if err := yaml.Load(text, &plain); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return writeJSON(w, plain)
+}
+
+// format is the flag of commands that print for people or for programs; embed it.
+type format struct {
+	Output string `short:"o" enum:"table,json" default:"table" help:"Form of the output: ${enum}."`
+}
+
+// table prints rows, the first being the header, or else the value as JSON.
+func (f format) table(std *stdio, value any, rows [][]string) error {
+	if f.Output == "json" {
+		return writeJSON(std.Out, value)
+	}
+	return writeTable(std.Out, rows)
+}
+
+// print prints the fields of one thing, name and value, or else the value as JSON.
+func (f format) print(std *stdio, value any, fields [][2]string) error {
+	rows := make([][]string, len(fields))
+	for i, field := range fields {
+		rows[i] = field[:]
+	}
+	return f.table(std, value, rows)
+}
+
+// writeTable prints aligned columns for people. Cells are stripped of everything that would break the table or
+// command the terminal; an empty cell becomes "-".
+func writeTable(w io.Writer, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 4, 3, ' ', 0)
+	for _, row := range rows {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = cmp.Or(strings.Join(strings.Fields(printable(cell)), " "), "-")
+		}
+		if _, err := fmt.Fprintln(t, strings.Join(cells, "\t")); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+// buildInfo says what this program was built from.
+type buildInfo struct {
+	Version  string `json:"version"`            // of the module; "(devel)" outside of a release
+	Commit   string `json:"commit,omitempty"`   // of the repository; empty when it was built without one
+	Time     string `json:"time,omitempty"`     // of the commit, RFC 3339
+	Modified bool   `json:"modified,omitempty"` // whether files differed from the commit
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func readBuildInfo() buildInfo {
+	b := buildInfo{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	b.Version = cmp.Or(info.Main.Version, b.Version)
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Commit = s.Value
+		case "vcs.time":
+			b.Time = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
+}
+
+// String is the version for people, on one line.
+func (b buildInfo) String() string {
+	commit := cmp.Or(b.Commit, "unknown commit")
+	if b.Modified {
+		commit += ", modified"
+	}
+	return fmt.Sprintf("berth %s (%s, %s, %s)", b.Version, commit, b.Go, b.Platform)
+}
+
+// version is the version for programs.
+func version() string { return readBuildInfo().Version }
+
+type versionCmd struct {
+	Output string `short:"o" enum:"text,json" default:"text" help:"Form of the output: ${enum}."`
+}
+
+// Help shows examples.
+func (versionCmd) Help() string {
+	return `Examples:
+
+    berth version
+    berth version --output json`
+}
+
+// Run implements "berth version".
+func (c versionCmd) Run(std *stdio) error {
+	b := readBuildInfo()
+	if c.Output == "json" {
+		return writeJSON(std.Out, b)
+	}
+	_, err := fmt.Fprintln(std.Out, b)
+	return err
+}
