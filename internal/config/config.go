@@ -79,7 +79,6 @@ func Default() Config {
 			MaxConnections:          100,
 			KeepaliveExpiry:         Seconds(300 * time.Second),
 			ConnectTimeout:          Seconds(10 * time.Second),
-			ReadTimeout:             Seconds(30 * time.Second),
 		},
 		Log: Log{
 			Level:       LevelInfo,

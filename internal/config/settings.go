@@ -120,17 +120,15 @@ type Proxy struct {
 
 // HTTPPool says how the proxy keeps its connections to session servers.
 type HTTPPool struct {
-	// Most idle connections kept, all servers together.
+	// Most idle connections kept for one session.
 	MaxKeepaliveConnections int `yaml:"max_keepalive_connections" env:"HTTP_MAX_KEEPALIVE_CONNECTIONS"`
-	// Most connections to one server. Streams and upgrades count as well.
+	// Most requests at once to one session; as many event streams and upgrades may be open beside them.
 	MaxConnections int `yaml:"max_connections" env:"HTTP_MAX_CONNECTIONS"`
 	// How long an idle connection is kept.
 	KeepaliveExpiry Seconds `yaml:"keepalive_expiry" env:"HTTP_KEEPALIVE_EXPIRY"`
-	// How long establishing a connection may take.
+	// How long establishing a connection may take, and how long a request waits for its turn when
+	// `HTTP_MAX_CONNECTIONS` is reached.
 	ConnectTimeout Seconds `yaml:"connect_timeout" env:"HTTP_CONNECT_TIMEOUT"`
-	// How long a server may take to send the headers of an ordinary answer. Event streams, upgrades and calls that the
-	// profile lists as silent are exempt.
-	ReadTimeout Seconds `yaml:"read_timeout" env:"HTTP_READ_TIMEOUT"`
 }
 
 // Log says what is logged and where.
