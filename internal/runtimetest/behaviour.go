@@ -1,0 +1,108 @@
+package runtimetest
+
+import (
+	"cmp"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Behaviour says how the server in a container misbehaves. The zero value behaves. Beside it, the profile's variable
+// STUB_MODE is understood as test/stubserver understands it.
+type Behaviour struct {
+	Exits      bool          // ends at start with ExitCode; OOM says that memory was the reason
+	ExitCode   int           // with Exits
+	OOM        bool          // with Exits
+	Closed     bool          // runs without listening
+	Stubborn   bool          // does not end when asked to, so that Stop takes its whole time-out
+	LateAttach int           // requests on so many first connections of a run are never answered, later ones are
+	Mute       bool          // no request is ever answered
+	Slow       time.Duration // readiness is not answered before this time after the start
+	Status     int           // status of every answer, with an empty body; 0: as it should be
+	Page       bool          // readiness answers 200 with the web page
+	Unhealthy  bool          // readiness answers 200 with JSON whose member is false
+	Heartbeat  time.Duration // between two events of /event; 0: one second
+}
+
+// The exit codes of the Engine API for a process that a signal ended.
+const (
+	exitKilled = 128 + 9
+	exitStub   = 3 // of STUB_MODE=exit
+)
+
+// Behave sets how the server of the container with this name behaves, now and later, whether or not it exists yet. The
+// name "" stands for every container that has no behaviour of its own.
+func (f *Fake) Behave(name string, b Behaviour) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.behaviours[name] = b
+}
+
+// behaviour is asked at each request: a server may begin to misbehave while it runs.
+func (f *Fake) behaviour(spec session.Spec) Behaviour {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.behaviourLocked(spec)
+}
+
+func (f *Fake) behaviourLocked(spec session.Spec) Behaviour {
+	b, ok := f.behaviours[spec.Name]
+	if !ok {
+		b = f.behaviours[""]
+	}
+	switch spec.Profile.Env["STUB_MODE"] {
+	case "exit":
+		b.Exits, b.ExitCode = true, exitStub
+	case "closed":
+		b.Closed = true
+	case "stubborn":
+		b.Stubborn = true
+	case "mute":
+		b.Mute = true
+	case "slow":
+		delay, _ := time.ParseDuration(spec.Profile.Env["STUB_DELAY"])
+		b.Slow = cmp.Or(b.Slow, delay, 2*time.Second)
+	}
+	return b
+}
+
+// Crash ends a running container's server with this exit code, as if by itself.
+func (f *Fake) Crash(name string, code int, oom bool) {
+	f.mu.Lock()
+	c := f.find(name)
+	var s *server
+	if c != nil && c.info.State == session.StateRunning {
+		s = f.ended(c, code, oom)
+	}
+	f.mu.Unlock()
+	s.close()
+}
+
+// Vanish removes a container, running or not, as somebody else with access to the engine would. Its volumes stay.
+func (f *Fake) Vanish(name string) {
+	f.mu.Lock()
+	var s *server
+	if c := f.find(name); c != nil {
+		if c.info.State == session.StateRunning {
+			s = f.ended(c, exitKilled, false)
+		}
+		f.forget(c)
+	}
+	f.mu.Unlock()
+	s.close()
+}
+
+// SetState puts a container into a state that Berth never asks for, such as paused or dead. Its server, if it has one,
+// goes on; only a container in StateRunning has an address.
+func (f *Fake) SetState(name string, state session.State) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.find(name)
+	if c == nil {
+		return
+	}
+	c.info.State, c.info.Address = state, ""
+	if state == session.StateRunning && c.server != nil {
+		c.info.Address = c.server.address
+	}
+}

@@ -1,0 +1,71 @@
+package runtimetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"berth/internal/session"
+)
+
+// watcher is one Watch in progress. Its queue has no bound: a test that does not read is short.
+type watcher struct {
+	queue  []session.Event // guarded by Fake.mu
+	wake   chan struct{}
+	broken chan struct{}
+}
+
+// Watch implements session.Runtime.
+func (f *Fake) Watch(ctx context.Context, ready func(), fn func(session.Event)) error {
+	w := &watcher{wake: make(chan struct{}, 1), broken: make(chan struct{})}
+	if err := f.call(ctx, OpWatch, "", func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.watchers[w] = struct{}{}
+		return nil
+	}); err != nil {
+		return err
+	}
+	defer func() {
+		f.mu.Lock()
+		delete(f.watchers, w)
+		f.mu.Unlock()
+	}()
+	if ready != nil {
+		ready()
+	}
+	for {
+		f.mu.Lock()
+		events := slices.Clone(w.queue)
+		w.queue = nil
+		f.mu.Unlock()
+		for _, e := range events {
+			fn(e)
+		}
+		select {
+		case <-w.wake:
+		case <-w.broken:
+			return unavailable()
+		case <-ctx.Done():
+			return fmt.Errorf("watch: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// emit tells every watcher. Call it with the lock held.
+func (f *Fake) emit(action session.Action, c *container) {
+	if f.losing {
+		return
+	}
+	e := session.Event{Action: action, Container: c.info.ID, Name: c.info.Name, Session: c.info.Session, Time: f.now()}
+	if action == session.ActionDie {
+		e.ExitCode = c.info.ExitCode
+	}
+	for w := range f.watchers {
+		w.queue = append(w.queue, e)
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}

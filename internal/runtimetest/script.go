@@ -1,0 +1,181 @@
+package runtimetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Op names a method of session.Runtime.
+type Op string
+
+// The methods.
+const (
+	OpCreate        Op = "Create"
+	OpStart         Op = "Start"
+	OpStop          Op = "Stop"
+	OpRemove        Op = "Remove"
+	OpRemoveVolumes Op = "RemoveVolumes"
+	OpInspect       Op = "Inspect"
+	OpList          Op = "List"
+	OpLogs          Op = "Logs"
+	OpStats         Op = "Stats"
+	OpWatch         Op = "Watch"
+	OpPing          Op = "Ping"
+)
+
+// Call is a call that was made, recorded when it began.
+type Call struct {
+	Op  Op
+	Ref string // container ID or name as the caller gave it; empty for List, Watch and Ping
+}
+
+// Step changes how calls of an operation go. Its parts happen in this order: Delay, Until, then the deed, unless Err
+// takes its place. The zero Step lets calls pass.
+type Step struct {
+	Times int             // how many calls take this step; 0: one, below 0: all from now on
+	Delay time.Duration   // waits first; ends early with the caller's context
+	Until <-chan struct{} // waits until it is closed, or the caller's context ends
+	Err   error           // what the call returns
+	// Acted lets the deed happen although Err is returned, as when the answer is lost on its way.
+	Acted bool
+}
+
+// Script adds steps for the next calls of op. Each call takes the first step that is left; without one it just passes.
+func (f *Fake) Script(op Op, steps ...Step) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range steps {
+		if s.Times == 0 {
+			s.Times = 1
+		}
+		f.steps[op] = append(f.steps[op], s)
+	}
+}
+
+// ClearScript forgets the steps that are left of every operation.
+func (f *Fake) ClearScript() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.steps)
+}
+
+// Calls returns the calls so far, in the order in which they began; of the given operations only, if any are given.
+func (f *Fake) Calls(ops ...Op) []Call {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var calls []Call
+	for _, c := range f.calls {
+		if len(ops) == 0 || slices.Contains(ops, c.Op) {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+// SetDown makes every call fail with CodeEngineUnavailable and breaks the event streams, as when the engine stops:
+// servers that run go on running. SetDown(false) brings it back.
+func (f *Fake) SetDown(down bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = down
+	if down {
+		f.breakStreams()
+	}
+}
+
+// BreakStreams ends every Watch with an error, and nothing else.
+func (f *Fake) BreakStreams() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.breakStreams()
+}
+
+func (f *Fake) breakStreams() {
+	for w := range f.watchers {
+		close(w.broken)
+		delete(f.watchers, w)
+	}
+}
+
+// LoseEvents makes events vanish while lose is true: what happens is seen by Inspect and List alone.
+func (f *Fake) LoseEvents(lose bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.losing = lose
+}
+
+func unavailable() error {
+	return session.Errorf(session.CodeEngineUnavailable, "the fake engine is down; it is so on purpose")
+}
+
+// begin records a call and returns the step that it has to take.
+func (f *Fake) begin(op Op, ref string) Step {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, Call{Op: op, Ref: ref})
+	left := f.steps[op]
+	if len(left) == 0 {
+		return Step{}
+	}
+	step := left[0]
+	if left[0].Times--; left[0].Times == 0 {
+		f.steps[op] = left[1:]
+	}
+	return step
+}
+
+// call does what every method has in common around its deed.
+func (f *Fake) call(ctx context.Context, op Op, ref string, deed func() error) error {
+	step := f.begin(op, ref)
+	if err := step.wait(ctx); err != nil {
+		return fmt.Errorf("%s %s: %w", op, ref, err)
+	}
+	if f.isDown() {
+		return unavailable()
+	}
+	if step.Err != nil && !step.Acted {
+		return step.Err
+	}
+	if err := deed(); err != nil {
+		return err
+	}
+	return step.Err
+}
+
+func (f *Fake) isDown() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.down
+}
+
+func (s Step) wait(ctx context.Context) error {
+	if s.Delay > 0 && !sleep(ctx, s.Delay) {
+		return context.Cause(ctx)
+	}
+	if s.Until != nil {
+		select {
+		case <-s.Until:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// sleep waits, and reports whether the whole time has passed.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,256 @@
+package runtimetest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Subject is a runtime under test.
+type Subject struct {
+	Runtime session.Runtime
+	// Spec returns the specification of a container with this name, with a session ID and a credential of its own. Its
+	// server is test/stubserver or imitates it: STUB_MODE in the profile's Env (the suite sets it), GET and POST /session
+	// kept in a volume, /exit?code=N, and one line with "start on" on standard output and one with "mode" on standard
+	// error at start.
+	Spec func(name string) session.Spec
+	// Other is the runtime of another installation on the same engine; nil where an engine has only one.
+	Other session.Runtime
+	// NoImages says that the runtime knows no images, so that none can be missing.
+	NoImages bool
+}
+
+// Times that the suite allows. An engine on a busy machine is slow; a promise that is broken is broken for ever.
+const (
+	readyWithin = 30 * time.Second
+	eventWithin = 2 * time.Second
+	callWithin  = 60 * time.Second
+	stopTimeout = 5 * time.Second
+)
+
+// Run holds a runtime to every promise of session.Runtime. open is called once for each part of the suite, which run in
+// parallel; it may return the same runtime each time. The suite removes the containers and volumes that it makes.
+func Run(t *testing.T, open func(t *testing.T) Subject) {
+	t.Helper()
+	for _, part := range slices.Concat(lifecycleParts, observationParts, dataParts) {
+		t.Run(part.name, func(t *testing.T) {
+			t.Parallel()
+			part.run(&world{T: t, Subject: open(t)})
+		})
+	}
+}
+
+type part struct {
+	name string
+	run  func(*world)
+}
+
+// world is one part's view of the runtime: what it asks for must succeed, or the part ends.
+type world struct {
+	*testing.T
+	Subject
+}
+
+// call returns a context for one call.
+func (w *world) call() context.Context {
+	ctx, cancel := context.WithTimeout(w.Context(), callWithin)
+	w.Cleanup(cancel)
+	return ctx
+}
+
+// spec returns a specification with a fresh name, whose container and volumes are removed when the part ends.
+func (w *world) spec(mode string) session.Spec {
+	w.Helper()
+	spec := w.Spec("berth-suite-" + strings.ToLower(rand.Text()[:12]))
+	env := map[string]string{"STUB_MODE": mode}
+	for name, value := range spec.Profile.Env {
+		if _, ours := env[name]; !ours {
+			env[name] = value
+		}
+	}
+	spec.Profile.Env = env
+	w.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.Context()), callWithin)
+		defer cancel()
+		if err := w.Runtime.Remove(ctx, spec.Name, true); err != nil {
+			w.Errorf("clean up: remove %s: %v", spec.Name, err)
+		}
+		if err := w.Runtime.RemoveVolumes(ctx, spec.Name); err != nil {
+			w.Errorf("clean up: remove the volumes of %s: %v", spec.Name, err)
+		}
+	})
+	return spec
+}
+
+func (w *world) create(mode string) (session.Spec, session.Container) {
+	w.Helper()
+	spec := w.spec(mode)
+	return spec, w.createAs(spec)
+}
+
+func (w *world) createAs(spec session.Spec) session.Container {
+	w.Helper()
+	c, err := w.Runtime.Create(w.call(), spec)
+	w.must(err, "create")
+	return c
+}
+
+// running creates and starts a container and waits until its server answers.
+func (w *world) running() (session.Spec, session.Container) {
+	w.Helper()
+	spec, c := w.create("")
+	w.must(w.Runtime.Start(w.call(), c.ID), "start")
+	return spec, w.ready(spec)
+}
+
+func (w *world) inspect(ref string) session.Container {
+	w.Helper()
+	c, err := w.Runtime.Inspect(w.call(), ref)
+	w.must(err, "inspect")
+	return c
+}
+
+func (w *world) must(err error, what string) {
+	w.Helper()
+	if err != nil {
+		w.Fatalf("%s: got %v (code %q), want nil", what, err, session.CodeOf(err))
+	}
+}
+
+func (w *world) mustFail(err error, code session.Code, what, why string) {
+	w.Helper()
+	if session.CodeOf(err) != code {
+		w.Fatalf("%s: got %v (code %q), want code %q: %s", what, err, session.CodeOf(err), code, why)
+	}
+}
+
+// until polls until the container is as wanted.
+func (w *world) until(ref, what string, within time.Duration, ok func(session.Container) bool) session.Container {
+	w.Helper()
+	var c session.Container
+	w.poll(what, within, func() error {
+		c = w.inspect(ref)
+		if !ok(c) {
+			return fmt.Errorf("the container is %+v", c)
+		}
+		return nil
+	})
+	return c
+}
+
+func (w *world) exited(ref string) session.Container {
+	w.Helper()
+	return w.until(ref, "the container has exited", readyWithin, func(c session.Container) bool {
+		return c.State == session.StateExited
+	})
+}
+
+func (w *world) poll(what string, within time.Duration, f func() error) {
+	w.Helper()
+	late := time.After(within)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			w.Fatalf("not within %s: %s; last: %v", within, what, err)
+		}
+	}
+}
+
+// ready waits until the container's server answers its readiness path, and returns the container.
+func (w *world) ready(spec session.Spec) session.Container {
+	w.Helper()
+	var c session.Container
+	w.poll("the server answers", readyWithin, func() error {
+		c = w.inspect(spec.Name)
+		if c.Address == "" {
+			return fmt.Errorf("no address in state %s", c.State)
+		}
+		var answer map[string]any
+		if err := ask(w.Context(), http.MethodGet, c.Address, spec, spec.Profile.Ready.Path, &answer); err != nil {
+			return err
+		}
+		if answer[spec.Profile.Ready.Member] != true {
+			return fmt.Errorf("answered %v", answer)
+		}
+		return nil
+	})
+	return c
+}
+
+func (w *world) do(method string, c session.Container, spec session.Spec, path string, answer any) {
+	w.Helper()
+	w.must(ask(w.Context(), method, c.Address, spec, path, answer), method+" "+path)
+}
+
+// ask makes one request over a connection of its own and reads the JSON of its answer.
+func ask(ctx context.Context, method, address string, spec session.Spec, path string, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
+	if err != nil {
+		return err
+	}
+	r.SetBasicAuth(spec.Profile.Username, spec.Credential.Reveal())
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return statusError(response.StatusCode)
+	}
+	return json.Unmarshal(body, answer)
+}
+
+// statusError is an answer other than 200.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("answered %d", int(e)) }
+
+// kept returns the IDs of the OpenCode sessions that the server remembers.
+func (w *world) kept(c session.Container, spec session.Spec) []string {
+	w.Helper()
+	var all []struct {
+		ID string `json:"id"`
+	}
+	w.do(http.MethodGet, c, spec, "/session", &all)
+	ids := []string{}
+	for _, s := range all {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
+// keep has the server remember one more OpenCode session, in its volume, and returns the session's ID.
+func (w *world) keep(c session.Container, spec session.Spec) string {
+	w.Helper()
+	var made struct {
+		ID string `json:"id"`
+	}
+	w.do(http.MethodPost, c, spec, "/session", &made)
+	if made.ID == "" {
+		w.Fatal("POST /session: the answer has no id")
+	}
+	return made.ID
+}

@@ -1,0 +1,106 @@
+package runtimetest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"berth/internal/session"
+)
+
+var dataParts = []part{
+	{"volumes survive a stop and a start", volumesSurviveRestart},
+	{"volumes survive the container", volumesSurviveRemove},
+	{"volumes in use are not removed", volumesInUse},
+	{"volumes that are not there are removed without complaint", volumesAbsent},
+	{"volumes are nobody else's", volumesSeparate},
+	{"a call whose context has ended does nothing", callsHonourContext},
+}
+
+func volumesSurviveRestart(w *world) {
+	spec, c := w.running()
+	id := w.keep(c, spec)
+	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
+	w.must(w.Runtime.Start(w.call(), c.ID), "start")
+	if got := w.kept(w.ready(spec), spec); !slices.Equal(got, []string{id}) {
+		w.Errorf("got %v, want [%s]: a restart keeps the volumes", got, id)
+	}
+}
+
+func volumesSurviveRemove(w *world) {
+	spec, c := w.running()
+	id := w.keep(c, spec)
+	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
+	c = w.createAs(spec)
+	w.must(w.Runtime.Start(w.call(), c.ID), "start")
+	if got := w.kept(w.ready(spec), spec); !slices.Equal(got, []string{id}) {
+		w.Fatalf("got %v, want [%s]: a container's volumes outlive it", got, id)
+	}
+	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
+	w.must(w.Runtime.RemoveVolumes(w.call(), spec.Name), "remove the volumes")
+	c = w.createAs(spec)
+	w.must(w.Runtime.Start(w.call(), c.ID), "start")
+	if got := w.kept(w.ready(spec), spec); len(got) != 0 {
+		w.Errorf("got %v, want nothing: the volumes had been removed", got)
+	}
+}
+
+func volumesInUse(w *world) {
+	spec, c := w.running()
+	id := w.keep(c, spec)
+	w.mustFail(w.Runtime.RemoveVolumes(w.call(), spec.Name), session.CodeConflict, "remove the volumes", "they are in use")
+	if got := w.kept(c, spec); !slices.Equal(got, []string{id}) {
+		w.Errorf("got %v, want [%s]: volumes in use are left alone", got, id)
+	}
+}
+
+func volumesAbsent(w *world) {
+	w.must(w.Runtime.RemoveVolumes(w.call(), w.spec("").Name), "remove the volumes of nothing")
+}
+
+func volumesSeparate(w *world) {
+	spec, c := w.running()
+	w.keep(c, spec)
+	other, neighbour := w.running()
+	if got := w.kept(neighbour, other); len(got) != 0 {
+		w.Errorf("got %v, want nothing: these are the neighbour's", got)
+	}
+}
+
+func callsHonourContext(w *world) {
+	spec, c := w.running()
+	unmade := w.spec("")
+	ctx, cancel := context.WithCancel(w.Context())
+	cancel()
+	calls := map[Op]func() error{
+		OpCreate:        func() error { _, err := w.Runtime.Create(ctx, unmade); return err },
+		OpStart:         func() error { return w.Runtime.Start(ctx, spec.Name) },
+		OpStop:          func() error { return w.Runtime.Stop(ctx, spec.Name, stopTimeout) },
+		OpRemove:        func() error { return w.Runtime.Remove(ctx, spec.Name, true) },
+		OpRemoveVolumes: func() error { return w.Runtime.RemoveVolumes(ctx, spec.Name) },
+		OpInspect:       func() error { _, err := w.Runtime.Inspect(ctx, spec.Name); return err },
+		OpList:          func() error { _, err := w.Runtime.List(ctx); return err },
+		OpStats:         func() error { _, err := w.Runtime.Stats(ctx, spec.Name); return err },
+		OpPing:          func() error { return w.Runtime.Ping(ctx) },
+		OpWatch:         func() error { return w.Runtime.Watch(ctx, nil, func(session.Event) {}) },
+		OpLogs: func() error {
+			logs, err := w.Runtime.Logs(ctx, spec.Name, session.LogOptions{Follow: true})
+			if err == nil {
+				_, err = io.ReadAll(logs)
+				err = errors.Join(err, logs.Close())
+			}
+			return err
+		},
+	}
+	for op, call := range calls {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			w.Errorf("%s: got %v, want context.Canceled in its chain", op, err)
+		}
+	}
+	if got := w.inspect(spec.Name); got.State != session.StateRunning || got.ID != c.ID {
+		w.Errorf("got %+v, want the container running as before", got)
+	}
+	_, err := w.Runtime.Inspect(w.call(), unmade.Name)
+	w.mustFail(err, session.CodeNotFound, "inspect", "its creation was cancelled before it began")
+}
