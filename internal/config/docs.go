@@ -36,6 +36,16 @@ Times are seconds (` + "`10`" + `, ` + "`10.0`" + `) or durations (` + "`1m30s`"
 `
 
 const docsOutro = `
+## Commands that talk to a Berth
+
+These are read by ` + "`berth session`" + `, not by the server.
+
+| Variable | Flag | Default | Meaning |
+|---|---|---|---|
+| ` + "`BERTH_URL` | `--url` | `http://127.0.0.1:8080`" + ` | Address of Berth. |
+| ` + "`BERTH_ADMIN_TOKEN_FILE` | `--token-file` | `admin-token` in `BERTH_STATE_DIR`" + ` | File with the admin token. |
+| ` + "`BERTH_ADMIN_TOKEN`" + ` | – | – | The admin token itself, when no file is named. |
+
 ## Image profiles
 
 An image profile says what a server image needs: port, user, probe, credential, directories. Profiles stand under
