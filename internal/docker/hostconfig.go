@@ -123,6 +123,8 @@ func environment(spec session.Spec) []string {
 	return append(env, spec.Profile.PasswordEnv+"="+spec.Credential.Reveal())
 }
 
+// memoryMounts writes tmpfs options. Where the image has the directory already, runc before 1.2 gives the mount that
+// directory's mode, whatever is asked for here.
 func memoryMounts(profile session.Profile) (map[string]string, error) {
 	mounts := make(map[string]string, len(profile.Tmpfs))
 	for _, t := range profile.Tmpfs {

@@ -68,7 +68,10 @@ func (r *Runtime) networks(ctx context.Context) ([]network.Summary, error) {
 }
 
 func (r *Runtime) makeNetwork(ctx context.Context) error {
-	_, err := r.api.NetworkCreate(ctx, r.network, client.NetworkCreateOptions{
+	// The engine finishes what it began. Whoever looks next must find it, or would make a second one.
+	patient, done := linger(ctx, createGrace)
+	defer done()
+	_, err := r.api.NetworkCreate(patient, r.network, client.NetworkCreateOptions{
 		Driver:     "bridge",
 		EnableIPv6: new(false), // a second, unwatched way out and in
 		Options:    map[string]string{noNeighbours: "false"},

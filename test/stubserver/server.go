@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -59,7 +60,12 @@ func (s *server) authenticated(next http.Handler) http.Handler {
 	want := digest(s.username + ":" + s.password)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		username, password, _ := r.BasicAuth()
-		if s.password != "" && subtle.ConstantTimeCompare(digest(username+":"+password), want) != 1 {
+		shown := username + ":" + password
+		if query := r.URL.Query(); query.Has("auth_token") { // wins over the header, as with OpenCode
+			text, _ := base64.StdEncoding.DecodeString(query.Get("auth_token"))
+			shown = string(text)
+		}
+		if s.password != "" && subtle.ConstantTimeCompare(digest(shown), want) != 1 {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Secure Area"`)
 			http.Error(w, "unauthorized", http.StatusUnauthorized)
 			return
@@ -198,9 +204,13 @@ func (s *server) allocate(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) echo(w http.ResponseWriter, r *http.Request) {
-	n, _ := io.Copy(io.Discard, r.Body)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
 	writeJSON(w, map[string]any{
-		"method": r.Method, "host": r.Host, "path": r.URL.Path, "query": r.URL.RawQuery, "header": r.Header, "bytes": n,
+		"method": r.Method, "host": r.Host, "path": r.URL.EscapedPath(), "query": r.URL.RawQuery, "header": r.Header,
+		"body": string(body), "bytes": len(body),
 	})
 }
 
