@@ -54,6 +54,14 @@ with_socket() {
 	fi
 }
 
+# kill_tree PID: ends a process with all that it started.
+kill_tree() {
+	local child
+	# shellcheck disable=SC2013
+	for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do kill_tree "$child"; done
+	kill "$1" 2>/dev/null || { [ ! -d "/proc/$1" ] || as_root kill "$1"; }
+}
+
 # step NAME CMD...: runs CMD with its output in a log, shows that time passes,
 # and shows the end of the log if it fails (STEP_TAIL lines, 20 if unset).
 step() {
@@ -64,7 +72,7 @@ step() {
 	"$@" >"$log" 2>&1 &
 	pid=$!
 	# A background job ignores Ctrl-C, so that it has to be passed on.
-	trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
+	trap 'kill_tree "$pid"; exit 130' INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
 		if [ -t 2 ]; then
