@@ -198,6 +198,12 @@ func (w *world) do(method string, c session.Container, spec session.Spec, path s
 	w.must(ask(w.Context(), method, c.Address, spec, path, answer), method+" "+path)
 }
 
+// exit has the server end itself. Its answer may be lost with it; that it ends is seen by what follows.
+func (w *world) exit(c session.Container, spec session.Spec, code int) {
+	var answer any
+	_ = ask(w.Context(), http.MethodPost, c.Address, spec, fmt.Sprintf("/exit?code=%d", code), &answer)
+}
+
 // ask makes one request over a connection of its own and reads the JSON of its answer.
 func ask(ctx context.Context, method, address string, spec session.Spec, path string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

@@ -244,8 +244,7 @@ func exitAtStart(w *world) {
 
 func exitLater(w *world) {
 	spec, c := w.running()
-	var answer any
-	w.do(http.MethodPost, c, spec, "/exit?code=7", &answer)
+	w.exit(c, spec, 7)
 	if after := w.exited(spec.Name); after.ExitCode != 7 || after.OOMKilled || after.FinishedAt.Before(after.StartedAt) {
 		w.Errorf("got %+v, want exit code 7 after the start, not out of memory", after)
 	}

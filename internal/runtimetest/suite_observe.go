@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
@@ -249,8 +248,7 @@ func eventsTell(w *world) {
 	expect(session.ActionCreate, 0)
 	w.must(w.Runtime.Start(w.call(), c.ID), "start")
 	expect(session.ActionStart, 0)
-	var answer any
-	w.do(http.MethodPost, w.ready(spec), spec, "/exit?code=7", &answer)
+	w.exit(w.ready(spec), spec, 7)
 	expect(session.ActionDie, 7)
 	w.exited(spec.Name)
 	w.must(w.Runtime.Remove(w.call(), c.ID, false), "remove")
