@@ -52,6 +52,11 @@ func (s Session) Occupies() bool {
 	return s.Operation != nil && s.Operation.Kind.bringsUp()
 }
 
+// TokenValid reports whether the session's token, once it has matched, is good at this time.
+func (s Session) TokenValid(now time.Time) bool {
+	return s.TokenExpiresAt.IsZero() || now.Before(s.TokenExpiresAt)
+}
+
 // Clone returns a copy that shares nothing mutable with s. Metadata values are shared: nobody changes them in place.
 func (s Session) Clone() Session {
 	s.Metadata = maps.Clone(s.Metadata)

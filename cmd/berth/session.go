@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"berth/internal/httpapi"
+)
+
+type sessionCmd struct {
+	Create  sessionCreateCmd  `cmd:"" help:"Create a session and show its token, this one time."`
+	List    sessionListCmd    `cmd:"" aliases:"ls" help:"List sessions."`
+	Show    sessionShowCmd    `cmd:"" help:"Show one session."`
+	Logs    sessionLogsCmd    `cmd:"" help:"Read what a session's server wrote."`
+	Start   sessionStartCmd   `cmd:"" help:"Start sessions; those that run are left alone."`
+	Stop    sessionStopCmd    `cmd:"" help:"Stop sessions; their workspaces are kept."`
+	Restart sessionRestartCmd `cmd:"" help:"Restart sessions."`
+	Rotate  sessionRotateCmd  `cmd:"" help:"Give a session a new token; the old one is refused at once."`
+	Rm      sessionRmCmd      `cmd:"" aliases:"delete" help:"Delete sessions with their workspaces."`
+}
+
+// Help is shown by berth session --help.
+func (sessionCmd) Help() string {
+	return `Examples:
+  berth session create --owner alice
+  berth session create --output json --idempotency-key order-4711
+  berth session list --status running
+  berth session logs ses-gezdgnbvgy3tqojq --follow
+  berth session rm ses-gezdgnbvgy3tqojq --yes`
+}
+
+func sessionPath(id string, rest ...string) string {
+	return "/sessions/" + url.PathEscape(id) + strings.Join(append([]string{""}, rest...), "/")
+}
+
+type sessionCreateCmd struct {
+	remote
+	format
+	Owner          string            `help:"Whom the session belongs to: any text." placeholder:"TEXT"`
+	Profile        string            `help:"Image profile. Default: the server's." placeholder:"NAME"`
+	Image          string            `help:"Image. Default: the profile's." placeholder:"REFERENCE"`
+	Metadata       map[string]string `help:"Your own labels, kept with the session." placeholder:"KEY=VALUE"`
+	IdempotencyKey string            `help:"Repeat the command with the same key, and it leads to the same session." placeholder:"KEY"`
+	NoWait         bool              `help:"Do not wait until the session runs."`
+}
+
+// Run creates a session.
+func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio) error {
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	header := http.Header{}
+	if c.NoWait {
+		header.Set("Prefer", "respond-async")
+	} else {
+		std.progress("creating a session; its server takes some seconds to start")
+	}
+	if c.IdempotencyKey != "" {
+		header.Set("Idempotency-Key", c.IdempotencyKey)
+	}
+	var made httpapi.NewSession
+	err = api.call(ctx, http.MethodPost, "/sessions", header, map[string]any{
+		"owner": c.Owner, "profile": c.Profile, "image": c.Image, "metadata": c.Metadata,
+	}, &made)
+	if err != nil {
+		return err
+	}
+	return c.print(std, made, [][2]string{
+		{"session", string(made.ID)}, {"status", string(made.Status)},
+		{"address", strings.TrimSuffix(c.URL, "/") + made.Path}, {"token", made.Token},
+	})
+}
+
+type sessionListCmd struct {
+	remote
+	format
+	Owner  string   `help:"Only this owner's." placeholder:"TEXT"`
+	Status []string `help:"Only these: creating, running, stopped, error." placeholder:"STATUS"`
+}
+
+// Run lists all sessions, page by page.
+func (c *sessionListCmd) Run(ctx context.Context, std *stdio) error {
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	all := []httpapi.Session{}
+	query := url.Values{"limit": {"1000"}}
+	if c.Owner != "" {
+		query.Set("owner", c.Owner)
+	}
+	if len(c.Status) > 0 {
+		query.Set("status", strings.Join(c.Status, ","))
+	}
+	for {
+		var page struct {
+			Sessions []httpapi.Session `json:"sessions"`
+			Next     string            `json:"next"`
+		}
+		if err := api.call(ctx, http.MethodGet, "/sessions?"+query.Encode(), nil, nil, &page); err != nil {
+			return err
+		}
+		all = append(all, page.Sessions...)
+		if page.Next == "" {
+			break
+		}
+		query.Set("after", page.Next)
+	}
+	rows := [][]string{{"SESSION", "STATUS", "OWNER", "IMAGE", "LAST ACCESSED", "ERROR"}}
+	for _, s := range all {
+		rows = append(rows, []string{
+			string(s.ID), string(s.Status), s.Owner, s.Image, s.LastAccessed.Local().Format("2006-01-02 15:04:05"), s.LastError,
+		})
+	}
+	return c.table(std, all, rows)
+}
+
+type sessionShowCmd struct {
+	remote
+	format
+	ID string `arg:"" name:"session" help:"Session ID."`
+}
+
+// Run shows a session.
+func (c *sessionShowCmd) Run(ctx context.Context, std *stdio) error {
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	var s httpapi.Session
+	if err := api.call(ctx, http.MethodGet, sessionPath(c.ID), nil, nil, &s); err != nil {
+		return err
+	}
+	return c.print(std, s, fieldsOf(s))
+}
+
+func fieldsOf(s httpapi.Session) [][2]string {
+	fields := [][2]string{
+		{"session", string(s.ID)}, {"status", string(s.Status)}, {"owner", s.Owner}, {"profile", s.Profile}, {"image", s.Image},
+		{"container", s.ContainerName}, {"workspace", s.HostDir},
+		{"created", s.CreatedAt.Local().Format("2006-01-02 15:04:05")},
+		{"last accessed", s.LastAccessed.Local().Format("2006-01-02 15:04:05")},
+	}
+	if s.TokenExpiresAt != nil {
+		fields = append(fields, [2]string{"token expires", s.TokenExpiresAt.Local().Format("2006-01-02 15:04:05")})
+	}
+	if s.Operation != nil {
+		fields = append(fields, [2]string{"in progress", string(s.Operation.Kind)})
+	}
+	if s.LastError != "" {
+		fields = append(fields, [2]string{"error", s.LastError})
+	}
+	return fields
+}
+
+type sessionLogsCmd struct {
+	remote
+	ID     string `arg:"" name:"session" help:"Session ID."`
+	Follow bool   `short:"f" help:"Go on until the container stops."`
+	Tail   int    `short:"n" help:"Only the last so many lines." placeholder:"LINES"`
+}
+
+// Run copies the logs as they come.
+func (c *sessionLogsCmd) Run(ctx context.Context, std *stdio) error {
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	query := url.Values{"follow": {strconv.FormatBool(c.Follow)}, "tail": {strconv.Itoa(c.Tail)}}
+	resp, err := api.send(ctx, http.MethodGet, sessionPath(c.ID, "logs")+"?"+query.Encode(), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(std.Out, resp.Body); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("read the logs of %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+type sessionRotateCmd struct {
+	remote
+	format
+	ID string `arg:"" name:"session" help:"Session ID."`
+}
+
+// Run gives the session a new token.
+func (c *sessionRotateCmd) Run(ctx context.Context, std *stdio) error {
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	var made httpapi.NewToken
+	if err := api.call(ctx, http.MethodPost, sessionPath(c.ID, "auth", "rotate"), nil, nil, &made); err != nil {
+		return err
+	}
+	return c.print(std, made, [][2]string{{"session", string(made.ID)}, {"token", made.Token}})
+}
+
+// several is what the commands have in common that do the same thing to each of some sessions.
+type several struct {
+	remote
+	IDs []string `arg:"" name:"session" help:"Session IDs."`
+}
+
+// each goes on past failures and returns the first.
+func (c *several) each(ctx context.Context, std *stdio, method, did string, rest ...string) error {
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	var first error
+	for _, id := range c.IDs {
+		err := api.call(ctx, method, sessionPath(id, rest...), nil, nil, nil)
+		switch {
+		case err == nil:
+			fmt.Fprintf(std.Out, "%s %s\n", id, did)
+		case first == nil:
+			first = err
+		default:
+			fmt.Fprintf(std.Err, "berth: %s: %v\n", id, err)
+		}
+	}
+	return first
+}
+
+type sessionStartCmd struct{ several }
+
+// Run starts each session.
+func (c *sessionStartCmd) Run(ctx context.Context, std *stdio) error {
+	return c.each(ctx, std, http.MethodPost, "runs", "start")
+}
+
+type sessionStopCmd struct{ several }
+
+// Run stops each session.
+func (c *sessionStopCmd) Run(ctx context.Context, std *stdio) error {
+	return c.each(ctx, std, http.MethodPost, "is stopped", "stop")
+}
+
+type sessionRestartCmd struct{ several }
+
+// Run restarts each session.
+func (c *sessionRestartCmd) Run(ctx context.Context, std *stdio) error {
+	return c.each(ctx, std, http.MethodPost, "runs", "restart")
+}
+
+type sessionRmCmd struct {
+	several
+	Yes bool `short:"y" help:"Do not ask. Needed where there is no terminal to ask at."`
+}
+
+// Run deletes each session, after asking.
+func (c *sessionRmCmd) Run(ctx context.Context, std *stdio) error {
+	if !c.Yes {
+		if !std.isTerminal() {
+			return usageError(fmt.Errorf("this deletes the workspaces of %d session(s) for good; say --yes if you mean it", len(c.IDs)))
+		}
+		fmt.Fprintf(std.Err, "Delete %s with everything in the workspace? [y/N] ", strings.Join(c.IDs, ", "))
+		answer, _ := bufio.NewReader(std.In).ReadString('\n')
+		if !strings.EqualFold(strings.TrimSpace(answer), "y") {
+			return fmt.Errorf("nothing was deleted")
+		}
+	}
+	return c.each(ctx, std, http.MethodDelete, "is deleted")
+}

@@ -1,0 +1,191 @@
+// Package app puts Berth together: it opens what the configuration asks for, runs it, and closes it again. It is the
+// only package that knows more than one adapter. It refuses to know flags and signals.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"berth/internal/config"
+	"berth/internal/httpapi"
+	"berth/internal/proxy"
+	"berth/internal/session"
+)
+
+// App is one running Berth. Make it with [New], run it with [App.Run], and always end it with [App.Stop].
+type App struct {
+	cfg     config.Config
+	log     *slog.Logger
+	manager *session.Manager
+	runtime session.Runtime
+	store   session.Store
+	proxy   *proxy.Proxy
+	server  *http.Server
+	socket  net.Listener
+
+	reconciled atomic.Bool   // routes are known
+	draining   chan struct{} // closed when Stop begins
+	stopOnce   sync.Once
+	stopErr    error
+	undo       []undo // what was opened, oldest first
+}
+
+// undo closes one thing that New opened.
+type undo struct {
+	name  string
+	close func(context.Context) error
+}
+
+// New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
+// and says what to do. Nothing is served before [App.Run].
+func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *App, err error) {
+	a := &App{cfg: cfg, log: log, draining: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.closeAll(context.WithoutCancel(ctx)))
+		}
+	}()
+	for _, warning := range cfg.Warnings() {
+		log.WarnContext(ctx, warning)
+	}
+	state, err := openState(cfg.Server.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	keys, adminToken, err := secrets(state, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if a.store, err = a.openStore(state); err != nil {
+		return nil, err
+	}
+	instance, err := state.keep(instanceFile, func() string { return string(session.NewID()) })
+	if err != nil {
+		return nil, err
+	}
+	if a.runtime, err = a.openRuntime(ctx, state, instance); err != nil {
+		return nil, err
+	}
+	table := proxy.NewTable()
+	a.onStop("routes", func(context.Context) error { table.Close(); return nil })
+	if a.manager, err = a.newManager(table, keys); err != nil {
+		return nil, err
+	}
+	if a.proxy, err = a.newProxy(table, keys); err != nil {
+		return nil, err
+	}
+	api, err := httpapi.New(httpapi.Options{
+		Sessions: a.manager, Keys: keys, AdminToken: adminToken, Version: version, Logger: a.named("httpapi"),
+		Ready: a.ready, Health: a.health, Draining: a.draining,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if a.socket, err = listen(ctx, cfg.Server.Listen); err != nil {
+		return nil, err
+	}
+	a.onStop("listener", func(context.Context) error { return ignoreClosed(a.socket.Close()) })
+	a.server = a.newServer(a.proxy.Before(a.logged(api.Handler())))
+	return a, nil
+}
+
+// Addr is the address that requests are served on.
+func (a *App) Addr() net.Addr { return a.socket.Addr() }
+
+// Run serves until ctx ends, and returns nil then; an error says which part failed. Stop must follow in either case.
+func (a *App) Run(ctx context.Context) error {
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error {
+		return a.manager.Run(ctx, func() {
+			a.reconciled.Store(true)
+			a.log.InfoContext(ctx, "ready", "address", a.Addr().String(), "runtime", a.cfg.Session.Runtime)
+		})
+	})
+	work.Go(func() error {
+		err := a.server.Serve(a.socket)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return fmt.Errorf("serve HTTP: %w", err)
+	})
+	work.Go(func() error {
+		<-ctx.Done() // the caller's wish, or the failure of another part
+		return a.drain(context.WithoutCancel(ctx))
+	})
+	return work.Wait()
+}
+
+// drain lets what is in flight finish, for a bounded time. Sessions go on running.
+func (a *App) drain(ctx context.Context) error {
+	a.reconciled.Store(false)
+	close(a.draining)
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Server.DrainTimeout.Duration())
+	defer cancel()
+	if n := a.proxy.InFlight(); n > 0 {
+		a.log.InfoContext(ctx, "waiting for requests in flight", "requests", n, "at_most", a.cfg.Server.DrainTimeout.String())
+	}
+	var parts errgroup.Group
+	parts.Go(func() error { return a.proxy.Drain(ctx) })
+	parts.Go(func() error { return a.manager.Close(ctx) })
+	parts.Go(func() error {
+		if err := a.server.Shutdown(ctx); err != nil {
+			return errors.Join(err, a.server.Close())
+		}
+		return nil
+	})
+	if err := parts.Wait(); err != nil {
+		a.log.WarnContext(ctx, "not everything in flight could finish", "error", err)
+	}
+	return nil
+}
+
+// stopTimeout bounds the closing of each thing that New opened.
+const stopTimeout = 10 * time.Second
+
+// Stop closes everything, newest first, past failures. It may be called again and then answers the same.
+func (a *App) Stop(ctx context.Context) error {
+	a.stopOnce.Do(func() { a.stopErr = a.closeAll(context.WithoutCancel(ctx)) })
+	return a.stopErr
+}
+
+func (a *App) closeAll(ctx context.Context) error {
+	var faults []error
+	for _, u := range slices.Backward(a.undo) {
+		ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+		if err := u.close(ctx); err != nil {
+			faults = append(faults, fmt.Errorf("close %s: %w", u.name, err))
+		}
+		cancel()
+	}
+	a.undo = nil
+	return errors.Join(faults...)
+}
+
+func (a *App) onStop(name string, closeIt func(context.Context) error) {
+	a.undo = append(a.undo, undo{name: name, close: closeIt})
+}
+
+// ready says why sessions cannot be served, nil when they can.
+func (a *App) ready() error {
+	if !a.reconciled.Load() {
+		return session.Errorf(session.CodeShuttingDown, "not ready: starting or stopping").After(time.Second)
+	}
+	return nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,82 @@
+package app_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// rank orders the packages from the inside out. A package may import those of a lower rank only; adapters therefore
+// never import each other.
+var rank = map[string]int{
+	"berth/internal/session": 0,
+
+	"berth/internal/config":      1,
+	"berth/internal/docker":      1,
+	"berth/internal/guard":       1,
+	"berth/internal/httpapi":     1,
+	"berth/internal/jsonfile":    1,
+	"berth/internal/pki":         1,
+	"berth/internal/probe":       1,
+	"berth/internal/process":     1,
+	"berth/internal/proxy":       1,
+	"berth/internal/runtimetest": 1,
+	"berth/internal/storetest":   1,
+	"berth/internal/telemetry":   1,
+
+	"berth/internal/config/gen": 2,
+	"berth/internal/dockertest": 2,
+	"berth/internal/app":        2,
+
+	"berth/cmd/berth":       3,
+	"berth/test/stubserver": 3,
+}
+
+// tests are packages of tests only: they may import what they need and nobody may import them.
+func isTests(pkg string) bool {
+	return strings.HasPrefix(pkg, "berth/test") || strings.HasPrefix(pkg, "berth/bench")
+}
+
+func TestImportsPointInward(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "berth/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	packages := json.NewDecoder(strings.NewReader(string(out)))
+	seen := 0
+	for {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := packages.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		own, ranked := rank[p.ImportPath]
+		if !ranked && !isTests(p.ImportPath) {
+			t.Errorf("%s has no rank: add it where it belongs", p.ImportPath)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if !strings.HasPrefix(imported, "berth/") {
+				if own == 0 && ranked && strings.Contains(imported, ".") {
+					t.Errorf("%s imports %s: the domain imports the standard library only", p.ImportPath, imported)
+				}
+				continue
+			}
+			if other, ok := rank[imported]; ranked && (!ok || other >= own) {
+				t.Errorf("%s (rank %d) imports %s (rank %d): imports point inward", p.ImportPath, own, imported, other)
+			}
+		}
+	}
+	if seen < len(rank) {
+		t.Errorf("go list saw %d packages, %d have a rank: remove those that are gone", seen, len(rank))
+	}
+}

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"berth/internal/httpapi"
+	"berth/internal/session"
+	"berth/internal/telemetry"
+)
+
+const requestIDHeader = "X-Request-ID"
+
+// requestID returns the ID that [App.identified] has given the request.
+func requestID(r *http.Request) string { return telemetry.RequestID(r.Context()) }
+
+// identified gives every request an ID, the caller's if it is well formed: in the context for logs, in the request for
+// what answers it, and in the answer.
+func (a *App) identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get(requestIDHeader)
+		if !telemetry.ValidRequestID(id) {
+			id = telemetry.NewRequestID()
+		}
+		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
+		r.Header.Set(requestIDHeader, id)
+		w.Header().Set(requestIDHeader, id)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// logged writes a line for each request to the API, under its route's pattern and never its path, and turns a panic
+// into a problem document.
+func (a *App) logged(next http.Handler) http.Handler {
+	log := a.named("httpapi")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		seen := &statusWriter{ResponseWriter: w}
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				log.ErrorContext(r.Context(), "request handler panicked", "panic", p, "stack", string(debug.Stack()))
+				if seen.status == 0 {
+					httpapi.WriteProblem(seen, r, session.Errorf(session.CodeInternal, "internal error"))
+				}
+			}
+			log.InfoContext(r.Context(), "request", "method", r.Method, "route", r.Pattern, "status", seen.status,
+				"duration_ms", float64(time.Since(begun).Microseconds())/1000)
+		}()
+		next.ServeHTTP(seen, r)
+	})
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush sends what is buffered, for streams.
+func (w *statusWriter) Flush() {
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,128 @@
+// Package httpapi is the operator and session API: JSON over HTTP, its OpenAPI document, and the problem documents
+// that every error of Berth is told in.
+//
+// It knows routes, JSON shapes and who may call what. It refuses to know how a session is made (that is the
+// [Sessions] it is given) and how traffic reaches one (that is the proxy).
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"berth/internal/session"
+)
+
+// Sessions is what the API asks of the session manager; see [session.Manager] for the promises.
+type Sessions interface {
+	Create(ctx context.Context, req session.Request) (session.Issued, error)
+	Get(ctx context.Context, id session.ID) (session.Session, error)
+	List(ctx context.Context, q session.Query) (session.Page, error)
+	Start(ctx context.Context, id session.ID) (*session.Work, error)
+	Stop(ctx context.Context, id session.ID) (*session.Work, error)
+	Restart(ctx context.Context, id session.ID) (*session.Work, error)
+	Delete(ctx context.Context, id session.ID) (*session.Work, error)
+	Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error)
+	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
+}
+
+// Options are what the API needs. All but Logger are required.
+type Options struct {
+	Sessions   Sessions
+	Keys       session.Keys
+	AdminToken session.Secret
+	Version    string                       // of Berth, for the OpenAPI document and /health
+	Ready      func() error                 // why requests for sessions cannot be served now; nil: they can
+	Health     func(context.Context) Health // the operator's view
+	Draining   <-chan struct{}              // closed when followed logs have to end
+	Now        func() time.Time             // default: time.Now
+	Logger     *slog.Logger
+}
+
+func (o Options) validate() error {
+	var faults []error
+	if o.Sessions == nil || o.Ready == nil || o.Health == nil {
+		faults = append(faults, errors.New("sessions, ready and health must be given"))
+	}
+	if len(o.AdminToken.Reveal()) < minAdminToken {
+		faults = append(faults, errors.New("the admin token is shorter than 16 characters"))
+	}
+	return errors.Join(faults...)
+}
+
+const minAdminToken = 16
+
+// API answers the routes of [API.Handler].
+type API struct {
+	Options
+	adminDigest [sha256.Size]byte
+	mux         *http.ServeMux
+	huma        huma.API
+}
+
+// New checks the options and lays out the routes.
+func New(opts Options) (*API, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &API{Options: opts, adminDigest: sha256.Sum256([]byte(opts.AdminToken.Reveal())), mux: http.NewServeMux()}
+	a.huma = humago.New(a.mux, apiConfig(opts.Version))
+	a.routes()
+	return a, nil
+}
+
+// Handler serves the API. Unknown routes are answered with a problem document.
+func (a *API) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := a.mux.Handler(r); pattern == "" {
+			a.unknownRoute(w, r)
+			return
+		}
+		a.mux.ServeHTTP(w, r)
+	})
+}
+
+// unknownRoute asks the mux what it would say, for the method that is allowed, and says it as a problem document.
+func (a *API) unknownRoute(w http.ResponseWriter, r *http.Request) {
+	probe := &statusOnly{header: http.Header{}}
+	a.mux.ServeHTTP(probe, r)
+	if probe.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", probe.header.Get("Allow"))
+		writeProblem(w, r, Problem{Status: http.StatusMethodNotAllowed, Code: session.CodeInvalid,
+			Detail: "this address answers " + probe.header.Get("Allow") + " only"})
+		return
+	}
+	writeProblem(w, r, Problem{Status: http.StatusNotFound, Code: session.CodeNotFound,
+		Detail: "there is nothing at this address; /openapi.json lists what there is"})
+}
+
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+
+// OpenAPI returns the OpenAPI 3.1 document as JSON.
+func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().MarshalJSON() }
+
+func (a *API) isAdmin(token session.Secret) bool {
+	digest := sha256.Sum256([]byte(token.Reveal()))
+	return subtle.ConstantTimeCompare(digest[:], a.adminDigest[:]) == 1
+}

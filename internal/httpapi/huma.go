@@ -1,0 +1,69 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// maxBody bounds the JSON that the API reads.
+const maxBody = 256 << 10
+
+func apiConfig(version string) huma.Config {
+	config := huma.DefaultConfig("Berth", version)
+	config.Info.Description = "A private OpenCode server for every user, in a container of its own."
+	config.DocsPath = "" // the framework's page loads its script from elsewhere
+	config.SchemasPath = ""
+	config.CreateHooks = nil // no $schema member in answers
+	config.Transformers = []huma.Transformer{asProblem}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"admin":   {Type: "http", Scheme: "bearer", Description: "The operator's token."},
+		"session": {Type: "http", Scheme: "bearer", Description: "The token of the session in the path."},
+	}
+	return config
+}
+
+var securityOf = map[access][]map[string][]string{
+	open:            {},
+	admin:           {{"admin": {}}},
+	adminOrOwnToken: {{"admin": {}}, {"session": {}}},
+}
+
+// plainText documents an answer that is not JSON.
+var plainText = map[string]*huma.Response{
+	"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+}
+
+// register adds a route with its access rule. Errors that the handler returns become problem documents here and
+// nowhere else.
+func register[I, O any](a *API, who access, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	op.Security = securityOf[who]
+	op.Middlewares = huma.Middlewares{a.guard(who)}
+	op.MaxBodyBytes = maxBody
+	responses := map[string]*huma.Response{"default": a.problemResponse()}
+	for status, r := range op.Responses {
+		responses[status] = r
+	}
+	op.Responses = responses
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			p := ProblemOf(err)
+			if p.Status >= http.StatusInternalServerError {
+				a.Logger.ErrorContext(ctx, "request failed", "operation", op.OperationID, "code", p.Code, "error", err)
+			}
+			return nil, &p
+		}
+		return out, nil
+	})
+}
+
+func (a *API) problemResponse() *huma.Response {
+	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	return &huma.Response{
+		Description: "A problem",
+		Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
+	}
+}

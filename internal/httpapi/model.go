@@ -1,0 +1,114 @@
+package httpapi
+
+import (
+	"time"
+
+	"berth/internal/session"
+)
+
+// Session is a session as callers see it. The names are those of the sessions table; digests and credentials are not
+// part of it.
+type Session struct {
+	ID             session.ID     `json:"session_id" example:"ses-gezdgnbvgy3tqojq"`
+	Owner          string         `json:"owner,omitempty"`
+	Status         session.Status `json:"status" enum:"creating,running,stopped,error"`
+	LastError      string         `json:"last_error,omitempty" doc:"why the last operation failed"`
+	Operation      *Operation     `json:"operation,omitempty" doc:"what is being done to the session now"`
+	Path           string         `json:"path" doc:"where the session's server is, below this server's address" example:"/s/ses-gezdgnbvgy3tqojq/"`
+	Profile        string         `json:"profile"`
+	Image          string         `json:"image"`
+	ContainerName  string         `json:"container_name"`
+	ContainerID    string         `json:"container_id,omitempty"`
+	HostDir        string         `json:"host_dir,omitempty" doc:"where the workspace lives on the engine's host"`
+	Port           int            `json:"port,omitempty" doc:"published port; absent while the session does not run"`
+	CreatedAt      time.Time      `json:"created_at"`
+	LastAccessed   time.Time      `json:"last_accessed"`
+	TokenExpiresAt *time.Time     `json:"token_expires_at,omitempty"`
+	ExpiresAt      *time.Time     `json:"expires_at,omitempty"`
+	RestartCount   int            `json:"restart_count"`
+	Metadata       map[string]any `json:"metadata,omitempty"`
+}
+
+// Operation is work in progress.
+type Operation struct {
+	Kind     session.Kind `json:"kind" enum:"create,start,stop,restart,delete"`
+	Deadline time.Time    `json:"deadline" doc:"when another process may take it over"`
+}
+
+// NewSession is the answer to a create: the session and its token.
+type NewSession struct {
+	Session
+	Token string `json:"token" doc:"opens this session and nothing else; not shown again"`
+}
+
+// Auth is what may be known about a session's token.
+type Auth struct {
+	ID        session.ID `json:"session_id"`
+	Valid     bool       `json:"valid" doc:"whether the present token has not expired"`
+	RotatedAt time.Time  `json:"token_rotated_at"`
+	ExpiresAt *time.Time `json:"token_expires_at,omitempty" doc:"absent: never"`
+}
+
+// NewToken is the answer to a rotation.
+type NewToken struct {
+	Auth
+	Token string `json:"token" doc:"not shown again"`
+}
+
+// Health is how Berth is. Strangers see Status only.
+type Health struct {
+	Status         string                 `json:"status" enum:"healthy,degraded,unhealthy"`
+	Version        string                 `json:"version,omitempty"`
+	StorageBackend string                 `json:"storage_backend,omitempty" enum:"database,json"`
+	Runtime        *RuntimeHealth         `json:"runtime,omitempty"`
+	Sessions       map[session.Status]int `json:"sessions,omitempty" doc:"sessions by status"`
+	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
+	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
+}
+
+// RuntimeHealth is whether containers can be managed.
+type RuntimeHealth struct {
+	Kind   string `json:"kind" enum:"docker,process"`
+	Status string `json:"status" enum:"healthy,unhealthy"`
+}
+
+// ResourceLimits are the limits of each session and of their number.
+type ResourceLimits struct {
+	MemoryLimit           session.Bytes `json:"memory_limit" example:"4g"`
+	CPUQuota              int64         `json:"cpu_quota"`
+	MaxConcurrentSessions int           `json:"max_concurrent_sessions"`
+}
+
+// Pool is the proxy's pool of upstream connections.
+type Pool struct {
+	Status string     `json:"status" enum:"healthy"`
+	Config PoolConfig `json:"config"`
+}
+
+// PoolConfig are the pool's settings.
+type PoolConfig struct {
+	MaxKeepaliveConnections int     `json:"max_keepalive_connections"`
+	MaxConnections          int     `json:"max_connections"`
+	KeepaliveExpiry         float64 `json:"keepalive_expiry" doc:"seconds"`
+}
+
+func sessionOf(s session.Session) Session {
+	out := Session{
+		ID: s.ID, Owner: s.Owner, Status: s.Status, LastError: s.LastError, Path: "/s/" + string(s.ID) + "/",
+		Profile: s.Profile, Image: s.Image, ContainerName: s.ContainerName, ContainerID: s.ContainerID, HostDir: s.HostDir,
+		Port: s.Port, CreatedAt: s.CreatedAt, LastAccessed: s.LastAccessed, TokenExpiresAt: timeOf(s.TokenExpiresAt),
+		ExpiresAt: timeOf(s.ExpiresAt), RestartCount: s.RestartCount, Metadata: s.Metadata,
+	}
+	if s.Operation != nil {
+		out.Operation = &Operation{Kind: s.Operation.Kind, Deadline: s.Operation.Deadline}
+	}
+	return out
+}
+
+// timeOf gives nil for "never".
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,75 @@
+package httpapi
+
+import (
+	"context"
+	"io"
+	"net/http"
+)
+
+// livez answers while the process can answer at all.
+func (a *API) livez(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") }
+
+// readyz answers 200 when sessions can be served, and why not otherwise.
+func (a *API) readyz(w http.ResponseWriter, r *http.Request) {
+	if err := a.Ready(); err != nil {
+		WriteProblem(w, r, err)
+		return
+	}
+	plain(w, http.StatusOK, "ready\n")
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+}
+
+type healthOutput struct {
+	Status int
+	Body   Health
+}
+
+func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
+	h := a.Health(ctx)
+	out := &healthOutput{Status: http.StatusOK, Body: Health{Status: h.Status}}
+	if h.Status == "unhealthy" {
+		out.Status = http.StatusServiceUnavailable
+	}
+	if isOperator(ctx) {
+		h.Version = a.Version
+		out.Body = h
+	}
+	return out, nil
+}
+
+// stream copies text to the caller as it comes, and ends when this server drains.
+func (a *API) stream(w io.Writer, r io.Reader, cancel context.CancelFunc) {
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-a.Draining:
+			cancel()
+		case <-done:
+		}
+	}()
+	flush := func() {}
+	if f, ok := w.(http.Flusher); ok {
+		flush = f.Flush
+	}
+	flush() // the headers: a quiet server's log may stay empty for long
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return
+			}
+			flush()
+		}
+		if err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"berth/internal/session"
+)
+
+// Problem is an RFC 9457 problem document.
+type Problem struct {
+	Type      string       `json:"type" doc:"always about:blank; code tells problems apart" example:"about:blank"`
+	Title     string       `json:"title" doc:"the HTTP status in words"`
+	Status    int          `json:"status"`
+	Code      session.Code `json:"code" doc:"stable name of the kind of problem" example:"limit_reached"`
+	Detail    string       `json:"detail" doc:"what happened and what to do"`
+	RequestID string       `json:"request_id,omitempty" doc:"find it in Berth's log"`
+	SessionID session.ID   `json:"session_id,omitempty" doc:"the session that is left in status error"`
+	Faults    []Fault      `json:"errors,omitempty" doc:"what is wrong with the request, one by one"`
+
+	headers http.Header
+}
+
+// Fault is one thing that is wrong with a request.
+type Fault struct {
+	Message  string `json:"message"`
+	Location string `json:"location,omitempty" example:"body.owner"`
+}
+
+// Error gives the detail.
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus gives the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// GetHeaders gives the headers that go with the problem.
+func (p *Problem) GetHeaders() http.Header { return p.headers }
+
+// ContentType is that of RFC 9457.
+func (p *Problem) ContentType(string) string { return problemType }
+
+const problemType = "application/problem+json"
+
+// statusOf is the one table from codes to HTTP statuses.
+var statusOf = map[session.Code]int{
+	session.CodeInvalid:             http.StatusUnprocessableEntity,
+	session.CodeUnauthorized:        http.StatusUnauthorized,
+	session.CodeForbidden:           http.StatusForbidden,
+	session.CodeNotFound:            http.StatusNotFound,
+	session.CodeConflict:            http.StatusConflict,
+	session.CodeInProgress:          http.StatusConflict,
+	session.CodeIdempotencyMismatch: http.StatusUnprocessableEntity,
+	session.CodeLimit:               http.StatusTooManyRequests,
+	session.CodeNotRunning:          http.StatusServiceUnavailable,
+	session.CodeImageNotFound:       http.StatusUnprocessableEntity,
+	session.CodePortTaken:           http.StatusServiceUnavailable,
+	session.CodeDiskFull:            http.StatusInsufficientStorage,
+	session.CodeStartFailed:         http.StatusBadGateway,
+	session.CodeStartTimeout:        http.StatusGatewayTimeout,
+	session.CodeEngineUnavailable:   http.StatusServiceUnavailable,
+	session.CodeStoreUnavailable:    http.StatusServiceUnavailable,
+	session.CodeUpstream:            http.StatusBadGateway,
+	session.CodeTooLarge:            http.StatusRequestEntityTooLarge,
+	session.CodeShuttingDown:        http.StatusServiceUnavailable,
+	session.CodeCanceled:            http.StatusConflict,
+	session.CodeInternal:            http.StatusInternalServerError,
+}
+
+// ProblemOf turns any error into what a caller may see of it.
+func ProblemOf(err error) Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return *p
+	}
+	code := session.CodeOf(err)
+	p := Problem{Status: statusOf[code], Code: code, Detail: session.MessageOf(err), headers: http.Header{}}
+	if f, ok := errors.AsType[*session.Failure](err); ok && f.RetryAfter > 0 {
+		p.headers.Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
+	}
+	return p
+}
+
+// WriteProblem answers a request with a problem document. It is also how the proxy tells its errors.
+func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
+	writeProblem(w, r, ProblemOf(err))
+}
+
+func writeProblem(w http.ResponseWriter, r *http.Request, p Problem) {
+	p = p.complete(r.Header.Get(requestIDHeader))
+	for name, values := range p.headers {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", problemType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+// requestIDHeader is set on every request before it gets here.
+const requestIDHeader = "X-Request-ID"
+
+func (p Problem) complete(requestID string) Problem {
+	p.Type, p.Title, p.RequestID = "about:blank", http.StatusText(p.Status), requestID
+	return p
+}
+
+// asProblem gives the framework's own errors, such as those of validation, our shape.
+func asProblem(ctx huma.Context, _ string, v any) (any, error) {
+	requestID := ctx.Header(requestIDHeader)
+	switch e := v.(type) {
+	case *Problem:
+		p := e.complete(requestID)
+		return &p, nil
+	case *huma.ErrorModel:
+		p := Problem{Status: e.Status, Code: codeOf(e.Status), Detail: e.Detail}.complete(requestID)
+		for _, fault := range e.Errors {
+			p.Faults = append(p.Faults, Fault{Message: fault.Message, Location: fault.Location})
+		}
+		return &p, nil
+	}
+	return v, nil
+}
+
+// codeOf names the framework's errors by their status.
+func codeOf(status int) session.Code {
+	switch status {
+	case http.StatusUnauthorized:
+		return session.CodeUnauthorized
+	case http.StatusNotFound:
+		return session.CodeNotFound
+	case http.StatusRequestEntityTooLarge:
+		return session.CodeTooLarge
+	}
+	if status >= http.StatusInternalServerError {
+		return session.CodeInternal
+	}
+	return session.CodeInvalid
+}

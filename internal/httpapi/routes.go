@@ -1,0 +1,57 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// routes lists every route of the API.
+func (a *API) routes() {
+	a.mux.HandleFunc("GET /livez", a.livez)
+	a.mux.HandleFunc("GET /readyz", a.readyz)
+	register(a, open, huma.Operation{
+		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
+		Summary: "How Berth is", Description: "Everyone sees the status; the operator sees the details.",
+	}, a.health)
+
+	register(a, admin, huma.Operation{
+		Method: http.MethodPost, Path: "/sessions", OperationID: "create-session", DefaultStatus: http.StatusCreated,
+		Summary: "Create a session", Description: "Waits until the session's server can be used. With `Prefer: respond-async` " +
+			"the answer is 202 at once. The token in the answer is shown this one time.",
+	}, a.createSession)
+	register(a, admin, huma.Operation{
+		Method: http.MethodGet, Path: "/sessions", OperationID: "list-sessions", Summary: "List sessions, oldest first",
+	}, a.listSessions)
+	register(a, adminOrOwnToken, huma.Operation{
+		Method: http.MethodGet, Path: "/sessions/{id}", OperationID: "get-session", Summary: "Show a session",
+	}, a.getSession)
+	register(a, admin, huma.Operation{
+		Method: http.MethodDelete, Path: "/sessions/{id}", OperationID: "delete-session", DefaultStatus: http.StatusNoContent,
+		Summary: "Delete a session", Description: "Removes the container, the workspace and the record.",
+	}, a.deleteSession)
+	register(a, admin, huma.Operation{
+		Method: http.MethodPost, Path: "/sessions/{id}/start", OperationID: "start-session",
+		Summary: "Start a session", Description: "Does nothing to a session that runs.",
+	}, a.act(a.Sessions.Start))
+	register(a, admin, huma.Operation{
+		Method: http.MethodPost, Path: "/sessions/{id}/stop", OperationID: "stop-session",
+		Summary: "Stop a session", Description: "Ends the container; workspace and history are kept.",
+	}, a.act(a.Sessions.Stop))
+	register(a, admin, huma.Operation{
+		Method: http.MethodPost, Path: "/sessions/{id}/restart", OperationID: "restart-session", Summary: "Restart a session",
+	}, a.act(a.Sessions.Restart))
+	register(a, admin, huma.Operation{
+		Method: http.MethodGet, Path: "/sessions/{id}/logs", OperationID: "get-session-logs",
+		Summary: "Read what a session's server wrote", Description: "Plain text; with `follow=true` it goes on until the container stops.",
+		Responses: plainText,
+	}, a.sessionLogs)
+	register(a, adminOrOwnToken, huma.Operation{
+		Method: http.MethodGet, Path: "/sessions/{id}/auth", OperationID: "get-session-auth",
+		Summary: "Show until when the session's token is good",
+	}, a.sessionAuth)
+	register(a, adminOrOwnToken, huma.Operation{
+		Method: http.MethodPost, Path: "/sessions/{id}/auth/rotate", OperationID: "rotate-session-token",
+		Summary: "Give the session a new token", Description: "The old token is refused at once and its open streams are closed.",
+	}, a.rotateToken)
+}

@@ -1,0 +1,246 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"berth/internal/session"
+)
+
+type idInput struct {
+	ID string `path:"id" example:"ses-gezdgnbvgy3tqojq"`
+}
+
+type asyncInput struct {
+	Prefer string `header:"Prefer" doc:"respond-async: answer 202 at once and go on in the background (RFC 7240)"`
+}
+
+func (in asyncInput) async() bool {
+	for preference := range strings.SplitSeq(in.Prefer, ",") {
+		if strings.EqualFold(strings.TrimSpace(preference), "respond-async") {
+			return true
+		}
+	}
+	return false
+}
+
+type createInput struct {
+	asyncInput
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"a repeated request with the same key and owner leads to the same session"`
+	Body           *struct {
+		Owner    string         `json:"owner,omitempty" maxLength:"255" doc:"whom the session belongs to; any text"`
+		Profile  string         `json:"profile,omitempty" doc:"image profile; the default one if absent"`
+		Image    string         `json:"image,omitempty" maxLength:"255" doc:"image; the profile's if absent"`
+		Metadata map[string]any `json:"metadata,omitempty" doc:"yours; given back as it is"`
+	}
+}
+
+type createOutput struct {
+	Status   int
+	Location string `header:"Location"`
+	Replayed string `header:"Idempotency-Replayed"`
+	Body     NewSession
+}
+
+func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput, error) {
+	req := session.Request{IdempotencyKey: in.IdempotencyKey}
+	if in.Body != nil {
+		req.Owner, req.Profile, req.Image, req.Metadata = in.Body.Owner, in.Body.Profile, in.Body.Image, in.Body.Metadata
+	}
+	issued, err := a.Sessions.Create(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	s, status := issued.Session(), http.StatusAccepted
+	if !in.async() {
+		if s, err = wait(ctx, issued.Work); err != nil {
+			return nil, err
+		}
+		status = http.StatusCreated
+	}
+	out := &createOutput{
+		Status: status, Location: "/sessions/" + string(s.ID),
+		Body: NewSession{Session: sessionOf(s), Token: issued.Token.Reveal()},
+	}
+	if issued.Replayed {
+		out.Replayed = "true"
+		if status == http.StatusCreated {
+			out.Status = http.StatusOK
+		}
+	}
+	return out, nil
+}
+
+// wait waits for work; a problem says which session it left in error.
+func wait(ctx context.Context, w *session.Work) (session.Session, error) {
+	s, err := w.Wait(ctx)
+	if err == nil {
+		return s, nil
+	}
+	p := ProblemOf(err)
+	p.SessionID = w.Session().ID
+	return s, &wrapped{Problem: &p, cause: err}
+}
+
+// wrapped is a problem whose cause the log may see.
+type wrapped struct {
+	*Problem
+	cause error
+}
+
+func (w *wrapped) Error() string   { return w.cause.Error() }
+func (w *wrapped) Unwrap() []error { return []error{w.Problem, w.cause} }
+
+type listInput struct {
+	Owner  string   `query:"owner" doc:"only this owner's"`
+	Status []string `query:"status" enum:"creating,running,stopped,error" doc:"only these; separated by commas"`
+	Limit  int      `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	After  string   `query:"after" doc:"the next of the page before"`
+}
+
+type listOutput struct {
+	Body struct {
+		Sessions []Session `json:"sessions"`
+		Next     string    `json:"next,omitempty" doc:"give it as after to get the next page; absent on the last one"`
+	}
+}
+
+func (a *API) listSessions(ctx context.Context, in *listInput) (*listOutput, error) {
+	q := session.Query{Owner: in.Owner, After: in.After, Limit: in.Limit}
+	for _, status := range in.Status {
+		q.Statuses = append(q.Statuses, session.Status(status))
+	}
+	page, err := a.Sessions.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	out := &listOutput{}
+	out.Body.Next = page.Next
+	out.Body.Sessions = make([]Session, len(page.Sessions))
+	for i, s := range page.Sessions {
+		out.Body.Sessions[i] = sessionOf(s)
+	}
+	return out, nil
+}
+
+type sessionOutput struct {
+	Status int
+	Body   Session
+}
+
+func (a *API) getSession(ctx context.Context, in *idInput) (*sessionOutput, error) {
+	s, err := a.find(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &sessionOutput{Status: http.StatusOK, Body: sessionOf(s)}, nil
+}
+
+func (a *API) find(ctx context.Context, text string) (session.Session, error) {
+	id, err := session.ParseID(text)
+	if err != nil {
+		return session.Session{}, err
+	}
+	return a.Sessions.Get(ctx, id)
+}
+
+type actInput struct {
+	idInput
+	asyncInput
+}
+
+// act makes the handler of a route that does something to a session and answers with the session.
+func (a *API) act(begin func(context.Context, session.ID) (*session.Work, error)) func(context.Context, *actInput) (*sessionOutput, error) {
+	return func(ctx context.Context, in *actInput) (*sessionOutput, error) {
+		id, err := session.ParseID(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		w, err := begin(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if in.async() {
+			return &sessionOutput{Status: http.StatusAccepted, Body: sessionOf(w.Session())}, nil
+		}
+		s, err := wait(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		return &sessionOutput{Status: http.StatusOK, Body: sessionOf(s)}, nil
+	}
+}
+
+type deleteOutput struct{ Status int }
+
+func (a *API) deleteSession(ctx context.Context, in *actInput) (*deleteOutput, error) {
+	out, err := a.act(a.Sessions.Delete)(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	if out.Status == http.StatusOK {
+		return &deleteOutput{Status: http.StatusNoContent}, nil
+	}
+	return &deleteOutput{Status: out.Status}, nil
+}
+
+type authOutput struct{ Body Auth }
+
+func (a *API) sessionAuth(ctx context.Context, in *idInput) (*authOutput, error) {
+	s, err := a.find(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &authOutput{Body: a.authOf(s)}, nil
+}
+
+func (a *API) authOf(s session.Session) Auth {
+	return Auth{
+		ID: s.ID, Valid: s.TokenValid(a.Now()), RotatedAt: s.TokenRotatedAt, ExpiresAt: timeOf(s.TokenExpiresAt),
+	}
+}
+
+type rotateOutput struct{ Body NewToken }
+
+func (a *API) rotateToken(ctx context.Context, in *idInput) (*rotateOutput, error) {
+	id, err := session.ParseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	s, token, err := a.Sessions.Rotate(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &rotateOutput{Body: NewToken{Auth: a.authOf(s), Token: token.Reveal()}}, nil
+}
+
+type logsInput struct {
+	idInput
+	Follow bool `query:"follow" doc:"go on until the container stops"`
+	Tail   int  `query:"tail" minimum:"0" doc:"only the last so many lines; 0: all"`
+}
+
+func (a *API) sessionLogs(ctx context.Context, in *logsInput) (*huma.StreamResponse, error) {
+	id, err := session.ParseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	logs, err := a.Sessions.Logs(ctx, id, session.LogOptions{Follow: in.Follow, Tail: in.Tail})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = logs.Close() })
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		defer logs.Close()
+		defer stop()
+		defer cancel()
+		hctx.SetHeader("Content-Type", "text/plain; charset=utf-8")
+		hctx.SetHeader("X-Content-Type-Options", "nosniff")
+		a.stream(hctx.BodyWriter(), logs, cancel)
+	}}, nil
+}

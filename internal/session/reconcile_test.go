@@ -1,0 +1,171 @@
+package session_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+func (h *house) reconcile() {
+	h.t.Helper()
+	if err := h.Reconcile(h.t.Context()); err != nil {
+		h.t.Fatalf("reconcile: %v", err)
+	}
+}
+
+// orphan makes a container that no record knows.
+func (h *house) orphan(name string, created time.Time) {
+	h.t.Helper()
+	_, err := h.engine.Create(h.t.Context(), session.Spec{
+		Session: "ses-unknown", Name: name, Profile: profile(), Image: "stub:1", Credential: "x", CreatedAt: created,
+		Limits: session.Limits{Memory: 1 << 30, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 512},
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func TestNewProcessFindsRunningSessionsAgain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, token := h.create(session.Request{})
+	stopped, _ := h.create(session.Request{})
+	if _, err := h.do(h.Stop, stopped.ID); err != nil {
+		t.Fatal(err)
+	}
+	h.die(h.Manager)
+	h.routes.all = map[session.ID]session.Route{}
+	h.Manager = h.process()
+	h.reconcile()
+	if route, _ := h.routes.get(s.ID); !route.Running || !h.keys.Matches(token, route.TokenDigest) {
+		t.Errorf("got route %+v, want the running session reachable by its token", route)
+	}
+	if route, ok := h.routes.get(stopped.ID); !ok || route.Running {
+		t.Errorf("got route %+v, %v; want the stopped session known and not reachable", route, ok)
+	}
+}
+
+func TestOrphansGoWhenTheyAreOldEnoughAndTheirVolumesStay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.orphan("berth-young", time.Now())
+	h.orphan("berth-old", time.Now().Add(-time.Hour)) // in state created: never started
+	volumes := len(h.engine.Volumes())
+	h.reconcile()
+	all, err := h.engine.List(t.Context())
+	if err != nil || len(all) != 1 || all[0].Name != "berth-young" {
+		t.Errorf("got %+v, %v; want only the young one left", all, err)
+	}
+	if got := len(h.engine.Volumes()); got != volumes {
+		t.Errorf("got %d volumes, want all %d kept", got, volumes)
+	}
+}
+
+func TestNothingIsTouchedWhenTheStoreOrTheEngineDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.create(session.Request{})
+	h.orphan("berth-old", time.Now().Add(-time.Hour))
+
+	h.store.set("List", session.Errorf(session.CodeStoreUnavailable, "away"))
+	if err := h.Reconcile(t.Context()); err == nil {
+		t.Error("reconcile without the store: got no error")
+	}
+	h.store.set("List", nil)
+	h.engine.Script(runtimetest.OpList, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
+	if err := h.Reconcile(t.Context()); err == nil {
+		t.Error("reconcile without the engine: got no error")
+	}
+	if all, err := h.engine.List(t.Context()); err != nil || len(all) != 2 {
+		t.Errorf("got %d containers, %v; want both untouched", len(all), err)
+	}
+	if got := h.stored(s.ID); got.Status != session.Running {
+		t.Errorf("got %s, want the session still running", got.Status)
+	}
+}
+
+func TestLostContainersAreReported(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*house, string){
+		"gone":          func(h *house, name string) { h.engine.Vanish(name) },
+		"exited":        func(h *house, name string) { h.engine.Crash(name, 1, false) },
+		"out of memory": func(h *house, name string) { h.engine.Crash(name, 137, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			s, _ := h.create(session.Request{})
+			lose(h, s.ContainerName)
+			h.reconcile()
+			got := h.stored(s.ID)
+			if got.Status != session.Error || got.LastError == "" || got.Port != 0 {
+				t.Errorf("got %+v, want it in error, with a reason", got)
+			}
+			if route, _ := h.routes.get(s.ID); route.Running {
+				t.Error("traffic is still sent to it")
+			}
+			if again, err := h.do(h.Start, s.ID); err != nil || again.Status != session.Running {
+				t.Errorf("start after the loss: got %s, %v", again.Status, err)
+			}
+		})
+	}
+}
+
+func TestSessionInErrorWhoseContainerAnswersRunsAfterAll(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.create(session.Request{})
+	h.engine.Script(runtimetest.OpStop, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
+	if got, err := h.do(h.Restart, s.ID); err == nil || got.Status != session.Running && got.Status != session.Error {
+		t.Fatalf("restart without an engine: got %s, %v", got.Status, err)
+	}
+	h.engine.ClearScript()
+	if err := h.engine.Start(t.Context(), s.ContainerName); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile()
+	route, _ := h.routes.get(s.ID)
+	if got := h.stored(s.ID); got.Status != session.Running || !route.Running {
+		t.Errorf("got %s and route %+v, want it running and routed", got.Status, route)
+	}
+}
+
+func TestStoppedSessionStaysStopped(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.create(session.Request{})
+	if _, err := h.do(h.Stop, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.engine.Start(t.Context(), s.ContainerName); err != nil { // behind our back
+		t.Fatal(err)
+	}
+	h.reconcile()
+	h.settled(s.ID)
+	if c, err := h.engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State == session.StateRunning {
+		t.Errorf("got %s, %v; want the container stopped again", c.State, err)
+	}
+}
+
+func TestRunReconcilesAndWritesActivity(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.create(session.Request{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- h.Run(ctx, func() { close(ready) }) }()
+	<-ready
+	h.clock.advance(time.Minute)
+	h.Touch(s.ID)
+	cancel() // the end writes what is left
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	got := h.stored(s.ID)
+	if moved := got.LastAccessed.Sub(s.LastAccessed); moved < time.Minute || got.Revision != s.Revision {
+		t.Errorf("last access moved by %s with revision %d, want a minute or more and revision %d as before", moved, got.Revision, s.Revision)
+	}
+}

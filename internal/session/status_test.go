@@ -1,0 +1,54 @@
+package session_test
+
+import (
+	"testing"
+
+	"berth/internal/session"
+)
+
+// moves is the specification that the table in the domain must agree with: what happens to a session.
+func TestStatusMoves(t *testing.T) {
+	t.Parallel()
+	may := map[[2]session.Status]bool{
+		{session.Creating, session.Running}: true, // its server answered
+		{session.Creating, session.Stopped}: true, // stopped before it did
+		{session.Creating, session.Error}:   true, // it never did
+		{session.Running, session.Stopped}:  true,
+		{session.Running, session.Error}:    true, // its container is lost
+		{session.Stopped, session.Running}:  true,
+		{session.Stopped, session.Error}:    true, // it did not start
+		{session.Error, session.Running}:    true,
+		{session.Error, session.Stopped}:    true,
+	}
+	for _, from := range session.Statuses() {
+		for _, to := range session.Statuses() {
+			want := from == to || may[[2]session.Status{from, to}]
+			if got := from.CanBecome(to); got != want {
+				t.Errorf("%s may become %s: got %v, want %v", from, to, got, want)
+			}
+		}
+	}
+}
+
+func TestWhatOccupiesAPlace(t *testing.T) {
+	t.Parallel()
+	op := func(k session.Kind) *session.Operation { return &session.Operation{Kind: k} }
+	for _, c := range []struct {
+		status session.Status
+		op     *session.Operation
+		want   bool
+	}{
+		{session.Creating, op(session.OpCreate), true},
+		{session.Running, nil, true},
+		{session.Running, op(session.OpStop), true}, // until it has stopped
+		{session.Stopped, nil, false},
+		{session.Stopped, op(session.OpStart), true},
+		{session.Error, op(session.OpRestart), true},
+		{session.Error, op(session.OpDelete), false},
+		{session.Error, nil, false},
+	} {
+		if got := (session.Session{Status: c.status, Operation: c.op}).Occupies(); got != c.want {
+			t.Errorf("%s with operation %v occupies a place: got %v, want %v", c.status, c.op, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+// die ends a process in the middle of whatever it does: its calls to the engine end, and it records nothing more.
+func (h *house) die(m *session.Manager) {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(h.t.Context())
+	cancel()
+	if err := m.Close(ctx); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// reached waits until the engine was asked for this.
+func (h *house) reached(op runtimetest.Op) {
+	h.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); len(h.engine.Calls(op)) == 0; {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("the engine was not asked for %s", op)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// settled waits until nothing is in progress and returns the session.
+func (h *house) settled(id session.ID) session.Session {
+	h.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		s, err := h.store.Get(h.t.Context(), id)
+		if err == nil && s.Operation == nil {
+			return s
+		}
+		if session.CodeOf(err) == session.CodeNotFound {
+			return session.Session{}
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("session %s is still busy: %+v, %v", id, s.Operation, err)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// Each step of a create is the last that the first process makes; the second one finishes the work.
+func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, op := range map[string]runtimetest.Op{
+		"before the look at the container": runtimetest.OpInspect,
+		"before the container":             runtimetest.OpCreate,
+		"before the start":                 runtimetest.OpStart,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			h.engine.Script(op, runtimetest.Step{Until: make(chan struct{})})
+			issued, err := h.Create(t.Context(), session.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := issued.Session().ID
+			h.reached(op)
+			h.die(h.Manager)
+			h.engine.ClearScript()
+
+			h.Manager = h.process()
+			h.reconcile()
+			s := h.settled(id)
+			if route, _ := h.routes.get(id); s.Status != session.Running || !route.Running || !h.keys.Matches(issued.Token, route.TokenDigest) {
+				t.Errorf("got %s with route %+v, want it running and its token good", s.Status, route)
+			}
+			if all, _ := h.engine.List(t.Context()); len(all) != 1 {
+				t.Errorf("got %d containers, want 1", len(all))
+			}
+		})
+	}
+}
+
+func TestInterruptedStopAndDeleteAreFinishedByTheNextProcess(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		begin func(*session.Manager, context.Context, session.ID) (*session.Work, error)
+		op    runtimetest.Op
+		want  session.Status
+	}{
+		"stop":                      {(*session.Manager).Stop, runtimetest.OpStop, session.Stopped},
+		"delete":                    {(*session.Manager).Delete, runtimetest.OpRemove, ""},
+		"delete before the volumes": {(*session.Manager).Delete, runtimetest.OpRemoveVolumes, ""},
+		"restart":                   {(*session.Manager).Restart, runtimetest.OpStop, session.Running},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			s, _ := h.create(session.Request{})
+			h.engine.Script(c.op, runtimetest.Step{Until: make(chan struct{})})
+			if _, err := c.begin(h.Manager, t.Context(), s.ID); err != nil {
+				t.Fatal(err)
+			}
+			h.reached(c.op)
+			h.die(h.Manager)
+			h.engine.ClearScript()
+			h.Manager = h.process()
+			h.reconcile()
+			if got := h.settled(s.ID); got.Status != c.want {
+				t.Errorf("got %q, want %q", got.Status, c.want)
+			}
+		})
+	}
+}
+
+func TestOperationOfALivingProcessIsLeftAloneUntilItsDeadline(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *session.Options) { o.Exclusive = false })
+	release := make(chan struct{})
+	h.engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	issued, err := h.Create(t.Context(), session.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := h.process()
+	if err := other.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = other.Delete(t.Context(), issued.Session().ID)
+	wantCode(t, err, session.CodeInProgress, "delete by another process")
+	if s := h.stored(issued.Session().ID); s.Operation.Kind != session.OpCreate {
+		t.Errorf("got operation %+v, want the create untouched", s.Operation)
+	}
+	h.clock.advance(time.Hour)
+	if _, err := other.Delete(t.Context(), issued.Session().ID); err != nil {
+		t.Errorf("delete after the deadline: %v", err)
+	}
+	close(release)
+	h.die(other)
+}
+
+func TestDeleteTakesThePlaceOfACreate(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.engine.Behave("", runtimetest.Behaviour{Mute: true})
+	issued, err := h.Create(t.Context(), session.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if _, err := h.do(h.Delete, issued.Session().ID); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("the delete waited %s for the create's time-out", took)
+	}
+	_, err = issued.Wait(t.Context())
+	wantCode(t, err, session.CodeCanceled, "the create")
+	if left, _ := h.engine.List(t.Context()); len(left) != 0 || len(h.engine.Volumes()) != 0 {
+		t.Errorf("left: %v, %v", left, h.engine.Volumes())
+	}
+}
+
+func TestSecondOperationIsToldToWait(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.create(session.Request{})
+	release := make(chan struct{})
+	h.engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+	stop, err := h.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.Start(t.Context(), s.ID)
+	wantCode(t, err, session.CodeInProgress, "start while it stops")
+	if f, ok := errors.AsType[*session.Failure](err); !ok || f.RetryAfter <= 0 {
+		t.Errorf("got %v, want it to say when to try again", err)
+	}
+	joined, err := h.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatalf("second stop: %v; want it to join the first", err)
+	}
+	close(release)
+	for _, w := range []*session.Work{stop, joined} {
+		if s, err := w.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+			t.Errorf("got %s, %v; want stopped", s.Status, err)
+		}
+	}
+	if n := len(h.engine.Calls(runtimetest.OpStop)); n != 1 {
+		t.Errorf("the engine was asked %d times to stop, want once", n)
+	}
+}
+
+func TestCallerWhoLeavesDoesNotEndTheWork(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	release := make(chan struct{})
+	h.engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	issued, err := h.Create(ctx, session.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	_, err = issued.Wait(ctx)
+	wantCode(t, err, session.CodeCanceled, "wait")
+	close(release)
+	if s, err := issued.Wait(t.Context()); err != nil || s.Status != session.Running {
+		t.Errorf("got %s, %v; want running", s.Status, err)
+	}
+}
+
+func TestStoreThatIsAwayForAMomentDelaysTheEndAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.create(session.Request{})
+	release := make(chan struct{})
+	h.engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+	stop, err := h.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.store.set("Update", session.Errorf(session.CodeStoreUnavailable, "disk full"))
+	close(release)
+	time.AfterFunc(300*time.Millisecond, func() { h.store.set("Update", nil) })
+	if s, err := stop.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+		t.Errorf("got %s, %v; want stopped", s.Status, err)
+	}
+}

@@ -1,0 +1,106 @@
+package session_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"berth/internal/session"
+)
+
+func keys(t *testing.T, secret string) session.Keys {
+	t.Helper()
+	k, err := session.NewKeys([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestTokensHaveTheirLengthAndUseTheWholeAlphabet(t *testing.T) {
+	t.Parallel()
+	seen := map[rune]int{}
+	for range 2000 {
+		token := session.NewToken(32).Reveal()
+		if len(token) != 32 {
+			t.Fatalf("got a token of %d characters, want 32", len(token))
+		}
+		for _, c := range token {
+			seen[c]++
+		}
+	}
+	if len(seen) != 62 {
+		t.Errorf("got %d different characters, want the 62 letters and digits", len(seen))
+	}
+	for c, n := range seen { // 64,000 draws: 1032 expected each, standard deviation 32
+		if n < 800 || n > 1270 {
+			t.Errorf("%q was drawn %d times of 64000, want about 1032: the draw is not fair", c, n)
+		}
+	}
+}
+
+func TestDigestDependsOnTokenAndSecret(t *testing.T) {
+	t.Parallel()
+	a, b := keys(t, "secret number one, long"), keys(t, "secret number two, long")
+	token := session.NewToken(32)
+	if !a.Matches(token, a.Digest(token)) {
+		t.Error("a token does not match its own digest")
+	}
+	for name, digest := range map[string]string{
+		"of another token":       a.Digest(token + "x"),
+		"under another secret":   b.Digest(token),
+		"empty":                  "",
+		"the token itself":       token.Reveal(),
+		"the upstream of a name": a.Upstream(token.Reveal()).Reveal(),
+	} {
+		if a.Matches(token, digest) {
+			t.Errorf("a token matches a digest that is %s", name)
+		}
+	}
+	if strings.Contains(a.Digest(token), token.Reveal()) {
+		t.Error("the digest holds the token")
+	}
+}
+
+func TestUpstreamCredentialIsStableAndDifferentForEachContainer(t *testing.T) {
+	t.Parallel()
+	k := keys(t, "a secret of enough bytes")
+	if k.Upstream("berth-a") != k.Upstream("berth-a") {
+		t.Error("the same container got two credentials")
+	}
+	if k.Upstream("berth-a") == k.Upstream("berth-b") {
+		t.Error("two containers got the same credential")
+	}
+}
+
+func TestShortSecretIsRefused(t *testing.T) {
+	t.Parallel()
+	if _, err := session.NewKeys([]byte("fifteen bytes..")); err == nil {
+		t.Error("NewKeys took a secret of 15 bytes")
+	}
+}
+
+func TestSecretsCannotBePrinted(t *testing.T) {
+	t.Parallel()
+	type holder struct{ S session.Secret }
+	const text = "hunter2hunter2"
+	h := holder{text}
+	encoded, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", h.S, "holder", h)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", h.S, "holder", h)
+	for name, got := range map[string]string{
+		"json": string(encoded), "log": log.String(),
+		"%v": fmt.Sprintf("%v", h), "%+v": fmt.Sprintf("%+v", h), "%#v": fmt.Sprintf("%#v", h), "%s": fmt.Sprintf("%s", h.S),
+		"%q": fmt.Sprintf("%q", h.S), "%x": fmt.Sprintf("%x", h.S), "%d": fmt.Sprintf("%d", h.S), "error": fmt.Errorf("%w %v", fmt.Errorf("x"), h.S).Error(),
+	} {
+		if strings.Contains(got, text) || strings.Contains(got, fmt.Sprintf("%x", text)) {
+			t.Errorf("%s shows the secret: %s", name, got)
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package e2e_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"berth/internal/session"
+)
+
+// opencodeWorld runs sessions of the real OpenCode.
+func opencodeWorld(t *testing.T) *world {
+	t.Helper()
+	image := os.Getenv("BERTH_TEST_OPENCODE_IMAGE")
+	if image == "" {
+		const why = "needs the session image: set BERTH_TEST_OPENCODE_IMAGE to its name"
+		if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	w := newWorld(t)
+	w.startServe()
+	return w
+}
+
+// One real session does all of this, because OpenCode takes seconds and gigabytes to start.
+func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
+	t.Parallel()
+	w := opencodeWorld(t)
+	id, token := w.create(`{"owner":"alice"}`)
+	base := "/s/" + id
+
+	t.Run("health is that of OpenCode", func(t *testing.T) {
+		a := w.call(http.MethodGet, base+"/global/health", token, "")
+		var health struct {
+			Healthy bool
+			Version string
+		}
+		if err := json.Unmarshal(a.body, &health); err != nil || !health.Healthy || health.Version == "" {
+			t.Errorf("got %s, want the JSON of a healthy server with a version", a)
+		}
+	})
+	t.Run("an OpenCode session is created and its event arrives unbuffered", func(t *testing.T) {
+		events := w.follow(t, base+"/event", token)
+		events.await(t, "server.connected")
+		a := w.call(http.MethodPost, base+"/session", token, `{"title":"first"}`)
+		if a.status != http.StatusOK || !strings.HasPrefix(a.field("id"), "ses_") {
+			t.Fatalf("create an OpenCode session: got %s", a)
+		}
+		events.await(t, a.field("id")) // while the stream is still open: nothing held it back
+	})
+	t.Run("a terminal echoes over WebSocket", func(t *testing.T) { w.terminalEchoes(t, base, token) })
+	t.Run("a command that is silent for longer than the read time-out passes", func(t *testing.T) {
+		made := w.call(http.MethodPost, base+"/session", token, `{}`)
+		begun := time.Now()
+		a := w.call(http.MethodPost, base+"/session/"+made.field("id")+"/shell", token,
+			`{"agent":"build","model":{"providerID":"opencode","modelID":"none"},"command":"sleep 33 && echo finished-$((40+2))"}`)
+		if a.status != http.StatusOK || !strings.Contains(string(a.body), "finished-42") {
+			t.Errorf("after %s: got %.300s, want 200 with the command's output", time.Since(begun), a)
+		}
+	})
+	t.Run("the session's own upgrade is not for its users", func(t *testing.T) {
+		if a := w.call(http.MethodPost, base+"/global/upgrade", token, `{"target":"latest"}`); a.status != http.StatusForbidden {
+			t.Errorf("got %s, want 403", a)
+		}
+	})
+	t.Run("no default provider, so that no prompt leaves the machine unasked", func(t *testing.T) {
+		a := w.call(http.MethodGet, base+"/config/providers", token, "")
+		if a.status != http.StatusOK || strings.Contains(string(a.body), `"id":"opencode"`) {
+			t.Errorf("got %.300s, want providers without opencode", a)
+		}
+	})
+	t.Run("the container is hardened", func(t *testing.T) {
+		w.checkHardening(t, id, session.Limits{Memory: 1 << 30, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 512})
+	})
+	t.Run("files and OpenCode's history survive a restart of the session", func(t *testing.T) {
+		before := w.call(http.MethodGet, base+"/session", token, "")
+		if a := w.call(http.MethodPost, "/sessions/"+id+"/restart", w.adminToken(), ""); a.status != http.StatusOK {
+			t.Fatalf("restart: got %s", a)
+		}
+		after := w.call(http.MethodGet, base+"/session", token, "")
+		if after.status != http.StatusOK || len(after.body) < 10 || string(after.body) != string(before.body) {
+			t.Errorf("OpenCode's sessions were %s and are now %s", before, after)
+		}
+	})
+	t.Run("Berth finds the session again after its own restart", func(t *testing.T) {
+		w.serve.signal(os.Interrupt)
+		w.startServe()
+		if a := w.call(http.MethodGet, base+"/global/health", token, ""); a.status != http.StatusOK {
+			t.Errorf("got %s, want the session to answer to the same token", a)
+		}
+	})
+	t.Run("deleting removes container and volumes", func(t *testing.T) {
+		if a := w.call(http.MethodDelete, "/sessions/"+id, w.adminToken(), ""); a.status != http.StatusNoContent {
+			t.Fatalf("delete: got %s", a)
+		}
+		w.nothingLeft(t)
+	})
+}
+
+// stream is an event stream whose events arrive in a channel.
+type stream struct {
+	events chan string
+}
+
+func (w *world) follow(t *testing.T, path, token string) stream {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, nil)
+	must(t, err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	must(t, err)
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		t.Fatalf("got %s %s, want an event stream", resp.Status, resp.Header.Get("Content-Type"))
+	}
+	s := stream{events: make(chan string, 1000)}
+	go func() {
+		defer close(s.events)
+		lines := bufio.NewScanner(resp.Body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				s.events <- data
+			}
+		}
+	}()
+	return s
+}
+
+// await waits for an event that holds the text. Heartbeats come every 10 s: a proxy that held events back until the
+// next one would be found out by the time-out.
+func (s stream) await(t *testing.T, text string) {
+	t.Helper()
+	timeout := time.After(5 * time.Second)
+	for {
+		select {
+		case event, ok := <-s.events:
+			if !ok {
+				t.Fatalf("the stream ended before an event with %q", text)
+			}
+			if strings.Contains(event, text) {
+				return
+			}
+		case <-timeout:
+			t.Fatalf("no event with %q within 5 s", text)
+		}
+	}
+}
+
+func (w *world) terminalEchoes(t *testing.T, base, token string) {
+	made := w.call(http.MethodPost, base+"/pty", token, `{"command":"/bin/bash","args":["--norc"],"title":"t"}`)
+	if made.status != http.StatusOK {
+		t.Fatalf("create a terminal: got %s; /tmp must allow programs", made)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(w.url, "http")+base+"/pty/"+made.field("id")+"/connect",
+		&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	if err != nil {
+		t.Fatalf("connect to the terminal: %v", err)
+	}
+	defer conn.CloseNow() //nolint:errcheck // the end of the test
+	if err := conn.Write(ctx, websocket.MessageText, []byte("echo berth-$((6*7))\n")); err != nil {
+		t.Fatal(err)
+	}
+	var seen strings.Builder
+	for !strings.Contains(seen.String(), "berth-42") {
+		_, data, err := conn.Read(ctx)
+		if err != nil {
+			t.Fatalf("read from the terminal: %v; so far: %q", err, seen.String())
+		}
+		seen.Write(data)
+	}
+}

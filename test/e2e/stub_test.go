@@ -1,0 +1,227 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/internal/dockertest"
+	"berth/internal/session"
+)
+
+// stubWorld runs sessions of the small test server, which starts in a moment and can be told to misbehave.
+func stubWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	stub := dockertest.StubProfile(t)
+	profiles := map[string]session.Profile{"stub": stub}
+	for _, mode := range []string{"exit", "mute", "slow", "closed"} {
+		p := stub
+		p.Env = maps.Clone(stub.Env)
+		p.Env["STUB_MODE"] = mode
+		profiles[mode] = p
+	}
+	w.profiles(profiles)
+	w.env["BERTH_PROFILE"] = "stub"
+	w.env["CONTAINER_MEMORY_LIMIT"] = "512m" // the built-in profile's least
+	w.env["SESSION_START_TIMEOUT"] = "15"
+	return w
+}
+
+func TestSixSessionsAtOnceAllRun(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.startServe()
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			a, err := w.try(t.Context(), http.MethodPost, "/sessions", w.adminToken(), fmt.Sprintf(`{"owner":"user-%d"}`, i))
+			if err != nil || a.status != http.StatusCreated || a.field("status") != "running" {
+				t.Errorf("session %d: got %s, %v; want 201 and running", i, a, err)
+				return
+			}
+			answered, err := w.try(t.Context(), http.MethodGet, "/s/"+a.field("session_id")+"/global/health", a.field("token"), "")
+			if err != nil || answered.status != http.StatusOK {
+				t.Errorf("session %d answers %s, %v; want 200", i, answered, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// The process is killed at a random moment of a create, again and again. Whatever the moment, the next start ends with
+// every recorded session running, and no container that no record knows.
+func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.startServe()
+	admin := w.adminToken()
+	acknowledged := map[string]bool{}
+	for round := range 8 {
+		done := make(chan answer, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			a, _ := w.try(ctx, http.MethodPost, "/sessions", admin, "")
+			done <- a
+		}()
+		<-time.After(time.Duration(round) * 90 * time.Millisecond) // a create takes about half a second
+		w.serve.signal(syscall.SIGKILL)
+		if a := <-done; a.status == http.StatusCreated {
+			acknowledged[a.field("session_id")] = true
+		}
+		cancel()
+		w.startServe()
+	}
+	eventually(t, 60*time.Second, "records and containers agree", func() error {
+		a, err := w.try(t.Context(), http.MethodGet, "/sessions?limit=1000", admin, "")
+		if err != nil {
+			return err
+		}
+		var page struct {
+			Sessions []struct {
+				ID        string `json:"session_id"`
+				Status    string `json:"status"`
+				Operation any    `json:"operation"`
+			} `json:"sessions"`
+		}
+		if err := json.Unmarshal(a.body, &page); err != nil {
+			return err
+		}
+		known := map[string]bool{}
+		for _, s := range page.Sessions {
+			if s.Status != "running" || s.Operation != nil {
+				return fmt.Errorf("session %s is %s, operation %v", s.ID, s.Status, s.Operation)
+			}
+			known["/berth-"+s.ID] = true
+			delete(acknowledged, s.ID)
+		}
+		if len(acknowledged) > 0 {
+			return fmt.Errorf("acknowledged and lost: %v", acknowledged)
+		}
+		running := w.containers(t)
+		for _, c := range running {
+			if !known[c.Names[0]] || c.State != "running" {
+				return fmt.Errorf("container %s is %s and known %v", c.Names[0], c.State, known[c.Names[0]])
+			}
+		}
+		if len(running) != len(known) || len(known) == 0 {
+			return fmt.Errorf("%d sessions and %d containers", len(known), len(running))
+		}
+		return nil
+	})
+}
+
+func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.env["SESSION_START_TIMEOUT"] = "4"
+	w.startServe()
+	admin := w.adminToken()
+	for _, c := range []struct {
+		body   string
+		status int
+		code   string
+		says   string
+	}{
+		{`{"image":"berth-test/no-such-image:1"}`, 422, "image_not_found", "berth-test/no-such-image:1"},
+		{`{"profile":"exit"}`, 502, "start_failed", "code 3"},
+		{`{"profile":"mute"}`, 504, "start_timeout", "SESSION_START_TIMEOUT"},
+		{`{"profile":"closed"}`, 504, "start_timeout", "SESSION_START_TIMEOUT"},
+		{`{"profile":"no-such-profile"}`, 422, "invalid_request", "no-such-profile"},
+		{`{"owner":7}`, 422, "invalid_request", ""},
+		{`{"surprise":true}`, 422, "invalid_request", ""},
+		{`{`, 400, "invalid_request", ""},
+	} {
+		a := w.call(http.MethodPost, "/sessions", admin, c.body)
+		if a.status != c.status || a.field("code") != c.code || !strings.Contains(a.field("detail"), c.says) ||
+			a.header.Get("Content-Type") != "application/problem+json" || a.field("request_id") == "" {
+			t.Errorf("create with %s: got %s (%s), want %d %s saying %q", c.body, a, a.header.Get("Content-Type"), c.status, c.code, c.says)
+		}
+		if id := a.field("session_id"); id != "" {
+			shown := w.call(http.MethodGet, "/sessions/"+id, admin, "")
+			if shown.field("status") != "error" || shown.field("last_error") != a.field("detail") {
+				t.Errorf("the session of %s: got %s, want it in error with %q", c.body, shown, a.field("detail"))
+			}
+		}
+		if left := w.containers(t); len(left) != 0 {
+			t.Errorf("create with %s left %s in state %s", c.body, left[0].Names, left[0].State)
+		}
+	}
+}
+
+func TestEngineThatIsDown(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.startServe()
+	id, token := w.create("")
+	guard := freeAddress(t) // from here on nobody listens there
+	w.serve.signal(os.Interrupt)
+
+	w.env["DOCKER_HOST"] = "tcp://" + guard
+	p := w.start("serve-without-engine", w.env, "serve")
+	<-p.done
+	text, err := os.ReadFile(p.log)
+	must(t, err)
+	if p.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), guard) {
+		t.Errorf("serve without an engine: exit code %d, said %s; want a failure that names %s", p.cmd.ProcessState.ExitCode(), text, guard)
+	}
+
+	w.env["DOCKER_HOST"] = w.engine
+	w.startServe()
+	if a := w.call(http.MethodGet, "/s/"+id+"/global/health", token, ""); a.status != http.StatusOK {
+		t.Errorf("the session after the outage: got %s, want 200", a)
+	}
+}
+
+func TestPortThatIsTaken(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.startServe()
+	other := *w
+	other.env = maps.Clone(w.env)
+	other.env["BERTH_STATE_DIR"] = filepath.Join(w.dir, "other-state")
+	p := other.start("second", other.env, "serve")
+	<-p.done
+	text, err := os.ReadFile(p.log)
+	must(t, err)
+	if p.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), "BERTH_LISTEN") {
+		t.Errorf("got exit code %d and %s; want a failure that names BERTH_LISTEN", p.cmd.ProcessState.ExitCode(), text)
+	}
+}
+
+func TestSecondProcessOnTheSameStateIsRefused(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.startServe()
+	env := maps.Clone(w.env)
+	env["BERTH_LISTEN"] = freeAddress(t)
+	p := w.start("second", env, "serve")
+	<-p.done
+	text, err := os.ReadFile(p.log)
+	must(t, err)
+	if p.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), fmt.Sprint(w.serve.cmd.Process.Pid)) {
+		t.Errorf("got exit code %d and %s; want a refusal that names process %d", p.cmd.ProcessState.ExitCode(), text, w.serve.cmd.Process.Pid)
+	}
+}
+
+func TestSocketInsteadOfTLSIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.env["DOCKER_HOST"] = dockertest.Engine(t)
+	p := w.start("socket", w.env, "serve")
+	<-p.done
+	text, err := os.ReadFile(p.log)
+	must(t, err)
+	if p.cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(text), "--insecure-docker-socket") {
+		t.Errorf("got exit code %d and %s; want 2 and the name of the flag", p.cmd.ProcessState.ExitCode(), text)
+	}
+}
