@@ -38,7 +38,7 @@ type Options struct {
 	Instance string      // this installation's name, the label berth.instance of all that it makes
 
 	Network          string        // bridge network of the sessions, made when it is missing; empty: "berth"
-	PublishIP        string        // address of the engine's host that ports are published on; empty: "auto", see [publishIP]
+	PublishIP        string        // address of the engine's host that ports are published on; empty or "auto": 127.0.0.1, or the private address of a remote engine
 	MaxOperations    int           // engine operations at once; 0: as many as the engine has CPUs
 	Sequential       bool          // one operation at a time, whatever MaxOperations says
 	OperationTimeout time.Duration // for each operation, a stop's own time-out not counted; 0: 60 s

@@ -29,11 +29,15 @@ func (r *Runtime) Logs(ctx context.Context, ref string, opts session.LogOptions)
 	if opts.Tail > 0 {
 		wanted.Tail = strconv.Itoa(opts.Tail)
 	}
-	body, err := r.api.ContainerLogs(ctx, id, wanted)
+	inner, begun, end := r.stream(ctx)
+	body, err := r.api.ContainerLogs(inner, id, wanted)
+	begun()
 	if err != nil {
-		return nil, r.failure(ctx, doing, err)
+		err = r.failure(ctx, doing, broken(inner, err))
+		end(nil)
+		return nil, err
 	}
-	return &plainLog{frames: body}, nil
+	return &plainLog{frames: body, end: end}, nil
 }
 
 const (
@@ -45,6 +49,7 @@ const (
 // plainLog takes the frames away in which an engine wraps what a container without a terminal writes.
 type plainLog struct {
 	frames io.ReadCloser
+	end    context.CancelCauseFunc
 	left   int64 // of the present frame
 	err    error
 }
@@ -89,4 +94,7 @@ func (l *plainLog) next() error {
 }
 
 // Close ends the reading, also one that waits in another goroutine.
-func (l *plainLog) Close() error { return l.frames.Close() }
+func (l *plainLog) Close() error {
+	l.end(nil)
+	return l.frames.Close()
+}

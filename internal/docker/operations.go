@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 )
 
@@ -45,4 +46,24 @@ func linger(ctx context.Context, grace time.Duration) (context.Context, func()) 
 		}
 	})
 	return out, func() { stop(); cancel(nil) }
+}
+
+// stream returns a context for a request whose answer goes on: it ends with errTooSlow if the answer has not begun in
+// the time of an operation. The caller calls begun when it has, and end when the stream is over.
+func (r *Runtime) stream(ctx context.Context) (inner context.Context, begun func(), end context.CancelCauseFunc) {
+	inner, end = context.WithCancelCause(ctx)
+	slow := time.AfterFunc(r.timeout, func() { end(errTooSlow) })
+	return inner, func() { slow.Stop() }, end
+}
+
+// broken gives the end of a stream an error that says why: one that was canceled for a reason, or an engine that
+// went away, may look like a clean end.
+func broken(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil || errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }

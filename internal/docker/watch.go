@@ -2,8 +2,6 @@ package docker
 
 import (
 	"context"
-	"errors"
-	"io"
 	"strconv"
 	"sync"
 	"time"
@@ -18,17 +16,16 @@ import (
 // [session.Runtime]. f must be quick: an engine drops events for a reader that is more than a tenth of a second behind.
 func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)) error {
 	const doing = "watch the engine's events"
-	inner, cancel := context.WithCancelCause(ctx)
+	inner, begun, end := r.stream(ctx)
 	opened := make(chan struct{})
 	open := sync.OnceFunc(func() { close(opened) })
-	slow := time.AfterFunc(r.timeout, func() { cancel(errTooSlow) })
 	// Events returns when the engine has begun to answer, or will not.
 	stream := r.api.Events(context.WithValue(inner, answered{}, open), client.EventsListOptions{
 		Filters: client.Filters{}.Add("type", string(events.ContainerEventType)).Add("label", labelInstance+"="+r.instance),
 	})
-	slow.Stop()
+	begun()
 	defer func() {
-		cancel(nil)
+		end(nil)
 		for range stream.Err { // closed when the goroutine that reads the stream has ended
 		}
 	}()
@@ -52,17 +49,6 @@ func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)
 			return r.failure(ctx, doing, broken(inner, err))
 		}
 	}
-}
-
-// broken gives the end of a stream an error: an engine that goes away may end it cleanly.
-func broken(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err == nil || errors.Is(err, io.EOF):
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 func event(m events.Message) session.Event {

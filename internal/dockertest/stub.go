@@ -24,6 +24,7 @@ import (
 const (
 	stubPort = 4096
 	stubUser = 10001 // user and group, as in the session image
+	layout   = 2     // of the image's directories; one more with each change
 )
 
 // StubProfile returns a profile whose image runs test/stubserver. The image is made on the test engine, from nothing
@@ -106,7 +107,7 @@ func sourceDigest(t testing.TB, source string) string {
 	}
 	slices.Sort(files)
 	digest := sha256.New()
-	fmt.Fprintln(digest, runtime.Version(), runtime.GOARCH, stubChanges(), stubUser)
+	fmt.Fprintln(digest, runtime.Version(), runtime.GOARCH, stubChanges(), stubUser, layout)
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -161,9 +162,10 @@ func importImage(t testing.TB, api *client.Client, reference, program string) {
 			t.Fatalf("write the image's %s: %v", h.Name, err)
 		}
 	}
-	for _, dir := range []string{"etc/", "proc/", "sys/", "dev/", "usr/", "tmp/", "run/"} {
+	for _, dir := range []string{"etc/", "proc/", "sys/", "dev/", "usr/", "run/"} {
 		add(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, nil)
 	}
+	add(tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil)
 	for _, dir := range []string{"workspace/", "state/"} {
 		add(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o700, Uid: stubUser, Gid: stubUser}, nil)
 	}

@@ -1,0 +1,181 @@
+package docker_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/internal/docker"
+	"berth/internal/session"
+)
+
+func TestEnginesAnswersBecomeCodes(t *testing.T) {
+	t.Parallel()
+	const create, start = "POST /containers/create", "POST /containers/*/start"
+	for name, c := range map[string]struct {
+		route  string
+		answer http.HandlerFunc
+		want   session.Code
+	}{
+		"no image":            {create, says(404, "No such image: image:1"), session.CodeImageNotFound},
+		"name taken":          {create, says(409, `Conflict. The container name "/one" is already in use`), session.CodeConflict},
+		"disk full":           {create, says(500, "write /var/lib/docker/x: no space left on device"), session.CodeDiskFull},
+		"bad limit":           {create, says(400, "Minimum memory limit allowed is 6MB"), session.CodeInvalid},
+		"create dies":         {create, hangUp, session.CodeEngineUnavailable},
+		"engine behind gone":  {create, says(502, "bad gateway"), session.CodeEngineUnavailable},
+		"create breaks":       {create, says(500, "something else"), session.CodeInternal},
+		"port allocated":      {start, says(500, "Bind for 127.0.0.1:32768 failed: port is already allocated"), session.CodePortTaken},
+		"port in use":         {start, says(500, "listen tcp4 127.0.0.1:32768: bind: address already in use"), session.CodePortTaken},
+		"disk full at start":  {start, says(500, "mkdir /x: no space left on device"), session.CodeDiskFull},
+		"wrong architecture":  {start, says(400, "exec /server: exec format error"), session.CodeStartFailed},
+		"start breaks":        {start, says(500, "OCI runtime create failed: whatever"), session.CodeStartFailed},
+		"start is refused":    {start, says(400, "whatever"), session.CodeStartFailed},
+		"gone meanwhile":      {start, says(404, "No such container: one"), session.CodeNotFound},
+		"being removed":       {start, says(409, "container is marked for removal and cannot be started"), session.CodeConflict},
+		"start dies":          {start, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, session.CodeEngineUnavailable},
+		"inspect dies":        {"GET /containers/*/json", hangUp, session.CodeEngineUnavailable},
+		"networks unreadable": {"GET /networks", says(500, "database is locked"), session.CodeInternal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newFakeEngine(t, "1.41")
+			r := e.open(nil)
+			e.on(c.route, c.answer)
+			_, err := r.Create(t.Context(), unitSpec("one"))
+			if err == nil {
+				err = r.Start(t.Context(), "one")
+			}
+			wantCode(t, err, c.want, name)
+			if message := session.MessageOf(err); strings.Contains(message, "127.0.0.1") || strings.Contains(message, "/var/lib") {
+				t.Errorf("message = %q, want no addresses or paths of the inside in it", message)
+			}
+			if err != nil && strings.Contains(err.Error(), password.Reveal()) {
+				t.Errorf("error = %v: it has the password in it", err)
+			}
+		})
+	}
+}
+
+func TestSlowEngineEndsWithItsOwnCode(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	r := e.open(func(o *docker.Options) { o.OperationTimeout = 300 * time.Millisecond })
+	if _, err := r.Create(t.Context(), unitSpec("one")); err != nil {
+		t.Fatalf("create: %v", err)
+	}
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	e.on("POST /containers/*/start", hang)
+	wantCode(t, r.Start(t.Context(), "one"), session.CodeEngineUnavailable, "the engine is too slow")
+	e.on("GET /events", hang)
+	wantCode(t, r.Watch(t.Context(), nil, func(session.Event) {}), session.CodeEngineUnavailable, "the stream never began")
+	e.on("GET /containers/*/logs", hang)
+	_, err := r.Logs(t.Context(), "one", session.LogOptions{Follow: true})
+	wantCode(t, err, session.CodeEngineUnavailable, "the log never began")
+}
+
+func TestOpenSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	refusing := "tcp://" + closed.Addr().String()
+	_ = closed.Close()
+	page := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(page.Close)
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	picky := httptest.NewUnstartedServer(http.NotFoundHandler())
+	picky.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	picky.StartTLS()
+	t.Cleanup(picky.Close)
+	old := newFakeEngine(t, "1.40")
+	behind := newFakeEngine(t, "1.41")
+	behind.on("GET /_ping", says(502, "bad gateway"))
+	trusting := func(s *httptest.Server) *tls.Config {
+		roots := x509.NewCertPool()
+		roots.AddCert(s.Certificate())
+		return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
+	}
+	tcp := func(s *httptest.Server) string { return "tcp://" + s.Listener.Addr().String() }
+
+	for name, c := range map[string]struct {
+		opts docker.Options
+		code session.Code
+		says string
+	}{
+		"no host":             {docker.Options{}, session.CodeInvalid, "host is missing"},
+		"strange host":        {docker.Options{Host: "ssh://somewhere"}, session.CodeInvalid, "DOCKER_HOST"},
+		"no socket":           {docker.Options{Host: "unix://" + filepath.Join(t.TempDir(), "none.sock")}, session.CodeEngineUnavailable, "make run"},
+		"refused":             {docker.Options{Host: refusing}, session.CodeEngineUnavailable, "make run"},
+		"unknown host":        {docker.Options{Host: "tcp://engine.invalid:2376", PublishIP: "127.0.0.1"}, session.CodeEngineUnavailable, "DOCKER_HOST"},
+		"a web page":          {docker.Options{Host: tcp(page)}, session.CodeEngineUnavailable, "not a Docker engine"},
+		"tls not expected":    {docker.Options{Host: tcp(secure)}, session.CodeEngineUnavailable, "DOCKER_TLS_VERIFY"},
+		"tls not spoken":      {docker.Options{Host: tcp(page), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, session.CodeEngineUnavailable, "does not speak TLS"},
+		"unknown ca":          {docker.Options{Host: tcp(secure), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, session.CodeEngineUnavailable, "DOCKER_CA_CERT"},
+		"no certificate":      {docker.Options{Host: tcp(picky), TLS: trusting(picky)}, session.CodeEngineUnavailable, "DOCKER_CLIENT_CERT"},
+		"too old":             {docker.Options{Host: old.host()}, session.CodeEngineUnavailable, "20.10"},
+		"nothing behind":      {docker.Options{Host: behind.host()}, session.CodeEngineUnavailable, "cannot reach its engine"},
+		"published to all":    {docker.Options{Host: old.host(), PublishIP: "0.0.0.0"}, session.CodeInvalid, "SESSION_PUBLISH_IP"},
+		"negative operations": {docker.Options{Host: old.host(), MaxOperations: -1}, session.CodeInvalid, "negative"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.opts.Instance, c.opts.OperationTimeout = "unit", 5*time.Second
+			_, err := docker.Open(t.Context(), c.opts)
+			wantCode(t, err, c.code, name)
+			if !strings.Contains(session.MessageOf(err), c.says) {
+				t.Errorf("message = %q, want %q in it", session.MessageOf(err), c.says)
+			}
+		})
+	}
+}
+
+func TestEngineIsReachedOverMutualTLS(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	secure := httptest.NewUnstartedServer(e)
+	secure.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(secure.Certificate())
+	r := e.open(func(o *docker.Options) {
+		o.Host = "tcp://" + secure.Listener.Addr().String()
+		o.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13, Certificates: secure.TLS.Certificates}
+	})
+	if _, err := r.Create(t.Context(), unitSpec("one")); err != nil {
+		t.Errorf("create over TLS: %v", err)
+	}
+	r.CloseIdle() // as after a change of certificates
+	if err := r.Ping(t.Context()); err != nil {
+		t.Errorf("ping over a new connection: %v", err)
+	}
+}
+
+func TestEngineThatGoesAwayIsUnavailableForEverything(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	r := e.open(nil)
+	e.server.CloseClientConnections()
+	_ = e.server.Listener.Close()
+	ctx := t.Context()
+	_, inspect := r.Inspect(ctx, "one")
+	_, list := r.List(ctx)
+	_, create := r.Create(ctx, unitSpec("one"))
+	_, logs := r.Logs(ctx, "one", session.LogOptions{})
+	_, stats := r.Stats(ctx, "one")
+	for name, err := range map[string]error{
+		"Ping": r.Ping(ctx), "Inspect": inspect, "List": list, "Create": create, "Logs": logs, "Stats": stats,
+		"Start": r.Start(ctx, "one"), "Stop": r.Stop(ctx, "one", time.Second), "Remove": r.Remove(ctx, "one", true),
+		"RemoveVolumes": r.RemoveVolumes(ctx, "one"), "Watch": r.Watch(ctx, nil, func(session.Event) {}),
+	} {
+		wantCode(t, err, session.CodeEngineUnavailable, name)
+	}
+}

@@ -1,0 +1,139 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/api/types/container"
+)
+
+func TestPublishIP(t *testing.T) {
+	t.Parallel()
+	names := map[string][]string{
+		"host.docker.internal": {"fdc4:f303:9324::254", "172.17.0.1"},
+		"localhost":            {"::1", "127.0.0.1"},
+		"engine.example":       {"93.184.216.34"},
+		"overlay.example":      {"100.101.102.103"},
+	}
+	resolve := func(_ context.Context, host string) ([]netip.Addr, error) {
+		var found []netip.Addr
+		for _, text := range names[host] {
+			found = append(found, netip.MustParseAddr(text))
+		}
+		if found == nil {
+			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+		return found, nil
+	}
+	for name, c := range map[string]struct {
+		setting, host, want string
+		code                session.Code
+	}{
+		"socket":                  {"auto", "unix:///run/docker.sock", "127.0.0.1", ""},
+		"empty is auto":           {"", "tcp://127.0.0.1:2376", "127.0.0.1", ""},
+		"localhost":               {"auto", "tcp://localhost:2376", "127.0.0.1", ""},
+		"IPv6 loopback":           {"auto", "tcp://[::1]:2376", "::1", ""},
+		"bridge gateway":          {"auto", "tcp://host.docker.internal:2376", "172.17.0.1", ""},
+		"private address":         {"auto", "tcp://10.1.2.3:2376", "10.1.2.3", ""},
+		"overlay network":         {"auto", "tcp://overlay.example", "100.101.102.103", ""},
+		"public name":             {"auto", "tcp://engine.example:2376", "", session.CodeInvalid},
+		"public address":          {"auto", "tcp://93.184.216.34:2376", "", session.CodeInvalid},
+		"unknown name":            {"auto", "tcp://nowhere.example:2376", "", session.CodeEngineUnavailable},
+		"set":                     {"192.168.7.7", "tcp://engine.example:2376", "192.168.7.7", ""},
+		"set to a public one":     {"93.184.216.34", "tcp://engine.example:2376", "93.184.216.34", ""},
+		"all addresses":           {"0.0.0.0", "unix:///run/docker.sock", "", session.CodeInvalid},
+		"all IPv6 addresses":      {"::", "unix:///run/docker.sock", "", session.CodeInvalid},
+		"all, mapped":             {"::ffff:0.0.0.0", "unix:///run/docker.sock", "", session.CodeInvalid},
+		"a name where an IP goes": {"localhost", "unix:///run/docker.sock", "", session.CodeInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at, err := parseEndpoint(c.host, nil)
+			if err != nil {
+				t.Fatalf("parse %s: %v", c.host, err)
+			}
+			got, err := publishIP(t.Context(), c.setting, at, resolve)
+			if session.CodeOf(err) != c.code || err == nil && got.String() != c.want {
+				t.Errorf("publish address = %v, %v; want %q, code %q", got, err, c.want, c.code)
+			}
+		})
+	}
+}
+
+func frame(stream byte, text string) []byte {
+	out := []byte{stream, 0, 0, 0, 0, 0, 0, 0}
+	binary.BigEndian.PutUint32(out[4:], uint32(len(text)))
+	return append(out, text...)
+}
+
+func plain(data []byte) *plainLog {
+	return &plainLog{frames: io.NopCloser(bytes.NewReader(data)), end: func(error) {}}
+}
+
+func TestLogFramesAreTakenAway(t *testing.T) {
+	t.Parallel()
+	data := append(frame(1, "out\n"), append(frame(2, ""), frame(2, "err\n")...)...)
+	if err := iotest.TestReader(plain(data), []byte("out\nerr\n")); err != nil {
+		t.Error(err)
+	}
+	cut, err := io.ReadAll(plain(data[:len(data)-2]))
+	if string(cut) != "out\ner" || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a log that is cut off reads %q, %v; want what there is and io.ErrUnexpectedEOF", cut, err)
+	}
+	if _, err := io.ReadAll(plain(frame(3, "log driver broke"))); err == nil || !bytes.Contains([]byte(err.Error()), []byte("log driver broke")) {
+		t.Errorf("error = %v, want the engine's words", err)
+	}
+	if _, err := io.ReadAll(plain([]byte("plain text, no frames"))); err == nil {
+		t.Error("text without frames was read as a log, want an error")
+	}
+}
+
+func FuzzPlainLog(f *testing.F) {
+	f.Add(append(frame(1, "out\n"), frame(2, "err\n")...))
+	f.Add(frame(3, "x"))
+	f.Add([]byte{1, 0, 0, 0, 255, 255, 255, 255, 'x'})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		text, err := io.ReadAll(plain(data))
+		if len(text) > len(data) {
+			t.Errorf("%d bytes of log from %d bytes of frames, want fewer", len(text), len(data))
+		}
+		if again, err2 := io.ReadAll(iotest.OneByteReader(plain(data))); !bytes.Equal(text, again) || (err == nil) != (err2 == nil) {
+			t.Errorf("read in small pieces: %q, %v; want as in large ones: %q, %v", again, err2, text, err)
+		}
+	})
+}
+
+func TestStatsLeaveThePageCacheOut(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		usage uint64
+		stats map[string]uint64
+		want  session.Bytes
+	}{
+		"cgroup v1":       {1000, map[string]uint64{"total_inactive_file": 300, "inactive_file": 1}, 700},
+		"cgroup v2":       {1000, map[string]uint64{"inactive_file": 400}, 600},
+		"nothing known":   {1000, nil, 1000},
+		"more than usage": {100, map[string]uint64{"inactive_file": 400}, 0},
+	} {
+		got := reckon(container.StatsResponse{
+			MemoryStats: container.MemoryStats{Usage: c.usage, Limit: 5000, Stats: c.stats},
+			CPUStats:    container.CPUStats{CPUUsage: container.CPUUsage{TotalUsage: 1_500_000_000}},
+			PidsStats:   container.PidsStats{Current: 7},
+		})
+		want := session.Stats{Memory: c.want, MemoryLimit: 5000, CPU: 1500 * time.Millisecond, PIDs: 7}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
