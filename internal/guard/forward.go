@@ -12,8 +12,10 @@ import (
 // engineHost is the Host header that the engine sees; it takes any valid one.
 const engineHost = "docker"
 
-func newHandler(stopping context.Context, options Options) *handler {
-	h := &handler{options: options, stopping: stopping, calls: newCalls(), logger: options.Logger}
+// newHandler makes the handler of a Run that begins to drain when ctx ends.
+func newHandler(ctx context.Context, options Options) *handler {
+	h := &handler{options: options, calls: newCalls(), logger: options.Logger}
+	h.onStop = func(f func()) func() bool { return context.AfterFunc(ctx, f) }
 	h.transport = &http.Transport{
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return h.dial(ctx) },
 		DisableCompression:  true,
@@ -36,7 +38,7 @@ func newHandler(stopping context.Context, options Options) *handler {
 }
 
 // dial opens a connection to the engine.
-func (h *handler) dial(ctx context.Context) (*net.UnixConn, error) {
+func (h *handler) dial(ctx context.Context) (halfCloser, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(ctx, "unix", h.options.Socket)
 	if err != nil {

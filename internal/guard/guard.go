@@ -146,7 +146,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ErrorLog:          serverLog(logger),
+		ErrorLog:          slog.NewLogLogger(serverLog{logger.Handler()}, slog.LevelWarn),
 		Protocols:         new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)
@@ -181,7 +181,9 @@ func (g *Guard) Run(ctx context.Context) error {
 	cut(errStopped)
 	server.Close()
 	<-idle
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("guard: serve: %w", err)
+	}
 	if shutdownErr != nil && !errors.Is(shutdownErr, context.DeadlineExceeded) {
 		return fmt.Errorf("guard: stop: %w", shutdownErr)
 	}

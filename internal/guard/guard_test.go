@@ -123,7 +123,9 @@ func TestAnswerMayBeginBeforeTheUploadEnds(t *testing.T) {
 			t.Fatalf("answer %q, %v; want one to %q while the upload goes on", line, err, word)
 		}
 	}
-	writer.Close()
+	if err := writer.Close(); err != nil {
+		t.Error(err)
+	}
 	if rest, err := io.ReadAll(answers); len(rest) != 0 || err != nil {
 		t.Errorf("rest %q, %v; want a clean end", rest, err)
 	}
@@ -200,14 +202,15 @@ func TestStrangersAreRefused(t *testing.T) {
 func TestPlainHTTPIsRefused(t *testing.T) {
 	t.Parallel()
 	w := startGuard(t, filepath.Join(t.TempDir(), "none.sock"))
-	response, err := http.Get("http://" + w.address + "/_ping")
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Get("http://" + w.address + "/_ping")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := body(t, response); response.StatusCode != http.StatusBadRequest {
 		t.Errorf("plain HTTP got %d %q, want 400", response.StatusCode, got)
 	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestCertificateThatExpiresEndsItsConnection(t *testing.T) {
@@ -372,7 +375,9 @@ func TestStopIsBounded(t *testing.T) {
 	if err := w.stop(); err != nil {
 		t.Errorf("Run: %v, want nil", err)
 	}
-	<-failed
+	if err := <-failed; err == nil {
+		t.Error("a request that was cut off got an answer")
+	}
 }
 
 func TestBadOptionsAreRefused(t *testing.T) {

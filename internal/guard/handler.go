@@ -18,8 +18,9 @@ import (
 const statusClientGone = 499
 
 type handler struct {
-	options   Options
-	stopping  context.Context // ends when draining begins
+	options Options
+	// onStop runs f when draining begins, unless the answered function was called before.
+	onStop    func(f func()) (forget func() bool)
 	calls     *calls
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
@@ -72,8 +73,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if endless(r, route) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		stop := context.AfterFunc(h.stopping, func() { cancel(errStopped) })
-		defer stop()
+		forget := h.onStop(func() { cancel(errStopped) })
+		defer forget()
 		r = r.WithContext(ctx)
 	}
 	// The engine answers some uploads while it still reads them; without this the server would swallow the rest of the body.

@@ -136,7 +136,7 @@ func (w *world) client(t *testing.T) *http.Client {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: w.tls(t), MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: transport, Timeout: 2 * patience}
 }
 
 func (w *world) url(path string) string { return "https://" + w.address + path }

@@ -36,6 +36,11 @@ func attach(t *testing.T, script func(conn *net.UnixConn, reader *bufio.Reader))
 	})
 }
 
+func wasHijacked(entry map[string]any) bool {
+	hijacked, _ := entry["hijacked"].(bool)
+	return hijacked
+}
+
 // cat repeats its input when that has ended, as a program does that must see the end of its input to answer.
 func cat(conn *net.UnixConn, reader *bufio.Reader) {
 	data, err := io.ReadAll(reader)
@@ -94,7 +99,7 @@ func TestTakenOverConnectionEndsOneDirectionAtATime(t *testing.T) {
 				if string(output) != "hi\n(<nil>)" || err != nil {
 					t.Errorf("output %q, %v; want the input back after its end", output, err)
 				}
-				entry := w.log.wait(t, "engine request", func(e map[string]any) bool { return e["hijacked"] == true })
+				entry := w.log.wait(t, "engine request", wasHijacked)
 				if fmt.Sprint(entry["status"]) != tt.status[9:12] {
 					t.Errorf("logged status %v, want that of %q", entry["status"], tt.status)
 				}
@@ -128,28 +133,56 @@ func TestBothDirectionsFlowAtOnce(t *testing.T) {
 func TestOutputSurvivesAnEngineThatStopsReading(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
-	engine := startEngine(t, attach(t, func(conn *net.UnixConn, reader *bufio.Reader) {
-		_, _ = reader.ReadByte()
+	sent := make(chan struct{})
+	engine := startEngine(t, attach(t, func(conn *net.UnixConn, _ *bufio.Reader) {
 		_ = conn.CloseRead()
+		<-sent
 		_, _ = io.WriteString(conn, strings.Repeat("x", size))
 	}))
 	conn, reader := startGuard(t, engine.socket).dial(t, upgradeHead)
 	readHead(t, reader)
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		for range 64 {
-			if _, err := conn.Write(make([]byte, 32<<10)); err != nil {
-				return
-			}
+	// So much fits into no buffer on the way: it can be sent only if the guard reads on.
+	for range 32 {
+		if _, err := conn.Write(make([]byte, 1<<20)); err != nil {
+			t.Errorf("send input that the engine does not take: %v", err)
+			break
 		}
-	}()
+	}
+	close(sent)
 	output, err := io.ReadAll(reader)
 	if len(output) != size || err != nil {
 		t.Errorf("%d bytes of output, %v; want all %d", len(output), err, size)
 	}
-	conn.Close()
-	<-sent
+}
+
+// A client that still sends when the engine has ended must not lose output that it has not read yet.
+func TestOutputSurvivesInputThatComesTooLate(t *testing.T) {
+	t.Parallel()
+	const size = 64 << 10
+	ended := make(chan struct{})
+	engine := startEngine(t, attach(t, func(conn *net.UnixConn, reader *bufio.Reader) {
+		_, _ = io.WriteString(conn, strings.Repeat("x", size))
+		_ = conn.CloseWrite()
+		close(ended)
+		_, _ = reader.ReadByte()
+	}))
+	w := startGuard(t, engine.socket, func(o *Options) { o.Linger = patience })
+	conn, reader := w.dial(t, upgradeHead)
+	if err := conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	readHead(t, reader)
+	<-ended
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 10 {
+		<-tick.C
+		// What counts is the output below.
+		_, _ = conn.Write([]byte("x"))
+	}
+	if output, err := io.ReadAll(reader); len(output) != size || err != nil {
+		t.Errorf("%d bytes of output, %v; want all %d", len(output), err, size)
+	}
 }
 
 func TestEndOfEngineEndsTheConnection(t *testing.T) {
@@ -162,7 +195,7 @@ func TestEndOfEngineEndsTheConnection(t *testing.T) {
 		t.Errorf("output %q, %v; want bye and a clean end", output, err)
 	}
 	// This client never ends its own direction; the guard must not wait for it for ever.
-	w.log.wait(t, "engine request", func(e map[string]any) bool { return e["hijacked"] == true })
+	w.log.wait(t, "engine request", wasHijacked)
 	eventually(t, "closed connection", func() bool {
 		_, err := conn.Write([]byte("x"))
 		return err != nil

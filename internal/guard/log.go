@@ -2,7 +2,6 @@ package guard
 
 import (
 	"context"
-	"log"
 	"log/slog"
 	"strings"
 )
@@ -10,19 +9,17 @@ import (
 // handshakePrefix begins the line that net/http writes for a connection whose TLS handshake failed.
 const handshakePrefix = "http: TLS handshake error from "
 
-// serverLog turns the lines of http.Server into log entries.
-func serverLog(logger *slog.Logger) *log.Logger {
-	return log.New(lineWriter{logger}, "", 0)
-}
+// serverLog is a handler for the lines of http.Server, which come as bare text: it gives them a constant message and
+// attributes before it passes them on.
+type serverLog struct{ slog.Handler }
 
-type lineWriter struct{ logger *slog.Logger }
-
-func (w lineWriter) Write(p []byte) (int, error) {
-	ctx, line := context.Background(), strings.TrimSpace(string(p))
-	rest, ok := strings.CutPrefix(line, handshakePrefix)
-	if !ok {
-		w.logger.WarnContext(ctx, "http server", "detail", line)
-		return len(p), nil
+// Handle passes a line on as an entry of the house.
+func (h serverLog) Handle(ctx context.Context, line slog.Record) error {
+	rest, refused := strings.CutPrefix(line.Message, handshakePrefix)
+	if !refused {
+		entry := slog.NewRecord(line.Time, line.Level, "http server", line.PC)
+		entry.AddAttrs(slog.String("detail", line.Message))
+		return h.Handler.Handle(ctx, entry)
 	}
 	remote, reason, _ := strings.Cut(rest, ": ")
 	level := slog.LevelWarn
@@ -30,6 +27,10 @@ func (w lineWriter) Write(p []byte) (int, error) {
 		// Somebody looked whether the port is open, and left without a word.
 		level = slog.LevelDebug
 	}
-	w.logger.Log(ctx, level, "tls handshake refused", "remote", remote, "reason", reason)
-	return len(p), nil
+	if !h.Enabled(ctx, level) {
+		return nil
+	}
+	entry := slog.NewRecord(line.Time, level, "tls handshake refused", line.PC)
+	entry.AddAttrs(slog.String("remote", remote), slog.String("reason", reason))
+	return h.Handler.Handle(ctx, entry)
 }

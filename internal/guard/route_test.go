@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -54,12 +55,12 @@ func TestEndless(t *testing.T) {
 		"/v1.41/containers/x/stats?stream=1&one-shot=1": false,
 		"/v1.41/containers/json":                        false,
 	} {
-		r := httptest.NewRequest("GET", target, nil)
+		r := httptest.NewRequest(http.MethodGet, target, nil)
 		if got := endless(r, routeOf(r.URL.Path)); got != want {
 			t.Errorf("endless(%s) = %v, want %v", target, got, want)
 		}
 	}
-	if r := httptest.NewRequest("POST", "/events", nil); endless(r, routeEvents) {
+	if r := httptest.NewRequest(http.MethodPost, "/events", nil); endless(r, routeEvents) {
 		t.Error("a POST was taken for a stream")
 	}
 }

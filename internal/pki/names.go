@@ -2,7 +2,6 @@ package pki
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -23,11 +22,11 @@ func developmentHosts() []string {
 // serverNames turns host names and addresses into subject alternative names: without doubles, in the order given.
 func serverNames(hosts []string, env Environment) (dns []string, ips []net.IP, err error) {
 	switch env {
-	case Development, "":
+	case Development, Test, "":
 		hosts = append(slices.Clone(hosts), developmentHosts()...)
-	case Production:
+	case Staging, Production:
 	default:
-		return nil, nil, fmt.Errorf("environment %q is unknown: use development or production", env)
+		return nil, nil, fmt.Errorf("environment %q is unknown: use development, test, staging or production", env)
 	}
 	for _, host := range hosts {
 		if ip := net.ParseIP(strings.Trim(host, "[]")); ip != nil {
@@ -48,7 +47,7 @@ func serverNames(hosts []string, env Environment) (dns []string, ips []net.IP, e
 		}
 	}
 	if len(dns)+len(ips) == 0 {
-		return nil, nil, errors.New("production needs the host names or addresses that clients connect to: give at least one host")
+		return nil, nil, fmt.Errorf("%s needs the host names or addresses that clients connect to: give at least one host", env)
 	}
 	return dns, ips, nil
 }

@@ -57,12 +57,15 @@ const (
 	Ed25519 KeyType = "ed25519"
 )
 
-// Environment decides how strict the naming of the server is. The zero value means Development.
+// Environment decides how the server may be named: in Development and Test the names of the own machine are added to
+// those that were given; Staging and Production take only names that were given. The zero value means Development.
 type Environment string
 
-// The environments. Development adds the names of the own machine to the server certificate; Production takes only names that were given.
+// The environments.
 const (
 	Development Environment = "development"
+	Test        Environment = "test"
+	Staging     Environment = "staging"
 	Production  Environment = "production"
 )
 
