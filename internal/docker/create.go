@@ -40,9 +40,9 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 
 func check(spec session.Spec) error {
 	var faults []error
-	must := func(ok bool, format string, args ...any) {
+	must := func(ok bool, otherwise string) {
 		if !ok {
-			faults = append(faults, fmt.Errorf(format, args...))
+			faults = append(faults, errors.New(otherwise))
 		}
 	}
 	must(spec.Session != "", "the session is not named")

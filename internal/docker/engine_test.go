@@ -27,8 +27,7 @@ type fakeEngine struct {
 	mu         sync.Mutex
 	overrules  map[string]http.HandlerFunc // by "METHOD /path" without the version; "*" stands for an ID or name
 	containers map[string]container.InspectResponse
-	bodies     []map[string]any // of creations, as they came
-	paths      []string
+	bodies     []map[string]any            // of creations, as they came
 	weaken     func(*container.HostConfig) // what is lost on the way into a container
 }
 
@@ -82,18 +81,6 @@ func hangUp(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func (e *fakeEngine) count(method, suffix string) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	n := 0
-	for _, p := range e.paths {
-		if strings.HasPrefix(p, method+" ") && strings.HasSuffix(p, suffix) {
-			n++
-		}
-	}
-	return n
-}
-
 func (e *fakeEngine) left() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -118,7 +105,6 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route = r.Method + " " + strings.Join(parts, "/")
 	}
 	e.mu.Lock()
-	e.paths = append(e.paths, r.Method+" "+path)
 	overrule := e.overrules[route]
 	e.mu.Unlock()
 	if overrule != nil {

@@ -28,17 +28,25 @@ var said = []struct {
 	code    session.Code
 	message string
 }{
-	{"no space left on device", session.CodeDiskFull,
-		"the engine's disk is full; remove what is not needed there and try again"},
+	{
+		"no space left on device", session.CodeDiskFull,
+		"the engine's disk is full; remove what is not needed there and try again",
+	},
 	{"port is already allocated", session.CodePortTaken, portMessage},
 	{"address already in use", session.CodePortTaken, portMessage},
 	{"cannot assign requested address", session.CodePortTaken, portMessage},
-	{"exec format error", session.CodeStartFailed,
-		"the image is made for another kind of processor; build it for the engine's"},
-	{"error setting rlimit", session.CodeStartFailed,
-		"the engine may not give the session its limit of open files; start the engine with LimitNOFILE=1048576"},
-	{"executable file not found", session.CodeStartFailed,
-		"the image does not hold the program that it is meant to run; build it again, or name another one"},
+	{
+		"exec format error", session.CodeStartFailed,
+		"the image is made for another kind of processor; build it for the engine's",
+	},
+	{
+		"error setting rlimit", session.CodeStartFailed,
+		"the engine may not give the session its limit of open files; start the engine with LimitNOFILE=1048576",
+	},
+	{
+		"executable file not found", session.CodeStartFailed,
+		"the image does not hold the program that it is meant to run; build it again, or name another one",
+	},
 }
 
 const portMessage = "the engine could not publish a port for the session; try again, and if that does not help, " +

@@ -285,7 +285,7 @@ func TestOneNetworkEvenWhenMadeManyTimesAtOnce(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			defer r.Close()
+			t.Cleanup(func() { _ = r.Close() })
 			_, err = r.Create(t.Context(), w.spec(fmt.Sprintf("p%d", i)))
 			return err
 		})

@@ -90,8 +90,7 @@ func get(ctx context.Context, address, path string, into any) error {
 		return err
 	}
 	req.SetBasicAuth("opencode", password.Reveal())
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func sourceDigest(t testing.TB, source string) string {
 }
 
 // makeOnce runs one making of an image at a time, on the whole machine: test programs run side by side.
-func makeOnce(t testing.TB, reference string, make func()) {
+func makeOnce(t testing.TB, reference string, build func()) {
 	t.Helper()
 	name := sha256.Sum256([]byte(reference))
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "berth-test-"+hex.EncodeToString(name[:6])+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -131,7 +131,7 @@ func makeOnce(t testing.TB, reference string, make func()) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatalf("lock the making of %s: %v", reference, err)
 	}
-	make()
+	build()
 }
 
 func stubChanges() []string {
