@@ -1,0 +1,161 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"berth/internal/session"
+)
+
+// container is one container and its process, if it runs.
+type container struct {
+	id, name string
+	instance string
+	dir      string // containers/<name>
+
+	mu         sync.Mutex
+	record     record
+	credential session.Secret // empty: an earlier Berth had it; only the caller can say it again, by a new Create
+	run        *run           // nil while it does not run
+	removed    bool
+}
+
+// run is one life of a container's process.
+type run struct {
+	process processID
+	ended   chan struct{} // closed when the end has been recorded
+}
+
+// record is what the disk knows of a container: everything but the credential.
+type record struct {
+	ID         string          `json:"id"`
+	Name       string          `json:"name"`
+	Instance   string          `json:"instance"`
+	Session    session.ID      `json:"session"`
+	Image      string          `json:"image"`
+	Profile    session.Profile `json:"profile"`
+	CreatedAt  time.Time       `json:"created_at"`
+	StartedAt  time.Time       `json:"started_at"`
+	FinishedAt time.Time       `json:"finished_at"`
+	Process    *processID      `json:"process"` // nil while it does not run
+	Port       int             `json:"port"`
+	ExitCode   int             `json:"exit_code"`
+	Fault      string          `json:"fault"`
+}
+
+const recordFile = "container.json"
+
+// save makes the record durable. Call it with the lock held.
+func (c *container) save() error {
+	text, err := json.MarshalIndent(c.record, "", "  ")
+	if err != nil {
+		return fmt.Errorf("record container %s: %w", c.name, err)
+	}
+	if err := renameio.WriteFile(filepath.Join(c.dir, recordFile), append(text, '\n'), 0o600); err != nil {
+		return failure("record container "+c.name, err)
+	}
+	return nil
+}
+
+// describe says what is known of the container. Call it with the lock held.
+func (r *Runtime) describe(c *container) session.Container {
+	known := session.Container{
+		ID: c.id, Name: c.name, Session: c.record.Session, Image: c.record.Image,
+		ExitCode: c.record.ExitCode, Fault: c.record.Fault, HostDir: r.volumeDir(c.name, session.WorkspaceVolume),
+		CreatedAt: c.record.CreatedAt, StartedAt: c.record.StartedAt, FinishedAt: c.record.FinishedAt,
+	}
+	switch {
+	case c.run != nil:
+		known.State, known.ExitCode = session.StateRunning, 0
+		known.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.record.Port))
+	case c.credential == "":
+		known.State = session.StateDead // it cannot be started again; its volumes can be given to a new container
+	case c.record.StartedAt.IsZero():
+		known.State = session.StateCreated
+	default:
+		known.State = session.StateExited
+	}
+	return known
+}
+
+// load reads every container that an earlier Berth has left, and undoes what it has left unfinished.
+func (r *Runtime) load(ctx context.Context) error {
+	if err := emptyDir(filepath.Join(r.dir, trashDir)); err != nil {
+		return failure("remove what was being removed", err)
+	}
+	entries, err := os.ReadDir(filepath.Join(r.dir, containersDir))
+	if err != nil {
+		return fmt.Errorf("list containers: %w", err)
+	}
+	marked := markedProcesses()
+	for _, entry := range entries {
+		dir := filepath.Join(r.dir, containersDir, entry.Name())
+		c, err := readContainer(dir)
+		if errors.Is(err, fs.ErrNotExist) { // its creation was interrupted before it was recorded
+			if err := removeAll(dir); err != nil {
+				return fmt.Errorf("remove a half-made container: %w", err)
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if c.instance != r.opts.Instance {
+			continue
+		}
+		if err := r.adopt(ctx, c, marked[c.id]); err != nil {
+			return err
+		}
+		r.containers[c.name] = c
+	}
+	return nil
+}
+
+func readContainer(dir string) (*container, error) {
+	text, err := os.ReadFile(filepath.Join(dir, recordFile))
+	if err != nil {
+		return nil, fmt.Errorf("read container: %w", err)
+	}
+	var rec record
+	if err := json.Unmarshal(text, &rec); err != nil {
+		return nil, fmt.Errorf("read container: %s is damaged; remove its directory, the volumes are elsewhere: %w",
+			filepath.Join(dir, recordFile), err)
+	}
+	if rec.Name != filepath.Base(dir) || rec.ID == "" {
+		return nil, fmt.Errorf("read container: %s is another one's record", filepath.Join(dir, recordFile))
+	}
+	return &container{id: rec.ID, name: rec.Name, instance: rec.Instance, dir: dir, record: rec}, nil
+}
+
+// adopt takes up a container of an earlier Berth. A process that is not in its record is one that was being started:
+// nobody has been told of it, and it is ended.
+func (r *Runtime) adopt(ctx context.Context, c *container, processes []int) error {
+	if c.record.Process != nil {
+		code, ended := c.record.Process.look(r.boot)
+		if !ended {
+			r.promisePort(c.record.Port)
+			c.run = &run{process: *c.record.Process, ended: make(chan struct{})}
+			r.watch(c, c.run)
+			r.opts.Logger.InfoContext(ctx, "found the server of a session again", "session_id", c.record.Session, "pid", c.run.process.PID)
+			return nil
+		}
+		c.record.Process = nil
+		c.record.ExitCode, c.record.FinishedAt = code, time.Now().UTC()
+		if err := c.save(); err != nil {
+			return err
+		}
+	}
+	kill(processes)
+	return nil
+}

@@ -1,0 +1,112 @@
+package process
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"berth/internal/session"
+)
+
+const (
+	containersDir = "containers"
+	volumesDir    = "volumes" // beside the containers, because volumes outlive them
+	trashDir      = "trash"   // what is being removed
+)
+
+func (r *Runtime) volumeDir(name, volume string) string {
+	return filepath.Join(r.dir, volumesDir, name, volume)
+}
+
+func (c *container) logFile() string { return filepath.Join(c.dir, "log") }
+func (c *container) home() string    { return filepath.Join(c.dir, "home") }
+func (c *container) tmp() string     { return filepath.Join(c.dir, "tmp") }
+
+// makeVolumes makes those volumes that are not there yet.
+func (r *Runtime) makeVolumes(name string, profile session.Profile) error {
+	for _, v := range profile.Volumes {
+		if !safeName.MatchString(v.Name) {
+			return session.Errorf(session.CodeInvalid, "volume name %q cannot be a directory", v.Name)
+		}
+		if err := os.MkdirAll(r.volumeDir(name, v.Name), 0o700); err != nil {
+			return failure("make the volumes of "+name, err)
+		}
+	}
+	return nil
+}
+
+// furnish makes the container's own directories as they are at each start: empty, but for links to volumes. A volume
+// that belongs below /home/<user> in the container is linked to the same place below the process's HOME.
+func (r *Runtime) furnish(c *container) error {
+	for _, dir := range []string{c.home(), c.tmp()} {
+		if err := removeAll(dir); err != nil {
+			return fmt.Errorf("empty %s: %w", dir, err)
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return failure("make a directory of "+c.name, err)
+		}
+	}
+	for _, v := range c.record.Profile.Volumes {
+		place, ok := belowHome(v.Path)
+		if !ok {
+			continue
+		}
+		link := filepath.Join(c.home(), place)
+		if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+			return failure("make the home of "+c.name, err)
+		}
+		if err := os.Symlink(r.volumeDir(c.name, v.Name), link); err != nil {
+			return failure("link volume "+v.Name, err)
+		}
+	}
+	return nil
+}
+
+// belowHome returns "a/b" for "/home/<user>/a/b".
+func belowHome(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(filepath.Clean(path), "/home/")
+	if !ok {
+		return "", false
+	}
+	_, place, ok := strings.Cut(rest, "/")
+	return place, ok
+}
+
+// discard takes a directory away at once, and returns where it went, to be removed at leisure. What is not there is
+// not an error, and goes nowhere.
+func (r *Runtime) discard(dir string) (string, error) {
+	trash := filepath.Join(r.dir, trashDir, rand.Text())
+	err := os.Rename(dir, trash)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	return trash, err
+}
+
+// removeAll removes a directory with everything in it, directories included that their owner may not write to, such as
+// those of Go's module cache.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			_ = os.Chmod(path, 0o700) // before it is read; links are not followed
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
+
+func emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, removeAll(filepath.Join(dir, e.Name())))
+	}
+	return err
+}

@@ -1,0 +1,166 @@
+// Package process runs sessions' servers as child processes, for a first look and for tests on machines without an
+// engine.
+//
+// It knows directories, /proc and signals of Linux. It refuses to isolate anything, and says so: a server may do
+// whatever the user may who runs Berth, limits are not enforced, and a profile's user, image and read-only paths
+// mean nothing here.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+
+	"berth/internal/session"
+)
+
+// Runtime runs each container as a process with a session (setsid) of its own, so that stopping Berth leaves it
+// running. It is safe for concurrent use; one process at a time may use a directory.
+type Runtime struct {
+	opts    Options
+	dir     string // absolute
+	boot    string // names this boot of the machine: process IDs of another one mean nothing
+	lock    *os.File
+	closing chan struct{} // closed by Close
+	waiters sync.WaitGroup
+	events  hub
+
+	// mu is taken after a container's own lock, never before it.
+	mu         sync.Mutex
+	closed     bool
+	containers map[string]*container // by name
+	ports      map[int]bool          // of processes that run or are about to
+}
+
+var _ session.Runtime = (*Runtime)(nil)
+
+// Options are the runtime's settings. Dir is required.
+type Options struct {
+	// Dir keeps everything: containers/<name> and volumes/<name>/<volume>. It is made if it is not there, for its
+	// owner alone.
+	Dir string
+	// Command runs the server instead of the profile's Command, with the same placeholders: "{port}", and each
+	// volume's name in braces for its directory. Empty: the profile's.
+	Command  []string
+	Instance string       // installation whose containers these are; others' in the same directory are left alone
+	Logger   *slog.Logger // default: none
+}
+
+// Open takes possession of the directory, finds the processes again that an earlier Berth has started, and ends those
+// that it was about to start. It warns through the logger that nothing is isolated. The directory in use by another
+// process is a CodeConflict error.
+func Open(ctx context.Context, opts Options) (*Runtime, error) {
+	if opts.Dir == "" {
+		return nil, errors.New("process runtime: no directory is set")
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	dir, err := filepath.Abs(opts.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("process runtime: %w", err)
+	}
+	r := &Runtime{
+		opts: opts, dir: dir, closing: make(chan struct{}),
+		containers: map[string]*container{}, ports: map[int]bool{},
+	}
+	if r.boot, err = bootID(); err != nil {
+		return nil, fmt.Errorf("process runtime: it needs the /proc of Linux: %w", err)
+	}
+	for _, sub := range []string{containersDir, volumesDir, trashDir} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, failure("make the directory of the process runtime", err)
+		}
+	}
+	if err := r.acquire(); err != nil {
+		return nil, err
+	}
+	if err := r.load(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	opts.Logger.WarnContext(ctx, "sessions run as plain processes: nothing is isolated and no limit is enforced; use this for a first look only",
+		"runtime", "process", "directory", dir)
+	return r, nil
+}
+
+// acquire locks the directory for as long as this process lives.
+func (r *Runtime) acquire() error {
+	file, err := os.OpenFile(filepath.Join(r.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return failure("lock the directory of the process runtime", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		return session.Errorf(session.CodeConflict, "another Berth uses the directory %s; stop it, or set another directory", r.dir).Because(err)
+	}
+	r.lock = file
+	return nil
+}
+
+// Close ends every Watch and waits for what the runtime does in the background. The servers go on.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	closed := r.closed
+	r.closed = true
+	r.mu.Unlock()
+	if closed {
+		return nil
+	}
+	close(r.closing)
+	r.waiters.Wait()
+	return r.lock.Close()
+}
+
+// enter is what every method begins with.
+func (r *Runtime) enter(ctx context.Context, doing string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return errClosed()
+	}
+	return nil
+}
+
+func errClosed() error {
+	return session.Errorf(session.CodeEngineUnavailable, "the process runtime is closed; Berth is stopping")
+}
+
+// find returns a CodeNotFound error if there is no container with this ID or name.
+func (r *Runtime) find(ref string) (*container, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.containers[ref]; ok {
+		return c, nil
+	}
+	for _, c := range r.containers {
+		if c.id == ref {
+			return c, nil
+		}
+	}
+	return nil, notFound(ref)
+}
+
+func notFound(ref string) error {
+	return session.Errorf(session.CodeNotFound, "there is no container %q", ref)
+}
+
+// safeName matches what may name a directory: no separators, no dot files. It is the Engine API's rule as well.
+var safeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
+
+// failure gives an error of the file system the code that it deserves.
+func failure(doing string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return session.Errorf(session.CodeDiskFull, "there is no space left for sessions; make room and try again").
+			Because(fmt.Errorf("%s: %w", doing, err))
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}

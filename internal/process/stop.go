@@ -1,0 +1,105 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"berth/internal/session"
+)
+
+// lookEvery is how often a process is looked at. It bounds how late its end is noticed.
+const lookEvery = 50 * time.Millisecond
+
+// Stop implements session.Runtime. The whole process group is asked, then killed.
+func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) error {
+	if err := r.enter(ctx, "stop "+ref); err != nil {
+		return err
+	}
+	c, err := r.find(ref)
+	if err != nil {
+		return err
+	}
+	running := r.signal(c, nil, syscall.SIGTERM)
+	if running == nil {
+		return nil
+	}
+	patience, cancel := context.WithTimeoutCause(ctx, timeout, errStubborn)
+	defer cancel()
+	if err := r.await(patience, c, running); err == nil || !errors.Is(context.Cause(patience), errStubborn) {
+		return err
+	}
+	r.signal(c, running, syscall.SIGKILL)
+	return r.await(ctx, c, running)
+}
+
+// errStubborn is why the wait for a server to end by itself is over.
+var errStubborn = errors.New("the server did not end in time")
+
+// signal sends a signal to the container's process group and returns the run that it was sent to: nil when the
+// container does not run, or runs no more in the given life.
+func (r *Runtime) signal(c *container, life *run, sig syscall.Signal) *run {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run == nil || life != nil && c.run != life {
+		return nil
+	}
+	c.run.process.signal(r.boot, sig)
+	return c.run
+}
+
+// await waits until the end of a run has been recorded.
+func (r *Runtime) await(ctx context.Context, c *container, life *run) error {
+	select {
+	case <-life.ended:
+		return nil
+	case <-r.closing:
+		return errClosed()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the end of %s: %w", c.name, context.Cause(ctx))
+	}
+}
+
+// watch waits in the background for the end of a run, until then or until Close.
+func (r *Runtime) watch(c *container, life *run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return // the next Berth will look after it
+	}
+	r.waiters.Go(func() {
+		tick := time.NewTicker(lookEvery)
+		defer tick.Stop()
+		for !r.ended(c, life) {
+			select {
+			case <-tick.C:
+			case <-r.closing:
+				return
+			}
+		}
+	})
+}
+
+// ended reports whether a run has ended, and records it if so.
+func (r *Runtime) ended(c *container, life *run) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	code, ended := life.process.look(r.boot)
+	if !ended {
+		return false
+	}
+	kill(markedProcesses()[c.id]) // a container's end is the end of all that runs in it
+	c.run = nil
+	c.record.Process = nil
+	c.record.ExitCode, c.record.FinishedAt = code, time.Now().UTC()
+	r.releasePort(c.record.Port)
+	if err := c.save(); err != nil {
+		r.opts.Logger.WarnContext(context.Background(), "the end of a server was not recorded; the next start of Berth will find out again",
+			"session_id", c.record.Session, "error", err)
+	}
+	r.events.emit(c, session.ActionDie, code)
+	close(life.ended)
+	return true
+}
