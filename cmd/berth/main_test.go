@@ -120,7 +120,8 @@ func TestFormatChoosesBetweenPeopleAndPrograms(t *testing.T) {
 	t.Parallel()
 	for output, want := range map[string]string{"table": "a   1\n", "json": "{\n  \"a\": 1\n}\n"} {
 		var b bytes.Buffer
-		err := format{Output: output}.print(&stdio{Out: &b}, map[string]int{"a": 1}, [][2]string{{"a", "1"}})
+		f := format{Output: output}
+		err := f.print(&stdio{Out: &b}, map[string]int{"a": 1}, [][2]string{{"a", "1"}})
 		if err != nil || b.String() != want {
 			t.Errorf("%s: got %q, %v; want %q", output, b.String(), err, want)
 		}

@@ -51,7 +51,7 @@ func FuzzNothingForgesALineOrCommandsTheTerminal(f *testing.F) {
 		for _, format := range []string{FormatHuman, FormatJSON} {
 			log, b := capture(t, format)
 			ctx := WithSessionID(WithRequestID(t.Context(), text), text)
-			Named(log, text).With(key, text).InfoContext(ctx, text, "any", []string{text}, "err", slog.AnyValue(errorText(text)), operationKey, text)
+			Named(log, text).With(key, text).InfoContext(ctx, text, "any", []string{text}, "err", slog.AnyValue(textError(text)), operationKey, text)
 			line := strings.TrimSuffix(b.String(), "\n")
 			if strings.Count(b.String(), "\n") != 1 || !utf8.ValidString(line) {
 				t.Fatalf("%s: got %q, want one line of UTF-8", format, b)
@@ -68,6 +68,6 @@ func FuzzNothingForgesALineOrCommandsTheTerminal(f *testing.F) {
 	})
 }
 
-type errorText string
+type textError string
 
-func (e errorText) Error() string { return string(e) }
+func (e textError) Error() string { return string(e) }

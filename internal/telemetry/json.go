@@ -73,11 +73,11 @@ func plain(v slog.Value) any {
 		}
 		return v.Float64()
 	case slog.KindAny:
-		switch any := v.Any().(type) {
+		switch held := v.Any().(type) {
 		case json.Marshaler:
-			return any
+			return held
 		case error:
-			return fmt.Sprint(any)
+			return fmt.Sprint(held)
 		}
 	}
 	return v.Any()
