@@ -27,9 +27,10 @@ var rank = map[string]int{
 	"berth/internal/storetest":   1,
 	"berth/internal/telemetry":   1,
 
-	"berth/internal/config/gen": 2,
-	"berth/internal/dockertest": 2,
-	"berth/internal/app":        2,
+	"berth/internal/config/gen":  2,
+	"berth/internal/dockertest":  2,
+	"berth/internal/sessiontest": 2,
+	"berth/internal/app":         2,
 
 	"berth/cmd/berth":       3,
 	"berth/test/stubserver": 3,

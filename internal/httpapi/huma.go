@@ -32,8 +32,10 @@ var securityOf = map[access][]map[string][]string{
 }
 
 // plainText documents an answer that is not JSON.
-var plainText = map[string]*huma.Response{
-	"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+func plainText() map[string]*huma.Response {
+	return map[string]*huma.Response{
+		"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+	}
 }
 
 // register adds a route with its access rule. Errors that the handler returns become problem documents here and

@@ -44,7 +44,7 @@ func (a *API) routes() {
 	register(a, admin, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/logs", OperationID: "get-session-logs",
 		Summary: "Read what a session's server wrote", Description: "Plain text; with `follow=true` it goes on until the container stops.",
-		Responses: plainText,
+		Responses: plainText(),
 	}, a.sessionLogs)
 	register(a, adminOrOwnToken, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/auth", OperationID: "get-session-auth",

@@ -10,15 +10,17 @@ import (
 	"berth/internal/session"
 )
 
-type idInput struct {
+// IDParam is the session in the path. It is exported for the framework, which sees no other embedded fields.
+type IDParam struct {
 	ID string `path:"id" example:"ses-gezdgnbvgy3tqojq"`
 }
 
-type asyncInput struct {
+// PreferParam is how the caller wants to be answered.
+type PreferParam struct {
 	Prefer string `header:"Prefer" doc:"respond-async: answer 202 at once and go on in the background (RFC 7240)"`
 }
 
-func (in asyncInput) async() bool {
+func (in PreferParam) async() bool {
 	for preference := range strings.SplitSeq(in.Prefer, ",") {
 		if strings.EqualFold(strings.TrimSpace(preference), "respond-async") {
 			return true
@@ -28,7 +30,7 @@ func (in asyncInput) async() bool {
 }
 
 type createInput struct {
-	asyncInput
+	PreferParam
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"a repeated request with the same key and owner leads to the same session"`
 	Body           *struct {
 		Owner    string         `json:"owner,omitempty" maxLength:"255" doc:"whom the session belongs to; any text"`
@@ -131,7 +133,7 @@ type sessionOutput struct {
 	Body   Session
 }
 
-func (a *API) getSession(ctx context.Context, in *idInput) (*sessionOutput, error) {
+func (a *API) getSession(ctx context.Context, in *IDParam) (*sessionOutput, error) {
 	s, err := a.find(ctx, in.ID)
 	if err != nil {
 		return nil, err
@@ -148,8 +150,8 @@ func (a *API) find(ctx context.Context, text string) (session.Session, error) {
 }
 
 type actInput struct {
-	idInput
-	asyncInput
+	IDParam
+	PreferParam
 }
 
 // act makes the handler of a route that does something to a session and answers with the session.
@@ -189,7 +191,7 @@ func (a *API) deleteSession(ctx context.Context, in *actInput) (*deleteOutput, e
 
 type authOutput struct{ Body Auth }
 
-func (a *API) sessionAuth(ctx context.Context, in *idInput) (*authOutput, error) {
+func (a *API) sessionAuth(ctx context.Context, in *IDParam) (*authOutput, error) {
 	s, err := a.find(ctx, in.ID)
 	if err != nil {
 		return nil, err
@@ -205,7 +207,7 @@ func (a *API) authOf(s session.Session) Auth {
 
 type rotateOutput struct{ Body NewToken }
 
-func (a *API) rotateToken(ctx context.Context, in *idInput) (*rotateOutput, error) {
+func (a *API) rotateToken(ctx context.Context, in *IDParam) (*rotateOutput, error) {
 	id, err := session.ParseID(in.ID)
 	if err != nil {
 		return nil, err
@@ -218,7 +220,7 @@ func (a *API) rotateToken(ctx context.Context, in *idInput) (*rotateOutput, erro
 }
 
 type logsInput struct {
-	idInput
+	IDParam
 	Follow bool `query:"follow" doc:"go on until the container stops"`
 	Tail   int  `query:"tail" minimum:"0" doc:"only the last so many lines; 0: all"`
 }

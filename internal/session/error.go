@@ -109,3 +109,12 @@ func NotFound(id ID) error { return notFound(id) }
 func Stale(id ID) error {
 	return Errorf(CodeConflict, "session %s was changed by someone else meanwhile; read it again and retry", id)
 }
+
+// Codes lists every code.
+func Codes() []Code {
+	return []Code{
+		CodeInvalid, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
+		CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed, CodeStartTimeout, CodeEngineUnavailable,
+		CodeStoreUnavailable, CodeUpstream, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
+	}
+}

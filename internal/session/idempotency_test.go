@@ -11,7 +11,7 @@ func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	req := session.Request{Owner: "alice", IdempotencyKey: "order-1", Metadata: map[string]any{"n": 1.0}}
-	first, old := h.create(req)
+	first, old := h.Make(req)
 	again, err := h.Create(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
@@ -20,16 +20,16 @@ func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
 	if err != nil || s.ID != first.ID || !again.Replayed {
 		t.Errorf("got %s, replayed %v, %v; want %s again", s.ID, again.Replayed, err, first.ID)
 	}
-	route, _ := h.routes.get(s.ID)
-	if h.keys.Matches(old, route.TokenDigest) || !h.keys.Matches(again.Token, route.TokenDigest) {
+	route, _ := h.Routes.Get(s.ID)
+	if h.Keys.Matches(old, route.TokenDigest) || !h.Keys.Matches(again.Token, route.TokenDigest) {
 		t.Error("want the fresh token to be the only one that is good")
 	}
-	if n := len(h.engine.Calls(runtimetest.OpCreate)); n != 1 {
+	if n := len(h.Engine.Calls(runtimetest.OpCreate)); n != 1 {
 		t.Errorf("%d containers were made, want one", n)
 	}
 	other := req
 	other.Owner = "bob"
-	if s, _ := h.create(other); s.ID == first.ID {
+	if s, _ := h.Make(other); s.ID == first.ID {
 		t.Error("another owner's key led to the same session")
 	}
 }
@@ -37,7 +37,7 @@ func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
 func TestKeyOfAnotherRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.create(session.Request{IdempotencyKey: "k"})
+	h.Make(session.Request{IdempotencyKey: "k"})
 	_, err := h.Create(t.Context(), session.Request{IdempotencyKey: "k", Metadata: map[string]any{"other": true}})
 	wantCode(t, err, session.CodeIdempotencyMismatch, "same key, other request")
 }
@@ -46,7 +46,7 @@ func TestRepeatedRequestWhileTheFirstIsWorkedOnIsToldToWait(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	release := make(chan struct{})
-	h.engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	first, err := h.Create(t.Context(), session.Request{IdempotencyKey: "k"})
 	if err != nil {
 		t.Fatal(err)
@@ -62,14 +62,14 @@ func TestRepeatedRequestWhileTheFirstIsWorkedOnIsToldToWait(t *testing.T) {
 func TestRepeatedRequestAfterAFailureTriesAgain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.engine.Script(runtimetest.OpStart, runtimetest.Step{Err: session.Errorf(session.CodePortTaken, "taken")})
+	h.Engine.Script(runtimetest.OpStart, runtimetest.Step{Err: session.Errorf(session.CodePortTaken, "taken")})
 	first, err := h.Create(t.Context(), session.Request{IdempotencyKey: "k"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = first.Wait(t.Context())
 	wantCode(t, err, session.CodePortTaken, "first try")
-	s, _ := h.create(session.Request{IdempotencyKey: "k"})
+	s, _ := h.Make(session.Request{IdempotencyKey: "k"})
 	if s.ID != first.Session().ID || s.Status != session.Running {
 		t.Errorf("got %s %s, want session %s to run now", s.ID, s.Status, first.Session().ID)
 	}
@@ -78,12 +78,12 @@ func TestRepeatedRequestAfterAFailureTriesAgain(t *testing.T) {
 func TestDeletedSessionsKeyMakesANewSession(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{IdempotencyKey: "k"})
+	s, _ := h.Make(session.Request{IdempotencyKey: "k"})
 	if _, err := h.do(h.Delete, s.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, token := h.create(session.Request{IdempotencyKey: "k"})
-	if route, _ := h.routes.get(s.ID); !route.Running || !h.keys.Matches(token, route.TokenDigest) {
+	_, token := h.Make(session.Request{IdempotencyKey: "k"})
+	if route, _ := h.Routes.Get(s.ID); !route.Running || !h.Keys.Matches(token, route.TokenDigest) {
 		t.Errorf("got route %+v, want the new session reachable by its own token", route)
 	}
 }

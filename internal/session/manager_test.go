@@ -4,169 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"berth/internal/jsonfile"
-	"berth/internal/probe"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/sessiontest"
 )
 
-// house is a Manager with a store on disk and a fake engine whose containers are real HTTP servers.
+// house is where most of these tests happen.
 type house struct {
-	*session.Manager
-	t      *testing.T
-	engine *runtimetest.Fake
-	store  *faultyStore
-	routes *routes
-	keys   session.Keys
-	opts   session.Options
-	clock  *clock
-}
-
-// clock is the Manager's idea of the present.
-type clock struct {
-	mu    sync.Mutex
-	ahead time.Duration
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead)
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ahead += d
-}
-
-// routes records what the data plane was told.
-type routes struct {
-	mu  sync.Mutex
-	all map[session.ID]session.Route
-}
-
-func (r *routes) Set(route session.Route) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all[route.ID] = route
-}
-
-func (r *routes) Remove(id session.ID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.all, id)
-}
-
-func (r *routes) get(id session.ID) (session.Route, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	route, ok := r.all[id]
-	return route, ok
-}
-
-// faultyStore fails when it is told to.
-type faultyStore struct {
-	session.Store
-	mu   sync.Mutex
-	fail map[string]error // by method
-}
-
-func (s *faultyStore) set(method string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fail[method] = err
-}
-
-func (s *faultyStore) check(method string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fail[method]
-}
-
-func (s *faultyStore) Update(ctx context.Context, v session.Session, max int) (session.Session, error) {
-	if err := s.check("Update"); err != nil {
-		return session.Session{}, err
-	}
-	return s.Store.Update(ctx, v, max)
-}
-
-func (s *faultyStore) List(ctx context.Context, q session.Query) (session.Page, error) {
-	if err := s.check("List"); err != nil {
-		return session.Page{}, err
-	}
-	return s.Store.List(ctx, q)
-}
-
-func profile() session.Profile {
-	return session.Profile{
-		Image: "stub:1", Port: 4096, UID: 10001, GID: 10001, Username: "opencode", PasswordEnv: "OPENCODE_SERVER_PASSWORD",
-		Ready:   session.Probe{Path: "/global/health", Member: "healthy", Then: "/path"},
-		Volumes: []session.Volume{{Name: session.WorkspaceVolume, Path: "/workspace"}},
-	}
+	*sessiontest.House
+	t *testing.T
 }
 
 func newHouse(t *testing.T, change ...func(*session.Options)) *house {
 	t.Helper()
-	store, err := jsonfile.Open(filepath.Join(t.TempDir(), "sessions.json"), jsonfile.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &house{
-		t: t, engine: runtimetest.NewFake(runtimetest.Options{}), clock: &clock{},
-		store:  &faultyStore{Store: store, fail: map[string]error{}},
-		routes: &routes{all: map[session.ID]session.Route{}}, keys: keys(t, "the secret of this test"),
-	}
-	h.opts = session.Options{
-		Profiles: map[string]session.Profile{"opencode": profile()}, Limits: session.Limits{Memory: 1 << 30},
-		StartTimeout: 5 * time.Second, StopTimeout: time.Second, ProbeInterval: 10 * time.Millisecond,
-		ProbeTimeout: 300 * time.Millisecond, TokenLife: 24 * time.Hour, Exclusive: true, Now: h.clock.now,
-	}
-	for _, f := range change {
-		f(&h.opts)
-	}
-	h.Manager = h.process()
-	t.Cleanup(func() {
-		if err := h.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-		h.engine.Close()
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return h
-}
-
-// process is a new Manager on the same store and engine, as after a restart of Berth.
-func (h *house) process() *session.Manager {
-	h.t.Helper()
-	m, err := session.NewManager(h.store, h.engine, probe.New(), h.routes, h.keys, h.opts)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return m
-}
-
-// create makes a session that runs.
-func (h *house) create(req session.Request) (session.Session, session.Secret) {
-	h.t.Helper()
-	issued, err := h.Create(h.t.Context(), req)
-	if err != nil {
-		h.t.Fatalf("create: %v", err)
-	}
-	s, err := issued.Wait(h.t.Context())
-	if err != nil {
-		h.t.Fatalf("create: %v", err)
-	}
-	return s, issued.Token
+	return &house{sessiontest.New(t, change...), t}
 }
 
 // do runs one of the Manager's operations to its end.
@@ -181,7 +38,7 @@ func (h *house) do(op func(context.Context, session.ID) (*session.Work, error), 
 
 func (h *house) stored(id session.ID) session.Session {
 	h.t.Helper()
-	s, err := h.store.Get(h.t.Context(), id)
+	s, err := h.Store.Get(h.t.Context(), id)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -198,15 +55,15 @@ func wantCode(t *testing.T, err error, want session.Code, why string) {
 func TestCreatedSessionRunsAndIsRouted(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, token := h.create(session.Request{Owner: "alice", Metadata: map[string]any{"team": "x"}})
+	s, token := h.Make(session.Request{Owner: "alice", Metadata: map[string]any{"team": "x"}})
 	if s.Status != session.Running || s.Operation != nil || s.Port == 0 || s.ContainerID == "" || s.LastError != "" {
 		t.Errorf("got %+v, want a running session with container and port and nothing in progress", s)
 	}
 	if diff := cmp.Diff(s, h.stored(s.ID)); diff != "" {
 		t.Errorf("what was returned is not what is stored (-returned +stored):\n%s", diff)
 	}
-	route, ok := h.routes.get(s.ID)
-	if !ok || !route.Running || !h.keys.Matches(token, route.TokenDigest) || h.keys.Matches(route.Credential, route.TokenDigest) {
+	route, ok := h.Routes.Get(s.ID)
+	if !ok || !route.Running || !h.Keys.Matches(token, route.TokenDigest) || h.Keys.Matches(route.Credential, route.TokenDigest) {
 		t.Errorf("got route %+v, want a running one whose digest is the token's and whose credential is another", route)
 	}
 	if want := s.TokenRotatedAt.Add(24 * time.Hour); !s.TokenExpiresAt.Equal(want) {
@@ -218,7 +75,7 @@ func TestIntentIsRecordedBeforeTheEngineIsAsked(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	release := make(chan struct{})
-	h.engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	issued, err := h.Create(t.Context(), session.Request{})
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +84,7 @@ func TestIntentIsRecordedBeforeTheEngineIsAsked(t *testing.T) {
 	if s.Status != session.Creating || s.Operation == nil || s.Operation.Kind != session.OpCreate || s.Operation.Deadline.IsZero() {
 		t.Errorf("got %+v while the engine makes the container, want the operation recorded", s)
 	}
-	if route, ok := h.routes.get(s.ID); !ok || route.Running {
+	if route, ok := h.Routes.Get(s.ID); !ok || route.Running {
 		t.Errorf("got route %+v, %v; want one that knows the token and sends nothing", route, ok)
 	}
 	close(release)
@@ -284,9 +141,9 @@ func TestFailedCreateLeavesAnErrorAndNothingOnTheEngine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t, func(o *session.Options) { o.StartTimeout = time.Second })
-			h.engine.Behave("", c.behaviour)
+			h.Engine.Behave("", c.behaviour)
 			for op, step := range c.step {
-				h.engine.Script(op, step)
+				h.Engine.Script(op, step)
 			}
 			issued, err := h.Create(t.Context(), session.Request{})
 			if err != nil {
@@ -297,13 +154,13 @@ func TestFailedCreateLeavesAnErrorAndNothingOnTheEngine(t *testing.T) {
 			if s.Status != session.Error || s.LastError == "" || s.LastError != session.MessageOf(err) || s.Operation != nil || s.Port != 0 {
 				t.Errorf("got %+v, want it in error with the message %q", s, session.MessageOf(err))
 			}
-			if left, err := h.engine.List(t.Context()); err != nil || len(left) != 0 {
+			if left, err := h.Engine.List(t.Context()); err != nil || len(left) != 0 {
 				t.Errorf("got containers %+v, %v; want none", left, err)
 			}
-			if left := h.engine.Volumes(); len(left) != 0 {
+			if left := h.Engine.Volumes(); len(left) != 0 {
 				t.Errorf("got volumes %v, want none: nobody has used them", left)
 			}
-			if route, _ := h.routes.get(s.ID); route.Running {
+			if route, _ := h.Routes.Get(s.ID); route.Running {
 				t.Error("traffic is sent to a session in error")
 			}
 		})
@@ -313,8 +170,8 @@ func TestFailedCreateLeavesAnErrorAndNothingOnTheEngine(t *testing.T) {
 func TestLateAttachIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.engine.Behave("", runtimetest.Behaviour{LateAttach: 3}) // whoever came first is never answered
-	if s, _ := h.create(session.Request{}); s.Status != session.Running {
+	h.Engine.Behave("", runtimetest.Behaviour{LateAttach: 3}) // whoever came first is never answered
+	if s, _ := h.Make(session.Request{}); s.Status != session.Running {
 		t.Errorf("got %s, want running", s.Status)
 	}
 }
@@ -322,20 +179,20 @@ func TestLateAttachIsWaitedFor(t *testing.T) {
 func TestStopKeepsTheWorkspaceAndStartFindsItAgain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, token := h.create(session.Request{})
-	volumes := h.engine.Volumes()
+	s, token := h.Make(session.Request{})
+	volumes := h.Engine.Volumes()
 	stopped, err := h.do(h.Stop, s.ID)
 	if err != nil || stopped.Status != session.Stopped || stopped.Port != 0 {
 		t.Fatalf("stop: got %+v, %v", stopped, err)
 	}
-	if route, ok := h.routes.get(s.ID); !ok || route.Running || !h.keys.Matches(token, route.TokenDigest) {
+	if route, ok := h.Routes.Get(s.ID); !ok || route.Running || !h.Keys.Matches(token, route.TokenDigest) {
 		t.Errorf("got route %+v, %v; want one that knows the token and sends nothing", route, ok)
 	}
 	again, err := h.do(h.Start, s.ID)
 	if err != nil || again.Status != session.Running || again.ContainerID != s.ContainerID {
 		t.Errorf("start: got %+v, %v; want the same container to run", again, err)
 	}
-	if diff := cmp.Diff(volumes, h.engine.Volumes()); diff != "" {
+	if diff := cmp.Diff(volumes, h.Engine.Volumes()); diff != "" {
 		t.Errorf("the volumes changed (-before +after):\n%s", diff)
 	}
 	for range 2 { // idempotent
@@ -348,14 +205,14 @@ func TestStopKeepsTheWorkspaceAndStartFindsItAgain(t *testing.T) {
 func TestStartReplacesALostContainerOnTheSameVolumes(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
-	volumes := h.engine.Volumes()
-	h.engine.Vanish(s.ContainerName)
+	s, _ := h.Make(session.Request{})
+	volumes := h.Engine.Volumes()
+	h.Engine.Vanish(s.ContainerName)
 	again, err := h.do(h.Start, s.ID)
 	if err != nil || again.Status != session.Running || again.ContainerID == s.ContainerID {
 		t.Errorf("got %+v, %v; want it to run in a new container", again, err)
 	}
-	if diff := cmp.Diff(volumes, h.engine.Volumes()); diff != "" {
+	if diff := cmp.Diff(volumes, h.Engine.Volumes()); diff != "" {
 		t.Errorf("the volumes changed (-before +after):\n%s", diff)
 	}
 }
@@ -363,17 +220,17 @@ func TestStartReplacesALostContainerOnTheSameVolumes(t *testing.T) {
 func TestFailedStartKeepsTheWorkspace(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
+	s, _ := h.Make(session.Request{})
 	if _, err := h.do(h.Stop, s.ID); err != nil {
 		t.Fatal(err)
 	}
-	h.engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 1})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 1})
 	failed, err := h.do(h.Start, s.ID)
 	wantCode(t, err, session.CodeStartFailed, "start")
-	if failed.Status != session.Error || len(h.engine.Volumes()) == 0 {
-		t.Errorf("got %s with volumes %v, want error with the volumes kept", failed.Status, h.engine.Volumes())
+	if failed.Status != session.Error || len(h.Engine.Volumes()) == 0 {
+		t.Errorf("got %s with volumes %v, want error with the volumes kept", failed.Status, h.Engine.Volumes())
 	}
-	h.engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
 	if s, err := h.do(h.Start, s.ID); err != nil || s.Status != session.Running || s.LastError != "" {
 		t.Errorf("second start: got %+v, %v; want it to run, the error forgotten", s, err)
 	}
@@ -382,7 +239,7 @@ func TestFailedStartKeepsTheWorkspace(t *testing.T) {
 func TestDeleteRemovesEverything(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
+	s, _ := h.Make(session.Request{})
 	if _, err := h.do(h.Delete, s.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -390,23 +247,23 @@ func TestDeleteRemovesEverything(t *testing.T) {
 	wantCode(t, err, session.CodeNotFound, "get after delete")
 	_, err = h.Delete(t.Context(), s.ID)
 	wantCode(t, err, session.CodeNotFound, "second delete")
-	containers, _ := h.engine.List(t.Context())
-	if _, routed := h.routes.get(s.ID); routed || len(containers) > 0 || len(h.engine.Volumes()) > 0 {
-		t.Errorf("left: route %v, containers %v, volumes %v", routed, containers, h.engine.Volumes())
+	containers, _ := h.Engine.List(t.Context())
+	if _, routed := h.Routes.Get(s.ID); routed || len(containers) > 0 || len(h.Engine.Volumes()) > 0 {
+		t.Errorf("left: route %v, containers %v, volumes %v", routed, containers, h.Engine.Volumes())
 	}
 }
 
 func TestRotationRefusesTheOldTokenAndKeepsTheAddress(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, old := h.create(session.Request{})
-	before, _ := h.routes.get(s.ID)
+	s, old := h.Make(session.Request{})
+	before, _ := h.Routes.Get(s.ID)
 	_, fresh, err := h.Rotate(t.Context(), s.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, _ := h.routes.get(s.ID)
-	if h.keys.Matches(old, after.TokenDigest) || !h.keys.Matches(fresh, after.TokenDigest) {
+	after, _ := h.Routes.Get(s.ID)
+	if h.Keys.Matches(old, after.TokenDigest) || !h.Keys.Matches(fresh, after.TokenDigest) {
 		t.Error("the route must know the new token and no other")
 	}
 	if after.Address != before.Address || after.Credential != before.Credential || !after.Running {
@@ -417,14 +274,14 @@ func TestRotationRefusesTheOldTokenAndKeepsTheAddress(t *testing.T) {
 func TestLimitHoldsForCreateAndStart(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(o *session.Options) { o.MaxSessions = 2 })
-	a, _ := h.create(session.Request{})
-	h.create(session.Request{})
+	a, _ := h.Make(session.Request{})
+	h.Make(session.Request{})
 	_, err := h.Create(t.Context(), session.Request{})
 	wantCode(t, err, session.CodeLimit, "third create")
 	if _, err := h.do(h.Stop, a.ID); err != nil {
 		t.Fatal(err)
 	}
-	h.create(session.Request{}) // the place that was left
+	h.Make(session.Request{}) // the place that was left
 	_, err = h.Start(t.Context(), a.ID)
 	wantCode(t, err, session.CodeLimit, "start in a full house")
 	if s := h.stored(a.ID); s.Status != session.Stopped || s.Operation != nil {

@@ -7,6 +7,7 @@ import (
 
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/sessiontest"
 )
 
 func (h *house) reconcile() {
@@ -17,10 +18,10 @@ func (h *house) reconcile() {
 }
 
 // orphan makes a container that no record knows.
-func (h *house) orphan(name string, created time.Time) {
+func (h *house) orphan(name string) {
 	h.t.Helper()
-	_, err := h.engine.Create(h.t.Context(), session.Spec{
-		Session: "ses-unknown", Name: name, Profile: profile(), Image: "stub:1", Credential: "x", CreatedAt: created,
+	_, err := h.Engine.Create(h.t.Context(), session.Spec{
+		Session: "ses-unknown", Name: name, Profile: sessiontest.Profile(), Image: "stub:1", Credential: "x", CreatedAt: time.Now(),
 		Limits: session.Limits{Memory: 1 << 30, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 512},
 	})
 	if err != nil {
@@ -31,19 +32,19 @@ func (h *house) orphan(name string, created time.Time) {
 func TestNewProcessFindsRunningSessionsAgain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, token := h.create(session.Request{})
-	stopped, _ := h.create(session.Request{})
+	s, token := h.Make(session.Request{})
+	stopped, _ := h.Make(session.Request{})
 	if _, err := h.do(h.Stop, stopped.ID); err != nil {
 		t.Fatal(err)
 	}
 	h.die(h.Manager)
-	h.routes.all = map[session.ID]session.Route{}
-	h.Manager = h.process()
+	h.Routes.Clear()
+	h.Manager = h.Process()
 	h.reconcile()
-	if route, _ := h.routes.get(s.ID); !route.Running || !h.keys.Matches(token, route.TokenDigest) {
+	if route, _ := h.Routes.Get(s.ID); !route.Running || !h.Keys.Matches(token, route.TokenDigest) {
 		t.Errorf("got route %+v, want the running session reachable by its token", route)
 	}
-	if route, ok := h.routes.get(stopped.ID); !ok || route.Running {
+	if route, ok := h.Routes.Get(stopped.ID); !ok || route.Running {
 		t.Errorf("got route %+v, %v; want the stopped session known and not reachable", route, ok)
 	}
 }
@@ -51,15 +52,24 @@ func TestNewProcessFindsRunningSessionsAgain(t *testing.T) {
 func TestOrphansGoWhenTheyAreOldEnoughAndTheirVolumesStay(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.orphan("berth-young", time.Now())
-	h.orphan("berth-old", time.Now().Add(-time.Hour)) // in state created: never started
-	volumes := len(h.engine.Volumes())
-	h.reconcile()
-	all, err := h.engine.List(t.Context())
-	if err != nil || len(all) != 1 || all[0].Name != "berth-young" {
-		t.Errorf("got %+v, %v; want only the young one left", all, err)
+	s, _ := h.Make(session.Request{})
+	h.orphan("berth-orphan") // in state created: never started
+	volumes := len(h.Engine.Volumes())
+	for _, c := range []struct {
+		age  time.Duration
+		want int
+	}{{time.Minute, 2}, {time.Hour, 1}} {
+		h.Clock.Advance(c.age)
+		h.reconcile()
+		all, err := h.Engine.List(t.Context())
+		if err != nil || len(all) != c.want {
+			t.Errorf("after %s: got %+v, %v; want %d containers", c.age, all, err, c.want)
+		}
 	}
-	if got := len(h.engine.Volumes()); got != volumes {
+	if _, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil {
+		t.Errorf("the session's own container: %v", err)
+	}
+	if got := len(h.Engine.Volumes()); got != volumes {
 		t.Errorf("got %d volumes, want all %d kept", got, volumes)
 	}
 }
@@ -67,19 +77,20 @@ func TestOrphansGoWhenTheyAreOldEnoughAndTheirVolumesStay(t *testing.T) {
 func TestNothingIsTouchedWhenTheStoreOrTheEngineDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
-	h.orphan("berth-old", time.Now().Add(-time.Hour))
+	s, _ := h.Make(session.Request{})
+	h.orphan("berth-orphan")
+	h.Clock.Advance(time.Hour)
 
-	h.store.set("List", session.Errorf(session.CodeStoreUnavailable, "away"))
+	h.Store.Fail("List", session.Errorf(session.CodeStoreUnavailable, "away"))
 	if err := h.Reconcile(t.Context()); err == nil {
 		t.Error("reconcile without the store: got no error")
 	}
-	h.store.set("List", nil)
-	h.engine.Script(runtimetest.OpList, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
+	h.Store.Fail("List", nil)
+	h.Engine.Script(runtimetest.OpList, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
 	if err := h.Reconcile(t.Context()); err == nil {
 		t.Error("reconcile without the engine: got no error")
 	}
-	if all, err := h.engine.List(t.Context()); err != nil || len(all) != 2 {
+	if all, err := h.Engine.List(t.Context()); err != nil || len(all) != 2 {
 		t.Errorf("got %d containers, %v; want both untouched", len(all), err)
 	}
 	if got := h.stored(s.ID); got.Status != session.Running {
@@ -90,21 +101,21 @@ func TestNothingIsTouchedWhenTheStoreOrTheEngineDoesNotAnswer(t *testing.T) {
 func TestLostContainersAreReported(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*house, string){
-		"gone":          func(h *house, name string) { h.engine.Vanish(name) },
-		"exited":        func(h *house, name string) { h.engine.Crash(name, 1, false) },
-		"out of memory": func(h *house, name string) { h.engine.Crash(name, 137, true) },
+		"gone":          func(h *house, name string) { h.Engine.Vanish(name) },
+		"exited":        func(h *house, name string) { h.Engine.Crash(name, 1, false) },
+		"out of memory": func(h *house, name string) { h.Engine.Crash(name, 137, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t)
-			s, _ := h.create(session.Request{})
+			s, _ := h.Make(session.Request{})
 			lose(h, s.ContainerName)
 			h.reconcile()
 			got := h.stored(s.ID)
 			if got.Status != session.Error || got.LastError == "" || got.Port != 0 {
 				t.Errorf("got %+v, want it in error, with a reason", got)
 			}
-			if route, _ := h.routes.get(s.ID); route.Running {
+			if route, _ := h.Routes.Get(s.ID); route.Running {
 				t.Error("traffic is still sent to it")
 			}
 			if again, err := h.do(h.Start, s.ID); err != nil || again.Status != session.Running {
@@ -117,17 +128,17 @@ func TestLostContainersAreReported(t *testing.T) {
 func TestSessionInErrorWhoseContainerAnswersRunsAfterAll(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
-	h.engine.Script(runtimetest.OpStop, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
+	s, _ := h.Make(session.Request{})
+	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
 	if got, err := h.do(h.Restart, s.ID); err == nil || got.Status != session.Running && got.Status != session.Error {
 		t.Fatalf("restart without an engine: got %s, %v", got.Status, err)
 	}
-	h.engine.ClearScript()
-	if err := h.engine.Start(t.Context(), s.ContainerName); err != nil {
+	h.Engine.ClearScript()
+	if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil {
 		t.Fatal(err)
 	}
 	h.reconcile()
-	route, _ := h.routes.get(s.ID)
+	route, _ := h.Routes.Get(s.ID)
 	if got := h.stored(s.ID); got.Status != session.Running || !route.Running {
 		t.Errorf("got %s and route %+v, want it running and routed", got.Status, route)
 	}
@@ -136,16 +147,16 @@ func TestSessionInErrorWhoseContainerAnswersRunsAfterAll(t *testing.T) {
 func TestStoppedSessionStaysStopped(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
+	s, _ := h.Make(session.Request{})
 	if _, err := h.do(h.Stop, s.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.engine.Start(t.Context(), s.ContainerName); err != nil { // behind our back
+	if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil { // behind our back
 		t.Fatal(err)
 	}
 	h.reconcile()
 	h.settled(s.ID)
-	if c, err := h.engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State == session.StateRunning {
+	if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State == session.StateRunning {
 		t.Errorf("got %s, %v; want the container stopped again", c.State, err)
 	}
 }
@@ -153,12 +164,12 @@ func TestStoppedSessionStaysStopped(t *testing.T) {
 func TestRunReconcilesAndWritesActivity(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
+	s, _ := h.Make(session.Request{})
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- h.Run(ctx, func() { close(ready) }) }()
 	<-ready
-	h.clock.advance(time.Minute)
+	h.Clock.Advance(time.Minute)
 	h.Touch(s.ID)
 	cancel() // the end writes what is left
 	if err := <-done; err != nil {

@@ -23,7 +23,7 @@ func (h *house) die(m *session.Manager) {
 // reached waits until the engine was asked for this.
 func (h *house) reached(op runtimetest.Op) {
 	h.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); len(h.engine.Calls(op)) == 0; {
+	for deadline := time.Now().Add(5 * time.Second); len(h.Engine.Calls(op)) == 0; {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("the engine was not asked for %s", op)
 		}
@@ -36,15 +36,16 @@ func (h *house) settled(id session.ID) session.Session {
 	h.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		s, err := h.store.Get(h.t.Context(), id)
-		if err == nil && s.Operation == nil {
+		s, err := h.Store.Get(h.t.Context(), id)
+		route, _ := h.Routes.Get(id) // told after the record is written
+		if err == nil && s.Operation == nil && route.Running == (s.Status == session.Running) {
 			return s
 		}
 		if session.CodeOf(err) == session.CodeNotFound {
 			return session.Session{}
 		}
 		if time.Now().After(deadline) {
-			h.t.Fatalf("session %s is still busy: %+v, %v", id, s.Operation, err)
+			h.t.Fatalf("session %s is not settled: %s, operation %+v, routed %v, %v", id, s.Status, s.Operation, route.Running, err)
 		}
 		<-time.After(5 * time.Millisecond)
 	}
@@ -61,7 +62,7 @@ func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) 
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t)
-			h.engine.Script(op, runtimetest.Step{Until: make(chan struct{})})
+			h.Engine.Script(op, runtimetest.Step{Until: make(chan struct{})})
 			issued, err := h.Create(t.Context(), session.Request{})
 			if err != nil {
 				t.Fatal(err)
@@ -69,15 +70,15 @@ func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) 
 			id := issued.Session().ID
 			h.reached(op)
 			h.die(h.Manager)
-			h.engine.ClearScript()
+			h.Engine.ClearScript()
 
-			h.Manager = h.process()
+			h.Manager = h.Process()
 			h.reconcile()
 			s := h.settled(id)
-			if route, _ := h.routes.get(id); s.Status != session.Running || !route.Running || !h.keys.Matches(issued.Token, route.TokenDigest) {
+			if route, _ := h.Routes.Get(id); s.Status != session.Running || !route.Running || !h.Keys.Matches(issued.Token, route.TokenDigest) {
 				t.Errorf("got %s with route %+v, want it running and its token good", s.Status, route)
 			}
-			if all, _ := h.engine.List(t.Context()); len(all) != 1 {
+			if all, _ := h.Engine.List(t.Context()); len(all) != 1 {
 				t.Errorf("got %d containers, want 1", len(all))
 			}
 		})
@@ -99,15 +100,15 @@ func TestInterruptedStopAndDeleteAreFinishedByTheNextProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t)
-			s, _ := h.create(session.Request{})
-			h.engine.Script(c.op, runtimetest.Step{Until: make(chan struct{})})
+			s, _ := h.Make(session.Request{})
+			h.Engine.Script(c.op, runtimetest.Step{Until: make(chan struct{})})
 			if _, err := c.begin(h.Manager, t.Context(), s.ID); err != nil {
 				t.Fatal(err)
 			}
 			h.reached(c.op)
 			h.die(h.Manager)
-			h.engine.ClearScript()
-			h.Manager = h.process()
+			h.Engine.ClearScript()
+			h.Manager = h.Process()
 			h.reconcile()
 			if got := h.settled(s.ID); got.Status != c.want {
 				t.Errorf("got %q, want %q", got.Status, c.want)
@@ -120,12 +121,12 @@ func TestOperationOfALivingProcessIsLeftAloneUntilItsDeadline(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(o *session.Options) { o.Exclusive = false })
 	release := make(chan struct{})
-	h.engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	issued, err := h.Create(t.Context(), session.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := h.process()
+	other := h.Process()
 	if err := other.Reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestOperationOfALivingProcessIsLeftAloneUntilItsDeadline(t *testing.T) {
 	if s := h.stored(issued.Session().ID); s.Operation.Kind != session.OpCreate {
 		t.Errorf("got operation %+v, want the create untouched", s.Operation)
 	}
-	h.clock.advance(time.Hour)
+	h.Clock.Advance(time.Hour)
 	if _, err := other.Delete(t.Context(), issued.Session().ID); err != nil {
 		t.Errorf("delete after the deadline: %v", err)
 	}
@@ -145,7 +146,7 @@ func TestOperationOfALivingProcessIsLeftAloneUntilItsDeadline(t *testing.T) {
 func TestDeleteTakesThePlaceOfACreate(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.engine.Behave("", runtimetest.Behaviour{Mute: true})
+	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
 	issued, err := h.Create(t.Context(), session.Request{})
 	if err != nil {
 		t.Fatal(err)
@@ -159,17 +160,17 @@ func TestDeleteTakesThePlaceOfACreate(t *testing.T) {
 	}
 	_, err = issued.Wait(t.Context())
 	wantCode(t, err, session.CodeCanceled, "the create")
-	if left, _ := h.engine.List(t.Context()); len(left) != 0 || len(h.engine.Volumes()) != 0 {
-		t.Errorf("left: %v, %v", left, h.engine.Volumes())
+	if left, _ := h.Engine.List(t.Context()); len(left) != 0 || len(h.Engine.Volumes()) != 0 {
+		t.Errorf("left: %v, %v", left, h.Engine.Volumes())
 	}
 }
 
 func TestSecondOperationIsToldToWait(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
+	s, _ := h.Make(session.Request{})
 	release := make(chan struct{})
-	h.engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
 	stop, err := h.Stop(t.Context(), s.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +190,7 @@ func TestSecondOperationIsToldToWait(t *testing.T) {
 			t.Errorf("got %s, %v; want stopped", s.Status, err)
 		}
 	}
-	if n := len(h.engine.Calls(runtimetest.OpStop)); n != 1 {
+	if n := len(h.Engine.Calls(runtimetest.OpStop)); n != 1 {
 		t.Errorf("the engine was asked %d times to stop, want once", n)
 	}
 }
@@ -199,7 +200,7 @@ func TestCallerWhoLeavesDoesNotEndTheWork(t *testing.T) {
 	h := newHouse(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})
-	h.engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	issued, err := h.Create(ctx, session.Request{})
 	if err != nil {
 		t.Fatal(err)
@@ -216,16 +217,16 @@ func TestCallerWhoLeavesDoesNotEndTheWork(t *testing.T) {
 func TestStoreThatIsAwayForAMomentDelaysTheEndAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	s, _ := h.create(session.Request{})
+	s, _ := h.Make(session.Request{})
 	release := make(chan struct{})
-	h.engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
 	stop, err := h.Stop(t.Context(), s.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.store.set("Update", session.Errorf(session.CodeStoreUnavailable, "disk full"))
+	h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "disk full"))
 	close(release)
-	time.AfterFunc(300*time.Millisecond, func() { h.store.set("Update", nil) })
+	time.AfterFunc(300*time.Millisecond, func() { h.Store.Fail("Update", nil) })
 	if s, err := stop.Wait(t.Context()); err != nil || s.Status != session.Stopped {
 		t.Errorf("got %s, %v; want stopped", s.Status, err)
 	}

@@ -11,17 +11,18 @@ import (
 
 	"berth/internal/dockertest"
 	"berth/internal/session"
+	"berth/test/harness"
 )
 
 // mine chooses what this world has made on the engine.
 func (w *world) mine() client.Filters {
-	return client.Filters{}.Add("label", "berth.instance="+w.instance)
+	return client.Filters{}.Add("label", "berth.instance="+w.Instance)
 }
 
 func (w *world) containers(t *testing.T) []container.Summary {
 	t.Helper()
 	list, err := dockertest.Client(t).ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: w.mine()})
-	must(t, err)
+	harness.Must(t, err)
 	return list.Items
 }
 
@@ -29,7 +30,7 @@ func (w *world) containers(t *testing.T) []container.Summary {
 func (w *world) nothingLeft(t *testing.T) {
 	t.Helper()
 	api := dockertest.Client(t)
-	eventually(t, 20*time.Second, "nothing is left on the engine", func() error {
+	harness.Eventually(t, 20*time.Second, "nothing is left on the engine", func() error {
 		if left := w.containers(t); len(left) > 0 {
 			return fmt.Errorf("%d containers, the first is %s: %s", len(left), left[0].Names, left[0].State)
 		}
@@ -45,7 +46,7 @@ func (w *world) nothingLeft(t *testing.T) {
 func (w *world) checkHardening(t *testing.T, id string, limits session.Limits) {
 	t.Helper()
 	found, err := dockertest.Client(t).ContainerInspect(t.Context(), "berth-"+id, client.ContainerInspectOptions{})
-	must(t, err)
+	harness.Must(t, err)
 	c := found.Container
 	h := c.HostConfig
 	check := func(ok bool, what string, got any) {

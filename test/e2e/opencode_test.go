@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"berth/internal/session"
+	"berth/test/harness"
 )
 
 // opencodeWorld runs sessions of the real OpenCode.
@@ -26,8 +27,8 @@ func opencodeWorld(t *testing.T) *world {
 		}
 		t.Skip(why)
 	}
-	w := newWorld(t)
-	w.startServe()
+	w := &world{harness.New(t)}
+	w.StartServe()
 	return w
 }
 
@@ -35,46 +36,46 @@ func opencodeWorld(t *testing.T) *world {
 func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 	t.Parallel()
 	w := opencodeWorld(t)
-	id, token := w.create(`{"owner":"alice"}`)
+	id, token := w.Create(`{"owner":"alice"}`)
 	base := "/s/" + id
 
 	t.Run("health is that of OpenCode", func(t *testing.T) {
-		a := w.call(http.MethodGet, base+"/global/health", token, "")
+		a := w.Call(http.MethodGet, base+"/global/health", token, "")
 		var health struct {
 			Healthy bool
 			Version string
 		}
-		if err := json.Unmarshal(a.body, &health); err != nil || !health.Healthy || health.Version == "" {
+		if err := json.Unmarshal(a.Body, &health); err != nil || !health.Healthy || health.Version == "" {
 			t.Errorf("got %s, want the JSON of a healthy server with a version", a)
 		}
 	})
 	t.Run("an OpenCode session is created and its event arrives unbuffered", func(t *testing.T) {
 		events := w.follow(t, base+"/event", token)
 		events.await(t, "server.connected")
-		a := w.call(http.MethodPost, base+"/session", token, `{"title":"first"}`)
-		if a.status != http.StatusOK || !strings.HasPrefix(a.field("id"), "ses_") {
+		a := w.Call(http.MethodPost, base+"/session", token, `{"title":"first"}`)
+		if a.Status != http.StatusOK || !strings.HasPrefix(a.Field("id"), "ses_") {
 			t.Fatalf("create an OpenCode session: got %s", a)
 		}
-		events.await(t, a.field("id")) // while the stream is still open: nothing held it back
+		events.await(t, a.Field("id")) // while the stream is still open: nothing held it back
 	})
 	t.Run("a terminal echoes over WebSocket", func(t *testing.T) { w.terminalEchoes(t, base, token) })
 	t.Run("a command that is silent for longer than the read time-out passes", func(t *testing.T) {
-		made := w.call(http.MethodPost, base+"/session", token, `{}`)
+		made := w.Call(http.MethodPost, base+"/session", token, `{}`)
 		begun := time.Now()
-		a := w.call(http.MethodPost, base+"/session/"+made.field("id")+"/shell", token,
+		a := w.Call(http.MethodPost, base+"/session/"+made.Field("id")+"/shell", token,
 			`{"agent":"build","model":{"providerID":"opencode","modelID":"none"},"command":"sleep 33 && echo finished-$((40+2))"}`)
-		if a.status != http.StatusOK || !strings.Contains(string(a.body), "finished-42") {
+		if a.Status != http.StatusOK || !strings.Contains(string(a.Body), "finished-42") {
 			t.Errorf("after %s: got %.300s, want 200 with the command's output", time.Since(begun), a)
 		}
 	})
 	t.Run("the session's own upgrade is not for its users", func(t *testing.T) {
-		if a := w.call(http.MethodPost, base+"/global/upgrade", token, `{"target":"latest"}`); a.status != http.StatusForbidden {
+		if a := w.Call(http.MethodPost, base+"/global/upgrade", token, `{"target":"latest"}`); a.Status != http.StatusForbidden {
 			t.Errorf("got %s, want 403", a)
 		}
 	})
 	t.Run("no default provider, so that no prompt leaves the machine unasked", func(t *testing.T) {
-		a := w.call(http.MethodGet, base+"/config/providers", token, "")
-		if a.status != http.StatusOK || strings.Contains(string(a.body), `"id":"opencode"`) {
+		a := w.Call(http.MethodGet, base+"/config/providers", token, "")
+		if a.Status != http.StatusOK || strings.Contains(string(a.Body), `"id":"opencode"`) {
 			t.Errorf("got %.300s, want providers without opencode", a)
 		}
 	})
@@ -82,24 +83,24 @@ func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 		w.checkHardening(t, id, session.Limits{Memory: 1 << 30, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 512})
 	})
 	t.Run("files and OpenCode's history survive a restart of the session", func(t *testing.T) {
-		before := w.call(http.MethodGet, base+"/session", token, "")
-		if a := w.call(http.MethodPost, "/sessions/"+id+"/restart", w.adminToken(), ""); a.status != http.StatusOK {
+		before := w.Call(http.MethodGet, base+"/session", token, "")
+		if a := w.Call(http.MethodPost, "/sessions/"+id+"/restart", w.AdminToken(), ""); a.Status != http.StatusOK {
 			t.Fatalf("restart: got %s", a)
 		}
-		after := w.call(http.MethodGet, base+"/session", token, "")
-		if after.status != http.StatusOK || len(after.body) < 10 || string(after.body) != string(before.body) {
+		after := w.Call(http.MethodGet, base+"/session", token, "")
+		if after.Status != http.StatusOK || len(after.Body) < 10 || string(after.Body) != string(before.Body) {
 			t.Errorf("OpenCode's sessions were %s and are now %s", before, after)
 		}
 	})
 	t.Run("Berth finds the session again after its own restart", func(t *testing.T) {
-		w.serve.signal(os.Interrupt)
-		w.startServe()
-		if a := w.call(http.MethodGet, base+"/global/health", token, ""); a.status != http.StatusOK {
+		w.Serve.Signal(os.Interrupt)
+		w.StartServe()
+		if a := w.Call(http.MethodGet, base+"/global/health", token, ""); a.Status != http.StatusOK {
 			t.Errorf("got %s, want the session to answer to the same token", a)
 		}
 	})
 	t.Run("deleting removes container and volumes", func(t *testing.T) {
-		if a := w.call(http.MethodDelete, "/sessions/"+id, w.adminToken(), ""); a.status != http.StatusNoContent {
+		if a := w.Call(http.MethodDelete, "/sessions/"+id, w.AdminToken(), ""); a.Status != http.StatusNoContent {
 			t.Fatalf("delete: got %s", a)
 		}
 		w.nothingLeft(t)
@@ -113,11 +114,11 @@ type stream struct {
 
 func (w *world) follow(t *testing.T, path, token string) stream {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, nil)
-	must(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.URL+path, nil)
+	harness.Must(t, err)
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultClient.Do(req)
-	must(t, err)
+	harness.Must(t, err)
 	t.Cleanup(func() { _ = resp.Body.Close() })
 	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		t.Fatalf("got %s %s, want an event stream", resp.Status, resp.Header.Get("Content-Type"))
@@ -157,13 +158,13 @@ func (s stream) await(t *testing.T, text string) {
 }
 
 func (w *world) terminalEchoes(t *testing.T, base, token string) {
-	made := w.call(http.MethodPost, base+"/pty", token, `{"command":"/bin/bash","args":["--norc"],"title":"t"}`)
-	if made.status != http.StatusOK {
+	made := w.Call(http.MethodPost, base+"/pty", token, `{"command":"/bin/bash","args":["--norc"],"title":"t"}`)
+	if made.Status != http.StatusOK {
 		t.Fatalf("create a terminal: got %s; /tmp must allow programs", made)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(w.url, "http")+base+"/pty/"+made.field("id")+"/connect",
+	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(w.URL, "http")+base+"/pty/"+made.Field("id")+"/connect",
 		&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
 	if err != nil {
 		t.Fatalf("connect to the terminal: %v", err)

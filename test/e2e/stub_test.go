@@ -16,12 +16,13 @@ import (
 
 	"berth/internal/dockertest"
 	"berth/internal/session"
+	"berth/test/harness"
 )
 
 // stubWorld runs sessions of the small test server, which starts in a moment and can be told to misbehave.
 func stubWorld(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t)
+	w := &world{harness.New(t)}
 	stub := dockertest.StubProfile(t)
 	profiles := map[string]session.Profile{"stub": stub}
 	for _, mode := range []string{"exit", "mute", "slow", "closed"} {
@@ -30,27 +31,27 @@ func stubWorld(t *testing.T) *world {
 		p.Env["STUB_MODE"] = mode
 		profiles[mode] = p
 	}
-	w.profiles(profiles)
-	w.env["BERTH_PROFILE"] = "stub"
-	w.env["CONTAINER_MEMORY_LIMIT"] = "512m" // the built-in profile's least
-	w.env["SESSION_START_TIMEOUT"] = "15"
+	w.Profiles(profiles)
+	w.Env["BERTH_PROFILE"] = "stub"
+	w.Env["CONTAINER_MEMORY_LIMIT"] = "512m" // the built-in profile's least
+	w.Env["SESSION_START_TIMEOUT"] = "15"
 	return w
 }
 
 func TestSixSessionsAtOnceAllRun(t *testing.T) {
 	t.Parallel()
 	w := stubWorld(t)
-	w.startServe()
+	w.StartServe()
 	var wg sync.WaitGroup
 	for i := range 6 {
 		wg.Go(func() {
-			a, err := w.try(t.Context(), http.MethodPost, "/sessions", w.adminToken(), fmt.Sprintf(`{"owner":"user-%d"}`, i))
-			if err != nil || a.status != http.StatusCreated || a.field("status") != "running" {
+			a, err := w.Try(t.Context(), http.MethodPost, "/sessions", w.AdminToken(), fmt.Sprintf(`{"owner":"user-%d"}`, i))
+			if err != nil || a.Status != http.StatusCreated || a.Field("status") != "running" {
 				t.Errorf("session %d: got %s, %v; want 201 and running", i, a, err)
 				return
 			}
-			answered, err := w.try(t.Context(), http.MethodGet, "/s/"+a.field("session_id")+"/global/health", a.field("token"), "")
-			if err != nil || answered.status != http.StatusOK {
+			answered, err := w.Try(t.Context(), http.MethodGet, "/s/"+a.Field("session_id")+"/global/health", a.Field("token"), "")
+			if err != nil || answered.Status != http.StatusOK {
 				t.Errorf("session %d answers %s, %v; want 200", i, answered, err)
 			}
 		})
@@ -63,26 +64,26 @@ func TestSixSessionsAtOnceAllRun(t *testing.T) {
 func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 	t.Parallel()
 	w := stubWorld(t)
-	w.startServe()
-	admin := w.adminToken()
+	w.StartServe()
+	admin := w.AdminToken()
 	acknowledged := map[string]bool{}
 	for round := range 8 {
-		done := make(chan answer, 1)
+		done := make(chan harness.Answer, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			a, _ := w.try(ctx, http.MethodPost, "/sessions", admin, "")
+			a, _ := w.Try(ctx, http.MethodPost, "/sessions", admin, "")
 			done <- a
 		}()
 		<-time.After(time.Duration(round) * 90 * time.Millisecond) // a create takes about half a second
-		w.serve.signal(syscall.SIGKILL)
-		if a := <-done; a.status == http.StatusCreated {
-			acknowledged[a.field("session_id")] = true
+		w.Serve.Signal(syscall.SIGKILL)
+		if a := <-done; a.Status == http.StatusCreated {
+			acknowledged[a.Field("session_id")] = true
 		}
 		cancel()
-		w.startServe()
+		w.StartServe()
 	}
-	eventually(t, 60*time.Second, "records and containers agree", func() error {
-		a, err := w.try(t.Context(), http.MethodGet, "/sessions?limit=1000", admin, "")
+	harness.Eventually(t, 60*time.Second, "records and containers agree", func() error {
+		a, err := w.Try(t.Context(), http.MethodGet, "/sessions?limit=1000", admin, "")
 		if err != nil {
 			return err
 		}
@@ -93,7 +94,7 @@ func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 				Operation any    `json:"operation"`
 			} `json:"sessions"`
 		}
-		if err := json.Unmarshal(a.body, &page); err != nil {
+		if err := json.Unmarshal(a.Body, &page); err != nil {
 			return err
 		}
 		known := map[string]bool{}
@@ -123,9 +124,9 @@ func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
 	t.Parallel()
 	w := stubWorld(t)
-	w.env["SESSION_START_TIMEOUT"] = "4"
-	w.startServe()
-	admin := w.adminToken()
+	w.Env["SESSION_START_TIMEOUT"] = "4"
+	w.StartServe()
+	admin := w.AdminToken()
 	for _, c := range []struct {
 		body   string
 		status int
@@ -141,15 +142,15 @@ func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
 		{`{"surprise":true}`, 422, "invalid_request", ""},
 		{`{`, 400, "invalid_request", ""},
 	} {
-		a := w.call(http.MethodPost, "/sessions", admin, c.body)
-		if a.status != c.status || a.field("code") != c.code || !strings.Contains(a.field("detail"), c.says) ||
-			a.header.Get("Content-Type") != "application/problem+json" || a.field("request_id") == "" {
-			t.Errorf("create with %s: got %s (%s), want %d %s saying %q", c.body, a, a.header.Get("Content-Type"), c.status, c.code, c.says)
+		a := w.Call(http.MethodPost, "/sessions", admin, c.body)
+		if a.Status != c.status || a.Field("code") != c.code || !strings.Contains(a.Field("detail"), c.says) ||
+			a.Header.Get("Content-Type") != "application/problem+json" || a.Field("request_id") == "" {
+			t.Errorf("create with %s: got %s (%s), want %d %s saying %q", c.body, a, a.Header.Get("Content-Type"), c.status, c.code, c.says)
 		}
-		if id := a.field("session_id"); id != "" {
-			shown := w.call(http.MethodGet, "/sessions/"+id, admin, "")
-			if shown.field("status") != "error" || shown.field("last_error") != a.field("detail") {
-				t.Errorf("the session of %s: got %s, want it in error with %q", c.body, shown, a.field("detail"))
+		if id := a.Field("session_id"); id != "" {
+			shown := w.Call(http.MethodGet, "/sessions/"+id, admin, "")
+			if shown.Field("status") != "error" || shown.Field("last_error") != a.Field("detail") {
+				t.Errorf("the session of %s: got %s, want it in error with %q", c.body, shown, a.Field("detail"))
 			}
 		}
 		if left := w.containers(t); len(left) != 0 {
@@ -161,23 +162,23 @@ func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
 func TestEngineThatIsDown(t *testing.T) {
 	t.Parallel()
 	w := stubWorld(t)
-	w.startServe()
-	id, token := w.create("")
-	guard := freeAddress(t) // from here on nobody listens there
-	w.serve.signal(os.Interrupt)
+	w.StartServe()
+	id, token := w.Create("")
+	guard := harness.FreeAddress(t) // from here on nobody listens there
+	w.Serve.Signal(os.Interrupt)
 
-	w.env["DOCKER_HOST"] = "tcp://" + guard
-	p := w.start("serve-without-engine", w.env, "serve")
-	<-p.done
-	text, err := os.ReadFile(p.log)
-	must(t, err)
-	if p.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), guard) {
-		t.Errorf("serve without an engine: exit code %d, said %s; want a failure that names %s", p.cmd.ProcessState.ExitCode(), text, guard)
+	w.Env["DOCKER_HOST"] = "tcp://" + guard
+	p := w.Start("serve-without-engine", w.Env, "serve")
+	<-p.Done
+	text, err := os.ReadFile(p.Log)
+	harness.Must(t, err)
+	if p.Cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), guard) {
+		t.Errorf("serve without an engine: exit code %d, said %s; want a failure that names %s", p.Cmd.ProcessState.ExitCode(), text, guard)
 	}
 
-	w.env["DOCKER_HOST"] = w.engine
-	w.startServe()
-	if a := w.call(http.MethodGet, "/s/"+id+"/global/health", token, ""); a.status != http.StatusOK {
+	w.Env["DOCKER_HOST"] = w.Engine
+	w.StartServe()
+	if a := w.Call(http.MethodGet, "/s/"+id+"/global/health", token, ""); a.Status != http.StatusOK {
 		t.Errorf("the session after the outage: got %s, want 200", a)
 	}
 }
@@ -185,43 +186,43 @@ func TestEngineThatIsDown(t *testing.T) {
 func TestPortThatIsTaken(t *testing.T) {
 	t.Parallel()
 	w := stubWorld(t)
-	w.startServe()
-	other := *w
-	other.env = maps.Clone(w.env)
-	other.env["BERTH_STATE_DIR"] = filepath.Join(w.dir, "other-state")
-	p := other.start("second", other.env, "serve")
-	<-p.done
-	text, err := os.ReadFile(p.log)
-	must(t, err)
-	if p.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), "BERTH_LISTEN") {
-		t.Errorf("got exit code %d and %s; want a failure that names BERTH_LISTEN", p.cmd.ProcessState.ExitCode(), text)
+	w.StartServe()
+	other := *w.World
+	other.Env = maps.Clone(w.Env)
+	other.Env["BERTH_STATE_DIR"] = filepath.Join(w.Dir, "other-state")
+	p := other.Start("second", other.Env, "serve")
+	<-p.Done
+	text, err := os.ReadFile(p.Log)
+	harness.Must(t, err)
+	if p.Cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), "BERTH_LISTEN") {
+		t.Errorf("got exit code %d and %s; want a failure that names BERTH_LISTEN", p.Cmd.ProcessState.ExitCode(), text)
 	}
 }
 
 func TestSecondProcessOnTheSameStateIsRefused(t *testing.T) {
 	t.Parallel()
 	w := stubWorld(t)
-	w.startServe()
-	env := maps.Clone(w.env)
-	env["BERTH_LISTEN"] = freeAddress(t)
-	p := w.start("second", env, "serve")
-	<-p.done
-	text, err := os.ReadFile(p.log)
-	must(t, err)
-	if p.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), fmt.Sprint(w.serve.cmd.Process.Pid)) {
-		t.Errorf("got exit code %d and %s; want a refusal that names process %d", p.cmd.ProcessState.ExitCode(), text, w.serve.cmd.Process.Pid)
+	w.StartServe()
+	env := maps.Clone(w.Env)
+	env["BERTH_LISTEN"] = harness.FreeAddress(t)
+	p := w.Start("second", env, "serve")
+	<-p.Done
+	text, err := os.ReadFile(p.Log)
+	harness.Must(t, err)
+	if p.Cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), fmt.Sprint(w.Serve.Cmd.Process.Pid)) {
+		t.Errorf("got exit code %d and %s; want a refusal that names process %d", p.Cmd.ProcessState.ExitCode(), text, w.Serve.Cmd.Process.Pid)
 	}
 }
 
 func TestSocketInsteadOfTLSIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.env["DOCKER_HOST"] = dockertest.Engine(t)
-	p := w.start("socket", w.env, "serve")
-	<-p.done
-	text, err := os.ReadFile(p.log)
-	must(t, err)
-	if p.cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(text), "--insecure-docker-socket") {
-		t.Errorf("got exit code %d and %s; want 2 and the name of the flag", p.cmd.ProcessState.ExitCode(), text)
+	w := &world{harness.New(t)}
+	w.Env["DOCKER_HOST"] = dockertest.Engine(t)
+	p := w.Start("socket", w.Env, "serve")
+	<-p.Done
+	text, err := os.ReadFile(p.Log)
+	harness.Must(t, err)
+	if p.Cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(text), "--insecure-docker-socket") {
+		t.Errorf("got exit code %d and %s; want 2 and the name of the flag", p.Cmd.ProcessState.ExitCode(), text)
 	}
 }

@@ -1,0 +1,190 @@
+// Package sessiontest gives tests a session manager that is real, on a store on disk and an engine in memory whose
+// containers are real HTTP servers.
+//
+// It knows how the domain is put together. It refuses to know what is tested.
+package sessiontest
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/internal/jsonfile"
+	"berth/internal/probe"
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+// House is a Manager with a store on disk and a fake engine whose containers are real HTTP servers.
+type House struct {
+	*session.Manager
+	t       *testing.T
+	Engine  *runtimetest.Fake
+	Store   *Store
+	Routes  *Routes
+	Keys    session.Keys
+	Options session.Options
+	Clock   *Clock
+}
+
+// Clock is the Manager's idea of the present.
+type Clock struct {
+	mu    sync.Mutex
+	ahead time.Duration
+}
+
+func (c *Clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
+
+// Advance moves the present forward.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead += d
+}
+
+// Routes records what the data plane was told.
+type Routes struct {
+	mu  sync.Mutex
+	all map[session.ID]session.Route
+}
+
+// Set implements session.Routes.
+func (r *Routes) Set(route session.Route) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all[route.ID] = route
+}
+
+// Remove implements session.Routes.
+func (r *Routes) Remove(id session.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.all, id)
+}
+
+// Get returns what the data plane was last told of a session.
+func (r *Routes) Get(id session.ID) (session.Route, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	route, ok := r.all[id]
+	return route, ok
+}
+
+// Store is a store on disk that fails when it is told to.
+type Store struct {
+	session.Store
+	mu   sync.Mutex
+	fail map[string]error // by method
+}
+
+// Fail makes a method fail from now on; nil lets it work again.
+func (s *Store) Fail(method string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail[method] = err
+}
+
+func (s *Store) check(method string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fail[method]
+}
+
+// Update implements session.Store.
+func (s *Store) Update(ctx context.Context, v session.Session, max int) (session.Session, error) {
+	if err := s.check("Update"); err != nil {
+		return session.Session{}, err
+	}
+	return s.Store.Update(ctx, v, max)
+}
+
+// List implements session.Store.
+func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error) {
+	if err := s.check("List"); err != nil {
+		return session.Page{}, err
+	}
+	return s.Store.List(ctx, q)
+}
+
+// Profile is one that the engine in memory can run.
+func Profile() session.Profile {
+	return session.Profile{
+		Image: "stub:1", Port: 4096, UID: 10001, GID: 10001, Username: "opencode", PasswordEnv: "OPENCODE_SERVER_PASSWORD",
+		Ready:   session.Probe{Path: "/global/health", Member: "healthy", Then: "/path"},
+		Volumes: []session.Volume{{Name: session.WorkspaceVolume, Path: "/workspace"}},
+	}
+}
+
+// New makes a house whose parts are closed when the test ends; change may adjust the Manager's options.
+func New(t *testing.T, change ...func(*session.Options)) *House {
+	t.Helper()
+	keys, err := session.NewKeys([]byte("the secret of this test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := jsonfile.Open(filepath.Join(t.TempDir(), "sessions.json"), jsonfile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &House{
+		t: t, Engine: runtimetest.NewFake(runtimetest.Options{}), Clock: &Clock{},
+		Store:  &Store{Store: store, fail: map[string]error{}},
+		Routes: &Routes{all: map[session.ID]session.Route{}}, Keys: keys,
+	}
+	h.Options = session.Options{
+		Profiles: map[string]session.Profile{"opencode": Profile()}, Limits: session.Limits{Memory: 1 << 30},
+		StartTimeout: 5 * time.Second, StopTimeout: time.Second, ProbeInterval: 10 * time.Millisecond,
+		ProbeTimeout: 300 * time.Millisecond, TokenLife: 24 * time.Hour, Exclusive: true, Now: h.Clock.now,
+	}
+	for _, f := range change {
+		f(&h.Options)
+	}
+	h.Manager = h.Process()
+	t.Cleanup(func() {
+		if err := h.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		h.Engine.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// Process is a new Manager on the same store and engine, as after a restart of Berth.
+func (h *House) Process() *session.Manager {
+	h.t.Helper()
+	m, err := session.NewManager(h.Store, h.Engine, probe.New(), h.Routes, h.Keys, h.Options)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return m
+}
+
+// Make makes a session that runs.
+func (h *House) Make(req session.Request) (session.Session, session.Secret) {
+	h.t.Helper()
+	issued, err := h.Create(h.t.Context(), req)
+	if err != nil {
+		h.t.Fatalf("create: %v", err)
+	}
+	s, err := issued.Wait(h.t.Context())
+	if err != nil {
+		h.t.Fatalf("create: %v", err)
+	}
+	return s, issued.Token
+}
+
+// Clear forgets everything, as a new process does.
+func (r *Routes) Clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.all)
+}

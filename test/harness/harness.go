@@ -1,0 +1,310 @@
+// Package harness runs the real binary for tests and benchmarks: guard in front of a real engine, serve behind it, in
+// directories and on ports of their own.
+//
+// It knows processes, files and HTTP. It refuses to know what is tested.
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"berth/internal/dockertest"
+	"berth/internal/session"
+)
+
+// build makes the binary once for all tests; its directory goes when the test program ends.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "berth-e2e-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "berth")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "berth/cmd/berth")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build berth: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// Main runs a package's tests and removes what they have built.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if path, err := build(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	return code
+}
+
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// World is one installation of Berth.
+type World struct {
+	Dir      string
+	Engine   string            // DOCKER_HOST of serve: the guard
+	Instance string            // label of what is made on the engine
+	Env      map[string]string // of serve and of short commands
+	URL      string
+	Serve    *Process // nil before StartServe
+
+	t testing.TB
+}
+
+// New has certificates and a guard in front of the test engine. Everything that is made on the engine under its
+// instance label is removed at the end.
+func New(t testing.TB) *World {
+	t.Helper()
+	socket := strings.TrimPrefix(dockertest.Engine(t), "unix://")
+	w := &World{t: t, Dir: t.TempDir(), Instance: dockertest.Instance(t)}
+	certs := filepath.Join(w.Dir, "certs")
+	state := filepath.Join(w.Dir, "state")
+	Must(t, os.Mkdir(state, 0o700))
+	Must(t, os.WriteFile(filepath.Join(state, "instance"), []byte(w.Instance+"\n"), 0o600))
+	w.Run("certs", "init", "--dir", certs)
+
+	address := FreeAddress(t)
+	w.Engine = "tcp://" + address
+	w.Env = map[string]string{
+		"DOCKER_HOST": w.Engine, "DOCKER_CERT_PATH": certs, "DOCKER_NETWORK": w.Instance,
+		"BERTH_STATE_DIR": state, "BERTH_LISTEN": FreeAddress(t), "BERTH_DRAIN_TIMEOUT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
+		"MAX_CONCURRENT_SESSIONS": "50", "CONTAINER_MEMORY_LIMIT": "1g", "RECONCILE_INTERVAL": "2",
+	}
+	w.URL = "http://" + w.Env["BERTH_LISTEN"]
+	guard := w.Start("guard", map[string]string{
+		"BERTH_GUARD_LISTEN": w.Engine, "BERTH_GUARD_SOCKET": socket, "DOCKER_CERT_PATH": certs,
+	}, "guard")
+	Eventually(t, 10*time.Second, "the guard listens", func() error {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return errors.Join(err, guard.failure())
+		}
+		return conn.Close()
+	})
+	return w
+}
+
+// Profiles gives serve a configuration file with these image profiles beside the built-in one.
+func (w *World) Profiles(profiles map[string]session.Profile) {
+	w.t.Helper()
+	text, err := yaml.Marshal(map[string]any{"profiles": profiles})
+	Must(w.t, err)
+	file := filepath.Join(w.Dir, "berth.yaml")
+	Must(w.t, os.WriteFile(file, text, 0o600))
+	w.Env["BERTH_CONFIG"] = file
+}
+
+// StartServe starts serve and waits until it is ready.
+func (w *World) StartServe() {
+	w.t.Helper()
+	w.Serve = w.Start("serve", w.Env, "serve")
+	Eventually(w.t, 30*time.Second, "serve is ready", func() error {
+		resp, err := http.Get(w.URL + "/readyz")
+		if err != nil {
+			return errors.Join(err, w.Serve.failure())
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("readyz answers %s", resp.Status)
+		}
+		return nil
+	})
+}
+
+// Run runs a short command and returns what it wrote to standard output.
+func (w *World) Run(args ...string) string {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.t.Context(), binary(w.t), args...)
+	cmd.Env = w.environ(w.Env)
+	cmd.Dir = w.Dir
+	out, err := cmd.Output()
+	if err != nil {
+		exit := &exec.ExitError{}
+		errors.As(err, &exit)
+		w.t.Fatalf("berth %s: %v\n%s", strings.Join(args, " "), err, exit.Stderr)
+	}
+	return string(out)
+}
+
+func (w *World) environ(env map[string]string) []string {
+	environ := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.Dir}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		environ = append(environ, name+"="+env[name])
+	}
+	return environ
+}
+
+// AdminToken returns the token that serve has made for itself.
+func (w *World) AdminToken() string {
+	w.t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.Env["BERTH_STATE_DIR"], "admin-token"))
+	Must(w.t, err)
+	return strings.TrimSpace(string(text))
+}
+
+// Process is a berth that runs in the background.
+type Process struct {
+	Name string
+	Cmd  *exec.Cmd
+	Log  string        // path of what it wrote
+	Done chan struct{} // closed when it has ended
+}
+
+// Start runs a berth in the background with this environment and nothing else. It is killed when the test ends, and its
+// log shown if the test has failed.
+func (w *World) Start(name string, env map[string]string, args ...string) *Process {
+	w.t.Helper()
+	p := &Process{Name: name, Log: filepath.Join(w.Dir, name+".log"), Done: make(chan struct{})}
+	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	Must(w.t, err)
+	p.Cmd = exec.Command(binary(w.t), args...)
+	p.Cmd.Env, p.Cmd.Dir, p.Cmd.Stdout, p.Cmd.Stderr = w.environ(env), w.Dir, out, out
+	Must(w.t, p.Cmd.Start())
+	go func() {
+		_ = p.Cmd.Wait()
+		_ = out.Close()
+		close(p.Done)
+	}()
+	w.t.Cleanup(func() {
+		p.Signal(syscall.SIGKILL)
+		if w.t.Failed() {
+			text, _ := os.ReadFile(p.Log)
+			w.t.Logf("the log of %s ends with:\n%s", name, text[max(0, len(text)-8000):])
+		}
+	})
+	return p
+}
+
+// Signal sends a signal and waits until the process has ended.
+func (p *Process) Signal(s os.Signal) {
+	_ = p.Cmd.Process.Signal(s)
+	<-p.Done
+}
+
+// failure says that the process has ended, if it has.
+func (p *Process) failure() error {
+	select {
+	case <-p.Done:
+		text, _ := os.ReadFile(p.Log)
+		return fmt.Errorf("%s has ended: %s", p.Name, text)
+	default:
+		return nil
+	}
+}
+
+// Answer is what an HTTP request brought.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// String is for messages of tests.
+func (a Answer) String() string { return fmt.Sprintf("%d %s", a.Status, bytes.TrimSpace(a.Body)) }
+
+// Field returns a text member of the JSON object in the body; "" when there is none.
+func (a Answer) Field(name string) string {
+	var fields map[string]any
+	_ = json.Unmarshal(a.Body, &fields)
+	text, _ := fields[name].(string)
+	return text
+}
+
+// Call makes a request with a token; "" sends none.
+func (w *World) Call(method, path, token, body string) Answer {
+	w.t.Helper()
+	a, err := w.Try(w.t.Context(), method, path, token, body)
+	Must(w.t, err)
+	return a
+}
+
+// Try makes a request with a token and reads the whole answer.
+func (w *World) Try(ctx context.Context, method, path, token, body string) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, w.URL+path, strings.NewReader(body))
+	if err != nil {
+		return Answer{}, err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return Answer{resp.StatusCode, resp.Header, text}, err
+}
+
+// Create makes a session and fails the test when that fails.
+func (w *World) Create(body string) (id, token string) {
+	w.t.Helper()
+	a := w.Call(http.MethodPost, "/sessions", w.AdminToken(), body)
+	if a.Status != http.StatusCreated {
+		w.t.Fatalf("create a session: got %s, want 201", a)
+	}
+	return a.Field("session_id"), a.Field("token")
+}
+
+// Must ends the test when there is an error.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Eventually tries until it works or the time is up, and then says what it saw last.
+func Eventually(t testing.TB, within time.Duration, what string, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s: %v", within, what, err)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		}
+	}
+}
+
+// FreeAddress returns an address of the loopback interface that nobody listens on at this moment.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	Must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
