@@ -120,6 +120,7 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	work.Go(func() error {
 		<-ctx.Done() // the caller's wish, or the failure of another part
+		a.log.InfoContext(ctx, "stopping; sessions go on running", "reason", context.Cause(ctx).Error())
 		return a.drain(context.WithoutCancel(ctx))
 	})
 	return work.Wait()

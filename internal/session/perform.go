@@ -38,7 +38,7 @@ func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, e
 			"code", CodeOf(err), "error", err)
 		return s, err
 	}
-	m.opts.Logger.InfoContext(ctx, "operation done", "session_id", s.ID, "operation", kind, "duration_ms", took, "status", s.Status)
+	m.opts.Logger.InfoContext(ctx, "operation done", "session_id", s.ID, "operation", kind, "duration_ms", took)
 	return s, nil
 }
 
@@ -73,7 +73,7 @@ var outcome = map[Kind]Status{OpCreate: Running, OpStart: Running, OpRestart: Ru
 // which the reconciler takes over.
 func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, failure error) (Session, error) {
 	if kind == OpDelete && failure == nil {
-		return s, nil
+		return s, nil // there is no record any more
 	}
 	up := failure == nil && kind.bringsUp()
 	if !up {
