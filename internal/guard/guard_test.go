@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -103,6 +104,8 @@ func TestAnswerMayBeginBeforeTheUploadEnds(t *testing.T) {
 	w := startGuard(t, engine.socket)
 	reader, writer := io.Pipe()
 	go func() { _, _ = io.WriteString(writer, "one\n") }()
+	giveUp := time.AfterFunc(patience, func() { writer.CloseWithError(errors.New("the answer did not begin")) })
+	defer giveUp.Stop()
 	request, err := http.NewRequest(http.MethodPost, w.url("/images/load"), reader)
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,18 @@ type InitOptions struct {
 	Now         func() time.Time // nil means time.Now
 }
 
+// Validate finds what is wrong with the options themselves, whatever is on disk. Init does the same.
+func (o InitOptions) Validate() error {
+	if o.Days < 0 || o.Days > maxDays {
+		return fmt.Errorf("a life of %d days is outside 1 to %d", o.Days, maxDays)
+	}
+	if o.KeyType != "" && o.KeyType != ECDSA && o.KeyType != Ed25519 {
+		return errKeyType(o.KeyType)
+	}
+	_, _, err := serverNames(o.Hosts, o.Environment)
+	return err
+}
+
 // Outcome says what Init found and did.
 type Outcome string
 
@@ -66,12 +78,12 @@ func newInitializer(dir string, opts InitOptions) *initializer {
 }
 
 func (i *initializer) run() (InitResult, error) {
+	if err := i.opts.Validate(); err != nil {
+		return InitResult{}, err
+	}
 	dns, ips, err := serverNames(i.opts.Hosts, i.opts.Environment)
 	if err != nil {
 		return InitResult{}, err
-	}
-	if i.opts.Days < 0 || i.opts.Days > maxDays {
-		return InitResult{}, fmt.Errorf("a life of %d days is outside 1 to %d", i.opts.Days, maxDays)
 	}
 	if err := i.makeDir(); err != nil {
 		return InitResult{}, err

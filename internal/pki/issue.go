@@ -179,8 +179,12 @@ func newKey(t KeyType) (crypto.Signer, error) {
 		}
 		return key, nil
 	default:
-		return nil, fmt.Errorf("key type %q is unknown: use ecdsa or ed25519", t)
+		return nil, errKeyType(t)
 	}
+}
+
+func errKeyType(t KeyType) error {
+	return fmt.Errorf("key type %q is unknown: use ecdsa or ed25519", t)
 }
 
 func sign(template, parent *x509.Certificate, key, parentKey crypto.Signer) (*x509.Certificate, error) {
