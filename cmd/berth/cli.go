@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -10,6 +11,8 @@ import (
 type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Serve the API and the proxy."`
 	Session    sessionCmd    `cmd:"" help:"Create, look at and remove sessions of a Berth that serves."`
+	Guard      guardCmd      `cmd:"" help:"Stand before the Docker engine's socket and demand client certificates."`
+	Certs      certsCmd      `cmd:"" help:"Make and look at the certificates of the engine and its clients."`
 	Config     configCmd     `cmd:"" help:"Check, show and explain the settings."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
@@ -58,6 +61,7 @@ func execute(ctx context.Context, args []string, std *stdio) (err error) {
 		kong.Writers(std.Out, std.Err),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ValueFormatter(flagHelp),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(std),
 	)
@@ -69,4 +73,14 @@ func execute(ctx context.Context, args []string, std *stdio) (err error) {
 		return usageError(err)
 	}
 	return parsed.Run()
+}
+
+// flagHelp names a flag's environment variable unless its help does so already.
+func flagHelp(v *kong.Value) string {
+	for _, name := range v.Tag.Envs {
+		if strings.Contains(v.Help, name) {
+			return v.Help
+		}
+	}
+	return kong.DefaultHelpValueFormatter(v)
 }

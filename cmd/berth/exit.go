@@ -123,10 +123,24 @@ func report(w io.Writer, err error) {
 		return
 	}
 	_, _ = fmt.Fprintf(w, "berth: %s\n", printable(err.Error()))
-	var advice interface{ Hint() string }
-	if errors.As(err, &advice) && advice.Hint() != "" {
-		_, _ = fmt.Fprintf(w, "hint: %s\n", printable(advice.Hint()))
+	if hint := hintOf(err); hint != "" {
+		_, _ = fmt.Fprintf(w, "hint: %s\n", printable(hint))
 	}
+}
+
+// hintOf is the outermost hint in err's chain; "" when there is none.
+func hintOf(err error) string {
+	var advice interface {
+		error
+		Hint() string
+	}
+	for errors.As(err, &advice) {
+		if hint := advice.Hint(); hint != "" {
+			return hint
+		}
+		err = errors.Unwrap(advice)
+	}
+	return ""
 }
 
 // printable drops what would command the terminal: messages may quote what other programs said.

@@ -97,6 +97,11 @@ func TestErrorsArePrintedWithTheirHintOnALineOfItsOwn(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	b.Reset()
+	report(&b, usageError(withHint(errors.New("x"), "read")))
+	if got, want := b.String(), "berth: x\nhint: read\n"; got != want {
+		t.Errorf("hint inside an error without one: got %q, want %q", got, want)
+	}
+	b.Reset()
 	report(&b, nil)
 	if b.Len() != 0 {
 		t.Errorf("no error: got %q, want nothing", b.String())

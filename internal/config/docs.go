@@ -36,15 +36,30 @@ Times are seconds (` + "`10`" + `, ` + "`10.0`" + `) or durations (` + "`1m30s`"
 `
 
 const docsOutro = `
-## Commands that talk to a Berth
+## Other commands
 
-These are read by ` + "`berth session`" + `, not by the server.
+` + "`berth session`" + ` talks to a Berth that serves:
 
 | Variable | Flag | Default | Meaning |
 |---|---|---|---|
 | ` + "`BERTH_URL` | `--url` | `http://127.0.0.1:8080`" + ` | Address of Berth. |
 | ` + "`BERTH_ADMIN_TOKEN_FILE` | `--token-file` | `admin-token` in `BERTH_STATE_DIR`" + ` | File with the admin token. |
 | ` + "`BERTH_ADMIN_TOKEN`" + ` | – | – | The admin token itself, when no file is named. |
+
+` + "`berth guard`" + ` reads ` + "`DOCKER_CERT_PATH`, `LOG_LEVEL` and `LOG_FORMAT`" + ` as above, and:
+
+| Variable | Flag | Default | Meaning |
+|---|---|---|---|
+| ` + "`BERTH_GUARD_LISTEN` | `--listen` | `tcp://127.0.0.1:2376`" + ` | Address to listen on. |
+| ` + "`BERTH_GUARD_SOCKET` | `--socket` | `/var/run/docker.sock`" + ` | The engine's own socket. |
+
+` + "`berth certs init`" + ` reads ` + "`DOCKER_CERT_PATH` and `DOCKER_ENV`" + ` as above, and:
+
+| Variable | Flag | Default | Meaning |
+|---|---|---|---|
+| ` + "`DOCKER_HOST_IP` | `--host-ip` | `127.0.0.1`" + ` in development and test | Address for which the engine's certificate is valid. |
+| ` + "`DOCKER_HOST_NAME` | `--host-name` | `localhost`" + ` in development and test | Name for which the engine's certificate is valid. |
+| ` + "`DAYS` | `--days` | `3650`" + ` for the authority, ` + "`90`" + ` for the others | Days that certificates are valid. |
 
 ## Image profiles
 
