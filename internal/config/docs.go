@@ -25,7 +25,7 @@ Settings come from four places; the later one wins:
 1. the defaults below;
 2. a YAML file, named by ` + "`--config`" + ` or ` + "`BERTH_CONFIG`" + `, with the keys below (` + "`server.listen`" + ` is ` + "`listen:`" + ` under ` + "`server:`" + `);
 3. environment variables;
-4. flags of the command line; ` + "`--set NAME=value`" + ` sets any variable below but secrets.
+4. flags of the command line (` + "`berth serve --help`" + `); secrets have none, because command lines can be read by everyone.
 
 An empty value counts as not set. A value that cannot be read, is out of range or contradicts another one, and a key
 that does not exist, stop the start with one message that lists every fault: nothing falls back to its default in
