@@ -1,0 +1,108 @@
+package jsonfile
+
+import (
+	"context"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Create adds a session. A taken ID is reported before a full house, so that a repeated request finds its session.
+func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
+	v.Revision = 1
+	fresh, err := seal(v, nil)
+	if err != nil {
+		return session.Session{}, err
+	}
+	err = s.submit(ctx, func(d *draft) (bool, error) {
+		if _, taken := d.sessions[v.ID]; taken {
+			return false, session.Errorf(session.CodeConflict, "there is a session %s already", v.ID)
+		}
+		if err := d.admit(fresh.session, max); err != nil {
+			return false, err
+		}
+		d.sessions[v.ID] = fresh
+		return true, nil
+	})
+	if err != nil {
+		return session.Session{}, err
+	}
+	return fresh.at(time.Time{}), nil
+}
+
+// Update replaces a session. Members of its entry that this version does not know are kept.
+func (s *Store) Update(ctx context.Context, v session.Session, max int) (session.Session, error) {
+	var updated *entry
+	err := s.submit(ctx, func(d *draft) (bool, error) {
+		old, err := d.find(v.ID, v.Revision)
+		if err != nil {
+			return false, err
+		}
+		next := v
+		next.Revision = old.session.Revision + 1
+		next.LastAccessed = later(v.LastAccessed, later(old.session.LastAccessed, d.touched[v.ID]))
+		if next.Occupies() && !old.session.Occupies() {
+			if err := d.admit(next, max); err != nil {
+				return false, err
+			}
+		}
+		if updated, err = seal(next, old.extra); err != nil {
+			return false, err
+		}
+		d.sessions[v.ID] = updated
+		return true, nil
+	})
+	if err != nil {
+		return session.Session{}, err
+	}
+	return updated.at(time.Time{}), nil
+}
+
+// Delete removes a session, and with it the activity that was noted for it.
+func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error {
+	return s.submit(ctx, func(d *draft) (bool, error) {
+		if _, err := d.find(id, revision); err != nil {
+			return false, err
+		}
+		delete(d.sessions, id)
+		delete(d.touched, id)
+		return true, nil
+	})
+}
+
+// find returns the entry of a session if it has this revision.
+func (d *draft) find(id session.ID, revision int64) (*entry, error) {
+	e, ok := d.sessions[id]
+	switch {
+	case !ok:
+		return nil, session.NotFound(id)
+	case e.session.Revision != revision:
+		return nil, session.Stale(id)
+	}
+	return e, nil
+}
+
+// admit returns a CodeLimit error if there is no room for a session that begins to occupy a place.
+func (d *draft) admit(s session.Session, max int) error {
+	if max <= 0 || !s.Occupies() {
+		return nil
+	}
+	used := 0
+	for id, e := range d.sessions {
+		if id != s.ID && e.session.Occupies() {
+			used++
+		}
+	}
+	if used >= max {
+		return session.Errorf(session.CodeLimit, "%d of %d sessions are in use; stop or delete one, or raise MAX_CONCURRENT_SESSIONS",
+			used, max)
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,162 @@
+package jsonfile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"berth/internal/session"
+)
+
+// The file is one JSON object: {"berth_store": 1, "sessions": {"<session_id>": {<columns>}, ...}}.
+const (
+	formatVersion = 1
+	versionMember = "berth_store"
+	entriesMember = "sessions"
+)
+
+// image is what a file holds.
+type image struct {
+	sessions map[session.ID]*entry
+	extra    map[string]json.RawMessage // members of the envelope that this version does not know
+}
+
+// entry is one session as the file holds it. It is never changed.
+type entry struct {
+	session session.Session
+	extra   map[string]json.RawMessage // members that this version does not know
+	raw     []byte                     // the JSON object
+}
+
+// encode writes the file: one session to a line, in the order of their IDs, so that people can read and compare it.
+func (im image) encode() []byte {
+	var out bytes.Buffer
+	out.WriteString(`{"` + versionMember + `":` + strconv.Itoa(formatVersion))
+	for _, name := range slices.Sorted(maps.Keys(im.extra)) {
+		out.WriteByte(',')
+		writeMember(&out, name, im.extra[name])
+	}
+	out.WriteString(`,"` + entriesMember + `":{`)
+	for i, id := range slices.Sorted(maps.Keys(im.sessions)) {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		out.WriteByte('\n')
+		writeMember(&out, string(id), im.sessions[id].raw)
+	}
+	out.WriteString("\n}}\n")
+	return out.Bytes()
+}
+
+func writeMember(out *bytes.Buffer, name string, value []byte) {
+	key, _ := json.Marshal(name) // a string always has a JSON form
+	out.Write(key)
+	out.WriteByte(':')
+	out.Write(value)
+}
+
+// decode reads a file. Its errors are the second half of a sentence that begins with the file's name.
+func decode(data []byte) (image, error) {
+	if err := whole(data); err != nil {
+		return image{}, err
+	}
+	envelope, err := members(data)
+	if err != nil {
+		return image{}, fmt.Errorf("is not a Berth session store: %w", err)
+	}
+	var version int
+	if err := json.Unmarshal(envelope[versionMember], &version); err != nil || version < 1 {
+		return image{}, fmt.Errorf("is not a Berth session store: it has no member %q with a version", versionMember)
+	}
+	if version > formatVersion {
+		return image{}, fmt.Errorf("has format %d and was written by a newer Berth; this one reads up to %d, so run the newer one",
+			version, formatVersion)
+	}
+	entries, err := members(envelope[entriesMember])
+	if err != nil {
+		return image{}, fmt.Errorf("is damaged: its member %q: %w", entriesMember, err)
+	}
+	delete(envelope, versionMember)
+	delete(envelope, entriesMember)
+	im := image{sessions: make(map[session.ID]*entry, len(entries)), extra: envelope}
+	for id, raw := range entries {
+		e, err := decodeEntry(raw)
+		if err == nil && string(e.session.ID) != id {
+			err = errors.New("its session_id is another one")
+		}
+		if err != nil {
+			return image{}, fmt.Errorf("is damaged: session %q: %w", id, err)
+		}
+		im.sessions[e.session.ID] = e
+	}
+	return im, nil
+}
+
+// whole checks that data is one JSON text, and says where it stops being one.
+func whole(data []byte) error {
+	if len(data) == 0 {
+		return errors.New("is empty: it was cut off")
+	}
+	var text json.RawMessage
+	err := json.Unmarshal(data, &text)
+	if fault, ok := errors.AsType[*json.SyntaxError](err); ok {
+		if fault.Offset >= int64(len(data)) {
+			return fmt.Errorf("ends early: it was cut off after %d bytes", len(data))
+		}
+		return fmt.Errorf("is not JSON: byte %d does not belong there", fault.Offset)
+	}
+	if err != nil {
+		return fmt.Errorf("is not JSON: %w", err)
+	}
+	if !utf8.Valid(data) { // which encoding/json would replace in silence
+		return errors.New("is damaged: it is not UTF-8")
+	}
+	return nil
+}
+
+// members reads a JSON object. A name that occurs twice is an error: one of the two would be lost.
+func members(data []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, errors.New("there is no JSON object")
+	}
+	found := map[string]json.RawMessage{}
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return nil, fmt.Errorf("read a name: %w", err)
+		}
+		name, _ := token.(string) // in an object, every other token is one
+		if _, twice := found[name]; twice {
+			return nil, fmt.Errorf("%q occurs twice", name)
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, fmt.Errorf("read %q: %w", name, err)
+		}
+		found[name] = value
+	}
+	return found, nil
+}
+
+// seal makes the entry of a session by writing a file with it and reading that back: nothing that could not be read
+// again gets into the store, memory holds what the disk will, and the entry shares nothing with its source. It returns
+// a CodeInvalid error for a session that has no such form.
+func seal(s session.Session, extra map[string]json.RawMessage) (*entry, error) {
+	raw, err := encodeEntry(s, extra)
+	if err == nil {
+		var im image
+		if im, err = decode((image{sessions: map[session.ID]*entry{s.ID: {raw: raw}}}).encode()); err == nil {
+			if e, ok := im.sessions[s.ID]; ok {
+				return e, nil
+			}
+			err = errors.New("its ID is not UTF-8")
+		}
+	}
+	return nil, session.Errorf(session.CodeInvalid, "this session has no form in JSON and cannot be stored").Because(err)
+}

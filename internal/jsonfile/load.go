@@ -1,0 +1,60 @@
+package jsonfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"berth/internal/session"
+)
+
+// load reads the file, or makes an empty one where none has ever been.
+func (d *disk) load() (image, error) {
+	info, err := os.Lstat(d.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return d.begin()
+	case err != nil:
+		return image{}, unavailable("look for the session store", err)
+	case !info.Mode().IsRegular():
+		return image{}, session.Errorf(session.CodeStoreUnavailable, "the session store %s is not a regular file", d.path)
+	}
+	content, err := os.ReadFile(d.path)
+	if err != nil {
+		return image{}, unavailable("read the session store", err)
+	}
+	im, err := decode(content)
+	if err != nil {
+		return image{}, d.refuse(err.Error(), fmt.Sprintf("mv '%[1]s' '%[1]s.refused' && ", d.path),
+			"There is no previous version; to begin with no sessions, move the file away")
+	}
+	return im, nil
+}
+
+// begin writes the empty store: a disk that cannot be written is found out at the start.
+func (d *disk) begin() (image, error) {
+	_, err := os.Lstat(d.previous())
+	if err == nil {
+		return image{}, d.refuse("is missing, but its previous version is there", "", "")
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return image{}, unavailable("look for the previous version of the session store", err)
+	}
+	im := image{sessions: map[session.ID]*entry{}}
+	if _, err := d.replace(im.encode()); err != nil {
+		return image{}, unavailable("begin the session store "+d.path, err)
+	}
+	return im, nil
+}
+
+// refuse says what is wrong with the file and how to go back to the version before: first, then a copy. instead is
+// the advice where there is none.
+func (d *disk) refuse(fault, first, instead string) error {
+	advice := instead
+	if _, err := os.Lstat(d.previous()); err == nil {
+		advice = fmt.Sprintf("The version before it is %[1]s; to go back to it, run: %[2]scp -p '%[1]s' '%[3]s'",
+			d.previous(), first, d.path)
+	}
+	return session.Errorf(session.CodeStoreUnavailable, "the session store %s %s. Nothing was changed. %s", d.path, fault, advice)
+}

@@ -1,0 +1,50 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"berth/internal/session"
+)
+
+// prompt is how long a call may take whose caller has left: much for a machine under load, little for a person.
+const prompt = 5 * time.Second
+
+func cancelled(t *testing.T, store session.Store) {
+	s := create(t, store, idle("ses-a"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	changed := s
+	changed.Owner = "bob"
+	for _, test := range []struct {
+		name string
+		call func() error
+	}{
+		{"create", func() error { _, err := store.Create(ctx, idle("ses-b"), session.Unlimited); return err }},
+		{"create with a limit", func() error { _, err := store.Create(ctx, busy("ses-c"), 5); return err }},
+		{"get", func() error { _, err := store.Get(ctx, "ses-a"); return err }},
+		{"update", func() error { _, err := store.Update(ctx, changed, session.Unlimited); return err }},
+		{"delete", func() error { return store.Delete(ctx, "ses-a", s.Revision) }},
+		{"list", func() error { _, err := store.List(ctx, session.Query{}); return err }},
+		{"touch", func() error { return store.Touch(ctx, map[session.ID]time.Time{"ses-a": at(500)}) }},
+		{"ping", func() error { return store.Ping(ctx) }},
+	} {
+		answer := make(chan error, 1)
+		go func() { answer <- test.call() }()
+		select {
+		case err := <-answer:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s for a caller who has left: got %v, want the context's error", test.name, err)
+			}
+		case <-time.After(prompt):
+			t.Fatalf("%s for a caller who has left has not answered after %s", test.name, prompt)
+		}
+	}
+	all := list(t, store, session.Query{}).Sessions
+	if len(all) != 1 {
+		t.Fatalf("calls of a caller who has left made the sessions %v, want only ses-a", ids(all))
+	}
+	wantSame(t, all[0], s, "the session after calls of a caller who has left")
+}
