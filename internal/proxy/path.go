@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -101,11 +102,12 @@ func (e *entry) blocks(method, raw string) bool {
 		return true
 	}
 	plain, _, _ := strings.Cut(decoded, ";")
+	readings := [][]string{segments(decoded), segments(plain), segments(withoutParameters(decoded))}
 	for _, p := range e.blocked {
 		if p.method != "" && !strings.EqualFold(p.method, method) {
 			continue
 		}
-		if p.matches(segments(decoded)) || p.matches(segments(plain)) {
+		if slices.ContainsFunc(readings, p.matches) {
 			return true
 		}
 	}
@@ -122,6 +124,15 @@ func (p pattern) matches(segments []string) bool {
 		}
 	}
 	return true
+}
+
+// withoutParameters takes from every segment what follows a semicolon.
+func withoutParameters(decoded string) string {
+	parts := strings.Split(decoded, "/")
+	for i, part := range parts {
+		parts[i], _, _ = strings.Cut(part, ";")
+	}
+	return strings.Join(parts, "/")
 }
 
 func segments(decoded string) []string {

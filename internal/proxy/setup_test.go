@@ -176,3 +176,5 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		<-tick.C
 	}
 }
+
+func discardLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
