@@ -13,35 +13,23 @@ import (
 
 // bringUp makes the session's container if there is none, starts it if it does not run, and waits until its server can
 // be given traffic. It is safe to repeat from any state that an earlier try has left.
-func (m *Manager) bringUp(ctx context.Context, s Session) error {
+func (m *Manager) bringUp(ctx context.Context, s Session) (Container, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.opts.StartTimeout, errStartTimeout)
 	defer cancel()
 	c, err := m.ensureContainer(ctx, s)
 	if err != nil {
-		return m.explain(ctx, s, err)
-	}
-	if c.ID != s.ContainerID || c.HostDir != s.HostDir {
-		if _, err := m.change(ctx, s.ID, func(s *Session) error {
-			s.ContainerID, s.HostDir = c.ID, c.HostDir
-			return nil
-		}); err != nil {
-			return err
-		}
+		return Container{}, m.explain(ctx, s, err)
 	}
 	if c.State != StateRunning {
 		if err := m.runtime.Start(ctx, c.ID); err != nil {
-			return m.explain(ctx, s, err)
+			return c, m.explain(ctx, s, err)
 		}
 	}
-	if c, err = m.awaitReady(ctx, s, c.ID); err != nil {
-		return m.explain(ctx, s, err)
+	ready, err := m.awaitReady(ctx, s, c.ID)
+	if err != nil {
+		return c, m.explain(ctx, s, err)
 	}
-	m.locate(s.ID, c.Address)
-	_, err = m.change(ctx, s.ID, func(s *Session) error {
-		s.Port = portOf(c.Address)
-		return nil
-	})
-	return err
+	return ready, nil
 }
 
 var errStartTimeout = errors.New("the time for starting is up")

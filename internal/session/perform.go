@@ -11,13 +11,14 @@ import (
 // operation over begins again from the top.
 func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, error) {
 	begun := time.Now()
+	var c Container // as it is at the end; zero when it is gone or was not looked at
 	var err error
 	switch kind {
 	case OpCreate, OpStart:
-		err = m.bringUp(ctx, s)
+		c, err = m.bringUp(ctx, s)
 	case OpRestart:
 		if err = m.takeDown(ctx, s); err == nil {
-			err = m.bringUp(ctx, s)
+			c, err = m.bringUp(ctx, s)
 		}
 	case OpStop:
 		err = m.takeDown(ctx, s)
@@ -29,9 +30,12 @@ func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, e
 		return s, Errorf(CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
 	}
 	if err != nil {
-		err = m.undo(ctx, kind, s, err)
+		m.undo(ctx, kind, s)
+		if kind == OpCreate {
+			c = Container{}
+		}
 	}
-	s, err = m.conclude(ctx, kind, s, err)
+	s, err = m.conclude(ctx, kind, s, c, err)
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
 		m.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
@@ -45,9 +49,9 @@ func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, e
 // undo leaves nothing running after a failure, and nothing at all after a failed create: no user has seen it. It works
 // when the operation's own time is up. What cannot be undone now stays attached to the record and is found by the
 // reconciler.
-func (m *Manager) undo(ctx context.Context, kind Kind, s Session, cause error) error {
+func (m *Manager) undo(ctx context.Context, kind Kind, s Session) {
 	if !kind.bringsUp() {
-		return cause
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.StopTimeout+time.Minute)
 	defer cancel()
@@ -63,7 +67,6 @@ func (m *Manager) undo(ctx context.Context, kind Kind, s Session, cause error) e
 		m.opts.Logger.WarnContext(ctx, "clean-up after a failed operation left something behind; the reconciler will see to it",
 			"session_id", s.ID, "operation", kind, "error", err)
 	}
-	return cause
 }
 
 // outcome is the status that each operation ends in when it succeeds.
@@ -71,21 +74,22 @@ var outcome = map[Kind]Status{OpCreate: Running, OpStart: Running, OpRestart: Ru
 
 // conclude records the end of an operation. A store that is away is asked again until the operation's deadline, after
 // which the reconciler takes over.
-func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, failure error) (Session, error) {
+func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, c Container, failure error) (Session, error) {
 	if kind == OpDelete && failure == nil {
 		return s, nil // there is no record any more
 	}
-	up := failure == nil && kind.bringsUp()
-	if !up {
-		m.locate(s.ID, "")
+	if failure != nil {
+		c.Address = ""
 	}
+	m.locate(s.ID, c.Address)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.StopTimeout+time.Minute)
 	defer cancel()
 	for {
 		done, err := m.change(ctx, s.ID, func(s *Session) error {
 			s.Operation = nil
-			if !up {
-				s.Port = 0
+			s.Port = portOf(c.Address)
+			if c.ID != "" {
+				s.ContainerID, s.HostDir = c.ID, c.HostDir
 			}
 			s.Status, s.LastError = outcome[kind], ""
 			if failure != nil {
