@@ -91,9 +91,8 @@ func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
 
 func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Manager, error) {
 	c := a.cfg
-	profiles := c.Profiles
 	return session.NewManager(a.store, a.runtime, probe.New(), routes, keys, session.Options{
-		Profiles: profiles, DefaultProfile: c.Session.Profile,
+		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
 		MaxSessions: c.Limits.MaxSessions,
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
@@ -108,7 +107,7 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 	pool := a.cfg.HTTPPool
 	return proxy.New(proxy.Options{
 		Table: table, Keys: keys, Logger: a.named("proxy"),
-		MaxBody: int64(a.cfg.Proxy.MaxBodySize),
+		MaxBody: int64(a.cfg.Proxy.MaxBodySize), TrustForwardedProto: a.cfg.Proxy.TrustForwardedProto,
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),

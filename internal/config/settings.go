@@ -116,6 +116,9 @@ func (t Token) Expiry() time.Duration { return time.Duration(t.ExpiryHours) * ti
 type Proxy struct {
 	// Largest request body; a larger one is answered with 413.
 	MaxBodySize session.Bytes `yaml:"max_body_size" env:"PROXY_MAX_BODY_SIZE"`
+	// Whether a proxy of yours stands in front, ends TLS and sets `X-Forwarded-Proto`. Without it browsers that came by
+	// https are taken for strangers.
+	TrustForwardedProto bool `yaml:"trust_forwarded_proto" env:"PROXY_TRUST_FORWARDED_PROTO"`
 }
 
 // HTTPPool says how the proxy keeps its connections to session servers.
