@@ -17,6 +17,10 @@ import (
 // statusClientLeft stands in logs for a request whose client did not wait for the answer; it is nginx's number.
 const statusClientLeft = 499
 
+// flushEvery is how long bytes of an answer of known length may wait for more of it. Event streams and answers of
+// unknown length do not wait at all: ReverseProxy sees to that.
+const flushEvery = 10 * time.Millisecond
+
 var (
 	errBodyGone          = errors.New("the beginning of the body is not kept any more")
 	errCredentialRefused = errors.New("upstream answered 401")
@@ -28,6 +32,7 @@ func (p *Proxy) newReverse() *httputil.ReverseProxy {
 		Transport:      sessionTransport{},
 		ModifyResponse: p.modifyResponse,
 		ErrorHandler:   p.upstreamError,
+		FlushInterval:  flushEvery,
 		BufferPool:     new(bufferPool),
 		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}

@@ -14,8 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"berth/internal/session"
 )
 
@@ -136,7 +134,7 @@ func TestClientThatLeavesIsPassedOnAtOnce(t *testing.T) {
 }
 
 // A turn of an agent sends no byte until it is finished. Here it takes longer than any time-out that somebody may have
-// set somewhere, the server's own write time-out included.
+// set somewhere, the server's own read and write time-outs included; and so does what is sent.
 func TestSilentCallOf330SecondsPasses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -171,7 +169,13 @@ func TestSilentCallOf330SecondsPasses(t *testing.T) {
 		}
 		client := &http.Client{Transport: &http.Transport{DialContext: entrance.dial}}
 
-		r, _ := http.NewRequest(http.MethodPost, "http://berth.example/s/"+string(testID)+"/session/x/message", strings.NewReader("{}"))
+		prompt, typing := io.Pipe()
+		go func() {
+			time.Sleep(silence) // a slow uplink
+			_, _ = io.WriteString(typing, "{}")
+			_ = typing.Close()
+		}()
+		r, _ := http.NewRequest(http.MethodPost, "http://berth.example/s/"+string(testID)+"/session/x/message", prompt)
 		r.Header.Set("Authorization", "Bearer "+testToken.Reveal())
 		started := time.Now()
 		res, err := client.Do(r)
@@ -182,8 +186,8 @@ func TestSilentCallOf330SecondsPasses(t *testing.T) {
 		if res.StatusCode != 200 || string(body) != "done" || err != nil {
 			t.Errorf("got %d %q, %v; want the server's answer", res.StatusCode, body, err)
 		}
-		if took := time.Since(started); took < silence {
-			t.Errorf("took %v, want at least %v", took, silence)
+		if took := time.Since(started); took < 2*silence {
+			t.Errorf("took %v, want at least %v", took, 2*silence)
 		}
 		client.CloseIdleConnections()
 		w.table.Close()
@@ -192,124 +196,6 @@ func TestSilentCallOf330SecondsPasses(t *testing.T) {
 		<-done
 		<-done
 	})
-}
-
-// echo is a server's terminal: it sends back what it gets.
-func echo(closed chan<- websocket.StatusCode) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if user, password, _ := r.BasicAuth(); user != testUser || session.Secret(password) != testPass {
-			http.Error(w, "no credential", http.StatusForbidden)
-			return
-		}
-		if r.URL.RawQuery != "cursor=1" {
-			http.Error(w, r.URL.RawQuery, http.StatusBadRequest)
-			return
-		}
-		c, err := websocket.Accept(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer c.CloseNow()
-		for {
-			kind, data, err := c.Read(r.Context())
-			if err != nil {
-				closed <- websocket.CloseStatus(err)
-				return
-			}
-			if string(data) == "bye" {
-				_ = c.Close(4001, "shell exited")
-				closed <- 4001
-				return
-			}
-			if c.Write(r.Context(), kind, data) != nil {
-				return
-			}
-		}
-	}
-}
-
-func dialTerminal(t *testing.T, w *world) *websocket.Conn {
-	t.Helper()
-	c, _, err := websocket.Dial(t.Context(), w.front.URL+"/s/"+string(testID)+"/pty/p/connect?cursor=1&auth_token=x",
-		&websocket.DialOptions{HTTPHeader: http.Header{
-			"Authorization": {"Bearer " + testToken.Reveal()}, "Origin": {w.front.URL},
-		}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.CloseNow() })
-	say(t, c, "ls\n")
-	return c
-}
-
-func say(t *testing.T, c *websocket.Conn, text string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	if err := c.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	if _, got, err := c.Read(ctx); err != nil || string(got) != text {
-		t.Fatalf("echo of %q: got %q, %v", text, got, err)
-	}
-}
-
-func TestWebSocketEchoesAndItsEndIsPassedOn(t *testing.T) {
-	t.Parallel()
-	closed := make(chan websocket.StatusCode, 1)
-	w := setup(t, echo(closed))
-
-	c := dialTerminal(t, w)
-	say(t, c, strings.Repeat("long line ", 3000))
-	if err := c.Close(websocket.StatusGoingAway, "tab closed"); err != nil {
-		t.Errorf("close: %v", err)
-	}
-	if got := within(t, "server's end", closed); got != websocket.StatusGoingAway {
-		t.Errorf("the server saw close status %d, want the client's %d", got, websocket.StatusGoingAway)
-	}
-
-	c = dialTerminal(t, w)
-	if err := c.Write(t.Context(), websocket.MessageText, []byte("bye")); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := c.Read(t.Context())
-	if got := websocket.CloseStatus(err); got != 4001 {
-		t.Errorf("the client saw close status %d (%v), want the server's 4001", got, err)
-	}
-	eventually(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 })
-}
-
-func TestWebSocketOfAClientThatVanishesEndsAtTheServer(t *testing.T) {
-	t.Parallel()
-	closed := make(chan websocket.StatusCode, 1)
-	w := setup(t, echo(closed))
-	_ = dialTerminal(t, w).CloseNow()
-	within(t, "server's end", closed)
-}
-
-func TestUpgradeToAnythingElseIsAnOrdinaryRequest(t *testing.T) {
-	t.Parallel()
-	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "" || r.Header.Get("Connection") != "" {
-			t.Errorf("the server was asked to upgrade to %q", r.Header.Get("Upgrade"))
-		}
-	})
-	r := w.request(t, http.MethodGet, "/", nil)
-	r.Header.Set("Connection", "Upgrade, HTTP2-Settings")
-	r.Header.Set("Upgrade", "h2c")
-	if got := w.do(t, r); got.status != 200 {
-		t.Errorf("got %d", got.status)
-	}
-}
-
-func TestUninvitedUpgradeIsRefused(t *testing.T) {
-	t.Parallel()
-	w := setup(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "websocket")
-		w.WriteHeader(http.StatusSwitchingProtocols)
-	})
-	w.get(t, "/").mustBe(t, 502, session.CodeUpstream, "the server switched protocols by itself")
 }
 
 func TestActivityIsReportedAtTheBeginningAndOnceASecondAfter(t *testing.T) {

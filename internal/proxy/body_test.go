@@ -1,0 +1,225 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"berth/internal/session"
+)
+
+// chunked hides the length of a body.
+type chunked struct{ io.Reader }
+
+// endless never runs out and counts what was taken.
+type endless struct{ taken int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	e.taken += len(p)
+	return len(p), nil
+}
+
+func TestBodyOverTheLimitThatSaysSoIsRefusedUnread(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") },
+		func(o *Options) { o.MaxBody = 1000 })
+	body := new(endless)
+	r := w.request(t, http.MethodPost, "/", body)
+	r.ContentLength = 1 << 40
+	r.Header.Set("Expect", "100-continue") // the body is sent only if it is asked for
+	w.client.Transport.(*http.Transport).ExpectContinueTimeout = 1 << 40
+	w.do(t, r).mustBe(t, 413, session.CodeTooLarge, "the length is over the limit")
+	if body.taken != 0 {
+		t.Errorf("%d bytes of the body were asked for, want none", body.taken)
+	}
+}
+
+func TestBodyOverTheLimitThatHidesItIsCutOff(t *testing.T) {
+	t.Parallel()
+	fate := make(chan error, 1)
+	w := setup(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		fate <- err
+	}, func(o *Options) { o.MaxBody = 100_000 })
+	got := w.do(t, w.request(t, http.MethodPost, "/", chunked{bytes.NewReader(make([]byte, 100_001))}))
+	got.mustBe(t, 413, session.CodeTooLarge, "one byte over the limit")
+	if err := within(t, "end of the body at the server", fate); err == nil {
+		t.Error("the server got what looks like a whole body")
+	}
+}
+
+func TestBodiesUpToTheLimitPassUnchanged(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("read: %v", err)
+		}
+		_, _ = w.Write(body)
+	}, func(o *Options) { o.MaxBody = 100_000 })
+	for _, size := range []int{0, 1, replayable - 1, replayable, replayable + 1, 100_000} {
+		want := strings.Repeat("x", size-min(size, 1)) + strings.Repeat("y", min(size, 1))
+		for name, body := range map[string]io.Reader{"known": strings.NewReader(want), "chunked": chunked{strings.NewReader(want)}} {
+			if got := w.do(t, w.request(t, http.MethodPut, "/", body)); got.status != 200 || got.body != want {
+				t.Errorf("%d bytes, length %s: got %d and %d bytes back", size, name, got.status, len(got.body))
+			}
+		}
+	}
+}
+
+func TestBodiesAreStreamed(t *testing.T) {
+	t.Parallel()
+	first := make(chan string, 1)
+	w := setup(t, func(_ http.ResponseWriter, r *http.Request) {
+		buf := make([]byte, 5)
+		_, _ = io.ReadFull(r.Body, buf)
+		first <- string(buf)
+		_, _ = io.Copy(io.Discard, r.Body)
+	})
+	body, feed := io.Pipe()
+	done := make(chan error, 1)
+	r := w.request(t, http.MethodPost, "/", body)
+	go func() {
+		res, err := w.client.Do(r)
+		if err == nil {
+			res.Body.Close()
+		}
+		done <- err
+	}()
+	_, _ = io.WriteString(feed, "first")
+	if got := within(t, "first bytes at the server while more are to come", first); got != "first" {
+		t.Errorf("got %q", got)
+	}
+	_ = feed.Close()
+	if err := within(t, "answer", done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMalformedBodyIsTheClientsFault(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "POST /s/ses-one/ HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "+testToken.Reveal()+
+		"\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnot a length\r\n")
+	status := make([]byte, len("HTTP/1.1 400"))
+	if _, err := io.ReadFull(conn, status); err != nil || string(status) != "HTTP/1.1 400" {
+		t.Errorf("got %q, %v; want 400", status, err)
+	}
+	if logs := w.logs.String(); strings.Contains(logs, `"WARN"`) || strings.Contains(logs, `"ERROR"`) {
+		t.Errorf("logged as the server's:\n%s", logs)
+	}
+}
+
+// A connection from the pool that turns out to be dead before anything was written to it must not fail a request that
+// has a body: the transport asks for the body again, and has to get all of it.
+func TestBodyCanBeSentAgainWhileItsBeginningIsKept(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("0123456789", 100)
+	body := &clientBody{ReadCloser: io.NopCloser(strings.NewReader(text))}
+	if _, err := io.ReadFull(body, make([]byte, 333)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		again, err := body.again()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(again, make([]byte, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, _ := body.again()
+	if got, err := io.ReadAll(again); string(got) != text || err != nil {
+		t.Errorf("third reading: got %d bytes, %v; want all %d", len(got), err, len(text))
+	}
+
+	long := &clientBody{ReadCloser: io.NopCloser(io.LimitReader(new(endless), replayable+1))}
+	_, _ = io.Copy(io.Discard, long)
+	if _, err := long.again(); !errors.Is(err, errBodyGone) {
+		t.Errorf("after more than is kept: got %v, want errBodyGone", err)
+	}
+}
+
+func TestRequestOnAConnectionThatDiesAtItIsRepeatedOnlyWhenThatIsSafe(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		method, body string
+		status       int
+		asked        int32 // how often the server has seen a request, the first and harmless one included
+	}{
+		"GET":                {"GET", "", 200, 3},
+		"HEAD":               {"HEAD", "", 200, 3},
+		"POST":               {"POST", "prompt", 502, 2},
+		"POST without body":  {"POST", "", 502, 2},
+		"DELETE":             {"DELETE", "", 502, 2},
+		"PUT with long body": {"PUT", strings.Repeat("x", 2*replayable), 502, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			w := setup(t, func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if asked.Add(1) == 2 {
+					panic(http.ErrAbortHandler) // closes the connection without an answer
+				}
+			})
+			if got := w.get(t, "/"); got.status != 200 {
+				t.Fatalf("first request: got %d", got.status)
+			}
+			r := w.request(t, c.method, "/", strings.NewReader(c.body))
+			r.Header.Set("Idempotency-Key", "k") // the server promises nothing of the kind
+			if got := w.do(t, r); got.status != c.status || asked.Load() != c.asked {
+				t.Errorf("got %d and the server asked %d times, want %d and %d", got.status, asked.Load(), c.status, c.asked)
+			}
+		})
+	}
+}
+
+func TestRequestOfWhichNothingWasWrittenIsSentAgainWithItsBody(t *testing.T) {
+	t.Parallel()
+	var dead atomic.Bool
+	var dialled atomic.Int32
+	w := setup(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, func(o *Options) {
+		o.Transport.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			if dialled.Add(1) == 1 {
+				conn = &dyingConn{Conn: conn, dead: &dead}
+			}
+			return conn, err
+		}
+	})
+	if got := w.get(t, "/"); got.status != 200 {
+		t.Fatalf("first request: got %d", got.status)
+	}
+	dead.Store(true)
+	if got := w.do(t, w.request(t, "POST", "/", strings.NewReader("prompt"))); got.status != 200 || got.body != "prompt" {
+		t.Errorf("got %d %q, want the body back over a second connection", got.status, got.body)
+	}
+	if got := dialled.Load(); got != 2 {
+		t.Errorf("got %d connections, want 2", got)
+	}
+}
+
+// dyingConn takes nothing more once it is dead.
+type dyingConn struct {
+	net.Conn
+	dead *atomic.Bool
+}
+
+func (c *dyingConn) Write(p []byte) (int, error) {
+	if c.dead.Load() {
+		return 0, errors.New("broken pipe")
+	}
+	return c.Conn.Write(p)
+}

@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/internal/session"
+)
+
+func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
+	t.Parallel()
+	texts, left := make(chan string), make(chan struct{}, 1)
+	began, finish := make(chan struct{}, 1), make(chan struct{})
+	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/turn" {
+			began <- struct{}{}
+			<-finish
+			_, _ = io.WriteString(w, "done")
+			return
+		}
+		eventStream(texts, left)(w, r)
+	})
+	events := openStream(t, w, texts)
+	turn, r := make(chan answer, 1), w.request(t, http.MethodGet, "/turn", nil)
+	go func() { turn <- w.do(t, r) }()
+	within(t, "turn at the server", began)
+	if got := w.proxy.InFlight(); got != 2 {
+		t.Errorf("in flight: got %d, want 2", got)
+	}
+
+	drained := make(chan error, 1)
+	go func() { drained <- w.proxy.Drain(t.Context()) }()
+	eventually(t, "new requests refused", func() bool {
+		got := w.get(t, "/")
+		if got.status == 200 {
+			return false
+		}
+		got.mustBe(t, 503, session.CodeShuttingDown, "drain has begun")
+		return true
+	})
+	texts <- "streams go on while somebody has to be waited for"
+	if got, err := events.ReadString('\n'); err != nil || !strings.HasPrefix(got, "data: streams") {
+		t.Errorf("got %q, %v", got, err)
+	}
+	close(finish)
+	if got := within(t, "turn", turn); got.status != 200 || got.body != "done" {
+		t.Errorf("the turn that was waited for: got %d %q", got.status, got.body)
+	}
+	if err := within(t, "drain", drained); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+	if err := within(t, "end of the stream", ending(events)); err == nil {
+		t.Error("the stream ended as if it were complete")
+	}
+	if got := w.proxy.InFlight(); got != 0 {
+		t.Errorf("in flight after the drain: got %d", got)
+	}
+}
+
+func TestDrainGivesUpWhenItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	began := make(chan struct{}, 1)
+	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { began <- struct{}{}; <-r.Context().Done() })
+	cut, r := make(chan answer, 1), w.request(t, http.MethodGet, "/", nil)
+	go func() { cut <- w.do(t, r) }()
+	within(t, "request at the server", began)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	err := w.proxy.Drain(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 requests were cut off") {
+		t.Errorf("got %v, want it to say how many were cut off", err)
+	}
+	within(t, "the request that was cut off", cut).mustBe(t, 503, session.CodeShuttingDown, "cut off")
+	if err := w.proxy.Drain(t.Context()); err != nil {
+		t.Errorf("draining once more: %v", err)
+	}
+}

@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"berth/internal/session"
+)
+
+func TestServerThatRefusesConnections(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) {})
+	w.server.Close()
+	got := w.get(t, "/")
+	got.mustBe(t, 502, session.CodeUpstream, "nobody listens")
+	if strings.Contains(got.body, w.route().Address) || strings.Contains(got.body, "refused") {
+		t.Errorf("the answer shows the inside:\n%s", got.body)
+	}
+	if !strings.Contains(w.logs.String(), "connection refused") {
+		t.Errorf("the log does not say why:\n%s", w.logs.String())
+	}
+}
+
+func TestServerThatNeverAcceptsIsGivenUpAfterTheConnectTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		keys, _ := session.NewKeys([]byte("a secret of more than sixteen bytes"))
+		table := NewTable()
+		proxy, err := New(Options{Table: table, Keys: keys, Logger: discardLogger(), Transport: Transport{
+			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.Set(session.Route{ID: testID, Address: "10.0.0.2:4096", TokenDigest: keys.Digest(testToken), Running: true})
+		defer table.Close()
+		r := httptest.NewRequest(http.MethodGet, "/s/ses-one/", nil)
+		r.Header.Set("Authorization", "Bearer "+testToken.Reveal())
+		w := httptest.NewRecorder()
+		started := time.Now()
+		proxy.ServeHTTP(w, r)
+		if took := time.Since(started); took != 10*time.Second || w.Code != 502 {
+			t.Errorf("got %d after %v, want 502 after 10 s", w.Code, took)
+		}
+	})
+}
+
+func TestServerThatRefusesOurCredential(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Www-Authenticate", `Basic realm="Secure Area"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	got := w.get(t, "/")
+	got.mustBe(t, 502, session.CodeUpstream, "it is not the client's credential that is wrong")
+	if h := got.header.Get("Www-Authenticate"); h != "" {
+		t.Errorf("the client is asked to log in: %q", h)
+	}
+	if !strings.Contains(w.logs.String(), `"level":"ERROR"`) {
+		t.Errorf("not logged as an error:\n%s", w.logs.String())
+	}
+}
+
+func TestServerThatDiesInTheMiddleOfAnAnswerLeavesABrokenOne(t *testing.T) {
+	t.Parallel()
+	for name, length := range map[string]string{"chunked": "", "of known length": "1000"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			die := make(chan struct{})
+			w := setup(t, func(w http.ResponseWriter, _ *http.Request) {
+				if length != "" {
+					w.Header().Set("Content-Length", length)
+				}
+				_, _ = io.WriteString(w, "beginning")
+				_ = http.NewResponseController(w).Flush()
+				<-die
+				panic(http.ErrAbortHandler)
+			})
+			res, err := w.client.Do(w.request(t, http.MethodGet, "/", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			close(die)
+			body, err := io.ReadAll(res.Body)
+			if err == nil {
+				t.Errorf("got %q and a proper end", body)
+			}
+			eventually(t, "access log", func() bool { return strings.Contains(w.logs.String(), `"complete":false`) })
+			if got := w.proxy.InFlight(); got != 0 {
+				t.Errorf("in flight: got %d, want 0", got)
+			}
+		})
+	}
+}
+
+func TestServerThatDiesBeforeAnAnswer(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	w.get(t, "/").mustBe(t, 502, session.CodeUpstream, "the connection was closed without an answer")
+}
+
+func TestClientThatStopsWritingIsNotToldThatAllWentWell(t *testing.T) {
+	t.Parallel()
+	began := make(chan struct{}, 1)
+	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { began <- struct{}{}; <-r.Context().Done() })
+	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET /s/ses-one/ HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "+testToken.Reveal()+"\r\n\r\n")
+	within(t, "request at the server", began)
+	_ = conn.(*net.TCPConn).CloseWrite() // to Go's server this is a client that left
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	got, err := io.ReadAll(conn)
+	if len(got) != 0 || (err != nil && errors.Is(err, context.DeadlineExceeded)) {
+		t.Errorf("got %q, %v; want nothing", got, err)
+	}
+}
+
+func TestAccessLogHasNoSecretsAndNoPaths(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "12345") })
+	w.get(t, "/private/path?secret=query&auth_token=x")
+	eventually(t, "access log", func() bool { return strings.Contains(w.logs.String(), "request proxied") })
+	logs := w.logs.String()
+	for _, bad := range []string{"private", "query", "auth_token", testToken.Reveal(), testPass.Reveal()} {
+		if strings.Contains(logs, bad) {
+			t.Errorf("the log has %q:\n%s", bad, logs)
+		}
+	}
+	for _, want := range []string{`"method":"GET"`, `"route":"/s/{id}/"`, `"status":200`, `"bytes":5`, `"session_id":"ses-one"`, `"duration_ms":`, `"complete":true`} {
+		if !strings.Contains(logs, want) {
+			t.Errorf("the log lacks %s:\n%s", want, logs)
+		}
+	}
+}
