@@ -43,6 +43,11 @@ func (p *Proxy) forward(c *call) error {
 	c.entry.upstream.ready(p.transport)
 	c.takeBody(p.maxBody)
 
+	// A server's own time-outs are for requests that it answers itself. This comes before anything can call abort.
+	rc := http.NewResponseController(c.w.ResponseWriter)
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+
 	ctx, cancel := context.WithCancelCause(context.WithValue(c.in.Context(), callKey{}, c))
 	defer cancel(nil)
 	for _, above := range []context.Context{c.entry.access, p.life} {
@@ -67,11 +72,6 @@ func (p *Proxy) forward(c *call) error {
 	}
 	c.giveBack = giveBack
 	defer func() { c.giveBack() }()
-
-	// A server's own time-outs are for requests that it answers itself.
-	rc := http.NewResponseController(c.w.ResponseWriter)
-	_ = rc.SetReadDeadline(time.Time{})
-	_ = rc.SetWriteDeadline(time.Time{})
 
 	r := c.in.WithContext(ctx)
 	if c.body != nil {
