@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -27,7 +28,7 @@ func opencodeWorld(t *testing.T) *world {
 		}
 		t.Skip(why)
 	}
-	w := &world{harness.New(t)}
+	w := newWorld(t)
 	w.StartServe()
 	return w
 }
@@ -59,13 +60,35 @@ func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 		events.await(t, a.Field("id")) // while the stream is still open: nothing held it back
 	})
 	t.Run("a terminal echoes over WebSocket", func(t *testing.T) { w.terminalEchoes(t, base, token) })
+	t.Run("the server itself refuses who has no credential", func(t *testing.T) {
+		shown := w.Call(http.MethodGet, "/sessions/"+id, w.AdminToken(), "")
+		var fields struct{ Port int }
+		harness.Must(t, json.Unmarshal(shown.Body, &fields))
+		for _, path := range []string{"/global/health", "/session", "/"} {
+			resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", fields.Port, path))
+			harness.Must(t, err)
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s on the published port without a password: got %s, want 401", path, resp.Status)
+			}
+		}
+	})
+	t.Run("the configuration is root's and no npm runs inside", func(t *testing.T) {
+		said := w.shell(t, base, token, `cd ~/.config/opencode && stat -c '%U %a' . && ls -A && (touch x 2>&1 || true) && id -u && ls -A ~`)
+		for _, want := range []string{"root 755", ".gitignore", "opencode.jsonc", "Read-only file system", "10001"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("want %q in:\n%s", want, said)
+			}
+		}
+		for _, bad := range []string{"node_modules", ".npm", "uid=0"} {
+			if strings.Contains(said, bad) {
+				t.Errorf("%s is there:\n%s", bad, said)
+			}
+		}
+	})
 	t.Run("a command that is silent for longer than the read time-out passes", func(t *testing.T) {
-		made := w.Call(http.MethodPost, base+"/session", token, `{}`)
-		begun := time.Now()
-		a := w.Call(http.MethodPost, base+"/session/"+made.Field("id")+"/shell", token,
-			`{"agent":"build","model":{"providerID":"opencode","modelID":"none"},"command":"sleep 33 && echo finished-$((40+2))"}`)
-		if a.Status != http.StatusOK || !strings.Contains(string(a.Body), "finished-42") {
-			t.Errorf("after %s: got %.300s, want 200 with the command's output", time.Since(begun), a)
+		if said := w.shell(t, base, token, "sleep 33 && echo finished-$((40+2))"); !strings.Contains(said, "finished-42") {
+			t.Errorf("got %.300s, want the command's output", said)
 		}
 	})
 	t.Run("the session's own upgrade is not for its users", func(t *testing.T) {
@@ -105,6 +128,21 @@ func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 		}
 		w.nothingLeft(t)
 	})
+}
+
+// shell runs a command through OpenCode and returns the answer, which comes when the command has finished.
+func (w *world) shell(t *testing.T, base, token, command string) string {
+	t.Helper()
+	made := w.Call(http.MethodPost, base+"/session", token, `{}`)
+	body, err := json.Marshal(map[string]any{
+		"agent": "build", "model": map[string]string{"providerID": "opencode", "modelID": "none"}, "command": command,
+	})
+	harness.Must(t, err)
+	a := w.Call(http.MethodPost, base+"/session/"+made.Field("id")+"/shell", token, string(body))
+	if a.Status != http.StatusOK {
+		t.Fatalf("run a command: got %s", a)
+	}
+	return string(a.Body)
 }
 
 // stream is an event stream whose events arrive in a channel.

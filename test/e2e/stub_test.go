@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,7 +23,7 @@ import (
 // stubWorld runs sessions of the small test server, which starts in a moment and can be told to misbehave.
 func stubWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{harness.New(t)}
+	w := newWorld(t)
 	stub := dockertest.StubProfile(t)
 	profiles := map[string]session.Profile{"stub": stub}
 	for _, mode := range []string{"exit", "mute", "slow", "closed"} {
@@ -163,23 +164,71 @@ func TestEngineThatIsDown(t *testing.T) {
 	t.Parallel()
 	w := stubWorld(t)
 	w.StartServe()
+	admin := w.AdminToken()
 	id, token := w.Create("")
-	guard := harness.FreeAddress(t) // from here on nobody listens there
-	w.Serve.Signal(os.Interrupt)
 
-	w.Env["DOCKER_HOST"] = "tcp://" + guard
+	w.Guard.Signal(syscall.SIGKILL)
+	begun := time.Now()
+	a := w.Call(http.MethodPost, "/sessions", admin, "")
+	if a.Status != http.StatusServiceUnavailable || a.Field("code") != "engine_unavailable" || time.Since(begun) > 20*time.Second {
+		t.Errorf("create without an engine: got %s after %s, want 503 engine_unavailable soon", a, time.Since(begun))
+	}
+	if a := w.Call(http.MethodGet, "/s/"+id+"/global/health", token, ""); a.Status != http.StatusOK {
+		t.Errorf("a running session without an engine: got %s, want it served", a)
+	}
+	if a := w.Call(http.MethodGet, "/health", "", ""); a.Field("status") != "degraded" {
+		t.Errorf("health without an engine: got %s, want degraded", a)
+	}
+	w.Serve.Signal(os.Interrupt)
 	p := w.Start("serve-without-engine", w.Env, "serve")
 	<-p.Done
 	text, err := os.ReadFile(p.Log)
 	harness.Must(t, err)
-	if p.Cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), guard) {
-		t.Errorf("serve without an engine: exit code %d, said %s; want a failure that names %s", p.Cmd.ProcessState.ExitCode(), text, guard)
+	if address := strings.TrimPrefix(w.Engine, "tcp://"); p.Cmd.ProcessState.ExitCode() != 6 || !strings.Contains(string(text), address) {
+		t.Errorf("serve without an engine: exit code %d, said %s; want 6 and the name of %s", p.Cmd.ProcessState.ExitCode(), text, address)
 	}
 
-	w.Env["DOCKER_HOST"] = w.Engine
+	w.StartGuard()
 	w.StartServe()
 	if a := w.Call(http.MethodGet, "/s/"+id+"/global/health", token, ""); a.Status != http.StatusOK {
 		t.Errorf("the session after the outage: got %s, want 200", a)
+	}
+	failed := a.Field("session_id")
+	if a := w.Call(http.MethodDelete, "/sessions/"+failed, admin, ""); a.Status != http.StatusNoContent {
+		t.Errorf("delete of the session that failed: got %s", a)
+	}
+	if all := w.containers(t); len(all) != 1 {
+		t.Errorf("got %d containers, want the one that runs", len(all))
+	}
+}
+
+func TestGuardRefusesStrangers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	foreign := filepath.Join(w.Dir, "foreign")
+	w.Run("certs", "init", "--dir", foreign)
+	pair, err := tls.LoadX509KeyPair(filepath.Join(foreign, "client-cert.pem"), filepath.Join(foreign, "client-key.pem"))
+	harness.Must(t, err)
+	own, err := tls.LoadX509KeyPair(filepath.Join(w.Dir, "certs", "client-cert.pem"), filepath.Join(w.Dir, "certs", "client-key.pem"))
+	harness.Must(t, err)
+	for name, c := range map[string]struct {
+		config  *tls.Config
+		welcome bool
+	}{
+		"no certificate":                   {&tls.Config{}, false},
+		"certificate of another authority": {&tls.Config{Certificates: []tls.Certificate{pair}}, false},
+		"TLS 1.2":                          {&tls.Config{Certificates: []tls.Certificate{own}, MaxVersion: tls.VersionTLS12}, false},
+		"our certificate":                  {&tls.Config{Certificates: []tls.Certificate{own}}, true},
+	} {
+		c.config.InsecureSkipVerify = true // this test is about what the guard thinks of us
+		api := &http.Client{Transport: &http.Transport{TLSClientConfig: c.config, DisableKeepAlives: true}}
+		resp, err := api.Get("https" + strings.TrimPrefix(w.Engine, "tcp") + "/_ping")
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		if (err == nil) != c.welcome {
+			t.Errorf("%s: got %v, want welcome %v", name, err, c.welcome)
+		}
 	}
 }
 
@@ -216,7 +265,7 @@ func TestSecondProcessOnTheSameStateIsRefused(t *testing.T) {
 
 func TestSocketInsteadOfTLSIsRefused(t *testing.T) {
 	t.Parallel()
-	w := &world{harness.New(t)}
+	w := newWorld(t)
 	w.Env["DOCKER_HOST"] = dockertest.Engine(t)
 	p := w.Start("socket", w.Env, "serve")
 	<-p.Done

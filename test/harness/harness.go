@@ -69,42 +69,49 @@ type World struct {
 	Instance string            // label of what is made on the engine
 	Env      map[string]string // of serve and of short commands
 	URL      string
+	Guard    *Process
 	Serve    *Process // nil before StartServe
 
-	t testing.TB
+	socket string // of the test engine
+	certs  string
+	t      testing.TB
 }
 
 // New has certificates and a guard in front of the test engine. Everything that is made on the engine under its
 // instance label is removed at the end.
 func New(t testing.TB) *World {
 	t.Helper()
-	socket := strings.TrimPrefix(dockertest.Engine(t), "unix://")
-	w := &World{t: t, Dir: t.TempDir(), Instance: dockertest.Instance(t)}
-	certs := filepath.Join(w.Dir, "certs")
+	w := &World{t: t, Dir: t.TempDir(), Instance: dockertest.Instance(t), socket: strings.TrimPrefix(dockertest.Engine(t), "unix://")}
+	w.certs = filepath.Join(w.Dir, "certs")
 	state := filepath.Join(w.Dir, "state")
 	Must(t, os.Mkdir(state, 0o700))
 	Must(t, os.WriteFile(filepath.Join(state, "instance"), []byte(w.Instance+"\n"), 0o600))
-	w.Run("certs", "init", "--dir", certs)
+	w.Run("certs", "init", "--dir", w.certs)
 
-	address := FreeAddress(t)
-	w.Engine = "tcp://" + address
+	w.Engine = "tcp://" + FreeAddress(t)
 	w.Env = map[string]string{
-		"DOCKER_HOST": w.Engine, "DOCKER_CERT_PATH": certs, "DOCKER_NETWORK": w.Instance,
+		"DOCKER_HOST": w.Engine, "DOCKER_CERT_PATH": w.certs, "DOCKER_NETWORK": w.Instance,
 		"BERTH_STATE_DIR": state, "BERTH_LISTEN": FreeAddress(t), "BERTH_DRAIN_TIMEOUT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 		"MAX_CONCURRENT_SESSIONS": "50", "CONTAINER_MEMORY_LIMIT": "1g", "RECONCILE_INTERVAL": "2",
 	}
 	w.URL = "http://" + w.Env["BERTH_LISTEN"]
-	guard := w.Start("guard", map[string]string{
-		"BERTH_GUARD_LISTEN": w.Engine, "BERTH_GUARD_SOCKET": socket, "DOCKER_CERT_PATH": certs,
+	w.StartGuard()
+	return w
+}
+
+// StartGuard starts the guard and waits until it listens.
+func (w *World) StartGuard() {
+	w.t.Helper()
+	w.Guard = w.Start("guard", map[string]string{
+		"BERTH_GUARD_LISTEN": w.Engine, "BERTH_GUARD_SOCKET": w.socket, "DOCKER_CERT_PATH": w.certs,
 	}, "guard")
-	Eventually(t, 10*time.Second, "the guard listens", func() error {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
+	Eventually(w.t, 10*time.Second, "the guard listens", func() error {
+		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(w.Engine, "tcp://"), time.Second)
 		if err != nil {
-			return errors.Join(err, guard.failure())
+			return errors.Join(err, w.Guard.failure())
 		}
 		return conn.Close()
 	})
-	return w
 }
 
 // Profiles gives serve a configuration file with these image profiles beside the built-in one.
