@@ -17,6 +17,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
+//nolint:tparallel // the subtests share a world and look whether its server was asked
 func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{}, 100)
@@ -111,6 +112,8 @@ func TestNothingTellsWhetherASessionExists(t *testing.T) {
 }
 
 // Not parallel: testing.AllocsPerRun counts what the whole process allocates.
+//
+//nolint:paralleltest // see above
 func TestAnUnknownSessionCostsAsMuchWorkAsAWrongToken(t *testing.T) {
 	w := setup(t, func(http.ResponseWriter, *http.Request) {})
 	work := func(id session.ID) float64 {

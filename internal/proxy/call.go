@@ -52,7 +52,7 @@ func callOf(ctx context.Context) *call {
 }
 
 func (c *call) redirectToRoot(id session.ID) {
-	u := url.URL{Path: Prefix + string(id) + "/", RawQuery: withoutParam(c.in.URL.RawQuery, tokenParam)}
+	u := url.URL{Path: Prefix + string(id) + "/", RawQuery: withoutToken(c.in.URL.RawQuery)}
 	http.Redirect(c.w, c.in, u.String(), http.StatusPermanentRedirect)
 }
 

@@ -51,10 +51,11 @@ func (p *Proxy) forward(c *call) error {
 	ctx, cancel := context.WithCancelCause(context.WithValue(c.in.Context(), callKey{}, c))
 	defer cancel(nil)
 	for _, above := range []context.Context{c.entry.access, p.life} {
-		defer context.AfterFunc(above, func() {
+		stop := context.AfterFunc(above, func() {
 			cancel(context.Cause(above))
 			c.abort()
-		})()
+		})
+		defer stop()
 	}
 	defer c.end()
 
@@ -85,7 +86,7 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	c := callOf(pr.In.Context())
 	out := pr.Out
 	// The path was decoded once by the server, and splitting it at slashes cannot break an escape: no error to expect.
-	u, err := upstreamURL(c.entry.route.Address, c.rest, withoutParam(pr.In.URL.RawQuery, tokenParam), pr.In.URL.ForceQuery)
+	u, err := upstreamURL(c.entry.route.Address, c.rest, withoutToken(pr.In.URL.RawQuery), pr.In.URL.ForceQuery)
 	if err != nil {
 		u = nil // the transport refuses the request
 	}

@@ -49,7 +49,7 @@ func escapeIllegal(raw string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	clean := 0 // raw[:clean] is in b
-	for i := 0; i < len(raw); i++ {
+	for i := range len(raw) {
 		if legalInPath(raw[i]) {
 			continue
 		}

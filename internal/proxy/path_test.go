@@ -15,13 +15,13 @@ import (
 )
 
 // raw sends a request line exactly as it is given and returns the answer.
-func (w *world) raw(t *testing.T, method, target string) *http.Response {
+func (w *world) raw(t *testing.T, method, target string) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
 		method, target, testToken.Reveal())
@@ -29,8 +29,12 @@ func (w *world) raw(t *testing.T, method, target string) *http.Response {
 	if err != nil {
 		t.Fatalf("%s: %v", target, err)
 	}
-	t.Cleanup(func() { res.Body.Close() })
-	return res
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatalf("%s: %v", target, err)
+	}
+	return answer{res.StatusCode, res.Header, string(body)}
 }
 
 func TestPathsArriveAsTheyCame(t *testing.T) {
@@ -70,10 +74,9 @@ func TestPathsArriveAsTheyCame(t *testing.T) {
 		"/s/ses-two/":                     "/s/ses-two/",
 		"/x?" + strings.Repeat("a&", 300): "/x?" + strings.Repeat("a&", 300),
 	} {
-		res := w.raw(t, "GET", "/s/"+string(testID)+rest)
-		got, _ := io.ReadAll(res.Body)
-		if res.StatusCode != 200 || string(got) != want {
-			t.Errorf("%q: got %d %q, want %q", rest, res.StatusCode, got, want)
+		got := w.raw(t, "GET", "/s/"+string(testID)+rest)
+		if got.status != 200 || got.body != want {
+			t.Errorf("%q: got %d %q, want %q", rest, got.status, got.body, want)
 		}
 	}
 }
@@ -86,14 +89,14 @@ func TestPathsThatAreNoSession(t *testing.T) {
 		"/s/%73es-one/", "/s/ses%2Done/", "/s/ses-one%2fx", "/s/ses-one%2F..%2Fx/", "/s/SES-ONE/", "/s/-x/", "/s/./", "/s/../",
 		"/s/ses-one;x/", "/s/" + strings.Repeat("a", 64) + "/",
 	} {
-		if got := w.raw(t, "GET", target).StatusCode; got != 404 {
+		if got := w.raw(t, "GET", target).status; got != 404 {
 			t.Errorf("%s: got %d, want 404", target, got)
 		}
 	}
 	for _, target := range []string{"/", "/s", "/S/ses-one/", "/%73/ses-one/", "//s/ses-one/", "/x/../s/ses-one/"} {
-		res := w.raw(t, "GET", target)
-		if got := res.Header.Get("X-Request-Id"); got != "" || res.StatusCode != 404 {
-			t.Errorf("%s went to the proxy: %d", target, res.StatusCode)
+		got := w.raw(t, "GET", target)
+		if got.header.Get("X-Request-Id") != "" || got.status != 404 {
+			t.Errorf("%s went to the proxy: %d", target, got.status)
 		}
 	}
 }
@@ -106,9 +109,9 @@ func TestSessionWithoutSlashRedirects(t *testing.T) {
 		"/s/ses-unknown":                 "/s/ses-unknown/",
 		"/s/ses-one?a=1&auth_token=x&b=": "/s/ses-one/?a=1&b=",
 	} {
-		res := w.raw(t, "POST", target)
-		if got := res.Header.Get("Location"); res.StatusCode != 308 || got != want {
-			t.Errorf("%s: got %d to %q, want 308 to %q", target, res.StatusCode, got, want)
+		got := w.raw(t, "POST", target)
+		if location := got.header.Get("Location"); got.status != 308 || location != want {
+			t.Errorf("%s: got %d to %q, want 308 to %q", target, got.status, location, want)
 		}
 	}
 }
@@ -145,7 +148,7 @@ func TestBlockedCalls(t *testing.T) {
 		"POST /file?path=global/upgrade": 200,
 	} {
 		method, target, _ := strings.Cut(call, " ")
-		if got := w.raw(t, method, "/s/"+string(testID)+target).StatusCode; got != want {
+		if got := w.raw(t, method, "/s/"+string(testID)+target).status; got != want {
 			t.Errorf("%s: got %d, want %d", call, got, want)
 		}
 	}

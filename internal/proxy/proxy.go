@@ -89,7 +89,7 @@ type Proxy struct {
 
 	reverse *httputil.ReverseProxy
 	gate    *gate
-	life    context.Context // ends when Drain stops waiting
+	life    context.Context //nolint:containedctx // not a request's: it ends when Drain stops waiting
 	end     context.CancelCauseFunc
 }
 

@@ -6,20 +6,20 @@ import "strings"
 // there, so a client's must never arrive; and as part of a URL it ends in logs, so it is not accepted here either.
 const tokenParam = "auth_token"
 
-// withoutParam removes every parameter of that name from a raw query, however the name is encoded, and changes
-// nothing else: a query without it is returned as it is.
+// withoutToken removes every auth_token parameter from a raw query, however its name is encoded, and changes nothing
+// else: a query without one is returned as it is.
 //
 // Parameters are separated by &. Servers of an older school split at semicolons too, so a parameter that is hidden
 // behind one is removed as well.
-func withoutParam(rawQuery, name string) string {
+func withoutToken(rawQuery string) string {
 	kept, changed := dropParam(rawQuery, "&", func(piece string) (string, bool) {
-		if isParam(piece, name) {
+		if isToken(piece) {
 			return "", true
 		}
 		if !strings.Contains(piece, ";") {
 			return piece, false
 		}
-		rest, _ := dropParam(piece, ";", func(part string) (string, bool) { return part, isParam(part, name) })
+		rest, _ := dropParam(piece, ";", func(part string) (string, bool) { return part, isToken(part) })
 		return rest, rest == "" && piece != ""
 	})
 	if !changed {
@@ -44,12 +44,12 @@ func dropParam(s, separator string, edit func(string) (string, bool)) (kept stri
 	return strings.Join(pieces, separator), changed
 }
 
-func isParam(piece, name string) bool {
+func isToken(piece string) bool {
 	key, _, _ := strings.Cut(piece, "=")
-	if len(key) < len(name) {
+	if len(key) < len(tokenParam) {
 		return false
 	}
-	return decodeLoosely(key) == name
+	return decodeLoosely(key) == tokenParam
 }
 
 // decodeLoosely decodes a parameter's name as the URL standard of browsers and servers does: what is not a valid

@@ -142,10 +142,10 @@ func TestSilentCallOf330SecondsPasses(t *testing.T) {
 		upstream := newPipeListener()
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			time.Sleep(silence) // the bubble's clock
+			<-time.After(silence) // the bubble's clock
 			_, _ = io.WriteString(w, "done")
 		})}
-		w := &world{table: NewTable(), logs: new(lockedBuffer)}
+		w := &world{table: NewTable()}
 		w.keys, _ = session.NewKeys([]byte("a secret of more than sixteen bytes"))
 		proxy, err := New(Options{
 			Table: w.table, Keys: w.keys, Logger: discardLogger(),
@@ -171,7 +171,7 @@ func TestSilentCallOf330SecondsPasses(t *testing.T) {
 
 		prompt, typing := io.Pipe()
 		go func() {
-			time.Sleep(silence) // a slow uplink
+			<-time.After(silence) // a slow uplink
 			_, _ = io.WriteString(typing, "{}")
 			_ = typing.Close()
 		}()
@@ -182,8 +182,9 @@ func TestSilentCallOf330SecondsPasses(t *testing.T) {
 		if err != nil {
 			t.Fatalf("after %v: %v", time.Since(started), err)
 		}
+		defer res.Body.Close()
 		body, err := io.ReadAll(res.Body)
-		if res.StatusCode != 200 || string(body) != "done" || err != nil {
+		if res.StatusCode != http.StatusOK || string(body) != "done" || err != nil {
 			t.Errorf("got %d %q, %v; want the server's answer", res.StatusCode, body, err)
 		}
 		if took := time.Since(started); took < 2*silence {

@@ -41,7 +41,7 @@ type entry struct {
 	touched       atomic.Int64 // Unix nanoseconds of the last Touch
 
 	// access lives as long as a request that was let in by this entry may go on, and ends with one of the causes above.
-	access context.Context
+	access context.Context //nolint:containedctx // not a request's: every request of the entry ends with it
 	revoke context.CancelCauseFunc
 }
 

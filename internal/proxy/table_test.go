@@ -78,7 +78,7 @@ func TestWhatAChangeOfRouteEnds(t *testing.T) {
 			terminal := dialTerminal(t, w)
 			silent, upload := make(chan answer, 1), make(chan answer, 1)
 			stalled, feed := io.Pipe()
-			defer feed.Close()
+			defer func() { _ = feed.Close() }()
 			for path, to := range map[string]chan answer{"/silent": silent, "/upload": upload} {
 				r := w.request(t, http.MethodPost, path, nil)
 				if path == "/upload" {
@@ -282,7 +282,9 @@ func TestStreamsDoNotStarveRequestsAndAreBounded(t *testing.T) {
 	within(t, "held request", began)
 	w.get(t, "/").mustBe(t, 429, session.CodeLimit, "no place came free in time")
 	close(hold)
-	within(t, "end of the held request", first)
+	if err := within(t, "end of the held request", first); err != nil {
+		t.Error(err)
+	}
 	if got := w.get(t, "/"); got.status != 200 {
 		t.Errorf("after the place came free: got %d", got.status)
 	}

@@ -52,7 +52,7 @@ func (t Transport) withDefaults() Transport {
 // upstream is one session's server: the connections to it and the places for requests. Every session has its own,
 // because an engine gives a removed container's port to the next one, and a connection must never serve two sessions.
 type upstream struct {
-	life  context.Context // its end closes every connection, idle or not
+	life  context.Context //nolint:containedctx // not a request's: its end closes every connection, idle or not
 	close context.CancelFunc
 
 	open     sync.Once // the rest is made when the first request comes
@@ -94,7 +94,8 @@ func (u *upstream) ready(settings Transport) {
 func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.settings.ConnectTimeout)
 	defer cancel()
-	defer context.AfterFunc(u.life, cancel)()
+	stop := context.AfterFunc(u.life, cancel)
+	defer stop()
 	conn, err := u.settings.Dial(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the session's server: %w", err)

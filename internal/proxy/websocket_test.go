@@ -27,7 +27,7 @@ func echo(closed chan<- websocket.StatusCode) http.HandlerFunc {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		for {
 			kind, data, err := c.Read(r.Context())
 			if err != nil {
@@ -48,6 +48,7 @@ func echo(closed chan<- websocket.StatusCode) http.HandlerFunc {
 
 func dialTerminal(t *testing.T, w *world) *websocket.Conn {
 	t.Helper()
+	//nolint:bodyclose // the body is the connection
 	c, _, err := websocket.Dial(t.Context(), w.front.URL+"/s/"+string(testID)+"/pty/p/connect?cursor=1&auth_token=x",
 		&websocket.DialOptions{HTTPHeader: http.Header{
 			"Authorization": {"Bearer " + testToken.Reveal()}, "Origin": {w.front.URL},
@@ -107,7 +108,7 @@ func TestWebSocketOfAClientThatVanishesEndsAtTheServer(t *testing.T) {
 
 func TestUpgradeToAnythingElseIsAnOrdinaryRequest(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
+	w := setup(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "" || r.Header.Get("Connection") != "" {
 			t.Errorf("the server was asked to upgrade to %q", r.Header.Get("Upgrade"))
 		}
