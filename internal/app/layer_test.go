@@ -16,6 +16,7 @@ var rank = map[string]int{
 
 	"berth/internal/config":      1,
 	"berth/internal/docker":      1,
+	"berth/internal/dockerd":     1,
 	"berth/internal/guard":       1,
 	"berth/internal/httpapi":     1,
 	"berth/internal/jsonfile":    1,
