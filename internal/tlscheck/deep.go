@@ -1,0 +1,78 @@
+package tlscheck
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Label marks the containers that are made by the test, with the value "tls".
+const Label = "berth.check"
+
+// create makes a container that is never started.
+func (r *run) create(ctx context.Context) outcome {
+	if !r.Deep {
+		return skip(NotAskedFor, "no container was made, because that was not asked for (--deep)")
+	}
+	if r.Image == "" {
+		found, bad := r.anyImage(ctx)
+		if bad != nil {
+			return *bad
+		}
+		if found == "" {
+			return skip(NoImage, "the engine has no image to make a container of")
+		}
+		r.Image = found
+	}
+	name := "berth-check-" + strings.ToLower(rand.Text()[:12])
+	text, bad := r.call(ctx, http.MethodPost, "/containers/create?name="+name, map[string]any{
+		"Image": r.Image, "Entrypoint": []string{"/never-started"}, "Labels": map[string]string{Label: "tls"}, "NetworkDisabled": true,
+		"HostConfig": map[string]any{
+			"NetworkMode": "none", "CapDrop": []string{"ALL"}, "ReadonlyRootfs": true, "SecurityOpt": []string{"no-new-privileges:true"},
+		},
+	})
+	if bad != nil {
+		// The engine may have made it and been heard no more.
+		r.container = name
+		return *bad
+	}
+	r.container = name
+	var made struct{ ID string }
+	if err := json.Unmarshal(text, &made); err != nil || made.ID == "" {
+		return fail(NotAnEngine, "the answer to the creation of %s cannot be read", name)
+	}
+	return pass("made %s of %s", name, r.Image)
+}
+
+// anyImage returns the ID of an image on the engine; "" if there is none.
+func (r *run) anyImage(ctx context.Context) (string, *outcome) {
+	text, bad := r.call(ctx, http.MethodGet, "/images/json", nil)
+	if bad != nil {
+		return "", bad
+	}
+	var images []struct {
+		ID string `json:"Id"`
+	}
+	if err := json.Unmarshal(text, &images); err != nil {
+		o := fail(NotAnEngine, "the list of images cannot be read: %v", err)
+		return "", &o
+	}
+	if len(images) == 0 {
+		return "", nil
+	}
+	return images[0].ID, nil
+}
+
+func (r *run) remove(ctx context.Context) outcome {
+	_, bad := r.call(ctx, http.MethodDelete, "/containers/"+url.PathEscape(r.container)+"?force=1&v=1", nil)
+	switch {
+	case bad == nil:
+		return pass("removed %s", r.container)
+	case bad.code == ImageMissing: // status 404
+		return skip(EarlierFailure, "there is no container to remove")
+	}
+	return fail(RemoveFailed, "%s is left on the engine: %s", r.container, bad.detail)
+}

@@ -1,0 +1,149 @@
+package tlscheck
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// handshake shakes hands without judging the engine's certificate, so that the next steps can say what is wrong with it.
+func (r *run) handshake(ctx context.Context) outcome {
+	begin := time.Now()
+	conn, err := r.shake(ctx, r.config(tls.VersionTLS13))
+	if err == nil {
+		defer conn.Close()
+		state := conn.ConnectionState()
+		r.report.Latency.HandshakeMS = milliseconds(time.Since(begin))
+		r.saw(state)
+		return pass("%s, %s", r.report.TLSVersion, r.report.Cipher)
+	}
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &record):
+		return fail(NotTLS, "what listens on %s does not speak TLS", r.address)
+	case isTimeout(err):
+		return fail(HandshakeTimeout, "%s takes connections and does not answer in TLS within %s", r.address, r.Timeout)
+	}
+	// No error value tells an old server from any other refusal, so it is offered the older versions.
+	old := r.config(tls.VersionTLS10)
+	old.MaxVersion = tls.VersionTLS12
+	if conn, err := r.shake(ctx, old); err == nil {
+		r.saw(conn.ConnectionState())
+		conn.Close()
+	}
+	switch {
+	case r.version != 0 && r.version < tls.VersionTLS13:
+		return fail(TLSTooOld, "%s speaks %s at most; Berth demands TLS 1.3", r.address, r.report.TLSVersion)
+	case alerted(err):
+		return fail(HandshakeRefused, "%s refuses the handshake: %v", r.address, errors.Unwrap(err))
+	default:
+		return fail(HandshakeClosed, "%s ended the connection during the handshake (%v)", r.address, err)
+	}
+}
+
+// config is for handshakes that find out; nothing is asked of the engine over them before its certificate was judged.
+func (r *run) config(minimum uint16) *tls.Config {
+	return &tls.Config{
+		MinVersion:         minimum, //nolint:gosec // older versions are offered only to name the server's
+		ServerName:         r.name,
+		InsecureSkipVerify: true, //nolint:gosec // the next steps judge the certificate, each part by itself
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &r.own.pair, nil // empty when there is none
+		},
+		VerifyConnection: func(state tls.ConnectionState) error {
+			r.saw(state)
+			return nil
+		},
+	}
+}
+
+// saw keeps what a handshake showed, also of one that fails later.
+func (r *run) saw(state tls.ConnectionState) {
+	r.version = state.Version
+	r.report.TLSVersion, r.report.Cipher = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
+	r.server = state.PeerCertificates
+	if len(r.server) > 0 {
+		r.report.Server = describe(r.server[0], r.Now())
+	}
+}
+
+func (r *run) shake(ctx context.Context, config *tls.Config) (*tls.Conn, error) {
+	plain, err := r.dial(ctx, r.address)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(plain, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		plain.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// alerted reports whether the other side ended the connection with a TLS alert.
+func alerted(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+// standard is the configuration of daily use: everything is verified.
+func (r *run) standard() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		ServerName: r.name,
+		RootCAs:    r.own.pool(),
+		Time:       r.Now,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &r.own.pair, nil
+		},
+	}
+}
+
+const maxFirstBody = 64 << 10
+
+// ask shakes hands and sends the first request of a connection. With TLS 1.3 it is only the answer to it that shows
+// whether the engine accepts the client's certificate.
+func (r *run) ask(ctx context.Context, config *tls.Config) (*http.Response, []byte, error) {
+	conn, err := r.shake(ctx, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer conn.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(r.name, r.port)+"/_ping", nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Close = true
+	writeErr := req.Write(conn)
+	// A connection that was refused may fail to take the request while the reason for it waits to be read.
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		if !alerted(err) && writeErr != nil {
+			err = writeErr
+		}
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxFirstBody))
+	return resp, bytes.TrimSpace(body), err
+}
+
+// verification is the part of err that says what is wrong with the engine's certificate; nil if nothing does.
+func verification(err error) error {
+	var unverified *tls.CertificateVerificationError
+	if errors.As(err, &unverified) {
+		return unverified.Err
+	}
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) {
+		return invalid
+	}
+	return nil
+}

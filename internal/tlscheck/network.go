@@ -1,0 +1,86 @@
+package tlscheck
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func (r *run) resolve(ctx context.Context) outcome {
+	if _, err := netip.ParseAddr(r.host); err == nil {
+		r.addresses = []string{r.host}
+		return pass("%s is an address", r.host)
+	}
+	begin := time.Now()
+	addresses, err := net.DefaultResolver.LookupHost(ctx, r.host)
+	var unknown *net.DNSError
+	switch {
+	case errors.As(err, &unknown) && unknown.IsNotFound:
+		return fail(NameUnknown, "no address is known for %s", r.host)
+	case err != nil:
+		return fail(ResolverFailed, "the name %s could not be looked up: %v", r.host, err)
+	}
+	r.report.Latency.ResolveMS = milliseconds(time.Since(begin))
+	r.addresses = addresses
+	return pass("%s is %s", r.host, strings.Join(addresses, ", "))
+}
+
+// connect tries the addresses in the order of the resolver, as every client does, and keeps the first that answers.
+func (r *run) connect(ctx context.Context) outcome {
+	var first error
+	for i, address := range r.addresses {
+		// Each address gets its share of the time that is left, so that a silent one does not hide the next.
+		deadline, _ := ctx.Deadline()
+		share, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(r.addresses)-i))
+		begin := time.Now()
+		conn, err := r.dial(share, net.JoinHostPort(address, r.port))
+		cancel()
+		if err == nil {
+			conn.Close()
+			r.address = net.JoinHostPort(address, r.port)
+			r.report.Address = r.address
+			r.report.Latency.ConnectMS = milliseconds(time.Since(begin))
+			return pass("connected to %s", r.address)
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	tried := strings.Join(r.addresses, ", ")
+	switch {
+	case errors.Is(first, syscall.ECONNREFUSED):
+		return fail(ConnectionRefused, "nothing listens on port %s of %s", r.port, tried)
+	case errors.Is(first, syscall.EHOSTUNREACH), errors.Is(first, syscall.ENETUNREACH):
+		return fail(NoRoute, "there is no way from here to %s", tried)
+	case isTimeout(first):
+		return fail(ConnectionTimeout, "%s did not answer on port %s within %s", tried, r.port, r.Timeout)
+	default:
+		return fail(ConnectionFailed, "%v", first)
+	}
+}
+
+func (r *run) dial(ctx context.Context, address string) (net.Conn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	// What is read and written on the connection is bounded by the step that it was made for.
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	return conn, nil
+}
+
+func isTimeout(err error) bool {
+	var timed net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timed) && timed.Timeout()
+}

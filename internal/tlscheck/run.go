@@ -1,0 +1,188 @@
+package tlscheck
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Names of the steps, in the order in which they are tried.
+const (
+	stepResolve       = "resolve"
+	stepConnect       = "connect"
+	stepHandshake     = "handshake"
+	stepAuthority     = "authority"
+	stepServerChain   = "server-chain"
+	stepServerName    = "server-name"
+	stepServerUsage   = "server-usage"
+	stepServerDates   = "server-dates"
+	stepServerFile    = "server-file"
+	stepServerPin     = "server-pin"
+	stepClientFile    = "client-certificate"
+	stepClientKey     = "client-key"
+	stepClientMode    = "client-key-permissions"
+	stepClientChain   = "client-chain"
+	stepClientUsage   = "client-usage"
+	stepClientDates   = "client-dates"
+	stepAuthenticate  = "authenticate"
+	stepNegotiate     = "negotiate"
+	stepPing          = "ping"
+	stepList          = "list"
+	stepCreate        = "create"
+	stepRemove        = "remove"
+	stepNoCertificate = "no-certificate-refused"
+	stepForeign       = "foreign-certificate-refused"
+)
+
+// run is one test of one engine.
+type run struct {
+	Options
+	host, port, name string
+
+	report Report
+	failed map[string]bool // steps
+
+	addresses []string
+	address   string
+	server    []*x509.Certificate // as the engine showed it, the leaf first; empty without a handshake
+	version   uint16              // of TLS, as the last handshake had it; 0: none came so far
+	own       material
+	first     *http.Response // the answer to the first request; its body is in firstBody
+	firstBody []byte
+	container string
+	client    *http.Client
+}
+
+// outcome is how a step ended.
+type outcome struct {
+	status Status
+	code   Code
+	detail string
+}
+
+func pass(format string, args ...any) outcome {
+	return outcome{Pass, "", fmt.Sprintf(format, args...)}
+}
+
+func warn(code Code, format string, args ...any) outcome {
+	return outcome{Warn, code, fmt.Sprintf(format, args...)}
+}
+
+func fail(code Code, format string, args ...any) outcome {
+	return outcome{Fail, code, fmt.Sprintf(format, args...)}
+}
+
+func skip(code Code, format string, args ...any) outcome {
+	return outcome{Skipped, code, fmt.Sprintf(format, args...)}
+}
+
+// step tries one thing unless something that it builds on has failed, and reports it.
+func (r *run) step(ctx context.Context, name string, do func(context.Context) outcome, needs ...string) {
+	if ctx.Err() != nil {
+		return
+	}
+	for _, need := range needs {
+		if r.failed[need] {
+			r.failed[name] = true
+			r.report.Steps = append(r.report.Steps, Step{
+				Name: name, Status: Skipped, Code: EarlierFailure, Detail: fmt.Sprintf("needs the step %q", need),
+			})
+			return
+		}
+	}
+	stepContext, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	begin := time.Now()
+	got := do(stepContext)
+	if ctx.Err() != nil {
+		return
+	}
+	if got.status == Fail {
+		r.failed[name] = true
+	}
+	r.report.Steps = append(r.report.Steps, Step{
+		Name: name, Status: got.status, Code: got.code, Detail: strings.ToValidUTF8(got.detail, "?"),
+		Remedy: r.remedy(got), DurationMS: milliseconds(time.Since(begin)),
+	})
+}
+
+// remedy is what to do about an outcome, with the names of this test put in.
+func (r *run) remedy(o outcome) string {
+	if o.status != Fail && o.status != Warn {
+		return ""
+	}
+	return strings.NewReplacer(
+		"{host}", r.host, "{port}", r.port, "{name}", r.name, "{ca}", r.CA, "{cert}", r.Cert, "{key}", r.Key,
+		"{server}", r.ServerCert, "{container}", r.container, "{image}", r.Image, "{timeout}", r.Timeout.String(),
+	).Replace(remedies[o.code])
+}
+
+// all tries everything, in an order in which the first failure is the cause of the later ones.
+func (r *run) all(ctx context.Context) {
+	// The files are read before the handshake, which needs them; their steps come after it.
+	r.own = readMaterial(r.Options)
+
+	r.step(ctx, stepResolve, r.resolve)
+	r.step(ctx, stepConnect, r.connect, stepResolve)
+	r.step(ctx, stepHandshake, r.handshake, stepConnect)
+
+	r.step(ctx, stepAuthority, r.authority)
+	r.serverSteps(ctx)
+	r.clientSteps(ctx)
+	r.apiSteps(ctx)
+
+	r.step(ctx, stepNoCertificate, r.noCertificate, stepHandshake)
+	r.step(ctx, stepForeign, r.foreignCertificate, stepHandshake)
+}
+
+func (r *run) serverSteps(ctx context.Context) {
+	var needs []string
+	if len(r.server) == 0 { // a handshake that failed may have shown the certificate nevertheless
+		needs = append(needs, stepHandshake)
+	}
+	r.step(ctx, stepServerChain, r.serverChain, append(needs, stepAuthority)...)
+	r.step(ctx, stepServerName, r.serverName, needs...)
+	r.step(ctx, stepServerUsage, r.serverUsage, needs...)
+	r.step(ctx, stepServerDates, r.serverDates, needs...)
+	r.step(ctx, stepServerFile, r.serverFile, needs...)
+	r.step(ctx, stepServerPin, r.serverPin, needs...)
+}
+
+func (r *run) clientSteps(ctx context.Context) {
+	r.step(ctx, stepClientFile, r.clientFile)
+	r.step(ctx, stepClientKey, r.clientKey)
+	r.step(ctx, stepClientMode, r.clientMode)
+	r.step(ctx, stepClientChain, r.clientChain, stepClientFile, stepAuthority)
+	r.step(ctx, stepClientUsage, r.clientUsage, stepClientFile)
+	r.step(ctx, stepClientDates, r.clientDates, stepClientFile)
+}
+
+func (r *run) apiSteps(ctx context.Context) {
+	// Nothing is asked of an engine that is not proven to be ours. What is wrong with the client's certificate, though,
+	// the engine may judge otherwise.
+	needs := []string{
+		stepHandshake, stepServerChain, stepServerName, stepServerUsage, stepServerDates, stepServerPin, stepClientFile, stepClientKey,
+	}
+	r.step(ctx, stepAuthenticate, r.authenticate, needs...)
+	r.step(ctx, stepNegotiate, r.negotiate, stepAuthenticate)
+	if r.failed[stepNegotiate] {
+		r.client = nil
+	} else {
+		r.client = r.httpClient()
+		defer r.client.CloseIdleConnections()
+	}
+	r.step(ctx, stepPing, r.ping, stepNegotiate)
+	r.step(ctx, stepList, r.list, stepNegotiate)
+	r.step(ctx, stepCreate, r.create, stepNegotiate)
+	if r.container != "" {
+		// A test that is being ended takes its container away nevertheless.
+		r.step(context.WithoutCancel(ctx), stepRemove, r.remove)
+	}
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}

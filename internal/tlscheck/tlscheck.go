@@ -1,0 +1,158 @@
+// Package tlscheck tries out the way to a Docker engine behind mutual TLS, one step after the other: name, port,
+// handshake, both certificates, API, and that strangers are refused. What fails has a stable code, a cause and a remedy.
+//
+// It knows TLS, X.509 and five calls of the Engine API, and nothing but the standard library. It refuses to know where
+// settings come from; it prints nothing and keeps nothing. On the engine it changes something only when Deep is asked
+// for: a container that is made, never started, and removed.
+package tlscheck
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Status is how a step ended, and the worst of them how the whole ended.
+type Status string
+
+// The statuses.
+const (
+	Pass    Status = "pass"
+	Warn    Status = "warn"    // works, and should be put right
+	Fail    Status = "fail"    // does not work, or lets strangers in
+	Skipped Status = "skipped" // was not tried; the detail says why
+)
+
+const (
+	defaultPort    = "2376"
+	defaultTimeout = 10 * time.Second
+
+	// soonDays is how many days before the end of a certificate's life a warning begins, if the life is long enough.
+	soonDays = 30
+)
+
+// Options say what to test. Host is required; with the client's files missing the steps that need them fail.
+type Options struct {
+	Host string // tcp://host[:port]; port 2376 unless given
+
+	CA   string // file of the authorities that may have signed the engine's certificate
+	Cert string // file of the client's certificate
+	Key  string // file of its private key
+
+	// ServerCert is the file that the engine's certificate was installed from, if it is at hand. It is compared with the
+	// one that the engine uses: dockerd reads it at its start only. A file that is not there is not compared.
+	ServerCert string
+
+	ServerName string   // name that the engine's certificate must carry; empty: that of Host
+	Pins       []string // SHA-256 of public keys (SPKI), hexadecimal or base64, of which the engine's must be one; none: not checked
+	Unverified bool     // the engine's certificate is not verified in daily use: all is tested still, and a warning given
+
+	Deep  bool   // make and remove a container
+	Image string // image of that container; empty: any that is on the engine
+
+	Timeout time.Duration    // of each step; 0: 10 s
+	Now     func() time.Time // nil: time.Now
+}
+
+// Step is one thing that was tried.
+type Step struct {
+	Name       string  `json:"name"`
+	Status     Status  `json:"status"`
+	Code       Code    `json:"code,omitempty"` // empty for a pass
+	Detail     string  `json:"detail,omitempty"`
+	Remedy     string  `json:"remedy,omitempty"` // of a warning or failure
+	DurationMS float64 `json:"duration_ms"`
+}
+
+// Report is what was found. What could not be found is nil or empty.
+type Report struct {
+	Host       string       `json:"host"`
+	Status     Status       `json:"status"`            // the worst of the steps; Pass when nothing failed or was warned of
+	Address    string       `json:"address,omitempty"` // that answered
+	TLSVersion string       `json:"tls_version,omitempty"`
+	Cipher     string       `json:"cipher,omitempty"`
+	APIVersion string       `json:"api_version,omitempty"`
+	Engine     string       `json:"engine,omitempty"` // as it calls itself, such as "Docker/20.10.24 (linux)"
+	Latency    Latency      `json:"latency"`
+	Server     *Certificate `json:"server_certificate,omitempty"` // the one that the engine has loaded
+	Authority  *Certificate `json:"authority,omitempty"`          // that signed it, or the first of the CA file
+	Client     *Certificate `json:"client_certificate,omitempty"`
+	Steps      []Step       `json:"steps"`
+}
+
+// Latency is how long the parts of the way took, in milliseconds; 0: not measured.
+type Latency struct {
+	ResolveMS   float64 `json:"resolve_ms"`
+	ConnectMS   float64 `json:"connect_ms"`
+	HandshakeMS float64 `json:"handshake_ms"`
+	PingMS      float64 `json:"ping_ms"` // median of several, on a connection that exists
+}
+
+// FirstFailure is the first step that failed, which is as a rule the cause of the others.
+func (r Report) FirstFailure() (Step, bool) {
+	for _, s := range r.Steps {
+		if s.Status == Fail {
+			return s, true
+		}
+	}
+	return Step{}, false
+}
+
+// ErrNoTLS says that the host is a local socket, which has no TLS to test.
+var ErrNoTLS = errors.New("a local socket has no TLS to test")
+
+// endpoint splits Host.
+func endpoint(host string) (name, port string, err error) {
+	u, err := url.Parse(host)
+	switch {
+	case err != nil:
+		return "", "", fmt.Errorf("engine host %q: want tcp://host:port", host)
+	case u.Scheme == "unix" || u.Scheme == "npipe" || u.Scheme == "fd":
+		return "", "", fmt.Errorf("engine host %s: %w", host, ErrNoTLS)
+	case u.Scheme != "tcp" && u.Scheme != "https", u.Hostname() == "", strings.Trim(u.Path, "/") != "", u.User != nil, u.RawQuery != "":
+		return "", "", fmt.Errorf("engine host %q: want tcp://host:port", u.Redacted())
+	}
+	return u.Hostname(), cmp.Or(u.Port(), defaultPort), nil
+}
+
+// Run tries everything that can be tried and reports it. Its error is an Options.Host that cannot be used (ErrNoTLS if
+// it is a local socket), a negative time-out, or the end of ctx; a failed step is no error.
+func Run(ctx context.Context, o Options) (Report, error) {
+	name, port, err := endpoint(o.Host)
+	if err != nil {
+		return Report{}, err
+	}
+	if o.Timeout < 0 {
+		return Report{}, fmt.Errorf("a time-out of %s is negative", o.Timeout)
+	}
+	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	r := &run{Options: o, host: name, port: port, name: cmp.Or(o.ServerName, name), failed: map[string]bool{}}
+	r.report.Host = "tcp://" + net.JoinHostPort(name, port)
+	r.all(ctx)
+	if err := ctx.Err(); err != nil {
+		return r.report, context.Cause(ctx)
+	}
+	r.report.Status = worst(r.report.Steps)
+	return r.report, nil
+}
+
+func worst(steps []Step) Status {
+	found := Pass
+	for _, s := range steps {
+		switch {
+		case s.Status == Fail:
+			return Fail
+		case s.Status == Warn:
+			found = Warn
+		}
+	}
+	return found
+}
