@@ -37,7 +37,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	stub = filepath.Join(dir, "stubserver")
-	build := exec.Command("go", "build", "-o", stub, "berth/test/stubserver")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", stub, "berth/test/stubserver")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the stub server:", err)
