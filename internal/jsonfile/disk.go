@@ -112,23 +112,17 @@ func (d *disk) goBack(existed bool) error {
 // keepPrevious gives the present version its second name. The file keeps its first one all the time. It reports
 // whether there is a present version.
 func (d *disk) keepPrevious() (existed bool, err error) {
-	present, err := os.Lstat(d.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(d.path); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
-	}
-	if err != nil {
+	} else if err != nil {
 		return false, err
 	}
-	if kept, err := os.Lstat(d.previous()); err == nil && os.SameFile(present, kept) {
-		return true, nil // by a write that failed afterwards; and rename would do nothing for two names of one file
-	}
 	fresh := d.previous() + newSuffix
-	if err := remove(fresh); err != nil {
-		return true, err
-	}
 	if err := d.link(d.path, fresh); err != nil {
 		return true, d.copyPrevious() // there are file systems without hard links
 	}
+	// Rename does nothing for two names of one file, which these are after a write that failed later than here.
+	defer func() { _ = remove(fresh) }()
 	if err := d.reach(stepLinked); err != nil {
 		return true, err
 	}

@@ -160,7 +160,11 @@ func openForgetful(t *testing.T) session.Store {
 	if f.store, err = Open(f.path, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.store.Close() })
+	t.Cleanup(func() {
+		if err := f.store.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
 	return f
 }
 

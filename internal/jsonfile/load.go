@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"berth/internal/session"
 )
@@ -26,7 +27,7 @@ func (d *disk) load() (image, error) {
 	}
 	im, err := decode(content)
 	if err != nil {
-		return image{}, d.refuse(err.Error(), fmt.Sprintf("mv '%[1]s' '%[1]s.refused' && ", d.path),
+		return image{}, d.refuse(err.Error(), fmt.Sprintf("mv %s %s && ", quote(d.path), quote(d.path+".refused")),
 			"There is no previous version; to begin with no sessions, move the file away")
 	}
 	return im, nil
@@ -53,8 +54,11 @@ func (d *disk) begin() (image, error) {
 func (d *disk) refuse(fault, first, instead string) error {
 	advice := instead
 	if _, err := os.Lstat(d.previous()); err == nil {
-		advice = fmt.Sprintf("The version before it is %[1]s; to go back to it, run: %[2]scp -p '%[1]s' '%[3]s'",
-			d.previous(), first, d.path)
+		advice = fmt.Sprintf("The version before it is %s; to go back to it, run: %scp -p %s %s",
+			d.previous(), first, quote(d.previous()), quote(d.path))
 	}
 	return session.Errorf(session.CodeStoreUnavailable, "the session store %s %s. Nothing was changed. %s", d.path, fault, advice)
 }
+
+// quote writes a path as one word of a shell.
+func quote(path string) string { return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'" }

@@ -78,4 +78,8 @@ func (l *lock) held() error {
 	return nil
 }
 
-func (l *lock) release() { l.file.Close() }
+// release unlocks explicitly: a child process that is just being started still has the file open for a moment.
+func (l *lock) release() {
+	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) // closing is left
+	l.file.Close()
+}

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"cmp"
-	"context"
 	"maps"
 	"slices"
 	"testing"
@@ -20,7 +19,7 @@ func Model(t *testing.T, open Open) {
 	t.Helper()
 	store := open(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		m := model{ctx: t.Context(), store: store, want: map[session.ID]session.Session{}}
+		m := model{test: t, store: store, want: map[session.ID]session.Session{}}
 		empty(t, store)
 		rt.Repeat(map[string]func(*rapid.T){
 			"create": m.create, "update": m.update, "delete": m.delete, "touch": m.touch, "pages": m.pages,
@@ -30,7 +29,7 @@ func Model(t *testing.T, open Open) {
 }
 
 type model struct {
-	ctx   context.Context //nolint:containedctx // of the one test in which the model lives
+	test  *testing.T
 	store session.Store
 	want  map[session.ID]session.Session
 }
@@ -79,7 +78,7 @@ func (m *model) isFull(id session.ID, room int) bool {
 func (m *model) create(t *rapid.T) {
 	s, room := anySession(t, anyID.Draw(t, "id")), anyRoom.Draw(t, "room")
 	_, taken := m.want[s.ID]
-	got, err := m.store.Create(m.ctx, s, room)
+	got, err := m.store.Create(m.test.Context(), s, room)
 	switch {
 	case taken:
 		wantCode(t, err, session.CodeConflict, "create of a taken ID")
@@ -99,7 +98,7 @@ func (m *model) update(t *rapid.T) {
 	if stale {
 		s.Revision--
 	}
-	got, err := m.store.Update(m.ctx, s, room)
+	got, err := m.store.Update(m.test.Context(), s, room)
 	switch {
 	case !exists:
 		wantCode(t, err, session.CodeNotFound, "update of nothing")
@@ -132,7 +131,7 @@ func (m *model) delete(t *rapid.T) {
 	if stale {
 		revision++
 	}
-	err := m.store.Delete(m.ctx, id, revision)
+	err := m.store.Delete(m.test.Context(), id, revision)
 	switch {
 	case !exists:
 		wantCode(t, err, session.CodeNotFound, "delete of nothing")
@@ -146,7 +145,7 @@ func (m *model) delete(t *rapid.T) {
 
 func (m *model) touch(t *rapid.T) {
 	activity := rapid.MapOfN(anyID, anyTime, 0, 4).Draw(t, "activity")
-	if err := m.store.Touch(m.ctx, activity); err != nil {
+	if err := m.store.Touch(m.test.Context(), activity); err != nil {
 		t.Fatalf("touch: %v", err)
 	}
 	for id, when := range activity {
@@ -176,7 +175,7 @@ func (m *model) pages(t *rapid.T) {
 	want := ids(m.sorted(q))
 	got := []session.ID{}
 	for {
-		page, err := m.store.List(m.ctx, q)
+		page, err := m.store.List(m.test.Context(), q)
 		if err != nil {
 			t.Fatalf("list %+v: %v", q, err)
 		}
@@ -196,7 +195,7 @@ func (m *model) pages(t *rapid.T) {
 
 // check compares everything.
 func (m *model) check(t *rapid.T) {
-	page, err := m.store.List(m.ctx, session.Query{})
+	page, err := m.store.List(m.test.Context(), session.Query{})
 	if err != nil {
 		t.Fatalf("list: %v", err)
 	}
@@ -206,7 +205,7 @@ func (m *model) check(t *rapid.T) {
 	}
 	for i, s := range page.Sessions {
 		wantSame(t, s, want[i], "a session in the list")
-		got, err := m.store.Get(m.ctx, s.ID)
+		got, err := m.store.Get(m.test.Context(), s.ID)
 		if err != nil {
 			t.Fatalf("get %s: %v", s.ID, err)
 		}
