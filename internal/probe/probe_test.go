@@ -147,8 +147,11 @@ func TestASecondProbeSucceedsWhereTheFirstConnectionIsNeverAnswered(t *testing.T
 		w.Header().Set("Content-Type", jsonType)
 		_, _ = io.WriteString(w, `{"healthy":true}`)
 	})}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(trap) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(trap) // until the clean-up closes it
+	}()
 	t.Cleanup(func() { _ = s.Close(); <-done; trap.release() })
 
 	prober := probe.New()

@@ -121,7 +121,7 @@ func parseStat(text []byte) (stat, error) {
 	s := stat{
 		state:   fields[statState][0],
 		ticks:   number(statUser) + number(statSystem) + number(statKidUser) + number(statKidSys),
-		threads: int(number(statThreads)), //nolint:gosec // 63 bits
+		threads: int(number(statThreads)),
 		start:   number(statStart),
 	}
 	return s, errors.Join(faults...)

@@ -136,17 +136,26 @@ func errClosed() error {
 
 // find returns a CodeNotFound error if there is no container with this ID or name.
 func (r *Runtime) find(ref string) (*container, error) {
+	c := r.lookUp(ref)
+	if c == nil {
+		return nil, notFound(ref)
+	}
+	return c, nil
+}
+
+// lookUp returns nil if there is no container with this ID or name.
+func (r *Runtime) lookUp(ref string) *container {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c, ok := r.containers[ref]; ok {
-		return c, nil
+		return c
 	}
 	for _, c := range r.containers {
 		if c.id == ref {
-			return c, nil
+			return c
 		}
 	}
-	return nil, notFound(ref)
+	return nil
 }
 
 func notFound(ref string) error {

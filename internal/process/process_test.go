@@ -96,7 +96,10 @@ func serve(t *testing.T, r *process.Runtime, s session.Spec) session.Container {
 	}
 	start(t, r, s.Name)
 	c := inspect(t, r, s.Name)
-	await(t, "the server answers", func() bool { return ask(t, s, c.Address, "GET", "/global/health")["healthy"] == true })
+	await(t, "the server answers", func() bool {
+		healthy, _ := ask(t, s, c.Address, "GET", "/global/health")["healthy"].(bool)
+		return healthy
+	})
 	return c
 }
 

@@ -66,8 +66,8 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 	if err := r.enter(ctx, "remove "+ref); err != nil {
 		return err
 	}
-	c, err := r.find(ref)
-	if err != nil {
+	c := r.lookUp(ref)
+	if c == nil {
 		return nil
 	}
 	for {

@@ -45,7 +45,7 @@ func (r *Runtime) Stats(ctx context.Context, ref string) (session.Stats, error) 
 			continue
 		}
 		sum.Memory += memory
-		sum.CPU += time.Duration(s.ticks) * time.Second / ticksPerSecond //nolint:gosec // 63 bits
+		sum.CPU += time.Duration(s.ticks) * time.Second / ticksPerSecond
 		sum.PIDs += s.threads
 	}
 	if sum.PIDs == 0 {

@@ -35,7 +35,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	stub = filepath.Join(dir, "stubserver")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", stub, "berth/test/stubserver")
 	build.Stderr = os.Stderr

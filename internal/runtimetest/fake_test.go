@@ -123,7 +123,9 @@ func TestCallsAreRecordedInOrder(t *testing.T) {
 	t.Parallel()
 	fake := newFake(t)
 	run(t, fake, "a")
-	_ = fake.Ping(t.Context())
+	if err := fake.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	want := []runtimetest.Call{
 		{Op: runtimetest.OpCreate, Ref: "a"}, {Op: runtimetest.OpStart, Ref: "a"}, {Op: runtimetest.OpInspect, Ref: "a"}, {Op: runtimetest.OpPing},
 	}
@@ -207,7 +209,9 @@ func TestWhatHappensBehindOurBackIsSeen(t *testing.T) {
 		t.Errorf("events; one start was lost on purpose (-want +got):\n%s", diff)
 	}
 	cancel()
-	<-watched
+	if err := <-watched; !errors.Is(err, context.Canceled) {
+		t.Errorf("watch: got %v, want context.Canceled", err)
+	}
 }
 
 func TestStatesThatNobodyAsksForCanBeSet(t *testing.T) {

@@ -185,7 +185,7 @@ func (w *world) ready(spec session.Spec) session.Container {
 		if err := ask(w.Context(), http.MethodGet, c.Address, spec, spec.Profile.Ready.Path, &answer); err != nil {
 			return err
 		}
-		if answer[spec.Profile.Ready.Member] != true {
+		if healthy, _ := answer[spec.Profile.Ready.Member].(bool); !healthy {
 			return fmt.Errorf("answered %v", answer)
 		}
 		return nil

@@ -116,7 +116,7 @@ func startAnswers(w *world) {
 		wrong := spec
 		change(&wrong)
 		err := ask(w.Context(), http.MethodGet, c.Address, wrong, "/path", &path)
-		if err != statusError(http.StatusUnauthorized) {
+		if !errors.Is(err, statusError(http.StatusUnauthorized)) {
 			w.Errorf("with %s: got %v, want 401: the server was not given its credential", name, err)
 		}
 	}
