@@ -56,7 +56,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		}
 	}()
 	for _, warning := range cfg.Warnings() {
-		log.WarnContext(ctx, warning)
+		log.WarnContext(ctx, "setting weakens something", "warning", warning)
 	}
 	state, err := openState(cfg.Server.StateDir)
 	if err != nil {

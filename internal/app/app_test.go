@@ -117,6 +117,7 @@ func (b *berth) adminToken(t *testing.T) string {
 	return strings.TrimSpace(string(text))
 }
 
+//nolint:paralleltest // it counts goroutines
 func TestSessionsOutliveBerth(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	cfg := settings(t)

@@ -35,9 +35,11 @@ func (a *App) openStore(s state) (session.Store, error) {
 
 func (a *App) openRuntime(ctx context.Context, s state, instance string) (session.Runtime, error) {
 	if a.cfg.Session.Runtime == config.RuntimeProcess {
-		r, err := process.Open(ctx, process.Options{
-			Dir: s.path(processDir), Command: a.cfg.ActiveProfile().Command, Instance: instance, Logger: a.named("process"),
-		})
+		opts := process.Options{Dir: s.path(processDir), Instance: instance, Logger: a.named("process")}
+		if a.cfg.Session.ProcessCommand != "" {
+			opts.Command = a.cfg.ActiveProfile().Command
+		}
+		r, err := process.Open(ctx, opts)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +87,7 @@ func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
 	for _, w := range warnings {
 		a.log.WarnContext(ctx, "certificate needs attention", "code", w.Code, "path", w.Path, "problem", w.Text)
 	}
-	config.InsecureSkipVerify = !d.TLSVerify //nolint:gosec // DOCKER_TLS_VERIFY=0, refused in production, warned of elsewhere
+	config.InsecureSkipVerify = !d.TLSVerify // refused in production, warned of elsewhere
 	return config, nil
 }
 

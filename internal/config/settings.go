@@ -19,6 +19,9 @@ type Server struct {
 	// Secret that opens the operator API, at least 16 characters. Empty: one is generated and kept in the file
 	// `admin-token` of the state directory, readable by its owner only.
 	AdminToken session.Secret `yaml:"admin_token,omitempty" env:"BERTH_ADMIN_TOKEN"`
+	// Whether sessions are kept in PostgreSQL. This version keeps them in a JSON file in the state directory and refuses
+	// `true`.
+	UseDatabaseStorage bool `yaml:"use_database_storage" env:"USE_DATABASE_STORAGE"`
 	// How long requests in flight may take to finish when Berth stops. Sessions are never stopped with it.
 	DrainTimeout Seconds `yaml:"drain_timeout" env:"BERTH_DRAIN_TIMEOUT"`
 	// This configuration file. Empty: none.

@@ -10,6 +10,7 @@ import (
 func TestValuesOutOfRangeOrInContradictionAreFaults(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ environ, variable, problem string }{
+		{"USE_DATABASE_STORAGE=true", "USE_DATABASE_STORAGE", "JSON file"},
 		{"BERTH_LISTEN=8080", "BERTH_LISTEN", "host:port"},
 		{"BERTH_LISTEN=localhost:70000", "BERTH_LISTEN", "host:port"},
 		{"BERTH_ADMIN_TOKEN=short", "BERTH_ADMIN_TOKEN", "16"},

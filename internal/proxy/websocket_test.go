@@ -48,7 +48,6 @@ func echo(closed chan<- websocket.StatusCode) http.HandlerFunc {
 
 func dialTerminal(t *testing.T, w *world) *websocket.Conn {
 	t.Helper()
-	//nolint:bodyclose // the body is the connection
 	c, _, err := websocket.Dial(t.Context(), w.front.URL+"/s/"+string(testID)+"/pty/p/connect?cursor=1&auth_token=x",
 		&websocket.DialOptions{HTTPHeader: http.Header{
 			"Authorization": {"Bearer " + testToken.Reveal()}, "Origin": {w.front.URL},

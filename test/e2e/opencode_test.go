@@ -207,7 +207,7 @@ func (w *world) terminalEchoes(t *testing.T, base, token string) {
 	if err != nil {
 		t.Fatalf("connect to the terminal: %v", err)
 	}
-	defer conn.CloseNow() //nolint:errcheck // the end of the test
+	defer conn.CloseNow()
 	if err := conn.Write(ctx, websocket.MessageText, []byte("echo berth-$((6*7))\n")); err != nil {
 		t.Fatal(err)
 	}
