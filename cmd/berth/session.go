@@ -73,8 +73,10 @@ func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	return c.print(std, made, [][2]string{
-		{"session", string(made.ID)}, {"status", string(made.Status)},
-		{"address", strings.TrimSuffix(c.URL, "/") + made.Path}, {"token", made.Token},
+		{"session", string(made.ID)},
+		{"status", string(made.Status)},
+		{"address", strings.TrimSuffix(c.URL, "/") + made.Path},
+		{"token", made.Token},
 	})
 }
 
@@ -143,8 +145,13 @@ func (c *sessionShowCmd) Run(ctx context.Context, std *stdio) error {
 
 func fieldsOf(s httpapi.Session) [][2]string {
 	fields := [][2]string{
-		{"session", string(s.ID)}, {"status", string(s.Status)}, {"owner", s.Owner}, {"profile", s.Profile}, {"image", s.Image},
-		{"container", s.ContainerName}, {"workspace", s.HostDir},
+		{"session", string(s.ID)},
+		{"status", string(s.Status)},
+		{"owner", s.Owner},
+		{"profile", s.Profile},
+		{"image", s.Image},
+		{"container", s.ContainerName},
+		{"workspace", s.HostDir},
 		{"created", s.CreatedAt.Local().Format("2006-01-02 15:04:05")},
 		{"last accessed", s.LastAccessed.Local().Format("2006-01-02 15:04:05")},
 	}

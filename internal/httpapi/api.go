@@ -102,12 +102,16 @@ func (a *API) unknownRoute(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", probe.header.Get("Allow"))
-		writeProblem(w, r, Problem{Status: http.StatusMethodNotAllowed, Code: session.CodeInvalid,
-			Detail: "this address answers " + probe.header.Get("Allow") + " only"})
+		writeProblem(w, r, Problem{
+			Status: http.StatusMethodNotAllowed, Code: session.CodeInvalid,
+			Detail: "this address answers " + probe.header.Get("Allow") + " only",
+		})
 		return
 	}
-	writeProblem(w, r, Problem{Status: http.StatusNotFound, Code: session.CodeNotFound,
-		Detail: "there is nothing at this address; /openapi.json lists what there is"})
+	writeProblem(w, r, Problem{
+		Status: http.StatusNotFound, Code: session.CodeNotFound,
+		Detail: "there is nothing at this address; /openapi.json lists what there is",
+	})
 }
 
 type statusOnly struct {
