@@ -3,6 +3,7 @@ package tlscheck
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -64,6 +65,7 @@ func (r *run) serverChain(context.Context) outcome {
 	case err != nil:
 		return fail(ServerInvalid, "the engine's certificate cannot be verified: %v", err)
 	}
+	r.vouched = chain
 	signer := chain[len(chain)-1]
 	r.report.Authority = describe(signer, r.Now())
 	if r.Unverified {
@@ -141,21 +143,25 @@ func (r *run) serverFile(context.Context) outcome {
 		date(r.server[0].NotAfter), r.ServerCert, date(certs[0].NotAfter))
 }
 
+// serverPin accepts the key of the engine or of an authority that vouches for it, as Berth does.
 func (r *run) serverPin(context.Context) outcome {
 	if len(r.Pins) == 0 {
 		return skip(NotAskedFor, "no key is pinned (DOCKER_TLS_PIN)")
 	}
-	shown := pin(r.server[0])
+	keys := map[[sha256.Size]byte]*x509.Certificate{pin(r.server[0]): r.server[0]}
+	for _, c := range r.vouched {
+		keys[pin(c)] = c
+	}
 	for _, text := range r.Pins {
 		wanted, ok := parsePin(text)
 		if !ok {
-			return fail(PinMalformed, "the pin %q is no SHA-256 in hexadecimal or base64", text)
+			return fail(PinMalformed, "the pin %q is no SHA-256 in base64 or hexadecimal", text)
 		}
-		if wanted == shown {
-			return pass("the engine's key is one of %d pinned", len(r.Pins))
+		if c := keys[wanted]; c != nil {
+			return pass("the key of %s is pinned", c.Subject)
 		}
 	}
-	return fail(PinMismatch, "the engine's key %x is none of the %d pinned", shown, len(r.Pins))
+	return fail(PinMismatch, "the engine's pin is %s, which is none of the %d in DOCKER_TLS_PIN", describe(r.server[0], r.Now()).Pin, len(r.Pins))
 }
 
 func (r *run) clientFile(context.Context) outcome {

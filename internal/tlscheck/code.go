@@ -56,6 +56,11 @@ const (
 	ClientNotYetValid    Code = "client-not-yet-valid"
 	ClientExpiresSoon    Code = "client-expires-soon"
 
+	CRLUnusable   Code = "crl-unusable"
+	CRLOutdated   Code = "crl-outdated"
+	ServerRevoked Code = "server-revoked"
+	ClientRevoked Code = "client-revoked"
+
 	ClientRefused    Code = "client-refused"
 	NoAnswer         Code = "no-answer"
 	ClosedUnanswered Code = "closed-unanswered"
@@ -141,6 +146,11 @@ var remedies = map[Code]string{
 	ClientExpired:     "issue a new client certificate from the same authority (berth certs renew)",
 	ClientNotYetValid: adviceClock,
 	ClientExpiresSoon: "issue a new client certificate from the same authority (berth certs renew)",
+
+	CRLUnusable:   "replace {crl} by the revocation list of the authority in {ca}, in PEM",
+	CRLOutdated:   "have the authority write a new list (berth certs revoke does), and bring it here",
+	ServerRevoked: "do not connect: whoever answers has a key that was given up. Install a new server certificate beside the engine, and restart dockerd",
+	ClientRevoked: "issue a new client certificate (berth certs issue), and find out why this one was revoked",
 
 	ClientRefused: "use a client certificate that is valid and that the engine's own authority signed: its tlscacert, or the guard's ca.pem; " +
 		"the log there (journalctl -u docker, or berth guard's) has the reason",

@@ -31,7 +31,7 @@ type Certificate struct {
 	NotAfter          time.Time `json:"not_after"`
 	DaysLeft          int       `json:"days_left"`          // whole days, negative once it has expired
 	FingerprintSHA256 string    `json:"fingerprint_sha256"` // of the certificate, hexadecimal
-	PinSHA256         string    `json:"pin_sha256"`         // of its public key (SPKI), hexadecimal
+	Pin               string    `json:"pin"`                // of its public key (SPKI), as DOCKER_TLS_PIN takes it
 }
 
 func describe(c *x509.Certificate, now time.Time) *Certificate {
@@ -40,7 +40,7 @@ func describe(c *x509.Certificate, now time.Time) *Certificate {
 		Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: c.DNSNames,
 		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 		DaysLeft:          int(math.Floor(c.NotAfter.Sub(now).Hours() / 24)),
-		FingerprintSHA256: hex.EncodeToString(whole[:]), PinSHA256: hex.EncodeToString(key[:]),
+		FingerprintSHA256: hex.EncodeToString(whole[:]), Pin: "sha256//" + base64.StdEncoding.EncodeToString(key[:]),
 	}
 	for _, ip := range c.IPAddresses {
 		d.Names = append(d.Names, ip.String())
@@ -50,17 +50,24 @@ func describe(c *x509.Certificate, now time.Time) *Certificate {
 
 func pin(c *x509.Certificate) [sha256.Size]byte { return sha256.Sum256(c.RawSubjectPublicKeyInfo) }
 
-// parsePin reads a pin as tools write it: hexadecimal, colons allowed, or base64; "sha256", and ":" or slashes, before it.
-func parsePin(text string) ([sha256.Size]byte, bool) {
-	bare := strings.TrimLeft(strings.TrimPrefix(strings.TrimSpace(text), "sha256"), ":/=")
-	raw, err := hex.DecodeString(strings.ReplaceAll(bare, ":", ""))
-	if err != nil {
-		raw, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(bare, "="))
+// parsePin reads a pin as tools write it: base64 or hexadecimal, with or without "sha256" and a separator before it.
+func parsePin(text string) (found [sha256.Size]byte, ok bool) {
+	bare := strings.TrimPrefix(strings.TrimSpace(text), "sha256")
+	// Base64 may itself begin with slashes; only its length tells them from a separator.
+	for _, separator := range []string{"//", "/", ":", ""} {
+		rest, cut := strings.CutPrefix(bare, separator)
+		if !cut {
+			continue
+		}
+		raw, err := hex.DecodeString(rest)
+		if err != nil {
+			raw, err = base64.StdEncoding.DecodeString(rest)
+		}
+		if err == nil && len(raw) == sha256.Size {
+			return [sha256.Size]byte(raw), true
+		}
 	}
-	if err != nil || len(raw) != sha256.Size {
-		return [sha256.Size]byte{}, false
-	}
-	return [sha256.Size]byte(raw), true
+	return found, false
 }
 
 // material is what the client's three files hold, and what is wrong with each; the outcomes are zero for nothing.

@@ -17,7 +17,7 @@ func (r *run) resolve(ctx context.Context) outcome {
 		return pass("%s is an address", r.host)
 	}
 	begin := time.Now()
-	addresses, err := net.DefaultResolver.LookupHost(ctx, r.host)
+	addresses, err := r.LookupHost(ctx, r.host)
 	var unknown *net.DNSError
 	switch {
 	case errors.As(err, &unknown) && unknown.IsNotFound:
@@ -52,16 +52,29 @@ func (r *run) connect(ctx context.Context) outcome {
 		}
 	}
 	tried := strings.Join(r.addresses, ", ")
-	switch {
-	case errors.Is(first, syscall.ECONNREFUSED):
-		return fail(ConnectionRefused, "nothing listens on port %s of %s", r.port, tried)
-	case errors.Is(first, syscall.EHOSTUNREACH), errors.Is(first, syscall.ENETUNREACH):
-		return fail(NoRoute, "there is no way from here to %s", tried)
-	case isTimeout(first):
-		return fail(ConnectionTimeout, "%s did not answer on port %s within %s", tried, r.port, r.Timeout)
+	code := connectionFault(first)
+	switch code {
+	case ConnectionRefused:
+		return fail(code, "nothing listens on port %s of %s", r.port, tried)
+	case NoRoute:
+		return fail(code, "there is no way from here to %s", tried)
+	case ConnectionTimeout:
+		return fail(code, "%s did not answer on port %s within %s", tried, r.port, r.Timeout)
 	default:
-		return fail(ConnectionFailed, "%v", first)
+		return fail(code, "%v", first)
 	}
+}
+
+func connectionFault(err error) Code {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ConnectionRefused
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return NoRoute
+	case isTimeout(err):
+		return ConnectionTimeout
+	}
+	return ConnectionFailed
 }
 
 func (r *run) dial(ctx context.Context, address string) (net.Conn, error) {

@@ -27,6 +27,7 @@ const (
 	stepClientChain   = "client-chain"
 	stepClientUsage   = "client-usage"
 	stepClientDates   = "client-dates"
+	stepRevocation    = "revocation"
 	stepAuthenticate  = "authenticate"
 	stepNegotiate     = "negotiate"
 	stepPing          = "ping"
@@ -49,6 +50,7 @@ type run struct {
 	address   string
 	server    []*x509.Certificate // as the engine showed it, the leaf first; empty without a handshake
 	version   uint16              // of TLS, as the last handshake had it; 0: none came so far
+	vouched   []*x509.Certificate // its verified chain
 	own       material
 	first     *http.Response // the answer to the first request; its body is in firstBody
 	firstBody []byte
@@ -116,7 +118,7 @@ func (r *run) remedy(o outcome) string {
 	}
 	return strings.NewReplacer(
 		"{host}", r.host, "{port}", r.port, "{name}", r.name, "{ca}", r.CA, "{cert}", r.Cert, "{key}", r.Key,
-		"{server}", r.ServerCert, "{container}", r.container, "{image}", r.Image, "{timeout}", r.Timeout.String(),
+		"{server}", r.ServerCert, "{crl}", r.CRL, "{container}", r.container, "{image}", r.Image, "{timeout}", r.Timeout.String(),
 	).Replace(remedies[o.code])
 }
 
@@ -132,6 +134,7 @@ func (r *run) all(ctx context.Context) {
 	r.step(ctx, stepAuthority, r.authority)
 	r.serverSteps(ctx)
 	r.clientSteps(ctx)
+	r.step(ctx, stepRevocation, r.revocation, stepAuthority)
 	r.apiSteps(ctx)
 
 	r.step(ctx, stepNoCertificate, r.noCertificate, stepHandshake)
@@ -165,6 +168,7 @@ func (r *run) apiSteps(ctx context.Context) {
 	// the engine may judge otherwise.
 	needs := []string{
 		stepHandshake, stepServerChain, stepServerName, stepServerUsage, stepServerDates, stepServerPin, stepClientFile, stepClientKey,
+		stepRevocation,
 	}
 	r.step(ctx, stepAuthenticate, r.authenticate, needs...)
 	r.step(ctx, stepNegotiate, r.negotiate, stepAuthenticate)

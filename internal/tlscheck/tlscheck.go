@@ -44,19 +44,22 @@ type Options struct {
 	Cert string // file of the client's certificate
 	Key  string // file of its private key
 
+	CRL string // file of the authorities' revocation lists; a file that is not there revokes nothing
+
 	// ServerCert is the file that the engine's certificate was installed from, if it is at hand. It is compared with the
 	// one that the engine uses: dockerd reads it at its start only. A file that is not there is not compared.
 	ServerCert string
 
 	ServerName string   // name that the engine's certificate must carry; empty: that of Host
-	Pins       []string // SHA-256 of public keys (SPKI), hexadecimal or base64, of which the engine's must be one; none: not checked
+	Pins       []string // SHA-256 of public keys (SPKI), of which the engine or its authority must have one; none: not checked
 	Unverified bool     // the engine's certificate is not verified in daily use: all is tested still, and a warning given
 
 	Deep  bool   // make and remove a container
 	Image string // image of that container; empty: any that is on the engine
 
-	Timeout time.Duration    // of each step; 0: 10 s
-	Now     func() time.Time // nil: time.Now
+	Timeout    time.Duration                                            // of each step; 0: 10 s
+	Now        func() time.Time                                         // nil: time.Now
+	LookupHost func(ctx context.Context, host string) ([]string, error) // nil: the system's resolver
 }
 
 // Step is one thing that was tried.
@@ -133,6 +136,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.LookupHost == nil {
+		o.LookupHost = net.DefaultResolver.LookupHost
 	}
 	r := &run{Options: o, host: name, port: port, name: cmp.Or(o.ServerName, name), failed: map[string]bool{}}
 	r.report.Host = "tcp://" + net.JoinHostPort(name, port)

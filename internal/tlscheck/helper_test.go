@@ -1,0 +1,323 @@
+package tlscheck
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const patience = 10 * time.Second
+
+// authority signs what a test wants, right or wrong.
+type authority struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+func newKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newAuthority(t testing.TB, name string, change ...func(*x509.Certificate)) *authority {
+	t.Helper()
+	a := &authority{key: newKey(t)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+	}
+	for _, c := range change {
+		c(template)
+	}
+	a.cert = a.sign(t, template, template, a.key.Public())
+	return a
+}
+
+func (a *authority) sign(t testing.TB, template, parent *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// issue makes a certificate with its key: for 127.0.0.1 and localhost, and for the given usage.
+func (a *authority) issue(t testing.TB, usage x509.ExtKeyUsage, change ...func(*x509.Certificate)) tls.Certificate {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "test"}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{usage}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 90),
+		BasicConstraintsValid: true,
+	}
+	if usage == x509.ExtKeyUsageServerAuth {
+		template.DNSNames, template.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	}
+	for _, c := range change {
+		c(template)
+	}
+	cert := a.sign(t, template, a.cert, key.Public())
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+}
+
+func certPEM(certs ...*x509.Certificate) []byte {
+	var text []byte
+	for _, c := range certs {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	return text
+}
+
+func keyPEM(t testing.TB, key crypto.PrivateKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func writeFile(t testing.TB, path string, data []byte, mode os.FileMode) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// engine is a scripted Docker engine behind TLS. The zero value of every field is that of a good one.
+type engine struct {
+	authority *authority // of the server's certificate; the client trusts "ours"
+	clients   *authority // that it trusts for its clients
+	leaf      func(*x509.Certificate)
+	config    func(*tls.Config)
+	handler   func(http.Handler) http.Handler
+
+	mu         sync.Mutex
+	containers map[string]bool
+	images     string // JSON of /images/json
+}
+
+// answer is the API as far as the tests need it.
+func (e *engine) answer(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w.Header().Set("Api-Version", "1.41")
+	w.Header().Set("Server", "Docker/test (linux)")
+	path := strings.TrimPrefix(r.URL.Path, "/v1.41")
+	switch {
+	case path == "/_ping":
+		_, _ = io.WriteString(w, "OK")
+	case path == "/containers/json":
+		_, _ = io.WriteString(w, `[{"Id":"a"},{"Id":"b"}]`)
+	case path == "/images/json":
+		_, _ = io.WriteString(w, e.images)
+	case path == "/containers/create":
+		if e.containers == nil {
+			e.containers = map[string]bool{}
+		}
+		e.containers[r.URL.Query().Get("name")] = true
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"Id":"c"}`)
+	case r.Method == http.MethodDelete && e.containers[strings.TrimPrefix(path, "/containers/")]:
+		delete(e.containers, strings.TrimPrefix(path, "/containers/"))
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
+// left is how many containers are there.
+func (e *engine) left() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.containers)
+}
+
+// world is the certificates of one installation.
+type world struct {
+	ours *authority
+	dir  string
+}
+
+// setup makes our authority and the client's files, and options that test the given host with them.
+func setup(t testing.TB, host string) (world, Options) {
+	t.Helper()
+	w := world{ours: newAuthority(t, "ours"), dir: t.TempDir()}
+	o := Options{
+		Host: host, Timeout: patience,
+		CA: filepath.Join(w.dir, "ca.pem"), Cert: filepath.Join(w.dir, "client-cert.pem"), Key: filepath.Join(w.dir, "client-key.pem"),
+		ServerCert: filepath.Join(w.dir, "server-cert.pem"),
+	}
+	writeFile(t, o.CA, certPEM(w.ours.cert), 0o444)
+	w.client(t, o, w.ours.issue(t, x509.ExtKeyUsageClientAuth))
+	return w, o
+}
+
+// client puts a client's pair in place.
+func (w world) client(t testing.TB, o Options, pair tls.Certificate) {
+	t.Helper()
+	writeFile(t, o.Cert, certPEM(pair.Leaf), 0o444)
+	writeFile(t, o.Key, keyPEM(t, pair.PrivateKey), 0o400)
+}
+
+// revoke writes a list that is good for the given time, of our authority.
+func (w world) revoke(t testing.TB, o *Options, good time.Duration, serials ...*big.Int) {
+	t.Helper()
+	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: time.Now().Add(good)}
+	for _, s := range serials {
+		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: s, RevocationTime: template.ThisUpdate})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, template, w.ours.cert, w.ours.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.CRL = filepath.Join(t.TempDir(), "crl.pem")
+	writeFile(t, o.CRL, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), 0o444)
+}
+
+func leafOf(t testing.TB, path string) *x509.Certificate {
+	t.Helper()
+	certs, err := readCertificates(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certs[0]
+}
+
+// start runs a scripted engine, with its certificate in the file of the server's, and returns its host.
+func (w world) start(t testing.TB, e *engine) string {
+	t.Helper()
+	if e.authority == nil {
+		e.authority = w.ours
+	}
+	if e.clients == nil {
+		e.clients = w.ours
+	}
+	if e.leaf == nil {
+		e.leaf = func(*x509.Certificate) {}
+	}
+	if e.images == "" {
+		e.images = `[{"Id":"sha256:1"}]`
+	}
+	pair := e.authority.issue(t, x509.ExtKeyUsageServerAuth, e.leaf)
+	writeFile(t, filepath.Join(w.dir, "server-cert.pem"), certPEM(pair.Leaf), 0o444)
+	clients := x509.NewCertPool()
+	clients.AddCert(e.clients.cert)
+	config := &tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients, MinVersion: tls.VersionTLS12,
+	}
+	if e.config != nil {
+		e.config(config)
+	}
+	var handler http.Handler = http.HandlerFunc(e.answer)
+	if e.handler != nil {
+		handler = e.handler(handler)
+	}
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	server.TLS = config
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return "tcp://" + server.Listener.Addr().String()
+}
+
+// listen gives every connection to the given function, which need not close it.
+func listen(t testing.TB, serve func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			served.Go(func() {
+				stop := context.AfterFunc(ctx, func() { conn.Close() })
+				defer stop()
+				serve(conn)
+				conn.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		listener.Close()
+		served.Wait()
+	})
+	return "tcp://" + listener.Addr().String()
+}
+
+func check(t testing.TB, o Options) Report {
+	t.Helper()
+	report, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatalf("Run: %v", err)
+	}
+	return report
+}
+
+// faults lists "step code" of the warnings and failures, the latter marked by "!".
+func faults(r Report) []string {
+	all := []string{}
+	for _, s := range r.Steps {
+		switch s.Status {
+		case Fail:
+			all = append(all, fmt.Sprintf("! %s %s", s.Name, s.Code))
+		case Warn:
+			all = append(all, fmt.Sprintf("%s %s", s.Name, s.Code))
+		case Pass, Skipped:
+		}
+	}
+	return all
+}
+
+func stepOf(t testing.TB, r Report, name string) Step {
+	t.Helper()
+	for _, s := range r.Steps {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("the report has no step %q: %+v", name, r.Steps)
+	return Step{}
+}
+
+func encode(raw []byte) string { return base64.StdEncoding.EncodeToString(raw) }

@@ -1,0 +1,290 @@
+package tlscheck
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/internal/dockertest"
+	"berth/internal/guard"
+	"berth/internal/pki"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
+)
+
+const (
+	dockerdVariable = "BERTH_TEST_DOCKERD"
+	requireVariable = "BERTH_TEST_REQUIRE"
+
+	dockerdPatience = 60 * time.Second
+)
+
+// TestGuardBeforeARealEngine makes and removes a container on the test engine.
+func TestGuardBeforeARealEngine(t *testing.T) {
+	t.Parallel()
+	socket := dockertest.Engine(t)
+	image := dockertest.StubProfile(t).Image
+	dir := filepath.Join(t.TempDir(), "certs")
+	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{
+		Host: startGuard(t, dir, socket), CA: filepath.Join(dir, pki.CACertFile), Cert: filepath.Join(dir, pki.ClientCertFile),
+		Key: filepath.Join(dir, pki.ClientKeyFile), ServerCert: filepath.Join(dir, pki.ServerCertFile), Deep: true, Image: image,
+	}
+	r := check(t, o)
+	if got := faults(r); len(got) != 0 || stepOf(t, r, stepRemove).Status != Pass {
+		t.Fatalf("guard before a real engine: got %q, %+v; want no fault", got, r.Steps)
+	}
+	api := dockertest.Client(t)
+	left, err := api.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", Label+"=tls")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range left.Items {
+		if len(c.Names) > 0 && strings.Contains(stepOf(t, r, stepCreate).Detail, strings.TrimPrefix(c.Names[0], "/")) {
+			t.Errorf("container %s was left on the engine", c.Names[0])
+		}
+	}
+
+	o.Image = "berth-test/there-is-no-such-image"
+	if diff := cmp.Diff([]string{"! create image-missing"}, faults(check(t, o))); diff != "" {
+		t.Errorf("an image that is not there (-want +got):\n%s", diff)
+	}
+}
+
+func TestGuardWithoutAnEngine(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "certs")
+	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{
+		Host: startGuard(t, dir, filepath.Join(t.TempDir(), "none.sock")), CA: filepath.Join(dir, pki.CACertFile),
+		Cert: filepath.Join(dir, pki.ClientCertFile), Key: filepath.Join(dir, pki.ClientKeyFile),
+	}
+	r := check(t, o)
+	if diff := cmp.Diff([]string{"! negotiate engine-away"}, faults(r)); diff != "" {
+		t.Errorf("warnings and failures (-want +got):\n%s", diff)
+	}
+	if s := stepOf(t, r, stepNegotiate); !strings.Contains(s.Detail, "does not exist") {
+		t.Errorf("detail %q does not pass on what the guard says", s.Detail)
+	}
+}
+
+func startGuard(t *testing.T, dir, socket string) string {
+	t.Helper()
+	config, _, err := pki.LoadServerTLS(pki.ServerPaths(dir), pki.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := guard.New(guard.Options{Listen: "tcp://127.0.0.1:0", Socket: socket, TLS: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("guard: %v", err)
+		}
+	})
+	select {
+	case <-g.Ready():
+	case err := <-ended:
+		ended <- nil
+		t.Fatalf("guard: %v", err)
+	}
+	return "tcp://" + g.Addr().String()
+}
+
+// TestDockerdWithTLS is about a real dockerd, with TLS done by itself.
+func TestDockerdWithTLS(t *testing.T) {
+	t.Parallel()
+	binary := dockerd(t)
+	w, o := setup(t, "")
+	o.Host = startDockerd(t, binary, w, w.ours.issue(t, x509.ExtKeyUsageServerAuth))
+	o.Deep = true
+	r := check(t, o)
+	if got := faults(r); len(got) != 0 {
+		t.Fatalf("got %q, want no fault: %+v", got, r.Steps)
+	}
+	if s := stepOf(t, r, stepCreate); s.Code != NoImage {
+		t.Errorf("create on an engine without images: got %s %s, want it to be skipped for that", s.Status, s.Code)
+	}
+	if r.APIVersion == "" || !strings.HasPrefix(r.Engine, "Docker/") || r.TLSVersion != "TLS 1.3" {
+		t.Errorf("report: got API %q, engine %q, %q", r.APIVersion, r.Engine, r.TLSVersion)
+	}
+
+	theirs := newAuthority(t, "theirs")
+	for name, tc := range map[string]struct {
+		change func(t *testing.T, o *Options)
+		want   []string
+	}{
+		"wrong CA": {
+			func(t *testing.T, o *Options) {
+				o.CA = filepath.Join(t.TempDir(), "ca.pem")
+				writeFile(t, o.CA, certPEM(theirs.cert), 0o444)
+			},
+			[]string{"! server-chain server-of-another-authority", "client-chain client-of-another-authority"},
+		},
+		"wrong host name": {
+			func(_ *testing.T, o *Options) { o.ServerName = "engine.example.org" },
+			[]string{"! server-name server-name-mismatch"},
+		},
+		"client of another authority": {
+			func(t *testing.T, o *Options) { useClient(t, o, theirs.issue(t, x509.ExtKeyUsageClientAuth)) },
+			[]string{"client-chain client-of-another-authority", "! authenticate client-refused"},
+		},
+		"client expired": {
+			func(t *testing.T, o *Options) {
+				useClient(t, o, w.ours.issue(t, x509.ExtKeyUsageClientAuth, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))
+			},
+			[]string{"! client-dates client-expired", "! authenticate client-refused"},
+		},
+		"certificate renewed on disk only": {
+			func(t *testing.T, o *Options) {
+				o.ServerCert = filepath.Join(t.TempDir(), "server-cert.pem")
+				writeFile(t, o.ServerCert, certPEM(w.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
+			},
+			[]string{"server-file server-file-not-loaded"},
+		},
+	} {
+		o := o
+		tc.change(t, &o)
+		if diff := cmp.Diff(tc.want, faults(check(t, o))); diff != "" {
+			t.Errorf("%s: warnings and failures (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestDockerdServesAnExpiredCertificate shows what dockerd does in silence.
+func TestDockerdServesAnExpiredCertificate(t *testing.T) {
+	t.Parallel()
+	binary := dockerd(t)
+	w, o := setup(t, "")
+	expired := w.ours.issue(t, x509.ExtKeyUsageServerAuth, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	o.Host = startDockerd(t, binary, w, expired)
+	writeFile(t, o.ServerCert, certPEM(w.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
+	r := check(t, o)
+	if diff := cmp.Diff([]string{"! server-dates server-expired", "server-file server-file-not-loaded"}, faults(r)); diff != "" {
+		t.Errorf("warnings and failures (-want +got):\n%s", diff)
+	}
+	if r.Server == nil || r.Server.DaysLeft >= 0 {
+		t.Errorf("days left of the loaded certificate: got %+v, want below 0", r.Server)
+	}
+}
+
+func useClient(t *testing.T, o *Options, pair tls.Certificate) {
+	t.Helper()
+	dir := t.TempDir()
+	o.Cert, o.Key = filepath.Join(dir, "client-cert.pem"), filepath.Join(dir, "client-key.pem")
+	writeFile(t, o.Cert, certPEM(pair.Leaf), 0o444)
+	writeFile(t, o.Key, keyPEM(t, pair.PrivateKey), 0o400)
+}
+
+// dockerd is the program that tests may start, as root, with directories and a port of its own.
+func dockerd(t *testing.T) string {
+	t.Helper()
+	binary := os.Getenv(dockerdVariable)
+	if binary != "" && os.Geteuid() == 0 {
+		return binary
+	}
+	const why = "needs root, and a dockerd to start: set " + dockerdVariable + " to its path"
+	if os.Getenv(requireVariable) == "1" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+	return ""
+}
+
+// startDockerd starts an engine that shares nothing with another one, and returns its host.
+func startDockerd(t *testing.T, binary string, w world, pair tls.Certificate) string {
+	t.Helper()
+	// The sockets of its containerd have long names, and a socket's path holds 107 characters.
+	dir, err := os.MkdirTemp("", "bd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove dockerd's directory: %v", err)
+		}
+	})
+	path := func(name string) string { return filepath.Join(dir, name) }
+	writeFile(t, path("ca.pem"), certPEM(w.ours.cert), 0o444)
+	writeFile(t, path("server-cert.pem"), certPEM(pair.Leaf), 0o444)
+	writeFile(t, path("server-key.pem"), keyPEM(t, pair.PrivateKey), 0o400)
+	writeFile(t, path("daemon.json"), []byte("{}"), 0o444)
+	writeFile(t, filepath.Join(w.dir, "server-cert.pem"), certPEM(pair.Leaf), 0o444)
+	address := freeAddress(t)
+
+	var log bytes.Buffer
+	cmd := exec.Command(binary, "--config-file", path("daemon.json"), "--host", "tcp://"+address, "--tlsverify",
+		"--tlscacert", path("ca.pem"), "--tlscert", path("server-cert.pem"), "--tlskey", path("server-key.pem"),
+		"--data-root", path("data"), "--exec-root", path("exec"), "--pidfile", path("pid"),
+		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--storage-driver=vfs")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	// A test program that is killed takes its dockerd with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stopped := false
+	t.Cleanup(func() {
+		if stopped {
+			return
+		}
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(dockerdPatience):
+			_ = cmd.Process.Kill()
+			<-ended
+			t.Errorf("dockerd did not stop within %s", dockerdPatience)
+		}
+	})
+	deadline := time.NewTimer(dockerdPatience)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			stopped = true
+			t.Fatalf("dockerd ended: %v\n%s", err, log.String())
+		case <-deadline.C:
+			t.Fatalf("dockerd does not listen on %s within %s", address, dockerdPatience)
+		case <-tick.C:
+			if conn, err := net.Dial("tcp", address); err == nil {
+				conn.Close()
+				return "tcp://" + address
+			}
+		}
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprint(l.Addr())
+}
