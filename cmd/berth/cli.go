@@ -13,6 +13,7 @@ type cli struct {
 	Session    sessionCmd    `cmd:"" help:"Create, look at and remove sessions of a Berth that serves."`
 	Guard      guardCmd      `cmd:"" help:"Stand before the Docker engine's socket and demand client certificates."`
 	Certs      certsCmd      `cmd:"" help:"Make and look at the certificates of the engine and its clients."`
+	Docker     dockerCmd     `cmd:"" help:"Secure the Docker engine of this machine."`
 	Config     configCmd     `cmd:"" help:"Check, show and explain the settings."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"berth/internal/dockerd"
+	"berth/internal/pki"
+)
+
+type dockerCmd struct {
+	SetupTLS dockerSetupTLSCmd `cmd:"" name:"setup-tls" help:"Let this machine's Docker engine demand client certificates, or take that back."`
+}
+
+type dockerSetupTLSCmd struct {
+	CertDir        string   `env:"DOCKER_CERT_PATH" default:"./docker/certs" placeholder:"DIR" help:"Directory that berth certs init has filled (DOCKER_CERT_PATH). Default: ${default}."`
+	Listen         []string `default:"127.0.0.1" placeholder:"ADDRESS" help:"IP address that the engine listens on, with or without a port. Repeatable. Default: ${default}."`
+	Port           uint16   `env:"DOCKER_TLS_PORT" default:"2376" placeholder:"PORT" help:"Port where --listen names none (DOCKER_TLS_PORT). Default: ${default}."`
+	RestartCommand string   `placeholder:"COMMAND" help:"Command that restarts the engine where neither systemd nor /etc/init.d/docker does. A shell runs it."`
+	NoFirewall     bool     `help:"Leave out the firewall rule that keeps containers from the engine's port."`
+	DryRun         bool     `help:"Show what would be done, and change nothing."`
+	Undo           bool     `help:"Restore the state before the first set-up."`
+	Yes            bool     `short:"y" help:"Do it without a question."`
+	Root           string   `hidden:"" placeholder:"DIR" help:"Put DIR before every path."`
+}
+
+// Help is shown by berth docker setup-tls --help.
+func (dockerSetupTLSCmd) Help() string {
+	return `Runs as root on the engine's machine, with systemd or without. It installs the server certificate in /etc/docker/certs,
+merges TLS and hardening into /etc/docker/daemon.json, takes the addresses out of systemd's command line, keeps containers
+from the engine's port, restarts the engine, and looks at it from outside: it must answer a client of ours, and refuse one
+without certificate and one of another authority. When any step fails, everything is put back as it was and the engine is
+restarted with that. What was replaced is kept beside it with the date in its name until --undo.
+
+The plan and the changes are shown before the question. A second run changes nothing. A run that was interrupted is
+completed by the next one, or taken back with --undo.
+
+Examples:
+
+    berth docker setup-tls --dry-run
+    berth docker setup-tls
+    berth docker setup-tls --listen 10.0.0.5 --listen 127.0.0.1 --yes
+    berth docker setup-tls --undo`
+}
+
+// Run sets the engine up, or takes that back.
+func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
+	host := dockerd.Machine()
+	if c.Root != "" {
+		var err error
+		if host.Root, err = filepath.Abs(c.Root); err != nil {
+			return err
+		}
+	}
+	options := dockerd.Options{
+		RestartCommand: c.RestartCommand,
+		NoFirewall:     c.NoFirewall,
+		Report:         func(s dockerd.Step) { std.progress("%s: %s", s.Name, s.Text) },
+	}
+	if c.Undo {
+		return c.undo(ctx, std, dockerd.ForUndo(host, options))
+	}
+	for _, text := range c.Listen {
+		address, err := dockerd.ParseListen(text, c.Port)
+		if err != nil {
+			return usageError(err)
+		}
+		options.Listen = append(options.Listen, address)
+	}
+	if err := c.readCertificates(&options); err != nil {
+		return err
+	}
+	setup, err := dockerd.New(host, options)
+	if err != nil {
+		return err
+	}
+	plan, err := setup.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	if plan.Empty() {
+		std.progress("the engine demands client certificates on %s: nothing to do", addresses(options.Listen))
+		return nil
+	}
+	if err := c.agree(std, plan, "Set the engine up like this?"); err != nil || c.DryRun {
+		return err
+	}
+	if err := setup.Apply(ctx, plan); err != nil {
+		return err
+	}
+	std.progress("the engine demands client certificates on %s", addresses(options.Listen))
+	return nil
+}
+
+func (c *dockerSetupTLSCmd) undo(ctx context.Context, std *stdio, setup *dockerd.Setup) error {
+	plan, err := setup.PlanUndo(ctx)
+	if err != nil {
+		return err
+	}
+	if plan.Empty() {
+		std.progress("no set-up is recorded on this machine: nothing to undo")
+		return nil
+	}
+	if err := c.agree(std, plan, "Take the set-up back like this?"); err != nil || c.DryRun {
+		return err
+	}
+	if err := setup.Undo(ctx); err != nil {
+		return err
+	}
+	std.progress("everything is as it was before the set-up")
+	return nil
+}
+
+// agree shows the plan and asks. In a dry run it only shows.
+func (c *dockerSetupTLSCmd) agree(std *stdio, plan *dockerd.Plan, question string) error {
+	switch {
+	case plan.Engine != "":
+		std.progress("the engine %s answers on %s", plan.Version, plan.Engine)
+	case !c.Undo:
+		std.progress("the engine does not answer yet")
+	}
+	if plan.Resumes {
+		std.progress("an earlier set-up was interrupted; this one completes it")
+	}
+	if _, err := fmt.Fprint(std.Out, printable(plan.String())); err != nil {
+		return err
+	}
+	if c.DryRun {
+		std.progress("dry run: nothing was changed")
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return withHint(errors.New("only root can change the engine's configuration: nothing was changed"), "run it again with sudo, or with --dry-run")
+	}
+	if c.Yes {
+		return nil
+	}
+	if !std.isTerminal() {
+		return withHint(usageError(errors.New("there is no terminal to ask on: nothing was changed")), "read the plan above, and give --yes")
+	}
+	_, _ = fmt.Fprintf(std.Err, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(std.In).ReadString('\n')
+	if answer = strings.ToLower(strings.TrimSpace(answer)); err != nil || answer != "y" && answer != "yes" {
+		return errors.New("nothing was changed")
+	}
+	return nil
+}
+
+// readCertificates reads and checks what the engine shall use, and what proves that it does.
+func (c *dockerSetupTLSCmd) readCertificates(options *dockerd.Options) error {
+	server := pki.ServerPaths(c.CertDir)
+	client := pki.ClientPaths(c.CertDir, pki.Paths{})
+	// Loading finds every fault that a set of certificates can have, and says what to do about it.
+	if _, _, err := pki.LoadServerTLS(server, pki.ServerOptions{}); err != nil {
+		return err
+	}
+	if _, _, err := pki.LoadClientTLS(client, pki.ClientOptions{}); err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		path string
+		into *[]byte
+	}{{server.CA, &options.Server.CA}, {server.Cert, &options.Server.Cert}, {server.Key, &options.Server.Key}} {
+		data, err := os.ReadFile(file.path)
+		if err != nil {
+			return err
+		}
+		*file.into = data
+	}
+	var err error
+	if options.Client, err = tls.LoadX509KeyPair(client.Cert, client.Key); err != nil {
+		return fmt.Errorf("read the client's certificate: %w", err)
+	}
+	options.Foreign, err = foreignCertificate()
+	return err
+}
+
+// foreignCertificate is a client's of an authority that nobody trusts and whose key is forgotten at once.
+func foreignCertificate() (tls.Certificate, error) {
+	request := pki.Request{CommonName: "stranger", Now: time.Now(), Days: 1}
+	authority, err := pki.NewAuthority(request)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := authority.IssueClient(request)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{pair.Certificate.Raw}, PrivateKey: pair.Signer(), Leaf: pair.Certificate}, nil
+}
+
+func addresses(listen []netip.AddrPort) string {
+	all := make([]string, len(listen))
+	for i, l := range listen {
+		all[i] = l.String()
+	}
+	return strings.Join(all, ", ")
+}

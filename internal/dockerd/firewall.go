@@ -1,0 +1,113 @@
+package dockerd
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Rule is a firewall rule at the head of INPUT.
+type Rule struct {
+	Program string   `json:"program"` // iptables or ip6tables
+	Match   []string `json:"match"`   // everything behind the chain
+}
+
+const chain = "INPUT"
+
+// bridges are the names of the engine's bridges, as iptables matches them: the default one and Swarm's, then those of
+// networks that users make.
+func bridges() []string { return []string{"docker+", "br-+"} }
+
+// engineBridge matches exactly the names that the engine itself gives.
+var engineBridge = regexp.MustCompile(`^(docker0|docker_gwbridge|br-[0-9a-f]{12})$`)
+
+// command is the rule as a line, with -C to look for it, -I to insert it, or -D to delete it.
+func (r Rule) command(verb string) string {
+	return strings.Join(append([]string{r.Program}, r.args(verb)...), " ")
+}
+
+// String is the line that inserts the rule.
+func (r Rule) String() string { return r.command("-I") }
+
+func (r Rule) args(verb string) []string {
+	return append([]string{"-w", verb, chain}, r.Match...)
+}
+
+// rulesFor keep containers from the addresses that the engine listens on. Bridges whose name begins like the engine's
+// and that carry one of the addresses (owner names them) are left out, with a note: rules there would lock clients out.
+//
+// The engine filters what it forwards, never what containers send to the host itself. 127.0.0.1 needs a rule too: with
+// userland-proxy off the engine lets packets to loopback addresses in on its bridges.
+func rulesFor(listen []netip.AddrPort, owner map[netip.Addr]string) (rules []Rule, notes []string) {
+	add := func(programs []string, match ...string) {
+		for _, p := range programs {
+			rules = append(rules, Rule{Program: p, Match: match})
+		}
+	}
+	for _, l := range listen {
+		addr, port := l.Addr(), strconv.Itoa(int(l.Port()))
+		programs := []string{"iptables"}
+		if addr.Is6() {
+			programs = []string{"ip6tables"}
+		}
+		var to []string
+		switch {
+		case addr.IsUnspecified():
+			programs = []string{"iptables", "ip6tables"} // the engine listens on both families then
+		case addr.IsLoopback() && addr.Is6():
+			continue // no kernel takes packets to ::1 from outside
+		case addr.IsLoopback():
+			add(programs, "!", "-i", "lo", "-d", addr.String(), "-p", "tcp", "--dport", port, "-j", "DROP")
+			continue
+		default:
+			to = []string{"-d", addr.String()}
+		}
+		for _, b := range bridges() {
+			if strings.HasPrefix(owner[addr], strings.TrimSuffix(b, "+")) {
+				notes = append(notes, fmt.Sprintf("%s is on %s, which is named like one of the engine's own bridges: there is no firewall rule for %s, "+
+					"so write one that keeps containers from port %s", addr, owner[addr], b, port))
+				continue
+			}
+			match := append([]string{"-i", b}, to...)
+			add(programs, append(match, "-p", "tcp", "--dport", port, "-j", "DROP")...)
+		}
+	}
+	return rules, notes
+}
+
+// ruleMissing is iptables' exit code for a rule that is not there.
+const ruleMissing = 1
+
+func (s *Setup) hasRule(ctx context.Context, r Rule) (bool, error) {
+	_, err := s.host.Run(ctx, r.Program, r.args("-C")...)
+	if err == nil {
+		return true, nil
+	}
+	if code, ran := exitCode(err); ran && code == ruleMissing {
+		return false, nil
+	}
+	return false, fmt.Errorf("look for the firewall rule: %w", err)
+}
+
+func (s *Setup) insertRule(ctx context.Context, r Rule) error {
+	if _, err := s.host.Run(ctx, r.Program, r.args("-I")...); err != nil {
+		return fmt.Errorf("insert the firewall rule: %w", err)
+	}
+	return nil
+}
+
+// deleteRule deletes a rule, every copy of it: systemd may have inserted it after we looked.
+func (s *Setup) deleteRule(ctx context.Context, r Rule) error {
+	for {
+		there, err := s.hasRule(ctx, r)
+		if err != nil || !there {
+			return err
+		}
+		if _, err := s.host.Run(ctx, r.Program, r.args("-D")...); err != nil {
+			return fmt.Errorf("delete the firewall rule: %w", err)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package dockerd
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+const journalVersion = 1
+
+// The states of a journal.
+const (
+	applying = "applying" // no set-up has been completed yet
+	applied  = "applied"
+	undoing  = "undoing" // only undo may go on from here
+)
+
+// journal is on disk what a set-up has changed and how things were before. It is written ahead of each change, so that a
+// crash at any moment can be completed or taken back.
+type journal struct {
+	Version int    `json:"version"`
+	State   string `json:"state"`
+	// Endpoint is where the engine answered before the first set-up; empty when it did not run.
+	Endpoint string   `json:"endpoint,omitempty"`
+	Files    []record `json:"files,omitempty"`   // as they were before the first set-up
+	Rules    []Rule   `json:"rules,omitempty"`   // firewall rules that were not there before
+	Written  []string `json:"written,omitempty"` // SHA-256 of every daemon.json that a set-up wrote
+	Run      *run     `json:"run,omitempty"`     // the set-up that is under way
+}
+
+// run is one set-up while it is under way.
+type run struct {
+	Started    time.Time `json:"started"`
+	Endpoint   string    `json:"endpoint,omitempty"`
+	Files      []record  `json:"files,omitempty"` // as they were before this run
+	Rules      []Rule    `json:"rules,omitempty"`
+	Restarting bool      `json:"restarting,omitempty"` // the engine may have read the new configuration
+}
+
+// record is one file or directory as it was.
+type record struct {
+	Path   string      `json:"path"`
+	Absent bool        `json:"absent,omitempty"`
+	Dir    bool        `json:"dir,omitempty"`
+	Mode   fs.FileMode `json:"mode,omitempty"`
+	UID    int         `json:"uid"`
+	GID    int         `json:"gid"`
+	SHA256 string      `json:"sha256,omitempty"` // of a file's content, hexadecimal
+	Backup string      `json:"backup,omitempty"` // where that content is kept
+}
+
+// loadJournal reads the journal; nil when there is none.
+func loadJournal(path string) (*journal, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // no journal is what every machine begins with
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the journal of earlier set-ups: %w", err)
+	}
+	var j journal
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&j); err != nil {
+		return nil, fmt.Errorf("read the journal of earlier set-ups %s: %w", path, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) || j.Version != journalVersion {
+		return nil, fmt.Errorf("the journal of earlier set-ups %s is not one of this version of Berth", path)
+	}
+	return &j, nil
+}
+
+func (j *journal) save(path string) error {
+	data, err := json.MarshalIndent(j, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	if err := writeFile(path, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+// find is the record of a path; false when there is none.
+func find(records []record, path string) (record, bool) {
+	i := slices.IndexFunc(records, func(r record) bool { return r.Path == path })
+	if i < 0 {
+		return record{}, false
+	}
+	return records[i], true
+}
+
+// earliest are the records of a run after those of the set-ups before it, each path once.
+func (j *journal) earliest() []record {
+	all := slices.Clone(j.Files)
+	if j.Run != nil {
+		for _, r := range j.Run.Files {
+			if _, known := find(all, r.Path); !known {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
+func (j *journal) allRules() []Rule {
+	if j.Run == nil {
+		return j.Rules
+	}
+	return append(slices.Clone(j.Rules), j.Run.Rules...)
+}
+
+// look records how a path is now. Links and other things that are neither files nor directories are refused: replacing
+// them would change something else than what the path names.
+func look(path string) (record, []byte, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{Path: path, Absent: true}, nil, nil
+	}
+	if err != nil {
+		return record{}, nil, err
+	}
+	uid, gid := ownerOf(info)
+	r := record{Path: path, Dir: info.IsDir(), Mode: info.Mode() & (fs.ModePerm | fs.ModeSetgid | fs.ModeSticky), UID: uid, GID: gid}
+	switch {
+	case info.IsDir():
+		return r, nil, nil
+	case !info.Mode().IsRegular():
+		return record{}, nil, refuse("put the file itself there", "%s is a link or a special file, which a set-up does not replace", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return record{}, nil, err
+	}
+	r.SHA256 = digest(data)
+	return r, data, nil
+}
+
+// ownerOf is the user and the group that own a file.
+func ownerOf(info fs.FileInfo) (uid, gid int) {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Uid), int(stat.Gid)
+	}
+	return 0, 0
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// putBack makes a path what its record says.
+func (r record) putBack() error {
+	switch {
+	case r.Absent:
+		err := os.Remove(r.Path)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if entries, readErr := os.ReadDir(r.Path); readErr == nil && len(entries) > 0 {
+			return nil // a directory of ours in which others have put something
+		}
+		return err
+	case r.Dir:
+		return os.Chmod(r.Path, r.Mode)
+	}
+	if now, _, err := look(r.Path); err == nil && now == r.without() {
+		return nil
+	}
+	data, err := os.ReadFile(r.Backup)
+	if err != nil {
+		return err
+	}
+	if digest(data) != r.SHA256 {
+		return fmt.Errorf("the backup %s is not what was saved", r.Backup)
+	}
+	if err := writeFile(r.Path, data, r.Mode); err != nil {
+		return err
+	}
+	return os.Chown(r.Path, r.UID, r.GID)
+}
+
+// without is the record as look makes it.
+func (r record) without() record {
+	r.Backup = ""
+	return r
+}
+
+// writeFile writes a file whole or not at all, in a directory that is there.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	return renameio.WriteFile(path, data, mode, renameio.WithStaticPermissions(mode), renameio.WithTempDir(filepath.Dir(path)))
+}
