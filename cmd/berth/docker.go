@@ -18,6 +18,7 @@ import (
 
 type dockerCmd struct {
 	SetupTLS dockerSetupTLSCmd `cmd:"" name:"setup-tls" help:"Let this machine's Docker engine demand client certificates, or take that back."`
+	Test     dockerTestCmd     `cmd:"" help:"Test the way to the engine, and that strangers are refused on it."`
 }
 
 type dockerSetupTLSCmd struct {

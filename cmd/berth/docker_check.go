@@ -1,0 +1,177 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"berth/internal/config"
+	"berth/internal/pki"
+	"berth/internal/tlscheck"
+)
+
+type dockerTestCmd struct {
+	configFlags
+	format
+	Host       string        `short:"H" placeholder:"ENDPOINT" help:"Engine to test, tcp://host:port (DOCKER_HOST)."`
+	ServerName string        `placeholder:"NAME" help:"Name that the engine's certificate must carry. Default: the host's."`
+	ServerCert string        `placeholder:"FILE" help:"File that the engine's certificate was installed from. Default: server-cert.pem beside the client's, if it is there."`
+	Deep       bool          `help:"Create a throw-away container, without starting it, and remove it."`
+	Image      string        `placeholder:"IMAGE" help:"Image of that container. Default: any that is on the engine."`
+	Timeout    time.Duration `default:"10s" placeholder:"TIME" help:"Longest time that one step may take. Default: ${default}."`
+}
+
+// Help is shown by berth docker test --help.
+func (dockerTestCmd) Help() string {
+	return `Goes the way to the engine with the settings of "berth serve": name, port, TLS 1.3 handshake, both certificates, the
+API, and that clients with no certificate or a foreign one are refused. Every step passes, warns, fails or is skipped, with
+a stable code, the cause, and what to do about it. The days left are those of the certificate that the engine has loaded:
+dockerd does not read a renewed one before its next start.
+
+Nothing is changed on the engine unless --deep is given.
+
+Exit codes: 0 all is well, warnings included; 1 TLS, a certificate or the engine is at fault; 2 the settings are;
+5 the engine refuses our certificate or what we ask for; 6 the engine cannot be reached.
+
+Examples:
+
+    berth docker test
+    berth docker test --deep --image alpine
+    berth docker test -H tcp://10.0.0.5:2376 --output json`
+}
+
+// checkExits are the exit codes of causes that do not end in exitFailure.
+var checkExits = map[tlscheck.Code]int{
+	tlscheck.NameUnknown:       exitUnavailable,
+	tlscheck.ResolverFailed:    exitUnavailable,
+	tlscheck.ConnectionRefused: exitUnavailable,
+	tlscheck.ConnectionTimeout: exitUnavailable,
+	tlscheck.NoRoute:           exitUnavailable,
+	tlscheck.ConnectionFailed:  exitUnavailable,
+	tlscheck.HandshakeTimeout:  exitUnavailable,
+	tlscheck.HandshakeClosed:   exitUnavailable,
+	tlscheck.NoAnswer:          exitUnavailable,
+	tlscheck.ClosedUnanswered:  exitUnavailable,
+	tlscheck.EngineAway:        exitUnavailable,
+	tlscheck.ClientRefused:     exitAuth,
+	tlscheck.Denied:            exitAuth,
+}
+
+// Run tests the way to the engine.
+func (c *dockerTestCmd) Run(ctx context.Context, std *stdio) error {
+	cfg, err := c.settings(std)
+	if err != nil {
+		return err
+	}
+	options := checkOptions(cfg)
+	options.ServerName, options.Deep, options.Image, options.Timeout = c.ServerName, c.Deep, c.Image, c.Timeout
+	options.ServerCert = cmp.Or(c.ServerCert, options.ServerCert)
+	report, err := tlscheck.Run(ctx, options)
+	switch {
+	case errors.Is(err, tlscheck.ErrNoTLS):
+		return withHint(usageError(err), "give the engine's TLS port with --host, such as tcp://127.0.0.1:2376")
+	case err != nil:
+		return usageErrorUnlessEnded(ctx, err)
+	}
+	if c.Output == "json" {
+		err = writeJSON(std.Out, report)
+	} else {
+		err = writeCheck(std.Out, report)
+	}
+	if err != nil {
+		return err
+	}
+	return checkError(report)
+}
+
+// settings are those of the environment, with the host of the flag.
+func (c *dockerTestCmd) settings(std *stdio) (config.Config, error) {
+	if c.Host != "" {
+		set := map[string]string{"DOCKER_HOST": c.Host}
+		for name, value := range c.Set {
+			set[name] = value
+		}
+		c.Set = set
+	}
+	return c.load(std)
+}
+
+// usageErrorUnlessEnded marks what is wrong with the options as the caller's.
+func usageErrorUnlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return usageError(err)
+}
+
+// checkOptions are the files and the host that "berth serve" would use with these settings.
+func checkOptions(cfg config.Config) tlscheck.Options {
+	d := cfg.Docker
+	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
+	return tlscheck.Options{
+		Host: d.Host, CA: paths.CA, Cert: paths.Cert, Key: paths.Key, Unverified: !d.TLSVerify,
+		CRL: filepath.Join(filepath.Dir(paths.CA), pki.CRLFile), ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
+	}
+}
+
+// checkError is the first failure, as the error of the command.
+func checkError(report tlscheck.Report) error {
+	failure, ok := report.FirstFailure()
+	if !ok {
+		return nil
+	}
+	code := cmp.Or(checkExits[failure.Code], exitFailure)
+	return &commandError{code: code, hint: failure.Remedy, err: fmt.Errorf("%s: %s", failure.Code, failure.Detail)}
+}
+
+// writeCheck prints a report for people: the steps, what to do about warnings and failures, and what was found.
+func writeCheck(w io.Writer, r tlscheck.Report) error {
+	rows := [][]string{{"STEP", "STATUS", "CODE", "MS", "DETAIL"}}
+	for _, s := range r.Steps {
+		rows = append(rows, []string{s.Name, string(s.Status), string(s.Code), fmt.Sprintf("%.1f", s.DurationMS), s.Detail})
+	}
+	if err := writeTable(w, rows); err != nil {
+		return err
+	}
+	first, _ := r.FirstFailure()
+	for _, s := range r.Steps {
+		// The first failure's remedy is the hint of the command's error.
+		if s.Remedy == "" || s.Name == first.Name {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "\n%s (%s): %s\n", s.Name, s.Code, printable(s.Remedy)); err != nil {
+			return err
+		}
+	}
+	facts := [][]string{}
+	add := func(name string, values ...string) {
+		if text := strings.TrimSpace(strings.Join(values, " ")); text != "" {
+			facts = append(facts, []string{name, text})
+		}
+	}
+	add("ENGINE", r.Host, r.Engine)
+	add("TLS", r.TLSVersion, r.Cipher)
+	if l := r.Latency; l.ConnectMS > 0 {
+		add("LATENCY", fmt.Sprintf("connect %.1f ms, handshake %.1f ms, ping %.1f ms", l.ConnectMS, l.HandshakeMS, l.PingMS))
+	}
+	for _, c := range []struct {
+		name string
+		cert *tlscheck.Certificate
+	}{{"LOADED CERTIFICATE", r.Server}, {"CLIENT CERTIFICATE", r.Client}, {"AUTHORITY", r.Authority}} {
+		if c.cert != nil {
+			add(c.name, fmt.Sprintf("%s, %d days left (%s)", c.cert.Subject, c.cert.DaysLeft, c.cert.NotAfter.Format(time.DateOnly)))
+		}
+	}
+	if r.Server != nil {
+		add("PIN", r.Server.Pin)
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	return writeTable(w, facts)
+}
