@@ -27,6 +27,9 @@ type Description struct {
 	NotBefore         time.Time `json:"not_before"`
 	NotAfter          time.Time `json:"not_after"`
 	FingerprintSHA256 string    `json:"fingerprint_sha256"` // of the whole certificate, hexadecimal
+	Pin               string    `json:"pin"`                // of the public key, as DOCKER_TLS_PIN takes it
+	KeyID             string    `json:"key_id,omitempty"`   // of an authority: what its leaves name, hexadecimal
+	AuthorityKeyID    string    `json:"authority_key_id,omitempty"`
 }
 
 // Describe reads every certificate in a PEM file.
@@ -48,7 +51,7 @@ func DescribeDir(dir string) ([]Description, error) {
 	var descriptions []Description
 	for _, name := range []string{CACertFile, ServerCertFile, ClientCertFile, DockerCertFile} {
 		path := filepath.Join(dir, name)
-		if !exists(path) {
+		if !present(path) {
 			continue
 		}
 		more, err := Describe(path)
@@ -76,6 +79,11 @@ func describe(path string, cert *x509.Certificate) Description {
 		NotBefore:         cert.NotBefore.UTC(),
 		NotAfter:          cert.NotAfter.UTC(),
 		FingerprintSHA256: hex.EncodeToString(sum[:]),
+		Pin:               PinOf(cert).String(),
+		AuthorityKeyID:    hex.EncodeToString(cert.AuthorityKeyId),
+	}
+	if cert.IsCA {
+		d.KeyID = hex.EncodeToString(cert.SubjectKeyId)
 	}
 	for _, ip := range cert.IPAddresses {
 		d.IPAddresses = append(d.IPAddresses, ip.String())

@@ -17,12 +17,20 @@ var (
 	ErrWrongHosts  = errors.New("certificate does not cover a requested host")
 	ErrIncomplete  = errors.New("set of certificates is incomplete")
 	ErrLocked      = errors.New("another process is writing certificates here")
+	ErrExists      = errors.New("file is there already")
+	ErrRevoked     = errors.New("certificate was revoked")
+	ErrPin         = errors.New("certificate is none of the pinned ones")
+	ErrOlderList   = errors.New("revocation list is older than the one in force")
+	ErrUnknown     = errors.New("no certificate of this directory")
 )
 
 const (
 	adviceInit        = `run "berth certs init"`
 	adviceForce       = `run "berth certs init --force" to replace the whole set`
-	adviceInterrupted = `an earlier "berth certs init" was interrupted: run it again to complete it`
+	adviceRenew       = `run "berth certs renew", or "berth certs init --force" to replace the whole set`
+	adviceRevoke      = `put it back from a backup, or begin a new one with "berth certs revoke --force"`
+	adviceAuthority   = `run this where the authority's key is, or name it with --ca-key`
+	adviceInterrupted = `an earlier command was interrupted: run "berth certs init" to complete it`
 	advicePermission  = "run as the user who owns the file, or give that user read permission"
 )
 
@@ -53,6 +61,10 @@ type Warning struct {
 const (
 	WarnKeyReadable   = "key-readable-by-others"
 	WarnUntrustedLeaf = "certificate-of-another-authority"
-	WarnInterrupted   = "init-interrupted"
+	WarnInterrupted   = "change-interrupted"
 	WarnExpiresSoon   = "certificate-expires-soon"
+	WarnLongLife      = "certificate-lives-long"
+	WarnAuthorityEnds = "authority-ends-first"
+	WarnRevoked       = "certificate-revoked"
+	WarnRotating      = "rotation-not-finished"
 )

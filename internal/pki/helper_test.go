@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/tls"
 	"net"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,16 @@ func initialized(t *testing.T, opts InitOptions) string {
 		t.Fatalf("Init in an empty place: outcome %q, want %q", result.Outcome, Created)
 	}
 	return dir
+}
+
+// copied is a directory with the same files, which stays as it is when they change.
+func copied(t *testing.T, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 func serverTLS(t *testing.T, dir string) *tls.Config {

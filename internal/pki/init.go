@@ -2,9 +2,7 @@ package pki
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -56,25 +54,20 @@ type InitResult struct {
 //
 // A complete and valid set that covers the requested hosts stays as it is. Anything else that is there is an error
 // (a FileError with what to do) unless Force is set. A run that was interrupted is completed by the next one, with or
-// without Force: see install for how.
+// without Force.
 func Init(dir string, opts InitOptions) (InitResult, error) {
 	return newInitializer(dir, opts).run()
 }
 
 type initializer struct {
-	dir  string
-	opts InitOptions
-	now  time.Time
-	// before is called ahead of every change on disk; an error ends the run there, as a crash would.
-	before func(step string) error
+	dir    string
+	opts   InitOptions
+	now    time.Time
+	before hook
 }
 
 func newInitializer(dir string, opts InitOptions) *initializer {
-	now := time.Now
-	if opts.Now != nil {
-		now = opts.Now
-	}
-	return &initializer{dir: dir, opts: opts, now: now(), before: func(string) error { return nil }}
+	return &initializer{dir: dir, opts: opts, now: clockOf(opts.Now), before: noHook}
 }
 
 func (i *initializer) run() (InitResult, error) {
@@ -85,61 +78,54 @@ func (i *initializer) run() (InitResult, error) {
 	if err != nil {
 		return InitResult{}, err
 	}
-	if err := i.makeDir(); err != nil {
+	if err := makeDir(i.dir, i.before); err != nil {
 		return InitResult{}, err
 	}
-	unlock, err := lockDir(i.dir)
-	if err != nil {
-		return InitResult{}, err
-	}
-	defer unlock()
-
-	outcome := Unchanged
-	completed, err := i.recover()
-	if err != nil {
-		return InitResult{}, err
-	}
-	if completed {
-		outcome = Completed
-	}
-	present, missing := i.inventory()
-	if len(present) == 0 || i.opts.Force {
-		outcome = Created
-		if len(present) > 0 {
-			outcome = Replaced
-		}
-		set, err := i.makeSet(Request{DNSNames: dns, IPs: ips, KeyType: i.opts.KeyType, Now: i.now})
+	var result InitResult
+	err = edit(i.dir, i.before, func(d *directory) error {
+		outcome, err := i.make(d, Request{DNSNames: dns, IPs: ips, KeyType: i.opts.KeyType, Now: i.now})
 		if err != nil {
-			return InitResult{}, err
+			return err
 		}
-		if err := i.stage(set); err != nil {
-			return InitResult{}, err
+		if result, err = i.verify(outcome, serverHosts{dns, ips}); err != nil {
+			return err
 		}
-		if err := i.install(); err != nil {
-			return InitResult{}, err
+		if i.opts.Days > longLife && (outcome == Created || outcome == Replaced) {
+			for _, name := range []string{ServerCertFile, ClientCertFile} {
+				result.Warnings = append(result.Warnings, longLifeWarning(d.file(name), i.opts.Days))
+			}
 		}
-	} else if len(missing) > 0 {
-		err := fmt.Errorf("%w: %s missing beside %s", ErrIncomplete, strings.Join(missing, ", "), strings.Join(present, ", "))
-		return InitResult{}, &FileError{Path: i.dir, Err: err, Advice: "put the missing files back, or " + adviceForce}
-	}
-	return i.verify(outcome, serverHosts{dns, ips})
+		return nil
+	})
+	return result, err
 }
 
-// makeDir makes the directory for its owner alone, and its parents in the usual way.
-func (i *initializer) makeDir() error {
-	if exists(i.dir) {
-		return nil
+// make writes a new set if there is none or the old one shall go.
+func (i *initializer) make(d *directory, req Request) (Outcome, error) {
+	present, missing := i.inventory()
+	switch {
+	case len(present) == 0 || i.opts.Force:
+		set, err := i.makeSet(req)
+		if err != nil {
+			return "", err
+		}
+		// What was said of an authority means nothing for the next one.
+		about := []string{nextCAKey, oldCAKey, recordsFile, CRLFile, rotationFile}
+		if err := d.apply(change{write: set, remove: about}); err != nil {
+			return "", err
+		}
+		if len(present) > 0 {
+			return Replaced, nil
+		}
+		return Created, nil
+	case len(missing) > 0:
+		err := fmt.Errorf("%w: %s missing beside %s", ErrIncomplete, strings.Join(missing, ", "), strings.Join(present, ", "))
+		return "", &FileError{Path: i.dir, Err: err, Advice: "put the missing files back, or " + adviceForce}
+	case d.completed:
+		return Completed, nil
+	default:
+		return Unchanged, nil
 	}
-	if err := i.before("make directory"); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(filepath.Clean(i.dir)), 0o755); err != nil {
-		return fmt.Errorf("make certificate directory: %w", err)
-	}
-	if err := os.Mkdir(i.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("make certificate directory: %w", err)
-	}
-	return nil
 }
 
 // inventory tells which files of a set are there. The authority's key may be kept elsewhere, so it is never missing, and
@@ -169,11 +155,7 @@ func (i *initializer) makeSet(req Request) (map[string][]byte, error) {
 	}
 	server := req
 	server.Days = leafDays
-	if len(req.DNSNames) > 0 {
-		server.CommonName = req.DNSNames[0]
-	} else {
-		server.CommonName = req.IPs[0].String()
-	}
+	server.CommonName = serverCommonName(req.DNSNames, req.IPs)
 	serverPair, err := authority.IssueServer(server)
 	if err != nil {
 		return nil, err

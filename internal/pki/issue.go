@@ -122,14 +122,19 @@ func (a *Authority) IssueClient(req Request) (Pair, error) {
 }
 
 func (a *Authority) issue(template *x509.Certificate, keyType KeyType) (Pair, error) {
+	key, err := newKey(keyType)
+	if err != nil {
+		return Pair{}, err
+	}
+	return a.issueFor(template, key)
+}
+
+// issueFor signs a leaf for a key.
+func (a *Authority) issueFor(template *x509.Certificate, key crypto.Signer) (Pair, error) {
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.BasicConstraintsValid = true
 	if template.NotAfter.After(a.Certificate.NotAfter) {
 		template.NotAfter = a.Certificate.NotAfter
-	}
-	key, err := newKey(keyType)
-	if err != nil {
-		return Pair{}, err
 	}
 	cert, err := sign(template, a.Certificate, key, a.key)
 	if err != nil {

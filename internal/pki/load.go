@@ -1,26 +1,32 @@
 package pki
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"os"
 	"sync"
 	"time"
 )
 
-// checkInterval is how often, at most, the files are looked at for changes.
-const checkInterval = time.Second
+// checkInterval is how often, at most, the files are looked at for changes between handshakes. Every handshake looks.
+const checkInterval = 250 * time.Millisecond
 
 // files is what one end needs, read from disk in one go.
 type files struct {
-	pool *x509.CertPool
-	pair tls.Certificate
+	authorities authorities
+	pool        *x509.CertPool // of the usable authorities
+	pair        tls.Certificate
+	revoked     revocations
+	verdicts    *sync.Map // [32]byte of a certificate → verdict: with these files
 }
 
-// loadFiles reads and checks one end's files. A leaf of another authority is an error for a server, whose clients trust
-// exactly this authority; it is a warning for a client, where the engine may have one authority for each direction.
+// loadFiles reads and checks one end's files, the revocation list excepted. A leaf of another authority is an error for a
+// server, whose clients trust exactly this authority; it is a warning for a client, where the engine may have one authority
+// for each direction.
 func loadFiles(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warning, error) {
-	pool, err := readAuthorities(paths.CA, now)
+	found, err := readAuthorities(paths.CA, now)
 	if err != nil {
 		return files{}, nil, err
 	}
@@ -32,7 +38,7 @@ func loadFiles(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []War
 	if kind := kindOf(pair.Leaf); wrongKind(kind, usage) {
 		return files{}, nil, &FileError{Path: paths.Cert, Err: errKind(kind), Advice: advice(paths.Cert, adviceForce)}
 	}
-	if err := checkChain(pair, pool, usage, now); err != nil {
+	if err := checkChain(pair, found.usable, usage, now); err != nil {
 		if usage == x509.ExtKeyUsageServerAuth {
 			return files{}, nil, &FileError{Path: paths.Cert, Err: err, Advice: advice(paths.Cert, adviceForce)}
 		}
@@ -40,7 +46,7 @@ func loadFiles(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []War
 	}
 	warnings = append(warnings, expiryWarnings(paths.Cert, pair.Leaf, now)...)
 	warnings = append(warnings, interruptedWarnings(paths.Cert)...)
-	return files{pool: pool, pair: pair}, warnings, nil
+	return files{authorities: found, pool: poolOf(found.usable), pair: pair, verdicts: &sync.Map{}}, warnings, nil
 }
 
 // watched holds the files that were last read well, and reads them again when they change on disk.
@@ -52,7 +58,8 @@ type watched struct {
 
 	mu      sync.Mutex
 	current files
-	stamps  [3]os.FileInfo
+	version int // of current; grows with every change that was taken
+	stamps  stamps
 	checked time.Time
 }
 
@@ -65,64 +72,166 @@ func newWatched(paths Paths, usage x509.ExtKeyUsage, now func() time.Time, repor
 		report = func(error) {}
 	}
 	w := &watched{paths: paths, usage: usage, now: now, report: report}
-	// The stamps come first: a change between them and the reading is then seen as a change.
-	w.stamps, w.checked = stampsOf(paths), w.now()
-	current, warnings, err := loadFiles(paths, usage, w.checked)
+	w.checked = w.now()
+	var warnings []Warning
+	var err error
+	w.stamps = stable(paths, func() {
+		if w.current, warnings, err = loadFiles(paths, usage, w.checked); err == nil {
+			w.current.revoked, err = readRevocations(paths.CA, w.current.authorities.all)
+		}
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	w.current = current
 	return w, warnings, nil
 }
 
 // get answers the files in use. When they have changed on disk it reads them first; what cannot be used is reported once
 // and the earlier files stay in use.
 func (w *watched) get() files {
-	current, reload, err := w.refresh()
-	if reload {
-		w.report(err)
-	}
+	current, _ := w.look(0)
 	return current
 }
 
-func (w *watched) refresh() (current files, reload bool, err error) {
+// look is get for those who ask often: it looks at the disk only when the last look is at least interval ago. It answers
+// the version of the files, too.
+func (w *watched) look(interval time.Duration) (files, int) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	reports := w.refresh(interval)
+	current, version := w.current, w.version
+	w.mu.Unlock()
+	for _, err := range reports {
+		w.report(err)
+	}
+	return current, version
+}
+
+// refresh answers what there is to report: nil for a change that was taken, an error for a part that was not.
+func (w *watched) refresh(interval time.Duration) []error {
 	now := w.now()
-	if since := now.Sub(w.checked); since >= 0 && since < checkInterval {
-		return w.current, false, nil
+	if since := now.Sub(w.checked); since >= 0 && since < interval {
+		return nil
 	}
 	w.checked = now
-	stamps := stampsOf(w.paths)
-	if sameStamps(stamps, w.stamps) {
-		return w.current, false, nil
+	if w.stamps.same(stampsOf(w.paths)) {
+		return nil
 	}
-	w.stamps = stamps
-	fresh, _, err := loadFiles(w.paths, w.usage, now)
-	if err != nil {
-		return w.current, true, err
+	var fresh files
+	var lists revocations
+	var setErr, listErr error
+	w.stamps = stable(w.paths, func() {
+		fresh, _, setErr = loadFiles(w.paths, w.usage, now)
+		all := fresh.authorities.all
+		if setErr != nil {
+			all = w.current.authorities.all
+		}
+		if lists, listErr = readRevocations(w.paths.CA, all); listErr == nil {
+			if listErr = lists.follow(w.current.revoked, all); listErr != nil {
+				listErr = &FileError{Path: crlPath(w.paths.CA), Err: listErr, Advice: adviceRevoke}
+			}
+		}
+	})
+	var reports []error
+	if setErr != nil {
+		reports = append(reports, setErr)
+		// The verdicts of before know nothing of the new lists.
+		fresh = w.current
+		fresh.verdicts = &sync.Map{}
+	}
+	fresh.revoked = lists
+	if listErr != nil {
+		reports = append(reports, listErr)
+		fresh.revoked = w.current.revoked.of(fresh.authorities.all)
 	}
 	w.current = fresh
-	return w.current, true, nil
+	w.version++
+	if len(reports) == 0 {
+		reports = append(reports, nil)
+	}
+	return reports
 }
 
-func stampsOf(p Paths) [3]os.FileInfo {
-	var stamps [3]os.FileInfo
-	for i, path := range []string{p.CA, p.Cert, p.Key} {
-		if info, err := os.Stat(path); err == nil {
-			stamps[i] = info
+// verdict is what the files of a moment say of a certificate until one of its chain expires.
+type verdict struct {
+	err   error
+	until time.Time
+}
+
+// admits says whether whoever presented these certificates, the leaf first, may go on: nil or why not.
+func (f files) admits(presented []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
+	key := sha256.Sum256(presented[0].Raw)
+	known, ok := f.verdicts.Load(key)
+	if !ok {
+		known = f.judge(presented, usage, now)
+		f.verdicts.Store(key, known)
+	}
+	v := known.(verdict)
+	if v.err == nil && now.After(v.until) {
+		return fmt.Errorf("%w on %s", ErrExpired, v.until.UTC().Format(time.RFC3339))
+	}
+	return v.err
+}
+
+func (f files) judge(presented []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) verdict {
+	if err := checkTime(presented[0], now); err != nil {
+		return verdict{err: err}
+	}
+	chains, err := check{pool: f.pool, usage: usage, now: now}.chains(presented)
+	if err != nil {
+		return verdict{err: fmt.Errorf("%w: %w", ErrUntrusted, err)}
+	}
+	if err := f.revoked.check(chains); err != nil {
+		return verdict{err: err}
+	}
+	var until time.Time
+	for _, chain := range chains {
+		if end := ends(chain); end.After(until) {
+			until = end
 		}
 	}
-	return stamps
+	return verdict{until: until}
 }
 
-func sameStamps(a, b [3]os.FileInfo) bool {
-	for i := range a {
+// stamps tell whether files have changed: nil stands for one that is not there.
+type stamps [4]os.FileInfo
+
+func stampsOf(p Paths) stamps {
+	var s stamps
+	for i, path := range []string{p.CA, p.Cert, p.Key, crlPath(p.CA)} {
+		now, gone := whereabouts(path)
+		if gone {
+			continue
+		}
+		if info, err := os.Stat(now); err == nil {
+			s[i] = info
+		}
+	}
+	return s
+}
+
+// stable reads until the files were the same before and after, so that what was read belongs together, and answers their
+// stamps. It gives up on files that change all the time: what was read last is then checked like anything else.
+func stable(p Paths, read func()) stamps {
+	before := stampsOf(p)
+	for range 5 {
+		read()
+		after := stampsOf(p)
+		if before.same(after) {
+			break
+		}
+		before = after
+	}
+	return before
+}
+
+func (s stamps) same(other stamps) bool {
+	for i := range s {
+		a, b := s[i], other[i]
 		switch {
-		case a[i] == nil && b[i] == nil:
-		case a[i] == nil || b[i] == nil:
+		case a == nil && b == nil:
+		case a == nil || b == nil:
 			return false
-		case !os.SameFile(a[i], b[i]), a[i].Size() != b[i].Size(), !a[i].ModTime().Equal(b[i].ModTime()):
+		case !os.SameFile(a, b), a.Size() != b.Size(), !a.ModTime().Equal(b.ModTime()):
 			return false
 		}
 	}

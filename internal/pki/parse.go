@@ -87,9 +87,10 @@ func parseKeyDER(der []byte) (crypto.Signer, error) {
 	return nil, fmt.Errorf("%w: the private key cannot be read", ErrMalformed)
 }
 
-// readFile reads a certificate file of bounded size; its errors say what to do.
+// readFile reads a certificate file of bounded size, from the change that is being put in place if there is one; its errors
+// say what to do.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -102,6 +103,19 @@ func readFile(path string) ([]byte, error) {
 		return nil, &FileError{Path: path, Err: fmt.Errorf("%w: larger than %d bytes", ErrMalformed, maxFileSize), Advice: advice(path, adviceForce)}
 	}
 	return data, nil
+}
+
+func openFile(path string) (*os.File, error) {
+	now, gone := whereabouts(path)
+	if gone {
+		return nil, fs.ErrNotExist
+	}
+	f, err := os.Open(now)
+	if now != path && errors.Is(err, fs.ErrNotExist) {
+		// It has been put in place since.
+		return os.Open(path)
+	}
+	return f, err
 }
 
 func openError(path string, err error) error {
@@ -135,29 +149,40 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
+// authorities are those of a CA file: all of them, and those that are within their time.
+type authorities struct{ all, usable []*x509.Certificate }
+
 // readAuthorities reads a CA file. It may hold several authorities, so that an old and a new one can overlap; one that has
-// expired beside one that has not is left out.
-func readAuthorities(path string, now time.Time) (*x509.CertPool, error) {
+// expired beside one that has not is no fault.
+func readAuthorities(path string, now time.Time) (authorities, error) {
 	certs, err := readCertificates(path)
 	if err != nil {
-		return nil, err
+		return authorities{}, err
 	}
-	pool, usable, reason := x509.NewCertPool(), 0, error(nil)
+	found := authorities{all: certs}
+	var reason error
 	for _, cert := range certs {
 		if !cert.IsCA || !cert.BasicConstraintsValid {
-			return nil, &FileError{Path: path, Err: fmt.Errorf("%w: %s is no certificate authority", ErrWrongKind, cert.Subject), Advice: advice(path, adviceForce)}
+			return authorities{}, &FileError{Path: path, Err: fmt.Errorf("%w: %s is no certificate authority", ErrWrongKind, cert.Subject), Advice: advice(path, adviceForce)}
 		}
 		if err := checkTime(cert, now); err != nil {
 			reason = err
 			continue
 		}
+		found.usable = append(found.usable, cert)
+	}
+	if len(found.usable) == 0 {
+		return authorities{}, &FileError{Path: path, Err: reason, Advice: authorityAdvice(path, reason)}
+	}
+	return found, nil
+}
+
+func poolOf(authorities []*x509.Certificate) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, cert := range authorities {
 		pool.AddCert(cert)
-		usable++
 	}
-	if usable == 0 {
-		return nil, &FileError{Path: path, Err: reason, Advice: timeAdvice(path, reason)}
-	}
-	return pool, nil
+	return pool
 }
 
 // readPair reads a certificate with its chain, if any, and the private key; both belong together and are within their time.
@@ -193,7 +218,14 @@ func timeAdvice(path string, err error) string {
 	if errors.Is(err, ErrNotYetValid) {
 		return "set the clock of this machine right"
 	}
-	return advice(path, adviceForce)
+	return advice(path, adviceRenew)
+}
+
+func authorityAdvice(path string, err error) string {
+	if errors.Is(err, ErrExpired) {
+		return `run "berth certs rotate" for a new authority`
+	}
+	return timeAdvice(path, err)
 }
 
 func samePublicKey(a, b crypto.PublicKey) bool {
@@ -211,30 +243,6 @@ func checkTime(cert *x509.Certificate, now time.Time) error {
 	}
 	if now.Before(cert.NotBefore) {
 		return fmt.Errorf("%w: it begins on %s", ErrNotYetValid, cert.NotBefore.UTC().Format(time.RFC3339))
-	}
-	return nil
-}
-
-// checkChain makes sure that a pair was signed by one of pool and may be used for usage.
-func checkChain(pair tls.Certificate, pool *x509.CertPool, usage x509.ExtKeyUsage, now time.Time) error {
-	intermediates := x509.NewCertPool()
-	for _, der := range pair.Certificate[1:] {
-		if cert, err := x509.ParseCertificate(der); err == nil {
-			intermediates.AddCert(cert)
-		}
-	}
-	_, err := pair.Leaf.Verify(x509.VerifyOptions{
-		Roots:         pool,
-		Intermediates: intermediates,
-		CurrentTime:   now,
-		KeyUsages:     []x509.ExtKeyUsage{usage},
-	})
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage {
-		return errKind(kindOf(pair.Leaf))
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 	return nil
 }

@@ -3,34 +3,53 @@ package pki
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"time"
 )
 
-// ServerOptions refine LoadServerTLS; the zero value is usable.
+// ServerOptions refine OpenServer; the zero value is usable.
 type ServerOptions struct {
 	// Reloaded is told of every attempt to read changed files: nil when they are in use now, else why the earlier ones stay.
-	// It runs within a handshake, so it must not block.
+	// It runs within a handshake or a call of Admits, so it must not block.
 	Reloaded func(error)
 	Now      func() time.Time // nil means time.Now
 }
 
-// LoadServerTLS makes the TLS configuration of a server that admits only clients with a certificate of the authority in
-// paths.CA: TLS 1.3, HTTP/1.1, no session tickets, so that every connection shows its certificate anew. Each handshake uses
-// the files as they are on disk, looked at once a second at most; files that cannot be used are reported and the earlier
-// ones stay. A fault at the start is a FileError.
-func LoadServerTLS(paths Paths, opts ServerOptions) (*tls.Config, []Warning, error) {
+// Server is the end that admits clients. It follows its files: the pair, the authorities, and the revocation list crl.pem
+// beside them.
+type Server struct{ w *watched }
+
+// OpenServer reads the files of a server that admits only clients with a certificate of an authority in paths.CA. A fault
+// is a FileError, also one of the revocation list. Later, files that cannot be used are reported and the earlier ones stay; a
+// revocation list stays also when its successor is older, and until its authority is trusted no more.
+func OpenServer(paths Paths, opts ServerOptions) (*Server, []Warning, error) {
 	w, warnings, err := newWatched(paths, x509.ExtKeyUsageServerAuth, opts.Now, opts.Reloaded)
 	if err != nil {
 		return nil, nil, err
 	}
-	config := serverConfig(w.current, opts.Now)
-	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return serverConfig(w.get(), opts.Now), nil
-	}
-	return config, warnings, nil
+	return &Server{w: w}, warnings, nil
 }
 
-func serverConfig(f files, now func() time.Time) *tls.Config {
+// LoadServerTLS is OpenServer for those who need the TLS configuration only.
+func LoadServerTLS(paths Paths, opts ServerOptions) (*tls.Config, []Warning, error) {
+	s, warnings, err := OpenServer(paths, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.TLS(), warnings, nil
+}
+
+// TLS is the configuration of the listener: TLS 1.3, HTTP/1.1, no session tickets, so that every connection shows its
+// certificate anew. Each handshake uses the files as they are on disk.
+func (s *Server) TLS() *tls.Config {
+	config := s.config(s.w.get())
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return s.config(s.w.get()), nil
+	}
+	return config
+}
+
+func (s *Server) config(f files) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		Certificates:           []tls.Certificate{f.pair},
@@ -38,6 +57,25 @@ func serverConfig(f files, now func() time.Time) *tls.Config {
 		ClientCAs:              f.pool,
 		NextProtos:             []string{"http/1.1"},
 		SessionTicketsDisabled: true,
-		Time:                   now,
+		Time:                   s.w.now,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return f.revoked.check(state.VerifiedChains)
+		},
 	}
+}
+
+// Admits says whether a client that has shown these certificates, the leaf first, may go on: nil, or ErrExpired, ErrRevoked
+// or ErrUntrusted, by the files as they were within the last quarter of a second. It is cheap: ask for every request.
+func (s *Server) Admits(presented []*x509.Certificate) error {
+	if len(presented) == 0 {
+		return errors.New("no certificate was presented")
+	}
+	f, _ := s.w.look(checkInterval)
+	return f.admits(presented, x509.ExtKeyUsageClientAuth, s.w.now())
+}
+
+// Expiries says when the own certificate and the authorities that are trusted expire, in this order.
+func (s *Server) Expiries() []Expiry {
+	f, _ := s.w.look(checkInterval)
+	return expiries(f, KindServer, s.w.now())
 }

@@ -26,6 +26,9 @@ func (i *initializer) verify(outcome Outcome, hosts serverHosts) (InitResult, er
 	if err != nil {
 		return InitResult{}, err
 	}
+	if _, err := readRevocations(server.CA, serverFiles.authorities.all); err != nil {
+		return InitResult{}, err
+	}
 	if err := checkHosts(serverFiles.pair.Leaf, hosts.dns, hosts.ips); err != nil {
 		return InitResult{}, &FileError{Path: server.Cert, Err: err, Advice: adviceForce}
 	}
@@ -70,7 +73,8 @@ func (i *initializer) verifyAuthority(caPath string) error {
 
 // keyWarnings tells whether others than the owner may read a key file.
 func keyWarnings(path string) []Warning {
-	info, err := os.Stat(path)
+	now, _ := whereabouts(path)
+	info, err := os.Stat(now)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
 		return nil
 	}
@@ -84,11 +88,11 @@ func expiryWarnings(path string, cert *x509.Certificate, now time.Time) []Warnin
 	if now.Before(cert.NotBefore.Add(life * 2 / 3)) {
 		return nil
 	}
-	text := fmt.Sprintf("expires on %s; to replace the whole set: berth certs init --force", cert.NotAfter.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf("expires on %s: run berth certs renew", cert.NotAfter.UTC().Format(time.RFC3339))
 	return []Warning{{Code: WarnExpiresSoon, Path: path, Text: text}}
 }
 
-// interruptedWarnings tells whether an init in the directory of path was interrupted.
+// interruptedWarnings tells whether a change in the directory of path was interrupted.
 func interruptedWarnings(path string) []Warning {
 	if !exists(filepath.Join(filepath.Dir(path), pendingDir)) {
 		return nil

@@ -1,0 +1,104 @@
+package pki
+
+import (
+	"archive/tar"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+)
+
+// bundleFile is one of the three files that a client machine needs.
+type bundleFile struct {
+	name string
+	data []byte
+}
+
+// bundle reads what a client machine needs and makes sure that it works: a pair that belongs together, for clients, within
+// its time, not revoked.
+func bundle(dir string, now time.Time) ([]bundleFile, error) {
+	paths := ClientPaths(dir, Paths{})
+	f, _, err := loadFiles(paths, x509.ExtKeyUsageClientAuth, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkChain(f.pair, f.authorities.usable, x509.ExtKeyUsageClientAuth, now); err != nil {
+		return nil, &FileError{Path: paths.Cert, Err: err, Advice: adviceForce}
+	}
+	f.revoked, err = readRevocations(paths.CA, f.authorities.all)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.admits([]*x509.Certificate{f.pair.Leaf}, x509.ExtKeyUsageClientAuth, now); err != nil {
+		return nil, &FileError{Path: paths.Cert, Err: err, Advice: adviceRenew}
+	}
+	var files []bundleFile
+	for _, part := range []struct{ name, path string }{
+		{CACertFile, paths.CA}, {ClientCertFile, paths.Cert}, {ClientKeyFile, paths.Key},
+	} {
+		data, err := readFile(part.path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, bundleFile{part.name, data})
+	}
+	return files, nil
+}
+
+// BundleDir writes ca.pem, client-cert.pem and client-key.pem of dir into the directory out, in one go. What stands there is
+// replaced only with force. The authority's key never leaves dir.
+func BundleDir(dir, out string, force bool, now time.Time) ([]string, error) {
+	files, err := bundle(dir, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := makeDir(out, noHook); err != nil {
+		return nil, err
+	}
+	var written []string
+	err = edit(out, noHook, func(d *directory) error {
+		if d.has(CAKeyFile) {
+			return &FileError{Path: d.file(CAKeyFile), Err: ErrExists, Advice: "this is the directory of an authority; choose another one"}
+		}
+		c := change{write: map[string][]byte{}}
+		for _, f := range files {
+			if d.has(f.name) && !force {
+				return &FileError{Path: d.file(f.name), Err: ErrExists, Advice: "choose another directory, or --force"}
+			}
+			c.write[f.name] = f.data
+			written = append(written, d.file(f.name))
+		}
+		return d.apply(c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return written, nil
+}
+
+// BundleTar writes the same three files as a tar archive, with their modes. The archive is as secret as the key in it.
+func BundleTar(dir string, w io.Writer, now time.Time) ([]string, error) {
+	files, err := bundle(dir, now)
+	if err != nil {
+		return nil, err
+	}
+	archive := tar.NewWriter(w)
+	var written []string
+	for _, f := range files {
+		header := &tar.Header{
+			Typeflag: tar.TypeReg, Name: f.name, Mode: int64(fileMode(f.name)), Size: int64(len(f.data)), ModTime: now.UTC().Truncate(time.Second),
+		}
+		if err := archive.WriteHeader(header); err != nil {
+			return nil, fmt.Errorf("write bundle: %w", err)
+		}
+		if _, err := archive.Write(f.data); err != nil {
+			return nil, fmt.Errorf("write bundle: %w", err)
+		}
+		written = append(written, filepath.Base(f.name))
+	}
+	if err := archive.Close(); err != nil {
+		return nil, fmt.Errorf("write bundle: %w", err)
+	}
+	return written, nil
+}

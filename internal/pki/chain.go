@@ -1,0 +1,67 @@
+package pki
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// check is what a certificate is held to.
+type check struct {
+	pool  *x509.CertPool
+	usage x509.ExtKeyUsage
+	host  string // that the certificate must name; empty for clients, which have no name to check
+	now   time.Time
+}
+
+// chains answers the ways from a leaf to one of our authorities. The rest of the certificates that were presented are only
+// a help to find one. Its errors are those of crypto/x509.
+func (c check) chains(presented []*x509.Certificate) ([][]*x509.Certificate, error) {
+	intermediates := x509.NewCertPool()
+	for _, cert := range presented[1:] {
+		intermediates.AddCert(cert)
+	}
+	return presented[0].Verify(x509.VerifyOptions{
+		Roots:         c.pool,
+		Intermediates: intermediates,
+		DNSName:       c.host,
+		CurrentTime:   c.now,
+		KeyUsages:     []x509.ExtKeyUsage{c.usage},
+	})
+}
+
+// checkChain makes sure that a pair was signed by one of authorities and may be used for usage.
+func checkChain(pair tls.Certificate, authorities []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
+	presented := []*x509.Certificate{pair.Leaf}
+	for _, der := range pair.Certificate[1:] {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			presented = append(presented, cert)
+		}
+	}
+	_, err := check{pool: poolOf(authorities), usage: usage, now: now}.chains(presented)
+	if isReason(err, x509.IncompatibleUsage) {
+		return errKind(kindOf(pair.Leaf))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
+	return nil
+}
+
+func isReason(err error, reason x509.InvalidReason) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == reason
+}
+
+// ends is when the first certificate of a chain expires.
+func ends(chain []*x509.Certificate) time.Time {
+	first := chain[0].NotAfter
+	for _, cert := range chain[1:] {
+		if cert.NotAfter.Before(first) {
+			first = cert.NotAfter
+		}
+	}
+	return first
+}

@@ -1,0 +1,188 @@
+package pki
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+const blockCRL = "X509 CRL"
+
+// revocations are the lists in force, one for each authority at most, by the authority's public key.
+type revocations map[Pin]*x509.RevocationList
+
+// crlPath is where the list that goes with a CA file stands: beside it.
+func crlPath(caPath string) string { return filepath.Join(filepath.Dir(caPath), CRLFile) }
+
+// check refuses a certificate that its issuer has revoked. One chain that holds such a certificate is enough.
+func (r revocations) check(chains [][]*x509.Certificate) error {
+	if len(r) == 0 {
+		return nil
+	}
+	for _, chain := range chains {
+		for i, cert := range chain[:len(chain)-1] {
+			if r.has(chain[i+1], cert.SerialNumber) {
+				return fmt.Errorf("%w: %s, serial number %s", ErrRevoked, cert.Subject, cert.SerialNumber.Text(16))
+			}
+		}
+	}
+	return nil
+}
+
+func (r revocations) has(authority *x509.Certificate, serial *big.Int) bool {
+	list := r[PinOf(authority)]
+	if list == nil {
+		return false
+	}
+	// Lists of other tools need not be sorted.
+	return slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
+		return e.SerialNumber.Cmp(serial) == 0
+	})
+}
+
+// readRevocations reads the lists beside a CA file; no file means that nothing was revoked.
+func readRevocations(caPath string, all []*x509.Certificate) (revocations, error) {
+	path := crlPath(caPath)
+	if !present(path) {
+		return nil, nil
+	}
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := parseRevocations(data, all)
+	if err != nil {
+		return nil, &FileError{Path: path, Err: err, Advice: adviceRevoke}
+	}
+	return lists, nil
+}
+
+// parseRevocations reads the lists of a PEM file: at least one, each signed by another one of our authorities. A list that
+// is only part of one is refused, since the rest could say more.
+func parseRevocations(data []byte, all []*x509.Certificate) (revocations, error) {
+	lists := revocations{}
+	// The decoder passes over what it cannot read, and a list that is passed over revokes nobody.
+	for unread, rest := bytes.Count(data, []byte("-----BEGIN")), data; unread > 0; unread-- {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			return nil, fmt.Errorf("%w: a block is cut off or damaged", ErrMalformed)
+		}
+		if block.Type != blockCRL {
+			return nil, fmt.Errorf("%w: %q stands in a file of revocation lists", ErrMalformed, block.Type)
+		}
+		list, err := x509.ParseRevocationList(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		if err := checkList(list); err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(all, func(ca *x509.Certificate) bool { return list.CheckSignatureFrom(ca) == nil })
+		if i < 0 {
+			return nil, fmt.Errorf("%w: list number %s", ErrUntrusted, list.Number)
+		}
+		pin := PinOf(all[i])
+		if lists[pin] != nil {
+			return nil, fmt.Errorf("%w: two revocation lists of %s", ErrMalformed, all[i].Subject)
+		}
+		lists[pin] = list
+	}
+	if len(lists) == 0 {
+		return nil, fmt.Errorf("%w: no revocation list in it", ErrMalformed)
+	}
+	return lists, nil
+}
+
+func checkList(list *x509.RevocationList) error {
+	if list.Number == nil {
+		return fmt.Errorf("%w: a revocation list without a number", ErrMalformed)
+	}
+	for _, extension := range list.Extensions {
+		if extension.Critical {
+			return fmt.Errorf("%w: a revocation list with the critical extension %s", ErrMalformed, extension.Id)
+		}
+	}
+	return nil
+}
+
+// follow makes sure that lists may take the place of those in force: none of an authority that is still trusted may vanish
+// or become older.
+func (r revocations) follow(inForce revocations, all []*x509.Certificate) error {
+	for _, ca := range all {
+		old, fresh := inForce[PinOf(ca)], r[PinOf(ca)]
+		switch {
+		case old == nil:
+		case fresh == nil:
+			return fmt.Errorf("%w: there is none of %s now, and number %s was in force", ErrOlderList, ca.Subject, old.Number)
+		case fresh.Number.Cmp(old.Number) < 0, fresh.Number.Cmp(old.Number) == 0 && !bytes.Equal(fresh.Raw, old.Raw):
+			return fmt.Errorf("%w: number %s of %s does not follow number %s", ErrOlderList, fresh.Number, ca.Subject, old.Number)
+		}
+	}
+	return nil
+}
+
+// of keeps the lists of these authorities.
+func (r revocations) of(all []*x509.Certificate) revocations {
+	kept := revocations{}
+	for _, ca := range all {
+		if list := r[PinOf(ca)]; list != nil {
+			kept[PinOf(ca)] = list
+		}
+	}
+	return kept
+}
+
+// encode writes the lists of these authorities, in their order.
+func (r revocations) encode(all []*x509.Certificate) []byte {
+	var out bytes.Buffer
+	for _, ca := range all {
+		if list := r[PinOf(ca)]; list != nil {
+			out.Write(pem.EncodeToMemory(&pem.Block{Type: blockCRL, Bytes: list.Raw}))
+		}
+	}
+	return out.Bytes()
+}
+
+// Revoked makes the list that follows previous, which may be nil, with these serial numbers added to it. Entries are sorted
+// by serial number. Its number is larger than every earlier one, also when previous was lost.
+func (a *Authority) Revoked(previous *x509.RevocationList, serials []*big.Int, now time.Time) (*x509.RevocationList, error) {
+	now = now.UTC().Truncate(time.Second)
+	number := big.NewInt(now.Unix())
+	var entries []x509.RevocationListEntry
+	if previous != nil {
+		entries = slices.Clone(previous.RevokedCertificateEntries)
+		if next := new(big.Int).Add(previous.Number, big.NewInt(1)); next.Cmp(number) > 0 {
+			number = next
+		}
+	}
+	for _, serial := range serials {
+		entries = append(entries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: now})
+	}
+	slices.SortFunc(entries, func(x, y x509.RevocationListEntry) int { return x.SerialNumber.Cmp(y.SerialNumber) })
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		RevokedCertificateEntries: entries,
+		Number:                    number,
+		ThisUpdate:                now,
+		// The authority may be locked away for years; a list holds until the next one.
+		NextUpdate: a.Certificate.NotAfter,
+	}, a.Certificate, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign revocation list: %w", err)
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, fmt.Errorf("read back revocation list: %w", err)
+	}
+	return list, nil
+}
+
+func missing(err error) bool { return errors.Is(err, ErrMissing) || errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,112 @@
+package pki
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"math"
+	"sync"
+	"time"
+)
+
+// Urgency says how soon a certificate must be replaced.
+type Urgency string
+
+// The urgencies. An expired certificate is critical.
+const (
+	UrgencyOK       Urgency = "ok"
+	UrgencyWarning  Urgency = "warning"  // from 30 days before the end
+	UrgencyCritical Urgency = "critical" // from 7 days before the end
+)
+
+const (
+	warningFrom  = 30 * 24 * time.Hour
+	criticalFrom = 7 * 24 * time.Hour
+	remindEvery  = 24 * time.Hour
+)
+
+// Expiry says how long one certificate still lives.
+type Expiry struct {
+	Kind        Kind          `json:"kind"`
+	Subject     string        `json:"subject"`
+	Serial      string        `json:"serial"` // hexadecimal
+	NotAfter    time.Time     `json:"not_after"`
+	Left        time.Duration `json:"-"`         // negative when it has expired
+	DaysLeft    int           `json:"days_left"` // whole days, rounded down
+	Urgency     Urgency       `json:"urgency"`
+	fingerprint string
+}
+
+// ExpiryOf says how long a certificate lives from now.
+func ExpiryOf(cert *x509.Certificate, now time.Time) Expiry {
+	d := describe("", cert)
+	left := cert.NotAfter.Sub(now)
+	e := Expiry{
+		Kind: d.Kind, Subject: d.Subject, Serial: d.Serial, NotAfter: d.NotAfter, Left: left,
+		DaysLeft: int(math.Floor(left.Hours() / 24)), Urgency: UrgencyOK, fingerprint: d.FingerprintSHA256,
+	}
+	switch {
+	case left <= criticalFrom:
+		e.Urgency = UrgencyCritical
+	case left <= warningFrom:
+		e.Urgency = UrgencyWarning
+	}
+	return e
+}
+
+// ExpiryOfConnection says it of the certificate that the other side of a connection has shown, which is the one that it has
+// loaded and maybe not the one in its files; false if it has shown none.
+func ExpiryOfConnection(state tls.ConnectionState, now time.Time) (Expiry, bool) {
+	if len(state.PeerCertificates) == 0 {
+		return Expiry{}, false
+	}
+	return ExpiryOf(state.PeerCertificates[0], now), true
+}
+
+// ExpiryOfFile says it of every certificate in a PEM file.
+func ExpiryOfFile(path string, now time.Time) ([]Expiry, error) {
+	certs, err := readCertificates(path)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Expiry, 0, len(certs))
+	for _, cert := range certs {
+		all = append(all, ExpiryOf(cert, now))
+	}
+	return all, nil
+}
+
+func expiries(f files, own Kind, now time.Time) []Expiry {
+	mine := ExpiryOf(f.pair.Leaf, now)
+	// A certificate for both ends is used for this one here.
+	mine.Kind = own
+	all := []Expiry{mine}
+	for _, cert := range f.authorities.all {
+		all = append(all, ExpiryOf(cert, now))
+	}
+	return all
+}
+
+// Reminder keeps warnings of expiry rare. The zero value is ready; it is safe for concurrent use.
+type Reminder struct {
+	mu   sync.Mutex
+	said map[string]time.Time
+}
+
+// Due tells whether to speak of a certificate now: it is urgent, and nothing was said of it for a day, or it has become more
+// urgent since.
+func (r *Reminder) Due(e Expiry, now time.Time) bool {
+	if e.Urgency == UrgencyOK {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := string(e.Urgency) + e.fingerprint
+	if last, ok := r.said[key]; ok && now.Sub(last) < remindEvery {
+		return false
+	}
+	if r.said == nil {
+		r.said = map[string]time.Time{}
+	}
+	r.said[key] = now
+	return true
+}

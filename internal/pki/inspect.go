@@ -1,0 +1,257 @@
+package pki
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Status is the outcome of one check.
+type Status string
+
+// The outcomes.
+const (
+	Pass Status = "pass"
+	Warn Status = "warn"
+	Fail Status = "fail"
+)
+
+// Finding is what one check of a certificate directory has seen. Code is stable and from a closed set.
+type Finding struct {
+	Code   string `json:"code"`
+	Status Status `json:"status"`
+	Path   string `json:"path"`
+	Text   string `json:"text"`             // what was seen
+	Remedy string `json:"remedy,omitempty"` // what to do; empty when all is well
+}
+
+// The codes of findings; those of a leaf stand behind "server-" or "client-".
+const (
+	CheckDirectory    = "directory-mode"
+	CheckMode         = "file-mode"
+	CheckAuthority    = "authority"
+	CheckAuthorityKey = "authority-key"
+	CheckPair         = "pair"
+	CheckUsage        = "usage"
+	CheckDates        = "dates"
+	CheckChain        = "chain"
+	CheckNames        = "names"
+	CheckRevoked      = "not-revoked"
+	CheckList         = "revocation-list"
+	CheckChange       = "change-complete"
+	CheckRotation     = "rotation-complete"
+)
+
+// VerifyOptions refine Verify; the zero value is usable.
+type VerifyOptions struct {
+	Hosts []string // names and addresses that the server certificate must cover
+	CAKey string   // file of the authority's key; empty means the one of the directory, which may be missing
+	Now   func() time.Time
+}
+
+// Verify looks over everything in dir and changes nothing: permissions, authorities, pairs, chains, names, usages, dates and
+// the revocation list. Its error is that of a directory that cannot be looked at.
+func Verify(dir string, opts VerifyOptions) ([]Finding, error) {
+	if _, err := os.ReadDir(dir); err != nil {
+		return nil, openError(dir, err)
+	}
+	i := &inspection{d: &directory{path: dir}, opts: opts, now: clockOf(opts.Now)}
+	i.modes()
+	i.authorities()
+	i.list()
+	for _, names := range i.d.leaves() {
+		i.leaf(names)
+	}
+	i.unfinished()
+	return i.findings, nil
+}
+
+type inspection struct {
+	d        *directory
+	opts     VerifyOptions
+	now      time.Time
+	trusted  authorities
+	lists    revocations
+	findings []Finding
+}
+
+func (i *inspection) note(code string, path string, status Status, remedy, text string, args ...any) {
+	if status == Pass {
+		remedy = ""
+	}
+	i.findings = append(i.findings, Finding{Code: code, Status: status, Path: path, Text: fmt.Sprintf(text, args...), Remedy: remedy})
+}
+
+// fault notes a pass, or an error with the advice that it carries.
+func (i *inspection) fault(code, path string, err error, passed string, args ...any) bool {
+	if err == nil {
+		i.note(code, path, Pass, "", passed, args...)
+		return true
+	}
+	if file, ok := errors.AsType[*FileError](err); ok {
+		i.note(code, file.Path, Fail, file.Advice, "%v", file.Err)
+		return false
+	}
+	i.note(code, path, Fail, adviceForce, "%v", err)
+	return false
+}
+
+func (i *inspection) modes() {
+	if info, err := os.Stat(i.d.path); err == nil {
+		status, mode := Pass, info.Mode().Perm()
+		switch {
+		case mode&0o022 != 0:
+			status = Fail
+		case mode&0o077 != 0:
+			status = Warn
+		}
+		i.note(CheckDirectory, i.d.path, status, "chmod 0700 "+i.d.path, "mode %04o", mode)
+	}
+	for _, name := range changeOrder() {
+		now, gone := whereabouts(i.d.file(name))
+		info, err := os.Stat(now)
+		if err != nil || gone {
+			continue
+		}
+		mode, want := info.Mode().Perm(), fileMode(name)
+		forbidden := fs.FileMode(0o022)
+		if want == 0o400 {
+			forbidden = 0o077
+		}
+		status := Pass
+		if mode&forbidden != 0 {
+			status = Fail
+		}
+		i.note(CheckMode, i.d.file(name), status, fmt.Sprintf("chmod %04o %s", want, i.d.file(name)), "mode %04o", mode)
+	}
+}
+
+func (i *inspection) authorities() {
+	path := i.d.file(CACertFile)
+	found, err := readAuthorities(path, i.now)
+	if !i.fault(CheckAuthority, path, err, "%d trusted", len(found.usable)) {
+		return
+	}
+	i.trusted = found
+	for _, cert := range found.all {
+		if err := checkTime(cert, i.now); err != nil {
+			i.note(CheckAuthority, path, Warn, `"berth certs rotate" retires it`, "%s: %v", cert.Subject, err)
+		}
+	}
+	keyPath := i.opts.CAKey
+	if keyPath == "" {
+		keyPath = i.d.file(CAKeyFile)
+	}
+	_, err = findAuthority(i.d, keyPath)
+	if errors.Is(err, ErrMissing) {
+		i.note(CheckAuthorityKey, keyPath, Pass, "", "kept elsewhere")
+		return
+	}
+	i.fault(CheckAuthorityKey, keyPath, err, "belongs to an authority of %s", CACertFile)
+}
+
+func (i *inspection) list() {
+	path := i.d.file(CRLFile)
+	if i.trusted.all == nil || !present(path) {
+		return
+	}
+	lists, err := readRevocations(i.d.file(CACertFile), i.trusted.all)
+	if !i.fault(CheckList, path, err, "%d lists, signed by an authority of %s", len(lists), CACertFile) {
+		return
+	}
+	i.lists = lists
+	for _, list := range lists {
+		if !list.NextUpdate.IsZero() && i.now.After(list.NextUpdate) {
+			i.note(CheckList, path, Warn, adviceRevoke, "number %s should have been followed by another one on %s; it is enforced even so",
+				list.Number, list.NextUpdate.UTC().Format(time.DateOnly))
+		}
+	}
+}
+
+func (i *inspection) leaf(names leafFiles) {
+	prefix, usage := "client-", x509.ExtKeyUsageClientAuth
+	if names.cert == ServerCertFile {
+		prefix, usage = "server-", x509.ExtKeyUsageServerAuth
+	}
+	path := i.d.file(names.cert)
+	cert, err := i.d.leaf(names.cert)
+	if err != nil {
+		i.fault(prefix+CheckPair, path, err, "")
+		return
+	}
+	// The pair is read as of a day within its life: dates are a finding of their own.
+	pair, err := readPair(path, i.d.file(names.key), cert.NotBefore)
+	i.fault(prefix+CheckPair, i.d.file(names.key), err, "belongs to %s", names.cert)
+	var kindErr error
+	if kind := kindOf(cert); wrongKind(kind, usage) {
+		kindErr = errKind(kind)
+	}
+	i.fault(prefix+CheckUsage, path, kindErr, "good for TLS %ss", strings.TrimSuffix(prefix, "-"))
+	i.dates(prefix+CheckDates, path, cert)
+	i.names(prefix, path, cert)
+	if err != nil || kindErr != nil || i.trusted.all == nil {
+		return
+	}
+	if i.fault(prefix+CheckChain, path, checkChain(pair, i.trusted.all, usage, cert.NotBefore.Add(clockSkew)), "signed by an authority of %s", CACertFile) && i.lists != nil {
+		var revoked error
+		if issuer := issuerOf(cert, i.trusted.all); issuer != nil && i.lists.has(issuer, cert.SerialNumber) {
+			revoked = &FileError{Path: path, Err: ErrRevoked, Advice: adviceRenew}
+		}
+		i.fault(prefix+CheckRevoked, path, revoked, "serial number %s", cert.SerialNumber.Text(16))
+	}
+}
+
+func (i *inspection) dates(code, path string, cert *x509.Certificate) {
+	if err := checkTime(cert, i.now); err != nil {
+		i.note(code, path, Fail, timeAdvice(path, err), "%v", err)
+		return
+	}
+	status := Pass
+	if i.now.After(renewalTime(cert)) {
+		status = Warn
+	}
+	i.note(code, path, status, `run "berth certs renew"`, "expires on %s, in %d days", cert.NotAfter.UTC().Format(time.DateOnly), ExpiryOf(cert, i.now).DaysLeft)
+}
+
+// names holds a server's certificate to the hosts that were asked for; without any it must name something.
+func (i *inspection) names(prefix, path string, cert *x509.Certificate) {
+	if prefix != "server-" {
+		return
+	}
+	dns, ips, err := []string(nil), cert.IPAddresses[:0:0], error(nil)
+	if len(i.opts.Hosts) > 0 {
+		dns, ips, err = serverNames(i.opts.Hosts, Production)
+	}
+	if err == nil {
+		err = checkHosts(cert, dns, ips)
+	}
+	if err == nil && len(cert.DNSNames)+len(cert.IPAddresses) == 0 {
+		err = fmt.Errorf("%w: it names no host at all", ErrWrongHosts)
+	}
+	all := slices.Clone(cert.DNSNames)
+	for _, ip := range cert.IPAddresses {
+		all = append(all, ip.String())
+	}
+	i.fault(prefix+CheckNames, path, err, "%s", strings.Join(all, ", "))
+}
+
+func (i *inspection) unfinished() {
+	if i.d.has(pendingDir) {
+		i.note(CheckChange, i.d.path, Warn, adviceInterrupted, "an earlier command was interrupted")
+	}
+	if i.trusted.all == nil || !present(i.d.file(rotationFile)) {
+		return
+	}
+	at, err := i.d.rotation()
+	if err != nil {
+		i.fault(CheckRotation, i.d.file(rotationFile), err, "")
+		return
+	}
+	i.note(CheckRotation, i.d.file(rotationFile), Warn, `"berth certs rotate --status" says what comes next`, "a rotation of the authority stands at %q since %s",
+		at.Stage, at.Started.Format(time.DateOnly))
+}

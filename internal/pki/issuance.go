@@ -1,0 +1,203 @@
+package pki
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// longLife is the life in days above which platforms refuse server certificates.
+const longLife = 825
+
+// maxCommonName is X.520's bound.
+const maxCommonName = 64
+
+// IssueOptions say which further certificate to make. Kind and Out are required, Name for a client.
+type IssueOptions struct {
+	Kind        Kind        // KindClient or KindServer
+	Name        string      // common name; for a server empty means its first host
+	Hosts       []string    // of a server; see InitOptions
+	Environment Environment // of a server; see InitOptions
+	Days        int         // zero means DefaultLeafDays
+	KeyType     KeyType
+	Out         string // directory of the new files
+	CAKey       string // file of the authority's key; empty means the one of the directory
+	Force       bool   // replace what stands in Out
+	Now         func() time.Time
+}
+
+// Issued is a certificate that was made, and where.
+type Issued struct {
+	Certificate Description `json:"certificate"`
+	Key         string      `json:"key"`
+	Authorities string      `json:"authorities"`
+	Warnings    []Warning   `json:"warnings,omitempty"`
+}
+
+// Validate finds what is wrong with the options themselves.
+func (o IssueOptions) Validate() error {
+	var nameErr, outErr, kindErr error
+	switch o.Kind {
+	case KindClient:
+		if len(o.Hosts) > 0 {
+			kindErr = errors.New("a client certificate has a name and no hosts")
+		}
+		nameErr = checkCommonName(o.Name)
+	case KindServer:
+		_, _, kindErr = serverNames(o.Hosts, o.Environment)
+		if o.Name != "" {
+			nameErr = checkCommonName(o.Name)
+		}
+	default:
+		kindErr = fmt.Errorf("kind %q is unknown: use client or server", o.Kind)
+	}
+	if o.Out == "" {
+		outErr = errors.New("name the directory of the new files (out)")
+	}
+	return errors.Join(kindErr, nameErr, outErr, InitOptions{Days: o.Days, KeyType: o.KeyType}.Validate())
+}
+
+func checkCommonName(name string) error {
+	if name == "" || len(name) > maxCommonName || strings.TrimSpace(name) != name ||
+		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+		return fmt.Errorf("name %q: use 1 to %d printable characters", name, maxCommonName)
+	}
+	return nil
+}
+
+// Issue makes one more certificate from the authority of dir, and writes it to a directory of its own, with its key and the
+// authorities to trust: all that its holder needs. dir remembers it, so that it can be listed and revoked.
+func Issue(dir string, opts IssueOptions) (Issued, error) { return issue(dir, opts, noHook) }
+
+func issue(dir string, opts IssueOptions, before hook) (Issued, error) {
+	if err := opts.Validate(); err != nil {
+		return Issued{}, err
+	}
+	now := clockOf(opts.Now)
+	var issued Issued
+	err := edit(dir, before, func(d *directory) error {
+		authority, err := openAuthority(d, opts.CAKey, now)
+		if err != nil {
+			return err
+		}
+		if err := makeDir(opts.Out, before); err != nil {
+			return err
+		}
+		return edit(opts.Out, before, func(out *directory) error {
+			issued, err = issueTo(d, out, authority, opts, now)
+			return err
+		})
+	})
+	if errors.Is(err, ErrLocked) && sameFile(dir, opts.Out) {
+		return Issued{}, &FileError{Path: opts.Out, Err: ErrExists, Advice: `a directory of its own is needed; "berth certs renew" replaces what stands here`}
+	}
+	return issued, err
+}
+
+func issueTo(d, out *directory, authority *Authority, opts IssueOptions, now time.Time) (Issued, error) {
+	names := leafFiles{ClientCertFile, ClientKeyFile}
+	if opts.Kind == KindServer {
+		names = leafFiles{ServerCertFile, ServerKeyFile}
+	}
+	for _, name := range []string{names.cert, names.key} {
+		if out.has(name) && !opts.Force {
+			return Issued{}, &FileError{Path: out.file(name), Err: ErrExists, Advice: "choose another directory, or --force"}
+		}
+	}
+	if out.has(CAKeyFile) {
+		return Issued{}, &FileError{Path: out.file(CAKeyFile), Err: ErrExists, Advice: "this is the directory of an authority; choose another one"}
+	}
+	req := Request{CommonName: opts.Name, KeyType: opts.KeyType, Now: now, Days: cmp.Or(opts.Days, DefaultLeafDays)}
+	sign := authority.IssueClient
+	if opts.Kind == KindServer {
+		var err error
+		if req.DNSNames, req.IPs, err = serverNames(opts.Hosts, opts.Environment); err != nil {
+			return Issued{}, err
+		}
+		req.CommonName = cmp.Or(opts.Name, serverCommonName(req.DNSNames, req.IPs))
+		sign = authority.IssueServer
+	}
+	pair, err := sign(req)
+	if err != nil {
+		return Issued{}, err
+	}
+	key, err := pair.KeyPEM()
+	if err != nil {
+		return Issued{}, err
+	}
+	trusted, err := readFile(d.file(CACertFile))
+	if err != nil {
+		return Issued{}, err
+	}
+	made := describe(out.file(names.cert), pair.Certificate)
+	// A record without a certificate does no harm; a certificate without a record could not be revoked by its number.
+	known, err := readRecords(d)
+	if err != nil {
+		return Issued{}, err
+	}
+	known.add(made, false)
+	record, err := known.encode(now)
+	if err != nil {
+		return Issued{}, err
+	}
+	if err := d.apply(change{write: map[string][]byte{recordsFile: record}}); err != nil {
+		return Issued{}, err
+	}
+	if err := out.apply(change{write: map[string][]byte{CACertFile: trusted, names.cert: pair.CertPEM(), names.key: key}}); err != nil {
+		return Issued{}, err
+	}
+	return Issued{
+		Certificate: made, Key: out.file(names.key), Authorities: out.file(CACertFile),
+		Warnings: lifeWarnings(made.Path, pair, authority, req.Days),
+	}, nil
+}
+
+// lifeWarnings speak of a life that is longer than others accept, or shorter than was asked for.
+func lifeWarnings(path string, leaf Pair, authority *Authority, days int) []Warning {
+	var warnings []Warning
+	if days > longLife {
+		warnings = append(warnings, longLifeWarning(path, days))
+	}
+	if end := authority.Certificate.NotAfter; leaf.Certificate.NotAfter.Equal(end) && end.Before(leaf.Certificate.NotBefore.Add(clockSkew).AddDate(0, 0, days)) {
+		text := fmt.Sprintf("ends with its authority on %s: run berth certs rotate", end.UTC().Format(time.DateOnly))
+		warnings = append(warnings, Warning{Code: WarnAuthorityEnds, Path: path, Text: text})
+	}
+	return warnings
+}
+
+func longLifeWarning(path string, days int) Warning {
+	text := fmt.Sprintf("lives %d days; a stolen key is good for as long, and some clients refuse more than %d", days, longLife)
+	return Warning{Code: WarnLongLife, Path: path, Text: text}
+}
+
+func serverCommonName(dns []string, ips []net.IP) string {
+	if len(dns) > 0 && len(dns[0]) <= maxCommonName {
+		return dns[0]
+	}
+	if len(ips) > 0 {
+		return ips[0].String()
+	}
+	return "berth guard"
+}
+
+func clockOf(now func() time.Time) time.Time {
+	if now == nil {
+		return time.Now()
+	}
+	return now()
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(filepath.Clean(a))
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(filepath.Clean(b))
+	return err == nil && os.SameFile(x, y)
+}
