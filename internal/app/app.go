@@ -14,12 +14,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"berth/internal/config"
 	"berth/internal/httpapi"
+	"berth/internal/pki"
 	"berth/internal/proxy"
 	"berth/internal/session"
+	"berth/internal/telemetry"
 )
 
 // App is one running Berth. Make it with [New], run it with [App.Run], and always end it with [App.Stop].
@@ -32,6 +35,9 @@ type App struct {
 	proxy   *proxy.Proxy
 	server  *http.Server
 	socket  net.Listener
+
+	engine      *pki.Client // certificates of the engine's connection; nil without TLS
+	renewEngine func()      // takes new connections to the engine; set with engine
 
 	reconciled atomic.Bool   // routes are known
 	draining   chan struct{} // closed when Stop begins
@@ -84,9 +90,16 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.proxy, err = a.newProxy(table, keys); err != nil {
 		return nil, err
 	}
+	metrics := telemetry.NewRegistry()
+	if a.engine != nil {
+		if err := metrics.Register(newExpiryCollector(a.engine)); err != nil {
+			return nil, fmt.Errorf("measure certificates: %w", err)
+		}
+	}
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: a.manager, Keys: keys, AdminToken: adminToken, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Draining: a.draining,
+		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	if err != nil {
 		return nil, err
@@ -111,6 +124,7 @@ func (a *App) Run(ctx context.Context) error {
 			a.log.InfoContext(ctx, "ready", "address", a.Addr().String(), "runtime", a.cfg.Session.Runtime)
 		})
 	})
+	work.Go(func() error { return a.watchCertificates(ctx) })
 	work.Go(func() error {
 		err := a.server.Serve(a.socket)
 		if errors.Is(err, http.ErrServerClosed) {

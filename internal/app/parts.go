@@ -2,19 +2,16 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"berth/internal/config"
 	"berth/internal/docker"
 	"berth/internal/httpapi"
 	"berth/internal/jsonfile"
-	"berth/internal/pki"
 	"berth/internal/probe"
 	"berth/internal/process"
 	"berth/internal/proxy"
@@ -59,36 +56,9 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 	if err != nil {
 		return nil, err
 	}
+	a.renewEngine = r.Renew
 	a.onStop("docker runtime", func(context.Context) error { return r.Close() })
 	return r, nil
-}
-
-// engineTLS returns nil for a local socket, which the configuration has allowed explicitly.
-func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
-	d := a.cfg.Docker
-	engine, err := url.Parse(d.Host)
-	if err != nil || engine.Scheme != "tcp" {
-		return nil, nil //nolint:nilerr // docker.Open says what is wrong with the address
-	}
-	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
-	config, warnings, err := pki.LoadClientTLS(paths, pki.ClientOptions{
-		ServerName: engine.Hostname(),
-		Reloaded: func(err error) {
-			if err != nil {
-				a.log.ErrorContext(ctx, "changed certificates not taken, going on with those in memory", "error", err)
-				return
-			}
-			a.log.InfoContext(ctx, "certificates read again")
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range warnings {
-		a.log.WarnContext(ctx, "certificate needs attention", "code", w.Code, "path", w.Path, "problem", w.Text)
-	}
-	config.InsecureSkipVerify = !d.TLSVerify // refused in production, warned of elsewhere
-	return config, nil
 }
 
 func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Manager, error) {
@@ -147,7 +117,8 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 	limits, pool := a.cfg.Limits, a.cfg.HTTPPool
 	h := httpapi.Health{
 		Status: "healthy", StorageBackend: "json",
-		Runtime: &httpapi.RuntimeHealth{Kind: a.cfg.Session.Runtime, Status: "healthy"},
+		Runtime:      &httpapi.RuntimeHealth{Kind: a.cfg.Session.Runtime, Status: "healthy"},
+		Certificates: a.certificates(),
 		ResourceLimits: &httpapi.ResourceLimits{
 			MemoryLimit: limits.Memory, CPUQuota: limits.CPUQuota, MaxConcurrentSessions: limits.MaxSessions,
 		},

@@ -2,6 +2,8 @@ package config
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net"
@@ -75,6 +77,8 @@ func (v *checker) docker(c Config) {
 	v.that(d.TLSVerify || d.Env != Production, "DOCKER_TLS_VERIFY", d.TLSVerify,
 		"contradicts DOCKER_ENV=%s: the engine's certificate must be verified there", Production)
 	v.that(d.CertPath != "", "DOCKER_CERT_PATH", d.CertPath, "must be a directory")
+	v.that(validPins(d.TLSPin), "DOCKER_TLS_PIN", d.TLSPin,
+		"must be SHA-256 of public keys in base64, like sha256//… as \"berth certs list\" prints them, several with commas between")
 	oneOf(v, "DOCKER_ENV", d.Env, "development", "test", "staging", Production)
 	between(v, "DOCKER_MAX_OPERATIONS", d.MaxOperations, 0, 1024)
 	between(v, "DOCKER_OPERATION_TIMEOUT", d.OperationTimeout, Seconds(time.Second), Seconds(time.Hour))
@@ -163,6 +167,20 @@ func (v *checker) profiles(c Config) {
 			}
 		}
 	}
+}
+
+// validPins reports whether text is nothing, or SHA-256 digests in base64 with commas between.
+func validPins(text string) bool {
+	if strings.TrimSpace(text) == "" {
+		return true
+	}
+	for pin := range strings.SplitSeq(text, ",") {
+		raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(strings.TrimSpace(pin), "sha256//"))
+		if err != nil || len(raw) != sha256.Size {
+			return false
+		}
+	}
+	return true
 }
 
 // hostPort reports whether text is host:port with a port of at least low.

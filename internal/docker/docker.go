@@ -65,16 +65,16 @@ func (o Options) validate() error {
 
 // Runtime runs containers on one Docker engine. It is safe for concurrent use.
 type Runtime struct {
-	api       *client.Client
-	transport *http.Transport
-	instance  string
-	network   string
-	publish   netip.Addr
-	slots     *semaphore.Weighted // engine operations; reads need none
-	making    *semaphore.Weighted // one at a time looks for and makes the network
-	timeout   time.Duration
-	log       *slog.Logger
-	engine    Engine
+	api      *client.Client
+	pool     *pool
+	instance string
+	network  string
+	publish  netip.Addr
+	slots    *semaphore.Weighted // engine operations; reads need none
+	making   *semaphore.Weighted // one at a time looks for and makes the network
+	timeout  time.Duration
+	log      *slog.Logger
+	engine   Engine
 }
 
 var _ session.Runtime = (*Runtime)(nil)
@@ -107,18 +107,17 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := at.transport(opts.MaxOperations)
 	r := &Runtime{
-		transport: transport,
-		instance:  opts.Instance,
-		network:   cmp.Or(opts.Network, defaultNetwork),
-		publish:   publish,
-		making:    semaphore.NewWeighted(1),
-		timeout:   timeout,
-		log:       log,
+		pool:     newPool(func() *http.Transport { return at.transport(opts.MaxOperations) }),
+		instance: opts.Instance,
+		network:  cmp.Or(opts.Network, defaultNetwork),
+		publish:  publish,
+		making:   semaphore.NewWeighted(1),
+		timeout:  timeout,
+		log:      log,
 	}
 	if err := r.connect(ctx, at, opts); err != nil {
-		transport.CloseIdleConnections()
+		r.CloseIdle()
 		return nil, err
 	}
 	return r, nil
@@ -126,7 +125,7 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 
 // connect finds out what answers, and what it can do.
 func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error {
-	httpClient := &http.Client{Transport: roundTripper{r.transport}, CheckRedirect: client.CheckRedirect}
+	httpClient := &http.Client{Transport: roundTripper{r.pool}, CheckRedirect: client.CheckRedirect}
 	spoken, err := at.negotiate(ctx, httpClient)
 	if err != nil {
 		return err
@@ -173,9 +172,12 @@ func (r *Runtime) Ping(ctx context.Context) error {
 	})
 }
 
-// CloseIdle closes the connections that no request is using, so that the next ones are made with the certificates of
-// the moment.
-func (r *Runtime) CloseIdle() { r.transport.CloseIdleConnections() }
+// CloseIdle closes the connections that no request is using.
+func (r *Runtime) CloseIdle() { r.pool.CloseIdleConnections() }
+
+// Renew makes everything that is asked of the engine from now on use connections of its own, made with the certificates of
+// the moment. What is under way finishes on the connections that it has; a [Runtime.Watch] ends, so that it is begun anew.
+func (r *Runtime) Renew() { r.pool.renew() }
 
 // Close lets go of the engine. Containers go on; requests under way end by themselves.
 func (r *Runtime) Close() error {

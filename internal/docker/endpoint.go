@@ -119,7 +119,7 @@ func (at endpoint) negotiate(ctx context.Context, c *http.Client) (string, error
 }
 
 // roundTripper tells apart what the engine answers from what stands in front of it and cannot reach it.
-type roundTripper struct{ base *http.Transport }
+type roundTripper struct{ base http.RoundTripper }
 
 // answered is the context key of a func() that is called when the answer to a request begins well.
 type answered struct{}

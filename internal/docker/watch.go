@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 // [session.Runtime]. f must be quick: an engine drops events for a reader that is more than a tenth of a second behind.
 func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)) error {
 	const doing = "watch the engine's events"
+	_, renewed := r.pool.state()
 	inner, begun, end := r.stream(ctx)
 	opened := make(chan struct{})
 	open := sync.OnceFunc(func() { close(opened) })
@@ -47,6 +49,9 @@ func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)
 			f(event(message))
 		case err := <-stream.Err:
 			return r.failure(ctx, doing, broken(inner, err))
+		case <-renewed:
+			return session.Errorf(session.CodeEngineUnavailable, "the connection to the Docker engine is made anew").
+				Because(fmt.Errorf("%s: %w", doing, errRenewed))
 		}
 	}
 }

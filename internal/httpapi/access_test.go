@@ -21,6 +21,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 	expired, old := w.Make(session.Request{})
 	rows := map[string]string{ // callers who are let in: everyone, admin, own token
 		"GET /health":                     "everyone",
+		"GET /metrics":                    "admin",
 		"POST /sessions":                  "admin",
 		"GET /sessions":                   "admin",
 		"GET /sessions/{id}":              "own",

@@ -34,7 +34,7 @@ type Sessions interface {
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
 }
 
-// Options are what the API needs. All but Logger are required.
+// Options are what the API needs. All but Logger, Now and Metrics are required.
 type Options struct {
 	Sessions   Sessions
 	Keys       session.Keys
@@ -43,6 +43,7 @@ type Options struct {
 	Ready      func() error                 // why requests for sessions cannot be served now; nil: they can
 	Health     func(context.Context) Health // the operator's view
 	Draining   <-chan struct{}              // closed when followed logs have to end
+	Metrics    http.Handler                 // of GET /metrics; nil: there are none
 	Now        func() time.Time             // default: time.Now
 	Logger     *slog.Logger
 }

@@ -37,6 +37,7 @@ func newWorld(t *testing.T, change ...func(*session.Options)) *world {
 		Ready:  func() error { return w.ready },
 		Health: func(context.Context) httpapi.Health { return httpapi.Health{Status: "healthy", StorageBackend: "json"} },
 		Now:    w.Options.Now, Draining: w.draining,
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "measured 1\n") }),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -64,6 +64,18 @@ type Health struct {
 	Sessions       map[session.Status]int `json:"sessions,omitempty" doc:"sessions by status"`
 	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
+	Certificates   []Certificate          `json:"certificates,omitempty" doc:"what secures the connection to the engine"`
+}
+
+// Certificate is how long one certificate of the connection to the engine still lives. The engine's is the one that it has
+// loaded, as it has shown it.
+type Certificate struct {
+	Certificate string    `json:"certificate" enum:"engine,client,ca"`
+	Subject     string    `json:"subject"`
+	Serial      string    `json:"serial" doc:"hexadecimal"`
+	ExpiresAt   time.Time `json:"expires_at"`
+	DaysLeft    int       `json:"days_left" doc:"whole days; negative when it has expired"`
+	Level       string    `json:"level" enum:"ok,warning,critical" doc:"warning from 30 days before the end, critical from 7"`
 }
 
 // RuntimeHealth is whether containers can be managed.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"io"
 	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
 // livez answers while the process can answer at all.
@@ -41,6 +44,14 @@ func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 		out.Body = h
 	}
 	return out, nil
+}
+
+// metrics leaves the answer to the handler of the measurements, which has forms of its own.
+func (a *API) metrics(context.Context, *struct{}) (*huma.StreamResponse, error) {
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		r, w := humago.Unwrap(ctx)
+		a.Metrics.ServeHTTP(w, r)
+	}}, nil
 }
 
 // stream copies text to the caller as it comes, and ends when this server drains.

@@ -14,6 +14,12 @@ func (a *API) routes() {
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
 		Summary: "How Berth is", Description: "Everyone sees the status; the operator sees the details.",
 	}, a.health)
+	if a.Metrics != nil {
+		register(a, admin, huma.Operation{
+			Method: http.MethodGet, Path: "/metrics", OperationID: "get-metrics",
+			Summary: "Measurements for Prometheus", Responses: plainText(),
+		}, a.metrics)
+	}
 
 	register(a, admin, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions", OperationID: "create-session", DefaultStatus: http.StatusCreated,

@@ -1,0 +1,191 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"berth/internal/httpapi"
+	"berth/internal/pki"
+	"berth/internal/telemetry"
+)
+
+const (
+	// lookAtEngine is how often a handshake of its own shows which certificate the engine has loaded: connections that are
+	// kept show what it had when they were made.
+	lookAtEngine = time.Hour
+	// lookAtExpiries is how often expiries are thought of; each is spoken of once a day.
+	lookAtExpiries = time.Minute
+	lookTimeout    = 10 * time.Second
+)
+
+// engineTLS returns nil for a local socket, which the configuration has allowed explicitly.
+func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
+	d := a.cfg.Docker
+	engine, err := url.Parse(d.Host)
+	if err != nil || engine.Scheme != "tcp" {
+		return nil, nil //nolint:nilerr // docker.Open says what is wrong with the address
+	}
+	pins, err := pki.ParsePins(d.TLSPin)
+	if err != nil {
+		return nil, err
+	}
+	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
+	client, warnings, err := pki.OpenClient(paths, pki.ClientOptions{
+		ServerName: engine.Hostname(), Pins: pins,
+		NoVerify: !d.TLSVerify, // refused in production, warned of elsewhere
+		Reloaded: func(err error) {
+			if err != nil {
+				a.log.ErrorContext(ctx, "changed certificates not taken, going on with those in memory", "error", err)
+				return
+			}
+			a.log.InfoContext(ctx, "certificates read again")
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		a.log.WarnContext(ctx, "certificate needs attention", "code", w.Code, "path", w.Path, "problem", w.Text)
+	}
+	a.engine = client
+	return client.TLS(), nil
+}
+
+// watchCertificates follows the certificates of the engine's connection until ctx ends: those that change on disk come
+// into use at once, and those that will expire are spoken of in time.
+func (a *App) watchCertificates(ctx context.Context) error {
+	if a.engine == nil {
+		return nil
+	}
+	var work errgroup.Group
+	work.Go(func() error {
+		a.engine.Watch(ctx, a.renewEngine)
+		return nil
+	})
+	work.Go(func() error {
+		every(ctx, lookAtEngine, func() { a.askEngine(ctx) })
+		return nil
+	})
+	var reminder pki.Reminder
+	work.Go(func() error {
+		every(ctx, lookAtExpiries, func() { a.remind(ctx, &reminder) })
+		return nil
+	})
+	return work.Wait()
+}
+
+// every calls f now and in intervals until ctx ends.
+func every(ctx context.Context, interval time.Duration, f func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		f()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// askEngine shakes hands once, for the certificate that this shows.
+func (a *App) askEngine(ctx context.Context) {
+	engine, err := url.Parse(a.cfg.Docker.Host)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: a.engine.TLS()}
+	conn, err := dialer.DialContext(ctx, "tcp", engine.Host)
+	if err != nil {
+		a.log.DebugContext(ctx, "engine's certificate not seen", "error", err)
+		return
+	}
+	_ = conn.Close()
+}
+
+func (a *App) remind(ctx context.Context, reminder *pki.Reminder) {
+	for _, e := range a.engine.Expiries() {
+		if !reminder.Due(e, time.Now()) {
+			continue
+		}
+		level := slog.LevelWarn
+		if e.Urgency == pki.UrgencyCritical {
+			level = telemetry.LevelCritical
+		}
+		a.log.Log(ctx, level, "certificate expires soon", "certificate", certificateName(e.Kind), "subject", e.Subject,
+			"serial", e.Serial, "expires_at", e.NotAfter, "days_left", e.DaysLeft, "remedy", remedy(e.Kind))
+	}
+}
+
+// certificateName is what a certificate is for us: the engine's is a server's.
+func certificateName(kind pki.Kind) string {
+	if kind == pki.KindServer {
+		return "engine"
+	}
+	return string(kind)
+}
+
+func remedy(kind pki.Kind) string {
+	switch kind {
+	case pki.KindCA:
+		return "run berth certs rotate where the authority's key is"
+	case pki.KindServer:
+		return "run berth certs renew on the engine's host; a dockerd that serves TLS itself must be restarted then"
+	default:
+		return "run berth certs renew"
+	}
+}
+
+// certificates is the operator's view of what could expire; empty without TLS.
+func (a *App) certificates() []httpapi.Certificate {
+	if a.engine == nil {
+		return nil
+	}
+	var all []httpapi.Certificate
+	for _, e := range a.engine.Expiries() {
+		all = append(all, httpapi.Certificate{
+			Certificate: certificateName(e.Kind), Subject: e.Subject, Serial: e.Serial, ExpiresAt: e.NotAfter,
+			DaysLeft: e.DaysLeft, Level: string(e.Urgency),
+		})
+	}
+	return all
+}
+
+// expiryCollector measures at each scrape how long the certificates still live.
+type expiryCollector struct {
+	engine *pki.Client
+	desc   *prometheus.Desc
+}
+
+func newExpiryCollector(engine *pki.Client) prometheus.Collector {
+	return &expiryCollector{engine: engine, desc: prometheus.NewDesc("berth_certificate_expiry_seconds",
+		"Seconds until the certificate expires, negative when it has; of several authorities, of the one that lasts longest.",
+		[]string{"certificate"}, nil)}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *expiryCollector) Describe(to chan<- *prometheus.Desc) { to <- c.desc }
+
+// Collect implements [prometheus.Collector].
+func (c *expiryCollector) Collect(to chan<- prometheus.Metric) {
+	left := map[string]time.Duration{}
+	for _, e := range c.engine.Expiries() {
+		name := certificateName(e.Kind)
+		if known, ok := left[name]; !ok || cmp.Less(known, e.Left) {
+			left[name] = e.Left
+		}
+	}
+	for name, duration := range left {
+		to <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, duration.Seconds(), name)
+	}
+}
