@@ -1,0 +1,346 @@
+package dockerd
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/internal/pki"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	dockerdVariable   = "BERTH_TEST_DOCKERD"
+	requireVariable   = "BERTH_TEST_REQUIRE"
+	namespaceVariable = "BERTH_TEST_NAMESPACE" // directory of a test that runs in namespaces of its own
+)
+
+// isolated runs the test it is called from once more, as another process with network, mounts and processes of its own,
+// and answers a directory and true there. In the first process it answers false when all is done.
+//
+// An engine that makes bridges and firewall rules cannot meet another engine of the machine then, and ends with the test.
+func isolated(t *testing.T) (dir string, inside bool) {
+	t.Helper()
+	if dir = os.Getenv(namespaceVariable); dir != "" {
+		return dir, true
+	}
+	if os.Getenv(dockerdVariable) == "" || os.Geteuid() != 0 {
+		const why = "needs root, and a dockerd to start: set " + dockerdVariable + " to its path"
+		if os.Getenv(requireVariable) == "1" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	// The sockets of the engine's containerd have long names, and a socket's path holds 107 characters.
+	dir, err := os.MkdirTemp("", "bd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove the engine's directory: %v", err)
+		}
+	})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A shell as first process takes care of orphans.
+	const prepare = `mount -t proc proc /proc && ip link set lo up && "$@"; exit $?`
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", prepare, "sh", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=9m")
+	cmd.Env = append(os.Environ(), namespaceVariable+"="+dir)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.WaitDelay = 5 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL,
+	}
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("in namespaces of its own: %v\n%s", err, output.String())
+	}
+	t.Logf("%s", output.String())
+	return "", false
+}
+
+// engine is a private machine with an engine: a tree of files, and dockerd started by a script.
+type engine struct {
+	dir, root, socket, pid string
+	certs                  string
+	setup                  *Setup
+}
+
+// original is the daemon.json of a machine that nobody has set up. Its keys and its layout are somebody else's.
+const original = `{
+    "labels": ["rack=7"],
+    "hosts": ["unix://SOCKET"],
+    "max-concurrent-uploads": 2
+}
+`
+
+// newEngine starts an engine that answers on its socket only.
+func newEngine(t *testing.T, dir string) *engine {
+	t.Helper()
+	e := &engine{dir: dir, root: filepath.Join(dir, "root"), socket: filepath.Join(dir, "docker.sock"), pid: filepath.Join(dir, "pid"), certs: filepath.Join(dir, "certs")}
+	if _, err := pki.Init(e.certs, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e.write(t, e.paths().config, strings.ReplaceAll(original, "SOCKET", e.socket))
+	e.write(t, e.script(), strings.NewReplacer("DOCKERD", os.Getenv(dockerdVariable), "DIR", dir, "CONFIG", e.paths().config).Replace(restartScript))
+	e.setup = e.newSetup(t)
+	if err := e.setup.restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e.await(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(dir, "log"))
+			t.Logf("the engine's log ends: %s", log[max(0, len(log)-3000):])
+		}
+	})
+	return e
+}
+
+// restartScript stands for an init system. The file "fault" makes one restart go wrong.
+const restartScript = `#!/bin/sh
+flags="--data-root DIR/data --exec-root DIR/exec --pidfile DIR/pid --storage-driver vfs"
+config=CONFIG
+if [ -e DIR/fault ]; then
+	fault=$(cat DIR/fault)
+	rm DIR/fault
+fi
+[ "$fault" = fails ] && { echo "no restart today"; exit 3; }
+if [ -s DIR/pid ]; then
+	old=$(cat DIR/pid)
+	kill "$old"
+	while kill -0 "$old" 2>/dev/null; do sleep 0.05; done
+fi
+[ "$fault" = silent ] && exit 0
+if [ "$fault" = lax ]; then
+	sed 's/"tlsverify": true/"tlsverify": false/' CONFIG >DIR/lax.json
+	config=DIR/lax.json
+fi
+setsid nohup DOCKERD --config-file $config $flags >>DIR/log 2>&1 </dev/null &
+`
+
+func (e *engine) script() string { return filepath.Join(e.dir, "restart") }
+
+func (e *engine) host() Host {
+	h := Machine()
+	h.Root = e.root
+	return h
+}
+
+func (e *engine) paths() paths { return e.host().paths() }
+
+func (e *engine) options(t *testing.T) Options {
+	t.Helper()
+	o := material(t, e.certs)
+	o.RestartCommand = "sh " + e.script()
+	o.Timeout = 20 * time.Second
+	return o
+}
+
+// material are the options that a directory of certificates makes.
+func material(t *testing.T, dir string) Options {
+	t.Helper()
+	o := Options{
+		Server: Material{CA: read(t, filepath.Join(dir, pki.CACertFile)), Cert: read(t, filepath.Join(dir, pki.ServerCertFile)), Key: read(t, filepath.Join(dir, pki.ServerKeyFile))},
+		Client: pair(t, dir),
+	}
+	stranger := filepath.Join(t.TempDir(), "stranger")
+	if _, err := pki.Init(stranger, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	o.Foreign = pair(t, stranger)
+	return o
+}
+
+func pair(t *testing.T, dir string) tls.Certificate {
+	t.Helper()
+	c, err := tls.LoadX509KeyPair(filepath.Join(dir, pki.ClientCertFile), filepath.Join(dir, pki.ClientKeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (e *engine) newSetup(t *testing.T) *Setup {
+	t.Helper()
+	s, err := New(e.host(), e.options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// await waits until the engine answers on its socket.
+func (e *engine) await(t *testing.T) {
+	t.Helper()
+	if err := e.setup.poll(t.Context(), func(ctx context.Context) error { return e.setup.answers(ctx, "unix://"+e.socket) }); err != nil {
+		t.Fatalf("the engine does not answer on its socket: %v", err)
+	}
+}
+
+func (e *engine) write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fault makes the next restart go wrong.
+func (e *engine) fault(t *testing.T, kind string) {
+	t.Helper()
+	e.write(t, filepath.Join(e.dir, "fault"), kind)
+}
+
+// started is the process of the engine, as a number.
+func (e *engine) started(t *testing.T) string {
+	t.Helper()
+	return string(read(t, e.pid))
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// state is everything that a set-up may touch: the tree of files, and the firewall's INPUT chains.
+func (e *engine) state(t *testing.T) map[string]string {
+	t.Helper()
+	state := tree(t, e.root)
+	for _, program := range []string{"iptables", "ip6tables"} {
+		out, err := exec.CommandContext(t.Context(), program, "-w", "-S", "INPUT").Output()
+		if err != nil {
+			t.Fatalf("%s: %v", program, err)
+		}
+		state[program] = string(out)
+	}
+	return state
+}
+
+func tree(t *testing.T, root string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, root)
+		files[name] = info.Mode().String()
+		if info.Mode().IsRegular() {
+			files[name] += "\n" + string(read(t, path))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func mustEqual(t *testing.T, what string, want, got map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+const tlsAddress = "127.0.0.1:2376"
+
+// request asks the engine over TLS with a client of this test's own making; nil shows no certificate.
+func (e *engine) request(t *testing.T, certificate *tls.Certificate) error {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(read(t, filepath.Join(e.certs, pki.CACertFile)))
+	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	if certificate != nil {
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+	}
+	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+tlsAddress+"/containers/json", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && (resp.StatusCode != http.StatusOK || strings.TrimSpace(string(body)) != "[]") {
+		err = fmt.Errorf("%s: %s", resp.Status, body)
+	}
+	return err
+}
+
+// mustBeSecured looks at the engine from outside.
+func (e *engine) mustBeSecured(t *testing.T) {
+	t.Helper()
+	ours := pair(t, e.certs)
+	if err := e.request(t, &ours); err != nil {
+		t.Errorf("our client over TLS: %v, want an empty list of containers", err)
+	}
+	if err := e.request(t, nil); err == nil {
+		t.Error("a client without certificate was answered")
+	}
+	foreign := e.setup.opts.Foreign
+	if err := e.request(t, &foreign); err == nil {
+		t.Error("a client of another authority was answered")
+	}
+	e.await(t)
+}
+
+// mustBeOpen wants the engine as it was before any set-up.
+func (e *engine) mustBeOpen(t *testing.T) {
+	t.Helper()
+	e.await(t)
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", tlsAddress)
+	if err == nil {
+		conn.Close()
+		t.Error("the engine still listens on its TLS address")
+	} else if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("dial the TLS address: %v, want it to be refused", err)
+	}
+}
+
+// mustApply plans and applies.
+func mustApply(t *testing.T, s *Setup) {
+	t.Helper()
+	plan, err := s.Plan(t.Context())
+	if err != nil {
+		t.Fatalf("plan: %v", err)
+	}
+	if plan.Empty() {
+		t.Fatal("the plan is empty")
+	}
+	if err := s.Apply(t.Context(), plan); err != nil {
+		t.Fatalf("apply: %v", err)
+	}
+}
