@@ -1,0 +1,122 @@
+package dockerd
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// killVariable is the number of the change ahead of which a set-up kills itself.
+const killVariable = "BERTH_TEST_KILL_AT"
+
+// TestKilledSetUp is the process that TestCrash kills; alone it does nothing.
+func TestKilledSetUp(t *testing.T) {
+	t.Parallel()
+	at, err := strconv.Atoi(os.Getenv(killVariable))
+	if err != nil {
+		t.Skip("only for TestCrash")
+	}
+	dir, _ := isolated(t)
+	e := &engine{dir: dir, root: filepath.Join(dir, "root"), certs: filepath.Join(dir, "certs")}
+	s := e.newSetup(t)
+	s.before = func(string) error {
+		if at--; at == -1 {
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		return nil
+	}
+	mustApply(t, s)
+}
+
+// TestCrash kills a set-up ahead of each of its changes. The next run completes it, or undo takes it back.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	dir, inside := isolated(t)
+	if !inside {
+		return
+	}
+	e := newEngine(t, dir)
+	before := e.state(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, point := range pointsOf(t, e) {
+		killed := exec.CommandContext(t.Context(), self, "-test.run=^TestKilledSetUp$")
+		killed.Env = append(os.Environ(), killVariable+"="+strconv.Itoa(at))
+		out, err := killed.CombinedOutput()
+		if status, ok := killed.ProcessState.Sys().(syscall.WaitStatus); err == nil || !ok || status.Signal() != syscall.SIGKILL {
+			t.Fatalf("set-up to be killed before %q: %v\n%s", point, err, out)
+		}
+		if at%2 == 0 {
+			s := e.newSetup(t)
+			plan, err := s.Plan(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if plan.Resumes != (at > 0) {
+				t.Errorf("killed before %q: the next plan resumes: %v", point, plan.Resumes)
+			}
+			if err := s.Apply(t.Context(), plan); err != nil {
+				t.Fatalf("set-up after one that was killed before %q: %v", point, err)
+			}
+			e.mustBeSecured(t)
+			if again, err := e.newSetup(t).Plan(t.Context()); err != nil || !again.Empty() {
+				t.Errorf("after completing one that was killed before %q something is left to do: %v, %v", point, again, err)
+			}
+		}
+		if err := e.setup.Undo(t.Context()); err != nil {
+			t.Fatalf("undo after a set-up that was killed before %q: %v", point, err)
+		}
+		mustEqual(t, "undone after a set-up that was killed before "+point, before, e.state(t))
+		e.mustBeOpen(t)
+	}
+}
+
+// TestInterruptedUndo ends an undo ahead of each of its changes; the next one completes it, and no set-up begins before.
+func TestInterruptedUndo(t *testing.T) {
+	t.Parallel()
+	dir, inside := isolated(t)
+	if !inside {
+		return
+	}
+	e := newEngine(t, dir)
+	before := e.state(t)
+	injected := errors.New("injected fault")
+	for at, done := 0, false; !done; at++ {
+		mustApply(t, e.newSetup(t))
+		left, point := at, ""
+		s := ForUndo(e.host(), e.setup.opts)
+		s.before = func(p string) error {
+			if left--; left == -1 {
+				point = p
+				return injected
+			}
+			return nil
+		}
+		err := s.Undo(t.Context())
+		if done = err == nil; !done {
+			if !errors.Is(err, injected) {
+				t.Fatalf("undo that is interrupted before %q: %v", point, err)
+			}
+			if at > 0 {
+				if _, err := e.newSetup(t).Plan(t.Context()); err == nil || !strings.Contains(err.Error(), "undo was interrupted") {
+					t.Errorf("set-up after an undo that was interrupted before %q: %v, want it to be refused", point, err)
+				}
+			}
+			if err := e.setup.Undo(t.Context()); err != nil {
+				t.Fatalf("undo after one that was interrupted before %q: %v", point, err)
+			}
+		}
+		mustEqual(t, "undone after an interruption before "+point, before, e.state(t))
+		e.mustBeOpen(t)
+		if done && at < 5 {
+			t.Errorf("only %d points at which an undo can be interrupted: the hook no longer sees the changes", at)
+		}
+	}
+}
