@@ -20,13 +20,15 @@ import (
 // House is a Manager with a store on disk and a fake engine whose containers are real HTTP servers.
 type House struct {
 	*session.Manager
-	t       *testing.T
 	Engine  *runtimetest.Fake
 	Store   *Store
 	Routes  *Routes
 	Keys    session.Keys
 	Options session.Options
 	Clock   *Clock
+
+	t      testing.TB
+	prober session.Prober
 }
 
 // Clock is the Manager's idea of the present.
@@ -121,8 +123,24 @@ func Profile() session.Profile {
 	}
 }
 
+// believer is a prober for containers without servers: whatever has an address answers.
+type believer struct{}
+
+func (believer) Probe(context.Context, session.Target) error { return nil }
+
+// NewFast is like New with containers that have no servers behind them, for tests that make thousands.
+func NewFast(t testing.TB, change ...func(*session.Options)) *House {
+	t.Helper()
+	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), believer{}, change)
+}
+
 // New makes a house whose parts are closed when the test ends; change may adjust the Manager's options.
-func New(t *testing.T, change ...func(*session.Options)) *House {
+func New(t testing.TB, change ...func(*session.Options)) *House {
+	t.Helper()
+	return build(t, runtimetest.NewFake(runtimetest.Options{}), probe.New(), change)
+}
+
+func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change []func(*session.Options)) *House {
 	t.Helper()
 	keys, err := session.NewKeys([]byte("the secret of this test"))
 	if err != nil {
@@ -133,7 +151,7 @@ func New(t *testing.T, change ...func(*session.Options)) *House {
 		t.Fatal(err)
 	}
 	h := &House{
-		t: t, Engine: runtimetest.NewFake(runtimetest.Options{}), Clock: &Clock{},
+		t: t, Engine: engine, prober: prober, Clock: &Clock{},
 		Store:  &Store{Store: store, fail: map[string]error{}},
 		Routes: &Routes{all: map[session.ID]session.Route{}}, Keys: keys,
 	}
@@ -161,7 +179,7 @@ func New(t *testing.T, change ...func(*session.Options)) *House {
 // Process is a new Manager on the same store and engine, as after a restart of Berth.
 func (h *House) Process() *session.Manager {
 	h.t.Helper()
-	m, err := session.NewManager(h.Store, h.Engine, probe.New(), h.Routes, h.Keys, h.Options)
+	m, err := session.NewManager(h.Store, h.Engine, h.prober, h.Routes, h.Keys, h.Options)
 	if err != nil {
 		h.t.Fatal(err)
 	}

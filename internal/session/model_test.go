@@ -1,0 +1,167 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+	"berth/internal/sessiontest"
+)
+
+// Whatever is done to sessions, and whatever happens to containers, engine and process meanwhile: once the engine
+// answers and a process has reconciled, records, containers, volumes and routes agree.
+func TestRecordsAndContainersAgreeAfterAnything(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		h := &house{sessiontest.NewFast(t, func(o *session.Options) {
+			o.StartTimeout, o.StopTimeout, o.ProbeInterval = 500*time.Millisecond, 50*time.Millisecond, time.Millisecond
+			o.MaxSessions = 3
+		}), t}
+		defer h.Engine.Close()
+		m := model{house: h, rt: rt}
+		rt.Repeat(map[string]func(*rapid.T){
+			"create":     func(*rapid.T) { m.create() },
+			"start":      func(*rapid.T) { m.do((*session.Manager).Start) },
+			"stop":       func(*rapid.T) { m.do((*session.Manager).Stop) },
+			"restart":    func(*rapid.T) { m.do((*session.Manager).Restart) },
+			"delete":     func(*rapid.T) { m.do((*session.Manager).Delete) },
+			"rotate":     func(*rapid.T) { _, _, _ = m.Rotate(t.Context(), m.pick()) },
+			"crash":      func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
+			"vanish":     func(*rapid.T) { h.Engine.Vanish(m.container()) },
+			"engine":     func(rt *rapid.T) { h.Engine.SetDown(rapid.Bool().Draw(rt, "down")) },
+			"lost reply": func(rt *rapid.T) { m.loseReply(rt) },
+			"reconcile":  func(*rapid.T) { _ = h.Reconcile(t.Context()) },
+			"die":        func(*rapid.T) { m.restart() },
+			"age":        func(*rapid.T) { h.Clock.Advance(time.Minute) },
+		})
+		m.settle()
+	})
+}
+
+type model struct {
+	*house
+	rt  *rapid.T
+	ids []session.ID
+}
+
+func (m *model) create() {
+	issued, err := m.Create(m.t.Context(), session.Request{})
+	if err == nil {
+		m.ids = append(m.ids, issued.Session().ID)
+		m.maybeWait(issued.Work)
+	}
+}
+
+// do begins an operation; sometimes the next thing happens before it is done.
+func (m *model) do(begin func(*session.Manager, context.Context, session.ID) (*session.Work, error)) {
+	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Second)
+	defer cancel()
+	if w, err := begin(m.Manager, ctx, m.pick()); err == nil {
+		m.maybeWait(w)
+	}
+}
+
+func (m *model) maybeWait(w *session.Work) {
+	if rapid.Bool().Draw(m.rt, "wait") {
+		_, _ = w.Wait(m.t.Context())
+	}
+}
+
+func (m *model) pick() session.ID {
+	if len(m.ids) == 0 {
+		return "ses-nobody"
+	}
+	return rapid.SampledFrom(m.ids).Draw(m.rt, "session")
+}
+
+func (m *model) container() string { return "berth-" + string(m.pick()) }
+
+// loseReply lets the engine do the next call of a kind and tell nobody.
+func (m *model) loseReply(rt *rapid.T) {
+	op := rapid.SampledFrom([]runtimetest.Op{
+		runtimetest.OpCreate, runtimetest.OpStart, runtimetest.OpStop, runtimetest.OpRemove, runtimetest.OpRemoveVolumes, runtimetest.OpInspect,
+	}).Draw(rt, "call")
+	m.Engine.Script(op, runtimetest.Step{
+		Acted: rapid.Bool().Draw(rt, "acted"), Err: session.Errorf(session.CodeEngineUnavailable, "connection lost"),
+	})
+}
+
+// restart ends the process without letting it finish anything, and begins another.
+func (m *model) restart() {
+	m.die(m.Manager)
+	m.Routes.Clear()
+	m.Manager = m.Process()
+}
+
+// settle lets everything heal and checks that all agree.
+func (m *model) settle() {
+	m.Engine.SetDown(false)
+	m.Engine.ClearScript()
+	m.restart()
+	m.Clock.Advance(24 * time.Hour)
+	var fault error
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		if err := m.Reconcile(m.t.Context()); err != nil {
+			m.rt.Fatalf("reconcile: %v", err)
+		}
+		if fault = m.disagreement(); fault == nil {
+			m.die(m.Manager)
+			return
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+	m.rt.Fatalf("not within 5 s: %v", fault)
+}
+
+func (m *model) disagreement() error {
+	page, err := m.store().List(m.t.Context(), session.Query{})
+	if err != nil {
+		return err
+	}
+	containers, err := m.Engine.List(m.t.Context())
+	if err != nil {
+		return err
+	}
+	byName := map[string]session.Container{}
+	for _, c := range containers {
+		byName[c.Name] = c
+	}
+	volumes := m.Engine.Volumes()
+	for _, s := range page.Sessions {
+		c, exists := byName[s.ContainerName]
+		delete(byName, s.ContainerName)
+		route, routed := m.Routes.Get(s.ID)
+		running := exists && c.State == session.StateRunning
+		switch {
+		case s.Operation != nil:
+			return fmt.Errorf("%s has operation %s", s.ID, s.Operation.Kind)
+		case s.Status == session.Creating:
+			return fmt.Errorf("%s is creating and nobody works on it", s.ID)
+		case (s.Status == session.Running) != running:
+			return fmt.Errorf("%s is %s and its container is %q", s.ID, s.Status, c.State)
+		case !routed || route.Running != running || running && route.Address != c.Address:
+			return fmt.Errorf("%s is %s at %q and its route is %v %q", s.ID, s.Status, c.Address, route.Running, route.Address)
+		case route.TokenDigest != s.TokenDigest:
+			return fmt.Errorf("%s has a route with another token", s.ID)
+		case (s.Port == 0) == running:
+			return fmt.Errorf("%s is %s with port %d", s.ID, s.Status, s.Port)
+		case s.Status == session.Error && s.LastError == "":
+			return fmt.Errorf("%s is in error and does not say why", s.ID)
+		case running && !slices.ContainsFunc(volumes, func(v string) bool { return strings.HasPrefix(v, s.ContainerName) }):
+			return fmt.Errorf("%s runs and its workspace is gone from %v", s.ID, volumes)
+		}
+	}
+	for name := range byName {
+		return fmt.Errorf("container %s has no session", name)
+	}
+	return nil
+}
+
+func (m *model) store() session.Store { return m.Store }
