@@ -14,6 +14,7 @@ type cli struct {
 	Guard      guardCmd      `cmd:"" help:"Stand before the Docker engine's socket and demand client certificates."`
 	Certs      certsCmd      `cmd:"" help:"Make and look at the certificates of the engine and its clients."`
 	Docker     dockerCmd     `cmd:"" help:"Secure the Docker engine of this machine."`
+	Doctor     doctorCmd     `cmd:"" help:"Go through the security audit checklist."`
 	Config     configCmd     `cmd:"" help:"Check, show and explain the settings."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

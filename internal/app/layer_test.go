@@ -31,11 +31,13 @@ var rank = map[string]int{
 
 	"berth/internal/config/gen":  2,
 	"berth/internal/dockertest":  2,
+	"berth/internal/doctor":      2,
 	"berth/internal/sessiontest": 2,
-	"berth/internal/app":         2,
 
-	"berth/cmd/berth":       3,
-	"berth/test/stubserver": 3,
+	"berth/internal/app": 3, // shall offer the checks of doctor
+
+	"berth/cmd/berth":       4,
+	"berth/test/stubserver": 4,
 }
 
 // tests are packages of tests only: they may import what they need and nobody may import them.

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"berth/internal/config"
+	"berth/internal/doctor"
+	"berth/internal/guard"
+	"berth/internal/pki"
+)
+
+type doctorCmd struct {
+	configFlags
+	Output  string        `short:"o" enum:"table,json,sarif" default:"table" help:"Form of the output: ${enum}."`
+	Compose []string      `placeholder:"PATH" help:"Compose file to look through, or directory with some. Repeatable. Default: the working directory."`
+	Fix     bool          `help:"Correct the modes of certificates, keys and their directory first. Nothing else is changed."`
+	Timeout time.Duration `default:"20s" placeholder:"TIME" help:"Longest time that one check may take. Default: ${default}."`
+	Socket  string        `env:"BERTH_GUARD_SOCKET" placeholder:"FILE" help:"The engine's own socket, which no container may have (BERTH_GUARD_SOCKET). Default: /var/run/docker.sock and other usual places."`
+}
+
+// Help is shown by berth doctor --help.
+func (doctorCmd) Help() string {
+	return `Goes through the security audit checklist with the settings of "berth serve": certificates and their modes, socket mounts
+in compose files and running containers, settings, the TLS connection, routes to sessions, limits, rotation, firewall, the
+engine's options, logging. Each of the 14 items passes, warns, fails, or is skipped when it cannot be looked at from here;
+every finding has a stable code, what was seen, and what to do about it. Run it where Berth runs and, as root, where the
+engine runs: each sees what the other does not.
+
+The exit code is 1 if an item fails; warnings do not fail. SARIF 2.1.0 is for code scanning tools.
+
+Examples:
+
+    berth doctor
+    berth doctor --fix
+    berth doctor --compose compose.yaml --output sarif > doctor.sarif`
+}
+
+// Run goes through the checklist.
+func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
+	// Settings with faults are the business of a check; the others do what they can with the rest.
+	cfg, configErr := c.load(std)
+	items, done := c.checklist(std, cfg, configErr)
+	defer done()
+	var fixErr error
+	if c.Fix {
+		var changes []string
+		changes, fixErr = doctor.Fix(ctx, items)
+		for _, change := range changes {
+			std.progress("corrected %s", change)
+		}
+	}
+	report, err := doctor.Run(ctx, items, c.Timeout)
+	if err != nil {
+		return errors.Join(fixErr, err)
+	}
+	switch c.Output {
+	case "json":
+		err = writeJSON(std.Out, report)
+	case "sarif":
+		err = writeJSON(std.Out, report.SARIF(version()))
+	default:
+		err = writeDoctor(std.Out, report)
+	}
+	if err == nil && report.Status == doctor.Fail {
+		err = withHint(fmt.Errorf("%d of %d items of the checklist failed", report.Counts[doctor.Fail], len(report.Results)),
+			"each failure above says what to do about it")
+	}
+	return errors.Join(fixErr, err)
+}
+
+// checklist connects the checks with the engine of the settings; done lets it go.
+func (c *doctorCmd) checklist(std *stdio, cfg config.Config, configErr error) (items []doctor.Item, done func()) {
+	options := doctor.Options{
+		Config: cfg, ConfigErr: configErr, ComposePaths: c.Compose, Sockets: []string{c.Socket, guard.DefaultSocket},
+		CRL: filepath.Join(filepath.Dir(cfg.Docker.CACert), pki.CRLFile), LookupEnv: std.lookupEnv,
+	}
+	done = func() {}
+	if engine, err := doctor.Connect(cfg); err != nil {
+		options.EngineErr = err
+	} else {
+		options.Engine = engine
+		done = func() { _ = engine.Close() }
+	}
+	return doctor.Checklist(options), done
+}
+
+// lookupEnv is os.LookupEnv for the command's own environment.
+func (s *stdio) lookupEnv(name string) (string, bool) {
+	for i := len(s.Environ) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(s.Environ[i], name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// writeDoctor prints a report for people: a line for each finding, then what to do about those that are not well.
+func writeDoctor(w io.Writer, r doctor.Report) error {
+	rows := [][]string{{"ITEM", "CHECK", "STATUS", "CODE", "SEEN"}}
+	for _, result := range r.Results {
+		number, check := strconv.Itoa(result.Item), result.Check
+		for _, f := range result.Findings {
+			seen := f.Seen
+			if f.Line > 0 {
+				seen = fmt.Sprintf("%s:%d: %s", f.Path, f.Line, f.Seen)
+			}
+			rows = append(rows, []string{number, check, string(f.Status), f.Code, seen})
+		}
+	}
+	if err := writeTable(w, rows); err != nil {
+		return err
+	}
+	for _, result := range r.Results {
+		for _, f := range result.Findings {
+			if f.Remedy == "" {
+				continue
+			}
+			if _, err := fmt.Fprintf(w, "\n%d %s (%s): %s\n", result.Item, f.Status, f.Code, printable(f.Remedy)); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%d passed, %d with warnings, %d failed, %d skipped\n",
+		r.Counts[doctor.Pass], r.Counts[doctor.Warn], r.Counts[doctor.Fail], r.Counts[doctor.Skipped])
+	return err
+}

@@ -1,0 +1,82 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+// apiLogging looks whether access to the API is written down, and stays readable to its readers only.
+type apiLogging struct{ Options }
+
+func (apiLogging) Name() string { return "api-logging" }
+
+func (c apiLogging) Run(ctx context.Context) []Finding {
+	findings := orPass(c.own(), pass("logging-on", "Berth logs from level %s on", c.Config.Log.Level))
+	return append(findings, c.engine(ctx)...)
+}
+
+func (c apiLogging) own() []Finding {
+	l := c.Config.Log
+	var findings []Finding
+	if !l.Console && !l.FileEnabled {
+		findings = append(findings, fail("logging-off", "set LOG_CONSOLE=true or LOG_FILE_ENABLED=true", "nothing is logged"))
+	}
+	if l.Level.Level() > slog.LevelInfo {
+		findings = append(findings, warn("level-hides-calls", "set LOG_LEVEL=INFO", "level %s hides who called what", l.Level))
+	}
+	if !l.FileEnabled {
+		return findings
+	}
+	info, err := os.Stat(l.File)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if dir, err := os.Stat(filepath.Dir(l.File)); err != nil || !dir.IsDir() {
+			findings = append(findings, fail("log-file-impossible", "make the directory, or set LOG_FILE to another place", "there is no directory for %s", l.File).at(l.File, 0))
+		}
+	case err != nil:
+		findings = append(findings, warn("log-file-unreadable", "let this user reach the file", "%v", err).at(l.File, 0))
+	case info.Mode().Perm()&0o002 != 0:
+		findings = append(findings, fail("log-file-writable", "chmod 0640 "+l.File, "%s has mode %04o: everybody can change what was logged", l.File,
+			info.Mode().Perm()).at(l.File, 0))
+	case info.Mode().Perm()&0o004 != 0:
+		findings = append(findings, warn("log-file-readable", "chmod 0640 "+l.File, "%s has mode %04o: everybody can read who did what", l.File,
+			info.Mode().Perm()).at(l.File, 0))
+	}
+	return findings
+}
+
+// engine looks who writes down what is asked of the engine, and whether sessions' output is kept.
+func (c apiLogging) engine(ctx context.Context) []Finding {
+	info, none := c.info(ctx)
+	if none != nil {
+		return none
+	}
+	var findings []Finding
+	if len(info.Plugins.Authorization) > 0 {
+		findings = append(findings, pass("engine-audited", "authorization plugins see every request to the engine: %v", info.Plugins.Authorization))
+	} else {
+		findings = append(findings, skip("engine-audit-unknown", "the engine itself logs no requests; whether berth guard stands before it, which logs refusals "+
+			"(and with LOG_LEVEL=DEBUG every request), is not seen from here"))
+	}
+	sessions, none := c.sessions(ctx)
+	if none != nil {
+		return append(findings, none...)
+	}
+	for _, s := range sessions {
+		got, err := c.Engine.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
+		switch {
+		case errdefs.IsNotFound(err): // has ended meanwhile
+		case err != nil:
+			findings = append(findings, notAnswered(err))
+		case got.Container.HostConfig != nil && got.Container.HostConfig.LogConfig.Type == "none":
+			findings = append(findings, warn("session-log-off", adviceRecreate, "the output of session container %s is kept nowhere", nameOf(s)))
+		}
+	}
+	return findings
+}

@@ -1,0 +1,61 @@
+package doctor
+
+import (
+	"context"
+	"time"
+
+	"berth/internal/config"
+)
+
+// When a certificate must be replaced.
+const (
+	warnBefore = 30 * 24 * time.Hour
+	failBefore = 7 * 24 * time.Hour
+)
+
+const adviceRenew = "renew it (berth certs renew) and bring it to where it is used; dockerd must be restarted to take it"
+
+// certificateRotation looks whether certificates are renewed in time, and rotations of the authority completed. That the
+// certificate which the engine has loaded is the one in its file is seen by the connection test.
+type certificateRotation struct{ Options }
+
+func (certificateRotation) Name() string { return "certificate-rotation" }
+
+func (c certificateRotation) Run(context.Context) []Finding {
+	if c.Config.Session.Runtime == config.RuntimeProcess {
+		return c.noTLS()
+	}
+	var findings []Finding
+	now, next := c.Now(), time.Time{}
+	for _, file := range c.certificateFiles() {
+		certs, err := readCertificates(file.path)
+		if err != nil {
+			if f, bad := file.missing(err); bad {
+				findings = append(findings, f)
+			}
+			continue
+		}
+		authorities := 0
+		for _, cert := range certs {
+			if cert.IsCA {
+				authorities++
+			}
+			if next.IsZero() || cert.NotAfter.Before(next) {
+				next = cert.NotAfter
+			}
+			// A short life has its thirds: a week's certificate is not late on its first day.
+			life := cert.NotAfter.Sub(cert.NotBefore)
+			switch left := cert.NotAfter.Sub(now); {
+			case left < min(failBefore, life/10):
+				findings = append(findings, fail("renewal-late", adviceRenew, "%s ends on %s", cert.Subject, day(cert.NotAfter)).at(file.path, 0))
+			case left < min(warnBefore, life/3):
+				findings = append(findings, warn("renewal-due", adviceRenew, "%s ends on %s", cert.Subject, day(cert.NotAfter)).at(file.path, 0))
+			}
+		}
+		if authorities > 1 {
+			findings = append(findings, warn("rotation-unfinished", "go on with the rotation once every certificate is of the new authority: berth certs --help",
+				"%d authorities are trusted at once in %s", authorities, file.path).at(file.path, 0))
+		}
+	}
+	return orPass(findings, pass("in-time", "the next certificate ends on %s; docs/operating.md says how they are renewed and rotated", day(next)))
+}

@@ -1,0 +1,84 @@
+package doctor
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"berth/internal/config"
+)
+
+// Options is the world that the checks look at. Config is required; functions that are nil look at this machine.
+type Options struct {
+	Config    config.Config
+	ConfigErr error // of config.Load; Config holds what could be read then
+
+	Engine    Engine // nil: not reached
+	EngineErr error  // why there is no Engine
+
+	Pins []string // DOCKER_TLS_PIN
+	CRL  string   // file of revocation lists; empty: none
+
+	ComposePaths []string                         // compose files, and directories that hold some; none: the working directory
+	LookupEnv    func(name string) (string, bool) // for variables in compose files; nil: none is set
+	Sockets      []string                         // engine sockets beside the usual ones
+
+	DaemonConfig string // the engine's configuration file; empty: /etc/docker/daemon.json
+
+	LookupHost    func(ctx context.Context, host string) ([]string, error)
+	LocalAddrs    func() ([]netip.Addr, error)              // addresses of this machine
+	Listeners     func() ([]netip.AddrPort, error)          // TCP ports that are listened on here
+	FirewallRules func(ctx context.Context) (string, error) // as the firewall prints them
+	Now           func() time.Time
+}
+
+const defaultDaemonConfig = "/etc/docker/daemon.json"
+
+func (o *Options) fill() {
+	if o.LookupEnv == nil {
+		o.LookupEnv = func(string) (string, bool) { return "", false }
+	}
+	if len(o.ComposePaths) == 0 {
+		o.ComposePaths = []string{"."}
+	}
+	if o.DaemonConfig == "" {
+		o.DaemonConfig = defaultDaemonConfig
+	}
+	if o.LookupHost == nil {
+		o.LookupHost = net.DefaultResolver.LookupHost
+	}
+	if o.LocalAddrs == nil {
+		o.LocalAddrs = localAddrs
+	}
+	if o.Listeners == nil {
+		o.Listeners = func() ([]netip.AddrPort, error) { return listeners("/proc/net/tcp", "/proc/net/tcp6") }
+	}
+	if o.FirewallRules == nil {
+		o.FirewallRules = firewallRules
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+// Checklist is the security audit checklist: its fourteen items, in order.
+func Checklist(o Options) []Item {
+	o.fill()
+	return []Item{
+		{1, "TLS certificates generated with strong encryption", certificateStrength{o}},
+		{2, "Certificate permissions set correctly (400/444)", certificatePermissions{o}},
+		{3, "No socket mounting in compose files and containers", socketMounts{o}},
+		{4, "Environment variables properly configured", environment{o}},
+		{5, "TLS connection tested successfully", tlsConnection{o}},
+		{6, "Host IP detection working correctly", hostIP{o}},
+		{7, "Proxy routing functional", proxyRouting{o}},
+		{8, "Resource limits properly configured and enforced", resourceLimits{o}},
+		{9, "Session throttling prevents resource exhaustion", sessionThrottling{o}},
+		{10, "System resource monitoring active", resourceMonitoring{o}},
+		{11, "Certificate rotation on time", certificateRotation{o}},
+		{12, "Firewall rules restrict Docker API access", firewall{o}},
+		{13, "Docker daemon configured with security options", daemonOptions{o}},
+		{14, "Monitoring and logging enabled for API access", apiLogging{o}},
+	}
+}

@@ -1,0 +1,110 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+const adviceDaemon = "berth docker setup-tls merges what is missing into /etc/docker/daemon.json"
+
+// daemonOptions looks at the engine's own options: those that it tells, and those in its configuration file when it runs
+// on this machine.
+type daemonOptions struct{ Options }
+
+func (daemonOptions) Name() string { return "daemon-options" }
+
+func (c daemonOptions) Run(ctx context.Context) []Finding {
+	findings := c.told(ctx)
+	if c.Engine != nil && c.engineIsHere(ctx) {
+		findings = append(findings, c.file()...)
+	}
+	return findings
+}
+
+func (c daemonOptions) told(ctx context.Context) []Finding {
+	info, none := c.info(ctx)
+	if none != nil {
+		return none
+	}
+	var findings []Finding
+	has := func(option string) bool {
+		return slices.ContainsFunc(info.SecurityOptions, func(o string) bool {
+			return slices.Contains(strings.Split(strings.ReplaceAll(o, "name=", ""), ","), option)
+		})
+	}
+	seccomp := slices.IndexFunc(info.SecurityOptions, func(o string) bool { return strings.Contains(o, "seccomp") })
+	switch {
+	case seccomp < 0:
+		findings = append(findings, fail("no-seccomp", "use a kernel and an engine with seccomp", "the engine applies no seccomp profile: containers may use every system call"))
+	case strings.Contains(info.SecurityOptions[seccomp], "unconfined"):
+		findings = append(findings, fail("no-seccomp", `take "seccomp-profile": "unconfined" out of daemon.json`, "the engine's seccomp profile is switched off"))
+	}
+	if !info.LiveRestoreEnabled && info.Swarm.LocalNodeState != "active" {
+		findings = append(findings, warn("no-live-restore", adviceDaemon, "live-restore is off: sessions end when the engine is restarted, as it must be for a new certificate"))
+	}
+	if info.Debug {
+		findings = append(findings, warn("debug", `take "debug" out of daemon.json`, "the engine runs in debug mode"))
+	}
+	if info.RegistryConfig != nil {
+		for _, prefix := range info.RegistryConfig.InsecureRegistryCIDRs {
+			if !prefix.Addr().IsLoopback() {
+				findings = append(findings, warn("insecure-registries", `take it out of "insecure-registries" in daemon.json`,
+					"images are taken without TLS from registries in %s", prefix))
+			}
+		}
+		for name, index := range info.RegistryConfig.IndexConfigs {
+			if index != nil && !index.Secure {
+				findings = append(findings, warn("insecure-registries", `take it out of "insecure-registries" in daemon.json`, "images are taken without TLS from %s", name))
+			}
+		}
+	}
+	layers := []string{}
+	for _, option := range []string{"apparmor", "selinux", "userns", "rootless", "no-new-privileges"} {
+		if has(option) {
+			layers = append(layers, option)
+		}
+	}
+	more := "none"
+	if len(layers) > 0 {
+		more = strings.Join(layers, ", ")
+	}
+	return orPass(findings, pass("options-good", "seccomp and live-restore are on; other layers: %s", more))
+}
+
+// file looks at daemon.json for what the engine does not tell.
+func (c daemonOptions) file() []Finding {
+	text, err := readFile(c.DaemonConfig)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []Finding{skip("no-daemon-config", "there is no %s; what is on dockerd's command line is not seen", c.DaemonConfig)}
+	case err != nil:
+		return []Finding{skip("daemon-config-unreadable", "%v", err)}
+	}
+	var d struct {
+		Hosts     []string `json:"hosts"`
+		TLS       bool     `json:"tls"`
+		TLSVerify bool     `json:"tlsverify"`
+		IPTables  *bool    `json:"iptables"`
+		ICC       *bool    `json:"icc"`
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		return []Finding{warn("daemon-config-malformed", "correct the file: the engine's next start fails", "%s: %v", c.DaemonConfig, err).at(c.DaemonConfig, 0)}
+	}
+	var findings []Finding
+	note := func(f Finding) { findings = append(findings, f.at(c.DaemonConfig, 0)) }
+	tcp := slices.ContainsFunc(d.Hosts, func(h string) bool { return strings.HasPrefix(h, "tcp://") })
+	if tcp && !d.TLSVerify {
+		note(fail("tcp-without-tlsverify", adviceDaemon, "the engine listens on the network and does not demand client certificates"))
+	} else if d.TLS && !d.TLSVerify {
+		note(fail("tls-without-tlsverify", adviceDaemon, `"tls" without "tlsverify" encrypts and lets everybody in`))
+	}
+	if d.IPTables != nil && !*d.IPTables {
+		note(fail("iptables-off", `take "iptables": false out: berth docker setup-tls does`, "iptables is off: containers of different networks reach each other, "+
+			"and published ports do not work"))
+	}
+	return orPass(findings, pass("daemon-config-good", "%s opens nothing", c.DaemonConfig))
+}

@@ -1,0 +1,168 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/client"
+
+	"berth/internal/config"
+	"berth/internal/pki"
+)
+
+// labelSession marks the containers of sessions.
+const labelSession = "berth.session"
+
+// Engine is what the checks ask of a Docker engine. *client.Client is one.
+type Engine interface {
+	Info(ctx context.Context, options client.InfoOptions) (client.SystemInfoResult, error)
+	ContainerList(ctx context.Context, options client.ContainerListOptions) (client.ContainerListResult, error)
+	ContainerInspect(ctx context.Context, id string, options client.ContainerInspectOptions) (client.ContainerInspectResult, error)
+}
+
+var _ Engine = (*client.Client)(nil)
+
+// ErrNoEngine says that these settings use no engine.
+var ErrNoEngine = errors.New("sessions run as processes, without an engine (BERTH_RUNTIME=process)")
+
+// Connect makes a client of the engine that the settings name. Nothing is connected before the first question; Close it.
+func Connect(cfg config.Config) (*client.Client, error) {
+	if cfg.Session.Runtime == config.RuntimeProcess {
+		return nil, ErrNoEngine
+	}
+	d := cfg.Docker
+	options := []client.Opt{client.WithHost(d.Host)}
+	if u, err := url.Parse(d.Host); err == nil && u.Scheme == "tcp" {
+		conf, err := clientTLS(d, u.Hostname())
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, client.WithHTTPClient(tlsClient(conf, u.Host)), client.WithScheme("https"))
+	}
+	api, err := client.New(options...)
+	if err != nil {
+		return nil, fmt.Errorf("make a client of the engine: %w", err)
+	}
+	return api, nil
+}
+
+func clientTLS(d config.Docker, host string) (*tls.Config, error) {
+	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
+	conf, _, err := pki.LoadClientTLS(paths, pki.ClientOptions{ServerName: host})
+	return conf, err
+}
+
+func (o Options) noEngine() []Finding {
+	if errors.Is(o.EngineErr, ErrNoEngine) {
+		return []Finding{skip("no-engine-used", "%v", ErrNoEngine)}
+	}
+	if o.EngineErr != nil {
+		return []Finding{skip("engine-not-reached", "the engine could not be asked: %v", o.EngineErr)}
+	}
+	return []Finding{skip("engine-not-reached", "the engine could not be asked")}
+}
+
+// notAnswered is the finding of a question that the engine did not answer.
+func notAnswered(err error) Finding {
+	return skip("engine-not-reached", "the engine could not be asked: %v", err)
+}
+
+func (o Options) info(ctx context.Context) (system.Info, []Finding) {
+	if o.Engine == nil {
+		return system.Info{}, o.noEngine()
+	}
+	result, err := o.Engine.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return system.Info{}, []Finding{notAnswered(err)}
+	}
+	return result.Info, nil
+}
+
+// sessions are the running containers of sessions, of this and of other installations on the engine.
+func (o Options) sessions(ctx context.Context) ([]container.Summary, []Finding) {
+	if o.Engine == nil {
+		return nil, o.noEngine()
+	}
+	list, err := o.Engine.ContainerList(ctx, client.ContainerListOptions{Filters: client.Filters{}.Add("label", labelSession)})
+	if err != nil {
+		return nil, []Finding{notAnswered(err)}
+	}
+	return list.Items, nil
+}
+
+func nameOf(c container.Summary) string {
+	if len(c.Names) > 0 {
+		return strings.TrimPrefix(c.Names[0], "/")
+	}
+	return c.ID
+}
+
+// engineHost is the host and port of the engine; empty for a local socket.
+func (o Options) engineHost() (host, port string) {
+	u, err := url.Parse(o.Config.Docker.Host)
+	if err != nil || u.Scheme != "tcp" {
+		return "", ""
+	}
+	if u.Port() == "" {
+		return u.Hostname(), "2376"
+	}
+	return u.Hostname(), u.Port()
+}
+
+// engineAddrs are the addresses of the engine's host.
+func (o Options) engineAddrs(ctx context.Context) ([]netip.Addr, error) {
+	host, _ := o.engineHost()
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap()}, nil
+	}
+	names, err := o.LookupHost(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, name := range names {
+		if ip, err := netip.ParseAddr(name); err == nil {
+			addrs = append(addrs, ip.Unmap())
+		}
+	}
+	return addrs, nil
+}
+
+// engineIsHere reports whether the engine runs on this machine, and not in another one or outside of this container.
+func (o Options) engineIsHere(ctx context.Context) bool {
+	if host, _ := o.engineHost(); host == "" {
+		return true
+	}
+	theirs, err := o.engineAddrs(ctx)
+	if err != nil {
+		return false
+	}
+	ours, err := o.LocalAddrs()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(theirs, func(a netip.Addr) bool { return a.IsLoopback() || slices.Contains(ours, a) })
+}
+
+func localAddrs() ([]netip.Addr, error) {
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list this machine's addresses: %w", err)
+	}
+	var addrs []netip.Addr
+	for _, i := range interfaces {
+		if prefix, err := netip.ParsePrefix(i.String()); err == nil {
+			addrs = append(addrs, prefix.Addr().Unmap())
+		}
+	}
+	return addrs, nil
+}

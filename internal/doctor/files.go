@@ -1,0 +1,94 @@
+package doctor
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"berth/internal/pki"
+)
+
+// maxFileSize bounds what is read: certificates have a few kilobytes, compose files some more.
+const maxFileSize = 4 << 20
+
+// certificateFile is one that an installation has.
+type certificateFile struct {
+	path   string
+	needed bool // by berth serve; others may stand on another machine
+}
+
+// certificateFiles are those of the client, and what else stands in the directory.
+func (o Options) certificateFiles() []certificateFile {
+	d := o.Config.Docker
+	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
+	return []certificateFile{
+		{paths.CA, true}, {paths.Cert, true}, {filepath.Join(d.CertPath, pki.ServerCertFile), false},
+	}
+}
+
+// missing is what the failure to read a file means, if anything.
+func (f certificateFile) missing(err error) (Finding, bool) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !f.needed:
+		return Finding{}, false
+	case errors.Is(err, fs.ErrNotExist):
+		return fail("certificate-missing", "make certificates (berth certs init), or set DOCKER_CERT_PATH to where they are",
+			"there is no file %s", f.path).at(f.path, 0), true
+	}
+	return fail("certificate-unreadable", "let this user read it, or replace it by a certificate in PEM", "%v", err).at(f.path, 0), true
+}
+
+// noTLS is what checks of certificates say where none is used.
+func (o Options) noTLS() []Finding { return []Finding{skip("no-engine-used", "%v", ErrNoEngine)} }
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err == nil && len(data) > maxFileSize {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxFileSize)
+	}
+	return data, err
+}
+
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	rest, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var certs []*x509.Certificate
+	for {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		certs = append(certs, cert)
+	}
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("%s: there is no certificate in it", path)
+	}
+	return certs, nil
+}
+
+// isKey tells keys from certificates by their names, as all tools do.
+func isKey(path string) bool {
+	name := filepath.Base(path)
+	return name == pki.DockerKeyFile || strings.HasSuffix(name, "-"+pki.DockerKeyFile) || strings.HasSuffix(name, ".key")
+}

@@ -1,0 +1,131 @@
+package doctor
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	plainPort = "2375" // by custom that of an engine without TLS
+
+	adviceFirewall = "let only the machines that need it reach the port, and no container: berth docker setup-tls sets the rules up, or listen on 127.0.0.1"
+)
+
+// firewall looks who can reach the engine's port: on this machine by where it is listened on and by the firewall's rules,
+// on another one only whether the port without TLS is open.
+type firewall struct{ Options }
+
+func (firewall) Name() string { return "firewall" }
+
+func (c firewall) Run(ctx context.Context) []Finding {
+	host, port := c.engineHost()
+	if host == "" {
+		return []Finding{skip("local-socket", "the engine is reached through a local socket, and not over the network")}
+	}
+	findings := c.plain(ctx, host)
+	if !c.engineIsHere(ctx) {
+		return append(findings, skip("engine-elsewhere", "the firewall of %s is not seen from here: run berth doctor there, too", host))
+	}
+	return append(findings, c.here(ctx, port)...)
+}
+
+// plain looks for an engine without TLS.
+func (c firewall) plain(ctx context.Context, host string) []Finding {
+	resp, err := plainGet(ctx, net.JoinHostPort(host, plainPort), "/_ping")
+	if err == nil && resp.Header.Get("Api-Version") != "" {
+		return []Finding{fail("plain-port-open", "take tcp://…:2375 out of the engine's hosts; whoever reaches it is root there",
+			"the engine at %s answers without TLS on port %s", host, plainPort)}
+	}
+	return []Finding{pass("plain-port-closed", "no engine answers without TLS on port %s of %s", plainPort, host)}
+}
+
+// here looks at the sockets that are listened on, and at the rules.
+func (c firewall) here(ctx context.Context, port string) []Finding {
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return []Finding{skip("setting-faulty", "the engine's port %q is none", port)}
+	}
+	all, err := c.Listeners()
+	if err != nil {
+		return []Finding{skip("sockets-unreadable", "which ports are listened on here could not be read: %v", err)}
+	}
+	var open []netip.Addr
+	heard := false
+	for _, l := range all {
+		if l.Port() != uint16(number) {
+			continue
+		}
+		heard = true
+		if !l.Addr().Unmap().IsLoopback() {
+			open = append(open, l.Addr().Unmap())
+		}
+	}
+	switch {
+	case !heard:
+		return []Finding{skip("nothing-listens", "nothing listens on port %s of this machine now", port)}
+	case len(open) == 0:
+		return []Finding{pass("loopback-only", "port %s is listened on by loopback addresses only", port)}
+	}
+	rules, err := c.FirewallRules(ctx)
+	if err != nil {
+		return []Finding{warn("rules-unreadable", "run berth doctor as root, so that it can read the firewall's rules", "port %s is listened on by %s, and "+
+			"the firewall's rules could not be read: %v", port, join(open), err)}
+	}
+	if restricts(rules, port) {
+		return []Finding{pass("restricted", "port %s is listened on by %s, and firewall rules restrict it", port, join(open))}
+	}
+	if slices.ContainsFunc(open, netip.Addr.IsUnspecified) {
+		return []Finding{fail("open-to-all", adviceFirewall, "port %s is listened on by every address of this machine, and no firewall rule restricts it", port)}
+	}
+	return []Finding{warn("open-to-containers", adviceFirewall, "port %s is listened on by %s, and no firewall rule keeps containers from it", port, join(open))}
+}
+
+func join(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = a.String()
+	}
+	slices.Sort(texts)
+	return strings.Join(slices.Compact(texts), ", ")
+}
+
+// inputRule is a rule of iptables-save about what comes in to this machine.
+var inputRule = regexp.MustCompile(`^-A (INPUT|ufw[\w-]*input|IN_\w+|[\w-]*INPUT[\w-]*) `)
+
+// restricts reports whether rules, as iptables-save and nft print them, refuse anybody the port: by a rule that names the
+// port, by one that refuses all new connections that come from bridges, or by refusing what is not allowed. It does not
+// prove that everybody is refused who should be.
+func restricts(rules, port string) bool {
+	ports := regexp.MustCompile(`dports? (\{[^}]*\b|\S*\b)?` + regexp.QuoteMeta(port) + `\b`)
+	refusing := regexp.MustCompile(`\b(DROP|REJECT|drop|reject)\b`)
+	input := false // within a chain of nft that sees what comes in
+	for line := range strings.Lines(rules) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "chain "):
+			input = false
+		case strings.Contains(line, "hook input"):
+			input = true
+			if strings.Contains(line, "policy drop") {
+				return true
+			}
+		case strings.HasPrefix(line, ":INPUT DROP"):
+			return true
+		case strings.HasPrefix(line, "-A "):
+			if !inputRule.MatchString(line) || !refusing.MatchString(line) {
+				continue
+			}
+			if ports.MatchString(line) || !strings.Contains(line, "dport") && strings.Contains(line, "-i br-+") {
+				return true
+			}
+		case input && refusing.MatchString(line) && ports.MatchString(line):
+			return true
+		}
+	}
+	return false
+}

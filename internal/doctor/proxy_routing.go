@@ -1,0 +1,98 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+)
+
+const (
+	probeTimeout = 3 * time.Second
+	maxProbes    = 50 // sessions
+)
+
+// proxyRouting looks whether the published ports of running sessions are reached from here, as the proxy must.
+type proxyRouting struct{ Options }
+
+func (proxyRouting) Name() string { return "proxy-routing" }
+
+func (c proxyRouting) Run(ctx context.Context) []Finding {
+	sessions, none := c.sessions(ctx)
+	if none != nil {
+		return none
+	}
+	if len(sessions) == 0 {
+		return []Finding{skip("no-sessions", "no session is running, so there is no route to try")}
+	}
+	var findings []Finding
+	tried := 0
+	for _, s := range sessions[:min(len(sessions), maxProbes)] {
+		addr, ok := c.route(ctx, s)
+		if !ok {
+			findings = append(findings, warn("no-published-port", "restart the session: berth session restart", "session container %s publishes no port", nameOf(s)))
+			continue
+		}
+		tried++
+		if err := answers(ctx, addr); err != nil {
+			findings = append(findings, fail("session-unreachable", "see that the firewalls between here and the engine's host let "+addr+
+				" through, and that SESSION_PUBLISH_IP is an address that is reached from here", "session container %s is not reached at %s: %v", nameOf(s), addr, err))
+		}
+	}
+	return orPass(findings, pass("sessions-reached", "%d of %d running sessions were tried, and answer", tried, len(sessions)))
+}
+
+// route is where a session's port is reached from here.
+func (c proxyRouting) route(ctx context.Context, s container.Summary) (string, bool) {
+	for _, p := range s.Ports {
+		if p.PublicPort == 0 || p.Type != "tcp" {
+			continue
+		}
+		port := strconv.Itoa(int(p.PublicPort))
+		if p.IP.IsValid() && !p.IP.IsUnspecified() {
+			return net.JoinHostPort(p.IP.Unmap().String(), port), true
+		}
+		if addrs, err := c.engineAddrs(ctx); err == nil && len(addrs) > 0 {
+			return net.JoinHostPort(addrs[0].String(), port), true
+		}
+		return net.JoinHostPort("127.0.0.1", port), true
+	}
+	return "", false
+}
+
+// answers asks for anything over HTTP; which status comes does not matter.
+func answers(ctx context.Context, address string) error {
+	_, err := plainGet(ctx, address, "/")
+	return err
+}
+
+// plainGet asks without TLS, without a proxy of the environment, and once.
+func plainGet(ctx context.Context, address, path string) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			return nil, op.Err
+		}
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)); err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	return resp, nil
+}

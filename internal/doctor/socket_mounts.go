@@ -1,0 +1,134 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/client"
+)
+
+const adviceSocket = "take the mount away and reach the engine over mutual TLS: docs/migrating-from-socket.md says how"
+
+// socketMounts looks for the engine's socket in compose files and in running containers.
+type socketMounts struct{ Options }
+
+func (socketMounts) Name() string { return "socket-mounts" }
+
+func (c socketMounts) Run(ctx context.Context) []Finding {
+	return append(c.composeFiles(ctx), c.containers(ctx)...)
+}
+
+// sockets are where an engine's socket may be.
+func (c socketMounts) sockets() []string {
+	all := []string{"/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"}
+	for _, s := range append(slices.Clone(c.Sockets), c.Config.Docker.Host) {
+		s = strings.TrimPrefix(s, "unix://")
+		if filepath.IsAbs(s) {
+			all = append(all, filepath.Clean(s))
+		}
+	}
+	return all
+}
+
+func (c socketMounts) composeFiles(ctx context.Context) []Finding {
+	files, findings := c.findFiles()
+	for _, file := range files {
+		if ctx.Err() != nil {
+			return findings
+		}
+		text, err := readFile(file)
+		if err == nil {
+			var mounts []composeMount
+			mounts, err = composeMounts(text, c.LookupEnv)
+			findings = append(findings, c.judge(file, mounts)...)
+		}
+		if err != nil {
+			findings = append(findings, warn("compose-unreadable", "correct the file, so that it can be looked through",
+				"%s could not be looked through: %v", file, err).at(file, 0))
+		}
+	}
+	if len(files) == 0 {
+		if len(findings) > 0 {
+			return findings
+		}
+		return []Finding{skip("no-compose-file", "there is no compose file in %s", strings.Join(c.ComposePaths, ", "))}
+	}
+	return orPass(findings, pass("compose-clean", "no socket is mounted in %s", strings.Join(files, ", ")))
+}
+
+func (c socketMounts) judge(file string, mounts []composeMount) []Finding {
+	var findings []Finding
+	for _, m := range mounts {
+		what := m.what
+		if what == "" {
+			source := m.source
+			if strings.HasPrefix(source, ".") {
+				if dir, err := filepath.Abs(filepath.Dir(file)); err == nil {
+					source = filepath.Join(dir, source)
+				}
+			}
+			if how := opensEngine(source, m.target, c.sockets()); how != "" {
+				what = "mounts " + how + " (" + m.source + ")"
+			}
+		}
+		if what != "" {
+			findings = append(findings, fail("socket-in-compose", adviceSocket, "%s: %s; whoever breaks into it is root on the engine's host",
+				m.service, what).at(file, m.line))
+		}
+	}
+	return findings
+}
+
+// findFiles lists the compose files: those that are named, and those of the usual names in directories that are named.
+func (c socketMounts) findFiles() (files []string, findings []Finding) {
+	for _, path := range c.ComposePaths {
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+			remedy := "name a compose file, or a directory that holds some"
+			if errors.Is(err, fs.ErrNotExist) {
+				remedy += "; it may be spelled differently"
+			}
+			findings = append(findings, warn("compose-unreadable", remedy, "%v", err).at(path, 0))
+		case !info.IsDir():
+			files = append(files, path)
+		default:
+			for _, pattern := range []string{"compose*.y*ml", "docker-compose*.y*ml", "stack*.y*ml"} {
+				// The patterns are well-formed, which is all that Glob can complain of.
+				found, _ := filepath.Glob(filepath.Join(escapeGlob(path), pattern))
+				files = append(files, found...)
+			}
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files), findings
+}
+
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
+func (c socketMounts) containers(ctx context.Context) []Finding {
+	if c.Engine == nil {
+		return c.noEngine()
+	}
+	list, err := c.Engine.ContainerList(ctx, client.ContainerListOptions{})
+	if err != nil {
+		return []Finding{notAnswered(err)}
+	}
+	var findings []Finding
+	for _, container := range list.Items {
+		for _, m := range container.Mounts {
+			if how := opensEngine(m.Source, m.Destination, c.sockets()); how != "" {
+				findings = append(findings, fail("socket-in-container", adviceSocket, "container %s (%s) has %s (%s)",
+					nameOf(container), container.Image, how, m.Source))
+			}
+		}
+	}
+	return orPass(findings, pass("containers-clean", "none of %d running containers has the engine's socket", len(list.Items)))
+}

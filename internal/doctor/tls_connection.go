@@ -1,0 +1,57 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"berth/internal/config"
+	"berth/internal/pki"
+	"berth/internal/tlscheck"
+)
+
+// tlsConnection runs the connection test. It makes no container.
+type tlsConnection struct{ Options }
+
+func (tlsConnection) Name() string { return "tls-connection" }
+
+func (c tlsConnection) Run(ctx context.Context) []Finding {
+	if c.Config.Session.Runtime == config.RuntimeProcess {
+		return c.noTLS()
+	}
+	report, err := tlscheck.Run(ctx, c.connection())
+	switch {
+	case errors.Is(err, tlscheck.ErrNoTLS):
+		return []Finding{fail("local-socket", "set DOCKER_HOST to the TLS port of the engine or of berth guard: tcp://host:2376",
+			"%s is a local socket: whoever breaks into Berth is root on this host", c.Config.Docker.Host)}
+	case ctx.Err() != nil:
+		return []Finding{skip("not-finished", "the connection test was not finished")}
+	case err != nil:
+		return []Finding{fail("setting-faulty", "correct DOCKER_HOST", "%v", err)}
+	}
+	var findings []Finding
+	for _, s := range report.Steps {
+		switch s.Status {
+		case tlscheck.Fail:
+			findings = append(findings, fail(string(s.Code), s.Remedy, "%s", s.Detail))
+		case tlscheck.Warn:
+			findings = append(findings, warn(string(s.Code), s.Remedy, "%s", s.Detail))
+		case tlscheck.Pass, tlscheck.Skipped:
+		}
+	}
+	if len(findings) > 0 {
+		return findings
+	}
+	return []Finding{pass("connected", "%s answers over %s (API %s); the certificate that it has loaded is good for %d days; strangers are refused",
+		report.Host, report.TLSVersion, report.APIVersion, report.Server.DaysLeft)}
+}
+
+// connection is the way to the engine as berth serve goes it.
+func (o Options) connection() tlscheck.Options {
+	d := o.Config.Docker
+	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
+	return tlscheck.Options{
+		Host: d.Host, CA: paths.CA, Cert: paths.Cert, Key: paths.Key, CRL: o.CRL, ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
+		Pins: o.Pins, Unverified: !d.TLSVerify, Now: o.Now, LookupHost: o.LookupHost,
+	}
+}
