@@ -11,20 +11,69 @@ import (
 )
 
 type certsCmd struct {
-	Init certsInitCmd `cmd:"" help:"Make the certificate authority and the certificates of guard and client."`
-	List certsListCmd `cmd:"" aliases:"ls" help:"Show the certificates of a directory and how long they live."`
+	Init   certsInitCmd   `cmd:"" help:"Make the certificate authority and the certificates of guard and client."`
+	Issue  certsIssueCmd  `cmd:"" help:"Make one more client or server certificate from the authority."`
+	Renew  certsRenewCmd  `cmd:"" help:"Replace the certificates that are past two thirds of their life."`
+	Revoke certsRevokeCmd `cmd:"" help:"Have guards refuse a certificate from now on."`
+	List   certsListCmd   `cmd:"" aliases:"ls" help:"Show certificates, how long they live, and whether they are in use."`
+	Verify certsVerifyCmd `cmd:"" help:"Look over the certificates of a directory, their keys and their permissions."`
+	Bundle certsBundleCmd `cmd:"" help:"Collect what a client machine needs, as a directory or a tar archive."`
+	Rotate certsRotateCmd `cmd:"" help:"Replace the authority in three steps, without an interruption."`
+}
+
+// certDir is the flag of commands that work on a certificate directory; embed it.
+type certDir struct {
+	Dir string `env:"DOCKER_CERT_PATH" default:"./docker/certs" placeholder:"DIR" help:"Directory of the certificates (DOCKER_CERT_PATH). Default: ${default}."`
+}
+
+// authorityKey is the flag of commands that sign; embed it.
+type authorityKey struct {
+	CAKey string `name:"ca-key" placeholder:"FILE" help:"The authority's key, if it is kept elsewhere. Default: ca-key.pem of the directory."`
+}
+
+// serverNames are the flags of commands that make server certificates; embed them.
+type serverNames struct {
+	Env      string   `env:"DOCKER_ENV" enum:"development,test,staging,production" default:"development" placeholder:"KIND" help:"Kind of installation (DOCKER_ENV): ${enum}. Default: ${default}."`
+	Host     []string `placeholder:"NAME" help:"Name or address under which clients reach the server. Repeatable."`
+	HostIP   string   `name:"host-ip" env:"DOCKER_HOST_IP" placeholder:"ADDRESS" help:"One more address (DOCKER_HOST_IP). Default: 127.0.0.1 in development and test."`
+	HostName string   `env:"DOCKER_HOST_NAME" placeholder:"NAME" help:"One more name (DOCKER_HOST_NAME). Default: localhost in development and test."`
+}
+
+func (n serverNames) hosts() []string {
+	return slices.DeleteFunc(append(slices.Clone(n.Host), n.HostName, n.HostIP), func(h string) bool { return h == "" })
+}
+
+// lifetime is the flag of commands that make certificates; embed it.
+type lifetime struct {
+	Days *int `env:"DAYS" placeholder:"DAYS" help:"Life of every certificate that is made (DAYS). Default: 3650 for an authority, 90 for the others."`
+}
+
+// days is 0 when nothing was asked for.
+func (l lifetime) days() (int, error) {
+	switch {
+	case l.Days == nil:
+		return 0, nil
+	case *l.Days < 1:
+		return 0, usageError(fmt.Errorf("a life of %d days (--days, DAYS) is none", *l.Days))
+	default:
+		return *l.Days, nil
+	}
+}
+
+// warn tells of what works now and should be put right.
+func warn(std *stdio, warnings []pki.Warning) {
+	for _, w := range warnings {
+		std.progress("warning: %s: %s", w.Path, w.Text)
+	}
 }
 
 type certsInitCmd struct {
 	format
-	Dir      string   `env:"DOCKER_CERT_PATH" default:"./docker/certs" placeholder:"DIR" help:"Directory of the certificates (DOCKER_CERT_PATH). Default: ${default}."`
-	Env      string   `env:"DOCKER_ENV" enum:"development,test,staging,production" default:"development" placeholder:"KIND" help:"Kind of installation (DOCKER_ENV): ${enum}. Default: ${default}."`
-	Host     []string `placeholder:"NAME" help:"Name or address under which clients reach the guard. Repeatable."`
-	HostIP   string   `name:"host-ip" env:"DOCKER_HOST_IP" placeholder:"ADDRESS" help:"One more address (DOCKER_HOST_IP). Default: 127.0.0.1 in development and test."`
-	HostName string   `env:"DOCKER_HOST_NAME" placeholder:"NAME" help:"One more name (DOCKER_HOST_NAME). Default: localhost in development and test."`
-	Days     *int     `env:"DAYS" placeholder:"DAYS" help:"Life of every certificate (DAYS). Default: 3650 for the authority, 90 for the others."`
-	KeyType  string   `enum:"ecdsa,ed25519" default:"ecdsa" placeholder:"TYPE" help:"Type of the private keys: ${enum}. Default: ${default}."`
-	Force    bool     `help:"Replace all certificates, the authority included: every client needs its new one then."`
+	certDir
+	serverNames
+	lifetime
+	KeyType string `enum:"ecdsa,ed25519" default:"ecdsa" placeholder:"TYPE" help:"Type of the private keys: ${enum}. Default: ${default}."`
+	Force   bool   `help:"Replace all certificates, the authority included: every client needs its new one then."`
 }
 
 // Help is shown by berth certs init --help.
@@ -44,17 +93,12 @@ Examples:
 
 // Run makes the certificates unless they are there.
 func (c *certsInitCmd) Run(_ context.Context, std *stdio) error {
-	options := pki.InitOptions{
-		Environment: pki.Environment(c.Env),
-		Hosts:       slices.DeleteFunc(append(slices.Clone(c.Host), c.HostName, c.HostIP), func(h string) bool { return h == "" }),
-		KeyType:     pki.KeyType(c.KeyType),
-		Force:       c.Force,
+	days, err := c.days()
+	if err != nil {
+		return err
 	}
-	if c.Days != nil {
-		if *c.Days < 1 {
-			return usageError(fmt.Errorf("a life of %d days (--days, DAYS) is none", *c.Days))
-		}
-		options.Days = *c.Days
+	options := pki.InitOptions{
+		Environment: pki.Environment(c.Env), Hosts: c.hosts(), Days: days, KeyType: pki.KeyType(c.KeyType), Force: c.Force,
 	}
 	if err := options.Validate(); err != nil {
 		return withHint(usageError(err), `"berth certs init --help" says what is expected`)
@@ -69,43 +113,28 @@ func (c *certsInitCmd) Run(_ context.Context, std *stdio) error {
 	default:
 		std.progress("%s the certificates in %s", result.Outcome, c.Dir)
 	}
-	for _, w := range result.Warnings {
-		std.progress("warning: %s: %s", w.Path, w.Text)
-	}
+	warn(std, result.Warnings)
 	return c.table(std, result, certificateRows(result.Certificates))
-}
-
-type certsListCmd struct {
-	format
-	Dir string `env:"DOCKER_CERT_PATH" default:"./docker/certs" placeholder:"DIR" help:"Directory of the certificates (DOCKER_CERT_PATH). Default: ${default}."`
-}
-
-// Help is shown by berth certs list --help.
-func (certsListCmd) Help() string {
-	return `Private keys are not read. JSON has every certificate's whole fingerprint.
-
-Examples:
-
-    berth certs list
-    berth certs list --dir /etc/berth/certs --output json`
-}
-
-// Run shows the certificates.
-func (c *certsListCmd) Run(_ context.Context, std *stdio) error {
-	certificates, err := pki.DescribeDir(c.Dir)
-	if err != nil {
-		return err
-	}
-	return c.table(std, certificates, certificateRows(certificates))
 }
 
 func certificateRows(certificates []pki.Description) [][]string {
 	rows := [][]string{{"FILE", "KIND", "SUBJECT", "NAMES", "KEY", "EXPIRES", "FINGERPRINT"}}
 	for _, c := range certificates {
-		rows = append(rows, []string{
-			c.Path, string(c.Kind), c.Subject, strings.Join(slices.Concat(c.DNSNames, c.IPAddresses), ","), c.KeyType,
-			c.NotAfter.Format(time.DateOnly), c.FingerprintSHA256[:16] + "…",
-		})
+		rows = append(rows, certificateCells(c))
 	}
 	return rows
+}
+
+func certificateCells(c pki.Description) []string {
+	return []string{
+		c.Path, string(c.Kind), c.Subject, strings.Join(slices.Concat(c.DNSNames, c.IPAddresses), ","), c.KeyType,
+		c.NotAfter.Format(time.DateOnly), shortFingerprint(c),
+	}
+}
+
+func shortFingerprint(c pki.Description) string {
+	if len(c.FingerprintSHA256) < 16 {
+		return c.FingerprintSHA256
+	}
+	return c.FingerprintSHA256[:16] + "…"
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"time"
 
 	"berth/internal/config"
 	"berth/internal/guard"
@@ -22,7 +24,11 @@ type guardCmd struct {
 func (guardCmd) Help() string {
 	return `Stands in front of the Docker engine: demands a client certificate of our authority over TLS 1.3, and passes every
 request on to the engine's socket. It is the only part of Berth that opens that socket, so it runs as root or in the
-socket's group, and the rest of Berth as somebody else. Certificates that change on disk are used without a restart.
+socket's group, and the rest of Berth as somebody else.
+
+Certificates that change on disk are used without a restart. A client whose certificate has expired, was revoked (crl.pem,
+written by berth certs revoke) or is of an authority that was retired is refused within a second, and its open connections
+are cut.
 
 Examples:
 
@@ -43,7 +49,7 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 	defer func() { _ = closer.Close() }()
 	logger = telemetry.Named(logger, "guard")
 
-	tlsConfig, warnings, err := pki.LoadServerTLS(pki.ServerPaths(c.CertDir), pki.ServerOptions{
+	server, warnings, err := pki.OpenServer(pki.ServerPaths(c.CertDir), pki.ServerOptions{
 		Reloaded: func(err error) { logReload(ctx, logger, err) },
 	})
 	if err != nil {
@@ -52,11 +58,44 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 	for _, w := range warnings {
 		logger.WarnContext(ctx, "certificate warning", "code", w.Code, "path", w.Path, "detail", w.Text)
 	}
-	g, err := guard.New(guard.Options{Listen: c.Listen, Socket: c.Socket, TLS: tlsConfig, Logger: logger})
+	g, err := guard.New(guard.Options{Listen: c.Listen, Socket: c.Socket, TLS: server.TLS(), Admits: server.Admits, Logger: logger})
 	if err != nil {
 		return usageError(err)
 	}
+	var reminding sync.WaitGroup
+	defer reminding.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	reminding.Go(func() { remindOfExpiry(ctx, logger, server) })
 	return g.Run(ctx)
+}
+
+// remindOfExpiry speaks of certificates that will expire soon, once a day each, until ctx ends.
+func remindOfExpiry(ctx context.Context, logger *slog.Logger, server *pki.Server) {
+	var reminder pki.Reminder
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		for _, e := range server.Expiries() {
+			if !reminder.Due(e, time.Now()) {
+				continue
+			}
+			level, remedy := slog.LevelWarn, "run berth certs renew"
+			if e.Urgency == pki.UrgencyCritical {
+				level = telemetry.LevelCritical
+			}
+			if e.Kind == pki.KindCA {
+				remedy = "run berth certs rotate"
+			}
+			logger.Log(ctx, level, "certificate expires soon", "certificate", string(e.Kind), "subject", e.Subject,
+				"serial", e.Serial, "expires_at", e.NotAfter, "days_left", e.DaysLeft, "remedy", remedy)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func logReload(ctx context.Context, logger *slog.Logger, err error) {

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,7 +45,11 @@ type Options struct {
 	Listen string // tcp://host:port; port 0 takes a free one
 	Socket string // path of the engine's unix socket, with or without unix://
 	// TLS must demand verified client certificates and TLS 1.3, as pki.LoadServerTLS makes it.
-	TLS    *tls.Config
+	TLS *tls.Config
+	// Admits says whether a client that has shown these certificates, its own first, may go on: nil, or why not. It is asked
+	// ahead of every request and several times a second for every open connection, which is cut when it says no. nil admits
+	// every client until its certificate expires.
+	Admits func(presented []*x509.Certificate) error
 	Logger *slog.Logger // nil logs nothing
 	// IdleConns is how many idle connections to the engine are kept for reuse: as many as requests run at once.
 	IdleConns int
@@ -146,10 +151,18 @@ func (g *Guard) Run(ctx context.Context) error {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       h.connections.accepted,
+		ConnState:         h.connections.changed,
 		ErrorLog:          slog.NewLogLogger(serverLog{logger.Handler()}, slog.LevelWarn),
 		Protocols:         new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)
+
+	var sweeping sync.WaitGroup
+	defer sweeping.Wait()
+	sweepCtx, endSweep := context.WithCancel(base)
+	defer endSweep()
+	sweeping.Go(func() { h.sweep(sweepCtx) })
 
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(tls.NewListener(listener, g.options.TLS)) }()

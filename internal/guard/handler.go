@@ -20,11 +20,12 @@ const statusClientGone = 499
 type handler struct {
 	options Options
 	// onStop runs f when draining begins, unless the answered function was called before.
-	onStop    func(f func()) (forget func() bool)
-	calls     *calls
-	transport *http.Transport
-	proxy     *httputil.ReverseProxy
-	logger    *slog.Logger
+	onStop      func(f func()) (forget func() bool)
+	calls       *calls
+	connections *connections
+	transport   *http.Transport
+	proxy       *httputil.ReverseProxy
+	logger      *slog.Logger
 }
 
 // refusal is an answer given instead of the engine's.
@@ -35,10 +36,10 @@ type refusal struct {
 
 // decide says whether a request may pass to the engine; nil lets it pass. Every request comes through here before anything
 // of it reaches the engine, upgrades included, so this is the place of the whole policy. Now it lets everybody pass whose
-// certificate is still valid: a connection may live longer than the certificate that opened it.
-func (h *handler) decide(client *x509.Certificate, _ *http.Request) *refusal {
-	if h.options.Now().After(client.NotAfter) {
-		return &refusal{http.StatusForbidden, "the client certificate of this connection has expired: connect again with a valid one"}
+// certificate is still good: a connection may live longer than the certificate that opened it.
+func (h *handler) decide(presented []*x509.Certificate, _ *http.Request) *refusal {
+	if err := h.admits(presented); err != nil {
+		return &refusal{http.StatusForbidden, "the client certificate of this connection is not accepted any more (" + err.Error() + "): connect again with a valid one"}
 	}
 	return nil
 }
@@ -52,6 +53,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	client := r.TLS.PeerCertificates[0]
+	ended := h.connections.identify(r)
 	defer func() {
 		h.logger.DebugContext(r.Context(), "engine request", "method", r.Method, "route", route, "status", rec.status,
 			"duration_ms", float64(time.Since(began).Microseconds())/1000, "client", client.Subject.CommonName, "hijacked", rec.hijacked)
@@ -61,13 +63,20 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.calls.leave()
-	if no := h.decide(client, r); no != nil {
+	if no := h.decide(r.TLS.PeerCertificates, r); no != nil {
 		rec.Header().Set("Connection", "close")
 		writeError(rec, no.status, no.message)
 		return
 	}
+	if r.URL.Path == ClientsPath && r.Method == http.MethodGet {
+		h.serveClients(rec)
+		return
+	}
 	if takesOver(r, route) {
 		h.serveHijack(rec, r)
+		if rec.hijacked {
+			ended()
+		}
 		return
 	}
 	if endless(r, route) {

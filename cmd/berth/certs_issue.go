@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"berth/internal/pki"
+)
+
+type certsIssueCmd struct {
+	format
+	certDir
+	authorityKey
+	serverNames
+	lifetime
+	Kind    string `enum:"client,server" default:"client" placeholder:"KIND" help:"What the certificate is good for: ${enum}. Default: ${default}."`
+	Name    string `placeholder:"NAME" help:"Its common name: what the guard logs of a client. Needed for a client; default for a server: its first host."`
+	Out     string `required:"" placeholder:"DIR" help:"Directory of the new files, made if it is not there."`
+	KeyType string `enum:"ecdsa,ed25519" default:"ecdsa" placeholder:"TYPE" help:"Type of the private key: ${enum}. Default: ${default}."`
+	Force   bool   `help:"Replace a certificate that is there already."`
+}
+
+// Help is shown by berth certs issue --help.
+func (certsIssueCmd) Help() string {
+	return `Writes the certificate, its key and the authorities to trust into a directory of their own: all that its holder needs.
+The directory of the authority remembers what was issued, so that it can be listed and revoked.
+
+Examples:
+
+    berth certs issue --name alice --out alice-certs
+    berth certs issue --kind server --env production --host engine2.example.org --out engine2-certs`
+}
+
+// Run makes the certificate.
+func (c *certsIssueCmd) Run(_ context.Context, std *stdio) error {
+	days, err := c.days()
+	if err != nil {
+		return err
+	}
+	options := pki.IssueOptions{
+		Kind: pki.Kind(c.Kind), Name: c.Name, Environment: pki.Environment(c.Env), Days: days, KeyType: pki.KeyType(c.KeyType),
+		Out: c.Out, CAKey: c.CAKey, Force: c.Force,
+	}
+	if options.Kind == pki.KindServer {
+		options.Hosts = c.hosts()
+	} else if len(c.Host) > 0 {
+		return usageError(errors.New("a client certificate has a --name and no --host"))
+	}
+	if err := options.Validate(); err != nil {
+		return withHint(usageError(err), `"berth certs issue --help" says what is expected`)
+	}
+	issued, err := pki.Issue(c.Dir, options)
+	if err != nil {
+		return err
+	}
+	std.progress("issued %s with its key and the authorities to trust", issued.Certificate.Path)
+	warn(std, issued.Warnings)
+	return c.table(std, issued, certificateRows([]pki.Description{issued.Certificate}))
+}
+
+type certsRenewCmd struct {
+	format
+	certDir
+	authorityKey
+	lifetime
+	Force   bool `help:"Renew all, whatever their age."`
+	KeepKey bool `help:"Keep the private keys, and with them the pins. A revoked certificate gets a new key all the same."`
+}
+
+// Help is shown by berth certs renew --help.
+func (certsRenewCmd) Help() string {
+	return `Replaces the certificates of the directory that are past two thirds of their life, and those that were revoked, with the
+same subject, names and life. Guard and serve use the new ones without a restart; a dockerd that serves TLS itself must be
+restarted. Made to be run every day: it changes nothing before its time.
+
+A certificate that was replaced is good until it expires; revoke it if its key may be in wrong hands.
+
+Examples:
+
+    berth certs renew
+    berth certs renew --force --keep-key`
+}
+
+// Run renews what has come of age.
+func (c *certsRenewCmd) Run(_ context.Context, std *stdio) error {
+	days, err := c.days()
+	if err != nil {
+		return err
+	}
+	result, err := pki.Renew(c.Dir, pki.RenewOptions{Force: c.Force, KeepKey: c.KeepKey, Days: days, CAKey: c.CAKey})
+	if err != nil {
+		return err
+	}
+	for _, kept := range result.Kept {
+		std.progress("%s is good until %s: nothing to do", kept.Path, kept.NotAfter.Format("2006-01-02"))
+	}
+	for _, made := range result.Renewed {
+		std.progress("renewed %s", made.Path)
+	}
+	warn(std, result.Warnings)
+	return c.table(std, result, certificateRows(append(result.Renewed, result.Kept...)))
+}
+
+type certsRevokeCmd struct {
+	format
+	certDir
+	authorityKey
+	Which string `arg:"" help:"The certificate: its file, serial number, or SHA-256 fingerprint."`
+	Force bool   `help:"Revoke a serial number that this directory knows nothing of; forget a crl.pem that cannot be read."`
+}
+
+// Help is shown by berth certs revoke --help.
+func (certsRevokeCmd) Help() string {
+	return `Adds the certificate to crl.pem beside ca.pem. A guard that reads this directory refuses it within a second and cuts its open
+connections; on other machines, copy crl.pem.
+
+dockerd knows no revocation. Two ways work: a guard in front of it, or a new authority (berth certs rotate).
+
+Examples:
+
+    berth certs revoke alice-certs/client-cert.pem
+    berth certs revoke 8d2f1c0a9b3e4d5f60718293a4b5c6d7`
+}
+
+// Run revokes the certificate.
+func (c *certsRevokeCmd) Run(_ context.Context, std *stdio) error {
+	result, err := pki.Revoke(c.Dir, c.Which, pki.RevokeOptions{CAKey: c.CAKey, Force: c.Force})
+	if err != nil {
+		return err
+	}
+	if result.Outcome == pki.Unchanged {
+		std.progress("it was revoked before: nothing to do")
+	} else {
+		std.progress("revoked; guards that read %s refuse it within a second. dockerd knows no revocation: it needs a guard in front, "+
+			`or "berth certs rotate"`, result.List)
+	}
+	warn(std, result.Warnings)
+	fields := [][2]string{{"serial", result.Serial}, {"list", result.List}, {"number", result.Number}}
+	if result.Certificate != nil {
+		fields = append(fields, [2]string{"subject", result.Certificate.Subject})
+	}
+	return c.print(std, result, fields)
+}

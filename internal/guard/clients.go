@@ -1,0 +1,186 @@
+package guard
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ClientsPath answers which client certificates open connections have shown, as [Clients]. It is the guard's own: the engine
+// has nothing there. Before an authority is retired one must know that nobody needs it any more.
+const ClientsPath = "/_berth/clients"
+
+// sweepInterval is how often open connections are held to what is admitted now.
+const sweepInterval = 200 * time.Millisecond
+
+// errCut is why the requests of a connection end whose client is admitted no more.
+var errCut = errors.New("the client is admitted no more")
+
+// Clients is the answer at [ClientsPath], ordered by subject and serial number.
+type Clients struct {
+	Clients []Client `json:"clients"`
+}
+
+// Client is one certificate that open connections have shown.
+type Client struct {
+	Subject           string `json:"subject"`
+	Serial            string `json:"serial"` // hexadecimal
+	FingerprintSHA256 string `json:"fingerprint_sha256"`
+	AuthorityKeyID    string `json:"authority_key_id"` // hexadecimal
+	Connections       int    `json:"connections"`
+}
+
+// connection is one of a client that has finished its handshake, taken over or not.
+type connection struct {
+	raw       net.Conn // under TLS: closing it says no farewell, and so never waits
+	cancel    context.CancelCauseFunc
+	presented []*x509.Certificate // nil before the first request
+}
+
+type connectionKey struct{}
+
+// connections are all that are open.
+type connections struct {
+	mu   sync.Mutex
+	open map[net.Conn]*connection
+}
+
+func newConnections() *connections { return &connections{open: map[net.Conn]*connection{}} }
+
+// accepted is [http.Server.ConnContext].
+func (c *connections) accepted(ctx context.Context, conn net.Conn) context.Context {
+	ctx, cancel := context.WithCancelCause(ctx)
+	one := &connection{raw: conn, cancel: cancel}
+	if secured, ok := conn.(*tls.Conn); ok {
+		one.raw = secured.NetConn()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open[conn] = one
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// changed is [http.Server.ConnState]. A connection that was taken over is open until its handler has ended.
+func (c *connections) changed(conn net.Conn, state http.ConnState) {
+	if state == http.StateClosed {
+		c.forget(conn)
+	}
+}
+
+func (c *connections) forget(conn net.Conn) {
+	c.mu.Lock()
+	one := c.open[conn]
+	delete(c.open, conn)
+	c.mu.Unlock()
+	if one != nil {
+		one.cancel(nil)
+	}
+}
+
+// identify notes what the client of a request has shown, and answers what to call when a handler that took the connection
+// over has ended.
+func (c *connections) identify(r *http.Request) (ended func()) {
+	conn, ok := r.Context().Value(connectionKey{}).(net.Conn)
+	if !ok {
+		return func() {}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if one := c.open[conn]; one != nil && one.presented == nil {
+		one.presented = r.TLS.PeerCertificates
+	}
+	return func() { c.forget(conn) }
+}
+
+// identified are the connections whose clients are known.
+func (c *connections) identified() map[net.Conn]*connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := make(map[net.Conn]*connection, len(c.open))
+	for conn, one := range c.open {
+		if one.presented != nil {
+			known[conn] = one
+		}
+	}
+	return known
+}
+
+// sweep cuts open connections of clients that are admitted no more, until ctx ends: a taken-over one or a long answer asks
+// nothing that could be refused.
+func (h *handler) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for conn, one := range h.connections.identified() {
+			err := h.admits(one.presented)
+			if err == nil {
+				continue
+			}
+			one.cancel(errCut)
+			one.raw.Close()
+			h.connections.forget(conn)
+			client := one.presented[0]
+			h.logger.WarnContext(ctx, "client connection cut", "client", client.Subject.CommonName,
+				"serial", client.SerialNumber.Text(16), "remote", conn.RemoteAddr().String(), "reason", err.Error())
+		}
+	}
+}
+
+// admits says why whoever has shown these certificates may not go on; nil if they may.
+func (h *handler) admits(presented []*x509.Certificate) error {
+	if h.options.Now().After(presented[0].NotAfter) {
+		return errExpired
+	}
+	if h.options.Admits == nil {
+		return nil
+	}
+	return h.options.Admits(presented)
+}
+
+var errExpired = errors.New("it has expired")
+
+// serveClients answers ClientsPath.
+func (h *handler) serveClients(w http.ResponseWriter) {
+	counted := map[[sha256.Size]byte]*Client{}
+	for _, one := range h.connections.identified() {
+		cert := one.presented[0]
+		sum := sha256.Sum256(cert.Raw)
+		if counted[sum] == nil {
+			counted[sum] = &Client{
+				Subject: cert.Subject.String(), Serial: cert.SerialNumber.Text(16),
+				FingerprintSHA256: hex.EncodeToString(sum[:]), AuthorityKeyID: hex.EncodeToString(cert.AuthorityKeyId),
+			}
+		}
+		counted[sum].Connections++
+	}
+	answer := Clients{Clients: make([]Client, 0, len(counted))}
+	for _, client := range counted {
+		answer.Clients = append(answer.Clients, *client)
+	}
+	slices.SortFunc(answer.Clients, func(a, b Client) int {
+		return strings.Compare(a.Subject+"\n"+a.Serial, b.Subject+"\n"+b.Serial)
+	})
+	body, err := json.Marshal(answer)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, "the list of clients cannot be written")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(append(body, '\n'))
+}
