@@ -138,14 +138,14 @@ func (c *dockerSetupTLSCmd) agree(std *stdio, plan *dockerd.Plan, question strin
 		std.progress("dry run: nothing was changed")
 		return nil
 	}
+	if !c.Yes && !std.isTerminal() {
+		return withHint(usageError(errors.New("there is no terminal to ask on: nothing was changed")), "read the plan above, and give --yes")
+	}
 	if os.Geteuid() != 0 {
 		return withHint(errors.New("only root can change the engine's configuration: nothing was changed"), "run it again with sudo, or with --dry-run")
 	}
 	if c.Yes {
 		return nil
-	}
-	if !std.isTerminal() {
-		return withHint(usageError(errors.New("there is no terminal to ask on: nothing was changed")), "read the plan above, and give --yes")
 	}
 	_, _ = fmt.Fprintf(std.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(std.In).ReadString('\n')

@@ -19,7 +19,7 @@ func TestKilledSetUp(t *testing.T) {
 	t.Parallel()
 	at, err := strconv.Atoi(os.Getenv(killVariable))
 	if err != nil {
-		t.Skip("only for TestCrash")
+		return
 	}
 	dir, _ := isolated(t)
 	e := &engine{dir: dir, root: filepath.Join(dir, "root"), certs: filepath.Join(dir, "certs")}

@@ -36,7 +36,9 @@ func (e *engine) useSystemd(t *testing.T) *systemd {
 	return s
 }
 
-func (e *engine) unitFile() string { return filepath.Join(e.root, "/lib/systemd/system/docker.service") }
+func (e *engine) unitFile() string {
+	return filepath.Join(e.root, "/lib/systemd/system/docker.service")
+}
 
 // host is the engine's host with this systemd.
 func (s *systemd) host() Host {

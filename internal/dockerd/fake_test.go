@@ -1,0 +1,197 @@
+package dockerd
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/internal/pki"
+)
+
+// machine is a host without privileges: a tree of files, an engine that is a web server, and programs that are functions.
+type machine struct {
+	root, certs string
+	listen      netip.AddrPort
+	version     string            // what dockerd --version prints
+	rules       map[string]bool   // of the firewall
+	ran         []string          // command lines, in order
+	fail        map[string]error  // command lines that fail, by how they begin
+	interfaces  map[string]string // by address
+	lax         bool              // the engine asks nobody for a certificate
+	info        engineInfo
+	servers     []*http.Server
+}
+
+// exitError is a program that was not content.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+func (e exitError) ExitCode() int { return int(e) }
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{
+		certs: filepath.Join(t.TempDir(), "certs"), version: "Docker version 20.10.24+dfsg1, build 5d6db84\n",
+		rules: map[string]bool{}, fail: map[string]error{}, interfaces: map[string]string{"127.0.0.1": "lo"},
+	}
+	// A socket's path holds 107 characters.
+	root, err := os.MkdirTemp("", "bm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.root = root
+	t.Cleanup(func() {
+		m.stop()
+		if err := os.RemoveAll(root); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := pki.Init(m.certs, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.listen = netip.MustParseAddrPort(free.Addr().String())
+	free.Close()
+	put(t, root, "/var/run/.keep", "")
+	put(t, root, "/etc/docker/daemon.json", "{}\n")
+	put(t, root, "/etc/init.d/docker", "")
+	if err := m.start(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *machine) host() Host {
+	return Host{
+		Root: m.root, Run: m.run, Dial: (&net.Dialer{}).DialContext, Now: time.Now,
+		Interface: func(a netip.Addr) (string, error) { return m.interfaces[a.String()], nil },
+	}
+}
+
+func (m *machine) setup(t *testing.T) *Setup {
+	t.Helper()
+	o := material(t, m.certs)
+	o.Listen, o.Timeout = []netip.AddrPort{m.listen}, 300*time.Millisecond
+	s, err := New(m.host(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (m *machine) run(_ context.Context, name string, args ...string) (string, error) {
+	line := strings.Join(append([]string{name}, args...), " ")
+	m.ran = append(m.ran, line)
+	for begin, err := range m.fail {
+		if strings.HasPrefix(line, begin) {
+			return "", err
+		}
+	}
+	switch {
+	case strings.HasSuffix(line, "dockerd --version"):
+		return m.version, nil
+	case name == "iptables" || name == "ip6tables":
+		rule := Rule{Program: name, Match: args[3:]}.String()
+		switch args[1] {
+		case "-C":
+			if !m.rules[rule] {
+				return "", exitError(1)
+			}
+		case "-I":
+			m.rules[rule] = true
+		case "-D":
+			delete(m.rules, rule)
+		}
+	case line == "service docker restart":
+		return "", m.start()
+	case line == "service docker stop":
+		m.stop()
+	}
+	return "", nil
+}
+
+func (m *machine) stop() {
+	for _, s := range m.servers {
+		s.Close()
+	}
+	m.servers = nil
+}
+
+// start serves as daemon.json says, as far as a set-up writes it.
+func (m *machine) start() error {
+	m.stop()
+	var config struct {
+		Hosts                      []string
+		TLSCACert, TLSCert, TLSKey string
+		Broken                     bool
+	}
+	data, err := os.ReadFile(filepath.Join(m.root, "/etc/docker/daemon.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &config)
+	}
+	if err != nil || config.Broken {
+		return errors.Join(err, exitError(1))
+	}
+	if len(config.Hosts) == 0 {
+		config.Hosts = []string{"unix://" + filepath.Join(m.root, "/var/run/docker.sock")}
+	}
+	handler := http.NewServeMux()
+	handler.HandleFunc("GET /_ping", func(http.ResponseWriter, *http.Request) {})
+	handler.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(m.info) })
+	for _, h := range config.Hosts {
+		network, address := endpointOf(h)
+		if network == "unix" {
+			_ = os.Remove(address)
+		}
+		l, err := net.Listen(network, address)
+		if err != nil {
+			return err
+		}
+		if network == "tcp" {
+			pair, err := tls.LoadX509KeyPair(config.TLSCert, config.TLSKey)
+			if err != nil {
+				return err
+			}
+			ca, err := os.ReadFile(config.TLSCACert)
+			if err != nil {
+				return err
+			}
+			c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, ClientCAs: x509.NewCertPool(), ClientAuth: tls.RequireAndVerifyClientCert}
+			c.ClientCAs.AppendCertsFromPEM(ca)
+			if m.lax {
+				c.ClientAuth = tls.VerifyClientCertIfGiven
+			}
+			l = tls.NewListener(l, c)
+		}
+		server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+		m.servers = append(m.servers, server)
+		go func() { _ = server.Serve(l) }()
+	}
+	return nil
+}
+
+// state is what a set-up may change, without sockets.
+func (m *machine) state(t *testing.T) map[string]string {
+	t.Helper()
+	state := tree(t, m.root)
+	delete(state, "/var/run/docker.sock")
+	delete(state, "/var/run")
+	for rule := range m.rules {
+		state[rule] = ""
+	}
+	return state
+}

@@ -1,0 +1,367 @@
+package dockerd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"berth/internal/pki"
+)
+
+func TestSetUpByServiceScript(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	before := m.state(t)
+	mustApply(t, m.setup(t))
+	if err := m.setup(t).Verify(t.Context()); err != nil {
+		t.Errorf("after the set-up: %v", err)
+	}
+	if plan, err := m.setup(t).Plan(t.Context()); err != nil || !plan.Empty() {
+		t.Errorf("a second run: %v, %v; want nothing to do", plan, err)
+	}
+	if !slices.Contains(m.ran, "service docker restart") || len(m.rules) != 1 {
+		t.Errorf("ran %q with the rules %v; want the service script and one rule", m.ran, m.rules)
+	}
+	if err := ForUndo(m.host(), Options{}).Undo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustEqual(t, "after the undo", before, m.state(t))
+}
+
+// TestMachinesThatAreRefused holds what keeps a set-up from beginning, with what to do about it.
+func TestMachinesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		make   func(*testing.T, *machine, *Options)
+		says   string
+		advice string
+	}{
+		{"malformed configuration", func(t *testing.T, m *machine, _ *Options) {
+			put(t, m.root, "/etc/docker/daemon.json", `{"a": 1,}`)
+		}, "daemon.json is malformed", "mend it"},
+		{"configuration that is a link", func(t *testing.T, m *machine, _ *Options) {
+			config := filepath.Join(m.root, "/etc/docker/daemon.json")
+			if err := errors.Join(os.Rename(config, config+".real"), os.Symlink(config+".real", config)); err != nil {
+				t.Fatal(err)
+			}
+		}, "is a link", "the file itself"},
+		{"address of nobody", func(_ *testing.T, _ *machine, o *Options) {
+			o.Listen = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:2376")}
+		}, "no network interface has the address 192.0.2.1", "--listen"},
+		{"address of the containers' bridge", func(_ *testing.T, m *machine, o *Options) {
+			m.interfaces["172.17.0.1"] = "docker0"
+			o.Listen = []netip.AddrPort{netip.MustParseAddrPort("172.17.0.1:2376")}
+		}, "every container could reach the engine", "berth guard"},
+		{"address in use", func(t *testing.T, m *machine, _ *Options) {
+			l, err := net.Listen("tcp", m.listen.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+		}, "is in use", "stop what listens there"},
+		{"nobody to restart the engine", func(t *testing.T, m *machine, _ *Options) {
+			if err := os.Remove(filepath.Join(m.root, "/etc/init.d/docker")); err != nil {
+				t.Fatal(err)
+			}
+		}, "neither systemd nor", "--restart-command"},
+		{"addresses in DOCKER_OPTS", func(t *testing.T, m *machine, _ *Options) {
+			put(t, m.root, "/etc/default/docker", `DOCKER_OPTS="-H tcp://0.0.0.0:2375"`)
+		}, "DOCKER_OPTS", "remove --host"},
+		{"flag that contradicts", func(t *testing.T, m *machine, _ *Options) {
+			put(t, m.root, "/etc/default/docker", `DOCKER_OPTS="--iptables=false"`)
+		}, "sets --iptables", "remove the flag"},
+		{"no engine", func(_ *testing.T, m *machine, _ *Options) {
+			m.fail["dockerd"] = exec.ErrNotFound
+		}, "ask dockerd for its version", "engine's own machine"},
+		{"no firewall", func(_ *testing.T, m *machine, _ *Options) {
+			m.fail["iptables"] = exec.ErrNotFound
+		}, "firewall rule", "--no-firewall"},
+		{"undo that was interrupted", func(t *testing.T, m *machine, _ *Options) {
+			put(t, m.root, "/etc/docker/berth-setup-tls.json", `{"version": 1, "state": "undoing"}`)
+		}, "an undo was interrupted", "--undo"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			o := m.setup(t).opts
+			tt.make(t, m, &o)
+			before := m.state(t)
+			s, err := New(m.host(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := s.Plan(t.Context())
+			refused, ok := errors.AsType[*RefusedError](err)
+			if !ok {
+				t.Fatalf("plan: %v, %v; want it to be refused", plan, err)
+			}
+			if !strings.Contains(refused.Error(), tt.says) || !strings.Contains(refused.Hint(), tt.advice) {
+				t.Errorf("refused because %q, hint %q; want them to say %q and %q", refused, refused.Hint(), tt.says, tt.advice)
+			}
+			mustEqual(t, "after the refusal", before, m.state(t))
+		})
+	}
+}
+
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.info = engineInfo{ServerVersion: "20.10.24", ContainersRunning: 3}
+	m.info.Swarm.LocalNodeState = "active"
+	put(t, m.root, "/etc/docker/daemon.json", `{"bridge": "none"}`)
+	s := m.setup(t)
+	plan, err := s.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := plan.String()
+	for _, part := range []string{"the restart stops 3 running containers", "excludes live-restore", `keeps "bridge": "none"`, "gone after a reboot"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("the plan does not say %q:\n%s", part, text)
+		}
+	}
+	if strings.Contains(text, `"live-restore"`) || plan.Version != "20.10.24" {
+		t.Errorf("plan of version %q:\n%swant no live-restore in a Swarm", plan.Version, text)
+	}
+}
+
+func TestNewerEnginesValidateThemselves(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.version = "Docker version 28.5.2, build abc\n"
+	m.fail["dockerd --validate --config-file"] = exitError(1)
+	before := m.state(t)
+	s := m.setup(t)
+	plan, err := s.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(t.Context(), plan); !isRolledBack(err, stepValidate) {
+		t.Fatalf("apply: %v, want it to be rolled back in the step %s", err, stepValidate)
+	}
+	mustEqual(t, "after the rollback", before, m.state(t))
+	if slices.Contains(m.ran, "service docker restart") {
+		t.Error("the engine was restarted although it had not read anything new")
+	}
+	clear(m.fail)
+	mustApply(t, m.setup(t))
+	if !slices.ContainsFunc(m.ran, func(l string) bool { return strings.HasPrefix(l, "dockerd --validate --config-file ") }) {
+		t.Errorf("ran %q, want the engine's own validation", m.ran)
+	}
+}
+
+func TestEngineThatRefusesNobodyIsRolledBack(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.lax = true
+	before := m.state(t)
+	s := m.setup(t)
+	plan, err := s.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Apply(t.Context(), plan)
+	if !isRolledBack(err, stepVerify) || !strings.Contains(err.Error(), "does not refuse") {
+		t.Errorf("apply: %v, want it to be rolled back because strangers are taken", err)
+	}
+	mustEqual(t, "after the rollback", before, m.state(t))
+}
+
+// TestEngineThatDidNotRun is a machine with the source document's conflict: its engine has never come up.
+func TestEngineThatDidNotRun(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.stop()
+	before := m.state(t)
+	m.fail["service docker restart"] = exitError(1)
+	s := m.setup(t)
+	plan, err := s.Plan(t.Context())
+	if err != nil || plan.Engine != "" {
+		t.Fatalf("plan: engine %q, %v; want none", plan.Engine, err)
+	}
+	if err := s.Apply(t.Context(), plan); !isRolledBack(err, stepRestart) {
+		t.Fatalf("apply: %v, want it to be rolled back", err)
+	}
+	mustEqual(t, "after the rollback", before, m.state(t))
+	if m.ran[len(m.ran)-3] != "service docker stop" && !slices.Contains(m.ran, "service docker stop") {
+		t.Errorf("ran %q, want the engine to be stopped again", m.ran)
+	}
+	clear(m.fail)
+	mustApply(t, m.setup(t))
+	if err := m.setup(t).Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRollbackThatFails leaves the journal, and with it the way back.
+func TestRollbackThatFails(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	before := m.state(t)
+	m.fail["service docker restart"] = exitError(1)
+	s := m.setup(t)
+	plan, err := s.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Apply(t.Context(), plan)
+	failed, ok := errors.AsType[*FailedError](err)
+	if !ok || failed.Back == nil || !strings.Contains(failed.Hint(), "--undo") || strings.Contains(err.Error(), "as it was before") {
+		t.Fatalf("apply: %v; want it to say that the rollback failed, and to advise an undo", err)
+	}
+	clear(m.fail)
+	if err := ForUndo(m.host(), Options{}).Undo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustEqual(t, "after the undo", before, m.state(t))
+	if err := s.answers(t.Context(), plan.Engine); err != nil {
+		t.Errorf("the engine after the undo: %v", err)
+	}
+}
+
+func TestInterruptedSetUpIsRolledBack(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	before := m.state(t)
+	s := m.setup(t)
+	plan, err := s.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	signal := errors.New("signal")
+	s.before = func(point string) error {
+		if point == stepVerify {
+			cancel(signal)
+		}
+		return nil
+	}
+	if err := s.Apply(ctx, plan); !isRolledBack(err, stepVerify) || !errors.Is(err, signal) {
+		t.Errorf("apply: %v, want it to be rolled back because of the signal", err)
+	}
+	mustEqual(t, "after the rollback", before, m.state(t))
+}
+
+func TestPlanThatTheMachineHasOutrun(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	s := m.setup(t)
+	plan, err := s.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, m.root, "/etc/docker/daemon.json", `{"debug": true}`)
+	before := m.state(t)
+	if err := s.Apply(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "has changed since the plan was made") {
+		t.Errorf("apply: %v, want it to be refused", err)
+	}
+	mustEqual(t, "after the refusal", before, m.state(t))
+}
+
+func TestSecondSetUpWaits(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	s := m.setup(t)
+	plan, err := s.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "another set-up is at work") {
+		t.Errorf("apply beside another one: %v, want it to be refused", err)
+	}
+	unlock()
+	if err := s.Apply(t.Context(), plan); err != nil {
+		t.Errorf("apply after the other one: %v", err)
+	}
+}
+
+func TestOtherAddressForgetsTheOldRule(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	mustApply(t, m.setup(t))
+	m.interfaces["127.0.0.2"] = "lo"
+	s := m.setup(t)
+	s.opts.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), m.listen.Port())}
+	mustApply(t, s)
+	if len(m.rules) != 1 || !m.rules[func() string { r, _ := rulesFor(s.opts.Listen, nil); return r[0].String() }()] {
+		t.Errorf("rules: %v, want the one of the new address", m.rules)
+	}
+	s.opts.NoFirewall = true
+	mustApply(t, s)
+	if len(m.rules) != 0 {
+		t.Errorf("rules with --no-firewall: %v, want none", m.rules)
+	}
+}
+
+func TestWhatMakesNoSenseIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	good := m.setup(t).opts
+	other := filepath.Join(t.TempDir(), "other")
+	if _, err := pki.Init(other, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	theirs := material(t, other)
+	for name, change := range map[string]func(*Options){
+		"key of another certificate":       func(o *Options) { o.Server.Key = theirs.Server.Key },
+		"server of another authority":      func(o *Options) { o.Server.CA = theirs.Server.CA },
+		"client of another authority":      func(o *Options) { o.Client = theirs.Client },
+		"foreign one of our own authority": func(o *Options) { o.Foreign = o.Client },
+		"no client":                        func(o *Options) { o.Client = tls.Certificate{} },
+		"no authority":                     func(o *Options) { o.Server.CA = nil },
+	} {
+		o := good
+		change(&o)
+		if _, err := New(m.host(), o); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
+
+func TestForeignJournalsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "{}", `{"version": 2}`, `{"version": 1, "more": true}`, `{"version": 1} x`} {
+		path := filepath.Join(t.TempDir(), "journal")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if j, err := loadJournal(path); err == nil {
+			t.Errorf("%q was read as %+v", text, j)
+		}
+	}
+	if j, err := loadJournal(filepath.Join(t.TempDir(), "none")); j != nil || err != nil {
+		t.Errorf("no journal: %v, %v", j, err)
+	}
+}
+
+// TestSpoiledBackup is not put back: nobody knows what it holds.
+func TestSpoiledBackup(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := record{Path: filepath.Join(dir, "a"), Backup: filepath.Join(dir, "b"), SHA256: digest([]byte("good")), Mode: 0o600, UID: os.Getuid(), GID: os.Getgid()}
+	if err := r.putBack(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without its backup: %v, want %v", err, fs.ErrNotExist)
+	}
+	put(t, dir, "b", "bad")
+	if err := r.putBack(); err == nil || exists(r.Path) {
+		t.Errorf("with a spoiled backup: %v, want it to be left alone", err)
+	}
+	put(t, dir, "b", "good")
+	if err := r.putBack(); err != nil || string(read(t, r.Path)) != "good" {
+		t.Errorf("with its backup: %v", err)
+	}
+}
