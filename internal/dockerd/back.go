@@ -17,8 +17,7 @@ func (a *application) back(ctx context.Context) error {
 	}
 	r := a.j.Run
 	faults := []error{putBack(r.Files)}
-	_, reload := find(r.Files, a.paths.dropIn)
-	faults = append(faults, a.bringBack(ctx, r.Endpoint, reload, r.Restarting))
+	faults = append(faults, a.bringBack(ctx, r.Endpoint, holds(r.Files, a.paths.dropIn), r.Restarting))
 	faults = append(faults, a.openFirewall(ctx, r.Rules))
 	if err := errors.Join(faults...); err != nil {
 		return err

@@ -47,7 +47,7 @@ func isolated(t *testing.T) (dir string, inside bool) {
 		t.Skip(why)
 	}
 	// The sockets of the engine's containerd have long names, and a socket's path holds 107 characters.
-	dir, err := os.MkdirTemp("", "bd")
+	dir, err := os.MkdirTemp("", "bd") //nolint:usetesting // its path is too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func newMachine(t *testing.T) *machine {
 		rules: map[string]bool{}, fail: map[string]error{}, interfaces: map[string]string{"127.0.0.1": "lo"},
 	}
 	// A socket's path holds 107 characters.
-	root, err := os.MkdirTemp("", "bm")
+	root, err := os.MkdirTemp("", "bm") //nolint:usetesting // its path is too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}

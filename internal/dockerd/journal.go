@@ -65,7 +65,7 @@ type record struct {
 func loadJournal(path string) (*journal, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // no journal is what every machine begins with
+		return nil, nil // what every machine begins with
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the journal of earlier set-ups: %w", err)
@@ -93,13 +93,9 @@ func (j *journal) save(path string) error {
 	return nil
 }
 
-// find is the record of a path; false when there is none.
-func find(records []record, path string) (record, bool) {
-	i := slices.IndexFunc(records, func(r record) bool { return r.Path == path })
-	if i < 0 {
-		return record{}, false
-	}
-	return records[i], true
+// holds tells whether a path is among the records.
+func holds(records []record, path string) bool {
+	return slices.ContainsFunc(records, func(r record) bool { return r.Path == path })
 }
 
 // earliest are the records of a run after those of the set-ups before it, each path once.
@@ -107,7 +103,7 @@ func (j *journal) earliest() []record {
 	all := slices.Clone(j.Files)
 	if j.Run != nil {
 		for _, r := range j.Run.Files {
-			if _, known := find(all, r.Path); !known {
+			if !holds(all, r.Path) {
 				all = append(all, r)
 			}
 		}

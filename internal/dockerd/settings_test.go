@@ -104,7 +104,7 @@ func TestMergeOfTheSourceDocumentsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []any{"unix:///var/run/docker.sock", "tcp://127.0.0.1:2376"}
-	if diff := cmp.Diff(want, values["hosts"]); diff != "" || values["iptables"] != true || values["bridge"] != "none" {
+	if diff := cmp.Diff(want, values["hosts"]); diff != "" || !cmp.Equal(values["iptables"], any(true)) || values["bridge"] != "none" {
 		t.Errorf("got hosts %v, iptables %v, bridge %v; want %v, true, and bridge as it was", values["hosts"], values["iptables"], values["bridge"], want)
 	}
 }

@@ -22,7 +22,7 @@ func (a *application) begin() error {
 	r := a.j.Run
 	suffix := "." + r.Started.Format(stamp) + ".bak"
 	for _, d := range a.plan.dirs {
-		if _, known := find(r.Files, d.now.Path); !known {
+		if !holds(r.Files, d.now.Path) {
 			r.Files = append(r.Files, d.now)
 		}
 	}
@@ -30,7 +30,7 @@ func (a *application) begin() error {
 		if w.step == stepConfig {
 			a.j.Written = append(a.j.Written, digest(w.data))
 		}
-		if _, known := find(r.Files, w.now.Path); known {
+		if holds(r.Files, w.now.Path) {
 			continue // an interrupted run has seen it first
 		}
 		saved := w.now
@@ -141,7 +141,7 @@ func (a *application) installDropIn(ctx context.Context) error {
 		return err
 	}
 	// Also for a drop-in that an interrupted run wrote.
-	if _, touched := find(a.j.Run.Files, a.paths.dropIn); !touched {
+	if !holds(a.j.Run.Files, a.paths.dropIn) {
 		return nil
 	}
 	if err := a.before("daemon-reload"); err != nil {
@@ -209,7 +209,7 @@ func (a *application) forgetOldRules(ctx context.Context) error {
 func (a *application) commit() error {
 	var superseded []record
 	for _, r := range a.j.Run.Files {
-		if _, known := find(a.j.Files, r.Path); known {
+		if holds(a.j.Files, r.Path) {
 			superseded = append(superseded, r)
 		}
 	}

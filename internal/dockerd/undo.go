@@ -123,7 +123,7 @@ func (s *Setup) undoFiles(j *journal, records []record) error {
 
 // undoEngine restarts the engine. Where none ran before the first set-up it may well not start now: that is how it was.
 func (s *Setup) undoEngine(ctx context.Context, j *journal) error {
-	_, reload := find(j.earliest(), s.paths.dropIn)
+	reload := holds(j.earliest(), s.paths.dropIn)
 	if j.Endpoint != "" {
 		return s.bringBack(ctx, j.Endpoint, reload, true)
 	}

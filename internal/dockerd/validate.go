@@ -57,7 +57,8 @@ func (s *Setup) validate(ctx context.Context, plan *Plan, config []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	// What is left in the system's temporary directory harms nobody.
+	defer func() { _ = os.RemoveAll(dir) }()
 	candidate := filepath.Join(dir, "daemon.json")
 	if err := writeFile(candidate, config, 0o600); err != nil {
 		return err

@@ -100,11 +100,11 @@ func (s *Setup) clientTLS(listen netip.AddrPort, certificate *tls.Certificate) *
 
 func (s *Setup) verifyAnswer(ctx context.Context, listen netip.AddrPort) error {
 	address := dialAddress(listen)
-	resp, err := s.ask(ctx, "tcp", address, "https://engine/_ping", s.clientTLS(listen, &s.opts.Client), nil)
+	state, err := s.ask(ctx, "tcp", address, "https://engine/_ping", s.clientTLS(listen, &s.opts.Client), nil)
 	if err != nil {
 		return fmt.Errorf("the engine does not answer our client on %s: %w", listen, err)
 	}
-	if resp.TLS == nil || len(resp.TLS.PeerCertificates) == 0 || !resp.TLS.PeerCertificates[0].Equal(s.leaf) {
+	if state == nil || len(state.PeerCertificates) == 0 || !state.PeerCertificates[0].Equal(s.leaf) {
 		return fmt.Errorf("the engine on %s shows another certificate than the one in %s", listen, s.paths.cert)
 	}
 	return nil
@@ -187,7 +187,8 @@ func (s *Setup) info(ctx context.Context, host string) (engineInfo, error) {
 }
 
 // ask sends one GET over a connection of its own and reads the answer, which must be 200, into answer unless that is nil.
-func (s *Setup) ask(ctx context.Context, network, address, url string, config *tls.Config, answer any) (*http.Response, error) {
+// It tells what was seen of TLS; nil without TLS.
+func (s *Setup) ask(ctx context.Context, network, address, url string, config *tls.Config, answer any) (*tls.ConnectionState, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	transport := &http.Transport{
@@ -216,5 +217,5 @@ func (s *Setup) ask(ctx context.Context, network, address, url string, config *t
 			return nil, fmt.Errorf("read its answer: %w", err)
 		}
 	}
-	return resp, nil
+	return resp.TLS, nil
 }
