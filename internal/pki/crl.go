@@ -88,7 +88,7 @@ func parseRevocations(data []byte, all []*x509.Certificate) (revocations, error)
 		}
 		i := slices.IndexFunc(all, func(ca *x509.Certificate) bool { return list.CheckSignatureFrom(ca) == nil })
 		if i < 0 {
-			return nil, fmt.Errorf("%w: list number %s", ErrUntrusted, list.Number)
+			return nil, fmt.Errorf("%w: number %s", ErrListSigner, list.Number)
 		}
 		pin := PinOf(all[i])
 		if lists[pin] != nil {

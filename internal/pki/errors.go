@@ -20,6 +20,7 @@ var (
 	ErrExists      = errors.New("file is there already")
 	ErrRevoked     = errors.New("certificate was revoked")
 	ErrPin         = errors.New("certificate is none of the pinned ones")
+	ErrListSigner  = errors.New("revocation list was not signed by an authority beside it")
 	ErrOlderList   = errors.New("revocation list is older than the one in force")
 	ErrUnknown     = errors.New("no certificate of this directory")
 )
