@@ -121,7 +121,7 @@ func (r *composeReader) note(service, source, target string, at *yaml.Node) {
 // splitVolume splits "source:target:mode". A Windows drive's colon and a pipe's path belong to the source.
 func splitVolume(text string) (source, target string) {
 	head := ""
-	if len(text) > 2 && text[1] == ':' && (text[2] == '\\' || text[2] == '/') {
+	if len(text) > 2 && nameLength(text[:1]) == 1 && text[1] == ':' && (text[2] == '\\' || text[2] == '/') {
 		head, text = text[:2], text[2:]
 	}
 	parts := strings.SplitN(text, ":", 3)

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"regexp"
@@ -40,6 +41,9 @@ func (c firewall) plain(ctx context.Context, host string) []Finding {
 	if err == nil && resp.Header.Get("Api-Version") != "" {
 		return []Finding{fail("plain-port-open", "take tcp://…:2375 out of the engine's hosts; whoever reaches it is root there",
 			"the engine at %s answers without TLS on port %s", host, plainPort)}
+	}
+	if _, unknown := errors.AsType[*net.DNSError](err); unknown {
+		return []Finding{skip("host-unknown", "no address is known for the engine's host %s", host)}
 	}
 	return []Finding{pass("plain-port-closed", "no engine answers without TLS on port %s of %s", plainPort, host)}
 }

@@ -1,0 +1,360 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/registry"
+
+	"berth/internal/config"
+	"berth/internal/pki"
+)
+
+func limited(memory, quota, pids int64) *container.HostConfig {
+	h := &container.HostConfig{LogConfig: container.LogConfig{Type: "local"}}
+	h.Memory, h.CPUQuota, h.CPUPeriod = memory, quota, 100_000
+	if pids > 0 {
+		h.PidsLimit = &pids
+	}
+	return h
+}
+
+// serve starts an HTTP server that answers like this, and returns its port.
+func serve(t *testing.T, handler http.HandlerFunc) uint16 {
+	t.Helper()
+	s := httptest.NewServer(handler)
+	t.Cleanup(s.Close)
+	return netip.MustParseAddrPort(s.Listener.Addr().String()).Port()
+}
+
+func silentPort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return netip.MustParseAddrPort(l.Addr().String()).Port()
+}
+
+func published(ip string, port uint16) container.PortSummary {
+	return container.PortSummary{IP: netip.MustParseAddr(ip), PublicPort: port, PrivatePort: 4096, Type: "tcp"}
+}
+
+func listening1(address string) func() ([]netip.AddrPort, error) {
+	return func() ([]netip.AddrPort, error) { return []netip.AddrPort{netip.MustParseAddrPort(address)}, nil }
+}
+
+// TestChecksPassAndFail has a good and at least one bad world for each check.
+func TestChecksPassAndFail(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	type change = func(t *testing.T, o *Options, e *fakeEngine)
+	process := func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Session.Runtime = config.RuntimeProcess }
+	noEngine := func(_ *testing.T, o *Options, _ *fakeEngine) {
+		o.Engine, o.EngineErr = nil, errors.New("no certificate")
+	}
+	for name, tc := range map[string]struct {
+		check  string
+		change change // nil: the good world
+		want   []string
+	}{
+		"strength, good":    {"certificate-strength", nil, []string{"pass strong"}},
+		"strength, process": {"certificate-strength", process, []string{"skipped no-engine-used"}},
+		"strength, weak": {"certificate-strength", func(t *testing.T, o *Options, _ *fakeEngine) {
+			writeCertificate(t, o.Config.Docker.ClientCert, certificate{rsaBits: 1024, days: 90})
+		}, []string{"fail weak-key"}},
+		"strength, short": {"certificate-strength", func(t *testing.T, o *Options, _ *fakeEngine) {
+			writeCertificate(t, o.Config.Docker.ClientCert, certificate{rsaBits: 2048, days: 90})
+		}, []string{"warn short-key"}},
+		"strength, P-224": {"certificate-strength", func(t *testing.T, o *Options, _ *fakeEngine) {
+			writeCertificate(t, o.Config.Docker.ClientCert, certificate{p224: true, days: 90})
+		}, []string{"fail weak-key"}},
+		"strength, long life": {"certificate-strength", func(t *testing.T, o *Options, _ *fakeEngine) {
+			writeCertificate(t, o.Config.Docker.ClientCert, certificate{days: 3650})
+		}, []string{"warn long-life"}},
+		"strength, expired": {"certificate-strength", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Now = func() time.Time { return time.Now().AddDate(0, 0, 91) }
+		}, []string{"fail expired", "fail expired"}},
+		"strength, early": {"certificate-strength", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Now = func() time.Time { return time.Now().AddDate(0, 0, -1) }
+		}, []string{"fail not-yet-valid", "fail not-yet-valid", "fail not-yet-valid"}},
+		"strength, missing": {"certificate-strength", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.CACert = filepath.Join(t.TempDir(), "ca.pem")
+		}, []string{"fail certificate-missing"}},
+		"strength, malformed": {"certificate-strength", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.CACert = filepath.Join(t.TempDir(), "ca.pem")
+			write(t, o.Config.Docker.CACert, "nonsense")
+		}, []string{"fail certificate-unreadable"}},
+
+		"permissions, good":         {"certificate-permissions", nil, []string{"pass protected"}},
+		"permissions, process":      {"certificate-permissions", process, []string{"skipped no-engine-used"}},
+		"permissions, open key":     {"certificate-permissions", mode(pki.ClientKeyFile, 0o440), []string{"fail key-open"}},
+		"permissions, writable key": {"certificate-permissions", mode(pki.ServerKeyFile, 0o600), []string{"warn mode-differs"}},
+		"permissions, writable":     {"certificate-permissions", mode(pki.CACertFile, 0o664), []string{"fail certificate-writable"}},
+		"permissions, other mode":   {"certificate-permissions", mode(pki.CACertFile, 0o644), []string{"warn mode-differs"}},
+		"permissions, open dir":     {"certificate-permissions", mode(".", 0o755), []string{"warn directory-open"}},
+		"permissions, writable dir": {"certificate-permissions", mode(".", 0o777), []string{"fail directory-writable"}},
+		"permissions, no dir": {"certificate-permissions", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.CertPath = filepath.Join(t.TempDir(), "none")
+		}, []string{"fail directory-unreadable"}},
+		"permissions, no key": {"certificate-permissions", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.ClientKey = filepath.Join(o.Config.Docker.CertPath, "none.pem")
+		}, []string{"fail file-unreadable"}},
+
+		"sockets, good": {"socket-mounts", func(t *testing.T, o *Options, _ *fakeEngine) {
+			write(t, filepath.Join(o.ComposePaths[0], "compose.yaml"), "services: {a: {volumes: ['./data:/data']}}\n")
+		}, []string{"pass compose-clean", "pass containers-clean"}},
+		"sockets, nothing there": {"socket-mounts", nil, []string{"skipped no-compose-file", "pass containers-clean"}},
+		"sockets, in a compose file": {"socket-mounts", func(t *testing.T, o *Options, _ *fakeEngine) {
+			write(t, filepath.Join(o.ComposePaths[0], "docker-compose.prod.yml"), "services:\n  a:\n    volumes:\n      - /var/run/docker.sock:/var/run/docker.sock\n")
+		}, []string{"fail socket-in-compose", "pass containers-clean"}},
+		"sockets, by a relative way": {"socket-mounts", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Sockets = []string{"unix://" + filepath.Join(o.ComposePaths[0], "run", "engine.sock")}
+			write(t, filepath.Join(o.ComposePaths[0], "compose.yaml"), "services: {a: {volumes: ['./run:/x']}}\n")
+		}, []string{"fail socket-in-compose", "pass containers-clean"}},
+		"sockets, broken file": {"socket-mounts", func(t *testing.T, o *Options, _ *fakeEngine) {
+			write(t, filepath.Join(o.ComposePaths[0], "compose.yaml"), "services: [\n")
+		}, []string{"warn compose-unreadable", "pass containers-clean"}},
+		"sockets, missing file": {"socket-mounts", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.ComposePaths = []string{filepath.Join(t.TempDir(), "none.yaml")}
+		}, []string{"warn compose-unreadable", "pass containers-clean"}},
+		"sockets, in a container": {"socket-mounts", func(_ *testing.T, _ *Options, e *fakeEngine) {
+			e.containers = []container.Summary{{ID: "1", Mounts: []container.MountPoint{{Source: "/run/docker.sock", Destination: "/x"}}}}
+		}, []string{"skipped no-compose-file", "fail socket-in-container"}},
+		"sockets, the whole host": {"socket-mounts", func(_ *testing.T, _ *Options, e *fakeEngine) {
+			e.containers = []container.Summary{{ID: "1", Mounts: []container.MountPoint{{Source: "/", Destination: "/host"}}}}
+		}, []string{"skipped no-compose-file", "fail socket-in-container"}},
+		"sockets, no engine": {"socket-mounts", noEngine, []string{"skipped no-compose-file", "skipped engine-not-reached"}},
+		"sockets, engine away": {"socket-mounts", func(_ *testing.T, _ *Options, e *fakeEngine) { e.err = errors.New("away") },
+			[]string{"skipped no-compose-file", "skipped engine-not-reached"}},
+
+		"environment, good": {"environment", nil, []string{"pass settings-usable"}},
+		"environment, faulty": {"environment", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			_, o.ConfigErr = config.Load(config.Options{Environ: []string{"BERTH_STATE_DIR=/x", "MAX_CONCURRENT_SESSIONS=0", "LOG_LEVEL=LOUD"}})
+		}, []string{"fail setting-faulty", "fail setting-faulty"}},
+		"environment, other error": {"environment", func(_ *testing.T, o *Options, _ *fakeEngine) { o.ConfigErr = errors.New("x") }, []string{"fail setting-faulty"}},
+		"environment, weak":        {"environment", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Docker.TLSVerify = false }, []string{"warn setting-weak"}},
+
+		"connection, refused": {"tls-connection", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host = "tcp://" + net.JoinHostPort("127.0.0.1", port(silentPort(t)))
+		}, []string{"fail connection-refused"}},
+		"connection, socket":   {"tls-connection", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Docker.Host = "unix:///run/docker.sock" }, []string{"fail local-socket"}},
+		"connection, nonsense": {"tls-connection", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Docker.Host = "engine" }, []string{"fail setting-faulty"}},
+		"connection, process":  {"tls-connection", process, []string{"skipped no-engine-used"}},
+
+		"host, good":  {"host-ip", nil, []string{"pass host-known"}},
+		"host, local": {"host-ip", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Docker.Host = "unix:///run/docker.sock" }, []string{"pass local"}},
+		"host, unknown": {"host-ip", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host = "tcp://host.docker.internal:2376"
+			o.LookupHost = func(context.Context, string) ([]string, error) { return nil, &net.DNSError{IsNotFound: true} }
+		}, []string{"fail host-unknown"}},
+		"host, remote": {"host-ip", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host = "tcp://engine:2376"
+			o.LookupHost = func(context.Context, string) ([]string, error) { return []string{"10.9.9.9"}, nil }
+		}, []string{"pass host-known"}},
+		"host, remote and on its loopback": {"host-ip", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host, o.Config.Session.PublishIP = "tcp://10.9.9.9:2376", "127.0.0.1"
+		}, []string{"fail published-on-loopback"}},
+		"host, process": {"host-ip", process, []string{"skipped no-engine-used"}},
+
+		"routing, no sessions": {"proxy-routing", nil, []string{"skipped no-sessions"}},
+		"routing, no engine":   {"proxy-routing", noEngine, []string{"skipped engine-not-reached"}},
+		"routing, good": {"proxy-routing", func(t *testing.T, _ *Options, e *fakeEngine) {
+			p := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+			e.run("a", nil, published("127.0.0.1", p))
+			e.run("b", nil, published("0.0.0.0", p))
+		}, []string{"pass sessions-reached"}},
+		"routing, unreachable": {"proxy-routing", func(t *testing.T, _ *Options, e *fakeEngine) {
+			e.run("a", nil, published("127.0.0.1", silentPort(t)))
+		}, []string{"fail session-unreachable"}},
+		"routing, unpublished": {"proxy-routing", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", nil) }, []string{"warn no-published-port"}},
+
+		"limits, no sessions": {"resource-limits", nil, []string{"pass limits-configured", "skipped no-sessions"}},
+		"limits, no engine":   {"resource-limits", noEngine, []string{"pass limits-configured", "skipped engine-not-reached"}},
+		"limits, not set": {"resource-limits", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Limits.Memory = 0 },
+			[]string{"fail limits-missing", "skipped no-sessions"}},
+		"limits, good": {"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(64*mib, 100_000, 100)) },
+			[]string{"pass limits-configured", "pass limits-enforced"}},
+		"limits, not enforced": {"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(0, 0, 0)) },
+			[]string{"pass limits-configured", "fail limit-not-enforced", "fail limit-not-enforced", "fail limit-not-enforced"}},
+		"limits, above the settings": {"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(64<<30, 100_000, 100)) },
+			[]string{"pass limits-configured", "warn limit-above-settings"}},
+
+		"throttling, good":        {"session-throttling", nil, []string{"pass sessions-bounded"}},
+		"throttling, not bounded": {"session-throttling", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Limits.MaxSessions = 0 }, []string{"fail sessions-unbounded"}},
+		"throttling, overcommitted": {"session-throttling", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.MemTotal = 1 << 30 },
+			[]string{"pass sessions-bounded", "warn memory-overcommitted"}},
+		"throttling, too many": {"session-throttling", func(_ *testing.T, o *Options, e *fakeEngine) {
+			o.Config.Limits.MaxSessions = 1
+			e.run("a", nil)
+			e.run("b", nil)
+		}, []string{"pass sessions-bounded", "warn more-sessions-than-settings"}},
+
+		"monitoring, good": {"resource-monitoring", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Server.Listen = "0.0.0.0:" + port(serve(t, func(http.ResponseWriter, *http.Request) {}))
+		}, []string{"pass controllers-active", "pass metrics-served"}},
+		"monitoring, no metrics": {"resource-monitoring", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Server.Listen = "127.0.0.1:" + port(serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/livez" {
+					w.WriteHeader(http.StatusNotFound)
+				}
+			}))
+		}, []string{"pass controllers-active", "warn no-metrics"}},
+		"monitoring, not serving": {"resource-monitoring", nil, []string{"pass controllers-active", "skipped not-serving"}},
+		"monitoring, no controller": {"resource-monitoring", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.PidsLimit = false },
+			[]string{"fail controller-missing", "skipped not-serving"}},
+
+		"rotation, good":    {"certificate-rotation", nil, []string{"pass in-time"}},
+		"rotation, process": {"certificate-rotation", process, []string{"skipped no-engine-used"}},
+		"rotation, due": {"certificate-rotation", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Now = func() time.Time { return time.Now().AddDate(0, 0, 65) }
+		}, []string{"warn renewal-due", "warn renewal-due"}},
+		"rotation, late": {"certificate-rotation", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Now = func() time.Time { return time.Now().AddDate(0, 0, 85) }
+		}, []string{"fail renewal-late", "fail renewal-late"}},
+		"rotation, unfinished": {"certificate-rotation", func(t *testing.T, o *Options, _ *fakeEngine) {
+			text, err := os.ReadFile(o.Config.Docker.CACert)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Config.Docker.CACert = filepath.Join(t.TempDir(), "ca.pem")
+			write(t, o.Config.Docker.CACert, strings.Repeat(string(text), 2))
+		}, []string{"warn rotation-unfinished"}},
+		"rotation, no certificates": {"certificate-rotation", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.ClientCert = filepath.Join(t.TempDir(), "none.pem")
+		}, []string{"fail certificate-missing"}},
+
+		"firewall, loopback": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host, o.Listeners = "tcp://127.0.0.1:2376", listening1("127.0.0.1:2376")
+		}, []string{"pass plain-port-closed", "pass loopback-only"}},
+		"firewall, open to all": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host, o.Listeners = "tcp://127.0.0.1:2376", listening1("[::]:2376")
+		}, []string{"pass plain-port-closed", "fail open-to-all"}},
+		"firewall, restricted": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host, o.Listeners = "tcp://127.0.0.1:2376", listening1("0.0.0.0:2376")
+			o.FirewallRules = func(context.Context) (string, error) {
+				return "-A INPUT -i br-+ -p tcp -m tcp --dport 2376 -j DROP\n", nil
+			}
+		}, []string{"pass plain-port-closed", "pass restricted"}},
+		"firewall, open to containers": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host, o.Listeners = "tcp://10.0.0.5:2376", listening1("10.0.0.5:2376")
+		}, []string{"pass plain-port-closed", "warn open-to-containers"}},
+		"firewall, rules unreadable": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host, o.Listeners = "tcp://127.0.0.1:2376", listening1("0.0.0.0:2376")
+			o.FirewallRules = func(context.Context) (string, error) { return "", errors.New("not root") }
+		}, []string{"pass plain-port-closed", "warn rules-unreadable"}},
+		"firewall, nothing listens": {"firewall", nil, []string{"pass plain-port-closed", "skipped nothing-listens"}},
+		"firewall, sockets unreadable": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Listeners = func() ([]netip.AddrPort, error) { return nil, os.ErrPermission }
+		}, []string{"pass plain-port-closed", "skipped sockets-unreadable"}},
+		"firewall, elsewhere": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host = "tcp://127.0.0.9.invalid:2376"
+			o.LookupHost = func(context.Context, string) ([]string, error) { return []string{"10.9.9.9"}, nil }
+		}, []string{"skipped host-unknown", "skipped engine-elsewhere"}},
+		"firewall, socket": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Docker.Host = "unix:///x" }, []string{"skipped local-socket"}},
+
+		"options, good": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) {
+			write(t, o.DaemonConfig, `{"hosts":["unix:///run/docker.sock","tcp://10.0.0.5:2376"],"tlsverify":true,"iptables":true}`)
+		}, []string{"pass options-good", "pass daemon-config-good"}},
+		"options, no file":   {"daemon-options", nil, []string{"pass options-good", "skipped no-daemon-config"}},
+		"options, no engine": {"daemon-options", noEngine, []string{"skipped engine-not-reached"}},
+		"options, no seccomp": {"daemon-options", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.SecurityOptions = nil },
+			[]string{"fail no-seccomp", "skipped no-daemon-config"}},
+		"options, unconfined": {"daemon-options", func(_ *testing.T, _ *Options, e *fakeEngine) {
+			e.info.SecurityOptions = []string{"name=seccomp,profile=unconfined"}
+		},
+			[]string{"fail no-seccomp", "skipped no-daemon-config"}},
+		"options, weak": {"daemon-options", func(_ *testing.T, _ *Options, e *fakeEngine) {
+			e.info.LiveRestoreEnabled, e.info.Debug = false, true
+			e.info.RegistryConfig = &registry.ServiceConfig{
+				InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")},
+				IndexConfigs:          map[string]*registry.IndexInfo{"docker.io": {Secure: true}, "old.example": {}},
+			}
+		}, []string{"warn no-live-restore", "warn debug", "warn insecure-registries", "warn insecure-registries", "skipped no-daemon-config"}},
+		"options, the source document's file": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) {
+			write(t, o.DaemonConfig, `{"tls":true,"tlsverify":true,"hosts":["tcp://0.0.0.0:2376"],"iptables":false,"bridge":"none"}`)
+		}, []string{"pass options-good", "fail iptables-off"}},
+		"options, open": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) {
+			write(t, o.DaemonConfig, `{"hosts":["tcp://0.0.0.0:2375"]}`)
+		},
+			[]string{"pass options-good", "fail tcp-without-tlsverify"}},
+		"options, TLS for everybody": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) { write(t, o.DaemonConfig, `{"tls":true}`) },
+			[]string{"pass options-good", "fail tls-without-tlsverify"}},
+		"options, malformed": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) { write(t, o.DaemonConfig, `{`) },
+			[]string{"pass options-good", "warn daemon-config-malformed"}},
+
+		"logging, good":  {"api-logging", nil, []string{"pass logging-on", "skipped engine-audit-unknown"}},
+		"logging, audit": {"api-logging", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.Plugins.Authorization = []string{"opa"} }, []string{"pass logging-on", "pass engine-audited"}},
+		"logging, off":   {"api-logging", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Log.Console = false }, []string{"fail logging-off", "skipped engine-audit-unknown"}},
+		"logging, quiet": {"api-logging", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Log.Level = config.LevelError },
+			[]string{"warn level-hides-calls", "skipped engine-audit-unknown"}},
+		"logging, file without a directory": {"api-logging", logFile("none/berth.log", 0), []string{"fail log-file-impossible", "skipped engine-audit-unknown"}},
+		"logging, file to come":             {"api-logging", logFile("berth.log", 0), []string{"pass logging-on", "skipped engine-audit-unknown"}},
+		"logging, file readable":            {"api-logging", logFile("berth.log", 0o644), []string{"warn log-file-readable", "skipped engine-audit-unknown"}},
+		"logging, file writable":            {"api-logging", logFile("berth.log", 0o666), []string{"fail log-file-writable", "skipped engine-audit-unknown"}},
+		"logging, file closed":              {"api-logging", logFile("berth.log", 0o640), []string{"pass logging-on", "skipped engine-audit-unknown"}},
+		"logging, of sessions": {"api-logging", func(_ *testing.T, _ *Options, e *fakeEngine) {
+			h := limited(1, 1, 1)
+			h.LogConfig.Type = "none"
+			e.run("a", h)
+		}, []string{"pass logging-on", "skipped engine-audit-unknown", "warn session-log-off"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, e := world(t)
+			if tc.change != nil {
+				tc.change(t, &o, e)
+			}
+			findings := checkOf(t, o, tc.check).Run(t.Context())
+			if diff := cmp.Diff(tc.want, codes(findings)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s\n%+v", tc.check, diff, findings)
+			}
+			complete(t, findings)
+		})
+	}
+}
+
+func checkOf(t *testing.T, o Options, name string) Check {
+	t.Helper()
+	for _, item := range Checklist(o) {
+		if item.Check.Name() == name {
+			return item.Check
+		}
+	}
+	t.Fatalf("the checklist has no %q", name)
+	return nil
+}
+
+func mode(name string, mode os.FileMode) func(*testing.T, *Options, *fakeEngine) {
+	return func(t *testing.T, o *Options, _ *fakeEngine) {
+		if err := os.Chmod(filepath.Join(o.Config.Docker.CertPath, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// logFile sets a log file, and makes it with this mode unless that is 0.
+func logFile(name string, mode os.FileMode) func(*testing.T, *Options, *fakeEngine) {
+	return func(t *testing.T, o *Options, _ *fakeEngine) {
+		o.Config.Log.FileEnabled, o.Config.Log.File = true, filepath.Join(t.TempDir(), name)
+		if mode == 0 {
+			return
+		}
+		write(t, o.Config.Log.File, "")
+		if err := os.Chmod(o.Config.Log.File, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package doctor
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/client"
+
+	"berth/internal/config"
+	"berth/internal/pki"
+)
+
+// fakeEngine answers what a test wants. A container is inspected by its ID.
+type fakeEngine struct {
+	info       system.Info
+	containers []container.Summary
+	inspected  map[string]container.InspectResponse
+	err        error // of every call
+}
+
+func (e *fakeEngine) Info(context.Context, client.InfoOptions) (client.SystemInfoResult, error) {
+	return client.SystemInfoResult{Info: e.info}, e.err
+}
+
+// ContainerList knows one filter: the label of sessions.
+func (e *fakeEngine) ContainerList(_ context.Context, o client.ContainerListOptions) (client.ContainerListResult, error) {
+	items := slices.Clone(e.containers)
+	if len(o.Filters) > 0 {
+		items = slices.DeleteFunc(items, func(c container.Summary) bool { return c.Labels[labelSession] == "" })
+	}
+	return client.ContainerListResult{Items: items}, e.err
+}
+
+func (e *fakeEngine) ContainerInspect(_ context.Context, id string, _ client.ContainerInspectOptions) (client.ContainerInspectResult, error) {
+	return client.ContainerInspectResult{Container: e.inspected[id]}, e.err
+}
+
+// run adds a running session container with these resources.
+func (e *fakeEngine) run(id string, host *container.HostConfig, ports ...container.PortSummary) {
+	e.containers = append(e.containers, container.Summary{
+		ID: id, Names: []string{"/" + id}, Labels: map[string]string{labelSession: id}, Ports: ports,
+	})
+	if e.inspected == nil {
+		e.inspected = map[string]container.InspectResponse{}
+	}
+	e.inspected[id] = container.InspectResponse{ID: id, HostConfig: host}
+}
+
+func goodInfo() system.Info {
+	return system.Info{
+		MemoryLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, PidsLimit: true, MemTotal: 64 << 30, LiveRestoreEnabled: true,
+		SecurityOptions: []string{"name=seccomp,profile=default"},
+	}
+}
+
+// world is a good installation: certificates, settings, an engine without containers, and a machine of its own.
+func world(t testing.TB) (Options, *fakeEngine) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "certs")
+	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(config.Options{Environ: []string{
+		"DOCKER_HOST=tcp://127.0.0.1:1", "DOCKER_CERT_PATH=" + dir, "BERTH_STATE_DIR=" + t.TempDir(), "BERTH_LISTEN=127.0.0.1:1",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := &fakeEngine{info: goodInfo()}
+	o := Options{
+		Config: cfg, Engine: engine, ComposePaths: []string{t.TempDir()}, DaemonConfig: filepath.Join(t.TempDir(), "daemon.json"),
+		LocalAddrs:    func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.0.0.5")}, nil },
+		Listeners:     func() ([]netip.AddrPort, error) { return nil, nil },
+		FirewallRules: func(context.Context) (string, error) { return "", nil },
+	}
+	o.fill()
+	return o, engine
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// codes lists "status code" of findings.
+func codes(findings []Finding) []string {
+	all := []string{}
+	for _, f := range findings {
+		all = append(all, string(f.Status)+" "+f.Code)
+	}
+	return all
+}
+
+// complete fails the test for a finding without a text, or a warning or failure without a remedy.
+func complete(t testing.TB, findings []Finding) {
+	t.Helper()
+	if len(findings) == 0 {
+		t.Error("no finding at all")
+	}
+	for _, f := range findings {
+		bad := f.Status == Warn || f.Status == Fail
+		if f.Code == "" || f.Seen == "" || (f.Remedy != "") != bad {
+			t.Errorf("finding %+v: want code and text, and a remedy for warnings and failures alone", f)
+		}
+	}
+}
