@@ -114,7 +114,8 @@ func (r *Runtime) Close() error {
 	}
 	close(r.closing)
 	r.waiters.Wait()
-	return r.lock.Close()
+	// A child that is being forked at this moment holds the file too, and with it a lock that is not given up first.
+	return errors.Join(syscall.Flock(int(r.lock.Fd()), syscall.LOCK_UN), r.lock.Close())
 }
 
 // enter is what every method begins with.
