@@ -81,13 +81,13 @@ func startGuard(t *testing.T, socket string, change ...func(*Options)) *world {
 	if _, err := pki.Init(dir, pki.InitOptions{ClientName: "tester"}); err != nil {
 		t.Fatal(err)
 	}
-	config, _, err := pki.LoadServerTLS(pki.ServerPaths(dir), pki.ServerOptions{})
+	server, _, err := pki.OpenServer(pki.ServerPaths(dir), pki.ServerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := &logBuffer{}
 	options := Options{
-		Listen: "tcp://127.0.0.1:0", Socket: socket, TLS: config, Linger: 200 * time.Millisecond, DrainTimeout: patience,
+		Listen: "tcp://127.0.0.1:0", Socket: socket, TLS: server.TLS(), Admits: server.Admits, Linger: 200 * time.Millisecond, DrainTimeout: patience,
 		Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
@@ -123,18 +123,23 @@ func startGuard(t *testing.T, socket string, change ...func(*Options)) *world {
 	return w
 }
 
-func (w *world) tls(t *testing.T) *tls.Config {
+func (w *world) tls(t *testing.T) *tls.Config { return tlsOf(t, w.dir) }
+
+func (w *world) client(t *testing.T) *http.Client { return clientOf(t, w.dir) }
+
+// tlsOf is the configuration of the client whose files are in dir.
+func tlsOf(t *testing.T, dir string) *tls.Config {
 	t.Helper()
-	config, _, err := pki.LoadClientTLS(pki.ClientPaths(w.dir, pki.Paths{}), pki.ClientOptions{ServerName: "localhost"})
+	config, _, err := pki.LoadClientTLS(pki.ClientPaths(dir, pki.Paths{}), pki.ClientOptions{ServerName: "localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return config
 }
 
-func (w *world) client(t *testing.T) *http.Client {
+func clientOf(t *testing.T, dir string) *http.Client {
 	t.Helper()
-	transport := &http.Transport{TLSClientConfig: w.tls(t), MaxIdleConnsPerHost: 64}
+	transport := &http.Transport{TLSClientConfig: tlsOf(t, dir), MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: 2 * patience}
 }
@@ -144,7 +149,13 @@ func (w *world) url(path string) string { return "https://" + w.address + path }
 // dial opens a connection as a client that will be taken over, and writes head to it.
 func (w *world) dial(t *testing.T, head string) (*tls.Conn, *bufio.Reader) {
 	t.Helper()
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", w.address, w.tls(t))
+	return w.dialAs(t, w.dir, head)
+}
+
+// dialAs is dial as the client whose files are in dir.
+func (w *world) dialAs(t *testing.T, dir, head string) (*tls.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", w.address, tlsOf(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,6 +202,18 @@ func (b *logBuffer) wait(t *testing.T, message string, match func(map[string]any
 		return false
 	})
 	return found
+}
+
+// none makes sure that nothing was logged under a message.
+func (b *logBuffer) none(t *testing.T, message string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, entry := range b.entries {
+		if entry["msg"] == message {
+			t.Errorf("logged %v, want nothing of the kind", entry)
+		}
+	}
 }
 
 // eventually polls until condition holds.
