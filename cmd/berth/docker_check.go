@@ -115,7 +115,8 @@ func checkOptions(cfg config.Config) tlscheck.Options {
 	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
 	return tlscheck.Options{
 		Host: d.Host, CA: paths.CA, Cert: paths.Cert, Key: paths.Key, Unverified: !d.TLSVerify,
-		CRL: filepath.Join(filepath.Dir(paths.CA), pki.CRLFile), ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
+		Pins: tlscheck.SplitPins(d.TLSPin),
+		CRL:  filepath.Join(filepath.Dir(paths.CA), pki.CRLFile), ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
 	}
 }
 

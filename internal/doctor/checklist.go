@@ -17,8 +17,7 @@ type Options struct {
 	Engine    Engine // nil: not reached
 	EngineErr error  // why there is no Engine
 
-	Pins []string // DOCKER_TLS_PIN
-	CRL  string   // file of revocation lists; empty: none
+	CRL string // file of revocation lists; empty: none
 
 	ComposePaths []string                         // compose files, and directories that hold some; none: the working directory
 	LookupEnv    func(name string) (string, bool) // for variables in compose files; nil: none is set

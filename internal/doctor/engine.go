@@ -57,7 +57,11 @@ func Connect(cfg config.Config) (*client.Client, error) {
 
 func clientTLS(d config.Docker, host string) (*tls.Config, error) {
 	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
-	conf, _, err := pki.LoadClientTLS(paths, pki.ClientOptions{ServerName: host})
+	pins, err := pki.ParsePins(d.TLSPin)
+	if err != nil {
+		return nil, err
+	}
+	conf, _, err := pki.LoadClientTLS(paths, pki.ClientOptions{ServerName: host, Pins: pins})
 	return conf, err
 }
 

@@ -52,6 +52,6 @@ func (o Options) connection() tlscheck.Options {
 	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
 	return tlscheck.Options{
 		Host: d.Host, CA: paths.CA, Cert: paths.Cert, Key: paths.Key, CRL: o.CRL, ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
-		Pins: o.Pins, Unverified: !d.TLSVerify, Now: o.Now, LookupHost: o.LookupHost,
+		Pins: tlscheck.SplitPins(d.TLSPin), Unverified: !d.TLSVerify, Now: o.Now, LookupHost: o.LookupHost,
 	}
 }

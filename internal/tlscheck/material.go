@@ -50,6 +50,11 @@ func describe(c *x509.Certificate, now time.Time) *Certificate {
 
 func pin(c *x509.Certificate) [sha256.Size]byte { return sha256.Sum256(c.RawSubjectPublicKeyInfo) }
 
+// SplitPins splits the value of DOCKER_TLS_PIN: pins separated by commas. Whether they are any is found by Run.
+func SplitPins(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+}
+
 // parsePin reads a pin as tools write it: base64 or hexadecimal, with or without "sha256" and a separator before it.
 func parsePin(text string) (found [sha256.Size]byte, ok bool) {
 	bare := strings.TrimPrefix(strings.TrimSpace(text), "sha256")

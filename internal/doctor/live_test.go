@@ -1,0 +1,155 @@
+package doctor
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"berth/internal/config"
+	"berth/internal/docker"
+	"berth/internal/dockertest"
+	"berth/internal/guard"
+	"berth/internal/pki"
+	"berth/internal/session"
+)
+
+// TestChecklistOnARealEngine has a session in a container, and a container with the engine's socket beside it.
+func TestChecklistOnARealEngine(t *testing.T) {
+	t.Parallel()
+	socket := strings.TrimPrefix(dockertest.Engine(t), "unix://")
+	instance, profile := dockertest.Instance(t), dockertest.StubProfile(t)
+	dir := filepath.Join(t.TempDir(), "certs")
+	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(config.Options{Environ: []string{
+		"DOCKER_HOST=" + startGuard(t, dir, socket), "DOCKER_CERT_PATH=" + dir, "BERTH_STATE_DIR=" + t.TempDir(), "BERTH_LISTEN=127.0.0.1:1",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	startSession(t, dockertest.Engine(t), instance, profile)
+	startWithSocket(t, instance, profile.Image, socket)
+
+	engine, err := Connect(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	report, err := Run(t.Context(), Checklist(Options{
+		Config: cfg, Engine: engine, ComposePaths: []string{t.TempDir()}, Sockets: []string{socket},
+		DaemonConfig: filepath.Join(t.TempDir(), "none.json"),
+	}), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Results) != 14 {
+		t.Fatalf("got %d results, want 14", len(report.Results))
+	}
+	got := map[string]string{}
+	for _, r := range report.Results {
+		complete(t, r.Findings)
+		got[r.Check] = strings.Join(codes(r.Findings), ", ")
+	}
+	for check, want := range map[string]string{
+		"certificate-strength": "pass strong", "certificate-permissions": "pass protected", "tls-connection": "pass connected",
+		"environment": "pass settings-usable", "host-ip": "pass host-known", "proxy-routing": "pass sessions-reached",
+		"resource-limits": "pass limits-enforced", "resource-monitoring": "pass controllers-active", "certificate-rotation": "pass in-time",
+		"firewall": "pass loopback-only", "api-logging": "pass logging-on", "socket-mounts": "fail socket-in-container",
+		"session-throttling": "pass sessions-bounded",
+	} {
+		if !strings.Contains(got[check], want) {
+			t.Errorf("%s: got %q, want %q among it", check, got[check], want)
+		}
+	}
+}
+
+// startSession runs the stub server as Berth would, and waits until it answers.
+func startSession(t *testing.T, host, instance string, profile session.Profile) {
+	t.Helper()
+	runtime, err := docker.Open(t.Context(), docker.Options{Host: host, Instance: instance, Network: instance})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = runtime.Close() })
+	spec := session.Spec{
+		Session: "ses-doctor", Name: instance + "-doctor", Profile: profile, Image: profile.Image, Credential: "correct horse battery staple",
+		Limits:    session.Limits{Memory: 64 << 20, CPUQuota: 50_000, CPUPeriod: 100_000, PIDs: 128},
+		CreatedAt: time.Now().UTC(),
+	}
+	if _, err := runtime.Create(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := runtime.Start(t.Context(), spec.Name); err != nil {
+		t.Fatal(err)
+	}
+	c, err := runtime.Inspect(t.Context(), spec.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for answers(deadline, c.Address) != nil {
+		select {
+		case <-tick.C:
+		case <-deadline.Done():
+			t.Fatal("the session's server does not answer")
+		}
+	}
+}
+
+// startWithSocket runs a container that has the engine's socket. Its program ends by itself if it does not like its
+// surroundings, so the stub gets what it needs.
+func startWithSocket(t *testing.T, instance, image, socket string) {
+	t.Helper()
+	api := dockertest.Client(t)
+	made, err := api.ContainerCreate(t.Context(), client.ContainerCreateOptions{
+		Name: instance + "-socket",
+		Config: &container.Config{
+			Image: image, User: "10001:10001", Env: []string{"OPENCODE_SERVER_PASSWORD=correct horse battery staple", "STUB_STATE=/state"},
+			Labels: map[string]string{"berth.instance": instance},
+		},
+		HostConfig: &container.HostConfig{NetworkMode: "none", CapDrop: []string{"ALL"}, Binds: []string{socket + ":/engine.sock:ro"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.ContainerStart(t.Context(), made.ID, client.ContainerStartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func startGuard(t *testing.T, dir, socket string) string {
+	t.Helper()
+	conf, _, err := pki.LoadServerTLS(pki.ServerPaths(dir), pki.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := guard.New(guard.Options{Listen: "tcp://127.0.0.1:0", Socket: socket, TLS: conf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("guard: %v", err)
+		}
+	})
+	select {
+	case <-g.Ready():
+	case err := <-ended:
+		ended <- nil
+		t.Fatalf("guard: %v", err)
+	}
+	return "tcp://" + g.Addr().String()
+}
