@@ -62,11 +62,12 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return usageError(err)
 	}
-	var reminding sync.WaitGroup
-	defer reminding.Wait()
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	reminding.Go(func() { remindOfExpiry(ctx, logger, server) })
+	beside.Go(func() { server.Watch(ctx) })
+	beside.Go(func() { remindOfExpiry(ctx, logger, server) })
 	return g.Run(ctx)
 }
 

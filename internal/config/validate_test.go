@@ -22,6 +22,8 @@ func TestValuesOutOfRangeOrInContradictionAreFaults(t *testing.T) {
 		{"DOCKER_HOST=ssh://engine:22", "DOCKER_HOST", "tcp://host:port"},
 		{"DOCKER_TLS_PORT=0", "DOCKER_TLS_PORT", "between 1 and 65535"},
 		{"DOCKER_TLS_VERIFY=0 DOCKER_ENV=production", "DOCKER_TLS_VERIFY", "contradicts DOCKER_ENV"},
+		{"DOCKER_TLS_PIN=sha256//AAAA", "DOCKER_TLS_PIN", "SHA-256"},
+		{"DOCKER_TLS_PIN=sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,", "DOCKER_TLS_PIN", "commas"},
 		{"DOCKER_ENV=prod", "DOCKER_ENV", "development, test, staging, production"},
 		{"BERTH_RUNTIME=process DOCKER_ENV=production", "BERTH_RUNTIME", "contradicts DOCKER_ENV"},
 		{"BERTH_RUNTIME=podman", "BERTH_RUNTIME", "docker, process"},

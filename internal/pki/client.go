@@ -115,22 +115,7 @@ func (c *Client) verifyAt(f files, state tls.ConnectionState, now time.Time) err
 
 // Watch looks at the files until ctx ends and calls changed after each change that was taken, whoever noticed it first:
 // connections that were made before it are then better made anew.
-func (c *Client) Watch(ctx context.Context, changed func()) {
-	_, seen := c.w.look(0)
-	tick := time.NewTicker(checkInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if _, version := c.w.look(0); version != seen {
-			seen = version
-			changed()
-		}
-	}
-}
+func (c *Client) Watch(ctx context.Context, changed func()) { c.w.watch(ctx, changed) }
 
 // Expiries says when the certificate that the engine has loaded expires, as the last handshake has shown it, then the own
 // one, then the authorities that are trusted. Before the first handshake there is nothing of the engine.

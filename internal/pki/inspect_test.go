@@ -137,7 +137,7 @@ func TestListSaysWhatIsInUse(t *testing.T) {
 	dir := initialized(t, InitOptions{})
 	alice, bob := issued(t, dir, "alice"), issued(t, dir, "bob")
 	mustRevoke(t, dir, filepath.Join(bob, ClientCertFile))
-	print := func(path string) string { return described(t, path).FingerprintSHA256 }
+	mark := func(path string) string { return described(t, path).FingerprintSHA256 }
 	yes, no := new(bool), new(bool)
 	*yes = true
 	for _, tt := range []struct {
@@ -147,11 +147,11 @@ func TestListSaysWhatIsInUse(t *testing.T) {
 	}{
 		{"nobody could say", Usage{}, []*bool{yes, nil, no, nil, nil}},
 		{"all known", Usage{
-			Server: print(filepath.Join(dir, ServerCertFile)), Client: filepath.Join(dir, ClientCertFile),
-			Connected: []string{print(filepath.Join(alice, ClientCertFile))},
+			Server: mark(filepath.Join(dir, ServerCertFile)), Client: filepath.Join(dir, ClientCertFile),
+			Connected: []string{mark(filepath.Join(alice, ClientCertFile))},
 		}, []*bool{yes, yes, yes, yes, no}},
 		{"another server, another client", Usage{Server: "0", Client: filepath.Join(alice, ClientCertFile), Connected: []string{}}, []*bool{yes, no, no, no, no}},
-		{"connected from elsewhere", Usage{Connected: []string{print(filepath.Join(dir, ClientCertFile))}}, []*bool{yes, nil, yes, no, no}},
+		{"connected from elsewhere", Usage{Connected: []string{mark(filepath.Join(dir, ClientCertFile))}}, []*bool{yes, nil, yes, no, no}},
 	} {
 		listings, err := List(dir, tt.usage)
 		if err != nil {
@@ -181,7 +181,7 @@ func TestBundleHoldsWhatAClientNeedsAndNothingElse(t *testing.T) {
 	reader := tar.NewReader(&archive)
 	for {
 		header, err := reader.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -104,6 +105,24 @@ func (w *watched) look(interval time.Duration) (files, int) {
 		w.report(err)
 	}
 	return current, version
+}
+
+// watch looks at the disk until ctx ends and calls changed after each change since the files were first read.
+func (w *watched) watch(ctx context.Context, changed func()) {
+	seen := 0
+	tick := time.NewTicker(checkInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, version := w.look(0); version != seen {
+			seen = version
+			changed()
+		}
+	}
 }
 
 // refresh answers what there is to report: nil for a change that was taken, an error for a part that was not.

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -73,6 +74,9 @@ func (s *Server) Admits(presented []*x509.Certificate) error {
 	f, _ := s.w.look(checkInterval)
 	return f.admits(presented, x509.ExtKeyUsageClientAuth, s.w.now())
 }
+
+// Watch looks at the files until ctx ends, so that a change, or a fault in it, is reported also while nobody connects.
+func (s *Server) Watch(ctx context.Context) { s.w.watch(ctx, func() {}) }
 
 // Expiries says when the own certificate and the authorities that are trusted expire, in this order.
 func (s *Server) Expiries() []Expiry {

@@ -1,0 +1,193 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"berth/internal/config"
+	"berth/internal/pki"
+)
+
+// guarded is an App without anything but the certificates of its engine, and an engine that only shakes hands.
+func guarded(t *testing.T, change func(*config.Docker)) (*App, *bytes.Buffer, error) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "certs")
+	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	server, _, err := pki.LoadServerTLS(pki.ServerPaths(dir), pki.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+				_, _ = conn.Read(make([]byte, 1))
+				_ = conn.Close()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		<-done
+	})
+	var log bytes.Buffer
+	a := &App{log: slog.New(slog.NewTextHandler(&log, nil))}
+	a.cfg.Docker = config.Docker{
+		Host: "tcp://" + listener.Addr().String(), TLSVerify: true, CertPath: dir, CACert: filepath.Join(dir, pki.CACertFile),
+		ClientCert: filepath.Join(dir, pki.ClientCertFile), ClientKey: filepath.Join(dir, pki.ClientKeyFile),
+	}
+	if change != nil {
+		change(&a.cfg.Docker)
+	}
+	_, err = a.engineTLS(t.Context())
+	return a, &log, err
+}
+
+func names(a *App) []string {
+	var all []string
+	for _, c := range a.certificates() {
+		all = append(all, c.Certificate+" "+c.Level)
+	}
+	return all
+}
+
+func TestCertificatesAreShownAndMeasured(t *testing.T) {
+	t.Parallel()
+	a, _, err := guarded(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"client ok", "ca ok"}, names(a)); diff != "" {
+		t.Errorf("before the engine was seen (-want +got): %s", diff)
+	}
+	a.askEngine(t.Context())
+	if diff := cmp.Diff([]string{"engine ok", "client ok", "ca ok"}, names(a)); diff != "" {
+		t.Errorf("certificates (-want +got): %s", diff)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(newExpiryCollector(a.engine)); err != nil {
+		t.Fatal(err)
+	}
+	// Two authorities must not become two measurements of one name.
+	if _, err := pki.Rotate(a.cfg.Docker.CertPath, pki.RotateOptions{Days: 5000}); err != nil {
+		t.Fatal(err)
+	}
+	a.askEngine(t.Context())
+	families, err := registry.Gather()
+	if err != nil || len(families) != 1 || families[0].GetName() != "berth_certificate_expiry_seconds" {
+		t.Fatalf("gathered %v, %v", families, err)
+	}
+	days := map[string]int{}
+	for _, m := range families[0].GetMetric() {
+		days[m.GetLabel()[0].GetValue()] = int(m.GetGauge().GetValue()/86400 + 0.5)
+	}
+	if diff := cmp.Diff(map[string]int{"engine": 90, "client": 90, "ca": 5000}, days); diff != "" {
+		t.Errorf("days left (-want +got): %s", diff)
+	}
+}
+
+func TestExpiryIsSpokenOfOnceADay(t *testing.T) {
+	t.Parallel()
+	a, log, err := guarded(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, days := range []int{20, 5} {
+		if _, err := pki.Renew(a.cfg.Docker.CertPath, pki.RenewOptions{Force: true, Days: days}); err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		a.askEngine(t.Context())
+		var reminder pki.Reminder
+		for range 3 {
+			a.remind(t.Context(), &reminder)
+		}
+		level := map[int]string{20: "level=WARN ", 5: "level=ERROR+4 "}[days]
+		for _, certificate := range []string{"engine", "client"} {
+			if n := strings.Count(log.String(), "certificate="+certificate+" "); n != 1 {
+				t.Errorf("%d days: spoken of the %s's certificate %d times, want once:\n%s", days, certificate, n, log)
+			}
+		}
+		if n := strings.Count(log.String(), level); n != 2 {
+			t.Errorf("%d days: %d lines with %s, want 2:\n%s", days, n, level, log)
+		}
+	}
+}
+
+func TestChangedCertificatesTakeNewConnections(t *testing.T) {
+	t.Parallel()
+	a, _, err := guarded(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed := make(chan struct{}, 1)
+	a.renewEngine = func() { renewed <- struct{}{} }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.watchCertificates(ctx) }()
+	if _, err := pki.Renew(a.cfg.Docker.CertPath, pki.RenewOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-renewed:
+	case <-time.After(10 * time.Second):
+		t.Error("the change was not noticed")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("watching ended with %v", err)
+	}
+}
+
+func TestPinsAndVerificationComeFromTheSettings(t *testing.T) {
+	t.Parallel()
+	wrong := "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	for _, tt := range []struct {
+		name   string
+		change func(*config.Docker)
+		seen   bool
+	}{
+		{"verified", nil, true},
+		{"a wrong pin", func(d *config.Docker) { d.TLSPin = wrong }, false},
+		{"unverified, a wrong pin", func(d *config.Docker) { d.TLSVerify, d.TLSPin = false, wrong }, false},
+		{"another name", func(d *config.Docker) { d.Host = strings.Replace(d.Host, "127.0.0.1", "127.0.0.2", 1) }, false},
+	} {
+		a, _, err := guarded(t, tt.change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.askEngine(t.Context())
+		if got := len(names(a)) == 3; got != tt.seen {
+			t.Errorf("%s: engine accepted: %v, want %v", tt.name, got, tt.seen)
+		}
+	}
+	if _, _, err := guarded(t, func(d *config.Docker) { d.TLSPin = "x" }); err == nil {
+		t.Error("a pin that is none was taken")
+	}
+	if a, _, err := guarded(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.certificates() != nil {
+		t.Errorf("a socket: %v, certificates %v; want none", err, a.certificates())
+	}
+}
