@@ -137,8 +137,10 @@ func TestChecksPassAndFail(t *testing.T) {
 			e.containers = []container.Summary{{ID: "1", Mounts: []container.MountPoint{{Source: "/", Destination: "/host"}}}}
 		}, []string{"skipped no-compose-file", "fail socket-in-container"}},
 		"sockets, no engine": {"socket-mounts", noEngine, []string{"skipped no-compose-file", "skipped engine-not-reached"}},
-		"sockets, engine away": {"socket-mounts", func(_ *testing.T, _ *Options, e *fakeEngine) { e.err = errors.New("away") },
-			[]string{"skipped no-compose-file", "skipped engine-not-reached"}},
+		"sockets, engine away": {
+			"socket-mounts", func(_ *testing.T, _ *Options, e *fakeEngine) { e.err = errors.New("away") },
+			[]string{"skipped no-compose-file", "skipped engine-not-reached"},
+		},
 
 		"environment, good": {"environment", nil, []string{"pass settings-usable"}},
 		"environment, faulty": {"environment", func(_ *testing.T, o *Options, _ *fakeEngine) {
@@ -183,19 +185,29 @@ func TestChecksPassAndFail(t *testing.T) {
 
 		"limits, no sessions": {"resource-limits", nil, []string{"pass limits-configured", "skipped no-sessions"}},
 		"limits, no engine":   {"resource-limits", noEngine, []string{"pass limits-configured", "skipped engine-not-reached"}},
-		"limits, not set": {"resource-limits", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Limits.Memory = 0 },
-			[]string{"fail limits-missing", "skipped no-sessions"}},
-		"limits, good": {"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(64*mib, 100_000, 100)) },
-			[]string{"pass limits-configured", "pass limits-enforced"}},
-		"limits, not enforced": {"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(0, 0, 0)) },
-			[]string{"pass limits-configured", "fail limit-not-enforced", "fail limit-not-enforced", "fail limit-not-enforced"}},
-		"limits, above the settings": {"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(64<<30, 100_000, 100)) },
-			[]string{"pass limits-configured", "warn limit-above-settings"}},
+		"limits, not set": {
+			"resource-limits", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Limits.Memory = 0 },
+			[]string{"fail limits-missing", "skipped no-sessions"},
+		},
+		"limits, good": {
+			"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(64*mib, 100_000, 100)) },
+			[]string{"pass limits-configured", "pass limits-enforced"},
+		},
+		"limits, not enforced": {
+			"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(0, 0, 0)) },
+			[]string{"pass limits-configured", "fail limit-not-enforced", "fail limit-not-enforced", "fail limit-not-enforced"},
+		},
+		"limits, above the settings": {
+			"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(64<<30, 100_000, 100)) },
+			[]string{"pass limits-configured", "warn limit-above-settings"},
+		},
 
 		"throttling, good":        {"session-throttling", nil, []string{"pass sessions-bounded"}},
 		"throttling, not bounded": {"session-throttling", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Limits.MaxSessions = 0 }, []string{"fail sessions-unbounded"}},
-		"throttling, overcommitted": {"session-throttling", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.MemTotal = 1 << 30 },
-			[]string{"pass sessions-bounded", "warn memory-overcommitted"}},
+		"throttling, overcommitted": {
+			"session-throttling", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.MemTotal = 1 << 30 },
+			[]string{"pass sessions-bounded", "warn memory-overcommitted"},
+		},
 		"throttling, too many": {"session-throttling", func(_ *testing.T, o *Options, e *fakeEngine) {
 			o.Config.Limits.MaxSessions = 1
 			e.run("a", nil)
@@ -213,8 +225,10 @@ func TestChecksPassAndFail(t *testing.T) {
 			}))
 		}, []string{"pass controllers-active", "warn no-metrics"}},
 		"monitoring, not serving": {"resource-monitoring", nil, []string{"pass controllers-active", "skipped not-serving"}},
-		"monitoring, no controller": {"resource-monitoring", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.PidsLimit = false },
-			[]string{"fail controller-missing", "skipped not-serving"}},
+		"monitoring, no controller": {
+			"resource-monitoring", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.PidsLimit = false },
+			[]string{"fail controller-missing", "skipped not-serving"},
+		},
 
 		"rotation, good":    {"certificate-rotation", nil, []string{"pass in-time"}},
 		"rotation, process": {"certificate-rotation", process, []string{"skipped no-engine-used"}},
@@ -270,12 +284,16 @@ func TestChecksPassAndFail(t *testing.T) {
 		}, []string{"pass options-good", "pass daemon-config-good"}},
 		"options, no file":   {"daemon-options", nil, []string{"pass options-good", "skipped no-daemon-config"}},
 		"options, no engine": {"daemon-options", noEngine, []string{"skipped engine-not-reached"}},
-		"options, no seccomp": {"daemon-options", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.SecurityOptions = nil },
-			[]string{"fail no-seccomp", "skipped no-daemon-config"}},
-		"options, unconfined": {"daemon-options", func(_ *testing.T, _ *Options, e *fakeEngine) {
-			e.info.SecurityOptions = []string{"name=seccomp,profile=unconfined"}
+		"options, no seccomp": {
+			"daemon-options", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.SecurityOptions = nil },
+			[]string{"fail no-seccomp", "skipped no-daemon-config"},
 		},
-			[]string{"fail no-seccomp", "skipped no-daemon-config"}},
+		"options, unconfined": {
+			"daemon-options", func(_ *testing.T, _ *Options, e *fakeEngine) {
+				e.info.SecurityOptions = []string{"name=seccomp,profile=unconfined"}
+			},
+			[]string{"fail no-seccomp", "skipped no-daemon-config"},
+		},
 		"options, weak": {"daemon-options", func(_ *testing.T, _ *Options, e *fakeEngine) {
 			e.info.LiveRestoreEnabled, e.info.Debug = false, true
 			e.info.RegistryConfig = &registry.ServiceConfig{
@@ -286,20 +304,28 @@ func TestChecksPassAndFail(t *testing.T) {
 		"options, the source document's file": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) {
 			write(t, o.DaemonConfig, `{"tls":true,"tlsverify":true,"hosts":["tcp://0.0.0.0:2376"],"iptables":false,"bridge":"none"}`)
 		}, []string{"pass options-good", "fail iptables-off"}},
-		"options, open": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) {
-			write(t, o.DaemonConfig, `{"hosts":["tcp://0.0.0.0:2375"]}`)
+		"options, open": {
+			"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) {
+				write(t, o.DaemonConfig, `{"hosts":["tcp://0.0.0.0:2375"]}`)
+			},
+			[]string{"pass options-good", "fail tcp-without-tlsverify"},
 		},
-			[]string{"pass options-good", "fail tcp-without-tlsverify"}},
-		"options, TLS for everybody": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) { write(t, o.DaemonConfig, `{"tls":true}`) },
-			[]string{"pass options-good", "fail tls-without-tlsverify"}},
-		"options, malformed": {"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) { write(t, o.DaemonConfig, `{`) },
-			[]string{"pass options-good", "warn daemon-config-malformed"}},
+		"options, TLS for everybody": {
+			"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) { write(t, o.DaemonConfig, `{"tls":true}`) },
+			[]string{"pass options-good", "fail tls-without-tlsverify"},
+		},
+		"options, malformed": {
+			"daemon-options", func(t *testing.T, o *Options, _ *fakeEngine) { write(t, o.DaemonConfig, `{`) },
+			[]string{"pass options-good", "warn daemon-config-malformed"},
+		},
 
 		"logging, good":  {"api-logging", nil, []string{"pass logging-on", "skipped engine-audit-unknown"}},
 		"logging, audit": {"api-logging", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.Plugins.Authorization = []string{"opa"} }, []string{"pass logging-on", "pass engine-audited"}},
 		"logging, off":   {"api-logging", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Log.Console = false }, []string{"fail logging-off", "skipped engine-audit-unknown"}},
-		"logging, quiet": {"api-logging", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Log.Level = config.LevelError },
-			[]string{"warn level-hides-calls", "skipped engine-audit-unknown"}},
+		"logging, quiet": {
+			"api-logging", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Log.Level = config.LevelError },
+			[]string{"warn level-hides-calls", "skipped engine-audit-unknown"},
+		},
 		"logging, file without a directory": {"api-logging", logFile("none/berth.log", 0), []string{"fail log-file-impossible", "skipped engine-audit-unknown"}},
 		"logging, file to come":             {"api-logging", logFile("berth.log", 0), []string{"pass logging-on", "skipped engine-audit-unknown"}},
 		"logging, file readable":            {"api-logging", logFile("berth.log", 0o644), []string{"warn log-file-readable", "skipped engine-audit-unknown"}},

@@ -170,7 +170,7 @@ func (r *composeReader) each(n *yaml.Node, depth int, yield func(string, *yaml.N
 		if value == nil {
 			continue
 		}
-		more := true
+		var more bool
 		if key == "<<" {
 			more = r.each(value, depth+1, yield)
 		} else {

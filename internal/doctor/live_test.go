@@ -43,7 +43,7 @@ func TestChecklistOnARealEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer engine.Close()
+	t.Cleanup(func() { _ = engine.Close() })
 	report, err := Run(t.Context(), Checklist(Options{
 		Config: cfg, Engine: engine, ComposePaths: []string{t.TempDir()}, Sockets: []string{mounted},
 		DaemonConfig: filepath.Join(t.TempDir(), "none.json"),

@@ -68,17 +68,17 @@ func (c proxyRouting) route(ctx context.Context, s container.Summary) (string, b
 
 // answers asks for anything over HTTP; which status comes does not matter.
 func answers(ctx context.Context, address string) error {
-	_, err := plainGet(ctx, address, "/")
+	_, _, err := plainGet(ctx, address, "/")
 	return err
 }
 
 // plainGet asks without TLS, without a proxy of the environment, and once.
-func plainGet(ctx context.Context, address, path string) (*http.Response, error) {
+func plainGet(ctx context.Context, address, path string) (status int, header http.Header, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
@@ -86,13 +86,13 @@ func plainGet(ctx context.Context, address, path string) (*http.Response, error)
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {
-			return nil, op.Err
+			return 0, nil, op.Err
 		}
-		return nil, err
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)); err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
+		return 0, nil, fmt.Errorf("read the answer: %w", err)
 	}
-	return resp, nil
+	return resp.StatusCode, resp.Header, nil
 }

@@ -48,14 +48,14 @@ func (c resourceMonitoring) metrics(ctx context.Context) []Finding {
 	if host, port, found := strings.Cut(address, ":"); found && (host == "" || host == "0.0.0.0") {
 		address = "127.0.0.1:" + port
 	}
-	if _, err := plainGet(ctx, address, "/livez"); err != nil {
+	if _, _, err := plainGet(ctx, address, "/livez"); err != nil {
 		return []Finding{skip("not-serving", "no Berth serves at %s, so its measurements could not be looked at", address)}
 	}
-	resp, err := plainGet(ctx, address, "/metrics")
+	status, _, err := plainGet(ctx, address, "/metrics")
 	switch {
 	case err != nil:
 		return []Finding{skip("not-serving", "what serves at %s did not answer: %v", address, err)}
-	case resp.StatusCode == http.StatusNotFound:
+	case status == http.StatusNotFound:
 		return []Finding{warn("no-metrics", "watch the host of Berth and the engine by other means", "the Berth at %s gives out no measurements (/metrics)", address)}
 	}
 	return []Finding{pass("metrics-served", "the Berth at %s gives out measurements (/metrics)", address)}

@@ -27,7 +27,7 @@ const (
 func (r *run) authenticate(ctx context.Context) outcome {
 	var err error
 	for range attempts {
-		r.first, r.firstBody, err = r.ask(ctx, r.standard())
+		r.first, err = r.ask(ctx, r.standard())
 		// A refusal can be overtaken by the end of its connection.
 		if !ended(err) {
 			break
@@ -55,17 +55,16 @@ func ended(err error) bool {
 }
 
 func (r *run) negotiate(context.Context) outcome {
-	resp := r.first
-	if bad, ok := refused(resp.StatusCode, r.firstBody); ok {
+	if bad, ok := refused(r.first.status, r.first.body); ok {
 		return bad
 	}
-	version := resp.Header.Get("Api-Version")
+	version := r.first.header.Get("Api-Version")
 	minor, ok := strings.CutPrefix(version, "1.")
 	number, err := strconv.Atoi(minor)
-	if resp.StatusCode != http.StatusOK || !ok || err != nil {
-		return fail(NotAnEngine, "what answers at %s (status %d) is not a Docker engine", r.address, resp.StatusCode)
+	if r.first.status != http.StatusOK || !ok || err != nil {
+		return fail(NotAnEngine, "what answers at %s (status %d) is not a Docker engine", r.address, r.first.status)
 	}
-	r.report.APIVersion, r.report.Engine = version, resp.Header.Get("Server")
+	r.report.APIVersion, r.report.Engine = version, r.first.header.Get("Server")
 	if number < minAPIMinor {
 		return fail(EngineTooOld, "the engine speaks API %s; Berth needs 1.%d or newer", version, minAPIMinor)
 	}

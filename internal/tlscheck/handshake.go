@@ -51,7 +51,7 @@ func (r *run) handshake(ctx context.Context) outcome {
 // config is for handshakes that find out; nothing is asked of the engine over them before its certificate was judged.
 func (r *run) config(minimum uint16) *tls.Config {
 	return &tls.Config{
-		MinVersion:         minimum, //nolint:gosec // older versions are offered only to name the server's
+		MinVersion:         minimum,
 		ServerName:         r.name,
 		InsecureSkipVerify: true, //nolint:gosec // the next steps judge the certificate, each part by itself
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -108,17 +108,24 @@ func (r *run) standard() *tls.Config {
 
 const maxFirstBody = 64 << 10
 
+// answer is one to a first request.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
 // ask shakes hands and sends the first request of a connection. With TLS 1.3 it is only the answer to it that shows
 // whether the engine accepts the client's certificate.
-func (r *run) ask(ctx context.Context, config *tls.Config) (*http.Response, []byte, error) {
+func (r *run) ask(ctx context.Context, config *tls.Config) (answer, error) {
 	conn, err := r.shake(ctx, config)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	defer conn.Close()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(r.name, r.port)+"/_ping", nil)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	req.Close = true
 	writeErr := req.Write(conn)
@@ -128,11 +135,11 @@ func (r *run) ask(ctx context.Context, config *tls.Config) (*http.Response, []by
 		if !alerted(err) && writeErr != nil {
 			err = writeErr
 		}
-		return nil, nil, err
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxFirstBody))
-	return resp, bytes.TrimSpace(body), err
+	return answer{status: resp.StatusCode, header: resp.Header, body: bytes.TrimSpace(body)}, err
 }
 
 // verification is the part of err that says what is wrong with the engine's certificate; nil if nothing does.

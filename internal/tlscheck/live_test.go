@@ -215,7 +215,7 @@ func dockerd(t *testing.T) string {
 func startDockerd(t *testing.T, binary string, w world, pair tls.Certificate) string {
 	t.Helper()
 	// The sockets of its containerd have long names, and a socket's path holds 107 characters.
-	dir, err := os.MkdirTemp("", "bd")
+	dir, err := os.MkdirTemp("", "bd") //nolint:usetesting // t.TempDir is too long for them
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,16 +243,15 @@ func startDockerd(t *testing.T, binary string, w world, pair tls.Certificate) st
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stopped := false
+	ended, how := make(chan struct{}), error(nil)
+	go func() {
+		how = cmd.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
-		if stopped {
-			return
-		}
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
+		case <-ended: // by our signal, or before
 		case <-time.After(dockerdPatience):
 			_ = cmd.Process.Kill()
 			<-ended
@@ -265,9 +264,8 @@ func startDockerd(t *testing.T, binary string, w world, pair tls.Certificate) st
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-ended:
-			stopped = true
-			t.Fatalf("dockerd ended: %v\n%s", err, log.String())
+		case <-ended:
+			t.Fatalf("dockerd ended: %v\n%s", how, log.String())
 		case <-deadline.C:
 			t.Fatalf("dockerd does not listen on %s within %s", address, dockerdPatience)
 		case <-tick.C:

@@ -52,8 +52,7 @@ type run struct {
 	version   uint16              // of TLS, as the last handshake had it; 0: none came so far
 	vouched   []*x509.Certificate // its verified chain
 	own       material
-	first     *http.Response // the answer to the first request; its body is in firstBody
-	firstBody []byte
+	first     answer
 	container string
 	client    *http.Client
 }

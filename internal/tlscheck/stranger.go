@@ -32,18 +32,18 @@ func (r *run) stranger(ctx context.Context, pair tls.Certificate, how string, op
 	config := r.config(tls.VersionTLS12)
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	config.VerifyConnection = nil
-	resp, _, err := r.ask(ctx, config)
+	got, err := r.ask(ctx, config)
 	for range attempts - 1 {
 		if !ended(err) {
 			break
 		}
-		resp, _, err = r.ask(ctx, config)
+		got, err = r.ask(ctx, config)
 	}
 	switch {
-	case err == nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden):
-		return warn(RefusedLate, "a client %s is refused by HTTP (%d) and not in the handshake", how, resp.StatusCode)
+	case err == nil && (got.status == http.StatusUnauthorized || got.status == http.StatusForbidden):
+		return warn(RefusedLate, "a client %s is refused by HTTP (%d) and not in the handshake", how, got.status)
 	case err == nil:
-		return fail(open, "a client %s is answered (%d)", how, resp.StatusCode)
+		return fail(open, "a client %s is answered (%d)", how, got.status)
 	case alerted(err):
 		return pass("a client %s is refused", how)
 	case ended(err) && !r.failed[stepAuthenticate]:
