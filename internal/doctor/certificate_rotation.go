@@ -53,7 +53,7 @@ func (c certificateRotation) Run(context.Context) []Finding {
 			}
 		}
 		if authorities > 1 {
-			findings = append(findings, warn("rotation-unfinished", "go on with the rotation once every certificate is of the new authority: berth certs --help",
+			findings = append(findings, warn("rotation-unfinished", "go on with it (berth certs rotate) once ca.pem has reached everybody; berth certs rotate --status says how far it is",
 				"%d authorities are trusted at once in %s", authorities, file.path).at(file.path, 0))
 		}
 	}

@@ -119,8 +119,8 @@ var remedies = map[Code]string{
 
 	ServerUnknownAuthority: "set DOCKER_CA_CERT to the authority that signed the engine's certificate, or install a server certificate of your authority " +
 		"beside the engine and restart it",
-	ServerInvalid:      "issue a new server certificate (berth certs init), install it beside the engine and restart it",
-	ServerNameMismatch: "use a name from the certificate in DOCKER_HOST, or issue one for {name} (berth certs init --force --host {name})",
+	ServerInvalid:      "issue a new server certificate (berth certs issue --kind server), install it beside the engine and restart it",
+	ServerNameMismatch: "use a name from the certificate in DOCKER_HOST, or issue one for {name} (berth certs issue --kind server --host {name} --out DIR) and install it beside the engine",
 	ServerWrongUsage:   "install server-cert.pem beside the engine, not the client's certificate; it needs the usage \"TLS server\"",
 	ServerAlsoClient:   "issue separate certificates for server and client (berth certs init does)",
 	ServerExpired:      adviceReissue,
