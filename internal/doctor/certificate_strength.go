@@ -74,7 +74,7 @@ func (c certificateStrength) judge(path string, cert *x509.Certificate) []Findin
 	case now.Before(cert.NotBefore):
 		note(fail("not-yet-valid", "set the clock of this machine right", "%s begins on %s only", cert.Subject, day(cert.NotBefore)))
 	case !cert.IsCA && life > maxLeafDays*24*time.Hour:
-		note(warn("long-life", "replace it by one of the default life, 90 days: berth certs issue, without DAYS", "%s lives for %d days: a stolen key would be good for as long",
+		note(warn("long-life", "replace it by one with a shorter life: berth certs renew --force --days 90", "%s lives for %d days: a stolen key would be good for as long",
 			cert.Subject, int(life.Hours()/24)))
 	}
 	return findings
