@@ -160,7 +160,7 @@ func untrusted(err error) string {
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return "it is signed by an unknown CA"
 	}
-	return "it cannot be verified"
+	return "it cannot be verified: " + err.Error()
 }
 
 func isRecordHeader(err error) bool {

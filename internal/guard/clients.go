@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// ClientsPath answers which client certificates open connections have shown, as [Clients]. It is the guard's own: the engine
+// ClientsPath answers which client certificates open connections have shown, as [Clients], the asking one's not counted. It is the guard's own: the engine
 // has nothing there. Before an authority is retired one must know that nobody needs it any more.
 const ClientsPath = "/_berth/clients"
 
@@ -154,10 +154,13 @@ func (h *handler) admits(presented []*x509.Certificate) error {
 
 var errExpired = errors.New("it has expired")
 
-// serveClients answers ClientsPath.
-func (h *handler) serveClients(w http.ResponseWriter) {
+// serveClients answers ClientsPath. The connection that asks does not count: it is there only to ask.
+func (h *handler) serveClients(w http.ResponseWriter, r *http.Request) {
 	counted := map[[sha256.Size]byte]*Client{}
-	for _, one := range h.connections.identified() {
+	for conn, one := range h.connections.identified() {
+		if conn == r.Context().Value(connectionKey{}) {
+			continue
+		}
 		cert := one.presented[0]
 		sum := sha256.Sum256(cert.Raw)
 		if counted[sum] == nil {

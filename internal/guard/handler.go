@@ -69,7 +69,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path == ClientsPath && r.Method == http.MethodGet {
-		h.serveClients(rec)
+		h.serveClients(rec, r)
 		return
 	}
 	if takesOver(r, route) {

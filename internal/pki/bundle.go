@@ -53,11 +53,8 @@ func BundleDir(dir, out string, force bool, now time.Time) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(out, noHook); err != nil {
-		return nil, err
-	}
 	var written []string
-	err = edit(out, noHook, func(d *directory) error {
+	err = editOut(out, noHook, func(d *directory) error {
 		if d.has(CAKeyFile) {
 			return &FileError{Path: d.file(CAKeyFile), Err: ErrExists, Advice: "this is the directory of an authority; choose another one"}
 		}

@@ -66,6 +66,8 @@ func noHook(string) error { return nil }
 type directory struct {
 	path   string
 	before hook
+	// foreign is one whose mode is its owner's business: it holds other things, too.
+	foreign bool
 	// completed tells whether an interrupted earlier change was put in place when the directory was opened.
 	completed bool
 }
@@ -76,14 +78,27 @@ type change struct {
 	remove []string
 }
 
-// edit locks a directory, completes what an interrupted run left in it, and hands it to do.
+// edit locks a certificate directory, completes what an interrupted run left in it, and hands it to do.
 func edit(path string, before hook, do func(*directory) error) error {
-	unlock, err := lockDir(path)
+	return (&directory{path: path, before: before}).edit(do)
+}
+
+// editOut is edit for a directory that certificates are handed out in. It is made if it is not there; one that is there
+// keeps its mode.
+func editOut(path string, before hook, do func(*directory) error) error {
+	d := &directory{path: path, before: before, foreign: true}
+	if err := makeDir(path, before); err != nil {
+		return err
+	}
+	return d.edit(do)
+}
+
+func (d *directory) edit(do func(*directory) error) error {
+	unlock, err := lockDir(d.path)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	d := &directory{path: path, before: before}
 	if d.completed, err = d.recover(); err != nil {
 		return err
 	}
@@ -163,11 +178,8 @@ func (d *directory) stage(c change) error {
 // install does steps 3 and 4, from wherever an earlier run left them.
 func (d *directory) install() error {
 	pending := d.file(pendingDir)
-	if err := d.before("protect directory"); err != nil {
+	if err := d.protect(); err != nil {
 		return err
-	}
-	if err := os.Chmod(d.path, 0o700); err != nil {
-		return fmt.Errorf("protect certificate directory: %w", err)
 	}
 	for _, name := range changeOrder() {
 		if err := d.installFile(filepath.Join(pending, name), name); err != nil {
@@ -189,6 +201,20 @@ func (d *directory) install() error {
 		return fmt.Errorf("install certificates: %w", err)
 	}
 	return syncDir(d.path)
+}
+
+// protect keeps others out of a directory that may hold the authority's key.
+func (d *directory) protect() error {
+	if d.foreign {
+		return nil
+	}
+	if err := d.before("protect directory"); err != nil {
+		return err
+	}
+	if err := os.Chmod(d.path, 0o700); err != nil {
+		return fmt.Errorf("protect certificate directory: %w", err)
+	}
+	return nil
 }
 
 func (d *directory) installFile(from, name string) error {

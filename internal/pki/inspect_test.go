@@ -203,6 +203,16 @@ func TestBundleHoldsWhatAClientNeedsAndNothingElse(t *testing.T) {
 	if !works(t, serverTLS(t, dir), clientTLS(t, out)) {
 		t.Error("a client with the bundle is not admitted")
 	}
+	shared := t.TempDir()
+	if err := os.Chmod(shared, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := BundleDir(dir, shared, false, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(shared); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("a directory that was there before has mode %v, %v; want it untouched", info.Mode(), err)
+	}
 	if _, err := BundleDir(dir, out, false, time.Now()); !errors.Is(err, ErrExists) {
 		t.Errorf("a second time: %v, want %v", err, ErrExists)
 	}

@@ -86,10 +86,7 @@ func issue(dir string, opts IssueOptions, before hook) (Issued, error) {
 		if err != nil {
 			return err
 		}
-		if err := makeDir(opts.Out, before); err != nil {
-			return err
-		}
-		return edit(opts.Out, before, func(out *directory) error {
+		return editOut(opts.Out, before, func(out *directory) error {
 			issued, err = issueTo(d, out, authority, opts, now)
 			return err
 		})
@@ -154,8 +151,18 @@ func issueTo(d, out *directory, authority *Authority, opts IssueOptions, now tim
 	}
 	return Issued{
 		Certificate: made, Key: out.file(names.key), Authorities: out.file(CACertFile),
-		Warnings: lifeWarnings(made.Path, pair, authority, req.Days),
+		Warnings: append(lifeWarnings(made.Path, pair, authority, req.Days), d.rotationWarnings(made)...),
 	}, nil
+}
+
+// rotationWarnings tell of a certificate that was made with an authority which will be retired.
+func (d *directory) rotationWarnings(made Description) []Warning {
+	at, err := d.rotation()
+	if err != nil || at.Old == nil || made.AuthorityKeyID != at.Old.KeyID {
+		return nil
+	}
+	text := "is of the authority that a rotation will retire: make it anew after the next step (berth certs rotate --status)"
+	return []Warning{{Code: WarnRotating, Path: made.Path, Text: text}}
 }
 
 // lifeWarnings speak of a life that is longer than others accept, or shorter than was asked for.

@@ -178,6 +178,10 @@ type verdict struct {
 
 // admits says whether whoever presented these certificates, the leaf first, may go on: nil or why not.
 func (f files) admits(presented []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
+	// Time goes on, so what it says is never kept.
+	if err := checkTime(presented[0], now); err != nil {
+		return err
+	}
 	key := sha256.Sum256(presented[0].Raw)
 	known, ok := f.verdicts.Load(key)
 	if !ok {
@@ -192,9 +196,6 @@ func (f files) admits(presented []*x509.Certificate, usage x509.ExtKeyUsage, now
 }
 
 func (f files) judge(presented []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) verdict {
-	if err := checkTime(presented[0], now); err != nil {
-		return verdict{err: err}
-	}
 	chains, err := check{pool: f.pool, usage: usage, now: now}.chains(presented)
 	if err != nil {
 		return verdict{err: fmt.Errorf("%w: %w", ErrUntrusted, err)}

@@ -129,6 +129,7 @@ func (r *reissue) replace(names leafFiles, old *x509.Certificate, keepKey bool) 
 	r.replaced = append(r.replaced, describe(path, old))
 	r.made = append(r.made, describe(path, fresh.Certificate))
 	r.warnings = append(r.warnings, lifeWarnings(path, fresh, r.authority, days)...)
+	r.warnings = append(r.warnings, r.d.rotationWarnings(describe(path, fresh.Certificate))...)
 	return nil
 }
 

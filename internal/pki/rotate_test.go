@@ -108,6 +108,18 @@ func TestOldAuthorityStaysWhileItIsNeeded(t *testing.T) {
 	}
 }
 
+func TestCertificatesOfAnAuthorityThatWillGoAreAWarning(t *testing.T) {
+	t.Parallel()
+	dir := initialized(t, InitOptions{})
+	for i, want := range []int{0, 1, 0, 0} {
+		made, err := Issue(dir, IssueOptions{Kind: KindClient, Name: "a", Out: filepath.Join(t.TempDir(), "out")})
+		if err != nil || len(made.Warnings) != want {
+			t.Errorf("after step %d: warnings %v, %v; want %d", i, made.Warnings, err, want)
+		}
+		step(t, dir, RotateOptions{Finish: true})
+	}
+}
+
 func TestListsOfBothAuthoritiesCount(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
