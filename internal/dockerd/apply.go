@@ -80,7 +80,7 @@ func (s *Setup) Apply(ctx context.Context, plan *Plan) error {
 	a := &application{Setup: s, plan: plan, j: plan.journal}
 	if err := a.forward(ctx); err != nil {
 		if ctx.Err() != nil {
-			err = errors.Join(err, context.Cause(ctx))
+			err = context.Cause(ctx)
 		}
 		s.step(stepBack, "taking back what was done, because of: %v", err)
 		back, cancel := s.finishing(ctx)

@@ -1,12 +1,10 @@
 package dockerd
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 )
@@ -75,48 +73,5 @@ func TestCrash(t *testing.T) {
 		}
 		mustEqual(t, "undone after a set-up that was killed before "+point, before, e.state(t))
 		e.mustBeOpen(t)
-	}
-}
-
-// TestInterruptedUndo ends an undo ahead of each of its changes; the next one completes it, and no set-up begins before.
-func TestInterruptedUndo(t *testing.T) {
-	t.Parallel()
-	dir, inside := isolated(t)
-	if !inside {
-		return
-	}
-	e := newEngine(t, dir)
-	before := e.state(t)
-	injected := errors.New("injected fault")
-	for at, done := 0, false; !done; at++ {
-		mustApply(t, e.newSetup(t))
-		left, point := at, ""
-		s := ForUndo(e.host(), e.setup.opts)
-		s.before = func(p string) error {
-			if left--; left == -1 {
-				point = p
-				return injected
-			}
-			return nil
-		}
-		err := s.Undo(t.Context())
-		if done = err == nil; !done {
-			if !errors.Is(err, injected) {
-				t.Fatalf("undo that is interrupted before %q: %v", point, err)
-			}
-			if at > 0 {
-				if _, err := e.newSetup(t).Plan(t.Context()); err == nil || !strings.Contains(err.Error(), "undo was interrupted") {
-					t.Errorf("set-up after an undo that was interrupted before %q: %v, want it to be refused", point, err)
-				}
-			}
-			if err := e.setup.Undo(t.Context()); err != nil {
-				t.Fatalf("undo after one that was interrupted before %q: %v", point, err)
-			}
-		}
-		mustEqual(t, "undone after an interruption before "+point, before, e.state(t))
-		e.mustBeOpen(t)
-		if done && at < 5 {
-			t.Errorf("only %d points at which an undo can be interrupted: the hook no longer sees the changes", at)
-		}
 	}
 }

@@ -47,12 +47,12 @@ func isolated(t *testing.T) (dir string, inside bool) {
 		t.Skip(why)
 	}
 	// The sockets of the engine's containerd have long names, and a socket's path holds 107 characters.
-	dir, err := os.MkdirTemp("", "bd") //nolint:usetesting // its path is too long for sockets
+	home, err := os.MkdirTemp("", "bd") //nolint:usetesting // its path is too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := os.RemoveAll(home); err != nil {
 			t.Errorf("remove the engine's directory: %v", err)
 		}
 	})
@@ -63,7 +63,7 @@ func isolated(t *testing.T) (dir string, inside bool) {
 	// A shell as first process takes care of orphans.
 	const prepare = `mount -t proc proc /proc && ip link set lo up && "$@"; exit $?`
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", prepare, "sh", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=9m")
-	cmd.Env = append(os.Environ(), namespaceVariable+"="+dir)
+	cmd.Env = append(os.Environ(), namespaceVariable+"="+home)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = 5 * time.Second

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -30,7 +32,7 @@ type machine struct {
 	interfaces  map[string]string // by address
 	lax         bool              // the engine asks nobody for a certificate
 	info        engineInfo
-	servers     []*http.Server
+	servers     []io.Closer
 }
 
 // exitError is a program that was not content.
@@ -129,6 +131,7 @@ func (m *machine) stop() {
 		s.Close()
 	}
 	m.servers = nil
+	_ = os.Remove(filepath.Join(m.root, "/var/run/docker.sock"))
 }
 
 // start serves as daemon.json says, as far as a set-up writes it.
@@ -154,13 +157,15 @@ func (m *machine) start() error {
 	handler.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(m.info) })
 	for _, h := range config.Hosts {
 		network, address := endpointOf(h)
-		if network == "unix" {
-			_ = os.Remove(address)
-		}
 		l, err := net.Listen(network, address)
 		if err != nil {
 			return err
 		}
+		if socket, ok := l.(*net.UnixListener); ok {
+			// Its name may be the next one's by the time that it is closed.
+			socket.SetUnlinkOnClose(false)
+		}
+		m.servers = append(m.servers, l)
 		if network == "tcp" {
 			pair, err := tls.LoadX509KeyPair(config.TLSCert, config.TLSKey)
 			if err != nil {
@@ -177,7 +182,7 @@ func (m *machine) start() error {
 			}
 			l = tls.NewListener(l, c)
 		}
-		server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+		server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 		m.servers = append(m.servers, server)
 		go func() { _ = server.Serve(l) }()
 	}
