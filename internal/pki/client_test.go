@@ -61,7 +61,7 @@ func TestServersAreVerified(t *testing.T) {
 		{"another authority", serverOf(t, other.IssueServer, local), "localhost", isA[x509.UnknownAuthorityError]},
 		{"expired", serverOf(t, ca.IssueServer, past), "localhost", func(err error) bool { return isReason(err, x509.Expired) }},
 		{"not valid yet", serverOf(t, ca.IssueServer, future), "localhost", func(err error) bool { return isReason(err, x509.Expired) }},
-		{"a client's certificate", serverOf(t, ca.IssueClient, local), "localhost", func(err error) bool { return err != nil }},
+		{"a client's certificate", serverOf(t, clientsWithNames(ca), local), "localhost", func(err error) bool { return isReason(err, x509.IncompatibleUsage) }},
 		{"nothing to check against", serverOf(t, ca.IssueServer, local), "", func(err error) bool { return err != nil }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,6 +85,18 @@ func TestServersAreVerified(t *testing.T) {
 				t.Errorf("got %v (%T), want a refusal of this kind", got, got)
 			}
 		})
+	}
+}
+
+// clientsWithNames issues clients that carry the names of a server: only their usage speaks against them.
+func clientsWithNames(ca *Authority) func(Request) (Pair, error) {
+	return func(req Request) (Pair, error) {
+		made, err := template(req)
+		if err != nil {
+			return Pair{}, err
+		}
+		made.DNSNames, made.IPAddresses, made.ExtKeyUsage = req.DNSNames, req.IPs, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		return ca.issue(made, req.KeyType)
 	}
 }
 

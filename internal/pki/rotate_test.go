@@ -197,6 +197,13 @@ func TestAdmissionEndsWithTheCertificate(t *testing.T) {
 	if server.Admits(nil) == nil {
 		t.Error("nobody was admitted")
 	}
+	own, err := readCertificates(filepath.Join(dir, ServerCertFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := openListed(t, dir, nil).Admits(own); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("a server's certificate as a client's: %v, want %v", err, ErrUntrusted)
+	}
 }
 
 func TestRotationWithoutTheOldKey(t *testing.T) {
