@@ -41,6 +41,7 @@ type Issued struct {
 // A request that is repeated after it was answered gets its session with a fresh token, because the answer with the
 // first one may have been lost; the first one is refused from then on.
 func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
+	asked := req
 	req.Profile = cmp.Or(req.Profile, m.opts.DefaultProfile)
 	profile, ok := m.opts.Profiles[req.Profile]
 	if !ok {
@@ -73,7 +74,7 @@ func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 	if err != nil {
 		m.release(w)
 		if req.IdempotencyKey != "" && CodeOf(err) == CodeConflict {
-			return m.replay(ctx, id, req)
+			return m.replay(ctx, id, asked)
 		}
 		return Issued{}, err
 	}
@@ -87,7 +88,9 @@ func (m *Manager) replay(ctx context.Context, id ID, req Request) (Issued, error
 	if err != nil {
 		return Issued{}, err
 	}
-	if s.Owner != req.Owner || s.Profile != req.Profile || s.Image != req.Image || !sameJSON(s.Metadata, req.Metadata) {
+	// What was left to the operator's defaults may have become something else since.
+	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || cmp.Or(req.Image, s.Image) != s.Image ||
+		!sameJSON(s.Metadata, req.Metadata) {
 		return Issued{}, Errorf(CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
 	}
 	if s.Operation != nil {

@@ -30,6 +30,8 @@ type Manager struct {
 	working map[ID]*Work // operations that this process runs
 	closed  bool
 	wg      sync.WaitGroup
+	halt    context.CancelFunc              // ends clean-up too
+	onHalt  func(func()) (stop func() bool) // as context.AfterFunc
 
 	published published
 }
@@ -103,7 +105,9 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("session manager: %w", err)
 	}
+	halted, halt := context.WithCancel(context.Background())
 	return &Manager{
+		halt: halt, onHalt: func(f func()) func() bool { return context.AfterFunc(halted, f) },
 		store: store, runtime: runtime, prober: prober, routes: routes, keys: keys, opts: opts,
 		activity: activity{seen: map[ID]time.Time{}},
 		working:  map[ID]*Work{},

@@ -18,12 +18,13 @@ import (
 // house is where most of these tests happen.
 type house struct {
 	*sessiontest.House
-	t *testing.T
+	t      *testing.T
+	target func() session.ID // of must
 }
 
 func newHouse(t *testing.T, change ...func(*session.Options)) *house {
 	t.Helper()
-	return &house{sessiontest.New(t, change...), t}
+	return &house{House: sessiontest.New(t, change...), t: t}
 }
 
 // do runs one of the Manager's operations to its end.
@@ -34,6 +35,14 @@ func (h *house) do(op func(context.Context, session.ID) (*session.Work, error), 
 		return session.Session{}, err
 	}
 	return w.Wait(h.t.Context())
+}
+
+// must does an operation to the target and fails the test if it fails.
+func (h *house) must(op func(context.Context, session.ID) (*session.Work, error)) {
+	h.t.Helper()
+	if _, err := h.do(op, h.target()); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 func (h *house) stored(id session.ID) session.Session {

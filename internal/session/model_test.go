@@ -20,10 +20,10 @@ import (
 func TestRecordsAndContainersAgreeAfterAnything(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		h := &house{sessiontest.NewFast(t, func(o *session.Options) {
+		h := &house{t: t, House: sessiontest.NewFast(t, func(o *session.Options) {
 			o.StartTimeout, o.StopTimeout, o.ProbeInterval = 500*time.Millisecond, 50*time.Millisecond, time.Millisecond
 			o.MaxSessions = 3
-		}), t}
+		})}
 		defer h.Engine.Close()
 		m := model{house: h, rt: rt}
 		rt.Repeat(map[string]func(*rapid.T){

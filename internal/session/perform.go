@@ -26,11 +26,12 @@ func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, e
 		err = m.destroy(ctx, s)
 	}
 	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errShutdown)) {
-		m.opts.Logger.InfoContext(ctx, "operation cut short", "session_id", s.ID, "operation", kind, "reason", cause)
-		return s, Errorf(CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
+		return s, m.cutShort(ctx, kind, s, cause)
 	}
 	if err != nil {
-		m.undo(ctx, kind, s)
+		if !m.undo(ctx, kind, s) {
+			return s, m.cutShort(ctx, kind, s, errShutdown)
+		}
 		if kind == OpCreate {
 			c = Container{}
 		}
@@ -46,14 +47,20 @@ func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, e
 	return s, nil
 }
 
+// cutShort leaves an operation as it is recorded, for the one that takes its place or the next process.
+func (m *Manager) cutShort(ctx context.Context, kind Kind, s Session, cause error) error {
+	m.opts.Logger.InfoContext(ctx, "operation cut short", "session_id", s.ID, "operation", kind, "reason", cause)
+	return Errorf(CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
+}
+
 // undo leaves nothing running after a failure, and nothing at all after a failed create: no user has seen it. It works
 // when the operation's own time is up. What cannot be undone now stays attached to the record and is found by the
-// reconciler.
-func (m *Manager) undo(ctx context.Context, kind Kind, s Session) {
+// reconciler. It reports false when the end of the process cut it short.
+func (m *Manager) undo(ctx context.Context, kind Kind, s Session) bool {
 	if !kind.bringsUp() {
-		return
+		return true
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.StopTimeout+time.Minute)
+	ctx, cancel := m.outlive(ctx)
 	defer cancel()
 	var err error
 	if kind == OpCreate {
@@ -67,6 +74,7 @@ func (m *Manager) undo(ctx context.Context, kind Kind, s Session) {
 		m.opts.Logger.WarnContext(ctx, "clean-up after a failed operation left something behind; the reconciler will see to it",
 			"session_id", s.ID, "operation", kind, "error", err)
 	}
+	return !errors.Is(ctx.Err(), context.Canceled)
 }
 
 // outcome is the status that each operation ends in when it succeeds.
@@ -82,7 +90,7 @@ func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, c Containe
 		c.Address = ""
 	}
 	m.locate(s.ID, c.Address)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.StopTimeout+time.Minute)
+	ctx, cancel := m.outlive(ctx)
 	defer cancel()
 	for {
 		done, err := m.change(ctx, s.ID, func(s *Session) error {
@@ -94,6 +102,9 @@ func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, c Containe
 			s.Status, s.LastError = outcome[kind], ""
 			if failure != nil {
 				s.Status, s.LastError = Error, MessageOf(failure)
+			}
+			if kind == OpDelete { // meant for good: the reconciler tries again
+				s.Operation = m.operation(OpDelete)
 			}
 			return nil
 		})
@@ -107,6 +118,17 @@ func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, c Containe
 		if pause(ctx, time.Second) != nil {
 			return s, errors.Join(failure, err)
 		}
+	}
+}
+
+// outlive gives a context for what has to be done although an operation's own time is up. The end of the process cuts
+// it short.
+func (m *Manager) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.opts.StopTimeout+time.Minute)
+	stop := m.onHalt(cancel)
+	return ctx, func() {
+		stop()
+		cancel()
 	}
 }
 

@@ -56,45 +56,90 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 	for _, c := range containers {
 		byName[c.Name] = c
 	}
-	var faults []error
 	for _, s := range page.Sessions {
 		c, exists := byName[s.ContainerName]
 		delete(byName, s.ContainerName)
-		faults = append(faults, m.agree(ctx, s, c, exists))
+		if !m.agrees(s, c, exists) {
+			m.report(ctx, s.ID, m.agree(ctx, s.ID))
+		}
 	}
 	for _, orphan := range byName {
-		faults = append(faults, m.removeOrphan(ctx, orphan))
+		m.report(ctx, orphan.Session, m.removeOrphan(ctx, orphan))
 	}
-	return errors.Join(faults...)
+	return nil
 }
 
-// agree makes one record and its container agree.
-func (m *Manager) agree(ctx context.Context, s Session, c Container, exists bool) error {
+// report logs what could not be brought into agreement; the next pass tries again.
+func (m *Manager) report(ctx context.Context, id ID, err error) {
+	if err != nil && ctx.Err() == nil {
+		m.opts.Logger.ErrorContext(ctx, "session and container could not be brought into agreement", "session_id", id, "error", err)
+	}
+}
+
+// agrees looks at what the lists say. It may be out of date: nothing is changed on its word.
+func (m *Manager) agrees(s Session, c Container, exists bool) bool {
 	up := exists && c.State == StateRunning
 	switch {
 	case m.isWorking(s.ID):
-		return nil
+		return true
 	case s.Operation != nil:
-		return m.resume(ctx, s)
-	case s.Status == Running && up:
-		if m.isPublished(s.ID, c.Address) {
-			return nil
-		}
-		return m.adopt(ctx, s, c)
-	case s.Status == Running && exists && (c.State == StatePaused || c.State == StateRestarting):
-		return nil // on its way somewhere: look again at the next pass
+		return !m.abandoned(s)
 	case s.Status == Running:
-		return m.lost(ctx, s, c, exists)
+		return up && m.isPublished(s.ID, c.Address)
+	default:
+		return !up && m.isPublished(s.ID, "")
+	}
+}
+
+// agree makes one record and its container agree. It holds the session's place and looks at both again, so that no
+// operation of this process can come between the look and the deed; one that does is left alone.
+func (m *Manager) agree(ctx context.Context, id ID) error {
+	w, _, err := m.reserve(id, opReconcile)
+	if err != nil {
+		return nil //nolint:nilerr // somebody works on it, or the process is stopping
+	}
+	kind, err := m.mend(ctx, id)
+	m.release(w)
+	if err != nil || kind == "" {
+		return err
+	}
+	return m.again(ctx, id, kind)
+}
+
+// mend does what can be done at once, and returns the operation that is needed otherwise.
+func (m *Manager) mend(ctx context.Context, id ID) (Kind, error) {
+	s, err := m.store.Get(ctx, id)
+	if CodeOf(err) == CodeNotFound {
+		m.unpublish(id)
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	c, err := m.runtime.Inspect(ctx, s.ContainerName)
+	exists := err == nil
+	if err != nil && CodeOf(err) != CodeNotFound {
+		return "", err
+	}
+	up := exists && c.State == StateRunning
+	switch {
+	case s.Operation != nil:
+		return m.resume(ctx, s), nil
+	case s.Status == Running && up:
+		return "", m.adopt(ctx, s, c)
+	case s.Status == Running && exists && (c.State == StatePaused || c.State == StateRestarting):
+		m.publish(s) // on its way somewhere: look again at the next pass
+		return "", nil
+	case s.Status == Running:
+		return "", m.lost(ctx, s, c, exists)
 	case s.Status == Error && up:
-		return m.rescue(ctx, s, c)
+		return "", m.rescue(ctx, s, c)
 	case s.Status == Stopped && up:
 		m.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
-		return m.again(ctx, s, OpStop)
+		return OpStop, nil
 	default:
-		if !m.isPublished(s.ID, "") {
-			m.publish(s)
-		}
-		return nil
+		m.locate(s.ID, "")
+		m.publish(s)
+		return "", nil
 	}
 }
 
@@ -104,18 +149,18 @@ func (m *Manager) isWorking(id ID) bool {
 	return m.working[id] != nil
 }
 
-// resume takes over an operation whose owner is gone.
-func (m *Manager) resume(ctx context.Context, s Session) error {
+// resume returns the operation whose owner is gone; "" when its owner may still be at work.
+func (m *Manager) resume(ctx context.Context, s Session) Kind {
 	if !m.abandoned(s) {
-		return nil
+		return ""
 	}
 	m.opts.Logger.InfoContext(ctx, "taking up an interrupted operation", "session_id", s.ID, "operation", s.Operation.Kind)
-	return m.again(ctx, s, s.Operation.Kind)
+	return s.Operation.Kind
 }
 
 // again begins an operation for the reconciler; someone who was quicker is not an error.
-func (m *Manager) again(ctx context.Context, s Session, kind Kind) error {
-	_, err := m.begin(ctx, s.ID, kind)
+func (m *Manager) again(ctx context.Context, id ID, kind Kind) error {
+	_, err := m.begin(ctx, id, kind)
 	switch CodeOf(err) {
 	case CodeInProgress, CodeConflict, CodeNotFound, CodeShuttingDown:
 		return nil
@@ -130,12 +175,27 @@ func (m *Manager) adopt(ctx context.Context, s Session, c Container) error {
 		m.publish(s)
 		return nil
 	}
-	_, err := m.change(ctx, s.ID, func(s *Session) error {
+	return m.changeIf(ctx, s.ID, Running, func(s *Session) {
 		s.Port, s.ContainerID = portOf(c.Address), c.ID
+	})
+}
+
+// changeIf changes a session that has this status and no operation, and leaves any other alone.
+func (m *Manager) changeIf(ctx context.Context, id ID, status Status, f func(*Session)) error {
+	_, err := m.change(ctx, id, func(now *Session) error {
+		if now.Status != status || now.Operation != nil {
+			return errChanged
+		}
+		f(now)
 		return nil
 	})
+	if errors.Is(err, errChanged) || CodeOf(err) == CodeNotFound {
+		return nil
+	}
 	return err
 }
+
+var errChanged = errors.New("the session has changed meanwhile")
 
 // lost records that a session's container has stopped or gone without our doing.
 func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool) error {
@@ -146,22 +206,12 @@ func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool)
 			why = Errorf(CodeNotRunning, "the server was killed because it ran out of memory; start the session again, or raise CONTAINER_MEMORY_LIMIT")
 		}
 	}
-	m.locate(s.ID, "")
-	_, err := m.change(ctx, s.ID, func(now *Session) error {
-		if now.Status != Running || now.Operation != nil {
-			return errChanged
-		}
-		now.Status, now.LastError, now.Port = Error, why.Message, 0
-		return nil
-	})
-	if errors.Is(err, errChanged) {
-		return nil
-	}
 	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Message)
-	return err
+	m.locate(s.ID, "")
+	return m.changeIf(ctx, s.ID, Running, func(now *Session) {
+		now.Status, now.LastError, now.Port = Error, why.Message, 0
+	})
 }
-
-var errChanged = errors.New("the session has changed meanwhile")
 
 // rescue looks at a session in error whose container runs, as after an outage of the engine in the middle of an
 // operation: one that answers is running after all, any other is stopped.
@@ -170,21 +220,14 @@ func (m *Manager) rescue(ctx context.Context, s Session, c Container) error {
 	defer cancel()
 	err := m.prober.Probe(probe, Target{Address: c.Address, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s)})
 	if err != nil {
+		m.publish(s)
 		return m.runtime.Stop(ctx, c.ID, m.opts.StopTimeout)
 	}
-	m.locate(s.ID, c.Address)
-	_, err = m.change(ctx, s.ID, func(now *Session) error {
-		if now.Status != Error || now.Operation != nil {
-			return errChanged
-		}
-		now.Status, now.LastError, now.Port, now.ContainerID = Running, "", portOf(c.Address), c.ID
-		return nil
-	})
-	if errors.Is(err, errChanged) {
-		return nil
-	}
 	m.opts.Logger.InfoContext(ctx, "session in error answers again", "session_id", s.ID)
-	return err
+	m.locate(s.ID, c.Address)
+	return m.changeIf(ctx, s.ID, Error, func(now *Session) {
+		now.Status, now.LastError, now.Port, now.ContainerID = Running, "", portOf(c.Address), c.ID
+	})
 }
 
 // removeOrphan removes a container of this installation that no record knows, when it is old enough that its record

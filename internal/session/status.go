@@ -43,6 +43,9 @@ const (
 	OpStop    Kind = "stop"
 	OpRestart Kind = "restart"
 	OpDelete  Kind = "delete"
+
+	// opReconcile holds a session's place while the reconciler looks at it. It is never recorded.
+	opReconcile Kind = "reconcile"
 )
 
 // bringsUp reports whether the operation ends with a running session when it succeeds.

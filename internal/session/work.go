@@ -88,6 +88,7 @@ func (m *Manager) begin(ctx context.Context, id ID, kind Kind) (*Work, error) {
 		switch {
 		case w.kind == kind && launched:
 			return w, nil
+		case w.kind == opReconcile: // soon done
 		case w.kind.bringsUp() && !kind.bringsUp():
 			m.supersede(w)
 		default:
@@ -127,19 +128,25 @@ func (m *Manager) supersede(w *Work) {
 func (m *Manager) record(ctx context.Context, id ID, kind Kind) (Session, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
-	s, err := m.store.Get(ctx, id)
-	if err != nil {
-		return Session{}, err
+	for {
+		s, err := m.store.Get(ctx, id)
+		if err != nil {
+			return Session{}, err
+		}
+		switch {
+		case s.Operation != nil && !m.abandoned(s):
+			return Session{}, busy(id, s.Operation.Kind)
+		case s.Operation != nil && s.Operation.Kind == OpDelete && kind != OpDelete:
+			return Session{}, Errorf(CodeConflict, "session %s is being deleted, which takes longer than usual: %s", id, s.LastError)
+		case !slices.Contains(from[kind], s.Status):
+			return Session{}, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
+		}
+		s = s.Clone()
+		s.Operation = m.operation(kind)
+		if s, err = m.store.Update(ctx, s, m.opts.MaxSessions); CodeOf(err) != CodeConflict {
+			return s, err
+		} // a token was rotated meanwhile
 	}
-	if s.Operation != nil && !m.abandoned(s) {
-		return Session{}, busy(id, s.Operation.Kind)
-	}
-	if !slices.Contains(from[kind], s.Status) {
-		return Session{}, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
-	}
-	s = s.Clone()
-	s.Operation = m.operation(kind)
-	return m.store.Update(ctx, s, m.opts.MaxSessions)
 }
 
 // abandoned reports whether the operation recorded with s is nobody's any more. The caller holds the session's place
@@ -188,6 +195,7 @@ func (m *Manager) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	m.halt()
 	m.mu.Lock()
 	for _, w := range m.working {
 		if w.cancel != nil {

@@ -179,7 +179,13 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 // Process is a new Manager on the same store and engine, as after a restart of Berth.
 func (h *House) Process() *session.Manager {
 	h.t.Helper()
-	m, err := session.NewManager(h.Store, h.Engine, h.prober, h.Routes, h.Keys, h.Options)
+	return h.ProcessOn(h.Engine)
+}
+
+// ProcessOn is a new Manager on the same store and another view of the engine.
+func (h *House) ProcessOn(engine session.Runtime) *session.Manager {
+	h.t.Helper()
+	m, err := session.NewManager(h.Store, engine, h.prober, h.Routes, h.Keys, h.Options)
 	if err != nil {
 		h.t.Fatal(err)
 	}
