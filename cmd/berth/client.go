@@ -108,6 +108,9 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, withHint(context.Cause(ctx), "Berth goes on with what it has begun; berth session list shows what became of it")
+		}
 		return nil, unreachable(c.base, err)
 	}
 	if resp.StatusCode < http.StatusMultipleChoices {
@@ -122,11 +125,8 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	return nil, failure
 }
 
-// unreachable says what to do about a server that cannot be reached; a caller who left is told nothing.
+// unreachable says what to do about a server that cannot be reached.
 func unreachable(base *url.URL, err error) error {
-	if errors.Is(err, context.Canceled) {
-		return err
-	}
 	return &apiError{Problem: httpapi.Problem{
 		Code:   session.CodeEngineUnavailable,
 		Detail: fmt.Sprintf("cannot reach Berth at %s: %v", base.Redacted(), errors.Unwrap(err)),

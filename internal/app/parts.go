@@ -98,7 +98,7 @@ const (
 
 func (a *App) newServer(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler: a.identified(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: timed(a.identified(handler)), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.named("http").Handler(), slog.LevelDebug),
 	}
 }
@@ -127,14 +127,15 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration().Seconds(),
 		}},
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
-	if err := a.runtime.Ping(ctx); err != nil {
-		h.Status, h.Runtime.Status = "degraded", "unhealthy" // running sessions are still served
-	}
 	page, err := a.store.List(ctx, session.Query{})
+	if err == nil {
+		err = a.bounded(ctx, a.store.Ping)
+	}
 	if err != nil || a.ready() != nil {
 		h.Status = "unhealthy"
+	} else if a.bounded(ctx, a.runtime.Ping) != nil {
+		h.Status = "degraded" // running sessions are still served
+		h.Runtime.Status = "unhealthy"
 	}
 	h.Sessions = map[session.Status]int{}
 	for _, status := range session.Statuses() {
@@ -146,5 +147,11 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 	return h
 }
 
-// healthTimeout bounds the questions that /health asks.
-const healthTimeout = 3 * time.Second
+// healthTimeout bounds each question that /health asks.
+const healthTimeout = 2 * time.Second
+
+func (a *App) bounded(ctx context.Context, ping func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	return ping(ctx)
+}

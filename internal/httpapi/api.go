@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -67,6 +68,7 @@ type API struct {
 	adminDigest [sha256.Size]byte
 	mux         *http.ServeMux
 	huma        huma.API
+	openAPI     []byte
 }
 
 // New checks the options and lays out the routes.
@@ -83,6 +85,10 @@ func New(opts Options) (*API, error) {
 	a := &API{Options: opts, adminDigest: sha256.Sum256([]byte(opts.AdminToken.Reveal())), mux: http.NewServeMux()}
 	a.huma = humago.New(a.mux, apiConfig(opts.Version))
 	a.routes()
+	var err error
+	if a.openAPI, err = a.huma.OpenAPI().MarshalJSON(); err != nil {
+		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
+	}
 	return a, nil
 }
 
@@ -124,8 +130,11 @@ func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
-// OpenAPI returns the OpenAPI 3.1 document as JSON.
-func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().MarshalJSON() }
+// serveOpenAPI answers with the OpenAPI 3.1 document.
+func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
+	_, _ = w.Write(a.openAPI)
+}
 
 func (a *API) isAdmin(token session.Secret) bool {
 	digest := sha256.Sum256([]byte(token.Reveal()))

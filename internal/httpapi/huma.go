@@ -16,6 +16,7 @@ func apiConfig(version string) huma.Config {
 	config.Info.Description = "A private OpenCode server for every user, in a container of its own."
 	config.DocsPath = "" // the framework's page loads its script from elsewhere
 	config.SchemasPath = ""
+	config.OpenAPIPath = ""  // served from memory instead: the framework makes it at the first request, without a lock
 	config.CreateHooks = nil // no $schema member in answers
 	config.Transformers = []huma.Transformer{asProblem}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{

@@ -10,6 +10,7 @@ import (
 func (a *API) routes() {
 	a.mux.HandleFunc("GET /livez", a.livez)
 	a.mux.HandleFunc("GET /readyz", a.readyz)
+	a.mux.HandleFunc("GET /openapi.json", a.serveOpenAPI)
 	register(a, open, huma.Operation{
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
 		Summary: "How Berth is", Description: "Everyone sees the status; the operator sees the details.",

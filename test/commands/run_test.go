@@ -137,8 +137,9 @@ func TestMakeRunOnAnEngine(t *testing.T) {
 	}
 }
 
-func TestMakeRunWhereNoEngineCanRun(t *testing.T) {
-	t.Parallel()
+// processCheckout is one where no engine can run. It is cleaned at the end.
+func processCheckout(t *testing.T) *checkout {
+	t.Helper()
 	program := os.Getenv("BERTH_TEST_OPENCODE")
 	if program == "" {
 		skip(t, "needs OpenCode's program: set BERTH_TEST_OPENCODE to its path")
@@ -149,6 +150,12 @@ func TestMakeRunWhereNoEngineCanRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.make("clean") })
+	return c
+}
+
+func TestMakeRunWhereNoEngineCanRun(t *testing.T) {
+	t.Parallel()
+	c := processCheckout(t)
 	lines := promised(t, c.make("run"))
 	if err := healthy(lines); err != nil {
 		t.Error(err)

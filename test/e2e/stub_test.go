@@ -202,6 +202,62 @@ func TestEngineThatIsDown(t *testing.T) {
 	}
 }
 
+func TestEngineThatHangs(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.StartServe()
+	id, token := w.Create("")
+	harness.Must(t, w.Guard.Cmd.Process.Signal(syscall.SIGSTOP))
+	if a := w.Call(http.MethodGet, "/health", "", ""); a.Status != http.StatusOK || a.Field("status") != "degraded" {
+		t.Errorf("health while the engine hangs: got %s, want 200 and degraded", a)
+	}
+	if a := w.Call(http.MethodGet, "/s/"+id+"/global/health", token, ""); a.Status != http.StatusOK {
+		t.Errorf("a running session while the engine hangs: got %s, want it served", a)
+	}
+	harness.Must(t, w.Guard.Cmd.Process.Signal(syscall.SIGCONT))
+	w.Create("")
+}
+
+func TestFullStateDisk(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	state := w.Env["BERTH_STATE_DIR"]
+	instance, err := os.ReadFile(filepath.Join(state, "instance"))
+	harness.Must(t, err)
+	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=128k,mode=0700"); err != nil {
+		t.Fatalf("a small disk needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(state, syscall.MNT_DETACH) })
+	harness.Must(t, os.WriteFile(filepath.Join(state, "instance"), instance, 0o600))
+	w.StartServe()
+	id, token := w.Create("")
+	filler := filepath.Join(state, "filler")
+	f, err := os.Create(filler)
+	harness.Must(t, err)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	_ = f.Close()
+
+	if a := w.Call(http.MethodPost, "/sessions", w.AdminToken(), `{"metadata":{"x":"`+strings.Repeat("y", 8000)+`"}}`); a.Status != http.StatusServiceUnavailable || a.Field("code") != "store_unavailable" {
+		t.Errorf("create on a full disk: got %s, want 503 store_unavailable", a)
+	}
+	if a := w.Call(http.MethodGet, "/health", "", ""); a.Field("status") != "unhealthy" {
+		t.Errorf("health on a full disk: got %s, want unhealthy", a)
+	}
+	if a := w.Call(http.MethodGet, "/s/"+id+"/global/health", token, ""); a.Status != http.StatusOK {
+		t.Errorf("the running session on a full disk: got %s, want it served", a)
+	}
+	harness.Must(t, os.Remove(filler))
+	other, _ := w.Create("")
+	if a := w.Call(http.MethodGet, "/health", "", ""); a.Field("status") != "healthy" {
+		t.Errorf("health with space again: got %s", a)
+	}
+	if all := w.containers(t); len(all) != 2 {
+		t.Errorf("got %d containers, want those of %s and %s", len(all), id, other)
+	}
+}
+
 func TestGuardRefusesStrangers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
