@@ -24,6 +24,7 @@ func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, e
 		err = m.takeDown(ctx, s)
 	case OpDelete:
 		err = m.destroy(ctx, s)
+	case opReconcile: // is never recorded, so never performed
 	}
 	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errShutdown)) {
 		return s, m.cutShort(ctx, kind, s, cause)

@@ -33,7 +33,7 @@ func TestReconcilerBelievesNoListThatIsOutOfDate(t *testing.T) {
 	var id session.ID
 	agree := func(when string) {
 		t.Helper()
-		s, c := h.stored(id), session.Container{}
+		s := h.stored(id)
 		c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
 		route, _ := h.Routes.Get(id)
 		up := err == nil && c.State == session.StateRunning

@@ -94,8 +94,11 @@ func healthy(lines map[string]string) error {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"healthy":true`) {
-		return fmt.Errorf("the session answers %s %s (%v)", resp.Status, body, err)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"healthy":true`) {
+		return fmt.Errorf("the session answers %s %s", resp.Status, body)
 	}
 	return nil
 }
