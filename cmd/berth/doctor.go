@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"berth/internal/app"
 	"berth/internal/config"
 	"berth/internal/doctor"
 	"berth/internal/guard"
@@ -79,7 +80,8 @@ func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
 func (c *doctorCmd) checklist(std *stdio, cfg config.Config, configErr error) (items []doctor.Item, done func()) {
 	options := doctor.Options{
 		Config: cfg, ConfigErr: configErr, ComposePaths: c.Compose, Sockets: []string{c.Socket, guard.DefaultSocket},
-		CRL: filepath.Join(filepath.Dir(cfg.Docker.CACert), pki.CRLFile), LookupEnv: std.lookupEnv,
+		Instance: app.InstanceOf(cfg.Server.StateDir),
+		CRL:      filepath.Join(filepath.Dir(cfg.Docker.CACert), pki.CRLFile), LookupEnv: std.lookupEnv,
 	}
 	done = func() {}
 	if engine, err := doctor.Connect(cfg); err != nil {

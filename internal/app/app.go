@@ -39,7 +39,8 @@ type App struct {
 	engine      *pki.Client // certificates of the engine's connection; nil without TLS
 	renewEngine func()      // takes new connections to the engine; set with engine
 
-	reconciled atomic.Bool   // routes are known
+	reconciled atomic.Bool // routes are known
+	audit      atomic.Pointer[httpapi.Audit]
 	draining   chan struct{} // closed when Stop begins
 	stopOnce   sync.Once
 	stopErr    error
@@ -125,6 +126,7 @@ func (a *App) Run(ctx context.Context) error {
 		})
 	})
 	work.Go(func() error { return a.watchCertificates(ctx) })
+	work.Go(func() error { return a.watchAudit(ctx) })
 	work.Go(func() error {
 		err := a.server.Serve(a.socket)
 		if errors.Is(err, http.ErrServerClosed) {

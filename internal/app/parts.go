@@ -116,6 +116,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 func (a *App) health(ctx context.Context) httpapi.Health {
 	limits, pool := a.cfg.Limits, a.cfg.HTTPPool
 	h := httpapi.Health{
+		Audit:  a.audit.Load(),
 		Status: "healthy", StorageBackend: "json",
 		Runtime:      &httpapi.RuntimeHealth{Kind: a.cfg.Session.Runtime, Status: "healthy"},
 		Certificates: a.certificates(),

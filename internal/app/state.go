@@ -27,6 +27,16 @@ const (
 // AdminTokenFile returns where a generated admin token is kept.
 func AdminTokenFile(stateDir string) string { return filepath.Join(stateDir, adminTokenFile) }
 
+// InstanceOf returns the name of the installation that keeps its state there; "" when there is none or it may not be
+// read.
+func InstanceOf(stateDir string) string {
+	text, err := os.ReadFile(filepath.Join(stateDir, instanceFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
 // state is the directory of what Berth has to remember, readable by its owner only.
 type state string
 

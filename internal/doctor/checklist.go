@@ -16,6 +16,7 @@ type Options struct {
 
 	Engine    Engine // nil: not reached
 	EngineErr error  // why there is no Engine
+	Instance  string // the installation whose sessions are looked at; empty: everybody's
 
 	CRL string // file of revocation lists; empty: none
 

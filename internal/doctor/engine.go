@@ -19,8 +19,10 @@ import (
 	"berth/internal/pki"
 )
 
-// labelSession marks the containers of sessions.
-const labelSession = "berth.session"
+const (
+	labelSession  = "berth.session"  // marks the containers of sessions
+	labelInstance = "berth.instance" // says of which installation
+)
 
 // Engine is what the checks ask of a Docker engine. *client.Client is one.
 type Engine interface {
@@ -91,12 +93,16 @@ func (o Options) info(ctx context.Context) (system.Info, []Finding) {
 	return result.Info, nil
 }
 
-// sessions are the running containers of sessions, of this and of other installations on the engine.
+// sessions are the running containers of sessions: those of Options.Instance, or everybody's.
 func (o Options) sessions(ctx context.Context) ([]container.Summary, []Finding) {
 	if o.Engine == nil {
 		return nil, o.noEngine()
 	}
-	list, err := o.Engine.ContainerList(ctx, client.ContainerListOptions{Filters: client.Filters{}.Add("label", labelSession)})
+	mine := client.Filters{}.Add("label", labelSession)
+	if o.Instance != "" {
+		mine.Add("label", labelInstance+"="+o.Instance)
+	}
+	list, err := o.Engine.ContainerList(ctx, client.ContainerListOptions{Filters: mine})
 	if err != nil {
 		return nil, []Finding{notAnswered(err)}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -28,11 +29,18 @@ func (e *fakeEngine) Info(context.Context, client.InfoOptions) (client.SystemInf
 	return client.SystemInfoResult{Info: e.info}, e.err
 }
 
-// ContainerList knows one filter: the label of sessions.
+// ContainerList knows two filters: the label of sessions, and that of their installation.
 func (e *fakeEngine) ContainerList(_ context.Context, o client.ContainerListOptions) (client.ContainerListResult, error) {
 	items := slices.Clone(e.containers)
 	if len(o.Filters) > 0 {
-		items = slices.DeleteFunc(items, func(c container.Summary) bool { return c.Labels[labelSession] == "" })
+		items = slices.DeleteFunc(items, func(c container.Summary) bool {
+			for filter := range o.Filters["label"] {
+				if name, value, _ := strings.Cut(filter, "="); c.Labels[name] == "" || value != "" && c.Labels[name] != value {
+					return true
+				}
+			}
+			return false
+		})
 	}
 	return client.ContainerListResult{Items: items}, e.err
 }

@@ -45,7 +45,7 @@ func TestChecklistOnARealEngine(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = engine.Close() })
 	report, err := Run(t.Context(), Checklist(Options{
-		Config: cfg, Engine: engine, ComposePaths: []string{t.TempDir()}, Sockets: []string{mounted},
+		Config: cfg, Engine: engine, Instance: instance, ComposePaths: []string{t.TempDir()}, Sockets: []string{mounted},
 		DaemonConfig: filepath.Join(t.TempDir(), "none.json"),
 	}), time.Minute)
 	if err != nil {

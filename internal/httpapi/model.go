@@ -65,6 +65,7 @@ type Health struct {
 	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
 	Certificates   []Certificate          `json:"certificates,omitempty" doc:"what secures the connection to the engine"`
+	Audit          *Audit                 `json:"security_audit,omitempty" doc:"the newest result of the checks of berth doctor"`
 }
 
 // Certificate is how long one certificate of the connection to the engine still lives. The engine's is the one that it has
@@ -76,6 +77,28 @@ type Certificate struct {
 	ExpiresAt   time.Time `json:"expires_at"`
 	DaysLeft    int       `json:"days_left" doc:"whole days; negative when it has expired"`
 	Level       string    `json:"level" enum:"ok,warning,critical" doc:"warning from 30 days before the end, critical from 7"`
+}
+
+// Audit is the security audit checklist as it was last gone through.
+type Audit struct {
+	Status    string      `json:"status" enum:"pass,warn,fail,skipped" doc:"of the gravest item"`
+	CheckedAt time.Time   `json:"checked_at"`
+	Items     []AuditItem `json:"items"`
+}
+
+// AuditItem is one item of the checklist.
+type AuditItem struct {
+	Item     int            `json:"item" doc:"its number in the checklist"`
+	Check    string         `json:"check"`
+	Status   string         `json:"status" enum:"pass,warn,fail,skipped"`
+	Findings []AuditFinding `json:"findings"`
+}
+
+// AuditFinding is what a check has seen.
+type AuditFinding struct {
+	Code   string `json:"code"`
+	Seen   string `json:"seen"`
+	Remedy string `json:"remedy,omitempty"`
 }
 
 // RuntimeHealth is whether containers can be managed.

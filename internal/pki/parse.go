@@ -24,9 +24,9 @@ const (
 	maxFileSize = 1 << 20
 )
 
-// parseCertificates reads every certificate of a PEM file, at least one. A private key among them is refused, since
+// ParseCertificates reads every certificate of a PEM file, at least one. A private key among them is refused, since
 // certificate files are readable by all.
-func parseCertificates(data []byte) ([]*x509.Certificate, error) {
+func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for rest := data; ; {
 		var block *pem.Block
@@ -142,7 +142,7 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	certs, err := parseCertificates(data)
+	certs, err := ParseCertificates(data)
 	if err != nil {
 		return nil, &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
 	}

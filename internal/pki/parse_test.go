@@ -95,7 +95,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(ca.CertPEM()[:100])
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		certs, err := parseCertificates(data)
+		certs, err := ParseCertificates(data)
 		switch {
 		case err == nil && len(certs) == 0:
 			t.Error("accepted a file without a certificate")

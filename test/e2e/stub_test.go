@@ -58,6 +58,26 @@ func TestSixSessionsAtOnceAllRun(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	harness.Eventually(t, 30*time.Second, "the operator sees the security audit", func() error {
+		a, err := w.Try(t.Context(), http.MethodGet, "/health", w.AdminToken(), "")
+		if err != nil {
+			return err
+		}
+		var health struct {
+			Audit struct {
+				Items []struct{ Check, Status string }
+			} `json:"security_audit"`
+		}
+		if err := json.Unmarshal(a.Body, &health); err != nil || len(health.Audit.Items) != 14 {
+			return fmt.Errorf("got %d items (%v), want the 14 of the checklist", len(health.Audit.Items), err)
+		}
+		for _, item := range health.Audit.Items {
+			if item.Check == "tls-connection" && item.Status != "pass" {
+				t.Errorf("the check of the connection that we use: got %s, want pass", item.Status)
+			}
+		}
+		return nil
+	})
 }
 
 // The process is killed at a random moment of a create, again and again. Whatever the moment, the next start ends with
