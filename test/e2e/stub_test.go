@@ -68,8 +68,11 @@ func TestSixSessionsAtOnceAllRun(t *testing.T) {
 				Items []struct{ Check, Status string }
 			} `json:"security_audit"`
 		}
-		if err := json.Unmarshal(a.Body, &health); err != nil || len(health.Audit.Items) != 14 {
-			return fmt.Errorf("got %d items (%v), want the 14 of the checklist", len(health.Audit.Items), err)
+		if err := json.Unmarshal(a.Body, &health); err != nil {
+			return err
+		}
+		if len(health.Audit.Items) != 14 {
+			return fmt.Errorf("got %d items, want the 14 of the checklist", len(health.Audit.Items))
 		}
 		for _, item := range health.Audit.Items {
 			if item.Check == "tls-connection" && item.Status != "pass" {
