@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	"berth/internal/dockertest"
 	"berth/internal/guard"
 	"berth/internal/pki"
+	"berth/test/harness"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/client"
@@ -230,7 +230,7 @@ func startDockerd(t *testing.T, binary string, w world, pair tls.Certificate) st
 	writeFile(t, path("server-key.pem"), keyPEM(t, pair.PrivateKey), 0o400)
 	writeFile(t, path("daemon.json"), []byte("{}"), 0o444)
 	writeFile(t, filepath.Join(w.dir, "server-cert.pem"), certPEM(pair.Leaf), 0o444)
-	address := freeAddress(t)
+	address := harness.FreeAddress(t)
 
 	var log bytes.Buffer
 	cmd := exec.Command(binary, "--config-file", path("daemon.json"), "--host", "tcp://"+address, "--tlsverify",
@@ -275,14 +275,4 @@ func startDockerd(t *testing.T, binary string, w world, pair tls.Certificate) st
 			}
 		}
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr())
 }

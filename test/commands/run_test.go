@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"berth/internal/dockertest"
+	"berth/test/harness"
 )
 
 // checkout is a copy of the project's files, as git knows them, with commands that find their own ports and engine.
@@ -39,12 +39,7 @@ func newCheckout(t *testing.T, env ...string) *checkout {
 	if out, err := list.CombinedOutput(); err != nil {
 		t.Fatalf("copy the checkout: %v\n%s", err, out)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	c.env = append(os.Environ(), "BERTH_LISTEN="+listener.Addr().String(), "DETACH=1")
+	c.env = append(os.Environ(), "BERTH_LISTEN="+harness.FreeAddress(t), "DETACH=1")
 	c.env = append(c.env, env...)
 	return c
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"berth/internal/dockertest"
+	"berth/test/harness"
 )
 
 const patience = 3 * time.Minute
@@ -92,7 +93,7 @@ func TestMigrationGuideWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, guardPort, err := net.SplitHostPort(freeAddress(t))
+	_, guardPort, err := net.SplitHostPort(harness.FreeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func TestMigrationGuideWorks(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, name), []byte(b.text), 0o600))
 		}
 	}
-	serve := freeAddress(t)
+	serve := harness.FreeAddress(t)
 	out := run(t, dir, script(all), []string{
 		"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + dir, "BERTH_STATE_DIR=" + state, "BERTH_LISTEN=" + serve, "BERTH_URL=http://" + serve,
 		"BERTH_GUARD_SOCKET=" + socket, "BERTH_GUARD_LISTEN=tcp://127.0.0.1:" + guardPort, "DOCKER_NETWORK=" + instance,
@@ -214,16 +215,6 @@ func build(t *testing.T) string {
 		t.Fatalf("build berth: %v\n%s", err, out)
 	}
 	return dir
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func must(t *testing.T, err error) {

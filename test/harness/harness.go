@@ -306,12 +306,3 @@ func Eventually(t testing.TB, within time.Duration, what string, try func() erro
 		}
 	}
 }
-
-// FreeAddress returns an address of the loopback interface that nobody listens on at this moment.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	Must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
