@@ -22,7 +22,7 @@ const (
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
-		port := firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // not a secret
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
 		if address := fmt.Sprintf("127.0.0.1:%d", port); claim(t, port) && isFree(address) {
 			return address
 		}
