@@ -2,6 +2,7 @@ package commands_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"berth/test/harness"
 )
 
 // interrupted runs `make run` in the foreground, presses Ctrl-C when it has said what, and returns all that it said.
@@ -78,9 +81,13 @@ func TestCtrlCStopsBerthAndNotTheSession(t *testing.T) {
 	c := processCheckout(t)
 	for _, moment := range []string{"create the first session", "Ctrl-C stops Berth"} {
 		said := c.interrupted(moment)
-		if left := c.alive(); len(left) > 0 {
-			t.Errorf("Ctrl-C at %q left %v running:\n%s", moment, left, said)
-		}
+		// make may be gone a moment before what it has started.
+		harness.Eventually(t, 20*time.Second, "nothing is left by a Ctrl-C at "+moment, func() error {
+			if left := c.alive(); len(left) > 0 {
+				return fmt.Errorf("%v run:\n%s", left, said)
+			}
+			return nil
+		})
 	}
 	lines := promised(t, c.make("run"))
 	if err := healthy(lines); err != nil {
