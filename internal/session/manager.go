@@ -34,6 +34,7 @@ type Manager struct {
 	onHalt  func(func()) (stop func() bool) // as context.AfterFunc
 
 	published published
+	unlocated queue // sessions whose address another process has changed
 }
 
 // Options are the Manager's settings. Zero means the default given here; Profiles and Limits are required.
@@ -51,11 +52,11 @@ type Options struct {
 	ProbeTimeout   time.Duration      // of one probe; default 1 s
 	ReconcileEvery time.Duration      // default 30 s
 	OrphanGrace    time.Duration      // age below which a container without a record is left alone; default 5 min
-	// Exclusive says that no other process works on this store, so that operations recorded by another one are known
-	// to be abandoned and need not wait for their deadline.
-	Exclusive bool
-	Now       func() time.Time
-	Logger    *slog.Logger
+	Handover       time.Duration      // from taking an operation over from a living process to acting; default 1 s
+	Peers          Peers              // who else works on the store; nil: nobody
+	Feed           Feed               // what they do; nil: nothing is heard of it before the next reconciliation
+	Now            func() time.Time
+	Logger         *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -68,6 +69,10 @@ func (o Options) withDefaults() Options {
 	o.ProbeTimeout = cmp.Or(o.ProbeTimeout, time.Second)
 	o.ReconcileEvery = cmp.Or(o.ReconcileEvery, 30*time.Second)
 	o.OrphanGrace = cmp.Or(o.OrphanGrace, 5*time.Minute)
+	o.Handover = cmp.Or(o.Handover, time.Second)
+	if o.Peers == nil {
+		o.Peers = alone{process: o.Process}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -109,10 +114,11 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 	return &Manager{
 		halt: halt, onHalt: func(f func()) func() bool { return context.AfterFunc(halted, f) },
 		store: store, runtime: runtime, prober: prober, routes: routes, keys: keys, opts: opts,
-		activity: activity{seen: map[ID]time.Time{}},
-		working:  map[ID]*Work{},
+		activity:  activity{seen: map[ID]time.Time{}},
+		working:   map[ID]*Work{},
+		unlocated: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)},
 		published: published{
-			revision: map[ID]int64{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
+			version: map[ID]version{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
 		},
 	}, nil
 }

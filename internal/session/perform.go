@@ -9,8 +9,8 @@ import (
 
 // perform does the work of an operation and records how it ended. Every step may be repeated: a process that takes an
 // operation over begins again from the top.
-func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, error) {
-	begun := time.Now()
+func (m *Manager) perform(ctx context.Context, w *Work, s Session) (Session, error) {
+	kind, begun := w.kind, time.Now()
 	var c Container // as it is at the end; zero when it is gone or was not looked at
 	var err error
 	switch kind {
@@ -26,8 +26,11 @@ func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, e
 		err = m.destroy(ctx, s)
 	case opReconcile: // is never recorded, so never performed
 	}
-	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errShutdown)) {
+	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
 		return s, m.cutShort(ctx, kind, s, cause)
+	}
+	if errors.Is(err, errTakenOver) {
+		return s, m.cutShort(ctx, kind, s, errTakenOver)
 	}
 	if err != nil {
 		if !m.undo(ctx, kind, s) {
@@ -37,7 +40,10 @@ func (m *Manager) perform(ctx context.Context, kind Kind, s Session) (Session, e
 			c = Container{}
 		}
 	}
-	s, err = m.conclude(ctx, kind, s, c, err)
+	s, err = m.conclude(ctx, w, s, c, err)
+	if errors.Is(err, errTakenOver) {
+		return s, m.cutShort(ctx, kind, s, errTakenOver)
+	}
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
 		m.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
@@ -82,19 +88,26 @@ func (m *Manager) undo(ctx context.Context, kind Kind, s Session) bool {
 var outcome = map[Kind]Status{OpCreate: Running, OpStart: Running, OpRestart: Running, OpStop: Stopped}
 
 // conclude records the end of an operation. A store that is away is asked again until the operation's deadline, after
-// which the reconciler takes over.
-func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, c Container, failure error) (Session, error) {
+// which the reconciler takes over. It returns errTakenOver when the operation is no longer ours to end.
+func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container, failure error) (Session, error) {
+	kind := w.kind
 	if kind == OpDelete && failure == nil {
 		return s, nil // there is no record any more
 	}
 	if failure != nil {
 		c.Address = ""
 	}
+	m.mu.Lock()
+	w.concluding = true
+	m.mu.Unlock()
 	m.locate(s.ID, c.Address)
 	ctx, cancel := m.outlive(ctx)
 	defer cancel()
 	for {
 		done, err := m.change(ctx, s.ID, func(s *Session) error {
+			if !m.owns(*s, kind) {
+				return errTakenOver
+			}
 			s.Operation = nil
 			s.Port = portOf(c.Address)
 			if c.ID != "" {
@@ -111,6 +124,10 @@ func (m *Manager) conclude(ctx context.Context, kind Kind, s Session, c Containe
 		})
 		if err == nil {
 			return done, failure
+		}
+		if errors.Is(err, errTakenOver) {
+			m.unlocated.add(s.ID)
+			return s, err
 		}
 		if CodeOf(err) != CodeStoreUnavailable {
 			return s, errors.Join(failure, fmt.Errorf("record the end of %s: %w", kind, err))
@@ -156,6 +173,9 @@ func (m *Manager) destroy(ctx context.Context, s Session) error {
 	}
 	for {
 		s, err := m.store.Get(ctx, s.ID)
+		if err == nil && !m.owns(s, OpDelete) {
+			return errTakenOver
+		}
 		if err == nil {
 			err = m.store.Delete(ctx, s.ID, s.Revision)
 		}

@@ -1,14 +1,32 @@
 package session
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
 
 // published remembers what the data plane was told, so that a late message about an old revision cannot undo a newer
 // one (a rotated token must stay refused), and so that a change of token needs no look at the container.
 type published struct {
-	mu       sync.Mutex
-	revision map[ID]int64
-	address  map[ID]string
-	profile  map[string]*Profile // shared by all routes
+	mu      sync.Mutex
+	version map[ID]version
+	address map[ID]string
+	profile map[string]*Profile // shared by all routes
+}
+
+// version orders what was recorded under one ID. An ID is used twice by idempotent creates only, whose revisions begin
+// anew.
+type version struct {
+	created  time.Time
+	revision int64
+}
+
+func versionOf(s Session) version { return version{s.CreatedAt, s.Revision} }
+
+func (v version) olderThan(w version) bool {
+	return v.created.Before(w.created) || v.created.Equal(w.created) && v.revision < w.revision
 }
 
 func profilePointers(profiles map[string]Profile) map[string]*Profile {
@@ -31,37 +49,87 @@ func (m *Manager) publish(s Session) {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.Revision < p.revision[s.ID] {
-		return
+	if !versionOf(s).olderThan(p.version[s.ID]) {
+		m.route(s)
 	}
-	p.revision[s.ID] = s.Revision
+}
+
+// publishAt is publish with the address at which the server of that record was found.
+func (m *Manager) publishAt(s Session, address string) {
+	p := &m.published
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !versionOf(s).olderThan(p.version[s.ID]) {
+		p.address[s.ID] = address
+		m.route(s)
+	}
+}
+
+// publishFollowed is publish for a record that another process may have written. An address that cannot be right any
+// more is forgotten; it reports whether the server has to be looked for.
+func (m *Manager) publishFollowed(s Session) (unlocated bool) {
+	p := &m.published
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if versionOf(s).olderThan(p.version[s.ID]) {
+		return false
+	}
+	if s.Status != Running || portOf(p.address[s.ID]) != s.Port {
+		p.address[s.ID] = ""
+	}
+	m.route(s)
+	return s.Status == Running && p.address[s.ID] == ""
+}
+
+// route hands a session's route to the data plane. The caller holds published.mu.
+func (m *Manager) route(s Session) {
+	p := &m.published
+	p.version[s.ID] = versionOf(s)
 	address := p.address[s.ID]
-	deleting := s.Operation != nil && s.Operation.Kind == OpDelete
+	leaving := s.Operation != nil && !s.Operation.Kind.keepsUp()
 	m.routes.Set(Route{
-		ID: s.ID, Address: address, Running: s.Status == Running && address != "" && !deleting,
+		ID: s.ID, Address: address, Running: s.Status == Running && address != "" && !leaving,
 		Username: m.profileOf(s).Username, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s),
 		TokenDigest: s.TokenDigest, TokenExpiresAt: s.TokenExpiresAt,
 	})
 }
 
-// unpublish forgets a session that is gone. IDs are not used twice but for idempotent creates, whose revisions begin
-// anew, so that the memory of the old one has to go.
+// unpublish forgets a session that is gone.
 func (m *Manager) unpublish(id ID) {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.revision, id)
+	delete(p.version, id)
 	delete(p.address, id)
 	m.routes.Remove(id)
 }
 
-// isPublished reports whether the data plane knows the session at this address.
-func (m *Manager) isPublished(id ID, address string) bool {
+// isPublished reports whether the data plane knows the session as it is recorded here.
+func (m *Manager) isPublished(s Session) bool {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, known := p.revision[id]
-	return known && p.address[id] == address
+	known, ok := p.version[s.ID]
+	return ok && !known.olderThan(versionOf(s))
+}
+
+// isPublishedAt reports whether the data plane knows the session as it is recorded here, at this address.
+func (m *Manager) isPublishedAt(s Session, address string) bool {
+	return m.isPublished(s) && m.addressOf(s.ID) == address
+}
+
+func (m *Manager) addressOf(id ID) string {
+	m.published.mu.Lock()
+	defer m.published.mu.Unlock()
+	return m.published.address[id]
+}
+
+// publishedIDs lists every session that the data plane knows.
+func (m *Manager) publishedIDs() []ID {
+	p := &m.published
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.version))
 }
 
 // profileOf returns the profile that the session was made from, and the default one when the operator has removed it

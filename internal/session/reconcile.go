@@ -5,12 +5,18 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 )
 
 // Run takes up interrupted work and makes records and containers agree, at once and then at intervals, and writes
-// activity to the store. It returns when ctx ends, with nil. ready is called after the first pass that succeeded.
+// activity to the store, and follows what other processes do. It returns when ctx ends, with nil. ready is called after
+// the first pass that succeeded.
 func (m *Manager) Run(ctx context.Context, ready func()) error {
+	var others sync.WaitGroup
+	defer others.Wait()
+	others.Go(func() { m.watchFeed(ctx) })
+	others.Go(func() { m.locateAll(ctx) })
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
 	wait := time.NewTimer(0)
@@ -28,6 +34,9 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 		case <-wait.C:
 			wait.Reset(m.opts.ReconcileEvery)
 			if err := m.Reconcile(ctx); err != nil {
+				if ready != nil { // nothing is served before the first pass: do not let them wait
+					wait.Reset(firstRetry)
+				}
 				if ctx.Err() == nil {
 					m.opts.Logger.ErrorContext(ctx, "reconciliation skipped", "error", err)
 				}
@@ -39,8 +48,11 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	}
 }
 
+// firstRetry is how soon a first pass that failed is tried again.
+const firstRetry = time.Second
+
 // Reconcile makes one pass over every record and every container. When either list cannot be had it changes nothing:
-// what is not known is not an orphan.
+// what is not known is not an orphan. Sessions that another process looks after are followed and left alone.
 func (m *Manager) Reconcile(ctx context.Context) error {
 	// Containers first: a record is older than its container, so that a container of this list without a record in
 	// the later list has none.
@@ -56,17 +68,23 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 	for _, c := range containers {
 		byName[c.Name] = c
 	}
+	listed := make(map[ID]bool, len(page.Sessions))
 	for _, s := range page.Sessions {
+		listed[s.ID] = true
 		c, exists := byName[s.ContainerName]
 		delete(byName, s.ContainerName)
-		if !m.agrees(s, c, exists) {
+		switch {
+		case m.agrees(s, c, exists):
+		case m.opts.Peers.Mine(s.ID):
 			m.report(ctx, s.ID, m.agree(ctx, s.ID))
+		default:
+			m.report(ctx, s.ID, m.follow(ctx, s.ID))
 		}
 	}
 	for _, orphan := range byName {
 		m.report(ctx, orphan.Session, m.removeOrphan(ctx, orphan))
 	}
-	return nil
+	return m.dismiss(ctx, listed)
 }
 
 // report logs what could not be brought into agreement; the next pass tries again.
@@ -83,11 +101,11 @@ func (m *Manager) agrees(s Session, c Container, exists bool) bool {
 	case m.isWorking(s.ID):
 		return true
 	case s.Operation != nil:
-		return !m.abandoned(s)
+		return !m.abandoned(s) && m.isPublished(s)
 	case s.Status == Running:
-		return up && m.isPublished(s.ID, c.Address)
+		return up && m.isPublishedAt(s, c.Address)
 	default:
-		return !up && m.isPublished(s.ID, "")
+		return !up && m.isPublishedAt(s, "")
 	}
 }
 
@@ -152,6 +170,7 @@ func (m *Manager) isWorking(id ID) bool {
 // resume returns the operation whose owner is gone; "" when its owner may still be at work.
 func (m *Manager) resume(ctx context.Context, s Session) Kind {
 	if !m.abandoned(s) {
+		m.publish(s)
 		return ""
 	}
 	m.opts.Logger.InfoContext(ctx, "taking up an interrupted operation", "session_id", s.ID, "operation", s.Operation.Kind)
@@ -234,13 +253,22 @@ func (m *Manager) rescue(ctx context.Context, s Session, c Container) error {
 // cannot be on its way. Its volumes stay: they may be all that is left of somebody's work.
 func (m *Manager) removeOrphan(ctx context.Context, c Container) error {
 	age := m.now().Sub(c.CreatedAt)
-	if c.CreatedAt.IsZero() || age < m.opts.OrphanGrace {
+	if c.CreatedAt.IsZero() || age < m.opts.OrphanGrace || !m.opts.Peers.Mine(c.Session) {
+		return nil
+	}
+	missing := m.opts.Peers.MissingSince()
+	if !missing.IsZero() && c.CreatedAt.After(missing.Add(-missingMargin)) {
+		m.opts.Logger.DebugContext(ctx, "container without a session left alone: it may be that of a process that cannot be heard",
+			"container", c.Name, "session_id", c.Session)
 		return nil
 	}
 	m.opts.Logger.WarnContext(ctx, "removing a container without a session", "container", c.Name, "session_id", c.Session,
 		"state", c.State, "age", age.Round(time.Second))
 	return m.runtime.Remove(ctx, c.ID, true)
 }
+
+// missingMargin allows for clocks that differ, and for what was recorded last and not heard of any more.
+const missingMargin = time.Minute
 
 // portOf returns the port of "ip:port", 0 when there is none.
 func portOf(address string) int {

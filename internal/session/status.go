@@ -51,6 +51,9 @@ const (
 // bringsUp reports whether the operation ends with a running session when it succeeds.
 func (k Kind) bringsUp() bool { return k == OpCreate || k == OpStart || k == OpRestart }
 
+// keepsUp reports whether a running session goes on being served while the operation is done.
+func (k Kind) keepsUp() bool { return k == OpCreate || k == OpStart }
+
 // from lists the statuses in which an operation may begin. An operation that is not allowed is a CodeConflict error.
 var from = map[Kind][]Status{
 	OpCreate:  {Creating},

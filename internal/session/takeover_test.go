@@ -119,25 +119,27 @@ func TestInterruptedStopAndDeleteAreFinishedByTheNextProcess(t *testing.T) {
 
 func TestOperationOfALivingProcessIsLeftAloneUntilItsDeadline(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(o *session.Options) { o.Exclusive = false })
+	peers := &peers{living: map[string]bool{"first": true}}
+	h := newHouse(t, func(o *session.Options) { o.Process, o.Peers = "first", peers })
 	release := make(chan struct{})
 	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	issued, err := h.Create(t.Context(), session.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.Options.Process = "second"
 	other := h.Process()
 	if err := other.Reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, err = other.Delete(t.Context(), issued.Session().ID)
-	wantCode(t, err, session.CodeInProgress, "delete by another process")
+	_, err = other.Restart(t.Context(), issued.Session().ID)
+	wantCode(t, err, session.CodeInProgress, "restart by another process")
 	if s := h.stored(issued.Session().ID); s.Operation.Kind != session.OpCreate {
 		t.Errorf("got operation %+v, want the create untouched", s.Operation)
 	}
 	h.Clock.Advance(time.Hour)
-	if _, err := other.Delete(t.Context(), issued.Session().ID); err != nil {
-		t.Errorf("delete after the deadline: %v", err)
+	if _, err := other.Restart(t.Context(), issued.Session().ID); session.CodeOf(err) == session.CodeInProgress {
+		t.Errorf("restart after the deadline: %v", err)
 	}
 	close(release)
 	h.die(other)

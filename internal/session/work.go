@@ -16,7 +16,9 @@ type Work struct {
 	// Guarded by Manager.mu until the Work is handed out.
 	cancel     context.CancelCauseFunc // nil until the work is launched
 	superseded bool
-	begun      Session // as it was recorded when the work began
+	concluding bool          // the end is being recorded, which the record's revision decides
+	handover   time.Duration // how long to wait before acting
+	begun      Session       // as it was recorded when the work began
 
 	// result and err are written before done is closed.
 	result Session
@@ -47,6 +49,7 @@ func finished(s Session) *Work {
 // Why the context of an operation ends before its work is done.
 var (
 	errSuperseded = errors.New("a later operation took its place")
+	errTakenOver  = errors.New("another process took the session over")
 	errShutdown   = errors.New("this process is stopping")
 )
 
@@ -104,10 +107,13 @@ func (m *Manager) begin(ctx context.Context, id ID, kind Kind) (*Work, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.record(ctx, id, kind)
+	s, takenOver, err := m.record(ctx, id, kind)
 	if err != nil {
 		m.release(w)
 		return nil, err
+	}
+	if takenOver {
+		w.handover = m.opts.Handover
 	}
 	m.launch(ctx, w, s)
 	return w, nil
@@ -124,27 +130,29 @@ func (m *Manager) supersede(w *Work) {
 	}
 }
 
-// record writes the intent.
-func (m *Manager) record(ctx context.Context, id ID, kind Kind) (Session, error) {
+// record writes the intent. Stop and delete take the place of work that brings the session up also when a process that
+// is alive does it, which takenOver says: that process hears of it and ends its work.
+func (m *Manager) record(ctx context.Context, id ID, kind Kind) (_ Session, takenOver bool, err error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	for {
 		s, err := m.store.Get(ctx, id)
 		if err != nil {
-			return Session{}, err
+			return Session{}, false, err
 		}
+		takenOver = s.Operation != nil && !m.abandoned(s)
 		switch {
-		case s.Operation != nil && !m.abandoned(s):
-			return Session{}, busy(id, s.Operation.Kind)
+		case takenOver && (kind.bringsUp() || !s.Operation.Kind.bringsUp()):
+			return Session{}, false, busy(id, s.Operation.Kind)
 		case s.Operation != nil && s.Operation.Kind == OpDelete && kind != OpDelete:
-			return Session{}, Errorf(CodeConflict, "session %s is being deleted, which takes longer than usual: %s", id, s.LastError)
+			return Session{}, false, Errorf(CodeConflict, "session %s is being deleted, which takes longer than usual: %s", id, s.LastError)
 		case !slices.Contains(from[kind], s.Status):
-			return Session{}, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
+			return Session{}, false, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
 		}
 		s = s.Clone()
 		s.Operation = m.operation(kind)
 		if s, err = m.store.Update(ctx, s, m.opts.MaxSessions); CodeOf(err) != CodeConflict {
-			return s, err
+			return s, takenOver, err
 		} // a token was rotated meanwhile
 	}
 }
@@ -153,7 +161,7 @@ func (m *Manager) record(ctx context.Context, id ID, kind Kind) (Session, error)
 // in this process, so that an operation of our own that is recorded has ended without a word.
 func (m *Manager) abandoned(s Session) bool {
 	op := s.Operation
-	return op.Owner == m.opts.Process || m.opts.Exclusive || m.now().After(op.Deadline)
+	return op.Owner == m.opts.Process || !m.opts.Peers.Alive(op.Owner) || m.now().After(op.Deadline)
 }
 
 // launch does the work in a goroutine that outlives the request. The place must be reserved and the intent recorded.
@@ -174,7 +182,8 @@ func (m *Manager) launch(ctx context.Context, w *Work, s Session) {
 		defer m.wg.Done()
 		defer cancel(nil)
 		defer stop()
-		w.result, w.err = m.perform(ctx, w.kind, s)
+		_ = pause(ctx, w.handover) // when ctx ends, so does the work
+		w.result, w.err = m.perform(ctx, w, s)
 		m.mu.Lock()
 		delete(m.working, w.id)
 		m.mu.Unlock()

@@ -6,6 +6,7 @@ package sessiontest
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -78,12 +79,15 @@ func (r *Routes) Get(id session.ID) (session.Route, bool) {
 	return route, ok
 }
 
-// Store is a store on disk that fails when it is told to.
+// Store is a store on disk that fails when it is told to, and tells all who watch it of changes.
 type Store struct {
 	session.Store
-	mu   sync.Mutex
-	fail map[string]error // by method
+	mu       sync.Mutex
+	fail     map[string]error // by method
+	watchers []chan session.ID
 }
+
+var _ session.Feed = (*Store)(nil)
 
 // Fail makes a method fail from now on; nil lets it work again.
 func (s *Store) Fail(method string, err error) {
@@ -103,7 +107,8 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 	if err := s.check("Update"); err != nil {
 		return session.Session{}, err
 	}
-	return s.Store.Update(ctx, v, max)
+	v, err := s.Store.Update(ctx, v, max)
+	return v, s.tell(v.ID, err)
 }
 
 // List implements session.Store.
@@ -112,6 +117,47 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 		return session.Page{}, err
 	}
 	return s.Store.List(ctx, q)
+}
+
+// Create implements session.Store.
+func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
+	v, err := s.Store.Create(ctx, v, max)
+	return v, s.tell(v.ID, err)
+}
+
+// Delete implements session.Store.
+func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error {
+	return s.tell(id, s.Store.Delete(ctx, id, revision))
+}
+
+// tell passes a change on, and the error of what was not one.
+func (s *Store) tell(id session.ID, err error) error {
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.watchers {
+		w <- id
+	}
+	return nil
+}
+
+// Watch implements session.Feed.
+func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.ID)) error {
+	changes := make(chan session.ID, 10_000) // more than a test makes
+	s.mu.Lock()
+	s.watchers = append(s.watchers, changes)
+	s.mu.Unlock()
+	missed()
+	for {
+		select {
+		case id := <-changes:
+			changed(id)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Profile is one that the engine in memory can run.
@@ -158,7 +204,7 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 	h.Options = session.Options{
 		Profiles: map[string]session.Profile{"opencode": Profile()}, Limits: session.Limits{Memory: 1 << 30},
 		StartTimeout: 5 * time.Second, StopTimeout: time.Second, ProbeInterval: 10 * time.Millisecond,
-		ProbeTimeout: 300 * time.Millisecond, TokenLife: 24 * time.Hour, Exclusive: true, Now: h.Clock.now,
+		ProbeTimeout: 300 * time.Millisecond, TokenLife: 24 * time.Hour, Now: h.Clock.now,
 	}
 	for _, f := range change {
 		f(&h.Options)
@@ -190,6 +236,28 @@ func (h *House) ProcessOn(engine session.Runtime) *session.Manager {
 		h.t.Fatal(err)
 	}
 	return m
+}
+
+// Neighbour is another process on the same store and engine, with routes of its own. It hears what others do.
+func (h *House) Neighbour(change func(*session.Options)) (*session.Manager, *Routes) {
+	h.t.Helper()
+	opts, routes := h.Options, &Routes{all: map[session.ID]session.Route{}}
+	opts.Feed = h.Store
+	change(&opts)
+	m, err := session.NewManager(h.Store, h.Engine, h.prober, routes, h.Keys, opts)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(h.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx, nil) }()
+	h.t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, m.Close(context.WithoutCancel(ctx))); err != nil {
+			h.t.Error(err)
+		}
+	})
+	return m, routes
 }
 
 // Make makes a session that runs.

@@ -1,0 +1,191 @@
+package session
+
+import (
+	"context"
+	"sync"
+)
+
+// watchFeed follows what other processes do to sessions until ctx ends.
+func (m *Manager) watchFeed(ctx context.Context) {
+	if m.opts.Feed == nil {
+		<-ctx.Done()
+		return
+	}
+	_ = m.opts.Feed.Watch(ctx, func() {
+		if err := m.refresh(ctx); err != nil && ctx.Err() == nil {
+			m.opts.Logger.WarnContext(ctx, "sessions not read again; the next reconciliation does", "error", err)
+		}
+	}, func(id ID) {
+		if err := m.follow(ctx, id); err != nil && ctx.Err() == nil {
+			m.opts.Logger.WarnContext(ctx, "a change of another process was not followed; the next reconciliation does",
+				"session_id", id, "error", err)
+		}
+	}) // ctx has ended
+}
+
+// refresh brings the routes up to date with every record. It asks the store only: what has to be looked for on the
+// engine is left to [Manager.locateAll].
+func (m *Manager) refresh(ctx context.Context) error {
+	page, err := m.store.List(ctx, Query{})
+	if err != nil {
+		return err
+	}
+	listed := make(map[ID]bool, len(page.Sessions))
+	for _, s := range page.Sessions {
+		listed[s.ID] = true
+		m.followRecord(s)
+	}
+	return m.dismiss(ctx, listed)
+}
+
+// dismiss forgets the published sessions that are not listed and, when asked for by name, not there.
+func (m *Manager) dismiss(ctx context.Context, listed map[ID]bool) error {
+	for _, id := range m.publishedIDs() {
+		if listed[id] {
+			continue
+		}
+		if err := m.follow(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow brings one session's route up to date with its record.
+func (m *Manager) follow(ctx context.Context, id ID) error {
+	s, err := m.store.Get(ctx, id)
+	if CodeOf(err) == CodeNotFound {
+		m.yield(id, Session{})
+		if !m.isWorking(id) { // else the work unpublishes when it is done
+			m.unpublish(id)
+		}
+		return nil
+	} else if err != nil {
+		return err
+	}
+	m.followRecord(s)
+	return nil
+}
+
+// followRecord publishes a record that may be another process's. A token is exchanged at once; an address that is not
+// known comes after a look at the engine.
+func (m *Manager) followRecord(s Session) {
+	m.yield(s.ID, s)
+	if m.isWorking(s.ID) {
+		m.publish(s) // its token may have been exchanged; where it is the work knows
+		return
+	}
+	if m.publishFollowed(s) {
+		m.unlocated.add(s.ID)
+	}
+}
+
+// yield ends this process's work on a session whose record says that it is no longer ours: another process has taken
+// the operation over, or has done what it was meant to do. A zero Session is one that is gone.
+func (m *Manager) yield(id ID, s Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := m.working[id]
+	if w == nil || w.cancel == nil || w.kind == OpDelete && s.ID == "" {
+		return
+	}
+	newer := s.ID == "" || w.begun.Revision < s.Revision || w.begun.CreatedAt.Before(s.CreatedAt)
+	if newer && !m.owns(s, w.kind) && !w.concluding {
+		w.cancel(errTakenOver)
+	}
+}
+
+// owns reports whether the operation that is recorded is the one that this process does.
+func (m *Manager) owns(s Session, kind Kind) bool {
+	return s.Operation != nil && s.Operation.Owner == m.opts.Process && s.Operation.Kind == kind
+}
+
+// locators is how many sessions are looked for at once.
+const locators = 4
+
+// locateAll looks for the servers of sessions that other processes have started or moved, until ctx ends.
+func (m *Manager) locateAll(ctx context.Context) {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	for range locators {
+		workers.Go(func() {
+			for {
+				id, ok := m.unlocated.next(ctx)
+				if !ok {
+					return
+				}
+				if err := m.findServer(ctx, id); err != nil && ctx.Err() == nil {
+					m.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
+						"session_id", id, "error", err)
+				}
+			}
+		})
+	}
+}
+
+// findServer looks on the engine for where a session's server is, and publishes that.
+func (m *Manager) findServer(ctx context.Context, id ID) error {
+	s, err := m.store.Get(ctx, id)
+	if err != nil || s.Status != Running || m.isWorking(id) {
+		return ignoreNotFound(err)
+	}
+	c, err := m.runtime.Inspect(ctx, s.ContainerName)
+	if err != nil {
+		return ignoreNotFound(err)
+	}
+	if c.State == StateRunning && !m.isWorking(id) {
+		m.publishAt(s, c.Address)
+	}
+	return nil
+}
+
+func ignoreNotFound(err error) error {
+	if CodeOf(err) == CodeNotFound {
+		return nil
+	}
+	return err
+}
+
+// queue holds sessions until somebody sees to them; one that is added twice is seen to once.
+type queue struct {
+	mu   sync.Mutex
+	ids  map[ID]struct{}
+	wake chan struct{} // holds one token while there may be something
+}
+
+// add never waits.
+func (q *queue) add(id ID) {
+	q.mu.Lock()
+	q.ids[id] = struct{}{}
+	q.mu.Unlock()
+	q.ring()
+}
+
+func (q *queue) ring() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next waits for a session and takes it out. It reports false when ctx has ended.
+func (q *queue) next(ctx context.Context) (ID, bool) {
+	for {
+		select {
+		case <-q.wake:
+		case <-ctx.Done():
+			return "", false
+		}
+		q.mu.Lock()
+		for id := range q.ids {
+			delete(q.ids, id)
+			more := len(q.ids) > 0
+			q.mu.Unlock()
+			if more {
+				q.ring()
+			}
+			return id, true
+		}
+		q.mu.Unlock()
+	}
+}

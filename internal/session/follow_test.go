@@ -1,0 +1,277 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+	"berth/internal/sessiontest"
+)
+
+// peers is what the processes of a test believe of each other.
+type peers struct {
+	mu      sync.Mutex
+	living  map[string]bool
+	foreign map[session.ID]bool // looked after by somebody else
+	missing time.Time
+}
+
+func (p *peers) Alive(process string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.living[process]
+}
+
+func (p *peers) Mine(id session.ID) bool { p.mu.Lock(); defer p.mu.Unlock(); return !p.foreign[id] }
+
+func (p *peers) MissingSince() time.Time { p.mu.Lock(); defer p.mu.Unlock(); return p.missing }
+
+func (p *peers) change(f func()) { p.mu.Lock(); defer p.mu.Unlock(); f() }
+
+// two is a store with two processes on it.
+type two struct {
+	*house
+	peers            *peers
+	first, second    *session.Manager
+	routes1, routes2 *sessiontest.Routes
+}
+
+func newTwo(t *testing.T) *two {
+	t.Helper()
+	w := &two{house: newHouse(t), peers: &peers{living: map[string]bool{"first": true, "second": true}, foreign: map[session.ID]bool{}}}
+	join := func(name string) (*session.Manager, *sessiontest.Routes) {
+		return w.Neighbour(func(o *session.Options) {
+			o.Process, o.Peers, o.Handover, o.ReconcileEvery = name, w.peers, 20*time.Millisecond, time.Hour
+		})
+	}
+	w.first, w.routes1 = join("first")
+	w.second, w.routes2 = join("second")
+	return w
+}
+
+// create makes a session on the first process.
+func (w *two) create() (session.Session, session.Secret) {
+	w.t.Helper()
+	issued, err := w.first.Create(w.t.Context(), session.Request{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s, err := issued.Wait(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s, issued.Token
+}
+
+func (w *two) eventually(what string, try func() error) {
+	w.t.Helper()
+	var fault error
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		if fault = try(); fault == nil {
+			return
+		}
+		<-time.After(time.Millisecond)
+	}
+	w.t.Fatalf("not within 5 s: %s: %v", what, fault)
+}
+
+func routed(routes *sessiontest.Routes, id session.ID, want func(session.Route, bool) bool) func() error {
+	return func() error {
+		if route, ok := routes.Get(id); !want(route, ok) {
+			return fmt.Errorf("the route is %+v, there is one: %v", route, ok)
+		}
+		return nil
+	}
+}
+
+func TestEveryProcessServesEverySession(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	s, token := w.create()
+	here, _ := w.routes1.Get(s.ID)
+	w.eventually("the other process knows the session's server and token", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
+		return r.Running && r.Address == here.Address && w.Keys.Matches(token, r.TokenDigest)
+	}))
+
+	_, fresh, err := w.second.Rotate(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the first process refuses the token that the other one has replaced", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+		return r.Running && w.Keys.Matches(fresh, r.TokenDigest)
+	}))
+
+	if _, err := w.do(w.second.Restart, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	there, _ := w.routes2.Get(s.ID)
+	w.eventually("the first process follows the server to its new address", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+		return r.Running && r.Address == there.Address
+	}))
+
+	if _, err := w.do(w.first.Stop, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the other process hears of the stop", routed(w.routes2, s.ID, func(r session.Route, ok bool) bool { return ok && !r.Running }))
+
+	if _, err := w.do(w.second.Delete, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the first process forgets the session", routed(w.routes1, s.ID, func(_ session.Route, ok bool) bool { return !ok }))
+}
+
+// An idempotent create uses an ID again, with revisions that begin anew.
+func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	make := func() session.Issued {
+		issued, err := w.first.Create(t.Context(), session.Request{IdempotencyKey: "key"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := issued.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return issued
+	}
+	id := make().Session().ID
+	for range 3 { // revisions that the next one does not reach at once
+		if _, _, err := w.first.Rotate(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.do(w.first.Delete, id); err != nil {
+		t.Fatal(err)
+	}
+	again := make()
+	w.eventually("the other process knows the new session", routed(w.routes2, id, func(r session.Route, _ bool) bool {
+		return r.Running && w.Keys.Matches(again.Token, r.TokenDigest)
+	}))
+}
+
+func TestStopAndDeleteTakeThePlaceOfAnotherProcessesWork(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		begin func(*session.Manager, context.Context, session.ID) (*session.Work, error)
+		want  session.Status
+	}{
+		"stop":   {(*session.Manager).Stop, session.Stopped},
+		"delete": {(*session.Manager).Delete, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTwo(t)
+			w.Engine.Behave("", runtimetest.Behaviour{Mute: true})
+			issued, err := w.first.Create(t.Context(), session.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := issued.Session().ID
+			w.reached(runtimetest.OpStart)
+			if _, err := w.second.Restart(t.Context(), id); session.CodeOf(err) != session.CodeInProgress {
+				t.Errorf("restart meanwhile: got %v, want %s", err, session.CodeInProgress)
+			}
+			later, err := c.begin(w.second, t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeCanceled {
+				t.Errorf("the create: got %v, want %s", err, session.CodeCanceled)
+			}
+			if _, err := later.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if s := w.settled(id); s.Status != c.want || s.LastError != "" {
+				t.Errorf("got %q (%s), want %q", s.Status, s.LastError, c.want)
+			}
+			running, err := w.Engine.List(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, container := range running {
+				if container.State == session.StateRunning {
+					t.Errorf("container %s runs", container.Name)
+				}
+			}
+		})
+	}
+}
+
+func TestWorkThatWasTakenOverIsNotEndedByItsFirstOwner(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	s, _ := w.create()
+	release := make(chan struct{})
+	w.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+	first, err := w.first.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.reached(runtimetest.OpStop)
+	w.peers.change(func() { w.peers.living["first"] = false }) // it cannot be heard, and goes on
+	if err := w.second.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = first.Wait(t.Context())
+	if session.CodeOf(err) != session.CodeCanceled {
+		t.Errorf("the first owner's stop: got %v, want %s", err, session.CodeCanceled)
+	}
+	close(release)
+	if got := w.settled(s.ID); got.Status != session.Stopped {
+		t.Errorf("got %s, want it stopped by the second owner", got.Status)
+	}
+}
+
+func TestSessionsOfOthersAreLeftAloneUntilTheyAreOurs(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	s, _ := w.create()
+	w.peers.change(func() { w.peers.foreign[s.ID] = true })
+	w.Engine.Crash(s.ContainerName, 1, false)
+	if err := w.second.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.stored(s.ID); got.Status != session.Running {
+		t.Errorf("a session that others look after is %s, want it untouched", got.Status)
+	}
+	w.peers.change(func() { w.peers.foreign[s.ID] = false })
+	if err := w.second.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.stored(s.ID); got.Status != session.Error {
+		t.Errorf("a session that we look after now is %s, want its loss noticed", got.Status)
+	}
+}
+
+func TestOrphanThatAMissingProcessMayKnowIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	s, _ := w.create()
+	if err := w.Store.Delete(t.Context(), s.ID, w.stored(s.ID).Revision); err != nil {
+		t.Fatal(err)
+	}
+	w.Clock.Advance(time.Hour)
+	count := func() int {
+		t.Helper()
+		if err := w.second.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		all, err := w.Engine.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(-time.Second) })
+	if got := count(); got != 1 {
+		t.Errorf("made while a process is missing: got %d containers, want it left alone", got)
+	}
+	w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(time.Hour) })
+	if got := count(); got != 0 {
+		t.Errorf("made before a process went missing: got %d containers, want it removed", got)
+	}
+}
