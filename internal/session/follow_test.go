@@ -128,7 +128,7 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
-	make := func() session.Issued {
+	produce := func() session.Issued {
 		issued, err := w.first.Create(t.Context(), session.Request{IdempotencyKey: "key"})
 		if err != nil {
 			t.Fatal(err)
@@ -138,7 +138,7 @@ func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
 		}
 		return issued
 	}
-	id := make().Session().ID
+	id := produce().Session().ID
 	for range 3 { // revisions that the next one does not reach at once
 		if _, _, err := w.first.Rotate(t.Context(), id); err != nil {
 			t.Fatal(err)
@@ -147,7 +147,7 @@ func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
 	if _, err := w.do(w.first.Delete, id); err != nil {
 		t.Fatal(err)
 	}
-	again := make()
+	again := produce()
 	w.eventually("the other process knows the new session", routed(w.routes2, id, func(r session.Route, _ bool) bool {
 		return r.Running && w.Keys.Matches(again.Token, r.TokenDigest)
 	}))

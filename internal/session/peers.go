@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// Peers says which processes work on the store, and divides the sessions among them. Answers come from memory, at
-// once; they may be some seconds old, so that nothing may depend on them alone: what two processes do to one session is
-// decided by the store's revisions.
+// Peers says which processes work on the store, and divides the sessions among them. Answers come from memory and may be
+// some seconds old, so that nothing may depend on them alone: what two processes do to one session is decided by the
+// store's revisions.
 type Peers interface {
-	// Alive reports whether the process of that name may still be at work: it has renewed its lease lately.
+	// Alive reports whether the process of that name may still be at work: it has renewed its lease lately. To say no may
+	// take a look at the store.
 	Alive(process string) bool
 	// Mine reports whether this process looks after the session in the background. Of the processes that are alive
 	// one does.

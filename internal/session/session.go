@@ -57,12 +57,34 @@ func (s Session) TokenValid(now time.Time) bool {
 	return s.TokenExpiresAt.IsZero() || now.Before(s.TokenExpiresAt)
 }
 
-// Clone returns a copy that shares nothing mutable with s. Metadata values are shared: nobody changes them in place.
+// Clone returns a copy that shares nothing mutable with s.
 func (s Session) Clone() Session {
 	s.Metadata = maps.Clone(s.Metadata)
+	for name, value := range s.Metadata {
+		s.Metadata[name] = cloneJSON(value)
+	}
 	if s.Operation != nil {
 		op := *s.Operation
 		s.Operation = &op
 	}
 	return s
+}
+
+func cloneJSON(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		copied := make(map[string]any, len(v))
+		for name, member := range v {
+			copied[name] = cloneJSON(member)
+		}
+		return copied
+	case []any:
+		copied := make([]any, len(v))
+		for i, element := range v {
+			copied[i] = cloneJSON(element)
+		}
+		return copied
+	default: // the rest of JSON cannot be changed in place
+		return v
+	}
 }

@@ -203,7 +203,7 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 	}
 	h.Options = session.Options{
 		Profiles: map[string]session.Profile{"opencode": Profile()}, Limits: session.Limits{Memory: 1 << 30},
-		StartTimeout: 5 * time.Second, StopTimeout: time.Second, ProbeInterval: 10 * time.Millisecond,
+		StartTimeout: 30 * time.Second, StopTimeout: time.Second, ProbeInterval: 10 * time.Millisecond,
 		ProbeTimeout: 300 * time.Millisecond, TokenLife: 24 * time.Hour, Now: h.Clock.now,
 	}
 	for _, f := range change {

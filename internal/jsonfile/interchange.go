@@ -1,0 +1,150 @@
+package jsonfile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"berth/internal/session"
+)
+
+// The formats that [Read] knows.
+const (
+	FormatBerth  = "berth"  // a store's file
+	FormatLegacy = "legacy" // of the service before Berth: the ten columns of its table, tokens in clear text
+)
+
+// Contents is what a file tells, as far as it can be read.
+type Contents struct {
+	Format   string
+	Sessions []session.Session // in the order of their IDs
+	Rejected []Rejected
+}
+
+// Rejected is an entry that is no session.
+type Rejected struct {
+	Name   string          // its key in the file, or its position
+	Reason string          // half a sentence for people; without secrets
+	Raw    json.RawMessage // the entry as it is; it may hold a token
+}
+
+// Read reads a file of either format, entry by entry: one that is damaged keeps no other from being read. Tokens in
+// clear text become what digest makes of them. An error means that nothing can be read.
+func Read(data []byte, digest func(token string) string) (Contents, error) {
+	if err := whole(data); err != nil {
+		return Contents{}, fmt.Errorf("the file %w", err)
+	}
+	contents := Contents{Format: FormatLegacy}
+	read := func(e listed) (session.Session, error) { return readLegacy(e, digest) }
+	entries, err := envelope(data, &contents)
+	if err != nil {
+		return Contents{}, err
+	}
+	if contents.Format == FormatBerth {
+		read = readOwn
+	}
+	seen := map[session.ID]bool{}
+	for _, e := range entries {
+		s, err := read(e)
+		if err == nil && seen[s.ID] {
+			err = fmt.Errorf("there is another entry with the session_id %q", s.ID)
+		}
+		if err != nil {
+			contents.Rejected = append(contents.Rejected, Rejected{Name: e.name, Reason: err.Error(), Raw: e.raw})
+			continue
+		}
+		seen[s.ID] = true
+		contents.Sessions = append(contents.Sessions, s)
+	}
+	slices.SortFunc(contents.Sessions, func(a, b session.Session) int { return bytes.Compare([]byte(a.ID), []byte(b.ID)) })
+	return contents, nil
+}
+
+// listed is one entry of a file.
+type listed struct {
+	name string // its key; its position in an array
+	key  bool   // the name is a key
+	raw  json.RawMessage
+}
+
+// envelope finds the entries, and which format they are in.
+func envelope(data []byte, contents *Contents) ([]listed, error) {
+	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("[")) {
+		return elements(data)
+	}
+	top, err := members(data)
+	if err != nil {
+		return nil, fmt.Errorf("the file holds no sessions: %w", err)
+	}
+	if text, own := top[versionMember]; own {
+		var version int
+		if err := json.Unmarshal(text, &version); err != nil || version < 1 || version > formatVersion {
+			return nil, fmt.Errorf("the file has format %s; this Berth reads up to %d", text, formatVersion)
+		}
+		contents.Format = FormatBerth
+		return keyed(top[entriesMember])
+	}
+	if list, ok := top[entriesMember]; ok {
+		if bytes.HasPrefix(list, []byte("[")) {
+			return elements(list)
+		}
+		return keyed(list)
+	}
+	return fromMembers(top), nil
+}
+
+func elements(data []byte) ([]listed, error) {
+	var all []json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return nil, fmt.Errorf("the file holds no sessions: %w", err)
+	}
+	entries := make([]listed, len(all))
+	for i, raw := range all {
+		entries[i] = listed{name: strconv.Itoa(i), raw: raw}
+	}
+	return entries, nil
+}
+
+func keyed(data []byte) ([]listed, error) {
+	all, err := members(data)
+	if err != nil {
+		return nil, fmt.Errorf("the file holds no sessions: its member %q: %w", entriesMember, err)
+	}
+	return fromMembers(all), nil
+}
+
+func fromMembers(all map[string]json.RawMessage) []listed {
+	entries := make([]listed, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		entries = append(entries, listed{name: name, key: true, raw: all[name]})
+	}
+	return entries
+}
+
+func readOwn(l listed) (session.Session, error) {
+	e, err := decodeEntry(l.raw)
+	if err != nil {
+		return session.Session{}, err
+	}
+	if string(e.session.ID) != l.name {
+		return session.Session{}, errors.New("its session_id is another one")
+	}
+	return e.session, nil
+}
+
+// Write returns a store's file with these sessions. A session that has no form in JSON is a CodeInvalid error.
+func Write(sessions []session.Session) ([]byte, error) {
+	im := image{sessions: make(map[session.ID]*entry, len(sessions))}
+	for _, s := range sessions {
+		e, err := seal(s, nil)
+		if err != nil {
+			return nil, err
+		}
+		im.sessions[s.ID] = e
+	}
+	return im.encode(), nil
+}

@@ -1,0 +1,143 @@
+package jsonfile
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"berth/internal/session"
+)
+
+// legacyEntry is one session of the service before Berth: the ten columns of its table.
+type legacyEntry struct {
+	ID            string          `json:"session_id"`
+	ContainerName string          `json:"container_name"`
+	ContainerID   string          `json:"container_id"`
+	HostDir       string          `json:"host_dir"`
+	Port          json.RawMessage `json:"port"`
+	Token         string          `json:"auth_token"`
+	CreatedAt     json.RawMessage `json:"created_at"`
+	LastAccessed  json.RawMessage `json:"last_accessed"`
+	Status        string          `json:"status"`
+	Metadata      json.RawMessage `json:"metadata"`
+}
+
+// leftBehind is what the owner of a moved session reads: its container is not Berth's.
+const leftBehind = "moved from the service before Berth, which ran its container; start it to have a new one"
+
+// readLegacy reads an entry of the service before Berth. What was running there is stopped here: it is not Berth that
+// looks after that container.
+func readLegacy(l listed, digest func(string) string) (session.Session, error) {
+	if _, err := members(l.raw); err != nil {
+		return session.Session{}, err
+	}
+	var e legacyEntry
+	if err := json.Unmarshal(l.raw, &e); err != nil {
+		if fault, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return session.Session{}, fmt.Errorf("column %s: a JSON %s does not belong there", fault.Field, fault.Value)
+		}
+		return session.Session{}, errors.New("it is not a JSON object of columns")
+	}
+	if l.key {
+		e.ID = cmp.Or(e.ID, l.name)
+		if e.ID != l.name {
+			return session.Session{}, errors.New("its session_id is another one")
+		}
+	}
+	if e.ID == "" {
+		return session.Session{}, errors.New("it has no session_id")
+	}
+	id, err := session.ParseID(e.ID)
+	if err != nil {
+		return session.Session{}, errors.New("its session_id is not 1 to 63 characters of a-z, 0-9, - and _")
+	}
+	s := session.Session{
+		ID: id, ContainerName: cmp.Or(e.ContainerName, "berth-"+string(id)), ContainerID: e.ContainerID, HostDir: e.HostDir, Revision: 1,
+	}
+	if e.Token != "" {
+		s.TokenDigest = digest(e.Token)
+	}
+	if s.CreatedAt, err = legacyTime(e.CreatedAt); err != nil || s.CreatedAt.IsZero() {
+		return session.Session{}, errors.New("column created_at: it is not a time")
+	}
+	if s.LastAccessed, err = legacyTime(e.LastAccessed); err != nil {
+		return session.Session{}, errors.New("column last_accessed: it is not a time")
+	}
+	if s.Metadata, err = legacyMetadata(e.Metadata); err != nil {
+		return session.Session{}, err
+	}
+	if _, err := legacyPort(e.Port); err != nil {
+		return session.Session{}, err
+	}
+	switch s.Status = session.Status(strings.ToLower(e.Status)); s.Status {
+	case session.Running, session.Creating:
+		s.Status, s.LastError = session.Stopped, leftBehind
+	case session.Stopped, session.Error:
+	default:
+		return session.Session{}, errors.New("column status: it is none of creating, running, stopped and error")
+	}
+	return s, nil
+}
+
+// legacyTime reads a time with or without a zone, which then is UTC, or seconds since 1970. Null is the zero time.
+func legacyTime(raw json.RawMessage) (time.Time, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return time.Time{}, nil
+	}
+	var seconds float64
+	if err := json.Unmarshal(raw, &seconds); err == nil {
+		if seconds < 0 || seconds > 253402300799 { // the end of the year 9999
+			return time.Time{}, errors.New("out of range")
+		}
+		return time.UnixMicro(int64(seconds * 1e6)).UTC(), nil
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return time.Time{}, err
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z07", "2006-01-02 15:04:05"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			t = instantOf(t)
+			if t.Year() < 1 || t.Year() > 9999 {
+				break
+			}
+			return t, nil
+		}
+	}
+	return time.Time{}, errors.New("not a time")
+}
+
+// legacyMetadata reads an object, or one that is written as a string. Null and nothing are empty.
+func legacyMetadata(raw json.RawMessage) (map[string]any, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		if raw = json.RawMessage(text); strings.TrimSpace(text) == "" {
+			return nil, nil
+		}
+	}
+	var metadata map[string]any
+	if err := json.Unmarshal(raw, &metadata); err != nil {
+		return nil, errors.New("column metadata: it is not a JSON object")
+	}
+	return metadata, nil
+}
+
+// legacyPort reads a number, or one that is written as a string.
+func legacyPort(raw json.RawMessage) (int, error) {
+	text := strings.Trim(string(raw), `"`)
+	if text == "" || text == "null" {
+		return 0, nil
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return 0, errors.New("column port: it is not the number of a port")
+	}
+	return port, nil
+}

@@ -1,0 +1,81 @@
+package jsonfile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/google/renameio/v2"
+
+	"berth/internal/session"
+)
+
+// Replace makes the file hold these sessions, with the revisions they have, and no others, in one step. A session that
+// has no form in JSON is a CodeInvalid error and nothing is changed.
+func (s *Store) Replace(ctx context.Context, sessions []session.Session) error {
+	return s.submit(ctx, func(d *draft) (bool, error) {
+		next := make(map[session.ID]*entry, len(sessions))
+		for _, v := range sessions {
+			old := d.sessions[v.ID]
+			if old != nil && reflect.DeepEqual(old.session, v) {
+				next[v.ID] = old
+				continue
+			}
+			var extra map[string]json.RawMessage
+			if old != nil {
+				extra = old.extra
+			}
+			fresh, err := seal(v, extra)
+			if err != nil {
+				return false, err
+			}
+			next[v.ID] = fresh
+		}
+		d.sessions = next
+		clear(d.touched) // of what was there before
+		return true, nil
+	})
+}
+
+// Begin makes the file of a store that holds these sessions, unless there is one. It is there whole or not at all, so that
+// [Open] never finds one that is empty for want of time.
+func Begin(path string, sessions []session.Session) error {
+	if Exists(path) {
+		return nil
+	}
+	data, err := Write(sessions)
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(path, data, ownerOnly, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask()); err != nil {
+		return unavailable("begin the session store "+path, err)
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return unavailable("begin the session store "+path, err)
+	}
+	return nil
+}
+
+// Exists reports whether there is a store at path.
+func Exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// Remove removes a store that is closed. It may be called again, also after a crash in the middle: a store that could be
+// opened and found empty beside its previous version there never is.
+func Remove(path string) error {
+	for _, name := range []string{path + previousSuffix, path} {
+		if err := remove(name); err != nil {
+			return unavailable("remove the session store", err)
+		}
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return unavailable("remove the session store", err)
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package jsonfile_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"berth/internal/jsonfile"
+	"berth/internal/session"
+)
+
+func TestSeizedFileIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "sessions.json")
+	if seized, err := jsonfile.Seize(path); err != nil || seized != nil {
+		t.Fatalf("no file: got %v, %v; want nothing", seized, err)
+	}
+	store, err := jsonfile.Open(path, jsonfile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []session.ID{"ses-a", "ses-b"} { // the second write leaves a previous version
+		if _, err := store.Create(t.Context(), session.Session{ID: id, Status: session.Stopped}, session.Unlimited); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := jsonfile.Seize(path); session.CodeOf(err) != session.CodeStoreUnavailable {
+		t.Errorf("a file in use: got %v, want %s", err, session.CodeStoreUnavailable)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	seized, err := jsonfile.Seize(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jsonfile.Open(path, jsonfile.Options{}); session.CodeOf(err) != session.CodeStoreUnavailable {
+		t.Errorf("open of a seized file: got %v, want %s", err, session.CodeStoreUnavailable)
+	}
+	backup, err := seized.Retire("migrated")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seized.Release()
+	kept, err := os.ReadFile(backup)
+	if err != nil || string(kept) != string(seized.Data) {
+		t.Errorf("the backup holds %q, %v; want what was in the file", kept, err)
+	}
+	again, err := jsonfile.Open(path, jsonfile.Options{})
+	if err != nil {
+		t.Fatalf("open in place of a retired file: %v", err)
+	}
+	defer again.Close() //nolint:errcheck // nothing was written
+	if page, err := again.List(t.Context(), session.Query{}); err != nil || len(page.Sessions) != 0 {
+		t.Errorf("got %d sessions, %v; want an empty store", len(page.Sessions), err)
+	}
+}
