@@ -26,6 +26,7 @@ const Auto = "auto"
 // Config is everything that can be set. The zero value is not usable; begin with [Default] or [Load].
 type Config struct {
 	Server   Server   `yaml:"server"`
+	Database Database `yaml:"database"`
 	Docker   Docker   `yaml:"docker"`
 	Session  Session  `yaml:"session"`
 	Limits   Limits   `yaml:"limits"`
@@ -45,6 +46,18 @@ func Default() Config {
 		Server: Server{
 			Listen:       "127.0.0.1:8080",
 			DrainTimeout: Seconds(30 * time.Second),
+		},
+		Database: Database{
+			Host:                "localhost",
+			Port:                5432,
+			User:                "lovdata",
+			Name:                "lovdata_chat",
+			SSLMode:             "prefer",
+			MinConnections:      5,
+			MaxConnections:      20,
+			MaxQueries:          50_000,
+			MaxInactiveLifetime: Seconds(300 * time.Second),
+			Fallback:            true,
 		},
 		Docker: Docker{
 			HostIP:           "host.docker.internal",

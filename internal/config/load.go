@@ -42,6 +42,7 @@ func Load(o Options) (Config, error) {
 	faults = append(faults, cfg.apply(o.Overrides)...)
 	cfg.Server.ConfigFile = file
 	cfg.Docker.InsecureSocket = o.InsecureDockerSocket
+	faults = append(faults, cfg.Database.readPassword()...)
 	cfg.resolve(func(name string) string { return environ[name] }, os.Geteuid() == 0)
 
 	if err := cfg.Validate(); err != nil {

@@ -19,13 +19,52 @@ type Server struct {
 	// Secret that opens the operator API, at least 16 characters. Empty: one is generated and kept in the file
 	// `admin-token` of the state directory, readable by its owner only.
 	AdminToken session.Secret `yaml:"admin_token,omitempty" env:"BERTH_ADMIN_TOKEN"`
-	// Whether sessions are kept in PostgreSQL. This version keeps them in a JSON file in the state directory and refuses
-	// `true`.
-	UseDatabaseStorage bool `yaml:"use_database_storage" env:"USE_DATABASE_STORAGE"`
 	// How long requests in flight may take to finish when Berth stops. Sessions are never stopped with it.
 	DrainTimeout Seconds `yaml:"drain_timeout" env:"BERTH_DRAIN_TIMEOUT"`
 	// This configuration file. Empty: none.
 	ConfigFile string `yaml:"-" env:"BERTH_CONFIG"`
+}
+
+// Database says where PostgreSQL is, when sessions are kept there.
+type Database struct {
+	// Whether sessions are kept in PostgreSQL, which several instances of Berth may share. `false`: in a JSON file in the
+	// state directory, for one instance. The first start with `true` moves the file's sessions into the database.
+	Use bool `yaml:"use" env:"USE_DATABASE_STORAGE"`
+	// The whole connection as one URL, `postgres://user@host:port/name?sslmode=verify-full`. It wins over the single
+	// settings below.
+	URL session.Secret `yaml:"url,omitempty" env:"DATABASE_URL"`
+	// Host of the database: a name, an address, or the directory of its Unix socket.
+	Host string `yaml:"host" env:"DB_HOST"`
+	// Port of the database.
+	Port int `yaml:"port" env:"DB_PORT"`
+	// User that Berth is for the database.
+	User string `yaml:"user" env:"DB_USER"`
+	// Password of that user. There is no default; empty where the database asks for none.
+	Password session.Secret `yaml:"password,omitempty" env:"DB_PASSWORD"`
+	// File with the password, instead of `DB_PASSWORD`.
+	PasswordFile string `yaml:"password_file" env:"DB_PASSWORD_FILE"`
+	// Name of the database.
+	Name string `yaml:"name" env:"DB_NAME"`
+	// How the connection is secured: `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq
+	// understands them. Only the last two keep out who stands between; other hosts than this one want them.
+	SSLMode string `yaml:"ssl_mode" env:"DB_SSLMODE"`
+	// Certificate of the CA that signed the database's certificate.
+	SSLRootCert string `yaml:"ssl_root_cert" env:"DB_SSLROOTCERT"`
+	// Client certificate, where the database asks for one.
+	SSLCert string `yaml:"ssl_cert" env:"DB_SSLCERT"`
+	// Key of the client certificate.
+	SSLKey string `yaml:"ssl_key" env:"DB_SSLKEY"`
+	// Connections that are kept open.
+	MinConnections int `yaml:"min_connections" env:"DB_MIN_CONNECTIONS"`
+	// Most connections at once. One more is held to hear of changes.
+	MaxConnections int `yaml:"max_connections" env:"DB_MAX_CONNECTIONS"`
+	// Queries after which a connection is replaced by a fresh one.
+	MaxQueries int `yaml:"max_queries" env:"DB_MAX_QUERIES"`
+	// How long an unused connection is kept beyond `DB_MIN_CONNECTIONS`.
+	MaxInactiveLifetime Seconds `yaml:"max_inactive_lifetime" env:"DB_MAX_INACTIVE_LIFETIME"`
+	// Whether work goes on while the database is away: changes are journalled in the state directory and flow back when
+	// it returns. `false`: they are refused with 503 meanwhile. Running sessions are served in either case.
+	Fallback bool `yaml:"fallback" env:"DB_FALLBACK"`
 }
 
 // Docker says how the Docker engine is reached, always over mutual TLS.
@@ -112,7 +151,8 @@ type Token struct {
 	// Hours after which a session token expires.
 	ExpiryHours int `yaml:"expiry_hours" env:"SESSION_TOKEN_EXPIRY_HOURS"`
 	// Key under which tokens are digested and upstream credentials derived, at least 32 characters. `auto`: made once
-	// and kept in the state directory, readable by its owner only.
+	// and kept in the state directory, readable by its owner only; with a database also there, so that all instances
+	// share it.
 	Secret session.Secret `yaml:"secret" env:"SESSION_TOKEN_SECRET"`
 }
 

@@ -32,6 +32,7 @@ var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 func (c Config) Validate() error {
 	v := &checker{}
 	v.server(c.Server)
+	v.database(c)
 	v.docker(c)
 	v.session(c)
 	v.limits(c)
@@ -60,7 +61,6 @@ func oneOf(v *checker, variable, value string, allowed ...string) {
 }
 
 func (v *checker) server(s Server) {
-	v.that(!s.UseDatabaseStorage, "USE_DATABASE_STORAGE", s.UseDatabaseStorage, "must be false: this version keeps sessions in a JSON file")
 	v.that(hostPort(s.Listen, 0), "BERTH_LISTEN", s.Listen, "must be host:port, like 127.0.0.1:8080")
 	v.that(s.StateDir != "", "BERTH_STATE_DIR", s.StateDir, "must be set, because neither HOME nor XDG_STATE_HOME is")
 	admin := s.AdminToken.Reveal()

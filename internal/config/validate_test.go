@@ -10,7 +10,18 @@ import (
 func TestValuesOutOfRangeOrInContradictionAreFaults(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ environ, variable, problem string }{
-		{"USE_DATABASE_STORAGE=true", "USE_DATABASE_STORAGE", "JSON file"},
+		{"USE_DATABASE_STORAGE=maybe", "USE_DATABASE_STORAGE", "true or false"},
+		{"USE_DATABASE_STORAGE=true BERTH_RUNTIME=process", "USE_DATABASE_STORAGE", "contradicts BERTH_RUNTIME"},
+		{"USE_DATABASE_STORAGE=true DATABASE_URL=mysql://host/name", "DATABASE_URL", "postgres://"},
+		{"USE_DATABASE_STORAGE=true DB_PORT=0", "DB_PORT", "between 1"},
+		{"USE_DATABASE_STORAGE=true DB_SSLMODE=on", "DB_SSLMODE", "verify-full"},
+		{"USE_DATABASE_STORAGE=true DB_SSLCERT=cert.pem", "DB_SSLCERT", "both"},
+		{"USE_DATABASE_STORAGE=true DB_MIN_CONNECTIONS=30", "DB_MIN_CONNECTIONS", "DB_MAX_CONNECTIONS=20"},
+		{"USE_DATABASE_STORAGE=true DB_MIN_CONNECTIONS=1 DB_MAX_CONNECTIONS=1", "DB_MAX_CONNECTIONS", "between 2"},
+		{"USE_DATABASE_STORAGE=true DB_MAX_QUERIES=0", "DB_MAX_QUERIES", "between 1"},
+		{"USE_DATABASE_STORAGE=true DB_MAX_INACTIVE_LIFETIME=0", "DB_MAX_INACTIVE_LIFETIME", "between 1s"},
+		{"USE_DATABASE_STORAGE=true DB_PASSWORD=x DB_PASSWORD_FILE=y", "DB_PASSWORD_FILE", "contradicts DB_PASSWORD"},
+		{"USE_DATABASE_STORAGE=true DB_PASSWORD_FILE=/nowhere/at/all", "DB_PASSWORD_FILE", "no such file"},
 		{"BERTH_LISTEN=8080", "BERTH_LISTEN", "host:port"},
 		{"BERTH_LISTEN=localhost:70000", "BERTH_LISTEN", "host:port"},
 		{"BERTH_ADMIN_TOKEN=short", "BERTH_ADMIN_TOKEN", "16"},
