@@ -17,10 +17,12 @@ var rank = map[string]int{
 	"berth/internal/config":      1,
 	"berth/internal/docker":      1,
 	"berth/internal/dockerd":     1,
+	"berth/internal/failover":    1,
 	"berth/internal/guard":       1,
 	"berth/internal/httpapi":     1,
 	"berth/internal/jsonfile":    1,
 	"berth/internal/pki":         1,
+	"berth/internal/postgres":    1,
 	"berth/internal/probe":       1,
 	"berth/internal/process":     1,
 	"berth/internal/proxy":       1,
@@ -29,10 +31,11 @@ var rank = map[string]int{
 	"berth/internal/telemetry":   1,
 	"berth/internal/tlscheck":    1,
 
-	"berth/internal/config/gen":  2,
-	"berth/internal/dockertest":  2,
-	"berth/internal/doctor":      2,
-	"berth/internal/sessiontest": 2,
+	"berth/internal/config/gen":   2,
+	"berth/internal/dockertest":   2,
+	"berth/internal/doctor":       2,
+	"berth/internal/postgrestest": 2,
+	"berth/internal/sessiontest":  2,
 
 	"berth/internal/app": 3, // shall offer the checks of doctor
 

@@ -1,0 +1,234 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"berth/internal/session"
+)
+
+// occupying is session.Session.Occupies in SQL; the index idx_sessions_occupying has the same words.
+const occupying = `(status IN ('creating', 'running') OR operation IN ('create', 'start', 'restart'))`
+
+// capacityLock is the advisory lock of whoever takes a place: any number that nothing else uses.
+const capacityLock = 0x62657274_00000001
+
+var (
+	insertColumns = strings.Join(columns, ", ")
+	insertOne     = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO NOTHING`, insertColumns, placeholders(len(columns)))
+	// The limit is the parameter after the columns.
+	insertLimited = fmt.Sprintf(`INSERT INTO sessions (%s) SELECT %s WHERE (SELECT count(*) FROM sessions WHERE %s) < $%d
+		ON CONFLICT (session_id) DO NOTHING`, insertColumns, typed(), occupying, len(columns)+1)
+	updateOne = fmt.Sprintf(`UPDATE sessions SET %s, last_accessed = greatest(last_accessed, $8), revision = revision + 1
+		WHERE session_id = $1 AND revision = $%d RETURNING %s`, assignments("last_accessed", "revision"), len(columns), selected)
+	updateLimited = fmt.Sprintf(`UPDATE sessions SET %s, last_accessed = greatest(last_accessed, $8), revision = revision + 1
+		WHERE session_id = $1 AND revision = $%d AND (coalesce(%s, false) OR (SELECT count(*) FROM sessions WHERE %s) < $%d) RETURNING %s`,
+		assignments("last_accessed", "revision"), len(columns), occupying, occupying, len(columns)+1, selected)
+)
+
+// typed writes the placeholders of an INSERT that selects them, which has to be told their types.
+func typed() string {
+	types := map[string]string{
+		"port": "int", "restart_count": "int", "revision": "bigint", "metadata": "jsonb",
+		"created_at": "timestamptz", "last_accessed": "timestamptz", "token_expires_at": "timestamptz", "token_rotated_at": "timestamptz",
+		"expires_at": "timestamptz", "operation_deadline": "timestamptz",
+	}
+	out := make([]string, len(columns))
+	for i, name := range columns {
+		kind, ok := types[name]
+		if !ok {
+			kind = "varchar"
+		}
+		out[i] = fmt.Sprintf("$%d::%s", i+1, kind)
+	}
+	return strings.Join(out, ", ")
+}
+
+// Create adds a session. A taken ID is reported before a full house, so that a repeated request finds its session.
+func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
+	v.Revision = 1
+	args, err := values(v)
+	if err != nil {
+		return session.Session{}, err
+	}
+	err = s.do(ctx, func(ctx context.Context) error {
+		for {
+			added, err := s.insert(ctx, v, args, max)
+			if err != nil || added {
+				return err
+			}
+			taken, err := s.room(ctx, v.ID, max)
+			switch {
+			case taken:
+				return session.Errorf(session.CodeConflict, "there is a session %s already", v.ID)
+			case err != nil:
+				return err
+			} // what stood in the way has gone meanwhile
+		}
+	})
+	if err != nil {
+		return session.Session{}, err
+	}
+	return copied(v)
+}
+
+func (s *Store) insert(ctx context.Context, v session.Session, args []any, max int) (added bool, err error) {
+	if max <= 0 || !v.Occupies() {
+		tag, err := s.pool.Exec(ctx, insertOne, args...)
+		return tag.RowsAffected() == 1, err
+	}
+	err = s.locked(ctx, func(b *pgx.Batch) {
+		b.Queue(insertLimited, append(slices.Clone(args), max)...)
+	}, func(r pgx.BatchResults) error {
+		tag, err := r.Exec()
+		added = tag.RowsAffected() == 1
+		return err
+	})
+	return added, err
+}
+
+// locked runs a statement with the lock of the places, in one round trip and one transaction.
+func (s *Store) locked(ctx context.Context, queue func(*pgx.Batch), result func(pgx.BatchResults) error) error {
+	var b pgx.Batch
+	b.Queue(`SELECT pg_advisory_xact_lock($1)`, int64(capacityLock))
+	queue(&b)
+	r := s.pool.SendBatch(ctx, &b)
+	_, err := r.Exec()
+	if err == nil {
+		err = result(r)
+	}
+	return errors.Join(err, r.Close())
+}
+
+// room returns a CodeLimit error if there is no room for a session beside the others, and whether its ID is taken.
+func (s *Store) room(ctx context.Context, id session.ID, max int) (taken bool, err error) {
+	var used int
+	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM sessions WHERE session_id = $1),
+		(SELECT count(*) FROM sessions WHERE `+occupying+` AND session_id <> $1)`, string(id)).Scan(&taken, &used)
+	if err == nil && max > 0 && used >= max {
+		err = session.Errorf(session.CodeLimit, "%d of %d sessions are in use; stop or delete one, or raise MAX_CONCURRENT_SESSIONS", used, max)
+	}
+	return taken, err
+}
+
+// copied is a session as the database gives it back, without asking it.
+func copied(v session.Session) (session.Session, error) {
+	metadata, err := encodeMetadata(v.Metadata)
+	if err != nil {
+		return session.Session{}, err
+	}
+	out := v.Clone()
+	out.Metadata = decodeMetadata(metadata)
+	times := []*time.Time{&out.CreatedAt, &out.LastAccessed, &out.ExpiresAt, &out.TokenExpiresAt, &out.TokenRotatedAt}
+	if out.Operation != nil {
+		times = append(times, &out.Operation.Deadline)
+	}
+	for _, t := range times {
+		*t = t.UTC().Truncate(time.Microsecond)
+	}
+	return out, nil
+}
+
+// Update replaces a session that has this revision.
+func (s *Store) Update(ctx context.Context, v session.Session, max int) (session.Session, error) {
+	args, err := values(v)
+	if err != nil {
+		return session.Session{}, err
+	}
+	var updated session.Session
+	err = s.do(ctx, func(ctx context.Context) error {
+		for {
+			updated, err = s.update(ctx, v, args, max)
+			if !errors.Is(err, pgx.ErrNoRows) {
+				return err
+			}
+			if err := s.stale(ctx, v.ID, v.Revision); err != nil {
+				return err
+			}
+			if _, err := s.room(ctx, v.ID, max); err != nil {
+				return err
+			} // what stood in the way has gone meanwhile
+		}
+	})
+	return updated, err
+}
+
+func (s *Store) update(ctx context.Context, v session.Session, args []any, max int) (updated session.Session, err error) {
+	if max <= 0 || !v.Occupies() {
+		rows, err := s.pool.Query(ctx, updateOne, args...)
+		if err != nil {
+			return session.Session{}, err
+		}
+		return pgx.CollectExactlyOneRow(rows, scan)
+	}
+	err = s.locked(ctx, func(b *pgx.Batch) {
+		b.Queue(updateLimited, append(slices.Clone(args), max)...)
+	}, func(r pgx.BatchResults) error {
+		rows, err := r.Query()
+		if err != nil {
+			return err
+		}
+		updated, err = pgx.CollectExactlyOneRow(rows, scan)
+		return err
+	})
+	return updated, err
+}
+
+// stale says why no row has this ID and revision, or nil when one has.
+func (s *Store) stale(ctx context.Context, id session.ID, revision int64) error {
+	var now int64
+	err := s.pool.QueryRow(ctx, `SELECT revision FROM sessions WHERE session_id = $1`, string(id)).Scan(&now)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return session.NotFound(id)
+	case err != nil:
+		return err
+	case now != revision:
+		return session.Stale(id)
+	}
+	return nil
+}
+
+// Delete removes a session that has this revision.
+func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error {
+	return s.do(ctx, func(ctx context.Context) error {
+		for {
+			tag, err := s.pool.Exec(ctx, `DELETE FROM sessions WHERE session_id = $1 AND revision = $2`, string(id), revision)
+			if err != nil || tag.RowsAffected() == 1 {
+				return err
+			}
+			if err := s.stale(ctx, id, revision); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// Touch moves LastAccessed of all sessions in one statement. Rows are locked in the order of their IDs, so that two
+// processes cannot wait for each other.
+func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
+	ids, times := make([]string, 0, len(at)), make([]time.Time, 0, len(at))
+	for id, when := range at {
+		if when.IsZero() {
+			continue
+		}
+		ids, times = append(ids, string(id)), append(times, when.UTC().Truncate(time.Microsecond))
+	}
+	return s.do(ctx, func(ctx context.Context) error {
+		_, err := s.pool.Exec(ctx, `
+			WITH active AS (
+				SELECT s.session_id, a.at FROM sessions s JOIN unnest($1::text[], $2::timestamptz[]) a (id, at) ON s.session_id = a.id
+				WHERE s.last_accessed IS NULL OR s.last_accessed < a.at
+				ORDER BY s.session_id FOR UPDATE OF s
+			)
+			UPDATE sessions s SET last_accessed = a.at FROM active a
+			WHERE s.session_id = a.session_id AND (s.last_accessed IS NULL OR s.last_accessed < a.at)`, ids, times)
+		return err
+	})
+}

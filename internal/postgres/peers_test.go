@@ -1,0 +1,151 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/internal/postgres"
+	"berth/internal/postgrestest"
+	"berth/internal/session"
+)
+
+func named(name string) func(*postgres.Options) {
+	return func(o *postgres.Options) { o.Process, o.Address, o.Version = name, "127.0.0.1:1", "1.2.3" }
+}
+
+func TestPeersDivideTheSessions(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.Database(t)
+	a, b := open(t, url, named("node-a")), open(t, url, named("node-b"))
+	fresh := a.Peers()
+	if !fresh.Alive("node-b") || !fresh.Mine("ses-1") || !fresh.MissingSince().Equal(time.Unix(0, 0)) {
+		t.Error("before anything is known: want everybody alive, every session ours, and everybody missing since ever")
+	}
+	for range 2 { // the second time, each knows of the other
+		for _, s := range []*postgres.Store{a, b} {
+			if err := s.Peers().Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	share := 0
+	for i := range 1000 {
+		id := session.ID(fmt.Sprint("ses-", i))
+		if a.Peers().Mine(id) == b.Peers().Mine(id) {
+			t.Fatalf("session %s has not exactly one of the two", id)
+		}
+		if a.Peers().Mine(id) {
+			share++
+		}
+	}
+	if share < 400 || share > 600 {
+		t.Errorf("one of two looks after %d of 1000 sessions", share)
+	}
+	if !a.Peers().Alive("node-b") || a.Peers().Alive("node-c") || !a.Peers().MissingSince().IsZero() {
+		t.Error("want node-b alive, node-c not, and nobody missing")
+	}
+	// The other one dies without a word.
+	exec(t, url, `UPDATE berth_instances SET seen_at = now() - interval '11 seconds' WHERE id = 'node-b'`)
+	if err := a.Peers().Join(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a.Peers().Alive("node-b") || time.Since(a.Peers().MissingSince()) < 10*time.Second {
+		t.Error("want node-b dead and missing since it was last seen")
+	}
+	for i := range 1000 {
+		if id := session.ID(fmt.Sprint("ses-", i)); !a.Peers().Mine(id) {
+			t.Fatalf("session %s is nobody's", id)
+		}
+	}
+	list := a.Peers().List()
+	if len(list) != 2 || list[0].ID != "node-a" || !list[0].Self || !list[0].Alive || list[1].Alive || list[1].Version != "1.2.3" {
+		t.Errorf("got %+v", list)
+	}
+	exec(t, url, `UPDATE berth_instances SET seen_at = now() - interval '25 hours' WHERE id = 'node-b'`)
+	if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 1 {
+		t.Errorf("after a day: got %+v, %v; want the dead one forgotten", a.Peers().List(), err)
+	}
+}
+
+func TestPeerSaysGoodBye(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.Database(t)
+	a, b := open(t, url, named("node-a")), open(t, url, named("node-b"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = b.Peers().Run(ctx) })
+	eventually(t, func() error {
+		if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 2 {
+			return errors.Join(err, fmt.Errorf("%+v", a.Peers().List()))
+		}
+		return nil
+	})
+	cancel()
+	wg.Wait()
+	if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 1 || !a.Peers().MissingSince().IsZero() {
+		t.Errorf("after a good-bye: got %+v, %v; want nobody missing", a.Peers().List(), err)
+	}
+}
+
+func eventually(t *testing.T, try func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whoever watches hears of each change, and that there may have been some, after the connection was lost.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.Database(t)
+	s, other := open(t, url), open(t, url)
+	var mu sync.Mutex
+	missed, heard := 0, map[session.ID]int{}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- s.Watch(ctx, func() { mu.Lock(); missed++; mu.Unlock() }, func(id session.ID) { mu.Lock(); heard[id]++; mu.Unlock() })
+	}()
+	want := func(why string, m int, id session.ID, n int) {
+		t.Helper()
+		eventually(t, func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if missed != m || heard[id] != n {
+				return fmt.Errorf("%s: missed %d times, heard %v; want %d and %s %d times", why, missed, heard, m, id, n)
+			}
+			return nil
+		})
+	}
+	want("at the beginning", 1, "", 0)
+	v := create(t, other, stopped("ses-a"))
+	v, err := other.Update(t.Context(), v, session.Unlimited)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Touch(t.Context(), map[session.ID]time.Time{"ses-a": time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Delete(t.Context(), "ses-a", v.Revision); err != nil {
+		t.Fatal(err)
+	}
+	want("create, update and delete", 1, "ses-a", 3)
+	exec(t, url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`)
+	want("after the connection was lost", 2, "ses-a", 3)
+	create(t, other, stopped("ses-b"))
+	want("a change on the new connection", 2, "ses-b", 1)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+}

@@ -1,0 +1,218 @@
+// Package postgres is the session store for many processes: PostgreSQL, which also tells each of them what the others do
+// and who is alive.
+//
+// It knows SQL, connections, and how to bring the schema up to date. It refuses to know what sessions mean, what is done
+// while the database is away (package failover), and where settings come from.
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"berth/internal/session"
+)
+
+// Options are the settings of a connection and of this process's part in it.
+type Options struct {
+	URL      session.Secret // like postgres://user@host:5432/name; empty: the fields below
+	Host     string
+	Port     int
+	User     string
+	Password session.Secret // also for a URL that has none
+	Database string
+
+	SSLMode, SSLRootCert, SSLCert, SSLKey string // as libpq names them; the last three are paths
+
+	MinConnections      int           // kept open; default: 0
+	MaxConnections      int           // default: pgxpool's
+	MaxQueries          int           // a connection is retired after so many; 0: never
+	MaxInactiveLifetime time.Duration // an idle connection is closed after that; default: pgxpool's
+	Timeout             time.Duration // of one call; default: 5 s
+
+	Process string // name of this process among those on the database
+	Address string // where it can be reached, for operators
+	Version string // its version, for operators
+	Logger  *slog.Logger
+}
+
+const (
+	defaultTimeout = 5 * time.Second
+	// retryAfter is what callers are told when the database is away.
+	retryAfter = 5 * time.Second
+)
+
+// Store keeps sessions in PostgreSQL. It is safe for concurrent use.
+type Store struct {
+	opts  Options
+	pool  *pgxpool.Pool
+	peers *Peers
+}
+
+var (
+	_ session.Store = (*Store)(nil)
+	_ session.Feed  = (*Store)(nil)
+)
+
+// Open checks the settings. It connects to nothing: that is done when something is asked of the store. Settings that
+// cannot be are CodeInvalid errors.
+func Open(opts Options) (*Store, error) {
+	opts.Timeout = cmp.Or(opts.Timeout, defaultTimeout)
+	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
+	cfg, err := opts.poolConfig()
+	if err != nil {
+		return nil, session.Errorf(session.CodeInvalid, "the settings of the database: %s", err)
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
+	if err != nil {
+		return nil, session.Errorf(session.CodeInvalid, "the settings of the database: %s", err)
+	}
+	s := &Store{opts: opts, pool: pool}
+	s.peers = &Peers{store: s, begun: time.Now()}
+	return s, nil
+}
+
+// poolConfig is what the pool is made of. Its errors hold no password: pgx takes it out.
+func (o Options) poolConfig() (*pgxpool.Config, error) {
+	cfg, err := pgxpool.ParseConfig(cmp.Or(o.URL.Reveal(), o.keywords()))
+	if err != nil {
+		return nil, err
+	}
+	conn := cfg.ConnConfig
+	if o.URL == "" || conn.Password == "" {
+		conn.Password = o.Password.Reveal()
+	}
+	if _, named := conn.RuntimeParams["application_name"]; !named {
+		conn.RuntimeParams["application_name"] = "berth"
+	}
+	conn.ConnectTimeout = o.Timeout
+	conn.DialFunc = (&net.Dialer{Timeout: o.Timeout, KeepAlive: 15 * time.Second}).DialContext
+	if o.MaxConnections > 0 {
+		cfg.MaxConns = int32(min(o.MaxConnections, 10_000))
+	}
+	cfg.MinConns = min(int32(max(o.MinConnections, 0)), cfg.MaxConns)
+	if o.MaxInactiveLifetime > 0 {
+		cfg.MaxConnIdleTime = o.MaxInactiveLifetime
+	}
+	cfg.HealthCheckPeriod = 5 * time.Second
+	if o.MaxQueries > 0 {
+		retire(cfg, o.MaxQueries)
+	}
+	return cfg, nil
+}
+
+// keywords writes the settings in libpq's form, but for the password.
+func (o Options) keywords() string {
+	text := ""
+	for _, kv := range [][2]string{
+		{"host", o.Host},
+		{"port", strconv.Itoa(cmp.Or(o.Port, 5432))},
+		{"user", o.User},
+		{"dbname", o.Database},
+		{"sslmode", o.SSLMode},
+		{"sslrootcert", o.SSLRootCert},
+		{"sslcert", o.SSLCert},
+		{"sslkey", o.SSLKey},
+	} {
+		if kv[1] != "" {
+			text += kv[0] + "=" + quote(kv[1]) + " "
+		}
+	}
+	return text
+}
+
+// quote writes a value of libpq's key words.
+func quote(value string) string {
+	out := []byte{'\''}
+	for _, c := range []byte(value) {
+		if c == '\'' || c == '\\' {
+			out = append(out, '\\')
+		}
+		out = append(out, c)
+	}
+	return string(append(out, '\''))
+}
+
+// Close closes every connection, after waiting for calls in progress.
+func (s *Store) Close() { s.pool.Close() }
+
+// PoolStats are the connections of this process.
+type PoolStats struct{ Total, Idle, Acquired, Max int }
+
+// Pool counts the connections.
+func (s *Store) Pool() PoolStats {
+	st := s.pool.Stat()
+	return PoolStats{Total: int(st.TotalConns()), Idle: int(st.IdleConns()), Acquired: int(st.AcquiredConns()), Max: int(st.MaxConns())}
+}
+
+// Ping fails when the database cannot be reached, or can be read only.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.do(ctx, func(ctx context.Context) error {
+		var readOnly bool
+		err := s.pool.QueryRow(ctx, `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'`).Scan(&readOnly)
+		if err == nil && readOnly {
+			return session.Errorf(session.CodeStoreUnavailable, "the database can be read only").After(retryAfter)
+		}
+		return err
+	})
+}
+
+// Stats are figures for operators.
+type Stats struct {
+	TotalSessions  int
+	ActiveSessions int    // creating or running
+	Size           string // of the database, for people
+	SchemaVersion  int64
+}
+
+// Stats counts.
+func (s *Store) Stats(ctx context.Context) (Stats, error) {
+	var st Stats
+	err := s.do(ctx, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, `
+			SELECT count(*), count(*) FILTER (WHERE status IN ('creating', 'running')),
+			       pg_size_pretty(pg_database_size(current_database())),
+			       (SELECT coalesce(max(version_id), 0) FROM `+versionTable+` WHERE is_applied)
+			FROM sessions`).Scan(&st.TotalSessions, &st.ActiveSessions, &st.Size, &st.SchemaVersion)
+	})
+	return st, err
+}
+
+// retire makes the pool close a connection after so many queries.
+func retire(cfg *pgxpool.Config, most int) {
+	cfg.ConnConfig.Tracer = counter{}
+	cfg.AfterRelease = func(c *pgx.Conn) bool { return queriesOf(c) < most }
+}
+
+// counter counts the queries of a connection, on the connection. One goroutine has a connection at a time.
+type counter struct{}
+
+const countKey = "berth.queries"
+
+func queriesOf(c *pgx.Conn) int {
+	n, _ := c.PgConn().CustomData()[countKey].(int)
+	return n
+}
+
+func (counter) TraceQueryStart(ctx context.Context, c *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	c.PgConn().CustomData()[countKey] = queriesOf(c) + 1
+	return ctx
+}
+
+func (counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (counter) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return ctx
+}
+
+func (counter) TraceBatchQuery(_ context.Context, c *pgx.Conn, _ pgx.TraceBatchQueryData) {
+	c.PgConn().CustomData()[countKey] = queriesOf(c) + 1
+}
+
+func (counter) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
