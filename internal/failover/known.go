@@ -1,0 +1,159 @@
+package failover
+
+import (
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// known is what the primary has, put together from its answers. Answers may overtake each other: each change has a
+// number, and an answer to a question that was asked before a change says nothing about what was changed.
+type known struct {
+	mu       sync.Mutex
+	sessions map[session.ID]sighting
+	count    uint64 // of changes so far
+	dirty    bool   // the copy lacks something
+	active   bool   // the copy lacks activity only
+}
+
+type sighting struct {
+	session session.Session
+	gone    bool
+	at      uint64 // number of the change
+}
+
+// mark is to be taken before a question is asked.
+func (k *known) mark() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.count
+}
+
+func (k *known) note(id session.ID, s sighting) {
+	if k.sessions == nil {
+		k.sessions = map[session.ID]sighting{}
+	}
+	k.count++
+	s.at = k.count
+	k.sessions[id] = s
+	k.dirty = true
+}
+
+// put notes the answer to a change, unless a later one is known already.
+func (k *known) put(s session.Session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old, ok := k.sessions[s.ID]; !ok || old.gone || !isNewer(old.session, s) {
+		k.note(s.ID, sighting{session: s.Clone()})
+	}
+}
+
+// isNewer reports whether a is a later version of what b is a version of.
+func isNewer(a, b session.Session) bool {
+	return a.CreatedAt.Equal(b.CreatedAt) && a.Revision > b.Revision
+}
+
+func (k *known) remove(id session.ID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.note(id, sighting{gone: true})
+}
+
+// got notes the answer to a question.
+func (k *known) got(mark uint64, s session.Session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	old, ok := k.sessions[s.ID]
+	switch {
+	case ok && old.at > mark && (old.gone || !isNewer(s, old.session)):
+	case ok && !old.gone && same(old.session, s):
+		k.moved(s.ID, s.LastAccessed)
+	default:
+		k.note(s.ID, sighting{session: s.Clone()})
+	}
+}
+
+// missed notes that a session was not there.
+func (k *known) missed(mark uint64, id session.ID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old, ok := k.sessions[id]; ok && !old.gone && old.at <= mark {
+		k.note(id, sighting{gone: true})
+	}
+}
+
+// listed notes everything that the primary has.
+func (k *known) listed(mark uint64, all []session.Session) {
+	here := make(map[session.ID]bool, len(all))
+	for _, s := range all {
+		here[s.ID] = true
+		k.got(mark, s)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, old := range k.sessions {
+		switch {
+		case here[id] || old.at > mark:
+		case old.gone:
+			delete(k.sessions, id) // no answer that is older than this one can come any more, but one that changes nothing
+		default:
+			k.note(id, sighting{gone: true})
+		}
+	}
+}
+
+// replace forgets everything for these sessions.
+func (k *known) replace(all []session.Session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.sessions = map[session.ID]sighting{}
+	for _, s := range all {
+		k.note(s.ID, sighting{session: s.Clone()})
+	}
+}
+
+func (k *known) touch(at map[session.ID]time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, when := range at {
+		k.moved(id, when)
+	}
+}
+
+func (k *known) moved(id session.ID, when time.Time) {
+	when = when.UTC().Truncate(time.Microsecond)
+	if old, ok := k.sessions[id]; ok && when.After(old.session.LastAccessed) {
+		old.session.LastAccessed = when
+		k.sessions[id] = old
+		k.active = true
+	}
+}
+
+// isDirty reports whether a copy is to be written: with alsoActivity, also for activity only.
+func (k *known) isDirty(alsoActivity bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.dirty || alsoActivity && k.active
+}
+
+// soil says that the copy was not written.
+func (k *known) soil() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dirty = true
+}
+
+// clean returns all sessions for a copy that is about to be written.
+func (k *known) clean() []session.Session {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dirty, k.active = false, false
+	all := make([]session.Session, 0, len(k.sessions))
+	for _, s := range k.sessions {
+		if !s.gone {
+			all = append(all, s.session)
+		}
+	}
+	return all
+}

@@ -1,0 +1,205 @@
+package failover
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"berth/internal/session"
+)
+
+// leave turns to the local store because a call of the primary has failed. It reports false when the primary answers
+// after all: then the failure was the call's own.
+func (s *Store) leave(ctx context.Context, cause error) bool {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.isDegraded() {
+		return true
+	}
+	ctx = context.WithoutCancel(ctx)
+	if s.ping(ctx) == nil {
+		return false
+	}
+	if err := s.degrade(ctx, cause); err != nil {
+		s.opts.Logger.ErrorContext(ctx, "the database cannot be reached, and this process cannot go on without it", "error", err)
+		return false
+	}
+	return true
+}
+
+// degrade makes the local store the one that works. What the primary had becomes the base first: without it, nobody could
+// tell afterwards what was changed.
+func (s *Store) degrade(ctx context.Context, cause error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.known.clean()
+	if err := s.opts.Copy.Replace(ctx, all); err != nil {
+		s.known.soil()
+		return err
+	}
+	pending, err := s.opts.Pending(all)
+	if err != nil {
+		return err
+	}
+	s.pending, s.base = pending, byID(all)
+	s.since, s.reason = time.Now().UTC(), session.MessageOf(cause)
+	s.opts.Logger.ErrorContext(ctx, "the database cannot be reached; changes are kept here until it returns", "error", cause, "sessions", len(all))
+	return nil
+}
+
+// comeBack tries to return to the primary.
+func (s *Store) comeBack(ctx context.Context) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	err := s.ping(ctx)
+	if err == nil {
+		err = s.flowBack(ctx)
+	}
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	changed := s.reason != session.MessageOf(err)
+	s.reason = session.MessageOf(err)
+	s.mu.Unlock()
+	if changed {
+		s.opts.Logger.WarnContext(ctx, "still without the database", "error", err)
+	}
+}
+
+// change is one session that differs from the base.
+type change struct {
+	id   session.ID
+	base *session.Session // nil: it was not there
+	mine *session.Session // nil: it was deleted here
+}
+
+// compare lists what was changed, and the activity of what was not.
+func compare(base map[session.ID]session.Session, mine []session.Session) (changes []change, touched map[session.ID]time.Time) {
+	touched = map[session.ID]time.Time{}
+	here := make(map[session.ID]bool, len(mine))
+	for _, m := range mine {
+		here[m.ID] = true
+		b, known := base[m.ID]
+		switch {
+		case !known:
+			changes = append(changes, change{id: m.ID, mine: &m})
+		case !same(b, m):
+			changes = append(changes, change{id: m.ID, base: &b, mine: &m})
+		case m.LastAccessed.After(b.LastAccessed):
+			touched[m.ID] = m.LastAccessed
+		}
+	}
+	for id, b := range base {
+		if !here[id] {
+			changes = append(changes, change{id: id, base: &b})
+		}
+	}
+	return changes, touched
+}
+
+// key is the same for the same change of the same version, whenever it is tried.
+func (c change) key() string {
+	text, _ := json.Marshal([]any{c.id, c.base, c.mine}) // stores hold what has a form in JSON
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// flowBack brings every change to the primary and makes it the store that works. Nobody calls a store meanwhile. An error
+// leaves the local store at work; what has arrived by then does not arrive again.
+func (s *Store) flowBack(ctx context.Context) error {
+	if s.opts.Prepare != nil {
+		if err := s.opts.Prepare(ctx); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	begun := time.Now()
+	page, err := s.pending.List(ctx, session.Query{})
+	if err != nil {
+		return err
+	}
+	changes, touched := compare(s.base, page.Sessions)
+	for i, c := range changes {
+		if err := s.bring(ctx, c); err != nil {
+			s.settle(ctx, changes[:i])
+			return fmt.Errorf("bring back session %s: %w", c.id, err)
+		}
+	}
+	if len(touched) > 0 {
+		if err := s.primary.Touch(ctx, touched); err != nil {
+			s.settle(ctx, changes)
+			return err
+		}
+	}
+	if err := s.reload(ctx); err != nil {
+		s.settle(ctx, changes)
+		return err
+	}
+	// From here on the pending store says nothing that the primary does not know.
+	if err := s.pending.Close(); err != nil {
+		s.opts.Logger.WarnContext(ctx, "the journal was not closed in good order; everything in it has reached the database", "error", err)
+	}
+	if err := s.opts.DropPending(); err != nil {
+		s.opts.Logger.WarnContext(ctx, "the journal was not removed; it is compared again at the next start", "error", err)
+	}
+	if err := s.opts.Copy.Replace(ctx, s.known.clean()); err != nil {
+		s.known.soil()
+	}
+	s.opts.Logger.InfoContext(ctx, "back with the database", "changes", len(changes), "without_it", time.Since(s.since).Round(time.Second),
+		"took", time.Since(begun).Round(time.Millisecond))
+	s.pending, s.base, s.reason, s.flowed = nil, nil, "", time.Now().UTC()
+	select {
+	case s.again <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// bring merges one change into the primary.
+func (s *Store) bring(ctx context.Context, c change) error {
+	var lost []string
+	_, err := s.primary.Merge(ctx, c.key(), c.id, func(now *session.Session) *session.Session {
+		var next *session.Session
+		next, lost = merge(c.base, c.mine, now)
+		return next
+	})
+	if len(lost) > 0 && err == nil {
+		s.opts.Logger.WarnContext(ctx, "another instance changed the same meanwhile; its change was kept", "session_id", c.id, "fields", lost)
+	}
+	return err
+}
+
+// settle makes changes that have arrived part of the base, so that what is done to those sessions next is compared with
+// them. Without it, which a crash may bring about, such a later change may meet its own forerunner as another's.
+func (s *Store) settle(ctx context.Context, arrived []change) {
+	for _, c := range arrived {
+		if c.mine == nil {
+			delete(s.base, c.id)
+		} else {
+			s.base[c.id] = *c.mine
+		}
+	}
+	all := make([]session.Session, 0, len(s.base))
+	for _, v := range s.base {
+		all = append(all, v)
+	}
+	if err := s.opts.Copy.Replace(context.WithoutCancel(ctx), all); err != nil {
+		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written", "error", err)
+	}
+}
+
+// reload reads everything that the primary has.
+func (s *Store) reload(ctx context.Context) error {
+	mark := s.known.mark()
+	page, err := s.primary.List(ctx, session.Query{})
+	if err != nil {
+		return err
+	}
+	s.known.listed(mark, page.Sessions)
+	return nil
+}
