@@ -29,9 +29,11 @@ import (
 type App struct {
 	cfg     config.Config
 	log     *slog.Logger
+	version string
+	begun   time.Time
 	manager *session.Manager
 	runtime session.Runtime
-	store   session.Store
+	storage storage
 	proxy   *proxy.Proxy
 	server  *http.Server
 	socket  net.Listener
@@ -56,7 +58,7 @@ type undo struct {
 // New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
 // and says what to do. Nothing is served before [App.Run].
 func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *App, err error) {
-	a := &App{cfg: cfg, log: log, draining: make(chan struct{})}
+	a := &App{cfg: cfg, log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.closeAll(context.WithoutCancel(ctx)))
@@ -69,18 +71,18 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	keys, adminToken, err := secrets(state, cfg)
+	admin, err := adminToken(state, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if a.store, err = a.openStore(state); err != nil {
+	if a.storage, err = a.openStorage(ctx, state); err != nil {
 		return nil, err
 	}
-	instance, err := state.keep(instanceFile, func() string { return string(session.NewID()) })
+	keys, err := a.storage.identity.keys()
 	if err != nil {
 		return nil, err
 	}
-	if a.runtime, err = a.openRuntime(ctx, state, instance); err != nil {
+	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
 		return nil, err
 	}
 	table := proxy.NewTable()
@@ -98,8 +100,8 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		}
 	}
 	api, err := httpapi.New(httpapi.Options{
-		Sessions: a.manager, Keys: keys, AdminToken: adminToken, Version: version, Logger: a.named("httpapi"),
-		Ready: a.ready, Health: a.health, Draining: a.draining,
+		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
+		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
 		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	if err != nil {
@@ -119,6 +121,7 @@ func (a *App) Addr() net.Addr { return a.socket.Addr() }
 // Run serves until ctx ends, and returns nil then; an error says which part failed. Stop must follow in either case.
 func (a *App) Run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
+	leave := a.runDatabase(ctx, work)
 	work.Go(func() error {
 		return a.manager.Run(ctx, func() {
 			a.reconciled.Store(true)
@@ -137,6 +140,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() error {
 		<-ctx.Done() // the caller's wish, or the failure of another part
 		a.log.InfoContext(ctx, "stopping; sessions go on running", "reason", context.Cause(ctx).Error())
+		defer leave() // others take over from now on what is ours
 		return a.drain(context.WithoutCancel(ctx))
 	})
 	return work.Wait()

@@ -57,18 +57,23 @@ func TestLongCreateIsAnswered(t *testing.T) {
 	p.Env["STUB_MODE"], p.Env["STUB_DELAY"] = "slow", "6s"
 	cfg.Profiles["opencode"] = p
 	b := start(t, cfg)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+b.Addr().String()+"/sessions", strings.NewReader(`{"owner":"patient"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+b.adminToken(t))
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusCreated {
-		t.Errorf("got %s, want 201", resp.Status)
+	for _, body := range []string{`{"owner":"patient"}`, ""} {
+		t.Run("body "+body, func(t *testing.T) {
+			t.Parallel()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+b.Addr().String()+"/sessions", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+b.adminToken(t))
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusCreated {
+				t.Errorf("got %s, want 201", resp.Status)
+			}
+		})
 	}
 }

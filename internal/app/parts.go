@@ -11,7 +11,6 @@ import (
 	"berth/internal/config"
 	"berth/internal/docker"
 	"berth/internal/httpapi"
-	"berth/internal/jsonfile"
 	"berth/internal/probe"
 	"berth/internal/process"
 	"berth/internal/proxy"
@@ -20,15 +19,6 @@ import (
 )
 
 func (a *App) named(part string) *slog.Logger { return telemetry.Named(a.log, "berth."+part) }
-
-func (a *App) openStore(s state) (session.Store, error) {
-	store, err := jsonfile.Open(s.path(storeFile), jsonfile.Options{Logger: a.named("jsonfile")})
-	if err != nil {
-		return nil, err
-	}
-	a.onStop("store", func(context.Context) error { return store.Close() })
-	return store, nil
-}
 
 func (a *App) openRuntime(ctx context.Context, s state, instance string) (session.Runtime, error) {
 	if a.cfg.Session.Runtime == config.RuntimeProcess {
@@ -63,15 +53,15 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 
 func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Manager, error) {
 	c := a.cfg
-	return session.NewManager(a.store, a.runtime, probe.New(), routes, keys, session.Options{
+	return session.NewManager(a.storage.store, a.runtime, probe.New(), routes, keys, session.Options{
 		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
 		MaxSessions: c.Limits.MaxSessions,
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(),
-		Exclusive: true, // the file store admits one process
-		Logger:    a.named("session"),
+		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
+		Logger: a.named("session"),
 	})
 }
 
@@ -110,49 +100,4 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s; set BERTH_LISTEN to another address if it is taken: %w", address, err)
 	}
 	return l, nil
-}
-
-// health is the operator's view. Counting asks the store and the engine once each.
-func (a *App) health(ctx context.Context) httpapi.Health {
-	limits, pool := a.cfg.Limits, a.cfg.HTTPPool
-	h := httpapi.Health{
-		Audit:  a.audit.Load(),
-		Status: "healthy", StorageBackend: "json",
-		Runtime:      &httpapi.RuntimeHealth{Kind: a.cfg.Session.Runtime, Status: "healthy"},
-		Certificates: a.certificates(),
-		ResourceLimits: &httpapi.ResourceLimits{
-			MemoryLimit: limits.Memory, CPUQuota: limits.CPUQuota, MaxConcurrentSessions: limits.MaxSessions,
-		},
-		Pool: &httpapi.Pool{Status: "healthy", Config: httpapi.PoolConfig{
-			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
-			KeepaliveExpiry: pool.KeepaliveExpiry.Duration().Seconds(),
-		}},
-	}
-	page, err := a.store.List(ctx, session.Query{})
-	if err == nil {
-		err = a.bounded(ctx, a.store.Ping)
-	}
-	if err != nil || a.ready() != nil {
-		h.Status = "unhealthy"
-	} else if a.bounded(ctx, a.runtime.Ping) != nil {
-		h.Status = "degraded" // running sessions are still served
-		h.Runtime.Status = "unhealthy"
-	}
-	h.Sessions = map[session.Status]int{}
-	for _, status := range session.Statuses() {
-		h.Sessions[status] = 0
-	}
-	for _, s := range page.Sessions {
-		h.Sessions[s.Status]++
-	}
-	return h
-}
-
-// healthTimeout bounds each question that /health asks.
-const healthTimeout = 2 * time.Second
-
-func (a *App) bounded(ctx context.Context, ping func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
-	return ping(ctx)
 }

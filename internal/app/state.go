@@ -20,8 +20,12 @@ const (
 	adminTokenFile  = "admin-token"  // the operator's secret
 	tokenSecretFile = "token-secret" // SESSION_TOKEN_SECRET=auto
 	instanceFile    = "instance"     // names this installation on the engine
+	nodeFile        = "node"         // names this process among those on one database
 	storeFile       = "sessions.json"
-	processDir      = "process" // of the process runtime
+	backendFile     = "storage-backend"       // which one has the sessions of this installation
+	copyFile        = "database-copy.json"    // what the database had when last seen
+	pendingFile     = "database-pending.json" // what it does not have yet; only while it is away
+	processDir      = "process"               // of the process runtime
 )
 
 // AdminTokenFile returns where a generated admin token is kept.
@@ -85,6 +89,25 @@ func (s state) keep(name string, generate func() string) (string, error) {
 	return s.read(path)
 }
 
+// peek returns a text that is kept already, "" when there is none.
+func (s state) peek(name string) (string, error) {
+	text, err := s.read(s.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return text, err
+}
+
+// replace exchanges a kept text, and keeps the old one beside it.
+func (s state) replace(name, text string) error {
+	path := s.path(name)
+	if err := os.Rename(path, path+".replaced"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep the old %s: %w", path, err)
+	}
+	_, err := s.keep(name, func() string { return text })
+	return err
+}
+
 func (s state) read(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -116,24 +139,34 @@ const generatedSecret = 43
 
 func generateSecret() string { return session.NewToken(generatedSecret).Reveal() }
 
-// secrets returns the keys and the admin token, from the configuration or made once and kept.
-func secrets(s state, cfg config.Config) (session.Keys, session.Secret, error) {
-	secret := cfg.Token.Secret.Reveal()
-	var err error
-	if cmp.Or(secret, config.Auto) == config.Auto {
-		if secret, err = s.keep(tokenSecretFile, generateSecret); err != nil {
-			return session.Keys{}, "", err
-		}
+// adminToken returns the operator's secret, from the configuration or made once and kept.
+func adminToken(s state, cfg config.Config) (session.Secret, error) {
+	if cfg.Server.AdminToken != "" {
+		return cfg.Server.AdminToken, nil
 	}
-	keys, err := session.NewKeys([]byte(secret))
-	if err != nil {
-		return session.Keys{}, "", err
-	}
-	admin := cfg.Server.AdminToken.Reveal()
-	if admin == "" {
-		if admin, err = s.keep(adminTokenFile, generateSecret); err != nil {
-			return session.Keys{}, "", err
-		}
-	}
-	return keys, session.Secret(admin), nil
+	token, err := s.keep(adminTokenFile, generateSecret)
+	return session.Secret(token), err
 }
+
+// identity is what all that work on the same sessions must have in common.
+type identity struct {
+	secret   session.Secret // the key of digests and of upstream credentials
+	instance string         // the name of this installation on the engine
+}
+
+// localIdentity returns what the configuration and the state directory say, made now where there is nothing yet.
+func localIdentity(s state, cfg config.Config) (identity, error) {
+	id := identity{secret: cfg.Token.Secret}
+	if cmp.Or(cfg.Token.Secret.Reveal(), config.Auto) == config.Auto {
+		secret, err := s.keep(tokenSecretFile, generateSecret)
+		if err != nil {
+			return identity{}, err
+		}
+		id.secret = session.Secret(secret)
+	}
+	var err error
+	id.instance, err = s.keep(instanceFile, func() string { return string(session.NewID()) })
+	return id, err
+}
+
+func (id identity) keys() (session.Keys, error) { return session.NewKeys([]byte(id.secret.Reveal())) }

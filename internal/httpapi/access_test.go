@@ -22,6 +22,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 	rows := map[string]string{ // callers who are let in: everyone, admin, own token
 		"GET /health":                     "everyone",
 		"GET /metrics":                    "admin",
+		"GET /instances":                  "admin",
 		"POST /sessions":                  "admin",
 		"GET /sessions":                   "admin",
 		"GET /sessions/{id}":              "own",

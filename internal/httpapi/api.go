@@ -43,6 +43,7 @@ type Options struct {
 	Version    string                       // of Berth, for the OpenAPI document and /health
 	Ready      func() error                 // why requests for sessions cannot be served now; nil: they can
 	Health     func(context.Context) Health // the operator's view
+	Instances  func() []Instance            // the processes that serve the same sessions
 	Draining   <-chan struct{}              // closed when followed logs have to end
 	Metrics    http.Handler                 // of GET /metrics; nil: there are none
 	Now        func() time.Time             // default: time.Now
@@ -51,8 +52,8 @@ type Options struct {
 
 func (o Options) validate() error {
 	var faults []error
-	if o.Sessions == nil || o.Ready == nil || o.Health == nil {
-		faults = append(faults, errors.New("sessions, ready and health must be given"))
+	if o.Sessions == nil || o.Ready == nil || o.Health == nil || o.Instances == nil {
+		faults = append(faults, errors.New("sessions, ready, health and instances must be given"))
 	}
 	if len(o.AdminToken.Reveal()) < minAdminToken {
 		faults = append(faults, errors.New("the admin token is shorter than 16 characters"))

@@ -45,6 +45,9 @@ func register[I, O any](a *API, who access, op huma.Operation, handle func(conte
 	op.Security = securityOf[who]
 	op.Middlewares = huma.Middlewares{a.guard(who)}
 	op.MaxBodyBytes = maxBody
+	// A deadline would end the work on a request without a body, of which net/http reads on for a sign of life. Who has no
+	// token does not get here.
+	op.BodyReadTimeout = -1
 	responses := map[string]*huma.Response{"default": a.problemResponse()}
 	for status, r := range op.Responses {
 		responses[status] = r

@@ -60,6 +60,8 @@ type Health struct {
 	Status         string                 `json:"status" enum:"healthy,degraded,unhealthy"`
 	Version        string                 `json:"version,omitempty"`
 	StorageBackend string                 `json:"storage_backend,omitempty" enum:"database,json"`
+	Database       *DatabaseHealth        `json:"database,omitempty"`
+	Instances      []Instance             `json:"instances,omitempty" doc:"the processes on the same database"`
 	Runtime        *RuntimeHealth         `json:"runtime,omitempty"`
 	Sessions       map[session.Status]int `json:"sessions,omitempty" doc:"sessions by status"`
 	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
@@ -99,6 +101,49 @@ type AuditFinding struct {
 	Code   string `json:"code"`
 	Seen   string `json:"seen"`
 	Remedy string `json:"remedy,omitempty"`
+}
+
+// DatabaseHealth is how the database is, where it has the sessions.
+type DatabaseHealth struct {
+	Status         string        `json:"status" enum:"healthy,unavailable"`
+	Reason         string        `json:"reason,omitempty" doc:"why it is not healthy"`
+	Since          *time.Time    `json:"since,omitempty" doc:"since when changes are journalled instead"`
+	PendingChanges int           `json:"pending_changes" doc:"sessions whose changes are journalled and will flow back"`
+	TotalSessions  int           `json:"total_sessions"`
+	ActiveSessions int           `json:"active_sessions" doc:"creating or running"`
+	DatabaseSize   string        `json:"database_size" example:"25 MB"`
+	SchemaVersion  int64         `json:"schema_version"`
+	Pool           *DatabasePool `json:"pool,omitempty"`
+	Imports        []Import      `json:"imports,omitempty" doc:"files whose sessions were moved here"`
+}
+
+// DatabasePool counts this process's connections.
+type DatabasePool struct {
+	Total    int `json:"total"`
+	Idle     int `json:"idle"`
+	Acquired int `json:"acquired"`
+	Max      int `json:"max"`
+}
+
+// Import is a file whose sessions were moved into the database.
+type Import struct {
+	Source string    `json:"source" doc:"digest of the file"`
+	At     time.Time `json:"at"`
+	Total  int       `json:"total"`
+	Added  int       `json:"added"`
+	Known  int       `json:"known" doc:"were there already"`
+}
+
+// Instance is a process that serves these sessions.
+type Instance struct {
+	ID        string    `json:"id"`
+	Address   string    `json:"address" doc:"that it listens on"`
+	Hostname  string    `json:"hostname"`
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	SeenAt    time.Time `json:"seen_at" doc:"when it last renewed its lease"`
+	Alive     bool      `json:"alive"`
+	Self      bool      `json:"self" doc:"whether it is the one that answers"`
 }
 
 // RuntimeHealth is whether containers can be managed.

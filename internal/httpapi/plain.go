@@ -46,6 +46,18 @@ func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 	return out, nil
 }
 
+type instancesOutput struct {
+	Body struct {
+		Instances []Instance `json:"instances"`
+	}
+}
+
+func (a *API) listInstances(context.Context, *struct{}) (*instancesOutput, error) {
+	out := &instancesOutput{}
+	out.Body.Instances = a.Instances()
+	return out, nil
+}
+
 // metrics leaves the answer to the handler of the measurements, which has forms of its own.
 func (a *API) metrics(context.Context, *struct{}) (*huma.StreamResponse, error) {
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {

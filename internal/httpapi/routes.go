@@ -15,6 +15,10 @@ func (a *API) routes() {
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
 		Summary: "How Berth is", Description: "Everyone sees the status; the operator sees the details.",
 	}, a.health)
+	register(a, admin, huma.Operation{
+		Method: http.MethodGet, Path: "/instances", OperationID: "list-instances",
+		Summary: "List the processes that serve the same sessions",
+	}, a.listInstances)
 	if a.Metrics != nil {
 		register(a, admin, huma.Operation{
 			Method: http.MethodGet, Path: "/metrics", OperationID: "get-metrics",

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"berth/internal/dockertest"
@@ -14,27 +13,15 @@ import (
 	"berth/test/harness"
 )
 
-// mine chooses what this world has made on the engine.
-func (w *world) mine() client.Filters {
-	return client.Filters{}.Add("label", "berth.instance="+w.Instance)
-}
-
-func (w *world) containers(t *testing.T) []container.Summary {
-	t.Helper()
-	list, err := dockertest.Client(t).ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: w.mine()})
-	harness.Must(t, err)
-	return list.Items
-}
-
 // nothingLeft checks that no container and no volume of this world exists.
 func (w *world) nothingLeft(t *testing.T) {
 	t.Helper()
 	api := dockertest.Client(t)
 	harness.Eventually(t, 20*time.Second, "nothing is left on the engine", func() error {
-		if left := w.containers(t); len(left) > 0 {
+		if left := w.Containers(); len(left) > 0 {
 			return fmt.Errorf("%d containers, the first is %s: %s", len(left), left[0].Names, left[0].State)
 		}
-		volumes, err := api.VolumeList(t.Context(), client.VolumeListOptions{Filters: w.mine()})
+		volumes, err := api.VolumeList(t.Context(), client.VolumeListOptions{Filters: w.Mine()})
 		if err == nil && len(volumes.Items) > 0 {
 			err = fmt.Errorf("%d volumes, the first is %s", len(volumes.Items), volumes.Items[0].Name)
 		}

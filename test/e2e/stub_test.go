@@ -16,27 +16,13 @@ import (
 	"time"
 
 	"berth/internal/dockertest"
-	"berth/internal/session"
 	"berth/test/harness"
 )
 
-// stubWorld runs sessions of the small test server, which starts in a moment and can be told to misbehave.
+// stubWorld runs sessions of the small test server.
 func stubWorld(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t)
-	stub := dockertest.StubProfile(t)
-	profiles := map[string]session.Profile{"stub": stub}
-	for _, mode := range []string{"exit", "mute", "slow", "closed"} {
-		p := stub
-		p.Env = maps.Clone(stub.Env)
-		p.Env["STUB_MODE"] = mode
-		profiles[mode] = p
-	}
-	w.Profiles(profiles)
-	w.Env["BERTH_PROFILE"] = "stub"
-	w.Env["CONTAINER_MEMORY_LIMIT"] = "512m" // the built-in profile's least
-	w.Env["SESSION_START_TIMEOUT"] = "15"
-	return w
+	return &world{harness.NewStub(t)}
 }
 
 func TestSixSessionsAtOnceAllRun(t *testing.T) {
@@ -132,7 +118,7 @@ func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 		if len(acknowledged) > 0 {
 			return fmt.Errorf("acknowledged and lost: %v", acknowledged)
 		}
-		running := w.containers(t)
+		running := w.Containers()
 		for _, c := range running {
 			if !known[c.Names[0]] || c.State != "running" {
 				return fmt.Errorf("container %s is %s and known %v", c.Names[0], c.State, known[c.Names[0]])
@@ -177,7 +163,7 @@ func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
 				t.Errorf("the session of %s: got %s, want it in error with %q", c.body, shown, a.Field("detail"))
 			}
 		}
-		if left := w.containers(t); len(left) != 0 {
+		if left := w.Containers(); len(left) != 0 {
 			t.Errorf("create with %s left %s in state %s", c.body, left[0].Names, left[0].State)
 		}
 	}
@@ -220,7 +206,7 @@ func TestEngineThatIsDown(t *testing.T) {
 	if a := w.Call(http.MethodDelete, "/sessions/"+failed, admin, ""); a.Status != http.StatusNoContent {
 		t.Errorf("delete of the session that failed: got %s", a)
 	}
-	if all := w.containers(t); len(all) != 1 {
+	if all := w.Containers(); len(all) != 1 {
 		t.Errorf("got %d containers, want the one that runs", len(all))
 	}
 }
@@ -276,7 +262,7 @@ func TestFullStateDisk(t *testing.T) {
 	if a := w.Call(http.MethodGet, "/health", "", ""); a.Field("status") != "healthy" {
 		t.Errorf("health with space again: got %s", a)
 	}
-	if all := w.containers(t); len(all) != 2 {
+	if all := w.Containers(); len(all) != 2 {
 		t.Errorf("got %d containers, want those of %s and %s", len(all), id, other)
 	}
 }

@@ -72,6 +72,7 @@ type World struct {
 	Guard    *Process
 	Serve    *Process // nil before StartServe
 
+	name   string // of serve, among siblings
 	socket string // of the test engine
 	certs  string
 	t      testing.TB
@@ -81,7 +82,7 @@ type World struct {
 // instance label is removed at the end.
 func New(t testing.TB) *World {
 	t.Helper()
-	w := &World{t: t, Dir: t.TempDir(), Instance: dockertest.Instance(t), socket: strings.TrimPrefix(dockertest.Engine(t), "unix://")}
+	w := &World{t: t, name: "serve", Dir: t.TempDir(), Instance: dockertest.Instance(t), socket: strings.TrimPrefix(dockertest.Engine(t), "unix://")}
 	w.certs = filepath.Join(w.Dir, "certs")
 	state := filepath.Join(w.Dir, "state")
 	Must(t, os.Mkdir(state, 0o700))
@@ -127,8 +128,8 @@ func (w *World) Profiles(profiles map[string]session.Profile) {
 // StartServe starts serve and waits until it is ready.
 func (w *World) StartServe() {
 	w.t.Helper()
-	w.Serve = w.Start("serve", w.Env, "serve")
-	Eventually(w.t, 30*time.Second, "serve is ready", func() error {
+	w.LaunchServe()
+	Eventually(w.t, 30*time.Second, w.name+" is ready", func() error {
 		resp, err := http.Get(w.URL + "/readyz")
 		if err != nil {
 			return errors.Join(err, w.Serve.failure())
@@ -139,6 +140,12 @@ func (w *World) StartServe() {
 		}
 		return nil
 	})
+}
+
+// LaunchServe starts serve and waits for nothing.
+func (w *World) LaunchServe() {
+	w.t.Helper()
+	w.Serve = w.Start(w.name, w.Env, "serve")
 }
 
 // Run runs a short command and returns what it wrote to standard output.
@@ -164,9 +171,12 @@ func (w *World) environ(env map[string]string) []string {
 	return environ
 }
 
-// AdminToken returns the token that serve has made for itself.
+// AdminToken returns the token that serve was given, or has made for itself.
 func (w *World) AdminToken() string {
 	w.t.Helper()
+	if token := w.Env["BERTH_ADMIN_TOKEN"]; token != "" {
+		return token
+	}
 	text, err := os.ReadFile(filepath.Join(w.Env["BERTH_STATE_DIR"], "admin-token"))
 	Must(w.t, err)
 	return strings.TrimSpace(string(text))

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/google/renameio/v2"
+
+	"berth/internal/app"
+	"berth/internal/config"
+	"berth/internal/session"
+)
+
+type storeCmd struct {
+	Import storeImportCmd `cmd:"" help:"Add a file's sessions to the store."`
+	Export storeExportCmd `cmd:"" help:"Write every session to a file."`
+	Status storeStatusCmd `cmd:"" help:"Say where the sessions are, and how many."`
+}
+
+// storeSettings are the flags of commands that work on the store itself; embed it.
+type storeSettings struct {
+	configFlags
+}
+
+// open reads the settings. What the store does not say to the caller goes to standard error.
+func (s storeSettings) open(std *stdio) (config.Config, *slog.Logger, error) {
+	cfg, err := s.load(std)
+	return cfg, slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})), err
+}
+
+type storeImportCmd struct {
+	format
+	storeSettings
+	Source string `arg:"" name:"file" help:"File to read; - is standard input."`
+	DryRun bool   `help:"Say what would happen and change nothing."`
+}
+
+// Help is shown by berth store import --help.
+func (storeImportCmd) Help() string {
+	return `Adds the sessions of a file to the store that the settings name: the database with USE_DATABASE_STORAGE=true, else the file in
+the state directory, which no Berth may have open meanwhile. It reads what "berth store export" has written, and files of the
+service before Berth, whose tokens become digests. A session that is there already, in the same or a newer version, stays as
+it is; the same file may be imported again. What cannot be read is kept aside in the state directory and named.
+
+Examples:
+
+    berth store import sessions.json --dry-run
+    USE_DATABASE_STORAGE=true berth store import sessions.json`
+}
+
+// Run imports.
+func (c *storeImportCmd) Run(ctx context.Context, std *stdio) error {
+	cfg, log, err := c.open(std)
+	if err != nil {
+		return err
+	}
+	data, err := readSource(c.Source, std.In)
+	if err != nil {
+		return err
+	}
+	report, err := app.ImportSessions(ctx, cfg, data, c.DryRun, log)
+	if err != nil {
+		return err
+	}
+	type rejected struct {
+		Name   string `json:"name"`
+		Reason string `json:"reason"`
+	}
+	out := struct {
+		Format       string     `json:"format"`
+		Total        int        `json:"total"`
+		Added        int        `json:"added"`
+		Known        int        `json:"known"`
+		Repeated     bool       `json:"repeated"`
+		Rejected     []rejected `json:"rejected"`
+		RejectedFile string     `json:"rejected_file,omitempty"`
+	}{report.Format, report.Total, report.Added, report.Known, report.Repeated, []rejected{}, report.RejectedFile}
+	for _, r := range report.Rejected {
+		out.Rejected = append(out.Rejected, rejected{r.Name, r.Reason})
+	}
+	if err := c.print(std, out, [][2]string{
+		{"format", report.Format},
+		{"sessions", strconv.Itoa(report.Total)},
+		{"added", strconv.Itoa(report.Added)},
+		{"known", strconv.Itoa(report.Known)},
+		{"rejected", strconv.Itoa(len(report.Rejected))},
+	}); err != nil {
+		return err
+	}
+	if len(report.Rejected) == 0 {
+		return nil
+	}
+	for _, r := range report.Rejected {
+		fmt.Fprintf(std.Err, "berth: entry %s: %s\n", printable(r.Name), printable(r.Reason))
+	}
+	err = fmt.Errorf("%d of %d entries could not be read", len(report.Rejected), len(report.Rejected)+report.Total)
+	if report.RejectedFile != "" {
+		return withHint(err, "they are in %s: mend and import them", report.RejectedFile)
+	}
+	return err
+}
+
+func readSource(name string, in io.Reader) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(in)
+	}
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &commandError{code: exitUsage, err: err}
+	}
+	return data, err
+}
+
+type storeExportCmd struct {
+	storeSettings
+	Output string `short:"o" default:"-" placeholder:"FILE" help:"File to write, for its owner only; - is standard output."`
+	Force  bool   `help:"Replace a file that is there already."`
+}
+
+// Help is shown by berth store export --help.
+func (storeExportCmd) Help() string {
+	return `Writes every session in the form of the file in the state directory: a backup, or the way from the database back to the file.
+It holds digests of tokens, and no tokens.
+
+Examples:
+
+    berth store export --output backup.json
+    USE_DATABASE_STORAGE=true berth store export --output /var/lib/berth/sessions.json`
+}
+
+// Run exports.
+func (c *storeExportCmd) Run(ctx context.Context, std *stdio) error {
+	cfg, log, err := c.open(std)
+	if err != nil {
+		return err
+	}
+	if c.Output != "-" && !c.Force {
+		if _, err := os.Lstat(c.Output); err == nil {
+			return withHint(session.Errorf(session.CodeConflict, "%s is there already", c.Output), "choose another file, or --force")
+		}
+	}
+	data, count, err := app.ExportSessions(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	if c.Output == "-" {
+		_, err := std.Out.Write(data)
+		return err
+	}
+	if err := renameio.WriteFile(c.Output, data, 0o600, renameio.WithTempDir(filepath.Dir(c.Output)), renameio.IgnoreUmask()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(std.Out, "%d sessions written to %s\n", count, c.Output)
+	return err
+}
+
+type storeStatusCmd struct {
+	format
+	storeSettings
+}
+
+// Help is shown by berth store status --help.
+func (storeStatusCmd) Help() string {
+	return `Looks at the store itself. A Berth that serves has its file open, so that this works on a database only then; ask GET /health
+instead.
+
+Examples:
+
+    berth store status
+    berth store status --output json`
+}
+
+// Run shows where the sessions are.
+func (c *storeStatusCmd) Run(ctx context.Context, std *stdio) error {
+	cfg, log, err := c.open(std)
+	if err != nil {
+		return err
+	}
+	status, err := app.InspectStore(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	fields := [][2]string{{"backend", status.Backend}}
+	total := 0
+	for _, s := range session.Statuses() {
+		total += status.Sessions[s]
+	}
+	fields = append(fields, [2]string{"sessions", strconv.Itoa(total)})
+	for _, s := range session.Statuses() {
+		fields = append(fields, [2]string{string(s), strconv.Itoa(status.Sessions[s])})
+	}
+	if db := status.Database; db != nil {
+		fields = append(
+			fields, [2]string{"size", db.Size}, [2]string{"schema version", strconv.FormatInt(db.SchemaVersion, 10)},
+			[2]string{"imports", strconv.Itoa(len(db.Imports))}, [2]string{"pending", strconv.Itoa(status.Pending)},
+		)
+	} else {
+		fields = append(fields, [2]string{"file", status.File})
+	}
+	return c.print(std, statusJSON(status, total), fields)
+}
+
+// statusJSON is the status for programs.
+func statusJSON(status app.StoreStatus, total int) any {
+	type imported struct {
+		Source string `json:"source"`
+		At     string `json:"at"`
+		Total  int    `json:"total"`
+		Added  int    `json:"added"`
+		Known  int    `json:"known"`
+	}
+	out := struct {
+		Backend       string                 `json:"backend"`
+		Total         int                    `json:"total_sessions"`
+		Active        int                    `json:"active_sessions"`
+		Sessions      map[session.Status]int `json:"sessions"`
+		File          string                 `json:"file,omitempty"`
+		Pending       int                    `json:"pending_sessions"`
+		Size          string                 `json:"database_size,omitempty"`
+		SchemaVersion int64                  `json:"schema_version,omitempty"`
+		Imports       []imported             `json:"imports,omitempty"`
+	}{Backend: status.Backend, Total: total, Active: status.Active, Sessions: status.Sessions, File: status.File, Pending: status.Pending}
+	if db := status.Database; db != nil {
+		out.Size, out.SchemaVersion = db.Size, db.SchemaVersion
+		for _, i := range db.Imports {
+			out.Imports = append(out.Imports, imported{i.Source, i.At.Format("2006-01-02T15:04:05.000Z07:00"), i.Total, i.Added, i.Known})
+		}
+	}
+	return out
+}

@@ -1,0 +1,267 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"berth/internal/failover"
+	"berth/internal/httpapi"
+	"berth/internal/jsonfile"
+	"berth/internal/postgres"
+	"berth/internal/session"
+)
+
+// database is the shared store, what stands in for it while it is away, and who else works on it.
+type database struct {
+	store    *postgres.Store
+	peers    *postgres.Peers
+	failover *failover.Store // nil: without the database nothing is written
+}
+
+// connectTimeout is how long a start waits for the database before it goes on without.
+const connectTimeout = 5 * time.Second
+
+// Names under which the database keeps what all instances share.
+const (
+	sharedSecret      = "token-secret"
+	sharedFingerprint = "token-secret-fingerprint"
+	sharedInstance    = "instance"
+)
+
+// openDatabase connects, brings the schema up to date, agrees with the other instances on what they share, and moves the
+// sessions of the file there. A database that is away is no reason not to serve, unless the configuration says so.
+func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
+	store, process, err := a.newPostgres(s)
+	if err != nil {
+		return storage{}, err
+	}
+	a.onStop("database", func(context.Context) error { store.Close(); return nil })
+	db := &database{store: store, peers: store.Peers()}
+	id, err := db.connect(ctx, a, s)
+	away := session.CodeOf(err) == session.CodeStoreUnavailable
+	switch {
+	case err == nil:
+	case away && a.cfg.Database.Fallback:
+		a.log.ErrorContext(ctx, "the database cannot be reached; starting without it", "error", err)
+		if id, err = localIdentity(s, a.cfg); err != nil {
+			return storage{}, err
+		}
+		keys, err := id.keys()
+		if err == nil {
+			err = a.adoptFile(ctx, s, keys)
+		}
+		if err != nil {
+			return storage{}, err
+		}
+	default:
+		return storage{}, err
+	}
+	out := storage{store: store, identity: id, process: process, feed: store, peers: db.peers, database: db}
+	if a.cfg.Database.Fallback {
+		if db.failover, err = a.newFailover(ctx, s, store, id); err != nil {
+			return storage{}, err
+		}
+		out.store, out.feed = db.failover, db.failover
+	}
+	return out, s.note(backendDatabase)
+}
+
+// newPostgres makes the client of the database; it connects to nothing. The name of this process outlives it: what its
+// predecessor on the same state directory has left undone is its own.
+func (a *App) newPostgres(s state) (*postgres.Store, string, error) {
+	process, err := s.keep(nodeFile, func() string { return "node-" + string(session.NewID())[len("ses-"):] })
+	if err != nil {
+		return nil, "", err
+	}
+	d := a.cfg.Database
+	store, err := postgres.Open(postgres.Options{
+		URL: d.URL, Host: d.Host, Port: d.Port, User: d.User, Password: d.Password, Database: d.Name,
+		SSLMode: d.SSLMode, SSLRootCert: d.SSLRootCert, SSLCert: d.SSLCert, SSLKey: d.SSLKey,
+		MinConnections: d.MinConnections, MaxConnections: d.MaxConnections, MaxQueries: d.MaxQueries,
+		MaxInactiveLifetime: d.MaxInactiveLifetime.Duration(),
+		Process:             process, Address: a.cfg.Server.Listen, Version: a.version, Logger: a.named("postgres"),
+	})
+	return store, process, err
+}
+
+// connect makes the database ready for use, if it can be reached within a few seconds.
+func (db *database) connect(ctx context.Context, a *App, s state) (identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	err := db.store.Prepare(ctx)
+	cancel()
+	if err != nil {
+		return identity{}, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	id, err := db.agree(ctx, a, s)
+	if err != nil {
+		return identity{}, err
+	}
+	keys, err := id.keys()
+	if err != nil {
+		return identity{}, err
+	}
+	if err := a.migrate(ctx, s, db.store, keys); err != nil {
+		return identity{}, err
+	}
+	return id, db.peers.Join(ctx)
+}
+
+// agree returns what all instances on the database share: what the first of them has brought. An instance that comes
+// with sessions of its own under another secret is refused, because their tokens and credentials would be void.
+func (db *database) agree(ctx context.Context, a *App, s state) (identity, error) {
+	own := identity{secret: a.cfg.Token.Secret}
+	auto := own.secret.Reveal() == "auto" || own.secret == ""
+	var err error
+	if own.instance, err = db.shared(ctx, s, sharedInstance, instanceFile, func() string { return string(session.NewID()) }); err != nil {
+		return identity{}, err
+	}
+	if auto {
+		secret, err := db.shared(ctx, s, sharedSecret, tokenSecretFile, generateSecret)
+		if err != nil {
+			return identity{}, err
+		}
+		own.secret = session.Secret(secret)
+	}
+	return own, db.verify(ctx, own)
+}
+
+// shared returns the text that the instances have in common under a name, and keeps it in the state directory for a
+// start without the database.
+func (db *database) shared(ctx context.Context, s state, name, file string, generate func() string) (string, error) {
+	local, err := s.peek(file)
+	if err != nil {
+		return "", err
+	}
+	offer := local
+	if offer == "" {
+		offer = generate()
+	}
+	text, err := db.store.Keep(ctx, name, offer)
+	switch {
+	case err != nil || text == local:
+		return text, err
+	case local == "":
+		return s.keep(file, func() string { return text })
+	case s.hasSessions():
+		return "", fmt.Errorf("this state directory has sessions and a %s of its own, and the database belongs to other instances with "+
+			"another one: use another DB_NAME, or stop and delete the sessions of %s and remove its %s to join the others",
+			file, string(s), storeFile)
+	}
+	return text, s.replace(file, text)
+}
+
+// verify compares this process's identity with that of the other instances.
+func (db *database) verify(ctx context.Context, own identity) error {
+	keys, err := own.keys()
+	if err != nil {
+		return err
+	}
+	mine := keys.Digest("berth") // says nothing about the secret
+	theirs, err := db.store.Keep(ctx, sharedFingerprint, mine)
+	if err != nil {
+		return err
+	}
+	instance, err := db.store.Keep(ctx, sharedInstance, own.instance)
+	if err != nil {
+		return err
+	}
+	if theirs != mine || instance != own.instance {
+		return errors.New("the instances on this database have another SESSION_TOKEN_SECRET, or another installation name: " +
+			"give this one the same secret, or a database of its own")
+	}
+	return nil
+}
+
+// hasSessions reports whether the state directory holds sessions that the database may not have.
+func (s state) hasSessions() bool {
+	for _, name := range []string{storeFile, pendingFile} {
+		if info, err := os.Stat(s.path(name)); err == nil && info.Size() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// newFailover puts the embedded store behind the database.
+func (a *App) newFailover(ctx context.Context, s state, store *postgres.Store, id identity) (*failover.Store, error) {
+	base, err := a.openFile(s, copyFile)
+	if err != nil {
+		return nil, err
+	}
+	pending := s.path(pendingFile)
+	f, err := failover.Open(ctx, store, failover.Options{
+		Copy: base,
+		Pending: func(initial []session.Session) (failover.Local, error) {
+			if err := jsonfile.Begin(pending, initial); err != nil {
+				return nil, err
+			}
+			return jsonfile.Open(pending, jsonfile.Options{Logger: a.named("jsonfile")})
+		},
+		HasPending:  func() bool { return jsonfile.Exists(pending) },
+		DropPending: func() error { return jsonfile.Remove(pending) },
+		Prepare: func(ctx context.Context) error {
+			if err := store.Prepare(ctx); err != nil {
+				return err
+			}
+			return (&database{store: store}).verify(ctx, id)
+		},
+		Logger: a.named("failover"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("failover", func(context.Context) error { return f.Close() })
+	return f, nil
+}
+
+// runDatabase keeps the database's companions at work until ctx ends. Only leave says good-bye to the other instances:
+// until then operations may be going on here that they must not take over.
+func (a *App) runDatabase(ctx context.Context, work *errgroup.Group) (leave func()) {
+	db := a.storage.database
+	if db == nil {
+		return func() {}
+	}
+	stay, leave := context.WithCancel(context.WithoutCancel(ctx))
+	work.Go(func() error { return db.peers.Run(stay) })
+	if db.failover != nil {
+		work.Go(func() error { return db.failover.Run(ctx) })
+	}
+	return leave
+}
+
+// health is the operator's view of the database.
+func (db *database) health(ctx context.Context) *httpapi.DatabaseHealth {
+	h := &httpapi.DatabaseHealth{Status: "healthy"}
+	pool := db.store.Pool()
+	h.Pool = &httpapi.DatabasePool{Total: pool.Total, Idle: pool.Idle, Acquired: pool.Acquired, Max: pool.Max}
+	if db.failover != nil {
+		f := db.failover.Status()
+		h.PendingChanges = f.Pending
+		if f.Degraded {
+			h.Status, h.Reason, h.Since = "unavailable", f.Reason, &f.Since
+			return h
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	stats, err := db.store.Stats(ctx)
+	if err != nil {
+		h.Status, h.Reason = "unavailable", session.MessageOf(err)
+		return h
+	}
+	h.TotalSessions, h.ActiveSessions, h.DatabaseSize, h.SchemaVersion = stats.TotalSessions, stats.ActiveSessions, stats.Size, stats.SchemaVersion
+	imports, err := db.store.Imports(ctx)
+	if err != nil {
+		return h // of the past, and not worth an alarm
+	}
+	for _, i := range imports {
+		h.Imports = append(h.Imports, httpapi.Import{Source: i.Source, At: i.At, Total: i.Total, Added: i.Added, Known: i.Known})
+	}
+	return h
+}

@@ -1,0 +1,213 @@
+package database_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/test/harness"
+)
+
+// One of two instances dies every few seconds for a minute. Nothing that was acknowledged is lost, no session has two
+// containers, and whoever asks the other instance is answered.
+func TestTwoInstancesOfWhichOneIsKilledAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.StartServe()
+	second := w.Sibling("second")
+	second.StartServe()
+	l := startLoad(t)
+	for range 3 {
+		id, token := w.Create(`{"owner":"user"}`)
+		l.users(w.World, id, token)
+	}
+	l.operator(w.World, 3)
+	l.operator(second, 3)
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		pause(t.Context(), 4*time.Second)
+		second.Serve.Signal(syscall.SIGKILL)
+		second.LaunchServe()
+	}
+	l.end()
+	harness.Eventually(t, 30*time.Second, "the killed instance is back", func() error {
+		_, err := healthOf(t.Context(), second)
+		return err
+	})
+	all := w.agrees(t, w.World)
+	l.kept(all)
+	if there, err := sessions(t.Context(), second); err != nil || len(there) != len(all) {
+		t.Errorf("one instance knows %d sessions, the other %d (%v)", len(all), len(there), err)
+	}
+	for id, s := range all {
+		if s.Status != "running" {
+			continue
+		}
+		if token, ok := l.made[id]; ok {
+			harness.Eventually(t, 5*time.Second, "both instances serve session "+id, func() error {
+				for _, on := range []*harness.World{w.World, second} {
+					if a, err := on.Try(t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, ""); err != nil || a.Status == http.StatusBadGateway {
+						return fmt.Errorf("%s answers %s: %w", on.URL, a, err)
+					}
+				}
+				return nil
+			})
+		}
+	}
+}
+
+func TestTokenThatIsReplacedIsRefusedByEveryInstanceWithinASecond(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.StartServe()
+	second := w.Sibling("second")
+	second.StartServe()
+	id, token := w.Create("")
+	harness.Eventually(t, 5*time.Second, "the other instance serves the session", func() error { return serves(t, second, id, token, http.StatusOK) })
+	for range 5 {
+		a := w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "")
+		fresh := a.Field("token")
+		harness.Eventually(t, time.Second, "the other instance refuses the old token", func() error {
+			return serves(t, second, id, token, http.StatusUnauthorized)
+		})
+		if err := serves(t, second, id, fresh, http.StatusOK); err != nil {
+			t.Errorf("the new token: %v", err)
+		}
+		token = fresh
+	}
+}
+
+func serves(t *testing.T, on *harness.World, id, token string, want int) error {
+	a, err := on.Try(t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, "")
+	if err == nil && a.Status != want {
+		err = fmt.Errorf("got %s, want %d", a, want)
+	}
+	return err
+}
+
+func TestLimitHoldsExactlyWhenInstancesRace(t *testing.T) {
+	t.Parallel()
+	const limit, creates = 50, 200
+	w := newWorld(t)
+	w.Env["MAX_CONCURRENT_SESSIONS"] = fmt.Sprint(limit)
+	w.Env["SESSION_START_TIMEOUT"] = "120"
+	w.StartServe()
+	second := w.Sibling("second")
+	second.StartServe()
+	var accepted, refused atomic.Int64
+	var wg sync.WaitGroup
+	for i := range creates {
+		on := []*harness.World{w.World, second}[i%2]
+		wg.Go(func() {
+			a, err := on.Try(t.Context(), http.MethodPost, "/sessions", on.AdminToken(), "")
+			switch {
+			case err == nil && a.Status == http.StatusCreated:
+				accepted.Add(1)
+			case err == nil && a.Status == http.StatusTooManyRequests && a.Field("code") == "limit_reached":
+				refused.Add(1)
+			default:
+				t.Errorf("create %d: got %s, %v; want 201 or 429", i, a, err)
+			}
+		})
+	}
+	wg.Wait()
+	if accepted.Load() != limit || refused.Load() != creates-limit {
+		t.Errorf("%d created and %d refused, want %d and %d", accepted.Load(), refused.Load(), limit, creates-limit)
+	}
+	if all := w.agrees(t, second); len(all) != limit {
+		t.Errorf("got %d sessions, want %d", len(all), limit)
+	}
+}
+
+func TestInstancesKnowEachOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.StartServe()
+	second := w.Sibling("second")
+	second.StartServe()
+	alive := func(on *harness.World, want int) func() error {
+		return func() error {
+			h, err := healthOf(t.Context(), on)
+			if err != nil {
+				return err
+			}
+			living, self := 0, 0
+			for _, i := range h.Instances {
+				if i.Alive {
+					living++
+				}
+				if i.Self {
+					self++
+				}
+			}
+			if living != want || self != 1 {
+				return fmt.Errorf("%d instances are alive and %d answer: %+v", living, self, h.Instances)
+			}
+			return nil
+		}
+	}
+	harness.Eventually(t, 10*time.Second, "the first knows both", alive(w.World, 2))
+	harness.Eventually(t, 10*time.Second, "the second knows both", alive(second, 2))
+	if a := w.Call(http.MethodGet, "/instances", w.AdminToken(), ""); a.Status != http.StatusOK {
+		t.Errorf("GET /instances: got %s", a)
+	}
+	second.Serve.Signal(syscall.SIGKILL)
+	harness.Eventually(t, 15*time.Second, "the dead one is known to be dead", alive(w.World, 1))
+	second.StartServe()
+	harness.Eventually(t, 10*time.Second, "it is back", alive(w.World, 2))
+	second.Serve.Signal(syscall.SIGTERM)
+	harness.Eventually(t, 10*time.Second, "it has said good-bye", func() error {
+		h, err := healthOf(t.Context(), w.World)
+		if err == nil && len(h.Instances) != 1 {
+			err = fmt.Errorf("%+v", h.Instances)
+		}
+		return err
+	})
+}
+
+// What an instance was doing when it died is finished by the other one.
+func TestWorkOfADeadInstanceIsTakenOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.StartServe()
+	second := w.Sibling("second")
+	second.StartServe()
+	var ids []string
+	for range 4 {
+		a := second.Call(http.MethodPost, "/sessions", w.AdminToken(), `{"profile":"slow"}`)
+		if a.Status != http.StatusCreated {
+			t.Fatalf("create: %s", a)
+		}
+		ids = append(ids, a.Field("session_id"))
+	}
+	for _, id := range ids {
+		go func() {
+			_, _ = second.Try(t.Context(), http.MethodPost, "/sessions/"+id+"/restart", w.AdminToken(), "")
+		}()
+	}
+	harness.Eventually(t, 10*time.Second, "the work has begun", func() error {
+		all, err := sessions(t.Context(), w.World)
+		for _, s := range all {
+			if s.Operation == nil {
+				err = fmt.Errorf("%+v", s)
+			}
+		}
+		return err
+	})
+	second.Serve.Signal(syscall.SIGKILL)
+	begun := time.Now()
+	harness.Eventually(t, 60*time.Second, "the other instance has finished it", func() error {
+		all, err := sessions(t.Context(), w.World)
+		for _, s := range all {
+			if s.Operation != nil || s.Status != "running" {
+				err = fmt.Errorf("%+v", s)
+			}
+		}
+		return err
+	})
+	t.Logf("finished %s after the death", time.Since(begun).Round(100*time.Millisecond))
+	w.agrees(t, w.World)
+}

@@ -1,0 +1,194 @@
+package database_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/test/harness"
+)
+
+// The database is stopped for 20 s under load. Nobody who talks to a session notices, and what the operator was promised
+// meanwhile is there afterwards, in the database.
+func TestDatabaseThatIsAwayUnderLoad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.StartServe()
+	l := startLoad(t)
+	for range 2 {
+		id, token := w.Create(`{"owner":"user"}`)
+		l.users(w.World, id, token)
+	}
+	l.operator(w.World, 4)
+	l.operator(w.World, 4)
+	pause(t.Context(), 3*time.Second)
+	w.db.Stop()
+	degraded(t, w.World)
+	before := l.changed.Load()
+	pause(t.Context(), 20*time.Second)
+	if l.changed.Load() == before {
+		t.Error("nothing could be changed while the database was away")
+	}
+	w.db.Start()
+	healthy(t, w.World)
+	pause(t.Context(), 2*time.Second)
+	l.end()
+	all := w.agrees(t, w.World)
+	l.kept(all)
+	if h := healthy(t, w.World); h.Database.Total != len(all) {
+		t.Errorf("the database has %d sessions, want %d", h.Database.Total, len(all))
+	}
+	for id, token := range l.made {
+		if s, ok := all[id]; ok && s.Status == "running" && !l.deleted[id] {
+			if err := serves(t, w.World, id, token, http.StatusOK); err != nil {
+				t.Errorf("session %s with the newest token that was acknowledged: %v", id, err)
+			}
+		}
+	}
+}
+
+// Whatever is killed when: what was acknowledged without the database reaches it.
+func TestChangesMadeWithoutTheDatabaseSurviveTheDeathOfBerth(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.StartServe()
+	stopped, _ := w.Create("")
+	deleted, _ := w.Create("")
+	rotated, _ := w.Create("")
+	w.db.Kill()
+	made, madeToken := w.Create("")
+	w.act(t, http.MethodPost, "/sessions/"+stopped+"/stop", http.StatusOK)
+	w.act(t, http.MethodDelete, "/sessions/"+deleted, http.StatusNoContent)
+	token := w.act(t, http.MethodPost, "/sessions/"+rotated+"/auth/rotate", http.StatusOK).Field("token")
+
+	w.Serve.Signal(syscall.SIGKILL)
+	w.StartServe() // the database is away at the start as well
+	degraded(t, w.World)
+	if err := serves(t, w.World, made, madeToken, http.StatusOK); err != nil {
+		t.Errorf("a session that was made without the database, after a restart: %v", err)
+	}
+	again, _ := w.Create("")
+	w.Serve.Signal(syscall.SIGKILL)
+
+	w.db.Start()
+	w.StartServe()
+	h := healthy(t, w.World)
+	all := w.agrees(t, w.World)
+	for id, want := range map[string]string{stopped: "stopped", rotated: "running", made: "running", again: "running"} {
+		if all[id].Status != want {
+			t.Errorf("session %s is %+v, want it %s", id, all[id], want)
+		}
+	}
+	if _, there := all[deleted]; there || h.Database.Total != 4 {
+		t.Errorf("the deleted session is there: %v; the database has %d sessions, want 4", there, h.Database.Total)
+	}
+	if err := serves(t, w.World, rotated, token, http.StatusOK); err != nil {
+		t.Errorf("the token that was made without the database: %v", err)
+	}
+	if _, err := os.Stat(w.Env["BERTH_STATE_DIR"] + "/database-pending.json"); err == nil {
+		t.Error("the journal is still there although everything has flowed back")
+	}
+}
+
+// act does something as the operator and fails the test unless it is answered so.
+func (w *world) act(t *testing.T, method, path string, want int) harness.Answer {
+	t.Helper()
+	a := w.Call(method, path, w.AdminToken(), "")
+	if a.Status != want {
+		t.Fatalf("%s %s: got %s, want %d", method, path, a, want)
+	}
+	return a
+}
+
+func TestWithoutFallbackWritesAreRefusedAndSessionsServed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Env["DB_FALLBACK"] = "false"
+	w.StartServe()
+	id, token := w.Create("")
+	w.db.Stop()
+	for path, method := range map[string]string{"/sessions": http.MethodPost, "/sessions/" + id + "/stop": http.MethodPost, "/sessions/" + id: http.MethodDelete} {
+		a := w.Call(method, path, w.AdminToken(), "")
+		if a.Status != http.StatusServiceUnavailable || a.Field("code") != "store_unavailable" || a.Header.Get("Retry-After") == "" {
+			t.Errorf("%s %s: got %s and Retry-After %q, want 503 store_unavailable", method, path, a, a.Header.Get("Retry-After"))
+		}
+	}
+	if err := serves(t, w.World, id, token, http.StatusOK); err != nil {
+		t.Errorf("the running session: %v", err)
+	}
+	w.db.Start()
+	harness.Eventually(t, 20*time.Second, "it works again by itself", func() error {
+		a, err := w.Try(t.Context(), http.MethodPost, "/sessions/"+id+"/stop", w.AdminToken(), "")
+		if err == nil && a.Status != http.StatusOK {
+			err = fmt.Errorf("%s", a)
+		}
+		return err
+	})
+}
+
+// A database that answers after seconds must not be waited for by anyone who talks to a session.
+func TestSlowDatabaseDoesNotSlowTheProxy(t *testing.T) {
+	t.Parallel()
+	const delay = 500 * time.Millisecond // each way
+	w := newWorld(t)
+	relay := newRelay(t, w.db.Address())
+	w.Env["DATABASE_URL"] = strings.Replace(w.Env["DATABASE_URL"], w.db.Address(), relay.address, 1)
+	w.StartServe()
+	id, token := w.Create("")
+	relay.delay.Store(int64(delay))
+	begun := time.Now()
+	if _, err := sessions(t.Context(), w.World); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took < delay {
+		t.Fatalf("a list took %s: the database is not slow, so that this test shows nothing", took)
+	}
+	for range 300 {
+		begun := time.Now()
+		if err := serves(t, w.World, id, token, http.StatusOK); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took >= delay {
+			t.Fatalf("a proxied request took %s, as if it had waited for the database", took)
+		}
+	}
+}
+
+// The password of the database is nowhere to be seen.
+func TestDatabasePasswordIsNotShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	password := w.db.Password()
+	w.StartServe()
+	w.Create("")
+	w.db.Stop()
+	degraded(t, w.World)
+	w.db.Start()
+	healthy(t, w.World)
+	wrong := w.Sibling("wrong")
+	wrong.Env["DATABASE_URL"] = strings.Replace(w.Env["DATABASE_URL"], password, password+"-and-more", 1)
+	wrong.LaunchServe()
+	<-wrong.Serve.Done
+	if code := wrong.Serve.Cmd.ProcessState.ExitCode(); code != 6 {
+		t.Errorf("a wrong password: got exit code %d, want 6", code)
+	}
+	for _, p := range []*harness.Process{w.Serve, wrong.Serve} {
+		text, err := os.ReadFile(p.Log)
+		harness.Must(t, err)
+		if strings.Contains(string(text), password) {
+			t.Errorf("the log of %s shows the password", p.Name)
+		}
+	}
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", w.Serve.Cmd.Process.Pid))
+	harness.Must(t, err)
+	if strings.Contains(string(command), password) {
+		t.Error("the command line shows the password")
+	}
+	if a := w.Call(http.MethodGet, "/health", w.AdminToken(), ""); strings.Contains(string(a.Body), password) {
+		t.Error("/health shows the password")
+	}
+}

@@ -1,0 +1,161 @@
+// Package database_test drives instances of the real binary that share a real PostgreSQL, through everything that may
+// happen to either.
+package database_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"berth/internal/postgrestest"
+	"berth/test/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
+// world is one database with instances of Berth on it.
+type world struct {
+	*harness.World // the first instance
+	db             *postgrestest.Server
+}
+
+// newWorld has a database of its own and settings for a first instance, which is not started yet.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{World: harness.NewStub(t), db: postgrestest.Start(t)}
+	w.Env["USE_DATABASE_STORAGE"] = "true"
+	w.Env["DATABASE_URL"] = w.db.URL("postgres")
+	w.Env["BERTH_ADMIN_TOKEN"] = "the-operator-of-this-test"
+	w.Env["LOG_LEVEL"] = "INFO"
+	return w
+}
+
+// record is what GET /sessions tells of a session.
+type record struct {
+	ID        string `json:"session_id"`
+	Status    string `json:"status"`
+	LastError string `json:"last_error"`
+	Operation any    `json:"operation"`
+}
+
+// sessions lists all sessions as an instance knows them.
+func sessions(ctx context.Context, w *harness.World) (map[string]record, error) {
+	all := map[string]record{}
+	for after := ""; ; {
+		a, err := w.Try(ctx, http.MethodGet, "/sessions?limit=1000&after="+after, w.AdminToken(), "")
+		if err != nil {
+			return nil, err
+		}
+		if a.Status != http.StatusOK {
+			return nil, fmt.Errorf("the list of sessions: %s", a)
+		}
+		var page struct {
+			Sessions []record `json:"sessions"`
+			Next     string   `json:"next"`
+		}
+		if err := json.Unmarshal(a.Body, &page); err != nil {
+			return nil, err
+		}
+		for _, s := range page.Sessions {
+			if _, twice := all[s.ID]; twice {
+				return nil, fmt.Errorf("session %s is listed twice", s.ID)
+			}
+			all[s.ID] = s
+		}
+		if after = page.Next; after == "" {
+			return all, nil
+		}
+	}
+}
+
+// health is what the operator sees of the store.
+type health struct {
+	Status   string `json:"status"`
+	Backend  string `json:"storage_backend"`
+	Database struct {
+		Status  string `json:"status"`
+		Reason  string `json:"reason"`
+		Pending int    `json:"pending_changes"`
+		Total   int    `json:"total_sessions"`
+		Active  int    `json:"active_sessions"`
+		Size    string `json:"database_size"`
+		Imports []struct {
+			Total, Added, Known int
+		} `json:"imports"`
+	} `json:"database"`
+	Instances []struct {
+		ID    string `json:"id"`
+		Alive bool   `json:"alive"`
+		Self  bool   `json:"self"`
+	} `json:"instances"`
+}
+
+func healthOf(ctx context.Context, w *harness.World) (health, error) {
+	var h health
+	a, err := w.Try(ctx, http.MethodGet, "/health", w.AdminToken(), "")
+	if err == nil {
+		err = json.Unmarshal(a.Body, &h)
+	}
+	return h, err
+}
+
+// healthy waits until an instance has its database, with nothing left to flow back.
+func healthy(t *testing.T, w *harness.World) health {
+	t.Helper()
+	var h health
+	harness.Eventually(t, 30*time.Second, "the instance works with its database", func() (err error) {
+		if h, err = healthOf(t.Context(), w); err == nil && (h.Status != "healthy" || h.Database.Status != "healthy" || h.Database.Pending > 0) {
+			err = fmt.Errorf("%+v", h)
+		}
+		return err
+	})
+	return h
+}
+
+// degraded waits until an instance has noticed that its database is away.
+func degraded(t *testing.T, w *harness.World) {
+	t.Helper()
+	harness.Eventually(t, 30*time.Second, "the instance tells that its database is away", func() error {
+		h, err := healthOf(t.Context(), w)
+		if err == nil && (h.Status != "degraded" || h.Database.Status != "unavailable" || h.Database.Reason == "") {
+			err = fmt.Errorf("%+v", h)
+		}
+		return err
+	})
+}
+
+// agrees waits until the records of an instance and the containers on the engine are the same sessions, each once, all
+// of them at rest.
+func (w *world) agrees(t *testing.T, on *harness.World) map[string]record {
+	t.Helper()
+	var all map[string]record
+	harness.Eventually(t, 90*time.Second, "records and containers agree", func() (err error) {
+		if all, err = sessions(t.Context(), on); err != nil {
+			return err
+		}
+		containers := map[string]string{}
+		for _, c := range w.Containers() {
+			id := c.Labels["berth.session"]
+			if _, twice := containers[id]; twice {
+				return fmt.Errorf("session %s has two containers", id)
+			}
+			containers[id] = string(c.State)
+		}
+		for id, s := range all {
+			running := containers[id] == "running"
+			if s.Operation != nil || (s.Status == "running") != running {
+				return fmt.Errorf("session %+v has a container that is %q", s, containers[id])
+			}
+			delete(containers, id)
+		}
+		if len(containers) > 0 {
+			return fmt.Errorf("containers without a session: %v", containers)
+		}
+		return nil
+	})
+	return all
+}
