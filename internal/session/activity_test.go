@@ -49,7 +49,7 @@ func TestActivityIsWrittenOnceASecond(t *testing.T) {
 			for i := range sessions {
 				m.Touch(ID(rune('a' + i)))
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 		cancel()
 		if err := <-done; err != nil {
