@@ -102,7 +102,8 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
-		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		CheckEvery: cfg.Health.CheckInterval.Duration(),
+		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	if err != nil {
 		return nil, err

@@ -60,6 +60,10 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(),
+		Health: session.HealthOptions{
+			CheckEvery: c.Health.CheckInterval.Duration(), Timeout: c.Health.Timeout.Duration(), Threshold: c.Health.FailureThreshold,
+			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
+		},
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
 		Logger: a.named("session"),
 	})

@@ -29,6 +29,7 @@ type Config struct {
 	Database Database `yaml:"database"`
 	Docker   Docker   `yaml:"docker"`
 	Session  Session  `yaml:"session"`
+	Health   Health   `yaml:"health"`
 	Limits   Limits   `yaml:"limits"`
 	Token    Token    `yaml:"token"`
 	Proxy    Proxy    `yaml:"proxy"`
@@ -77,6 +78,13 @@ func Default() Config {
 			StopTimeout:       Seconds(10 * time.Second),
 			ReconcileInterval: Seconds(30 * time.Second),
 			OrphanGrace:       Seconds(5 * time.Minute),
+		},
+		Health: Health{
+			CheckInterval:    Seconds(30 * time.Second),
+			Timeout:          Seconds(10 * time.Second),
+			MaxRestarts:      3,
+			RestartDelay:     Seconds(5 * time.Second),
+			FailureThreshold: 3,
 		},
 		Limits: Limits{
 			Memory:      4 << 30,

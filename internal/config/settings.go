@@ -129,6 +129,21 @@ type Session struct {
 	ProcessCommand string `yaml:"process_command" env:"PROCESS_COMMAND"`
 }
 
+// Health says how running sessions are looked after.
+type Health struct {
+	// How often each running session's server is asked to show that it works. `0`: never, and nothing is restarted.
+	CheckInterval Seconds `yaml:"check_interval" env:"CONTAINER_HEALTH_CHECK_INTERVAL"`
+	// How long a server may take over its answer.
+	Timeout Seconds `yaml:"timeout" env:"CONTAINER_HEALTH_TIMEOUT"`
+	// How often a session is restarted in a row before it is given up. A healthy period of ten minutes, or a restart by
+	// hand, begins anew. `0`: nothing is restarted.
+	MaxRestarts int `yaml:"max_restarts" env:"CONTAINER_MAX_RESTART_ATTEMPTS"`
+	// How long to wait before the first restart; twice as long before each further one.
+	RestartDelay Seconds `yaml:"restart_delay" env:"CONTAINER_RESTART_DELAY"`
+	// Failed checks in a row after which a server is restarted. One that has ended is restarted at once.
+	FailureThreshold int `yaml:"failure_threshold" env:"CONTAINER_FAILURE_THRESHOLD"`
+}
+
 // Limits bounds what sessions may use.
 type Limits struct {
 	// Memory of one session container, without swap on top. Not below what the image profile needs (`512m` for

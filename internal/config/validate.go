@@ -35,6 +35,7 @@ func (c Config) Validate() error {
 	v.database(c)
 	v.docker(c)
 	v.session(c)
+	v.health(c.Health)
 	v.limits(c)
 	v.token(c.Token)
 	v.pool(c)
@@ -115,6 +116,15 @@ func (v *checker) session(c Config) {
 	between(v, "SESSION_STOP_TIMEOUT", s.StopTimeout, 0, Seconds(10*time.Minute))
 	between(v, "RECONCILE_INTERVAL", s.ReconcileInterval, Seconds(time.Second), Seconds(time.Hour))
 	between(v, "ORPHAN_GRACE", s.OrphanGrace, Seconds(time.Second), Seconds(30*24*time.Hour))
+}
+
+func (v *checker) health(h Health) {
+	v.that(h.CheckInterval == 0 || h.CheckInterval >= Seconds(time.Second) && h.CheckInterval <= Seconds(time.Hour),
+		"CONTAINER_HEALTH_CHECK_INTERVAL", h.CheckInterval, "must be between 1 and 3600, or 0 for no checks")
+	between(v, "CONTAINER_HEALTH_TIMEOUT", h.Timeout, Seconds(100*time.Millisecond), Seconds(5*time.Minute))
+	between(v, "CONTAINER_MAX_RESTART_ATTEMPTS", h.MaxRestarts, 0, 1000)
+	between(v, "CONTAINER_RESTART_DELAY", h.RestartDelay, Seconds(time.Millisecond), Seconds(time.Hour))
+	between(v, "CONTAINER_FAILURE_THRESHOLD", h.FailureThreshold, 1, 1000)
 }
 
 func (v *checker) limits(c Config) {

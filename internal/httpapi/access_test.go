@@ -21,6 +21,8 @@ func TestWhoMayCallWhat(t *testing.T) {
 	expired, old := w.Make(session.Request{})
 	rows := map[string]string{ // callers who are let in: everyone, admin, own token
 		"GET /health":                     "everyone",
+		"GET /health/container":           "everyone",
+		"GET /health/container/{id}":      "own",
 		"GET /metrics":                    "admin",
 		"GET /instances":                  "admin",
 		"POST /sessions":                  "admin",

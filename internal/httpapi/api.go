@@ -33,6 +33,8 @@ type Sessions interface {
 	Delete(ctx context.Context, id session.ID) (*session.Work, error)
 	Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error)
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
+	Health(id session.ID) (session.Health, bool)
+	Healths() []session.Health
 }
 
 // Options are what the API needs. All but Logger, Now and Metrics are required.
@@ -42,7 +44,8 @@ type Options struct {
 	AdminToken session.Secret
 	Version    string                       // of Berth, for the OpenAPI document and /health
 	Ready      func() error                 // why requests for sessions cannot be served now; nil: they can
-	Health     func(context.Context) Health // the operator's view
+	Health     func(context.Context) Health // the operator's view, but for the containers
+	CheckEvery time.Duration                // between two looks at a session; 0: nobody looks
 	Instances  func() []Instance            // the processes that serve the same sessions
 	Draining   <-chan struct{}              // closed when followed logs have to end
 	Metrics    http.Handler                 // of GET /metrics; nil: there are none

@@ -64,6 +64,7 @@ type Health struct {
 	Instances      []Instance             `json:"instances,omitempty" doc:"the processes on the same database"`
 	Runtime        *RuntimeHealth         `json:"runtime,omitempty"`
 	Sessions       map[session.Status]int `json:"sessions,omitempty" doc:"sessions by status"`
+	Containers     ContainerHealth        `json:"container_health,omitempty" doc:"see GET /health/container"`
 	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
 	Certificates   []Certificate          `json:"certificates,omitempty" doc:"what secures the connection to the engine"`

@@ -40,7 +40,7 @@ func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 		out.Status = http.StatusServiceUnavailable
 	}
 	if isOperator(ctx) {
-		h.Version = a.Version
+		h.Version, h.Containers = a.Version, a.containers()
 		out.Body = h
 	}
 	return out, nil

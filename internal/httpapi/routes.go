@@ -15,6 +15,14 @@ func (a *API) routes() {
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
 		Summary: "How Berth is", Description: "Everyone sees the status; the operator sees the details.",
 	}, a.health)
+	register(a, open, huma.Operation{
+		Method: http.MethodGet, Path: "/health/container", OperationID: "get-container-health",
+		Summary:     "How the sessions' servers are",
+		Description: "Everyone sees the status; the operator sees those that this process looks after, each as `session_<id>`.",
+	}, a.containerHealth)
+	register(a, adminOrOwnToken, huma.Operation{
+		Method: http.MethodGet, Path: "/health/container/{id}", OperationID: "get-session-health", Summary: "How a session's server is",
+	}, a.sessionHealth)
 	register(a, admin, huma.Operation{
 		Method: http.MethodGet, Path: "/instances", OperationID: "list-instances",
 		Summary: "List the processes that serve the same sessions",

@@ -49,7 +49,7 @@ func New() *Prober {
 }
 
 // Probe returns nil when the server answers the profile's readiness path with 200, JSON and a true member, and then
-// the second path, if there is one, with 200 and JSON.
+// the second path, if there is one, with 200 and JSON. A failure of the second alone is a session.ErrUnresponsive.
 func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 	if t.Profile == nil {
 		return errors.New("probe: the target has no profile")
@@ -61,7 +61,10 @@ func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 	if ready.Then == "" {
 		return nil
 	}
-	return p.get(ctx, t, ready.Then, checkJSON)
+	if err := p.get(ctx, t, ready.Then, checkJSON); err != nil {
+		return fmt.Errorf("%w: %w", session.ErrUnresponsive, err)
+	}
+	return nil
 }
 
 func (p *Prober) get(ctx context.Context, t session.Target, path string, check func(io.Reader) error) error {

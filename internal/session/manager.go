@@ -35,6 +35,9 @@ type Manager struct {
 
 	published published
 	unlocated queue // sessions whose address another process has changed
+
+	monitor monitor
+	healers chan struct{} // restarts that nobody asked for and that are going on
 }
 
 // Options are the Manager's settings. Zero means the default given here; Profiles and Limits are required.
@@ -53,6 +56,7 @@ type Options struct {
 	ReconcileEvery time.Duration      // default 30 s
 	OrphanGrace    time.Duration      // age below which a container without a record is left alone; default 5 min
 	Handover       time.Duration      // from taking an operation over from a living process to acting; default 1 s
+	Health         HealthOptions      // how sessions are looked after
 	Peers          Peers              // who else works on the store; nil: nobody
 	Feed           Feed               // what they do; nil: nothing is heard of it before the next reconciliation
 	Now            func() time.Time
@@ -70,6 +74,7 @@ func (o Options) withDefaults() Options {
 	o.ReconcileEvery = cmp.Or(o.ReconcileEvery, 30*time.Second)
 	o.OrphanGrace = cmp.Or(o.OrphanGrace, 5*time.Minute)
 	o.Handover = cmp.Or(o.Handover, time.Second)
+	o.Health = o.Health.withDefaults()
 	if o.Peers == nil {
 		o.Peers = alone{process: o.Process}
 	}
@@ -117,6 +122,7 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		activity:  activity{seen: map[ID]time.Time{}},
 		working:   map[ID]*Work{},
 		unlocated: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)},
+		monitor:   newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
 			version: map[ID]version{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
 		},

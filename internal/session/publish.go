@@ -92,6 +92,7 @@ func (m *Manager) route(s Session) {
 		Username: m.profileOf(s).Username, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s),
 		TokenDigest: s.TokenDigest, TokenExpiresAt: s.TokenExpiresAt,
 	})
+	m.attend(s, address)
 }
 
 // unpublish forgets a session that is gone.
@@ -102,6 +103,7 @@ func (m *Manager) unpublish(id ID) {
 	delete(p.version, id)
 	delete(p.address, id)
 	m.routes.Remove(id)
+	m.dismissVital(id)
 }
 
 // isPublished reports whether the data plane knows the session as it is recorded here.

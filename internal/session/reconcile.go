@@ -17,6 +17,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	defer others.Wait()
 	others.Go(func() { m.watchFeed(ctx) })
 	others.Go(func() { m.locateAll(ctx) })
+	others.Go(func() { m.watchHealth(ctx) })
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
 	wait := time.NewTimer(0)
@@ -31,6 +32,8 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 			if err := m.flush(ctx); err != nil && ctx.Err() == nil {
 				m.opts.Logger.WarnContext(ctx, "activity not written, kept for later", "error", err)
 			}
+		case <-m.monitor.soon:
+			wait.Reset(0)
 		case <-wait.C:
 			wait.Reset(m.opts.ReconcileEvery)
 			if err := m.Reconcile(ctx); err != nil {
@@ -105,7 +108,7 @@ func (m *Manager) agrees(s Session, c Container, exists bool) bool {
 	case s.Status == Running:
 		return up && m.isPublishedAt(s, c.Address)
 	default:
-		return !up && m.isPublishedAt(s, "")
+		return !up && m.isPublishedAt(s, "") && !m.healing(s)
 	}
 }
 
@@ -116,48 +119,57 @@ func (m *Manager) agree(ctx context.Context, id ID) error {
 	if err != nil {
 		return nil //nolint:nilerr // somebody works on it, or the process is stopping
 	}
-	kind, err := m.mend(ctx, id)
+	kind, lost, err := m.mend(ctx, id)
 	m.release(w)
-	if err != nil || kind == "" {
+	switch {
+	case err != nil:
 		return err
+	case lost != nil:
+		return m.heal(ctx, id, lost)
+	case kind != "":
+		return m.again(ctx, id, kind)
 	}
-	return m.again(ctx, id, kind)
+	return nil
 }
 
-// mend does what can be done at once, and returns the operation that is needed otherwise.
-func (m *Manager) mend(ctx context.Context, id ID) (Kind, error) {
+// mend does what can be done at once, and otherwise returns the operation that is needed, or why the session has to be
+// healed.
+func (m *Manager) mend(ctx context.Context, id ID) (Kind, *Failure, error) {
 	s, err := m.store.Get(ctx, id)
 	if CodeOf(err) == CodeNotFound {
 		m.unpublish(id)
-		return "", nil
+		return "", nil, nil
 	} else if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	c, err := m.runtime.Inspect(ctx, s.ContainerName)
 	exists := err == nil
 	if err != nil && CodeOf(err) != CodeNotFound {
-		return "", err
+		return "", nil, err
 	}
 	up := exists && c.State == StateRunning
 	switch {
 	case s.Operation != nil:
-		return m.resume(ctx, s), nil
+		return m.resume(ctx, s), nil, nil
 	case s.Status == Running && up:
-		return "", m.adopt(ctx, s, c)
+		return "", nil, m.adopt(ctx, s, c)
 	case s.Status == Running && exists && (c.State == StatePaused || c.State == StateRestarting):
 		m.publish(s) // on its way somewhere: look again at the next pass
-		return "", nil
+		return "", nil, nil
 	case s.Status == Running:
-		return "", m.lost(ctx, s, c, exists)
+		why, err := m.lost(ctx, s, c, exists)
+		return "", why, err
 	case s.Status == Error && up:
-		return "", m.rescue(ctx, s, c)
+		return "", nil, m.rescue(ctx, s, c)
+	case m.healing(s):
+		return "", Errorf(CodeNotRunning, "%s", s.LastError), nil
 	case s.Status == Stopped && up:
 		m.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
-		return OpStop, nil
+		return OpStop, nil, nil
 	default:
 		m.locate(s.ID, "")
 		m.publish(s)
-		return "", nil
+		return "", nil, nil
 	}
 }
 
@@ -216,21 +228,37 @@ func (m *Manager) changeIf(ctx context.Context, id ID, status Status, f func(*Se
 
 var errChanged = errors.New("the session has changed meanwhile")
 
-// lost records that a session's container has stopped or gone without our doing.
-func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool) error {
+// lost sees to a session whose container has stopped or gone without our doing: it returns why it is to be healed, or
+// records that it is in error.
+func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool) (*Failure, error) {
 	why := Errorf(CodeNotRunning, "the container is gone; start the session to get a new one on the same workspace")
-	if exists {
+	switch {
+	case !exists:
+	case c.OOMKilled:
+		why = Errorf(CodeNotRunning, "the server was killed because it ran out of memory; start the session again, or raise CONTAINER_MEMORY_LIMIT")
+	case c.ExitCode == exitKilled: // some engines do not notice why
+		why = Errorf(CodeNotRunning, "the server was killed, perhaps because it ran out of memory; start the session again, or see its logs")
+	default:
 		why = Errorf(CodeNotRunning, "the server ended by itself with code %d; start the session again, or see its logs", c.ExitCode)
-		if c.OOMKilled {
-			why = Errorf(CodeNotRunning, "the server was killed because it ran out of memory; start the session again, or raise CONTAINER_MEMORY_LIMIT")
-		}
 	}
 	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Message)
 	m.locate(s.ID, "")
-	return m.changeIf(ctx, s.ID, Running, func(now *Session) {
+	if !exists && s.ContainerID != "" {
+		// One that was renamed still has the volumes, and would run beside the next one.
+		if err := m.runtime.Remove(ctx, s.ContainerID, true); err != nil {
+			return nil, err
+		}
+	}
+	if m.opts.Health.heals() {
+		return why, nil
+	}
+	return nil, m.changeIf(ctx, s.ID, Running, func(now *Session) {
 		now.Status, now.LastError, now.Port = Error, why.Message, 0
 	})
 }
+
+// exitKilled is the exit code of a server that SIGKILL ended.
+const exitKilled = 128 + 9
 
 // rescue looks at a session in error whose container runs, as after an outage of the engine in the middle of an
 // operation: one that answers is running after all, any other is stopped.

@@ -18,6 +18,7 @@ type Work struct {
 	superseded bool
 	concluding bool          // the end is being recorded, which the record's revision decides
 	handover   time.Duration // how long to wait before acting
+	automatic  bool          // a restart that nobody asked for
 	begun      Session       // as it was recorded when the work began
 
 	// result and err are written before done is closed.
@@ -115,6 +116,7 @@ func (m *Manager) begin(ctx context.Context, id ID, kind Kind) (*Work, error) {
 	if takenOver {
 		w.handover = m.opts.Handover
 	}
+	w.automatic = kind == OpRestart && s.RestartCount > 0 // of a process that is gone
 	m.launch(ctx, w, s)
 	return w, nil
 }
@@ -150,6 +152,9 @@ func (m *Manager) record(ctx context.Context, id ID, kind Kind) (_ Session, take
 			return Session{}, false, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
 		}
 		s = s.Clone()
+		if s.Operation == nil || s.Operation.Kind != kind {
+			s.RestartCount = 0 // somebody wants it
+		}
 		s.Operation = m.operation(kind)
 		if s, err = m.store.Update(ctx, s, m.opts.MaxSessions); CodeOf(err) != CodeConflict {
 			return s, takenOver, err
@@ -167,7 +172,7 @@ func (m *Manager) abandoned(s Session) bool {
 // launch does the work in a goroutine that outlives the request. The place must be reserved and the intent recorded.
 func (m *Manager) launch(ctx context.Context, w *Work, s Session) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	ctx, stop := context.WithTimeout(ctx, m.allowance(w.kind))
+	ctx, stop := context.WithTimeout(ctx, m.allowance(w.kind)+w.handover)
 	m.mu.Lock()
 	w.begun, w.cancel = s, cancel
 	switch {
@@ -183,12 +188,27 @@ func (m *Manager) launch(ctx context.Context, w *Work, s Session) {
 		defer cancel(nil)
 		defer stop()
 		_ = pause(ctx, w.handover) // when ctx ends, so does the work
-		w.result, w.err = m.perform(ctx, w, s)
+		w.result, w.err = m.inTurn(ctx, w, s)
 		m.mu.Lock()
 		delete(m.working, w.id)
 		m.mu.Unlock()
 		close(w.done)
+		if w.automatic {
+			m.healFurther(context.WithoutCancel(ctx), w)
+		}
 	}()
+}
+
+// inTurn performs work, that which nobody asked for when it is its turn.
+func (m *Manager) inTurn(ctx context.Context, w *Work, s Session) (Session, error) {
+	if w.automatic {
+		select {
+		case m.healers <- struct{}{}:
+			defer func() { <-m.healers }()
+		case <-ctx.Done(): // which ends the work
+		}
+	}
+	return m.perform(ctx, w, s)
 }
 
 // Close waits for the work in progress until ctx ends, then cuts it short: it stays recorded, and the next process

@@ -88,6 +88,10 @@ func run(address string) int {
 		heartbeat: heartbeat,
 		exit:      make(chan int, 1),
 	}
+	if _, err := os.Stat(loopFile(s.state)); err == nil {
+		fmt.Fprintln(os.Stderr, "stubserver: ends at every start, as it was told to")
+		return exitMode
+	}
 	if mode == "slow" {
 		s.healthyFrom = time.Now().Add(delay)
 	}

@@ -28,6 +28,7 @@ type server struct {
 	mu       sync.Mutex
 	sessions []stubSession
 	ballast  [][]byte
+	manner   string // see behave
 }
 
 type stubSession struct {
@@ -43,6 +44,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("POST /session", s.createSession)
 	mux.HandleFunc("POST /session/{id}/message", s.message)
 	mux.HandleFunc("/exit", s.end)
+	mux.HandleFunc("POST /behave", s.behave)
 	mux.HandleFunc("GET /env", s.env)
 	mux.HandleFunc("GET /dial", s.dial)
 	mux.HandleFunc("POST /allocate", s.allocate)
@@ -74,7 +76,48 @@ func (s *server) authenticated(next http.Handler) http.Handler {
 	})
 }
 
+// behave changes how the server behaves from now on: "mute" answers no health, "wedged" answers its health and hangs at
+// everything that is work, "broken" answers 500; "loop" ends it now and at every later start.
+func (s *server) behave(w http.ResponseWriter, r *http.Request) {
+	manner := r.URL.Query().Get("as")
+	s.mu.Lock()
+	s.manner = manner
+	s.mu.Unlock()
+	if manner == "loop" {
+		if err := os.WriteFile(loopFile(s.state), nil, 0o600); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
+	writeJSON(w, map[string]string{"manner": manner})
+	if manner == "loop" {
+		s.exit <- exitMode
+	}
+}
+
+// loopFile says that the server ends at its start.
+func loopFile(state string) string { return filepath.Join(state, "loop") }
+
+// misbehaves reports whether a request was not answered as it should be, in one of these manners.
+func (s *server) misbehaves(w http.ResponseWriter, r *http.Request, silent string) bool {
+	s.mu.Lock()
+	manner := s.manner
+	s.mu.Unlock()
+	switch manner {
+	case silent:
+		<-r.Context().Done()
+	case "broken":
+		http.Error(w, "broken", http.StatusInternalServerError)
+	default:
+		return false
+	}
+	return true
+}
+
 func (s *server) health(w http.ResponseWriter, r *http.Request) {
+	if s.misbehaves(w, r, "mute") {
+		return
+	}
 	select {
 	case <-time.After(time.Until(s.healthyFrom)):
 		writeJSON(w, map[string]any{"healthy": true, "version": "stub"})
@@ -82,7 +125,10 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *server) path(w http.ResponseWriter, _ *http.Request) {
+func (s *server) path(w http.ResponseWriter, r *http.Request) {
+	if s.misbehaves(w, r, "wedged") {
+		return
+	}
 	directory, err := os.Getwd()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -1,0 +1,264 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+// tended is a house whose sessions are looked after, often.
+func tended(t *testing.T, change ...func(*session.Options)) *house {
+	t.Helper()
+	h := newHouse(t, append([]func(*session.Options){func(o *session.Options) {
+		o.Health = session.HealthOptions{
+			CheckEvery: 20 * time.Millisecond, Timeout: 100 * time.Millisecond, Threshold: 3, MaxRestarts: 3, RestartDelay: 10 * time.Millisecond,
+		}
+		o.StartTimeout, o.StopTimeout = 5*time.Second, 200*time.Millisecond
+	}}, change...)...)
+	h.tend(t)
+	return h
+}
+
+// tend runs the manager until the test ends, or stop is called.
+func (h *house) tend(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	m := h.Manager
+	go func() { done <- m.Run(ctx, nil) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// becomes waits until a session and its health are as wanted.
+func (h *house) becomes(t *testing.T, id session.ID, what string, want func(session.Session, session.Health) bool) session.Session {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(5 * time.Millisecond) {
+		s := h.stored(id)
+		health, _ := h.Health(id)
+		if want(s, health) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s: the session is %+v, its health %+v", what, s, health)
+		}
+	}
+}
+
+func isUp(s session.Session, h session.Health) bool {
+	return s.Status == session.Running && s.Operation == nil && h.State == session.Healthy
+}
+
+func TestServerThatEndsIsRestarted(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(*house, session.Session){
+		"crashed":       func(h *house, s session.Session) { h.Engine.Crash(s.ContainerName, 1, false) },
+		"out of memory": func(h *house, s session.Session) { h.Engine.Crash(s.ContainerName, 137, true) },
+		"removed":       func(h *house, s session.Session) { h.Engine.Vanish(s.ContainerName) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := tended(t)
+			s, token := h.Make(session.Request{})
+			harm(h, s)
+			got := h.becomes(t, s.ID, "restarted", func(now session.Session, v session.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+			if got.TokenDigest != s.TokenDigest || got.ContainerName != s.ContainerName || got.LastError != "" {
+				t.Errorf("got %+v after the restart, want token and address as before: %+v", got, s)
+			}
+			route, ok := h.Routes.Get(s.ID)
+			if !ok || !route.Running || !h.Keys.Matches(token, route.TokenDigest) {
+				t.Errorf("the route after the restart is %+v", route)
+			}
+		})
+	}
+}
+
+func TestServerThatHangsIsRestartedAfterSomeFailures(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(session.Request{})
+	h.becomes(t, s.ID, "looked at", func(now session.Session, v session.Health) bool { return v.HealthyChecks > 2 && isUp(now, v) })
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+	h.becomes(t, s.ID, "unhealthy", func(_ session.Session, v session.Health) bool { return v.State == session.Unhealthy && v.Failures > 0 })
+	h.becomes(t, s.ID, "being restarted", func(now session.Session, v session.Health) bool {
+		return now.RestartCount == 1 && now.Operation != nil && v.State == session.Restarting && strings.Contains(now.LastError, "does not answer")
+	})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	h.becomes(t, s.ID, "well again", isUp)
+	health, _ := h.Health(s.ID)
+	if health.FailedChecks < 3 || health.TotalChecks < health.FailedChecks+health.HealthyChecks || health.AverageResponse <= 0 || len(health.History) == 0 {
+		t.Errorf("got %+v", health)
+	}
+}
+
+func TestRestartsHaveABudget(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(session.Request{})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 3})
+	h.Engine.Crash(s.ContainerName, 3, false)
+	got := h.becomes(t, s.ID, "given up", func(now session.Session, v session.Health) bool {
+		return now.Status == session.Error && now.Operation == nil && now.RestartCount == 3 && v.State == session.Failed &&
+			strings.Contains(now.LastError, "given up")
+	})
+	if !strings.Contains(got.LastError, "exited with code 3") {
+		t.Errorf("the last error is %q, want it to say how the server ended", got.LastError)
+	}
+	if err := h.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if now := h.stored(s.ID); now.Revision != got.Revision {
+		t.Errorf("a session that was given up is %+v after a reconciliation, want it left alone", now)
+	}
+	// Somebody restarts it: the budget is whole again.
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	w, err := h.Restart(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := w.Wait(t.Context()); err != nil || now.RestartCount != 0 || now.Status != session.Running {
+		t.Errorf("after a manual restart: got %+v, %v", now, err)
+	}
+}
+
+func TestHealthyPeriodRefillsTheBudget(t *testing.T) {
+	t.Parallel()
+	h := tended(t, func(o *session.Options) { o.Health.HealthyPeriod = time.Minute })
+	s, _ := h.Make(session.Request{})
+	h.Engine.Crash(s.ContainerName, 1, false)
+	h.becomes(t, s.ID, "restarted", func(now session.Session, v session.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	h.Clock.Advance(2 * time.Minute)
+	h.becomes(t, s.ID, "forgiven", func(now session.Session, v session.Health) bool { return now.RestartCount == 0 && isUp(now, v) })
+}
+
+// While the engine cannot be asked, nobody knows better than to wait.
+func TestNobodyIsRestartedWhileTheEngineIsAway(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(session.Request{})
+	h.Engine.SetDown(true)
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+	h.becomes(t, s.ID, "unknown", func(_ session.Session, v session.Health) bool { return v.State == session.Unknown && v.TotalChecks > 4 })
+	if now := h.stored(s.ID); now.Status != session.Running || now.RestartCount != 0 {
+		t.Errorf("got %+v, want it left alone", now)
+	}
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	h.Engine.SetDown(false)
+	h.becomes(t, s.ID, "healthy", isUp)
+}
+
+func TestPausedContainerIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(session.Request{})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+	h.Engine.SetState(s.ContainerName, session.StatePaused)
+	h.becomes(t, s.ID, "unhealthy", func(_ session.Session, v session.Health) bool {
+		return v.State == session.Unhealthy && strings.Contains(v.Reason, "paused") && v.Failures > 5
+	})
+	if now := h.stored(s.ID); now.RestartCount != 0 {
+		t.Errorf("got %+v, want no restart", now)
+	}
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	h.Engine.SetState(s.ContainerName, session.StateRunning)
+	h.becomes(t, s.ID, "healthy", isUp)
+}
+
+// What was begun when the process died is finished by the next one.
+func TestRestartThatWasCutShortIsTakenUp(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *session.Options) {
+		o.Health = session.HealthOptions{CheckEvery: 20 * time.Millisecond, MaxRestarts: 3, RestartDelay: time.Hour}
+	})
+	stop := h.tend(t)
+	s, _ := h.Make(session.Request{})
+	h.Engine.Crash(s.ContainerName, 1, false)
+	h.becomes(t, s.ID, "about to be restarted", func(now session.Session, _ session.Health) bool { return now.Operation != nil })
+	stop()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.Close(ended); err != nil {
+		t.Fatal(err)
+	}
+	h.Manager = h.Process()
+	h.tend(t)
+	h.becomes(t, s.ID, "restarted", func(now session.Session, v session.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+}
+
+func TestStopTakesThePlaceOfARestartThatWaits(t *testing.T) {
+	t.Parallel()
+	h := tended(t, func(o *session.Options) { o.Health.RestartDelay = time.Hour })
+	s, _ := h.Make(session.Request{})
+	h.Engine.Crash(s.ContainerName, 1, false)
+	h.becomes(t, s.ID, "about to be restarted", func(now session.Session, _ session.Health) bool { return now.Operation != nil })
+	w, err := h.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := w.Wait(t.Context()); err != nil || now.Status != session.Stopped || now.RestartCount != 0 {
+		t.Errorf("got %+v, %v; want it stopped", now, err)
+	}
+	if _, ok := h.Health(s.ID); ok {
+		t.Error("a stopped session is looked after")
+	}
+}
+
+// An engine that comes back with every container down is not overrun, and everyone gets his server back.
+func TestEngineThatRestartsUnderTenSessions(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	var all []session.Session
+	for range 10 {
+		s, _ := h.Make(session.Request{})
+		all = append(all, s)
+	}
+	h.Engine.SetDown(true)
+	for _, s := range all {
+		h.Engine.Crash(s.ContainerName, 137, false)
+	}
+	<-time.After(200 * time.Millisecond)
+	for _, s := range all {
+		if now := h.stored(s.ID); now.RestartCount != 0 || now.Status != session.Running {
+			t.Errorf("while the engine is away: got %+v", now)
+		}
+	}
+	h.Engine.SetDown(false)
+	for _, s := range all {
+		h.becomes(t, s.ID, "restarted", func(now session.Session, v session.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	}
+}
+
+func TestHealthsListsEverySession(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	for range 3 {
+		h.Make(session.Request{})
+	}
+	if got := h.Healths(); len(got) != 3 || got[0].ID > got[1].ID {
+		t.Errorf("got %+v", got)
+	}
+	for _, s := range h.Healths() {
+		w, err := h.Delete(t.Context(), s.ID)
+		if err == nil {
+			_, err = w.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(fmt.Errorf("delete: %w", err))
+		}
+	}
+	if got := h.Healths(); len(got) != 0 {
+		t.Errorf("got %+v after every session was deleted", got)
+	}
+}

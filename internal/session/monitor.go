@@ -1,0 +1,264 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"sync"
+	"time"
+)
+
+const (
+	// checkers is how many sessions are looked at at once. A look takes milliseconds where all is well.
+	checkers = 16
+	// redials of the engine's events.
+	firstRedial, lastRedial = 100 * time.Millisecond, 5 * time.Second
+)
+
+// monitor is what is known of the servers of running sessions, and who is to be looked at next.
+type monitor struct {
+	mu     sync.Mutex
+	vitals map[ID]*vital
+	queue  queue         // sessions to look at now
+	soon   chan struct{} // holds a token when records and containers are to be compared at once
+}
+
+func newMonitor() monitor {
+	return monitor{
+		vitals: map[ID]*vital{}, queue: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)}, soon: make(chan struct{}, 1),
+	}
+}
+
+// attend tells the monitor of a session as it is recorded now, and where its server is.
+func (m *Manager) attend(s Session, address string) {
+	if m.opts.Health.CheckEvery <= 0 {
+		return
+	}
+	now := m.now()
+	m.monitor.mu.Lock()
+	defer m.monitor.mu.Unlock()
+	if s.Status == Stopped {
+		delete(m.monitor.vitals, s.ID)
+		return
+	}
+	v, known := m.monitor.vitals[s.ID]
+	if !known {
+		v = &vital{health: Health{ID: s.ID, State: Unknown, Since: now}, due: now.Add(phase(s.ID, m.opts.Health.CheckEvery))}
+		m.monitor.vitals[s.ID] = v
+	}
+	was := v.following
+	v.following, v.container, v.health.Restarts = "", s.ContainerName, s.RestartCount
+	if s.Operation != nil {
+		v.following = s.Operation.Kind
+	}
+	moved := v.target.Address != address
+	v.target = Target{}
+	switch {
+	case v.following == OpRestart && s.RestartCount > 0:
+		v.turn(Restarting, s.LastError, now)
+	case v.following != "":
+	case s.Status == Error:
+		v.turn(Failed, s.LastError, now)
+	case s.Status == Running && address != "":
+		v.target = Target{Address: address, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s)}
+		switch {
+		case was.bringsUp(): // which ends with a probe that passes
+			v.health.Failures = 0
+			v.turn(Healthy, "", now)
+		case moved || v.health.State == Restarting || v.health.State == Failed:
+			v.health.Failures = 0
+			v.turn(Unknown, "", now)
+		}
+	}
+}
+
+// dismissVital forgets a session that is gone.
+func (m *Manager) dismissVital(id ID) {
+	m.monitor.mu.Lock()
+	defer m.monitor.mu.Unlock()
+	delete(m.monitor.vitals, id)
+}
+
+// phase spreads sessions over an interval, each at a place of its own.
+func phase(id ID, interval time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return time.Duration(float64(interval) * float64(h.Sum32()) / (1 << 32))
+}
+
+// watchHealth looks at sessions in their turn, and at once when the engine tells of them, until ctx ends.
+func (m *Manager) watchHealth(ctx context.Context) {
+	if m.opts.Health.CheckEvery <= 0 {
+		return
+	}
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	workers.Go(func() { m.watchEngine(ctx) })
+	for range checkers {
+		workers.Go(func() {
+			for {
+				id, ok := m.monitor.queue.next(ctx)
+				if !ok {
+					return
+				}
+				m.look(ctx, id)
+			}
+		})
+	}
+	tick := time.NewTicker(min(time.Second, m.opts.Health.CheckEvery/4))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			m.enqueueDue()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// enqueueDue puts the sessions into the queue whose turn it is.
+func (m *Manager) enqueueDue() {
+	now, every := m.now(), m.opts.Health.CheckEvery
+	m.monitor.mu.Lock()
+	defer m.monitor.mu.Unlock()
+	for id, v := range m.monitor.vitals {
+		if now.Before(v.due) {
+			continue
+		}
+		if v.due = v.due.Add(every); v.due.Before(now) {
+			v.due = now.Add(phase(id, every)) // the clock has jumped, or this machine has slept
+		}
+		if v.target.Address != "" && m.opts.Peers.Mine(id) {
+			m.monitor.queue.add(id)
+		}
+	}
+}
+
+// watchEngine follows the engine's events, and connects again for as long as ctx lasts. What happened meanwhile nobody
+// tells: records and containers are compared after each connection.
+func (m *Manager) watchEngine(ctx context.Context) {
+	wait := firstRedial
+	for ctx.Err() == nil {
+		err := m.runtime.Watch(ctx, func() {
+			wait = firstRedial
+			m.reconcileSoon()
+		}, func(e Event) {
+			if e.Action == ActionDie || e.Action == ActionOOM || e.Action == ActionDestroy {
+				m.suspect(e.Session)
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		m.opts.Logger.WarnContext(ctx, "the engine's events are not heard; connecting again", "error", err, "after", wait)
+		_ = pause(ctx, wait)
+		wait = min(2*wait, lastRedial)
+	}
+}
+
+func (m *Manager) reconcileSoon() {
+	select {
+	case m.monitor.soon <- struct{}{}:
+	default:
+	}
+}
+
+// suspect has a session looked at at once.
+func (m *Manager) suspect(id ID) {
+	m.monitor.mu.Lock()
+	v, ok := m.monitor.vitals[id]
+	ok = ok && v.target.Address != ""
+	m.monitor.mu.Unlock()
+	if ok && m.opts.Peers.Mine(id) {
+		m.monitor.queue.add(id)
+	}
+}
+
+// look asks a session's server, and where it does not answer the engine, and acts on what they say.
+func (m *Manager) look(ctx context.Context, id ID) {
+	m.monitor.mu.Lock()
+	v, ok := m.monitor.vitals[id]
+	if !ok || v.target.Address == "" {
+		m.monitor.mu.Unlock()
+		return
+	}
+	target, name := v.target, v.container
+	m.monitor.mu.Unlock()
+	if m.isWorking(id) {
+		return
+	}
+	begun := time.Now()
+	probe, cancel := context.WithTimeout(ctx, m.opts.Health.Timeout)
+	err := m.prober.Probe(probe, target)
+	cancel()
+	latency := time.Since(begun)
+	if ctx.Err() != nil {
+		return
+	}
+	if err == nil {
+		m.passed(ctx, id, target, latency)
+		return
+	}
+	engine, cancel := context.WithTimeout(ctx, m.opts.Health.Timeout)
+	c, missing := m.runtime.Inspect(engine, name)
+	cancel()
+	switch {
+	case ctx.Err() != nil || m.isWorking(id):
+	case missing != nil && CodeOf(missing) != CodeNotFound:
+		m.found(ctx, id, target, Check{At: m.now(), State: Unknown, Reason: "the engine cannot be asked"})
+	case missing != nil || c.State != StateRunning && c.State != StatePaused, c.State == StateRunning && c.Address != target.Address:
+		m.report(ctx, id, m.agree(ctx, id)) // it is not where it was: mend what is recorded
+	case c.State == StatePaused:
+		m.found(ctx, id, target, Check{At: m.now(), State: Unhealthy, Reason: "its container is paused; unpause it, or restart the session"})
+	default:
+		reason := "its server does not answer"
+		if errors.Is(err, ErrUnresponsive) {
+			reason = "its server hangs: it says that it is well and does no work"
+		}
+		m.opts.Logger.DebugContext(ctx, "session is unhealthy", "session_id", id, "error", err)
+		if m.found(ctx, id, target, Check{At: m.now(), State: Unhealthy, Reason: reason}) {
+			m.report(ctx, id, m.heal(ctx, id, Errorf(CodeUpstream, "%s", reason)))
+		}
+	}
+}
+
+// passed notes that all is well. After a healthy period, earlier restarts are forgotten.
+func (m *Manager) passed(ctx context.Context, id ID, target Target, latency time.Duration) {
+	now := m.now()
+	m.monitor.mu.Lock()
+	v, ok := m.monitor.vitals[id]
+	if !ok || v.target.Address != target.Address {
+		m.monitor.mu.Unlock()
+		return
+	}
+	recovered := v.health.State == Unhealthy
+	v.note(Check{At: now, State: Healthy, Latency: latency})
+	v.turn(Healthy, "", now)
+	forgive := v.health.Restarts > 0 && now.Sub(v.healthy) >= m.opts.Health.HealthyPeriod
+	m.monitor.mu.Unlock()
+	if recovered {
+		m.opts.Logger.InfoContext(ctx, "session is healthy again", "session_id", id)
+	}
+	if forgive {
+		m.report(ctx, id, m.changeIf(ctx, id, Running, func(s *Session) { s.RestartCount = 0 }))
+	}
+}
+
+// found notes that something is wrong. It reports whether that is to be mended by a restart now.
+func (m *Manager) found(ctx context.Context, id ID, target Target, c Check) (restart bool) {
+	m.monitor.mu.Lock()
+	v, ok := m.monitor.vitals[id]
+	if !ok || v.target.Address != target.Address {
+		m.monitor.mu.Unlock()
+		return false
+	}
+	v.note(c)
+	changed := v.turn(c.State, c.Reason, c.At)
+	failures := v.health.Failures
+	m.monitor.mu.Unlock()
+	if changed {
+		m.opts.Logger.WarnContext(ctx, "session is not healthy", "session_id", id, "state", c.State, "reason", c.Reason)
+	}
+	return c.State == Unhealthy && failures >= m.opts.Health.Threshold
+}

@@ -1,0 +1,237 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"berth/internal/dockertest"
+	"berth/test/harness"
+)
+
+// tendedWorld looks after its sessions every second.
+func tendedWorld(t *testing.T) *world {
+	t.Helper()
+	w := stubWorld(t)
+	for name, value := range map[string]string{
+		"CONTAINER_HEALTH_CHECK_INTERVAL": "1", "CONTAINER_HEALTH_TIMEOUT": "1", "CONTAINER_FAILURE_THRESHOLD": "2",
+		"CONTAINER_RESTART_DELAY": "0.2", "LOG_LEVEL": "INFO",
+	} {
+		w.Env[name] = value
+	}
+	w.StartServe()
+	return w
+}
+
+// patient is what the operator sees of a session and its server.
+type patient struct {
+	Status    string `json:"status"`
+	LastError string `json:"last_error"`
+	Container string `json:"container_name"`
+	Restarts  int    `json:"restart_count"`
+	State     string `json:"state"`
+	Reason    string `json:"reason"`
+	Total     int    `json:"total_checks"`
+	Healthy   int    `json:"healthy_checks"`
+}
+
+func (w *world) patient(t *testing.T, id string) patient {
+	t.Helper()
+	var p patient
+	for _, path := range []string{"/sessions/" + id, "/health/container/" + id} {
+		if a := w.Call(http.MethodGet, path, w.AdminToken(), ""); a.Status != http.StatusOK || json.Unmarshal(a.Body, &p) != nil {
+			t.Fatalf("%s: got %s", path, a)
+		}
+	}
+	return p
+}
+
+func (w *world) becomes(t *testing.T, id, what string, want func(patient) bool) patient {
+	t.Helper()
+	var p patient
+	harness.Eventually(t, 60*time.Second, what, func() error {
+		if p = w.patient(t, id); !want(p) {
+			return fmt.Errorf("%+v", p)
+		}
+		return nil
+	})
+	return p
+}
+
+func restartedOnce(p patient) bool {
+	return p.Status == "running" && p.Restarts == 1 && p.State == "HEALTHY" && p.LastError == ""
+}
+
+// Whatever ends or breaks a server, its user gets it back, with workspace, token and history.
+func TestServersThatFailAreHealed(t *testing.T) {
+	t.Parallel()
+	w := tendedWorld(t)
+	engine := dockertest.Client(t)
+	ask := func(path string) func(*testing.T, string, string, patient) {
+		return func(t *testing.T, id, token string, _ patient) {
+			t.Helper()
+			_, _ = w.Try(t.Context(), http.MethodPost, "/s/"+id+path, token, "") // may end before it has answered
+		}
+	}
+	for name, test := range map[string]struct {
+		harm   func(t *testing.T, id, token string, p patient)
+		reason string
+	}{
+		"ends by itself": {ask("/exit?code=7"), "ended by itself with code 7"},
+		"out of memory":  {ask("/allocate?mb=2000"), "ran out of memory"},
+		"wedged":         {ask("/behave?as=wedged"), "hangs"},
+		"never answers":  {ask("/behave?as=mute"), "does not answer"},
+		"wrong status":   {ask("/behave?as=broken"), "does not answer"},
+		"removed behind our back": {func(t *testing.T, _, _ string, p patient) {
+			t.Helper()
+			_, err := engine.ContainerRemove(t.Context(), p.Container, client.ContainerRemoveOptions{Force: true})
+			harness.Must(t, err)
+		}, "the container is gone|the server was killed"}, // as it is going, or when it has gone
+		"renamed": {func(t *testing.T, _, _ string, p patient) {
+			t.Helper()
+			_, err := engine.ContainerRename(t.Context(), p.Container, client.ContainerRenameOptions{NewName: p.Container + "-renamed"})
+			harness.Must(t, err)
+		}, "the container is gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			id, token := w.Create("")
+			made := w.Call(http.MethodPost, "/s/"+id+"/session", token, "{}").Field("id")
+			before := w.becomes(t, id, "healthy", func(p patient) bool { return p.State == "HEALTHY" && p.Status == "running" })
+			test.harm(t, id, token, before)
+			w.becomes(t, id, "healed", restartedOnce)
+			a := w.Call(http.MethodGet, "/s/"+id+"/session", token, "")
+			if a.Status != http.StatusOK || made == "" || !strings.Contains(string(a.Body), made) {
+				t.Errorf("the history after the restart: got %s, want the session %s with the same token", a, made)
+			}
+			log, err := os.ReadFile(w.Serve.Log)
+			harness.Must(t, err)
+			if !slices.ContainsFunc(strings.Split(test.reason, "|"), func(reason string) bool {
+				return logged(string(log), "session is being restarted", id, reason)
+			}) {
+				t.Errorf("the log does not say that %s was restarted because %q", id, test.reason)
+			}
+		})
+	}
+}
+
+// logged reports whether a line of the log has all these words.
+func logged(log string, words ...string) bool {
+	for line := range strings.Lines(log) {
+		all := true
+		for _, word := range words {
+			all = all && strings.Contains(line, word)
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+func TestCrashLoopIsGivenUp(t *testing.T) {
+	t.Parallel()
+	w := tendedWorld(t)
+	id, token := w.Create("")
+	_, _ = w.Try(t.Context(), http.MethodPost, "/s/"+id+"/behave?as=loop", token, "")
+	p := w.becomes(t, id, "given up", func(p patient) bool { return p.State == "FAILED" && strings.Contains(p.LastError, "given up") })
+	if p.Status != "error" || p.Restarts != 3 || !strings.Contains(p.LastError, "exited with code 3") {
+		t.Errorf("got %+v", p)
+	}
+}
+
+func TestPausedContainerIsReportedAndLeftAlone(t *testing.T) {
+	t.Parallel()
+	w := tendedWorld(t)
+	engine := dockertest.Client(t)
+	id, _ := w.Create("")
+	p := w.becomes(t, id, "healthy", func(p patient) bool { return p.State == "HEALTHY" })
+	_, err := engine.ContainerPause(t.Context(), p.Container, client.ContainerPauseOptions{})
+	harness.Must(t, err)
+	w.becomes(t, id, "reported", func(p patient) bool {
+		return p.State == "UNHEALTHY" && strings.Contains(p.Reason, "paused") && p.Total > 4
+	})
+	_, err = engine.ContainerUnpause(t.Context(), p.Container, client.ContainerUnpauseOptions{})
+	harness.Must(t, err)
+	if p := w.becomes(t, id, "healthy again", func(p patient) bool { return p.State == "HEALTHY" }); p.Restarts != 0 || p.Status != "running" {
+		t.Errorf("got %+v, want no restart", p)
+	}
+}
+
+// While the engine cannot be reached nobody is restarted, whatever his server does.
+func TestEngineThatIsAwayCostsNobodyHisServer(t *testing.T) {
+	t.Parallel()
+	w := tendedWorld(t)
+	well, wellToken := w.Create("")
+	ill, illToken := w.Create("")
+	for _, id := range []string{well, ill} {
+		w.becomes(t, id, "healthy", func(p patient) bool { return p.State == "HEALTHY" })
+	}
+	w.Guard.Signal(syscall.SIGKILL)
+	w.Call(http.MethodPost, "/s/"+ill+"/behave?as=mute", illToken, "")
+	w.becomes(t, ill, "unknown", func(p patient) bool {
+		return p.State == "UNKNOWN" && strings.Contains(p.Reason, "engine") && p.Total > 4
+	})
+	for _, id := range []string{well, ill} {
+		if p := w.patient(t, id); p.Status != "running" || p.Restarts != 0 {
+			t.Errorf("while the engine is away, a session is %+v", p)
+		}
+	}
+	if a := w.Call(http.MethodGet, "/s/"+well+"/global/health", wellToken, ""); a.Status != http.StatusOK {
+		t.Errorf("a session while the engine is away: got %s", a)
+	}
+	w.StartGuard()
+	w.becomes(t, ill, "healed when the engine is back", restartedOnce)
+	if p := w.patient(t, well); p.Restarts != 0 {
+		t.Errorf("a session that was well is %+v", p)
+	}
+}
+
+// What the source document shows of container health.
+func TestContainerHealthHasTheDocumentsFields(t *testing.T) {
+	t.Parallel()
+	w := tendedWorld(t)
+	id, _ := w.Create("")
+	w.becomes(t, id, "looked at", func(p patient) bool { return p.Healthy > 2 })
+	var health struct {
+		Containers map[string]json.RawMessage `json:"container_health"`
+	}
+	harness.Must(t, json.Unmarshal(w.Call(http.MethodGet, "/health", w.AdminToken(), "").Body, &health))
+	var direct map[string]json.RawMessage
+	harness.Must(t, json.Unmarshal(w.Call(http.MethodGet, "/health/container", w.AdminToken(), "").Body, &direct))
+	for _, got := range []map[string]json.RawMessage{health.Containers, direct} {
+		for name, want := range map[string]string{
+			"monitoring_active": "true", "check_interval": "1", "total_sessions_monitored": "1", "sessions_with_failures": "0",
+		} {
+			if string(got[name]) != want {
+				t.Errorf("%s is %s, want %s", name, got[name], want)
+			}
+		}
+		var checks struct {
+			Total, Healthy, Failed *int
+			Average                *float64
+		}
+		var fields map[string]json.RawMessage
+		harness.Must(t, json.Unmarshal(got["session_"+id], &fields))
+		for name, field := range map[string]any{
+			"total_checks": &checks.Total, "healthy_checks": &checks.Healthy, "failed_checks": &checks.Failed, "average_response_time": &checks.Average,
+		} {
+			harness.Must(t, json.Unmarshal(fields[name], field))
+		}
+		if *checks.Total < 3 || *checks.Healthy < 3 || *checks.Failed != 0 || *checks.Average <= 0 {
+			t.Errorf("got %s", got["session_"+id])
+		}
+	}
+	stranger := w.Call(http.MethodGet, "/health/container", "", "")
+	if body := strings.TrimSpace(string(stranger.Body)); body != `{"status":"healthy"}` {
+		t.Errorf("a stranger sees %s, want the status only", body)
+	}
+}
