@@ -1,0 +1,154 @@
+// Package webhook tells a service of the operator's what happens to sessions, by signed HTTP requests.
+//
+// It knows the form of the requests (that of standardwebhooks.com: webhook-id, webhook-timestamp, webhook-signature), and
+// when to try again. It refuses to know what is worth telling.
+package webhook
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Options are a Sender's settings. URL and Secret are required.
+type Options struct {
+	URL        string         // http or https; a password in it is sent and never shown
+	Secret     session.Secret // signs the requests
+	Timeout    time.Duration  // of one request; default 10 s
+	RetryAfter time.Duration  // before the second try; doubled with each further one; default 1 s
+	Logger     *slog.Logger
+}
+
+const (
+	tries = 5
+	// waiting is how many notices may wait. More come only while the receiver is away; the oldest ones are kept.
+	waiting = 1000
+)
+
+// Sender sends notices in their order, from memory: those that wait when the process ends are lost, and are in the log.
+type Sender struct {
+	opts   Options
+	host   string // for logs
+	queue  chan session.Notice
+	client *http.Client
+}
+
+// New checks the options. It sends nothing before [Sender.Run].
+func New(opts Options) (*Sender, error) {
+	opts.Timeout = cmp.Or(opts.Timeout, 10*time.Second)
+	opts.RetryAfter = cmp.Or(opts.RetryAfter, time.Second)
+	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
+	u, err := url.Parse(opts.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, errors.New("the webhook's URL must begin with http:// or https:// and name a host")
+	}
+	if opts.Secret == "" {
+		return nil, errors.New("the webhook has no secret to sign with")
+	}
+	return &Sender{
+		opts: opts, host: u.Host, queue: make(chan session.Notice, waiting),
+		client: &http.Client{Timeout: opts.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}, nil
+}
+
+// Notify takes a notice to be sent. It never waits.
+func (s *Sender) Notify(n session.Notice) {
+	select {
+	case s.queue <- n:
+	default:
+		s.opts.Logger.ErrorContext(context.Background(), "notice not sent: too many are waiting", "session_id", n.Session, "event", n.What)
+	}
+}
+
+// Run sends until ctx ends.
+func (s *Sender) Run(ctx context.Context) error {
+	for {
+		select {
+		case n := <-s.queue:
+			s.deliver(ctx, n)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// deliver tries until the receiver has the notice, says that it does not want it, or has been away for too long.
+func (s *Sender) deliver(ctx context.Context, n session.Notice) {
+	body, err := json.Marshal(n)
+	if err != nil {
+		s.opts.Logger.ErrorContext(ctx, "notice not sent", "session_id", n.Session, "event", n.What, "error", err)
+		return
+	}
+	id := "msg_" + rand.Text()
+	wait := s.opts.RetryAfter
+	for try := 1; ; try++ {
+		again, err := s.post(ctx, id, body)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !again || try == tries {
+			s.opts.Logger.ErrorContext(ctx, "notice not sent", "session_id", n.Session, "event", n.What, "host", s.host, "tries", try, "error", err)
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		wait *= 2
+	}
+}
+
+// post sends a request. again says whether another try is worth it.
+func (s *Sender) post(ctx context.Context, id string, body []byte) (again bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.opts.URL, bytes.NewReader(body))
+	if err != nil {
+		return false, errors.New("the webhook's URL cannot be used")
+	}
+	at := strconv.FormatInt(time.Now().Unix(), 10)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "berth")
+	req.Header.Set("Webhook-Id", id)
+	req.Header.Set("Webhook-Timestamp", at)
+	req.Header.Set("Webhook-Signature", Sign(s.opts.Secret, id, at, body))
+	resp, err := s.client.Do(req)
+	if err != nil {
+		if fault, ok := errors.AsType[*url.Error](err); ok {
+			err = fault.Err // without the URL, which may hold a secret
+		}
+		return true, err
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096)) // so that the connection can be used again
+	switch {
+	case resp.StatusCode < 300:
+		return false, nil
+	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusRequestTimeout:
+		return true, fmt.Errorf("the receiver answered %s", resp.Status)
+	default:
+		return false, fmt.Errorf("the receiver answered %s", resp.Status)
+	}
+}
+
+// Sign returns the signature of a request: HMAC-SHA256 of "<id>.<timestamp>.<body>", as "v1,<base64>".
+func Sign(secret session.Secret, id, timestamp string, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
+	fmt.Fprintf(mac, "%s.%s.", id, timestamp)
+	mac.Write(body)
+	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
