@@ -21,6 +21,7 @@ type sessionCmd struct {
 	Start   sessionStartCmd   `cmd:"" help:"Start sessions; those that run are left alone."`
 	Stop    sessionStopCmd    `cmd:"" help:"Stop sessions; their workspaces are kept."`
 	Restart sessionRestartCmd `cmd:"" help:"Restart sessions."`
+	Cancel  sessionCancelCmd  `cmd:"" help:"End a create, start or restart in progress."`
 	Rotate  sessionRotateCmd  `cmd:"" help:"Give a session a new token; the old one is refused at once."`
 	Rm      sessionRmCmd      `cmd:"" aliases:"delete" help:"Delete sessions with their workspaces."`
 }
@@ -217,15 +218,27 @@ type several struct {
 	IDs []string `arg:"" name:"session" help:"Session IDs."`
 }
 
+// forcible is the flag of commands that can take the place of what is in progress; embed it.
+type forcible struct {
+	Force bool `help:"Take the place of whatever is in progress, however long that would still take."`
+}
+
+func (f forcible) query() string {
+	if f.Force {
+		return "?force=true"
+	}
+	return ""
+}
+
 // each goes on past failures and returns the first.
-func (c *several) each(ctx context.Context, std *stdio, method, did string, rest ...string) error {
+func (c *several) each(ctx context.Context, std *stdio, method, did, query string, rest ...string) error {
 	api, err := c.client(std)
 	if err != nil {
 		return err
 	}
 	var first error
 	for _, id := range c.IDs {
-		err := api.call(ctx, method, sessionPath(id, rest...), nil, nil, nil)
+		err := api.call(ctx, method, sessionPath(id, rest...)+query, nil, nil, nil)
 		switch {
 		case err == nil:
 			fmt.Fprintf(std.Out, "%s %s\n", id, did)
@@ -242,25 +255,49 @@ type sessionStartCmd struct{ several }
 
 // Run starts each session.
 func (c *sessionStartCmd) Run(ctx context.Context, std *stdio) error {
-	return c.each(ctx, std, http.MethodPost, "runs", "start")
+	return c.each(ctx, std, http.MethodPost, "runs", "", "start")
 }
 
-type sessionStopCmd struct{ several }
+type sessionStopCmd struct {
+	several
+	forcible
+}
 
 // Run stops each session.
 func (c *sessionStopCmd) Run(ctx context.Context, std *stdio) error {
-	return c.each(ctx, std, http.MethodPost, "is stopped", "stop")
+	return c.each(ctx, std, http.MethodPost, "is stopped", c.query(), "stop")
 }
 
-type sessionRestartCmd struct{ several }
+type sessionCancelCmd struct{ several }
+
+// Help is shown by berth session cancel --help.
+func (sessionCancelCmd) Help() string {
+	return `Ends a create, start or restart in progress, the wait for an automatic restart included. The session is stopped then; its
+workspace is kept.
+
+Examples:
+
+    berth session cancel ses-gezdgnbvgy3tqojq`
+}
+
+// Run cancels what is in progress on each session.
+func (c *sessionCancelCmd) Run(ctx context.Context, std *stdio) error {
+	return c.each(ctx, std, http.MethodPost, "is stopped", "", "cancel")
+}
+
+type sessionRestartCmd struct {
+	several
+	forcible
+}
 
 // Run restarts each session.
 func (c *sessionRestartCmd) Run(ctx context.Context, std *stdio) error {
-	return c.each(ctx, std, http.MethodPost, "runs", "restart")
+	return c.each(ctx, std, http.MethodPost, "runs", c.query(), "restart")
 }
 
 type sessionRmCmd struct {
 	several
+	forcible
 	Yes bool `short:"y" help:"Do not ask. Needed where there is no terminal to ask at."`
 }
 
@@ -276,5 +313,5 @@ func (c *sessionRmCmd) Run(ctx context.Context, std *stdio) error {
 			return fmt.Errorf("nothing was deleted")
 		}
 	}
-	return c.each(ctx, std, http.MethodDelete, "is deleted")
+	return c.each(ctx, std, http.MethodDelete, "is deleted", c.query())
 }

@@ -23,6 +23,7 @@ import (
 	"berth/internal/proxy"
 	"berth/internal/session"
 	"berth/internal/telemetry"
+	"berth/internal/webhook"
 )
 
 // App is one running Berth. Make it with [New], run it with [App.Run], and always end it with [App.Stop].
@@ -32,6 +33,7 @@ type App struct {
 	version string
 	begun   time.Time
 	manager *session.Manager
+	webhook *webhook.Sender // nil: nobody is told
 	runtime session.Runtime
 	storage storage
 	proxy   *proxy.Proxy
@@ -131,6 +133,9 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	work.Go(func() error { return a.watchCertificates(ctx) })
 	work.Go(func() error { return a.watchAudit(ctx) })
+	if a.webhook != nil {
+		work.Go(func() error { return a.webhook.Run(ctx) })
+	}
 	work.Go(func() error {
 		err := a.server.Serve(a.socket)
 		if errors.Is(err, http.ErrServerClosed) {

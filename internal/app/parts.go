@@ -16,6 +16,7 @@ import (
 	"berth/internal/proxy"
 	"berth/internal/session"
 	"berth/internal/telemetry"
+	"berth/internal/webhook"
 )
 
 func (a *App) named(part string) *slog.Logger { return telemetry.Named(a.log, "berth."+part) }
@@ -53,6 +54,14 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 
 func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Manager, error) {
 	c := a.cfg
+	var notify func(session.Notice)
+	if c.Webhook.URL != "" {
+		sender, err := webhook.New(webhook.Options{URL: c.Webhook.URL.Reveal(), Secret: c.Webhook.Secret, Logger: a.named("webhook")})
+		if err != nil {
+			return nil, err
+		}
+		a.webhook, notify = sender, sender.Notify
+	}
 	return session.NewManager(a.storage.store, a.runtime, probe.New(), routes, keys, session.Options{
 		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
@@ -60,12 +69,14 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(),
+		IdleTimeout: time.Duration(c.Session.IdleTimeoutMinutes) * time.Minute,
+		MaxLifetime: time.Duration(c.Session.MaxLifetimeHours) * time.Hour, MaxBusy: time.Duration(c.Session.MaxBusyHours) * time.Hour,
 		Health: session.HealthOptions{
 			CheckEvery: c.Health.CheckInterval.Duration(), Timeout: c.Health.Timeout.Duration(), Threshold: c.Health.FailureThreshold,
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
-		Logger: a.named("session"),
+		Notify: notify, Logger: a.named("session"),
 	})
 }
 
@@ -78,7 +89,7 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),
 		},
-		Touch: a.manager.Touch, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
+		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(), WriteProblem: httpapi.WriteProblem, RequestID: requestID,
 	})
 }
 

@@ -30,6 +30,7 @@ type Config struct {
 	Docker   Docker   `yaml:"docker"`
 	Session  Session  `yaml:"session"`
 	Health   Health   `yaml:"health"`
+	Webhook  Webhook  `yaml:"webhook"`
 	Limits   Limits   `yaml:"limits"`
 	Token    Token    `yaml:"token"`
 	Proxy    Proxy    `yaml:"proxy"`
@@ -78,6 +79,8 @@ func Default() Config {
 			StopTimeout:       Seconds(10 * time.Second),
 			ReconcileInterval: Seconds(30 * time.Second),
 			OrphanGrace:       Seconds(5 * time.Minute),
+			MaxBusyHours:      12,
+			WakeTimeout:       Seconds(30 * time.Second),
 		},
 		Health: Health{
 			CheckInterval:    Seconds(30 * time.Second),

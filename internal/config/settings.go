@@ -25,6 +25,14 @@ type Server struct {
 	ConfigFile string `yaml:"-" env:"BERTH_CONFIG"`
 }
 
+// Webhook says who is told at once of sessions that fail.
+type Webhook struct {
+	// URL that is sent a signed request when a session fails, is restarted or runs out of memory. Empty: none.
+	URL session.Secret `yaml:"url,omitempty" env:"BERTH_WEBHOOK_URL"`
+	// Secret that those requests are signed with, 16 characters or more.
+	Secret session.Secret `yaml:"secret,omitempty" env:"BERTH_WEBHOOK_SECRET"`
+}
+
 // Database says where PostgreSQL is, when sessions are kept there.
 type Database struct {
 	// Whether sessions are kept in PostgreSQL, which several instances of Berth may share. `false`: in a JSON file in the
@@ -124,6 +132,15 @@ type Session struct {
 	ReconcileInterval Seconds `yaml:"reconcile_interval" env:"RECONCILE_INTERVAL"`
 	// How old a container without a record must be before it is removed.
 	OrphanGrace Seconds `yaml:"orphan_grace" env:"ORPHAN_GRACE"`
+	// Minutes after which a session that nobody uses is stopped; its next request wakes it. Requests, open streams and
+	// terminals with traffic, and a server that is at work count as use. `0`: never.
+	IdleTimeoutMinutes int `yaml:"idle_timeout_minutes" env:"SESSION_IDLE_TIMEOUT_MINUTES"`
+	// Hours for which a server's own work keeps a session up that nobody uses otherwise.
+	MaxBusyHours int `yaml:"max_busy_hours" env:"SESSION_MAX_BUSY_HOURS"`
+	// Hours after its creation at which a session is stopped for good; its workspace stays until it is deleted. `0`: never.
+	MaxLifetimeHours int `yaml:"max_lifetime_hours" env:"SESSION_MAX_LIFETIME_HOURS"`
+	// How long a request waits for a session that it wakes before it is told to try again.
+	WakeTimeout Seconds `yaml:"wake_timeout" env:"SESSION_WAKE_TIMEOUT"`
 	// Program that the `process` runtime runs instead of the first word of the profile's command: a path, or a name
 	// that is looked up in `PATH`. Empty: the profile's own.
 	ProcessCommand string `yaml:"process_command" env:"PROCESS_COMMAND"`

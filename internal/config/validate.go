@@ -36,6 +36,7 @@ func (c Config) Validate() error {
 	v.docker(c)
 	v.session(c)
 	v.health(c.Health)
+	v.webhook(c.Webhook)
 	v.limits(c)
 	v.token(c.Token)
 	v.pool(c)
@@ -115,6 +116,10 @@ func (v *checker) session(c Config) {
 	between(v, "SESSION_START_TIMEOUT", s.StartTimeout, Seconds(time.Second), Seconds(time.Hour))
 	between(v, "SESSION_STOP_TIMEOUT", s.StopTimeout, 0, Seconds(10*time.Minute))
 	between(v, "RECONCILE_INTERVAL", s.ReconcileInterval, Seconds(time.Second), Seconds(time.Hour))
+	between(v, "SESSION_IDLE_TIMEOUT_MINUTES", s.IdleTimeoutMinutes, 0, 366*24*60)
+	between(v, "SESSION_MAX_BUSY_HOURS", s.MaxBusyHours, 1, 366*24)
+	between(v, "SESSION_MAX_LIFETIME_HOURS", s.MaxLifetimeHours, 0, 100*366*24)
+	between(v, "SESSION_WAKE_TIMEOUT", s.WakeTimeout, Seconds(time.Second), Seconds(10*time.Minute))
 	between(v, "ORPHAN_GRACE", s.OrphanGrace, Seconds(time.Second), Seconds(30*24*time.Hour))
 }
 
@@ -125,6 +130,16 @@ func (v *checker) health(h Health) {
 	between(v, "CONTAINER_MAX_RESTART_ATTEMPTS", h.MaxRestarts, 0, 1000)
 	between(v, "CONTAINER_RESTART_DELAY", h.RestartDelay, Seconds(time.Millisecond), Seconds(time.Hour))
 	between(v, "CONTAINER_FAILURE_THRESHOLD", h.FailureThreshold, 1, 1000)
+}
+
+func (v *checker) webhook(w Webhook) {
+	if w.URL == "" {
+		return
+	}
+	u, err := url.Parse(w.URL.Reveal())
+	v.that(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "BERTH_WEBHOOK_URL", w.URL,
+		"must begin with http:// or https:// and name a host")
+	v.that(len(w.Secret.Reveal()) >= minAdminToken, "BERTH_WEBHOOK_SECRET", w.Secret, "must have at least %d characters", minAdminToken)
 }
 
 func (v *checker) limits(c Config) {

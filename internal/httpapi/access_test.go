@@ -32,7 +32,9 @@ func TestWhoMayCallWhat(t *testing.T) {
 		"POST /sessions/{id}/start":       "admin",
 		"POST /sessions/{id}/stop":        "admin",
 		"POST /sessions/{id}/restart":     "admin",
+		"POST /sessions/{id}/cancel":      "admin",
 		"GET /sessions/{id}/logs":         "admin",
+		"GET /sessions/{id}/events":       "own",
 		"GET /sessions/{id}/auth":         "own",
 		"POST /sessions/{id}/auth/rotate": "own",
 	}

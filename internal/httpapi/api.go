@@ -31,8 +31,12 @@ type Sessions interface {
 	Stop(ctx context.Context, id session.ID) (*session.Work, error)
 	Restart(ctx context.Context, id session.ID) (*session.Work, error)
 	Delete(ctx context.Context, id session.ID) (*session.Work, error)
+	Cancel(ctx context.Context, id session.ID) (*session.Work, error)
+	Force(ctx context.Context, id session.ID, kind session.Kind) (*session.Work, error)
 	Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error)
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
+	Stay(s session.Session) session.Stay
+	Listen(id session.ID) (changed <-chan struct{}, stop func())
 	Health(id session.ID) (session.Health, bool)
 	Healths() []session.Health
 }

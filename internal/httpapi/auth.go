@@ -50,8 +50,19 @@ func (a *API) guard(who access) func(huma.Context, func(huma.Context)) {
 			a.refuse(ctx, token != "")
 			return
 		}
-		next(huma.WithValue(ctx, callerKey{}, operator))
+		next(as(huma.WithValue(ctx, callerKey{}, operator), operator, token))
 	}
+}
+
+// as says on whose wish things are done.
+func as(ctx huma.Context, operator bool, token session.Secret) huma.Context {
+	switch {
+	case operator:
+		return huma.WithContext(ctx, session.WithActor(ctx.Context(), "operator"))
+	case token != "":
+		return huma.WithContext(ctx, session.WithActor(ctx.Context(), "user"))
+	}
+	return ctx
 }
 
 // ownsSession reports whether the token is the valid one of the session that the path names. Every way to "no" costs

@@ -25,6 +25,9 @@ type Session struct {
 	LastAccessed   time.Time      `json:"last_accessed"`
 	TokenExpiresAt *time.Time     `json:"token_expires_at,omitempty"`
 	ExpiresAt      *time.Time     `json:"expires_at,omitempty"`
+	StopReason     string         `json:"stop_reason,omitempty" enum:"idle,lifetime" doc:"why Berth has stopped it; an idle one wakes with its next request"`
+	StopsAt        *time.Time     `json:"stops_at,omitempty" doc:"when it is stopped unless it is used; absent: never"`
+	KeptAliveBy    string         `json:"kept_alive_by,omitempty" enum:"activity,busy" doc:"busy: its server is at work although nobody uses it"`
 	RestartCount   int            `json:"restart_count"`
 	Metadata       map[string]any `json:"metadata,omitempty"`
 }
@@ -173,12 +176,27 @@ type PoolConfig struct {
 	KeepaliveExpiry         float64 `json:"keepalive_expiry" doc:"seconds"`
 }
 
-func sessionOf(s session.Session) Session {
+// sessionOf is a session as callers see it, with what keeps it up.
+func (a *API) sessionOf(s session.Session) Session {
+	out := shown(s)
+	stay := a.Sessions.Stay(s)
+	out.StopsAt = timeOf(stay.Until)
+	switch {
+	case s.Status != session.Running || stay.Until.IsZero():
+	case stay.Busy:
+		out.KeptAliveBy = "busy"
+	default:
+		out.KeptAliveBy = "activity"
+	}
+	return out
+}
+
+func shown(s session.Session) Session {
 	out := Session{
 		ID: s.ID, Owner: s.Owner, Status: s.Status, LastError: s.LastError, Path: "/s/" + string(s.ID) + "/",
 		Profile: s.Profile, Image: s.Image, ContainerName: s.ContainerName, ContainerID: s.ContainerID, HostDir: s.HostDir,
 		Port: s.Port, CreatedAt: s.CreatedAt, LastAccessed: s.LastAccessed, TokenExpiresAt: timeOf(s.TokenExpiresAt),
-		ExpiresAt: timeOf(s.ExpiresAt), RestartCount: s.RestartCount, Metadata: s.Metadata,
+		ExpiresAt: timeOf(s.ExpiresAt), StopReason: string(s.StopReason), RestartCount: s.RestartCount, Metadata: s.Metadata,
 	}
 	if s.Operation != nil {
 		out.Operation = &Operation{Kind: s.Operation.Kind, Deadline: s.Operation.Deadline}

@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"berth/internal/session"
 )
 
 // routes lists every route of the API.
@@ -52,19 +54,28 @@ func (a *API) routes() {
 	register(a, admin, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/start", OperationID: "start-session",
 		Summary: "Start a session", Description: "Does nothing to a session that runs.",
-	}, a.act(a.Sessions.Start))
+	}, a.act(a.Sessions.Start, ""))
 	register(a, admin, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/stop", OperationID: "stop-session",
 		Summary: "Stop a session", Description: "Ends the container; workspace and history are kept.",
-	}, a.act(a.Sessions.Stop))
+	}, a.act(a.Sessions.Stop, session.OpStop))
 	register(a, admin, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/restart", OperationID: "restart-session", Summary: "Restart a session",
-	}, a.act(a.Sessions.Restart))
+	}, a.act(a.Sessions.Restart, session.OpRestart))
+	register(a, admin, huma.Operation{
+		Method: http.MethodPost, Path: "/sessions/{id}/cancel", OperationID: "cancel-session-operation",
+		Summary: "End a create, start or restart in progress", Description: "The session is stopped then; workspace and history are kept.",
+	}, a.act(a.Sessions.Cancel, ""))
 	register(a, admin, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/logs", OperationID: "get-session-logs",
 		Summary: "Read what a session's server wrote", Description: "Plain text; with `follow=true` it goes on until the container stops.",
 		Responses: plainText(),
 	}, a.sessionLogs)
+	register(a, adminOrOwnToken, huma.Operation{
+		Method: http.MethodGet, Path: "/sessions/{id}/events", OperationID: "get-session-events",
+		Summary: "What happened to the session", Description: "The latest 25 events, the oldest first. With `Accept: text/event-stream` " +
+			"they are followed by new ones as they happen.",
+	}, a.sessionEvents)
 	register(a, adminOrOwnToken, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/auth", OperationID: "get-session-auth",
 		Summary: "Show until when the session's token is good",

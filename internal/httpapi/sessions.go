@@ -65,7 +65,7 @@ func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput
 	}
 	out := &createOutput{
 		Status: status, Location: "/sessions/" + string(s.ID),
-		Body: NewSession{Session: sessionOf(s), Token: issued.Token.Reveal()},
+		Body: NewSession{Session: a.sessionOf(s), Token: issued.Token.Reveal()},
 	}
 	if issued.Replayed {
 		out.Replayed = "true"
@@ -123,7 +123,7 @@ func (a *API) listSessions(ctx context.Context, in *listInput) (*listOutput, err
 	out.Body.Next = page.Next
 	out.Body.Sessions = make([]Session, len(page.Sessions))
 	for i, s := range page.Sessions {
-		out.Body.Sessions[i] = sessionOf(s)
+		out.Body.Sessions[i] = a.sessionOf(s)
 	}
 	return out, nil
 }
@@ -138,7 +138,7 @@ func (a *API) getSession(ctx context.Context, in *IDParam) (*sessionOutput, erro
 	if err != nil {
 		return nil, err
 	}
-	return &sessionOutput{Status: http.StatusOK, Body: sessionOf(s)}, nil
+	return &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}, nil
 }
 
 func (a *API) find(ctx context.Context, text string) (session.Session, error) {
@@ -152,34 +152,44 @@ func (a *API) find(ctx context.Context, text string) (session.Session, error) {
 type actInput struct {
 	IDParam
 	PreferParam
+	Force bool `query:"force" doc:"stop, restart and delete: take the place of whatever is in progress"`
 }
 
-// act makes the handler of a route that does something to a session and answers with the session.
-func (a *API) act(begin func(context.Context, session.ID) (*session.Work, error)) func(context.Context, *actInput) (*sessionOutput, error) {
+// act makes the handler of a route that does something to a session and answers with the session. What can be forced is of
+// the given kind; empty: nothing can.
+func (a *API) act(begin func(context.Context, session.ID) (*session.Work, error), forced session.Kind) func(context.Context, *actInput) (*sessionOutput, error) {
 	return func(ctx context.Context, in *actInput) (*sessionOutput, error) {
 		id, err := session.ParseID(in.ID)
 		if err != nil {
 			return nil, err
 		}
-		w, err := begin(ctx, id)
+		var w *session.Work
+		switch {
+		case !in.Force:
+			w, err = begin(ctx, id)
+		case forced == "":
+			err = session.Errorf(session.CodeInvalid, "this cannot be forced")
+		default:
+			w, err = a.Sessions.Force(ctx, id, forced)
+		}
 		if err != nil {
 			return nil, err
 		}
 		if in.async() {
-			return &sessionOutput{Status: http.StatusAccepted, Body: sessionOf(w.Session())}, nil
+			return &sessionOutput{Status: http.StatusAccepted, Body: a.sessionOf(w.Session())}, nil
 		}
 		s, err := wait(ctx, w)
 		if err != nil {
 			return nil, err
 		}
-		return &sessionOutput{Status: http.StatusOK, Body: sessionOf(s)}, nil
+		return &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}, nil
 	}
 }
 
 type deleteOutput struct{ Status int }
 
 func (a *API) deleteSession(ctx context.Context, in *actInput) (*deleteOutput, error) {
-	out, err := a.act(a.Sessions.Delete)(ctx, in)
+	out, err := a.act(a.Sessions.Delete, session.OpDelete)(ctx, in)
 	if err != nil {
 		return nil, err
 	}

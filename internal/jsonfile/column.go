@@ -44,6 +44,8 @@ func columns(s *session.Session, op *session.Operation) []column {
 		{"operation_deadline", (*instant)(&op.Deadline)},
 		{"restart_count", &s.RestartCount},
 		{"revision", &s.Revision},
+		{"stop_reason", &s.StopReason},
+		{"timeline", &s.Timeline},
 	}
 }
 

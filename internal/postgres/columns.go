@@ -17,7 +17,7 @@ import (
 var columns = []string{
 	"session_id", "container_name", "container_id", "host_dir", "port", "auth_token", "created_at", "last_accessed", "status", "metadata",
 	"owner", "image", "profile", "host", "token_expires_at", "token_rotated_at", "expires_at", "last_error",
-	"operation", "operation_owner", "operation_deadline", "restart_count", "revision",
+	"operation", "operation_owner", "operation_deadline", "restart_count", "stop_reason", "timeline", "revision",
 }
 
 // values are what a session puts into the columns. A session without a form in JSON is a CodeInvalid error.
@@ -25,6 +25,12 @@ func values(s session.Session) ([]any, error) {
 	metadata, err := encodeMetadata(s.Metadata)
 	if err != nil {
 		return nil, err
+	}
+	var timeline []byte
+	if s.Timeline != nil {
+		if timeline, err = json.Marshal(s.Timeline); err != nil {
+			return nil, session.Errorf(session.CodeInvalid, "this session has no form in JSON and cannot be stored").Because(err)
+		}
 	}
 	var op struct {
 		kind, owner *string
@@ -38,7 +44,7 @@ func values(s session.Session) ([]any, error) {
 		string(s.ID), s.ContainerName, s.ContainerID, s.HostDir, s.Port, s.TokenDigest,
 		s.CreatedAt.UTC().Truncate(time.Microsecond), instant(s.LastAccessed), string(s.Status), metadata,
 		s.Owner, s.Image, s.Profile, s.Host, instant(s.TokenExpiresAt), instant(s.TokenRotatedAt), instant(s.ExpiresAt), s.LastError,
-		op.kind, op.owner, op.deadline, s.RestartCount, s.Revision,
+		op.kind, op.owner, op.deadline, s.RestartCount, string(s.StopReason), timeline, s.Revision,
 	}, nil
 }
 
@@ -73,7 +79,7 @@ func decodeMetadata(text []byte) map[string]any {
 // selected is the list of what [scan] reads. Columns of rows that somebody else wrote may be empty.
 const selected = `session_id, coalesce(container_name, ''), coalesce(container_id, ''), coalesce(host_dir, ''), coalesce(port, 0),
 	coalesce(auth_token, ''), created_at, last_accessed, status, metadata, owner, image, profile, host, token_expires_at, token_rotated_at,
-	expires_at, last_error, operation, operation_owner, operation_deadline, restart_count, revision`
+	expires_at, last_error, operation, operation_owner, operation_deadline, restart_count, stop_reason, timeline, revision`
 
 // scan reads one row. A row that somebody has tampered with is a session in the status error that says so, so that it
 // keeps no other from being read and can be deleted.
@@ -81,11 +87,11 @@ func scan(row pgx.CollectableRow) (session.Session, error) {
 	var s session.Session
 	var accessed, tokenExpires, tokenRotated, expires, deadline *time.Time
 	var kind, owner *string
-	var metadata []byte
+	var metadata, timeline []byte
 	if err := row.Scan(
 		&s.ID, &s.ContainerName, &s.ContainerID, &s.HostDir, &s.Port, &s.TokenDigest, &s.CreatedAt, &accessed, &s.Status, &metadata,
 		&s.Owner, &s.Image, &s.Profile, &s.Host, &tokenExpires, &tokenRotated, &expires, &s.LastError,
-		&kind, &owner, &deadline, &s.RestartCount, &s.Revision,
+		&kind, &owner, &deadline, &s.RestartCount, &s.StopReason, &timeline, &s.Revision,
 	); err != nil {
 		return session.Session{}, err
 	}
@@ -107,6 +113,9 @@ func scan(row pgx.CollectableRow) (session.Session, error) {
 		}
 	}
 	s.Metadata = decodeMetadata(metadata)
+	if timeline != nil && json.Unmarshal(timeline, &s.Timeline) != nil {
+		s.Timeline = nil // of no use to anyone
+	}
 	if !s.Status.Valid() {
 		s.LastError = fmt.Sprintf("its row in the database has the status %q, which is none; restart or delete the session", string(s.Status))
 		s.Status, s.Operation = session.Error, nil

@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +67,37 @@ func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 		return fmt.Errorf("%w: %w", session.ErrUnresponsive, err)
 	}
 	return nil
+}
+
+// Busy asks the profile's paths in turn until one tells of work.
+func (p *Prober) Busy(ctx context.Context, t session.Target) (bool, error) {
+	for _, b := range t.Profile.Busy {
+		busy := false
+		if err := p.get(ctx, t, b.Path, func(body io.Reader) (err error) { busy, err = tellsOfWork(body, b); return err }); err != nil || busy {
+			return busy, err
+		}
+	}
+	return false, nil
+}
+
+// tellsOfWork looks at each element of an array or member of an object.
+func tellsOfWork(body io.Reader, b session.BusyProbe) (bool, error) {
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return false, fmt.Errorf("read the answer: %w", err)
+	}
+	var list []map[string]any
+	if json.Unmarshal(text, &list) != nil {
+		var object map[string]map[string]any
+		if err := json.Unmarshal(text, &object); err != nil {
+			return false, fmt.Errorf("answered %s, which is neither an array nor an object of objects", excerpt(text))
+		}
+		list = slices.Collect(maps.Values(object))
+	}
+	return slices.ContainsFunc(list, func(element map[string]any) bool {
+		value, _ := element[b.Member].(string)
+		return slices.Contains(b.Values, value)
+	}), nil
 }
 
 func (p *Prober) get(ctx context.Context, t session.Target, path string, check func(io.Reader) error) error {

@@ -246,3 +246,32 @@ func TestProbeRefusesATargetWithoutProfile(t *testing.T) {
 		t.Error("got nil, want an error: there is nothing to ask for")
 	}
 }
+
+func TestBusyTellsOfWork(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status, terminals string
+		want              bool
+		fails             bool
+	}{
+		"nothing":                   {"{}", "[]", false, false},
+		"an agent at work":          {`{"ses_1":{"type":"idle"},"ses_2":{"type":"busy"}}`, "[]", true, false},
+		"an agent that is idle":     {`{"ses_1":{"type":"idle"}}`, "[]", false, false},
+		"an agent that tries again": {`{"ses_1":{"type":"retry","attempt":2}}`, "[]", true, false},
+		"an open terminal":          {"{}", `[{"id":"pty_1","status":"running"}]`, true, false},
+		"a terminal that has ended": {"{}", `[{"id":"pty_1","status":"exited"}]`, false, false},
+		"no answer to that":         {`"busy"`, "[]", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := target(serve(t, map[string]answer{"/session/status": {200, jsonType, test.status}, "/pty": {200, jsonType, test.terminals}}))
+			to.Profile.Busy = []session.BusyProbe{
+				{Path: "/session/status", Member: "type", Values: []string{"busy", "retry"}}, {Path: "/pty", Member: "status", Values: []string{"running"}},
+			}
+			busy, err := probe.New().Busy(t.Context(), to)
+			if busy != test.want || (err != nil) != test.fails {
+				t.Errorf("got %v, %v; want %v", busy, err, test.want)
+			}
+		})
+	}
+}

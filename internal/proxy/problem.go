@@ -20,6 +20,9 @@ var statuses = map[session.Code]int{
 	session.CodeUpstream:     http.StatusBadGateway,
 	session.CodeTooLarge:     http.StatusRequestEntityTooLarge,
 	session.CodeShuttingDown: http.StatusServiceUnavailable,
+
+	session.CodeEngineUnavailable: http.StatusServiceUnavailable,
+	session.CodeStoreUnavailable:  http.StatusServiceUnavailable,
 }
 
 // writeProblem is what is used when [Options] names no other writer.

@@ -45,6 +45,12 @@ type Options struct {
 	// cheap and must not block. nil: nobody wants to know.
 	Touch func(session.ID)
 
+	// Wake brings up a session whose route says that it wakes, and returns when it can be used, or ctx has ended. nil:
+	// nothing wakes.
+	Wake func(ctx context.Context, id session.ID) error
+	// WakeTimeout is how long a request waits for that; default 30 s.
+	WakeTimeout time.Duration
+
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
 	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
 	WriteProblem func(http.ResponseWriter, *http.Request, error)
@@ -82,6 +88,8 @@ type Proxy struct {
 	maxBody      int64
 	transport    Transport
 	touch        func(session.ID)
+	wake         func(context.Context, session.ID) error
+	wakeTimeout  time.Duration
 	writeProblem func(http.ResponseWriter, *http.Request, error)
 	requestID    func(*http.Request) string
 	trustProto   bool
@@ -108,6 +116,8 @@ func New(o Options) (*Proxy, error) {
 		maxBody:      cmp.Or(o.MaxBody, DefaultMaxBody),
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
+		wake:         o.Wake,
+		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		writeProblem: o.WriteProblem,
 		requestID:    o.RequestID,
 		trustProto:   o.TrustForwardedProto,
@@ -183,8 +193,9 @@ func (p *Proxy) serve(c *call) error {
 		return err
 	}
 	if c.entry.upstream == nil {
-		return session.Errorf(session.CodeNotRunning,
-			"the session is not running; start it with POST /sessions/%s/start and try again", id).After(notRunningRetry)
+		if answered, err := p.awaken(c); err != nil || answered {
+			return err
+		}
 	}
 	if err := p.checkOrigin(c.in); err != nil {
 		return err

@@ -62,7 +62,11 @@ func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 		ContainerName: "berth-" + string(id), Status: Creating, CreatedAt: now, LastAccessed: now,
 		Operation: m.operation(OpCreate),
 	}
+	if m.opts.MaxLifetime > 0 {
+		s.ExpiresAt = now.Add(m.opts.MaxLifetime)
+	}
 	m.issue(&s, token)
+	m.mark(ctx, &s, Created, "")
 
 	w, _, err := m.reserve(id, OpCreate)
 	if err != nil {

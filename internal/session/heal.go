@@ -33,6 +33,7 @@ func (m *Manager) heal(ctx context.Context, id ID, why *Failure) error {
 	w.automatic = true
 	m.opts.Logger.WarnContext(ctx, "session is being restarted", "session_id", id, "reason", why.Message, "restart", s.RestartCount,
 		"of", m.opts.Health.MaxRestarts, "after", w.handover)
+	m.notify(s, Ailing, why.Message)
 	m.launch(ctx, w, s)
 	return nil
 }
@@ -55,11 +56,13 @@ func (m *Manager) recordHealing(ctx context.Context, id ID, why *Failure, w *Wor
 			s.RestartCount++
 			w.handover = m.delay(s.RestartCount)
 			s.LastError = why.Message
+			m.mark(ctx, &s, Ailing, why.Message)
 			s.Operation = m.operation(OpRestart)
 			s.Operation.Deadline = s.Operation.Deadline.Add(w.handover)
 		} else {
 			s.LastError = Errorf(why.Code, "%s; it was restarted %d times and is given up: look at its logs, then restart it",
 				why.Message, s.RestartCount).Message
+			m.mark(ctx, &s, Broken, s.LastError)
 		}
 		updated, err := m.store.Update(ctx, s, m.opts.MaxSessions)
 		switch {
@@ -72,6 +75,7 @@ func (m *Manager) recordHealing(ctx context.Context, id ID, why *Failure, w *Wor
 			m.locate(id, "")
 			m.publish(updated)
 			m.opts.Logger.ErrorContext(ctx, "session has failed for good", "session_id", id, "reason", why.Message, "restarts", s.RestartCount)
+			m.notify(updated, Broken, updated.LastError)
 			return updated, false, nil
 		}
 	}

@@ -262,3 +262,84 @@ func TestHealthsListsEverySession(t *testing.T) {
 		t.Errorf("got %+v after every session was deleted", got)
 	}
 }
+
+// Operators hear of what fails, is restarted and runs out of memory.
+func TestOperatorIsNotified(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var heard []session.Notice
+	h := tended(t, func(o *session.Options) {
+		o.Health.MaxRestarts = 1
+		o.Notify = func(n session.Notice) { mu.Lock(); heard = append(heard, n); mu.Unlock() }
+	})
+	s, _ := h.Make(session.Request{Owner: "ann"})
+	h.Engine.Crash(s.ContainerName, 137, true)
+	h.becomes(t, s.ID, "restarted", func(now session.Session, v session.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	h.Engine.Crash(s.ContainerName, 1, false)
+	h.becomes(t, s.ID, "given up", func(now session.Session, v session.Health) bool { return v.State == session.Failed })
+	h.eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
+	mu.Lock()
+	defer mu.Unlock()
+	for i, want := range []session.Happening{session.Starved, session.Ailing, session.Restarted, session.Broken} {
+		if heard[i].What != want || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
+			t.Errorf("notice %d is %+v, want %s", i+1, heard[i], want)
+		}
+	}
+}
+
+func (h *house) eventually(t *testing.T, try func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !try(); <-time.After(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time")
+		}
+	}
+}
+
+func TestCancelEndsWhatIsInProgress(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
+	issued, err := h.Create(t.Context(), session.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := issued.Session().ID
+	w, err := h.Cancel(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := w.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+		t.Errorf("got %+v, %v; want it stopped", s, err)
+	}
+	if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeCanceled {
+		t.Errorf("the create: got %v, want it canceled", err)
+	}
+	if _, err := h.Cancel(t.Context(), id); session.CodeOf(err) != session.CodeConflict {
+		t.Errorf("with nothing in progress: got %v, want a conflict", err)
+	}
+}
+
+// A stop that takes for ever makes way for a forced delete.
+func TestForceTakesThePlaceOfAnything(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *session.Options) { o.StopTimeout = time.Hour })
+	h.Engine.Behave("", runtimetest.Behaviour{Stubborn: true})
+	s, _ := h.Make(session.Request{})
+	if _, err := h.Stop(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Delete(t.Context(), s.ID); session.CodeOf(err) != session.CodeInProgress {
+		t.Errorf("a delete without force: got %v, want the stop in progress", err)
+	}
+	w, err := h.Force(t.Context(), s.ID, session.OpDelete)
+	if err == nil {
+		_, err = w.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Get(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotFound {
+		t.Errorf("got %v, want it gone", err)
+	}
+}

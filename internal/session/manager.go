@@ -37,7 +37,10 @@ type Manager struct {
 	unlocated queue // sessions whose address another process has changed
 
 	monitor monitor
-	healers chan struct{} // restarts that nobody asked for and that are going on
+	idle    idle
+
+	audience audience
+	healers  chan struct{} // restarts that nobody asked for and that are going on
 }
 
 // Options are the Manager's settings. Zero means the default given here; Profiles and Limits are required.
@@ -56,9 +59,13 @@ type Options struct {
 	ReconcileEvery time.Duration      // default 30 s
 	OrphanGrace    time.Duration      // age below which a container without a record is left alone; default 5 min
 	Handover       time.Duration      // from taking an operation over from a living process to acting; default 1 s
+	IdleTimeout    time.Duration      // a session that nobody has used for so long is stopped; 0: never
+	MaxBusy        time.Duration      // how long a server's own work keeps an unused session up beyond that; default 12 h
+	MaxLifetime    time.Duration      // of a session, from its creation; 0: for ever
 	Health         HealthOptions      // how sessions are looked after
 	Peers          Peers              // who else works on the store; nil: nobody
 	Feed           Feed               // what they do; nil: nothing is heard of it before the next reconciliation
+	Notify         func(Notice)       // is told what operators want to hear of; must not wait; nil: nobody is
 	Now            func() time.Time
 	Logger         *slog.Logger
 }
@@ -74,6 +81,7 @@ func (o Options) withDefaults() Options {
 	o.ReconcileEvery = cmp.Or(o.ReconcileEvery, 30*time.Second)
 	o.OrphanGrace = cmp.Or(o.OrphanGrace, 5*time.Minute)
 	o.Handover = cmp.Or(o.Handover, time.Second)
+	o.MaxBusy = cmp.Or(o.MaxBusy, 12*time.Hour)
 	o.Health = o.Health.withDefaults()
 	if o.Peers == nil {
 		o.Peers = alone{process: o.Process}
@@ -122,6 +130,8 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		activity:  activity{seen: map[ID]time.Time{}},
 		working:   map[ID]*Work{},
 		unlocated: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)},
+		audience:  audience{listeners: map[ID]map[chan struct{}]struct{}{}},
+		idle:      idle{queue: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)}, busy: map[ID]bool{}},
 		monitor:   newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
 			version: map[ID]version{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
@@ -167,11 +177,34 @@ func (m *Manager) Delete(ctx context.Context, id ID) (*Work, error) {
 	return m.begin(ctx, id, OpDelete)
 }
 
+// Cancel ends a create, start or restart in progress, the wait for an automatic restart included, and leaves the session
+// stopped. Anything else in progress, or nothing, is a CodeConflict error.
+func (m *Manager) Cancel(ctx context.Context, id ID) (*Work, error) {
+	s, err := m.store.Get(ctx, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.Operation == nil:
+		return nil, Errorf(CodeConflict, "nothing is in progress on session %s", id)
+	case !s.Operation.Kind.bringsUp():
+		return nil, Errorf(CodeConflict, "a %s cannot be cancelled: it ends by itself, or see --force", s.Operation.Kind)
+	}
+	return m.Stop(ctx, id)
+}
+
+// Force stops, restarts or deletes a session in place of whatever is in progress, here or on another process, however
+// long that would still have taken.
+func (m *Manager) Force(ctx context.Context, id ID, kind Kind) (*Work, error) {
+	m.opts.Logger.WarnContext(ctx, "whatever is in progress makes way", "session_id", id, "operation", kind)
+	return m.beginAs(ctx, id, intent{kind: kind, force: true})
+}
+
 // Rotate gives the session a new token; the old one is refused from then on. The token is shown here and never again.
 func (m *Manager) Rotate(ctx context.Context, id ID) (Session, Secret, error) {
 	token := NewToken(m.opts.TokenLength)
 	s, err := m.change(ctx, id, func(s *Session) error {
 		m.issue(s, token)
+		m.mark(ctx, s, Rotated, "")
 		return nil
 	})
 	if err != nil {

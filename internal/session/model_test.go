@@ -3,8 +3,10 @@ package session_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,19 +21,38 @@ import (
 // answers and a process has reconciled, records, containers, volumes and routes agree.
 func TestRecordsAndContainersAgreeAfterAnything(t *testing.T) {
 	t.Parallel()
+	most := int64(1)
+	if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
+		most = 100_000
+	}
+	var steps atomic.Int64
+	for steps.Load() < most && !t.Failed() {
+		anything(t, &steps)
+	}
+	t.Logf("%d steps", steps.Load())
+}
+
+func anything(t *testing.T, steps *atomic.Int64) {
+	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &house{t: t, House: sessiontest.NewFast(t, func(o *session.Options) {
 			o.StartTimeout, o.StopTimeout, o.ProbeInterval = 500*time.Millisecond, 50*time.Millisecond, time.Millisecond
 			o.MaxSessions = 3
+			o.Health = session.HealthOptions{CheckEvery: time.Minute, MaxRestarts: 2, RestartDelay: time.Millisecond}
+			o.IdleTimeout = 30 * time.Minute
 		})}
 		defer h.Engine.Close()
 		m := model{house: h, rt: rt}
 		rt.Repeat(map[string]func(*rapid.T){
+			"":           func(*rapid.T) { steps.Add(1) },
 			"create":     func(*rapid.T) { m.create() },
 			"start":      func(*rapid.T) { m.do((*session.Manager).Start) },
 			"stop":       func(*rapid.T) { m.do((*session.Manager).Stop) },
 			"restart":    func(*rapid.T) { m.do((*session.Manager).Restart) },
 			"delete":     func(*rapid.T) { m.do((*session.Manager).Delete) },
+			"cancel":     func(*rapid.T) { m.do((*session.Manager).Cancel) },
+			"force":      func(rt *rapid.T) { m.force(rt) },
+			"wake":       func(*rapid.T) { m.wake() },
 			"rotate":     func(*rapid.T) { _, _, _ = m.Rotate(t.Context(), m.pick()) },
 			"crash":      func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
 			"vanish":     func(*rapid.T) { h.Engine.Vanish(m.container()) },
@@ -39,7 +60,9 @@ func TestRecordsAndContainersAgreeAfterAnything(t *testing.T) {
 			"lost reply": func(rt *rapid.T) { m.loseReply(rt) },
 			"reconcile":  func(*rapid.T) { _ = h.Reconcile(t.Context()) },
 			"die":        func(*rapid.T) { m.restart() },
-			"age":        func(*rapid.T) { h.Clock.Advance(time.Minute) },
+			"age": func(rt *rapid.T) {
+				h.Clock.Advance(time.Duration(rapid.IntRange(1, 60).Draw(rt, "minutes")) * time.Minute)
+			},
 		})
 		m.settle()
 	})
@@ -66,6 +89,19 @@ func (m *model) do(begin func(*session.Manager, context.Context, session.ID) (*s
 	if w, err := begin(m.Manager, ctx, m.pick()); err == nil {
 		m.maybeWait(w)
 	}
+}
+
+func (m *model) force(rt *rapid.T) {
+	kind := rapid.SampledFrom([]session.Kind{session.OpStop, session.OpRestart, session.OpDelete}).Draw(rt, "kind")
+	m.do(func(manager *session.Manager, ctx context.Context, id session.ID) (*session.Work, error) {
+		return manager.Force(ctx, id, kind)
+	})
+}
+
+func (m *model) wake() {
+	ctx, cancel := context.WithTimeout(m.t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_ = m.Wake(ctx, m.pick())
 }
 
 func (m *model) maybeWait(w *session.Work) {
@@ -107,7 +143,7 @@ func (m *model) settle() {
 	m.restart()
 	m.Clock.Advance(24 * time.Hour)
 	var fault error
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		if err := m.Reconcile(m.t.Context()); err != nil {
 			m.rt.Fatalf("reconcile: %v", err)
 		}
@@ -117,7 +153,7 @@ func (m *model) settle() {
 		}
 		<-time.After(2 * time.Millisecond)
 	}
-	m.rt.Fatalf("not within 5 s: %v", fault)
+	m.rt.Fatalf("not within 20 s: %v", fault)
 }
 
 func (m *model) disagreement() error {

@@ -46,9 +46,15 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (Session, err
 	}
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
+		if !w.automatic && s.Status == Error { // else it is being tried again, or given up
+			m.notify(s, Broken, s.LastError)
+		}
 		m.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
 			"code", CodeOf(err), "error", err)
 		return s, err
+	}
+	if w.automatic {
+		m.notify(s, Restarted, "")
 	}
 	m.opts.Logger.InfoContext(ctx, "operation done", "session_id", s.ID, "operation", kind, "duration_ms", took)
 	return s, nil
@@ -87,6 +93,9 @@ func (m *Manager) undo(ctx context.Context, kind Kind, s Session) bool {
 // outcome is the status that each operation ends in when it succeeds.
 var outcome = map[Kind]Status{OpCreate: Running, OpStart: Running, OpRestart: Running, OpStop: Stopped}
 
+// reached is what has happened when an operation has succeeded.
+var reached = map[Kind]Happening{OpCreate: Ready, OpStart: Ready, OpRestart: Restarted, OpStop: Ended}
+
 // conclude records the end of an operation. A store that is away is asked again until the operation's deadline, after
 // which the reconciler takes over. It returns errTakenOver when the operation is no longer ours to end.
 func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container, failure error) (Session, error) {
@@ -114,6 +123,14 @@ func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container,
 				s.ContainerID, s.HostDir = c.ID, c.HostDir
 			}
 			s.Status, s.LastError = outcome[kind], ""
+			if failure != nil {
+				m.mark(ctx, s, Broken, MessageOf(failure))
+			} else {
+				m.mark(ctx, s, reached[kind], string(s.StopReason))
+			}
+			if kind.bringsUp() { // nobody can have used it before
+				s.LastAccessed = m.now()
+			}
 			if failure != nil {
 				s.Status, s.LastError = Error, MessageOf(failure)
 			}

@@ -23,6 +23,8 @@ type Profile struct {
 
 	Ready Probe `yaml:"ready"` // passes when the server can be given traffic
 
+	Busy []BusyProbe `yaml:"busy,omitempty"` // any of them says that the server is at work, though nobody asks it for anything
+
 	Volumes []Volume `yaml:"volumes"` // kept for the life of the session
 	Tmpfs   []Tmpfs  `yaml:"tmpfs"`   // gone when the container stops; everything else is read-only
 
@@ -44,6 +46,14 @@ type Probe struct {
 	Path   string `yaml:"path"`             // must answer 200 with a JSON object
 	Member string `yaml:"member,omitempty"` // member of the object that must be true; empty: any object will do
 	Then   string `yaml:"then,omitempty"`   // a second path that must then answer 200 with JSON: proof of real work; may be empty
+}
+
+// BusyProbe is a GET request with the server's credential whose answer tells of the server's own work: a JSON array, or an
+// object whose members are the things that it works on.
+type BusyProbe struct {
+	Path   string   `yaml:"path"`
+	Member string   `yaml:"member"` // of each element, a string
+	Values []string `yaml:"values"` // of the member, that mean work
 }
 
 // Volume is a directory that outlives the container.

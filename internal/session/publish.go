@@ -90,9 +90,10 @@ func (m *Manager) route(s Session) {
 	m.routes.Set(Route{
 		ID: s.ID, Address: address, Running: s.Status == Running && address != "" && !leaving,
 		Username: m.profileOf(s).Username, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s),
-		TokenDigest: s.TokenDigest, TokenExpiresAt: s.TokenExpiresAt,
+		TokenDigest: s.TokenDigest, TokenExpiresAt: s.TokenExpiresAt, Wakes: wakes(s),
 	})
 	m.attend(s, address)
+	m.audience.tell(s.ID)
 }
 
 // unpublish forgets a session that is gone.
@@ -104,6 +105,7 @@ func (m *Manager) unpublish(id ID) {
 	delete(p.address, id)
 	m.routes.Remove(id)
 	m.dismissVital(id)
+	m.audience.tell(id)
 }
 
 // isPublished reports whether the data plane knows the session as it is recorded here.

@@ -18,6 +18,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	others.Go(func() { m.watchFeed(ctx) })
 	others.Go(func() { m.locateAll(ctx) })
 	others.Go(func() { m.watchHealth(ctx) })
+	others.Go(func() { m.stopIdle(ctx) })
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
 	wait := time.NewTimer(0)
@@ -74,6 +75,7 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 	listed := make(map[ID]bool, len(page.Sessions))
 	for _, s := range page.Sessions {
 		listed[s.ID] = true
+		m.dismissIdle(s)
 		c, exists := byName[s.ContainerName]
 		delete(byName, s.ContainerName)
 		switch {
@@ -162,6 +164,8 @@ func (m *Manager) mend(ctx context.Context, id ID) (Kind, *Failure, error) {
 	case s.Status == Error && up:
 		return "", nil, m.rescue(ctx, s, c)
 	case m.healing(s):
+		m.locate(s.ID, "")
+		m.publish(s) // there may be no room for it
 		return "", Errorf(CodeNotRunning, "%s", s.LastError), nil
 	case s.Status == Stopped && up:
 		m.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
@@ -242,6 +246,9 @@ func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool)
 		why = Errorf(CodeNotRunning, "the server ended by itself with code %d; start the session again, or see its logs", c.ExitCode)
 	}
 	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Message)
+	if c.OOMKilled {
+		m.notify(s, Starved, why.Message)
+	}
 	m.locate(s.ID, "")
 	if !exists && s.ContainerID != "" {
 		// One that was renamed still has the volumes, and would run beside the next one.
@@ -254,6 +261,7 @@ func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool)
 	}
 	return nil, m.changeIf(ctx, s.ID, Running, func(now *Session) {
 		now.Status, now.LastError, now.Port = Error, why.Message, 0
+		m.mark(ctx, now, Broken, why.Message)
 	})
 }
 

@@ -14,6 +14,7 @@ type Route struct {
 	TokenDigest    string    // the session token's; see [Keys.Matches]
 	TokenExpiresAt time.Time // zero: never
 	Running        bool      // false: the token may be checked, but there is no server to send a request to
+	Wakes          bool      // not running, and the next request brings it up; see [Manager.Wake]
 	Profile        *Profile  // shared, never changed
 }
 
@@ -34,4 +35,6 @@ type Target struct {
 // error that says what it saw otherwise. The caller bounds the wait with ctx.
 type Prober interface {
 	Probe(ctx context.Context, t Target) error
+	// Busy reports whether the server is at work of its own, as the profile says how to find out.
+	Busy(ctx context.Context, t Target) (bool, error)
 }

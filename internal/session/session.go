@@ -7,6 +7,7 @@ package session
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -35,11 +36,13 @@ type Session struct {
 	ExpiresAt    time.Time // zero: never
 
 	Status       Status
+	StopReason   StopReason // why it was stopped; empty: somebody wished it, or it is not stopped
 	LastError    string     // one sentence for people; empty when the last operation succeeded
 	Operation    *Operation // what is being done to the session now; nil when nothing is
 	RestartCount int        // automatic restarts since the last healthy period
 	Revision     int64      // set by the store: 1 at creation, one more with each update
 
+	Timeline []Milestone    // what happened to it last, the oldest first; at most 25
 	Metadata map[string]any // the platform's own; JSON object
 }
 
@@ -63,6 +66,7 @@ func (s Session) Clone() Session {
 	for name, value := range s.Metadata {
 		s.Metadata[name] = cloneJSON(value)
 	}
+	s.Timeline = slices.Clone(s.Timeline)
 	if s.Operation != nil {
 		op := *s.Operation
 		s.Operation = &op

@@ -33,6 +33,30 @@ func (s Status) CanBecome(to Status) bool { return s == to || slices.Contains(ne
 // Valid reports whether s is one of the four.
 func (s Status) Valid() bool { return slices.Contains(Statuses(), s) }
 
+// Happening is the kind of a [Milestone].
+type Happening string
+
+// What happens to sessions.
+const (
+	Created   Happening = "created"       // recorded; its server is being started
+	Ready     Happening = "ready"         // its server has answered for the first time since a create or start
+	Restarted Happening = "restarted"     // its server has answered again
+	Ailing    Happening = "unhealthy"     // it has failed and is being restarted
+	Starved   Happening = "out_of_memory" // its server was killed for want of memory
+	Ended     Happening = "stopped"       // its container is stopped
+	Broken    Happening = "failed"        // it is in error
+	Rotated   Happening = "rotated"       // it has another token
+)
+
+// StopReason is why Berth itself has stopped a session.
+type StopReason string
+
+// The reasons.
+const (
+	StopIdle     StopReason = "idle"     // nobody has used it; the next request wakes it
+	StopLifetime StopReason = "lifetime" // its time is over; it cannot be started any more
+)
+
 // Kind is the kind of an operation.
 type Kind string
 

@@ -87,13 +87,30 @@ func (m *Manager) release(w *Work) {
 // begin records an operation and launches it. Work of the same kind that this process does already is joined, and
 // stop and delete take the place of work that brings the session up.
 func (m *Manager) begin(ctx context.Context, id ID, kind Kind) (*Work, error) {
+	return m.beginAs(ctx, id, intent{kind: kind})
+}
+
+// intent is what is to be done to a session.
+type intent struct {
+	kind  Kind
+	why   StopReason // of a stop of Berth's own
+	force bool       // whatever is in progress makes way
+}
+
+// over reports whether work of this kind makes way.
+func (i intent) over(k Kind) bool {
+	return i.force && k != i.kind || k.bringsUp() && !i.kind.bringsUp()
+}
+
+func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error) {
+	kind := want.kind
 	w, launched, err := m.reserve(id, kind)
 	for CodeOf(err) == CodeInProgress {
 		switch {
 		case w.kind == kind && launched:
 			return w, nil
 		case w.kind == opReconcile: // soon done
-		case w.kind.bringsUp() && !kind.bringsUp():
+		case want.over(w.kind):
 			m.supersede(w)
 		default:
 			return nil, err
@@ -108,7 +125,7 @@ func (m *Manager) begin(ctx context.Context, id ID, kind Kind) (*Work, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, takenOver, err := m.record(ctx, id, kind)
+	s, takenOver, err := m.record(ctx, id, want)
 	if err != nil {
 		m.release(w)
 		return nil, err
@@ -134,9 +151,10 @@ func (m *Manager) supersede(w *Work) {
 
 // record writes the intent. Stop and delete take the place of work that brings the session up also when a process that
 // is alive does it, which takenOver says: that process hears of it and ends its work.
-func (m *Manager) record(ctx context.Context, id ID, kind Kind) (_ Session, takenOver bool, err error) {
+func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, takenOver bool, err error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
+	kind, why := want.kind, want.why
 	for {
 		s, err := m.store.Get(ctx, id)
 		if err != nil {
@@ -144,16 +162,20 @@ func (m *Manager) record(ctx context.Context, id ID, kind Kind) (_ Session, take
 		}
 		takenOver = s.Operation != nil && !m.abandoned(s)
 		switch {
-		case takenOver && (kind.bringsUp() || !s.Operation.Kind.bringsUp()):
+		case takenOver && !want.over(s.Operation.Kind):
 			return Session{}, false, busy(id, s.Operation.Kind)
 		case s.Operation != nil && s.Operation.Kind == OpDelete && kind != OpDelete:
 			return Session{}, false, Errorf(CodeConflict, "session %s is being deleted, which takes longer than usual: %s", id, s.LastError)
 		case !slices.Contains(from[kind], s.Status):
 			return Session{}, false, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
+		case kind.bringsUp() && m.isOver(s):
+			return Session{}, false, Errorf(CodeConflict, "session %s has reached the end of its life; fetch what is in its workspace and delete it", id)
+		case why != "" && m.overdue(s) != why:
+			return Session{}, false, Errorf(CodeConflict, "session %s is in use again", id)
 		}
 		s = s.Clone()
 		if s.Operation == nil || s.Operation.Kind != kind {
-			s.RestartCount = 0 // somebody wants it
+			s.RestartCount, s.StopReason = 0, why // somebody wants it
 		}
 		s.Operation = m.operation(kind)
 		if s, err = m.store.Update(ctx, s, m.opts.MaxSessions); CodeOf(err) != CodeConflict {

@@ -174,6 +174,8 @@ type believer struct{}
 
 func (believer) Probe(context.Context, session.Target) error { return nil }
 
+func (believer) Busy(context.Context, session.Target) (bool, error) { return false, nil }
+
 // NewFast is like New with containers that have no servers behind them, for tests that make thousands.
 func NewFast(t testing.TB, change ...func(*session.Options)) *House {
 	t.Helper()
@@ -231,7 +233,13 @@ func (h *House) Process() *session.Manager {
 // ProcessOn is a new Manager on the same store and another view of the engine.
 func (h *House) ProcessOn(engine session.Runtime) *session.Manager {
 	h.t.Helper()
-	m, err := session.NewManager(h.Store, engine, h.prober, h.Routes, h.Keys, h.Options)
+	return h.ProcessWith(h.Store, engine)
+}
+
+// ProcessWith is a new Manager on another view of store and engine.
+func (h *House) ProcessWith(store session.Store, engine session.Runtime) *session.Manager {
+	h.t.Helper()
+	m, err := session.NewManager(store, engine, h.prober, h.Routes, h.Keys, h.Options)
 	if err != nil {
 		h.t.Fatal(err)
 	}

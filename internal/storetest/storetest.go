@@ -110,8 +110,9 @@ func full(id session.ID) session.Session {
 		ContainerName: "berth-" + string(id), ContainerID: "0123456789ab", HostDir: "/volumes/workspace", Port: 49153,
 		TokenDigest: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", TokenExpiresAt: at(10), TokenRotatedAt: at(11),
 		CreatedAt: at(12), LastAccessed: at(13), ExpiresAt: at(14),
-		Status: session.Error, LastError: "the server ended by itself", RestartCount: 2,
+		Status: session.Error, LastError: "the server ended by itself", RestartCount: 2, StopReason: session.StopIdle,
 		Operation: &session.Operation{Kind: session.OpDelete, Owner: "process-1", Deadline: at(15)},
+		Timeline:  []session.Milestone{{At: at(16), What: session.Created, By: "operator"}, {At: at(17), What: session.Broken, By: "berth", Reason: "it fell over"}},
 		Metadata:  map[string]any{"team": "red"},
 	}
 }

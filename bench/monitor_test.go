@@ -1,0 +1,76 @@
+package bench_test
+
+import (
+	"context"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"berth/internal/session"
+	"berth/internal/sessiontest"
+)
+
+// BenchmarkMonitor measures what it costs to look after 5,000 sessions: memory for each, and processor time for each look,
+// at servers that answer at once. One iteration is ten seconds, in which each session is looked at once.
+//
+//	go test -run '^$' -bench Monitor -benchtime 3x ./bench
+func BenchmarkMonitor(b *testing.B) {
+	const sessions, every = 5000, 10 * time.Second
+	before := heap()
+	h := sessiontest.NewFast(b, func(o *session.Options) {
+		o.Health = session.HealthOptions{CheckEvery: every, MaxRestarts: 3}
+		o.ReconcileEvery, o.OrphanGrace = time.Hour, time.Hour
+	})
+	var makers errgroup.Group
+	makers.SetLimit(500) // whose records are written together
+	for range sessions {
+		makers.Go(func() error { h.Make(session.Request{}); return nil })
+	}
+	_ = makers.Wait()
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx, nil) }()
+	<-time.After(every) // every session has its place in the interval
+	perSession := float64(heap()-before) / sessions
+	looks, used := count(h), processorTime(b)
+	for b.Loop() {
+		<-time.After(every)
+	}
+	looks, used = count(h)-looks, processorTime(b)-used
+	cancel()
+	if err := <-done; err != nil {
+		b.Error(err)
+	}
+	if looks < sessions {
+		b.Errorf("%d looks at %d sessions in %d intervals", looks, sessions, b.N)
+	}
+	b.ReportMetric(float64(used.Microseconds())/float64(looks), "µs-cpu/look")
+	b.ReportMetric(100*used.Seconds()/(float64(b.N)*every.Seconds()), "%cpu")
+	b.ReportMetric(perSession/1024, "KiB/session")
+}
+
+func count(h *sessiontest.House) (looks int64) {
+	for _, v := range h.Healths() {
+		looks += v.TotalChecks
+	}
+	return looks
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,100 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"berth/internal/session"
+)
+
+// heartbeat is how often a stream of events says that it is alive.
+const heartbeat = 15 * time.Second
+
+// Events is what happened to a session.
+type Events struct {
+	Events []session.Milestone `json:"events" doc:"the oldest first"`
+}
+
+// sessionEvents answers with what has happened, and in a stream also with what happens.
+func (a *API) sessionEvents(ctx context.Context, in *struct {
+	ID     string `path:"id"`
+	Accept string `header:"Accept"`
+},
+) (*huma.StreamResponse, error) {
+	id, err := session.ParseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	// Before the first look, so that nothing falls between the two.
+	changed, stop := a.Sessions.Listen(id)
+	s, err := a.Sessions.Get(ctx, id)
+	if err != nil || !strings.Contains(in.Accept, "text/event-stream") {
+		stop()
+		if err != nil {
+			return nil, err
+		}
+		return &huma.StreamResponse{Body: func(ctx huma.Context) {
+			ctx.SetHeader("Content-Type", "application/json")
+			_ = json.NewEncoder(ctx.BodyWriter()).Encode(Events{append([]session.Milestone{}, s.Timeline...)}) // a client that is gone
+		}}, nil
+	}
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		defer stop()
+		ctx.SetHeader("Content-Type", "text/event-stream")
+		ctx.SetHeader("Cache-Control", "no-store")
+		ctx.SetHeader("X-Accel-Buffering", "no")
+		a.followEvents(ctx.Context(), ctx.BodyWriter(), s, changed)
+	}}, nil
+}
+
+// followEvents writes milestones as they come, until the caller leaves, the session is gone or this server drains.
+func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, changed <-chan struct{}) {
+	flush := func() {}
+	if f, ok := w.(http.Flusher); ok {
+		flush = f.Flush
+	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	var last time.Time
+	for {
+		for _, m := range s.Timeline {
+			if !m.At.After(last) {
+				continue
+			}
+			last = m.At
+			text, err := json.Marshal(m)
+			if err == nil {
+				_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", m.What, text)
+			}
+			if err != nil {
+				return
+			}
+		}
+		flush()
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.Draining:
+			return
+		case <-beat.C:
+			if _, err := io.WriteString(w, ": alive\n\n"); err != nil {
+				return
+			}
+			continue
+		case <-changed:
+		}
+		next, err := a.Sessions.Get(ctx, s.ID)
+		if session.CodeOf(err) == session.CodeNotFound {
+			return
+		} else if err == nil {
+			s = next
+		}
+	}
+}

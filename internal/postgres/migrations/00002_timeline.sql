@@ -1,0 +1,4 @@
+-- +goose Up
+ALTER TABLE sessions
+    ADD COLUMN IF NOT EXISTS stop_reason VARCHAR NOT NULL DEFAULT '',
+    ADD COLUMN IF NOT EXISTS timeline    JSONB;

@@ -1,0 +1,95 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"berth/internal/session"
+)
+
+const (
+	defaultWakeTimeout = 30 * time.Second
+	// wakeRetry is when it is worth trying again after a wait that was too short.
+	wakeRetry = 2 * time.Second
+)
+
+// wakePage is what a person sees while the session starts. It asks again by itself.
+const wakePage = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="2">
+<title>Starting…</title>
+<style>body{font:1.1rem system-ui;display:grid;place-items:center;height:100vh;margin:0}</style>
+<p>Your session was asleep and is starting. This page opens it in a moment.</p>
+</html>
+`
+
+// awaken brings up the session of a call that found it stopped for want of use, and gives the call its new entry.
+// Programs wait; a person gets a page that follows the start, which answered says.
+func (p *Proxy) awaken(c *call) (answered bool, err error) {
+	stopped := session.Errorf(session.CodeNotRunning,
+		"the session is not running; start it with POST /sessions/%s/start and try again", c.id).After(notRunningRetry)
+	if p.wake == nil || !c.entry.route.Wakes {
+		return false, stopped
+	}
+	if err := p.checkOrigin(c.in); err != nil {
+		return false, err
+	}
+	if isNavigation(c.in) {
+		id := c.id
+		go func() { // the next request asks how it went
+			ctx, cancel := context.WithTimeout(p.life, p.wakeTimeout)
+			defer cancel()
+			_ = p.wake(ctx, id)
+		}()
+		writeWakePage(c)
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(c.in.Context(), p.wakeTimeout)
+	defer cancel()
+	if err := p.wake(ctx, c.id); err != nil {
+		return false, wakeFailure(err)
+	}
+	entry, err := p.authenticate(c.in, c.id) // the token may have been replaced meanwhile
+	if err != nil {
+		return false, err
+	}
+	if c.entry = entry; c.entry.upstream == nil {
+		return false, stopped
+	}
+	return false, nil
+}
+
+// wakeFailure says why a session did not come up in time for a request.
+func wakeFailure(err error) error {
+	f, ok := errors.AsType[*session.Failure](err)
+	switch {
+	case ok && (f.Code == session.CodeLimit || f.Code == session.CodeEngineUnavailable || f.Code == session.CodeStoreUnavailable):
+		if f.RetryAfter == 0 {
+			f = f.After(notRunningRetry)
+		}
+		return f
+	case ok && (f.Code == session.CodeCanceled || f.Code == session.CodeInProgress):
+		return session.Errorf(session.CodeNotRunning, "the session is starting; try again in a moment").Because(err).After(wakeRetry)
+	}
+	return session.Errorf(session.CodeNotRunning, "the session could not be started: %s", session.MessageOf(err)).Because(err).After(notRunningRetry)
+}
+
+// isNavigation reports whether a person waits for a page.
+func isNavigation(r *http.Request) bool {
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") && (mode == "" || mode == "navigate")
+}
+
+func writeWakePage(c *call) {
+	h := c.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	h.Set("Retry-After", seconds(wakeRetry))
+	c.w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = c.w.Write([]byte(wakePage))
+}

@@ -1,0 +1,108 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"berth/internal/session"
+)
+
+// asleep is a world whose session wakes when it is asked to, in the way that wake says.
+func asleep(t *testing.T, wake func(*world, context.Context) error) (w *world, woken *atomic.Int64) {
+	t.Helper()
+	woken = &atomic.Int64{}
+	w = setup(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("awake")) }, func(o *Options) {
+		o.WakeTimeout = 300 * time.Millisecond
+		o.Wake = func(ctx context.Context, id session.ID) error {
+			if id != testID {
+				t.Errorf("session %s is woken", id)
+			}
+			woken.Add(1)
+			return wake(w, ctx)
+		}
+	})
+	r := w.route()
+	r.Running, r.Wakes, r.Address = false, true, ""
+	w.table.Set(r)
+	return w, woken
+}
+
+func TestRequestWakesItsSession(t *testing.T) {
+	t.Parallel()
+	w, woken := asleep(t, func(w *world, _ context.Context) error {
+		w.table.Set(w.route())
+		return nil
+	})
+	for range 2 {
+		if a := w.get(t, "/x"); a.status != http.StatusOK || a.body != "awake" {
+			t.Errorf("got %+v", a)
+		}
+	}
+	if n := woken.Load(); n != 1 {
+		t.Errorf("woken %d times, want once", n)
+	}
+}
+
+func TestRequestThatMayNotWakes(t *testing.T) {
+	t.Parallel()
+	w, woken := asleep(t, func(*world, context.Context) error { return nil })
+	r := w.request(t, http.MethodGet, "/x", nil)
+	r.Header.Set("Authorization", "Bearer wrong")
+	if a := w.do(t, r); a.status != http.StatusUnauthorized {
+		t.Errorf("a wrong token: got %d", a.status)
+	}
+	r = w.request(t, http.MethodPost, "/x", nil)
+	r.Header.Set("Origin", "https://evil.example")
+	if a := w.do(t, r); a.status != http.StatusForbidden {
+		t.Errorf("a request of another site: got %d", a.status)
+	}
+	if n := woken.Load(); n != 0 {
+		t.Errorf("woken %d times, want never", n)
+	}
+}
+
+func TestWaitForASessionThatWakesIsBounded(t *testing.T) {
+	t.Parallel()
+	w, _ := asleep(t, func(_ *world, ctx context.Context) error {
+		<-ctx.Done()
+		return session.Errorf(session.CodeCanceled, "the caller left before the start was done; it goes on")
+	})
+	begun := time.Now()
+	a := w.get(t, "/x")
+	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || !strings.Contains(a.body, "is starting") {
+		t.Errorf("got %+v, want 503 and when to try again", a)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestWakingThatIsRefusedSaysWhy(t *testing.T) {
+	t.Parallel()
+	w, _ := asleep(t, func(*world, context.Context) error {
+		return session.Errorf(session.CodeLimit, "3 of 3 sessions are in use")
+	})
+	if a := w.get(t, "/x"); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "3 of 3") || a.header.Get("Retry-After") == "" {
+		t.Errorf("got %+v, want 429 with the reason", a)
+	}
+}
+
+// A person gets a page that follows the start.
+func TestBrowserGetsAPageThatReloads(t *testing.T) {
+	t.Parallel()
+	started := make(chan struct{})
+	w, _ := asleep(t, func(*world, context.Context) error { close(started); return nil })
+	r := w.request(t, http.MethodGet, "/", nil)
+	r.Header.Set("Accept", "text/html,application/xhtml+xml")
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	a := w.do(t, r)
+	if a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, `http-equiv="refresh"`) ||
+		!strings.HasPrefix(a.header.Get("Content-Type"), "text/html") || a.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("got %+v", a)
+	}
+	<-started
+}
