@@ -54,13 +54,13 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 
 func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Manager, error) {
 	c := a.cfg
-	var notify func(session.Notice)
+	send := func(session.Notice) {}
 	if c.Webhook.URL != "" {
 		sender, err := webhook.New(webhook.Options{URL: c.Webhook.URL.Reveal(), Secret: c.Webhook.Secret, Logger: a.named("webhook")})
 		if err != nil {
 			return nil, err
 		}
-		a.webhook, notify = sender, sender.Notify
+		a.webhook, send = sender, sender.Notify
 	}
 	return session.NewManager(a.storage.store, a.runtime, probe.New(), routes, keys, session.Options{
 		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
@@ -76,7 +76,11 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
-		Notify: notify, Logger: a.named("session"),
+		Notify: func(n session.Notice) {
+			a.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
+			send(n)
+		},
+		Logger: a.named("session"),
 	})
 }
 

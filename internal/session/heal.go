@@ -17,7 +17,7 @@ const (
 // heal restarts a session that has failed, after a delay, unless it has been restarted too often: then it is in error
 // until somebody restarts it. Someone who works on the session already is left alone. The caller must not hold the
 // session's place.
-func (m *Manager) heal(ctx context.Context, id ID, why *Failure) error {
+func (m *Manager) heal(ctx context.Context, id ID, why *ailment) error {
 	if !m.opts.Health.heals() {
 		return nil
 	}
@@ -33,13 +33,13 @@ func (m *Manager) heal(ctx context.Context, id ID, why *Failure) error {
 	w.automatic = true
 	m.opts.Logger.WarnContext(ctx, "session is being restarted", "session_id", id, "reason", why.Message, "restart", s.RestartCount,
 		"of", m.opts.Health.MaxRestarts, "after", w.handover)
-	m.notify(s, Ailing, why.Message)
+	m.notify(s, Ailing, why.cause, why.Message)
 	m.launch(ctx, w, s)
 	return nil
 }
 
 // recordHealing writes what is about to be done, or that nothing is.
-func (m *Manager) recordHealing(ctx context.Context, id ID, why *Failure, w *Work) (_ Session, restart bool, err error) {
+func (m *Manager) recordHealing(ctx context.Context, id ID, why *ailment, w *Work) (_ Session, restart bool, err error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	for {
@@ -75,7 +75,7 @@ func (m *Manager) recordHealing(ctx context.Context, id ID, why *Failure, w *Wor
 			m.locate(id, "")
 			m.publish(updated)
 			m.opts.Logger.ErrorContext(ctx, "session has failed for good", "session_id", id, "reason", why.Message, "restarts", s.RestartCount)
-			m.notify(updated, Broken, updated.LastError)
+			m.notify(updated, Broken, why.cause, updated.LastError)
 			return updated, false, nil
 		}
 	}
@@ -100,7 +100,7 @@ func (m *Manager) healFurther(ctx context.Context, w *Work) {
 	case "", CodeCanceled, CodeEngineUnavailable, CodeStoreUnavailable, CodeShuttingDown:
 		return
 	}
-	why := Errorf(CodeOf(w.err), "%s", MessageOf(w.err))
+	why := ails(CauseStart, Errorf(CodeOf(w.err), "%s", MessageOf(w.err)))
 	if err := m.heal(ctx, w.id, why); err != nil {
 		m.report(ctx, w.id, err)
 	}

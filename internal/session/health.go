@@ -43,6 +43,28 @@ func (o HealthOptions) heals() bool { return o.CheckEvery > 0 && o.MaxRestarts >
 // ErrUnresponsive is in the chain of a probe's error when the server says that it is well and does no work.
 var ErrUnresponsive = errors.New("the server says that it is well and does not work")
 
+// Cause is why a session failed, for whoever counts.
+type Cause string
+
+// The causes.
+const (
+	CauseExited Cause = "exited"         // its server ended by itself
+	CauseMemory Cause = "out_of_memory"  // it was killed for want of memory
+	CauseKilled Cause = "killed"         // it was killed, and the engine does not say why
+	CauseGone   Cause = "container_gone" // somebody has removed or renamed its container
+	CauseHangs  Cause = "hangs"          // it says that it is well and does no work
+	CauseSilent Cause = "not_answering"  // it runs and does not answer as it should
+	CauseStart  Cause = "start_failed"   // it could not be started
+)
+
+// ailment is why a session has to be healed, for people and for counting.
+type ailment struct {
+	*Failure
+	cause Cause
+}
+
+func ails(cause Cause, why *Failure) *ailment { return &ailment{why, cause} }
+
 // Check is one look at a session.
 type Check struct {
 	At      time.Time

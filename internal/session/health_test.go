@@ -280,9 +280,14 @@ func TestOperatorIsNotified(t *testing.T) {
 	h.eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
 	mu.Lock()
 	defer mu.Unlock()
-	for i, want := range []session.Happening{session.Starved, session.Ailing, session.Restarted, session.Broken} {
-		if heard[i].What != want || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
-			t.Errorf("notice %d is %+v, want %s", i+1, heard[i], want)
+	for i, want := range []struct {
+		what  session.Happening
+		cause session.Cause
+	}{
+		{session.Starved, session.CauseMemory}, {session.Ailing, session.CauseMemory}, {session.Restarted, ""}, {session.Broken, session.CauseExited},
+	} {
+		if heard[i].What != want.what || heard[i].Cause != want.cause || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
+			t.Errorf("notice %d is %+v, want %v", i+1, heard[i], want)
 		}
 	}
 }

@@ -212,13 +212,13 @@ func (m *Manager) look(ctx context.Context, id ID) {
 	case c.State == StatePaused:
 		m.found(ctx, id, target, Check{At: m.now(), State: Unhealthy, Reason: "its container is paused; unpause it, or restart the session"})
 	default:
-		reason := "its server does not answer"
+		cause, reason := CauseSilent, "its server does not answer"
 		if errors.Is(err, ErrUnresponsive) {
-			reason = "its server hangs: it says that it is well and does no work"
+			cause, reason = CauseHangs, "its server hangs: it says that it is well and does no work"
 		}
 		m.opts.Logger.DebugContext(ctx, "session is unhealthy", "session_id", id, "error", err)
 		if m.found(ctx, id, target, Check{At: m.now(), State: Unhealthy, Reason: reason}) {
-			m.report(ctx, id, m.heal(ctx, id, Errorf(CodeUpstream, "%s", reason)))
+			m.report(ctx, id, m.heal(ctx, id, ails(cause, Errorf(CodeUpstream, "%s", reason))))
 		}
 	}
 }

@@ -47,14 +47,14 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (Session, err
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
 		if !w.automatic && s.Status == Error { // else it is being tried again, or given up
-			m.notify(s, Broken, s.LastError)
+			m.notify(s, Broken, causes[kind], s.LastError)
 		}
 		m.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
 			"code", CodeOf(err), "error", err)
 		return s, err
 	}
 	if w.automatic {
-		m.notify(s, Restarted, "")
+		m.notify(s, Restarted, "", "")
 	}
 	m.opts.Logger.InfoContext(ctx, "operation done", "session_id", s.ID, "operation", kind, "duration_ms", took)
 	return s, nil
@@ -95,6 +95,9 @@ var outcome = map[Kind]Status{OpCreate: Running, OpStart: Running, OpRestart: Ru
 
 // reached is what has happened when an operation has succeeded.
 var reached = map[Kind]Happening{OpCreate: Ready, OpStart: Ready, OpRestart: Restarted, OpStop: Ended}
+
+// causes is why a session is in error when an operation has failed.
+var causes = map[Kind]Cause{OpCreate: CauseStart, OpStart: CauseStart, OpRestart: CauseStart}
 
 // conclude records the end of an operation. A store that is away is asked again until the operation's deadline, after
 // which the reconciler takes over. It returns errTakenOver when the operation is no longer ours to end.

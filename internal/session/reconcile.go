@@ -136,7 +136,7 @@ func (m *Manager) agree(ctx context.Context, id ID) error {
 
 // mend does what can be done at once, and otherwise returns the operation that is needed, or why the session has to be
 // healed.
-func (m *Manager) mend(ctx context.Context, id ID) (Kind, *Failure, error) {
+func (m *Manager) mend(ctx context.Context, id ID) (Kind, *ailment, error) {
 	s, err := m.store.Get(ctx, id)
 	if CodeOf(err) == CodeNotFound {
 		m.unpublish(id)
@@ -166,7 +166,7 @@ func (m *Manager) mend(ctx context.Context, id ID) (Kind, *Failure, error) {
 	case m.healing(s):
 		m.locate(s.ID, "")
 		m.publish(s) // there may be no room for it
-		return "", Errorf(CodeNotRunning, "%s", s.LastError), nil
+		return "", ails(CauseStart, Errorf(CodeNotRunning, "%s", s.LastError)), nil
 	case s.Status == Stopped && up:
 		m.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
 		return OpStop, nil, nil
@@ -234,20 +234,20 @@ var errChanged = errors.New("the session has changed meanwhile")
 
 // lost sees to a session whose container has stopped or gone without our doing: it returns why it is to be healed, or
 // records that it is in error.
-func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool) (*Failure, error) {
-	why := Errorf(CodeNotRunning, "the container is gone; start the session to get a new one on the same workspace")
+func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool) (*ailment, error) {
+	why := ails(CauseGone, Errorf(CodeNotRunning, "the container is gone; start the session to get a new one on the same workspace"))
 	switch {
 	case !exists:
 	case c.OOMKilled:
-		why = Errorf(CodeNotRunning, "the server was killed because it ran out of memory; start the session again, or raise CONTAINER_MEMORY_LIMIT")
+		why = ails(CauseMemory, Errorf(CodeNotRunning, "the server was killed because it ran out of memory; start the session again, or raise CONTAINER_MEMORY_LIMIT"))
 	case c.ExitCode == exitKilled: // some engines do not notice why
-		why = Errorf(CodeNotRunning, "the server was killed, perhaps because it ran out of memory; start the session again, or see its logs")
+		why = ails(CauseKilled, Errorf(CodeNotRunning, "the server was killed, perhaps because it ran out of memory; start the session again, or see its logs"))
 	default:
-		why = Errorf(CodeNotRunning, "the server ended by itself with code %d; start the session again, or see its logs", c.ExitCode)
+		why = ails(CauseExited, Errorf(CodeNotRunning, "the server ended by itself with code %d; start the session again, or see its logs", c.ExitCode))
 	}
 	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Message)
 	if c.OOMKilled {
-		m.notify(s, Starved, why.Message)
+		m.notify(s, Starved, why.cause, why.Message)
 	}
 	m.locate(s.ID, "")
 	if !exists && s.ContainerID != "" {

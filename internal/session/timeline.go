@@ -33,14 +33,15 @@ type Notice struct {
 	What     Happening `json:"event"` // [Ailing], [Starved], [Restarted] or [Broken]
 	Session  ID        `json:"session_id"`
 	Owner    string    `json:"owner,omitempty"`
+	Cause    Cause     `json:"cause,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
 	Restarts int       `json:"restart_count"`
 }
 
 // notify tells the operator, if he wants to hear it.
-func (m *Manager) notify(s Session, what Happening, reason string) {
+func (m *Manager) notify(s Session, what Happening, cause Cause, reason string) {
 	if m.opts.Notify != nil {
-		m.opts.Notify(Notice{At: m.now(), What: what, Session: s.ID, Owner: s.Owner, Reason: reason, Restarts: s.RestartCount})
+		m.opts.Notify(Notice{At: m.now(), What: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount})
 	}
 }
 

@@ -112,6 +112,10 @@ func TestServersThatFailAreHealed(t *testing.T) {
 			if a.Status != http.StatusOK || made == "" || !strings.Contains(string(a.Body), made) {
 				t.Errorf("the history after the restart: got %s, want the session %s with the same token", a, made)
 			}
+			if a := w.Call(http.MethodGet, "/sessions/"+id+"/events", token, ""); !strings.Contains(string(a.Body), `"unhealthy"`) ||
+				!strings.Contains(string(a.Body), `"restarted"`) {
+				t.Errorf("the events are %s, want them to tell of the restart", a)
+			}
 			log, err := os.ReadFile(w.Serve.Log)
 			harness.Must(t, err)
 			if !slices.ContainsFunc(strings.Split(test.reason, "|"), func(reason string) bool {
@@ -142,7 +146,16 @@ func TestCrashLoopIsGivenUp(t *testing.T) {
 	w := tendedWorld(t)
 	id, token := w.Create("")
 	_, _ = w.Try(t.Context(), http.MethodPost, "/s/"+id+"/behave?as=loop", token, "")
+	metrics := func() string { return string(w.Call(http.MethodGet, "/metrics", w.AdminToken(), "").Body) }
 	p := w.becomes(t, id, "given up", func(p patient) bool { return p.State == "FAILED" && strings.Contains(p.LastError, "given up") })
+	for _, want := range []string{
+		`berth_sessions_by_health{state="FAILED"} 1`, `berth_session_incidents_total{cause="exited",event="unhealthy"} 1`,
+		`berth_session_incidents_total{cause="start_failed",event="failed"} 1`,
+	} {
+		if got := metrics(); !strings.Contains(got, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
 	if p.Status != "error" || p.Restarts != 3 || !strings.Contains(p.LastError, "exited with code 3") {
 		t.Errorf("got %+v", p)
 	}
