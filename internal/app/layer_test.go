@@ -22,6 +22,7 @@ var rank = map[string]int{
 	"berth/internal/httpapi":     1,
 	"berth/internal/jsonfile":    1,
 	"berth/internal/pki":         1,
+	"berth/internal/porttest":    1,
 	"berth/internal/postgres":    1,
 	"berth/internal/probe":       1,
 	"berth/internal/process":     1,

@@ -16,7 +16,7 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 	}
 	err = s.submit(ctx, func(d *draft) (bool, error) {
 		if _, taken := d.sessions[v.ID]; taken {
-			return false, session.Errorf(session.CodeConflict, "there is a session %s already", v.ID)
+			return false, session.Taken(v.ID)
 		}
 		if err := d.admit(fresh.session, max); err != nil {
 			return false, err
@@ -94,8 +94,7 @@ func (d *draft) admit(s session.Session, max int) error {
 		}
 	}
 	if used >= max {
-		return session.Errorf(session.CodeLimit, "%d of %d sessions are in use; stop or delete one, or raise MAX_CONCURRENT_SESSIONS",
-			used, max)
+		return session.Full(used, max)
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 			taken, err := s.room(ctx, v.ID, max)
 			switch {
 			case taken:
-				return session.Errorf(session.CodeConflict, "there is a session %s already", v.ID)
+				return session.Taken(v.ID)
 			case err != nil:
 				return err
 			} // what stood in the way has gone meanwhile
@@ -112,7 +112,7 @@ func (s *Store) room(ctx context.Context, id session.ID, max int) (taken bool, e
 	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM sessions WHERE session_id = $1),
 		(SELECT count(*) FROM sessions WHERE `+occupying+` AND session_id <> $1)`, string(id)).Scan(&taken, &used)
 	if err == nil && max > 0 && used >= max {
-		err = session.Errorf(session.CodeLimit, "%d of %d sessions are in use; stop or delete one, or raise MAX_CONCURRENT_SESSIONS", used, max)
+		err = session.Full(used, max)
 	}
 	return taken, err
 }

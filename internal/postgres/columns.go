@@ -28,8 +28,8 @@ func values(s session.Session) ([]any, error) {
 	}
 	var timeline []byte
 	if s.Timeline != nil {
-		if timeline, err = json.Marshal(s.Timeline); err != nil {
-			return nil, session.Errorf(session.CodeInvalid, "this session has no form in JSON and cannot be stored").Because(err)
+		if timeline, err = encodeJSON(s.Timeline); err != nil {
+			return nil, err
 		}
 	}
 	var op struct {
@@ -52,7 +52,11 @@ func encodeMetadata(metadata map[string]any) ([]byte, error) {
 	if metadata == nil {
 		return nil, nil
 	}
-	text, err := json.Marshal(metadata)
+	return encodeJSON(metadata)
+}
+
+func encodeJSON(value any) ([]byte, error) {
+	text, err := json.Marshal(value)
 	if err != nil {
 		return nil, session.Errorf(session.CodeInvalid, "this session has no form in JSON and cannot be stored").Because(err)
 	}

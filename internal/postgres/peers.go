@@ -45,40 +45,8 @@ var _ session.Peers = (*Peers)(nil)
 // Peers returns the processes on the database, this one among them.
 func (s *Store) Peers() *Peers { return s.peers }
 
-// Join makes this process known and reads who else there is.
+// Join makes this process known, or renews its lease, and reads who else there is.
 func (p *Peers) Join(ctx context.Context) error {
-	return p.renew(ctx)
-}
-
-// Run renews the lease of this process until ctx ends, and then says good-bye.
-func (p *Peers) Run(ctx context.Context) error {
-	tick := time.NewTicker(renewEvery)
-	defer tick.Stop()
-	for {
-		if err := p.Join(ctx); err != nil && ctx.Err() == nil {
-			p.store.opts.Logger.WarnContext(ctx, "the other instances do not hear of this one; trying again", "error", err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return p.leave(ctx)
-		}
-	}
-}
-
-func (p *Peers) leave(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	_ = p.store.do(ctx, func(ctx context.Context) error { // without it, the lease ends
-		_, err := p.store.pool.Exec(ctx, `DELETE FROM berth_instances WHERE id = $1`, p.self())
-		return err
-	})
-	return nil
-}
-
-func (p *Peers) self() string { return p.store.opts.Process }
-
-func (p *Peers) renew(ctx context.Context) error {
 	hostname, _ := os.Hostname() // for operators only
 	begun := time.Now()
 	var all []Instance
@@ -116,6 +84,34 @@ func (p *Peers) renew(ctx context.Context) error {
 	return nil
 }
 
+// Run renews the lease of this process until ctx ends, and then says good-bye.
+func (p *Peers) Run(ctx context.Context) error {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		if err := p.Join(ctx); err != nil && ctx.Err() == nil {
+			p.store.opts.Logger.WarnContext(ctx, "the other instances do not hear of this one; trying again", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return p.leave(ctx)
+		}
+	}
+}
+
+func (p *Peers) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = p.store.do(ctx, func(ctx context.Context) error { // without it, the lease ends
+		_, err := p.store.pool.Exec(ctx, `DELETE FROM berth_instances WHERE id = $1`, p.self())
+		return err
+	})
+	return nil
+}
+
+func (p *Peers) self() string { return p.store.opts.Process }
+
 // List returns the processes as last read, in the order in which they started.
 func (p *Peers) List() []Instance {
 	p.mu.Lock()
@@ -135,7 +131,7 @@ func (p *Peers) Alive(process string) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
 	defer cancel()
-	if err := p.renew(ctx); err != nil {
+	if err := p.Join(ctx); err != nil {
 		return true
 	}
 	alive, _ := p.seen(process)

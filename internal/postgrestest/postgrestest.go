@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"berth/internal/porttest"
 )
 
 const (
@@ -27,8 +29,6 @@ const (
 	requireVariable = "BERTH_TEST_REQUIRE"
 
 	startTimeout = 60 * time.Second
-	// Ports below those that the kernel gives out by itself.
-	firstPort, lastPort = 20_000, 31_999
 )
 
 // Server is a PostgreSQL server with a superuser "berth".
@@ -68,7 +68,7 @@ func prepare(t testing.TB) *Server {
 	dir, err := os.MkdirTemp("", "berth-postgres-") //nolint:usetesting // the parents of t.TempDir are closed to the server's user
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &Server{t: t, bin: bin, dir: dir, port: freePort(t), password: rand.Text()}
+	s := &Server{t: t, bin: bin, dir: dir, port: porttest.Free(t), password: rand.Text()}
 	s.owner = unprivileged(t)
 	if s.owner != nil {
 		must(t, os.Chown(dir, int(s.owner.Uid), int(s.owner.Gid)))

@@ -39,7 +39,7 @@ func TestActivityIsWrittenOnceASecond(t *testing.T) {
 		m := &Manager{
 			store: store, runtime: noContainers{}, keys: keys, working: map[ID]*Work{}, activity: activity{seen: map[ID]time.Time{}},
 			opts:      Options{Profiles: map[string]Profile{"opencode": {}}}.withDefaults(),
-			unlocated: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)},
+			unlocated: newQueue(),
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

@@ -110,6 +110,14 @@ func Stale(id ID) error {
 	return Errorf(CodeConflict, "session %s was changed by someone else meanwhile; read it again and retry", id)
 }
 
+// Taken is the error that a store returns for a create of an ID that it has.
+func Taken(id ID) error { return Errorf(CodeConflict, "there is a session %s already", id) }
+
+// Full is the error that a store returns when there is no room for a session that would occupy a place.
+func Full(used, max int) error {
+	return Errorf(CodeLimit, "%d of %d sessions are in use; stop or delete one, or raise MAX_CONCURRENT_SESSIONS", used, max)
+}
+
 // Codes lists every code.
 func Codes() []Code {
 	return []Code{

@@ -105,22 +105,12 @@ const locators = 4
 
 // locateAll looks for the servers of sessions that other processes have started or moved, until ctx ends.
 func (m *Manager) locateAll(ctx context.Context) {
-	var workers sync.WaitGroup
-	defer workers.Wait()
-	for range locators {
-		workers.Go(func() {
-			for {
-				id, ok := m.unlocated.next(ctx)
-				if !ok {
-					return
-				}
-				if err := m.findServer(ctx, id); err != nil && ctx.Err() == nil {
-					m.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
-						"session_id", id, "error", err)
-				}
-			}
-		})
-	}
+	m.unlocated.each(ctx, locators, func(id ID) {
+		if err := m.findServer(ctx, id); err != nil && ctx.Err() == nil {
+			m.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
+				"session_id", id, "error", err)
+		}
+	})
 }
 
 // findServer looks on the engine for where a session's server is, and publishes that.
@@ -151,6 +141,25 @@ type queue struct {
 	mu   sync.Mutex
 	ids  map[ID]struct{}
 	wake chan struct{} // holds one token while there may be something
+}
+
+func newQueue() queue { return queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)} }
+
+// each sees to every session that comes, so many at once, until ctx ends.
+func (q *queue) each(ctx context.Context, workers int, see func(ID)) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range workers {
+		all.Go(func() {
+			for {
+				id, ok := q.next(ctx)
+				if !ok {
+					return
+				}
+				see(id)
+			}
+		})
+	}
 }
 
 // add never waits.

@@ -61,22 +61,12 @@ func (m *Manager) keep(id ID, busy bool) {
 
 // stopIdle stops the sessions in the queue until ctx ends.
 func (m *Manager) stopIdle(ctx context.Context) {
-	var workers sync.WaitGroup
-	defer workers.Wait()
-	for range stoppers {
-		workers.Go(func() {
-			for {
-				id, ok := m.idle.queue.next(ctx)
-				if !ok {
-					return
-				}
-				if err := m.stopUnused(ctx, id); err != nil && ctx.Err() == nil {
-					m.opts.Logger.WarnContext(ctx, "session whose time is over not stopped; the next reconciliation tries again",
-						"session_id", id, "error", err)
-				}
-			}
-		})
-	}
+	m.idle.queue.each(ctx, stoppers, func(id ID) {
+		if err := m.stopUnused(ctx, id); err != nil && ctx.Err() == nil {
+			m.opts.Logger.WarnContext(ctx, "session whose time is over not stopped; the next reconciliation tries again",
+				"session_id", id, "error", err)
+		}
+	})
 }
 
 // stopUnused stops a session whose time is over, if it still is.

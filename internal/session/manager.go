@@ -129,9 +129,9 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		store: store, runtime: runtime, prober: prober, routes: routes, keys: keys, opts: opts,
 		activity:  activity{seen: map[ID]time.Time{}},
 		working:   map[ID]*Work{},
-		unlocated: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)},
+		unlocated: newQueue(),
 		audience:  audience{listeners: map[ID]map[chan struct{}]struct{}{}},
-		idle:      idle{queue: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)}, busy: map[ID]bool{}},
+		idle:      idle{queue: newQueue(), busy: map[ID]bool{}},
 		monitor:   newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
 			version: map[ID]version{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),

@@ -24,13 +24,11 @@ type monitor struct {
 }
 
 func newMonitor() monitor {
-	return monitor{
-		vitals: map[ID]*vital{}, queue: queue{ids: map[ID]struct{}{}, wake: make(chan struct{}, 1)}, soon: make(chan struct{}, 1),
-	}
+	return monitor{vitals: map[ID]*vital{}, queue: newQueue(), soon: make(chan struct{}, 1)}
 }
 
-// attend tells the monitor of a session as it is recorded now, and where its server is.
-func (m *Manager) attend(s Session, address string) {
+// attend tells the monitor of a session as it is recorded now, and of its route.
+func (m *Manager) attend(s Session, r Route) {
 	if m.opts.Health.CheckEvery <= 0 {
 		return
 	}
@@ -51,7 +49,7 @@ func (m *Manager) attend(s Session, address string) {
 	if s.Operation != nil {
 		v.following = s.Operation.Kind
 	}
-	moved := v.target.Address != address
+	moved := v.target.Address != r.Address
 	v.target = Target{}
 	switch {
 	case v.following == OpRestart && s.RestartCount > 0:
@@ -59,8 +57,8 @@ func (m *Manager) attend(s Session, address string) {
 	case v.following != "":
 	case s.Status == Error:
 		v.turn(Failed, s.LastError, now)
-	case s.Status == Running && address != "":
-		v.target = Target{Address: address, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s)}
+	case s.Status == Running && r.Address != "":
+		v.target = Target{Address: r.Address, Credential: r.Credential, Profile: r.Profile}
 		switch {
 		case was.bringsUp(): // which ends with a probe that passes
 			v.health.Failures = 0
@@ -94,17 +92,7 @@ func (m *Manager) watchHealth(ctx context.Context) {
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	workers.Go(func() { m.watchEngine(ctx) })
-	for range checkers {
-		workers.Go(func() {
-			for {
-				id, ok := m.monitor.queue.next(ctx)
-				if !ok {
-					return
-				}
-				m.look(ctx, id)
-			}
-		})
-	}
+	workers.Go(func() { m.monitor.queue.each(ctx, checkers, func(id ID) { m.look(ctx, id) }) })
 	tick := time.NewTicker(min(time.Second, m.opts.Health.CheckEvery/4))
 	defer tick.Stop()
 	for {

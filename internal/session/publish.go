@@ -87,12 +87,13 @@ func (m *Manager) route(s Session) {
 	p.version[s.ID] = versionOf(s)
 	address := p.address[s.ID]
 	leaving := s.Operation != nil && !s.Operation.Kind.keepsUp()
-	m.routes.Set(Route{
+	r := Route{
 		ID: s.ID, Address: address, Running: s.Status == Running && address != "" && !leaving,
 		Username: m.profileOf(s).Username, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s),
 		TokenDigest: s.TokenDigest, TokenExpiresAt: s.TokenExpiresAt, Wakes: wakes(s),
-	})
-	m.attend(s, address)
+	}
+	m.routes.Set(r)
+	m.attend(s, r)
 	m.audience.tell(s.ID)
 }
 
