@@ -41,6 +41,7 @@ var exitCodes = map[session.Code]int{
 	session.CodeEngineUnavailable:   exitUnavailable,
 	session.CodeStoreUnavailable:    exitUnavailable,
 	session.CodeUpstream:            exitUnavailable,
+	session.CodeUpstreamTimeout:     exitUnavailable,
 	session.CodeShuttingDown:        exitUnavailable,
 }
 

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
@@ -29,18 +28,18 @@ import (
 
 // App is one running Berth. Make it with [New], run it with [App.Run], and always end it with [App.Stop].
 type App struct {
-	cfg       config.Config
-	log       *slog.Logger
-	version   string
-	begun     time.Time
-	manager   *session.Manager
-	incidents *prometheus.CounterVec
-	webhook   *webhook.Sender // nil: nobody is told
-	runtime   session.Runtime
-	storage   storage
-	proxy     *proxy.Proxy
-	server    *http.Server
-	socket    net.Listener
+	cfg      config.Config
+	log      *slog.Logger
+	version  string
+	begun    time.Time
+	manager  *session.Manager
+	measures *measures
+	webhook  *webhook.Sender // nil: nobody is told
+	runtime  session.Runtime
+	storage  storage
+	proxy    *proxy.Proxy
+	server   *http.Server
+	socket   net.Listener
 
 	engine      *pki.Client // certificates of the engine's connection; nil without TLS
 	renewEngine func()      // takes new connections to the engine; set with engine
@@ -89,7 +88,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
 		return nil, err
 	}
-	a.incidents = newIncidents()
+	a.measures = newMeasures()
 	table := proxy.NewTable()
 	a.onStop("routes", func(context.Context) error { table.Close(); return nil })
 	if a.manager, err = a.newManager(table, keys); err != nil {
@@ -99,7 +98,8 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		return nil, err
 	}
 	metrics := telemetry.NewRegistry()
-	metrics.MustRegister(a.incidents, newHealthCollector(a.manager))
+	a.measures.register(metrics)
+	metrics.MustRegister(newStateCollector(a))
 	if a.engine != nil {
 		if err := metrics.Register(newExpiryCollector(a.engine)); err != nil {
 			return nil, fmt.Errorf("measure certificates: %w", err)

@@ -6,12 +6,11 @@ import (
 	"time"
 
 	"berth/internal/httpapi"
-	"berth/internal/session"
 )
 
 // health is the operator's view. Counting asks the store and the engine once each.
 func (a *App) health(ctx context.Context) httpapi.Health {
-	limits, pool := a.cfg.Limits, a.cfg.HTTPPool
+	limits := a.cfg.Limits
 	h := httpapi.Health{
 		Audit:  a.audit.Load(),
 		Status: "healthy", StorageBackend: backendJSON,
@@ -20,16 +19,13 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 		ResourceLimits: &httpapi.ResourceLimits{
 			MemoryLimit: limits.Memory, CPUQuota: limits.CPUQuota, MaxConcurrentSessions: limits.MaxSessions,
 		},
-		Pool: &httpapi.Pool{Status: "healthy", Config: httpapi.PoolConfig{
-			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
-			KeepaliveExpiry: pool.KeepaliveExpiry.Duration().Seconds(),
-		}},
+		Pool: a.pool(),
 	}
-	store := a.storage.store
-	page, err := store.List(ctx, session.Query{})
+	counts, err := a.countSessions(ctx)
 	if err == nil {
-		err = a.bounded(ctx, store.Ping)
+		err = a.bounded(ctx, a.storage.store.Ping)
 	}
+	h.Sessions = counts
 	if db := a.storage.database; db != nil {
 		h.StorageBackend, h.Database, h.Instances = backendDatabase, db.health(ctx), a.instances()
 	}
@@ -44,14 +40,24 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 			h.Status = "degraded" // running sessions are still served
 		}
 	}
-	h.Sessions = map[session.Status]int{}
-	for _, status := range session.Statuses() {
-		h.Sessions[status] = 0
-	}
-	for _, s := range page.Sessions {
-		h.Sessions[s.Status]++
-	}
 	return h
+}
+
+// pool is how the proxy's connections are used now.
+func (a *App) pool() *httpapi.Pool {
+	set, load := a.cfg.HTTPPool, a.proxy.Load()
+	p := &httpapi.Pool{
+		Status: "healthy", Connections: load.Connections, Requests: load.Requests, Waiting: load.Waiting, Streams: load.Streams,
+		Config: httpapi.PoolConfig{
+			MaxKeepaliveConnections: set.MaxKeepaliveConnections, MaxConnections: set.MaxConnections,
+			KeepaliveExpiry: set.KeepaliveExpiry.Duration().Seconds(), ConnectTimeout: set.ConnectTimeout.Duration().Seconds(),
+			ReadTimeout: set.ReadTimeout.Duration().Seconds(),
+		},
+	}
+	if load.Waiting > 0 {
+		p.Status = "saturated"
+	}
+	return p
 }
 
 // instances lists the processes that serve the same sessions, this one alone where they are in a file.

@@ -77,10 +77,11 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 		},
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
 		Notify: func(n session.Notice) {
-			a.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
+			a.measures.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
 			send(n)
 		},
-		Logger: a.named("session"),
+		Observe: a.measures.operation,
+		Logger:  a.named("session"),
 	})
 }
 
@@ -92,8 +93,10 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),
+			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
-		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(), WriteProblem: httpapi.WriteProblem, RequestID: requestID,
+		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
+		Observe: a.measures.proxied, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
 	})
 }
 

@@ -103,6 +103,7 @@ func Default() Config {
 			MaxConnections:          100,
 			KeepaliveExpiry:         Seconds(300 * time.Second),
 			ConnectTimeout:          Seconds(10 * time.Second),
+			ReadTimeout:             Seconds(30 * time.Second),
 		},
 		Log: Log{
 			Level:       LevelInfo,

@@ -56,7 +56,7 @@ func TestContractNamesAndDefaults(t *testing.T) {
 		"SESSION_TOKEN_LENGTH": "32", "SESSION_TOKEN_EXPIRY_HOURS": "24", "SESSION_TOKEN_SECRET": "auto",
 		"CONTAINER_MEMORY_LIMIT": "4g", "CONTAINER_CPU_QUOTA": "100000", "CONTAINER_CPU_PERIOD": "100000", "MAX_CONCURRENT_SESSIONS": "3",
 		"HTTP_MAX_KEEPALIVE_CONNECTIONS": "20", "HTTP_MAX_CONNECTIONS": "100", "HTTP_KEEPALIVE_EXPIRY": "5m",
-		"HTTP_CONNECT_TIMEOUT": "10s",
+		"HTTP_CONNECT_TIMEOUT": "10s", "HTTP_READ_TIMEOUT": "30s",
 	} {
 		_, row, found := strings.Cut(b.String(), "| `"+name+"` |")
 		cells := strings.SplitN(row, " | ", 3)

@@ -211,6 +211,9 @@ type HTTPPool struct {
 	// How long establishing a connection may take, and how long a request waits for its turn when
 	// `HTTP_MAX_CONNECTIONS` is reached.
 	ConnectTimeout Seconds `yaml:"connect_timeout" env:"HTTP_CONNECT_TIMEOUT"`
+	// How long a server may take from the end of an ordinary request to the header of its answer; then the client gets
+	// 504. Event streams, WebSockets and the calls that the image profile lists as silent wait for as long as it takes.
+	ReadTimeout Seconds `yaml:"read_timeout" env:"HTTP_READ_TIMEOUT"`
 }
 
 // Log says what is logged and where.

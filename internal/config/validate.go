@@ -171,6 +171,7 @@ func (v *checker) pool(c Config) {
 		"contradicts HTTP_MAX_CONNECTIONS=%d: no more can be kept than there may be", p.MaxConnections)
 	between(v, "HTTP_KEEPALIVE_EXPIRY", p.KeepaliveExpiry, Seconds(time.Second), Seconds(24*time.Hour))
 	between(v, "HTTP_CONNECT_TIMEOUT", p.ConnectTimeout, Seconds(100*time.Millisecond), Seconds(10*time.Minute))
+	between(v, "HTTP_READ_TIMEOUT", p.ReadTimeout, Seconds(time.Second), Seconds(24*time.Hour))
 }
 
 func (v *checker) log(l Log) {

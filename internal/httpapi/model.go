@@ -165,8 +165,12 @@ type ResourceLimits struct {
 
 // Pool is the proxy's pool of upstream connections.
 type Pool struct {
-	Status string     `json:"status" enum:"healthy"`
-	Config PoolConfig `json:"config"`
+	Status      string     `json:"status" enum:"healthy,saturated" doc:"saturated: requests wait because their session has max_connections already"`
+	Config      PoolConfig `json:"config"`
+	Connections int64      `json:"connections" doc:"open, idle ones included"`
+	Requests    int        `json:"requests" doc:"being served, without streams"`
+	Waiting     int64      `json:"waiting"`
+	Streams     int        `json:"streams" doc:"event streams and WebSockets"`
 }
 
 // PoolConfig are the pool's settings.
@@ -174,6 +178,8 @@ type PoolConfig struct {
 	MaxKeepaliveConnections int     `json:"max_keepalive_connections"`
 	MaxConnections          int     `json:"max_connections"`
 	KeepaliveExpiry         float64 `json:"keepalive_expiry" doc:"seconds"`
+	ConnectTimeout          float64 `json:"connect_timeout" doc:"seconds"`
+	ReadTimeout             float64 `json:"read_timeout" doc:"seconds"`
 }
 
 // sessionOf is a session as callers see it, with what keeps it up.

@@ -65,6 +65,7 @@ var statusOf = map[session.Code]int{
 	session.CodeEngineUnavailable:   http.StatusServiceUnavailable,
 	session.CodeStoreUnavailable:    http.StatusServiceUnavailable,
 	session.CodeUpstream:            http.StatusBadGateway,
+	session.CodeUpstreamTimeout:     http.StatusGatewayTimeout,
 	session.CodeTooLarge:            http.StatusRequestEntityTooLarge,
 	session.CodeShuttingDown:        http.StatusServiceUnavailable,
 	session.CodeCanceled:            http.StatusConflict,

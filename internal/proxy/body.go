@@ -18,25 +18,39 @@ type clientBody struct {
 	head  []byte
 	lost  bool  // more than head has been read
 	ended bool  // all of it has been read
+	read  int64 // bytes
 	fault error // why reading failed, other than at its end
+	onEnd func()
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.read += int64(n)
 	if len(b.head)+n <= replayable && !b.lost {
 		b.head = append(b.head, p[:n]...)
 	} else {
 		b.head, b.lost = nil, true
 	}
 	switch {
-	case err == io.EOF:
+	case err == io.EOF && !b.ended:
 		b.ended = true
+		if b.onEnd != nil {
+			b.onEnd()
+		}
+	case err == io.EOF:
 	case err != nil:
 		b.fault = err
 	}
 	return n, err
+}
+
+// atEnd has f called when all of the body has been read. f must not read from it.
+func (b *clientBody) atEnd(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onEnd = f
 }
 
 // complete reports whether all of the body has been read.
@@ -44,6 +58,13 @@ func (b *clientBody) complete() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.ended
+}
+
+// size returns how many bytes have been read.
+func (b *clientBody) size() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.read
 }
 
 // err returns why the client's body could not be read, nil if it could.

@@ -27,6 +27,7 @@ type call struct {
 	rest      string     // raw path after the prefix, begins with a slash
 	entry     *entry     // nil until the token was found right
 	body      *clientBody
+	header    wait // for the header of the answer
 	stream    bool // an event stream or a WebSocket
 	finished  bool // neither cut off nor aborted
 	giveBack  func()
@@ -71,6 +72,14 @@ func (c *call) takeBody(limit int64) {
 	c.body = &clientBody{ReadCloser: body}
 }
 
+// received is how many bytes of content came from the client.
+func (c *call) received() int64 {
+	if c.body == nil {
+		return c.w.heard.Load()
+	}
+	return c.body.size()
+}
+
 // abort unblocks what cancelling a context does not: a handler that waits for a client which neither reads nor writes.
 func (c *call) abort() {
 	c.mu.Lock()
@@ -110,6 +119,7 @@ type recorder struct {
 	call     *call
 	status   int // 0 until the header was written
 	bytes    atomic.Int64
+	heard    atomic.Int64 // bytes that came through a hijacked connection
 	hijacked bool
 	active   func() // called when bytes flow; nil before a server was asked
 }
@@ -164,9 +174,12 @@ type clientConn struct {
 
 func (c *clientConn) Read(p []byte) (int, error) {
 	if n := c.early.Buffered(); n > 0 {
-		return c.early.Read(p[:min(n, len(p))])
+		n, err := c.early.Read(p[:min(n, len(p))])
+		c.w.heard.Add(int64(n))
+		return n, err
 	}
 	n, err := c.Conn.Read(p)
+	c.w.heard.Add(int64(n))
 	if c.w.active != nil && n > 0 {
 		c.w.active()
 	}

@@ -14,8 +14,8 @@ import (
 	"berth/internal/session"
 )
 
-// statusClientLeft stands in logs for a request whose client did not wait for the answer; it is nginx's number.
-const statusClientLeft = 499
+// StatusClientLeft stands in logs and observations for a request whose client did not wait for the answer; it is nginx's number.
+const StatusClientLeft = 499
 
 // flushEvery is how long bytes of an answer of known length may wait for more of it. Event streams and answers of
 // unknown length do not wait at all: ReverseProxy sees to that.
@@ -67,13 +67,15 @@ func (p *Proxy) forward(c *call) error {
 		}
 	}
 
-	giveBack, err := c.entry.upstream.takePlace(ctx)
+	giveBack, err := c.entry.upstream.takePlace(ctx, &p.connections.waiting)
 	if err != nil {
 		return p.explain(c, err)
 	}
 	c.giveBack = giveBack
 	defer func() { c.giveBack() }()
 
+	c.header.begin(p.patience(c), c.body, cancel)
+	defer c.header.stop()
 	r := c.in.WithContext(ctx)
 	if c.body != nil {
 		r.Body = c.body
@@ -108,6 +110,9 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 // modifyResponse is called with every response header, and with 101 Switching Protocols.
 func (p *Proxy) modifyResponse(res *http.Response) error {
 	c := callOf(res.Request.Context())
+	if !c.header.over() {
+		return errSilent
+	}
 	if res.StatusCode == http.StatusUnauthorized {
 		// Ours was refused, not the client's: it must not be asked for another.
 		return session.Errorf(session.CodeUpstream,
@@ -128,9 +133,11 @@ func (p *Proxy) modifyResponse(res *http.Response) error {
 	return nil
 }
 
+const eventStreamType = "text/event-stream"
+
 func isEventStream(h http.Header) bool {
 	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && kind == "text/event-stream"
+	return err == nil && kind == eventStreamType
 }
 
 // upstreamError is called when there is no answer to pass on.
@@ -176,7 +183,7 @@ func (p *Proxy) fail(c *call, err error) {
 		return
 	}
 	if code == session.CodeCanceled {
-		c.w.status = statusClientLeft
+		c.w.status = StatusClientLeft
 		panic(http.ErrAbortHandler) // returning would send an empty 200 to a client that has only stopped writing
 	}
 	h := c.w.Header()
@@ -194,7 +201,7 @@ func (p *Proxy) fail(c *call, err error) {
 
 // logFailure logs what an operator could want to know: the rest is the client's affair and in the access log.
 func (p *Proxy) logFailure(c *call, code session.Code, err error) {
-	if code != session.CodeUpstream && code != session.CodeInternal {
+	if code != session.CodeUpstream && code != session.CodeUpstreamTimeout && code != session.CodeInternal {
 		return
 	}
 	level := slog.LevelWarn

@@ -72,7 +72,7 @@ func legalInPath(c byte) bool {
 	return strings.IndexByte("-._~!$&'()*+,;=:@[]%/", c) >= 0
 }
 
-// pattern is a call that nobody may make: "POST /global/upgrade", where * is one segment.
+// pattern names calls: "POST /global/upgrade", or "/session/*/message" for any method, where * is one segment.
 type pattern struct {
 	method   string // "": any
 	segments []string
@@ -90,11 +90,11 @@ func parsePatterns(texts []string) []pattern {
 	return patterns
 }
 
-// blocks reports whether the call is one of the patterns under any reading that a server could give its path: escaped
-// or not, with empty and dot segments, with backslashes, in another case, with parameters after a semicolon. A call
-// too many refused is a nuisance; one too few is a hole.
-func (e *entry) blocks(method, raw string) bool {
-	if len(e.blocked) == 0 {
+// anyMatches reports whether the call is one of the patterns under any reading that a server could give its path:
+// escaped or not, with empty and dot segments, with backslashes, in another case, with parameters after a semicolon. A
+// call too many refused is a nuisance; one too few is a hole.
+func anyMatches(patterns []pattern, method, raw string) bool {
+	if len(patterns) == 0 {
 		return false
 	}
 	decoded, err := url.PathUnescape(raw)
@@ -103,7 +103,7 @@ func (e *entry) blocks(method, raw string) bool {
 	}
 	plain, _, _ := strings.Cut(decoded, ";")
 	readings := [][]string{segments(decoded), segments(plain), segments(withoutParameters(decoded))}
-	for _, p := range e.blocked {
+	for _, p := range patterns {
 		if p.method != "" && !strings.EqualFold(p.method, method) {
 			continue
 		}

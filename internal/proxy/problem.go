@@ -21,6 +21,7 @@ var statuses = map[session.Code]int{
 	session.CodeTooLarge:     http.StatusRequestEntityTooLarge,
 	session.CodeShuttingDown: http.StatusServiceUnavailable,
 
+	session.CodeUpstreamTimeout:   http.StatusGatewayTimeout,
 	session.CodeEngineUnavailable: http.StatusServiceUnavailable,
 	session.CodeStoreUnavailable:  http.StatusServiceUnavailable,
 }

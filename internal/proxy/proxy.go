@@ -51,6 +51,9 @@ type Options struct {
 	// WakeTimeout is how long a request waits for that; default 30 s.
 	WakeTimeout time.Duration
 
+	// Observe is told of every request when it is over. It must not block. nil: nobody wants to know.
+	Observe func(Observation)
+
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
 	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
 	WriteProblem func(http.ResponseWriter, *http.Request, error)
@@ -90,6 +93,8 @@ type Proxy struct {
 	touch        func(session.ID)
 	wake         func(context.Context, session.ID) error
 	wakeTimeout  time.Duration
+	observe      func(Observation)
+	connections  connectionCount
 	writeProblem func(http.ResponseWriter, *http.Request, error)
 	requestID    func(*http.Request) string
 	trustProto   bool
@@ -118,14 +123,19 @@ func New(o Options) (*Proxy, error) {
 		touch:        o.Touch,
 		wake:         o.Wake,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
+		observe:      o.Observe,
 		writeProblem: o.WriteProblem,
 		requestID:    o.RequestID,
 		trustProto:   o.TrustForwardedProto,
 		now:          o.Now,
 		gate:         newGate(),
 	}
+	p.transport.Dial = p.connections.tracked(p.transport.Dial)
 	if p.touch == nil {
 		p.touch = func(session.ID) {}
+	}
+	if p.observe == nil {
+		p.observe = func(Observation) {}
 	}
 	if p.writeProblem == nil {
 		p.writeProblem = writeProblem
@@ -158,7 +168,12 @@ func (p *Proxy) Before(next http.Handler) http.Handler {
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(w, r, p.requestID(r))
 	started := time.Now()
-	defer func() { p.logAccess(c, started) }()
+	defer func() {
+		p.observe(Observation{
+			Status: c.w.status, Duration: time.Since(started), Received: c.received(), Sent: c.w.bytes.Load(), Stream: c.stream,
+		})
+		p.logAccess(c, started)
+	}()
 
 	if !p.gate.enter() {
 		p.fail(c, errShuttingDown)
@@ -200,7 +215,7 @@ func (p *Proxy) serve(c *call) error {
 	if err := p.checkOrigin(c.in); err != nil {
 		return err
 	}
-	if c.entry.blocks(c.in.Method, rest) {
+	if anyMatches(c.entry.blocked, c.in.Method, rest) {
 		return session.Errorf(session.CodeForbidden,
 			"this call is not allowed through Berth: the session's image is managed by the operator")
 	}

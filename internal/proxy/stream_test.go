@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"berth/internal/session"
@@ -135,70 +134,6 @@ func TestClientThatLeavesIsPassedOnAtOnce(t *testing.T) {
 
 // A turn of an agent sends no byte until it is finished. Here it takes longer than any time-out that somebody may have
 // set somewhere, the server's own read and write time-outs included; and so does what is sent.
-func TestSilentCallOf330SecondsPasses(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const silence = 330 * time.Second
-		upstream := newPipeListener()
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			<-time.After(silence) // the bubble's clock
-			_, _ = io.WriteString(w, "done")
-		})}
-		w := &world{table: NewTable()}
-		w.keys, _ = session.NewKeys([]byte("a secret of more than sixteen bytes"))
-		proxy, err := New(Options{
-			Table: w.table, Keys: w.keys, Logger: discardLogger(),
-			Transport: Transport{Dial: upstream.dial},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.table.Set(session.Route{
-			ID: testID, Address: "10.0.0.2:4096", Username: testUser, Credential: testPass,
-			TokenDigest: w.keys.Digest(testToken), Running: true,
-		})
-		entrance := newPipeListener()
-		front := &http.Server{Handler: proxy, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
-		done := make(chan struct{}, 2)
-		for _, s := range []struct {
-			*http.Server
-			net.Listener
-		}{{server, upstream}, {front, entrance}} {
-			go func() { _ = s.Serve(s.Listener); done <- struct{}{} }()
-		}
-		client := &http.Client{Transport: &http.Transport{DialContext: entrance.dial}}
-
-		prompt, typing := io.Pipe()
-		go func() {
-			<-time.After(silence) // a slow uplink
-			_, _ = io.WriteString(typing, "{}")
-			_ = typing.Close()
-		}()
-		r, _ := http.NewRequest(http.MethodPost, "http://berth.example/s/"+string(testID)+"/session/x/message", prompt)
-		r.Header.Set("Authorization", "Bearer "+testToken.Reveal())
-		started := time.Now()
-		res, err := client.Do(r)
-		if err != nil {
-			t.Fatalf("after %v: %v", time.Since(started), err)
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if res.StatusCode != http.StatusOK || string(body) != "done" || err != nil {
-			t.Errorf("got %d %q, %v; want the server's answer", res.StatusCode, body, err)
-		}
-		if took := time.Since(started); took < 2*silence {
-			t.Errorf("took %v, want at least %v", took, 2*silence)
-		}
-		client.CloseIdleConnections()
-		w.table.Close()
-		_ = front.Close()
-		_ = server.Close()
-		<-done
-		<-done
-	})
-}
-
 func TestActivityIsReportedAtTheBeginningAndOnceASecondAfter(t *testing.T) {
 	t.Parallel()
 	var touches atomic.Int64

@@ -36,9 +36,10 @@ func NewTable() *Table { return &Table{entries: make(map[session.ID]*entry)} }
 type entry struct {
 	route         session.Route
 	authorization session.Secret // the Authorization header for the server
-	blocked       []pattern
-	upstream      *upstream    // nil while the session is not running
-	touched       atomic.Int64 // Unix nanoseconds of the last Touch
+	blocked       []pattern      // calls that nobody may make
+	silent        []pattern      // calls that say nothing until they are finished
+	upstream      *upstream      // nil while the session is not running
+	touched       atomic.Int64   // Unix nanoseconds of the last Touch
 
 	// access lives as long as a request that was let in by this entry may go on, and ends with one of the causes above.
 	access context.Context //nolint:containedctx // not a request's: every request of the entry ends with it
@@ -56,7 +57,7 @@ func (t *Table) Set(r session.Route) {
 		authorization: session.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(r.Username+":"+r.Credential.Reveal()))),
 	}
 	if r.Profile != nil {
-		next.blocked = parsePatterns(r.Profile.Blocked)
+		next.blocked, next.silent = parsePatterns(r.Profile.Blocked), parsePatterns(r.Profile.Silent)
 	}
 	var cause error
 	switch {

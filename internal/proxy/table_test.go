@@ -1,13 +1,11 @@
 package proxy
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,33 +219,15 @@ func TestIdleConnectionsGoWithTheirServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var open atomic.Int32
-			w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
-				o.Transport.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-					conn, err := new(net.Dialer).DialContext(ctx, network, address)
-					open.Add(1)
-					return &countedConn{Conn: conn, open: &open}, err
-				}
-			})
+			w := setup(t, func(http.ResponseWriter, *http.Request) {})
 			w.get(t, "/")
-			if got := open.Load(); got != 1 {
+			if got := w.proxy.Load().Connections; got != 1 {
 				t.Fatalf("after a request: got %d connections, want one kept", got)
 			}
 			change(w)
-			eventually(t, "idle connection closed", func() bool { return open.Load() == 0 })
+			eventually(t, "idle connection closed", func() bool { return w.proxy.Load().Connections == 0 })
 		})
 	}
-}
-
-type countedConn struct {
-	net.Conn
-	once sync.Once
-	open *atomic.Int32
-}
-
-func (c *countedConn) Close() error {
-	c.once.Do(func() { c.open.Add(-1) })
-	return c.Conn.Close()
 }
 
 func TestStreamsDoNotStarveRequestsAndAreBounded(t *testing.T) {
@@ -261,7 +241,7 @@ func TestStreamsDoNotStarveRequestsAndAreBounded(t *testing.T) {
 			<-hold
 		}
 		eventStream(texts, left)(w, r)
-	}, func(o *Options) { o.Transport = Transport{MaxConnections: 1, ConnectTimeout: 50 * time.Millisecond} })
+	}, func(o *Options) { o.Transport = Transport{MaxConnections: 1, ConnectTimeout: 500 * time.Millisecond} })
 	openStream(t, w, texts)
 	if got := w.get(t, "/"); got.status != 200 {
 		t.Errorf("a request beside as many streams as may be: got %d", got.status)
@@ -280,7 +260,13 @@ func TestStreamsDoNotStarveRequestsAndAreBounded(t *testing.T) {
 		first <- err
 	}()
 	within(t, "held request", began)
-	w.get(t, "/").mustBe(t, 429, session.CodeLimit, "no place came free in time")
+	refused, second := w.request(t, http.MethodGet, "/", nil), make(chan answer, 1)
+	go func() { second <- w.do(t, refused) }()
+	eventually(t, "the second waits", func() bool { return w.proxy.Load().Waiting == 1 })
+	within(t, "answer to the second", second).mustBe(t, 429, session.CodeLimit, "no place came free in time")
+	if got := w.proxy.Load(); got.Waiting != 0 || got.Requests != 1 || got.Streams != 1 {
+		t.Errorf("after it was refused: got %+v, want one request, one stream and nobody who waits", got)
+	}
 	close(hold)
 	if err := within(t, "end of the held request", first); err != nil {
 		t.Error(err)

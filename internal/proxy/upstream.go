@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"berth/internal/session"
@@ -15,8 +16,8 @@ import (
 
 // Transport bounds the connections to one session's server. The zero value of a field means its default.
 //
-// There is no time-out for response headers or for a whole call: OpenCode sends no byte until a turn is finished,
-// however many minutes that takes.
+// There is no time-out for a whole call, and ReadTimeout spares what a profile lists as silent: OpenCode sends no byte
+// until a turn is finished, however many minutes that takes.
 //
 // KeepaliveExpiry must be shorter than the time after which the server closes idle connections, or requests meet
 // connections that are just being closed; OpenCode leaves them open for more than 400 seconds. A request that does meet
@@ -27,12 +28,13 @@ type Transport struct {
 	MaxConnections          int           // requests at once to a session, and again as many streams; default 100
 	KeepaliveExpiry         time.Duration // after which an idle connection is closed; default 300 s
 	ConnectTimeout          time.Duration // for a TCP connection, and for a turn when MaxConnections is reached; default 10 s
+	ReadTimeout             time.Duration // from the end of an ordinary request to the header of its answer; default 30 s
 
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: a net.Dialer's
 }
 
 func (t Transport) validate() error {
-	if t.MaxKeepaliveConnections < 0 || t.MaxConnections < 0 || t.KeepaliveExpiry < 0 || t.ConnectTimeout < 0 {
+	if t.MaxKeepaliveConnections < 0 || t.MaxConnections < 0 || t.KeepaliveExpiry < 0 || t.ConnectTimeout < 0 || t.ReadTimeout < 0 {
 		return errors.New("a limit of the connections to sessions is negative")
 	}
 	return nil
@@ -43,6 +45,7 @@ func (t Transport) withDefaults() Transport {
 	t.MaxConnections = cmp.Or(t.MaxConnections, 100)
 	t.KeepaliveExpiry = cmp.Or(t.KeepaliveExpiry, 300*time.Second)
 	t.ConnectTimeout = cmp.Or(t.ConnectTimeout, 10*time.Second)
+	t.ReadTimeout = cmp.Or(t.ReadTimeout, 30*time.Second)
 	if t.Dial == nil {
 		t.Dial = (&net.Dialer{}).DialContext
 	}
@@ -119,13 +122,15 @@ func (c *upstreamConn) Close() error {
 // takePlace waits for one of the session's places for requests and returns how to give it back. Streams give theirs
 // back when they are known to be streams (see takeStream), so that a hundred open terminals do not stop a request, and
 // a client that opens connections without end cannot use up the file descriptors of everyone.
-func (u *upstream) takePlace(ctx context.Context) (giveBack func(), err error) {
+func (u *upstream) takePlace(ctx context.Context, waiting *atomic.Int64) (giveBack func(), err error) {
 	giveBack = sync.OnceFunc(func() { <-u.requests })
 	select {
 	case u.requests <- struct{}{}:
 		return giveBack, nil
 	default:
 	}
+	waiting.Add(1)
+	defer waiting.Add(-1)
 	timer := time.NewTimer(u.settings.ConnectTimeout)
 	defer timer.Stop()
 	select {

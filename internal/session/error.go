@@ -29,6 +29,7 @@ const (
 	CodeEngineUnavailable   Code = "engine_unavailable"    // the runtime cannot be reached
 	CodeStoreUnavailable    Code = "store_unavailable"     // the store cannot be reached or written
 	CodeUpstream            Code = "upstream_failed"       // the session's server did not answer a request
+	CodeUpstreamTimeout     Code = "upstream_timeout"      // the session's server did not begin to answer a request in time
 	CodeTooLarge            Code = "body_too_large"        // the request body is over the limit
 	CodeShuttingDown        Code = "shutting_down"         // this process is stopping
 	CodeCanceled            Code = "canceled"              // a later operation took its place, or the caller left
@@ -123,6 +124,6 @@ func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
 		CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed, CodeStartTimeout, CodeEngineUnavailable,
-		CodeStoreUnavailable, CodeUpstream, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
+		CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}
 }

@@ -66,6 +66,7 @@ type Options struct {
 	Peers          Peers              // who else works on the store; nil: nobody
 	Feed           Feed               // what they do; nil: nothing is heard of it before the next reconciliation
 	Notify         func(Notice)       // is told what operators want to hear of; must not wait; nil: nobody is
+	Observe        func(Performance)  // is told how each operation of this process ended; must not wait; nil: nobody is
 	Now            func() time.Time
 	Logger         *slog.Logger
 }
@@ -85,6 +86,9 @@ func (o Options) withDefaults() Options {
 	o.Health = o.Health.withDefaults()
 	if o.Peers == nil {
 		o.Peers = alone{process: o.Process}
+	}
+	if o.Observe == nil {
+		o.Observe = func(Performance) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

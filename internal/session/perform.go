@@ -7,12 +7,19 @@ import (
 	"time"
 )
 
+// Performance is how an operation went.
+type Performance struct {
+	Kind     Kind
+	Outcome  Code // "": it succeeded; [CodeCanceled]: it was cut short
+	Duration time.Duration
+}
+
 // perform does the work of an operation and records how it ended. Every step may be repeated: a process that takes an
 // operation over begins again from the top.
-func (m *Manager) perform(ctx context.Context, w *Work, s Session) (Session, error) {
+func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, err error) {
 	kind, begun := w.kind, time.Now()
+	defer func() { m.opts.Observe(Performance{Kind: kind, Outcome: CodeOf(err), Duration: time.Since(begun)}) }()
 	var c Container // as it is at the end; zero when it is gone or was not looked at
-	var err error
 	switch kind {
 	case OpCreate, OpStart:
 		c, err = m.bringUp(ctx, s)

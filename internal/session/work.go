@@ -106,10 +106,13 @@ func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error
 	kind := want.kind
 	w, launched, err := m.reserve(id, kind)
 	for CodeOf(err) == CodeInProgress {
+		var tooLong <-chan time.Time // nil: never
 		switch {
 		case w.kind == kind && launched:
 			return w, nil
 		case w.kind == opReconcile: // soon done
+		case m.isConcluding(w): // the store may say already that it is done
+			tooLong = time.After(concludeTimeout)
 		case want.over(w.kind):
 			m.supersede(w)
 		default:
@@ -117,6 +120,8 @@ func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error
 		}
 		select {
 		case <-w.done:
+		case <-tooLong:
+			return nil, err
 		case <-ctx.Done():
 			return nil, Errorf(CodeCanceled, "the caller left before the %s began", kind).Because(context.Cause(ctx))
 		}
@@ -136,6 +141,15 @@ func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error
 	w.automatic = kind == OpRestart && s.RestartCount > 0 // of a process that is gone
 	m.launch(ctx, w, s)
 	return w, nil
+}
+
+// concludeTimeout is how long an operation waits for the one before it whose end is being recorded: a write to the store.
+const concludeTimeout = time.Second
+
+func (m *Manager) isConcluding(w *Work) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return w.concluding
 }
 
 // supersede ends work so that another operation can take its place. The session stays as the work leaves it, with the

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Observation is what a request was, told when it is over.
+type Observation struct {
+	Status   int           // of the answer; 499: the client left before there was one
+	Duration time.Duration // from its arrival to its last byte
+	Received int64         // bytes of the body that came from the client, and of a WebSocket what it said
+	Sent     int64         // bytes of the body that went to the client, and of a WebSocket what it was told
+	Stream   bool          // an event stream or a WebSocket
+}
+
+// Load is what the proxy does now.
+type Load struct {
+	Requests    int   // being served, without streams
+	Streams     int   // event streams and WebSockets
+	Waiting     int64 // of the requests, those that wait because their session has MaxConnections already
+	Connections int64 // open to the sessions' servers, idle ones included
+	Dialed      int64 // connections made since the proxy was
+}
+
+// Load may be called at any time.
+func (p *Proxy) Load() Load {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	return Load{
+		Requests: p.gate.inside - p.gate.streams, Streams: p.gate.streams,
+		Waiting: p.connections.waiting.Load(), Connections: p.connections.open.Load(),
+		Dialed: p.connections.made.Load(),
+	}
+}
+
+// connectionCount counts those to the sessions' servers, and who waits for one.
+type connectionCount struct{ open, made, waiting atomic.Int64 }
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func (c *connectionCount) tracked(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		c.made.Add(1)
+		c.open.Add(1)
+		return &trackedConn{Conn: conn, closed: sync.OnceFunc(func() { c.open.Add(-1) })}, nil
+	}
+}
+
+type trackedConn struct {
+	net.Conn
+	closed func()
+}
+
+func (c *trackedConn) Close() error {
+	c.closed()
+	return c.Conn.Close()
+}
