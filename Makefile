@@ -12,7 +12,7 @@ PKG      ?= ./...
         check-format check-vet check-lint check-vulnerabilities check-modules check-generated check-race
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/berth
 	@scripts/build
@@ -31,6 +31,20 @@ image: ## build the session image berth/opencode
 
 test: ## every test, with every service that it needs (PKG=./internal/… for some)
 	@scripts/with-services go test -count=1 -timeout 20m $(PKG)
+
+# What stands for each of the test programs of the service before Berth (docs/contract.md).
+AREA_docker      = ./internal/runtimetest ./internal/docker ./internal/process
+AREA_hostip      = ./internal/hostip ./cmd/berth
+AREA_integration = ./test/e2e
+AREA_logging     = ./internal/telemetry ./internal/app
+AREA_database    = ./internal/postgres ./internal/failover ./internal/jsonfile ./test/database
+AREA_health      = ./internal/probe ./internal/session ./test/e2e
+AREA_auth        = ./internal/httpapi ./internal/proxy
+AREA_pool        = ./internal/proxy
+AREA_resources   = ./internal/pressure ./internal/docker ./test/e2e
+
+test-%: ## the tests of one area: docker hostip integration logging database health auth pool resources
+	@scripts/with-services go test -count=1 -timeout 20m $(or $(AREA_$*),$(error there is no area $*; make help lists them))
 
 bench: ## benchmarks, with every service that they need
 	@scripts/with-services go test -run '^$$' -bench . -timeout 60m ./bench/...

@@ -36,8 +36,15 @@ func (d *Database) readPassword() []Fault {
 
 func (v *checker) database(c Config) {
 	d := c.Database
+	between(v, "DB_PORT", d.Port, 1, 65535)
+	oneOf(v, "DB_SSLMODE", d.SSLMode, "disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+	between(v, "DB_MAX_CONNECTIONS", d.MaxConnections, 2, 10_000)
+	v.that(d.MinConnections >= 0 && d.MinConnections <= d.MaxConnections, "DB_MIN_CONNECTIONS", d.MinConnections,
+		"must be between 0 and DB_MAX_CONNECTIONS=%d", d.MaxConnections)
+	between(v, "DB_MAX_QUERIES", d.MaxQueries, 1, 1_000_000_000)
+	between(v, "DB_MAX_INACTIVE_LIFETIME", d.MaxInactiveLifetime, Seconds(time.Second), Seconds(24*time.Hour))
 	if !d.Use {
-		return
+		return // what is missing or contradicts does no harm
 	}
 	v.that(c.Session.Runtime != RuntimeProcess, "USE_DATABASE_STORAGE", d.Use,
 		"contradicts BERTH_RUNTIME=%s: its sessions are known to one machine only", RuntimeProcess)
@@ -45,17 +52,10 @@ func (v *checker) database(c Config) {
 		v.that(validDatabaseURL(url), "DATABASE_URL", d.URL, "must be like postgres://user@host:5432/name?sslmode=verify-full")
 	} else {
 		v.that(d.Host != "", "DB_HOST", d.Host, "must be a host name, an address or a directory")
-		between(v, "DB_PORT", d.Port, 1, 65535)
 		v.that(d.User != "", "DB_USER", d.User, "must be the name of a user")
 		v.that(d.Name != "", "DB_NAME", d.Name, "must be the name of a database")
-		oneOf(v, "DB_SSLMODE", d.SSLMode, "disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 		v.that((d.SSLCert == "") == (d.SSLKey == ""), "DB_SSLCERT", d.SSLCert, "and DB_SSLKEY must be set both or not at all")
 	}
-	between(v, "DB_MAX_CONNECTIONS", d.MaxConnections, 2, 10_000)
-	v.that(d.MinConnections >= 0 && d.MinConnections <= d.MaxConnections, "DB_MIN_CONNECTIONS", d.MinConnections,
-		"must be between 0 and DB_MAX_CONNECTIONS=%d", d.MaxConnections)
-	between(v, "DB_MAX_QUERIES", d.MaxQueries, 1, 1_000_000_000)
-	between(v, "DB_MAX_INACTIVE_LIFETIME", d.MaxInactiveLifetime, Seconds(time.Second), Seconds(24*time.Hour))
 }
 
 func validDatabaseURL(text string) bool {
