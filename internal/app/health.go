@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"berth/internal/httpapi"
+	"berth/internal/pressure"
 	"berth/internal/session"
 )
 
@@ -25,6 +26,7 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration().Seconds(),
 		}},
 	}
+	a.pressure.report(&h)
 	store := a.storage.store
 	page, err := store.List(ctx, session.Query{})
 	if err == nil {
@@ -35,8 +37,8 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 	}
 	if err != nil || a.ready() != nil {
 		h.Status = "unhealthy"
-	} else if h.Database != nil && h.Database.Status != "healthy" {
-		h.Status = "degraded" // changes are journalled
+	} else if h.Database != nil && h.Database.Status != "healthy" || h.Resources.Status == pressure.Critical.String() {
+		h.Status = "degraded" // changes are journalled; no session is started
 	}
 	if a.bounded(ctx, a.runtime.Ping) != nil {
 		h.Runtime.Status = "unhealthy"

@@ -67,7 +67,8 @@ func (p *Proxy) awaken(c *call) (answered bool, err error) {
 func wakeFailure(err error) error {
 	f, ok := errors.AsType[*session.Failure](err)
 	switch {
-	case ok && (f.Code == session.CodeLimit || f.Code == session.CodeEngineUnavailable || f.Code == session.CodeStoreUnavailable):
+	case ok && (f.Code == session.CodeLimit || f.Code == session.CodePressure || f.Code == session.CodeEngineUnavailable ||
+		f.Code == session.CodeStoreUnavailable):
 		if f.RetryAfter == 0 {
 			f = f.After(notRunningRetry)
 		}

@@ -84,7 +84,7 @@ func TestWaitForASessionThatWakesIsBounded(t *testing.T) {
 func TestWakingThatIsRefusedSaysWhy(t *testing.T) {
 	t.Parallel()
 	w, _ := asleep(t, func(*world, context.Context) error {
-		return session.Errorf(session.CodeLimit, "3 of 3 sessions are in use")
+		return session.Errorf(session.CodeLimit, "3 of 3 sessions running")
 	})
 	if a := w.get(t, "/x"); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "3 of 3") || a.header.Get("Retry-After") == "" {
 		t.Errorf("got %+v, want 429 with the reason", a)

@@ -45,27 +45,29 @@ type Manager struct {
 
 // Options are the Manager's settings. Zero means the default given here; Profiles and Limits are required.
 type Options struct {
-	Process        string             // names this process in records; default: a random ID
-	Profiles       map[string]Profile // by name
-	DefaultProfile string             // for requests that name none; default: "opencode"
-	Limits         Limits             // of every container
-	MaxSessions    int                // sessions that may be creating or running at once; 0: no limit
-	TokenLength    int                // characters; default 32
-	TokenLife      time.Duration      // 0: tokens do not expire
-	StartTimeout   time.Duration      // from the begin of a start to the first answer; default 2 min
-	StopTimeout    time.Duration      // from SIGTERM to SIGKILL; default 10 s
-	ProbeInterval  time.Duration      // between the starts of two readiness probes; default 150 ms
-	ProbeTimeout   time.Duration      // of one probe; default 1 s
-	ReconcileEvery time.Duration      // default 30 s
-	OrphanGrace    time.Duration      // age below which a container without a record is left alone; default 5 min
-	Handover       time.Duration      // from taking an operation over from a living process to acting; default 1 s
-	IdleTimeout    time.Duration      // a session that nobody has used for so long is stopped; 0: never
-	MaxBusy        time.Duration      // how long a server's own work keeps an unused session up beyond that; default 12 h
-	MaxLifetime    time.Duration      // of a session, from its creation; 0: for ever
-	Health         HealthOptions      // how sessions are looked after
-	Peers          Peers              // who else works on the store; nil: nobody
-	Feed           Feed               // what they do; nil: nothing is heard of it before the next reconciliation
-	Notify         func(Notice)       // is told what operators want to hear of; must not wait; nil: nobody is
+	Process        string                      // names this process in records; default: a random ID
+	Profiles       map[string]Profile          // by name
+	DefaultProfile string                      // for requests that name none; default: "opencode"
+	Limits         Limits                      // of every container
+	MaxSessions    int                         // sessions that may be creating or running at once; 0: no limit
+	TokenLength    int                         // characters; default 32
+	TokenLife      time.Duration               // 0: tokens do not expire
+	StartTimeout   time.Duration               // from the begin of a start to the first answer; default 2 min
+	StopTimeout    time.Duration               // from SIGTERM to SIGKILL; default 10 s
+	ProbeInterval  time.Duration               // between the starts of two readiness probes; default 150 ms
+	ProbeTimeout   time.Duration               // of one probe; default 1 s
+	ReconcileEvery time.Duration               // default 30 s
+	OrphanGrace    time.Duration               // age below which a container without a record is left alone; default 5 min
+	Handover       time.Duration               // from taking an operation over from a living process to acting; default 1 s
+	IdleTimeout    time.Duration               // a session that nobody has used for so long is stopped; 0: never
+	MaxBusy        time.Duration               // how long a server's own work keeps an unused session up beyond that; default 12 h
+	MaxLifetime    time.Duration               // of a session, from its creation; 0: for ever
+	Health         HealthOptions               // how sessions are looked after
+	Peers          Peers                       // who else works on the store; nil: nobody
+	Feed           Feed                        // what they do; nil: nothing is heard of it before the next reconciliation
+	Admit          func(context.Context) error // why no session may begin to run now, as a CodePressure error; nil: the limit decides alone
+	Refused        func(error)                 // is told of every CodeLimit and CodePressure error of a create, start or wake; must not wait; nil: nobody is
+	Notify         func(Notice)                // is told what operators want to hear of; must not wait; nil: nobody is
 	Now            func() time.Time
 	Logger         *slog.Logger
 }
@@ -160,7 +162,7 @@ func (m *Manager) Logs(ctx context.Context, id ID, opts LogOptions) (io.ReadClos
 }
 
 // Start brings a session up and does nothing to one that is up. Errors beside the store's: CodeConflict,
-// CodeInProgress, CodeLimit.
+// CodeInProgress, and of a session that holds no place CodeLimit and CodePressure.
 func (m *Manager) Start(ctx context.Context, id ID) (*Work, error) { return m.begin(ctx, id, OpStart) }
 
 // Stop ends a session's container and keeps its workspace. It takes the place of a create, start or restart in progress.
