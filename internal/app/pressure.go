@@ -82,7 +82,7 @@ func speakOf(ctx context.Context, log *slog.Logger, c pressure.Change) {
 	case c.To == pressure.Unknown:
 		level, message = slog.LevelWarn, "host pressure is not known any more; sessions are started all the same"
 	}
-	log.Log(ctx, level, message, "resource", c.Resource, "level", c.To.String(), "before", c.From.String(),
+	log.Log(ctx, level, message, "resource", c.Resource, "pressure", c.To.String(), "before", c.From.String(),
 		"value", round(c.Value), "threshold", c.Threshold)
 }
 
@@ -202,4 +202,3 @@ func engineIsHere(ctx context.Context, endpoint string) bool {
 		})
 	})
 }
-

@@ -79,11 +79,17 @@ type Options struct {
 	CPUWarning    float64 // the same for CPU time
 	Critical      float64 // fraction from which either is critical; 1: nothing ever is
 
-	Interval  time.Duration // between two looks; default 2 s
-	Hold      time.Duration // for how long a value must be clearly below a threshold before the level falls; default 15 s
-	Stale     time.Duration // how old the newest sample may be before the levels are unknown; default 15 s
-	Elsewhere bool          // sessions run on another host than the one that is looked at, which the sentences then say
-	OnChange  func(Change)  // is told of every change, in order; must not wait; nil: nobody is
+	Interval time.Duration // between two looks; default 2 s
+	Hold     time.Duration // for how long a value must be clearly below a threshold before the level falls; default 15 s
+	Stale    time.Duration // how old the newest sample may be before the levels are unknown; default 15 s
+	// Time constants of the smoothing: a step is followed to two thirds within one of them. CPU time is used in bursts, by
+	// every compiler and by every start of a session, and who gets less of it only gets slower. Memory that is gone is gone,
+	// and the kernel kills for it within seconds.
+	MemorySmoothing time.Duration // default 4 s
+	CPUSmoothing    time.Duration // default 10 s
+
+	Elsewhere bool         // sessions run on another host than the one that is looked at, which the sentences then say
+	OnChange  func(Change) // is told of every change, in order; must not wait; nil: nobody is
 	Logger    *slog.Logger
 }
 
@@ -91,6 +97,8 @@ func (o Options) withDefaults() Options {
 	o.Interval = cmp.Or(o.Interval, 2*time.Second)
 	o.Hold = cmp.Or(o.Hold, 15*time.Second)
 	o.Stale = cmp.Or(o.Stale, 15*time.Second)
+	o.MemorySmoothing = cmp.Or(o.MemorySmoothing, 4*time.Second)
+	o.CPUSmoothing = cmp.Or(o.CPUSmoothing, 10*time.Second)
 	if o.OnChange == nil {
 		o.OnChange = func(Change) {}
 	}
@@ -113,14 +121,6 @@ func (o Options) validate() error {
 	}
 	return errors.Join(faults...)
 }
-
-// Time constants of the smoothing: a step is followed to two thirds within one of them. CPU time is used in bursts, by
-// every compiler and by every start of a session, and who gets less of it only gets slower. Memory that is gone is gone,
-// and the kernel kills for it within seconds.
-const (
-	cpuSmoothing    = 10 * time.Second
-	memorySmoothing = 4 * time.Second
-)
 
 // Monitor watches one host. Make it with [New]; [Monitor.Run] must be running for it to know anything. It is safe for
 // concurrent use.
@@ -145,8 +145,8 @@ func New(opts Options) (*Monitor, error) {
 		critical = math.Inf(1)
 	}
 	return &Monitor{opts: opts, gauges: [2]gauge{
-		{resource: Memory, threshold: [...]float64{Warning: opts.MemoryWarning, Critical: critical}, smoothing: memorySmoothing},
-		{resource: CPU, threshold: [...]float64{Warning: opts.CPUWarning, Critical: critical}, smoothing: cpuSmoothing, bursty: true},
+		{resource: Memory, threshold: [...]float64{Warning: opts.MemoryWarning, Critical: critical}, smoothing: opts.MemorySmoothing},
+		{resource: CPU, threshold: [...]float64{Warning: opts.CPUWarning, Critical: critical}, smoothing: opts.CPUSmoothing, bursty: true},
 	}}, nil
 }
 

@@ -91,6 +91,17 @@ func TestWakingThatIsRefusedSaysWhy(t *testing.T) {
 	}
 }
 
+func TestWakingOnAHostThatIsShortSaysWhy(t *testing.T) {
+	t.Parallel()
+	w, _ := asleep(t, func(*world, context.Context) error {
+		return session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%").After(15 * time.Second)
+	})
+	if a := w.get(t, "/x"); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "host memory at 96 %, critical from 95 %") ||
+		a.header.Get("Retry-After") != "15" {
+		t.Errorf("got %+v, want 503 with the reason", a)
+	}
+}
+
 // A person gets a page that follows the start.
 func TestBrowserGetsAPageThatReloads(t *testing.T) {
 	t.Parallel()
