@@ -45,12 +45,12 @@ type berth struct {
 	done chan error
 }
 
-func start(t *testing.T, cfg config.Config, options ...app.Option) *berth {
+func start(t *testing.T, cfg config.Config) *berth {
 	t.Helper()
-	return startLogging(t, cfg, slog.New(slog.DiscardHandler), options...)
+	return startWith(t, cfg, slog.New(slog.DiscardHandler))
 }
 
-func startLogging(t *testing.T, cfg config.Config, log *slog.Logger, options ...app.Option) *berth {
+func startWith(t *testing.T, cfg config.Config, log *slog.Logger, options ...app.Option) *berth {
 	t.Helper()
 	a, err := app.New(t.Context(), cfg, "test", log, options...)
 	if err != nil {

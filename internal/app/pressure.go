@@ -73,17 +73,17 @@ func (a *App) watchPressure(ctx context.Context, options []Option) error {
 
 // speakOf logs one change.
 func speakOf(ctx context.Context, log *slog.Logger, c pressure.Change) {
-	level, message := slog.LevelInfo, "host pressure has eased"
+	log = log.With("resource", c.Resource, "pressure", c.To.String(), "before", c.From.String(), "value", round(c.Value), "threshold", c.Threshold)
 	switch {
 	case c.To == pressure.Critical:
-		level, message = telemetry.LevelCritical, "host pressure is critical; no session is started"
+		log.Log(ctx, telemetry.LevelCritical, "host pressure is critical; no session is started")
 	case c.To == pressure.Warning && c.From < c.To:
-		level, message = slog.LevelWarn, "host pressure is high"
+		log.WarnContext(ctx, "host pressure is high")
 	case c.To == pressure.Unknown:
-		level, message = slog.LevelWarn, "host pressure is not known any more; sessions are started all the same"
+		log.WarnContext(ctx, "host pressure is not known any more; sessions are started all the same")
+	default:
+		log.InfoContext(ctx, "host pressure has eased")
 	}
-	log.Log(ctx, level, message, "resource", c.Resource, "pressure", c.To.String(), "before", c.From.String(),
-		"value", round(c.Value), "threshold", c.Threshold)
 }
 
 // refused counts a refusal.

@@ -122,7 +122,7 @@ func TestSessionsAreRefusedWhileTheHostIsCriticalAndLetInAgain(t *testing.T) {
 	machine.set(quiet, nil)
 	cfg := settings(t)
 	cfg.Limits.Critical = 0.95
-	b := startLogging(t, cfg, slog.New(slog.NewJSONHandler(log, nil)), app.WithPressure(func(o *pressure.Options) {
+	b := startWith(t, cfg, slog.New(slog.NewJSONHandler(log, nil)), app.WithPressure(func(o *pressure.Options) {
 		o.Source, o.Interval, o.Hold, o.Stale = machine, 5*time.Millisecond, 100*time.Millisecond, 500*time.Millisecond
 		o.MemorySmoothing = 20 * time.Millisecond
 	}))

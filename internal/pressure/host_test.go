@@ -71,7 +71,7 @@ func TestHostTellsWhatIsAvailableAndWhatWasSpentSince(t *testing.T) {
 		k := newKernel(t)
 		h := k.host(false)
 		go func() {
-			time.Sleep(100 * time.Millisecond) // between the two looks of the first sample
+			<-time.After(100 * time.Millisecond) // between the two looks of the first sample
 			k.spend(10, 30, 0)
 		}()
 		s := k.sample(h)

@@ -114,7 +114,7 @@ func (o Options) validate() error {
 		faults = append(faults, errors.New("a source must be given"))
 	}
 	for resource, warning := range map[Resource]float64{Memory: o.MemoryWarning, CPU: o.CPUWarning} {
-		if !(warning > 0 && warning < o.Critical && o.Critical <= 1) { //nolint:staticcheck // also refuses what is not a number
+		if !(warning > 0 && warning < o.Critical && o.Critical <= 1) { // also refuses what is not a number
 			faults = append(faults, fmt.Errorf("the thresholds of %s are %v and %v; they must be above 0, the first below the second, which is at most 1",
 				resource, warning, o.Critical))
 		}
@@ -188,7 +188,7 @@ func (m *Monitor) look(ctx context.Context) {
 
 func (s Sample) check() error {
 	for resource, value := range map[Resource]float64{Memory: s.Memory, CPU: s.CPU} {
-		if !(value >= 0 && value <= 1) { //nolint:staticcheck // also refuses what is not a number
+		if !(value >= 0 && value <= 1) { // also refuses what is not a number
 			return fmt.Errorf("%s in use is said to be %v, which is no fraction", resource, value)
 		}
 	}

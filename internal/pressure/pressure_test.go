@@ -84,15 +84,15 @@ func watch(t *testing.T, memory, cpu float64, change ...func(*pressure.Options))
 
 // pass lets time go by.
 func pass(d time.Duration) {
-	time.Sleep(d)
+	<-time.After(d)
 	synctest.Wait()
 }
 
-// told is the levels that a resource has reached, as they were told.
-func (w *world) told(r pressure.Resource) []string {
+// told is the levels that memory has reached, as they were told.
+func (w *world) told() []string {
 	all := []string{}
 	for _, c := range w.changes {
-		if c.Resource == r {
+		if c.Resource == pressure.Memory {
 			all = append(all, c.To.String())
 		}
 	}
@@ -104,7 +104,7 @@ func TestEveryLevelIsReachedAndLeftAndToldOfOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.5, 0.5)
 		pass(time.Minute)
-		if diff := cmp.Diff([]string{}, w.told(pressure.Memory)); diff != "" {
+		if diff := cmp.Diff([]string{}, w.told()); diff != "" {
 			t.Errorf("a quiet host (-want +got):\n%s", diff)
 		}
 		for _, step := range []struct {
@@ -118,7 +118,7 @@ func TestEveryLevelIsReachedAndLeftAndToldOfOnce(t *testing.T) {
 			}
 		}
 		want := []string{"warning", "critical", "warning", "ok", "warning", "critical", "ok"}
-		if diff := cmp.Diff(want, w.told(pressure.Memory)); diff != "" {
+		if diff := cmp.Diff(want, w.told()); diff != "" {
 			t.Errorf("the changes of memory that were told of (-want +got):\n%s", diff)
 		}
 	})
@@ -178,7 +178,7 @@ func TestFlappingIsOneAlert(t *testing.T) {
 			w.is(0.90, 0.1) // clearly below critical, but never for long enough
 			pass(12 * time.Second)
 		}
-		if diff := cmp.Diff([]string{"warning", "critical"}, w.told(pressure.Memory)); diff != "" {
+		if diff := cmp.Diff([]string{"warning", "critical"}, w.told()); diff != "" {
 			t.Errorf("a host that flaps around 95 %% (-want +got):\n%s", diff)
 		}
 		w.is(0.94, 0.1) // below, but not clearly
@@ -268,7 +268,7 @@ func TestSourceThatFailsIsUnknownAfterAWhileAndBlocksNobody(t *testing.T) {
 		if got := w.Snapshot().Memory; got.Level != pressure.Critical || got.Value != 0.98 {
 			t.Errorf("the first sample after the failure gives %s at %v, want critical at 0.98", got.Level, got.Value)
 		}
-		if diff := cmp.Diff([]string{"critical", "unknown", "critical"}, w.told(pressure.Memory)); diff != "" {
+		if diff := cmp.Diff([]string{"critical", "unknown", "critical"}, w.told()); diff != "" {
 			t.Errorf("what was told (-want +got):\n%s", diff)
 		}
 		if !strings.Contains(w.log.String(), "measured again") {

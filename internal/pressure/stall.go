@@ -24,7 +24,7 @@ func parseStall(text string) *Stall {
 			return nil
 		}
 		percent, err := strconv.ParseFloat(average, 64)
-		if err != nil || !(percent >= 0 && percent <= 100) { //nolint:staticcheck // also refuses what is not a number
+		if err != nil || !(percent >= 0 && percent <= 100) { // also refuses what is not a number
 			return nil
 		}
 		switch fields[0] {
