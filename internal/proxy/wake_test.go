@@ -102,6 +102,23 @@ func TestWakingOnAHostThatIsShortSaysWhy(t *testing.T) {
 	}
 }
 
+func TestBrowserIsToldThatThereIsNoRoom(t *testing.T) {
+	t.Parallel()
+	for want, refusal := range map[int]error{
+		http.StatusTooManyRequests:    session.Errorf(session.CodeLimit, "3 of 3 sessions running"),
+		http.StatusServiceUnavailable: session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%"),
+	} {
+		w, _ := asleep(t, func(*world, context.Context) error { return refusal })
+		r := w.request(t, http.MethodGet, "/", nil)
+		r.Header.Set("Accept", "text/html")
+		a := w.do(t, r)
+		if a.status != want || !strings.Contains(a.body, session.MessageOf(refusal)) || a.header.Get("Retry-After") == "" ||
+			strings.Contains(a.body, "http-equiv") {
+			t.Errorf("got %+v, want %d with the reason", a, want)
+		}
+	}
+}
+
 // A person gets a page that follows the start.
 func TestBrowserGetsAPageThatReloads(t *testing.T) {
 	t.Parallel()

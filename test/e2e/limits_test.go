@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -144,6 +145,62 @@ func TestServerThatTakesTooMuchMemoryHarmsNobodyElse(t *testing.T) {
 	if a := w.Call(http.MethodGet, "/metrics", w.AdminToken(), ""); !strings.Contains(string(a.Body), `cause="out_of_memory"`) {
 		t.Error("the measurements do not tell of the session that ran out of memory")
 	}
+}
+
+// The host of this test uses more than a thousandth of its memory, so that it is critical for a Berth with that threshold.
+func TestCriticalHostGetsNoMoreSessionsAndKeepsThoseItHas(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.StartServe()
+	id, token := w.Create("")
+	asleep, _ := w.Create("")
+	if a := w.Call(http.MethodPost, "/sessions/"+asleep+"/stop", w.AdminToken(), ""); a.Status != http.StatusOK {
+		t.Fatalf("stop: got %s", a)
+	}
+	again := func(critical, warning string) {
+		w.Serve.Signal(syscall.SIGTERM)
+		w.Env["RESOURCE_CRITICAL_THRESHOLD"], w.Env["MEMORY_WARNING_THRESHOLD"], w.Env["CPU_WARNING_THRESHOLD"] = critical, warning, warning
+		w.StartServe()
+	}
+	again("0.001", "0.0005")
+	var health struct {
+		Status    string
+		Resources struct {
+			Status, Host string
+			Memory       float64 `json:"memory_percent"`
+		} `json:"system_resources"`
+		Alerts []struct{ Resource, Level, Message string } `json:"resource_alerts"`
+	}
+	harness.Eventually(t, 10*time.Second, "the host has been looked at", func() error {
+		a := w.Call(http.MethodGet, "/health", w.AdminToken(), "")
+		harness.Must(t, json.Unmarshal(a.Body, &health))
+		if health.Resources.Status != "critical" {
+			return fmt.Errorf("it is %s", a)
+		}
+		return nil
+	})
+	if health.Status != "degraded" || health.Resources.Host != "engine" || health.Resources.Memory <= 0.001 || health.Resources.Memory > 1 ||
+		len(health.Alerts) == 0 || health.Alerts[0].Level != "critical" || !strings.Contains(health.Alerts[0].Message, "critical from 0.1 %") {
+		t.Errorf("/health says %+v", health)
+	}
+	for _, path := range []string{"/sessions", "/sessions/" + asleep + "/start"} {
+		a := w.Call(http.MethodPost, path, w.AdminToken(), "")
+		if a.Status != http.StatusServiceUnavailable || a.Field("code") != "resources_critical" || a.Header.Get("Retry-After") != "15" ||
+			!strings.HasPrefix(a.Field("detail"), "host memory at ") || !strings.Contains(a.Field("detail"), " %, critical from 0.1 %; ") {
+			t.Errorf("POST %s: got %s, want 503 with the reason", path, a)
+		}
+	}
+	if a := w.Call(http.MethodPost, "/sessions/"+id+"/restart", w.AdminToken(), ""); a.Status != http.StatusOK {
+		t.Errorf("restart of a running session: got %s, want it to keep its place", a)
+	}
+	if a := w.Call(http.MethodGet, "/s/"+id+"/session", token, ""); a.Status != http.StatusOK {
+		t.Errorf("a running session answers %s", a)
+	}
+	again("1", "0.9")
+	if a := w.Call(http.MethodPost, "/sessions/"+asleep+"/start", w.AdminToken(), ""); a.Status != http.StatusOK {
+		t.Errorf("start on a host that is well: got %s", a)
+	}
+	w.Create("")
 }
 
 // used is the CPU time that a session's container has spent, and when the engine looked.
