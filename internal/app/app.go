@@ -33,6 +33,7 @@ type App struct {
 	version  string
 	begun    time.Time
 	manager  *session.Manager
+	pressure pressures
 	measures *measures
 	webhook  *webhook.Sender // nil: nobody is told
 	runtime  session.Runtime
@@ -60,7 +61,7 @@ type undo struct {
 
 // New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
 // and says what to do. Nothing is served before [App.Run].
-func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *App, err error) {
+func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (_ *App, err error) {
 	a := &App{cfg: cfg, log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -89,6 +90,9 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		return nil, err
 	}
 	a.measures = newMeasures()
+	if err := a.watchPressure(ctx, options); err != nil {
+		return nil, err
+	}
 	table := proxy.NewTable()
 	a.onStop("routes", func(context.Context) error { table.Close(); return nil })
 	if a.manager, err = a.newManager(table, keys); err != nil {
@@ -100,6 +104,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	metrics := telemetry.NewRegistry()
 	a.measures.register(metrics)
 	metrics.MustRegister(newStateCollector(a))
+	metrics.MustRegister(a.pressure.collectors()...)
 	if a.engine != nil {
 		if err := metrics.Register(newExpiryCollector(a.engine)); err != nil {
 			return nil, fmt.Errorf("measure certificates: %w", err)
@@ -137,6 +142,7 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	work.Go(func() error { return a.watchCertificates(ctx) })
 	work.Go(func() error { return a.watchAudit(ctx) })
+	work.Go(func() error { return a.pressure.monitor.Run(ctx) })
 	if a.webhook != nil {
 		work.Go(func() error { return a.webhook.Run(ctx) })
 	}

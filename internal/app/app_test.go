@@ -25,7 +25,7 @@ func settings(t *testing.T) config.Config {
 	t.Helper()
 	cfg, err := config.Load(config.Options{Overrides: map[string]string{
 		"BERTH_RUNTIME": "process", "BERTH_LISTEN": "127.0.0.1:0", "BERTH_STATE_DIR": filepath.Join(t.TempDir(), "state"),
-		"BERTH_DRAIN_TIMEOUT": "2",
+		"BERTH_DRAIN_TIMEOUT": "2", "RESOURCE_CRITICAL_THRESHOLD": "1", // tests keep machines busy
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,12 @@ type berth struct {
 
 func start(t *testing.T, cfg config.Config) *berth {
 	t.Helper()
-	a, err := app.New(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
+	return startWith(t, cfg, slog.New(slog.DiscardHandler))
+}
+
+func startWith(t *testing.T, cfg config.Config, log *slog.Logger, options ...app.Option) *berth {
+	t.Helper()
+	a, err := app.New(t.Context(), cfg, "test", log, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,45 +3,69 @@ package app
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"berth/internal/httpapi"
+	"berth/internal/pki"
+	"berth/internal/pressure"
 )
 
 // health is the operator's view. Counting asks the store and the engine once each.
 func (a *App) health(ctx context.Context) httpapi.Health {
 	limits := a.cfg.Limits
 	h := httpapi.Health{
-		Audit:  a.audit.Load(),
-		Status: "healthy", StorageBackend: backendJSON,
-		Runtime:      &httpapi.RuntimeHealth{Kind: a.cfg.Session.Runtime, Status: "healthy"},
-		Certificates: a.certificates(),
+		Audit:          a.audit.Load(),
+		StorageBackend: backendJSON,
+		Runtime:        &httpapi.RuntimeHealth{Kind: a.cfg.Session.Runtime, Status: "healthy"},
+		Certificates:   a.certificates(),
 		ResourceLimits: &httpapi.ResourceLimits{
 			MemoryLimit: limits.Memory, CPUQuota: limits.CPUQuota, MaxConcurrentSessions: limits.MaxSessions,
 		},
 		Pool: a.pool(),
 	}
-	counts, err := a.countSessions(ctx)
-	if err == nil {
-		err = a.bounded(ctx, a.storage.store.Ping)
+	a.pressure.report(&h)
+	counts, unreadable := a.countSessions(ctx)
+	if unreadable == nil {
+		unreadable = a.bounded(ctx, a.storage.store.Ping)
 	}
 	h.Sessions = counts
 	if db := a.storage.database; db != nil {
 		h.StorageBackend, h.Database, h.Instances = backendDatabase, db.health(ctx), a.instances()
 	}
-	if err != nil || a.ready() != nil {
-		h.Status = "unhealthy"
-	} else if h.Database != nil && h.Database.Status != "healthy" {
-		h.Status = "degraded" // changes are journalled
-	}
 	if a.bounded(ctx, a.runtime.Ping) != nil {
 		h.Runtime.Status = "unhealthy"
-		if h.Status == "healthy" {
-			h.Status = "degraded" // running sessions are still served
-		}
 	}
+	h.Status, h.Reasons = overall(h, a.ready() != nil, unreadable != nil)
 	return h
 }
+
+// overall is the status of the whole, and why it is not healthy: the table in docs/operating.md.
+func overall(h httpapi.Health, notReady, unreadable bool) (status string, reasons []string) {
+	status = "healthy"
+	for _, row := range []struct {
+		holds          bool
+		status, reason string
+	}{
+		{notReady, "unhealthy", "Berth is starting or stopping"},
+		{unreadable, "unhealthy", "the store cannot be read or written"},
+		{h.Database != nil && h.Database.Status != "healthy", "degraded", "the database is away; changes are kept until it returns"},
+		{h.Runtime.Status != "healthy", "degraded", "the engine cannot be reached; running sessions are served, none can be started"},
+		{h.Resources.Status == pressure.Critical.String(), "degraded", "the host is short of memory or CPU time; no session is started"},
+		{slices.ContainsFunc(h.Certificates, expires), "degraded", "a certificate has expired or is about to"},
+	} {
+		if !row.holds {
+			continue
+		}
+		reasons = append(reasons, row.reason)
+		if status != "unhealthy" {
+			status = row.status
+		}
+	}
+	return status, reasons
+}
+
+func expires(c httpapi.Certificate) bool { return c.Level == string(pki.UrgencyCritical) }
 
 // pool is how the proxy's connections are used now.
 func (a *App) pool() *httpapi.Pool {

@@ -24,6 +24,7 @@ var rank = map[string]int{
 	"berth/internal/pki":         1,
 	"berth/internal/porttest":    1,
 	"berth/internal/postgres":    1,
+	"berth/internal/pressure":    1,
 	"berth/internal/probe":       1,
 	"berth/internal/process":     1,
 	"berth/internal/proxy":       1,

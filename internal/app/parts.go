@@ -75,6 +75,7 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 			CheckEvery: c.Health.CheckInterval.Duration(), Timeout: c.Health.Timeout.Duration(), Threshold: c.Health.FailureThreshold,
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
+		Admit: a.pressure.monitor.Admit, Refused: a.pressure.refused,
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
 		Notify: func(n session.Notice) {
 			a.measures.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()

@@ -95,6 +95,10 @@ func Default() Config {
 			CPUPeriod:   100_000,
 			PIDs:        512,
 			MaxSessions: 3,
+
+			MemoryWarning: 0.8,
+			CPUWarning:    0.9,
+			Critical:      0.95,
 		},
 		Token: Token{Length: 32, ExpiryHours: 24, Secret: Auto},
 		Proxy: Proxy{MaxBodySize: 16 << 20},

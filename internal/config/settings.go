@@ -174,6 +174,13 @@ type Limits struct {
 	PIDs int64 `yaml:"pids" env:"CONTAINER_PIDS_LIMIT"`
 	// Most sessions that may run at once.
 	MaxSessions int `yaml:"max_sessions" env:"MAX_CONCURRENT_SESSIONS"`
+	// Fraction of the host's memory in use from which Berth warns.
+	MemoryWarning float64 `yaml:"memory_warning" env:"MEMORY_WARNING_THRESHOLD"`
+	// Fraction of the host's CPU time in use from which Berth warns.
+	CPUWarning float64 `yaml:"cpu_warning" env:"CPU_WARNING_THRESHOLD"`
+	// Fraction of either in use from which no session is started any more. `1`: sessions are started however busy the host
+	// is.
+	Critical float64 `yaml:"critical" env:"RESOURCE_CRITICAL_THRESHOLD"`
 }
 
 // Token says how session tokens are made.

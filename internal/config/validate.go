@@ -153,6 +153,21 @@ func (v *checker) limits(c Config) {
 	between(v, "CONTAINER_CPU_PERIOD", l.CPUPeriod, minQuota, maxPeriod)
 	between(v, "CONTAINER_PIDS_LIMIT", l.PIDs, minPIDs, 1<<22)
 	between(v, "MAX_CONCURRENT_SESSIONS", l.MaxSessions, 1, 100_000)
+	v.thresholds(l)
+}
+
+// thresholds are fractions: 80 in place of 0.8 would silence what it should raise.
+func (v *checker) thresholds(l Limits) {
+	critical := l.Critical > 0 && l.Critical <= 1
+	v.that(critical, "RESOURCE_CRITICAL_THRESHOLD", l.Critical, "must be a fraction above 0 and at most 1, like 0.95")
+	if !critical {
+		return
+	}
+	warning := func(variable string, value float64) {
+		v.that(value > 0 && value < l.Critical, variable, value, "must be a fraction above 0 and below RESOURCE_CRITICAL_THRESHOLD=%v", l.Critical)
+	}
+	warning("MEMORY_WARNING_THRESHOLD", l.MemoryWarning)
+	warning("CPU_WARNING_THRESHOLD", l.CPUWarning)
 }
 
 func (v *checker) token(t Token) {

@@ -117,6 +117,42 @@ func TestWeakenedContainerIsRemoved(t *testing.T) {
 	}
 }
 
+// A limit that is there but is not the one that was asked for is as good as none.
+func TestEveryLimitIsReadBackAsItWasAskedFor(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		weaken func(*container.HostConfig)
+		field  string
+	}{
+		"memory raised":          {func(h *container.HostConfig) { h.Memory++ }, "memory limit"},
+		"memory lowered":         {func(h *container.HostConfig) { h.Memory-- }, "memory limit"},
+		"swap by default":        {func(h *container.HostConfig) { h.MemorySwap = 2 * h.Memory }, "swap limit"},
+		"swap left out":          {func(h *container.HostConfig) { h.MemorySwap = 0 }, "swap limit"},
+		"quota raised":           {func(h *container.HostConfig) { h.CPUQuota *= 2 }, "cpu limit"},
+		"quota without an end":   {func(h *container.HostConfig) { h.CPUQuota = -1 }, "cpu limit"},
+		"period shortened":       {func(h *container.HostConfig) { h.CPUPeriod /= 2 }, "cpu limit"},
+		"period left out":        {func(h *container.HostConfig) { h.CPUPeriod = 0 }, "cpu limit"},
+		"CPUs by another name":   {func(h *container.HostConfig) { h.CPUQuota, h.CPUPeriod, h.NanoCPUs = 0, 0, 8e9 }, "cpu limit"},
+		"processes raised":       {func(h *container.HostConfig) { h.PidsLimit = new(*h.PidsLimit + 1) }, "pids limit"},
+		"processes without end":  {func(h *container.HostConfig) { h.PidsLimit = new(int64(-1)) }, "pids limit"},
+		"nobody killed for want": {func(h *container.HostConfig) { h.OomKillDisable = new(true) }, "oom killer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newFakeEngine(t, "1.41")
+			e.weaken = test.weaken
+			_, err := e.open(nil).Create(t.Context(), unitSpec("weak"))
+			wantCode(t, err, session.CodeInternal, "the engine did not do what it was asked")
+			if got := session.MessageOf(err); !strings.Contains(got, "("+test.field+")") {
+				t.Errorf("message = %q, want %q and nothing else named in it", got, test.field)
+			}
+			if diff := cmp.Diff([]string{}, e.left()); diff != "" {
+				t.Errorf("containers left (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestLostAnswerToCreateIsUndone(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")

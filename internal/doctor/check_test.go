@@ -19,11 +19,12 @@ import (
 
 	"berth/internal/config"
 	"berth/internal/pki"
+	"berth/internal/pressure"
 )
 
 func limited(memory, quota, pids int64) *container.HostConfig {
 	h := &container.HostConfig{LogConfig: container.LogConfig{Type: "local"}}
-	h.Memory, h.CPUQuota, h.CPUPeriod = memory, quota, 100_000
+	h.Memory, h.MemorySwap, h.CPUQuota, h.CPUPeriod = memory, memory, quota, 100_000
 	if pids > 0 {
 		h.PidsLimit = &pids
 	}
@@ -197,6 +198,13 @@ func TestChecksPassAndFail(t *testing.T) {
 			"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(0, 0, 0)) },
 			[]string{"pass limits-configured", "fail limit-not-enforced", "fail limit-not-enforced", "fail limit-not-enforced"},
 		},
+		"limits, swap": {
+			"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) {
+				h := limited(1<<30, 100_000, 100)
+				h.MemorySwap = -1
+				e.run("a", h)
+			}, []string{"pass limits-configured", "fail limit-not-enforced"},
+		},
 		"limits, above the settings": {
 			"resource-limits", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", limited(64<<30, 100_000, 100)) },
 			[]string{"pass limits-configured", "warn limit-above-settings"},
@@ -204,6 +212,10 @@ func TestChecksPassAndFail(t *testing.T) {
 
 		"throttling, good":        {"session-throttling", nil, []string{"pass sessions-bounded"}},
 		"throttling, not bounded": {"session-throttling", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Limits.MaxSessions = 0 }, []string{"fail sessions-unbounded"}},
+		"throttling, however busy": {
+			"session-throttling", func(_ *testing.T, o *Options, _ *fakeEngine) { o.Config.Limits.Critical = 1 },
+			[]string{"pass sessions-bounded", "warn pressure-ignored"},
+		},
 		"throttling, overcommitted": {
 			"session-throttling", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.MemTotal = 1 << 30 },
 			[]string{"pass sessions-bounded", "warn memory-overcommitted"},
@@ -216,18 +228,24 @@ func TestChecksPassAndFail(t *testing.T) {
 
 		"monitoring, good": {"resource-monitoring", func(t *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Server.Listen = "0.0.0.0:" + port(serve(t, func(http.ResponseWriter, *http.Request) {}))
-		}, []string{"pass controllers-active", "pass metrics-served"}},
+		}, []string{"pass controllers-active", "pass host-measured", "pass metrics-served"}},
 		"monitoring, no metrics": {"resource-monitoring", func(t *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Server.Listen = "127.0.0.1:" + port(serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path != "/livez" {
 					w.WriteHeader(http.StatusNotFound)
 				}
 			}))
-		}, []string{"pass controllers-active", "warn no-metrics"}},
-		"monitoring, not serving": {"resource-monitoring", nil, []string{"pass controllers-active", "skipped not-serving"}},
+		}, []string{"pass controllers-active", "pass host-measured", "warn no-metrics"}},
+		"monitoring, not serving": {"resource-monitoring", nil, []string{"pass controllers-active", "pass host-measured", "skipped not-serving"}},
+		"monitoring, busy":        {"resource-monitoring", loaded(0.81, 0.1, nil), []string{"pass controllers-active", "warn host-busy", "skipped not-serving"}},
+		"monitoring, busy CPUs":   {"resource-monitoring", loaded(0.1, 0.91, nil), []string{"pass controllers-active", "warn host-busy", "skipped not-serving"}},
+		"monitoring, critical":    {"resource-monitoring", loaded(0.1, 0.95, nil), []string{"pass controllers-active", "warn host-critical", "skipped not-serving"}},
+		"monitoring, blind": {
+			"resource-monitoring", loaded(0, 0, errors.New("no /proc")), []string{"pass controllers-active", "fail host-not-measured", "skipped not-serving"},
+		},
 		"monitoring, no controller": {
 			"resource-monitoring", func(_ *testing.T, _ *Options, e *fakeEngine) { e.info.PidsLimit = false },
-			[]string{"fail controller-missing", "skipped not-serving"},
+			[]string{"fail controller-missing", "pass host-measured", "skipped not-serving"},
 		},
 
 		"rotation, good":    {"certificate-rotation", nil, []string{"pass in-time"}},
@@ -349,6 +367,13 @@ func TestChecksPassAndFail(t *testing.T) {
 			}
 			complete(t, findings)
 		})
+	}
+}
+
+// loaded is a machine that is so busy, or cannot be looked at.
+func loaded(memory, cpu float64, err error) func(*testing.T, *Options, *fakeEngine) {
+	return func(_ *testing.T, o *Options, _ *fakeEngine) {
+		o.Load = func(context.Context) (pressure.Sample, error) { return pressure.Sample{Memory: memory, CPU: cpu}, err }
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"berth/internal/config"
+	"berth/internal/pressure"
 )
 
 // Options is the world that the checks look at. Config is required; functions that are nil look at this machine.
@@ -30,6 +31,7 @@ type Options struct {
 	LocalAddrs    func() ([]netip.Addr, error)              // addresses of this machine
 	Listeners     func() ([]netip.AddrPort, error)          // TCP ports that are listened on here
 	FirewallRules func(ctx context.Context) (string, error) // as the firewall prints them
+	Load          func(ctx context.Context) (pressure.Sample, error)
 	Now           func() time.Time
 }
 
@@ -56,6 +58,9 @@ func (o *Options) fill() {
 	}
 	if o.FirewallRules == nil {
 		o.FirewallRules = firewallRules
+	}
+	if o.Load == nil {
+		o.Load = pressure.NewHost(pressure.HostOptions{Children: o.Config.Session.Runtime == config.RuntimeProcess}).Sample
 	}
 	if o.Now == nil {
 		o.Now = time.Now

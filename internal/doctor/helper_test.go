@@ -15,6 +15,7 @@ import (
 
 	"berth/internal/config"
 	"berth/internal/pki"
+	"berth/internal/pressure"
 )
 
 // fakeEngine answers what a test wants. A container is inspected by its ID.
@@ -85,6 +86,7 @@ func world(t testing.TB) (Options, *fakeEngine) {
 		Config: cfg, Engine: engine, ComposePaths: []string{t.TempDir()}, DaemonConfig: filepath.Join(t.TempDir(), "daemon.json"),
 		LocalAddrs:    func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.0.0.5")}, nil },
 		Listeners:     func() ([]netip.AddrPort, error) { return nil, nil },
+		Load:          func(context.Context) (pressure.Sample, error) { return pressure.Sample{Memory: 0.5, CPU: 0.5}, nil },
 		FirewallRules: func(context.Context) (string, error) { return "", nil },
 	}
 	o.fill()

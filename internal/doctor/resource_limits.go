@@ -60,6 +60,9 @@ func (c resourceLimits) judge(name string, got container.Resources) []Finding {
 	if got.Memory <= 0 {
 		missing("memory")
 	}
+	if got.Memory > 0 && got.MemorySwap != got.Memory { // memory and swap together; anything else leaves some to swap
+		missing("swap")
+	}
 	if cpus <= 0 {
 		missing("CPU time")
 	}

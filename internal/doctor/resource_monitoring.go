@@ -2,20 +2,40 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"berth/internal/config"
 )
 
-// resourceMonitoring looks whether the engine can measure and limit what sessions use, and whether Berth gives out
-// measurements.
+// resourceMonitoring looks whether the engine can measure and limit what sessions use, whether this machine's load can be
+// measured and how it is, and whether Berth gives out measurements.
 type resourceMonitoring struct{ Options }
 
 func (resourceMonitoring) Name() string { return "resource-monitoring" }
 
 func (c resourceMonitoring) Run(ctx context.Context) []Finding {
-	return append(c.engine(ctx), c.metrics(ctx)...)
+	return slices.Concat(c.engine(ctx), c.load(ctx), c.metrics(ctx))
+}
+
+// load looks at this machine as Berth does before it starts a session, but for a moment only.
+func (c resourceMonitoring) load(ctx context.Context) []Finding {
+	s, err := c.Load(ctx)
+	if err != nil {
+		return []Finding{fail("host-not-measured", "let Berth read /proc; until then sessions are started however busy the host is",
+			"the load of this machine could not be measured: %v", err)}
+	}
+	l := c.Config.Limits
+	seen := fmt.Sprintf("%.0f %% of this machine's memory and %.0f %% of its CPU time are in use", s.Memory*100, s.CPU*100)
+	switch {
+	case l.Critical < 1 && (s.Memory >= l.Critical || s.CPU >= l.Critical):
+		return []Finding{warn("host-critical", "stop sessions, or see what else keeps the machine busy", "%s: while that lasts no session is started", seen)}
+	case s.Memory >= l.MemoryWarning || s.CPU >= l.CPUWarning:
+		return []Finding{warn("host-busy", "stop sessions, or see what else keeps the machine busy", "%s", seen)}
+	}
+	return []Finding{pass("host-measured", "%s", seen)}
 }
 
 func (c resourceMonitoring) engine(ctx context.Context) []Finding {

@@ -6,7 +6,8 @@ import (
 	"berth/internal/session"
 )
 
-// sessionThrottling looks whether the number of sessions is bounded, and whether the engine can bear as many.
+// sessionThrottling looks whether the number of sessions is bounded, whether the engine can bear as many, and whether a
+// busy host gets no more.
 type sessionThrottling struct{ Options }
 
 func (sessionThrottling) Name() string { return "session-throttling" }
@@ -18,6 +19,10 @@ func (c sessionThrottling) Run(ctx context.Context) []Finding {
 		return append(findings, fail("sessions-unbounded", "set MAX_CONCURRENT_SESSIONS to what the engine can bear", "the number of sessions is not bounded"))
 	}
 	findings = append(findings, pass("sessions-bounded", "%d sessions may run at once (MAX_CONCURRENT_SESSIONS)", l.MaxSessions))
+	if l.Critical >= 1 {
+		findings = append(findings, warn("pressure-ignored", "set RESOURCE_CRITICAL_THRESHOLD below 1, like 0.95",
+			"sessions are started however short the host is of memory and CPU time"))
+	}
 	info, none := c.info(ctx)
 	if none != nil {
 		return append(findings, none...)

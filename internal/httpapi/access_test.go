@@ -139,6 +139,29 @@ func TestProbesAndHealth(t *testing.T) {
 	}
 }
 
+func TestStrangersCannotHaveTheStoreAskedForEver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ask := func(count int) {
+		for range count {
+			if a := w.call(http.MethodGet, "/health", "", ""); a.status != http.StatusOK {
+				t.Fatalf("got %d %s", a.status, a.body)
+			}
+		}
+	}
+	begun := time.Now()
+	ask(100)
+	if got, most := int(w.asked.Load()), 1+int(time.Since(begun)/time.Second); got > most {
+		t.Errorf("100 requests had the whole looked at %d times, want %d at most", got, most)
+	}
+	before := w.asked.Load()
+	w.Clock.Advance(2 * time.Second)
+	ask(1)
+	if got := w.asked.Load(); got != before+1 {
+		t.Errorf("two seconds later: got %d looks, want one more than %d", got, before)
+	}
+}
+
 func TestLogsAreStreamedAndEndWithTheServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

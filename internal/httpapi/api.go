@@ -77,6 +77,7 @@ type API struct {
 	mux         *http.ServeMux
 	huma        huma.API
 	openAPI     []byte
+	glance      glance
 }
 
 // New checks the options and lays out the routes.

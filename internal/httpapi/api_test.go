@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type world struct {
 	url      string
 	draining chan struct{}
 	ready    error
+	asked    atomic.Int32 // how often the whole was looked at
 }
 
 func newWorld(t *testing.T, change ...func(*session.Options)) *world {
@@ -36,7 +38,10 @@ func newWorld(t *testing.T, change ...func(*session.Options)) *world {
 		Sessions: w.Manager, Keys: w.Keys, AdminToken: adminToken, Version: "test",
 		Ready:     func() error { return w.ready },
 		Instances: func() []httpapi.Instance { return []httpapi.Instance{{ID: "node-1", Alive: true, Self: true}} },
-		Health:    func(context.Context) httpapi.Health { return httpapi.Health{Status: "healthy", StorageBackend: "json"} },
+		Health: func(context.Context) httpapi.Health {
+			w.asked.Add(1)
+			return httpapi.Health{Status: "healthy", StorageBackend: "json"}
+		},
 		Now:       w.Options.Now, Draining: w.draining,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "measured 1\n") }),
 	})

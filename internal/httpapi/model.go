@@ -61,6 +61,7 @@ type NewToken struct {
 // Health is how Berth is. Strangers see Status only.
 type Health struct {
 	Status         string                 `json:"status" enum:"healthy,degraded,unhealthy"`
+	Reasons        []string               `json:"reasons,omitempty" doc:"why the status is not healthy"`
 	Version        string                 `json:"version,omitempty"`
 	StorageBackend string                 `json:"storage_backend,omitempty" enum:"database,json"`
 	Database       *DatabaseHealth        `json:"database,omitempty"`
@@ -69,6 +70,8 @@ type Health struct {
 	Sessions       map[session.Status]int `json:"sessions,omitempty" doc:"sessions by status"`
 	Containers     ContainerHealth        `json:"container_health,omitempty" doc:"see GET /health/container"`
 	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
+	Resources      *SystemResources       `json:"system_resources,omitempty"`
+	Alerts         []ResourceAlert        `json:"resource_alerts,omitzero" doc:"what the host is short of; empty when all is well"`
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
 	Certificates   []Certificate          `json:"certificates,omitempty" doc:"what secures the connection to the engine"`
 	Audit          *Audit                 `json:"security_audit,omitempty" doc:"the newest result of the checks of berth doctor"`
@@ -161,6 +164,34 @@ type ResourceLimits struct {
 	MemoryLimit           session.Bytes `json:"memory_limit" example:"4g"`
 	CPUQuota              int64         `json:"cpu_quota"`
 	MaxConcurrentSessions int           `json:"max_concurrent_sessions"`
+}
+
+// SystemResources is how loaded the host is. Fractions are smoothed, and those that were measured last also when the status
+// is unknown; before the first measurement there are none.
+type SystemResources struct {
+	Status      string     `json:"status" enum:"ok,warning,critical,unknown" doc:"no session is started while it is critical"`
+	Host        string     `json:"host" enum:"engine,berth" doc:"which machine this is; berth: the sessions run on another one"`
+	Memory      *float64   `json:"memory_percent,omitempty" doc:"fraction of memory in use, 0 to 1" example:"0.65"`
+	CPU         *float64   `json:"cpu_percent,omitempty" doc:"fraction of CPU time in use, 0 to 1" example:"0.45"`
+	MemoryStall *Stall     `json:"memory_stall,omitempty"`
+	CPUStall    *Stall     `json:"cpu_stall,omitempty"`
+	MeasuredAt  *time.Time `json:"measured_at,omitempty"`
+}
+
+// Stall is the kernel's own measure of pressure (PSI), where it has one.
+type Stall struct {
+	Some float64 `json:"some" doc:"fraction of the last 10 s in which some task waited for the resource"`
+	Full float64 `json:"full" doc:"fraction of the last 10 s in which all tasks did"`
+}
+
+// ResourceAlert says what the host is short of.
+type ResourceAlert struct {
+	Resource  string    `json:"resource" enum:"memory,cpu"`
+	Level     string    `json:"level" enum:"warning,critical"`
+	Value     float64   `json:"value" doc:"fraction in use" example:"0.96"`
+	Threshold float64   `json:"threshold" doc:"fraction that has been reached" example:"0.95"`
+	Since     time.Time `json:"since"`
+	Message   string    `json:"message" example:"host memory at 96 %, critical from 95 %"`
 }
 
 // Pool is the proxy's pool of upstream connections.

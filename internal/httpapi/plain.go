@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -34,16 +36,37 @@ type healthOutput struct {
 }
 
 func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
-	h := a.Health(ctx)
-	out := &healthOutput{Status: http.StatusOK, Body: Health{Status: h.Status}}
-	if h.Status == "unhealthy" {
+	out := &healthOutput{Status: http.StatusOK}
+	if isOperator(ctx) {
+		out.Body = a.Health(ctx)
+		out.Body.Version, out.Body.Containers = a.Version, a.containers()
+	} else {
+		out.Body.Status = a.glance.status(ctx, a.Now, a.Health)
+	}
+	if out.Body.Status == "unhealthy" {
 		out.Status = http.StatusServiceUnavailable
 	}
-	if isOperator(ctx) {
-		h.Version, h.Containers = a.Version, a.containers()
-		out.Body = h
-	}
 	return out, nil
+}
+
+// glanceAge is how old the status may be that everybody sees.
+const glanceAge = time.Second
+
+// glance is the status for those who may ask as often as they like: it asks the store and the engine once a second.
+type glance struct {
+	mu   sync.Mutex
+	at   time.Time
+	seen string
+}
+
+func (g *glance) status(ctx context.Context, now func() time.Time, look func(context.Context) Health) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t := now(); g.at.IsZero() || t.Sub(g.at) >= glanceAge {
+		g.seen = look(context.WithoutCancel(ctx)).Status // others wait for it as well
+		g.at = now()
+	}
+	return g.seen
 }
 
 type instancesOutput struct {

@@ -56,6 +56,7 @@ var statusOf = map[session.Code]int{
 	session.CodeInProgress:          http.StatusConflict,
 	session.CodeIdempotencyMismatch: http.StatusUnprocessableEntity,
 	session.CodeLimit:               http.StatusTooManyRequests,
+	session.CodePressure:            http.StatusServiceUnavailable,
 	session.CodeNotRunning:          http.StatusServiceUnavailable,
 	session.CodeImageNotFound:       http.StatusUnprocessableEntity,
 	session.CodePortTaken:           http.StatusServiceUnavailable,

@@ -16,6 +16,7 @@ var statuses = map[session.Code]int{
 	session.CodeForbidden:    http.StatusForbidden,
 	session.CodeNotFound:     http.StatusNotFound,
 	session.CodeLimit:        http.StatusTooManyRequests,
+	session.CodePressure:     http.StatusServiceUnavailable,
 	session.CodeNotRunning:   http.StatusServiceUnavailable,
 	session.CodeUpstream:     http.StatusBadGateway,
 	session.CodeTooLarge:     http.StatusRequestEntityTooLarge,

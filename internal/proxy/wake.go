@@ -14,6 +14,8 @@ const (
 	defaultWakeTimeout = 30 * time.Second
 	// wakeRetry is when it is worth trying again after a wait that was too short.
 	wakeRetry = 2 * time.Second
+	// refusalWait is how long a page is held back for the word that there is no room.
+	refusalWait = 250 * time.Millisecond
 )
 
 // wakePage is what a person sees while the session starts. It asks again by itself.
@@ -39,12 +41,9 @@ func (p *Proxy) awaken(c *call) (answered bool, err error) {
 		return false, err
 	}
 	if isNavigation(c.in) {
-		id := c.id
-		go func() { // the next request asks how it went
-			ctx, cancel := context.WithTimeout(p.life, p.wakeTimeout)
-			defer cancel()
-			_ = p.wake(ctx, id)
-		}()
+		if err := p.wakeBehind(c.id); err != nil {
+			return false, wakeFailure(err)
+		}
 		writeWakePage(c)
 		return true, nil
 	}
@@ -63,11 +62,31 @@ func (p *Proxy) awaken(c *call) (answered bool, err error) {
 	return false, nil
 }
 
+// wakeBehind wakes a session while its page is shown; the next request asks how it went. It returns the reason when there
+// is no room, which is known at once: a page that says "starting" for ever would hide it.
+func (p *Proxy) wakeBehind(id session.ID) error {
+	ended := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(p.life, p.wakeTimeout)
+		defer cancel()
+		ended <- p.wake(ctx, id)
+	}()
+	select {
+	case err := <-ended:
+		if code := session.CodeOf(err); code == session.CodeLimit || code == session.CodePressure {
+			return err
+		}
+	case <-time.After(refusalWait):
+	}
+	return nil
+}
+
 // wakeFailure says why a session did not come up in time for a request.
 func wakeFailure(err error) error {
 	f, ok := errors.AsType[*session.Failure](err)
 	switch {
-	case ok && (f.Code == session.CodeLimit || f.Code == session.CodeEngineUnavailable || f.Code == session.CodeStoreUnavailable):
+	case ok && (f.Code == session.CodeLimit || f.Code == session.CodePressure || f.Code == session.CodeEngineUnavailable ||
+		f.Code == session.CodeStoreUnavailable):
 		if f.RetryAfter == 0 {
 			f = f.After(notRunningRetry)
 		}

@@ -84,10 +84,38 @@ func TestWaitForASessionThatWakesIsBounded(t *testing.T) {
 func TestWakingThatIsRefusedSaysWhy(t *testing.T) {
 	t.Parallel()
 	w, _ := asleep(t, func(*world, context.Context) error {
-		return session.Errorf(session.CodeLimit, "3 of 3 sessions are in use")
+		return session.Errorf(session.CodeLimit, "3 of 3 sessions running")
 	})
 	if a := w.get(t, "/x"); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "3 of 3") || a.header.Get("Retry-After") == "" {
 		t.Errorf("got %+v, want 429 with the reason", a)
+	}
+}
+
+func TestWakingOnAHostThatIsShortSaysWhy(t *testing.T) {
+	t.Parallel()
+	w, _ := asleep(t, func(*world, context.Context) error {
+		return session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%").After(15 * time.Second)
+	})
+	if a := w.get(t, "/x"); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "host memory at 96 %, critical from 95 %") ||
+		a.header.Get("Retry-After") != "15" {
+		t.Errorf("got %+v, want 503 with the reason", a)
+	}
+}
+
+func TestBrowserIsToldThatThereIsNoRoom(t *testing.T) {
+	t.Parallel()
+	for want, refusal := range map[int]error{
+		http.StatusTooManyRequests:    session.Errorf(session.CodeLimit, "3 of 3 sessions running"),
+		http.StatusServiceUnavailable: session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%"),
+	} {
+		w, _ := asleep(t, func(*world, context.Context) error { return refusal })
+		r := w.request(t, http.MethodGet, "/", nil)
+		r.Header.Set("Accept", "text/html")
+		a := w.do(t, r)
+		if a.status != want || !strings.Contains(a.body, session.MessageOf(refusal)) || a.header.Get("Retry-After") == "" ||
+			strings.Contains(a.body, "http-equiv") {
+			t.Errorf("got %+v, want %d with the reason", a, want)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ type Issued struct {
 	Replayed bool // the request was made before: this is the session that it made, with a fresh token
 }
 
-// Create records a session and begins to make it. Errors: CodeInvalid; CodeLimit; with an idempotency key also
+// Create records a session and begins to make it. Errors: CodeInvalid; CodeLimit; CodePressure; with an idempotency key also
 // CodeInProgress while the first request is being worked on, and CodeIdempotencyMismatch if that was another request.
 //
 // A request that is repeated after it was answered gets its session with a fresh token, because the answer with the
@@ -72,18 +72,32 @@ func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 	if err != nil {
 		return Issued{}, err
 	}
-	store, cancel := detach(ctx)
-	defer cancel()
-	s, err = m.store.Create(store, s, m.opts.MaxSessions)
+	s, err = m.recordNew(ctx, s, req.IdempotencyKey != "")
 	if err != nil {
 		m.release(w)
 		if req.IdempotencyKey != "" && CodeOf(err) == CodeConflict {
 			return m.replay(ctx, id, asked)
 		}
-		return Issued{}, err
+		return Issued{}, m.refused(err)
 	}
 	m.launch(ctx, w, s)
 	return Issued{Work: w, Token: token}, nil
+}
+
+// recordNew writes a session that is to be made, if it may be. When it may have been made before, which is a CodeConflict
+// error, that counts more than whether there is room now.
+func (m *Manager) recordNew(ctx context.Context, s Session, known bool) (Session, error) {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	if err := m.admit(ctx); err != nil {
+		if known {
+			if _, lost := m.store.Get(ctx, s.ID); lost == nil {
+				return Session{}, Taken(s.ID)
+			}
+		}
+		return Session{}, err
+	}
+	return m.store.Create(ctx, s, m.opts.MaxSessions)
 }
 
 // replay answers a create whose session exists already.

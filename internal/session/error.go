@@ -20,6 +20,7 @@ const (
 	CodeInProgress          Code = "operation_in_progress" // another operation is being done to the session
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"  // the key was used for a different request
 	CodeLimit               Code = "limit_reached"         // no more sessions fit
+	CodePressure            Code = "resources_critical"    // the host is short of memory or CPU time
 	CodeNotRunning          Code = "session_not_running"   // the session must be started first
 	CodeImageNotFound       Code = "image_not_found"       // the engine has no such image
 	CodePortTaken           Code = "port_unavailable"      // the engine could not publish a port
@@ -114,16 +115,19 @@ func Stale(id ID) error {
 // Taken is the error that a store returns for a create of an ID that it has.
 func Taken(id ID) error { return Errorf(CodeConflict, "there is a session %s already", id) }
 
+// fullRetry is when a place may have come free in a full house: that depends on people.
+const fullRetry = 30 * time.Second
+
 // Full is the error that a store returns when there is no room for a session that would occupy a place.
 func Full(used, max int) error {
-	return Errorf(CodeLimit, "%d of %d sessions are in use; stop or delete one, or raise MAX_CONCURRENT_SESSIONS", used, max)
+	return Errorf(CodeLimit, "%d of %d sessions running; stop or delete one, or raise MAX_CONCURRENT_SESSIONS", used, max).After(fullRetry)
 }
 
 // Codes lists every code.
 func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
-		CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed, CodeStartTimeout, CodeEngineUnavailable,
-		CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
+		CodePressure, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed, CodeStartTimeout,
+		CodeEngineUnavailable, CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}
 }

@@ -137,7 +137,7 @@ func (m *Manager) Stay(s Session) Stay {
 }
 
 // Wake brings up a session that was stopped because nobody used it, and waits until it can be used or ctx ends; the
-// start goes on then. It is admitted as a create is: a CodeLimit error means that there is no room.
+// start goes on then. It is admitted as a create is: a CodeLimit or CodePressure error means that there is no room.
 func (m *Manager) Wake(ctx context.Context, id ID) error {
 	for {
 		s, err := m.store.Get(ctx, id)

@@ -65,10 +65,16 @@ type Options struct {
 	Health         HealthOptions      // how sessions are looked after
 	Peers          Peers              // who else works on the store; nil: nobody
 	Feed           Feed               // what they do; nil: nothing is heard of it before the next reconciliation
-	Notify         func(Notice)       // is told what operators want to hear of; must not wait; nil: nobody is
-	Observe        func(Performance)  // is told how each operation of this process ended; must not wait; nil: nobody is
 	Now            func() time.Time
 	Logger         *slog.Logger
+
+	// Admit says why no session may begin to run now, as a CodePressure error. nil: the limit decides alone.
+	Admit func(context.Context) error
+
+	// What is told to others, who must not wait. nil: nobody is told.
+	Notify  func(Notice)      // what operators want to hear of at once
+	Observe func(Performance) // how each operation of this process ended
+	Refused func(error)       // every CodeLimit and CodePressure error of a create, start or wake
 }
 
 func (o Options) withDefaults() Options {
@@ -164,7 +170,7 @@ func (m *Manager) Logs(ctx context.Context, id ID, opts LogOptions) (io.ReadClos
 }
 
 // Start brings a session up and does nothing to one that is up. Errors beside the store's: CodeConflict,
-// CodeInProgress, CodeLimit.
+// CodeInProgress, and of a session that holds no place CodeLimit and CodePressure.
 func (m *Manager) Start(ctx context.Context, id ID) (*Work, error) { return m.begin(ctx, id, OpStart) }
 
 // Stop ends a session's container and keeps its workspace. It takes the place of a create, start or restart in progress.

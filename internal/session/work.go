@@ -187,13 +187,18 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 		case why != "" && m.overdue(s) != why:
 			return Session{}, false, Errorf(CodeConflict, "session %s is in use again", id)
 		}
+		if kind.bringsUp() && !s.Occupies() {
+			if err := m.admit(ctx); err != nil {
+				return Session{}, false, m.refused(err)
+			}
+		}
 		s = s.Clone()
 		if s.Operation == nil || s.Operation.Kind != kind {
 			s.RestartCount, s.StopReason = 0, why // somebody wants it
 		}
 		s.Operation = m.operation(kind)
 		if s, err = m.store.Update(ctx, s, m.opts.MaxSessions); CodeOf(err) != CodeConflict {
-			return s, takenOver, err
+			return s, takenOver, m.refused(err)
 		} // a token was rotated meanwhile
 	}
 }

@@ -13,8 +13,8 @@ func wantFull(t *testing.T, err error, count, why string) {
 	if err == nil {
 		return
 	}
-	if got := session.MessageOf(err); !strings.Contains(got, count+" sessions are in use") {
-		t.Errorf("%s: the message is %q, want it to say that %s sessions are in use", why, got, count)
+	if got := session.MessageOf(err); !strings.Contains(got, count+" sessions running") {
+		t.Errorf("%s: the message is %q, want it to say that %s sessions running", why, got, count)
 	}
 }
 

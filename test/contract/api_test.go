@@ -118,6 +118,54 @@ func healthShowsThePool(t *testing.T) {
 	}
 }
 
+func healthShowsResources(t *testing.T) {
+	w := house(t, map[string]string{"CONTAINER_MEMORY_LIMIT": "1g", "CONTAINER_CPU_QUOTA": "50000", "MAX_CONCURRENT_SESSIONS": "7"})
+	a := health(t, w)
+	memory, quota, most := member[string](t, a, "resource_limits.memory_limit"), member[float64](t, a, "resource_limits.cpu_quota"),
+		member[float64](t, a, "resource_limits.max_concurrent_sessions")
+	if memory != "1g" || quota != 50000 || most != 7 {
+		t.Errorf("got %s, %v and %v; want 1g, 50000 and 7", memory, quota, most)
+	}
+	harness.Eventually(t, 20*time.Second, "the host was measured", func() error {
+		if a = health(t, w); !strings.Contains(string(a.Body), "memory_percent") {
+			return errorf("got %s", a)
+		}
+		return nil
+	})
+	for _, name := range []string{"memory_percent", "cpu_percent"} {
+		if fraction := member[float64](t, a, "system_resources."+name); fraction < 0 || fraction > 1 {
+			t.Errorf("%s: got %v, want a fraction", name, fraction)
+		}
+	}
+	member[[]any](t, a, "resource_alerts")
+}
+
+// The host's own memory is measured; the thresholds are put below what any host has in use.
+func busyHostIsSparedSessions(t *testing.T) {
+	for level, env := range map[string]map[string]string{
+		"warning":  {"MEMORY_WARNING_THRESHOLD": "0.001"},
+		"critical": {"MEMORY_WARNING_THRESHOLD": "0.001", "RESOURCE_CRITICAL_THRESHOLD": "0.002", "CPU_WARNING_THRESHOLD": "0.001"},
+	} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			w := house(t, env)
+			harness.Eventually(t, 30*time.Second, "the alert is there", func() error {
+				if a := health(t, w); !strings.Contains(string(a.Body), `"level":"`+level+`"`) {
+					return errorf("got %s", a)
+				}
+				return nil
+			})
+			a := w.Call(http.MethodPost, "/sessions", w.AdminToken(), "{}")
+			if level == "warning" && a.Status != http.StatusCreated {
+				t.Errorf("create: got %s, want 201 while it is no more than a warning", a)
+			}
+			if level == "critical" && (a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || !strings.Contains(string(a.Body), "critical from")) {
+				t.Errorf("create: got %s, want 503 with the reason and Retry-After", a)
+			}
+		})
+	}
+}
+
 func containersHaveAHealth(t *testing.T) {
 	w := house(t, map[string]string{"CONTAINER_HEALTH_CHECK_INTERVAL": "1"})
 	id, token := w.Create("{}")

@@ -46,6 +46,7 @@ var shows = map[string]func(*testing.T){
 	"C-API-01": healthShowsStorage,
 	"C-API-02": healthShowsContainers,
 	"C-API-04": healthShowsThePool,
+	"C-API-05": healthShowsResources,
 	"C-API-06": containersHaveAHealth,
 	"C-API-08": sessionsHaveALife,
 	"C-API-09": credentialIsOurs,
@@ -58,6 +59,7 @@ var shows = map[string]func(*testing.T){
 	"C-LOG-01":  linesAreJSON,
 	"C-LOG-02":  linesAreForPeople,
 	"C-LOG-03":  requestsAreFollowed,
+	"C-RES-01":  busyHostIsSparedSessions,
 	"C-RES-02":  limitsAreOnTheContainer,
 	"C-POOL-01": connectionsAreReused,
 

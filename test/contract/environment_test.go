@@ -81,6 +81,8 @@ var environment = map[string][]setting{
 	},
 	"C-ENV-20": {
 		{"MAX_CONCURRENT_SESSIONS", "limits.max_sessions", 3.0, "10", 10.0, "0"},
+		{"MEMORY_WARNING_THRESHOLD", "limits.memory_warning", 0.8, "0.7", 0.7, "80"},
+		{"CPU_WARNING_THRESHOLD", "limits.cpu_warning", 0.9, "0.5", 0.5, "-0.1"},
 	},
 	"C-ENV-21": {
 		{"HTTP_MAX_KEEPALIVE_CONNECTIONS", "http_pool.max_keepalive_connections", 20.0, "10", 10.0, "0"},

@@ -94,6 +94,7 @@ func New(t testing.TB) *World {
 		"DOCKER_HOST": w.Engine, "DOCKER_CERT_PATH": w.certs, "DOCKER_NETWORK": w.Instance,
 		"BERTH_STATE_DIR": state, "BERTH_LISTEN": FreeAddress(t), "BERTH_DRAIN_TIMEOUT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 		"MAX_CONCURRENT_SESSIONS": "50", "CONTAINER_MEMORY_LIMIT": "1g", "RECONCILE_INTERVAL": "2",
+		"RESOURCE_CRITICAL_THRESHOLD": "1", // tests keep machines busy
 	}
 	w.URL = "http://" + w.Env["BERTH_LISTEN"]
 	w.StartGuard()

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,6 +49,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /env", s.env)
 	mux.HandleFunc("GET /dial", s.dial)
 	mux.HandleFunc("POST /allocate", s.allocate)
+	mux.HandleFunc("POST /burn", s.burn)
 	mux.HandleFunc("/echo", s.echo)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		// Like OpenCode, whose web page answers for every path that is no route.
@@ -248,6 +250,29 @@ func (s *server) allocate(w http.ResponseWriter, r *http.Request) {
 	}
 	writeJSON(w, map[string]any{"mb": mb})
 }
+
+// burn keeps so many threads ("threads") busy for some time ("for"), for tests of CPU limits. It answers at once.
+func (s *server) burn(w http.ResponseWriter, r *http.Request) {
+	threads, err1 := strconv.Atoi(r.URL.Query().Get("threads"))
+	spell, err2 := time.ParseDuration(r.URL.Query().Get("for"))
+	if err1 != nil || err2 != nil || threads < 1 || threads > maxBurners {
+		http.Error(w, "threads or for is missing", http.StatusBadRequest)
+		return
+	}
+	// A container's CPU limit bounds how many threads Go runs at once: with its own choice there would be nothing to limit.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), threads+1))
+	until := time.Now().Add(spell)
+	for range threads {
+		go func() {
+			for time.Now().Before(until) { // asking for the time is work too
+			}
+		}()
+	}
+	writeJSON(w, map[string]any{"threads": threads})
+}
+
+// maxBurners bounds what burn may be asked for at once.
+const maxBurners = 64
 
 func (s *server) echo(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)

@@ -1,0 +1,47 @@
+package app
+
+import (
+	"testing"
+
+	"berth/internal/httpapi"
+)
+
+func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	well := func() httpapi.Health {
+		return httpapi.Health{
+			Database: &httpapi.DatabaseHealth{Status: "healthy"}, Runtime: &httpapi.RuntimeHealth{Status: "healthy"},
+			Resources: &httpapi.SystemResources{Status: "ok"}, Certificates: []httpapi.Certificate{{Level: "warning"}},
+		}
+	}
+	for name, row := range map[string]struct {
+		harm                 func(*httpapi.Health)
+		notReady, unreadable bool
+		want                 string
+		reasons              int
+	}{
+		"all is well":           {want: "healthy"},
+		"no database at all":    {harm: func(h *httpapi.Health) { h.Database = nil }, want: "healthy"},
+		"starting":              {notReady: true, want: "unhealthy", reasons: 1},
+		"store":                 {unreadable: true, want: "unhealthy", reasons: 1},
+		"database":              {harm: func(h *httpapi.Health) { h.Database.Status = "unavailable" }, want: "degraded", reasons: 1},
+		"engine":                {harm: func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, want: "degraded", reasons: 1},
+		"short of memory":       {harm: func(h *httpapi.Health) { h.Resources.Status = "critical" }, want: "degraded", reasons: 1},
+		"nearly so":             {harm: func(h *httpapi.Health) { h.Resources.Status = "warning" }, want: "healthy"},
+		"not known":             {harm: func(h *httpapi.Health) { h.Resources.Status = "unknown" }, want: "healthy"},
+		"certificate":           {harm: func(h *httpapi.Health) { h.Certificates[0].Level = "critical" }, want: "degraded", reasons: 1},
+		"everything at once":    {func(h *httpapi.Health) { h.Runtime.Status, h.Resources.Status = "unhealthy", "critical" }, true, true, "unhealthy", 4},
+		"the worst comes first": {func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, false, true, "unhealthy", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := well()
+			if row.harm != nil {
+				row.harm(&h)
+			}
+			if status, reasons := overall(h, row.notReady, row.unreadable); status != row.want || len(reasons) != row.reasons {
+				t.Errorf("got %s because of %q, want %s and %d reasons", status, reasons, row.want, row.reasons)
+			}
+		})
+	}
+}

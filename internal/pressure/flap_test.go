@@ -1,0 +1,78 @@
+package pressure_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"berth/internal/pressure"
+)
+
+// Whatever a host does: changes join up without a gap, a level is left for a better one only after the hold, so that
+// there are at most three changes for each hold, and what is refused is what is critical.
+func TestLevelsNeverFlapAndNeverChangeUntold(t *testing.T) {
+	t.Parallel()
+	const hold = 15 * time.Second
+	rapid.Check(t, func(r *rapid.T) {
+		values := rapid.SliceOfN(rapid.OneOf(
+			rapid.Float64Range(0, 1), rapid.Float64Range(0.75, 0.85), rapid.Float64Range(0.9, 1), rapid.SampledFrom([]float64{-1}), // -1: the source fails
+		), 1, 60).Draw(r, "values")
+		lengths := rapid.SliceOfN(rapid.IntRange(1, 30), len(values), len(values)).Draw(r, "lengths")
+		var failure string
+		synctest.Test(t, func(t *testing.T) {
+			type told struct {
+				pressure.Change
+				at time.Time
+			}
+			last := map[pressure.Resource]pressure.Level{} // OK
+			rose := map[pressure.Resource]time.Time{}
+			var all []told
+			w := watch(t, 0, 0, func(o *pressure.Options) {
+				o.OnChange = func(c pressure.Change) {
+					now := time.Now()
+					if last[c.Resource] != c.From || c.From == c.To {
+						failure = "a change does not begin where the one before ended"
+					}
+					if c.From > pressure.OK && c.To < c.From && c.To != pressure.Unknown && now.Sub(rose[c.Resource]) < hold {
+						failure = "a level was left before the hold was over"
+					}
+					if c.To > c.From {
+						rose[c.Resource] = now
+					}
+					last[c.Resource] = c.To
+					all = append(all, told{c, now})
+				}
+			})
+			for i, value := range values {
+				w.is(value, value)
+				for range lengths[i] {
+					pass(time.Second)
+					s := w.Snapshot()
+					if s.Memory.Level != last[pressure.Memory] || s.CPU.Level != last[pressure.CPU] {
+						failure = "a level has changed that nobody was told of"
+					}
+					critical := s.Memory.Level == pressure.Critical || s.CPU.Level == pressure.Critical
+					if refused := w.Admit(t.Context()) != nil; refused != critical {
+						failure = "what is refused is not what is critical"
+					}
+				}
+			}
+			for i, first := range all {
+				n := 0
+				for _, c := range all[i:] {
+					if c.Resource == first.Resource && c.at.Sub(first.at) < hold && c.To != pressure.Unknown && c.From != pressure.Unknown {
+						n++
+					}
+				}
+				if n > 3 { // up, up, and the end of a hold that began before
+					failure = "more than three changes within one hold"
+				}
+			}
+		})
+		if failure != "" {
+			r.Fatal(failure)
+		}
+	})
+}

@@ -1,0 +1,129 @@
+package pressure
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Snapshot is what a Monitor knows at a moment.
+type Snapshot struct {
+	At          time.Time // of the newest sample, UTC; zero: there is none yet
+	Memory, CPU State
+}
+
+// State is how one resource is. Value is the last one that was measured also when the level is Unknown.
+type State struct {
+	Value float64 // fraction in use, smoothed
+	Level Level
+	Since time.Time // since when it has that level, UTC
+	Stall *Stall    // nil: the kernel does not tell
+	Alert *Alert    // nil: neither warning nor critical
+}
+
+// Alert says that a resource is short.
+type Alert struct {
+	Resource  Resource
+	Level     Level // Warning or Critical
+	Value     float64
+	Threshold float64 // that the value has reached
+	Since     time.Time
+	Sentence  string // for people, like "host memory at 96 %, critical from 95 %"
+}
+
+// Alerts lists what is short, memory first; never nil.
+func (s Snapshot) Alerts() []Alert {
+	alerts := []Alert{}
+	for _, state := range []State{s.Memory, s.CPU} {
+		if state.Alert != nil {
+			alerts = append(alerts, *state.Alert)
+		}
+	}
+	return alerts
+}
+
+// Level is the worst of the two; Unknown only when neither is worse than OK and one is unknown.
+func (s Snapshot) Level() Level {
+	if worst := max(s.Memory.Level, s.CPU.Level); worst > OK {
+		return worst
+	}
+	return min(s.Memory.Level, s.CPU.Level)
+}
+
+// Snapshot tells what is known now.
+func (m *Monitor) Snapshot() Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := !m.seen.IsZero() && !m.stale(time.Now())
+	s := Snapshot{Memory: m.state(m.gauges[0], known), CPU: m.state(m.gauges[1], known)}
+	if !m.seen.IsZero() {
+		s.At = m.seen.UTC()
+	}
+	return s
+}
+
+func (m *Monitor) state(g gauge, known bool) State {
+	s := State{Value: g.value, Level: g.level, Since: g.since.UTC(), Stall: g.stall}
+	if !known {
+		s.Level, s.Stall = Unknown, nil
+	}
+	if s.Level > OK {
+		s.Alert = &Alert{
+			Resource: g.resource, Level: g.level, Value: g.value, Threshold: g.threshold[g.level], Since: s.Since,
+			Sentence: m.sentence(g),
+		}
+	}
+	return s
+}
+
+// sentence says how short a resource is, and what it waits for when it is on the mend.
+func (m *Monitor) sentence(g gauge) string {
+	threshold := g.threshold[g.level]
+	text := fmt.Sprintf("%s at %s, %s from %s", m.name(g.resource), percent(g.value), g.level, percent(threshold))
+	if g.value < threshold {
+		text += fmt.Sprintf(" until it has been below %s for %s", percent(g.exit(g.level)), m.opts.Hold)
+	}
+	return text
+}
+
+func (m *Monitor) name(r Resource) string {
+	name := map[Resource]string{Memory: "memory", CPU: "CPU"}[r]
+	if m.opts.Elsewhere {
+		return name + " of Berth's own machine"
+	}
+	return "host " + name
+}
+
+// percent writes a fraction with one decimal at most, rounded down: a value below a threshold never looks like it.
+func percent(fraction float64) string {
+	const tenths, rounding = 1000, 1e-6
+	return strconv.FormatFloat(math.Floor(fraction*tenths+rounding)/10, 'f', -1, 64) + " %"
+}
+
+// CriticalError is the cause of a refusal.
+type CriticalError struct{ Resource Resource }
+
+// Error names the resource.
+func (e *CriticalError) Error() string { return "the host's " + string(e.Resource) + " is critical" }
+
+// remedies say what helps.
+var remedies = map[Resource]string{
+	Memory: "stop sessions, or give the host more memory",
+	CPU:    "see what keeps the host busy, or stop sessions",
+}
+
+// Admit returns a CodePressure error, with a [CriticalError] as its cause, while a resource is critical. What is not
+// known refuses nothing. It is for [session.Options].
+func (m *Monitor) Admit(context.Context) error {
+	for _, alert := range m.Snapshot().Alerts() {
+		if alert.Level == Critical {
+			return session.Errorf(session.CodePressure, "%s; no session is started meanwhile: try again later, %s", alert.Sentence,
+				remedies[alert.Resource]).Because(&CriticalError{alert.Resource}).After(m.opts.Hold)
+		}
+	}
+	return nil
+}
