@@ -42,7 +42,7 @@ func newWorld(t *testing.T, change ...func(*session.Options)) *world {
 			w.asked.Add(1)
 			return httpapi.Health{Status: "healthy", StorageBackend: "json"}
 		},
-		Now:       w.Options.Now, Draining: w.draining,
+		Now: w.Options.Now, Draining: w.draining,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "measured 1\n") }),
 	})
 	if err != nil {
