@@ -48,7 +48,7 @@ func (w withDatabase) query(t *testing.T, sql string) []string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), w.db.URL("postgres"))
 	harness.Must(t, err)
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	rows, err := conn.Query(t.Context(), sql)
 	harness.Must(t, err)
 	lines, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (string, error) {
