@@ -15,6 +15,7 @@ type cli struct {
 	Certs      certsCmd      `cmd:"" help:"Make and look at the certificates of the engine and its clients."`
 	Docker     dockerCmd     `cmd:"" help:"Secure the Docker engine of this machine."`
 	Doctor     doctorCmd     `cmd:"" help:"Go through the security audit checklist."`
+	HostIP     hostipCmd     `cmd:"" name:"hostip" help:"Find the address at which the Docker host is reached from here."`
 	Store      storeCmd      `cmd:"" help:"Look at, save and move the sessions' records."`
 	Config     configCmd     `cmd:"" help:"Check, show and explain the settings."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`

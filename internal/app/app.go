@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"berth/internal/config"
+	"berth/internal/hostip"
 	"berth/internal/httpapi"
 	"berth/internal/pki"
 	"berth/internal/proxy"
@@ -38,6 +39,7 @@ type App struct {
 	webhook  *webhook.Sender // nil: nobody is told
 	runtime  session.Runtime
 	storage  storage
+	detector *hostip.Detector // nil: the Docker host is this machine
 	proxy    *proxy.Proxy
 	server   *http.Server
 	socket   net.Listener

@@ -19,6 +19,7 @@ var rank = map[string]int{
 	"berth/internal/dockerd":     1,
 	"berth/internal/failover":    1,
 	"berth/internal/guard":       1,
+	"berth/internal/hostip":      1,
 	"berth/internal/httpapi":     1,
 	"berth/internal/jsonfile":    1,
 	"berth/internal/pki":         1,

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"berth/internal/config"
@@ -39,8 +40,13 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 	if err != nil {
 		return nil, err
 	}
+	var reach func(context.Context, netip.AddrPort) netip.AddrPort
+	if a.detector = newDetector(d); a.detector != nil {
+		reach = a.detector.Reach
+	}
 	r, err := docker.Open(ctx, docker.Options{
 		Host: d.Host, TLS: transport, Instance: instance, Network: d.Network, PublishIP: a.cfg.Session.PublishIP,
+		Route: a.cfg.Session.Route, Reach: reach,
 		MaxOperations: d.MaxOperations, Sequential: !d.Async, OperationTimeout: d.OperationTimeout.Duration(),
 		Logger: a.named("docker"),
 	})
@@ -97,7 +103,7 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
-		Observe: a.measures.proxied, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
+		Observe: a.measures.proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
 	})
 }
 

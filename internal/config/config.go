@@ -20,6 +20,12 @@ const (
 // Production is the value of Docker.Env under which weak settings are refused.
 const Production = "production"
 
+// Values of Session.Route, beside [Auto].
+const (
+	RoutePublished = "published"
+	RouteNetwork   = "network"
+)
+
 // Auto is the value that leaves a choice to Berth, where a setting allows it.
 const Auto = "auto"
 
@@ -75,6 +81,7 @@ func Default() Config {
 			Runtime:           RuntimeDocker,
 			Profile:           "opencode",
 			PublishIP:         Auto,
+			Route:             Auto,
 			StartTimeout:      Seconds(2 * time.Minute),
 			StopTimeout:       Seconds(10 * time.Second),
 			ReconcileInterval: Seconds(30 * time.Second),

@@ -110,6 +110,13 @@ type Docker struct {
 	OperationTimeout Seconds `yaml:"operation_timeout" env:"DOCKER_OPERATION_TIMEOUT"`
 	// Name of the bridge network of the session containers. It is created when it is missing.
 	Network string `yaml:"network" env:"DOCKER_NETWORK"`
+	// Address or name at which the ports that the Docker host publishes are reached from here, whatever else is found.
+	// Empty: it is detected where it has to be; `berth hostip` shows how.
+	ReachedAt string `yaml:"reached_at" env:"HOST_IP"`
+	// Where the Docker host may be, tried after `host.docker.internal`.
+	HostGateway string `yaml:"host_gateway" env:"DOCKER_HOST_GATEWAY"`
+	// Where the Docker host may be, tried after `DOCKER_HOST_GATEWAY`.
+	Gateway string `yaml:"gateway" env:"GATEWAY"`
 	// Whether a unix:// endpoint is allowed. Only the command line can say so.
 	InsecureSocket bool `yaml:"-" env:"-"`
 }
@@ -124,6 +131,10 @@ type Session struct {
 	// Address of the Docker host on which session ports are published: an IP address, or `auto` for the loopback
 	// address or the detected bridge address, whichever Berth can reach.
 	PublishIP string `yaml:"publish_ip" env:"SESSION_PUBLISH_IP"`
+	// How session servers are reached: `published` on a port of the Docker host, `network` at the container's own address
+	// on `DOCKER_NETWORK`, without a published port, or `auto`: by the network where Berth runs on the Docker host itself,
+	// unless `SESSION_PUBLISH_IP` names an address.
+	Route string `yaml:"route" env:"SESSION_ROUTE"`
 	// How long a session may take from its creation or start until its server answers.
 	StartTimeout Seconds `yaml:"start_timeout" env:"SESSION_START_TIMEOUT"`
 	// How long a server may take to end before it is killed.

@@ -78,6 +78,9 @@ func (v *checker) docker(c Config) {
 	between(v, "DOCKER_TLS_PORT", d.TLSPort, 1, 65535)
 	v.that(d.TLSVerify || d.Env != Production, "DOCKER_TLS_VERIFY", d.TLSVerify,
 		"contradicts DOCKER_ENV=%s: the engine's certificate must be verified there", Production)
+	for _, at := range []struct{ variable, value string }{{"HOST_IP", d.ReachedAt}, {"DOCKER_HOST_GATEWAY", d.HostGateway}, {"GATEWAY", d.Gateway}} {
+		v.that(at.value == "" || isHost(at.value), at.variable, at.value, "must be an IP address or a host name, without a port")
+	}
 	v.that(d.CertPath != "", "DOCKER_CERT_PATH", d.CertPath, "must be a directory")
 	v.that(validPins(d.TLSPin), "DOCKER_TLS_PIN", d.TLSPin,
 		"must be SHA-256 of public keys in base64, like sha256//… as \"berth certs list\" prints them, several with commas between")
@@ -113,6 +116,7 @@ func (v *checker) session(c Config) {
 		"contradicts DOCKER_ENV=%s: sessions of this runtime are not isolated", Production)
 	_, err := netip.ParseAddr(s.PublishIP)
 	v.that(s.PublishIP == Auto || err == nil, "SESSION_PUBLISH_IP", s.PublishIP, "must be %s or an IP address", Auto)
+	oneOf(v, "SESSION_ROUTE", s.Route, Auto, RoutePublished, RouteNetwork)
 	between(v, "SESSION_START_TIMEOUT", s.StartTimeout, Seconds(time.Second), Seconds(time.Hour))
 	between(v, "SESSION_STOP_TIMEOUT", s.StopTimeout, 0, Seconds(10*time.Minute))
 	between(v, "RECONCILE_INTERVAL", s.ReconcileInterval, Seconds(time.Second), Seconds(time.Hour))
@@ -222,6 +226,17 @@ func validPins(text string) bool {
 		}
 	}
 	return true
+}
+
+// hostName is what DNS and hosts files hold.
+var hostName = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?)*\.?$`)
+
+// isHost reports whether text is an IP address, an IPv6 one perhaps in brackets, or a name that is none by mistake.
+func isHost(text string) bool {
+	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {
+		return !ip.IsUnspecified() && !ip.IsMulticast()
+	}
+	return hostName.MatchString(text) && strings.Trim(text, "0123456789.") != ""
 }
 
 // hostPort reports whether text is host:port with a port of at least low.

@@ -3,7 +3,6 @@ package docker
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -24,7 +23,7 @@ func (r *Runtime) Inspect(ctx context.Context, ref string) (session.Container, e
 	err := r.read(ctx, "inspect container "+ref, func(ctx context.Context) error {
 		c, err := r.own(ctx, ref)
 		if err == nil {
-			found = r.describe(c)
+			found = r.describe(ctx, c)
 		}
 		return err
 	})
@@ -54,7 +53,7 @@ func (r *Runtime) List(ctx context.Context) ([]session.Container, error) {
 				if err != nil {
 					return err
 				}
-				looks[i] = new(r.describe(c))
+				looks[i] = new(r.describe(ctx, c))
 				return nil
 			})
 		}
@@ -98,7 +97,7 @@ func (r *Runtime) own(ctx context.Context, ref string) (container.InspectRespons
 	return c, nil
 }
 
-func (r *Runtime) describe(c container.InspectResponse) session.Container {
+func (r *Runtime) describe(ctx context.Context, c container.InspectResponse) session.Container {
 	name := strings.TrimPrefix(c.Name, "/")
 	d := session.Container{
 		ID:         c.ID,
@@ -116,7 +115,7 @@ func (r *Runtime) describe(c container.InspectResponse) session.Container {
 		d.CreatedAt = instant(c.Created)
 	}
 	if d.State == session.StateRunning && c.NetworkSettings != nil {
-		d.Address = r.address(c)
+		d.Address = r.address(ctx, c)
 	}
 	if !running(d.State) {
 		d.ExitCode = c.State.ExitCode
@@ -127,19 +126,6 @@ func (r *Runtime) describe(c container.InspectResponse) session.Container {
 		}
 	}
 	return d
-}
-
-// address is where the published port is reached: on the address that the engine says, which is the one that was
-// asked for at creation, even if the setting has changed since.
-func (r *Runtime) address(c container.InspectResponse) string {
-	at, ok := bindings(c.NetworkSettings.Ports)
-	if !ok {
-		return ""
-	}
-	if !at.Addr().IsValid() || at.Addr().IsUnspecified() {
-		at = netip.AddrPortFrom(r.publish, at.Port())
-	}
-	return at.String()
 }
 
 // running reports whether a container in this state has processes.

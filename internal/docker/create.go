@@ -28,11 +28,11 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 	}
 	var made session.Container
 	err := r.operate(ctx, "create container "+spec.Name, 0, func(ctx context.Context) error {
-		_, err := r.ensureNetwork(ctx)
+		on, err := r.ensureNetwork(ctx)
 		if err != nil {
 			return err
 		}
-		made, err = r.create(ctx, spec)
+		made, err = r.create(ctx, spec, r.direct(on))
 		return err
 	})
 	return made, err
@@ -58,9 +58,9 @@ func check(spec session.Spec) error {
 	return errors.Join(faults...)
 }
 
-func (r *Runtime) create(ctx context.Context, spec session.Spec) (session.Container, error) {
+func (r *Runtime) create(ctx context.Context, spec session.Spec, direct bool) (session.Container, error) {
 	attempt := rand.Text()
-	asked, err := r.design(spec, attempt)
+	asked, err := r.design(spec, attempt, direct)
 	if err != nil {
 		return session.Container{}, err
 	}
@@ -84,7 +84,7 @@ func (r *Runtime) create(ctx context.Context, spec session.Spec) (session.Contai
 	if err := verify(asked, got.Container, answer.Warnings); err != nil {
 		return session.Container{}, r.undo(ctx, answer.ID, err)
 	}
-	return r.describe(got.Container), nil
+	return r.describe(ctx, got.Container), nil
 }
 
 // refused says what the engine meant when it would not make the container.

@@ -11,9 +11,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"berth/internal/session"
@@ -39,9 +41,13 @@ type Options struct {
 
 	Network          string        // bridge network of the sessions, made when it is missing; empty: "berth"
 	PublishIP        string        // address of the engine's host that ports are published on; empty or "auto": 127.0.0.1, or the private address of a remote engine
+	Route            string        // [RoutePublished], [RouteNetwork], or empty or "auto": by the network where the engine's bridge is an interface here
 	MaxOperations    int           // engine operations at once; 0: as many as the engine has CPUs
 	Sequential       bool          // one operation at a time, whatever MaxOperations says
 	OperationTimeout time.Duration // for each operation, a stop's own time-out not counted; 0: 60 s
+
+	// Reach says where a port that the engine's host publishes at an address is reached from here. nil: there.
+	Reach func(ctx context.Context, bound netip.AddrPort) netip.AddrPort
 
 	Logger *slog.Logger // nil: silent
 }
@@ -53,6 +59,9 @@ func (o Options) validate() error {
 	}
 	if o.Instance == "" {
 		faults = append(faults, errors.New("the instance's name is missing"))
+	}
+	if !slices.Contains([]string{"", routeAuto, RoutePublished, RouteNetwork}, o.Route) {
+		faults = append(faults, fmt.Errorf("the route %q is none of auto, published and network", o.Route))
 	}
 	if o.MaxOperations < 0 {
 		faults = append(faults, errors.New("the number of engine operations at once is negative"))
@@ -70,6 +79,8 @@ type Runtime struct {
 	instance string
 	network  string
 	publish  netip.Addr
+	route    string
+	reach    func(context.Context, netip.AddrPort) netip.AddrPort
 	slots    *semaphore.Weighted // engine operations; reads need none
 	making   *semaphore.Weighted // one at a time looks for and makes the network
 	timeout  time.Duration
@@ -104,7 +115,7 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 		return nil, err
 	}
 	publish, err := publishIP(ctx, opts.PublishIP, at, lookupIP)
-	if err != nil {
+	if err != nil && opts.Route != RouteNetwork {
 		return nil, err
 	}
 	r := &Runtime{
@@ -112,6 +123,8 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 		instance: opts.Instance,
 		network:  cmp.Or(opts.Network, defaultNetwork),
 		publish:  publish,
+		route:    routeOf(opts),
+		reach:    opts.Reach,
 		making:   semaphore.NewWeighted(1),
 		timeout:  timeout,
 		log:      log,

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"berth/internal/docker"
 	"berth/internal/dockertest"
 	"berth/internal/session"
 
@@ -120,7 +121,7 @@ func TestHardeningHoldsInside(t *testing.T) {
 
 func TestPortIsPublishedOnLoopbackOnly(t *testing.T) {
 	t.Parallel()
-	w := setup(t, nil)
+	w := setup(t, func(o *docker.Options) { o.Route = docker.RoutePublished })
 	c := w.up(t, w.spec("port"))
 	at, err := netip.ParseAddrPort(c.Address)
 	if err != nil {

@@ -24,6 +24,7 @@ const (
 	labelCreated   = "berth.created"   // RFC 3339, UTC
 	labelContainer = "berth.container" // of a volume: name of the container that it is for
 	labelAttempt   = "berth.attempt"   // random: tells this attempt to create a container from every other
+	labelPort      = "berth.port"      // that the server listens on in the container
 	labelNetwork   = "berth.network"   // of a network: made for sessions
 )
 
@@ -38,14 +39,15 @@ const (
 
 // design turns a spec into the engine's words. Everything that hardens the container is written here, every time:
 // nothing of it can be asked for or left out, and what the image says about users, health checks and the like is
-// overruled.
-func (r *Runtime) design(spec session.Spec, attempt string) (client.ContainerCreateOptions, error) {
+// overruled. A direct container publishes no port.
+func (r *Runtime) design(spec session.Spec, attempt string, direct bool) (client.ContainerCreateOptions, error) {
 	port, _ := network.PortFrom(uint16(spec.Profile.Port), network.TCP) // in range: the profile is valid
 	labels := map[string]string{
 		labelSession:  string(spec.Session),
 		labelInstance: r.instance,
 		labelCreated:  spec.CreatedAt.UTC().Format(time.RFC3339Nano),
 		labelAttempt:  attempt,
+		labelPort:     strconv.Itoa(spec.Profile.Port),
 	}
 	config := &container.Config{
 		User:         fmt.Sprintf("%d:%d", spec.Profile.UID, spec.Profile.GID),
@@ -73,7 +75,6 @@ func (r *Runtime) design(spec session.Spec, attempt string) (client.ContainerCre
 		Tmpfs:          tmpfs,
 		Mounts:         r.volumeMounts(spec),
 		NetworkMode:    container.NetworkMode(r.network),
-		PortBindings:   network.PortMap{port: {{HostIP: r.publish}}}, // no port: the engine picks a free one at each start
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		LogConfig: container.LogConfig{
 			Type:   "local",
@@ -91,6 +92,9 @@ func (r *Runtime) design(spec session.Spec, attempt string) (client.ContainerCre
 				{Name: "nofile", Soft: openFiles, Hard: openFiles},
 			},
 		},
+	}
+	if !direct {
+		host.PortBindings = network.PortMap{port: {{HostIP: r.publish}}} // no port: the engine picks a free one at each start
 	}
 	r.gate(host)
 	return client.ContainerCreateOptions{Name: spec.Name, Config: config, HostConfig: host}, nil

@@ -15,9 +15,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/registry"
 
 	"berth/internal/config"
+	"berth/internal/hostip"
 	"berth/internal/pki"
 	"berth/internal/pressure"
 )
@@ -169,7 +171,19 @@ func TestChecksPassAndFail(t *testing.T) {
 		}, []string{"pass host-known"}},
 		"host, remote and on its loopback": {"host-ip", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Docker.Host, o.Config.Session.PublishIP = "tcp://10.9.9.9:2376", "127.0.0.1"
-		}, []string{"fail published-on-loopback"}},
+			o.DetectHost = func(context.Context, uint16, func(context.Context, netip.AddrPort) error) (hostip.Result, error) {
+				return hostip.Result{}, hostip.ErrNotDetected
+			}
+		}, []string{"fail host-not-detected"}},
+		"host, remote, on its loopback, and found": {"host-ip", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.Config.Docker.Host, o.Config.Session.PublishIP = "tcp://10.9.9.9:2377", "127.0.0.1"
+			o.DetectHost = func(_ context.Context, port uint16, _ func(context.Context, netip.AddrPort) error) (hostip.Result, error) {
+				if port != 2377 {
+					return hostip.Result{}, hostip.ErrNotDetected
+				}
+				return hostip.Result{Addr: netip.MustParseAddr("10.9.9.9"), Source: hostip.DockerName}, nil
+			}
+		}, []string{"pass host-detected"}},
 		"host, process": {"host-ip", process, []string{"skipped no-engine-used"}},
 
 		"routing, no sessions": {"proxy-routing", nil, []string{"skipped no-sessions"}},
@@ -182,7 +196,14 @@ func TestChecksPassAndFail(t *testing.T) {
 		"routing, unreachable": {"proxy-routing", func(t *testing.T, _ *Options, e *fakeEngine) {
 			e.run("a", nil, published("127.0.0.1", silentPort(t)))
 		}, []string{"fail session-unreachable"}},
-		"routing, unpublished": {"proxy-routing", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", nil) }, []string{"warn no-published-port"}},
+		"routing, by the network": {"proxy-routing", func(t *testing.T, o *Options, e *fakeEngine) {
+			e.run("a", nil)
+			e.containers[0].Labels[labelPort] = port(serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+			e.containers[0].NetworkSettings = &container.NetworkSettingsSummary{Networks: map[string]*network.EndpointSettings{
+				o.Config.Docker.Network: {IPAddress: netip.MustParseAddr("127.0.0.1")},
+			}}
+		}, []string{"pass sessions-reached"}},
+		"routing, unpublished": {"proxy-routing", func(_ *testing.T, _ *Options, e *fakeEngine) { e.run("a", nil) }, []string{"warn no-route"}},
 
 		"limits, no sessions": {"resource-limits", nil, []string{"pass limits-configured", "skipped no-sessions"}},
 		"limits, no engine":   {"resource-limits", noEngine, []string{"pass limits-configured", "skipped engine-not-reached"}},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"berth/internal/config"
+	"berth/internal/hostip"
 	"berth/internal/pressure"
 )
 
@@ -28,6 +29,7 @@ type Options struct {
 	DaemonConfig string // the engine's configuration file; empty: /etc/docker/daemon.json
 
 	LookupHost    func(ctx context.Context, host string) ([]string, error)
+	DetectHost    func(ctx context.Context, port uint16, try func(context.Context, netip.AddrPort) error) (hostip.Result, error)
 	LocalAddrs    func() ([]netip.Addr, error)              // addresses of this machine
 	Listeners     func() ([]netip.AddrPort, error)          // TCP ports that are listened on here
 	FirewallRules func(ctx context.Context) (string, error) // as the firewall prints them
@@ -49,6 +51,12 @@ func (o *Options) fill() {
 	}
 	if o.LookupHost == nil {
 		o.LookupHost = net.DefaultResolver.LookupHost
+	}
+	if o.DetectHost == nil {
+		d := o.Config.Docker
+		o.DetectHost = func(ctx context.Context, port uint16, try func(context.Context, netip.AddrPort) error) (hostip.Result, error) {
+			return hostip.New(hostip.Options{HostIP: d.ReachedAt, DockerHostGateway: d.HostGateway, Gateway: d.Gateway, Try: try}).Detect(ctx, port)
+		}
 	}
 	if o.LocalAddrs == nil {
 		o.LocalAddrs = localAddrs

@@ -22,6 +22,7 @@ import (
 const (
 	labelSession  = "berth.session"  // marks the containers of sessions
 	labelInstance = "berth.instance" // says of which installation
+	labelPort     = "berth.port"     // says where the server listens in its container
 )
 
 // Engine is what the checks ask of a Docker engine. *client.Client is one.

@@ -3,9 +3,11 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"berth/internal/config"
+	"berth/internal/hostip"
 )
 
 // hostIP looks whether the engine's host is known here, which is where sessions are reached.
@@ -39,9 +41,24 @@ func (c hostIP) Run(ctx context.Context) []Finding {
 	}
 	seen := fmt.Sprintf("the engine's host %s is %s, %s", host, strings.Join(texts, ", "), where)
 	publish := c.Config.Session.PublishIP
-	if where == "on another machine" && (publish == "127.0.0.1" || publish == "::1" || publish == "localhost") {
-		return []Finding{fail("published-on-loopback", "set SESSION_PUBLISH_IP to auto, or to an address of the engine's host that is reached from here",
-			"%s; sessions are published on its loopback (SESSION_PUBLISH_IP=%s), which is not reached from here", seen, publish)}
+	if where == "on another machine" && (publish == "127.0.0.1" || publish == "::1" || c.Config.Docker.ReachedAt != "") {
+		return c.detected(ctx, seen)
 	}
 	return []Finding{pass("host-known", "%s", seen)}
+}
+
+// detected looks for the Docker host as Berth does where a port's own address says nothing: at the engine's port, which is
+// on the same host as the sessions'.
+func (c hostIP) detected(ctx context.Context, seen string) []Finding {
+	_, text := c.engineHost()
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return []Finding{fail("host-not-detected", "set DOCKER_HOST to tcp://host:port", "%s; its port %q is none", seen, text)}
+	}
+	found, err := c.DetectHost(ctx, uint16(port), hostip.IsEngine)
+	if err != nil {
+		return []Finding{fail("host-not-detected", `set HOST_IP to the Docker host's address as it is reached from here; "berth hostip" shows what was tried`,
+			"%s; Could not detect Docker host IP", seen)}
+	}
+	return []Finding{pass("host-detected", "%s; published ports are reached at %s (%s)", seen, found.Addr, found.Source)}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+
+	"berth/internal/hostip"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 	maxProbes    = 50 // sessions
 )
 
-// proxyRouting looks whether the published ports of running sessions are reached from here, as the proxy must.
+// proxyRouting looks whether running sessions are reached from here, as the proxy must.
 type proxyRouting struct{ Options }
 
 func (proxyRouting) Name() string { return "proxy-routing" }
@@ -36,34 +38,44 @@ func (c proxyRouting) Run(ctx context.Context) []Finding {
 	for _, s := range sessions[:min(len(sessions), maxProbes)] {
 		addr, ok := c.route(ctx, s)
 		if !ok {
-			findings = append(findings, warn("no-published-port", "restart the session: berth session restart", "session container %s publishes no port", nameOf(s)))
+			findings = append(findings, warn("no-route", "restart the session: berth session restart", "session container %s has neither a published port nor an address on %s", nameOf(s), c.Config.Docker.Network))
 			continue
 		}
 		tried++
 		if err := answers(ctx, addr); err != nil {
 			findings = append(findings, fail("session-unreachable", "see that the firewalls between here and the engine's host let "+addr+
-				" through, and that SESSION_PUBLISH_IP is an address that is reached from here", "session container %s is not reached at %s: %v", nameOf(s), addr, err))
+				" through, and look at SESSION_ROUTE, SESSION_PUBLISH_IP and \"berth hostip\"", "session container %s is not reached at %s: %v", nameOf(s), addr, err))
 		}
 	}
 	return orPass(findings, pass("sessions-reached", "%d of %d running sessions were tried, and answer", tried, len(sessions)))
 }
 
-// route is where a session's port is reached from here.
+// route is where a session is reached from here: at its published port, or else at its own address.
 func (c proxyRouting) route(ctx context.Context, s container.Summary) (string, bool) {
 	for _, p := range s.Ports {
 		if p.PublicPort == 0 || p.Type != "tcp" {
 			continue
 		}
 		port := strconv.Itoa(int(p.PublicPort))
-		if p.IP.IsValid() && !p.IP.IsUnspecified() {
+		if p.IP.IsValid() && !p.IP.IsUnspecified() && (!p.IP.IsLoopback() || c.engineIsHere(ctx)) {
 			return net.JoinHostPort(p.IP.Unmap().String(), port), true
+		}
+		if found, err := c.DetectHost(ctx, p.PublicPort, hostip.IsSession); err == nil {
+			return net.JoinHostPort(found.Addr.String(), port), true
 		}
 		if addrs, err := c.engineAddrs(ctx); err == nil && len(addrs) > 0 {
 			return net.JoinHostPort(addrs[0].String(), port), true
 		}
 		return net.JoinHostPort("127.0.0.1", port), true
 	}
-	return "", false
+	if s.NetworkSettings == nil {
+		return "", false
+	}
+	at, port := s.NetworkSettings.Networks[c.Config.Docker.Network], s.Labels[labelPort]
+	if at == nil || !at.IPAddress.IsValid() || port == "" {
+		return "", false
+	}
+	return net.JoinHostPort(at.IPAddress.Unmap().String(), port), true
 }
 
 // answers asks for anything over HTTP; which status comes does not matter.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +18,18 @@ import (
 
 func TestServerThatRefusesConnections(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(http.ResponseWriter, *http.Request) {})
+	var failed atomic.Int32
+	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) { o.DialFailed = func() { failed.Add(1) } })
+	if w.get(t, "/"); failed.Load() != 0 {
+		t.Error("a server that was reached was told of")
+	}
+	w.server.CloseClientConnections()
 	w.server.Close()
 	got := w.get(t, "/")
 	got.mustBe(t, 502, session.CodeUpstream, "nobody listens")
+	if failed.Load() == 0 {
+		t.Error("nobody was told that the server was not reached")
+	}
 	if strings.Contains(got.body, w.route().Address) || strings.Contains(got.body, "refused") {
 		t.Errorf("the answer shows the inside:\n%s", got.body)
 	}

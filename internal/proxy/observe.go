@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -42,10 +43,14 @@ type connectionCount struct{ open, made, waiting atomic.Int64 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-func (c *connectionCount) tracked(dial dialFunc) dialFunc {
+// tracked counts what dial connects, and tells of what it does not, unless nobody waits for it any more.
+func (c *connectionCount) tracked(dial dialFunc, failed func()) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
+			if failed != nil && !errors.Is(ctx.Err(), context.Canceled) {
+				failed()
+			}
 			return nil, err
 		}
 		c.made.Add(1)

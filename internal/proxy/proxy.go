@@ -51,6 +51,9 @@ type Options struct {
 	// WakeTimeout is how long a request waits for that; default 30 s.
 	WakeTimeout time.Duration
 
+	// DialFailed is told when a session's server could not be connected to. It must not block. nil: nobody wants to know.
+	DialFailed func()
+
 	// Observe is told of every request when it is over. It must not block. nil: nobody wants to know.
 	Observe func(Observation)
 
@@ -130,7 +133,7 @@ func New(o Options) (*Proxy, error) {
 		now:          o.Now,
 		gate:         newGate(),
 	}
-	p.transport.Dial = p.connections.tracked(p.transport.Dial)
+	p.transport.Dial = p.connections.tracked(p.transport.Dial, o.DialFailed)
 	if p.touch == nil {
 		p.touch = func(session.ID) {}
 	}

@@ -33,6 +33,11 @@ var environment = map[string][]setting{
 	"C-ENV-06": {{"DOCKER_HOST_IP", "docker.host_ip", "host.docker.internal", "10.0.0.5", "10.0.0.5", ""}},
 	"C-ENV-07": {{"DOCKER_ENV", "docker.env", "development", "production", "production", "party"}},
 	"C-ENV-08": {{"USE_ASYNC_DOCKER", "docker.async", true, "false", false, "sometimes"}},
+	"C-ENV-09": {
+		{"HOST_IP", "docker.reached_at", "", "192.168.1.100", "192.168.1.100", "http://192.168.1.100"},
+		{"DOCKER_HOST_GATEWAY", "docker.host_gateway", "", "gateway.internal", "gateway.internal", "10.0.0.1:80"},
+		{"GATEWAY", "docker.gateway", "", "fd00::1", "fd00::1", "10.0.0"},
+	},
 	"C-ENV-10": {
 		{"LOG_LEVEL", "log.level", "INFO", "CRITICAL", "CRITICAL", "LOUD"},
 		{"LOG_FORMAT", "log.format", "auto", "human", "human", "verse"},

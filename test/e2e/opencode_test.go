@@ -29,6 +29,7 @@ func opencodeWorld(t *testing.T) *world {
 		t.Skip(why)
 	}
 	w := newWorld(t)
+	w.Env["SESSION_ROUTE"] = "published" // the small server's tests go by the network
 	w.StartServe()
 	return w
 }

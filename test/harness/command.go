@@ -18,7 +18,7 @@ type Result struct {
 func Command(t testing.TB, env map[string]string, args ...string) Result {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), binary(t), args...)
+	cmd := exec.CommandContext(t.Context(), Binary(t), args...)
 	cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)

@@ -53,7 +53,8 @@ func Main(m *testing.M) int {
 	return code
 }
 
-func binary(t testing.TB) string {
+// Binary returns the path of berth, built once for all tests of the package.
+func Binary(t testing.TB) string {
 	t.Helper()
 	path, err := build()
 	if err != nil {
@@ -152,7 +153,7 @@ func (w *World) LaunchServe() {
 // Run runs a short command and returns what it wrote to standard output.
 func (w *World) Run(args ...string) string {
 	w.t.Helper()
-	cmd := exec.CommandContext(w.t.Context(), binary(w.t), args...)
+	cmd := exec.CommandContext(w.t.Context(), Binary(w.t), args...)
 	cmd.Env = w.environ(w.Env)
 	cmd.Dir = w.Dir
 	out, err := cmd.Output()
@@ -198,7 +199,7 @@ func (w *World) Start(name string, env map[string]string, args ...string) *Proce
 	p := &Process{Name: name, Log: filepath.Join(w.Dir, name+".log"), Done: make(chan struct{})}
 	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	Must(w.t, err)
-	p.Cmd = exec.Command(binary(w.t), args...)
+	p.Cmd = exec.Command(Binary(w.t), args...)
 	p.Cmd.Env, p.Cmd.Dir, p.Cmd.Stdout, p.Cmd.Stderr = w.environ(env), w.Dir, out, out
 	Must(w.t, p.Cmd.Start())
 	go func() {

@@ -1,0 +1,169 @@
+// Package hostip finds the address of the Docker host, at which the ports that it publishes are reached from here.
+//
+// It knows where such an address may stand: a name, settings, the routing table, the addresses that Docker usually
+// takes. It believes none of them before what has to answer there has answered: networks have been seen in which
+// something answers everywhere.
+package hostip
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Source is where an address was found.
+type Source string
+
+// The sources, in the order in which they are believed.
+const (
+	Forced     Source = "HOST_IP" // before all others, and alone
+	DockerName Source = "host.docker.internal"
+	Gateways   Source = "DOCKER_HOST_GATEWAY, GATEWAY"
+	Route      Source = "default route"
+	Connection Source = "network of the default route"
+	Common     Source = "usual gateways"
+)
+
+// Options says what is known beforehand. Zero values of the rest mean this machine.
+type Options struct {
+	HostIP            string // HOST_IP: an address or a name; empty: not set
+	DockerHostGateway string // DOCKER_HOST_GATEWAY, likewise
+	Gateway           string // GATEWAY, likewise
+
+	Routes, Routes6 string // the kernel's tables; empty: /proc/net/route and /proc/net/ipv6_route
+
+	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
+	Own     func(ctx context.Context) (netip.Prefix, error)    // the address that is left by to other networks, with its network's length
+	Try     func(ctx context.Context, at netip.AddrPort) error // why it is not the Docker host that answers there; nil: [IsSession]
+	Now     func() time.Time
+}
+
+const (
+	// Life is how long an address that was found is believed: the document's five minutes.
+	Life = 5 * time.Minute
+	// pause is how long nothing is tried again after everything has failed: a server that starts is asked for several times
+	// a second.
+	pause = time.Second
+
+	resolveTimeout = 2 * time.Second
+	tryTimeout     = time.Second
+)
+
+// Candidate is an address that may be the Docker host's.
+type Candidate struct {
+	Source Source
+	Addr   netip.Addr // invalid: the source has none
+	Err    error      // why it is not believed; nil: something answered there
+}
+
+// Result is what a search has found.
+type Result struct {
+	Candidates []Candidate
+	Addr       netip.Addr // the one that is believed; invalid: none
+	Source     Source
+	Port       uint16 // that was tried
+	At         time.Time
+}
+
+// Detector finds the Docker host, and remembers where it is. It is safe for concurrent use.
+type Detector struct {
+	opts Options
+
+	mu   sync.Mutex
+	last Result
+	err  error // of last
+}
+
+// New returns a detector that has not looked yet.
+func New(opts Options) *Detector {
+	opts.Routes = cmp.Or(opts.Routes, "/proc/net/route")
+	opts.Routes6 = cmp.Or(opts.Routes6, "/proc/net/ipv6_route")
+	if opts.Resolve == nil {
+		opts.Resolve = func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		}
+	}
+	if opts.Own == nil {
+		opts.Own = own
+	}
+	if opts.Try == nil {
+		opts.Try = IsSession
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Detector{opts: opts}
+}
+
+// Detect returns the host that answers as it should on a port that the Docker host publishes. What was found is believed
+// for [Life], or until [Detector.Forget]. When nothing answers it is a CodeEngineUnavailable error that names the remedies,
+// except that HOST_IP is believed in any case: the result's candidate says that nothing answers there.
+func (d *Detector) Detect(ctx context.Context, port uint16) (Result, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	age := d.opts.Now().Sub(d.last.At)
+	if !d.last.At.IsZero() && (d.err == nil && age < Life || d.err != nil && age < pause && d.last.Port == port) {
+		return d.last, d.err
+	}
+	found, err := d.search(ctx, port)
+	if ctx.Err() == nil { // or it was the caller's haste that failed
+		d.last, d.err = found, err
+	}
+	return found, err
+}
+
+// Forget has the next Detect look anew.
+func (d *Detector) Forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last, d.err = Result{}, nil
+}
+
+// Reach is where a port is reached from here that the Docker host publishes on one of its addresses. HOST_IP takes the
+// place of any; where only the host itself can reach the address, or it stands for all, the detected one does. What cannot
+// be detected stays as it is.
+func (d *Detector) Reach(ctx context.Context, bound netip.AddrPort) netip.AddrPort {
+	if d.opts.HostIP == "" && !bound.Addr().IsLoopback() && !bound.Addr().IsUnspecified() {
+		return bound
+	}
+	found, err := d.Detect(ctx, bound.Port())
+	if err != nil {
+		return bound
+	}
+	return netip.AddrPortFrom(found.Addr, bound.Port())
+}
+
+// search tries all candidates at once, and believes the first in order that answers.
+func (d *Detector) search(ctx context.Context, port uint16) (Result, error) {
+	r := Result{Candidates: d.candidates(ctx), Port: port, At: d.opts.Now()}
+	var tries sync.WaitGroup
+	for i := range r.Candidates {
+		c := &r.Candidates[i]
+		if c.Err != nil {
+			continue
+		}
+		tries.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+			defer cancel()
+			c.Err = d.opts.Try(ctx, netip.AddrPortFrom(c.Addr, port))
+		})
+	}
+	tries.Wait()
+	for _, c := range r.Candidates {
+		if c.Addr.IsValid() && (c.Err == nil || c.Source == Forced) {
+			r.Addr, r.Source = c.Addr, c.Source
+			return r, nil
+		}
+	}
+	return r, ErrNotDetected
+}
+
+// ErrNotDetected is what [Detector.Detect] returns when nothing answers anywhere.
+var ErrNotDetected = session.Errorf(session.CodeEngineUnavailable, "Could not detect Docker host IP: see what was tried with "+
+	"\"berth hostip\", look at the network with \"docker network inspect bridge\", see that \"ping host.docker.internal\" works from here, "+
+	"or set HOST_IP to the Docker host's address")

@@ -1,0 +1,49 @@
+package hostip
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func addressOf(s *httptest.Server) netip.AddrPort {
+	return netip.MustParseAddrPort(s.Listener.Addr().String())
+}
+
+func TestWhoIsASession(t *testing.T) {
+	t.Parallel()
+	status := http.StatusUnauthorized
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			t.Error("a credential was sent to somebody who may be anybody")
+		}
+		w.WriteHeader(status)
+	}))
+	if err := IsSession(t.Context(), addressOf(s)); err != nil {
+		t.Errorf("a server that asks for a credential: %v", err)
+	}
+	status = http.StatusNotFound
+	if err := IsSession(t.Context(), addressOf(s)); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("a server that answers anything: got %v, want what it says", err)
+	}
+	at := addressOf(s)
+	s.Close()
+	if err := IsSession(t.Context(), at); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("nobody: got %v", err)
+	}
+}
+
+func TestWhoIsAnEngine(t *testing.T) {
+	t.Parallel()
+	secure, open := httptest.NewTLSServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
+	defer secure.Close()
+	defer open.Close()
+	if err := IsEngine(t.Context(), addressOf(secure)); err != nil {
+		t.Errorf("one that speaks TLS: %v", err)
+	}
+	if err := IsEngine(t.Context(), addressOf(open)); err == nil {
+		t.Error("one that does not speak TLS was taken for an engine")
+	}
+}
