@@ -29,18 +29,20 @@ type world struct {
 	draining chan struct{}
 	ready    error
 	asked    atomic.Int32 // how often the whole was looked at
+	health   httpapi.Health
 }
 
 func newWorld(t *testing.T, change ...func(*session.Options)) *world {
 	t.Helper()
 	w := &world{House: sessiontest.New(t, change...), t: t, draining: make(chan struct{})}
+	w.health = httpapi.Health{Status: "healthy", StorageBackend: "json"}
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: w.Manager, Keys: w.Keys, AdminToken: adminToken, Version: "test",
 		Ready:     func() error { return w.ready },
 		Instances: func() []httpapi.Instance { return []httpapi.Instance{{ID: "node-1", Alive: true, Self: true}} },
 		Health: func(context.Context) httpapi.Health {
 			w.asked.Add(1)
-			return httpapi.Health{Status: "healthy", StorageBackend: "json"}
+			return w.health
 		},
 		Now: w.Options.Now, Draining: w.draining,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "measured 1\n") }),

@@ -1,13 +1,50 @@
 package httpapi_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"berth/internal/httpapi"
 	"berth/internal/session"
 )
+
+func TestHealthTellsOfTheHostInTheDocumentsWords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	w.health.Status = "degraded"
+	w.health.ResourceLimits = &httpapi.ResourceLimits{MemoryLimit: 4 << 30, CPUQuota: 100_000, MaxConcurrentSessions: 3}
+	w.health.Resources = &httpapi.SystemResources{Status: "critical", Host: "engine", Memory: new(0.96), CPU: new(0.45), MeasuredAt: &at}
+	w.health.Alerts = []httpapi.ResourceAlert{{
+		Resource: "memory", Level: "critical", Value: 0.96, Threshold: 0.95, Since: at, Message: "host memory at 96 %, critical from 95 %",
+	}}
+	a := w.call(http.MethodGet, "/health", adminToken, "")
+	got := decode[map[string]json.RawMessage](t, a)
+	for name, want := range map[string]string{
+		"status":           `"degraded"`,
+		"resource_limits":  `{"memory_limit":"4g","cpu_quota":100000,"max_concurrent_sessions":3}`,
+		"system_resources": `{"status":"critical","host":"engine","memory_percent":0.96,"cpu_percent":0.45,"measured_at":"2026-01-02T03:04:05Z"}`,
+		"resource_alerts": `[{"resource":"memory","level":"critical","value":0.96,"threshold":0.95,"since":"2026-01-02T03:04:05Z",` +
+			`"message":"host memory at 96 %, critical from 95 %"}]`,
+	} {
+		if diff := cmp.Diff(want, string(got[name])); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if stranger := w.call(http.MethodGet, "/health", "", ""); a.status != http.StatusOK || strings.TrimSpace(string(stranger.body)) != `{"status":"degraded"}` {
+		t.Errorf("got %d, and a stranger sees %s; want 200, and the status only", a.status, stranger.body)
+	}
+	w.health.Alerts = []httpapi.ResourceAlert{}
+	if got := decode[map[string]json.RawMessage](t, w.call(http.MethodGet, "/health", adminToken, "")); string(got["resource_alerts"]) != "[]" {
+		t.Errorf("resource_alerts without any is %s, want an empty list", got["resource_alerts"])
+	}
+}
 
 // Two hundred callers at once get exactly as many sessions as there are places, whatever the order, and every other is
 // told the same.

@@ -115,6 +115,7 @@ func TestMigrationGuideWorks(t *testing.T) {
 	out := run(t, dir, script(all), []string{
 		"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + dir, "BERTH_STATE_DIR=" + state, "BERTH_LISTEN=" + serve, "BERTH_URL=http://" + serve,
 		"BERTH_GUARD_SOCKET=" + socket, "BERTH_GUARD_LISTEN=tcp://127.0.0.1:" + guardPort, "DOCKER_NETWORK=" + instance,
+		"RESOURCE_CRITICAL_THRESHOLD=1", // tests keep machines busy
 	})
 	for _, want := range []string{
 		"socket-in-compose", "corrected docker/certs/client-key.pem", "foreign-certificate-refused", "compose-clean", "0 failed",
