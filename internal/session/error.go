@@ -20,6 +20,7 @@ const (
 	CodeInProgress          Code = "operation_in_progress" // another operation is being done to the session
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"  // the key was used for a different request
 	CodeLimit               Code = "limit_reached"         // no more sessions fit
+	CodeTooManyAttempts     Code = "too_many_attempts"     // wrong tokens came too fast from one address
 	CodeNotRunning          Code = "session_not_running"   // the session must be started first
 	CodeImageNotFound       Code = "image_not_found"       // the engine has no such image
 	CodePortTaken           Code = "port_unavailable"      // the engine could not publish a port
@@ -122,6 +123,7 @@ func Full(used, max int) error {
 func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
+		CodeTooManyAttempts,
 		CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed, CodeStartTimeout, CodeEngineUnavailable,
 		CodeStoreUnavailable, CodeUpstream, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}
