@@ -16,7 +16,7 @@ type part struct {
 var parts = []part{
 	{
 		"token",
-		func(s *session.Session) any { 
+		func(s *session.Session) any {
 			return []any{s.TokenDigest, s.TokenExpiresAt, s.TokenRotatedAt, s.PreviousTokenDigest, s.PreviousTokenExpiresAt}
 		},
 		func(to, from *session.Session) {

@@ -26,6 +26,7 @@ type call struct {
 	id        session.ID // "" until it was found well formed
 	rest      string     // raw path after the prefix, begins with a slash
 	entry     *entry     // nil until the token was found right
+	pass      *pass      // what let the call in; nil as long as entry
 	body      *clientBody
 	stream    bool // an event stream or a WebSocket
 	finished  bool // neither cut off nor aborted

@@ -51,6 +51,10 @@ type Options struct {
 	// WakeTimeout is how long a request waits for that; default 30 s.
 	WakeTimeout time.Duration
 
+	// Refused is told of every request that is not let in and why, and returns for how long its sender is not to try
+	// again; 0: it may. It must be cheap and must not block. nil: nobody wants to know.
+	Refused func(remote string, why session.Standing) (wait time.Duration)
+
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
 	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
 	WriteProblem func(http.ResponseWriter, *http.Request, error)
@@ -83,11 +87,11 @@ func (o Options) validate() error {
 type Proxy struct {
 	table        *Table
 	keys         session.Keys
-	dummyDigest  string // no token has it
 	log          *slog.Logger
 	maxBody      int64
 	transport    Transport
 	touch        func(session.ID)
+	refused      func(string, session.Standing) time.Duration
 	wake         func(context.Context, session.ID) error
 	wakeTimeout  time.Duration
 	writeProblem func(http.ResponseWriter, *http.Request, error)
@@ -111,11 +115,11 @@ func New(o Options) (*Proxy, error) {
 	p := &Proxy{
 		table:        o.Table,
 		keys:         o.Keys,
-		dummyDigest:  o.Keys.Digest(session.NewToken(64)),
 		log:          o.Logger,
 		maxBody:      cmp.Or(o.MaxBody, DefaultMaxBody),
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
+		refused:      o.Refused,
 		wake:         o.Wake,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		writeProblem: o.WriteProblem,
@@ -126,6 +130,9 @@ func New(o Options) (*Proxy, error) {
 	}
 	if p.touch == nil {
 		p.touch = func(session.ID) {}
+	}
+	if p.refused == nil {
+		p.refused = func(string, session.Standing) time.Duration { return 0 }
 	}
 	if p.writeProblem == nil {
 		p.writeProblem = writeProblem
@@ -189,7 +196,7 @@ func (p *Proxy) serve(c *call) error {
 	}
 	c.id, c.rest = id, rest
 
-	if c.entry, err = p.authenticate(c.in, id); err != nil {
+	if c.entry, c.pass, err = p.authenticate(c.in, id); err != nil {
 		return err
 	}
 	if c.entry.upstream == nil {

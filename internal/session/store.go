@@ -38,8 +38,8 @@ type Query struct {
 	Owner    string
 	Statuses []Status
 	TokenAt  time.Time // only those whose token is good at this time; see [Session.TokenValid]
-	After    string // Page.Next of the page before; empty: from the beginning
-	Limit    int    // most sessions in the page; 0: all
+	After    string    // Page.Next of the page before; empty: from the beginning
+	Limit    int       // most sessions in the page; 0: all
 }
 
 // Page is a part of a list.
