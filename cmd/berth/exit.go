@@ -38,6 +38,7 @@ var exitCodes = map[session.Code]int{
 	session.CodeLimit:               exitConflict,
 	session.CodeUnauthorized:        exitAuth,
 	session.CodeForbidden:           exitAuth,
+	session.CodeTooManyAttempts:     exitAuth,
 	session.CodeEngineUnavailable:   exitUnavailable,
 	session.CodeStoreUnavailable:    exitUnavailable,
 	session.CodeUpstream:            exitUnavailable,

@@ -35,6 +35,7 @@ type App struct {
 	begun     time.Time
 	manager   *session.Manager
 	incidents *prometheus.CounterVec
+	gate      *gate
 	webhook   *webhook.Sender // nil: nobody is told
 	runtime   session.Runtime
 	storage   storage
@@ -89,7 +90,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
 		return nil, err
 	}
-	a.incidents = newIncidents()
+	a.incidents, a.gate = newIncidents(), newGate()
 	table := proxy.NewTable()
 	a.onStop("routes", func(context.Context) error { table.Close(); return nil })
 	if a.manager, err = a.newManager(table, keys); err != nil {
@@ -99,7 +100,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		return nil, err
 	}
 	metrics := telemetry.NewRegistry()
-	metrics.MustRegister(a.incidents, newHealthCollector(a.manager))
+	metrics.MustRegister(a.incidents, a.gate.failures, a.gate.swept, newHealthCollector(a.manager))
 	if a.engine != nil {
 		if err := metrics.Register(newExpiryCollector(a.engine)); err != nil {
 			return nil, fmt.Errorf("measure certificates: %w", err)
@@ -109,6 +110,8 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
 		CheckEvery: cfg.Health.CheckInterval.Duration(),
+		Attempts:   attempts{a.gate, surfaceAPI},
+		Known:      func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
 		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	if err != nil {

@@ -48,9 +48,14 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 	for _, status := range session.Statuses() {
 		h.Sessions[status] = 0
 	}
+	authenticated, now := 0, time.Now()
 	for _, s := range page.Sessions {
 		h.Sessions[s.Status]++
+		if s.TokenValid(now) {
+			authenticated++
+		}
 	}
+	h.Authenticated = &authenticated
 	return h
 }
 

@@ -67,6 +67,7 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
 		MaxSessions: c.Limits.MaxSessions,
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
+		SweepEvery: time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute, Swept: func(n int) { a.gate.swept.Add(float64(n)) },
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(),
 		IdleTimeout: time.Duration(c.Session.IdleTimeoutMinutes) * time.Minute,
@@ -93,7 +94,8 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),
 		},
-		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(), WriteProblem: httpapi.WriteProblem, RequestID: requestID,
+		Refused: attempts{a.gate, surfaceProxy}.Refused,
+		Touch:   a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(), WriteProblem: httpapi.WriteProblem, RequestID: requestID,
 	})
 }
 

@@ -96,7 +96,7 @@ func Default() Config {
 			PIDs:        512,
 			MaxSessions: 3,
 		},
-		Token: Token{Length: 32, ExpiryHours: 24, Secret: Auto},
+		Token: Token{Length: 32, ExpiryHours: 24, CleanupIntervalMinutes: 60, Secret: Auto},
 		Proxy: Proxy{MaxBodySize: 16 << 20},
 		HTTPPool: HTTPPool{
 			MaxKeepaliveConnections: 20,

@@ -56,6 +56,7 @@ var statusOf = map[session.Code]int{
 	session.CodeInProgress:          http.StatusConflict,
 	session.CodeIdempotencyMismatch: http.StatusUnprocessableEntity,
 	session.CodeLimit:               http.StatusTooManyRequests,
+	session.CodeTooManyAttempts:     http.StatusTooManyRequests,
 	session.CodeNotRunning:          http.StatusServiceUnavailable,
 	session.CodeImageNotFound:       http.StatusUnprocessableEntity,
 	session.CodePortTaken:           http.StatusServiceUnavailable,
@@ -132,6 +133,8 @@ func codeOf(status int) session.Code {
 		return session.CodeUnauthorized
 	case http.StatusNotFound:
 		return session.CodeNotFound
+	case http.StatusTooManyRequests:
+		return session.CodeTooManyAttempts
 	case http.StatusRequestEntityTooLarge:
 		return session.CodeTooLarge
 	}
