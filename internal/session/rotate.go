@@ -36,15 +36,16 @@ func (m *Manager) RotateWithGrace(ctx context.Context, id ID, grace time.Duratio
 
 // replaceToken makes token the session's present one, and the one before it the previous one for as long as is granted.
 func (m *Manager) replaceToken(s *Session, token Secret, grace time.Duration) {
-	previous, end := "", time.Time{}
-	if now := m.now(); grace > 0 && s.TokenValid(now) {
-		previous, end = s.TokenDigest, now.Add(grace)
-		if !s.TokenExpiresAt.IsZero() && s.TokenExpiresAt.Before(end) {
-			end = s.TokenExpiresAt
-		}
-	}
+	old := s.Tokens()
 	m.issue(s, token)
-	s.PreviousTokenDigest, s.PreviousTokenExpiresAt = previous, end
+	if grace == 0 || old.Digest == "" || !unexpired(old.ExpiresAt, s.TokenRotatedAt) {
+		return
+	}
+	end := s.TokenRotatedAt.Add(grace)
+	if !old.ExpiresAt.IsZero() && old.ExpiresAt.Before(end) {
+		end = old.ExpiresAt
+	}
+	s.PreviousTokenDigest, s.PreviousTokenExpiresAt = old.Digest, end
 }
 
 // issue makes token the session's only one.
