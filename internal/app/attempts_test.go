@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/internal/app"
 	"berth/internal/config"
+	"berth/internal/jsonfile"
+	"berth/internal/session"
 	"berth/internal/throttle"
 )
 
@@ -120,5 +123,34 @@ func TestGraceOutlivesBerth(t *testing.T) {
 		}
 		b.call(t, http.MethodDelete, "/sessions/"+s.ID, b.adminToken(t), nil)
 		b.end(t)
+	}
+}
+
+// What has expired while Berth was away is swept when it comes back.
+func TestExpiredTokensAreSwept(t *testing.T) {
+	t.Parallel()
+	cfg, at := settings(t), time.Now().UTC().Add(-48*time.Hour)
+	data, err := jsonfile.Write([]session.Session{{
+		ID: "ses-late", Status: session.Stopped, Revision: 1, CreatedAt: at, LastAccessed: at, ContainerName: "berth-ses-late",
+		TokenDigest: strings.Repeat("0f", 32), TokenExpiresAt: at.Add(time.Hour),
+		PreviousTokenDigest: strings.Repeat("f0", 32), PreviousTokenExpiresAt: at.Add(time.Minute),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.ImportSessions(t.Context(), cfg, data, false, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, cfg)
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(b.text(t, "/metrics", b.adminToken(t)), "berth_tokens_swept_total 2"); {
+		if time.Now().After(deadline) {
+			t.Fatal("not swept within 10 s")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	b.end(t)
+	data, _, err = app.ExportSessions(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil || !strings.Contains(string(data), `"auth_token":""`) || !strings.Contains(string(data), `"previous_auth_token":""`) {
+		t.Errorf("got %s, %v; want no digest", data, err)
 	}
 }

@@ -28,6 +28,7 @@ func (p *Proxy) authenticate(r *http.Request, id session.ID) (*entry, *pass, err
 		return e, e.present, nil
 	case session.Previous:
 		return e, e.previous, nil
+	case session.Expired, session.Wrong, session.Missing:
 	}
 	if wait := p.refused(r.RemoteAddr, standing); wait > 0 {
 		return nil, nil, session.Errorf(session.CodeTooManyAttempts,

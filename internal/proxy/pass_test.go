@@ -76,11 +76,11 @@ func TestPassEndsWithItsToken(t *testing.T) {
 				p := table.entry(testID).present
 				ended := make(chan time.Duration, 1)
 				context.AfterFunc(p.access, func() { ended <- time.Since(begun) })
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				if c.next != nil {
 					table.Set(c.next())
 				}
-				time.Sleep(10 * time.Hour)
+				<-time.After(10 * time.Hour)
 				synctest.Wait()
 				select {
 				case got := <-ended:

@@ -27,11 +27,11 @@ func TestABurstAndThenOneInASecond(t *testing.T) {
 		if !limit.Limited(here) || limit.Limited("192.0.2.2:4711") {
 			t.Errorf("limited: got here %v, next door %v; want true and false", limit.Limited(here), limit.Limited("192.0.2.2:4711"))
 		}
-		time.Sleep(Every)
+		<-time.After(Every)
 		if limit.Limited(here) || limit.Failed(here) != 0 || limit.Failed(here) == 0 {
 			t.Error("a second later: want one more to be looked at, and one only")
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		for i := range Burst + 1 {
 			if wait := limit.Failed(here); (wait == 0) != (i < Burst) {
 				t.Errorf("after an hour, wrong token %d: got a wait of %s", i+1, wait)

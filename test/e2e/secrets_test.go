@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -208,7 +209,7 @@ func (h *heard) live(t *testing.T, s *search) {
 	h.expect(t, http.MethodDelete, own, admin, "", 204)
 	kept := h.call(t, http.MethodPost, "/sessions", admin, `{"owner":"bob"}`) // is in the stores that are searched
 	s.secrets["the last token"], s.secrets["the last credential"] = kept.Field("token"), keys.Upstream(kept.Field("container_name")).Reveal()
-	s.secrets["the newest token"] = h.expect(t, http.MethodPost, "/sessions/"+kept.Field("session_id")+"/auth/rotate?grace=10m", admin, "", 200).Field("token")
+	s.secrets["the newest token"] = w.rotated(t, kept.Field("session_id"))
 	w.Serve.Signal(syscall.SIGTERM)
 }
 
@@ -260,4 +261,22 @@ func holds(t *testing.T, container, credential string) {
 	if !slices.Contains(found.Container.Config.Env, "OPENCODE_SERVER_PASSWORD="+credential) {
 		t.Error("the container has another credential than the one that is looked for")
 	}
+}
+
+// rotated rotates by the command, whose way to the admin token is part of what is searched, and returns the new token.
+func (w *world) rotated(t *testing.T, id string) string {
+	t.Helper()
+	var made struct {
+		Token string     `json:"token"`
+		End   *time.Time `json:"previous_token_expires_at"`
+	}
+	if err := json.Unmarshal([]byte(w.Run("session", "rotate", id, "--grace", "10m", "--output", "json", "--url", w.URL)), &made); err != nil || made.End == nil {
+		t.Errorf("berth session rotate --grace: got %+v, %v; want a token and the end of the grace", made.End, err)
+	}
+	for _, args := range [][]string{{"session", "auth", "--url", w.URL}, {"session", "auth", id, "--url", w.URL}} {
+		if out := w.Run(args...); !strings.Contains(out, id) {
+			t.Errorf("berth %s: got %s, want the session %s", strings.Join(args, " "), out, id)
+		}
+	}
+	return made.Token
 }
