@@ -161,8 +161,11 @@ func TestSweepRemovesWhatIsGoodNoMore(t *testing.T) {
 		token session.Secret
 		want  session.Standing
 	}{
-		{expired.ID, old, session.Wrong}, {expired.ID, "never seen", session.Wrong},
-		{graced.ID, first, session.Wrong}, {graced.ID, second, session.Present}, {good.ID, token, session.Present},
+		{expired.ID, old, session.Wrong},
+		{expired.ID, "never seen", session.Wrong},
+		{graced.ID, first, session.Wrong},
+		{graced.ID, second, session.Present},
+		{good.ID, token, session.Present},
 	} {
 		if got := h.standing(t, c.id, c.token); got != c.want {
 			t.Errorf("%s: got a token that is %s, want %s", c.id, got, c.want)
