@@ -31,12 +31,16 @@ func newPass(digest string) *pass {
 	return p
 }
 
-// until sets when the pass ends, and why then.
-func (p *pass) until(expires time.Time, over error) {
+// until sets when the pass ends, and why then. It reports false for one that has ended already.
+func (p *pass) until(expires time.Time, over error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended {
+		return false
+	}
 	p.expires, p.over = expires, over
 	p.look()
+	return true
 }
 
 // look ends the pass if its time has come, and otherwise sees to it that somebody looks again. The caller holds mu.
@@ -70,14 +74,11 @@ func (p *pass) end(cause error) {
 	p.revoke(cause)
 }
 
-// lives reports whether requests of the pass may go on.
-func (p *pass) lives() bool { return p.access.Err() == nil }
-
 // inherit takes over the passes of tokens that the entry still knows, whether as the present one or the previous.
 func (e *entry) inherit(old *entry) {
 	for _, p := range []*pass{old.present, old.previous} {
 		switch {
-		case p == nil || !p.lives():
+		case p == nil:
 		case p.digest == e.route.TokenDigest:
 			e.present = p
 		case p.digest == e.route.PreviousTokenDigest:
@@ -89,16 +90,16 @@ func (e *entry) inherit(old *entry) {
 // issue makes the passes that are missing, and sets when each ends.
 func (e *entry) issue() {
 	r := e.route
-	if e.present == nil && r.TokenDigest != "" {
-		e.present = newPass(r.TokenDigest)
+	e.present = e.present.renewed(r.TokenDigest, r.TokenExpiresAt, errExpired)
+	e.previous = e.previous.renewed(r.PreviousTokenDigest, r.PreviousTokenExpiresAt, errRotated)
+}
+
+// renewed is the pass with another end, or a new one where there is none or it has ended; nil for no digest.
+func (p *pass) renewed(digest string, expires time.Time, over error) *pass {
+	if digest == "" || p != nil && p.until(expires, over) {
+		return p
 	}
-	if e.previous == nil && r.PreviousTokenDigest != "" {
-		e.previous = newPass(r.PreviousTokenDigest)
-	}
-	if e.present != nil {
-		e.present.until(r.TokenExpiresAt, errExpired)
-	}
-	if e.previous != nil {
-		e.previous.until(r.PreviousTokenExpiresAt, errRotated)
-	}
+	p = newPass(digest)
+	p.until(expires, over)
+	return p
 }

@@ -156,3 +156,22 @@ func TestWhoIsRefusedIsToldToWait(t *testing.T) {
 		t.Errorf("told of %v, want wrong, missing, wrong", seen)
 	}
 }
+
+// lives reports whether requests of the pass may go on.
+func (p *pass) lives() bool { return p.access.Err() == nil }
+
+func TestATokenThatIsGoodAgainGetsANewPass(t *testing.T) {
+	t.Parallel()
+	table := NewTable()
+	defer table.Close()
+	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, TokenDigest: "a", TokenExpiresAt: time.Now().Add(-time.Second)}
+	table.Set(r)
+	if table.entry(testID).present.lives() {
+		t.Error("the pass of an expired token lives")
+	}
+	r.TokenExpiresAt = time.Now().Add(time.Hour)
+	table.Set(r)
+	if !table.entry(testID).present.lives() {
+		t.Error("the token was given a longer life, and its requests end at once")
+	}
+}
