@@ -39,6 +39,7 @@ var exitCodes = map[session.Code]int{
 	session.CodeUnauthorized:        exitAuth,
 	session.CodeForbidden:           exitAuth,
 	session.CodePressure:            exitUnavailable,
+	session.CodeTooManyAttempts:     exitAuth,
 	session.CodeEngineUnavailable:   exitUnavailable,
 	session.CodeStoreUnavailable:    exitUnavailable,
 	session.CodeUpstream:            exitUnavailable,

@@ -22,7 +22,8 @@ type sessionCmd struct {
 	Stop    sessionStopCmd    `cmd:"" help:"Stop sessions; their workspaces are kept."`
 	Restart sessionRestartCmd `cmd:"" help:"Restart sessions."`
 	Cancel  sessionCancelCmd  `cmd:"" help:"End a create, start or restart in progress."`
-	Rotate  sessionRotateCmd  `cmd:"" help:"Give a session a new token; the old one is refused at once."`
+	Auth    sessionAuthCmd    `cmd:"" help:"Show until when tokens are good: of one session, or of all whose token is."`
+	Rotate  sessionRotateCmd  `cmd:"" help:"Give a session a new token; the old one is refused at once, or after a grace."`
 	Rm      sessionRmCmd      `cmd:"" aliases:"delete" help:"Delete sessions with their workspaces."`
 }
 
@@ -191,25 +192,6 @@ func (c *sessionLogsCmd) Run(ctx context.Context, std *stdio) error {
 		return fmt.Errorf("read the logs of %s: %w", c.ID, err)
 	}
 	return nil
-}
-
-type sessionRotateCmd struct {
-	remote
-	format
-	ID string `arg:"" name:"session" help:"Session ID."`
-}
-
-// Run gives the session a new token.
-func (c *sessionRotateCmd) Run(ctx context.Context, std *stdio) error {
-	api, err := c.client(std)
-	if err != nil {
-		return err
-	}
-	var made httpapi.NewToken
-	if err := api.call(ctx, http.MethodPost, sessionPath(c.ID, "auth", "rotate"), nil, nil, &made); err != nil {
-		return err
-	}
-	return c.print(std, made, [][2]string{{"session", string(made.ID)}, {"token", made.Token}})
 }
 
 // several is what the commands have in common that do the same thing to each of some sessions.

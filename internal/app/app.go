@@ -36,6 +36,7 @@ type App struct {
 	manager  *session.Manager
 	pressure pressures
 	measures *measures
+	gate     *gate
 	webhook  *webhook.Sender // nil: nobody is told
 	runtime  session.Runtime
 	storage  storage
@@ -91,7 +92,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
 		return nil, err
 	}
-	a.measures = newMeasures()
+	a.measures, a.gate = newMeasures(), newGate()
 	if err := a.watchPressure(ctx, options); err != nil {
 		return nil, err
 	}
@@ -107,6 +108,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	a.measures.register(metrics)
 	metrics.MustRegister(newStateCollector(a))
 	metrics.MustRegister(a.pressure.collectors()...)
+	metrics.MustRegister(a.gate.failures, a.gate.swept)
 	if a.engine != nil {
 		if err := metrics.Register(newExpiryCollector(a.engine)); err != nil {
 			return nil, fmt.Errorf("measure certificates: %w", err)
@@ -116,6 +118,8 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
 		CheckEvery: cfg.Health.CheckInterval.Duration(),
+		Attempts:   attempts{a.gate, surfaceAPI},
+		Known:      func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
 		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	if err != nil {

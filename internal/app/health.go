@@ -25,11 +25,11 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 		Pool: a.pool(),
 	}
 	a.pressure.report(&h)
-	counts, unreadable := a.countSessions(ctx)
+	counts, authenticated, unreadable := a.countSessions(ctx)
 	if unreadable == nil {
 		unreadable = a.bounded(ctx, a.storage.store.Ping)
 	}
-	h.Sessions = counts
+	h.Sessions, h.Authenticated = counts, &authenticated
 	if db := a.storage.database; db != nil {
 		h.StorageBackend, h.Database, h.Instances = backendDatabase, db.health(ctx), a.instances()
 	}

@@ -32,6 +32,7 @@ var rank = map[string]int{
 	"berth/internal/runtimetest": 1,
 	"berth/internal/storetest":   1,
 	"berth/internal/telemetry":   1,
+	"berth/internal/throttle":    1,
 	"berth/internal/tlscheck":    1,
 	"berth/internal/webhook":     1,
 

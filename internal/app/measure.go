@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -128,7 +129,7 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
-	if counts, err := c.app.countSessions(ctx); err == nil {
+	if counts, _, err := c.app.countSessions(ctx); err == nil {
 		for status, n := range counts {
 			gauge(c.byStatus, float64(n), string(status))
 		}
@@ -148,15 +149,19 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 	to <- prometheus.MustNewConstMetric(c.dialled, prometheus.CounterValue, float64(load.Dialed))
 }
 
-// countSessions asks the store how many sessions there are of each status.
-func (a *App) countSessions(ctx context.Context) (map[session.Status]int, error) {
+// countSessions asks the store how many sessions there are of each status, and how many whose token is good.
+func (a *App) countSessions(ctx context.Context) (counts map[session.Status]int, authenticated int, err error) {
 	page, err := a.storage.store.List(ctx, session.Query{})
-	counts := map[session.Status]int{}
+	counts = map[session.Status]int{}
 	for _, status := range session.Statuses() {
 		counts[status] = 0
 	}
+	now := time.Now()
 	for _, s := range page.Sessions {
 		counts[s.Status]++
+		if s.TokenValid(now) {
+			authenticated++
+		}
 	}
-	return counts, err
+	return counts, authenticated, err
 }

@@ -73,6 +73,7 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
 		MaxSessions: c.Limits.MaxSessions,
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
+		SweepEvery: time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute, Swept: func(n int) { a.gate.swept.Add(float64(n)) },
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(),
 		IdleTimeout: time.Duration(c.Session.IdleTimeoutMinutes) * time.Minute,
@@ -102,7 +103,8 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
-		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
+		Refused: attempts{a.gate, surfaceProxy}.Refused,
+		Touch:   a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
 		Observe: a.measures.proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
 	})
 }

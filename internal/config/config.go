@@ -107,7 +107,7 @@ func Default() Config {
 			CPUWarning:    0.9,
 			Critical:      0.95,
 		},
-		Token: Token{Length: 32, ExpiryHours: 24, Secret: Auto},
+		Token: Token{Length: 32, ExpiryHours: 24, CleanupIntervalMinutes: 60, Secret: Auto},
 		Proxy: Proxy{MaxBodySize: 16 << 20},
 		HTTPPool: HTTPPool{
 			MaxKeepaliveConnections: 20,

@@ -200,6 +200,9 @@ type Token struct {
 	Length int `yaml:"length" env:"SESSION_TOKEN_LENGTH"`
 	// Hours after which a session token expires.
 	ExpiryHours int `yaml:"expiry_hours" env:"SESSION_TOKEN_EXPIRY_HOURS"`
+	// Minutes between two removals of the digests of expired tokens from the store. Expired tokens are refused from the
+	// moment on, whether they were removed or not.
+	CleanupIntervalMinutes int `yaml:"cleanup_interval_minutes" env:"TOKEN_CLEANUP_INTERVAL_MINUTES"`
 	// Key under which tokens are digested and upstream credentials derived, at least 32 characters. `auto`: made once
 	// and kept in the state directory, readable by its owner only; with a database also there, so that all instances
 	// share it.

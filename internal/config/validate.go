@@ -177,6 +177,7 @@ func (v *checker) thresholds(l Limits) {
 func (v *checker) token(t Token) {
 	between(v, "SESSION_TOKEN_LENGTH", t.Length, minTokenLength, 1024)
 	between(v, "SESSION_TOKEN_EXPIRY_HOURS", t.ExpiryHours, 1, 10*365*24)
+	between(v, "TOKEN_CLEANUP_INTERVAL_MINUTES", t.CleanupIntervalMinutes, 1, 7*24*60)
 	v.that(t.Secret == Auto || len(t.Secret) >= minTokenSecret, "SESSION_TOKEN_SECRET", t.Secret,
 		"must be %s or at least %d characters", Auto, minTokenSecret)
 }

@@ -97,6 +97,12 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 	token := func(digest string, at time.Time) func(*session.Session) {
 		return func(s *session.Session) { s.TokenDigest, s.TokenRotatedAt = digest, at }
 	}
+	graced := func(digest string, at time.Time) func(*session.Session) {
+		return func(s *session.Session) {
+			token(digest, at)(s)
+			s.PreviousTokenDigest, s.PreviousTokenExpiresAt = "before "+digest, at.Add(time.Minute)
+		}
+	}
 	status := func(to session.Status, why string) func(*session.Session) {
 		return func(s *session.Session) { s.Status, s.LastError = to, why }
 	}
@@ -111,6 +117,12 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 		{"the same", status(session.Error, "mine"), status(session.Error, "theirs"), func(s session.Session) bool { return s.LastError == "theirs" }},
 		{"the later token is mine", token("mine", late), token("theirs", early), func(s session.Session) bool { return s.TokenDigest == "mine" }},
 		{"the later token is theirs", token("mine", early), token("theirs", late), func(s session.Session) bool { return s.TokenDigest == "theirs" }},
+		{"the later token is mine, with the one before in its grace", graced("mine", late), token("theirs", early), func(s session.Session) bool {
+			return s.TokenDigest == "mine" && s.PreviousTokenDigest == "before mine" && s.PreviousTokenExpiresAt.Equal(late.Add(time.Minute))
+		}},
+		{"the later token is theirs, without a grace", graced("mine", early), token("theirs", late), func(s session.Session) bool {
+			return s.TokenDigest == "theirs" && s.PreviousTokenDigest == "" && s.PreviousTokenExpiresAt.IsZero()
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -16,9 +16,12 @@ type part struct {
 var parts = []part{
 	{
 		"token",
-		func(s *session.Session) any { return []any{s.TokenDigest, s.TokenExpiresAt, s.TokenRotatedAt} },
+		func(s *session.Session) any {
+			return []any{s.TokenDigest, s.TokenExpiresAt, s.TokenRotatedAt, s.PreviousTokenDigest, s.PreviousTokenExpiresAt}
+		},
 		func(to, from *session.Session) {
 			to.TokenDigest, to.TokenExpiresAt, to.TokenRotatedAt = from.TokenDigest, from.TokenExpiresAt, from.TokenRotatedAt
+			to.PreviousTokenDigest, to.PreviousTokenExpiresAt = from.PreviousTokenDigest, from.PreviousTokenExpiresAt
 		},
 	},
 	{

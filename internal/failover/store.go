@@ -80,7 +80,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (page session.Page, e
 	err = s.do(ctx, func() (err error) {
 		mark := s.known.mark()
 		page, err = s.primary.List(ctx, q)
-		if err == nil && q.Owner == "" && len(q.Statuses) == 0 && q.After == "" && q.Limit == 0 {
+		if err == nil && q.Owner == "" && len(q.Statuses) == 0 && q.TokenAt.IsZero() && q.After == "" && q.Limit == 0 {
 			s.known.listed(mark, page.Sessions)
 		}
 		return err

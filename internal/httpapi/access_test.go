@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,77 +13,140 @@ import (
 	"berth/internal/session"
 )
 
-// Every route of the OpenAPI document has a row here; a route without one fails.
+// letIn lists the callers of each kind of route; everybody else gets 401.
+var letIn = map[string][]string{
+	"everyone": {"none", "wrong", "expired", "rotated", "in grace", "foreign", "own", "admin"},
+	"admin":    {"admin"},
+	"own":      {"in grace", "own", "admin"},
+	"present":  {"own", "admin"},    // an old token is not to replace the new one
+	"session":  {"in grace", "own"}, // the operator has no way into a session
+}
+
+// rows say for every route who is let in, and what they get. A route without a row fails, and so does a row without a route.
+var rows = map[string]struct {
+	who    string
+	status int
+}{
+	"GET /livez":                      {"everyone", 200},
+	"GET /readyz":                     {"everyone", 200},
+	"GET /openapi.json":               {"everyone", 200},
+	"GET /health":                     {"everyone", 200},
+	"GET /health/container":           {"everyone", 200},
+	"GET /health/container/{id}":      {"own", 200},
+	"GET /metrics":                    {"admin", 200},
+	"GET /instances":                  {"admin", 200},
+	"POST /sessions":                  {"admin", 201},
+	"GET /sessions":                   {"admin", 200},
+	"GET /sessions/{id}":              {"own", 200},
+	"DELETE /sessions/{id}":           {"admin", 204},
+	"POST /sessions/{id}/start":       {"admin", 200},
+	"POST /sessions/{id}/stop":        {"admin", 200},
+	"POST /sessions/{id}/restart":     {"admin", 200},
+	"POST /sessions/{id}/cancel":      {"admin", 409}, // nothing is in progress
+	"GET /sessions/{id}/logs":         {"admin", 200},
+	"GET /sessions/{id}/events":       {"own", 200},
+	"GET /sessions/{id}/auth":         {"own", 200},
+	"POST /sessions/{id}/auth/rotate": {"present", 200},
+	"GET /auth/sessions":              {"admin", 200},
+	"GET /s/{id}/echo":                {"session", 200}, // the proxy, which has one route and looks at no method
+	"POST /s/{id}/session":            {"session", 200},
+}
+
+// shown is a token and the session that it is shown to.
+type shown struct {
+	id    session.ID
+	token session.Secret
+}
+
+// callers makes sessions of its own, and one of every kind of caller. Those who are refused everywhere come first, because
+// what the others do may be the end of the session.
+func (w *world) callers() (order []string, callers map[string]shown) {
+	w.t.Helper()
+	must := func(err error) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	mine, own := w.Make(session.Request{})
+	_, foreign := w.Make(session.Request{})
+	expired, late := w.Make(session.Request{})
+	record, err := w.Get(w.t.Context(), expired.ID)
+	must(err)
+	record.TokenExpiresAt = w.Options.Now().Add(-time.Microsecond)
+	_, err = w.Store.Update(w.t.Context(), record, session.Unlimited)
+	must(err)
+	must(w.Reconcile(w.t.Context()))
+	rotated, old := w.Make(session.Request{})
+	_, _, err = w.Rotate(w.t.Context(), rotated.ID)
+	must(err)
+	graced, previous := w.Make(session.Request{})
+	_, _, err = w.RotateWithGrace(w.t.Context(), graced.ID, time.Minute)
+	must(err)
+	return letIn["everyone"], map[string]shown{
+		"none": {mine.ID, ""}, "wrong": {mine.ID, adminToken + "x"}, "expired": {expired.ID, late}, "rotated": {rotated.ID, old},
+		"in grace": {graced.ID, previous}, "foreign": {mine.ID, foreign}, "own": {mine.ID, own}, "admin": {mine.ID, adminToken},
+	}
+}
+
 func TestWhoMayCallWhat(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	mine, own := w.Make(session.Request{})
-	_, foreign := w.Make(session.Request{})
-	expired, old := w.Make(session.Request{})
-	rows := map[string]string{ // callers who are let in: everyone, admin, own token
-		"GET /health":                     "everyone",
-		"GET /health/container":           "everyone",
-		"GET /health/container/{id}":      "own",
-		"GET /metrics":                    "admin",
-		"GET /instances":                  "admin",
-		"POST /sessions":                  "admin",
-		"GET /sessions":                   "admin",
-		"GET /sessions/{id}":              "own",
-		"DELETE /sessions/{id}":           "admin",
-		"POST /sessions/{id}/start":       "admin",
-		"POST /sessions/{id}/stop":        "admin",
-		"POST /sessions/{id}/restart":     "admin",
-		"POST /sessions/{id}/cancel":      "admin",
-		"GET /sessions/{id}/logs":         "admin",
-		"GET /sessions/{id}/events":       "own",
-		"GET /sessions/{id}/auth":         "own",
-		"POST /sessions/{id}/auth/rotate": "own",
+	routes := map[string]bool{"GET /s/{id}/echo": true, "POST /s/{id}/session": true}
+	for _, r := range w.api.Routes() {
+		routes[r.Method+" "+r.Path] = true
+		if _, ok := rows[r.Method+" "+r.Path]; !ok {
+			t.Errorf("%s %s has no row: say who may call it", r.Method, r.Path)
+		}
 	}
-	document := w.call(http.MethodGet, "/openapi.json", "", "").body
+	for route, row := range rows {
+		if !routes[route] {
+			t.Errorf("%s has a row and is not there", route)
+			continue
+		}
+		t.Run(route, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			order, callers := w.callers()
+			method, path, _ := strings.Cut(route, " ")
+			for _, name := range order {
+				c, want := callers[name], http.StatusUnauthorized
+				if slices.Contains(letIn[row.who], name) {
+					want = row.status
+				}
+				a := w.call(method, strings.Replace(path, "{id}", string(c.id), 1), c.token.Reveal(), "")
+				if a.status != want {
+					t.Errorf("%s: got %d %s, want %d", name, a.status, a.body, want)
+				}
+				if a.status == http.StatusUnauthorized && !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer ") {
+					t.Errorf("%s: got no WWW-Authenticate", name)
+				}
+			}
+		})
+	}
+}
+
+// What the OpenAPI document says is what the routes are.
+func TestOpenAPIListsTheRoutes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
 	var api struct {
 		OpenAPI string
 		Paths   map[string]map[string]any
 	}
-	if err := json.Unmarshal(document, &api); err != nil || !strings.HasPrefix(api.OpenAPI, "3.1") {
+	if err := json.Unmarshal(w.call(http.MethodGet, "/openapi.json", "", "").body, &api); err != nil || !strings.HasPrefix(api.OpenAPI, "3.1") {
 		t.Fatalf("the OpenAPI document is %q: %v", api.OpenAPI, err)
 	}
+	documented := 0
 	for path, methods := range api.Paths {
 		for method := range methods {
-			route := strings.ToUpper(method) + " " + path
-			who, ok := rows[route]
-			if !ok {
-				t.Errorf("%s has no row: say who may call it", route)
-				continue
-			}
-			delete(rows, route)
-			for caller, token := range map[string]string{
-				"nobody": "", "a wrong token": "wrong", "another session's token": foreign.Reveal(), "the admin token and more": adminToken + "x",
-			} {
-				if a := w.call(strings.ToUpper(method), strings.Replace(path, "{id}", string(mine.ID), 1), token, ""); (a.status == http.StatusUnauthorized) != (who != "everyone") {
-					t.Errorf("%s by %s: got %d", route, caller, a.status)
-				} else if a.status == http.StatusUnauthorized && !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer ") {
-					t.Errorf("%s by %s: got no WWW-Authenticate", route, caller)
-				}
-			}
-			if who == "admin" {
-				if a := w.call(strings.ToUpper(method), strings.Replace(path, "{id}", string(mine.ID), 1), own.Reveal(), ""); a.status != http.StatusUnauthorized {
-					t.Errorf("%s by the session's token: got %d, want 401", route, a.status)
-				}
+			documented++
+			if !slices.Contains(w.api.Routes(), httpapi.Route{Method: strings.ToUpper(method), Path: path}) {
+				t.Errorf("%s %s is in the document and is no route", method, path)
 			}
 		}
 	}
-	for route := range rows {
-		t.Errorf("%s has a row and is not there", route)
-	}
-	path := "/sessions/" + string(mine.ID)
-	for _, p := range []string{path, path + "/auth"} {
-		if a := w.call(http.MethodGet, p, own.Reveal(), ""); a.status != http.StatusOK {
-			t.Errorf("GET %s by its own token: got %d %s, want 200", p, a.status, a.body)
-		}
-	}
-	w.Clock.Advance(25 * time.Hour)
-	if a := w.call(http.MethodGet, "/sessions/"+string(expired.ID), old.Reveal(), ""); a.status != http.StatusUnauthorized {
-		t.Errorf("an expired token: got %d, want 401", a.status)
+	if plain := 3; documented+plain != len(w.api.Routes()) { // the probes and the document itself
+		t.Errorf("the document has %d routes, there are %d", documented, len(w.api.Routes()))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -33,7 +34,7 @@ type Sessions interface {
 	Delete(ctx context.Context, id session.ID) (*session.Work, error)
 	Cancel(ctx context.Context, id session.ID) (*session.Work, error)
 	Force(ctx context.Context, id session.ID, kind session.Kind) (*session.Work, error)
-	Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error)
+	RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error)
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
 	Stay(s session.Session) session.Stay
 	Listen(id session.ID) (changed <-chan struct{}, stop func())
@@ -41,19 +42,21 @@ type Sessions interface {
 	Healths() []session.Health
 }
 
-// Options are what the API needs. All but Logger, Now and Metrics are required.
+// Options are what the API needs. All but Logger, Now, Metrics, Attempts and Known are required.
 type Options struct {
 	Sessions   Sessions
 	Keys       session.Keys
 	AdminToken session.Secret
-	Version    string                       // of Berth, for the OpenAPI document and /health
-	Ready      func() error                 // why requests for sessions cannot be served now; nil: they can
-	Health     func(context.Context) Health // the operator's view, but for the containers
-	CheckEvery time.Duration                // between two looks at a session; 0: nobody looks
-	Instances  func() []Instance            // the processes that serve the same sessions
-	Draining   <-chan struct{}              // closed when followed logs have to end
-	Metrics    http.Handler                 // of GET /metrics; nil: there are none
-	Now        func() time.Time             // default: time.Now
+	Attempts   Attempts                        // default: any number
+	Known      func(session.ID) session.Tokens // what is in memory of a session's tokens; default: nothing
+	Version    string                          // of Berth, for the OpenAPI document and /health
+	Ready      func() error                    // why requests for sessions cannot be served now; nil: they can
+	Health     func(context.Context) Health    // the operator's view, but for the containers
+	CheckEvery time.Duration                   // between two looks at a session; 0: nobody looks
+	Instances  func() []Instance               // the processes that serve the same sessions
+	Draining   <-chan struct{}                 // closed when followed logs have to end
+	Metrics    http.Handler                    // of GET /metrics; nil: there are none
+	Now        func() time.Time                // default: time.Now
 	Logger     *slog.Logger
 }
 
@@ -78,7 +81,14 @@ type API struct {
 	huma        huma.API
 	openAPI     []byte
 	glance      glance
+	all         []Route
 }
+
+// Route is one address of the API.
+type Route struct{ Method, Path string }
+
+// Routes lists every route.
+func (a *API) Routes() []Route { return slices.Clone(a.all) }
 
 // New checks the options and lays out the routes.
 func New(opts Options) (*API, error) {
@@ -87,6 +97,12 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.Attempts == nil {
+		opts.Attempts = anyNumber{}
+	}
+	if opts.Known == nil {
+		opts.Known = func(session.ID) session.Tokens { return session.Tokens{} }
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

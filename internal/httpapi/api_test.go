@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"berth/internal/httpapi"
+	"berth/internal/proxy"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 	"berth/internal/sessiontest"
@@ -34,9 +36,15 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*session.Options)) *world {
 	t.Helper()
+	return newWorldWith(t, nil, change...)
+}
+
+// newWorldWith is newWorld with other options of the API.
+func newWorldWith(t *testing.T, adjust func(*world, *httpapi.Options), change ...func(*session.Options)) *world {
+	t.Helper()
 	w := &world{House: sessiontest.New(t, change...), t: t, draining: make(chan struct{})}
 	w.health = httpapi.Health{Status: "healthy", StorageBackend: "json"}
-	api, err := httpapi.New(httpapi.Options{
+	opts := httpapi.Options{
 		Sessions: w.Manager, Keys: w.Keys, AdminToken: adminToken, Version: "test",
 		Ready:     func() error { return w.ready },
 		Instances: func() []httpapi.Instance { return []httpapi.Instance{{ID: "node-1", Alive: true, Self: true}} },
@@ -46,15 +54,41 @@ func newWorld(t *testing.T, change ...func(*session.Options)) *world {
 		},
 		Now: w.Options.Now, Draining: w.draining,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "measured 1\n") }),
-	})
+	}
+	if adjust != nil {
+		adjust(w, &opts)
+	}
+	api, err := httpapi.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.api = api
-	server := httptest.NewServer(api.Handler())
+	server := httptest.NewServer(w.proxied(api.Handler()))
 	t.Cleanup(server.Close)
 	w.url = server.URL
 	return w
+}
+
+// proxied sends what is for the sessions' servers there, as the data plane knows them at that moment.
+func (w *world) proxied(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		id, _, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, proxy.Prefix), "/")
+		if !ok || !strings.HasPrefix(r.URL.Path, proxy.Prefix) {
+			next.ServeHTTP(rw, r)
+			return
+		}
+		table := proxy.NewTable()
+		defer table.Close()
+		if route, ok := w.Routes.Get(session.ID(id)); ok {
+			table.Set(route)
+		}
+		p, err := proxy.New(proxy.Options{Table: table, Keys: w.Keys, Logger: slog.New(slog.DiscardHandler), Now: w.Options.Now})
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		p.ServeHTTP(rw, r)
+	})
 }
 
 type answer struct {

@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -14,17 +17,46 @@ import (
 type access int
 
 const (
-	open            access = iota // everyone
-	admin                         // the operator
-	adminOrOwnToken               // the operator, and the holder of the token of the session in {id}
+	open                access = iota // everyone
+	admin                             // the operator
+	adminOrOwnToken                   // the operator, and the holder of the token of the session in {id}, or of the one before in its grace
+	adminOrPresentToken               // the same without the one before: who has an old token is not to replace the new one
 )
+
+// Attempts remembers who has shown wrong tokens.
+type Attempts interface {
+	// Limited reports whether wrong tokens have come so fast from there that another one is not worth any work.
+	Limited(remote string) bool
+	// Refused counts a refusal and returns for how long its sender is not to try again; 0: it may.
+	Refused(remote string, why session.Standing) (wait time.Duration)
+}
+
+// anyNumber is an Attempts without a limit.
+type anyNumber struct{}
+
+func (anyNumber) Limited(string) bool                            { return false }
+func (anyNumber) Refused(string, session.Standing) time.Duration { return 0 }
+
+// caller is who made a request.
+type caller struct {
+	operator bool
+	token    session.Secret
+}
 
 type callerKey struct{}
 
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
+}
+
 // isOperator reports whether the request came with the admin token.
-func isOperator(ctx context.Context) bool {
-	is, _ := ctx.Value(callerKey{}).(bool)
-	return is
+func isOperator(ctx context.Context) bool { return callerOf(ctx).operator }
+
+// mayGoOn reports whether what was let in may go on, given what is known of the session now.
+func (a *API) mayGoOn(ctx context.Context, s session.Session) bool {
+	c := callerOf(ctx)
+	return c.operator || a.Keys.Check(c.token, s.Tokens(), a.Now()).LetIn()
 }
 
 // bearer returns the token of an Authorization header; "" when there is none.
@@ -42,15 +74,13 @@ func (a *API) guard(who access) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		token := bearer(ctx.Header("Authorization"))
 		operator := token != "" && a.isAdmin(token)
-		allowed := who == open || operator
-		if who == adminOrOwnToken && !operator && token != "" {
-			allowed = a.ownsSession(ctx, token)
+		if who != open && !operator {
+			if why := a.standing(ctx, who, token); !why.LetIn() {
+				a.refuse(ctx, why)
+				return
+			}
 		}
-		if !allowed {
-			a.refuse(ctx, token != "")
-			return
-		}
-		next(as(huma.WithValue(ctx, callerKey{}, operator), operator, token))
+		next(as(huma.WithValue(ctx, callerKey{}, caller{operator, token}), operator, token))
 	}
 }
 
@@ -65,26 +95,56 @@ func as(ctx huma.Context, operator bool, token session.Secret) huma.Context {
 	return ctx
 }
 
-// ownsSession reports whether the token is the valid one of the session that the path names. Every way to "no" costs
-// one comparison, so that time does not tell whether the session exists.
-func (a *API) ownsSession(ctx huma.Context, token session.Secret) bool {
-	s := session.Session{TokenDigest: strings.Repeat("0", 64)}
-	if id, err := session.ParseID(ctx.Param("id")); err == nil {
-		if found, err := a.Sessions.Get(ctx.Context(), id); err == nil {
-			s = found
-		}
+// standing is what the token of somebody who is not the operator is worth for a route.
+func (a *API) standing(ctx huma.Context, who access, token session.Secret) session.Standing {
+	switch {
+	case token == "":
+		return session.Missing
+	case who == admin:
+		return session.Wrong
 	}
-	matches := a.Keys.Matches(token, s.TokenDigest)
-	return matches && s.ID != "" && s.TokenValid(a.Now())
+	standing := a.Keys.Check(token, a.tokens(ctx), a.Now())
+	if who == adminOrPresentToken && standing == session.Previous {
+		return session.Wrong
+	}
+	return standing
 }
 
-// refuse answers 401.
-func (a *API) refuse(ctx huma.Context, hadToken bool) {
-	detail := "this needs a token: send it as Authorization: Bearer <token>"
-	if hadToken {
-		detail = "this token is not good for this; send the admin token, or for a session's own address its session token"
+// tokens is what is known of the tokens of the session that the path names; nothing if there is none. The store is not
+// asked for those who have shown many wrong ones lately, nor waited for when it is away: what is in memory must do.
+func (a *API) tokens(ctx huma.Context) session.Tokens {
+	id, err := session.ParseID(ctx.Param("id"))
+	if err != nil {
+		return session.Tokens{}
 	}
-	a.Logger.WarnContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr())
+	if !a.Attempts.Limited(ctx.RemoteAddr()) {
+		s, err := a.Sessions.Get(ctx.Context(), id)
+		switch session.CodeOf(err) {
+		case "":
+			return s.Tokens()
+		case session.CodeNotFound:
+			return session.Tokens{}
+		}
+	}
+	return a.Known(id)
+}
+
+// refusals are what the refused are told.
+var refusals = map[session.Standing]string{
+	session.Missing: "this needs a token: send it as Authorization: Bearer <token>",
+	session.Wrong:   "this token is not good for this; send the admin token, or for a session's own address its session token",
+	session.Expired: "the session's token has expired; have the operator rotate it and use the new one",
+}
+
+// refuse answers 401, and 429 to those who try too often.
+func (a *API) refuse(ctx huma.Context, why session.Standing) {
+	if wait := a.Attempts.Refused(ctx.RemoteAddr(), why); wait > 0 {
+		a.Logger.DebugContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr(), "reason", "limited")
+		ctx.SetHeader("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		_ = huma.WriteErr(a.huma, ctx, http.StatusTooManyRequests, "too many wrong tokens came from this address; send the right one, or try again later")
+		return
+	}
+	a.Logger.WarnContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr(), "reason", why)
 	ctx.SetHeader("WWW-Authenticate", `Bearer realm="berth"`)
-	_ = huma.WriteErr(a.huma, ctx, http.StatusUnauthorized, detail)
+	_ = huma.WriteErr(a.huma, ctx, http.StatusUnauthorized, refusals[why])
 }

@@ -54,7 +54,8 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 	}}, nil
 }
 
-// followEvents writes milestones as they come, until the caller leaves, the session is gone or this server drains.
+// followEvents writes milestones as they come, until the caller leaves, the session is gone or this server drains. The
+// caller's token is replaced: at once; it has expired: with the next heartbeat.
 func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, changed <-chan struct{}) {
 	flush := func() {}
 	if f, ok := w.(http.Flusher); ok {
@@ -84,6 +85,9 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 		case <-a.Draining:
 			return
 		case <-beat.C:
+			if !a.mayGoOn(ctx, s) {
+				return
+			}
 			if _, err := io.WriteString(w, ": alive\n\n"); err != nil {
 				return
 			}
@@ -95,6 +99,9 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 			return
 		} else if err == nil {
 			s = next
+		}
+		if !a.mayGoOn(ctx, s) {
+			return
 		}
 	}
 }

@@ -27,9 +27,10 @@ func apiConfig(version string) huma.Config {
 }
 
 var securityOf = map[access][]map[string][]string{
-	open:            {},
-	admin:           {{"admin": {}}},
-	adminOrOwnToken: {{"admin": {}}, {"session": {}}},
+	open:                {},
+	admin:               {{"admin": {}}},
+	adminOrOwnToken:     {{"admin": {}}, {"session": {}}},
+	adminOrPresentToken: {{"admin": {}}, {"session": {}}},
 }
 
 // plainText documents an answer that is not JSON.
@@ -42,6 +43,7 @@ func plainText() map[string]*huma.Response {
 // register adds a route with its access rule. Errors that the handler returns become problem documents here and
 // nowhere else.
 func register[I, O any](a *API, who access, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	a.all = append(a.all, Route{op.Method, op.Path})
 	op.Security = securityOf[who]
 	op.Middlewares = huma.Middlewares{a.guard(who)}
 	op.MaxBodyBytes = maxBody

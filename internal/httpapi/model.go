@@ -47,9 +47,11 @@ type NewSession struct {
 // Auth is what may be known about a session's token.
 type Auth struct {
 	ID        session.ID `json:"session_id"`
-	Valid     bool       `json:"valid" doc:"whether the present token has not expired"`
+	Valid     bool       `json:"valid" doc:"whether there is a token that has not expired"`
 	RotatedAt time.Time  `json:"token_rotated_at"`
 	ExpiresAt *time.Time `json:"token_expires_at,omitempty" doc:"absent: never"`
+
+	PreviousExpiresAt *time.Time `json:"previous_token_expires_at,omitempty" doc:"until when the token before is let in; absent: it is not"`
 }
 
 // NewToken is the answer to a rotation.
@@ -68,6 +70,7 @@ type Health struct {
 	Instances      []Instance             `json:"instances,omitempty" doc:"the processes on the same database"`
 	Runtime        *RuntimeHealth         `json:"runtime,omitempty"`
 	Sessions       map[session.Status]int `json:"sessions,omitempty" doc:"sessions by status"`
+	Authenticated  *int                   `json:"authenticated_sessions,omitempty" doc:"sessions whose token is good now"`
 	Containers     ContainerHealth        `json:"container_health,omitempty" doc:"see GET /health/container"`
 	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
 	Resources      *SystemResources       `json:"system_resources,omitempty"`

@@ -57,6 +57,7 @@ var statusOf = map[session.Code]int{
 	session.CodeIdempotencyMismatch: http.StatusUnprocessableEntity,
 	session.CodeLimit:               http.StatusTooManyRequests,
 	session.CodePressure:            http.StatusServiceUnavailable,
+	session.CodeTooManyAttempts:     http.StatusTooManyRequests,
 	session.CodeNotRunning:          http.StatusServiceUnavailable,
 	session.CodeImageNotFound:       http.StatusUnprocessableEntity,
 	session.CodePortTaken:           http.StatusServiceUnavailable,
@@ -134,6 +135,8 @@ func codeOf(status int) session.Code {
 		return session.CodeUnauthorized
 	case http.StatusNotFound:
 		return session.CodeNotFound
+	case http.StatusTooManyRequests:
+		return session.CodeTooManyAttempts
 	case http.StatusRequestEntityTooLarge:
 		return session.CodeTooLarge
 	}

@@ -10,9 +10,9 @@ import (
 
 // routes lists every route of the API.
 func (a *API) routes() {
-	a.mux.HandleFunc("GET /livez", a.livez)
-	a.mux.HandleFunc("GET /readyz", a.readyz)
-	a.mux.HandleFunc("GET /openapi.json", a.serveOpenAPI)
+	a.plainly("/livez", a.livez)
+	a.plainly("/readyz", a.readyz)
+	a.plainly("/openapi.json", a.serveOpenAPI)
 	register(a, open, huma.Operation{
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
 		Summary: "How Berth is", Description: "Everyone sees the status; the operator sees the details.",
@@ -80,8 +80,19 @@ func (a *API) routes() {
 		Method: http.MethodGet, Path: "/sessions/{id}/auth", OperationID: "get-session-auth",
 		Summary: "Show until when the session's token is good",
 	}, a.sessionAuth)
-	register(a, adminOrOwnToken, huma.Operation{
+	register(a, adminOrPresentToken, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/auth/rotate", OperationID: "rotate-session-token",
-		Summary: "Give the session a new token", Description: "The old token is refused at once and its open streams are closed.",
+		Summary: "Give the session a new token", Description: "The old token is refused at once and its open streams are closed; with " +
+			"`grace`, at the end of that time. Tokens before the old one are refused at once in either case.",
 	}, a.rotateToken)
+	register(a, admin, huma.Operation{
+		Method: http.MethodGet, Path: "/auth/sessions", OperationID: "list-authenticated-sessions",
+		Summary: "List the sessions whose token is good now, oldest first",
+	}, a.authSessions)
+}
+
+// plainly adds a route for everyone that answers GET with something else than the framework does.
+func (a *API) plainly(path string, handle http.HandlerFunc) {
+	a.all = append(a.all, Route{http.MethodGet, path})
+	a.mux.HandleFunc("GET "+path, handle)
 }

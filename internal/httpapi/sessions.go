@@ -199,36 +199,6 @@ func (a *API) deleteSession(ctx context.Context, in *actInput) (*deleteOutput, e
 	return &deleteOutput{Status: out.Status}, nil
 }
 
-type authOutput struct{ Body Auth }
-
-func (a *API) sessionAuth(ctx context.Context, in *IDParam) (*authOutput, error) {
-	s, err := a.find(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &authOutput{Body: a.authOf(s)}, nil
-}
-
-func (a *API) authOf(s session.Session) Auth {
-	return Auth{
-		ID: s.ID, Valid: s.TokenValid(a.Now()), RotatedAt: s.TokenRotatedAt, ExpiresAt: timeOf(s.TokenExpiresAt),
-	}
-}
-
-type rotateOutput struct{ Body NewToken }
-
-func (a *API) rotateToken(ctx context.Context, in *IDParam) (*rotateOutput, error) {
-	id, err := session.ParseID(in.ID)
-	if err != nil {
-		return nil, err
-	}
-	s, token, err := a.Sessions.Rotate(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return &rotateOutput{Body: NewToken{Auth: a.authOf(s), Token: token.Reveal()}}, nil
-}
-
 type logsInput struct {
 	IDParam
 	Follow bool `query:"follow" doc:"go on until the container stops"`

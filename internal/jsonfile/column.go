@@ -46,6 +46,8 @@ func columns(s *session.Session, op *session.Operation) []column {
 		{"revision", &s.Revision},
 		{"stop_reason", &s.StopReason},
 		{"timeline", &s.Timeline},
+		{"previous_auth_token", &s.PreviousTokenDigest},
+		{"previous_token_expires_at", (*instant)(&s.PreviousTokenExpiresAt)},
 	}
 }
 

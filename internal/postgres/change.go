@@ -37,7 +37,7 @@ func typed() string {
 	types := map[string]string{
 		"timeline": "jsonb", "port": "int", "restart_count": "int", "revision": "bigint", "metadata": "jsonb",
 		"created_at": "timestamptz", "last_accessed": "timestamptz", "token_expires_at": "timestamptz", "token_rotated_at": "timestamptz",
-		"expires_at": "timestamptz", "operation_deadline": "timestamptz",
+		"previous_token_expires_at": "timestamptz", "expires_at": "timestamptz", "operation_deadline": "timestamptz",
 	}
 	out := make([]string, len(columns))
 	for i, name := range columns {
@@ -125,7 +125,7 @@ func copied(v session.Session) (session.Session, error) {
 	}
 	out := v.Clone()
 	out.Metadata = decodeMetadata(metadata)
-	times := []*time.Time{&out.CreatedAt, &out.LastAccessed, &out.ExpiresAt, &out.TokenExpiresAt, &out.TokenRotatedAt}
+	times := []*time.Time{&out.CreatedAt, &out.LastAccessed, &out.ExpiresAt, &out.TokenExpiresAt, &out.TokenRotatedAt, &out.PreviousTokenExpiresAt}
 	if out.Operation != nil {
 		times = append(times, &out.Operation.Deadline)
 	}

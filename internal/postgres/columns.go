@@ -17,7 +17,8 @@ import (
 var columns = []string{
 	"session_id", "container_name", "container_id", "host_dir", "port", "auth_token", "created_at", "last_accessed", "status", "metadata",
 	"owner", "image", "profile", "host", "token_expires_at", "token_rotated_at", "expires_at", "last_error",
-	"operation", "operation_owner", "operation_deadline", "restart_count", "stop_reason", "timeline", "revision",
+	"operation", "operation_owner", "operation_deadline", "restart_count", "stop_reason", "timeline",
+	"previous_auth_token", "previous_token_expires_at", "revision",
 }
 
 // values are what a session puts into the columns. A session without a form in JSON is a CodeInvalid error.
@@ -44,7 +45,8 @@ func values(s session.Session) ([]any, error) {
 		string(s.ID), s.ContainerName, s.ContainerID, s.HostDir, s.Port, s.TokenDigest,
 		s.CreatedAt.UTC().Truncate(time.Microsecond), instant(s.LastAccessed), string(s.Status), metadata,
 		s.Owner, s.Image, s.Profile, s.Host, instant(s.TokenExpiresAt), instant(s.TokenRotatedAt), instant(s.ExpiresAt), s.LastError,
-		op.kind, op.owner, op.deadline, s.RestartCount, string(s.StopReason), timeline, s.Revision,
+		op.kind, op.owner, op.deadline, s.RestartCount, string(s.StopReason), timeline,
+		s.PreviousTokenDigest, instant(s.PreviousTokenExpiresAt), s.Revision,
 	}, nil
 }
 
@@ -83,25 +85,28 @@ func decodeMetadata(text []byte) map[string]any {
 // selected is the list of what [scan] reads. Columns of rows that somebody else wrote may be empty.
 const selected = `session_id, coalesce(container_name, ''), coalesce(container_id, ''), coalesce(host_dir, ''), coalesce(port, 0),
 	coalesce(auth_token, ''), created_at, last_accessed, status, metadata, owner, image, profile, host, token_expires_at, token_rotated_at,
-	expires_at, last_error, operation, operation_owner, operation_deadline, restart_count, stop_reason, timeline, revision`
+	expires_at, last_error, operation, operation_owner, operation_deadline, restart_count, stop_reason, timeline,
+	previous_auth_token, previous_token_expires_at, revision`
 
 // scan reads one row. A row that somebody has tampered with is a session in the status error that says so, so that it
 // keeps no other from being read and can be deleted.
 func scan(row pgx.CollectableRow) (session.Session, error) {
 	var s session.Session
-	var accessed, tokenExpires, tokenRotated, expires, deadline *time.Time
+	var accessed, tokenExpires, tokenRotated, previousExpires, expires, deadline *time.Time
 	var kind, owner *string
 	var metadata, timeline []byte
 	if err := row.Scan(
 		&s.ID, &s.ContainerName, &s.ContainerID, &s.HostDir, &s.Port, &s.TokenDigest, &s.CreatedAt, &accessed, &s.Status, &metadata,
 		&s.Owner, &s.Image, &s.Profile, &s.Host, &tokenExpires, &tokenRotated, &expires, &s.LastError,
-		&kind, &owner, &deadline, &s.RestartCount, &s.StopReason, &timeline, &s.Revision,
+		&kind, &owner, &deadline, &s.RestartCount, &s.StopReason, &timeline,
+		&s.PreviousTokenDigest, &previousExpires, &s.Revision,
 	); err != nil {
 		return session.Session{}, err
 	}
 	s.CreatedAt = s.CreatedAt.UTC()
 	for field, value := range map[*time.Time]*time.Time{
 		&s.LastAccessed: accessed, &s.TokenExpiresAt: tokenExpires, &s.TokenRotatedAt: tokenRotated, &s.ExpiresAt: expires,
+		&s.PreviousTokenExpiresAt: previousExpires,
 	} {
 		if value != nil {
 			*field = value.UTC()

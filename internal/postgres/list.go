@@ -52,6 +52,9 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 	if len(q.Statuses) > 0 {
 		condition("status = ANY ($%d)", texts(q.Statuses))
 	}
+	if !q.TokenAt.IsZero() {
+		condition("coalesce(auth_token, '') <> '' AND (token_expires_at IS NULL OR token_expires_at > $%d)", q.TokenAt.UTC())
+	}
 	query := `SELECT ` + selected + ` FROM sessions`
 	if len(where) > 0 {
 		query += ` WHERE ` + strings.Join(where, " AND ")

@@ -14,21 +14,30 @@ var errUnauthorized = session.Errorf(session.CodeUnauthorized,
 var errExpired = session.Errorf(session.CodeUnauthorized,
 	"the session's token has expired; have it rotated with POST /sessions/{id}/auth/rotate and use the new one")
 
-// authenticate returns the session's entry if the request shows its token. Whatever is wrong, and whether or not there
-// is such a session, exactly one digest is computed and compared.
-func (p *Proxy) authenticate(r *http.Request, id session.ID) (*entry, error) {
+// authenticate returns the session's entry if the request shows its token, and the pass that goes with the token.
+// Whatever is wrong, and whether or not there is such a session, it does the same work; see [session.Keys.Check].
+func (p *Proxy) authenticate(r *http.Request, id session.ID) (*entry, *pass, error) {
 	e := p.table.entry(id)
-	digest, known := p.dummyDigest, false
-	if e != nil && e.route.TokenDigest != "" {
-		digest, known = e.route.TokenDigest, true
+	var tokens session.Tokens
+	if e != nil {
+		tokens = e.route.Tokens()
 	}
-	if !p.keys.Matches(tokenOf(r), digest) || !known {
-		return nil, errUnauthorized
+	standing := p.keys.Check(tokenOf(r), tokens, p.now())
+	switch standing {
+	case session.Present:
+		return e, e.present, nil
+	case session.Previous:
+		return e, e.previous, nil
+	case session.Expired, session.Wrong, session.Missing:
 	}
-	if expiry := e.route.TokenExpiresAt; !expiry.IsZero() && !p.now().Before(expiry) {
-		return nil, errExpired
+	if wait := p.refused(r.RemoteAddr, standing); wait > 0 {
+		return nil, nil, session.Errorf(session.CodeTooManyAttempts,
+			"too many wrong tokens came from this address; send the right one, or try again later").After(wait)
 	}
-	return e, nil
+	if standing == session.Expired {
+		return nil, nil, errExpired
+	}
+	return nil, nil, errUnauthorized
 }
 
 // tokenOf returns the Bearer token, or the password of HTTP Basic for clients that know nothing else (git, curl -u).

@@ -26,6 +26,7 @@ type call struct {
 	id        session.ID // "" until it was found well formed
 	rest      string     // raw path after the prefix, begins with a slash
 	entry     *entry     // nil until the token was found right
+	pass      *pass      // what let the call in; nil as long as entry
 	body      *clientBody
 	header    wait // for the header of the answer
 	stream    bool // an event stream or a WebSocket

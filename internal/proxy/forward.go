@@ -50,7 +50,7 @@ func (p *Proxy) forward(c *call) error {
 
 	ctx, cancel := context.WithCancelCause(context.WithValue(c.in.Context(), callKey{}, c))
 	defer cancel(nil)
-	for _, above := range []context.Context{c.entry.access, p.life} {
+	for _, above := range []context.Context{c.pass.access, p.life} {
 		stop := context.AfterFunc(above, func() {
 			cancel(context.Cause(above))
 			c.abort()
@@ -148,7 +148,7 @@ func (p *Proxy) upstreamError(_ http.ResponseWriter, r *http.Request, err error)
 
 // explain finds out who ended a request: us, the client, or its server.
 func (p *Proxy) explain(c *call, err error) error {
-	if cause := context.Cause(c.entry.access); cause != nil {
+	if cause := context.Cause(c.pass.access); cause != nil {
 		return cause
 	}
 	if cause := context.Cause(p.life); cause != nil {

@@ -11,16 +11,17 @@ import (
 
 // statuses gives each code that the proxy uses its HTTP status.
 var statuses = map[session.Code]int{
-	session.CodeInvalid:      http.StatusBadRequest,
-	session.CodeUnauthorized: http.StatusUnauthorized,
-	session.CodeForbidden:    http.StatusForbidden,
-	session.CodeNotFound:     http.StatusNotFound,
-	session.CodeLimit:        http.StatusTooManyRequests,
-	session.CodePressure:     http.StatusServiceUnavailable,
-	session.CodeNotRunning:   http.StatusServiceUnavailable,
-	session.CodeUpstream:     http.StatusBadGateway,
-	session.CodeTooLarge:     http.StatusRequestEntityTooLarge,
-	session.CodeShuttingDown: http.StatusServiceUnavailable,
+	session.CodeInvalid:         http.StatusBadRequest,
+	session.CodeUnauthorized:    http.StatusUnauthorized,
+	session.CodeForbidden:       http.StatusForbidden,
+	session.CodeNotFound:        http.StatusNotFound,
+	session.CodeLimit:           http.StatusTooManyRequests,
+	session.CodeTooManyAttempts: http.StatusTooManyRequests,
+	session.CodePressure:        http.StatusServiceUnavailable,
+	session.CodeNotRunning:      http.StatusServiceUnavailable,
+	session.CodeUpstream:        http.StatusBadGateway,
+	session.CodeTooLarge:        http.StatusRequestEntityTooLarge,
+	session.CodeShuttingDown:    http.StatusServiceUnavailable,
 
 	session.CodeUpstreamTimeout:   http.StatusGatewayTimeout,
 	session.CodeEngineUnavailable: http.StatusServiceUnavailable,

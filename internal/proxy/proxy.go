@@ -56,6 +56,9 @@ type Options struct {
 
 	// Observe is told of every request when it is over. It must not block. nil: nobody wants to know.
 	Observe func(Observation)
+	// Refused is told of every request that is not let in and why, and returns for how long its sender is not to try
+	// again; 0: it may. It must be cheap and must not block. nil: nobody wants to know.
+	Refused func(remote string, why session.Standing) (wait time.Duration)
 
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
 	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
@@ -89,11 +92,11 @@ func (o Options) validate() error {
 type Proxy struct {
 	table        *Table
 	keys         session.Keys
-	dummyDigest  string // no token has it
 	log          *slog.Logger
 	maxBody      int64
 	transport    Transport
 	touch        func(session.ID)
+	refused      func(string, session.Standing) time.Duration
 	wake         func(context.Context, session.ID) error
 	wakeTimeout  time.Duration
 	observe      func(Observation)
@@ -119,11 +122,11 @@ func New(o Options) (*Proxy, error) {
 	p := &Proxy{
 		table:        o.Table,
 		keys:         o.Keys,
-		dummyDigest:  o.Keys.Digest(session.NewToken(64)),
 		log:          o.Logger,
 		maxBody:      cmp.Or(o.MaxBody, DefaultMaxBody),
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
+		refused:      o.Refused,
 		wake:         o.Wake,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		observe:      o.Observe,
@@ -139,6 +142,9 @@ func New(o Options) (*Proxy, error) {
 	}
 	if p.observe == nil {
 		p.observe = func(Observation) {}
+	}
+	if p.refused == nil {
+		p.refused = func(string, session.Standing) time.Duration { return 0 }
 	}
 	if p.writeProblem == nil {
 		p.writeProblem = writeProblem
@@ -207,7 +213,7 @@ func (p *Proxy) serve(c *call) error {
 	}
 	c.id, c.rest = id, rest
 
-	if c.entry, err = p.authenticate(c.in, id); err != nil {
+	if c.entry, c.pass, err = p.authenticate(c.in, id); err != nil {
 		return err
 	}
 	if c.entry.upstream == nil {

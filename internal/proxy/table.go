@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"encoding/base64"
 	"sync"
 	"sync/atomic"
@@ -41,9 +40,8 @@ type entry struct {
 	upstream      *upstream      // nil while the session is not running
 	touched       atomic.Int64   // Unix nanoseconds of the last Touch
 
-	// access lives as long as a request that was let in by this entry may go on, and ends with one of the causes above.
-	access context.Context //nolint:containedctx // not a request's: every request of the entry ends with it
-	revoke context.CancelCauseFunc
+	// What lets requests in, and how long they may go on. A pass of a digest that is empty is nil.
+	present, previous *pass
 }
 
 // Set makes the route known. Requests in flight go on unless the token was replaced, the session was stopped or its
@@ -59,27 +57,21 @@ func (t *Table) Set(r session.Route) {
 	if r.Profile != nil {
 		next.blocked, next.silent = parsePatterns(r.Profile.Blocked), parsePatterns(r.Profile.Silent)
 	}
-	var cause error
+	cause := errRotated
 	switch {
 	case old != nil && old.upstream != nil && r.Running && old.sameServer(next):
 		next.upstream = old.upstream
-		if old.route.TokenDigest != r.TokenDigest {
-			cause = errRotated
-		}
+		next.inherit(old)
 	case r.Running:
 		next.upstream = newUpstream()
 		cause = errMoved
 	default:
 		cause = errStopped
 	}
-	if old != nil && cause == nil {
-		next.access, next.revoke = old.access, old.revoke
-	} else {
-		next.access, next.revoke = context.WithCancelCause(context.Background())
-	}
+	next.issue()
 	t.entries[r.ID] = next
-	if old != nil && cause != nil {
-		old.end(cause, next.upstream)
+	if old != nil {
+		old.end(cause, next)
 	}
 }
 
@@ -87,11 +79,15 @@ func (e *entry) sameServer(other *entry) bool {
 	return e.route.Address == other.route.Address && e.authorization == other.authorization
 }
 
-// end ends every request of the entry and closes its server's connections unless they are kept. The order matters:
-// requests that see their connection closed look for the reason in access.
-func (e *entry) end(cause error, kept *upstream) {
-	e.revoke(cause)
-	if e.upstream != nil && e.upstream != kept {
+// end ends every request of the entry and closes its server's connections, but for what its successor goes on with. The
+// order matters: requests that see their connection closed look for the reason in their pass.
+func (e *entry) end(cause error, next *entry) {
+	for _, p := range []*pass{e.present, e.previous} {
+		if p != nil && p != next.present && p != next.previous {
+			p.end(cause)
+		}
+	}
+	if e.upstream != nil && e.upstream != next.upstream {
 		e.upstream.close()
 	}
 }
@@ -102,7 +98,7 @@ func (t *Table) Remove(id session.ID) {
 	defer t.mu.Unlock()
 	if old := t.entries[id]; old != nil {
 		delete(t.entries, id)
-		old.end(errRemoved, nil)
+		old.end(errRemoved, &entry{})
 	}
 }
 
@@ -112,7 +108,7 @@ func (t *Table) Close() {
 	defer t.mu.Unlock()
 	for id, old := range t.entries {
 		delete(t.entries, id)
-		old.end(errClosed, nil)
+		old.end(errClosed, &entry{})
 	}
 }
 

@@ -49,8 +49,21 @@ func TestWhatAChangeOfRouteEnds(t *testing.T) {
 			w.table.Set(r)
 			w.table.Remove("ses-two")
 		}, 0, ""},
-		"rotated":        {func(w *world) { r := w.route(); r.TokenDigest = w.keys.Digest("new"); w.table.Set(r) }, 401, session.CodeUnauthorized},
-		"token removed":  {func(w *world) { r := w.route(); r.TokenDigest = ""; w.table.Set(r) }, 401, session.CodeUnauthorized},
+		"rotated":              {func(w *world) { r := w.route(); r.TokenDigest = w.keys.Digest("new"); w.table.Set(r) }, 401, session.CodeUnauthorized},
+		"token removed":        {func(w *world) { r := w.route(); r.TokenDigest = ""; w.table.Set(r) }, 401, session.CodeUnauthorized},
+		"rotated with a grace": {func(w *world) { w.table.Set(w.rotated(time.Minute)) }, 0, ""},
+		"grace ended early": {func(w *world) {
+			w.table.Set(w.rotated(time.Minute))
+			r := w.rotated(0)
+			r.PreviousTokenDigest = ""
+			w.table.Set(r)
+		}, 401, session.CodeUnauthorized},
+		"grace at its end": {func(w *world) { w.table.Set(w.rotated(50 * time.Millisecond)) }, 401, session.CodeUnauthorized},
+		"expired": {func(w *world) {
+			r := w.route()
+			r.TokenExpiresAt = time.Now().Add(50 * time.Millisecond)
+			w.table.Set(r)
+		}, 401, session.CodeUnauthorized},
 		"stopped":        {func(w *world) { r := w.route(); r.Running = false; w.table.Set(r) }, 503, session.CodeNotRunning},
 		"moved":          {func(w *world) { r := w.route(); r.Address = "127.0.0.1:1"; w.table.Set(r) }, 502, session.CodeUpstream},
 		"new credential": {func(w *world) { r := w.route(); r.Credential = "other"; w.table.Set(r) }, 502, session.CodeUpstream},

@@ -52,11 +52,11 @@ func (p *Proxy) awaken(c *call) (answered bool, err error) {
 	if err := p.wake(ctx, c.id); err != nil {
 		return false, wakeFailure(err)
 	}
-	entry, err := p.authenticate(c.in, c.id) // the token may have been replaced meanwhile
+	c.entry, c.pass, err = p.authenticate(c.in, c.id) // the token may have been replaced meanwhile
 	if err != nil {
 		return false, err
 	}
-	if c.entry = entry; c.entry.upstream == nil {
+	if c.entry.upstream == nil {
 		return false, stopped
 	}
 	return false, nil

@@ -21,6 +21,7 @@ const (
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"  // the key was used for a different request
 	CodeLimit               Code = "limit_reached"         // no more sessions fit
 	CodePressure            Code = "resources_critical"    // the host is short of memory or CPU time
+	CodeTooManyAttempts     Code = "too_many_attempts"     // wrong tokens came too fast from one address
 	CodeNotRunning          Code = "session_not_running"   // the session must be started first
 	CodeImageNotFound       Code = "image_not_found"       // the engine has no such image
 	CodePortTaken           Code = "port_unavailable"      // the engine could not publish a port
@@ -127,7 +128,7 @@ func Full(used, max int) error {
 func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
-		CodePressure, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed, CodeStartTimeout,
-		CodeEngineUnavailable, CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
+		CodePressure, CodeTooManyAttempts, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed,
+		CodeStartTimeout, CodeEngineUnavailable, CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}
 }

@@ -52,6 +52,8 @@ type Options struct {
 	MaxSessions    int                // sessions that may be creating or running at once; 0: no limit
 	TokenLength    int                // characters; default 32
 	TokenLife      time.Duration      // 0: tokens do not expire
+	SweepEvery     time.Duration      // between two removals of the digests of expired tokens; default 1 h
+	Swept          func(tokens int)   // is told how many were removed; nil: nobody is
 	StartTimeout   time.Duration      // from the begin of a start to the first answer; default 2 min
 	StopTimeout    time.Duration      // from SIGTERM to SIGKILL; default 10 s
 	ProbeInterval  time.Duration      // between the starts of two readiness probes; default 150 ms
@@ -88,6 +90,7 @@ func (o Options) withDefaults() Options {
 	o.ReconcileEvery = cmp.Or(o.ReconcileEvery, 30*time.Second)
 	o.OrphanGrace = cmp.Or(o.OrphanGrace, 5*time.Minute)
 	o.Handover = cmp.Or(o.Handover, time.Second)
+	o.SweepEvery = cmp.Or(o.SweepEvery, time.Hour)
 	o.MaxBusy = cmp.Or(o.MaxBusy, 12*time.Hour)
 	o.Health = o.Health.withDefaults()
 	if o.Peers == nil {
@@ -207,31 +210,6 @@ func (m *Manager) Cancel(ctx context.Context, id ID) (*Work, error) {
 func (m *Manager) Force(ctx context.Context, id ID, kind Kind) (*Work, error) {
 	m.opts.Logger.WarnContext(ctx, "whatever is in progress makes way", "session_id", id, "operation", kind)
 	return m.beginAs(ctx, id, intent{kind: kind, force: true})
-}
-
-// Rotate gives the session a new token; the old one is refused from then on. The token is shown here and never again.
-func (m *Manager) Rotate(ctx context.Context, id ID) (Session, Secret, error) {
-	token := NewToken(m.opts.TokenLength)
-	s, err := m.change(ctx, id, func(s *Session) error {
-		m.issue(s, token)
-		m.mark(ctx, s, Rotated, "")
-		return nil
-	})
-	if err != nil {
-		return Session{}, "", err
-	}
-	m.opts.Logger.InfoContext(ctx, "session token rotated", "session_id", id, "operation", "rotate_token")
-	return s, token, nil
-}
-
-// issue makes token the session's only one.
-func (m *Manager) issue(s *Session, token Secret) {
-	s.TokenDigest = m.keys.Digest(token)
-	s.TokenRotatedAt = m.now()
-	s.TokenExpiresAt = time.Time{}
-	if m.opts.TokenLife > 0 {
-		s.TokenExpiresAt = s.TokenRotatedAt.Add(m.opts.TokenLife)
-	}
 }
 
 func (m *Manager) now() time.Time { return m.opts.Now().UTC().Truncate(time.Microsecond) }

@@ -91,6 +91,7 @@ func (m *Manager) route(s Session) {
 		ID: s.ID, Address: address, Running: s.Status == Running && address != "" && !leaving,
 		Username: m.profileOf(s).Username, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s),
 		TokenDigest: s.TokenDigest, TokenExpiresAt: s.TokenExpiresAt, Wakes: wakes(s),
+		PreviousTokenDigest: s.PreviousTokenDigest, PreviousTokenExpiresAt: s.PreviousTokenExpiresAt,
 	}
 	m.routes.Set(r)
 	m.attend(s, r)

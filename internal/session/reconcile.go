@@ -19,6 +19,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	others.Go(func() { m.locateAll(ctx) })
 	others.Go(func() { m.watchHealth(ctx) })
 	others.Go(func() { m.stopIdle(ctx) })
+	others.Go(func() { m.sweepTokens(ctx) })
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
 	wait := time.NewTimer(0)

@@ -11,11 +11,14 @@ type Route struct {
 	Address        string // "ip:port"
 	Username       string // the server's credential, for HTTP Basic
 	Credential     Secret
-	TokenDigest    string    // the session token's; see [Keys.Matches]
+	TokenDigest    string    // the session token's; see [Keys.Check]
 	TokenExpiresAt time.Time // zero: never
 	Running        bool      // false: the token may be checked, but there is no server to send a request to
 	Wakes          bool      // not running, and the next request brings it up; see [Manager.Wake]
 	Profile        *Profile  // shared, never changed
+
+	PreviousTokenDigest    string // of the token before, while it is let in still; empty: there is none
+	PreviousTokenExpiresAt time.Time
 }
 
 // Routes is told where sessions are. The proxy's table implements it; calls are cheap and never fail.

@@ -29,7 +29,11 @@ type Session struct {
 
 	TokenDigest    string    // keyed digest of the session token; see [Keys.Digest]
 	TokenExpiresAt time.Time // zero: never
-	TokenRotatedAt time.Time // when the present token was issued
+	TokenRotatedAt time.Time // when the present token was issued; the digest is empty once it was swept
+
+	// The token before the present one, while it is let in still; see [Manager.RotateWithGrace].
+	PreviousTokenDigest    string
+	PreviousTokenExpiresAt time.Time
 
 	CreatedAt    time.Time
 	LastAccessed time.Time
@@ -55,9 +59,17 @@ func (s Session) Occupies() bool {
 	return s.Operation != nil && s.Operation.Kind.bringsUp()
 }
 
-// TokenValid reports whether the session's token, once it has matched, is good at this time.
+// TokenValid reports whether the session has a token that is good at this time.
 func (s Session) TokenValid(now time.Time) bool {
-	return s.TokenExpiresAt.IsZero() || now.Before(s.TokenExpiresAt)
+	return s.TokenDigest != "" && unexpired(s.TokenExpiresAt, now)
+}
+
+// GraceEnd is until when the token before the present one is let in; zero: it is not.
+func (s Session) GraceEnd(now time.Time) time.Time {
+	if s.PreviousTokenDigest == "" || !unexpired(s.PreviousTokenExpiresAt, now) {
+		return time.Time{}
+	}
+	return s.PreviousTokenExpiresAt
 }
 
 // Clone returns a copy that shares nothing mutable with s.

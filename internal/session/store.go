@@ -37,8 +37,9 @@ const Unlimited = 0
 type Query struct {
 	Owner    string
 	Statuses []Status
-	After    string // Page.Next of the page before; empty: from the beginning
-	Limit    int    // most sessions in the page; 0: all
+	TokenAt  time.Time // only those whose token is good at this time; see [Session.TokenValid]
+	After    string    // Page.Next of the page before; empty: from the beginning
+	Limit    int       // most sessions in the page; 0: all
 }
 
 // Page is a part of a list.

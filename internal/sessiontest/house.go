@@ -111,6 +111,14 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 	return v, s.tell(v.ID, err)
 }
 
+// Get implements session.Store.
+func (s *Store) Get(ctx context.Context, id session.ID) (session.Session, error) {
+	if err := s.check("Get"); err != nil {
+		return session.Session{}, err
+	}
+	return s.Store.Get(ctx, id)
+}
+
 // List implements session.Store.
 func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error) {
 	if err := s.check("List"); err != nil {

@@ -135,3 +135,29 @@ func listForeignCursor(t *testing.T, store session.Store) {
 		wantCode(t, err, session.CodeInvalid, "a list after "+cursor)
 	}
 }
+
+func listTokens(t *testing.T, store session.Store) {
+	for i, s := range []session.Session{
+		{TokenDigest: "d"}, // never expires
+		{TokenDigest: "d", TokenExpiresAt: at(51)},
+		{TokenDigest: "d", TokenExpiresAt: at(50)},
+		{TokenExpiresAt: at(90)}, // swept
+		{PreviousTokenDigest: "d", PreviousTokenExpiresAt: at(90)},
+		{TokenDigest: "d", TokenExpiresAt: at(90)},
+	} {
+		s.ID, s.Status, s.CreatedAt = numbered(i), session.Stopped, at(i)
+		create(t, store, s)
+	}
+	want := []session.ID{numbered(0), numbered(1), numbered(5)}
+	got := []session.ID{}
+	for q := (session.Query{TokenAt: at(50), Limit: 1}); ; {
+		page := list(t, store, q)
+		got = append(got, ids(page.Sessions)...)
+		if q.After = page.Next; q.After == "" {
+			break
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("sessions whose token is good at a time (-want +got):\n%s", diff)
+	}
+}

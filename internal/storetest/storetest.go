@@ -37,6 +37,7 @@ func Run(t *testing.T, open Open) {
 
 		{"a list is ordered by creation time and ID bytes", listOrder},
 		{"a list is filtered by owner and statuses", listFilters},
+		{"a list is filtered by tokens that are good at a time", listTokens},
 		{"pages are whole, and stable while sessions come and go", listPages},
 		{"the last page says that it is the last", listLastPage},
 		{"a cursor that no page gave is invalid", listForeignCursor},
@@ -109,6 +110,7 @@ func full(id session.ID) session.Session {
 		ID: id, Owner: "ann", Profile: "opencode", Image: "registry.example/image:1", Host: "engine-1",
 		ContainerName: "berth-" + string(id), ContainerID: "0123456789ab", HostDir: "/volumes/workspace", Port: 49153,
 		TokenDigest: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", TokenExpiresAt: at(10), TokenRotatedAt: at(11),
+		PreviousTokenDigest: "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100", PreviousTokenExpiresAt: at(18),
 		CreatedAt: at(12), LastAccessed: at(13), ExpiresAt: at(14),
 		Status: session.Error, LastError: "the server ended by itself", RestartCount: 2, StopReason: session.StopIdle,
 		Operation: &session.Operation{Kind: session.OpDelete, Owner: "process-1", Deadline: at(15)},
@@ -190,6 +192,7 @@ func wantSame(t tb, got, want session.Session, why string) {
 	times := map[string]time.Time{
 		"CreatedAt": got.CreatedAt, "LastAccessed": got.LastAccessed, "ExpiresAt": got.ExpiresAt,
 		"TokenExpiresAt": got.TokenExpiresAt, "TokenRotatedAt": got.TokenRotatedAt,
+		"PreviousTokenExpiresAt": got.PreviousTokenExpiresAt,
 	}
 	if got.Operation != nil {
 		times["Operation.Deadline"] = got.Operation.Deadline

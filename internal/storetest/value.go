@@ -101,6 +101,7 @@ func valueTimes(t *testing.T, store session.Store) {
 		func(s *session.Session) *time.Time { return &s.ExpiresAt },
 		func(s *session.Session) *time.Time { return &s.TokenExpiresAt },
 		func(s *session.Session) *time.Time { return &s.TokenRotatedAt },
+		func(s *session.Session) *time.Time { return &s.PreviousTokenExpiresAt },
 		func(s *session.Session) *time.Time { return &s.Operation.Deadline },
 	} {
 		*field(&want) = at(i)

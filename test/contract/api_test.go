@@ -105,6 +105,42 @@ func healthShowsContainers(t *testing.T) {
 	}
 }
 
+func healthCountsTokens(t *testing.T) {
+	w := house(t, nil)
+	w.Create("{}")
+	w.Create("{}")
+	if got := member[float64](t, health(t, w), "authenticated_sessions"); got != 2 {
+		t.Errorf("got %v, want 2", got)
+	}
+}
+
+func tokensAreManaged(t *testing.T) {
+	w := house(t, nil)
+	admin := w.AdminToken()
+	id, token := w.Create("{}")
+	path := "/sessions/" + id + "/auth"
+	if a := w.Call(http.MethodGet, path, token, ""); a.Status != http.StatusOK || !member[bool](t, a, "valid") || a.Field("token_expires_at") == "" {
+		t.Errorf("GET auth: got %s", a)
+	}
+	listed := w.Call(http.MethodGet, "/auth/sessions", admin, "")
+	if !strings.Contains(string(listed.Body), id) {
+		t.Errorf("GET /auth/sessions: got %s, want %s in it", listed, id)
+	}
+	if a := w.Call(http.MethodGet, "/auth/sessions", token, ""); a.Status != http.StatusUnauthorized {
+		t.Errorf("GET /auth/sessions by a user: got %s, want 401", a)
+	}
+	rotated := w.Call(http.MethodPost, path+"/rotate", token, "")
+	fresh := rotated.Field("token")
+	if rotated.Status != http.StatusOK || fresh == "" || fresh == token {
+		t.Fatalf("rotate: got %s, want a new token", rotated)
+	}
+	for shown, want := range map[string]int{token: http.StatusUnauthorized, fresh: http.StatusOK} {
+		if a := w.Call(http.MethodGet, "/s/"+id+"/session", shown, ""); a.Status != want {
+			t.Errorf("with the old or the new token: got %s, want %d", a, want)
+		}
+	}
+}
+
 func healthShowsThePool(t *testing.T) {
 	w := house(t, map[string]string{"HTTP_MAX_CONNECTIONS": "77"})
 	a := health(t, w)

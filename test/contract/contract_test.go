@@ -45,9 +45,11 @@ func contract(t *testing.T) []row {
 var shows = map[string]func(*testing.T){
 	"C-API-01": healthShowsStorage,
 	"C-API-02": healthShowsContainers,
+	"C-API-03": healthCountsTokens,
 	"C-API-04": healthShowsThePool,
 	"C-API-05": healthShowsResources,
 	"C-API-06": containersHaveAHealth,
+	"C-API-07": tokensAreManaged,
 	"C-API-08": sessionsHaveALife,
 	"C-API-09": credentialIsOurs,
 

@@ -77,6 +77,7 @@ var environment = map[string][]setting{
 	"C-ENV-18": {
 		{"SESSION_TOKEN_LENGTH", "token.length", 32.0, "48", 48.0, "8"},
 		{"SESSION_TOKEN_EXPIRY_HOURS", "token.expiry_hours", 24.0, "12", 12.0, "0"},
+		{"TOKEN_CLEANUP_INTERVAL_MINUTES", "token.cleanup_interval_minutes", 60.0, "15", 15.0, "-1"},
 		{"SESSION_TOKEN_SECRET", "token.secret", "[redacted]", strings.Repeat("s", 40), "[redacted]", "short"},
 	},
 	"C-ENV-19": {

@@ -1,6 +1,7 @@
 package database_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -77,6 +78,32 @@ func TestTokenThatIsReplacedIsRefusedByEveryInstanceWithinASecond(t *testing.T) 
 			t.Errorf("the new token: %v", err)
 		}
 		token = fresh
+	}
+}
+
+func TestGraceHoldsOnEveryInstanceAndAfterARestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.StartServe()
+	second := w.Sibling("second")
+	second.StartServe()
+	id, old := w.Create("")
+	harness.Eventually(t, 5*time.Second, "the other instance serves the session", func() error { return serves(t, second, id, old, http.StatusOK) })
+	fresh := w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate?grace=20s", old, "").Field("token")
+	end := time.Now().Add(20 * time.Second)
+	harness.Eventually(t, time.Second, "the other instance lets the new token in", func() error { return serves(t, second, id, fresh, http.StatusOK) })
+	w.Serve.Signal(syscall.SIGKILL)
+	w.StartServe()
+	for _, on := range []*harness.World{w.World, second} {
+		for _, token := range []string{old, fresh} {
+			harness.Eventually(t, time.Until(end), "both tokens are let in", func() error { return serves(t, on, id, token, http.StatusOK) })
+		}
+	}
+	second.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", fresh, "")
+	for _, on := range []*harness.World{w.World, second} {
+		harness.Eventually(t, time.Second, "a rotation without a grace ends both", func() error {
+			return errors.Join(serves(t, on, id, old, http.StatusUnauthorized), serves(t, on, id, fresh, http.StatusUnauthorized))
+		})
 	}
 }
 

@@ -1,0 +1,156 @@
+package app_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/internal/app"
+	"berth/internal/config"
+	"berth/internal/jsonfile"
+	"berth/internal/session"
+	"berth/internal/throttle"
+)
+
+type made struct {
+	ID    string `json:"session_id"`
+	Token string `json:"token"`
+}
+
+// text returns the body of an answer that is not JSON.
+func (b *berth) text(t *testing.T, path, token string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, "http://"+b.Addr().String()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// API and proxy count wrong tokens together, and neither keeps out who has a right one.
+func TestWrongTokensAreLimitedOverBothDoors(t *testing.T) {
+	t.Parallel()
+	b := start(t, settings(t))
+	admin := b.adminToken(t)
+	var s made
+	if status := b.call(t, http.MethodPost, "/sessions", admin, &s); status != http.StatusCreated {
+		t.Fatalf("create: got %d", status)
+	}
+	own, proxied := "/sessions/"+s.ID+"/auth", "/s/"+s.ID+"/global/health"
+	refused := map[int]int{}
+	for i := range 2 * throttle.Burst {
+		refused[b.call(t, http.MethodGet, []string{own, proxied, "/sessions"}[i%3], "wrong", nil)]++
+	}
+	if refused[http.StatusUnauthorized] < throttle.Burst || refused[http.StatusTooManyRequests] == 0 || len(refused) != 2 {
+		t.Errorf("got %v, want %d times 401 and then 429", refused, throttle.Burst)
+	}
+	for path, token := range map[string]string{own: s.Token, proxied: s.Token, "/sessions": admin} {
+		if status := b.call(t, http.MethodGet, path, token, nil); status != http.StatusOK {
+			t.Errorf("%s with the right token from a limited address: got %d, want 200", path, status)
+		}
+	}
+	b.call(t, http.MethodGet, proxied, "", nil)
+	metrics := b.text(t, "/metrics", admin)
+	for _, want := range []string{
+		`berth_auth_failures_total{reason="limited",surface="api"}`, `berth_auth_failures_total{reason="limited",surface="proxy"}`,
+		`berth_auth_failures_total{reason="wrong",surface="api"}`, `berth_auth_failures_total{reason="missing",surface="proxy"} 1`,
+		`berth_auth_failures_total{reason="expired",surface="proxy"} 0`, `berth_tokens_swept_total 0`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("the measurements have no %s:\n%s", want, metrics)
+		}
+	}
+}
+
+// A grace is data: it goes on after a restart, and comes along in an export.
+func TestGraceOutlivesBerth(t *testing.T) {
+	t.Parallel()
+	cfg, moved := settings(t), settings(t)
+	cfg.Token.Secret = "the key of the digests of this test, long enough"
+	moved.Token.Secret = cfg.Token.Secret
+	first := start(t, cfg)
+	admin := first.adminToken(t)
+	var s, next made
+	if status := first.call(t, http.MethodPost, "/sessions", admin, &s); status != http.StatusCreated {
+		t.Fatalf("create: got %d", status)
+	}
+	if status := first.call(t, http.MethodPost, "/sessions/"+s.ID+"/auth/rotate?grace=10m", s.Token, &next); status != http.StatusOK {
+		t.Fatalf("rotate: got %d", status)
+	}
+	var health struct {
+		Authenticated *int `json:"authenticated_sessions"`
+	}
+	if first.call(t, http.MethodGet, "/health", admin, &health); health.Authenticated == nil || *health.Authenticated != 1 {
+		t.Errorf("authenticated sessions: got %v, want 1", health.Authenticated)
+	}
+	first.end(t)
+
+	data, count, err := app.ExportSessions(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil || count != 1 || !strings.Contains(string(data), `"previous_auth_token":"`) {
+		t.Fatalf("export: got %d sessions, %v: %s", count, err, data)
+	}
+	if report, err := app.ImportSessions(t.Context(), moved, data, false, slog.New(slog.DiscardHandler)); err != nil || report.Added != 1 {
+		t.Fatalf("import: got %+v, %v", report, err)
+	}
+	for name, cfg := range map[string]config.Config{"restarted": cfg, "moved": moved} {
+		b := start(t, cfg)
+		for which, token := range map[string]string{"old": s.Token, "new": next.Token} {
+			if status := b.call(t, http.MethodGet, "/sessions/"+s.ID+"/auth", token, nil); status != http.StatusOK {
+				t.Errorf("%s, the %s token: got %d, want 200", name, which, status)
+			}
+		}
+		if name == "restarted" {
+			if status := b.call(t, http.MethodGet, "/s/"+s.ID+"/global/health", s.Token, nil); status != http.StatusOK {
+				t.Errorf("the old token at the proxy after a restart: got %d, want 200", status)
+			}
+			if status := b.call(t, http.MethodPost, "/sessions/"+s.ID+"/auth/rotate", s.Token, nil); status != http.StatusUnauthorized {
+				t.Errorf("the old token rotates: got %d, want 401", status)
+			}
+		}
+		b.call(t, http.MethodDelete, "/sessions/"+s.ID, b.adminToken(t), nil)
+		b.end(t)
+	}
+}
+
+// What has expired while Berth was away is swept when it comes back.
+func TestExpiredTokensAreSwept(t *testing.T) {
+	t.Parallel()
+	cfg, at := settings(t), time.Now().UTC().Add(-48*time.Hour)
+	data, err := jsonfile.Write([]session.Session{{
+		ID: "ses-late", Status: session.Stopped, Revision: 1, CreatedAt: at, LastAccessed: at, ContainerName: "berth-ses-late",
+		TokenDigest: strings.Repeat("0f", 32), TokenExpiresAt: at.Add(time.Hour),
+		PreviousTokenDigest: strings.Repeat("f0", 32), PreviousTokenExpiresAt: at.Add(time.Minute),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.ImportSessions(t.Context(), cfg, data, false, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, cfg)
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(b.text(t, "/metrics", b.adminToken(t)), "berth_tokens_swept_total 2"); {
+		if time.Now().After(deadline) {
+			t.Fatal("not swept within 10 s")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	b.end(t)
+	data, _, err = app.ExportSessions(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil || !strings.Contains(string(data), `"auth_token":""`) || !strings.Contains(string(data), `"previous_auth_token":""`) {
+		t.Errorf("got %s, %v; want no digest", data, err)
+	}
+}

@@ -1,0 +1,92 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"berth/internal/session"
+)
+
+type authOutput struct{ Body Auth }
+
+func (a *API) sessionAuth(ctx context.Context, in *IDParam) (*authOutput, error) {
+	s, err := a.find(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &authOutput{Body: a.authOf(s)}, nil
+}
+
+func (a *API) authOf(s session.Session) Auth {
+	now := a.Now()
+	return Auth{
+		ID: s.ID, Valid: s.TokenValid(now), RotatedAt: s.TokenRotatedAt, ExpiresAt: timeOf(s.TokenExpiresAt),
+		PreviousExpiresAt: timeOf(s.GraceEnd(now)),
+	}
+}
+
+type authSessionsInput struct {
+	Owner string `query:"owner" doc:"only this owner's"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	After string `query:"after" doc:"the next of the page before"`
+}
+
+type authSessionsOutput struct {
+	Body struct {
+		Sessions []Auth `json:"sessions"`
+		Next     string `json:"next,omitempty" doc:"give it as after to get the next page; absent on the last one"`
+	}
+}
+
+func (a *API) authSessions(ctx context.Context, in *authSessionsInput) (*authSessionsOutput, error) {
+	page, err := a.Sessions.List(ctx, session.Query{Owner: in.Owner, TokenAt: a.Now(), After: in.After, Limit: in.Limit})
+	if err != nil {
+		return nil, err
+	}
+	out := &authSessionsOutput{}
+	out.Body.Next = page.Next
+	out.Body.Sessions = make([]Auth, len(page.Sessions))
+	for i, s := range page.Sessions {
+		out.Body.Sessions[i] = a.authOf(s)
+	}
+	return out, nil
+}
+
+type rotateInput struct {
+	IDParam
+	Grace string `query:"grace" example:"30s" doc:"for how long the old token is let in still, up to 10m; absent: it is refused at once"`
+}
+
+type rotateOutput struct{ Body NewToken }
+
+func (a *API) rotateToken(ctx context.Context, in *rotateInput) (*rotateOutput, error) {
+	id, err := session.ParseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	grace, err := graceOf(in.Grace)
+	if err != nil {
+		return nil, err
+	}
+	s, token, err := a.Sessions.RotateWithGrace(ctx, id, grace)
+	if err != nil {
+		return nil, err
+	}
+	return &rotateOutput{Body: NewToken{Auth: a.authOf(s), Token: token.Reveal()}}, nil
+}
+
+// graceOf reads the time for which a replaced token is let in still.
+func graceOf(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	grace, err := time.ParseDuration(text)
+	if err != nil || grace < 0 || grace > session.MaxGrace {
+		return 0, &Problem{
+			Status: http.StatusBadRequest, Code: session.CodeInvalid, Detail: "grace must be a time like 30s, and at most 10m",
+			Faults: []Fault{{Message: "expected a time between 0s and 10m, with its unit", Location: "query.grace"}},
+		}
+	}
+	return grace, nil
+}

@@ -1,0 +1,223 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"berth/internal/httpapi"
+	"berth/internal/session"
+)
+
+func TestRotateWithGraceOverHTTP(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s, old := w.Make(session.Request{})
+	path := "/sessions/" + string(s.ID)
+	for _, grace := range []string{"soon", "30", "-1s", "10m1s", "1h", "1e9s"} {
+		a := w.call(http.MethodPost, path+"/auth/rotate?grace="+grace, old.Reveal(), "")
+		if p := a.problem(t); a.status != http.StatusBadRequest || p.Code != session.CodeInvalid || len(p.Faults) != 1 {
+			t.Errorf("grace %q: got %d %s, want 400", grace, a.status, a.body)
+		}
+	}
+	made := decode[httpapi.NewToken](t, w.call(http.MethodPost, path+"/auth/rotate?grace=30s", old.Reveal(), ""))
+	if end := made.PreviousExpiresAt; end == nil || !end.Equal(made.RotatedAt.Add(30*time.Second)) {
+		t.Errorf("got %+v, want the grace to end 30 s after the rotation", made.Auth)
+	}
+	for name, token := range map[string]string{"old": old.Reveal(), "new": made.Token} {
+		if a := w.call(http.MethodGet, path+"/auth", token, ""); a.status != http.StatusOK || decode[httpapi.Auth](t, a).PreviousExpiresAt == nil {
+			t.Errorf("the %s token in the grace: got %d %s", name, a.status, a.body)
+		}
+	}
+	w.Clock.Advance(31 * time.Second)
+	if a := w.call(http.MethodGet, path, old.Reveal(), ""); a.status != http.StatusUnauthorized {
+		t.Errorf("the old token after the grace: got %d, want 401", a.status)
+	}
+	if auth := decode[httpapi.Auth](t, w.call(http.MethodGet, path+"/auth", made.Token, "")); auth.PreviousExpiresAt != nil || !auth.Valid {
+		t.Errorf("after the grace: got %+v, want one valid token", auth)
+	}
+}
+
+func TestAuthSessionsAreThoseWhoseTokenIsGood(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	late, token := w.Make(session.Request{Owner: "ann"})
+	w.Clock.Advance(24 * time.Hour)
+	a, _ := w.Make(session.Request{Owner: "ann"})
+	b, _ := w.Make(session.Request{Owner: "bob"})
+	c, _ := w.Make(session.Request{Owner: "ann"})
+	list := func(query string) (found []session.ID) {
+		t.Helper()
+		for after := ""; ; {
+			page := decode[struct {
+				Sessions []httpapi.Auth
+				Next     string
+			}](t, w.call(http.MethodGet, "/auth/sessions?limit=1&after="+after+query, adminToken, ""))
+			for _, auth := range page.Sessions {
+				if !auth.Valid || auth.ExpiresAt == nil || auth.RotatedAt.IsZero() {
+					t.Errorf("got %+v, want a valid token with its dates", auth)
+				}
+				found = append(found, auth.ID)
+			}
+			if after = page.Next; after == "" {
+				return found
+			}
+		}
+	}
+	if got := list(""); len(got) != 3 || got[0] != a.ID || got[1] != b.ID || got[2] != c.ID {
+		t.Errorf("got %v, want %s, %s and %s", got, a.ID, b.ID, c.ID)
+	}
+	if got := list("&owner=bob"); len(got) != 1 || got[0] != b.ID {
+		t.Errorf("bob's: got %v, want %s", got, b.ID)
+	}
+	// Before the sweep its owner is told; after it, the token is as wrong as any.
+	path := "/sessions/" + string(late.ID) + "/auth"
+	told := w.call(http.MethodGet, path, token.Reveal(), "").problem(t).Detail
+	if _, err := w.SweepTokens(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	swept, wrong := w.call(http.MethodGet, path, token.Reveal(), ""), w.call(http.MethodGet, path, "wrong", "")
+	if told == swept.problem(t).Detail || string(swept.body) != string(wrong.body) {
+		t.Errorf("got %q, then %s; want a word of the expiry, and after the sweep what a wrong token gets: %s", told, swept.body, wrong.body)
+	}
+	if auth := decode[httpapi.Auth](t, w.call(http.MethodGet, path, adminToken, "")); auth.Valid || auth.ExpiresAt == nil {
+		t.Errorf("a swept session: got %+v, want it invalid, with its expiry", auth)
+	}
+}
+
+// events opens the stream of a session's events, and returns how to wait for its end.
+func (w *world) events(id session.ID, token session.Secret) (ended <-chan struct{}) {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.url+"/sessions/"+string(id)+"/events", nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token.Reveal())
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = resp.Body.Close() })
+	lines := bufio.NewScanner(resp.Body)
+	if resp.StatusCode != http.StatusOK || !lines.Scan() {
+		w.t.Fatalf("got %s, want a stream with a line", resp.Status)
+	}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for lines.Scan() {
+		}
+	}()
+	return over
+}
+
+func TestAReplacedTokenHoldsNoStreamOfEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s, old := w.Make(session.Request{})
+	first, operator := w.events(s.ID, old), w.events(s.ID, adminToken)
+	_, fresh, err := w.RotateWithGrace(t.Context(), s.ID, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := w.events(s.ID, fresh)
+	if _, _, err := w.Rotate(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	for name, ended := range map[string]<-chan struct{}{"oldest": first, "old": second} {
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			t.Errorf("the stream of the %s token goes on after 5 s", name)
+		}
+	}
+	select {
+	case <-operator:
+		t.Error("the operator's stream has ended")
+	default:
+	}
+}
+
+// attempts is an Attempts that a test decides.
+type attempts struct {
+	limited bool
+	seen    []session.Standing
+}
+
+func (a *attempts) Limited(string) bool { return a.limited }
+
+func (a *attempts) Refused(_ string, why session.Standing) time.Duration {
+	a.seen = append(a.seen, why)
+	if a.limited && why == session.Wrong {
+		return 1500 * time.Millisecond
+	}
+	return 0
+}
+
+// countedSessions counts how often the store is asked for a session.
+type countedSessions struct {
+	httpapi.Sessions
+	asked *int
+}
+
+func (c *countedSessions) Get(ctx context.Context, id session.ID) (session.Session, error) {
+	*c.asked++
+	return c.Sessions.Get(ctx, id)
+}
+
+// Whoever is limited costs the store nothing, and is let in with the right token all the same.
+func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
+	t.Parallel()
+	limit := &attempts{}
+	asked := 0
+	w := newWorldWith(t, func(w *world, o *httpapi.Options) {
+		o.Attempts = limit
+		o.Known = func(id session.ID) session.Tokens { r, _ := w.Routes.Get(id); return r.Tokens() }
+		o.Sessions = &countedSessions{Sessions: o.Sessions, asked: &asked}
+	})
+	s, own := w.Make(session.Request{})
+	path := "/sessions/" + string(s.ID) + "/auth"
+	if a := w.call(http.MethodGet, path, "wrong", ""); a.status != http.StatusUnauthorized || asked != 1 {
+		t.Errorf("a wrong token: got %d after %d questions to the store, want 401 after one", a.status, asked)
+	}
+	limit.limited = true
+	asked = 0
+	for _, p := range []string{path, "/sessions/" + string(session.NewID()) + "/auth", "/sessions"} {
+		a := w.call(http.MethodGet, p, "wrong", "")
+		if a.problem(t).Code != session.CodeTooManyAttempts || a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") != "2" {
+			t.Errorf("%s with a wrong token too much: got %d %s, Retry-After %q", p, a.status, a.body, a.header.Get("Retry-After"))
+		}
+	}
+	if asked != 0 {
+		t.Errorf("the store was asked %d times for somebody who is limited", asked)
+	}
+	for name, token := range map[string]string{"own": own.Reveal(), "admin": adminToken} {
+		if a := w.call(http.MethodGet, path, token, ""); a.status != http.StatusOK {
+			t.Errorf("the %s token from a limited address: got %d %s, want 200", name, a.status, a.body)
+		}
+	}
+	if a := w.call(http.MethodGet, path, "", ""); a.status != http.StatusUnauthorized {
+		t.Errorf("no token from a limited address: got %d, want 401", a.status)
+	}
+}
+
+func TestAStoreThatIsAwayMakesNoTokenWrong(t *testing.T) {
+	t.Parallel()
+	limit := &attempts{}
+	w := newWorldWith(t, func(w *world, o *httpapi.Options) {
+		o.Attempts = limit
+		o.Known = func(id session.ID) session.Tokens { r, _ := w.Routes.Get(id); return r.Tokens() }
+	})
+	s, own := w.Make(session.Request{})
+	w.Store.Fail("Get", session.Errorf(session.CodeStoreUnavailable, "away").Because(errors.New("cable cut")))
+	if a := w.call(http.MethodGet, "/sessions/"+string(s.ID), own.Reveal(), ""); a.status != http.StatusServiceUnavailable {
+		t.Errorf("got %d %s, want 503: it is not the token that is wrong", a.status, a.body)
+	}
+	if len(limit.seen) != 0 {
+		t.Errorf("counted %v against the caller", limit.seen)
+	}
+}

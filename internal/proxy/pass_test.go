@@ -1,0 +1,177 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"berth/internal/session"
+)
+
+const nextToken = session.Secret("token-of-session-one-after-rotation")
+
+// rotated is the route of the session after a rotation that lets the old token in for so long.
+func (w *world) rotated(grace time.Duration) session.Route {
+	r := w.route()
+	r.TokenDigest = w.keys.Digest(nextToken)
+	r.PreviousTokenDigest, r.PreviousTokenExpiresAt = w.keys.Digest(testToken), time.Now().Add(grace)
+	return r
+}
+
+func TestBothTokensAreLetInDuringTheGrace(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) { o.Now = func() time.Time { return now } })
+	w.table.Set(w.rotated(time.Minute))
+	with := func(token session.Secret) int {
+		r := w.request(t, http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token.Reveal())
+		return w.do(t, r).status
+	}
+	if old, fresh := with(testToken), with(nextToken); old != 200 || fresh != 200 {
+		t.Errorf("during the grace: got %d with the old token and %d with the new one, want 200 for both", old, fresh)
+	}
+	now = now.Add(time.Minute + time.Second)
+	if old, fresh := with(testToken), with(nextToken); old != 401 || fresh != 200 {
+		t.Errorf("after the grace: got %d with the old token and %d with the new one, want 401 and 200", old, fresh)
+	}
+}
+
+// What a route says of its tokens, minute by minute, and what that does to a request that was let in at the beginning.
+func TestPassEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	route := func(present, previous string, presentLife, previousLife time.Duration) session.Route {
+		r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, TokenDigest: present, PreviousTokenDigest: previous}
+		if presentLife > 0 {
+			r.TokenExpiresAt = time.Now().Add(presentLife)
+		}
+		if previousLife > 0 {
+			r.PreviousTokenExpiresAt = time.Now().Add(previousLife)
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		next func() session.Route // what is set after a minute; nil: nothing
+		ends time.Duration        // of the request, from the beginning; 0: never
+		why  error
+	}{
+		"expiry":          {nil, time.Hour, errExpired},
+		"rotated at once": {func() session.Route { return route("b", "", 0, 0) }, time.Minute, errRotated},
+		"rotated with a grace": {
+			func() session.Route { return route("b", "a", 0, 30*time.Second) }, time.Minute + 30*time.Second, errRotated,
+		},
+		"a longer life":   {func() session.Route { return route("a", "", 5*time.Hour, 0) }, time.Minute + 5*time.Hour, errExpired},
+		"a shorter life":  {func() session.Route { return route("a", "", time.Second, 0) }, time.Minute + time.Second, errExpired},
+		"no end any more": {func() session.Route { return route("a", "", 0, 0) }, 0, nil},
+		"swept too early": {func() session.Route { return route("", "", 0, 0) }, time.Minute, errRotated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				table, begun := NewTable(), time.Now()
+				table.Set(route("a", "", time.Hour, 0))
+				p := table.entry(testID).present
+				ended := make(chan time.Duration, 1)
+				context.AfterFunc(p.access, func() { ended <- time.Since(begun) })
+				<-time.After(time.Minute)
+				if c.next != nil {
+					table.Set(c.next())
+				}
+				<-time.After(10 * time.Hour)
+				synctest.Wait()
+				select {
+				case got := <-ended:
+					if got != c.ends || !errors.Is(context.Cause(p.access), c.why) {
+						t.Errorf("ended after %s: %v; want %s: %v", got, context.Cause(p.access), c.ends, c.why)
+					}
+				default:
+					if c.ends != 0 {
+						t.Errorf("goes on after ten hours, want an end after %s", c.ends)
+					}
+				}
+				table.Close()
+			})
+		})
+	}
+}
+
+func TestAnotherRotationEndsTheGraceBefore(t *testing.T) {
+	t.Parallel()
+	table := NewTable()
+	defer table.Close()
+	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, TokenDigest: "a"}
+	table.Set(r)
+	first := table.entry(testID).present
+	r.TokenDigest, r.PreviousTokenDigest, r.PreviousTokenExpiresAt = "b", "a", time.Now().Add(time.Minute)
+	table.Set(r)
+	second := table.entry(testID).present
+	if !first.lives() {
+		t.Error("the first token's requests ended although it has a grace")
+	}
+	r.TokenDigest, r.PreviousTokenDigest = "c", "b"
+	table.Set(r)
+	if first.lives() || !second.lives() {
+		t.Errorf("after the second rotation: the first token's requests live: %v, the second's: %v; want false and true", first.lives(), second.lives())
+	}
+	r.TokenDigest, r.PreviousTokenDigest, r.PreviousTokenExpiresAt = "d", "", time.Time{}
+	table.Set(r)
+	if second.lives() {
+		t.Error("a rotation without a grace leaves an older token's requests alive")
+	}
+}
+
+func TestWhoIsRefusedIsToldToWait(t *testing.T) {
+	t.Parallel()
+	var seen []session.Standing
+	wait := time.Duration(0)
+	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
+		o.Refused = func(remote string, why session.Standing) time.Duration {
+			if remote == "" {
+				t.Error("nobody is named")
+			}
+			seen = append(seen, why)
+			return wait
+		}
+	})
+	ask := func(authorization string) answer {
+		r := w.request(t, http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", authorization)
+		return w.do(t, r)
+	}
+	ask("Bearer wrong").mustBe(t, 401, session.CodeUnauthorized, "a wrong token")
+	ask("").mustBe(t, 401, session.CodeUnauthorized, "no token")
+	wait = 1500 * time.Millisecond
+	got := ask("Bearer wrong")
+	got.mustBe(t, 429, session.CodeTooManyAttempts, "too many wrong tokens")
+	if got.header.Get("Retry-After") != "2" {
+		t.Errorf("Retry-After: got %q, want 2", got.header.Get("Retry-After"))
+	}
+	if got := w.get(t, "/"); got.status != 200 {
+		t.Errorf("the right token: got %d, want 200 whoever has tried wrong ones", got.status)
+	}
+	if len(seen) != 3 || seen[0] != session.Wrong || seen[1] != session.Missing {
+		t.Errorf("told of %v, want wrong, missing, wrong", seen)
+	}
+}
+
+// lives reports whether requests of the pass may go on.
+func (p *pass) lives() bool { return p.access.Err() == nil }
+
+func TestATokenThatIsGoodAgainGetsANewPass(t *testing.T) {
+	t.Parallel()
+	table := NewTable()
+	defer table.Close()
+	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, TokenDigest: "a", TokenExpiresAt: time.Now().Add(-time.Second)}
+	table.Set(r)
+	if table.entry(testID).present.lives() {
+		t.Error("the pass of an expired token lives")
+	}
+	r.TokenExpiresAt = time.Now().Add(time.Hour)
+	table.Set(r)
+	if !table.entry(testID).present.lives() {
+		t.Error("the token was given a longer life, and its requests end at once")
+	}
+}

@@ -1,0 +1,87 @@
+package throttle
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestABurstAndThenOneInASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit, here := New(), "192.0.2.1:4711"
+		if limit.Limited(here) {
+			t.Error("who has shown nothing is limited")
+		}
+		for i := range Burst {
+			if wait := limit.Failed(here); wait != 0 {
+				t.Fatalf("wrong token %d: got a wait of %s, want none", i+1, wait)
+			}
+		}
+		for range 100 { // a flood does not make the wait longer
+			if wait := limit.Failed(here); wait <= 0 || wait > Every {
+				t.Fatalf("one too many: got a wait of %s, want up to %s", wait, Every)
+			}
+		}
+		if !limit.Limited(here) || limit.Limited("192.0.2.2:4711") {
+			t.Errorf("limited: got here %v, next door %v; want true and false", limit.Limited(here), limit.Limited("192.0.2.2:4711"))
+		}
+		<-time.After(Every)
+		if limit.Limited(here) || limit.Failed(here) != 0 || limit.Failed(here) == 0 {
+			t.Error("a second later: want one more to be looked at, and one only")
+		}
+		<-time.After(time.Hour)
+		for i := range Burst + 1 {
+			if wait := limit.Failed(here); (wait == 0) != (i < Burst) {
+				t.Errorf("after an hour, wrong token %d: got a wait of %s", i+1, wait)
+			}
+		}
+	})
+}
+
+func TestWhoIsOneSite(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"192.0.2.1:1", "192.0.2.1:65535", true},
+		{"192.0.2.1:1", "192.0.2.1", true},
+		{"192.0.2.1:1", "[::ffff:192.0.2.1]:1", true},
+		{"192.0.2.1:1", "192.0.2.2:1", false},
+		{"[2001:db8::1]:1", "[2001:db8::ffff:1]:2", true},
+		{"[2001:db8:0:1::1]:1", "[2001:db8:0:2::1]:1", false},
+		{"[fe80::1%eth0]:1", "[fe80::2%eth1]:1", true},
+		{"nowhere", "", true},
+		{"nowhere", "192.0.2.1:1", false},
+	} {
+		if got := siteOf(c.a) == siteOf(c.b); got != c.same {
+			t.Errorf("%s and %s are one site: got %v, want %v", c.a, c.b, got, c.same)
+		}
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	limit := New()
+	const first = "10.0.0.0:1"
+	for range Burst + 1 {
+		limit.Failed(first)
+	}
+	for i := 1; i < 3*addresses; i++ {
+		limit.Failed(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255))
+		if i%1000 == 0 && i < addresses {
+			limit.Failed(first) // goes on, and is not forgotten for it
+		}
+		if i == addresses && !limit.Limited(first) {
+			t.Error("an address that goes on was forgotten")
+		}
+	}
+	if len(limit.known) != addresses || limit.recent.Len() != addresses {
+		t.Errorf("remembers %d addresses in a list of %d, want %d", len(limit.known), limit.recent.Len(), addresses)
+	}
+	if limit.Limited(first) {
+		t.Error("an address that was silent for longest is still remembered")
+	}
+}
