@@ -54,6 +54,8 @@ func anything(t *testing.T, steps *atomic.Int64) {
 			"force":      func(rt *rapid.T) { m.force(rt) },
 			"wake":       func(*rapid.T) { m.wake() },
 			"rotate":     func(*rapid.T) { _, _, _ = m.Rotate(t.Context(), m.pick()) },
+			"grace":      func(*rapid.T) { _, _, _ = m.RotateWithGrace(t.Context(), m.pick(), time.Minute) },
+			"sweep":      func(*rapid.T) { _, _ = m.SweepTokens(t.Context()) },
 			"crash":      func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
 			"vanish":     func(*rapid.T) { h.Engine.Vanish(m.container()) },
 			"engine":     func(rt *rapid.T) { h.Engine.SetDown(rapid.Bool().Draw(rt, "down")) },
@@ -184,7 +186,7 @@ func (m *model) disagreement() error {
 			return fmt.Errorf("%s is %s and its container is %q", s.ID, s.Status, c.State)
 		case !routed || route.Running != running || running && route.Address != c.Address:
 			return fmt.Errorf("%s is %s at %q and its route is %v %q", s.ID, s.Status, c.Address, route.Running, route.Address)
-		case route.TokenDigest != s.TokenDigest:
+		case route.Tokens() != s.Tokens():
 			return fmt.Errorf("%s has a route with another token", s.ID)
 		case (s.Port == 0) == running:
 			return fmt.Errorf("%s is %s with port %d", s.ID, s.Status, s.Port)
