@@ -1,0 +1,44 @@
+package docs_test
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"berth/test/harness"
+)
+
+func TestOperatingGuideWorks(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := blocks(string(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runnable := 0
+	for _, b := range all {
+		if b.runnable() {
+			runnable++
+		}
+	}
+	if runnable < 8 {
+		t.Errorf("got %d runnable blocks, want 8 or more: an unmarked one is not run, and could rot", runnable)
+	}
+	w := harness.NewStub(t)
+	w.StartServe()
+	environ := []string{"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + w.Dir, "BERTH_URL=" + w.URL}
+	for _, name := range slices.Sorted(maps.Keys(w.Env)) {
+		environ = append(environ, name+"="+w.Env[name])
+	}
+	out := run(t, t.TempDir(), script(all), environ)
+	for _, want := range []string{`"healthy":true`, "alice", "the settings are usable", "MAX_CONCURRENT_SESSIONS", "host.docker.internal"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output of the guide's commands does not have %q:\n%s", want, out)
+		}
+	}
+}
