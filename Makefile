@@ -34,14 +34,14 @@ test: ## every test, with every service that it needs (PKG=./internal/… for so
 
 # What stands for each of the test programs of the service before Berth (docs/contract.md).
 AREA_docker      = ./internal/runtimetest ./internal/docker ./internal/process
-AREA_hostip      = ./internal/hostip ./cmd/berth
+AREA_hostip      = ./internal/hostip ./test/hostip
 AREA_integration = ./test/e2e
 AREA_logging     = ./internal/telemetry ./internal/app
 AREA_database    = ./internal/postgres ./internal/failover ./internal/jsonfile ./test/database
 AREA_health      = ./internal/probe ./internal/session ./test/e2e
 AREA_auth        = ./internal/httpapi ./internal/proxy
 AREA_pool        = ./internal/proxy
-AREA_resources   = ./internal/pressure ./internal/docker ./test/e2e
+AREA_resources   = ./internal/pressure ./internal/docker ./internal/httpapi ./test/e2e
 
 test-%: ## the tests of one area: docker hostip integration logging database health auth pool resources
 	@scripts/with-services go test -count=1 -timeout 20m $(or $(AREA_$*),$(error there is no area $*; make help lists them))
