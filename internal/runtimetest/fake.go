@@ -28,6 +28,8 @@ type Fake struct {
 	down       bool
 	losing     bool
 	nextPort   int // of containers without servers
+	samePort   int // of servers that are told apart by their addresses; 0: by their ports
+	nextHost   int // of the next of those
 
 	servers sync.WaitGroup // what servers do after the call that started them
 }

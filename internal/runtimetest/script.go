@@ -76,6 +76,14 @@ func (f *Fake) Calls(ops ...Op) []Call {
 	return calls
 }
 
+// SamePort gives every server from now on this port, and each run a loopback address of its own, as on a network of
+// containers whose ports are not published.
+func (f *Fake) SamePort(port int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.samePort = port
+}
+
 // SetDown makes every call fail with CodeEngineUnavailable and breaks the event streams, as when the engine stops:
 // servers that run go on running. SetDown(false) brings it back.
 func (f *Fake) SetDown(down bool) {

@@ -34,7 +34,12 @@ func (f *Fake) serve(c *container, b Behaviour) (*server, error) {
 		s.address = fmt.Sprintf("127.0.0.1:%d", f.nextPort)
 		return s, nil
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	at := "127.0.0.1:0"
+	if f.samePort != 0 {
+		f.nextHost++
+		at = fmt.Sprintf("127.0.1.%d:%d", f.nextHost, f.samePort)
+	}
+	listener, err := net.Listen("tcp", at)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/porttest"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 	"berth/internal/sessiontest"
@@ -273,5 +274,31 @@ func TestOrphanThatAMissingProcessMayKnowIsLeftAlone(t *testing.T) {
 	w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(time.Hour) })
 	if got := count(); got != 0 {
 		t.Errorf("made before a process went missing: got %d containers, want it removed", got)
+	}
+}
+
+// On the sessions' network every server has the same port, and the next run another address.
+func TestAServerIsFollowedToAnotherAddressWithTheSamePort(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	w.Engine.SamePort(porttest.Free(t))
+	s, _ := w.create()
+	before, _ := w.routes1.Get(s.ID)
+	w.peers.change(func() { w.peers.foreign[s.ID] = true }) // nobody looks at the container of his own accord
+	w.eventually("the other process knows the server", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
+		return r.Running && r.Address == before.Address
+	}))
+	for range 3 {
+		if _, err := w.do(w.second.Restart, s.ID); err != nil {
+			t.Fatal(err)
+		}
+		there, _ := w.routes2.Get(s.ID)
+		if there.Address == before.Address {
+			t.Fatalf("the server is at %s again, want another address", there.Address)
+		}
+		w.eventually("the first process follows the server", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+			return r.Running && r.Address == there.Address
+		}))
+		before = there
 	}
 }

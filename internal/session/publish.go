@@ -13,6 +13,7 @@ type published struct {
 	mu      sync.Mutex
 	version map[ID]version
 	address map[ID]string
+	cameUp  map[ID]time.Time    // of the record that was published last; see [cameUp]
 	profile map[string]*Profile // shared by all routes
 }
 
@@ -74,17 +75,28 @@ func (m *Manager) publishFollowed(s Session) (unlocated bool) {
 	if versionOf(s).olderThan(p.version[s.ID]) {
 		return false
 	}
-	if s.Status != Running || portOf(p.address[s.ID]) != s.Port {
+	if s.Status != Running || portOf(p.address[s.ID]) != s.Port || !cameUp(s).Equal(p.cameUp[s.ID]) {
 		p.address[s.ID] = ""
 	}
 	m.route(s)
 	return s.Status == Running && p.address[s.ID] == ""
 }
 
+// cameUp is when the session's server was last brought up. It may be at another address since, and have the same port: on
+// the sessions' network all servers do.
+func cameUp(s Session) time.Time {
+	for _, m := range slices.Backward(s.Timeline) {
+		if m.What == Ready || m.What == Restarted {
+			return m.At
+		}
+	}
+	return time.Time{}
+}
+
 // route hands a session's route to the data plane. The caller holds published.mu.
 func (m *Manager) route(s Session) {
 	p := &m.published
-	p.version[s.ID] = versionOf(s)
+	p.version[s.ID], p.cameUp[s.ID] = versionOf(s), cameUp(s)
 	address := p.address[s.ID]
 	leaving := s.Operation != nil && !s.Operation.Kind.keepsUp()
 	r := Route{
@@ -105,6 +117,7 @@ func (m *Manager) unpublish(id ID) {
 	defer p.mu.Unlock()
 	delete(p.version, id)
 	delete(p.address, id)
+	delete(p.cameUp, id)
 	m.routes.Remove(id)
 	m.dismissVital(id)
 	m.audience.tell(id)

@@ -25,7 +25,7 @@ type Session struct {
 	ContainerName string // fixed at creation, derived from ID
 	ContainerID   string // empty until the container exists
 	HostDir       string // where the workspace lives on the runtime's host; empty until it exists
-	Port          int    // published port of the container; 0 while it is not running
+	Port          int    // at which its server is reached: the published one, or the container's own; 0 while it is not running
 
 	TokenDigest    string    // keyed digest of the session token; see [Keys.Digest]
 	TokenExpiresAt time.Time // zero: never
