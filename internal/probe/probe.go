@@ -50,14 +50,18 @@ func New() *Prober {
 	}}
 }
 
-// Probe returns nil when the server answers the profile's readiness path with 200, JSON and a true member, and then
-// the second path, if there is one, with 200 and JSON. A failure of the second alone is a session.ErrUnresponsive.
+// Probe returns nil when the server answers the profile's readiness path with 200, JSON and a true member, or with the other
+// status that the profile wants, and then the second path, if there is one, with 200 and JSON. A failure of the second alone is a session.ErrUnresponsive.
 func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 	if t.Profile == nil {
 		return errors.New("probe: the target has no profile")
 	}
 	ready := t.Profile.Ready
-	if err := p.get(ctx, t, ready.Path, func(body io.Reader) error { return checkMember(body, ready.Member) }); err != nil {
+	if !ready.WantsJSON() {
+		if err := p.ask(ctx, t, ready.Path, ready.Status, func(*http.Response) error { return nil }); err != nil {
+			return err
+		}
+	} else if err := p.get(ctx, t, ready.Path, func(body io.Reader) error { return checkMember(body, ready.Member) }); err != nil {
 		return err
 	}
 	if ready.Then == "" {
@@ -100,7 +104,18 @@ func tellsOfWork(body io.Reader, b session.BusyProbe) (bool, error) {
 	}), nil
 }
 
+// get wants 200 and JSON that passes the check.
 func (p *Prober) get(ctx context.Context, t session.Target, path string, check func(io.Reader) error) error {
+	return p.ask(ctx, t, path, http.StatusOK, func(answer *http.Response) error {
+		if kind := answer.Header.Get("Content-Type"); !isJSON(kind) {
+			return fmt.Errorf("answered 200 with %q instead of JSON; a path that the server does not know looks like this", kind)
+		}
+		return check(io.LimitReader(answer.Body, maxBody))
+	})
+}
+
+// ask wants an answer with this status that passes the check.
+func (p *Prober) ask(ctx context.Context, t session.Target, path string, status int, check func(*http.Response) error) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Address+path, nil)
 	if err != nil {
 		return fmt.Errorf("probe %s: %w", path, err)
@@ -112,13 +127,10 @@ func (p *Prober) get(ctx context.Context, t session.Target, path string, check f
 		return fmt.Errorf("probe: %w", err) // names the method, the address and the path
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
+	if answer.StatusCode != status {
 		return fmt.Errorf("probe %s: answered %s", path, answer.Status)
 	}
-	if kind := answer.Header.Get("Content-Type"); !isJSON(kind) {
-		return fmt.Errorf("probe %s: answered 200 with %q instead of JSON; a path that the server does not know looks like this", path, kind)
-	}
-	if err := check(io.LimitReader(answer.Body, maxBody)); err != nil {
+	if err := check(answer); err != nil {
 		return fmt.Errorf("probe %s: %w", path, err)
 	}
 	return nil

@@ -108,6 +108,22 @@ func TestProbeTellsServersThatWorkFromThoseThatDoNot(t *testing.T) {
 	}
 }
 
+func TestProfileSaysWhichStatusIsReady(t *testing.T) {
+	t.Parallel()
+	for status, ready := range map[int]bool{204: true, 200: false, 503: false} {
+		to := target(serve(t, map[string]answer{"/global/health": {status, "", ""}, "/path": {200, jsonType, "{}"}}))
+		to.Profile.Ready.Status, to.Profile.Ready.Member = 204, ""
+		if err := probe.New().Probe(t.Context(), to); (err == nil) != ready {
+			t.Errorf("a server that answers %d where 204 is wanted: %v", status, err)
+		}
+	}
+	to := target(serve(t, map[string]answer{"/global/health": {204, "", ""}}))
+	to.Profile.Ready.Status, to.Profile.Ready.Member = 204, ""
+	if err := probe.New().Probe(t.Context(), to); !errors.Is(err, session.ErrUnresponsive) {
+		t.Errorf("and then does no work: got %v, want it unresponsive", err)
+	}
+}
+
 func TestProbeShowsTheCredentialAndNeverTellsIt(t *testing.T) {
 	t.Parallel()
 	wrong := target(serve(t, nil))

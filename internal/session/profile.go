@@ -43,10 +43,14 @@ type Profile struct {
 
 // Probe is a GET request with the server's credential whose answer shows that the server works.
 type Probe struct {
-	Path   string `yaml:"path"`             // must answer 200 with a JSON object
+	Path   string `yaml:"path"`             // must answer 200 with a JSON object, unless Status says otherwise
+	Status int    `yaml:"status,omitempty"` // that Path must answer with; 0: 200. With any other the content is not looked at
 	Member string `yaml:"member,omitempty"` // member of the object that must be true; empty: any object will do
 	Then   string `yaml:"then,omitempty"`   // a second path that must then answer 200 with JSON: proof of real work; may be empty
 }
+
+// WantsJSON reports whether the content of the answer is looked at.
+func (p Probe) WantsJSON() bool { return p.Status == 0 || p.Status == 200 }
 
 // BusyProbe is a GET request with the server's credential whose answer tells of the server's own work: a JSON array, or an
 // object whose members are the things that it works on.
@@ -88,6 +92,8 @@ func (p Profile) Validate() error {
 	add(p.PasswordEnv == "", "password_env is missing: a server without a password is open to every neighbour")
 	add(p.Username == "" || strings.Contains(p.Username, ":"), "username %q is empty or has a colon", p.Username)
 	add(!strings.HasPrefix(p.Ready.Path, "/"), "ready.path %q does not begin with /", p.Ready.Path)
+	add(p.Ready.Status != 0 && (p.Ready.Status < 200 || p.Ready.Status > 299), "ready.status %d is not in 200..299: a server that works says so", p.Ready.Status)
+	add(p.Ready.Member != "" && !p.Ready.WantsJSON(), "ready.member %q is never looked at with ready.status %d", p.Ready.Member, p.Ready.Status)
 	seen := map[string]bool{}
 	for _, v := range p.Volumes {
 		add(v.Name == "" || seen[v.Name], "volume %q has no name of its own", v.Path)

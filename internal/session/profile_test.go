@@ -1,0 +1,30 @@
+package session_test
+
+import (
+	"strings"
+	"testing"
+
+	"berth/internal/session"
+	"berth/internal/sessiontest"
+)
+
+func TestProfileRefusesAProbeThatCannotTell(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		change func(*session.Probe)
+		fault  string // part of it; empty: none
+	}{
+		"as it is":                      {func(*session.Probe) {}, ""},
+		"another status":                {func(p *session.Probe) { p.Status, p.Member = 204, "" }, ""},
+		"a status of servers that fail": {func(p *session.Probe) { p.Status, p.Member = 503, "" }, "ready.status 503"},
+		"a member of no content":        {func(p *session.Probe) { p.Status, p.Member = 204, "healthy" }, "ready.member"},
+		"no path":                       {func(p *session.Probe) { p.Path = "health" }, "ready.path"},
+	} {
+		profile := sessiontest.Profile()
+		row.change(&profile.Ready)
+		err := profile.Validate()
+		if (err == nil) != (row.fault == "") || err != nil && !strings.Contains(err.Error(), row.fault) {
+			t.Errorf("%s: got %v, want a fault about %q", name, err, row.fault)
+		}
+	}
+}
