@@ -148,7 +148,11 @@ func TestNobodyIsRestartedWhileTheEngineIsAway(t *testing.T) {
 	t.Parallel()
 	h := tended(t)
 	s, _ := h.Make(session.Request{})
+	well, _ := h.Make(session.Request{})
 	h.Engine.SetDown(true)
+	h.becomes(t, well.ID, "unknown, although it answers", func(_ session.Session, v session.Health) bool {
+		return v.State == session.Unknown && strings.Contains(v.Reason, "answers") && v.Failures == 0
+	})
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
 	h.becomes(t, s.ID, "unknown", func(_ session.Session, v session.Health) bool { return v.State == session.Unknown && v.TotalChecks > 4 })
 	if now := h.stored(s.ID); now.Status != session.Running || now.RestartCount != 0 {
@@ -157,6 +161,9 @@ func TestNobodyIsRestartedWhileTheEngineIsAway(t *testing.T) {
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
 	h.Engine.SetDown(false)
 	h.becomes(t, s.ID, "healthy", isUp)
+	if now := h.becomes(t, well.ID, "healthy", isUp); now.RestartCount != 0 {
+		t.Errorf("got %+v, want no restart", now)
+	}
 }
 
 func TestPausedContainerIsLeftAlone(t *testing.T) {

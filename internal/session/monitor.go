@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -20,6 +21,7 @@ type monitor struct {
 	mu     sync.Mutex
 	vitals map[ID]*vital
 	queue  queue         // sessions to look at now
+	away   bool          // the engine could not be connected to when that was tried last
 	soon   chan struct{} // holds a token when records and containers are to be compared at once
 }
 
@@ -128,8 +130,10 @@ func (m *Manager) enqueueDue() {
 func (m *Manager) watchEngine(ctx context.Context) {
 	wait := firstRedial
 	for ctx.Err() == nil {
+		heard := false
 		err := m.runtime.Watch(ctx, func() {
-			wait = firstRedial
+			heard, wait = true, firstRedial
+			m.engineIsAway(false)
 			m.reconcileSoon()
 		}, func(e Event) {
 			if e.Action == ActionDie || e.Action == ActionOOM || e.Action == ActionDestroy {
@@ -139,10 +143,19 @@ func (m *Manager) watchEngine(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if !heard {
+			m.engineIsAway(true)
+		}
 		m.opts.Logger.WarnContext(ctx, "the engine's events are not heard; connecting again", "error", err, "after", wait)
 		_ = pause(ctx, wait)
 		wait = min(2*wait, lastRedial)
 	}
+}
+
+func (m *Manager) engineIsAway(away bool) {
+	m.monitor.mu.Lock()
+	defer m.monitor.mu.Unlock()
+	m.monitor.away = away
 }
 
 func (m *Manager) reconcileSoon() {
@@ -171,7 +184,7 @@ func (m *Manager) look(ctx context.Context, id ID) {
 		m.monitor.mu.Unlock()
 		return
 	}
-	target, name := v.target, v.container
+	target, name, away := v.target, v.container, m.monitor.away
 	m.monitor.mu.Unlock()
 	if m.isWorking(id) {
 		return
@@ -182,6 +195,10 @@ func (m *Manager) look(ctx context.Context, id ID) {
 	cancel()
 	latency := time.Since(begun)
 	if ctx.Err() != nil {
+		return
+	}
+	if err == nil && away { // the first of the three levels is the engine's word
+		m.found(ctx, id, target, Check{At: m.now(), State: Unknown, Latency: latency, Reason: "its server answers, and the engine cannot be asked"})
 		return
 	}
 	if err == nil {
@@ -246,7 +263,11 @@ func (m *Manager) found(ctx context.Context, id ID, target Target, c Check) (res
 	failures := v.health.Failures
 	m.monitor.mu.Unlock()
 	if changed {
-		m.opts.Logger.WarnContext(ctx, "session is not healthy", "session_id", id, "state", c.State, "reason", c.Reason)
+		level := slog.LevelWarn
+		if c.State == Unknown {
+			level = slog.LevelDebug // it is the engine that is told of, once for all of them
+		}
+		m.opts.Logger.Log(ctx, level, "session is not healthy", "session_id", id, "state", c.State, "reason", c.Reason)
 	}
 	return c.State == Unhealthy && failures >= m.opts.Health.Threshold
 }
