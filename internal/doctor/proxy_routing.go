@@ -38,7 +38,7 @@ func (c proxyRouting) Run(ctx context.Context) []Finding {
 	for _, s := range sessions[:min(len(sessions), maxProbes)] {
 		addr, ok := c.route(ctx, s)
 		if !ok {
-			findings = append(findings, warn("no-route", "restart the session: berth session restart", "session container %s has neither a published port nor an address on %s", nameOf(s), c.Config.Docker.Network))
+			findings = append(findings, warn("no-route", "restart the session: berth session restart", "session container %s has neither a published port nor an address", nameOf(s)))
 			continue
 		}
 		tried++
@@ -71,11 +71,12 @@ func (c proxyRouting) route(ctx context.Context, s container.Summary) (string, b
 	if s.NetworkSettings == nil {
 		return "", false
 	}
-	at, port := s.NetworkSettings.Networks[c.Config.Docker.Network], s.Labels[labelPort]
-	if at == nil || !at.IPAddress.IsValid() || port == "" {
-		return "", false
+	for _, at := range s.NetworkSettings.Networks { // a session's container is on one
+		if port := s.Labels[labelPort]; at != nil && at.IPAddress.IsValid() && port != "" {
+			return net.JoinHostPort(at.IPAddress.Unmap().String(), port), true
+		}
 	}
-	return net.JoinHostPort(at.IPAddress.Unmap().String(), port), true
+	return "", false
 }
 
 // answers asks for anything over HTTP; which status comes does not matter.

@@ -11,7 +11,7 @@ import (
 )
 
 // Whatever a host does: changes join up without a gap, a level is left for a better one only after the hold, so that
-// there are at most three changes for each hold, and what is refused is what is critical.
+// there are at most four changes for each hold, and what is refused is what is critical.
 func TestLevelsNeverFlapAndNeverChangeUntold(t *testing.T) {
 	t.Parallel()
 	const hold = 15 * time.Second
@@ -66,8 +66,8 @@ func TestLevelsNeverFlapAndNeverChangeUntold(t *testing.T) {
 						n++
 					}
 				}
-				if n > 3 { // up, up, and the end of a hold that began before
-					failure = "more than three changes within one hold"
+				if n > 4 { // two levels down, when the holds that began before are over, and up again
+					failure = "more than four changes within one hold"
 				}
 			}
 		})
