@@ -149,7 +149,7 @@ func (m *Manager) Wake(ctx context.Context, id ID) error {
 		case !wakes(s):
 			return Errorf(CodeNotRunning, "the session is not running; start it and try again")
 		}
-		w, err := m.Start(ctx, id)
+		w, err := m.beginAs(ctx, id, intent{kind: OpStart, asleep: true})
 		if err == nil {
 			_, err = w.Wait(ctx)
 			return err

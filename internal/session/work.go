@@ -54,6 +54,9 @@ var (
 	errShutdown   = errors.New("this process is stopping")
 )
 
+// errIsUp is why nothing is recorded: a session that is to be woken runs.
+var errIsUp = errors.New("the session runs")
+
 // reserve makes this process's place for work on a session. There is one place for each; when it is taken, reserve
 // returns the work that has it, whether that is launched already, and a CodeInProgress error.
 func (m *Manager) reserve(id ID, kind Kind) (w *Work, launched bool, err error) {
@@ -92,9 +95,10 @@ func (m *Manager) begin(ctx context.Context, id ID, kind Kind) (*Work, error) {
 
 // intent is what is to be done to a session.
 type intent struct {
-	kind  Kind
-	why   StopReason // of a stop of Berth's own
-	force bool       // whatever is in progress makes way
+	kind   Kind
+	why    StopReason // of a stop of Berth's own
+	force  bool       // whatever is in progress makes way
+	asleep bool       // only if it does not run: it need not be seen to
 }
 
 // over reports whether work of this kind makes way.
@@ -104,24 +108,25 @@ func (i intent) over(k Kind) bool {
 
 func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error) {
 	kind := want.kind
+	begun := time.Now()
 	w, launched, err := m.reserve(id, kind)
 	for CodeOf(err) == CodeInProgress {
-		var tooLong <-chan time.Time // nil: never
+		var again <-chan time.Time // nil: when it is done
 		switch {
 		case w.kind == kind && launched:
 			return w, nil
 		case w.kind == opReconcile: // soon done
-		case m.isConcluding(w): // the store may say already that it is done
-			tooLong = time.After(concludeTimeout)
 		case want.over(w.kind):
 			m.supersede(w)
+		case time.Since(begun) < recordTime && (!launched || m.isConcluding(w)):
+			// Its begin or its end is being recorded, and the store may say already that there is nothing.
+			again = time.After(recordPause)
 		default:
 			return nil, err
 		}
 		select {
 		case <-w.done:
-		case <-tooLong:
-			return nil, err
+		case <-again:
 		case <-ctx.Done():
 			return nil, Errorf(CodeCanceled, "the caller left before the %s began", kind).Because(context.Cause(ctx))
 		}
@@ -131,6 +136,10 @@ func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error
 		return nil, err
 	}
 	s, takenOver, err := m.record(ctx, id, want)
+	if errors.Is(err, errIsUp) {
+		m.release(w)
+		return finished(s), nil
+	}
 	if err != nil {
 		m.release(w)
 		return nil, err
@@ -143,8 +152,12 @@ func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error
 	return w, nil
 }
 
-// concludeTimeout is how long an operation waits for the one before it whose end is being recorded: a write to the store.
-const concludeTimeout = time.Second
+const (
+	// recordTime is how long an operation waits for another one whose begin or end is being recorded.
+	recordTime = time.Second
+	// recordPause is how long it waits before it looks again.
+	recordPause = 5 * time.Millisecond
+)
 
 func (m *Manager) isConcluding(w *Work) bool {
 	m.mu.Lock()
@@ -163,7 +176,7 @@ func (m *Manager) supersede(w *Work) {
 	}
 }
 
-// record writes the intent. Stop and delete take the place of work that brings the session up also when a process that
+// record writes the intent, or returns errIsUp with the session when there is nothing to do. Stop and delete take the place of work that brings the session up also when a process that
 // is alive does it, which takenOver says: that process hears of it and ends its work.
 func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, takenOver bool, err error) {
 	ctx, cancel := detach(ctx)
@@ -176,6 +189,8 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 		}
 		takenOver = s.Operation != nil && !m.abandoned(s)
 		switch {
+		case want.asleep && s.Status == Running && s.Operation == nil:
+			return s, false, errIsUp
 		case takenOver && !want.over(s.Operation.Kind):
 			return Session{}, false, busy(id, s.Operation.Kind)
 		case s.Operation != nil && s.Operation.Kind == OpDelete && kind != OpDelete:
