@@ -82,9 +82,11 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
+	a.measures, a.gate = newMeasures(), newGate()
 	if a.storage, err = a.openStorage(ctx, state); err != nil {
 		return nil, err
 	}
+	a.storage.store = timedStore{a.storage.store, a.measures.store}
 	keys, err := a.storage.identity.keys()
 	if err != nil {
 		return nil, err
@@ -92,7 +94,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
 		return nil, err
 	}
-	a.measures, a.gate = newMeasures(), newGate()
+	a.runtime = timedRuntime{a.runtime, a.measures.engine, a.named(cfg.Session.Runtime)}
 	if err := a.watchPressure(ctx, options); err != nil {
 		return nil, err
 	}

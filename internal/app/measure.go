@@ -15,6 +15,8 @@ import (
 type measures struct {
 	incidents  *prometheus.CounterVec
 	operations *prometheus.HistogramVec
+	engine     stopwatch
+	store      stopwatch
 
 	requests       *prometheus.CounterVec
 	requestSeconds prometheus.Histogram
@@ -39,6 +41,8 @@ func newMeasures() *measures {
 			Name: "berth_session_operation_seconds", Buckets: operationBuckets,
 			Help: "How long operations on sessions took, by how they ended: ok, or the code of the failure.",
 		}, []string{"operation", "outcome"}),
+		engine: newStopwatch("berth_engine_call_seconds", "How long calls of the engine took, by how they ended: ok, or the code of the failure."),
+		store:  newStopwatch("berth_store_call_seconds", "How long calls of the store took, by how they ended: ok, or the code of the failure."),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "berth_proxy_requests_total",
 			Help: "Proxied requests by the status of their answer; left: the client did not wait for one.",
@@ -57,7 +61,7 @@ func newMeasures() *measures {
 }
 
 func (m *measures) register(r prometheus.Registerer) {
-	r.MustRegister(m.incidents, m.operations, m.requests, m.requestSeconds, m.streams, m.bytes)
+	r.MustRegister(m.incidents, m.operations, m.engine.seconds, m.store.seconds, m.requests, m.requestSeconds, m.streams, m.bytes)
 }
 
 func (m *measures) operation(p session.Performance) {

@@ -72,7 +72,9 @@ func TestWhatHappensIsMeasured(t *testing.T) {
 		"running": {running, map[string]float64{
 			"berth_sessions{status=running}": 1, "berth_sessions{status=error}": 0,
 			"berth_session_operation_seconds{operation=create,outcome=ok}": 1,
-			"berth_proxy_requests_total{status=2xx}":                       3, "berth_proxy_requests_total{status=4xx}": 1,
+			"berth_engine_call_seconds{call=create,outcome=ok}":            1, "berth_engine_call_seconds{call=start,outcome=ok}": 1,
+			"berth_engine_call_seconds{call=inspect,outcome=not_found}": 1, "berth_store_call_seconds{call=create,outcome=ok}": 1,
+			"berth_proxy_requests_total{status=2xx}": 3, "berth_proxy_requests_total{status=4xx}": 1,
 			"berth_proxy_request_seconds{}": 4, "berth_proxy_connections{}": 1, "berth_proxy_connections_made_total{}": 1,
 			"berth_proxy_requests_in_flight{}": 0, "berth_proxy_requests_waiting{}": 0, "berth_proxy_streams{}": 0,
 		}},

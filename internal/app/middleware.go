@@ -48,7 +48,7 @@ func (a *App) logged(next http.Handler) http.Handler {
 					httpapi.WriteProblem(seen, r, session.Errorf(session.CodeInternal, "internal error"))
 				}
 			}
-			log.InfoContext(r.Context(), "request", "method", r.Method, "route", r.Pattern, "status", seen.status,
+			log.InfoContext(r.Context(), "request", "operation", "request", "method", r.Method, "route", r.Pattern, "status", seen.status,
 				"duration_ms", float64(time.Since(begun).Microseconds())/1000)
 		}()
 		next.ServeHTTP(seen, r)

@@ -37,7 +37,7 @@ func linesAreJSON(t *testing.T) {
 		t.Errorf("the request's id came back as %q", a.Header.Get("X-Request-Id"))
 	}
 	created := slices.IndexFunc(linesOf(t, w.Serve.Log), func(l map[string]any) bool {
-		return l["operation"] == "create" && l["duration_ms"] != nil
+		return l["operation"] == "create" && l["session_id"] != nil
 	})
 	if created < 0 {
 		t.Fatal("no line tells of the create and its duration")
