@@ -88,8 +88,9 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 			a.measures.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
 			send(n)
 		},
-		Observe: a.measures.operation,
-		Logger:  a.named("session"),
+		Observe:    a.measures.operation,
+		Background: ownRequest,
+		Logger:     a.named("session"),
 	})
 }
 

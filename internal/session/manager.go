@@ -70,6 +70,10 @@ type Options struct {
 	Now            func() time.Time
 	Logger         *slog.Logger
 
+	// Background gives what the Manager does of its own accord a context of its own, piece by piece, such as one that names
+	// it in logs. nil: the one of Run.
+	Background func(context.Context) context.Context
+
 	// Admit says why no session may begin to run now, as a CodePressure error. nil: the limit decides alone.
 	Admit func(context.Context) error
 
@@ -95,6 +99,9 @@ func (o Options) withDefaults() Options {
 	o.Health = o.Health.withDefaults()
 	if o.Peers == nil {
 		o.Peers = alone{process: o.Process}
+	}
+	if o.Background == nil {
+		o.Background = func(ctx context.Context) context.Context { return ctx }
 	}
 	if o.Observe == nil {
 		o.Observe = func(Performance) {}
