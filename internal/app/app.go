@@ -36,6 +36,7 @@ type App struct {
 	manager  *session.Manager
 	pressure pressures
 	measures *measures
+	trail    *trail
 	gate     *gate
 	webhook  *webhook.Sender // nil: nobody is told
 	runtime  session.Runtime
@@ -83,6 +84,9 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		return nil, err
 	}
 	a.measures, a.gate = newMeasures(), newGate()
+	if err = a.openTrail(); err != nil {
+		return nil, err
+	}
 	if a.storage, err = a.openStorage(ctx, state); err != nil {
 		return nil, err
 	}
@@ -94,7 +98,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
 		return nil, err
 	}
-	a.runtime = timedRuntime{a.runtime, a.measures.engine, a.named(cfg.Session.Runtime)}
+	a.runtime = timedRuntime{a.runtime, a.measures.engine, a.named(cfg.Session.Runtime), a.trail.called}
 	if err := a.watchPressure(ctx, options); err != nil {
 		return nil, err
 	}
@@ -119,10 +123,11 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
-		CheckEvery: cfg.Health.CheckInterval.Duration(),
-		Attempts:   attempts{a.gate, surfaceAPI},
-		Known:      func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
-		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		Authenticated: a.trail.entered,
+		CheckEvery:    cfg.Health.CheckInterval.Duration(),
+		Attempts:      attempts{a.gate, surfaceAPI},
+		Known:         func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
+		Metrics:       promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	if err != nil {
 		return nil, err

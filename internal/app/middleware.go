@@ -30,7 +30,7 @@ func (a *App) identified(next http.Handler) http.Handler {
 		if !telemetry.ValidRequestID(id) {
 			id = telemetry.NewRequestID()
 		}
-		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
+		r = r.WithContext(withRemote(telemetry.WithRequestID(r.Context(), id), r.RemoteAddr))
 		r.Header.Set(requestIDHeader, id)
 		w.Header().Set(requestIDHeader, id)
 		next.ServeHTTP(w, r)

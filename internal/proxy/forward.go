@@ -130,6 +130,11 @@ func (p *Proxy) modifyResponse(res *http.Response) error {
 	c.giveBack = giveBack
 	c.stream = true
 	p.gate.becomeStream()
+	standing := session.Present
+	if c.pass == c.entry.previous {
+		standing = session.Previous
+	}
+	p.told(c.in.Context(), c.id, standing, true)
 	return nil
 }
 

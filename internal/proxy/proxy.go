@@ -60,6 +60,10 @@ type Options struct {
 	// again; 0: it may. It must be cheap and must not block. nil: nobody wants to know.
 	Refused func(remote string, why session.Standing) (wait time.Duration)
 
+	// Authenticated is told of every request once it is known what its token is worth, and of every stream again when it
+	// begins. It must be cheap and must not block. nil: nobody wants to know.
+	Authenticated func(ctx context.Context, id session.ID, standing session.Standing, stream bool)
+
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
 	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
 	WriteProblem func(http.ResponseWriter, *http.Request, error)
@@ -97,6 +101,7 @@ type Proxy struct {
 	transport    Transport
 	touch        func(session.ID)
 	refused      func(string, session.Standing) time.Duration
+	told         func(context.Context, session.ID, session.Standing, bool)
 	wake         func(context.Context, session.ID) error
 	wakeTimeout  time.Duration
 	observe      func(Observation)
@@ -127,6 +132,7 @@ func New(o Options) (*Proxy, error) {
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
 		refused:      o.Refused,
+		told:         o.Authenticated,
 		wake:         o.Wake,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		observe:      o.Observe,
@@ -139,6 +145,9 @@ func New(o Options) (*Proxy, error) {
 	p.transport.Dial = p.connections.tracked(p.transport.Dial, o.DialFailed)
 	if p.touch == nil {
 		p.touch = func(session.ID) {}
+	}
+	if p.told == nil {
+		p.told = func(context.Context, session.ID, session.Standing, bool) {}
 	}
 	if p.observe == nil {
 		p.observe = func(Observation) {}

@@ -41,6 +41,11 @@ type Issued struct {
 // A request that is repeated after it was answered gets its session with a fresh token, because the answer with the
 // first one may have been lost; the first one is refused from then on.
 func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
+	made, err := m.create(ctx, req)
+	return made, m.refuse(ctx, Performance{Kind: OpCreate}, err)
+}
+
+func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	asked := req
 	req.Profile = cmp.Or(req.Profile, m.opts.DefaultProfile)
 	profile, ok := m.opts.Profiles[req.Profile]

@@ -78,9 +78,9 @@ type Options struct {
 	Admit func(context.Context) error
 
 	// What is told to others, who must not wait. nil: nobody is told.
-	Notify  func(Notice)      // what operators want to hear of at once
-	Observe func(Performance) // how each operation of this process ended
-	Refused func(error)       // every CodeLimit and CodePressure error of a create, start or wake
+	Notify  func(Notice)                       // what operators want to hear of at once
+	Observe func(context.Context, Performance) // what this process has done to sessions, or refused to do, on the wish of [ActorOf]
+	Refused func(error)                        // every CodeLimit and CodePressure error of a create, start or wake
 }
 
 func (o Options) withDefaults() Options {
@@ -104,7 +104,7 @@ func (o Options) withDefaults() Options {
 		o.Background = func(ctx context.Context) context.Context { return ctx }
 	}
 	if o.Observe == nil {
-		o.Observe = func(Performance) {}
+		o.Observe = func(context.Context, Performance) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -200,15 +200,19 @@ func (m *Manager) Delete(ctx context.Context, id ID) (*Work, error) {
 // Cancel ends a create, start or restart in progress, the wait for an automatic restart included, and leaves the session
 // stopped. Anything else in progress, or nothing, is a CodeConflict error.
 func (m *Manager) Cancel(ctx context.Context, id ID) (*Work, error) {
+	did := Performance{Kind: DidCancel, Session: id}
 	s, err := m.store.Get(ctx, id)
 	switch {
 	case err != nil:
-		return nil, err
 	case s.Operation == nil:
-		return nil, Errorf(CodeConflict, "nothing is in progress on session %s", id)
+		err = Errorf(CodeConflict, "nothing is in progress on session %s", id)
 	case !s.Operation.Kind.bringsUp():
-		return nil, Errorf(CodeConflict, "a %s cannot be cancelled: it ends by itself, or see --force", s.Operation.Kind)
+		err = Errorf(CodeConflict, "a %s cannot be cancelled: it ends by itself, or see --force", s.Operation.Kind)
 	}
+	if err != nil {
+		return nil, m.refuse(ctx, did, err)
+	}
+	m.opts.Observe(ctx, did)
 	return m.Stop(ctx, id)
 }
 
