@@ -73,7 +73,7 @@ func (m *measures) operation(p session.Performance) {
 	if outcome == "" {
 		outcome = "ok"
 	}
-	m.operations.WithLabelValues(string(p.Kind), outcome).Observe(p.Duration.Seconds())
+	m.operations.WithLabelValues(p.What, outcome).Observe(p.Duration.Seconds())
 }
 
 func (m *measures) proxied(o proxy.Observation) {

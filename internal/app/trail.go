@@ -82,7 +82,7 @@ func (t *trail) performed(ctx context.Context, p session.Performance) {
 	if p.Why != "" {
 		more = append(more, slog.String("reason", string(p.Why)))
 	}
-	t.record(ctx, string(p.Kind), p.Session, outcome, more...)
+	t.record(ctx, p.What, p.Session, outcome, more...)
 }
 
 // authenticate is what a record calls the showing of a token.

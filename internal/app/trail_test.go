@@ -89,12 +89,15 @@ func TestAuditTrailHasEverythingOnce(t *testing.T) {
 		{Operation: "authenticate", Actor: "berth", Outcome: "refused", Route: "get-session", Token: "missing"},
 		{Operation: "authenticate", Actor: "user", Outcome: "ok", Route: "rotate-session-token", Token: "present"},
 		{Operation: "rotate_token", Actor: "user", Outcome: "ok"},
-		enter("cancel-session-operation"), {Operation: "cancel", Actor: "operator", Outcome: "refused", Code: "conflict"},
+		enter("cancel-session-operation"),
+		{Operation: "cancel", Actor: "operator", Outcome: "refused", Code: "conflict"},
 		enter("stop-session"), did("engine_stop"), did("stop"),
 		enter("start-session"), did("engine_start"), did("start"),
-		enter("stop-session"), did("engine_stop"), {Operation: "stop", Actor: "operator", Outcome: "ok", Forced: true},
+		enter("stop-session"), did("engine_stop"),
+		{Operation: "stop", Actor: "operator", Outcome: "ok", Forced: true},
 		enter("delete-session"), did("engine_remove"), did("engine_remove_volumes"), did("delete"),
-		enter("delete-session"), {Operation: "delete", Actor: "operator", Outcome: "refused", Code: "not_found"},
+		enter("delete-session"),
+		{Operation: "delete", Actor: "operator", Outcome: "refused", Code: "not_found"},
 	}
 	if d := cmp.Diff(want, records(t, cfg.Log.AuditFile)); d != "" {
 		t.Errorf("the trail (-want +got):\n%s", d)

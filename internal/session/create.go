@@ -42,7 +42,7 @@ type Issued struct {
 // first one may have been lost; the first one is refused from then on.
 func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 	made, err := m.create(ctx, req)
-	return made, m.refuse(ctx, Performance{Kind: OpCreate}, err)
+	return made, m.refuse(ctx, Performance{What: string(OpCreate)}, err)
 }
 
 func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {

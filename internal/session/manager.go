@@ -200,7 +200,7 @@ func (m *Manager) Delete(ctx context.Context, id ID) (*Work, error) {
 // Cancel ends a create, start or restart in progress, the wait for an automatic restart included, and leaves the session
 // stopped. Anything else in progress, or nothing, is a CodeConflict error.
 func (m *Manager) Cancel(ctx context.Context, id ID) (*Work, error) {
-	did := Performance{Kind: DidCancel, Session: id}
+	did := Performance{What: DidCancel, Session: id}
 	s, err := m.store.Get(ctx, id)
 	switch {
 	case err != nil:

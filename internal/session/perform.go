@@ -9,9 +9,9 @@ import (
 
 // Performance is how an operation went, or that it was refused.
 type Performance struct {
-	Kind      Kind // an operation, [DidRotate], [DidCancel] or [DidSweep]
-	Session   ID   // empty: several
-	Outcome   Code // "": it succeeded; [CodeCanceled]: it was cut short
+	What      string // the [Kind] of an operation, [DidRotate], [DidCancel] or [DidSweep]
+	Session   ID     // empty: several
+	Outcome   Code   // "": it succeeded; [CodeCanceled]: it was cut short
 	Duration  time.Duration
 	Refused   bool       // it never began
 	Automatic bool       // a restart that nobody asked for
@@ -21,9 +21,9 @@ type Performance struct {
 
 // What is done to sessions beside operations.
 const (
-	DidRotate Kind = "rotate_token"
-	DidCancel Kind = "cancel"
-	DidSweep  Kind = "sweep_tokens"
+	DidRotate = "rotate_token"
+	DidCancel = "cancel"
+	DidSweep  = "sweep_tokens"
 )
 
 // refuse tells of what was not begun, and returns why. That Berth itself comes too late for something is no refusal.
@@ -45,7 +45,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, e
 	kind, begun := w.kind, time.Now()
 	defer func() {
 		m.opts.Observe(ctx, Performance{
-			Kind: kind, Session: s.ID, Outcome: CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, Why: w.begun.StopReason,
+			What: string(kind), Session: s.ID, Outcome: CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, Why: w.begun.StopReason,
 		})
 	}()
 	var c Container // as it is at the end; zero when it is gone or was not looked at

@@ -19,7 +19,7 @@ func (m *Manager) Rotate(ctx context.Context, id ID) (Session, Secret, error) {
 // or longer than [MaxGrace] is a CodeInvalid error.
 func (m *Manager) RotateWithGrace(ctx context.Context, id ID, grace time.Duration) (Session, Secret, error) {
 	s, token, err := m.rotate(ctx, id, grace)
-	did := Performance{Kind: DidRotate, Session: id}
+	did := Performance{What: DidRotate, Session: id}
 	if err != nil {
 		return Session{}, "", m.refuse(ctx, did, err)
 	}
@@ -122,7 +122,7 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 	}
 	if swept > 0 {
 		m.opts.Logger.InfoContext(ctx, "expired tokens swept", "operation", "sweep_tokens", "tokens", swept)
-		m.opts.Observe(ctx, Performance{Kind: DidSweep})
+		m.opts.Observe(ctx, Performance{What: DidSweep})
 		if m.opts.Swept != nil {
 			m.opts.Swept(swept)
 		}

@@ -112,7 +112,7 @@ func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error
 	if want.asleep && CodeOf(err) == CodeInProgress {
 		return nil, err // it is being woken, which is what was wished
 	}
-	return w, m.refuse(ctx, Performance{Kind: want.kind, Session: id, Forced: want.force, Why: want.why}, err)
+	return w, m.refuse(ctx, Performance{What: string(want.kind), Session: id, Forced: want.force, Why: want.why}, err)
 }
 
 func (m *Manager) tryToBegin(ctx context.Context, id ID, want intent) (*Work, error) {
