@@ -115,6 +115,9 @@ type Proxy struct {
 	gate    *gate
 	life    context.Context //nolint:containedctx // not a request's: it ends when Drain stops waiting
 	end     context.CancelCauseFunc
+
+	streams    context.Context //nolint:containedctx // the same for event streams and WebSockets
+	endStreams context.CancelCauseFunc
 }
 
 var _ http.Handler = (*Proxy)(nil)
@@ -165,6 +168,7 @@ func New(o Options) (*Proxy, error) {
 		p.now = time.Now
 	}
 	p.life, p.end = context.WithCancelCause(context.Background())
+	p.streams, p.endStreams = context.WithCancelCause(p.life)
 	p.reverse = p.newReverse()
 	return p, nil
 }
@@ -246,10 +250,20 @@ func (p *Proxy) serve(c *call) error {
 // InFlight returns how many requests are being served, streams included.
 func (p *Proxy) InFlight() int { return p.gate.inFlight() }
 
-// Drain refuses new requests, waits for those in flight and then ends what never ends by itself: event streams and
-// WebSockets. When ctx ends first it ends the rest as well and says how many requests that cut off.
-func (p *Proxy) Drain(ctx context.Context) error {
+// Drain waits for the requests in flight, and then ends what never ends by itself: event streams and WebSockets. Who comes
+// meanwhile is served: a request on a connection that was open already cannot know. When quiet is closed nobody can come
+// any more; nil: nobody can. When ctx ends first it ends the rest as well and says how many requests that cut off.
+func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
+	p.gate.drain(ctx)
+	p.endStreams(errShuttingDown)
+	if quiet != nil {
+		select {
+		case <-quiet:
+		case <-ctx.Done():
+		}
+	}
 	cut := p.gate.drain(ctx)
+	p.gate.shut()
 	p.end(errShuttingDown)
 
 	// Handlers return as soon as they notice; the longest are those whose client does not read.

@@ -102,7 +102,7 @@ func (m *Manager) recordNew(ctx context.Context, s Session, known bool) (Session
 		}
 		return Session{}, err
 	}
-	return m.store.Create(ctx, s, m.opts.MaxSessions)
+	return m.store.Create(ctx, s, m.maxSessions())
 }
 
 // replay answers a create whose session exists already.

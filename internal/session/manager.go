@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,7 @@ import (
 // It is safe for concurrent use. [Manager.Run] must be running for interrupted work to be taken up, and
 // [Manager.Close] ends the work in progress.
 type Manager struct {
+	limit   atomic.Int64 // of sessions at once; 0: none
 	store   Store
 	runtime Runtime
 	prober  Prober
@@ -144,7 +146,7 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		return nil, fmt.Errorf("session manager: %w", err)
 	}
 	halted, halt := context.WithCancel(context.Background())
-	return &Manager{
+	m := &Manager{
 		halt: halt, onHalt: func(f func()) func() bool { return context.AfterFunc(halted, f) },
 		store: store, runtime: runtime, prober: prober, routes: routes, keys: keys, opts: opts,
 		activity:  activity{seen: map[ID]time.Time{}},
@@ -156,8 +158,15 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		published: published{
 			version: map[ID]version{}, address: map[ID]string{}, cameUp: map[ID]time.Time{}, profile: profilePointers(opts.Profiles),
 		},
-	}, nil
+	}
+	m.Limit(opts.MaxSessions)
+	return m, nil
 }
+
+// Limit changes how many sessions may be creating or running at once; 0: no limit. Those that are go on, however many.
+func (m *Manager) Limit(max int) { m.limit.Store(int64(max)) }
+
+func (m *Manager) maxSessions() int { return int(m.limit.Load()) }
 
 // Get returns a CodeNotFound error if there is no such session.
 func (m *Manager) Get(ctx context.Context, id ID) (Session, error) { return m.store.Get(ctx, id) }

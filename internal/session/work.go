@@ -222,7 +222,7 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 			s.RestartCount, s.StopReason = 0, why // somebody wants it
 		}
 		s.Operation = m.operation(kind)
-		if s, err = m.store.Update(ctx, s, m.opts.MaxSessions); CodeOf(err) != CodeConflict {
+		if s, err = m.store.Update(ctx, s, m.maxSessions()); CodeOf(err) != CodeConflict {
 			return s, takenOver, m.refused(err)
 		} // a token was rotated meanwhile
 	}
