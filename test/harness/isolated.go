@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 const (
 	dockerdVariable   = "BERTH_TEST_DOCKERD"
 	requireVariable   = "BERTH_TEST_REQUIRE"
+	socketVariable    = "BERTH_TEST_DOCKER_SOCKET"
 	namespaceVariable = "BERTH_TEST_NAMESPACE" // directory of a test that runs in namespaces of its own
 )
 
@@ -35,7 +37,8 @@ func Dockerd(t testing.TB) string {
 // done. It skips or fails as [Dockerd] does.
 //
 // An engine makes bridges and firewall rules, and removes those of others. It cannot meet another engine of the machine
-// there, and ends with the test.
+// there, and ends with the test. The engine of [New] is there the one that the test starts at "docker.sock" in the
+// directory.
 func Isolated(t testing.TB) (dir string, inside bool) {
 	t.Helper()
 	if dir = os.Getenv(namespaceVariable); dir != "" {
@@ -55,7 +58,7 @@ func Isolated(t testing.TB) (dir string, inside bool) {
 	// A shell as first process takes care of orphans.
 	const prepare = `mount -t proc proc /proc && ip link set lo up && "$@"; exit $?`
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", prepare, "sh", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=9m")
-	cmd.Env = append(os.Environ(), namespaceVariable+"="+home)
+	cmd.Env = append(os.Environ(), namespaceVariable+"="+home, socketVariable+"="+filepath.Join(home, "docker.sock"))
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = 5 * time.Second
