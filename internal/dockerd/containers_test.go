@@ -18,6 +18,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
+
+	"berth/test/harness"
 )
 
 const peerImage = "berth-test/peer"
@@ -26,7 +28,7 @@ const peerImage = "berth-test/peer"
 // answer, peers of a network without inter-container communication stay apart, and none reaches the engine.
 func TestContainersKeepTheirNetwork(t *testing.T) {
 	t.Parallel()
-	dir, inside := isolated(t)
+	dir, inside := harness.Isolated(t)
 	if !inside {
 		return
 	}

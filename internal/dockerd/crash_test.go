@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+
+	"berth/test/harness"
 )
 
 // killVariable is the number of the change ahead of which a set-up kills itself.
@@ -19,7 +21,7 @@ func TestKilledSetUp(t *testing.T) {
 	if err != nil {
 		return
 	}
-	dir, _ := isolated(t)
+	dir, _ := harness.Isolated(t)
 	e := &engine{dir: dir, root: filepath.Join(dir, "root"), certs: filepath.Join(dir, "certs")}
 	s := e.newSetup(t)
 	s.before = func(string) error {
@@ -34,7 +36,7 @@ func TestKilledSetUp(t *testing.T) {
 // TestCrash kills a set-up ahead of each of its changes. The next run completes it, or undo takes it back.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	dir, inside := isolated(t)
+	dir, inside := harness.Isolated(t)
 	if !inside {
 		return
 	}

@@ -1,7 +1,6 @@
 package dockerd
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -20,62 +19,10 @@ import (
 	"time"
 
 	"berth/internal/pki"
+	"berth/test/harness"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-const (
-	dockerdVariable   = "BERTH_TEST_DOCKERD"
-	requireVariable   = "BERTH_TEST_REQUIRE"
-	namespaceVariable = "BERTH_TEST_NAMESPACE" // directory of a test that runs in namespaces of its own
-)
-
-// isolated runs the test it is called from once more, as another process with network, mounts and processes of its own,
-// and answers a directory and true there. In the first process it answers false when all is done.
-//
-// An engine that makes bridges and firewall rules cannot meet another engine of the machine then, and ends with the test.
-func isolated(t *testing.T) (dir string, inside bool) {
-	t.Helper()
-	if dir = os.Getenv(namespaceVariable); dir != "" {
-		return dir, true
-	}
-	if os.Getenv(dockerdVariable) == "" || os.Geteuid() != 0 {
-		const why = "needs root, and a dockerd to start: set " + dockerdVariable + " to its path"
-		if os.Getenv(requireVariable) == "1" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	// The sockets of the engine's containerd have long names, and a socket's path holds 107 characters.
-	home, err := os.MkdirTemp("", "bd") //nolint:usetesting // its path is too long for sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(home); err != nil {
-			t.Errorf("remove the engine's directory: %v", err)
-		}
-	})
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A shell as first process takes care of orphans.
-	const prepare = `mount -t proc proc /proc && ip link set lo up && "$@"; exit $?`
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", prepare, "sh", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=9m")
-	cmd.Env = append(os.Environ(), namespaceVariable+"="+home)
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	cmd.WaitDelay = 5 * time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL,
-	}
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("in namespaces of its own: %v\n%s", err, output.String())
-	}
-	t.Logf("%s", output.String())
-	return "", false
-}
 
 // engine is a private machine with an engine: a tree of files, and dockerd started by a script.
 type engine struct {
@@ -100,7 +47,7 @@ func newEngine(t *testing.T, dir string) *engine {
 		t.Fatal(err)
 	}
 	e.write(t, e.paths().config, strings.ReplaceAll(original, "SOCKET", e.socket))
-	e.write(t, e.script(), strings.NewReplacer("DOCKERD", os.Getenv(dockerdVariable), "DIR", dir, "CONFIG", e.paths().config).Replace(restartScript))
+	e.write(t, e.script(), strings.NewReplacer("DOCKERD", harness.Dockerd(t), "DIR", dir, "CONFIG", e.paths().config).Replace(restartScript))
 	e.setup = e.newSetup(t)
 	if err := e.setup.restart(t.Context()); err != nil {
 		t.Fatal(err)

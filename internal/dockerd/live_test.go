@@ -8,11 +8,12 @@ import (
 	"testing"
 
 	"berth/internal/pki"
+	"berth/test/harness"
 )
 
 func TestSetUpAndUndo(t *testing.T) {
 	t.Parallel()
-	dir, inside := isolated(t)
+	dir, inside := harness.Isolated(t)
 	if !inside {
 		return
 	}
@@ -94,7 +95,7 @@ func (e *engine) mustUndo(t *testing.T, before map[string]string) {
 // TestRenewedCertificate is a set-up on top of another one; undo goes back before the first.
 func TestRenewedCertificate(t *testing.T) {
 	t.Parallel()
-	dir, inside := isolated(t)
+	dir, inside := harness.Isolated(t)
 	if !inside {
 		return
 	}
@@ -160,7 +161,7 @@ func isRolledBack(err error, step string) bool {
 // time the files must be as they were, byte by byte, and the engine must answer as before.
 func TestRollback(t *testing.T) {
 	t.Parallel()
-	dir, inside := isolated(t)
+	dir, inside := harness.Isolated(t)
 	if !inside {
 		return
 	}

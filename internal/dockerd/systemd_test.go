@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"berth/test/harness"
 )
 
 // systemd stands for the real one: it knows one unit with its drop-ins, as it has read them last, and starts the engine
@@ -23,7 +25,7 @@ type systemd struct {
 func (e *engine) useSystemd(t *testing.T) *systemd {
 	t.Helper()
 	flags := "--data-root DIR/data --exec-root DIR/exec --pidfile DIR/pid --storage-driver vfs"
-	e.write(t, e.unitFile(), strings.NewReplacer("DIR", e.dir, "DOCKERD", os.Getenv(dockerdVariable), "CONFIG", e.paths().config).Replace(
+	e.write(t, e.unitFile(), strings.NewReplacer("DIR", e.dir, "DOCKERD", harness.Dockerd(t), "CONFIG", e.paths().config).Replace(
 		"[Unit]\nDescription=Engine\n[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=DOCKERD -H unix://DIR/docker.sock --config-file=CONFIG "+
 			flags+" $DOCKER_OPTS\nRestart=on-failure\n"))
 	if err := os.MkdirAll(e.paths().systemd, 0o755); err != nil {
@@ -96,7 +98,7 @@ func (s *systemd) cat() string {
 // TestSystemd is about the conflict of hosts in daemon.json with -H in the unit: an engine that has both does not start.
 func TestSystemd(t *testing.T) {
 	t.Parallel()
-	dir, inside := isolated(t)
+	dir, inside := harness.Isolated(t)
 	if !inside {
 		return
 	}
@@ -141,7 +143,7 @@ func TestSystemd(t *testing.T) {
 	after := e.state(t)
 	dropIn := after["/etc/systemd/system/docker.service.d/zz-berth-tls.conf"]
 	for _, part := range []string{
-		"[Service]", "\nExecStart=\nExecStart=" + os.Getenv(dockerdVariable) + " --config-file=" + e.paths().config + " --data-root ", " $DOCKER_OPTS\n",
+		"[Service]", "\nExecStart=\nExecStart=" + harness.Dockerd(t) + " --config-file=" + e.paths().config + " --data-root ", " $DOCKER_OPTS\n",
 		"ExecStartPre=/bin/sh -c 'iptables -w -C INPUT ! -i lo -d 127.0.0.1 -p tcp --dport 2376 -j DROP 2>/dev/null || iptables -w -I INPUT ",
 	} {
 		if !strings.Contains(dropIn, part) {

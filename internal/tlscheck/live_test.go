@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -23,12 +22,7 @@ import (
 	"github.com/moby/moby/client"
 )
 
-const (
-	dockerdVariable = "BERTH_TEST_DOCKERD"
-	requireVariable = "BERTH_TEST_REQUIRE"
-
-	dockerdPatience = 60 * time.Second
-)
+const dockerdPatience = 60 * time.Second
 
 // TestGuardBeforeARealEngine makes and removes a container on the test engine.
 func TestGuardBeforeARealEngine(t *testing.T) {
@@ -114,9 +108,12 @@ func startGuard(t *testing.T, dir, socket string) string {
 // TestDockerdWithTLS is about a real dockerd, with TLS done by itself.
 func TestDockerdWithTLS(t *testing.T) {
 	t.Parallel()
-	binary := dockerd(t)
+	dir, inside := harness.Isolated(t)
+	if !inside {
+		return
+	}
 	w, o := setup(t, "")
-	o.Host = startDockerd(t, binary, w, w.ours.issue(t, x509.ExtKeyUsageServerAuth))
+	o.Host = startDockerd(t, dir, w, w.ours.issue(t, x509.ExtKeyUsageServerAuth))
 	o.Deep = true
 	r := check(t, o)
 	if got := faults(r); len(got) != 0 {
@@ -174,10 +171,13 @@ func TestDockerdWithTLS(t *testing.T) {
 // TestDockerdServesAnExpiredCertificate shows what dockerd does in silence.
 func TestDockerdServesAnExpiredCertificate(t *testing.T) {
 	t.Parallel()
-	binary := dockerd(t)
+	dir, inside := harness.Isolated(t)
+	if !inside {
+		return
+	}
 	w, o := setup(t, "")
 	expired := w.ours.issue(t, x509.ExtKeyUsageServerAuth, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-	o.Host = startDockerd(t, binary, w, expired)
+	o.Host = startDockerd(t, dir, w, expired)
 	writeFile(t, o.ServerCert, certPEM(w.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
 	r := check(t, o)
 	if diff := cmp.Diff([]string{"! server-dates server-expired", "server-file server-file-not-loaded"}, faults(r)); diff != "" {
@@ -196,34 +196,10 @@ func useClient(t *testing.T, o *Options, pair tls.Certificate) {
 	writeFile(t, o.Key, keyPEM(t, pair.PrivateKey), 0o400)
 }
 
-// dockerd is the program that tests may start, as root, with directories and a port of its own.
-func dockerd(t *testing.T) string {
+// startDockerd starts an engine in the directory of [harness.Isolated], because one without a bridge removes the docker0
+// that it finds, and returns its host.
+func startDockerd(t *testing.T, dir string, w world, pair tls.Certificate) string {
 	t.Helper()
-	binary := os.Getenv(dockerdVariable)
-	if binary != "" && os.Geteuid() == 0 {
-		return binary
-	}
-	const why = "needs root, and a dockerd to start: set " + dockerdVariable + " to its path"
-	if os.Getenv(requireVariable) == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-	return ""
-}
-
-// startDockerd starts an engine that shares nothing with another one, and returns its host.
-func startDockerd(t *testing.T, binary string, w world, pair tls.Certificate) string {
-	t.Helper()
-	// The sockets of its containerd have long names, and a socket's path holds 107 characters.
-	dir, err := os.MkdirTemp("", "bd") //nolint:usetesting // t.TempDir is too long for them
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("remove dockerd's directory: %v", err)
-		}
-	})
 	path := func(name string) string { return filepath.Join(dir, name) }
 	writeFile(t, path("ca.pem"), certPEM(w.ours.cert), 0o444)
 	writeFile(t, path("server-cert.pem"), certPEM(pair.Leaf), 0o444)
@@ -233,7 +209,7 @@ func startDockerd(t *testing.T, binary string, w world, pair tls.Certificate) st
 	address := harness.FreeAddress(t)
 
 	var log bytes.Buffer
-	cmd := exec.Command(binary, "--config-file", path("daemon.json"), "--host", "tcp://"+address, "--tlsverify",
+	cmd := exec.Command(harness.Dockerd(t), "--config-file", path("daemon.json"), "--host", "tcp://"+address, "--tlsverify",
 		"--tlscacert", path("ca.pem"), "--tlscert", path("server-cert.pem"), "--tlskey", path("server-key.pem"),
 		"--data-root", path("data"), "--exec-root", path("exec"), "--pidfile", path("pid"),
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--storage-driver=vfs")

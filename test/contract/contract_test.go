@@ -53,6 +53,8 @@ var shows = map[string]func(*testing.T){
 	"C-API-08": sessionsHaveALife,
 	"C-API-09": credentialIsOurs,
 
+	"C-ENV-08": operationsTakeTurns,
+
 	"C-DB-01":   tableIsTheContracts,
 	"C-DB-02":   tableIsTheContracts,
 	"C-DB-03":   statusesAreFour,

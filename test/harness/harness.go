@@ -263,17 +263,18 @@ func (w *World) Call(method, path, token, body string) Answer {
 // CallWith is like [World.Call] with more headers.
 func (w *World) CallWith(method, path, token, body string, header http.Header) Answer {
 	w.t.Helper()
-	a, err := w.try(w.t.Context(), method, path, token, body, header)
+	a, err := w.TryWith(w.t.Context(), method, path, token, body, header)
 	Must(w.t, err)
 	return a
 }
 
 // Try makes a request with a token and reads the whole answer.
 func (w *World) Try(ctx context.Context, method, path, token, body string) (Answer, error) {
-	return w.try(ctx, method, path, token, body, nil)
+	return w.TryWith(ctx, method, path, token, body, nil)
 }
 
-func (w *World) try(ctx context.Context, method, path, token, body string, header http.Header) (Answer, error) {
+// TryWith is like [World.Try] with more headers.
+func (w *World) TryWith(ctx context.Context, method, path, token, body string, header http.Header) (Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, w.URL+path, strings.NewReader(body))
 	if err != nil {
 		return Answer{}, err

@@ -1,0 +1,86 @@
+package outage_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/test/harness"
+)
+
+// away is how long the engine is gone.
+const away = time.Minute
+
+// The engine is killed and stays away, while its containers live on.
+func TestEngineThatIsAwayForAMinute(t *testing.T) {
+	t.Parallel()
+	dir, inside := harness.Isolated(t)
+	if !inside {
+		return
+	}
+	e := newEngine(t, dir, "--live-restore")
+	f := newFleet(t)
+	stop := f.watch()
+	traffic := f.traffic()
+
+	e.end(syscall.SIGKILL)
+	after(t, away)
+	e.start()
+	f.areHealthy(30 * time.Second)
+
+	answered, failed := traffic()
+	if failed > 0 || answered < 1000 {
+		t.Errorf("%d requests to the sessions were answered and %d were not, want all of 1000 or more", answered, failed)
+	}
+	if seen := stop(); slices.Contains(seen, "FAILED") || slices.Contains(seen, "RESTARTING") || slices.Contains(seen, "UNHEALTHY") {
+		t.Errorf("got the states %v, want HEALTHY and UNKNOWN", seen)
+	}
+	f.remember()
+	all, err := f.standings(t.Context())
+	harness.Must(t, err)
+	for _, s := range f.ships {
+		if is := all[s.id]; is.Restarts != 0 || is.Container != s.container {
+			t.Errorf("got %+v, want no restart and the container %s", is, s.container)
+		}
+	}
+}
+
+// traffic asks every session's server again and again until it is stopped, and counts the answers.
+func (f *fleet) traffic() (stop func() (answered, failed int64)) {
+	ctx, cancel := context.WithCancel(f.t.Context())
+	var good, bad atomic.Int64
+	var wg sync.WaitGroup
+	for _, s := range f.ships {
+		wg.Go(func() {
+			tick := time.NewTicker(250 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+				a, err := f.Try(ctx, http.MethodGet, "/s/"+s.id+"/session", s.token, "")
+				switch {
+				case ctx.Err() != nil:
+				case err != nil || a.Status != http.StatusOK || string(a.Body) != s.history:
+					if bad.Add(1) == 1 {
+						f.t.Errorf("session %s: got %s, %v", s.id, a, err)
+					}
+				default:
+					good.Add(1)
+				}
+			}
+		})
+	}
+	return func() (int64, int64) {
+		cancel()
+		wg.Wait()
+		return good.Load(), bad.Load()
+	}
+}
