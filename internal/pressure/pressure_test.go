@@ -347,7 +347,7 @@ func TestThresholdsChangeWhileItRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.7, 0.1)
 		pass(time.Minute)
-		if err := w.Adjust(0.6, 0.9, 0.65); err != nil {
+		if err := w.Adjust(0.6, 0.6, 0.65); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
