@@ -93,8 +93,8 @@ func (m *Manager) delay(n int) time.Duration {
 	return d + rand.N(d/5+1) //nolint:gosec // not a secret
 }
 
-// healFurther goes on after a restart of ours that has failed. When the engine is away it does not: the comparison after
-// its return does.
+// healFurther goes on after a restart of ours that has failed. When the engine is away it does not: the restart is still
+// recorded, and the comparison after the engine's return takes it up.
 func (m *Manager) healFurther(ctx context.Context, w *Work) {
 	switch CodeOf(w.err) {
 	case "", CodeCanceled, CodeEngineUnavailable, CodeStoreUnavailable, CodeShuttingDown:

@@ -54,7 +54,7 @@ func (m *Manager) attend(s Session, r Route) {
 	moved := v.target.Address != r.Address
 	v.target = Target{}
 	switch {
-	case v.following == OpRestart && s.RestartCount > 0:
+	case v.following == OpRestart && s.RestartCount > 0, m.healing(s):
 		v.turn(Restarting, s.LastError, now)
 	case v.following != "":
 	case s.Status == Error:

@@ -68,6 +68,11 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, e
 	if errors.Is(err, errTakenOver) {
 		return s, m.cutShort(ctx, kind, s, errTakenOver)
 	}
+	if w.automatic && CodeOf(err) == CodeEngineUnavailable {
+		// It says nothing about the session, and counts once: the comparison after the engine's return takes it up.
+		m.opts.Logger.WarnContext(ctx, "restart waits for the engine", "session_id", s.ID, "operation", kind, "error", err)
+		return s, err
+	}
 	if err != nil {
 		if !m.undo(ctx, kind, s) {
 			return s, m.cutShort(ctx, kind, s, errShutdown)

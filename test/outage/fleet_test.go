@@ -35,7 +35,6 @@ func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{World: harness.NewStub(t), t: t, ships: make([]ship, ships)}
 	f.Env["CONTAINER_HEALTH_CHECK_INTERVAL"] = "2"
-	f.Env["CONTAINER_RESTART_DELAY"] = "1"
 	f.StartServe()
 	var wg sync.WaitGroup
 	for i := range f.ships {

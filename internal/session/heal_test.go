@@ -1,0 +1,49 @@
+package session_test
+
+import (
+	"testing"
+	"time"
+
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+// The engine goes away under a session that is being restarted: that is not the session's fault.
+func TestRestartThatTheEngineFailsWaitsForItAndCountsOnce(t *testing.T) {
+	t.Parallel()
+	h := tended(t, func(o *session.Options) {
+		o.Health.MaxRestarts, o.Health.RestartDelay = 1, 200*time.Millisecond
+	})
+	s, _ := h.Make(session.Request{})
+	h.becomes(t, s.ID, "looked at", isUp)
+	tries := len(h.Engine.Calls(runtimetest.OpStop))
+	h.Engine.Crash(s.ContainerName, 0, false)
+	h.becomes(t, s.ID, "being restarted", func(now session.Session, _ session.Health) bool { return now.Operation != nil })
+	h.Engine.SetDown(true)
+	h.becomes(t, s.ID, "tried, and waiting for the engine", func(now session.Session, v session.Health) bool {
+		return len(h.Engine.Calls(runtimetest.OpStop)) > tries &&
+			now.Operation != nil && now.Operation.Kind == session.OpRestart && now.RestartCount == 1 && v.State == session.Restarting
+	})
+	h.Engine.SetDown(false)
+	if now := h.becomes(t, s.ID, "healthy", isUp); now.RestartCount != 1 {
+		t.Errorf("got %d restarts, want one", now.RestartCount)
+	}
+}
+
+// A session that will be restarted again has not failed.
+func TestSessionIsRestartingUntilItIsGivenUp(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(session.Request{})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 3})
+	h.Engine.Crash(s.ContainerName, 3, false)
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		v, _ := h.Health(s.ID)
+		if v.State == session.Failed && v.Restarts == 3 {
+			break
+		}
+		if v.State == session.Failed || time.Now().After(deadline) {
+			t.Fatalf("got %s after %d of 3 restarts", v.State, v.Restarts)
+		}
+	}
+}
