@@ -18,6 +18,7 @@ type sessionCmd struct {
 	List    sessionListCmd    `cmd:"" aliases:"ls" help:"List sessions."`
 	Show    sessionShowCmd    `cmd:"" help:"Show one session."`
 	Logs    sessionLogsCmd    `cmd:"" help:"Read what a session's server wrote."`
+	Events  sessionEventsCmd  `cmd:"" help:"Show what happened to a session, on whose wish and why."`
 	Start   sessionStartCmd   `cmd:"" help:"Start sessions; those that run are left alone."`
 	Stop    sessionStopCmd    `cmd:"" help:"Stop sessions; their workspaces are kept."`
 	Restart sessionRestartCmd `cmd:"" help:"Restart sessions."`
@@ -34,6 +35,7 @@ func (sessionCmd) Help() string {
   berth session create --output json --idempotency-key order-4711
   berth session list --status running
   berth session logs ses-gezdgnbvgy3tqojq --follow
+  berth session events ses-gezdgnbvgy3tqojq
   berth session rm ses-gezdgnbvgy3tqojq --yes`
 }
 
