@@ -22,7 +22,7 @@ func tendedWorld(t *testing.T) *world {
 	t.Helper()
 	w := stubWorld(t)
 	for name, value := range map[string]string{
-		"CONTAINER_HEALTH_CHECK_INTERVAL": "1", "CONTAINER_HEALTH_TIMEOUT": "1", "CONTAINER_FAILURE_THRESHOLD": "2",
+		"CONTAINER_HEALTH_CHECK_INTERVAL": "1", "CONTAINER_HEALTH_TIMEOUT": "3", "CONTAINER_FAILURE_THRESHOLD": "2",
 		"CONTAINER_RESTART_DELAY": "0.2", "LOG_LEVEL": "INFO",
 	} {
 		w.Env[name] = value
