@@ -3,8 +3,20 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"berth/internal/app"
+	"berth/internal/config"
 	"berth/internal/telemetry"
 )
 
@@ -14,7 +26,9 @@ type serveCmd struct {
 
 // Help is shown by berth serve --help.
 func (serveCmd) Help() string {
-	return `Serves the API and the proxy until it is told to stop (SIGINT, SIGTERM). Requests in flight are finished; sessions go on running and are found again at the next start. A second signal ends the process at once.
+	return `Serves the API and the proxy until it is told to stop (SIGINT, SIGTERM). Requests in flight are finished; sessions go on running and are found again at the next start. A second signal ends the process at once. SIGHUP reads the configuration file again and takes over what can be changed while it runs: the log level, MAX_CONCURRENT_SESSIONS and the thresholds of memory and CPU; the log names what has to wait for a restart.
+
+Under systemd it says when it is ready and that it lives, and serves on the socket of berth.socket, so that a restart refuses no connection.
 
 Every setting can be given in a file or in the environment: "berth config docs" lists them, "berth config check" looks them over without starting anything.
 
@@ -27,28 +41,98 @@ Examples:
 
 // Run serves until ctx ends.
 func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	cfg, err := c.load(std)
 	if err != nil {
 		return err
 	}
-	options := telemetry.Options{
-		Level: cfg.Log.Level.Level(), Format: cfg.Log.Format, NoColor: std.Getenv("NO_COLOR") != "",
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Level.Level())
+	log, closer, err := openLog(cfg, level, std)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, closer.Close()) }()
+
+	options, err := supervised()
+	if err != nil {
+		return err
+	}
+	a, err := app.New(ctx, cfg, version(), log, append(options, app.WithLevel(level))...)
+	if err != nil {
+		return err
+	}
+	var reloads sync.WaitGroup
+	ended := make(chan struct{})
+	reloads.Go(func() {
+		for {
+			select {
+			case <-hangups:
+				c.reload(ctx, a, log, std)
+			case <-ended:
+				return
+			}
+		}
+	})
+	err = a.Run(ctx)
+	close(ended)
+	reloads.Wait()
+	return errors.Join(err, a.Stop(ctx))
+}
+
+// openLog opens the log that the configuration asks for.
+func openLog(cfg config.Config, level slog.Leveler, std *stdio) (*slog.Logger, io.Closer, error) {
+	options := telemetry.Options{Level: level, Format: cfg.Log.Format, NoColor: std.Getenv("NO_COLOR") != ""}
 	if cfg.Log.Console {
 		options.Console = std.Err
 	}
 	if cfg.Log.FileEnabled {
 		options.File = telemetry.File{Path: cfg.Log.File, MaxSizeMB: cfg.Log.MaxSizeMB, Backups: cfg.Log.BackupCount}
 	}
-	log, closer, err := telemetry.NewLogger(options)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closer.Close()) }()
+	return telemetry.NewLogger(options)
+}
 
-	a, err := app.New(ctx, cfg, version(), log)
-	if err != nil {
-		return err
+// reload reads the configuration again. One with a fault changes nothing.
+func (c *serveCmd) reload(ctx context.Context, a *app.App, log *slog.Logger, std *stdio) {
+	_, _ = daemon.SdNotify(false, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, monotonic()))
+	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }()
+	cfg, err := c.load(std)
+	if err == nil {
+		err = a.Reload(ctx, cfg)
 	}
-	return errors.Join(a.Run(ctx), a.Stop(ctx))
+	if err != nil {
+		log.ErrorContext(ctx, "configuration not taken, going on with the one before", "error", err)
+	}
+}
+
+// monotonic is the time that a supervisor compares, in microseconds; 0 where there is no such clock.
+func monotonic() int64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0
+	}
+	return now.Nano() / 1000
+}
+
+// supervised is what systemd gives and wants to hear, nothing where it has not started this process.
+func supervised() ([]app.Option, error) {
+	var options []app.Option
+	listeners, err := activation.Listeners()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("take over the sockets of LISTEN_FDS: %w", err)
+	case len(listeners) > 1:
+		return nil, fmt.Errorf("the supervisor gives %d sockets, Berth serves on one: see ListenStream in berth.socket", len(listeners))
+	case len(listeners) == 1 && listeners[0] == nil:
+		return nil, errors.New("the supervisor's socket is not one for connections: it must be a ListenStream")
+	case len(listeners) == 1:
+		options = append(options, app.WithListener(listeners[0]))
+	}
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return nil, fmt.Errorf("read the supervisor's watchdog: %w", err)
+	}
+	return append(options, app.WithSupervisor(func(state string) { _, _ = daemon.SdNotify(false, state) }, watchdog)), nil
 }

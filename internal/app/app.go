@@ -36,6 +36,7 @@ type App struct {
 	manager  *session.Manager
 	pressure pressures
 	measures *measures
+	trail    *trail
 	gate     *gate
 	webhook  *webhook.Sender // nil: nobody is told
 	runtime  session.Runtime
@@ -48,7 +49,12 @@ type App struct {
 	engine      *pki.Client // certificates of the engine's connection; nil without TLS
 	renewEngine func()      // takes new connections to the engine; set with engine
 
-	reconciled atomic.Bool // routes are known
+	around    surroundings
+	live      atomic.Pointer[config.Config] // cfg, and what has been reloaded since
+	reloading sync.Mutex
+
+	reconciled atomic.Bool   // routes are known
+	known      chan struct{} // closed when they are for the first time
 	audit      atomic.Pointer[httpapi.Audit]
 	draining   chan struct{} // closed when Stop begins
 	stopOnce   sync.Once
@@ -65,12 +71,16 @@ type undo struct {
 // New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
 // and says what to do. Nothing is served before [App.Run].
 func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (_ *App, err error) {
-	a := &App{cfg: cfg, log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{})}
+	a := &App{cfg: cfg, known: make(chan struct{}), log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.closeAll(context.WithoutCancel(ctx)))
 		}
 	}()
+	a.live.Store(&cfg)
+	for _, option := range options {
+		option(&a.around)
+	}
 	for _, warning := range cfg.Warnings() {
 		log.WarnContext(ctx, "setting weakens something", "warning", warning)
 	}
@@ -83,6 +93,9 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		return nil, err
 	}
 	a.measures, a.gate = newMeasures(), newGate()
+	if err = a.openTrail(); err != nil {
+		return nil, err
+	}
 	if a.storage, err = a.openStorage(ctx, state); err != nil {
 		return nil, err
 	}
@@ -94,8 +107,8 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
 		return nil, err
 	}
-	a.runtime = timedRuntime{a.runtime, a.measures.engine, a.named(cfg.Session.Runtime)}
-	if err := a.watchPressure(ctx, options); err != nil {
+	a.runtime = timedRuntime{a.runtime, a.measures.engine, a.named(cfg.Session.Runtime), a.trail.called}
+	if err := a.watchPressure(ctx); err != nil {
 		return nil, err
 	}
 	table := proxy.NewTable()
@@ -119,16 +132,19 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
-		CheckEvery: cfg.Health.CheckInterval.Duration(),
-		Attempts:   attempts{a.gate, surfaceAPI},
-		Known:      func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
-		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		Authenticated: a.trail.entered,
+		CheckEvery:    cfg.Health.CheckInterval.Duration(),
+		Attempts:      attempts{a.gate, surfaceAPI},
+		Known:         func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
+		Metrics:       promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if a.socket, err = listen(ctx, cfg.Server.Listen); err != nil {
-		return nil, err
+	if a.socket = a.around.listener; a.socket == nil {
+		if a.socket, err = listen(ctx, cfg.Server.Listen); err != nil {
+			return nil, err
+		}
 	}
 	a.onStop("listener", func(context.Context) error { return ignoreClosed(a.socket.Close()) })
 	a.server = a.newServer(a.proxy.Before(a.logged(api.Handler())))
@@ -140,11 +156,17 @@ func (a *App) Addr() net.Addr { return a.socket.Addr() }
 
 // Run serves until ctx ends, and returns nil then; an error says which part failed. Stop must follow in either case.
 func (a *App) Run(ctx context.Context) error {
+	alive, stopTelling := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	defer stopTelling()
+	telling.Go(func() { a.tellAlive(alive) })
 	work, ctx := errgroup.WithContext(ctx)
 	leave := a.runDatabase(ctx, work)
 	work.Go(func() error {
 		return a.manager.Run(ctx, func() {
 			a.reconciled.Store(true)
+			close(a.known)
 			a.log.InfoContext(ctx, "ready", "address", a.Addr().String(), "runtime", a.cfg.Session.Runtime)
 		})
 	})
@@ -155,6 +177,10 @@ func (a *App) Run(ctx context.Context) error {
 		work.Go(func() error { return a.webhook.Run(ctx) })
 	}
 	work.Go(func() error {
+		a.awaitRoutes(ctx)
+		if ctx.Err() == nil {
+			a.tell(stateReady + "\nSTATUS=serving on " + a.Addr().String())
+		}
 		err := a.server.Serve(a.socket)
 		if errors.Is(err, http.ErrServerClosed) {
 			return nil
@@ -170,8 +196,26 @@ func (a *App) Run(ctx context.Context) error {
 	return work.Wait()
 }
 
-// drain lets what is in flight finish, for a bounded time. Sessions go on running.
+// acceptWait is how long connections are left in the listener's queue for want of routes. Who has kept a listener open while
+// Berth was restarted has sent requests that must not find their sessions unknown; whoever asks how Berth is must not wait
+// for an engine that does not answer.
+const acceptWait = 5 * time.Second
+
+// awaitRoutes returns when sessions can be served, or it is no use to wait any longer.
+func (a *App) awaitRoutes(ctx context.Context) {
+	wait := time.NewTimer(acceptWait)
+	defer wait.Stop()
+	select {
+	case <-a.known:
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+}
+
+// drain lets what is in flight finish, for a bounded time: first the requests, those included that are on their way on
+// connections that are open already, then the operations that they have begun. Sessions go on running.
 func (a *App) drain(ctx context.Context) error {
+	a.tell(stateStopping)
 	a.reconciled.Store(false)
 	close(a.draining)
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Server.DrainTimeout.Duration())
@@ -180,15 +224,16 @@ func (a *App) drain(ctx context.Context) error {
 		a.log.InfoContext(ctx, "waiting for requests in flight", "requests", n, "at_most", a.cfg.Server.DrainTimeout.String())
 	}
 	var parts errgroup.Group
-	parts.Go(func() error { return a.proxy.Drain(ctx) })
-	parts.Go(func() error { return a.manager.Close(ctx) })
+	quiet := make(chan struct{}) // nobody can come any more
+	parts.Go(func() error { return a.proxy.Drain(ctx, quiet) })
 	parts.Go(func() error {
+		defer close(quiet)
 		if err := a.server.Shutdown(ctx); err != nil {
 			return errors.Join(err, a.server.Close())
 		}
 		return nil
 	})
-	if err := parts.Wait(); err != nil {
+	if err := errors.Join(parts.Wait(), a.manager.Close(ctx)); err != nil {
 		a.log.WarnContext(ctx, "not everything in flight could finish", "error", err)
 	}
 	return nil

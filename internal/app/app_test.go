@@ -56,6 +56,12 @@ func startWith(t *testing.T, cfg config.Config, log *slog.Logger, options ...app
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, a, cfg)
+}
+
+// run runs an App until the test ends.
+func run(t *testing.T, a *app.App, cfg config.Config) *berth {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	b := &berth{App: a, cfg: cfg, stop: cancel, done: make(chan error, 1)}
 	go func() { b.done <- a.Run(ctx) }()

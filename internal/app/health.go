@@ -13,7 +13,7 @@ import (
 
 // health is the operator's view. Counting asks the store and the engine once each.
 func (a *App) health(ctx context.Context) httpapi.Health {
-	limits := a.cfg.Limits
+	limits := a.live.Load().Limits
 	h := httpapi.Health{
 		Audit:          a.audit.Load(),
 		StorageBackend: backendJSON,

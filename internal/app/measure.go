@@ -64,12 +64,16 @@ func (m *measures) register(r prometheus.Registerer) {
 	r.MustRegister(m.incidents, m.operations, m.engine.seconds, m.store.seconds, m.requests, m.requestSeconds, m.streams, m.bytes)
 }
 
+// operation counts what has taken time.
 func (m *measures) operation(p session.Performance) {
+	if p.Duration == 0 {
+		return
+	}
 	outcome := string(p.Outcome)
 	if outcome == "" {
 		outcome = "ok"
 	}
-	m.operations.WithLabelValues(string(p.Kind), outcome).Observe(p.Duration.Seconds())
+	m.operations.WithLabelValues(p.What, outcome).Observe(p.Duration.Seconds())
 }
 
 func (m *measures) proxied(o proxy.Observation) {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"runtime/debug"
@@ -16,6 +17,11 @@ const requestIDHeader = "X-Request-ID"
 // requestID returns the ID that [App.identified] has given the request.
 func requestID(r *http.Request) string { return telemetry.RequestID(r.Context()) }
 
+// ownRequest gives what Berth does of its own accord an ID as well, so that everything that belongs to it is found by it.
+func ownRequest(ctx context.Context) context.Context {
+	return telemetry.WithRequestID(ctx, telemetry.NewRequestID())
+}
+
 // identified gives every request an ID, the caller's if it is well formed: in the context for logs, in the request for
 // what answers it, and in the answer.
 func (a *App) identified(next http.Handler) http.Handler {
@@ -24,7 +30,7 @@ func (a *App) identified(next http.Handler) http.Handler {
 		if !telemetry.ValidRequestID(id) {
 			id = telemetry.NewRequestID()
 		}
-		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
+		r = r.WithContext(withRemote(telemetry.WithRequestID(r.Context(), id), r.RemoteAddr))
 		r.Header.Set(requestIDHeader, id)
 		w.Header().Set(requestIDHeader, id)
 		next.ServeHTTP(w, r)

@@ -88,8 +88,12 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 			a.measures.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
 			send(n)
 		},
-		Observe: a.measures.operation,
-		Logger:  a.named("session"),
+		Observe: func(ctx context.Context, p session.Performance) {
+			a.measures.operation(p)
+			a.trail.performed(ctx, p)
+		},
+		Background: ownRequest,
+		Logger:     a.named("session"),
 	})
 }
 
@@ -103,8 +107,8 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
-		Refused: attempts{a.gate, surfaceProxy}.Refused,
-		Touch:   a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
+		Refused: attempts{a.gate, surfaceProxy}.Refused, Authenticated: a.trail.visited,
+		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
 		Observe: a.measures.proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
 	})
 }

@@ -18,12 +18,6 @@ import (
 	"berth/internal/telemetry"
 )
 
-// Option changes what an App would otherwise look at by itself.
-type Option func(*pressure.Options)
-
-// WithPressure changes how the host is watched, such as by a source that a test commands.
-func WithPressure(change func(*pressure.Options)) Option { return change }
-
 // pressures is the watch over the host that bounds how many sessions may begin, and what is counted of it.
 type pressures struct {
 	monitor   *pressure.Monitor
@@ -39,7 +33,7 @@ const (
 	refusedCPU    = "host_cpu"
 )
 
-func (a *App) watchPressure(ctx context.Context, options []Option) error {
+func (a *App) watchPressure(ctx context.Context) error {
 	p := pressures{
 		elsewhere: a.cfg.Session.Runtime == config.RuntimeDocker && !engineIsHere(ctx, a.cfg.Docker.Host),
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -62,7 +56,7 @@ func (a *App) watchPressure(ctx context.Context, options []Option) error {
 			speakOf(context.WithoutCancel(ctx), log, c)
 		},
 	}
-	for _, change := range options {
+	for _, change := range a.around.pressure {
 		change(&opts)
 	}
 	var err error

@@ -35,13 +35,19 @@ type timedRuntime struct {
 	session.Runtime
 	watch stopwatch
 	log   *slog.Logger
+	trail func(ctx context.Context, call, container, outcome string) // of calls that change something
+}
+
+// changed notes a call that changes something.
+func (r timedRuntime) changed(ctx context.Context, call, ref string, begun time.Time, err error) {
+	r.trail(ctx, call, ref, r.done(ctx, call, ref, begun, err))
 }
 
 // done notes a call that concerned a container; ref is empty for one that concerned all.
-func (r timedRuntime) done(ctx context.Context, call, ref string, begun time.Time, err error) {
+func (r timedRuntime) done(ctx context.Context, call, ref string, begun time.Time, err error) (outcome string) {
 	took, outcome := r.watch.stop(call, begun, err)
 	if !r.log.Enabled(ctx, slog.LevelDebug) {
-		return
+		return outcome
 	}
 	attrs := []slog.Attr{
 		slog.String("operation", call), slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.String("outcome", outcome),
@@ -50,35 +56,36 @@ func (r timedRuntime) done(ctx context.Context, call, ref string, begun time.Tim
 		attrs = append(attrs, slog.String("container", ref))
 	}
 	r.log.LogAttrs(ctx, slog.LevelDebug, "engine called", attrs...)
+	return outcome
 }
 
 // Create implements [session.Runtime].
 func (r timedRuntime) Create(ctx context.Context, spec session.Spec) (c session.Container, err error) {
-	defer func(begun time.Time) { r.done(ctx, "create", spec.Name, begun, err) }(time.Now())
+	defer func(begun time.Time) { r.changed(ctx, "create", spec.Name, begun, err) }(time.Now())
 	return r.Runtime.Create(ctx, spec)
 }
 
 // Start implements [session.Runtime].
 func (r timedRuntime) Start(ctx context.Context, ref string) (err error) {
-	defer func(begun time.Time) { r.done(ctx, "start", ref, begun, err) }(time.Now())
+	defer func(begun time.Time) { r.changed(ctx, "start", ref, begun, err) }(time.Now())
 	return r.Runtime.Start(ctx, ref)
 }
 
 // Stop implements [session.Runtime].
 func (r timedRuntime) Stop(ctx context.Context, ref string, timeout time.Duration) (err error) {
-	defer func(begun time.Time) { r.done(ctx, "stop", ref, begun, err) }(time.Now())
+	defer func(begun time.Time) { r.changed(ctx, "stop", ref, begun, err) }(time.Now())
 	return r.Runtime.Stop(ctx, ref, timeout)
 }
 
 // Remove implements [session.Runtime].
 func (r timedRuntime) Remove(ctx context.Context, ref string, force bool) (err error) {
-	defer func(begun time.Time) { r.done(ctx, "remove", ref, begun, err) }(time.Now())
+	defer func(begun time.Time) { r.changed(ctx, "remove", ref, begun, err) }(time.Now())
 	return r.Runtime.Remove(ctx, ref, force)
 }
 
 // RemoveVolumes implements [session.Runtime].
 func (r timedRuntime) RemoveVolumes(ctx context.Context, name string) (err error) {
-	defer func(begun time.Time) { r.done(ctx, "remove_volumes", name, begun, err) }(time.Now())
+	defer func(begun time.Time) { r.changed(ctx, "remove_volumes", name, begun, err) }(time.Now())
 	return r.Runtime.RemoveVolumes(ctx, name)
 }
 

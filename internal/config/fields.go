@@ -49,6 +49,29 @@ func variables() map[string]reflect.StructField {
 	return fields
 }
 
+// Changed lists the variables whose settings differ, in the order of the documentation, and "profiles" if those do. Secrets
+// are compared and not shown.
+func Changed(a, b Config) []string {
+	var changed []string
+	left, right := reflect.ValueOf(a), reflect.ValueOf(b)
+	for i := range left.NumField() {
+		area := left.Field(i)
+		if area.Kind() != reflect.Struct {
+			continue
+		}
+		for j := range area.NumField() {
+			name := area.Type().Field(j).Tag.Get("env")
+			if name != "" && name != "-" && !reflect.DeepEqual(area.Field(j).Interface(), right.Field(i).Field(j).Interface()) {
+				changed = append(changed, name)
+			}
+		}
+	}
+	if !reflect.DeepEqual(a.Profiles, b.Profiles) {
+		changed = append(changed, "profiles")
+	}
+	return changed
+}
+
 // Variables lists the names of all environment variables that are settings, in the order of the documentation.
 func Variables() []string {
 	var names []string

@@ -5,12 +5,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // resolve fills in what depends on other settings, on the user, or on which files are there.
 func (c *Config) resolve(getenv func(string) string, root bool) {
 	if c.Server.StateDir == "" {
 		c.Server.StateDir = defaultStateDir(getenv, root)
+	}
+	if ext := filepath.Ext(c.Log.File); c.Log.AuditFile == "" && c.Log.File != "" {
+		c.Log.AuditFile = strings.TrimSuffix(c.Log.File, ext) + "-audit" + ext
 	}
 	d := &c.Docker
 	if d.Host == "" {

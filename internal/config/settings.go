@@ -250,6 +250,9 @@ type Log struct {
 	FileEnabled bool `yaml:"file_enabled" env:"LOG_FILE_ENABLED"`
 	// Log file. It takes effect with `LOG_FILE_ENABLED`.
 	File string `yaml:"file" env:"LOG_FILE"`
+	// File of the audit trail, which takes effect with `LOG_FILE_ENABLED`, and is rotated like the log file. Empty: beside
+	// `LOG_FILE`, with `-audit` in its name. Without log files the trail is on the console.
+	AuditFile string `yaml:"audit_file" env:"LOG_AUDIT_FILE" default:"/var/log/lovdata-chat-audit.log"`
 	// Size in megabytes at which the log file is rotated.
 	MaxSizeMB int `yaml:"max_size_mb" env:"LOG_MAX_SIZE_MB"`
 	// Rotated log files that are kept.

@@ -198,6 +198,7 @@ func (v *checker) log(l Log) {
 	oneOf(v, "LOG_FORMAT", l.Format, "json", "human", Auto)
 	v.that(l.Console || l.FileEnabled, "LOG_CONSOLE", l.Console, "contradicts LOG_FILE_ENABLED=false: nothing would be logged")
 	v.that(l.File != "" || !l.FileEnabled, "LOG_FILE", l.File, "must be a file, because LOG_FILE_ENABLED is true")
+	v.that(l.AuditFile != l.File || l.File == "", "LOG_AUDIT_FILE", l.AuditFile, "contradicts LOG_FILE: the audit trail has a file of its own")
 	between(v, "LOG_MAX_SIZE_MB", l.MaxSizeMB, 1, 100_000)
 	between(v, "LOG_BACKUP_COUNT", l.BackupCount, 1, 10_000)
 }

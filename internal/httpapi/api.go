@@ -58,6 +58,11 @@ type Options struct {
 	Metrics    http.Handler                    // of GET /metrics; nil: there are none
 	Now        func() time.Time                // default: time.Now
 	Logger     *slog.Logger
+
+	// Authenticated is told of every request to a route that is not open, once it is known what its token is worth; on
+	// whose wish it is, ctx says. operation is the route's operation ID, id the session in its path. nil: nobody wants to
+	// know.
+	Authenticated func(ctx context.Context, id session.ID, operation string, standing session.Standing)
 }
 
 func (o Options) validate() error {
@@ -103,6 +108,9 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Known == nil {
 		opts.Known = func(session.ID) session.Tokens { return session.Tokens{} }
+	}
+	if opts.Authenticated == nil {
+		opts.Authenticated = func(context.Context, session.ID, string, session.Standing) {}
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

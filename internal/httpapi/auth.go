@@ -74,13 +74,23 @@ func (a *API) guard(who access) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		token := bearer(ctx.Header("Authorization"))
 		operator := token != "" && a.isAdmin(token)
-		if who != open && !operator {
-			if why := a.standing(ctx, who, token); !why.LetIn() {
-				a.refuse(ctx, why)
-				return
-			}
+		standing := session.Present
+		if !operator && who != open {
+			standing = a.standing(ctx, who, token)
 		}
-		next(as(huma.WithValue(ctx, callerKey{}, caller{operator, token}), operator, token))
+		by := as(huma.WithValue(ctx, callerKey{}, caller{operator, token}), operator, token)
+		if who == open {
+			next(by)
+			return
+		}
+		id, _ := session.ParseID(ctx.Param("id"))
+		if !standing.LetIn() {
+			a.Authenticated(ctx.Context(), id, ctx.Operation().OperationID, standing)
+			a.refuse(ctx, standing)
+			return
+		}
+		a.Authenticated(by.Context(), id, ctx.Operation().OperationID, standing)
+		next(by)
 	}
 }
 

@@ -140,14 +140,30 @@ func New(opts Options) (*Monitor, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("watch the host's resources: %w", err)
 	}
-	critical := opts.Critical
+	m := &Monitor{opts: opts, gauges: [2]gauge{
+		{resource: Memory, smoothing: opts.MemorySmoothing},
+		{resource: CPU, smoothing: opts.CPUSmoothing, bursty: true},
+	}}
+	return m, m.Adjust(opts.MemoryWarning, opts.CPUWarning, opts.Critical)
+}
+
+// Adjust changes the thresholds, which the next look at the host goes by. Those that make no sense change nothing and are an
+// error.
+func (m *Monitor) Adjust(memoryWarning, cpuWarning, critical float64) error {
+	next := m.opts
+	next.MemoryWarning, next.CPUWarning, next.Critical = memoryWarning, cpuWarning, critical
+	if err := next.validate(); err != nil {
+		return fmt.Errorf("watch the host's resources: %w", err)
+	}
 	if critical >= 1 {
 		critical = math.Inf(1)
 	}
-	return &Monitor{opts: opts, gauges: [2]gauge{
-		{resource: Memory, threshold: [...]float64{Warning: opts.MemoryWarning, Critical: critical}, smoothing: opts.MemorySmoothing},
-		{resource: CPU, threshold: [...]float64{Warning: opts.CPUWarning, Critical: critical}, smoothing: opts.CPUSmoothing, bursty: true},
-	}}, nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, warning := range []float64{memoryWarning, cpuWarning} {
+		m.gauges[i].threshold = [...]float64{Warning: warning, Critical: critical}
+	}
+	return nil
 }
 
 // Run looks at the host until ctx ends, and returns nil then. A source that fails ends nothing.

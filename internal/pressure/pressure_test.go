@@ -341,3 +341,28 @@ func TestThresholdsThatMakeNoSenseAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestThresholdsChangeWhileItRuns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, 0.7, 0.1)
+		pass(time.Minute)
+		if err := w.Adjust(0.6, 0.6, 0.65); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if got := w.Snapshot().Memory.Level; got != pressure.Critical {
+			t.Errorf("with lower thresholds: got %s, want critical", got)
+		}
+		if err := w.Adjust(0.9, 0.9, 0.5); err == nil {
+			t.Error("a warning above critical was taken")
+		}
+		if err := w.Adjust(0.8, 0.9, 0.95); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if diff := cmp.Diff([]string{"critical", "ok"}, w.told()); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -23,6 +23,7 @@ func (p *Proxy) authenticate(r *http.Request, id session.ID) (*entry, *pass, err
 		tokens = e.route.Tokens()
 	}
 	standing := p.keys.Check(tokenOf(r), tokens, p.now())
+	p.told(r.Context(), id, standing, false)
 	switch standing {
 	case session.Present:
 		return e, e.present, nil

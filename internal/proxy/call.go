@@ -33,13 +33,16 @@ type call struct {
 	finished  bool // neither cut off nor aborted
 	giveBack  func()
 
+	endWith      func(above context.Context) (forget func() bool) // ends it when above ends
+	leaveStreams func() bool                                      // it ends with the streams no more
+
 	mu   sync.Mutex // abort may run while the handler returns
 	cut  bool       // abort has been called
 	over bool       // the connection is about to be another request's
 }
 
 func newCall(w http.ResponseWriter, r *http.Request, requestID string) *call {
-	c := &call{in: r, requestID: requestID}
+	c := &call{in: r, requestID: requestID, leaveStreams: func() bool { return true }}
 	r.Header.Set(requestIDHeader, requestID) // writers of problems look for it there
 	w.Header().Set(requestIDHeader, requestID)
 	c.w = &recorder{ResponseWriter: w, call: c}

@@ -23,6 +23,9 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 			_, _ = io.WriteString(w, "done")
 			return
 		}
+		if r.URL.Path == "/plain" {
+			return
+		}
 		eventStream(texts, left)(w, r)
 	})
 	events := openStream(t, w, texts)
@@ -34,15 +37,12 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 	}
 
 	drained := make(chan error, 1)
-	go func() { drained <- w.proxy.Drain(t.Context()) }()
-	eventually(t, "new requests refused", func() bool {
-		got := w.get(t, "/")
-		if got.status == 200 {
-			return false
-		}
-		got.mustBe(t, 503, session.CodeShuttingDown, "drain has begun")
-		return true
-	})
+	quiet := make(chan struct{})
+	go func() { drained <- w.proxy.Drain(t.Context(), quiet) }()
+	eventually(t, "drain has begun", func() bool { w.proxy.gate.mu.Lock(); defer w.proxy.gate.mu.Unlock(); return w.proxy.gate.watched })
+	if got := w.get(t, "/plain"); got.status != 200 {
+		t.Errorf("a request on a connection that was open already: got %d, want it served", got.status)
+	}
 	texts <- "streams go on while somebody has to be waited for"
 	if got, err := events.ReadString('\n'); err != nil || !strings.HasPrefix(got, "data: streams") {
 		t.Errorf("got %q, %v", got, err)
@@ -51,12 +51,17 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 	if got := within(t, "turn", turn); got.status != 200 || got.body != "done" {
 		t.Errorf("the turn that was waited for: got %d %q", got.status, got.body)
 	}
-	if err := within(t, "drain", drained); err != nil {
-		t.Errorf("drain: %v", err)
-	}
 	if err := within(t, "end of the stream", ending(events)); err == nil {
 		t.Error("the stream ended as if it were complete")
 	}
+	if got := w.get(t, "/plain"); got.status != 200 {
+		t.Errorf("a request that came at the last moment: got %d, want it served", got.status)
+	}
+	close(quiet)
+	if err := within(t, "drain", drained); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+	w.get(t, "/plain").mustBe(t, 503, session.CodeShuttingDown, "drain is over")
 	if got := w.proxy.InFlight(); got != 0 {
 		t.Errorf("in flight after the drain: got %d", got)
 	}
@@ -72,12 +77,12 @@ func TestDrainGivesUpWhenItsTimeIsOver(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	err := w.proxy.Drain(ctx)
+	err := w.proxy.Drain(ctx, nil)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 requests were cut off") {
 		t.Errorf("got %v, want it to say how many were cut off", err)
 	}
 	within(t, "the request that was cut off", cut).mustBe(t, 503, session.CodeShuttingDown, "cut off")
-	if err := w.proxy.Drain(t.Context()); err != nil {
+	if err := w.proxy.Drain(t.Context(), nil); err != nil {
 		t.Errorf("draining once more: %v", err)
 	}
 }

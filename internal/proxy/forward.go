@@ -50,13 +50,15 @@ func (p *Proxy) forward(c *call) error {
 
 	ctx, cancel := context.WithCancelCause(context.WithValue(c.in.Context(), callKey{}, c))
 	defer cancel(nil)
-	for _, above := range []context.Context{c.pass.access, p.life} {
-		stop := context.AfterFunc(above, func() {
+	c.endWith = func(above context.Context) (forget func() bool) {
+		return context.AfterFunc(above, func() {
 			cancel(context.Cause(above))
 			c.abort()
 		})
-		defer stop()
 	}
+	defer c.endWith(c.pass.access)()
+	defer c.endWith(p.life)()
+	defer func() { c.leaveStreams() }()
 	defer c.end()
 
 	p.touch(c.id)
@@ -129,7 +131,13 @@ func (p *Proxy) modifyResponse(res *http.Response) error {
 	c.giveBack()
 	c.giveBack = giveBack
 	c.stream = true
+	c.leaveStreams = c.endWith(p.streams)
 	p.gate.becomeStream()
+	standing := session.Present
+	if c.pass == c.entry.previous {
+		standing = session.Previous
+	}
+	p.told(c.in.Context(), c.id, standing, true)
 	return nil
 }
 
@@ -151,7 +159,11 @@ func (p *Proxy) explain(c *call, err error) error {
 	if cause := context.Cause(c.pass.access); cause != nil {
 		return cause
 	}
-	if cause := context.Cause(p.life); cause != nil {
+	above := p.life
+	if c.stream {
+		above = p.streams
+	}
+	if cause := context.Cause(above); cause != nil {
 		return cause
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](c.body.err()); ok {

@@ -7,16 +7,17 @@ import (
 	"berth/internal/session"
 )
 
-// errShuttingDown is what requests get that come after Drain has begun, and the cause by which it ends streams.
+// errShuttingDown is what requests get that come after Drain has ended, and the cause by which it ends streams.
 var errShuttingDown = session.Errorf(session.CodeShuttingDown, "Berth is stopping; try again in a moment").After(notRunningRetry)
 
-// gate counts who is inside, and can be closed to newcomers.
+// gate counts who is inside, and can be shut to newcomers.
 type gate struct {
 	mu      sync.Mutex
-	closed  bool
+	isShut  bool
+	watched bool          // somebody has waited
 	inside  int           // requests being served
 	streams int           // those of them that end only when somebody ends them
-	changed chan struct{} // closed and replaced at each departure once the gate is closed
+	changed chan struct{} // closed and replaced at each departure once the gate is watched
 }
 
 func newGate() *gate { return &gate{changed: make(chan struct{})} }
@@ -24,7 +25,7 @@ func newGate() *gate { return &gate{changed: make(chan struct{})} }
 func (g *gate) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed {
+	if g.isShut {
 		return false
 	}
 	g.inside++
@@ -50,7 +51,7 @@ func (g *gate) becomeStream() {
 }
 
 func (g *gate) announce() {
-	if g.closed {
+	if g.watched {
 		close(g.changed)
 		g.changed = make(chan struct{})
 	}
@@ -62,7 +63,14 @@ func (g *gate) inFlight() int {
 	return g.inside
 }
 
-// drain closes the gate, waits until only streams are inside, and returns how many others were left when ctx ended.
+// shut refuses whoever comes from now on.
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.isShut = true
+}
+
+// drain waits until only streams are inside, and returns how many others were left when ctx ended.
 func (g *gate) drain(ctx context.Context) int {
 	return g.wait(ctx, func() int { return g.inside - g.streams })
 }
@@ -75,7 +83,7 @@ func (g *gate) empty(ctx context.Context) int {
 func (g *gate) wait(ctx context.Context, left func() int) int {
 	for {
 		g.mu.Lock()
-		g.closed = true
+		g.watched = true
 		n, changed := left(), g.changed
 		g.mu.Unlock()
 		if n == 0 {

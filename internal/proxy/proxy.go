@@ -60,6 +60,10 @@ type Options struct {
 	// again; 0: it may. It must be cheap and must not block. nil: nobody wants to know.
 	Refused func(remote string, why session.Standing) (wait time.Duration)
 
+	// Authenticated is told of every request once it is known what its token is worth, and of every stream again when it
+	// begins. It must be cheap and must not block. nil: nobody wants to know.
+	Authenticated func(ctx context.Context, id session.ID, standing session.Standing, stream bool)
+
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
 	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
 	WriteProblem func(http.ResponseWriter, *http.Request, error)
@@ -97,6 +101,7 @@ type Proxy struct {
 	transport    Transport
 	touch        func(session.ID)
 	refused      func(string, session.Standing) time.Duration
+	told         func(context.Context, session.ID, session.Standing, bool)
 	wake         func(context.Context, session.ID) error
 	wakeTimeout  time.Duration
 	observe      func(Observation)
@@ -110,6 +115,9 @@ type Proxy struct {
 	gate    *gate
 	life    context.Context //nolint:containedctx // not a request's: it ends when Drain stops waiting
 	end     context.CancelCauseFunc
+
+	streams    context.Context //nolint:containedctx // the same for event streams and WebSockets
+	endStreams context.CancelCauseFunc
 }
 
 var _ http.Handler = (*Proxy)(nil)
@@ -127,6 +135,7 @@ func New(o Options) (*Proxy, error) {
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
 		refused:      o.Refused,
+		told:         o.Authenticated,
 		wake:         o.Wake,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		observe:      o.Observe,
@@ -139,6 +148,9 @@ func New(o Options) (*Proxy, error) {
 	p.transport.Dial = p.connections.tracked(p.transport.Dial, o.DialFailed)
 	if p.touch == nil {
 		p.touch = func(session.ID) {}
+	}
+	if p.told == nil {
+		p.told = func(context.Context, session.ID, session.Standing, bool) {}
 	}
 	if p.observe == nil {
 		p.observe = func(Observation) {}
@@ -156,6 +168,7 @@ func New(o Options) (*Proxy, error) {
 		p.now = time.Now
 	}
 	p.life, p.end = context.WithCancelCause(context.Background())
+	p.streams, p.endStreams = context.WithCancelCause(p.life)
 	p.reverse = p.newReverse()
 	return p, nil
 }
@@ -237,10 +250,20 @@ func (p *Proxy) serve(c *call) error {
 // InFlight returns how many requests are being served, streams included.
 func (p *Proxy) InFlight() int { return p.gate.inFlight() }
 
-// Drain refuses new requests, waits for those in flight and then ends what never ends by itself: event streams and
-// WebSockets. When ctx ends first it ends the rest as well and says how many requests that cut off.
-func (p *Proxy) Drain(ctx context.Context) error {
+// Drain waits for the requests in flight, and then ends what never ends by itself: event streams and WebSockets. Who comes
+// meanwhile is served: a request on a connection that was open already cannot know. When quiet is closed nobody can come
+// any more; nil: nobody can. When ctx ends first it ends the rest as well and says how many requests that cut off.
+func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
+	p.gate.drain(ctx)
+	p.endStreams(errShuttingDown)
+	if quiet != nil {
+		select {
+		case <-quiet:
+		case <-ctx.Done():
+		}
+	}
 	cut := p.gate.drain(ctx)
+	p.gate.shut()
 	p.end(errShuttingDown)
 
 	// Handlers return as soon as they notice; the longest are those whose client does not read.

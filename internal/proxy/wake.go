@@ -40,14 +40,15 @@ func (p *Proxy) awaken(c *call) (answered bool, err error) {
 	if err := p.checkOrigin(c.in); err != nil {
 		return false, err
 	}
+	by := session.WithActor(c.in.Context(), "user")
 	if isNavigation(c.in) {
-		if err := p.wakeBehind(c.id); err != nil {
+		if err := p.wakeBehind(by, c.id); err != nil {
 			return false, wakeFailure(err)
 		}
 		writeWakePage(c)
 		return true, nil
 	}
-	ctx, cancel := context.WithTimeout(c.in.Context(), p.wakeTimeout)
+	ctx, cancel := context.WithTimeout(by, p.wakeTimeout)
 	defer cancel()
 	if err := p.wake(ctx, c.id); err != nil {
 		return false, wakeFailure(err)
@@ -64,11 +65,12 @@ func (p *Proxy) awaken(c *call) (answered bool, err error) {
 
 // wakeBehind wakes a session while its page is shown; the next request asks how it went. It returns the reason when there
 // is no room, which is known at once: a page that says "starting" for ever would hide it.
-func (p *Proxy) wakeBehind(id session.ID) error {
+func (p *Proxy) wakeBehind(by context.Context, id session.ID) error {
 	ended := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(p.life, p.wakeTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(by), p.wakeTimeout)
 		defer cancel()
+		defer context.AfterFunc(p.life, cancel)()
 		ended <- p.wake(ctx, id)
 	}()
 	select {

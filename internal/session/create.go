@@ -41,6 +41,11 @@ type Issued struct {
 // A request that is repeated after it was answered gets its session with a fresh token, because the answer with the
 // first one may have been lost; the first one is refused from then on.
 func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
+	made, err := m.create(ctx, req)
+	return made, m.refuse(ctx, Performance{What: string(OpCreate)}, err)
+}
+
+func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	asked := req
 	req.Profile = cmp.Or(req.Profile, m.opts.DefaultProfile)
 	profile, ok := m.opts.Profiles[req.Profile]
@@ -97,7 +102,7 @@ func (m *Manager) recordNew(ctx context.Context, s Session, known bool) (Session
 		}
 		return Session{}, err
 	}
-	return m.store.Create(ctx, s, m.opts.MaxSessions)
+	return m.store.Create(ctx, s, m.maxSessions())
 }
 
 // replay answers a create whose session exists already.

@@ -106,6 +106,7 @@ const locators = 4
 // locateAll looks for the servers of sessions that other processes have started or moved, until ctx ends.
 func (m *Manager) locateAll(ctx context.Context) {
 	m.unlocated.each(ctx, locators, func(id ID) {
+		ctx := m.opts.Background(ctx)
 		if err := m.findServer(ctx, id); err != nil && ctx.Err() == nil {
 			m.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
 				"session_id", id, "error", err)

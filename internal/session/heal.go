@@ -64,7 +64,7 @@ func (m *Manager) recordHealing(ctx context.Context, id ID, why *ailment, w *Wor
 				why.Message, s.RestartCount).Message
 			m.mark(ctx, &s, Broken, s.LastError)
 		}
-		updated, err := m.store.Update(ctx, s, m.opts.MaxSessions)
+		updated, err := m.store.Update(ctx, s, m.maxSessions())
 		switch {
 		case CodeOf(err) == CodeConflict: // changed meanwhile
 		case err != nil:

@@ -62,6 +62,7 @@ func (m *Manager) keep(id ID, busy bool) {
 // stopIdle stops the sessions in the queue until ctx ends.
 func (m *Manager) stopIdle(ctx context.Context) {
 	m.idle.queue.each(ctx, stoppers, func(id ID) {
+		ctx := m.opts.Background(ctx)
 		if err := m.stopUnused(ctx, id); err != nil && ctx.Err() == nil {
 			m.opts.Logger.WarnContext(ctx, "session whose time is over not stopped; the next reconciliation tries again",
 				"session_id", id, "error", err)

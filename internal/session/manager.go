@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,7 @@ import (
 // It is safe for concurrent use. [Manager.Run] must be running for interrupted work to be taken up, and
 // [Manager.Close] ends the work in progress.
 type Manager struct {
+	limit   atomic.Int64 // of sessions at once; 0: none
 	store   Store
 	runtime Runtime
 	prober  Prober
@@ -70,13 +72,17 @@ type Options struct {
 	Now            func() time.Time
 	Logger         *slog.Logger
 
+	// Background gives what the Manager does of its own accord a context of its own, piece by piece, such as one that names
+	// it in logs. nil: the one of Run.
+	Background func(context.Context) context.Context
+
 	// Admit says why no session may begin to run now, as a CodePressure error. nil: the limit decides alone.
 	Admit func(context.Context) error
 
 	// What is told to others, who must not wait. nil: nobody is told.
-	Notify  func(Notice)      // what operators want to hear of at once
-	Observe func(Performance) // how each operation of this process ended
-	Refused func(error)       // every CodeLimit and CodePressure error of a create, start or wake
+	Notify  func(Notice)                       // what operators want to hear of at once
+	Observe func(context.Context, Performance) // what this process has done to sessions, or refused to do, on the wish of [ActorOf]
+	Refused func(error)                        // every CodeLimit and CodePressure error of a create, start or wake
 }
 
 func (o Options) withDefaults() Options {
@@ -96,8 +102,11 @@ func (o Options) withDefaults() Options {
 	if o.Peers == nil {
 		o.Peers = alone{process: o.Process}
 	}
+	if o.Background == nil {
+		o.Background = func(ctx context.Context) context.Context { return ctx }
+	}
 	if o.Observe == nil {
-		o.Observe = func(Performance) {}
+		o.Observe = func(context.Context, Performance) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -137,7 +146,7 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		return nil, fmt.Errorf("session manager: %w", err)
 	}
 	halted, halt := context.WithCancel(context.Background())
-	return &Manager{
+	m := &Manager{
 		halt: halt, onHalt: func(f func()) func() bool { return context.AfterFunc(halted, f) },
 		store: store, runtime: runtime, prober: prober, routes: routes, keys: keys, opts: opts,
 		activity:  activity{seen: map[ID]time.Time{}},
@@ -149,8 +158,15 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		published: published{
 			version: map[ID]version{}, address: map[ID]string{}, cameUp: map[ID]time.Time{}, profile: profilePointers(opts.Profiles),
 		},
-	}, nil
+	}
+	m.Limit(opts.MaxSessions)
+	return m, nil
 }
+
+// Limit changes how many sessions may be creating or running at once; 0: no limit. Those that are go on, however many.
+func (m *Manager) Limit(max int) { m.limit.Store(int64(max)) }
+
+func (m *Manager) maxSessions() int { return int(m.limit.Load()) }
 
 // Get returns a CodeNotFound error if there is no such session.
 func (m *Manager) Get(ctx context.Context, id ID) (Session, error) { return m.store.Get(ctx, id) }
@@ -193,15 +209,19 @@ func (m *Manager) Delete(ctx context.Context, id ID) (*Work, error) {
 // Cancel ends a create, start or restart in progress, the wait for an automatic restart included, and leaves the session
 // stopped. Anything else in progress, or nothing, is a CodeConflict error.
 func (m *Manager) Cancel(ctx context.Context, id ID) (*Work, error) {
+	did := Performance{What: DidCancel, Session: id}
 	s, err := m.store.Get(ctx, id)
 	switch {
 	case err != nil:
-		return nil, err
 	case s.Operation == nil:
-		return nil, Errorf(CodeConflict, "nothing is in progress on session %s", id)
+		err = Errorf(CodeConflict, "nothing is in progress on session %s", id)
 	case !s.Operation.Kind.bringsUp():
-		return nil, Errorf(CodeConflict, "a %s cannot be cancelled: it ends by itself, or see --force", s.Operation.Kind)
+		err = Errorf(CodeConflict, "a %s cannot be cancelled: it ends by itself, or see --force", s.Operation.Kind)
 	}
+	if err != nil {
+		return nil, m.refuse(ctx, did, err)
+	}
+	m.opts.Observe(ctx, did)
 	return m.Stop(ctx, id)
 }
 

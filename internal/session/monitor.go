@@ -94,7 +94,7 @@ func (m *Manager) watchHealth(ctx context.Context) {
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	workers.Go(func() { m.watchEngine(ctx) })
-	workers.Go(func() { m.monitor.queue.each(ctx, checkers, func(id ID) { m.look(ctx, id) }) })
+	workers.Go(func() { m.monitor.queue.each(ctx, checkers, func(id ID) { m.look(m.opts.Background(ctx), id) }) })
 	tick := time.NewTicker(min(time.Second, m.opts.Health.CheckEvery/4))
 	defer tick.Stop()
 	for {

@@ -7,18 +7,47 @@ import (
 	"time"
 )
 
-// Performance is how an operation went.
+// Performance is how an operation went, or that it was refused.
 type Performance struct {
-	Kind     Kind
-	Outcome  Code // "": it succeeded; [CodeCanceled]: it was cut short
-	Duration time.Duration
+	What      string // the [Kind] of an operation, [DidRotate], [DidCancel] or [DidSweep]
+	Session   ID     // empty: several
+	Outcome   Code   // "": it succeeded; [CodeCanceled]: it was cut short
+	Duration  time.Duration
+	Refused   bool       // it never began
+	Automatic bool       // a restart that nobody asked for
+	Forced    bool       // in place of whatever was in progress
+	Why       StopReason // of a stop of Berth's own
+}
+
+// What is done to sessions beside operations.
+const (
+	DidRotate = "rotate_token"
+	DidCancel = "cancel"
+	DidSweep  = "sweep_tokens"
+)
+
+// refuse tells of what was not begun, and returns why. That Berth itself comes too late for something is no refusal.
+func (m *Manager) refuse(ctx context.Context, p Performance, err error) error {
+	if err == nil {
+		return nil
+	}
+	p.Refused, p.Outcome = true, CodeOf(err)
+	late := p.Outcome == CodeInProgress || p.Outcome == CodeConflict || p.Outcome == CodeNotFound || p.Outcome == CodeCanceled
+	if !late || ActorOf(ctx) != self {
+		m.opts.Observe(ctx, p)
+	}
+	return err
 }
 
 // perform does the work of an operation and records how it ended. Every step may be repeated: a process that takes an
 // operation over begins again from the top.
 func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, err error) {
 	kind, begun := w.kind, time.Now()
-	defer func() { m.opts.Observe(Performance{Kind: kind, Outcome: CodeOf(err), Duration: time.Since(begun)}) }()
+	defer func() {
+		m.opts.Observe(ctx, Performance{
+			What: string(kind), Session: s.ID, Outcome: CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, Why: w.begun.StopReason,
+		})
+	}()
 	var c Container // as it is at the end; zero when it is gone or was not looked at
 	switch kind {
 	case OpCreate, OpStart:

@@ -59,6 +59,7 @@ const firstRetry = time.Second
 // Reconcile makes one pass over every record and every container. When either list cannot be had it changes nothing:
 // what is not known is not an orphan. Sessions that another process looks after are followed and left alone.
 func (m *Manager) Reconcile(ctx context.Context) error {
+	ctx = m.opts.Background(ctx)
 	// Containers first: a record is older than its container, so that a container of this list without a record in
 	// the later list has none.
 	containers, err := m.runtime.List(ctx)

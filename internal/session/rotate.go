@@ -18,6 +18,16 @@ func (m *Manager) Rotate(ctx context.Context, id ID) (Session, Secret, error) {
 // would have lived. It is the only one of the old tokens: those before it are refused at once. A grace that is negative
 // or longer than [MaxGrace] is a CodeInvalid error.
 func (m *Manager) RotateWithGrace(ctx context.Context, id ID, grace time.Duration) (Session, Secret, error) {
+	s, token, err := m.rotate(ctx, id, grace)
+	did := Performance{What: DidRotate, Session: id}
+	if err != nil {
+		return Session{}, "", m.refuse(ctx, did, err)
+	}
+	m.opts.Observe(ctx, did)
+	return s, token, nil
+}
+
+func (m *Manager) rotate(ctx context.Context, id ID, grace time.Duration) (Session, Secret, error) {
 	if grace < 0 || grace > MaxGrace {
 		return Session{}, "", Errorf(CodeInvalid, "the grace of a replaced token is between 0s and %s, not %s", MaxGrace, grace)
 	}
@@ -64,6 +74,7 @@ func (m *Manager) sweepTokens(ctx context.Context) {
 	every := time.NewTicker(m.opts.SweepEvery)
 	defer every.Stop()
 	for {
+		ctx := m.opts.Background(ctx)
 		if _, err := m.SweepTokens(ctx); err != nil && ctx.Err() == nil {
 			m.opts.Logger.WarnContext(ctx, "expired tokens not swept, though refused; the next sweep tries again", "error", err)
 		}
@@ -111,6 +122,7 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 	}
 	if swept > 0 {
 		m.opts.Logger.InfoContext(ctx, "expired tokens swept", "operation", "sweep_tokens", "tokens", swept)
+		m.opts.Observe(ctx, Performance{What: DidSweep})
 		if m.opts.Swept != nil {
 			m.opts.Swept(swept)
 		}

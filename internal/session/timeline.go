@@ -24,7 +24,7 @@ func (m *Manager) mark(ctx context.Context, s *Session, what Happening, reason s
 	if extra := len(timeline) + 1 - remembered; extra > 0 {
 		timeline = timeline[extra:]
 	}
-	s.Timeline = append(timeline, Milestone{At: m.now(), What: what, By: actorOf(ctx), Reason: reason})
+	s.Timeline = append(timeline, Milestone{At: m.now(), What: what, By: ActorOf(ctx), Reason: reason})
 }
 
 // Notice is what operators want to hear of at once: a session that has failed, was restarted, or ran out of memory.
@@ -52,12 +52,16 @@ func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
-func actorOf(ctx context.Context) string {
+// ActorOf is on whose wish what is done with ctx is done: "operator", "user", or "berth" of its own accord.
+func ActorOf(ctx context.Context) string {
 	if actor, ok := ctx.Value(actorKey{}).(string); ok {
 		return actor
 	}
-	return "berth"
+	return self
 }
+
+// self is who does what nobody has asked for.
+const self = "berth"
 
 // audience is who wants to hear of changes of sessions.
 type audience struct {

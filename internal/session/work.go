@@ -19,6 +19,7 @@ type Work struct {
 	concluding bool          // the end is being recorded, which the record's revision decides
 	handover   time.Duration // how long to wait before acting
 	automatic  bool          // a restart that nobody asked for
+	forced     bool          // in place of whatever was in progress
 	begun      Session       // as it was recorded when the work began
 
 	// result and err are written before done is closed.
@@ -107,6 +108,14 @@ func (i intent) over(k Kind) bool {
 }
 
 func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error) {
+	w, err := m.tryToBegin(ctx, id, want)
+	if want.asleep && CodeOf(err) == CodeInProgress {
+		return nil, err // it is being woken, which is what was wished
+	}
+	return w, m.refuse(ctx, Performance{What: string(want.kind), Session: id, Forced: want.force, Why: want.why}, err)
+}
+
+func (m *Manager) tryToBegin(ctx context.Context, id ID, want intent) (*Work, error) {
 	kind := want.kind
 	begun := time.Now()
 	w, launched, err := m.reserve(id, kind)
@@ -148,6 +157,7 @@ func (m *Manager) beginAs(ctx context.Context, id ID, want intent) (*Work, error
 		w.handover = m.opts.Handover
 	}
 	w.automatic = kind == OpRestart && s.RestartCount > 0 // of a process that is gone
+	w.forced = want.force
 	m.launch(ctx, w, s)
 	return w, nil
 }
@@ -212,7 +222,7 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 			s.RestartCount, s.StopReason = 0, why // somebody wants it
 		}
 		s.Operation = m.operation(kind)
-		if s, err = m.store.Update(ctx, s, m.opts.MaxSessions); CodeOf(err) != CodeConflict {
+		if s, err = m.store.Update(ctx, s, m.maxSessions()); CodeOf(err) != CodeConflict {
 			return s, takenOver, m.refused(err)
 		} // a token was rotated meanwhile
 	}

@@ -190,6 +190,12 @@ func NewFast(t testing.TB, change ...func(*session.Options)) *House {
 	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), believer{}, change)
 }
 
+// NewTimed is like NewFast with another prober, for tests in a testing/synctest bubble: its clock is that of the bubble.
+func NewTimed(t testing.TB, prober session.Prober, change ...func(*session.Options)) *House {
+	t.Helper()
+	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), prober, change)
+}
+
 // New makes a house whose parts are closed when the test ends; change may adjust the Manager's options.
 func New(t testing.TB, change ...func(*session.Options)) *House {
 	t.Helper()

@@ -34,7 +34,9 @@ func newHandler(w io.Writer, level slog.Leveler, encode encoder) *handler {
 }
 
 // Enabled implements [slog.Handler].
-func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
+func (h *handler) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.level.Level() || isAlways(ctx)
+}
 
 // Handle implements [slog.Handler].
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {

@@ -7,9 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 
-	"github.com/DeRuina/timberjack"
 	"golang.org/x/term"
 )
 
@@ -27,13 +25,6 @@ type Options struct {
 	Console io.Writer    // nil: none
 	NoColor bool         // no colour, even on a terminal
 	File    File         // always JSON
-}
-
-// File is a log file that is rotated by size.
-type File struct {
-	Path      string // empty: no file
-	MaxSizeMB int    // 0: 100
-	Backups   int    // rotated files that are kept; 0: all
 }
 
 // NewLogger opens the log. The Closer closes the log file and waits for its rotation; the logger may not be used after
@@ -57,7 +48,13 @@ func NewLogger(o Options) (*slog.Logger, io.Closer, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		handlers, closer = append(handlers, newHandler(file, level, encodeJSON)), file
+		out := &steady{out: file, tell: os.Stderr}
+		if o.Console == nil {
+			out.last = os.Stderr
+		} else {
+			out.tell = o.Console
+		}
+		handlers, closer = append(handlers, newHandler(out, level, encodeJSON)), file
 	}
 	if len(handlers) == 1 {
 		return slog.New(handlers[0]), closer, nil
@@ -83,27 +80,6 @@ func consoleEncoder(o Options) (encoder, error) {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// openFile tries the file at once: the library would tell nobody before the first line is lost.
-func openFile(f File) (io.WriteCloser, error) {
-	if err := os.MkdirAll(filepath.Dir(f.Path), 0o750); err != nil {
-		return nil, fmt.Errorf("open log file: %w", err)
-	}
-	probe, err := os.OpenFile(f.Path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("open log file: %w", err)
-	}
-	if err := probe.Close(); err != nil {
-		return nil, fmt.Errorf("open log file: %w", err)
-	}
-	return &timberjack.Logger{
-		Filename:    f.Path,
-		MaxSize:     f.MaxSizeMB,
-		MaxBackups:  f.Backups,
-		FileMode:    0o640,
-		Compression: "none",
-	}, nil
 }
 
 type nothing struct{}

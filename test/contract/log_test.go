@@ -97,6 +97,14 @@ func requestsAreFollowed(t *testing.T) {
 			t.Fatalf("got %s", a)
 		}
 	}
+	trail := linesOf(t, filepath.Join(dir, "berth-audit.log"))
+	for _, want := range []string{"authenticate", "engine_create", "create"} {
+		if !slices.ContainsFunc(trail, func(l map[string]any) bool {
+			return l["operation"] == want && l["request_id"] == id && l["actor"] == "operator" && l["outcome"] == "ok" && l["remote"] != nil
+		}) {
+			t.Errorf("the audit trail has no record of the operator's %s", want)
+		}
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "berth*.log"))
 	harness.Must(t, err)
 	rotated := slices.DeleteFunc(files, func(f string) bool { return strings.Contains(f, "audit") || strings.HasSuffix(f, "/berth.log") })

@@ -1,0 +1,47 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"berth/internal/config"
+)
+
+// reloadable are the settings that can be changed while Berth runs.
+var reloadable = []string{
+	"LOG_LEVEL", "MAX_CONCURRENT_SESSIONS", "MEMORY_WARNING_THRESHOLD", "CPU_WARNING_THRESHOLD", "RESOURCE_CRITICAL_THRESHOLD",
+}
+
+// Reload takes over from a valid configuration what can be changed while Berth runs, and says in the log what has changed
+// and what has to wait for a restart. Certificates need no reload: they are followed on disk.
+func (a *App) Reload(ctx context.Context, cfg config.Config) error {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	now := *a.live.Load()
+	var taken, waiting []string
+	for _, name := range config.Changed(now, cfg) {
+		if slices.Contains(reloadable, name) {
+			taken = append(taken, name)
+		} else {
+			waiting = append(waiting, name)
+		}
+	}
+	next := now
+	next.Log.Level = cfg.Log.Level
+	next.Limits.MaxSessions = cfg.Limits.MaxSessions
+	next.Limits.MemoryWarning, next.Limits.CPUWarning, next.Limits.Critical = cfg.Limits.MemoryWarning, cfg.Limits.CPUWarning, cfg.Limits.Critical
+	if err := a.pressure.monitor.Adjust(next.Limits.MemoryWarning, next.Limits.CPUWarning, next.Limits.Critical); err != nil {
+		return err
+	}
+	a.manager.Limit(next.Limits.MaxSessions)
+	if a.around.level != nil {
+		a.around.level.Set(next.Log.Level.Level())
+	}
+	a.live.Store(&next)
+	a.log.InfoContext(ctx, "configuration read again", "changed", strings.Join(taken, " "))
+	if len(waiting) > 0 {
+		a.log.WarnContext(ctx, "settings have changed that need a restart", "settings", strings.Join(waiting, " "))
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// looker counts looks by the second that they began in, and how many there were at once.
+type looker struct {
+	mu           sync.Mutex
+	begun        time.Time
+	bySecond     map[int]int
+	bySession    map[string]int
+	inside, most int
+}
+
+func (l *looker) Probe(_ context.Context, t Target) error {
+	l.mu.Lock()
+	l.bySecond[int(time.Since(l.begun)/time.Second)]++
+	l.bySession[t.Address]++
+	l.inside++
+	l.most = max(l.most, l.inside)
+	l.mu.Unlock()
+	<-time.After(20 * time.Millisecond)
+	l.mu.Lock()
+	l.inside--
+	l.mu.Unlock()
+	return nil
+}
+
+func (*looker) Busy(context.Context, Target) (bool, error) { return false, nil }
+
+// quietEngine has nothing to tell.
+type quietEngine struct{ Runtime }
+
+func (quietEngine) Watch(ctx context.Context, ready func(), _ func(Event)) error {
+	ready()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Five thousand sessions that were all started at once are looked at evenly, each once in an interval.
+func TestLooksAreSpreadOverTheInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const sessions, interval, rounds = 5000, 30 * time.Second, 4
+		looks := &looker{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
+		m := monitorOf(t, looks, quietEngine{}, interval)
+		for i := range sessions {
+			id := ID(fmt.Sprintf("ses-%d", i))
+			m.attend(Session{ID: id, Status: Running, ContainerName: string(id)}, Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan struct{})
+		go func() { m.watchHealth(ctx); close(over) }()
+		<-time.After(rounds*interval + 2*time.Second)
+		cancel()
+		<-over
+		const even = sessions / int(interval/time.Second)
+		for second, n := range looks.bySecond {
+			if n > 2*even {
+				t.Errorf("%d looks in second %d, want about %d", n, second, even)
+			}
+		}
+		for address, n := range looks.bySession {
+			if n < rounds || n > rounds+1 {
+				t.Errorf("%s was looked at %d times in %d intervals", address, n, rounds)
+			}
+		}
+		if len(looks.bySession) != sessions || looks.most > checkers {
+			t.Errorf("%d sessions were looked at, %d at once; want %d, at most %d at once", len(looks.bySession), looks.most, sessions, checkers)
+		}
+	})
+}
+
+// monitorOf is a manager of which only the monitor works.
+func monitorOf(t *testing.T, prober Prober, engine Runtime, interval time.Duration) *Manager {
+	t.Helper()
+	keys, err := NewKeys([]byte("a secret of some length"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := Options{Profiles: map[string]Profile{"opencode": {}}, Health: HealthOptions{CheckEvery: interval}}.withDefaults()
+	return &Manager{
+		store: &touches{}, runtime: engine, prober: prober, keys: keys, opts: opts, working: map[ID]*Work{}, monitor: newMonitor(),
+		idle: idle{queue: newQueue(), busy: map[ID]bool{}}, audience: audience{listeners: map[ID]map[chan struct{}]struct{}{}},
+		published: published{version: map[ID]version{}, address: map[ID]string{}},
+	}
+}
+
+// farEngine cannot be connected to, but for a moment.
+type farEngine struct {
+	Runtime
+	mu     sync.Mutex
+	dials  []time.Time
+	answer map[int]bool // dials that are answered, and end at once
+}
+
+func (e *farEngine) Watch(_ context.Context, ready func(), _ func(Event)) error {
+	e.mu.Lock()
+	e.dials = append(e.dials, time.Now())
+	answered := e.answer[len(e.dials)]
+	e.mu.Unlock()
+	if answered {
+		ready()
+	}
+	return errors.New("the stream has ended")
+}
+
+// The stream of events is dialled again after a wait that doubles, up to five seconds, and begins anew after a success.
+func TestEventsAreDialledAgainWithCappedPatience(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		engine := &farEngine{answer: map[int]bool{10: true}}
+		m := monitorOf(t, &looker{bySecond: map[int]int{}, bySession: map[string]int{}}, engine, time.Hour)
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan struct{})
+		go func() { m.watchEngine(ctx); close(over) }()
+		<-time.After(time.Minute)
+		cancel()
+		<-over
+		var got []time.Duration
+		for i := 1; i < len(engine.dials); i++ {
+			got = append(got, engine.dials[i].Sub(engine.dials[i-1]))
+		}
+		const ms = time.Millisecond
+		want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 100 * ms, 200 * ms, 400 * ms}
+		for i, w := range want {
+			if i >= len(got) || got[i] != w {
+				t.Fatalf("waits are %v, want them to begin with %v", got, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,138 @@
+package telemetry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/DeRuina/timberjack"
+)
+
+// File is a log file that is rotated by size.
+type File struct {
+	Path      string // empty: no file
+	MaxSizeMB int    // 0: 100
+	Backups   int    // rotated files that are kept; 0: all
+}
+
+// fileMode lets the group read, which is how collectors of logs come in.
+const fileMode = 0o640
+
+// wholeFile writes lines to a log file, each of them whole or not at all: what a full disk has taken of one is taken
+// back. A file that was moved or removed by somebody else is begun anew.
+type wholeFile struct {
+	file File
+
+	mu     sync.Mutex
+	out    *timberjack.Logger
+	looked time.Time // when it was seen last that the file is still there
+	opened os.FileInfo
+}
+
+// lookEvery is how often it is looked whether the file is still there.
+const lookEvery = time.Second
+
+// openFile tries the file at once: the library would tell nobody before the first line is lost.
+func openFile(f File) (*wholeFile, error) {
+	if err := os.MkdirAll(filepath.Dir(f.Path), 0o750); err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	probe, err := os.OpenFile(f.Path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	if err := probe.Close(); err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	w := &wholeFile{file: f}
+	w.begin()
+	return w, nil
+}
+
+// begin takes the file that is there now, or makes one with the next line. The caller holds mu, or has the only reference.
+func (w *wholeFile) begin() {
+	w.out = &timberjack.Logger{
+		Filename: w.file.Path, MaxSize: w.file.MaxSizeMB, MaxBackups: w.file.Backups, FileMode: fileMode, Compression: "none",
+	}
+	w.opened = nil
+}
+
+// Write writes a line. On an error nothing of it is in the file.
+func (w *wholeFile) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := time.Now(); now.Sub(w.looked) >= lookEvery {
+		w.looked = now
+		w.look()
+	}
+	n, err := w.out.Write(line)
+	if err == nil {
+		return n, nil
+	}
+	// The library goes on where it was, which is behind a part of a line.
+	_ = w.out.Close()
+	w.begin()
+	if n > 0 {
+		if info, lost := os.Stat(w.file.Path); lost == nil {
+			err = errors.Join(err, os.Truncate(w.file.Path, max(0, info.Size()-int64(n))))
+		}
+	}
+	return 0, err
+}
+
+// look begins anew if the file is not the one that is written to. The library's own rotation makes it another one as well,
+// which costs no more than opening it once.
+func (w *wholeFile) look() {
+	info, err := os.Stat(w.file.Path)
+	if err == nil && w.opened != nil && os.SameFile(info, w.opened) {
+		return
+	}
+	if w.opened != nil || err != nil {
+		_ = w.out.Close()
+		w.begin()
+	}
+	if err == nil {
+		w.opened = info
+	}
+}
+
+// Close closes the file and waits for its rotation.
+func (w *wholeFile) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.Close()
+}
+
+// steady is a log file of which nobody waits for errors: what it does not take goes elsewhere, and that it does not is
+// told once.
+type steady struct {
+	out  io.Writer
+	last io.Writer // for lines that the file does not take; nil: they are on the console anyway
+	tell io.Writer // for one line about the trouble, and one about its end
+
+	mu     sync.Mutex
+	failed bool
+}
+
+// Write never fails.
+func (s *steady) Write(line []byte) (int, error) {
+	_, err := s.out.Write(line)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.failed
+	s.failed = err != nil
+	switch {
+	case err != nil && !before:
+		_, _ = fmt.Fprintf(s.tell, "berth: the log file cannot be written: %v\n", err)
+	case err == nil && before:
+		_, _ = fmt.Fprintln(s.tell, "berth: the log file is written again")
+	}
+	if err != nil && s.last != nil {
+		_, _ = s.last.Write(line)
+	}
+	return len(line), nil
+}

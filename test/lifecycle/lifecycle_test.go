@@ -1,0 +1,181 @@
+package lifecycle_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/test/harness"
+)
+
+func TestSupervisorHearsHowBerthIs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.start("WATCHDOG_USEC=1000000")
+	w.hears("READY=1\nSTATUS=serving on " + w.address)
+	w.hears("WATCHDOG=1")
+	harness.Must(t, b.cmd.Process.Signal(syscall.SIGHUP))
+	w.hears("RELOADING=1\nMONOTONIC_USEC=")
+	w.hears("READY=1")
+	w.hears("WATCHDOG=1")
+	harness.Must(t, b.cmd.Process.Signal(syscall.SIGTERM))
+	w.hears("STOPPING=1")
+	<-b.done
+	if code := b.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+// A process that hangs is no process that lives.
+func TestSupervisorHearsNothingOfAProcessThatHangs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.start("WATCHDOG_USEC=1000000")
+	w.hears("WATCHDOG=1")
+	harness.Must(t, b.cmd.Process.Signal(syscall.SIGSTOP))
+	harness.Must(t, w.told.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	for buf := make([]byte, 4096); ; { // what was said before
+		if _, err := w.told.Read(buf); err != nil {
+			break
+		}
+	}
+	harness.Must(t, w.told.SetReadDeadline(time.Now().Add(1500*time.Millisecond)))
+	if n, err := w.told.Read(make([]byte, 4096)); err == nil {
+		t.Errorf("heard %d bytes of a process that was stopped", n)
+	}
+	harness.Must(t, b.cmd.Process.Signal(syscall.SIGCONT))
+	w.hears("WATCHDOG=1")
+}
+
+func TestReloadTakesWhatCanBeChangedAndNamesTheRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.start()
+	w.hears("READY=1")
+	limit := func() any {
+		t.Helper()
+		status, health, err := w.call(t.Context(), http.DefaultClient, http.MethodGet, "/health", w.admin())
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("health: got %d, %v", status, err)
+		}
+		limits, _ := health["resource_limits"].(map[string]any)
+		return limits["max_concurrent_sessions"]
+	}
+	reload := func() { harness.Must(t, b.cmd.Process.Signal(syscall.SIGHUP)) }
+
+	w.configure(map[string]any{
+		"log": map[string]any{"level": "DEBUG"}, "limits": map[string]any{"max_sessions": 1, "critical": 1.0, "cpu_warning": 0.5},
+		"proxy": map[string]any{"max_body_size": "1m"},
+	})
+	reload()
+	w.logged(b, "configuration read again", "MAX_CONCURRENT_SESSIONS CPU_WARNING_THRESHOLD LOG_LEVEL")
+	w.logged(b, "need a restart", `"PROXY_MAX_BODY_SIZE"`)
+	if got := limit(); got != 1.0 {
+		t.Errorf("the limit is %v after the reload, want 1", got)
+	}
+	w.create()
+	w.logged(b, `"level":"DEBUG"`, "engine called")
+	if status, problem, err := w.call(t.Context(), http.DefaultClient, http.MethodPost, "/sessions", w.admin()); err != nil || status != http.StatusTooManyRequests {
+		t.Errorf("one session more than the new limit: got %d %v, %v; want 429", status, problem, err)
+	}
+
+	w.configure(map[string]any{"limits": map[string]any{"max_sessions": 5, "critical": 1.0}, "log": map[string]any{"level": "LOUD"}})
+	reload()
+	w.logged(b, "configuration not taken", "must be DEBUG")
+	if got := limit(); got != 1.0 {
+		t.Errorf("the limit is %v after a reload with a fault, want it unchanged", got)
+	}
+}
+
+func TestSocketsThatBerthCannotServeOnAreRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.start("LISTEN_FDS=2")
+	<-b.done
+	w.logged(b, "2 sockets")
+}
+
+// Berth is restarted again and again under load, its socket kept open. No connection is refused and no request fails.
+func TestRestartRefusesNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.start()
+	w.hears("READY=1")
+	id, token := w.create()
+	admin := w.admin()
+
+	var requests, restarts atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	for i := range 8 {
+		clients.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
+			defer client.CloseIdleConnections()
+			path, shown := "/s/"+id+"/session", token
+			if i%2 == 0 {
+				path, shown = "/sessions/"+id, admin
+			}
+			for ctx.Err() == nil {
+				status, _, err := w.call(context.WithoutCancel(ctx), client, http.MethodGet, path, shown)
+				requests.Add(1)
+				if err != nil || status != http.StatusOK {
+					t.Errorf("request %d, after %d restarts: got %d, %v", requests.Load(), restarts.Load(), status, err)
+					return
+				}
+			}
+		})
+	}
+	for range 4 {
+		at := requests.Load()
+		harness.Eventually(t, 20*time.Second, "requests are answered", func() error {
+			if requests.Load() < at+500 {
+				return errors.New("not yet enough")
+			}
+			return nil
+		})
+		b.end(syscall.SIGTERM)
+		restarts.Add(1)
+		b = w.start()
+	}
+	w.hears("READY=1")
+	stop()
+	clients.Wait()
+	t.Logf("%d requests over %d restarts", requests.Load(), restarts.Load())
+}
+
+// Event streams end when Berth stops, and their clients see that they did.
+func TestStreamsAreToldOfTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.start()
+	w.hears("READY=1")
+	id, token := w.create()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", w.address)
+	harness.Must(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Write([]byte("GET /s/" + id + "/event HTTP/1.1\r\nHost: berth\r\nAuthorization: Bearer " + token + "\r\nAccept: text/event-stream\r\n\r\n"))
+	harness.Must(t, err)
+	lines := bufio.NewReader(conn)
+	for line := ""; !strings.HasPrefix(line, "data:"); {
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun := time.Now()
+	harness.Must(t, b.cmd.Process.Signal(syscall.SIGTERM))
+	for err == nil {
+		_, err = lines.ReadString('\n')
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("the stream ended after %v, want at once: nothing else was in flight", took)
+	}
+	<-b.done
+}
