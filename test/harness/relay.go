@@ -4,8 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -66,7 +65,7 @@ func (w *World) NewRelay() *Relay {
 			DisableCompression: true,
 		},
 	}
-	quiet := log.New(io.Discard, "", 0)
+	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          quiet,

@@ -63,7 +63,7 @@ func (e *engine) start() {
 	}(e.cmd, e.ended)
 	api, err := client.New(client.WithHost("unix://" + e.path("docker.sock")))
 	harness.Must(e.t, err)
-	defer api.Close()
+	defer func() { _ = api.Close() }()
 	harness.Eventually(e.t, time.Minute, "the engine answers", func() error {
 		ctx, cancel := context.WithTimeout(e.t.Context(), 5*time.Second)
 		defer cancel()
