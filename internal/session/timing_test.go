@@ -117,12 +117,10 @@ func TestDelaysBeforeRestartsDoubleAndVary(t *testing.T) {
 		begun := map[session.ID][]time.Time{}
 		given := map[session.ID]bool{}
 		for _, n := range d.notices {
-			switch n.is.What {
-			case session.Ailing:
+			if n.is.What == session.Ailing {
 				begun[n.is.Session] = append(begun[n.is.Session], n.at)
-			case session.Broken:
-				given[n.is.Session] = true
 			}
+			given[n.is.Session] = given[n.is.Session] || n.is.What == session.Broken
 		}
 		first := map[time.Duration]bool{}
 		restarts := map[session.ID]int{}
@@ -237,7 +235,7 @@ func TestHealthyPeriodOfTenMinutesRefillsTheBudget(t *testing.T) {
 }
 
 // stoppedAt is when a session was stopped, after its last use.
-func stoppedAt(t *testing.T, h *sessiontest.House, d *diary, s session.Session) time.Duration {
+func stoppedAt(t *testing.T, d *diary, s session.Session) time.Duration {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -274,7 +272,7 @@ func TestWhenSessionsAreStopped(t *testing.T) {
 				s, _ := h.Make(session.Request{})
 				<-time.After(4 * time.Hour)
 				synctest.Wait()
-				if got := stoppedAt(t, h, d, s); row.want == 0 && got != 0 || got < row.want || got > row.want+2*tick {
+				if got := stoppedAt(t, d, s); row.want == 0 && got != 0 || got < row.want || got > row.want+2*tick {
 					t.Errorf("stopped %v after its last use, want %v and up to %v more", got, row.want, 2*tick)
 				}
 			})
@@ -296,7 +294,7 @@ func TestUsePutsTheEndOff(t *testing.T) {
 		<-time.After(20 * time.Minute)
 		synctest.Wait()
 		s.LastAccessed = last
-		if got := stoppedAt(t, h, d, s); got < 10*time.Minute || got > 11*time.Minute {
+		if got := stoppedAt(t, d, s); got < 10*time.Minute || got > 11*time.Minute {
 			t.Errorf("stopped %v after its last use, want ten minutes", got)
 		}
 	})
