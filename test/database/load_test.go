@@ -16,7 +16,7 @@ import (
 type load struct {
 	t    *testing.T
 	stop context.CancelFunc
-	ctx  context.Context
+	ctx  context.Context // of the load; requests outlive it, because one whose answer nobody reads may have been obeyed
 	wg   sync.WaitGroup
 
 	mu      sync.Mutex
@@ -39,9 +39,8 @@ func startLoad(t *testing.T) *load {
 func (l *load) users(on *harness.World, id, token string) {
 	l.wg.Go(func() {
 		for l.ctx.Err() == nil {
-			a, err := on.Try(l.ctx, http.MethodGet, "/s/"+id+"/global/health", token, "")
+			a, err := on.Try(l.t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, "")
 			switch {
-			case l.ctx.Err() != nil:
 			case err != nil || a.Status != http.StatusOK:
 				l.mu.Lock()
 				l.refused = append(l.refused, fmt.Sprintf("%s: %s %v", time.Now().Format(time.TimeOnly), a, err))
@@ -80,7 +79,7 @@ func (l *load) operator(on *harness.World, most int) {
 }
 
 func (l *load) create(on *harness.World) string {
-	a, err := on.Try(l.ctx, http.MethodPost, "/sessions", on.AdminToken(), `{"owner":"load"}`)
+	a, err := on.Try(l.t.Context(), http.MethodPost, "/sessions", on.AdminToken(), `{"owner":"load"}`)
 	if err != nil || a.Status != http.StatusCreated {
 		pause(l.ctx, 100*time.Millisecond)
 		return ""
@@ -91,7 +90,7 @@ func (l *load) create(on *harness.World) string {
 }
 
 func (l *load) rotate(on *harness.World, id string) {
-	if a, err := on.Try(l.ctx, http.MethodPost, "/sessions/"+id+"/auth/rotate", on.AdminToken(), ""); err == nil && a.Status == http.StatusOK {
+	if a, err := on.Try(l.t.Context(), http.MethodPost, "/sessions/"+id+"/auth/rotate", on.AdminToken(), ""); err == nil && a.Status == http.StatusOK {
 		l.note(id, a.Field("token"))
 	}
 }
@@ -104,7 +103,7 @@ func (l *load) note(id, token string) {
 }
 
 func (l *load) post(on *harness.World, id, action string) {
-	if a, err := on.Try(l.ctx, http.MethodPost, "/sessions/"+id+action, on.AdminToken(), ""); err == nil && a.Status == http.StatusOK {
+	if a, err := on.Try(l.t.Context(), http.MethodPost, "/sessions/"+id+action, on.AdminToken(), ""); err == nil && a.Status == http.StatusOK {
 		l.changed.Add(1)
 	}
 }
@@ -113,7 +112,7 @@ func (l *load) delete(on *harness.World, id string) {
 	l.mu.Lock()
 	l.deleted[id] = true
 	l.mu.Unlock()
-	if a, err := on.Try(l.ctx, http.MethodDelete, "/sessions/"+id, on.AdminToken(), ""); err == nil && a.Status == http.StatusNoContent {
+	if a, err := on.Try(l.t.Context(), http.MethodDelete, "/sessions/"+id, on.AdminToken(), ""); err == nil && a.Status == http.StatusNoContent {
 		l.changed.Add(1)
 	}
 }
