@@ -156,7 +156,7 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		idle:      idle{queue: newQueue(), busy: map[ID]bool{}},
 		monitor:   newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
-			version: map[ID]version{}, address: map[ID]string{}, cameUp: map[ID]time.Time{}, profile: profilePointers(opts.Profiles),
+			newest: map[ID]Session{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
 		},
 	}
 	m.Limit(opts.MaxSessions)

@@ -11,9 +11,8 @@ import (
 // one (a rotated token must stay refused), and so that a change of token needs no look at the container.
 type published struct {
 	mu      sync.Mutex
-	version map[ID]version
+	newest  map[ID]Session // the record of each session that was published last; read-only
 	address map[ID]string
-	cameUp  map[ID]time.Time    // of the record that was published last; see [cameUp]
 	profile map[string]*Profile // shared by all routes
 }
 
@@ -30,6 +29,11 @@ func (v version) olderThan(w version) bool {
 	return v.created.Before(w.created) || v.created.Equal(w.created) && v.revision < w.revision
 }
 
+// outdated reports whether a newer record than s was published. The caller holds p.mu.
+func (p *published) outdated(s Session) bool {
+	return versionOf(s).olderThan(versionOf(p.newest[s.ID]))
+}
+
 func profilePointers(profiles map[string]Profile) map[string]*Profile {
 	pointers := make(map[string]*Profile, len(profiles))
 	for name, p := range profiles {
@@ -38,11 +42,17 @@ func profilePointers(profiles map[string]Profile) map[string]*Profile {
 	return pointers
 }
 
-// locate remembers where a session's server is; "" when it is nowhere. It takes effect with the next publish.
+// locate tells the data plane where a session's server is; "" when it is nowhere. Of a session that is not published yet
+// it takes effect with that. It does not wait for the caller's publish: that may be of a record that is outdated by now.
 func (m *Manager) locate(id ID, address string) {
-	m.published.mu.Lock()
-	defer m.published.mu.Unlock()
-	m.published.address[id] = address
+	p := &m.published
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	moved := p.address[id] != address
+	p.address[id] = address
+	if s, ok := p.newest[id]; ok && moved {
+		m.route(s)
+	}
 }
 
 // publish tells the data plane about a session as it is recorded now.
@@ -50,7 +60,7 @@ func (m *Manager) publish(s Session) {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !versionOf(s).olderThan(p.version[s.ID]) {
+	if !p.outdated(s) {
 		m.route(s)
 	}
 }
@@ -60,7 +70,7 @@ func (m *Manager) publishAt(s Session, address string) {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !versionOf(s).olderThan(p.version[s.ID]) {
+	if !p.outdated(s) {
 		p.address[s.ID] = address
 		m.route(s)
 	}
@@ -72,10 +82,10 @@ func (m *Manager) publishFollowed(s Session) (unlocated bool) {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if versionOf(s).olderThan(p.version[s.ID]) {
+	if p.outdated(s) {
 		return false
 	}
-	if s.Status != Running || portOf(p.address[s.ID]) != s.Port || !cameUp(s).Equal(p.cameUp[s.ID]) {
+	if s.Status != Running || portOf(p.address[s.ID]) != s.Port || !cameUp(s).Equal(cameUp(p.newest[s.ID])) {
 		p.address[s.ID] = ""
 	}
 	m.route(s)
@@ -96,7 +106,7 @@ func cameUp(s Session) time.Time {
 // route hands a session's route to the data plane. The caller holds published.mu.
 func (m *Manager) route(s Session) {
 	p := &m.published
-	p.version[s.ID], p.cameUp[s.ID] = versionOf(s), cameUp(s)
+	p.newest[s.ID] = s
 	address := p.address[s.ID]
 	leaving := s.Operation != nil && !s.Operation.Kind.keepsUp()
 	r := Route{
@@ -115,9 +125,8 @@ func (m *Manager) unpublish(id ID) {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.version, id)
+	delete(p.newest, id)
 	delete(p.address, id)
-	delete(p.cameUp, id)
 	m.routes.Remove(id)
 	m.dismissVital(id)
 	m.audience.tell(id)
@@ -128,8 +137,8 @@ func (m *Manager) isPublished(s Session) bool {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known, ok := p.version[s.ID]
-	return ok && !known.olderThan(versionOf(s))
+	known, ok := p.newest[s.ID]
+	return ok && !versionOf(known).olderThan(versionOf(s))
 }
 
 // isPublishedAt reports whether the data plane knows the session as it is recorded here, at this address.
@@ -148,7 +157,7 @@ func (m *Manager) publishedIDs() []ID {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Collect(maps.Keys(p.version))
+	return slices.Collect(maps.Keys(p.newest))
 }
 
 // profileOf returns the profile that the session was made from, and the default one when the operator has removed it

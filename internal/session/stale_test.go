@@ -146,6 +146,30 @@ func TestOperationIsNotRefusedBecauseOfARotation(t *testing.T) {
 	}
 }
 
+// A session whose record changes while a new process looks at its container is served all the same: where its server is
+// must not be lost with the record that it was looked up for.
+func TestSessionThatChangesWhileItIsFoundAgainIsServed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.Make(session.Request{})
+	h.die(h.Manager)
+	h.Routes.Clear()
+	store := &rotating{Store: h.Store.Store}
+	h.Store.Store = store
+	h.Manager = h.Process()
+	var fresh session.Secret
+	store.rotate = func() {
+		var err error
+		if _, fresh, err = h.Rotate(t.Context(), s.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	h.reconcile()
+	if route, _ := h.Routes.Get(s.ID); fresh == "" || !route.Running || !h.Keys.Matches(fresh, route.TokenDigest) {
+		t.Errorf("got route %+v, want the running session reachable by its new token %q", route, fresh)
+	}
+}
+
 func TestShutdownEndsCleanUpToo(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
