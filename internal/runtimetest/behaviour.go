@@ -78,6 +78,16 @@ func (f *Fake) Crash(name string, code int, oom bool) {
 	s.close()
 }
 
+// Starve says that the kernel has killed something in a running container for want of memory. Its server goes on, or is
+// about to end.
+func (f *Fake) Starve(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.find(name); c != nil && c.info.State == session.StateRunning {
+		f.emit(session.ActionOOM, c)
+	}
+}
+
 // Vanish removes a container, running or not, as somebody else with access to the engine would. Its volumes stay.
 func (f *Fake) Vanish(name string) {
 	f.mu.Lock()

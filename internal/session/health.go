@@ -99,6 +99,7 @@ type vital struct {
 	answered  time.Duration
 	healthy   time.Time // since when it has been well without a break; zero: it is not
 	due       time.Time // when it is looked at next
+	starved   time.Time // when something of it was last killed for want of memory; zero: not since its server was last well
 }
 
 // turn moves a session into a state.

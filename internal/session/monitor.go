@@ -49,7 +49,7 @@ func (m *Manager) attend(s Session, r Route) {
 	was := v.following
 	v.following, v.container, v.health.Restarts = "", s.ContainerName, s.RestartCount
 	if s.Operation != nil {
-		v.following = s.Operation.Kind
+		v.following, v.starved = s.Operation.Kind, time.Time{} // its server begins anew
 	}
 	moved := v.target.Address != r.Address
 	v.target = Target{}
@@ -136,7 +136,9 @@ func (m *Manager) watchEngine(ctx context.Context) {
 			m.engineIsAway(false)
 			m.reconcileSoon()
 		}, func(e Event) {
-			if e.Action == ActionDie || e.Action == ActionOOM || e.Action == ActionDestroy {
+			if e.Action == ActionOOM {
+				m.starved(e.Session)
+			} else if e.Action == ActionDie || e.Action == ActionDestroy {
 				m.suspect(e.Session)
 			}
 		})
@@ -174,6 +176,24 @@ func (m *Manager) suspect(id ID) {
 	if ok && m.opts.Peers.Mine(id) {
 		m.monitor.queue.add(id)
 	}
+}
+
+// starved remembers that the kernel has killed something of a session. Whether the server was among it its end tells, a
+// moment later; to ask it now would be to ask the dying, and to count that as a failure.
+func (m *Manager) starved(id ID) {
+	m.monitor.mu.Lock()
+	defer m.monitor.mu.Unlock()
+	if v, ok := m.monitor.vitals[id]; ok {
+		v.starved = m.now()
+	}
+}
+
+// hasStarved reports whether something of a session has been killed for want of memory since its server was last well.
+func (m *Manager) hasStarved(id ID) bool {
+	m.monitor.mu.Lock()
+	defer m.monitor.mu.Unlock()
+	v, ok := m.monitor.vitals[id]
+	return ok && !v.starved.IsZero()
 }
 
 // look asks a session's server, and where it does not answer the engine, and acts on what they say.
@@ -218,7 +238,10 @@ func (m *Manager) look(ctx context.Context, id ID) {
 		m.found(ctx, id, target, Check{At: m.now(), State: Unhealthy, Reason: "its container is paused; unpause it, or restart the session"})
 	default:
 		cause, reason := CauseSilent, "its server does not answer"
-		if errors.Is(err, ErrUnresponsive) {
+		switch {
+		case m.hasStarved(id):
+			cause, reason = CauseMemory, "its server does not answer since the session ran out of memory"
+		case errors.Is(err, ErrUnresponsive):
 			cause, reason = CauseHangs, "its server hangs: it says that it is well and does no work"
 		}
 		m.opts.Logger.DebugContext(ctx, "session is unhealthy", "session_id", id, "error", err)
@@ -240,6 +263,9 @@ func (m *Manager) passed(ctx context.Context, id ID, target Target, latency time
 	recovered := v.health.State == Unhealthy
 	v.note(Check{At: now, State: Healthy, Latency: latency})
 	v.turn(Healthy, "", now)
+	if v.starved.Before(now.Add(-latency)) {
+		v.starved = time.Time{}
+	}
 	forgive := v.health.Restarts > 0 && now.Sub(v.healthy) >= m.opts.Health.HealthyPeriod
 	m.monitor.mu.Unlock()
 	if recovered {

@@ -240,15 +240,15 @@ func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool)
 	why := ails(CauseGone, Errorf(CodeNotRunning, "the container is gone; start the session to get a new one on the same workspace"))
 	switch {
 	case !exists:
-	case c.OOMKilled:
+	case c.OOMKilled, c.ExitCode == exitKilled && m.hasStarved(s.ID):
 		why = ails(CauseMemory, Errorf(CodeNotRunning, "the server was killed because it ran out of memory; start the session again, or raise CONTAINER_MEMORY_LIMIT"))
-	case c.ExitCode == exitKilled: // some engines do not notice why
+	case c.ExitCode == exitKilled: // the engine does not always notice why
 		why = ails(CauseKilled, Errorf(CodeNotRunning, "the server was killed, perhaps because it ran out of memory; start the session again, or see its logs"))
 	default:
 		why = ails(CauseExited, Errorf(CodeNotRunning, "the server ended by itself with code %d; start the session again, or see its logs", c.ExitCode))
 	}
 	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Message)
-	if c.OOMKilled {
+	if why.cause == CauseMemory {
 		m.notify(s, Starved, why.cause, why.Message)
 	}
 	m.locate(s.ID, "")

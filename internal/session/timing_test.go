@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"berth/internal/session"
 	"berth/internal/sessiontest"
 )
@@ -230,6 +232,48 @@ func TestHealthyPeriodOfTenMinutesRefillsTheBudget(t *testing.T) {
 		<-time.After(2 * time.Minute)
 		if got := restarts(); got != 0 {
 			t.Errorf("after ten minutes: got %d restarts, want them forgotten", got)
+		}
+	})
+}
+
+// The word that something was killed for want of memory comes while a server that is dying is not dead yet, and more than
+// once: it is not counted as so many checks that have failed, and explains what happens next.
+func TestWordOfStarvationIsEvidenceAndNoFailure(t *testing.T) {
+	t.Parallel()
+	var ill atomic.Bool
+	p := &physician{ill: func(int) bool { return ill.Load() }}
+	inBubble(t, p, func(*session.Options) {}, func(t *testing.T, h *sessiontest.House, d *diary) {
+		defer tendIn(t, h.Manager)()
+		dies, _ := h.Make(session.Request{Owner: "dies"})
+		lives, _ := h.Make(session.Request{Owner: "lives"})
+		ill.Store(true)
+		for range 10 {
+			h.Engine.Starve(dies.ContainerName)
+			h.Engine.Starve(lives.ContainerName)
+		}
+		synctest.Wait()
+		for _, s := range []session.Session{dies, lives} {
+			if v, _ := h.Health(s.ID); v.Failures != 0 || v.State == session.Restarting {
+				t.Errorf("after the word alone: %d failures, %s; want none", v.Failures, v.State)
+			}
+		}
+		h.Engine.Crash(dies.ContainerName, 137, false) // which the engine cannot explain
+		<-time.After(3 * time.Minute)
+		ill.Store(false)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		told := map[session.ID][]session.Happening{}
+		for _, n := range d.notices {
+			if n.is.Cause == session.CauseMemory {
+				told[n.is.Session] = append(told[n.is.Session], n.is.What)
+			}
+		}
+		want := map[session.ID][]session.Happening{
+			dies.ID:  {session.Starved, session.Ailing},
+			lives.ID: {session.Ailing}, // it answered no more, though its container ran
+		}
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("what operators are told of memory (-want +got):\n%s", diff)
 		}
 	})
 }

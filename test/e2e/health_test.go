@@ -121,25 +121,25 @@ func TestServersThatFailAreHealed(t *testing.T) {
 			if !slices.ContainsFunc(strings.Split(test.reason, "|"), func(reason string) bool {
 				return logged(string(log), "session is being restarted", id, reason)
 			}) {
-				t.Errorf("the log does not say that %s was restarted because %q", id, test.reason)
+				t.Errorf("the log does not say that %s was restarted because %q, but:\n%s", id, test.reason, grep(string(log), id, `"berth.session"`))
 			}
 		})
 	}
 }
 
-// logged reports whether a line of the log has all these words.
-func logged(log string, words ...string) bool {
+// grep returns the lines of the log that have all these words.
+func grep(log string, words ...string) string {
+	var found strings.Builder
 	for line := range strings.Lines(log) {
-		all := true
-		for _, word := range words {
-			all = all && strings.Contains(line, word)
-		}
-		if all {
-			return true
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			found.WriteString(line)
 		}
 	}
-	return false
+	return found.String()
 }
+
+// logged reports whether a line of the log has all these words.
+func logged(log string, words ...string) bool { return grep(log, words...) != "" }
 
 func TestCrashLoopIsGivenUp(t *testing.T) {
 	t.Parallel()
