@@ -246,6 +246,7 @@ func TestWordOfStarvationIsEvidenceAndNoFailure(t *testing.T) {
 		defer tendIn(t, h.Manager)()
 		dies, _ := h.Make(session.Request{Owner: "dies"})
 		lives, _ := h.Make(session.Request{Owner: "lives"})
+		synctest.Wait() // until the engine's events are heard
 		ill.Store(true)
 		for range 10 {
 			h.Engine.Starve(dies.ContainerName)

@@ -33,14 +33,15 @@ func tendedWorld(t *testing.T) *world {
 
 // patient is what the operator sees of a session and its server.
 type patient struct {
-	Status    string `json:"status"`
-	LastError string `json:"last_error"`
-	Container string `json:"container_name"`
-	Restarts  int    `json:"restart_count"`
-	State     string `json:"state"`
-	Reason    string `json:"reason"`
-	Total     int    `json:"total_checks"`
-	Healthy   int    `json:"healthy_checks"`
+	Status    string  `json:"status"`
+	LastError string  `json:"last_error"`
+	Container string  `json:"container_name"`
+	Restarts  int     `json:"restart_count"`
+	State     string  `json:"state"`
+	Reason    string  `json:"reason"`
+	Total     int     `json:"total_checks"`
+	Healthy   int     `json:"healthy_checks"`
+	Average   float64 `json:"average_response_time"` // milliseconds
 }
 
 func (w *world) patient(t *testing.T, id string) patient {
@@ -176,6 +177,18 @@ func TestPausedContainerIsReportedAndLeftAlone(t *testing.T) {
 	harness.Must(t, err)
 	if p := w.becomes(t, id, "healthy again", func(p patient) bool { return p.State == "HEALTHY" }); p.Restarts != 0 || p.Status != "running" {
 		t.Errorf("got %+v, want no restart", p)
+	}
+}
+
+func TestSlowServerIsMeasuredAndLeftAlone(t *testing.T) {
+	t.Parallel()
+	w := tendedWorld(t)
+	id, token := w.Create("")
+	before := w.becomes(t, id, "healthy", func(p patient) bool { return p.State == "HEALTHY" })
+	w.Call(http.MethodPost, "/s/"+id+"/behave?as=slow", token, "")
+	p := w.becomes(t, id, "measured", func(p patient) bool { return p.Healthy >= before.Healthy+4 })
+	if p.State != "HEALTHY" || p.Restarts != 0 || p.Container != before.Container || p.Average < 300 {
+		t.Errorf("got %+v after %+v, want it healthy, not restarted, and seen to be slow", p, before)
 	}
 }
 

@@ -79,7 +79,8 @@ func (s *server) authenticated(next http.Handler) http.Handler {
 }
 
 // behave changes how the server behaves from now on: "mute" answers no health, "wedged" answers its health and hangs at
-// everything that is work, "broken" answers 500; "loop" ends it now and at every later start.
+// everything that is work, "broken" answers 500, "slow" takes half a second for each; "loop" ends it now and at every later
+// start.
 func (s *server) behave(w http.ResponseWriter, r *http.Request) {
 	manner := r.URL.Query().Get("as")
 	s.mu.Lock()
@@ -97,6 +98,8 @@ func (s *server) behave(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+const slowness = time.Second / 2
+
 // loopFile says that the server ends at its start.
 func loopFile(state string) string { return filepath.Join(state, "loop") }
 
@@ -110,6 +113,9 @@ func (s *server) misbehaves(w http.ResponseWriter, r *http.Request, silent strin
 		<-r.Context().Done()
 	case "broken":
 		http.Error(w, "broken", http.StatusInternalServerError)
+	case "slow":
+		<-time.After(slowness)
+		return false
 	default:
 		return false
 	}
