@@ -186,8 +186,9 @@ func (m *Manager) supersede(w *Work) {
 	}
 }
 
-// record writes the intent, or returns errIsUp with the session when there is nothing to do. Stop and delete take the place of work that brings the session up also when a process that
-// is alive does it, which takenOver says: that process hears of it and ends its work.
+// record writes the intent, or returns errIsUp with the session when there is nothing to do. Stop and delete take the
+// place of work that brings the session up also when a process that is alive does it, which takenOver says: that process
+// hears of it and ends its work.
 func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, takenOver bool, err error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
