@@ -216,7 +216,7 @@ func TestEngineThatHangs(t *testing.T) {
 	w := stubWorld(t)
 	w.StartServe()
 	id, token := w.Create("")
-	harness.Must(t, w.Guard.Cmd.Process.Signal(syscall.SIGSTOP))
+	harness.Freeze(t, w.Guard.Cmd.Process)
 	if a := w.Call(http.MethodGet, "/health", "", ""); a.Status != http.StatusOK || a.Field("status") != "degraded" {
 		t.Errorf("health while the engine hangs: got %s, want 200 and degraded", a)
 	}

@@ -40,7 +40,7 @@ func TestSupervisorHearsNothingOfAProcessThatHangs(t *testing.T) {
 	w := newWorld(t)
 	b := w.start("WATCHDOG_USEC=1000000")
 	w.hears("WATCHDOG=1")
-	harness.Must(t, b.cmd.Process.Signal(syscall.SIGSTOP))
+	harness.Freeze(t, b.cmd.Process)
 	harness.Must(t, w.told.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
 	for buf := make([]byte, 4096); ; { // what was said before
 		if _, err := w.told.Read(buf); err != nil {
