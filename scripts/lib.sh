@@ -65,14 +65,15 @@ kill_tree() {
 # step NAME CMD...: runs CMD with its output in a log, shows that time passes,
 # and shows the end of the log if it fails (STEP_TAIL lines, 20 if unset).
 step() {
-	local name=$1 log pid begin=$SECONDS status=0 shown=0
+	local name=$1 log pid begin=$SECONDS status=0 shown=0 traps last=${!:-}
 	shift
 	mkdir -p "$LOGS"
 	log=$LOGS/$(printf '%s' "$name" | tr -cs 'A-Za-z0-9' '-').log
+	traps=$(trap -p INT TERM)
+	# A background job ignores Ctrl-C, so that it has to be passed on.
+	trap '[ "${!:-}" = "$last" ] || kill_tree "$!"; exit 130' INT TERM
 	"$@" >"$log" 2>&1 &
 	pid=$!
-	# A background job ignores Ctrl-C, so that it has to be passed on.
-	trap 'kill_tree "$pid"; exit 130' INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
 		if [ -t 2 ]; then
@@ -84,6 +85,7 @@ step() {
 	done
 	wait "$pid" || status=$?
 	trap - INT TERM
+	eval "$traps"
 	[ -t 2 ] && printf '\r\033[K' >&2
 	if [ "$status" = 0 ]; then
 		say "$name: done in $((SECONDS - begin)) s"
