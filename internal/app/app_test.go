@@ -95,7 +95,8 @@ func (b *berth) end(t *testing.T) {
 	}
 }
 
-func (b *berth) call(t *testing.T, method, path, token string, out any) int {
+// ask makes a request and returns its answer with the body's text.
+func (b *berth) ask(t *testing.T, method, path, token string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, "http://"+b.Addr().String()+path, nil)
 	if err != nil {
@@ -111,12 +112,26 @@ func (b *berth) call(t *testing.T, method, path, token string, out any) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return resp, string(text)
+}
+
+// call is ask for an answer in JSON, if out is to have it.
+func (b *berth) call(t *testing.T, method, path, token string, out any) int {
+	t.Helper()
+	resp, text := b.ask(t, method, path, token)
 	if out != nil {
-		if err := json.Unmarshal(text, out); err != nil {
+		if err := json.Unmarshal([]byte(text), out); err != nil {
 			t.Fatalf("%s %s: %v in %s", method, path, err, text)
 		}
 	}
 	return resp.StatusCode
+}
+
+// metrics returns what Prometheus would be told.
+func (b *berth) metrics(t *testing.T) string {
+	t.Helper()
+	_, text := b.ask(t, http.MethodGet, "/metrics", b.adminToken(t))
+	return text
 }
 
 func (b *berth) adminToken(t *testing.T) string {

@@ -1,8 +1,6 @@
 package app_test
 
 import (
-	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -19,26 +17,6 @@ import (
 type made struct {
 	ID    string `json:"session_id"`
 	Token string `json:"token"`
-}
-
-// text returns the body of an answer that is not JSON.
-func (b *berth) text(t *testing.T, path, token string) string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, "http://"+b.Addr().String()+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // API and proxy count wrong tokens together, and neither keeps out who has a right one.
@@ -64,7 +42,7 @@ func TestWrongTokensAreLimitedOverBothDoors(t *testing.T) {
 		}
 	}
 	b.call(t, http.MethodGet, proxied, "", nil)
-	metrics := b.text(t, "/metrics", admin)
+	metrics := b.metrics(t)
 	for _, want := range []string{
 		`berth_auth_failures_total{reason="limited",surface="api"}`, `berth_auth_failures_total{reason="limited",surface="proxy"}`,
 		`berth_auth_failures_total{reason="wrong",surface="api"}`, `berth_auth_failures_total{reason="missing",surface="proxy"} 1`,
@@ -142,7 +120,7 @@ func TestExpiredTokensAreSwept(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := start(t, cfg)
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(b.text(t, "/metrics", b.adminToken(t)), "berth_tokens_swept_total 2"); {
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(b.metrics(t), "berth_tokens_swept_total 2"); {
 		if time.Now().After(deadline) {
 			t.Fatal("not swept within 10 s")
 		}

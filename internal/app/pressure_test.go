@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -95,26 +94,6 @@ func (b *berth) becomes(t *testing.T, what string, want func(health) bool) healt
 	}
 }
 
-// ask makes the operator's request and returns its answer with the body's text.
-func (b *berth) ask(t *testing.T, method, path string) (*http.Response, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+b.Addr().String()+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+b.adminToken(t))
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, string(text)
-}
-
 func TestSessionsAreRefusedWhileTheHostIsCriticalAndLetInAgain(t *testing.T) {
 	t.Parallel()
 	machine, log := &host{}, &journal{}
@@ -131,7 +110,8 @@ func TestSessionsAreRefusedWhileTheHostIsCriticalAndLetInAgain(t *testing.T) {
 	if h.Resources.Memory == nil || *h.Resources.Memory != 0.65 || *h.Resources.CPU != 0.45 || h.Resources.Host != "engine" || h.Alerts == nil || len(h.Alerts) != 0 {
 		t.Errorf("a quiet host is shown as %+v, want the fractions and an empty list of alerts", h)
 	}
-	if resp, text := b.ask(t, http.MethodPost, "/sessions"); resp.StatusCode != http.StatusCreated {
+	admin := b.adminToken(t)
+	if resp, text := b.ask(t, http.MethodPost, "/sessions", admin); resp.StatusCode != http.StatusCreated {
 		t.Fatalf("create on a quiet host: got %d %s", resp.StatusCode, text)
 	}
 
@@ -142,7 +122,7 @@ func TestSessionsAreRefusedWhileTheHostIsCriticalAndLetInAgain(t *testing.T) {
 		!strings.HasPrefix(h.Alerts[0].Message, "host memory at 9") || !strings.HasSuffix(h.Alerts[0].Message, " %, critical from 95 %") {
 		t.Errorf("a critical host is shown as %+v, want it degraded with one alert", h)
 	}
-	resp, text := b.ask(t, http.MethodPost, "/sessions")
+	resp, text := b.ask(t, http.MethodPost, "/sessions", admin)
 	var problem struct{ Code, Detail string }
 	if err := json.Unmarshal([]byte(text), &problem); err != nil || resp.StatusCode != http.StatusServiceUnavailable || problem.Code != "resources_critical" ||
 		resp.Header.Get("Retry-After") == "" || !strings.Contains(problem.Detail, " %, critical from 95 %; ") {
@@ -152,7 +132,7 @@ func TestSessionsAreRefusedWhileTheHostIsCriticalAndLetInAgain(t *testing.T) {
 	if status := b.call(t, http.MethodGet, "/health", "", &stranger); status != http.StatusOK || len(stranger) != 1 || stranger["status"] != "degraded" {
 		t.Errorf("a stranger sees %d %v, want the status only", status, stranger)
 	}
-	_, metrics := b.ask(t, http.MethodGet, "/metrics")
+	metrics := b.metrics(t)
 	for _, line := range []string{
 		`berth_admission_refusals_total{reason="host_memory"} 1`, `berth_admission_refusals_total{reason="host_cpu"} 0`,
 		`berth_admission_refusals_total{reason="session_limit"} 0`, `berth_host_pressure_level{resource="memory"} 2`,
@@ -166,7 +146,7 @@ func TestSessionsAreRefusedWhileTheHostIsCriticalAndLetInAgain(t *testing.T) {
 
 	machine.set(quiet, nil)
 	b.becomes(t, "quiet again", isQuiet)
-	if resp, text := b.ask(t, http.MethodPost, "/sessions"); resp.StatusCode != http.StatusCreated {
+	if resp, text := b.ask(t, http.MethodPost, "/sessions", admin); resp.StatusCode != http.StatusCreated {
 		t.Errorf("create after the host has recovered: got %d %s", resp.StatusCode, text)
 	}
 
@@ -175,14 +155,14 @@ func TestSessionsAreRefusedWhileTheHostIsCriticalAndLetInAgain(t *testing.T) {
 	if h.Status != "healthy" || len(h.Alerts) != 0 || h.Resources.Memory == nil {
 		t.Errorf("a host that is not known is shown as %+v, want the last values, healthy and without alerts", h)
 	}
-	if resp, text := b.ask(t, http.MethodPost, "/sessions"); resp.StatusCode != http.StatusCreated {
+	if resp, text := b.ask(t, http.MethodPost, "/sessions", admin); resp.StatusCode != http.StatusCreated {
 		t.Errorf("create on a host that is not known: got %d %s", resp.StatusCode, text)
 	}
-	if resp, text := b.ask(t, http.MethodPost, "/sessions"); resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "30" ||
+	if resp, text := b.ask(t, http.MethodPost, "/sessions", admin); resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "30" ||
 		!strings.Contains(text, "3 of 3 sessions running; ") {
 		t.Errorf("a fourth create: got %d, Retry-After %q, %s", resp.StatusCode, resp.Header.Get("Retry-After"), text)
 	}
-	if _, metrics := b.ask(t, http.MethodGet, "/metrics"); !strings.Contains(metrics, `reason="session_limit"} 1`) || strings.Contains(metrics, "berth_host_memory_ratio ") {
+	if metrics := b.metrics(t); !strings.Contains(metrics, `reason="session_limit"} 1`) || strings.Contains(metrics, "berth_host_memory_ratio ") {
 		t.Error("want the full house counted, and nothing said of a host that is not known")
 	}
 	// On the way up and on the way down there may be a stop at warning.

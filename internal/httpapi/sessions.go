@@ -96,36 +96,43 @@ type wrapped struct {
 func (w *wrapped) Error() string   { return w.cause.Error() }
 func (w *wrapped) Unwrap() []error { return []error{w.Problem, w.cause} }
 
-type listInput struct {
-	Owner  string   `query:"owner" doc:"only this owner's"`
-	Status []string `query:"status" enum:"creating,running,stopped,error" doc:"only these; separated by commas"`
-	Limit  int      `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-	After  string   `query:"after" doc:"the next of the page before"`
+// PageParams choose one page of sessions. They are exported as [IDParam] is.
+type PageParams struct {
+	Owner string `query:"owner" doc:"only this owner's"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	After string `query:"after" doc:"the next of the page before"`
 }
 
-type listOutput struct {
+// pageOutput is one page, in whatever form sessions have there.
+type pageOutput[T any] struct {
 	Body struct {
-		Sessions []Session `json:"sessions"`
-		Next     string    `json:"next,omitempty" doc:"give it as after to get the next page; absent on the last one"`
+		Sessions []T    `json:"sessions"`
+		Next     string `json:"next,omitempty" doc:"give it as after to get the next page; absent on the last one"`
 	}
 }
 
-func (a *API) listSessions(ctx context.Context, in *listInput) (*listOutput, error) {
+func pageOf[T any](page session.Page, form func(session.Session) T) *pageOutput[T] {
+	out := &pageOutput[T]{}
+	out.Body.Next = page.Next
+	out.Body.Sessions = make([]T, len(page.Sessions))
+	for i, s := range page.Sessions {
+		out.Body.Sessions[i] = form(s)
+	}
+	return out
+}
+
+type listInput struct {
+	PageParams
+	Status []string `query:"status" enum:"creating,running,stopped,error" doc:"only these; separated by commas"`
+}
+
+func (a *API) listSessions(ctx context.Context, in *listInput) (*pageOutput[Session], error) {
 	q := session.Query{Owner: in.Owner, After: in.After, Limit: in.Limit}
 	for _, status := range in.Status {
 		q.Statuses = append(q.Statuses, session.Status(status))
 	}
 	page, err := a.Sessions.List(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	out := &listOutput{}
-	out.Body.Next = page.Next
-	out.Body.Sessions = make([]Session, len(page.Sessions))
-	for i, s := range page.Sessions {
-		out.Body.Sessions[i] = a.sessionOf(s)
-	}
-	return out, nil
+	return pageOf(page, a.sessionOf), err
 }
 
 type sessionOutput struct {

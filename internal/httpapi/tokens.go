@@ -26,31 +26,9 @@ func (a *API) authOf(s session.Session) Auth {
 	}
 }
 
-type authSessionsInput struct {
-	Owner string `query:"owner" doc:"only this owner's"`
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-	After string `query:"after" doc:"the next of the page before"`
-}
-
-type authSessionsOutput struct {
-	Body struct {
-		Sessions []Auth `json:"sessions"`
-		Next     string `json:"next,omitempty" doc:"give it as after to get the next page; absent on the last one"`
-	}
-}
-
-func (a *API) authSessions(ctx context.Context, in *authSessionsInput) (*authSessionsOutput, error) {
+func (a *API) authSessions(ctx context.Context, in *PageParams) (*pageOutput[Auth], error) {
 	page, err := a.Sessions.List(ctx, session.Query{Owner: in.Owner, TokenAt: a.Now(), After: in.After, Limit: in.Limit})
-	if err != nil {
-		return nil, err
-	}
-	out := &authSessionsOutput{}
-	out.Body.Next = page.Next
-	out.Body.Sessions = make([]Auth, len(page.Sessions))
-	for i, s := range page.Sessions {
-		out.Body.Sessions[i] = a.authOf(s)
-	}
-	return out, nil
+	return pageOf(page, a.authOf), err
 }
 
 type rotateInput struct {

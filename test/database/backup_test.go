@@ -17,7 +17,7 @@ func TestBackupAndRestore(t *testing.T) {
 	id, token := w.Create(`{"owner":"ann","metadata":{"team":"red"}}`)
 	stopped, _ := w.Create("")
 	w.act(t, http.MethodPost, "/sessions/"+stopped+"/stop", http.StatusOK)
-	before, err := sessions(t.Context(), w.World)
+	before, err := w.Sessions(t.Context())
 	harness.Must(t, err)
 
 	dump := filepath.Join(t.TempDir(), "berth.dump")

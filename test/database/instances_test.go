@@ -40,7 +40,7 @@ func TestTwoInstancesOfWhichOneIsKilledAgainAndAgain(t *testing.T) {
 	})
 	all := w.agrees(t, w.World)
 	l.kept(all)
-	if there, err := sessions(t.Context(), second); err != nil || len(there) != len(all) {
+	if there, err := second.Sessions(t.Context()); err != nil || len(there) != len(all) {
 		t.Errorf("one instance knows %d sessions, the other %d (%v)", len(all), len(there), err)
 	}
 	for id, s := range all {
@@ -216,7 +216,7 @@ func TestWorkOfADeadInstanceIsTakenOver(t *testing.T) {
 		}()
 	}
 	harness.Eventually(t, 10*time.Second, "the work has begun", func() error {
-		all, err := sessions(t.Context(), w.World)
+		all, err := w.Sessions(t.Context())
 		for _, s := range all {
 			if s.Operation == nil {
 				err = fmt.Errorf("%+v", s)
@@ -227,7 +227,7 @@ func TestWorkOfADeadInstanceIsTakenOver(t *testing.T) {
 	second.Serve.Signal(syscall.SIGKILL)
 	begun := time.Now()
 	harness.Eventually(t, 60*time.Second, "the other instance has finished it", func() error {
-		all, err := sessions(t.Context(), w.World)
+		all, err := w.Sessions(t.Context())
 		for _, s := range all {
 			if s.Operation != nil || s.Status != "running" {
 				err = fmt.Errorf("%+v", s)

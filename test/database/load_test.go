@@ -134,7 +134,7 @@ func (l *load) end() {
 }
 
 // kept checks that every promise holds: acknowledged sessions are there, unless somebody asked to delete them.
-func (l *load) kept(all map[string]record) {
+func (l *load) kept(all map[string]harness.Session) {
 	l.t.Helper()
 	for id := range l.made {
 		if _, there := all[id]; !there && !l.deleted[id] {

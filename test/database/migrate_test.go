@@ -53,7 +53,7 @@ func TestTenThousandSessionsMoveIntoTheDatabaseWhateverIsKilled(t *testing.T) {
 		}
 		return err
 	})
-	all, err := sessions(t.Context(), w.World)
+	all, err := w.Sessions(t.Context())
 	harness.Must(t, err)
 	if len(all) != count {
 		t.Errorf("got %d sessions, want %d", len(all), count)

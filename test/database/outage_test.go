@@ -141,7 +141,7 @@ func TestSlowDatabaseDoesNotSlowTheProxy(t *testing.T) {
 	id, token := w.Create("")
 	relay.delay.Store(int64(delay))
 	begun := time.Now()
-	if _, err := sessions(t.Context(), w.World); err != nil {
+	if _, err := w.Sessions(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(begun); took < delay {

@@ -34,44 +34,6 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// record is what GET /sessions tells of a session.
-type record struct {
-	ID        string `json:"session_id"`
-	Status    string `json:"status"`
-	LastError string `json:"last_error"`
-	Operation any    `json:"operation"`
-}
-
-// sessions lists all sessions as an instance knows them.
-func sessions(ctx context.Context, w *harness.World) (map[string]record, error) {
-	all := map[string]record{}
-	for after := ""; ; {
-		a, err := w.Try(ctx, http.MethodGet, "/sessions?limit=1000&after="+after, w.AdminToken(), "")
-		if err != nil {
-			return nil, err
-		}
-		if a.Status != http.StatusOK {
-			return nil, fmt.Errorf("the list of sessions: %s", a)
-		}
-		var page struct {
-			Sessions []record `json:"sessions"`
-			Next     string   `json:"next"`
-		}
-		if err := json.Unmarshal(a.Body, &page); err != nil {
-			return nil, err
-		}
-		for _, s := range page.Sessions {
-			if _, twice := all[s.ID]; twice {
-				return nil, fmt.Errorf("session %s is listed twice", s.ID)
-			}
-			all[s.ID] = s
-		}
-		if after = page.Next; after == "" {
-			return all, nil
-		}
-	}
-}
-
 // health is what the operator sees of the store.
 type health struct {
 	Status   string `json:"status"`
@@ -130,11 +92,11 @@ func degraded(t *testing.T, w *harness.World) {
 
 // agrees waits until the records of an instance and the containers on the engine are the same sessions, each once, all
 // of them at rest.
-func (w *world) agrees(t *testing.T, on *harness.World) map[string]record {
+func (w *world) agrees(t *testing.T, on *harness.World) map[string]harness.Session {
 	t.Helper()
-	var all map[string]record
+	var all map[string]harness.Session
 	harness.Eventually(t, 90*time.Second, "records and containers agree", func() (err error) {
-		if all, err = sessions(t.Context(), on); err != nil {
+		if all, err = on.Sessions(t.Context()); err != nil {
 			return err
 		}
 		containers := map[string]string{}

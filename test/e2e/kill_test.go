@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -244,26 +243,16 @@ func (v *victim) remembers() {
 
 // agrees compares the one session, if it is to be, with all that this world has on the engine.
 func (v *victim) agrees() error {
-	a, err := v.Try(v.t.Context(), http.MethodGet, "/sessions?limit=1000", v.AdminToken(), "")
+	all, err := v.Sessions(v.t.Context())
 	if err != nil {
 		return err
 	}
-	var page struct {
-		Sessions []struct {
-			ID        string `json:"session_id"`
-			Status    string `json:"status"`
-			Operation any    `json:"operation"`
-		} `json:"sessions"`
-	}
-	if err := json.Unmarshal(a.Body, &page); err != nil {
-		return err
-	}
-	status := ""
-	for _, s := range page.Sessions {
-		if v.id != "" && s.ID != v.id || s.Operation != nil || len(page.Sessions) > 1 {
-			return fmt.Errorf("got the sessions %+v", page.Sessions)
+	id, status := "", ""
+	for _, s := range all {
+		if v.id != "" && s.ID != v.id || s.Operation != nil || len(all) > 1 {
+			return fmt.Errorf("got the sessions %+v", all)
 		}
-		status = s.Status
+		id, status = s.ID, s.Status
 	}
 	if status != v.op.ends {
 		return fmt.Errorf("the session is %q, want %q", status, v.op.ends)
@@ -271,10 +260,6 @@ func (v *victim) agrees() error {
 	containers, volumes, err := v.left()
 	if err != nil {
 		return err
-	}
-	id := ""
-	if len(page.Sessions) == 1 {
-		id = page.Sessions[0].ID
 	}
 	wantContainers, wantVolumes := []string{}, 0
 	switch v.op.ends {

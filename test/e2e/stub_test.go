@@ -93,22 +93,12 @@ func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 		w.StartServe()
 	}
 	harness.Eventually(t, 60*time.Second, "records and containers agree", func() error {
-		a, err := w.Try(t.Context(), http.MethodGet, "/sessions?limit=1000", admin, "")
+		all, err := w.Sessions(t.Context())
 		if err != nil {
 			return err
 		}
-		var page struct {
-			Sessions []struct {
-				ID        string `json:"session_id"`
-				Status    string `json:"status"`
-				Operation any    `json:"operation"`
-			} `json:"sessions"`
-		}
-		if err := json.Unmarshal(a.Body, &page); err != nil {
-			return err
-		}
 		known := map[string]bool{}
-		for _, s := range page.Sessions {
+		for _, s := range all {
 			if s.Status != "running" || s.Operation != nil {
 				return fmt.Errorf("session %s is %s, operation %v", s.ID, s.Status, s.Operation)
 			}

@@ -41,7 +41,7 @@ func TestEngineThatIsAwayForAMinute(t *testing.T) {
 		t.Errorf("got the states %v, want HEALTHY and UNKNOWN", seen)
 	}
 	f.remember()
-	all, err := f.standings(t.Context())
+	all, err := f.Sessions(t.Context())
 	harness.Must(t, err)
 	for _, s := range f.ships {
 		if is := all[s.id]; is.Restarts != 0 || is.Container != s.container {

@@ -2,7 +2,6 @@ package outage_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -61,36 +60,6 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
-// standing is how the API shows a session.
-type standing struct {
-	ID        string `json:"session_id"`
-	Status    string `json:"status"`
-	LastError string `json:"last_error"`
-	Container string `json:"container_id"`
-	Restarts  int    `json:"restart_count"`
-	Operation *struct {
-		Kind string `json:"kind"`
-	} `json:"operation"`
-}
-
-func (f *fleet) standings(ctx context.Context) (map[string]standing, error) {
-	a, err := f.Try(ctx, http.MethodGet, "/sessions?limit=1000", f.AdminToken(), "")
-	if err != nil {
-		return nil, err
-	}
-	var page struct {
-		Sessions []standing `json:"sessions"`
-	}
-	if err := json.Unmarshal(a.Body, &page); err != nil {
-		return nil, fmt.Errorf("%s: %w", a, err)
-	}
-	all := map[string]standing{}
-	for _, s := range page.Sessions {
-		all[s.ID] = s
-	}
-	return all, nil
-}
-
 // states is the health of each session.
 func (f *fleet) states(ctx context.Context) (map[string]string, error) {
 	all := map[string]string{}
@@ -108,7 +77,7 @@ func (f *fleet) states(ctx context.Context) (map[string]string, error) {
 func (f *fleet) areHealthy(within time.Duration) {
 	f.t.Helper()
 	harness.Eventually(f.t, within, "every session is healthy", func() error {
-		all, err := f.standings(f.t.Context())
+		all, err := f.Sessions(f.t.Context())
 		if err != nil {
 			return err
 		}
@@ -141,7 +110,7 @@ func (f *fleet) remember() {
 // restarts counts the restarts of each session.
 func (f *fleet) restarts() map[string]int {
 	f.t.Helper()
-	all, err := f.standings(f.t.Context())
+	all, err := f.Sessions(f.t.Context())
 	harness.Must(f.t, err)
 	counts := map[string]int{}
 	for id, s := range all {
