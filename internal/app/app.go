@@ -46,6 +46,8 @@ type App struct {
 	server   *http.Server
 	socket   net.Listener
 
+	connections connections
+
 	engine      *pki.Client // certificates of the engine's connection; nil without TLS
 	renewEngine func()      // takes new connections to the engine; set with engine
 
@@ -56,7 +58,8 @@ type App struct {
 	reconciled atomic.Bool   // routes are known
 	known      chan struct{} // closed when they are for the first time
 	audit      atomic.Pointer[httpapi.Audit]
-	draining   chan struct{} // closed when Stop begins
+	draining   chan struct{} // closed when it begins to stop
+	deaf       chan struct{} // closed when connections are accepted no more
 	stopOnce   sync.Once
 	stopErr    error
 	undo       []undo // what was opened, oldest first
@@ -71,7 +74,7 @@ type undo struct {
 // New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
 // and says what to do. Nothing is served before [App.Run].
 func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (_ *App, err error) {
-	a := &App{cfg: cfg, known: make(chan struct{}), log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{})}
+	a := &App{cfg: cfg, known: make(chan struct{}), log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{}), deaf: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.closeAll(context.WithoutCancel(ctx)))
@@ -181,11 +184,15 @@ func (a *App) Run(ctx context.Context) error {
 		if ctx.Err() == nil {
 			a.tell(stateReady + "\nSTATUS=serving on " + a.Addr().String())
 		}
+		defer close(a.deaf)
 		err := a.server.Serve(a.socket)
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
+		if ctx.Err() != nil { // the listener was closed to drain
+			err = ignoreClosed(err)
 		}
-		return fmt.Errorf("serve HTTP: %w", err)
+		if err != nil {
+			err = fmt.Errorf("serve HTTP: %w", err)
+		}
+		return err
 	})
 	work.Go(func() error {
 		<-ctx.Done() // the caller's wish, or the failure of another part
@@ -210,33 +217,6 @@ func (a *App) awaitRoutes(ctx context.Context) {
 	case <-wait.C:
 	case <-ctx.Done():
 	}
-}
-
-// drain lets what is in flight finish, for a bounded time: first the requests, those included that are on their way on
-// connections that are open already, then the operations that they have begun. Sessions go on running.
-func (a *App) drain(ctx context.Context) error {
-	a.tell(stateStopping)
-	a.reconciled.Store(false)
-	close(a.draining)
-	ctx, cancel := context.WithTimeout(ctx, a.cfg.Server.DrainTimeout.Duration())
-	defer cancel()
-	if n := a.proxy.InFlight(); n > 0 {
-		a.log.InfoContext(ctx, "waiting for requests in flight", "requests", n, "at_most", a.cfg.Server.DrainTimeout.String())
-	}
-	var parts errgroup.Group
-	quiet := make(chan struct{}) // nobody can come any more
-	parts.Go(func() error { return a.proxy.Drain(ctx, quiet) })
-	parts.Go(func() error {
-		defer close(quiet)
-		if err := a.server.Shutdown(ctx); err != nil {
-			return errors.Join(err, a.server.Close())
-		}
-		return nil
-	})
-	if err := errors.Join(parts.Wait(), a.manager.Close(ctx)); err != nil {
-		a.log.WarnContext(ctx, "not everything in flight could finish", "error", err)
-	}
-	return nil
 }
 
 // stopTimeout bounds the closing of each thing that New opened.

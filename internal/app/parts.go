@@ -123,7 +123,7 @@ const (
 
 func (a *App) newServer(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler: timed(a.identified(handler)), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: timed(a.identified(a.closing(handler))), ConnState: a.connections.note, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.named("http").Handler(), slog.LevelDebug),
 	}
 }

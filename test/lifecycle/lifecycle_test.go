@@ -117,17 +117,18 @@ func TestRestartRefusesNobody(t *testing.T) {
 	var clients sync.WaitGroup
 	for i := range 8 {
 		clients.Go(func() {
-			client := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
+			// Half of them connect for each request, as the first one on a connection is in the most danger.
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: i%4 < 2}, Timeout: 30 * time.Second}
 			defer client.CloseIdleConnections()
-			path, shown := "/s/"+id+"/session", token
+			method, path, shown := http.MethodPost, "/s/"+id+"/session", token // which no client sends again by itself
 			if i%2 == 0 {
-				path, shown = "/sessions/"+id, admin
+				method, path, shown = http.MethodGet, "/sessions/"+id, admin
 			}
 			for ctx.Err() == nil {
-				status, _, err := w.call(context.WithoutCancel(ctx), client, http.MethodGet, path, shown)
+				status, _, err := w.call(context.WithoutCancel(ctx), client, method, path, shown)
 				requests.Add(1)
 				if err != nil || status != http.StatusOK {
-					t.Errorf("request %d, after %d restarts: got %d, %v", requests.Load(), restarts.Load(), status, err)
+					t.Errorf("request %d (%s %s), after %d restarts: got %d, %v", requests.Load(), method, path, restarts.Load(), status, err)
 					return
 				}
 			}
