@@ -16,22 +16,15 @@ type published struct {
 	profile map[string]*Profile // shared by all routes
 }
 
-// version orders what was recorded under one ID. An ID is used twice by idempotent creates only, whose revisions begin
+// olderThan orders what was recorded under one ID. An ID is used twice by idempotent creates only, whose revisions begin
 // anew.
-type version struct {
-	created  time.Time
-	revision int64
-}
-
-func versionOf(s Session) version { return version{s.CreatedAt, s.Revision} }
-
-func (v version) olderThan(w version) bool {
-	return v.created.Before(w.created) || v.created.Equal(w.created) && v.revision < w.revision
+func (s Session) olderThan(t Session) bool {
+	return s.CreatedAt.Before(t.CreatedAt) || s.CreatedAt.Equal(t.CreatedAt) && s.Revision < t.Revision
 }
 
 // outdated reports whether a newer record than s was published. The caller holds p.mu.
 func (p *published) outdated(s Session) bool {
-	return versionOf(s).olderThan(versionOf(p.newest[s.ID]))
+	return s.olderThan(p.newest[s.ID])
 }
 
 func profilePointers(profiles map[string]Profile) map[string]*Profile {
@@ -138,7 +131,7 @@ func (m *Manager) isPublished(s Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known, ok := p.newest[s.ID]
-	return ok && !versionOf(known).olderThan(versionOf(s))
+	return ok && !known.olderThan(s)
 }
 
 // isPublishedAt reports whether the data plane knows the session as it is recorded here, at this address.
