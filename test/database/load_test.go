@@ -40,12 +40,11 @@ func (l *load) users(on *harness.World, id, token string) {
 	l.wg.Go(func() {
 		for l.ctx.Err() == nil {
 			a, err := on.Try(l.t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, "")
-			switch {
-			case err != nil || a.Status != http.StatusOK:
+			if err != nil || a.Status != http.StatusOK {
 				l.mu.Lock()
 				l.refused = append(l.refused, fmt.Sprintf("%s: %s %v", time.Now().Format(time.TimeOnly), a, err))
 				l.mu.Unlock()
-			default:
+			} else {
 				l.proxied.Add(1)
 			}
 			pause(l.ctx, 10*time.Millisecond)
