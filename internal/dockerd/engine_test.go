@@ -47,7 +47,9 @@ func newEngine(t *testing.T, dir string) *engine {
 		t.Fatal(err)
 	}
 	e.write(t, e.paths().config, strings.ReplaceAll(original, "SOCKET", e.socket))
-	e.write(t, e.script(), strings.NewReplacer("DOCKERD", harness.Dockerd(t), "DIR", dir, "CONFIG", e.paths().config).Replace(restartScript))
+	fill := strings.NewReplacer("DOCKERD", harness.Dockerd(t), "DIR", dir, "CONFIG", e.paths().config)
+	e.write(t, e.stopScript(), fill.Replace(stopScript))
+	e.write(t, e.script(), fill.Replace(restartScript))
 	e.setup = e.newSetup(t)
 	if err := e.setup.restart(t.Context()); err != nil {
 		t.Fatal(err)
@@ -56,35 +58,46 @@ func newEngine(t *testing.T, dir string) *engine {
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "log"))
-			t.Logf("the engine's log ends: %s", log[max(0, len(log)-3000):])
+			t.Logf("the engine's log ends: %s", log[max(0, len(log)-8000):])
 		}
 	})
 	return e
 }
 
-// restartScript stands for an init system. The file "fault" makes one restart go wrong.
+// stopScript ends the engine that was started, whether or not it has begun to serve.
+const stopScript = `#!/bin/sh
+[ -s DIR/pid ] || exit 0
+old=$(cat DIR/pid)
+kill "$old"
+while kill -0 "$old" 2>/dev/null; do sleep 0.05; done
+rm DIR/pid
+`
+
+// engineFlags keep an engine to its directory. The file that it writes of its process comes too late to tell whether
+// there is one: two that start at once spoil each other's containerd.
+const engineFlags = "--data-root DIR/data --exec-root DIR/exec --pidfile DIR/engine.pid --storage-driver vfs"
+
+// restartScript stands for an init system: it knows what it has started. The file "fault" makes one restart go wrong.
 const restartScript = `#!/bin/sh
-flags="--data-root DIR/data --exec-root DIR/exec --pidfile DIR/pid --storage-driver vfs"
 config=CONFIG
 if [ -e DIR/fault ]; then
 	fault=$(cat DIR/fault)
 	rm DIR/fault
 fi
 [ "$fault" = fails ] && { echo "no restart today"; exit 3; }
-if [ -s DIR/pid ]; then
-	old=$(cat DIR/pid)
-	kill "$old"
-	while kill -0 "$old" 2>/dev/null; do sleep 0.05; done
-fi
+sh DIR/stop
 [ "$fault" = silent ] && exit 0
 if [ "$fault" = lax ]; then
 	sed 's/"tlsverify": true/"tlsverify": false/' CONFIG >DIR/lax.json
 	config=DIR/lax.json
 fi
-setsid nohup DOCKERD --config-file $config $flags >>DIR/log 2>&1 </dev/null &
+setsid nohup DOCKERD --config-file $config ` + engineFlags + ` >>DIR/log 2>&1 </dev/null &
+echo $! >DIR/pid
 `
 
 func (e *engine) script() string { return filepath.Join(e.dir, "restart") }
+
+func (e *engine) stopScript() string { return filepath.Join(e.dir, "stop") }
 
 func (e *engine) host() Host {
 	h := Machine()

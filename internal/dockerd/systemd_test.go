@@ -24,10 +24,9 @@ type systemd struct {
 // useSystemd lets systemd run the machine. Its unit says -H, as a distribution's does.
 func (e *engine) useSystemd(t *testing.T) *systemd {
 	t.Helper()
-	flags := "--data-root DIR/data --exec-root DIR/exec --pidfile DIR/pid --storage-driver vfs"
 	e.write(t, e.unitFile(), strings.NewReplacer("DIR", e.dir, "DOCKERD", harness.Dockerd(t), "CONFIG", e.paths().config).Replace(
 		"[Unit]\nDescription=Engine\n[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=DOCKERD -H unix://DIR/docker.sock --config-file=CONFIG "+
-			flags+" $DOCKER_OPTS\nRestart=on-failure\n"))
+			engineFlags+" $DOCKER_OPTS\nRestart=on-failure\n"))
 	if err := os.MkdirAll(e.paths().systemd, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +74,8 @@ func (s *systemd) run(ctx context.Context, args ...string) (string, error) {
 				}
 			}
 		}
-		start := `[ ! -s "$1" ] || { old=$(cat "$1"); kill "$old"; while kill -0 "$old" 2>/dev/null; do sleep 0.05; done; }
-			setsid nohup ` + u.start[0] + ` >>"$2" 2>&1 </dev/null &`
-		return runProgram(ctx, "sh", "-c", start, "sh", s.e.pid, filepath.Join(s.e.dir, "log"))
+		start := `sh "$1"; setsid nohup ` + u.start[0] + ` >>"$2" 2>&1 </dev/null & echo $! >"$3"`
+		return runProgram(ctx, "sh", "-c", start, "sh", s.e.stopScript(), filepath.Join(s.e.dir, "log"), s.e.pid)
 	}
 	return "", nil
 }
