@@ -63,13 +63,10 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	var last time.Time
+	var last session.Milestone
 	for {
-		for _, m := range s.Timeline {
-			if !m.At.After(last) {
-				continue
-			}
-			last = m.At
+		for _, m := range s.Since(last) {
+			last = m
 			text, err := json.Marshal(m)
 			if err == nil {
 				_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", m.What, text)

@@ -2,10 +2,15 @@ package httpapi_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -87,4 +92,112 @@ func TestEventsAreStreamedAsTheyHappen(t *testing.T) {
 			t.Errorf("after the session is gone: got %q, want the end of the stream", lines.Text())
 		}
 	}
+}
+
+// record is a session of which a test says what is known, and when that changes.
+type record struct {
+	httpapi.Sessions
+	session.Session
+	changed chan struct{}
+}
+
+func (r *record) Get(context.Context, session.ID) (session.Session, error) { return r.Session, nil }
+
+func (r *record) Listen(session.ID) (changed <-chan struct{}, stop func()) {
+	return r.changed, func() {}
+}
+
+// add tells of something that happened.
+func (r *record) add(m session.Milestone) {
+	r.Timeline = append(slices.Clip(r.Timeline), m)
+	r.changed <- struct{}{}
+	synctest.Wait()
+}
+
+// follow streams the events of the session to whoever holds token, until it ends.
+func (r *record) follow(t *testing.T, keys session.Keys, token string) (written *httptest.ResponseRecorder, over <-chan struct{}) {
+	t.Helper()
+	api, err := httpapi.New(httpapi.Options{
+		Sessions: r, Keys: keys, AdminToken: adminToken, Ready: func() error { return nil },
+		Health: func(context.Context) httpapi.Health { return httpapi.Health{} }, Instances: func() []httpapi.Instance { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/sessions/"+string(r.ID)+"/events", http.NoBody)
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Accept", "text/event-stream")
+	written = httptest.NewRecorder()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		api.Handler().ServeHTTP(written, req)
+	}()
+	synctest.Wait()
+	return written, ended
+}
+
+// A clock that is set back, or another process with a slower one, hides nothing.
+func TestEventsAreStreamedWhateverTheClockSays(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		r := &record{Session: session.Session{ID: session.NewID()}, changed: make(chan struct{})}
+		r.Timeline = []session.Milestone{{At: now, What: session.Created, By: "operator"}, {At: now, What: session.Ready, By: "operator"}}
+		written, over := r.follow(t, session.Keys{}, adminToken)
+		r.add(session.Milestone{At: now.Add(-time.Hour), What: session.Ended, By: "berth", Reason: "idle"})
+		r.add(session.Milestone{At: now.Add(-time.Hour), What: session.Ready, By: "user"})
+		var story []string
+		for line := range strings.Lines(written.Body.String()) {
+			if what, ok := strings.CutPrefix(line, "event: "); ok {
+				story = append(story, strings.TrimSpace(what))
+			}
+		}
+		want := []string{string(session.Created), string(session.Ready), string(session.Ended), string(session.Ready)}
+		if diff := cmp.Diff(want, story); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		select {
+		case <-over:
+			t.Error("the stream has ended")
+		default:
+		}
+	})
+}
+
+// The stream of a token that expires ends soon after, that of the operator does not.
+func TestAnExpiredTokenHoldsNoStreamOfEvents(t *testing.T) {
+	t.Parallel()
+	keys, err := session.NewKeys([]byte("0123456789abcdef"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		token := session.NewToken(32)
+		r := &record{Session: session.Session{ID: session.NewID(), TokenDigest: keys.Digest(token), TokenExpiresAt: time.Now().Add(time.Minute)}}
+		_, users := r.follow(t, keys, token.Reveal())
+		written, operators := r.follow(t, keys, adminToken)
+		<-time.After(59 * time.Second)
+		synctest.Wait()
+		select {
+		case <-users:
+			t.Error("the stream has ended before the token expired")
+		default:
+		}
+		<-time.After(17 * time.Second)
+		synctest.Wait()
+		select {
+		case <-users:
+		default:
+			t.Error("the stream goes on 16 s after the token expired")
+		}
+		select {
+		case <-operators:
+			t.Error("the operator's stream has ended")
+		default:
+		}
+		if got, want := strings.Count(written.Body.String(), ": alive"), 5; got != want {
+			t.Errorf("the operator's stream said %d times in 76 s that it is alive, want %d", got, want)
+		}
+	})
 }

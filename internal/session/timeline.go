@@ -15,6 +15,21 @@ type Milestone struct {
 	Reason string    `json:"reason,omitempty"` // half a sentence; empty where there is nothing to say
 }
 
+func (m Milestone) equal(o Milestone) bool {
+	return m.At.Equal(o.At) && m.What == o.What && m.By == o.By && m.Reason == o.Reason
+}
+
+// Since returns the milestones that were added after last; all that are remembered when last is not among them. Their
+// times do not order them: clocks are set back, and those of several processes differ.
+func (s Session) Since(last Milestone) []Milestone {
+	for i, m := range slices.Backward(s.Timeline) {
+		if m.equal(last) {
+			return s.Timeline[i+1:]
+		}
+	}
+	return s.Timeline
+}
+
 // remembered is how many milestones of a session are kept.
 const remembered = 25
 
