@@ -113,14 +113,14 @@ func (m *Manager) enqueueDue() {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
 	for id, v := range m.monitor.vitals {
-		if now.Before(v.due) {
-			continue
-		}
-		if v.due = v.due.Add(every); v.due.Before(now) {
-			v.due = now.Add(phase(id, every)) // the clock has jumped, or this machine has slept
-		}
-		if v.target.Address != "" && m.opts.Peers.Mine(id) {
-			m.monitor.queue.add(id)
+		switch late := now.Sub(v.due); {
+		case late < -every, late > every: // the clock was set, or this machine has slept: they are not to come all at once
+			v.due = now.Add(phase(id, every))
+		case late >= 0:
+			v.due = v.due.Add(every)
+			if v.target.Address != "" && m.opts.Peers.Mine(id) {
+				m.monitor.queue.add(id)
+			}
 		}
 	}
 }

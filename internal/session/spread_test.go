@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,10 +52,7 @@ func TestLooksAreSpreadOverTheInterval(t *testing.T) {
 		const sessions, interval, rounds = 5000, 30 * time.Second, 4
 		looks := &looker{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
 		m := monitorOf(t, looks, quietEngine{}, interval)
-		for i := range sessions {
-			id := ID(fmt.Sprintf("ses-%d", i))
-			m.attend(Session{ID: id, Status: Running, ContainerName: string(id)}, Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
-		}
+		attendMany(m, sessions)
 		ctx, cancel := context.WithCancel(t.Context())
 		over := make(chan struct{})
 		go func() { m.watchHealth(ctx); close(over) }()
@@ -76,6 +74,54 @@ func TestLooksAreSpreadOverTheInterval(t *testing.T) {
 			t.Errorf("%d sessions were looked at, %d at once; want %d, at most %d at once", len(looks.bySession), looks.most, sessions, checkers)
 		}
 	})
+}
+
+// A clock that is set, forward or back, neither stops the looks nor brings them all at once.
+func TestLooksGoOnWhenTheClockIsSet(t *testing.T) {
+	t.Parallel()
+	for name, jump := range map[string]time.Duration{"forward": time.Hour, "back": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const sessions, interval = 5000, 30 * time.Second
+				looks := &looker{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
+				m := monitorOf(t, looks, quietEngine{}, interval)
+				var set atomic.Int64
+				m.opts.Now = func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
+				attendMany(m, sessions)
+				ctx, cancel := context.WithCancel(t.Context())
+				over := make(chan struct{})
+				go func() { m.watchHealth(ctx); close(over) }()
+				<-time.After(interval / 2)
+				set.Store(int64(jump))
+				<-time.After(interval + 2*time.Second)
+				cancel()
+				<-over
+				const even = sessions / int(interval/time.Second)
+				for second, n := range looks.bySecond {
+					if n > 2*even {
+						t.Errorf("%d looks in second %d, want about %d", n, second, even)
+					}
+				}
+				for address, n := range looks.bySession {
+					if n > 3 {
+						t.Errorf("%s was looked at %d times in an interval and a half", address, n)
+					}
+				}
+				if got := len(looks.bySession); got != sessions {
+					t.Errorf("%d sessions were looked at, want %d", got, sessions)
+				}
+			})
+		})
+	}
+}
+
+// attendMany tells a monitor of so many sessions that run.
+func attendMany(m *Manager, sessions int) {
+	for i := range sessions {
+		id := ID(fmt.Sprintf("ses-%d", i))
+		m.attend(Session{ID: id, Status: Running, ContainerName: string(id)}, Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
+	}
 }
 
 // monitorOf is a manager of which only the monitor works.
