@@ -36,6 +36,32 @@ func (l *looker) Probe(_ context.Context, t Target) error {
 
 func (*looker) Busy(context.Context, Target) (bool, error) { return false, nil }
 
+func newLooker() *looker {
+	return &looker{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
+}
+
+// mustBeSpread wants about as many looks in each second as in any other.
+func (l *looker) mustBeSpread(t *testing.T, sessions int, interval time.Duration) {
+	t.Helper()
+	even := sessions / int(interval/time.Second)
+	for second, n := range l.bySecond {
+		if n > 2*even {
+			t.Errorf("%d looks in second %d, want about %d", n, second, even)
+		}
+	}
+}
+
+// alongside runs work while f runs.
+func alongside(t *testing.T, work func(context.Context), f func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() { work(ctx); close(over) }()
+	f()
+	cancel()
+	<-over
+}
+
 // quietEngine has nothing to tell.
 type quietEngine struct{ Runtime }
 
@@ -50,21 +76,11 @@ func TestLooksAreSpreadOverTheInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const sessions, interval, rounds = 5000, 30 * time.Second, 4
-		looks := &looker{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
+		looks := newLooker()
 		m := monitorOf(t, looks, quietEngine{}, interval)
 		attendMany(m, sessions)
-		ctx, cancel := context.WithCancel(t.Context())
-		over := make(chan struct{})
-		go func() { m.watchHealth(ctx); close(over) }()
-		<-time.After(rounds*interval + 2*time.Second)
-		cancel()
-		<-over
-		const even = sessions / int(interval/time.Second)
-		for second, n := range looks.bySecond {
-			if n > 2*even {
-				t.Errorf("%d looks in second %d, want about %d", n, second, even)
-			}
-		}
+		alongside(t, m.watchHealth, func() { <-time.After(rounds*interval + 2*time.Second) })
+		looks.mustBeSpread(t, sessions, interval)
 		for address, n := range looks.bySession {
 			if n < rounds || n > rounds+1 {
 				t.Errorf("%s was looked at %d times in %d intervals", address, n, rounds)
@@ -84,25 +100,17 @@ func TestLooksGoOnWhenTheClockIsSet(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const sessions, interval = 5000, 30 * time.Second
-				looks := &looker{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
+				looks := newLooker()
 				m := monitorOf(t, looks, quietEngine{}, interval)
 				var set atomic.Int64
 				m.opts.Now = func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
 				attendMany(m, sessions)
-				ctx, cancel := context.WithCancel(t.Context())
-				over := make(chan struct{})
-				go func() { m.watchHealth(ctx); close(over) }()
-				<-time.After(interval / 2)
-				set.Store(int64(jump))
-				<-time.After(interval + 2*time.Second)
-				cancel()
-				<-over
-				const even = sessions / int(interval/time.Second)
-				for second, n := range looks.bySecond {
-					if n > 2*even {
-						t.Errorf("%d looks in second %d, want about %d", n, second, even)
-					}
-				}
+				alongside(t, m.watchHealth, func() {
+					<-time.After(interval / 2)
+					set.Store(int64(jump))
+					<-time.After(interval + 2*time.Second)
+				})
+				looks.mustBeSpread(t, sessions, interval)
 				for address, n := range looks.bySession {
 					if n > 3 {
 						t.Errorf("%s was looked at %d times in an interval and a half", address, n)
@@ -163,13 +171,8 @@ func TestEventsAreDialledAgainWithCappedPatience(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		engine := &farEngine{answer: map[int]bool{10: true}}
-		m := monitorOf(t, &looker{bySecond: map[int]int{}, bySession: map[string]int{}}, engine, time.Hour)
-		ctx, cancel := context.WithCancel(t.Context())
-		over := make(chan struct{})
-		go func() { m.watchEngine(ctx); close(over) }()
-		<-time.After(time.Minute)
-		cancel()
-		<-over
+		m := monitorOf(t, newLooker(), engine, time.Hour)
+		alongside(t, m.watchEngine, func() { <-time.After(time.Minute) })
 		var got []time.Duration
 		for i := 1; i < len(engine.dials); i++ {
 			got = append(got, engine.dials[i].Sub(engine.dials[i-1]))
