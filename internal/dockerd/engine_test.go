@@ -47,9 +47,8 @@ func newEngine(t *testing.T, dir string) *engine {
 		t.Fatal(err)
 	}
 	e.write(t, e.paths().config, strings.ReplaceAll(original, "SOCKET", e.socket))
-	fill := strings.NewReplacer("DOCKERD", harness.Dockerd(t), "DIR", dir, "CONFIG", e.paths().config)
-	e.write(t, e.stopScript(), fill.Replace(stopScript))
-	e.write(t, e.script(), fill.Replace(restartScript))
+	e.write(t, e.stopScript(), e.fill(t, stopScript))
+	e.write(t, e.script(), e.fill(t, restartScript))
 	e.setup = e.newSetup(t)
 	if err := e.setup.restart(t.Context()); err != nil {
 		t.Fatal(err)
@@ -62,6 +61,12 @@ func newEngine(t *testing.T, dir string) *engine {
 		}
 	})
 	return e
+}
+
+// fill puts this engine's program and paths into a text.
+func (e *engine) fill(t *testing.T, text string) string {
+	t.Helper()
+	return strings.NewReplacer("DOCKERD", harness.Dockerd(t), "DIR", e.dir, "CONFIG", e.paths().config).Replace(text)
 }
 
 // stopScript ends the engine that was started, whether or not it has begun to serve.

@@ -24,7 +24,7 @@ type systemd struct {
 // useSystemd lets systemd run the machine. Its unit says -H, as a distribution's does.
 func (e *engine) useSystemd(t *testing.T) *systemd {
 	t.Helper()
-	e.write(t, e.unitFile(), strings.NewReplacer("DIR", e.dir, "DOCKERD", harness.Dockerd(t), "CONFIG", e.paths().config).Replace(
+	e.write(t, e.unitFile(), e.fill(t,
 		"[Unit]\nDescription=Engine\n[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=DOCKERD -H unix://DIR/docker.sock --config-file=CONFIG "+
 			engineFlags+" $DOCKER_OPTS\nRestart=on-failure\n"))
 	if err := os.MkdirAll(e.paths().systemd, 0o755); err != nil {
