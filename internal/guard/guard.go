@@ -175,8 +175,8 @@ func (g *Guard) Run(ctx context.Context) error {
 
 	select {
 	case err := <-served:
-		cut(errStopped)
 		server.Close()
+		cut(errStopped)
 		<-h.calls.close()
 		return fmt.Errorf("guard: serve: %w", err)
 	case <-ctx.Done():
@@ -191,8 +191,9 @@ func (g *Guard) Run(ctx context.Context) error {
 	case <-drain.Done():
 		logger.InfoContext(ctx, "guard cuts what is still running", "after", g.options.DrainTimeout.String())
 	}
-	cut(errStopped)
+	// The connections first, or some whose call is cut would get an answer that says so, and some would not.
 	server.Close()
+	cut(errStopped)
 	<-idle
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("guard: serve: %w", err)
