@@ -22,6 +22,8 @@ type cli struct {
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 
 	Complete completeCmd `cmd:"" hidden:"" name:"__complete"`
+
+	ShowVersion versionFlag `name:"version" help:"Print the version and exit."`
 }
 
 // Help is the end of "berth --help".

@@ -3,26 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 
-	"berth/internal/app"
-	"berth/internal/config"
 	"berth/internal/httpapi"
 	"berth/internal/session"
 )
-
-// remote says which Berth a command talks to.
-type remote struct {
-	URL       string `name:"url" env:"BERTH_URL" default:"http://127.0.0.1:8080" help:"Address of Berth."`
-	TokenFile string `env:"BERTH_ADMIN_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the admin token. Default: admin-token in the state directory."`
-}
 
 // client calls the API of a Berth as its operator.
 type client struct {
@@ -31,37 +23,11 @@ type client struct {
 	http  *http.Client
 }
 
-func (r remote) client(std *stdio) (*client, error) {
-	base, err := url.Parse(r.URL)
-	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return nil, usageError(fmt.Errorf("%q is not an address like http://127.0.0.1:8080", r.URL))
-	}
-	token, err := r.adminToken(std)
-	if err != nil {
-		return nil, err
-	}
+func newClient(base *url.URL, token session.Secret) *client {
 	return &client{base: base, token: token, http: &http.Client{
 		// The admin token goes to this address and to no other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
-}
-
-// adminToken takes the environment's token unless a file was named.
-func (r remote) adminToken(std *stdio) (session.Secret, error) {
-	file := r.TokenFile
-	if file == "" {
-		// Faults of settings that matter to the server only are none of the client's business.
-		cfg, _ := config.Load(config.Options{Environ: std.Environ})
-		if cfg.Server.AdminToken != "" {
-			return cfg.Server.AdminToken, nil
-		}
-		file = app.AdminTokenFile(cfg.Server.StateDir)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("read the admin token; name its file with --token-file or BERTH_ADMIN_TOKEN_FILE: %w", err)
-	}
-	return session.Secret(strings.TrimSpace(string(text))), nil
+	}}
 }
 
 // call makes a request and decodes the answer into out, which may be nil. A problem document comes back as an
@@ -120,17 +86,39 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	failure := &apiError{}
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if json.Unmarshal(text, &failure.Problem) != nil || failure.Code == "" {
-		return nil, fmt.Errorf("%s answered %s: is Berth there?", c.base.Redacted(), resp.Status)
+		return nil, unexpected(c.base, resp, text)
 	}
 	return nil, failure
 }
 
-// unreachable says what to do about a server that cannot be reached.
+// unreachable says why a server could not be reached, and what to do about it.
 func unreachable(base *url.URL, err error) error {
-	return &apiError{Problem: httpapi.Problem{
+	problem := &apiError{Problem: httpapi.Problem{
 		Code:   session.CodeEngineUnavailable,
 		Detail: fmt.Sprintf("cannot reach Berth at %s: %v", base.Redacted(), errors.Unwrap(err)),
 	}, hint: "start it with berth serve, or name its address with --url or BERTH_URL"}
+	var verification *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		problem.Detail = fmt.Sprintf("%s does not speak TLS", base.Host)
+		problem.hint = fmt.Sprintf("use http://%s, or the address of the proxy that ends TLS in front of Berth", base.Host)
+	case errors.As(err, &verification):
+		problem.Detail = fmt.Sprintf("the certificate of %s is not trusted: %v", base.Host, verification.Err)
+		problem.hint = "use the name that the certificate is for; a private authority's certificate goes into the file that SSL_CERT_FILE names"
+	}
+	return problem
+}
+
+// unexpected says what to do about a server that answers as Berth does not.
+func unexpected(base *url.URL, resp *http.Response, text []byte) error {
+	err := fmt.Errorf("%s answered %s: this is not Berth's API", base.Redacted(), resp.Status)
+	switch {
+	case strings.Contains(string(text), "HTTP request to an HTTPS server"):
+		return withHint(err, "it speaks TLS: use https://%s", base.Host)
+	case resp.StatusCode < http.StatusBadRequest: // redirects are not followed
+		return withHint(err, "it redirects to %q: name that address with --url if it is Berth's", resp.Header.Get("Location"))
+	}
+	return withHint(err, "name the address of Berth with --url or BERTH_URL")
 }
 
 // apiError is a problem that the server told.

@@ -79,7 +79,7 @@ func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio) error {
 	return c.print(std, made, [][2]string{
 		{"session", string(made.ID)},
 		{"status", string(made.Status)},
-		{"address", strings.TrimSuffix(c.URL, "/") + made.Path},
+		{"address", strings.TrimSuffix(api.base.String(), "/") + made.Path},
 		{"token", made.Token},
 	})
 }

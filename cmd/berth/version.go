@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
 )
 
 // buildInfo says what this program was built from.
 type buildInfo struct {
-	Version  string `json:"version"`            // of the module; "(devel)" outside of a release
+	Version  string `json:"version"`            // semantic version; ends in "-dev" outside of a release
 	Commit   string `json:"commit,omitempty"`   // of the repository; empty when it was built without one
 	Time     string `json:"time,omitempty"`     // of the commit, RFC 3339
 	Modified bool   `json:"modified,omitempty"` // whether files differed from the commit
@@ -17,13 +20,20 @@ type buildInfo struct {
 	Platform string `json:"platform"`
 }
 
+// release is the version that the source tree is on its way to. A release build sets it with
+// -ldflags '-X main.release=1.2.3'.
+var release = "0.6.0-dev"
+
 func readBuildInfo() buildInfo {
-	b := buildInfo{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := buildInfo{Version: release, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
-	b.Version = cmp.Or(info.Main.Version, b.Version)
+	// The toolchain makes up a version, "(devel)" or v0.0.0-<time>-<commit>, where no tag names one.
+	if tag := info.Main.Version; strings.HasPrefix(tag, "v") && !strings.HasPrefix(tag, "v0.0.0-") {
+		b.Version = strings.TrimPrefix(tag, "v")
+	}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
@@ -48,6 +58,18 @@ func (b buildInfo) String() string {
 
 // version is the version for programs.
 func version() string { return readBuildInfo().Version }
+
+// versionFlag is "berth --version": the same line as "berth version".
+type versionFlag bool
+
+// BeforeReset prints the version and ends the program before anything else is parsed or required.
+func (versionFlag) BeforeReset(app *kong.Kong, std *stdio) error {
+	if _, err := fmt.Fprintln(std.Out, readBuildInfo()); err != nil {
+		return err
+	}
+	app.Exit(exitOK)
+	return nil
+}
 
 type versionCmd struct {
 	Output string `short:"o" enum:"text,json" default:"text" help:"Form of the output: ${enum}."`

@@ -150,6 +150,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		}
 	}
 	a.onStop("listener", func(context.Context) error { return ignoreClosed(a.socket.Close()) })
+	a.publishAddress(ctx, state)
 	a.server = a.newServer(a.proxy.Before(a.logged(api.Handler())))
 	return a, nil
 }

@@ -20,6 +20,7 @@ const (
 	adminTokenFile  = "admin-token"  // the operator's secret
 	tokenSecretFile = "token-secret" // SESSION_TOKEN_SECRET=auto
 	instanceFile    = "instance"     // names this installation on the engine
+	addressFile     = "address"      // URL of the Berth that serves from this directory, while it does
 	nodeFile        = "node"         // names this process among those on one database
 	storeFile       = "sessions.json"
 	backendFile     = "storage-backend"       // which one has the sessions of this installation

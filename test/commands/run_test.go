@@ -135,6 +135,29 @@ func TestMakeRunOnAnEngine(t *testing.T) {
 	}
 }
 
+// list runs the checkout's own berth as somebody who has just read the last line of make run does: with nothing in the
+// environment, in a directory that has a state of its own to lead astray.
+func (c *checkout) list() string {
+	c.t.Helper()
+	elsewhere := c.t.TempDir()
+	decoy := filepath.Join(elsewhere, ".berth", "state")
+	if err := os.MkdirAll(decoy, 0o700); err != nil {
+		c.t.Fatal(err)
+	}
+	for name, text := range map[string]string{"admin-token": "decoy-decoy-decoy-decoy", "address": "http://127.0.0.1:1"} {
+		if err := os.WriteFile(filepath.Join(decoy, name), []byte(text), 0o600); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(c.t.Context(), filepath.Join(c.dir, "bin", "berth"), "session", "list")
+	cmd.Dir, cmd.Env = elsewhere, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + elsewhere}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		c.t.Errorf("bin/berth session list: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
 // processCheckout is one where no engine can run. It is cleaned at the end.
 func processCheckout(t *testing.T) *checkout {
 	t.Helper()
@@ -154,9 +177,16 @@ func processCheckout(t *testing.T) *checkout {
 func TestMakeRunWhereNoEngineCanRun(t *testing.T) {
 	t.Parallel()
 	c := processCheckout(t)
-	lines := promised(t, c.make("run"))
+	said := c.make("run")
+	lines := promised(t, said)
 	if err := healthy(lines); err != nil {
 		t.Error(err)
+	}
+	if !strings.Contains(said, "bin/berth session list") {
+		t.Errorf("make run does not say how to use the command line:\n%s", said)
+	}
+	if out := c.list(); !strings.Contains(out, lines["BERTH_SESSION"]) {
+		t.Errorf("bin/berth session list does not have %s:\n%s", lines["BERTH_SESSION"], out)
 	}
 	c.make("clean")
 	for _, made := range []string{".berth", "bin"} {

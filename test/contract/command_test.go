@@ -83,7 +83,7 @@ func engineIsSetUp(t *testing.T) {
 	dir := t.TempDir()
 	certs := filepath.Join(dir, "certs")
 	harness.Command(t, nil, "certs", "init", "--dir", certs)
-	cmd := exec.CommandContext(t.Context(), "../../docker/scripts/setup-docker-tls.sh", "--dry-run")
+	cmd := exec.CommandContext(t.Context(), "../../docker/scripts/setup-docker-tls.sh", "--dry-run", "--listen", harness.FreeAddress(t))
 	cmd.Env = append(os.Environ(), "DOCKER_CERT_PATH="+certs)
 	out, err := cmd.CombinedOutput()
 	for _, want := range []string{"tlsverify", "daemon.json"} {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// listSessions runs "berth session list" with an environment of its own.
+func listSessions(t *testing.T, environ []string, flags ...string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = run(append([]string{"session", "list"}, flags...), &stdio{Out: &stdout, Err: &stderr, Environ: environ})
+	return code, stdout.String(), stderr.String()
+}
+
+func TestClientSaysWhatToDoAboutAServerThatIsNotBerth(t *testing.T) {
+	t.Parallel()
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "hello", http.StatusTeapot) })
+	plain, secure := httptest.NewServer(hello), httptest.NewTLSServer(hello)
+	t.Cleanup(plain.Close)
+	t.Cleanup(secure.Close)
+	redirecting := httptest.NewServer(http.RedirectHandler("https://berth.example/sessions", http.StatusMovedPermanently))
+	t.Cleanup(redirecting.Close)
+	for name, tc := range map[string]struct {
+		url  string
+		want []string
+	}{
+		"https against http":    {strings.Replace(plain.URL, "http:", "https:", 1), []string{"does not speak TLS", "hint: use " + plain.URL}},
+		"http against https":    {strings.Replace(secure.URL, "https:", "http:", 1), []string{"answered 400", "hint: it speaks TLS: use " + secure.URL}},
+		"unknown authority":     {secure.URL, []string{"is not trusted", "SSL_CERT_FILE"}},
+		"some other program":    {plain.URL, []string{"this is not Berth's API", "--url"}},
+		"a redirecting address": {redirecting.URL, []string{`redirects to "https://berth.example/sessions"`}},
+		"nobody there":          {"http://127.0.0.1:1", []string{"cannot reach Berth", "berth serve"}},
+	} {
+		code, out, errs := listSessions(t, []string{"BERTH_ADMIN_TOKEN=0123456789abcdef", "HOME=" + t.TempDir()}, "--url", tc.url)
+		if code == 0 || out != "" {
+			t.Errorf("%s: got exit code %d and output %q", name, code, out)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(errs, want) {
+				t.Errorf("%s: got %q, want %q in it", name, errs, want)
+			}
+		}
+	}
+}
+
+func TestClientFindsTheBerthOfTheStateDirectory(t *testing.T) {
+	t.Parallel()
+	const token = "0123456789abcdef"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+token {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"sessions": []any{}})
+	}))
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	for name, text := range map[string]string{"address": server.URL, "admin-token": token} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, out, errs := listSessions(t, []string{"BERTH_STATE_DIR=" + dir}); code != 0 || !strings.Contains(out, "SESSION") {
+		t.Errorf("got exit code %d, %q, %q; want the list of the Berth that serves from %s", code, out, errs, dir)
+	}
+}

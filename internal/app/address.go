@@ -1,0 +1,61 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+// AddressOf returns the URL at which the Berth that keeps its state there is reached from this machine; "" when none
+// serves or the file may not be read. A Berth that was killed leaves its last address behind.
+func AddressOf(stateDir string) string {
+	text, err := os.ReadFile(filepath.Join(stateDir, addressFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// publishAddress writes down where this process serves, for the command line on this machine. A disk that is full must
+// not keep Berth from serving, so a failure is only logged.
+func (a *App) publishAddress(ctx context.Context, s state) {
+	url := localURL(a.socket.Addr())
+	if url == "" { // not a TCP socket: nothing that the command line could call
+		return
+	}
+	path := s.path(addressFile)
+	if err := renameio.WriteFile(path, []byte(url+"\n"), 0o600); err != nil {
+		a.log.WarnContext(ctx, "address not written, the command line needs --url", "path", path, "error", err)
+		return
+	}
+	a.onStop("address", func(context.Context) error {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// localURL is how a listener is reached from its own machine: one on every address is reached at the loopback address.
+func localURL(addr net.Addr) string {
+	at, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return ""
+	}
+	ip := at.Addr().Unmap()
+	switch {
+	case ip.IsUnspecified() && ip.Is4():
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case ip.IsUnspecified():
+		ip = netip.IPv6Loopback()
+	}
+	return "http://" + net.JoinHostPort(ip.String(), strconv.Itoa(int(at.Port())))
+}
