@@ -9,6 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/alecthomas/kong"
+
+	"berth/internal/config"
 )
 
 // listSessions runs "berth session list" with an environment of its own.
@@ -69,5 +73,60 @@ func TestClientFindsTheBerthOfTheStateDirectory(t *testing.T) {
 	}
 	if code, out, errs := listSessions(t, []string{"BERTH_STATE_DIR=" + dir}); code != 0 || !strings.Contains(out, "SESSION") {
 		t.Errorf("got exit code %d, %q, %q; want the list of the Berth that serves from %s", code, out, errs, dir)
+	}
+}
+
+func TestSessionIDsAreCompleted(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/sessions" || r.Header.Get("Authorization") != "Bearer 0123456789abcdef" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		_, _ = w.Write([]byte(`{"sessions":[{"session_id":"ses-aaaa","status":"running","owner":"alice\u001b[2J"},{"session_id":"ses-bbbb","status":"stopped"}]}`))
+	}))
+	t.Cleanup(server.Close)
+	for line, want := range map[string]string{
+		"session stop --url " + server.URL + " ses-b":          "ses-bbbb\tstopped\n",
+		"session stop --url=" + server.URL + " ses-bbbb ses-a": "ses-aaaa\trunning alice[2J\n",
+		"session logs --url " + server.URL + " -- ses-b":       "ses-bbbb\tstopped\n",
+		"session list --url " + server.URL + " ses-":           "",
+		"session show --url " + server.URL + " --out":          "--output\tForm of the output: table,json.\n",
+	} {
+		var stdout, stderr bytes.Buffer
+		args := append([]string{"__complete", "--"}, strings.Split(line, " ")...)
+		std := &stdio{Out: &stdout, Err: &stderr, Environ: []string{"BERTH_ADMIN_TOKEN=0123456789abcdef", "HOME=" + t.TempDir()}}
+		if code := run(args, std); code != 0 || stdout.String() != want || stderr.String() != "" {
+			t.Errorf("berth %s: got exit code %d, %q, %q; want %q", line, code, stdout.String(), stderr.String(), want)
+		}
+	}
+}
+
+// TestVariablesOfTheCommandLineAreKnown keeps a flag's variable from being warned of as a misspelt setting.
+func TestVariablesOfTheCommandLineAreKnown(t *testing.T) {
+	t.Parallel()
+	parser, err := kong.New(&cli{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{"HOME=/home/alice"}
+	var walk func(*kong.Node)
+	walk = func(n *kong.Node) {
+		for _, f := range n.Flags {
+			for _, name := range f.Envs {
+				environ = append(environ, name+"=1")
+			}
+		}
+		for _, child := range n.Children {
+			walk(child)
+		}
+	}
+	walk(parser.Model.Node)
+	if len(environ) < 5 {
+		t.Fatalf("found the variables %q only", environ)
+	}
+	cfg, _ := config.Load(config.Options{Environ: environ})
+	if len(cfg.Unknown) > 0 {
+		t.Errorf("taken for misspelt settings: %q", cfg.Unknown)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 
+	"berth/internal/app"
 	"berth/internal/config"
 )
 
@@ -55,17 +56,19 @@ type configCmd struct {
 
 type configCheckCmd struct {
 	configFlags
+	NoFiles bool `help:"Look at the settings alone: the files that they name are on another machine."`
 }
 
 // Help shows examples.
 func (configCheckCmd) Help() string {
-	return `Nothing is started and nothing is written. Every fault is reported at once, and the exit code is 2 if there is one; settings that work but weaken something are warned of.
+	return `Nothing is started and nothing is written. The settings are checked, and the files that they name: certificates, state directory, log files. Every fault is reported at once, and the exit code is 2 if there is one; settings that work but weaken something, and variables that look like settings and are none, are warned of.
 
 Examples:
 
     berth config check
     berth config check --config /etc/berth/berth.yaml
-    berth config check --set DOCKER_ENV=production`
+    berth config check --set DOCKER_ENV=production
+    berth config check --no-files --config berth.yaml`
 }
 
 // Run implements "berth config check".
@@ -74,10 +77,19 @@ func (c configCheckCmd) Run(std *stdio) error {
 	if err != nil {
 		return err
 	}
-	for _, warning := range cfg.Warnings() {
+	warnings, faults := cfg.Warnings(), error(nil)
+	if !c.NoFiles {
+		var found []string
+		found, faults = app.Preflight(cfg)
+		warnings = append(warnings, found...)
+	}
+	for _, warning := range warnings {
 		if _, err := fmt.Fprintln(std.Err, "berth: warning:", warning); err != nil {
 			return err
 		}
+	}
+	if faults != nil {
+		return withHint(usageError(faults), `"berth config check --no-files" looks at the settings alone`)
 	}
 	_, err = fmt.Fprintln(std.Out, "the settings are usable")
 	return err

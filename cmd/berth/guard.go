@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,6 +64,11 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return usageError(err)
 	}
+	if err := checkSocket(ctx, c.Socket); err != nil {
+		// The engine may come later; until then every client is told that it is away.
+		logger.WarnContext(ctx, "engine socket does not answer", "socket", c.Socket, "error", err,
+			"remedy", "start the engine, run the guard as root or in the socket's group, or name the right socket with --socket")
+	}
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -69,6 +76,15 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 	beside.Go(func() { server.Watch(ctx) })
 	beside.Go(func() { remindOfExpiry(ctx, logger, server) })
 	return g.Run(ctx)
+}
+
+// checkSocket reports why the engine's socket cannot be connected to now.
+func checkSocket(ctx context.Context, socket string) error {
+	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", strings.TrimPrefix(socket, "unix://"))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // remindOfExpiry speaks of certificates that will expire soon, once a day each, until ctx ends.

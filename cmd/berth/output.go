@@ -71,7 +71,7 @@ func writeTable(w io.Writer, rows [][]string) error {
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = cmp.Or(strings.Join(strings.Fields(printable(cell)), " "), "-")
+			cells[i] = cmp.Or(oneLine(cell), "-")
 		}
 		if _, err := fmt.Fprintln(t, strings.Join(cells, "\t")); err != nil {
 			return err
@@ -79,3 +79,6 @@ func writeTable(w io.Writer, rows [][]string) error {
 	}
 	return t.Flush()
 }
+
+// oneLine strips a text of everything that would break a line or command the terminal.
+func oneLine(text string) string { return strings.Join(strings.Fields(printable(text)), " ") }

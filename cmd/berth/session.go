@@ -88,7 +88,7 @@ type sessionListCmd struct {
 	remote
 	format
 	Owner  string   `help:"Only this owner's." placeholder:"TEXT"`
-	Status []string `help:"Only these: creating, running, stopped, error." placeholder:"STATUS"`
+	Status []string `enum:"creating,running,stopped,error" help:"Only these: ${enum}." placeholder:"STATUS"`
 }
 
 // Run lists all sessions, page by page.

@@ -85,7 +85,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		option(&a.around)
 	}
 	for _, warning := range cfg.Warnings() {
-		log.WarnContext(ctx, "setting weakens something", "warning", warning)
+		log.WarnContext(ctx, "questionable setting", "warning", warning)
 	}
 	state, err := openState(cfg.Server.StateDir)
 	if err != nil {

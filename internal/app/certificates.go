@@ -37,8 +37,7 @@ func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
-	client, warnings, err := pki.OpenClient(paths, pki.ClientOptions{
+	client, warnings, err := pki.OpenClient(clientPaths(d), pki.ClientOptions{
 		ServerName: engine.Hostname(), Pins: pins,
 		NoVerify: !d.TLSVerify, // refused in production, warned of elsewhere
 		Reloaded: func(err error) {

@@ -49,14 +49,19 @@ func openState(dir string) (state, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the state directory; set BERTH_STATE_DIR to a place that can be written: %w", err)
 	}
+	return state(dir), privateDir(dir)
+}
+
+// privateDir reports why a directory may not hold secrets.
+func privateDir(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return "", fmt.Errorf("look at the state directory: %w", err)
+		return fmt.Errorf("look at the state directory: %w", err)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return "", fmt.Errorf("the state directory %s holds secrets and is open to others (mode %04o); run chmod 700 %s", dir, mode, dir)
+		return fmt.Errorf("the state directory %s holds secrets and is open to others (mode %04o); run chmod 700 %s", dir, mode, dir)
 	}
-	return state(dir), nil
+	return nil
 }
 
 func (s state) path(name string) string { return filepath.Join(string(s), name) }

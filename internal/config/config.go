@@ -45,6 +45,9 @@ type Config struct {
 
 	// Profiles are the image profiles by name: the built-in ones and those of the configuration file.
 	Profiles map[string]session.Profile `yaml:"profiles"`
+
+	// Unknown says which environment variables look like settings and are none, one sentence each.
+	Unknown []string `yaml:"-"`
 }
 
 // Default returns the configuration that applies when nothing is set. Paths and addresses that depend on other

@@ -41,6 +41,7 @@ func Load(o Options) (Config, error) {
 	faults = append(faults, refusedOverrides(o.Overrides)...)
 	faults = append(faults, cfg.apply(o.Overrides)...)
 	cfg.Server.ConfigFile = file
+	cfg.Unknown = unknownVariables(environ)
 	cfg.Docker.InsecureSocket = o.InsecureDockerSocket
 	faults = append(faults, cfg.Database.readPassword()...)
 	cfg.resolve(func(name string) string { return environ[name] }, os.Geteuid() == 0)

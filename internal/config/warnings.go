@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-// Warnings says which settings work but weaken something, one sentence each, for the log at every start.
+// Warnings says which settings work but weaken something, and which variables are no settings, one sentence each, for the
+// log at every start.
 func (c Config) Warnings() []string {
-	var all []string
+	all := slices.Clone(c.Unknown)
 	warn := func(weak bool, format string, args ...any) {
 		if weak {
 			all = append(all, fmt.Sprintf(format, args...))

@@ -176,7 +176,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 func TestUnverifiedEngineIsWarnedOfAndRefusedInProduction(t *testing.T) {
 	t.Parallel()
 	weak := map[string]string{"DOCKER_TLS_VERIFY": "0"}
-	if c := harness.Command(t, weak, "config", "check"); c.Exit != 0 || !strings.Contains(c.Stderr, "warning") || !strings.Contains(c.Stderr, "DOCKER_TLS_VERIFY") {
+	if c := harness.Command(t, weak, "config", "check", "--no-files"); c.Exit != 0 || !strings.Contains(c.Stderr, "warning") || !strings.Contains(c.Stderr, "DOCKER_TLS_VERIFY") {
 		t.Errorf("elsewhere: got exit code %d and %q, want a warning", c.Exit, c.Stderr)
 	}
 	weak["DOCKER_ENV"] = "production"

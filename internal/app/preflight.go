@@ -1,0 +1,72 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"berth/internal/config"
+	"berth/internal/pki"
+)
+
+// Preflight looks at the files that the settings name: certificates, state directory, log files. It returns everything
+// that would keep Berth from starting, joined, and what would be warned of. It changes nothing and asks no other machine.
+func Preflight(cfg config.Config) (warnings []string, err error) {
+	var faults []error
+	if engine, err := url.Parse(cfg.Docker.Host); err == nil && engine.Scheme == "tcp" && cfg.Session.Runtime == config.RuntimeDocker {
+		_, found, err := pki.OpenClient(clientPaths(cfg.Docker), pki.ClientOptions{ServerName: engine.Hostname(), NoVerify: !cfg.Docker.TLSVerify})
+		faults = append(faults, err)
+		for _, w := range found {
+			warnings = append(warnings, fmt.Sprintf("%s: %s", w.Path, w.Text))
+		}
+	}
+	faults = append(faults, checkStateDir(cfg.Server.StateDir))
+	if cfg.Log.FileEnabled {
+		for _, file := range []string{cfg.Log.File, cfg.Log.AuditFile} {
+			if err := writable(filepath.Dir(file)); err != nil {
+				faults = append(faults, fmt.Errorf("the log file %s cannot be written; set LOG_FILE, or LOG_FILE_ENABLED=false: %w", file, err))
+			}
+		}
+	}
+	return warnings, errors.Join(faults...)
+}
+
+func clientPaths(d config.Docker) pki.Paths {
+	return pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
+}
+
+// checkStateDir says what [openState] would, without making the directory.
+func checkStateDir(dir string) error {
+	switch _, err := os.Stat(dir); {
+	case err == nil:
+		if err := privateDir(dir); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("look at the state directory: %w", err)
+	}
+	if err := writable(dir); err != nil {
+		return fmt.Errorf("the state directory %s cannot be written; set BERTH_STATE_DIR to a place that can: %w", dir, err)
+	}
+	return nil
+}
+
+// writable reports why nothing can be made in a directory, or in the nearest one above it that exists.
+func writable(dir string) error {
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		parent := filepath.Dir(dir)
+		if !errors.Is(err, fs.ErrNotExist) || parent == dir {
+			if err != nil {
+				return &fs.PathError{Op: "write to", Path: dir, Err: err}
+			}
+			return nil
+		}
+		dir = parent
+	}
+}

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// ownPrefix is that of variables that nobody but Berth has a use for.
+const ownPrefix = "BERTH_"
+
+// otherVariables are read by Berth's commands and scripts and are no settings of "berth serve".
+var otherVariables = []string{
+	"BERTH_URL", "BERTH_ADMIN_TOKEN_FILE", "BERTH_GUARD_LISTEN", "BERTH_GUARD_SOCKET", // commands
+	"BERTH_ENGINE", "BERTH_SESSION", "BERTH_TOKEN", // make run, and what it prints
+	"DOCKER_HOST_NAME", "DAYS", // certs init
+	"DOCKER_API_VERSION", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_TLS", // Docker's own
+}
+
+// unknownVariables says which variables look like settings and are none, one sentence each. A cluster sets variables of
+// its own accord (BERTH_PORT for a service called berth), so that this can be a warning only.
+func unknownVariables(environ map[string]string) []string {
+	known := append(Variables(), otherVariables...)
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(environ)) {
+		if environ[name] == "" || slices.Contains(known, name) || strings.HasPrefix(name, "BERTH_TEST_") {
+			continue
+		}
+		nearest, distance := nearestName(name, known)
+		switch {
+		case distance <= typingErrors(name):
+			all = append(all, name+" is not a setting: do you mean "+nearest+"?")
+		case strings.HasPrefix(name, ownPrefix):
+			all = append(all, name+` is not a setting: it has no effect; "berth config docs" lists those that have one`)
+		}
+	}
+	return all
+}
+
+// typingErrors is how many characters a name may differ in and still be taken for a misspelt one: none for short names,
+// which other programs have too.
+func typingErrors(name string) int {
+	switch {
+	case len(name) < 8:
+		return 0
+	case len(name) < 14:
+		return 1
+	default:
+		return 2
+	}
+}
+
+func nearestName(name string, known []string) (nearest string, distance int) {
+	distance = len(name)
+	for _, k := range known {
+		if d := editDistance(name, k); d < distance {
+			nearest, distance = k, d
+		}
+	}
+	return nearest, distance
+}
+
+// editDistance counts the bytes that have to be inserted, removed or replaced to make b of a.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
