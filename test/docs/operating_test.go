@@ -3,6 +3,7 @@ package docs_test
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -40,5 +41,27 @@ func TestOperatingGuideWorks(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output of the guide's commands does not have %q:\n%s", want, out)
 		}
+	}
+}
+
+func TestSessionsGuideHasAProfileThatWorks(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/sessions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := blocks(string(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, b := range all {
+		if name := b.mark("file"); name != "" {
+			must(t, os.WriteFile(filepath.Join(dir, name), []byte(b.text), 0o600))
+		}
+	}
+	out := run(t, dir, script(all), []string{"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + dir})
+	if !strings.Contains(out, "the settings are usable") {
+		t.Errorf("the profile of the guide is refused:\n%s", out)
 	}
 }
