@@ -14,15 +14,15 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 	if err != nil {
 		return session.Session{}, err
 	}
-	err = s.submit(ctx, func(d *draft) (bool, error) {
+	err = s.submit(ctx, func(d *draft) (effect, error) {
 		if _, taken := d.sessions[v.ID]; taken {
-			return false, session.Taken(v.ID)
+			return nothing, session.Taken(v.ID)
 		}
 		if err := d.admit(fresh.session, max); err != nil {
-			return false, err
+			return nothing, err
 		}
 		d.sessions[v.ID] = fresh
-		return true, nil
+		return grows, nil
 	})
 	if err != nil {
 		return session.Session{}, err
@@ -33,24 +33,26 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 // Update replaces a session. Members of its entry that this version does not know are kept.
 func (s *Store) Update(ctx context.Context, v session.Session, max int) (session.Session, error) {
 	var updated *entry
-	err := s.submit(ctx, func(d *draft) (bool, error) {
+	err := s.submit(ctx, func(d *draft) (effect, error) {
 		old, err := d.find(v.ID, v.Revision)
 		if err != nil {
-			return false, err
+			return nothing, err
 		}
 		next := v
 		next.Revision = old.session.Revision + 1
+		did := frees
 		next.LastAccessed = later(v.LastAccessed, later(old.session.LastAccessed, d.touched[v.ID]))
 		if next.Occupies() && !old.session.Occupies() {
 			if err := d.admit(next, max); err != nil {
-				return false, err
+				return nothing, err
 			}
+			did = grows
 		}
 		if updated, err = seal(next, old.extra); err != nil {
-			return false, err
+			return nothing, err
 		}
 		d.sessions[v.ID] = updated
-		return true, nil
+		return did, nil
 	})
 	if err != nil {
 		return session.Session{}, err
@@ -60,13 +62,13 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 
 // Delete removes a session, and with it the activity that was noted for it.
 func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error {
-	return s.submit(ctx, func(d *draft) (bool, error) {
+	return s.submit(ctx, func(d *draft) (effect, error) {
 		if _, err := d.find(id, revision); err != nil {
-			return false, err
+			return nothing, err
 		}
 		delete(d.sessions, id)
 		delete(d.touched, id)
-		return true, nil
+		return frees, nil
 	})
 }
 

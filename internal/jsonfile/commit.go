@@ -5,17 +5,26 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"syscall"
 	"time"
 
 	"berth/internal/session"
 )
 
+// effect is what a change does to the store.
+type effect int
+
+const (
+	nothing effect = iota
+	grows          // a new session, or one that begins to occupy: not written from the reserve
+	frees          // a change after which no more resources are used than before: written even when the disk is full
+)
+
 // change is one caller's wish. Many of them are written together.
 type change struct {
-	// apply makes the change in the draft. It reports whether it changed anything; an error must leave the draft alone.
-	apply func(*draft) (bool, error)
+	// apply makes the change in the draft; an error must leave the draft alone.
+	apply func(*draft) (effect, error)
 
+	did  effect
 	err  error         // why the change was not made; to be read after done
 	done chan struct{} // closed when the change is durable, or will never be
 }
@@ -28,7 +37,7 @@ type draft struct {
 
 // submit waits until the change is durable, or is known not to be made. When ctx ends first, a change that nobody has
 // begun to write is withdrawn; one that is being written is waited for, because only the disk can say what became of it.
-func (s *Store) submit(ctx context.Context, apply func(*draft) (bool, error)) error {
+func (s *Store) submit(ctx context.Context, apply func(*draft) (effect, error)) error {
 	if err := ended(ctx); err != nil {
 		return err
 	}
@@ -68,7 +77,8 @@ func (s *Store) work() {
 	}
 }
 
-// write makes changes durable until there are none: while one file is being written, the next batch gathers.
+// write makes changes durable until there are none: while one file is being written, the next batch gathers. Activity
+// alone goes into its log, until that is long enough.
 func (s *Store) write() {
 	for {
 		s.mu.Lock()
@@ -77,49 +87,106 @@ func (s *Store) write() {
 			s.mu.Unlock()
 			return
 		}
-		batch, due := s.queue, s.due
-		s.queue, s.due = nil, false
-		waiting := maps.Clone(s.touched)
-		next := &draft{
-			image:   image{sessions: maps.Clone(s.stored.sessions), extra: s.stored.extra},
-			touched: maps.Clone(s.touched),
-		}
+		batch, flushes, closing := s.queue, s.flushes, s.closed
+		s.queue, s.flushes, s.due = nil, nil, false
 		s.mu.Unlock()
 
-		needed := false
-		for _, c := range batch {
-			changed, err := c.apply(next)
-			c.err = err
-			needed = needed || changed
+		if len(batch) == 0 && !closing && s.note() {
+			s.reserve.keep(s.size)
+			s.finish(nil, nil)
+		} else if landed := s.commit(batch); !landed && closing {
+			s.note() // the disk may have room for that
 		}
-		if folded := next.fold(); folded && due {
-			needed = true
+		for _, done := range flushes {
+			close(done)
 		}
-		s.finish(batch, next, waiting, needed)
 	}
 }
 
-// finish writes the draft if that is needed and tells the callers.
-func (s *Store) finish(batch []*change, next *draft, waiting map[session.ID]time.Time, needed bool) {
-	landed, err := false, error(nil)
-	if needed {
-		landed, err = s.disk.replace(next.encode())
+// commit writes the file with these changes and with all activity, and tells the callers. It reports whether the file has
+// become another one. When the disk is full, it writes from the reserve what frees resources, and nothing else.
+func (s *Store) commit(batch []*change) (landed bool) {
+	next, waiting := s.draft()
+	needed := next.make(batch)
+	if next.fold() && len(batch) == 0 {
+		needed = true
+	}
+	if !needed {
+		s.finish(batch, nil)
+		return false
+	}
+	content := next.encode()
+	landed, err := s.disk.replace(content)
+	if rest := freeing(batch); isFull(err) && !landed && len(rest) > 0 {
+		s.abandon(batch, err)
+		batch = rest
+		next, waiting = s.draft()
+		next.make(batch)
+		next.fold()
+		content = next.encode()
+		for isFull(err) && !landed && s.reserve.give(int64(len(content))) {
+			landed, err = s.disk.replace(content)
+		}
 	}
 	s.mu.Lock()
 	if landed {
-		s.stored = next.image
+		s.stored, s.size = next.image, int64(len(content))
 		s.forget(waiting)
 	}
 	alone := err != nil && s.broken == nil && len(batch) == 0
-	if needed {
-		s.broken = err
-	}
-	s.flushLater()
+	s.broken = err
 	s.mu.Unlock()
-
+	if landed && err == nil {
+		s.activity.clear()
+		s.reserve.keep(s.size)
+	}
 	if alone { // nobody is waiting to be told
 		s.logger.WarnContext(context.Background(), "activity not written, trying again every second", "error", err)
 	}
+	s.finish(batch, err)
+	return landed
+}
+
+// draft begins the next version of the file, with the activity that it will hold.
+func (s *Store) draft() (next *draft, waiting map[session.ID]time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &draft{
+		image:   image{sessions: maps.Clone(s.stored.sessions), extra: s.stored.extra},
+		touched: maps.Clone(s.touched),
+	}, maps.Clone(s.touched)
+}
+
+// make applies changes. It reports whether one of them changed anything.
+func (d *draft) make(batch []*change) bool {
+	changed := false
+	for _, c := range batch {
+		c.did, c.err = c.apply(d)
+		changed = changed || c.did != nothing
+	}
+	return changed
+}
+
+// freeing returns the changes that may be written when the disk is full.
+func freeing(batch []*change) []*change {
+	return slices.DeleteFunc(slices.Clone(batch), func(c *change) bool { return c.did != frees })
+}
+
+// abandon tells those whose change is not written from the reserve.
+func (s *Store) abandon(batch []*change, err error) {
+	for _, c := range batch {
+		if c.did != frees {
+			c.err = unwritten(err)
+			close(c.done)
+		}
+	}
+}
+
+// finish tells the callers.
+func (s *Store) finish(batch []*change, err error) {
+	s.mu.Lock()
+	s.flushLater()
+	s.mu.Unlock()
 	for _, c := range batch {
 		if err != nil { // also for one that was refused: what it was refused for may be a change that was not made
 			c.err = unwritten(err)
@@ -146,7 +213,7 @@ func (d *draft) fold() bool {
 
 // unwritten is what callers are told of a write that was not made.
 func unwritten(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if isFull(err) {
 		return session.Errorf(session.CodeStoreUnavailable,
 			"the disk that holds the session store is full; free some space and try again").Because(err)
 	}

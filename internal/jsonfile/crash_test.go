@@ -19,13 +19,18 @@ import (
 // A child process of these tests works on this file until it is killed. It may be told to kill itself.
 const (
 	childFile = "BERTH_TEST_JSONFILE"     // path of the store
+	childUses = "BERTH_TEST_JSONFILE_USE" // not empty: note activity instead of changing sessions
 	childDies = "BERTH_TEST_JSONFILE_DIE" // "<step> <n>": kill yourself when you come to the step for the nth time
 	workers   = 4
 )
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childFile); path != "" {
-		if err := child(path); err != nil {
+		work := child
+		if os.Getenv(childUses) != "" {
+			work = touchingChild
+		}
+		if err := work(path); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -109,6 +114,7 @@ func suicide(order string) func(step) error {
 type history struct {
 	opened bool
 	lines  int
+	uses   bool              // children note activity
 	acked  map[string]string // the last acknowledged one; absent: "0"
 	tried  map[string]string // a later one that was not acknowledged
 }
@@ -141,6 +147,9 @@ func (h *history) run(t *testing.T, path, dies string, lines int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childFile+"="+path, childDies+"="+dies)
+	if h.uses {
+		cmd.Env = append(cmd.Env, childUses+"=1")
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -29,9 +29,12 @@ const (
 	stepKept     step = "kept"     // .previous is the present version
 	stepReplaced step = "replaced" // the file is the new version, perhaps in memory only
 	stepDurable  step = "durable"  // and on the disk
+
+	stepNoted        step = "noted"  // activity is in its log, perhaps in memory only
+	stepNotedDurable step = "synced" // and on the disk
 )
 
-// steps lists every step in order.
+// steps lists every step of a write of the file, in order.
 func steps() []step {
 	return []step{stepCreated, stepWritten, stepLinked, stepKept, stepReplaced, stepDurable}
 }
@@ -151,7 +154,7 @@ func (d *disk) tidy() error {
 			}
 		}
 	}
-	for _, path := range []string{d.path, d.previous()} {
+	for _, path := range []string{d.path, d.previous(), d.path + activitySuffix} {
 		info, err := os.Stat(path)
 		if err == nil && info.Mode().Perm() != ownerOnly {
 			err = os.Chmod(path, ownerOnly)

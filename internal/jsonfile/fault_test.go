@@ -59,6 +59,9 @@ func failAt(s step, err error) func(step) error {
 	}
 }
 
+// failAll makes every write fail, that of the file as well as that of the activity log.
+func failAll(err error) func(step) error { return func(step) error { return err } }
+
 func wantUnavailable(t *testing.T, err error, why string) {
 	t.Helper()
 	if session.CodeOf(err) != session.CodeStoreUnavailable {
@@ -188,12 +191,12 @@ func TestActivityOutlivesAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	create(t, s, "ses-a")
-	disk.set(failAt(stepWritten, syscall.ENOSPC))
+	disk.set(failAll(syscall.ENOSPC))
 	at := time.Unix(1770000100, 0)
 	if err := s.Touch(t.Context(), map[session.ID]time.Time{"ses-a": at}); err != nil {
 		t.Fatal(err)
 	}
-	wantUnavailable(t, s.submit(t.Context(), func(*draft) (bool, error) { return true, nil }), "a write to a full disk")
+	wantUnavailable(t, s.submit(t.Context(), func(*draft) (effect, error) { return grows, nil }), "a write to a full disk")
 	if got, err := s.Get(t.Context(), "ses-a"); err != nil || !got.LastAccessed.Equal(at) {
 		t.Errorf("after a failed write: last accessed %s, %v; want %s", got.LastAccessed, err, at)
 	}
@@ -212,15 +215,15 @@ func TestActivityIsTriedAgainUntilTheDiskIsWell(t *testing.T) {
 		path := file(t)
 		s := open(t, path, Options{fault: disk.reach, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		create(t, s, "ses-a")
-		disk.set(failAt(stepWritten, syscall.ENOSPC))
+		disk.set(failAll(syscall.ENOSPC))
 		at := time.Unix(1770000100, 0)
 		if err := s.Touch(t.Context(), map[session.ID]time.Time{"ses-a": at}); err != nil {
 			t.Fatal(err)
 		}
-		before := disk.reached(stepWritten)
+		before := disk.reached(stepNoted)
 		time.Sleep(3 * touchDelay) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
-		if got := disk.reached(stepWritten) - before; got < 2 || got > 3 {
+		if got := disk.reached(stepNoted) - before; got < 2 || got > 3 {
 			t.Errorf("in three seconds there were %d tries, want one a second", got)
 		}
 		disk.set(nil)

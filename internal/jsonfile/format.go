@@ -36,6 +36,11 @@ type entry struct {
 // encode writes the file: one session to a line, in the order of their IDs, so that people can read and compare it.
 func (im image) encode() []byte {
 	var out bytes.Buffer
+	size := 0
+	for id, e := range im.sessions {
+		size += len(id) + len(e.raw) + len("\"\":,\n")
+	}
+	out.Grow(size + 1024) // growing step by step would take as long as all the rest
 	out.WriteString(`{"` + versionMember + `":` + strconv.Itoa(formatVersion))
 	for _, name := range slices.Sorted(maps.Keys(im.extra)) {
 		out.WriteByte(',')

@@ -5,8 +5,10 @@
 // out. It refuses to know what sessions mean: the rules are in package session, and package storetest holds the
 // meaning of a store.
 //
-// Beside the file it keeps three others: .previous, the version before the present one; .lock, held for as long as
-// the store is open; and, for the length of a write, a temporary file. There is no moment at which the file itself is
+// Beside the file it keeps others: .previous, the version before the present one; .activity, a log of when sessions were
+// used last, which the file takes over with the next change, when the log gets long, and at the end; .reserve, space for
+// what frees resources when the disk is full; .lock, held for as long as the store is open; and, for the length of a
+// write, a temporary file. Who reads the file without its log misses the newest activity and nothing else. There is no moment at which the file itself is
 // missing, so that a missing file beside a .previous one was taken away by somebody, and is refused.
 package jsonfile
 
@@ -31,21 +33,28 @@ type Options struct {
 	Logger *slog.Logger // default: discards
 
 	// Hooks of the tests of this package.
-	fault func(step) error
-	link  func(oldname, newname string) error
+	fault  func(step) error
+	link   func(oldname, newname string) error
+	minLog int64 // bytes of the activity log that are always allowed
 }
 
 // Store keeps sessions in one JSON file. It is safe for concurrent use.
 type Store struct {
-	disk   disk
-	logger *slog.Logger
+	disk     disk
+	activity activityLog // the writer's
+	reserve  reserve     // the writer's
+	minLog   int64
+	logger   *slog.Logger
 
 	mu       sync.Mutex
 	stored   image                    // what the file holds; replaced as a whole, never changed in place
 	touched  map[session.ID]time.Time // activity that the file does not hold yet
+	unnoted  map[session.ID]struct{}  // those of touched that the activity log does not hold either
+	size     int64                    // of the file in bytes
 	queue    []*change                // changes that nobody has begun to write
 	flushing *time.Timer              // until touched is due; nil when nothing waits
-	due      bool                     // touched is to be written now
+	due      bool                     // unnoted is to be written now
+	flushes  []chan struct{}          // to be closed when that was tried
 	writing  bool                     // a writer is running
 	broken   error                    // why the last write was not made; nil after one that was
 	closed   bool
@@ -69,8 +78,11 @@ func Open(path string, opts Options) (*Store, error) {
 	s := &Store{
 		disk:    disk{path: path, lock: lock, fault: opts.fault, link: opts.link},
 		logger:  cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		touched: map[session.ID]time.Time{},
+		unnoted: map[session.ID]struct{}{},
+		minLog:  opts.minLog,
 	}
+	s.activity = activityLog{path: path + activitySuffix, reach: s.disk.reach}
+	s.reserve = reserve{path: path + reserveSuffix, dir: s.disk.dir()}
 	if s.disk.link == nil {
 		s.disk.link = os.Link
 	}
@@ -82,6 +94,14 @@ func Open(path string, opts Options) (*Store, error) {
 		lock.release()
 		return nil, unavailable("tidy up beside the session store "+path, err)
 	}
+	if s.touched, err = s.activity.load(s.stored.sessions); err != nil {
+		lock.release()
+		return nil, unavailable("read the activity log of the session store", err)
+	}
+	if info, err := os.Stat(path); err == nil {
+		s.size = info.Size()
+	}
+	s.reserve.keep(s.size)
 	return s, nil
 }
 
@@ -103,8 +123,9 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.writer.Wait()
 
+	s.activity.close()
 	s.disk.lock.release()
-	if len(s.touched) > 0 {
+	if len(s.unnoted) > 0 {
 		return unavailable("write the latest activity", s.broken)
 	}
 	return nil
@@ -127,7 +148,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Session, error)
 	return e.at(s.touched[id]), nil
 }
 
-// Touch notes activity, to be written with the next change or within a second.
+// Touch notes activity, to be written within a second: into the file if it changes anyway, else into the activity log.
 func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 	if err := ended(ctx); err != nil {
 		return err
@@ -142,10 +163,26 @@ func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 		e, ok := s.stored.sessions[id]
 		if ok && when.After(e.session.LastAccessed) && when.After(s.touched[id]) {
 			s.touched[id] = when
+			s.unnoted[id] = struct{}{}
 		}
 	}
 	s.flushLater()
 	return nil
+}
+
+// Flush writes waiting activity now and waits for it. That it could not be written is not an error: it stays waiting.
+func (s *Store) Flush() {
+	done := make(chan struct{})
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.due = true
+	s.flushes = append(s.flushes, done)
+	s.work()
+	s.mu.Unlock()
+	<-done
 }
 
 // Ping fails if the store is closed, if its lock was taken away, or if the last write failed and another try fails
@@ -161,7 +198,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	case closed:
 		return errClosed()
 	case broken != nil:
-		return s.submit(ctx, func(*draft) (bool, error) { return true, nil })
+		return s.submit(ctx, func(*draft) (effect, error) { return grows, nil })
 	}
 	if err := s.disk.lock.held(); err != nil {
 		return unwritten(err)
@@ -171,7 +208,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // flushLater makes sure that waiting activity becomes due. The caller holds mu.
 func (s *Store) flushLater() {
-	if len(s.touched) == 0 || s.flushing != nil || s.closed {
+	if len(s.unnoted) == 0 || s.flushing != nil || s.closed {
 		return
 	}
 	s.flushing = time.AfterFunc(touchDelay, func() {
@@ -189,8 +226,15 @@ func (s *Store) flushLater() {
 func (s *Store) forget(written map[session.ID]time.Time) {
 	maps.DeleteFunc(s.touched, func(id session.ID, at time.Time) bool {
 		_, exists := s.stored.sessions[id]
-		return !exists || !at.After(written[id])
+		if gone := !exists || !at.After(written[id]); !gone {
+			return false
+		}
+		delete(s.unnoted, id)
+		return true
 	})
+	for id := range s.touched { // of a session that has the ID now, or that came during the write
+		s.unnoted[id] = struct{}{}
+	}
 }
 
 // resolve follows symbolic links, so that the file's companions are beside the file itself and two names of it share

@@ -66,10 +66,14 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// onDisk decodes a file without opening a store.
+// onDisk decodes a file and its activity log without opening a store.
 func onDisk(t *testing.T, path string) image {
 	t.Helper()
-	im, err := decode([]byte(read(t, path)))
+	content, err := withActivity([]byte(read(t, path)), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := decode(content)
 	if err != nil {
 		t.Fatalf("%s %v", filepath.Base(path), err)
 	}

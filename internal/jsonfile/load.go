@@ -42,6 +42,9 @@ func (d *disk) begin() (image, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return image{}, unavailable("look for the previous version of the session store", err)
 	}
+	if err := remove(d.path + activitySuffix); err != nil { // of a store that was moved away
+		return image{}, unavailable("remove the activity log of a session store that is no more", err)
+	}
 	im := image{sessions: map[session.ID]*entry{}}
 	if _, err := d.replace(im.encode()); err != nil {
 		return image{}, unavailable("begin the session store "+d.path, err)

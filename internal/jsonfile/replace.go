@@ -17,7 +17,7 @@ import (
 // Replace makes the file hold these sessions, with the revisions they have, and no others, in one step. A session that
 // has no form in JSON is a CodeInvalid error and nothing is changed.
 func (s *Store) Replace(ctx context.Context, sessions []session.Session) error {
-	return s.submit(ctx, func(d *draft) (bool, error) {
+	return s.submit(ctx, func(d *draft) (effect, error) {
 		next := make(map[session.ID]*entry, len(sessions))
 		for _, v := range sessions {
 			old := d.sessions[v.ID]
@@ -31,13 +31,13 @@ func (s *Store) Replace(ctx context.Context, sessions []session.Session) error {
 			}
 			fresh, err := seal(v, extra)
 			if err != nil {
-				return false, err
+				return nothing, err
 			}
 			next[v.ID] = fresh
 		}
 		d.sessions = next
 		clear(d.touched) // of what was there before
-		return true, nil
+		return grows, nil
 	})
 }
 
@@ -50,6 +50,9 @@ func Begin(path string, sessions []session.Session) error {
 	data, err := Write(sessions)
 	if err != nil {
 		return err
+	}
+	if err := remove(path + activitySuffix); err != nil {
+		return unavailable("begin the session store "+path, err)
 	}
 	if err := renameio.WriteFile(path, data, ownerOnly, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask()); err != nil {
 		return unavailable("begin the session store "+path, err)
@@ -69,7 +72,7 @@ func Exists(path string) bool {
 // Remove removes a store that is closed. It may be called again, also after a crash in the middle: a store that could be
 // opened and found empty beside its previous version there never is.
 func Remove(path string) error {
-	for _, name := range []string{path + previousSuffix, path} {
+	for _, name := range []string{path + previousSuffix, path, path + activitySuffix, path + reserveSuffix} {
 		if err := remove(name); err != nil {
 			return unavailable("remove the session store", err)
 		}

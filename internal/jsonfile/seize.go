@@ -10,7 +10,7 @@ import (
 
 // Seized is a store's file that is about to move elsewhere. No other process can open it meanwhile.
 type Seized struct {
-	Data []byte // as it is; what it means [Read] finds out
+	Data []byte // with the activity of its log, otherwise as it is; what it means [Read] finds out
 
 	path string
 	lock *lock
@@ -31,6 +31,9 @@ func Seize(path string) (*Seized, error) {
 		return nil, err
 	}
 	data, err := os.ReadFile(path)
+	if err == nil {
+		data, err = withActivity(data, path)
+	}
 	if err != nil {
 		lock.release()
 		return nil, unavailable("read the session store", err)
@@ -50,6 +53,11 @@ func (s *Seized) Retire(suffix string) (backup string, err error) {
 	}
 	if err := os.Rename(s.path, backup); err != nil {
 		return "", unavailable("rename the session store", err)
+	}
+	for _, suffix := range []string{activitySuffix, reserveSuffix} { // a log without its file changes nothing
+		if err := remove(s.path + suffix); err != nil {
+			return "", unavailable("remove what was beside the session store", err)
+		}
 	}
 	d := disk{path: s.path}
 	if err := syncDir(d.dir()); err != nil {

@@ -1,0 +1,95 @@
+package jsonfile
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The reserve is a file that only occupies space. When the disk is full, a piece of it is given up for a change after
+// which less is used than before: a stop, a delete, a rotation. Without it, whoever fills the disk takes these from the
+// operator too.
+const (
+	reserveSuffix = ".reserve"
+	minReserve    = 256 << 10   // bytes
+	reserveWrites = 4           // how many versions of the file it has space for
+	reserveSlack  = 16 << 10    // bytes that a write needs beside the file: directories, the file system's own
+	reserveShare  = 8           // it takes at most this fraction of the free space
+	reservePause  = time.Second // between two tries to make it
+)
+
+// reserve keeps space free on the disk of a file. One goroutine at a time may use it.
+type reserve struct {
+	path  string
+	dir   string
+	tried time.Time
+}
+
+// keep makes the reserve large enough for a file of this size, as far as the disk has space for it. That it cannot be made
+// is no error: a disk that is full already has to be cleared by other means.
+func (r *reserve) keep(size int64) {
+	now := time.Now()
+	if now.Sub(r.tried) < reservePause {
+		return
+	}
+	r.tried = now
+	var disk unix.Statfs_t
+	if unix.Statfs(r.dir, &disk) != nil {
+		return
+	}
+	free := int64(disk.Bavail) * int64(disk.Bsize) //nolint:unconvert // the types differ by architecture
+	have := r.size()
+	want := min(max(minReserve, reserveWrites*(size+reserveSlack)), have+(free-have)/reserveShare)
+	if want-have < reserveSlack/4 {
+		return
+	}
+	file, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, ownerOnly)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	if err := occupy(file, have, want); err != nil {
+		_ = file.Truncate(have)
+	}
+}
+
+// occupy makes the file system give a file its blocks from one size up to the next.
+func occupy(file *os.File, from, to int64) error {
+	err := unix.Fallocate(int(file.Fd()), 0, from, to-from)
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	zeros := make([]byte, 64<<10)
+	for from < to {
+		n, err := file.WriteAt(zeros[:min(int64(len(zeros)), to-from)], from)
+		if err != nil {
+			return err
+		}
+		from += int64(n)
+	}
+	return file.Sync() // else it has no blocks yet
+}
+
+// give frees the space that a file of this size needs, in pieces, so that whoever takes what was freed does not take all
+// of it. It reports whether there was anything left to give.
+func (r *reserve) give(size int64) bool {
+	have := r.size()
+	if have == 0 {
+		return false
+	}
+	return os.Truncate(r.path, max(0, have-size-reserveSlack)) == nil
+}
+
+func (r *reserve) size() int64 {
+	info, err := os.Lstat(r.path)
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
+}
+
+// isFull reports whether a write failed for want of space.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
