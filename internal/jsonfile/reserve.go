@@ -16,7 +16,7 @@ const (
 	reserveSuffix = ".reserve"
 	minReserve    = 256 << 10   // bytes
 	reserveWrites = 4           // how many versions of the file it has space for
-	reserveSlack  = 16 << 10    // bytes that a write needs beside the file: directories, the file system's own
+	reserveSlack  = 8 << 10     // bytes that a write needs beside the file: directories, the file system's own
 	reserveShare  = 8           // it takes at most this fraction of the free space
 	reservePause  = time.Second // between two tries to make it
 )

@@ -223,7 +223,7 @@ func TestFullStateDisk(t *testing.T) {
 	state := w.Env["BERTH_STATE_DIR"]
 	instance, err := os.ReadFile(filepath.Join(state, "instance"))
 	harness.Must(t, err)
-	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=128k,mode=0700"); err != nil {
+	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=2m,mode=0700"); err != nil {
 		t.Fatalf("a small disk needs root: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(state, syscall.MNT_DETACH) })
@@ -231,12 +231,15 @@ func TestFullStateDisk(t *testing.T) {
 	w.StartServe()
 	id, token := w.Create("")
 	filler := filepath.Join(state, "filler")
-	f, err := os.Create(filler)
-	harness.Must(t, err)
-	for err == nil {
-		_, err = f.Write(make([]byte, 4096))
+	fill := func() {
+		f, err := os.OpenFile(filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		harness.Must(t, err)
+		for err == nil {
+			_, err = f.Write(make([]byte, 4096))
+		}
+		_ = f.Close()
 	}
-	_ = f.Close()
+	fill()
 
 	if a := w.Call(http.MethodPost, "/sessions", w.AdminToken(), `{"metadata":{"x":"`+strings.Repeat("y", 8000)+`"}}`); a.Status != http.StatusServiceUnavailable || a.Field("code") != "store_unavailable" {
 		t.Errorf("create on a full disk: got %s, want 503 store_unavailable", a)
@@ -255,11 +258,34 @@ func TestFullStateDisk(t *testing.T) {
 	if a := w.Call(http.MethodGet, "/s/"+id+"/global/health", token, ""); a.Status != http.StatusOK {
 		t.Errorf("the running session on a full disk: got %s, want it served", a)
 	}
+	// What frees resources is written from the reserve, although somebody takes at once what becomes free.
+	fill()
+	a := w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "")
+	if a.Status != http.StatusOK {
+		t.Errorf("rotation on a full disk: got %s, want 200", a)
+	}
+	if b := w.Call(http.MethodGet, "/s/"+id+"/global/health", a.Field("token"), ""); b.Status != http.StatusOK {
+		t.Errorf("with the token of a rotation on a full disk: got %s, want 200", b)
+	}
+	fill()
+	if a := w.Call(http.MethodPost, "/sessions/"+id+"/stop", w.AdminToken(), ""); a.Status != http.StatusOK || a.Field("status") != "stopped" {
+		t.Errorf("stop on a full disk: got %s, want 200 and stopped", a)
+	}
+	fill()
+	if a := w.Call(http.MethodPost, "/sessions/"+id+"/start", w.AdminToken(), ""); a.Status != http.StatusServiceUnavailable {
+		t.Errorf("start on a full disk: got %s, want 503", a)
+	}
+	if a := w.Call(http.MethodDelete, "/sessions/"+id, w.AdminToken(), ""); a.Status != http.StatusNoContent {
+		t.Errorf("delete on a full disk: got %s, want 204", a)
+	}
+	if all := w.Containers(); len(all) != 0 {
+		t.Errorf("got %d containers after the delete, want none", len(all))
+	}
 	harness.Must(t, os.Remove(filler))
 	other, _ := w.Create("")
 	seen("healthy")
-	if all := w.Containers(); len(all) != 2 {
-		t.Errorf("got %d containers, want those of %s and %s", len(all), id, other)
+	if all := w.Containers(); len(all) != 1 {
+		t.Errorf("got %d containers, want that of %s", len(all), other)
 	}
 }
 
