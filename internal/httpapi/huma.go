@@ -14,6 +14,7 @@ const maxBody = 256 << 10
 func apiConfig(version string) huma.Config {
 	config := huma.DefaultConfig("Berth", version)
 	config.Info.Description = "A private OpenCode server for every user, in a container of its own."
+	config.Formats = map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()}
 	config.DocsPath = "" // the framework's page loads its script from elsewhere
 	config.SchemasPath = ""
 	config.OpenAPIPath = ""  // served from memory instead: the framework makes it at the first request, without a lock

@@ -9,27 +9,27 @@ import (
 // Session is a session as callers see it. The names are those of the sessions table; digests and credentials are not
 // part of it.
 type Session struct {
-	ID             session.ID     `json:"session_id" example:"ses-gezdgnbvgy3tqojq"`
-	Owner          string         `json:"owner,omitempty"`
-	Status         session.Status `json:"status" enum:"creating,running,stopped,error"`
-	LastError      string         `json:"last_error,omitempty" doc:"why the last operation failed"`
-	Operation      *Operation     `json:"operation,omitempty" doc:"what is being done to the session now"`
-	Path           string         `json:"path" doc:"where the session's server is, below this server's address" example:"/s/ses-gezdgnbvgy3tqojq/"`
-	Profile        string         `json:"profile"`
-	Image          string         `json:"image"`
-	ContainerName  string         `json:"container_name"`
-	ContainerID    string         `json:"container_id,omitempty"`
-	HostDir        string         `json:"host_dir,omitempty" doc:"where the workspace lives on the engine's host"`
-	Port           int            `json:"port,omitempty" doc:"published port; absent while the session does not run"`
-	CreatedAt      time.Time      `json:"created_at"`
-	LastAccessed   time.Time      `json:"last_accessed"`
-	TokenExpiresAt *time.Time     `json:"token_expires_at,omitempty"`
-	ExpiresAt      *time.Time     `json:"expires_at,omitempty"`
-	StopReason     string         `json:"stop_reason,omitempty" enum:"idle,lifetime" doc:"why Berth has stopped it; an idle one wakes with its next request"`
-	StopsAt        *time.Time     `json:"stops_at,omitempty" doc:"when it is stopped unless it is used; absent: never"`
-	KeptAliveBy    string         `json:"kept_alive_by,omitempty" enum:"activity,busy" doc:"busy: its server is at work although nobody uses it"`
-	RestartCount   int            `json:"restart_count"`
-	Metadata       map[string]any `json:"metadata,omitempty"`
+	ID             session.ID       `json:"session_id" example:"ses-gezdgnbvgy3tqojq"`
+	Owner          string           `json:"owner,omitempty"`
+	Status         session.Status   `json:"status" enum:"creating,running,stopped,error"`
+	LastError      string           `json:"last_error,omitempty" doc:"why the last operation failed"`
+	Operation      *Operation       `json:"operation,omitempty" doc:"what is being done to the session now"`
+	Path           string           `json:"path" doc:"where the session's server is, below this server's address" example:"/s/ses-gezdgnbvgy3tqojq/"`
+	Profile        string           `json:"profile"`
+	Image          string           `json:"image"`
+	ContainerName  string           `json:"container_name"`
+	ContainerID    string           `json:"container_id,omitempty"`
+	HostDir        string           `json:"host_dir,omitempty" doc:"where the workspace lives on the engine's host"`
+	Port           int              `json:"port,omitempty" doc:"published port; absent while the session does not run"`
+	CreatedAt      time.Time        `json:"created_at"`
+	LastAccessed   time.Time        `json:"last_accessed"`
+	TokenExpiresAt *time.Time       `json:"token_expires_at,omitempty"`
+	ExpiresAt      *time.Time       `json:"expires_at,omitempty"`
+	StopReason     string           `json:"stop_reason,omitempty" enum:"idle,lifetime" doc:"why Berth has stopped it; an idle one wakes with its next request"`
+	StopsAt        *time.Time       `json:"stops_at,omitempty" doc:"when it is stopped unless it is used; absent: never"`
+	KeptAliveBy    string           `json:"kept_alive_by,omitempty" enum:"activity,busy" doc:"busy: its server is at work although nobody uses it"`
+	RestartCount   int              `json:"restart_count"`
+	Metadata       session.Metadata `json:"metadata,omitempty"`
 }
 
 // Operation is work in progress.

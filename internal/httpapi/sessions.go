@@ -33,10 +33,10 @@ type createInput struct {
 	PreferParam
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"a repeated request with the same key and owner leads to the same session"`
 	Body           *struct {
-		Owner    string         `json:"owner,omitempty" maxLength:"255" doc:"whom the session belongs to; any text"`
-		Profile  string         `json:"profile,omitempty" doc:"image profile; the default one if absent"`
-		Image    string         `json:"image,omitempty" maxLength:"255" doc:"image; the profile's if absent"`
-		Metadata map[string]any `json:"metadata,omitempty" doc:"yours; given back as it is"`
+		Owner    string           `json:"owner,omitempty" maxLength:"255" doc:"whom the session belongs to; any text"`
+		Profile  string           `json:"profile,omitempty" doc:"image profile; the default one if absent"`
+		Image    string           `json:"image,omitempty" maxLength:"255" doc:"image; the profile's if absent"`
+		Metadata session.Metadata `json:"metadata,omitempty" doc:"yours; given back as it is, numbers without an exponent"`
 	}
 }
 

@@ -2,6 +2,7 @@ package jsonfile
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"berth/internal/session"
@@ -9,6 +10,9 @@ import (
 
 // Create adds a session. A taken ID is reported before a full house, so that a repeated request finds its session.
 func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
+	if err := v.Metadata.Check(); err != nil {
+		return session.Session{}, err
+	}
 	v.Revision = 1
 	fresh, err := seal(v, nil)
 	if err != nil {
@@ -40,6 +44,11 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 		}
 		next := v
 		next.Revision = old.session.Revision + 1
+		if !reflect.DeepEqual(v.Metadata, old.session.Metadata) { // else it is as it was, and must not keep anything else from being recorded
+			if err := v.Metadata.Check(); err != nil {
+				return nothing, err
+			}
+		}
 		did := frees
 		next.LastAccessed = later(v.LastAccessed, later(old.session.LastAccessed, d.touched[v.ID]))
 		if next.Occupies() && !old.session.Occupies() {

@@ -112,7 +112,7 @@ func legacyTime(raw json.RawMessage) (time.Time, error) {
 }
 
 // legacyMetadata reads an object, or one that is written as a string. Null and nothing are empty.
-func legacyMetadata(raw json.RawMessage) (map[string]any, error) {
+func legacyMetadata(raw json.RawMessage) (session.Metadata, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
@@ -122,7 +122,7 @@ func legacyMetadata(raw json.RawMessage) (map[string]any, error) {
 			return nil, nil
 		}
 	}
-	var metadata map[string]any
+	var metadata session.Metadata
 	if err := json.Unmarshal(raw, &metadata); err != nil {
 		return nil, errors.New("column metadata: it is not a JSON object")
 	}

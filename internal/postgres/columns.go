@@ -50,7 +50,7 @@ func values(s session.Session) ([]any, error) {
 	}, nil
 }
 
-func encodeMetadata(metadata map[string]any) ([]byte, error) {
+func encodeMetadata(metadata session.Metadata) ([]byte, error) {
 	if metadata == nil {
 		return nil, nil
 	}
@@ -66,20 +66,16 @@ func encodeJSON(value any) ([]byte, error) {
 }
 
 // decodeMetadata reads what the database holds, which is JSON but perhaps no object.
-func decodeMetadata(text []byte) map[string]any {
+func decodeMetadata(text []byte) session.Metadata {
 	if text == nil {
 		return nil
 	}
-	var value any
-	_ = json.Unmarshal(text, &value) // the database holds JSON only
-	switch v := value.(type) {
-	case nil:
-		return nil
-	case map[string]any:
-		return v
-	default:
-		return map[string]any{"metadata": v}
+	var metadata session.Metadata
+	if json.Unmarshal(text, &metadata) == nil {
+		return metadata
 	}
+	_ = json.Unmarshal(slices.Concat([]byte(`{"metadata":`), text, []byte("}")), &metadata) // the database holds JSON only
+	return metadata
 }
 
 // selected is the list of what [scan] reads. Columns of rows that somebody else wrote may be empty.

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"regexp"
@@ -92,7 +93,7 @@ func TestTableOfTheServiceBeforeIsTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Status != session.Stopped || got.LastError == "" || got.TokenDigest != "" || got.HostDir != "/data/abc" || got.Revision != 1 ||
-		got.CreatedAt.Format("2006-01-02T15:04:05.000Z07:00") != "2024-01-15T10:30:45.123Z" || got.Metadata["a"] != 1.0 {
+		got.CreatedAt.Format("2006-01-02T15:04:05.000Z07:00") != "2024-01-15T10:30:45.123Z" || got.Metadata["a"] != json.Number("1") {
 		t.Errorf("got %+v", got)
 	}
 	got.Owner = "ann"

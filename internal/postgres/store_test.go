@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"strings"
@@ -156,7 +157,7 @@ func TestRowThatWasTamperedWith(t *testing.T) {
 	if err != nil || odd.Status != session.Error || !strings.Contains(odd.LastError, `"paused"`) || odd.Operation != nil {
 		t.Errorf("got %+v, %v; want an error that names the status", odd, err)
 	}
-	if diff := cmp.Diff(map[string]any{"metadata": []any{1.0}}, odd.Metadata); diff != "" {
+	if diff := cmp.Diff(session.Metadata{"metadata": []any{json.Number("1")}}, odd.Metadata); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
 	}
 	if err := s.Delete(t.Context(), "ses-odd", odd.Revision); err != nil {

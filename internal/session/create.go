@@ -3,8 +3,6 @@ package session
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"reflect"
 	"slices"
 	"time"
 	"unicode"
@@ -13,10 +11,10 @@ import (
 
 // Request says what session to create. Every field may be empty.
 type Request struct {
-	Owner    string         // at most 255 bytes of printable UTF-8
-	Profile  string         // default: Options.DefaultProfile
-	Image    string         // default: the profile's
-	Metadata map[string]any // at most 64 KiB of JSON
+	Owner    string   // at most 255 bytes of printable UTF-8
+	Profile  string   // default: Options.DefaultProfile
+	Image    string   // default: the profile's
+	Metadata Metadata // at most 64 KiB of JSON
 
 	// IdempotencyKey makes a repeated request harmless: the same owner and key lead to the same session. At most 255
 	// bytes of printable UTF-8.
@@ -24,8 +22,7 @@ type Request struct {
 }
 
 const (
-	maxText     = 255      // VARCHAR(255) in the contract's table
-	maxMetadata = 64 << 10 // bytes of JSON; metadata is for labels, not for documents
+	maxText = 255 // VARCHAR(255) in the contract's table
 )
 
 // Issued is a session with a token that is shown this one time.
@@ -46,6 +43,10 @@ func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 }
 
 func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
+	var err error
+	if req.Metadata, err = req.Metadata.normal(); err != nil {
+		return Issued{}, err
+	}
 	asked := req
 	req.Profile = cmp.Or(req.Profile, m.opts.DefaultProfile)
 	profile, ok := m.opts.Profiles[req.Profile]
@@ -113,7 +114,7 @@ func (m *Manager) replay(ctx context.Context, id ID, req Request) (Issued, error
 	}
 	// What was left to the operator's defaults may have become something else since.
 	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || cmp.Or(req.Image, s.Image) != s.Image ||
-		!sameJSON(s.Metadata, req.Metadata) {
+		!sameMetadata(s.Metadata, req.Metadata) {
 		return Issued{}, Errorf(CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
 	}
 	if s.Operation != nil {
@@ -132,15 +133,6 @@ func (m *Manager) replay(ctx context.Context, id ID, req Request) (Issued, error
 	return Issued{Work: w, Token: token, Replayed: true}, nil
 }
 
-func sameJSON(a, b map[string]any) bool {
-	if len(a) == 0 && len(b) == 0 {
-		return true
-	}
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
-}
-
 func (r Request) check() error {
 	for _, f := range []struct{ name, text string }{
 		{"owner", r.Owner}, {"image", r.Image}, {"idempotency key", r.IdempotencyKey},
@@ -148,10 +140,6 @@ func (r Request) check() error {
 		if len(f.text) > maxText || !utf8.ValidString(f.text) || slices.ContainsFunc([]rune(f.text), unicode.IsControl) {
 			return Errorf(CodeInvalid, "the %s must be at most %d bytes of printable text", f.name, maxText)
 		}
-	}
-	text, err := json.Marshal(r.Metadata)
-	if err != nil || len(text) > maxMetadata {
-		return Errorf(CodeInvalid, "the metadata must be a JSON object of at most %d bytes", maxMetadata)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@
 package session
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -46,8 +45,8 @@ type Session struct {
 	RestartCount int        // automatic restarts since the last healthy period
 	Revision     int64      // set by the store: 1 at creation, one more with each update
 
-	Timeline []Milestone    // what happened to it last, the oldest first; at most 25
-	Metadata map[string]any // the platform's own; JSON object
+	Timeline []Milestone // what happened to it last, the oldest first; at most 25
+	Metadata Metadata    // the platform's own; JSON object
 }
 
 // Occupies reports whether the session counts against the limit of concurrent sessions: it is creating or
@@ -74,10 +73,7 @@ func (s Session) GraceEnd(now time.Time) time.Time {
 
 // Clone returns a copy that shares nothing mutable with s.
 func (s Session) Clone() Session {
-	s.Metadata = maps.Clone(s.Metadata)
-	for name, value := range s.Metadata {
-		s.Metadata[name] = cloneJSON(value)
-	}
+	s.Metadata = s.Metadata.Clone()
 	s.Timeline = slices.Clone(s.Timeline)
 	if s.Operation != nil {
 		op := *s.Operation

@@ -1,11 +1,15 @@
 package storetest
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"berth/internal/session"
 )
@@ -54,6 +58,61 @@ func valueMetadata(t *testing.T, store session.Store) {
 	update(t, store, s)
 	s.Revision = 2
 	wantSame(t, get(t, store, "ses-a"), s, "metadata after an update, which replaces and does not merge")
+}
+
+func valueNumbers(t *testing.T, store session.Store) {
+	written := map[string]string{
+		"beyond float64": "9007199254740993", "fraction of zero": "1.0", "cents": "12.50", "23 digits": "12345678901234567890123", "negative": "-9007199254740993",
+		"long fraction": "0.12345678901234567890123", "huge": "1" + strings.Repeat("0", 400), "tiny": "0." + strings.Repeat("0", 400) + "1",
+		"scaled up": "1e2", "scaled down": "15e-1", "scaled in vain": "1.50e1", "beyond float64 by far": "1e400", "sign of zero": "-0.0",
+	}
+	back := maps.Clone(written)
+	maps.Copy(back, map[string]string{
+		"scaled up": "100", "scaled down": "1.5", "scaled in vain": "15.0", "beyond float64 by far": back["huge"], "sign of zero": "0.0",
+	})
+	s := idle("ses-a")
+	s.Metadata = session.Metadata{}
+	for name, number := range written {
+		s.Metadata[name] = json.Number(number)
+		s.Metadata["list of "+name] = []any{map[string]any{"n": json.Number(number)}}
+	}
+	check := func(got session.Session, why string) {
+		t.Helper()
+		for name, number := range back {
+			if diff := cmp.Diff(json.Number(number), got.Metadata[name]); diff != "" {
+				t.Errorf("%s: %s (-want +got):\n%s", why, name, diff)
+			}
+			if diff := cmp.Diff([]any{map[string]any{"n": json.Number(number)}}, got.Metadata["list of "+name]); diff != "" {
+				t.Errorf("%s: a list of %s (-want +got):\n%s", why, name, diff)
+			}
+		}
+	}
+	check(create(t, store, s), "the answer of create")
+	got := get(t, store, "ses-a")
+	check(got, "read back")
+	check(list(t, store, session.Query{}).Sessions[0], "in a list")
+	got.Owner = "bob"
+	check(update(t, store, got), "after an update of something else")
+	check(get(t, store, "ses-a"), "read back after an update of something else")
+}
+
+func valueNUL(t *testing.T, store session.Store) {
+	create(t, store, idle("ses-b"))
+	for i, metadata := range []session.Metadata{
+		{"a": "x\x00y"}, {"a\x00": 1}, {"a": []any{map[string]any{"b": "\x00"}}},
+	} {
+		s := idle("ses-a")
+		s.Metadata = metadata
+		_, err := store.Create(t.Context(), s, session.Unlimited)
+		wantCode(t, err, session.CodeInvalid, fmt.Sprintf("create with U+0000 in metadata %d", i))
+		s.ID, s.Revision = "ses-b", 1
+		_, err = store.Update(t.Context(), s, session.Unlimited)
+		wantCode(t, err, session.CodeInvalid, fmt.Sprintf("update with U+0000 in metadata %d", i))
+	}
+	wantSame(t, get(t, store, "ses-b"), func() session.Session { s := idle("ses-b"); s.Revision = 1; return s }(), "a session after refused updates")
+	if _, err := store.Get(t.Context(), "ses-a"); session.CodeOf(err) != session.CodeNotFound {
+		t.Errorf("a session whose create was refused: got %v, want not found", err)
+	}
 }
 
 func valueLarge(t *testing.T, store session.Store) {

@@ -1,0 +1,52 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// jsonFormat is the framework's, but for the numbers of a body that it reads without knowing its form, to compare it with
+// the schema: there, one that no float64 can hold is no error. What the handler gets is read from the text again.
+func jsonFormat() huma.Format {
+	return huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshalJSON}
+}
+
+func unmarshalJSON(text []byte, to any) error {
+	generic, ok := to.(*any)
+	if !ok {
+		return json.Unmarshal(text, to)
+	}
+	var whole json.RawMessage // a decoder would accept what stands behind the value
+	if err := json.Unmarshal(text, &whole); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(whole))
+	d.UseNumber()
+	var value any
+	if err := d.Decode(&value); err != nil {
+		return err
+	}
+	*generic = withFloats(value)
+	return nil
+}
+
+// withFloats replaces numbers by the nearest float64 in place and returns the value.
+func withFloats(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, member := range v {
+			v[name] = withFloats(member)
+		}
+	case []any:
+		for i, element := range v {
+			v[i] = withFloats(element)
+		}
+	case json.Number:
+		number, _ := v.Float64() // an infinite one with an error
+		return max(-math.MaxFloat64, min(number, math.MaxFloat64))
+	}
+	return value
+}

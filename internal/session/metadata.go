@@ -1,0 +1,170 @@
+package session
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxMetadata = 64 << 10 // bytes of JSON; metadata is for labels, not for documents
+	maxExponent = 1000     // of a number in metadata, either way
+	maxNumber   = 16_000   // characters of one without exponent; JSONB takes 16,383 digits behind the point
+)
+
+// Metadata is what the platform keeps with a session: a JSON object. Read from JSON, its numbers are [json.Number]s with
+// all their digits, in the form that JSONB gives back: without an exponent, "1e2" being "100", and zero without a sign.
+type Metadata map[string]any
+
+// UnmarshalJSON reads an object or null. A number with an exponent beyond ±1000 stays as it is written; [Metadata.Check]
+// refuses it.
+func (m *Metadata) UnmarshalJSON(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var object map[string]any
+	if err := d.Decode(&object); err != nil {
+		return err
+	}
+	*m = object
+	plainNumbers(object)
+	return nil
+}
+
+// Clone returns a copy that shares nothing mutable with m.
+func (m Metadata) Clone() Metadata {
+	copied := maps.Clone(m)
+	for name, value := range copied {
+		copied[name] = cloneJSON(value)
+	}
+	return copied
+}
+
+// Check returns a CodeInvalid error for metadata that not every store can keep as it is: text with U+0000, and numbers
+// beyond what JSONB can hold.
+func (m Metadata) Check() error { return checkJSON(map[string]any(m)) }
+
+func checkJSON(value any) error {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if err := checkJSON(name); err != nil {
+				return err
+			}
+			if err := checkJSON(member); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, element := range v {
+			if err := checkJSON(element); err != nil {
+				return err
+			}
+		}
+	case string:
+		if strings.ContainsRune(v, 0) {
+			return Errorf(CodeInvalid, "the metadata must not hold the character U+0000")
+		}
+	case json.Number:
+		if plain, ok := plainNumber(string(v)); !ok || len(plain) > maxNumber {
+			return Errorf(CodeInvalid, "the metadata must not hold numbers of more than %d characters or with exponents beyond %d",
+				maxNumber, maxExponent)
+		}
+	}
+	return nil
+}
+
+// normal returns metadata of any Go values as it is read from JSON, or a CodeInvalid error.
+func (m Metadata) normal() (Metadata, error) {
+	if m == nil {
+		return nil, nil //nolint:nilnil // no metadata is an answer
+	}
+	var read Metadata
+	text, err := json.Marshal(m)
+	if err != nil || len(text) > maxMetadata {
+		return nil, unfitMetadata()
+	}
+	if err := json.Unmarshal(text, &read); err != nil {
+		return nil, unfitMetadata()
+	}
+	if err := read.Check(); err != nil {
+		return nil, err
+	}
+	if text, err = json.Marshal(read); err != nil || len(text) > maxMetadata {
+		return nil, unfitMetadata()
+	}
+	return read, nil
+}
+
+func unfitMetadata() error {
+	return Errorf(CodeInvalid, "the metadata must be a JSON object of at most %d bytes, with numbers written out", maxMetadata)
+}
+
+// sameMetadata reports whether both say the same, whenever they were recorded.
+func sameMetadata(a, b Metadata) bool {
+	if len(a) == 0 && len(b) == 0 {
+		return true
+	}
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// plainNumbers rewrites numbers in place and returns the value.
+func plainNumbers(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, member := range v {
+			v[name] = plainNumbers(member)
+		}
+	case []any:
+		for i, element := range v {
+			v[i] = plainNumbers(element)
+		}
+	case json.Number:
+		if plain, ok := plainNumber(string(v)); ok {
+			return json.Number(plain)
+		}
+	}
+	return value
+}
+
+// plainNumber writes a JSON number without its exponent, with every digit that it has. It reports false for an exponent
+// beyond the limit.
+func plainNumber(text string) (string, bool) {
+	digits, negative := strings.CutPrefix(text, "-")
+	mantissa, exponent, scaled := digits, "0", false
+	if at := strings.IndexAny(digits, "eE"); at >= 0 {
+		mantissa, exponent, scaled = digits[:at], digits[at+1:], true
+	}
+	if scaled {
+		shift, err := strconv.Atoi(exponent)
+		if err != nil || shift > maxExponent || shift < -maxExponent {
+			return text, false
+		}
+		mantissa = movePoint(mantissa, shift)
+	}
+	if negative && strings.Trim(mantissa, "0.") != "" {
+		return "-" + mantissa, true
+	}
+	return mantissa, true
+}
+
+// movePoint multiplies a decimal number by a power of ten.
+func movePoint(mantissa string, shift int) string {
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits, point := whole+fraction, len(whole)+shift
+	switch {
+	case point <= 0:
+		return "0." + strings.Repeat("0", -point) + digits
+	case point >= len(digits):
+		whole, fraction = digits+strings.Repeat("0", point-len(digits)), ""
+	default:
+		whole, fraction = digits[:point], "."+digits[point:]
+	}
+	if whole = strings.TrimLeft(whole, "0"); whole == "" {
+		whole = "0"
+	}
+	return whole + fraction
+}
