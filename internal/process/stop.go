@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// lookEvery is how often a process is looked at. It bounds how late its end is noticed.
+// lookEvery is how often a process is looked at whose end the kernel does not tell, and a log that is followed.
 const lookEvery = 50 * time.Millisecond
 
 // Stop implements session.Runtime. The whole process group is asked, then killed.
@@ -70,6 +70,7 @@ func (r *Runtime) watch(c *container, life *run) {
 		return // the next Berth will look after it
 	}
 	r.waiters.Go(func() {
+		life.process.sleep(r.boot, r.closing)
 		tick := time.NewTicker(lookEvery)
 		defer tick.Stop()
 		for !r.ended(c, life) {

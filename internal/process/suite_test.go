@@ -30,6 +30,9 @@ func run(m *testing.M) int {
 	if dir := os.Getenv(helperDir); dir != "" {
 		return beKilled(dir)
 	}
+	if dir := os.Getenv(idleDir); dir != "" {
+		return beIdle(dir)
+	}
 	dir, err := os.MkdirTemp("", "berth-process-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
