@@ -65,8 +65,12 @@ func (m *Manager) ensureContainer(ctx context.Context, s Session) (Container, er
 	})
 }
 
+// firstProbeInterval is how long after the first probe of a server the second one starts.
+const firstProbeInterval = 5 * time.Millisecond
+
 // awaitReady probes until the server answers. A server may accept a connection before anyone looks at it and then
-// never answer it, so that probes overlap: a new one, on its own connection, starts at each interval.
+// never answer it, so that probes overlap: a new one, on its own connection, starts at each interval. The first intervals
+// are short and grow, because most servers that are nearly ready refuse the first probe at once.
 func (m *Manager) awaitReady(ctx context.Context, s Session, ref string) (Container, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var probes sync.WaitGroup
@@ -75,8 +79,9 @@ func (m *Manager) awaitReady(ctx context.Context, s Session, ref string) (Contai
 
 	ready := make(chan Container, 1)
 	var seen lastSeen
-	tick := time.NewTicker(m.opts.ProbeInterval)
-	defer tick.Stop()
+	interval := min(firstProbeInterval, m.opts.ProbeInterval)
+	next := time.NewTimer(interval)
+	defer next.Stop()
 	for {
 		c, err := m.runtime.Inspect(ctx, ref)
 		if err != nil {
@@ -107,7 +112,9 @@ func (m *Manager) awaitReady(ctx context.Context, s Session, ref string) (Contai
 		select {
 		case c := <-ready:
 			return c, nil
-		case <-tick.C:
+		case <-next.C:
+			interval = min(interval+interval/2, m.opts.ProbeInterval)
+			next.Reset(interval)
 		case <-ctx.Done():
 			return Container{}, fmt.Errorf("wait for the server: %w; last seen: %w", context.Cause(ctx), seen.get())
 		}

@@ -58,7 +58,7 @@ type Options struct {
 	Swept          func(tokens int)   // is told how many were removed; nil: nobody is
 	StartTimeout   time.Duration      // from the begin of a start to the first answer; default 2 min
 	StopTimeout    time.Duration      // from SIGTERM to SIGKILL; default 10 s
-	ProbeInterval  time.Duration      // between the starts of two readiness probes; default 150 ms
+	ProbeInterval  time.Duration      // between the starts of two readiness probes, at most; default 150 ms
 	ProbeTimeout   time.Duration      // of one probe; default 1 s
 	ReconcileEvery time.Duration      // default 30 s
 	OrphanGrace    time.Duration      // age below which a container without a record is left alone; default 5 min
