@@ -21,6 +21,7 @@ import (
 	"berth/internal/hostip"
 	"berth/internal/httpapi"
 	"berth/internal/pki"
+	"berth/internal/pressure"
 	"berth/internal/proxy"
 	"berth/internal/session"
 	"berth/internal/telemetry"
@@ -35,6 +36,7 @@ type App struct {
 	begun    time.Time
 	manager  *session.Manager
 	pressure pressures
+	disks    *pressure.DiskMonitor
 	measures *measures
 	trail    *trail
 	gate     *gate
@@ -49,6 +51,7 @@ type App struct {
 	connections connections
 
 	engine      *pki.Client // certificates of the engine's connection; nil without TLS
+	engineRoot  string      // where the engine keeps everything, on its own machine; empty: there is none, or it does not say
 	renewEngine func()      // takes new connections to the engine; set with engine
 
 	around    surroundings
@@ -114,6 +117,9 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if err := a.watchPressure(ctx); err != nil {
 		return nil, err
 	}
+	if err := a.watchDisks(ctx, state); err != nil {
+		return nil, err
+	}
 	table := proxy.NewTable()
 	a.onStop("routes", func(context.Context) error { table.Close(); return nil })
 	if a.manager, err = a.newManager(table, keys); err != nil {
@@ -126,6 +132,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	a.measures.register(metrics)
 	metrics.MustRegister(newStateCollector(a))
 	metrics.MustRegister(a.pressure.collectors()...)
+	metrics.MustRegister(newDiskCollector(a.disks))
 	metrics.MustRegister(a.gate.failures, a.gate.swept)
 	if a.engine != nil {
 		if err := metrics.Register(newExpiryCollector(a.engine)); err != nil {
@@ -177,6 +184,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() error { return a.watchCertificates(ctx) })
 	work.Go(func() error { return a.watchAudit(ctx) })
 	work.Go(func() error { return a.pressure.monitor.Run(ctx) })
+	work.Go(func() error { return a.disks.Run(ctx) })
 	if a.webhook != nil {
 		work.Go(func() error { return a.webhook.Run(ctx) })
 	}

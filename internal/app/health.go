@@ -25,6 +25,7 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 		Pool: a.pool(),
 	}
 	a.pressure.report(&h)
+	a.reportDisks(&h)
 	counts, authenticated, unreadable := a.countSessions(ctx)
 	if unreadable == nil {
 		unreadable = a.bounded(ctx, a.storage.store.Ping)
@@ -52,6 +53,8 @@ func overall(h httpapi.Health, notReady, unreadable bool) (status string, reason
 		{h.Database != nil && h.Database.Status != "healthy", "degraded", "the database is away; changes are kept until it returns"},
 		{h.Runtime.Status != "healthy", "degraded", "the engine cannot be reached; running sessions are served, none can be started"},
 		{h.Resources.Status == pressure.Critical.String(), "degraded", "the host is short of memory or CPU time; no session is started"},
+		{isDiskFull(h, diskEngine), "degraded", "the engine's disk is full; sessions cannot be created, and those that run cannot save their work"},
+		{isDiskFull(h, diskState), "degraded", "the disk of the state directory is full; only what frees resources is still recorded"},
 		{slices.ContainsFunc(h.Certificates, expires), "degraded", "a certificate has expired or is about to"},
 	} {
 		if !row.holds {
@@ -63,6 +66,12 @@ func overall(h httpapi.Health, notReady, unreadable bool) (status string, reason
 		}
 	}
 	return status, reasons
+}
+
+func isDiskFull(h httpapi.Health, name string) bool {
+	return slices.ContainsFunc(h.Disks, func(d httpapi.Disk) bool {
+		return d.Disk == name && d.Status == pressure.Critical.String()
+	})
 }
 
 func expires(c httpapi.Certificate) bool { return c.Level == string(pki.UrgencyCritical) }

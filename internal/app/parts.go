@@ -53,7 +53,7 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 	if err != nil {
 		return nil, err
 	}
-	a.renewEngine = r.Renew
+	a.renewEngine, a.engineRoot = r.Renew, r.Engine().RootDir
 	a.onStop("docker runtime", func(context.Context) error { return r.Close() })
 	return r, nil
 }

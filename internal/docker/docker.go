@@ -97,6 +97,7 @@ type Engine struct {
 	CPUs       int        // that it has
 	Operations int        // that may run on it at once
 	PublishIP  netip.Addr // that sessions are published on
+	RootDir    string     // where it keeps everything, on its own machine
 }
 
 // Open connects to the engine and checks that it can be used. Every failure to reach it is a CodeEngineUnavailable
@@ -165,6 +166,7 @@ func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error 
 	r.slots = semaphore.NewWeighted(int64(operations))
 	r.engine = Engine{
 		Version: info.Info.ServerVersion, APIVersion: spoken, CPUs: cpus, Operations: operations, PublishIP: r.publish,
+		RootDir: info.Info.DockerRootDir,
 	}
 	r.log.InfoContext(ctx, "docker engine connected", "host", opts.Host, "engine_version", r.engine.Version,
 		"api_version", spoken, "operations", operations, "publish_ip", r.publish.String())

@@ -74,6 +74,7 @@ type Health struct {
 	Containers     ContainerHealth        `json:"container_health,omitempty" doc:"see GET /health/container"`
 	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
 	Resources      *SystemResources       `json:"system_resources,omitempty"`
+	Disks          []Disk                 `json:"disks,omitempty" doc:"how full the disks are that Berth depends on"`
 	Alerts         []ResourceAlert        `json:"resource_alerts,omitzero" doc:"what the host is short of; empty when all is well"`
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
 	Certificates   []Certificate          `json:"certificates,omitempty" doc:"what secures the connection to the engine"`
@@ -187,9 +188,19 @@ type Stall struct {
 	Full float64 `json:"full" doc:"fraction of the last 10 s in which all tasks did"`
 }
 
+// Disk is how full a disk is. Numbers are those that were measured last also when the status is unknown.
+type Disk struct {
+	Disk       string     `json:"disk" enum:"engine,state" doc:"engine: images, containers and workspaces; state: Berth's own records"`
+	Path       string     `json:"path,omitempty" doc:"a directory on it; absent: it is on another machine or cannot be seen from here"`
+	Status     string     `json:"status" enum:"ok,warning,critical,unknown"`
+	Used       *float64   `json:"used,omitempty" doc:"fraction of bytes or inodes in use, whichever is more" example:"0.65"`
+	Free       *uint64    `json:"free_bytes,omitempty" doc:"bytes that are left"`
+	MeasuredAt *time.Time `json:"measured_at,omitempty"`
+}
+
 // ResourceAlert says what the host is short of.
 type ResourceAlert struct {
-	Resource  string    `json:"resource" enum:"memory,cpu"`
+	Resource  string    `json:"resource" enum:"memory,cpu,engine_disk,state_disk"`
 	Level     string    `json:"level" enum:"warning,critical"`
 	Value     float64   `json:"value" doc:"fraction in use" example:"0.96"`
 	Threshold float64   `json:"threshold" doc:"fraction that has been reached" example:"0.95"`

@@ -289,6 +289,28 @@ func TestFullStateDisk(t *testing.T) {
 	}
 }
 
+func TestHealthSeesTheEnginesDisk(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.StartServe()
+	harness.Eventually(t, 10*time.Second, "the engine's disk is seen", func() error {
+		a := w.Call(http.MethodGet, "/health", w.AdminToken(), "")
+		var h struct {
+			Disks []struct{ Disk, Path, Status string }
+		}
+		if err := json.Unmarshal(a.Body, &h); err != nil {
+			return err
+		}
+		if len(h.Disks) != 2 || h.Disks[0].Disk != "engine" || h.Disks[0].Path == "" || h.Disks[0].Status == "unknown" {
+			return fmt.Errorf("got %+v", h.Disks)
+		}
+		if _, err := os.Stat(filepath.Join(h.Disks[0].Path, "volumes")); err != nil {
+			return fmt.Errorf("it is not the engine's directory: %w", err)
+		}
+		return nil
+	})
+}
+
 func TestGuardRefusesStrangers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
