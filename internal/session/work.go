@@ -150,6 +150,9 @@ func (m *Manager) tryToBegin(ctx context.Context, id ID, want intent) (*Work, er
 		return finished(s), nil
 	}
 	if err != nil {
+		if m.stopUnrecorded(ctx, w, want, err) {
+			return w, nil
+		}
 		m.release(w)
 		return nil, err
 	}

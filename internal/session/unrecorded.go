@@ -1,0 +1,90 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// stopUnrecorded stops a session at the engine although the stop cannot be recorded: whatever keeps the store from being
+// written, such as a full disk, may be what the session does. It takes the place that is reserved by w, answers when the
+// container is stopped, with an error that says what is still missing, and keeps the place until that is recorded, so that
+// nothing restarts the session meanwhile. It reports false for everything else than a stop that somebody asks for, of a
+// session that can be read and that nobody works on.
+func (m *Manager) stopUnrecorded(ctx context.Context, w *Work, want intent, cause error) bool {
+	if want.kind != OpStop || want.why != "" || CodeOf(cause) != CodeStoreUnavailable {
+		return false
+	}
+	s, err := m.store.Get(ctx, w.id)
+	if err != nil || !slices.Contains(from[OpStop], s.Status) || s.Operation != nil && !m.abandoned(s) {
+		return false
+	}
+	s = s.Clone()
+	s.Operation = m.operation(OpStop)
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	m.mu.Lock()
+	w.begun, w.cancel, w.forced = s, cancel, want.force
+	switch {
+	case w.superseded:
+		cancel(errSuperseded)
+	case m.closed:
+		cancel(errShutdown)
+	}
+	m.mu.Unlock()
+	go func() {
+		defer m.wg.Done()
+		defer cancel(nil)
+		w.result, w.err = s, m.performUnrecorded(ctx, s, want, cause)
+		close(w.done)
+		if CodeOf(w.err) == CodeStoreUnavailable {
+			m.recordStopped(ctx, s)
+		}
+		m.mu.Lock()
+		delete(m.working, w.id)
+		m.mu.Unlock()
+	}()
+	return true
+}
+
+func (m *Manager) performUnrecorded(ctx context.Context, s Session, want intent, cause error) error {
+	begun := time.Now()
+	within, cancel := context.WithTimeout(ctx, m.allowance(OpStop))
+	defer cancel()
+	m.opts.Logger.WarnContext(ctx, "the store cannot be written; the session is stopped all the same", "session_id", s.ID, "error", cause)
+	m.locate(s.ID, "")
+	m.publish(s)
+	err := m.runtime.Stop(within, s.ContainerName, m.opts.StopTimeout)
+	if err == nil || CodeOf(err) == CodeNotFound {
+		err = Errorf(CodeStoreUnavailable, "session %s is stopped, but that could not be recorded: %s; it is recorded when the store can be written, "+
+			"and lost if Berth ends before", s.ID, MessageOf(cause)).Because(cause)
+	}
+	m.opts.Observe(ctx, Performance{What: string(OpStop), Session: s.ID, Outcome: CodeOf(err), Duration: time.Since(begun), Forced: want.force})
+	return err
+}
+
+// recordStopped records that a session was stopped, as soon as that can be done, unless something else has been done to it.
+func (m *Manager) recordStopped(ctx context.Context, s Session) {
+	for {
+		_, err := m.change(ctx, s.ID, func(now *Session) error {
+			if !now.CreatedAt.Equal(s.CreatedAt) || now.Operation != nil && !m.abandoned(*now) {
+				return errTakenOver
+			}
+			now.Operation, now.Port, now.Status, now.LastError = nil, 0, Stopped, ""
+			now.RestartCount, now.StopReason = 0, ""
+			m.mark(ctx, now, Ended, "")
+			return nil
+		})
+		switch {
+		case err == nil:
+			m.opts.Logger.InfoContext(ctx, "stop recorded", "session_id", s.ID)
+			return
+		case errors.Is(err, errTakenOver) || CodeOf(err) != CodeStoreUnavailable:
+			m.opts.Logger.WarnContext(ctx, "stop not recorded", "session_id", s.ID, "error", err)
+			return
+		}
+		if pause(ctx, time.Second) != nil {
+			return
+		}
+	}
+}
