@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ import (
 	"berth/internal/proxy"
 	"berth/internal/session"
 	"berth/internal/telemetry"
+	"berth/internal/throttle"
 	"berth/internal/webhook"
 )
 
@@ -40,6 +42,7 @@ type App struct {
 	measures *measures
 	trail    *trail
 	gate     *gate
+	proxies  trustedProxies
 	webhook  *webhook.Sender // nil: nobody is told
 	runtime  session.Runtime
 	storage  storage
@@ -48,7 +51,8 @@ type App struct {
 	server   *http.Server
 	socket   net.Listener
 
-	connections connections
+	connections     connections
+	unauthenticated *throttle.Limiter[netip.Addr] // lines of the log
 
 	engine      *pki.Client // certificates of the engine's connection; nil without TLS
 	engineRoot  string      // where the engine keeps everything, on its own machine; empty: there is none, or it does not say
@@ -98,6 +102,10 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
+	if a.proxies, err = cfg.Server.Proxies(); err != nil {
+		return nil, err
+	}
+	a.unauthenticated = throttle.NewLimiter[netip.Addr](loggedBurst, loggedEvery, mostLogged)
 	a.measures, a.gate = newMeasures(), newGate()
 	if err = a.openTrail(); err != nil {
 		return nil, err
@@ -144,7 +152,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
 		Authenticated: a.trail.entered,
 		CheckEvery:    cfg.Health.CheckInterval.Duration(),
-		Attempts:      attempts{a.gate, surfaceAPI},
+		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},
 		Known:         func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
 		Metrics:       promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
@@ -183,6 +191,7 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	work.Go(func() error { return a.watchCertificates(ctx) })
 	work.Go(func() error { return a.watchAudit(ctx) })
+	work.Go(func() error { return a.trail.refusals.run(ctx) })
 	work.Go(func() error { return a.pressure.monitor.Run(ctx) })
 	work.Go(func() error { return a.disks.Run(ctx) })
 	if a.webhook != nil {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,10 +17,10 @@ const (
 	surfaceProxy = "proxy"
 )
 
-// limited is the label reason of a wrong token that came too fast after others.
+// limited is the label reason of a refusal that came too fast after others.
 const limited = "limited"
 
-// gate counts who is not let in, on every surface with the same throttle.
+// gate counts requests without a valid token, on every surface with the same throttle.
 type gate struct {
 	throttle *throttle.Throttle
 	failures *prometheus.CounterVec
@@ -47,7 +48,8 @@ func newGate() *gate {
 // attempts is the gate as one surface sees it.
 type attempts struct {
 	*gate
-	surface string
+	refusals *refusals
+	surface  string
 }
 
 var _ httpapi.Attempts = attempts{}
@@ -55,14 +57,21 @@ var _ httpapi.Attempts = attempts{}
 // Limited implements [httpapi.Attempts].
 func (a attempts) Limited(remote string) bool { return a.throttle.Limited(remote) }
 
-// Refused implements [httpapi.Attempts]. A token that is missing or has expired is no attempt at somebody else's session.
-func (a attempts) Refused(remote string, why session.Standing) (wait time.Duration) {
-	reason := string(why)
-	if why == session.Wrong {
-		if wait = a.throttle.Failed(remote); wait > 0 {
-			reason = limited
-		}
+// Refused implements [httpapi.Attempts]. A missing or expired token counts like a wrong one: each costs the same work. Only
+// what is within the limit gets a record of its own.
+func (a attempts) Refused(ctx context.Context, id session.ID, route string, why session.Standing) (wait time.Duration) {
+	remote, reason := remoteOf(ctx), string(why)
+	if wait = a.throttle.Failed(remote); wait > 0 {
+		reason = limited
+		a.refusals.omit(source{site: throttle.SiteOf(remote), outcome: refused})
+	} else {
+		a.refusals.record(ctx, id, route, why)
 	}
 	a.failures.WithLabelValues(a.surface, reason).Inc()
 	return wait
+}
+
+// proxied is Refused for requests to sessions' servers.
+func (a attempts) proxied(ctx context.Context, id session.ID, why session.Standing) (wait time.Duration) {
+	return a.Refused(ctx, id, surfaceProxy, why)
 }

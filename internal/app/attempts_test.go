@@ -41,11 +41,13 @@ func TestWrongTokensAreLimitedOverBothDoors(t *testing.T) {
 			t.Errorf("%s with the right token from a limited address: got %d, want 200", path, status)
 		}
 	}
-	b.call(t, http.MethodGet, proxied, "", nil)
+	if status := b.call(t, http.MethodGet, proxied, "", nil); status != http.StatusTooManyRequests {
+		t.Errorf("no token, from a limited address: got %d, want 429", status)
+	}
 	metrics := b.metrics(t)
 	for _, want := range []string{
 		`berth_auth_failures_total{reason="limited",surface="api"}`, `berth_auth_failures_total{reason="limited",surface="proxy"}`,
-		`berth_auth_failures_total{reason="wrong",surface="api"}`, `berth_auth_failures_total{reason="missing",surface="proxy"} 1`,
+		`berth_auth_failures_total{reason="wrong",surface="api"}`, `berth_auth_failures_total{reason="missing",surface="proxy"} 0`,
 		`berth_auth_failures_total{reason="expired",surface="proxy"} 0`, `berth_tokens_swept_total 0`,
 	} {
 		if !strings.Contains(metrics, want) {

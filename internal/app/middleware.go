@@ -3,16 +3,45 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"berth/internal/httpapi"
 	"berth/internal/session"
 	"berth/internal/telemetry"
+	"berth/internal/throttle"
 )
 
 const requestIDHeader = "X-Request-ID"
+
+// Lines of the log at its usual level for requests without a valid token, by address: the log is rotated too.
+const (
+	loggedBurst = 100
+	loggedEvery = time.Second
+	mostLogged  = 8192 // addresses
+)
+
+type admissionKey struct{}
+
+// withAdmission makes room for [markAuthenticated].
+func withAdmission(ctx context.Context) context.Context {
+	return context.WithValue(ctx, admissionKey{}, new(atomic.Bool))
+}
+
+// markAuthenticated notes that the request of ctx came with a valid token.
+func markAuthenticated(ctx context.Context) {
+	if mark, ok := ctx.Value(admissionKey{}).(*atomic.Bool); ok {
+		mark.Store(true)
+	}
+}
+
+func isAuthenticated(ctx context.Context) bool {
+	mark, ok := ctx.Value(admissionKey{}).(*atomic.Bool)
+	return ok && mark.Load()
+}
 
 // requestID returns the ID that [App.identified] has given the request.
 func requestID(r *http.Request) string { return telemetry.RequestID(r.Context()) }
@@ -22,15 +51,17 @@ func ownRequest(ctx context.Context) context.Context {
 	return telemetry.WithRequestID(ctx, telemetry.NewRequestID())
 }
 
-// identified gives every request an ID, the caller's if it is well formed: in the context for logs, in the request for
-// what answers it, and in the answer.
+// identified gives every request its client's address, and an ID, the caller's if it is well formed: in the context for
+// logs, in the request for what answers it, and in the answer.
 func (a *App) identified(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(requestIDHeader)
 		if !telemetry.ValidRequestID(id) {
 			id = telemetry.NewRequestID()
 		}
-		r = r.WithContext(withRemote(telemetry.WithRequestID(r.Context(), id), r.RemoteAddr))
+		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
+		a.proxies.applyForwarded(r, a.cfg.Proxy.TrustForwardedProto)
+		r = r.WithContext(withRemote(withAdmission(r.Context()), r.RemoteAddr))
 		r.Header.Set(requestIDHeader, id)
 		w.Header().Set(requestIDHeader, id)
 		next.ServeHTTP(w, r)
@@ -54,7 +85,11 @@ func (a *App) logged(next http.Handler) http.Handler {
 					httpapi.WriteProblem(seen, r, session.Errorf(session.CodeInternal, "internal error"))
 				}
 			}
-			log.InfoContext(r.Context(), "request", "operation", "request", "method", r.Method, "route", r.Pattern, "status", seen.status,
+			level := slog.LevelInfo
+			if !isAuthenticated(r.Context()) && a.unauthenticated.Take(throttle.SiteOf(r.RemoteAddr)) > 0 {
+				level = slog.LevelDebug
+			}
+			log.Log(r.Context(), level, "request", "operation", "request", "method", r.Method, "route", r.Pattern, "status", seen.status,
 				"duration_ms", float64(time.Since(begun).Microseconds())/1000)
 		}()
 		next.ServeHTTP(seen, r)

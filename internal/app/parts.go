@@ -101,13 +101,13 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 	pool := a.cfg.HTTPPool
 	return proxy.New(proxy.Options{
 		Table: table, Keys: keys, Logger: a.named("proxy"),
-		MaxBody: int64(a.cfg.Proxy.MaxBodySize), TrustForwardedProto: a.cfg.Proxy.TrustForwardedProto,
+		MaxBody: int64(a.cfg.Proxy.MaxBodySize), TrustForwardedProto: true, // [App.identified] removes what is not believed
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
-		Refused: attempts{a.gate, surfaceProxy}.Refused, Authenticated: a.trail.visited,
+		Refused: attempts{a.gate, a.trail.refusals, surfaceProxy}.proxied, Authenticated: a.trail.visited,
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
 		Observe: a.measures.proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
 	})

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"path/filepath"
+	"strings"
 	"time"
 
 	"berth/internal/session"
@@ -19,6 +21,10 @@ type Server struct {
 	// Secret that opens the operator API, at least 16 characters. Empty: one is generated and kept in the file
 	// `admin-token` of the state directory, readable by its owner only.
 	AdminToken session.Secret `yaml:"admin_token,omitempty" env:"BERTH_ADMIN_TOKEN"`
+	// Proxies of yours that stand in front of Berth: IP addresses and CIDR networks, separated by commas. Of requests that
+	// come from one, `X-Forwarded-For` (its last address that is no such proxy) and `X-Forwarded-Proto` say the client's
+	// address and scheme, for limits, the audit trail, logs and the sessions' servers. Empty: no such header is believed.
+	TrustedProxies string `yaml:"trusted_proxies" env:"TRUSTED_PROXIES"`
 	// How long requests in flight may take to finish when Berth stops. Sessions are never stopped with it.
 	DrainTimeout Seconds `yaml:"drain_timeout" env:"BERTH_DRAIN_TIMEOUT"`
 	// This configuration file. Empty: none.
@@ -216,8 +222,8 @@ func (t Token) Expiry() time.Duration { return time.Duration(t.ExpiryHours) * ti
 type Proxy struct {
 	// Largest request body; a larger one is answered with 413.
 	MaxBodySize session.Bytes `yaml:"max_body_size" env:"PROXY_MAX_BODY_SIZE"`
-	// Whether a proxy of yours stands in front, ends TLS and sets `X-Forwarded-Proto`. Without it browsers that came by
-	// https are taken for strangers.
+	// Whether to believe `X-Forwarded-Proto` whoever sends it. Name your proxy in `TRUSTED_PROXIES` instead, which believes
+	// nobody else. Without either, requests of browsers that came by https are taken for those of another site.
 	TrustForwardedProto bool `yaml:"trust_forwarded_proto" env:"PROXY_TRUST_FORWARDED_PROTO"`
 }
 
@@ -251,10 +257,21 @@ type Log struct {
 	// Log file. It takes effect with `LOG_FILE_ENABLED`.
 	File string `yaml:"file" env:"LOG_FILE"`
 	// File of the audit trail, which takes effect with `LOG_FILE_ENABLED`, and is rotated like the log file. Empty: beside
-	// `LOG_FILE`, with `-audit` in its name. Without log files the trail is on the console.
+	// `LOG_FILE`, with `-audit` in its name. Requests without a valid token are recorded beside it in a file of their own,
+	// with `-refusals` in its name. Without log files the trail is on the console.
 	AuditFile string `yaml:"audit_file" env:"LOG_AUDIT_FILE" default:"/var/log/lovdata-chat-audit.log"`
 	// Size in megabytes at which the log file is rotated.
 	MaxSizeMB int `yaml:"max_size_mb" env:"LOG_MAX_SIZE_MB"`
 	// Rotated log files that are kept.
 	BackupCount int `yaml:"backup_count" env:"LOG_BACKUP_COUNT"`
+}
+
+// RefusalsFile is the file of the refusals of requests without a valid token, beside AuditFile: rotated by itself, it never
+// pushes records of changes out of the audit trail. Empty where AuditFile is.
+func (l Log) RefusalsFile() string {
+	if l.AuditFile == "" {
+		return ""
+	}
+	ext := filepath.Ext(l.AuditFile)
+	return strings.TrimSuffix(l.AuditFile, ext) + "-refusals" + ext
 }

@@ -64,6 +64,9 @@ func oneOf(v *checker, variable, value string, allowed ...string) {
 
 func (v *checker) server(s Server) {
 	v.that(hostPort(s.Listen, 0), "BERTH_LISTEN", s.Listen, "must be host:port, like 127.0.0.1:8080")
+	_, err := s.Proxies()
+	v.that(err == nil, "TRUSTED_PROXIES", s.TrustedProxies,
+		"must be IP addresses or CIDR networks like 10.0.0.0/8, separated by commas, and not every address")
 	v.that(s.StateDir != "", "BERTH_STATE_DIR", s.StateDir, "must be set, because neither HOME nor XDG_STATE_HOME is")
 	admin := s.AdminToken.Reveal()
 	v.that(admin == "" || len(admin) >= minAdminToken && visible(admin), "BERTH_ADMIN_TOKEN", s.AdminToken,
@@ -199,6 +202,7 @@ func (v *checker) log(l Log) {
 	v.that(l.Console || l.FileEnabled, "LOG_CONSOLE", l.Console, "contradicts LOG_FILE_ENABLED=false: nothing would be logged")
 	v.that(l.File != "" || !l.FileEnabled, "LOG_FILE", l.File, "must be a file, because LOG_FILE_ENABLED is true")
 	v.that(l.AuditFile != l.File || l.File == "", "LOG_AUDIT_FILE", l.AuditFile, "contradicts LOG_FILE: the audit trail has a file of its own")
+	v.that(l.File == "" || l.RefusalsFile() != l.File, "LOG_AUDIT_FILE", l.AuditFile, "contradicts LOG_FILE: refusals beside the audit trail have a file of their own")
 	between(v, "LOG_MAX_SIZE_MB", l.MaxSizeMB, 1, 100_000)
 	between(v, "LOG_BACKUP_COUNT", l.BackupCount, 1, 10_000)
 }

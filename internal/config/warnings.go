@@ -23,6 +23,7 @@ func (c Config) Warnings() []string {
 	warn(c.Session.Runtime == RuntimeProcess,
 		"the process runtime isolates nothing: every session runs with the rights of this process")
 	warn(!loopback(c.Server.Listen), "BERTH_LISTEN=%s is reachable from other machines and not encrypted: put a TLS proxy in front of it", c.Server.Listen)
+	warn(c.Proxy.TrustForwardedProto, "PROXY_TRUST_FORWARDED_PROTO believes X-Forwarded-Proto whoever sends it: name your proxy in TRUSTED_PROXIES instead")
 	warn(c.Database.Use && c.Database.unverified(),
 		"the database is on another host and its certificate is not verified: set DB_SSLMODE=verify-full and DB_SSLROOTCERT")
 	ip, err := netip.ParseAddr(c.Session.PublishIP)

@@ -59,9 +59,8 @@ type Options struct {
 	Now        func() time.Time                // default: time.Now
 	Logger     *slog.Logger
 
-	// Authenticated is told of every request to a route that is not open, once it is known what its token is worth; on
-	// whose wish it is, ctx says. operation is the route's operation ID, id the session in its path. nil: nobody wants to
-	// know.
+	// Authenticated is called for every request with a valid token to a route that needs one; ctx holds the actor. operation
+	// is the route's operation ID, id the session in its path. nil: it is not recorded.
 	Authenticated func(ctx context.Context, id session.ID, operation string, standing session.Standing)
 }
 

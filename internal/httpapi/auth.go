@@ -23,19 +23,21 @@ const (
 	adminOrPresentToken               // the same without the one before: who has an old token is not to replace the new one
 )
 
-// Attempts remembers who has shown wrong tokens.
+// Attempts remembers from where requests without a valid token have come.
 type Attempts interface {
-	// Limited reports whether wrong tokens have come so fast from there that another one is not worth any work.
+	// Limited reports whether so many have come from there that another one is not worth any work.
 	Limited(remote string) bool
-	// Refused counts a refusal and returns for how long its sender is not to try again; 0: it may.
-	Refused(remote string, why session.Standing) (wait time.Duration)
+	// Refused counts and records a refusal on the route of an operation, and returns for how long its sender is not to try
+	// again; 0: it may.
+	Refused(ctx context.Context, id session.ID, operation string, why session.Standing) (wait time.Duration)
 }
 
 // anyNumber is an Attempts without a limit.
 type anyNumber struct{}
 
-func (anyNumber) Limited(string) bool                            { return false }
-func (anyNumber) Refused(string, session.Standing) time.Duration { return 0 }
+func (anyNumber) Limited(string) bool { return false }
+
+func (anyNumber) Refused(context.Context, session.ID, string, session.Standing) time.Duration { return 0 }
 
 // caller is who made a request.
 type caller struct {
@@ -85,8 +87,7 @@ func (a *API) guard(who access) func(huma.Context, func(huma.Context)) {
 		}
 		id, _ := session.ParseID(ctx.Param("id"))
 		if !standing.LetIn() {
-			a.Authenticated(ctx.Context(), id, ctx.Operation().OperationID, standing)
-			a.refuse(ctx, standing)
+			a.refuse(ctx, id, standing)
 			return
 		}
 		a.Authenticated(by.Context(), id, ctx.Operation().OperationID, standing)
@@ -147,11 +148,11 @@ var refusals = map[session.Standing]string{
 }
 
 // refuse answers 401, and 429 to those who try too often.
-func (a *API) refuse(ctx huma.Context, why session.Standing) {
-	if wait := a.Attempts.Refused(ctx.RemoteAddr(), why); wait > 0 {
+func (a *API) refuse(ctx huma.Context, id session.ID, why session.Standing) {
+	if wait := a.Attempts.Refused(ctx.Context(), id, ctx.Operation().OperationID, why); wait > 0 {
 		a.Logger.DebugContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr(), "reason", "limited")
 		ctx.SetHeader("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-		_ = huma.WriteErr(a.huma, ctx, http.StatusTooManyRequests, "too many wrong tokens came from this address; send the right one, or try again later")
+		_ = huma.WriteErr(a.huma, ctx, http.StatusTooManyRequests, "too many requests without a valid token came from this address; send a valid one, or try again later")
 		return
 	}
 	a.Logger.WarnContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr(), "reason", why)

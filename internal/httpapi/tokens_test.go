@@ -158,7 +158,7 @@ type attempts struct {
 
 func (a *attempts) Limited(string) bool { return a.limited }
 
-func (a *attempts) Refused(_ string, why session.Standing) time.Duration {
+func (a *attempts) Refused(_ context.Context, _ session.ID, _ string, why session.Standing) time.Duration {
 	a.seen = append(a.seen, why)
 	if a.limited && why == session.Wrong {
 		return 1500 * time.Millisecond

@@ -23,17 +23,18 @@ func (p *Proxy) authenticate(r *http.Request, id session.ID) (*entry, *pass, err
 		tokens = e.route.Tokens()
 	}
 	standing := p.keys.Check(tokenOf(r), tokens, p.now())
-	p.told(r.Context(), id, standing, false)
 	switch standing {
 	case session.Present:
+		p.told(r.Context(), id, standing, false)
 		return e, e.present, nil
 	case session.Previous:
+		p.told(r.Context(), id, standing, false)
 		return e, e.previous, nil
 	case session.Expired, session.Wrong, session.Missing:
 	}
-	if wait := p.refused(r.RemoteAddr, standing); wait > 0 {
+	if wait := p.refused(r.Context(), id, standing); wait > 0 {
 		return nil, nil, session.Errorf(session.CodeTooManyAttempts,
-			"too many wrong tokens came from this address; send the right one, or try again later").After(wait)
+			"too many requests without a valid token came from this address; send the session's token, or try again later").After(wait)
 	}
 	if standing == session.Expired {
 		return nil, nil, errExpired

@@ -128,9 +128,9 @@ func TestWhoIsRefusedIsToldToWait(t *testing.T) {
 	var seen []session.Standing
 	wait := time.Duration(0)
 	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
-		o.Refused = func(remote string, why session.Standing) time.Duration {
-			if remote == "" {
-				t.Error("nobody is named")
+		o.Refused = func(_ context.Context, id session.ID, why session.Standing) time.Duration {
+			if id != testID {
+				t.Errorf("refused for session %q, want %s", id, testID)
 			}
 			seen = append(seen, why)
 			return wait

@@ -56,12 +56,11 @@ type Options struct {
 
 	// Observe is told of every request when it is over. It must not block. nil: nobody wants to know.
 	Observe func(Observation)
-	// Refused is told of every request that is not let in and why, and returns for how long its sender is not to try
-	// again; 0: it may. It must be cheap and must not block. nil: nobody wants to know.
-	Refused func(remote string, why session.Standing) (wait time.Duration)
+	// Refused is called for every request without a valid token, and returns for how long its sender is not to try again;
+	// 0: it may. It must be cheap and must not block. nil: nothing is limited.
+	Refused func(ctx context.Context, id session.ID, why session.Standing) (wait time.Duration)
 
-	// Authenticated is told of every request once it is known what its token is worth, and of every stream again when it
-	// begins. It must be cheap and must not block. nil: nobody wants to know.
+	// Authenticated is called for every request with a valid token, and for every stream again when it begins. It must be cheap and must not block. nil: nobody wants to know.
 	Authenticated func(ctx context.Context, id session.ID, standing session.Standing, stream bool)
 
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
@@ -100,7 +99,7 @@ type Proxy struct {
 	maxBody      int64
 	transport    Transport
 	touch        func(session.ID)
-	refused      func(string, session.Standing) time.Duration
+	refused      func(context.Context, session.ID, session.Standing) time.Duration
 	told         func(context.Context, session.ID, session.Standing, bool)
 	wake         func(context.Context, session.ID) error
 	wakeTimeout  time.Duration
@@ -156,7 +155,7 @@ func New(o Options) (*Proxy, error) {
 		p.observe = func(Observation) {}
 	}
 	if p.refused == nil {
-		p.refused = func(string, session.Standing) time.Duration { return 0 }
+		p.refused = func(context.Context, session.ID, session.Standing) time.Duration { return 0 }
 	}
 	if p.writeProblem == nil {
 		p.writeProblem = writeProblem

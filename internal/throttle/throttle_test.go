@@ -56,7 +56,7 @@ func TestWhoIsOneSite(t *testing.T) {
 		{"nowhere", "", true},
 		{"nowhere", "192.0.2.1:1", false},
 	} {
-		if got := siteOf(c.a) == siteOf(c.b); got != c.same {
+		if got := SiteOf(c.a) == SiteOf(c.b); got != c.same {
 			t.Errorf("%s and %s are one site: got %v, want %v", c.a, c.b, got, c.same)
 		}
 	}
@@ -78,8 +78,8 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Error("an address that goes on was forgotten")
 		}
 	}
-	if len(limit.known) != addresses || limit.recent.Len() != addresses {
-		t.Errorf("remembers %d addresses in a list of %d, want %d", len(limit.known), limit.recent.Len(), addresses)
+	if len(limit.sites.known) != addresses || limit.sites.recent.Len() != addresses {
+		t.Errorf("remembers %d addresses in a list of %d, want %d", len(limit.sites.known), limit.sites.recent.Len(), addresses)
 	}
 	if limit.Limited(first) {
 		t.Error("an address that was silent for longest is still remembered")

@@ -1,0 +1,97 @@
+package app_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"berth/internal/throttle"
+)
+
+// Whoever can reach Berth cannot make the audit trail forget what was done: not with wrong tokens, not without any.
+func TestRefusalsNeverRotateRecordsOfChangesAway(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t)
+	dir := t.TempDir()
+	cfg.Log.FileEnabled, cfg.Log.AuditFile, cfg.Log.MaxSizeMB, cfg.Log.BackupCount = true, filepath.Join(dir, "audit.log"), 1, 1
+	b, kept := startLogged(t, cfg)
+	var s made
+	if status := b.call(t, http.MethodPost, "/sessions", b.adminToken(t), &s); status != http.StatusCreated {
+		t.Fatalf("create: got %d", status)
+	}
+	const flood = 3000
+	refusals := map[int]int{}
+	for i := range flood {
+		token := []string{"", "wrong"}[i%2]
+		refusals[b.call(t, http.MethodGet, []string{"/sessions", "/metrics", "/s/" + s.ID + "/", "/sessions/" + s.ID}[i/2%4], token, nil)]++
+	}
+	if refusals[http.StatusUnauthorized] < throttle.Burst || refusals[http.StatusTooManyRequests] < flood*9/10 || len(refusals) != 2 {
+		t.Errorf("got %v, want some 401 and then 429", refusals)
+	}
+	b.end(t)
+
+	for _, r := range records(t, cfg.Log.AuditFile) {
+		if r.Outcome == "refused" {
+			t.Fatalf("a refusal is among the records of changes: %+v", r)
+		}
+	}
+	text, err := os.ReadFile(cfg.Log.RefusalsFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var single, omitted int
+	for line := range bytes.Lines(text) {
+		var r struct {
+			Outcome, Remote string
+			Omitted         int
+		}
+		if err := json.Unmarshal(line, &r); err != nil || r.Outcome != "refused" || !strings.HasPrefix(r.Remote, "127.0.0.1") {
+			t.Fatalf("%v: not a refusal with its address: %s", err, line)
+		}
+		if r.Omitted == 0 {
+			single++
+		}
+		omitted += r.Omitted
+	}
+	if single+omitted != flood || single != refusals[http.StatusUnauthorized] {
+		t.Errorf("%d records of their own and %d omitted, want %d and together %d", single, omitted, refusals[http.StatusUnauthorized], flood)
+	}
+	var lines int
+	for _, l := range kept.lines(t) {
+		if l["message"] == "request" && l["level"] != "DEBUG" {
+			lines++
+		}
+	}
+	if lines > flood/5 {
+		t.Errorf("%d lines of the log for %d requests without a token", lines, flood)
+	}
+}
+
+// A user's own requests have a share of the trail, and not all of it.
+func TestOneSessionsRequestsDoNotFillTheTrail(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t)
+	cfg.Log.FileEnabled, cfg.Log.AuditFile = true, filepath.Join(t.TempDir(), "audit.log")
+	b := start(t, cfg)
+	var s made
+	if status := b.call(t, http.MethodPost, "/sessions", b.adminToken(t), &s); status != http.StatusCreated {
+		t.Fatalf("create: got %d", status)
+	}
+	for range 500 {
+		b.call(t, http.MethodGet, "/sessions/"+s.ID, s.Token, nil)
+	}
+	b.end(t)
+	var user int
+	for _, r := range records(t, cfg.Log.AuditFile) {
+		if r.Actor == "user" {
+			user++
+		}
+	}
+	if user != 1 {
+		t.Errorf("500 reads of a user have %d records, want 1", user)
+	}
+}
