@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -248,7 +249,15 @@ func TestChecksPassAndFail(t *testing.T) {
 		}, []string{"pass sessions-bounded", "warn more-sessions-than-settings"}},
 
 		"monitoring, good": {"resource-monitoring", func(t *testing.T, o *Options, _ *fakeEngine) {
-			o.Config.Server.Listen = "0.0.0.0:" + port(serve(t, func(http.ResponseWriter, *http.Request) {}))
+			o.Config.Server.Listen = "0.0.0.0:" + port(serve(t, func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/livez":
+				case "/openapi.json":
+					_, _ = io.WriteString(w, `{"paths":{"/metrics":{"get":{}}}}`)
+				default:
+					t.Errorf("asked for %s, which is refused and recorded without a token", r.URL.Path)
+				}
+			}))
 		}, []string{"pass controllers-active", "pass host-measured", "pass metrics-served"}},
 		"monitoring, no metrics": {"resource-monitoring", func(t *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Server.Listen = "127.0.0.1:" + port(serve(t, func(w http.ResponseWriter, r *http.Request) {

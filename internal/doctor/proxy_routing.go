@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -87,11 +88,35 @@ func answers(ctx context.Context, address string) error {
 
 // plainGet asks without TLS, without a proxy of the environment, and once.
 func plainGet(ctx context.Context, address, path string) (status int, header http.Header, err error) {
+	status, header, _, err = plainRead(ctx, address, path)
+	return status, header, err
+}
+
+// describes reports whether the API at an address has a path, by its own description, which needs no token.
+func describes(ctx context.Context, address, path string) (bool, error) {
+	status, _, body, err := plainRead(ctx, address, "/openapi.json")
+	if err != nil || status != http.StatusOK {
+		return false, err
+	}
+	var api struct {
+		Paths map[string]json.RawMessage `json:"paths"`
+	}
+	if err := json.Unmarshal(body, &api); err != nil {
+		return false, fmt.Errorf("read /openapi.json: %w", err)
+	}
+	_, found := api.Paths[path]
+	return found, nil
+}
+
+// maxPlain is how much of an answer is read, in bytes.
+const maxPlain = 1 << 20
+
+func plainRead(ctx context.Context, address, path string) (status int, header http.Header, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
@@ -99,13 +124,13 @@ func plainGet(ctx context.Context, address, path string) (status int, header htt
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {
-			return 0, nil, op.Err
+			return 0, nil, nil, op.Err
 		}
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)); err != nil {
-		return 0, nil, fmt.Errorf("read the answer: %w", err)
+	if body, err = io.ReadAll(io.LimitReader(resp.Body, maxPlain)); err != nil {
+		return 0, nil, nil, fmt.Errorf("read the answer: %w", err)
 	}
-	return resp.StatusCode, resp.Header, nil
+	return resp.StatusCode, resp.Header, body, nil
 }

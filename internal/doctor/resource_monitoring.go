@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -71,11 +70,12 @@ func (c resourceMonitoring) metrics(ctx context.Context) []Finding {
 	if _, _, err := plainGet(ctx, address, "/livez"); err != nil {
 		return []Finding{skip("not-serving", "no Berth serves at %s, so its measurements could not be looked at", address)}
 	}
-	status, _, err := plainGet(ctx, address, "/metrics")
+	// Without a token the measurements themselves would be refused, and the refusal recorded.
+	served, err := describes(ctx, address, "/metrics")
 	switch {
 	case err != nil:
 		return []Finding{skip("not-serving", "what serves at %s did not answer: %v", address, err)}
-	case status == http.StatusNotFound:
+	case !served:
 		return []Finding{warn("no-metrics", "watch the host of Berth and the engine by other means", "the Berth at %s gives out no measurements (/metrics)", address)}
 	}
 	return []Finding{pass("metrics-served", "the Berth at %s gives out measurements (/metrics)", address)}

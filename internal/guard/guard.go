@@ -153,7 +153,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ConnContext:       h.connections.accepted,
 		ConnState:         h.connections.changed,
-		ErrorLog:          slog.NewLogLogger(serverLog{logger.Handler()}, slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(newServerLog(logger.Handler(), h.probes), slog.LevelWarn),
 		Protocols:         new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)
@@ -165,7 +165,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	sweeping.Go(func() { h.sweep(sweepCtx) })
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(tls.NewListener(listener, g.options.TLS)) }()
+	go func() { served <- server.Serve(tls.NewListener(listener, h.probes.watch(g.options.TLS))) }()
 	close(g.ready)
 	logger.InfoContext(ctx, "guard listens", "address", listener.Addr().String(), "socket", g.options.Socket)
 	if everywhere(listener.Addr()) {

@@ -23,6 +23,7 @@ type handler struct {
 	onStop      func(f func()) (forget func() bool)
 	calls       *calls
 	connections *connections
+	probes      *probes
 	transport   *http.Transport
 	proxy       *httputil.ReverseProxy
 	logger      *slog.Logger
@@ -70,6 +71,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.URL.Path == ClientsPath && r.Method == http.MethodGet {
 		h.serveClients(rec, r)
+		return
+	}
+	if r.URL.Path == ProbePath && r.Method == http.MethodPost {
+		h.probes.serve(rec)
 		return
 	}
 	if takesOver(r, route) {

@@ -4,16 +4,35 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // handshakePrefix begins the line that net/http writes for a connection whose TLS handshake failed.
 const handshakePrefix = "http: TLS handshake error from "
 
+// Lines about refused handshakes: whoever can reach the guard can cause them.
+const (
+	refusalBurst = 20
+	refusalEvery = time.Second
+)
+
 // serverLog is a handler for the lines of http.Server, which come as bare text: it gives them a constant message and
 // attributes before it passes them on.
-type serverLog struct{ slog.Handler }
+type serverLog struct {
+	slog.Handler
+	probes  *probes
+	limit   *rate.Limiter // of warnings about refused handshakes
+	omitted *atomic.Int64 // since the last one
+}
 
-// Handle passes a line on as an entry of the house.
+func newServerLog(to slog.Handler, probes *probes) serverLog {
+	return serverLog{to, probes, rate.NewLimiter(rate.Every(refusalEvery), refusalBurst), new(atomic.Int64)}
+}
+
+// Handle passes a line on with a constant message.
 func (h serverLog) Handle(ctx context.Context, line slog.Record) error {
 	rest, refused := strings.CutPrefix(line.Message, handshakePrefix)
 	if !refused {
@@ -22,15 +41,26 @@ func (h serverLog) Handle(ctx context.Context, line slog.Record) error {
 		return h.Handler.Handle(ctx, entry)
 	}
 	remote, reason, _ := strings.Cut(rest, ": ")
-	level := slog.LevelWarn
-	if reason == "EOF" {
-		// Somebody looked whether the port is open, and left without a word.
+	level, message, omitted := slog.LevelWarn, "tls handshake refused", int64(0)
+	switch {
+	case reason == "EOF":
+		// A client that only looked whether the port is open.
+		level = slog.LevelDebug
+	case h.probes.take(remote):
+		level, message = slog.LevelDebug, "tls handshake of a connection test refused"
+	case h.limit.Allow():
+		omitted = h.omitted.Swap(0)
+	default:
+		h.omitted.Add(1)
 		level = slog.LevelDebug
 	}
 	if !h.Enabled(ctx, level) {
 		return nil
 	}
-	entry := slog.NewRecord(line.Time, level, "tls handshake refused", line.PC)
+	entry := slog.NewRecord(line.Time, level, message, line.PC)
 	entry.AddAttrs(slog.String("remote", remote), slog.String("reason", reason))
+	if omitted > 0 {
+		entry.AddAttrs(slog.Int64("omitted", omitted))
+	}
 	return h.Handler.Handle(ctx, entry)
 }

@@ -55,6 +55,7 @@ type run struct {
 	first     answer
 	container string
 	client    *http.Client
+	probe     string // ALPN protocol by which berth guard knows that a refused connection is this test's; "": none
 }
 
 // outcome is how a step ended.
@@ -176,6 +177,9 @@ func (r *run) apiSteps(ctx context.Context) {
 	} else {
 		r.client = r.httpClient()
 		defer r.client.CloseIdleConnections()
+	}
+	if r.client != nil {
+		r.announce(ctx)
 	}
 	r.step(ctx, stepPing, r.ping, stepNegotiate)
 	r.step(ctx, stepList, r.list, stepNegotiate)

@@ -8,7 +8,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
+	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"time"
 )
@@ -16,6 +19,35 @@ import (
 func (r *run) noCertificate(ctx context.Context) outcome {
 	return r.stranger(ctx, tls.Certificate{}, "without a certificate", OpenToAnyone)
 }
+
+// announcePath is where berth guard takes announcements of tests. An engine has nothing there.
+const announcePath = "/_berth/probe"
+
+// announce tells berth guard of the connections to come that it must refuse, which it would log as an attack otherwise. What
+// is not a guard, or an older one, answers something else.
+func (r *run) announce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+net.JoinHostPort(r.name, r.port)+announcePath, nil)
+	if err != nil {
+		return
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Protocol string `json:"protocol"`
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxFirstBody))
+	if err == nil && resp.StatusCode == http.StatusOK && json.Unmarshal(text, &answer) == nil && len(answer.Protocol) <= maxProtocol {
+		r.probe = answer.Protocol
+	}
+}
+
+// maxProtocol is the longest name of an ALPN protocol in bytes (RFC 7301).
+const maxProtocol = 255
 
 // foreignCertificate shows a certificate that looks like ours down to the name of its authority, and was signed by
 // somebody else.
@@ -32,6 +64,9 @@ func (r *run) stranger(ctx context.Context, pair tls.Certificate, how string, op
 	config := r.config(tls.VersionTLS12)
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	config.VerifyConnection = nil
+	if r.probe != "" {
+		config.NextProtos = []string{"http/1.1", r.probe}
+	}
 	got, err := r.ask(ctx, config)
 	for range attempts - 1 {
 		if !ended(err) {
