@@ -106,13 +106,14 @@ type certsRevokeCmd struct {
 	certDir
 	authorityKey
 	Which string `arg:"" help:"The certificate: its file, serial number, or SHA-256 fingerprint."`
-	Force bool   `help:"Revoke a serial number that this directory knows nothing of; forget a crl.pem that cannot be read."`
+	Force bool   `help:"Revoke a serial number that this directory knows nothing of; begin a crl.pem that cannot be read anew, with what the records know to be revoked."`
 }
 
 // Help is shown by berth certs revoke --help.
 func (certsRevokeCmd) Help() string {
 	return `Adds the certificate to crl.pem beside ca.pem. A guard that reads this directory refuses it within a second and cuts its open
-connections; on other machines, copy crl.pem.
+connections; on other machines, copy crl.pem. The records of the directory remember what was revoked: a guard does not start with
+a crl.pem that is missing or older than they say, and "berth certs init" makes it anew from them.
 
 dockerd knows no revocation. Two ways work: a guard in front of it, or a new authority (berth certs rotate).
 

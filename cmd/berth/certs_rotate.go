@@ -27,7 +27,7 @@ func (certsRotateCmd) Help() string {
   2  the certificates of the directory are reissued by the new authority
   3  the old authority is retired, once nobody presents a certificate of it
 
-Between two steps, copy ca.pem to every machine that has one, and after step 2 give clients elsewhere new certificates (berth
+Between two steps, copy ca.pem and crl.pem to every machine that has them, and after step 2 give clients elsewhere new certificates (berth
 certs bundle, berth certs issue). Guard and serve follow by themselves; a dockerd that serves TLS itself must be restarted
 after each step. No request is lost on the way.
 
@@ -85,7 +85,7 @@ func (c *certsRotateCmd) show(std *stdio, at pki.Rotation, next string) error {
 func nextStep(stage pki.Stage) string {
 	switch stage {
 	case pki.StageTrusted:
-		return "copy ca.pem to every machine that has one, restart a dockerd that serves TLS itself, then run berth certs rotate again"
+		return "copy ca.pem and crl.pem to every machine that has them, restart a dockerd that serves TLS itself, then run berth certs rotate again"
 	case pki.StageReissued:
 		return "give clients elsewhere their new certificates, restart a dockerd that serves TLS itself, then run berth certs rotate again"
 	default:

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"berth/internal/config"
 	"berth/internal/httpapi"
 	"berth/internal/pki"
 	"berth/internal/telemetry"
@@ -40,6 +41,7 @@ func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
 	client, warnings, err := pki.OpenClient(clientPaths(d), pki.ClientOptions{
 		ServerName: engine.Hostname(), Pins: pins,
 		NoVerify: !d.TLSVerify, // refused in production, warned of elsewhere
+		Strict:   d.Env == config.Production,
 		Reloaded: func(err error) {
 			if err != nil {
 				a.log.ErrorContext(ctx, "changed certificates not taken, going on with those in memory", "error", err)

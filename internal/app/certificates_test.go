@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -189,5 +190,29 @@ func TestPinsAndVerificationComeFromTheSettings(t *testing.T) {
 	}
 	if a, _, err := guarded(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.certificates() != nil {
 		t.Errorf("a socket: %v, certificates %v; want none", err, a.certificates())
+	}
+}
+
+func TestProductionRefusesExposedCertificates(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		file string
+		mode os.FileMode
+	}{"directory of everybody": {".", 0o777}, "key of everybody": {pki.ClientKeyFile, 0o644}} {
+		for _, env := range []string{"development", config.Production} {
+			_, log, err := guarded(t, func(d *config.Docker) {
+				d.Env = env
+				if err := os.Chmod(filepath.Join(d.CertPath, tt.file), tt.mode); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if env == config.Production {
+				if err == nil || !strings.Contains(err.Error(), "chmod 0") {
+					t.Errorf("%s in production: %v; want it refused, and chmod", name, err)
+				}
+			} else if err != nil || !strings.Contains(log.String(), "certificate needs attention") {
+				t.Errorf("%s in development: %v; want a warning: %s", name, err, log)
+			}
+		}
 	}
 }

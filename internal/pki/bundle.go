@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// bundleFile is one of the three files that a client machine needs.
+// bundleFile is one of the files that a client machine needs.
 type bundleFile struct {
 	name string
 	data []byte
@@ -33,10 +33,15 @@ func bundle(dir string, now time.Time) ([]bundleFile, error) {
 	if err := f.admits([]*x509.Certificate{f.pair.Leaf}, x509.ExtKeyUsageClientAuth, now); err != nil {
 		return nil, &FileError{Path: paths.Cert, Err: err, Advice: adviceRenew}
 	}
+	if err := f.revoked.complete(paths.CA, f.authorities.all); err != nil {
+		return nil, err
+	}
 	var files []bundleFile
-	for _, part := range []struct{ name, path string }{
-		{CACertFile, paths.CA}, {ClientCertFile, paths.Cert}, {ClientKeyFile, paths.Key},
-	} {
+	parts := []struct{ name, path string }{{CACertFile, paths.CA}, {ClientCertFile, paths.Cert}, {ClientKeyFile, paths.Key}}
+	if crl := crlPath(paths.CA); present(crl) {
+		parts = append(parts, struct{ name, path string }{CRLFile, crl})
+	}
+	for _, part := range parts {
 		data, err := readFile(part.path)
 		if err != nil {
 			return nil, err
@@ -46,7 +51,7 @@ func bundle(dir string, now time.Time) ([]bundleFile, error) {
 	return files, nil
 }
 
-// BundleDir writes ca.pem, client-cert.pem and client-key.pem of dir into the directory out, in one go. What stands there is
+// BundleDir writes ca.pem, client-cert.pem, client-key.pem and, if there is one, crl.pem of dir into the directory out, in one go. What stands there is
 // replaced only with force. The authority's key never leaves dir.
 func BundleDir(dir, out string, force bool, now time.Time) ([]string, error) {
 	files, err := bundle(dir, now)
@@ -74,7 +79,7 @@ func BundleDir(dir, out string, force bool, now time.Time) ([]string, error) {
 	return written, nil
 }
 
-// BundleTar writes the same three files as a tar archive, with their modes. The archive is as secret as the key in it.
+// BundleTar writes the same files as a tar archive, with their modes. The archive is as secret as the key in it.
 func BundleTar(dir string, w io.Writer, now time.Time) ([]string, error) {
 	files, err := bundle(dir, now)
 	if err != nil {

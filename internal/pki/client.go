@@ -20,6 +20,7 @@ type ClientOptions struct {
 	NoVerify bool
 	// Reloaded is told of every attempt to read changed files, as in ServerOptions.
 	Reloaded func(error)
+	Strict   bool             // as in ServerOptions
 	Now      func() time.Time // nil means time.Now
 }
 
@@ -34,7 +35,7 @@ type Client struct {
 // OpenClient reads the files of an engine client. A fault is a FileError that names the file and says what to do. Later,
 // files that cannot be used are reported and the earlier ones stay.
 func OpenClient(paths Paths, opts ClientOptions) (*Client, []Warning, error) {
-	w, warnings, err := newWatched(paths, x509.ExtKeyUsageClientAuth, opts.Now, opts.Reloaded)
+	w, warnings, err := newWatched(paths, x509.ExtKeyUsageClientAuth, opts.Strict, opts.Now, opts.Reloaded)
 	if err != nil {
 		return nil, nil, err
 	}

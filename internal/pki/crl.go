@@ -38,7 +38,11 @@ func (r revocations) check(chains [][]*x509.Certificate) error {
 }
 
 func (r revocations) has(authority *x509.Certificate, serial *big.Int) bool {
-	list := r[PinOf(authority)]
+	return includes(r[PinOf(authority)], serial)
+}
+
+// includes reports whether a list, which may be nil, has a serial number.
+func includes(list *x509.RevocationList, serial *big.Int) bool {
 	if list == nil {
 		return false
 	}

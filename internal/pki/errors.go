@@ -22,6 +22,8 @@ var (
 	ErrPin         = errors.New("certificate is none of the pinned ones")
 	ErrListSigner  = errors.New("revocation list was not signed by an authority beside it")
 	ErrOlderList   = errors.New("revocation list is older than the one in force")
+	ErrNoList      = errors.New("revocation list is missing")
+	ErrExposed     = errors.New("others than the owner can change the certificates")
 	ErrUnknown     = errors.New("no certificate of this directory")
 )
 
@@ -30,6 +32,7 @@ const (
 	adviceForce       = `run "berth certs init --force" to replace the whole set`
 	adviceRenew       = `run "berth certs renew", or "berth certs init --force" to replace the whole set`
 	adviceRevoke      = `put it back from a backup, or begin a new one with "berth certs revoke --force"`
+	adviceList        = `put it back from a backup or from where the authority's key is; there, "berth certs init" makes it anew from the records`
 	adviceAuthority   = `run this where the authority's key is, or name it with --ca-key`
 	adviceInterrupted = `an earlier command was interrupted: run "berth certs init" to complete it`
 	advicePermission  = "run as the user who owns the file, or give that user read permission"
@@ -67,5 +70,8 @@ const (
 	WarnLongLife      = "certificate-lives-long"
 	WarnAuthorityEnds = "authority-ends-first"
 	WarnRevoked       = "certificate-revoked"
+	WarnListMissing   = "revocation-list-missing"
+	WarnListOverdue   = "revocation-list-overdue"
+	WarnOpenDirectory = "certificates-writable-by-others"
 	WarnRotating      = "rotation-not-finished"
 )

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"cmp"
+	"crypto/x509"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,7 @@ type Outcome string
 const (
 	Created   Outcome = "created"   // a new set was written where none was
 	Replaced  Outcome = "replaced"  // a new set took the place of what was there
-	Completed Outcome = "completed" // the set of an interrupted earlier run was put in place
+	Completed Outcome = "completed" // an interrupted earlier run was completed, or a missing revocation list was made anew
 	Unchanged Outcome = "unchanged" // a complete and valid set was there
 )
 
@@ -121,7 +122,15 @@ func (i *initializer) make(d *directory, req Request) (Outcome, error) {
 	case len(missing) > 0:
 		err := fmt.Errorf("%w: %s missing beside %s", ErrIncomplete, strings.Join(missing, ", "), strings.Join(present, ", "))
 		return "", &FileError{Path: i.dir, Err: err, Advice: "put the missing files back, or " + adviceForce}
-	case d.completed:
+	}
+	if _, _, err := loadFiles(ServerPaths(i.dir), x509.ExtKeyUsageServerAuth, i.now); err != nil {
+		return "", err
+	}
+	restored, err := d.restoreLists(i.now)
+	switch {
+	case err != nil:
+		return "", err
+	case d.completed, restored:
 		return Completed, nil
 	default:
 		return Unchanged, nil
@@ -142,7 +151,7 @@ func (i *initializer) inventory() (present, missing []string) {
 	return present, missing
 }
 
-// makeSet makes the contents of all six files.
+// makeSet makes the contents of all files: six of certificates, an empty revocation list, and the records.
 func (i *initializer) makeSet(req Request) (map[string][]byte, error) {
 	leafDays := cmp.Or(i.opts.Days, DefaultLeafDays)
 	ca := req
@@ -165,7 +174,7 @@ func (i *initializer) makeSet(req Request) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := make(map[string][]byte, 6)
+	set := make(map[string][]byte, 8)
 	for _, part := range []struct {
 		pair      Pair
 		cert, key string
@@ -179,5 +188,15 @@ func (i *initializer) makeSet(req Request) (map[string][]byte, error) {
 			return nil, err
 		}
 	}
+	list, err := authority.Revoked(nil, nil, i.now)
+	if err != nil {
+		return nil, err
+	}
+	known := records{Certificates: []record{}}
+	known.noteList(authority.Certificate, list)
+	if set[recordsFile], err = known.encode(i.now); err != nil {
+		return nil, err
+	}
+	set[CRLFile] = revocations{PinOf(authority.Certificate): list}.encode([]*x509.Certificate{authority.Certificate})
 	return set, nil
 }

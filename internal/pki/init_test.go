@@ -30,7 +30,7 @@ func TestInitMakesAWholeSetWithTightModes(t *testing.T) {
 	}
 	want := map[string]fs.FileMode{
 		CACertFile: 0o444, ServerCertFile: 0o444, ClientCertFile: 0o444,
-		CAKeyFile: 0o400, ServerKeyFile: 0o400, ClientKeyFile: 0o400,
+		CRLFile: 0o444, recordsFile: 0o444, CAKeyFile: 0o400, ServerKeyFile: 0o400, ClientKeyFile: 0o400,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files and modes (-want +got): %s", diff)
@@ -285,8 +285,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(entries) != 6 {
-					t.Errorf("recovery from %q left %d entries, want the 6 files and no debris", step, len(entries))
+				if len(entries) != 8 {
+					t.Errorf("recovery from %q left %d entries, want the 8 files and no debris", step, len(entries))
 				}
 			})
 		}

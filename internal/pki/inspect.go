@@ -157,10 +157,17 @@ func (i *inspection) authorities() {
 
 func (i *inspection) list() {
 	path := i.d.file(CRLFile)
-	if i.trusted.all == nil || !present(path) {
+	if i.trusted.all == nil {
 		return
 	}
 	lists, err := readRevocations(i.d.file(CACertFile), i.trusted.all)
+	if err == nil {
+		err = lists.complete(i.d.file(CACertFile), i.trusted.all)
+	}
+	if err == nil && lists == nil {
+		i.note(CheckList, path, Warn, `run "berth certs init", which makes one`, "there is none, and none is known of: a lost one would not be noticed")
+		return
+	}
 	if !i.fault(CheckList, path, err, "%d lists, signed by an authority of %s", len(lists), CACertFile) {
 		return
 	}

@@ -193,7 +193,7 @@ func TestBundleHoldsWhatAClientNeedsAndNothingElse(t *testing.T) {
 		}
 		got[header.Name] = header.Mode
 	}
-	if diff := cmp.Diff(map[string]int64{CACertFile: 0o444, ClientCertFile: 0o444, ClientKeyFile: 0o400}, got); diff != "" {
+	if diff := cmp.Diff(map[string]int64{CACertFile: 0o444, ClientCertFile: 0o444, ClientKeyFile: 0o400, CRLFile: 0o444}, got); diff != "" {
 		t.Errorf("archive (-want +got): %s", diff)
 	}
 	out := filepath.Join(t.TempDir(), "bundle")

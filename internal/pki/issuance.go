@@ -146,7 +146,13 @@ func issueTo(d, out *directory, authority *Authority, opts IssueOptions, now tim
 	if err := d.apply(change{write: map[string][]byte{recordsFile: record}}); err != nil {
 		return Issued{}, err
 	}
-	if err := out.apply(change{write: map[string][]byte{CACertFile: trusted, names.cert: pair.CertPEM(), names.key: key}}); err != nil {
+	files := map[string][]byte{CACertFile: trusted, names.cert: pair.CertPEM(), names.key: key}
+	if present(d.file(CRLFile)) {
+		if files[CRLFile], err = readFile(d.file(CRLFile)); err != nil {
+			return Issued{}, err
+		}
+	}
+	if err := out.apply(change{write: files}); err != nil {
 		return Issued{}, err
 	}
 	return Issued{

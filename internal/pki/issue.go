@@ -82,6 +82,7 @@ func NewAuthority(req Request) (*Authority, error) {
 	template.BasicConstraintsValid = true
 	template.MaxPathLenZero = true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	template.CRLDistributionPoints = []string{listMarker}
 	key, err := newKey(req.KeyType)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -65,24 +66,46 @@ type watched struct {
 }
 
 // newWatched reads the files for the first time.
-func newWatched(paths Paths, usage x509.ExtKeyUsage, now func() time.Time, report func(error)) (*watched, []Warning, error) {
+func newWatched(paths Paths, usage x509.ExtKeyUsage, strict bool, now func() time.Time, report func(error)) (*watched, []Warning, error) {
 	if now == nil {
 		now = time.Now
 	}
 	if report == nil {
 		report = func(error) {}
 	}
+	exposed := exposures(paths)
+	if strict && len(exposed) > 0 {
+		return nil, nil, &exposed[0]
+	}
 	w := &watched{paths: paths, usage: usage, now: now, report: report}
 	w.checked = w.now()
 	var warnings []Warning
 	var err error
 	w.stamps = stable(paths, func() {
-		if w.current, warnings, err = loadFiles(paths, usage, w.checked); err == nil {
-			w.current.revoked, err = readRevocations(paths.CA, w.current.authorities.all)
+		if w.current, warnings, err = loadFiles(paths, usage, w.checked); err != nil {
+			return
 		}
+		if w.current.revoked, err = readRevocations(paths.CA, w.current.authorities.all); err != nil {
+			return
+		}
+		incomplete := w.current.revoked.complete(paths.CA, w.current.authorities.all)
+		switch {
+		case incomplete == nil:
+		case usage == x509.ExtKeyUsageServerAuth:
+			// Whoever was revoked would be let in again.
+			err = incomplete
+		default:
+			warnings = append(warnings, Warning{Code: WarnListMissing, Path: crlPath(paths.CA), Text: incomplete.Error()})
+		}
+		warnings = append(warnings, listWarnings(paths.CA, w.current.revoked, w.checked)...)
 	})
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, e := range exposed {
+		if !errors.Is(e.Err, errKeyExposed) { // of which the loading has warned
+			warnings = append(warnings, Warning{Code: WarnOpenDirectory, Path: e.Path, Text: fmt.Sprintf("%v: %s", e.Err, e.Advice)})
+		}
 	}
 	return w, warnings, nil
 }
@@ -161,6 +184,17 @@ func (w *watched) refresh(interval time.Duration) []error {
 	if listErr != nil {
 		reports = append(reports, listErr)
 		fresh.revoked = w.current.revoked.of(fresh.authorities.all)
+	}
+	if setErr == nil && w.usage == x509.ExtKeyUsageServerAuth {
+		// A new authority whose list is not there could have revoked anybody.
+		if err := fresh.revoked.complete(w.paths.CA, fresh.authorities.all); err != nil {
+			if listErr == nil {
+				reports = append(reports, err)
+			}
+			revoked := w.current.revoked
+			fresh = w.current
+			fresh.revoked, fresh.verdicts = revoked, &sync.Map{}
+		}
 	}
 	w.current = fresh
 	w.version++

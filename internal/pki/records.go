@@ -18,7 +18,8 @@ type record struct {
 const forgetAfter = 30 * 24 * time.Hour
 
 type records struct {
-	Certificates []record `json:"certificates"`
+	Certificates []record    `json:"certificates"`
+	Lists        []knownList `json:"revocation_lists,omitempty"`
 }
 
 // readRecords reads the records of a directory; none is no error.
@@ -33,7 +34,7 @@ func readRecords(d *directory) (records, error) {
 	}
 	var r records
 	if err := json.Unmarshal(data, &r); err != nil {
-		return records{}, &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrMalformed, err), Advice: "put it back from a backup, or remove it: what was issued is revoked by its file then"}
+		return records{}, &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrMalformed, err), Advice: "put it back from a backup, or remove it: what was issued is revoked by its file then, and a lost crl.pem is not noticed"}
 	}
 	return r, nil
 }

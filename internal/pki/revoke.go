@@ -55,14 +55,33 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 		if lists == nil {
 			lists = revocations{}
 		}
+		known, err := readRecords(d)
+		if err != nil {
+			return err
+		}
 		result = Revocation{Outcome: Unchanged, Serial: target.serial.Text(16), Certificate: target.about, List: d.file(CRLFile)}
+		changed := false
 		for _, signer := range signers {
 			pin := PinOf(signer.Certificate)
-			if !lists.has(signer.Certificate, target.serial) {
-				if lists[pin], err = signer.Revoked(lists[pin], []*big.Int{target.serial}, now); err != nil {
+			about := known.listOf(signer.Certificate)
+			lost := about != nil && lists.current(signer.Certificate, about) != nil
+			if added := []*big.Int{target.serial}; lost || !lists.has(signer.Certificate, target.serial) {
+				previous, err := about.continued(lists[pin])
+				if err != nil {
+					return &FileError{Path: d.file(recordsFile), Err: err, Advice: "put it back from a backup"}
+				}
+				if includes(previous, target.serial) {
+					added = nil
+				} else {
+					result.Outcome = Created
+				}
+				if lists[pin], err = signer.Revoked(previous, added, now); err != nil {
 					return err
 				}
-				result.Outcome = Created
+			}
+			if about == nil || about.Number != lists[pin].Number.String() {
+				known.noteList(signer.Certificate, lists[pin])
+				changed = true
 			}
 			result.Number = lists[pin].Number.String()
 		}
@@ -70,10 +89,14 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 			text := "stands in this directory and is refused from now on: run berth certs renew"
 			result.Warnings = append(result.Warnings, Warning{Code: WarnRevoked, Path: target.about.Path, Text: text})
 		}
-		if result.Outcome == Unchanged {
+		if !changed {
 			return nil
 		}
-		return d.apply(change{write: map[string][]byte{CRLFile: lists.encode(all)}})
+		record, err := known.encode(now)
+		if err != nil {
+			return err
+		}
+		return d.apply(change{write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
 	})
 	return result, err
 }

@@ -69,7 +69,7 @@ func RotationStatus(dir string) (Rotation, error) {
 //  2. the leaves of dir are reissued by the new one;
 //  3. the old one is retired, unless somebody still needs it: then the error is an InUseError, and nothing has changed.
 //
-// Each step happens whole or not at all. Between two steps ca.pem must reach everybody who has a copy.
+// Each step happens whole or not at all. Between two steps ca.pem and crl.pem must reach everybody who has a copy.
 func Rotate(dir string, opts RotateOptions) (Rotation, error) { return rotate(dir, opts, noHook) }
 
 func rotate(dir string, opts RotateOptions, before hook) (Rotation, error) {
@@ -180,13 +180,43 @@ func (d *directory) trustNew(opts RotateOptions, now time.Time) (change, error) 
 	if err != nil {
 		return change{}, err
 	}
+	lists, known, err := d.withList(fresh, certs, now)
+	if err != nil {
+		return change{}, err
+	}
 	state, err := encodeRotation(StageTrusted, now, Fingerprint(old), Fingerprint(fresh.Certificate))
 	if err != nil {
 		return change{}, err
 	}
 	return change{write: map[string][]byte{
 		CACertFile: encodeCertificates(append(certs, fresh.Certificate)), nextCAKey: key, rotationFile: state,
+		CRLFile: lists, recordsFile: known,
 	}}, nil
+}
+
+// withList is the content of crl.pem and of the records with an empty list of a new authority added.
+func (d *directory) withList(fresh *Authority, certs []*x509.Certificate, now time.Time) (crl, record []byte, err error) {
+	lists, err := readRevocations(d.file(CACertFile), certs)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := lists.complete(d.file(CACertFile), certs); err != nil {
+		return nil, nil, err
+	}
+	known, err := readRecords(d)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := fresh.Revoked(nil, nil, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	all := append(slices.Clone(certs), fresh.Certificate)
+	lists = lists.of(all)
+	lists[PinOf(fresh.Certificate)] = list
+	known.noteList(fresh.Certificate, list)
+	record, err = known.encode(now)
+	return lists.encode(all), record, err
 }
 
 // ownAuthority is the authority that this directory's certificates are made with: that of ca-key.pem, or, where the key is
@@ -273,6 +303,7 @@ func (d *directory) retire(at Rotation, opts RotateOptions, now time.Time) (chan
 	}
 	left := slices.DeleteFunc(certs, func(c *x509.Certificate) bool { return Fingerprint(c) == at.Old.FingerprintSHA256 })
 	known.Certificates = slices.DeleteFunc(known.Certificates, func(c record) bool { return c.AuthorityKeyID == at.Old.KeyID })
+	known.Lists = slices.DeleteFunc(known.Lists, func(l knownList) bool { return l.AuthorityKeyID == at.Old.KeyID })
 	c := change{write: map[string][]byte{CACertFile: encodeCertificates(left)}, remove: []string{oldCAKey, rotationFile}}
 	if c.write[recordsFile], err = known.encode(now); err != nil {
 		return change{}, err

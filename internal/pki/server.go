@@ -13,7 +13,10 @@ type ServerOptions struct {
 	// Reloaded is told of every attempt to read changed files: nil when they are in use now, else why the earlier ones stay.
 	// It runs within a handshake or a call of Admits, so it must not block.
 	Reloaded func(error)
-	Now      func() time.Time // nil means time.Now
+	// Strict refuses to open files that others than their owner can change, and keys that everybody can read. Without it
+	// that is a warning.
+	Strict bool
+	Now    func() time.Time // nil means time.Now
 }
 
 // Server is the end that admits clients. It follows its files: the pair, the authorities, and the revocation list crl.pem
@@ -21,10 +24,11 @@ type ServerOptions struct {
 type Server struct{ w *watched }
 
 // OpenServer reads the files of a server that admits only clients with a certificate of an authority in paths.CA. A fault
-// is a FileError, also one of the revocation list. Later, files that cannot be used are reported and the earlier ones stay; a
+// is a FileError, also one of the revocation list, and one that is not there although its authority promises it or the records
+// know of it. Later, files that cannot be used are reported and the earlier ones stay; a
 // revocation list stays also when its successor is older, and until its authority is trusted no more.
 func OpenServer(paths Paths, opts ServerOptions) (*Server, []Warning, error) {
-	w, warnings, err := newWatched(paths, x509.ExtKeyUsageServerAuth, opts.Now, opts.Reloaded)
+	w, warnings, err := newWatched(paths, x509.ExtKeyUsageServerAuth, opts.Strict, opts.Now, opts.Reloaded)
 	if err != nil {
 		return nil, nil, err
 	}

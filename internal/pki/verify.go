@@ -26,7 +26,11 @@ func (i *initializer) verify(outcome Outcome, hosts serverHosts) (InitResult, er
 	if err != nil {
 		return InitResult{}, err
 	}
-	if _, err := readRevocations(server.CA, serverFiles.authorities.all); err != nil {
+	lists, err := readRevocations(server.CA, serverFiles.authorities.all)
+	if err != nil {
+		return InitResult{}, err
+	}
+	if err := lists.complete(server.CA, serverFiles.authorities.all); err != nil {
 		return InitResult{}, err
 	}
 	if err := checkHosts(serverFiles.pair.Leaf, hosts.dns, hosts.ips); err != nil {

@@ -1,0 +1,48 @@
+package pki
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Modes that certificates must not have. A group may read a key: access lists of credentials and of mounted secrets look
+// like that.
+const (
+	writableByOthers fs.FileMode = 0o022
+	keyOfEverybody   fs.FileMode = 0o027
+)
+
+var errKeyExposed = errors.New("everybody can use the key")
+
+// exposures are the files of one end that others than their owner can change, the directories that they stand in included,
+// and its key if everybody can read it. What cannot be looked at is somebody else's error.
+func exposures(paths Paths) []FileError {
+	var found []FileError
+	seen := map[string]bool{}
+	look := func(path string, forbidden fs.FileMode, err error, want string) {
+		now, gone := whereabouts(path)
+		if gone || seen[path] {
+			return
+		}
+		seen[path] = true
+		info, statErr := os.Stat(now)
+		if statErr != nil || info.Mode().Perm()&forbidden == 0 {
+			return
+		}
+		found = append(found, FileError{
+			Path: path, Err: fmt.Errorf("mode %04o: %w", info.Mode().Perm(), err), Advice: fmt.Sprintf("chmod %s %s", want, path),
+		})
+	}
+	files := []string{paths.CA, paths.Cert, crlPath(paths.CA), filepath.Join(filepath.Dir(paths.CA), recordsFile)}
+	for _, path := range append(files, paths.Key) {
+		look(filepath.Dir(path), writableByOthers, ErrExposed, "0700")
+	}
+	look(paths.Key, keyOfEverybody, errKeyExposed, "0400")
+	for _, path := range files {
+		look(path, writableByOthers, ErrExposed, "0444")
+	}
+	return found
+}
