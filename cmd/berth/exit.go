@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
-	"unicode"
 
 	"github.com/alecthomas/kong"
 
@@ -144,14 +142,4 @@ func hintOf(err error) string {
 		err = errors.Unwrap(advice)
 	}
 	return ""
-}
-
-// printable drops what would command the terminal: messages may quote what other programs said.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, text)
 }

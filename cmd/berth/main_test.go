@@ -93,7 +93,7 @@ func TestErrorsArePrintedWithTheirHintOnALineOfItsOwn(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	report(&b, withHint(errors.New("no\x1b[2J\r way"), "try %s", "again"))
-	if got, want := b.String(), "berth: no[2J way\nhint: try again\n"; got != want {
+	if got, want := b.String(), "berth: no\\x1b[2J\\x0d way\nhint: try again\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	b.Reset()
@@ -115,7 +115,7 @@ func TestTablesAreAlignedAndCannotBeBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "SESSION     ERROR\nses-1       -\nses-22222   a b c[2J\n"
+	want := "SESSION     ERROR\nses-1       -\nses-22222   a b c\\x1b[2J\n"
 	if got := b.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -11,12 +11,17 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// writeJSON prints a value for programs, indented.
+// writeJSON prints a value for programs, indented, and safe to be read on a terminal.
 func writeJSON(w io.Writer, value any) error {
-	enc := json.NewEncoder(w)
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(value)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, printableJSON(text.String()))
+	return err
 }
 
 // writeYAML prints a value by its yaml tags.

@@ -87,7 +87,7 @@ func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio) error {
 type sessionListCmd struct {
 	remote
 	format
-	Owner  string   `help:"Only this owner's." placeholder:"TEXT"`
+	Owner  *string  `help:"Only this owner's." placeholder:"TEXT"`
 	Status []string `enum:"creating,running,stopped,error" help:"Only these: ${enum}." placeholder:"STATUS"`
 }
 
@@ -99,8 +99,8 @@ func (c *sessionListCmd) Run(ctx context.Context, std *stdio) error {
 	}
 	all := []httpapi.Session{}
 	query := url.Values{"limit": {"1000"}}
-	if c.Owner != "" {
-		query.Set("owner", c.Owner)
+	if c.Owner != nil { // an empty one is not everyone: the server says so
+		query.Set("owner", *c.Owner)
 	}
 	if len(c.Status) > 0 {
 		query.Set("status", strings.Join(c.Status, ","))
@@ -176,6 +176,18 @@ type sessionLogsCmd struct {
 	ID     string `arg:"" name:"session" help:"Session ID."`
 	Follow bool   `short:"f" help:"Go on until the container stops."`
 	Tail   int    `short:"n" help:"Only the last so many lines." placeholder:"LINES"`
+	Raw    bool   `help:"Pass everything on as it is, to a terminal too. Default: only where the output is no terminal."`
+}
+
+// Help is shown by berth session logs --help.
+func (sessionLogsCmd) Help() string {
+	return `What a session's server writes is the text of whoever uses the session. On a terminal everything in it that would command the
+terminal, or change the order in which it is read, is shown as an escape, such as \x1b; to a file or a pipe it goes as it is.
+
+Examples:
+
+    berth session logs ses-gezdgnbvgy3tqojq --follow
+    berth session logs ses-gezdgnbvgy3tqojq > server.log`
 }
 
 // Run copies the logs as they come.
@@ -190,7 +202,15 @@ func (c *sessionLogsCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(std.Out, resp.Body); err != nil && ctx.Err() == nil {
+	out := std.shown()
+	if c.Raw {
+		out = std.Out
+	}
+	_, err = io.Copy(out, resp.Body)
+	if rest, ok := out.(*harmless); ok && err == nil {
+		err = rest.flush()
+	}
+	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("read the logs of %s: %w", c.ID, err)
 	}
 	return nil
@@ -225,11 +245,11 @@ func (c *several) each(ctx context.Context, std *stdio, method, did, query strin
 		err := api.call(ctx, method, sessionPath(id, rest...)+query, nil, nil, nil)
 		switch {
 		case err == nil:
-			fmt.Fprintf(std.Out, "%s %s\n", id, did)
+			fmt.Fprintf(std.Out, "%s %s\n", printable(id), did)
 		case first == nil:
 			first = err
 		default:
-			fmt.Fprintf(std.Err, "berth: %s: %v\n", id, err)
+			fmt.Fprintf(std.Err, "berth: %s\n", printable(fmt.Sprintf("%s: %v", id, err)))
 		}
 	}
 	return first

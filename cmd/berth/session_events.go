@@ -64,7 +64,7 @@ func (c *sessionEventsCmd) follow(ctx context.Context, api *client, std *stdio) 
 	defer resp.Body.Close()
 	err = eachEvent(resp.Body, func(data string) error {
 		if c.Output == "json" {
-			_, err := fmt.Fprintln(std.Out, data)
+			_, err := fmt.Fprintln(std.Out, printableJSON(data))
 			return err
 		}
 		var m session.Milestone

@@ -151,7 +151,7 @@ func (c *storeExportCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	if c.Output == "-" {
-		_, err := std.Out.Write(data)
+		_, err := io.WriteString(std.Out, printableJSON(string(data)))
 		return err
 	}
 	if err := renameio.WriteFile(c.Output, data, 0o600, renameio.WithTempDir(filepath.Dir(c.Output)), renameio.IgnoreUmask()); err != nil {

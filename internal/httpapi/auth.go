@@ -37,7 +37,9 @@ type anyNumber struct{}
 
 func (anyNumber) Limited(string) bool { return false }
 
-func (anyNumber) Refused(context.Context, session.ID, string, session.Standing) time.Duration { return 0 }
+func (anyNumber) Refused(context.Context, session.ID, string, session.Standing) time.Duration {
+	return 0
+}
 
 // caller is who made a request.
 type caller struct {

@@ -20,6 +20,12 @@ func apiConfig(version string) huma.Config {
 	config.OpenAPIPath = ""  // served from memory instead: the framework makes it at the first request, without a lock
 	config.CreateHooks = nil // no $schema member in answers
 	config.Transformers = []huma.Transformer{asProblem}
+	formats := map[string]huma.Format{}
+	for name, format := range config.Formats {
+		format.Unmarshal = strictly(format.Unmarshal)
+		formats[name] = format
+	}
+	config.Formats = formats
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"admin":   {Type: "http", Scheme: "bearer", Description: "The operator's token."},
 		"session": {Type: "http", Scheme: "bearer", Description: "The token of the session in the path."},

@@ -3,7 +3,9 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -33,7 +35,7 @@ type createInput struct {
 	PreferParam
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"a repeated request with the same key and owner leads to the same session"`
 	Body           *struct {
-		Owner    string           `json:"owner,omitempty" maxLength:"255" doc:"whom the session belongs to; any text"`
+		Owner    string           `json:"owner,omitempty" maxLength:"255" doc:"whom the session belongs to: up to 255 characters (not bytes) of any text, without control characters, invisible formatting characters such as direction marks, or U+FFFD"`
 		Profile  string           `json:"profile,omitempty" doc:"image profile; the default one if absent"`
 		Image    string           `json:"image,omitempty" maxLength:"255" doc:"image; the profile's if absent"`
 		Metadata session.Metadata `json:"metadata,omitempty" doc:"yours; given back as it is, numbers without an exponent"`
@@ -98,9 +100,34 @@ func (w *wrapped) Unwrap() []error { return []error{w.Problem, w.cause} }
 
 // PageParams choose one page of sessions. They are exported as [IDParam] is.
 type PageParams struct {
-	Owner string `query:"owner" doc:"only this owner's"`
+	Owner string `query:"owner" doc:"only this owner's; may not be empty"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	After string `query:"after" doc:"the next of the page before"`
+}
+
+// Resolve refuses a filter that is given and empty, or given twice: taken for none, it would list everyone's sessions.
+func (PageParams) Resolve(ctx huma.Context) []error {
+	var faults []error
+	refuse := func(name, why string) {
+		faults = append(faults, &huma.ErrorDetail{Location: "query." + name, Message: why})
+	}
+	at := ctx.URL()
+	query, err := url.ParseQuery(at.RawQuery)
+	if err != nil {
+		return []error{&huma.ErrorDetail{Location: "query", Message: "expected a query of name=value pairs, escaped as in a URL"}}
+	}
+	for _, name := range []string{"owner", "status", "limit", "after"} {
+		values := query[name]
+		switch {
+		case len(values) > 1:
+			refuse(name, "expected it once at most")
+		case len(values) == 1 && values[0] == "" && (name == "owner" || name == "status"):
+			refuse(name, "expected a value; leave it out to ask for all")
+		case len(values) == 1 && !utf8.ValidString(values[0]):
+			refuse(name, "expected valid UTF-8")
+		}
+	}
+	return faults
 }
 
 // pageOutput is one page, in whatever form sessions have there.

@@ -3,7 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
-	"slices"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -11,13 +11,13 @@ import (
 
 // Request says what session to create. Every field may be empty.
 type Request struct {
-	Owner    string   // at most 255 bytes of printable UTF-8
+	Owner    string   // at most 255 characters, none of them invisible
 	Profile  string   // default: Options.DefaultProfile
 	Image    string   // default: the profile's
 	Metadata Metadata // at most 64 KiB of JSON
 
 	// IdempotencyKey makes a repeated request harmless: the same owner and key lead to the same session. At most 255
-	// bytes of printable UTF-8.
+	// characters, none of them invisible.
 	IdempotencyKey string
 }
 
@@ -133,12 +133,19 @@ func (m *Manager) replay(ctx context.Context, id ID, req Request) (Issued, error
 	return Issued{Work: w, Token: token, Replayed: true}, nil
 }
 
+// isInvisible reports whether a character makes two texts look alike, or one look like something else: those that control,
+// format or separate lines. U+FFFD is what decoders put in the place of what they could not read, of different things the same.
+func isInvisible(r rune) bool {
+	return r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Zl, unicode.Zp)
+}
+
 func (r Request) check() error {
 	for _, f := range []struct{ name, text string }{
 		{"owner", r.Owner}, {"image", r.Image}, {"idempotency key", r.IdempotencyKey},
 	} {
-		if len(f.text) > maxText || !utf8.ValidString(f.text) || slices.ContainsFunc([]rune(f.text), unicode.IsControl) {
-			return Errorf(CodeInvalid, "the %s must be at most %d bytes of printable text", f.name, maxText)
+		if utf8.RuneCountInString(f.text) > maxText || !utf8.ValidString(f.text) || strings.ContainsFunc(f.text, isInvisible) {
+			return Errorf(CodeInvalid, "the %s must be at most %d characters of text, without control characters, invisible "+
+				"formatting characters such as direction marks, or U+FFFD", f.name, maxText)
 		}
 	}
 	return nil

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // timestampLayout is the one of log lines; times are UTC.
@@ -57,7 +61,27 @@ func appendJSON(dst []byte, value any) []byte {
 	if err := enc.Encode(value); err != nil {
 		return strconv.AppendQuote(dst, "!ERROR: "+plainText(err.Error()))
 	}
-	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
+	return appendVisible(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+}
+
+// appendVisible appends the same JSON with everything escaped that would command a terminal: lines quote what others said,
+// and encoding/json leaves the control characters above U+007F and those that change directions as they are.
+func appendVisible(dst, text []byte) []byte {
+	if !slices.ContainsFunc(text, func(b byte) bool { return b >= unicode.MaxASCII }) {
+		return append(dst, text...)
+	}
+	for _, r := range string(text) {
+		switch {
+		case r < unicode.MaxASCII, unicode.IsPrint(r):
+			dst = utf8.AppendRune(dst, r)
+		case r < 0x10000:
+			dst = fmt.Appendf(dst, `\u%04x`, r)
+		default:
+			high, low := utf16.EncodeRune(r)
+			dst = fmt.Appendf(dst, `\u%04x\u%04x`, high, low)
+		}
+	}
+	return dst
 }
 
 // plain makes a value that JSON holds: errors and spans of time become text.

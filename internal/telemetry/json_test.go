@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -142,5 +143,21 @@ func TestLevelsHaveTheContractsNames(t *testing.T) {
 		if got := decode(t, b.String())["level"]; got != want {
 			t.Errorf("level %v: got %v, want %s", level, got, want)
 		}
+	}
+}
+
+// Lines quote what users and containers said, and are read on terminals.
+func TestJSONLineCommandsNoTerminal(t *testing.T) {
+	t.Parallel()
+	const said = "\x1b[2J\u009b2J\u202e\u2066\x7f\U000e0041 ümlaut 日本🙂"
+	line := string(encodeJSON(nil, entry{level: "INFO", logger: "x", message: said, attrs: []slog.Attr{slog.String("k", said)}}))
+	for _, r := range line {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%U is in the line %q", r, line)
+		}
+	}
+	var got struct{ Message, K string }
+	if err := json.Unmarshal([]byte(line), &got); err != nil || got.Message != said || got.K != said || !strings.Contains(line, "日本🙂") {
+		t.Errorf("%v: got %+v of %s, want the same text", err, got, line)
 	}
 }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// printable shows what would command the terminal as an escape: messages quote what other programs and users said.
+func printable(text string) string {
+	var b strings.Builder
+	appendPrintable(&b, text)
+	return b.String()
+}
+
+// appendPrintable writes text with everything escaped that is neither printed nor a tab or the end of a line: a byte that is
+// no UTF-8 and a character below U+0100 as \xNN, others as \uNNNN or \UNNNNNNNN. A carriage return before a line feed is part
+// of the end of the line.
+func appendPrintable(b *strings.Builder, text string) {
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(b, `\x%02x`, text[i])
+		case r == '\r' && strings.HasPrefix(text[i+1:], "\n"):
+		case r == '\n', r == '\t', unicode.IsPrint(r), unicode.Is(unicode.Zs, r), unicode.Is(unicode.Co, r):
+			b.WriteString(text[i : i+size])
+		case r < 0x100:
+			fmt.Fprintf(b, `\x%02x`, r)
+		case r < 0x10000:
+			fmt.Fprintf(b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(b, `\U%08x`, r)
+		}
+		i += size
+	}
+}
+
+// printableJSON is the same JSON with everything escaped that would command a terminal: the standard's encoders leave the
+// control characters above U+007F and those that change directions as they are.
+func printableJSON(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\n', r == '\t', unicode.IsPrint(r), unicode.Is(unicode.Zs, r):
+			b.WriteRune(r)
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		}
+	}
+	return b.String()
+}
+
+// harmless is a stream to a terminal, with [printable] applied across writes. Flush writes what waits for its rest.
+type harmless struct {
+	to   io.Writer
+	held []byte // the beginning of a character, or a carriage return
+}
+
+// Write takes all of text unless the terminal does not.
+func (h *harmless) Write(text []byte) (int, error) {
+	all := append(h.held, text...)
+	whole := len(all) - unfinished(all)
+	h.held = append([]byte(nil), all[whole:]...)
+	if err := h.write(all[:whole]); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+func (h *harmless) flush() error {
+	rest := h.held
+	h.held = nil
+	return h.write(rest)
+}
+
+func (h *harmless) write(text []byte) error {
+	_, err := io.WriteString(h.to, printable(string(text)))
+	return err
+}
+
+// unfinished is how many bytes at the end may mean something else with what follows.
+func unfinished(text []byte) int {
+	if n := len(text); n > 0 && text[n-1] == '\r' {
+		return 1
+	}
+	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
+		if start := text[len(text)-n:]; utf8.RuneStart(start[0]) {
+			if !utf8.FullRune(start) {
+				return n
+			}
+			break
+		}
+	}
+	return 0
+}
+
+// shown is where text of others goes: as it is, unless a person reads it on a terminal.
+func (s *stdio) shown() io.Writer {
+	if f, ok := s.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return &harmless{to: s.Out}
+	}
+	return s.Out
+}

@@ -1,0 +1,140 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What decoders read differently, or make the same of different texts, is refused before anything is decoded.
+var (
+	errNotUTF8   = errors.New("the text is not valid UTF-8")
+	errSurrogate = errors.New(`a \u escape is half of a surrogate pair`)
+	errTrailing  = errors.New("something follows the JSON value")
+)
+
+// checkJSON refuses a JSON text with invalid UTF-8, an escape of half a surrogate pair, a member twice in an object, or
+// anything after its value.
+func checkJSON(text []byte) error {
+	if !utf8.Valid(text) {
+		return errNotUTF8
+	}
+	if err := checkSurrogates(text); err != nil {
+		return err
+	}
+	return checkMembers(text)
+}
+
+// checkSurrogates looks at the escapes of the strings in text: encoding/json decodes half a pair to U+FFFD, whichever it was.
+func checkSurrogates(text []byte) error {
+	high := false // an escaped high surrogate stands directly before
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' || i+1 >= len(text) {
+			if high {
+				return errSurrogate
+			}
+			continue
+		}
+		i++ // a backslash escapes what follows; outside strings there is none in JSON
+		if text[i] != 'u' || i+4 >= len(text) {
+			if high {
+				return errSurrogate
+			}
+			continue
+		}
+		unit, err := strconv.ParseUint(string(text[i+1:i+5]), 16, 16)
+		if err != nil {
+			return fmt.Errorf(`\u%q is no escape`, text[i+1:i+5])
+		}
+		i += 4
+		switch isHigh, isLow := unit&0xfc00 == 0xd800, unit&0xfc00 == 0xdc00; {
+		case isLow != high:
+			return errSurrogate
+		case isHigh:
+			high = true
+		default:
+			high = false
+		}
+	}
+	if high {
+		return errSurrogate
+	}
+	return nil
+}
+
+// checkMembers walks over the value for members that stand twice in their object. Names are compared decoded, and in the
+// outermost object, whose members are fields of ours, as encoding/json finds fields: in either case.
+func checkMembers(text []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	type level struct {
+		names map[string]bool // nil: an array
+		name  bool            // the next token is a name
+	}
+	var levels []level
+	for first := true; first || len(levels) > 0; first = false {
+		token, err := dec.Token()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		if delim, ok := token.(json.Delim); ok && (delim == '}' || delim == ']') {
+			levels = levels[:len(levels)-1]
+			continue
+		}
+		if n := len(levels) - 1; n >= 0 && levels[n].names != nil {
+			top := &levels[n]
+			if top.name {
+				name, _ := token.(string)
+				if n == 0 {
+					name = folded(name)
+				}
+				if top.names[name] {
+					return fmt.Errorf("the member %q stands twice in one object", name)
+				}
+				top.names[name], top.name = true, false
+				continue
+			}
+			top.name = true
+		}
+		switch token {
+		case json.Delim('{'):
+			levels = append(levels, level{names: map[string]bool{}, name: true})
+		case json.Delim('['):
+			levels = append(levels, level{})
+		}
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errTrailing
+	}
+	return nil
+}
+
+// folded is the same for names that differ in case only.
+func folded(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, name)
+}
+
+// strictly is a decoder of JSON that refuses what [checkJSON] does.
+func strictly(decode func([]byte, any) error) func([]byte, any) error {
+	return func(text []byte, into any) error {
+		if err := checkJSON(text); err != nil {
+			return err
+		}
+		return decode(text, into)
+	}
+}
