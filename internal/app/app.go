@@ -138,7 +138,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	}
 	metrics := telemetry.NewRegistry()
 	a.measures.register(metrics)
-	metrics.MustRegister(newStateCollector(a))
+	metrics.MustRegister(newStateCollector(a), newStatusCollector(a))
 	metrics.MustRegister(a.pressure.collectors()...)
 	metrics.MustRegister(newDiskCollector(a.disks))
 	metrics.MustRegister(a.gate.failures, a.gate.swept)

@@ -45,7 +45,7 @@ func (a *App) doAudit(ctx context.Context) {
 	for _, result := range report.Results {
 		item := httpapi.AuditItem{Item: result.Item, Check: result.Check, Status: string(result.Status)}
 		for _, f := range result.Findings {
-			item.Findings = append(item.Findings, httpapi.AuditFinding{Code: f.Code, Seen: f.Seen, Remedy: f.Remedy})
+			item.Findings = append(item.Findings, httpapi.AuditFinding{Status: string(f.Status), Code: f.Code, Seen: f.Seen, Remedy: f.Remedy})
 		}
 		audit.Items = append(audit.Items, item)
 	}

@@ -109,6 +109,7 @@ type AuditItem struct {
 
 // AuditFinding is what a check has seen.
 type AuditFinding struct {
+	Status string `json:"status" enum:"pass,warn,fail,skipped"`
 	Code   string `json:"code"`
 	Seen   string `json:"seen"`
 	Remedy string `json:"remedy,omitempty"`
