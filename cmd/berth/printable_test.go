@@ -67,7 +67,7 @@ func hostileBerth(t *testing.T) string {
 		case strings.HasSuffix(r.URL.Path, "/logs"):
 			for i := range len(hostile) { // characters come in parts
 				_, _ = io.WriteString(w, hostile[i:i+1])
-				w.(http.Flusher).Flush()
+				_ = http.NewResponseController(w).Flush()
 			}
 		case r.Method == http.MethodPost:
 			w.Header().Set("Content-Type", "application/problem+json")

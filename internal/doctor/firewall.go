@@ -37,7 +37,7 @@ func (c firewall) Run(ctx context.Context) []Finding {
 
 // plain looks for an engine without TLS.
 func (c firewall) plain(ctx context.Context, host string) []Finding {
-	_, header, err := plainGet(ctx, net.JoinHostPort(host, plainPort), "/_ping")
+	header, err := plainGet(ctx, net.JoinHostPort(host, plainPort), "/_ping")
 	if err == nil && header.Get("Api-Version") != "" {
 		return []Finding{fail("plain-port-open", "take tcp://…:2375 out of the engine's hosts; whoever reaches it is root there",
 			"the engine at %s answers without TLS on port %s", host, plainPort)}

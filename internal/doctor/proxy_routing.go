@@ -82,14 +82,14 @@ func (c proxyRouting) route(ctx context.Context, s container.Summary) (string, b
 
 // answers asks for anything over HTTP; which status comes does not matter.
 func answers(ctx context.Context, address string) error {
-	_, _, err := plainGet(ctx, address, "/")
+	_, err := plainGet(ctx, address, "/")
 	return err
 }
 
 // plainGet asks without TLS, without a proxy of the environment, and once.
-func plainGet(ctx context.Context, address, path string) (status int, header http.Header, err error) {
-	status, header, _, err = plainRead(ctx, address, path)
-	return status, header, err
+func plainGet(ctx context.Context, address, path string) (http.Header, error) {
+	_, header, _, err := plainRead(ctx, address, path)
+	return header, err
 }
 
 // describes reports whether the API at an address has a path, by its own description, which needs no token.

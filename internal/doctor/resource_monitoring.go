@@ -67,7 +67,7 @@ func (c resourceMonitoring) metrics(ctx context.Context) []Finding {
 	if host, port, found := strings.Cut(address, ":"); found && (host == "" || host == "0.0.0.0") {
 		address = "127.0.0.1:" + port
 	}
-	if _, _, err := plainGet(ctx, address, "/livez"); err != nil {
+	if _, err := plainGet(ctx, address, "/livez"); err != nil {
 		return []Finding{skip("not-serving", "no Berth serves at %s, so its measurements could not be looked at", address)}
 	}
 	// Without a token the measurements themselves would be refused, and the refusal recorded.

@@ -83,7 +83,7 @@ func (p *probes) watch(config *tls.Config) *tls.Config {
 	watched.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		p.note(hello.Conn, hello.SupportedProtos)
 		if config.GetConfigForClient == nil {
-			return nil, nil //nolint:nilnil // the configuration itself is used then
+			return config, nil
 		}
 		return config.GetConfigForClient(hello)
 	}
