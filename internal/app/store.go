@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"berth/internal/config"
+	"berth/internal/failover"
 	"berth/internal/jsonfile"
 	"berth/internal/postgres"
 	"berth/internal/session"
@@ -123,6 +124,9 @@ func pendingSessions(s state) (int, error) {
 		return 0, err
 	}
 	contents, err := jsonfile.Read(data, func(string) string { return "" })
+	if failover.IsRetired(contents.Sessions) {
+		return 0, err
+	}
 	return len(contents.Sessions), err
 }
 

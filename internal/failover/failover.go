@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"berth/internal/session"
@@ -40,7 +41,8 @@ type Options struct {
 	// whole or not at all.
 	Pending     func(initial []session.Session) (Local, error)
 	HasPending  func() bool
-	DropPending func() error // after its Close
+	// DropPending removes it after its Close. One that cannot be removed does no harm: see [IsRetired].
+	DropPending func() error
 
 	// Prepare makes the primary ready when it answers again. Default: nothing is to be done.
 	Prepare    func(context.Context) error
@@ -53,6 +55,8 @@ const (
 	pingTimeout  = 2 * time.Second
 	// activityEvery is how often a copy is written in which nothing but activity is new.
 	activityEvery = 10 * time.Second
+	// writeTimeout bounds the write of a copy or a journal, which outlives the request or the run that asked for it.
+	writeTimeout = 10 * time.Second
 )
 
 // Store is the primary, or what stands in for it. It is safe for concurrent use.
@@ -70,6 +74,15 @@ type Store struct {
 	since   time.Time // when the primary was found away
 	reason  string
 	flowed  time.Time // when changes last flowed back
+
+	leftover bool // a retired journal is still there; guarded by turn
+
+	edits   atomic.Int64 // changes of the local store so far
+	counted struct {     // how many of its sessions differ from the base
+		mu      sync.Mutex
+		edits   int64 // when it was counted; 0: never
+		pending int
+	}
 }
 
 var (
@@ -87,7 +100,11 @@ func Open(ctx context.Context, primary Primary, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !opts.HasPending() {
+	live, err := s.openJournal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !live {
 		err := s.reload(ctx)
 		if session.CodeOf(err) != session.CodeStoreUnavailable {
 			return s, err
@@ -95,10 +112,8 @@ func Open(ctx context.Context, primary Primary, opts Options) (*Store, error) {
 		s.known.replace(last.Sessions)
 		return s, s.degrade(ctx, err)
 	}
-	if s.pending, err = opts.Pending(nil); err != nil {
-		return nil, err
-	}
 	s.base = byID(last.Sessions)
+	s.edits.Add(1)
 	s.since, s.reason = time.Now().UTC(), "changes made without the database have not reached it yet"
 	if err := s.flowBack(ctx); err != nil {
 		s.reason = session.MessageOf(err)
@@ -126,6 +141,7 @@ func (s *Store) Run(ctx context.Context) error {
 			s.leave(ctx, err)
 			continue
 		}
+		s.dropLeftover(ctx)
 		if s.known.isDirty(time.Since(written) > activityEvery) {
 			written = time.Now()
 			s.writeCopy(ctx)
@@ -145,10 +161,26 @@ func (s *Store) writeCopy(ctx context.Context) {
 	if s.pending != nil {
 		return // it is the base now
 	}
-	if err := s.opts.Copy.Replace(ctx, s.known.clean()); err != nil && ctx.Err() == nil {
-		s.known.soil()
+	if _, err := s.copyKnown(ctx); err != nil {
 		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written; trying again", "error", err)
 	}
+}
+
+// copyKnown makes the copy hold what the primary is known to have, and returns that. The write outlives ctx: one that is
+// cut short by a shutdown would leave the next process without what this one knew.
+func (s *Store) copyKnown(ctx context.Context) ([]session.Session, error) {
+	all, markClean := s.known.snapshot()
+	if err := s.replace(ctx, s.opts.Copy, all); err != nil {
+		return nil, err
+	}
+	markClean()
+	return all, nil
+}
+
+func (s *Store) replace(ctx context.Context, in Local, all []session.Session) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	return in.Replace(ctx, all)
 }
 
 // Status says which store works.
@@ -167,12 +199,25 @@ func (s *Store) Status() Status {
 	st := Status{Degraded: s.pending != nil, LastFlow: s.flowed}
 	if st.Degraded {
 		st.Since, st.Reason = s.since, s.reason
-		if page, err := s.pending.List(context.Background(), session.Query{}); err == nil {
-			changes, _ := compare(s.base, page.Sessions)
-			st.Pending = len(changes)
-		}
+		st.Pending = s.countPending()
 	}
 	return st
+}
+
+// countPending compares every session, so it is done only after a change. The caller holds s.mu.
+func (s *Store) countPending() int {
+	c := &s.counted
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	edits := s.edits.Load()
+	if edits == c.edits {
+		return c.pending
+	}
+	if page, err := s.pending.List(context.Background(), session.Query{}); err == nil {
+		changes, _ := compare(s.base, page.Sessions)
+		c.edits, c.pending = edits, len(changes)
+	}
+	return c.pending
 }
 
 func (s *Store) isDegraded() bool {
@@ -191,7 +236,8 @@ func (s *Store) Close() error {
 		return s.pending.Close()
 	}
 	if s.known.isDirty(true) {
-		return s.opts.Copy.Replace(context.Background(), s.known.clean())
+		_, err := s.copyKnown(context.Background())
+		return err
 	}
 	return nil
 }

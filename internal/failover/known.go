@@ -13,8 +13,9 @@ type known struct {
 	mu       sync.Mutex
 	sessions map[session.ID]sighting
 	count    uint64 // of changes so far
-	dirty    bool   // the copy lacks something
-	active   bool   // the copy lacks activity only
+	moves    uint64 // of activity so far
+
+	copied, copiedMoves uint64 // how many of both the copy has
 }
 
 type sighting struct {
@@ -37,7 +38,6 @@ func (k *known) note(id session.ID, s sighting) {
 	k.count++
 	s.at = k.count
 	k.sessions[id] = s
-	k.dirty = true
 }
 
 // put notes the answer to a change, unless a later one is known already.
@@ -126,34 +126,32 @@ func (k *known) moved(id session.ID, when time.Time) {
 	if old, ok := k.sessions[id]; ok && when.After(old.session.LastAccessed) {
 		old.session.LastAccessed = when
 		k.sessions[id] = old
-		k.active = true
+		k.moves++
 	}
 }
 
-// isDirty reports whether a copy is to be written: with alsoActivity, also for activity only.
+// isDirty reports whether the copy lacks a change: with alsoActivity, also activity.
 func (k *known) isDirty(alsoActivity bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.dirty || alsoActivity && k.active
+	return k.count != k.copied || alsoActivity && k.moves != k.copiedMoves
 }
 
-// soil says that the copy was not written.
-func (k *known) soil() {
+// snapshot returns all sessions for a copy. The caller calls markClean once that copy is durable, and not before: until
+// then, and for what changes meanwhile, the copy stays dirty.
+func (k *known) snapshot() (all []session.Session, markClean func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.dirty = true
-}
-
-// clean returns all sessions for a copy that is about to be written.
-func (k *known) clean() []session.Session {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.dirty, k.active = false, false
-	all := make([]session.Session, 0, len(k.sessions))
+	all = make([]session.Session, 0, len(k.sessions))
 	for _, s := range k.sessions {
 		if !s.gone {
 			all = append(all, s.session)
 		}
 	}
-	return all
+	count, moves := k.count, k.moves
+	return all, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.copied, k.copiedMoves = max(k.copied, count), max(k.copiedMoves, moves)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,11 +142,44 @@ func (d *database) Merge(ctx context.Context, key string, id session.ID, decide 
 	return after, err
 }
 
+// disk is a local store whose writes of everything can be made to fail or to wait.
+type disk struct {
+	*jsonfile.Store
+	fails *atomic.Pointer[func() error]
+	gate  chan struct{}
+	begun *atomic.Int64
+}
+
+func (d *disk) Replace(ctx context.Context, all []session.Session) error {
+	if d.fails != nil {
+		if f := d.fails.Load(); f != nil {
+			if err := (*f)(); err != nil {
+				return err
+			}
+		}
+	}
+	if d.gate != nil {
+		d.begun.Add(1)
+		select {
+		case <-d.gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return d.Store.Replace(ctx, all)
+}
+
 // house is one process's failover and the files that outlive it.
 type house struct {
 	t   *testing.T
 	dir string
 	db  *database
+
+	// Faults of the disk; set before they are needed. nil: there are none.
+	dropFails    atomic.Pointer[func() error]
+	journalFails atomic.Pointer[func() error] // of Replace
+	copyGate     chan struct{}                // a write of the copy waits for it, or for the end of its context
+	copyWrites   atomic.Int64                 // that have begun
 
 	store *failover.Store
 	base  *jsonfile.Store
@@ -169,17 +203,24 @@ func (h *house) start() {
 	h.t.Helper()
 	h.base = openFile(h.t, filepath.Join(h.dir, "copy.json"))
 	store, err := failover.Open(h.t.Context(), h.db, failover.Options{
-		Copy: h.base,
+		Copy: &disk{Store: h.base, gate: h.copyGate, begun: &h.copyWrites},
 		Pending: func(initial []session.Session) (failover.Local, error) {
 			if err := jsonfile.Begin(h.pendingFile(), initial); err != nil {
 				return nil, err
 			}
 			s, err := jsonfile.Open(h.pendingFile(), jsonfile.Options{})
 			h.open = append(h.open, s)
-			return s, err
+			return &disk{Store: s, fails: &h.journalFails}, err
 		},
 		HasPending:  func() bool { return jsonfile.Exists(h.pendingFile()) },
-		DropPending: func() error { return jsonfile.Remove(h.pendingFile()) },
+		DropPending: func() error {
+			if f := h.dropFails.Load(); f != nil {
+				if err := (*f)(); err != nil {
+					return err
+				}
+			}
+			return jsonfile.Remove(h.pendingFile())
+		},
 		RetryEvery:  20 * time.Millisecond,
 	})
 	if err != nil {

@@ -33,7 +33,11 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (made se
 			s.known.put(made)
 		}
 		return err
-	}, func(l Local) (err error) { made, err = l.Create(ctx, v, max); return err })
+	}, func(l Local) (err error) {
+		defer s.edits.Add(1)
+		made, err = l.Create(ctx, v, max)
+		return err
+	})
 	return made, err
 }
 
@@ -60,7 +64,11 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (updated
 			s.known.put(updated)
 		}
 		return err
-	}, func(l Local) (err error) { updated, err = l.Update(ctx, v, max); return err })
+	}, func(l Local) (err error) {
+		defer s.edits.Add(1)
+		updated, err = l.Update(ctx, v, max)
+		return err
+	})
 	return updated, err
 }
 
@@ -72,7 +80,10 @@ func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error
 			s.known.remove(id)
 		}
 		return err
-	}, func(l Local) error { return l.Delete(ctx, id, revision) })
+	}, func(l Local) error {
+		defer s.edits.Add(1)
+		return l.Delete(ctx, id, revision)
+	})
 }
 
 // List returns one page.

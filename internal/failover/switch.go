@@ -35,16 +35,16 @@ func (s *Store) leave(ctx context.Context, cause error) bool {
 func (s *Store) degrade(ctx context.Context, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.known.clean()
-	if err := s.opts.Copy.Replace(ctx, all); err != nil {
-		s.known.soil()
+	all, err := s.copyKnown(ctx)
+	if err != nil {
 		return err
 	}
-	pending, err := s.opts.Pending(all)
+	pending, err := s.newJournal(ctx, all)
 	if err != nil {
 		return err
 	}
 	s.pending, s.base = pending, byID(all)
+	s.edits.Add(1)
 	s.since, s.reason = time.Now().UTC(), session.MessageOf(cause)
 	s.opts.Logger.ErrorContext(ctx, "the database cannot be reached; changes are kept here until it returns", "error", cause, "sessions", len(all))
 	return nil
@@ -108,6 +108,13 @@ func (c change) key() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// birthKey is the same for every version of a session that was made here.
+func (c change) birthKey() string {
+	text, _ := json.Marshal([]any{"created", c.id, c.mine.CreatedAt})
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
 // flowBack brings every change to the primary and makes it the store that works. Nobody calls a store meanwhile. An error
 // leaves the local store at work; what has arrived by then does not arrive again.
 func (s *Store) flowBack(ctx context.Context) error {
@@ -140,15 +147,11 @@ func (s *Store) flowBack(ctx context.Context) error {
 		s.settle(ctx, changes)
 		return err
 	}
-	// From here on the pending store says nothing that the primary does not know.
-	if err := s.pending.Close(); err != nil {
-		s.opts.Logger.WarnContext(ctx, "the journal was not closed in good order; everything in it has reached the database", "error", err)
+	if err := s.retire(ctx, page.Sessions); err != nil {
+		return fmt.Errorf("end the journal: %w", err)
 	}
-	if err := s.opts.DropPending(); err != nil {
-		s.opts.Logger.WarnContext(ctx, "the journal was not removed; it is compared again at the next start", "error", err)
-	}
-	if err := s.opts.Copy.Replace(ctx, s.known.clean()); err != nil {
-		s.known.soil()
+	if _, err := s.copyKnown(ctx); err != nil {
+		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written; trying again", "error", err)
 	}
 	s.opts.Logger.InfoContext(ctx, "back with the database", "changes", len(changes), "without_it", time.Since(s.since).Round(time.Second),
 		"took", time.Since(begun).Round(time.Millisecond))
@@ -163,14 +166,31 @@ func (s *Store) flowBack(ctx context.Context) error {
 // bring merges one change into the primary.
 func (s *Store) bring(ctx context.Context, c change) error {
 	var lost []string
-	_, err := s.primary.Merge(ctx, c.key(), c.id, func(now *session.Session) *session.Session {
-		var next *session.Session
+	decide := func(now *session.Session) (next *session.Session) {
 		next, lost = merge(c.base, c.mine, now)
 		return next
-	})
+	}
+	err := s.bringOnce(ctx, c, decide)
 	if len(lost) > 0 && err == nil {
 		s.opts.Logger.WarnContext(ctx, "another instance changed the same meanwhile; its change was kept", "session_id", c.id, "fields", lost)
 	}
+	return err
+}
+
+func (s *Store) bringOnce(ctx context.Context, c change, decide func(*session.Session) *session.Session) error {
+	if c.base == nil {
+		// A flow back that was cut short may have brought this session already, in an earlier version. If it is not there
+		// any more, somebody has deleted it since.
+		first := false
+		now, err := s.primary.Merge(ctx, c.birthKey(), c.id, func(now *session.Session) *session.Session {
+			first = true
+			return decide(now)
+		})
+		if err != nil || first || now == nil {
+			return err
+		}
+	}
+	_, err := s.primary.Merge(ctx, c.key(), c.id, decide)
 	return err
 }
 
@@ -188,7 +208,8 @@ func (s *Store) settle(ctx context.Context, arrived []change) {
 	for _, v := range s.base {
 		all = append(all, v)
 	}
-	if err := s.opts.Copy.Replace(context.WithoutCancel(ctx), all); err != nil {
+	s.edits.Add(1)
+	if err := s.replace(ctx, s.opts.Copy, all); err != nil {
 		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written", "error", err)
 	}
 }

@@ -1,0 +1,102 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"berth/internal/session"
+)
+
+// retiredID is the ID of the record that a retired journal holds beside its sessions. No session can have it.
+const retiredID session.ID = "journal/retired"
+
+func retiredRecord() session.Session {
+	return session.Session{ID: retiredID, Status: session.Stopped, Revision: 1, CreatedAt: time.Unix(0, 0).UTC(), LastAccessed: time.Unix(0, 0).UTC()}
+}
+
+// IsRetired reports whether these are the sessions of a retired journal: everything in it has reached the primary, it
+// could not be removed, and it must never flow back again.
+func IsRetired(journal []session.Session) bool {
+	return slices.ContainsFunc(journal, func(s session.Session) bool { return s.ID == retiredID })
+}
+
+// openJournal opens the journal of an earlier process and makes it the store that works, if it is live.
+func (s *Store) openJournal(ctx context.Context) (live bool, err error) {
+	if !s.opts.HasPending() {
+		return false, nil
+	}
+	journal, err := s.opts.Pending(nil)
+	if err != nil {
+		return false, err
+	}
+	page, err := journal.List(ctx, session.Query{})
+	if err != nil {
+		return false, errors.Join(err, journal.Close())
+	}
+	if IsRetired(page.Sessions) {
+		s.drop(ctx, journal)
+		return false, nil
+	}
+	s.pending = journal
+	return true, nil
+}
+
+// newJournal begins a journal with these sessions. The copy, which is its base, holds them already.
+func (s *Store) newJournal(ctx context.Context, sessions []session.Session) (Local, error) {
+	journal, err := s.opts.Pending(sessions)
+	if err != nil || !s.leftover {
+		return journal, err
+	}
+	// What was opened is the retired one. It is live from this write on.
+	if err := s.replace(ctx, journal, sessions); err != nil {
+		_ = journal.Close() // it is as it was
+		return nil, err
+	}
+	s.leftover = false
+	return journal, nil
+}
+
+// retire ends the journal, of which everything has reached the primary. It is marked in one durable step before anything
+// newer is written, so that it does not matter whether it can be removed, nor when this process dies. The copy is made
+// equal to it first: a process that starts without the primary after the mark goes on with that.
+func (s *Store) retire(ctx context.Context, sessions []session.Session) error {
+	s.base = byID(sessions)
+	s.edits.Add(1)
+	if err := s.replace(ctx, s.opts.Copy, sessions); err != nil {
+		return err
+	}
+	if err := s.replace(ctx, s.pending, append(slices.Clone(sessions), retiredRecord())); err != nil {
+		// A disk that fails after the write may have kept it.
+		if page, listErr := s.pending.List(context.WithoutCancel(ctx), session.Query{}); listErr != nil || !IsRetired(page.Sessions) {
+			return err
+		}
+	}
+	s.drop(ctx, s.pending)
+	return nil
+}
+
+// drop closes and removes a retired journal. What cannot be removed is tried again by [Store.Run]. The caller holds s.turn, or
+// is the only one.
+func (s *Store) drop(ctx context.Context, journal Local) {
+	if err := journal.Close(); err != nil {
+		s.opts.Logger.WarnContext(ctx, "the journal was not closed in good order; everything in it has reached the database", "error", err)
+	}
+	if err := s.opts.DropPending(); err != nil {
+		s.leftover = true
+		s.opts.Logger.WarnContext(ctx, "the journal was not removed; it is marked as done and tried again", "error", err)
+	}
+}
+
+func (s *Store) dropLeftover(ctx context.Context) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if !s.leftover || s.isDegraded() {
+		return
+	}
+	if err := s.opts.DropPending(); err == nil {
+		s.leftover = false
+		s.opts.Logger.InfoContext(ctx, "the journal was removed")
+	}
+}
