@@ -17,6 +17,9 @@ import (
 // heartbeat is how often a stream of events says that it is alive.
 const heartbeat = 15 * time.Second
 
+// retryEvents is when a stream reads a session again that the store could not give.
+const retryEvents = time.Second
+
 // Events is what happened to a session.
 type Events struct {
 	Events []session.Milestone `json:"events" doc:"the oldest first"`
@@ -64,6 +67,7 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	var last session.Milestone
+	var retry <-chan time.Time
 	for {
 		for _, m := range s.Since(last) {
 			last = m
@@ -90,12 +94,17 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 			}
 			continue
 		case <-changed:
+		case <-retry:
 		}
+		retry = nil
 		next, err := a.Sessions.Get(ctx, s.ID)
-		if session.CodeOf(err) == session.CodeNotFound {
-			return
-		} else if err == nil {
+		switch {
+		case err == nil:
 			s = next
+		case session.CodeOf(err) == session.CodeNotFound:
+			return
+		default:
+			retry = time.After(retryEvents) // the change is not told of twice
 		}
 		if !a.mayGoOn(ctx, s) {
 			return

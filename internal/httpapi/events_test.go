@@ -98,10 +98,17 @@ func TestEventsAreStreamedAsTheyHappen(t *testing.T) {
 type record struct {
 	httpapi.Sessions
 	session.Session
-	changed chan struct{}
+	changed  chan struct{}
+	failures int // of the reads that come next
 }
 
-func (r *record) Get(context.Context, session.ID) (session.Session, error) { return r.Session, nil }
+func (r *record) Get(context.Context, session.ID) (session.Session, error) {
+	if r.failures > 0 {
+		r.failures--
+		return session.Session{}, session.Errorf(session.CodeStoreUnavailable, "the database does not answer in time")
+	}
+	return r.Session, nil
+}
 
 func (r *record) Listen(session.ID) (changed <-chan struct{}, stop func()) {
 	return r.changed, func() {}
@@ -156,6 +163,25 @@ func TestEventsAreStreamedWhateverTheClockSays(t *testing.T) {
 		want := []string{string(session.Created), string(session.Ready), string(session.Ended), string(session.Ready)}
 		if diff := cmp.Diff(want, story); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		if ended(over) {
+			t.Error("the stream has ended")
+		}
+	})
+}
+
+// A store that fails when a change is to be read delays the event and does not drop it.
+func TestEventsAreStreamedAfterTheStoreHasFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &record{Session: session.Session{ID: session.NewID()}, changed: make(chan struct{})}
+		written, over := r.follow(t, session.Keys{}, adminToken)
+		r.failures = 2
+		r.add(session.Milestone{At: time.Now(), What: session.Ended, By: "operator"})
+		<-time.After(5 * time.Second)
+		synctest.Wait()
+		if want := "event: " + string(session.Ended) + "\n"; strings.Count(written.Body.String(), want) != 1 {
+			t.Errorf("5 s after the store works again the stream has written %q, want %q once", written.Body.String(), want)
 		}
 		if ended(over) {
 			t.Error("the stream has ended")

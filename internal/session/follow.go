@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // watchFeed follows what other processes do to sessions until ctx ends.
@@ -11,16 +12,55 @@ func (m *Manager) watchFeed(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
+	behind := make(chan struct{}, 1)
+	fallBehind := func() {
+		select {
+		case behind <- struct{}{}:
+		default:
+		}
+	}
+	var catchingUp sync.WaitGroup
+	defer catchingUp.Wait()
+	catchingUp.Go(func() { m.catchUp(ctx, behind) })
 	_ = m.opts.Feed.Watch(ctx, func() {
 		if err := m.refresh(ctx); err != nil && ctx.Err() == nil {
-			m.opts.Logger.WarnContext(ctx, "sessions not read again; the next reconciliation does", "error", err)
+			m.opts.Logger.WarnContext(ctx, "sessions not read again; trying again", "error", err)
+			fallBehind()
 		}
 	}, func(id ID) {
 		if err := m.follow(ctx, id); err != nil && ctx.Err() == nil {
-			m.opts.Logger.WarnContext(ctx, "a change of another process was not followed; the next reconciliation does",
-				"session_id", id, "error", err)
+			m.opts.Logger.WarnContext(ctx, "a change of another process was not followed; trying again", "session_id", id, "error", err)
+			fallBehind()
 		}
 	}) // ctx has ended
+}
+
+// Waits between two attempts to read what could not be read when it changed.
+const (
+	firstCatchUp = 500 * time.Millisecond
+	lastCatchUp  = 4 * time.Second
+)
+
+// catchUp reads every session again after a change that could not be read: it is not told of twice, and it may be a token
+// that was replaced.
+func (m *Manager) catchUp(ctx context.Context, behind <-chan struct{}) {
+	for {
+		select {
+		case <-behind:
+		case <-ctx.Done():
+			return
+		}
+		for wait := firstCatchUp; ; wait = min(2*wait, lastCatchUp) {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return
+			}
+			if m.refresh(ctx) == nil {
+				break
+			}
+		}
+	}
 }
 
 // refresh brings the routes up to date with every record. It asks the store only: what has to be looked for on the

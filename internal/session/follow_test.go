@@ -1,8 +1,10 @@
 package session_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -88,6 +90,47 @@ func routed(routes *sessiontest.Routes, id session.ID, want func(session.Route, 
 		return nil
 	}
 }
+
+// A store that fails when a change is to be read delays it by a moment: the next reconciliation is far away.
+func TestChangeIsFollowedAfterTheStoreHasFailed(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	sentinel, _ := w.create()
+	failed := make(chan struct{}, 100)
+	_, routes := w.Neighbour(func(o *session.Options) {
+		o.Process, o.Peers, o.ReconcileEvery = "third", w.peers, time.Hour
+		o.Logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
+			if bytes.Contains(line, []byte("was not followed")) && bytes.Contains(line, []byte(sentinel.ID)) {
+				failed <- struct{}{}
+			}
+		}), nil))
+	})
+	s, token := w.create()
+	w.eventually("the other process knows the token", routed(routes, s.ID, func(r session.Route, _ bool) bool {
+		return w.Keys.Matches(token, r.TokenDigest)
+	}))
+	s, sentinel = w.stored(s.ID), w.stored(sentinel.ID)
+	away := session.Errorf(session.CodeStoreUnavailable, "the database does not answer in time")
+	w.Store.Fail("Get", away)
+	w.Store.Fail("List", away)
+	fresh := session.NewToken(32)
+	s.TokenDigest = w.Keys.Digest(fresh)
+	for _, changed := range []session.Session{s, sentinel} { // changes are followed in their order
+		if _, err := w.Store.Update(t.Context(), changed, session.Unlimited); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-failed
+	w.Store.Fail("Get", nil)
+	w.Store.Fail("List", nil)
+	w.eventually("the other process refuses the token that was replaced", routed(routes, s.ID, func(r session.Route, _ bool) bool {
+		return w.Keys.Matches(fresh, r.TokenDigest)
+	}))
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(line []byte) (int, error) { f(line); return len(line), nil }
 
 func TestEveryProcessServesEverySession(t *testing.T) {
 	t.Parallel()
