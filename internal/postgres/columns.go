@@ -43,9 +43,9 @@ func values(s session.Session) ([]any, error) {
 	}
 	return []any{
 		string(s.ID), s.ContainerName, s.ContainerID, s.HostDir, s.Port, s.TokenDigest,
-		s.CreatedAt.UTC().Truncate(time.Microsecond), instant(s.LastAccessed), string(s.Status), metadata,
+		s.CreatedAt.UTC().Truncate(time.Microsecond), instant(s.LastAccessed), string(s.Status), jsonText(metadata),
 		s.Owner, s.Image, s.Profile, s.Host, instant(s.TokenExpiresAt), instant(s.TokenRotatedAt), instant(s.ExpiresAt), s.LastError,
-		op.kind, op.owner, op.deadline, s.RestartCount, string(s.StopReason), timeline,
+		op.kind, op.owner, op.deadline, s.RestartCount, string(s.StopReason), jsonText(timeline),
 		s.PreviousTokenDigest, instant(s.PreviousTokenExpiresAt), s.Revision,
 	}, nil
 }
@@ -63,6 +63,14 @@ func encodeJSON(value any) ([]byte, error) {
 		return nil, session.Errorf(session.CodeInvalid, "this session has no form in JSON and cannot be stored").Because(err)
 	}
 	return text, nil
+}
+
+// jsonText is JSON as a parameter: in the simple protocol bytes would be a BYTEA.
+func jsonText(text []byte) any {
+	if text == nil {
+		return nil
+	}
+	return string(text)
 }
 
 // decodeMetadata reads what the database holds, which is JSON but perhaps no object.

@@ -49,6 +49,8 @@ const (
 	insufficientPrivilege = "42501"
 	undefinedTable        = "42P01"
 	undefinedColumn       = "42703"
+	noSuchStatement       = "26000"
+	duplicateStatement    = "42P05"
 )
 
 func stateOf(err error) string {
@@ -89,6 +91,8 @@ func reason(state string, err error) string {
 	switch {
 	case strings.HasPrefix(state, "28"):
 		return "the database refuses the user"
+	case isPoolerState(state):
+		return poolerReason
 	case state == tooManyConnections:
 		return "the database has no connection left"
 	case state == diskFull:

@@ -5,9 +5,9 @@ import (
 	"embed"
 	"io/fs"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 )
 
 // migrations only ever add: the version before must go on working while a newer one starts.
@@ -24,22 +24,25 @@ const (
 // Prepare brings the schema up to date. Processes that do so at once do it once. A schema that a newer Berth has made is
 // left as it is.
 func (s *Store) Prepare(ctx context.Context) error {
-	// Every second, for as long as the caller waits.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(migrationLock), lock.WithLockTimeout(1, 3600))
-	if err != nil {
-		return explain(ctx, err)
-	}
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return explain(ctx, err)
 	}
+	if err := s.checkPooler(ctx); err != nil {
+		return err
+	}
 	if err := s.Ping(ctx); err != nil { // says best why the database is of no use
 		return err
 	}
+	unlock, err := s.lockMigrations(ctx)
+	if err != nil {
+		return explain(ctx, err)
+	}
+	defer unlock()
 	db := stdlib.OpenDBFromPool(s.pool)
 	defer db.Close() //nolint:errcheck // it is the pool that is closed
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(versionTable),
-		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.opts.Logger))
+		goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.opts.Logger))
 	if err != nil {
 		return explain(ctx, err)
 	}
@@ -51,4 +54,22 @@ func (s *Store) Prepare(ctx context.Context) error {
 		s.opts.Logger.InfoContext(ctx, "database schema changed", "migration", d.Source.Path, "version", d.Source.Version)
 	}
 	return nil
+}
+
+// lockMigrations waits for its turn to change the schema. The lock is a transaction's, on a connection of its own: a
+// session's would stay with a pooler.
+func (s *Store) lockMigrations(ctx context.Context) (unlock func(), err error) {
+	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := conn.Begin(ctx)
+	if err == nil {
+		_, err = tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(migrationLock))
+	}
+	if err != nil {
+		closeSoon(ctx, conn)
+		return nil, err
+	}
+	return func() { closeSoon(ctx, conn) }, nil // which ends the transaction
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,6 +54,8 @@ type Store struct {
 	opts  Options
 	pool  *pgxpool.Pool
 	peers *Peers
+
+	listening atomic.Pointer[string] // why notifications do not arrive; nil: they do
 }
 
 var (

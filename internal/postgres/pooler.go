@@ -1,0 +1,121 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"berth/internal/session"
+)
+
+// errPooler is in the chain of every failure that a transaction pooler causes.
+var errPooler = errors.New("transaction pooler")
+
+const poolerReason = "a transaction pooler is between Berth and PostgreSQL; connect directly, or set the pooler to session mode"
+
+// echoTimeout is how long a notification that a process sends to itself may take.
+const echoTimeout = 2 * time.Second
+
+// checkPooler returns a failure if a connection does not keep a session of PostgreSQL to itself, and the client uses
+// prepared statements, which is the default. Without them Berth works, but for notifications; see [Store.Watch].
+func (s *Store) checkPooler(ctx context.Context) error {
+	var shared bool
+	err := s.do(ctx, func(ctx context.Context) error {
+		conn, err := s.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		// A pooler makes up the number that it gives to its clients.
+		pg := conn.Conn().PgConn()
+		pid, err := ask(ctx, pg, "SELECT pg_backend_pid()")
+		if err != nil || pid == strconv.FormatUint(uint64(pg.PID()), 10) {
+			return err
+		}
+		shared, err = s.sharesSession(ctx, pg)
+		return err
+	})
+	switch {
+	case err != nil || !shared:
+		return err
+	case s.preparesStatements():
+		return session.Errorf(session.CodeStoreUnavailable, poolerReason).Because(errPooler).After(retryAfter)
+	}
+	s.opts.Logger.WarnContext(ctx, "a transaction pooler is between Berth and PostgreSQL; notifications of changes do not arrive through it")
+	return nil
+}
+
+func (s *Store) preparesStatements() bool {
+	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+		return false
+	}
+	return true
+}
+
+// sharesSession reports whether what a connection has asked PostgreSQL for, which are notifications, is lost between two
+// statements. It uses the simple protocol, which every pooler passes on.
+func (s *Store) sharesSession(ctx context.Context, from *pgconn.PgConn) (bool, error) {
+	listener, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	if err != nil {
+		return false, err
+	}
+	defer closeSoon(ctx, listener)
+	echo := echoChannel()
+	if _, err := ask(ctx, listener.PgConn(), "LISTEN "+echo); err != nil {
+		return false, err
+	}
+	if _, err := ask(ctx, from, "NOTIFY "+echo); err != nil {
+		return false, err
+	}
+	within, cancel := context.WithTimeout(ctx, echoTimeout)
+	defer cancel()
+	_, err = listener.WaitForNotification(within)
+	if within.Err() != nil && ctx.Err() == nil {
+		return true, nil
+	}
+	return false, err
+}
+
+// echoChannel is the name of a channel that nobody else listens to.
+func echoChannel() string { return "berth_echo_" + strings.ToLower(rand.Text()) }
+
+// ask runs one statement with the simple protocol and returns the first value of its result; "" when there is none.
+func ask(ctx context.Context, conn *pgconn.PgConn, statement string) (string, error) {
+	results, err := conn.Exec(ctx, statement).ReadAll()
+	if err != nil || len(results) == 0 || len(results[0].Rows) == 0 {
+		return "", err
+	}
+	return string(results[0].Rows[0][0]), nil
+}
+
+func closeSoon(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeatTimeout)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// IsPermanent reports whether a failure lasts until somebody changes the settings or the server: a wrong password, a
+// missing database or right, a certificate that cannot be verified, a transaction pooler.
+func IsPermanent(err error) bool {
+	state := stateOf(err)
+	if strings.HasPrefix(state, "28") || state == noSuchDatabase || state == insufficientPrivilege {
+		return true
+	}
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.Is(err, errPooler) || isPoolerState(state) ||
+		errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid)
+}
+
+// isPoolerState reports whether a prepared statement is not there, or there already, on a connection whose client knows
+// what it has prepared.
+func isPoolerState(state string) bool { return state == noSuchStatement || state == duplicateStatement }

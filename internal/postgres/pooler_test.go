@@ -1,0 +1,132 @@
+package postgres_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/internal/postgres"
+	"berth/internal/postgrestest"
+	"berth/internal/session"
+	"berth/internal/storetest"
+)
+
+func TestTransactionPoolerIsNamed(t *testing.T) {
+	t.Parallel()
+	pooler := postgrestest.StartPooler(t, postgrestest.Start(t), "transaction")
+	s := unprepared(t, pooler.URL("postgres"))
+	err := s.Prepare(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "transaction pooler") || !strings.Contains(err.Error(), "session mode") {
+		t.Errorf("got %v, want the pooler and what to do", err)
+	}
+	if !postgres.IsPermanent(err) {
+		t.Error("it is taken for a fault that passes")
+	}
+}
+
+func TestSessionPoolerIsLikeNone(t *testing.T) {
+	t.Parallel()
+	pooler := postgrestest.StartPooler(t, postgrestest.Start(t), "session")
+	s := open(t, pooler.URL("postgres"))
+	changes := watch(t, s)
+	added(t, s, "ses-a")
+	changes.await(t, "ses-a")
+	<-time.After(6 * time.Second) // a verification, and the time for its answer
+	if why := s.NotificationFault(); why != "" {
+		t.Errorf("notifications do not arrive: %s", why)
+	}
+}
+
+// Without prepared statements a transaction pooler does, but for notifications, whose place polling takes.
+func TestTransactionPoolerWithoutPreparedStatements(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"simple_protocol", "exec"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			server := postgrestest.Start(t)
+			pooler := postgrestest.StartPooler(t, server, "transaction")
+			pooled := pooler.URL("postgres") + "&default_query_exec_mode=" + mode
+			s := open(t, pooled)
+			if err := s.Prepare(t.Context()); err != nil {
+				t.Errorf("a second time: %v", err)
+			}
+			changes := watch(t, s)
+			for deadline := time.Now().Add(20 * time.Second); s.NotificationFault() == ""; <-time.After(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("it is not noticed that notifications do not arrive")
+				}
+			}
+			if why := s.NotificationFault(); !strings.Contains(why, "transaction pooler") {
+				t.Errorf("got %q, want the pooler named", why)
+			}
+			<-changes.missed // from now on changes are found one by one
+			other := open(t, server.URL("postgres"))
+			made := added(t, other, "ses-a")
+			changes.await(t, "ses-a")
+			changed, err := other.Update(t.Context(), made, session.Unlimited)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changes.await(t, "ses-a")
+			if err := other.Delete(t.Context(), "ses-a", changed.Revision); err != nil {
+				t.Fatal(err)
+			}
+			changes.await(t, "ses-a")
+			select {
+			case id := <-changes.changed:
+				t.Errorf("session %s is said to have changed once more", id)
+			case <-time.After(1500 * time.Millisecond):
+			}
+		})
+	}
+}
+
+func TestStoreBehindATransactionPoolerMeansWhatEveryStoreMeans(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t)
+	pooler := postgrestest.StartPooler(t, server, "transaction")
+	storetest.Run(t, func(t *testing.T) session.Store {
+		name := strings.ToLower("t" + string(session.NewID())[4:])
+		server.Run("createdb", name)
+		return open(t, pooler.URL(name)+"&default_query_exec_mode=simple_protocol")
+	})
+}
+
+// changes are what a store has told of.
+type changes struct {
+	missed  chan struct{}
+	changed chan session.ID
+}
+
+// watch returns when the store listens.
+func watch(t *testing.T, s *postgres.Store) changes {
+	t.Helper()
+	c := changes{make(chan struct{}, 1000), make(chan session.ID, 1000)}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Watch(ctx, func() { c.missed <- struct{}{} }, func(id session.ID) { c.changed <- id })
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	<-c.missed
+	return c
+}
+
+func (c changes) await(t *testing.T, id session.ID) {
+	t.Helper()
+	select {
+	case got := <-c.changed:
+		if got != id {
+			t.Errorf("session %s is said to have changed, want %s", got, id)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("a change of %s is not told of", id)
+	}
+}
+
+func added(t *testing.T, s *postgres.Store, id session.ID) session.Session {
+	t.Helper()
+	return create(t, s, stopped(id))
+}
