@@ -46,6 +46,7 @@ type App struct {
 	webhook  *webhook.Sender // nil: nobody is told
 	runtime  session.Runtime
 	storage  storage
+	counts   *countedStore
 	detector *hostip.Detector // nil: the Docker host is this machine
 	proxy    *proxy.Proxy
 	server   *http.Server
@@ -113,7 +114,8 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.storage, err = a.openStorage(ctx, state); err != nil {
 		return nil, err
 	}
-	a.storage.store = timedStore{a.storage.store, a.measures.store}
+	a.counts = newCountedStore(a.storage.store, a.measures.store)
+	a.storage.store = timedStore{a.counts, a.measures.store}
 	keys, err := a.storage.identity.keys()
 	if err != nil {
 		return nil, err
@@ -138,7 +140,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	}
 	metrics := telemetry.NewRegistry()
 	a.measures.register(metrics)
-	metrics.MustRegister(newStateCollector(a), newStatusCollector(a))
+	metrics.MustRegister(newStateCollector(a), newStatusCollector(a), newStoreCollector(a))
 	metrics.MustRegister(a.pressure.collectors()...)
 	metrics.MustRegister(newDiskCollector(a.disks))
 	metrics.MustRegister(a.gate.failures, a.gate.swept)

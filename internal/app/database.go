@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,11 @@ type database struct {
 	store    *postgres.Store
 	peers    *postgres.Peers
 	failover *failover.Store // nil: without the database nothing is written
+
+	mu      sync.Mutex
+	stats   postgres.Stats
+	imports []postgres.Import
+	read    time.Time // when both were
 }
 
 // connectTimeout is how long a start waits for the database before it goes on without.
@@ -43,9 +49,12 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 	a.onStop("database", func(context.Context) error { store.Close(); return nil })
 	db := &database{store: store, peers: store.Peers()}
 	id, err := db.connect(ctx, a, s)
-	away := session.CodeOf(err) == session.CodeStoreUnavailable
+	away := session.CodeOf(err) == session.CodeStoreUnavailable && !isFileFault(err)
 	switch {
 	case err == nil:
+	case away && postgres.IsPermanent(err) && !s.knowsDatabase():
+		return storage{}, session.Errorf(session.CodeStoreUnavailable, "%s. This does not pass by itself, and before the first start with "+
+			"the database there is nothing to go on with; see \"Sessions in PostgreSQL\" in docs/operating.md", session.MessageOf(err)).Because(err)
 	case away && a.cfg.Database.Fallback:
 		a.log.ErrorContext(ctx, "the database cannot be reached; starting without it", "error", err)
 		if id, err = localIdentity(s, a.cfg); err != nil {
@@ -69,6 +78,21 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 		out.store, out.feed = db.failover, db.failover
 	}
 	return out, s.note(backendDatabase)
+}
+
+// knowsDatabase reports whether a process on this state directory has worked with the database, or in its place.
+func (s state) knowsDatabase() bool {
+	return jsonfile.Exists(s.path(copyFile)) || jsonfile.Exists(s.path(pendingFile))
+}
+
+// fileFault marks the failure of a file of the state directory, which is not the database's.
+type fileFault struct{ error }
+
+func (f fileFault) Unwrap() error { return f.error }
+
+func isFileFault(err error) bool {
+	_, ok := errors.AsType[fileFault](err)
+	return ok
 }
 
 // newPostgres makes the client of the database; it connects to nothing. The name of this process outlives it: what its
@@ -236,7 +260,7 @@ func (a *App) runDatabase(ctx context.Context, work *errgroup.Group) (leave func
 }
 
 // health is the operator's view of the database.
-func (db *database) health(ctx context.Context) *httpapi.DatabaseHealth {
+func (db *database) health(ctx context.Context, counts session.Counts) *httpapi.DatabaseHealth {
 	h := &httpapi.DatabaseHealth{Status: "healthy"}
 	pool := db.store.Pool()
 	h.Pool = &httpapi.DatabasePool{Total: pool.Total, Idle: pool.Idle, Acquired: pool.Acquired, Max: pool.Max}
@@ -250,18 +274,39 @@ func (db *database) health(ctx context.Context) *httpapi.DatabaseHealth {
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	stats, err := db.store.Stats(ctx)
-	if err != nil {
+	if err := db.store.Ping(ctx); err != nil {
 		h.Status, h.Reason = "unavailable", session.MessageOf(err)
 		return h
 	}
-	h.TotalSessions, h.ActiveSessions, h.DatabaseSize, h.SchemaVersion = stats.TotalSessions, stats.ActiveSessions, stats.Size, stats.SchemaVersion
-	imports, err := db.store.Imports(ctx)
-	if err != nil {
-		return h // of the past, and not worth an alarm
+	if why := db.store.NotificationFault(); why != "" {
+		h.Status, h.Reason = "degraded", why
 	}
+	h.TotalSessions, h.ActiveSessions = counts.Total(), counts.Active()
+	stats, imports := db.details(ctx)
+	h.DatabaseSize, h.SchemaVersion = stats.Size, stats.SchemaVersion
 	for _, i := range imports {
 		h.Imports = append(h.Imports, httpapi.Import{Source: i.Source, At: i.At, Total: i.Total, Added: i.Added, Known: i.Known})
 	}
 	return h
+}
+
+// detailsAge is how old the size of the database and the list of imports may be.
+const detailsAge = 10 * time.Second
+
+// details are figures that change slowly, and are not worth an alarm: what cannot be read is as it was.
+func (db *database) details(ctx context.Context) (postgres.Stats, []postgres.Import) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if time.Since(db.read) < detailsAge {
+		return db.stats, db.imports
+	}
+	stats, err := db.store.Stats(ctx)
+	if err != nil {
+		return db.stats, db.imports
+	}
+	imports, err := db.store.Imports(ctx)
+	if err == nil {
+		db.stats, db.imports, db.read = stats, imports, time.Now()
+	}
+	return stats, imports
 }

@@ -11,7 +11,7 @@ import (
 	"berth/internal/pressure"
 )
 
-// health is the operator's view. Counting asks the store and the engine once each.
+// health is the operator's view. The store and the engine are asked once each.
 func (a *App) health(ctx context.Context) httpapi.Health {
 	limits := a.live.Load().Limits
 	h := httpapi.Health{
@@ -26,13 +26,13 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 	}
 	a.pressure.report(&h)
 	a.reportDisks(&h)
-	counts, authenticated, unreadable := a.countSessions(ctx)
+	counts, unreadable := a.counts.Count(ctx)
 	if unreadable == nil {
 		unreadable = a.bounded(ctx, a.storage.store.Ping)
 	}
-	h.Sessions, h.Authenticated = counts, &authenticated
+	h.Sessions, h.Authenticated = counts.ByStatus, &counts.Authenticated
 	if db := a.storage.database; db != nil {
-		h.StorageBackend, h.Database, h.Instances = backendDatabase, db.health(ctx), a.instances()
+		h.StorageBackend, h.Database, h.Instances = backendDatabase, db.health(ctx, counts), a.instances()
 	}
 	if a.bounded(ctx, a.runtime.Ping) != nil {
 		h.Runtime.Status = "unhealthy"
@@ -50,7 +50,8 @@ func overall(h httpapi.Health, notReady, unreadable bool) (status string, reason
 	}{
 		{notReady, "unhealthy", "Berth is starting or stopping"},
 		{unreadable, "unhealthy", "the store cannot be read or written"},
-		{h.Database != nil && h.Database.Status != "healthy", "degraded", "the database is away; changes are kept until it returns"},
+		{h.Database != nil && h.Database.Status == "unavailable", "degraded", "the database is away; changes are kept until it returns"},
+		{h.Database != nil && h.Database.Status == "degraded", "degraded", "the database does not notify this instance of changes; they are looked for every second"},
 		{h.Runtime.Status != "healthy", "degraded", "the engine cannot be reached; running sessions are served, none can be started"},
 		{h.Resources.Status == pressure.Critical.String(), "degraded", "the host is short of memory or CPU time; no session is started"},
 		{isDiskFull(h, diskEngine), "degraded", "the engine's disk is full; sessions cannot be created, and those that run cannot save their work"},

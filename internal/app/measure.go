@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -137,8 +136,8 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
-	if counts, _, err := c.app.countSessions(ctx); err == nil {
-		for status, n := range counts {
+	if counts, err := c.app.counts.Count(ctx); err == nil {
+		for status, n := range counts.ByStatus {
 			gauge(c.byStatus, float64(n), string(status))
 		}
 	}
@@ -155,21 +154,4 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 	gauge(c.streams, float64(load.Streams))
 	gauge(c.connections, float64(load.Connections))
 	to <- prometheus.MustNewConstMetric(c.dialled, prometheus.CounterValue, float64(load.Dialed))
-}
-
-// countSessions asks the store how many sessions there are of each status, and how many whose token is good.
-func (a *App) countSessions(ctx context.Context) (counts map[session.Status]int, authenticated int, err error) {
-	page, err := a.storage.store.List(ctx, session.Query{})
-	counts = map[session.Status]int{}
-	for _, status := range session.Statuses() {
-		counts[status] = 0
-	}
-	now := time.Now()
-	for _, s := range page.Sessions {
-		counts[s.Status]++
-		if s.TokenValid(now) {
-			authenticated++
-		}
-	}
-	return counts, authenticated, err
 }

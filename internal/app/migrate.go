@@ -21,18 +21,21 @@ import (
 // dated backup.
 func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys session.Keys) error {
 	file, err := jsonfile.Seize(s.path(storeFile))
-	if err != nil || file == nil {
-		return err
+	if err != nil {
+		return fileFault{err}
+	}
+	if file == nil {
+		return nil
 	}
 	defer file.Release()
 	contents, err := readSessions(file.Data, keys, a.cfg.Token.Expiry())
 	if err != nil {
-		return fmt.Errorf("move the sessions of %s into the database: %w", s.path(storeFile), err)
+		return fileFault{fmt.Errorf("move the sessions of %s into the database: %w", s.path(storeFile), err)}
 	}
 	a.log.InfoContext(ctx, "moving sessions from the file into the database", "file", s.path(storeFile), "sessions", len(contents.Sessions))
 	aside, err := keepAside(s.path(storeFile), contents.Rejected)
 	if err != nil {
-		return err
+		return fileFault{err}
 	}
 	moved, err := store.Import(ctx, sourceOf(file.Data), contents.Sessions)
 	if err != nil {
@@ -40,7 +43,7 @@ func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys 
 	}
 	backup, err := file.Retire("migrated-" + stamp())
 	if err != nil {
-		return err
+		return fileFault{err}
 	}
 	a.log.InfoContext(ctx, "sessions moved into the database", "total", moved.Total, "added", moved.Added, "known", moved.Known,
 		"rejected", len(contents.Rejected), "backup", backup)
@@ -53,7 +56,7 @@ func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys 
 // adoptFile makes the file's sessions changes that the database does not have yet, when it cannot be reached at the very
 // first start with one.
 func (a *App) adoptFile(ctx context.Context, s state, keys session.Keys) error {
-	if jsonfile.Exists(s.path(pendingFile)) || jsonfile.Exists(s.path(copyFile)) {
+	if s.knowsDatabase() {
 		return nil // the database was reached before: its sessions are known, and the file moves at the next start with it
 	}
 	file, err := jsonfile.Seize(s.path(storeFile))

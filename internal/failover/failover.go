@@ -39,8 +39,8 @@ type Options struct {
 	Copy Local
 	// Pending opens the store of what the primary does not have yet. One that is not there begins with the sessions given,
 	// whole or not at all.
-	Pending     func(initial []session.Session) (Local, error)
-	HasPending  func() bool
+	Pending    func(initial []session.Session) (Local, error)
+	HasPending func() bool
 	// DropPending removes it after its Close. One that cannot be removed does no harm: see [IsRetired].
 	DropPending func() error
 
@@ -88,6 +88,8 @@ type Store struct {
 var (
 	_ session.Store = (*Store)(nil)
 	_ session.Feed  = (*Store)(nil)
+
+	_ session.Counter = (*Store)(nil)
 )
 
 // Open begins with the primary if it answers, after changes that are still pending have flowed back. Otherwise it begins

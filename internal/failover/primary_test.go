@@ -212,7 +212,7 @@ func (h *house) start() {
 			h.open = append(h.open, s)
 			return &disk{Store: s, fails: &h.journalFails}, err
 		},
-		HasPending:  func() bool { return jsonfile.Exists(h.pendingFile()) },
+		HasPending: func() bool { return jsonfile.Exists(h.pendingFile()) },
 		DropPending: func() error {
 			if f := h.dropFails.Load(); f != nil {
 				if err := (*f)(); err != nil {
@@ -221,7 +221,7 @@ func (h *house) start() {
 			}
 			return jsonfile.Remove(h.pendingFile())
 		},
-		RetryEvery:  20 * time.Millisecond,
+		RetryEvery: 20 * time.Millisecond,
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -99,6 +99,18 @@ func (s *Store) List(ctx context.Context, q session.Query) (page session.Page, e
 	return page, err
 }
 
+// Count counts the sessions of the store that works.
+func (s *Store) Count(ctx context.Context, at time.Time) (counts session.Counts, err error) {
+	err = s.do(ctx, func() (err error) {
+		counts, err = session.CountSessions(ctx, s.primary, at)
+		return err
+	}, func(l Local) (err error) {
+		counts, err = session.CountSessions(ctx, l, at)
+		return err
+	})
+	return counts, err
+}
+
 // Touch notes activity.
 func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 	return s.do(ctx, func() error {

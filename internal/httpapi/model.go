@@ -117,7 +117,7 @@ type AuditFinding struct {
 
 // DatabaseHealth is how the database is, where it has the sessions.
 type DatabaseHealth struct {
-	Status         string        `json:"status" enum:"healthy,unavailable"`
+	Status         string        `json:"status" enum:"healthy,degraded,unavailable" doc:"degraded: changes of other instances are looked for, because the database does not notify of them"`
 	Reason         string        `json:"reason,omitempty" doc:"why it is not healthy"`
 	Since          *time.Time    `json:"since,omitempty" doc:"since when changes are journalled instead"`
 	PendingChanges int           `json:"pending_changes" doc:"sessions whose changes are journalled and will flow back"`

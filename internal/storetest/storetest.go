@@ -42,6 +42,8 @@ func Run(t *testing.T, open Open) {
 		{"the last page says that it is the last", listLastPage},
 		{"a cursor that no page gave is invalid", listForeignCursor},
 
+		{"counts are those of a list", countsAgree},
+
 		{"touch moves forward only and keeps the revision", touchForward},
 		{"touch ignores what is not there", touchUnknown},
 		{"no update takes activity back", touchThenUpdate},

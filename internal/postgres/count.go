@@ -1,0 +1,38 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"berth/internal/session"
+)
+
+var _ session.Counter = (*Store)(nil)
+
+// Count lets the database count. A status that is none counts as an error, as it is read.
+func (s *Store) Count(ctx context.Context, at time.Time) (session.Counts, error) {
+	counts := session.NewCounts()
+	err := s.do(ctx, func(ctx context.Context) error {
+		rows, err := s.pool.Query(ctx, `SELECT status, count(*),
+			count(*) FILTER (WHERE coalesce(auth_token, '') <> '' AND (token_expires_at IS NULL OR token_expires_at > $1))
+			FROM sessions GROUP BY status`, at.UTC())
+		if err != nil {
+			return err
+		}
+		counts = session.NewCounts() // of this attempt
+		var status session.Status
+		var n, authenticated int
+		_, err = pgx.ForEachRow(rows, []any{&status, &n, &authenticated}, func() error {
+			if !status.Valid() {
+				status = session.Error
+			}
+			counts.ByStatus[status] += n
+			counts.Authenticated += authenticated
+			return nil
+		})
+		return err
+	})
+	return counts, err
+}

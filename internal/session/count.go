@@ -1,0 +1,63 @@
+package session
+
+import (
+	"context"
+	"time"
+)
+
+// Counts are how many sessions a store has.
+type Counts struct {
+	ByStatus      map[Status]int // every status is there
+	Authenticated int            // sessions whose token is valid
+}
+
+// Total is the number of all sessions.
+func (c Counts) Total() int {
+	total := 0
+	for _, n := range c.ByStatus {
+		total += n
+	}
+	return total
+}
+
+// Active is the number of sessions that are creating or running.
+func (c Counts) Active() int { return c.ByStatus[Creating] + c.ByStatus[Running] }
+
+// NewCounts returns the counts of no sessions.
+func NewCounts() Counts {
+	c := Counts{ByStatus: map[Status]int{}}
+	for _, status := range Statuses() {
+		c.ByStatus[status] = 0
+	}
+	return c
+}
+
+// Add counts a session, whose token is valid or not at a time.
+func (c *Counts) Add(s Session, at time.Time) {
+	c.ByStatus[s.Status]++
+	if s.TokenValid(at) {
+		c.Authenticated++
+	}
+}
+
+// Counter is a [Store] that counts its sessions at less cost than listing them.
+type Counter interface {
+	// Count counts the sessions, and those whose token is valid at a time.
+	Count(ctx context.Context, at time.Time) (Counts, error)
+}
+
+// CountSessions counts the sessions of any store.
+func CountSessions(ctx context.Context, store Store, at time.Time) (Counts, error) {
+	if c, ok := store.(Counter); ok {
+		return c.Count(ctx, at)
+	}
+	page, err := store.List(ctx, Query{})
+	if err != nil {
+		return Counts{}, err
+	}
+	counts := NewCounts()
+	for _, s := range page.Sessions {
+		counts.Add(s, at)
+	}
+	return counts, nil
+}
