@@ -95,13 +95,14 @@ func isFileFault(err error) bool {
 	return ok
 }
 
-// newPostgres makes the client of the database; it connects to nothing. The name of this process outlives it: what its
-// predecessor on the same state directory has left undone is its own.
+// newPostgres makes the client of the database; it connects to nothing. The node outlives this process, and the start does
+// not: a process that lives under the node's name is not taken for the one that has died.
 func (a *App) newPostgres(s state) (*postgres.Store, string, error) {
-	process, err := s.keep(nodeFile, func() string { return "node-" + string(session.NewID())[len("ses-"):] })
+	node, err := s.keep(nodeFile, func() string { return "node-" + randomName() })
 	if err != nil {
 		return nil, "", err
 	}
+	process := postgres.ProcessName(node, randomName())
 	d := a.cfg.Database
 	store, err := postgres.Open(postgres.Options{
 		URL: d.URL, Host: d.Host, Port: d.Port, User: d.User, Password: d.Password, Database: d.Name,
@@ -252,7 +253,7 @@ func (a *App) runDatabase(ctx context.Context, work *errgroup.Group) (leave func
 		return func() {}
 	}
 	stay, leave := context.WithCancel(context.WithoutCancel(ctx))
-	work.Go(func() error { return db.peers.Run(stay) })
+	work.Go(func() error { return db.peers.Run(stay, a.manager.PeersChanged) })
 	if db.failover != nil {
 		work.Go(func() error { return db.failover.Run(ctx) })
 	}

@@ -145,6 +145,9 @@ const generatedSecret = 43
 
 func generateSecret() string { return session.NewToken(generatedSecret).Reveal() }
 
+// randomName returns 16 random characters of [a-z2-7].
+func randomName() string { return string(session.NewID())[len("ses-"):] }
+
 // adminToken returns the operator's secret, from the configuration or made once and kept.
 func adminToken(s state, cfg config.Config) (session.Secret, error) {
 	if cfg.Server.AdminToken != "" {

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,9 +14,11 @@ import (
 	"berth/internal/session"
 )
 
+// A process that ends without a word is noticed after lease and renewEvery at the latest, which together stay below the
+// 15 s that the documentation promises.
 const (
-	lease      = 10 * time.Second // a process that was not heard of for so long is dead, by the database's clock
-	renewEvery = 3 * time.Second
+	lease      = 10 * time.Second // a process that has not renewed for so long is dead, by the database's clock
+	renewEvery = 2 * time.Second
 	// confirmed is how long an answer on the dead holds: less than a process takes from its start to its first operation.
 	confirmed      = 100 * time.Millisecond
 	confirmTimeout = 2 * time.Second
@@ -25,19 +28,23 @@ const (
 
 // Instance is one process on the database.
 type Instance struct {
-	ID, Address, Hostname, Version string
-	StartedAt, SeenAt              time.Time
-	Alive, Self                    bool
+	ID      string // of the node; a restarted process keeps it
+	Process string // of this start of it, as operations name their owner
+
+	Address, Hostname, Version string
+	StartedAt, SeenAt          time.Time
+	Alive, Self                bool
 }
 
 // Peers are the processes on the database. While it cannot be asked, they are taken to be what they were.
 type Peers struct {
 	store *Store
-	begun time.Time // when this process began
 
 	mu   sync.Mutex
 	all  []Instance // as last read; nil: never
 	last time.Time  // when that was begun
+
+	started time.Time // this process's first renewal, by the database's clock; zero: none yet
 }
 
 var _ session.Peers = (*Peers)(nil)
@@ -45,19 +52,28 @@ var _ session.Peers = (*Peers)(nil)
 // Peers returns the processes on the database, this one among them.
 func (s *Store) Peers() *Peers { return s.peers }
 
-// Join makes this process known, or renews its lease, and reads who else there is.
+// Join makes this process known, or renews its lease, and reads who else there is. Earlier starts of the same node are
+// forgotten: a node runs once, so that whatever they had begun is free to be taken up.
 func (p *Peers) Join(ctx context.Context) error {
 	hostname, _ := os.Hostname() // for operators only
 	begun := time.Now()
+	p.mu.Lock()
+	started := p.started
+	p.mu.Unlock()
 	var all []Instance
 	err := p.store.do(ctx, func(ctx context.Context) error {
-		if _, err := p.store.pool.Exec(ctx, `
-			INSERT INTO berth_instances (id, address, hostname, version, started_at, seen_at) VALUES ($1, $2, $3, $4, $5, now())
-			ON CONFLICT (id) DO UPDATE SET address = $2, hostname = $3, version = $4, started_at = $5, seen_at = now()`,
-			p.self(), p.store.opts.Address, hostname, p.store.opts.Version, p.begun.UTC()); err != nil {
+		// A process whose row was removed meanwhile keeps its place in the order of starts.
+		if err := p.store.pool.QueryRow(ctx, `
+			INSERT INTO berth_instances (id, address, hostname, version, started_at, seen_at)
+			VALUES ($1, $2, $3, $4, coalesce($5, now()), now())
+			ON CONFLICT (id) DO UPDATE SET address = $2, hostname = $3, version = $4, seen_at = now()
+			RETURNING started_at`,
+			p.self(), p.store.opts.Address, hostname, p.store.opts.Version, instant(started)).Scan(&started); err != nil {
 			return err
 		}
-		if _, err := p.store.pool.Exec(ctx, `DELETE FROM berth_instances WHERE seen_at < now() - $1::interval`, forgetAfter); err != nil {
+		if _, err := p.store.pool.Exec(ctx, `DELETE FROM berth_instances WHERE seen_at < now() - $1::interval
+			OR id <> $2 AND (id = $3::text OR left(id, length($3::text) + 1) = $3::text || '/' AND started_at < $4)`,
+			forgetAfter, p.self(), nodeOf(p.self()), started); err != nil {
 			return err
 		}
 		rows, err := p.store.pool.Query(ctx, `SELECT id, address, hostname, version, started_at, seen_at, seen_at > now() - $1::interval
@@ -67,8 +83,9 @@ func (p *Peers) Join(ctx context.Context) error {
 		}
 		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Instance, error) {
 			var i Instance
-			err := row.Scan(&i.ID, &i.Address, &i.Hostname, &i.Version, &i.StartedAt, &i.SeenAt, &i.Alive)
-			i.StartedAt, i.SeenAt, i.Self = i.StartedAt.UTC(), i.SeenAt.UTC(), i.ID == p.self()
+			err := row.Scan(&i.Process, &i.Address, &i.Hostname, &i.Version, &i.StartedAt, &i.SeenAt, &i.Alive)
+			i.ID, i.Self = nodeOf(i.Process), i.Process == p.self()
+			i.StartedAt, i.SeenAt = i.StartedAt.UTC(), i.SeenAt.UTC()
 			return i, err
 		})
 		return err
@@ -78,19 +95,43 @@ func (p *Peers) Join(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.started = started
 	if begun.After(p.last) {
 		p.all, p.last = all, begun
 	}
 	return nil
 }
 
-// Run renews the lease of this process until ctx ends, and then says good-bye.
-func (p *Peers) Run(ctx context.Context) error {
+// ProcessName names one start of a node.
+func ProcessName(node, start string) string { return node + "/" + start }
+
+// nodeOf returns the node that a process is a start of. Names from before starts were told apart are their own node.
+func nodeOf(process string) string {
+	node, _, _ := strings.Cut(process, "/")
+	return node
+}
+
+// Run renews the lease of this process until ctx ends, and then says good-bye. changed is called when other processes have
+// come, gone or died; it may be nil.
+func (p *Peers) Run(ctx context.Context, changed func()) error {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
+	known, warned := p.living(), false
 	for {
 		if err := p.Join(ctx); err != nil && ctx.Err() == nil {
-			p.store.opts.Logger.WarnContext(ctx, "the other instances do not hear of this one; trying again", "error", err)
+			p.store.opts.Logger.WarnContext(ctx, "lease not renewed, trying again", "error", err)
+		}
+		if now := p.living(); !slices.Equal(now, known) {
+			known = now
+			if changed != nil {
+				changed()
+			}
+		}
+		if p.replaced() != warned {
+			if warned = !warned; warned {
+				p.store.opts.Logger.ErrorContext(ctx, "another process runs under the name of this node; "+
+					"give every instance a state directory of its own, and never copy the file node", "node", nodeOf(p.self()))
+			}
 		}
 		select {
 		case <-tick.C:
@@ -98,6 +139,32 @@ func (p *Peers) Run(ctx context.Context) error {
 			return p.leave(ctx)
 		}
 	}
+}
+
+// living lists the processes that are alive.
+func (p *Peers) living() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var alive []string
+	for _, i := range p.all {
+		if i.Alive {
+			alive = append(alive, i.Process)
+		}
+	}
+	slices.Sort(alive)
+	return alive
+}
+
+// replaced reports whether a later start of this node is alive.
+func (p *Peers) replaced() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.all, p.isSuccessor)
+}
+
+// isSuccessor reports whether i is a later start of this node that is alive. The caller holds mu.
+func (p *Peers) isSuccessor(i Instance) bool {
+	return i.Alive && !i.Self && i.ID == nodeOf(p.self()) && i.StartedAt.After(p.started)
 }
 
 func (p *Peers) leave(ctx context.Context) error {
@@ -119,11 +186,16 @@ func (p *Peers) List() []Instance {
 	return slices.Clone(p.all)
 }
 
-// Alive reports whether a process may be at work. Whoever seems dead may have come while nobody looked, and is looked for
-// again before it is said; while the database is away, he is taken to be alive.
+// Alive reports whether a process may be at work. A process that seems dead is looked up again before it is called so;
+// while the database is away, it is taken to be alive. An earlier start of this node is dead, whatever the database says.
 func (p *Peers) Alive(process string) bool {
 	if process == p.self() {
 		return true
+	}
+	if nodeOf(process) == nodeOf(p.self()) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return slices.ContainsFunc(p.all, func(i Instance) bool { return i.Process == process && p.isSuccessor(i) })
 	}
 	asked := time.Now()
 	if alive, read := p.seen(process); alive || read.IsZero() || asked.Sub(read) < confirmed {
@@ -142,7 +214,7 @@ func (p *Peers) Alive(process string) bool {
 func (p *Peers) seen(process string) (alive bool, read time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.all, func(i Instance) bool { return i.ID == process && i.Alive }), p.last
+	return slices.ContainsFunc(p.all, func(i Instance) bool { return i.Process == process && i.Alive }), p.last
 }
 
 // Mine divides the sessions by rendezvous: each goes to the process that draws the highest number for it, so that a
@@ -155,7 +227,7 @@ func (p *Peers) Mine(id session.ID) bool {
 		if !i.Alive || i.Self {
 			continue
 		}
-		if other := draw(i.ID, id); other > own || other == own && i.ID > p.self() {
+		if other := draw(i.Process, id); other > own || other == own && i.Process > p.self() {
 			return false
 		}
 	}

@@ -71,13 +71,76 @@ func TestPeersDivideTheSessions(t *testing.T) {
 	}
 }
 
+// A process lives under its node's name after a restart, and is not the one that has died.
+func TestEarlierStartOfANodeIsDeadAsSoonAsTheNextOneJoins(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.Database(t)
+	old, other := open(t, url, named("node-a/1")), open(t, url, named("node-b/1"))
+	exec(t, url, `INSERT INTO berth_instances (id, address, hostname, version, started_at, seen_at) VALUES ('node-a', '', '', '', now(), now())`)
+	join := func(stores ...*postgres.Store) {
+		t.Helper()
+		for _, s := range stores {
+			if err := s.Peers().Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	join(old, other)
+	if !other.Peers().Alive("node-a/1") || other.Peers().Alive("node-a") {
+		t.Error("want the start of node-a alive, and its predecessor from before starts were told apart dead")
+	}
+	restarted := open(t, url, named("node-a/2"))
+	if restarted.Peers().Alive("node-a/1") || restarted.Peers().Alive("node-a") || !restarted.Peers().Alive("node-b/1") {
+		t.Error("before the database was asked: want its own predecessors dead, and nobody else")
+	}
+	join(restarted, other)
+	if restarted.Peers().Alive("node-a/1") || other.Peers().Alive("node-a/1") || !other.Peers().Alive("node-a/2") {
+		t.Error("want the first start dead everywhere and the second one alive")
+	}
+	list := other.Peers().List()
+	if len(list) != 2 || !other.Peers().MissingSince().IsZero() {
+		t.Errorf("got %+v, missing since %s; want two nodes and none missing", list, other.Peers().MissingSince())
+	}
+	// A copied node: the later start wins, and is not called dead by the earlier one that lives on.
+	join(old, restarted, old)
+	if !old.Peers().Alive("node-a/2") || restarted.Peers().Alive("node-a/1") {
+		t.Error("of two processes under one name: want the later start alive for both")
+	}
+}
+
+func TestDeathOfAPeerIsReportedWithinThePromisedTime(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.Database(t)
+	a, b := open(t, url, named("node-a/1")), open(t, url, named("node-b/1"))
+	if err := b.Peers().Join(t.Context()); err != nil { // and never again
+		t.Fatal(err)
+	}
+	died := time.Now()
+	changed := make(chan time.Time, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { _ = a.Peers().Run(ctx, func() { changed <- time.Now() }) })
+	for a.Peers().Alive("node-b/1") {
+		select {
+		case <-changed:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the death of node-b was not reported within 20 s")
+		}
+	}
+	if took := time.Since(died); took > 15*time.Second {
+		t.Errorf("reported after %s, want 15 s at most", took)
+	}
+}
+
 func TestPeerSaysGoodBye(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	a, b := open(t, url, named("node-a")), open(t, url, named("node-b"))
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = b.Peers().Run(ctx) })
+	wg.Go(func() { _ = b.Peers().Run(ctx, nil) })
 	eventually(t, func() error {
 		if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 2 {
 			return errors.Join(err, fmt.Errorf("%+v", a.Peers().List()))

@@ -37,7 +37,7 @@ type Options struct {
 	MaxInactiveLifetime time.Duration // an idle connection is closed after that; default: pgxpool's
 	Timeout             time.Duration // of one call; default: 5 s
 
-	Process string // name of this process among those on the database
+	Process string // this process and its start among those on the database; see [ProcessName]
 	Address string // where it can be reached, for operators
 	Version string // its version, for operators
 	Logger  *slog.Logger
@@ -77,7 +77,7 @@ func Open(opts Options) (*Store, error) {
 		return nil, session.Errorf(session.CodeInvalid, "the settings of the database: %s", err)
 	}
 	s := &Store{opts: opts, pool: pool}
-	s.peers = &Peers{store: s, begun: time.Now()}
+	s.peers = &Peers{store: s}
 	return s, nil
 }
 

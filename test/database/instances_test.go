@@ -195,10 +195,59 @@ func TestInstancesKnowEachOther(t *testing.T) {
 	})
 }
 
-// What an instance was doing when it died is finished by the other one.
+// A process that is started again finishes what its predecessor had begun, although its node lives on under the same name,
+// and although another instance looks after half of the sessions.
+func TestRestartedInstanceFinishesWhatItsPredecessorBegan(t *testing.T) {
+	t.Parallel()
+	for _, instances := range []int{1, 2} {
+		t.Run(fmt.Sprint(instances), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Env["RECONCILE_INTERVAL"] = "300" // the restart itself has to be noticed
+			w.StartServe()
+			if instances == 2 {
+				w.Sibling("second").StartServe()
+			}
+			const creates = 4
+			for range creates {
+				go func() {
+					_, _ = w.Try(t.Context(), http.MethodPost, "/sessions", w.AdminToken(), `{"profile":"slow"}`)
+				}()
+			}
+			harness.Eventually(t, 20*time.Second, "the creates are in progress", func() error {
+				if n := len(w.Containers()); n == 0 {
+					return errors.New("there is no container")
+				}
+				all, err := w.Sessions(t.Context())
+				if err == nil && len(all) != creates {
+					err = fmt.Errorf("%d of %d are recorded", len(all), creates)
+				}
+				return err
+			})
+			w.Serve.Signal(syscall.SIGKILL)
+			pause(t.Context(), 2*time.Second) // less than a lease
+			w.StartServe()
+			begun := time.Now()
+			harness.Eventually(t, 20*time.Second, "the creates are finished", func() error {
+				all, err := w.Sessions(t.Context())
+				for _, s := range all {
+					if s.Operation != nil || s.Status != "running" {
+						err = fmt.Errorf("%+v", s)
+					}
+				}
+				return err
+			})
+			t.Logf("finished %s after the restart", time.Since(begun).Round(100*time.Millisecond))
+			w.agrees(t, w.World)
+		})
+	}
+}
+
+// What an instance was doing when it died is finished by the other one, which notices the death by itself.
 func TestWorkOfADeadInstanceIsTakenOver(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.Env["RECONCILE_INTERVAL"] = "300"
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
@@ -226,7 +275,7 @@ func TestWorkOfADeadInstanceIsTakenOver(t *testing.T) {
 	})
 	second.Serve.Signal(syscall.SIGKILL)
 	begun := time.Now()
-	harness.Eventually(t, 60*time.Second, "the other instance has finished it", func() error {
+	harness.Eventually(t, 30*time.Second, "the other instance has finished it", func() error {
 		all, err := w.Sessions(t.Context())
 		for _, s := range all {
 			if s.Operation != nil || s.Status != "running" {
