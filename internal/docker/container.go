@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -91,10 +92,27 @@ func (r *Runtime) own(ctx context.Context, ref string) (container.InspectRespons
 	}
 	// The engine takes the beginning of an ID for the ID.
 	known := c.ID == ref || strings.TrimPrefix(c.Name, "/") == ref
-	if !known || c.Config.Labels[labelInstance] != r.instance {
+	if !known {
 		return container.InspectResponse{}, missing
 	}
+	if owner := c.Config.Labels[labelInstance]; owner != r.instance {
+		return container.InspectResponse{}, missing.Because(fmt.Errorf("%w: its label %s is %q, ours %q", errForeign, labelInstance, owner, r.instance))
+	}
 	return c, nil
+}
+
+// errForeign is why a container that is there does not exist for this installation.
+var errForeign = errors.New("it belongs to another installation")
+
+// ownOrFree is like own for what must not be acknowledged while the container is there: one of another installation is
+// a CodeConflict error.
+func (r *Runtime) ownOrFree(ctx context.Context, ref string) (container.InspectResponse, error) {
+	c, err := r.own(ctx, ref)
+	if errors.Is(err, errForeign) {
+		err = session.Errorf(session.CodeConflict, "the container %q belongs to another installation of Berth or to another program, and was left alone; "+
+			"if this installation has lost its name, see berth store adopt, else remove the container by hand", ref).Because(err)
+	}
+	return c, err
 }
 
 func (r *Runtime) describe(ctx context.Context, c container.InspectResponse) session.Container {

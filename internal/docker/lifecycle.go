@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"berth/internal/session"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/volume"
 	"github.com/moby/moby/client"
 )
 
@@ -51,7 +54,7 @@ func (r *Runtime) startFailure(ctx context.Context, err error) error {
 func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) error {
 	timeout = max(0, timeout)
 	return r.operate(ctx, "stop container "+ref, timeout, func(ctx context.Context) error {
-		c, err := r.own(ctx, ref)
+		c, err := r.ownOrFree(ctx, ref)
 		if err != nil {
 			return err
 		}
@@ -67,7 +70,7 @@ func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) e
 // Remove removes a container, and never a volume that has a name. See [session.Runtime].
 func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 	return r.operate(ctx, "remove container "+ref, 0, func(ctx context.Context) error {
-		c, err := r.own(ctx, ref)
+		c, err := r.ownOrFree(ctx, ref)
 		if session.CodeOf(err) == session.CodeNotFound {
 			return nil
 		}
@@ -111,16 +114,28 @@ func (r *Runtime) awaitRemoval(ctx context.Context, id string, conflict error) e
 	}
 }
 
-// RemoveVolumes removes what a container of that name kept. See [session.Runtime].
+// RemoveVolumes removes what a container of that name kept. See [session.Runtime]. A volume of such a name that belongs to
+// another installation, or to nobody, is a CodeConflict error, and then none is removed: data that stays must not be
+// called deleted.
 func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 	return r.operate(ctx, "remove volumes of container "+name, 0, func(ctx context.Context) error {
-		list, err := r.api.VolumeList(ctx, client.VolumeListOptions{
-			Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance, labelContainer+"="+name),
-		})
+		// The engine's filter matches parts of names.
+		list, err := r.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("name", volumeName(name, ""))})
 		if err != nil {
 			return err
 		}
-		for _, v := range list.Items {
+		volumes := slices.DeleteFunc(list.Items, func(v volume.Volume) bool {
+			other := v.Labels[labelContainer] != "" && v.Labels[labelContainer] != name // whose name begins with this one
+			return other || !strings.HasPrefix(v.Name, volumeName(name, ""))
+		})
+		for _, v := range volumes {
+			if v.Labels[labelInstance] != r.instance {
+				return session.Errorf(session.CodeConflict, "the volume %q has the name of one of the session's and does not belong to this "+
+					"installation of Berth, so it was left alone; if this installation has lost its name, see berth store adopt, else remove the volume by hand", v.Name).
+					Because(fmt.Errorf("%w: its label %s is %q, ours %q", errForeign, labelInstance, v.Labels[labelInstance], r.instance))
+			}
+		}
+		for _, v := range volumes {
 			_, err := r.api.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
 			switch {
 			case errdefs.IsConflict(err):

@@ -50,7 +50,7 @@ func TestTakenNameIsConflictAndKeepsTheFirst(t *testing.T) {
 	}
 }
 
-func TestOtherInstallationsContainersDoNotExist(t *testing.T) {
+func TestOtherInstallationsContainersCannotBeSeenOrChanged(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	made, err := w.Create(t.Context(), w.spec("mine"))
@@ -65,9 +65,12 @@ func TestOtherInstallationsContainersDoNotExist(t *testing.T) {
 	_, err = other.Inspect(t.Context(), made.ID)
 	wantCode(t, err, session.CodeNotFound, "it belongs to another installation")
 	wantCode(t, other.Start(t.Context(), made.ID), session.CodeNotFound, "it belongs to another installation")
-	if err := other.Remove(t.Context(), made.ID, true); err != nil {
-		t.Errorf("remove = %v, want nil: for this installation there is nothing to remove", err)
+	// What is there must not be called stopped or removed.
+	for _, ref := range []string{made.ID, made.Name} {
+		wantCode(t, other.Stop(t.Context(), ref, time.Second), session.CodeConflict, "it belongs to another installation")
+		wantCode(t, other.Remove(t.Context(), ref, true), session.CodeConflict, "it belongs to another installation")
 	}
+	wantCode(t, other.RemoveVolumes(t.Context(), made.Name), session.CodeConflict, "the volumes belong to another installation")
 	if listed, err := other.List(t.Context()); err != nil || len(listed) != 0 {
 		t.Errorf("list = %v, %v; want nothing", listed, err)
 	}

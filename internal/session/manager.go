@@ -40,6 +40,7 @@ type Manager struct {
 
 	monitor monitor
 	idle    idle
+	orphans orphans
 
 	audience audience
 	healers  chan struct{} // restarts that nobody asked for and that are going on
@@ -61,7 +62,8 @@ type Options struct {
 	ProbeInterval  time.Duration      // between the starts of two readiness probes, at most; default 150 ms
 	ProbeTimeout   time.Duration      // of one probe; default 1 s
 	ReconcileEvery time.Duration      // default 30 s
-	OrphanGrace    time.Duration      // age below which a container without a record is left alone; default 5 min
+	OrphanGrace    time.Duration      // from the first sight of a container without a record to its removal; default 5 min
+	Hold           OrphanHold         // which of them are kept; nil: known to this process only
 	Handover       time.Duration      // from taking an operation over from a living process to acting; default 1 s
 	IdleTimeout    time.Duration      // a session that nobody has used for so long is stopped; 0: never
 	MaxBusy        time.Duration      // how long a server's own work keeps an unused session up beyond that; default 12 h
@@ -99,6 +101,9 @@ func (o Options) withDefaults() Options {
 	o.SweepEvery = cmp.Or(o.SweepEvery, time.Hour)
 	o.MaxBusy = cmp.Or(o.MaxBusy, 12*time.Hour)
 	o.Health = o.Health.withDefaults()
+	if o.Hold == nil {
+		o.Hold = &heldInMemory{}
+	}
 	if o.Peers == nil {
 		o.Peers = alone{process: o.Process}
 	}

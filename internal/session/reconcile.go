@@ -88,9 +88,7 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 			m.report(ctx, s.ID, m.follow(ctx, s.ID))
 		}
 	}
-	for _, orphan := range byName {
-		m.report(ctx, orphan.Session, m.removeOrphan(ctx, orphan))
-	}
+	m.sweepOrphans(ctx, byName, len(page.Sessions))
 	return m.dismiss(ctx, listed)
 }
 
@@ -286,27 +284,6 @@ func (m *Manager) rescue(ctx context.Context, s Session, c Container) error {
 		now.Status, now.LastError, now.Port, now.ContainerID = Running, "", portOf(c.Address), c.ID
 	})
 }
-
-// removeOrphan removes a container of this installation that no record knows, when it is old enough that its record
-// cannot be on its way. Its volumes stay: they may be all that is left of somebody's work.
-func (m *Manager) removeOrphan(ctx context.Context, c Container) error {
-	age := m.now().Sub(c.CreatedAt)
-	if c.CreatedAt.IsZero() || age < m.opts.OrphanGrace || !m.opts.Peers.Mine(c.Session) {
-		return nil
-	}
-	missing := m.opts.Peers.MissingSince()
-	if !missing.IsZero() && c.CreatedAt.After(missing.Add(-missingMargin)) {
-		m.opts.Logger.DebugContext(ctx, "container without a session left alone: it may be that of a process that cannot be heard",
-			"container", c.Name, "session_id", c.Session)
-		return nil
-	}
-	m.opts.Logger.WarnContext(ctx, "removing a container without a session", "container", c.Name, "session_id", c.Session,
-		"state", c.State, "age", age.Round(time.Second))
-	return m.runtime.Remove(ctx, c.ID, true)
-}
-
-// missingMargin allows for clocks that differ, and for what was recorded last and not heard of any more.
-const missingMargin = time.Minute
 
 // portOf returns the port of "ip:port", 0 when there is none.
 func portOf(address string) int {

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -73,6 +74,76 @@ func TestOrphansGoWhenTheyAreOldEnoughAndTheirVolumesStay(t *testing.T) {
 		t.Errorf("got %d volumes, want all %d kept", got, volumes)
 	}
 }
+
+func TestOrphanGraceCountsFromTheFirstSightAndNotFromTheCreation(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.Make(session.Request{})
+	h.orphan("berth-orphan")
+	h.Clock.Advance(24 * time.Hour) // it ran for a day, and its record was lost a moment ago
+	there := func(why string, want int) {
+		t.Helper()
+		h.reconcile()
+		if all, err := h.Engine.List(t.Context()); err != nil || len(all) != want {
+			t.Errorf("%s: got %d containers, %v; want %d", why, len(all), err, want)
+		}
+	}
+	there("at the first sight", 2)
+	h.Clock.Advance(4 * time.Minute)
+	there("within the grace", 2)
+	h.Manager = h.Process()
+	h.Clock.Advance(4 * time.Minute)
+	there("at the first sight of the next process", 2)
+	h.Clock.Advance(6 * time.Minute)
+	there("after the grace", 1)
+}
+
+// An empty store beside containers has lost its sessions. What was there before it stays, also when the store has
+// sessions again and after a restart; what is made later is an orphan like any other.
+func TestContainersBesideAnEmptyStoreAreKept(t *testing.T) {
+	t.Parallel()
+	hold := &hold{}
+	h := newHouse(t, func(o *session.Options) { o.Hold = hold })
+	h.orphan("berth-lost-1")
+	h.orphan("berth-lost-2")
+	there := func(why string, want, unrecorded int) {
+		t.Helper()
+		h.reconcile()
+		h.Clock.Advance(time.Hour)
+		h.reconcile()
+		all, err := h.Engine.List(t.Context())
+		if err != nil || len(all) != want || h.Unrecorded() != unrecorded {
+			t.Errorf("%s: got %d containers, %d of them unrecorded, %v; want %d and %d", why, len(all), h.Unrecorded(), err, want, unrecorded)
+		}
+	}
+	there("while the store is empty", 2, 2)
+	h.Make(session.Request{})
+	there("when it has a session", 3, 2)
+	h.Manager = h.Process()
+	there("after a restart", 3, 2)
+	hold.fail = errors.New("away")
+	there("while it is not known what is held", 3, 2)
+	hold.fail, hold.before = nil, time.Time{}
+	there("when they were given up", 1, 0)
+	if len(h.Engine.Volumes()) != 3 {
+		t.Errorf("got the volumes %v, want those of all three kept", h.Engine.Volumes())
+	}
+}
+
+// hold is a session.OrphanHold that outlives processes.
+type hold struct {
+	before time.Time
+	fail   error
+}
+
+func (h *hold) Set(_ context.Context, before time.Time) error {
+	if before.After(h.before) {
+		h.before = before
+	}
+	return h.fail
+}
+
+func (h *hold) Before(context.Context) (time.Time, error) { return h.before, h.fail }
 
 func TestNothingIsTouchedWhenTheStoreOrTheEngineDoesNotAnswer(t *testing.T) {
 	t.Parallel()

@@ -67,7 +67,9 @@ func TestReconcilerBelievesNoListThatIsOutOfDate(t *testing.T) {
 func TestOneFaultDoesNotKeepBerthUnready(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
+	h.Make(session.Request{})
 	h.orphan("berth-orphan")
+	h.reconcile()
 	h.Clock.Advance(time.Hour)
 	h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeInternal, "driver failed to remove root filesystem")})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
