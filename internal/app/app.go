@@ -55,9 +55,10 @@ type App struct {
 	connections     connections
 	unauthenticated *throttle.Limiter[netip.Addr] // lines of the log
 
-	engine      *pki.Client // certificates of the engine's connection; nil without TLS
-	engineRoot  string      // where the engine keeps everything, on its own machine; empty: there is none, or it does not say
-	renewEngine func()      // takes new connections to the engine; set with engine
+	engine      *pki.Client  // certificates of the engine's connection; nil without TLS
+	engineRoot  string       // where the engine keeps everything, on its own machine; empty: there is none, or it does not say
+	renewEngine func()       // takes new connections to the engine; set with engine
+	owner       *engineOwner // nil: nobody else can reach the containers
 
 	around    surroundings
 	live      atomic.Pointer[config.Config] // cfg, and what has been reloaded since
@@ -191,6 +192,7 @@ func (a *App) Run(ctx context.Context) error {
 			a.log.InfoContext(ctx, "ready", "address", a.Addr().String(), "runtime", a.cfg.Session.Runtime)
 		})
 	})
+	work.Go(func() error { return a.owner.keep(ctx) })
 	work.Go(func() error { return a.watchCertificates(ctx) })
 	work.Go(func() error { return a.watchAudit(ctx) })
 	work.Go(func() error { return a.trail.refusals.run(ctx) })

@@ -57,7 +57,7 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 			"the database there is nothing to go on with; see \"Sessions in PostgreSQL\" in docs/operating.md", session.MessageOf(err)).Because(err)
 	case away && a.cfg.Database.Fallback:
 		a.log.ErrorContext(ctx, "the database cannot be reached; starting without it", "error", err)
-		if id, err = localIdentity(s, a.cfg); err != nil {
+		if id, err = localIdentity(s, a.cfg, origin{sessions: jsonfile.Exists(s.path(copyFile)) || jsonfile.Exists(s.path(pendingFile))}); err != nil {
 			return storage{}, err
 		}
 		keys, err := id.keys()
@@ -70,7 +70,7 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 	default:
 		return storage{}, err
 	}
-	out := storage{store: store, identity: id, process: process, feed: store, peers: db.peers, database: db}
+	out := storage{store: store, identity: id, process: process, feed: store, peers: db.peers, database: db, hold: holdInDatabase(store)}
 	if a.cfg.Database.Fallback {
 		if db.failover, err = a.newFailover(ctx, s, store, id); err != nil {
 			return storage{}, err

@@ -37,12 +37,12 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 	if a.bounded(ctx, a.runtime.Ping) != nil {
 		h.Runtime.Status = "unhealthy"
 	}
-	h.Status, h.Reasons = overall(h, a.ready() != nil, unreadable != nil)
+	h.Status, h.Reasons = overall(h, a.ready() != nil, unreadable != nil, a.manager.Unrecorded() > 0)
 	return h
 }
 
 // overall is the status of the whole, and why it is not healthy: the table in docs/operating.md.
-func overall(h httpapi.Health, notReady, unreadable bool) (status string, reasons []string) {
+func overall(h httpapi.Health, notReady, unreadable, unrecorded bool) (status string, reasons []string) {
 	status = "healthy"
 	for _, row := range []struct {
 		holds          bool
@@ -53,6 +53,7 @@ func overall(h httpapi.Health, notReady, unreadable bool) (status string, reason
 		{h.Database != nil && h.Database.Status == "unavailable", "degraded", "the database is away; changes are kept until it returns"},
 		{h.Database != nil && h.Database.Status == "degraded", "degraded", "the database does not notify this instance of changes; they are looked for every second"},
 		{h.Runtime.Status != "healthy", "degraded", "the engine cannot be reached; running sessions are served, none can be started"},
+		{unrecorded, "degraded", "the engine has containers of this installation that the store does not know; they are kept, see berth store adopt"},
 		{h.Resources.Status == pressure.Critical.String(), "degraded", "the host is short of memory or CPU time; no session is started"},
 		{isDiskFull(h, diskEngine), "degraded", "the engine's disk is full; sessions cannot be created, and those that run cannot save their work"},
 		{isDiskFull(h, diskState), "degraded", "the disk of the state directory is full; only what frees resources is still recorded"},

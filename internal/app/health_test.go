@@ -19,6 +19,7 @@ func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
 		notReady, unreadable bool
 		want                 string
 		reasons              int
+		unrecorded           bool
 	}{
 		"all is well":           {want: "healthy"},
 		"no database at all":    {harm: func(h *httpapi.Health) { h.Database = nil }, want: "healthy"},
@@ -29,9 +30,10 @@ func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
 		"short of memory":       {harm: func(h *httpapi.Health) { h.Resources.Status = "critical" }, want: "degraded", reasons: 1},
 		"nearly so":             {harm: func(h *httpapi.Health) { h.Resources.Status = "warning" }, want: "healthy"},
 		"not known":             {harm: func(h *httpapi.Health) { h.Resources.Status = "unknown" }, want: "healthy"},
+		"lost records":          {unrecorded: true, want: "degraded", reasons: 1},
 		"certificate":           {harm: func(h *httpapi.Health) { h.Certificates[0].Level = "critical" }, want: "degraded", reasons: 1},
-		"everything at once":    {func(h *httpapi.Health) { h.Runtime.Status, h.Resources.Status = "unhealthy", "critical" }, true, true, "unhealthy", 4},
-		"the worst comes first": {func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, false, true, "unhealthy", 2},
+		"everything at once":    {func(h *httpapi.Health) { h.Runtime.Status, h.Resources.Status = "unhealthy", "critical" }, true, true, "unhealthy", 4, false},
+		"the worst comes first": {func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, false, true, "unhealthy", 2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -39,7 +41,7 @@ func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
 			if row.harm != nil {
 				row.harm(&h)
 			}
-			if status, reasons := overall(h, row.notReady, row.unreadable); status != row.want || len(reasons) != row.reasons {
+			if status, reasons := overall(h, row.notReady, row.unreadable, row.unrecorded); status != row.want || len(reasons) != row.reasons {
 				t.Errorf("got %s because of %q, want %s and %d reasons", status, reasons, row.want, row.reasons)
 			}
 		})

@@ -55,7 +55,8 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 	}
 	a.renewEngine, a.engineRoot = r.Renew, r.Engine().RootDir
 	a.onStop("docker runtime", func(context.Context) error { return r.Close() })
-	return r, nil
+	a.owner, err = a.claimEngine(ctx, s, r, a.storage, false)
+	return r, err
 }
 
 func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Manager, error) {
@@ -75,7 +76,7 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
 		SweepEvery: time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute, Swept: func(n int) { a.gate.swept.Add(float64(n)) },
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
-		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(),
+		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(), Hold: a.storage.hold,
 		IdleTimeout: time.Duration(c.Session.IdleTimeoutMinutes) * time.Minute,
 		MaxLifetime: time.Duration(c.Session.MaxLifetimeHours) * time.Hour, MaxBusy: time.Duration(c.Session.MaxBusyHours) * time.Hour,
 		Health: session.HealthOptions{

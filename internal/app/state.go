@@ -26,6 +26,7 @@ const (
 	backendFile     = "storage-backend"       // which one has the sessions of this installation
 	copyFile        = "database-copy.json"    // what the database had when last seen
 	pendingFile     = "database-pending.json" // what it does not have yet; only while it is away
+	ownerFile       = "engine-owner"          // which database the containers belong to; for a start without it
 	processDir      = "process"               // of the process runtime
 )
 
@@ -114,6 +115,26 @@ func (s state) replace(name, text string) error {
 	return err
 }
 
+// put writes a text that may change; "" removes it.
+func (s state) put(name, text string) error {
+	path := s.path(name)
+	var err error
+	if text == "" {
+		if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	} else {
+		err = renameio.WriteFile(path, []byte(text+"\n"), 0o600, renameio.WithTempDir(string(s)))
+	}
+	if err == nil {
+		err = syncDir(string(s))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
 func (s state) read(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -163,19 +184,61 @@ type identity struct {
 	instance string         // the name of this installation on the engine
 }
 
-// localIdentity returns what the configuration and the state directory say, made now where there is nothing yet.
-func localIdentity(s state, cfg config.Config) (identity, error) {
+// origin is what a store says of the installation whose sessions it has.
+type origin struct {
+	instance string // its name on the engine; empty: it does not say
+	sessions bool   // there are some
+}
+
+// localIdentity returns what the configuration and the state directory say, made now where nothing has ever been. What is
+// missing although there are sessions is not made anew: under another name their containers would be strangers, and under
+// another secret their tokens and credentials would be void.
+func localIdentity(s state, cfg config.Config, from origin) (identity, error) {
 	id := identity{secret: cfg.Token.Secret}
+	var err error
+	if id.instance, err = s.instance(from); err != nil {
+		return identity{}, err
+	}
 	if cmp.Or(cfg.Token.Secret.Reveal(), config.Auto) == config.Auto {
+		if secret, err := s.peek(tokenSecretFile); err != nil {
+			return identity{}, err
+		} else if secret == "" && from.sessions {
+			return identity{}, lost(s, tokenSecretFile, "the key of their tokens and of their servers' credentials")
+		}
 		secret, err := s.keep(tokenSecretFile, generateSecret)
 		if err != nil {
 			return identity{}, err
 		}
 		id.secret = session.Secret(secret)
 	}
-	var err error
-	id.instance, err = s.keep(instanceFile, func() string { return string(session.NewID()) })
-	return id, err
+	return id, nil
+}
+
+// instance returns the name of this installation on the engine.
+func (s state) instance(from origin) (string, error) {
+	name, err := s.peek(instanceFile)
+	if err != nil {
+		return "", err
+	}
+	marker, err := s.peek(backendFile)
+	switch {
+	case err != nil:
+		return "", err
+	case name != "" && from.instance != "" && name != from.instance:
+		return "", fmt.Errorf("the sessions are those of the installation %q, and %s says that this is %q: "+
+			"remove that file to go on as the sessions' installation, or use another BERTH_STATE_DIR", from.instance, s.path(instanceFile), name)
+	case name == "" && from.instance != "":
+		return s.keep(instanceFile, func() string { return from.instance })
+	case name == "" && (from.sessions || marker != ""):
+		return "", lost(s, instanceFile, "the name of this installation on the engine")
+	}
+	return s.keep(instanceFile, func() string { return string(session.NewID()) })
+}
+
+// lost says what to do about a file that is missing beside sessions.
+func lost(s state, name, what string) error {
+	return session.Errorf(session.CodeStoreUnavailable, "%s is missing: it holds %s, which this installation has had before. "+
+		"Nothing was changed. Restore it from a backup, or run berth store adopt to go on without it", s.path(name), what)
 }
 
 func (id identity) keys() (session.Keys, error) { return session.NewKeys([]byte(id.secret.Reveal())) }

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/google/renameio/v2"
-
 	"berth/internal/jsonfile"
+	"berth/internal/postgres"
 	"berth/internal/session"
 )
 
@@ -25,6 +24,7 @@ type storage struct {
 	feed     session.Feed  // nil: nobody else changes anything
 	peers    session.Peers // nil: nobody else works on it
 	database *database     // nil: it is a file
+	hold     *orphanHold
 }
 
 // openStorage opens what the configuration asks for.
@@ -39,11 +39,24 @@ func (a *App) openStorage(ctx context.Context, s state) (storage, error) {
 	if err != nil {
 		return storage{}, err
 	}
-	id, err := localIdentity(s, a.cfg)
+	id, err := a.fileIdentity(ctx, s, store)
 	if err != nil {
 		return storage{}, err
 	}
-	return storage{store: store, identity: id}, s.note(backendJSON)
+	return storage{store: store, identity: id, process: postgres.ProcessName(id.instance, randomName()), hold: holdInState(s)}, s.note(backendJSON)
+}
+
+// fileIdentity agrees with the file on whose sessions it has.
+func (a *App) fileIdentity(ctx context.Context, s state, file *jsonfile.Store) (identity, error) {
+	page, err := file.List(ctx, session.Query{Limit: 1})
+	if err != nil {
+		return identity{}, err
+	}
+	id, err := localIdentity(s, a.cfg, origin{instance: file.Installation(), sessions: len(page.Sessions) > 0})
+	if err != nil {
+		return identity{}, err
+	}
+	return id, file.SetInstallation(ctx, id.instance)
 }
 
 func (a *App) openFile(s state, name string) (*jsonfile.Store, error) {
@@ -75,8 +88,5 @@ func (s state) note(backend string) error {
 	if known, err := s.peek(backendFile); err != nil || known == backend {
 		return err
 	}
-	if err := renameio.WriteFile(s.path(backendFile), []byte(backend+"\n"), 0o600, renameio.WithTempDir(string(s))); err != nil {
-		return fmt.Errorf("write %s: %w", s.path(backendFile), err)
-	}
-	return nil
+	return s.put(backendFile, backend)
 }

@@ -179,7 +179,7 @@ func (a *App) keysOf(ctx context.Context, s state, h handStore) (session.Keys, e
 	var own identity
 	var err error
 	if h.database == nil {
-		own, err = localIdentity(s, a.cfg)
+		own, err = a.fileIdentity(ctx, s, h.file)
 	} else {
 		own, err = (&database{store: h.database}).agree(ctx, a, s)
 	}

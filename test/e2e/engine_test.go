@@ -21,7 +21,7 @@ func (w *world) nothingLeft(t *testing.T) {
 		if left := w.Containers(); len(left) > 0 {
 			return fmt.Errorf("%d containers, the first is %s: %s", len(left), left[0].Names, left[0].State)
 		}
-		volumes, err := api.VolumeList(t.Context(), client.VolumeListOptions{Filters: w.Mine()})
+		volumes, err := api.VolumeList(t.Context(), client.VolumeListOptions{Filters: w.Mine().Add("label", "berth.session")})
 		if err == nil && len(volumes.Items) > 0 {
 			err = fmt.Errorf("%d volumes, the first is %s", len(volumes.Items), volumes.Items[0].Name)
 		}

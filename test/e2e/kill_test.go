@@ -280,7 +280,7 @@ func (v *victim) left() (containers, volumes []string, err error) {
 	for _, c := range v.Containers() {
 		containers = append(containers, c.Names[0]+" "+string(c.State))
 	}
-	list, err := dockertest.Client(v.t).VolumeList(v.t.Context(), client.VolumeListOptions{Filters: v.Mine()})
+	list, err := dockertest.Client(v.t).VolumeList(v.t.Context(), client.VolumeListOptions{Filters: v.Mine().Add("label", "berth.session")})
 	for _, item := range list.Items {
 		volumes = append(volumes, item.Name)
 	}

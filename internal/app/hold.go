@@ -1,0 +1,70 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"berth/internal/postgres"
+	"berth/internal/session"
+)
+
+// holdName is the file, and the setting of a database, that says which containers without a record are kept: those made
+// before the time in it.
+const holdName = "orphans-held"
+
+// holdFormat orders texts as it does times.
+const holdFormat = "2006-01-02T15:04:05.000000Z"
+
+// orphanHold keeps the hold where the sessions are, so that it is lost only together with them, and is then set again.
+type orphanHold struct {
+	read  func(context.Context) (string, error)
+	write func(context.Context, string) error // "" ends the hold
+
+	mu sync.Mutex
+}
+
+var _ session.OrphanHold = (*orphanHold)(nil)
+
+func holdInState(s state) *orphanHold {
+	return &orphanHold{
+		read:  func(context.Context) (string, error) { return s.peek(holdName) },
+		write: func(_ context.Context, text string) error { return s.put(holdName, text) },
+	}
+}
+
+func holdInDatabase(db *postgres.Store) *orphanHold {
+	return &orphanHold{
+		read:  func(ctx context.Context) (string, error) { return db.Setting(ctx, holdName) },
+		write: func(ctx context.Context, text string) error { return db.SetSetting(ctx, holdName, text) },
+	}
+}
+
+func (h *orphanHold) Before(ctx context.Context) (time.Time, error) {
+	text, err := h.read(ctx)
+	if err != nil || text == "" {
+		return time.Time{}, err
+	}
+	before, err := time.Parse(holdFormat, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the hold on containers without a session: %w", err)
+	}
+	return before, nil
+}
+
+func (h *orphanHold) Set(ctx context.Context, before time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now, err := h.Before(ctx); err != nil || !before.After(now) {
+		return err
+	}
+	return h.write(ctx, before.UTC().Format(holdFormat))
+}
+
+// end gives up what is held.
+func (h *orphanHold) end(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.write(ctx, "")
+}

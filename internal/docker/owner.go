@@ -1,0 +1,197 @@
+package docker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+// Who manages the containers of an installation stands on the engine, where a second one must see it: in the labels of a
+// volume without content. Labels cannot be changed, and a volume that exists is not made a second time, so that of several
+// who make it one wins. Nobody writes while all is well. Whoever comes and finds another owner makes a second volume, the
+// claim; an owner that lives removes it, and keeps the containers.
+const (
+	labelOwner     = "berth.owner"         // what owns the installation's containers; see [Owner]
+	labelOwnerRun  = "berth.owner.process" // and which start of it
+	labelOwnerHost = "berth.owner.host"    // for operators
+
+	ownerEvery   = 2 * time.Second        // between two looks of an owner
+	claimTimeout = 10 * time.Second       // an owner that has not answered a claim by then is gone
+	claimEvery   = 250 * time.Millisecond // between two looks of a claimant
+	ownerTimeout = 5 * time.Second        // of one question to the engine
+)
+
+// Owner says who manages the containers of an installation.
+type Owner struct {
+	ID      string   // of the place where its sessions are; the same after a restart, another one for a copy
+	Former  []string // IDs that the same owner has had; they are replaced without a question
+	Process string   // this start, where there may be one process only; empty: processes share the containers
+	Host    string   // for operators
+}
+
+func (r *Runtime) ownerMark() string  { return "berth-owner-" + r.instance }
+func (r *Runtime) ownerClaim() string { return "berth-claim-" + r.instance }
+
+// Claim makes owner the one who manages this installation's containers. Where another one does, that one is asked, for up
+// to 10 s: if it answers, the error is CodeConflict and nothing has changed; if not, it is replaced. force replaces it
+// without a question, and it notices within seconds. replaced is the host of the owner before, empty when there was none or
+// the same.
+func (r *Runtime) Claim(ctx context.Context, owner Owner, force bool) (replaced string, err error) {
+	for range claimTries {
+		mark, err := r.labelsOf(ctx, r.ownerMark())
+		if err != nil {
+			return "", err
+		}
+		host := cmp.Or(mark[labelOwnerHost], "another host")
+		switch {
+		case mark == nil:
+		case mark[labelOwner] == owner.ID && (owner.Process == "" || mark[labelOwnerRun] == owner.Process):
+			return replaced, nil
+		case mark[labelOwner] == owner.ID: // an earlier process on the same place: it has ended, or the sessions could not have been opened
+		case slices.Contains(owner.Former, mark[labelOwner]):
+		case force:
+			replaced = host
+		default:
+			answered, err := r.challenge(ctx, owner, host)
+			if err != nil {
+				return "", err
+			}
+			if answered {
+				if mark, err = r.labelsOf(ctx, r.ownerMark()); err == nil && mark[labelOwner] != owner.ID {
+					err = ownedBy(host)
+				}
+				if err != nil {
+					return "", err
+				}
+				continue // another process on the same database was quicker
+			}
+			replaced = host
+		}
+		if err := r.removeMark(ctx, r.ownerMark()); err != nil {
+			return "", err
+		}
+		if err := r.makeMark(ctx, r.ownerMark(), owner, owner.Process); err != nil {
+			return "", err
+		}
+	}
+	return "", session.Errorf(session.CodeConflict, "others write themselves down as the owner of this installation's containers again and again; stop them first")
+}
+
+// claimTries is how often the mark is written until it must be that of the writer.
+const claimTries = 10
+
+func ownedBy(host string) error {
+	return session.Errorf(session.CodeConflict, "the containers of this installation are managed by another Berth, which is running on %s: "+
+		"two must not share them. Stop that one; or, if this is a copy, give it a state directory of its own. "+
+		"To take the containers from it, run berth store adopt --take-over", host)
+}
+
+// challenge asks the owner of the mark whether it lives, and reports whether it has answered in time.
+func (r *Runtime) challenge(ctx context.Context, owner Owner, host string) (answered bool, err error) {
+	r.log.WarnContext(ctx, "the containers of this installation are managed by another Berth; asking whether it is running",
+		"owner_host", host, "at_most", claimTimeout)
+	if err := r.makeMark(ctx, r.ownerClaim(), owner, ""); err != nil {
+		return false, err
+	}
+	deadline := time.NewTimer(claimTimeout)
+	defer deadline.Stop()
+	again := time.NewTicker(claimEvery)
+	defer again.Stop()
+	for {
+		claim, err := r.labelsOf(ctx, r.ownerClaim())
+		if err != nil || claim == nil {
+			return err == nil, err
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			return false, r.removeMark(ctx, r.ownerClaim())
+		case <-ctx.Done():
+			_ = r.removeMark(context.WithoutCancel(ctx), r.ownerClaim()) // the next claimant would wait for it
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// KeepOwned answers the claims of others until ctx ends, and then returns nil. It returns a CodeConflict error as soon as
+// another owner manages the containers: nothing may be done to them from then on.
+func (r *Runtime) KeepOwned(ctx context.Context, owner Owner) error {
+	tick := time.NewTicker(ownerEvery)
+	defer tick.Stop()
+	for {
+		if err := r.keepOwned(ctx, owner); session.CodeOf(err) == session.CodeConflict {
+			return err
+		} else if err != nil && ctx.Err() == nil {
+			r.log.DebugContext(ctx, "it is not known who manages the containers; looking again", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (r *Runtime) keepOwned(ctx context.Context, owner Owner) error {
+	mark, err := r.labelsOf(ctx, r.ownerMark())
+	switch {
+	case err != nil:
+		return err
+	case mark == nil: // somebody pruned unused volumes; whoever else makes it now is seen at the next look
+		return r.makeMark(ctx, r.ownerMark(), owner, owner.Process)
+	case mark[labelOwner] != owner.ID || owner.Process != "" && mark[labelOwnerRun] != owner.Process:
+		return session.Errorf(session.CodeConflict, "another Berth, on %s, manages the containers of this installation now: this one leaves them alone and ends. "+
+			"See whether its state directory or database is a copy of this one", cmp.Or(mark[labelOwnerHost], "another host"))
+	}
+	claim, err := r.labelsOf(ctx, r.ownerClaim())
+	if err != nil || claim == nil {
+		return err
+	}
+	r.log.WarnContext(ctx, "another Berth has asked for the containers of this installation, and was refused", "claimant_host", claim[labelOwnerHost])
+	return r.removeMark(ctx, r.ownerClaim())
+}
+
+// labelsOf returns the labels of a volume, nil when there is none.
+func (r *Runtime) labelsOf(ctx context.Context, name string) (map[string]string, error) {
+	var labels map[string]string
+	err := r.bounded(ctx, "look for the owner of the containers", ownerTimeout, func(ctx context.Context) error {
+		got, err := r.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		if labels = got.Volume.Labels; err == nil && labels == nil {
+			labels = map[string]string{}
+		}
+		return err
+	})
+	return labels, err
+}
+
+func (r *Runtime) makeMark(ctx context.Context, name string, owner Owner, run string) error {
+	return r.bounded(ctx, "write down the owner of the containers", ownerTimeout, func(ctx context.Context) error {
+		_, err := r.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: map[string]string{
+			labelInstance: r.instance, labelOwner: owner.ID, labelOwnerRun: run, labelOwnerHost: owner.Host,
+		}})
+		return err
+	})
+}
+
+func (r *Runtime) removeMark(ctx context.Context, name string) error {
+	return r.bounded(ctx, "remove the mark of an owner", ownerTimeout, func(ctx context.Context) error {
+		_, err := r.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", name, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,125 @@
+package docker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"berth/internal/docker"
+	"berth/internal/dockertest"
+	"berth/internal/session"
+
+	"github.com/moby/moby/client"
+)
+
+// keepOwned keeps the containers for an owner until it is stopped; what it says at the end is in the channel.
+func keepOwned(t *testing.T, r *docker.Runtime, owner docker.Owner) (done chan error, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done = make(chan error, 1)
+	go func() { done <- r.KeepOwned(ctx, owner) }()
+	t.Cleanup(cancel)
+	return done, cancel
+}
+
+func ended(t *testing.T, done chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(30 * time.Second):
+		t.Fatal("it goes on")
+		return nil
+	}
+}
+
+func claim(t *testing.T, r *docker.Runtime, owner docker.Owner, force bool) string {
+	t.Helper()
+	replaced, err := r.Claim(t.Context(), owner, force)
+	if err != nil {
+		t.Fatalf("claim for %+v: %v", owner, err)
+	}
+	return replaced
+}
+
+func TestContainersHaveOneOwner(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	first := docker.Owner{ID: "place-1", Process: "a", Host: "one"}
+	if replaced := claim(t, w.Runtime, first, false); replaced != "" {
+		t.Errorf("the first owner has replaced %q", replaced)
+	}
+	done, stop := keepOwned(t, w.Runtime, first)
+
+	// A copy is refused for as long as the owner lives, again and again.
+	second := docker.Owner{ID: "place-2", Process: "b", Host: "two"}
+	for range 2 {
+		_, err := w.Claim(t.Context(), second, false)
+		wantCode(t, err, session.CodeConflict, "the first owner is alive")
+	}
+	stop()
+	if err := ended(t, done); err != nil {
+		t.Errorf("the owner that was refused nothing: got %v, want nil", err)
+	}
+
+	// The same place with another process asks nobody: it is a restart.
+	begun := time.Now()
+	first.Process = "a2"
+	if replaced := claim(t, w.Runtime, first, false); replaced != "" || time.Since(begun) > 5*time.Second {
+		t.Errorf("a restart took %s and has replaced %q, want it at once and nobody replaced", time.Since(begun), replaced)
+	}
+
+	// An owner that is gone does not answer.
+	if replaced := claim(t, w.Runtime, second, false); replaced != "one" {
+		t.Errorf("after the first owner has gone: got %q replaced, want the host of the first", replaced)
+	}
+	done, _ = keepOwned(t, w.Runtime, second)
+
+	// The first one comes back to life and sees that it has been replaced.
+	late, _ := keepOwned(t, w.Runtime, first)
+	wantCode(t, ended(t, late), session.CodeConflict, "it was replaced")
+
+	// An operator decides otherwise.
+	if replaced := claim(t, w.Runtime, first, true); replaced != "two" {
+		t.Errorf("by force: got %q replaced, want the host of the second", replaced)
+	}
+	wantCode(t, ended(t, done), session.CodeConflict, "it was replaced by force")
+}
+
+func TestProcessesOnOneDatabaseShareTheContainers(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	claim(t, w.Runtime, docker.Owner{ID: "place-1", Process: "a", Host: "one"}, false)
+	shared := docker.Owner{ID: "database", Former: []string{"place-1"}, Host: "one"} // its sessions have moved there
+	begun := time.Now()
+	for range 2 {
+		if replaced := claim(t, w.Runtime, shared, false); replaced != "" {
+			t.Errorf("got %q replaced, want nobody", replaced)
+		}
+	}
+	if time.Since(begun) > 5*time.Second {
+		t.Errorf("it took %s, want nobody asked", time.Since(begun))
+	}
+	one, stopOne := keepOwned(t, w.Runtime, shared)
+	two, stopTwo := keepOwned(t, w.Runtime, shared)
+
+	// Somebody prunes unused volumes.
+	api := dockertest.Client(t)
+	mark := "berth-owner-" + w.instance
+	if _, err := api.VolumeRemove(t.Context(), mark, client.VolumeRemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(50 * time.Millisecond) {
+		if _, err := api.VolumeInspect(t.Context(), mark, client.VolumeInspectOptions{}); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the mark is not made again: %v", err)
+		}
+	}
+	stopOne()
+	stopTwo()
+	if err := errors.Join(ended(t, one), ended(t, two)); err != nil {
+		t.Errorf("got %v, want both undisturbed", err)
+	}
+}

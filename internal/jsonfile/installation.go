@@ -1,0 +1,42 @@
+package jsonfile
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+)
+
+// installationMember of the envelope names the installation whose sessions these are, so that a file that is restored
+// alone still finds its containers.
+const installationMember = "instance"
+
+// Installation returns the name of the installation whose sessions the file has; "" when it does not say.
+func (s *Store) Installation() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var name string
+	if json.Unmarshal(s.stored.extra[installationMember], &name) != nil {
+		return ""
+	}
+	return name
+}
+
+// SetInstallation writes the name of the installation into the file.
+func (s *Store) SetInstallation(ctx context.Context, name string) error {
+	text, err := json.Marshal(name)
+	if err != nil {
+		return err
+	}
+	return s.submit(ctx, func(d *draft) (bool, error) {
+		if string(d.extra[installationMember]) == string(text) {
+			return false, nil
+		}
+		extra := maps.Clone(d.extra)
+		if extra == nil {
+			extra = map[string]json.RawMessage{}
+		}
+		extra[installationMember] = text
+		d.extra = extra
+		return true, nil
+	})
+}

@@ -1,0 +1,45 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Setting returns the text that all processes on the database share under a name; "" when there is none.
+func (s *Store) Setting(ctx context.Context, name string) (string, error) {
+	var value string
+	err := s.do(ctx, func(ctx context.Context) error {
+		err := s.pool.QueryRow(ctx, `SELECT value FROM berth_settings WHERE name = $1`, name).Scan(&value)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return value, err
+}
+
+// SetSetting replaces a shared text; "" removes it.
+func (s *Store) SetSetting(ctx context.Context, name, value string) error {
+	return s.do(ctx, func(ctx context.Context) error {
+		if value == "" {
+			_, err := s.pool.Exec(ctx, `DELETE FROM berth_settings WHERE name = $1`, name)
+			return err
+		}
+		_, err := s.pool.Exec(ctx, `INSERT INTO berth_settings (name, value) VALUES ($1, $2)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+		return err
+	})
+}
+
+// Identity tells this database from every other one, copies made by dump and restore included. A standby that takes over
+// keeps it.
+func (s *Store) Identity(ctx context.Context) (string, error) {
+	var id string
+	err := s.do(ctx, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, `SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' ||
+			(SELECT oid FROM pg_database WHERE datname = current_database())::text`).Scan(&id)
+	})
+	return id, err
+}
