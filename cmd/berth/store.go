@@ -22,6 +22,7 @@ type storeCmd struct {
 	Import storeImportCmd `cmd:"" help:"Add a file's sessions to the store."`
 	Export storeExportCmd `cmd:"" help:"Write every session to a file."`
 	Status storeStatusCmd `cmd:"" help:"Say where the sessions are, and how many."`
+	Adopt  storeAdoptCmd  `cmd:"" help:"Bring back sessions that the engine has and the store has lost."`
 }
 
 // storeSettings are the flags of commands that work on the store itself; embed it.

@@ -16,8 +16,9 @@ import (
 // engineOwner keeps a second Berth from the containers of this installation: one whose state directory or database is a
 // copy of ours.
 type engineOwner struct {
-	runtime *docker.Runtime
-	owner   docker.Owner
+	runtime  *docker.Runtime
+	owner    docker.Owner
+	replaced string // host of another owner before
 }
 
 // claimEngine writes this Berth down as the one who manages the installation's containers. Where it takes the place of
@@ -37,7 +38,7 @@ func (a *App) claimEngine(ctx context.Context, s state, r *docker.Runtime, store
 			return nil, fmt.Errorf("keep the containers that have no record here: %w", err)
 		}
 	}
-	return &engineOwner{runtime: r, owner: owner}, nil
+	return &engineOwner{runtime: r, owner: owner, replaced: replaced}, nil
 }
 
 // keep answers other Berths until ctx ends. An error says that another one manages the containers now.

@@ -35,6 +35,17 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 		a.onStop("process runtime", func(context.Context) error { return r.Close() })
 		return r, nil
 	}
+	r, err := a.openDocker(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	a.renewEngine, a.engineRoot = r.Renew, r.Engine().RootDir
+	a.owner, err = a.claimEngine(ctx, s, r, a.storage, false)
+	return r, err
+}
+
+// openDocker connects to the engine on behalf of an installation.
+func (a *App) openDocker(ctx context.Context, instance string) (*docker.Runtime, error) {
 	d := a.cfg.Docker
 	transport, err := a.engineTLS(ctx)
 	if err != nil {
@@ -53,10 +64,8 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 	if err != nil {
 		return nil, err
 	}
-	a.renewEngine, a.engineRoot = r.Renew, r.Engine().RootDir
 	a.onStop("docker runtime", func(context.Context) error { return r.Close() })
-	a.owner, err = a.claimEngine(ctx, s, r, a.storage, false)
-	return r, err
+	return r, nil
 }
 
 func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Manager, error) {

@@ -26,6 +26,7 @@ const (
 	labelAttempt   = "berth.attempt"   // random: tells this attempt to create a container from every other
 	labelPort      = "berth.port"      // that the server listens on in the container
 	labelNetwork   = "berth.network"   // of a network: made for sessions
+	labelProfile   = "berth.profile"   // name of the image profile, for whoever finds what is left of a session without its record
 )
 
 const (
@@ -48,6 +49,9 @@ func (r *Runtime) design(spec session.Spec, attempt string, direct bool) (client
 		labelCreated:  spec.CreatedAt.UTC().Format(time.RFC3339Nano),
 		labelAttempt:  attempt,
 		labelPort:     strconv.Itoa(spec.Profile.Port),
+	}
+	if spec.ProfileName != "" {
+		labels[labelProfile] = spec.ProfileName
 	}
 	config := &container.Config{
 		User:         fmt.Sprintf("%d:%d", spec.Profile.UID, spec.Profile.GID),
@@ -154,17 +158,19 @@ func memoryMounts(profile session.Profile) (map[string]string, error) {
 func (r *Runtime) volumeMounts(spec session.Spec) []mount.Mount {
 	mounts := make([]mount.Mount, 0, len(spec.Profile.Volumes))
 	for _, v := range spec.Profile.Volumes {
+		labels := map[string]string{
+			labelSession:   string(spec.Session),
+			labelInstance:  r.instance,
+			labelContainer: spec.Name,
+		}
+		if spec.ProfileName != "" {
+			labels[labelProfile] = spec.ProfileName
+		}
 		mounts = append(mounts, mount.Mount{
-			Type:   mount.TypeVolume,
-			Source: volumeName(spec.Name, v.Name),
-			Target: path.Clean(v.Path),
-			VolumeOptions: &mount.VolumeOptions{
-				Labels: map[string]string{
-					labelSession:   string(spec.Session),
-					labelInstance:  r.instance,
-					labelContainer: spec.Name,
-				},
-			},
+			Type:          mount.TypeVolume,
+			Source:        volumeName(spec.Name, v.Name),
+			Target:        path.Clean(v.Path),
+			VolumeOptions: &mount.VolumeOptions{Labels: labels},
 		})
 	}
 	return mounts

@@ -27,9 +27,9 @@ func (s *Store) SetInstallation(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.submit(ctx, func(d *draft) (bool, error) {
+	return s.submit(ctx, func(d *draft) (effect, error) {
 		if string(d.extra[installationMember]) == string(text) {
-			return false, nil
+			return nothing, nil
 		}
 		extra := maps.Clone(d.extra)
 		if extra == nil {
@@ -37,6 +37,6 @@ func (s *Store) SetInstallation(ctx context.Context, name string) error {
 		}
 		extra[installationMember] = text
 		d.extra = extra
-		return true, nil
+		return grows, nil
 	})
 }

@@ -60,7 +60,7 @@ func (m *Manager) ensureContainer(ctx context.Context, s Session) (Container, er
 		}
 	}
 	return m.runtime.Create(ctx, Spec{
-		Session: s.ID, Name: s.ContainerName, Profile: *m.profileOf(s), Image: cmp.Or(s.Image, m.profileOf(s).Image),
+		Session: s.ID, Name: s.ContainerName, Profile: *m.profileOf(s), ProfileName: s.Profile, Image: cmp.Or(s.Image, m.profileOf(s).Image),
 		Credential: m.keys.Upstream(s.ContainerName), Limits: m.opts.Limits, CreatedAt: s.CreatedAt,
 	})
 }

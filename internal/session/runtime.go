@@ -47,13 +47,14 @@ type Runtime interface {
 // Spec says what container to make. The runtime adds the labels berth.session, berth.instance and berth.created, and
 // everything that hardens the container: neither can be asked for or left out.
 type Spec struct {
-	Session    ID
-	Name       string // container name
-	Profile    Profile
-	Image      string
-	Credential Secret // the server's password
-	Limits     Limits
-	CreatedAt  time.Time
+	Session     ID
+	Name        string // container name
+	Profile     Profile
+	ProfileName string // for whoever finds the container without its session; may be empty
+	Image       string
+	Credential  Secret // the server's password
+	Limits      Limits
+	CreatedAt   time.Time
 }
 
 // Limits bounds a container. Zero values are refused by runtimes that can enforce them.

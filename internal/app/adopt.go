@@ -1,0 +1,319 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"berth/internal/config"
+	"berth/internal/docker"
+	"berth/internal/session"
+)
+
+// AdoptOptions say what is to be brought back.
+type AdoptOptions struct {
+	Installation string       // whose containers; empty: this one's, or the only other one's on the engine where this one has none
+	Sessions     []session.ID // empty: all
+	TakeOver     bool         // also from another Berth that is running
+	Discard      bool         // bring nothing back: containers without a session may be removed
+	DryRun       bool
+}
+
+// Adopted is one session that was found on the engine.
+type Adopted struct {
+	ID      session.ID
+	Profile string
+	Image   string
+	Status  session.Status // that it is recorded with; empty: it was not brought back
+	Note    string         // half a sentence for people
+}
+
+// AdoptReport says what was found, and what was done.
+type AdoptReport struct {
+	Installation string
+	Sessions     []Adopted // that the store did not have, or whose containers were removed
+	Known        int       // that it had
+	NewSecret    bool      // the token secret was lost and is a new one: every token is void
+	Replaced     string    // host of the Berth that managed the containers before; empty: none, or this one
+}
+
+// adoptedNote is the last error of a session that was brought back.
+const adoptedNote = "brought back by berth store adopt: its owner, its metadata and its token are not known; issue a token with berth session rotate"
+
+// Adopt makes records of the sessions whose containers or volumes the engine has and the store has not. No Berth may use
+// the store meanwhile. What a container cannot tell (owner, metadata, token) is empty. A container that was made under
+// another token secret cannot be reached any more: it is removed, and its session gets another one on the same volumes at
+// its next start.
+func Adopt(ctx context.Context, cfg config.Config, opts AdoptOptions, log *slog.Logger) (AdoptReport, error) {
+	var report AdoptReport
+	if cfg.Session.Runtime == config.RuntimeProcess {
+		return report, session.Errorf(session.CodeInvalid, "the process runtime keeps everything in the state directory, so there is nothing to adopt from an engine")
+	}
+	err := opened(ctx, cfg, log, func(a *App, s state, h handStore) error {
+		ad := adoption{App: a, s: s, h: h, opts: opts, report: &report}
+		return ad.run(ctx)
+	})
+	return report, err
+}
+
+// adoption is one run of [Adopt].
+type adoption struct {
+	*App
+	s      state
+	h      handStore
+	opts   AdoptOptions
+	report *AdoptReport
+}
+
+func (a *adoption) run(ctx context.Context) error {
+	page, err := a.h.store.List(ctx, session.Query{})
+	if err != nil {
+		return err
+	}
+	known := make(map[session.ID]session.Session, len(page.Sessions))
+	for _, v := range page.Sessions {
+		known[v.ID] = v
+	}
+	if err := a.name(ctx, known); err != nil {
+		return err
+	}
+	keys, err := a.secret(ctx, len(known) > 0)
+	if err != nil {
+		return err
+	}
+	engine, err := a.openDocker(ctx, a.report.Installation)
+	if err != nil {
+		return err
+	}
+	store := storage{hold: holdInState(a.s), process: randomName()}
+	if a.h.database != nil {
+		store.hold, store.database = holdInDatabase(a.h.database), &database{store: a.h.database}
+	}
+	if !a.opts.DryRun {
+		owner, err := a.claimEngine(ctx, a.s, engine, store, a.opts.TakeOver)
+		if err != nil {
+			return err
+		}
+		a.report.Replaced = owner.replaced
+	}
+	if a.opts.Discard {
+		if a.opts.DryRun {
+			return nil
+		}
+		return store.hold.end(ctx)
+	}
+	remnants, err := engine.Remnants(ctx, keys.Upstream)
+	if err != nil {
+		return err
+	}
+	left := false
+	for _, r := range remnants {
+		done, err := a.adopt(ctx, engine, r, known)
+		if err != nil {
+			return err
+		}
+		left = left || !done
+	}
+	if left || a.opts.DryRun {
+		return nil
+	}
+	return store.hold.end(ctx)
+}
+
+// name finds out which installation's containers are to be adopted, and makes it the name of this one.
+func (a *adoption) name(ctx context.Context, known map[session.ID]session.Session) error {
+	recorded, err := a.recordedName(ctx)
+	if err != nil {
+		return err
+	}
+	kept, err := a.s.peek(instanceFile)
+	if err != nil {
+		return err
+	}
+	engine, err := a.openDocker(ctx, "none") // its own containers do not matter yet
+	if err != nil {
+		return err
+	}
+	there, err := engine.Installations(ctx)
+	if err != nil {
+		return err
+	}
+	now := cmp.Or(recorded, kept)
+	name := cmp.Or(a.opts.Installation, now)
+	if a.opts.Installation == "" && len(there[now]) == 0 {
+		only, err := onlyInstallation(there, known)
+		if err != nil && now == "" {
+			return err
+		}
+		name = cmp.Or(only, now, randomInstance())
+	}
+	if now != "" && name != now && len(there[now]) > 0 {
+		return session.Errorf(session.CodeConflict, "this is the installation %q, which has sessions on the engine, and cannot become %q; "+
+			"adopt those with a BERTH_STATE_DIR, or a database, of their own", now, name)
+	}
+	a.report.Installation = name
+	if a.opts.DryRun {
+		return nil
+	}
+	if kept != name {
+		if err := a.s.replace(instanceFile, name); err != nil {
+			return err
+		}
+	}
+	if a.h.database != nil {
+		return a.h.database.SetSetting(ctx, sharedInstance, name)
+	}
+	return a.h.file.SetInstallation(ctx, name)
+}
+
+func (a *adoption) recordedName(ctx context.Context) (string, error) {
+	if a.h.database != nil {
+		return a.h.database.Setting(ctx, sharedInstance)
+	}
+	return a.h.file.Installation(), nil
+}
+
+func randomInstance() string { return string(session.NewID()) }
+
+// onlyInstallation returns the one installation that the engine has containers or volumes of: of several, the one that has
+// a session of the store. It returns "" when there is none.
+func onlyInstallation(there map[string]map[session.ID]bool, known map[session.ID]session.Session) (string, error) {
+	names := slices.Sorted(maps.Keys(there))
+	if len(known) > 0 {
+		names = slices.DeleteFunc(names, func(name string) bool {
+			for id := range there[name] {
+				if _, ok := known[id]; ok {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	switch len(names) {
+	case 0:
+		return "", nil
+	case 1:
+		return names[0], nil
+	}
+	return "", session.Errorf(session.CodeInvalid, "the engine has sessions of several installations: name one of %s with --instance", strings.Join(names, ", "))
+}
+
+// secret returns the keys, and makes a new secret where it was lost.
+func (a *adoption) secret(ctx context.Context, sessions bool) (session.Keys, error) {
+	secret := cmp.Or(a.cfg.Token.Secret.Reveal(), config.Auto)
+	if secret == config.Auto {
+		var err error
+		if secret, err = a.s.peek(tokenSecretFile); err == nil && secret == "" && a.h.database != nil {
+			secret, err = a.h.database.Setting(ctx, sharedSecret)
+		}
+		if err == nil && secret == "" {
+			secret, a.report.NewSecret = generateSecret(), sessions
+			if !a.opts.DryRun {
+				_, err = a.s.keep(tokenSecretFile, func() string { return secret })
+			}
+		}
+		if err != nil {
+			return session.Keys{}, err
+		}
+	}
+	if a.opts.DryRun {
+		return session.NewKeys([]byte(secret))
+	}
+	return a.keysOf(ctx, a.s, a.h)
+}
+
+// adopt records one session, and reports whether nothing of it is without a record afterwards.
+func (a *adoption) adopt(ctx context.Context, engine *docker.Runtime, r docker.Remnant, known map[session.ID]session.Session) (bool, error) {
+	id, err := session.ParseID(string(r.Session))
+	found := Adopted{ID: r.Session, Profile: a.profileOf(r)}
+	old, isKnown := known[id]
+	stale := r.Container != nil && !r.Fits
+	switch {
+	case err != nil:
+		found.Note = "its label is not the ID of a session"
+		a.report.Sessions = append(a.report.Sessions, found)
+		return false, nil
+	case isKnown && old.ContainerName != r.ContainerName:
+		found.Note = "the store has a session of this ID with another container, " + old.ContainerName
+		a.report.Sessions = append(a.report.Sessions, found)
+		return false, nil
+	case len(a.opts.Sessions) > 0 && !slices.Contains(a.opts.Sessions, id):
+		return isKnown, nil
+	case isKnown && !stale:
+		a.report.Known++
+		return true, nil
+	case isKnown:
+		a.report.Known++
+		found.Profile, found.Image, found.Status = old.Profile, old.Image, old.Status
+	default:
+		s := a.record(id, r, found.Profile)
+		found.Image, found.Status = s.Image, s.Status
+		if !a.opts.DryRun {
+			if _, err := a.h.store.Create(ctx, s, session.Unlimited); err != nil {
+				return false, fmt.Errorf("record session %s: %w", id, err)
+			}
+		}
+		if r.Container == nil {
+			found.Note = "only its volumes are left; it gets a container at its next start"
+		}
+	}
+	if stale {
+		found.Note = "its container was made under another token secret and is replaced at its next start; its volumes stay"
+		if !a.opts.DryRun {
+			if err := engine.Remove(ctx, r.Container.ID, true); err != nil {
+				return false, fmt.Errorf("remove the container of session %s: %w", id, err)
+			}
+		}
+	}
+	a.report.Sessions = append(a.report.Sessions, found)
+	return true, nil
+}
+
+// record is what the engine tells of a session.
+func (a *adoption) record(id session.ID, r docker.Remnant, profile string) session.Session {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	s := session.Session{
+		ID: id, Profile: profile, Image: a.cfg.Profiles[profile].Image, ContainerName: r.ContainerName,
+		CreatedAt: r.CreatedAt, LastAccessed: now, Status: session.Stopped, LastError: adoptedNote,
+		Timeline: []session.Milestone{{At: now, What: session.Created, By: "operator", Reason: "brought back from the engine"}},
+	}
+	if s.CreatedAt.IsZero() {
+		s.CreatedAt = now
+	}
+	if life := time.Duration(a.cfg.Session.MaxLifetimeHours) * time.Hour; life > 0 {
+		s.ExpiresAt = now.Add(life)
+	}
+	if c := r.Container; c != nil {
+		s.Image, s.HostDir = c.Image, c.HostDir
+		if r.Fits {
+			s.ContainerID = c.ID
+			if c.State == session.StateRunning || c.State == session.StatePaused {
+				s.Status = session.Running
+			}
+		}
+	}
+	return s
+}
+
+// profileOf is the profile that a session was made with, as far as that can be known.
+func (a *adoption) profileOf(r docker.Remnant) string {
+	if _, ok := a.cfg.Profiles[r.Profile]; ok {
+		return r.Profile
+	}
+	standard := a.cfg.Session.Profile
+	if r.Port == "" || strconv.Itoa(a.cfg.Profiles[standard].Port) == r.Port {
+		return standard
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.cfg.Profiles)) {
+		if strconv.Itoa(a.cfg.Profiles[name].Port) == r.Port {
+			return name
+		}
+	}
+	return standard
+}

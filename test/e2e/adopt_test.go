@@ -1,0 +1,286 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"berth/internal/dockertest"
+	"berth/test/harness"
+)
+
+// state is a file of the state directory.
+func (w *world) state(name string) string { return filepath.Join(w.Env["BERTH_STATE_DIR"], name) }
+
+// lose removes files of the state directory.
+func (w *world) lose(names ...string) {
+	for _, name := range names {
+		_ = os.RemoveAll(w.state(name))
+	}
+}
+
+// refusedToStart starts serve and returns what it said when it ended.
+func (w *world) refusedToStart(t *testing.T) string {
+	t.Helper()
+	w.LaunchServe()
+	select {
+	case <-w.Serve.Done:
+	case <-time.After(40 * time.Second):
+		t.Fatal("serve goes on")
+	}
+	text, err := os.ReadFile(w.Serve.Log)
+	harness.Must(t, err)
+	if w.Serve.Cmd.ProcessState.ExitCode() == 0 {
+		t.Errorf("serve has ended without an error")
+	}
+	return string(text)
+}
+
+// volumesOf counts the volumes of a session, whoever's they are.
+func (w *world) volumesOf(t *testing.T, id string) int {
+	t.Helper()
+	list, err := dockertest.Client(t).VolumeList(t.Context(), client.VolumeListOptions{Filters: client.Filters{}.Add("label", "berth.session="+id)})
+	harness.Must(t, err)
+	return len(list.Items)
+}
+
+// containerOf returns the ID of a session's container and whether it runs.
+func (w *world) containerOf(t *testing.T, id string) (string, bool) {
+	t.Helper()
+	got, err := dockertest.Client(t).ContainerInspect(t.Context(), "berth-"+id, client.ContainerInspectOptions{})
+	if err != nil {
+		return "", false
+	}
+	return got.Container.ID, got.Container.State.Running
+}
+
+// served makes a request to a session and checks the status.
+func (w *world) served(t *testing.T, id, token string) {
+	t.Helper()
+	harness.Eventually(t, 20*time.Second, "session "+id+" is served", func() error {
+		a, err := w.Try(t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, "")
+		if err == nil && a.Status != http.StatusOK {
+			err = fmt.Errorf("got %s", a)
+		}
+		return err
+	})
+}
+
+// An empty store beside running sessions has lost them. It takes nothing from the engine, and they can be brought back.
+func TestEmptyStoreEndsNothingAndAdoptBringsTheSessionsBack(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w.StartServe()
+	id, _ := w.Create(`{"owner":"user"}`)
+	container, _ := w.containerOf(t, id)
+	w.Serve.Signal(syscall.SIGTERM)
+	w.lose("sessions.json", "sessions.json.previous")
+
+	w.StartServe()
+	other, _ := w.Create("")
+	var health struct {
+		Status  string   `json:"status"`
+		Reasons []string `json:"reasons"`
+	}
+	<-time.After(4 * time.Second) // several passes, and several times the grace
+	harness.Must(t, json.Unmarshal(w.Call(http.MethodGet, "/health", w.AdminToken(), "").Body, &health))
+	if health.Status != "degraded" || !strings.Contains(strings.Join(health.Reasons, " "), "berth store adopt") {
+		t.Errorf("got health %+v, want degraded and what to do", health)
+	}
+	if now, running := w.containerOf(t, id); now != container || !running {
+		t.Fatalf("the lost session's container is %q, running %t; want %q untouched", now, running, container)
+	}
+
+	w.Serve.Signal(syscall.SIGTERM)
+	if out := w.Run("store", "adopt", "--dry-run"); !strings.Contains(out, id) || strings.Contains(out, other) {
+		t.Errorf("dry run: got %q, want the lost session alone", out)
+	}
+	w.Run("store", "adopt")
+	w.StartServe()
+	all, err := w.Sessions(t.Context())
+	if err != nil || all[id].Status != "running" || all[other].Status != "running" || len(all) != 2 {
+		t.Fatalf("after adopt: got %+v, %v; want both running", all, err)
+	}
+	if now, _ := w.containerOf(t, id); now != container {
+		t.Errorf("the container is %q, want %q, which still fits", now, container)
+	}
+	w.served(t, id, w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token"))
+	if a := w.Call(http.MethodGet, "/health", w.AdminToken(), ""); a.Field("status") != "healthy" {
+		t.Errorf("after adopt: got %s, want healthy", a)
+	}
+}
+
+// With the state directory the token secret is lost: the containers cannot be reached, and their volumes are what counts.
+func TestAdoptAfterTheLossOfTheStateDirectory(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.StartServe()
+	id, _ := w.Create("")
+	gone, _ := w.Create("")
+	before, _ := w.containerOf(t, id)
+	w.Serve.Signal(syscall.SIGKILL)
+	harness.Must(t, os.RemoveAll(w.Env["BERTH_STATE_DIR"]))
+	_, err := dockertest.Client(t).ContainerRemove(t.Context(), "berth-"+gone, client.ContainerRemoveOptions{Force: true})
+	harness.Must(t, err)
+
+	out := w.Run("store", "adopt", "--instance", w.Instance)
+	if !strings.Contains(out, id) || !strings.Contains(out, gone) {
+		t.Errorf("got %q, want both sessions", out)
+	}
+	w.StartServe()
+	for _, id := range []string{id, gone} {
+		if a := w.Call(http.MethodGet, "/sessions/"+id, w.AdminToken(), ""); a.Field("status") != "stopped" || !strings.Contains(a.Field("last_error"), "session rotate") {
+			t.Errorf("after adopt: got %s, want it stopped, and to read what is not known", a)
+		}
+		if n := w.volumesOf(t, id); n != 2 {
+			t.Errorf("session %s has %d volumes, want both", id, n)
+		}
+		if a := w.Call(http.MethodPost, "/sessions/"+id+"/start", w.AdminToken(), ""); a.Field("status") != "running" {
+			t.Fatalf("start: got %s", a)
+		}
+		w.served(t, id, w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token"))
+	}
+	if now, _ := w.containerOf(t, id); now == before {
+		t.Error("the container is the old one, whose credential nobody knows")
+	}
+}
+
+// The name of the installation is in the store too.
+func TestLostInstanceFileIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.StartServe()
+	id, token := w.Create("")
+	w.Serve.Signal(syscall.SIGKILL)
+	w.lose("instance")
+	w.StartServe()
+	w.served(t, id, token)
+	if a := w.Call(http.MethodDelete, "/sessions/"+id, w.AdminToken(), ""); a.Status != http.StatusNoContent {
+		t.Errorf("delete: got %s", a)
+	}
+	w.nothingLeft(t)
+}
+
+func TestLostNameOrSecretIsNotMadeAnewInSilence(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.StartServe()
+	id, _ := w.Create("")
+	w.Serve.Signal(syscall.SIGKILL)
+	w.forgetName(t)
+	for _, name := range []string{"instance", "token-secret"} {
+		kept, err := os.ReadFile(w.state(name))
+		harness.Must(t, err)
+		w.lose(name)
+		if said := w.refusedToStart(t); !strings.Contains(said, name+" is missing") || !strings.Contains(said, "berth store adopt") {
+			t.Errorf("without %s: got %q, want the file named and what to do", name, said)
+		}
+		if _, err := os.Stat(w.state(name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s was made: %v", name, err)
+		}
+		if _, running := w.containerOf(t, id); !running {
+			t.Errorf("without %s: the session does not run any more", name)
+		}
+		harness.Must(t, os.WriteFile(w.state(name), kept, 0o600))
+	}
+	w.lose("instance")
+	w.Run("store", "adopt") // of several installations on the engine, one has the store's session
+	w.StartServe()
+	if all, err := w.Sessions(t.Context()); err != nil || all[id].Status != "running" {
+		t.Errorf("after adopt: got %+v, %v", all, err)
+	}
+}
+
+// forgetName takes the installation's name out of the session file, as an earlier Berth has left it.
+func (w *world) forgetName(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(w.state("sessions.json"))
+	harness.Must(t, err)
+	without := strings.Replace(string(text), `,"instance":"`+w.Instance+`"`, "", 1)
+	if without == string(text) {
+		t.Fatal("the file does not have the name")
+	}
+	harness.Must(t, os.WriteFile(w.state("sessions.json"), []byte(without), 0o600))
+}
+
+// What stays on the engine under another installation's name must not be called deleted.
+func TestSessionOfAnotherInstallationIsNotCalledDeleted(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.StartServe()
+	id, _ := w.Create("")
+	container, _ := w.containerOf(t, id)
+	w.Serve.Signal(syscall.SIGKILL)
+	w.forgetName(t)
+	harness.Must(t, os.WriteFile(w.state("instance"), []byte(dockertest.Instance(t)+"\n"), 0o600))
+	w.StartServe()
+	for _, call := range [][2]string{{http.MethodPost, "/stop"}, {http.MethodDelete, ""}} {
+		if a := w.Call(call[0], "/sessions/"+id+call[1], w.AdminToken(), ""); a.Status != http.StatusConflict {
+			t.Errorf("%s %s: got %s, want 409: it runs on", call[0], call[1], a)
+		}
+	}
+	if now, running := w.containerOf(t, id); now != container || !running || w.volumesOf(t, id) != 2 {
+		t.Errorf("the container is %q, running %t, with %d volumes; want all of it untouched", now, running, w.volumesOf(t, id))
+	}
+	if a := w.Call(http.MethodGet, "/sessions/"+id, w.AdminToken(), ""); a.Status != http.StatusOK {
+		t.Errorf("the record: got %s, want it kept", a)
+	}
+}
+
+// Of two Berths with the same state, one has the containers.
+func TestCopyOfAStateDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w.StartServe()
+	id, token := w.Create("")
+	second := &world{w.Sibling("second")}
+	if out, err := exec.Command("cp", "-a", w.Env["BERTH_STATE_DIR"], second.Env["BERTH_STATE_DIR"]).CombinedOutput(); err != nil {
+		t.Fatalf("copy the state: %v\n%s", err, out)
+	}
+	later, _ := w.Create("") // the copy does not know it
+	for range 2 {
+		if said := second.refusedToStart(t); !strings.Contains(said, "managed by another Berth") {
+			t.Errorf("got %q, want it refused", said)
+		}
+		// The first one may die and come back as ever.
+		w.Serve.Signal(syscall.SIGKILL)
+		begun := time.Now()
+		w.StartServe()
+		if took := time.Since(begun); took > 8*time.Second {
+			t.Errorf("the restart of the owner took %s, want nobody asked", took)
+		}
+	}
+	w.served(t, id, token)
+
+	// It moves there for good, in two ways: the first one is taken the containers from, or it has ended.
+	second.Run("store", "adopt", "--take-over", "--dry-run")
+	second.Run("store", "adopt", "--take-over")
+	select {
+	case <-w.Serve.Done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the first Berth goes on although it was taken the containers from")
+	}
+	second.StartServe()
+	second.served(t, id, token)
+	if said := w.refusedToStart(t); !strings.Contains(said, "managed by another Berth") {
+		t.Errorf("the first one: got %q, want it refused now", said)
+	}
+	second.Serve.Signal(syscall.SIGKILL)
+	w.StartServe() // nobody answers: it takes them back
+	w.served(t, id, token)
+	if _, running := w.containerOf(t, later); !running {
+		t.Error("a session that the copy did not know has lost its container")
+	}
+}
