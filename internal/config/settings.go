@@ -147,7 +147,7 @@ type Session struct {
 	StopTimeout Seconds `yaml:"stop_timeout" env:"SESSION_STOP_TIMEOUT"`
 	// How often records and containers are compared and made to agree.
 	ReconcileInterval Seconds `yaml:"reconcile_interval" env:"RECONCILE_INTERVAL"`
-	// How old a container without a record must be before it is removed.
+	// How long a container must have been seen without a record before it is removed. Beside an empty store none is.
 	OrphanGrace Seconds `yaml:"orphan_grace" env:"ORPHAN_GRACE"`
 	// Minutes after which a session that nobody uses is stopped; its next request wakes it. Requests, open streams and
 	// terminals with traffic, and a server that is at work count as use. `0`: never.
