@@ -112,6 +112,7 @@ func (r *Runtime) load(ctx context.Context) error {
 			return err
 		}
 		if c.instance != r.opts.Instance {
+			r.foreign[c.name] = true
 			continue
 		}
 		if err := r.adopt(ctx, c, marked[c.id]); err != nil {

@@ -35,6 +35,7 @@ type Runtime struct {
 	mu         sync.Mutex
 	closed     bool
 	containers map[string]*container // by name
+	foreign    map[string]bool       // names of another installation's containers
 	ports      map[int]bool          // of processes that run or are about to
 }
 
@@ -68,7 +69,7 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 	}
 	r := &Runtime{
 		opts: opts, dir: dir, closing: make(chan struct{}),
-		containers: map[string]*container{}, ports: map[int]bool{},
+		containers: map[string]*container{}, foreign: map[string]bool{}, ports: map[int]bool{},
 	}
 	if r.boot, err = bootID(); err != nil {
 		return nil, fmt.Errorf("process runtime: it needs the /proc of Linux: %w", err)
@@ -133,6 +134,17 @@ func (r *Runtime) enter(ctx context.Context, doing string) error {
 
 func errClosed() error {
 	return session.Errorf(session.CodeEngineUnavailable, "the process runtime is closed; Berth is stopping")
+}
+
+// notForeign returns a CodeConflict error for the name of another installation's container: what is there must not be
+// called stopped or removed.
+func (r *Runtime) notForeign(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.foreign[name] {
+		return session.Errorf(session.CodeConflict, "the container %q belongs to another installation of Berth, and was left alone", name)
+	}
+	return nil
 }
 
 // find returns a CodeNotFound error if there is no container with this ID or name.

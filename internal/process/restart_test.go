@@ -259,4 +259,14 @@ func TestContainersOfAnotherInstallationAreLeftAlone(t *testing.T) {
 	if _, err := theirs.Create(t.Context(), spec("a")); session.CodeOf(err) != session.CodeConflict {
 		t.Errorf("got %v, want code %q: the name is taken", err, session.CodeConflict)
 	}
+	for what, err := range map[string]error{
+		"stop": theirs.Stop(t.Context(), "a", time.Second), "remove": theirs.Remove(t.Context(), "a", true), "remove volumes": theirs.RemoveVolumes(t.Context(), "a"),
+	} {
+		if session.CodeOf(err) != session.CodeConflict {
+			t.Errorf("%s: got %v, want code %q: it is there and stays", what, err, session.CodeConflict)
+		}
+	}
+	if volumes, err := os.ReadDir(filepath.Join(dir, "volumes", "a")); err != nil || len(volumes) == 0 {
+		t.Errorf("got the volumes %v (%v), want them kept", volumes, err)
+	}
 }

@@ -68,7 +68,7 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 	}
 	c := r.lookUp(ref)
 	if c == nil {
-		return nil
+		return r.notForeign(ref)
 	}
 	for {
 		c.mu.Lock()
@@ -121,6 +121,9 @@ func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 	}
 	if !safeName.MatchString(name) {
 		return nil // no container can have had this name
+	}
+	if err := r.notForeign(name); err != nil {
+		return err
 	}
 	r.mu.Lock()
 	if _, inUse := r.containers[name]; inUse {

@@ -18,6 +18,9 @@ func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) e
 	if err := r.enter(ctx, "stop "+ref); err != nil {
 		return err
 	}
+	if err := r.notForeign(ref); err != nil {
+		return err
+	}
 	c, err := r.find(ref)
 	if err != nil {
 		return err
