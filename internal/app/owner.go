@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -101,4 +102,28 @@ func (s state) place() (string, error) {
 		return "", errors.New("look at the state directory: its inode is not known")
 	}
 	return fmt.Sprintf("directory:%s/%d/%d", strings.TrimSpace(string(boot)), at.Dev, at.Ino), nil
+}
+
+// notACopy refuses a state directory whose sessions are processes of this machine and belong to the directory that it was
+// copied from. One that was moved is taken.
+func (s state) notACopy() error {
+	place, err := s.place()
+	if err != nil {
+		return err
+	}
+	path, err := filepath.Abs(string(s))
+	if err != nil {
+		return fmt.Errorf("find the state directory: %w", err)
+	}
+	known, err := s.peek(placeFile)
+	if err != nil {
+		return err
+	}
+	if before, original, ok := strings.Cut(known, " "); ok && before != place {
+		if there, err := state(original).place(); err == nil && there == before {
+			return session.Errorf(session.CodeConflict, "%s is a copy of %s, and its sessions are processes that belong to that one: "+
+				"two Berths must not share them. Begin with an empty BERTH_STATE_DIR, or remove the original", path, original)
+		}
+	}
+	return s.put(placeFile, place+" "+path)
 }

@@ -24,6 +24,9 @@ func (a *App) named(part string) *slog.Logger { return telemetry.Named(a.log, "b
 
 func (a *App) openRuntime(ctx context.Context, s state, instance string) (session.Runtime, error) {
 	if a.cfg.Session.Runtime == config.RuntimeProcess {
+		if err := s.notACopy(); err != nil {
+			return nil, err
+		}
 		opts := process.Options{Dir: s.path(processDir), Instance: instance, Logger: a.named("process")}
 		if a.cfg.Session.ProcessCommand != "" {
 			opts.Command = a.cfg.ActiveProfile().Command
