@@ -42,7 +42,7 @@ type Options struct {
 	Network          string        // bridge network of the sessions, made when it is missing; empty: "berth"
 	PublishIP        string        // address of the engine's host that ports are published on; empty or "auto": 127.0.0.1, or the private address of a remote engine
 	Route            string        // [RoutePublished], [RouteNetwork], or empty or "auto": by the network where the engine's bridge is an interface here
-	MaxOperations    int           // engine operations at once; 0: as many as the engine has CPUs
+	MaxOperations    int           // engine operations at once, stops not counted; 0: as many as the engine has CPUs
 	Sequential       bool          // one operation at a time, whatever MaxOperations says
 	OperationTimeout time.Duration // for each operation, a stop's own time-out not counted; 0: 60 s
 
@@ -75,6 +75,7 @@ func (o Options) validate() error {
 // Runtime runs containers on one Docker engine. It is safe for concurrent use.
 type Runtime struct {
 	api      *client.Client
+	pinger   *client.Client // makes a connection for each request
 	pool     *pool
 	instance string
 	network  string
@@ -82,6 +83,8 @@ type Runtime struct {
 	route    string
 	reach    func(context.Context, netip.AddrPort) netip.AddrPort
 	slots    *semaphore.Weighted // engine operations; reads need none
+	stops    *semaphore.Weighted // stops, which wait for servers; the same as slots where operations are sequential
+	pings    *pool               // of the pinger
 	making   *semaphore.Weighted // one at a time looks for and makes the network
 	timeout  time.Duration
 	log      *slog.Logger
@@ -126,9 +129,14 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 		publish:  publish,
 		route:    routeOf(opts),
 		reach:    opts.Reach,
-		making:   semaphore.NewWeighted(1),
-		timeout:  timeout,
-		log:      log,
+		pings: newPool(func() *http.Transport {
+			transport := at.transport(1)
+			transport.DisableKeepAlives = true
+			return transport
+		}),
+		making:  semaphore.NewWeighted(1),
+		timeout: timeout,
+		log:     log,
 	}
 	if err := r.connect(ctx, at, opts); err != nil {
 		r.CloseIdle()
@@ -145,8 +153,18 @@ func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error 
 		return err
 	}
 	// WithHost replaces the dialer of the client that it finds, so ours must come after it.
-	r.api, err = client.New(client.WithHost(opts.Host), client.WithHTTPClient(httpClient),
-		client.WithScheme(at.scheme), client.WithAPIVersion(spoken))
+	for _, c := range []struct {
+		made **client.Client
+		over *http.Client
+	}{
+		{&r.api, httpClient}, {&r.pinger, &http.Client{Transport: roundTripper{r.pings}, CheckRedirect: client.CheckRedirect}},
+	} {
+		*c.made, err = client.New(client.WithHost(opts.Host), client.WithHTTPClient(c.over),
+			client.WithScheme(at.scheme), client.WithAPIVersion(spoken))
+		if err != nil {
+			break
+		}
+	}
 	if err != nil {
 		return session.Errorf(session.CodeInvalid, "DOCKER_HOST %q cannot be used", opts.Host).Because(err)
 	}
@@ -164,6 +182,10 @@ func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error 
 		operations = 1
 	}
 	r.slots = semaphore.NewWeighted(int64(operations))
+	r.stops = semaphore.NewWeighted(maxStops)
+	if opts.Sequential {
+		r.stops = r.slots
+	}
 	r.engine = Engine{
 		Version: info.Info.ServerVersion, APIVersion: spoken, CPUs: cpus, Operations: operations, PublishIP: r.publish,
 		RootDir: info.Info.DockerRootDir,
@@ -179,10 +201,11 @@ func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error 
 // Engine returns what was found when the runtime was opened.
 func (r *Runtime) Engine() Engine { return r.engine }
 
-// Ping returns nil when the engine answers.
+// Ping returns nil when the engine answers over a new connection. One that is stopping ends the containers and answers on
+// the connections that it has, but takes no new ones.
 func (r *Runtime) Ping(ctx context.Context) error {
 	return r.read(ctx, "ping the engine", func(ctx context.Context) error {
-		_, err := r.api.Ping(ctx, client.PingOptions{})
+		_, err := r.pinger.Ping(ctx, client.PingOptions{})
 		return err
 	})
 }
@@ -192,7 +215,10 @@ func (r *Runtime) CloseIdle() { r.pool.CloseIdleConnections() }
 
 // Renew makes everything that is asked of the engine from now on use connections of its own, made with the certificates of
 // the moment. What is under way finishes on the connections that it has; a [Runtime.Watch] ends, so that it is begun anew.
-func (r *Runtime) Renew() { r.pool.renew() }
+func (r *Runtime) Renew() {
+	r.pool.renew()
+	r.pings.renew()
+}
 
 // Close lets go of the engine. Containers go on; requests under way end by themselves.
 func (r *Runtime) Close() error {

@@ -53,7 +53,8 @@ func (r *Runtime) startFailure(ctx context.Context, err error) error {
 // Stop asks the server to end, and kills it after the time-out, which is rounded up to seconds. See [session.Runtime].
 func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) error {
 	timeout = max(0, timeout)
-	return r.operate(ctx, "stop container "+ref, timeout, func(ctx context.Context) error {
+	// A stop is for the most part a wait for the server: it must not keep the engine from its work.
+	return r.operateIn(ctx, r.stops, "stop container "+ref, timeout, func(ctx context.Context) error {
 		c, err := r.ownOrFree(ctx, ref)
 		if err != nil {
 			return err

@@ -5,7 +5,12 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
+
+// maxStops is how many stops may run at once beside the other operations: each of them mostly waits for a server to end.
+const maxStops = 16
 
 // errTooSlow is why the context of a call ends when the engine takes too long, while its caller still waits.
 var errTooSlow = errors.New("the engine did not answer in time")
@@ -13,10 +18,17 @@ var errTooSlow = errors.New("the engine did not answer in time")
 // operate runs one operation that changes something on the engine: when a slot is free, under a deadline of its own.
 // Waiting for the slot ends with ctx. extra is time that the operation itself asks for.
 func (r *Runtime) operate(ctx context.Context, doing string, extra time.Duration, do func(context.Context) error) error {
-	if err := r.slots.Acquire(ctx, 1); err != nil {
+	return r.operateIn(ctx, r.slots, doing, extra, do)
+}
+
+// operateIn is operate with slots of a kind.
+func (r *Runtime) operateIn(
+	ctx context.Context, slots *semaphore.Weighted, doing string, extra time.Duration, do func(context.Context) error,
+) error {
+	if err := slots.Acquire(ctx, 1); err != nil {
 		return r.failure(ctx, doing, err)
 	}
-	defer r.slots.Release(1)
+	defer slots.Release(1)
 	return r.bounded(ctx, doing, r.timeout+extra, do)
 }
 

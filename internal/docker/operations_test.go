@@ -49,7 +49,7 @@ func TestOperationsAreBoundedAndReadsAreNot(t *testing.T) {
 	}
 	impatient, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	wantCode(t, r.Stop(impatient, "one", 0), session.CodeEngineUnavailable, "no slot came free in the caller's time")
+	wantCode(t, r.Remove(impatient, "one", true), session.CodeEngineUnavailable, "no slot came free in the caller's time")
 	close(release)
 	if err := group.Wait(); err != nil {
 		t.Errorf("start: %v", err)
@@ -72,12 +72,15 @@ func TestConnectionsAreReused(t *testing.T) {
 	counting.Start()
 	t.Cleanup(counting.Close)
 	r := e.open(func(o *docker.Options) { o.Host = "tcp://" + counting.Listener.Addr().String() })
+	if _, err := r.Create(t.Context(), unitSpec("one")); err != nil {
+		t.Fatalf("create: %v", err)
+	}
 	const workers, rounds = 16, 20
 	var group errgroup.Group
 	for range workers {
 		group.Go(func() error {
 			for range rounds {
-				if err := r.Ping(t.Context()); err != nil {
+				if _, err := r.Inspect(t.Context(), "one"); err != nil {
 					return err
 				}
 			}
@@ -85,7 +88,7 @@ func TestConnectionsAreReused(t *testing.T) {
 		})
 	}
 	if err := group.Wait(); err != nil {
-		t.Fatalf("ping: %v", err)
+		t.Fatalf("inspect: %v", err)
 	}
 	if got := dialled.Load(); got > 2*workers {
 		t.Errorf("%d connections for %d requests by %d workers, want about one per worker", got, workers*rounds, workers)

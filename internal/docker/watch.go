@@ -70,5 +70,6 @@ func event(m events.Message) session.Event {
 	if code, err := strconv.Atoi(m.Actor.Attributes["exitCode"]); err == nil {
 		e.ExitCode = code
 	}
+	e.Signal = m.Actor.Attributes["signal"]
 	return e
 }

@@ -23,8 +23,10 @@ func newHandler(ctx context.Context, options Options) *handler {
 		MaxIdleConnsPerHost: options.IdleConns,
 		IdleConnTimeout:     90 * time.Second,
 	}
+	single := h.transport.Clone()
+	single.DisableKeepAlives = true
 	h.proxy = &httputil.ReverseProxy{
-		Transport: h.transport,
+		Transport: engineTransport{pooled: h.transport, single: single},
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", engineHost, engineHost
 			// The engine shall see the query that the client sent, also where Go would clean it.
@@ -35,6 +37,18 @@ func newHandler(ctx context.Context, options Options) *handler {
 		ErrorLog:      slog.NewLogLogger(options.Logger.Handler(), slog.LevelDebug),
 	}
 	return h
+}
+
+// engineTransport asks whether the engine is there over a connection of its own: one that is stopping answers on those that
+// it has, and takes no new ones.
+type engineTransport struct{ pooled, single *http.Transport }
+
+// RoundTrip implements [http.RoundTripper].
+func (t engineTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if routeOf(req.URL.Path) == "/_ping" {
+		return t.single.RoundTrip(req)
+	}
+	return t.pooled.RoundTrip(req)
 }
 
 // dial opens a connection to the engine.

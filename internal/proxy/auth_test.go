@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"encoding/base64"
-	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -155,13 +155,27 @@ func TestTokenExpires(t *testing.T) {
 func TestSessionThatIsNotRunning(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
-	route := w.route()
-	route.Running, route.Address = false, ""
-	w.table.Set(route)
-	got := w.get(t, "/")
-	got.mustBe(t, 503, session.CodeNotRunning, "the token is right, the session stopped")
-	if got.header.Get("Retry-After") == "" || !strings.Contains(got.body, fmt.Sprintf("POST /sessions/%s/start", testID)) {
-		t.Errorf("the answer does not say what to do: %v\n%s", got.header, got.body)
+	for name, test := range map[string]struct {
+		startsIn time.Duration // 0: nobody starts it
+		want     string
+		earliest int // Retry-After, in seconds
+	}{
+		"stopped":                           {0, "ask whoever gave it to you to start it", 1},
+		"waiting for its automatic restart": {40 * time.Second, "started again by itself in 40 s", 40},
+		"being started":                     {-time.Second, "is being started; try again in a moment", 1},
+	} {
+		route := w.route()
+		route.Running, route.Address = false, ""
+		if test.startsIn != 0 {
+			route.StartsAt = time.Now().Add(test.startsIn)
+		}
+		w.table.Set(route)
+		got := w.get(t, "/")
+		got.mustBe(t, 503, session.CodeNotRunning, "the token is right, the session "+name)
+		retry, _ := strconv.Atoi(got.header.Get("Retry-After"))
+		if !strings.Contains(got.body, test.want) || strings.Contains(got.body, "POST") || retry < test.earliest {
+			t.Errorf("%s: the answer does not say what a user can do: %v\n%s", name, got.header, got.body)
+		}
 	}
 }
 

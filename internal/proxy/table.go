@@ -14,7 +14,7 @@ var (
 	errRotated = session.Errorf(session.CodeUnauthorized, "the session's token was replaced; use the new one")
 	errRemoved = session.Errorf(session.CodeNotFound, "the session has been deleted")
 	errStopped = session.Errorf(session.CodeNotRunning,
-		"the session has been stopped; start it and try again").After(notRunningRetry)
+		"the session has been stopped; ask whoever gave it to you to start it, then try again").After(notRunningRetry)
 	errMoved  = session.Errorf(session.CodeUpstream, "the session's server has been restarted; try again").After(time.Second)
 	errClosed = errShuttingDown
 )
@@ -65,6 +65,8 @@ func (t *Table) Set(r session.Route) {
 	case r.Running:
 		next.upstream = newUpstream()
 		cause = errMoved
+	case !r.StartsAt.IsZero():
+		cause = notRunning(r, time.Now())
 	default:
 		cause = errStopped
 	}

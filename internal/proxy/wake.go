@@ -32,8 +32,7 @@ const wakePage = `<!doctype html>
 // awaken brings up the session of a call that found it stopped for want of use, and gives the call its new entry.
 // Programs wait; a person gets a page that follows the start, which answered says.
 func (p *Proxy) awaken(c *call) (answered bool, err error) {
-	stopped := session.Errorf(session.CodeNotRunning,
-		"the session is not running; start it with POST /sessions/%s/start and try again", c.id).After(notRunningRetry)
+	stopped := notRunning(c.entry.route, time.Now())
 	if p.wake == nil || !c.entry.route.Wakes {
 		return false, stopped
 	}
@@ -61,6 +60,20 @@ func (p *Proxy) awaken(c *call) (answered bool, err error) {
 		return false, stopped
 	}
 	return false, nil
+}
+
+// notRunning says to whoever uses a session that does not run what there is to do: to wait, where its server is started
+// anyway. To start a session is not a user's to do.
+func notRunning(r session.Route, now time.Time) *session.Failure {
+	switch wait := r.StartsAt.Sub(now).Round(time.Second); {
+	case r.StartsAt.IsZero():
+		return session.Errorf(session.CodeNotRunning,
+			"the session is not running; ask whoever gave it to you to start it, then try again").After(notRunningRetry)
+	case wait > 0:
+		return session.Errorf(session.CodeNotRunning, "the session's server has ended and is started again by itself in %d s; try again then",
+			int(wait.Seconds())).After(wait + wakeRetry)
+	}
+	return session.Errorf(session.CodeNotRunning, "the session is being started; try again in a moment").After(wakeRetry)
 }
 
 // wakeBehind wakes a session while its page is shown; the next request asks how it went. It returns the reason when there

@@ -102,6 +102,22 @@ func (f *Fake) Vanish(name string) {
 	s.close()
 }
 
+// StopByHand ends a running container's server as somebody does with the engine's own tools: by a signal that the engine tells
+// of, with the exit code that follows. gone removes the container too.
+func (f *Fake) StopByHand(name, signal string, code int, gone bool) {
+	f.mu.Lock()
+	var s *server
+	if c := f.find(name); c != nil && c.info.State == session.StateRunning {
+		f.emitSignal(c, signal)
+		s = f.ended(c, code, false)
+		if gone {
+			f.forget(c)
+		}
+	}
+	f.mu.Unlock()
+	s.close()
+}
+
 // SetState puts a container into a state that Berth never asks for, such as paused or dead. Its server, if it has one,
 // goes on; only a container in StateRunning has an address.
 func (f *Fake) SetState(name string, state session.State) {

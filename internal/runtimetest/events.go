@@ -57,10 +57,25 @@ func (f *Fake) emit(action session.Action, c *container) {
 	if f.losing {
 		return
 	}
-	e := session.Event{Action: action, Container: c.info.ID, Name: c.info.Name, Session: c.info.Session, Time: f.now()}
+	e := f.event(action, c)
 	if action == session.ActionDie {
 		e.ExitCode = c.info.ExitCode
 	}
+	f.send(e)
+}
+
+// emitSignal tells every watcher that a container was sent a signal. Call it with the lock held.
+func (f *Fake) emitSignal(c *container, signal string) {
+	e := f.event(session.ActionKill, c)
+	e.Signal = signal
+	f.send(e)
+}
+
+func (f *Fake) event(action session.Action, c *container) session.Event {
+	return session.Event{Action: action, Container: c.info.ID, Name: c.info.Name, Session: c.info.Session, Time: f.now()}
+}
+
+func (f *Fake) send(e session.Event) {
 	for w := range f.watchers {
 		w.queue = append(w.queue, e)
 		select {

@@ -55,6 +55,9 @@ func (m *Manager) ensureContainer(ctx context.Context, s Session) (Container, er
 	case c.State == StateCreated || c.State == StateExited || c.State == StateRunning:
 		return c, nil
 	default:
+		if err := m.holds(ctx, s); err != nil {
+			return Container{}, err
+		}
 		if err := m.runtime.Remove(ctx, s.ContainerName, true); err != nil {
 			return Container{}, err
 		}

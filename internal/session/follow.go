@@ -130,14 +130,29 @@ func (m *Manager) yield(id ID, s Session) {
 		return
 	}
 	newer := s.ID == "" || w.begun.Revision < s.Revision || w.begun.CreatedAt.Before(s.CreatedAt)
-	if newer && !m.owns(s, w.kind) && !w.concluding {
+	if newer && !s.Operation.same(w.begun.Operation) && !w.concluding {
 		w.cancel(errTakenOver)
 	}
 }
 
-// owns reports whether the operation that is recorded is the one that this process does.
-func (m *Manager) owns(s Session, kind Kind) bool {
-	return s.Operation != nil && s.Operation.Owner == m.opts.Process && s.Operation.Kind == kind
+// holds returns nil while the operation recorded with s is still the one that is to be done to the session, errTakenOver
+// when it is not, and the store's error when that cannot be known. It comes before everything that cannot be undone.
+func (m *Manager) holds(ctx context.Context, s Session) error {
+	now, err := m.store.Get(ctx, s.ID)
+	switch {
+	case CodeOf(err) == CodeNotFound:
+		return errTakenOver
+	case err != nil:
+		return err
+	case !now.isSame(s):
+		return errTakenOver
+	}
+	return nil
+}
+
+// isSame reports whether two records are of the same session in the same operation.
+func (s Session) isSame(o Session) bool {
+	return s.CreatedAt.Equal(o.CreatedAt) && s.Operation.same(o.Operation)
 }
 
 // locators is how many sessions are looked for at once.

@@ -18,6 +18,9 @@ const (
 // until somebody restarts it. Someone who works on the session already is left alone. The caller must not hold the
 // session's place.
 func (m *Manager) heal(ctx context.Context, id ID, why *ailment) error {
+	if why.cause == CauseEngine {
+		return m.bringBack(ctx, id)
+	}
 	if !m.opts.Health.heals() {
 		return nil
 	}
@@ -31,6 +34,7 @@ func (m *Manager) heal(ctx context.Context, id ID, why *ailment) error {
 		return err
 	}
 	w.automatic = true
+	m.charge(id)
 	m.opts.Logger.WarnContext(ctx, "session is being restarted", "session_id", id, "reason", why.Message, "restart", s.RestartCount,
 		"of", m.opts.Health.MaxRestarts, "after", w.handover)
 	m.notify(s, Ailing, why.cause, why.Message)
@@ -47,11 +51,11 @@ func (m *Manager) recordHealing(ctx context.Context, id ID, why *ailment, w *Wor
 		if err != nil {
 			return Session{}, false, ignoreNotFound(err)
 		}
-		if s.Operation != nil || s.Status != Running && (s.Status != Error || s.RestartCount == 0) {
+		if s.Operation != nil || s.Status != Running && (s.Status != Error || s.RestartCount == 0 && s.StopReason != StopEngine) {
 			return Session{}, false, nil // somebody was quicker
 		}
 		s = s.Clone()
-		s.Status, s.Port = Error, 0
+		s.Status, s.Port, s.StopReason = Error, 0, ""
 		if restart = s.RestartCount < m.opts.Health.MaxRestarts; restart {
 			s.RestartCount++
 			w.handover = m.delay(s.RestartCount)
@@ -84,7 +88,8 @@ func (m *Manager) recordHealing(ctx context.Context, id ID, why *ailment, w *Wor
 // healing reports whether a session in error is one that was being restarted when that failed or was cut short, and may
 // be restarted again.
 func (m *Manager) healing(s Session) bool {
-	return m.opts.Health.heals() && s.Status == Error && s.Operation == nil && s.RestartCount > 0 && s.RestartCount < m.opts.Health.MaxRestarts
+	return m.opts.Health.heals() && s.Status == Error && s.Operation == nil && (s.RestartCount > 0 || s.StopReason == StopEngine) &&
+		s.RestartCount < m.opts.Health.MaxRestarts
 }
 
 // delay is how long to wait before the n-th restart in a row: doubled each time, and never the same for two sessions.

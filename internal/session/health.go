@@ -48,13 +48,15 @@ type Cause string
 
 // The causes.
 const (
-	CauseExited Cause = "exited"         // its server ended by itself
-	CauseMemory Cause = "out_of_memory"  // it was killed for want of memory
-	CauseKilled Cause = "killed"         // it was killed, and the engine does not say why
-	CauseGone   Cause = "container_gone" // somebody has removed or renamed its container
-	CauseHangs  Cause = "hangs"          // it says that it is well and does no work
-	CauseSilent Cause = "not_answering"  // it runs and does not answer as it should
-	CauseStart  Cause = "start_failed"   // it could not be started
+	CauseExited Cause = "exited"          // its server ended by itself
+	CauseMemory Cause = "out_of_memory"   // it was killed for want of memory
+	CauseKilled Cause = "killed"          // it was killed, and the engine does not say why
+	CauseGone   Cause = "container_gone"  // somebody has removed or renamed its container
+	CauseByHand Cause = "stopped_by_hand" // somebody has stopped or killed its container with the engine's own tools
+	CauseEngine Cause = "engine"          // the engine was stopped or restarted; never counted
+	CauseHangs  Cause = "hangs"           // it says that it is well and does no work
+	CauseSilent Cause = "not_answering"   // it runs and does not answer as it should
+	CauseStart  Cause = "start_failed"    // it could not be started
 )
 
 // ailment is why a session has to be healed, for people and for counting.
@@ -99,6 +101,9 @@ type vital struct {
 	answered  time.Duration
 	healthy   time.Time // since when it has been well without a break; zero: it is not
 	due       time.Time // when it is looked at next
+	seenIn    int       // event stream during which its container was last seen running; 0: none
+	signalled time.Time // when somebody last had the engine send it a signal to end; zero: not since it was seen running
+	died      time.Time // when the engine last told of its end; zero: not since it was seen running
 	starved   time.Time // when something of it was last killed for want of memory; zero: not since its server was last well
 }
 

@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -243,8 +244,16 @@ func TestEngineThatRestartsUnderTenSessions(t *testing.T) {
 	}
 	h.Engine.SetDown(false)
 	for _, s := range all {
-		h.becomes(t, s.ID, "restarted", func(now session.Session, v session.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+		now := h.becomes(t, s.ID, "brought back", isUp)
+		if now.RestartCount != 0 || now.StopReason != "" || !hasStopped(now, "the engine was stopped or restarted") {
+			t.Errorf("got %+v, want it started again without a restart that counts", now)
+		}
 	}
+}
+
+// hasStopped reports whether a session's timeline says that it was stopped for this reason.
+func hasStopped(s session.Session, reason string) bool {
+	return slices.ContainsFunc(s.Timeline, func(m session.Milestone) bool { return m.What == session.Ended && m.Reason == reason })
 }
 
 func TestHealthsListsEverySession(t *testing.T) {

@@ -36,7 +36,13 @@ func (m *Manager) isOver(s Session) bool {
 
 // wakes reports whether the next request brings a session up, or finds it coming up.
 func wakes(s Session) bool {
-	return s.Status == Stopped && (s.StopReason == StopIdle && s.Operation == nil || s.Operation != nil && s.Operation.Kind == OpStart)
+	switch {
+	case s.Operation == nil:
+		return s.Status == Stopped && (s.StopReason == StopIdle || s.StopReason == StopEngine)
+	case s.Operation.Kind == OpStart:
+		return s.Status == Stopped
+	}
+	return s.Operation.Kind == OpStop && s.Operation.pending() && s.StopReason == StopIdle // a stop that only Berth wanted
 }
 
 // dismissIdle has a session stopped that this process looks after and whose time is over.
@@ -137,8 +143,9 @@ func (m *Manager) Stay(s Session) Stay {
 	return stay
 }
 
-// Wake brings up a session that was stopped because nobody used it, and waits until it can be used or ctx ends; the
-// start goes on then. It is admitted as a create is: a CodeLimit or CodePressure error means that there is no room.
+// Wake brings up a session that was stopped because nobody used it or by the engine, and waits until it can be used or
+// ctx ends; the start goes on then. One that somebody has stopped stays so, which is a CodeNotRunning error. It is admitted
+// as a create is: a CodeLimit or CodePressure error means that there is no room.
 func (m *Manager) Wake(ctx context.Context, id ID) error {
 	for {
 		s, err := m.store.Get(ctx, id)
@@ -148,7 +155,7 @@ func (m *Manager) Wake(ctx context.Context, id ID) error {
 		case s.Status == Running && s.Operation == nil:
 			return nil
 		case !wakes(s):
-			return Errorf(CodeNotRunning, "the session is not running; start it and try again")
+			return Errorf(CodeNotRunning, "the session has been stopped")
 		}
 		w, err := m.beginAs(ctx, id, intent{kind: OpStart, asleep: true})
 		if err == nil {

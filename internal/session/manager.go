@@ -41,6 +41,7 @@ type Manager struct {
 	monitor monitor
 	idle    idle
 	orphans orphans
+	retries retries
 
 	audience audience
 	healers  chan struct{} // restarts that nobody asked for and that are going on
@@ -159,6 +160,7 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		unlocated: newQueue(),
 		audience:  audience{listeners: map[ID]map[chan struct{}]struct{}{}},
 		idle:      idle{queue: newQueue(), busy: map[ID]bool{}},
+		retries:   retries{of: map[ID]retry{}},
 		monitor:   newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
 			newest: map[ID]Session{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
@@ -231,7 +233,8 @@ func (m *Manager) Cancel(ctx context.Context, id ID) (*Work, error) {
 }
 
 // Force stops, restarts or deletes a session in place of whatever is in progress, here or on another process, however
-// long that would still have taken.
+// long that would still have taken. Only a delete in progress goes on: to stop or restart what is being deleted is a
+// CodeConflict or CodeInProgress error.
 func (m *Manager) Force(ctx context.Context, id ID, kind Kind) (*Work, error) {
 	m.opts.Logger.WarnContext(ctx, "whatever is in progress makes way", "session_id", id, "operation", kind)
 	return m.beginAs(ctx, id, intent{kind: kind, force: true})

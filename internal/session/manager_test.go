@@ -121,7 +121,7 @@ func TestTwentySessionsAtOnceAllRun(t *testing.T) {
 	wg.Wait()
 }
 
-func TestFailedCreateLeavesAnErrorAndNothingOnTheEngine(t *testing.T) {
+func TestFailedCreateLeavesAnErrorAndWhatItsDeleteRemoves(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		behaviour runtimetest.Behaviour
@@ -166,11 +166,18 @@ func TestFailedCreateLeavesAnErrorAndNothingOnTheEngine(t *testing.T) {
 			if left, err := h.Engine.List(t.Context()); err != nil || len(left) != 0 {
 				t.Errorf("got containers %+v, %v; want none", left, err)
 			}
-			if left := h.Engine.Volumes(); len(left) != 0 {
-				t.Errorf("got volumes %v, want none: nobody has used them", left)
-			}
 			if route, _ := h.Routes.Get(s.ID); route.Running {
 				t.Error("traffic is sent to a session in error")
+			}
+			for _, call := range h.Engine.Calls(runtimetest.OpRemoveVolumes) {
+				t.Errorf("the volumes of %s were removed without a delete", call.Ref)
+			}
+			h.Engine.ClearScript()
+			if _, err := h.do(h.Delete, s.ID); err != nil {
+				t.Fatal(err)
+			}
+			if left := h.Engine.Volumes(); len(left) != 0 {
+				t.Errorf("got volumes %v after the delete, want none", left)
 			}
 		})
 	}

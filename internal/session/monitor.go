@@ -20,13 +20,15 @@ const (
 type monitor struct {
 	mu     sync.Mutex
 	vitals map[ID]*vital
-	queue  queue         // sessions to look at now
-	away   bool          // the engine could not be connected to when that was tried last
+	queue  queue // sessions to look at now
+	engine engineView
 	soon   chan struct{} // holds a token when records and containers are to be compared at once
 }
 
 func newMonitor() monitor {
-	return monitor{vitals: map[ID]*vital{}, queue: newQueue(), soon: make(chan struct{}, 1)}
+	return monitor{
+		vitals: map[ID]*vital{}, queue: newQueue(), soon: make(chan struct{}, 1), engine: engineView{charged: map[ID]time.Time{}},
+	}
 }
 
 // attend tells the monitor of a session as it is recorded now, and of its route.
@@ -37,7 +39,8 @@ func (m *Manager) attend(s Session, r Route) {
 	now := m.now()
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	if s.Status == Stopped {
+	returns := s.Status == Stopped && s.StopReason == StopEngine && s.Operation != nil
+	if s.Status == Stopped && !returns {
 		delete(m.monitor.vitals, s.ID)
 		return
 	}
@@ -54,8 +57,10 @@ func (m *Manager) attend(s Session, r Route) {
 	moved := v.target.Address != r.Address
 	v.target = Target{}
 	switch {
-	case v.following == OpRestart && s.RestartCount > 0, m.healing(s):
+	case v.following == OpRestart && s.Operation.automatic(s), m.healing(s):
 		v.turn(Restarting, s.LastError, now)
+	case returns:
+		v.turn(Restarting, engineEnded, now)
 	case v.following != "":
 	case s.Status == Error:
 		v.turn(Failed, s.LastError, now)
@@ -133,31 +138,26 @@ func (m *Manager) watchEngine(ctx context.Context) {
 		heard := false
 		err := m.runtime.Watch(ctx, func() {
 			heard, wait = true, firstRedial
-			m.engineIsAway(false)
-			m.reconcileSoon()
+			m.engineConnected(ctx)
 		}, func(e Event) {
-			if e.Action == ActionOOM {
+			switch e.Action {
+			case ActionOOM:
 				m.starved(e.Session)
-			} else if e.Action == ActionDie || e.Action == ActionDestroy {
+			case ActionKill:
+				m.noteEnd(e)
+			case ActionDie, ActionDestroy:
+				m.noteEnd(e)
 				m.suspect(e.Session)
 			}
 		})
 		if ctx.Err() != nil {
 			return
 		}
-		if !heard {
-			m.engineIsAway(true)
-		}
+		m.engineDisconnected(heard)
 		m.opts.Logger.WarnContext(ctx, "the engine's events are not heard; connecting again", "error", err, "after", wait)
 		_ = pause(ctx, wait)
 		wait = min(2*wait, lastRedial)
 	}
-}
-
-func (m *Manager) engineIsAway(away bool) {
-	m.monitor.mu.Lock()
-	defer m.monitor.mu.Unlock()
-	m.monitor.away = away
 }
 
 func (m *Manager) reconcileSoon() {
@@ -204,12 +204,12 @@ func (m *Manager) look(ctx context.Context, id ID) {
 		m.monitor.mu.Unlock()
 		return
 	}
-	target, name, away := v.target, v.container, m.monitor.away
+	target, name, away := v.target, v.container, m.monitor.engine.refused
 	m.monitor.mu.Unlock()
 	if m.isWorking(id) {
 		return
 	}
-	begun := time.Now()
+	epoch, begun := m.monitor.currentEpoch(), time.Now()
 	probe, cancel := context.WithTimeout(ctx, m.opts.Health.Timeout)
 	err := m.prober.Probe(probe, target)
 	cancel()
@@ -222,6 +222,7 @@ func (m *Manager) look(ctx context.Context, id ID) {
 		return
 	}
 	if err == nil {
+		m.seenUp(id, epoch, begun)
 		m.passed(ctx, id, target, latency)
 		return
 	}

@@ -48,20 +48,8 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, e
 			What: string(kind), Session: s.ID, Outcome: CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, Why: w.begun.StopReason,
 		})
 	}()
-	var c Container // as it is at the end; zero when it is gone or was not looked at
-	switch kind {
-	case OpCreate, OpStart:
-		c, err = m.bringUp(ctx, s)
-	case OpRestart:
-		if err = m.takeDown(ctx, s); err == nil {
-			c, err = m.bringUp(ctx, s)
-		}
-	case OpStop:
-		err = m.takeDown(ctx, s)
-	case OpDelete:
-		err = m.destroy(ctx, s)
-	case opReconcile: // is never recorded, so never performed
-	}
+	epoch := m.monitor.currentEpoch()
+	c, err := m.act(ctx, w, s) // the container as it is at the end; zero when it is gone or was not looked at
 	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
 		return s, m.cutShort(ctx, kind, s, cause)
 	}
@@ -69,34 +57,39 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, e
 		return s, m.cutShort(ctx, kind, s, errTakenOver)
 	}
 	if w.automatic && CodeOf(err) == CodeEngineUnavailable {
-		// It says nothing about the session, and counts once: the comparison after the engine's return takes it up.
+		// It says nothing about the session: the comparison after the engine's return takes it up.
 		m.opts.Logger.WarnContext(ctx, "restart waits for the engine", "session_id", s.ID, "operation", kind, "error", err)
+		m.report(ctx, s.ID, m.awaitEngine(ctx, s))
 		return s, err
 	}
 	if err != nil {
-		if !m.undo(ctx, kind, s) {
-			return s, m.cutShort(ctx, kind, s, errShutdown)
+		if left := m.undo(ctx, kind, s, err); left != nil {
+			return s, m.cutShort(ctx, kind, s, left)
 		}
 		if kind == OpCreate {
 			c = Container{}
 		}
 	}
-	s, err = m.conclude(ctx, w, s, c, err)
+	s, known, err := m.conclude(ctx, w, s, c, err)
 	if errors.Is(err, errTakenOver) {
 		return s, m.cutShort(ctx, kind, s, errTakenOver)
 	}
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
-		if !w.automatic && s.Status == Error { // else it is being tried again, or given up
+		if !w.automatic && !known && s.Status == Error { // else it is being tried again, or given up
 			m.notify(s, Broken, causes[kind], s.LastError)
 		}
 		m.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
 			"code", CodeOf(err), "error", err)
 		return s, err
 	}
-	if w.automatic {
+	if kind.bringsUp() {
+		m.seenUp(s.ID, epoch, begun)
+	}
+	if w.automatic && kind == OpRestart {
 		m.notify(s, Restarted, "", "")
 	}
+	m.endRetries(ctx, kind, s)
 	m.opts.Logger.InfoContext(ctx, "operation done", "session_id", s.ID, "operation", kind, "duration_ms", took)
 	return s, nil
 }
@@ -107,28 +100,66 @@ func (m *Manager) cutShort(ctx context.Context, kind Kind, s Session, cause erro
 	return Errorf(CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
 }
 
-// undo leaves nothing running after a failure, and nothing at all after a failed create: no user has seen it. It works
-// when the operation's own time is up. What cannot be undone now stays attached to the record and is found by the
-// reconciler. It reports false when the end of the process cut it short.
-func (m *Manager) undo(ctx context.Context, kind Kind, s Session) bool {
+// act does the work of an operation and returns the container that it has brought up.
+func (m *Manager) act(ctx context.Context, w *Work, s Session) (Container, error) {
+	if w.automatic {
+		// An engine that is stopping still starts containers, only to end them.
+		if err := m.runtime.Ping(ctx); err != nil {
+			return Container{}, err
+		}
+	}
+	switch w.kind {
+	case OpCreate, OpStart:
+		return m.bringUp(ctx, s)
+	case OpRestart:
+		if err := m.takeDown(ctx, s); err != nil {
+			return Container{}, err
+		}
+		return m.bringUp(ctx, s)
+	case OpStop:
+		return Container{}, m.takeDown(ctx, s)
+	case OpDelete:
+		return Container{}, m.destroy(ctx, s)
+	case opReconcile: // is never recorded, so never performed
+	}
+	return Container{}, nil
+}
+
+// outageUndoTime bounds what is undone on an engine that has just failed to answer.
+const outageUndoTime = 10 * time.Second
+
+// undo leaves nothing running after a failure, and no container after a failed create; volumes are removed by a delete
+// alone. It works when the operation's own time is up. What cannot be undone now stays attached to the record and is found
+// by the reconciler, and so does everything when the store cannot say whose operation it is. It returns errTakenOver when
+// the operation is another's, and errShutdown when the end of the process cut it short.
+func (m *Manager) undo(ctx context.Context, kind Kind, s Session, failure error) error {
 	if !kind.bringsUp() {
-		return true
+		return nil
 	}
 	ctx, cancel := m.outlive(ctx)
 	defer cancel()
-	var err error
-	if kind == OpCreate {
-		if err = m.runtime.Remove(ctx, s.ContainerName, true); err == nil {
-			err = m.runtime.RemoveVolumes(ctx, s.ContainerName)
-		}
-	} else if err = m.runtime.Stop(ctx, s.ContainerName, m.opts.StopTimeout); CodeOf(err) == CodeNotFound {
-		err = nil
+	if CodeOf(failure) == CodeEngineUnavailable {
+		ctx, cancel = context.WithTimeout(ctx, outageUndoTime)
+		defer cancel()
 	}
-	if err != nil {
+	err := m.holds(ctx, s)
+	switch {
+	case errors.Is(err, errTakenOver):
+		return err
+	case err != nil:
+	case kind == OpCreate:
+		err = m.runtime.Remove(ctx, s.ContainerName, true)
+	default:
+		err = m.runtime.Stop(ctx, s.ContainerName, m.opts.StopTimeout)
+	}
+	if err != nil && CodeOf(err) != CodeNotFound {
 		m.opts.Logger.WarnContext(ctx, "clean-up after a failed operation left something behind; the reconciler will see to it",
 			"session_id", s.ID, "operation", kind, "error", err)
 	}
-	return !errors.Is(ctx.Err(), context.Canceled)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return errShutdown
+	}
+	return nil
 }
 
 // outcome is the status that each operation ends in when it succeeds.
@@ -141,11 +172,12 @@ var reached = map[Kind]Happening{OpCreate: Ready, OpStart: Ready, OpRestart: Res
 var causes = map[Kind]Cause{OpCreate: CauseStart, OpStart: CauseStart, OpRestart: CauseStart}
 
 // conclude records the end of an operation. A store that is away is asked again until the operation's deadline, after
-// which the reconciler takes over. It returns errTakenOver when the operation is no longer ours to end.
-func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container, failure error) (Session, error) {
+// which the reconciler takes over. It returns errTakenOver when the operation is no longer ours to end, and whether a failure
+// is one that is known already, since the same has happened before.
+func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container, failure error) (_ Session, known bool, _ error) {
 	kind := w.kind
 	if kind == OpDelete && failure == nil {
-		return s, nil // there is no record any more
+		return s, false, nil // there is no record any more
 	}
 	if failure != nil {
 		c.Address = ""
@@ -156,46 +188,47 @@ func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container,
 	m.locate(s.ID, c.Address)
 	ctx, cancel := m.outlive(ctx)
 	defer cancel()
+	var again time.Time
+	if failure != nil && !kind.bringsUp() {
+		again = m.retries.failed(s.ID, kind, CodeOf(failure), m.now())
+	}
 	for {
-		done, err := m.change(ctx, s.ID, func(s *Session) error {
-			if !m.owns(*s, kind) {
+		done, err := m.change(ctx, s.ID, func(now *Session) error {
+			if !now.isSame(s) {
 				return errTakenOver
 			}
-			s.Operation = nil
-			s.Port = portOf(c.Address)
+			now.Operation = nil
+			now.Port = portOf(c.Address)
 			if c.ID != "" {
-				s.ContainerID, s.HostDir = c.ID, c.HostDir
-			}
-			s.Status, s.LastError = outcome[kind], ""
-			if failure != nil {
-				m.mark(ctx, s, Broken, MessageOf(failure))
-			} else {
-				m.mark(ctx, s, reached[kind], string(s.StopReason))
+				now.ContainerID, now.HostDir = c.ID, c.HostDir
 			}
 			if kind.bringsUp() { // nobody can have used it before
-				s.LastAccessed = m.now()
+				now.LastAccessed = m.now()
 			}
 			if failure != nil {
-				s.Status, s.LastError = Error, MessageOf(failure)
+				known = m.recordFailure(ctx, kind, now, failure, again)
+				return nil
 			}
-			if kind == OpDelete { // meant for good: the reconciler tries again
-				s.Operation = m.operation(OpDelete)
+			now.Status, now.LastError = outcome[kind], ""
+			m.mark(ctx, now, reached[kind], string(now.StopReason))
+			if kind.bringsUp() {
+				now.StopReason = ""
 			}
 			return nil
 		})
 		if err == nil {
-			return done, failure
+			return done, known, failure
 		}
 		if errors.Is(err, errTakenOver) {
 			m.unlocated.add(s.ID)
-			return s, err
+			return s, false, err
 		}
 		if CodeOf(err) != CodeStoreUnavailable {
-			return s, errors.Join(failure, fmt.Errorf("record the end of %s: %w", kind, err))
+			return s, false, errors.Join(failure, fmt.Errorf("record the end of %s: %w", kind, err))
 		}
 		m.opts.Logger.WarnContext(ctx, "the store is away, trying again", "session_id", s.ID, "operation", kind, "error", err)
 		if pause(ctx, time.Second) != nil {
-			return s, errors.Join(failure, err)
+			return s, false, errors.Join(failure, err)
 		}
 	}
 }
@@ -211,8 +244,12 @@ func (m *Manager) outlive(ctx context.Context) (context.Context, context.CancelF
 	}
 }
 
-// takeDown stops the session's container, if there is one.
+// takeDown stops the session's container, if there is one. A store that cannot say whose operation it is does not keep it
+// from that: a stop loses nothing.
 func (m *Manager) takeDown(ctx context.Context, s Session) error {
+	if err := m.holds(ctx, s); errors.Is(err, errTakenOver) {
+		return err
+	}
 	m.locate(s.ID, "")
 	m.publish(s)
 	err := m.runtime.Stop(ctx, s.ContainerName, m.opts.StopTimeout)
@@ -224,24 +261,31 @@ func (m *Manager) takeDown(ctx context.Context, s Session) error {
 
 // destroy removes the container, its volumes and, last, the record: what is still there is always recorded.
 func (m *Manager) destroy(ctx context.Context, s Session) error {
+	if err := m.holds(ctx, s); err != nil {
+		return err
+	}
 	m.locate(s.ID, "")
 	m.publish(s)
 	if err := m.runtime.Remove(ctx, s.ContainerName, true); err != nil {
+		return err
+	}
+	if err := m.holds(ctx, s); err != nil {
 		return err
 	}
 	if err := m.runtime.RemoveVolumes(ctx, s.ContainerName); err != nil {
 		return err
 	}
 	for {
-		s, err := m.store.Get(ctx, s.ID)
-		if err == nil && !m.owns(s, OpDelete) {
+		now, err := m.store.Get(ctx, s.ID)
+		if err == nil && !now.isSame(s) {
 			return errTakenOver
 		}
 		if err == nil {
-			err = m.store.Delete(ctx, s.ID, s.Revision)
+			err = m.store.Delete(ctx, s.ID, now.Revision)
 		}
 		switch CodeOf(err) {
 		case "", CodeNotFound:
+			m.endRetries(ctx, OpDelete, s)
 			m.unpublish(s.ID)
 			return nil
 		case CodeConflict: // a token was rotated meanwhile

@@ -108,9 +108,23 @@ func (m *Manager) route(s Session) {
 		TokenDigest: s.TokenDigest, TokenExpiresAt: s.TokenExpiresAt, Wakes: wakes(s),
 		PreviousTokenDigest: s.PreviousTokenDigest, PreviousTokenExpiresAt: s.PreviousTokenExpiresAt,
 	}
+	if !r.Running {
+		r.StartsAt = m.startsAt(s)
+	}
 	m.routes.Set(r)
 	m.attend(s, r)
 	m.audience.tell(s.ID)
+}
+
+// startsAt is when the server of a session that does not run is started without anybody's doing; zero: it is not.
+func (m *Manager) startsAt(s Session) time.Time {
+	switch {
+	case s.Operation != nil && s.Operation.Kind.bringsUp():
+		return s.Operation.Deadline.Add(-m.allowance(s.Operation.Kind))
+	case m.healing(s):
+		return m.now()
+	}
+	return time.Time{}
 }
 
 // unpublish forgets a session that is gone.
@@ -120,6 +134,7 @@ func (m *Manager) unpublish(id ID) {
 	defer p.mu.Unlock()
 	delete(p.newest, id)
 	delete(p.address, id)
+	m.retries.ended(id)
 	m.routes.Remove(id)
 	m.dismissVital(id)
 	m.audience.tell(id)

@@ -62,6 +62,7 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 	ctx = m.opts.Background(ctx)
 	// Containers first: a record is older than its container, so that a container of this list without a record in
 	// the later list has none.
+	epoch, begun := m.monitor.currentEpoch(), time.Now()
 	containers, err := m.runtime.List(ctx)
 	if err != nil {
 		return err
@@ -80,6 +81,9 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 		m.dismissIdle(s)
 		c, exists := byName[s.ContainerName]
 		delete(byName, s.ContainerName)
+		if exists && c.State == StateRunning {
+			m.seenUp(s.ID, epoch, begun)
+		}
 		switch {
 		case m.agrees(s, c, exists):
 		case m.opts.Peers.Mine(s.ID):
@@ -106,7 +110,7 @@ func (m *Manager) agrees(s Session, c Container, exists bool) bool {
 	case m.isWorking(s.ID):
 		return true
 	case s.Operation != nil:
-		return !m.abandoned(s) && m.isPublished(s)
+		return !m.isDue(s) && m.isPublished(s)
 	case s.Status == Running:
 		return up && m.isPublishedAt(s, c.Address)
 	default:
@@ -144,6 +148,7 @@ func (m *Manager) mend(ctx context.Context, id ID) (Kind, *ailment, error) {
 	} else if err != nil {
 		return "", nil, err
 	}
+	epoch, begun := m.monitor.currentEpoch(), time.Now()
 	c, err := m.runtime.Inspect(ctx, s.ContainerName)
 	exists := err == nil
 	if err != nil && CodeOf(err) != CodeNotFound {
@@ -154,7 +159,9 @@ func (m *Manager) mend(ctx context.Context, id ID) (Kind, *ailment, error) {
 	case s.Operation != nil:
 		return m.resume(ctx, s), nil, nil
 	case s.Status == Running && up:
-		return "", nil, m.adopt(ctx, s, c)
+		err := m.adopt(ctx, s, c)
+		m.seenUp(s.ID, epoch, begun)
+		return "", nil, err
 	case s.Status == Running && exists && (c.State == StatePaused || c.State == StateRestarting):
 		m.publish(s) // on its way somewhere: look again at the next pass
 		return "", nil, nil
@@ -167,6 +174,8 @@ func (m *Manager) mend(ctx context.Context, id ID) (Kind, *ailment, error) {
 		m.locate(s.ID, "")
 		m.publish(s) // there may be no room for it
 		return "", ails(CauseStart, Errorf(CodeNotRunning, "%s", s.LastError)), nil
+	case s.Status == Stopped && up && s.StopReason == StopEngine:
+		return OpStart, nil, nil
 	case s.Status == Stopped && up:
 		m.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
 		return OpStop, nil, nil
@@ -183,11 +192,21 @@ func (m *Manager) isWorking(id ID) bool {
 	return m.working[id] != nil
 }
 
-// resume returns the operation whose owner is gone; "" when its owner may still be at work.
+// isDue reports whether the operation recorded with s is to be taken up now: its owner is gone, or it failed and may be tried
+// again.
+func (m *Manager) isDue(s Session) bool {
+	return m.abandoned(s) && !(s.Operation.pending() && !m.retries.due(s.ID, m.now()))
+}
+
+// resume returns the operation that is to be taken up; "" when its owner may still be at work. Nobody brings up a session
+// any more that has reached the end of its life.
 func (m *Manager) resume(ctx context.Context, s Session) Kind {
-	if !m.abandoned(s) {
+	if !m.isDue(s) {
 		m.publish(s)
 		return ""
+	}
+	if s.Operation.Kind.bringsUp() && m.isOver(s) {
+		return OpStop
 	}
 	m.opts.Logger.InfoContext(ctx, "taking up an interrupted operation", "session_id", s.ID, "operation", s.Operation.Kind)
 	return s.Operation.Kind
@@ -195,7 +214,7 @@ func (m *Manager) resume(ctx context.Context, s Session) Kind {
 
 // again begins an operation for the reconciler; someone who was quicker is not an error.
 func (m *Manager) again(ctx context.Context, id ID, kind Kind) error {
-	_, err := m.begin(ctx, id, kind)
+	_, err := m.beginAs(ctx, id, intent{kind: kind, internal: true})
 	switch CodeOf(err) {
 	case CodeInProgress, CodeConflict, CodeNotFound, CodeShuttingDown:
 		return nil
@@ -224,10 +243,15 @@ func (m *Manager) changeIf(ctx context.Context, id ID, status Status, f func(*Se
 		f(now)
 		return nil
 	})
-	if errors.Is(err, errChanged) || CodeOf(err) == CodeNotFound {
+	return ignoreChanged(err)
+}
+
+// ignoreChanged makes nothing of it that somebody else was quicker.
+func ignoreChanged(err error) error {
+	if errors.Is(err, errChanged) {
 		return nil
 	}
-	return err
+	return ignoreNotFound(err)
 }
 
 var errChanged = errors.New("the session has changed meanwhile")
@@ -235,9 +259,18 @@ var errChanged = errors.New("the session has changed meanwhile")
 // lost sees to a session whose container has stopped or gone without our doing: it returns why it is to be healed, or
 // records that it is in error.
 func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool) (*ailment, error) {
+	end := m.witness(ctx, s.ID)
 	why := ails(CauseGone, Errorf(CodeNotRunning, "the container is gone; start the session to get a new one on the same workspace"))
 	switch {
+	case !exists && end.signalled:
+		why = ails(CauseGone, Errorf(CodeNotRunning, "the container was removed by somebody with access to the engine; start the session to get a new one on the same workspace"))
 	case !exists:
+	case m.endedByEngine(ctx, c, end):
+		m.locate(s.ID, "")
+		m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", engineEnded)
+		return ails(CauseEngine, Errorf(CodeNotRunning, "%s", engineEnded)), nil
+	case end.signalled && !c.OOMKilled && !m.hasStarved(s.ID):
+		why = ails(CauseByHand, Errorf(CodeNotRunning, "the container was stopped by somebody with access to the engine (exit code %d); start the session again", c.ExitCode))
 	case c.OOMKilled, c.ExitCode == exitKilled && m.hasStarved(s.ID):
 		why = ails(CauseMemory, Errorf(CodeNotRunning, "the server was killed because it ran out of memory; start the session again, or raise CONTAINER_MEMORY_LIMIT"))
 	case c.ExitCode == exitKilled: // the engine does not always notice why
@@ -276,6 +309,9 @@ func (m *Manager) rescue(ctx context.Context, s Session, c Container) error {
 	err := m.prober.Probe(probe, Target{Address: c.Address, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s)})
 	if err != nil {
 		m.publish(s)
+		if now, err := m.store.Get(ctx, s.ID); err != nil || now.Revision != s.Revision {
+			return ignoreNotFound(err) // what has changed is seen to at the next pass
+		}
 		return m.runtime.Stop(ctx, c.ID, m.opts.StopTimeout)
 	}
 	m.opts.Logger.InfoContext(ctx, "session in error answers again", "session_id", s.ID)

@@ -15,6 +15,7 @@ type Route struct {
 	TokenExpiresAt time.Time // zero: never
 	Running        bool      // false: the token may be checked, but there is no server to send a request to
 	Wakes          bool      // not running, and the next request brings it up; see [Manager.Wake]
+	StartsAt       time.Time // not running, and its server is started at this time or was already, without anybody's doing; zero: it is not
 	Profile        *Profile  // shared, never changed
 
 	PreviousTokenDigest    string // of the token before, while it is let in still; empty: there is none

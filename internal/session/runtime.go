@@ -40,7 +40,7 @@ type Runtime interface {
 	// returns an error. f is called from one goroutine. Events may be lost: reconcile after each (re)connection,
 	// which ready announces (it may be nil).
 	Watch(ctx context.Context, ready func(), f func(Event)) error
-	// Ping returns nil when the runtime answers.
+	// Ping returns nil when the runtime answers, asked over a new connection: one that is stopping takes none.
 	Ping(ctx context.Context) error
 }
 
@@ -116,7 +116,8 @@ type Event struct {
 	Container string // ID
 	Name      string
 	Session   ID
-	ExitCode  int // with ActionDie
+	ExitCode  int    // with ActionDie
+	Signal    string // with ActionKill, as the engine writes it: "9", "SIGTERM"
 	Time      time.Time
 }
 
@@ -127,6 +128,7 @@ type Action string
 const (
 	ActionCreate  Action = "create"
 	ActionStart   Action = "start"
+	ActionKill    Action = "kill" // somebody, an engine that stops included, has the container sent a signal
 	ActionDie     Action = "die"
 	ActionOOM     Action = "oom"
 	ActionDestroy Action = "destroy"

@@ -108,6 +108,7 @@ func TestDeleteThatFailsIsTriedAgainAndNotForgotten(t *testing.T) {
 	wantCode(t, err, session.CodeEngineUnavailable, "delete without an engine")
 	_, err = h.Start(t.Context(), s.ID)
 	wantCode(t, err, session.CodeConflict, "start of a session that is being deleted")
+	h.Clock.Advance(time.Minute)
 	h.reconcile()
 	if left := h.settled(s.ID); left.ID != "" {
 		t.Errorf("got %+v, want the session gone", left)

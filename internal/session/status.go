@@ -46,6 +46,7 @@ const (
 	Ended     Happening = "stopped"       // its container is stopped
 	Broken    Happening = "failed"        // it is in error
 	Rotated   Happening = "rotated"       // it has another token
+	Deleted   Happening = "deleted"       // told of only where deleting it had failed before
 )
 
 // StopReason is why Berth itself has stopped a session.
@@ -55,6 +56,7 @@ type StopReason string
 const (
 	StopIdle     StopReason = "idle"     // nobody has used it; the next request wakes it
 	StopLifetime StopReason = "lifetime" // its time is over; it cannot be started any more
+	StopEngine   StopReason = "engine"   // the engine ended its container; it is brought up again, by the next request at the latest
 )
 
 // Kind is the kind of an operation.
@@ -91,6 +93,20 @@ var from = map[Kind][]Status{
 // deadline, and a successor who may take it over when the deadline has passed.
 type Operation struct {
 	Kind     Kind
-	Owner    string    // the process that runs it
-	Deadline time.Time // after it, anyone may take the operation over
+	Owner    string    // the process that runs it; empty: it failed, and is tried again until it succeeds
+	Deadline time.Time // after it, anyone may take the operation over; without an owner, when it is tried again
+}
+
+// pending reports whether an operation waits to be tried again.
+func (o *Operation) pending() bool { return o != nil && o.Owner == "" }
+
+// automatic reports whether Berth itself wants the operation that is recorded with s.
+func (o *Operation) automatic(s Session) bool {
+	return o.Kind == OpRestart && s.RestartCount > 0 || (o.Kind == OpStart || o.Kind == OpRestart) && s.StopReason == StopEngine
+}
+
+// same reports whether two records speak of one and the same operation: an owner does one of a kind at a time, and each
+// has a deadline of its own.
+func (o *Operation) same(p *Operation) bool {
+	return o != nil && p != nil && o.Kind == p.Kind && o.Owner == p.Owner && o.Deadline.Equal(p.Deadline)
 }

@@ -18,6 +18,7 @@ type Work struct {
 	superseded bool
 	concluding bool          // the end is being recorded, which the record's revision decides
 	handover   time.Duration // how long to wait before acting
+	hurry      chan struct{} // closed when there is no reason left to wait
 	automatic  bool          // a restart that nobody asked for
 	forced     bool          // in place of whatever was in progress
 	begun      Session       // as it was recorded when the work began
@@ -69,7 +70,7 @@ func (m *Manager) reserve(id ID, kind Kind) (w *Work, launched bool, err error) 
 	if w := m.working[id]; w != nil {
 		return w, w.cancel != nil, busy(id, w.kind)
 	}
-	w = &Work{kind: kind, id: id, done: make(chan struct{})}
+	w = &Work{kind: kind, id: id, done: make(chan struct{}), hurry: make(chan struct{})}
 	m.working[id] = w
 	m.wg.Add(1)
 	return w, false, nil
@@ -96,14 +97,18 @@ func (m *Manager) begin(ctx context.Context, id ID, kind Kind) (*Work, error) {
 
 // intent is what is to be done to a session.
 type intent struct {
-	kind   Kind
-	why    StopReason // of a stop of Berth's own
-	force  bool       // whatever is in progress makes way
-	asleep bool       // only if it does not run: it need not be seen to
+	kind     Kind
+	why      StopReason // of a stop of Berth's own
+	force    bool       // whatever is in progress makes way
+	asleep   bool       // only if it is stopped for want of use, or by the engine
+	internal bool       // the reconciler's: nobody asks for anything new, so what is recorded as wanted stays
 }
 
-// over reports whether work of this kind makes way.
+// over reports whether work of this kind makes way. A delete never does: what it has removed cannot come back.
 func (i intent) over(k Kind) bool {
+	if k == OpDelete {
+		return false
+	}
 	return i.force && k != i.kind || k.bringsUp() && !i.kind.bringsUp()
 }
 
@@ -159,7 +164,7 @@ func (m *Manager) tryToBegin(ctx context.Context, id ID, want intent) (*Work, er
 	if takenOver {
 		w.handover = m.opts.Handover
 	}
-	w.automatic = kind == OpRestart && s.RestartCount > 0 // of a process that is gone
+	w.automatic = s.Operation.automatic(s)
 	w.forced = want.force
 	m.launch(ctx, w, s)
 	return w, nil
@@ -205,10 +210,12 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 		switch {
 		case want.asleep && s.Status == Running && s.Operation == nil:
 			return s, false, errIsUp
+		case s.Operation != nil && s.Operation.Kind == OpDelete && kind != OpDelete:
+			return Session{}, false, beingDeleted(s)
 		case takenOver && !want.over(s.Operation.Kind):
 			return Session{}, false, busy(id, s.Operation.Kind)
-		case s.Operation != nil && s.Operation.Kind == OpDelete && kind != OpDelete:
-			return Session{}, false, Errorf(CodeConflict, "session %s is being deleted, which takes longer than usual: %s", id, s.LastError)
+		case want.asleep && !wakes(s): // stopped by somebody since the request looked
+			return Session{}, false, Errorf(CodeNotRunning, "session %s has been stopped", id)
 		case !slices.Contains(from[kind], s.Status):
 			return Session{}, false, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
 		case kind.bringsUp() && m.isOver(s):
@@ -222,7 +229,7 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 			}
 		}
 		s = s.Clone()
-		if s.Operation == nil || s.Operation.Kind != kind {
+		if !want.internal && (s.Operation == nil || s.Operation.Kind != kind) {
 			s.RestartCount, s.StopReason = 0, why // somebody wants it
 		}
 		s.Operation = m.operation(kind)
@@ -232,11 +239,18 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 	}
 }
 
+func beingDeleted(s Session) error {
+	if s.Operation.pending() {
+		return Errorf(CodeConflict, "session %s is being deleted, which cannot be undone and takes longer than usual: %s", s.ID, s.LastError)
+	}
+	return Errorf(CodeConflict, "session %s is being deleted, which cannot be undone", s.ID)
+}
+
 // abandoned reports whether the operation recorded with s is nobody's any more. The caller holds the session's place
 // in this process, so that an operation of our own that is recorded has ended without a word.
 func (m *Manager) abandoned(s Session) bool {
 	op := s.Operation
-	return op.Owner == m.opts.Process || !m.opts.Peers.Alive(op.Owner) || m.now().After(op.Deadline)
+	return op.pending() || op.Owner == m.opts.Process || !m.opts.Peers.Alive(op.Owner) || m.now().After(op.Deadline)
 }
 
 // launch does the work in a goroutine that outlives the request. The place must be reserved and the intent recorded.
@@ -257,7 +271,7 @@ func (m *Manager) launch(ctx context.Context, w *Work, s Session) {
 		defer m.wg.Done()
 		defer cancel(nil)
 		defer stop()
-		_ = pause(ctx, w.handover) // when ctx ends, so does the work
+		w.await(ctx)
 		w.result, w.err = m.inTurn(ctx, w, s)
 		m.mu.Lock()
 		delete(m.working, w.id)
@@ -267,6 +281,30 @@ func (m *Manager) launch(ctx context.Context, w *Work, s Session) {
 			m.healFurther(context.WithoutCancel(ctx), w)
 		}
 	}()
+}
+
+// await waits until the work may act. When ctx ends, so does the work.
+func (w *Work) await(ctx context.Context) {
+	t := time.NewTimer(w.handover)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-w.hurry:
+	case <-ctx.Done():
+	}
+}
+
+// hurry lets the work on a session that waits act at once.
+func (m *Manager) hurry(id ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w := m.working[id]; w != nil && w.automatic && w.cancel != nil {
+		select {
+		case <-w.hurry:
+		default:
+			close(w.hurry)
+		}
+	}
 }
 
 // inTurn performs work, that which nobody asked for when it is its turn.
