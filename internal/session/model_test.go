@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -18,8 +19,9 @@ import (
 )
 
 // Whatever is done to sessions, and whatever happens to containers, engine and process meanwhile: once the engine
-// answers and a process has reconciled, records, containers, volumes and routes agree.
-func TestRecordsAndContainersAgreeAfterAnything(t *testing.T) {
+// answers and a process has reconciled, records, containers, volumes and routes agree, and each session is as the last
+// request that was accepted wants it.
+func TestAcceptedRequestsHoldAndRecordsAndContainersAgreeAfterAnything(t *testing.T) {
 	t.Parallel()
 	most := int64(1)
 	if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
@@ -42,21 +44,24 @@ func anything(t *testing.T, steps *atomic.Int64) {
 			o.IdleTimeout = 30 * time.Minute
 		})}
 		defer h.Engine.Close()
-		m := model{house: h, rt: rt}
+		m := model{house: h, rt: rt, wanted: map[session.ID]session.Kind{}}
 		rt.Repeat(map[string]func(*rapid.T){
-			"":           func(*rapid.T) { steps.Add(1) },
-			"create":     func(*rapid.T) { m.create() },
-			"start":      func(*rapid.T) { m.do((*session.Manager).Start) },
-			"stop":       func(*rapid.T) { m.do((*session.Manager).Stop) },
-			"restart":    func(*rapid.T) { m.do((*session.Manager).Restart) },
-			"delete":     func(*rapid.T) { m.do((*session.Manager).Delete) },
-			"cancel":     func(*rapid.T) { m.do((*session.Manager).Cancel) },
-			"force":      func(rt *rapid.T) { m.force(rt) },
-			"wake":       func(*rapid.T) { m.wake() },
-			"rotate":     func(*rapid.T) { _, _, _ = m.Rotate(t.Context(), m.pick()) },
-			"grace":      func(*rapid.T) { _, _, _ = m.RotateWithGrace(t.Context(), m.pick(), time.Minute) },
-			"sweep":      func(*rapid.T) { _, _ = m.SweepTokens(t.Context()) },
-			"crash":      func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
+			"":        func(*rapid.T) { steps.Add(1) },
+			"create":  func(*rapid.T) { m.create() },
+			"start":   func(*rapid.T) { m.do(session.OpStart, (*session.Manager).Start) },
+			"stop":    func(*rapid.T) { m.do(session.OpStop, (*session.Manager).Stop) },
+			"restart": func(*rapid.T) { m.do(session.OpRestart, (*session.Manager).Restart) },
+			"delete":  func(*rapid.T) { m.do(session.OpDelete, (*session.Manager).Delete) },
+			"cancel":  func(*rapid.T) { m.do(session.OpStop, (*session.Manager).Cancel) },
+			"force":   func(rt *rapid.T) { m.force(rt) },
+			"wake":    func(*rapid.T) { m.wake() },
+			"rotate":  func(*rapid.T) { _, _, _ = m.Rotate(t.Context(), m.pick()) },
+			"grace":   func(*rapid.T) { _, _, _ = m.RotateWithGrace(t.Context(), m.pick(), time.Minute) },
+			"sweep":   func(*rapid.T) { _, _ = m.SweepTokens(t.Context()) },
+			"crash":   func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
+			"by hand": func(rt *rapid.T) {
+				h.Engine.StopByHand(m.container(), "15", 143, rapid.Bool().Draw(rt, "gone"))
+			},
 			"vanish":     func(*rapid.T) { h.Engine.Vanish(m.container()) },
 			"engine":     func(rt *rapid.T) { h.Engine.SetDown(rapid.Bool().Draw(rt, "down")) },
 			"lost reply": func(rt *rapid.T) { m.loseReply(rt) },
@@ -72,30 +77,37 @@ func anything(t *testing.T, steps *atomic.Int64) {
 
 type model struct {
 	*house
-	rt  *rapid.T
-	ids []session.ID
+	rt     *rapid.T
+	ids    []session.ID
+	wanted map[session.ID]session.Kind // what was last asked for and accepted; nothing of what Berth does by itself
 }
 
 func (m *model) create() {
 	issued, err := m.Create(m.t.Context(), session.Request{})
 	if err == nil {
 		m.ids = append(m.ids, issued.Session().ID)
+		m.wanted[issued.Session().ID] = session.OpCreate
 		m.maybeWait(issued.Work)
 	}
 }
 
 // do begins an operation; sometimes the next thing happens before it is done.
-func (m *model) do(begin func(*session.Manager, context.Context, session.ID) (*session.Work, error)) {
+func (m *model) do(kind session.Kind, begin func(*session.Manager, context.Context, session.ID) (*session.Work, error)) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Second)
 	defer cancel()
-	if w, err := begin(m.Manager, ctx, m.pick()); err == nil {
+	id := m.pick()
+	if w, err := begin(m.Manager, ctx, id); err == nil {
+		if m.wanted[id] == session.OpDelete && kind != session.OpDelete {
+			m.rt.Fatalf("%s of %s was accepted after its delete", kind, id)
+		}
+		m.wanted[id] = kind
 		m.maybeWait(w)
 	}
 }
 
 func (m *model) force(rt *rapid.T) {
 	kind := rapid.SampledFrom([]session.Kind{session.OpStop, session.OpRestart, session.OpDelete}).Draw(rt, "kind")
-	m.do(func(manager *session.Manager, ctx context.Context, id session.ID) (*session.Work, error) {
+	m.do(kind, func(manager *session.Manager, ctx context.Context, id session.ID) (*session.Work, error) {
 		return manager.Force(ctx, id, kind)
 	})
 }
@@ -149,7 +161,7 @@ func (m *model) settle() {
 		if err := m.Reconcile(m.t.Context()); err != nil {
 			m.rt.Fatalf("reconcile: %v", err)
 		}
-		if fault = m.disagreement(); fault == nil {
+		if fault = cmp.Or(m.disagreement(), m.broken()); fault == nil {
 			m.die(m.Manager)
 			return
 		}
@@ -198,6 +210,40 @@ func (m *model) disagreement() error {
 	}
 	for name := range byName {
 		return fmt.Errorf("container %s has no session", name)
+	}
+	return nil
+}
+
+// broken says which session is not as the last request that was accepted wants it.
+func (m *model) broken() error {
+	page, err := m.store().List(m.t.Context(), session.Query{})
+	if err != nil {
+		return err
+	}
+	there := map[session.ID]session.Session{}
+	for _, s := range page.Sessions {
+		there[s.ID] = s
+	}
+	volumes := m.Engine.Volumes()
+	for id, kind := range m.wanted {
+		s, exists := there[id]
+		kept := slices.ContainsFunc(volumes, func(v string) bool { return strings.HasPrefix(v, "berth-"+string(id)+"/") })
+		served := slices.ContainsFunc(s.Timeline, func(e session.Milestone) bool { return e.What == session.Ready })
+		switch {
+		case kind == session.OpDelete && (exists || kept):
+			return fmt.Errorf("%s was to be deleted: it exists %v, its volumes %v", id, exists, kept)
+		case kind == session.OpDelete:
+		case !exists:
+			return fmt.Errorf("%s is gone, and nobody wanted it deleted", id)
+		case served && !kept:
+			return fmt.Errorf("%s has lost its workspace, and nobody wanted it deleted", id)
+		case kind == session.OpStop && s.Status != session.Stopped:
+			return fmt.Errorf("%s was to be stopped and is %s: %s", id, s.Status, s.LastError)
+		case kind == session.OpStop && s.StopReason != "":
+			return fmt.Errorf("%s was to be stopped and wakes, or is gone for another reason: %s", id, s.StopReason)
+		case kind != session.OpStop && s.Status == session.Stopped && s.StopReason == "":
+			return fmt.Errorf("%s was to run, and is stopped without a reason", id)
+		}
 	}
 	return nil
 }
