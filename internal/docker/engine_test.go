@@ -188,6 +188,13 @@ func (e *fakeEngine) create(w http.ResponseWriter, r *http.Request, reply func(a
 	reply(map[string]any{"Id": name, "Warnings": []string{}})
 }
 
+// run lets a container run.
+func (e *fakeEngine) run(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.containers[name].State.Status = container.StateRunning
+}
+
 func unitSpec(name string) session.Spec {
 	return session.Spec{
 		Session: "ses-unit", Name: name, Image: "image:1", Credential: password,

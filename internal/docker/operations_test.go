@@ -94,3 +94,83 @@ func TestConnectionsAreReused(t *testing.T) {
 		t.Errorf("%d connections for %d requests by %d workers, want about one per worker", got, workers*rounds, workers)
 	}
 }
+
+// Stops of servers that do not want to end take their whole time-out. Creates go on meanwhile.
+func TestStopsThatWaitKeepNobodyFromTheEngine(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	r := e.open(func(o *docker.Options) { o.MaxOperations = 2 })
+	for _, name := range []string{"one", "two"} {
+		if _, err := r.Create(t.Context(), unitSpec(name)); err != nil {
+			t.Fatalf("create: %v", err)
+		}
+		e.run(name)
+	}
+	var waiting sync.WaitGroup
+	waiting.Add(2)
+	release := make(chan struct{})
+	e.on("POST /containers/*/stop", func(w http.ResponseWriter, _ *http.Request) {
+		waiting.Done()
+		<-release
+		w.WriteHeader(http.StatusNoContent)
+	})
+	var group errgroup.Group
+	for _, name := range []string{"one", "two"} {
+		group.Go(func() error { return r.Stop(t.Context(), name, time.Minute) })
+	}
+	waiting.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := r.Remove(ctx, "one", true); err != nil {
+		t.Errorf("an operation while two stops wait: %v", err)
+	}
+	close(release)
+	if err := group.Wait(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestSequentialOperationsCountStops(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	r := e.open(func(o *docker.Options) { o.Sequential = true })
+	if _, err := r.Create(t.Context(), unitSpec("one")); err != nil {
+		t.Fatalf("create: %v", err)
+	}
+	stopping, release := make(chan struct{}), make(chan struct{})
+	e.run("one")
+	e.on("POST /containers/*/stop", func(w http.ResponseWriter, _ *http.Request) {
+		close(stopping)
+		<-release
+		w.WriteHeader(http.StatusNoContent)
+	})
+	var group errgroup.Group
+	group.Go(func() error { return r.Stop(t.Context(), "one", time.Minute) })
+	<-stopping
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	wantCode(t, r.Remove(ctx, "one", true), session.CodeEngineUnavailable, "one operation at a time")
+	close(release)
+	if err := group.Wait(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+// An engine that is stopping answers on the connections that it has.
+func TestPingNeedsANewConnection(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	server := httptest.NewServer(e)
+	t.Cleanup(server.Close)
+	r := e.open(func(o *docker.Options) { o.Host = "tcp://" + server.Listener.Addr().String() })
+	if err := r.Ping(t.Context()); err != nil {
+		t.Fatalf("ping: %v", err)
+	}
+	if err := server.Listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.List(t.Context()); err != nil {
+		t.Fatalf("list over a connection that is there: %v", err)
+	}
+	wantCode(t, r.Ping(t.Context()), session.CodeEngineUnavailable, "no new connection is taken")
+}

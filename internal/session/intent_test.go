@@ -10,6 +10,7 @@ import (
 
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/sessiontest"
 )
 
 var errAway = session.Errorf(session.CodeEngineUnavailable, "the engine is away")
@@ -152,11 +153,13 @@ func (s *holding) Update(ctx context.Context, v session.Session, max int) (sessi
 // A request that would wake a session comes while the user's stop of it is being recorded. The stop was asked for.
 func TestWakeDoesNotWinOverAStopThatIsBeingRecorded(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t)
+	peers := &peers{living: map[string]bool{"first": true, "second": true}}
+	h := drowsy(t, func(o *session.Options) { o.Process, o.Peers = "first", peers })
 	s, _ := h.Make(session.Request{})
 	h.Clock.Advance(11 * time.Minute)
 	h.becomes(t, s.ID, "stopped", isStopped)
 
+	h.Options.Process = "second"
 	store := &holding{Store: h.Store, reached: make(chan struct{}), release: make(chan struct{})}
 	m := h.ProcessWith(store, h.Engine)
 	t.Cleanup(func() { h.die(m) })
@@ -330,4 +333,39 @@ func TestStrayContainerOfAnIdleSessionIsStoppedAndTheSessionStillWakes(t *testin
 	if now := h.stored(s.ID); now.StopReason != session.StopIdle {
 		t.Errorf("got the reason %q, want %q: the next request wakes it", now.StopReason, session.StopIdle)
 	}
+}
+
+// An engine that hangs ends a create after the time that an operation may take, and a little for what is undone. Not twice.
+func TestCreateOnAnEngineThatHangsEndsAfterOneOperation(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		operation, start time.Duration // time-outs
+		want             session.Code
+	}{
+		{time.Minute, 2 * time.Minute, session.CodeEngineUnavailable},
+		{time.Minute, 30 * time.Second, session.CodeStartTimeout},
+	} {
+		createHangs(t, test.operation, test.start, test.want)
+	}
+}
+
+func createHangs(t *testing.T, operation, start time.Duration, want session.Code) {
+	t.Helper()
+	hangs := runtimetest.Step{Times: -1, Delay: operation, Err: errAway}
+	inBubble(t, &physician{}, func(o *session.Options) { o.StartTimeout = start }, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		for _, op := range []runtimetest.Op{runtimetest.OpCreate, runtimetest.OpRemove, runtimetest.OpStop, runtimetest.OpPing} {
+			h.Engine.Script(op, hangs)
+		}
+		begun := time.Now()
+		issued, err := h.Create(t.Context(), session.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = issued.Wait(t.Context())
+		wantCode(t, err, want, "create")
+		if took := time.Since(begun); took > min(operation, start)+15*time.Second {
+			t.Errorf("the create took %s, want %s and a little", took, min(operation, start))
+		}
+		h.Engine.ClearScript()
+	})
 }

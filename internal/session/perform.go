@@ -138,11 +138,15 @@ func (m *Manager) undo(ctx context.Context, kind Kind, s Session, failure error)
 	}
 	ctx, cancel := m.outlive(ctx)
 	defer cancel()
+	brief, end := context.WithTimeout(ctx, outageUndoTime)
+	defer end()
 	if CodeOf(failure) == CodeEngineUnavailable {
-		ctx, cancel = context.WithTimeout(ctx, outageUndoTime)
-		defer cancel()
+		ctx = brief
 	}
 	err := m.holds(ctx, s)
+	if err == nil {
+		err = m.runtime.Ping(brief)
+	}
 	switch {
 	case errors.Is(err, errTakenOver):
 		return err
