@@ -110,7 +110,7 @@ type Docker struct {
 	Env string `yaml:"env" env:"DOCKER_ENV"`
 	// Whether operations on the engine run concurrently. `false`: one at a time.
 	Async bool `yaml:"async" env:"USE_ASYNC_DOCKER"`
-	// Most operations that run on the engine at once; the rest wait. `0`: as many as the engine has CPUs.
+	// Most operations that run on the engine at once, stops not counted; the rest wait. `0`: as many as the engine has CPUs.
 	MaxOperations int `yaml:"max_operations" env:"DOCKER_MAX_OPERATIONS"`
 	// Longest time that one operation on the engine may take. It must be longer than `SESSION_STOP_TIMEOUT`.
 	OperationTimeout Seconds `yaml:"operation_timeout" env:"DOCKER_OPERATION_TIMEOUT"`

@@ -25,7 +25,7 @@ type Session struct {
 	LastAccessed   time.Time        `json:"last_accessed"`
 	TokenExpiresAt *time.Time       `json:"token_expires_at,omitempty"`
 	ExpiresAt      *time.Time       `json:"expires_at,omitempty"`
-	StopReason     string           `json:"stop_reason,omitempty" enum:"idle,lifetime" doc:"why Berth has stopped it; an idle one wakes with its next request"`
+	StopReason     string           `json:"stop_reason,omitempty" enum:"idle,lifetime,engine" doc:"why it was stopped without anybody asking for it; idle and engine wake with the next request, and engine is started again by itself"`
 	StopsAt        *time.Time       `json:"stops_at,omitempty" doc:"when it is stopped unless it is used; absent: never"`
 	KeptAliveBy    string           `json:"kept_alive_by,omitempty" enum:"activity,busy" doc:"busy: its server is at work although nobody uses it"`
 	RestartCount   int              `json:"restart_count"`
