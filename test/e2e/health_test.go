@@ -95,7 +95,17 @@ func TestServersThatFailAreHealed(t *testing.T) {
 			t.Helper()
 			_, err := engine.ContainerRemove(t.Context(), p.Container, client.ContainerRemoveOptions{Force: true})
 			harness.Must(t, err)
-		}, "the container is gone|the server was killed"}, // as it is going, or when it has gone
+		}, "by somebody with access to the engine"},
+		"stopped behind our back": {func(t *testing.T, _, _ string, p patient) {
+			t.Helper()
+			_, err := engine.ContainerStop(t.Context(), p.Container, client.ContainerStopOptions{})
+			harness.Must(t, err)
+		}, "stopped by somebody with access to the engine"},
+		"killed behind our back": {func(t *testing.T, _, _ string, p patient) {
+			t.Helper()
+			_, err := engine.ContainerKill(t.Context(), p.Container, client.ContainerKillOptions{Signal: "KILL"})
+			harness.Must(t, err)
+		}, "stopped by somebody with access to the engine"},
 		"renamed": {func(t *testing.T, _, _ string, p patient) {
 			t.Helper()
 			_, err := engine.ContainerRename(t.Context(), p.Container, client.ContainerRenameOptions{NewName: p.Container + "-renamed"})
