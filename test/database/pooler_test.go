@@ -1,0 +1,136 @@
+package database_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/internal/postgrestest"
+	"berth/test/harness"
+)
+
+// ends starts serve, waits until it has ended by itself, and returns its exit code and its log.
+func ends(t *testing.T, w *harness.World) (code int, log string) {
+	t.Helper()
+	w.LaunchServe()
+	select {
+	case <-w.Serve.Done:
+	case <-time.After(60 * time.Second):
+		t.Fatal("it runs on")
+	}
+	text, err := os.ReadFile(w.Serve.Log)
+	harness.Must(t, err)
+	return w.Serve.Cmd.ProcessState.ExitCode(), string(text)
+}
+
+func TestTransactionPoolerIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Env["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres")
+	code, log := ends(t, w.World)
+	if code != 6 || !strings.Contains(log, "a transaction pooler is between Berth and PostgreSQL") || !strings.Contains(log, "session mode") {
+		t.Errorf("got the exit code %d and the log below, want 6 and the pooler named\n%s", code, log)
+	}
+	if strings.Contains(log, "cannot be reached") {
+		t.Errorf("the log says that a database cannot be reached that answers:\n%s", log)
+	}
+}
+
+// Without prepared statements Berth works behind a transaction pooler. It says what does not, and a token that is
+// replaced on one instance is soon refused by the other one all the same.
+func TestTokenThatIsReplacedBehindATransactionPoolerIsRefusedWithinSeconds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Env["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres") + "&default_query_exec_mode=simple_protocol"
+	w.StartServe()
+	second := w.Sibling("second")
+	second.StartServe()
+	for _, on := range []*harness.World{w.World, second} {
+		harness.Eventually(t, 20*time.Second, "it says that it is not notified of changes", func() error {
+			h, err := healthOf(t.Context(), on)
+			if err == nil && (h.Status != "degraded" || h.Database.Status != "degraded" || !strings.Contains(h.Database.Reason, "transaction pooler")) {
+				err = fmt.Errorf("%+v", h)
+			}
+			return err
+		})
+	}
+	id, token := w.Create(`{"metadata":{"team":"red"}}`)
+	harness.Eventually(t, 10*time.Second, "the other instance serves the session", func() error { return serves(t, second, id, token, http.StatusOK) })
+	for range 3 {
+		fresh := w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token")
+		harness.Eventually(t, 4*time.Second, "the other instance refuses the old token", func() error {
+			return serves(t, second, id, token, http.StatusUnauthorized)
+		})
+		if err := serves(t, second, id, fresh, http.StatusOK); err != nil {
+			t.Errorf("the new token: %v", err)
+		}
+		token = fresh
+	}
+}
+
+// A fault that does not pass by itself ends the first start with the database, also where a file has sessions to go on
+// with. A start after others goes on with what those knew.
+func TestPermanentFaultOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ old, fresh, want string }{
+		"wrong password":   {":%s@", ":%s-and-more@", "the database refuses the user"},
+		"missing database": {"/postgres?", "/absent?", "there is no database of that name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			password := func(format string) string {
+				if strings.Contains(format, "%s") {
+					return fmt.Sprintf(format, w.db.Password())
+				}
+				return format
+			}
+			right := w.Env["DATABASE_URL"]
+			wrong := strings.Replace(right, password(row.old), password(row.fresh), 1)
+			storeOf(t, w, 3)
+			w.Env["DATABASE_URL"] = wrong
+			code, log := ends(t, w.World)
+			if code != 6 || !strings.Contains(log, row.want) || !strings.Contains(log, "does not pass by itself") {
+				t.Errorf("got the exit code %d and the log below, want 6 and %q\n%s", code, row.want, log)
+			}
+			if strings.Contains(log, w.db.Password()) {
+				t.Error("the log shows the password")
+			}
+			w.Env["DATABASE_URL"] = right
+			w.StartServe()
+			if h := healthy(t, w.World); h.Database.Total != 3 {
+				t.Errorf("the database has %d sessions, want the three of the file", h.Database.Total)
+			}
+			w.Serve.Signal(syscall.SIGTERM)
+			<-w.Serve.Done
+			w.Env["DATABASE_URL"] = wrong
+			w.StartServe()
+			degraded(t, w.World)
+			if all, err := w.Sessions(t.Context()); err != nil || len(all) != 3 {
+				t.Errorf("got %d sessions (%v), want the three that are known", len(all), err)
+			}
+		})
+	}
+}
+
+// What stands in the way is the process that has the file, and not the database.
+func TestSessionFileInUseIsNotTheDatabasesFault(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	file := w.Sibling("file")
+	delete(file.Env, "USE_DATABASE_STORAGE")
+	delete(file.Env, "DATABASE_URL")
+	file.StartServe()
+	w.Env["BERTH_STATE_DIR"] = file.Env["BERTH_STATE_DIR"]
+	code, log := ends(t, w.World)
+	if code != 6 || !strings.Contains(log, "sessions.json is in use by process "+fmt.Sprint(file.Serve.Cmd.Process.Pid)) {
+		t.Errorf("got the exit code %d and the log below, want 6 and the process that has the file\n%s", code, log)
+	}
+	if strings.Contains(log, "the database cannot be reached") {
+		t.Errorf("the log blames the database, which answers:\n%s", log)
+	}
+}
