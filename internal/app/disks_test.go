@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -9,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/app"
 	"berth/internal/httpapi"
+	"berth/internal/pressure"
 )
 
 func TestHealthSeesAFullDisk(t *testing.T) {
@@ -28,7 +31,9 @@ func TestHealthSeesAFullDisk(t *testing.T) {
 	if err := os.WriteFile(filler, make([]byte, 4<<20-96<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := start(t, cfg)
+	machine := &host{}
+	machine.set(pressure.Sample{Memory: 0.1, CPU: 0.1}, nil)
+	b := startWith(t, cfg, slog.New(slog.DiscardHandler), app.WithPressure(func(o *pressure.Options) { o.Source = machine }))
 	see := func(what string, want func(httpapi.Health) bool) httpapi.Health {
 		t.Helper()
 		for deadline := time.Now().Add(30 * time.Second); ; <-time.After(20 * time.Millisecond) {
