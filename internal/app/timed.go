@@ -89,6 +89,30 @@ func (r timedRuntime) RemoveVolumes(ctx context.Context, name string) (err error
 	return r.Runtime.RemoveVolumes(ctx, name)
 }
 
+// CheckImage implements [session.Runtime].
+func (r timedRuntime) CheckImage(ctx context.Context, profile session.Profile, image string) (err error) {
+	defer func(begun time.Time) { r.done(ctx, "check_image", "", begun, err) }(time.Now())
+	return r.Runtime.CheckImage(ctx, profile, image)
+}
+
+// Drift implements [session.Runtime].
+func (r timedRuntime) Drift(ctx context.Context, ref string, spec session.Spec) (parts []session.Part, err error) {
+	defer func(begun time.Time) { r.done(ctx, "compare", ref, begun, err) }(time.Now())
+	return r.Runtime.Drift(ctx, ref, spec)
+}
+
+// SaveState implements [session.Runtime].
+func (r timedRuntime) SaveState(ctx context.Context, spec session.Spec) (err error) {
+	defer func(begun time.Time) { r.changed(ctx, "save_state", spec.Name, begun, err) }(time.Now())
+	return r.Runtime.SaveState(ctx, spec)
+}
+
+// RestoreState implements [session.Runtime].
+func (r timedRuntime) RestoreState(ctx context.Context, spec session.Spec) (err error) {
+	defer func(begun time.Time) { r.changed(ctx, "restore_state", spec.Name, begun, err) }(time.Now())
+	return r.Runtime.RestoreState(ctx, spec)
+}
+
 // Inspect implements [session.Runtime].
 func (r timedRuntime) Inspect(ctx context.Context, ref string) (c session.Container, err error) {
 	defer func(begun time.Time) { r.done(ctx, "inspect", ref, begun, err) }(time.Now())

@@ -46,6 +46,9 @@ func (r *Runtime) List(ctx context.Context) ([]session.Container, error) {
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(inspections)
 		for i, item := range all.Items {
+			if item.Labels[labelHelper] != "" { // looked after by who made it
+				continue
+			}
 			group.Go(func() error {
 				c, err := r.own(ctx, item.ID)
 				if session.CodeOf(err) == session.CodeNotFound {

@@ -27,6 +27,8 @@ const (
 	labelPort      = "berth.port"      // that the server listens on in the container
 	labelNetwork   = "berth.network"   // of a network: made for sessions
 	labelProfile   = "berth.profile"   // name of the image profile, for whoever finds what is left of a session without its record
+	labelSpec      = "berth.spec"      // digests of what the container was made from; see [specDigests]
+	labelHelper    = "berth.helper"    // of a container that is no session's server: what it does
 )
 
 const (
@@ -101,7 +103,9 @@ func (r *Runtime) design(spec session.Spec, attempt string, direct bool) (client
 		host.PortBindings = network.PortMap{port: {{HostIP: r.publish}}} // no port: the engine picks a free one at each start
 	}
 	r.gate(host)
-	return client.ContainerCreateOptions{Name: spec.Name, Config: config, HostConfig: host}, nil
+	made := client.ContainerCreateOptions{Name: spec.Name, Config: config, HostConfig: host}
+	labels[labelSpec], err = specDigests(made)
+	return made, err
 }
 
 // gated lists the fields that an engine may be too old for. An old engine ignores a field that it does not know

@@ -119,6 +119,9 @@ func (r *Runtime) awaitRemoval(ctx context.Context, id string, conflict error) e
 // another installation, or to nobody, is a CodeConflict error, and then none is removed: data that stays must not be
 // called deleted.
 func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
+	if err := r.removeHelper(ctx, name); err != nil { // it may hold them
+		return err
+	}
 	return r.operate(ctx, "remove volumes of container "+name, 0, func(ctx context.Context) error {
 		// The engine's filter matches parts of names.
 		list, err := r.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("name", volumeName(name, ""))})

@@ -46,7 +46,9 @@ func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)
 	for {
 		select {
 		case message := <-stream.Messages:
-			f(event(message))
+			if message.Actor.Attributes[labelHelper] == "" {
+				f(event(message))
+			}
 		case err := <-stream.Err:
 			return r.failure(ctx, doing, broken(inner, err))
 		case <-renewed:

@@ -29,12 +29,14 @@ var parts = []part{
 		func(s *session.Session) any {
 			return []any{
 				s.Status, s.LastError, s.Operation, s.ContainerName, s.ContainerID, s.HostDir, s.Port, s.RestartCount, s.Image, s.Profile, s.Host, s.StopReason, s.Timeline,
+				s.ImageSource, s.Upgrade,
 			}
 		},
 		func(to, from *session.Session) {
 			to.Status, to.LastError, to.Operation, to.RestartCount = from.Status, from.LastError, from.Operation, from.RestartCount
 			to.ContainerName, to.ContainerID, to.HostDir, to.Port = from.ContainerName, from.ContainerID, from.HostDir, from.Port
 			to.Image, to.Profile, to.Host = from.Image, from.Profile, from.Host
+			to.ImageSource, to.Upgrade = from.ImageSource, from.Upgrade
 			to.StopReason, to.Timeline = from.StopReason, from.Timeline
 		},
 	},

@@ -64,6 +64,7 @@ var statusOf = map[session.Code]int{
 	session.CodeDiskFull:            http.StatusInsufficientStorage,
 	session.CodeStartFailed:         http.StatusBadGateway,
 	session.CodeStartTimeout:        http.StatusGatewayTimeout,
+	session.CodeUpgradeFailed:       http.StatusBadGateway,
 	session.CodeEngineUnavailable:   http.StatusServiceUnavailable,
 	session.CodeStoreUnavailable:    http.StatusServiceUnavailable,
 	session.CodeUpstream:            http.StatusBadGateway,

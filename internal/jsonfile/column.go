@@ -48,6 +48,8 @@ func columns(s *session.Session, op *session.Operation) []column {
 		{"timeline", &s.Timeline},
 		{"previous_auth_token", &s.PreviousTokenDigest},
 		{"previous_token_expires_at", (*instant)(&s.PreviousTokenExpiresAt)},
+		{"image_source", &s.ImageSource},
+		{"upgrade", &s.Upgrade},
 	}
 }
 

@@ -35,7 +35,7 @@ var (
 // typed writes the placeholders of an INSERT that selects them, which has to be told their types.
 func typed() string {
 	types := map[string]string{
-		"timeline": "jsonb", "port": "int", "restart_count": "int", "revision": "bigint", "metadata": "jsonb",
+		"timeline": "jsonb", "upgrade": "jsonb", "port": "int", "restart_count": "int", "revision": "bigint", "metadata": "jsonb",
 		"created_at": "timestamptz", "last_accessed": "timestamptz", "token_expires_at": "timestamptz", "token_rotated_at": "timestamptz",
 		"previous_token_expires_at": "timestamptz", "expires_at": "timestamptz", "operation_deadline": "timestamptz",
 	}

@@ -18,7 +18,7 @@ var columns = []string{
 	"session_id", "container_name", "container_id", "host_dir", "port", "auth_token", "created_at", "last_accessed", "status", "metadata",
 	"owner", "image", "profile", "host", "token_expires_at", "token_rotated_at", "expires_at", "last_error",
 	"operation", "operation_owner", "operation_deadline", "restart_count", "stop_reason", "timeline",
-	"previous_auth_token", "previous_token_expires_at", "revision",
+	"previous_auth_token", "previous_token_expires_at", "image_source", "upgrade", "revision",
 }
 
 // values are what a session puts into the columns. A session without a form in JSON is a CodeInvalid error.
@@ -30,6 +30,12 @@ func values(s session.Session) ([]any, error) {
 	var timeline []byte
 	if s.Timeline != nil {
 		if timeline, err = encodeJSON(s.Timeline); err != nil {
+			return nil, err
+		}
+	}
+	var upgrade []byte
+	if s.Upgrade != nil {
+		if upgrade, err = encodeJSON(s.Upgrade); err != nil {
 			return nil, err
 		}
 	}
@@ -46,7 +52,7 @@ func values(s session.Session) ([]any, error) {
 		s.CreatedAt.UTC().Truncate(time.Microsecond), instant(s.LastAccessed), string(s.Status), jsonText(metadata),
 		s.Owner, s.Image, s.Profile, s.Host, instant(s.TokenExpiresAt), instant(s.TokenRotatedAt), instant(s.ExpiresAt), s.LastError,
 		op.kind, op.owner, op.deadline, s.RestartCount, string(s.StopReason), jsonText(timeline),
-		s.PreviousTokenDigest, instant(s.PreviousTokenExpiresAt), s.Revision,
+		s.PreviousTokenDigest, instant(s.PreviousTokenExpiresAt), string(s.ImageSource), jsonText(upgrade), s.Revision,
 	}, nil
 }
 
@@ -90,7 +96,7 @@ func decodeMetadata(text []byte) session.Metadata {
 const selected = `session_id, coalesce(container_name, ''), coalesce(container_id, ''), coalesce(host_dir, ''), coalesce(port, 0),
 	coalesce(auth_token, ''), created_at, last_accessed, status, metadata, owner, image, profile, host, token_expires_at, token_rotated_at,
 	expires_at, last_error, operation, operation_owner, operation_deadline, restart_count, stop_reason, timeline,
-	previous_auth_token, previous_token_expires_at, revision`
+	previous_auth_token, previous_token_expires_at, image_source, upgrade, revision`
 
 // scan reads one row. A row that somebody has tampered with is a session in the status error that says so, so that it
 // keeps no other from being read and can be deleted.
@@ -98,12 +104,12 @@ func scan(row pgx.CollectableRow) (session.Session, error) {
 	var s session.Session
 	var accessed, tokenExpires, tokenRotated, previousExpires, expires, deadline *time.Time
 	var kind, owner *string
-	var metadata, timeline []byte
+	var metadata, timeline, upgrade []byte
 	if err := row.Scan(
 		&s.ID, &s.ContainerName, &s.ContainerID, &s.HostDir, &s.Port, &s.TokenDigest, &s.CreatedAt, &accessed, &s.Status, &metadata,
 		&s.Owner, &s.Image, &s.Profile, &s.Host, &tokenExpires, &tokenRotated, &expires, &s.LastError,
 		&kind, &owner, &deadline, &s.RestartCount, &s.StopReason, &timeline,
-		&s.PreviousTokenDigest, &previousExpires, &s.Revision,
+		&s.PreviousTokenDigest, &previousExpires, &s.ImageSource, &upgrade, &s.Revision,
 	); err != nil {
 		return session.Session{}, err
 	}
@@ -128,6 +134,12 @@ func scan(row pgx.CollectableRow) (session.Session, error) {
 	s.Metadata = decodeMetadata(metadata)
 	if timeline != nil && json.Unmarshal(timeline, &s.Timeline) != nil {
 		s.Timeline = nil // of no use to anyone
+	}
+	if upgrade != nil {
+		s.Upgrade = &session.Upgrade{}
+		if json.Unmarshal(upgrade, s.Upgrade) != nil {
+			s.Upgrade = nil // like the timeline, nothing that Berth has written
+		}
 	}
 	if !s.Status.Valid() {
 		s.LastError = fmt.Sprintf("its row in the database has the status %q, which is none; restart or delete the session", string(s.Status))

@@ -105,7 +105,7 @@ func openWith(t *testing.T, opts process.Options) *process.Runtime {
 func TestProcessesKeepThePromisesOfARuntime(t *testing.T) {
 	t.Parallel()
 	runtimetest.Run(t, func(t *testing.T) runtimetest.Subject {
-		return runtimetest.Subject{Runtime: open(t, t.TempDir()), Other: open(t, t.TempDir()), Spec: spec, NoImages: true}
+		return runtimetest.Subject{Runtime: open(t, t.TempDir()), Other: open(t, t.TempDir()), Spec: spec, NoImages: true, NoLimits: true}
 	})
 }
 

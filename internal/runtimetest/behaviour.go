@@ -38,6 +38,20 @@ func (f *Fake) Behave(name string, b Behaviour) {
 	f.behaviours[name] = b
 }
 
+// BehaveImage sets how the servers of this image behave whose containers have no behaviour of their own.
+func (f *Fake) BehaveImage(image string, b Behaviour) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.images[image] = b
+}
+
+// Rebuild gives the name of an image to another one, as a build with the same tag does.
+func (f *Fake) Rebuild(image string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.builds[image]++
+}
+
 // behaviour is asked at each request: a server may begin to misbehave while it runs.
 func (f *Fake) behaviour(spec session.Spec) Behaviour {
 	f.mu.Lock()
@@ -47,6 +61,9 @@ func (f *Fake) behaviour(spec session.Spec) Behaviour {
 
 func (f *Fake) behaviourLocked(spec session.Spec) Behaviour {
 	b, ok := f.behaviours[spec.Name]
+	if !ok {
+		b, ok = f.images[spec.Image]
+	}
 	if !ok {
 		b = f.behaviours[""]
 	}

@@ -22,6 +22,8 @@ type Fake struct {
 	containers map[string]*container // by name
 	volumes    map[string]*volumes   // by container name
 	behaviours map[string]Behaviour  // by container name
+	images     map[string]Behaviour  // by image
+	builds     map[string]int        // how often an image was rebuilt
 	steps      map[Op][]Step
 	calls      []Call
 	watchers   map[*watcher]struct{}
@@ -45,11 +47,15 @@ type Options struct {
 // MissingImage is the one image reference that a Fake does not have.
 const MissingImage = "berth.invalid/no-such-image:none"
 
+// InvalidImage is a reference that cannot be one of an image.
+const InvalidImage = "Not An Image"
+
 var _ session.Runtime = (*Fake)(nil)
 
 type container struct {
 	info   session.Container
 	spec   session.Spec
+	build  int // of its image
 	log    *logBuffer
 	server *server // nil while it does not run
 }
@@ -59,6 +65,8 @@ type volumes struct {
 	mu       sync.Mutex
 	names    []string
 	sessions []string // IDs of the OpenCode sessions that its server has made
+	saved    []string // copy of sessions
+	hasCopy  bool
 }
 
 // NewFake returns an engine without containers.
@@ -68,7 +76,7 @@ func NewFake(opts Options) *Fake {
 	}
 	return &Fake{
 		opts: opts, containers: map[string]*container{}, volumes: map[string]*volumes{},
-		behaviours: map[string]Behaviour{}, steps: map[Op][]Step{}, watchers: map[*watcher]struct{}{}, nextPort: 20000,
+		behaviours: map[string]Behaviour{}, images: map[string]Behaviour{}, builds: map[string]int{}, steps: map[Op][]Step{}, watchers: map[*watcher]struct{}{}, nextPort: 20000,
 	}
 }
 

@@ -23,8 +23,8 @@ func (f *Fake) Create(ctx context.Context, spec session.Spec) (session.Container
 		if f.containers[spec.Name] != nil {
 			return session.Errorf(session.CodeConflict, "there is a container %q already", spec.Name)
 		}
-		if spec.Image == MissingImage {
-			return session.Errorf(session.CodeImageNotFound, "the fake engine has no image %q", spec.Image)
+		if err := missing(spec.Image); err != nil {
+			return err
 		}
 		if f.volumes[spec.Name] == nil {
 			v := &volumes{}
@@ -35,7 +35,7 @@ func (f *Fake) Create(ctx context.Context, spec session.Spec) (session.Container
 		}
 		id := make([]byte, 32)
 		rand.Read(id)
-		c := &container{spec: spec, log: newLog(), info: session.Container{
+		c := &container{spec: spec, build: f.builds[spec.Image], log: newLog(), info: session.Container{
 			ID: hex.EncodeToString(id), Name: spec.Name, Session: spec.Session, Image: spec.Image,
 			State: session.StateCreated, HostDir: "/var/lib/fake/" + spec.Name + "/" + session.WorkspaceVolume, CreatedAt: f.now(),
 		}}

@@ -19,6 +19,10 @@ const (
 	OpStop          Op = "Stop"
 	OpRemove        Op = "Remove"
 	OpRemoveVolumes Op = "RemoveVolumes"
+	OpCheckImage    Op = "CheckImage"
+	OpDrift         Op = "Drift"
+	OpSaveState     Op = "SaveState"
+	OpRestoreState  Op = "RestoreState"
 	OpInspect       Op = "Inspect"
 	OpList          Op = "List"
 	OpLogs          Op = "Logs"
@@ -30,7 +34,7 @@ const (
 // Call is a call that was made, recorded when it began.
 type Call struct {
 	Op  Op
-	Ref string // container ID or name as the caller gave it; empty for List, Watch and Ping
+	Ref string // container ID or name as the caller gave it, the image for CheckImage; empty for List, Watch and Ping
 }
 
 // Step changes how calls of an operation go. Its parts happen in this order: Delay, Until, then the deed, unless Err

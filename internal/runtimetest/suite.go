@@ -27,6 +27,8 @@ type Subject struct {
 	Other session.Runtime
 	// NoImages says that the runtime knows no images, so that none can be missing.
 	NoImages bool
+	// NoLimits says that the runtime bounds nothing, so that other limits make no other container.
+	NoLimits bool
 }
 
 // Times that the suite allows. An engine on a busy machine is slow; a promise that is broken is broken for ever.
@@ -41,7 +43,7 @@ const (
 // parallel; it may return the same runtime each time. The suite removes the containers and volumes that it makes.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	t.Helper()
-	for _, part := range slices.Concat(lifecycleParts, observationParts, dataParts) {
+	for _, part := range slices.Concat(lifecycleParts, observationParts, dataParts, driftParts) {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
 			part.run(&world{T: t, Subject: open(t)})

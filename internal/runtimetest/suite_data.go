@@ -15,6 +15,10 @@ var dataParts = []part{
 	{"volumes in use are not removed", volumesInUse},
 	{"volumes that are not there are removed without complaint", volumesAbsent},
 	{"volumes are nobody else's", volumesSeparate},
+	{"state is what it was when it was saved", stateRestored},
+	{"state is copied of no server that runs, and restored under no container", stateInUse},
+	{"without a copy nothing is restored", stateWithoutCopy},
+	{"copies go with the volumes", copiesRemoved},
 	{"a call whose context has ended does nothing", callsHonourContext},
 }
 
@@ -79,6 +83,10 @@ func callsHonourContext(w *world) {
 		OpStop:          func() error { return w.Runtime.Stop(ctx, spec.Name, stopTimeout) },
 		OpRemove:        func() error { return w.Runtime.Remove(ctx, spec.Name, true) },
 		OpRemoveVolumes: func() error { return w.Runtime.RemoveVolumes(ctx, spec.Name) },
+		OpCheckImage:    func() error { return w.Runtime.CheckImage(ctx, spec.Profile, spec.Image) },
+		OpDrift:         func() error { _, err := w.Runtime.Drift(ctx, spec.Name, spec); return err },
+		OpSaveState:     func() error { return w.Runtime.SaveState(ctx, spec) },
+		OpRestoreState:  func() error { return w.Runtime.RestoreState(ctx, spec) },
 		OpInspect:       func() error { _, err := w.Runtime.Inspect(ctx, spec.Name); return err },
 		OpList:          func() error { _, err := w.Runtime.List(ctx); return err },
 		OpStats:         func() error { _, err := w.Runtime.Stats(ctx, spec.Name); return err },

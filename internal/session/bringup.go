@@ -17,6 +17,10 @@ import (
 func (m *Manager) bringUp(ctx context.Context, s Session) (Container, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.opts.StartTimeout, errStartTimeout)
 	defer cancel()
+	s, err := m.finishReverting(ctx, s)
+	if err != nil {
+		return Container{}, m.explain(ctx, s, err)
+	}
 	c, err := m.ensureContainer(ctx, s)
 	if err != nil {
 		return Container{}, m.explain(ctx, s, err)
@@ -44,16 +48,28 @@ func (m *Manager) explain(ctx context.Context, s Session, err error) error {
 	return err
 }
 
-// ensureContainer returns the session's container, made now if need be. One that can neither run nor be started is
-// replaced: its volumes hold everything that has to be kept.
+// ensureContainer returns the session's container, made now if need be. One that can neither run nor be started, and one
+// that does not run and is not what would be made now, is replaced: its volumes hold everything that has to be kept.
 func (m *Manager) ensureContainer(ctx context.Context, s Session) (Container, error) {
+	spec := m.specOf(s)
 	c, err := m.runtime.Inspect(ctx, s.ContainerName)
 	switch {
 	case CodeOf(err) == CodeNotFound:
 	case err != nil:
 		return Container{}, err
-	case c.State == StateCreated || c.State == StateExited || c.State == StateRunning:
+	case c.State == StateRunning:
 		return c, nil
+	case c.State == StateCreated || c.State == StateExited:
+		replace, err := m.isOutdated(ctx, s, spec)
+		if err != nil || !replace {
+			return c, err
+		}
+		if err := m.holds(ctx, s); err != nil {
+			return Container{}, err
+		}
+		if err := m.runtime.Remove(ctx, s.ContainerName, true); err != nil {
+			return Container{}, err
+		}
 	default:
 		if err := m.holds(ctx, s); err != nil {
 			return Container{}, err
@@ -62,10 +78,65 @@ func (m *Manager) ensureContainer(ctx context.Context, s Session) (Container, er
 			return Container{}, err
 		}
 	}
-	return m.runtime.Create(ctx, Spec{
-		Session: s.ID, Name: s.ContainerName, Profile: *m.profileOf(s), ProfileName: s.Profile, Image: cmp.Or(s.Image, m.profileOf(s).Image),
+	if err := m.enoughMemory(s.Profile, spec.Profile); err != nil {
+		return Container{}, err
+	}
+	return m.runtime.Create(ctx, spec)
+}
+
+// specOf is the container that the session would get now.
+func (m *Manager) specOf(s Session) Spec {
+	return Spec{
+		Session: s.ID, Name: s.ContainerName, Profile: *m.profileOf(s), ProfileName: s.Profile, Image: m.imageOf(s),
 		Credential: m.keys.Upstream(s.ContainerName), Limits: m.opts.Limits, CreatedAt: s.CreatedAt,
-	})
+	}
+}
+
+// imageOf is the image that the session's next container is made from.
+func (m *Manager) imageOf(s Session) string {
+	profile, known := m.opts.Profiles[s.Profile]
+	upgrading := s.Operation != nil && s.Operation.Kind == OpUpgrade
+	if known && s.ImageSource == ImageFromProfile && !upgrading {
+		return profile.Image
+	}
+	return cmp.Or(s.Image, m.profileOf(s).Image)
+}
+
+// isOutdated reports whether the session's container has to be replaced by one made now. A container that could not be
+// made again is kept, as long as the session need not have another one.
+func (m *Manager) isOutdated(ctx context.Context, s Session, spec Spec) (bool, error) {
+	if _, known := m.opts.Profiles[s.Profile]; !known { // the default profile's volumes would not be this session's
+		return false, nil
+	}
+	parts, err := m.runtime.Drift(ctx, s.ContainerName, spec)
+	if len(parts) == 0 || err != nil {
+		return false, err
+	}
+	err = m.enoughMemory(s.Profile, spec.Profile)
+	if err == nil {
+		err = m.runtime.CheckImage(ctx, spec.Profile, spec.Image)
+	}
+	code := CodeOf(err)
+	switch {
+	case err == nil:
+		m.opts.Logger.InfoContext(ctx, "container is made again with the present settings", "session_id", s.ID, "changed", parts)
+		return true, nil
+	case code != CodeImageNotFound && code != CodeInvalid || s.Operation != nil && s.Operation.Kind == OpUpgrade:
+		return false, err
+	}
+	m.opts.Logger.WarnContext(ctx, "container is out of date and stays, because no other can be made now", "session_id", s.ID,
+		"changed", parts, "error", err)
+	return false, nil
+}
+
+// OutOfDate names what a session's container would get with its next start: nothing when it is as it would be made now, or
+// when there is none.
+func (m *Manager) OutOfDate(ctx context.Context, s Session) ([]Part, error) {
+	if _, known := m.opts.Profiles[s.Profile]; !known {
+		return nil, nil
+	}
+	parts, err := m.runtime.Drift(ctx, s.ContainerName, m.specOf(s))
+	return parts, ignoreNotFound(err)
 }
 
 // firstProbeInterval is how long after the first probe of a server the second one starts.

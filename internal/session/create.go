@@ -3,6 +3,8 @@ package session
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"strings"
 	"time"
 	"unicode"
@@ -32,7 +34,7 @@ type Issued struct {
 	Replayed bool // the request was made before: this is the session that it made, with a fresh token
 }
 
-// Create records a session and begins to make it. Errors: CodeInvalid; CodeLimit; CodePressure; with an idempotency key also
+// Create records a session and begins to make it. Errors: CodeInvalid; CodeImageNotFound; CodeLimit; CodePressure; with an idempotency key also
 // CodeInProgress while the first request is being worked on, and CodeIdempotencyMismatch if that was another request.
 //
 // A request that is repeated after it was answered gets its session with a fresh token, because the answer with the
@@ -53,8 +55,14 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	if !ok {
 		return Issued{}, Errorf(CodeInvalid, "there is no profile %q; leave it out for %q", req.Profile, m.opts.DefaultProfile)
 	}
-	req.Image = cmp.Or(req.Image, profile.Image)
+	source := ImageChosen
+	if req.Image == "" {
+		req.Image, source = profile.Image, ImageFromProfile
+	}
 	if err := req.check(); err != nil {
+		return Issued{}, err
+	}
+	if err := m.enoughMemory(req.Profile, profile); err != nil {
 		return Issued{}, err
 	}
 	id := NewID()
@@ -64,8 +72,8 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	token := NewToken(m.opts.TokenLength)
 	now := m.now()
 	s := Session{
-		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, Metadata: req.Metadata,
-		ContainerName: "berth-" + string(id), Status: Creating, CreatedAt: now, LastAccessed: now,
+		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, ImageSource: source, Metadata: req.Metadata,
+		ContainerName: newContainerName(), Status: Creating, CreatedAt: now, LastAccessed: now,
 		Operation: m.operation(OpCreate),
 	}
 	if m.opts.MaxLifetime > 0 {
@@ -95,7 +103,11 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 func (m *Manager) recordNew(ctx context.Context, s Session, known bool) (Session, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
-	if err := m.admit(ctx); err != nil {
+	err := m.checkImage(ctx, s)
+	if err == nil {
+		err = m.admit(ctx)
+	}
+	if err != nil {
 		if known {
 			if _, lost := m.store.Get(ctx, s.ID); lost == nil {
 				return Session{}, Taken(s.ID)
@@ -104,6 +116,37 @@ func (m *Manager) recordNew(ctx context.Context, s Session, known bool) (Session
 		return Session{}, err
 	}
 	return m.store.Create(ctx, s, m.maxSessions())
+}
+
+// newContainerName returns a name that tells nothing about the session: the engine's name server answers every neighbour
+// on the sessions' network with the names of containers.
+func newContainerName() string {
+	text := make([]byte, 8)
+	rand.Read(text)
+	return "berth-" + hex.EncodeToString(text)
+}
+
+// enoughMemory returns an error when a server of the profile does not survive the memory limit.
+func (m *Manager) enoughMemory(name string, p Profile) error {
+	if m.opts.Limits.Memory < p.MinMem {
+		return Errorf(CodeInvalid, "a server of profile %q needs %s of memory and sessions get %s; raise CONTAINER_MEMORY_LIMIT, or use another profile",
+			name, p.MinMem, m.opts.Limits.Memory)
+	}
+	return nil
+}
+
+// checkTime bounds a question to the engine on which nothing depends but how soon a mistake is found.
+const checkTime = 3 * time.Second
+
+// checkImage refuses a session whose image the engine does not have. An engine that does not answer refuses nothing here.
+func (m *Manager) checkImage(ctx context.Context, s Session) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	err := m.runtime.CheckImage(ctx, *m.profileOf(s), s.Image)
+	if code := CodeOf(err); code == CodeImageNotFound || code == CodeInvalid {
+		return err
+	}
+	return nil
 }
 
 // replay answers a create whose session exists already.
@@ -161,6 +204,9 @@ func (m *Manager) allowance(kind Kind) time.Duration {
 	d := m.opts.StopTimeout + time.Minute // the engine's own work, queued behind that of others
 	if kind.bringsUp() {
 		d += m.opts.StartTimeout
+	}
+	if kind == OpUpgrade { // and the way back
+		d = 2 * (d + copyTime)
 	}
 	return d
 }

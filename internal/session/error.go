@@ -28,6 +28,7 @@ const (
 	CodeDiskFull            Code = "disk_full"             // no space left
 	CodeStartFailed         Code = "start_failed"          // the container could not be started, or exited at start
 	CodeStartTimeout        Code = "start_timeout"         // the server in the container did not answer in time
+	CodeUpgradeFailed       Code = "upgrade_failed"        // the new image does not work; the session is back on the previous one
 	CodeEngineUnavailable   Code = "engine_unavailable"    // the runtime cannot be reached
 	CodeStoreUnavailable    Code = "store_unavailable"     // the store cannot be reached or written
 	CodeUpstream            Code = "upstream_failed"       // the session's server did not answer a request
@@ -129,6 +130,6 @@ func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
 		CodePressure, CodeTooManyAttempts, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed,
-		CodeStartTimeout, CodeEngineUnavailable, CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
+		CodeStartTimeout, CodeUpgradeFailed, CodeEngineUnavailable, CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}
 }

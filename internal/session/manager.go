@@ -129,12 +129,12 @@ func (o Options) validate() error {
 		if err := p.Validate(); err != nil {
 			faults = append(faults, fmt.Errorf("profile %s: %w", name, err))
 		}
-		if o.Limits.Memory < p.MinMem {
-			faults = append(faults, fmt.Errorf("profile %s needs %s of memory, the limit is %s", name, p.MinMem, o.Limits.Memory))
-		}
 	}
-	if _, ok := o.Profiles[o.DefaultProfile]; !ok {
+	// The others may be used by nobody: who asks for one that needs more is told so.
+	if p, ok := o.Profiles[o.DefaultProfile]; !ok {
 		faults = append(faults, fmt.Errorf("there is no profile %q", o.DefaultProfile))
+	} else if o.Limits.Memory < p.MinMem {
+		faults = append(faults, fmt.Errorf("profile %s needs %s of memory, the limit is %s", o.DefaultProfile, p.MinMem, o.Limits.Memory))
 	}
 	if o.TokenLength < 16 {
 		faults = append(faults, fmt.Errorf("a token of %d characters can be guessed; use 16 or more", o.TokenLength))

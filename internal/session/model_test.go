@@ -44,7 +44,7 @@ func anything(t *testing.T, steps *atomic.Int64) {
 			o.IdleTimeout = 30 * time.Minute
 		})}
 		defer h.Engine.Close()
-		m := model{house: h, rt: rt, wanted: map[session.ID]session.Kind{}}
+		m := model{house: h, rt: rt, wanted: map[session.ID]session.Kind{}, containers: map[session.ID]string{}}
 		rt.Repeat(map[string]func(*rapid.T){
 			"":        func(*rapid.T) { steps.Add(1) },
 			"create":  func(*rapid.T) { m.create() },
@@ -59,6 +59,7 @@ func anything(t *testing.T, steps *atomic.Int64) {
 			"grace":   func(*rapid.T) { _, _, _ = m.RotateWithGrace(t.Context(), m.pick(), time.Minute) },
 			"sweep":   func(*rapid.T) { _, _ = m.SweepTokens(t.Context()) },
 			"crash":   func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
+			"upgrade": func(rt *rapid.T) { m.upgrade(rt) },
 			"by hand": func(rt *rapid.T) {
 				h.Engine.StopByHand(m.container(), "15", 143, rapid.Bool().Draw(rt, "gone"))
 			},
@@ -80,13 +81,16 @@ type model struct {
 	rt     *rapid.T
 	ids    []session.ID
 	wanted map[session.ID]session.Kind // what was last asked for and accepted; nothing of what Berth does by itself
+
+	containers map[session.ID]string // names
 }
 
 func (m *model) create() {
 	issued, err := m.Create(m.t.Context(), session.Request{})
 	if err == nil {
-		m.ids = append(m.ids, issued.Session().ID)
-		m.wanted[issued.Session().ID] = session.OpCreate
+		s := issued.Session()
+		m.ids = append(m.ids, s.ID)
+		m.wanted[s.ID], m.containers[s.ID] = session.OpCreate, s.ContainerName
 		m.maybeWait(issued.Work)
 	}
 }
@@ -100,7 +104,9 @@ func (m *model) do(kind session.Kind, begin func(*session.Manager, context.Conte
 		if m.wanted[id] == session.OpDelete && kind != session.OpDelete {
 			m.rt.Fatalf("%s of %s was accepted after its delete", kind, id)
 		}
-		m.wanted[id] = kind
+		if kind != session.OpUpgrade { // one that is stopped stays so, and one that runs runs again
+			m.wanted[id] = kind
+		}
 		m.maybeWait(w)
 	}
 }
@@ -131,7 +137,13 @@ func (m *model) pick() session.ID {
 	return rapid.SampledFrom(m.ids).Draw(m.rt, "session")
 }
 
-func (m *model) container() string { return "berth-" + string(m.pick()) }
+func (m *model) container() string {
+	s, err := m.store().Get(m.t.Context(), m.pick())
+	if err != nil {
+		return "nobody's"
+	}
+	return s.ContainerName
+}
 
 // loseReply lets the engine do the next call of a kind and tell nobody.
 func (m *model) loseReply(rt *rapid.T) {
@@ -227,7 +239,7 @@ func (m *model) broken() error {
 	volumes := m.Engine.Volumes()
 	for id, kind := range m.wanted {
 		s, exists := there[id]
-		kept := slices.ContainsFunc(volumes, func(v string) bool { return strings.HasPrefix(v, "berth-"+string(id)+"/") })
+		kept := slices.ContainsFunc(volumes, func(v string) bool { return strings.HasPrefix(v, m.containers[id]+"/") })
 		served := slices.ContainsFunc(s.Timeline, func(e session.Milestone) bool { return e.What == session.Ready })
 		switch {
 		case kind == session.OpDelete && (exists || kept):

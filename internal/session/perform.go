@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,9 @@ func (m *Manager) refuse(ctx context.Context, p Performance, err error) error {
 // operation over begins again from the top.
 func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, err error) {
 	kind, begun := w.kind, time.Now()
+	if kind == OpUpgrade {
+		return m.performUpgrade(ctx, w, s)
+	}
 	defer func() {
 		m.opts.Observe(ctx, Performance{
 			What: string(kind), Session: s.ID, Outcome: CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, Why: w.begun.StopReason,
@@ -120,6 +124,7 @@ func (m *Manager) act(ctx context.Context, w *Work, s Session) (Container, error
 		return Container{}, m.takeDown(ctx, s)
 	case OpDelete:
 		return Container{}, m.destroy(ctx, s)
+	case OpUpgrade: // has steps of its own
 	case opReconcile: // is never recorded, so never performed
 	}
 	return Container{}, nil
@@ -204,7 +209,7 @@ func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container,
 			now.Operation = nil
 			now.Port = portOf(c.Address)
 			if c.ID != "" {
-				now.ContainerID, now.HostDir = c.ID, c.HostDir
+				now.ContainerID, now.HostDir, now.Image = c.ID, c.HostDir, cmp.Or(c.Image, now.Image)
 			}
 			if kind.bringsUp() { // nobody can have used it before
 				now.LastAccessed = m.now()

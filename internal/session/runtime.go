@@ -24,9 +24,22 @@ type Runtime interface {
 	// Remove removes a container, never its volumes. A running one is a CodeConflict error unless force is set; one
 	// that is not there is not an error.
 	Remove(ctx context.Context, ref string, force bool) error
-	// RemoveVolumes removes the volumes of the container that had this name, with everything in them. Volumes that
+	// RemoveVolumes removes the volumes of the container that had this name and their copies, with everything in them. Volumes that
 	// are not there are not an error; volumes in use are a CodeConflict error.
 	RemoveVolumes(ctx context.Context, name string) error
+	// CheckImage returns a CodeImageNotFound error when there is no such image to make a container of this profile from,
+	// and a CodeInvalid error when that cannot be the name of one.
+	CheckImage(ctx context.Context, profile Profile, image string) error
+	// Drift names what differs between a container and the one that Create would make of spec now; nothing when they are
+	// the same. It returns a CodeNotFound error if there is no container. An image that is missing is no difference.
+	Drift(ctx context.Context, ref string, spec Spec) ([]Part, error)
+	// SaveState copies those volumes of spec that hold the server's state, which are all but the workspace, in place of
+	// an earlier copy. The container must not run. On failure the state is as it was, and there may be no copy.
+	SaveState(ctx context.Context, spec Spec) error
+	// RestoreState replaces the state by the copy, which stays, so that a call that failed can be repeated. The container
+	// must have been removed: one that is there is a CodeConflict error. Without a copy it changes nothing and returns a
+	// CodeNotFound error.
+	RestoreState(ctx context.Context, spec Spec) error
 	// Inspect returns a CodeNotFound error if there is no such container.
 	Inspect(ctx context.Context, ref string) (Container, error)
 	// List returns the containers of this installation, in every state.
@@ -64,6 +77,17 @@ type Limits struct {
 	CPUPeriod int64 // microseconds
 	PIDs      int64 // processes and threads
 }
+
+// Part is a part of how a container is made.
+type Part string
+
+// The parts, in the order in which they are named.
+const (
+	PartImage       Part = "image"       // another image, or the same name means another one by now
+	PartLimits      Part = "limits"      // memory, CPU time, processes
+	PartEnvironment Part = "environment" // of the server, its credential included
+	PartProfile     Part = "profile"     // everything else: user, volumes, network, what hardens the container
+)
 
 // State is the runtime's word for what a container does.
 type State string

@@ -19,9 +19,13 @@ type Session struct {
 	Owner   string // opaque; the platform in front of Berth chooses it
 	Profile string // name of the image profile
 	Image   string // image reference that the container is made from
-	Host    string // engine that the container runs on; empty for the only one
+	// ImageSource says who chose Image: a session that follows its profile gets the profile's image of the day with each
+	// new container, any other keeps its own.
+	ImageSource ImageSource
+	Upgrade     *Upgrade // the upgrade in progress, or the one that can be taken back; nil when there is neither
+	Host        string   // engine that the container runs on; empty for the only one
 
-	ContainerName string // fixed at creation, derived from ID
+	ContainerName string // fixed at creation and unique; says nothing about ID
 	ContainerID   string // empty until the container exists
 	HostDir       string // where the workspace lives on the runtime's host; empty until it exists
 	Port          int    // at which its server is reached: the published one, or the container's own; 0 while it is not running
@@ -78,6 +82,10 @@ func (s Session) Clone() Session {
 	if s.Operation != nil {
 		op := *s.Operation
 		s.Operation = &op
+	}
+	if s.Upgrade != nil {
+		upgrade := *s.Upgrade
+		s.Upgrade = &upgrade
 	}
 	return s
 }

@@ -47,6 +47,8 @@ const (
 	Broken    Happening = "failed"        // it is in error
 	Rotated   Happening = "rotated"       // it has another token
 	Deleted   Happening = "deleted"       // told of only where deleting it had failed before
+	Upgraded  Happening = "upgraded"      // it runs on another image
+	Reverted  Happening = "reverted"      // it is back on the previous image, with the state of that time
 )
 
 // StopReason is why Berth itself has stopped a session.
@@ -69,13 +71,16 @@ const (
 	OpStop    Kind = "stop"
 	OpRestart Kind = "restart"
 	OpDelete  Kind = "delete"
+	OpUpgrade Kind = "upgrade" // to another image, or back
 
 	// opReconcile holds a session's place while the reconciler looks at it. It is never recorded.
 	opReconcile Kind = "reconcile"
 )
 
 // bringsUp reports whether the operation ends with a running session when it succeeds.
-func (k Kind) bringsUp() bool { return k == OpCreate || k == OpStart || k == OpRestart }
+func (k Kind) bringsUp() bool {
+	return k == OpCreate || k == OpStart || k == OpRestart || k == OpUpgrade
+}
 
 // keepsUp reports whether a running session goes on being served while the operation is done.
 func (k Kind) keepsUp() bool { return k == OpCreate || k == OpStart }
@@ -87,6 +92,7 @@ var from = map[Kind][]Status{
 	OpStop:    {Creating, Running, Stopped, Error},
 	OpRestart: {Running, Stopped, Error},
 	OpDelete:  {Creating, Running, Stopped, Error},
+	OpUpgrade: {Running, Stopped, Error},
 }
 
 // Operation is work in progress on a session. It is recorded before it acts, so that it always has an owner, a

@@ -102,6 +102,10 @@ type intent struct {
 	force    bool       // whatever is in progress makes way
 	asleep   bool       // only if it is stopped for want of use, or by the engine
 	internal bool       // the reconciler's: nobody asks for anything new, so what is recorded as wanted stays
+
+	// prepare completes the record of an operation that is more than its kind, or says why it may not begin. Such an
+	// operation joins no other. before is the session without the operation.
+	prepare func(before Session, s *Session) error
 }
 
 // over reports whether work of this kind makes way. A delete never does: what it has removed cannot come back.
@@ -127,7 +131,7 @@ func (m *Manager) tryToBegin(ctx context.Context, id ID, want intent) (*Work, er
 	for CodeOf(err) == CodeInProgress {
 		var again <-chan time.Time // nil: when it is done
 		switch {
-		case w.kind == kind && launched:
+		case w.kind == kind && launched && want.prepare == nil:
 			return w, nil
 		case w.kind == opReconcile: // soon done
 		case want.over(w.kind):
@@ -228,11 +232,17 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 				return Session{}, false, m.refused(err)
 			}
 		}
+		before := s
 		s = s.Clone()
 		if !want.internal && (s.Operation == nil || s.Operation.Kind != kind) {
 			s.RestartCount, s.StopReason = 0, why // somebody wants it
 		}
 		s.Operation = m.operation(kind)
+		if want.prepare != nil {
+			if err := want.prepare(before, &s); err != nil {
+				return Session{}, false, err
+			}
+		}
 		if s, err = m.store.Update(ctx, s, m.maxSessions()); CodeOf(err) != CodeConflict {
 			return s, takenOver, m.refused(err)
 		} // a token was rotated meanwhile

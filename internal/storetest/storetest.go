@@ -117,9 +117,14 @@ func full(id session.ID) session.Session {
 		PreviousTokenDigest: "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100", PreviousTokenExpiresAt: at(18),
 		CreatedAt: at(12), LastAccessed: at(13), ExpiresAt: at(14),
 		Status: session.Error, LastError: "the server ended by itself", RestartCount: 2, StopReason: session.StopIdle,
-		Operation: &session.Operation{Kind: session.OpDelete, Owner: "process-1", Deadline: at(15)},
-		Timeline:  []session.Milestone{{At: at(16), What: session.Created, By: "operator"}, {At: at(17), What: session.Broken, By: "berth", Reason: "it fell over"}},
-		Metadata:  map[string]any{"team": "red"},
+		Operation:   &session.Operation{Kind: session.OpDelete, Owner: "process-1", Deadline: at(15)},
+		Timeline:    []session.Milestone{{At: at(16), What: session.Created, By: "operator"}, {At: at(17), What: session.Broken, By: "berth", Reason: "it fell over"}},
+		ImageSource: session.ImageChosen,
+		Upgrade: &session.Upgrade{
+			Step: session.StepRevert, At: at(19), Image: "registry.example/image:2", ImageSource: session.ImageFromProfile,
+			Previous: "registry.example/image:1", Asleep: true, Failed: "the server exited with code 3 at start",
+		},
+		Metadata: map[string]any{"team": "red"},
 	}
 }
 

@@ -32,7 +32,7 @@ func (w *world) nothingLeft(t *testing.T) {
 // checkHardening reads back from the engine what every session container must be.
 func (w *world) checkHardening(t *testing.T, id string, limits session.Limits) {
 	t.Helper()
-	found, err := dockertest.Client(t).ContainerInspect(t.Context(), "berth-"+id, client.ContainerInspectOptions{})
+	found, err := dockertest.Client(t).ContainerInspect(t.Context(), w.ContainerOf(id), client.ContainerInspectOptions{})
 	harness.Must(t, err)
 	c := found.Container
 	h := c.HostConfig

@@ -164,7 +164,7 @@ func (v *victim) stop() { v.act("stop") }
 func (v *victim) loseContainer() {
 	v.t.Helper()
 	v.act("stop")
-	_, err := dockertest.Client(v.t).ContainerRemove(v.t.Context(), "berth-"+v.id, client.ContainerRemoveOptions{Force: true})
+	_, err := dockertest.Client(v.t).ContainerRemove(v.t.Context(), v.ContainerOf(v.id), client.ContainerRemoveOptions{Force: true})
 	harness.Must(v.t, err)
 }
 

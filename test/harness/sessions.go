@@ -13,6 +13,7 @@ type Session struct {
 	Status    string `json:"status"`
 	LastError string `json:"last_error"`
 	Container string `json:"container_id"`
+	Name      string `json:"container_name"`
 	Restarts  int    `json:"restart_count"`
 	Operation *struct {
 		Kind string `json:"kind"`
@@ -47,4 +48,14 @@ func (w *World) Sessions(ctx context.Context) (map[string]Session, error) {
 			return all, nil
 		}
 	}
+}
+
+// ContainerOf is the name of a session's container.
+func (w *World) ContainerOf(id string) string {
+	w.t.Helper()
+	var s Session
+	if a := w.Call(http.MethodGet, "/sessions/"+id, w.AdminToken(), ""); a.Status != http.StatusOK || json.Unmarshal(a.Body, &s) != nil {
+		w.t.Fatalf("show session %s: %s", id, a)
+	}
+	return s.Name
 }

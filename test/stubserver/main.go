@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -40,6 +41,9 @@ const (
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == "cp" {
+		os.Exit(cp(os.Args[1:]))
+	}
 	port := flag.String("port", cmp.Or(os.Getenv("PORT"), "4096"), "TCP port to listen on")
 	host := flag.String("hostname", "0.0.0.0", "address to listen on")
 	flag.Parse()

@@ -1,0 +1,112 @@
+package docker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"berth/internal/session"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+)
+
+// specDigests tells containers apart by what they are made from, apart from the image: "limits=… environment=…
+// profile=…". An engine adds what it pleases to a container, so that what was asked for cannot be read back from it.
+func specDigests(asked client.ContainerCreateOptions) (string, error) {
+	config, host := *asked.Config, *asked.HostConfig
+	limits := []any{host.Memory, host.MemorySwap, host.CPUQuota, host.CPUPeriod, host.PidsLimit}
+	environment := config.Env
+	host.Memory, host.MemorySwap, host.CPUQuota, host.CPUPeriod, host.PidsLimit = 0, 0, 0, 0, nil
+	config.Env, config.Image, config.Labels = nil, "", nil
+	digests := make([]string, 0, 3)
+	for _, p := range []struct {
+		part  session.Part
+		value any
+	}{{session.PartLimits, limits}, {session.PartEnvironment, environment}, {session.PartProfile, []any{config, host}}} {
+		text, err := json.Marshal(p.value)
+		if err != nil {
+			return "", fmt.Errorf("describe the container's %s: %w", p.part, err)
+		}
+		sum := sha256.Sum256(text)
+		digests = append(digests, string(p.part)+"="+hex.EncodeToString(sum[:8]))
+	}
+	return strings.Join(digests, " "), nil
+}
+
+// Drift compares a container with the one that would be made now. See [session.Runtime]. One that was changed behind our
+// back, or made by a Berth that did not write down from what, is not the same.
+func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]session.Part, error) {
+	var parts []session.Part
+	err := r.read(ctx, "compare container "+ref, func(ctx context.Context) error {
+		c, err := r.own(ctx, ref)
+		if err != nil {
+			return err
+		}
+		found, err := r.networks(ctx)
+		if err != nil {
+			return err
+		}
+		on := network.Summary{}
+		if len(found) > 0 {
+			on = found[0]
+		}
+		asked, err := r.design(spec, "", r.direct(on))
+		if err != nil {
+			return err
+		}
+		another, err := r.isAnotherImage(ctx, c, spec.Image)
+		if err != nil {
+			return err
+		}
+		if parts = nil; another {
+			parts = append(parts, session.PartImage)
+		}
+		parts = append(parts, changed(asked, c)...)
+		return nil
+	})
+	return parts, err
+}
+
+// changed names what differs apart from the image.
+func changed(asked client.ContainerCreateOptions, c container.InspectResponse) []session.Part {
+	made := map[string]bool{}
+	for digest := range strings.FieldsSeq(c.Config.Labels[labelSpec]) {
+		made[digest] = true
+	}
+	var parts []session.Part
+	for digest := range strings.FieldsSeq(asked.Config.Labels[labelSpec]) {
+		if part, _, _ := strings.Cut(digest, "="); !made[digest] {
+			parts = append(parts, session.Part(part))
+		}
+	}
+	if len(parts) > 0 {
+		return parts
+	}
+	asked.Config.Labels = nil // those of the attempt differ always
+	if len(weakened(asked, *c.HostConfig, *c.Config)) == 0 {
+		return nil
+	}
+	if c.HostConfig.Memory != asked.HostConfig.Memory || c.HostConfig.CPUQuota != asked.HostConfig.CPUQuota || c.HostConfig.CPUPeriod != asked.HostConfig.CPUPeriod {
+		return []session.Part{session.PartLimits}
+	}
+	return []session.Part{session.PartProfile}
+}
+
+// isAnotherImage reports whether a container that is made of that reference now would have another image. One that the
+// engine does not have, or does not tell of, is not another one.
+func (r *Runtime) isAnotherImage(ctx context.Context, c container.InspectResponse, reference string) (bool, error) {
+	image, err := r.api.ImageInspect(ctx, reference)
+	switch {
+	case err != nil && (answeredByEngine(err) || errdefs.IsPermissionDenied(err)):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return c.Config.Image != reference || image.ID != c.Image, nil
+}

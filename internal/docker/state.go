@@ -1,0 +1,213 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	"berth/internal/session"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+)
+
+const (
+	copySource = "/berth-source"       // where a helper sees what it copies from
+	helperCopy = "copy"                // value of labelHelper
+	copyLook   = 50 * time.Millisecond // between two looks whether a copy is done
+	copyWords  = 4 << 10               // bytes of what a helper says that are read
+)
+
+func helperName(containerName string) string { return containerName + "-copy" }
+func copyName(containerName, volume string) string {
+	return volumeName(containerName, volume) + "-previous"
+}
+
+// stateVolumes are the volumes of a profile that hold the server's state.
+func stateVolumes(profile session.Profile) []session.Volume {
+	var state []session.Volume
+	for _, v := range profile.Volumes {
+		if v.Name != session.WorkspaceVolume {
+			state = append(state, v)
+		}
+	}
+	return state
+}
+
+// SaveState copies the state volumes. See [session.Runtime]. A container of ours does it, of the session's image and as
+// confined as a session, without a network: there is nothing in an engine's API that copies a volume.
+func (r *Runtime) SaveState(ctx context.Context, spec session.Spec) error {
+	c, err := r.Inspect(ctx, spec.Name)
+	if err == nil && running(c.State) {
+		return session.Errorf(session.CodeConflict, "container %q is running; stop it first", spec.Name)
+	} else if err != nil && session.CodeOf(err) != session.CodeNotFound {
+		return err
+	}
+	return r.copyAll(ctx, spec, volumeName, copyName)
+}
+
+// RestoreState puts the copies in place of the state volumes. See [session.Runtime].
+func (r *Runtime) RestoreState(ctx context.Context, spec session.Spec) error {
+	_, err := r.Inspect(ctx, spec.Name)
+	if err == nil {
+		return session.Errorf(session.CodeConflict, "the volumes of %q are in use; remove the container first", spec.Name)
+	} else if session.CodeOf(err) != session.CodeNotFound {
+		return err
+	}
+	if err := r.CheckImage(ctx, spec.Profile, spec.Image); err != nil { // before anything is taken away
+		return err
+	}
+	return r.copyAll(ctx, spec, copyName, volumeName)
+}
+
+// copyAll copies those of the state volumes that are there. It returns a CodeNotFound error if none is.
+func (r *Runtime) copyAll(ctx context.Context, spec session.Spec, from, to func(containerName, volume string) string) error {
+	copied := false
+	for _, v := range stateVolumes(spec.Profile) {
+		err := r.haveVolume(ctx, from(spec.Name, v.Name))
+		if session.CodeOf(err) == session.CodeNotFound { // one that the profile did not have before
+			continue
+		}
+		if err == nil {
+			err = r.copyVolume(ctx, spec, from(spec.Name, v.Name), to(spec.Name, v.Name), v.Path)
+		}
+		if err != nil {
+			return err
+		}
+		copied = true
+	}
+	if !copied {
+		return session.Errorf(session.CodeNotFound, "container %q has no state that could be copied", spec.Name)
+	}
+	return nil
+}
+
+// haveVolume returns a CodeNotFound error if this installation has no such volume.
+func (r *Runtime) haveVolume(ctx context.Context, name string) error {
+	return r.read(ctx, "look for volume "+name, func(ctx context.Context) error {
+		found, err := r.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		if errdefs.IsNotFound(err) || err == nil && found.Volume.Labels[labelInstance] != r.instance {
+			return session.Errorf(session.CodeNotFound, "there is no volume %q", name)
+		}
+		return err
+	})
+}
+
+// copyVolume makes a volume the copy of another one that is there, whatever it was. at is where the session's image has the directory,
+// which gives a new volume its owner.
+func (r *Runtime) copyVolume(ctx context.Context, spec session.Spec, from, to, at string) error {
+	if err := r.removeHelper(ctx, spec.Name); err != nil {
+		return err
+	}
+	var helper string
+	err := r.operate(ctx, "copy volume "+from, 0, func(ctx context.Context) error {
+		if _, err := r.api.VolumeRemove(ctx, to, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove what volume %s was before: %w", to, err)
+		}
+		asked, err := r.copyDesign(spec, from, to, at)
+		if err != nil {
+			return err
+		}
+		made, err := r.api.ContainerCreate(ctx, asked)
+		if err != nil {
+			return r.refused(spec, err)
+		}
+		got, err := r.api.ContainerInspect(ctx, made.ID, client.ContainerInspectOptions{})
+		if err != nil {
+			return err
+		}
+		if err := verify(asked, got.Container, made.Warnings); err != nil {
+			return err
+		}
+		helper = made.ID
+		_, err = r.api.ContainerStart(ctx, made.ID, client.ContainerStartOptions{})
+		return r.startFailure(ctx, err)
+	})
+	if err == nil {
+		err = r.awaitCopy(ctx, helper)
+	}
+	// It goes whatever has become of the caller, and is looked for by the next one if that fails.
+	removed := r.removeHelper(context.WithoutCancel(ctx), spec.Name)
+	if session.CodeOf(err) == session.CodeStartFailed {
+		return session.Errorf(session.CodeStartFailed, "the session's state cannot be copied, for which its image needs the program cp").Because(err)
+	}
+	return errors.Join(err, removed)
+}
+
+// copyDesign is the container that copies: as hardened as a session's server, and with less.
+func (r *Runtime) copyDesign(spec session.Spec, from, to, at string) (client.ContainerCreateOptions, error) {
+	asked, err := r.design(spec, "", true)
+	if err != nil {
+		return client.ContainerCreateOptions{}, err
+	}
+	asked.Name = helperName(spec.Name)
+	labels := map[string]string{
+		labelSession: string(spec.Session), labelInstance: r.instance, labelContainer: spec.Name, labelHelper: helperCopy,
+		labelCreated: spec.CreatedAt.UTC().Format(time.RFC3339Nano),
+	}
+	c, h := asked.Config, asked.HostConfig
+	c.Labels, c.Env, c.ExposedPorts, c.WorkingDir = labels, nil, nil, "/"
+	c.Entrypoint, c.Cmd = []string{"cp"}, []string{"-a", copySource + "/.", path.Clean(at) + "/"}
+	h.NetworkMode, h.Tmpfs = "none", nil
+	h.Mounts = []mount.Mount{
+		{Type: mount.TypeVolume, Source: from, Target: copySource, ReadOnly: true, VolumeOptions: &mount.VolumeOptions{NoCopy: true}},
+		{Type: mount.TypeVolume, Source: to, Target: path.Clean(at), VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{
+			labelSession: string(spec.Session), labelInstance: r.instance, labelContainer: spec.Name,
+		}}},
+	}
+	return asked, nil
+}
+
+// awaitCopy waits until a helper has ended, and returns why it failed. A copy takes as long as it takes: ctx bounds it.
+func (r *Runtime) awaitCopy(ctx context.Context, helper string) error {
+	again := time.NewTicker(copyLook)
+	defer again.Stop()
+	for {
+		var state container.State
+		err := r.read(ctx, "wait for the copy", func(ctx context.Context) error {
+			c, err := r.own(ctx, helper)
+			if err == nil {
+				state = *c.State
+			}
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case !running(session.State(state.Status)) && state.ExitCode == 0:
+			return nil
+		case !running(session.State(state.Status)):
+			return r.copyFailure(ctx, helper, state.ExitCode)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return r.failure(ctx, "wait for the copy", context.Cause(ctx))
+		}
+	}
+}
+
+// copyFailure says why a helper has failed, as far as it said so itself.
+func (r *Runtime) copyFailure(ctx context.Context, helper string, code int) error {
+	var words []byte
+	if logs, err := r.Logs(ctx, helper, session.LogOptions{Tail: 20}); err == nil {
+		words, _ = io.ReadAll(io.LimitReader(logs, copyWords))
+		_ = logs.Close()
+	}
+	cause := fmt.Errorf("cp ended with code %d: %q", code, words)
+	if strings.Contains(strings.ToLower(string(words)), "no space left on device") {
+		return session.Errorf(session.CodeDiskFull, "the engine's disk has no room for a copy of the session's state").Because(cause)
+	}
+	return session.Errorf(session.CodeInternal, "the session's state could not be copied; the reason is in Berth's log").Because(cause)
+}
+
+// removeHelper removes the helper of a container, which an earlier process may have left.
+func (r *Runtime) removeHelper(ctx context.Context, containerName string) error {
+	return r.Remove(ctx, helperName(containerName), true)
+}

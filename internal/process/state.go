@@ -1,0 +1,135 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"berth/internal/session"
+)
+
+// copiesDir holds the copies of a container's volumes, beside these. No volume has a name that begins with a dot.
+const copiesDir = ".previous"
+
+// CheckImage implements session.Runtime: the program takes the image's part, whatever the image is called.
+func (r *Runtime) CheckImage(ctx context.Context, profile session.Profile, _ string) error {
+	if err := r.enter(ctx, "look for a program"); err != nil {
+		return err
+	}
+	_, err := r.program(profile)
+	return err
+}
+
+// Drift implements session.Runtime. Limits are not enforced here, so that others make no difference.
+func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]session.Part, error) {
+	if err := r.enter(ctx, "compare "+ref); err != nil {
+		return nil, err
+	}
+	c, err := r.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var parts []session.Part
+	if c.record.Image != spec.Image {
+		parts = append(parts, session.PartImage)
+	}
+	made, asked := c.record.Profile, spec.Profile
+	if !maps.Equal(made.Env, asked.Env) || c.credential != "" && c.credential != spec.Credential {
+		parts = append(parts, session.PartEnvironment)
+	}
+	made.Env, asked.Env, made.Image, asked.Image = nil, nil, "", ""
+	if !reflect.DeepEqual(made, asked) {
+		parts = append(parts, session.PartProfile)
+	}
+	return parts, nil
+}
+
+// SaveState implements session.Runtime.
+func (r *Runtime) SaveState(ctx context.Context, spec session.Spec) error {
+	if err := r.enter(ctx, "copy the state of "+spec.Name); err != nil {
+		return err
+	}
+	if c := r.lookUp(spec.Name); c != nil {
+		c.mu.Lock()
+		runs := c.run != nil
+		c.mu.Unlock()
+		if runs {
+			return session.Errorf(session.CodeConflict, "container %s runs; stop it first", spec.Name)
+		}
+	}
+	return r.copyState(spec, r.volumeDir, r.copyDir)
+}
+
+// RestoreState implements session.Runtime.
+func (r *Runtime) RestoreState(ctx context.Context, spec session.Spec) error {
+	if err := r.enter(ctx, "restore the state of "+spec.Name); err != nil {
+		return err
+	}
+	if r.lookUp(spec.Name) != nil {
+		return session.Errorf(session.CodeConflict, "the volumes of %s are in use; remove the container first", spec.Name)
+	}
+	return r.copyState(spec, r.copyDir, r.volumeDir)
+}
+
+func (r *Runtime) copyDir(name, volume string) string {
+	return filepath.Join(r.dir, volumesDir, name, copiesDir, volume)
+}
+
+// copyState copies those state volumes that are there. It returns a CodeNotFound error if none is.
+func (r *Runtime) copyState(spec session.Spec, from, to func(name, volume string) string) error {
+	copied := false
+	for _, v := range spec.Profile.Volumes {
+		if v.Name == session.WorkspaceVolume || !safeName.MatchString(v.Name) || !safeName.MatchString(spec.Name) {
+			continue
+		}
+		source, target := from(spec.Name, v.Name), to(spec.Name, v.Name)
+		if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		trash, err := r.discard(target)
+		if err == nil && trash != "" {
+			err = removeAll(trash)
+		}
+		if err == nil {
+			err = copyTree(source, target)
+		}
+		if err != nil {
+			return failure("copy volume "+v.Name+" of "+spec.Name, err)
+		}
+		copied = true
+	}
+	if !copied {
+		return session.Errorf(session.CodeNotFound, "container %s has no state that could be copied", spec.Name)
+	}
+	return nil
+}
+
+// copyTree copies a directory with the permissions of what is in it.
+func copyTree(source, target string) error {
+	if err := os.MkdirAll(target, 0o700); err != nil {
+		return err
+	}
+	if err := os.CopyFS(target, os.DirFS(source)); err != nil {
+		return err
+	}
+	return filepath.WalkDir(source, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.Type()&fs.ModeSymlink != 0 {
+			return err
+		}
+		place, err := filepath.Rel(source, path)
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		return os.Chmod(filepath.Join(target, place), info.Mode().Perm())
+	})
+}

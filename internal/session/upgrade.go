@@ -1,0 +1,370 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// ImageSource says who chose a session's image.
+type ImageSource string
+
+// The sources. A session of a Berth that did not record it has none, and keeps its image until it is upgraded.
+const (
+	ImageFromProfile ImageSource = "profile" // nobody: it is its profile's image of the day
+	ImageChosen      ImageSource = "chosen"  // who created or upgraded the session; or an upgrade was taken back
+)
+
+// Upgrade is a move to another image that goes on or that can be taken back.
+type Upgrade struct {
+	Step UpgradeStep `json:"step"`
+	At   time.Time   `json:"at"` // when it began, which is the time of the copy of the state
+
+	Image       string      `json:"image"` // that is moved to
+	ImageSource ImageSource `json:"image_source"`
+	Previous    string      `json:"previous"` // image before
+
+	Asleep bool   `json:"asleep,omitempty"` // it did not run before, and is not to run afterwards
+	Empty  bool   `json:"empty,omitempty"`  // there was no state to copy
+	Failed string `json:"failed,omitempty"` // why it is being taken back; empty: it is not, or somebody asked for it
+}
+
+// UpgradeStep is what an upgrade does next, so that a process that takes it over goes on from there. Each may be repeated.
+type UpgradeStep string
+
+// The steps.
+const (
+	StepCopy   UpgradeStep = "copy"   // the state is being copied; container and state are as before
+	StepSwitch UpgradeStep = "switch" // the copy is complete, and the next container is one of the new image
+	StepRevert UpgradeStep = "revert" // the state is being replaced by the copy; no server may run before that is done
+	StepReturn UpgradeStep = "return" // image and state are as before; the server is to run again
+)
+
+// copyTime bounds a copy of a session's state.
+const copyTime = 10 * time.Minute
+
+// UpgradeRequest says where an upgrade leads.
+type UpgradeRequest struct {
+	Image string // that the session keeps from then on; empty: its profile's image, which it follows from then on
+	Back  bool   // to the image before the newest upgrade, with the state of that time; Image must be empty
+}
+
+// Upgrade moves a session to another image, with a copy of its state first. When its server does not become ready on that
+// image the session goes back to the image and the state before, and the work fails with a sentence that says so. A session
+// that was stopped is started for that and stopped again. It does nothing to a session that is up to date.
+//
+// Errors beside those of [Manager.Start]: CodeInvalid, CodeImageNotFound; CodeConflict also when there is no way back.
+func (m *Manager) Upgrade(ctx context.Context, id ID, req UpgradeRequest) (*Work, error) {
+	did := Performance{What: string(OpUpgrade), Session: id}
+	s, err := m.store.Get(ctx, id)
+	if err != nil {
+		return nil, m.refuse(ctx, did, err)
+	}
+	if req.Back {
+		if req.Image != "" {
+			return nil, m.refuse(ctx, did, Errorf(CodeInvalid, "the way back leads to the previous image; name no other"))
+		}
+		return m.beginAs(ctx, id, intent{kind: OpUpgrade, prepare: m.prepareReturn})
+	}
+	to, source, err := m.imageFor(s, req)
+	if err == nil {
+		err = m.enoughMemory(s.Profile, m.opts.Profiles[s.Profile])
+	}
+	if err == nil {
+		err = m.runtime.CheckImage(ctx, *m.profileOf(s), to)
+	}
+	if err != nil {
+		return nil, m.refuse(ctx, did, err)
+	}
+	now := s
+	now.Image, now.ImageSource = to, ImageChosen
+	parts, err := m.OutOfDate(ctx, now)
+	if err != nil {
+		return nil, m.refuse(ctx, did, err)
+	}
+	if len(parts) == 0 && s.Operation == nil && s.ContainerID != "" && s.Image == to && s.ImageSource == source {
+		return finished(s), nil
+	}
+	return m.beginAs(ctx, id, intent{kind: OpUpgrade, prepare: func(before Session, s *Session) error {
+		return m.prepareUpgrade(before, s, to, source)
+	}})
+}
+
+// imageFor returns the image that a request leads to, and who chose it.
+func (m *Manager) imageFor(s Session, req UpgradeRequest) (string, ImageSource, error) {
+	profile, known := m.opts.Profiles[s.Profile]
+	if !known {
+		return "", "", Errorf(CodeConflict, "the profile %q of session %s is not in the settings; put it back to upgrade the session", s.Profile, s.ID)
+	}
+	if req.Image == "" {
+		return profile.Image, ImageFromProfile, nil
+	}
+	return req.Image, ImageChosen, (Request{Image: req.Image}).check()
+}
+
+// prepareUpgrade records what an upgrade is about to do.
+func (m *Manager) prepareUpgrade(before Session, s *Session, to string, source ImageSource) error {
+	if err := upgradable(before); err != nil {
+		return err
+	}
+	s.StopReason = before.StopReason
+	s.Upgrade = &Upgrade{
+		Step: StepCopy, At: m.now(), Image: to, ImageSource: source, Previous: m.currentImage(before), Asleep: before.isToBeStopped(),
+	}
+	return nil
+}
+
+// prepareReturn records that the newest upgrade is about to be taken back.
+func (m *Manager) prepareReturn(before Session, s *Session) error {
+	if err := upgradable(before); err != nil {
+		return err
+	}
+	if before.Upgrade == nil || before.Upgrade.Step != StepSwitch {
+		return Errorf(CodeConflict, "session %s has no upgrade that could be taken back", s.ID)
+	}
+	s.StopReason = before.StopReason
+	s.Upgrade.Step, s.Upgrade.Asleep, s.Upgrade.Failed = StepRevert, before.isToBeStopped(), ""
+	s.Image, s.ImageSource = s.Upgrade.Previous, ImageChosen
+	return nil
+}
+
+// isToBeStopped reports whether a session does not run once the operation that is recorded with it has been done.
+func (s Session) isToBeStopped() bool {
+	if s.Operation != nil {
+		return s.Operation.Kind == OpStop
+	}
+	return s.Status == Stopped
+}
+
+// currentImage is the image of the session's container as far as it is recorded.
+func (m *Manager) currentImage(s Session) string { return cmp.Or(s.Image, m.profileOf(s).Image) }
+
+// upgradable returns why no other upgrade may begin.
+func upgradable(s Session) error {
+	if s.Operation != nil && s.Operation.Kind == OpUpgrade {
+		return busy(s.ID, OpUpgrade) // nobody works on it at this moment, and it goes on soon
+	}
+	if s.Upgrade != nil && s.Upgrade.Step == StepRevert {
+		return Errorf(CodeConflict, "session %s is on its way back from an upgrade; start it, which completes that, and try again", s.ID)
+	}
+	return nil
+}
+
+// performUpgrade does the work of an upgrade step by step and records how it ended.
+func (m *Manager) performUpgrade(ctx context.Context, w *Work, s Session) (_ Session, err error) {
+	begun := time.Now()
+	defer func() {
+		m.opts.Observe(ctx, Performance{What: string(OpUpgrade), Session: s.ID, Outcome: CodeOf(err), Duration: time.Since(begun), Forced: w.forced})
+	}()
+	for {
+		if s.Upgrade == nil { // there is nothing that could be missing
+			s.Upgrade = &Upgrade{Step: StepReturn, Image: s.Image, ImageSource: s.ImageSource, Previous: s.Image}
+		}
+		var c Container
+		var failure error
+		switch s.Upgrade.Step {
+		case StepCopy:
+			if failure = m.copyState(ctx, s); CodeOf(failure) == CodeNotFound { // its container has never been made
+				s.Upgrade.Empty, failure = true, nil
+			}
+		case StepSwitch:
+			c, failure = m.bringUp(ctx, s)
+		case StepRevert:
+			if failure = m.takeDown(ctx, s); failure == nil {
+				failure = m.putBack(ctx, s)
+			}
+		case StepReturn:
+			if !s.Upgrade.Asleep {
+				c, failure = m.bringUp(ctx, s)
+			}
+		}
+		if errors.Is(failure, errTakenOver) {
+			return s, m.cutShort(ctx, OpUpgrade, s, errTakenOver)
+		}
+		if cause := context.Cause(ctx); failure != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
+			return s, m.cutShort(ctx, OpUpgrade, s, cause)
+		}
+		switch CodeOf(failure) {
+		case CodeEngineUnavailable, CodeStoreUnavailable:
+			// It says nothing about the image: the operation stays recorded, and the reconciler takes it up at this step.
+			m.opts.Logger.WarnContext(ctx, "upgrade waits for the engine", "session_id", s.ID, "step", s.Upgrade.Step, "error", failure)
+			return s, failure
+		}
+		if failure != nil {
+			m.opts.Logger.WarnContext(ctx, "step of an upgrade failed", "session_id", s.ID, "step", s.Upgrade.Step, "error", failure)
+		}
+		next, last := nextStep(s, failure)
+		if last {
+			return m.concludeUpgrade(ctx, w, s, c, failure)
+		}
+		s, err = m.changeOwned(ctx, s, func(now *Session) {
+			now.Image, now.ImageSource, now.Upgrade = next.Image, next.ImageSource, next.Upgrade
+		})
+		if errors.Is(err, errTakenOver) {
+			return s, m.cutShort(ctx, OpUpgrade, s, errTakenOver)
+		}
+		if err != nil {
+			return s, err
+		}
+	}
+}
+
+// nextStep is the record after a step, or reports that it was the last one.
+func nextStep(s Session, failure error) (next Session, last bool) {
+	next = s.Clone()
+	u := next.Upgrade
+	switch {
+	case u.Step == StepCopy && failure != nil:
+		u.Step, u.Failed = StepReturn, MessageOf(failure)
+	case u.Step == StepCopy:
+		u.Step = StepSwitch
+		next.Image, next.ImageSource = u.Image, u.ImageSource
+	case u.Step == StepSwitch && failure != nil:
+		u.Step, u.Failed = StepRevert, MessageOf(failure)
+		next.Image, next.ImageSource = u.Previous, ImageChosen // not the profile's, which may be the one that does not work
+	case u.Step == StepRevert && failure == nil:
+		u.Step = StepReturn
+	default:
+		return s, true
+	}
+	return next, false
+}
+
+// copyState stops the server and copies its state.
+func (m *Manager) copyState(ctx context.Context, s Session) error {
+	if err := m.takeDown(ctx, s); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, copyTime, errCopyTime)
+	defer cancel()
+	spec := m.specOf(s)
+	return explainCopy(ctx, m.runtime.SaveState(ctx, spec))
+}
+
+var errCopyTime = errors.New("the time for copying is up")
+
+func explainCopy(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errCopyTime) {
+		return Errorf(CodeStartTimeout, "the session's state could not be copied within %s", copyTime).Because(err)
+	}
+	return err
+}
+
+// putBack removes the container and replaces the state by the copy.
+func (m *Manager) putBack(ctx context.Context, s Session) error {
+	if err := m.holds(ctx, s); err != nil {
+		return err
+	}
+	if err := m.runtime.Remove(ctx, s.ContainerName, true); err != nil || s.Upgrade.Empty {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, copyTime, errCopyTime)
+	defer cancel()
+	return explainCopy(ctx, m.runtime.RestoreState(ctx, m.specOf(s)))
+}
+
+// finishReverting completes the way back of an upgrade that was cut short, before any server of the session may run.
+func (m *Manager) finishReverting(ctx context.Context, s Session) (Session, error) {
+	if s.Upgrade == nil || s.Upgrade.Step != StepRevert || s.Operation == nil || s.Operation.Kind == OpUpgrade {
+		return s, nil
+	}
+	if err := m.putBack(ctx, s); err != nil {
+		return s, err
+	}
+	return m.changeOwned(ctx, s, func(now *Session) { now.Upgrade = nil })
+}
+
+// changeOwned changes a session on which this process does an operation, and returns errTakenOver when it does not any
+// more. A store that is away is asked again until ctx ends.
+func (m *Manager) changeOwned(ctx context.Context, s Session, f func(*Session)) (Session, error) {
+	for {
+		changed, err := m.change(ctx, s.ID, func(now *Session) error {
+			if !now.isSame(s) {
+				return errTakenOver
+			}
+			f(now)
+			return nil
+		})
+		if CodeOf(err) != CodeStoreUnavailable || pause(ctx, time.Second) != nil {
+			return changed, err
+		}
+	}
+}
+
+// concludeUpgrade records the end of an upgrade. c is the container that runs; failure is why none does.
+func (m *Manager) concludeUpgrade(ctx context.Context, w *Work, s Session, c Container, failure error) (Session, error) {
+	u := *s.Upgrade
+	result := upgradeResult(s, failure)
+	ctx, cancel := m.outlive(ctx)
+	defer cancel()
+	if failure != nil || u.Asleep {
+		c.Address = ""
+		if errors.Is(m.holds(ctx, s), errTakenOver) {
+			return s, m.cutShort(ctx, OpUpgrade, s, errTakenOver)
+		}
+		if err := m.runtime.Stop(ctx, s.ContainerName, m.opts.StopTimeout); err != nil && CodeOf(err) != CodeNotFound {
+			m.opts.Logger.WarnContext(ctx, "container not stopped after an upgrade; the reconciler will see to it", "session_id", s.ID, "error", err)
+		}
+	}
+	m.mu.Lock()
+	w.concluding = true
+	m.mu.Unlock()
+	m.locate(s.ID, c.Address)
+	done, err := m.changeOwned(ctx, s, func(now *Session) {
+		now.Operation, now.Port = nil, portOf(c.Address)
+		if c.ID != "" {
+			now.ContainerID, now.HostDir = c.ID, c.HostDir
+		}
+		switch {
+		case failure != nil:
+			now.Status = Error
+		case u.Asleep:
+			now.Status = Stopped
+		default:
+			now.Status, now.StopReason, now.LastAccessed = Running, "", m.now()
+		}
+		switch {
+		case u.Step == StepSwitch:
+			m.mark(ctx, now, Upgraded, u.Image)
+		case u.Step == StepReturn:
+			m.mark(ctx, now, Reverted, u.Failed)
+			now.Upgrade = nil
+		}
+		if failure != nil {
+			m.mark(ctx, now, Broken, MessageOf(result))
+		}
+		now.LastError = MessageOf(result)
+	})
+	if errors.Is(err, errTakenOver) {
+		m.unlocated.add(s.ID)
+		return s, m.cutShort(ctx, OpUpgrade, s, errTakenOver)
+	}
+	if err != nil {
+		return s, errors.Join(result, err)
+	}
+	if failure != nil {
+		m.notify(done, Broken, CauseStart, done.LastError)
+	}
+	m.opts.Logger.InfoContext(ctx, "upgrade done", "session_id", s.ID, "image", done.Image, "outcome", cmp.Or(string(CodeOf(result)), "ok"))
+	return done, result
+}
+
+// upgradeResult is what the one who asked for the upgrade is told.
+func upgradeResult(s Session, failure error) error {
+	u := s.Upgrade
+	switch {
+	case failure != nil && u.Failed != "":
+		return Errorf(CodeOf(failure), "the upgrade to %s failed: %s; and the session does not run on %s either: %s",
+			u.Image, u.Failed, s.Image, MessageOf(failure)).Because(failure)
+	case failure != nil:
+		return failure
+	case u.Failed != "":
+		return Errorf(CodeUpgradeFailed, "the upgrade to %s failed: %s; the session is on %s again, with its state as it was", u.Image, u.Failed, s.Image)
+	}
+	return nil
+}
+
+// Parts lists every part of how a container is made.
+func Parts() []Part { return slices.Clone([]Part{PartImage, PartLimits, PartEnvironment, PartProfile}) }
