@@ -22,6 +22,7 @@ type sessionCmd struct {
 	Start   sessionStartCmd   `cmd:"" help:"Start sessions; those that run are left alone."`
 	Stop    sessionStopCmd    `cmd:"" help:"Stop sessions; their workspaces are kept."`
 	Restart sessionRestartCmd `cmd:"" help:"Restart sessions."`
+	Upgrade sessionUpgradeCmd `cmd:"" help:"Move sessions to another image, with a way back."`
 	Cancel  sessionCancelCmd  `cmd:"" help:"End a create, start or restart in progress."`
 	Auth    sessionAuthCmd    `cmd:"" help:"Show until when tokens are good: of one session, or of all whose token is."`
 	Rotate  sessionRotateCmd  `cmd:"" help:"Give a session a new token; the old one is refused at once, or after a grace."`
@@ -36,6 +37,7 @@ func (sessionCmd) Help() string {
   berth session list --status running
   berth session logs ses-gezdgnbvgy3tqojq --follow
   berth session events ses-gezdgnbvgy3tqojq
+  berth session upgrade ses-gezdgnbvgy3tqojq
   berth session rm ses-gezdgnbvgy3tqojq --yes`
 }
 
@@ -153,11 +155,21 @@ func fieldsOf(s httpapi.Session) [][2]string {
 		{"status", string(s.Status)},
 		{"owner", s.Owner},
 		{"profile", s.Profile},
-		{"image", s.Image},
+		{"image", imageOf(s)},
 		{"container", s.ContainerName},
 		{"workspace", s.HostDir},
 		{"created", s.CreatedAt.Local().Format("2006-01-02 15:04:05")},
 		{"last accessed", s.LastAccessed.Local().Format("2006-01-02 15:04:05")},
+	}
+	if len(s.OutOfDate) > 0 {
+		names := make([]string, len(s.OutOfDate))
+		for i, part := range s.OutOfDate {
+			names[i] = string(part)
+		}
+		fields = append(fields, [2]string{"out of date", strings.Join(names, ", ")})
+	}
+	if s.Upgrade != nil && s.Operation == nil {
+		fields = append(fields, [2]string{"previous image", s.Upgrade.Previous + ", with the state of " + localTime(&s.Upgrade.At)})
 	}
 	if s.TokenExpiresAt != nil {
 		fields = append(fields, [2]string{"token expires", s.TokenExpiresAt.Local().Format("2006-01-02 15:04:05")})

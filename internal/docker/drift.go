@@ -12,7 +12,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 )
 
@@ -48,15 +47,7 @@ func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]s
 		if err != nil {
 			return err
 		}
-		found, err := r.networks(ctx)
-		if err != nil {
-			return err
-		}
-		on := network.Summary{}
-		if len(found) > 0 {
-			on = found[0]
-		}
-		asked, err := r.design(spec, "", r.direct(on))
+		asked, err := r.design(spec, "", len(c.HostConfig.PortBindings) == 0) // it keeps the way in which it is reached
 		if err != nil {
 			return err
 		}

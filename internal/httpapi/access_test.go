@@ -42,6 +42,7 @@ var rows = map[string]struct {
 	"POST /sessions/{id}/start":       {"admin", 200},
 	"POST /sessions/{id}/stop":        {"admin", 200},
 	"POST /sessions/{id}/restart":     {"admin", 200},
+	"POST /sessions/{id}/upgrade":     {"admin", 200},
 	"POST /sessions/{id}/cancel":      {"admin", 409}, // nothing is in progress
 	"GET /sessions/{id}/logs":         {"admin", 200},
 	"GET /sessions/{id}/events":       {"own", 200},

@@ -33,6 +33,8 @@ type Sessions interface {
 	Restart(ctx context.Context, id session.ID) (*session.Work, error)
 	Delete(ctx context.Context, id session.ID) (*session.Work, error)
 	Cancel(ctx context.Context, id session.ID) (*session.Work, error)
+	Upgrade(ctx context.Context, id session.ID, req session.UpgradeRequest) (*session.Work, error)
+	OutOfDate(ctx context.Context, s session.Session) ([]session.Part, error)
 	Force(ctx context.Context, id session.ID, kind session.Kind) (*session.Work, error)
 	RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error)
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)

@@ -110,6 +110,10 @@ func (r *record) Get(context.Context, session.ID) (session.Session, error) {
 	return r.Session, nil
 }
 
+func (r *record) Upgrade(ctx context.Context, id session.ID, req session.UpgradeRequest) (*session.Work, error) {
+	return r.Sessions.Upgrade(ctx, id, req)
+}
+
 func (r *record) Listen(session.ID) (changed <-chan struct{}, stop func()) {
 	return r.changed, func() {}
 }

@@ -17,6 +17,9 @@ type Session struct {
 	Path           string           `json:"path" doc:"where the session's server is, below this server's address" example:"/s/ses-gezdgnbvgy3tqojq/"`
 	Profile        string           `json:"profile"`
 	Image          string           `json:"image"`
+	ImageSource    string           `json:"image_source,omitempty" enum:"profile,chosen" doc:"profile: the session follows its profile's image; absent: it keeps its image until it is upgraded, like a chosen one"`
+	OutOfDate      []session.Part   `json:"out_of_date,omitempty" enum:"image,limits,environment,profile" doc:"what the next start or an upgrade would change; shown to the operator, of one session at a time"`
+	Upgrade        *Upgrade         `json:"upgrade,omitempty" doc:"the upgrade in progress, or the newest one, which can be taken back"`
 	ContainerName  string           `json:"container_name"`
 	ContainerID    string           `json:"container_id,omitempty"`
 	HostDir        string           `json:"host_dir,omitempty" doc:"where the workspace lives on the engine's host"`
@@ -34,8 +37,16 @@ type Session struct {
 
 // Operation is work in progress.
 type Operation struct {
-	Kind     session.Kind `json:"kind" enum:"create,start,stop,restart,delete"`
+	Kind     session.Kind `json:"kind" enum:"create,start,stop,restart,delete,upgrade"`
 	Deadline time.Time    `json:"deadline" doc:"when another process may take it over"`
+}
+
+// Upgrade is a move to another image.
+type Upgrade struct {
+	Step     session.UpgradeStep `json:"step" enum:"copy,switch,revert,return" doc:"switch, without an operation in progress: it is done and can be taken back"`
+	At       time.Time           `json:"at" doc:"of the copy of the state"`
+	Image    string              `json:"image" doc:"moved to"`
+	Previous string              `json:"previous_image"`
 }
 
 // NewSession is the answer to a create: the session and its token.
@@ -246,12 +257,15 @@ func (a *API) sessionOf(s session.Session) Session {
 func shown(s session.Session) Session {
 	out := Session{
 		ID: s.ID, Owner: s.Owner, Status: s.Status, LastError: s.LastError, Path: "/s/" + string(s.ID) + "/",
-		Profile: s.Profile, Image: s.Image, ContainerName: s.ContainerName, ContainerID: s.ContainerID, HostDir: s.HostDir,
+		Profile: s.Profile, Image: s.Image, ImageSource: string(s.ImageSource), ContainerName: s.ContainerName, ContainerID: s.ContainerID, HostDir: s.HostDir,
 		Port: s.Port, CreatedAt: s.CreatedAt, LastAccessed: s.LastAccessed, TokenExpiresAt: timeOf(s.TokenExpiresAt),
 		ExpiresAt: timeOf(s.ExpiresAt), StopReason: string(s.StopReason), RestartCount: s.RestartCount, Metadata: s.Metadata,
 	}
 	if s.Operation != nil {
 		out.Operation = &Operation{Kind: s.Operation.Kind, Deadline: s.Operation.Deadline}
+	}
+	if u := s.Upgrade; u != nil {
+		out.Upgrade = &Upgrade{Step: u.Step, At: u.At, Image: u.Image, Previous: u.Previous}
 	}
 	return out
 }

@@ -63,6 +63,13 @@ func (a *API) routes() {
 		Method: http.MethodPost, Path: "/sessions/{id}/restart", OperationID: "restart-session", Summary: "Restart a session",
 	}, a.act(a.Sessions.Restart, session.OpRestart))
 	register(a, admin, huma.Operation{
+		Method: http.MethodPost, Path: "/sessions/{id}/upgrade", OperationID: "upgrade-session",
+		Summary: "Move a session to another image, or back",
+		Description: "Copies the state first, which interrupts a session that runs. When the session does not become ready on the new " +
+			"image, it goes back to the previous one and the state of that copy, and the answer is a problem `upgrade_failed`. " +
+			"Does nothing to a session that is up to date.",
+	}, a.upgradeSession)
+	register(a, admin, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/cancel", OperationID: "cancel-session-operation",
 		Summary: "End a create, start or restart in progress", Description: "The session is stopped then; workspace and history are kept.",
 	}, a.act(a.Sessions.Cancel, ""))

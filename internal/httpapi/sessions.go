@@ -172,7 +172,11 @@ func (a *API) getSession(ctx context.Context, in *IDParam) (*sessionOutput, erro
 	if err != nil {
 		return nil, err
 	}
-	return &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}, nil
+	out := &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}
+	if isOperator(ctx) {
+		out.Body.OutOfDate = a.outOfDate(ctx, s)
+	}
+	return out, nil
 }
 
 func (a *API) find(ctx context.Context, text string) (session.Session, error) {

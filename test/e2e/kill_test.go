@@ -33,6 +33,7 @@ type operation struct {
 	prepare func(*victim) // brings a running session to where the operation begins
 	method  string        // of its request
 	path    string        // of its request, where %s is the session; without one it makes the session
+	image   string        // tag of the world's image that it names; see [makeImages]
 	calls   []string      // its steps: each is a fault point before the engine has done it, and one after
 	ends    string        // status that the next process brings the session to; "": it is gone
 }
@@ -63,6 +64,22 @@ var operations = []operation{
 		calls: []string{stopsContainer, startsContainer},
 	},
 	{
+		name: "upgrade", method: http.MethodPost, path: "/sessions/%s/upgrade", image: "better", ends: "running",
+		calls: []string{
+			stopsContainer, removesVolume, makesContainer, startsContainer, removesContainer, // the copy
+			removesContainer, makesContainer, startsContainer,
+		},
+	},
+	{
+		name: "upgrade that fails", method: http.MethodPost, path: "/sessions/%s/upgrade", image: "broken", ends: "running",
+		calls: []string{
+			stopsContainer, removesVolume, makesContainer, startsContainer, removesContainer, // the copy
+			removesContainer, makesContainer, startsContainer,
+			removesContainer, removesVolume, makesContainer, startsContainer, removesContainer, // the way back
+			makesContainer, startsContainer,
+		},
+	},
+	{
 		name: "delete", method: http.MethodDelete, path: "/sessions/%s", ends: "",
 		calls: []string{removesContainer, removesVolume, removesVolume},
 	},
@@ -78,6 +95,9 @@ func TestProcessThatIsKilledAtAnyStepOnTheEngine(t *testing.T) {
 			w := stubWorld(t)
 			w.Env["RECONCILE_INTERVAL"] = "1"
 			w.Env["SESSION_STOP_TIMEOUT"] = "2"
+			if op.image != "" {
+				makeImages(t, w)
+			}
 			relay := w.NewRelay()
 			w.StartServe()
 
@@ -139,6 +159,9 @@ func (v *victim) request(ctx context.Context) (harness.Answer, error) {
 		body = `{"profile":"` + v.profile() + `"}`
 	} else {
 		path = fmt.Sprintf(path, v.id)
+	}
+	if v.op.image != "" {
+		body = `{"image":"` + v.Instance + ":" + v.op.image + `"}`
 	}
 	return v.TryWith(ctx, v.op.method, path, v.AdminToken(), body, header)
 }
@@ -247,12 +270,12 @@ func (v *victim) agrees() error {
 	if err != nil {
 		return err
 	}
-	id, status := "", ""
+	id, name, status := "", "", ""
 	for _, s := range all {
 		if v.id != "" && s.ID != v.id || s.Operation != nil || len(all) > 1 {
 			return fmt.Errorf("got the sessions %+v", all)
 		}
-		id, status = s.ID, s.Status
+		id, name, status = s.ID, s.Name, s.Status
 	}
 	if status != v.op.ends {
 		return fmt.Errorf("the session is %q, want %q", status, v.op.ends)
@@ -264,9 +287,12 @@ func (v *victim) agrees() error {
 	wantContainers, wantVolumes := []string{}, 0
 	switch v.op.ends {
 	case "running":
-		wantContainers, wantVolumes = []string{"/berth-" + id + " running"}, 2
+		wantContainers, wantVolumes = []string{"/" + name + " running"}, 2
 	case "stopped":
-		wantContainers, wantVolumes = []string{"/berth-" + id + " exited"}, 2
+		wantContainers, wantVolumes = []string{"/" + name + " exited"}, 2
+	}
+	if v.op.image != "" {
+		wantVolumes++ // the copy of the state
 	}
 	if !slices.Equal(containers, wantContainers) || len(volumes) != wantVolumes {
 		return fmt.Errorf("session %s is %q: got the containers %v and the volumes %v, want %v and %d", id, status, containers, volumes, wantContainers, wantVolumes)

@@ -102,7 +102,7 @@ func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 			if s.Status != "running" || s.Operation != nil {
 				return fmt.Errorf("session %s is %s, operation %v", s.ID, s.Status, s.Operation)
 			}
-			known["/berth-"+s.ID] = true
+			known["/"+s.Name] = true
 			delete(acknowledged, s.ID)
 		}
 		if len(acknowledged) > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -48,6 +49,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("POST /behave", s.behave)
 	mux.HandleFunc("GET /env", s.env)
 	mux.HandleFunc("GET /dial", s.dial)
+	mux.HandleFunc("GET /names", s.names)
 	mux.HandleFunc("POST /allocate", s.allocate)
 	mux.HandleFunc("POST /burn", s.burn)
 	mux.HandleFunc("/echo", s.echo)
@@ -236,6 +238,18 @@ func (s *server) dial(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = conn.Close()
 	writeJSON(w, map[string]any{"ok": true})
+}
+
+// names asks the container's name server which names the address "addr" has.
+func (s *server) names(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	names, err := net.DefaultResolver.LookupAddr(ctx, r.URL.Query().Get("addr"))
+	if err != nil {
+		writeJSON(w, map[string]any{"names": []string{}, "error": err.Error()})
+		return
+	}
+	writeJSON(w, map[string]any{"names": names})
 }
 
 // allocate takes and keeps so many MiB of memory ("mb"), for tests of memory limits.

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"berth/internal/httpapi"
+	"berth/internal/session"
+)
+
+type sessionUpgradeCmd struct {
+	remote
+	IDs   []string `arg:"" optional:"" name:"session" help:"Session IDs."`
+	Image string   `help:"Image that the sessions keep from then on. Default: their profile's, which they follow from then on." placeholder:"REFERENCE"`
+	All   bool     `help:"All sessions, one after the other, up to the first that fails. Those whose image somebody has chosen are left alone, unless --image is given."`
+	Back  bool     `help:"Take the newest upgrade back."`
+	Yes   bool     `short:"y" help:"Do not ask. Needed where there is no terminal to ask at."`
+}
+
+// Help is shown by berth session upgrade --help.
+func (sessionUpgradeCmd) Help() string {
+	return `A session that runs is interrupted. Its state, which is all that is kept but the workspace, is copied first; when the session does not
+become ready on the new image, it goes back to the previous image and that state by itself. The copy is kept until the next
+upgrade, so that --back can do the same later: what was added to the state since is lost then. The workspace is never touched.
+
+Limits, environment and the rest of the profile are brought up to date as well, which each stop and start does, too.
+
+Examples:
+
+    berth session upgrade ses-gezdgnbvgy3tqojq
+    berth session upgrade ses-gezdgnbvgy3tqojq --image berth/opencode:1.19.0
+    berth session upgrade --all --yes
+    berth session upgrade --back ses-gezdgnbvgy3tqojq`
+}
+
+// Run upgrades the sessions one after the other. It stops at the first failure: what one image breaks, it breaks for all.
+func (c *sessionUpgradeCmd) Run(ctx context.Context, std *stdio) error {
+	if err := c.check(); err != nil {
+		return usageError(err)
+	}
+	if !c.All {
+		if err := c.confirm(std, c.IDs); err != nil {
+			return err
+		}
+	}
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	ids := c.IDs
+	if c.All {
+		if ids, err = c.choose(ctx, std, api); err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			fmt.Fprintln(std.Out, "there is nothing to upgrade")
+			return nil
+		}
+		if err := c.confirm(std, ids); err != nil {
+			return err
+		}
+	}
+	for i, id := range ids {
+		var s httpapi.Session
+		err := api.call(ctx, http.MethodPost, sessionPath(id, "upgrade"), nil, map[string]any{"image": c.Image, "back": c.Back}, &s)
+		if err != nil && len(ids) > 1 {
+			return withHint(fmt.Errorf("%s: %w", id, err), "%d of %d sessions done, the rest is as it was; see to this one and give the command again", i, len(ids))
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.Out, "%s is %s on %s\n", id, s.Status, s.Image)
+	}
+	return nil
+}
+
+func (c *sessionUpgradeCmd) check() error {
+	switch {
+	case c.All && len(c.IDs) > 0:
+		return errors.New("give session IDs or --all, not both")
+	case !c.All && len(c.IDs) == 0:
+		return errors.New("give session IDs, or --all")
+	case c.Back && c.Image != "":
+		return errors.New("--back leads to the previous image; leave out --image")
+	case c.Back && c.All:
+		return errors.New("--back takes session IDs, not --all: sessions lose what was added to their state since")
+	}
+	return nil
+}
+
+// choose lists the sessions that --all means.
+func (c *sessionUpgradeCmd) choose(ctx context.Context, std *stdio, api *client) ([]string, error) {
+	var ids []string
+	query := url.Values{"limit": {"1000"}}
+	for {
+		var page struct {
+			Sessions []httpapi.Session `json:"sessions"`
+			Next     string            `json:"next"`
+		}
+		if err := api.call(ctx, http.MethodGet, "/sessions?"+query.Encode(), nil, nil, &page); err != nil {
+			return nil, err
+		}
+		for _, s := range page.Sessions {
+			switch {
+			case s.Status == session.Creating:
+			case s.ImageSource == string(session.ImageChosen) && c.Image == "":
+				fmt.Fprintf(std.Err, "berth: %s is left on %s, which somebody has chosen\n", s.ID, s.Image)
+			default:
+				ids = append(ids, string(s.ID))
+			}
+		}
+		if page.Next == "" {
+			return ids, nil
+		}
+		query.Set("after", page.Next)
+	}
+}
+
+// confirm asks whether sessions may be interrupted.
+func (c *sessionUpgradeCmd) confirm(std *stdio, ids []string) error {
+	if c.Yes {
+		return nil
+	}
+	what := fmt.Sprintf("this interrupts %d session(s)", len(ids))
+	if c.Back {
+		what += " and drops what was added to their state since their upgrade"
+	}
+	if !std.isTerminal() {
+		return usageError(fmt.Errorf("%s; say --yes if you mean it", what))
+	}
+	fmt.Fprintf(std.Err, "%s%s. Go on? [y/N] ", strings.ToUpper(what[:1]), what[1:])
+	answer, _ := bufio.NewReader(std.In).ReadString('\n')
+	if !strings.EqualFold(strings.TrimSpace(answer), "y") {
+		return errors.New("nothing was upgraded")
+	}
+	return nil
+}
+
+// imageOf is a session's image, and that it does not follow its profile.
+func imageOf(s httpapi.Session) string {
+	if s.ImageSource == string(session.ImageFromProfile) {
+		return s.Image
+	}
+	return s.Image + " (kept until it is upgraded)"
+}

@@ -1,0 +1,55 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"berth/internal/session"
+)
+
+type upgradeInput struct {
+	IDParam
+	PreferParam
+	Body *struct {
+		Image string `json:"image,omitempty" maxLength:"255" doc:"image that the session keeps from then on; absent: its profile's, which it follows from then on"`
+		Back  bool   `json:"back,omitempty" doc:"take the newest upgrade back: to the previous image, with the state of that time; what was added to the state since is lost, the workspace stays"`
+	}
+}
+
+func (a *API) upgradeSession(ctx context.Context, in *upgradeInput) (*sessionOutput, error) {
+	id, err := session.ParseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	req := session.UpgradeRequest{}
+	if in.Body != nil {
+		req.Image, req.Back = in.Body.Image, in.Body.Back
+	}
+	w, err := a.Sessions.Upgrade(ctx, id, req)
+	if err != nil {
+		return nil, err
+	}
+	if in.async() {
+		return &sessionOutput{Status: http.StatusAccepted, Body: a.sessionOf(w.Session())}, nil
+	}
+	s, err := wait(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	return &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}, nil
+}
+
+// compareTime bounds the question to the engine what is out of date. A session is shown without the answer as well.
+const compareTime = 2 * time.Second
+
+func (a *API) outOfDate(ctx context.Context, s session.Session) []session.Part {
+	ctx, cancel := context.WithTimeout(ctx, compareTime)
+	defer cancel()
+	parts, err := a.Sessions.OutOfDate(ctx, s)
+	if err != nil {
+		a.Logger.DebugContext(ctx, "container not compared with the settings", "session_id", s.ID, "error", err)
+		return nil
+	}
+	return parts
+}
