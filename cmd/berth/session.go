@@ -121,10 +121,10 @@ func (c *sessionListCmd) Run(ctx context.Context, std *stdio) error {
 		}
 		query.Set("after", page.Next)
 	}
-	rows := [][]string{{"SESSION", "STATUS", "OWNER", "IMAGE", "LAST ACCESSED", "ERROR"}}
+	rows := [][]string{{"SESSION", "STATUS", "OWNER", "IMAGE", "SIZE", "LAST ACCESSED", "ERROR"}}
 	for _, s := range all {
 		rows = append(rows, []string{
-			string(s.ID), string(s.Status), s.Owner, s.Image, s.LastAccessed.Local().Format("2006-01-02 15:04:05"), s.LastError,
+			string(s.ID), string(s.Status), s.Owner, s.Image, sizeOf(s.Workspace), s.LastAccessed.Local().Format("2006-01-02 15:04:05"), s.LastError,
 		})
 	}
 	return c.table(std, all, rows)
@@ -161,6 +161,9 @@ func fieldsOf(s httpapi.Session) [][2]string {
 		{"created", s.CreatedAt.Local().Format("2006-01-02 15:04:05")},
 		{"last accessed", s.LastAccessed.Local().Format("2006-01-02 15:04:05")},
 	}
+	if s.Workspace != nil {
+		fields = append(fields, [2]string{"size", sizeOf(s.Workspace)})
+	}
 	if len(s.OutOfDate) > 0 {
 		names := make([]string, len(s.OutOfDate))
 		for i, part := range s.OutOfDate {
@@ -181,6 +184,24 @@ func fieldsOf(s httpapi.Session) [][2]string {
 		fields = append(fields, [2]string{"error", s.LastError})
 	}
 	return fields
+}
+
+// sizeOf is what a session's volumes take, for people; "" when it is not known.
+func sizeOf(w *httpapi.WorkspaceSize) string {
+	if w == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%.1f MB", float64(w.Bytes)/1e6)
+	if w.Bytes >= 1e9 {
+		text = fmt.Sprintf("%.1f GB", float64(w.Bytes)/1e9)
+	}
+	if w.Partial {
+		text = "over " + text
+	}
+	if w.Level != "ok" {
+		text += " (" + w.Level + ")"
+	}
+	return text
 }
 
 type sessionLogsCmd struct {

@@ -28,6 +28,7 @@ import (
 	"berth/internal/telemetry"
 	"berth/internal/throttle"
 	"berth/internal/webhook"
+	"berth/internal/workspace"
 )
 
 // App is one running Berth. Make it with [New], run it with [App.Run], and always end it with [App.Stop].
@@ -39,6 +40,7 @@ type App struct {
 	manager  *session.Manager
 	pressure pressures
 	disks    *pressure.DiskMonitor
+	sizes    *workspace.Monitor
 	measures *measures
 	trail    *trail
 	gate     *gate
@@ -136,6 +138,9 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.manager, err = a.newManager(table, keys); err != nil {
 		return nil, err
 	}
+	if a.sizes, err = a.newSizes(); err != nil {
+		return nil, err
+	}
 	if a.proxy, err = a.newProxy(table, keys); err != nil {
 		return nil, err
 	}
@@ -144,7 +149,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	metrics.MustRegister(newStateCollector(a), newStatusCollector(a), newStoreCollector(a))
 	metrics.MustRegister(a.pressure.collectors()...)
 	metrics.MustRegister(newDiskCollector(a.disks))
-	metrics.MustRegister(a.gate.failures, a.gate.swept)
+	metrics.MustRegister(a.gate.failures, a.gate.swept, newSizeCollector(a.sizes))
 	if a.engine != nil {
 		if err := metrics.Register(newExpiryCollector(a.engine)); err != nil {
 			return nil, fmt.Errorf("measure certificates: %w", err)
@@ -154,6 +159,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
 		Authenticated: a.trail.entered,
+		Size:          a.sizeOf,
 		CheckEvery:    cfg.Health.CheckInterval.Duration(),
 		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},
 		Known:         func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
@@ -198,6 +204,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() error { return a.trail.refusals.run(ctx) })
 	work.Go(func() error { return a.pressure.monitor.Run(ctx) })
 	work.Go(func() error { return a.disks.Run(ctx) })
+	work.Go(func() error { return a.sizes.Run(ownRequest(ctx)) })
 	if a.webhook != nil {
 		work.Go(func() error { return a.webhook.Run(ctx) })
 	}

@@ -22,7 +22,8 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 		ResourceLimits: &httpapi.ResourceLimits{
 			MemoryLimit: limits.Memory, CPUQuota: limits.CPUQuota, MaxConcurrentSessions: limits.MaxSessions,
 		},
-		Pool: a.pool(),
+		Pool:       a.pool(),
+		Workspaces: a.workspaces(),
 	}
 	a.pressure.report(&h)
 	a.reportDisks(&h)

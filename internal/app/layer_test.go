@@ -35,6 +35,7 @@ var rank = map[string]int{
 	"berth/internal/throttle":    1,
 	"berth/internal/tlscheck":    1,
 	"berth/internal/webhook":     1,
+	"berth/internal/workspace":   1,
 
 	"berth/internal/config/gen":   2,
 	"berth/internal/dockertest":   2,

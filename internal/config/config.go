@@ -106,6 +106,8 @@ func Default() Config {
 			PIDs:        512,
 			MaxSessions: 3,
 
+			WorkspaceWarning: 10 << 30,
+
 			MemoryWarning: 0.8,
 			CPUWarning:    0.9,
 			Critical:      0.95,

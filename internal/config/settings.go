@@ -191,6 +191,12 @@ type Limits struct {
 	PIDs int64 `yaml:"pids" env:"CONTAINER_PIDS_LIMIT"`
 	// Most sessions that may run at once.
 	MaxSessions int `yaml:"max_sessions" env:"MAX_CONCURRENT_SESSIONS"`
+	// Size of a session's volumes, workspace and state together, from which Berth warns. It is measured every ten
+	// `RECONCILE_INTERVAL`s, where Berth can read the engine's volumes. `0`: never.
+	WorkspaceWarning session.Bytes `yaml:"workspace_warning" env:"BERTH_WORKSPACE_WARN"`
+	// Size from which a running session is stopped. Not a quota: what is written between two measurements is not held up.
+	// `0`: none is stopped.
+	WorkspaceLimit session.Bytes `yaml:"workspace_limit" env:"BERTH_WORKSPACE_LIMIT"`
 	// Fraction of the host's memory in use from which Berth warns.
 	MemoryWarning float64 `yaml:"memory_warning" env:"MEMORY_WARNING_THRESHOLD"`
 	// Fraction of the host's CPU time in use from which Berth warns.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 )
@@ -142,6 +143,9 @@ func (r *Runtime) describe(ctx context.Context, c container.InspectResponse) ses
 		d.ExitCode = c.State.ExitCode
 	}
 	for _, m := range c.Mounts {
+		if m.Type == mount.TypeVolume {
+			d.Volumes = append(d.Volumes, m.Source)
+		}
 		if m.Name == volumeName(name, session.WorkspaceVolume) {
 			d.HostDir = m.Source
 		}

@@ -52,6 +52,7 @@ type Options struct {
 	Attempts   Attempts                        // default: any number
 	Known      func(session.ID) session.Tokens // what is in memory of a session's tokens; default: nothing
 	Version    string                          // of Berth, for the OpenAPI document and /health
+	Size       func(session.ID) *WorkspaceSize // what a session's volumes take; default: nothing is known
 	Ready      func() error                    // why requests for sessions cannot be served now; nil: they can
 	Health     func(context.Context) Health    // the operator's view, but for the containers
 	CheckEvery time.Duration                   // between two looks at a session; 0: nobody looks
@@ -109,6 +110,9 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Known == nil {
 		opts.Known = func(session.ID) session.Tokens { return session.Tokens{} }
+	}
+	if opts.Size == nil {
+		opts.Size = func(session.ID) *WorkspaceSize { return nil }
 	}
 	if opts.Authenticated == nil {
 		opts.Authenticated = func(context.Context, session.ID, string, session.Standing) {}

@@ -28,9 +28,10 @@ type Session struct {
 	LastAccessed   time.Time        `json:"last_accessed"`
 	TokenExpiresAt *time.Time       `json:"token_expires_at,omitempty"`
 	ExpiresAt      *time.Time       `json:"expires_at,omitempty"`
-	StopReason     string           `json:"stop_reason,omitempty" enum:"idle,lifetime,engine" doc:"why it was stopped without anybody asking for it; idle and engine wake with the next request, and engine is started again by itself"`
+	StopReason     string           `json:"stop_reason,omitempty" enum:"idle,lifetime,engine,size" doc:"why it was stopped without anybody asking for it; idle and engine wake with the next request, and engine is started again by itself"`
 	StopsAt        *time.Time       `json:"stops_at,omitempty" doc:"when it is stopped unless it is used; absent: never"`
 	KeptAliveBy    string           `json:"kept_alive_by,omitempty" enum:"activity,busy" doc:"busy: its server is at work although nobody uses it"`
+	Workspace      *WorkspaceSize   `json:"workspace,omitempty" doc:"what its volumes take on the engine's disk; absent where Berth cannot read them"`
 	RestartCount   int              `json:"restart_count"`
 	Metadata       session.Metadata `json:"metadata,omitempty"`
 }
@@ -47,6 +48,24 @@ type Upgrade struct {
 	At       time.Time           `json:"at" doc:"of the copy of the state"`
 	Image    string              `json:"image" doc:"moved to"`
 	Previous string              `json:"previous_image"`
+}
+
+// WorkspaceSize is what a session's volumes take, workspace and state together.
+type WorkspaceSize struct {
+	Bytes      int64     `json:"bytes"`
+	Partial    bool      `json:"partial,omitempty" doc:"there is more: the measurement was cut short"`
+	Level      string    `json:"level" enum:"ok,warning,limit"`
+	MeasuredAt time.Time `json:"measured_at"`
+}
+
+// Workspaces is what the volumes of all sessions take, as far as they could be measured.
+type Workspaces struct {
+	Measured   int       `json:"measured" doc:"sessions that could be measured; 0 where Berth cannot read the engine's volumes"`
+	Bytes      int64     `json:"bytes"`
+	Largest    int64     `json:"largest_bytes"`
+	Warned     int       `json:"warned" doc:"sessions at BERTH_WORKSPACE_WARN or above"`
+	Over       int       `json:"over" doc:"sessions at BERTH_WORKSPACE_LIMIT or above"`
+	MeasuredAt time.Time `json:"measured_at"`
 }
 
 // NewSession is the answer to a create: the session and its token.
@@ -88,6 +107,7 @@ type Health struct {
 	Disks          []Disk                 `json:"disks,omitempty" doc:"how full the disks are that Berth depends on"`
 	Alerts         []ResourceAlert        `json:"resource_alerts,omitzero" doc:"what the host is short of; empty when all is well"`
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
+	Workspaces     *Workspaces            `json:"workspaces,omitempty" doc:"absent before the first measurement"`
 	Certificates   []Certificate          `json:"certificates,omitempty" doc:"what secures the connection to the engine"`
 	Audit          *Audit                 `json:"security_audit,omitempty" doc:"the newest result of the checks of berth doctor"`
 }
@@ -242,6 +262,7 @@ type PoolConfig struct {
 // sessionOf is a session as callers see it, with what keeps it up.
 func (a *API) sessionOf(s session.Session) Session {
 	out := shown(s)
+	out.Workspace = a.Size(s.ID)
 	stay := a.Sessions.Stay(s)
 	out.StopsAt = timeOf(stay.Until)
 	switch {

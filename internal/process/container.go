@@ -75,6 +75,9 @@ func (r *Runtime) describe(c *container) session.Container {
 		ExitCode: c.record.ExitCode, Fault: c.record.Fault, HostDir: r.volumeDir(c.name, session.WorkspaceVolume),
 		CreatedAt: c.record.CreatedAt, StartedAt: c.record.StartedAt, FinishedAt: c.record.FinishedAt,
 	}
+	for _, v := range c.record.Profile.Volumes {
+		known.Volumes = append(known.Volumes, r.volumeDir(c.name, v.Name))
+	}
 	switch {
 	case c.run != nil:
 		known.State, known.ExitCode = session.StateRunning, 0

@@ -104,6 +104,20 @@ func (m *Manager) stopUnused(ctx context.Context, id ID) error {
 	return err
 }
 
+// StopOversized stops a session that runs and keeps more on the engine's disk than it may. It waits for that. A session that
+// somebody works on is left alone.
+func (m *Manager) StopOversized(ctx context.Context, id ID) error {
+	w, err := m.beginAs(ctx, id, intent{kind: OpStop, why: StopSize})
+	if code := CodeOf(err); code == CodeConflict || code == CodeInProgress || code == CodeNotFound {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	m.opts.Logger.InfoContext(ctx, "session is being stopped", "session_id", id, "reason", StopSize)
+	_, err = w.Wait(ctx)
+	return err
+}
+
 // isBusy reports whether an unused session's server is at work. Work without an end does not count for ever, and a server
 // that does not say is given the benefit of the doubt for as long.
 func (m *Manager) isBusy(ctx context.Context, s Session) bool {

@@ -110,11 +110,12 @@ type Container struct {
 	Session    ID // from its label
 	Image      string
 	State      State
-	ExitCode   int    // of the last run; 0 while it runs
-	OOMKilled  bool   // the last run was ended by the memory limit, as far as the runtime noticed
-	Fault      string // the runtime's own words about the last failed start; may be empty
-	Address    string // "ip:port" at which Berth reaches the server; empty while it does not run
-	HostDir    string // where the workspace lives on the runtime's host
+	ExitCode   int      // of the last run; 0 while it runs
+	OOMKilled  bool     // the last run was ended by the memory limit, as far as the runtime noticed
+	Fault      string   // the runtime's own words about the last failed start; may be empty
+	Address    string   // "ip:port" at which Berth reaches the server; empty while it does not run
+	HostDir    string   // where the workspace lives on the runtime's host
+	Volumes    []string // where all volumes live there, the workspace included
 	CreatedAt  time.Time
 	StartedAt  time.Time // zero: never
 	FinishedAt time.Time // zero: never

@@ -59,6 +59,7 @@ const (
 	StopIdle     StopReason = "idle"     // nobody has used it; the next request wakes it
 	StopLifetime StopReason = "lifetime" // its time is over; it cannot be started any more
 	StopEngine   StopReason = "engine"   // the engine ended its container; it is brought up again, by the next request at the latest
+	StopSize     StopReason = "size"     // its volumes are over their limit; somebody has to start it again
 )
 
 // Kind is the kind of an operation.

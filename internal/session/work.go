@@ -224,7 +224,9 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 			return Session{}, false, Errorf(CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
 		case kind.bringsUp() && m.isOver(s):
 			return Session{}, false, Errorf(CodeConflict, "session %s has reached the end of its life; fetch what is in its workspace and delete it", id)
-		case why != "" && m.overdue(s) != why:
+		case why == StopSize && s.Status != Running:
+			return Session{}, false, Errorf(CodeConflict, "session %s does not run", id)
+		case why != "" && why != StopSize && m.overdue(s) != why:
 			return Session{}, false, Errorf(CodeConflict, "session %s is in use again", id)
 		}
 		if kind.bringsUp() && !s.Occupies() {

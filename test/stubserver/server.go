@@ -51,6 +51,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /dial", s.dial)
 	mux.HandleFunc("GET /names", s.names)
 	mux.HandleFunc("POST /allocate", s.allocate)
+	mux.HandleFunc("POST /write", s.write)
 	mux.HandleFunc("POST /burn", s.burn)
 	mux.HandleFunc("/echo", s.echo)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
@@ -269,6 +270,20 @@ func (s *server) allocate(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 	}
 	writeJSON(w, map[string]any{"mb": mb})
+}
+
+// write makes the file "big" in the working directory as large as "mb" MiB, for tests of workspaces.
+func (s *server) write(w http.ResponseWriter, r *http.Request) {
+	mb, err := strconv.Atoi(r.URL.Query().Get("mb"))
+	if err != nil || mb < 0 {
+		http.Error(w, "mb is not a number", http.StatusBadRequest)
+		return
+	}
+	if err := os.WriteFile("big", make([]byte, mb<<20), 0o600); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	writeJSON(w, map[string]int{"mb": mb})
 }
 
 // burn keeps so many threads ("threads") busy for some time ("for"), for tests of CPU limits. It answers at once.
