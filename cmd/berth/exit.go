@@ -12,38 +12,16 @@ import (
 	"berth/internal/session"
 )
 
-// Exit codes; "berth --help" documents them.
+// Exit codes; "berth --help" documents them. Which code of a failure has which says [session.Code.Outcome].
 const (
 	exitOK          = 0
-	exitFailure     = 1
-	exitUsage       = 2
-	exitNotFound    = 3
-	exitConflict    = 4
-	exitAuth        = 5
-	exitUnavailable = 6
+	exitFailure     = session.ExitFailure
+	exitUsage       = session.ExitUsage
+	exitNotFound    = session.ExitNotFound
+	exitConflict    = session.ExitConflict
+	exitAuth        = session.ExitAuth
+	exitUnavailable = session.ExitUnavailable
 )
-
-// exitCodes holds every code of a failure that does not end in exitFailure.
-var exitCodes = map[session.Code]int{
-	session.CodeInvalid:             exitUsage,
-	session.CodeTooLarge:            exitUsage,
-	session.CodeNotFound:            exitNotFound,
-	session.CodeImageNotFound:       exitNotFound,
-	session.CodeConflict:            exitConflict,
-	session.CodeInProgress:          exitConflict,
-	session.CodeIdempotencyMismatch: exitConflict,
-	session.CodeNotRunning:          exitConflict,
-	session.CodeLimit:               exitConflict,
-	session.CodeUnauthorized:        exitAuth,
-	session.CodeForbidden:           exitAuth,
-	session.CodePressure:            exitUnavailable,
-	session.CodeTooManyAttempts:     exitAuth,
-	session.CodeEngineUnavailable:   exitUnavailable,
-	session.CodeStoreUnavailable:    exitUnavailable,
-	session.CodeUpstream:            exitUnavailable,
-	session.CodeUpstreamTimeout:     exitUnavailable,
-	session.CodeShuttingDown:        exitUnavailable,
-}
 
 // commandError is an error that knows its exit code, what to do about it, or both.
 type commandError struct {
@@ -101,13 +79,10 @@ func exitCode(err error) int {
 		e = known.err
 	}
 	if problem, ok := errors.AsType[*apiError](err); ok {
-		if code, ok := exitCodes[problem.Code]; ok {
-			return code
-		}
-		return exitFailure
+		return problem.Code.Outcome().Exit
 	}
-	if code, ok := exitCodes[session.CodeOf(err)]; ok {
-		return code
+	if failure, ok := errors.AsType[*session.Failure](err); ok && failure.Code.Outcome().Exit != exitFailure {
+		return failure.Code.Outcome().Exit
 	}
 	if _, ok := errors.AsType[*config.FaultsError](err); ok {
 		return exitUsage

@@ -148,7 +148,7 @@ func (a *API) unknownRoute(w http.ResponseWriter, r *http.Request) {
 	if probe.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", probe.header.Get("Allow"))
 		writeProblem(w, r, Problem{
-			Status: http.StatusMethodNotAllowed, Code: session.CodeInvalid,
+			Status: session.CodeMethod.Outcome().Status, Code: session.CodeMethod,
 			Detail: "this address answers " + probe.header.Get("Allow") + " only",
 		})
 		return

@@ -2,7 +2,7 @@ package httpapi
 
 import (
 	"context"
-	"net/http"
+	"log/slog"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -66,8 +66,8 @@ func register[I, O any](a *API, who access, op huma.Operation, handle func(conte
 		out, err := handle(ctx, in)
 		if err != nil {
 			p := ProblemOf(err)
-			if p.Status >= http.StatusInternalServerError {
-				a.Logger.ErrorContext(ctx, "request failed", "operation", op.OperationID, "code", p.Code, "error", err)
+			if level := p.Code.Outcome().Level; level >= slog.LevelWarn {
+				a.Logger.Log(ctx, level, "request failed", "operation", op.OperationID, "code", p.Code, "error", err)
 			}
 			return nil, &p
 		}

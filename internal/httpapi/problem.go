@@ -46,44 +46,15 @@ func (p *Problem) ContentType(string) string { return problemType }
 
 const problemType = "application/problem+json"
 
-// statusOf is the one table from codes to HTTP statuses.
-var statusOf = map[session.Code]int{
-	session.CodeInvalid:             http.StatusUnprocessableEntity,
-	session.CodeUnauthorized:        http.StatusUnauthorized,
-	session.CodeForbidden:           http.StatusForbidden,
-	session.CodeNotFound:            http.StatusNotFound,
-	session.CodeConflict:            http.StatusConflict,
-	session.CodeInProgress:          http.StatusConflict,
-	session.CodeIdempotencyMismatch: http.StatusUnprocessableEntity,
-	session.CodeLimit:               http.StatusTooManyRequests,
-	session.CodePressure:            http.StatusServiceUnavailable,
-	session.CodeTooManyAttempts:     http.StatusTooManyRequests,
-	session.CodeNotRunning:          http.StatusServiceUnavailable,
-	session.CodeImageNotFound:       http.StatusUnprocessableEntity,
-	session.CodePortTaken:           http.StatusServiceUnavailable,
-	session.CodeDiskFull:            http.StatusInsufficientStorage,
-	session.CodeStartFailed:         http.StatusBadGateway,
-	session.CodeStartTimeout:        http.StatusGatewayTimeout,
-	session.CodeUpgradeFailed:       http.StatusBadGateway,
-	session.CodeEngineUnavailable:   http.StatusServiceUnavailable,
-	session.CodeStoreUnavailable:    http.StatusServiceUnavailable,
-	session.CodeUpstream:            http.StatusBadGateway,
-	session.CodeUpstreamTimeout:     http.StatusGatewayTimeout,
-	session.CodeTooLarge:            http.StatusRequestEntityTooLarge,
-	session.CodeShuttingDown:        http.StatusServiceUnavailable,
-	session.CodeCanceled:            http.StatusConflict,
-	session.CodeInternal:            http.StatusInternalServerError,
-}
-
 // ProblemOf turns any error into what a caller may see of it.
 func ProblemOf(err error) Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return *p
 	}
 	code := session.CodeOf(err)
-	p := Problem{Status: statusOf[code], Code: code, Detail: session.MessageOf(err), headers: http.Header{}}
-	if f, ok := errors.AsType[*session.Failure](err); ok && f.RetryAfter > 0 {
-		p.headers.Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
+	p := Problem{Status: code.Outcome().Status, Code: code, Detail: session.MessageOf(err), headers: http.Header{}}
+	if wait := session.RetryAfter(err); wait > 0 {
+		p.headers.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	return p
 }
@@ -120,7 +91,8 @@ func asProblem(ctx huma.Context, _ string, v any) (any, error) {
 		p := e.complete(requestID)
 		return &p, nil
 	case *huma.ErrorModel:
-		p := Problem{Status: e.Status, Code: codeOf(e.Status), Detail: e.Detail}.complete(requestID)
+		code := codeOf(e.Status)
+		p := Problem{Status: code.Outcome().Status, Code: code, Detail: e.Detail}.complete(requestID)
 		for _, fault := range e.Errors {
 			p.Faults = append(p.Faults, Fault{Message: fault.Message, Location: fault.Location})
 		}
@@ -132,10 +104,14 @@ func asProblem(ctx huma.Context, _ string, v any) (any, error) {
 // codeOf names the framework's errors by their status.
 func codeOf(status int) session.Code {
 	switch status {
+	case http.StatusBadRequest:
+		return session.CodeMalformed
 	case http.StatusUnauthorized:
 		return session.CodeUnauthorized
 	case http.StatusNotFound:
 		return session.CodeNotFound
+	case http.StatusMethodNotAllowed:
+		return session.CodeMethod
 	case http.StatusTooManyRequests:
 		return session.CodeTooManyAttempts
 	case http.StatusRequestEntityTooLarge:

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"io"
+	"net/http"
 	"sync"
 )
 
@@ -21,6 +22,8 @@ type clientBody struct {
 	read  int64 // bytes
 	fault error // why reading failed, other than at its end
 	onEnd func()
+
+	trailer, forwarded http.Header // what comes from the client at the end, and what of it goes to the server
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
@@ -36,6 +39,9 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	switch {
 	case err == io.EOF && !b.ended:
 		b.ended = true
+		for name := range b.forwarded {
+			b.forwarded[name] = b.trailer[name]
+		}
 		if b.onEnd != nil {
 			b.onEnd()
 		}
@@ -51,6 +57,23 @@ func (b *clientBody) atEnd(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.onEnd = f
+}
+
+// forwardTrailer returns the trailer section that goes to the server, whose values are there once all of the body has been
+// read: of what the client announces, what may stand in one. nil: there is none.
+func (b *clientBody) forwardTrailer(announced http.Header) http.Header {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trailer, b.forwarded = announced, nil
+	for name := range announced {
+		if trailerFields[name] {
+			if b.forwarded == nil {
+				b.forwarded = http.Header{}
+			}
+			b.forwarded[name] = nil
+		}
+	}
+	return b.forwarded
 }
 
 // complete reports whether all of the body has been read.

@@ -28,9 +28,13 @@ type call struct {
 	entry     *entry     // nil until the token was found right
 	pass      *pass      // what let the call in; nil as long as entry
 	body      *clientBody
-	header    wait // for the header of the answer
-	stream    bool // an event stream or a WebSocket
-	finished  bool // neither cut off nor aborted
+	header    wait          // for the header of the answer
+	stream    bool          // an event stream or a WebSocket
+	webSocket bool          // the request asks for one
+	closes    bool          // the client is to be told that its connection ends
+	conn      *upstreamConn // the last that the request got; nil before
+	tunnel    *tunnel       // nil unless the server has switched protocols
+	finished  bool          // neither cut off nor aborted
 	giveBack  func()
 
 	endWith      func(above context.Context) (forget func() bool) // ends it when above ends
@@ -45,6 +49,7 @@ func newCall(w http.ResponseWriter, r *http.Request, requestID string) *call {
 	c := &call{in: r, requestID: requestID, leaveStreams: func() bool { return true }}
 	r.Header.Set(requestIDHeader, requestID) // writers of problems look for it there
 	w.Header().Set(requestIDHeader, requestID)
+	c.closes = w.Header().Get("Connection") == "close"
 	c.w = &recorder{ResponseWriter: w, call: c}
 	return c
 }
@@ -92,6 +97,10 @@ func (c *call) abort() {
 		return
 	}
 	c.cut = true
+	if c.w.client != nil {
+		// A tunnel of which the server has closed its half waits for the client alone.
+		_ = c.w.client.SetReadDeadline(time.Now())
+	}
 	// An unsupported deadline is one that nothing waits for.
 	rc := http.NewResponseController(c.w.ResponseWriter)
 	_ = rc.SetWriteDeadline(time.Now().Add(abortGrace))
@@ -125,7 +134,8 @@ type recorder struct {
 	bytes    atomic.Int64
 	heard    atomic.Int64 // bytes that came through a hijacked connection
 	hijacked bool
-	active   func() // called when bytes flow; nil before a server was asked
+	client   net.Conn // once hijacked; call.mu guards it
+	active   func()   // called when bytes flow; nil before a server was asked
 }
 
 // Unwrap is for [http.ResponseController].
@@ -133,12 +143,17 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *recorder) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols {
-		return // the headers of an early hint have not been through tidyResponse
+		w.Header().Del("Connection")
+		w.ResponseWriter.WriteHeader(status)
+		return
 	}
 	if w.status == 0 {
 		w.status = status
 		// Again, because ReverseProxy clears all headers after an interim response.
 		w.Header().Set(requestIDHeader, w.call.requestID)
+		if w.call.closes {
+			w.Header().Set("Connection", "close")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -166,6 +181,9 @@ func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	w.hijacked, w.status = true, http.StatusSwitchingProtocols
+	w.call.mu.Lock()
+	w.client = conn
+	w.call.mu.Unlock()
 	return &clientConn{Conn: conn, early: buffered.Reader, w: w}, buffered, nil
 }
 

@@ -59,8 +59,8 @@ func TestServerThatNeverAcceptsIsGivenUpAfterTheConnectTimeout(t *testing.T) {
 		w := httptest.NewRecorder()
 		started := time.Now()
 		proxy.ServeHTTP(w, r)
-		if took := time.Since(started); took != 10*time.Second || w.Code != 502 {
-			t.Errorf("got %d after %v, want 502 after 10 s", w.Code, took)
+		if took := time.Since(started); took != 10*time.Second || w.Code != 504 {
+			t.Errorf("got %d after %v, want 504 after 10 s", w.Code, took)
 		}
 	})
 }

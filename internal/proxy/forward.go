@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ const flushEvery = 10 * time.Millisecond
 
 var (
 	errBodyGone          = errors.New("the beginning of the body is not kept any more")
+	errStatus            = session.Errorf(session.CodeUpstream, "the session's server answered with a status that HTTP does not know")
 	errCredentialRefused = errors.New("upstream answered 401")
 )
 
@@ -40,7 +42,10 @@ func (p *Proxy) newReverse() *httputil.ReverseProxy {
 
 // forward sends the checked request to its server and the answer back.
 func (p *Proxy) forward(c *call) error {
-	c.entry.upstream.ready(p.transport)
+	c.entry.upstream.ready(p.transport, &p.upstreams)
+	if c.webSocket = wantsWebSocket(c.in); !c.webSocket {
+		delete(c.in.Header, "Upgrade")
+	}
 	c.takeBody(p.maxBody)
 
 	// A server's own time-outs are for requests that it answers itself. This comes before anything can call abort.
@@ -82,8 +87,15 @@ func (p *Proxy) forward(c *call) error {
 	if c.body != nil {
 		r.Body = c.body
 	}
+	defer c.closeTunnel()
 	p.reverse.ServeHTTP(c.w, r)
 	return nil
+}
+
+func (c *call) closeTunnel() {
+	if c.tunnel != nil {
+		_ = c.tunnel.Close()
+	}
 }
 
 func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
@@ -104,8 +116,10 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	out.Header.Set(requestIDHeader, c.requestID)
 	out.Header.Set("Authorization", c.entry.authorization.Reveal())
 
+	out.Trailer = nil
 	if c.body != nil && out.Body != nil {
 		out.GetBody = c.body.again
+		out.Trailer = c.body.forwardTrailer(pr.In.Trailer)
 	}
 }
 
@@ -115,12 +129,37 @@ func (p *Proxy) modifyResponse(res *http.Response) error {
 	if !c.header.over() {
 		return errSilent
 	}
+	var heard []byte
+	if c.conn != nil {
+		heard = c.conn.recorded()
+	}
+	switch status := res.StatusCode; {
+	case status == http.StatusSwitchingProtocols:
+		if err := c.switchProtocols(res); err != nil {
+			return err
+		}
+	case status < 200 || status > 599:
+		return errStatus
+	case res.Close && res.ProtoAtLeast(1, 1):
+		named, ok := connectionHeader(heard)
+		if !ok {
+			return errInterim
+		}
+		dropNamed(res.Header, named)
+	}
 	if res.StatusCode == http.StatusUnauthorized {
 		// Ours was refused, not the client's: it must not be asked for another.
 		return session.Errorf(session.CodeUpstream,
 			"the session's server does not accept Berth's credential; restart the session").Because(errCredentialRefused)
 	}
-	tidyResponse(res, c)
+	filterHeader(res.Header, c)
+	if _, typed := res.Header["Content-Type"]; !typed {
+		c.w.Header()["Content-Type"] = nil // or net/http guesses one
+	}
+	if res.ContentLength < 0 && res.StatusCode != http.StatusSwitchingProtocols {
+		filterTrailer(res.Trailer) // what is announced
+		res.Body = &trailedBody{res.Body, res}
+	}
 	if res.StatusCode != http.StatusSwitchingProtocols && !isEventStream(res.Header) {
 		return nil
 	}
@@ -173,7 +212,7 @@ func (p *Proxy) explain(c *call, err error) error {
 		return session.Errorf(session.CodeCanceled, "the client left").Because(context.Cause(ctx))
 	}
 	if fault := c.body.err(); fault != nil {
-		return session.Errorf(session.CodeInvalid, "the request's body broke off or is malformed; send it again").Because(fault)
+		return session.Errorf(session.CodeMalformed, "the request's body broke off or is malformed; send it again").Because(fault)
 	}
 	if f, ok := errors.AsType[*session.Failure](err); ok {
 		return f
@@ -202,22 +241,20 @@ func (p *Proxy) fail(c *call, err error) {
 	if code == session.CodeUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="berth"`)
 	}
-	if f, ok := errors.AsType[*session.Failure](err); ok && f.RetryAfter > 0 {
-		h.Set("Retry-After", seconds(f.RetryAfter))
+	if wait := session.RetryAfter(err); wait > 0 {
+		h.Set("Retry-After", seconds(wait))
 	}
-	if code == session.CodeTooLarge || c.wasCut() {
+	if code == session.CodeTooLarge || c.wasCut() || c.body != nil && !c.body.complete() {
 		h.Set("Connection", "close") // there may be a body that nobody is going to read
 	}
 	p.writeProblem(c.w, c.in, err)
 }
 
-// logFailure logs what an operator could want to know: the rest is the client's affair and in the access log.
+// logFailure logs a failure at the level of its code. What is the client's affair is at DEBUG: it is in the access log
+// as well.
 func (p *Proxy) logFailure(c *call, code session.Code, err error) {
-	if code != session.CodeUpstream && code != session.CodeUpstreamTimeout && code != session.CodeInternal {
-		return
-	}
-	level := slog.LevelWarn
-	if code == session.CodeInternal || errors.Is(err, errCredentialRefused) {
+	level := code.Outcome().Level
+	if errors.Is(err, errCredentialRefused) {
 		level = slog.LevelError
 	}
 	p.log.Log(c.in.Context(), level, "session's server failed a request",
@@ -229,7 +266,9 @@ func (p *Proxy) logFailure(c *call, code session.Code, err error) {
 type sessionTransport struct{}
 
 func (sessionTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return callOf(r.Context()).entry.upstream.http.RoundTrip(r)
+	c := callOf(r.Context())
+	c.watch(httptrace.ContextClientTrace(r.Context()))
+	return c.entry.upstream.http.RoundTrip(r)
 }
 
 // bufferPool lends the buffers through which response bodies are copied.

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -23,11 +22,6 @@ func tidyRequest(h http.Header) {
 			h[strings.ToLower(name)] = h[name]
 			delete(h, name)
 		}
-	}
-	if upgrade := h["Upgrade"]; len(upgrade) > 0 && (len(upgrade) > 1 || !strings.EqualFold(upgrade[0], "websocket")) {
-		// Through a tunnel of another protocol, such as h2c, requests would come that nobody has checked.
-		delete(h, "Upgrade")
-		delete(h, "Connection")
 	}
 	if cookies := foreignCookies(h["Cookie"]); len(cookies) > 0 {
 		h["Cookie"] = cookies
@@ -60,78 +54,4 @@ func isOurCookie(pair string) bool {
 	name = strings.ToLower(strings.TrimSpace(name))
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "__host-"), "__secure-")
 	return strings.HasPrefix(name, "berth_")
-}
-
-// originWide are response headers that speak for the whole origin, which on the path route is Berth's and every
-// session's, not this server's alone.
-var originWide = []string{
-	"Alt-Svc", "Clear-Site-Data", "Service-Worker-Allowed", "Strict-Transport-Security",
-	"Www-Authenticate", "Proxy-Authenticate", requestIDHeader,
-}
-
-// tidyResponse removes what a server may not say on our origin, and moves its absolute paths under the session's
-// prefix.
-func tidyResponse(res *http.Response, c *call) {
-	for _, name := range originWide {
-		res.Header.Del(name)
-	}
-	for name := range res.Header {
-		if strings.HasPrefix(name, "X-Berth-") {
-			delete(res.Header, name)
-		}
-	}
-	if location := res.Header.Get("Location"); location != "" {
-		res.Header.Set("Location", movedLocation(location, c.prefix(), c.in.Host, c.entry.route.Address))
-	}
-	if cookies := res.Header["Set-Cookie"]; len(cookies) > 0 {
-		delete(res.Header, "Set-Cookie")
-		for _, cookie := range cookies {
-			if !isOurCookie(cookie) {
-				res.Header.Add("Set-Cookie", movedCookie(cookie, c.prefix()))
-			}
-		}
-	}
-}
-
-// movedLocation puts an absolute path on one of the server's own hosts under the prefix. Locations elsewhere, relative
-// ones and those that are there already are left alone.
-func movedLocation(location, prefix string, hosts ...string) string {
-	u, err := url.Parse(location)
-	if err != nil || u.Opaque != "" {
-		return location
-	}
-	own := u.Host == ""
-	for _, host := range hosts {
-		own = own || strings.EqualFold(u.Host, host)
-	}
-	if !own || u.Host == "" && !strings.HasPrefix(location, "/") {
-		return location
-	}
-	moved := url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery, Fragment: u.Fragment, RawFragment: u.RawFragment}
-	at := moved.EscapedPath()
-	if at == "" {
-		at = "/"
-	}
-	if at == prefix || strings.HasPrefix(at, prefix+"/") {
-		prefix = ""
-	}
-	moved.Path, moved.RawPath = "", ""
-	return prefix + at + moved.String()
-}
-
-// movedCookie puts the cookie's path under the prefix and takes away its domain, by which it would reach other hosts.
-func movedCookie(cookie, prefix string) string {
-	parts := strings.Split(cookie, ";")
-	kept := parts[:1]
-	for _, part := range parts[1:] {
-		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-		switch {
-		case strings.EqualFold(name, "Domain"):
-			continue
-		case strings.EqualFold(name, "Path") && strings.HasPrefix(value, "/"):
-			part = " Path=" + prefix + value
-		}
-		kept = append(kept, part)
-	}
-	return strings.Join(kept, ";")
 }

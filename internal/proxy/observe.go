@@ -64,6 +64,9 @@ type trackedConn struct {
 	closed func()
 }
 
+// CloseWrite is for WebSockets of which the client has closed its half.
+func (c *trackedConn) CloseWrite() error { return closeWrite(c.Conn) }
+
 func (c *trackedConn) Close() error {
 	c.closed()
 	return c.Conn.Close()

@@ -24,9 +24,8 @@ type wait struct {
 // patience is how long the call's server may take to begin its answer; 0: as long as it likes. What is told as it
 // happens may have nothing to tell, and some calls work in silence for many minutes.
 func (p *Proxy) patience(c *call) time.Duration {
-	h := c.in.Header
-	upgrade, stream := h.Get("Upgrade") != "", strings.Contains(h.Get("Accept"), eventStreamType)
-	if upgrade || stream || anyMatches(c.entry.silent, c.in.Method, c.rest) {
+	stream := strings.Contains(c.in.Header.Get("Accept"), eventStreamType)
+	if c.webSocket || stream || anyMatches(c.entry.silent, c.in.Method, c.rest) {
 		return 0
 	}
 	return p.transport.ReadTimeout

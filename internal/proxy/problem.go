@@ -9,32 +9,10 @@ import (
 	"berth/internal/session"
 )
 
-// statuses gives each code that the proxy uses its HTTP status.
-var statuses = map[session.Code]int{
-	session.CodeInvalid:         http.StatusBadRequest,
-	session.CodeUnauthorized:    http.StatusUnauthorized,
-	session.CodeForbidden:       http.StatusForbidden,
-	session.CodeNotFound:        http.StatusNotFound,
-	session.CodeLimit:           http.StatusTooManyRequests,
-	session.CodeTooManyAttempts: http.StatusTooManyRequests,
-	session.CodePressure:        http.StatusServiceUnavailable,
-	session.CodeNotRunning:      http.StatusServiceUnavailable,
-	session.CodeUpstream:        http.StatusBadGateway,
-	session.CodeTooLarge:        http.StatusRequestEntityTooLarge,
-	session.CodeShuttingDown:    http.StatusServiceUnavailable,
-
-	session.CodeUpstreamTimeout:   http.StatusGatewayTimeout,
-	session.CodeEngineUnavailable: http.StatusServiceUnavailable,
-	session.CodeStoreUnavailable:  http.StatusServiceUnavailable,
-}
-
 // writeProblem is what is used when [Options] names no other writer.
 func writeProblem(w http.ResponseWriter, _ *http.Request, err error) {
 	code := session.CodeOf(err)
-	status, ok := statuses[code]
-	if !ok {
-		status = http.StatusInternalServerError
-	}
+	status := code.Outcome().Status
 	doc, _ := json.Marshal(struct {
 		Type      string       `json:"type"`
 		Title     string       `json:"title"`

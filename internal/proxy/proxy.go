@@ -29,6 +29,9 @@ const route = "/s/{id}/"
 // its own, and a body of 60 MB was enough to have it killed in a container of 1 GiB.
 const DefaultMaxBody = 16 << 20
 
+// allowedMethods is what Allow says where a method is refused; others than these are passed on as well.
+const allowedMethods = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+
 // notRunningRetry is what Retry-After says for a session that is not running: about as long as a server takes to start.
 const notRunningRetry = 5 * time.Second
 
@@ -40,6 +43,11 @@ type Options struct {
 
 	MaxBody   int64     // bytes of a request body; 0: [DefaultMaxBody]
 	Transport Transport // connections to the sessions' servers; zero fields mean defaults
+
+	// MaxConnections bounds the connections to all sessions' servers together, and MaxRequests the requests of all
+	// sessions, streams included; 0: only those of each session are bounded. No session gets more of what is left than
+	// it leaves to others.
+	MaxConnections, MaxRequests int
 
 	// Touch is called when a request begins, and while bytes flow at most once a second per session. It must be
 	// cheap and must not block. nil: nobody wants to know.
@@ -85,6 +93,9 @@ func (o Options) validate() error {
 	if o.Logger == nil {
 		faults = append(faults, errors.New("logger is missing"))
 	}
+	if o.MaxConnections < 0 || o.MaxRequests < 0 {
+		faults = append(faults, errors.New("a limit of all sessions together is negative"))
+	}
 	if o.MaxBody < 0 {
 		faults = append(faults, fmt.Errorf("largest body %d is negative", o.MaxBody))
 	}
@@ -105,6 +116,8 @@ type Proxy struct {
 	wakeTimeout  time.Duration
 	observe      func(Observation)
 	connections  connectionCount
+	upstreams    budget // connections to the sessions' servers
+	requests     budget // requests of the sessions
 	writeProblem func(http.ResponseWriter, *http.Request, error)
 	requestID    func(*http.Request) string
 	trustProto   bool
@@ -143,6 +156,8 @@ func New(o Options) (*Proxy, error) {
 		trustProto:   o.TrustForwardedProto,
 		now:          o.Now,
 		gate:         newGate(),
+		upstreams:    budget{total: o.MaxConnections},
+		requests:     budget{total: o.MaxRequests},
 	}
 	p.transport.Dial = p.connections.tracked(p.transport.Dial, o.DialFailed)
 	if p.touch == nil {
@@ -211,6 +226,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve checks the request in the order that gives least away: the form of the id, the token, the session's state,
 // and only then the request itself.
 func (p *Proxy) serve(c *call) error {
+	if c.in.Method == http.MethodConnect || c.in.Method == http.MethodTrace {
+		// A tunnel to wherever the client says, and a request sent back with the credential that we added.
+		c.w.Header().Set("Allow", allowedMethods)
+		return session.Errorf(session.CodeMethod, "sessions cannot be asked with %s", c.in.Method)
+	}
 	idText, rest, ok := splitPath(rawPath(c.in.URL))
 	if !ok {
 		return session.Errorf(session.CodeNotFound, "there is nothing here; sessions are at /s/{id}/")
@@ -228,6 +248,11 @@ func (p *Proxy) serve(c *call) error {
 	if c.entry, c.pass, err = p.authenticate(c.in, id); err != nil {
 		return err
 	}
+	inFlight := c.entry.held
+	if !p.requests.take(inFlight, p.transport.maxRequests()) {
+		return errRequests
+	}
+	defer p.requests.give(inFlight)
 	if c.entry.upstream == nil {
 		if answered, err := p.awaken(c); err != nil || answered {
 			return err

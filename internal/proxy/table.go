@@ -39,6 +39,7 @@ type entry struct {
 	silent        []pattern      // calls that say nothing until they are finished
 	upstream      *upstream      // nil while the session is not running
 	touched       atomic.Int64   // Unix nanoseconds of the last Touch
+	held          *share         // requests in flight; the same for all entries of a session
 
 	// What lets requests in, and how long they may go on. A pass of a digest that is empty is nil.
 	present, previous *pass
@@ -53,9 +54,13 @@ func (t *Table) Set(r session.Route) {
 	next := &entry{
 		route:         r,
 		authorization: session.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(r.Username+":"+r.Credential.Reveal()))),
+		held:          new(share),
 	}
 	if r.Profile != nil {
 		next.blocked, next.silent = parsePatterns(r.Profile.Blocked), parsePatterns(r.Profile.Silent)
+	}
+	if old != nil {
+		next.held = old.held
 	}
 	cause := errRotated
 	switch {

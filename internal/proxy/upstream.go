@@ -60,6 +60,8 @@ type upstream struct {
 
 	open     sync.Once // the rest is made when the first request comes
 	settings Transport
+	budget   *budget // of connections to all sessions' servers
+	held     share
 	http     *http.Transport
 	requests chan struct{} // one element for each request that holds a place
 	streams  chan struct{} // the same for event streams and WebSockets
@@ -71,10 +73,26 @@ func newUpstream() *upstream {
 	return u
 }
 
+// maxHeaderBytes bounds the header of a response, as much as Berth takes of a client: each of a session's requests may
+// hold as much of memory, several times over once it is parsed.
+const maxHeaderBytes = 64 << 10
+
+// maxConnections bounds the connections to one session's server, those that are being made and idle ones included:
+// what its requests, its streams and its idle connections can need. Requests that were given up leave connections
+// behind for a while, so that counting requests does not bound them.
+func (t Transport) maxConnections() int { return 2*t.MaxConnections + t.MaxKeepaliveConnections }
+
+// maxRequests bounds the requests of one session: those that its server works on, its streams, and as many more that
+// wait for a turn or for the session to wake.
+func (t Transport) maxRequests() int { return 3 * t.MaxConnections }
+
+var errRequests = session.Errorf(session.CodeLimit,
+	"the session has too many requests at once; let some of them finish and try again").After(time.Second)
+
 // ready makes the transport at the first call.
-func (u *upstream) ready(settings Transport) {
+func (u *upstream) ready(settings Transport, connections *budget) {
 	u.open.Do(func() {
-		u.settings = settings
+		u.settings, u.budget = settings, connections
 		u.requests = make(chan struct{}, settings.MaxConnections)
 		u.streams = make(chan struct{}, settings.MaxConnections)
 		protocols := new(http.Protocols)
@@ -89,34 +107,42 @@ func (u *upstream) ready(settings Transport) {
 			MaxIdleConnsPerHost:    settings.MaxKeepaliveConnections,
 			MaxConnsPerHost:        0, // would let streams starve requests in silence; see takePlace
 			IdleConnTimeout:        settings.KeepaliveExpiry,
-			MaxResponseHeaderBytes: 1 << 20,
+			MaxResponseHeaderBytes: maxHeaderBytes,
 		}
 	})
 }
 
+// Why a connection could not be made, as far as clients are to know.
+var (
+	errConnections = session.Errorf(session.CodeLimit,
+		"the session holds as many connections as it may; let requests finish, or restart the session if there are none").After(time.Second)
+	errConnectTimeout = session.Errorf(session.CodeUpstreamTimeout,
+		"the session's server did not accept a connection in time; try again, and restart the session if that does not help").After(time.Second)
+)
+
 func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if !u.budget.take(&u.held, u.settings.maxConnections()) {
+		return nil, errConnections
+	}
+	giveBack := sync.OnceFunc(func() { u.budget.give(&u.held) })
 	ctx, cancel := context.WithTimeout(ctx, u.settings.ConnectTimeout)
 	defer cancel()
 	stop := context.AfterFunc(u.life, cancel)
 	defer stop()
 	conn, err := u.settings.Dial(ctx, network, address)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the session's server: %w", err)
+		giveBack()
+		err = fmt.Errorf("connect to the session's server: %w", err)
+		if timeout, ok := errors.AsType[net.Error](err); errors.Is(ctx.Err(), context.DeadlineExceeded) || ok && timeout.Timeout() {
+			err = errConnectTimeout.Because(err)
+		}
+		return nil, err
 	}
-	c := &upstreamConn{Conn: conn}
-	c.release = context.AfterFunc(u.life, func() { _ = conn.Close() })
-	return c, nil
-}
-
-// upstreamConn is a connection that ends with its upstream.
-type upstreamConn struct {
-	net.Conn
-	release func() bool
-}
-
-func (c *upstreamConn) Close() error {
-	c.release()
-	return c.Conn.Close()
+	forget := context.AfterFunc(u.life, func() {
+		giveBack()
+		_ = conn.Close()
+	})
+	return &upstreamConn{Conn: conn, release: func() { forget(); giveBack() }}, nil
 }
 
 // takePlace waits for one of the session's places for requests and returns how to give it back. Streams give theirs

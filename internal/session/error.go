@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// Code is the stable name of a kind of failure. It appears in problem documents, decides HTTP statuses and exit
-// codes, and is documented in docs/operating.md.
+// Code is the stable name of a kind of failure. It appears in problem documents, has one [Outcome], and is
+// documented in docs/operating.md.
 type Code string
 
 // Every code.
 const (
 	CodeInvalid             Code = "invalid_request"       // the caller can mend the request
+	CodeMalformed           Code = "malformed_request"     // the request cannot be read
+	CodeMethod              Code = "method_not_allowed"    // the address does not answer this method
 	CodeUnauthorized        Code = "unauthorized"          // no token, or not the right one
 	CodeForbidden           Code = "forbidden"             // the request may not be made from there
 	CodeNotFound            Code = "not_found"             // no such thing
@@ -128,7 +130,7 @@ func Full(used, max int) error {
 // Codes lists every code.
 func Codes() []Code {
 	return []Code{
-		CodeInvalid, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
+		CodeInvalid, CodeMalformed, CodeMethod, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
 		CodePressure, CodeTooManyAttempts, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed,
 		CodeStartTimeout, CodeUpgradeFailed, CodeEngineUnavailable, CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}

@@ -1,0 +1,49 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Interim responses are passed on as long as there are not more of them than interimBurst and one a second.
+const interimBurst = 32
+
+var errInterim = session.Errorf(session.CodeUpstream, "the session's server sent too many interim responses")
+
+// watch has the transport say which connection a request got, and filters interim responses before they are passed on.
+// The trace is ReverseProxy's own, so that what it does with an interim response stays in one piece.
+func (c *call) watch(trace *httptrace.ClientTrace) {
+	trace.GotConn = func(info httptrace.GotConnInfo) {
+		if conn, ok := info.Conn.(*upstreamConn); ok {
+			c.conn = conn
+			conn.record()
+		}
+	}
+	passOn := trace.Got1xxResponse
+	var count int
+	began := time.Now()
+	trace.Got1xxResponse = func(status int, header textproto.MIMEHeader) error {
+		if count++; count > interimBurst+int(time.Since(began)/time.Second) {
+			return errInterim
+		}
+		if status == http.StatusContinue || !c.in.ProtoAtLeast(1, 1) {
+			return nil // net/http sends 100 by itself, when the body is read; HTTP/1.0 knows no interim responses
+		}
+		h := http.Header(header)
+		dropHopByHop(h)
+		filterHeader(h, c)
+		return passOn(status, header)
+	}
+}
+
+// dropHopByHop removes what concerns the connection to the server, or the framing of a final response.
+func dropHopByHop(h http.Header) {
+	dropNamed(h, h["Connection"])
+	for _, name := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Content-Length", "Upgrade"} {
+		delete(h, name)
+	}
+}
