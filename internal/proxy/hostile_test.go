@@ -68,7 +68,9 @@ func (s *scripted) front(t *testing.T, change ...func(*Options)) *world {
 // says answers every request with a text and keeps the connection until the proxy closes it.
 func says(text string) func(net.Conn, *bufio.Reader, *http.Request) {
 	return func(conn net.Conn, r *bufio.Reader, _ *http.Request) {
-		_, _ = io.WriteString(conn, text)
+		for err := error(nil); err == nil; _, err = http.ReadRequest(r) {
+			_, _ = io.WriteString(conn, text)
+		}
 		_, _ = io.Copy(io.Discard, r)
 	}
 }
