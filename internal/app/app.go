@@ -55,6 +55,7 @@ type App struct {
 	socket   net.Listener
 
 	connections     connections
+	descriptors     descriptors
 	unauthenticated *throttle.Limiter[netip.Addr] // lines of the log
 
 	engine      *pki.Client  // certificates of the engine's connection; nil without TLS
@@ -85,7 +86,7 @@ type undo struct {
 // New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
 // and says what to do. Nothing is served before [App.Run].
 func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (_ *App, err error) {
-	a := &App{cfg: cfg, known: make(chan struct{}), log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{}), deaf: make(chan struct{})}
+	a := &App{cfg: cfg, known: make(chan struct{}), log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{}), deaf: make(chan struct{}), descriptors: ownDescriptors()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.closeAll(context.WithoutCancel(ctx)))
@@ -214,7 +215,9 @@ func (a *App) Run(ctx context.Context) error {
 			a.tell(stateReady + "\nSTATUS=serving on " + a.Addr().String())
 		}
 		defer close(a.deaf)
-		err := a.server.Serve(a.socket)
+		err := a.server.Serve(&clientListener{
+			Listener: a.socket, most: a.descriptors.clients, timeout: clientTimeout, probe: probeEvery, makeWay: a.connections.closeOldest,
+		})
 		if ctx.Err() != nil { // the listener was closed to drain
 			err = ignoreClosed(err)
 		}

@@ -100,6 +100,24 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 	}
 }
 
+// closeOldest closes the connection that has been without a request for longest, so that a new one can be accepted.
+func (c *connections) closeOldest() bool {
+	c.mu.Lock()
+	var oldest net.Conn
+	for conn, u := range c.open {
+		if u.state != http.StateActive && (oldest == nil || u.since.Before(c.open[oldest].since)) {
+			oldest = conn
+		}
+	}
+	delete(c.open, oldest)
+	c.mu.Unlock()
+	if oldest == nil {
+		return false
+	}
+	_ = oldest.Close()
+	return true
+}
+
 // settle waits until no connection has a request, or is likely to get one, or ctx ends. Nobody can connect meanwhile.
 func (c *connections) settle(ctx context.Context) {
 	begun := time.Now()

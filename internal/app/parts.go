@@ -121,6 +121,7 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
 		Refused: attempts{a.gate, a.trail.refusals, surfaceProxy}.proxied, Authenticated: a.trail.visited,
+		MaxConnections: a.descriptors.upstreams, MaxRequests: a.descriptors.requests,
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
 		Observe: a.measures.proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
 	})

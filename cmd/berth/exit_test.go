@@ -1,0 +1,27 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"berth/internal/httpapi"
+	"berth/internal/session"
+)
+
+func TestEveryCodeHasOneExitCode(t *testing.T) {
+	t.Parallel()
+	for _, code := range session.Codes() {
+		want := code.Outcome().Exit
+		if want < exitFailure || want > exitUnavailable {
+			t.Errorf("%s: its exit code is %d, which is not documented", code, want)
+		}
+		for name, err := range map[string]error{
+			"answered by Berth": &apiError{Problem: httpapi.Problem{Code: code}},
+			"found here":        fmt.Errorf("open the store: %w", session.Errorf(code, "x")),
+		} {
+			if got := exitCode(err); got != want {
+				t.Errorf("%s, %s: got %d, want %d", code, name, got, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package app
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// clientTimeout is how long a client may leave sent bytes unacknowledged, leave probes of an idle connection
+	// unanswered, or keep its receive window closed, before its connection ends. A client that vanished does not say so,
+	// and would otherwise hold its stream for as long as the kernel sends again: a quarter of an hour.
+	clientTimeout = time.Minute
+	// probeEvery is how often an idle connection is probed.
+	probeEvery = 15 * time.Second
+)
+
+// descriptors divides the file descriptors of the process, so that neither clients nor sessions take those that the
+// store, the engine's connections and the log need.
+type descriptors struct {
+	clients   int // connections from clients
+	requests  int // those of them that sessions' requests may hold; the rest is for the API
+	upstreams int // connections to sessions' servers
+}
+
+// shareDescriptors divides most descriptors, at least 64 of which stay Berth's own.
+func shareDescriptors(most uint64) descriptors {
+	n := int(min(most, 1<<20)) - 64
+	clients := max(n/2, 16)
+	return descriptors{clients: clients, requests: clients - clients/8, upstreams: max(n/3, 8)}
+}
+
+// ownDescriptors divides those that this process may have.
+func ownDescriptors() descriptors {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		limit.Cur = 1024
+	}
+	return shareDescriptors(limit.Cur)
+}
+
+// clientListener accepts connections of clients, bounds their number, and ends those of clients that have vanished or
+// do not read.
+type clientListener struct {
+	net.Listener
+	most    int
+	timeout time.Duration // see clientTimeout
+	probe   time.Duration // see probeEvery; whole seconds
+	makeWay func() bool   // closes a connection that has no request; false: there is none
+	open    atomic.Int64
+}
+
+// Accept returns the next connection. When there are as many as may be, one without a request is closed for it; if there
+// is none, the new one is closed.
+func (l *clientListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Load() >= int64(l.most) && !l.makeWay() {
+			_ = conn.Close()
+			continue
+		}
+		tcp, ok := conn.(*net.TCPConn)
+		if !ok { // a Unix socket of systemd: its client is on this machine, and cannot vanish
+			return conn, nil
+		}
+		l.watch(tcp)
+		l.open.Add(1)
+		return &clientConn{TCPConn: tcp, stall: l.timeout / 2, closed: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+	}
+}
+
+// watch has the kernel end the connection of a client that does not answer. An option that it does not know is one that
+// the deadlines of clientConn have to make up for.
+func (l *clientListener) watch(conn *net.TCPConn) {
+	_ = conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: l.probe, Interval: l.probe, Count: int(max(l.timeout/l.probe-1, 1))})
+	control(conn, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(l.timeout.Milliseconds()))
+	})
+}
+
+func control(conn *net.TCPConn, f func(fd int) error) {
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = f(int(fd)) })
+	}
+}
+
+// clientConn fails a write once the client has taken nothing for stall, twice in a row. TCP_USER_TIMEOUT alone does that
+// only since Linux 5.11 for a client that is there and does not read.
+type clientConn struct {
+	*net.TCPConn
+	stall  time.Duration
+	closed func()
+
+	mu       sync.Mutex
+	explicit bool // somebody else has set a deadline, which holds
+	armed    time.Time
+}
+
+// Write writes all of p, however long it takes, as long as the client takes some of it.
+func (c *clientConn) Write(p []byte) (n int, err error) {
+	queued := -1
+	for {
+		c.arm()
+		var m int
+		m, err = c.TCPConn.Write(p[n:])
+		n += m
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.isExplicit() {
+			return n, err
+		}
+		// The socket takes bytes in large steps; what is still in it tells whether the client has taken some.
+		now := c.queued()
+		if m == 0 && queued >= 0 && now >= queued {
+			return n, err
+		}
+		queued = now
+		c.disarm()
+	}
+}
+
+// ReadFrom copies through Write: the embedded connection's own would write without a deadline.
+func (c *clientConn) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{c}, r)
+}
+
+func (c *clientConn) queued() int {
+	n := 0
+	control(c.TCPConn, func(fd int) (err error) {
+		n, err = unix.IoctlGetInt(fd, unix.TIOCOUTQ)
+		return err
+	})
+	return n
+}
+
+// arm sets the deadline, unless it was set a moment ago.
+func (c *clientConn) arm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); !c.explicit && now.Sub(c.armed) > c.stall/4 {
+		c.armed = now
+		_ = c.TCPConn.SetWriteDeadline(now.Add(c.stall))
+	}
+}
+
+func (c *clientConn) disarm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.armed = time.Time{}
+}
+
+func (c *clientConn) isExplicit() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.explicit
+}
+
+// SetWriteDeadline replaces the connection's own deadline until it is set to zero.
+func (c *clientConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.explicit, c.armed = !t.IsZero(), time.Time{}
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// SetDeadline sets both.
+func (c *clientConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// Close ends the connection.
+func (c *clientConn) Close() error {
+	c.closed()
+	return c.TCPConn.Close()
+}

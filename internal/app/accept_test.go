@@ -1,0 +1,218 @@
+package app
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// serve runs a handler behind a clientListener and returns where.
+func serve(t *testing.T, handler http.HandlerFunc, most int, timeout time.Duration) (address string, l *clientListener) {
+	t.Helper()
+	var seen connections
+	server := httptest.NewUnstartedServer(handler)
+	l = &clientListener{Listener: server.Listener, most: most, timeout: timeout, probe: time.Second, makeWay: seen.closeOldest}
+	server.Listener = l
+	server.Config.ConnState = seen.note
+	server.Start()
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	return l.Addr().String(), l
+}
+
+func ask(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	return conn
+}
+
+// endless writes until the client is given up, and says so.
+func endless(piece int, pause time.Duration, ended chan<- time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		tick := time.NewTicker(max(pause, time.Nanosecond))
+		defer tick.Stop()
+		for {
+			_, err := w.Write(make([]byte, piece))
+			if flush := http.NewResponseController(w).Flush(); err != nil || flush != nil {
+				ended <- time.Since(began)
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				ended <- time.Since(began)
+				return
+			}
+		}
+	}
+}
+
+func TestClientThatReadsNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for _, hijacked := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hijacked %v", hijacked), func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan time.Duration, 1)
+			handler := endless(1<<16, 0, ended)
+			if hijacked {
+				handler = func(w http.ResponseWriter, _ *http.Request) {
+					began := time.Now()
+					conn, _, err := http.NewResponseController(w).Hijack()
+					for err == nil {
+						_, err = conn.Write(make([]byte, 1<<16))
+					}
+					_ = conn.Close()
+					ended <- time.Since(began)
+				}
+			}
+			address, l := serve(t, handler, 10, 500*time.Millisecond)
+			ask(t, address)
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				t.Fatal("it is still written to after twenty times the time that it has")
+			}
+			for deadline := time.Now().Add(5 * time.Second); l.open.Load() > 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the connection is still open")
+				}
+			}
+		})
+	}
+}
+
+// What a slow client takes between two looks need not be enough for the socket to take more.
+func TestClientThatReadsSlowlyIsKept(t *testing.T) {
+	t.Parallel()
+	ended := make(chan time.Duration, 1)
+	address, _ := serve(t, endless(4<<20, 0, ended), 10, 2*time.Second)
+	conn := ask(t, address)
+	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	piece, tick := make([]byte, 16<<10), time.NewTicker(100*time.Millisecond)
+	defer tick.Stop()
+	for range 60 { // three times as long as a client that reads nothing has, and far less than one piece
+		<-tick.C
+		if _, err := conn.Read(piece); err != nil {
+			t.Fatalf("after %d pieces: %v", len(ended), err)
+		}
+	}
+	select {
+	case after := <-ended:
+		t.Errorf("given up after %v", after)
+	default:
+	}
+}
+
+// The client's machine is gone: nothing that is sent to it is acknowledged, and nothing comes.
+func TestClientThatVanishesIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, pause := range map[string]time.Duration{"while it is sent to": 50 * time.Millisecond, "while all is silent": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan time.Duration, 1)
+			address, _ := serve(t, endless(10, pause, ended), 10, time.Second)
+			conn := ask(t, address)
+			if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+			dropAll(t, conn)
+			select {
+			case <-ended:
+			case <-time.After(15 * time.Second):
+				t.Error("still held after fifteen times the time that it has")
+			}
+		})
+	}
+}
+
+// dropAll has the kernel drop whatever comes for a connection, as if its cable were cut.
+func dropAll(t *testing.T, conn net.Conn) {
+	t.Helper()
+	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	control(conn.(*net.TCPConn), func(fd int) error {
+		err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing[0]})
+		if err != nil {
+			t.Fatalf("attach a filter: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestIdleConnectionsMakeWay(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	address, l := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			<-hold
+		}
+	}, 4, time.Minute)
+	ask(t, address)
+	for deadline := time.Now().Add(5 * time.Second); l.open.Load() < 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not accepted")
+		}
+	}
+	for range 50 { // who connects and says nothing takes no place from who asks
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	for range 5 {
+		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + address + "/x")
+		if err != nil {
+			t.Fatalf("a request beside idle connections: %v", err)
+		}
+		_ = res.Body.Close()
+	}
+	if got := l.open.Load(); got > 4 {
+		t.Errorf("open: got %d, want at most 4", got)
+	}
+	close(hold)
+}
+
+func TestConnectionsWithRequestsAreNotClosedForOthers(t *testing.T) {
+	t.Parallel()
+	began, hold := make(chan struct{}, 4), make(chan struct{})
+	address, _ := serve(t, func(http.ResponseWriter, *http.Request) { began <- struct{}{}; <-hold }, 4, time.Minute)
+	var held []net.Conn
+	for range 4 {
+		held = append(held, ask(t, address))
+		<-began
+	}
+	more := ask(t, address)
+	_ = more.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if got, err := io.ReadAll(more); len(got) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
+		t.Errorf("one more than may be: got %q, %v, want it closed", got, err)
+	}
+	close(hold)
+	for _, conn := range held {
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 200") {
+			t.Errorf("one that was served: got %q, %v", line, err)
+		}
+	}
+}
+
+func TestDescriptorsAreSharedOut(t *testing.T) {
+	t.Parallel()
+	for _, most := range []uint64{128, 300, 1024, 65536, 1 << 62} {
+		d := shareDescriptors(most)
+		if d.clients < 16 || d.upstreams < 8 || d.requests >= d.clients || uint64(d.clients+d.upstreams)+64 > most {
+			t.Errorf("of %d: got %+v, want some of each, fewer requests than clients, and 64 left", most, d)
+		}
+	}
+}

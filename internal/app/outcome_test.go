@@ -1,0 +1,81 @@
+package app_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"berth/internal/httpapi"
+	"berth/internal/proxy"
+	"berth/internal/session"
+)
+
+// A failure has one status, whichever door it comes through: the sessions' own, with Berth's writer of problems or the
+// proxy's, or the API's.
+func TestEveryCodeHasTheSameStatusAtEveryDoor(t *testing.T) {
+	t.Parallel()
+	keys, err := session.NewKeys([]byte("a secret of more than sixteen bytes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range session.Codes() {
+		want, failure := code.Outcome().Status, session.Errorf(code, "x")
+		if want < 400 || want > 599 {
+			t.Errorf("%s: its status is %d", code, want)
+		}
+		doors := map[string]http.Handler{
+			"API": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { httpapi.WriteProblem(w, r, failure) }),
+		}
+		if code != session.CodeCanceled { // to the proxy this says that the client has left, and is not answered
+			doors["session"] = sessionDoor(t, keys, failure, httpapi.WriteProblem)
+			doors["session by itself"] = sessionDoor(t, keys, failure, nil)
+		}
+		retries := map[string]string{}
+		for name, door := range doors {
+			server := httptest.NewServer(door)
+			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/s/ses-one/x", nil)
+			request.Header.Set("Authorization", "Bearer token")
+			res, err := server.Client().Do(request)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", code, name, err)
+			}
+			body, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			server.Close()
+			var problem struct {
+				Code   session.Code
+				Status int
+			}
+			if err := json.Unmarshal(body, &problem); err != nil || res.StatusCode != want || problem.Status != want || problem.Code != code {
+				t.Errorf("%s, %s: got %d %s, want %d", code, name, res.StatusCode, body, want)
+			}
+			retries[name] = res.Header.Get("Retry-After")
+		}
+		for name := range doors {
+			if retries[name] != retries["API"] || (retries[name] != "") != (code.Outcome().RetryAfter > 0) {
+				t.Errorf("%s: Retry-After %q, want the same everywhere, and one where it is worth trying again", code, retries)
+			}
+		}
+	}
+}
+
+// sessionDoor is a proxy whose every request ends with a failure.
+func sessionDoor(t *testing.T, keys session.Keys, failure error, write func(http.ResponseWriter, *http.Request, error)) *proxy.Proxy {
+	t.Helper()
+	table := proxy.NewTable()
+	t.Cleanup(table.Close)
+	table.Set(session.Route{ID: "ses-one", Address: "10.0.0.2:1", TokenDigest: keys.Digest("token"), Running: true})
+	p, err := proxy.New(proxy.Options{
+		Table: table, Keys: keys, Logger: slog.New(slog.DiscardHandler), WriteProblem: write,
+		Transport: proxy.Transport{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, failure }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
