@@ -192,7 +192,7 @@ func FuzzRedirect(f *testing.F) {
 }
 
 func FuzzCookie(f *testing.F) {
-	for _, seed := range []string{"a=b; Domain = example.com", "a=b;domain\t=x;path=/", "=berth_x=1", "berth_x", "a=b; Path=/;Path=x;DOMAIN", "__Host-Berth_x=1;;="} {
+	for _, seed := range []string{"a=b; Domain = example.com", "a=b;domain\t=x;path=/", "=berth_x=1", "berth_x", "a=b; Path=/;Path=x;DOMAIN", "__Host-Berth_x=1;;=", "\f=", "a\x00=b;\vDomain=c"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, cookie string) {

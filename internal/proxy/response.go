@@ -143,12 +143,12 @@ var cookieAttributes = map[string]bool{
 }
 
 // movedCookie puts the cookie's path under the prefix and keeps of its other attributes those that concern the cookie
-// alone. It reports false for a cookie that is ours by name, or has no name: browsers send a nameless cookie as its
-// value only, which may look like one of ours.
+// alone. It reports false for a cookie that is ours by name, or has no name, which browsers send as its value only, and
+// that may look like one of ours; and for one with control characters, where browsers differ in what they make of it.
 func movedCookie(cookie, prefix string) (string, bool) {
 	parts := strings.Split(cookie, ";")
 	name, _, named := strings.Cut(parts[0], "=")
-	if !named || strings.Trim(name, " \t") == "" || isOurCookie(parts[0]) {
+	if !named || strings.TrimSpace(name) == "" || isOurCookie(parts[0]) || strings.ContainsFunc(cookie, isControl) {
 		return "", false
 	}
 	kept := parts[:1]
@@ -165,6 +165,8 @@ func movedCookie(cookie, prefix string) (string, bool) {
 	}
 	return strings.Join(kept, ";"), true
 }
+
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 // trailedBody is the body of a response that may have a trailer section, of which it leaves what may stand there.
 type trailedBody struct {
