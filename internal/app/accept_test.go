@@ -2,11 +2,13 @@ package app
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -214,5 +216,80 @@ func TestDescriptorsAreSharedOut(t *testing.T) {
 		if d.clients < 16 || d.upstreams < 8 || d.requests >= d.clients || uint64(d.clients+d.upstreams)+64 > most {
 			t.Errorf("of %d: got %+v, want some of each, fewer requests than clients, and 64 left", most, d)
 		}
+	}
+}
+
+// A terminal may be silent for hours; a client that is there answers the kernel's probes.
+func TestSilentConnectionOfAClientThatIsThereIsKept(t *testing.T) {
+	t.Parallel()
+	speak := make(chan struct{})
+	address, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "first")
+		_ = http.NewResponseController(w).Flush()
+		<-speak
+		_, _ = io.WriteString(w, "last")
+	}, 10, time.Second)
+	res, err := http.ReadResponse(bufio.NewReader(ask(t, address)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	<-time.After(3500 * time.Millisecond) // more than three times what a client that is gone has
+	close(speak)
+	if got, err := io.ReadAll(res.Body); err != nil || string(got) != "firstlast" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// Without the kernel's help, as before Linux 5.11, the deadline of a write tells who reads nothing from who reads slowly.
+func TestDeadlineOfWritesSparesSlowClients(t *testing.T) {
+	t.Parallel()
+	for name, reads := range map[string]bool{"reads nothing": false, "reads slowly": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			client, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			accepted, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn := &clientConn{TCPConn: accepted.(*net.TCPConn), stall: 400 * time.Millisecond, closed: func() {}}
+			_ = conn.SetWriteBuffer(1 << 20)
+			ended := make(chan error, 1)
+			go func() {
+				_, err := conn.Write(make([]byte, 64<<20))
+				ended <- err
+			}()
+			tick, piece := time.NewTicker(50*time.Millisecond), make([]byte, 4<<10)
+			defer tick.Stop()
+			deadline := time.After(10 * time.Second)
+			for range 100 {
+				select {
+				case <-tick.C:
+				case err := <-ended:
+					if reads || !errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Errorf("the write ended with %v", err)
+					}
+					return
+				case <-deadline:
+				}
+				if reads {
+					_, _ = client.Read(piece)
+				}
+			}
+			if !reads {
+				t.Error("it is still written to after five seconds, twelve times the time that it has")
+			}
+			_ = conn.Close()
+			<-ended
+		})
 	}
 }
