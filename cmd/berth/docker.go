@@ -18,6 +18,7 @@ import (
 
 type dockerCmd struct {
 	SetupTLS dockerSetupTLSCmd `cmd:"" name:"setup-tls" help:"Let this machine's Docker engine demand client certificates, or take that back."`
+	Firewall dockerFirewallCmd `cmd:"" help:"Close this machine to sessions, or take that back."`
 	Test     dockerTestCmd     `cmd:"" help:"Test the way to the engine, and that strangers are refused on it."`
 }
 
@@ -26,7 +27,7 @@ type dockerSetupTLSCmd struct {
 	Listen         []string `default:"127.0.0.1" placeholder:"ADDRESS" help:"IP address that the engine listens on, with or without a port. Repeatable. Default: ${default}."`
 	Port           uint16   `env:"DOCKER_TLS_PORT" default:"2376" placeholder:"PORT" help:"Port where --listen names none (DOCKER_TLS_PORT). Default: ${default}."`
 	RestartCommand string   `placeholder:"COMMAND" help:"Command that restarts the engine where neither systemd nor /etc/init.d/docker does. A shell runs it."`
-	NoFirewall     bool     `help:"Leave out the firewall rule that keeps containers from the engine's port."`
+	NoFirewall     bool     `help:"Leave out the firewall rules that keep containers from the engine's port and from this machine."`
 	DryRun         bool     `help:"Show what would be done, and change nothing."`
 	Undo           bool     `help:"Restore the state before the first set-up."`
 	Yes            bool     `short:"y" help:"Do it without a question."`
@@ -37,7 +38,7 @@ type dockerSetupTLSCmd struct {
 func (dockerSetupTLSCmd) Help() string {
 	return `Runs as root on the engine's machine, with systemd or without. It installs the server certificate in /etc/docker/certs,
 merges TLS and hardening into /etc/docker/daemon.json, takes the addresses out of systemd's command line, keeps containers
-from the engine's port, restarts the engine, and looks at it from outside: it must answer a client of ours, and refuse one
+from the engine's port and sessions from the whole machine (see berth docker firewall), restarts the engine, and looks at it from outside: it must answer a client of ours, and refuse one
 without certificate and one of another authority. When any step fails, everything is put back as it was and the engine is
 restarted with that. What was replaced is kept beside it with the date in its name until --undo.
 
@@ -131,6 +132,14 @@ func (c *dockerSetupTLSCmd) agree(std *stdio, plan *dockerd.Plan, question strin
 	if plan.Resumes {
 		std.progress("an earlier set-up was interrupted; this one completes it")
 	}
+	return consent{DryRun: c.DryRun, Yes: c.Yes}.ask(std, plan, question)
+}
+
+// consent says how the operator's consent to a plan is got.
+type consent struct{ DryRun, Yes bool }
+
+// ask shows the plan and asks. In a dry run it only shows.
+func (c consent) ask(std *stdio, plan *dockerd.Plan, question string) error {
 	if _, err := fmt.Fprint(std.Out, printable(plan.String())); err != nil {
 		return err
 	}
@@ -142,7 +151,7 @@ func (c *dockerSetupTLSCmd) agree(std *stdio, plan *dockerd.Plan, question strin
 		return withHint(usageError(errors.New("there is no terminal to ask on: nothing was changed")), "read the plan above, and give --yes")
 	}
 	if os.Geteuid() != 0 {
-		return withHint(errors.New("only root can change the engine's configuration: nothing was changed"), "run it again with sudo, or with --dry-run")
+		return withHint(errors.New("only root can change this: nothing was changed"), "run it again with sudo, or with --dry-run")
 	}
 	if c.Yes {
 		return nil

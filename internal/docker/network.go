@@ -2,6 +2,8 @@ package docker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +15,9 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 )
+
+// The option of a bridge network that names its interface. Without it the engine takes the network's ID.
+const bridgeName = "com.docker.network.bridge.name"
 
 const noNeighbours = "com.docker.network.bridge.enable_icc" // whether containers of the network reach each other
 
@@ -74,16 +79,30 @@ func (r *Runtime) makeNetwork(ctx context.Context) error {
 	_, err := r.api.NetworkCreate(patient, r.network, client.NetworkCreateOptions{
 		Driver:     "bridge",
 		EnableIPv6: new(false), // a second, unwatched way out and in
-		Options:    map[string]string{noNeighbours: "false"},
+		Options:    map[string]string{noNeighbours: "false", bridgeName: bridgeOf(r.network)},
 		Labels:     map[string]string{labelNetwork: "true", labelInstance: r.instance},
 	})
 	if errdefs.IsConflict(err) {
 		return nil // newer engines refuse a second one: somebody else was quicker
 	}
 	if err != nil {
+		// Older engines refuse the second interface of a name, with a code that says less.
+		if found, findErr := r.networks(patient); findErr == nil && len(found) > 0 {
+			return nil
+		}
 		return fmt.Errorf("make network %s: %w", r.network, err)
 	}
 	return nil
+}
+
+// bridgeOf names the interface of a sessions' network, so that a firewall's rules can match it before there is one: all
+// begin with "berth".
+func bridgeOf(network string) string {
+	if network == defaultNetwork {
+		return "berth0"
+	}
+	sum := sha256.Sum256([]byte(network))
+	return "berth-" + hex.EncodeToString(sum[:4]) // 15 characters are the most
 }
 
 func (r *Runtime) checkNetwork(n network.Summary) error {

@@ -18,9 +18,6 @@ const (
 	routeAuto      = "auto"
 )
 
-// bridgeName is the option that names a bridge's interface. Without it the engine takes the network's ID.
-const bridgeName = "com.docker.network.bridge.name"
-
 // routeOf is the way that is meant: whoever names an address to publish on wants to have published.
 func routeOf(o Options) string {
 	switch {
@@ -33,8 +30,7 @@ func routeOf(o Options) string {
 }
 
 // direct reports whether a container that is made now is reached at its own address, without a published port. "auto" does
-// so where this process shares the engine's network namespace: the bridge is an interface here then, under a name that is
-// made of the network's ID, and the host reaches every container on it. A neighbour on the bridge would not: containers of
+// so where this process shares the engine's network namespace: the bridge is an interface here then, and the host reaches every container on it. A neighbour on the bridge would not: containers of
 // the sessions' network cannot reach each other.
 func (r *Runtime) direct(n network.Summary) bool {
 	switch r.route {

@@ -143,6 +143,7 @@ func (a *application) forward(ctx context.Context) error {
 		{stepFirewall, a.closeFirewall},
 		{stepRestart, a.restartEngine},
 		{stepVerify, a.verifyEngine},
+		{stepFirewall, a.hookEngine},
 	} {
 		if err := ctx.Err(); err != nil {
 			return err

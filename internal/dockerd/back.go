@@ -19,6 +19,9 @@ func (a *application) back(ctx context.Context) error {
 	faults := []error{putBack(r.Files)}
 	faults = append(faults, a.bringBack(ctx, r.Endpoint, holds(r.Files, a.paths.dropIn), r.Restarting))
 	faults = append(faults, a.openFirewall(ctx, r.Rules))
+	if r.Isolated {
+		faults = append(faults, a.openToSessions(ctx))
+	}
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}

@@ -192,16 +192,20 @@ func read(t *testing.T, path string) []byte {
 	return data
 }
 
-// state is everything that a set-up may touch: the tree of files, and the firewall's INPUT chains.
+// state is everything that a set-up may touch: the tree of files, and the firewall's chains that are not the engine's own.
 func (e *engine) state(t *testing.T) map[string]string {
 	t.Helper()
 	state := tree(t, e.root)
 	for _, program := range []string{"iptables", "ip6tables"} {
-		out, err := exec.CommandContext(t.Context(), program, "-w", "-S", "INPUT").Output()
+		out, err := exec.CommandContext(t.Context(), program, "-w", "-S").Output()
 		if err != nil {
 			t.Fatalf("%s: %v", program, err)
 		}
-		state[program] = string(out)
+		for line := range strings.Lines(string(out)) {
+			if strings.HasPrefix(line, "-A INPUT") || strings.Contains(line, "BERTH") {
+				state[program] += line
+			}
+		}
 	}
 	return state
 }

@@ -27,11 +27,13 @@ type machine struct {
 	listen      netip.AddrPort
 	version     string            // what dockerd --version prints
 	rules       map[string]bool   // of the firewall
+	chains      map[string]string // of the firewall, with their rules as "iptables -S" prints them, by program and name
 	ran         []string          // command lines, in order
 	fail        map[string]error  // command lines that fail, by how they begin
 	interfaces  map[string]string // by address
 	lax         bool              // the engine asks nobody for a certificate
 	info        engineInfo
+	networks    string // of sessions, as the engine lists them
 	servers     []io.Closer
 }
 
@@ -44,8 +46,8 @@ func (e exitError) ExitCode() int { return int(e) }
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{
-		certs: filepath.Join(t.TempDir(), "certs"), version: "Docker version 20.10.24+dfsg1, build 5d6db84\n",
-		rules: map[string]bool{}, fail: map[string]error{}, interfaces: map[string]string{"127.0.0.1": "lo"},
+		certs: filepath.Join(t.TempDir(), "certs"), networks: "[]", version: "Docker version 20.10.24+dfsg1, build 5d6db84\n",
+		rules: map[string]bool{}, chains: map[string]string{}, fail: map[string]error{}, interfaces: map[string]string{"127.0.0.1": "lo"},
 	}
 	// A socket's path holds 107 characters.
 	root, err := os.MkdirTemp("", "bm") //nolint:usetesting // its path is too long for sockets
@@ -107,8 +109,16 @@ func (m *machine) run(_ context.Context, name string, args ...string) (string, e
 	case strings.HasSuffix(line, "dockerd --version"):
 		return m.version, nil
 	case name == "iptables" || name == "ip6tables":
-		rule := Rule{Program: name, Match: args[3:]}.String()
+		rule := Rule{Program: name, Chain: args[2], Match: args[3:]}.String()
 		switch args[1] {
+		case "-S":
+			rules, there := m.chains[name+" "+args[2]]
+			if !there && args[2] != "INPUT" && args[2] != "FORWARD" {
+				return "", exitError(1)
+			}
+			return rules, nil
+		case "-X":
+			delete(m.chains, name+" "+args[2])
 		case "-C":
 			if !m.rules[rule] {
 				return "", exitError(1)
@@ -117,6 +127,15 @@ func (m *machine) run(_ context.Context, name string, args ...string) (string, e
 			m.rules[rule] = true
 		case "-D":
 			delete(m.rules, rule)
+		}
+	case strings.HasSuffix(line, " COMMIT"): // iptables-restore, by a shell
+		for _, chain := range []string{InputChain, ForwardChain} {
+			m.chains[args[3]+" "+chain] = "-N " + chain + "\n"
+			for _, rule := range args {
+				if strings.HasPrefix(rule, "-A "+chain) {
+					m.chains[args[3]+" "+chain] += rule + "\n"
+				}
+			}
 		}
 	case line == "service docker restart":
 		return "", m.start()
@@ -154,6 +173,7 @@ func (m *machine) start() error {
 	}
 	handler := http.NewServeMux()
 	handler.HandleFunc("GET /_ping", func(http.ResponseWriter, *http.Request) {})
+	handler.HandleFunc("GET /networks", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, m.networks) })
 	handler.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(m.info) })
 	for _, h := range config.Hosts {
 		network, address := endpointOf(h)
@@ -197,6 +217,9 @@ func (m *machine) state(t *testing.T) map[string]string {
 	delete(state, "/var/run")
 	for rule := range m.rules {
 		state[rule] = ""
+	}
+	for chain, rules := range m.chains {
+		state[chain] = rules
 	}
 	return state
 }

@@ -1,6 +1,7 @@
 package dockerd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -9,20 +10,21 @@ import (
 	"strings"
 )
 
-// Rule is a firewall rule at the head of INPUT.
+// Rule is a firewall rule at the head of a chain.
 type Rule struct {
-	Program string   `json:"program"` // iptables or ip6tables
-	Match   []string `json:"match"`   // everything behind the chain
+	Program string   `json:"program"`         // iptables or ip6tables
+	Chain   string   `json:"chain,omitempty"` // empty: INPUT
+	Match   []string `json:"match"`           // everything behind the chain
 }
 
-const chain = "INPUT"
+const defaultChain = "INPUT"
 
 // bridges are the names of the engine's bridges, as iptables matches them: the default one and Swarm's, then those of
-// networks that users make.
-func bridges() []string { return []string{"docker+", "br-+"} }
+// networks that users make, then those of sessions.
+func bridges() []string { return []string{"docker+", "br-+", SessionBridges} }
 
-// engineBridge matches exactly the names that the engine itself gives.
-var engineBridge = regexp.MustCompile(`^(docker0|docker_gwbridge|br-[0-9a-f]{12})$`)
+// engineBridge matches exactly the names that the engine itself gives, and those that Berth gives.
+var engineBridge = regexp.MustCompile(`^(docker0|docker_gwbridge|br-[0-9a-f]{12}|berth.*)$`)
 
 // command is the rule as a line, with -C to look for it, -I to insert it, or -D to delete it.
 func (r Rule) command(verb string) string {
@@ -33,7 +35,7 @@ func (r Rule) command(verb string) string {
 func (r Rule) String() string { return r.command("-I") }
 
 func (r Rule) args(verb string) []string {
-	return append([]string{"-w", verb, chain}, r.Match...)
+	return append([]string{"-w", verb, cmp.Or(r.Chain, defaultChain)}, r.Match...)
 }
 
 // rulesFor keep containers from the addresses that the engine listens on. Bridges whose name begins like the engine's

@@ -42,6 +42,7 @@ type paths struct {
 	script                     string // of sysvinit
 	defaults                   string // DOCKER_OPTS for the script
 	socket                     string // where the engine listens when nothing is said
+	resolvConf                 string // name servers, which containers inherit
 }
 
 func (h Host) path(p string) string { return filepath.Join("/", h.Root, p) }
@@ -62,6 +63,8 @@ func (h Host) paths() paths {
 		script:   h.path("/etc/init.d/docker"),
 		defaults: h.path("/etc/default/docker"),
 		socket:   h.path("/var/run/docker.sock"),
+
+		resolvConf: h.path("/etc/resolv.conf"),
 	}
 }
 

@@ -34,10 +34,11 @@ type journal struct {
 	State   string `json:"state"`
 	// Endpoint is where the engine answered before the first set-up; empty when it did not run.
 	Endpoint string   `json:"endpoint,omitempty"`
-	Files    []record `json:"files,omitempty"`   // as they were before the first set-up
-	Rules    []Rule   `json:"rules,omitempty"`   // firewall rules that were not there before
-	Written  []string `json:"written,omitempty"` // SHA-256 of every daemon.json that a set-up wrote
-	Run      *run     `json:"run,omitempty"`     // the set-up that is under way
+	Files    []record `json:"files,omitempty"`    // as they were before the first set-up
+	Rules    []Rule   `json:"rules,omitempty"`    // firewall rules that were not there before
+	Isolated bool     `json:"isolated,omitempty"` // the chains that close this machine to sessions were not there before
+	Written  []string `json:"written,omitempty"`  // SHA-256 of every daemon.json that a set-up wrote
+	Run      *run     `json:"run,omitempty"`      // the set-up that is under way
 }
 
 // run is one set-up while it is under way.
@@ -46,6 +47,7 @@ type run struct {
 	Endpoint   string    `json:"endpoint,omitempty"`
 	Files      []record  `json:"files,omitempty"` // as they were before this run
 	Rules      []Rule    `json:"rules,omitempty"`
+	Isolated   bool      `json:"isolated,omitempty"`
 	Restarting bool      `json:"restarting,omitempty"` // the engine may have read the new configuration
 }
 
@@ -117,6 +119,9 @@ func (j *journal) allRules() []Rule {
 	}
 	return append(slices.Clone(j.Rules), j.Run.Rules...)
 }
+
+// isolated tells whether a set-up made the chains that close this machine to sessions.
+func (j *journal) isolated() bool { return j.Isolated || j.Run != nil && j.Run.Isolated }
 
 // look records how a path is now. Links and other things that are neither files nor directories are refused: replacing
 // them would change something else than what the path names.

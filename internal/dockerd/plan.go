@@ -17,10 +17,15 @@ type Plan struct {
 	Notes   []string // what the operator should know
 	Resumes bool     // an earlier set-up was interrupted, and this one completes it
 
-	files   []write // in the order in which they are written
-	dirs    []directory
-	rules   []Rule // that are missing now
-	old     []Rule // that an earlier set-up inserted and this one does without
+	files []write // in the order in which they are written
+	dirs  []directory
+	rules []Rule // that are missing now
+	old   []Rule // that an earlier set-up inserted and this one does without
+	// isolation is what the chains close this machine with, and chains are those that are not so now.
+	isolation isolation
+	chains    []chainState
+	reopen    bool // an earlier set-up closed this machine to sessions, and this one does without
+
 	restart bool
 	journal *journal // as it was when this was planned; nil for none
 	engine  string   // the program
@@ -91,6 +96,11 @@ func (p *planner) describe() {
 	}
 	for _, r := range plan.old {
 		add(stepFirewall, "%s", r.command("-D"))
+	}
+	steps, diffs := describeChains(plan.chains, plan.isolation)
+	plan.Steps, plan.Diffs = append(plan.Steps, steps...), append(plan.Diffs, diffs...)
+	if plan.reopen {
+		add(stepFirewall, "remove the chains %s and %s", InputChain, ForwardChain)
 	}
 	if plan.restart {
 		by, _ := p.restarts() // was asked before

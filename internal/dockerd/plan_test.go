@@ -26,8 +26,8 @@ func TestSetUpByServiceScript(t *testing.T) {
 	if plan, err := m.setup(t).Plan(t.Context()); err != nil || !plan.Empty() {
 		t.Errorf("a second run: %v, %v; want nothing to do", plan, err)
 	}
-	if !slices.Contains(m.ran, "service docker restart") || len(m.rules) != 1 {
-		t.Errorf("ran %q with the rules %v; want the service script and one rule", m.ran, m.rules)
+	if !slices.Contains(m.ran, "service docker restart") || len(m.rules) != 5 || len(m.chains) != 4 {
+		t.Errorf("ran %q with the rules %v; want the service script, one rule, and those that enter the chains", m.ran, m.rules)
 	}
 	if err := ForUndo(m.host(), Options{}).Undo(t.Context()); err != nil {
 		t.Fatal(err)
@@ -203,13 +203,13 @@ func TestOtherAddressForgetsTheOldRule(t *testing.T) {
 	s := m.setup(t)
 	s.opts.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), m.listen.Port())}
 	mustApply(t, s)
-	if len(m.rules) != 1 || !m.rules[func() string { r, _ := rulesFor(s.opts.Listen, nil); return r[0].String() }()] {
+	if len(m.rules) != 5 || !m.rules[func() string { r, _ := rulesFor(s.opts.Listen, nil); return r[0].String() }()] {
 		t.Errorf("rules: %v, want the one of the new address", m.rules)
 	}
 	s.opts.NoFirewall = true
 	mustApply(t, s)
-	if len(m.rules) != 0 {
-		t.Errorf("rules with --no-firewall: %v, want none", m.rules)
+	if len(m.rules)+len(m.chains) != 0 {
+		t.Errorf("rules with --no-firewall: %v and %v, want none", m.rules, m.chains)
 	}
 }
 

@@ -240,6 +240,30 @@ func (p *planner) planConfig(context.Context) error {
 	return p.want(stepConfig, p.paths.config, merged.bytes(), 0)
 }
 
+// planIsolation plans the chains that close this machine to sessions, and answers what has to set them again after a reboot.
+func (p *planner) planIsolation(ctx context.Context) ([]closing, error) {
+	if p.opts.NoFirewall {
+		p.plan.reopen = p.plan.journal != nil && p.plan.journal.isolated()
+		return nil, nil
+	}
+	var err error
+	if p.plan.isolation, err = p.isolationOf(ctx, p.plan.Engine); err != nil {
+		return nil, err
+	}
+	states, err := p.lookAtChains(ctx, p.plan.isolation)
+	if err != nil {
+		return nil, refuse("run as root; without iptables, or with rules of your own, give --no-firewall", "%w", err)
+	}
+	var closed []closing
+	for _, state := range states {
+		closed = append(closed, closing{p.plan.isolation, state.program})
+		if !state.current {
+			p.plan.chains = append(p.plan.chains, state)
+		}
+	}
+	return closed, nil
+}
+
 func (p *planner) flagged(key string) bool {
 	for _, flag := range p.flags {
 		if isFlagOf(flag, key) {
@@ -277,14 +301,21 @@ func (p *planner) planFirewall(ctx context.Context) error {
 			return slices.ContainsFunc(rules, func(r Rule) bool { return r.String() == old.String() })
 		})
 	}
+	closed, err := p.planIsolation(ctx)
+	if err != nil {
+		return err
+	}
 	if !p.hasSystemd() {
 		for _, r := range p.plan.rules {
 			p.note("this firewall rule is gone after a reboot unless you make it persistent: %s", r)
 		}
+		if len(p.plan.chains) > 0 {
+			p.note("the chains %s and %s are gone after a reboot: let \"berth docker firewall --yes\" run at each start of the engine", InputChain, ForwardChain)
+		}
 		return nil
 	}
 	rest, _ := strip(p.command.line)
-	text := dropInText(p.command.line, rest, rules)
+	text := dropInText(p.command.line, rest, rules, closed)
 	if text == "" {
 		return p.want(stepDropIn, p.paths.dropIn, nil, 0o644)
 	}

@@ -164,7 +164,32 @@ func (a *application) closeFirewall(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	if len(a.plan.chains) == 0 {
+		return nil
+	}
+	a.step(stepFirewall, "closing this machine to sessions")
+	if !anyThere(a.plan.chains) {
+		a.j.Run.Isolated = true
+		if err := a.save(); err != nil {
+			return err
+		}
+	}
+	if err := a.before("close to sessions"); err != nil {
+		return err
+	}
+	return a.closeToSessions(ctx, a.plan.isolation, a.plan.chains)
+}
+
+// hookEngine enters the chains from those that the engine has made since: it makes them when it starts for the first time.
+func (a *application) hookEngine(ctx context.Context) error {
+	if a.opts.NoFirewall {
+		return nil
+	}
+	states, err := a.lookAtChains(ctx, a.plan.isolation)
+	if err != nil {
+		return err
+	}
+	return a.closeToSessions(ctx, a.plan.isolation, states)
 }
 
 func (a *application) restartEngine(ctx context.Context) error {
@@ -193,6 +218,15 @@ func (a *application) verifyEngine(ctx context.Context) error {
 
 // forgetOldRules comes after the commit: until then the engine may go back to the addresses that these rules are for.
 func (a *application) forgetOldRules(ctx context.Context) error {
+	if a.plan.reopen {
+		if err := a.openToSessions(ctx); err != nil {
+			return err
+		}
+		a.j.Isolated = false
+		if err := a.j.save(a.paths.journal); err != nil {
+			return err
+		}
+	}
 	if len(a.plan.old) == 0 {
 		return nil
 	}
@@ -214,7 +248,7 @@ func (a *application) commit() error {
 		}
 	}
 	done := *a.j
-	done.State, done.Files, done.Rules, done.Run = applied, a.j.earliest(), a.j.allRules(), nil
+	done.State, done.Files, done.Rules, done.Isolated, done.Run = applied, a.j.earliest(), a.j.allRules(), a.j.isolated(), nil
 	if err := a.before("commit"); err != nil {
 		return err
 	}

@@ -45,6 +45,9 @@ func (s *Setup) PlanUndo(ctx context.Context) (*Plan, error) {
 	for _, r := range j.allRules() {
 		add("%s", r.command("-D"))
 	}
+	if j.isolated() {
+		add("remove the chains %s and %s, which close this machine to sessions", InputChain, ForwardChain)
+	}
 	return plan, ctx.Err()
 }
 
@@ -87,6 +90,11 @@ func (s *Setup) Undo(ctx context.Context) error {
 	}
 	if err := s.openFirewall(ctx, j.allRules()); err != nil {
 		return err
+	}
+	if j.isolated() {
+		if err := s.openToSessions(ctx); err != nil {
+			return err
+		}
 	}
 	if err := s.before("forget"); err != nil {
 		return err

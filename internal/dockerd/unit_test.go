@@ -129,10 +129,10 @@ ExecStart=/usr/bin/dockerd --containerd=/c.sock
 # Containers must not reach the engine's port.
 ExecStartPre=/bin/sh -c 'iptables -w -C INPUT ! -i lo -d 127.0.0.1 -p tcp --dport 2376 -j DROP 2>/dev/null || iptables -w -I INPUT ! -i lo -d 127.0.0.1 -p tcp --dport 2376 -j DROP'
 `
-	if diff := cmp.Diff(want, dropInText(line, rest, rules)); diff != "" {
+	if diff := cmp.Diff(want, dropInText(line, rest, rules, nil)); diff != "" {
 		t.Errorf("drop-in (-want +got):\n%s", diff)
 	}
-	if got := dropInText(rest, rest, nil); got != "" {
+	if got := dropInText(rest, rest, nil, nil); got != "" {
 		t.Errorf("drop-in with nothing in it: %q, want none", got)
 	}
 }
@@ -151,15 +151,21 @@ func TestRules(t *testing.T) {
 		{"10.0.0.5:99", "eth0", []string{
 			"iptables -w -I INPUT -i docker+ -d 10.0.0.5 -p tcp --dport 99 -j DROP",
 			"iptables -w -I INPUT -i br-+ -d 10.0.0.5 -p tcp --dport 99 -j DROP",
+			"iptables -w -I INPUT -i berth+ -d 10.0.0.5 -p tcp --dport 99 -j DROP",
 		}, 0},
-		{"10.0.0.5:99", "br-mgmt", []string{"iptables -w -I INPUT -i docker+ -d 10.0.0.5 -p tcp --dport 99 -j DROP"}, 1},
+		{"10.0.0.5:99", "br-mgmt", []string{
+			"iptables -w -I INPUT -i docker+ -d 10.0.0.5 -p tcp --dport 99 -j DROP",
+			"iptables -w -I INPUT -i berth+ -d 10.0.0.5 -p tcp --dport 99 -j DROP",
+		}, 1},
 		{"[2001:db8::1]:2376", "eth0", []string{
 			"ip6tables -w -I INPUT -i docker+ -d 2001:db8::1 -p tcp --dport 2376 -j DROP",
 			"ip6tables -w -I INPUT -i br-+ -d 2001:db8::1 -p tcp --dport 2376 -j DROP",
+			"ip6tables -w -I INPUT -i berth+ -d 2001:db8::1 -p tcp --dport 2376 -j DROP",
 		}, 0},
 		{"0.0.0.0:2376", "", []string{
 			"iptables -w -I INPUT -i docker+ -p tcp --dport 2376 -j DROP", "ip6tables -w -I INPUT -i docker+ -p tcp --dport 2376 -j DROP",
 			"iptables -w -I INPUT -i br-+ -p tcp --dport 2376 -j DROP", "ip6tables -w -I INPUT -i br-+ -p tcp --dport 2376 -j DROP",
+			"iptables -w -I INPUT -i berth+ -p tcp --dport 2376 -j DROP", "ip6tables -w -I INPUT -i berth+ -p tcp --dport 2376 -j DROP",
 		}, 0},
 	} {
 		listen := netip.MustParseAddrPort(tt.listen)

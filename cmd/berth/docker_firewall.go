@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+
+	"berth/internal/dockerd"
+)
+
+type dockerFirewallCmd struct {
+	Socket string `env:"BERTH_GUARD_SOCKET" default:"/var/run/docker.sock" placeholder:"FILE" help:"The engine's unix socket (BERTH_GUARD_SOCKET). Default: ${default}."`
+	DryRun bool   `help:"Show what would be done, and change nothing."`
+	Undo   bool   `help:"Remove the rules."`
+	Yes    bool   `short:"y" help:"Do it without a question."`
+}
+
+// Help is shown by berth docker firewall --help.
+func (dockerFirewallCmd) Help() string {
+	return `Closes the engine's machine to sessions, as "berth docker setup-tls" does, for machines whose engine is behind a guard. Runs
+as root. From a session, no port of this machine can be reached any more, nor a metadata service on a link-local address,
+nor a port that another container publishes here; from other machines, no address of a session's container. Published
+ports, what sessions reach outside this machine, and what Berth itself needs go on working.
+
+The rules are in chains of their own, BERTH-INPUT and BERTH-FORWARD, of iptables and ip6tables. A second run changes
+nothing. They outlive a restart of the engine and not one of the machine: run it at each start, as berth-firewall.service
+of deploy/systemd does.
+
+Examples:
+
+    berth docker firewall --dry-run
+    berth docker firewall --yes
+    berth docker firewall --undo`
+}
+
+// Run closes the machine to sessions, or opens it.
+func (c *dockerFirewallCmd) Run(ctx context.Context, std *stdio) error {
+	setup := dockerd.ForFirewall(dockerd.Machine(), dockerd.Options{})
+	questions := consent{DryRun: c.DryRun, Yes: c.Yes}
+	if c.Undo {
+		plan, err := setup.PlanOpening(ctx)
+		if err != nil {
+			return err
+		}
+		if plan.Empty() {
+			std.progress("this machine has no rules of Berth: nothing to undo")
+			return nil
+		}
+		if err := questions.ask(std, plan, "Open this machine to sessions?"); err != nil || c.DryRun {
+			return err
+		}
+		if err := setup.Open(ctx); err != nil {
+			return err
+		}
+		std.progress("the rules are removed")
+		return nil
+	}
+	plan, err := setup.PlanIsolation(ctx, c.Socket)
+	if err != nil {
+		return err
+	}
+	if plan.Empty() {
+		std.progress("this machine is closed to sessions: nothing to do")
+		return nil
+	}
+	if err := questions.ask(std, plan, "Close this machine to sessions like this?"); err != nil || c.DryRun {
+		return err
+	}
+	if err := setup.ApplyIsolation(ctx, plan); err != nil {
+		return err
+	}
+	std.progress("this machine is closed to sessions")
+	return nil
+}

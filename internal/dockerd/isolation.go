@@ -1,0 +1,199 @@
+package dockerd
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// SessionBridges matches, as iptables does, the bridges of the networks that Berth makes for sessions.
+const SessionBridges = "berth+"
+
+// The chains that close this machine to sessions. They are in the table filter of iptables and ip6tables.
+const (
+	InputChain   = "BERTH-INPUT"
+	ForwardChain = "BERTH-FORWARD"
+)
+
+// hooks are the chains from which ours are entered. The engine puts its own rules before those of FORWARD whenever it
+// starts, and enters DOCKER-USER before them; it makes that chain when it first starts.
+var hooks = []struct {
+	parent, chain string
+	optional      bool
+}{
+	{"INPUT", InputChain, false},
+	{"FORWARD", ForwardChain, false},
+	{"DOCKER-USER", ForwardChain, true},
+}
+
+// families are the programs of the two address families.
+var families = []string{"iptables", "ip6tables"}
+
+const metadata = "169.254.0.0/16" // link-local: where clouds serve metadata and credentials
+
+// isolation is what closes one machine to sessions.
+type isolation struct {
+	bridges   []string                // as iptables matches them
+	resolvers map[netip.Addr]resolver // name servers that sessions need and the rules would cut off
+}
+
+// resolver says on which way a name server is reached from a container.
+type resolver bool
+
+const (
+	resolverHere    resolver = true  // it is an address of this machine
+	resolverForward resolver = false // it is a link-local address behind this machine
+)
+
+// rules are the rules of a chain, without the program, as iptables prints them behind -A.
+//
+// The engine filters what it forwards between its own networks, and neither what a container sends to the host nor what
+// others send to a container's address. All that Berth needs begins on the host, and its answers are established.
+func (i isolation) rules(program, chain string) (rules []string) {
+	add := func(format string, args ...any) { rules = append(rules, fmt.Sprintf(format, args...)) }
+	add("-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN")
+	for _, at := range sortedResolvers(i.resolvers) {
+		if at.Is6() != (program == families[1]) || (i.resolvers[at] == resolverHere) != (chain == InputChain) {
+			continue
+		}
+		for _, bridge := range i.bridges {
+			for _, protocol := range []string{"udp", "tcp"} {
+				add("-d %s/%d -i %s -p %s -m %s --dport 53 -j RETURN", at, at.BitLen(), bridge, protocol, protocol)
+			}
+		}
+	}
+	for _, bridge := range i.bridges {
+		switch {
+		case chain == InputChain:
+			add("-i %s -j DROP", bridge)
+		case program == families[1]: // sessions' networks have no IPv6
+			add("-i %s -j DROP", bridge)
+			add("-o %s -j DROP", bridge)
+		default:
+			add("-d %s -i %s -j DROP", metadata, bridge)
+			// DNAT is how the engine publishes ports: a session needs none of its neighbours', and others need only those.
+			add("-i %s -m conntrack --ctstate DNAT -j DROP", bridge)
+			add("-o %s -m conntrack ! --ctstate DNAT -j DROP", bridge)
+		}
+	}
+	return rules
+}
+
+func sortedResolvers(all map[netip.Addr]resolver) []netip.Addr {
+	addrs := make([]netip.Addr, 0, len(all))
+	for at := range all {
+		addrs = append(addrs, at)
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs
+}
+
+// isolationOf finds out what this machine has to be closed with. endpoint is the engine's socket; empty when it does not
+// answer, and then only networks that are made from now on are known.
+func (s *Setup) isolationOf(ctx context.Context, endpoint string) (isolation, error) {
+	i := isolation{bridges: []string{SessionBridges}, resolvers: map[netip.Addr]resolver{}}
+	for _, at := range nameServers(s.paths.resolvConf) {
+		owner, err := s.host.Interface(at)
+		if err != nil {
+			return i, err
+		}
+		switch {
+		case at.IsLoopback(): // the engine asks it itself
+		case owner != "":
+			i.resolvers[at] = resolverHere
+		case at.IsLinkLocalUnicast():
+			i.resolvers[at] = resolverForward
+		}
+	}
+	if !strings.HasPrefix(endpoint, "unix://") {
+		return i, nil
+	}
+	older, err := s.sessionBridges(ctx, endpoint)
+	i.bridges = append(i.bridges, older...)
+	return i, err
+}
+
+// closing is what one program has to do for an isolation.
+type closing struct {
+	isolation
+	program string
+}
+
+// sessionBridges are the bridges of sessions' networks whose names do not begin as [SessionBridges] has it, because an
+// earlier version made them.
+func (s *Setup) sessionBridges(ctx context.Context, endpoint string) ([]string, error) {
+	const idLength = 12 // of the network's ID, in the name that the engine gives its bridge
+	var networks []struct {
+		ID      string
+		Driver  string
+		Options map[string]string
+	}
+	network, address := endpointOf(endpoint)
+	if _, err := s.ask(ctx, network, address, `http://engine/networks?filters={"label":["berth.network"]}`, nil, &networks); err != nil {
+		return nil, fmt.Errorf("ask the engine for the sessions' networks: %w", err)
+	}
+	var bridges []string
+	for _, n := range networks {
+		name := n.Options["com.docker.network.bridge.name"]
+		if name == "" && len(n.ID) >= idLength {
+			name = "br-" + n.ID[:idLength]
+		}
+		if n.Driver == "bridge" && name != "" && !strings.HasPrefix(name, strings.TrimSuffix(SessionBridges, "+")) {
+			bridges = append(bridges, name)
+		}
+	}
+	slices.Sort(bridges)
+	return bridges, nil
+}
+
+func nameServers(path string) (servers []netip.Addr) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil // a machine without one has none
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "nameserver" {
+			continue
+		}
+		if at, err := netip.ParseAddr(fields[1]); err == nil {
+			servers = append(servers, at.WithZone("").Unmap())
+		}
+	}
+	return servers
+}
+
+// text are the rules of both chains, as iptables prints them.
+func (i isolation) text(program string) (rules []string) {
+	for _, chain := range []string{InputChain, ForwardChain} {
+		for _, rule := range i.rules(program, chain) {
+			rules = append(rules, "-A "+chain+" "+rule)
+		}
+	}
+	return rules
+}
+
+// shell are the commands that set the chains whenever the engine starts: before it does, and when it has made its own
+// chains.
+func (i isolation) shell(program string) (before, after string) {
+	var commands []string
+	for _, chain := range []string{InputChain, ForwardChain} {
+		commands = append(commands, fmt.Sprintf("{ %s -w -N %s 2>/dev/null; %s -w -F %s; }", program, chain, program, chain))
+	}
+	for _, rule := range i.text(program) {
+		commands = append(commands, program+" -w "+rule)
+	}
+	for _, h := range hooks {
+		r := Rule{Program: program, Chain: h.parent, Match: []string{"-j", h.chain}}
+		insert := fmt.Sprintf("%s 2>/dev/null || %s", r.command("-C"), r.command("-I"))
+		if h.optional {
+			after = fmt.Sprintf("! %s -w -S %s >/dev/null 2>&1 || %s", program, h.parent, insert)
+		} else {
+			commands = append(commands, "{ "+insert+"; }")
+		}
+	}
+	return strings.Join(commands, " && "), after
+}
