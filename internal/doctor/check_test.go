@@ -300,27 +300,42 @@ func TestChecksPassAndFail(t *testing.T) {
 
 		"firewall, loopback": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Docker.Host, o.Listeners = "tcp://127.0.0.1:2376", listening1("127.0.0.1:2376")
-		}, []string{"pass plain-port-closed", "pass loopback-only"}},
+		}, []string{"pass plain-port-closed", "pass loopback-only", "pass closed-to-sessions"}},
 		"firewall, open to all": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Docker.Host, o.Listeners = "tcp://127.0.0.1:2376", listening1("[::]:2376")
-		}, []string{"pass plain-port-closed", "fail open-to-all"}},
+		}, []string{"pass plain-port-closed", "fail open-to-all", "pass closed-to-sessions"}},
 		"firewall, restricted": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Docker.Host, o.Listeners = "tcp://127.0.0.1:2376", listening1("0.0.0.0:2376")
 			o.FirewallRules = func(context.Context) (string, error) {
 				return "-A INPUT -i br-+ -p tcp -m tcp --dport 2376 -j DROP\n", nil
 			}
-		}, []string{"pass plain-port-closed", "pass restricted"}},
+		}, []string{"pass plain-port-closed", "pass restricted", "warn open-to-sessions", "warn sessions-open"}},
 		"firewall, open to containers": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Docker.Host, o.Listeners = "tcp://10.0.0.5:2376", listening1("10.0.0.5:2376")
-		}, []string{"pass plain-port-closed", "warn open-to-containers"}},
+		}, []string{"pass plain-port-closed", "warn open-to-containers", "pass closed-to-sessions"}},
 		"firewall, rules unreadable": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Docker.Host, o.Listeners = "tcp://127.0.0.1:2376", listening1("0.0.0.0:2376")
 			o.FirewallRules = func(context.Context) (string, error) { return "", errors.New("not root") }
-		}, []string{"pass plain-port-closed", "warn rules-unreadable"}},
-		"firewall, nothing listens": {"firewall", nil, []string{"pass plain-port-closed", "skipped nothing-listens"}},
+		}, []string{"pass plain-port-closed", "warn rules-unreadable", "skipped isolation-unknown"}},
+		"firewall, closed with rules of the operator's own": {"firewall", func(_ *testing.T, o *Options, e *fakeEngine) {
+			e.network.ID = "0123456789abcdef"
+			o.FirewallRules = func(context.Context) (string, error) {
+				return "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -i br-+ -m conntrack --ctstate NEW -j DROP\n", nil
+			}
+		}, []string{"pass plain-port-closed", "skipped nothing-listens", "pass closed-to-sessions"}},
+		"firewall, another bridge closed": {
+			"firewall", func(_ *testing.T, _ *Options, e *fakeEngine) { e.network.ID = "0123456789abcdef" },
+			[]string{"pass plain-port-closed", "skipped nothing-listens", "warn open-to-sessions", "warn sessions-open"},
+		},
+		"firewall, chains that nothing enters": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.FirewallRules = func(context.Context) (string, error) {
+				return strings.ReplaceAll(closedRules, "-j BERTH", "-j OTHER"), nil
+			}
+		}, []string{"pass plain-port-closed", "skipped nothing-listens", "warn open-to-sessions", "warn sessions-open"}},
+		"firewall, nothing listens": {"firewall", nil, []string{"pass plain-port-closed", "skipped nothing-listens", "pass closed-to-sessions"}},
 		"firewall, sockets unreadable": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Listeners = func() ([]netip.AddrPort, error) { return nil, os.ErrPermission }
-		}, []string{"pass plain-port-closed", "skipped sockets-unreadable"}},
+		}, []string{"pass plain-port-closed", "skipped sockets-unreadable", "pass closed-to-sessions"}},
 		"firewall, elsewhere": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Docker.Host = "tcp://127.0.0.9.invalid:2376"
 			o.LookupHost = func(context.Context, string) ([]string, error) { return []string{"10.9.9.9"}, nil }

@@ -30,6 +30,7 @@ type Engine interface {
 	Info(ctx context.Context, options client.InfoOptions) (client.SystemInfoResult, error)
 	ContainerList(ctx context.Context, options client.ContainerListOptions) (client.ContainerListResult, error)
 	ContainerInspect(ctx context.Context, id string, options client.ContainerInspectOptions) (client.ContainerInspectResult, error)
+	NetworkInspect(ctx context.Context, network string, options client.NetworkInspectOptions) (client.NetworkInspectResult, error)
 }
 
 var _ Engine = (*client.Client)(nil)

@@ -17,7 +17,7 @@ const (
 	adviceFirewall = "let only the machines that need it reach the port, and no container: berth docker setup-tls sets the rules up, or listen on 127.0.0.1"
 )
 
-// firewall looks who can reach the engine's port: on this machine by where it is listened on and by the firewall's rules,
+// firewall looks who can reach the engine's port, and what sessions can reach: on this machine by where it is listened on and by the firewall's rules,
 // on another one only whether the port without TLS is open.
 type firewall struct{ Options }
 
@@ -32,7 +32,7 @@ func (c firewall) Run(ctx context.Context) []Finding {
 	if !c.engineIsHere(ctx) {
 		return append(findings, skip("engine-elsewhere", "the firewall of %s is not seen from here: run berth doctor there, too", host))
 	}
-	return append(findings, c.here(ctx, port)...)
+	return append(append(findings, c.here(ctx, port)...), c.isolation(ctx)...)
 }
 
 // plain looks for an engine without TLS.

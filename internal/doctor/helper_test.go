@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 
@@ -23,7 +25,8 @@ type fakeEngine struct {
 	info       system.Info
 	containers []container.Summary
 	inspected  map[string]container.InspectResponse
-	err        error // of every call
+	network    network.Inspect // of the sessions; without an ID there is none
+	err        error           // of every call
 }
 
 func (e *fakeEngine) Info(context.Context, client.InfoOptions) (client.SystemInfoResult, error) {
@@ -50,6 +53,13 @@ func (e *fakeEngine) ContainerInspect(_ context.Context, id string, _ client.Con
 	return client.ContainerInspectResult{Container: e.inspected[id]}, e.err
 }
 
+func (e *fakeEngine) NetworkInspect(context.Context, string, client.NetworkInspectOptions) (client.NetworkInspectResult, error) {
+	if e.network.ID == "" {
+		return client.NetworkInspectResult{}, errdefs.ErrNotFound
+	}
+	return client.NetworkInspectResult{Network: e.network}, e.err
+}
+
 // run adds a running session container with these resources.
 func (e *fakeEngine) run(id string, host *container.HostConfig, ports ...container.PortSummary) {
 	e.containers = append(e.containers, container.Summary{
@@ -60,6 +70,17 @@ func (e *fakeEngine) run(id string, host *container.HostConfig, ports ...contain
 	}
 	e.inspected[id] = container.InspectResponse{ID: id, HostConfig: host}
 }
+
+// closedRules are those of "berth docker firewall", as far as they matter.
+const closedRules = `*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+-A INPUT -j BERTH-INPUT
+-A DOCKER-USER -j BERTH-FORWARD
+-A BERTH-INPUT -i berth+ -j DROP
+-A BERTH-FORWARD -o berth+ -m conntrack ! --ctstate DNAT -j DROP
+COMMIT
+`
 
 func goodInfo() system.Info {
 	return system.Info{
@@ -87,7 +108,7 @@ func world(t testing.TB) (Options, *fakeEngine) {
 		LocalAddrs:    func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.0.0.5")}, nil },
 		Listeners:     func() ([]netip.AddrPort, error) { return nil, nil },
 		Load:          func(context.Context) (pressure.Sample, error) { return pressure.Sample{Memory: 0.5, CPU: 0.5}, nil },
-		FirewallRules: func(context.Context) (string, error) { return "", nil },
+		FirewallRules: func(context.Context) (string, error) { return closedRules, nil },
 	}
 	o.fill()
 	return o, engine
