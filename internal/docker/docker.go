@@ -89,6 +89,7 @@ type Runtime struct {
 	timeout  time.Duration
 	log      *slog.Logger
 	engine   Engine
+	seccomp  bool // whether containers get a profile of ours
 }
 
 var _ session.Runtime = (*Runtime)(nil)
@@ -192,7 +193,8 @@ func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error 
 	}
 	r.log.InfoContext(ctx, "docker engine connected", "host", opts.Host, "engine_version", r.engine.Version,
 		"api_version", spoken, "operations", operations, "publish_ip", r.publish.String())
-	if !hasSeccomp(info.Info.SecurityOptions) {
+	r.seccomp = takesSeccomp(info.Info.SecurityOptions)
+	if !r.seccomp && !hasSeccomp(info.Info.SecurityOptions) {
 		r.log.WarnContext(ctx, "docker engine applies no seccomp profile", "host", opts.Host)
 	}
 	return nil

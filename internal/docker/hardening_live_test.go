@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"encoding/json"
 	"net"
 	"net/netip"
 	"strings"
@@ -51,7 +52,7 @@ func TestHardeningIsOnTheContainer(t *testing.T) {
 		got.Ulimits = append(got.Ulimits, u.String())
 	}
 	want := facts{
-		CapDrop: []string{"ALL"}, SecurityOpt: []string{"no-new-privileges:true"},
+		CapDrop: []string{"ALL"}, SecurityOpt: []string{"no-new-privileges:true", "seccomp=…"},
 		ReadonlyRootfs: true, Init: true, User: "10001:10001", Ipc: "private", Cgroupns: "private", Network: w.instance,
 		Memory: 64 << 20, Swap: 64 << 20, Quota: 100_000, Period: 100_000, PIDs: 128, OOMScore: 500,
 		Restart: "no", LogDriver: "local", LogConfig: map[string]string{"max-size": "10m", "max-file": "3"},
@@ -61,6 +62,11 @@ func TestHardeningIsOnTheContainer(t *testing.T) {
 		},
 		Ulimits: []string{"core=0:0", "nofile=16384:16384"},
 		Health:  []string{"NONE"},
+	}
+	for i, option := range got.SecurityOpt {
+		if profile, ours := strings.CutPrefix(option, "seccomp="); ours && json.Valid([]byte(profile)) {
+			got.SecurityOpt[i] = "seccomp=…"
+		}
 	}
 	if diff := cmp.Diff(want, got, cmp.Transformer("none", func(s []string) []string {
 		return append([]string{}, s...) // null and [] are the same to an engine
@@ -116,6 +122,31 @@ func TestHardeningHoldsInside(t *testing.T) {
 	}
 	if !strings.Contains(mounts["/run"], "noexec") {
 		t.Errorf("/run is mounted %q, want noexec: its profile says so", mounts["/run"])
+	}
+}
+
+func TestSystemCallsOfASession(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	c := w.up(t, w.spec("calls"))
+	var got map[string]string
+	if err := get(t.Context(), c.Address, "/syscalls", &got); err != nil {
+		t.Fatal(err)
+	}
+	const absent, denied, reached = "function not implemented", "operation not permitted", "(reached the kernel)"
+	for name, answer := range got {
+		if answer != absent && answer != denied {
+			got[name] = reached
+		}
+	}
+	want := map[string]string{
+		"io_uring_setup": absent, "io_uring_enter": absent, "io_uring_register": absent, "clone3": absent, "fchmodat2": absent,
+		"socket inet": reached, "socket netlink": reached, "socket packet": denied, "socket alg": denied, "socket vsock": denied,
+		"socket smc": denied, "socket xdp": denied,
+		"keyctl": denied, "unshare": denied, "mount": denied, "ptrace": reached, "personality": denied,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("how a session's system calls are answered (-want +got):\n%s", diff)
 	}
 }
 

@@ -70,7 +70,7 @@ func (r *Runtime) design(spec session.Spec, attempt string, direct bool) (client
 	}
 	host := &container.HostConfig{
 		CapDrop:        []string{"ALL"},
-		SecurityOpt:    []string{noNewPrivilege},
+		SecurityOpt:    r.securityOptions(),
 		ReadonlyRootfs: true,
 		Privileged:     false,
 		IpcMode:        container.IPCModePrivate,
@@ -106,6 +106,13 @@ func (r *Runtime) design(spec session.Spec, attempt string, direct bool) (client
 	made := client.ContainerCreateOptions{Name: spec.Name, Config: config, HostConfig: host}
 	labels[labelSpec], err = specDigests(made)
 	return made, err
+}
+
+func (r *Runtime) securityOptions() []string {
+	if !r.seccomp {
+		return []string{noNewPrivilege}
+	}
+	return []string{noNewPrivilege, sessionSeccomp}
 }
 
 // gated lists the fields that an engine may be too old for. An old engine ignores a field that it does not know

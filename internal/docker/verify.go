@@ -46,6 +46,8 @@ func weakened(asked client.ContainerCreateOptions, got container.HostConfig, con
 	must(slices.ContainsFunc(got.CapDrop, func(c string) bool { return strings.TrimPrefix(c, "CAP_") == "ALL" }), "capabilities dropped")
 	must(slices.ContainsFunc(got.SecurityOpt, isNoNewPrivileges), "no new privileges")
 	must(!slices.ContainsFunc(got.SecurityOpt, isUnconfined), "security options")
+	must(!slices.Contains(want.SecurityOpt, sessionSeccomp) || slices.Contains(got.SecurityOpt, sessionSeccomp), "seccomp profile")
+	must(!slices.ContainsFunc(got.SecurityOpt, isForeignSeccomp), "seccomp profile of somebody else's")
 	must(got.ReadonlyRootfs, "read-only root")
 	must(len(got.MaskedPaths) > 0 && len(got.ReadonlyPaths) > 0, "masked paths")
 	must(len(got.Devices)+len(got.DeviceRequests)+len(got.DeviceCgroupRules) == 0, "devices")
@@ -88,6 +90,10 @@ func isUnconfined(option string) bool {
 		option == "no-new-privileges:false" || option == "no-new-privileges=false"
 }
 
+func isForeignSeccomp(option string) bool {
+	return strings.HasPrefix(option, "seccomp") && option != sessionSeccomp
+}
+
 func holds(got, want map[string]string) bool {
 	for key, value := range want {
 		if got[key] != value {
@@ -122,11 +128,4 @@ func sameBindings(got, want container.HostConfig) bool {
 		}
 	}
 	return true
-}
-
-// hasSeccomp reports whether the engine confines system calls unless told otherwise; options are those of /info.
-func hasSeccomp(options []string) bool {
-	return slices.ContainsFunc(options, func(o string) bool {
-		return strings.HasPrefix(o, "name=seccomp") && !strings.Contains(o, "unconfined")
-	})
 }

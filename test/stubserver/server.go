@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -50,6 +51,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /env", s.env)
 	mux.HandleFunc("GET /dial", s.dial)
 	mux.HandleFunc("GET /names", s.names)
+	mux.HandleFunc("GET /syscalls", s.syscalls)
 	mux.HandleFunc("POST /allocate", s.allocate)
 	mux.HandleFunc("POST /write", s.write)
 	mux.HandleFunc("POST /burn", s.burn)
@@ -251,6 +253,35 @@ func (s *server) names(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, map[string]any{"names": names})
+}
+
+// syscalls makes system calls that would do nothing, and says how each was answered: for tests of what is let through.
+func (s *server) syscalls(w http.ResponseWriter, _ *http.Request) {
+	answers := map[string]string{}
+	call := func(name string, number uintptr, args ...uintptr) {
+		args = append(args, 0, 0, 0)
+		_, _, errno := syscall.Syscall(number, args[0], args[1], args[2])
+		answers[name] = errno.Error()
+		if errno == 0 {
+			answers[name] = "done"
+		}
+	}
+	bad := ^uintptr(0) // no address, no flags, no descriptor
+	// From number 424 on they are the same on every architecture.
+	call("io_uring_setup", 425, 1, bad)
+	call("io_uring_enter", 426, bad)
+	call("io_uring_register", 427, bad)
+	call("clone3", 435, bad, 1)
+	call("fchmodat2", 452, bad, bad)
+	for name, family := range map[string]uintptr{"inet": 2, "netlink": 16, "packet": 17, "alg": 38, "vsock": 40, "smc": 43, "xdp": 44} {
+		call("socket "+name, syscall.SYS_SOCKET, family, syscall.SOCK_DGRAM)
+	}
+	call("keyctl", syscall.SYS_KEYCTL, bad)
+	call("unshare", syscall.SYS_UNSHARE, syscall.CLONE_NEWUSER)
+	call("mount", syscall.SYS_MOUNT, bad, bad)
+	call("ptrace", syscall.SYS_PTRACE, bad)
+	call("personality", syscall.SYS_PERSONALITY, 0x0004000)
+	writeJSON(w, answers)
 }
 
 // allocate takes and keeps so many MiB of memory ("mb"), for tests of memory limits.
