@@ -44,7 +44,7 @@ Examples:
 // Run guards the engine until ctx ends.
 func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 	// A log file is the server's; two processes must not rotate one file.
-	logger, closer, err := telemetry.NewLogger(telemetry.Options{Level: c.LogLevel.Level(), Format: c.LogFormat, Console: std.Err})
+	logger, closer, err := telemetry.NewLogger(telemetry.Options{Level: c.LogLevel.Level(), Format: c.LogFormat, Console: std.Err, Journal: std.isJournal()})
 	if err != nil {
 		return usageError(err)
 	}

@@ -29,7 +29,7 @@ const defaultURL = "http://127.0.0.1:8080"
 // client finds the Berth that is meant and the token that opens it.
 func (r remote) client(std *stdio) (*client, error) {
 	// Faults of settings that matter to the server only are none of the client's business.
-	cfg, _ := config.Load(config.Options{Environ: std.Environ})
+	cfg, _ := config.Load(config.Options{SystemFile: systemConfig, Environ: std.Environ})
 	token, stateDir, listen := cfg.Server.AdminToken, cfg.Server.StateDir, localAddress(cfg.Server.Listen)
 	if beside := stateBesideProgram(); beside != "" && std.Getenv("BERTH_STATE_DIR") == "" {
 		// The token and the address in the machine's settings are those of another Berth.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/term"
+
+	"berth/internal/telemetry"
 )
 
 // stdio is the outer world of a command.
@@ -31,6 +33,9 @@ func (s *stdio) Getenv(name string) string {
 	}
 	return ""
 }
+
+// isJournal reports whether standard error goes to systemd's journal.
+func (s *stdio) isJournal() bool { return telemetry.IsJournal(s.Err, s.Getenv("JOURNAL_STREAM")) }
 
 // isTerminal reports whether a person can be asked.
 func (s *stdio) isTerminal() bool {
@@ -54,6 +59,9 @@ func run(args []string, std *stdio) int {
 	err := execute(ctx, args, std)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
+	}
+	if err != nil && std.isJournal() {
+		_, _ = io.WriteString(std.Err, telemetry.PriorityError)
 	}
 	report(std.Err, err)
 	return exitCode(err)

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -17,6 +21,7 @@ import (
 
 	"berth/internal/app"
 	"berth/internal/config"
+	"berth/internal/pki"
 	"berth/internal/telemetry"
 )
 
@@ -56,13 +61,13 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
 
-	options, err := supervised()
+	options, err := supervised(cfg.Server.Listen)
 	if err != nil {
 		return err
 	}
 	a, err := app.New(ctx, cfg, version(), log, append(options, app.WithLevel(level))...)
 	if err != nil {
-		return err
+		return settingsError(err)
 	}
 	var reloads sync.WaitGroup
 	ended := make(chan struct{})
@@ -82,16 +87,37 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 	return errors.Join(err, a.Stop(ctx))
 }
 
+// settingsError marks a failure to start that comes from a file or directory that the settings name and that is not there or
+// not this user's: it stays so however often a supervisor tries. A full disk or an expired certificate does not.
+func settingsError(err error) error {
+	for _, permanent := range []error{pki.ErrMissing, pki.ErrMalformed, pki.ErrMismatch, pki.ErrUntrusted, pki.ErrWrongKind} {
+		if errors.Is(err, permanent) {
+			return usageError(err)
+		}
+	}
+	if _, file := errors.AsType[*fs.PathError](err); !file {
+		return err
+	}
+	for _, permanent := range []error{fs.ErrNotExist, fs.ErrPermission, syscall.ENOTDIR, syscall.EISDIR, syscall.EROFS} {
+		if errors.Is(err, permanent) {
+			return usageError(err)
+		}
+	}
+	return err
+}
+
 // openLog opens the log that the configuration asks for.
 func openLog(cfg config.Config, level slog.Leveler, std *stdio) (*slog.Logger, io.Closer, error) {
 	options := telemetry.Options{Level: level, Format: cfg.Log.Format, NoColor: std.Getenv("NO_COLOR") != ""}
 	if cfg.Log.Console {
-		options.Console = std.Err
+		options.Console, options.Journal = std.Err, std.isJournal()
 	}
 	if cfg.Log.FileEnabled {
 		options.File = telemetry.File{Path: cfg.Log.File, MaxSizeMB: cfg.Log.MaxSizeMB, Backups: cfg.Log.BackupCount}
 	}
-	return telemetry.NewLogger(options)
+	log, closer, err := telemetry.NewLogger(options)
+	// A file that cannot be written stays so however often the process is started.
+	return log, closer, usageError(err)
 }
 
 // reload reads the configuration again. One with a fault changes nothing.
@@ -117,7 +143,10 @@ func monotonic() int64 {
 }
 
 // supervised is what systemd gives and wants to hear, nothing where it has not started this process.
-func supervised() ([]app.Option, error) {
+//
+// The socket's address is systemd's to say. Another one in the settings (the default aside, which nobody has to have
+// chosen) would be ignored, so it is refused.
+func supervised(listen string) ([]app.Option, error) {
 	var options []app.Option
 	listeners, err := activation.Listeners()
 	switch {
@@ -127,6 +156,9 @@ func supervised() ([]app.Option, error) {
 		return nil, fmt.Errorf("the supervisor gives %d sockets, Berth serves on one: see ListenStream in berth.socket", len(listeners))
 	case len(listeners) == 1 && listeners[0] == nil:
 		return nil, errors.New("the supervisor's socket is not one for connections: it must be a ListenStream")
+	case len(listeners) == 1 && listen != config.Default().Server.Listen && !sameAddress(listeners[0].Addr().String(), listen):
+		return nil, withHint(usageError(fmt.Errorf("BERTH_LISTEN is %s, and the supervisor's socket listens on %s, which is what counts", listen, listeners[0].Addr())),
+			"set ListenStream of berth.socket (systemctl edit berth.socket) and take BERTH_LISTEN out, or disable berth.socket")
 	case len(listeners) == 1:
 		options = append(options, app.WithListener(listeners[0]))
 	}
@@ -135,4 +167,28 @@ func supervised() ([]app.Option, error) {
 		return nil, fmt.Errorf("read the supervisor's watchdog: %w", err)
 	}
 	return append(options, app.WithSupervisor(func(state string) { _, _ = daemon.SdNotify(false, state) }, watchdog)), nil
+}
+
+// sameAddress tells whether a setting means the address that a socket has. Every address of the machine is written in
+// several ways, and a socket of systemd's has it for both families.
+func sameAddress(socket, setting string) bool {
+	if socket == setting {
+		return true
+	}
+	at, err := netip.ParseAddrPort(socket)
+	if err != nil {
+		return false
+	}
+	host, port, err := net.SplitHostPort(setting)
+	if err != nil || port != strconv.Itoa(int(at.Port())) {
+		return false
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		return at.Addr().IsUnspecified()
+	}
+	if host == "localhost" {
+		return at.Addr().IsLoopback()
+	}
+	wanted, err := netip.ParseAddr(host)
+	return err == nil && wanted.Unmap() == at.Addr().Unmap()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"reflect"
@@ -20,6 +21,7 @@ import (
 // Options says where settings come from.
 type Options struct {
 	File                 string            // configuration file (YAML); empty: BERTH_CONFIG, and none when that is empty too
+	SystemFile           string            // absolute path of the file that is read when none is named and this one is there; empty: none
 	Environ              []string          // "NAME=value", as os.Environ gives it
 	Overrides            map[string]string // from the command line, by variable name; they win over everything
 	InsecureDockerSocket bool              // whether DOCKER_HOST may be a unix socket
@@ -34,6 +36,12 @@ func Load(o Options) (Config, error) {
 	var faults []Fault
 
 	file := cmp.Or(o.File, o.Overrides["BERTH_CONFIG"], environ["BERTH_CONFIG"])
+	if file == "" && o.SystemFile != "" {
+		// One that is there and cannot be looked at is a fault: it may say what the defaults do not.
+		if _, err := os.Stat(o.SystemFile); !errors.Is(err, fs.ErrNotExist) {
+			file = o.SystemFile
+		}
+	}
 	if file != "" {
 		faults = append(faults, cfg.readFile(file)...)
 	}

@@ -277,3 +277,36 @@ func TestBuiltinProfileAvoidsWhatBreaksTheServer(t *testing.T) {
 		t.Errorf("environment: got %v, want the default provider off", p.Env)
 	}
 }
+
+func TestSystemFileCountsUnlessAnotherIsNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, listen string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("server: {listen: '"+listen+"'}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	system, named := write("system.yaml", "127.0.0.1:1"), write("named.yaml", "127.0.0.1:2")
+	for name, tt := range map[string]struct {
+		options Options
+		want    string
+	}{
+		"alone":                 {Options{SystemFile: system}, "127.0.0.1:1"},
+		"not there":             {Options{SystemFile: filepath.Join(dir, "none.yaml")}, Default().Server.Listen},
+		"beside a named one":    {Options{SystemFile: system, File: named}, "127.0.0.1:2"},
+		"beside BERTH_CONFIG":   {Options{SystemFile: system, Environ: []string{"BERTH_CONFIG=" + named}}, "127.0.0.1:2"},
+		"below the environment": {Options{SystemFile: system, Environ: []string{"BERTH_LISTEN=127.0.0.1:3"}}, "127.0.0.1:3"},
+		"switched off":          {Options{SystemFile: system, Environ: []string{"BERTH_CONFIG=" + os.DevNull}}, Default().Server.Listen},
+	} {
+		tt.options.Environ = append(tt.options.Environ, "HOME=/home/x")
+		cfg, err := Load(tt.options)
+		if err != nil || cfg.Server.Listen != tt.want {
+			t.Errorf("%s: got %s, %v; want %s", name, cfg.Server.Listen, err, tt.want)
+		}
+	}
+	if _, err := Load(Options{SystemFile: dir, Environ: []string{"HOME=/home/x"}}); err == nil {
+		t.Error("a system's file that cannot be read was passed over in silence")
+	}
+}

@@ -9,7 +9,12 @@ import (
 	"strings"
 )
 
-const adviceDaemon = "berth docker setup-tls merges what is missing into /etc/docker/daemon.json"
+const (
+	adviceDaemon = "berth docker setup-tls merges what is missing into /etc/docker/daemon.json"
+	// Also for an engine behind a guard, which setup-tls would put a second TLS port beside.
+	adviceLiveRestore = `add "live-restore": true to /etc/docker/daemon.json and let the engine read it again (systemctl reload docker); ` +
+		"where the engine itself serves TLS, berth docker setup-tls does"
+)
 
 // daemonOptions looks at the engine's own options: those that it tells, and those in its configuration file when it runs
 // on this machine.
@@ -44,7 +49,7 @@ func (c daemonOptions) told(ctx context.Context) []Finding {
 		findings = append(findings, fail("no-seccomp", `take "seccomp-profile": "unconfined" out of daemon.json`, "the engine's seccomp profile is switched off"))
 	}
 	if !info.LiveRestoreEnabled && info.Swarm.LocalNodeState != "active" {
-		findings = append(findings, warn("no-live-restore", adviceDaemon, "live-restore is off: sessions end when the engine is restarted, as it must be for a new certificate"))
+		findings = append(findings, warn("no-live-restore", adviceLiveRestore, "live-restore is off: sessions end when the engine is restarted, as it must be for a new certificate"))
 	}
 	if info.Debug {
 		findings = append(findings, warn("debug", `take "debug" out of daemon.json`, "the engine runs in debug mode"))

@@ -14,7 +14,8 @@ import (
 const (
 	plainPort = "2375" // by custom that of an engine without TLS
 
-	adviceFirewall = "let only the machines that need it reach the port, and no container: berth docker setup-tls sets the rules up, or listen on 127.0.0.1"
+	adviceFirewall = "let only the machines that need it reach the port, and no container but Berth's own: listen on 127.0.0.1; " +
+		"where the engine itself serves TLS, berth docker setup-tls sets the rules up, and before a guard write them yourself"
 )
 
 // firewall looks who can reach the engine's port, and what sessions can reach: on this machine by where it is listened on and by the firewall's rules,

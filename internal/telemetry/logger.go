@@ -24,6 +24,7 @@ type Options struct {
 	Format  string       // of the console; empty: auto
 	Console io.Writer    // nil: none
 	NoColor bool         // no colour, even on a terminal
+	Journal bool         // the console is systemd's journal: lines begin with their priority, which it takes off
 	File    File         // always JSON
 }
 
@@ -39,6 +40,9 @@ func NewLogger(o Options) (*slog.Logger, io.Closer, error) {
 		encode, err := consoleEncoder(o)
 		if err != nil {
 			return nil, nil, err
+		}
+		if o.Journal {
+			encode = withPriority(encode)
 		}
 		handlers = append(handlers, newHandler(o.Console, level, encode))
 	}

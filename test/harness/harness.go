@@ -166,7 +166,8 @@ func (w *World) Run(args ...string) string {
 }
 
 func (w *World) environ(env map[string]string) []string {
-	environ := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.Dir}
+	// What this machine's own Berth is set up with is none of the tests' business.
+	environ := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.Dir, "BERTH_CONFIG=" + os.DevNull}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		environ = append(environ, name+"="+env[name])
 	}
