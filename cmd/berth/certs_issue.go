@@ -58,49 +58,6 @@ func (c *certsIssueCmd) Run(_ context.Context, std *stdio) error {
 	return c.table(std, issued, certificateRows([]pki.Description{issued.Certificate}))
 }
 
-type certsRenewCmd struct {
-	format
-	certDir
-	authorityKey
-	lifetime
-	Force   bool `help:"Renew all, whatever their age."`
-	KeepKey bool `help:"Keep the private keys, and with them the pins. A revoked certificate gets a new key all the same."`
-}
-
-// Help is shown by berth certs renew --help.
-func (certsRenewCmd) Help() string {
-	return `Replaces the certificates of the directory that are past two thirds of their life, and those that were revoked, with the
-same subject, names and life. Guard and serve use the new ones without a restart; a dockerd that serves TLS itself must be
-restarted. Made to be run every day: it changes nothing before its time.
-
-A certificate that was replaced is good until it expires; revoke it if its key may be in wrong hands.
-
-Examples:
-
-    berth certs renew
-    berth certs renew --force --keep-key`
-}
-
-// Run renews what has come of age.
-func (c *certsRenewCmd) Run(_ context.Context, std *stdio) error {
-	days, err := c.days()
-	if err != nil {
-		return err
-	}
-	result, err := pki.Renew(c.Dir, pki.RenewOptions{Force: c.Force, KeepKey: c.KeepKey, Days: days, CAKey: c.CAKey})
-	if err != nil {
-		return err
-	}
-	for _, kept := range result.Kept {
-		std.progress("%s is good until %s: nothing to do", kept.Path, kept.NotAfter.Format("2006-01-02"))
-	}
-	for _, made := range result.Renewed {
-		std.progress("renewed %s", made.Path)
-	}
-	warn(std, result.Warnings)
-	return c.table(std, result, certificateRows(append(result.Renewed, result.Kept...)))
-}
-
 type certsRevokeCmd struct {
 	format
 	certDir

@@ -10,6 +10,7 @@ import (
 // cli is the root of the command line; every command has a file of its own.
 type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Serve the API and the proxy."`
+	Health     healthCmd     `cmd:"" help:"Say whether the Berth of this machine is ready."`
 	Session    sessionCmd    `cmd:"" help:"Create, look at and remove sessions of a Berth that serves."`
 	Guard      guardCmd      `cmd:"" help:"Stand before the Docker engine's socket and demand client certificates."`
 	Certs      certsCmd      `cmd:"" help:"Make and look at the certificates of the engine and its clients."`

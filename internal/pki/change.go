@@ -143,6 +143,10 @@ func (d *directory) stage(c change) error {
 	if err := os.Mkdir(staging, 0o700); err != nil {
 		return fmt.Errorf("stage certificates: %w", err)
 	}
+	// Readers look into it before the files are in place.
+	if err := giveTo(staging, d.path, d.path); err != nil {
+		return err
+	}
 	for _, name := range changeOrder() {
 		data, written := c.write[name]
 		staged := name
@@ -161,6 +165,9 @@ func (d *directory) stage(c change) error {
 			renameio.WithStaticPermissions(fileMode(name)), renameio.WithTempDir(staging))
 		if err != nil {
 			return fmt.Errorf("stage certificates: %w", err)
+		}
+		if err := giveTo(filepath.Join(staging, staged), d.file(name), d.path); err != nil {
+			return err
 		}
 	}
 	if err := syncDir(staging); err != nil {

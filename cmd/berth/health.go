@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+type healthCmd struct {
+	configFlags
+	Timeout time.Duration `default:"5s" placeholder:"TIME" help:"Longest time to wait for the answer. Default: ${default}."`
+}
+
+// Help is shown by berth health --help.
+func (healthCmd) Help() string {
+	return `Asks the Berth that serves on this machine, at the address of its settings, whether it is ready (GET /readyz). The exit code
+is 0 if it is and 1 if not: for the health check of a container, and for scripts. It needs no token.
+
+Examples:
+
+    berth health
+    berth health --listen 127.0.0.1:8090`
+}
+
+// Run asks whether Berth is ready.
+func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
+	// Faults of settings are what serve reports; the address is all that counts here.
+	cfg, _ := c.load(std)
+	host, port, err := net.SplitHostPort(cfg.Server.Listen)
+	if err != nil {
+		return usageError(fmt.Errorf("the address %q that Berth listens on is none: %w", cfg.Server.Listen, err))
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return &commandError{code: exitFailure, err: fmt.Errorf("Berth does not answer at %s: %w", req.URL.Host, errors.Unwrap(err))}
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return &commandError{code: exitFailure, err: fmt.Errorf("Berth at %s is not ready: %s", req.URL.Host, resp.Status)}
+	}
+	_, err = fmt.Fprintln(std.Out, "ready")
+	return err
+}
