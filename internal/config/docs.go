@@ -23,7 +23,7 @@ const docsIntro = `# Configuration
 Settings come from four places; the later one wins:
 
 1. the defaults below;
-2. a YAML file, named by ` + "`--config`" + ` or ` + "`BERTH_CONFIG`" + `, with the keys below (` + "`server.listen`" + ` is ` + "`listen:`" + ` under ` + "`server:`" + `);
+2. a YAML file, named by ` + "`--config`" + ` or ` + "`BERTH_CONFIG`" + `, or else ` + "`/etc/berth/berth.yaml`" + ` if it is there, with the keys below (` + "`server.listen`" + ` is ` + "`listen:`" + ` under ` + "`server:`" + `);
 3. environment variables;
 4. flags of the command line (` + "`berth serve --help`" + `); secrets have none, because command lines can be read by everyone.
 

@@ -27,7 +27,7 @@ type Server struct {
 	TrustedProxies string `yaml:"trusted_proxies" env:"TRUSTED_PROXIES"`
 	// How long requests in flight may take to finish when Berth stops. Sessions are never stopped with it.
 	DrainTimeout Seconds `yaml:"drain_timeout" env:"BERTH_DRAIN_TIMEOUT"`
-	// This configuration file. Empty: none.
+	// This configuration file. Empty: `/etc/berth/berth.yaml` if it is there; `/dev/null` for none.
 	ConfigFile string `yaml:"-" env:"BERTH_CONFIG"`
 }
 
