@@ -67,15 +67,33 @@ func (s *systemd) run(ctx context.Context, args ...string) (string, error) {
 	case "restart":
 		s.served++
 		u := parseUnit(s.unit, "")
-		for line := range strings.Lines(s.unit) {
-			if pre, found := strings.CutPrefix(line, "ExecStartPre="); found {
-				if out, err := runProgram(ctx, "sh", "-c", pre); err != nil {
-					return out, err
-				}
-			}
+		if out, err := s.commands(ctx, "ExecStartPre="); err != nil {
+			return out, err
 		}
 		start := `sh "$1"; setsid nohup ` + u.start[0] + ` >>"$2" 2>&1 </dev/null & echo $! >"$3"`
-		return runProgram(ctx, "sh", "-c", start, "sh", s.e.stopScript(), filepath.Join(s.e.dir, "log"), s.e.pid)
+		if out, err := runProgram(ctx, "sh", "-c", start, "sh", s.e.stopScript(), filepath.Join(s.e.dir, "log"), s.e.pid); err != nil {
+			return out, err
+		}
+		// The unit is of the type notify: it has started when the engine says so.
+		if err := s.e.setup.poll(ctx, func(ctx context.Context) error { return s.e.setup.answers(ctx, "unix://"+s.e.socket) }); err != nil {
+			return "", err
+		}
+		return s.commands(ctx, "ExecStartPost=")
+	}
+	return "", nil
+}
+
+// commands runs the commands of a setting. Those behind a dash may fail.
+func (s *systemd) commands(ctx context.Context, setting string) (string, error) {
+	for line := range strings.Lines(s.unit) {
+		command, found := strings.CutPrefix(line, setting)
+		if !found {
+			continue
+		}
+		command, ignored := strings.CutPrefix(command, "-")
+		if out, err := runProgram(ctx, "sh", "-c", command); err != nil && !ignored {
+			return out, err
+		}
 	}
 	return "", nil
 }
@@ -159,9 +177,18 @@ func TestSystemd(t *testing.T) {
 		t.Errorf("a second run: %v, %v, %d restarts; want nothing to do", plan, err, s.served-restarts)
 	}
 
-	// As after a reboot: only the drop-in is left to bring the rule back.
-	if err := e.setup.openFirewall(t.Context(), rulesOf(t, e)); err != nil {
+	for _, rule := range []string{"-A INPUT -j BERTH-INPUT", "-A DOCKER-USER -j BERTH-FORWARD", "-A BERTH-INPUT -i berth+ -j DROP"} {
+		if !strings.Contains(after["iptables"], rule) {
+			t.Errorf("firewall:\n%swant %s: the machine is to be closed to sessions", after["iptables"], rule)
+		}
+	}
+
+	// As after a reboot: only the drop-in is left to bring the rules back.
+	if err := errors.Join(e.setup.openFirewall(t.Context(), rulesOf(t, e)), e.setup.openToSessions(t.Context())); err != nil {
 		t.Fatal(err)
+	}
+	if got := e.state(t)["iptables"]; strings.Contains(got, "BERTH") {
+		t.Fatalf("firewall that was to be emptied: %s", got)
 	}
 	if _, err := s.run(t.Context(), "restart"); err != nil {
 		t.Fatal(err)
