@@ -39,7 +39,7 @@ func newCheckout(t *testing.T, env ...string) *checkout {
 	if out, err := list.CombinedOutput(); err != nil {
 		t.Fatalf("copy the checkout: %v\n%s", err, out)
 	}
-	c.env = append(os.Environ(), "BERTH_LISTEN="+harness.FreeAddress(t), "DETACH=1", "RESOURCE_CRITICAL_THRESHOLD=1") // tests keep machines busy
+	c.env = append(os.Environ(), "BERTH_LISTEN="+harness.FreeAddress(t), "DETACH=1", "FIREWALL=none", "RESOURCE_CRITICAL_THRESHOLD=1") // tests keep machines busy
 	c.env = append(c.env, env...)
 	return c
 }
