@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -79,7 +80,9 @@ func (m *Manager) engineDisconnected(wasOpen bool) {
 func (m *Manager) charge(id ID) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	m.monitor.engine.charged[id] = m.now()
+	now := m.now()
+	maps.DeleteFunc(m.monitor.engine.charged, func(_ ID, at time.Time) bool { return now.Sub(at) > shutdownTime })
+	m.monitor.engine.charged[id] = now
 }
 
 // refund takes back the last restart that was counted of a session: its server was ended by an engine that was stopping. A

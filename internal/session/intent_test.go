@@ -311,6 +311,9 @@ func TestFailedStopIsTriedAtOnceWhenTheEngineReturns(t *testing.T) {
 	h.Engine.SetDown(true)
 	_, err := h.do(h.Stop, s.ID)
 	wantCode(t, err, session.CodeEngineUnavailable, "stop")
+	if v, _ := h.Health(s.ID); v.State != session.Failed || v.Reason == "" {
+		t.Errorf("while its stop waits: got the health %+v, want it failed", v)
+	}
 	h.Engine.SetDown(false)
 	h.becomes(t, s.ID, "stopped", isStopped)
 }

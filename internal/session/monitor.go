@@ -61,7 +61,7 @@ func (m *Manager) attend(s Session, r Route) {
 		v.turn(Restarting, s.LastError, now)
 	case returns:
 		v.turn(Restarting, engineEnded, now)
-	case v.following != "":
+	case v.following != "" && !s.Operation.pending():
 	case s.Status == Error:
 		v.turn(Failed, s.LastError, now)
 	case s.Status == Running && r.Address != "":
