@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -347,4 +349,36 @@ func TestLogOfSilentServerOpensAtOnce(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the log did not open within 10 s")
 	}
+}
+
+// Servers that do not end when they are asked to keep nobody waiting but those who stop them.
+func TestSessionsAreMadeWhileStubbornServersAreStopped(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(o *docker.Options) { o.MaxOperations = 2 })
+	const timeout = time.Minute
+	var stops errgroup.Group
+	var stopped atomic.Int64
+	for _, name := range []string{"one", "two"} {
+		s := w.spec(name)
+		s.Profile.Env = maps.Clone(s.Profile.Env)
+		if s.Profile.Env == nil {
+			s.Profile.Env = map[string]string{}
+		}
+		s.Profile.Env["STUB_MODE"] = "stubborn"
+		w.up(t, s)
+		stops.Go(func() error {
+			defer stopped.Add(1)
+			return w.Stop(t.Context(), s.Name, timeout)
+		})
+	}
+	w.up(t, w.spec("three"))
+	if n := stopped.Load(); n != 0 {
+		t.Errorf("%d stops had ended when the third session ran, want none: they take %s", n, timeout)
+	}
+	for _, name := range []string{"one", "two"} {
+		if err := w.Remove(t.Context(), w.spec(name).Name, true); err != nil {
+			t.Errorf("remove %s while it is being stopped: %v", name, err)
+		}
+	}
+	_ = stops.Wait() // of containers that were removed meanwhile
 }
