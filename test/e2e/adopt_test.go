@@ -200,6 +200,21 @@ func TestLostNameOrSecretIsNotMadeAnewInSilence(t *testing.T) {
 	if all, err := w.Sessions(t.Context()); err != nil || all[id].Status != "running" {
 		t.Errorf("after adopt: got %+v, %v", all, err)
 	}
+
+	// Without the secret nobody can reach the container: the session gets another one on the same volumes.
+	w.Serve.Signal(syscall.SIGKILL)
+	before, _ := w.containerOf(t, id)
+	w.lose("token-secret")
+	w.Run("store", "adopt")
+	w.StartServe()
+	if a := w.Call(http.MethodPost, "/sessions/"+id+"/start", w.AdminToken(), ""); a.Status != http.StatusOK && a.Status != http.StatusConflict {
+		t.Errorf("start: got %s", a)
+	}
+	token := w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token")
+	w.served(t, id, token)
+	if now, _ := w.containerOf(t, id); now == before || w.volumesOf(t, id) != 2 {
+		t.Errorf("got the container %q and %d volumes, want another one than %q on both volumes", now, w.volumesOf(t, id), before)
+	}
 }
 
 // forgetName takes the installation's name out of the session file, as an earlier Berth has left it.
