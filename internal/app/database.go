@@ -49,7 +49,7 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 	a.onStop("database", func(context.Context) error { store.Close(); return nil })
 	db := &database{store: store, peers: store.Peers()}
 	id, err := db.connect(ctx, a, s)
-	away := session.CodeOf(err) == session.CodeStoreUnavailable && !isFileFault(err)
+	away := session.CodeOf(err) == session.CodeStoreUnavailable && !isFileError(err)
 	switch {
 	case err == nil:
 	case away && postgres.IsPermanent(err) && !s.knowsDatabase():
@@ -85,13 +85,13 @@ func (s state) knowsDatabase() bool {
 	return jsonfile.Exists(s.path(copyFile)) || jsonfile.Exists(s.path(pendingFile))
 }
 
-// fileFault marks the failure of a file of the state directory, which is not the database's.
-type fileFault struct{ error }
+// fileError marks the failure of a file of the state directory, which is not the database's.
+type fileError struct{ error }
 
-func (f fileFault) Unwrap() error { return f.error }
+func (f fileError) Unwrap() error { return f.error }
 
-func isFileFault(err error) bool {
-	_, ok := errors.AsType[fileFault](err)
+func isFileError(err error) bool {
+	_, ok := errors.AsType[fileError](err)
 	return ok
 }
 

@@ -22,7 +22,7 @@ import (
 func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys session.Keys) error {
 	file, err := jsonfile.Seize(s.path(storeFile))
 	if err != nil {
-		return fileFault{err}
+		return fileError{err}
 	}
 	if file == nil {
 		return nil
@@ -30,12 +30,12 @@ func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys 
 	defer file.Release()
 	contents, err := readSessions(file.Data, keys, a.cfg.Token.Expiry())
 	if err != nil {
-		return fileFault{fmt.Errorf("move the sessions of %s into the database: %w", s.path(storeFile), err)}
+		return fileError{fmt.Errorf("move the sessions of %s into the database: %w", s.path(storeFile), err)}
 	}
 	a.log.InfoContext(ctx, "moving sessions from the file into the database", "file", s.path(storeFile), "sessions", len(contents.Sessions))
 	aside, err := keepAside(s.path(storeFile), contents.Rejected)
 	if err != nil {
-		return fileFault{err}
+		return fileError{err}
 	}
 	moved, err := store.Import(ctx, sourceOf(file.Data), contents.Sessions)
 	if err != nil {
@@ -43,7 +43,7 @@ func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys 
 	}
 	backup, err := file.Retire("migrated-" + stamp())
 	if err != nil {
-		return fileFault{err}
+		return fileError{err}
 	}
 	a.log.InfoContext(ctx, "sessions moved into the database", "total", moved.Total, "added", moved.Added, "known", moved.Known,
 		"rejected", len(contents.Rejected), "backup", backup)

@@ -19,14 +19,14 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 			t.Run(fmt.Sprintf("%d failures, the process dies: %s", failures, dies), func(t *testing.T) {
 				t.Parallel()
 				h := newHouse(t)
-				token := func(s session.Session, digest string) session.Session {
+				token := func(s session.Session, digest string) {
 					s.TokenDigest, s.TokenRotatedAt = digest, time.Now().UTC().Truncate(time.Microsecond)
-					return h.update(s)
+					h.update(s)
 				}
 				rotated := h.create("ses-rotated")
 				deleted := h.create("ses-deleted")
 				h.db.set(true)
-				rotated = token(rotated, "second")
+				token(rotated, "second")
 				deleted.Owner = "bob"
 				deleted = h.update(deleted)
 				h.create("ses-during")

@@ -53,11 +53,8 @@ func (s *Store) checkPooler(ctx context.Context) error {
 }
 
 func (s *Store) preparesStatements() bool {
-	switch s.pool.Config().ConnConfig.DefaultQueryExecMode {
-	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
-		return false
-	}
-	return true
+	mode := s.pool.Config().ConnConfig.DefaultQueryExecMode
+	return mode != pgx.QueryExecModeExec && mode != pgx.QueryExecModeSimpleProtocol
 }
 
 // sharesSession reports whether what a connection has asked PostgreSQL for, which are notifications, is lost between two

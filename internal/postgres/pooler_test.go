@@ -31,7 +31,7 @@ func TestSessionPoolerIsLikeNone(t *testing.T) {
 	s := open(t, pooler.URL("postgres"))
 	changes := watch(t, s)
 	added(t, s, "ses-a")
-	changes.await(t, "ses-a")
+	changes.await(t)
 	<-time.After(6 * time.Second) // a verification, and the time for its answer
 	if why := s.NotificationFault(); why != "" {
 		t.Errorf("notifications do not arrive: %s", why)
@@ -63,16 +63,16 @@ func TestTransactionPoolerWithoutPreparedStatements(t *testing.T) {
 			<-changes.missed // from now on changes are found one by one
 			other := open(t, server.URL("postgres"))
 			made := added(t, other, "ses-a")
-			changes.await(t, "ses-a")
+			changes.await(t)
 			changed, err := other.Update(t.Context(), made, session.Unlimited)
 			if err != nil {
 				t.Fatal(err)
 			}
-			changes.await(t, "ses-a")
+			changes.await(t)
 			if err := other.Delete(t.Context(), "ses-a", changed.Revision); err != nil {
 				t.Fatal(err)
 			}
-			changes.await(t, "ses-a")
+			changes.await(t)
 			select {
 			case id := <-changes.changed:
 				t.Errorf("session %s is said to have changed once more", id)
@@ -114,8 +114,10 @@ func watch(t *testing.T, s *postgres.Store) changes {
 	return c
 }
 
-func (c changes) await(t *testing.T, id session.ID) {
+// await waits for a change of ses-a.
+func (c changes) await(t *testing.T) {
 	t.Helper()
+	const id session.ID = "ses-a"
 	select {
 	case got := <-c.changed:
 		if got != id {
