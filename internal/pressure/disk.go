@@ -37,7 +37,7 @@ func SpaceAt(path string) (Space, error) {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return Space{}, fmt.Errorf("look at the disk of %s: %w", path, err)
 	}
-	free := fs.Bavail * uint64(fs.Bsize)             //nolint:unconvert // the type differs by architecture
+	free := fs.Bavail * uint64(fs.Bsize)
 	used := fs.Blocks - fs.Bfree                     // without what only root may take
 	s := Space{Free: free, Used: 1, Level: Critical} // of no blocks at all
 	if used+fs.Bavail > 0 {
