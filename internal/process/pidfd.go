@@ -44,7 +44,7 @@ func (p processID) sleep(boot string, closing <-chan struct{}) {
 func isReadable(fd int) bool {
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		if err == unix.EINTR { //nolint:errorlint // system calls do not wrap
+		if err == unix.EINTR {
 			continue
 		}
 		return n > 0 || err != nil
