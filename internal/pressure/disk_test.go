@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -76,10 +77,18 @@ func TestDiskMonitorTellsEachChangeOnceAndOutlivesADiskThatHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex // of what the monitor's goroutines see
 		var told []Level
-		m := NewDiskMonitor([]Disk{{"engine", "/a"}, {"elsewhere", ""}}, func(_ Level, now DiskState) { told = append(told, now.Level) })
+		m := NewDiskMonitor([]Disk{{"engine", "/a"}, {"elsewhere", ""}}, func(_ Level, now DiskState) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, now.Level)
+		})
 		level, hang, release := OK, false, make(chan struct{})
 		m.look = func(string) (Space, error) {
+			mu.Lock()
+			level, hang := level, hang
+			mu.Unlock()
 			if hang {
 				<-release
 				return Space{}, errors.New("stale file handle")
@@ -91,12 +100,16 @@ func TestDiskMonitorTellsEachChangeOnceAndOutlivesADiskThatHangs(t *testing.T) {
 		for _, next := range []func(){
 			func() {}, func() { level = Critical }, func() {}, func() { level = OK }, func() { hang = true },
 		} {
+			mu.Lock()
 			next()
+			mu.Unlock()
 			time.Sleep(3 * diskInterval) //nolint:forbidigo // the bubble's clock
 			synctest.Wait()
 		}
 		time.Sleep(diskStale) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		want := []Level{OK, Critical, OK, Unknown}
 		if len(told) != len(want) {
 			t.Fatalf("got the changes %v, want %v", told, want)
