@@ -112,5 +112,5 @@ func onDisk(info os.FileInfo) int64 {
 	if taken := stat.Blocks * block; info.IsDir() || stat.Nlink < 2 {
 		return taken
 	}
-	return stat.Blocks * block / int64(stat.Nlink) //nolint:gosec // a number of links is small
+	return stat.Blocks * block / int64(stat.Nlink)
 }
