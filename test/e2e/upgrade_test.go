@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -185,6 +186,34 @@ func TestUpgradeByCommandLineAndBack(t *testing.T) {
 	w.onlySessions(t, 2)
 	w.Run("session", "rm", id, pinned, "--yes")
 	w.nothingLeft(t)
+}
+
+// The image's own cp, user and directories, and the database of a real server.
+func TestOpenCodeKeepsItsHistoryThroughAnUpgradeAndBack(t *testing.T) {
+	t.Parallel()
+	w := opencodeWorld(t)
+	present, image := os.Getenv("BERTH_TEST_OPENCODE_IMAGE"), w.Instance+":next"
+	api := dockertest.Client(t)
+	_, err := api.ImageTag(t.Context(), client.ImageTagOptions{Source: present, Target: image})
+	harness.Must(t, err)
+	t.Cleanup(func() {
+		_, _ = api.ImageRemove(context.WithoutCancel(t.Context()), image, client.ImageRemoveOptions{Force: true})
+	})
+	id, token := w.Create(`{"image":"` + present + `"}`)
+	w.remember(t, id, token)
+	for _, step := range []struct {
+		body       string
+		remembered int
+	}{{`{"image":"` + image + `"}`, 1}, {`{"back":true}`, 1}} {
+		if a := w.Call(http.MethodPost, "/sessions/"+id+"/upgrade", w.AdminToken(), step.body); a.Status != http.StatusOK {
+			t.Fatalf("upgrade with %s: %s", step.body, a)
+		}
+		if got := w.history(t, id, token); got != step.remembered {
+			t.Errorf("after %s the server remembers %d, want %d", step.body, got, step.remembered)
+		}
+		w.remember(t, id, token)
+	}
+	w.onlySessions(t, 1)
 }
 
 // onlySessions checks that nothing is left of the copying.
