@@ -27,7 +27,7 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 		return session.Container{}, session.Errorf(session.CodeInvalid, "the container cannot be made: %v", err)
 	}
 	var made session.Container
-	err := r.operate(ctx, "create container "+spec.Name, 0, func(ctx context.Context) error {
+	err := r.operate(ctx, "create container "+spec.Name, func(ctx context.Context) error {
 		on, err := r.ensureNetwork(ctx)
 		if err != nil {
 			return err

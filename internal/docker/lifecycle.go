@@ -21,7 +21,7 @@ const goneAgain = 50 * time.Millisecond // between two looks whether a container
 
 // Start starts a container and leaves it in place when that fails. See [session.Runtime].
 func (r *Runtime) Start(ctx context.Context, ref string) error {
-	return r.operate(ctx, "start container "+ref, 0, func(ctx context.Context) error {
+	return r.operate(ctx, "start container "+ref, func(ctx context.Context) error {
 		c, err := r.own(ctx, ref)
 		if err != nil {
 			return err
@@ -70,7 +70,7 @@ func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) e
 
 // Remove removes a container, and never a volume that has a name. See [session.Runtime].
 func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
-	return r.operate(ctx, "remove container "+ref, 0, func(ctx context.Context) error {
+	return r.operate(ctx, "remove container "+ref, func(ctx context.Context) error {
 		c, err := r.ownOrFree(ctx, ref)
 		if session.CodeOf(err) == session.CodeNotFound {
 			return nil
@@ -122,7 +122,7 @@ func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 	if err := r.removeHelper(ctx, name); err != nil { // it may hold them
 		return err
 	}
-	return r.operate(ctx, "remove volumes of container "+name, 0, func(ctx context.Context) error {
+	return r.operate(ctx, "remove volumes of container "+name, func(ctx context.Context) error {
 		// The engine's filter matches parts of names.
 		list, err := r.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("name", volumeName(name, ""))})
 		if err != nil {

@@ -16,12 +16,12 @@ const maxStops = 16
 var errTooSlow = errors.New("the engine did not answer in time")
 
 // operate runs one operation that changes something on the engine: when a slot is free, under a deadline of its own.
-// Waiting for the slot ends with ctx. extra is time that the operation itself asks for.
-func (r *Runtime) operate(ctx context.Context, doing string, extra time.Duration, do func(context.Context) error) error {
-	return r.operateIn(ctx, r.slots, doing, extra, do)
+// Waiting for the slot ends with ctx.
+func (r *Runtime) operate(ctx context.Context, doing string, do func(context.Context) error) error {
+	return r.operateIn(ctx, r.slots, doing, 0, do)
 }
 
-// operateIn is operate with slots of a kind.
+// operateIn is operate with slots of a kind. extra is time that the operation itself asks for.
 func (r *Runtime) operateIn(
 	ctx context.Context, slots *semaphore.Weighted, doing string, extra time.Duration, do func(context.Context) error,
 ) error {

@@ -106,7 +106,7 @@ func (r *Runtime) copyVolume(ctx context.Context, spec session.Spec, from, to, a
 		return err
 	}
 	var helper string
-	err := r.operate(ctx, "copy volume "+from, 0, func(ctx context.Context) error {
+	err := r.operate(ctx, "copy volume "+from, func(ctx context.Context) error {
 		if _, err := r.api.VolumeRemove(ctx, to, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("remove what volume %s was before: %w", to, err)
 		}

@@ -148,6 +148,7 @@ func (m *Manager) watchEngine(ctx context.Context) {
 			case ActionDie, ActionDestroy:
 				m.noteEnd(e)
 				m.suspect(e.Session)
+			case ActionCreate, ActionStart:
 			}
 		})
 		if ctx.Err() != nil {
