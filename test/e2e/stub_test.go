@@ -348,6 +348,8 @@ func TestPortThatIsTaken(t *testing.T) {
 	other := *w.World
 	other.Env = maps.Clone(w.Env)
 	other.Env["BERTH_STATE_DIR"] = filepath.Join(w.Dir, "other-state")
+	harness.Must(t, os.Mkdir(other.Env["BERTH_STATE_DIR"], 0o700))
+	harness.Must(t, os.WriteFile(filepath.Join(other.Env["BERTH_STATE_DIR"], "instance"), []byte(dockertest.Instance(t)+"\n"), 0o600)) // swept
 	p := other.Start("second", other.Env, "serve")
 	<-p.Done
 	text, err := os.ReadFile(p.Log)
