@@ -44,11 +44,11 @@ func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
 	}
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
-		return &commandError{code: exitFailure, err: fmt.Errorf("Berth does not answer at %s: %w", req.URL.Host, errors.Unwrap(err))}
+		return &commandError{code: exitFailure, err: fmt.Errorf("no Berth answers at %s: %w", req.URL.Host, errors.Unwrap(err))}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return &commandError{code: exitFailure, err: fmt.Errorf("Berth at %s is not ready: %s", req.URL.Host, resp.Status)}
+		return &commandError{code: exitFailure, err: fmt.Errorf("the Berth at %s is not ready: %s", req.URL.Host, resp.Status)}
 	}
 	_, err = fmt.Fprintln(std.Out, "ready")
 	return err

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"os"
 	"strings"
@@ -33,7 +32,7 @@ func TestJournalLinesBeginWithTheirPriority(t *testing.T) {
 func TestLinesOfOtherConsolesHaveNoPriority(t *testing.T) {
 	t.Parallel()
 	log, b := capture(t, FormatJSON)
-	log.ErrorContext(context.Background(), "x")
+	log.ErrorContext(t.Context(), "x")
 	if !strings.HasPrefix(b.String(), "{") {
 		t.Errorf("got %s", b)
 	}
