@@ -88,7 +88,7 @@ func TestSessionIDsAreCompleted(t *testing.T) {
 	t.Cleanup(server.Close)
 	for line, want := range map[string]string{
 		"session stop --url " + server.URL + " ses-b":          "ses-bbbb\tstopped\n",
-		"session stop --url=" + server.URL + " ses-bbbb ses-a": "ses-aaaa\trunning alice[2J\n",
+		"session stop --url=" + server.URL + " ses-bbbb ses-a": "ses-aaaa\trunning alice\\x1b[2J\n",
 		"session logs --url " + server.URL + " -- ses-b":       "ses-bbbb\tstopped\n",
 		"session list --url " + server.URL + " ses-":           "",
 		"session show --url " + server.URL + " --out":          "--output\tForm of the output: table,json.\n",
