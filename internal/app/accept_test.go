@@ -87,7 +87,7 @@ func TestClientThatReadsNothingIsGivenUp(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatal("it is still written to after twenty times the time that it has")
 			}
-			for deadline := time.Now().Add(5 * time.Second); l.open.Load() > 0; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(5 * time.Second); l.open.Load() > 0; <-time.After(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the connection is still open")
 				}
@@ -162,7 +162,7 @@ func TestIdleConnectionsMakeWay(t *testing.T) {
 		}
 	}, 4, time.Minute)
 	ask(t, address)
-	for deadline := time.Now().Add(5 * time.Second); l.open.Load() < 1; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); l.open.Load() < 1; <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not accepted")
 		}
@@ -290,7 +290,7 @@ func TestDeadlineOfWritesSparesSlowClients(t *testing.T) {
 				t.Error("it is still written to after five times the time that it has")
 			}
 			_ = conn.Close()
-			<-ended
+			_ = <-ended // it was cut off
 		})
 	}
 }

@@ -238,7 +238,7 @@ func (a *adoption) adopt(ctx context.Context, engine *docker.Runtime, r docker.R
 	case err != nil:
 		found.Note = "its label is not the ID of a session"
 		a.report.Sessions = append(a.report.Sessions, found)
-		return false, nil
+		return false, nil //nolint:nilerr // the report says it
 	case isKnown && old.ContainerName != r.ContainerName:
 		found.Note = "the store has a session of this ID with another container, " + old.ContainerName
 		a.report.Sessions = append(a.report.Sessions, found)

@@ -99,7 +99,7 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-// Not parallel: it counts the descriptors of the whole process.
+//nolint:paralleltest // it counts the descriptors of the whole process
 func TestNoAnswerOfAServerLeavesAConnectionBehind(t *testing.T) {
 	const h2c = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 	const ws = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -183,10 +183,11 @@ func exchange(t *testing.T, w *world, method, header string) int {
 	}
 }
 
+//nolint:paralleltest // it counts the descriptors of the whole process
 func TestClientThatLeavesDuringAnUpgradeLeavesNothingBehind(t *testing.T) {
 	server := newScripted(t, func(conn net.Conn, r *bufio.Reader, request *http.Request) {
 		if request.URL.Path == "/later" {
-			time.Sleep(20 * time.Millisecond) // until the client has left
+			<-time.After(20 * time.Millisecond) // until the client has left
 		}
 		says("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")(conn, r, request)
 	})

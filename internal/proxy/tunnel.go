@@ -78,7 +78,7 @@ type tunnel struct {
 
 func (t *tunnel) Read(p []byte) (int, error) {
 	n, err := t.ReadWriteCloser.Read(p)
-	t.moved(err == io.EOF)
+	t.moved(errors.Is(err, io.EOF))
 	return n, err
 }
 
