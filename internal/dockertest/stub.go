@@ -12,8 +12,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"berth/internal/session"
 
@@ -66,7 +68,8 @@ func StubProfile(t testing.TB) session.Profile {
 	}
 }
 
-// BuildStub builds test/stubserver as a static program and returns its path, which is gone when the test ends.
+// BuildStub builds test/stubserver as a static program and returns its path. When the test ends the program is gone, and so
+// are its processes: sessions outlive the Berth that a test has stopped.
 func BuildStub(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "stubserver")
@@ -76,7 +79,32 @@ func BuildStub(t testing.TB) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the stub server: %v\n%s", err, out)
 	}
+	t.Cleanup(func() { killAll(t, path) })
 	return path
+}
+
+// killAll ends every process of a program and waits until they are gone.
+func killAll(t testing.TB, program string) {
+	for deadline := time.Now().Add(5 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		alive := 0
+		links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is right
+		for _, link := range links {
+			if target, err := os.Readlink(link); err != nil || target != program {
+				continue
+			}
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			if err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
+				alive++
+			}
+		}
+		if alive == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d processes of %s do not end", alive, program)
+			return
+		}
+	}
 }
 
 // stubSource finds test/stubserver from the directory of the running test, which is that of its package.
