@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"berth/internal/session"
 
@@ -82,18 +83,31 @@ func (r *Runtime) makeNetwork(ctx context.Context) error {
 		Options:    map[string]string{noNeighbours: "false", bridgeName: bridgeOf(r.network)},
 		Labels:     map[string]string{labelNetwork: "true", labelInstance: r.instance},
 	})
-	if errdefs.IsConflict(err) {
+	if err == nil || errdefs.IsConflict(err) {
 		return nil // newer engines refuse a second one: somebody else was quicker
 	}
-	if err != nil {
-		// Older engines refuse the second interface of a name, with a code that says less.
+	// Older engines refuse the second interface of a name instead, already while the first one is being made.
+	wait := time.NewTimer(networkGrace)
+	defer wait.Stop()
+	for {
 		if found, findErr := r.networks(patient); findErr == nil && len(found) > 0 {
 			return nil
 		}
-		return fmt.Errorf("make network %s: %w", r.network, err)
+		if !errdefs.IsPermissionDenied(err) {
+			return fmt.Errorf("make network %s: %w", r.network, err)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-wait.C:
+			return fmt.Errorf("make network %s: %w", r.network, err)
+		case <-patient.Done():
+			return fmt.Errorf("make network %s: %w", r.network, err)
+		}
 	}
-	return nil
 }
+
+// networkGrace is how long a network that another process is making may take until it can be seen: 72 ms were measured.
+const networkGrace = 5 * time.Second
 
 // bridgeOf names the interface of a sessions' network, so that a firewall's rules can match it before there is one: all
 // begin with "berth".
