@@ -54,14 +54,18 @@ func (w *world) volumesOf(t *testing.T, id string) int {
 	return len(list.Items)
 }
 
-// containerOf returns the ID of a session's container and whether it runs.
+// containerOf returns the ID of a session's container, "" if it has none, and whether it runs. The session may be without a
+// record: what counts is the engine.
 func (w *world) containerOf(t *testing.T, id string) (string, bool) {
 	t.Helper()
-	got, err := dockertest.Client(t).ContainerInspect(t.Context(), "berth-"+id, client.ContainerInspectOptions{})
-	if err != nil {
-		return "", false
+	list, err := dockertest.Client(t).ContainerList(t.Context(), client.ContainerListOptions{
+		All: true, Filters: client.Filters{}.Add("label", "berth.session="+id),
+	})
+	harness.Must(t, err)
+	for _, c := range list.Items {
+		return c.ID, c.State == "running"
 	}
-	return got.Container.ID, got.Container.State.Running
+	return "", false
 }
 
 // served makes a request to a session and checks the status.
@@ -129,9 +133,10 @@ func TestAdoptAfterTheLossOfTheStateDirectory(t *testing.T) {
 	id, _ := w.Create("")
 	gone, _ := w.Create("")
 	before, _ := w.containerOf(t, id)
+	missing, _ := w.containerOf(t, gone)
 	w.Serve.Signal(syscall.SIGKILL)
 	harness.Must(t, os.RemoveAll(w.Env["BERTH_STATE_DIR"]))
-	_, err := dockertest.Client(t).ContainerRemove(t.Context(), "berth-"+gone, client.ContainerRemoveOptions{Force: true})
+	_, err := dockertest.Client(t).ContainerRemove(t.Context(), missing, client.ContainerRemoveOptions{Force: true})
 	harness.Must(t, err)
 
 	out := w.Run("store", "adopt", "--instance", w.Instance)

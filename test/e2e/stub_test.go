@@ -140,7 +140,7 @@ func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
 		{`{"profile":"no-such-profile"}`, 422, "invalid_request", "no-such-profile"},
 		{`{"owner":7}`, 422, "invalid_request", ""},
 		{`{"surprise":true}`, 422, "invalid_request", ""},
-		{`{`, 400, "invalid_request", ""},
+		{`{`, 400, "malformed_request", ""},
 	} {
 		a := w.Call(http.MethodPost, "/sessions", admin, c.body)
 		if a.Status != c.status || a.Field("code") != c.code || !strings.Contains(a.Field("detail"), c.says) ||

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -92,6 +93,8 @@ func boot(t *testing.T) *machine {
 	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--cgroup", "--ipc", "--uts", "sh", "-ec", script)
 	var out strings.Builder
 	cmd.Stderr = &out
+	group := newControlGroup(t)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
 	harness.Must(t, cmd.Start())
 	ended := make(chan struct{})
 	go func() {
@@ -132,6 +135,56 @@ func boot(t *testing.T) *machine {
 		}
 	})
 	return m
+}
+
+// newControlGroup makes the control group that the machine takes for the root of all: its units must not meet those of the
+// same names of the system that the test runs on. It is removed with the test.
+func newControlGroup(t *testing.T) *os.File {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	harness.Must(t, err)
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[2] != "cgroup2" {
+			continue
+		}
+		path, err := os.MkdirTemp(fields[1], "berth-test-")
+		harness.Must(t, err)
+		group, err := os.Open(path)
+		harness.Must(t, err)
+		t.Cleanup(func() {
+			_ = group.Close()
+			removeControlGroup(t, path)
+		})
+		return group
+	}
+	t.Fatal("no cgroup2 is mounted")
+	return nil
+}
+
+// removeControlGroup removes a group with all below it, the deepest first, as soon as their processes have gone.
+func removeControlGroup(t *testing.T, path string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(50 * time.Millisecond) {
+		var groups []string
+		_ = filepath.WalkDir(path, func(at string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				groups = append(groups, at)
+			}
+			return nil // what goes meanwhile need not be removed
+		})
+		var left error
+		for _, at := range slices.Backward(groups) {
+			left = os.Remove(at)
+		}
+		if left == nil || errors.Is(left, os.ErrNotExist) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("control group of the test: %v", left)
+			return
+		}
+	}
 }
 
 // try runs a shell command on the machine, and answers what it printed.
