@@ -168,6 +168,7 @@ func TestSessionDeletedByOthersDuringAnInterruptedFlowBackStaysDeleted(t *testin
 		return true, false
 	})
 	<-merged
+	h.eventually("the session is in the database", func() bool { _, ok := h.inDatabase("ses-a"); return ok })
 	h.crash()
 	h.db.set(true)
 	h.start()

@@ -148,7 +148,7 @@ func newControlGroup(t *testing.T) *os.File {
 		if len(fields) < 3 || fields[2] != "cgroup2" {
 			continue
 		}
-		path, err := os.MkdirTemp(fields[1], "berth-test-")
+		path, err := os.MkdirTemp(fields[1], "berth-test-") //nolint:usetesting // a control group, which os.RemoveAll cannot remove
 		harness.Must(t, err)
 		group, err := os.Open(path)
 		harness.Must(t, err)
