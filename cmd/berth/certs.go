@@ -23,7 +23,7 @@ type certsCmd struct {
 
 // certDir is the flag of commands that work on a certificate directory; embed it.
 type certDir struct {
-	Dir string `env:"DOCKER_CERT_PATH" default:"./docker/certs" placeholder:"DIR" help:"Directory of the certificates (DOCKER_CERT_PATH). Default: ${default}."`
+	Dir string `env:"DOCKER_CERT_PATH" default:"${cert_dir}" placeholder:"DIR" help:"Directory of the certificates (DOCKER_CERT_PATH). Default: ${default}."`
 }
 
 // authorityKey is the flag of commands that sign; embed it.

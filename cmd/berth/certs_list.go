@@ -78,7 +78,7 @@ func useOf(l pki.Listing) string {
 
 // configuredClient is the client certificate of the settings, whatever else may be wrong with them.
 func configuredClient(std *stdio) string {
-	cfg, err := config.Load(config.Options{SystemFile: systemConfig, Environ: std.Environ})
+	cfg, err := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
 	if _, faulty := errors.AsType[*config.FaultsError](err); err != nil && !faulty {
 		return ""
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"berth/internal/config"
 )
 
 // cli is the root of the command line; every command has a file of its own.
@@ -69,6 +71,7 @@ func execute(ctx context.Context, args []string, std *stdio) (err error) {
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(flagHelp),
+		kong.Vars{"cert_dir": defaultCertDir(std)},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(std),
 	)
@@ -80,6 +83,13 @@ func execute(ctx context.Context, args []string, std *stdio) (err error) {
 		return usageError(err)
 	}
 	return parsed.Run()
+}
+
+// defaultCertDir is the directory of the certificates that the settings name: commands for them and the services that use them
+// must not differ. Faults of the settings are reported by those who need more of them.
+func defaultCertDir(std *stdio) string {
+	cfg, _ := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
+	return cfg.Docker.CertPath
 }
 
 // flagHelp names a flag's environment variable unless its help does so already.

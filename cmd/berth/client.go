@@ -18,13 +18,14 @@ import (
 
 // client calls the API of a Berth as its operator.
 type client struct {
-	base  *url.URL
-	token session.Secret
-	http  *http.Client
+	base   *url.URL
+	token  session.Secret
+	source string // where the token is from
+	http   *http.Client
 }
 
-func newClient(base *url.URL, token session.Secret) *client {
-	return &client{base: base, token: token, http: &http.Client{
+func newClient(base *url.URL, token session.Secret, source string) *client {
+	return &client{base: base, token: token, source: source, http: &http.Client{
 		// The admin token goes to this address and to no other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -87,6 +88,10 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if json.Unmarshal(text, &failure.Problem) != nil || failure.Code == "" {
 		return nil, unexpected(c.base, resp, text)
+	}
+	if failure.Status == http.StatusUnauthorized {
+		failure.hint = fmt.Sprintf("the token of %s is not that of the Berth at %s; name another one with --token-file or BERTH_ADMIN_TOKEN_FILE",
+			c.source, c.base.Redacted())
 	}
 	return nil, failure
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/alecthomas/kong"
@@ -76,6 +77,57 @@ func TestClientFindsTheBerthOfTheStateDirectory(t *testing.T) {
 	}
 }
 
+// A token that nobody has named opens the Berth that it belongs to and is shown to nobody else.
+func TestTokenOfTheSettingsIsNotSentElsewhere(t *testing.T) {
+	t.Parallel()
+	var seen atomic.Value
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen.Store(r.Header.Get("Authorization")) }))
+	t.Cleanup(elsewhere.Close)
+	home := t.TempDir()
+	dir := filepath.Join(home, "berth")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(home, "berth.yaml")
+	for name, text := range map[string]string{
+		filepath.Join(dir, "address"): "http://127.0.0.1:1", filepath.Join(dir, "admin-token"): "0123456789abcdef", file: "server: {state_dir: " + dir + "}",
+	} {
+		if err := os.WriteFile(name, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, _, errs := listSessions(t, []string{"HOME=" + home, "BERTH_CONFIG=" + file}, "--url", elsewhere.URL)
+	if code != exitUsage || !strings.Contains(errs, "--token-file") || seen.Load() != nil {
+		t.Errorf("another address: got exit code %d, %q, and %v was sent; want a refusal and nothing", code, errs, seen.Load())
+	}
+	code, _, errs = listSessions(t, []string{"HOME=" + home, "BERTH_CONFIG=" + file}, "--url", "http://localhost:1")
+	if code != exitUnavailable || !strings.Contains(errs, "cannot reach Berth") {
+		t.Errorf("its own, written otherwise: got exit code %d, %q; want it called", code, errs)
+	}
+	code, _, errs = listSessions(t, []string{"HOME=" + home, "BERTH_CONFIG=" + file}, "--url", elsewhere.URL, "--token-file", filepath.Join(dir, "admin-token"))
+	if code == exitUsage || seen.Load() != "Bearer 0123456789abcdef" {
+		t.Errorf("a token that is named: got exit code %d, %q, and %v was sent", code, errs, seen.Load())
+	}
+}
+
+func TestRefusedTokenIsNamedWithItsSource(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = w.Write([]byte(`{"status":401,"code":"unauthorized","detail":"this token is not good for this"}`))
+	}))
+	t.Cleanup(server.Close)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := listSessions(t, []string{"HOME=/nonexistent"}, "--url", server.URL, "--token-file", file)
+	if code != exitAuth || !strings.Contains(errs, file) || !strings.Contains(errs, server.URL) {
+		t.Errorf("got exit code %d, %q; want the file and the address in it", code, errs)
+	}
+}
+
 func TestSessionIDsAreCompleted(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -105,7 +157,7 @@ func TestSessionIDsAreCompleted(t *testing.T) {
 // TestVariablesOfTheCommandLineAreKnown keeps a flag's variable from being warned of as a misspelt setting.
 func TestVariablesOfTheCommandLineAreKnown(t *testing.T) {
 	t.Parallel()
-	parser, err := kong.New(&cli{})
+	parser, err := kong.New(&cli{}, kong.Vars{"cert_dir": "certs"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,13 +9,9 @@ import (
 	"berth/internal/config"
 )
 
-// systemConfig is the configuration file of this machine, which unit and command line share. No file of the current
-// directory is ever read unless it is named.
-const systemConfig = "/etc/berth/berth.yaml"
-
 // configFlags are the flags of every command that reads settings; embed it. Each flag wins over its variable.
 type configFlags struct {
-	File      string            `name:"config" short:"c" placeholder:"FILE" help:"Configuration file, YAML (BERTH_CONFIG). Default: /etc/berth/berth.yaml, if it is there."`
+	File      string            `name:"config" short:"c" placeholder:"FILE" help:"Configuration file, YAML (BERTH_CONFIG). Default: that of make run beside this program, else /etc/berth/berth.yaml, if it is there."`
 	Set       map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Set any variable but secrets, as if it were in the environment. Repeatable."`
 	Listen    string            `placeholder:"HOST:PORT" help:"Address to listen on (BERTH_LISTEN)."`
 	StateDir  string            `placeholder:"DIR" help:"Directory of Berth's own state (BERTH_STATE_DIR)."`
@@ -45,7 +41,7 @@ func (f configFlags) load(std *stdio) (config.Config, error) {
 	}
 	cfg, err := config.Load(config.Options{
 		File:                 f.File,
-		SystemFile:           systemConfig,
+		SystemFile:           systemConfig(),
 		Environ:              std.Environ,
 		Overrides:            overrides,
 		InsecureDockerSocket: f.InsecureDockerSocket,

@@ -23,7 +23,7 @@ type dockerCmd struct {
 }
 
 type dockerSetupTLSCmd struct {
-	CertDir        string   `env:"DOCKER_CERT_PATH" default:"./docker/certs" placeholder:"DIR" help:"Directory that berth certs init has filled (DOCKER_CERT_PATH). Default: ${default}."`
+	CertDir        string   `env:"DOCKER_CERT_PATH" default:"${cert_dir}" placeholder:"DIR" help:"Directory that berth certs init has filled (DOCKER_CERT_PATH). Default: ${default}."`
 	Listen         []string `default:"127.0.0.1" placeholder:"ADDRESS" help:"IP address that the engine listens on, with or without a port. Repeatable. Default: ${default}."`
 	Port           uint16   `env:"DOCKER_TLS_PORT" default:"2376" placeholder:"PORT" help:"Port where --listen names none (DOCKER_TLS_PORT). Default: ${default}."`
 	RestartCommand string   `placeholder:"COMMAND" help:"Command that restarts the engine where neither systemd nor /etc/init.d/docker does. A shell runs it."`

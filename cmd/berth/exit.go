@@ -49,11 +49,19 @@ func usageError(err error) error {
 	if p, ok := errors.AsType[*kong.ParseError](err); ok {
 		command := "berth"
 		if node := p.Context.Selected(); node != nil {
-			command = node.FullPath()
+			command = commandPath(node)
 		}
 		usage.hint = fmt.Sprintf("run %q", command+" --help")
 	}
 	return usage
+}
+
+// commandPath is how a command is typed: without the aliases that the parser adds.
+func commandPath(node *kong.Node) string {
+	if node.Parent == nil {
+		return node.Name
+	}
+	return commandPath(node.Parent) + " " + node.Name
 }
 
 // withHint adds to an error what to do about it. It is nil for nil.

@@ -17,7 +17,7 @@ import (
 type guardCmd struct {
 	Listen    string          `env:"BERTH_GUARD_LISTEN" default:"tcp://127.0.0.1:2376" placeholder:"ADDRESS" help:"Address to listen on (BERTH_GUARD_LISTEN). Default: ${default}."`
 	Socket    string          `env:"BERTH_GUARD_SOCKET" default:"/var/run/docker.sock" placeholder:"FILE" help:"The engine's unix socket (BERTH_GUARD_SOCKET). Default: ${default}."`
-	CertDir   string          `env:"DOCKER_CERT_PATH" default:"./docker/certs" placeholder:"DIR" help:"Directory of ca.pem, server-cert.pem and server-key.pem (DOCKER_CERT_PATH). Default: ${default}."`
+	CertDir   string          `env:"DOCKER_CERT_PATH" default:"${cert_dir}" placeholder:"DIR" help:"Directory of ca.pem, server-cert.pem and server-key.pem (DOCKER_CERT_PATH). Default: ${default}."`
 	Env       string          `env:"DOCKER_ENV" enum:"development,test,staging,production" default:"development" placeholder:"ENVIRONMENT" help:"Kind of installation (DOCKER_ENV): ${enum}. In production certificates that others can change, and keys that everybody can read, are refused rather than warned of."`
 	LogLevel  config.LogLevel `env:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" help:"DEBUG, INFO, WARNING, ERROR or CRITICAL (LOG_LEVEL). DEBUG shows every request."`
 	LogFormat string          `env:"LOG_FORMAT" enum:"json,human,auto" default:"auto" placeholder:"FORM" help:"Form of the log lines, which go to standard error (LOG_FORMAT): ${enum}."`

@@ -15,9 +15,27 @@ import (
 	"berth/internal/session"
 )
 
-// remote says which Berth a command talks to. What no flag and no variable names is looked for beside this program, where
-// "make run" keeps its state, and then where the settings of this machine say. The current directory is never asked:
-// a file there could send the operator's token to somebody else's server.
+// machineConfig is the configuration file of this machine, which unit and command line share.
+const machineConfig = "/etc/berth/berth.yaml"
+
+// systemConfig is the configuration file that counts where none is named: that of the "make run" in the checkout that this
+// program was built in, or this machine's. The current directory is never looked into: a file there could lead a command,
+// and the operator's token with it, to somebody else's server.
+func systemConfig() string {
+	program, err := os.Executable()
+	if err == nil {
+		program, err = filepath.EvalSymlinks(program)
+	}
+	if err == nil {
+		beside := filepath.Join(filepath.Dir(program), "..", ".berth", "berth.yaml")
+		if _, err := os.Stat(beside); err == nil {
+			return beside
+		}
+	}
+	return machineConfig
+}
+
+// remote says which Berth a command talks to. What no flag and no variable names is what the settings say.
 type remote struct {
 	URL       string `name:"url" env:"BERTH_URL" placeholder:"URL" help:"Address of Berth. Default: that of the Berth beside this program or of this machine, http://127.0.0.1:8080 if none is found."`
 	TokenFile string `env:"BERTH_ADMIN_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the admin token. Default: admin-token in the state directory of that Berth."`
@@ -29,27 +47,54 @@ const defaultURL = "http://127.0.0.1:8080"
 // client finds the Berth that is meant and the token that opens it.
 func (r remote) client(std *stdio) (*client, error) {
 	// Faults of settings that matter to the server only are none of the client's business.
-	cfg, _ := config.Load(config.Options{SystemFile: systemConfig, Environ: std.Environ})
-	token, stateDir, listen := cfg.Server.AdminToken, cfg.Server.StateDir, localAddress(cfg.Server.Listen)
-	if beside := stateBesideProgram(); beside != "" && std.Getenv("BERTH_STATE_DIR") == "" {
-		// The token and the address in the machine's settings are those of another Berth.
-		token, stateDir, listen = session.Secret(std.Getenv("BERTH_ADMIN_TOKEN")), beside, ""
+	cfg, _ := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
+	own := cmp.Or(app.AddressOf(cfg.Server.StateDir), localAddress(cfg.Server.Listen), defaultURL)
+	base, err := parseAddress(cmp.Or(r.URL, own))
+	if err != nil {
+		return nil, err
 	}
-	address := cmp.Or(r.URL, app.AddressOf(stateDir), listen, defaultURL)
+	switch {
+	case r.TokenFile != "":
+		return r.withTokenFile(base, r.TokenFile)
+	case std.Getenv("BERTH_ADMIN_TOKEN") != "":
+		return newClient(base, session.Secret(std.Getenv("BERTH_ADMIN_TOKEN")), "BERTH_ADMIN_TOKEN"), nil
+	case std.Getenv("BERTH_STATE_DIR") == "" && !sameServer(base, own):
+		// A token that nobody has named is for the Berth that it belongs to.
+		return nil, usageError(withHint(fmt.Errorf("no token is named for %s, and that of the Berth at %s is not sent elsewhere", base.Redacted(), own),
+			"name its file with --token-file or BERTH_ADMIN_TOKEN_FILE, or set BERTH_ADMIN_TOKEN"))
+	case cfg.Server.AdminToken != "":
+		return newClient(base, cfg.Server.AdminToken, "the settings"), nil
+	}
+	return r.withTokenFile(base, app.AdminTokenFile(cfg.Server.StateDir))
+}
+
+func (r remote) withTokenFile(base *url.URL, file string) (*client, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, withHint(fmt.Errorf("read the admin token: %w", err),
+			"run this as the user that Berth runs as, name the file with --token-file or BERTH_ADMIN_TOKEN_FILE, or set BERTH_ADMIN_TOKEN")
+	}
+	return newClient(base, session.Secret(strings.TrimSpace(string(text))), file), nil
+}
+
+func parseAddress(address string) (*url.URL, error) {
 	base, err := url.Parse(address)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 		return nil, usageError(fmt.Errorf("%q is not an address like %s", address, defaultURL))
 	}
-	if r.TokenFile != "" || token == "" {
-		file := cmp.Or(r.TokenFile, app.AdminTokenFile(stateDir))
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, withHint(fmt.Errorf("read the admin token: %w", err),
-				"run this as the user that Berth runs as, name the file with --token-file or BERTH_ADMIN_TOKEN_FILE, or set BERTH_ADMIN_TOKEN")
-		}
-		token = session.Secret(strings.TrimSpace(string(text)))
-	}
-	return newClient(base, token), nil
+	return base, nil
+}
+
+// sameServer reports whether an address is another way to write that of a Berth on this machine.
+func sameServer(base *url.URL, own string) bool {
+	known, err := url.Parse(own)
+	return err == nil && base.Scheme == known.Scheme && base.Port() == known.Port() &&
+		(base.Hostname() == known.Hostname() || isLoopback(base.Hostname()) && isLoopback(known.Hostname()))
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // localAddress is the URL of a Berth that listens there, when the setting says enough; "" when it does not.
@@ -62,21 +107,4 @@ func localAddress(listen string) string {
 		host = "127.0.0.1"
 	}
 	return "http://" + net.JoinHostPort(host, port)
-}
-
-// stateBesideProgram is the state directory of a "make run" in the checkout that this program was built in; "" when
-// there is none.
-func stateBesideProgram() string {
-	program, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	if program, err = filepath.EvalSymlinks(program); err != nil {
-		return ""
-	}
-	dir := filepath.Join(filepath.Dir(program), "..", ".berth", "state")
-	if _, err := os.Stat(app.AdminTokenFile(dir)); err != nil {
-		return ""
-	}
-	return dir
 }

@@ -51,11 +51,8 @@ func localURL(addr net.Addr) string {
 		return ""
 	}
 	ip := at.Addr().Unmap()
-	switch {
-	case ip.IsUnspecified() && ip.Is4():
+	if ip.IsUnspecified() { // also of IPv6, which a wildcard includes even where it does not work
 		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	case ip.IsUnspecified():
-		ip = netip.IPv6Loopback()
 	}
 	return "http://" + net.JoinHostPort(ip.String(), strconv.Itoa(int(at.Port())))
 }

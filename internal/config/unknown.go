@@ -27,9 +27,12 @@ func unknownVariables(environ map[string]string) []string {
 			continue
 		}
 		nearest, distance := nearestName(name, known)
+		meant := abbreviated(name, known)
 		switch {
 		case distance <= typingErrors(name):
 			all = append(all, name+" is not a setting: do you mean "+nearest+"?")
+		case meant != "":
+			all = append(all, name+" is not a setting: do you mean "+meant+"?")
 		case strings.HasPrefix(name, ownPrefix):
 			all = append(all, name+` is not a setting: it has no effect; "berth config docs" lists those that have one`)
 		}
@@ -48,6 +51,34 @@ func typingErrors(name string) int {
 	default:
 		return 2
 	}
+}
+
+// abbreviated returns the setting of which a name is the beginning, or the same words cut short or in another form; "" if
+// there is none. Names of one word are everybody's.
+func abbreviated(name string, known []string) string {
+	words := strings.Split(name, "_")
+	if len(words) < 2 {
+		return ""
+	}
+	for _, k := range known {
+		full := strings.Split(k, "_")
+		begins, alike := strings.HasPrefix(k, name+"_"), len(full) == len(words)
+		for i := 0; alike && i < len(words); i++ {
+			alike = full[i] == words[i] || commonPrefix(full[i], words[i]) >= 3
+		}
+		if begins || alike {
+			return k
+		}
+	}
+	return ""
+}
+
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 func nearestName(name string, known []string) (nearest string, distance int) {

@@ -158,6 +158,18 @@ func (c *checkout) list() string {
 	return string(out)
 }
 
+// settings is what the checkout's berth takes for its settings, with nothing in the environment.
+func (c *checkout) settings() string {
+	c.t.Helper()
+	cmd := exec.CommandContext(c.t.Context(), filepath.Join(c.dir, "bin", "berth"), "config", "show")
+	cmd.Dir, cmd.Env = c.t.TempDir(), []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		c.t.Errorf("bin/berth config show: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
 // processCheckout is one where no engine can run. It is cleaned at the end.
 func processCheckout(t *testing.T) *checkout {
 	t.Helper()
@@ -187,6 +199,9 @@ func TestMakeRunWhereNoEngineCanRun(t *testing.T) {
 	}
 	if out := c.list(); !strings.Contains(out, lines["BERTH_SESSION"]) {
 		t.Errorf("bin/berth session list does not have %s:\n%s", lines["BERTH_SESSION"], out)
+	}
+	if out := c.settings(); !strings.Contains(out, "runtime: process") || !strings.Contains(out, filepath.Join(c.dir, ".berth", "state")) {
+		t.Errorf("bin/berth has other settings than make run:\n%s", out)
 	}
 	c.make("clean")
 	for _, made := range []string{".berth", "bin"} {
