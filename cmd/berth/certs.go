@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -79,7 +80,9 @@ type certsInitCmd struct {
 // Help is shown by berth certs init --help.
 func (certsInitCmd) Help() string {
 	return `Writes ca.pem, server-cert.pem and client-cert.pem with their keys. A complete and valid set stays as it is, so the
-command can be repeated; an interrupted run is completed by the next one.
+command can be repeated; an interrupted run is completed by the next one. A crl.pem that was lost is made anew from the records
+where the authority's key is, whatever flags the set was made with: repeat the command with --dir alone. Without --force nothing
+that is there is replaced; a --host that the server's certificate does not cover is an error.
 
 Whoever holds client-key.pem is as good as root on the engine's host, and whoever holds ca-key.pem can make such a key:
 keep ca-key.pem elsewhere once the certificates are made.
@@ -104,11 +107,18 @@ func (c *certsInitCmd) Run(_ context.Context, std *stdio) error {
 		return withHint(usageError(err), `"berth certs init --help" says what is expected`)
 	}
 	result, err := pki.Init(c.Dir, options)
+	if errors.Is(err, pki.ErrNoHosts) {
+		return withHint(usageError(err), `"berth certs init --help" says what is expected`)
+	}
 	if err != nil {
 		return err
 	}
-	switch result.Outcome {
-	case pki.Unchanged:
+	switch {
+	case result.List != "":
+		std.progress("made %s anew, with %d revoked; everything else in %s is as it was", result.List, result.Revoked, c.Dir)
+	case result.Outcome == pki.Completed:
+		std.progress("completed the change of the certificates in %s that was interrupted", c.Dir)
+	case result.Outcome == pki.Unchanged:
 		std.progress("the certificates in %s are complete and valid: nothing to do", c.Dir)
 	default:
 		std.progress("%s the certificates in %s", result.Outcome, c.Dir)
@@ -118,7 +128,7 @@ func (c *certsInitCmd) Run(_ context.Context, std *stdio) error {
 }
 
 func certificateRows(certificates []pki.Description) [][]string {
-	rows := [][]string{{"FILE", "KIND", "SUBJECT", "NAMES", "KEY", "EXPIRES", "FINGERPRINT"}}
+	rows := [][]string{{"FILE", "KIND", "SUBJECT", "NAMES", "KEY", "EXPIRES", "FINGERPRINT", "SERIAL"}}
 	for _, c := range certificates {
 		rows = append(rows, certificateCells(c))
 	}
@@ -128,7 +138,7 @@ func certificateRows(certificates []pki.Description) [][]string {
 func certificateCells(c pki.Description) []string {
 	return []string{
 		c.Path, string(c.Kind), c.Subject, strings.Join(slices.Concat(c.DNSNames, c.IPAddresses), ","), c.KeyType,
-		c.NotAfter.Format(time.DateOnly), shortFingerprint(c),
+		c.NotAfter.Format(time.DateOnly), shortFingerprint(c), c.Serial,
 	}
 }
 

@@ -70,7 +70,7 @@ type certsRevokeCmd struct {
 func (certsRevokeCmd) Help() string {
 	return `Adds the certificate to crl.pem beside ca.pem. A guard that reads this directory refuses it within a second and cuts its open
 connections; on other machines, copy crl.pem. The records of the directory remember what was revoked: a guard does not start with
-a crl.pem that is missing or older than they say, and "berth certs init" makes it anew from them.
+a crl.pem that is missing or older than they say, and "berth certs init --dir DIR" makes it anew from them.
 
 dockerd knows no revocation. Two ways work: a guard in front of it, or a new authority (berth certs rotate).
 

@@ -29,7 +29,8 @@ type certsListCmd struct {
 func (certsListCmd) Help() string {
 	return `Lists what stands in the directory, and what was issued from it and went elsewhere. A server certificate is in use when the
 engine or guard at the address presents it; a client's when Berth is configured with it or a guard sees it connected. A
-question mark stands for what nobody could say. The pin is what DOCKER_TLS_PIN takes.
+question mark stands for what nobody could say. The pin is what DOCKER_TLS_PIN takes, the serial number what berth certs revoke
+does.
 
 Private keys are not read. JSON has every certificate's whole fingerprint.
 
@@ -56,7 +57,7 @@ func (c *certsListCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"FILE", "KIND", "SUBJECT", "NAMES", "KEY", "EXPIRES", "FINGERPRINT", "IN USE", "PIN"}}
+	rows := [][]string{{"FILE", "KIND", "SUBJECT", "NAMES", "KEY", "EXPIRES", "FINGERPRINT", "SERIAL", "IN USE", "PIN"}}
 	for _, l := range certificates {
 		rows = append(rows, append(certificateCells(l.Description), useOf(l), l.Pin))
 	}

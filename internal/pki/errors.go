@@ -25,6 +25,7 @@ var (
 	ErrNoList      = errors.New("revocation list is missing")
 	ErrExposed     = errors.New("others than the owner can change the certificates")
 	ErrUnknown     = errors.New("no certificate of this directory")
+	ErrNoHosts     = errors.New("needs the host names or addresses that clients connect to: give at least one host")
 )
 
 const (
@@ -32,11 +33,16 @@ const (
 	adviceForce       = `run "berth certs init --force" to replace the whole set`
 	adviceRenew       = `run "berth certs renew", or "berth certs init --force" to replace the whole set`
 	adviceRevoke      = `put it back from a backup, or begin a new one with "berth certs revoke --force"`
-	adviceList        = `put it back from a backup or from where the authority's key is; there, "berth certs init" makes it anew from the records`
 	adviceAuthority   = `run this where the authority's key is, or name it with --ca-key`
 	adviceInterrupted = `an earlier command was interrupted: run "berth certs init" to complete it`
+	adviceHosts       = `leave the host out to keep the set as it is, or run "berth certs init --force" to replace the whole set, the authority and every client's certificate included`
 	advicePermission  = "run as the user who owns the file, or give that user read permission"
 )
+
+// adviceList is the remedy for a lost list of dir. It needs no flag of those that the set was made with.
+func adviceList(dir string) string {
+	return fmt.Sprintf(`"berth certs init --dir %s" makes it anew from the records and changes nothing else, where the authority's key is; elsewhere copy crl.pem from there`, dir)
+}
 
 // FileError says which file is wrong, why, and what to do about it.
 type FileError struct {

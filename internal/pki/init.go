@@ -3,6 +3,7 @@ package pki
 import (
 	"cmp"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -12,7 +13,7 @@ import (
 // InitOptions says what Init shall make. The zero value makes a set for a development machine.
 type InitOptions struct {
 	Environment Environment
-	Hosts       []string // names and addresses of the server; Production needs at least one
+	Hosts       []string // names and addresses of the server; a new set of Production needs at least one
 	Days        int      // life of every certificate; zero means DefaultCADays for the authority and DefaultLeafDays for the rest
 	KeyType     KeyType
 	ClientName  string           // common name of the client; empty means "berth"
@@ -28,8 +29,10 @@ func (o InitOptions) Validate() error {
 	if o.KeyType != "" && o.KeyType != ECDSA && o.KeyType != Ed25519 {
 		return errKeyType(o.KeyType)
 	}
-	_, _, err := serverNames(o.Hosts, o.Environment)
-	return err
+	if _, _, err := serverNames(o.Hosts, o.Environment); !errors.Is(err, ErrNoHosts) {
+		return err
+	}
+	return nil // a set that is there needs none
 }
 
 // Outcome says what Init found and did.
@@ -47,15 +50,17 @@ const (
 type InitResult struct {
 	Outcome      Outcome       `json:"outcome"`
 	Dir          string        `json:"dir"`
+	List         string        `json:"list_made_anew,omitempty"` // file of the revocation list, if it was lost or older and was made anew
+	Revoked      int           `json:"revoked,omitempty"`        // how many certificates that list refuses
 	Certificates []Description `json:"certificates"`
 	Warnings     []Warning     `json:"warnings,omitempty"`
 }
 
 // Init makes sure that dir holds a certificate authority, a server certificate and a client certificate with their keys.
 //
-// A complete and valid set that covers the requested hosts stays as it is. Anything else that is there is an error
-// (a FileError with what to do) unless Force is set. A run that was interrupted is completed by the next one, with or
-// without Force.
+// A complete and valid set that covers the requested hosts stays as it is; without any, whatever hosts it was made for. A
+// revocation list that was lost is made anew. Anything else that is there is an error (a FileError with what to do) unless
+// Force is set. A run that was interrupted is completed by the next one, with or without Force.
 func Init(dir string, opts InitOptions) (InitResult, error) {
 	return newInitializer(dir, opts).run()
 }
@@ -75,21 +80,24 @@ func (i *initializer) run() (InitResult, error) {
 	if err := i.opts.Validate(); err != nil {
 		return InitResult{}, err
 	}
-	dns, ips, err := serverNames(i.opts.Hosts, i.opts.Environment)
-	if err != nil {
-		return InitResult{}, err
+	dns, ips, hostsErr := serverNames(i.opts.Hosts, i.opts.Environment)
+	if hostsErr != nil && !exists(i.dir) {
+		return InitResult{}, hostsErr
 	}
 	if err := makeDir(i.dir, i.before); err != nil {
 		return InitResult{}, err
 	}
 	var result InitResult
-	err = edit(i.dir, i.before, func(d *directory) error {
-		outcome, err := i.make(d, Request{DNSNames: dns, IPs: ips, KeyType: i.opts.KeyType, Now: i.now})
+	err := edit(i.dir, i.before, func(d *directory) error {
+		outcome, revoked, err := i.make(d, Request{DNSNames: dns, IPs: ips, KeyType: i.opts.KeyType, Now: i.now}, hostsErr)
 		if err != nil {
 			return err
 		}
-		if result, err = i.verify(outcome, serverHosts{dns, ips}); err != nil {
+		if result, err = i.verify(outcome); err != nil {
 			return err
+		}
+		if revoked != nil {
+			result.List, result.Revoked = d.file(CRLFile), *revoked
 		}
 		if i.opts.Days > longLife && (outcome == Created || outcome == Replaced) {
 			for _, name := range []string{ServerCertFile, ClientCertFile} {
@@ -101,40 +109,63 @@ func (i *initializer) run() (InitResult, error) {
 	return result, err
 }
 
-// make writes a new set if there is none or the old one shall go.
-func (i *initializer) make(d *directory, req Request) (Outcome, error) {
+// make writes a new set if there is none or the old one shall go, which fails with hostsErr. Of a set that is there it makes
+// a lost revocation list anew, and answers how many it refuses.
+func (i *initializer) make(d *directory, req Request, hostsErr error) (Outcome, *int, error) {
 	present, missing := i.inventory()
 	switch {
+	case (len(present) == 0 || i.opts.Force) && hostsErr != nil:
+		return "", nil, hostsErr
 	case len(present) == 0 || i.opts.Force:
 		set, err := i.makeSet(req)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		// What was said of an authority means nothing for the next one.
 		about := []string{nextCAKey, oldCAKey, recordsFile, CRLFile, rotationFile}
 		if err := d.apply(change{write: set, remove: about}); err != nil {
-			return "", err
+			return "", nil, err
 		}
 		if len(present) > 0 {
-			return Replaced, nil
+			return Replaced, nil, nil
 		}
-		return Created, nil
+		return Created, nil, nil
 	case len(missing) > 0:
 		err := fmt.Errorf("%w: %s missing beside %s", ErrIncomplete, strings.Join(missing, ", "), strings.Join(present, ", "))
-		return "", &FileError{Path: i.dir, Err: err, Advice: "put the missing files back, or " + adviceForce}
+		return "", nil, &FileError{Path: i.dir, Err: err, Advice: "put the missing files back, or " + adviceForce}
 	}
-	if _, _, err := loadFiles(ServerPaths(i.dir), x509.ExtKeyUsageServerAuth, i.now); err != nil {
-		return "", err
+	server, _, err := loadFiles(ServerPaths(i.dir), x509.ExtKeyUsageServerAuth, i.now)
+	if err != nil {
+		return "", nil, err
+	}
+	// Before anything is written: a refusal leaves everything as it was.
+	if err := i.covers(server.pair.Leaf); err != nil {
+		return "", nil, err
 	}
 	restored, err := d.restoreLists(i.now)
 	switch {
 	case err != nil:
-		return "", err
-	case d.completed, restored:
-		return Completed, nil
+		return "", nil, err
+	case d.completed, restored != nil:
+		return Completed, restored, nil
 	default:
-		return Unchanged, nil
+		return Unchanged, nil, nil
 	}
+}
+
+// covers holds a server's certificate to the hosts that were asked for, and to none that were not.
+func (i *initializer) covers(cert *x509.Certificate) error {
+	if len(i.opts.Hosts) == 0 {
+		return nil
+	}
+	dns, ips, err := serverNames(i.opts.Hosts, Production)
+	if err != nil {
+		return err
+	}
+	if err := checkHosts(cert, dns, ips); err != nil {
+		return &FileError{Path: filepath.Join(i.dir, ServerCertFile), Err: err, Advice: adviceHosts}
+	}
+	return nil
 }
 
 // inventory tells which files of a set are there. The authority's key may be kept elsewhere, so it is never missing, and

@@ -165,7 +165,7 @@ func (i *inspection) list() {
 		err = lists.complete(i.d.file(CACertFile), i.trusted.all)
 	}
 	if err == nil && lists == nil {
-		i.note(CheckList, path, Warn, `run "berth certs init", which makes one`, "there is none, and none is known of: a lost one would not be noticed")
+		i.note(CheckList, path, Warn, fmt.Sprintf(`run "berth certs init --dir %s", which makes one`, i.d.path), "there is none, and none is known of: a lost one would not be noticed")
 		return
 	}
 	if !i.fault(CheckList, path, err, "%d lists, signed by an authority of %s", len(lists), CACertFile) {

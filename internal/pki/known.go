@@ -99,7 +99,7 @@ func (r revocations) complete(caPath string, all []*x509.Certificate) error {
 	}
 	for _, ca := range all {
 		if err := r.current(ca, known.listOf(ca)); err != nil {
-			return &FileError{Path: crlPath(caPath), Err: err, Advice: adviceList}
+			return &FileError{Path: crlPath(caPath), Err: err, Advice: adviceList(filepath.Dir(caPath))}
 		}
 	}
 	return nil
@@ -128,23 +128,24 @@ func (r revocations) current(ca *x509.Certificate, known *knownList) error {
 }
 
 // restoreLists makes the list of every authority whose key is here and whose list is missing or older than the known one,
-// with everything that is known to be revoked. It reports whether there was anything to do.
-func (d *directory) restoreLists(now time.Time) (bool, error) {
+// with everything that is known to be revoked. It answers how
+// many certificates the lists of the directory refuse now; nil if there was nothing to do.
+func (d *directory) restoreLists(now time.Time) (*int, error) {
 	caPath := d.file(CACertFile)
 	all, err := readCertificates(caPath)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	lists, err := readRevocations(caPath, all)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if lists == nil {
 		lists = revocations{}
 	}
 	known, err := readRecords(d)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	changed := false
 	for _, name := range []string{CAKeyFile, oldCAKey, nextCAKey} {
@@ -153,7 +154,7 @@ func (d *directory) restoreLists(now time.Time) (bool, error) {
 		}
 		authority, err := findAuthority(d, d.file(name))
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		pin, about := PinOf(authority.Certificate), known.listOf(authority.Certificate)
 		if lists[pin] != nil && about != nil && lists.current(authority.Certificate, about) == nil {
@@ -162,23 +163,27 @@ func (d *directory) restoreLists(now time.Time) (bool, error) {
 		if lists[pin] == nil || about != nil {
 			previous, err := about.continued(lists[pin])
 			if err != nil {
-				return false, &FileError{Path: d.file(recordsFile), Err: err, Advice: "put it back from a backup"}
+				return nil, &FileError{Path: d.file(recordsFile), Err: err, Advice: "put it back from a backup"}
 			}
 			if lists[pin], err = authority.Revoked(previous, nil, now); err != nil {
-				return false, err
+				return nil, err
 			}
 		}
 		known.noteList(authority.Certificate, lists[pin])
 		changed = true
 	}
 	if !changed {
-		return false, nil
+		return nil, nil
 	}
 	record, err := known.encode(now)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return true, d.apply(change{write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
+	revoked := 0
+	for _, list := range lists {
+		revoked += len(list.RevokedCertificateEntries)
+	}
+	return &revoked, d.apply(change{write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
 }
 
 // listWarnings speak of lists that others have let become overdue; they hold nevertheless.

@@ -40,7 +40,7 @@ func List(dir string, usage Usage) ([]Listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	revoked, err := revokedSerials(d)
+	revoked, err := revokedSerials(d, known)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +78,9 @@ func (u Usage) of(c Description, here bool) *bool {
 	return &in
 }
 
-// revokedSerials holds "authority/serial number" of every certificate that crl.pem names.
-func revokedSerials(d *directory) (map[string]bool, error) {
+// revokedSerials holds "authority/serial number" of every certificate that crl.pem names, and of those that the records know
+// to be revoked: a list that was lost makes none of them good.
+func revokedSerials(d *directory, known records) (map[string]bool, error) {
 	caPath := d.file(CACertFile)
 	all, err := readCertificates(caPath)
 	if errors.Is(err, ErrMissing) {
@@ -94,6 +95,11 @@ func revokedSerials(d *directory) (map[string]bool, error) {
 	}
 	named := map[string]bool{}
 	for _, ca := range all {
+		if about := known.listOf(ca); about != nil {
+			for _, r := range about.Revoked {
+				named[keyID(ca)+"/"+r.Serial] = true
+			}
+		}
 		list := lists[PinOf(ca)]
 		if list == nil {
 			continue

@@ -47,7 +47,7 @@ func serverNames(hosts []string, env Environment) (dns []string, ips []net.IP, e
 		}
 	}
 	if len(dns)+len(ips) == 0 {
-		return nil, nil, fmt.Errorf("%s needs the host names or addresses that clients connect to: give at least one host", env)
+		return nil, nil, fmt.Errorf("%s %w", env, ErrNoHosts)
 	}
 	return dns, ips, nil
 }

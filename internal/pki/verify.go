@@ -4,19 +4,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-type serverHosts struct {
-	dns []string
-	ips []net.IP
-}
-
 // verify makes sure that the set in place is whole and valid, and describes it.
-func (i *initializer) verify(outcome Outcome, hosts serverHosts) (InitResult, error) {
+func (i *initializer) verify(outcome Outcome) (InitResult, error) {
 	result := InitResult{Outcome: outcome, Dir: i.dir}
 	server, client := ServerPaths(i.dir), ClientPaths(i.dir, Paths{})
 	if err := i.verifyAuthority(server.CA); err != nil {
@@ -32,9 +26,6 @@ func (i *initializer) verify(outcome Outcome, hosts serverHosts) (InitResult, er
 	}
 	if err := lists.complete(server.CA, serverFiles.authorities.all); err != nil {
 		return InitResult{}, err
-	}
-	if err := checkHosts(serverFiles.pair.Leaf, hosts.dns, hosts.ips); err != nil {
-		return InitResult{}, &FileError{Path: server.Cert, Err: err, Advice: adviceForce}
 	}
 	result.Warnings = append(result.Warnings, warnings...)
 	_, warnings, err = loadFiles(client, x509.ExtKeyUsageClientAuth, i.now)
