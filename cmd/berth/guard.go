@@ -31,7 +31,9 @@ socket's group, and the rest of Berth as somebody else.
 
 Certificates that change on disk are used without a restart. A client whose certificate has expired, was revoked (crl.pem,
 written by berth certs revoke) or is of an authority that was retired is refused within a second, and its open connections
-are cut. It does not start when crl.pem is missing although there should be one, or older than the records beside it say.
+are cut. It does not start when crl.pem is missing although there should be one, or older than the records beside it say: berth
+certs init --dir DIR makes it anew where the authority's key is. Files that stay wrong until somebody acts end it with exit
+code 2, others with 1.
 
 Examples:
 
@@ -57,7 +59,7 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 		Strict:   c.Env == config.Production,
 	})
 	if err != nil {
-		return err
+		return settingsError(err)
 	}
 	for _, w := range warnings {
 		logger.WarnContext(ctx, "certificate warning", "code", w.Code, "path", w.Path, "detail", w.Text)
