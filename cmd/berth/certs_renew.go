@@ -56,7 +56,7 @@ func (c *certsRenewCmd) Run(ctx context.Context, std *stdio) error {
 			return nil
 		case <-again.C:
 			if err := c.renew(std); err != nil {
-				report(std.Err, err)
+				std.report(err)
 			}
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"time"
 
 	"berth/internal/httpapi"
 	"berth/internal/session"
@@ -18,14 +20,18 @@ import (
 
 // client calls the API of a Berth as its operator.
 type client struct {
-	base   *url.URL
-	token  session.Secret
-	source string // where the token is from
-	http   *http.Client
+	base     *url.URL
+	token    session.Secret
+	source   string // where the token is from
+	http     *http.Client
+	patience time.Duration // until an answer begins; then a call that may take longer asks whether anybody is there
 }
 
+// patience bounds the wait for an answer: a socket that systemd holds takes connections also while no Berth serves them.
+const patience = 30 * time.Second
+
 func newClient(base *url.URL, token session.Secret, source string) *client {
-	return &client{base: base, token: token, source: source, http: &http.Client{
+	return &client{base: base, token: token, source: source, patience: patience, http: &http.Client{
 		// The admin token goes to this address and to no other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -48,7 +54,8 @@ func (c *client) call(ctx context.Context, method, path string, header http.Head
 	return nil
 }
 
-// send makes a request whose answer the caller reads and closes. Answers that are no success come back as errors.
+// send makes a request whose answer the caller reads and closes. Answers that are no success come back as errors. What only
+// looks has to begin to answer within the client's patience; what does something may take any time as long as Berth lives.
 func (c *client) send(ctx context.Context, method, path string, header http.Header, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
@@ -73,7 +80,7 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, withHint(context.Cause(ctx), "Berth goes on with what it has begun; berth session list shows what became of it")
@@ -96,6 +103,74 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	return nil, failure
 }
 
+// do is the exchange of send.
+func (c *client) do(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	waiting := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		wait := time.NewTicker(c.patience)
+		defer wait.Stop()
+		for {
+			select {
+			case <-waiting:
+				return
+			case <-wait.C:
+			}
+			if looks := req.Method == http.MethodGet; looks || !c.lives(ctx) {
+				cancel(errNoAnswer)
+				return
+			}
+		}
+	})
+	resp, err := c.http.Do(req.WithContext(ctx))
+	close(waiting)
+	if err == nil {
+		resp.Body = &closing{ReadCloser: resp.Body, also: func() { cancel(nil) }}
+		return resp, nil
+	}
+	noAnswer := errors.Is(context.Cause(ctx), errNoAnswer)
+	cancel(nil)
+	asking.Wait()
+	if noAnswer {
+		err = &url.Error{Op: req.Method, URL: c.base.Redacted(), Err: fmt.Errorf("%w within %s", errNoAnswer, c.patience)}
+	}
+	return nil, err
+}
+
+var errNoAnswer = errors.New("it takes the connection and does not answer")
+
+// lives reports whether a Berth answers at all, within the client's patience.
+func (c *client) lives(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	target, err := c.base.Parse("/livez")
+	if err != nil {
+		return false
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil
+}
+
+// closing is a body with more to do at its end.
+type closing struct {
+	io.ReadCloser
+	also func()
+}
+
+// Close closes the body.
+func (c *closing) Close() error {
+	defer c.also()
+	return c.ReadCloser.Close()
+}
+
 // unreachable says why a server could not be reached, and what to do about it.
 func unreachable(base *url.URL, err error) error {
 	problem := &apiError{Problem: httpapi.Problem{
@@ -104,6 +179,8 @@ func unreachable(base *url.URL, err error) error {
 	}, hint: "start it with berth serve, or name its address with --url or BERTH_URL"}
 	var verification *tls.CertificateVerificationError
 	switch {
+	case errors.Is(err, errNoAnswer):
+		problem.hint = "it is not running or still starting, and systemd holds its socket: systemctl status berth, journalctl -u berth -p err"
 	case errors.Is(err, http.ErrSchemeMismatch):
 		problem.Detail = fmt.Sprintf("%s does not speak TLS", base.Host)
 		problem.hint = fmt.Sprintf("use http://%s, or the address of the proxy that ends TLS in front of Berth", base.Host)

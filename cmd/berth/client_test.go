@@ -3,13 +3,19 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -51,6 +57,87 @@ func TestClientSaysWhatToDoAboutAServerThatIsNotBerth(t *testing.T) {
 			if !strings.Contains(errs, want) {
 				t.Errorf("%s: got %q, want %q in it", name, errs, want)
 			}
+		}
+	}
+}
+
+// TestClientDoesNotWaitForANobody is about a socket that somebody keeps open for a Berth that does not serve.
+func TestClientDoesNotWaitForANobody(t *testing.T) {
+	t.Parallel()
+	socket, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	base := &url.URL{Scheme: "http", Host: socket.Addr().String()}
+	api := newClient(base, "0123456789abcdef", "a test")
+	if api.patience != 30*time.Second {
+		t.Errorf("the client waits for %s, want 30s", api.patience)
+	}
+	api.patience = 20 * time.Millisecond
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		err := api.call(t.Context(), method, "/sessions", nil, nil, nil)
+		if err == nil || !strings.Contains(err.Error(), "does not answer within 20ms") || exitCode(err) != exitUnavailable {
+			t.Errorf("%s: got %v and exit code %d", method, err, exitCode(err))
+		}
+		if hint := hintOf(err); !strings.Contains(hint, "systemctl status berth") {
+			t.Errorf("%s: got the hint %q", method, hint)
+		}
+	}
+}
+
+func TestClientWaitsForWhatTakesLong(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{}, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/livez" {
+			asked <- struct{}{}
+			return
+		}
+		<-asked
+		<-asked
+		_, _ = w.Write([]byte(`{"session_id":"ses-aaaa"}`))
+	}))
+	t.Cleanup(server.Close)
+	base, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := newClient(base, "0123456789abcdef", "a test")
+	api.patience = 200 * time.Millisecond
+	var made struct {
+		ID string `json:"session_id"`
+	}
+	if err := api.call(t.Context(), http.MethodPost, "/sessions", nil, nil, &made); err != nil || made.ID != "ses-aaaa" {
+		t.Errorf("got %+v, %v", made, err)
+	}
+}
+
+func TestEveryLineOfAnErrorHasItsPriorityInTheJournal(t *testing.T) {
+	t.Parallel()
+	journal, err := os.CreateTemp(t.TempDir(), "journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = journal.Close() })
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(int(journal.Fd()), &stat); err != nil {
+		t.Fatal(err)
+	}
+	code := run([]string{"config", "check"}, &stdio{Out: io.Discard, Err: journal, Environ: []string{
+		"LOG_LEVEL=LOUD", "MAX_CONCURRENT_SESSIONS=0", fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino),
+	}})
+	text, err := os.ReadFile(journal.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	if code != exitUsage || len(lines) < 3 {
+		t.Fatalf("got exit code %d and %q", code, text)
+	}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "<3>") {
+			t.Errorf("the line %q has no priority", line)
 		}
 	}
 }

@@ -60,11 +60,22 @@ func run(args []string, std *stdio) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
 	}
-	if err != nil && std.isJournal() {
-		_, _ = io.WriteString(std.Err, telemetry.PriorityError)
-	}
-	report(std.Err, err)
+	std.report(err)
 	return exitCode(err)
+}
+
+// report prints an error and its hint. In systemd's journal every line is an entry of its own, so every line says that it
+// tells of an error.
+func (s *stdio) report(err error) {
+	if err == nil || !s.isJournal() {
+		report(s.Err, err)
+		return
+	}
+	var text strings.Builder
+	report(&text, err)
+	for line := range strings.Lines(text.String()) {
+		_, _ = io.WriteString(s.Err, telemetry.PriorityError+line)
+	}
 }
 
 // untilSignal returns a context that the first SIGINT or SIGTERM ends, with the signal as its cause. The second one

@@ -88,11 +88,14 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 }
 
 // settingsError marks a failure to start that comes from a file or directory that the settings name and that is not there or
-// not this user's: it stays so however often a supervisor tries. A full disk or an expired certificate does not.
+// not this user's, or from a database that the settings are wrong for: it stays so however often a supervisor tries. A full disk or an expired certificate does not.
 func settingsError(err error) error {
+	if app.IsPermanent(err) {
+		return usageError(err)
+	}
 	for _, permanent := range []error{
 		pki.ErrMissing, pki.ErrMalformed, pki.ErrMismatch, pki.ErrUntrusted, pki.ErrWrongKind,
-		pki.ErrNoList, pki.ErrOlderList, pki.ErrListSigner, pki.ErrExposed,
+		pki.ErrNoList, pki.ErrOlderList, pki.ErrListSigner, pki.ErrExposed, pki.ErrKeyExposed,
 	} {
 		if errors.Is(err, permanent) {
 			return usageError(err)

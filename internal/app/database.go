@@ -53,8 +53,8 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 	switch {
 	case err == nil:
 	case away && postgres.IsPermanent(err) && !s.knowsDatabase():
-		return storage{}, session.Errorf(session.CodeStoreUnavailable, "%s. This does not pass by itself, and before the first start with "+
-			"the database there is nothing to go on with; see \"Sessions in PostgreSQL\" in docs/operating.md", session.MessageOf(err)).Because(err)
+		return storage{}, permanentError{session.Errorf(session.CodeStoreUnavailable, "%s. This does not pass by itself, and before the first start with "+
+			"the database there is nothing to go on with; see \"Sessions in PostgreSQL\" in docs/operating.md", session.MessageOf(err)).Because(err)}
 	case away && a.cfg.Database.Fallback:
 		a.log.ErrorContext(ctx, "the database cannot be reached; starting without it", "error", err)
 		if id, err = localIdentity(s, a.cfg, origin{sessions: jsonfile.Exists(s.path(copyFile)) || jsonfile.Exists(s.path(pendingFile))}); err != nil {
@@ -83,6 +83,18 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 // knowsDatabase reports whether a process on this state directory has worked with the database, or in its place.
 func (s state) knowsDatabase() bool {
 	return jsonfile.Exists(s.path(copyFile)) || jsonfile.Exists(s.path(pendingFile))
+}
+
+// permanentError marks a failure to start that lasts until somebody changes the settings or the database.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// IsPermanent reports whether a failure of [New] lasts until somebody changes the settings or the database, so that starting
+// again is of no use.
+func IsPermanent(err error) bool {
+	_, ok := errors.AsType[permanentError](err)
+	return ok
 }
 
 // fileError marks the failure of a file of the state directory, which is not the database's.

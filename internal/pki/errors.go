@@ -24,6 +24,7 @@ var (
 	ErrOlderList   = errors.New("revocation list is older than the one in force")
 	ErrNoList      = errors.New("revocation list is missing")
 	ErrExposed     = errors.New("others than the owner can change the certificates")
+	ErrKeyExposed  = errors.New("everybody can use the key")
 	ErrUnknown     = errors.New("no certificate of this directory")
 	ErrNoHosts     = errors.New("needs the host names or addresses that clients connect to: give at least one host")
 )

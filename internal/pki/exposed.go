@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,8 +13,6 @@ const (
 	writableByOthers fs.FileMode = 0o022
 	keyOfEverybody   fs.FileMode = 0o027
 )
-
-var errKeyExposed = errors.New("everybody can use the key")
 
 // exposures are the files of one end that others than their owner can change, the directories that they stand in included,
 // and its key if everybody can read it. What cannot be looked at is somebody else's error.
@@ -40,7 +37,7 @@ func exposures(paths Paths) []FileError {
 	for _, path := range append(files, paths.Key) {
 		look(filepath.Dir(path), writableByOthers, ErrExposed, "0700")
 	}
-	look(paths.Key, keyOfEverybody, errKeyExposed, "0400")
+	look(paths.Key, keyOfEverybody, ErrKeyExposed, "0400")
 	for _, path := range files {
 		look(path, writableByOthers, ErrExposed, "0444")
 	}

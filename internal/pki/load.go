@@ -103,7 +103,7 @@ func newWatched(paths Paths, usage x509.ExtKeyUsage, strict bool, now func() tim
 		return nil, nil, err
 	}
 	for _, e := range exposed {
-		if !errors.Is(e.Err, errKeyExposed) { // of which the loading has warned
+		if !errors.Is(e.Err, ErrKeyExposed) { // of which the loading has warned
 			warnings = append(warnings, Warning{Code: WarnOpenDirectory, Path: e.Path, Text: fmt.Sprintf("%v: %s", e.Err, e.Advice)})
 		}
 	}

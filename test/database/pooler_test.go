@@ -32,8 +32,8 @@ func TestTransactionPoolerIsRefusedByName(t *testing.T) {
 	w := newWorld(t)
 	w.Env["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres")
 	code, log := ends(t, w.World)
-	if code != 6 || !strings.Contains(log, "a transaction pooler is between Berth and PostgreSQL") || !strings.Contains(log, "session mode") {
-		t.Errorf("got the exit code %d and the log below, want 6 and the pooler named\n%s", code, log)
+	if code != 2 || !strings.Contains(log, "a transaction pooler is between Berth and PostgreSQL") || !strings.Contains(log, "session mode") {
+		t.Errorf("got the exit code %d and the log below, want 2 and the pooler named\n%s", code, log)
 	}
 	if strings.Contains(log, "cannot be reached") {
 		t.Errorf("the log says that a database cannot be reached that answers:\n%s", log)
@@ -94,8 +94,8 @@ func TestPermanentFaultOfTheDatabase(t *testing.T) {
 			storeOf(t, w, 3)
 			w.Env["DATABASE_URL"] = wrong
 			code, log := ends(t, w.World)
-			if code != 6 || !strings.Contains(log, row.want) || !strings.Contains(log, "does not pass by itself") {
-				t.Errorf("got the exit code %d and the log below, want 6 and %q\n%s", code, row.want, log)
+			if code != 2 || !strings.Contains(log, row.want) || !strings.Contains(log, "does not pass by itself") {
+				t.Errorf("got the exit code %d and the log below, want 2 and %q\n%s", code, row.want, log)
 			}
 			if strings.Contains(log, w.db.Password()) {
 				t.Error("the log shows the password")
