@@ -82,6 +82,7 @@ func (c *doctorCmd) checklist(std *stdio, cfg config.Config, configErr error) (i
 		Config: cfg, ConfigErr: configErr, ComposePaths: c.Compose, Sockets: []string{c.Socket, guard.DefaultSocket},
 		Instance: app.InstanceOf(cfg.Server.StateDir),
 		CRL:      filepath.Join(filepath.Dir(cfg.Docker.CACert), pki.CRLFile), LookupEnv: std.lookupEnv,
+		Credentials: std.Getenv("CREDENTIALS_DIRECTORY"),
 	}
 	done = func() {}
 	if engine, err := doctor.Connect(cfg); err != nil {

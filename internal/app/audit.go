@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -29,7 +30,10 @@ func (a *App) watchAudit(ctx context.Context) error {
 }
 
 func (a *App) doAudit(ctx context.Context) {
-	options := doctor.Options{Config: a.cfg, Instance: InstanceOf(a.cfg.Server.StateDir), CRL: filepath.Join(filepath.Dir(a.cfg.Docker.CACert), pki.CRLFile)}
+	options := doctor.Options{
+		Config: a.cfg, Instance: InstanceOf(a.cfg.Server.StateDir), CRL: filepath.Join(filepath.Dir(a.cfg.Docker.CACert), pki.CRLFile),
+		Credentials: os.Getenv("CREDENTIALS_DIRECTORY"),
+	}
 	engine, err := doctor.Connect(a.cfg)
 	if err != nil {
 		options.EngineErr = err

@@ -34,6 +34,7 @@ type thing struct {
 	want fs.FileMode
 	key  bool
 	dir  bool
+	own  bool // a copy that a supervisor has made for this process alone
 }
 
 func (c certificatePermissions) Run(context.Context) []Finding {
@@ -83,13 +84,27 @@ func (c certificatePermissions) things() ([]thing, error) {
 		}
 		things = append(things, t)
 	}
-	return append(things, thing{path: filepath.Clean(paths.Key), want: keyMode, key: true}), nil
+	things = append(things, thing{path: filepath.Clean(paths.Key), want: keyMode, key: true})
+	for i := range things {
+		things[i].own = c.isCredential(things[i].path)
+	}
+	return things, nil
+}
+
+// isCredential tells whether a path is in the directory of a supervisor's credentials. It makes all of them 0400, or lets this
+// process read them by an access list, which shows as a right of the group.
+func (c certificatePermissions) isCredential(path string) bool {
+	if !filepath.IsAbs(c.Credentials) {
+		return false
+	}
+	rel, err := filepath.Rel(c.Credentials, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func (t thing) judge(mode fs.FileMode) (Finding, bool) {
 	remedy := fmt.Sprintf("chmod %04o %s (berth doctor --fix does it)", t.want, t.path)
 	switch {
-	case mode == t.want:
+	case mode == t.want, t.own && !t.dir && mode&^0o440 == 0, t.own && t.dir && mode&0o027 == 0:
 		return Finding{}, false
 	case t.dir && mode&0o022 != 0:
 		return fail("directory-writable", remedy, "%s has mode %04o: others can put their own certificates there", t.path, mode), true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -110,6 +111,21 @@ func TestChecksPassAndFail(t *testing.T) {
 		"permissions, other mode":   {"certificate-permissions", mode(pki.CACertFile, 0o644), []string{"warn mode-differs"}},
 		"permissions, open dir":     {"certificate-permissions", mode(".", 0o755), []string{"warn directory-open"}},
 		"permissions, writable dir": {"certificate-permissions", mode(".", 0o777), []string{"fail directory-writable"}},
+		"permissions, credentials": {"certificate-permissions", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Credentials = o.Config.Docker.CertPath
+			for name, m := range map[string]fs.FileMode{pki.CACertFile: 0o400, pki.ClientCertFile: 0o440, pki.ClientKeyFile: 0o440, ".": 0o550} {
+				mode(name, m)(t, o, nil)
+			}
+		}, []string{"pass protected"}},
+		"permissions, open credentials": {"certificate-permissions", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Credentials = o.Config.Docker.CertPath
+			mode(pki.ClientKeyFile, 0o444)(t, o, nil)
+			mode(pki.CACertFile, 0o464)(t, o, nil)
+		}, []string{"fail certificate-writable", "fail key-open"}},
+		"permissions, credentials elsewhere": {"certificate-permissions", func(t *testing.T, o *Options, _ *fakeEngine) {
+			o.Credentials = t.TempDir()
+			mode(pki.CACertFile, 0o400)(t, o, nil)
+		}, []string{"warn mode-differs"}},
 		"permissions, no dir": {"certificate-permissions", func(t *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Docker.CertPath = filepath.Join(t.TempDir(), "none")
 		}, []string{"fail directory-unreadable"}},

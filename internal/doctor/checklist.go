@@ -23,6 +23,7 @@ type Options struct {
 	CRL string // file of revocation lists; empty: none
 
 	ComposePaths []string                         // compose files, and directories that hold some; none: the working directory
+	Credentials  string                           // directory of the supervisor's credentials (CREDENTIALS_DIRECTORY); empty: none
 	LookupEnv    func(name string) (string, bool) // for variables in compose files; nil: none is set
 	Sockets      []string                         // engine sockets beside the usual ones
 

@@ -1,6 +1,7 @@
 package systemd_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -73,6 +74,22 @@ func TestUnits(t *testing.T) {
 		}
 	})
 
+	t.Run("a clean installation gives no alarm", func(t *testing.T) {
+		if out := m.run(t, "journalctl -u berth -u berth-guard -o cat"); strings.Contains(out, "revocation-list") || !strings.Contains(out, "ready") {
+			t.Errorf("the journal: %s", out)
+		}
+		harness.Eventually(t, timeout, "the audit is in /health", func() error {
+			out := m.run(t, `curl -sS -H "Authorization: Bearer $(cat /var/lib/berth/admin-token)" http://127.0.0.1:8080/health`)
+			if !strings.Contains(out, `"security_audit"`) {
+				return errors.New(out)
+			}
+			if strings.Contains(out, "/run/credentials") || strings.Contains(out, "mode-differs") {
+				t.Errorf("the audit speaks of credentials: %s", out)
+			}
+			return nil
+		})
+	})
+
 	t.Run("a restart and a crash keep the socket", func(t *testing.T) {
 		opened := m.run(t, "systemctl show berth.socket -P ActiveEnterTimestampMonotonic")
 		m.run(t, "systemctl restart berth")
@@ -112,7 +129,7 @@ func TestUnits(t *testing.T) {
 
 	t.Run("faults of the settings end the attempts", func(t *testing.T) {
 		for name, fault := range map[string]struct{ server, log, says string }{
-			"another address than the socket's": {"  listen: 127.0.0.1:9999\n", "", "BERTH_LISTEN is 127.0.0.1:9999"},
+			"another address than the socket's": {"  listen: 127.0.0.1:9999\n", "", "systemctl edit berth.socket"},
 			"a value that is none":              {"  drain_timeout: soon\n", "", "must be a number of seconds"},
 			"a log file that cannot be written": {"", "  file_enabled: true\n  file: /usr/berth.log\n", "open log file"},
 		} {
@@ -133,6 +150,37 @@ func TestUnits(t *testing.T) {
 			}
 			m.run(t, "systemctl reset-failed berth berth.socket; systemctl stop berth.socket")
 		}
+	})
+
+	t.Run("a certificate that is missing is named, and its return is enough", func(t *testing.T) {
+		m.settings(t, "", "")
+		m.run(t, "mkdir /root/aside && mv /etc/berth/certs/client-cert.pem /etc/berth/certs/server-cert.pem /root/aside")
+		_, _ = m.exit(t, "systemctl start berth")
+		// Requests wait at the socket, and ask for a start until there have been too many.
+		for range 20 {
+			_, _ = m.exit(t, "timeout 0.3 "+ask)
+		}
+		m.await(t, "berth", "failed")
+		if out := m.run(t, "journalctl -u berth -p err -o cat"); !strings.Contains(out, "berth: /etc/berth/certs/client-cert.pem is missing: ") || strings.Contains(out, "ca.pem is") {
+			t.Errorf("the journal does not name the file: %s", out)
+		}
+		_, _ = m.exit(t, "systemctl restart berth-guard")
+		m.await(t, "berth-guard", "failed")
+		if out := m.run(t, "systemctl show berth-guard -P NRestarts -P ExecMainStatus"); strings.Join(strings.Fields(out), " ") != "0 2" {
+			t.Errorf("the guard: restarts and exit code are %s, want 0 and 2", out)
+		}
+		if out := m.run(t, "journalctl -u berth-guard -p err -o cat"); !strings.Contains(out, "server-cert.pem: file is missing") {
+			t.Errorf("the journal of the guard: %s", out)
+		}
+		m.run(t, "mv /root/aside/* /etc/berth/certs && systemctl start berth-guard")
+		harness.Eventually(t, timeout, "berth can be started without more", func() error {
+			if out, code := m.exit(t, "systemctl start berth"); code != 0 {
+				return errors.New(out)
+			}
+			return nil
+		})
+		m.run(t, ask)
+		m.run(t, "systemctl stop berth")
 	})
 
 	t.Run("files of its own user, and a log file", func(t *testing.T) {
