@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-//go:generate go run ./gen ../../docs/configuration.md
+//go:generate go run ./gen ../../docs/configuration.md ../../docker/.env.example
 
 // Values of Session.Runtime.
 const (

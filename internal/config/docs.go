@@ -114,6 +114,9 @@ func writeRow(b *bytes.Buffer, area string, field reflect.StructField, value ref
 	fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", variable, key, defaultText(field, value), texts[field.Name])
 }
 
+// noDefault stands for a default that is empty.
+const noDefault = "–"
+
 // defaultText is a default as it would be written in the environment. No default is a secret, so the one word that
 // a secret setting may hold is shown.
 func defaultText(field reflect.StructField, value reflect.Value) string {
@@ -122,7 +125,7 @@ func defaultText(field reflect.StructField, value reflect.Value) string {
 		text = value.String()
 	}
 	if text = cmp.Or(field.Tag.Get("default"), text); text == "" {
-		return "–"
+		return noDefault
 	}
 	return "`" + text + "`"
 }

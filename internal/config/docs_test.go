@@ -2,7 +2,10 @@ package config
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -11,16 +14,53 @@ import (
 
 func TestDocumentationIsCurrent(t *testing.T) {
 	t.Parallel()
-	var want bytes.Buffer
-	if err := WriteDocs(&want); err != nil {
+	for name, write := range map[string]func(io.Writer) error{"docs/configuration.md": WriteDocs, "docker/.env.example": WriteExample} {
+		var want bytes.Buffer
+		if err := write(&want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want.String(), string(got)); d != "" {
+			t.Errorf("%s is stale, run go generate ./internal/config (-want +got):\n%s", name, d)
+		}
+	}
+}
+
+// TestExampleHasEveryVariableWithItsDefault compares it with the documentation, and has it read.
+func TestExampleHasEveryVariableWithItsDefault(t *testing.T) {
+	t.Parallel()
+	var docs, example bytes.Buffer
+	if err := errors.Join(WriteDocs(&docs), WriteExample(&example)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile("../../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
+	values := map[string]string{}
+	for line := range strings.Lines(example.String()) {
+		name, value, found := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "#"), "=")
+		if found && !strings.HasPrefix(line, "# ") {
+			values[name] = value
+		}
 	}
-	if d := cmp.Diff(want.String(), string(got)); d != "" {
-		t.Errorf("docs/configuration.md is stale, run go generate ./internal/config (-want +got):\n%s", d)
+	environ, documented := []string{}, 0
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\|").FindAllStringSubmatch(docs.String(), -1) {
+		documented++
+		value, found := values[row[1]]
+		if !found {
+			t.Errorf("%s is documented and not in the example", row[1])
+		}
+		environ = append(environ, row[1]+"="+value)
+	}
+	if documented < len(Variables()) {
+		t.Fatalf("found %d variables in the documentation", documented)
+	}
+	cfg, err := Load(Options{Environ: append(environ, "HOME="+t.TempDir())})
+	if err != nil || len(cfg.Unknown) > 0 {
+		t.Errorf("with every # taken away: %v, unknown %q", err, cfg.Unknown)
+	}
+	if strings.Contains(example.String(), "berth.env") {
+		t.Error("the example names a file that no command reads")
 	}
 }
 

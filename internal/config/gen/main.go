@@ -1,28 +1,30 @@
-// Command gen writes docs/configuration.md. It knows where the text comes from, and nothing of the text.
+// Command gen writes docs/configuration.md and docker/.env.example. It knows where the text comes from, and nothing of the text.
 package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"berth/internal/config"
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: gen FILE")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: gen DOCUMENTATION EXAMPLE")
 		os.Exit(2)
 	}
-	if err := write(os.Args[1]); err != nil {
+	if err := errors.Join(write(os.Args[1], config.WriteDocs), write(os.Args[2], config.WriteExample)); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
 }
 
-func write(name string) error {
+func write(name string, text func(io.Writer) error) error {
 	var b bytes.Buffer
-	if err := config.WriteDocs(&b); err != nil {
+	if err := text(&b); err != nil {
 		return err
 	}
 	return os.WriteFile(name, b.Bytes(), 0o644)
