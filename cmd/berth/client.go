@@ -117,10 +117,15 @@ func (c *client) do(req *http.Request) (*http.Response, error) {
 				return
 			case <-wait.C:
 			}
-			if looks := req.Method == http.MethodGet; looks || !c.lives(ctx) {
-				cancel(errNoAnswer)
-				return
+			if req.Method != http.MethodGet && c.lives(ctx) {
+				continue
 			}
+			select {
+			case <-waiting: // the answer has begun meanwhile
+			default:
+				cancel(errNoAnswer)
+			}
+			return
 		}
 	})
 	resp, err := c.http.Do(req.WithContext(ctx))
