@@ -141,6 +141,27 @@ func TestSessionsServersGetTheForwardedClientAndScheme(t *testing.T) {
 	}
 }
 
+func TestLogOfForwardedClientsHasNoMadeUpPort(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t)
+	cfg.Server.TrustedProxies = "127.0.0.1"
+	b, kept := startLogged(t, cfg)
+	for _, client := range []string{"192.0.2.1", "2001:db8::1", "192.0.2.2:4711"} {
+		for range throttle.Burst + 2 { // the last ones are logged as limited
+			b.forwarded(t, http.MethodGet, "/sessions", "wrong", map[string]string{"X-Forwarded-For": client})
+		}
+	}
+	seen := map[any]int{}
+	for _, l := range kept.lines(t) {
+		if l["message"] == "request refused" {
+			seen[l["remote"]]++
+		}
+	}
+	if len(seen) != 3 || seen["192.0.2.1"] == 0 || seen["2001:db8::1"] == 0 || seen["192.0.2.2:4711"] == 0 {
+		t.Errorf("got lines of %v, want the addresses alone, and the port that was forwarded", seen)
+	}
+}
+
 func TestTrustedProxiesThatAreNoneAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"proxy.example", "10.0.0.0/33", "0.0.0.0/0", "::/0", "10.0.0.1,,10.0.0.2", "::ffff:10.0.0.0/104", "fe80::1%eth0", "0.0.0.0"} {

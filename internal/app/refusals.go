@@ -36,7 +36,7 @@ const (
 func newRefusals(log *slog.Logger) *refusals { return &refusals{log: log, omitted: map[source]int{}} }
 
 func (r *refusals) record(ctx context.Context, id session.ID, route string, why session.Standing) {
-	writeRecord(ctx, r.log, authenticate, id, refused, slog.String("route", route), slog.String("token", string(why)))
+	writeRecord(session.WithActor(ctx, actorAnonymous), r.log, authenticate, id, refused, slog.String("route", route), slog.String("token", string(why)))
 }
 
 // omit counts what gets no record of its own.
@@ -69,6 +69,10 @@ func (r *refusals) writeOmitted(ctx context.Context) {
 		case from.session != "":
 			remote = ""
 		}
-		writeRecord(withRemote(ctx, remote), r.log, authenticate, from.session, from.outcome, slog.Int("omitted", n))
+		by := actorAnonymous
+		if from.outcome == wentWell {
+			by = actorUser
+		}
+		writeRecord(session.WithActor(withRemote(ctx, remote), by), r.log, authenticate, from.session, from.outcome, slog.Int("omitted", n))
 	}
 }

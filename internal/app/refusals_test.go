@@ -46,11 +46,11 @@ func TestRefusalsNeverRotateRecordsOfChangesAway(t *testing.T) {
 	var single, omitted int
 	for line := range bytes.Lines(text) {
 		var r struct {
-			Outcome, Remote string
-			Omitted         int
+			Actor, Outcome, Remote string
+			Omitted                int
 		}
-		if err := json.Unmarshal(line, &r); err != nil || r.Outcome != "refused" || !strings.HasPrefix(r.Remote, "127.0.0.1") {
-			t.Fatalf("%v: not a refusal with its address: %s", err, line)
+		if err := json.Unmarshal(line, &r); err != nil || r.Actor != "anonymous" || r.Outcome != "refused" || !strings.HasPrefix(r.Remote, "127.0.0.1") {
+			t.Fatalf("%v: not a refusal of an anonymous client with its address: %s", err, line)
 		}
 		if r.Omitted == 0 {
 			single++

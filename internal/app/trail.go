@@ -156,8 +156,11 @@ func (t *trail) recordAdmission(ctx context.Context, id session.ID, route string
 	t.record(ctx, authenticate, id, wentWell, slog.String("route", route), slog.String("token", string(standing)))
 }
 
-// actorUser is the actor of requests with a session's token.
-const actorUser = "user"
+// Actors beside those of package session.
+const (
+	actorUser      = "user"      // of requests with a session's token
+	actorAnonymous = "anonymous" // of requests without a valid token
+)
 
 // mostVisitors bounds what is remembered: beyond, visitors are recorded more often than they need be.
 const mostVisitors = 100_000

@@ -44,7 +44,7 @@ func records(t *testing.T, file string) []record {
 		if err != nil || time.Since(at) > time.Hour || r.Level != "INFO" || r.Logger != "berth.audit" || r.Message != "audit" {
 			t.Errorf("not the form of a record: %s", line)
 		}
-		if !strings.HasPrefix(r.Request, "req-") || (r.Actor != "berth" || r.Outcome == "refused") && !strings.HasPrefix(r.Remote, "127.0.0.1:") {
+		if !strings.HasPrefix(r.Request, "req-") || r.Actor != "berth" && !strings.HasPrefix(r.Remote, "127.0.0.1:") {
 			t.Errorf("a record without its request, or without from where: %s", line)
 		}
 		all = append(all, r.record)
@@ -101,8 +101,8 @@ func TestAuditTrailHasEverythingOnce(t *testing.T) {
 		t.Errorf("the trail (-want +got):\n%s", d)
 	}
 	want = []record{
-		{Operation: "authenticate", Actor: "berth", Outcome: "refused", Route: "proxy", Token: "wrong"},
-		{Operation: "authenticate", Actor: "berth", Outcome: "refused", Route: "get-session", Token: "missing"},
+		{Operation: "authenticate", Actor: "anonymous", Outcome: "refused", Route: "proxy", Token: "wrong"},
+		{Operation: "authenticate", Actor: "anonymous", Outcome: "refused", Route: "get-session", Token: "missing"},
 	}
 	if d := cmp.Diff(want, records(t, cfg.Log.RefusalsFile())); d != "" {
 		t.Errorf("the refusals (-want +got):\n%s", d)

@@ -149,15 +149,24 @@ var refusals = map[session.Standing]string{
 	session.Expired: "the session's token has expired; have the operator rotate it and use the new one",
 }
 
+// remote is the client's address for the log. A forwarded client's port is not known, which net/http writes as 0.
+func remote(ctx huma.Context) string {
+	address := ctx.RemoteAddr()
+	if host, unknown := strings.CutSuffix(address, ":0"); unknown {
+		return strings.Trim(host, "[]")
+	}
+	return address
+}
+
 // refuse answers 401, and 429 to those who try too often.
 func (a *API) refuse(ctx huma.Context, id session.ID, why session.Standing) {
 	if wait := a.Attempts.Refused(ctx.Context(), id, ctx.Operation().OperationID, why); wait > 0 {
-		a.Logger.DebugContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr(), "reason", "limited")
+		a.Logger.DebugContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", remote(ctx), "reason", "limited")
 		ctx.SetHeader("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 		_ = huma.WriteErr(a.huma, ctx, http.StatusTooManyRequests, "too many requests without a valid token came from this address; send a valid one, or try again later")
 		return
 	}
-	a.Logger.WarnContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", ctx.RemoteAddr(), "reason", why)
+	a.Logger.WarnContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "remote", remote(ctx), "reason", why)
 	ctx.SetHeader("WWW-Authenticate", `Bearer realm="berth"`)
 	_ = huma.WriteErr(a.huma, ctx, http.StatusUnauthorized, refusals[why])
 }

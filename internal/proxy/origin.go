@@ -10,7 +10,7 @@ import (
 
 var errCrossOrigin = session.Errorf(session.CodeForbidden,
 	"this call came from a page of another site and was refused; make it from Berth's own address, "+
-		"or from a program that sends no Origin header. Behind a proxy that ends TLS, let Berth trust its X-Forwarded-Proto")
+		"or from a program that sends no Origin header. Behind a proxy that ends TLS, the operator names it in TRUSTED_PROXIES, so that Berth believes its X-Forwarded-Proto")
 
 // checkOrigin refuses what a foreign page could have a browser send: requests that change something, and upgrades,
 // which the same-origin policy does not cover. The servers behind do not check it when a request carries their

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"berth/internal/session"
@@ -69,6 +70,9 @@ func TestCallsFromPagesOfOtherSitesAreRefused(t *testing.T) {
 			}
 			if c.want == 403 && got.code() != session.CodeForbidden {
 				t.Errorf("code: got %q, want %q", got.code(), session.CodeForbidden)
+			}
+			if c.want == 403 && !strings.Contains(got.body, "TRUSTED_PROXIES") {
+				t.Errorf("got %s, want the setting named that makes Berth believe a proxy in front", got.body)
 			}
 		})
 	}
