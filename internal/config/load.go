@@ -76,7 +76,7 @@ func (c *Config) readFile(name string) []Fault {
 	if err == nil {
 		return nil
 	}
-	return fileFaults(name, err)
+	return fileFaults(name, text, err)
 }
 
 // decode reads the only document of a file, which may be empty.
@@ -98,8 +98,8 @@ func decode(text []byte, c *Config) error {
 	return nil
 }
 
-// fileFaults gives each thing that is wrong with a file its line.
-func fileFaults(name string, err error) []Fault {
+// fileFaults gives each thing that is wrong with a file its line, and its key where it is a value.
+func fileFaults(name string, text []byte, err error) []Fault {
 	var loads []*yaml.LoadError
 	if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
 		loads = many.Errors
@@ -111,6 +111,14 @@ func fileFaults(name string, err error) []Fault {
 	faults := make([]Fault, len(loads))
 	for i, e := range loads {
 		faults[i] = Fault{Variable: fmt.Sprintf("%s, line %d", name, e.Mark.Line), Problem: e.Message}
+		at := placeOf(text, e.Mark.Line, e.Mark.Column)
+		if len(at.keys) == 0 {
+			continue
+		}
+		if allowed := at.allowed(); allowed != "" {
+			faults[i].Problem = allowed
+		}
+		faults[i].Problem = at.String() + ": " + faults[i].Problem
 	}
 	return faults
 }

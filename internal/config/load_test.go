@@ -101,6 +101,33 @@ func TestEveryFaultOfTheFileIsReportedWithItsLine(t *testing.T) {
 	}
 }
 
+// Nobody has to know Go to read what is wrong, nor to count lines to find the key.
+func TestFaultOfTheFileNamesItsKeyAndWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"limits: {max_sessions: lots}\n":                    "limits.max_sessions: must be a whole number",
+		"limits:\n  max_sessions: 1.5\n":                    "limits.max_sessions: must be a whole number",
+		"limits:\n  max_sessions: [1]\n":                    "limits.max_sessions: must be a whole number",
+		"docker: {async: perhaps}\n":                        "docker.async: must be true or false",
+		"log:\n  level: LOUD\n":                             "log.level: must be DEBUG, INFO",
+		"limits: {memory: lots}\n":                          `limits.memory: "lots" is not a size`,
+		"limits: many\n":                                    "limits: must be a mapping of keys to values",
+		"profiles:\n  mine:\n    port: web\n":               "profiles.mine.port: must be a whole number",
+		"profiles: {mine: {command: [a, {b: c}], port: 1}}\n": "profiles.mine.command: must be text",
+	} {
+		var found []string
+		for _, fault := range faults(t, Options{File: write(t, text)}) {
+			found = append(found, fault.Problem)
+		}
+		if !slices.ContainsFunc(found, func(problem string) bool { return strings.HasPrefix(problem, want) }) {
+			t.Errorf("%q: got %q, want %q", text, found, want)
+		}
+		if strings.Contains(strings.Join(found, " "), "!!") {
+			t.Errorf("%q: got %q, which speaks of YAML's types", text, found)
+		}
+	}
+}
+
 func TestFileThatCannotBeUsedIsAFault(t *testing.T) {
 	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "none.yaml")

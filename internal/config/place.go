@@ -1,0 +1,98 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// place is where a value stands in a configuration file: its keys, from the outermost one on, and the Go type that it is
+// read into, nil where that is not known.
+type place struct {
+	keys []string
+	kind reflect.Type
+}
+
+// String is like "limits.max_sessions".
+func (p place) String() string { return strings.Join(p.keys, ".") }
+
+// allowed says what a value of this place has to be; "" where its type does not tell.
+func (p place) allowed() string {
+	if p.kind == nil || reflect.PointerTo(p.kind).Implements(textUnmarshaler) {
+		return ""
+	}
+	switch p.kind.Kind() {
+	case reflect.Bool:
+		return "must be true or false"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "must be a whole number"
+	case reflect.Float32, reflect.Float64:
+		return "must be a number"
+	case reflect.String:
+		return "must be text"
+	case reflect.Slice:
+		return "must be a list"
+	case reflect.Map, reflect.Struct:
+		return "must be a mapping of keys to values"
+	default:
+		return ""
+	}
+}
+
+// placeOf finds the value at a line and column (from 1) of a file. The place is empty where there is none.
+func placeOf(text []byte, line, column int) place {
+	var document yaml.Node
+	if yaml.Unmarshal(text, &document) != nil || len(document.Content) == 0 {
+		return place{}
+	}
+	found, _ := findPlace(document.Content[0], place{kind: reflect.TypeFor[Config]()}, line, column)
+	return found
+}
+
+func findPlace(n *yaml.Node, at place, line, column int) (place, bool) {
+	if n.Line == line && n.Column == column && len(at.keys) > 0 {
+		return at, true
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i].Value
+			if found, ok := findPlace(n.Content[i+1], place{keys: append(slices.Clip(at.keys), key), kind: memberType(at.kind, key)}, line, column); ok {
+				return found, true
+			}
+		}
+	case yaml.SequenceNode:
+		var element reflect.Type
+		if at.kind != nil && at.kind.Kind() == reflect.Slice {
+			element = at.kind.Elem()
+		}
+		for _, child := range n.Content {
+			if found, ok := findPlace(child, place{keys: at.keys, kind: element}, line, column); ok {
+				return found, true
+			}
+		}
+	}
+	return place{}, false
+}
+
+// memberType is the type of what a key of a mapping leads to.
+func memberType(of reflect.Type, key string) reflect.Type {
+	switch {
+	case of == nil:
+		return nil
+	case of.Kind() == reflect.Map:
+		return of.Elem()
+	case of.Kind() != reflect.Struct:
+		return nil
+	}
+	for field := range of.NumField() {
+		f := of.Field(field)
+		if name, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); name == key {
+			return f.Type
+		}
+	}
+	return nil
+}
