@@ -213,6 +213,32 @@ func TestChecksPassAndFail(t *testing.T) {
 		"routing, unreachable": {"proxy-routing", func(t *testing.T, _ *Options, e *fakeEngine) {
 			e.run("a", nil, published("127.0.0.1", silentPort(t)))
 		}, []string{"fail session-unreachable"}},
+		"routing, restarting, unhealthy, and one that answers": {"proxy-routing", func(t *testing.T, _ *Options, e *fakeEngine) {
+			p := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+			for _, id := range []string{"restarting", "starting", "unhealthy"} {
+				e.run(id, nil, published("127.0.0.1", silentPort(t)))
+			}
+			e.run("up", nil, published("127.0.0.1", p))
+			e.containers[0].State = container.StateRestarting
+			e.containers[1].State, e.containers[1].Status = container.StateRunning, "Up 2 seconds (health: starting)"
+			e.containers[2].State, e.containers[2].Status = container.StateRunning, "Up 2 minutes (unhealthy)"
+			e.containers[3].State, e.containers[3].Status = container.StateRunning, "Up 2 minutes (healthy)"
+		}, []string{"skipped sessions-starting", "pass sessions-reached"}},
+		"routing, just started or ended since": {"proxy-routing", func(t *testing.T, _ *Options, e *fakeEngine) {
+			for id, state := range map[string]*container.State{
+				"young": {Running: true, StartedAt: time.Now().Format(time.RFC3339Nano)},
+				"ended": {Running: false, StartedAt: time.Now().Add(-time.Hour).Format(time.RFC3339Nano)},
+			} {
+				e.run(id, nil, published("127.0.0.1", silentPort(t)))
+				e.inspected[id] = container.InspectResponse{ID: id, State: state}
+			}
+		}, []string{"skipped sessions-starting"}},
+		"routing, long up and unreachable": {"proxy-routing", func(t *testing.T, _ *Options, e *fakeEngine) {
+			e.run("a", nil, published("127.0.0.1", silentPort(t)))
+			e.inspected["a"] = container.InspectResponse{ID: "a", State: &container.State{
+				Running: true, StartedAt: time.Now().Add(-time.Hour).Format(time.RFC3339Nano),
+			}}
+		}, []string{"fail session-unreachable"}},
 		"routing, by the network": {"proxy-routing", func(t *testing.T, o *Options, e *fakeEngine) {
 			e.run("a", nil)
 			e.containers[0].Labels[labelPort] = port(serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))

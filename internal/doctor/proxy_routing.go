@@ -9,9 +9,13 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
 
 	"berth/internal/hostip"
 )
@@ -36,7 +40,12 @@ func (c proxyRouting) Run(ctx context.Context) []Finding {
 	}
 	var findings []Finding
 	tried := 0
+	starting := 0
 	for _, s := range sessions[:min(len(sessions), maxProbes)] {
+		if !isUp(s) {
+			starting++
+			continue
+		}
 		addr, ok := c.route(ctx, s)
 		if !ok {
 			findings = append(findings, warn("no-route", "restart the session: berth session restart", "session container %s has neither a published port nor an address", nameOf(s)))
@@ -44,11 +53,53 @@ func (c proxyRouting) Run(ctx context.Context) []Finding {
 		}
 		tried++
 		if err := answers(ctx, addr); err != nil {
+			if !isBlocked(ctx, addr) && c.isStarting(ctx, s) {
+				starting++
+				tried--
+				continue
+			}
 			findings = append(findings, fail("session-unreachable", "see that the firewalls between here and the engine's host let "+addr+
 				" through, and look at SESSION_ROUTE, SESSION_PUBLISH_IP and \"berth hostip\"", "session container %s is not reached at %s: %v", nameOf(s), addr, err))
 		}
 	}
+	if starting > 0 {
+		findings = append(findings, skip("sessions-starting", "%d session(s) are starting, restarting or unhealthy: they say nothing about the route", starting))
+	}
+	if tried == 0 {
+		return findings
+	}
 	return orPass(findings, pass("sessions-reached", "%d of %d running sessions were tried, and answer", tried, len(sessions)))
+}
+
+// isUp reports whether the engine's list says that a container runs and, where it has a health check, that it passes.
+func isUp(s container.Summary) bool {
+	return (s.State == "" || s.State == container.StateRunning) && !strings.Contains(s.Status, "(health: starting)") && !strings.Contains(s.Status, "(unhealthy)")
+}
+
+// isBlocked reports whether packets to an address get no answer at all, which no server that is starting causes.
+func isBlocked(ctx context.Context, address string) bool {
+	conn, err := (&net.Dialer{Timeout: probeTimeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return !errors.Is(err, syscall.ECONNREFUSED)
+	}
+	_ = conn.Close()
+	return false
+}
+
+// isStarting reports whether a container that did not answer has ended meanwhile, or is so young that its server need not
+// answer yet. One that Berth restarts again and again is always one of these.
+func (c proxyRouting) isStarting(ctx context.Context, s container.Summary) bool {
+	result, err := c.Engine.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
+	if err != nil {
+		return errdefs.IsNotFound(err)
+	}
+	state := result.Container.State
+	if state == nil {
+		return false
+	}
+	started, err := time.Parse(time.RFC3339Nano, state.StartedAt)
+	return !state.Running || state.Restarting || state.Paused ||
+		err == nil && time.Since(started) < c.Config.Session.StartTimeout.Duration()
 }
 
 // route is where a session is reached from here: at its published port, or else at its own address.
