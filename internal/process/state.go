@@ -15,10 +15,15 @@ import (
 // copiesDir holds the copies of a container's volumes, beside these. No volume has a name that begins with a dot.
 const copiesDir = ".previous"
 
-// CheckImage implements session.Runtime: the program takes the image's part, whatever the image is called.
-func (r *Runtime) CheckImage(ctx context.Context, profile session.Profile, _ string) error {
+// CheckImage implements session.Runtime: the program takes the image's part, so that another image than the profile's is a
+// CodeInvalid error.
+func (r *Runtime) CheckImage(ctx context.Context, profile session.Profile, image string) error {
 	if err := r.enter(ctx, "look for a program"); err != nil {
 		return err
+	}
+	if image != profile.Image {
+		return session.Errorf(session.CodeInvalid,
+			"sessions are plain processes here (SESSION_RUNTIME=process), without images: leave the image out, or use the Docker runtime")
 	}
 	_, err := r.program(profile)
 	return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -162,6 +163,19 @@ func TestCreateRefusesWhatCannotRun(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "containers")); err != nil {
 		t.Errorf("a name has led out of the volumes: %v", err)
+	}
+}
+
+func TestAnotherImageThanTheProfilesIsRefused(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir())
+	s := spec("a")
+	err := r.CheckImage(t.Context(), s.Profile, "foo:1")
+	if session.CodeOf(err) != session.CodeInvalid || !strings.Contains(session.MessageOf(err), "leave the image out") {
+		t.Errorf("got %v, want code %q and what to do: there are no images here", err, session.CodeInvalid)
+	}
+	if err := r.CheckImage(t.Context(), s.Profile, s.Profile.Image); err != nil {
+		t.Errorf("the profile's own image: got %v", err)
 	}
 }
 
