@@ -66,17 +66,31 @@ func (c *sessionUpgradeCmd) Run(ctx context.Context, std *stdio) error {
 		}
 	}
 	for i, id := range ids {
-		var s httpapi.Session
-		err := api.call(ctx, http.MethodPost, sessionPath(id, "upgrade"), nil, map[string]any{"image": c.Image, "back": c.Back}, &s)
+		s, done, err := c.upgrade(ctx, api, id)
 		if err != nil && len(ids) > 1 {
 			return withHint(fmt.Errorf("%s: %w", id, err), "%d of %d sessions done, the rest is as it was; see to this one and give the command again", i, len(ids))
 		}
 		if err != nil {
 			return err
 		}
+		if !done {
+			fmt.Fprintf(std.Out, "%s is up to date on %s\n", id, s.Image)
+			continue
+		}
 		fmt.Fprintf(std.Out, "%s is %s on %s\n", id, s.Status, s.Image)
 	}
 	return nil
+}
+
+// upgrade does it for one session, and reports whether there was anything to do: an upgrade leaves its own time behind.
+func (c *sessionUpgradeCmd) upgrade(ctx context.Context, api *client, id string) (s httpapi.Session, done bool, err error) {
+	var before httpapi.Session
+	if err := api.call(ctx, http.MethodGet, sessionPath(id), nil, nil, &before); err != nil {
+		return s, false, err
+	}
+	err = api.call(ctx, http.MethodPost, sessionPath(id, "upgrade"), nil, map[string]any{"image": c.Image, "back": c.Back}, &s)
+	unchanged := !c.Back && (s.Upgrade == nil || before.Upgrade != nil && s.Upgrade.At.Equal(before.Upgrade.At))
+	return s, !unchanged, err
 }
 
 func (c *sessionUpgradeCmd) check() error {

@@ -179,6 +179,9 @@ func TestUpgradeByCommandLineAndBack(t *testing.T) {
 		t.Errorf("got %q, want %s alone: the other one's image was chosen", out, id)
 	}
 	w.remember(t, id, token)
+	if out := w.Run("session", "upgrade", id, "--yes"); out != id+" is up to date on "+images.better+"\n" {
+		t.Errorf("upgrade of a session that is up to date: got %q, want it to say so", out)
+	}
 	w.Run("session", "upgrade", "--back", id, "--yes")
 	if got, s := w.history(t, id, token), w.shown(t, id); got != 1 || s.Image != images.good {
 		t.Errorf("got %d remembered on %s, want 1, as at the upgrade, on %s", got, s.Image, images.good)
