@@ -105,14 +105,18 @@ func TestEveryFaultOfTheFileIsReportedWithItsLine(t *testing.T) {
 func TestFaultOfTheFileNamesItsKeyAndWhatIsAllowed(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"limits: {max_sessions: lots}\n":                    "limits.max_sessions: must be a whole number",
-		"limits:\n  max_sessions: 1.5\n":                    "limits.max_sessions: must be a whole number",
-		"limits:\n  max_sessions: [1]\n":                    "limits.max_sessions: must be a whole number",
-		"docker: {async: perhaps}\n":                        "docker.async: must be true or false",
-		"log:\n  level: LOUD\n":                             "log.level: must be DEBUG, INFO",
-		"limits: {memory: lots}\n":                          `limits.memory: "lots" is not a size`,
-		"limits: many\n":                                    "limits: must be a mapping of keys to values",
-		"profiles:\n  mine:\n    port: web\n":               "profiles.mine.port: must be a whole number",
+		"limits: {max_sessions: lots}\n":                      "limits.max_sessions: must be a whole number",
+		"limits:\n  max_sessions: 1.5\n":                      "limits.max_sessions: must be a whole number",
+		"limits:\n  max_sessions: [1]\n":                      "limits.max_sessions: must be a whole number",
+		"docker: {async: perhaps}\n":                          "docker.async: must be true or false",
+		"log:\n  level: LOUD\n":                               "log.level: must be DEBUG, INFO",
+		"limits: {memory: lots}\n":                            `limits.memory: "lots" is not a size`,
+		"server:\n  listn: x\n":                               "server.listn: is not a setting",
+		"log: {}\nserver: {listen: a:1, listn: x}\n":          "server.listn: is not a setting",
+		"nonsense: 1\n":                                       "nonsense: is not a setting",
+		"profiles: {mine: {port: 1, prt: 1}}\n":               "profiles.mine.prt: is not a setting",
+		"limits: many\n":                                      "limits: must be a mapping of keys to values",
+		"profiles:\n  mine:\n    port: web\n":                 "profiles.mine.port: must be a whole number",
 		"profiles: {mine: {command: [a, {b: c}], port: 1}}\n": "profiles.mine.command: must be text",
 	} {
 		var found []string

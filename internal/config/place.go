@@ -11,8 +11,9 @@ import (
 // place is where a value stands in a configuration file: its keys, from the outermost one on, and the Go type that it is
 // read into, nil where that is not known.
 type place struct {
-	keys []string
-	kind reflect.Type
+	keys    []string
+	kind    reflect.Type
+	unknown bool // the last key is none that there is
 }
 
 // String is like "limits.max_sessions".
@@ -20,6 +21,9 @@ func (p place) String() string { return strings.Join(p.keys, ".") }
 
 // allowed says what a value of this place has to be; "" where its type does not tell.
 func (p place) allowed() string {
+	if p.unknown {
+		return "is not a setting"
+	}
 	if p.kind == nil || reflect.PointerTo(p.kind).Implements(textUnmarshaler) {
 		return ""
 	}
@@ -53,14 +57,21 @@ func placeOf(text []byte, line, column int) place {
 }
 
 func findPlace(n *yaml.Node, at place, line, column int) (place, bool) {
-	if n.Line == line && n.Column == column && len(at.keys) > 0 {
+	// A mapping is where its first key is: what is wrong there is wrong with the key, if a mapping is what is wanted.
+	isStruct := at.kind != nil && at.kind.Kind() == reflect.Struct && n.Kind == yaml.MappingNode
+	if n.Line == line && n.Column == column && len(at.keys) > 0 && !isStruct {
 		return at, true
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i].Value
-			if found, ok := findPlace(n.Content[i+1], place{keys: append(slices.Clip(at.keys), key), kind: memberType(at.kind, key)}, line, column); ok {
+			key := n.Content[i]
+			member := place{keys: append(slices.Clip(at.keys), key.Value), kind: memberType(at.kind, key.Value)}
+			if isStruct && member.kind == nil && key.Line == line && key.Column == column {
+				member.unknown = true
+				return member, true
+			}
+			if found, ok := findPlace(n.Content[i+1], member, line, column); ok {
 				return found, true
 			}
 		}
