@@ -53,6 +53,7 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 	// Nothing but the console was opened.
 	defer func() { _ = closer.Close() }()
 	logger = telemetry.Named(logger, "guard")
+	defer telemetry.RedirectStandardLog(telemetry.Named(logger, "standard"))()
 
 	server, warnings, err := pki.OpenServer(pki.ServerPaths(c.CertDir), pki.ServerOptions{
 		Reloaded: func(err error) { logReload(ctx, logger, err) },

@@ -60,6 +60,7 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
+	defer telemetry.RedirectStandardLog(telemetry.Named(log, "standard"))()
 
 	options, err := supervised(cfg.Server.Listen)
 	if err != nil {

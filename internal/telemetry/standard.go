@@ -1,0 +1,45 @@
+package telemetry
+
+import (
+	"context"
+	"io"
+	"log"
+	"log/slog"
+	"strings"
+	"unicode/utf8"
+)
+
+// mostStandard bounds a line of the standard library's logger, in bytes.
+const mostStandard = 256
+
+// RedirectStandardLog makes what is written with package log, by net/http above all, lines of l at level DEBUG. They may
+// quote whatever a session's server has sent, so that they are cut to 256 bytes, and their control characters are escaped
+// like those of every line. The function that comes back undoes it.
+func RedirectStandardLog(l *slog.Logger) (undo func()) {
+	out, flags, prefix := log.Writer(), log.Flags(), log.Prefix()
+	log.SetFlags(0)
+	log.SetPrefix("")
+	log.SetOutput(standard{l})
+	return func() {
+		log.SetOutput(out)
+		log.SetFlags(flags)
+		log.SetPrefix(prefix)
+	}
+}
+
+type standard struct{ log *slog.Logger }
+
+var _ io.Writer = standard{}
+
+// Write makes one line of what comes. It never fails.
+func (s standard) Write(p []byte) (int, error) {
+	text := strings.TrimSpace(string(p[:min(len(p), mostStandard)]))
+	if len(p) > mostStandard {
+		text += "…"
+	}
+	if !utf8.ValidString(text) {
+		text = strings.ToValidUTF8(text, string(utf8.RuneError))
+	}
+	s.log.LogAttrs(context.Background(), slog.LevelDebug, "standard library", slog.String("detail", plainText(text)))
+	return len(p), nil
+}
