@@ -85,6 +85,9 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	plan, err := setup.Plan(ctx)
+	if err != nil && plan != nil && c.DryRun {
+		return errors.Join(c.agree(std, plan, ""), err)
+	}
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"net"
 	"os"
 	"testing"
 
@@ -29,6 +30,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector waits a second at every exit
 			e.Setenv("BERTH_STATE_DIR", e.WorkDir+"/state")
+			taken, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { _ = taken.Close() })
+			e.Setenv("TAKEN", taken.Addr().String()) // an address on which something listens
 			return nil
 		},
 	})

@@ -49,7 +49,8 @@ type directory struct {
 // Empty tells whether nothing is to be done.
 func (p *Plan) Empty() bool { return len(p.Steps) == 0 }
 
-// Plan looks at the machine and changes nothing. A RefusedError says that this machine cannot be set up as it is.
+// Plan looks at the machine and changes nothing. A RefusedError says that this machine cannot be set up as it is. Where only
+// an address is in use the plan comes with the error, for display: it must not be applied.
 func (s *Setup) Plan(ctx context.Context) (*Plan, error) {
 	p := &planner{Setup: s, plan: &Plan{}}
 	for _, look := range []func(context.Context) error{
@@ -61,7 +62,7 @@ func (s *Setup) Plan(ctx context.Context) (*Plan, error) {
 		}
 	}
 	p.describe()
-	return p.plan, nil
+	return p.plan, p.inUse
 }
 
 // describe puts the plan in words.

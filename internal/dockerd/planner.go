@@ -20,6 +20,7 @@ type planner struct {
 	flags   []string
 	current document // daemon.json
 	info    engineInfo
+	inUse   error // an address on which something else listens now
 }
 
 func (p *planner) readJournal(context.Context) error {
@@ -119,7 +120,7 @@ func (p *planner) checkListen(ctx context.Context) error {
 			return err
 		}
 		if !listensOn(hosts, l.Port()) && p.answers(ctx, "tcp://"+dialAddress(l)) == nil {
-			return refuse("stop what listens there, berth guard perhaps, or choose another address with --listen", "%s is in use", l)
+			p.inUse = refuse("stop what listens there, berth guard perhaps, or choose another address with --listen", "%s is in use", l)
 		}
 		host := l.Addr().String()
 		if !l.Addr().IsUnspecified() && p.leaf.VerifyHostname(host) != nil {
