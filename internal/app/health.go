@@ -6,9 +6,11 @@ import (
 	"slices"
 	"time"
 
+	"berth/internal/config"
 	"berth/internal/httpapi"
 	"berth/internal/pki"
 	"berth/internal/pressure"
+	"berth/internal/session"
 )
 
 // health is the operator's view. The store and the engine are asked once each.
@@ -35,8 +37,11 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 	if db := a.storage.database; db != nil {
 		h.StorageBackend, h.Database, h.Instances = backendDatabase, db.health(ctx, counts), a.instances()
 	}
-	if a.bounded(ctx, a.runtime.Ping) != nil {
-		h.Runtime.Status = "unhealthy"
+	if err := a.bounded(ctx, a.runtime.Ping); err != nil {
+		h.Runtime.Status, h.Runtime.Detail = "unhealthy", session.MessageOf(err)
+		if a.cfg.Session.Runtime == config.RuntimeDocker {
+			h.Runtime.Detail += "; DOCKER_HOST is " + a.cfg.Docker.Host
+		}
 	}
 	h.Status, h.Reasons = overall(h, a.ready() != nil, unreadable != nil, a.manager.Unrecorded() > 0)
 	return h
@@ -53,7 +58,7 @@ func overall(h httpapi.Health, notReady, unreadable, unrecorded bool) (status st
 		{unreadable, "unhealthy", "the store cannot be read or written"},
 		{h.Database != nil && h.Database.Status == "unavailable", "degraded", "the database is away; changes are kept until it returns"},
 		{h.Database != nil && h.Database.Status == "degraded", "degraded", "the database does not notify this instance of changes; they are looked for every second"},
-		{h.Runtime.Status != "healthy", "degraded", "the engine cannot be reached; running sessions are served, none can be started"},
+		{h.Runtime.Status != "healthy", "degraded", "the engine cannot be reached, see runtime.detail; running sessions are served, none can be started"},
 		{unrecorded, "degraded", "the engine has containers of this installation that the store does not know; they are kept, see berth store adopt"},
 		{h.Resources.Status == pressure.Critical.String(), "degraded", "the host is short of memory or CPU time; no session is started"},
 		{isDiskFull(h, diskEngine), "degraded", "the engine's disk is full; sessions cannot be created, and those that run cannot save their work"},

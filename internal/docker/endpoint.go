@@ -127,7 +127,10 @@ type answered struct{}
 func (t roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.base.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		if req.Context().Err() != nil { // the library tells these apart
+			return nil, err
+		}
+		return nil, &connectionError{err}
 	}
 	switch resp.StatusCode {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

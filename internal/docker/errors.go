@@ -57,7 +57,7 @@ func (r *Runtime) failure(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	wrapped := fmt.Errorf("%s: %w", doing, err)
+	wrapped := fmt.Errorf("%s: %w", doing, causeOf(err))
 	if _, ok := errors.AsType[*session.Failure](err); ok {
 		return wrapped
 	}
@@ -71,8 +71,8 @@ func (r *Runtime) failure(ctx context.Context, doing string, err error) error {
 	}
 	switch {
 	case lost(err):
-		return session.Errorf(session.CodeEngineUnavailable,
-			"the Docker engine cannot be reached; see that it runs and try again").After(retryEngineAfter).Because(wrapped)
+		return session.Errorf(session.CodeEngineUnavailable, "the Docker engine cannot be reached: %s; "+
+			"\"berth docker test\" tells its operator more", whyLost(err)).After(retryEngineAfter).Because(wrapped)
 	case errdefs.IsNotFound(err):
 		return session.Errorf(session.CodeNotFound, "the engine has no such thing").Because(wrapped)
 	case errdefs.IsConflict(err):
@@ -102,8 +102,56 @@ func answeredByEngine(err error) bool {
 	return errdefs.IsNotFound(err) || errdefs.IsConflict(err) || errdefs.IsInvalidArgument(err) || errdefs.IsInternal(err)
 }
 
+// connectionError is the failure of a connection to the engine. The client library drops the causes of those that it knows by
+// their text or type, so that this one has neither.
+type connectionError struct{ err error }
+
+func (*connectionError) Error() string { return "the connection failed" }
+
+// causeOf is the error below one of the client library's.
+func causeOf(err error) error {
+	if hidden, ok := errors.AsType[*connectionError](err); ok {
+		return hidden.err
+	}
+	return err
+}
+
+// whyLost says why no whole answer came, without an address: users see it too.
+func whyLost(err error) string {
+	err = causeOf(err)
+	var unverified *tls.CertificateVerificationError
+	var unknown *net.DNSError
+	var op *net.OpError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &unverified):
+		return "its certificate is not one to trust: " + untrusted(unverified.Err)
+	case errors.As(err, new(x509.HostnameError)), errors.As(err, new(x509.UnknownAuthorityError)), errors.As(err, new(x509.CertificateInvalidError)):
+		return "its certificate is not one to trust: " + untrusted(err)
+	case errors.As(err, &op) && op.Op == "remote error":
+		return "it, or the guard in front of it, refuses Berth's client certificate, which was revoked, has expired, or is not trusted there"
+	case errors.Is(err, http.ErrSchemeMismatch), isRecordHeader(err):
+		return "what listens in its place does not speak TLS"
+	case errors.As(err, &unknown):
+		return "its host name is not known"
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return "nobody listens where it, or the guard in front of it, is to be"
+	case errors.Is(err, os.ErrPermission):
+		return "Berth's user may not open its socket"
+	case errors.Is(err, errTooSlow), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "it did not answer in time"
+	}
+	if _, ok := errors.AsType[*gatewayError](err); ok {
+		return "the guard in front of it runs, and the engine behind that does not answer"
+	}
+	return "the connection ended without an answer"
+}
+
 // lost reports whether no whole answer came from the engine.
 func lost(err error) bool {
+	if _, ok := errors.AsType[*connectionError](err); ok {
+		return true
+	}
 	if client.IsErrConnectionFailed(err) || errors.Is(err, errTooSlow) || errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}
@@ -119,6 +167,7 @@ func lost(err error) bool {
 // unreachable says what to do about an engine that could not be spoken to at the start. Its messages name the host:
 // they are for the operator.
 func unreachable(at endpoint, err error) error {
+	err = causeOf(err)
 	say := func(format string, args ...any) error {
 		return session.Errorf(session.CodeEngineUnavailable, format, args...).Because(err)
 	}

@@ -3,11 +3,14 @@ package docker_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,6 +159,67 @@ func TestEngineIsReachedOverMutualTLS(t *testing.T) {
 	r.CloseIdle() // as after a change of certificates
 	if err := r.Ping(t.Context()); err != nil {
 		t.Errorf("ping over a new connection: %v", err)
+	}
+}
+
+// What can be known of why the engine is not reached is told, and never where it is.
+func TestReasonForAnUnreachableEngineIsToldWithoutItsAddress(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		harm func(e *fakeEngine, secure *httptest.Server, revoked *atomic.Bool)
+		says string
+	}{
+		"certificate revoked": {func(_ *fakeEngine, _ *httptest.Server, revoked *atomic.Bool) { revoked.Store(true) }, "refuses Berth's client certificate"},
+		"nobody listens": {func(_ *fakeEngine, secure *httptest.Server, _ *atomic.Bool) {
+			_ = secure.Listener.Close()
+			secure.CloseClientConnections()
+		}, "nobody listens where it, or the guard in front of it"},
+		"a guard without its engine": {func(e *fakeEngine, _ *httptest.Server, _ *atomic.Bool) {
+			for _, route := range []string{"GET /_ping", "HEAD /_ping", "GET /containers/json"} {
+				e.on(route, says(502, "bad gateway"))
+			}
+		}, "the engine behind that does not answer"},
+		"no answer in time": {func(e *fakeEngine, _ *httptest.Server, _ *atomic.Bool) {
+			for _, route := range []string{"GET /_ping", "HEAD /_ping", "GET /containers/json"} {
+				e.on(route, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+			}
+		}, "did not answer in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newFakeEngine(t, "1.41")
+			var revoked atomic.Bool
+			secure := httptest.NewUnstartedServer(e)
+			secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+			secure.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13, VerifyConnection: func(tls.ConnectionState) error {
+				if revoked.Load() {
+					return errors.New("revoked")
+				}
+				return nil
+			}}
+			secure.StartTLS()
+			t.Cleanup(secure.Close)
+			roots := x509.NewCertPool()
+			roots.AddCert(secure.Certificate())
+			r := e.open(func(o *docker.Options) {
+				o.Host = "tcp://" + secure.Listener.Addr().String()
+				o.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13, Certificates: secure.TLS.Certificates}
+				o.OperationTimeout = time.Second
+			})
+			c.harm(e, secure, &revoked)
+			r.Renew()
+			_, list := r.List(t.Context())
+			for call, err := range map[string]error{"ping": r.Ping(t.Context()), "list": list} {
+				wantCode(t, err, session.CodeEngineUnavailable, name)
+				message := session.MessageOf(err)
+				if !strings.Contains(message, c.says) || !strings.Contains(message, "berth docker test") || strings.Contains(message, "127.0.0.1") {
+					t.Errorf("%s: message = %q, want %q, the next step, and no address in it", call, message, c.says)
+				}
+				if name == "nobody listens" && !strings.Contains(err.Error(), secure.Listener.Addr().String()) {
+					t.Errorf("%s: error = %v, want the address in it, for the log", call, err)
+				}
+			}
+		})
 	}
 }
 

@@ -193,6 +193,7 @@ type Instance struct {
 type RuntimeHealth struct {
 	Kind   string `json:"kind" enum:"docker,process"`
 	Status string `json:"status" enum:"healthy,unhealthy"`
+	Detail string `json:"detail,omitempty" doc:"why it is unhealthy"`
 }
 
 // ResourceLimits are the limits of each session and of their number.
