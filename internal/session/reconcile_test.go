@@ -200,9 +200,9 @@ func TestSessionInErrorWhoseContainerAnswersRunsAfterAll(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	s, _ := h.Make(session.Request{})
-	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
-	if got, err := h.do(h.Restart, s.ID); err == nil || got.Status != session.Running && got.Status != session.Error {
-		t.Fatalf("restart without an engine: got %s, %v", got.Status, err)
+	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: session.Errorf(session.CodeInternal, "it fails")})
+	if got, err := h.do(h.Restart, s.ID); err == nil || got.Status != session.Error {
+		t.Fatalf("restart that fails: got %s, %v", got.Status, err)
 	}
 	h.Engine.ClearScript()
 	if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil {
@@ -212,6 +212,41 @@ func TestSessionInErrorWhoseContainerAnswersRunsAfterAll(t *testing.T) {
 	route, _ := h.Routes.Get(s.ID)
 	if got := h.stored(s.ID); got.Status != session.Running || !route.Running {
 		t.Errorf("got %s and route %+v, want it running and routed", got.Status, route)
+	}
+}
+
+// What fails because the engine is away leaves no session in error: the next request, or a start, brings it up.
+func TestStartWithoutEngineLeavesSessionStoppedAndWakeable(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(*house, session.ID) error{
+		"start":   func(h *house, id session.ID) error { _, err := h.do(h.Start, id); return err },
+		"restart": func(h *house, id session.ID) error { _, err := h.do(h.Restart, id); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			s, _ := h.Make(session.Request{})
+			if _, err := h.do(h.Stop, s.ID); err != nil {
+				t.Fatal(err)
+			}
+			h.Engine.SetDown(true)
+			for _, try := range []func(*house, session.ID) error{ask, func(h *house, id session.ID) error { return h.Wake(t.Context(), id) }} {
+				if err := try(h, s.ID); session.CodeOf(err) != session.CodeEngineUnavailable {
+					t.Fatalf("without an engine: got %v, want code %q", err, session.CodeEngineUnavailable)
+				}
+				got := h.stored(s.ID)
+				last := got.Timeline[len(got.Timeline)-1]
+				if got.Status != session.Stopped || got.LastError != "" || last.What != session.Ended || last.Reason == "" {
+					t.Errorf("got %s with error %q and at last %+v, want it stopped without an error, and why in the events", got.Status, got.LastError, last)
+				}
+			}
+			h.Engine.SetDown(false)
+			h.reconcile()
+			err := h.Wake(t.Context(), s.ID)
+			if got := h.stored(s.ID); err != nil || got.Status != session.Running {
+				t.Errorf("the next request after the engine's return: got %s, %v", got.Status, err)
+			}
+		})
 	}
 }
 

@@ -83,6 +83,13 @@ func (r *retries) engineReturned() {
 // before. A stop or delete is tried again at the time next.
 func (m *Manager) recordFailure(ctx context.Context, kind Kind, s *Session, failure error, next time.Time) (known bool) {
 	s.Status, s.LastError = Error, MessageOf(failure)
+	if (kind == OpStart || kind == OpRestart) && CodeOf(failure) == CodeEngineUnavailable {
+		// It says nothing about the session: it is as one that the engine has ended, which the next request brings up.
+		reason := s.LastError
+		s.Status, s.StopReason, s.LastError = Stopped, StopEngine, ""
+		m.mark(ctx, s, Ended, reason)
+		return false
+	}
 	if kind.bringsUp() {
 		m.mark(ctx, s, Broken, s.LastError)
 		return false
