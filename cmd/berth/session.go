@@ -124,10 +124,18 @@ func (c *sessionListCmd) Run(ctx context.Context, std *stdio) error {
 	rows := [][]string{{"SESSION", "STATUS", "OWNER", "IMAGE", "SIZE", "LAST ACCESSED", "ERROR"}}
 	for _, s := range all {
 		rows = append(rows, []string{
-			string(s.ID), string(s.Status), s.Owner, s.Image, sizeOf(s.Workspace), s.LastAccessed.Local().Format("2006-01-02 15:04:05"), s.LastError,
+			string(s.ID), statusOf(s), s.Owner, s.Image, sizeOf(s.Workspace), s.LastAccessed.Local().Format("2006-01-02 15:04:05"), s.LastError,
 		})
 	}
 	return c.table(std, all, rows)
+}
+
+// statusOf is a session's status, for people, with what is being done about it.
+func statusOf(s httpapi.Session) string {
+	if s.Operation == nil {
+		return string(s.Status)
+	}
+	return fmt.Sprintf("%s (%s in progress)", s.Status, s.Operation.Kind)
 }
 
 type sessionShowCmd struct {

@@ -38,7 +38,7 @@ func TestEventsTellTheStoryOfASession(t *testing.T) {
 		}
 	}
 	want := []string{
-		"created by operator", "ready by operator", "stopped by operator", "ready by operator", "rotated by user", "restarted by operator",
+		"created by operator", "ready by operator", "stopped by operator", "starting by operator", "ready by operator", "rotated by user", "restarted by operator",
 	}
 	if diff := cmp.Diff(want, story); diff != "" {
 		t.Errorf("the story (-want +got):\n%s", diff)

@@ -62,10 +62,25 @@ const (
 // ailment is why a session has to be healed, for people and for counting.
 type ailment struct {
 	*Failure
-	cause Cause
+	cause  Cause
+	advice string // what to do unless Berth restarts it; may be empty
 }
 
-func ails(cause Cause, why *Failure) *ailment { return &ailment{why, cause} }
+func ails(cause Cause, why *Failure) *ailment { return &ailment{Failure: why, cause: cause} }
+
+// unless adds what to do where Berth does not restart the session by itself.
+func (a *ailment) unless(restarted string) *ailment {
+	a.advice = restarted
+	return a
+}
+
+// advised is the message for who has to do something himself.
+func (a *ailment) advised() string {
+	if a.advice == "" {
+		return a.Message
+	}
+	return a.Message + "; " + a.advice
+}
 
 // Check is one look at a session.
 type Check struct {

@@ -218,8 +218,11 @@ func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container,
 				known = m.recordFailure(ctx, kind, now, failure, again)
 				return nil //nolint:nilerr // the record says it
 			}
+			repeated := kind == OpStop && now.Status == Stopped && now.wasLast(Ended, string(now.StopReason))
 			now.Status, now.LastError = outcome[kind], ""
-			m.mark(ctx, now, reached[kind], string(now.StopReason))
+			if !repeated {
+				m.mark(ctx, now, reached[kind], string(now.StopReason))
+			}
 			if kind.bringsUp() {
 				now.StopReason = ""
 			}

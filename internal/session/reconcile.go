@@ -260,23 +260,23 @@ var errChanged = errors.New("the session has changed meanwhile")
 // records that it is in error.
 func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool) (*ailment, error) {
 	end := m.witness(ctx, s.ID)
-	why := ails(CauseGone, Errorf(CodeNotRunning, "the container is gone; start the session to get a new one on the same workspace"))
+	why := ails(CauseGone, Errorf(CodeNotRunning, "the container is gone")).unless(toGetAnother)
 	switch {
 	case !exists && end.signalled:
-		why = ails(CauseGone, Errorf(CodeNotRunning, "the container was removed by somebody with access to the engine; start the session to get a new one on the same workspace"))
+		why = ails(CauseGone, Errorf(CodeNotRunning, "the container was removed by somebody with access to the engine")).unless(toGetAnother)
 	case !exists:
 	case m.endedByEngine(ctx, c, end):
 		m.locate(s.ID, "")
 		m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", engineEnded)
 		return ails(CauseEngine, Errorf(CodeNotRunning, "%s", engineEnded)), nil
 	case end.signalled && !c.OOMKilled && !m.hasStarved(s.ID):
-		why = ails(CauseByHand, Errorf(CodeNotRunning, "the container was stopped by somebody with access to the engine (exit code %d); start the session again", c.ExitCode))
+		why = ails(CauseByHand, Errorf(CodeNotRunning, "the container was stopped by somebody with access to the engine (exit code %d)", c.ExitCode)).unless("start the session again")
 	case c.OOMKilled, c.ExitCode == exitKilled && m.hasStarved(s.ID):
-		why = ails(CauseMemory, Errorf(CodeNotRunning, "the server was killed because it ran out of memory; start the session again, or raise CONTAINER_MEMORY_LIMIT"))
+		why = ails(CauseMemory, Errorf(CodeNotRunning, "the server was killed because it ran out of memory; raise CONTAINER_MEMORY_LIMIT if that happens again")).unless("start the session again")
 	case c.ExitCode == exitKilled: // the engine does not always notice why
-		why = ails(CauseKilled, Errorf(CodeNotRunning, "the server was killed, perhaps because it ran out of memory; start the session again, or see its logs"))
+		why = ails(CauseKilled, Errorf(CodeNotRunning, "the server was killed, perhaps because it ran out of memory")).unless("start the session again, or see its logs")
 	default:
-		why = ails(CauseExited, Errorf(CodeNotRunning, "the server ended by itself with code %d; start the session again, or see its logs", c.ExitCode))
+		why = ails(CauseExited, Errorf(CodeNotRunning, "the server ended by itself with code %d", c.ExitCode)).unless("start the session again, or see its logs")
 	}
 	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Message)
 	if why.cause == CauseMemory {
@@ -293,10 +293,13 @@ func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool)
 		return why, nil
 	}
 	return nil, m.changeIf(ctx, s.ID, Running, func(now *Session) {
-		now.Status, now.LastError, now.Port = Error, why.Message, 0
-		m.mark(ctx, now, Broken, why.Message)
+		now.Status, now.LastError, now.Port = Error, why.advised(), 0
+		m.mark(ctx, now, Broken, now.LastError)
 	})
 }
+
+// toGetAnother is what to do about a container that is gone.
+const toGetAnother = "start the session to get a new one on the same workspace"
 
 // exitKilled is the exit code of a server that SIGKILL ended.
 const exitKilled = 128 + 9

@@ -39,6 +39,7 @@ type Happening string
 // What happens to sessions.
 const (
 	Created   Happening = "created"       // recorded; its server is being started
+	Starting  Happening = "starting"      // somebody has asked for a start
 	Ready     Happening = "ready"         // its server has answered for the first time since a create or start
 	Restarted Happening = "restarted"     // its server has answered again
 	Ailing    Happening = "unhealthy"     // it has failed and is being restarted

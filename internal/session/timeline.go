@@ -42,6 +42,16 @@ func (m *Manager) mark(ctx context.Context, s *Session, what Happening, reason s
 	s.Timeline = append(timeline, Milestone{At: m.now(), What: what, By: ActorOf(ctx), Reason: reason})
 }
 
+// wasLast reports whether this is the last thing that happened to a session, new tokens aside.
+func (s Session) wasLast(what Happening, reason string) bool {
+	for _, m := range slices.Backward(s.Timeline) {
+		if m.What != Rotated {
+			return m.What == what && m.Reason == reason
+		}
+	}
+	return false
+}
+
 // Notice is what operators want to hear of at once: a session that has failed, was restarted, or ran out of memory.
 type Notice struct {
 	At       time.Time `json:"at"`

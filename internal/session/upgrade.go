@@ -329,7 +329,11 @@ func (m *Manager) concludeUpgrade(ctx context.Context, w *Work, s Session, c Con
 		case u.Step == StepSwitch:
 			m.mark(ctx, now, Upgraded, u.Image)
 		case u.Step == StepReturn:
-			m.mark(ctx, now, Reverted, u.Failed)
+			by, reason := ctx, u.Previous
+			if u.Failed != "" { // nobody has asked for it
+				by, reason = WithActor(ctx, self), "the upgrade to "+u.Image+" failed: "+u.Failed
+			}
+			m.mark(by, now, Reverted, reason)
 			now.Upgrade = nil
 		}
 		if failure != nil {

@@ -240,6 +240,9 @@ func (m *Manager) record(ctx context.Context, id ID, want intent) (_ Session, ta
 			s.RestartCount, s.StopReason = 0, why // somebody wants it
 		}
 		s.Operation = m.operation(kind)
+		if kind == OpStart && !want.internal && before.Status != Running && (before.Operation == nil || before.Operation.Kind != kind) {
+			m.mark(ctx, &s, Starting, "")
+		}
 		if want.prepare != nil {
 			if err := want.prepare(before, &s); err != nil {
 				return Session{}, false, err
