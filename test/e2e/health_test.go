@@ -123,9 +123,9 @@ func TestServersThatFailAreHealed(t *testing.T) {
 			if a.Status != http.StatusOK || made == "" || !strings.Contains(string(a.Body), made) {
 				t.Errorf("the history after the restart: got %s, want the session %s with the same token", a, made)
 			}
-			if a := w.Call(http.MethodGet, "/sessions/"+id+"/events", token, ""); !strings.Contains(string(a.Body), `"unhealthy"`) ||
-				!strings.Contains(string(a.Body), `"restarted"`) {
-				t.Errorf("the events are %s, want them to tell of the restart", a)
+			if a := w.Call(http.MethodGet, "/sessions/"+id+"/events", token, ""); strings.Count(string(a.Body), `"unhealthy"`) != 1 ||
+				strings.Count(string(a.Body), `"restarted"`) != 1 || strings.Contains(string(a.Body), "start the session") {
+				t.Errorf("the events are %s, want them to tell of the restart once, and nobody to start what is restarted", a)
 			}
 			log, err := os.ReadFile(w.Serve.Log)
 			harness.Must(t, err)
