@@ -66,6 +66,7 @@ func (m *Manager) catchUp(ctx context.Context, behind <-chan struct{}) {
 // refresh brings the routes up to date with every record. It asks the store only: what has to be looked for on the
 // engine is left to [Manager.locateAll].
 func (m *Manager) refresh(ctx context.Context) error {
+	mark := m.published.mark()
 	page, err := m.store.List(ctx, Query{})
 	if err != nil {
 		return err
@@ -73,7 +74,7 @@ func (m *Manager) refresh(ctx context.Context) error {
 	listed := make(map[ID]bool, len(page.Sessions))
 	for _, s := range page.Sessions {
 		listed[s.ID] = true
-		m.followRecord(s)
+		m.followRecord(mark, s)
 	}
 	return m.dismiss(ctx, listed)
 }
@@ -93,6 +94,7 @@ func (m *Manager) dismiss(ctx context.Context, listed map[ID]bool) error {
 
 // follow brings one session's route up to date with its record.
 func (m *Manager) follow(ctx context.Context, id ID) error {
+	mark := m.published.mark()
 	s, err := m.store.Get(ctx, id)
 	if CodeOf(err) == CodeNotFound {
 		m.yield(id, Session{})
@@ -103,19 +105,19 @@ func (m *Manager) follow(ctx context.Context, id ID) error {
 	} else if err != nil {
 		return err
 	}
-	m.followRecord(s)
+	m.followRecord(mark, s)
 	return nil
 }
 
 // followRecord publishes a record that may be another process's. A token is exchanged at once; an address that is not
-// known comes after a look at the engine.
-func (m *Manager) followRecord(s Session) {
+// known comes after a look at the engine. The mark was taken before the store was asked.
+func (m *Manager) followRecord(mark uint64, s Session) {
 	m.yield(s.ID, s)
 	if m.isWorking(s.ID) {
-		m.publish(s) // its token may have been exchanged; where it is the work knows
+		m.publishSince(mark, s) // its token may have been exchanged; where it is the work knows
 		return
 	}
-	if m.publishFollowed(s) {
+	if m.publishFollowed(mark, s) {
 		m.unlocated.add(s.ID)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/jsonfile"
 	"berth/internal/porttest"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
@@ -348,4 +349,35 @@ func TestAServerIsFollowedToAnotherAddressWithTheSamePort(t *testing.T) {
 		}))
 		before = there
 	}
+}
+
+// A store that has lost its last changes counts revisions anew: what it has is served, however new the record was that this
+// process had, and what it acknowledges at once.
+func TestRoutesFollowAStoreThatWentBack(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	s, _ := w.create()
+	before := w.stored(s.ID)
+	var lost session.Secret
+	for range 5 {
+		var err error
+		if _, lost, err = w.first.Rotate(t.Context(), s.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	knows := func(routes *sessiontest.Routes, token session.Secret) func() error {
+		return routed(routes, s.ID, func(r session.Route, _ bool) bool { return w.Keys.Matches(token, r.TokenDigest) })
+	}
+	w.eventually("the other process knows the token", knows(w.routes2, lost))
+	if err := w.Store.Store.(*jsonfile.Store).Replace(t.Context(), []session.Session{before}); err != nil {
+		t.Fatal(err)
+	}
+	_, fresh, err := w.second.Rotate(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := knows(w.routes2, fresh)(); err != nil {
+		t.Errorf("after a rotation that was acknowledged, the token that it has replaced is let in: %v", err)
+	}
+	w.eventually("the first process refuses the token that the store has lost", knows(w.routes1, fresh))
 }

@@ -163,7 +163,7 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		retries:   retries{of: map[ID]retry{}},
 		monitor:   newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
-			newest: map[ID]Session{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
+			newest: map[ID]Session{}, at: map[ID]uint64{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
 		},
 	}
 	m.Limit(opts.MaxSessions)
@@ -260,10 +260,11 @@ func (m *Manager) change(ctx context.Context, id ID, f func(*Session) error) (Se
 		if !before.CanBecome(s.Status) {
 			return Session{}, fmt.Errorf("session %s cannot move from %s to %s", id, before, s.Status)
 		}
+		mark := m.published.mark()
 		s, err = m.store.Update(ctx, s, Unlimited)
 		switch CodeOf(err) {
 		case "":
-			m.publish(s)
+			m.publishSince(mark, s)
 			return s, nil
 		case CodeConflict:
 			m.opts.Logger.DebugContext(ctx, "session changed meanwhile, trying again", "session_id", id, "revision", revision)

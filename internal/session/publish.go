@@ -12,6 +12,8 @@ import (
 type published struct {
 	mu      sync.Mutex
 	newest  map[ID]Session // the record of each session that was published last; read-only
+	at      map[ID]uint64  // the number of that publication
+	count   uint64         // of publications so far
 	address map[ID]string
 	profile map[string]*Profile // shared by all routes
 }
@@ -25,6 +27,19 @@ func (s Session) olderThan(t Session) bool {
 // outdated reports whether a newer record than s was published. The caller holds p.mu.
 func (p *published) outdated(s Session) bool {
 	return s.olderThan(p.newest[s.ID])
+}
+
+// mark is to be taken before the store is asked. Its answer is then newer than everything that was published before,
+// whatever the revisions say: a store may have lost its last changes, and counts them anew.
+func (p *published) mark() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
+// overtaken reports whether a newer record than s was published after the mark. The caller holds p.mu.
+func (p *published) overtaken(s Session, mark uint64) bool {
+	return p.at[s.ID] > mark && p.outdated(s)
 }
 
 func profilePointers(profiles map[string]Profile) map[string]*Profile {
@@ -58,6 +73,16 @@ func (m *Manager) publish(s Session) {
 	}
 }
 
+// publishSince is publish for what the store has answered to a question, or acknowledged, after the mark.
+func (m *Manager) publishSince(mark uint64, s Session) {
+	p := &m.published
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.overtaken(s, mark) {
+		m.route(s)
+	}
+}
+
 // publishAt is publish with the address at which the server of that record was found.
 func (m *Manager) publishAt(s Session, address string) {
 	p := &m.published
@@ -69,13 +94,13 @@ func (m *Manager) publishAt(s Session, address string) {
 	}
 }
 
-// publishFollowed is publish for a record that another process may have written. An address that cannot be right any
+// publishFollowed is publishSince for a record that another process may have written. An address that cannot be right any
 // more is forgotten; it reports whether the server has to be looked for.
-func (m *Manager) publishFollowed(s Session) (unlocated bool) {
+func (m *Manager) publishFollowed(mark uint64, s Session) (unlocated bool) {
 	p := &m.published
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.outdated(s) {
+	if p.overtaken(s, mark) {
 		return false
 	}
 	if s.Status != Running || portOf(p.address[s.ID]) != s.Port || !cameUp(s).Equal(cameUp(p.newest[s.ID])) {
@@ -99,7 +124,8 @@ func cameUp(s Session) time.Time {
 // route hands a session's route to the data plane. The caller holds published.mu.
 func (m *Manager) route(s Session) {
 	p := &m.published
-	p.newest[s.ID] = s
+	p.count++
+	p.newest[s.ID], p.at[s.ID] = s, p.count
 	address := p.address[s.ID]
 	leaving := s.Operation != nil && !s.Operation.Kind.keepsUp()
 	r := Route{
@@ -133,6 +159,7 @@ func (m *Manager) unpublish(id ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.newest, id)
+	delete(p.at, id)
 	delete(p.address, id)
 	m.retries.ended(id)
 	m.routes.Remove(id)

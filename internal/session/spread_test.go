@@ -143,7 +143,7 @@ func monitorOf(t *testing.T, prober Prober, engine Runtime, interval time.Durati
 	return &Manager{
 		store: &touches{}, runtime: engine, prober: prober, keys: keys, opts: opts, working: map[ID]*Work{}, monitor: newMonitor(),
 		idle: idle{queue: newQueue(), busy: map[ID]bool{}}, audience: audience{listeners: map[ID]map[chan struct{}]struct{}{}},
-		published: published{newest: map[ID]Session{}, address: map[ID]string{}},
+		published: published{newest: map[ID]Session{}, at: map[ID]uint64{}, address: map[ID]string{}},
 	}
 }
 
