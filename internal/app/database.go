@@ -64,6 +64,9 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 		if err == nil {
 			err = a.adoptFile(ctx, s, keys)
 		}
+		if err == nil {
+			err = db.pinKnown(s, id.instance)
+		}
 		if err != nil {
 			return storage{}, err
 		}
@@ -115,28 +118,41 @@ func (a *App) newPostgres(s state) (*postgres.Store, string, error) {
 		return nil, "", err
 	}
 	process := postgres.ProcessName(node, randomName())
+	place, err := s.place()
+	if err != nil {
+		return nil, "", err
+	}
 	d := a.cfg.Database
 	store, err := postgres.Open(postgres.Options{
 		URL: d.URL, Host: d.Host, Port: d.Port, User: d.User, Password: d.Password, Database: d.Name,
 		SSLMode: d.SSLMode, SSLRootCert: d.SSLRootCert, SSLCert: d.SSLCert, SSLKey: d.SSLKey,
 		MinConnections: d.MinConnections, MaxConnections: d.MaxConnections, MaxQueries: d.MaxQueries,
 		MaxInactiveLifetime: d.MaxInactiveLifetime.Duration(),
-		Process:             process, Address: a.cfg.Server.Listen, Version: a.version, Logger: a.named("postgres"),
+		Process:             process, Directory: place, Address: a.cfg.Server.Listen, Version: a.version, Logger: a.named("postgres"),
 	})
 	return store, process, err
 }
 
 // connect makes the database ready for use, if it can be reached within a few seconds.
-func (db *database) connect(ctx context.Context, a *App, s state) (identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+func (db *database) connect(begun context.Context, a *App, s state) (identity, error) {
+	ctx, cancel := context.WithTimeout(begun, connectTimeout)
 	err := db.store.Prepare(ctx)
 	cancel()
 	if err != nil {
 		return identity{}, err
 	}
-	ctx = context.WithoutCancel(ctx)
+	if err := db.peers.Admit(begun); err != nil {
+		return identity{}, err
+	}
+	ctx = context.WithoutCancel(begun)
+	if err := db.isKnown(ctx, s); err != nil {
+		return identity{}, err
+	}
 	id, err := db.agree(ctx, a, s)
 	if err != nil {
+		return identity{}, err
+	}
+	if err := db.pin(ctx, id.instance); err != nil {
 		return identity{}, err
 	}
 	keys, err := id.keys()
@@ -246,7 +262,11 @@ func (a *App) newFailover(ctx context.Context, s state, store *postgres.Store, i
 			if err := store.Prepare(ctx); err != nil {
 				return err
 			}
-			return (&database{store: store}).verify(ctx, id)
+			db := &database{store: store}
+			if err := db.verify(ctx, id); err != nil {
+				return err
+			}
+			return db.pin(ctx, id.instance)
 		},
 		Logger: a.named("failover"),
 	})
@@ -293,6 +313,9 @@ func (db *database) health(ctx context.Context, counts session.Counts) *httpapi.
 	}
 	if why := db.store.NotificationFault(); why != "" {
 		h.Status, h.Reason = "degraded", why
+	}
+	if at := db.store.WentBack(); !at.IsZero() {
+		h.Status, h.Reason = "degraded", wentBack+" (noticed at "+at.UTC().Format(time.RFC3339)+")"
 	}
 	h.TotalSessions, h.ActiveSessions = counts.Total(), counts.Active()
 	stats, imports := db.details(ctx)

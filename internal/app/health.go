@@ -4,11 +4,13 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"berth/internal/config"
 	"berth/internal/httpapi"
 	"berth/internal/pki"
+	"berth/internal/postgres"
 	"berth/internal/pressure"
 	"berth/internal/session"
 )
@@ -56,8 +58,7 @@ func overall(h httpapi.Health, notReady, unreadable, unrecorded bool) (status st
 	}{
 		{notReady, "unhealthy", "Berth is starting or stopping"},
 		{unreadable, "unhealthy", "the store cannot be read or written"},
-		{h.Database != nil && h.Database.Status == "unavailable", "degraded", "the database is away; changes are kept until it returns"},
-		{h.Database != nil && h.Database.Status == "degraded", "degraded", "the database does not notify this instance of changes; they are looked for every second"},
+		{h.Database != nil && h.Database.Status != "healthy", "degraded", databaseReason(h.Database)},
 		{h.Runtime.Status != "healthy", "degraded", "the engine cannot be reached, see runtime.detail; running sessions are served, none can be started"},
 		{unrecorded, "degraded", "the engine has containers of this installation that the store does not know; they are kept, see berth store adopt"},
 		{h.Resources.Status == pressure.Critical.String(), "degraded", "the host is short of memory or CPU time; no session is started"},
@@ -74,6 +75,21 @@ func overall(h httpapi.Health, notReady, unreadable, unrecorded bool) (status st
 		}
 	}
 	return status, reasons
+}
+
+// databaseReason says what is wrong with a database that is not healthy.
+func databaseReason(d *httpapi.DatabaseHealth) string {
+	switch {
+	case d == nil:
+		return ""
+	case strings.HasPrefix(d.Reason, postgres.AnotherDatabase):
+		return d.Reason
+	case d.Status == "unavailable":
+		return "the database is away; changes are kept until it returns"
+	case strings.HasPrefix(d.Reason, wentBack):
+		return wentBack
+	}
+	return "the database does not notify this instance of changes; they are looked for every second"
 }
 
 func isDiskFull(h httpapi.Health, name string) bool {

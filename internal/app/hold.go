@@ -21,8 +21,10 @@ const holdFormat = "2006-01-02T15:04:05.000000Z"
 type orphanHold struct {
 	read  func(context.Context) (string, error)
 	write func(context.Context, string) error // "" ends the hold
+	lost  func() time.Time                    // when the sessions were last found to be older than they had been; nil: never
 
-	mu sync.Mutex
+	mu   sync.Mutex
+	kept time.Time // the last of those times that a hold was set for; guarded by mu
 }
 
 var _ session.OrphanHold = (*orphanHold)(nil)
@@ -38,10 +40,25 @@ func holdInDatabase(db *postgres.Store) *orphanHold {
 	return &orphanHold{
 		read:  func(ctx context.Context) (string, error) { return db.Setting(ctx, holdName) },
 		write: func(ctx context.Context, text string) error { return db.SetSetting(ctx, holdName, text) },
+		lost:  db.WentBack,
 	}
 }
 
 func (h *orphanHold) Before(ctx context.Context) (time.Time, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lost != nil {
+		if at := h.lost(); at.After(h.kept) {
+			if err := h.set(ctx, at); err != nil {
+				return time.Time{}, err
+			}
+			h.kept = at
+		}
+	}
+	return h.before(ctx)
+}
+
+func (h *orphanHold) before(ctx context.Context) (time.Time, error) {
 	text, err := h.read(ctx)
 	if err != nil || text == "" {
 		return time.Time{}, err
@@ -56,7 +73,11 @@ func (h *orphanHold) Before(ctx context.Context) (time.Time, error) {
 func (h *orphanHold) Set(ctx context.Context, before time.Time) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if now, err := h.Before(ctx); err != nil || !before.After(now) {
+	return h.set(ctx, before)
+}
+
+func (h *orphanHold) set(ctx context.Context, before time.Time) error {
+	if now, err := h.before(ctx); err != nil || !before.After(now) {
 		return err
 	}
 	return h.write(ctx, before.UTC().Format(holdFormat))

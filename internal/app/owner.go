@@ -69,14 +69,14 @@ func ownerOf(ctx context.Context, s state, store storage) (docker.Owner, error) 
 	id, err := store.database.store.Identity(ctx)
 	switch {
 	case err == nil:
-		owner.ID = "database:" + id
+		owner.ID = databasePrefix + id
 	case known != "": // it is away
 		owner.ID = known
 	case session.CodeOf(err) == session.CodeStoreUnavailable: // and was never reached
 		owner.ID = place
 		return owner, nil
 	default: // it does not tell its users what it is
-		if owner.ID, err = store.database.store.Keep(ctx, sharedOwner, "database:"+randomName()); err != nil {
+		if owner.ID, err = store.database.store.Keep(ctx, sharedOwner, databasePrefix+randomName()); err != nil {
 			return docker.Owner{}, fmt.Errorf("find out which database this is: %w", err)
 		}
 	}

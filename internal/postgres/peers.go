@@ -45,6 +45,10 @@ type Peers struct {
 	last time.Time  // when that was begun
 
 	started time.Time // this process's first renewal, by the database's clock; zero: none yet
+
+	acknowledged int64     // renewals of this process that the database has confirmed; 0: none since it last went back
+	back         time.Time // when the database last went back; zero: never
+	left         bool      // good-bye was said
 }
 
 var _ session.Peers = (*Peers)(nil)
@@ -58,17 +62,19 @@ func (p *Peers) Join(ctx context.Context) error {
 	hostname, _ := os.Hostname() // for operators only
 	begun := time.Now()
 	p.mu.Lock()
-	started := p.started
+	started, acknowledged := p.started, p.acknowledged
 	p.mu.Unlock()
+	var renewals int64
 	var all []Instance
 	err := p.store.do(ctx, func(ctx context.Context) error {
 		// A process whose row was removed meanwhile keeps its place in the order of starts.
 		if err := p.store.pool.QueryRow(ctx, `
-			INSERT INTO berth_instances (id, address, hostname, version, started_at, seen_at)
-			VALUES ($1, $2, $3, $4, coalesce($5, now()), now())
-			ON CONFLICT (id) DO UPDATE SET address = $2, hostname = $3, version = $4, seen_at = now()
-			RETURNING started_at`,
-			p.self(), p.store.opts.Address, hostname, p.store.opts.Version, instant(started)).Scan(&started); err != nil {
+			INSERT INTO berth_instances AS i (id, address, hostname, version, started_at, seen_at, directory, renewals)
+			VALUES ($1, $2, $3, $4, coalesce($5, now()), now(), $6, 1)
+			ON CONFLICT (id) DO UPDATE SET address = $2, hostname = $3, version = $4, seen_at = now(), directory = $6, renewals = i.renewals + 1
+			RETURNING started_at, renewals`,
+			p.self(), p.store.opts.Address, hostname, p.store.opts.Version, instant(started), p.store.opts.Directory).
+			Scan(&started, &renewals); err != nil {
 			return err
 		}
 		if _, err := p.store.pool.Exec(ctx, `DELETE FROM berth_instances WHERE seen_at < now() - $1::interval
@@ -93,9 +99,12 @@ func (p *Peers) Join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if acknowledged > 0 && renewals <= acknowledged { // on a connection that has outlived the database it was made to
+		p.goneBack(ctx, acknowledged)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.started = started
+	p.started, p.acknowledged = started, max(p.acknowledged, renewals)
 	if begun.After(p.last) {
 		p.all, p.last = all, begun
 	}
@@ -170,6 +179,9 @@ func (p *Peers) isSuccessor(i Instance) bool {
 func (p *Peers) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
+	p.mu.Lock()
+	p.left = true
+	p.mu.Unlock()
 	_ = p.store.do(ctx, func(ctx context.Context) error { // without it, the lease ends
 		_, err := p.store.pool.Exec(ctx, `DELETE FROM berth_instances WHERE id = $1`, p.self())
 		return err

@@ -212,3 +212,47 @@ func TestWatch(t *testing.T) {
 		t.Errorf("got %v, want the context's error", err)
 	}
 }
+
+// Two Berths whose state directories are one and its copy are two starts of one node.
+func TestCopyOfAStateDirectoryIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.Database(t)
+	in := func(process, directory string) *postgres.Peers {
+		return open(t, url, func(o *postgres.Options) { o.Process, o.Directory = process, directory }).Peers()
+	}
+	admitted := func(p *postgres.Peers, want bool, what string) (took time.Duration) {
+		t.Helper()
+		begun := time.Now()
+		if err := p.Admit(t.Context()); want && err != nil || !want && session.CodeOf(err) != session.CodeConflict {
+			t.Errorf("%s: got %v", what, err)
+		}
+		return time.Since(begun)
+	}
+	original := in("node-a/1", "directory:boot/1/1")
+	admitted(original, true, "the first")
+	ctx, die := context.WithCancel(t.Context())
+	defer die()
+	joined, dead := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(dead)
+		for first := true; ctx.Err() == nil; first = false {
+			_ = original.Join(ctx)
+			if first {
+				close(joined)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+	}()
+	<-joined
+	admitted(in("node-a/2", "directory:boot/1/2"), false, "a copy")
+	admitted(in("node-b/1", "directory:boot/1/2"), true, "a copy with a node of its own")
+	die() // without a good-bye
+	<-dead
+	if took := admitted(in("node-a/3", "directory:boot/1/1"), true, "the next start in the same directory"); took > 2*time.Second {
+		t.Errorf("the next start in the same directory waited for %s", took)
+	}
+	admitted(in("node-a/4", "directory:another boot/1/1"), true, "the next start after the machine was restarted")
+}

@@ -38,9 +38,11 @@ type Options struct {
 	Timeout             time.Duration // of one call; default: 5 s
 
 	Process string // this process and its start among those on the database; see [ProcessName]
-	Address string // where it can be reached, for operators
-	Version string // its version, for operators
-	Logger  *slog.Logger
+	// Directory tells the state directory of this process from every copy of it; empty: it is not known.
+	Directory string
+	Address   string // where it can be reached, for operators
+	Version   string // its version, for operators
+	Logger    *slog.Logger
 }
 
 const (
@@ -56,6 +58,7 @@ type Store struct {
 	peers *Peers
 
 	listening atomic.Pointer[string] // why notifications do not arrive; nil: they do
+	pinned    atomic.Pointer[Pin]    // nil: every database will do
 }
 
 var (
@@ -72,12 +75,17 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, session.Errorf(session.CodeInvalid, "the settings of the database: %s", err)
 	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
-	if err != nil {
+	s := &Store{opts: opts}
+	s.peers = &Peers{store: s}
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if err := s.recognize(ctx, conn); err != nil {
+			return err
+		}
+		return s.peers.checkRenewals(ctx, conn)
+	}
+	if s.pool, err = pgxpool.NewWithConfig(context.Background(), cfg); err != nil {
 		return nil, session.Errorf(session.CodeInvalid, "the settings of the database: %s", err)
 	}
-	s := &Store{opts: opts, pool: pool}
-	s.peers = &Peers{store: s}
 	return s, nil
 }
 
@@ -154,15 +162,24 @@ func (s *Store) Pool() PoolStats {
 	return PoolStats{Total: int(st.TotalConns()), Idle: int(st.IdleConns()), Acquired: int(st.AcquiredConns()), Max: int(st.MaxConns())}
 }
 
-// Ping fails when the database cannot be reached, or can be read only.
+// Ping fails when the database cannot be reached, can be read only, or is another one than was pinned: behind a pooler a
+// connection may outlive the database that it was made to.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.do(ctx, func(ctx context.Context) error {
+		conn, err := s.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
 		var readOnly bool
-		err := s.pool.QueryRow(ctx, `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'`).Scan(&readOnly)
-		if err == nil && readOnly {
+		err = conn.QueryRow(ctx, `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'`).Scan(&readOnly)
+		if err != nil {
+			return err
+		}
+		if readOnly {
 			return session.Errorf(session.CodeStoreUnavailable, "the database can be read only").After(retryAfter)
 		}
-		return err
+		return s.recognize(ctx, conn.Conn())
 	})
 }
 

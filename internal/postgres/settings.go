@@ -38,8 +38,19 @@ func (s *Store) SetSetting(ctx context.Context, name, value string) error {
 func (s *Store) Identity(ctx context.Context) (string, error) {
 	var id string
 	err := s.do(ctx, func(ctx context.Context) error {
-		return s.pool.QueryRow(ctx, `SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' ||
-			(SELECT oid FROM pg_database WHERE datname = current_database())::text`).Scan(&id)
+		conn, err := s.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		id, err = identityOf(ctx, conn.Conn())
+		return err
 	})
+	return id, err
+}
+
+func identityOf(ctx context.Context, conn *pgx.Conn) (id string, err error) {
+	err = conn.QueryRow(ctx, `SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' ||
+		(SELECT oid FROM pg_database WHERE datname = current_database())::text`).Scan(&id)
 	return id, err
 }

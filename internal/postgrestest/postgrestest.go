@@ -165,6 +165,19 @@ func (s *Server) end(how syscall.Signal) {
 	}
 }
 
+// Data is the directory that the server's databases are in. While it is stopped, they may be exchanged for others.
+func (s *Server) Data() string { return s.data() }
+
+// Another makes a new, empty server's databases in a directory that is not there.
+func (s *Server) Another(data string) {
+	s.t.Helper()
+	initialize := s.command("initdb", "--pgdata", data, "--username", "berth", "--pwfile", filepath.Join(s.dir, "password"),
+		"--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	if out, err := initialize.CombinedOutput(); err != nil {
+		s.t.Fatalf("initdb: %v\n%s", err, out)
+	}
+}
+
 // Address is where the server listens.
 func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 

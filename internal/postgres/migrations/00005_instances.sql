@@ -1,0 +1,4 @@
+-- +goose Up
+ALTER TABLE berth_instances
+    ADD COLUMN IF NOT EXISTS directory VARCHAR NOT NULL DEFAULT '',
+    ADD COLUMN IF NOT EXISTS renewals  BIGINT NOT NULL DEFAULT 0;

@@ -1,0 +1,114 @@
+package postgres_test
+
+import (
+	"os"
+	osexec "os/exec"
+	"strings"
+	"testing"
+
+	"berth/internal/postgres"
+	"berth/internal/postgrestest"
+	"berth/internal/session"
+)
+
+func pinned(t *testing.T, s *postgres.Store) {
+	t.Helper()
+	if _, err := s.Keep(t.Context(), "instance", "ours"); err != nil {
+		t.Fatal(err)
+	}
+	system, err := s.Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Pin(postgres.Pin{System: system, Setting: "instance", Value: "ours"})
+}
+
+// A store works with the database that it has agreed with, and with no other that answers at its address.
+func TestAnotherDatabaseIsRefused(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t)
+	s := open(t, server.URL("postgres"))
+	pinned(t, s)
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	first := server.Data() + "-first"
+	if err := os.Rename(server.Data(), first); err != nil {
+		t.Fatal(err)
+	}
+	server.Another(server.Data())
+	server.Start()
+	refused := func(when string) {
+		t.Helper()
+		for what, err := range map[string]error{
+			"ping": s.Ping(t.Context()), "schema": s.Prepare(t.Context()), "lease": s.Peers().Join(t.Context()),
+		} {
+			if session.CodeOf(err) != session.CodeStoreUnavailable || !strings.HasPrefix(session.MessageOf(err), postgres.AnotherDatabase+server.Address()) {
+				t.Errorf("%s, %s: got %v; want that another database answers", when, what, err)
+			}
+		}
+	}
+	refused("empty")
+	if got := server.Run("psql", "--quiet", "--tuples-only", "--no-align", "--dbname="+server.URL("postgres"), "--command",
+		`SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`); strings.TrimSpace(got) != "0" {
+		t.Errorf("%s tables were made in the other database", got)
+	}
+	exec(t, server.URL("postgres"), `CREATE TABLE berth_settings (name VARCHAR PRIMARY KEY, value VARCHAR); INSERT INTO berth_settings VALUES ('instance', 'ours')`)
+	refused("a copy by dump and restore")
+
+	server.Stop()
+	if err := os.RemoveAll(server.Data()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(first, server.Data()); err != nil {
+		t.Fatal(err)
+	}
+	server.Start()
+	eventually(t, func() error { return s.Ping(t.Context()) })
+	if !s.WentBack().IsZero() {
+		t.Error("the database is said to have gone back")
+	}
+}
+
+// A database that has lost what it had acknowledged is noticed at the first connection, once, and one that was only away is not.
+func TestDatabaseThatWentBackIsNoticed(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t)
+	s := open(t, server.URL("postgres"))
+	pinned(t, s)
+	join := func() error { return s.Peers().Join(t.Context()) }
+	eventually(t, join)
+	server.Stop()
+	old := server.Data() + "-old"
+	if out, err := osexec.Command("cp", "-a", server.Data(), old).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	server.Start()
+	eventually(t, join)
+	eventually(t, join)
+	server.Kill()
+	server.Start()
+	eventually(t, join)
+	if !s.WentBack().IsZero() {
+		t.Error("a database that was away is said to have gone back")
+	}
+	server.Kill()
+	if err := os.RemoveAll(server.Data()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(old, server.Data()); err != nil {
+		t.Fatal(err)
+	}
+	server.Start()
+	eventually(t, func() error { return s.Ping(t.Context()) })
+	at := s.WentBack()
+	if at.IsZero() {
+		t.Error("a database that went back is not noticed")
+	}
+	eventually(t, join)
+	eventually(t, join)
+	if !s.WentBack().Equal(at) {
+		t.Error("one step back is noticed twice")
+	}
+}
