@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,10 +56,10 @@ func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio) error {
 		opts.Sessions = append(opts.Sessions, id)
 	}
 	report, err := app.Adopt(ctx, cfg, opts, log)
-	if err != nil {
+	if err != nil && len(report.Sessions) == 0 {
 		return err
 	}
-	return c.show(std, report)
+	return cmp.Or(err, c.show(std, report))
 }
 
 func (c *storeAdoptCmd) show(std *stdio, report app.AdoptReport) error {

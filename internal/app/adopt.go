@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -108,22 +109,44 @@ func (a *adoption) run(ctx context.Context) error {
 		}
 		return store.hold.end(ctx)
 	}
-	remnants, err := engine.Remnants(ctx, keys.Upstream)
-	if err != nil {
+	if !a.opts.DryRun {
+		// A store that has some of the sessions only no longer looks like one that has lost them.
+		if err := store.hold.Set(ctx, time.Now()); err != nil {
+			return err
+		}
+	}
+	left, err := a.adoptAll(ctx, engine, keys)
+	if err != nil || left || a.opts.DryRun {
 		return err
 	}
-	left := false
+	return store.hold.end(ctx)
+}
+
+// adoptAll records the sessions, goes on past those that fail, and reports whether anything is left without a record.
+func (a *adoption) adoptAll(ctx context.Context, engine *docker.Runtime, keys session.Keys) (left bool, _ error) {
+	remnants, err := engine.Remnants(ctx, keys.Upstream)
+	if err != nil {
+		return true, err
+	}
+	var failures []error
 	for _, r := range remnants {
-		done, err := a.adopt(ctx, engine, r, known)
+		// Another container of the same session may have been recorded a moment ago.
+		old, err := a.h.store.Get(ctx, r.Session)
+		isKnown := err == nil
+		if session.CodeOf(err) == session.CodeNotFound {
+			err = nil
+		}
+		done := false
+		if err == nil {
+			done, err = a.adopt(ctx, engine, r, old, isKnown)
+		}
 		if err != nil {
-			return err
+			failures = append(failures, err)
+			a.report.Sessions = append(a.report.Sessions, Adopted{ID: r.Session, Note: "failed: " + session.MessageOf(err)})
 		}
 		left = left || !done
 	}
-	if left || a.opts.DryRun {
-		return nil
-	}
-	return store.hold.end(ctx)
+	return left, errors.Join(failures...)
 }
 
 // name finds out which installation's containers are to be adopted, and makes it the name of this one.
@@ -228,11 +251,10 @@ func (a *adoption) secret(ctx context.Context, sessions bool) (session.Keys, err
 	return a.keysOf(ctx, a.s, a.h)
 }
 
-// adopt records one session, and reports whether nothing of it is without a record afterwards.
-func (a *adoption) adopt(ctx context.Context, engine *docker.Runtime, r docker.Remnant, known map[session.ID]session.Session) (bool, error) {
+// adopt records one session, and reports whether nothing of it is without a record afterwards. old is what the store has.
+func (a *adoption) adopt(ctx context.Context, engine *docker.Runtime, r docker.Remnant, old session.Session, isKnown bool) (bool, error) {
 	id, err := session.ParseID(string(r.Session))
 	found := Adopted{ID: r.Session, Profile: a.profileOf(r)}
-	old, isKnown := known[id]
 	stale := r.Container != nil && !r.Fits
 	switch {
 	case err != nil:

@@ -67,6 +67,9 @@ func (r *Runtime) Remnants(ctx context.Context, credential func(containerName st
 			return err
 		}
 		for _, item := range containers.Items {
+			if item.Labels[labelHelper] != "" { // no session's server; what it worked on has labels of its own
+				continue
+			}
 			c, err := r.own(ctx, item.ID)
 			if session.CodeOf(err) == session.CodeNotFound {
 				continue

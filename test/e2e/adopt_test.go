@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"berth/internal/dockertest"
@@ -122,6 +124,81 @@ func TestEmptyStoreEndsNothingAndAdoptBringsTheSessionsBack(t *testing.T) {
 	w.served(t, id, w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token"))
 	if a := w.Call(http.MethodGet, "/health", w.AdminToken(), ""); a.Field("status") != "healthy" {
 		t.Errorf("after adopt: got %s, want healthy", a)
+	}
+}
+
+// Whoever brings back one session of several has not given up the others.
+func TestAdoptOfOneSessionKeepsTheOthers(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w.StartServe()
+	one, _ := w.Create("")
+	two, _ := w.Create("")
+	container, _ := w.containerOf(t, two)
+	w.Serve.Signal(syscall.SIGTERM)
+	w.lose("sessions.json", "sessions.json.previous")
+	w.Run("store", "adopt", one)
+	w.StartServe()
+	harness.Eventually(t, 20*time.Second, "the other session's container is counted as kept", func() error {
+		a, err := w.Try(t.Context(), http.MethodGet, "/health", w.AdminToken(), "")
+		if err == nil && !strings.Contains(string(a.Body), "berth store adopt") {
+			err = fmt.Errorf("got %s", a)
+		}
+		return err
+	})
+	<-time.After(4 * time.Second) // several passes, and several times the grace
+	if now, running := w.containerOf(t, two); now != container || !running {
+		t.Fatalf("the other session's container is %q, running %t; want %q untouched", now, running, container)
+	}
+	w.Serve.Signal(syscall.SIGTERM)
+	w.Run("store", "adopt")
+	w.StartServe()
+	if all, err := w.Sessions(t.Context()); err != nil || all[one].Status != "running" || all[two].Status != "running" {
+		t.Errorf("after adopt: got %+v, %v; want both running", all, err)
+	}
+}
+
+// A container that copies state is no session, and one that cannot be adopted does not keep the others from it.
+func TestAdoptGoesOnPastWhatIsNoSession(t *testing.T) {
+	t.Parallel()
+	w := stubWorld(t)
+	w.StartServe()
+	ids := make([]string, 3)
+	for i := range ids {
+		ids[i], _ = w.Create("")
+	}
+	name := w.ContainerOf(ids[0])
+	w.Serve.Signal(syscall.SIGTERM)
+	api := dockertest.Client(t)
+	for stray, helper := range map[string]string{name + "-copy": "copy", "zz-" + w.Instance: ""} {
+		labels := map[string]string{"berth.session": ids[0], "berth.instance": w.Instance, "berth.container": name}
+		if helper != "" {
+			labels["berth.helper"] = helper
+		}
+		made, err := api.ContainerCreate(t.Context(), client.ContainerCreateOptions{
+			Name: stray, Config: &container.Config{Image: dockertest.StubProfile(t).Image, Labels: labels},
+		})
+		harness.Must(t, err)
+		t.Cleanup(func() {
+			_, err := api.ContainerRemove(context.WithoutCancel(t.Context()), made.ID, client.ContainerRemoveOptions{Force: true})
+			harness.Must(t, err)
+		})
+	}
+	w.lose("sessions.json", "sessions.json.previous")
+	out := w.Run("store", "adopt")
+	if strings.Count(out, ids[0]) != 2 || !strings.Contains(out, "another container") {
+		t.Errorf("got %q, want the session and its other container, and no helper", out)
+	}
+	w.StartServe()
+	all, err := w.Sessions(t.Context())
+	if err != nil || len(all) != len(ids) {
+		t.Fatalf("got %+v, %v; want %d sessions", all, err, len(ids))
+	}
+	for _, s := range all {
+		if s.Status != "running" {
+			t.Errorf("got %+v, want it running", s)
+		}
 	}
 }
 
