@@ -107,6 +107,12 @@ func (r timedRuntime) SaveState(ctx context.Context, spec session.Spec) (err err
 	return r.Runtime.SaveState(ctx, spec)
 }
 
+// CheckCopy implements [session.Runtime].
+func (r timedRuntime) CheckCopy(ctx context.Context, spec session.Spec) (err error) {
+	defer func(begun time.Time) { r.done(ctx, "check_copy", spec.Name, begun, err) }(time.Now())
+	return r.Runtime.CheckCopy(ctx, spec)
+}
+
 // RestoreState implements [session.Runtime].
 func (r timedRuntime) RestoreState(ctx context.Context, spec session.Spec) (err error) {
 	defer func(begun time.Time) { r.changed(ctx, "restore_state", spec.Name, begun, err) }(time.Now())

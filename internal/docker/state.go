@@ -52,6 +52,17 @@ func (r *Runtime) SaveState(ctx context.Context, spec session.Spec) error {
 	return r.copyAll(ctx, spec, volumeName, copyName)
 }
 
+// CheckCopy looks for copies of the state volumes. See [session.Runtime].
+func (r *Runtime) CheckCopy(ctx context.Context, spec session.Spec) error {
+	for _, v := range stateVolumes(spec.Profile) {
+		err := r.haveVolume(ctx, copyName(spec.Name, v.Name))
+		if session.CodeOf(err) != session.CodeNotFound {
+			return err
+		}
+	}
+	return session.Errorf(session.CodeNotFound, "there is no copy of the state of container %q", spec.Name)
+}
+
 // RestoreState puts the copies in place of the state volumes. See [session.Runtime].
 func (r *Runtime) RestoreState(ctx context.Context, spec session.Spec) error {
 	_, err := r.Inspect(ctx, spec.Name)

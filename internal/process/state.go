@@ -71,6 +71,26 @@ func (r *Runtime) SaveState(ctx context.Context, spec session.Spec) error {
 	return r.copyState(spec, r.volumeDir, r.copyDir)
 }
 
+// CheckCopy implements session.Runtime.
+func (r *Runtime) CheckCopy(ctx context.Context, spec session.Spec) error {
+	if err := r.enter(ctx, "look for a copy of the state of "+spec.Name); err != nil {
+		return err
+	}
+	for _, v := range spec.Profile.Volumes {
+		if v.Name == session.WorkspaceVolume || !safeName.MatchString(v.Name) || !safeName.MatchString(spec.Name) {
+			continue
+		}
+		_, err := os.Stat(r.copyDir(spec.Name, v.Name))
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return failure("look for the copy of volume "+v.Name+" of "+spec.Name, err)
+		}
+	}
+	return session.Errorf(session.CodeNotFound, "there is no copy of the state of container %s", spec.Name)
+}
+
 // RestoreState implements session.Runtime.
 func (r *Runtime) RestoreState(ctx context.Context, spec session.Spec) error {
 	if err := r.enter(ctx, "restore the state of "+spec.Name); err != nil {

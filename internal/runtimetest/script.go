@@ -22,6 +22,7 @@ const (
 	OpCheckImage    Op = "CheckImage"
 	OpDrift         Op = "Drift"
 	OpSaveState     Op = "SaveState"
+	OpCheckCopy     Op = "CheckCopy"
 	OpRestoreState  Op = "RestoreState"
 	OpInspect       Op = "Inspect"
 	OpList          Op = "List"

@@ -70,6 +70,27 @@ func (f *Fake) SaveState(ctx context.Context, spec session.Spec) error {
 	})
 }
 
+// CheckCopy implements session.Runtime.
+func (f *Fake) CheckCopy(ctx context.Context, spec session.Spec) error {
+	return f.call(ctx, OpCheckCopy, spec.Name, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if v := f.volumes[spec.Name]; v == nil || !v.hasCopy {
+			return session.Errorf(session.CodeNotFound, "there is no copy of the state of %s", spec.Name)
+		}
+		return nil
+	})
+}
+
+// LoseCopy takes the copy of a container's state away, as somebody who tidies the engine up does.
+func (f *Fake) LoseCopy(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if v := f.volumes[name]; v != nil {
+		v.saved, v.hasCopy = nil, false
+	}
+}
+
 // RestoreState implements session.Runtime.
 func (f *Fake) RestoreState(ctx context.Context, spec session.Spec) error {
 	return f.call(ctx, OpRestoreState, spec.Name, func() error {

@@ -86,6 +86,7 @@ func callsHonourContext(w *world) {
 		OpCheckImage:    func() error { return w.Runtime.CheckImage(ctx, spec.Profile, spec.Image) },
 		OpDrift:         func() error { _, err := w.Runtime.Drift(ctx, spec.Name, spec); return err },
 		OpSaveState:     func() error { return w.Runtime.SaveState(ctx, spec) },
+		OpCheckCopy:     func() error { return w.Runtime.CheckCopy(ctx, spec) },
 		OpRestoreState:  func() error { return w.Runtime.RestoreState(ctx, spec) },
 		OpInspect:       func() error { _, err := w.Runtime.Inspect(ctx, spec.Name); return err },
 		OpList:          func() error { _, err := w.Runtime.List(ctx); return err },

@@ -25,6 +25,7 @@ func stateRestored(w *world) {
 	before := w.keep(c, spec)
 	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
 	w.must(w.Runtime.SaveState(w.call(), spec), "save")
+	w.must(w.Runtime.CheckCopy(w.call(), spec), "look for the copy")
 	w.must(w.Runtime.SaveState(w.call(), spec), "save again, in place of the first copy")
 	if got := w.startAgain(spec); !slices.Equal(got, []string{before}) {
 		w.Fatalf("after the copy: got %v, want [%s]: a copy changes nothing", got, before)
@@ -62,6 +63,7 @@ func stateWithoutCopy(w *world) {
 	id := w.keep(c, spec)
 	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
 	w.mustFail(w.Runtime.RestoreState(w.call(), spec), session.CodeNotFound, "restore", "nothing was saved")
+	w.mustFail(w.Runtime.CheckCopy(w.call(), spec), session.CodeNotFound, "look for a copy", "nothing was saved")
 	w.createAs(spec)
 	if got := w.startAgain(spec); !slices.Equal(got, []string{id}) {
 		w.Errorf("got %v, want [%s]: what was not saved is not replaced", got, id)

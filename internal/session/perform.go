@@ -219,7 +219,7 @@ func (m *Manager) conclude(ctx context.Context, w *Work, s Session, c Container,
 				return nil //nolint:nilerr // the record says it
 			}
 			repeated := kind == OpStop && now.Status == Stopped && now.wasLast(Ended, string(now.StopReason))
-			now.Status, now.LastError = outcome[kind], ""
+			now.Status, now.LastError, now.Upgrade = outcome[kind], "", now.Upgrade.settled()
 			if !repeated {
 				m.mark(ctx, now, reached[kind], string(now.StopReason))
 			}

@@ -36,6 +36,8 @@ type Runtime interface {
 	// SaveState copies those volumes of spec that hold the server's state, which are all but the workspace, in place of
 	// an earlier copy. The container must not run. On failure the state is as it was, and there may be no copy.
 	SaveState(ctx context.Context, spec Spec) error
+	// CheckCopy returns a CodeNotFound error when there is no copy that RestoreState could put back.
+	CheckCopy(ctx context.Context, spec Spec) error
 	// RestoreState replaces the state by the copy, which stays, so that a call that failed can be repeated. The container
 	// must have been removed: one that is there is a CodeConflict error. Without a copy it changes nothing and returns a
 	// CodeNotFound error.

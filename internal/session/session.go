@@ -85,6 +85,9 @@ func (s Session) Clone() Session {
 	}
 	if s.Upgrade != nil {
 		upgrade := *s.Upgrade
+		if upgrade.Earlier != nil {
+			upgrade.Earlier = new(*upgrade.Earlier)
+		}
 		s.Upgrade = &upgrade
 	}
 	return s

@@ -29,6 +29,16 @@ type Upgrade struct {
 	Asleep bool   `json:"asleep,omitempty"` // it did not run before, and is not to run afterwards
 	Empty  bool   `json:"empty,omitempty"`  // there was no state to copy
 	Failed string `json:"failed,omitempty"` // why it is being taken back; empty: it is not, or somebody asked for it
+
+	Earlier *Upgrade `json:"earlier,omitempty"` // that can still be taken back, as long as its copy has not been replaced
+}
+
+// settled is what is left of an upgrade on which nobody works any more: one that has switched nothing is none.
+func (u *Upgrade) settled() *Upgrade {
+	if u != nil && (u.Step == StepCopy || u.Step == StepReturn) {
+		return u.Earlier
+	}
+	return u
 }
 
 // UpgradeStep is what an upgrade does next, so that a process that takes it over goes on from there. Each may be repeated.
@@ -65,6 +75,9 @@ func (m *Manager) Upgrade(ctx context.Context, id ID, req UpgradeRequest) (*Work
 	if req.Back {
 		if req.Image != "" {
 			return nil, m.refuse(ctx, did, Errorf(CodeInvalid, "the way back leads to the previous image; name no other"))
+		}
+		if err := m.checkWayBack(ctx, s); err != nil {
+			return nil, m.refuse(ctx, did, err)
 		}
 		return m.beginAs(ctx, id, intent{kind: OpUpgrade, prepare: m.prepareReturn})
 	}
@@ -112,8 +125,34 @@ func (m *Manager) prepareUpgrade(before Session, s *Session, to string, source I
 	s.StopReason = before.StopReason
 	s.Upgrade = &Upgrade{
 		Step: StepCopy, At: m.now(), Image: to, ImageSource: source, Previous: m.currentImage(before), Asleep: before.isToBeStopped(),
+		Earlier: before.Clone().Upgrade.settled(),
 	}
 	return nil
+}
+
+// checkWayBack returns why the newest upgrade cannot be taken back although that is recorded.
+func (m *Manager) checkWayBack(ctx context.Context, s Session) error {
+	u := s.Upgrade.settled()
+	if u == nil || u.Step != StepSwitch {
+		return nil // prepareReturn says why not
+	}
+	spec := m.specOf(s)
+	if spec.Image = u.Previous; !u.Empty {
+		err := m.runtime.CheckCopy(ctx, spec)
+		if CodeOf(err) == CodeNotFound {
+			return Errorf(CodeConflict, "the upgrade of session %s cannot be taken back: the copy of its state from before is not on the engine any more; "+
+				"upgrade it to %s to have that image with the state of today", s.ID, u.Previous).Because(err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	err := m.runtime.CheckImage(ctx, spec.Profile, spec.Image)
+	if CodeOf(err) == CodeImageNotFound {
+		return Errorf(CodeImageNotFound, "the upgrade of session %s cannot be taken back: the engine does not have its previous image %s any more; "+
+			"pull or load that and try again", s.ID, u.Previous).Because(err)
+	}
+	return err
 }
 
 // prepareReturn records that the newest upgrade is about to be taken back.
@@ -121,7 +160,8 @@ func (m *Manager) prepareReturn(before Session, s *Session) error {
 	if err := upgradable(before); err != nil {
 		return err
 	}
-	if before.Upgrade == nil || before.Upgrade.Step != StepSwitch {
+	s.Upgrade = s.Upgrade.settled()
+	if s.Upgrade == nil || s.Upgrade.Step != StepSwitch {
 		return Errorf(CodeConflict, "session %s has no upgrade that could be taken back", s.ID)
 	}
 	s.StopReason = before.StopReason
@@ -166,7 +206,7 @@ func (m *Manager) performUpgrade(ctx context.Context, w *Work, s Session) (_ Ses
 		var failure error
 		switch s.Upgrade.Step {
 		case StepCopy:
-			if failure = m.copyState(ctx, s); CodeOf(failure) == CodeNotFound { // its container has never been made
+			if s, failure = m.copyState(ctx, s); CodeOf(failure) == CodeNotFound { // its container has never been made
 				s.Upgrade.Empty, failure = true, nil
 			}
 		case StepSwitch:
@@ -233,14 +273,20 @@ func nextStep(s Session, failure error) (next Session, last bool) {
 }
 
 // copyState stops the server and copies its state.
-func (m *Manager) copyState(ctx context.Context, s Session) error {
+func (m *Manager) copyState(ctx context.Context, s Session) (Session, error) {
 	if err := m.takeDown(ctx, s); err != nil {
-		return err
+		return s, err
+	}
+	if s.Upgrade.Earlier != nil { // its copy is replaced from here on
+		now, err := m.changeOwned(ctx, s, func(now *Session) { now.Upgrade.Earlier = nil })
+		if err != nil {
+			return s, err
+		}
+		s = now
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, copyTime, errCopyTime)
 	defer cancel()
-	spec := m.specOf(s)
-	return explainCopy(ctx, m.runtime.SaveState(ctx, spec))
+	return s, explainCopy(ctx, m.runtime.SaveState(ctx, m.specOf(s)))
 }
 
 var errCopyTime = errors.New("the time for copying is up")
@@ -252,17 +298,49 @@ func explainCopy(ctx context.Context, err error) error {
 	return err
 }
 
-// putBack removes the container and replaces the state by the copy.
+// errNoCopy is why a session cannot go back to its earlier state, which leaves it with the present one.
+var errNoCopy = errors.New("there is no copy of the state")
+
+// putBack removes the container and replaces the state by the copy. It returns errNoCopy, and has changed nothing, when there
+// is none.
 func (m *Manager) putBack(ctx context.Context, s Session) error {
 	if err := m.holds(ctx, s); err != nil {
 		return err
+	}
+	spec := m.specOf(s)
+	if !s.Upgrade.Empty {
+		err := m.runtime.CheckCopy(ctx, spec)
+		if CodeOf(err) == CodeNotFound {
+			return Errorf(CodeConflict, "the copy of the state of session %s from before the upgrade is not on the engine any more; "+
+				"the state stays as it is, and the next start is with that", s.ID).Because(errNoCopy)
+		}
+		if err == nil {
+			spec.Image, err = m.imageForCopy(ctx, s, spec)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if err := m.runtime.Remove(ctx, s.ContainerName, true); err != nil || s.Upgrade.Empty {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, copyTime, errCopyTime)
 	defer cancel()
-	return explainCopy(ctx, m.runtime.RestoreState(ctx, m.specOf(s)))
+	return explainCopy(ctx, m.runtime.RestoreState(ctx, spec))
+}
+
+// imageForCopy is an image that can copy the session's state back: any does of which its containers are made.
+func (m *Manager) imageForCopy(ctx context.Context, s Session, spec Spec) (string, error) {
+	err := m.runtime.CheckImage(ctx, spec.Profile, spec.Image)
+	for _, image := range []string{s.Upgrade.Image, m.profileOf(s).Image} {
+		if CodeOf(err) != CodeImageNotFound {
+			break
+		}
+		if other := m.runtime.CheckImage(ctx, spec.Profile, image); CodeOf(other) != CodeImageNotFound {
+			return image, other
+		}
+	}
+	return spec.Image, err
 }
 
 // finishReverting completes the way back of an upgrade that was cut short, before any server of the session may run.
@@ -270,10 +348,15 @@ func (m *Manager) finishReverting(ctx context.Context, s Session) (Session, erro
 	if s.Upgrade == nil || s.Upgrade.Step != StepRevert || s.Operation == nil || s.Operation.Kind == OpUpgrade {
 		return s, nil
 	}
-	if err := m.putBack(ctx, s); err != nil {
+	err := m.putBack(ctx, s)
+	if err != nil && !errors.Is(err, errNoCopy) {
 		return s, err
 	}
-	return m.changeOwned(ctx, s, func(now *Session) { now.Upgrade = nil })
+	return m.changeOwned(ctx, s, func(now *Session) {
+		if now.Upgrade = nil; err != nil {
+			m.mark(ctx, now, Reverted, MessageOf(err))
+		}
+	})
 }
 
 // changeOwned changes a session on which this process does an operation, and returns errTakenOver when it does not any
@@ -334,6 +417,8 @@ func (m *Manager) concludeUpgrade(ctx context.Context, w *Work, s Session, c Con
 				by, reason = WithActor(ctx, self), "the upgrade to "+u.Image+" failed: "+u.Failed
 			}
 			m.mark(by, now, Reverted, reason)
+			now.Upgrade = now.Upgrade.settled()
+		case errors.Is(failure, errNoCopy):
 			now.Upgrade = nil
 		}
 		if failure != nil {

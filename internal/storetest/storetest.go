@@ -123,6 +123,7 @@ func full(id session.ID) session.Session {
 		Upgrade: &session.Upgrade{
 			Step: session.StepRevert, At: at(19), Image: "registry.example/image:2", ImageSource: session.ImageFromProfile,
 			Previous: "registry.example/image:1", Asleep: true, Failed: "the server exited with code 3 at start",
+			Earlier: &session.Upgrade{Step: session.StepSwitch, At: at(18), Image: "registry.example/image:1", Previous: "registry.example/image:0"},
 		},
 		Metadata: map[string]any{"team": "red"},
 	}
