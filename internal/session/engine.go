@@ -233,11 +233,36 @@ func (m *Manager) recordEngineEnd(ctx context.Context, id ID) (_ Session, start 
 	return s, start, nil
 }
 
-// awaitEngine leaves an automatic restart that met an engine that is not there for its return, as one that does not count.
+// blameEngine reports whether the engine was away or stopping while a server was brought up, and then makes the failure the
+// engine's: it ends containers, and breaks calls, in ways that look like the session's own fault. epoch is that of the begin.
+func (m *Manager) blameEngine(ctx context.Context, kind Kind, epoch int, failure error) (_ error, away bool) {
+	if failure == nil || !kind.bringsUp() {
+		return failure, false
+	}
+	switch CodeOf(failure) {
+	case CodeEngineUnavailable, CodeStartFailed, CodeInternal, CodeNotFound, CodePortTaken, CodeNotRunning:
+	default: // what no engine's end looks like
+		return failure, false
+	}
+	ctx, cancel := m.outlive(ctx)
+	defer cancel()
+	ask, end := context.WithTimeout(ctx, m.opts.Health.Timeout)
+	defer end()
+	if m.runtime.Ping(ask) == nil && m.monitor.currentEpoch() == epoch {
+		return failure, false
+	}
+	if CodeOf(failure) == CodeEngineUnavailable {
+		return failure, true
+	}
+	return Errorf(CodeEngineUnavailable, "the engine was stopped or restarted meanwhile; the %s goes on when it is back", kind).Because(failure), true
+}
+
+// awaitEngine leaves an operation that met an engine that is not there for its return, as one that does not count.
 func (m *Manager) awaitEngine(ctx context.Context, s Session) error {
-	if s.Operation.Kind != OpRestart {
+	if s.Operation.Kind == OpCreate || s.Operation.Kind == OpStart && s.StopReason == StopEngine {
 		return nil // it is that already
 	}
+	m.locate(s.ID, "")
 	m.monitor.mu.Lock()
 	delete(m.monitor.engine.charged, s.ID)
 	m.monitor.engine.refunds = slices.DeleteFunc(m.monitor.engine.refunds, func(id ID) bool { return id == s.ID })

@@ -287,11 +287,15 @@ func (m *Manager) launch(ctx context.Context, w *Work, s Session) {
 		defer cancel(nil)
 		defer stop()
 		w.await(ctx)
+		epoch := m.monitor.currentEpoch()
 		w.result, w.err = m.inTurn(ctx, w, s)
 		m.mu.Lock()
 		delete(m.working, w.id)
 		m.mu.Unlock()
 		close(w.done)
+		if now := m.monitor.currentEpoch(); CodeOf(w.err) == CodeEngineUnavailable && now != 0 && now != epoch {
+			m.reconcileSoon() // the engine has returned, and what waits for that was passed over as being worked on
+		}
 		if w.automatic {
 			m.healFurther(context.WithoutCancel(ctx), w)
 		}
