@@ -28,12 +28,13 @@ type Manager struct {
 
 	activity activity
 
-	mu      sync.Mutex
-	working map[ID]*Work // operations that this process runs
-	closed  bool
-	wg      sync.WaitGroup
-	halt    context.CancelFunc              // ends clean-up too
-	onHalt  func(func()) (stop func() bool) // as context.AfterFunc
+	mu         sync.Mutex
+	working    map[ID]*Work          // operations that this process runs
+	unrecorded map[ID]unrecordedStop // stops that are still to be recorded
+	closed     bool
+	wg         sync.WaitGroup
+	halt       context.CancelFunc              // ends clean-up too
+	onHalt     func(func()) (stop func() bool) // as context.AfterFunc
 
 	published published
 	unlocated queue // sessions whose address another process has changed
@@ -155,13 +156,14 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 	m := &Manager{
 		halt: halt, onHalt: func(f func()) func() bool { return context.AfterFunc(halted, f) },
 		store: store, runtime: runtime, prober: prober, routes: routes, keys: keys, opts: opts,
-		activity:  activity{seen: map[ID]time.Time{}},
-		working:   map[ID]*Work{},
-		unlocated: newQueue(),
-		audience:  audience{listeners: map[ID]map[chan struct{}]struct{}{}},
-		idle:      idle{queue: newQueue(), busy: map[ID]bool{}},
-		retries:   retries{of: map[ID]retry{}},
-		monitor:   newMonitor(), healers: make(chan struct{}, healers),
+		activity:   activity{seen: map[ID]time.Time{}},
+		working:    map[ID]*Work{},
+		unrecorded: map[ID]unrecordedStop{},
+		unlocated:  newQueue(),
+		audience:   audience{listeners: map[ID]map[chan struct{}]struct{}{}},
+		idle:       idle{queue: newQueue(), busy: map[ID]bool{}},
+		retries:    retries{of: map[ID]retry{}},
+		monitor:    newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
 			newest: map[ID]Session{}, at: map[ID]uint64{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
 		},

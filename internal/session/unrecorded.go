@@ -38,6 +38,9 @@ func (m *Manager) stopUnrecorded(ctx context.Context, w *Work, want intent, caus
 		w.result, w.err = s, m.performUnrecorded(ctx, s, want, cause)
 		close(w.done)
 		if CodeOf(w.err) == CodeStoreUnavailable {
+			m.mu.Lock()
+			m.unrecorded[w.id] = unrecordedStop{s, ActorOf(ctx)}
+			m.mu.Unlock()
 			m.recordStopped(ctx, s)
 		}
 		m.mu.Lock()
@@ -45,6 +48,32 @@ func (m *Manager) stopUnrecorded(ctx context.Context, w *Work, want intent, caus
 		m.mu.Unlock()
 	}()
 	return true
+}
+
+// unrecordedStop is a stop that the store does not have yet.
+type unrecordedStop struct {
+	session Session // as it was, with the stop as its operation
+	by      string  // who asked for it
+}
+
+// resumeStopped takes a session's free place for a stop that made way for work which could not be recorded either. The caller
+// holds m.mu.
+func (m *Manager) resumeStopped(stop unrecordedStop) {
+	s := stop.session
+	ctx, cancel := context.WithCancelCause(WithActor(m.opts.Background(context.Background()), stop.by))
+	w := &Work{
+		kind: OpStop, id: s.ID, begun: s, result: s, cancel: cancel, done: make(chan struct{}), hurry: make(chan struct{}),
+		err: Errorf(CodeStoreUnavailable, "session %s is stopped, but that could not be recorded yet; it is recorded when the store can be written", s.ID),
+	}
+	close(w.done)
+	m.working[s.ID] = w
+	m.wg.Go(func() {
+		defer cancel(nil)
+		m.recordStopped(ctx, s)
+		m.mu.Lock()
+		delete(m.working, s.ID)
+		m.mu.Unlock()
+	})
 }
 
 func (m *Manager) performUnrecorded(ctx context.Context, s Session, want intent, cause error) error {
@@ -64,7 +93,13 @@ func (m *Manager) performUnrecorded(ctx context.Context, s Session, want intent,
 }
 
 // recordStopped records that a session was stopped, as soon as that can be done, unless something else has been done to it.
+// When ctx ends before, it is still to be recorded.
 func (m *Manager) recordStopped(ctx context.Context, s Session) {
+	settled := func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.unrecorded, s.ID)
+	}
 	for {
 		_, err := m.change(ctx, s.ID, func(now *Session) error {
 			if !now.CreatedAt.Equal(s.CreatedAt) || now.Operation != nil && !m.abandoned(*now) {
@@ -77,9 +112,13 @@ func (m *Manager) recordStopped(ctx context.Context, s Session) {
 		})
 		switch {
 		case err == nil:
+			settled()
 			m.opts.Logger.InfoContext(ctx, "stop recorded", "session_id", s.ID)
 			return
 		case errors.Is(err, errTakenOver) || CodeOf(err) != CodeStoreUnavailable:
+			if ctx.Err() == nil {
+				settled()
+			}
 			m.opts.Logger.WarnContext(ctx, "stop not recorded", "session_id", s.ID, "error", err)
 			return
 		}

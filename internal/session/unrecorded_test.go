@@ -61,6 +61,43 @@ func TestStopActsAlthoughItCannotBeRecorded(t *testing.T) {
 	})
 }
 
+// Work that makes a stop give way and then cannot be recorded itself has not undone the stop.
+func TestUnrecordedStopOutlivesForcedWorkThatFails(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &physician{}, func(*session.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		defer tendIn(t, h.Manager)()
+		s, _ := h.Make(session.Request{})
+		synctest.Wait()
+		h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "the disk is full"))
+		w, err := h.Stop(t.Context(), s.ID)
+		if err != nil {
+			t.Fatalf("stop: %v", err)
+		}
+		_, _ = w.Wait(t.Context())
+		for range 2 {
+			if _, err := h.Force(t.Context(), s.ID, session.OpDelete); session.CodeOf(err) != session.CodeStoreUnavailable {
+				t.Errorf("forced delete: got %v, want code %s", err, session.CodeStoreUnavailable)
+			}
+			<-time.After(5 * time.Minute)
+		}
+		h.Store.Fail("Update", nil)
+		<-time.After(5 * time.Minute)
+		synctest.Wait()
+		got, err := h.Get(t.Context(), s.ID)
+		c, inspect := h.Engine.Inspect(t.Context(), s.ContainerName)
+		if err != nil || got.Status != session.Stopped || got.Operation != nil || inspect != nil || c.State != session.StateExited {
+			t.Errorf("got %+v, %v with the container %s, %v; want it stopped", got, err, c.State, inspect)
+		}
+		w, err = h.Force(t.Context(), s.ID, session.OpDelete)
+		if err == nil {
+			_, err = w.Wait(t.Context())
+		}
+		if err != nil {
+			t.Errorf("forced delete when the store can be written again: %v", err)
+		}
+	})
+}
+
 // A delete is irreversible: it is recorded before it acts.
 func TestDeleteThatCannotBeRecordedRemovesNothing(t *testing.T) {
 	t.Parallel()

@@ -80,10 +80,13 @@ func busy(id ID, kind Kind) error {
 	return Errorf(CodeInProgress, "session %s is busy: %s in progress; try again when it is done", id, kind).After(time.Second)
 }
 
-// release gives up a place for which no work was launched.
+// release gives up a place for which no work was launched. A stop that is not recorded yet takes it back.
 func (m *Manager) release(w *Work) {
 	m.mu.Lock()
 	delete(m.working, w.id)
+	if stop, is := m.unrecorded[w.id]; is && !m.closed {
+		m.resumeStopped(stop)
+	}
 	m.mu.Unlock()
 	close(w.done)
 	m.wg.Done()
@@ -146,6 +149,9 @@ func (m *Manager) tryToBegin(ctx context.Context, id ID, want intent) (*Work, er
 		case <-w.done:
 		case <-again:
 		case <-ctx.Done():
+			if free, _, err := m.reserve(id, kind); err == nil {
+				m.release(free) // what made way for nothing goes on
+			}
 			return nil, Errorf(CodeCanceled, "the caller left before the %s began", kind).Because(context.Cause(ctx))
 		}
 		w, launched, err = m.reserve(id, kind)
@@ -273,6 +279,7 @@ func (m *Manager) launch(ctx context.Context, w *Work, s Session) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	ctx, stop := context.WithTimeout(ctx, m.allowance(w.kind)+w.handover)
 	m.mu.Lock()
+	delete(m.unrecorded, w.id)
 	w.begun, w.cancel = s, cancel
 	switch {
 	case w.superseded:
