@@ -50,8 +50,7 @@ func (s *Store) recognize(ctx context.Context, conn *pgx.Conn) error {
 	}
 	var value string
 	err := conn.QueryRow(ctx, `SELECT value FROM berth_settings WHERE name = $1`, pin.Setting).Scan(&value)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows) || stateOf(err) == undefinedTable || err == nil && value != pin.Value:
+	if errors.Is(err, pgx.ErrNoRows) || stateOf(err) == undefinedTable || err == nil && value != pin.Value {
 		return s.another()
 	}
 	return err
