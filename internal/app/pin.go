@@ -41,7 +41,8 @@ func (db *database) pinKnown(s state, instance string) error {
 }
 
 // isKnown fails for a database that is empty where an earlier process on this state directory has worked with one: its
-// sessions are somewhere else.
+// sessions are somewhere else. It is no reason to go on without a database: the state directory may be a copy, which the
+// engine tells by the database that it has.
 func (db *database) isKnown(ctx context.Context, s state) error {
 	known, err := s.peek(ownerFile)
 	if err != nil || known == "" {
@@ -51,6 +52,6 @@ func (db *database) isKnown(ctx context.Context, s state) error {
 	if err != nil || instance != "" {
 		return err
 	}
-	return session.Errorf(session.CodeStoreUnavailable, postgres.AnotherDatabase+"the address of the one that had the sessions, and it is empty: "+
+	return session.Errorf(session.CodeConflict, postgres.AnotherDatabase+"the address of the one that had the sessions, and it is empty: "+
 		"bring that one back, or restore a backup of it and restart Berth; to begin with an empty one, remove the file %s", s.path(ownerFile))
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,6 +82,7 @@ func TestInstanceOnACopyOfTheDatabaseIsRefused(t *testing.T) {
 		t.Fatalf("copy the state: %v\n%s", err, out)
 	}
 	copied.Env["DATABASE_URL"] = w.emptyDatabase(t, "copied")
+	harness.Must(t, os.Remove(filepath.Join(copied.Env["BERTH_STATE_DIR"], "engine-owner"))) // else the empty database is refused
 	w.Serve.Signal(syscall.SIGKILL) // the sibling answers for both
 	copied.LaunchServe()
 	select {

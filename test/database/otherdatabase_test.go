@@ -25,7 +25,7 @@ func (w *world) containersOf(ids ...string) (n int) {
 	return n
 }
 
-// Another, empty database answers where the sessions were: Berth goes on without one, keeps what runs, also after a restart,
+// Another, empty database answers where the sessions were: Berth goes on without one, keeps what runs, does not start on it,
 // and goes back to the one that it knows.
 func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
 	t.Parallel()
@@ -59,12 +59,20 @@ func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
 	}
 	kept("another database")
 	w.Serve.Signal(syscall.SIGTERM)
-	w.StartServe()
-	kept("after a restart")
+	w.LaunchServe()
+	select {
+	case <-w.Serve.Done:
+	case <-time.After(60 * time.Second):
+		t.Fatal("it starts on the empty database")
+	}
+	if n := w.containersOf(one, two); n != 2 {
+		t.Errorf("after a restart: %d of 2 containers are left", n)
+	}
 	w.db.Stop()
 	harness.Must(t, os.RemoveAll(w.db.Data()))
 	harness.Must(t, os.Rename(ours, w.db.Data()))
 	w.db.Start()
+	w.StartServe()
 	healthy(t, w.World)
 	if all := w.agrees(t, w.World); all[one].Status != "running" || all[two].Status != "running" {
 		t.Errorf("back with the database: got %+v", all)
