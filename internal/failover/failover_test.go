@@ -106,11 +106,44 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 	status := func(to session.Status, why string) func(*session.Session) {
 		return func(s *session.Session) { s.Status, s.LastError = to, why }
 	}
+	did := func(what session.Happening, by string, at time.Time, to session.Status) func(*session.Session) {
+		return func(s *session.Session) {
+			s.Status = to
+			s.Timeline = append(s.Timeline, session.Milestone{At: at, What: what, By: by})
+		}
+	}
+	is := func(want session.Status) func(session.Session) bool {
+		return func(s session.Session) bool { return s.Status == want }
+	}
 	for _, test := range []struct {
 		name         string
 		mine, theirs func(*session.Session)
 		want         func(session.Session) bool
 	}{
+		{
+			"a stop that was asked for and a later restart of Berth's own", did(session.Ended, "operator", early, session.Stopped),
+			did(session.Restarted, "berth", late, session.Running), is(session.Stopped),
+		},
+		{
+			"a restart of Berth's own and a stop that was asked for", did(session.Restarted, "berth", late, session.Running),
+			did(session.Ended, "user", early, session.Stopped), is(session.Stopped),
+		},
+		{
+			"a start that was asked for and an idle stop", did(session.Ready, "user", early, session.Running),
+			did(session.Ended, "berth", late, session.Stopped), is(session.Running),
+		},
+		{
+			"two requests, mine later", did(session.Ended, "operator", late, session.Stopped),
+			did(session.Restarted, "user", early, session.Running), is(session.Stopped),
+		},
+		{
+			"two requests, theirs later", did(session.Ended, "operator", early, session.Stopped),
+			did(session.Restarted, "user", late, session.Running), is(session.Running),
+		},
+		{
+			"a stop and a new token", did(session.Ended, "operator", early, session.Stopped),
+			did(session.Rotated, "user", late, session.Running), is(session.Stopped),
+		},
 		{"different things", token("mine", early), status(session.Error, "theirs"), func(s session.Session) bool {
 			return s.TokenDigest == "mine" && s.LastError == "theirs"
 		}},

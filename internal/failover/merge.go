@@ -13,9 +13,14 @@ type part struct {
 	set  func(to, from *session.Session)
 }
 
+const (
+	tokenPart = "token"
+	statePart = "state"
+)
+
 var parts = []part{
 	{
-		"token",
+		tokenPart,
 		func(s *session.Session) any {
 			return []any{s.TokenDigest, s.TokenExpiresAt, s.TokenRotatedAt, s.PreviousTokenDigest, s.PreviousTokenExpiresAt}
 		},
@@ -25,7 +30,7 @@ var parts = []part{
 		},
 	},
 	{
-		"state",
+		statePart,
 		func(s *session.Session) any {
 			return []any{
 				s.Status, s.LastError, s.Operation, s.ContainerName, s.ContainerID, s.HostDir, s.Port, s.RestartCount, s.Image, s.Profile, s.Host, s.StopReason, s.Timeline,
@@ -59,7 +64,8 @@ var parts = []part{
 
 // merge decides what becomes of a session that was changed here while the primary was away: base is what it was then,
 // mine what was made of it here, now what the primary has. What was changed on one side only is taken from there. Where
-// both sides have changed the same, the primary's change is kept and named in lost; of two tokens, the later one is kept.
+// both sides have changed the same, the primary's change is kept and named in lost, with two exceptions: of two tokens the
+// later one is kept, and what somebody has asked for last is kept whatever Berth did by itself on the other side.
 // Whoever deletes has the last word. The revision is one that nobody has seen with another content.
 func merge(base, mine, now *session.Session) (next *session.Session, lost []string) {
 	switch {
@@ -94,7 +100,8 @@ func combine(base, mine, now *session.Session) (next *session.Session, lost []st
 		here, there := !equal(p, mine, base), !equal(p, now, base)
 		switch {
 		case !here || equal(p, mine, now):
-		case !there || p.name == "token" && mine.TokenRotatedAt.After(now.TokenRotatedAt):
+		case !there, p.name == tokenPart && mine.TokenRotatedAt.After(now.TokenRotatedAt),
+			p.name == statePart && mine.RequestedSince(*base).After(now.RequestedSince(*base)):
 			p.set(&out, mine)
 			changed = true
 		default:

@@ -30,6 +30,21 @@ func (s Session) Since(last Milestone) []Milestone {
 	return s.Timeline
 }
 
+// RequestedSince returns when somebody's last request took effect on the session that is not in the timeline of base, an
+// earlier version of it. What Berth did by itself does not count, and neither does a new token. Zero: nobody asked.
+func (s Session) RequestedSince(base Session) time.Time {
+	var last Milestone
+	if n := len(base.Timeline); n > 0 {
+		last = base.Timeline[n-1]
+	}
+	for _, m := range slices.Backward(s.Since(last)) {
+		if m.By != self && m.What != Rotated {
+			return m.At
+		}
+	}
+	return time.Time{}
+}
+
 // remembered is how many milestones of a session are kept.
 const remembered = 25
 
