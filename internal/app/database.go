@@ -79,6 +79,7 @@ func (a *App) openDatabase(ctx context.Context, s state) (storage, error) {
 			return storage{}, err
 		}
 		out.store, out.feed = db.failover, db.failover
+		db.peers.WhilePending(db.failover.Degraded)
 	}
 	return out, s.note(backendDatabase)
 }

@@ -222,6 +222,9 @@ func (s *Store) countPending() int {
 	return c.pending
 }
 
+// Degraded reports whether the local store works.
+func (s *Store) Degraded() bool { return s.isDegraded() }
+
 func (s *Store) isDegraded() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

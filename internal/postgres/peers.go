@@ -44,6 +44,11 @@ type Peers struct {
 	all  []Instance // as last read; nil: never
 	last time.Time  // when that was begun
 
+	// ahead is by how much the database's clock is ahead of this process's, at most; it is read with all.
+	ahead time.Duration
+	// pending reports whether changes of this process have not reached the database; nil: none are kept from it.
+	pending func() bool
+
 	started time.Time // this process's first renewal, by the database's clock; zero: none yet
 
 	acknowledged int64     // renewals of this process that the database has confirmed; 0: none since it last went back
@@ -64,17 +69,21 @@ func (p *Peers) Join(ctx context.Context) error {
 	p.mu.Lock()
 	started, acknowledged := p.started, p.acknowledged
 	p.mu.Unlock()
+	if p.isPending() {
+		return session.Errorf(session.CodeStoreUnavailable, "changes made without the database have not reached it yet")
+	}
 	var renewals int64
 	var all []Instance
+	var clock time.Time
 	err := p.store.do(ctx, func(ctx context.Context) error {
 		// A process whose row was removed meanwhile keeps its place in the order of starts.
 		if err := p.store.pool.QueryRow(ctx, `
 			INSERT INTO berth_instances AS i (id, address, hostname, version, started_at, seen_at, directory, renewals)
 			VALUES ($1, $2, $3, $4, coalesce($5, now()), now(), $6, 1)
 			ON CONFLICT (id) DO UPDATE SET address = $2, hostname = $3, version = $4, seen_at = now(), directory = $6, renewals = i.renewals + 1
-			RETURNING started_at, renewals`,
+			RETURNING started_at, renewals, clock_timestamp()`,
 			p.self(), p.store.opts.Address, hostname, p.store.opts.Version, instant(started), p.store.opts.Directory).
-			Scan(&started, &renewals); err != nil {
+			Scan(&started, &renewals, &clock); err != nil {
 			return err
 		}
 		if _, err := p.store.pool.Exec(ctx, `DELETE FROM berth_instances WHERE seen_at < now() - $1::interval
@@ -106,10 +115,16 @@ func (p *Peers) Join(ctx context.Context) error {
 	defer p.mu.Unlock()
 	p.started, p.acknowledged = started, max(p.acknowledged, renewals)
 	if begun.After(p.last) {
-		p.all, p.last = all, begun
+		p.all, p.last, p.ahead = all, begun, clock.Sub(begun)
 	}
 	return nil
 }
+
+// WhilePending has the lease of this process not renewed while the function reports that changes of it have not reached the
+// database: once another process reads a new lease, it can read also what this one did before. Call it before Run.
+func (p *Peers) WhilePending(pending func() bool) { p.pending = pending }
+
+func (p *Peers) isPending() bool { return p.pending != nil && p.pending() }
 
 // ProcessName names one start of a node.
 func ProcessName(node, start string) string { return node + "/" + start }
@@ -177,6 +192,9 @@ func (p *Peers) isSuccessor(i Instance) bool {
 }
 
 func (p *Peers) leave(ctx context.Context) error {
+	if p.isPending() {
+		return nil // the others are to know that something is missing
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	p.mu.Lock()
@@ -255,6 +273,17 @@ func draw(process string, id session.ID) uint64 {
 	x ^= x >> 33
 	x *= 0xc4ceb9fe1a85ec53
 	return x ^ x>>33
+}
+
+// Unheard reports whether another process has not renewed its lease since then, as far as was read.
+func (p *Peers) Unheard(since time.Time) bool {
+	if p.isPending() {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since = since.Add(p.ahead)
+	return p.all == nil || slices.ContainsFunc(p.all, func(i Instance) bool { return !i.Self && i.SeenAt.Before(since) })
 }
 
 // MissingSince is when the first of the processes without a lease was seen last; this one too, when its own lease is

@@ -48,6 +48,28 @@ func TestPeersDivideTheSessions(t *testing.T) {
 	if !a.Peers().Alive("node-b") || a.Peers().Alive("node-c") || !a.Peers().MissingSince().IsZero() {
 		t.Error("want node-b alive, node-c not, and nobody missing")
 	}
+	acted := time.Now()
+	if !a.Peers().Unheard(acted) {
+		t.Error("want nobody taken to be heard before the next lease")
+	}
+	b.Peers().WhilePending(func() bool { return true })
+	if err := b.Peers().Join(t.Context()); err == nil {
+		t.Error("a lease was renewed although changes have not reached the database")
+	}
+	if err := a.Peers().Join(t.Context()); err != nil || !a.Peers().Unheard(acted) {
+		t.Errorf("got %v, want the other one not heard: it has not renewed its lease", err)
+	}
+	b.Peers().WhilePending(nil)
+	for deadline := time.Now().Add(20 * time.Second); a.Peers().Unheard(acted); <-time.After(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the other one renews its lease and is not heard")
+		}
+		for _, s := range []*postgres.Store{b, a} {
+			if err := s.Peers().Join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	// The other one dies without a word.
 	exec(t, url, `UPDATE berth_instances SET seen_at = now() - interval '11 seconds' WHERE id = 'node-b'`)
 	if err := a.Peers().Join(t.Context()); err != nil {

@@ -54,6 +54,8 @@ func (m *Manager) ensureContainer(ctx context.Context, s Session) (Container, er
 	spec := m.specOf(s)
 	c, err := m.runtime.Inspect(ctx, s.ContainerName)
 	switch {
+	case CodeOf(err) == CodeNotFound && s.Operation != nil && s.Operation.automatic(s) && !m.opts.Peers.MissingSince().IsZero():
+		return Container{}, fmt.Errorf("the container may have been removed with the session: %w", errTakenOver)
 	case CodeOf(err) == CodeNotFound:
 	case err != nil:
 		return Container{}, err

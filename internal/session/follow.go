@@ -113,6 +113,9 @@ func (m *Manager) follow(ctx context.Context, id ID) error {
 // known comes after a look at the engine. The mark was taken before the store was asked.
 func (m *Manager) followRecord(mark uint64, s Session) {
 	m.yield(s.ID, s)
+	if m.isTwin(s) {
+		m.unlocated.add(s.ID)
+	}
 	if m.isWorking(s.ID) {
 		m.publishSince(mark, s) // its token may have been exchanged; where it is the work knows
 		return
@@ -174,6 +177,9 @@ func (m *Manager) locateAll(ctx context.Context) {
 // findServer looks on the engine for where a session's server is, and publishes that.
 func (m *Manager) findServer(ctx context.Context, id ID) error {
 	s, err := m.store.Get(ctx, id)
+	if err == nil && m.isTwin(s) {
+		err = m.giveWayInPlace(ctx, id)
+	}
 	if err != nil || s.Status != Running || m.isWorking(id) {
 		return ignoreNotFound(err)
 	}

@@ -22,6 +22,7 @@ type peers struct {
 	living  map[string]bool
 	foreign map[session.ID]bool // looked after by somebody else
 	missing time.Time
+	unheard bool
 }
 
 func (p *peers) Alive(process string) bool {
@@ -33,6 +34,8 @@ func (p *peers) Alive(process string) bool {
 func (p *peers) Mine(id session.ID) bool { p.mu.Lock(); defer p.mu.Unlock(); return !p.foreign[id] }
 
 func (p *peers) MissingSince() time.Time { p.mu.Lock(); defer p.mu.Unlock(); return p.missing }
+
+func (p *peers) Unheard(time.Time) bool { p.mu.Lock(); defer p.mu.Unlock(); return p.unheard }
 
 func (p *peers) change(f func()) { p.mu.Lock(); defer p.mu.Unlock(); f() }
 

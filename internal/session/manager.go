@@ -165,7 +165,8 @@ func NewManager(store Store, runtime Runtime, prober Prober, routes Routes, keys
 		retries:    retries{of: map[ID]retry{}},
 		monitor:    newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
-			newest: map[ID]Session{}, at: map[ID]uint64{}, address: map[ID]string{}, profile: profilePointers(opts.Profiles),
+			newest: map[ID]Session{}, at: map[ID]uint64{}, address: map[ID]string{}, displaced: map[ID][]string{},
+			profile: profilePointers(opts.Profiles),
 		},
 	}
 	m.Limit(opts.MaxSessions)

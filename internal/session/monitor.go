@@ -23,11 +23,14 @@ type monitor struct {
 	queue  queue // sessions to look at now
 	engine engineView
 	soon   chan struct{} // holds a token when records and containers are to be compared at once
+
+	unheard map[ID]time.Time // sessions that are left alone, and since when; see [Manager.leaveUnheard]
 }
 
 func newMonitor() monitor {
 	return monitor{
 		vitals: map[ID]*vital{}, queue: newQueue(), soon: make(chan struct{}, 1), engine: engineView{charged: map[ID]time.Time{}},
+		unheard: map[ID]time.Time{},
 	}
 }
 
@@ -148,7 +151,9 @@ func (m *Manager) watchEngine(ctx context.Context) {
 			case ActionDie, ActionDestroy:
 				m.noteEnd(e)
 				m.suspect(e.Session)
-			case ActionCreate, ActionStart:
+			case ActionStart:
+				m.startedAgain(e.Session)
+			case ActionCreate:
 			}
 		})
 		if ctx.Err() != nil {

@@ -18,6 +18,9 @@ type Peers interface {
 	// MissingSince is when the first of those processes was last heard of that have not said good-bye. What has been
 	// made on the engine since then may be theirs, and recorded where nobody else can read it. Zero: none is missing.
 	MissingSince() time.Time
+	// Unheard reports whether another process may have acted on sessions before that time without its being recorded
+	// where this process reads: the store is away, or one of them has not been heard of since. It asks nobody.
+	Unheard(since time.Time) bool
 }
 
 // PeersChanged has records and containers compared at once: what a process that has ended was doing, or looked after, is
@@ -38,3 +41,4 @@ type alone struct{ process string }
 func (a alone) Alive(process string) bool { return process == a.process }
 func (alone) Mine(ID) bool                { return true }
 func (alone) MissingSince() time.Time     { return time.Time{} }
+func (alone) Unheard(time.Time) bool      { return false }

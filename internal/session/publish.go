@@ -15,6 +15,9 @@ type published struct {
 	at      map[ID]uint64  // the number of that publication
 	count   uint64         // of publications so far
 	address map[ID]string
+
+	displaced map[ID][]string // names of containers of other sessions of that ID, until they are removed
+
 	profile map[string]*Profile // shared by all routes
 }
 
@@ -124,9 +127,15 @@ func cameUp(s Session) time.Time {
 // route hands a session's route to the data plane. The caller holds published.mu.
 func (m *Manager) route(s Session) {
 	p := &m.published
+	if known, ok := p.newest[s.ID]; ok && !known.CreatedAt.Equal(s.CreatedAt) && known.ContainerName != s.ContainerName {
+		p.displaced[s.ID] = append(p.displaced[s.ID], known.ContainerName)
+	}
 	p.count++
 	p.newest[s.ID], p.at[s.ID] = s, p.count
 	address := p.address[s.ID]
+	if s.Status != Running || s.Operation != nil || address != "" {
+		m.forgetUnheard(s.ID)
+	}
 	leaving := s.Operation != nil && !s.Operation.Kind.keepsUp()
 	r := Route{
 		ID: s.ID, Address: address, Running: s.Status == Running && address != "" && !leaving,
@@ -161,9 +170,11 @@ func (m *Manager) unpublish(id ID) {
 	delete(p.newest, id)
 	delete(p.at, id)
 	delete(p.address, id)
+	delete(p.displaced, id)
 	m.retries.ended(id)
 	m.routes.Remove(id)
 	m.dismissVital(id)
+	m.forgetUnheard(id)
 	m.audience.tell(id)
 }
 
@@ -173,7 +184,7 @@ func (m *Manager) isPublished(s Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known, ok := p.newest[s.ID]
-	return ok && !known.olderThan(s)
+	return ok && known.CreatedAt.Equal(s.CreatedAt) && !known.olderThan(s) && len(p.displaced[s.ID]) == 0
 }
 
 // isPublishedAt reports whether the data plane knows the session as it is recorded here, at this address.

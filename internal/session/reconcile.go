@@ -34,6 +34,9 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 			if err := m.flush(ctx); err != nil && ctx.Err() == nil {
 				m.opts.Logger.WarnContext(ctx, "activity not written, kept for later", "error", err)
 			}
+			if m.heard() {
+				m.reconcileSoon()
+			}
 		case <-m.monitor.soon:
 			wait.Reset(0)
 		case <-wait.C:
@@ -141,7 +144,7 @@ func (m *Manager) agree(ctx context.Context, id ID) error {
 // mend does what can be done at once, and otherwise returns the operation that is needed, or why the session has to be
 // healed.
 func (m *Manager) mend(ctx context.Context, id ID) (Kind, *ailment, error) {
-	s, err := m.store.Get(ctx, id)
+	s, err := m.giveWay(ctx, id)
 	if CodeOf(err) == CodeNotFound {
 		m.unpublish(id)
 		return "", nil, nil
@@ -176,6 +179,9 @@ func (m *Manager) mend(ctx context.Context, id ID) (Kind, *ailment, error) {
 		return "", ails(CauseStart, Errorf(CodeNotRunning, "%s", s.LastError)), nil
 	case s.Status == Stopped && up && s.StopReason == StopEngine:
 		return OpStart, nil, nil
+	case s.Status == Stopped && up && m.opts.Peers.Unheard(c.StartedAt):
+		m.publish(s) // another process may have been asked to start it
+		return "", nil, nil
 	case s.Status == Stopped && up:
 		m.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
 		return OpStop, nil, nil
@@ -262,6 +268,8 @@ func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool)
 	end := m.witness(ctx, s.ID)
 	why := ails(CauseGone, Errorf(CodeNotRunning, "the container is gone")).unless(toGetAnother)
 	switch {
+	case !exists && m.leaveUnheard(ctx, s):
+		return nil, nil
 	case !exists && end.signalled:
 		why = ails(CauseGone, Errorf(CodeNotRunning, "the container was removed by somebody with access to the engine")).unless(toGetAnother)
 	case !exists:
@@ -269,6 +277,8 @@ func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool)
 		m.locate(s.ID, "")
 		m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", engineEnded)
 		return ails(CauseEngine, Errorf(CodeNotRunning, "%s", engineEnded)), nil
+	case end.signalled && !c.OOMKilled && !m.hasStarved(s.ID) && m.leaveUnheard(ctx, s):
+		return nil, nil
 	case end.signalled && !c.OOMKilled && !m.hasStarved(s.ID):
 		why = ails(CauseByHand, Errorf(CodeNotRunning, "the container was stopped by somebody with access to the engine (exit code %d)", c.ExitCode)).unless("start the session again")
 	case c.OOMKilled, c.ExitCode == exitKilled && m.hasStarved(s.ID):

@@ -15,6 +15,7 @@ import (
 type relay struct {
 	address string
 	delay   atomic.Int64 // nanoseconds, each way
+	cut     atomic.Bool  // nothing passes, and what is connected is not any more
 }
 
 func newRelay(t *testing.T, to string) *relay {
@@ -42,6 +43,10 @@ func newRelay(t *testing.T, to string) *relay {
 }
 
 func (r *relay) pass(client net.Conn, to string, done <-chan struct{}) {
+	if r.cut.Load() {
+		_ = client.Close()
+		return
+	}
 	server, err := net.Dial("tcp", to)
 	if err != nil {
 		_ = client.Close()
@@ -62,6 +67,9 @@ func (r *relay) copy(to io.Writer, from io.Reader, done <-chan struct{}) {
 			select {
 			case <-time.After(time.Duration(r.delay.Load())):
 			case <-done:
+				return
+			}
+			if r.cut.Load() {
 				return
 			}
 			if _, err := to.Write(buf[:n]); err != nil {

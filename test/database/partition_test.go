@@ -1,0 +1,122 @@
+package database_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"berth/internal/dockertest"
+	"berth/test/harness"
+)
+
+// What an instance was asked to do without the database holds, although another one looks after half of the sessions and
+// cannot know of it, whether that one has lost the database as well or not.
+func TestStopsAndDeletesWithoutTheDatabaseAreNotUndoneByAnotherInstance(t *testing.T) {
+	t.Parallel()
+	for name, both := range map[string]bool{"both have lost it": true, "one has lost it": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Env["CONTAINER_RESTART_DELAY"] = "1"
+			relay := newRelay(t, w.db.Address())
+			second := w.Sibling("second")
+			w.Env["DATABASE_URL"] = strings.Replace(w.Env["DATABASE_URL"], w.db.Address(), relay.address, 1)
+			w.StartServe()
+			second.StartServe()
+			var stopped, deleted []string
+			for range 4 {
+				id, _ := w.Create("")
+				stopped = append(stopped, id)
+				id, token := w.Create("")
+				harness.Eventually(t, 5*time.Second, "the other instance serves it", func() error { return serves(t, second, id, token, http.StatusOK) })
+				deleted = append(deleted, id)
+			}
+			relay.cut.Store(true)
+			if both {
+				w.db.Stop()
+				degraded(t, second)
+			}
+			degraded(t, w.World)
+			for i := range stopped {
+				w.act(t, http.MethodPost, "/sessions/"+stopped[i]+"/stop", http.StatusOK)
+				w.act(t, http.MethodDelete, "/sessions/"+deleted[i], http.StatusNoContent)
+			}
+			for until := time.Now().Add(15 * time.Second); time.Now().Before(until); pause(t.Context(), time.Second) {
+				if all := w.Containers(); len(all) != len(stopped) {
+					t.Fatalf("without the database: got %d containers, want those of the %d stopped sessions", len(all), len(stopped))
+				}
+			}
+			relay.cut.Store(false)
+			if both {
+				w.db.Start()
+			}
+			healthy(t, w.World)
+			healthy(t, second)
+			pause(t.Context(), 8*time.Second) // whoever still acts on what was known before has done it by then
+			all := w.agrees(t, second)
+			for _, id := range stopped {
+				if all[id].Status != "stopped" {
+					t.Errorf("a session that was stopped without the database is %+v", all[id])
+				}
+			}
+			if len(all) != len(stopped) {
+				t.Errorf("got %d sessions, want the %d stopped ones", len(all), len(stopped))
+			}
+			volumes, err := dockertest.Client(t).VolumeList(t.Context(), client.VolumeListOptions{Filters: w.Mine()})
+			harness.Must(t, err)
+			for _, v := range volumes.Items {
+				if slices.Contains(deleted, v.Labels["berth.session"]) {
+					t.Errorf("a volume of a deleted session is there: %s", v.Name)
+				}
+			}
+		})
+	}
+}
+
+// One create that was sent to two instances without the database makes one session in the end: the other container is
+// taken down, and the token of the recorded session is the only good one, on every instance.
+func TestSessionThatTwoInstancesHaveMadeBecomesOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.StartServe()
+	second := w.Sibling("second")
+	second.StartServe()
+	both := []*harness.World{w.World, second}
+	w.db.Stop()
+	degraded(t, w.World)
+	degraded(t, second)
+	var id string
+	var tokens [2]string
+	for i, on := range both {
+		a := on.CallWith(http.MethodPost, "/sessions", w.AdminToken(), "", http.Header{"Idempotency-Key": {"once"}})
+		if a.Status != http.StatusCreated {
+			t.Fatalf("create: %s", a)
+		}
+		id, tokens[i] = a.Field("session_id"), a.Field("token")
+	}
+	w.db.Start()
+	healthy(t, w.World)
+	healthy(t, second)
+	w.agrees(t, w.World)
+	harness.Eventually(t, 10*time.Second, "one token is good everywhere, and the other nowhere", func() error {
+		var good []int
+		for _, on := range both {
+			for i, token := range tokens {
+				if serves(t, on, id, token, http.StatusOK) == nil {
+					good = append(good, i)
+				} else if err := serves(t, on, id, token, http.StatusUnauthorized); err != nil {
+					return err
+				}
+			}
+		}
+		if len(good) != 2 || good[0] != good[1] {
+			return fmt.Errorf("the good tokens are %v", good)
+		}
+		return nil
+	})
+}
