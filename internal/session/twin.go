@@ -22,7 +22,7 @@ func (m *Manager) isTwin(s Session) bool {
 func (m *Manager) giveWayInPlace(ctx context.Context, id ID) error {
 	w, _, err := m.reserve(id, opReconcile)
 	if err != nil {
-		return nil //nolint:nilerr // somebody works on it, or the process is stopping
+		return nil // somebody works on it, or the process is stopping
 	}
 	defer m.release(w)
 	_, err = m.giveWay(ctx, id)
