@@ -235,26 +235,26 @@ func (m *Manager) recordEngineEnd(ctx context.Context, id ID) (_ Session, start 
 
 // blameEngine reports whether the engine was away or stopping while a server was brought up, and then makes the failure the
 // engine's: it ends containers, and breaks calls, in ways that look like the session's own fault. epoch is that of the begin.
-func (m *Manager) blameEngine(ctx context.Context, kind Kind, epoch int, failure error) (_ error, away bool) {
+func (m *Manager) blameEngine(ctx context.Context, kind Kind, epoch int, failure error) (away bool, _ error) {
 	if failure == nil || !kind.bringsUp() {
-		return failure, false
+		return false, failure
 	}
 	switch CodeOf(failure) {
 	case CodeEngineUnavailable, CodeStartFailed, CodeInternal, CodeNotFound, CodePortTaken, CodeNotRunning:
 	default: // what no engine's end looks like
-		return failure, false
+		return false, failure
 	}
 	ctx, cancel := m.outlive(ctx)
 	defer cancel()
 	ask, end := context.WithTimeout(ctx, m.opts.Health.Timeout)
 	defer end()
 	if m.runtime.Ping(ask) == nil && m.monitor.currentEpoch() == epoch {
-		return failure, false
+		return false, failure
 	}
 	if CodeOf(failure) == CodeEngineUnavailable {
-		return failure, true
+		return true, failure
 	}
-	return Errorf(CodeEngineUnavailable, "the engine was stopped or restarted meanwhile; the %s goes on when it is back", kind).Because(failure), true
+	return true, Errorf(CodeEngineUnavailable, "the engine was stopped or restarted meanwhile; the %s goes on when it is back", kind).Because(failure)
 }
 
 // awaitEngine leaves an operation that met an engine that is not there for its return, as one that does not count.

@@ -60,7 +60,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, e
 	if errors.Is(err, errTakenOver) {
 		return s, m.cutShort(ctx, kind, s, errTakenOver)
 	}
-	err, away := m.blameEngine(ctx, kind, epoch, err)
+	away, err := m.blameEngine(ctx, kind, epoch, err)
 	if away || w.automatic && CodeOf(err) == CodeEngineUnavailable {
 		// It says nothing about the session: the comparison after the engine's return takes it up.
 		m.opts.Logger.WarnContext(ctx, "operation waits for the engine", "session_id", s.ID, "operation", kind, "error", err)
