@@ -85,6 +85,7 @@ func findPlace(n *yaml.Node, at place, line, column int) (place, bool) {
 				return found, true
 			}
 		}
+	default: // it has no parts
 	}
 	return place{}, false
 }

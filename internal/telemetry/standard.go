@@ -3,7 +3,7 @@ package telemetry
 import (
 	"context"
 	"io"
-	"log"
+	"log" //nolint:depguard // others write to it
 	"log/slog"
 	"strings"
 	"unicode/utf8"

@@ -1,13 +1,13 @@
 package telemetry
 
 import (
-	"log"
+	"log" //nolint:depguard // what is redirected
 	"os"
 	"strings"
 	"testing"
 )
 
-// Not parallel: there is one standard logger.
+//nolint:paralleltest // there is one standard logger
 func TestStandardLogIsOneBoundedHarmlessLine(t *testing.T) {
 	for _, format := range []string{FormatHuman, FormatJSON} {
 		lines, b := capture(t, format)
