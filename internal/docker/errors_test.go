@@ -181,7 +181,10 @@ func TestReasonForAnUnreachableEngineIsToldWithoutItsAddress(t *testing.T) {
 		}, "the engine behind that does not answer"},
 		"no answer in time": {func(e *fakeEngine, _ *httptest.Server, _ *atomic.Bool) {
 			for _, route := range []string{"GET /_ping", "HEAD /_ping", "GET /containers/json"} {
-				e.on(route, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+				e.on(route, func(_ http.ResponseWriter, r *http.Request) {
+					<-r.Context().Done()
+					panic(http.ErrAbortHandler) // no answer, not an empty one
+				})
 			}
 		}, "did not answer in time"},
 	} {
