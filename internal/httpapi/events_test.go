@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"berth/internal/httpapi"
+	"berth/internal/runtimetest"
 	"berth/internal/session"
 )
 
@@ -42,6 +43,37 @@ func TestEventsTellTheStoryOfASession(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, story); diff != "" {
 		t.Errorf("the story (-want +got):\n%s", diff)
+	}
+}
+
+// What changes nothing is no event, and what Berth does by itself is nobody else's.
+func TestEventsOfRepeatedStopAndFailedUpgrade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Engine.BehaveImage("stub:broken", runtimetest.Behaviour{Exits: true, ExitCode: 3})
+	s, token := w.Make(session.Request{})
+	path := "/sessions/" + string(s.ID)
+	w.call(http.MethodPost, path+"/upgrade", adminToken, `{"image":"stub:broken"}`)
+	for range 3 {
+		if a := w.call(http.MethodPost, path+"/stop", adminToken, ""); a.status != http.StatusOK {
+			t.Fatalf("stop: got %d %s", a.status, a.body)
+		}
+	}
+	var reverted, stopped int
+	for _, m := range decode[httpapi.Events](t, w.call(http.MethodGet, path+"/events", token.Reveal(), "")).Events {
+		switch m.What {
+		case session.Reverted:
+			reverted++
+			if m.By != "berth" || !strings.Contains(m.Reason, "stub:broken") {
+				t.Errorf("got %+v, want it by Berth itself, with the image that failed", m)
+			}
+		case session.Ended:
+			stopped++
+		default:
+		}
+	}
+	if reverted != 1 || stopped != 1 {
+		t.Errorf("got %d times reverted and %d times stopped, want each once", reverted, stopped)
 	}
 }
 
