@@ -6,63 +6,69 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
-	"syscall"
 	"time"
 
-	"berth/internal/session"
+	"golang.org/x/sys/unix"
 )
 
-// Bounds of one measurement. What a session has written decides how long it takes, and nothing else may.
+// Bounds of the measurement of one volume. What a session has written decides how long it takes, and nothing else may.
 const (
 	maxEntries = 2_000_000        // files and directories
 	maxTime    = 20 * time.Second // of walking
-	maxDepth   = 128              // of directories in each other
-	batch      = 256              // entries of a directory that are read at once
+	maxDepth   = 512              // of directories in each other: each costs an open file
+	batch      = 64               // entries of a directory that are read at once
 )
 
-// errBound ends a walk that has reached a bound.
+// errBound ends the walk of a volume that has reached a bound.
 var errBound = errors.New("the walk has reached a bound")
 
-// walk adds up what directories take.
-type walk struct {
+// measured is what one measurement found.
+type measured struct {
 	bytes   int64
+	partial bool // there is more
+	excess  bool // of it, because there are more entries, or deeper ones, than are ever walked
+}
+
+// measure adds up what is in the directories. Each is measured whatever became of those before it.
+func measure(ctx context.Context, dirs []string) (measured, error) {
+	var all measured
+	for _, dir := range dirs {
+		w := walk{until: time.Now().Add(maxTime)}
+		err := w.directory(ctx, unix.AT_FDCWD, dir, 0)
+		if err != nil && !errors.Is(err, errBound) {
+			return measured{}, err
+		}
+		all.bytes += w.bytes
+		all.partial = all.partial || w.partial
+		all.excess = all.excess || w.excess
+	}
+	return all, nil
+}
+
+// walk adds up what one volume takes.
+type walk struct {
+	measured
 	entries int
 	until   time.Time
 }
 
-// measure returns what is in the directories, and whether it is all.
-func measure(ctx context.Context, dirs []string) (size session.Bytes, whole bool, err error) {
-	w := walk{until: time.Now().Add(maxTime)}
-	for _, dir := range dirs {
-		// What is in there belongs to a session, which may exchange directories for links while they are walked: the root
-		// keeps the walk inside.
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			return 0, false, fmt.Errorf("open a volume: %w", err)
-		}
-		err = w.directory(ctx, root, ".", 0)
-		_ = root.Close()
-		switch {
-		case errors.Is(err, errBound):
-			return session.Bytes(w.bytes), false, nil
-		case err != nil:
-			return 0, false, err
-		}
+// directory adds what is in a directory, which is named relative to an open one. What is in there belongs to a session,
+// which may exchange directories for links while they are walked: no link is followed, and no path has more than one name.
+func (w *walk) directory(ctx context.Context, parent int, name string, depth int) error {
+	flags := unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	if depth > 0 {
+		flags |= unix.O_NOFOLLOW
 	}
-	return session.Bytes(w.bytes), true, nil
-}
-
-func (w *walk) directory(ctx context.Context, root *os.Root, name string, depth int) error {
-	d, err := root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+	fd, err := unix.Openat(parent, name, flags, 0)
 	if err != nil {
 		return fmt.Errorf("open a directory of a volume: %w", err)
 	}
+	d := os.NewFile(uintptr(fd), name)
 	defer d.Close()
 	for {
-		entries, err := d.ReadDir(batch)
-		for _, e := range entries {
-			if err := w.entry(ctx, root, path.Join(name, e.Name()), depth); err != nil {
+		names, err := d.Readdirnames(batch)
+		for _, name := range names {
+			if err := w.entry(ctx, fd, name, depth); err != nil {
 				return err
 			}
 		}
@@ -76,41 +82,50 @@ func (w *walk) directory(ctx context.Context, root *os.Root, name string, depth 
 }
 
 // entry adds one file or directory, with all that is in it. One that has gone meanwhile counts nothing.
-func (w *walk) entry(ctx context.Context, root *os.Root, name string, depth int) error {
-	if w.entries++; w.entries > maxEntries || depth >= maxDepth || time.Now().After(w.until) {
+func (w *walk) entry(ctx context.Context, parent int, name string, depth int) error {
+	if w.entries++; w.entries > maxEntries {
+		w.partial, w.excess = true, true
+		return errBound
+	}
+	if time.Now().After(w.until) {
+		w.partial = true
 		return errBound
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	info, err := root.Lstat(name)
-	if errors.Is(err, os.ErrNotExist) {
+	var stat unix.Stat_t
+	err := unix.Fstatat(parent, name, &stat, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look at a file of a volume: %w", err)
 	}
-	w.bytes += onDisk(info)
-	if !info.IsDir() {
+	w.bytes += onDisk(&stat)
+	if !isDirectory(&stat) {
 		return nil
 	}
-	err = w.directory(ctx, root, name, depth+1)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+	if depth+1 >= maxDepth {
+		w.partial, w.excess = true, true // it alone is left out
+		return nil
+	}
+	err = w.directory(ctx, parent, name, depth+1)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return nil // exchanged meanwhile
 	}
 	return err
 }
 
+func isDirectory(stat *unix.Stat_t) bool { return stat.Mode&unix.S_IFMT == unix.S_IFDIR }
+
 // onDisk is what a file takes, which is less than its size where it has holes. Of one with several names each counts its
 // share.
-func onDisk(info os.FileInfo) int64 {
+func onDisk(stat *unix.Stat_t) int64 {
 	const block = 512 // of st_blocks, whatever the file system's are
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return info.Size()
-	}
-	if taken := stat.Blocks * block; info.IsDir() || stat.Nlink < 2 {
+	taken := stat.Blocks * block
+	if isDirectory(stat) || stat.Nlink < 2 {
 		return taken
 	}
-	return stat.Blocks * block / int64(stat.Nlink)
+	return taken / int64(stat.Nlink)
 }

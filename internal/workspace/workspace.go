@@ -30,6 +30,7 @@ const (
 type Size struct {
 	Bytes   session.Bytes // of its volumes on disk; at least so much when Partial
 	Partial bool          // the measurement was cut short: there are too many files
+	Excess  bool          // of Partial: there are more files, or deeper ones, than are ever measured; over any limit
 	At      time.Time
 	Level   Level
 }
@@ -128,8 +129,8 @@ func (m *Monitor) one(ctx context.Context, c session.Container) (Size, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		bytes, whole, err := measure(ctx, c.Volumes)
-		done <- result{Size{Bytes: bytes, Partial: !whole, At: time.Now().UTC()}, err}
+		found, err := measure(ctx, c.Volumes)
+		done <- result{Size{Bytes: session.Bytes(found.bytes), Partial: found.partial, Excess: found.excess, At: time.Now().UTC()}, err}
 	}()
 	select {
 	case r := <-done:
@@ -142,7 +143,7 @@ func (m *Monitor) one(ctx context.Context, c session.Container) (Size, error) {
 // judge keeps a measurement, and acts when it is too much.
 func (m *Monitor) judge(ctx context.Context, c session.Container, size Size) {
 	switch {
-	case m.opts.Limit > 0 && size.Bytes >= m.opts.Limit:
+	case m.opts.Limit > 0 && (size.Bytes >= m.opts.Limit || size.Excess):
 		size.Level = Over
 	case m.opts.Warning > 0 && size.Bytes >= m.opts.Warning:
 		size.Level = Warning
@@ -154,7 +155,11 @@ func (m *Monitor) judge(ctx context.Context, c session.Container, size Size) {
 	log := m.opts.Logger.With("session_id", c.Session, "bytes", int64(size.Bytes))
 	switch {
 	case size.Level > before && size.Level == Over:
-		log.WarnContext(ctx, "workspace is over its limit", "limit", m.opts.Limit.String())
+		reason := "size"
+		if size.Bytes < m.opts.Limit {
+			reason = "more files, or deeper directories, than can be measured"
+		}
+		log.WarnContext(ctx, "workspace is over its limit", "limit", m.opts.Limit.String(), "reason", reason)
 	case size.Level > before:
 		log.WarnContext(ctx, "workspace is large", "warning", m.opts.Warning.String())
 	case size.Level < before && size.Level == Fine:
