@@ -75,6 +75,12 @@ type certsInitCmd struct {
 	lifetime
 	KeyType string `enum:"ecdsa,ed25519" default:"ecdsa" placeholder:"TYPE" help:"Type of the private keys: ${enum}. Default: ${default}."`
 	Force   bool   `help:"Replace all certificates, the authority included: every client needs its new one then."`
+
+	forgetRevocations
+}
+
+type forgetRevocations struct {
+	Forget bool `name:"forget-revocations" help:"Begin an empty crl.pem where it is lost and issued.json does not tell what was on it: every certificate that was revoked is admitted again."`
 }
 
 // Help is shown by berth certs init --help.
@@ -101,7 +107,7 @@ func (c *certsInitCmd) Run(_ context.Context, std *stdio) error {
 		return err
 	}
 	options := pki.InitOptions{
-		Environment: pki.Environment(c.Env), Hosts: c.hosts(), Days: days, KeyType: pki.KeyType(c.KeyType), Force: c.Force,
+		Environment: pki.Environment(c.Env), Hosts: c.hosts(), Days: days, KeyType: pki.KeyType(c.KeyType), Force: c.Force, ForgetRevocations: c.Forget,
 	}
 	if err := options.Validate(); err != nil {
 		return withHint(usageError(err), `"berth certs init --help" says what is expected`)

@@ -64,6 +64,8 @@ type certsRevokeCmd struct {
 	authorityKey
 	Which string `arg:"" help:"The certificate: its file, serial number, or SHA-256 fingerprint."`
 	Force bool   `help:"Revoke a serial number that this directory knows nothing of; begin a crl.pem that cannot be read anew, with what the records know to be revoked."`
+
+	forgetRevocations
 }
 
 // Help is shown by berth certs revoke --help.
@@ -82,7 +84,7 @@ Examples:
 
 // Run revokes the certificate.
 func (c *certsRevokeCmd) Run(_ context.Context, std *stdio) error {
-	result, err := pki.Revoke(c.Dir, c.Which, pki.RevokeOptions{CAKey: c.CAKey, Force: c.Force})
+	result, err := pki.Revoke(c.Dir, c.Which, pki.RevokeOptions{CAKey: c.CAKey, Force: c.Force, ForgetRevocations: c.Forget})
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ const (
 	adviceForce       = `run "berth certs init --force" to replace the whole set`
 	adviceRenew       = `run "berth certs renew", or "berth certs init --force" to replace the whole set`
 	adviceRevoke      = `put it back from a backup, or begin a new one with "berth certs revoke --force"`
+	adviceForgotten   = `put it back from a backup or from where the authority's key is; nothing here knows what was revoked. "berth certs init --forget-revocations" begins an empty list there, and every certificate that was revoked is admitted again`
 	adviceAuthority   = `run this where the authority's key is, or name it with --ca-key`
 	adviceInterrupted = `an earlier command was interrupted: run "berth certs init" to complete it`
 	adviceHosts       = `leave the host out to keep the set as it is, or run "berth certs init --force" to replace the whole set, the authority and every client's certificate included`

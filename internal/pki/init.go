@@ -19,6 +19,10 @@ type InitOptions struct {
 	ClientName  string           // common name of the client; empty means "berth"
 	Force       bool             // replace whatever stands there, the authority included
 	Now         func() time.Time // nil means time.Now
+
+	// ForgetRevocations begins an empty revocation list where it is lost and no records tell what was on it: whatever was
+	// revoked is admitted again.
+	ForgetRevocations bool
 }
 
 // Validate finds what is wrong with the options themselves, whatever is on disk. Init does the same.
@@ -142,7 +146,7 @@ func (i *initializer) make(d *directory, req Request, hostsErr error) (Outcome, 
 	if err := i.covers(server.pair.Leaf); err != nil {
 		return "", nil, err
 	}
-	restored, err := d.restoreLists(i.now)
+	restored, err := d.restoreLists(i.now, i.opts.ForgetRevocations)
 	switch {
 	case err != nil:
 		return "", nil, err

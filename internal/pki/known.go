@@ -98,8 +98,13 @@ func (r revocations) complete(caPath string, all []*x509.Certificate) error {
 		return err
 	}
 	for _, ca := range all {
-		if err := r.current(ca, known.listOf(ca)); err != nil {
-			return &FileError{Path: crlPath(caPath), Err: err, Advice: adviceList(filepath.Dir(caPath))}
+		about := known.listOf(ca)
+		if err := r.current(ca, about); err != nil {
+			advice := adviceList(filepath.Dir(caPath))
+			if about == nil {
+				advice = adviceForgotten
+			}
+			return &FileError{Path: crlPath(caPath), Err: err, Advice: advice}
 		}
 	}
 	return nil
@@ -128,9 +133,9 @@ func (r revocations) current(ca *x509.Certificate, known *knownList) error {
 }
 
 // restoreLists makes the list of every authority whose key is here and whose list is missing or older than the known one,
-// with everything that is known to be revoked. It answers how
-// many certificates the lists of the directory refuse now; nil if there was nothing to do.
-func (d *directory) restoreLists(now time.Time) (*int, error) {
+// with everything that is known to be revoked. It answers how many certificates the lists of the directory refuse now; nil
+// if there was nothing to do. A list of which nothing is known is begun anew only with forget.
+func (d *directory) restoreLists(now time.Time, forget bool) (*int, error) {
 	caPath := d.file(CACertFile)
 	all, err := readCertificates(caPath)
 	if err != nil {
@@ -160,6 +165,11 @@ func (d *directory) restoreLists(now time.Time) (*int, error) {
 		if lists[pin] != nil && about != nil && lists.current(authority.Certificate, about) == nil {
 			continue
 		}
+		if !forget {
+			if err := lists.forgotten(d, authority.Certificate, about); err != nil {
+				return nil, err
+			}
+		}
 		if lists[pin] == nil || about != nil {
 			previous, err := about.continued(lists[pin])
 			if err != nil {
@@ -184,6 +194,14 @@ func (d *directory) restoreLists(now time.Time) (*int, error) {
 		revoked += len(list.RevokedCertificateEntries)
 	}
 	return &revoked, d.apply(change{write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
+}
+
+// forgotten is an error when an authority's list is lost and nothing tells what was on it.
+func (r revocations) forgotten(d *directory, ca *x509.Certificate, about *knownList) error {
+	if about != nil || r[PinOf(ca)] != nil || !promisesList(ca) {
+		return nil
+	}
+	return &FileError{Path: d.file(CRLFile), Err: fmt.Errorf("%w: of %s", ErrNoList, ca.Subject), Advice: adviceForgotten}
 }
 
 // listWarnings speak of lists that others have let become overdue; they hold nevertheless.

@@ -82,6 +82,47 @@ func TestServerDoesNotStartWithoutAListThatIsKnown(t *testing.T) {
 	}
 }
 
+// Without its records nobody knows what was on a lost list: that an empty one takes its place has to be said.
+func TestAListOfWhichNothingIsKnownIsNotBegunByItself(t *testing.T) {
+	t.Parallel()
+	dir := initialized(t, InitOptions{})
+	alice, bob := issued(t, dir, "alice"), issued(t, dir, "bob")
+	mustRevoke(t, dir, filepath.Join(alice, ClientCertFile))
+	put(t, filepath.Join(dir, CRLFile), "")
+	put(t, filepath.Join(dir, recordsFile), "")
+	issued(t, dir, "carol") // makes records, which do not tell what was revoked either
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, ErrNoList) || !strings.Contains(err.Error(), "--forget-revocations") {
+			t.Errorf("%s: %v; want %v, and what it takes", what, err, ErrNoList)
+		}
+		if present(filepath.Join(dir, CRLFile)) {
+			t.Errorf("%s made a list", what)
+		}
+	}
+	_, err := starts(t, dir, alice)
+	refused("start", err)
+	_, err = Init(dir, InitOptions{})
+	refused("init", err)
+	_, err = Revoke(dir, filepath.Join(bob, ClientCertFile), RevokeOptions{})
+	refused("revoke", err)
+	_, err = Revoke(dir, filepath.Join(bob, ClientCertFile), RevokeOptions{Force: true})
+	refused("revoke with force", err)
+	if _, err := Revoke(dir, filepath.Join(bob, ClientCertFile), RevokeOptions{ForgetRevocations: true}); err != nil {
+		t.Fatal(err)
+	}
+	for client, want := range map[string]bool{alice: true, bob: false} {
+		if admitted, err := starts(t, dir, client); err != nil || admitted != want {
+			t.Errorf("%s with revocations forgotten: admitted %v, %v; want %v", filepath.Base(client), admitted, err, want)
+		}
+	}
+	put(t, filepath.Join(dir, CRLFile), "")
+	put(t, filepath.Join(dir, recordsFile), "")
+	if result, err := Init(dir, InitOptions{ForgetRevocations: true}); err != nil || result.Outcome != Completed {
+		t.Errorf("init with revocations forgotten: %v, %v", result.Outcome, err)
+	}
+}
+
 // The files of a server on another machine have no records: there the authority itself says that there is a list.
 func TestHandedOutFilesNeedTheirList(t *testing.T) {
 	t.Parallel()

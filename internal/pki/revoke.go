@@ -14,6 +14,8 @@ type RevokeOptions struct {
 	CAKey string // file of the authority's key; empty means the one of the directory
 	Force bool   // revoke a serial number that this directory knows nothing of, and forget a list that cannot be read
 	Now   func() time.Time
+
+	ForgetRevocations bool // as in InitOptions
 }
 
 // Revocation is what Revoke did.
@@ -64,6 +66,11 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 		for _, signer := range signers {
 			pin := PinOf(signer.Certificate)
 			about := known.listOf(signer.Certificate)
+			if !opts.ForgetRevocations {
+				if err := lists.forgotten(d, signer.Certificate, about); err != nil {
+					return err
+				}
+			}
 			lost := about != nil && lists.current(signer.Certificate, about) != nil
 			if added := []*big.Int{target.serial}; lost || !lists.has(signer.Certificate, target.serial) {
 				previous, err := about.continued(lists[pin])
