@@ -15,7 +15,7 @@ const (
 )
 
 // exposures are the files of one end that others than their owner can change, the directories that they stand in included,
-// and its key if everybody can read it. What cannot be looked at is somebody else's error.
+// and its key, or that of an authority beside the certificates, if everybody can read it. What cannot be looked at is somebody else's error.
 func exposures(paths Paths) []FileError {
 	var found []FileError
 	seen := map[string]bool{}
@@ -38,6 +38,9 @@ func exposures(paths Paths) []FileError {
 		look(filepath.Dir(path), writableByOthers, ErrExposed, "0700")
 	}
 	look(paths.Key, keyOfEverybody, ErrKeyExposed, "0400")
+	for _, name := range []string{CAKeyFile, oldCAKey, nextCAKey} {
+		look(filepath.Join(filepath.Dir(paths.CA), name), keyOfEverybody, ErrKeyExposed, "0400")
+	}
 	for _, path := range files {
 		look(path, writableByOthers, ErrExposed, "0444")
 	}

@@ -247,6 +247,8 @@ func TestExposedFilesAreRefusedWhereStrict(t *testing.T) {
 		{"directory of a group", ".", 0o775, WarnOpenDirectory, true},
 		{"readable directory", ".", 0o755, "", false},
 		{"key of everybody", "key", 0o644, WarnKeyReadable, true},
+		{"authority's key of everybody", CAKeyFile, 0o644, WarnKeyReadable, true},
+		{"authority's key that a group reads", CAKeyFile, 0o440, "", false},
 		{"key that a group reads", "key", 0o440, WarnKeyReadable, false},
 		{"authorities of everybody", CACertFile, 0o666, WarnOpenDirectory, true},
 		{"list of everybody", CRLFile, 0o646, WarnOpenDirectory, true},

@@ -103,9 +103,14 @@ func newWatched(paths Paths, usage x509.ExtKeyUsage, strict bool, now func() tim
 		return nil, nil, err
 	}
 	for _, e := range exposed {
-		if !errors.Is(e.Err, ErrKeyExposed) { // of which the loading has warned
-			warnings = append(warnings, Warning{Code: WarnOpenDirectory, Path: e.Path, Text: fmt.Sprintf("%v: %s", e.Err, e.Advice)})
+		code := WarnOpenDirectory
+		if errors.Is(e.Err, ErrKeyExposed) {
+			if e.Path == paths.Key { // of which the loading has warned
+				continue
+			}
+			code = WarnKeyReadable
 		}
+		warnings = append(warnings, Warning{Code: code, Path: e.Path, Text: fmt.Sprintf("%v: %s", e.Err, e.Advice)})
 	}
 	return w, warnings, nil
 }
