@@ -27,6 +27,7 @@ type dockerSetupTLSCmd struct {
 	Listen         []string `default:"127.0.0.1" placeholder:"ADDRESS" help:"IP address that the engine listens on, with or without a port. Repeatable. Default: ${default}."`
 	Port           uint16   `env:"DOCKER_TLS_PORT" default:"2376" placeholder:"PORT" help:"Port where --listen names none (DOCKER_TLS_PORT). Default: ${default}."`
 	RestartCommand string   `placeholder:"COMMAND" help:"Command that restarts the engine where neither systemd nor /etc/init.d/docker does. A shell runs it."`
+	Network        string   `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is closed whoever made it. Default: ${default}."`
 	NoFirewall     bool     `help:"Leave out the firewall rules that keep containers from the engine's port and from this machine."`
 	DryRun         bool     `help:"Show what would be done, and change nothing."`
 	Undo           bool     `help:"Restore the state before the first set-up."`
@@ -65,6 +66,7 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 	options := dockerd.Options{
 		RestartCommand: c.RestartCommand,
 		NoFirewall:     c.NoFirewall,
+		Network:        c.Network,
 		Report:         func(s dockerd.Step) { std.progress("%s: %s", s.Name, s.Text) },
 	}
 	if c.Undo {

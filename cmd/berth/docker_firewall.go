@@ -7,10 +7,11 @@ import (
 )
 
 type dockerFirewallCmd struct {
-	Socket string `env:"BERTH_GUARD_SOCKET" default:"/var/run/docker.sock" placeholder:"FILE" help:"The engine's unix socket (BERTH_GUARD_SOCKET). Default: ${default}."`
-	DryRun bool   `help:"Show what would be done, and change nothing."`
-	Undo   bool   `help:"Remove the rules."`
-	Yes    bool   `short:"y" help:"Do it without a question."`
+	Socket  string `env:"BERTH_GUARD_SOCKET" default:"/var/run/docker.sock" placeholder:"FILE" help:"The engine's unix socket (BERTH_GUARD_SOCKET). Default: ${default}."`
+	Network string `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is closed whoever made it. Default: ${default}."`
+	DryRun  bool   `help:"Show what would be done, and change nothing."`
+	Undo    bool   `help:"Remove the rules."`
+	Yes     bool   `short:"y" help:"Do it without a question."`
 }
 
 // Help is shown by berth docker firewall --help.
@@ -33,7 +34,7 @@ Examples:
 
 // Run closes the machine to sessions, or opens it.
 func (c *dockerFirewallCmd) Run(ctx context.Context, std *stdio) error {
-	setup := dockerd.ForFirewall(dockerd.Machine(), dockerd.Options{})
+	setup := dockerd.ForFirewall(dockerd.Machine(), dockerd.Options{Network: c.Network})
 	questions := consent{DryRun: c.DryRun, Yes: c.Yes}
 	if c.Undo {
 		plan, err := setup.PlanOpening(ctx)

@@ -66,7 +66,7 @@ func (s *Setup) lookAtFamily(ctx context.Context, program string, want isolation
 		there := false
 		if s.hasChain(ctx, program, h.chain) {
 			var err error
-			if there, err = s.hasRule(ctx, Rule{Program: program, Chain: h.parent, Match: []string{"-j", h.chain}}); err != nil {
+			if there, err = s.entersFirst(ctx, program, h.parent, h.chain); err != nil {
 				return state, err
 			}
 		}
@@ -125,11 +125,39 @@ func (s *Setup) hook(ctx context.Context, program, parent, chain string, optiona
 	if optional && !s.hasChain(ctx, program, parent) {
 		return nil
 	}
-	r := Rule{Program: program, Chain: parent, Match: []string{"-j", chain}}
-	if there, err := s.hasRule(ctx, r); err != nil || there {
+	if first, err := s.entersFirst(ctx, program, parent, chain); err != nil || first {
 		return err
 	}
-	return s.insertRule(ctx, r)
+	// One that stands further below does no harm, and there is no moment without any.
+	return s.insertRule(ctx, Rule{Program: program, Chain: parent, Match: []string{"-j", chain}})
+}
+
+// entersFirst reports whether nothing is decided in parent before chain is entered. The engine keeps DOCKER-USER ahead of
+// everything in FORWARD, so entering our chain there first is as good.
+func (s *Setup) entersFirst(ctx context.Context, program, parent, chain string) (bool, error) {
+	first, err := s.firstRule(ctx, program, parent)
+	if err != nil || first == "-j "+chain {
+		return err == nil, err
+	}
+	if parent != forwarding || first != "-j "+userChain {
+		return false, nil
+	}
+	first, err = s.firstRule(ctx, program, userChain)
+	return first == "-j "+chain, err
+}
+
+// firstRule is the first rule of a chain, as iptables prints it behind the chain's name; empty when there is none.
+func (s *Setup) firstRule(ctx context.Context, program, chain string) (string, error) {
+	listed, err := s.host.Run(ctx, program, "-w", "-S", chain)
+	if err != nil {
+		return "", fmt.Errorf("look for the firewall rule: %w", err)
+	}
+	for line := range strings.Lines(listed) {
+		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "+chain+" "); ok {
+			return rule, nil
+		}
+	}
+	return "", nil
 }
 
 func (s *Setup) hasChain(ctx context.Context, program, chain string) bool {

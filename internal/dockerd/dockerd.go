@@ -48,6 +48,8 @@ type Options struct {
 	RestartCommand string
 	// NoFirewall leaves the rules out that keep containers from the engine's port.
 	NoFirewall bool
+	// Network is the sessions' network, whoever made it; empty means those only that Berth made.
+	Network string
 	// Timeout bounds the wait for the restarted engine's answer; zero means 90 seconds.
 	Timeout time.Duration
 	// Report is told of every step as it begins; nil is silent.

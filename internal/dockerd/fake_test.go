@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,15 +26,17 @@ import (
 type machine struct {
 	root, certs string
 	listen      netip.AddrPort
-	version     string            // what dockerd --version prints
-	rules       map[string]bool   // of the firewall
-	chains      map[string]string // of the firewall, with their rules as "iptables -S" prints them, by program and name
-	ran         []string          // command lines, in order
-	fail        map[string]error  // command lines that fail, by how they begin
-	interfaces  map[string]string // by address
-	lax         bool              // the engine asks nobody for a certificate
+	version     string              // what dockerd --version prints
+	rules       map[string]bool     // of the firewall
+	chains      map[string]string   // of the firewall, with their rules as "iptables -S" prints them, by program and name
+	order       map[string][]string // rules that were inserted, by program and chain
+	ran         []string            // command lines, in order
+	fail        map[string]error    // command lines that fail, by how they begin
+	interfaces  map[string]string   // by address
+	lax         bool                // the engine asks nobody for a certificate
 	info        engineInfo
 	networks    string // of sessions, as the engine lists them
+	named       string // networks that the engine finds by name
 	servers     []io.Closer
 }
 
@@ -46,8 +49,8 @@ func (e exitError) ExitCode() int { return int(e) }
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{
-		certs: filepath.Join(t.TempDir(), "certs"), networks: "[]", version: "Docker version 20.10.24+dfsg1, build 5d6db84\n",
-		rules: map[string]bool{}, chains: map[string]string{}, fail: map[string]error{}, interfaces: map[string]string{"127.0.0.1": "lo"},
+		certs: filepath.Join(t.TempDir(), "certs"), networks: "[]", named: "[]", version: "Docker version 20.10.24+dfsg1, build 5d6db84\n",
+		rules: map[string]bool{}, chains: map[string]string{}, order: map[string][]string{}, fail: map[string]error{}, interfaces: map[string]string{"127.0.0.1": "lo"},
 	}
 	// A socket's path holds 107 characters.
 	root, err := os.MkdirTemp("", "bm") //nolint:usetesting // its path is too long for sockets
@@ -116,7 +119,7 @@ func (m *machine) run(_ context.Context, name string, args ...string) (string, e
 			if !there && args[2] != "INPUT" && args[2] != "FORWARD" {
 				return "", exitError(1)
 			}
-			return rules, nil
+			return rules + strings.Join(m.order[name+" "+args[2]], ""), nil
 		case "-X":
 			delete(m.chains, name+" "+args[2])
 		case "-C":
@@ -125,8 +128,12 @@ func (m *machine) run(_ context.Context, name string, args ...string) (string, e
 			}
 		case "-I":
 			m.rules[rule] = true
+			at := name + " " + args[2]
+			m.order[at] = append([]string{"-A " + strings.Join(args[2:], " ") + "\n"}, m.order[at]...)
 		case "-D":
 			delete(m.rules, rule)
+			at, gone := name+" "+args[2], "-A "+strings.Join(args[2:], " ")+"\n"
+			m.order[at] = slices.DeleteFunc(m.order[at], func(r string) bool { return r == gone })
 		}
 	case strings.HasSuffix(line, " COMMIT"): // iptables-restore, by a shell
 		for _, chain := range []string{InputChain, ForwardChain} {
@@ -173,7 +180,13 @@ func (m *machine) start() error {
 	}
 	handler := http.NewServeMux()
 	handler.HandleFunc("GET /_ping", func(http.ResponseWriter, *http.Request) {})
-	handler.HandleFunc("GET /networks", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, m.networks) })
+	handler.HandleFunc("GET /networks", func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Query().Get("filters"), `"name"`) {
+			_, _ = io.WriteString(w, m.named)
+			return
+		}
+		_, _ = io.WriteString(w, m.networks)
+	})
 	handler.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(m.info) })
 	for _, h := range config.Hosts {
 		network, address := endpointOf(h)

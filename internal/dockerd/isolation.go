@@ -2,8 +2,10 @@ package dockerd
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -24,10 +26,15 @@ var hooks = []struct {
 	parent, chain string
 	optional      bool
 }{
-	{"INPUT", InputChain, false},
-	{"FORWARD", ForwardChain, false},
-	{"DOCKER-USER", ForwardChain, true},
+	{defaultChain, InputChain, false},
+	{forwarding, ForwardChain, false},
+	{userChain, ForwardChain, true},
 }
+
+const (
+	forwarding = "FORWARD"
+	userChain  = "DOCKER-USER" // of the engine, for rules of users
+)
 
 // families are the programs of the two address families.
 var families = []string{"iptables", "ip6tables"}
@@ -111,8 +118,8 @@ func (s *Setup) isolationOf(ctx context.Context, endpoint string) (isolation, er
 	if !strings.HasPrefix(endpoint, "unix://") {
 		return i, nil
 	}
-	older, err := s.sessionBridges(ctx, endpoint)
-	i.bridges = append(i.bridges, older...)
+	others, err := s.sessionBridges(ctx, endpoint)
+	i.bridges = append(i.bridges, others...)
 	return i, err
 }
 
@@ -123,20 +130,33 @@ type closing struct {
 }
 
 // sessionBridges are the bridges of sessions' networks whose names do not begin as [SessionBridges] has it, because an
-// earlier version made them.
+// earlier version made them, or somebody else made the configured one.
 func (s *Setup) sessionBridges(ctx context.Context, endpoint string) ([]string, error) {
 	const idLength = 12 // of the network's ID, in the name that the engine gives its bridge
-	var networks []struct {
+	type sessionsNetwork struct {
 		ID      string
+		Name    string
 		Driver  string
 		Options map[string]string
 	}
 	network, address := endpointOf(endpoint)
+	var networks, named []sessionsNetwork
 	if _, err := s.ask(ctx, network, address, `http://engine/networks?filters={"label":["berth.network"]}`, nil, &networks); err != nil {
 		return nil, fmt.Errorf("ask the engine for the sessions' networks: %w", err)
 	}
+	if s.opts.Network != "" {
+		filters, err := json.Marshal(map[string][]string{"name": {s.opts.Network}})
+		if err != nil {
+			return nil, fmt.Errorf("ask the engine for the network %s: %w", s.opts.Network, err)
+		}
+		if _, err := s.ask(ctx, network, address, "http://engine/networks?filters="+url.QueryEscape(string(filters)), nil, &named); err != nil {
+			return nil, fmt.Errorf("ask the engine for the network %s: %w", s.opts.Network, err)
+		}
+		// The engine also finds names that only contain it.
+		named = slices.DeleteFunc(named, func(n sessionsNetwork) bool { return n.Name != s.opts.Network })
+	}
 	var bridges []string
-	for _, n := range networks {
+	for _, n := range append(networks, named...) {
 		name := n.Options["com.docker.network.bridge.name"]
 		if name == "" && len(n.ID) >= idLength {
 			name = "br-" + n.ID[:idLength]
@@ -146,7 +166,7 @@ func (s *Setup) sessionBridges(ctx context.Context, endpoint string) ([]string, 
 		}
 	}
 	slices.Sort(bridges)
-	return bridges, nil
+	return slices.Compact(bridges), nil
 }
 
 func nameServers(path string) (servers []netip.Addr) {
@@ -188,7 +208,12 @@ func (i isolation) shell(program string) (before, after string) {
 	}
 	for _, h := range hooks {
 		r := Rule{Program: program, Chain: h.parent, Match: []string{"-j", h.chain}}
-		insert := fmt.Sprintf("%s 2>/dev/null || %s", r.command("-C"), r.command("-I"))
+		// What stands first is looked for, since whatever is accepted before it would not come to it.
+		wanted := "-j " + h.chain
+		if h.parent == forwarding {
+			wanted = fmt.Sprintf("-j (%s|%s)", h.chain, userChain)
+		}
+		insert := fmt.Sprintf(`%s -w -S %s | grep -m 1 -e ^-A | grep -Eqx -e "-A %s %s" || %s`, program, h.parent, h.parent, wanted, r.command("-I"))
 		if h.optional {
 			after = fmt.Sprintf("! %s -w -S %s >/dev/null 2>&1 || %s", program, h.parent, insert)
 		} else {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// ForFirewall is a Setup that closes this machine to sessions or opens it, and nothing else: only Report of the options
-// counts.
+// ForFirewall is a Setup that closes this machine to sessions or opens it, and nothing else: only Report and
+// Network of the options count.
 func ForFirewall(host Host, opts Options) *Setup { return ForUndo(host, opts) }
 
 // PlanIsolation tells what ApplyIsolation would do. socket is the engine's; when it does not answer, only the networks are

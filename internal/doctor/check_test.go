@@ -369,6 +369,22 @@ func TestChecksPassAndFail(t *testing.T) {
 			"firewall", func(_ *testing.T, _ *Options, e *fakeEngine) { e.network.ID = "0123456789abcdef" },
 			[]string{"pass plain-port-closed", "skipped nothing-listens", "warn open-to-sessions", "warn sessions-open"},
 		},
+		"firewall, shadowed": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.FirewallRules = func(context.Context) (string, error) {
+				shadows := strings.Replace(closedRules, "-A INPUT -j BERTH", "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j BERTH", 1)
+				return strings.Replace(shadows, "-A FORWARD -j", "-A FORWARD -j ACCEPT\n-A FORWARD -j", 1), nil
+			}
+		}, []string{"pass plain-port-closed", "skipped nothing-listens", "warn open-to-sessions", "warn sessions-open"}},
+		"firewall, refusing policy and the bridge let in": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.FirewallRules = func(context.Context) (string, error) {
+				return "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -i berth0 -j ACCEPT\n", nil
+			}
+		}, []string{"pass plain-port-closed", "skipped nothing-listens", "warn open-to-sessions"}},
+		"firewall, what is accepted before concerns others": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
+			o.FirewallRules = func(context.Context) (string, error) {
+				return strings.Replace(closedRules, "-A INPUT -j BERTH", "-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -j BERTH", 1), nil
+			}
+		}, []string{"pass plain-port-closed", "skipped nothing-listens", "pass closed-to-sessions"}},
 		"firewall, chains that nothing enters": {"firewall", func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.FirewallRules = func(context.Context) (string, error) {
 				return strings.ReplaceAll(closedRules, "-j BERTH", "-j OTHER"), nil

@@ -76,6 +76,7 @@ const closedRules = `*filter
 :INPUT ACCEPT [0:0]
 :FORWARD ACCEPT [0:0]
 -A INPUT -j BERTH-INPUT
+-A FORWARD -j DOCKER-USER
 -A DOCKER-USER -j BERTH-FORWARD
 -A BERTH-INPUT -i berth+ -j DROP
 -A BERTH-FORWARD -o berth+ -m conntrack ! --ctstate DNAT -j DROP

@@ -12,7 +12,8 @@ const (
 	adviceIsolation = "close this machine to sessions as root: berth docker firewall, or berth docker setup-tls where the engine itself serves TLS"
 
 	bridgeNameOption = "com.docker.network.bridge.name"
-	defaultBridge    = "berth0" // of a network that does not exist yet
+	userChain        = "DOCKER-USER" // of the engine, for rules of users
+	defaultBridge    = "berth0"      // of a network that does not exist yet
 )
 
 // isolation looks whether this machine is closed to sessions, and sessions to other machines.
@@ -26,13 +27,13 @@ func (c firewall) isolation(ctx context.Context) []Finding {
 	}
 	bridge := c.sessionBridge(ctx)
 	var findings []Finding
-	if firstPolicy(rules, "INPUT") != "DROP" && !closes(rules, bridge, "INPUT", "-i") {
+	if !closes(rules, bridge, "INPUT", "-i") {
 		findings = append(findings, warn("open-to-sessions", adviceIsolation,
-			"no firewall rule keeps sessions, on the bridge %s, from the ports of this machine", bridge))
+			"no firewall rule keeps sessions, on the bridge %s of the network %s, from the ports of this machine, or one before it lets them in", bridge, c.Config.Docker.Network))
 	}
-	if policy := firstPolicy(rules, "FORWARD"); policy != "DROP" && !closes(rules, bridge, "FORWARD", "-o") {
+	if !closes(rules, bridge, "FORWARD", "-o") {
 		findings = append(findings, warn("sessions-open", adviceIsolation,
-			"packets are forwarded unless a rule refuses them (policy %s), and none keeps other machines from containers on the bridge %s", policy, bridge))
+			"no firewall rule keeps other machines from containers on the bridge %s (policy %s), or one before it lets them in", bridge, firstPolicy(rules, "FORWARD")))
 	}
 	return orPass(findings, pass("closed-to-sessions", "sessions on the bridge %s are kept from this machine, and other machines from them", bridge))
 }
@@ -51,21 +52,105 @@ func (c firewall) sessionBridge(ctx context.Context) string {
 	}
 }
 
-// closes tells whether rules, as iptables-save prints them, refuse what comes from the bridge (-i) or goes to it (-o), in
-// the chain itself or in one of Berth's that is entered from it.
+// closes tells whether rules, as iptables-save prints them, refuse what comes from the bridge (-i) or goes to it (-o) before
+// any accepts some of it: in the chain itself, in one of Berth's that is entered from it, or by the chain's policy.
 func closes(rules, bridge, chain, direction string) bool {
-	entered := regexp.MustCompile(`(?m)^-A (` + chain + `|DOCKER-USER) -j BERTH-` + chain + `$`).MatchString(rules)
-	refusing := regexp.MustCompile(`-A (\S+) (?:.* )?` + direction + ` (\S+) (?:.* )?-j (?:DROP|REJECT)\b`)
-	for line := range strings.Lines(rules) {
-		m := refusing.FindStringSubmatch(strings.TrimSpace(line))
-		if m == nil || !matchesInterface(m[2], bridge) || strings.Contains(line, "dport") || strings.Contains(line, " -d ") {
+	_, filter, _ := strings.Cut(rules, "*filter")
+	filter, _, _ = strings.Cut(filter, "\nCOMMIT")
+	switch (ruleWalk{filter: filter, bridge: bridge, direction: direction}).chain(chain, true, 0) {
+	case refused:
+		return true
+	case accepted:
+		return false
+	default:
+		return firstPolicy(rules, chain) == "DROP"
+	}
+}
+
+// verdict is what becomes of a packet in a chain.
+type verdict int
+
+const (
+	undecided verdict = iota
+	refused
+	accepted // at least some
+)
+
+// ruleWalk follows the packets of new connections from a bridge (-i), or from other machines to it (-o), through chains.
+type ruleWalk struct {
+	filter, bridge, direction string
+}
+
+var (
+	ruleTarget    = regexp.MustCompile(` -[jg] (\S+)`)
+	ruleInterface = regexp.MustCompile(`(! )?(-[io]) (\S+)`)
+	ruleNarrow    = regexp.MustCompile(` -[sdp] | --dports? | --sports? |-m (?:set|limit|owner|mark) `)
+)
+
+const maxChains = 8 // that are entered from each other
+
+// chain says what becomes of a packet in one chain; whole tells whether all packets come to it.
+func (w ruleWalk) chain(name string, whole bool, depth int) verdict {
+	if depth > maxChains {
+		return undecided
+	}
+	for line := range strings.Lines(w.filter) {
+		rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "+name+" ")
+		if !ok || !w.concerns(" "+rule) {
 			continue
 		}
-		if m[1] == "BERTH-"+chain && entered || m[1] == chain || chain == "FORWARD" && m[1] == "DOCKER-USER" {
-			return true
+		m := ruleTarget.FindStringSubmatch(" " + rule)
+		if m == nil {
+			continue
+		}
+		narrow := ruleNarrow.MatchString(" " + rule)
+		switch target := m[1]; {
+		case target == "ACCEPT":
+			if strings.Contains(rule, "-p icmp") || strings.Contains(rule, "-p ipv6-icmp") {
+				continue
+			}
+			return accepted
+		case target == "RETURN":
+			if !narrow {
+				return undecided
+			}
+		case target == "DROP" || target == "REJECT":
+			if !narrow && whole {
+				return refused
+			}
+		case strings.HasPrefix(target, "DOCKER") && target != userChain:
+			// The engine's own, which let in what is published.
+		default:
+			if v := w.chain(target, whole && !narrow, depth+1); v != undecided {
+				return v
+			}
 		}
 	}
-	return false
+	return undecided
+}
+
+// concerns tells whether a rule looks at packets of new connections that come from the bridge, or go to it from elsewhere.
+func (w ruleWalk) concerns(rule string) bool {
+	if _, states, found := strings.Cut(rule, "--ctstate "); found {
+		state, _, _ := strings.Cut(states, " ")
+		if !strings.Contains(rule, "! --ctstate") && !strings.Contains(state, "NEW") {
+			return false
+		}
+	}
+	for _, m := range ruleInterface.FindAllStringSubmatch(rule, -1) {
+		matches := matchesInterface(m[3], w.bridge)
+		switch {
+		case m[2] == w.direction:
+			if matches != (m[1] == "") {
+				return false
+			}
+		case w.direction == "-o" && m[1] == "": // from another machine, and not from a container of this one
+			if matches || strings.HasPrefix(m[3], "docker") || strings.HasPrefix(m[3], "br-") || m[3] == "lo" {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // matchesInterface tells whether a pattern of iptables matches the name of an interface.
