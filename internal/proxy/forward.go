@@ -156,8 +156,8 @@ func (p *Proxy) modifyResponse(res *http.Response) error {
 	if _, typed := res.Header["Content-Type"]; !typed {
 		c.w.Header()["Content-Type"] = nil // or net/http guesses one
 	}
+	filterTrailer(res.Trailer) // what is announced, also by an answer without a body
 	if res.ContentLength < 0 && res.StatusCode != http.StatusSwitchingProtocols {
-		filterTrailer(res.Trailer) // what is announced
 		res.Body = &trailedBody{res.Body, res}
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols && !isEventStream(res.Header) {

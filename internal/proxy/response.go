@@ -18,7 +18,9 @@ var deniedFields = set(
 	// State that a browser keeps for the whole origin, or for its host.
 	"Accept-Ch", "Accept-Ch-Lifetime", "Critical-Ch", // client hints that later requests to any path carry
 	"Activate-Storage-Access",
-	"Alt-Svc", "Alternate-Protocol", // other hosts and ports that speak for the origin
+	"Idp-Signin-Status", "Origin-Trial", "Shared-Storage-Write",
+	"X-Permitted-Cross-Domain-Policies", // of Flash and PDF readers, for the host
+	"Alt-Svc", "Alternate-Protocol",     // other hosts and ports that speak for the origin
 	"Clear-Site-Data",
 	"Expect-Ct", "Public-Key-Pins", "Public-Key-Pins-Report-Only", "Strict-Transport-Security",
 	"Nel", "Report-To", "Reporting-Endpoints", // where to report what happens on the origin
@@ -36,7 +38,8 @@ var deniedFields = set(
 	"Authentication-Control", "Authentication-Info", "Optional-Www-Authenticate", "Www-Authenticate",
 
 	// Commands to a proxy or cache in front of Berth.
-	"Cache-Tag", "Edge-Control", "Surrogate-Capability", "Surrogate-Control", "Surrogate-Key",
+	"Cache-Tag", "Edge-Cache-Tag", "Edge-Control", "X-Cache-Tags", "X-Cache-Tag", "Xkey",
+	"X-Original-Url", "X-Rewrite-Url",
 	"X-Send-File",
 
 	// What Berth says itself.
@@ -45,6 +48,8 @@ var deniedFields = set(
 
 // deniedPrefixes are those of whole families, in canonical form.
 var deniedPrefixes = []string{
+	"Akamai-", "Fly-", "Surrogate-", // caches, and replays on another machine
+	"X-Middleware-",                           // Next.js: rewrites, and headers of the request
 	"Attribution-Reporting-",                  // browser state for the site
 	"Proxy-",                                  // hop by hop, and for proxies
 	"Sec-Session-",                            // a session that the browser renews for the site
@@ -56,6 +61,9 @@ var deniedPrefixes = []string{
 	"X-Reproxy-", // Perlbal: fetch another URL instead
 	"X-Sendfile", // Apache, lighttpd, Cherokee: files of the host
 }
+
+// deniedSuffix ends the names of fields that order one provider's caches about, such as Cloudflare-CDN-Cache-Control.
+const deniedSuffix = "Cdn-Cache-Control"
 
 // trailerFields are what may stand in a trailer section, of requests and of responses: checksums and results, which
 // nobody acts upon who does not look for them there. Any other field could be taken for the header of that name by a
@@ -83,7 +91,7 @@ func isDenied(name string) bool {
 			return true
 		}
 	}
-	return false
+	return strings.HasSuffix(name, deniedSuffix)
 }
 
 // filterHeader removes from the header of a response, final or interim, what a server may not say, and moves the paths

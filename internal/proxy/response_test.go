@@ -33,6 +33,10 @@ var forbidden = []string{
 	"Proxy-Authenticate: Basic", "Proxy-Authentication-Info: x", "Proxy-Connection: close", "Proxy-Status: x", "WWW-Authenticate: Basic", "Optional-WWW-Authenticate: Basic",
 	"Authentication-Info: nextnonce=x", "Authentication-Control: x", "X-Berth-Operator: yes", "X-Request-ID: theirs",
 	"Keep-Alive: timeout=5", "Upgrade: h2c",
+	"Fly-Replay: app=other", "fly-cache: x", "X-Middleware-Rewrite: /x", "x-middleware-override-headers: x", "Shared-Storage-Write: clear", "Origin-Trial: x",
+	"IdP-SignIn-Status: action=signin", "X-Permitted-Cross-Domain-Policies: all", "Edge-Cache-Tag: x", "Xkey: x", "xkey: y", "X-Cache-Tags: x", "Surrogate-Capability: x", "Surrogate-Other: x",
+	"Akamai-Cache-Control: x", "CDN-Cache-Control: max-age=9", "Cloudflare-CDN-Cache-Control: max-age=9", "Vercel-CDN-Cache-Control: max-age=9",
+	"X-Rewrite-Url: /x", "X-Original-URL: /x",
 }
 
 // harmless ones speak of their own response.
@@ -143,6 +147,20 @@ func TestTrailersOfResponsesHaveAShortList(t *testing.T) {
 			}
 			if d := cmp.Diff(http.Header{"Content-Digest": {"d"}, "Grpc-Status": {"0"}}, res.Trailer); d != "" {
 				t.Errorf("trailers (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestAnswersWithoutBodyAnnounceNoForbiddenTrailer(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{"204 No Content": "GET", "304 Not Modified": "GET", "200 OK": "HEAD"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newScripted(t, says("HTTP/1.1 "+name+"\r\nTransfer-Encoding: chunked\r\nTrailer: X-Accel-Redirect, Set-Cookie\r\n\r\n")).front(t)
+			got := raw(t, w, request+" /s/ses-one/ HTTP/1.1\r\nHost: x\r\n{token}\r\n")
+			if !strings.HasPrefix(got, "HTTP/1.1 "+name) || strings.Contains(got, "Trailer") || strings.Contains(got, "X-Accel") {
+				t.Errorf("got %q, want %s and no trailer announced", got, name)
 			}
 		})
 	}
