@@ -143,6 +143,7 @@ func TestSystemCallsOfASession(t *testing.T) {
 		"io_uring_setup": absent, "io_uring_enter": absent, "io_uring_register": absent, "clone3": absent, "fchmodat2": absent,
 		"socket inet": reached, "socket netlink": reached, "socket packet": denied, "socket alg": denied, "socket vsock": denied,
 		"socket smc": denied, "socket xdp": denied,
+		"socketpair unix": reached, "socketpair packet": denied, "socketpair alg": denied, "socketpair vsock": denied, "socketpair smc": denied,
 		"keyctl": denied, "unshare": denied, "mount": denied, "ptrace": reached, "personality": denied,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -78,7 +78,7 @@ var sessionSeccomp = func() string {
 		},
 	}
 	for _, family := range families {
-		p.Calls = append(p.Calls, rule{Names: []string{"socket"}, Action: actAllow, Args: []argument{{Value: family, Op: "SCMP_CMP_EQ"}}})
+		p.Calls = append(p.Calls, rule{Names: []string{"socket", "socketpair"}, Action: actAllow, Args: []argument{{Value: family, Op: "SCMP_CMP_EQ"}}})
 	}
 	for _, domain := range personalities {
 		p.Calls = append(p.Calls, rule{Names: []string{"personality"}, Action: actAllow, Args: []argument{{Value: domain, Op: "SCMP_CMP_EQ"}}})

@@ -22,7 +22,7 @@ var allowedCalls = []string{
 	timerfd_gettime64 timerfd_settime timerfd_settime64`,
 	// Sockets.
 	`accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg recvmmsg_time64
-	recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socketpair`,
+	recvmsg send sendmmsg sendmsg sendto setsockopt shutdown`,
 	// Memory.
 	`brk madvise membarrier mincore mlock mlock2 mlockall mmap mmap2 mprotect mremap msync munlock munlockall munmap
 	process_mrelease remap_file_pages`,

@@ -276,6 +276,9 @@ func (s *server) syscalls(w http.ResponseWriter, _ *http.Request) {
 	for name, family := range map[string]uintptr{"inet": 2, "netlink": 16, "packet": 17, "alg": 38, "vsock": 40, "smc": 43, "xdp": 44} {
 		call("socket "+name, syscall.SYS_SOCKET, family, syscall.SOCK_DGRAM)
 	}
+	for name, family := range map[string]uintptr{"unix": 1, "packet": 17, "alg": 38, "vsock": 40, "smc": 43} {
+		call("socketpair "+name, syscall.SYS_SOCKETPAIR, family, syscall.SOCK_DGRAM, 0)
+	}
 	call("keyctl", syscall.SYS_KEYCTL, bad)
 	call("unshare", syscall.SYS_UNSHARE, syscall.CLONE_NEWUSER)
 	call("mount", syscall.SYS_MOUNT, bad, bad)
