@@ -15,6 +15,7 @@ import (
 
 	"berth/internal/app"
 	"berth/internal/config"
+	"berth/internal/fileowner"
 	"berth/internal/session"
 )
 
@@ -155,11 +156,32 @@ func (c *storeExportCmd) Run(ctx context.Context, std *stdio) error {
 		_, err := io.WriteString(std.Out, printableJSON(string(data)))
 		return err
 	}
-	if err := renameio.WriteFile(c.Output, data, 0o600, renameio.WithTempDir(filepath.Dir(c.Output)), renameio.IgnoreUmask()); err != nil {
+	if err := c.write(cfg.Server.StateDir, data); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(std.Out, "%d sessions written to %s\n", count, c.Output)
 	return err
+}
+
+// write writes the file. One that comes to be in the state directory is for the user that Berth runs as.
+func (c *storeExportCmd) write(stateDir string, data []byte) error {
+	dir := filepath.Dir(c.Output)
+	f, err := renameio.NewPendingFile(c.Output, renameio.WithPermissions(0o600), renameio.WithTempDir(dir), renameio.IgnoreUmask())
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup() //nolint:errcheck // nothing to do when it has become the file
+	if into, err := os.Stat(dir); err == nil {
+		if state, err := os.Stat(stateDir); err == nil && os.SameFile(into, state) {
+			if err := fileowner.Give(f.File, dir); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }
 
 type storeStatusCmd struct {

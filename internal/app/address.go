@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/google/renameio/v2"
 )
 
 // AddressOf returns the URL at which the Berth that keeps its state there is reached from this machine; "" when none
@@ -32,7 +30,7 @@ func (a *App) publishAddress(ctx context.Context, s state) {
 		return
 	}
 	path := s.path(addressFile)
-	if err := renameio.WriteFile(path, []byte(url+"\n"), 0o600); err != nil {
+	if err := writeFile(path, []byte(url+"\n")); err != nil {
 		a.log.WarnContext(ctx, "address not written, the command line needs --url", "path", path, "error", err)
 		return
 	}

@@ -12,7 +12,8 @@ import (
 // rank orders the packages from the inside out. A package may import those of a lower rank only; adapters therefore
 // never import each other.
 var rank = map[string]int{
-	"berth/internal/session": 0,
+	"berth/internal/fileowner": 0,
+	"berth/internal/session":   0,
 
 	"berth/internal/config":      1,
 	"berth/internal/docker":      1,

@@ -9,8 +9,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"berth/internal/jsonfile"
 	"berth/internal/postgres"
 	"berth/internal/session"
@@ -121,7 +119,7 @@ func keepAside(path string, rejected []jsonfile.Rejected) (string, error) {
 		return "", fmt.Errorf("keep entries aside that could not be read: %w", err)
 	}
 	aside := path + ".rejected-" + stamp()
-	if err := renameio.WriteFile(aside, append(text, '\n'), ownerOnly); err != nil {
+	if err := writeFile(aside, append(text, '\n')); err != nil {
 		return "", fmt.Errorf("keep entries aside that could not be read: %w", err)
 	}
 	return aside, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"berth/internal/config"
+	"berth/internal/fileowner"
 	"berth/internal/session"
 )
 
@@ -81,6 +82,9 @@ func (s state) keep(name string, generate func() string) (string, error) {
 		return "", fmt.Errorf("write %s: %w", path, err)
 	}
 	defer f.Cleanup() //nolint:errcheck // the link below is what counts
+	if err := fileowner.Give(f.File, string(s)); err != nil {
+		return "", fmt.Errorf("write %s: %w", path, err)
+	}
 	if _, err := f.WriteString(generate() + "\n"); err != nil {
 		return "", fmt.Errorf("write %s: %w", path, err)
 	}
@@ -125,7 +129,7 @@ func (s state) put(name, text string) error {
 			err = nil
 		}
 	} else {
-		err = renameio.WriteFile(path, []byte(text+"\n"), 0o600, renameio.WithTempDir(string(s)))
+		err = writeFile(path, []byte(text+"\n"))
 	}
 	if err == nil {
 		err = syncDir(string(s))
@@ -136,8 +140,28 @@ func (s state) put(name, text string) error {
 	return nil
 }
 
+// writeFile makes data the file at path, whole or not at all, for the owner of its directory only.
+func writeFile(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(ownerOnly), renameio.WithTempDir(dir))
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup() //nolint:errcheck // nothing to do when it has become the file
+	if err := fileowner.Give(f.File, dir); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
 func (s state) read(path string) (string, error) {
 	text, err := os.ReadFile(path)
+	if remedy := fileowner.Remedy(err, path); remedy != "" {
+		return "", fmt.Errorf("%w; %s", err, remedy)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -11,10 +11,12 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
 
+	"berth/internal/fileowner"
 	"berth/internal/session"
 )
 
@@ -80,6 +82,10 @@ func (l *activityLog) append(lines []byte) error {
 	if l.file == nil {
 		file, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, ownerOnly)
 		if err != nil {
+			return err
+		}
+		if err := fileowner.Give(file, filepath.Dir(l.path)); err != nil {
+			_ = file.Close()
 			return err
 		}
 		l.file = file

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
+	"berth/internal/fileowner"
 )
 
 const (
@@ -68,6 +70,9 @@ func (d *disk) replace(content []byte) (landed bool, err error) {
 		return false, fmt.Errorf("create a temporary file: %w", err)
 	}
 	defer func() { _ = pending.Cleanup() }() // nothing to do when it has become the file
+	if err := fileowner.Give(pending.File, d.dir()); err != nil {
+		return false, fmt.Errorf("create a temporary file: %w", err)
+	}
 	if err := d.reach(stepCreated); err != nil {
 		return false, err
 	}
@@ -137,7 +142,24 @@ func (d *disk) copyPrevious() error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(d.previous(), content, ownerOnly, renameio.WithTempDir(d.dir()), renameio.IgnoreUmask())
+	return writeWhole(d.previous(), content)
+}
+
+// writeWhole makes content the file at path, whole or not at all, for the owner of its directory only.
+func writeWhole(path string, content []byte) error {
+	dir := filepath.Dir(path)
+	pending, err := renameio.NewPendingFile(path, renameio.WithPermissions(ownerOnly), renameio.WithTempDir(dir), renameio.IgnoreUmask())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pending.Cleanup() }() // nothing to do when it has become the file
+	if err := fileowner.Give(pending.File, dir); err != nil {
+		return err
+	}
+	if _, err := pending.Write(content); err != nil {
+		return err
+	}
+	return pending.CloseAtomicallyReplace()
 }
 
 // tidy removes what a killed process has left beside the file, and takes other users' rights away.

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"berth/internal/fileowner"
 	"berth/internal/session"
 )
 
@@ -92,11 +93,11 @@ func Open(path string, opts Options) (*Store, error) {
 	}
 	if err := s.disk.tidy(); err != nil {
 		lock.release()
-		return nil, unavailable("tidy up beside the session store "+path, err)
+		return nil, unusable("tidy up beside the session store "+path, path, err)
 	}
 	if s.touched, err = s.activity.load(s.stored.sessions); err != nil {
 		lock.release()
-		return nil, unavailable("read the activity log of the session store", err)
+		return nil, unusable("read the activity log of the session store", path, err)
 	}
 	if info, err := os.Stat(path); err == nil {
 		s.size = info.Size()
@@ -264,6 +265,14 @@ func resolve(path string) (string, error) {
 
 func unavailable(doing string, err error) error {
 	return session.Errorf(session.CodeStoreUnavailable, "could not %s", doing).Because(err)
+}
+
+// unusable is the same for a file that is there, and says what to do when this process may not use it.
+func unusable(doing, path string, err error) error {
+	if remedy := fileowner.Remedy(err, path); remedy != "" {
+		return session.Errorf(session.CodeStoreUnavailable, "could not %s; %s", doing, remedy).Because(err)
+	}
+	return unavailable(doing, err)
 }
 
 func errClosed() error {

@@ -17,13 +17,13 @@ func (d *disk) load() (image, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return d.begin()
 	case err != nil:
-		return image{}, unavailable("look for the session store", err)
+		return image{}, unusable("look for the session store", d.path, err)
 	case !info.Mode().IsRegular():
 		return image{}, session.Errorf(session.CodeStoreUnavailable, "the session store %s is not a regular file", d.path)
 	}
 	content, err := os.ReadFile(d.path)
 	if err != nil {
-		return image{}, unavailable("read the session store", err)
+		return image{}, unusable("read the session store", d.path, err)
 	}
 	im, err := decode(content)
 	if err != nil {
@@ -47,7 +47,7 @@ func (d *disk) begin() (image, error) {
 	}
 	im := image{sessions: map[session.ID]*entry{}}
 	if _, err := d.replace(im.encode()); err != nil {
-		return image{}, unavailable("begin the session store "+d.path, err)
+		return image{}, unusable("begin the session store "+d.path, d.path, err)
 	}
 	return im, nil
 }

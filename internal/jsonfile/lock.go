@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"berth/internal/fileowner"
 	"berth/internal/session"
 )
 
@@ -21,8 +23,12 @@ type lock struct {
 // acquire locks the file at path, made if need be, and writes this process's number into it. The file stays when the
 // lock is released: removing it would let two processes hold locks of the same name.
 func acquire(path string) (*lock, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, ownerOnly)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, ownerOnly)
 	if err != nil {
+		return nil, unusable("open the lock of the session store", path, err)
+	}
+	if err := fileowner.Give(file, filepath.Dir(path)); err != nil {
+		file.Close()
 		return nil, unavailable("open the lock of the session store", err)
 	}
 	l, err := take(path, file)

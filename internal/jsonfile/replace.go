@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"reflect"
 
-	"github.com/google/renameio/v2"
-
 	"berth/internal/session"
 )
 
@@ -54,7 +52,7 @@ func Begin(path string, sessions []session.Session) error {
 	if err := remove(path + activitySuffix); err != nil {
 		return unavailable("begin the session store "+path, err)
 	}
-	if err := renameio.WriteFile(path, data, ownerOnly, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask()); err != nil {
+	if err := writeWhole(path, data); err != nil {
 		return unavailable("begin the session store "+path, err)
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {

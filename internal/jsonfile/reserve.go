@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/fileowner"
 )
 
 // The reserve is a file that only occupies space. When the disk is full, a piece of it is given up for a change after
@@ -51,6 +53,9 @@ func (r *reserve) keep(size int64) {
 		return
 	}
 	defer file.Close()
+	if fileowner.Give(file, r.dir) != nil {
+		return
+	}
 	if err := occupy(file, have, want); err != nil {
 		_ = file.Truncate(have)
 	}

@@ -36,7 +36,7 @@ func Seize(path string) (*Seized, error) {
 	}
 	if err != nil {
 		lock.release()
-		return nil, unavailable("read the session store", err)
+		return nil, unusable("read the session store", path, err)
 	}
 	return &Seized{Data: data, path: path, lock: lock}, nil
 }

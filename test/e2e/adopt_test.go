@@ -48,6 +48,35 @@ func (w *world) refusedToStart(t *testing.T) string {
 	return string(text)
 }
 
+// serviceUser has the state directory of a service that root rescues.
+const serviceUser = 64321
+
+// serviceDirectory makes the state directory anew, as that of a service with a user of its own where the test is root.
+func (w *world) serviceDirectory(t *testing.T) {
+	t.Helper()
+	harness.Must(t, os.Mkdir(w.Env["BERTH_STATE_DIR"], 0o700))
+	if os.Geteuid() == 0 {
+		harness.Must(t, os.Chown(w.Env["BERTH_STATE_DIR"], serviceUser, serviceUser))
+	}
+}
+
+// isServices checks that everything in the state directory belongs to whom the directory belongs to.
+func (w *world) isServices(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	files, err := os.ReadDir(w.Env["BERTH_STATE_DIR"])
+	harness.Must(t, err)
+	for _, f := range files {
+		info, err := f.Info()
+		harness.Must(t, err)
+		if stat, _ := info.Sys().(*syscall.Stat_t); stat.Uid != serviceUser || stat.Gid != serviceUser {
+			t.Errorf("%s belongs to %d:%d, want %d", f.Name(), stat.Uid, stat.Gid, serviceUser)
+		}
+	}
+}
+
 // volumesOf counts the volumes of a session, whoever's they are.
 func (w *world) volumesOf(t *testing.T, id string) int {
 	t.Helper()
@@ -213,6 +242,7 @@ func TestAdoptAfterTheLossOfTheStateDirectory(t *testing.T) {
 	missing, _ := w.containerOf(t, gone)
 	w.Serve.Signal(syscall.SIGKILL)
 	harness.Must(t, os.RemoveAll(w.Env["BERTH_STATE_DIR"]))
+	w.serviceDirectory(t)
 	_, err := dockertest.Client(t).ContainerRemove(t.Context(), missing, client.ContainerRemoveOptions{Force: true})
 	harness.Must(t, err)
 
@@ -220,7 +250,9 @@ func TestAdoptAfterTheLossOfTheStateDirectory(t *testing.T) {
 	if !strings.Contains(out, id) || !strings.Contains(out, gone) {
 		t.Errorf("got %q, want both sessions", out)
 	}
+	w.isServices(t)
 	w.StartServe()
+	w.isServices(t)
 	for _, id := range []string{id, gone} {
 		if a := w.Call(http.MethodGet, "/sessions/"+id, w.AdminToken(), ""); a.Field("status") != "stopped" || !strings.Contains(a.Field("last_error"), "session rotate") {
 			t.Errorf("after adopt: got %s, want it stopped, and to read what is not known", a)
