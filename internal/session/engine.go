@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -24,6 +25,11 @@ const (
 
 // engineEnded is why a session stops that the engine has ended.
 const engineEnded = "the engine was stopped or restarted"
+
+// unseenEnd is why a session stops whose end nobody has seen, and whose exit code is that of a server that was asked to end.
+func unseenEnd(code int) string {
+	return fmt.Sprintf("stopped while Berth was not running or had no connection to the engine: by the engine, or by hand (exit code %d)", code)
+}
 
 // engineView is what is known of the engine. Guarded by monitor.mu.
 type engineView struct {
@@ -191,14 +197,28 @@ func (m *Manager) endedByEngine(ctx context.Context, c Container, end endOf) boo
 	return m.runtime.Ping(ask) != nil
 }
 
+func removedByHand() *ailment {
+	return ails(CauseGone, Errorf(CodeNotRunning, "the container was removed by somebody with access to the engine")).unless(toGetAnother)
+}
+
+// isBeingRemoved reports whether a container that was seen stopped is on its way out, or out: who removes one that runs has
+// the engine kill it first.
+func (m *Manager) isBeingRemoved(ctx context.Context, c Container) bool {
+	now, err := m.runtime.Inspect(ctx, c.ID)
+	if err != nil {
+		return CodeOf(err) == CodeNotFound
+	}
+	return now.State == StateRemoving || now.State == StateDead
+}
+
 // bringBack records that the engine has ended a session, and starts it again as soon as the engine can, if anything is to be
 // started again: else the next request does. The caller must not hold the session's place.
-func (m *Manager) bringBack(ctx context.Context, id ID) error {
+func (m *Manager) bringBack(ctx context.Context, id ID, why string) error {
 	w, _, err := m.reserve(id, OpStart)
 	if err != nil {
 		return nil //nolint:nilerr // somebody works on it, or the process is stopping
 	}
-	s, start, err := m.recordEngineEnd(ctx, id)
+	s, start, err := m.recordEngineEnd(ctx, id, why)
 	if err != nil || !start {
 		m.release(w)
 		return err
@@ -210,7 +230,7 @@ func (m *Manager) bringBack(ctx context.Context, id ID) error {
 }
 
 // recordEngineEnd writes that the engine has ended a session, and whether it is started now.
-func (m *Manager) recordEngineEnd(ctx context.Context, id ID) (_ Session, start bool, _ error) {
+func (m *Manager) recordEngineEnd(ctx context.Context, id ID, why string) (_ Session, start bool, _ error) {
 	s, err := m.change(ctx, id, func(s *Session) error {
 		if s.Operation != nil || s.Status != Running {
 			return errChanged // somebody was quicker
@@ -223,7 +243,7 @@ func (m *Manager) recordEngineEnd(ctx context.Context, id ID) (_ Session, start 
 		if s.StopReason = reason; reason == "" {
 			s.StopReason = StopEngine
 		}
-		m.mark(ctx, s, Ended, engineEnded)
+		m.mark(ctx, s, Ended, why)
 		return nil
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -74,8 +75,13 @@ func TestEngineThatStoppedWhileBerthWasDownCountsAgainstNoSession(t *testing.T) 
 			h.Engine.Crash(s.ContainerName, test.code, false)
 			h.Manager = h.Process()
 			h.tend(t)
-			if now := h.becomes(t, s.ID, "healthy", isUp); now.RestartCount != test.restarts {
+			now := h.becomes(t, s.ID, "healthy", isUp)
+			if now.RestartCount != test.restarts {
 				t.Errorf("got %d restarts, want %d", now.RestartCount, test.restarts)
+			}
+			unseen := fmt.Sprintf("stopped while Berth was not running or had no connection to the engine: by the engine, or by hand (exit code %d)", test.code)
+			if hasStopped(now, "the engine was stopped or restarted") || hasStopped(now, unseen) != (test.restarts == 0) {
+				t.Errorf("got the timeline %v, want it to say what is known and no more", now.Timeline)
 			}
 		})
 	}

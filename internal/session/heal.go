@@ -19,7 +19,7 @@ const (
 // session's place.
 func (m *Manager) heal(ctx context.Context, id ID, why *ailment) error {
 	if why.cause == CauseEngine {
-		return m.bringBack(ctx, id)
+		return m.bringBack(ctx, id, why.Message)
 	}
 	if !m.opts.Health.heals() {
 		return nil

@@ -271,14 +271,20 @@ func (m *Manager) lost(ctx context.Context, s Session, c Container, exists bool)
 	case !exists && m.leaveUnheard(ctx, s):
 		return nil, nil
 	case !exists && end.signalled:
-		why = ails(CauseGone, Errorf(CodeNotRunning, "the container was removed by somebody with access to the engine")).unless(toGetAnother)
+		why = removedByHand()
 	case !exists:
 	case m.endedByEngine(ctx, c, end):
 		m.locate(s.ID, "")
-		m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", engineEnded)
-		return ails(CauseEngine, Errorf(CodeNotRunning, "%s", engineEnded)), nil
+		ended := engineEnded
+		if !end.known {
+			ended = unseenEnd(c.ExitCode)
+		}
+		m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", ended)
+		return ails(CauseEngine, Errorf(CodeNotRunning, "%s", ended)), nil
 	case end.signalled && !c.OOMKilled && !m.hasStarved(s.ID) && m.leaveUnheard(ctx, s):
 		return nil, nil
+	case end.signalled && m.isBeingRemoved(ctx, c):
+		why = removedByHand()
 	case end.signalled && !c.OOMKilled && !m.hasStarved(s.ID):
 		why = ails(CauseByHand, Errorf(CodeNotRunning, "the container was stopped by somebody with access to the engine (exit code %d)", c.ExitCode)).unless("start the session again")
 	case c.OOMKilled, c.ExitCode == exitKilled && m.hasStarved(s.ID):

@@ -95,7 +95,7 @@ func TestServersThatFailAreHealed(t *testing.T) {
 			t.Helper()
 			_, err := engine.ContainerRemove(t.Context(), p.Container, client.ContainerRemoveOptions{Force: true})
 			harness.Must(t, err)
-		}, "by somebody with access to the engine"},
+		}, "removed by somebody with access to the engine"},
 		"stopped behind our back": {func(t *testing.T, _, _ string, p patient) {
 			t.Helper()
 			_, err := engine.ContainerStop(t.Context(), p.Container, client.ContainerStopOptions{})
