@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"berth/internal/app"
 	"berth/internal/session"
@@ -71,12 +73,13 @@ func (c *storeAdoptCmd) show(std *stdio, report app.AdoptReport) error {
 		Note    string `json:"note,omitempty"`
 	}
 	out := struct {
-		Instance  string    `json:"instance"`
-		Known     int       `json:"known"`
-		NewSecret bool      `json:"new_token_secret"`
-		Replaced  string    `json:"taken_from,omitempty"`
-		Sessions  []adopted `json:"sessions"`
-	}{report.Installation, report.Known, report.NewSecret, report.Replaced, []adopted{}}
+		Instance  string         `json:"instance"`
+		Known     int            `json:"known"`
+		NewSecret bool           `json:"new_token_secret"`
+		Replaced  string         `json:"taken_from,omitempty"`
+		Sessions  []adopted      `json:"sessions"`
+		Others    map[string]int `json:"other_installations,omitempty"`
+	}{report.Installation, report.Known, report.NewSecret, report.Replaced, []adopted{}, report.Others}
 	rows := [][]string{{"SESSION", "STATUS", "PROFILE", "IMAGE", "NOTE"}}
 	for _, s := range report.Sessions {
 		out.Sessions = append(out.Sessions, adopted{string(s.ID), s.Profile, s.Image, string(s.Status), s.Note})
@@ -92,6 +95,13 @@ func (c *storeAdoptCmd) show(std *stdio, report app.AdoptReport) error {
 	}
 	fmt.Fprintf(std.Err, "berth: installation %s: %d sessions found that the store did not have or whose containers are replaced, %d known\n",
 		printable(report.Installation), len(report.Sessions), report.Known)
+	if len(report.Others) > 0 {
+		fmt.Fprintln(std.Err, "berth: the engine has sessions of other installations:")
+		for _, name := range slices.Sorted(maps.Keys(report.Others)) {
+			fmt.Fprintf(std.Err, "berth:   %s: %d sessions\n", printable(name), report.Others[name])
+		}
+		fmt.Fprintln(std.Err, "hint: if one of them was this one, bring its sessions back with berth store adopt --instance NAME")
+	}
 	if report.NewSecret {
 		fmt.Fprintln(std.Err, "berth: the token secret was lost: there is a new one, and every token that was issued before is void")
 	}

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"berth/internal/config"
@@ -38,10 +37,11 @@ type Adopted struct {
 // AdoptReport says what was found, and what was done.
 type AdoptReport struct {
 	Installation string
-	Sessions     []Adopted // that the store did not have, or whose containers were removed
-	Known        int       // that it had
-	NewSecret    bool      // the token secret was lost and is a new one: every token is void
-	Replaced     string    // host of the Berth that managed the containers before; empty: none, or this one
+	Sessions     []Adopted      // that the store did not have, or whose containers were removed
+	Known        int            // that it had
+	NewSecret    bool           // the token secret was lost and is a new one: every token is void
+	Others       map[string]int // sessions of other installations on the engine, where it has none of this one
+	Replaced     string         // host of the Berth that managed the containers before; empty: none, or this one
 }
 
 // adoptedNote is the last error of a session that was brought back.
@@ -70,6 +70,7 @@ type adoption struct {
 	h      handStore
 	opts   AdoptOptions
 	report *AdoptReport
+	others map[string]int // sessions of the other installations on the engine
 }
 
 func (a *adoption) run(ctx context.Context) error {
@@ -82,10 +83,6 @@ func (a *adoption) run(ctx context.Context) error {
 		known[v.ID] = v
 	}
 	if err := a.name(ctx, known); err != nil {
-		return err
-	}
-	keys, err := a.secret(ctx, len(known) > 0)
-	if err != nil {
 		return err
 	}
 	engine, err := a.openDocker(ctx, a.report.Installation)
@@ -102,12 +99,19 @@ func (a *adoption) run(ctx context.Context) error {
 			return err
 		}
 		a.report.Replaced = owner.replaced
+		if err := a.takeName(ctx); err != nil {
+			return err
+		}
+	}
+	keys, err := a.secret(ctx, len(known) > 0)
+	if err != nil {
+		return err
 	}
 	if a.opts.Discard {
 		if a.opts.DryRun {
 			return nil
 		}
-		return store.hold.end(ctx)
+		return errors.Join(store.hold.end(ctx), a.s.put(newFile, ""))
 	}
 	if !a.opts.DryRun {
 		// A store that has some of the sessions only no longer looks like one that has lost them.
@@ -146,85 +150,12 @@ func (a *adoption) adoptAll(ctx context.Context, engine *docker.Runtime, keys se
 		}
 		left = left || !done
 	}
+	if len(remnants) == 0 {
+		a.report.Others = a.others
+	} else if !a.opts.DryRun {
+		failures = append(failures, a.s.put(newFile, ""))
+	}
 	return left, errors.Join(failures...)
-}
-
-// name finds out which installation's containers are to be adopted, and makes it the name of this one.
-func (a *adoption) name(ctx context.Context, known map[session.ID]session.Session) error {
-	recorded, err := a.recordedName(ctx)
-	if err != nil {
-		return err
-	}
-	kept, err := a.s.peek(instanceFile)
-	if err != nil {
-		return err
-	}
-	engine, err := a.openDocker(ctx, "none") // its own containers do not matter yet
-	if err != nil {
-		return err
-	}
-	there, err := engine.Installations(ctx)
-	if err != nil {
-		return err
-	}
-	now := cmp.Or(recorded, kept)
-	name := cmp.Or(a.opts.Installation, now)
-	if a.opts.Installation == "" && len(there[now]) == 0 {
-		only, err := onlyInstallation(there, known)
-		if err != nil && now == "" {
-			return err
-		}
-		name = cmp.Or(only, now, randomInstance())
-	}
-	if now != "" && name != now && len(there[now]) > 0 {
-		return session.Errorf(session.CodeConflict, "this is the installation %q, which has sessions on the engine, and cannot become %q; "+
-			"adopt those with a BERTH_STATE_DIR, or a database, of their own", now, name)
-	}
-	a.report.Installation = name
-	if a.opts.DryRun {
-		return nil
-	}
-	if kept != name {
-		if err := a.s.replace(instanceFile, name); err != nil {
-			return err
-		}
-	}
-	if a.h.database != nil {
-		return a.h.database.SetSetting(ctx, sharedInstance, name)
-	}
-	return a.h.file.SetInstallation(ctx, name)
-}
-
-func (a *adoption) recordedName(ctx context.Context) (string, error) {
-	if a.h.database != nil {
-		return a.h.database.Setting(ctx, sharedInstance)
-	}
-	return a.h.file.Installation(), nil
-}
-
-func randomInstance() string { return string(session.NewID()) }
-
-// onlyInstallation returns the one installation that the engine has containers or volumes of: of several, the one that has
-// a session of the store. It returns "" when there is none.
-func onlyInstallation(there map[string]map[session.ID]bool, known map[session.ID]session.Session) (string, error) {
-	names := slices.Sorted(maps.Keys(there))
-	if len(known) > 0 {
-		names = slices.DeleteFunc(names, func(name string) bool {
-			for id := range there[name] {
-				if _, ok := known[id]; ok {
-					return false
-				}
-			}
-			return true
-		})
-	}
-	switch len(names) {
-	case 0:
-		return "", nil
-	case 1:
-		return names[0], nil
-	}
-	return "", session.Errorf(session.CodeInvalid, "the engine has sessions of several installations: name one of %s with --instance", strings.Join(names, ", "))
 }
 
 // secret returns the keys, and makes a new secret where it was lost.

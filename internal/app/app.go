@@ -62,6 +62,7 @@ type App struct {
 	engineRoot  string       // where the engine keeps everything, on its own machine; empty: there is none, or it does not say
 	renewEngine func()       // takes new connections to the engine; set with engine
 	owner       *engineOwner // nil: nobody else can reach the containers
+	neighbours  *neighbours  // nil: as owner
 
 	around    surroundings
 	live      atomic.Pointer[config.Config] // cfg, and what has been reloaded since
@@ -200,6 +201,7 @@ func (a *App) Run(ctx context.Context) error {
 		})
 	})
 	work.Go(func() error { return a.owner.keep(ctx) })
+	work.Go(func() error { return a.neighbours.watch(ctx) })
 	work.Go(func() error { return a.watchCertificates(ctx) })
 	work.Go(func() error { return a.watchAudit(ctx) })
 	work.Go(func() error { return a.trail.refusals.run(ctx) })

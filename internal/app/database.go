@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"berth/internal/config"
 	"berth/internal/failover"
 	"berth/internal/httpapi"
 	"berth/internal/jsonfile"
@@ -172,8 +173,14 @@ func (db *database) agree(ctx context.Context, a *App, s state) (identity, error
 	own := identity{secret: a.cfg.Token.Secret}
 	auto := own.secret.Reveal() == "auto" || own.secret == ""
 	var err error
-	if own.instance, err = db.shared(ctx, s, sharedInstance, instanceFile, func() string { return string(session.NewID()) }); err != nil {
+	made := ""
+	if own.instance, err = db.shared(ctx, s, sharedInstance, instanceFile, func() string { made = string(session.NewID()); return made }); err != nil {
 		return identity{}, err
+	}
+	if own.instance == made && a.cfg.Session.Runtime != config.RuntimeProcess {
+		if err := s.noteNew(); err != nil {
+			return identity{}, err
+		}
 	}
 	if auto {
 		secret, err := db.shared(ctx, s, sharedSecret, tokenSecretFile, generateSecret)

@@ -45,12 +45,12 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 			h.Runtime.Detail += "; DOCKER_HOST is " + a.cfg.Docker.Host
 		}
 	}
-	h.Status, h.Reasons = overall(h, a.ready() != nil, unreadable != nil, a.manager.Unrecorded() > 0)
+	h.Status, h.Reasons = overall(h, a.ready() != nil, unreadable != nil, a.manager.Unrecorded() > 0, a.neighbours.fault())
 	return h
 }
 
 // overall is the status of the whole, and why it is not healthy: the table in docs/operating.md.
-func overall(h httpapi.Health, notReady, unreadable, unrecorded bool) (status string, reasons []string) {
+func overall(h httpapi.Health, notReady, unreadable, unrecorded bool, neighbours string) (status string, reasons []string) {
 	status = "healthy"
 	for _, row := range []struct {
 		holds          bool
@@ -61,6 +61,7 @@ func overall(h httpapi.Health, notReady, unreadable, unrecorded bool) (status st
 		{h.Database != nil && h.Database.Status != "healthy", "degraded", databaseReason(h.Database)},
 		{h.Runtime.Status != "healthy", "degraded", "the engine cannot be reached, see runtime.detail; running sessions are served, none can be started"},
 		{unrecorded, "degraded", "the engine has containers of this installation that the store does not know; they are kept, see berth store adopt"},
+		{neighbours != "", "degraded", neighbours},
 		{h.Resources.Status == pressure.Critical.String(), "degraded", "the host is short of memory or CPU time; no session is started"},
 		{isDiskFull(h, diskEngine), "degraded", "the engine's disk is full; sessions cannot be created, and those that run cannot save their work"},
 		{isDiskFull(h, diskState), "degraded", "the disk of the state directory is full; only what frees resources is still recorded"},

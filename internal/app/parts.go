@@ -43,8 +43,11 @@ func (a *App) openRuntime(ctx context.Context, s state, instance string) (sessio
 		return nil, err
 	}
 	a.renewEngine, a.engineRoot = r.Renew, r.Engine().RootDir
-	a.owner, err = a.claimEngine(ctx, s, r, a.storage, false)
-	return r, err
+	if a.owner, err = a.claimEngine(ctx, s, r, a.storage, false); err != nil {
+		return nil, err
+	}
+	a.neighbours = &neighbours{runtime: r, asker: a.owner.owner, own: instance, state: s, log: a.log}
+	return r, nil
 }
 
 // openDocker connects to the engine on behalf of an installation.

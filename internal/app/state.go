@@ -18,11 +18,12 @@ import (
 
 // Files of the state directory.
 const (
-	adminTokenFile  = "admin-token"  // the operator's secret
-	tokenSecretFile = "token-secret" // SESSION_TOKEN_SECRET=auto
-	instanceFile    = "instance"     // names this installation on the engine
-	addressFile     = "address"      // URL of the Berth that serves from this directory, while it does
-	nodeFile        = "node"         // names this process among those on one database
+	adminTokenFile  = "admin-token"      // the operator's secret
+	tokenSecretFile = "token-secret"     // SESSION_TOKEN_SECRET=auto
+	instanceFile    = "instance"         // names this installation on the engine
+	newFile         = "new-installation" // since when it has that name; until no sessions of others on the engine can be its own
+	addressFile     = "address"          // URL of the Berth that serves from this directory, while it does
+	nodeFile        = "node"             // names this process among those on one database
 	storeFile       = "sessions.json"
 	backendFile     = "storage-backend"       // which one has the sessions of this installation
 	copyFile        = "database-copy.json"    // what the database had when last seen
@@ -221,7 +222,7 @@ type origin struct {
 func localIdentity(s state, cfg config.Config, from origin) (identity, error) {
 	id := identity{secret: cfg.Token.Secret}
 	var err error
-	if id.instance, err = s.instance(from); err != nil {
+	if id.instance, err = s.instance(from, cfg.Session.Runtime != config.RuntimeProcess); err != nil {
 		return identity{}, err
 	}
 	if cmp.Or(cfg.Token.Secret.Reveal(), config.Auto) == config.Auto {
@@ -239,8 +240,9 @@ func localIdentity(s state, cfg config.Config, from origin) (identity, error) {
 	return id, nil
 }
 
-// instance returns the name of this installation on the engine.
-func (s state) instance(from origin) (string, error) {
+// instance returns the name of this installation on the engine. One that is made anew is noted as such where there is an
+// engine.
+func (s state) instance(from origin, engine bool) (string, error) {
 	name, err := s.peek(instanceFile)
 	if err != nil {
 		return "", err
@@ -256,6 +258,10 @@ func (s state) instance(from origin) (string, error) {
 		return s.keep(instanceFile, func() string { return from.instance })
 	case name == "" && (from.sessions || marker != ""):
 		return "", lost(s, instanceFile, "the name of this installation on the engine")
+	case name == "" && engine:
+		if err := s.noteNew(); err != nil {
+			return "", err
+		}
 	}
 	return s.keep(instanceFile, func() string { return string(session.NewID()) })
 }

@@ -36,8 +36,8 @@ type Owner struct {
 	Host    string   // for operators
 }
 
-func (r *Runtime) ownerMark() string  { return "berth-owner-" + r.instance }
-func (r *Runtime) ownerClaim() string { return "berth-claim-" + r.instance }
+func ownerMark(instance string) string  { return "berth-owner-" + instance }
+func ownerClaim(instance string) string { return "berth-claim-" + instance }
 
 // Claim makes owner the one who manages this installation's containers. Where another one does, that one is asked, for up
 // to 10 s: if it answers, the error is CodeConflict and nothing has changed; if not, it is replaced. force replaces it
@@ -45,7 +45,7 @@ func (r *Runtime) ownerClaim() string { return "berth-claim-" + r.instance }
 // the same.
 func (r *Runtime) Claim(ctx context.Context, owner Owner, force bool) (replaced string, err error) {
 	for range claimTries {
-		mark, err := r.labelsOf(ctx, r.ownerMark())
+		mark, err := r.labelsOf(ctx, ownerMark(r.instance))
 		if err != nil {
 			return "", err
 		}
@@ -59,12 +59,14 @@ func (r *Runtime) Claim(ctx context.Context, owner Owner, force bool) (replaced 
 		case force:
 			replaced = host
 		default:
-			answered, err := r.challenge(ctx, owner, host)
+			r.log.WarnContext(ctx, "the containers of this installation are managed by another Berth; asking whether it is running",
+				"owner_host", host, "at_most", claimTimeout)
+			answered, err := r.challenge(ctx, r.instance, owner)
 			if err != nil {
 				return "", err
 			}
 			if answered {
-				if mark, err = r.labelsOf(ctx, r.ownerMark()); err == nil && mark[labelOwner] != owner.ID {
+				if mark, err = r.labelsOf(ctx, ownerMark(r.instance)); err == nil && mark[labelOwner] != owner.ID {
 					err = ownedBy(host)
 				}
 				if err != nil {
@@ -74,10 +76,10 @@ func (r *Runtime) Claim(ctx context.Context, owner Owner, force bool) (replaced 
 			}
 			replaced = host
 		}
-		if err := r.removeMark(ctx, r.ownerMark()); err != nil {
+		if err := r.removeMark(ctx, ownerMark(r.instance)); err != nil {
 			return "", err
 		}
-		if err := r.makeMark(ctx, r.ownerMark(), owner, owner.Process); err != nil {
+		if err := r.makeMark(ctx, ownerMark(r.instance), r.instance, owner, owner.Process); err != nil {
 			return "", err
 		}
 	}
@@ -93,11 +95,43 @@ func ownedBy(host string) error {
 		"To take the containers from it, run berth store adopt --take-over", host)
 }
 
-// challenge asks the owner of the mark whether it lives, and reports whether it has answered in time.
-func (r *Runtime) challenge(ctx context.Context, owner Owner, host string) (answered bool, err error) {
-	r.log.WarnContext(ctx, "the containers of this installation are managed by another Berth; asking whether it is running",
-		"owner_host", host, "at_most", claimTimeout)
-	if err := r.makeMark(ctx, r.ownerClaim(), owner, ""); err != nil {
+// Answers asks, for up to 10 s, whether a Berth is running that manages the containers of another installation, and changes
+// nothing. asker is who wants to know. Whoever else is asking at the time is waited for, because its question would end as
+// if it had been answered.
+func (r *Runtime) Answers(ctx context.Context, instance string, asker Owner) (bool, error) {
+	mark, err := r.labelsOf(ctx, ownerMark(instance))
+	if err != nil || mark == nil {
+		return false, err
+	}
+	again := time.NewTicker(claimEvery)
+	defer again.Stop()
+	for until := time.Now().Add(claimTries * claimTimeout); time.Now().Before(until); {
+		claimed := ownerClaim(instance)
+		claim, err := r.labelsOf(ctx, claimed)
+		if err == nil && claim == nil {
+			if err = r.makeMark(ctx, claimed, instance, asker, ""); err == nil {
+				claim, err = r.labelsOf(ctx, claimed)
+			}
+		}
+		if err != nil {
+			return false, err
+		}
+		if claim[labelOwner] == asker.ID {
+			return r.challenge(ctx, instance, asker)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+	return false, session.Errorf(session.CodeConflict, "others ask for the owner of the installation %q again and again", instance)
+}
+
+// challenge asks the owner of an installation's mark whether it lives, and reports whether it has answered in time.
+func (r *Runtime) challenge(ctx context.Context, instance string, owner Owner) (answered bool, err error) {
+	claimed := ownerClaim(instance)
+	if err := r.makeMark(ctx, claimed, instance, owner, ""); err != nil {
 		return false, err
 	}
 	deadline := time.NewTimer(claimTimeout)
@@ -105,16 +139,16 @@ func (r *Runtime) challenge(ctx context.Context, owner Owner, host string) (answ
 	again := time.NewTicker(claimEvery)
 	defer again.Stop()
 	for {
-		claim, err := r.labelsOf(ctx, r.ownerClaim())
+		claim, err := r.labelsOf(ctx, claimed)
 		if err != nil || claim == nil {
 			return err == nil, err
 		}
 		select {
 		case <-again.C:
 		case <-deadline.C:
-			return false, r.removeMark(ctx, r.ownerClaim())
+			return false, r.removeMark(ctx, claimed)
 		case <-ctx.Done():
-			_ = r.removeMark(context.WithoutCancel(ctx), r.ownerClaim()) // the next claimant would wait for it
+			_ = r.removeMark(context.WithoutCancel(ctx), claimed) // the next claimant would wait for it
 			return false, context.Cause(ctx)
 		}
 	}
@@ -140,22 +174,22 @@ func (r *Runtime) KeepOwned(ctx context.Context, owner Owner) error {
 }
 
 func (r *Runtime) keepOwned(ctx context.Context, owner Owner) error {
-	mark, err := r.labelsOf(ctx, r.ownerMark())
+	mark, err := r.labelsOf(ctx, ownerMark(r.instance))
 	switch {
 	case err != nil:
 		return err
 	case mark == nil: // somebody pruned unused volumes; whoever else makes it now is seen at the next look
-		return r.makeMark(ctx, r.ownerMark(), owner, owner.Process)
+		return r.makeMark(ctx, ownerMark(r.instance), r.instance, owner, owner.Process)
 	case mark[labelOwner] != owner.ID || owner.Process != "" && mark[labelOwnerRun] != owner.Process:
 		return session.Errorf(session.CodeConflict, "another Berth, on %s, manages the containers of this installation now: this one leaves them alone and ends. "+
 			"See whether its state directory or database is a copy of this one", cmp.Or(mark[labelOwnerHost], "another host"))
 	}
-	claim, err := r.labelsOf(ctx, r.ownerClaim())
+	claim, err := r.labelsOf(ctx, ownerClaim(r.instance))
 	if err != nil || claim == nil {
 		return err
 	}
 	r.log.WarnContext(ctx, "another Berth has asked for the containers of this installation, and was refused", "claimant_host", claim[labelOwnerHost])
-	return r.removeMark(ctx, r.ownerClaim())
+	return r.removeMark(ctx, ownerClaim(r.instance))
 }
 
 // labelsOf returns the labels of a volume, nil when there is none.
@@ -174,10 +208,10 @@ func (r *Runtime) labelsOf(ctx context.Context, name string) (map[string]string,
 	return labels, err
 }
 
-func (r *Runtime) makeMark(ctx context.Context, name string, owner Owner, run string) error {
+func (r *Runtime) makeMark(ctx context.Context, name, instance string, owner Owner, run string) error {
 	return r.bounded(ctx, "write down the owner of the containers", ownerTimeout, func(ctx context.Context) error {
 		_, err := r.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: map[string]string{
-			labelInstance: r.instance, labelOwner: owner.ID, labelOwnerRun: run, labelOwnerHost: owner.Host,
+			labelInstance: instance, labelOwner: owner.ID, labelOwnerRun: run, labelOwnerHost: owner.Host,
 		}})
 		return err
 	})

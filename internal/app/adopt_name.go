@@ -1,0 +1,100 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"berth/internal/session"
+)
+
+// name finds out which installation's containers are to be adopted.
+func (a *adoption) name(ctx context.Context, known map[session.ID]session.Session) error {
+	recorded, err := a.recordedName(ctx)
+	if err != nil {
+		return err
+	}
+	kept, err := a.s.peek(instanceFile)
+	if err != nil {
+		return err
+	}
+	engine, err := a.openDocker(ctx, "none") // its own containers do not matter yet
+	if err != nil {
+		return err
+	}
+	there, err := engine.Installations(ctx)
+	if err != nil {
+		return err
+	}
+	now := cmp.Or(recorded, kept)
+	name := cmp.Or(a.opts.Installation, now)
+	switch {
+	case a.opts.Discard:
+		name = cmp.Or(name, randomInstance())
+	case a.opts.Installation == "" && len(there[now]) == 0:
+		only, err := onlyInstallation(there, known)
+		if err != nil && now == "" {
+			return err
+		}
+		name = cmp.Or(only, now, randomInstance())
+	}
+	if now != "" && name != now && len(there[now]) > 0 {
+		return session.Errorf(session.CodeConflict, "this is the installation %q, which has sessions on the engine, and cannot become %q; "+
+			"adopt those with a BERTH_STATE_DIR, or a database, of their own", now, name)
+	}
+	a.report.Installation = name
+	a.others = countSessions(there, name)
+	return nil
+}
+
+// takeName makes the installation that was found the name of this one.
+func (a *adoption) takeName(ctx context.Context) error {
+	name := a.report.Installation
+	kept, err := a.s.peek(instanceFile)
+	if err != nil {
+		return err
+	}
+	if kept != name {
+		if err := a.s.replace(instanceFile, name); err != nil {
+			return err
+		}
+	}
+	if a.h.database != nil {
+		return a.h.database.SetSetting(ctx, sharedInstance, name)
+	}
+	return a.h.file.SetInstallation(ctx, name)
+}
+
+func (a *adoption) recordedName(ctx context.Context) (string, error) {
+	if a.h.database != nil {
+		return a.h.database.Setting(ctx, sharedInstance)
+	}
+	return a.h.file.Installation(), nil
+}
+
+func randomInstance() string { return string(session.NewID()) }
+
+// onlyInstallation returns the one installation that the engine has containers or volumes of: of several, the one that has
+// a session of the store. It returns "" when there is none.
+func onlyInstallation(there map[string]map[session.ID]bool, known map[session.ID]session.Session) (string, error) {
+	names := slices.Sorted(maps.Keys(there))
+	if len(known) > 0 {
+		names = slices.DeleteFunc(names, func(name string) bool {
+			for id := range there[name] {
+				if _, ok := known[id]; ok {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	switch len(names) {
+	case 0:
+		return "", nil
+	case 1:
+		return names[0], nil
+	}
+	return "", session.Errorf(session.CodeInvalid, "the engine has sessions of several installations: name one of %s with --instance", strings.Join(names, ", "))
+}

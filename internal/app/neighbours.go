@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"berth/internal/docker"
+	"berth/internal/session"
+)
+
+const (
+	// neighboursEvery is how often it is looked again whether sessions of others are there: a listing of the whole engine.
+	neighboursEvery = 10 * time.Minute
+	// neighboursRetry is how long after a failure.
+	neighboursRetry = 30 * time.Second
+	// neighboursAsked is how many of them are asked at once whether they run.
+	neighboursAsked = 8
+)
+
+// neighbours are the other installations on the engine. A state directory that was lost makes this installation a new one,
+// and its sessions those of another one that nobody manages: that must not pass in silence.
+type neighbours struct {
+	runtime *docker.Runtime
+	asker   docker.Owner
+	own     string
+	state   state
+	log     *slog.Logger
+
+	known atomic.Pointer[string] // what is wrong, for people
+}
+
+// noteNew remembers that the name of this installation was made anew.
+func (s state) noteNew() error { return s.put(newFile, time.Now().UTC().Format(time.RFC3339)) }
+
+// fault says what is wrong; "" when nothing is. Who removes the note has seen it.
+func (n *neighbours) fault() string {
+	if n == nil {
+		return ""
+	}
+	why := n.known.Load()
+	if why == nil {
+		return ""
+	}
+	if _, err := os.Lstat(n.state.path(newFile)); err != nil {
+		return ""
+	}
+	return *why
+}
+
+// watch names the other installations in the log, and looks after those that may have been this one, until there are none
+// or ctx ends.
+func (n *neighbours) watch(ctx context.Context) error {
+	if n == nil {
+		return nil
+	}
+	named := false
+	for {
+		wait := neighboursEvery
+		done, err := n.look(ctx, &named)
+		if err != nil {
+			n.log.DebugContext(ctx, "it is not known which other installations are on the engine; looking again", "error", err)
+			wait = neighboursRetry
+		}
+		if done {
+			n.known.Store(nil)
+			return nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// look reports whether no sessions on the engine can be this installation's without its knowledge.
+func (n *neighbours) look(ctx context.Context, named *bool) (done bool, err error) {
+	there, err := n.runtime.Installations(ctx)
+	if err != nil {
+		return false, err
+	}
+	others := countSessions(there, n.own)
+	if len(others) > 0 && !*named {
+		n.log.WarnContext(ctx, "the engine has sessions of other installations; if they were this one's before its state directory was lost, "+
+			"see berth store adopt --instance", "installation", n.own, "others", describe(others))
+	}
+	*named = true
+	made, err := n.state.peek(newFile)
+	if err != nil || made == "" {
+		return err == nil, err
+	}
+	unowned := n.unowned(ctx, others)
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	if len(unowned) == 0 {
+		return true, n.state.put(newFile, "")
+	}
+	why := fmt.Sprintf("this installation, %s, is a new one, and the engine has sessions of others that no running Berth answers for: %s. If the state "+
+		"directory was lost, stop Berth and run berth store adopt --instance with the name; if they are not this one's, run rm %s",
+		n.own, describe(unowned), n.state.path(newFile))
+	if before := n.known.Swap(&why); before == nil || *before != why {
+		n.log.WarnContext(ctx, "sessions on the engine may have been lost", "reason", why)
+	}
+	return false, nil
+}
+
+// unowned returns those of the installations that no running Berth manages, as far as one answers.
+func (n *neighbours) unowned(ctx context.Context, others map[string]int) map[string]int {
+	left := maps.Clone(others)
+	var mu sync.Mutex
+	var asking errgroup.Group
+	asking.SetLimit(neighboursAsked)
+	for name := range others {
+		asking.Go(func() error {
+			answers, err := n.runtime.Answers(ctx, name, n.asker)
+			if err != nil {
+				n.log.DebugContext(ctx, "it is not known whether another installation is managed by anybody", "installation", name, "error", err)
+			}
+			if answers {
+				mu.Lock()
+				defer mu.Unlock()
+				delete(left, name)
+			}
+			return nil
+		})
+	}
+	_ = asking.Wait() // none of them fails
+	return left
+}
+
+// countSessions returns how many sessions each installation but one has on the engine.
+func countSessions(there map[string]map[session.ID]bool, own string) map[string]int {
+	counts := map[string]int{}
+	for name, sessions := range there {
+		if name != own && len(sessions) > 0 {
+			counts[name] = len(sessions)
+		}
+	}
+	return counts
+}
+
+// describedOthers is how many installations are named.
+const describedOthers = 20
+
+// describe names installations and their numbers of sessions.
+func describe(counts map[string]int) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if len(all) == describedOthers {
+			all = append(all, fmt.Sprintf("and %d others", len(counts)-describedOthers))
+			break
+		}
+		all = append(all, fmt.Sprintf("%s (%d sessions)", name, counts[name]))
+	}
+	return strings.Join(all, ", ")
+}
