@@ -83,21 +83,26 @@ type handStore struct {
 // CodeStoreUnavailable error; a database is not.
 func InspectStore(ctx context.Context, cfg config.Config, log *slog.Logger) (StoreStatus, error) {
 	status := StoreStatus{Backend: backendJSON, Sessions: map[session.Status]int{}}
-	err := opened(ctx, cfg, log, func(_ *App, s state, h handStore) error {
-		page, err := h.store.List(ctx, session.Query{})
-		if err != nil {
-			return err
-		}
-		for _, v := range page.Sessions {
+	count := func(all []session.Session) {
+		for _, v := range all {
 			status.Sessions[v.Status]++
 			if v.Occupies() {
 				status.Active++
 			}
 		}
-		if h.database == nil {
-			status.File = s.path(storeFile)
-			return nil
+	}
+	if !cfg.Database.Use {
+		status.File = state(cfg.Server.StateDir).path(storeFile)
+		all, err := lookAtFile(ctx, cfg)
+		count(all)
+		return status, err
+	}
+	err := opened(ctx, cfg, log, func(_ *App, s state, h handStore) error {
+		page, err := h.store.List(ctx, session.Query{})
+		if err != nil {
+			return err
 		}
+		count(page.Sessions)
 		status.Backend = backendDatabase
 		stats, err := h.database.Stats(ctx)
 		if err != nil {
@@ -112,6 +117,14 @@ func InspectStore(ctx context.Context, cfg config.Config, log *slog.Logger) (Sto
 		return err
 	})
 	return status, err
+}
+
+// lookAtFile returns the sessions of the file in the state directory, and writes nothing.
+func lookAtFile(ctx context.Context, cfg config.Config) ([]session.Session, error) {
+	if err := privateDir(cfg.Server.StateDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return jsonfile.Look(ctx, state(cfg.Server.StateDir).path(storeFile))
 }
 
 // pendingSessions counts what the journal holds.
@@ -132,6 +145,13 @@ func pendingSessions(s state) (int, error) {
 
 // ExportSessions returns every session in the form of the session file, and how many there are.
 func ExportSessions(ctx context.Context, cfg config.Config, log *slog.Logger) (data []byte, count int, err error) {
+	if !cfg.Database.Use {
+		all, err := lookAtFile(ctx, cfg)
+		if err == nil {
+			data, err = jsonfile.Write(all)
+		}
+		return data, len(all), err
+	}
 	err = opened(ctx, cfg, log, func(_ *App, _ state, h handStore) error {
 		page, err := h.store.List(ctx, session.Query{})
 		if err != nil {

@@ -21,6 +21,11 @@ func (d *disk) load() (image, error) {
 	case !info.Mode().IsRegular():
 		return image{}, session.Errorf(session.CodeStoreUnavailable, "the session store %s is not a regular file", d.path)
 	}
+	return d.read()
+}
+
+// read reads the file, which is there.
+func (d *disk) read() (image, error) {
 	content, err := os.ReadFile(d.path)
 	if err != nil {
 		return image{}, unusable("read the session store", d.path, err)

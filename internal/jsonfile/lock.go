@@ -42,9 +42,7 @@ func acquire(path string) (*lock, error) {
 func take(path string, file *os.File) (*lock, error) {
 	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, session.Errorf(session.CodeStoreUnavailable,
-			"the session store %s is in use by %s; stop it or use another BERTH_STATE_DIR",
-			strings.TrimSuffix(path, lockSuffix), holder(file))
+		return nil, inUse(strings.TrimSuffix(path, lockSuffix), file)
 	}
 	if err != nil {
 		return nil, unavailable("lock "+path, err)
@@ -62,6 +60,10 @@ func take(path string, file *os.File) (*lock, error) {
 		return nil, unavailable("look at "+path, err)
 	}
 	return &lock{path: path, file: file, info: info}, nil
+}
+
+func inUse(store string, lock *os.File) error {
+	return session.Errorf(session.CodeStoreUnavailable, "the session store %s is in use by %s; stop it or use another BERTH_STATE_DIR", store, holder(lock))
 }
 
 // holder names the process that has the lock, as far as it has said so.

@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -118,9 +119,20 @@ func TestUnreadableStoreSaysWhoseItMustBe(t *testing.T) {
 		t.Errorf("sessions.json is root's: got %v, %s; want %q", err, out, remedy)
 	}
 	harness.Must(t, os.Remove(file))
+	if out, err := as(t, stateUser, binary, state, "store", "status"); exitCode(err) != 3 || !strings.Contains(out, "there is no store at") {
+		t.Errorf("no store: got %v, %s", err, out)
+	}
 	secret := filepath.Join(state, "token-secret")
 	harness.Must(t, os.WriteFile(secret, []byte("x\n"), 0o600))
 	if out, err := as(t, stateUser, binary, state, "store", "import", "/proc/self/status"); err == nil || !strings.Contains(out, remedy) {
 		t.Errorf("token-secret is root's: got %v, %s; want %q", err, out, remedy)
 	}
+}
+
+// exitCode returns the code of a command that has ended, -1 for anything else.
+func exitCode(err error) int {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	return -1
 }
