@@ -191,8 +191,8 @@ type storeStatusCmd struct {
 
 // Help is shown by berth store status --help.
 func (storeStatusCmd) Help() string {
-	return `Looks at the store itself and writes nothing into the file. A Berth that serves has its file open, so that this works on a database only then; ask GET /health
-instead.
+	return `Looks at the store itself and writes nothing into the file. A Berth that serves has its file open, so that this works on a database
+only then; ask GET /health instead.
 
 Examples:
 

@@ -69,7 +69,7 @@ func Remedy(err error, path string) string {
 	name := nameOf(owner.Uid)
 	if int(owner.Uid) != os.Geteuid() {
 		return fmt.Sprintf("%s belongs to the user %s: run this as that user or as root, or, if Berth runs as %s, run chown -R %s %s as root",
-			dir, name, nameOf(uint32(os.Geteuid())), nameOf(uint32(os.Geteuid())), dir) //nolint:gosec // user IDs have 32 bits
+			dir, name, nameOf(uint32(os.Geteuid())), nameOf(uint32(os.Geteuid())), dir)
 	}
 	return fmt.Sprintf("the files of %s must belong to the user that Berth runs as: run chown -R %s %s as root", dir, name, dir)
 }
