@@ -25,7 +25,8 @@ const (
 // store, the engine's connections and the log need.
 type descriptors struct {
 	clients   int // connections from clients
-	requests  int // those of them that sessions' requests may hold; the rest is for the API
+	requests  int // those of them that sessions' requests may hold
+	events    int // those that streams of events may hold for sessions' tokens; the rest is for the API
 	upstreams int // connections to sessions' servers
 }
 
@@ -33,7 +34,7 @@ type descriptors struct {
 func shareDescriptors(most uint64) descriptors {
 	n := int(min(most, 1<<20)) - 64
 	clients := max(n/2, 16)
-	return descriptors{clients: clients, requests: clients - clients/8, upstreams: max(n/3, 8)}
+	return descriptors{clients: clients, requests: clients - clients/4, events: clients / 8, upstreams: max(n/3, 8)}
 }
 
 // ownDescriptors divides those that this process may have.

@@ -213,7 +213,7 @@ func TestDescriptorsAreSharedOut(t *testing.T) {
 	t.Parallel()
 	for _, most := range []uint64{128, 300, 1024, 65536, 1 << 62} {
 		d := shareDescriptors(most)
-		if d.clients < 16 || d.upstreams < 8 || d.requests >= d.clients || uint64(d.clients+d.upstreams)+64 > most {
+		if d.clients < 16 || d.upstreams < 8 || d.events < 2 || d.requests+d.events >= d.clients || uint64(d.clients+d.upstreams)+64 > most {
 			t.Errorf("of %d: got %+v, want some of each, fewer requests than clients, and 64 left", most, d)
 		}
 	}

@@ -159,7 +159,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	}
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
-		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining,
+		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.events,
 		Authenticated: a.trail.entered,
 		Size:          a.sizeOf,
 		CheckEvery:    cfg.Health.CheckInterval.Duration(),

@@ -57,6 +57,7 @@ type Options struct {
 	Health     func(context.Context) Health    // the operator's view, but for the containers
 	CheckEvery time.Duration                   // between two looks at a session; 0: nobody looks
 	Instances  func() []Instance               // the processes that serve the same sessions
+	Streams    int                             // of events at once with sessions' own tokens; 0: 1024
 	Draining   <-chan struct{}                 // closed when followed logs have to end
 	Metrics    http.Handler                    // of GET /metrics; nil: there are none
 	Now        func() time.Time                // default: time.Now
@@ -89,6 +90,7 @@ type API struct {
 	openAPI     []byte
 	glance      glance
 	all         []Route
+	streams     *streams
 }
 
 // Route is one address of the API.
@@ -111,6 +113,9 @@ func New(opts Options) (*API, error) {
 	if opts.Known == nil {
 		opts.Known = func(session.ID) session.Tokens { return session.Tokens{} }
 	}
+	if opts.Streams <= 0 {
+		opts.Streams = defaultStreams
+	}
 	if opts.Size == nil {
 		opts.Size = func(session.ID) *WorkspaceSize { return nil }
 	}
@@ -120,7 +125,7 @@ func New(opts Options) (*API, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{Options: opts, adminDigest: sha256.Sum256([]byte(opts.AdminToken.Reveal())), mux: http.NewServeMux()}
+	a := &API{Options: opts, adminDigest: sha256.Sum256([]byte(opts.AdminToken.Reveal())), mux: http.NewServeMux(), streams: newStreams(opts.Streams)}
 	a.huma = humago.New(a.mux, apiConfig(opts.Version))
 	a.routes()
 	var err error

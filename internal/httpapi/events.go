@@ -35,10 +35,17 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	stream, release := strings.Contains(in.Accept, "text/event-stream"), func() {}
+	if stream && !isOperator(ctx) {
+		if release, err = a.streams.take(id); err != nil {
+			return nil, err
+		}
+	}
 	// Before the first look, so that nothing falls between the two.
-	changed, stop := a.Sessions.Listen(id)
+	changed, deafen := a.Sessions.Listen(id)
+	stop := func() { deafen(); release() }
 	s, err := a.Sessions.Get(ctx, id)
-	if err != nil || !strings.Contains(in.Accept, "text/event-stream") {
+	if err != nil || !stream {
 		stop()
 		if err != nil {
 			return nil, err

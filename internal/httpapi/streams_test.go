@@ -1,0 +1,83 @@
+package httpapi_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"berth/internal/httpapi"
+	"berth/internal/session"
+)
+
+// open asks for the stream of a session's events and returns the answer, whose stream end ends.
+func (w *world) open(id session.ID, token string) (res *http.Response, end func()) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/sessions/"+string(id)+"/events", http.NoBody)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Accept", "text/event-stream")
+	res, err = http.DefaultClient.Do(req)
+	if err != nil {
+		cancel()
+		w.t.Fatal(err)
+	}
+	end = func() { cancel(); _ = res.Body.Close() }
+	w.t.Cleanup(end)
+	return res, end
+}
+
+// The holders of sessions' tokens cannot take the connections of everybody else; the operator's streams are his own affair.
+func TestStreamsOfEventsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, func(_ *world, o *httpapi.Options) { o.Streams = 16 })
+	var ids []session.ID
+	var tokens []string
+	for range 3 {
+		s, token := w.Make(session.Request{})
+		ids, tokens = append(ids, s.ID), append(tokens, token.Reveal())
+	}
+	refused := func(i int) {
+		t.Helper()
+		res, end := w.open(ids[i], tokens[i])
+		defer end()
+		if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "10" {
+			t.Fatalf("one more: got %s, Retry-After %q, want 429 and 10", res.Status, res.Header.Get("Retry-After"))
+		}
+	}
+	var last func()
+	for i := range 2 {
+		for n := range 8 {
+			res, end := w.open(ids[i], tokens[i])
+			if res.StatusCode != http.StatusOK {
+				t.Fatalf("session %d, stream %d: got %s", i, n+1, res.Status)
+			}
+			last = end
+		}
+		refused(i)
+	}
+	refused(2) // all have as many as may be
+	path := "/sessions/" + string(ids[0]) + "/events"
+	if a := w.call(http.MethodGet, path, tokens[0], ""); a.status != http.StatusOK {
+		t.Errorf("the events without a stream: got %d", a.status)
+	}
+	for range 20 {
+		if res, _ := w.open(ids[0], adminToken); res.StatusCode != http.StatusOK {
+			t.Fatalf("a stream of the operator: got %s", res.Status)
+		}
+	}
+	last()
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(5 * time.Millisecond) {
+		res, end := w.open(ids[2], tokens[2])
+		if res.StatusCode == http.StatusOK {
+			return
+		}
+		end()
+		if time.Now().After(deadline) {
+			t.Fatal("the place of a stream that has ended is not given back within 10 s")
+		}
+	}
+}
