@@ -161,6 +161,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.events,
 		Authenticated: a.trail.entered,
+		Rotation:      throttle.NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated).Take,
 		Size:          a.sizeOf,
 		CheckEvery:    cfg.Health.CheckInterval.Duration(),
 		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},

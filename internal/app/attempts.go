@@ -17,6 +17,14 @@ const (
 	surfaceProxy = "proxy"
 )
 
+// Rotations with a session's own token. Each is a line of the audit trail and of the log, and a write to the store: without a
+// bound one session's user could rotate everything else out of the trail.
+const (
+	rotationBurst = 5
+	rotationEvery = time.Minute
+	mostRotated   = 8192 // sessions
+)
+
 // limited is the label reason of a refusal that came too fast after others.
 const limited = "limited"
 

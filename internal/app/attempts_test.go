@@ -3,6 +3,8 @@ package app_test
 import (
 	"log/slog"
 	"net/http"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,60 @@ func TestWrongTokensAreLimitedOverBothDoors(t *testing.T) {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the measurements have no %s:\n%s", want, metrics)
 		}
+	}
+}
+
+// Each rotation is a line of the audit trail, which is rotated too: one session's user writes few.
+func TestRotationsWithASessionsTokenAreLimited(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t)
+	cfg.Log.FileEnabled, cfg.Log.AuditFile = true, filepath.Join(t.TempDir(), "audit.log")
+	b := start(t, cfg)
+	admin := b.adminToken(t)
+	var s, other made
+	b.call(t, http.MethodPost, "/sessions", admin, &s)
+	b.call(t, http.MethodPost, "/sessions", admin, &other)
+	rotate := "/sessions/" + s.ID + "/auth/rotate"
+	token, done := s.Token, 0
+	for range 30 {
+		next := made{}
+		switch status := b.call(t, http.MethodPost, rotate, token, &next); status {
+		case http.StatusOK:
+			token = next.Token
+			done++
+		case http.StatusTooManyRequests:
+		default:
+			t.Fatalf("rotate: got %d", status)
+		}
+	}
+	if done < 5 || done > 7 { // one a minute, should the machine be slow
+		t.Errorf("%d of 30 rotations with the session's token were done, want 5", done)
+	}
+	res, body := b.ask(t, http.MethodPost, rotate, token)
+	wait, err := strconv.Atoi(res.Header.Get("Retry-After"))
+	if err != nil || wait < 1 || wait > 60 || !strings.Contains(body, `"too_many_attempts"`) {
+		t.Errorf("got %s, Retry-After %q, %s; want too_many_attempts and when to try again", res.Status, res.Header.Get("Retry-After"), body)
+	}
+	if status := b.call(t, http.MethodGet, "/sessions/"+s.ID, token, nil); status != http.StatusOK {
+		t.Errorf("the token that was not replaced: got %d, want 200", status)
+	}
+	if status := b.call(t, http.MethodPost, "/sessions/"+other.ID+"/auth/rotate", other.Token, nil); status != http.StatusOK {
+		t.Errorf("another session's: got %d, want 200", status)
+	}
+	for range 20 {
+		if status := b.call(t, http.MethodPost, rotate, admin, nil); status != http.StatusOK {
+			t.Fatalf("the operator's: got %d, want 200", status)
+		}
+	}
+	b.end(t)
+	written := 0
+	for _, r := range records(t, cfg.Log.AuditFile) {
+		if r.Operation == "rotate_token" && r.Actor == "user" {
+			written++
+		}
+	}
+	if written != done+1 {
+		t.Errorf("the trail has %d rotations of users, want %d", written, done+1)
 	}
 }
 

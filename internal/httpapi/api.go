@@ -66,6 +66,9 @@ type Options struct {
 	// Authenticated is called for every request with a valid token to a route that needs one; ctx holds the actor. operation
 	// is the route's operation ID, id the session in its path. nil: it is not recorded.
 	Authenticated func(ctx context.Context, id session.ID, operation string, standing session.Standing)
+	// Rotation counts a rotation of a session's token that its holder asks for, and returns how long it is until the next one
+	// would be allowed; 0: this one is. nil: any number is.
+	Rotation func(id session.ID) (wait time.Duration)
 }
 
 func (o Options) validate() error {
@@ -121,6 +124,9 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Authenticated == nil {
 		opts.Authenticated = func(context.Context, session.ID, string, session.Standing) {}
+	}
+	if opts.Rotation == nil {
+		opts.Rotation = func(session.ID) time.Duration { return 0 }
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

@@ -47,6 +47,11 @@ func (a *API) rotateToken(ctx context.Context, in *rotateInput) (*rotateOutput, 
 	if err != nil {
 		return nil, err
 	}
+	if !isOperator(ctx) {
+		if wait := a.Rotation(id); wait > 0 {
+			return nil, session.Errorf(session.CodeTooManyAttempts, "this session's token has replaced itself too often; try again later, or have the operator rotate it").After(wait)
+		}
+	}
 	s, token, err := a.Sessions.RotateWithGrace(ctx, id, grace)
 	if err != nil {
 		return nil, err
