@@ -53,12 +53,12 @@ type clientListener struct {
 	most    int
 	timeout time.Duration // see clientTimeout
 	probe   time.Duration // see probeEvery; whole seconds
-	makeWay func() bool   // closes a connection that has no request; false: there is none
+	makeWay func() bool   // closes a connection without a request that has a valid token; false: there is none
 	open    atomic.Int64
 }
 
-// Accept returns the next connection. When there are as many as may be, one without a request is closed for it; if there
-// is none, the new one is closed.
+// Accept returns the next connection. When there are as many as may be, one without a request that has a valid token is
+// closed for it; if there is none, the new one is closed.
 func (l *clientListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()

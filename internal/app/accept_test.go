@@ -10,20 +10,28 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// serve runs a handler behind a clientListener and returns where.
+// serve runs a handler behind a clientListener and returns where. Requests with an Authorization have a valid token.
 func serve(t *testing.T, handler http.HandlerFunc, most int, timeout time.Duration) (address string, l *clientListener) {
 	t.Helper()
 	var seen connections
 	server := httptest.NewUnstartedServer(handler)
 	l = &clientListener{Listener: server.Listener, most: most, timeout: timeout, probe: time.Second, makeWay: seen.closeOldest}
 	server.Listener = l
-	server.Config.ConnState = seen.note
+	server.Config.ConnState, server.Config.ConnContext = seen.note, withConn
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			seen.hold(r.Context(), true)
+			defer seen.hold(r.Context(), false)
+		}
+		handler(w, r)
+	})
 	server.Start()
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 	return l.Addr().String(), l
@@ -36,7 +44,7 @@ func ask(t *testing.T, address string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer x\r\n\r\n")
 	return conn
 }
 
@@ -206,6 +214,54 @@ func TestConnectionsWithRequestsAreNotClosedForOthers(t *testing.T) {
 		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 200") {
 			t.Errorf("one that was served: got %q, %v", line, err)
 		}
+	}
+}
+
+// Who shows no token and reads no answers keeps nobody out.
+func TestConnectionsOfStrangersMakeWay(t *testing.T) {
+	t.Parallel()
+	began, hold := make(chan struct{}, 100), make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	address, l := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" && r.Header.Get("Authorization") != "" {
+			began <- struct{}{}
+			<-hold
+		}
+		_, _ = w.Write(make([]byte, 2<<20))
+	}, 8, time.Minute)
+	t.Cleanup(release) // before the server's own, which waits
+	kept := ask(t, address)
+	<-began
+	var strangers []net.Conn
+	for range 20 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		_, _ = io.WriteString(conn, strings.Repeat("GET /x HTTP/1.1\r\nHost: h\r\n\r\n", 100)) // it may be closed already
+		strangers = append(strangers, conn)
+	}
+	for range 10 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/y", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer x")
+		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}).Do(req)
+		if err != nil {
+			t.Fatalf("beside %d strangers: %v", len(strangers), err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+	}
+	if got := l.open.Load(); got > 8 {
+		t.Errorf("open: got %d, want at most 8", got)
+	}
+	release()
+	if line, err := bufio.NewReader(kept).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 200") {
+		t.Errorf("the request with a token that was there first: got %q, %v", line, err)
 	}
 }
 

@@ -81,8 +81,41 @@ type connections struct {
 }
 
 type use struct {
-	state http.ConnState
-	since time.Time
+	state  http.ConnState
+	since  time.Time
+	opened time.Time
+	known  bool // a request with a valid token has come on it
+	held   bool // such a request is being answered
+}
+
+// spare is since when a connection could have been closed for another one. Who has never shown a valid token does not make
+// it later by asking again.
+func (u use) spare() time.Time {
+	if u.known {
+		return u.since
+	}
+	return u.opened
+}
+
+type connKey struct{}
+
+// withConn is the server's ConnContext.
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// hold notes whether a request with a valid token is being answered on the connection of ctx.
+func (c *connections) hold(ctx context.Context, held bool) {
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u, ok := c.open[conn]; ok { // else it is another protocol's, or closed
+		u.held, u.known = held, u.known || held
+		if !held {
+			u.since = time.Now()
+		}
+		c.open[conn] = u
+	}
 }
 
 // note is the server's ConnState.
@@ -96,16 +129,22 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 		if c.open == nil {
 			c.open = map[net.Conn]use{}
 		}
-		c.open[conn] = use{state, time.Now()}
+		u, now := c.open[conn], time.Now()
+		if u.opened.IsZero() {
+			u.opened = now
+		}
+		u.state, u.since, u.held = state, now, false
+		c.open[conn] = u
 	}
 }
 
-// closeOldest closes the connection that has been without a request for longest, so that a new one can be accepted.
+// closeOldest closes the connection that has been without a request with a valid token for longest, so that a new one can be
+// accepted. A request without one holds no place: whoever reads no answers could otherwise keep everybody else out.
 func (c *connections) closeOldest() bool {
 	c.mu.Lock()
 	var oldest net.Conn
 	for conn, u := range c.open {
-		if u.state != http.StateActive && (oldest == nil || u.since.Before(c.open[oldest].since)) {
+		if !u.held && (oldest == nil || u.spare().Before(c.open[oldest].spare())) {
 			oldest = conn
 		}
 	}

@@ -26,20 +26,26 @@ const (
 
 type admissionKey struct{}
 
+// admission is whether a request came with a valid token.
+type admission struct {
+	atomic.Bool
+	hold func(held bool) // keeps the request's connection from being closed for another one
+}
+
 // withAdmission makes room for [markAuthenticated].
-func withAdmission(ctx context.Context) context.Context {
-	return context.WithValue(ctx, admissionKey{}, new(atomic.Bool))
+func withAdmission(ctx context.Context, hold func(held bool)) context.Context {
+	return context.WithValue(ctx, admissionKey{}, &admission{hold: hold})
 }
 
 // markAuthenticated notes that the request of ctx came with a valid token.
 func markAuthenticated(ctx context.Context) {
-	if mark, ok := ctx.Value(admissionKey{}).(*atomic.Bool); ok {
-		mark.Store(true)
+	if mark, ok := ctx.Value(admissionKey{}).(*admission); ok && !mark.Swap(true) {
+		mark.hold(true)
 	}
 }
 
 func isAuthenticated(ctx context.Context) bool {
-	mark, ok := ctx.Value(admissionKey{}).(*atomic.Bool)
+	mark, ok := ctx.Value(admissionKey{}).(*admission)
 	return ok && mark.Load()
 }
 
@@ -61,7 +67,14 @@ func (a *App) identified(next http.Handler) http.Handler {
 		}
 		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
 		a.proxies.applyForwarded(r, a.cfg.Proxy.TrustForwardedProto)
-		r = r.WithContext(withRemote(withAdmission(r.Context()), r.RemoteAddr))
+		connected := r.Context()
+		ctx := withAdmission(connected, func(held bool) { a.connections.hold(connected, held) })
+		defer func() {
+			if isAuthenticated(ctx) { // what is left to be written is no more than fits a buffer
+				a.connections.hold(connected, false)
+			}
+		}()
+		r = r.WithContext(withRemote(ctx, r.RemoteAddr))
 		r.Header.Set(requestIDHeader, id)
 		w.Header().Set(requestIDHeader, id)
 		next.ServeHTTP(w, r)

@@ -140,7 +140,7 @@ const (
 
 func (a *App) newServer(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler: timed(a.identified(a.closing(handler))), ConnState: a.connections.note, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: timed(a.identified(a.closing(handler))), ConnState: a.connections.note, ConnContext: withConn, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.named("http").Handler(), slog.LevelDebug),
 	}
 }

@@ -132,6 +132,7 @@ func (t *trail) entered(ctx context.Context, id session.ID, route string, standi
 
 // visited records a request with a valid token to a session's server: the first in an hour from an address, and each stream.
 func (t *trail) visited(ctx context.Context, id session.ID, standing session.Standing, stream bool) {
+	markAuthenticated(ctx)
 	route := "proxy"
 	if stream {
 		route = "stream"
