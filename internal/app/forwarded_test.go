@@ -164,7 +164,7 @@ func TestLogOfForwardedClientsHasNoMadeUpPort(t *testing.T) {
 
 func TestTrustedProxiesThatAreNoneAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"proxy.example", "10.0.0.0/33", "0.0.0.0/0", "::/0", "10.0.0.1,,10.0.0.2", "::ffff:10.0.0.0/104", "fe80::1%eth0", "0.0.0.0"} {
+	for _, text := range []string{"proxy.example", "10.0.0.0/33", "0.0.0.0/0", "::/0", "10.0.0.1,,10.0.0.2", "::ffff:10.0.0.0/104", "fe80::1%eth0", "0.0.0.0", "0.0.0.0/1,128.0.0.0/1", "8.0.0.0/7", "::/1,8000::/1", "fe00::/15"} {
 		_, err := config.Load(config.Options{Overrides: map[string]string{"TRUSTED_PROXIES": text}})
 		if err == nil || !strings.Contains(err.Error(), "TRUSTED_PROXIES") {
 			t.Errorf("%q: got %v, want it refused", text, err)

@@ -22,7 +22,8 @@ func (s Server) Proxies() ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// parseNetwork refuses a network of every address: any client could then choose its address with each request.
+// parseNetwork refuses a network so wide that a few of them are every address: any client could then choose its address with
+// each request.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if address, err := netip.ParseAddr(text); err == nil {
 		if address.Zone() != "" || address.IsUnspecified() {
@@ -35,7 +36,7 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	switch {
 	case err != nil:
 		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a network", text)
-	case network.Bits() == 0, network.Addr().Is4In6():
+	case network.Bits() < 8, network.Addr().Is6() && network.Bits() < 16, network.Addr().Is4In6():
 		return netip.Prefix{}, fmt.Errorf("%q is not a network of proxies", text)
 	}
 	return network.Masked(), nil

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"time"
 
 	"berth/internal/session"
@@ -226,7 +227,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve checks the request in the order that gives least away: the form of the id, the token, the session's state,
 // and only then the request itself.
 func (p *Proxy) serve(c *call) error {
-	if c.in.Method == http.MethodConnect || c.in.Method == http.MethodTrace {
+	if strings.EqualFold(c.in.Method, http.MethodConnect) || strings.EqualFold(c.in.Method, http.MethodTrace) {
 		// A tunnel to wherever the client says, and a request sent back with the credential that we added.
 		c.w.Header().Set("Allow", allowedMethods)
 		return session.Errorf(session.CodeMethod, "sessions cannot be asked with %s", c.in.Method)

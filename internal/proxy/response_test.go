@@ -266,6 +266,8 @@ func TestConnectAndTraceAreRefusedBeforeAnythingIsForwarded(t *testing.T) {
 	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the server was asked to %s", r.Method) })
 	for _, request := range []string{
 		"TRACE /s/ses-one/ HTTP/1.1\r\nHost: h\r\n{token}\r\n",
+		"trace /s/ses-one/ HTTP/1.1\r\nHost: h\r\n{token}\r\n",
+		"Trace /s/ses-one/ HTTP/1.1\r\nHost: h\r\n{token}\r\n",
 		"TRACE /s/ses-one/ HTTP/1.0\r\n{token}\r\n",
 		"CONNECT /s/ses-one/ HTTP/1.1\r\nHost: h\r\n{token}\r\n",
 		"TRACE http://h/s/ses-one/x HTTP/1.1\r\nHost: h\r\n{token}\r\n",
