@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -116,7 +117,14 @@ func (PageParams) Resolve(ctx huma.Context) []error {
 	if err != nil {
 		return []error{&huma.ErrorDetail{Location: "query", Message: "expected a query of name=value pairs, escaped as in a URL"}}
 	}
-	for _, name := range []string{"owner", "status", "limit", "after"} {
+	known := []string{"owner", "status", "limit", "after"}
+	for name := range query {
+		if !slices.Contains(known, name) {
+			faults = append(faults, &huma.ErrorDetail{Location: "query", Message: "expected no parameters but owner, status, limit and after"})
+			break
+		}
+	}
+	for _, name := range known {
 		values := query[name]
 		switch {
 		case len(values) > 1:
