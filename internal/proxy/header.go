@@ -9,6 +9,12 @@ import (
 // may say of the client, and what concerns this connection alone. Hop-by-hop headers are gone already.
 func tidyRequest(h http.Header) {
 	for name := range h {
+		// Servers that make variables of headers, as CGI does, take an underscore for a hyphen.
+		if dashed := strings.ToLower(strings.ReplaceAll(name, "_", "-")); strings.Contains(name, "_") &&
+			(dashed == "x-real-ip" || strings.HasPrefix(dashed, "x-forwarded") || strings.HasPrefix(dashed, "x-berth-")) {
+			delete(h, name)
+			continue
+		}
 		switch {
 		case name == "Authorization", name == "Forwarded", name == "X-Real-Ip",
 			strings.HasPrefix(name, "X-Forwarded"), strings.HasPrefix(name, "X-Berth-"):
