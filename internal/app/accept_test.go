@@ -227,13 +227,16 @@ func TestConnectionsOfStrangersMakeWay(t *testing.T) {
 			began <- struct{}{}
 			<-hold
 		}
-		_, _ = w.Write(make([]byte, 2<<20))
+		if r.URL.Path == "/x" {
+			began <- struct{}{}
+			_, _ = w.Write(make([]byte, 32<<20))
+		}
 	}, 8, time.Minute)
 	t.Cleanup(release) // before the server's own, which waits
 	kept := ask(t, address)
 	<-began
 	var strangers []net.Conn
-	for range 20 {
+	for range 7 {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -241,6 +244,7 @@ func TestConnectionsOfStrangersMakeWay(t *testing.T) {
 		defer conn.Close()
 		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 		_, _ = io.WriteString(conn, strings.Repeat("GET /x HTTP/1.1\r\nHost: h\r\n\r\n", 100)) // it may be closed already
+		<-began
 		strangers = append(strangers, conn)
 	}
 	for range 10 {
