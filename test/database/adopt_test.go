@@ -83,7 +83,7 @@ func TestInstanceOnACopyOfTheDatabaseIsRefused(t *testing.T) {
 	}
 	copied.Env["DATABASE_URL"] = w.emptyDatabase(t, "copied")
 	harness.Must(t, os.Remove(filepath.Join(copied.Env["BERTH_STATE_DIR"], "engine-owner"))) // else the empty database is refused
-	w.Serve.Signal(syscall.SIGKILL) // the sibling answers for both
+	w.Serve.Signal(syscall.SIGKILL)                                                          // the sibling answers for both
 	copied.LaunchServe()
 	select {
 	case <-copied.Serve.Done:
