@@ -52,7 +52,7 @@ func plainText() map[string]*huma.Response {
 func register[I, O any](a *API, who access, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	a.all = append(a.all, Route{op.Method, op.Path})
 	op.Security = securityOf[who]
-	op.Middlewares = huma.Middlewares{a.guard(who)}
+	op.Middlewares = huma.Middlewares{a.guard(who), readBody}
 	op.MaxBodyBytes = maxBody
 	// A deadline would end the work on a request without a body, of which net/http reads on for a sign of life. Who has no
 	// token does not get here.
