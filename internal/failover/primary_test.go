@@ -122,7 +122,6 @@ func (d *database) Merge(ctx context.Context, key string, id session.ID, decide 
 		if after = now; d.merged[key] {
 			return nil
 		}
-		d.merged[key] = true
 		after = decide(now)
 		page, err := d.Store.List(ctx, session.Query{})
 		if err != nil {
@@ -137,7 +136,11 @@ func (d *database) Merge(ctx context.Context, key string, id session.ID, decide 
 		if after != nil {
 			all = append(all, *after)
 		}
-		return d.Store.Replace(ctx, all)
+		if err := d.Store.Replace(ctx, all); err != nil {
+			return err
+		}
+		d.merged[key] = true
+		return nil
 	})
 	return after, err
 }
