@@ -1,6 +1,8 @@
 package postgres_test
 
 import (
+	"context"
+	"fmt"
 	"os"
 	osexec "os/exec"
 	"strings"
@@ -41,12 +43,17 @@ func TestAnotherDatabaseIsRefused(t *testing.T) {
 	server.Start()
 	refused := func(when string) {
 		t.Helper()
-		for what, err := range map[string]error{
-			"ping": s.Ping(t.Context()), "schema": s.Prepare(t.Context()), "lease": s.Peers().Join(t.Context()),
-		} {
-			if session.CodeOf(err) != session.CodeStoreUnavailable || !strings.HasPrefix(session.MessageOf(err), postgres.AnotherDatabase+server.Address()) {
-				t.Errorf("%s, %s: got %v; want that another database answers", when, what, err)
-			}
+		for what, try := range map[string]func(context.Context) error{"ping": s.Ping, "schema": s.Prepare, "lease": s.Peers().Join} {
+			eventually(t, func() error { // connections of before the stop end with their next use
+				err := try(t.Context())
+				if err == nil {
+					t.Fatalf("%s, %s: it works with another database", when, what)
+				}
+				if session.CodeOf(err) != session.CodeStoreUnavailable || !strings.HasPrefix(session.MessageOf(err), postgres.AnotherDatabase+server.Address()) {
+					return fmt.Errorf("%s, %s: got %w; want that another database answers", when, what, err)
+				}
+				return nil
+			})
 		}
 	}
 	refused("empty")
