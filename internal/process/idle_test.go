@@ -90,7 +90,7 @@ func TestIdleServersCostNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if reads >= 2*idleServers { // looked at just twice in that time, were it so
+		if reads >= 5*idleServers { // at 20 looks a second it would be twice as many again
 			t.Errorf("%s: %d servers at rest cost %d reads in half a second, want them not looked at", whose, idleServers, reads)
 		}
 	}

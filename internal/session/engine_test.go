@@ -34,7 +34,7 @@ func TestEngineThatStopsAgainAndAgainCountsAgainstNoSession(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := tended(t, func(o *session.Options) { o.Health.RestartDelay = 300 * time.Millisecond })
+			h := tended(t, func(o *session.Options) { o.Health.RestartDelay = 3 * time.Second }) // long enough for the outage to be seen first
 			s, _ := h.Make(session.Request{})
 			for range 5 {
 				h.becomes(t, s.ID, "healthy", isUp)
@@ -159,7 +159,10 @@ func TestRouteOfASessionThatIsRestartedSaysWhen(t *testing.T) {
 		t.Errorf("while it runs: got the route %+v, want no time of a start", route)
 	}
 	h.Engine.Crash(s.ContainerName, 1, false)
-	h.becomes(t, s.ID, "waits", func(now session.Session, _ session.Health) bool { return now.Operation != nil })
+	h.becomes(t, s.ID, "waits", func(now session.Session, _ session.Health) bool {
+		route, _ := h.Routes.Get(s.ID) // which follows the record
+		return now.Operation != nil && !route.StartsAt.IsZero()
+	})
 	route, _ := h.Routes.Get(s.ID)
 	if in := time.Until(route.StartsAt); route.Running || in < 50*time.Second || in > 75*time.Second {
 		t.Errorf("got the route %+v, started in %s, want in a minute and up to a fifth more", route, in)
