@@ -78,5 +78,8 @@ func share(path string) (release func(), err error) {
 		_ = file.Close()
 		return nil, err
 	}
-	return func() { _ = file.Close() }, nil
+	return func() {
+		_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN) // a child that is being started has the file too for a moment
+		_ = file.Close()
+	}, nil
 }

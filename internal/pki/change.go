@@ -300,7 +300,11 @@ func lockDir(dir string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock certificate directory %s: %w", dir, err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// A child that is being started has the file too until it executes its program: closing alone would leave the lock to it.
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		f.Close()
+	}, nil
 }
 
 func syncDir(dir string) error {
