@@ -23,6 +23,12 @@ func tended(t *testing.T, change ...func(*session.Options)) *house {
 		o.StartTimeout, o.StopTimeout = 5*time.Second, 200*time.Millisecond
 	}}, change...)...)
 	h.tend(t)
+	// What happens before the events are received is not seen.
+	for deadline := time.Now().Add(10 * time.Second); len(h.Engine.Calls(runtimetest.OpWatch)) == 0; <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the engine's events are not asked for")
+		}
+	}
 	return h
 }
 
@@ -32,14 +38,7 @@ func (h *house) tend(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	m := h.Manager
-	before := len(h.Engine.Calls(runtimetest.OpWatch))
 	go func() { done <- m.Run(ctx, nil) }()
-	// What happens before the events are received is not seen.
-	for deadline := time.Now().Add(10 * time.Second); len(h.Engine.Calls(runtimetest.OpWatch)) == before; <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the engine's events are not asked for")
-		}
-	}
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
