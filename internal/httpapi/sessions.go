@@ -221,15 +221,20 @@ func (a *API) act(begin func(context.Context, session.ID) (*session.Work, error)
 		if err != nil {
 			return nil, err
 		}
-		if in.async() {
-			return &sessionOutput{Status: http.StatusAccepted, Body: a.sessionOf(w.Session())}, nil
-		}
-		s, err := wait(ctx, w)
-		if err != nil {
-			return nil, err
-		}
-		return &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}, nil
+		return a.outcome(ctx, w, in.async())
 	}
+}
+
+// outcome answers with the session at once, or as the work leaves it.
+func (a *API) outcome(ctx context.Context, w *session.Work, async bool) (*sessionOutput, error) {
+	if async {
+		return &sessionOutput{Status: http.StatusAccepted, Body: a.sessionOf(w.Session())}, nil
+	}
+	s, err := wait(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	return &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}, nil
 }
 
 type deleteOutput struct{ Status int }

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"berth/internal/session"
@@ -30,14 +29,7 @@ func (a *API) upgradeSession(ctx context.Context, in *upgradeInput) (*sessionOut
 	if err != nil {
 		return nil, err
 	}
-	if in.async() {
-		return &sessionOutput{Status: http.StatusAccepted, Body: a.sessionOf(w.Session())}, nil
-	}
-	s, err := wait(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	return &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}, nil
+	return a.outcome(ctx, w, in.async())
 }
 
 // compareTime bounds the question to the engine what is out of date. A session is shown without the answer as well.
