@@ -34,6 +34,8 @@ func (f *Fake) Watch(ctx context.Context, ready func(), fn func(session.Event)) 
 	if ready != nil {
 		ready()
 	}
+	f.watching.Add(1)
+	defer f.watching.Add(-1)
 	for {
 		f.mu.Lock()
 		events := slices.Clone(w.queue)
@@ -51,6 +53,9 @@ func (f *Fake) Watch(ctx context.Context, ready func(), fn func(session.Event)) 
 		}
 	}
 }
+
+// Watched reports whether there is a Watch whose ready has returned.
+func (f *Fake) Watched() bool { return f.watching.Load() > 0 }
 
 // emit tells every watcher. Call it with the lock held.
 func (f *Fake) emit(action session.Action, c *container) {

@@ -8,6 +8,7 @@ package runtimetest
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"berth/internal/session"
@@ -27,6 +28,7 @@ type Fake struct {
 	steps      map[Op][]Step
 	calls      []Call
 	watchers   map[*watcher]struct{}
+	watching   atomic.Int32 // how many of them have told that they are ready
 	down       bool
 	losing     bool
 	nextPort   int // of containers without servers

@@ -82,7 +82,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	m.issue(&s, token)
 	m.mark(ctx, &s, Created, "")
 
-	w, _, err := m.reserve(id, OpCreate)
+	w, err := m.reserveNew(ctx, id)
 	if err != nil {
 		return Issued{}, err
 	}
@@ -96,6 +96,20 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	}
 	m.launch(ctx, w, s)
 	return Issued{Work: w, Token: token}, nil
+}
+
+// reserveNew makes this process's place for a session that is to be made. A request that is repeated waits a moment for what
+// is about to end.
+func (m *Manager) reserveNew(ctx context.Context, id ID) (*Work, error) {
+	for since := time.Now(); ; {
+		w, launched, err := m.reserve(id, OpCreate)
+		if CodeOf(err) != CodeInProgress {
+			return w, err
+		}
+		if !m.isPassing(w, launched, since) || pause(ctx, recordPause) != nil {
+			return nil, err
+		}
+	}
 }
 
 // recordNew writes a session that is to be made, if it may be. When it may have been made before, which is a CodeConflict

@@ -36,6 +36,7 @@ type engineView struct {
 	epoch     int  // counts connections of the event stream; 0: there was none yet
 	connected bool // the stream of this epoch is open
 	refused   bool // the engine could not be connected to when that was tried last
+	outages   int  // counts the begins and ends of times without the events; odd: it is such a time. The time before the first connection is none
 
 	charged map[ID]time.Time // when a restart was last counted, to take it back if the engine turns out to be stopping
 	refunds []ID             // sessions whose last restart does not count
@@ -51,12 +52,20 @@ func (m *monitor) currentEpoch() int {
 	return m.engine.epoch
 }
 
+// outages tells times apart between which the event stream has ended or returned. Odd: the engine is away.
+func (m *monitor) outages() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.engine.outages
+}
+
 // engineConnected notes that the engine's events are received again.
 func (m *Manager) engineConnected(ctx context.Context) {
 	m.monitor.mu.Lock()
 	e := &m.monitor.engine
 	e.epoch++
 	e.connected, e.refused = true, false
+	e.outages += e.outages % 2
 	refunds := e.refunds
 	e.refunds = nil
 	m.monitor.mu.Unlock()
@@ -73,6 +82,7 @@ func (m *Manager) engineDisconnected(wasOpen bool) {
 	defer m.monitor.mu.Unlock()
 	e := &m.monitor.engine
 	e.connected, e.refused = false, !wasOpen
+	e.outages += 1 - e.outages%2
 	now := m.now()
 	for id, at := range e.charged {
 		if now.Sub(at) <= shutdownTime {
@@ -254,8 +264,8 @@ func (m *Manager) recordEngineEnd(ctx context.Context, id ID, why string) (_ Ses
 }
 
 // blameEngine reports whether the engine was away or stopping while a server was brought up, and then makes the failure the
-// engine's: it ends containers, and breaks calls, in ways that look like the session's own fault. epoch is that of the begin.
-func (m *Manager) blameEngine(ctx context.Context, kind Kind, epoch int, failure error) (away bool, _ error) {
+// engine's: it ends containers, and breaks calls, in ways that look like the session's own fault. outages are those until the begin.
+func (m *Manager) blameEngine(ctx context.Context, kind Kind, outages int, failure error) (away bool, _ error) {
 	if failure == nil || !kind.bringsUp() {
 		return false, failure
 	}
@@ -268,7 +278,7 @@ func (m *Manager) blameEngine(ctx context.Context, kind Kind, epoch int, failure
 	defer cancel()
 	ask, end := context.WithTimeout(ctx, m.opts.Health.Timeout)
 	defer end()
-	if m.runtime.Ping(ask) == nil && m.monitor.currentEpoch() == epoch {
+	if m.runtime.Ping(ask) == nil && outages%2 == 0 && m.monitor.outages() == outages {
 		return false, failure
 	}
 	if CodeOf(failure) == CodeEngineUnavailable {

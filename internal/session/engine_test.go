@@ -174,3 +174,26 @@ func TestRouteOfASessionThatIsRestartedSaysWhen(t *testing.T) {
 		t.Errorf("stopped: got the route %+v, want no time of a start", route)
 	}
 }
+
+// The engine's events are first received while a server fails to start: nothing was ever lost, so it is the server's fault.
+func TestServerThatFailsBeforeTheFirstEventsIsToBlame(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *session.Options) {
+		o.Health = session.HealthOptions{CheckEvery: time.Minute, Timeout: 100 * time.Millisecond, Threshold: 3, MaxRestarts: 3}
+	})
+	connect, fail := make(chan struct{}), make(chan struct{})
+	h.Engine.Script(runtimetest.OpWatch, runtimetest.Step{Until: connect})
+	h.Engine.Script(runtimetest.OpStart, runtimetest.Step{Until: fail, Err: session.Errorf(session.CodeStartFailed, "exited")})
+	h.tend(t)
+	made, err := h.Create(t.Context(), session.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(connect)
+	for !h.Engine.Watched() {
+		<-time.After(time.Millisecond)
+	}
+	close(fail)
+	_, err = made.Wait(t.Context())
+	wantCode(t, err, session.CodeStartFailed, "create")
+}

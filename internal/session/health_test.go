@@ -24,9 +24,9 @@ func tended(t *testing.T, change ...func(*session.Options)) *house {
 	}}, change...)...)
 	h.tend(t)
 	// What happens before the events are received is not seen.
-	for deadline := time.Now().Add(10 * time.Second); len(h.Engine.Calls(runtimetest.OpWatch)) == 0; <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !h.Engine.Watched(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the engine's events are not asked for")
+			t.Fatal("the engine's events are not received")
 		}
 	}
 	return h

@@ -1,7 +1,9 @@
 package session_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"berth/internal/runtimetest"
 	"berth/internal/session"
@@ -105,5 +107,29 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 	} {
 		_, err := h.Create(t.Context(), req)
 		wantCode(t, err, session.CodeInvalid, name)
+	}
+}
+
+// The record says already that the session runs; the work is about to end.
+func TestRepeatedRequestAtTheEndOfTheFirstGetsItsSession(t *testing.T) {
+	t.Parallel()
+	recorded, end := make(chan struct{}), make(chan struct{})
+	h := newHouse(t, func(o *session.Options) {
+		o.Observe = func(_ context.Context, p session.Performance) {
+			if p.What == string(session.OpCreate) && !p.Refused {
+				close(recorded)
+				<-end
+			}
+		}
+	})
+	first, err := h.Create(t.Context(), session.Request{IdempotencyKey: "k"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-recorded
+	time.AfterFunc(50*time.Millisecond, func() { close(end) })
+	again, err := h.Create(t.Context(), session.Request{IdempotencyKey: "k"})
+	if err != nil || !again.Replayed || again.Session().ID != first.Session().ID {
+		t.Errorf("repeated: got %+v, %v; want the session of the first", again, err)
 	}
 }

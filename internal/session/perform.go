@@ -52,7 +52,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, e
 			What: string(kind), Session: s.ID, Outcome: CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, Why: w.begun.StopReason,
 		})
 	}()
-	epoch := m.monitor.currentEpoch()
+	epoch, outages := m.monitor.currentEpoch(), m.monitor.outages()
 	c, err := m.act(ctx, w, s) // the container as it is at the end; zero when it is gone or was not looked at
 	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
 		return s, m.cutShort(ctx, kind, s, cause)
@@ -60,7 +60,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s Session) (_ Session, e
 	if errors.Is(err, errTakenOver) {
 		return s, m.cutShort(ctx, kind, s, errTakenOver)
 	}
-	away, err := m.blameEngine(ctx, kind, epoch, err)
+	away, err := m.blameEngine(ctx, kind, outages, err)
 	if away || w.automatic && CodeOf(err) == CodeEngineUnavailable {
 		// It says nothing about the session: the comparison after the engine's return takes it up.
 		m.opts.Logger.WarnContext(ctx, "operation waits for the engine", "session_id", s.ID, "operation", kind, "error", err)

@@ -164,7 +164,7 @@ func (m *Manager) performUpgrade(ctx context.Context, w *Work, s Session) (_ Ses
 		}
 		var c Container
 		var failure error
-		epoch := m.monitor.currentEpoch()
+		outages := m.monitor.outages()
 		switch s.Upgrade.Step {
 		case StepCopy:
 			if s, failure = m.copyState(ctx, s); CodeOf(failure) == CodeNotFound { // its container has never been made
@@ -187,7 +187,7 @@ func (m *Manager) performUpgrade(ctx context.Context, w *Work, s Session) (_ Ses
 		if cause := context.Cause(ctx); failure != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
 			return s, m.cutShort(ctx, OpUpgrade, s, cause)
 		}
-		_, failure = m.blameEngine(ctx, OpUpgrade, epoch, failure)
+		_, failure = m.blameEngine(ctx, OpUpgrade, outages, failure)
 		switch CodeOf(failure) {
 		case CodeEngineUnavailable, CodeStoreUnavailable:
 			// It says nothing about the image: the operation stays recorded, and the reconciler takes it up at this step.

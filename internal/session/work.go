@@ -139,8 +139,7 @@ func (m *Manager) tryToBegin(ctx context.Context, id ID, want intent) (*Work, er
 		case w.kind == opReconcile: // soon done
 		case want.over(w.kind):
 			m.supersede(w)
-		case time.Since(begun) < recordTime && (!launched || m.isConcluding(w)):
-			// Its begin or its end is being recorded, and the store may say already that there is nothing.
+		case m.isPassing(w, launched, begun):
 			again = time.After(recordPause)
 		default:
 			return nil, err
@@ -187,10 +186,15 @@ const (
 	recordPause = 5 * time.Millisecond
 )
 
-func (m *Manager) isConcluding(w *Work) bool {
+// isPassing reports whether a place will be free in a moment: its work's begin or end is being recorded, and the store may
+// say already that there is nothing, or it is only compared. since is when the place was first wanted.
+func (m *Manager) isPassing(w *Work, launched bool, since time.Time) bool {
+	if time.Since(since) >= recordTime {
+		return false
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return w.concluding
+	return !launched || w.concluding || w.kind == opReconcile
 }
 
 // supersede ends work so that another operation can take its place. The session stays as the work leaves it, with the
