@@ -18,7 +18,7 @@ func tended(t *testing.T, change ...func(*session.Options)) *house {
 	t.Helper()
 	h := newHouse(t, append([]func(*session.Options){func(o *session.Options) {
 		o.Health = session.HealthOptions{
-			CheckEvery: 20 * time.Millisecond, Timeout: 100 * time.Millisecond, Threshold: 3, MaxRestarts: 3, RestartDelay: 10 * time.Millisecond,
+			CheckEvery: 20 * time.Millisecond, Timeout: time.Second, Threshold: 3, MaxRestarts: 3, RestartDelay: 10 * time.Millisecond,
 		}
 		o.StartTimeout, o.StopTimeout = 5*time.Second, 200*time.Millisecond
 	}}, change...)...)
