@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"berth/internal/config"
 	"berth/internal/guard"
 	"berth/internal/pki"
@@ -80,6 +82,13 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 	defer cancel(nil)
 	beside.Go(func() { server.Watch(ctx) })
 	beside.Go(func() { remindOfExpiry(ctx, logger, server) })
+	beside.Go(func() { // who is started after the guard finds it listening
+		select {
+		case <-g.Ready():
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+		case <-ctx.Done():
+		}
+	})
 	return g.Run(ctx)
 }
 

@@ -97,7 +97,7 @@ func ownedBy(host string) error {
 
 // Answers asks, for up to 10 s, whether a Berth is running that manages the containers of another installation, and changes
 // nothing. asker is who wants to know. Whoever else is asking at the time is waited for, because its question would end as
-// if it had been answered.
+// if it had been answered; a claim that outlives its time is that of a process that was killed, and is removed.
 func (r *Runtime) Answers(ctx context.Context, instance string, asker Owner) (bool, error) {
 	mark, err := r.labelsOf(ctx, ownerMark(instance))
 	if err != nil || mark == nil {
@@ -105,9 +105,17 @@ func (r *Runtime) Answers(ctx context.Context, instance string, asker Owner) (bo
 	}
 	again := time.NewTicker(claimEvery)
 	defer again.Stop()
+	claimed := ownerClaim(instance)
+	var others string // the claim of somebody else that is waited for
+	var since time.Time
 	for until := time.Now().Add(claimTries * claimTimeout); time.Now().Before(until); {
-		claimed := ownerClaim(instance)
-		claim, err := r.labelsOf(ctx, claimed)
+		claim, made, err := r.markOf(ctx, claimed)
+		if now := made + claim[labelOwner]; now != others {
+			others, since = now, time.Now()
+		}
+		if err == nil && claim != nil && time.Since(since) > claimTimeout+ownerTimeout {
+			claim, err = nil, r.removeMark(ctx, claimed)
+		}
 		if err == nil && claim == nil {
 			if err = r.makeMark(ctx, claimed, instance, asker, ""); err == nil {
 				claim, err = r.labelsOf(ctx, claimed)
@@ -194,18 +202,23 @@ func (r *Runtime) keepOwned(ctx context.Context, owner Owner) error {
 
 // labelsOf returns the labels of a volume, nil when there is none.
 func (r *Runtime) labelsOf(ctx context.Context, name string) (map[string]string, error) {
-	var labels map[string]string
-	err := r.bounded(ctx, "look for the owner of the containers", ownerTimeout, func(ctx context.Context) error {
+	labels, _, err := r.markOf(ctx, name)
+	return labels, err
+}
+
+// markOf is labelsOf that also returns when the volume was made, as the engine writes it.
+func (r *Runtime) markOf(ctx context.Context, name string) (labels map[string]string, made string, err error) {
+	err = r.bounded(ctx, "look for the owner of the containers", ownerTimeout, func(ctx context.Context) error {
 		got, err := r.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
 		if errdefs.IsNotFound(err) {
 			return nil
 		}
-		if labels = got.Volume.Labels; err == nil && labels == nil {
+		if labels, made = got.Volume.Labels, got.Volume.CreatedAt; err == nil && labels == nil {
 			labels = map[string]string{}
 		}
 		return err
 	})
-	return labels, err
+	return labels, made, err
 }
 
 func (r *Runtime) makeMark(ctx context.Context, name, instance string, owner Owner, run string) error {

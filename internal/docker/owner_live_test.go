@@ -123,3 +123,27 @@ func TestProcessesOnOneDatabaseShareTheContainers(t *testing.T) {
 		t.Errorf("got %v, want both undisturbed", err)
 	}
 }
+
+// Who was killed while it asked has left its question behind. Others must not wait for the end of that.
+func TestClaimOfAKilledProcessIsRemoved(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	claim(t, w.Runtime, docker.Owner{ID: "place-1", Process: "a", Host: "one"}, false)
+	api := dockertest.Client(t)
+	left := "berth-claim-" + w.instance
+	_, err := api.VolumeCreate(t.Context(), client.VolumeCreateOptions{Name: left, Labels: map[string]string{"berth.instance": w.instance, "berth.owner": "killed"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = api.VolumeRemove(context.WithoutCancel(t.Context()), left, client.VolumeRemoveOptions{})
+	})
+	begun := time.Now()
+	answers, err := w.Answers(t.Context(), w.instance, docker.Owner{ID: "place-2", Host: "two"})
+	if answers || err != nil || time.Since(begun) > time.Minute {
+		t.Errorf("got %v, %v after %s; want that nobody has answered, within a minute", answers, err, time.Since(begun))
+	}
+	if _, err := api.VolumeInspect(t.Context(), left, client.VolumeInspectOptions{}); err == nil {
+		t.Error("the claim is still there")
+	}
+}
