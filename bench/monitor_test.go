@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"berth/internal/session"
+	"berth/internal/lifecycle"
 	"berth/internal/sessiontest"
 )
 
@@ -20,14 +20,14 @@ import (
 func BenchmarkMonitor(b *testing.B) {
 	const sessions, every = 5000, 10 * time.Second
 	before := heap()
-	h := sessiontest.NewFast(b, func(o *session.Options) {
-		o.Health = session.HealthOptions{CheckEvery: every, MaxRestarts: 3}
+	h := sessiontest.NewFast(b, func(o *lifecycle.Options) {
+		o.Health = lifecycle.HealthOptions{CheckEvery: every, MaxRestarts: 3}
 		o.ReconcileEvery, o.OrphanGrace = time.Hour, time.Hour
 	})
 	var makers errgroup.Group
 	makers.SetLimit(500) // whose records are written together
 	for range sessions {
-		makers.Go(func() error { h.Make(session.Request{}); return nil })
+		makers.Go(func() error { h.Make(lifecycle.Request{}); return nil })
 	}
 	_ = makers.Wait()
 	ctx, cancel := context.WithCancel(b.Context())

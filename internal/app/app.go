@@ -21,6 +21,7 @@ import (
 	"berth/internal/config"
 	"berth/internal/hostip"
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/pki"
 	"berth/internal/pressure"
 	"berth/internal/proxy"
@@ -37,7 +38,7 @@ type App struct {
 	log      *slog.Logger
 	version  string
 	begun    time.Time
-	manager  *session.Manager
+	manager  *lifecycle.Manager
 	pressure pressures
 	disks    *pressure.DiskMonitor
 	sizes    *workspace.Monitor

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/postgres"
-	"berth/internal/session"
 )
 
 // holdName is the file, and the setting of a database, that says which containers without a record are kept: those made
@@ -27,7 +27,7 @@ type orphanHold struct {
 	kept time.Time // the last of those times that a hold was set for; guarded by mu
 }
 
-var _ session.OrphanHold = (*orphanHold)(nil)
+var _ lifecycle.OrphanHold = (*orphanHold)(nil)
 
 func holdInState(s state) *orphanHold {
 	return &orphanHold{

@@ -6,8 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"berth/internal/lifecycle"
 	"berth/internal/proxy"
-	"berth/internal/session"
 )
 
 // measures are what is counted as it happens. What is known at any time is collected when somebody asks.
@@ -64,7 +64,7 @@ func (m *measures) register(r prometheus.Registerer) {
 }
 
 // operation counts what has taken time.
-func (m *measures) operation(p session.Performance) {
+func (m *measures) operation(p lifecycle.Performance) {
 	if p.Duration == 0 {
 		return
 	}
@@ -141,7 +141,7 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 			gauge(c.byStatus, float64(n), string(status))
 		}
 	}
-	states := map[session.HealthState]int{session.Healthy: 0, session.Unhealthy: 0, session.Restarting: 0, session.Failed: 0, session.Unknown: 0}
+	states := map[lifecycle.HealthState]int{lifecycle.Healthy: 0, lifecycle.Unhealthy: 0, lifecycle.Restarting: 0, lifecycle.Failed: 0, lifecycle.Unknown: 0}
 	for _, h := range c.app.manager.Healths() {
 		states[h.State]++
 	}

@@ -12,6 +12,7 @@ import (
 	"berth/internal/config"
 	"berth/internal/docker"
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/probe"
 	"berth/internal/process"
 	"berth/internal/proxy"
@@ -74,9 +75,9 @@ func (a *App) openDocker(ctx context.Context, instance string) (*docker.Runtime,
 	return r, nil
 }
 
-func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Manager, error) {
+func (a *App) newManager(routes session.Routes, keys session.Keys) (*lifecycle.Manager, error) {
 	c := a.cfg
-	send := func(session.Notice) {}
+	send := func(lifecycle.Notice) {}
 	if c.Webhook.URL != "" {
 		sender, err := webhook.New(webhook.Options{URL: c.Webhook.URL.Reveal(), Secret: c.Webhook.Secret, Logger: a.named("webhook")})
 		if err != nil {
@@ -84,7 +85,7 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 		}
 		a.webhook, send = sender, sender.Notify
 	}
-	return session.NewManager(a.storage.store, a.runtime, probe.New(), routes, keys, session.Options{
+	return lifecycle.NewManager(a.storage.store, a.runtime, probe.New(), routes, keys, lifecycle.Options{
 		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
 		MaxSessions: c.Limits.MaxSessions,
@@ -94,17 +95,17 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*session.Man
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(), Hold: a.storage.hold,
 		IdleTimeout: time.Duration(c.Session.IdleTimeoutMinutes) * time.Minute,
 		MaxLifetime: time.Duration(c.Session.MaxLifetimeHours) * time.Hour, MaxBusy: time.Duration(c.Session.MaxBusyHours) * time.Hour,
-		Health: session.HealthOptions{
+		Health: lifecycle.HealthOptions{
 			CheckEvery: c.Health.CheckInterval.Duration(), Timeout: c.Health.Timeout.Duration(), Threshold: c.Health.FailureThreshold,
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
 		Admit: a.pressure.monitor.Admit, Refused: a.pressure.refused,
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
-		Notify: func(n session.Notice) {
+		Notify: func(n lifecycle.Notice) {
 			a.measures.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
 			send(n)
 		},
-		Observe: func(ctx context.Context, p session.Performance) {
+		Observe: func(ctx context.Context, p lifecycle.Performance) {
 			a.measures.operation(p)
 			a.trail.performed(ctx, p)
 		},

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"berth/internal/jsonfile"
+	"berth/internal/lifecycle"
 	"berth/internal/postgres"
 	"berth/internal/session"
 )
@@ -20,10 +21,10 @@ const (
 type storage struct {
 	store    session.Store
 	identity identity
-	process  string        // this process in records; empty: a name of this one run
-	feed     session.Feed  // nil: nobody else changes anything
-	peers    session.Peers // nil: nobody else works on it
-	database *database     // nil: it is a file
+	process  string          // this process in records; empty: a name of this one run
+	feed     lifecycle.Feed  // nil: nobody else changes anything
+	peers    lifecycle.Peers // nil: nobody else works on it
+	database *database       // nil: it is a file
 	hold     *orphanHold
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 	"berth/internal/telemetry"
 	"berth/internal/throttle"
@@ -94,7 +95,7 @@ func writeRecord(ctx context.Context, log *slog.Logger, did string, id session.I
 }
 
 // performed records what was done to sessions, or refused.
-func (t *trail) performed(ctx context.Context, p session.Performance) {
+func (t *trail) performed(ctx context.Context, p lifecycle.Performance) {
 	outcome := wentWell
 	var more []slog.Attr
 	if p.Outcome != "" {

@@ -13,13 +13,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
 // Primary is the store that counts.
 type Primary interface {
 	session.Store
-	session.Feed
+	lifecycle.Feed
 	// Merge lets decide make of a session what it shall be from now on, revision included; nil is a session that is not
 	// there. It happens once for each key. It returns the session as it is afterwards.
 	Merge(ctx context.Context, key string, id session.ID, decide func(now *session.Session) *session.Session) (*session.Session, error)
@@ -86,8 +87,8 @@ type Store struct {
 }
 
 var (
-	_ session.Store = (*Store)(nil)
-	_ session.Feed  = (*Store)(nil)
+	_ session.Store  = (*Store)(nil)
+	_ lifecycle.Feed = (*Store)(nil)
 
 	_ session.Counter = (*Store)(nil)
 )

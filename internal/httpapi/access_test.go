@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -68,19 +69,19 @@ func (w *world) callers() (order []string, callers map[string]shown) {
 			w.t.Fatal(err)
 		}
 	}
-	mine, own := w.Make(session.Request{})
-	_, foreign := w.Make(session.Request{})
-	expired, late := w.Make(session.Request{})
+	mine, own := w.Make(lifecycle.Request{})
+	_, foreign := w.Make(lifecycle.Request{})
+	expired, late := w.Make(lifecycle.Request{})
 	record, err := w.Get(w.t.Context(), expired.ID)
 	must(err)
 	record.TokenExpiresAt = w.Options.Now().Add(-time.Microsecond)
 	_, err = w.Store.Update(w.t.Context(), record, session.Unlimited)
 	must(err)
 	must(w.Reconcile(w.t.Context()))
-	rotated, old := w.Make(session.Request{})
+	rotated, old := w.Make(lifecycle.Request{})
 	_, _, err = w.Rotate(w.t.Context(), rotated.ID)
 	must(err)
-	graced, previous := w.Make(session.Request{})
+	graced, previous := w.Make(lifecycle.Request{})
 	_, _, err = w.RotateWithGrace(w.t.Context(), graced.ID, time.Minute)
 	must(err)
 	return letIn["everyone"], map[string]shown{
@@ -154,7 +155,7 @@ func TestOpenAPIListsTheRoutes(t *testing.T) {
 func TestStrangersCannotTellWhetherASessionExists(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s, _ := w.Make(session.Request{})
+	s, _ := w.Make(lifecycle.Request{})
 	for _, token := range []string{"", "wrong"} {
 		there := w.call(http.MethodGet, "/sessions/"+string(s.ID), token, "")
 		nowhere := w.call(http.MethodGet, "/sessions/"+string(session.NewID()), token, "")
@@ -168,7 +169,7 @@ func TestStrangersCannotTellWhetherASessionExists(t *testing.T) {
 func TestRotateOverHTTP(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s, old := w.Make(session.Request{})
+	s, old := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID)
 	made := decode[httpapi.NewToken](t, w.call(http.MethodPost, path+"/auth/rotate", old.Reveal(), ""))
 	if a := w.call(http.MethodGet, path, old.Reveal(), ""); a.status != http.StatusUnauthorized {
@@ -230,7 +231,7 @@ func TestStrangersCannotHaveTheStoreAskedForEver(t *testing.T) {
 func TestLogsAreStreamedAndEndWithTheServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s, _ := w.Make(session.Request{})
+	s, _ := w.Make(lifecycle.Request{})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/sessions/"+string(s.ID)+"/logs?follow=true", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -248,7 +249,7 @@ func TestLogsAreStreamedAndEndWithTheServer(t *testing.T) {
 	close(w.draining)
 	for lines.Scan() { // ends, or the test's time-out says otherwise
 	}
-	stopped, _ := w.Make(session.Request{})
+	stopped, _ := w.Make(lifecycle.Request{})
 	w.Engine.Vanish(stopped.ContainerName)
 	if a := w.call(http.MethodGet, "/sessions/"+string(stopped.ID)+"/logs", adminToken, ""); a.problem(t).Code != session.CodeNotRunning {
 		t.Errorf("logs without a container: got %s", a.body)

@@ -20,28 +20,29 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
 // Sessions is what the API asks of the session manager; see [session.Manager] for the promises.
 type Sessions interface {
-	Create(ctx context.Context, req session.Request) (session.Issued, error)
+	Create(ctx context.Context, req lifecycle.Request) (lifecycle.Issued, error)
 	Get(ctx context.Context, id session.ID) (session.Session, error)
 	List(ctx context.Context, q session.Query) (session.Page, error)
-	Start(ctx context.Context, id session.ID) (*session.Work, error)
-	Stop(ctx context.Context, id session.ID) (*session.Work, error)
-	Restart(ctx context.Context, id session.ID) (*session.Work, error)
-	Delete(ctx context.Context, id session.ID) (*session.Work, error)
-	Cancel(ctx context.Context, id session.ID) (*session.Work, error)
-	Upgrade(ctx context.Context, id session.ID, req session.UpgradeRequest) (*session.Work, error)
+	Start(ctx context.Context, id session.ID) (*lifecycle.Work, error)
+	Stop(ctx context.Context, id session.ID) (*lifecycle.Work, error)
+	Restart(ctx context.Context, id session.ID) (*lifecycle.Work, error)
+	Delete(ctx context.Context, id session.ID) (*lifecycle.Work, error)
+	Cancel(ctx context.Context, id session.ID) (*lifecycle.Work, error)
+	Upgrade(ctx context.Context, id session.ID, req lifecycle.UpgradeRequest) (*lifecycle.Work, error)
 	OutOfDate(ctx context.Context, s session.Session) ([]session.Part, error)
-	Force(ctx context.Context, id session.ID, kind session.Kind) (*session.Work, error)
+	Force(ctx context.Context, id session.ID, kind session.Kind) (*lifecycle.Work, error)
 	RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error)
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
-	Stay(s session.Session) session.Stay
+	Stay(s session.Session) lifecycle.Stay
 	Listen(id session.ID) (changed <-chan struct{}, stop func())
-	Health(id session.ID) (session.Health, bool)
-	Healths() []session.Health
+	Health(id session.ID) (lifecycle.Health, bool)
+	Healths() []lifecycle.Health
 }
 
 // Options are what the API needs. All but Logger, Now, Metrics, Attempts and Known are required.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/proxy"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
@@ -34,13 +35,13 @@ type world struct {
 	health   httpapi.Health
 }
 
-func newWorld(t *testing.T, change ...func(*session.Options)) *world {
+func newWorld(t *testing.T, change ...func(*lifecycle.Options)) *world {
 	t.Helper()
 	return newWorldWith(t, nil, change...)
 }
 
 // newWorldWith is newWorld with other options of the API.
-func newWorldWith(t *testing.T, adjust func(*world, *httpapi.Options), change ...func(*session.Options)) *world {
+func newWorldWith(t *testing.T, adjust func(*world, *httpapi.Options), change ...func(*lifecycle.Options)) *world {
 	t.Helper()
 	w := &world{House: sessiontest.New(t, change...), t: t, draining: make(chan struct{})}
 	w.health = httpapi.Health{Status: "healthy", StorageBackend: "json"}
@@ -194,7 +195,7 @@ func TestRespondAsyncAnswersAtOnce(t *testing.T) {
 func TestLifeOfASession(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s, _ := w.Make(session.Request{Owner: "alice"})
+	s, _ := w.Make(lifecycle.Request{Owner: "alice"})
 	path := "/sessions/" + string(s.ID)
 	for _, step := range []struct {
 		method, path string
@@ -222,7 +223,7 @@ func TestListPagesAndFilters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, owner := range []string{"alice", "bob", "alice"} {
-		w.Make(session.Request{Owner: owner})
+		w.Make(lifecycle.Request{Owner: owner})
 	}
 	type page struct {
 		Sessions []httpapi.Session
@@ -270,8 +271,8 @@ func TestIdempotencyKeyOverHTTP(t *testing.T) {
 
 func TestFailuresAreProblemDocuments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *session.Options) { o.MaxSessions = 1 })
-	w.Make(session.Request{})
+	w := newWorld(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
+	w.Make(lifecycle.Request{})
 	for _, c := range []struct {
 		name, method, path, body string
 		status                   int

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -51,7 +52,7 @@ func TestHealthTellsOfTheHostInTheDocumentsWords(t *testing.T) {
 func TestRacingCreatesEndWithExactlyTheLimit(t *testing.T) {
 	t.Parallel()
 	const callers, places = 200, 7
-	w := newWorld(t, func(o *session.Options) { o.MaxSessions = places })
+	w := newWorld(t, func(o *lifecycle.Options) { o.MaxSessions = places })
 	var mu sync.Mutex
 	made, refused := 0, 0
 	begin := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -14,26 +15,26 @@ type ContainerHealth map[string]any
 
 // SessionChecks are the looks at one session's server.
 type SessionChecks struct {
-	State           session.HealthState `json:"state" enum:"HEALTHY,UNHEALTHY,RESTARTING,FAILED,UNKNOWN"`
-	Since           *time.Time          `json:"since,omitempty"`
-	Reason          string              `json:"reason,omitempty"`
-	TotalChecks     int64               `json:"total_checks" doc:"since this process looks after it"`
-	HealthyChecks   int64               `json:"healthy_checks"`
-	FailedChecks    int64               `json:"failed_checks"`
-	AverageResponse float64             `json:"average_response_time" doc:"milliseconds"`
-	Failures        int                 `json:"consecutive_failures"`
-	Restarts        int                 `json:"restart_count" doc:"automatic restarts since the last healthy period"`
+	State           lifecycle.HealthState `json:"state" enum:"HEALTHY,UNHEALTHY,RESTARTING,FAILED,UNKNOWN"`
+	Since           *time.Time            `json:"since,omitempty"`
+	Reason          string                `json:"reason,omitempty"`
+	TotalChecks     int64                 `json:"total_checks" doc:"since this process looks after it"`
+	HealthyChecks   int64                 `json:"healthy_checks"`
+	FailedChecks    int64                 `json:"failed_checks"`
+	AverageResponse float64               `json:"average_response_time" doc:"milliseconds"`
+	Failures        int                   `json:"consecutive_failures"`
+	Restarts        int                   `json:"restart_count" doc:"automatic restarts since the last healthy period"`
 }
 
 // HealthCheck is one look.
 type HealthCheck struct {
-	At           time.Time           `json:"at"`
-	State        session.HealthState `json:"state"`
-	ResponseTime float64             `json:"response_time,omitempty" doc:"milliseconds"`
-	Reason       string              `json:"reason,omitempty"`
+	At           time.Time             `json:"at"`
+	State        lifecycle.HealthState `json:"state"`
+	ResponseTime float64               `json:"response_time,omitempty" doc:"milliseconds"`
+	Reason       string                `json:"reason,omitempty"`
 }
 
-func checksOf(h session.Health) SessionChecks {
+func checksOf(h lifecycle.Health) SessionChecks {
 	return SessionChecks{
 		State: h.State, Since: timeOf(h.Since), Reason: h.Reason, TotalChecks: h.TotalChecks, HealthyChecks: h.HealthyChecks,
 		FailedChecks: h.FailedChecks, AverageResponse: milliseconds(h.AverageResponse), Failures: h.Failures, Restarts: h.Restarts,
@@ -59,8 +60,8 @@ func (a *API) containers() ContainerHealth {
 	return out
 }
 
-func isFailing(h session.Health) bool {
-	return h.State == session.Unhealthy || h.State == session.Restarting || h.State == session.Failed
+func isFailing(h lifecycle.Health) bool {
+	return h.State == lifecycle.Unhealthy || h.State == lifecycle.Restarting || h.State == lifecycle.Failed
 }
 
 type containerHealthOutput struct{ Body ContainerHealth }
@@ -105,7 +106,7 @@ func (a *API) sessionHealth(ctx context.Context, in *struct {
 	}
 	h, ok := a.Sessions.Health(id)
 	if !ok {
-		h = session.Health{ID: id, State: session.Unknown, Restarts: s.RestartCount}
+		h = lifecycle.Health{ID: id, State: lifecycle.Unknown, Restarts: s.RestartCount}
 	}
 	out := &sessionHealthOutput{}
 	out.Body.ID, out.Body.Status, out.Body.SessionChecks, out.Body.History = id, s.Status, checksOf(h), []HealthCheck{}

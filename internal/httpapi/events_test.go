@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 )
@@ -51,7 +52,7 @@ func TestEventsOfRepeatedStopAndFailedUpgrade(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Engine.BehaveImage("stub:broken", runtimetest.Behaviour{Exits: true, ExitCode: 3})
-	s, token := w.Make(session.Request{})
+	s, token := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID)
 	w.call(http.MethodPost, path+"/upgrade", adminToken, `{"image":"stub:broken"}`)
 	for range 3 {
@@ -80,7 +81,7 @@ func TestEventsOfRepeatedStopAndFailedUpgrade(t *testing.T) {
 func TestEventsAreStreamedAsTheyHappen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s, token := w.Make(session.Request{})
+	s, token := w.Make(lifecycle.Request{})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/sessions/"+string(s.ID)+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +143,7 @@ func (r *record) Get(context.Context, session.ID) (session.Session, error) {
 	return r.Session, nil
 }
 
-func (r *record) Upgrade(ctx context.Context, id session.ID, req session.UpgradeRequest) (*session.Work, error) {
+func (r *record) Upgrade(ctx context.Context, id session.ID, req lifecycle.UpgradeRequest) (*lifecycle.Work, error) {
 	return r.Sessions.Upgrade(ctx, id, req)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -51,7 +52,7 @@ type createOutput struct {
 }
 
 func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput, error) {
-	req := session.Request{IdempotencyKey: in.IdempotencyKey}
+	req := lifecycle.Request{IdempotencyKey: in.IdempotencyKey}
 	if in.Body != nil {
 		req.Owner, req.Profile, req.Image, req.Metadata = in.Body.Owner, in.Body.Profile, in.Body.Image, in.Body.Metadata
 	}
@@ -80,7 +81,7 @@ func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput
 }
 
 // wait waits for work; a problem says which session it left in error.
-func wait(ctx context.Context, w *session.Work) (session.Session, error) {
+func wait(ctx context.Context, w *lifecycle.Work) (session.Session, error) {
 	s, err := w.Wait(ctx)
 	if err == nil {
 		return s, nil
@@ -203,13 +204,13 @@ type actInput struct {
 
 // act makes the handler of a route that does something to a session and answers with the session. What can be forced is of
 // the given kind; empty: nothing can.
-func (a *API) act(begin func(context.Context, session.ID) (*session.Work, error), forced session.Kind) func(context.Context, *actInput) (*sessionOutput, error) {
+func (a *API) act(begin func(context.Context, session.ID) (*lifecycle.Work, error), forced session.Kind) func(context.Context, *actInput) (*sessionOutput, error) {
 	return func(ctx context.Context, in *actInput) (*sessionOutput, error) {
 		id, err := session.ParseID(in.ID)
 		if err != nil {
 			return nil, err
 		}
-		var w *session.Work
+		var w *lifecycle.Work
 		switch {
 		case !in.Force:
 			w, err = begin(ctx, id)
@@ -226,7 +227,7 @@ func (a *API) act(begin func(context.Context, session.ID) (*session.Work, error)
 }
 
 // outcome answers with the session at once, or as the work leaves it.
-func (a *API) outcome(ctx context.Context, w *session.Work, async bool) (*sessionOutput, error) {
+func (a *API) outcome(ctx context.Context, w *lifecycle.Work, async bool) (*sessionOutput, error) {
 	if async {
 		return &sessionOutput{Status: http.StatusAccepted, Body: a.sessionOf(w.Session())}, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -37,7 +38,7 @@ func TestStreamsOfEventsAreBounded(t *testing.T) {
 	var ids []session.ID
 	var tokens []string
 	for range 3 {
-		s, token := w.Make(session.Request{})
+		s, token := w.Make(lifecycle.Request{})
 		ids, tokens = append(ids, s.ID), append(tokens, token.Reveal())
 	}
 	refused := func(i int) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -88,7 +89,7 @@ func TestOwnersAreGivenBackAsTheyAre(t *testing.T) {
 func TestEmptyFilterListsNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Make(session.Request{Owner: "alice"})
+	w.Make(lifecycle.Request{Owner: "alice"})
 	for _, query := range []string{"owner=", "owner", "owner=&limit=5", "status=", "owner=a&owner=b", "owner=&owner=a", "owner=%ff", "owner=%zz", "status=running&status=error"} {
 		for _, path := range []string{"/sessions", "/auth/sessions"} {
 			if path == "/auth/sessions" && strings.HasPrefix(query, "status") {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -65,7 +66,7 @@ func graceOf(text string) (time.Duration, error) {
 		return 0, nil
 	}
 	grace, err := time.ParseDuration(text)
-	if err != nil || grace < 0 || grace > session.MaxGrace {
+	if err != nil || grace < 0 || grace > lifecycle.MaxGrace {
 		return 0, &Problem{
 			Status: http.StatusBadRequest, Code: session.CodeInvalid, Detail: "grace must be a time like 30s, and at most 10m",
 			Faults: []Fault{{Message: "expected a time between 0s and 10m, with its unit", Location: "query.grace"}},

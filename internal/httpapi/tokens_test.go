@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
 func TestRotateWithGraceOverHTTP(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s, old := w.Make(session.Request{})
+	s, old := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID)
 	for _, grace := range []string{"soon", "30", "-1s", "10m1s", "1h", "1e9s"} {
 		a := w.call(http.MethodPost, path+"/auth/rotate?grace="+grace, old.Reveal(), "")
@@ -44,11 +45,11 @@ func TestRotateWithGraceOverHTTP(t *testing.T) {
 func TestAuthSessionsAreThoseWhoseTokenIsGood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	late, token := w.Make(session.Request{Owner: "ann"})
+	late, token := w.Make(lifecycle.Request{Owner: "ann"})
 	w.Clock.Advance(24 * time.Hour)
-	a, _ := w.Make(session.Request{Owner: "ann"})
-	b, _ := w.Make(session.Request{Owner: "bob"})
-	c, _ := w.Make(session.Request{Owner: "ann"})
+	a, _ := w.Make(lifecycle.Request{Owner: "ann"})
+	b, _ := w.Make(lifecycle.Request{Owner: "bob"})
+	c, _ := w.Make(lifecycle.Request{Owner: "ann"})
 	list := func(query string) (found []session.ID) {
 		t.Helper()
 		for after := ""; ; {
@@ -118,7 +119,7 @@ func (w *world) events(id session.ID, token session.Secret) (ended <-chan struct
 func TestAReplacedTokenHoldsNoStreamOfEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s, old := w.Make(session.Request{})
+	s, old := w.Make(lifecycle.Request{})
 	first, operator := w.events(s.ID, old), w.events(s.ID, adminToken)
 	_, fresh, err := w.RotateWithGrace(t.Context(), s.ID, time.Minute)
 	if err != nil {
@@ -187,7 +188,7 @@ func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 		o.Known = func(id session.ID) session.Tokens { r, _ := w.Routes.Get(id); return r.Tokens() }
 		o.Sessions = &countedSessions{Sessions: o.Sessions, asked: &asked}
 	})
-	s, own := w.Make(session.Request{})
+	s, own := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID) + "/auth"
 	if a := w.call(http.MethodGet, path, "wrong", ""); a.status != http.StatusUnauthorized || asked != 1 {
 		t.Errorf("a wrong token: got %d after %d questions to the store, want 401 after one", a.status, asked)
@@ -220,7 +221,7 @@ func TestAStoreThatIsAwayMakesNoTokenWrong(t *testing.T) {
 		o.Attempts = limit
 		o.Known = func(id session.ID) session.Tokens { r, _ := w.Routes.Get(id); return r.Tokens() }
 	})
-	s, own := w.Make(session.Request{})
+	s, own := w.Make(lifecycle.Request{})
 	w.Store.Fail("Get", session.Errorf(session.CodeStoreUnavailable, "away").Because(errors.New("cable cut")))
 	if a := w.call(http.MethodGet, "/sessions/"+string(s.ID), own.Reveal(), ""); a.status != http.StatusServiceUnavailable {
 		t.Errorf("got %d %s, want 503: it is not the token that is wrong", a.status, a.body)

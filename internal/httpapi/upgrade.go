@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -21,7 +22,7 @@ func (a *API) upgradeSession(ctx context.Context, in *upgradeInput) (*sessionOut
 	if err != nil {
 		return nil, err
 	}
-	req := session.UpgradeRequest{}
+	req := lifecycle.UpgradeRequest{}
 	if in.Body != nil {
 		req.Image, req.Back = in.Body.Image, in.Body.Back
 	}

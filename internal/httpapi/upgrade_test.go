@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 )
@@ -15,7 +16,7 @@ func TestUpgradeAndBackByTheAPI(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Engine.BehaveImage("stub:broken", runtimetest.Behaviour{Exits: true, ExitCode: 3})
-	s, token := w.Make(session.Request{})
+	s, token := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID)
 	for _, step := range []struct {
 		token, body string
@@ -48,7 +49,7 @@ func TestUpgradeAndBackByTheAPI(t *testing.T) {
 func TestOperatorSeesWhatIsOutOfDate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s, token := w.Make(session.Request{})
+	s, token := w.Make(lifecycle.Request{})
 	w.Engine.Rebuild(s.Image)
 	path := "/sessions/" + string(s.ID)
 	if got := decode[httpapi.Session](t, w.call(http.MethodGet, path, adminToken, "")).OutOfDate; !slices.Equal(got, []session.Part{session.PartImage}) {
@@ -88,7 +89,7 @@ func TestMistypedImageIsRefusedBeforeThereIsASession(t *testing.T) {
 
 func TestProfileThatNeedsMoreMemoryIsRefusedToWhoAsksForIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *session.Options) {
+	w := newWorld(t, func(o *lifecycle.Options) {
 		large := o.Profiles["opencode"]
 		large.MinMem = o.Limits.Memory + 1
 		o.Profiles = map[string]session.Profile{"opencode": o.Profiles["opencode"], "large": large}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -56,7 +57,7 @@ type Peers struct {
 	left         bool      // good-bye was said
 }
 
-var _ session.Peers = (*Peers)(nil)
+var _ lifecycle.Peers = (*Peers)(nil)
 
 // Peers returns the processes on the database, this one among them.
 func (s *Store) Peers() *Peers { return s.peers }

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -62,8 +63,8 @@ type Store struct {
 }
 
 var (
-	_ session.Store = (*Store)(nil)
-	_ session.Feed  = (*Store)(nil)
+	_ session.Store  = (*Store)(nil)
+	_ lifecycle.Feed = (*Store)(nil)
 )
 
 // Open checks the settings. It connects to nothing: that is done when something is asked of the store. Settings that

@@ -76,7 +76,7 @@ func checkJSON(value any) error {
 }
 
 // normal returns metadata of any Go values as it is read from JSON, or a CodeInvalid error.
-func (m Metadata) normal() (Metadata, error) {
+func (m Metadata) Normal() (Metadata, error) {
 	if m == nil {
 		return nil, nil //nolint:nilnil // no metadata is an answer
 	}
@@ -102,7 +102,7 @@ func unfitMetadata() error {
 }
 
 // sameMetadata reports whether both say the same, whenever they were recorded.
-func sameMetadata(a, b Metadata) bool {
+func SameMetadata(a, b Metadata) bool {
 	if len(a) == 0 && len(b) == 0 {
 		return true
 	}

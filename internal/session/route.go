@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -14,7 +15,7 @@ type Route struct {
 	TokenDigest    string    // the session token's; see [Keys.Check]
 	TokenExpiresAt time.Time // zero: never
 	Running        bool      // false: the token may be checked, but there is no server to send a request to
-	Wakes          bool      // not running, and the next request brings it up; see [Manager.Wake]
+	Wakes          bool      // not running, and the next request brings it up; see lifecycle.Manager.Wake
 	StartsAt       time.Time // not running, and its server is started at this time or was already, without anybody's doing; zero: it is not
 	Profile        *Profile  // shared, never changed
 
@@ -42,3 +43,6 @@ type Prober interface {
 	// Busy reports whether the server is at work of its own, as the profile says how to find out.
 	Busy(ctx context.Context, t Target) (bool, error)
 }
+
+// ErrUnresponsive is in the chain of a probe's error when the server says that it is well and does no work.
+var ErrUnresponsive = errors.New("the server says that it is well and does not work")

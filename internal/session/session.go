@@ -1,8 +1,8 @@
-// Package session is the domain of Berth: what a session is, which moves it may make, and who makes them.
+// Package session is the vocabulary of Berth: what a session is, what can be done to it, and what happens to it.
 //
-// It knows sessions, their statuses and operations, tokens and routes, and the ports (Store, Runtime, Prober,
-// Routes) through which the [Manager] acts. It refuses to know PostgreSQL, Docker, HTTP routes and flags: it
-// imports the standard library only, and is the only writer of [Status].
+// It knows sessions, their statuses and operations, tokens, routes and failures, and the ports (Store, Runtime, Prober,
+// Routes) through which others act on them. It refuses to decide anything and to know PostgreSQL, Docker and HTTP: it
+// imports the standard library only, and has no goroutine, no lock and no clock.
 package session
 
 import (
@@ -34,7 +34,7 @@ type Session struct {
 	TokenExpiresAt time.Time // zero: never
 	TokenRotatedAt time.Time // when the present token was issued; the digest is empty once it was swept
 
-	// The token before the present one, while it is let in still; see [Manager.RotateWithGrace].
+	// The token before the present one, while it is let in still; see lifecycle.Manager.RotateWithGrace.
 	PreviousTokenDigest    string
 	PreviousTokenExpiresAt time.Time
 
@@ -59,17 +59,17 @@ func (s Session) Occupies() bool {
 	if s.Status == Creating || s.Status == Running {
 		return true
 	}
-	return s.Operation != nil && s.Operation.Kind.bringsUp()
+	return s.Operation != nil && s.Operation.Kind.BringsUp()
 }
 
 // TokenValid reports whether the session has a token that is good at this time.
 func (s Session) TokenValid(now time.Time) bool {
-	return s.TokenDigest != "" && unexpired(s.TokenExpiresAt, now)
+	return s.TokenDigest != "" && Unexpired(s.TokenExpiresAt, now)
 }
 
 // GraceEnd is until when the token before the present one is let in; zero: it is not.
 func (s Session) GraceEnd(now time.Time) time.Time {
-	if s.PreviousTokenDigest == "" || !unexpired(s.PreviousTokenExpiresAt, now) {
+	if s.PreviousTokenDigest == "" || !Unexpired(s.PreviousTokenExpiresAt, now) {
 		return time.Time{}
 	}
 	return s.PreviousTokenExpiresAt
@@ -91,6 +91,25 @@ func (s Session) Clone() Session {
 		s.Upgrade = &upgrade
 	}
 	return s
+}
+
+// isToBeStopped reports whether a session does not run once the operation that is recorded with it has been done.
+func (s Session) IsToBeStopped() bool {
+	if s.Operation != nil {
+		return s.Operation.Kind == OpStop
+	}
+	return s.Status == Stopped
+}
+
+// olderThan orders what was recorded under one ID. An ID is used twice by idempotent creates only, whose revisions begin
+// anew.
+func (s Session) OlderThan(t Session) bool {
+	return s.CreatedAt.Before(t.CreatedAt) || s.CreatedAt.Equal(t.CreatedAt) && s.Revision < t.Revision
+}
+
+// isSame reports whether two records are of the same session in the same operation.
+func (s Session) IsSame(o Session) bool {
+	return s.CreatedAt.Equal(o.CreatedAt) && s.Operation.Same(o.Operation)
 }
 
 func cloneJSON(value any) any {

@@ -51,11 +51,11 @@ func (k Keys) Check(token Secret, t Tokens, now time.Time) Standing {
 	switch {
 	case token == "":
 		return Missing
-	case present && unexpired(t.ExpiresAt, now):
+	case present && Unexpired(t.ExpiresAt, now):
 		return Present
 	case present:
 		return Expired
-	case previous && unexpired(t.PreviousExpiresAt, now):
+	case previous && Unexpired(t.PreviousExpiresAt, now):
 		return Previous
 	}
 	return Wrong
@@ -70,4 +70,4 @@ func equalDigest(digest, stored string) bool {
 }
 
 // unexpired reports whether what ends at this time, zero being never, has not ended.
-func unexpired(end, now time.Time) bool { return end.IsZero() || now.Before(end) }
+func Unexpired(end, now time.Time) bool { return end.IsZero() || now.Before(end) }

@@ -74,28 +74,15 @@ const (
 	OpRestart Kind = "restart"
 	OpDelete  Kind = "delete"
 	OpUpgrade Kind = "upgrade" // to another image, or back
-
-	// opReconcile holds a session's place while the reconciler looks at it. It is never recorded.
-	opReconcile Kind = "reconcile"
 )
 
 // bringsUp reports whether the operation ends with a running session when it succeeds.
-func (k Kind) bringsUp() bool {
+func (k Kind) BringsUp() bool {
 	return k == OpCreate || k == OpStart || k == OpRestart || k == OpUpgrade
 }
 
 // keepsUp reports whether a running session goes on being served while the operation is done.
-func (k Kind) keepsUp() bool { return k == OpCreate || k == OpStart }
-
-// from lists the statuses in which an operation may begin. An operation that is not allowed is a CodeConflict error.
-var from = map[Kind][]Status{
-	OpCreate:  {Creating},
-	OpStart:   {Running, Stopped, Error},
-	OpStop:    {Creating, Running, Stopped, Error},
-	OpRestart: {Running, Stopped, Error},
-	OpDelete:  {Creating, Running, Stopped, Error},
-	OpUpgrade: {Running, Stopped, Error},
-}
+func (k Kind) KeepsUp() bool { return k == OpCreate || k == OpStart }
 
 // Operation is work in progress on a session. It is recorded before it acts, so that it always has an owner, a
 // deadline, and a successor who may take it over when the deadline has passed.
@@ -106,15 +93,15 @@ type Operation struct {
 }
 
 // pending reports whether an operation waits to be tried again.
-func (o *Operation) pending() bool { return o != nil && o.Owner == "" }
+func (o *Operation) Pending() bool { return o != nil && o.Owner == "" }
 
 // automatic reports whether Berth itself wants the operation that is recorded with s.
-func (o *Operation) automatic(s Session) bool {
+func (o *Operation) Automatic(s Session) bool {
 	return o.Kind == OpRestart && s.RestartCount > 0 || (o.Kind == OpStart || o.Kind == OpRestart) && s.StopReason == StopEngine
 }
 
 // same reports whether two records speak of one and the same operation: an owner does one of a kind at a time, and each
 // has a deadline of its own.
-func (o *Operation) same(p *Operation) bool {
+func (o *Operation) Same(p *Operation) bool {
 	return o != nil && p != nil && o.Kind == p.Kind && o.Owner == p.Owner && o.Deadline.Equal(p.Deadline)
 }

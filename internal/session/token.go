@@ -48,7 +48,7 @@ func (k Keys) Upstream(containerName string) Secret {
 
 // idFor returns the ID that an idempotency key of an owner always leads to, so that a store's primary key is what
 // makes a repeated create harmless, on every instance.
-func (k Keys) idFor(owner, idempotencyKey string) ID {
+func (k Keys) IDFor(owner, idempotencyKey string) ID {
 	return idFrom(k.mac("idempotency", owner+"\x00"+idempotencyKey))
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"berth/internal/jsonfile"
+	"berth/internal/lifecycle"
 	"berth/internal/probe"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
@@ -20,12 +21,12 @@ import (
 
 // House is a Manager with a store on disk and a fake engine whose containers are real HTTP servers.
 type House struct {
-	*session.Manager
+	*lifecycle.Manager
 	Engine  *runtimetest.Fake
 	Store   *Store
 	Routes  *Routes
 	Keys    session.Keys
-	Options session.Options
+	Options lifecycle.Options
 	Clock   *Clock
 
 	t      testing.TB
@@ -87,7 +88,7 @@ type Store struct {
 	watchers []chan session.ID
 }
 
-var _ session.Feed = (*Store)(nil)
+var _ lifecycle.Feed = (*Store)(nil)
 
 // Fail makes a method fail from now on; nil lets it work again.
 func (s *Store) Fail(method string, err error) {
@@ -185,24 +186,24 @@ func (believer) Probe(context.Context, session.Target) error { return nil }
 func (believer) Busy(context.Context, session.Target) (bool, error) { return false, nil }
 
 // NewFast is like New with containers that have no servers behind them, for tests that make thousands.
-func NewFast(t testing.TB, change ...func(*session.Options)) *House {
+func NewFast(t testing.TB, change ...func(*lifecycle.Options)) *House {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), believer{}, change)
 }
 
 // NewTimed is like NewFast with another prober, for tests in a testing/synctest bubble: its clock is that of the bubble.
-func NewTimed(t testing.TB, prober session.Prober, change ...func(*session.Options)) *House {
+func NewTimed(t testing.TB, prober session.Prober, change ...func(*lifecycle.Options)) *House {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), prober, change)
 }
 
 // New makes a house whose parts are closed when the test ends; change may adjust the Manager's options.
-func New(t testing.TB, change ...func(*session.Options)) *House {
+func New(t testing.TB, change ...func(*lifecycle.Options)) *House {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{}), probe.New(), change)
 }
 
-func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change []func(*session.Options)) *House {
+func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change []func(*lifecycle.Options)) *House {
 	t.Helper()
 	keys, err := session.NewKeys([]byte("the secret of this test"))
 	if err != nil {
@@ -217,7 +218,7 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 		Store:  &Store{Store: store, fail: map[string]error{}},
 		Routes: &Routes{all: map[session.ID]session.Route{}}, Keys: keys,
 	}
-	h.Options = session.Options{
+	h.Options = lifecycle.Options{
 		Profiles: map[string]session.Profile{"opencode": Profile()}, Limits: session.Limits{Memory: 1 << 30},
 		StartTimeout: 30 * time.Second, StopTimeout: time.Second, ProbeInterval: 10 * time.Millisecond,
 		ProbeTimeout: 300 * time.Millisecond, TokenLife: 24 * time.Hour, Now: h.Clock.now,
@@ -239,21 +240,21 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 }
 
 // Process is a new Manager on the same store and engine, as after a restart of Berth.
-func (h *House) Process() *session.Manager {
+func (h *House) Process() *lifecycle.Manager {
 	h.t.Helper()
 	return h.ProcessOn(h.Engine)
 }
 
 // ProcessOn is a new Manager on the same store and another view of the engine.
-func (h *House) ProcessOn(engine session.Runtime) *session.Manager {
+func (h *House) ProcessOn(engine session.Runtime) *lifecycle.Manager {
 	h.t.Helper()
 	return h.ProcessWith(h.Store, engine)
 }
 
 // ProcessWith is a new Manager on another view of store and engine.
-func (h *House) ProcessWith(store session.Store, engine session.Runtime) *session.Manager {
+func (h *House) ProcessWith(store session.Store, engine session.Runtime) *lifecycle.Manager {
 	h.t.Helper()
-	m, err := session.NewManager(store, engine, h.prober, h.Routes, h.Keys, h.Options)
+	m, err := lifecycle.NewManager(store, engine, h.prober, h.Routes, h.Keys, h.Options)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -261,12 +262,12 @@ func (h *House) ProcessWith(store session.Store, engine session.Runtime) *sessio
 }
 
 // Neighbour is another process on the same store and engine, with routes of its own. It hears what others do.
-func (h *House) Neighbour(change func(*session.Options)) (*session.Manager, *Routes) {
+func (h *House) Neighbour(change func(*lifecycle.Options)) (*lifecycle.Manager, *Routes) {
 	h.t.Helper()
 	opts, routes := h.Options, &Routes{all: map[session.ID]session.Route{}}
 	opts.Feed = h.Store
 	change(&opts)
-	m, err := session.NewManager(h.Store, h.Engine, h.prober, routes, h.Keys, opts)
+	m, err := lifecycle.NewManager(h.Store, h.Engine, h.prober, routes, h.Keys, opts)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -283,7 +284,7 @@ func (h *House) Neighbour(change func(*session.Options)) (*session.Manager, *Rou
 }
 
 // Make makes a session that runs.
-func (h *House) Make(req session.Request) (session.Session, session.Secret) {
+func (h *House) Make(req lifecycle.Request) (session.Session, session.Secret) {
 	h.t.Helper()
 	issued, err := h.Create(h.t.Context(), req)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"strconv"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -44,7 +45,7 @@ const (
 type Sender struct {
 	opts   Options
 	host   string // for logs
-	queue  chan session.Notice
+	queue  chan lifecycle.Notice
 	client *http.Client
 }
 
@@ -61,13 +62,13 @@ func New(opts Options) (*Sender, error) {
 		return nil, errors.New("the webhook has no secret to sign with")
 	}
 	return &Sender{
-		opts: opts, host: u.Host, queue: make(chan session.Notice, waiting),
+		opts: opts, host: u.Host, queue: make(chan lifecycle.Notice, waiting),
 		client: &http.Client{Timeout: opts.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }
 
 // Notify takes a notice to be sent. It never waits.
-func (s *Sender) Notify(n session.Notice) {
+func (s *Sender) Notify(n lifecycle.Notice) {
 	select {
 	case s.queue <- n:
 	default:
@@ -88,7 +89,7 @@ func (s *Sender) Run(ctx context.Context) error {
 }
 
 // deliver tries until the receiver has the notice, says that it does not want it, or has been away for too long.
-func (s *Sender) deliver(ctx context.Context, n session.Notice) {
+func (s *Sender) deliver(ctx context.Context, n lifecycle.Notice) {
 	body, err := json.Marshal(n)
 	if err != nil {
 		s.opts.Logger.ErrorContext(ctx, "notice not sent", "session_id", n.Session, "event", n.What, "error", err)

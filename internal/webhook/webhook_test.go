@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 	"berth/internal/webhook"
 )
@@ -78,10 +79,10 @@ func TestNoticeIsSentAndSigned(t *testing.T) {
 	t.Parallel()
 	url, requests := receive(t)
 	s := run(t, webhook.Options{URL: url})
-	want := session.Notice{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), What: session.Broken, Session: "ses-a", Owner: "ann", Reason: "it fell over", Restarts: 3}
+	want := lifecycle.Notice{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), What: session.Broken, Session: "ses-a", Owner: "ann", Reason: "it fell over", Restarts: 3}
 	s.Notify(want)
 	r := next(t, requests)
-	var got session.Notice
+	var got lifecycle.Notice
 	if err := json.Unmarshal(r.body, &got); err != nil || got != want {
 		t.Errorf("got %s (%v), want %+v", r.body, err, want)
 	}
@@ -107,7 +108,7 @@ func TestSignatureIsTheStandards(t *testing.T) {
 func TestReceiverThatIsAwayIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	url, requests := receive(t, 503, 429, 500)
-	run(t, webhook.Options{URL: url}).Notify(session.Notice{Session: "ses-a"})
+	run(t, webhook.Options{URL: url}).Notify(lifecycle.Notice{Session: "ses-a"})
 	first := next(t, requests)
 	for range 3 {
 		if again := next(t, requests); again.header.Get("Webhook-Id") != first.header.Get("Webhook-Id") {
@@ -120,8 +121,8 @@ func TestReceiverThatRefusesIsNotTriedAgain(t *testing.T) {
 	t.Parallel()
 	url, requests := receive(t, 400)
 	s := run(t, webhook.Options{URL: url})
-	s.Notify(session.Notice{Session: "ses-a"})
-	s.Notify(session.Notice{Session: "ses-b"})
+	s.Notify(lifecycle.Notice{Session: "ses-a"})
+	s.Notify(lifecycle.Notice{Session: "ses-b"})
 	next(t, requests)
 	if r := next(t, requests); !strings.Contains(string(r.body), "ses-b") {
 		t.Errorf("got %s, want the next notice", r.body)
@@ -139,7 +140,7 @@ func TestURLIsNotShown(t *testing.T) {
 		log.Write(p)
 		close(done)
 	}), nil))})
-	s.Notify(session.Notice{Session: "ses-a"})
+	s.Notify(lifecycle.Notice{Session: "ses-a"})
 	<-done
 	mu.Lock()
 	defer mu.Unlock()

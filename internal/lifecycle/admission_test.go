@@ -1,0 +1,174 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"berth/internal/lifecycle"
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+// door admits or refuses, as a test says, and remembers who was sent away.
+type door struct {
+	mu      sync.Mutex
+	closed  bool
+	refused []session.Code
+}
+
+func (d *door) close(closed bool) { d.mu.Lock(); defer d.mu.Unlock(); d.closed = closed }
+
+func (d *door) admit(context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%").After(time.Minute)
+	}
+	return nil
+}
+
+func (d *door) refusal(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused = append(d.refused, session.CodeOf(err))
+}
+
+func guarded(t *testing.T) (*house, *door) {
+	t.Helper()
+	d := &door{}
+	return newHouse(t, func(o *lifecycle.Options) { o.Admit, o.Refused, o.MaxSessions = d.admit, d.refusal, 3 }), d
+}
+
+func TestNothingBeginsWhileTheHostIsShort(t *testing.T) {
+	t.Parallel()
+	h, d := guarded(t)
+	stopped, _ := h.Make(lifecycle.Request{})
+	if _, err := h.do(h.Stop, stopped.ID); err != nil {
+		t.Fatal(err)
+	}
+	before := h.stored(stopped.ID)
+	d.close(true)
+	_, err := h.Create(t.Context(), lifecycle.Request{})
+	wantCode(t, err, session.CodePressure, "create")
+	if failure, _ := errors.AsType[*session.Failure](err); failure.RetryAfter != time.Minute || !strings.Contains(failure.Message, "96 %") {
+		t.Errorf("got %+v, want the reason and when to try again", failure)
+	}
+	_, err = h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "new"})
+	wantCode(t, err, session.CodePressure, "create with a key that is new")
+	_, err = h.Start(t.Context(), stopped.ID)
+	wantCode(t, err, session.CodePressure, "start of a stopped session")
+	_, err = h.Restart(t.Context(), stopped.ID)
+	wantCode(t, err, session.CodePressure, "restart of a stopped session")
+	if diff := cmp.Diff(before, h.stored(stopped.ID)); diff != "" {
+		t.Errorf("a refused start has changed the session (-want +got):\n%s", diff)
+	}
+	if page, err := h.List(t.Context(), session.Query{}); err != nil || len(page.Sessions) != 1 {
+		t.Errorf("there are %d sessions (%v), want the one from before", len(page.Sessions), err)
+	}
+	want := []session.Code{session.CodePressure, session.CodePressure, session.CodePressure, session.CodePressure}
+	if diff := cmp.Diff(want, d.refused); diff != "" {
+		t.Errorf("refusals that were told of (-want +got):\n%s", diff)
+	}
+	d.close(false)
+	if _, err := h.do(h.Start, stopped.ID); err != nil {
+		t.Errorf("start after the host has recovered: %v", err)
+	}
+	h.Make(lifecycle.Request{})
+}
+
+func TestWhatHoldsAPlaceGoesOnWhileTheHostIsShort(t *testing.T) {
+	t.Parallel()
+	h, d := guarded(t)
+	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "known"})
+	d.close(true)
+	if _, err := h.do(h.Start, s.ID); err != nil {
+		t.Errorf("start of a session that is up: %v", err)
+	}
+	if _, err := h.do(h.Restart, s.ID); err != nil {
+		t.Errorf("restart of a running session: %v", err)
+	}
+	again, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "known"})
+	if err != nil || !again.Replayed {
+		t.Errorf("a create that is repeated: got %v, want its session", err)
+	}
+	if _, err := h.do(h.Stop, s.ID); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if _, err := h.do(h.Delete, s.ID); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if len(d.refused) != 0 {
+		t.Errorf("%v were refused, want none", d.refused)
+	}
+}
+
+func TestServerThatFailsIsHealedWhileTheHostIsShort(t *testing.T) {
+	t.Parallel()
+	d := &door{}
+	h := tended(t, func(o *lifecycle.Options) { o.Admit = d.admit })
+	s, _ := h.Make(lifecycle.Request{})
+	d.close(true)
+	h.Engine.Crash(s.ContainerName, 3, false)
+	h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+}
+
+func TestOperationThatIsTakenUpIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	h, d := guarded(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	release := make(chan struct{})
+	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	issued, err := h.Create(t.Context(), lifecycle.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = h.Close(ctx) // cut short, and recorded
+	close(release)
+	d.close(true)
+	successor := h.Process()
+	defer func() { _ = successor.Close(t.Context()) }()
+	id := issued.Session().ID
+	h.eventually(t, func() bool {
+		_ = successor.Reconcile(t.Context())
+		return h.stored(id).Status == session.Running
+	})
+}
+
+func TestWakingAsksTheDoor(t *testing.T) {
+	t.Parallel()
+	d := &door{}
+	h := drowsy(t, func(o *lifecycle.Options) { o.Admit = d.admit })
+	s, _ := h.Make(lifecycle.Request{})
+	h.Clock.Advance(11 * time.Minute)
+	h.becomes(t, s.ID, "stopped", isStopped)
+	d.close(true)
+	wantCode(t, h.Wake(t.Context(), s.ID), session.CodePressure, "wake")
+	d.close(false)
+	if err := h.Wake(t.Context(), s.ID); err != nil {
+		t.Errorf("wake after the host has recovered: %v", err)
+	}
+}
+
+func TestFullHouseSaysSoAndWhenToTryAgain(t *testing.T) {
+	t.Parallel()
+	h, d := guarded(t)
+	for range 3 {
+		h.Make(lifecycle.Request{})
+	}
+	_, err := h.Create(t.Context(), lifecycle.Request{})
+	failure, _ := errors.AsType[*session.Failure](err)
+	want := "3 of 3 sessions running; stop or delete one, or raise MAX_CONCURRENT_SESSIONS"
+	if failure == nil || failure.Code != session.CodeLimit || failure.Message != want || failure.RetryAfter != 30*time.Second {
+		t.Errorf("got %+v, want %q and when to try again", failure, want)
+	}
+	if diff := cmp.Diff([]session.Code{session.CodeLimit}, d.refused); diff != "" {
+		t.Errorf("refusals that were told of (-want +got):\n%s", diff)
+	}
+}

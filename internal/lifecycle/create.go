@@ -1,0 +1,228 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"berth/internal/session"
+)
+
+// Request says what session to create. Every field may be empty.
+type Request struct {
+	Owner    string           // at most 255 characters, none of them invisible
+	Profile  string           // default: Options.DefaultProfile
+	Image    string           // default: the profile's
+	Metadata session.Metadata // at most 64 KiB of JSON
+
+	// IdempotencyKey makes a repeated request harmless: the same owner and key lead to the same session. At most 255
+	// characters, none of them invisible.
+	IdempotencyKey string
+}
+
+const (
+	maxText = 255 // VARCHAR(255) in the contract's table
+)
+
+// Issued is a session with a token that is shown this one time.
+type Issued struct {
+	*Work
+	Token    session.Secret
+	Replayed bool // the request was made before: this is the session that it made, with a fresh token
+}
+
+// Create records a session and begins to make it. Errors: CodeInvalid; CodeImageNotFound; CodeLimit; CodePressure; with an idempotency key also
+// CodeInProgress while the first request is being worked on, and CodeIdempotencyMismatch if that was another request.
+//
+// A request that is repeated after it was answered gets its session with a fresh token, because the answer with the
+// first one may have been lost; the first one is refused from then on.
+func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
+	made, err := m.create(ctx, req)
+	return made, m.refuse(ctx, Performance{What: string(session.OpCreate)}, err)
+}
+
+func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
+	var err error
+	if req.Metadata, err = req.Metadata.Normal(); err != nil {
+		return Issued{}, err
+	}
+	asked := req
+	req.Profile = cmp.Or(req.Profile, m.opts.DefaultProfile)
+	profile, ok := m.opts.Profiles[req.Profile]
+	if !ok {
+		return Issued{}, session.Errorf(session.CodeInvalid, "there is no profile %q; leave it out for %q", req.Profile, m.opts.DefaultProfile)
+	}
+	source := session.ImageChosen
+	if req.Image == "" {
+		req.Image, source = profile.Image, session.ImageFromProfile
+	}
+	if err := req.check(); err != nil {
+		return Issued{}, err
+	}
+	if err := m.enoughMemory(req.Profile, profile); err != nil {
+		return Issued{}, err
+	}
+	id := session.NewID()
+	if req.IdempotencyKey != "" {
+		id = m.keys.IDFor(req.Owner, req.IdempotencyKey)
+	}
+	token := session.NewToken(m.opts.TokenLength)
+	now := m.now()
+	s := session.Session{
+		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, ImageSource: source, Metadata: req.Metadata,
+		ContainerName: newContainerName(), Status: session.Creating, CreatedAt: now, LastAccessed: now,
+		Operation: m.operation(session.OpCreate),
+	}
+	if m.opts.MaxLifetime > 0 {
+		s.ExpiresAt = now.Add(m.opts.MaxLifetime)
+	}
+	m.issue(&s, token)
+	m.mark(ctx, &s, session.Created, "")
+
+	w, err := m.reserveNew(ctx, id)
+	if err != nil {
+		return Issued{}, err
+	}
+	s, err = m.recordNew(ctx, s, req.IdempotencyKey != "")
+	if err != nil {
+		m.release(w)
+		if req.IdempotencyKey != "" && session.CodeOf(err) == session.CodeConflict {
+			return m.replay(ctx, id, asked)
+		}
+		return Issued{}, m.refused(err)
+	}
+	m.launch(ctx, w, s)
+	return Issued{Work: w, Token: token}, nil
+}
+
+// reserveNew makes this process's place for a session that is to be made. A request that is repeated waits a moment for what
+// is about to end.
+func (m *Manager) reserveNew(ctx context.Context, id session.ID) (*Work, error) {
+	for since := time.Now(); ; {
+		w, launched, err := m.reserve(id, session.OpCreate)
+		if session.CodeOf(err) != session.CodeInProgress {
+			return w, err
+		}
+		if !m.isPassing(w, launched, since) || pause(ctx, recordPause) != nil {
+			return nil, err
+		}
+	}
+}
+
+// recordNew writes a session that is to be made, if it may be. When it may have been made before, which is a CodeConflict
+// error, that counts more than whether there is room now.
+func (m *Manager) recordNew(ctx context.Context, s session.Session, known bool) (session.Session, error) {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	err := m.checkImage(ctx, s)
+	if err == nil {
+		err = m.admit(ctx)
+	}
+	if err != nil {
+		if known {
+			if _, lost := m.store.Get(ctx, s.ID); lost == nil {
+				return session.Session{}, session.Taken(s.ID)
+			}
+		}
+		return session.Session{}, err
+	}
+	return m.store.Create(ctx, s, m.maxSessions())
+}
+
+// newContainerName returns a name that tells nothing about the session: the engine's name server answers every neighbour
+// on the sessions' network with the names of containers.
+func newContainerName() string {
+	text := make([]byte, 8)
+	rand.Read(text)
+	return "berth-" + hex.EncodeToString(text)
+}
+
+// enoughMemory returns an error when a server of the profile does not survive the memory limit.
+func (m *Manager) enoughMemory(name string, p session.Profile) error {
+	if m.opts.Limits.Memory < p.MinMem {
+		return session.Errorf(session.CodeInvalid, "a server of profile %q needs %s of memory and sessions get %s; raise CONTAINER_MEMORY_LIMIT, or use another profile",
+			name, p.MinMem, m.opts.Limits.Memory)
+	}
+	return nil
+}
+
+// checkTime bounds a question to the engine on which nothing depends but how soon a mistake is found.
+const checkTime = 3 * time.Second
+
+// checkImage refuses a session whose image the engine does not have. An engine that does not answer refuses nothing here.
+func (m *Manager) checkImage(ctx context.Context, s session.Session) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	err := m.runtime.CheckImage(ctx, *m.profileOf(s), s.Image)
+	if code := session.CodeOf(err); code == session.CodeImageNotFound || code == session.CodeInvalid {
+		return err
+	}
+	return nil
+}
+
+// replay answers a create whose session exists already.
+func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issued, error) {
+	s, err := m.store.Get(ctx, id)
+	if err != nil {
+		return Issued{}, err
+	}
+	// What was left to the operator's defaults may have become something else since.
+	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || cmp.Or(req.Image, s.Image) != s.Image ||
+		!session.SameMetadata(s.Metadata, req.Metadata) {
+		return Issued{}, session.Errorf(session.CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
+	}
+	if s.Operation != nil {
+		return Issued{}, busy(id, s.Operation.Kind)
+	}
+	s, token, err := m.Rotate(ctx, id)
+	if err != nil {
+		return Issued{}, err
+	}
+	w := finished(s)
+	if s.Status == session.Error { // the first try failed; the caller is trying again
+		if w, err = m.begin(ctx, id, session.OpStart); err != nil {
+			return Issued{}, err
+		}
+	}
+	return Issued{Work: w, Token: token, Replayed: true}, nil
+}
+
+// isInvisible reports whether a character makes two texts look alike, or one look like something else: those that control,
+// format or separate lines. U+FFFD is what decoders put in the place of what they could not read, of different things the same.
+func isInvisible(r rune) bool {
+	return r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Zl, unicode.Zp)
+}
+
+func (r Request) check() error {
+	for _, f := range []struct{ name, text string }{
+		{"owner", r.Owner}, {"image", r.Image}, {"idempotency key", r.IdempotencyKey},
+	} {
+		if utf8.RuneCountInString(f.text) > maxText || !utf8.ValidString(f.text) || strings.ContainsFunc(f.text, isInvisible) {
+			return session.Errorf(session.CodeInvalid, "the %s must be at most %d characters of text, without control characters, invisible "+
+				"formatting characters such as direction marks, or U+FFFD", f.name, maxText)
+		}
+	}
+	return nil
+}
+
+// operation returns the record of an operation that begins now.
+func (m *Manager) operation(kind session.Kind) *session.Operation {
+	return &session.Operation{Kind: kind, Owner: m.opts.Process, Deadline: m.now().Add(m.allowance(kind))}
+}
+
+// allowance is how long an operation may take before others may take it over.
+func (m *Manager) allowance(kind session.Kind) time.Duration {
+	d := m.opts.StopTimeout + time.Minute // the engine's own work, queued behind that of others
+	if kind.BringsUp() {
+		d += m.opts.StartTimeout
+	}
+	if kind == session.OpUpgrade { // and the way back
+		d = 2 * (d + copyTime)
+	}
+	return d
+}

@@ -1,0 +1,77 @@
+package lifecycle
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// remembered is how many milestones of a session are kept.
+const remembered = 25
+
+// mark adds a milestone to a session that is about to be recorded.
+func (m *Manager) mark(ctx context.Context, s *session.Session, what session.Happening, reason string) {
+	timeline := slices.Clone(s.Timeline)
+	if extra := len(timeline) + 1 - remembered; extra > 0 {
+		timeline = timeline[extra:]
+	}
+	s.Timeline = append(timeline, session.Milestone{At: m.now(), What: what, By: session.ActorOf(ctx), Reason: reason})
+}
+
+// Notice is what operators want to hear of at once: a session that has failed, was restarted, or ran out of memory.
+type Notice struct {
+	At       time.Time         `json:"at"`
+	What     session.Happening `json:"event"` // [Ailing], [Starved], [Restarted] or [Broken]
+	Session  session.ID        `json:"session_id"`
+	Owner    string            `json:"owner,omitempty"`
+	Cause    Cause             `json:"cause,omitempty"`
+	Reason   string            `json:"reason,omitempty"`
+	Restarts int               `json:"restart_count"`
+}
+
+// notify tells the operator, if he wants to hear it.
+func (m *Manager) notify(s session.Session, what session.Happening, cause Cause, reason string) {
+	if m.opts.Notify != nil {
+		m.opts.Notify(Notice{At: m.now(), What: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount})
+	}
+}
+
+// audience is who wants to hear of changes of sessions.
+type audience struct {
+	mu        sync.Mutex
+	listeners map[session.ID]map[chan struct{}]struct{}
+}
+
+// tell wakes those who listen to a session.
+func (a *audience) tell(id session.ID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for l := range a.listeners[id] {
+		select {
+		case l <- struct{}{}:
+		default: // has not heard of the last one yet
+		}
+	}
+}
+
+// Listen returns a channel that holds a token whenever the session may have changed, on any process, until stop is called.
+func (m *Manager) Listen(id session.ID) (changed <-chan struct{}, stop func()) {
+	a := &m.audience
+	l := make(chan struct{}, 1)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.listeners[id] == nil {
+		a.listeners[id] = map[chan struct{}]struct{}{}
+	}
+	a.listeners[id][l] = struct{}{}
+	return l, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if delete(a.listeners[id], l); len(a.listeners[id]) == 0 {
+			delete(a.listeners, id)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/internal/lifecycle"
+	"berth/internal/session"
+	"berth/internal/sessiontest"
+)
+
+// mortal is a process that is killed at one of its calls of store and engine: before that call has worked, or after it.
+// What it calls then does nothing any more.
+type mortal struct {
+	session.Store
+	session.Runtime
+
+	mu    sync.Mutex
+	calls int
+	point int  // the call at which it dies, from 1; 0: it lives
+	after bool // the call has worked
+	dead  chan struct{}
+}
+
+// step counts a call that changes something, and does it unless the process is dead.
+func (p *mortal) step(act func() error) error {
+	p.mu.Lock()
+	p.calls++
+	dies := p.calls == p.point
+	isDead := p.point > 0 && p.calls >= p.point
+	p.mu.Unlock()
+	if !isDead {
+		return act()
+	}
+	if dies {
+		if p.after {
+			_ = act() // nobody hears how it went
+		}
+		close(p.dead)
+	}
+	return errKilled
+}
+
+var errKilled = errors.New("the process was killed")
+
+type mortalStore struct{ *mortal }
+
+func (s mortalStore) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
+	err = s.step(func() (err error) { made, err = s.Store.Create(ctx, v, max); return err })
+	return made, err
+}
+
+func (s mortalStore) Get(ctx context.Context, id session.ID) (session.Session, error) {
+	return s.Store.Get(ctx, id)
+}
+
+func (s mortalStore) List(ctx context.Context, q session.Query) (session.Page, error) {
+	return s.Store.List(ctx, q)
+}
+func (s mortalStore) Ping(ctx context.Context) error { return s.Store.Ping(ctx) }
+
+func (s mortalStore) Update(ctx context.Context, v session.Session, max int) (updated session.Session, err error) {
+	err = s.step(func() (err error) { updated, err = s.Store.Update(ctx, v, max); return err })
+	return updated, err
+}
+
+func (s mortalStore) Delete(ctx context.Context, id session.ID, revision int64) error {
+	return s.step(func() error { return s.Store.Delete(ctx, id, revision) })
+}
+
+type mortalEngine struct{ *mortal }
+
+func (e mortalEngine) Create(ctx context.Context, spec session.Spec) (made session.Container, err error) {
+	err = e.step(func() (err error) { made, err = e.Runtime.Create(ctx, spec); return err })
+	return made, err
+}
+
+func (e mortalEngine) List(ctx context.Context) ([]session.Container, error) {
+	return e.Runtime.List(ctx)
+}
+func (e mortalEngine) Ping(ctx context.Context) error { return e.Runtime.Ping(ctx) }
+
+func (e mortalEngine) Start(ctx context.Context, ref string) error {
+	return e.step(func() error { return e.Runtime.Start(ctx, ref) })
+}
+
+func (e mortalEngine) Stop(ctx context.Context, ref string, timeout time.Duration) error {
+	return e.step(func() error { return e.Runtime.Stop(ctx, ref, timeout) })
+}
+
+func (e mortalEngine) Remove(ctx context.Context, ref string, force bool) error {
+	return e.step(func() error { return e.Runtime.Remove(ctx, ref, force) })
+}
+
+func (e mortalEngine) RemoveVolumes(ctx context.Context, name string) error {
+	return e.step(func() error { return e.Runtime.RemoveVolumes(ctx, name) })
+}
+
+// The process is killed at each step of each operation, before it and after it. Whatever was recorded, the next process
+// brings to a right end: no operation is stuck, no container without a session, no session without its workspace.
+func TestProcessThatIsKilledAtAnyStepOfAnyOperation(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		prepare func(h *house, id session.ID) // brings a running session into the state in which it begins; nil: there is none yet
+		begin   func(m *lifecycle.Manager, ctx context.Context, id session.ID) (*lifecycle.Work, error)
+		ends    []session.Status // where it may end; empty: the session may be gone
+	}{
+		{"create", nil, nil, []session.Status{session.Running, ""}},
+		{"start", stopFirst, (*lifecycle.Manager).Start, []session.Status{session.Running, session.Stopped}},
+		{"stop", runs, (*lifecycle.Manager).Stop, []session.Status{session.Stopped, session.Running}},
+		{"restart", runs, (*lifecycle.Manager).Restart, []session.Status{session.Running}},
+		{"delete", runs, (*lifecycle.Manager).Delete, []session.Status{"", session.Running}},
+		{"cancel of nothing", runs, (*lifecycle.Manager).Cancel, []session.Status{session.Running}},
+		{"forced delete", runs, func(m *lifecycle.Manager, ctx context.Context, id session.ID) (*lifecycle.Work, error) {
+			return m.Force(ctx, id, session.OpDelete)
+		}, []session.Status{"", session.Running}},
+	} {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, after the step %v", test.name, after), func(t *testing.T) {
+				t.Parallel()
+				for point := 1; ; point++ {
+					h := &house{t: t, House: sessiontest.NewFast(t, func(o *lifecycle.Options) { o.StopTimeout = 50 * time.Millisecond })}
+					id := session.ID("")
+					if test.prepare != nil {
+						s, _ := h.Make(lifecycle.Request{})
+						id = s.ID
+						test.prepare(h, id)
+					}
+					reached := h.killedAt(point, after, &id, test.begin)
+					h.comesToARightEnd(id, test.ends, point)
+					h.die(h.Manager)
+					if !reached {
+						t.Logf("%d steps", point-1)
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+func runs(*house, session.ID) {}
+
+func stopFirst(h *house, id session.ID) {
+	w, err := h.Stop(h.t.Context(), id)
+	if err == nil {
+		_, err = w.Wait(h.t.Context())
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// killedAt has a process of its own do the operation until it dies. It reports false when the operation has fewer steps.
+func (h *house) killedAt(point int, after bool, id *session.ID, begin func(*lifecycle.Manager, context.Context, session.ID) (*lifecycle.Work, error)) bool {
+	h.t.Helper()
+	p := &mortal{Store: h.Store, Runtime: h.Engine, point: point, after: after, dead: make(chan struct{})}
+	m := h.ProcessWith(mortalStore{p}, mortalEngine{p})
+	ctx, cancel := context.WithCancel(h.t.Context())
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var w *lifecycle.Work
+		if begin != nil {
+			w, _ = begin(m, ctx, *id)
+		} else if issued, err := m.Create(ctx, lifecycle.Request{IdempotencyKey: "key"}); err == nil {
+			w, *id = issued.Work, issued.Session().ID
+		}
+		if w != nil {
+			_, _ = w.Wait(ctx)
+		}
+	}()
+	reached := false
+	select {
+	case <-p.dead:
+		reached = true
+	case <-done:
+	}
+	cancel()
+	h.die(m)
+	<-done
+	return reached
+}
+
+// comesToARightEnd starts the next process and waits until everything agrees.
+func (h *house) comesToARightEnd(id session.ID, ends []session.Status, point int) {
+	h.t.Helper()
+	h.Routes.Clear()
+	h.Manager = h.Process()
+	h.Clock.Advance(24 * time.Hour) // past the grace of orphans
+	agreed := model{house: h}
+	var fault error
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
+		h.reconcile()
+		if fault = agreed.disagreement(); fault == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("killed at step %d: %v", point, fault)
+		}
+	}
+	if id == "" {
+		return
+	}
+	status := session.Status("")
+	if s, err := h.Get(h.t.Context(), id); err == nil {
+		status = s.Status
+	}
+	if slices.Contains(ends, status) {
+		return
+	}
+	h.t.Errorf("killed at step %d: the session is %q, want one of %q", point, status, ends)
+}

@@ -1,0 +1,377 @@
+package lifecycle_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/internal/lifecycle"
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+// tended is a house whose sessions are looked after, often.
+func tended(t *testing.T, change ...func(*lifecycle.Options)) *house {
+	t.Helper()
+	h := newHouse(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
+		o.Health = lifecycle.HealthOptions{
+			CheckEvery: 20 * time.Millisecond, Timeout: time.Second, Threshold: 3, MaxRestarts: 3, RestartDelay: 10 * time.Millisecond,
+		}
+		o.StartTimeout, o.StopTimeout = 5*time.Second, 200*time.Millisecond
+	}}, change...)...)
+	h.tend(t)
+	// What happens before the events are received is not seen.
+	for deadline := time.Now().Add(10 * time.Second); !h.Engine.Watched(); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the engine's events are not received")
+		}
+	}
+	return h
+}
+
+// tend runs the manager until the test ends, or stop is called.
+func (h *house) tend(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	m := h.Manager
+	go func() { done <- m.Run(ctx, nil) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// becomes waits until a session and its health are as wanted.
+func (h *house) becomes(t *testing.T, id session.ID, what string, want func(session.Session, lifecycle.Health) bool) session.Session {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(5 * time.Millisecond) {
+		s := h.stored(id)
+		health, _ := h.Health(id)
+		if want(s, health) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s: the session is %+v, its health %+v", what, s, health)
+		}
+	}
+}
+
+func isUp(s session.Session, h lifecycle.Health) bool {
+	return s.Status == session.Running && s.Operation == nil && h.State == lifecycle.Healthy
+}
+
+func TestServerThatEndsIsRestarted(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(*house, session.Session){
+		"crashed":       func(h *house, s session.Session) { h.Engine.Crash(s.ContainerName, 1, false) },
+		"out of memory": func(h *house, s session.Session) { h.Engine.Crash(s.ContainerName, 137, true) },
+		"removed":       func(h *house, s session.Session) { h.Engine.Vanish(s.ContainerName) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := tended(t)
+			s, token := h.Make(lifecycle.Request{})
+			harm(h, s)
+			got := h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+			if got.TokenDigest != s.TokenDigest || got.ContainerName != s.ContainerName || got.LastError != "" {
+				t.Errorf("got %+v after the restart, want token and address as before: %+v", got, s)
+			}
+			route, ok := h.Routes.Get(s.ID)
+			if !ok || !route.Running || !h.Keys.Matches(token, route.TokenDigest) {
+				t.Errorf("the route after the restart is %+v", route)
+			}
+		})
+	}
+}
+
+func TestServerThatHangsIsRestartedAfterSomeFailures(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(lifecycle.Request{})
+	h.becomes(t, s.ID, "looked at", func(now session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 2 && isUp(now, v) })
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+	h.becomes(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
+		return v.State == lifecycle.Unhealthy && v.Failures > 0
+	})
+	h.becomes(t, s.ID, "being restarted", func(now session.Session, v lifecycle.Health) bool {
+		return now.RestartCount == 1 && now.Operation != nil && v.State == lifecycle.Restarting && strings.Contains(now.LastError, "does not answer")
+	})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	h.becomes(t, s.ID, "well again", isUp)
+	health, _ := h.Health(s.ID)
+	if health.FailedChecks < 3 || health.TotalChecks < health.FailedChecks+health.HealthyChecks || health.AverageResponse <= 0 || len(health.History) == 0 {
+		t.Errorf("got %+v", health)
+	}
+}
+
+func TestRestartsHaveABudget(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(lifecycle.Request{})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 3})
+	h.Engine.Crash(s.ContainerName, 3, false)
+	got := h.becomes(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool {
+		return now.Status == session.Error && now.Operation == nil && now.RestartCount == 3 && v.State == lifecycle.Failed &&
+			strings.Contains(now.LastError, "given up")
+	})
+	if !strings.Contains(got.LastError, "exited with code 3") {
+		t.Errorf("the last error is %q, want it to say how the server ended", got.LastError)
+	}
+	if err := h.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if now := h.stored(s.ID); now.Revision != got.Revision {
+		t.Errorf("a session that was given up is %+v after a reconciliation, want it left alone", now)
+	}
+	// Somebody restarts it: the budget is whole again.
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	w, err := h.Restart(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := w.Wait(t.Context()); err != nil || now.RestartCount != 0 || now.Status != session.Running {
+		t.Errorf("after a manual restart: got %+v, %v", now, err)
+	}
+}
+
+func TestHealthyPeriodRefillsTheBudget(t *testing.T) {
+	t.Parallel()
+	h := tended(t, func(o *lifecycle.Options) { o.Health.HealthyPeriod = time.Minute })
+	s, _ := h.Make(lifecycle.Request{})
+	h.Engine.Crash(s.ContainerName, 1, false)
+	h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	h.Clock.Advance(2 * time.Minute)
+	h.becomes(t, s.ID, "forgiven", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 0 && isUp(now, v) })
+}
+
+// While the engine cannot be asked, nobody knows better than to wait.
+func TestNobodyIsRestartedWhileTheEngineIsAway(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(lifecycle.Request{})
+	well, _ := h.Make(lifecycle.Request{})
+	h.Engine.SetDown(true)
+	h.becomes(t, well.ID, "unknown, although it answers", func(_ session.Session, v lifecycle.Health) bool {
+		return v.State == lifecycle.Unknown && strings.Contains(v.Reason, "answers") && v.Failures == 0
+	})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+	h.becomes(t, s.ID, "unknown", func(_ session.Session, v lifecycle.Health) bool {
+		return v.State == lifecycle.Unknown && v.TotalChecks > 4
+	})
+	if now := h.stored(s.ID); now.Status != session.Running || now.RestartCount != 0 {
+		t.Errorf("got %+v, want it left alone", now)
+	}
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	h.Engine.SetDown(false)
+	h.becomes(t, s.ID, "healthy", isUp)
+	if now := h.becomes(t, well.ID, "healthy", isUp); now.RestartCount != 0 {
+		t.Errorf("got %+v, want no restart", now)
+	}
+}
+
+func TestPausedContainerIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	s, _ := h.Make(lifecycle.Request{})
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+	h.Engine.SetState(s.ContainerName, session.StatePaused)
+	h.becomes(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
+		return v.State == lifecycle.Unhealthy && strings.Contains(v.Reason, "paused") && v.Failures > 5
+	})
+	if now := h.stored(s.ID); now.RestartCount != 0 {
+		t.Errorf("got %+v, want no restart", now)
+	}
+	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+	h.Engine.SetState(s.ContainerName, session.StateRunning)
+	h.becomes(t, s.ID, "healthy", isUp)
+}
+
+// What was begun when the process died is finished by the next one.
+func TestRestartThatWasCutShortIsTakenUp(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *lifecycle.Options) {
+		o.Health = lifecycle.HealthOptions{CheckEvery: 20 * time.Millisecond, MaxRestarts: 3, RestartDelay: time.Hour}
+	})
+	stop := h.tend(t)
+	s, _ := h.Make(lifecycle.Request{})
+	h.Engine.Crash(s.ContainerName, 1, false)
+	h.becomes(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
+	stop()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.Close(ended); err != nil {
+		t.Fatal(err)
+	}
+	h.Manager = h.Process()
+	h.tend(t)
+	h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+}
+
+func TestStopTakesThePlaceOfARestartThatWaits(t *testing.T) {
+	t.Parallel()
+	h := tended(t, func(o *lifecycle.Options) { o.Health.RestartDelay = time.Hour })
+	s, _ := h.Make(lifecycle.Request{})
+	h.Engine.Crash(s.ContainerName, 1, false)
+	h.becomes(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
+	w, err := h.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := w.Wait(t.Context()); err != nil || now.Status != session.Stopped || now.RestartCount != 0 {
+		t.Errorf("got %+v, %v; want it stopped", now, err)
+	}
+	if _, ok := h.Health(s.ID); ok {
+		t.Error("a stopped session is looked after")
+	}
+}
+
+// An engine that comes back with every container down is not overrun, and everyone gets his server back.
+func TestEngineThatRestartsUnderTenSessions(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	var all []session.Session
+	for range 10 {
+		s, _ := h.Make(lifecycle.Request{})
+		all = append(all, s)
+	}
+	h.Engine.SetDown(true)
+	for _, s := range all {
+		h.Engine.Crash(s.ContainerName, 137, false)
+	}
+	<-time.After(200 * time.Millisecond)
+	for _, s := range all {
+		if now := h.stored(s.ID); now.RestartCount != 0 || now.Status != session.Running {
+			t.Errorf("while the engine is away: got %+v", now)
+		}
+	}
+	h.Engine.SetDown(false)
+	for _, s := range all {
+		now := h.becomes(t, s.ID, "brought back", isUp)
+		if now.RestartCount != 0 || now.StopReason != "" || !hasStopped(now, "the engine was stopped or restarted") {
+			t.Errorf("got %+v, want it started again without a restart that counts", now)
+		}
+	}
+}
+
+// hasStopped reports whether a session's timeline says that it was stopped for this reason.
+func hasStopped(s session.Session, reason string) bool {
+	return slices.ContainsFunc(s.Timeline, func(m session.Milestone) bool { return m.What == session.Ended && m.Reason == reason })
+}
+
+func TestHealthsListsEverySession(t *testing.T) {
+	t.Parallel()
+	h := tended(t)
+	for range 3 {
+		h.Make(lifecycle.Request{})
+	}
+	if got := h.Healths(); len(got) != 3 || got[0].ID > got[1].ID {
+		t.Errorf("got %+v", got)
+	}
+	for _, s := range h.Healths() {
+		w, err := h.Delete(t.Context(), s.ID)
+		if err == nil {
+			_, err = w.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(fmt.Errorf("delete: %w", err))
+		}
+	}
+	if got := h.Healths(); len(got) != 0 {
+		t.Errorf("got %+v after every session was deleted", got)
+	}
+}
+
+// Operators hear of what fails, is restarted and runs out of memory.
+func TestOperatorIsNotified(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var heard []lifecycle.Notice
+	h := tended(t, func(o *lifecycle.Options) {
+		o.Health.MaxRestarts = 1
+		o.Notify = func(n lifecycle.Notice) { mu.Lock(); heard = append(heard, n); mu.Unlock() }
+	})
+	s, _ := h.Make(lifecycle.Request{Owner: "ann"})
+	h.Engine.Crash(s.ContainerName, 137, true)
+	h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	h.Engine.Crash(s.ContainerName, 1, false)
+	h.becomes(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool { return v.State == lifecycle.Failed })
+	h.eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
+	mu.Lock()
+	defer mu.Unlock()
+	for i, want := range []struct {
+		what  session.Happening
+		cause lifecycle.Cause
+	}{
+		{session.Starved, lifecycle.CauseMemory}, {session.Ailing, lifecycle.CauseMemory}, {session.Restarted, ""}, {session.Broken, lifecycle.CauseExited},
+	} {
+		if heard[i].What != want.what || heard[i].Cause != want.cause || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
+			t.Errorf("notice %d is %+v, want %v", i+1, heard[i], want)
+		}
+	}
+}
+
+func (h *house) eventually(t *testing.T, try func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !try(); <-time.After(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time")
+		}
+	}
+}
+
+func TestCancelEndsWhatIsInProgress(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
+	issued, err := h.Create(t.Context(), lifecycle.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := issued.Session().ID
+	w, err := h.Cancel(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := w.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+		t.Errorf("got %+v, %v; want it stopped", s, err)
+	}
+	if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeCanceled {
+		t.Errorf("the create: got %v, want it canceled", err)
+	}
+	if _, err := h.Cancel(t.Context(), id); session.CodeOf(err) != session.CodeConflict {
+		t.Errorf("with nothing in progress: got %v, want a conflict", err)
+	}
+}
+
+// A stop that takes for ever makes way for a forced delete.
+func TestForceTakesThePlaceOfAnything(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *lifecycle.Options) { o.StopTimeout = time.Hour })
+	h.Engine.Behave("", runtimetest.Behaviour{Stubborn: true})
+	s, _ := h.Make(lifecycle.Request{})
+	if _, err := h.Stop(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Delete(t.Context(), s.ID); session.CodeOf(err) != session.CodeInProgress {
+		t.Errorf("a delete without force: got %v, want the stop in progress", err)
+	}
+	w, err := h.Force(t.Context(), s.ID, session.OpDelete)
+	if err == nil {
+		_, err = w.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Get(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotFound {
+		t.Errorf("got %v, want it gone", err)
+	}
+}

@@ -1,0 +1,136 @@
+package lifecycle_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"berth/internal/lifecycle"
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	req := lifecycle.Request{Owner: "alice", IdempotencyKey: "order-1", Metadata: map[string]any{"n": 1.0}}
+	first, old := h.Make(req)
+	again, err := h.Create(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := again.Wait(t.Context())
+	if err != nil || s.ID != first.ID || !again.Replayed {
+		t.Errorf("got %s, replayed %v, %v; want %s again", s.ID, again.Replayed, err, first.ID)
+	}
+	route, _ := h.Routes.Get(s.ID)
+	if h.Keys.Matches(old, route.TokenDigest) || !h.Keys.Matches(again.Token, route.TokenDigest) {
+		t.Error("want the fresh token to be the only one that is good")
+	}
+	if n := len(h.Engine.Calls(runtimetest.OpCreate)); n != 1 {
+		t.Errorf("%d containers were made, want one", n)
+	}
+	other := req
+	other.Owner = "bob"
+	if s, _ := h.Make(other); s.ID == first.ID {
+		t.Error("another owner's key led to the same session")
+	}
+}
+
+func TestKeyOfAnotherRequestIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.Make(lifecycle.Request{IdempotencyKey: "k"})
+	_, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k", Metadata: map[string]any{"other": true}})
+	wantCode(t, err, session.CodeIdempotencyMismatch, "same key, other request")
+}
+
+func TestRepeatedRequestWhileTheFirstIsWorkedOnIsToldToWait(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	release := make(chan struct{})
+	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+	wantCode(t, err, session.CodeInProgress, "repeated at once")
+	close(release)
+	if _, err := first.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRepeatedRequestAfterAFailureTriesAgain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.Engine.Script(runtimetest.OpStart, runtimetest.Step{Err: session.Errorf(session.CodePortTaken, "taken")})
+	first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = first.Wait(t.Context())
+	wantCode(t, err, session.CodePortTaken, "first try")
+	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "k"})
+	if s.ID != first.Session().ID || s.Status != session.Running {
+		t.Errorf("got %s %s, want session %s to run now", s.ID, s.Status, first.Session().ID)
+	}
+}
+
+func TestDeletedSessionsKeyMakesANewSession(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "k"})
+	if _, err := h.do(h.Delete, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, token := h.Make(lifecycle.Request{IdempotencyKey: "k"})
+	if route, _ := h.Routes.Get(s.ID); !route.Running || !h.Keys.Matches(token, route.TokenDigest) {
+		t.Errorf("got route %+v, want the new session reachable by its own token", route)
+	}
+}
+
+func TestMalformedRequestsAreRefused(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	long := make([]byte, 256)
+	for i := range long {
+		long[i] = 'x'
+	}
+	for name, req := range map[string]lifecycle.Request{
+		"long owner":      {Owner: string(long)},
+		"line break":      {Owner: "a\nb"},
+		"not UTF-8":       {Owner: "\xff"},
+		"unknown profile": {Profile: "nobody"},
+		"large metadata":  {Metadata: map[string]any{"x": string(make([]byte, 70<<10))}},
+		"long key":        {IdempotencyKey: string(long)},
+	} {
+		_, err := h.Create(t.Context(), req)
+		wantCode(t, err, session.CodeInvalid, name)
+	}
+}
+
+// The record says already that the session runs; the work is about to end.
+func TestRepeatedRequestAtTheEndOfTheFirstGetsItsSession(t *testing.T) {
+	t.Parallel()
+	recorded, end := make(chan struct{}), make(chan struct{})
+	h := newHouse(t, func(o *lifecycle.Options) {
+		o.Observe = func(_ context.Context, p lifecycle.Performance) {
+			if p.What == string(session.OpCreate) && !p.Refused {
+				close(recorded)
+				<-end
+			}
+		}
+	})
+	first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-recorded
+	time.AfterFunc(50*time.Millisecond, func() { close(end) })
+	again, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+	if err != nil || !again.Replayed || again.Session().ID != first.Session().ID {
+		t.Errorf("repeated: got %+v, %v; want the session of the first", again, err)
+	}
+}

@@ -1,0 +1,177 @@
+package lifecycle_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"berth/internal/lifecycle"
+	"berth/internal/session"
+)
+
+// drowsy is a house whose sessions are stopped when nobody uses them for ten minutes.
+func drowsy(t *testing.T, change ...func(*lifecycle.Options)) *house {
+	t.Helper()
+	h := newHouse(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
+		o.IdleTimeout, o.MaxBusy, o.ReconcileEvery = 10*time.Minute, time.Hour, 10*time.Millisecond
+		o.TokenLife = 0
+	}}, change...)...)
+	h.tend(t)
+	return h
+}
+
+func isStopped(s session.Session, _ lifecycle.Health) bool {
+	return s.Status == session.Stopped && s.Operation == nil
+}
+
+func TestUnusedSessionIsStoppedAndWakes(t *testing.T) {
+	t.Parallel()
+	h := drowsy(t)
+	s, token := h.Make(lifecycle.Request{})
+	if stay := h.Stay(h.stored(s.ID)); stay.Busy || !stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(10*time.Minute)) {
+		t.Errorf("got %+v, want it stopped ten minutes after its last use", stay)
+	}
+	for range 3 { // whoever uses it keeps it up
+		h.Clock.Advance(6 * time.Minute)
+		h.Touch(s.ID)
+		used := h.stored(s.ID).LastAccessed
+		h.becomes(t, s.ID, "used", func(now session.Session, _ lifecycle.Health) bool {
+			return now.Status == session.Running && now.LastAccessed.After(used)
+		})
+	}
+	h.Clock.Advance(11 * time.Minute)
+	got := h.becomes(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
+		route, _ := h.Routes.Get(s.ID)
+		return isStopped(now, v) && !route.Running && route.Wakes
+	})
+	if got.StopReason != session.StopIdle {
+		t.Errorf("got %+v, want it asleep", got)
+	}
+	if err := h.Wake(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	got = h.stored(s.ID)
+	if got.Status != session.Running || got.StopReason != "" || !h.Keys.Matches(token, got.TokenDigest) {
+		t.Errorf("after it was woken: got %+v", got)
+	}
+	for range 10 { // it was used just now
+		if err := h.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.stored(s.ID); got.Status != session.Running || got.Operation != nil {
+		t.Errorf("just after it was woken: got %+v", got)
+	}
+	if err := h.Wake(t.Context(), s.ID); err != nil {
+		t.Errorf("wake of a session that runs: %v", err)
+	}
+}
+
+func TestManyRequestsWakeASessionOnce(t *testing.T) {
+	t.Parallel()
+	h := drowsy(t)
+	s, _ := h.Make(lifecycle.Request{})
+	h.Clock.Advance(11 * time.Minute)
+	h.becomes(t, s.ID, "stopped", isStopped)
+	before := h.stored(s.ID).Revision
+	errs := make(chan error)
+	for range 20 {
+		go func() { errs <- h.Wake(t.Context(), s.ID) }()
+	}
+	for range 20 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := h.stored(s.ID); got.Status != session.Running || got.Revision != before+2 {
+		t.Errorf("got %+v, want one start: two revisions after %d", got, before)
+	}
+}
+
+// What somebody has stopped stays stopped.
+func TestSessionThatSomebodyHasStoppedDoesNotWake(t *testing.T) {
+	t.Parallel()
+	h := drowsy(t)
+	s, _ := h.Make(lifecycle.Request{})
+	w, err := h.Stop(t.Context(), s.ID)
+	if err == nil {
+		_, err = w.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if route, _ := h.Routes.Get(s.ID); route.Wakes {
+		t.Errorf("got the route %+v", route)
+	}
+	if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotRunning {
+		t.Errorf("got %v, want it not running", err)
+	}
+}
+
+func TestWakingIsAdmittedAsCreating(t *testing.T) {
+	t.Parallel()
+	h := drowsy(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
+	s, _ := h.Make(lifecycle.Request{})
+	h.Clock.Advance(11 * time.Minute)
+	h.becomes(t, s.ID, "stopped", isStopped)
+	h.Make(lifecycle.Request{})
+	if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeLimit {
+		t.Errorf("got %v, want no room", err)
+	}
+}
+
+// A server that is at work keeps its session up, but not for ever. This one never says, which counts as work.
+func TestServerAtWorkKeepsItsSessionUp(t *testing.T) {
+	t.Parallel()
+	h := drowsy(t, func(o *lifecycle.Options) {
+		p := o.Profiles["opencode"]
+		p.Busy = []session.BusyProbe{{Path: "/path", Member: "type", Values: []string{"busy"}}}
+		o.Profiles["opencode"] = p
+	})
+	s, _ := h.Make(lifecycle.Request{})
+	h.Clock.Advance(30 * time.Minute)
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
+		if stay := h.Stay(h.stored(s.ID)); stay.Busy && stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(70*time.Minute)) {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("got %+v, want it kept up by its own work", stay)
+		}
+	}
+	if got := h.stored(s.ID); got.Status != session.Running {
+		t.Errorf("got %+v, want it up", got)
+	}
+	h.Clock.Advance(time.Hour)
+	if got := h.becomes(t, s.ID, "stopped", isStopped); got.StopReason != session.StopIdle {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestLifetimeEnds(t *testing.T) {
+	t.Parallel()
+	h := drowsy(t, func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 0, time.Hour })
+	s, _ := h.Make(lifecycle.Request{})
+	h.Clock.Advance(59 * time.Minute)
+	if err := h.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.stored(s.ID); got.Status != session.Running || !h.Stay(got).Until.Equal(got.ExpiresAt) {
+		t.Errorf("before the end: got %+v, %+v", got, h.Stay(got))
+	}
+	h.Clock.Advance(2 * time.Minute)
+	if got := h.becomes(t, s.ID, "stopped", isStopped); got.StopReason != session.StopLifetime {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := h.Start(t.Context(), s.ID); session.CodeOf(err) != session.CodeConflict {
+		t.Errorf("start after the end: got %v, want it refused", err)
+	}
+	if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotRunning {
+		t.Errorf("wake after the end: got %v", err)
+	}
+	w, err := h.Delete(t.Context(), s.ID)
+	if err == nil {
+		_, err = w.Wait(context.WithoutCancel(t.Context()))
+	}
+	if err != nil {
+		t.Errorf("delete after the end: %v", err)
+	}
+}

@@ -1,0 +1,37 @@
+package lifecycle_test
+
+import (
+	"testing"
+	"time"
+
+	"berth/internal/lifecycle"
+	"berth/internal/sessiontest"
+)
+
+// A server is often ready some milliseconds after its first probe.
+func TestServerThatIsReadyAfterItsFirstProbeIsNotKeptWaiting(t *testing.T) {
+	t.Parallel()
+	for failures, most := range map[int]time.Duration{0: 0, 1: 10 * time.Millisecond, 4: 50 * time.Millisecond} {
+		p := &physician{ill: func(look int) bool { return look <= failures }}
+		inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 10 * time.Second }, func(t *testing.T, h *sessiontest.House, _ *diary) {
+			begun := time.Now()
+			h.Make(lifecycle.Request{})
+			if took := time.Since(begun); took > most {
+				t.Errorf("a server that is ready after %d probes was given %v, want at most %v", failures, took, most)
+			}
+		})
+	}
+}
+
+// A server that takes its time is asked no more often than is set.
+func TestProbesOfASlowServerAreSpreadOut(t *testing.T) {
+	t.Parallel()
+	p := &physician{ill: func(look int) bool { return look <= 40 }}
+	inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 150 * time.Millisecond }, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		begun := time.Now()
+		h.Make(lifecycle.Request{})
+		if took := time.Since(begun); took < 30*150*time.Millisecond {
+			t.Errorf("40 probes were made within %v, want most of them 150 ms apart", took)
+		}
+	})
+}

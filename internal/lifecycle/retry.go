@@ -1,0 +1,119 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// retries remembers the stops and deletes that failed and are tried again until they succeed. The records say which
+// they are: an operation without an owner. How often one has failed, and when it is its turn again, is known to the
+// process that tried it; another one tries at once.
+type retries struct {
+	mu sync.Mutex
+	of map[session.ID]retry
+}
+
+type retry struct {
+	kind     session.Kind
+	failures int       // in a row
+	since    time.Time // of the first of them
+	next     time.Time // before it nothing is tried
+	engine   bool      // the engine could not be reached; its return is reason to try at once
+}
+
+const (
+	firstRetryDelay = 10 * time.Second
+	lastRetryDelay  = 10 * time.Minute
+)
+
+// retryDelay is how long to wait after the n-th failure in a row.
+func retryDelay(n int) time.Duration {
+	return min(firstRetryDelay<<min(n-1, 10), lastRetryDelay)
+}
+
+// failed notes that an operation has failed and returns when it is tried again.
+func (r *retries) failed(id session.ID, kind session.Kind, code session.Code, now time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.of[id]
+	if was.kind != kind {
+		was = retry{kind: kind, since: now}
+	}
+	was.failures++
+	was.next, was.engine = now.Add(retryDelay(was.failures)), code == session.CodeEngineUnavailable
+	r.of[id] = was
+	return was.next
+}
+
+// ended forgets the failures of a session and returns them.
+func (r *retries) ended(id session.ID) retry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.of[id]
+	delete(r.of, id)
+	return was
+}
+
+// due reports whether a failed operation may be tried again. The clock may have been set back: a delay that is longer
+// than any is over.
+func (r *retries) due(id session.ID, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wait := r.of[id].next.Sub(now)
+	return wait <= 0 || wait > lastRetryDelay
+}
+
+// engineReturned makes due what failed because the engine could not be reached.
+func (r *retries) engineReturned() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, was := range r.of {
+		if was.engine {
+			was.next = time.Time{}
+			r.of[id] = was
+		}
+	}
+}
+
+// recordFailure writes into a record that an operation has failed. A stop and a delete stay recorded, for what was asked for
+// holds: they are tried again until they succeed. It reports whether the record says so already, since the same has happened
+// before. A stop or delete is tried again at the time next.
+func (m *Manager) recordFailure(ctx context.Context, kind session.Kind, s *session.Session, failure error, next time.Time) (known bool) {
+	s.Status, s.LastError = session.Error, session.MessageOf(failure)
+	if (kind == session.OpStart || kind == session.OpRestart) && session.CodeOf(failure) == session.CodeEngineUnavailable {
+		// It says nothing about the session: it is as one that the engine has ended, which the next request brings up.
+		reason := s.LastError
+		s.Status, s.StopReason, s.LastError = session.Stopped, session.StopEngine, ""
+		m.mark(ctx, s, session.Ended, reason)
+		return false
+	}
+	if kind.BringsUp() {
+		m.mark(ctx, s, session.Broken, s.LastError)
+		return false
+	}
+	s.LastError = fmt.Sprintf("the %s failed and is tried again until it succeeds: %s", kind, s.LastError)
+	s.Operation = &session.Operation{Kind: kind, Deadline: next}
+	if known = s.HasFailedFor(s.LastError); !known {
+		m.mark(ctx, s, session.Broken, s.LastError)
+	}
+	return known
+}
+
+// endRetries says of an operation that has succeeded that it had failed before.
+func (m *Manager) endRetries(ctx context.Context, kind session.Kind, s session.Session) {
+	was := m.retries.ended(s.ID)
+	if was.kind != kind {
+		return
+	}
+	m.opts.Logger.InfoContext(ctx, "operation succeeded after failures", "session_id", s.ID, "operation", kind,
+		"failures", was.failures, "since", was.since)
+	what := session.Ended
+	if kind == session.OpDelete {
+		what = session.Deleted
+	}
+	m.notify(s, what, "", fmt.Sprintf("the %s succeeded after %d failures since %s", kind, was.failures, was.since.Format(time.RFC3339)))
+}

@@ -1,0 +1,147 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"berth/internal/session"
+)
+
+// MaxGrace is the longest time for which a replaced token may be let in still.
+const MaxGrace = 10 * time.Minute
+
+// Rotate gives the session a new token; the old one is refused from then on. The token is shown here and never again.
+func (m *Manager) Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error) {
+	return m.RotateWithGrace(ctx, id, 0)
+}
+
+// RotateWithGrace is Rotate with a time for which the token that is replaced is let in still, but never longer than it
+// would have lived. It is the only one of the old tokens: those before it are refused at once. A grace that is negative
+// or longer than [MaxGrace] is a CodeInvalid error.
+func (m *Manager) RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
+	s, token, err := m.rotate(ctx, id, grace)
+	did := Performance{What: DidRotate, Session: id}
+	if err != nil {
+		return session.Session{}, "", m.refuse(ctx, did, err)
+	}
+	m.opts.Observe(ctx, did)
+	return s, token, nil
+}
+
+func (m *Manager) rotate(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
+	if grace < 0 || grace > MaxGrace {
+		return session.Session{}, "", session.Errorf(session.CodeInvalid, "the grace of a replaced token is between 0s and %s, not %s", MaxGrace, grace)
+	}
+	token := session.NewToken(m.opts.TokenLength)
+	s, err := m.change(ctx, id, func(s *session.Session) error {
+		m.replaceToken(s, token, grace)
+		m.mark(ctx, s, session.Rotated, "")
+		return nil
+	})
+	if err != nil {
+		return session.Session{}, "", err
+	}
+	m.opts.Logger.InfoContext(ctx, "session token rotated", "session_id", id, "operation", "rotate_token", "grace", grace.String())
+	return s, token, nil
+}
+
+// replaceToken makes token the session's present one, and the one before it the previous one for as long as is granted.
+func (m *Manager) replaceToken(s *session.Session, token session.Secret, grace time.Duration) {
+	old := s.Tokens()
+	m.issue(s, token)
+	if grace == 0 || old.Digest == "" || !session.Unexpired(old.ExpiresAt, s.TokenRotatedAt) {
+		return
+	}
+	end := s.TokenRotatedAt.Add(grace)
+	if !old.ExpiresAt.IsZero() && old.ExpiresAt.Before(end) {
+		end = old.ExpiresAt
+	}
+	s.PreviousTokenDigest, s.PreviousTokenExpiresAt = old.Digest, end
+}
+
+// issue makes token the session's only one.
+func (m *Manager) issue(s *session.Session, token session.Secret) {
+	s.TokenDigest = m.keys.Digest(token)
+	s.TokenRotatedAt = m.now()
+	s.TokenExpiresAt = time.Time{}
+	if m.opts.TokenLife > 0 {
+		s.TokenExpiresAt = s.TokenRotatedAt.Add(m.opts.TokenLife)
+	}
+	s.PreviousTokenDigest, s.PreviousTokenExpiresAt = "", time.Time{}
+}
+
+// sweepTokens removes the digests of tokens that are good no more, at once and then at intervals, until ctx ends.
+func (m *Manager) sweepTokens(ctx context.Context) {
+	every := time.NewTicker(m.opts.SweepEvery)
+	defer every.Stop()
+	for {
+		ctx := m.opts.Background(ctx)
+		if _, err := m.SweepTokens(ctx); err != nil && ctx.Err() == nil {
+			m.opts.Logger.WarnContext(ctx, "expired tokens not swept, though refused; the next sweep tries again", "error", err)
+		}
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// errClean ends a change that has nothing to change.
+var errClean = errors.New("nothing to sweep")
+
+// SweepTokens removes the digests of expired tokens and of tokens whose grace has ended, of the sessions that this
+// process looks after, and returns how many there were. That a token has expired can be seen afterwards too; what it was
+// cannot. Two processes that sweep the same session do it once.
+func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
+	page, err := m.store.List(ctx, session.Query{})
+	if err != nil {
+		return 0, err
+	}
+	swept := 0
+	var faults []error
+	for _, s := range page.Sessions {
+		if ctx.Err() != nil {
+			break
+		}
+		if m.sweep(&s) == 0 || !m.opts.Peers.Mine(s.ID) {
+			continue
+		}
+		n := 0
+		_, err := m.change(ctx, s.ID, func(s *session.Session) error {
+			if n = m.sweep(s); n == 0 {
+				return errClean
+			}
+			return nil
+		})
+		switch {
+		case err == nil:
+			swept += n
+		case !errors.Is(err, errClean) && session.CodeOf(err) != session.CodeNotFound:
+			faults = append(faults, err)
+		}
+	}
+	if swept > 0 {
+		m.opts.Logger.InfoContext(ctx, "expired tokens swept", "operation", "sweep_tokens", "tokens", swept)
+		m.opts.Observe(ctx, Performance{What: DidSweep})
+		if m.opts.Swept != nil {
+			m.opts.Swept(swept)
+		}
+	}
+	return swept, errors.Join(faults...)
+}
+
+// sweep removes from a record what is good no more and returns how many digests that were.
+func (m *Manager) sweep(s *session.Session) (removed int) {
+	now := m.now()
+	if s.TokenDigest != "" && !session.Unexpired(s.TokenExpiresAt, now) {
+		s.TokenDigest = ""
+		removed++
+	}
+	if s.PreviousTokenDigest != "" && !session.Unexpired(s.PreviousTokenExpiresAt, now) {
+		s.PreviousTokenDigest, s.PreviousTokenExpiresAt = "", time.Time{}
+		removed++
+	}
+	return removed
+}

@@ -1,0 +1,163 @@
+package lifecycle_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"berth/internal/lifecycle"
+	"berth/internal/session"
+)
+
+// standings are what tokens are worth, by the record and by what the data plane was told.
+func (h *house) standing(t *testing.T, id session.ID, token session.Secret) session.Standing {
+	t.Helper()
+	route, _ := h.Routes.Get(id)
+	recorded, told := h.Keys.Check(token, h.stored(id).Tokens(), h.Options.Now()), h.Keys.Check(token, route.Tokens(), h.Options.Now())
+	if recorded != told {
+		t.Errorf("by its record a token is %s, by its route %s", recorded, told)
+	}
+	return recorded
+}
+
+func TestGraceOfAReplacedToken(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, first := h.Make(lifecycle.Request{})
+	rotate := func(grace time.Duration) session.Secret {
+		t.Helper()
+		_, token, err := h.RotateWithGrace(t.Context(), s.ID, grace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	want := func(when string, wanted map[session.Secret]session.Standing) {
+		t.Helper()
+		for token, standing := range wanted {
+			if got := h.standing(t, s.ID, token); got != standing {
+				t.Errorf("%s: got a token that is %s, want %s", when, got, standing)
+			}
+		}
+	}
+	second := rotate(30 * time.Second)
+	want("in the grace", map[session.Secret]session.Standing{first: session.Previous, second: session.Present})
+	third := rotate(time.Minute)
+	want("in the next grace", map[session.Secret]session.Standing{first: session.Wrong, second: session.Previous, third: session.Present})
+
+	h.Routes.Clear() // a new process knows what is recorded
+	if err := h.Process().Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want("after a restart", map[session.Secret]session.Standing{second: session.Previous, third: session.Present})
+	h.Clock.Advance(time.Minute)
+	want("after the grace", map[session.Secret]session.Standing{second: session.Wrong, third: session.Present})
+
+	fourth := rotate(time.Minute)
+	fifth := rotate(0)
+	want("without a grace", map[session.Secret]session.Standing{third: session.Wrong, fourth: session.Wrong, fifth: session.Present})
+
+	h.Clock.Advance(24*time.Hour - 30*time.Second)
+	sixth := rotate(10 * time.Minute)
+	if got := h.stored(s.ID); !got.PreviousTokenExpiresAt.Before(h.Options.Now().Add(time.Minute)) {
+		t.Errorf("the grace ends at %s, want it not to outlive the token", got.PreviousTokenExpiresAt)
+	}
+	h.Clock.Advance(25 * time.Hour)
+	want("when it has expired", map[session.Secret]session.Standing{sixth: session.Expired})
+	seventh := rotate(time.Minute)
+	want("rotated after its expiry", map[session.Secret]session.Standing{sixth: session.Wrong, seventh: session.Present})
+
+	for _, grace := range []time.Duration{-1, lifecycle.MaxGrace + 1} {
+		_, _, err := h.RotateWithGrace(t.Context(), s.ID, grace)
+		wantCode(t, err, session.CodeInvalid, "a grace out of bounds")
+	}
+	want("after a refused rotation", map[session.Secret]session.Standing{seventh: session.Present})
+}
+
+// Another process hears of a grace as it does of a rotation.
+func TestGraceHoldsOnEveryInstance(t *testing.T) {
+	t.Parallel()
+	w := newTwo(t)
+	s, old := w.create()
+	_, fresh, err := w.second.RotateWithGrace(t.Context(), s.ID, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the first process lets in both tokens", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+		now := w.Options.Now()
+		return w.Keys.Check(old, r.Tokens(), now) == session.Previous && w.Keys.Check(fresh, r.Tokens(), now) == session.Present
+	}))
+}
+
+func TestSweepRemovesWhatIsGoodNoMore(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	counted := 0
+	h := newHouse(t, func(o *lifecycle.Options) {
+		o.Swept = func(n int) { mu.Lock(); defer mu.Unlock(); counted += n }
+	})
+	expired, old := h.Make(lifecycle.Request{})
+	h.Clock.Advance(24 * time.Hour)
+	graced, first := h.Make(lifecycle.Request{})
+	_, second, err := h.RotateWithGrace(t.Context(), graced.ID, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, token := h.Make(lifecycle.Request{})
+	h.Clock.Advance(time.Hour)
+	before := h.stored(good.ID)
+
+	if n, err := h.SweepTokens(t.Context()); n != 2 || err != nil {
+		t.Errorf("got %d swept, %v; want the expired one and the one whose grace has ended", n, err)
+	}
+	if n, err := h.Process().SweepTokens(t.Context()); n != 0 || err != nil {
+		t.Errorf("another process: got %d swept, %v; want nothing left", n, err)
+	}
+	if counted != 2 {
+		t.Errorf("counted %d, want 2", counted)
+	}
+	if got := h.stored(expired.ID); got.TokenDigest != "" || got.TokenExpiresAt.IsZero() || got.TokenValid(h.Options.Now()) {
+		t.Errorf("got %+v, want no digest and the dates as they were", got)
+	}
+	if got := h.stored(graced.ID); got.PreviousTokenDigest != "" || !got.PreviousTokenExpiresAt.IsZero() {
+		t.Errorf("got %+v, want no previous token", got)
+	}
+	if after := h.stored(good.ID); after.Revision != before.Revision {
+		t.Errorf("a session whose token is good was written: revision %d, then %d", before.Revision, after.Revision)
+	}
+	for _, c := range []struct {
+		id    session.ID
+		token session.Secret
+		want  session.Standing
+	}{
+		{expired.ID, old, session.Wrong},
+		{expired.ID, "never seen", session.Wrong},
+		{graced.ID, first, session.Wrong},
+		{graced.ID, second, session.Present},
+		{good.ID, token, session.Present},
+	} {
+		if got := h.standing(t, c.id, c.token); got != c.want {
+			t.Errorf("%s: got a token that is %s, want %s", c.id, got, c.want)
+		}
+	}
+	_, fresh, err := h.Rotate(t.Context(), expired.ID)
+	if err != nil || h.standing(t, expired.ID, fresh) != session.Present {
+		t.Errorf("a swept session is rotated: %v", err)
+	}
+}
+
+func TestSweepLeavesTheSessionsOfOthersAlone(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *lifecycle.Options) { o.Peers = &strangers{} })
+	s, _ := h.Make(lifecycle.Request{})
+	h.Clock.Advance(25 * time.Hour)
+	if n, err := h.SweepTokens(t.Context()); n != 0 || err != nil || h.stored(s.ID).TokenDigest == "" {
+		t.Errorf("got %d swept, %v; want another process's session left alone", n, err)
+	}
+}
+
+// strangers look after every session.
+type strangers struct{ peers }
+
+// Mine implements session.Peers.
+func (*strangers) Mine(session.ID) bool { return false }

@@ -1,0 +1,190 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"berth/internal/session"
+)
+
+// looker counts looks by the second that they began in, and how many there were at once.
+type looker struct {
+	mu           sync.Mutex
+	begun        time.Time
+	bySecond     map[int]int
+	bySession    map[string]int
+	inside, most int
+}
+
+func (l *looker) Probe(_ context.Context, t session.Target) error {
+	l.mu.Lock()
+	l.bySecond[int(time.Since(l.begun)/time.Second)]++
+	l.bySession[t.Address]++
+	l.inside++
+	l.most = max(l.most, l.inside)
+	l.mu.Unlock()
+	<-time.After(20 * time.Millisecond)
+	l.mu.Lock()
+	l.inside--
+	l.mu.Unlock()
+	return nil
+}
+
+func (*looker) Busy(context.Context, session.Target) (bool, error) { return false, nil }
+
+func newLooker() *looker {
+	return &looker{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
+}
+
+// mustBeSpread wants about as many looks in each second as in any other.
+func (l *looker) mustBeSpread(t *testing.T, sessions int, interval time.Duration) {
+	t.Helper()
+	even := sessions / int(interval/time.Second)
+	for second, n := range l.bySecond {
+		if n > 2*even {
+			t.Errorf("%d looks in second %d, want about %d", n, second, even)
+		}
+	}
+}
+
+// alongside runs work while f runs.
+func alongside(t *testing.T, work func(context.Context), f func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() { work(ctx); close(over) }()
+	f()
+	cancel()
+	<-over
+}
+
+// quietEngine has nothing to tell.
+type quietEngine struct{ session.Runtime }
+
+func (quietEngine) Watch(ctx context.Context, ready func(), _ func(session.Event)) error {
+	ready()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Five thousand sessions that were all started at once are looked at evenly, each once in an interval.
+func TestLooksAreSpreadOverTheInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const sessions, interval, rounds = 5000, 30 * time.Second, 4
+		looks := newLooker()
+		m := monitorOf(t, looks, quietEngine{}, interval)
+		attendMany(m, sessions)
+		alongside(t, m.watchHealth, func() { <-time.After(rounds*interval + 2*time.Second) })
+		looks.mustBeSpread(t, sessions, interval)
+		for address, n := range looks.bySession {
+			if n < rounds || n > rounds+1 {
+				t.Errorf("%s was looked at %d times in %d intervals", address, n, rounds)
+			}
+		}
+		if len(looks.bySession) != sessions || looks.most > checkers {
+			t.Errorf("%d sessions were looked at, %d at once; want %d, at most %d at once", len(looks.bySession), looks.most, sessions, checkers)
+		}
+	})
+}
+
+// A clock that is set, forward or back, neither stops the looks nor brings them all at once.
+func TestLooksGoOnWhenTheClockIsSet(t *testing.T) {
+	t.Parallel()
+	for name, jump := range map[string]time.Duration{"forward": time.Hour, "back": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const sessions, interval = 5000, 30 * time.Second
+				looks := newLooker()
+				m := monitorOf(t, looks, quietEngine{}, interval)
+				var set atomic.Int64
+				m.opts.Now = func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
+				attendMany(m, sessions)
+				alongside(t, m.watchHealth, func() {
+					<-time.After(interval / 2)
+					set.Store(int64(jump))
+					<-time.After(interval + 2*time.Second)
+				})
+				looks.mustBeSpread(t, sessions, interval)
+				for address, n := range looks.bySession {
+					if n > 3 {
+						t.Errorf("%s was looked at %d times in an interval and a half", address, n)
+					}
+				}
+				if got := len(looks.bySession); got != sessions {
+					t.Errorf("%d sessions were looked at, want %d", got, sessions)
+				}
+			})
+		})
+	}
+}
+
+// attendMany tells a monitor of so many sessions that run.
+func attendMany(m *Manager, sessions int) {
+	for i := range sessions {
+		id := session.ID(fmt.Sprintf("ses-%d", i))
+		m.attend(session.Session{ID: id, Status: session.Running, ContainerName: string(id)}, session.Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
+	}
+}
+
+// monitorOf is a manager of which only the monitor works.
+func monitorOf(t *testing.T, prober session.Prober, engine session.Runtime, interval time.Duration) *Manager {
+	t.Helper()
+	keys, err := session.NewKeys([]byte("a secret of some length"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := Options{Profiles: map[string]session.Profile{"opencode": {}}, Health: HealthOptions{CheckEvery: interval}}.withDefaults()
+	return &Manager{
+		store: &touches{}, runtime: engine, prober: prober, keys: keys, opts: opts, working: map[session.ID]*Work{}, monitor: newMonitor(),
+		idle: idle{queue: newQueue(), busy: map[session.ID]bool{}}, audience: audience{listeners: map[session.ID]map[chan struct{}]struct{}{}},
+		published: published{newest: map[session.ID]session.Session{}, at: map[session.ID]uint64{}, address: map[session.ID]string{}},
+	}
+}
+
+// farEngine cannot be connected to, but for a moment.
+type farEngine struct {
+	session.Runtime
+	mu     sync.Mutex
+	dials  []time.Time
+	answer map[int]bool // dials that are answered, and end at once
+}
+
+func (e *farEngine) Watch(_ context.Context, ready func(), _ func(session.Event)) error {
+	e.mu.Lock()
+	e.dials = append(e.dials, time.Now())
+	answered := e.answer[len(e.dials)]
+	e.mu.Unlock()
+	if answered {
+		ready()
+	}
+	return errors.New("the stream has ended")
+}
+
+// The stream of events is dialled again after a wait that doubles, up to five seconds, and begins anew after a success.
+func TestEventsAreDialledAgainWithCappedPatience(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		engine := &farEngine{answer: map[int]bool{10: true}}
+		m := monitorOf(t, newLooker(), engine, time.Hour)
+		alongside(t, m.watchEngine, func() { <-time.After(time.Minute) })
+		var got []time.Duration
+		for i := 1; i < len(engine.dials); i++ {
+			got = append(got, engine.dials[i].Sub(engine.dials[i-1]))
+		}
+		const ms = time.Millisecond
+		want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 100 * ms, 200 * ms, 400 * ms}
+		for i, w := range want {
+			if i >= len(got) || got[i] != w {
+				t.Fatalf("waits are %v, want them to begin with %v", got, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,236 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"berth/internal/lifecycle"
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+// die ends a process in the middle of whatever it does: its calls to the engine end, and it records nothing more.
+func (h *house) die(m *lifecycle.Manager) {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(h.t.Context())
+	cancel()
+	if err := m.Close(ctx); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// reached waits until the engine was asked for this.
+func (h *house) reached(op runtimetest.Op) {
+	h.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); len(h.Engine.Calls(op)) == 0; {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("the engine was not asked for %s", op)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// settled waits until nothing is in progress and returns the session.
+func (h *house) settled(id session.ID) session.Session {
+	h.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		s, err := h.Store.Get(h.t.Context(), id)
+		route, _ := h.Routes.Get(id) // told after the record is written
+		if err == nil && s.Operation == nil && route.Running == (s.Status == session.Running) {
+			return s
+		}
+		if session.CodeOf(err) == session.CodeNotFound {
+			return session.Session{}
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("session %s is not settled: %s, operation %+v, routed %v, %v", id, s.Status, s.Operation, route.Running, err)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// Each step of a create is the last that the first process makes; the second one finishes the work.
+func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, op := range map[string]runtimetest.Op{
+		"before the look at the container": runtimetest.OpInspect,
+		"before the container":             runtimetest.OpCreate,
+		"before the start":                 runtimetest.OpStart,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			h.Engine.Script(op, runtimetest.Step{Until: make(chan struct{})})
+			issued, err := h.Create(t.Context(), lifecycle.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := issued.Session().ID
+			h.reached(op)
+			h.die(h.Manager)
+			h.Engine.ClearScript()
+
+			h.Manager = h.Process()
+			h.reconcile()
+			s := h.settled(id)
+			if route, _ := h.Routes.Get(id); s.Status != session.Running || !route.Running || !h.Keys.Matches(issued.Token, route.TokenDigest) {
+				t.Errorf("got %s with route %+v, want it running and its token good", s.Status, route)
+			}
+			if all, _ := h.Engine.List(t.Context()); len(all) != 1 {
+				t.Errorf("got %d containers, want 1", len(all))
+			}
+		})
+	}
+}
+
+func TestInterruptedStopAndDeleteAreFinishedByTheNextProcess(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		begin func(*lifecycle.Manager, context.Context, session.ID) (*lifecycle.Work, error)
+		op    runtimetest.Op
+		want  session.Status
+	}{
+		"stop":                      {(*lifecycle.Manager).Stop, runtimetest.OpStop, session.Stopped},
+		"delete":                    {(*lifecycle.Manager).Delete, runtimetest.OpRemove, ""},
+		"delete before the volumes": {(*lifecycle.Manager).Delete, runtimetest.OpRemoveVolumes, ""},
+		"restart":                   {(*lifecycle.Manager).Restart, runtimetest.OpStop, session.Running},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			s, _ := h.Make(lifecycle.Request{})
+			h.Engine.Script(c.op, runtimetest.Step{Until: make(chan struct{})})
+			if _, err := c.begin(h.Manager, t.Context(), s.ID); err != nil {
+				t.Fatal(err)
+			}
+			h.reached(c.op)
+			h.die(h.Manager)
+			h.Engine.ClearScript()
+			h.Manager = h.Process()
+			h.reconcile()
+			if got := h.settled(s.ID); got.Status != c.want {
+				t.Errorf("got %q, want %q", got.Status, c.want)
+			}
+		})
+	}
+}
+
+func TestOperationOfALivingProcessIsLeftAloneUntilItsDeadline(t *testing.T) {
+	t.Parallel()
+	peers := &peers{living: map[string]bool{"first": true}}
+	h := newHouse(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
+	release := make(chan struct{})
+	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	issued, err := h.Create(t.Context(), lifecycle.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Options.Process = "second"
+	other := h.Process()
+	if err := other.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = other.Restart(t.Context(), issued.Session().ID)
+	wantCode(t, err, session.CodeInProgress, "restart by another process")
+	if s := h.stored(issued.Session().ID); s.Operation.Kind != session.OpCreate {
+		t.Errorf("got operation %+v, want the create untouched", s.Operation)
+	}
+	h.Clock.Advance(time.Hour)
+	if _, err := other.Restart(t.Context(), issued.Session().ID); session.CodeOf(err) == session.CodeInProgress {
+		t.Errorf("restart after the deadline: %v", err)
+	}
+	close(release)
+	h.die(other)
+}
+
+func TestDeleteTakesThePlaceOfACreate(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
+	issued, err := h.Create(t.Context(), lifecycle.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if _, err := h.do(h.Delete, issued.Session().ID); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("the delete waited %s for the create's time-out", took)
+	}
+	_, err = issued.Wait(t.Context())
+	wantCode(t, err, session.CodeCanceled, "the create")
+	if left, _ := h.Engine.List(t.Context()); len(left) != 0 || len(h.Engine.Volumes()) != 0 {
+		t.Errorf("left: %v, %v", left, h.Engine.Volumes())
+	}
+}
+
+func TestSecondOperationIsToldToWait(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.Make(lifecycle.Request{})
+	release := make(chan struct{})
+	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+	stop, err := h.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.Start(t.Context(), s.ID)
+	wantCode(t, err, session.CodeInProgress, "start while it stops")
+	if f, ok := errors.AsType[*session.Failure](err); !ok || f.RetryAfter <= 0 {
+		t.Errorf("got %v, want it to say when to try again", err)
+	}
+	joined, err := h.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatalf("second stop: %v; want it to join the first", err)
+	}
+	close(release)
+	for _, w := range []*lifecycle.Work{stop, joined} {
+		if s, err := w.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+			t.Errorf("got %s, %v; want stopped", s.Status, err)
+		}
+	}
+	if n := len(h.Engine.Calls(runtimetest.OpStop)); n != 1 {
+		t.Errorf("the engine was asked %d times to stop, want once", n)
+	}
+}
+
+func TestCallerWhoLeavesDoesNotEndTheWork(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	release := make(chan struct{})
+	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+	issued, err := h.Create(ctx, lifecycle.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	_, err = issued.Wait(ctx)
+	wantCode(t, err, session.CodeCanceled, "wait")
+	close(release)
+	if s, err := issued.Wait(t.Context()); err != nil || s.Status != session.Running {
+		t.Errorf("got %s, %v; want running", s.Status, err)
+	}
+}
+
+func TestStoreThatIsAwayForAMomentDelaysTheEndAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.Make(lifecycle.Request{})
+	release := make(chan struct{})
+	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+	stop, err := h.Stop(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "disk full"))
+	close(release)
+	time.AfterFunc(300*time.Millisecond, func() { h.Store.Fail("Update", nil) })
+	if s, err := stop.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+		t.Errorf("got %s, %v; want stopped", s.Status, err)
+	}
+}

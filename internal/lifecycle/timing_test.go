@@ -1,0 +1,369 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"berth/internal/lifecycle"
+	"berth/internal/session"
+	"berth/internal/sessiontest"
+)
+
+// physician is a prober whose answers a test decides. Its time passes in a bubble.
+type physician struct {
+	mu    sync.Mutex
+	looks map[string]int      // by address
+	ill   func(look int) bool // whether a server fails at its n-th look, from 1
+	busy  func() bool         // whether servers work
+	takes time.Duration       // for each answer
+}
+
+var errIll = errors.New("it does not answer")
+
+func (p *physician) Probe(_ context.Context, t session.Target) error {
+	if p.takes > 0 {
+		<-time.After(p.takes)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.looks == nil {
+		p.looks = map[string]int{}
+	}
+	p.looks[t.Address]++
+	if p.ill != nil && p.ill(p.looks[t.Address]) {
+		return errIll
+	}
+	return nil
+}
+
+func (p *physician) Busy(context.Context, session.Target) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy != nil && p.busy(), nil
+}
+
+// diary is what happened, and when.
+type diary struct {
+	mu      sync.Mutex
+	notices []dated[lifecycle.Notice]
+	done    []dated[lifecycle.Performance]
+}
+
+type dated[T any] struct {
+	at time.Time
+	is T
+}
+
+func (d *diary) into(o *lifecycle.Options) {
+	o.Notify = func(n lifecycle.Notice) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.notices = append(d.notices, dated[lifecycle.Notice]{time.Now(), n})
+	}
+	o.Observe = func(_ context.Context, p lifecycle.Performance) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.done = append(d.done, dated[lifecycle.Performance]{time.Now(), p})
+	}
+}
+
+// inBubble runs a house in a bubble; its manager runs as well.
+func inBubble(t *testing.T, p *physician, change func(*lifecycle.Options), test func(t *testing.T, h *sessiontest.House, d *diary)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		d := &diary{}
+		h := sessiontest.NewTimed(t, p, func(o *lifecycle.Options) {
+			o.Health = lifecycle.HealthOptions{CheckEvery: 30 * time.Second, MaxRestarts: 3}
+			o.TokenLife = 0
+			d.into(o)
+			change(o)
+		})
+		test(t, h, d)
+	})
+}
+
+// tendIn runs a manager until the returned function is called.
+func tendIn(t *testing.T, m *lifecycle.Manager) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx, nil) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	}
+}
+
+// A server that fails again after each restart is restarted after 5, 10 and 20 s, each up to a fifth longer, and then
+// given up. No two sessions have the same delays.
+func TestDelaysBeforeRestartsDoubleAndVary(t *testing.T) {
+	t.Parallel()
+	p := &physician{ill: func(look int) bool { return look > 1 }} // which is the one that says that it is ready
+	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, d *diary) {
+		defer tendIn(t, h.Manager)()
+		const sessions = 4 // as many as are healed at once: nobody waits for his turn
+		for range sessions {
+			h.Make(lifecycle.Request{})
+		}
+		<-time.After(30 * time.Minute)
+		synctest.Wait()
+		begun := map[session.ID][]time.Time{}
+		given := map[session.ID]bool{}
+		for _, n := range d.notices {
+			if n.is.What == session.Ailing {
+				begun[n.is.Session] = append(begun[n.is.Session], n.at)
+			}
+			given[n.is.Session] = given[n.is.Session] || n.is.What == session.Broken
+		}
+		first := map[time.Duration]bool{}
+		restarts := map[session.ID]int{}
+		for _, done := range d.done {
+			if done.is.What != "restart" {
+				continue
+			}
+			id := done.is.Session
+			n := restarts[id]
+			restarts[id]++
+			if n >= len(begun[id]) {
+				t.Fatalf("session %s was restarted %d times and was ill %d times", id, n+1, len(begun[id]))
+			}
+			delay := done.at.Add(-done.is.Duration).Sub(begun[id][n])
+			if low := 5 * time.Second << n; delay < low || delay > low+low/5+time.Millisecond {
+				t.Errorf("restart %d came %v after the failure, want %v and up to a fifth more", n+1, delay, low)
+			}
+			if n == 0 {
+				first[delay] = true
+			}
+		}
+		for id, n := range restarts {
+			if n != 3 || !given[id] {
+				t.Errorf("session %s was restarted %d times, given up: %v; want 3 and given up", id, n, given[id])
+			}
+		}
+		if len(restarts) != sessions || len(first) != sessions {
+			t.Errorf("%d sessions were restarted after %d different delays, want %d of each", len(restarts), len(first), sessions)
+		}
+	})
+}
+
+// slowEngine takes a second for each start, and knows how many it did at once.
+type slowEngine struct {
+	session.Runtime
+	inside, most atomic.Int64
+}
+
+func (e *slowEngine) Start(ctx context.Context, ref string) error {
+	now := e.inside.Add(1)
+	defer e.inside.Add(-1)
+	for {
+		most := e.most.Load()
+		if now <= most || e.most.CompareAndSwap(most, now) {
+			break
+		}
+	}
+	<-time.After(time.Second)
+	return e.Runtime.Start(ctx, ref)
+}
+
+// An engine that comes back has lost all its containers at once. They are healed four at a time, and all of them.
+func TestManyThatFailTogetherAreHealedAFewAtATime(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &physician{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		const sessions = 60
+		made := make([]session.Session, sessions)
+		for i := range made {
+			made[i], _ = h.Make(lifecycle.Request{})
+		}
+		engine := &slowEngine{Runtime: h.Engine}
+		for _, s := range made {
+			h.Engine.Crash(s.ContainerName, 137, false)
+		}
+		m := h.ProcessOn(engine) // the process that finds them so
+		stop := tendIn(t, m)
+		<-time.After(5 * time.Minute)
+		synctest.Wait()
+		page, err := h.Store.List(t.Context(), session.Query{Statuses: []session.Status{session.Running}})
+		if err != nil || len(page.Sessions) != sessions {
+			t.Errorf("after five minutes %d sessions run, %v; want all %d", len(page.Sessions), err, sessions)
+		}
+		if most := engine.most.Load(); most != 4 {
+			t.Errorf("%d were started at once, want 4", most)
+		}
+		stop()
+		if err := m.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHealthyPeriodOfTenMinutesRefillsTheBudget(t *testing.T) {
+	t.Parallel()
+	ill := false
+	p := &physician{ill: func(int) bool { return ill }}
+	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		defer tendIn(t, h.Manager)()
+		s, _ := h.Make(lifecycle.Request{})
+		restarts := func() int {
+			t.Helper()
+			now, err := h.Store.Get(t.Context(), s.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return now.RestartCount
+		}
+		h.Engine.Crash(s.ContainerName, 1, false)
+		<-time.After(time.Minute)
+		if got := restarts(); got != 1 {
+			t.Fatalf("got %d restarts, want one", got)
+		}
+		<-time.After(9 * time.Minute)
+		if got := restarts(); got != 1 {
+			t.Errorf("before ten minutes are over: got %d restarts, want the one still counted", got)
+		}
+		<-time.After(2 * time.Minute)
+		if got := restarts(); got != 0 {
+			t.Errorf("after ten minutes: got %d restarts, want them forgotten", got)
+		}
+	})
+}
+
+// The word that something was killed for want of memory comes while a server that is dying is not dead yet, and more than
+// once: it is not counted as so many checks that have failed, and explains what happens next.
+func TestWordOfStarvationIsEvidenceAndNoFailure(t *testing.T) {
+	t.Parallel()
+	var ill atomic.Bool
+	p := &physician{ill: func(int) bool { return ill.Load() }}
+	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, d *diary) {
+		defer tendIn(t, h.Manager)()
+		dies, _ := h.Make(lifecycle.Request{Owner: "dies"})
+		lives, _ := h.Make(lifecycle.Request{Owner: "lives"})
+		synctest.Wait() // until the engine's events are heard
+		ill.Store(true)
+		for range 10 {
+			h.Engine.Starve(dies.ContainerName)
+			h.Engine.Starve(lives.ContainerName)
+		}
+		synctest.Wait()
+		for _, s := range []session.Session{dies, lives} {
+			if v, _ := h.Health(s.ID); v.Failures != 0 || v.State == lifecycle.Restarting {
+				t.Errorf("after the word alone: %d failures, %s; want none", v.Failures, v.State)
+			}
+		}
+		h.Engine.Crash(dies.ContainerName, 137, false) // which the engine cannot explain
+		<-time.After(3 * time.Minute)
+		ill.Store(false)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		told := map[session.ID][]session.Happening{}
+		for _, n := range d.notices {
+			if n.is.Cause == lifecycle.CauseMemory {
+				told[n.is.Session] = append(told[n.is.Session], n.is.What)
+			}
+		}
+		want := map[session.ID][]session.Happening{
+			dies.ID:  {session.Starved, session.Ailing},
+			lives.ID: {session.Ailing}, // it answered no more, though its container ran
+		}
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("what operators are told of memory (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// stoppedAt is when a session was stopped, after its last use.
+func stoppedAt(t *testing.T, d *diary, s session.Session) time.Duration {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.IndexFunc(d.done, func(e dated[lifecycle.Performance]) bool { return e.is.What == "stop" && e.is.Session == s.ID })
+	if i < 0 {
+		return 0
+	}
+	return d.done[i].at.Sub(s.LastAccessed)
+}
+
+func TestWhenSessionsAreStopped(t *testing.T) {
+	t.Parallel()
+	const tick = 30 * time.Second // of the reconciliation, which looks
+	for name, row := range map[string]struct {
+		change func(*lifecycle.Options)
+		busy   func() bool
+		want   time.Duration // 0: never
+	}{
+		"never":  {func(*lifecycle.Options) {}, nil, 0},
+		"unused": {func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, nil, 10 * time.Minute},
+		"at work without an end": {func(o *lifecycle.Options) {
+			o.IdleTimeout, o.MaxBusy = 10*time.Minute, time.Hour
+			profile := sessiontest.Profile()
+			profile.Busy = []session.BusyProbe{{Path: "/status", Member: "type", Values: []string{"busy"}}}
+			o.Profiles = map[string]session.Profile{"opencode": profile}
+		}, func() bool { return true }, time.Hour + 10*time.Minute},
+		"at the end of its life":     {func(o *lifecycle.Options) { o.MaxLifetime = 2 * time.Hour }, nil, 2 * time.Hour},
+		"whichever of both is first": {func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 3*time.Hour, 2*time.Hour }, nil, 2 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, &physician{busy: row.busy}, row.change, func(t *testing.T, h *sessiontest.House, d *diary) {
+				defer tendIn(t, h.Manager)()
+				s, _ := h.Make(lifecycle.Request{})
+				<-time.After(4 * time.Hour)
+				synctest.Wait()
+				if got := stoppedAt(t, d, s); row.want == 0 && got != 0 || got < row.want || got > row.want+2*tick {
+					t.Errorf("stopped %v after its last use, want %v and up to %v more", got, row.want, 2*tick)
+				}
+			})
+		})
+	}
+}
+
+// Use puts the end off, to the second.
+func TestUsePutsTheEndOff(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &physician{}, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.House, d *diary) {
+		defer tendIn(t, h.Manager)()
+		s, _ := h.Make(lifecycle.Request{})
+		for range 10 {
+			<-time.After(9 * time.Minute)
+			h.Touch(s.ID)
+		}
+		last := time.Now()
+		<-time.After(20 * time.Minute)
+		synctest.Wait()
+		s.LastAccessed = last
+		if got := stoppedAt(t, d, s); got < 10*time.Minute || got > 11*time.Minute {
+			t.Errorf("stopped %v after its last use, want ten minutes", got)
+		}
+	})
+}
+
+func TestWakingWaitsNoLongerThanItsContext(t *testing.T) {
+	t.Parallel()
+	asleep := false
+	p := &physician{ill: func(int) bool { return asleep }}
+	inBubble(t, p, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		defer tendIn(t, h.Manager)()
+		s, _ := h.Make(lifecycle.Request{})
+		<-time.After(12 * time.Minute)
+		synctest.Wait()
+		p.mu.Lock()
+		asleep = true // and never ready
+		p.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
+		defer cancel()
+		begun := time.Now()
+		err := h.Wake(ctx, s.ID)
+		if took := time.Since(begun); took != 7*time.Second || session.CodeOf(err) != session.CodeCanceled {
+			t.Errorf("got %v after %v, want the wait ended after 7 s", err, took)
+		}
+	})
+}

@@ -1,0 +1,116 @@
+package lifecycle_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"berth/internal/lifecycle"
+	"berth/internal/session"
+	"berth/internal/sessiontest"
+)
+
+// What fills the store's disk may be the session that is to be stopped.
+func TestStopActsAlthoughItCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &physician{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		defer tendIn(t, h.Manager)()
+		s, _ := h.Make(lifecycle.Request{})
+		synctest.Wait()
+		full := session.Errorf(session.CodeStoreUnavailable, "the disk is full")
+		h.Store.Fail("Update", full)
+		isStopped := func(when string) {
+			t.Helper()
+			if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State != session.StateExited {
+				t.Errorf("%s the container is %s, %v; want it stopped", when, c.State, err)
+			}
+			if r, known := h.Routes.Get(s.ID); known && r.Address != "" {
+				t.Errorf("%s requests still go to the session", when)
+			}
+		}
+		w, err := h.Stop(t.Context(), s.ID)
+		if err != nil {
+			t.Fatalf("stop: %v", err)
+		}
+		_, err = w.Wait(t.Context())
+		if session.CodeOf(err) != session.CodeStoreUnavailable || !strings.Contains(session.MessageOf(err), "is stopped, but that could not be recorded: the disk is full") {
+			t.Errorf("got %v, want an error that says what was done and what was not", err)
+		}
+		isStopped("after the stop")
+		<-time.After(5 * time.Minute)
+		isStopped("5 minutes later")
+		if _, err := h.Start(t.Context(), s.ID); session.CodeOf(err) != session.CodeInProgress {
+			t.Errorf("a start meanwhile: got %v, want it refused as long as the stop is not recorded", err)
+		}
+
+		h.Store.Fail("Update", nil)
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		got, err := h.Get(t.Context(), s.ID)
+		if err != nil || got.Status != session.Stopped || got.Operation != nil || got.LastError != "" {
+			t.Errorf("when the store can be written again the record is %+v, %v; want it stopped", got, err)
+		}
+		<-time.After(5 * time.Minute)
+		isStopped("5 minutes after that")
+		if w, err = h.Start(t.Context(), s.ID); err == nil {
+			_, err = w.Wait(t.Context())
+		}
+		if err != nil {
+			t.Errorf("start: %v", err)
+		}
+	})
+}
+
+// Work that makes a stop give way and then cannot be recorded itself has not undone the stop.
+func TestUnrecordedStopOutlivesForcedWorkThatFails(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &physician{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		defer tendIn(t, h.Manager)()
+		s, _ := h.Make(lifecycle.Request{})
+		synctest.Wait()
+		h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "the disk is full"))
+		w, err := h.Stop(t.Context(), s.ID)
+		if err != nil {
+			t.Fatalf("stop: %v", err)
+		}
+		_, _ = w.Wait(t.Context())
+		for range 2 {
+			if _, err := h.Force(t.Context(), s.ID, session.OpDelete); session.CodeOf(err) != session.CodeStoreUnavailable {
+				t.Errorf("forced delete: got %v, want code %s", err, session.CodeStoreUnavailable)
+			}
+			<-time.After(5 * time.Minute)
+		}
+		h.Store.Fail("Update", nil)
+		<-time.After(5 * time.Minute)
+		synctest.Wait()
+		got, err := h.Get(t.Context(), s.ID)
+		c, inspect := h.Engine.Inspect(t.Context(), s.ContainerName)
+		if err != nil || got.Status != session.Stopped || got.Operation != nil || inspect != nil || c.State != session.StateExited {
+			t.Errorf("got %+v, %v with the container %s, %v; want it stopped", got, err, c.State, inspect)
+		}
+		w, err = h.Force(t.Context(), s.ID, session.OpDelete)
+		if err == nil {
+			_, err = w.Wait(t.Context())
+		}
+		if err != nil {
+			t.Errorf("forced delete when the store can be written again: %v", err)
+		}
+	})
+}
+
+// A delete is irreversible: it is recorded before it acts.
+func TestDeleteThatCannotBeRecordedRemovesNothing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &physician{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		s, _ := h.Make(lifecycle.Request{})
+		h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "the disk is full"))
+		if _, err := h.Delete(t.Context(), s.ID); session.CodeOf(err) != session.CodeStoreUnavailable {
+			t.Errorf("got %v, want %s", err, session.CodeStoreUnavailable)
+		}
+		if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State != session.StateRunning {
+			t.Errorf("the container is %s, %v; want it running", c.State, err)
+		}
+		h.Store.Fail("Update", nil)
+	})
+}

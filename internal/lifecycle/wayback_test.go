@@ -1,0 +1,150 @@
+package lifecycle_test
+
+import (
+	"strings"
+	"testing"
+
+	"berth/internal/lifecycle"
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+func (h *house) upgraded(t *testing.T, id session.ID, req lifecycle.UpgradeRequest) (session.Session, error) {
+	t.Helper()
+	w, err := h.Upgrade(t.Context(), id, req)
+	return h.wait(t, w, err)
+}
+
+// moved is a session that was upgraded to stub:2 and has remembered one thing before and one after.
+func (h *house) moved(t *testing.T) session.Session {
+	t.Helper()
+	s, _ := h.Make(lifecycle.Request{})
+	h.remember(t, s)
+	s, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Image: "stub:2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.remember(t, s)
+	return s
+}
+
+func TestReturnWithoutCopyOrImageIsRefusedAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	noImage := runtimetest.Step{Err: session.Errorf(session.CodeImageNotFound, "pruned"), Times: -1}
+	for code, spoil := range map[session.Code]func(*house, session.Session){
+		session.CodeConflict:      func(h *house, s session.Session) { h.Engine.LoseCopy(s.ContainerName) },
+		session.CodeImageNotFound: func(h *house, _ session.Session) { h.Engine.Script(runtimetest.OpCheckImage, noImage) },
+	} {
+		t.Run(string(code), func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			s := h.moved(t)
+			spoil(h, s)
+			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Back: true}); session.CodeOf(err) != code || !strings.Contains(session.MessageOf(err), "stub:1") {
+				t.Errorf("got %v, want code %s and what to do", err, code)
+			}
+			now, err := h.Get(t.Context(), s.ID)
+			if err != nil || now.Status != session.Running || now.ContainerID != s.ContainerID || now.Upgrade.Step != session.StepSwitch || h.remembered(t, now) != 2 {
+				t.Errorf("got %+v, %v, want it as it was", now, err)
+			}
+		})
+	}
+}
+
+// A copy that is lost on the way back takes the way back, not the session.
+func TestCopyLostOnTheWayBackLeavesThePresentState(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(t *testing.T, h *house, s session.Session){
+		"by hand": func(t *testing.T, h *house, s session.Session) {
+			release := make(chan struct{})
+			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+			w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true})
+			h.Engine.LoseCopy(s.ContainerName)
+			close(release)
+			if _, err = h.wait(t, w, err); session.CodeOf(err) != session.CodeConflict {
+				t.Errorf("got %v, want code %s: there is no copy", err, session.CodeConflict)
+			}
+		},
+		"stopped meanwhile": func(t *testing.T, h *house, s session.Session) {
+			h.Engine.Script(runtimetest.OpRestoreState, runtimetest.Step{Until: make(chan struct{})})
+			if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
+				t.Fatal(err)
+			}
+			h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
+			w, err := h.Stop(t.Context(), s.ID)
+			if _, err := h.wait(t, w, err); err != nil {
+				t.Fatal(err)
+			}
+			h.Engine.LoseCopy(s.ContainerName)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			s := h.moved(t)
+			lose(t, h, s)
+			w, err := h.Start(t.Context(), s.ID)
+			after, err := h.wait(t, w, err)
+			if err != nil || after.Upgrade != nil || after.Image != "stub:1" || h.remembered(t, after) != 2 {
+				t.Fatalf("start: got %+v, %v, want it on stub:1 with the present state", after, err)
+			}
+			said := ""
+			for _, m := range after.Timeline {
+				said += m.Reason
+			}
+			if !strings.Contains(said, "copy of the state") {
+				t.Errorf("got the timeline %+v, want it to say that the copy is gone", after.Timeline)
+			}
+			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Image: "stub:2"}); err != nil {
+				t.Errorf("upgrade: %v", err)
+			}
+		})
+	}
+}
+
+// An upgrade that has not replaced the copy leaves the earlier way back, and nothing of its own.
+func TestUpgradeThatSwitchedNothingLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(t *testing.T, h *house, s session.Session){
+		"failed": func(t *testing.T, h *house, s session.Session) {
+			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: session.Errorf(session.CodeInternal, "stuck")})
+			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Image: "stub:3"}); session.CodeOf(err) != session.CodeUpgradeFailed {
+				t.Fatalf("got %v, want code %s", err, session.CodeUpgradeFailed)
+			}
+		},
+		"stopped": func(t *testing.T, h *house, s session.Session) {
+			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: make(chan struct{})})
+			before := len(h.Engine.Calls(runtimetest.OpStop))
+			if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:3"}); err != nil {
+				t.Fatal(err)
+			}
+			h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpStop)) > before })
+			w, err := h.Stop(t.Context(), s.ID)
+			if _, err := h.wait(t, w, err); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			s := h.moved(t)
+			fail(t, h, s)
+			now, err := h.Get(t.Context(), s.ID)
+			if err != nil || now.Upgrade == nil || now.Upgrade.Step != session.StepSwitch || now.Upgrade.Image != "stub:2" {
+				t.Fatalf("got the upgrade %+v, %v, want the earlier one", now.Upgrade, err)
+			}
+			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
+				t.Fatal(err)
+			}
+			w, err := h.Start(t.Context(), s.ID)
+			if session.CodeOf(err) != session.CodeConflict {
+				_, err = h.wait(t, w, err)
+			}
+			now, got := h.Get(t.Context(), s.ID)
+			if got != nil || now.Image != "stub:1" || now.Upgrade != nil || h.remembered(t, now) != 1 {
+				t.Errorf("back: got %+v, %v, %v, want stub:1 with the state of that time", now, got, err)
+			}
+		})
+	}
+}
