@@ -21,7 +21,7 @@ func BenchmarkFile(b *testing.B) {
 			b.ResetTimer()
 			for i := range b.N {
 				s := &all[i%count]
-				s.TokenDigest = fmt.Sprintf("%064d", i)
+				s.Token.Digest = fmt.Sprintf("%064d", i)
 				var err error
 				*s, err = store.Update(b.Context(), *s, session.Unlimited)
 				must(b, err)
@@ -50,7 +50,7 @@ func fileOf(b *testing.B, count int) (*jsonfile.Store, []session.Session) {
 	all := make([]session.Session, count)
 	for i := range all {
 		all[i] = record(session.NewID())
-		all[i].Revision, all[i].Status, all[i].Operation, all[i].TokenDigest = 1, session.Running, nil, fmt.Sprintf("%064d", i)
+		all[i].Revision, all[i].Status, all[i].Operation, all[i].Token.Digest = 1, session.Running, nil, fmt.Sprintf("%064d", i)
 		for range 10 {
 			all[i].Timeline = append(all[i].Timeline, session.Milestone{At: time.Now().UTC(), What: session.Ready, By: "user"})
 		}

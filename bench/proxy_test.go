@@ -34,7 +34,7 @@ func BenchmarkProxy(b *testing.B) {
 	defer table.Close()
 	table.Set(session.Route{
 		ID: "ses-bench", Address: server.Listener.Addr().String(), Username: "opencode", Credential: "password",
-		TokenDigest: keys.Digest(token), Running: true,
+		Token: session.Token{Digest: keys.Digest(token)}, Running: true,
 	})
 	p, err := proxy.New(proxy.Options{Table: table, Keys: keys, Logger: slog.New(slog.DiscardHandler)})
 	must(b, err)

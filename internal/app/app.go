@@ -166,7 +166,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		Size:          a.sizeOf,
 		CheckEvery:    cfg.Health.CheckInterval.Duration(),
 		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},
-		Known:         func(id session.ID) session.Tokens { r, _ := table.Lookup(id); return r.Tokens() },
+		Known:         func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
 		Metrics:       promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	})
 	if err != nil {

@@ -168,8 +168,10 @@ func TestExpiredTokensAreSwept(t *testing.T) {
 	cfg, at := settings(t), time.Now().UTC().Add(-48*time.Hour)
 	data, err := jsonfile.Write([]session.Session{{
 		ID: "ses-late", Status: session.Stopped, Revision: 1, CreatedAt: at, LastAccessed: at, ContainerName: "berth-ses-late",
-		TokenDigest: strings.Repeat("0f", 32), TokenExpiresAt: at.Add(time.Hour),
-		PreviousTokenDigest: strings.Repeat("f0", 32), PreviousTokenExpiresAt: at.Add(time.Minute),
+		Token: session.Token{
+			Digest: strings.Repeat("0f", 32), ExpiresAt: at.Add(time.Hour),
+			PreviousDigest: strings.Repeat("f0", 32), PreviousExpiresAt: at.Add(time.Minute),
+		},
 	}})
 	if err != nil {
 		t.Fatal(err)

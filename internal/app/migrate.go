@@ -94,7 +94,7 @@ func readSessions(data []byte, keys session.Keys, life time.Duration) (jsonfile.
 	}
 	expiry := time.Now().UTC().Truncate(time.Microsecond).Add(life)
 	for i := range contents.Sessions {
-		contents.Sessions[i].TokenExpiresAt = expiry
+		contents.Sessions[i].Token.ExpiresAt = expiry
 	}
 	return contents, nil
 }

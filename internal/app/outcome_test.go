@@ -69,7 +69,7 @@ func sessionDoor(t *testing.T, keys session.Keys, failure error, write func(http
 	t.Helper()
 	table := proxy.NewTable()
 	t.Cleanup(table.Close)
-	table.Set(session.Route{ID: "ses-one", Address: "10.0.0.2:1", TokenDigest: keys.Digest("token"), Running: true})
+	table.Set(session.Route{ID: "ses-one", Address: "10.0.0.2:1", Token: session.Token{Digest: keys.Digest("token")}, Running: true})
 	p, err := proxy.New(proxy.Options{
 		Table: table, Keys: keys, Logger: slog.New(slog.DiscardHandler), WriteProblem: write,
 		Transport: proxy.Transport{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, failure }},

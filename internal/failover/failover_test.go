@@ -57,7 +57,7 @@ func TestChangesFlowBack(t *testing.T) {
 	h.create("ses-new")
 	changed.Status, changed.LastError = session.Error, "it fell over"
 	changed = h.update(changed)
-	changed.TokenDigest, changed.TokenRotatedAt = "second", time.Now().UTC().Truncate(time.Microsecond)
+	changed.Token.Digest, changed.Token.RotatedAt = "second", time.Now().UTC().Truncate(time.Microsecond)
 	h.update(changed)
 	if err := h.store.Delete(t.Context(), "ses-deleted", deleted.Revision); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestChangesFlowBack(t *testing.T) {
 	if _, ok := h.inDatabase("ses-new"); !ok {
 		t.Error("the new session is not in the database")
 	}
-	if got, _ := h.inDatabase("ses-changed"); got.Status != session.Error || got.TokenDigest != "second" {
+	if got, _ := h.inDatabase("ses-changed"); got.Status != session.Error || got.Token.Digest != "second" {
 		t.Errorf("what was changed: got %+v", got)
 	}
 	if _, ok := h.inDatabase("ses-deleted"); ok {
@@ -95,12 +95,12 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 	t.Parallel()
 	early, late := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 2, 2, 0, 0, 0, 0, time.UTC)
 	token := func(digest string, at time.Time) func(*session.Session) {
-		return func(s *session.Session) { s.TokenDigest, s.TokenRotatedAt = digest, at }
+		return func(s *session.Session) { s.Token.Digest, s.Token.RotatedAt = digest, at }
 	}
 	graced := func(digest string, at time.Time) func(*session.Session) {
 		return func(s *session.Session) {
 			token(digest, at)(s)
-			s.PreviousTokenDigest, s.PreviousTokenExpiresAt = "before "+digest, at.Add(time.Minute)
+			s.Token.PreviousDigest, s.Token.PreviousExpiresAt = "before "+digest, at.Add(time.Minute)
 		}
 	}
 	status := func(to session.Status, why string) func(*session.Session) {
@@ -145,16 +145,16 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 			did(session.Rotated, "user", late, session.Running), is(session.Stopped),
 		},
 		{"different things", token("mine", early), status(session.Error, "theirs"), func(s session.Session) bool {
-			return s.TokenDigest == "mine" && s.LastError == "theirs"
+			return s.Token.Digest == "mine" && s.LastError == "theirs"
 		}},
 		{"the same", status(session.Error, "mine"), status(session.Error, "theirs"), func(s session.Session) bool { return s.LastError == "theirs" }},
-		{"the later token is mine", token("mine", late), token("theirs", early), func(s session.Session) bool { return s.TokenDigest == "mine" }},
-		{"the later token is theirs", token("mine", early), token("theirs", late), func(s session.Session) bool { return s.TokenDigest == "theirs" }},
+		{"the later token is mine", token("mine", late), token("theirs", early), func(s session.Session) bool { return s.Token.Digest == "mine" }},
+		{"the later token is theirs", token("mine", early), token("theirs", late), func(s session.Session) bool { return s.Token.Digest == "theirs" }},
 		{"the later token is mine, with the one before in its grace", graced("mine", late), token("theirs", early), func(s session.Session) bool {
-			return s.TokenDigest == "mine" && s.PreviousTokenDigest == "before mine" && s.PreviousTokenExpiresAt.Equal(late.Add(time.Minute))
+			return s.Token.Digest == "mine" && s.Token.PreviousDigest == "before mine" && s.Token.PreviousExpiresAt.Equal(late.Add(time.Minute))
 		}},
 		{"the later token is theirs, without a grace", graced("mine", early), token("theirs", late), func(s session.Session) bool {
-			return s.TokenDigest == "theirs" && s.PreviousTokenDigest == "" && s.PreviousTokenExpiresAt.IsZero()
+			return s.Token.Digest == "theirs" && s.Token.PreviousDigest == "" && s.Token.PreviousExpiresAt.IsZero()
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -215,10 +215,10 @@ func TestAnswerThatWasLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh.TokenDigest, fresh.TokenRotatedAt = "second", time.Now().UTC()
+	fresh.Token.Digest, fresh.Token.RotatedAt = "second", time.Now().UTC()
 	h.update(fresh)
 	h.back()
-	if got, ok := h.inDatabase("ses-new"); !ok || got.TokenDigest != "second" {
+	if got, ok := h.inDatabase("ses-new"); !ok || got.Token.Digest != "second" {
 		t.Errorf("a create whose answer was lost, changed since: got %+v, want the change", got)
 	}
 
@@ -285,7 +285,7 @@ func TestFlowBackThatIsCutShort(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						s.TokenDigest, s.TokenRotatedAt = "second", time.Now().UTC()
+						s.Token.Digest, s.Token.RotatedAt = "second", time.Now().UTC()
 						h.update(s)
 					}
 					h.back()

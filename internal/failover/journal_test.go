@@ -20,7 +20,7 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 				t.Parallel()
 				h := newHouse(t)
 				token := func(s session.Session, digest string) {
-					s.TokenDigest, s.TokenRotatedAt = digest, time.Now().UTC().Truncate(time.Microsecond)
+					s.Token.Digest, s.Token.RotatedAt = digest, time.Now().UTC().Truncate(time.Microsecond)
 					h.update(s)
 				}
 				rotated := h.create("ses-rotated")
@@ -56,7 +56,7 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 					h.eventually("the copy is written", func() bool {
 						s, err := h.base.Get(t.Context(), "ses-rotated")
 						_, since := h.base.Get(t.Context(), "ses-since")
-						return err == nil && since == nil && s.TokenDigest == "third"
+						return err == nil && since == nil && s.Token.Digest == "third"
 					})
 					h.crash()
 					h.db.set(dies == "and the database is unavailable at the start")
@@ -74,8 +74,8 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 				since.Owner = "eve"
 				h.update(since)
 				h.back()
-				if got, _ := h.inDatabase("ses-rotated"); got.TokenDigest != "third" {
-					t.Errorf("the token is %q, want the third and last one", got.TokenDigest)
+				if got, _ := h.inDatabase("ses-rotated"); got.Token.Digest != "third" {
+					t.Errorf("the token is %q, want the third and last one", got.Token.Digest)
 				}
 				if got, ok := h.inDatabase("ses-since"); !ok || got.Owner != "eve" {
 					t.Errorf("the session that was created since: got %+v, %v; want it with its last change", got, ok)

@@ -21,13 +21,8 @@ const (
 var parts = []part{
 	{
 		tokenPart,
-		func(s *session.Session) any {
-			return []any{s.TokenDigest, s.TokenExpiresAt, s.TokenRotatedAt, s.PreviousTokenDigest, s.PreviousTokenExpiresAt}
-		},
-		func(to, from *session.Session) {
-			to.TokenDigest, to.TokenExpiresAt, to.TokenRotatedAt = from.TokenDigest, from.TokenExpiresAt, from.TokenRotatedAt
-			to.PreviousTokenDigest, to.PreviousTokenExpiresAt = from.PreviousTokenDigest, from.PreviousTokenExpiresAt
-		},
+		func(s *session.Session) any { return s.Token },
+		func(to, from *session.Session) { to.Token = from.Token },
 	},
 	{
 		statePart,
@@ -100,7 +95,7 @@ func combine(base, mine, now *session.Session) (next *session.Session, lost []st
 		here, there := !equal(p, mine, base), !equal(p, now, base)
 		switch {
 		case !here || equal(p, mine, now):
-		case !there, p.name == tokenPart && mine.TokenRotatedAt.After(now.TokenRotatedAt),
+		case !there, p.name == tokenPart && mine.Token.RotatedAt.After(now.Token.RotatedAt),
 			p.name == statePart && mine.RequestedSince(*base).After(now.RequestedSince(*base)):
 			p.set(&out, mine)
 			changed = true

@@ -304,5 +304,5 @@ func (h *house) others(id session.ID, change func(*session.Session)) {
 
 func stopped(id session.ID) session.Session {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
-	return session.Session{ID: id, Status: session.Stopped, CreatedAt: at, LastAccessed: at, Owner: "ann", TokenDigest: "first", TokenRotatedAt: at}
+	return session.Session{ID: id, Status: session.Stopped, CreatedAt: at, LastAccessed: at, Owner: "ann", Token: session.Token{Digest: "first", RotatedAt: at}}
 }

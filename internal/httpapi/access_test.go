@@ -74,7 +74,7 @@ func (w *world) callers() (order []string, callers map[string]shown) {
 	expired, late := w.Make(lifecycle.Request{})
 	record, err := w.Get(w.t.Context(), expired.ID)
 	must(err)
-	record.TokenExpiresAt = w.Options.Now().Add(-time.Microsecond)
+	record.Token.ExpiresAt = w.Options.Now().Add(-time.Microsecond)
 	_, err = w.Store.Update(w.t.Context(), record, session.Unlimited)
 	must(err)
 	must(w.Reconcile(w.t.Context()))
@@ -176,8 +176,8 @@ func TestRotateOverHTTP(t *testing.T) {
 		t.Errorf("the old token: got %d, want 401", a.status)
 	}
 	auth := decode[httpapi.Auth](t, w.call(http.MethodGet, path+"/auth", made.Token, ""))
-	if !auth.Valid || auth.ExpiresAt == nil || !auth.RotatedAt.After(s.TokenRotatedAt) {
-		t.Errorf("got %+v, want a valid token that was rotated after %s", auth, s.TokenRotatedAt)
+	if !auth.Valid || auth.ExpiresAt == nil || !auth.RotatedAt.After(s.Token.RotatedAt) {
+		t.Errorf("got %+v, want a valid token that was rotated after %s", auth, s.Token.RotatedAt)
 	}
 }
 

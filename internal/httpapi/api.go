@@ -51,7 +51,7 @@ type Options struct {
 	Keys       session.Keys
 	AdminToken session.Secret
 	Attempts   Attempts                        // default: any number
-	Known      func(session.ID) session.Tokens // what is in memory of a session's tokens; default: nothing
+	Known      func(session.ID) session.Token  // what is in memory of a session's tokens; default: nothing
 	Version    string                          // of Berth, for the OpenAPI document and /health
 	Size       func(session.ID) *WorkspaceSize // what a session's volumes take; default: nothing is known
 	Ready      func() error                    // why requests for sessions cannot be served now; nil: they can
@@ -115,7 +115,7 @@ func New(opts Options) (*API, error) {
 		opts.Attempts = anyNumber{}
 	}
 	if opts.Known == nil {
-		opts.Known = func(session.ID) session.Tokens { return session.Tokens{} }
+		opts.Known = func(session.ID) session.Token { return session.Token{} }
 	}
 	if opts.Streams <= 0 {
 		opts.Streams = defaultStreams

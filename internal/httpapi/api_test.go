@@ -160,7 +160,7 @@ func TestCreateWaitsAndShowsTheTokenOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, secret := range map[string]string{
-		"token": made.Token, "digest": stored.TokenDigest, "credential": w.Keys.Upstream(stored.ContainerName).Reveal(),
+		"token": made.Token, "digest": stored.Token.Digest, "credential": w.Keys.Upstream(stored.ContainerName).Reveal(),
 	} {
 		if bytes.Contains(shown.body, []byte(secret)) {
 			t.Errorf("GET shows the %s: %s", name, shown.body)

@@ -60,7 +60,7 @@ func isOperator(ctx context.Context) bool { return callerOf(ctx).operator }
 // mayGoOn reports whether what was let in may go on, given what is known of the session now.
 func (a *API) mayGoOn(ctx context.Context, s session.Session) bool {
 	c := callerOf(ctx)
-	return c.operator || a.Keys.Check(c.token, s.Tokens(), a.Now()).LetIn()
+	return c.operator || a.Keys.Check(c.token, s.Token, a.Now()).LetIn()
 }
 
 // bearer returns the token of an Authorization header; "" when there is none.
@@ -125,18 +125,18 @@ func (a *API) standing(ctx huma.Context, who access, token session.Secret) sessi
 
 // tokens is what is known of the tokens of the session that the path names; nothing if there is none. The store is not
 // asked for those who have shown many wrong ones lately, nor waited for when it is away: what is in memory must do.
-func (a *API) tokens(ctx huma.Context) session.Tokens {
+func (a *API) tokens(ctx huma.Context) session.Token {
 	id, err := session.ParseID(ctx.Param("id"))
 	if err != nil {
-		return session.Tokens{}
+		return session.Token{}
 	}
 	if !a.Attempts.Limited(ctx.RemoteAddr()) {
 		s, err := a.Sessions.Get(ctx.Context(), id)
 		switch session.CodeOf(err) {
 		case "":
-			return s.Tokens()
+			return s.Token
 		case session.CodeNotFound:
-			return session.Tokens{}
+			return session.Token{}
 		}
 	}
 	return a.Known(id)

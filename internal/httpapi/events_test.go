@@ -235,7 +235,7 @@ func TestAnExpiredTokenHoldsNoStreamOfEvents(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		token := session.NewToken(32)
-		r := &record{Session: session.Session{ID: session.NewID(), TokenDigest: keys.Digest(token), TokenExpiresAt: time.Now().Add(time.Minute)}}
+		r := &record{Session: session.Session{ID: session.NewID(), Token: session.Token{Digest: keys.Digest(token), ExpiresAt: time.Now().Add(time.Minute)}}}
 		_, users := r.follow(t, keys, token.Reveal())
 		written, operators := r.follow(t, keys, adminToken)
 		<-time.After(59 * time.Second)

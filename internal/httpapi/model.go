@@ -280,7 +280,7 @@ func shown(s session.Session) Session {
 	out := Session{
 		ID: s.ID, Owner: s.Owner, Status: s.Status, LastError: s.LastError, Path: "/s/" + string(s.ID) + "/",
 		Profile: s.Profile, Image: s.Image, ImageSource: string(s.ImageSource), ContainerName: s.ContainerName, ContainerID: s.ContainerID, HostDir: s.HostDir,
-		Port: s.Port, CreatedAt: s.CreatedAt, LastAccessed: s.LastAccessed, TokenExpiresAt: timeOf(s.TokenExpiresAt),
+		Port: s.Port, CreatedAt: s.CreatedAt, LastAccessed: s.LastAccessed, TokenExpiresAt: timeOf(s.Token.ExpiresAt),
 		ExpiresAt: timeOf(s.ExpiresAt), StopReason: string(s.StopReason), RestartCount: s.RestartCount, Metadata: s.Metadata,
 	}
 	if s.Operation != nil {

@@ -22,8 +22,8 @@ func (a *API) sessionAuth(ctx context.Context, in *IDParam) (*authOutput, error)
 func (a *API) authOf(s session.Session) Auth {
 	now := a.Now()
 	return Auth{
-		ID: s.ID, Valid: s.TokenValid(now), RotatedAt: s.TokenRotatedAt, ExpiresAt: timeOf(s.TokenExpiresAt),
-		PreviousExpiresAt: timeOf(s.GraceEnd(now)),
+		ID: s.ID, Valid: s.Token.Valid(now), RotatedAt: s.Token.RotatedAt, ExpiresAt: timeOf(s.Token.ExpiresAt),
+		PreviousExpiresAt: timeOf(s.Token.GraceEnd(now)),
 	}
 }
 

@@ -185,7 +185,7 @@ func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 	asked := 0
 	w := newWorldWith(t, func(w *world, o *httpapi.Options) {
 		o.Attempts = limit
-		o.Known = func(id session.ID) session.Tokens { r, _ := w.Routes.Get(id); return r.Tokens() }
+		o.Known = func(id session.ID) session.Token { r, _ := w.Routes.Get(id); return r.Token }
 		o.Sessions = &countedSessions{Sessions: o.Sessions, asked: &asked}
 	})
 	s, own := w.Make(lifecycle.Request{})
@@ -219,7 +219,7 @@ func TestAStoreThatIsAwayMakesNoTokenWrong(t *testing.T) {
 	limit := &attempts{}
 	w := newWorldWith(t, func(w *world, o *httpapi.Options) {
 		o.Attempts = limit
-		o.Known = func(id session.ID) session.Tokens { r, _ := w.Routes.Get(id); return r.Tokens() }
+		o.Known = func(id session.ID) session.Token { r, _ := w.Routes.Get(id); return r.Token }
 	})
 	s, own := w.Make(lifecycle.Request{})
 	w.Store.Fail("Get", session.Errorf(session.CodeStoreUnavailable, "away").Because(errors.New("cable cut")))

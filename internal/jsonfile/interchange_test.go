@@ -21,7 +21,7 @@ func TestWhatIsWrittenCanBeRead(t *testing.T) {
 	want := []session.Session{
 		{ID: "ses-a", Status: session.Running, Revision: 7, CreatedAt: at, Metadata: map[string]any{"a": "b"}},
 		{
-			ID: "ses-b", Status: session.Stopped, Revision: 1, CreatedAt: at, TokenDigest: "00",
+			ID: "ses-b", Status: session.Stopped, Revision: 1, CreatedAt: at, Token: session.Token{Digest: "00"},
 			Operation: &session.Operation{Kind: session.OpStop, Owner: "node", Deadline: at},
 		},
 	}
@@ -50,7 +50,7 @@ func TestLegacyFile(t *testing.T) {
 		`"auth_token":"sesame","created_at":"2024-01-15T10:30:45.123456","last_accessed":"2024-01-15 11:30:45+01:00","status":"running",` +
 		`"metadata":{"user":"ann"}}`
 	want := session.Session{
-		ID: "abc", ContainerName: "opencode-abc", ContainerID: "c1", HostDir: "/data/abc", TokenDigest: "digest of sesame",
+		ID: "abc", ContainerName: "opencode-abc", ContainerID: "c1", HostDir: "/data/abc", Token: session.Token{Digest: "digest of sesame"},
 		CreatedAt:    time.Date(2024, 1, 15, 10, 30, 45, 123456000, time.UTC),
 		LastAccessed: time.Date(2024, 1, 15, 10, 30, 45, 0, time.UTC),
 		Status:       session.Stopped, LastError: leftBehind, Revision: 1, Metadata: map[string]any{"user": "ann"},

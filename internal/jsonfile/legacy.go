@@ -59,7 +59,7 @@ func readLegacy(l listed, digest func(string) string) (session.Session, error) {
 		ID: id, ContainerName: cmp.Or(e.ContainerName, "berth-"+string(id)), ContainerID: e.ContainerID, HostDir: e.HostDir, Revision: 1,
 	}
 	if e.Token != "" {
-		s.TokenDigest = digest(e.Token)
+		s.Token.Digest = digest(e.Token)
 	}
 	if s.CreatedAt, err = legacyTime(e.CreatedAt); err != nil || s.CreatedAt.IsZero() {
 		return session.Session{}, errors.New("column created_at: it is not a time")

@@ -47,7 +47,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 
 func matches(s session.Session, q session.Query) bool {
 	return (q.Owner == "" || s.Owner == q.Owner) && (len(q.Statuses) == 0 || slices.Contains(q.Statuses, s.Status)) &&
-		(q.TokenAt.IsZero() || s.TokenValid(q.TokenAt))
+		(q.TokenAt.IsZero() || s.Token.Valid(q.TokenAt))
 }
 
 // at returns a copy of the entry's session that shares nothing with it, with activity up to when.

@@ -72,7 +72,7 @@ func TestFullDiskStillTakesWhatFreesResources(t *testing.T) {
 		wantUnavailable(t, err, "start on a full disk")
 		wantUnavailable(t, s.Ping(t.Context()), "ping of a full disk")
 
-		a.TokenDigest = strings.Repeat("0", round+1)
+		a.Token.Digest = strings.Repeat("0", round+1)
 		if a, err = s.Update(t.Context(), a, session.Unlimited); err != nil {
 			t.Fatalf("round %d: rotation on a full disk: %v", round, err)
 		}

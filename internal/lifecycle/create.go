@@ -77,11 +77,11 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, ImageSource: source, Metadata: req.Metadata,
 		ContainerName: newContainerName(), Status: session.Creating, CreatedAt: now, LastAccessed: now,
 		Operation: m.operation(session.OpCreate),
+		Token:     session.Token{}.Replaced(m.keys.Digest(token), now, m.opts.TokenLife, 0),
 	}
 	if m.opts.MaxLifetime > 0 {
 		s.ExpiresAt = now.Add(m.opts.MaxLifetime)
 	}
-	m.issue(&s, token)
 	m.mark(ctx, &s, session.Created, "")
 
 	w, err := m.reserveNew(ctx, id)

@@ -112,14 +112,14 @@ func TestChangeIsFollowedAfterTheStoreHasFailed(t *testing.T) {
 	})
 	s, token := w.create()
 	w.eventually("the other process knows the token", routed(routes, s.ID, func(r session.Route, _ bool) bool {
-		return w.Keys.Matches(token, r.TokenDigest)
+		return w.Keys.Matches(token, r.Token.Digest)
 	}))
 	s, sentinel = w.stored(s.ID), w.stored(sentinel.ID)
 	away := session.Errorf(session.CodeStoreUnavailable, "the database does not answer in time")
 	w.Store.Fail("Get", away)
 	w.Store.Fail("List", away)
 	fresh := session.NewToken(32)
-	s.TokenDigest = w.Keys.Digest(fresh)
+	s.Token.Digest = w.Keys.Digest(fresh)
 	for _, changed := range []session.Session{s, sentinel} { // changes are followed in their order
 		if _, err := w.Store.Update(t.Context(), changed, session.Unlimited); err != nil {
 			t.Fatal(err)
@@ -129,7 +129,7 @@ func TestChangeIsFollowedAfterTheStoreHasFailed(t *testing.T) {
 	w.Store.Fail("Get", nil)
 	w.Store.Fail("List", nil)
 	w.eventually("the other process refuses the token that was replaced", routed(routes, s.ID, func(r session.Route, _ bool) bool {
-		return w.Keys.Matches(fresh, r.TokenDigest)
+		return w.Keys.Matches(fresh, r.Token.Digest)
 	}))
 }
 
@@ -143,7 +143,7 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 	s, token := w.create()
 	here, _ := w.routes1.Get(s.ID)
 	w.eventually("the other process knows the session's server and token", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
-		return r.Running && r.Address == here.Address && w.Keys.Matches(token, r.TokenDigest)
+		return r.Running && r.Address == here.Address && w.Keys.Matches(token, r.Token.Digest)
 	}))
 
 	_, fresh, err := w.second.Rotate(t.Context(), s.ID)
@@ -151,7 +151,7 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("the first process refuses the token that the other one has replaced", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
-		return r.Running && w.Keys.Matches(fresh, r.TokenDigest)
+		return r.Running && w.Keys.Matches(fresh, r.Token.Digest)
 	}))
 
 	if _, err := w.do(w.second.Restart, s.ID); err != nil {
@@ -198,7 +198,7 @@ func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
 	}
 	again := produce()
 	w.eventually("the other process knows the new session", routed(w.routes2, id, func(r session.Route, _ bool) bool {
-		return r.Running && w.Keys.Matches(again.Token, r.TokenDigest)
+		return r.Running && w.Keys.Matches(again.Token, r.Token.Digest)
 	}))
 }
 
@@ -370,7 +370,7 @@ func TestRoutesFollowAStoreThatWentBack(t *testing.T) {
 		}
 	}
 	knows := func(routes *sessiontest.Routes, token session.Secret) func() error {
-		return routed(routes, s.ID, func(r session.Route, _ bool) bool { return w.Keys.Matches(token, r.TokenDigest) })
+		return routed(routes, s.ID, func(r session.Route, _ bool) bool { return w.Keys.Matches(token, r.Token.Digest) })
 	}
 	w.eventually("the other process knows the token", knows(w.routes2, lost))
 	if err := w.Store.Store.(*jsonfile.Store).Replace(t.Context(), []session.Session{before}); err != nil {

@@ -82,11 +82,11 @@ func TestServerThatEndsIsRestarted(t *testing.T) {
 			s, token := h.Make(lifecycle.Request{})
 			harm(h, s)
 			got := h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
-			if got.TokenDigest != s.TokenDigest || got.ContainerName != s.ContainerName || got.LastError != "" {
+			if got.Token.Digest != s.Token.Digest || got.ContainerName != s.ContainerName || got.LastError != "" {
 				t.Errorf("got %+v after the restart, want token and address as before: %+v", got, s)
 			}
 			route, ok := h.Routes.Get(s.ID)
-			if !ok || !route.Running || !h.Keys.Matches(token, route.TokenDigest) {
+			if !ok || !route.Running || !h.Keys.Matches(token, route.Token.Digest) {
 				t.Errorf("the route after the restart is %+v", route)
 			}
 		})

@@ -24,7 +24,7 @@ func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
 		t.Errorf("got %s, replayed %v, %v; want %s again", s.ID, again.Replayed, err, first.ID)
 	}
 	route, _ := h.Routes.Get(s.ID)
-	if h.Keys.Matches(old, route.TokenDigest) || !h.Keys.Matches(again.Token, route.TokenDigest) {
+	if h.Keys.Matches(old, route.Token.Digest) || !h.Keys.Matches(again.Token, route.Token.Digest) {
 		t.Error("want the fresh token to be the only one that is good")
 	}
 	if n := len(h.Engine.Calls(runtimetest.OpCreate)); n != 1 {
@@ -86,7 +86,7 @@ func TestDeletedSessionsKeyMakesANewSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, token := h.Make(lifecycle.Request{IdempotencyKey: "k"})
-	if route, _ := h.Routes.Get(s.ID); !route.Running || !h.Keys.Matches(token, route.TokenDigest) {
+	if route, _ := h.Routes.Get(s.ID); !route.Running || !h.Keys.Matches(token, route.Token.Digest) {
 		t.Errorf("got route %+v, want the new session reachable by its own token", route)
 	}
 }

@@ -51,7 +51,7 @@ func TestUnusedSessionIsStoppedAndWakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = h.stored(s.ID)
-	if got.Status != session.Running || got.StopReason != "" || !h.Keys.Matches(token, got.TokenDigest) {
+	if got.Status != session.Running || got.StopReason != "" || !h.Keys.Matches(token, got.Token.Digest) {
 		t.Errorf("after it was woken: got %+v", got)
 	}
 	for range 10 { // it was used just now

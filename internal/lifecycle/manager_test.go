@@ -73,11 +73,11 @@ func TestCreatedSessionRunsAndIsRouted(t *testing.T) {
 		t.Errorf("what was returned is not what is stored (-returned +stored):\n%s", diff)
 	}
 	route, ok := h.Routes.Get(s.ID)
-	if !ok || !route.Running || !h.Keys.Matches(token, route.TokenDigest) || h.Keys.Matches(route.Credential, route.TokenDigest) {
+	if !ok || !route.Running || !h.Keys.Matches(token, route.Token.Digest) || h.Keys.Matches(route.Credential, route.Token.Digest) {
 		t.Errorf("got route %+v, want a running one whose digest is the token's and whose credential is another", route)
 	}
-	if want := s.TokenRotatedAt.Add(24 * time.Hour); !s.TokenExpiresAt.Equal(want) {
-		t.Errorf("the token expires at %s, want %s", s.TokenExpiresAt, want)
+	if want := s.Token.RotatedAt.Add(24 * time.Hour); !s.Token.ExpiresAt.Equal(want) {
+		t.Errorf("the token expires at %s, want %s", s.Token.ExpiresAt, want)
 	}
 }
 
@@ -202,7 +202,7 @@ func TestStopKeepsTheWorkspaceAndStartFindsItAgain(t *testing.T) {
 	if err != nil || stopped.Status != session.Stopped || stopped.Port != 0 {
 		t.Fatalf("stop: got %+v, %v", stopped, err)
 	}
-	if route, ok := h.Routes.Get(s.ID); !ok || route.Running || !h.Keys.Matches(token, route.TokenDigest) {
+	if route, ok := h.Routes.Get(s.ID); !ok || route.Running || !h.Keys.Matches(token, route.Token.Digest) {
 		t.Errorf("got route %+v, %v; want one that knows the token and sends nothing", route, ok)
 	}
 	again, err := h.do(h.Start, s.ID)
@@ -280,7 +280,7 @@ func TestRotationRefusesTheOldTokenAndKeepsTheAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	after, _ := h.Routes.Get(s.ID)
-	if h.Keys.Matches(old, after.TokenDigest) || !h.Keys.Matches(fresh, after.TokenDigest) {
+	if h.Keys.Matches(old, after.Token.Digest) || !h.Keys.Matches(fresh, after.Token.Digest) {
 		t.Error("the route must know the new token and no other")
 	}
 	if after.Address != before.Address || after.Credential != before.Credential || !after.Running {

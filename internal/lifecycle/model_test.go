@@ -211,7 +211,7 @@ func (m *model) disagreement() error {
 			return fmt.Errorf("%s is %s and its container is %q", s.ID, s.Status, c.State)
 		case !routed || route.Running != running || running && route.Address != c.Address:
 			return fmt.Errorf("%s is %s at %q and its route is %v %q", s.ID, s.Status, c.Address, route.Running, route.Address)
-		case route.Tokens() != s.Tokens():
+		case route.Token != s.Token:
 			return fmt.Errorf("%s has a route with another token", s.ID)
 		case (s.Port == 0) == running:
 			return fmt.Errorf("%s is %s with port %d", s.ID, s.Status, s.Port)

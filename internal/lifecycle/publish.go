@@ -136,8 +136,7 @@ func (m *Manager) route(s session.Session) {
 	r := session.Route{
 		ID: s.ID, Address: address, Running: s.Status == session.Running && address != "" && !leaving,
 		Username: m.profileOf(s).Username, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s),
-		TokenDigest: s.TokenDigest, TokenExpiresAt: s.TokenExpiresAt, Wakes: wakes(s),
-		PreviousTokenDigest: s.PreviousTokenDigest, PreviousTokenExpiresAt: s.PreviousTokenExpiresAt,
+		Token: s.Token, Wakes: wakes(s),
 	}
 	if !r.Running {
 		r.StartsAt = m.startsAt(s)

@@ -43,7 +43,7 @@ func TestNewProcessFindsRunningSessionsAgain(t *testing.T) {
 	h.Routes.Clear()
 	h.Manager = h.Process()
 	h.reconcile()
-	if route, _ := h.Routes.Get(s.ID); !route.Running || !h.Keys.Matches(token, route.TokenDigest) {
+	if route, _ := h.Routes.Get(s.ID); !route.Running || !h.Keys.Matches(token, route.Token.Digest) {
 		t.Errorf("got route %+v, want the running session reachable by its token", route)
 	}
 	if route, ok := h.Routes.Get(stopped.ID); !ok || route.Running {

@@ -35,7 +35,7 @@ func (m *Manager) rotate(ctx context.Context, id session.ID, grace time.Duration
 	}
 	token := session.NewToken(m.opts.TokenLength)
 	s, err := m.change(ctx, id, func(s *session.Session) error {
-		m.replaceToken(s, token, grace)
+		s.Token = s.Token.Replaced(m.keys.Digest(token), m.now(), m.opts.TokenLife, grace)
 		m.mark(ctx, s, session.Rotated, "")
 		return nil
 	})
@@ -44,31 +44,6 @@ func (m *Manager) rotate(ctx context.Context, id session.ID, grace time.Duration
 	}
 	m.opts.Logger.InfoContext(ctx, "session token rotated", "session_id", id, "operation", "rotate_token", "grace", grace.String())
 	return s, token, nil
-}
-
-// replaceToken makes token the session's present one, and the one before it the previous one for as long as is granted.
-func (m *Manager) replaceToken(s *session.Session, token session.Secret, grace time.Duration) {
-	old := s.Tokens()
-	m.issue(s, token)
-	if grace == 0 || old.Digest == "" || !session.Unexpired(old.ExpiresAt, s.TokenRotatedAt) {
-		return
-	}
-	end := s.TokenRotatedAt.Add(grace)
-	if !old.ExpiresAt.IsZero() && old.ExpiresAt.Before(end) {
-		end = old.ExpiresAt
-	}
-	s.PreviousTokenDigest, s.PreviousTokenExpiresAt = old.Digest, end
-}
-
-// issue makes token the session's only one.
-func (m *Manager) issue(s *session.Session, token session.Secret) {
-	s.TokenDigest = m.keys.Digest(token)
-	s.TokenRotatedAt = m.now()
-	s.TokenExpiresAt = time.Time{}
-	if m.opts.TokenLife > 0 {
-		s.TokenExpiresAt = s.TokenRotatedAt.Add(m.opts.TokenLife)
-	}
-	s.PreviousTokenDigest, s.PreviousTokenExpiresAt = "", time.Time{}
 }
 
 // sweepTokens removes the digests of tokens that are good no more, at once and then at intervals, until ctx ends.
@@ -105,12 +80,12 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 		if ctx.Err() != nil {
 			break
 		}
-		if m.sweep(&s) == 0 || !m.opts.Peers.Mine(s.ID) {
+		_, n := s.Token.Swept(m.now())
+		if n == 0 || !m.opts.Peers.Mine(s.ID) {
 			continue
 		}
-		n := 0
 		_, err := m.change(ctx, s.ID, func(s *session.Session) error {
-			if n = m.sweep(s); n == 0 {
+			if s.Token, n = s.Token.Swept(m.now()); n == 0 {
 				return errClean
 			}
 			return nil
@@ -130,18 +105,4 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 		}
 	}
 	return swept, errors.Join(faults...)
-}
-
-// sweep removes from a record what is good no more and returns how many digests that were.
-func (m *Manager) sweep(s *session.Session) (removed int) {
-	now := m.now()
-	if s.TokenDigest != "" && !session.Unexpired(s.TokenExpiresAt, now) {
-		s.TokenDigest = ""
-		removed++
-	}
-	if s.PreviousTokenDigest != "" && !session.Unexpired(s.PreviousTokenExpiresAt, now) {
-		s.PreviousTokenDigest, s.PreviousTokenExpiresAt = "", time.Time{}
-		removed++
-	}
-	return removed
 }

@@ -13,7 +13,7 @@ import (
 func (h *house) standing(t *testing.T, id session.ID, token session.Secret) session.Standing {
 	t.Helper()
 	route, _ := h.Routes.Get(id)
-	recorded, told := h.Keys.Check(token, h.stored(id).Tokens(), h.Options.Now()), h.Keys.Check(token, route.Tokens(), h.Options.Now())
+	recorded, told := h.Keys.Check(token, h.stored(id).Token, h.Options.Now()), h.Keys.Check(token, route.Token, h.Options.Now())
 	if recorded != told {
 		t.Errorf("by its record a token is %s, by its route %s", recorded, told)
 	}
@@ -59,8 +59,8 @@ func TestGraceOfAReplacedToken(t *testing.T) {
 
 	h.Clock.Advance(24*time.Hour - 30*time.Second)
 	sixth := rotate(10 * time.Minute)
-	if got := h.stored(s.ID); !got.PreviousTokenExpiresAt.Before(h.Options.Now().Add(time.Minute)) {
-		t.Errorf("the grace ends at %s, want it not to outlive the token", got.PreviousTokenExpiresAt)
+	if got := h.stored(s.ID); !got.Token.PreviousExpiresAt.Before(h.Options.Now().Add(time.Minute)) {
+		t.Errorf("the grace ends at %s, want it not to outlive the token", got.Token.PreviousExpiresAt)
 	}
 	h.Clock.Advance(25 * time.Hour)
 	want("when it has expired", map[session.Secret]session.Standing{sixth: session.Expired})
@@ -85,7 +85,7 @@ func TestGraceHoldsOnEveryInstance(t *testing.T) {
 	}
 	w.eventually("the first process lets in both tokens", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
 		now := w.Options.Now()
-		return w.Keys.Check(old, r.Tokens(), now) == session.Previous && w.Keys.Check(fresh, r.Tokens(), now) == session.Present
+		return w.Keys.Check(old, r.Token, now) == session.Previous && w.Keys.Check(fresh, r.Token, now) == session.Present
 	}))
 }
 
@@ -116,10 +116,10 @@ func TestSweepRemovesWhatIsGoodNoMore(t *testing.T) {
 	if counted != 2 {
 		t.Errorf("counted %d, want 2", counted)
 	}
-	if got := h.stored(expired.ID); got.TokenDigest != "" || got.TokenExpiresAt.IsZero() || got.TokenValid(h.Options.Now()) {
+	if got := h.stored(expired.ID); got.Token.Digest != "" || got.Token.ExpiresAt.IsZero() || got.Token.Valid(h.Options.Now()) {
 		t.Errorf("got %+v, want no digest and the dates as they were", got)
 	}
-	if got := h.stored(graced.ID); got.PreviousTokenDigest != "" || !got.PreviousTokenExpiresAt.IsZero() {
+	if got := h.stored(graced.ID); got.Token.PreviousDigest != "" || !got.Token.PreviousExpiresAt.IsZero() {
 		t.Errorf("got %+v, want no previous token", got)
 	}
 	if after := h.stored(good.ID); after.Revision != before.Revision {
@@ -151,7 +151,7 @@ func TestSweepLeavesTheSessionsOfOthersAlone(t *testing.T) {
 	h := newHouse(t, func(o *lifecycle.Options) { o.Peers = &strangers{} })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(25 * time.Hour)
-	if n, err := h.SweepTokens(t.Context()); n != 0 || err != nil || h.stored(s.ID).TokenDigest == "" {
+	if n, err := h.SweepTokens(t.Context()); n != 0 || err != nil || h.stored(s.ID).Token.Digest == "" {
 		t.Errorf("got %d swept, %v; want another process's session left alone", n, err)
 	}
 }

@@ -90,7 +90,7 @@ func TestPausedSessionIsKnownAfterARestartOfBerth(t *testing.T) {
 	h.Routes.Clear()
 	h.Manager = h.Process()
 	h.reconcile()
-	if route, ok := h.Routes.Get(s.ID); !ok || route.Running || !h.Keys.Matches(token, route.TokenDigest) {
+	if route, ok := h.Routes.Get(s.ID); !ok || route.Running || !h.Keys.Matches(token, route.Token.Digest) {
 		t.Errorf("got route %+v, %v; want the token known and nothing sent", route, ok)
 	}
 	h.Engine.SetState(s.ContainerName, session.StateRunning)
@@ -169,7 +169,7 @@ func TestSessionThatChangesWhileItIsFoundAgainIsServed(t *testing.T) {
 		}
 	}
 	h.reconcile()
-	if route, _ := h.Routes.Get(s.ID); fresh == "" || !route.Running || !h.Keys.Matches(fresh, route.TokenDigest) {
+	if route, _ := h.Routes.Get(s.ID); fresh == "" || !route.Running || !h.Keys.Matches(fresh, route.Token.Digest) {
 		t.Errorf("got route %+v, want the running session reachable by its new token %q", route, fresh)
 	}
 }

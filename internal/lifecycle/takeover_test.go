@@ -76,7 +76,7 @@ func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) 
 			h.Manager = h.Process()
 			h.reconcile()
 			s := h.settled(id)
-			if route, _ := h.Routes.Get(id); s.Status != session.Running || !route.Running || !h.Keys.Matches(issued.Token, route.TokenDigest) {
+			if route, _ := h.Routes.Get(id); s.Status != session.Running || !route.Running || !h.Keys.Matches(issued.Token, route.Token.Digest) {
 				t.Errorf("got %s with route %+v, want it running and its token good", s.Status, route)
 			}
 			if all, _ := h.Engine.List(t.Context()); len(all) != 1 {

@@ -125,7 +125,7 @@ func copied(v session.Session) (session.Session, error) {
 	}
 	out := v.Clone()
 	out.Metadata = decodeMetadata(metadata)
-	times := []*time.Time{&out.CreatedAt, &out.LastAccessed, &out.ExpiresAt, &out.TokenExpiresAt, &out.TokenRotatedAt, &out.PreviousTokenExpiresAt}
+	times := []*time.Time{&out.CreatedAt, &out.LastAccessed, &out.ExpiresAt, &out.Token.ExpiresAt, &out.Token.RotatedAt, &out.Token.PreviousExpiresAt}
 	if out.Operation != nil {
 		times = append(times, &out.Operation.Deadline)
 	}

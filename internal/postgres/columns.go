@@ -48,11 +48,11 @@ func values(s session.Session) ([]any, error) {
 		op.kind, op.owner, op.deadline = &kind, &s.Operation.Owner, instant(s.Operation.Deadline)
 	}
 	return []any{
-		string(s.ID), s.ContainerName, s.ContainerID, s.HostDir, s.Port, s.TokenDigest,
+		string(s.ID), s.ContainerName, s.ContainerID, s.HostDir, s.Port, s.Token.Digest,
 		s.CreatedAt.UTC().Truncate(time.Microsecond), instant(s.LastAccessed), string(s.Status), jsonText(metadata),
-		s.Owner, s.Image, s.Profile, s.Host, instant(s.TokenExpiresAt), instant(s.TokenRotatedAt), instant(s.ExpiresAt), s.LastError,
+		s.Owner, s.Image, s.Profile, s.Host, instant(s.Token.ExpiresAt), instant(s.Token.RotatedAt), instant(s.ExpiresAt), s.LastError,
 		op.kind, op.owner, op.deadline, s.RestartCount, string(s.StopReason), jsonText(timeline),
-		s.PreviousTokenDigest, instant(s.PreviousTokenExpiresAt), string(s.ImageSource), jsonText(upgrade), s.Revision,
+		s.Token.PreviousDigest, instant(s.Token.PreviousExpiresAt), string(s.ImageSource), jsonText(upgrade), s.Revision,
 	}, nil
 }
 
@@ -106,17 +106,17 @@ func scan(row pgx.CollectableRow) (session.Session, error) {
 	var kind, owner *string
 	var metadata, timeline, upgrade []byte
 	if err := row.Scan(
-		&s.ID, &s.ContainerName, &s.ContainerID, &s.HostDir, &s.Port, &s.TokenDigest, &s.CreatedAt, &accessed, &s.Status, &metadata,
+		&s.ID, &s.ContainerName, &s.ContainerID, &s.HostDir, &s.Port, &s.Token.Digest, &s.CreatedAt, &accessed, &s.Status, &metadata,
 		&s.Owner, &s.Image, &s.Profile, &s.Host, &tokenExpires, &tokenRotated, &expires, &s.LastError,
 		&kind, &owner, &deadline, &s.RestartCount, &s.StopReason, &timeline,
-		&s.PreviousTokenDigest, &previousExpires, &s.ImageSource, &upgrade, &s.Revision,
+		&s.Token.PreviousDigest, &previousExpires, &s.ImageSource, &upgrade, &s.Revision,
 	); err != nil {
 		return session.Session{}, err
 	}
 	s.CreatedAt = s.CreatedAt.UTC()
 	for field, value := range map[*time.Time]*time.Time{
-		&s.LastAccessed: accessed, &s.TokenExpiresAt: tokenExpires, &s.TokenRotatedAt: tokenRotated, &s.ExpiresAt: expires,
-		&s.PreviousTokenExpiresAt: previousExpires,
+		&s.LastAccessed: accessed, &s.Token.ExpiresAt: tokenExpires, &s.Token.RotatedAt: tokenRotated, &s.ExpiresAt: expires,
+		&s.Token.PreviousExpiresAt: previousExpires,
 	} {
 		if value != nil {
 			*field = value.UTC()

@@ -92,7 +92,7 @@ func TestTableOfTheServiceBeforeIsTakenOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Status != session.Stopped || got.LastError == "" || got.TokenDigest != "" || got.HostDir != "/data/abc" || got.Revision != 1 ||
+	if got.Status != session.Stopped || got.LastError == "" || got.Token.Digest != "" || got.HostDir != "/data/abc" || got.Revision != 1 ||
 		got.CreatedAt.Format("2006-01-02T15:04:05.000Z07:00") != "2024-01-15T10:30:45.123Z" || got.Metadata["a"] != json.Number("1") {
 		t.Errorf("got %+v", got)
 	}

@@ -18,9 +18,9 @@ var errExpired = session.Errorf(session.CodeUnauthorized,
 // Whatever is wrong, and whether or not there is such a session, it does the same work; see [session.Keys.Check].
 func (p *Proxy) authenticate(r *http.Request, id session.ID) (*entry, *pass, error) {
 	e := p.table.entry(id)
-	var tokens session.Tokens
+	var tokens session.Token
 	if e != nil {
-		tokens = e.route.Tokens()
+		tokens = e.route.Token
 	}
 	standing := p.keys.Check(tokenOf(r), tokens, p.now())
 	switch standing {

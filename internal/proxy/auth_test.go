@@ -24,7 +24,7 @@ func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
 	w := setup(t, func(http.ResponseWriter, *http.Request) { asked <- struct{}{} })
 	token := testToken.Reveal()
 	other := w.route()
-	other.ID, other.TokenDigest = "ses-two", w.keys.Digest("token-of-session-two")
+	other.ID, other.Token.Digest = "ses-two", w.keys.Digest("token-of-session-two")
 	w.table.Set(other)
 
 	for name, c := range map[string]struct {
@@ -43,7 +43,7 @@ func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
 		"wrong":                     {[]string{"Bearer " + token + "x"}, "", 401},
 		"another session's":         {[]string{"Bearer token-of-session-two"}, "", 401},
 		"no scheme":                 {[]string{token}, "", 401},
-		"digest instead of token":   {[]string{"Bearer " + w.route().TokenDigest}, "", 401},
+		"digest instead of token":   {[]string{"Bearer " + w.route().Token.Digest}, "", 401},
 		"server's credential":       {[]string{basic(testUser, testPass.Reveal())}, "", 401},
 		"two headers":               {[]string{"Bearer " + token, "Bearer " + token}, "", 401},
 		"in the query":              {nil, "?auth_token=" + token, 401},
@@ -79,10 +79,10 @@ func TestNothingTellsWhetherASessionExists(t *testing.T) {
 	stopped.ID, stopped.Running = "ses-stopped", false
 	w.table.Set(stopped)
 	tokenless := w.route()
-	tokenless.ID, tokenless.TokenDigest = "ses-tokenless", ""
+	tokenless.ID, tokenless.Token.Digest = "ses-tokenless", ""
 	w.table.Set(tokenless)
 	expired := w.route()
-	expired.ID, expired.TokenExpiresAt = "ses-expired", time.Now().Add(-time.Hour)
+	expired.ID, expired.Token.ExpiresAt = "ses-expired", time.Now().Add(-time.Hour)
 	w.table.Set(expired)
 
 	ask := func(id session.ID, authorization string) answer {
@@ -122,7 +122,7 @@ func TestAnUnknownSessionCostsAsMuchWorkAsAWrongToken(t *testing.T) {
 		return testing.AllocsPerRun(100, func() { _, _, _ = w.proxy.authenticate(r, id) })
 	}
 	graced := w.route()
-	graced.ID, graced.PreviousTokenDigest, graced.PreviousTokenExpiresAt = "ses-graced", w.keys.Digest("before"), time.Now().Add(time.Minute)
+	graced.ID, graced.Token.PreviousDigest, graced.Token.PreviousExpiresAt = "ses-graced", w.keys.Digest("before"), time.Now().Add(time.Minute)
 	w.table.Set(graced)
 	unknown := work("ses-no-such-thing")
 	for _, id := range []session.ID{testID, graced.ID} {
@@ -138,7 +138,7 @@ func TestTokenExpires(t *testing.T) {
 	now := expiry.Add(-time.Nanosecond)
 	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) { o.Now = func() time.Time { return now } })
 	route := w.route()
-	route.TokenExpiresAt = expiry
+	route.Token.ExpiresAt = expiry
 	w.table.Set(route)
 
 	if got := w.get(t, "/"); got.status != 200 {

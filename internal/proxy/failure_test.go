@@ -52,7 +52,7 @@ func TestServerThatNeverAcceptsIsGivenUpAfterTheConnectTimeout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		table.Set(session.Route{ID: testID, Address: "10.0.0.2:4096", TokenDigest: keys.Digest(testToken), Running: true})
+		table.Set(session.Route{ID: testID, Address: "10.0.0.2:4096", Token: session.Token{Digest: keys.Digest(testToken)}, Running: true})
 		defer table.Close()
 		r := httptest.NewRequest(http.MethodGet, "/s/ses-one/", nil)
 		r.Header.Set("Authorization", "Bearer "+testToken.Reveal())

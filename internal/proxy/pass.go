@@ -79,9 +79,9 @@ func (e *entry) inherit(old *entry) {
 	for _, p := range []*pass{old.present, old.previous} {
 		switch {
 		case p == nil:
-		case p.digest == e.route.TokenDigest:
+		case p.digest == e.route.Token.Digest:
 			e.present = p
-		case p.digest == e.route.PreviousTokenDigest:
+		case p.digest == e.route.Token.PreviousDigest:
 			e.previous = p
 		}
 	}
@@ -90,8 +90,8 @@ func (e *entry) inherit(old *entry) {
 // issue makes the passes that are missing, and sets when each ends.
 func (e *entry) issue() {
 	r := e.route
-	e.present = e.present.renewed(r.TokenDigest, r.TokenExpiresAt, errExpired)
-	e.previous = e.previous.renewed(r.PreviousTokenDigest, r.PreviousTokenExpiresAt, errRotated)
+	e.present = e.present.renewed(r.Token.Digest, r.Token.ExpiresAt, errExpired)
+	e.previous = e.previous.renewed(r.Token.PreviousDigest, r.Token.PreviousExpiresAt, errRotated)
 }
 
 // renewed is the pass with another end, or a new one where there is none or it has ended; nil for no digest.

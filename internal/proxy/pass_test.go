@@ -16,8 +16,8 @@ const nextToken = session.Secret("token-of-session-one-after-rotation")
 // rotated is the route of the session after a rotation that lets the old token in for so long.
 func (w *world) rotated(grace time.Duration) session.Route {
 	r := w.route()
-	r.TokenDigest = w.keys.Digest(nextToken)
-	r.PreviousTokenDigest, r.PreviousTokenExpiresAt = w.keys.Digest(testToken), time.Now().Add(grace)
+	r.Token.Digest = w.keys.Digest(nextToken)
+	r.Token.PreviousDigest, r.Token.PreviousExpiresAt = w.keys.Digest(testToken), time.Now().Add(grace)
 	return r
 }
 
@@ -44,12 +44,12 @@ func TestBothTokensAreLetInDuringTheGrace(t *testing.T) {
 func TestPassEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	route := func(present, previous string, presentLife, previousLife time.Duration) session.Route {
-		r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, TokenDigest: present, PreviousTokenDigest: previous}
+		r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, Token: session.Token{Digest: present, PreviousDigest: previous}}
 		if presentLife > 0 {
-			r.TokenExpiresAt = time.Now().Add(presentLife)
+			r.Token.ExpiresAt = time.Now().Add(presentLife)
 		}
 		if previousLife > 0 {
-			r.PreviousTokenExpiresAt = time.Now().Add(previousLife)
+			r.Token.PreviousExpiresAt = time.Now().Add(previousLife)
 		}
 		return r
 	}
@@ -102,21 +102,21 @@ func TestAnotherRotationEndsTheGraceBefore(t *testing.T) {
 	t.Parallel()
 	table := NewTable()
 	defer table.Close()
-	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, TokenDigest: "a"}
+	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, Token: session.Token{Digest: "a"}}
 	table.Set(r)
 	first := table.entry(testID).present
-	r.TokenDigest, r.PreviousTokenDigest, r.PreviousTokenExpiresAt = "b", "a", time.Now().Add(time.Minute)
+	r.Token.Digest, r.Token.PreviousDigest, r.Token.PreviousExpiresAt = "b", "a", time.Now().Add(time.Minute)
 	table.Set(r)
 	second := table.entry(testID).present
 	if !first.lives() {
 		t.Error("the first token's requests ended although it has a grace")
 	}
-	r.TokenDigest, r.PreviousTokenDigest = "c", "b"
+	r.Token.Digest, r.Token.PreviousDigest = "c", "b"
 	table.Set(r)
 	if first.lives() || !second.lives() {
 		t.Errorf("after the second rotation: the first token's requests live: %v, the second's: %v; want false and true", first.lives(), second.lives())
 	}
-	r.TokenDigest, r.PreviousTokenDigest, r.PreviousTokenExpiresAt = "d", "", time.Time{}
+	r.Token.Digest, r.Token.PreviousDigest, r.Token.PreviousExpiresAt = "d", "", time.Time{}
 	table.Set(r)
 	if second.lives() {
 		t.Error("a rotation without a grace leaves an older token's requests alive")
@@ -164,12 +164,12 @@ func TestATokenThatIsGoodAgainGetsANewPass(t *testing.T) {
 	t.Parallel()
 	table := NewTable()
 	defer table.Close()
-	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, TokenDigest: "a", TokenExpiresAt: time.Now().Add(-time.Second)}
+	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, Token: session.Token{Digest: "a", ExpiresAt: time.Now().Add(-time.Second)}}
 	table.Set(r)
 	if table.entry(testID).present.lives() {
 		t.Error("the pass of an expired token lives")
 	}
-	r.TokenExpiresAt = time.Now().Add(time.Hour)
+	r.Token.ExpiresAt = time.Now().Add(time.Hour)
 	table.Set(r)
 	if !table.entry(testID).present.lives() {
 		t.Error("the token was given a longer life, and its requests end at once")

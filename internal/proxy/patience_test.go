@@ -35,7 +35,7 @@ func newBubble(t *testing.T, handler http.HandlerFunc) bubble {
 		t.Fatal(err)
 	}
 	table.Set(session.Route{
-		ID: testID, Address: "10.0.0.2:4096", Username: testUser, Credential: testPass, TokenDigest: keys.Digest(testToken), Running: true,
+		ID: testID, Address: "10.0.0.2:4096", Username: testUser, Credential: testPass, Token: session.Token{Digest: keys.Digest(testToken)}, Running: true,
 		Profile: &session.Profile{Silent: []string{"/session/*/message", "POST /login/*/callback"}},
 	})
 	server := &http.Server{Handler: handler}

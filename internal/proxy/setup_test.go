@@ -75,7 +75,7 @@ func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *wor
 func (w *world) route() session.Route {
 	return session.Route{
 		ID: testID, Address: w.server.Listener.Addr().String(), Username: testUser, Credential: testPass,
-		TokenDigest: w.keys.Digest(testToken), Running: true,
+		Token: session.Token{Digest: w.keys.Digest(testToken)}, Running: true,
 		Profile: &session.Profile{Blocked: []string{"POST /global/upgrade"}},
 	}
 }

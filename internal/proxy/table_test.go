@@ -41,7 +41,7 @@ func TestWhatAChangeOfRouteEnds(t *testing.T) {
 		code   session.Code
 	}{
 		"nothing":     {func(w *world) { w.table.Set(w.route()) }, 0, ""},
-		"new expiry":  {func(w *world) { r := w.route(); r.TokenExpiresAt = time.Now().Add(time.Hour); w.table.Set(r) }, 0, ""},
+		"new expiry":  {func(w *world) { r := w.route(); r.Token.ExpiresAt = time.Now().Add(time.Hour); w.table.Set(r) }, 0, ""},
 		"new profile": {func(w *world) { r := w.route(); r.Profile = nil; w.table.Set(r) }, 0, ""},
 		"other session": {func(w *world) {
 			r := w.route()
@@ -49,19 +49,19 @@ func TestWhatAChangeOfRouteEnds(t *testing.T) {
 			w.table.Set(r)
 			w.table.Remove("ses-two")
 		}, 0, ""},
-		"rotated":              {func(w *world) { r := w.route(); r.TokenDigest = w.keys.Digest("new"); w.table.Set(r) }, 401, session.CodeUnauthorized},
-		"token removed":        {func(w *world) { r := w.route(); r.TokenDigest = ""; w.table.Set(r) }, 401, session.CodeUnauthorized},
+		"rotated":              {func(w *world) { r := w.route(); r.Token.Digest = w.keys.Digest("new"); w.table.Set(r) }, 401, session.CodeUnauthorized},
+		"token removed":        {func(w *world) { r := w.route(); r.Token.Digest = ""; w.table.Set(r) }, 401, session.CodeUnauthorized},
 		"rotated with a grace": {func(w *world) { w.table.Set(w.rotated(time.Minute)) }, 0, ""},
 		"grace ended early": {func(w *world) {
 			w.table.Set(w.rotated(time.Minute))
 			r := w.rotated(0)
-			r.PreviousTokenDigest = ""
+			r.Token.PreviousDigest = ""
 			w.table.Set(r)
 		}, 401, session.CodeUnauthorized},
 		"grace at its end": {func(w *world) { w.table.Set(w.rotated(50 * time.Millisecond)) }, 401, session.CodeUnauthorized},
 		"expired": {func(w *world) {
 			r := w.route()
-			r.TokenExpiresAt = time.Now().Add(50 * time.Millisecond)
+			r.Token.ExpiresAt = time.Now().Add(50 * time.Millisecond)
 			w.table.Set(r)
 		}, 401, session.CodeUnauthorized},
 		"stopped":        {func(w *world) { r := w.route(); r.Running = false; w.table.Set(r) }, 503, session.CodeNotRunning},

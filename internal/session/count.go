@@ -35,7 +35,7 @@ func NewCounts() Counts {
 // Add counts a session, whose token is valid or not at a time.
 func (c *Counts) Add(s Session, at time.Time) {
 	c.ByStatus[s.Status]++
-	if s.TokenValid(at) {
+	if s.Token.Valid(at) {
 		c.Authenticated++
 	}
 }

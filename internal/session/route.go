@@ -8,19 +8,15 @@ import (
 
 // Route says where a running session is and who may go there. The data plane works from routes alone.
 type Route struct {
-	ID             ID
-	Address        string // "ip:port"
-	Username       string // the server's credential, for HTTP Basic
-	Credential     Secret
-	TokenDigest    string    // the session token's; see [Keys.Check]
-	TokenExpiresAt time.Time // zero: never
-	Running        bool      // false: the token may be checked, but there is no server to send a request to
-	Wakes          bool      // not running, and the next request brings it up; see lifecycle.Manager.Wake
-	StartsAt       time.Time // not running, and its server is started at this time or was already, without anybody's doing; zero: it is not
-	Profile        *Profile  // shared, never changed
-
-	PreviousTokenDigest    string // of the token before, while it is let in still; empty: there is none
-	PreviousTokenExpiresAt time.Time
+	ID         ID
+	Address    string // "ip:port"
+	Username   string // the server's credential, for HTTP Basic
+	Credential Secret
+	Token      Token
+	Running    bool      // false: the token may be checked, but there is no server to send a request to
+	Wakes      bool      // not running, and the next request brings it up; see lifecycle.Manager.Wake
+	StartsAt   time.Time // not running, and its server is started at this time or was already, without anybody's doing; zero: it is not
+	Profile    *Profile  // shared, never changed
 }
 
 // Routes is told where sessions are. The proxy's table implements it; calls are cheap and never fail.

@@ -30,13 +30,7 @@ type Session struct {
 	HostDir       string // where the workspace lives on the runtime's host; empty until it exists
 	Port          int    // at which its server is reached: the published one, or the container's own; 0 while it is not running
 
-	TokenDigest    string    // keyed digest of the session token; see [Keys.Digest]
-	TokenExpiresAt time.Time // zero: never
-	TokenRotatedAt time.Time // when the present token was issued; the digest is empty once it was swept
-
-	// The token before the present one, while it is let in still; see lifecycle.Manager.RotateWithGrace.
-	PreviousTokenDigest    string
-	PreviousTokenExpiresAt time.Time
+	Token Token
 
 	CreatedAt    time.Time
 	LastAccessed time.Time
@@ -60,19 +54,6 @@ func (s Session) Occupies() bool {
 		return true
 	}
 	return s.Operation != nil && s.Operation.Kind.BringsUp()
-}
-
-// TokenValid reports whether the session has a token that is good at this time.
-func (s Session) TokenValid(now time.Time) bool {
-	return s.TokenDigest != "" && Unexpired(s.TokenExpiresAt, now)
-}
-
-// GraceEnd is until when the token before the present one is let in; zero: it is not.
-func (s Session) GraceEnd(now time.Time) time.Time {
-	if s.PreviousTokenDigest == "" || !Unexpired(s.PreviousTokenExpiresAt, now) {
-		return time.Time{}
-	}
-	return s.PreviousTokenExpiresAt
 }
 
 // Clone returns a copy that shares nothing mutable with s.

@@ -6,25 +6,6 @@ import (
 	"time"
 )
 
-// Tokens is what is known of a session's tokens: their digests and until when they are good. Its zero value lets nobody in.
-type Tokens struct {
-	Digest    string    // of the present token; empty: there is none
-	ExpiresAt time.Time // zero: never
-
-	PreviousDigest    string // of the token before, in its grace; empty: there is none
-	PreviousExpiresAt time.Time
-}
-
-// Tokens returns what the session's record says.
-func (s Session) Tokens() Tokens {
-	return Tokens{s.TokenDigest, s.TokenExpiresAt, s.PreviousTokenDigest, s.PreviousTokenExpiresAt}
-}
-
-// Tokens returns what the data plane was told.
-func (r Route) Tokens() Tokens {
-	return Tokens{r.TokenDigest, r.TokenExpiresAt, r.PreviousTokenDigest, r.PreviousTokenExpiresAt}
-}
-
 // Standing is what a token that somebody shows is worth.
 type Standing string
 
@@ -45,7 +26,7 @@ var noDigest = strings.Repeat("-", 64)
 
 // Check is the one place that decides whether a token is good for a session. Whatever is wrong, whether or not there is
 // such a session, and whether or not a token before is in its grace, it computes one digest and makes two comparisons.
-func (k Keys) Check(token Secret, t Tokens, now time.Time) Standing {
+func (k Keys) Check(token Secret, t Token, now time.Time) Standing {
 	digest := k.Digest(token)
 	present, previous := equalDigest(digest, t.Digest), equalDigest(digest, t.PreviousDigest)
 	switch {
@@ -68,6 +49,3 @@ func equalDigest(digest, stored string) bool {
 	}
 	return subtle.ConstantTimeCompare([]byte(digest), []byte(stored)) == 1
 }
-
-// unexpired reports whether what ends at this time, zero being never, has not ended.
-func Unexpired(end, now time.Time) bool { return end.IsZero() || now.Before(end) }

@@ -37,7 +37,7 @@ const Unlimited = 0
 type Query struct {
 	Owner    string
 	Statuses []Status
-	TokenAt  time.Time // only those whose token is good at this time; see [Session.TokenValid]
+	TokenAt  time.Time // only those whose token is good at this time; see [Token.Valid]
 	After    string    // Page.Next of the page before; empty: from the beginning
 	Limit    int       // most sessions in the page; 0: all
 }

@@ -1,72 +1,58 @@
 package session
 
-import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
-	"errors"
-)
+import "time"
 
-// Keys derives everything secret from one token secret (SESSION_TOKEN_SECRET). It is safe for concurrent use.
-type Keys struct{ secret []byte }
+// Token is what is recorded of a session's token, and of the one before it: keyed digests, and how long they are
+// accepted. The zero value accepts nothing. Values can be compared.
+type Token struct {
+	Digest    string    // empty: there is none, or it expired and was swept
+	ExpiresAt time.Time // zero: never
+	RotatedAt time.Time // when the present token was issued
 
-// minSecret is the shortest token secret in bytes: half of HMAC-SHA256's output, the least that RFC 2104 calls safe
-// for its strength.
-const minSecret = 16
+	PreviousDigest    string    // of the token that a rotation replaced, during its grace; empty: there is none
+	PreviousExpiresAt time.Time // end of the grace
+}
 
-// NewKeys checks the secret and keeps a copy of it.
-func NewKeys(secret []byte) (Keys, error) {
-	if len(secret) < minSecret {
-		return Keys{}, errors.New("the token secret is shorter than 16 bytes; set SESSION_TOKEN_SECRET=auto to have one made")
+// Valid reports whether there is a token that is accepted at this time.
+func (t Token) Valid(now time.Time) bool { return t.Digest != "" && Unexpired(t.ExpiresAt, now) }
+
+// GraceEnd is until when the previous token is accepted; zero: it is not.
+func (t Token) GraceEnd(now time.Time) time.Time {
+	if t.PreviousDigest == "" || !Unexpired(t.PreviousExpiresAt, now) {
+		return time.Time{}
 	}
-	return Keys{secret: append([]byte(nil), secret...)}, nil
+	return t.PreviousExpiresAt
 }
 
-func (k Keys) mac(purpose, text string) []byte {
-	h := hmac.New(sha256.New, k.secret)
-	h.Write([]byte(purpose))
-	h.Write([]byte{0}) // so that no purpose and text run into another pair
-	h.Write([]byte(text))
-	return h.Sum(nil)
-}
-
-// Digest returns what is stored of a session token: its HMAC-SHA256 in 64 hexadecimal digits.
-func (k Keys) Digest(token Secret) string { return hex.EncodeToString(k.mac("token", token.Reveal())) }
-
-// Matches reports in constant time whether the token has this digest. No token has the empty digest.
-func (k Keys) Matches(token Secret, digest string) bool {
-	return equalDigest(k.Digest(token), digest)
-}
-
-// Upstream returns the password of a container's server: 43 characters of base64url, the same for the same container
-// name for as long as the token secret lives.
-func (k Keys) Upstream(containerName string) Secret {
-	return Secret(base64.RawURLEncoding.EncodeToString(k.mac("upstream", containerName)))
-}
-
-// idFor returns the ID that an idempotency key of an owner always leads to, so that a store's primary key is what
-// makes a repeated create harmless, on every instance.
-func (k Keys) IDFor(owner, idempotencyKey string) ID {
-	return idFrom(k.mac("idempotency", owner+"\x00"+idempotencyKey))
-}
-
-const tokenAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-// NewToken returns so many random characters of [A-Za-z0-9] (5.95 bits each) from crypto/rand.
-func NewToken(length int) Secret {
-	token := make([]byte, 0, length)
-	buf := make([]byte, length)
-	for {
-		rand.Read(buf)
-		for _, b := range buf {
-			if len(token) == length {
-				return Secret(token)
-			}
-			if int(b) < 256-256%len(tokenAlphabet) { // drop the tail, or the first letters would be likelier
-				token = append(token, tokenAlphabet[int(b)%len(tokenAlphabet)])
-			}
+// Replaced returns the record after a new token was issued: accepted for life, zero being without end. The token that
+// it replaces is accepted during the grace, but never for longer than it would have been; every earlier one is not.
+func (t Token) Replaced(digest string, now time.Time, life, grace time.Duration) Token {
+	next := Token{Digest: digest, RotatedAt: now}
+	if life > 0 {
+		next.ExpiresAt = now.Add(life)
+	}
+	if grace > 0 && t.Valid(now) {
+		next.PreviousDigest, next.PreviousExpiresAt = t.Digest, now.Add(grace)
+		if !Unexpired(t.ExpiresAt, next.PreviousExpiresAt) {
+			next.PreviousExpiresAt = t.ExpiresAt
 		}
 	}
+	return next
 }
+
+// Swept returns the record without the digests that are accepted no longer, and how many there were. That a token
+// expired can still be seen afterwards; which one it was cannot.
+func (t Token) Swept(now time.Time) (swept Token, removed int) {
+	if t.Digest != "" && !Unexpired(t.ExpiresAt, now) {
+		t.Digest = ""
+		removed++
+	}
+	if t.PreviousDigest != "" && !Unexpired(t.PreviousExpiresAt, now) {
+		t.PreviousDigest, t.PreviousExpiresAt = "", time.Time{}
+		removed++
+	}
+	return t, removed
+}
+
+// Unexpired reports whether what ends at this time, zero being never, has not ended.
+func Unexpired(end, now time.Time) bool { return end.IsZero() || now.Before(end) }

@@ -115,23 +115,23 @@ func TestOneFunctionDecidesWhatATokenIsWorth(t *testing.T) {
 	own, before := k.Digest("own"), k.Digest("before")
 	for name, c := range map[string]struct {
 		token  session.Secret
-		tokens session.Tokens
+		tokens session.Token
 		want   session.Standing
 	}{
-		"own, never expires":            {"own", session.Tokens{Digest: own}, session.Present},
-		"own, until later":              {"own", session.Tokens{Digest: own, ExpiresAt: later}, session.Present},
-		"own, until now":                {"own", session.Tokens{Digest: own, ExpiresAt: now}, session.Expired},
-		"own, swept":                    {"own", session.Tokens{ExpiresAt: earlier}, session.Wrong},
-		"own, while another has grace":  {"own", session.Tokens{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Present},
-		"before, in its grace":          {"before", session.Tokens{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Previous},
-		"before, at the end of grace":   {"before", session.Tokens{Digest: own, PreviousDigest: before, PreviousExpiresAt: now}, session.Wrong},
-		"before, without a grace":       {"before", session.Tokens{Digest: own}, session.Wrong},
-		"another":                       {"another", session.Tokens{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Wrong},
-		"of no session":                 {"own", session.Tokens{}, session.Wrong},
-		"the digest":                    {session.Secret(own), session.Tokens{Digest: own}, session.Wrong},
-		"none":                          {"", session.Tokens{Digest: own}, session.Missing},
-		"none, of no session":           {"", session.Tokens{}, session.Missing},
-		"none, although it has matched": {"", session.Tokens{Digest: k.Digest("")}, session.Missing},
+		"own, never expires":            {"own", session.Token{Digest: own}, session.Present},
+		"own, until later":              {"own", session.Token{Digest: own, ExpiresAt: later}, session.Present},
+		"own, until now":                {"own", session.Token{Digest: own, ExpiresAt: now}, session.Expired},
+		"own, swept":                    {"own", session.Token{ExpiresAt: earlier}, session.Wrong},
+		"own, while another has grace":  {"own", session.Token{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Present},
+		"before, in its grace":          {"before", session.Token{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Previous},
+		"before, at the end of grace":   {"before", session.Token{Digest: own, PreviousDigest: before, PreviousExpiresAt: now}, session.Wrong},
+		"before, without a grace":       {"before", session.Token{Digest: own}, session.Wrong},
+		"another":                       {"another", session.Token{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Wrong},
+		"of no session":                 {"own", session.Token{}, session.Wrong},
+		"the digest":                    {session.Secret(own), session.Token{Digest: own}, session.Wrong},
+		"none":                          {"", session.Token{Digest: own}, session.Missing},
+		"none, of no session":           {"", session.Token{}, session.Missing},
+		"none, although it has matched": {"", session.Token{Digest: k.Digest("")}, session.Missing},
 	} {
 		if got := k.Check(c.token, c.tokens, now); got != c.want || got.LetIn() != (c.want == session.Present || c.want == session.Previous) {
 			t.Errorf("%s: got %s, let in %v; want %s", name, got, got.LetIn(), c.want)

@@ -26,10 +26,10 @@ func countsAgree(t *testing.T, store session.Store) {
 	}
 	agree("an empty store")
 	valid, expired, none := busy("ses-valid"), idle("ses-expired"), idle("ses-none")
-	valid.TokenDigest, valid.TokenExpiresAt = "digest", at(11)
-	expired.TokenDigest, expired.TokenExpiresAt = "digest", at(10)
+	valid.Token.Digest, valid.Token.ExpiresAt = "digest", at(11)
+	expired.Token.Digest, expired.Token.ExpiresAt = "digest", at(10)
 	forever := busy("ses-forever")
-	forever.TokenDigest = "digest"
+	forever.Token.Digest = "digest"
 	valid, none = create(t, store, valid), create(t, store, none)
 	create(t, store, expired)
 	create(t, store, forever)

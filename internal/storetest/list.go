@@ -138,12 +138,12 @@ func listForeignCursor(t *testing.T, store session.Store) {
 
 func listTokens(t *testing.T, store session.Store) {
 	for i, s := range []session.Session{
-		{TokenDigest: "d"}, // never expires
-		{TokenDigest: "d", TokenExpiresAt: at(51)},
-		{TokenDigest: "d", TokenExpiresAt: at(50)},
-		{TokenExpiresAt: at(90)}, // swept
-		{PreviousTokenDigest: "d", PreviousTokenExpiresAt: at(90)},
-		{TokenDigest: "d", TokenExpiresAt: at(90)},
+		{Token: session.Token{Digest: "d"}}, // never expires
+		{Token: session.Token{Digest: "d", ExpiresAt: at(51)}},
+		{Token: session.Token{Digest: "d", ExpiresAt: at(50)}},
+		{Token: session.Token{ExpiresAt: at(90)}}, // swept
+		{Token: session.Token{PreviousDigest: "d", PreviousExpiresAt: at(90)}},
+		{Token: session.Token{Digest: "d", ExpiresAt: at(90)}},
 	} {
 		s.ID, s.Status, s.CreatedAt = numbered(i), session.Stopped, at(i)
 		create(t, store, s)

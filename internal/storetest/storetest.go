@@ -113,8 +113,10 @@ func full(id session.ID) session.Session {
 	return session.Session{
 		ID: id, Owner: "ann", Profile: "opencode", Image: "registry.example/image:1", Host: "engine-1",
 		ContainerName: "berth-" + string(id), ContainerID: "0123456789ab", HostDir: "/volumes/workspace", Port: 49153,
-		TokenDigest: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", TokenExpiresAt: at(10), TokenRotatedAt: at(11),
-		PreviousTokenDigest: "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100", PreviousTokenExpiresAt: at(18),
+		Token: session.Token{
+			Digest: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", ExpiresAt: at(10), RotatedAt: at(11),
+			PreviousDigest: "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100", PreviousExpiresAt: at(18),
+		},
 		CreatedAt: at(12), LastAccessed: at(13), ExpiresAt: at(14),
 		Status: session.Error, LastError: "the server ended by itself", RestartCount: 2, StopReason: session.StopIdle,
 		Operation:   &session.Operation{Kind: session.OpDelete, Owner: "process-1", Deadline: at(15)},
@@ -201,8 +203,8 @@ func wantSame(t tb, got, want session.Session, why string) {
 	}
 	times := map[string]time.Time{
 		"CreatedAt": got.CreatedAt, "LastAccessed": got.LastAccessed, "ExpiresAt": got.ExpiresAt,
-		"TokenExpiresAt": got.TokenExpiresAt, "TokenRotatedAt": got.TokenRotatedAt,
-		"PreviousTokenExpiresAt": got.PreviousTokenExpiresAt,
+		"TokenExpiresAt": got.Token.ExpiresAt, "TokenRotatedAt": got.Token.RotatedAt,
+		"PreviousTokenExpiresAt": got.Token.PreviousExpiresAt,
 	}
 	if got.Operation != nil {
 		times["Operation.Deadline"] = got.Operation.Deadline

@@ -158,9 +158,9 @@ func valueTimes(t *testing.T, store session.Store) {
 		func(s *session.Session) *time.Time { return &s.CreatedAt },
 		func(s *session.Session) *time.Time { return &s.LastAccessed },
 		func(s *session.Session) *time.Time { return &s.ExpiresAt },
-		func(s *session.Session) *time.Time { return &s.TokenExpiresAt },
-		func(s *session.Session) *time.Time { return &s.TokenRotatedAt },
-		func(s *session.Session) *time.Time { return &s.PreviousTokenExpiresAt },
+		func(s *session.Session) *time.Time { return &s.Token.ExpiresAt },
+		func(s *session.Session) *time.Time { return &s.Token.RotatedAt },
+		func(s *session.Session) *time.Time { return &s.Token.PreviousExpiresAt },
 		func(s *session.Session) *time.Time { return &s.Operation.Deadline },
 	} {
 		*field(&want) = at(i)

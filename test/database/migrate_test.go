@@ -25,7 +25,7 @@ func storeOf(t *testing.T, w *world, count int) {
 		at := time.Date(2026, 1, 1, 0, 0, i, 0, time.UTC)
 		all[i] = session.Session{
 			ID: id, Owner: fmt.Sprint("user-", i%100), Profile: "stub", ContainerName: "berth-" + string(id), Status: session.Stopped,
-			CreatedAt: at, LastAccessed: at, TokenDigest: strings.Repeat("0f", 32), Revision: int64(1 + i%5), Metadata: map[string]any{"n": i},
+			CreatedAt: at, LastAccessed: at, Token: session.Token{Digest: strings.Repeat("0f", 32)}, Revision: int64(1 + i%5), Metadata: map[string]any{"n": i},
 		}
 	}
 	data, err := jsonfile.Write(all)
