@@ -15,6 +15,7 @@ var rank = map[string]int{
 	"berth/internal/fileowner": 0,
 	"berth/internal/session":   0,
 
+	"berth/internal/fileset":   1,
 	"berth/internal/lifecycle": 1,
 
 	"berth/internal/config":      2,

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
+
+	"berth/internal/fileset"
 )
 
 // The steps of a set-up, in their order.
@@ -92,18 +93,11 @@ func (s *Setup) Apply(ctx context.Context, plan *Plan) error {
 
 // lock keeps a second set-up out.
 func (s *Setup) lock() (unlock func(), err error) {
-	f, err := os.Open(s.paths.dockerDir)
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", s.paths.dockerDir, err)
+	unlock, err = fileset.Lock(s.paths.dockerDir)
+	if errors.Is(err, fileset.ErrLocked) {
+		return nil, refuse("wait for it to end", "another set-up is at work on %s", s.paths.dockerDir)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, refuse("wait for it to end", "another set-up is at work on %s", s.paths.dockerDir)
-		}
-		return nil, fmt.Errorf("lock %s: %w", s.paths.dockerDir, err)
-	}
-	return func() { f.Close() }, nil
+	return unlock, err
 }
 
 // stillHolds compares the machine with what the plan was made for.

@@ -10,12 +10,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"berth/internal/fileset"
 )
 
 const journalVersion = 1
@@ -89,7 +88,7 @@ func (j *journal) save(path string) error {
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
-	if err := writeFile(path, append(data, '\n'), 0o600); err != nil {
+	if err := fileset.WriteFile(path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	return nil
@@ -187,7 +186,7 @@ func (r record) putBack() error {
 	if digest(data) != r.SHA256 {
 		return fmt.Errorf("the backup %s is not what was saved", r.Backup)
 	}
-	if err := writeFile(r.Path, data, r.Mode); err != nil {
+	if err := fileset.WriteFile(r.Path, data, r.Mode); err != nil {
 		return err
 	}
 	return os.Chown(r.Path, r.UID, r.GID)
@@ -197,9 +196,4 @@ func (r record) putBack() error {
 func (r record) without() record {
 	r.Backup = ""
 	return r
-}
-
-// writeFile writes a file whole or not at all, in a directory that is there.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
-	return renameio.WriteFile(path, data, mode, renameio.WithStaticPermissions(mode), renameio.WithTempDir(filepath.Dir(path)))
 }

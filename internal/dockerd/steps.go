@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // begin writes down how everything is, and keeps a copy of what will be replaced.
@@ -65,7 +67,7 @@ func (a *application) backUp(saved record) error {
 	if now != saved.without() {
 		return errors.New("it has changed since it was looked at")
 	}
-	if err := writeFile(saved.Backup, data, saved.Mode); err != nil {
+	if err := fileset.WriteFile(saved.Backup, data, saved.Mode); err != nil {
 		return err
 	}
 	return os.Chown(saved.Backup, saved.UID, saved.GID)
@@ -117,7 +119,7 @@ func (w write) write() error {
 	if w.data == nil {
 		return os.Remove(w.now.Path)
 	}
-	if err := writeFile(w.now.Path, w.data, w.mode); err != nil {
+	if err := fileset.WriteFile(w.now.Path, w.data, w.mode); err != nil {
 		return err
 	}
 	if w.step == stepCertificates || w.now.Absent {

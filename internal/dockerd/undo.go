@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"berth/internal/fileset"
 )
 
 // PlanUndo tells what Undo would do. Its plan is empty when no set-up is recorded.
@@ -118,7 +120,7 @@ func (s *Setup) undoFiles(j *journal, records []record) error {
 			return err
 		}
 		if config != nil {
-			err = writeFile(r.Path, config, modeOf(r))
+			err = fileset.WriteFile(r.Path, config, modeOf(r))
 		} else {
 			err = r.putBack()
 		}

@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"berth/internal/fileset"
 )
 
 // firstValidating is the first major version of the engine that validates a configuration without starting.
@@ -60,7 +62,7 @@ func (s *Setup) validate(ctx context.Context, plan *Plan, config []byte) error {
 	// What is left in the system's temporary directory harms nobody.
 	defer func() { _ = os.RemoveAll(dir) }()
 	candidate := filepath.Join(dir, "daemon.json")
-	if err := writeFile(candidate, config, 0o600); err != nil {
+	if err := fileset.WriteFile(candidate, config, 0o600); err != nil {
 		return err
 	}
 	_, err = s.host.Run(ctx, plan.engine, "--validate", "--config-file", candidate)

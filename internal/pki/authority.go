@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // openAuthority reads the key of keyPath, or of the directory if that is empty, and the authority that it belongs to.
@@ -25,7 +27,7 @@ func openAuthority(d *directory, keyPath string, now time.Time) (*Authority, err
 
 // findAuthority pairs a key with the certificate of the same public key in ca.pem.
 func findAuthority(d *directory, keyPath string) (*Authority, error) {
-	data, err := readFile(keyPath)
+	data, err := ReadFile(keyPath)
 	if missing(err) {
 		return nil, &FileError{Path: keyPath, Err: ErrMissing, Advice: adviceAuthority}
 	}
@@ -37,7 +39,7 @@ func findAuthority(d *directory, keyPath string) (*Authority, error) {
 		return nil, &FileError{Path: keyPath, Err: err, Advice: adviceAuthority}
 	}
 	caPath := d.file(CACertFile)
-	certs, err := readCertificates(caPath)
+	certs, err := ReadCertificates(caPath)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +68,7 @@ type leafFiles struct{ cert, key string }
 func (d *directory) leaves() []leafFiles {
 	var found []leafFiles
 	for _, l := range []leafFiles{{ServerCertFile, ServerKeyFile}, {ClientCertFile, ClientKeyFile}, {DockerCertFile, DockerKeyFile}} {
-		if present(d.file(l.cert)) {
+		if fileset.Exists(d.file(l.cert)) {
 			found = append(found, l)
 		}
 	}
@@ -75,7 +77,7 @@ func (d *directory) leaves() []leafFiles {
 
 // leaf reads the first certificate of a file.
 func (d *directory) leaf(name string) (*x509.Certificate, error) {
-	certs, err := readCertificates(d.file(name))
+	certs, err := ReadCertificates(d.file(name))
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"path/filepath"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // bundleFile is one of the files that a client machine needs.
@@ -38,11 +40,11 @@ func bundle(dir string, now time.Time) ([]bundleFile, error) {
 	}
 	var files []bundleFile
 	parts := []struct{ name, path string }{{CACertFile, paths.CA}, {ClientCertFile, paths.Cert}, {ClientKeyFile, paths.Key}}
-	if crl := crlPath(paths.CA); present(crl) {
+	if crl := crlPath(paths.CA); fileset.Exists(crl) {
 		parts = append(parts, struct{ name, path string }{CRLFile, crl})
 	}
 	for _, part := range parts {
-		data, err := readFile(part.path)
+		data, err := ReadFile(part.path)
 		if err != nil {
 			return nil, err
 		}
@@ -63,12 +65,12 @@ func BundleDir(dir, out string, force bool, now time.Time) ([]string, error) {
 		if d.has(CAKeyFile) {
 			return &FileError{Path: d.file(CAKeyFile), Err: ErrExists, Advice: "this is the directory of an authority; choose another one"}
 		}
-		c := change{write: map[string][]byte{}}
+		c := fileset.Change{Write: map[string][]byte{}}
 		for _, f := range files {
 			if d.has(f.name) && !force {
 				return &FileError{Path: d.file(f.name), Err: ErrExists, Advice: "choose another directory, or --force"}
 			}
-			c.write[f.name] = f.data
+			c.Write[f.name] = f.data
 			written = append(written, d.file(f.name))
 		}
 		return d.apply(c)

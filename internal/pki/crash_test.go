@@ -24,7 +24,7 @@ func TestRevokeSurvivesACrashAtEveryStep(t *testing.T) {
 			return err
 		},
 		func(t *testing.T, dir, step string) {
-			all, err := readCertificates(filepath.Join(dir, CACertFile))
+			all, err := ReadCertificates(filepath.Join(dir, CACertFile))
 			if err != nil {
 				t.Fatal(err)
 			}

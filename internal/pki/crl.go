@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 const blockCRL = "X509 CRL"
@@ -55,10 +57,10 @@ func includes(list *x509.RevocationList, serial *big.Int) bool {
 // readRevocations reads the lists beside a CA file; no file means that nothing was revoked.
 func readRevocations(caPath string, all []*x509.Certificate) (revocations, error) {
 	path := crlPath(caPath)
-	if !present(path) {
+	if !fileset.Exists(path) {
 		return nil, nil
 	}
-	data, err := readFile(path)
+	data, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

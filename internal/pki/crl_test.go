@@ -50,7 +50,7 @@ func TestRevokedClientIsRefused(t *testing.T) {
 			path := filepath.Join(alice, ClientCertFile)
 			entry := described(t, path)
 			server := openListed(t, dir, clock.now)
-			presented, err := readCertificates(path)
+			presented, err := ReadCertificates(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +118,7 @@ func TestListIsNumberedAndSorted(t *testing.T) {
 		}
 		last = number
 	}
-	all, err := readCertificates(filepath.Join(dir, CACertFile))
+	all, err := ReadCertificates(filepath.Join(dir, CACertFile))
 	if err != nil {
 		t.Fatal(err)
 	}

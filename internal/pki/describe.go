@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // Description is what people want to know of one certificate. Times are UTC.
@@ -34,7 +36,7 @@ type Description struct {
 
 // Describe reads every certificate in a PEM file.
 func Describe(path string) ([]Description, error) {
-	certs, err := readCertificates(path)
+	certs, err := ReadCertificates(path)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func DescribeDir(dir string) ([]Description, error) {
 	var descriptions []Description
 	for _, name := range []string{CACertFile, ServerCertFile, ClientCertFile, DockerCertFile} {
 		path := filepath.Join(dir, name)
-		if !present(path) {
+		if !fileset.Exists(path) {
 			continue
 		}
 		more, err := Describe(path)

@@ -64,7 +64,7 @@ func ExpiryOfConnection(state tls.ConnectionState, now time.Time) (Expiry, bool)
 
 // ExpiryOfFile says it of every certificate in a PEM file.
 func ExpiryOfFile(path string, now time.Time) ([]Expiry, error) {
-	certs, err := readCertificates(path)
+	certs, err := ReadCertificates(path)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,9 @@ package pki
 import (
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"berth/internal/fileset"
 )
 
 // Modes that certificates must not have. A group may read a key: access lists of credentials and of mounted secrets look
@@ -20,12 +21,11 @@ func exposures(paths Paths) []FileError {
 	var found []FileError
 	seen := map[string]bool{}
 	look := func(path string, forbidden fs.FileMode, err error, want string) {
-		now, gone := whereabouts(path)
-		if gone || seen[path] {
+		if seen[path] {
 			return
 		}
 		seen[path] = true
-		info, statErr := os.Stat(now)
+		info, statErr := fileset.Stat(path)
 		if statErr != nil || info.Mode().Perm()&forbidden == 0 {
 			return
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // InitOptions says what Init shall make. The zero value makes a set for a development machine.
@@ -127,7 +129,7 @@ func (i *initializer) make(d *directory, req Request, hostsErr error) (Outcome, 
 		}
 		// What was said of an authority means nothing for the next one.
 		about := []string{nextCAKey, oldCAKey, recordsFile, CRLFile, rotationFile}
-		if err := d.apply(change{write: set, remove: about}); err != nil {
+		if err := d.apply(fileset.Change{Write: set, Remove: about}); err != nil {
 			return "", nil, err
 		}
 		if len(present) > 0 {

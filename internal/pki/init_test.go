@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"berth/internal/fileset"
 )
 
 func TestInitMakesAWholeSetWithTightModes(t *testing.T) {
@@ -220,7 +222,7 @@ func TestHostsMustBeHosts(t *testing.T) {
 func TestSecondWriterIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	unlock, err := lockDir(dir)
+	unlock, err := fileset.Lock(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // Status is the outcome of one check.
@@ -113,9 +115,8 @@ func (i *inspection) modes() {
 		i.note(CheckDirectory, i.d.path, status, "chmod 0700 "+i.d.path, "mode %04o", mode)
 	}
 	for _, name := range changeOrder() {
-		now, gone := whereabouts(i.d.file(name))
-		info, err := os.Stat(now)
-		if err != nil || gone {
+		info, err := fileset.Stat(i.d.file(name))
+		if err != nil {
 			continue
 		}
 		mode, want := info.Mode().Perm(), fileMode(name)
@@ -248,10 +249,10 @@ func (i *inspection) names(prefix, path string, cert *x509.Certificate) {
 }
 
 func (i *inspection) unfinished() {
-	if i.d.has(pendingDir) {
+	if fileset.Interrupted(i.d.path) {
 		i.note(CheckChange, i.d.path, Warn, adviceInterrupted, "an earlier command was interrupted")
 	}
-	if i.trusted.all == nil || !present(i.d.file(rotationFile)) {
+	if i.trusted.all == nil || !i.d.has(rotationFile) {
 		return
 	}
 	at, err := i.d.rotation()

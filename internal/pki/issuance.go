@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"berth/internal/fileset"
 )
 
 // longLife is the life in days above which platforms refuse server certificates.
@@ -128,7 +130,7 @@ func issueTo(d, out *directory, authority *Authority, opts IssueOptions, now tim
 	if err != nil {
 		return Issued{}, err
 	}
-	trusted, err := readFile(d.file(CACertFile))
+	trusted, err := ReadFile(d.file(CACertFile))
 	if err != nil {
 		return Issued{}, err
 	}
@@ -143,16 +145,16 @@ func issueTo(d, out *directory, authority *Authority, opts IssueOptions, now tim
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := d.apply(change{write: map[string][]byte{recordsFile: record}}); err != nil {
+	if err := d.apply(fileset.Change{Write: map[string][]byte{recordsFile: record}}); err != nil {
 		return Issued{}, err
 	}
 	files := map[string][]byte{CACertFile: trusted, names.cert: pair.CertPEM(), names.key: key}
-	if present(d.file(CRLFile)) {
-		if files[CRLFile], err = readFile(d.file(CRLFile)); err != nil {
+	if fileset.Exists(d.file(CRLFile)) {
+		if files[CRLFile], err = ReadFile(d.file(CRLFile)); err != nil {
 			return Issued{}, err
 		}
 	}
-	if err := out.apply(change{write: files}); err != nil {
+	if err := out.apply(fileset.Change{Write: files}); err != nil {
 		return Issued{}, err
 	}
 	return Issued{

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // knownList is what the records say of one authority's revocation list, so that a list which was lost or replaced by an
@@ -137,7 +139,7 @@ func (r revocations) current(ca *x509.Certificate, known *knownList) error {
 // if there was nothing to do. A list of which nothing is known is begun anew only with forget.
 func (d *directory) restoreLists(now time.Time, forget bool) (*int, error) {
 	caPath := d.file(CACertFile)
-	all, err := readCertificates(caPath)
+	all, err := ReadCertificates(caPath)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +195,7 @@ func (d *directory) restoreLists(now time.Time, forget bool) (*int, error) {
 	for _, list := range lists {
 		revoked += len(list.RevokedCertificateEntries)
 	}
-	return &revoked, d.apply(change{write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
+	return &revoked, d.apply(fileset.Change{Write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
 }
 
 // forgotten is an error when an authority's list is lost and nothing tells what was on it.

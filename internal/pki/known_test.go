@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // put replaces a file of a certificate directory; an empty text removes it.
@@ -96,7 +98,7 @@ func TestAListOfWhichNothingIsKnownIsNotBegunByItself(t *testing.T) {
 		if !errors.Is(err, ErrNoList) || !strings.Contains(err.Error(), "--forget-revocations") {
 			t.Errorf("%s: %v; want %v, and what it takes", what, err, ErrNoList)
 		}
-		if present(filepath.Join(dir, CRLFile)) {
+		if fileset.Exists(filepath.Join(dir, CRLFile)) {
 			t.Errorf("%s made a list", what)
 		}
 	}

@@ -37,7 +37,7 @@ func crashAtEveryStep(t *testing.T, atLeast int, prepare func(t *testing.T) stri
 		}
 		usable(t, dir, "after the recovery from "+step)
 		check(t, dir, step)
-		for _, debris := range []string{stagingDir, pendingDir} {
+		for _, debris := range []string{".pending.tmp", ".pending"} {
 			if exists(filepath.Join(dir, debris)) {
 				t.Errorf("recovery from %q left %s", step, debris)
 			}

@@ -82,7 +82,7 @@ func (u Usage) of(c Description, here bool) *bool {
 // to be revoked: a list that was lost makes none of them good.
 func revokedSerials(d *directory, known records) (map[string]bool, error) {
 	caPath := d.file(CACertFile)
-	all, err := readCertificates(caPath)
+	all, err := ReadCertificates(caPath)
 	if errors.Is(err, ErrMissing) {
 		return nil, nil
 	}

@@ -7,9 +7,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // checkInterval is how often, at most, the files are looked at for changes between handshakes. Every handshake looks.
@@ -61,7 +62,7 @@ type watched struct {
 	mu      sync.Mutex
 	current files
 	version int // of current; grows with every change that was taken
-	stamps  stamps
+	stamps  fileset.Stamps
 	checked time.Time
 }
 
@@ -81,7 +82,7 @@ func newWatched(paths Paths, usage x509.ExtKeyUsage, strict bool, now func() tim
 	w.checked = w.now()
 	var warnings []Warning
 	var err error
-	w.stamps = stable(paths, func() {
+	w.stamps = fileset.Stable(paths.watched(), func() {
 		if w.current, warnings, err = loadFiles(paths, usage, w.checked); err != nil {
 			return
 		}
@@ -160,13 +161,13 @@ func (w *watched) refresh(interval time.Duration) []error {
 		return nil
 	}
 	w.checked = now
-	if w.stamps.same(stampsOf(w.paths)) {
+	if w.stamps.Equal(fileset.StampsOf(w.paths.watched())) {
 		return nil
 	}
 	var fresh files
 	var lists revocations
 	var setErr, listErr error
-	w.stamps = stable(w.paths, func() {
+	w.stamps = fileset.Stable(w.paths.watched(), func() {
 		fresh, _, setErr = loadFiles(w.paths, w.usage, now)
 		all := fresh.authorities.all
 		if setErr != nil {
@@ -249,50 +250,4 @@ func (f files) judge(presented []*x509.Certificate, usage x509.ExtKeyUsage, now 
 		}
 	}
 	return verdict{until: until}
-}
-
-// stamps tell whether files have changed: nil stands for one that is not there.
-type stamps [4]os.FileInfo
-
-func stampsOf(p Paths) stamps {
-	var s stamps
-	for i, path := range []string{p.CA, p.Cert, p.Key, crlPath(p.CA)} {
-		now, gone := whereabouts(path)
-		if gone {
-			continue
-		}
-		if info, err := os.Stat(now); err == nil {
-			s[i] = info
-		}
-	}
-	return s
-}
-
-// stable reads until the files were the same before and after, so that what was read belongs together, and answers their
-// stamps. It gives up on files that change all the time: what was read last is then checked like anything else.
-func stable(p Paths, read func()) stamps {
-	before := stampsOf(p)
-	for range 5 {
-		read()
-		after := stampsOf(p)
-		if before.same(after) {
-			break
-		}
-		before = after
-	}
-	return before
-}
-
-func (s stamps) same(other stamps) bool {
-	for i := range s {
-		a, b := s[i], other[i]
-		switch {
-		case a == nil && b == nil:
-		case a == nil || b == nil:
-			return false
-		case !os.SameFile(a, b), a.Size() != b.Size(), !a.ModTime().Equal(b.ModTime()):
-			return false
-		}
-	}
-	return true
 }

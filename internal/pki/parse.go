@@ -8,12 +8,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 const (
@@ -87,35 +88,19 @@ func parseKeyDER(der []byte) (crypto.Signer, error) {
 	return nil, fmt.Errorf("%w: the private key cannot be read", ErrMalformed)
 }
 
-// readFile reads a certificate file of bounded size, from the change that is being put in place if there is one; its errors
-// say what to do.
-func readFile(path string) ([]byte, error) {
-	f, err := openFile(path)
-	if err != nil {
+// ReadFile reads a certificate file of bounded size, from the change that is being put in place if there is one. Its errors
+// say what to do: each is a FileError that wraps ErrMissing, fs.ErrPermission, ErrMalformed or an error of the operating
+// system.
+func ReadFile(path string) ([]byte, error) {
+	data, err := fileset.ReadFile(path, maxFileSize)
+	switch {
+	case errors.Is(err, fileset.ErrTooLarge):
+		err := fmt.Errorf("%w: larger than %d bytes", ErrMalformed, maxFileSize)
+		return nil, &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
+	case err != nil:
 		return nil, openError(path, err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err != nil {
-		return nil, &FileError{Path: path, Err: err}
-	}
-	if len(data) > maxFileSize {
-		return nil, &FileError{Path: path, Err: fmt.Errorf("%w: larger than %d bytes", ErrMalformed, maxFileSize), Advice: advice(path, adviceForce)}
-	}
 	return data, nil
-}
-
-func openFile(path string) (*os.File, error) {
-	now, gone := whereabouts(path)
-	if gone {
-		return nil, fs.ErrNotExist
-	}
-	f, err := os.Open(now)
-	if now != path && errors.Is(err, fs.ErrNotExist) {
-		// It has been put in place since.
-		return os.Open(path)
-	}
-	return f, err
 }
 
 func openError(path string, err error) error {
@@ -131,14 +116,15 @@ func openError(path string, err error) error {
 
 // advice is usual, unless an interrupted init in the same directory explains the fault.
 func advice(path, usual string) string {
-	if exists(filepath.Join(filepath.Dir(path), pendingDir)) {
+	if fileset.Interrupted(filepath.Dir(path)) {
 		return adviceInterrupted
 	}
 	return usual
 }
 
-func readCertificates(path string) ([]*x509.Certificate, error) {
-	data, err := readFile(path)
+// ReadCertificates reads every certificate of a file, at least one. Its errors are those of ReadFile.
+func ReadCertificates(path string) ([]*x509.Certificate, error) {
+	data, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -149,13 +135,26 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
+// ReadKey reads the private key of a file. Its errors are those of ReadFile.
+func ReadKey(path string) (crypto.Signer, error) {
+	data, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(data)
+	if err != nil {
+		return nil, &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
+	}
+	return key, nil
+}
+
 // authorities are those of a CA file: all of them, and those that are within their time.
 type authorities struct{ all, usable []*x509.Certificate }
 
 // readAuthorities reads a CA file. It may hold several authorities, so that an old and a new one can overlap; one that has
 // expired beside one that has not is no fault.
 func readAuthorities(path string, now time.Time) (authorities, error) {
-	certs, err := readCertificates(path)
+	certs, err := ReadCertificates(path)
 	if err != nil {
 		return authorities{}, err
 	}
@@ -187,17 +186,13 @@ func poolOf(authorities []*x509.Certificate) *x509.CertPool {
 
 // readPair reads a certificate with its chain, if any, and the private key; both belong together and are within their time.
 func readPair(certPath, keyPath string, now time.Time) (tls.Certificate, error) {
-	certs, err := readCertificates(certPath)
+	certs, err := ReadCertificates(certPath)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	data, err := readFile(keyPath)
+	key, err := ReadKey(keyPath)
 	if err != nil {
 		return tls.Certificate{}, err
-	}
-	key, err := parseKey(data)
-	if err != nil {
-		return tls.Certificate{}, &FileError{Path: keyPath, Err: err, Advice: advice(keyPath, adviceForce)}
 	}
 	leaf := certs[0]
 	if !samePublicKey(leaf.PublicKey, key.Public()) {

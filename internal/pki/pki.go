@@ -76,6 +76,9 @@ type Paths struct {
 	Key  string
 }
 
+// watched are the files that one end follows.
+func (p Paths) watched() []string { return []string{p.CA, p.Cert, p.Key, crlPath(p.CA)} }
+
 // ServerPaths are the guard's files in dir.
 func ServerPaths(dir string) Paths {
 	return Paths{

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // record is a certificate that was issued here and does not stand here: it went elsewhere, or another one took its place.
@@ -25,10 +27,10 @@ type records struct {
 // readRecords reads the records of a directory; none is no error.
 func readRecords(d *directory) (records, error) {
 	path := d.file(recordsFile)
-	if !present(path) {
+	if !fileset.Exists(path) {
 		return records{}, nil
 	}
-	data, err := readFile(path)
+	data, err := ReadFile(path)
 	if err != nil {
 		return records{}, err
 	}

@@ -8,6 +8,8 @@ import (
 	"encoding/pem"
 	"math"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // RenewOptions say how Renew replaces leaves; the zero value replaces those whose time has come.
@@ -41,7 +43,7 @@ func renew(dir string, opts RenewOptions, before hook) (Renewal, error) {
 		if len(leaves) == 0 {
 			return &FileError{Path: d.file(ClientCertFile), Err: ErrMissing, Advice: adviceInit}
 		}
-		all, err := readCertificates(d.file(CACertFile))
+		all, err := ReadCertificates(d.file(CACertFile))
 		if err != nil {
 			return err
 		}
@@ -80,7 +82,7 @@ func renew(dir string, opts RenewOptions, before hook) (Renewal, error) {
 		if err := r.record(); err != nil {
 			return err
 		}
-		return d.apply(change{write: r.write})
+		return d.apply(fileset.Change{Write: r.write})
 	})
 	return result, err
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // RevokeOptions refine Revoke; the zero value is usable.
@@ -46,7 +48,7 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 		if err != nil {
 			return err
 		}
-		all, err := readCertificates(d.file(CACertFile))
+		all, err := ReadCertificates(d.file(CACertFile))
 		if err != nil {
 			return err
 		}
@@ -103,7 +105,7 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 		if err != nil {
 			return err
 		}
-		return d.apply(change{write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
+		return d.apply(fileset.Change{Write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
 	})
 	return result, err
 }
@@ -150,7 +152,7 @@ func (d *directory) find(what string, force bool) (target, error) {
 }
 
 func findFile(path string) (target, error) {
-	certs, err := readCertificates(path)
+	certs, err := ReadCertificates(path)
 	if err != nil {
 		return target{}, err
 	}

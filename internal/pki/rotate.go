@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // Stage is how far a rotation of the authority has come.
@@ -88,7 +90,7 @@ func rotate(dir string, opts RotateOptions, before hook) (Rotation, error) {
 			result.Completed = true
 			return nil
 		}
-		var step change
+		var step fileset.Change
 		switch at.Stage {
 		case StageTrusted:
 			step, err = d.reissueAll(at, opts, now)
@@ -112,14 +114,14 @@ func rotate(dir string, opts RotateOptions, before hook) (Rotation, error) {
 // rotation reads how far a rotation has come.
 func (d *directory) rotation() (Rotation, error) {
 	caPath, path := d.file(CACertFile), d.file(rotationFile)
-	certs, err := readCertificates(caPath)
+	certs, err := ReadCertificates(caPath)
 	if err != nil {
 		return Rotation{}, err
 	}
-	if !present(path) {
+	if !fileset.Exists(path) {
 		return Rotation{Stage: StageNone}, nil
 	}
-	data, err := readFile(path)
+	data, err := ReadFile(path)
 	if err != nil {
 		return Rotation{}, err
 	}
@@ -152,18 +154,18 @@ func encodeRotation(stage Stage, started time.Time, old, fresh string) ([]byte, 
 }
 
 // trustNew is the first step.
-func (d *directory) trustNew(opts RotateOptions, now time.Time) (change, error) {
-	certs, err := readCertificates(d.file(CACertFile))
+func (d *directory) trustNew(opts RotateOptions, now time.Time) (fileset.Change, error) {
+	certs, err := ReadCertificates(d.file(CACertFile))
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	old, err := d.ownAuthority(certs)
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	serial, err := newSerial()
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	name := "Berth CA " + now.Format(time.DateOnly)
 	if slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return c.Subject.CommonName == name }) {
@@ -174,21 +176,21 @@ func (d *directory) trustNew(opts RotateOptions, now time.Time) (change, error) 
 		CommonName: name, KeyType: cmp.Or(opts.KeyType, keyTypeOf(old)), Now: now, Days: cmp.Or(opts.Days, DefaultCADays),
 	})
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	key, err := fresh.KeyPEM()
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	lists, known, err := d.withList(fresh, certs, now)
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	state, err := encodeRotation(StageTrusted, now, Fingerprint(old), Fingerprint(fresh.Certificate))
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
-	return change{write: map[string][]byte{
+	return fileset.Change{Write: map[string][]byte{
 		CACertFile: encodeCertificates(append(certs, fresh.Certificate)), nextCAKey: key, rotationFile: state,
 		CRLFile: lists, recordsFile: known,
 	}}, nil
@@ -242,53 +244,53 @@ func (d *directory) ownAuthority(certs []*x509.Certificate) (*x509.Certificate, 
 }
 
 // reissueAll is the second step.
-func (d *directory) reissueAll(at Rotation, opts RotateOptions, now time.Time) (change, error) {
+func (d *directory) reissueAll(at Rotation, opts RotateOptions, now time.Time) (fileset.Change, error) {
 	authority, err := findAuthority(d, d.file(nextCAKey))
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	if Fingerprint(authority.Certificate) != at.New.FingerprintSHA256 {
-		return change{}, &FileError{Path: d.file(nextCAKey), Err: ErrMismatch, Advice: adviceForce}
+		return fileset.Change{}, &FileError{Path: d.file(nextCAKey), Err: ErrMismatch, Advice: adviceForce}
 	}
 	r := &reissue{d: d, authority: authority, now: now, days: opts.Days, write: map[string][]byte{}}
 	for _, names := range d.leaves() {
 		old, err := d.leaf(names.cert)
 		if err != nil {
-			return change{}, err
+			return fileset.Change{}, err
 		}
 		if err := r.replace(names, old, false); err != nil {
-			return change{}, err
+			return fileset.Change{}, err
 		}
 	}
 	if err := r.record(); err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	if r.write[CAKeyFile], err = authority.KeyPEM(); err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	if d.has(CAKeyFile) {
 		// Until it is retired, certificates of the old authority can be revoked.
-		if r.write[oldCAKey], err = readFile(d.file(CAKeyFile)); err != nil {
-			return change{}, err
+		if r.write[oldCAKey], err = ReadFile(d.file(CAKeyFile)); err != nil {
+			return fileset.Change{}, err
 		}
 	}
 	r.write[rotationFile], err = encodeRotation(StageReissued, at.Started, at.Old.FingerprintSHA256, at.New.FingerprintSHA256)
-	return change{write: r.write, remove: []string{nextCAKey}}, err
+	return fileset.Change{Write: r.write, Remove: []string{nextCAKey}}, err
 }
 
 // retire is the third step.
-func (d *directory) retire(at Rotation, opts RotateOptions, now time.Time) (change, error) {
-	certs, err := readCertificates(d.file(CACertFile))
+func (d *directory) retire(at Rotation, opts RotateOptions, now time.Time) (fileset.Change, error) {
+	certs, err := ReadCertificates(d.file(CACertFile))
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	lists, err := readRevocations(d.file(CACertFile), certs)
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	known, err := readRecords(d)
 	if err != nil {
-		return change{}, err
+		return fileset.Change{}, err
 	}
 	if !opts.Finish {
 		reasons := d.stillNeeded(at, known, lists, certs, now)
@@ -298,20 +300,20 @@ func (d *directory) retire(at Rotation, opts RotateOptions, now time.Time) (chan
 			reasons = append(reasons, opts.InUse(*at.Old, *at.New)...)
 		}
 		if len(reasons) > 0 {
-			return change{}, &InUseError{Reasons: reasons}
+			return fileset.Change{}, &InUseError{Reasons: reasons}
 		}
 	}
 	left := slices.DeleteFunc(certs, func(c *x509.Certificate) bool { return Fingerprint(c) == at.Old.FingerprintSHA256 })
 	known.Certificates = slices.DeleteFunc(known.Certificates, func(c record) bool { return c.AuthorityKeyID == at.Old.KeyID })
 	known.Lists = slices.DeleteFunc(known.Lists, func(l knownList) bool { return l.AuthorityKeyID == at.Old.KeyID })
-	c := change{write: map[string][]byte{CACertFile: encodeCertificates(left)}, remove: []string{oldCAKey, rotationFile}}
-	if c.write[recordsFile], err = known.encode(now); err != nil {
-		return change{}, err
+	c := fileset.Change{Write: map[string][]byte{CACertFile: encodeCertificates(left)}, Remove: []string{oldCAKey, rotationFile}}
+	if c.Write[recordsFile], err = known.encode(now); err != nil {
+		return fileset.Change{}, err
 	}
 	if lists = lists.of(left); len(lists) > 0 {
-		c.write[CRLFile] = lists.encode(left)
+		c.Write[CRLFile] = lists.encode(left)
 	} else {
-		c.remove = append(c.remove, CRLFile)
+		c.Remove = append(c.Remove, CRLFile)
 	}
 	return c, nil
 }

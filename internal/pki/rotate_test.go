@@ -53,7 +53,7 @@ func TestRotationKeepsEverybodyConnectedUntilItsEnd(t *testing.T) {
 		t.Errorf("step 3: %+v, want the end", at)
 	}
 	want("step 3", true, false)
-	all, err := readCertificates(filepath.Join(dir, CACertFile))
+	all, err := ReadCertificates(filepath.Join(dir, CACertFile))
 	if err != nil || len(all) != 1 || Fingerprint(all[0]) == first.FingerprintSHA256 {
 		t.Errorf("authorities at the end: %d, %v; want only the new one", len(all), err)
 	}
@@ -153,7 +153,7 @@ func TestListsOfBothAuthoritiesCount(t *testing.T) {
 func TestRetiredAuthorityEndsOpenConnections(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
-	presented, err := readCertificates(filepath.Join(dir, ClientCertFile))
+	presented, err := ReadCertificates(filepath.Join(dir, ClientCertFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestRetiredAuthorityEndsOpenConnections(t *testing.T) {
 func TestAdmissionEndsWithTheCertificate(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
-	presented, err := readCertificates(filepath.Join(dir, ClientCertFile))
+	presented, err := ReadCertificates(filepath.Join(dir, ClientCertFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestAdmissionEndsWithTheCertificate(t *testing.T) {
 	if server.Admits(nil) == nil {
 		t.Error("nobody was admitted")
 	}
-	own, err := readCertificates(filepath.Join(dir, ServerCertFile))
+	own, err := ReadCertificates(filepath.Join(dir, ServerCertFile))
 	if err != nil {
 		t.Fatal(err)
 	}

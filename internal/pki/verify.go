@@ -4,9 +4,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // verify makes sure that the set in place is whole and valid, and describes it.
@@ -43,7 +44,7 @@ func (i *initializer) verifyAuthority(caPath string) error {
 		return err
 	}
 	keyPath := filepath.Join(i.dir, CAKeyFile)
-	data, err := readFile(keyPath)
+	data, err := ReadFile(keyPath)
 	if errors.Is(err, ErrMissing) {
 		return nil
 	}
@@ -54,7 +55,7 @@ func (i *initializer) verifyAuthority(caPath string) error {
 	if err != nil {
 		return &FileError{Path: keyPath, Err: err, Advice: adviceForce}
 	}
-	certs, err := readCertificates(caPath)
+	certs, err := ReadCertificates(caPath)
 	if err != nil {
 		return err
 	}
@@ -68,8 +69,7 @@ func (i *initializer) verifyAuthority(caPath string) error {
 
 // keyWarnings tells whether others than the owner may read a key file.
 func keyWarnings(path string) []Warning {
-	now, _ := whereabouts(path)
-	info, err := os.Stat(now)
+	info, err := fileset.Stat(path)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
 		return nil
 	}
@@ -89,7 +89,7 @@ func expiryWarnings(path string, cert *x509.Certificate, now time.Time) []Warnin
 
 // interruptedWarnings tells whether a change in the directory of path was interrupted.
 func interruptedWarnings(path string) []Warning {
-	if !exists(filepath.Join(filepath.Dir(path), pendingDir)) {
+	if !fileset.Interrupted(filepath.Dir(path)) {
 		return nil
 	}
 	return []Warning{{Code: WarnInterrupted, Path: path, Text: adviceInterrupted}}
