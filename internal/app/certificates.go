@@ -14,6 +14,7 @@ import (
 
 	"berth/internal/config"
 	"berth/internal/httpapi"
+	"berth/internal/pin"
 	"berth/internal/pki"
 	"berth/internal/telemetry"
 )
@@ -34,7 +35,7 @@ func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
 	if err != nil || engine.Scheme != "tcp" {
 		return nil, nil //nolint:nilerr // docker.Open says what is wrong with the address
 	}
-	pins, err := pki.ParsePins(d.TLSPin)
+	pins, err := pin.ParseList(d.TLSPin)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 // never import each other.
 var rank = map[string]int{
 	"berth/internal/fileowner": 0,
+	"berth/internal/pin":       0,
 	"berth/internal/session":   0,
 
 	"berth/internal/fileset":   1,

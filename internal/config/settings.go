@@ -102,8 +102,8 @@ type Docker struct {
 	// Key of the client certificate. It overrides the directory.
 	ClientKey string `yaml:"client_key" env:"DOCKER_CLIENT_KEY" default:"./docker/certs/client-key.pem"`
 	// Public keys of which the engine's certificate, or the CA that signed it, must have one, in addition to everything
-	// else that is verified: SHA-256 of the SubjectPublicKeyInfo in base64, with or without `sha256//` before it, several
-	// with commas between. `berth certs list` prints them. Empty: any.
+	// else that is verified: SHA-256 of the SubjectPublicKeyInfo in base64 or hexadecimal, with or without `sha256//` before
+	// it, several with commas between. `berth certs list` prints them. Empty: any.
 	TLSPin string `yaml:"tls_pin" env:"DOCKER_TLS_PIN"`
 	// Kind of installation: `development`, `test`, `staging` or `production`. In production everything that weakens
 	// isolation or verification is refused rather than warned of.

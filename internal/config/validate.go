@@ -2,8 +2,6 @@ package config
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"net"
@@ -14,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"berth/internal/pin"
 )
 
 const (
@@ -85,8 +85,9 @@ func (v *checker) docker(c Config) {
 		v.that(at.value == "" || isHost(at.value), at.variable, at.value, "must be an IP address or a host name, without a port")
 	}
 	v.that(d.CertPath != "", "DOCKER_CERT_PATH", d.CertPath, "must be a directory")
-	v.that(validPins(d.TLSPin), "DOCKER_TLS_PIN", d.TLSPin,
-		"must be SHA-256 of public keys in base64, like sha256//… as \"berth certs list\" prints them, several with commas between")
+	_, err := pin.ParseList(d.TLSPin)
+	v.that(err == nil, "DOCKER_TLS_PIN", d.TLSPin,
+		"must be SHA-256 of public keys in base64 or hexadecimal, like sha256//… as \"berth certs list\" prints them, several with commas between")
 	oneOf(v, "DOCKER_ENV", d.Env, "development", "test", "staging", Production)
 	between(v, "DOCKER_MAX_OPERATIONS", d.MaxOperations, 0, 1024)
 	between(v, "DOCKER_OPERATION_TIMEOUT", d.OperationTimeout, Seconds(time.Second), Seconds(time.Hour))
@@ -220,20 +221,6 @@ func (v *checker) profiles(c Config) {
 			}
 		}
 	}
-}
-
-// validPins reports whether text is nothing, or SHA-256 digests in base64 with commas between.
-func validPins(text string) bool {
-	if strings.TrimSpace(text) == "" {
-		return true
-	}
-	for pin := range strings.SplitSeq(text, ",") {
-		raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(strings.TrimSpace(pin), "sha256//"))
-		if err != nil || len(raw) != sha256.Size {
-			return false
-		}
-	}
-	return true
 }
 
 // hostName is what DNS and hosts files hold.

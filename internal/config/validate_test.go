@@ -131,6 +131,12 @@ func TestUnixSocketIsAllowedOnlyByTheFlagAndWarnedOf(t *testing.T) {
 	}
 }
 
+func TestPinsMayBeHexadecimal(t *testing.T) {
+	t.Parallel()
+	digits := strings.Repeat("0f", 32)
+	load(t, Options{Environ: []string{"DOCKER_TLS_PIN=" + digits + ", sha256:" + strings.ToUpper(digits)}})
+}
+
 func TestWeakSettingsAreWarnedOf(t *testing.T) {
 	t.Parallel()
 	if w := load(t, Options{}).Warnings(); len(w) != 0 {

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"berth/internal/config"
+	"berth/internal/pin"
 	"berth/internal/pki"
 )
 
@@ -61,7 +62,7 @@ func Connect(cfg config.Config) (*client.Client, error) {
 
 func clientTLS(d config.Docker, host string) (*tls.Config, error) {
 	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
-	pins, err := pki.ParsePins(d.TLSPin)
+	pins, err := pin.ParseList(d.TLSPin)
 	if err != nil {
 		return nil, err
 	}

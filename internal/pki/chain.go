@@ -5,7 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"berth/internal/pin"
 )
 
 // check is what a certificate is held to.
@@ -64,4 +67,12 @@ func ends(chain []*x509.Certificate) time.Time {
 		}
 	}
 	return first
+}
+
+// checkPins makes sure that one of certs carries one of pins, if there are any.
+func checkPins(certs []*x509.Certificate, pins []pin.Pin) error {
+	if len(pins) == 0 || slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return slices.Contains(pins, pin.Of(c)) }) {
+		return nil
+	}
+	return fmt.Errorf("%w: its own pin is %s", ErrPin, pin.Of(certs[0]))
 }

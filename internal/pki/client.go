@@ -7,6 +7,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"berth/internal/pin"
 )
 
 // ClientOptions refine OpenClient; only ServerName must be set, unless NoVerify is.
@@ -15,7 +17,7 @@ type ClientOptions struct {
 	// asked for, which TLS does not tell for an address: connections to one are refused then.
 	ServerName string
 	// Pins are public keys of which the server, or the authority that vouches for it, must have one; none: any.
-	Pins []Pin
+	Pins []pin.Pin
 	// NoVerify accepts any server with any certificate. Pins are checked even so, against the server's own certificate.
 	NoVerify bool
 	// Reloaded is told of every attempt to read changed files, as in ServerOptions.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"berth/internal/pin"
 )
 
 // serverOf presents a certificate of an authority to anybody.
@@ -147,7 +149,7 @@ func TestResumedHandshakesAreVerified(t *testing.T) {
 	if resumed, err := connect(ClientOptions{}); !resumed || err != nil {
 		t.Fatalf("second handshake: resumed %v, %v; want a resumed one", resumed, err)
 	}
-	if resumed, err := connect(ClientOptions{Pins: []Pin{{}}}); !resumed || !errors.Is(err, ErrPin) {
+	if resumed, err := connect(ClientOptions{Pins: []pin.Pin{{}}}); !resumed || !errors.Is(err, ErrPin) {
 		t.Errorf("resumed %v, %v; want a resumed handshake that is refused for its pin", resumed, err)
 	}
 	if _, err := connect(ClientOptions{Now: func() time.Time { return time.Now().AddDate(0, 0, 6) }}); err == nil {
@@ -169,7 +171,7 @@ func TestPinsAreChecked(t *testing.T) {
 		{"none", "", dir, "localhost", false, true},
 		{"the leaf's", leaf, dir, "localhost", false, true},
 		{"the authority's", ca, dir, "localhost", false, true},
-		{"one of several", other + ", " + strings.TrimPrefix(leaf, pinPrefix), dir, "localhost", false, true},
+		{"one of several", other + ", " + strings.TrimPrefix(leaf, pin.Prefix), dir, "localhost", false, true},
 		{"another", other, dir, "localhost", false, false},
 		{"right pin, wrong authority", strangerPin, stranger, "localhost", false, false},
 		{"right pin, wrong name", leaf, dir, "elsewhere.example", false, false},
@@ -179,7 +181,7 @@ func TestPinsAreChecked(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			pins, err := ParsePins(tt.pins)
+			pins, err := pin.ParseList(tt.pins)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -210,32 +212,4 @@ func TestPinStaysWithTheKey(t *testing.T) {
 		}
 		before = described(t, path)
 	}
-}
-
-// FuzzParsePins: what is accepted prints itself as the same pins.
-func FuzzParsePins(f *testing.F) {
-	f.Add("")
-	f.Add("sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
-	f.Add(" AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= ,sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=")
-	f.Add("sha256//AAAA,")
-	f.Fuzz(func(t *testing.T, text string) {
-		pins, err := ParsePins(text)
-		if err != nil {
-			if pins != nil {
-				t.Error("pins beside an error")
-			}
-			return
-		}
-		if len(pins) == 0 && strings.TrimSpace(text) != "" {
-			t.Errorf("%q pins nothing, in silence", text)
-		}
-		var printed []string
-		for _, p := range pins {
-			printed = append(printed, p.String())
-		}
-		again, err := ParsePins(strings.Join(printed, ","))
-		if err != nil || len(again) != len(pins) {
-			t.Errorf("%q printed as %v, which reads as %v, %v", text, printed, again, err)
-		}
-	})
 }

@@ -3,6 +3,8 @@ package pki
 import (
 	"path/filepath"
 	"testing"
+
+	"berth/internal/pin"
 )
 
 func TestRenewSurvivesACrashAtEveryStep(t *testing.T) {
@@ -29,7 +31,7 @@ func TestRevokeSurvivesACrashAtEveryStep(t *testing.T) {
 				t.Fatal(err)
 			}
 			lists, err := readRevocations(filepath.Join(dir, CACertFile), all)
-			if err != nil || len(lists) != 1 || len(lists[PinOf(all[0])].RevokedCertificateEntries) != 1 {
+			if err != nil || len(lists) != 1 || len(lists[pin.Of(all[0])].RevokedCertificateEntries) != 1 {
 				t.Errorf("after a crash before %q the list is %v, %v; want the one entry", step, lists, err)
 			}
 		})

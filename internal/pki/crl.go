@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"berth/internal/fileset"
+	"berth/internal/pin"
 )
 
 const blockCRL = "X509 CRL"
 
 // revocations are the lists in force, one for each authority at most, by the authority's public key.
-type revocations map[Pin]*x509.RevocationList
+type revocations map[pin.Pin]*x509.RevocationList
 
 // crlPath is where the list that goes with a CA file stands: beside it.
 func crlPath(caPath string) string { return filepath.Join(filepath.Dir(caPath), CRLFile) }
@@ -40,7 +41,7 @@ func (r revocations) check(chains [][]*x509.Certificate) error {
 }
 
 func (r revocations) has(authority *x509.Certificate, serial *big.Int) bool {
-	return includes(r[PinOf(authority)], serial)
+	return includes(r[pin.Of(authority)], serial)
 }
 
 // includes reports whether a list, which may be nil, has a serial number.
@@ -96,11 +97,11 @@ func parseRevocations(data []byte, all []*x509.Certificate) (revocations, error)
 		if i < 0 {
 			return nil, fmt.Errorf("%w: number %s", ErrListSigner, list.Number)
 		}
-		pin := PinOf(all[i])
-		if lists[pin] != nil {
+		key := pin.Of(all[i])
+		if lists[key] != nil {
 			return nil, fmt.Errorf("%w: two revocation lists of %s", ErrMalformed, all[i].Subject)
 		}
-		lists[pin] = list
+		lists[key] = list
 	}
 	if len(lists) == 0 {
 		return nil, fmt.Errorf("%w: no revocation list in it", ErrMalformed)
@@ -124,7 +125,7 @@ func checkList(list *x509.RevocationList) error {
 // or become older.
 func (r revocations) follow(inForce revocations, all []*x509.Certificate) error {
 	for _, ca := range all {
-		old, fresh := inForce[PinOf(ca)], r[PinOf(ca)]
+		old, fresh := inForce[pin.Of(ca)], r[pin.Of(ca)]
 		switch {
 		case old == nil:
 		case fresh == nil:
@@ -140,8 +141,8 @@ func (r revocations) follow(inForce revocations, all []*x509.Certificate) error 
 func (r revocations) of(all []*x509.Certificate) revocations {
 	kept := revocations{}
 	for _, ca := range all {
-		if list := r[PinOf(ca)]; list != nil {
-			kept[PinOf(ca)] = list
+		if list := r[pin.Of(ca)]; list != nil {
+			kept[pin.Of(ca)] = list
 		}
 	}
 	return kept
@@ -151,7 +152,7 @@ func (r revocations) of(all []*x509.Certificate) revocations {
 func (r revocations) encode(all []*x509.Certificate) []byte {
 	var out bytes.Buffer
 	for _, ca := range all {
-		if list := r[PinOf(ca)]; list != nil {
+		if list := r[pin.Of(ca)]; list != nil {
 			out.Write(pem.EncodeToMemory(&pem.Block{Type: blockCRL, Bytes: list.Raw}))
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"berth/internal/pin"
 )
 
 // listed is a server that follows its files, and what it reported.
@@ -127,7 +129,7 @@ func TestListIsNumberedAndSorted(t *testing.T) {
 		t.Fatal(err)
 	}
 	var serials []string
-	for _, entry := range lists[PinOf(all[0])].RevokedCertificateEntries {
+	for _, entry := range lists[pin.Of(all[0])].RevokedCertificateEntries {
 		serials = append(serials, entry.SerialNumber.Text(16))
 	}
 	if !slices.Equal(serials, []string{"1", "80", "ff"}) {
@@ -289,7 +291,7 @@ func FuzzRevocations(f *testing.F) {
 		f.Fatal(err)
 	}
 	all := []*x509.Certificate{ca.Certificate}
-	good := revocations{PinOf(ca.Certificate): list}.encode(all)
+	good := revocations{pin.Of(ca.Certificate): list}.encode(all)
 	f.Add(good)
 	f.Add(append(slices.Clone(good), good...))
 	f.Add(good[:len(good)-10])
@@ -302,7 +304,7 @@ func FuzzRevocations(f *testing.F) {
 			}
 			return
 		}
-		got := lists[PinOf(ca.Certificate)]
+		got := lists[pin.Of(ca.Certificate)]
 		if got == nil || !bytes.Equal(got.RawTBSRevocationList, list.RawTBSRevocationList) {
 			t.Error("accepted a list that the authority has not signed")
 		}

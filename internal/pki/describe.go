@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"berth/internal/fileset"
+	"berth/internal/pin"
 )
 
 // Description is what people want to know of one certificate. Times are UTC.
@@ -81,7 +82,7 @@ func describe(path string, cert *x509.Certificate) Description {
 		NotBefore:         cert.NotBefore.UTC(),
 		NotAfter:          cert.NotAfter.UTC(),
 		FingerprintSHA256: hex.EncodeToString(sum[:]),
-		Pin:               PinOf(cert).String(),
+		Pin:               pin.Of(cert).String(),
 		AuthorityKeyID:    hex.EncodeToString(cert.AuthorityKeyId),
 	}
 	if cert.IsCA {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"berth/internal/fileset"
+	"berth/internal/pin"
 )
 
 // InitOptions says what Init shall make. The zero value makes a set for a development machine.
@@ -234,6 +235,6 @@ func (i *initializer) makeSet(req Request) (map[string][]byte, error) {
 	if set[recordsFile], err = known.encode(i.now); err != nil {
 		return nil, err
 	}
-	set[CRLFile] = revocations{PinOf(authority.Certificate): list}.encode([]*x509.Certificate{authority.Certificate})
+	set[CRLFile] = revocations{pin.Of(authority.Certificate): list}.encode([]*x509.Certificate{authority.Certificate})
 	return set, nil
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"berth/internal/pin"
 )
 
 func TestVerifyFindsEachFault(t *testing.T) {
@@ -160,7 +162,7 @@ func TestListSaysWhatIsInUse(t *testing.T) {
 		var got []*bool
 		for i, l := range listings {
 			got = append(got, l.InUse)
-			if l.Elsewhere != (i > 2) || l.Revoked != (i == 4) || !strings.HasPrefix(l.Pin, pinPrefix) {
+			if l.Elsewhere != (i > 2) || l.Revoked != (i == 4) || !strings.HasPrefix(l.Pin, pin.Prefix) {
 				t.Errorf("%s: %+v", tt.name, l)
 			}
 		}

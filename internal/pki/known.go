@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"berth/internal/fileset"
+	"berth/internal/pin"
 )
 
 // knownList is what the records say of one authority's revocation list, so that a list which was lost or replaced by an
@@ -114,7 +115,7 @@ func (r revocations) complete(caPath string, all []*x509.Certificate) error {
 
 // current is complete for one authority.
 func (r revocations) current(ca *x509.Certificate, known *knownList) error {
-	list := r[PinOf(ca)]
+	list := r[pin.Of(ca)]
 	if list == nil {
 		if known == nil && !promisesList(ca) {
 			return nil
@@ -163,8 +164,8 @@ func (d *directory) restoreLists(now time.Time, forget bool) (*int, error) {
 		if err != nil {
 			return nil, err
 		}
-		pin, about := PinOf(authority.Certificate), known.listOf(authority.Certificate)
-		if lists[pin] != nil && about != nil && lists.current(authority.Certificate, about) == nil {
+		key, about := pin.Of(authority.Certificate), known.listOf(authority.Certificate)
+		if lists[key] != nil && about != nil && lists.current(authority.Certificate, about) == nil {
 			continue
 		}
 		if !forget {
@@ -172,16 +173,16 @@ func (d *directory) restoreLists(now time.Time, forget bool) (*int, error) {
 				return nil, err
 			}
 		}
-		if lists[pin] == nil || about != nil {
-			previous, err := about.continued(lists[pin])
+		if lists[key] == nil || about != nil {
+			previous, err := about.continued(lists[key])
 			if err != nil {
 				return nil, &FileError{Path: d.file(recordsFile), Err: err, Advice: "put it back from a backup"}
 			}
-			if lists[pin], err = authority.Revoked(previous, nil, now); err != nil {
+			if lists[key], err = authority.Revoked(previous, nil, now); err != nil {
 				return nil, err
 			}
 		}
-		known.noteList(authority.Certificate, lists[pin])
+		known.noteList(authority.Certificate, lists[key])
 		changed = true
 	}
 	if !changed {
@@ -200,7 +201,7 @@ func (d *directory) restoreLists(now time.Time, forget bool) (*int, error) {
 
 // forgotten is an error when an authority's list is lost and nothing tells what was on it.
 func (r revocations) forgotten(d *directory, ca *x509.Certificate, about *knownList) error {
-	if about != nil || r[PinOf(ca)] != nil || !promisesList(ca) {
+	if about != nil || r[pin.Of(ca)] != nil || !promisesList(ca) {
 		return nil
 	}
 	return &FileError{Path: d.file(CRLFile), Err: fmt.Errorf("%w: of %s", ErrNoList, ca.Subject), Advice: adviceForgotten}

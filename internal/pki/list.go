@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"berth/internal/pin"
 )
 
 // Listing is one certificate of a directory and what is known of its use.
@@ -100,7 +102,7 @@ func revokedSerials(d *directory, known records) (map[string]bool, error) {
 				named[keyID(ca)+"/"+r.Serial] = true
 			}
 		}
-		list := lists[PinOf(ca)]
+		list := lists[pin.Of(ca)]
 		if list == nil {
 			continue
 		}

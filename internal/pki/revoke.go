@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"berth/internal/fileset"
+	"berth/internal/pin"
 )
 
 // RevokeOptions refine Revoke; the zero value is usable.
@@ -66,7 +67,7 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 		result = Revocation{Outcome: Unchanged, Serial: target.serial.Text(16), Certificate: target.about, List: d.file(CRLFile)}
 		changed := false
 		for _, signer := range signers {
-			pin := PinOf(signer.Certificate)
+			key := pin.Of(signer.Certificate)
 			about := known.listOf(signer.Certificate)
 			if !opts.ForgetRevocations {
 				if err := lists.forgotten(d, signer.Certificate, about); err != nil {
@@ -75,7 +76,7 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 			}
 			lost := about != nil && lists.current(signer.Certificate, about) != nil
 			if added := []*big.Int{target.serial}; lost || !lists.has(signer.Certificate, target.serial) {
-				previous, err := about.continued(lists[pin])
+				previous, err := about.continued(lists[key])
 				if err != nil {
 					return &FileError{Path: d.file(recordsFile), Err: err, Advice: "put it back from a backup"}
 				}
@@ -84,15 +85,15 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 				} else {
 					result.Outcome = Created
 				}
-				if lists[pin], err = signer.Revoked(previous, added, now); err != nil {
+				if lists[key], err = signer.Revoked(previous, added, now); err != nil {
 					return err
 				}
 			}
-			if about == nil || about.Number != lists[pin].Number.String() {
-				known.noteList(signer.Certificate, lists[pin])
+			if about == nil || about.Number != lists[key].Number.String() {
+				known.noteList(signer.Certificate, lists[key])
 				changed = true
 			}
-			result.Number = lists[pin].Number.String()
+			result.Number = lists[key].Number.String()
 		}
 		if target.about != nil && slices.ContainsFunc(d.leaves(), func(l leafFiles) bool { return d.file(l.cert) == target.about.Path }) {
 			text := "stands in this directory and is refused from now on: run berth certs renew"

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"berth/internal/fileset"
+	"berth/internal/pin"
 )
 
 // Stage is how far a rotation of the authority has come.
@@ -215,7 +216,7 @@ func (d *directory) withList(fresh *Authority, certs []*x509.Certificate, now ti
 	}
 	all := append(slices.Clone(certs), fresh.Certificate)
 	lists = lists.of(all)
-	lists[PinOf(fresh.Certificate)] = list
+	lists[pin.Of(fresh.Certificate)] = list
 	known.noteList(fresh.Certificate, list)
 	record, err = known.encode(now)
 	return lists.encode(all), record, err
@@ -323,7 +324,7 @@ func (d *directory) stillNeeded(at Rotation, known records, lists revocations, c
 	var reasons []string
 	revoked := func(serial string) bool {
 		i := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return Fingerprint(c) == at.Old.FingerprintSHA256 })
-		list := lists[PinOf(certs[i])]
+		list := lists[pin.Of(certs[i])]
 		return list != nil && slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
 			return e.SerialNumber.Text(16) == serial
 		})
