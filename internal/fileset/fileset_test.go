@@ -24,7 +24,7 @@ func TestLockIsFreeOnceItIsUnlocked(t *testing.T) {
 	}
 	// As a child has it that is being started at this moment.
 	copied := copyOfOpen(t, dir)
-	defer syscall.Close(copied)
+	defer func() { _ = syscall.Close(copied) }()
 	unlock()
 	unlock, err = Lock(dir)
 	if err != nil {

@@ -3,43 +3,26 @@ package pki
 import (
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"time"
+	"math/big"
 
-	"berth/internal/fileset"
+	"berth/internal/pin"
 )
 
-// openAuthority reads the key of keyPath, or of the directory if that is empty, and the authority that it belongs to.
-func openAuthority(d *directory, keyPath string, now time.Time) (*Authority, error) {
+// signer is the authority of ca.pem whose key is in a file; that of ca-key.pem if the name is empty.
+func (d *directory) signer(keyPath string) (*Authority, error) {
 	if keyPath == "" {
 		keyPath = d.file(CAKeyFile)
 	}
-	a, err := findAuthority(d, keyPath)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkTime(a.Certificate, now); err != nil {
-		path := d.file(CACertFile)
-		return nil, &FileError{Path: path, Err: err, Advice: authorityAdvice(path, err)}
-	}
-	return a, nil
-}
-
-// findAuthority pairs a key with the certificate of the same public key in ca.pem.
-func findAuthority(d *directory, keyPath string) (*Authority, error) {
-	data, err := ReadFile(keyPath)
-	if missing(err) {
-		return nil, &FileError{Path: keyPath, Err: ErrMissing, Advice: adviceAuthority}
+	key, err := ReadKey(keyPath)
+	if errors.Is(err, ErrMissing) || errors.Is(err, ErrMalformed) {
+		return nil, advise(err, adviceAuthority)
 	}
 	if err != nil {
 		return nil, err
 	}
-	key, err := parseKey(data)
-	if err != nil {
-		return nil, &FileError{Path: keyPath, Err: err, Advice: adviceAuthority}
-	}
-	caPath := d.file(CACertFile)
-	certs, err := ReadCertificates(caPath)
+	certs, err := d.trusted()
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +31,56 @@ func findAuthority(d *directory, keyPath string) (*Authority, error) {
 			return &Authority{Pair{Certificate: cert, key: key}}, nil
 		}
 	}
-	return nil, &FileError{Path: keyPath, Err: fmt.Errorf("%w %s", ErrMismatch, caPath), Advice: adviceAuthority}
+	return nil, &FileError{Path: keyPath, Err: fmt.Errorf("%w %s", ErrMismatch, d.file(CACertFile)), Advice: adviceAuthority}
+}
+
+// issuer is a signer that is within its time.
+func (d *directory) issuer(keyPath string) (*Authority, error) {
+	a, err := d.signer(keyPath)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkTime(a.Certificate, d.now); err != nil {
+		path := d.file(CACertFile)
+		return nil, &FileError{Path: path, Err: err, Advice: authorityAdvice(path, err)}
+	}
+	return a, nil
+}
+
+// extend makes the list of an authority that names a serial number besides everything that it has named before; nil adds none.
+// The list stays if it names the number already, is there and is not older than the known one. One that is missing, and of
+// which nothing is known, is begun only with forget. added tells whether the number is new.
+func (d *directory) extend(a *Authority, serial *big.Int, forget bool) (list *x509.RevocationList, added bool, err error) {
+	lists, err := d.lists()
+	if err != nil {
+		return nil, false, err
+	}
+	known, err := d.records()
+	if err != nil {
+		return nil, false, err
+	}
+	ca := a.Certificate
+	list, about := lists[pin.Of(ca)], known.listOf(ca)
+	if list == nil && about == nil && promisesList(ca) && !forget {
+		return nil, false, &FileError{Path: d.file(CRLFile), Err: fmt.Errorf("%w: of %s", ErrNoList, ca.Subject), Advice: adviceForgotten}
+	}
+	if list == nil || lists.current(ca, about) != nil || serial != nil && !includes(list, serial) {
+		previous, err := about.continued(list)
+		if err != nil {
+			return nil, false, &FileError{Path: d.file(recordsFile), Err: err, Advice: "put it back from a backup"}
+		}
+		var more []*big.Int
+		if added = serial != nil && !includes(previous, serial); added {
+			more = append(more, serial)
+		}
+		if list, err = a.Revoked(previous, more, d.now); err != nil {
+			return nil, false, err
+		}
+	}
+	if about != nil && about.Number == list.Number.String() {
+		return list, added, nil
+	}
+	return list, added, d.setList(ca, list)
 }
 
 // issuerOf is the authority that signed a certificate; nil if none of these did.
@@ -59,29 +91,6 @@ func issuerOf(cert *x509.Certificate, all []*x509.Certificate) *x509.Certificate
 		}
 	}
 	return nil
-}
-
-// leafFiles names a leaf and its key in a directory.
-type leafFiles struct{ cert, key string }
-
-// leaves are the certificates that a directory holds for its own ends, as far as they are there.
-func (d *directory) leaves() []leafFiles {
-	var found []leafFiles
-	for _, l := range []leafFiles{{ServerCertFile, ServerKeyFile}, {ClientCertFile, ClientKeyFile}, {DockerCertFile, DockerKeyFile}} {
-		if fileset.Exists(d.file(l.cert)) {
-			found = append(found, l)
-		}
-	}
-	return found
-}
-
-// leaf reads the first certificate of a file.
-func (d *directory) leaf(name string) (*x509.Certificate, error) {
-	certs, err := ReadCertificates(d.file(name))
-	if err != nil {
-		return nil, err
-	}
-	return certs[0], nil
 }
 
 func keyID(ca *x509.Certificate) string { return hex.EncodeToString(ca.SubjectKeyId) }

@@ -61,19 +61,15 @@ func BundleDir(dir, out string, force bool, now time.Time) ([]string, error) {
 		return nil, err
 	}
 	var written []string
-	err = editOut(out, noHook, func(d *directory) error {
-		if d.has(CAKeyFile) {
-			return &FileError{Path: d.file(CAKeyFile), Err: ErrExists, Advice: "this is the directory of an authority; choose another one"}
-		}
-		c := fileset.Change{Write: map[string][]byte{}}
+	err = editOut(out, func() time.Time { return now }, nil, func(d *directory) error {
 		for _, f := range files {
-			if d.has(f.name) && !force {
-				return &FileError{Path: d.file(f.name), Err: ErrExists, Advice: "choose another directory, or --force"}
+			if err := d.vacant(force, f.name); err != nil {
+				return err
 			}
-			c.Write[f.name] = f.data
+			d.put(f.name, f.data)
 			written = append(written, d.file(f.name))
 		}
-		return d.apply(c)
+		return d.commit()
 	})
 	if err != nil {
 		return nil, err

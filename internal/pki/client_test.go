@@ -25,7 +25,7 @@ func serverOf(t *testing.T, sign func(Request) (Pair, error), req Request) *tls.
 
 func authorityOf(t *testing.T, dir string) *Authority {
 	t.Helper()
-	a, err := findAuthority(&directory{path: dir}, filepath.Join(dir, CAKeyFile))
+	a, err := openDirectory(dir, nil).signer("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ func TestRenewSurvivesACrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	crashAtEveryStep(t, 12, func(t *testing.T) string { return initialized(t, InitOptions{}) },
 		func(dir string, before hook) error {
-			_, err := renew(dir, RenewOptions{Force: true}, before)
+			_, err := Renew(dir, RenewOptions{Force: true, before: before})
 			return err
 		},
 		func(*testing.T, string, string) {})
@@ -22,7 +22,7 @@ func TestRevokeSurvivesACrashAtEveryStep(t *testing.T) {
 	serial := "aa55"
 	crashAtEveryStep(t, 6, func(t *testing.T) string { return initialized(t, InitOptions{}) },
 		func(dir string, before hook) error {
-			_, err := revoke(dir, serial, RevokeOptions{Force: true}, before)
+			_, err := Revoke(dir, serial, RevokeOptions{Force: true, before: before})
 			return err
 		},
 		func(t *testing.T, dir, step string) {
@@ -45,7 +45,7 @@ func TestIssueSurvivesACrashAtEveryStep(t *testing.T) {
 		outs[dir] = filepath.Join(t.TempDir(), "out")
 		return dir
 	}, func(dir string, before hook) error {
-		_, err := issue(dir, IssueOptions{Kind: KindClient, Name: "alice", Out: outs[dir], Force: true}, before)
+		_, err := Issue(dir, IssueOptions{Kind: KindClient, Name: "alice", Out: outs[dir], Force: true, before: before})
 		return err
 	}, func(t *testing.T, dir, step string) {
 		if !works(t, serverTLS(t, dir), clientTLS(t, outs[dir])) {
@@ -86,7 +86,7 @@ func TestRotateSurvivesACrashAtEveryStep(t *testing.T) {
 				authorities[dir] = described(t, filepath.Join(dir, CACertFile)).FingerprintSHA256
 				return dir
 			}, func(dir string, before hook) error {
-				_, err := rotate(dir, RotateOptions{Finish: true}, before)
+				_, err := Rotate(dir, RotateOptions{Finish: true, before: before})
 				return err
 			}, func(t *testing.T, dir, step string) {
 				at, err := RotationStatus(dir)

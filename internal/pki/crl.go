@@ -2,16 +2,12 @@ package pki
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"berth/internal/fileset"
 	"berth/internal/pin"
@@ -59,7 +55,7 @@ func includes(list *x509.RevocationList, serial *big.Int) bool {
 func readRevocations(caPath string, all []*x509.Certificate) (revocations, error) {
 	path := crlPath(caPath)
 	if !fileset.Exists(path) {
-		return nil, nil
+		return revocations{}, nil
 	}
 	data, err := ReadFile(path)
 	if err != nil {
@@ -159,37 +155,44 @@ func (r revocations) encode(all []*x509.Certificate) []byte {
 	return out.Bytes()
 }
 
-// Revoked makes the list that follows previous, which may be nil, with these serial numbers added to it. Entries are sorted
-// by serial number. Its number is larger than every earlier one, also when previous was lost.
-func (a *Authority) Revoked(previous *x509.RevocationList, serials []*big.Int, now time.Time) (*x509.RevocationList, error) {
-	now = now.UTC().Truncate(time.Second)
-	number := big.NewInt(now.Unix())
-	var entries []x509.RevocationListEntry
-	if previous != nil {
-		entries = slices.Clone(previous.RevokedCertificateEntries)
-		if next := new(big.Int).Add(previous.Number, big.NewInt(1)); next.Cmp(number) > 0 {
-			number = next
+// complete refuses lists of which one is missing that should be there, or is older than one that is known. Authorities that
+// promise no list and of which none is known, those of other tools and of earlier versions, need none.
+func (r revocations) complete(caPath string, all []*x509.Certificate) error {
+	known, err := readRecords(filepath.Dir(caPath))
+	if err != nil {
+		return err
+	}
+	for _, ca := range all {
+		about := known.listOf(ca)
+		if err := r.current(ca, about); err != nil {
+			advice := adviceList(filepath.Dir(caPath))
+			if about == nil {
+				advice = adviceForgotten
+			}
+			return &FileError{Path: crlPath(caPath), Err: err, Advice: advice}
 		}
 	}
-	for _, serial := range serials {
-		entries = append(entries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: now})
-	}
-	slices.SortFunc(entries, func(x, y x509.RevocationListEntry) int { return x.SerialNumber.Cmp(y.SerialNumber) })
-	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		RevokedCertificateEntries: entries,
-		Number:                    number,
-		ThisUpdate:                now,
-		// The authority may be locked away for years; a list holds until the next one.
-		NextUpdate: a.Certificate.NotAfter,
-	}, a.Certificate, a.key)
-	if err != nil {
-		return nil, fmt.Errorf("sign revocation list: %w", err)
-	}
-	list, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return nil, fmt.Errorf("read back revocation list: %w", err)
-	}
-	return list, nil
+	return nil
 }
 
-func missing(err error) bool { return errors.Is(err, ErrMissing) || errors.Is(err, fs.ErrNotExist) }
+// current is complete for one authority.
+func (r revocations) current(ca *x509.Certificate, known *knownList) error {
+	list := r[pin.Of(ca)]
+	if list == nil {
+		if known == nil && !promisesList(ca) {
+			return nil
+		}
+		return fmt.Errorf("%w: of %s", ErrNoList, ca.Subject)
+	}
+	if known == nil {
+		return nil
+	}
+	number, err := known.number()
+	if err != nil {
+		return err
+	}
+	if list.Number.Cmp(number) < 0 {
+		return fmt.Errorf("%w: number %s of %s, and number %s is known", ErrOlderList, list.Number, ca.Subject, number)
+	}
+	return nil
+}

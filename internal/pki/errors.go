@@ -62,6 +62,14 @@ func (e *FileError) Error() string {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
+// advise gives a FileError another advice.
+func advise(err error, advice string) error {
+	if file, ok := errors.AsType[*FileError](err); ok {
+		return &FileError{Path: file.Path, Err: file.Err, Advice: advice}
+	}
+	return err
+}
+
 // Warning is something that works now and should be put right. Code is stable and from a closed set.
 type Warning struct {
 	Code string `json:"code"`

@@ -5,12 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
-
-	"berth/internal/fileset"
-	"berth/internal/pin"
 )
 
 // InitOptions says what Init shall make. The zero value makes a set for a development machine.
@@ -26,6 +22,8 @@ type InitOptions struct {
 	// ForgetRevocations begins an empty revocation list where it is lost and no records tell what was on it: whatever was
 	// revoked is admitted again.
 	ForgetRevocations bool
+
+	before hook
 }
 
 // Validate finds what is wrong with the options themselves, whatever is on disk. Init does the same.
@@ -69,172 +67,212 @@ type InitResult struct {
 // revocation list that was lost is made anew. Anything else that is there is an error (a FileError with what to do) unless
 // Force is set. A run that was interrupted is completed by the next one, with or without Force.
 func Init(dir string, opts InitOptions) (InitResult, error) {
-	return newInitializer(dir, opts).run()
-}
-
-type initializer struct {
-	dir    string
-	opts   InitOptions
-	now    time.Time
-	before hook
-}
-
-func newInitializer(dir string, opts InitOptions) *initializer {
-	return &initializer{dir: dir, opts: opts, now: clockOf(opts.Now), before: noHook}
-}
-
-func (i *initializer) run() (InitResult, error) {
-	if err := i.opts.Validate(); err != nil {
+	if err := opts.Validate(); err != nil {
 		return InitResult{}, err
 	}
-	dns, ips, hostsErr := serverNames(i.opts.Hosts, i.opts.Environment)
-	if hostsErr != nil && !exists(i.dir) {
+	req := Request{KeyType: opts.KeyType}
+	var hostsErr error
+	if req.DNSNames, req.IPs, hostsErr = serverNames(opts.Hosts, opts.Environment); hostsErr != nil && !exists(dir) {
 		return InitResult{}, hostsErr
 	}
-	if err := makeDir(i.dir, i.before); err != nil {
+	if err := makeDirectory(dir, opts.before); err != nil {
 		return InitResult{}, err
 	}
-	var result InitResult
-	err := edit(i.dir, i.before, func(d *directory) error {
-		outcome, revoked, err := i.make(d, Request{DNSNames: dns, IPs: ips, KeyType: i.opts.KeyType, Now: i.now}, hostsErr)
+	result := InitResult{Dir: dir}
+	err := edit(dir, opts.Now, opts.before, func(d *directory) error {
+		here, missing := d.inventory()
+		var err error
+		switch {
+		case len(here) > 0 && !opts.Force && len(missing) > 0:
+			err = fmt.Errorf("%w: %s missing beside %s", ErrIncomplete, strings.Join(missing, ", "), strings.Join(here, ", "))
+			err = &FileError{Path: dir, Err: err, Advice: "put the missing files back, or " + adviceForce}
+		case len(here) > 0 && !opts.Force:
+			err = d.keepSet(opts, &result)
+		case hostsErr != nil:
+			err = hostsErr
+		default:
+			if result.Outcome = Created; len(here) > 0 {
+				result.Outcome = Replaced
+			}
+			err = d.makeSet(opts, req)
+		}
 		if err != nil {
 			return err
 		}
-		if result, err = i.verify(outcome); err != nil {
+		if err := d.verifySet(&result); err != nil {
 			return err
 		}
-		if revoked != nil {
-			result.List, result.Revoked = d.file(CRLFile), *revoked
-		}
-		if i.opts.Days > longLife && (outcome == Created || outcome == Replaced) {
+		if opts.Days > longLife && (result.Outcome == Created || result.Outcome == Replaced) {
 			for _, name := range []string{ServerCertFile, ClientCertFile} {
-				result.Warnings = append(result.Warnings, longLifeWarning(d.file(name), i.opts.Days))
+				result.Warnings = append(result.Warnings, longLifeWarning(d.file(name), opts.Days))
 			}
 		}
 		return nil
 	})
-	return result, err
-}
-
-// make writes a new set if there is none or the old one shall go, which fails with hostsErr. Of a set that is there it makes
-// a lost revocation list anew, and answers how many it refuses.
-func (i *initializer) make(d *directory, req Request, hostsErr error) (Outcome, *int, error) {
-	present, missing := i.inventory()
-	switch {
-	case (len(present) == 0 || i.opts.Force) && hostsErr != nil:
-		return "", nil, hostsErr
-	case len(present) == 0 || i.opts.Force:
-		set, err := i.makeSet(req)
-		if err != nil {
-			return "", nil, err
-		}
-		// What was said of an authority means nothing for the next one.
-		about := []string{nextCAKey, oldCAKey, recordsFile, CRLFile, rotationFile}
-		if err := d.apply(fileset.Change{Write: set, Remove: about}); err != nil {
-			return "", nil, err
-		}
-		if len(present) > 0 {
-			return Replaced, nil, nil
-		}
-		return Created, nil, nil
-	case len(missing) > 0:
-		err := fmt.Errorf("%w: %s missing beside %s", ErrIncomplete, strings.Join(missing, ", "), strings.Join(present, ", "))
-		return "", nil, &FileError{Path: i.dir, Err: err, Advice: "put the missing files back, or " + adviceForce}
-	}
-	server, _, err := loadFiles(ServerPaths(i.dir), x509.ExtKeyUsageServerAuth, i.now)
 	if err != nil {
-		return "", nil, err
+		return InitResult{}, err
 	}
-	// Before anything is written: a refusal leaves everything as it was.
-	if err := i.covers(server.pair.Leaf); err != nil {
-		return "", nil, err
-	}
-	restored, err := d.restoreLists(i.now, i.opts.ForgetRevocations)
-	switch {
-	case err != nil:
-		return "", nil, err
-	case d.completed, restored != nil:
-		return Completed, restored, nil
-	default:
-		return Unchanged, nil, nil
-	}
-}
-
-// covers holds a server's certificate to the hosts that were asked for, and to none that were not.
-func (i *initializer) covers(cert *x509.Certificate) error {
-	if len(i.opts.Hosts) == 0 {
-		return nil
-	}
-	dns, ips, err := serverNames(i.opts.Hosts, Production)
-	if err != nil {
-		return err
-	}
-	if err := checkHosts(cert, dns, ips); err != nil {
-		return &FileError{Path: filepath.Join(i.dir, ServerCertFile), Err: err, Advice: adviceHosts}
-	}
-	return nil
+	return result, nil
 }
 
 // inventory tells which files of a set are there. The authority's key may be kept elsewhere, so it is never missing, and
 // alone it does not make a set.
-func (i *initializer) inventory() (present, missing []string) {
-	for _, name := range fileOrder() {
+func (d *directory) inventory() (here, missing []string) {
+	for _, name := range []string{CAKeyFile, ServerKeyFile, ClientKeyFile, ServerCertFile, ClientCertFile, CACertFile} {
 		switch {
-		case exists(filepath.Join(i.dir, name)):
-			present = append(present, name)
+		case d.has(name):
+			here = append(here, name)
 		case name != CAKeyFile:
 			missing = append(missing, name)
 		}
 	}
-	return present, missing
+	return here, missing
 }
 
-// makeSet makes the contents of all files: six of certificates, an empty revocation list, and the records.
-func (i *initializer) makeSet(req Request) (map[string][]byte, error) {
-	leafDays := cmp.Or(i.opts.Days, DefaultLeafDays)
-	ca := req
-	// Two authorities in one file, or in one log, can be told apart by their date.
-	ca.CommonName = "Berth CA " + i.now.UTC().Format(time.DateOnly)
-	ca.Days = cmp.Or(i.opts.Days, DefaultCADays)
-	authority, err := NewAuthority(ca)
+// keepSet holds the set that is there to the hosts that were asked for, and makes its lost lists anew.
+func (d *directory) keepSet(opts InitOptions, result *InitResult) error {
+	server, _, err := loadFiles(ServerPaths(d.path), x509.ExtKeyUsageServerAuth, d.now)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	server := req
-	server.Days = leafDays
-	server.CommonName = serverCommonName(req.DNSNames, req.IPs)
-	serverPair, err := authority.IssueServer(server)
-	if err != nil {
-		return nil, err
-	}
-	client := Request{CommonName: cmp.Or(i.opts.ClientName, "berth"), KeyType: req.KeyType, Now: req.Now, Days: leafDays}
-	clientPair, err := authority.IssueClient(client)
-	if err != nil {
-		return nil, err
-	}
-	set := make(map[string][]byte, 8)
-	for _, part := range []struct {
-		pair      Pair
-		cert, key string
-	}{
-		{authority.Pair, CACertFile, CAKeyFile},
-		{serverPair, ServerCertFile, ServerKeyFile},
-		{clientPair, ClientCertFile, ClientKeyFile},
-	} {
-		set[part.cert] = part.pair.CertPEM()
-		if set[part.key], err = part.pair.KeyPEM(); err != nil {
-			return nil, err
+	// Before anything is written: a refusal leaves everything as it was.
+	if len(opts.Hosts) > 0 {
+		dns, ips, err := serverNames(opts.Hosts, Production)
+		if err != nil {
+			return err
+		}
+		if err := checkHosts(server.pair.Leaf, dns, ips); err != nil {
+			return &FileError{Path: d.file(ServerCertFile), Err: err, Advice: adviceHosts}
 		}
 	}
-	list, err := authority.Revoked(nil, nil, i.now)
+	if err := d.restoreLists(opts.ForgetRevocations); err != nil {
+		return err
+	}
+	if d.listsDirty {
+		lists, err := d.lists()
+		if err != nil {
+			return err
+		}
+		result.List = d.file(CRLFile)
+		for _, list := range lists {
+			result.Revoked += len(list.RevokedCertificateEntries)
+		}
+	}
+	if result.Outcome = Unchanged; d.completed || d.listsDirty {
+		result.Outcome = Completed
+	}
+	return d.commit()
+}
+
+// restoreLists makes the list of every authority whose key is here and whose list is missing or older than the known one,
+// with everything that is known to be revoked.
+func (d *directory) restoreLists(forget bool) error {
+	lists, err := d.lists()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	known := records{Certificates: []record{}}
-	known.noteList(authority.Certificate, list)
-	if set[recordsFile], err = known.encode(i.now); err != nil {
-		return nil, err
+	known, err := d.records()
+	if err != nil {
+		return err
 	}
-	set[CRLFile] = revocations{pin.Of(authority.Certificate): list}.encode([]*x509.Certificate{authority.Certificate})
-	return set, nil
+	for _, name := range []string{CAKeyFile, oldCAKey, nextCAKey} {
+		if !d.has(name) {
+			continue
+		}
+		authority, err := d.signer(d.file(name))
+		if err != nil {
+			return err
+		}
+		ca := authority.Certificate
+		if about := known.listOf(ca); about != nil && lists.current(ca, about) == nil {
+			continue
+		}
+		if _, _, err := d.extend(authority, nil, forget); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeSet makes three pairs, an empty revocation list, and the records. What was said of an earlier authority means nothing
+// for the new one.
+func (d *directory) makeSet(opts InitOptions, req Request) error {
+	lists, known := revocations{}, &records{Certificates: []record{}}
+	d.lists = func() (revocations, error) { return lists, nil }
+	d.records = func() (*records, error) { return known, nil }
+	d.drop(nextCAKey, oldCAKey, rotationFile)
+
+	req.Now = d.now
+	req.CommonName, req.Days = authorityName(d.now), cmp.Or(opts.Days, DefaultCADays)
+	authority, err := NewAuthority(req)
+	if err != nil {
+		return err
+	}
+	req.CommonName, req.Days = serverCommonName(req.DNSNames, req.IPs), cmp.Or(opts.Days, DefaultLeafDays)
+	server, err := authority.IssueServer(req)
+	if err != nil {
+		return err
+	}
+	req.CommonName = cmp.Or(opts.ClientName, "berth")
+	client, err := authority.IssueClient(req)
+	if err != nil {
+		return err
+	}
+	list, err := authority.Revoked(nil, nil, d.now)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(
+		d.trust([]*x509.Certificate{authority.Certificate}),
+		d.setList(authority.Certificate, list),
+		d.putKey(CAKeyFile, authority.Pair),
+		d.putPair(pairFiles{ServerCertFile, ServerKeyFile}, server),
+		d.putPair(pairFiles{ClientCertFile, ClientKeyFile}, client),
+	)
+	if err != nil {
+		return err
+	}
+	return d.commit()
+}
+
+// authorityName is the common name of a new authority. Two of them in one file, or in one log, can be told apart by their
+// date.
+func authorityName(now time.Time) string { return "Berth CA " + now.UTC().Format(time.DateOnly) }
+
+// verifySet makes sure that the set in place is whole and valid, and describes it.
+func (d *directory) verifySet(result *InitResult) error {
+	server, client := ServerPaths(d.path), ClientPaths(d.path, Paths{})
+	if err := d.verifyAuthority(); err != nil {
+		return err
+	}
+	serverFiles, warnings, err := loadFiles(server, x509.ExtKeyUsageServerAuth, d.now)
+	if err != nil {
+		return err
+	}
+	lists, err := d.lists()
+	if err != nil {
+		return err
+	}
+	if err := lists.complete(server.CA, serverFiles.authorities.all); err != nil {
+		return err
+	}
+	result.Warnings = append(result.Warnings, warnings...)
+	_, warnings, err = loadFiles(client, x509.ExtKeyUsageClientAuth, d.now)
+	if err != nil {
+		return err
+	}
+	result.Warnings = append(result.Warnings, warnings...)
+	result.Certificates, err = DescribeDir(d.path)
+	return err
+}
+
+// verifyAuthority makes sure that ca-key.pem, if it is here, is the key of an authority in ca.pem.
+func (d *directory) verifyAuthority() error {
+	if _, err := readAuthorities(d.file(CACertFile), d.now); err != nil {
+		return err
+	}
+	if _, err := d.signer(""); err != nil && !errors.Is(err, ErrMissing) {
+		return advise(err, adviceForce)
+	}
+	return nil
 }

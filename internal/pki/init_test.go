@@ -253,16 +253,15 @@ func TestCrashAtEveryStep(t *testing.T) {
 				if force {
 					dir = initialized(t, InitOptions{})
 				}
-				crashed := newInitializer(dir, InitOptions{Force: force})
 				step := ""
-				crashed.before = func(name string) error {
+				crash := func(name string) error {
 					if at--; at < 0 {
 						step = name
 						return errCrash
 					}
 					return nil
 				}
-				if _, err := crashed.run(); !errors.Is(err, errCrash) {
+				if _, err := Init(dir, InitOptions{Force: force, before: crash}); !errors.Is(err, errCrash) {
 					t.Fatalf("the run did not stop at its step: %v", err)
 				}
 				for _, load := range []func() error{
@@ -302,9 +301,8 @@ func countSteps(t *testing.T, force bool) int {
 		dir = initialized(t, InitOptions{})
 	}
 	steps := 0
-	i := newInitializer(dir, InitOptions{Force: force})
-	i.before = func(string) error { steps++; return nil }
-	if _, err := i.run(); err != nil {
+	count := func(string) error { steps++; return nil }
+	if _, err := Init(dir, InitOptions{Force: force, before: count}); err != nil {
 		t.Fatal(err)
 	}
 	return steps

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -62,12 +63,12 @@ func Verify(dir string, opts VerifyOptions) ([]Finding, error) {
 	if _, err := os.ReadDir(dir); err != nil {
 		return nil, openError(dir, err)
 	}
-	i := &inspection{d: &directory{path: dir}, opts: opts, now: clockOf(opts.Now)}
+	i := &inspection{d: openDirectory(dir, opts.Now), opts: opts}
 	i.modes()
 	i.authorities()
 	i.list()
-	for _, names := range i.d.leaves() {
-		i.leaf(names)
+	for found, err := range i.d.leaves() {
+		i.leaf(found, err)
 	}
 	i.unfinished()
 	return i.findings, nil
@@ -76,7 +77,6 @@ func Verify(dir string, opts VerifyOptions) ([]Finding, error) {
 type inspection struct {
 	d        *directory
 	opts     VerifyOptions
-	now      time.Time
 	trusted  authorities
 	lists    revocations
 	findings []Finding
@@ -114,7 +114,7 @@ func (i *inspection) modes() {
 		}
 		i.note(CheckDirectory, i.d.path, status, "chmod 0700 "+i.d.path, "mode %04o", mode)
 	}
-	for _, name := range changeOrder() {
+	for _, name := range fileOrder() {
 		info, err := fileset.Stat(i.d.file(name))
 		if err != nil {
 			continue
@@ -134,21 +134,18 @@ func (i *inspection) modes() {
 
 func (i *inspection) authorities() {
 	path := i.d.file(CACertFile)
-	found, err := readAuthorities(path, i.now)
+	found, err := readAuthorities(path, i.d.now)
 	if !i.fault(CheckAuthority, path, err, "%d trusted", len(found.usable)) {
 		return
 	}
 	i.trusted = found
 	for _, cert := range found.all {
-		if err := checkTime(cert, i.now); err != nil {
+		if err := checkTime(cert, i.d.now); err != nil {
 			i.note(CheckAuthority, path, Warn, `"berth certs rotate" retires it`, "%s: %v", cert.Subject, err)
 		}
 	}
-	keyPath := i.opts.CAKey
-	if keyPath == "" {
-		keyPath = i.d.file(CAKeyFile)
-	}
-	_, err = findAuthority(i.d, keyPath)
+	keyPath := cmp.Or(i.opts.CAKey, i.d.file(CAKeyFile))
+	_, err = i.d.signer(keyPath)
 	if errors.Is(err, ErrMissing) {
 		i.note(CheckAuthorityKey, keyPath, Pass, "", "kept elsewhere")
 		return
@@ -161,11 +158,11 @@ func (i *inspection) list() {
 	if i.trusted.all == nil {
 		return
 	}
-	lists, err := readRevocations(i.d.file(CACertFile), i.trusted.all)
+	lists, err := i.d.lists()
 	if err == nil {
 		err = lists.complete(i.d.file(CACertFile), i.trusted.all)
 	}
-	if err == nil && lists == nil {
+	if err == nil && len(lists) == 0 {
 		i.note(CheckList, path, Warn, fmt.Sprintf(`run "berth certs init --dir %s", which makes one`, i.d.path), "there is none, and none is known of: a lost one would not be noticed")
 		return
 	}
@@ -174,27 +171,26 @@ func (i *inspection) list() {
 	}
 	i.lists = lists
 	for _, list := range lists {
-		if !list.NextUpdate.IsZero() && i.now.After(list.NextUpdate) {
+		if !list.NextUpdate.IsZero() && i.d.now.After(list.NextUpdate) {
 			i.note(CheckList, path, Warn, adviceRevoke, "number %s should have been followed by another one on %s; it is enforced even so",
 				list.Number, list.NextUpdate.UTC().Format(time.DateOnly))
 		}
 	}
 }
 
-func (i *inspection) leaf(names leafFiles) {
+func (i *inspection) leaf(found leaf, err error) {
 	prefix, usage := "client-", x509.ExtKeyUsageClientAuth
-	if names.cert == ServerCertFile {
+	if found.cert == ServerCertFile {
 		prefix, usage = "server-", x509.ExtKeyUsageServerAuth
 	}
-	path := i.d.file(names.cert)
-	cert, err := i.d.leaf(names.cert)
+	path, cert := i.d.file(found.cert), found.certificate
 	if err != nil {
 		i.fault(prefix+CheckPair, path, err, "")
 		return
 	}
 	// The pair is read as of a day within its life: dates are a finding of their own.
-	pair, err := readPair(path, i.d.file(names.key), cert.NotBefore)
-	i.fault(prefix+CheckPair, i.d.file(names.key), err, "belongs to %s", names.cert)
+	pair, err := readPair(path, i.d.file(found.key), cert.NotBefore)
+	i.fault(prefix+CheckPair, i.d.file(found.key), err, "belongs to %s", found.cert)
 	var kindErr error
 	if kind := kindOf(cert); wrongKind(kind, usage) {
 		kindErr = errKind(kind)
@@ -215,15 +211,15 @@ func (i *inspection) leaf(names leafFiles) {
 }
 
 func (i *inspection) dates(code, path string, cert *x509.Certificate) {
-	if err := checkTime(cert, i.now); err != nil {
+	if err := checkTime(cert, i.d.now); err != nil {
 		i.note(code, path, Fail, timeAdvice(path, err), "%v", err)
 		return
 	}
 	status := Pass
-	if i.now.After(renewalTime(cert)) {
+	if i.d.now.After(renewalTime(cert)) {
 		status = Warn
 	}
-	i.note(code, path, status, `run "berth certs renew"`, "expires on %s, in %d days", cert.NotAfter.UTC().Format(time.DateOnly), ExpiryOf(cert, i.now).DaysLeft)
+	i.note(code, path, status, `run "berth certs renew"`, "expires on %s, in %d days", cert.NotAfter.UTC().Format(time.DateOnly), ExpiryOf(cert, i.d.now).DaysLeft)
 }
 
 // names holds a server's certificate to the hosts that were asked for; without any it must name something.

@@ -1,206 +1,204 @@
 package pki
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
+	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
-	"math/big"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 )
 
-const redacted = "[redacted]"
+// longLife is the life in days above which platforms refuse server certificates.
+const longLife = 825
 
-// Pair is a certificate with its private key. It prints as its subject; the key leaves it only through KeyPEM and Signer.
-type Pair struct {
-	Certificate *x509.Certificate
-	key         crypto.Signer
+// maxCommonName is X.520's bound.
+const maxCommonName = 64
+
+// IssueOptions say which further certificate to make. Kind and Out are required, Name for a client.
+type IssueOptions struct {
+	Kind        Kind        // KindClient or KindServer
+	Name        string      // common name; for a server empty means its first host
+	Hosts       []string    // of a server; see InitOptions
+	Environment Environment // of a server; see InitOptions
+	Days        int         // zero means DefaultLeafDays
+	KeyType     KeyType
+	Out         string // directory of the new files
+	CAKey       string // file of the authority's key; empty means the one of the directory
+	Force       bool   // replace what stands in Out
+	Now         func() time.Time
+
+	before hook
 }
 
-// CertPEM is the certificate as one PEM block.
-func (p Pair) CertPEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: blockCertificate, Bytes: p.Certificate.Raw})
+// Issued is a certificate that was made, and where.
+type Issued struct {
+	Certificate Description `json:"certificate"`
+	Key         string      `json:"key"`
+	Authorities string      `json:"authorities"`
+	Warnings    []Warning   `json:"warnings,omitempty"`
 }
 
-// KeyPEM is the private key in PKCS #8, as one PEM block. It is a secret.
-func (p Pair) KeyPEM() ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(p.key)
-	if err != nil {
-		return nil, fmt.Errorf("encode private key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: blockPrivateKey, Bytes: der}), nil
-}
-
-// Signer is the private key.
-func (p Pair) Signer() crypto.Signer { return p.key }
-
-// Format writes the subject for every verb, so that no verb reaches the key.
-func (p Pair) Format(s fmt.State, _ rune) {
-	subject := "none"
-	if p.Certificate != nil {
-		subject = p.Certificate.Subject.String()
-	}
-	fmt.Fprintf(s, "certificate %s, key %s", subject, redacted)
-}
-
-// MarshalJSON hides the key.
-func (p Pair) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-
-// LogValue hides the key.
-func (p Pair) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// Authority signs server and client certificates.
-type Authority struct {
-	Pair
-}
-
-// Request describes a certificate to make. Names are used only for servers.
-type Request struct {
-	CommonName string
-	DNSNames   []string
-	IPs        []net.IP
-	KeyType    KeyType
-	Now        time.Time
-	Days       int // whole days from Now, at least 1
-}
-
-// NewAuthority makes a self-signed authority that can sign leaf certificates and no further authority.
-func NewAuthority(req Request) (*Authority, error) {
-	template, err := template(req)
-	if err != nil {
-		return nil, err
-	}
-	template.IsCA = true
-	template.BasicConstraintsValid = true
-	template.MaxPathLenZero = true
-	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	template.CRLDistributionPoints = []string{listMarker}
-	key, err := newKey(req.KeyType)
-	if err != nil {
-		return nil, err
-	}
-	cert, err := sign(template, template, key, key)
-	if err != nil {
-		return nil, err
-	}
-	return &Authority{Pair{Certificate: cert, key: key}}, nil
-}
-
-// IssueServer makes a certificate that is good for TLS servers only, with the names and addresses of req as its identity.
-// At least one of them is needed: no client looks at the common name. It never outlives the authority.
-func (a *Authority) IssueServer(req Request) (Pair, error) {
-	if len(req.DNSNames)+len(req.IPs) == 0 {
-		return Pair{}, errors.New("issue server certificate: it needs at least one host name or address")
-	}
-	template, err := template(req)
-	if err != nil {
-		return Pair{}, err
-	}
-	template.DNSNames = req.DNSNames
-	template.IPAddresses = req.IPs
-	// Without clientAuth a stolen server key does not open the engine.
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	return a.issue(template, req.KeyType)
-}
-
-// IssueClient makes a certificate that is good for TLS clients only; its common name is the identity that the guard logs.
-// It never outlives the authority.
-func (a *Authority) IssueClient(req Request) (Pair, error) {
-	template, err := template(req)
-	if err != nil {
-		return Pair{}, err
-	}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	return a.issue(template, req.KeyType)
-}
-
-func (a *Authority) issue(template *x509.Certificate, keyType KeyType) (Pair, error) {
-	key, err := newKey(keyType)
-	if err != nil {
-		return Pair{}, err
-	}
-	return a.issueFor(template, key)
-}
-
-// issueFor signs a leaf for a key.
-func (a *Authority) issueFor(template *x509.Certificate, key crypto.Signer) (Pair, error) {
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.BasicConstraintsValid = true
-	if template.NotAfter.After(a.Certificate.NotAfter) {
-		template.NotAfter = a.Certificate.NotAfter
-	}
-	cert, err := sign(template, a.Certificate, key, a.key)
-	if err != nil {
-		return Pair{}, err
-	}
-	return Pair{Certificate: cert, key: key}, nil
-}
-
-func template(req Request) (*x509.Certificate, error) {
-	if req.Days < 1 || req.Days > maxDays {
-		return nil, fmt.Errorf("certificate for %s: a life of %d days is outside 1 to %d", req.CommonName, req.Days, maxDays)
-	}
-	serial, err := newSerial()
-	if err != nil {
-		return nil, err
-	}
-	return &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: req.CommonName, Organization: []string{"Berth"}},
-		NotBefore:    req.Now.UTC().Add(-clockSkew),
-		NotAfter:     req.Now.UTC().AddDate(0, 0, req.Days),
-	}, nil
-}
-
-// newSerial is 128 random bits with the highest set: always positive, always of the same length, never zero.
-func newSerial() (*big.Int, error) {
-	limit := new(big.Int).Lsh(big.NewInt(1), 127)
-	n, err := rand.Int(rand.Reader, limit)
-	if err != nil {
-		return nil, fmt.Errorf("make serial number: %w", err)
-	}
-	return n.SetBit(n, 127, 1), nil
-}
-
-func newKey(t KeyType) (crypto.Signer, error) {
-	switch t {
-	case ECDSA, "":
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("make ECDSA key: %w", err)
+// Validate finds what is wrong with the options themselves.
+func (o IssueOptions) Validate() error {
+	var nameErr, outErr, kindErr error
+	switch o.Kind {
+	case KindClient:
+		if len(o.Hosts) > 0 {
+			kindErr = errors.New("a client certificate has a name and no hosts")
 		}
-		return key, nil
-	case Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("make Ed25519 key: %w", err)
+		nameErr = checkCommonName(o.Name)
+	case KindServer:
+		_, _, kindErr = serverNames(o.Hosts, o.Environment)
+		if o.Name != "" {
+			nameErr = checkCommonName(o.Name)
 		}
-		return key, nil
 	default:
-		return nil, errKeyType(t)
+		kindErr = fmt.Errorf("kind %q is unknown: use client or server", o.Kind)
 	}
+	if o.Out == "" {
+		outErr = errors.New("name the directory of the new files (out)")
+	}
+	return errors.Join(kindErr, nameErr, outErr, InitOptions{Days: o.Days, KeyType: o.KeyType}.Validate())
 }
 
-func errKeyType(t KeyType) error {
-	return fmt.Errorf("key type %q is unknown: use ecdsa or ed25519", t)
+func checkCommonName(name string) error {
+	if name == "" || len(name) > maxCommonName || strings.TrimSpace(name) != name ||
+		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+		return fmt.Errorf("name %q: use 1 to %d printable characters", name, maxCommonName)
+	}
+	return nil
 }
 
-func sign(template, parent *x509.Certificate, key, parentKey crypto.Signer) (*x509.Certificate, error) {
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
-	if err != nil {
-		return nil, fmt.Errorf("sign certificate for %s: %w", template.Subject.CommonName, err)
+// Issue makes one more certificate from the authority of dir, and writes it to a directory of its own, with its key and the
+// authorities to trust: all that its holder needs. dir remembers it, so that it can be listed and revoked.
+func Issue(dir string, opts IssueOptions) (Issued, error) {
+	if err := opts.Validate(); err != nil {
+		return Issued{}, err
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("read back certificate for %s: %w", template.Subject.CommonName, err)
+	var issued Issued
+	err := edit(dir, opts.Now, opts.before, func(d *directory) error {
+		authority, err := d.issuer(opts.CAKey)
+		if err != nil {
+			return err
+		}
+		return editOut(opts.Out, opts.Now, opts.before, func(out *directory) error {
+			issued, err = d.issueTo(out, authority, opts)
+			return err
+		})
+	})
+	if errors.Is(err, ErrLocked) && sameFile(dir, opts.Out) {
+		return Issued{}, &FileError{Path: opts.Out, Err: ErrExists, Advice: `a directory of its own is needed; "berth certs renew" replaces what stands here`}
 	}
-	return cert, nil
+	return issued, err
+}
+
+func (d *directory) issueTo(out *directory, authority *Authority, opts IssueOptions) (Issued, error) {
+	names, sign := pairFiles{ClientCertFile, ClientKeyFile}, authority.IssueClient
+	req := Request{CommonName: opts.Name, KeyType: opts.KeyType, Now: d.now, Days: cmp.Or(opts.Days, DefaultLeafDays)}
+	if opts.Kind == KindServer {
+		var err error
+		if req.DNSNames, req.IPs, err = serverNames(opts.Hosts, opts.Environment); err != nil {
+			return Issued{}, err
+		}
+		req.CommonName = cmp.Or(opts.Name, serverCommonName(req.DNSNames, req.IPs))
+		names, sign = pairFiles{ServerCertFile, ServerKeyFile}, authority.IssueServer
+	}
+	if err := out.vacant(opts.Force, names.cert, names.key); err != nil {
+		return Issued{}, err
+	}
+	pair, err := sign(req)
+	if err != nil {
+		return Issued{}, err
+	}
+	if err := out.putPair(names, pair); err != nil {
+		return Issued{}, err
+	}
+	made := describe(out.file(names.cert), pair.Certificate)
+	if err := d.remember(made, false); err != nil {
+		return Issued{}, err
+	}
+	for _, name := range []string{CACertFile, CRLFile} {
+		if !d.has(name) {
+			continue
+		}
+		data, err := ReadFile(d.file(name))
+		if err != nil {
+			return Issued{}, err
+		}
+		out.put(name, data)
+	}
+	warnings := append(lifeWarnings(made.Path, pair, authority, req.Days), d.rotationWarnings(made)...)
+	// A record without a certificate does no harm; a certificate without a record could not be revoked by its number.
+	if err := d.commit(); err != nil {
+		return Issued{}, err
+	}
+	if err := out.commit(); err != nil {
+		return Issued{}, err
+	}
+	return Issued{Certificate: made, Key: out.file(names.key), Authorities: out.file(CACertFile), Warnings: warnings}, nil
+}
+
+// vacant makes sure that certificates may be handed out in a directory: it is no authority's, and these files are not there
+// unless they may be replaced.
+func (d *directory) vacant(force bool, names ...string) error {
+	if d.has(CAKeyFile) {
+		return &FileError{Path: d.file(CAKeyFile), Err: ErrExists, Advice: "this is the directory of an authority; choose another one"}
+	}
+	for _, name := range names {
+		if d.has(name) && !force {
+			return &FileError{Path: d.file(name), Err: ErrExists, Advice: "choose another directory, or --force"}
+		}
+	}
+	return nil
+}
+
+// rotationWarnings tell of a certificate that was made with an authority which will be retired.
+func (d *directory) rotationWarnings(made Description) []Warning {
+	at, err := d.rotation()
+	if err != nil || at.Old == nil || made.AuthorityKeyID != at.Old.KeyID {
+		return nil
+	}
+	text := "is of the authority that a rotation will retire: make it anew after the next step (berth certs rotate --status)"
+	return []Warning{{Code: WarnRotating, Path: made.Path, Text: text}}
+}
+
+// lifeWarnings speak of a life that is longer than others accept, or shorter than was asked for.
+func lifeWarnings(path string, leaf Pair, authority *Authority, days int) []Warning {
+	var warnings []Warning
+	if days > longLife {
+		warnings = append(warnings, longLifeWarning(path, days))
+	}
+	if end := authority.Certificate.NotAfter; leaf.Certificate.NotAfter.Equal(end) && end.Before(leaf.Certificate.NotBefore.Add(clockSkew).AddDate(0, 0, days)) {
+		text := fmt.Sprintf("ends with its authority on %s: run berth certs rotate", end.UTC().Format(time.DateOnly))
+		warnings = append(warnings, Warning{Code: WarnAuthorityEnds, Path: path, Text: text})
+	}
+	return warnings
+}
+
+func longLifeWarning(path string, days int) Warning {
+	text := fmt.Sprintf("lives %d days; a stolen key is good for as long, and some clients refuse more than %d", days, longLife)
+	return Warning{Code: WarnLongLife, Path: path, Text: text}
+}
+
+func serverCommonName(dns []string, ips []net.IP) string {
+	if len(dns) > 0 && len(dns[0]) <= maxCommonName {
+		return dns[0]
+	}
+	if len(ips) > 0 {
+		return ips[0].String()
+	}
+	return "berth guard"
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(filepath.Clean(a))
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(filepath.Clean(b))
+	return err == nil && os.SameFile(x, y)
 }

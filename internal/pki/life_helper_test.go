@@ -32,7 +32,7 @@ func crashAtEveryStep(t *testing.T, atLeast int, prepare func(t *testing.T) stri
 			t.Fatalf("step %d: the run did not stop: %v", at, err)
 		}
 		usable(t, dir, "after a crash before "+step)
-		if err := work(dir, noHook); err != nil {
+		if err := work(dir, nil); err != nil {
 			t.Fatalf("again after a crash before %q: %v", step, err)
 		}
 		usable(t, dir, "after the recovery from "+step)

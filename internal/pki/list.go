@@ -33,16 +33,16 @@ type Usage struct {
 
 // List describes the certificates of dir, those that it remembers to have issued included; none at all is an ErrMissing.
 func List(dir string, usage Usage) ([]Listing, error) {
-	d := &directory{path: dir}
+	d := openDirectory(dir, nil)
 	here, err := DescribeDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	known, err := readRecords(d)
+	known, err := d.records()
 	if err != nil {
 		return nil, err
 	}
-	revoked, err := revokedSerials(d, known)
+	revoked, err := d.revokedSerials()
 	if err != nil {
 		return nil, err
 	}
@@ -82,16 +82,19 @@ func (u Usage) of(c Description, here bool) *bool {
 
 // revokedSerials holds "authority/serial number" of every certificate that crl.pem names, and of those that the records know
 // to be revoked: a list that was lost makes none of them good.
-func revokedSerials(d *directory, known records) (map[string]bool, error) {
-	caPath := d.file(CACertFile)
-	all, err := ReadCertificates(caPath)
+func (d *directory) revokedSerials() (map[string]bool, error) {
+	all, err := d.trusted()
 	if errors.Is(err, ErrMissing) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	lists, err := readRevocations(caPath, all)
+	lists, err := d.lists()
+	if err != nil {
+		return nil, err
+	}
+	known, err := d.records()
 	if err != nil {
 		return nil, err
 	}

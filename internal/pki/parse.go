@@ -53,6 +53,14 @@ func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
+func encodeCertificates(certs []*x509.Certificate) []byte {
+	var out []byte
+	for _, cert := range certs {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: blockCertificate, Bytes: cert.Raw})...)
+	}
+	return out
+}
+
 // parseKey reads the private key of a PEM file: PKCS #8, or the older EC and RSA forms that other tools write.
 func parseKey(data []byte) (crypto.Signer, error) {
 	for rest := data; ; {

@@ -1,8 +1,11 @@
 package pki
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"math/big"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -25,18 +28,17 @@ type records struct {
 }
 
 // readRecords reads the records of a directory; none is no error.
-func readRecords(d *directory) (records, error) {
-	path := d.file(recordsFile)
+func readRecords(dir string) (*records, error) {
+	r, path := &records{Certificates: []record{}}, filepath.Join(dir, recordsFile)
 	if !fileset.Exists(path) {
-		return records{}, nil
+		return r, nil
 	}
 	data, err := ReadFile(path)
 	if err != nil {
-		return records{}, err
+		return nil, err
 	}
-	var r records
-	if err := json.Unmarshal(data, &r); err != nil {
-		return records{}, &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrMalformed, err), Advice: "put it back from a backup, or remove it: what was issued is revoked by its file then, and a lost crl.pem is not noticed"}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrMalformed, err), Advice: "put it back from a backup, or remove it: what was issued is revoked by its file then, and a lost crl.pem is not noticed"}
 	}
 	return r, nil
 }
@@ -59,4 +61,75 @@ func (r records) encode(now time.Time) ([]byte, error) {
 		return nil, fmt.Errorf("write records: %w", err)
 	}
 	return append(data, '\n'), nil
+}
+
+// knownList is what the records say of one authority's revocation list, so that a list which was lost or replaced by an
+// older one is noticed, and made anew with nothing forgotten.
+type knownList struct {
+	AuthorityKeyID string            `json:"authority_key_id"` // hexadecimal
+	Number         string            `json:"number"`           // decimal; of the newest list
+	Revoked        []knownRevocation `json:"revoked,omitempty"`
+}
+
+type knownRevocation struct {
+	Serial    string    `json:"serial"` // hexadecimal
+	RevokedAt time.Time `json:"revoked_at"`
+}
+
+// listOf is what is known of an authority's list; nil if nothing is.
+func (r *records) listOf(ca *x509.Certificate) *knownList {
+	i := slices.IndexFunc(r.Lists, func(l knownList) bool { return l.AuthorityKeyID == keyID(ca) })
+	if i < 0 {
+		return nil
+	}
+	return &r.Lists[i]
+}
+
+// noteList remembers an authority's newest list.
+func (r *records) noteList(ca *x509.Certificate, list *x509.RevocationList) {
+	known := knownList{AuthorityKeyID: keyID(ca), Number: list.Number.String()}
+	for _, e := range list.RevokedCertificateEntries {
+		known.Revoked = append(known.Revoked, knownRevocation{Serial: e.SerialNumber.Text(16), RevokedAt: e.RevocationTime.UTC()})
+	}
+	if old := r.listOf(ca); old != nil {
+		*old = known
+		return
+	}
+	r.Lists = append(r.Lists, known)
+}
+
+func (k *knownList) number() (*big.Int, error) {
+	n, ok := new(big.Int).SetString(k.Number, 10)
+	if !ok || n.Sign() < 0 {
+		return nil, fmt.Errorf("%w: %q is not the number of a revocation list", ErrMalformed, k.Number)
+	}
+	return n, nil
+}
+
+// continued is the list that the next one has to follow: list, with everything of known that is not in it. Both may be nil.
+func (k *knownList) continued(list *x509.RevocationList) (*x509.RevocationList, error) {
+	if k == nil {
+		return list, nil
+	}
+	number, err := k.number()
+	if err != nil {
+		return nil, err
+	}
+	whole := &x509.RevocationList{Number: number}
+	if list != nil {
+		whole.RevokedCertificateEntries = slices.Clone(list.RevokedCertificateEntries)
+		if list.Number.Cmp(number) > 0 {
+			whole.Number = list.Number
+		}
+	}
+	for _, r := range k.Revoked {
+		serial, ok := new(big.Int).SetString(r.Serial, 16)
+		if !ok {
+			return nil, fmt.Errorf("%w: %q is not a serial number", ErrMalformed, r.Serial)
+		}
+		if !slices.ContainsFunc(whole.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool { return e.SerialNumber.Cmp(serial) == 0 }) {
+			whole.RevokedCertificateEntries = append(whole.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: r.RevokedAt})
+		}
+	}
+	return whole, nil
 }

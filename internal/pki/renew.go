@@ -5,11 +5,8 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/x509"
-	"encoding/pem"
 	"math"
 	"time"
-
-	"berth/internal/fileset"
 )
 
 // RenewOptions say how Renew replaces leaves; the zero value replaces those whose time has come.
@@ -19,6 +16,8 @@ type RenewOptions struct {
 	Days    int    // zero means the life of the certificate that is replaced
 	CAKey   string // file of the authority's key; empty means the one of the directory
 	Now     func() time.Time
+
+	before hook
 }
 
 // Renewal is what Renew did: the new certificates, and those that stay.
@@ -30,59 +29,49 @@ type Renewal struct {
 
 // Renew replaces the leaves of dir that are past two thirds of their life or revoked, with the same subject and names, all
 // of them at once. A second run finds nothing to do.
-func Renew(dir string, opts RenewOptions) (Renewal, error) { return renew(dir, opts, noHook) }
-
-func renew(dir string, opts RenewOptions, before hook) (Renewal, error) {
+func Renew(dir string, opts RenewOptions) (Renewal, error) {
 	if err := (InitOptions{Days: opts.Days}).Validate(); err != nil {
 		return Renewal{}, err
 	}
-	now := clockOf(opts.Now)
 	var result Renewal
-	err := edit(dir, before, func(d *directory) error {
-		leaves := d.leaves()
-		if len(leaves) == 0 {
-			return &FileError{Path: d.file(ClientCertFile), Err: ErrMissing, Advice: adviceInit}
-		}
-		all, err := ReadCertificates(d.file(CACertFile))
+	err := edit(dir, opts.Now, opts.before, func(d *directory) error {
+		all, err := d.trusted()
 		if err != nil {
 			return err
 		}
-		revoked, err := readRevocations(d.file(CACertFile), all)
+		lists, err := d.lists()
 		if err != nil {
 			return err
 		}
-		r := &reissue{d: d, now: now, days: opts.Days, write: map[string][]byte{}}
-		for _, names := range leaves {
-			old, err := d.leaf(names.cert)
+		var authority *Authority
+		for old, err := range d.leaves() {
 			if err != nil {
 				return err
 			}
-			issuer := issuerOf(old, all)
+			issuer := issuerOf(old.certificate, all)
 			if issuer == nil {
-				return &FileError{Path: d.file(names.cert), Err: ErrUntrusted, Advice: adviceForce}
+				return &FileError{Path: d.file(old.cert), Err: ErrUntrusted, Advice: adviceForce}
 			}
-			gone := revoked.has(issuer, old.SerialNumber)
-			if !opts.Force && !gone && now.Before(renewalTime(old)) {
-				result.Kept = append(result.Kept, describe(d.file(names.cert), old))
+			gone := lists.has(issuer, old.certificate.SerialNumber)
+			if !opts.Force && !gone && d.now.Before(renewalTime(old.certificate)) {
+				result.Kept = append(result.Kept, describe(d.file(old.cert), old.certificate))
 				continue
 			}
-			if r.authority == nil {
-				if r.authority, err = openAuthority(d, opts.CAKey, now); err != nil {
+			if authority == nil {
+				if authority, err = d.issuer(opts.CAKey); err != nil {
 					return err
 				}
 			}
-			if err := r.replace(names, old, opts.KeepKey && !gone); err != nil {
+			made, warnings, err := d.reissue(old, authority, opts.Days, opts.KeepKey && !gone)
+			if err != nil {
 				return err
 			}
+			result.Renewed, result.Warnings = append(result.Renewed, made), append(result.Warnings, warnings...)
 		}
-		result.Renewed, result.Warnings = r.made, r.warnings
-		if len(r.made) == 0 {
-			return nil
+		if len(result.Renewed)+len(result.Kept) == 0 {
+			return &FileError{Path: d.file(ClientCertFile), Err: ErrMissing, Advice: adviceInit}
 		}
-		if err := r.record(); err != nil {
-			return err
-		}
-		return d.apply(fileset.Change{Write: r.write})
+		return d.commit()
 	})
 	return result, err
 }
@@ -92,60 +81,31 @@ func renewalTime(cert *x509.Certificate) time.Time {
 	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) * 2 / 3)
 }
 
-// reissue collects what replaces the leaves of a directory.
-type reissue struct {
-	d         *directory
-	authority *Authority
-	now       time.Time
-	days      int
-	write     map[string][]byte
-	replaced  []Description
-	made      []Description
-	warnings  []Warning
-}
-
-// replace makes the successor of a leaf.
-func (r *reissue) replace(names leafFiles, old *x509.Certificate, keepKey bool) error {
-	path := r.d.file(names.cert)
-	if kind := kindOf(old); kind != KindServer && kind != KindClient {
-		return &FileError{Path: path, Err: errKind(kind), Advice: adviceForce}
+// reissue makes the successor of a leaf and remembers the leaf: whoever has it is admitted until it expires or is revoked.
+// Zero days mean its life.
+func (d *directory) reissue(old leaf, by *Authority, days int, keepKey bool) (Description, []Warning, error) {
+	path, cert := d.file(old.cert), old.certificate
+	if kind := kindOf(cert); kind != KindServer && kind != KindClient {
+		return Description{}, nil, &FileError{Path: path, Err: errKind(kind), Advice: adviceForce}
 	}
 	var key crypto.Signer
 	if keepKey {
-		pair, err := readPair(path, r.d.file(names.key), old.NotBefore)
+		pair, err := readPair(path, d.file(old.key), cert.NotBefore)
 		if err != nil {
-			return err
+			return Description{}, nil, err
 		}
 		key = pair.PrivateKey.(crypto.Signer)
 	}
-	days := cmp.Or(r.days, lifeOf(old))
-	fresh, err := r.authority.reissue(old, key, days, r.now)
+	days = cmp.Or(days, lifeOf(cert))
+	fresh, err := by.reissue(cert, key, days, d.now)
 	if err != nil {
-		return err
+		return Description{}, nil, err
 	}
-	keyPEM, err := fresh.KeyPEM()
-	if err != nil {
-		return err
+	if err := d.putPair(old.pairFiles, fresh); err != nil {
+		return Description{}, nil, err
 	}
-	r.write[names.cert], r.write[names.key] = fresh.CertPEM(), keyPEM
-	r.replaced = append(r.replaced, describe(path, old))
-	r.made = append(r.made, describe(path, fresh.Certificate))
-	r.warnings = append(r.warnings, lifeWarnings(path, fresh, r.authority, days)...)
-	r.warnings = append(r.warnings, r.d.rotationWarnings(describe(path, fresh.Certificate))...)
-	return nil
-}
-
-// record notes those that were replaced: whoever has one of them is admitted until it expires or is revoked.
-func (r *reissue) record() error {
-	known, err := readRecords(r.d)
-	if err != nil {
-		return err
-	}
-	for _, old := range r.replaced {
-		known.add(old, true)
-	}
-	r.write[recordsFile], err = known.encode(r.now)
-	return err
+	made := describe(path, fresh.Certificate)
+	return made, append(lifeWarnings(path, fresh, by, days), d.rotationWarnings(made)...), d.remember(describe(path, cert), true)
 }
 
 // lifeOf is the life of a certificate in days, as it was asked for: the time before its making does not count.
@@ -178,12 +138,4 @@ func keyTypeOf(cert *x509.Certificate) KeyType {
 		return Ed25519
 	}
 	return ECDSA
-}
-
-func encodeCertificates(certs []*x509.Certificate) []byte {
-	var out []byte
-	for _, cert := range certs {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: blockCertificate, Bytes: cert.Raw})...)
-	}
-	return out
 }

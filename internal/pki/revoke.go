@@ -7,9 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"berth/internal/fileset"
-	"berth/internal/pin"
 )
 
 // RevokeOptions refine Revoke; the zero value is usable.
@@ -19,6 +16,8 @@ type RevokeOptions struct {
 	Now   func() time.Time
 
 	ForgetRevocations bool // as in InitOptions
+
+	before hook
 }
 
 // Revocation is what Revoke did.
@@ -34,13 +33,8 @@ type Revocation struct {
 // Revoke adds a certificate to crl.pem of dir, which guards enforce. what is a certificate's file, its serial number, or its
 // SHA-256 fingerprint, both hexadecimal. Authorities cannot be revoked: they are rotated.
 func Revoke(dir, what string, opts RevokeOptions) (Revocation, error) {
-	return revoke(dir, what, opts, noHook)
-}
-
-func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, error) {
-	now := clockOf(opts.Now)
 	var result Revocation
-	err := edit(dir, before, func(d *directory) error {
+	err := edit(dir, opts.Now, opts.before, func(d *directory) error {
 		target, err := d.find(what, opts.Force)
 		if err != nil {
 			return err
@@ -49,64 +43,31 @@ func revoke(dir, what string, opts RevokeOptions, before hook) (Revocation, erro
 		if err != nil {
 			return err
 		}
-		all, err := ReadCertificates(d.file(CACertFile))
-		if err != nil {
-			return err
-		}
-		lists, err := readRevocations(d.file(CACertFile), all)
-		if err != nil && !opts.Force {
-			return err
-		}
-		if lists == nil {
-			lists = revocations{}
-		}
-		known, err := readRecords(d)
-		if err != nil {
-			return err
+		if _, err := d.lists(); err != nil {
+			if !opts.Force {
+				return err
+			}
+			lost := revocations{}
+			d.lists = func() (revocations, error) { return lost, nil }
 		}
 		result = Revocation{Outcome: Unchanged, Serial: target.serial.Text(16), Certificate: target.about, List: d.file(CRLFile)}
-		changed := false
 		for _, signer := range signers {
-			key := pin.Of(signer.Certificate)
-			about := known.listOf(signer.Certificate)
-			if !opts.ForgetRevocations {
-				if err := lists.forgotten(d, signer.Certificate, about); err != nil {
-					return err
-				}
+			list, added, err := d.extend(signer, target.serial, opts.ForgetRevocations)
+			if err != nil {
+				return err
 			}
-			lost := about != nil && lists.current(signer.Certificate, about) != nil
-			if added := []*big.Int{target.serial}; lost || !lists.has(signer.Certificate, target.serial) {
-				previous, err := about.continued(lists[key])
-				if err != nil {
-					return &FileError{Path: d.file(recordsFile), Err: err, Advice: "put it back from a backup"}
-				}
-				if includes(previous, target.serial) {
-					added = nil
-				} else {
-					result.Outcome = Created
-				}
-				if lists[key], err = signer.Revoked(previous, added, now); err != nil {
-					return err
-				}
+			if added {
+				result.Outcome = Created
 			}
-			if about == nil || about.Number != lists[key].Number.String() {
-				known.noteList(signer.Certificate, lists[key])
-				changed = true
+			result.Number = list.Number.String()
+		}
+		for here, err := range d.leaves() {
+			if err == nil && target.about != nil && target.about.Path == d.file(here.cert) {
+				text := "stands in this directory and is refused from now on: run berth certs renew"
+				result.Warnings = append(result.Warnings, Warning{Code: WarnRevoked, Path: target.about.Path, Text: text})
 			}
-			result.Number = lists[key].Number.String()
 		}
-		if target.about != nil && slices.ContainsFunc(d.leaves(), func(l leafFiles) bool { return d.file(l.cert) == target.about.Path }) {
-			text := "stands in this directory and is refused from now on: run berth certs renew"
-			result.Warnings = append(result.Warnings, Warning{Code: WarnRevoked, Path: target.about.Path, Text: text})
-		}
-		if !changed {
-			return nil
-		}
-		record, err := known.encode(now)
-		if err != nil {
-			return err
-		}
-		return d.apply(fileset.Change{Write: map[string][]byte{CRLFile: lists.encode(all), recordsFile: record}})
+		return d.commit()
 	})
 	return result, err
 }
@@ -127,16 +88,15 @@ func (d *directory) find(what string, force bool) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	for _, names := range d.leaves() {
-		cert, err := d.leaf(names.cert)
+	for here, err := range d.leaves() {
 		if err != nil {
 			return target{}, err
 		}
-		if about := describe(d.file(names.cert), cert); ref.names(about) {
-			return target{serial: cert.SerialNumber, cert: cert, about: &about}, nil
+		if about := describe(d.file(here.cert), here.certificate); ref.names(about) {
+			return target{serial: here.certificate.SerialNumber, cert: here.certificate, about: &about}, nil
 		}
 	}
-	known, err := readRecords(d)
+	known, err := d.records()
 	if err != nil {
 		return target{}, err
 	}
@@ -166,10 +126,7 @@ func findFile(path string) (target, error) {
 
 // signers are the authorities whose list must name the target: its own, or every one that can sign when that is not known.
 func (d *directory) signers(keyPath string, t target) ([]*Authority, error) {
-	if keyPath == "" {
-		keyPath = d.file(CAKeyFile)
-	}
-	first, err := findAuthority(d, keyPath)
+	first, err := d.signer(keyPath)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +135,7 @@ func (d *directory) signers(keyPath string, t target) ([]*Authority, error) {
 		if !d.has(name) {
 			continue
 		}
-		more, err := findAuthority(d, d.file(name))
+		more, err := d.signer(d.file(name))
 		if err != nil {
 			return nil, err
 		}

@@ -9,9 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"berth/internal/fileset"
-	"berth/internal/pin"
 )
 
 // Stage is how far a rotation of the authority has come.
@@ -44,6 +41,8 @@ type RotateOptions struct {
 	// can say.
 	InUse func(old, fresh Description) []string
 	Now   func() time.Time
+
+	before hook
 }
 
 // InUseError says why the old authority is not retired yet.
@@ -62,9 +61,7 @@ type rotationState struct {
 }
 
 // RotationStatus says where the rotation of dir stands.
-func RotationStatus(dir string) (Rotation, error) {
-	return (&directory{path: dir}).rotation()
-}
+func RotationStatus(dir string) (Rotation, error) { return openDirectory(dir, nil).rotation() }
 
 // Rotate does the next step of replacing the authority of dir:
 //
@@ -73,15 +70,12 @@ func RotationStatus(dir string) (Rotation, error) {
 //  3. the old one is retired, unless somebody still needs it: then the error is an InUseError, and nothing has changed.
 //
 // Each step happens whole or not at all. Between two steps ca.pem and crl.pem must reach everybody who has a copy.
-func Rotate(dir string, opts RotateOptions) (Rotation, error) { return rotate(dir, opts, noHook) }
-
-func rotate(dir string, opts RotateOptions, before hook) (Rotation, error) {
+func Rotate(dir string, opts RotateOptions) (Rotation, error) {
 	if err := (InitOptions{Days: opts.Days, KeyType: opts.KeyType}).Validate(); err != nil {
 		return Rotation{}, err
 	}
-	now := clockOf(opts.Now).UTC()
 	var result Rotation
-	err := edit(dir, before, func(d *directory) error {
+	err := edit(dir, opts.Now, opts.before, func(d *directory) error {
 		at, err := d.rotation()
 		if err != nil {
 			return err
@@ -91,19 +85,18 @@ func rotate(dir string, opts RotateOptions, before hook) (Rotation, error) {
 			result.Completed = true
 			return nil
 		}
-		var step fileset.Change
 		switch at.Stage {
 		case StageTrusted:
-			step, err = d.reissueAll(at, opts, now)
+			err = d.reissueAll(at, opts)
 		case StageReissued:
-			step, err = d.retire(at, opts, now)
+			err = d.retire(at, opts)
 		default:
-			step, err = d.trustNew(opts, now)
+			err = d.trustNew(opts)
 		}
 		if err != nil {
 			return err
 		}
-		if err := d.apply(step); err != nil {
+		if err := d.commit(); err != nil {
 			return err
 		}
 		result, err = d.rotation()
@@ -115,11 +108,11 @@ func rotate(dir string, opts RotateOptions, before hook) (Rotation, error) {
 // rotation reads how far a rotation has come.
 func (d *directory) rotation() (Rotation, error) {
 	caPath, path := d.file(CACertFile), d.file(rotationFile)
-	certs, err := ReadCertificates(caPath)
+	certs, err := d.trusted()
 	if err != nil {
 		return Rotation{}, err
 	}
-	if !fileset.Exists(path) {
+	if !d.has(rotationFile) {
 		return Rotation{Stage: StageNone}, nil
 	}
 	data, err := ReadFile(path)
@@ -146,198 +139,172 @@ func (d *directory) rotation() (Rotation, error) {
 	return r, nil
 }
 
-func encodeRotation(stage Stage, started time.Time, old, fresh string) ([]byte, error) {
-	data, err := json.MarshalIndent(rotationState{Stage: stage, Started: started.Truncate(time.Second), Old: old, New: fresh}, "", "  ")
+// putRotation writes how far it has come; old and fresh are fingerprints.
+func (d *directory) putRotation(stage Stage, started time.Time, old, fresh string) error {
+	data, err := json.MarshalIndent(rotationState{Stage: stage, Started: started.UTC().Truncate(time.Second), Old: old, New: fresh}, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("write state of the rotation: %w", err)
+		return fmt.Errorf("write state of the rotation: %w", err)
 	}
-	return append(data, '\n'), nil
+	d.put(rotationFile, append(data, '\n'))
+	return nil
 }
 
 // trustNew is the first step.
-func (d *directory) trustNew(opts RotateOptions, now time.Time) (fileset.Change, error) {
-	certs, err := ReadCertificates(d.file(CACertFile))
+func (d *directory) trustNew(opts RotateOptions) error {
+	certs, err := d.trusted()
 	if err != nil {
-		return fileset.Change{}, err
+		return err
 	}
 	old, err := d.ownAuthority(certs)
 	if err != nil {
-		return fileset.Change{}, err
+		return err
+	}
+	lists, err := d.lists()
+	if err != nil {
+		return err
+	}
+	if err := lists.complete(d.file(CACertFile), certs); err != nil {
+		return err
 	}
 	serial, err := newSerial()
 	if err != nil {
-		return fileset.Change{}, err
+		return err
 	}
-	name := "Berth CA " + now.Format(time.DateOnly)
+	name := authorityName(d.now)
 	if slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return c.Subject.CommonName == name }) {
 		// Two authorities of one name and day could not be told apart in a log.
 		name += " " + serial.Text(16)[24:]
 	}
 	fresh, err := NewAuthority(Request{
-		CommonName: name, KeyType: cmp.Or(opts.KeyType, keyTypeOf(old)), Now: now, Days: cmp.Or(opts.Days, DefaultCADays),
+		CommonName: name, KeyType: cmp.Or(opts.KeyType, keyTypeOf(old)), Now: d.now, Days: cmp.Or(opts.Days, DefaultCADays),
 	})
 	if err != nil {
-		return fileset.Change{}, err
+		return err
 	}
-	key, err := fresh.KeyPEM()
+	list, err := fresh.Revoked(nil, nil, d.now)
 	if err != nil {
-		return fileset.Change{}, err
+		return err
 	}
-	lists, known, err := d.withList(fresh, certs, now)
-	if err != nil {
-		return fileset.Change{}, err
+	if err := d.setList(fresh.Certificate, list); err != nil {
+		return err
 	}
-	state, err := encodeRotation(StageTrusted, now, Fingerprint(old), Fingerprint(fresh.Certificate))
-	if err != nil {
-		return fileset.Change{}, err
+	if err := d.putKey(nextCAKey, fresh.Pair); err != nil {
+		return err
 	}
-	return fileset.Change{Write: map[string][]byte{
-		CACertFile: encodeCertificates(append(certs, fresh.Certificate)), nextCAKey: key, rotationFile: state,
-		CRLFile: lists, recordsFile: known,
-	}}, nil
-}
-
-// withList is the content of crl.pem and of the records with an empty list of a new authority added.
-func (d *directory) withList(fresh *Authority, certs []*x509.Certificate, now time.Time) (crl, record []byte, err error) {
-	lists, err := readRevocations(d.file(CACertFile), certs)
-	if err != nil {
-		return nil, nil, err
+	if err := d.trust(append(slices.Clone(certs), fresh.Certificate)); err != nil {
+		return err
 	}
-	if err := lists.complete(d.file(CACertFile), certs); err != nil {
-		return nil, nil, err
-	}
-	known, err := readRecords(d)
-	if err != nil {
-		return nil, nil, err
-	}
-	list, err := fresh.Revoked(nil, nil, now)
-	if err != nil {
-		return nil, nil, err
-	}
-	all := append(slices.Clone(certs), fresh.Certificate)
-	lists = lists.of(all)
-	lists[pin.Of(fresh.Certificate)] = list
-	known.noteList(fresh.Certificate, list)
-	record, err = known.encode(now)
-	return lists.encode(all), record, err
+	return d.putRotation(StageTrusted, d.now, Fingerprint(old), Fingerprint(fresh.Certificate))
 }
 
 // ownAuthority is the authority that this directory's certificates are made with: that of ca-key.pem, or, where the key is
 // kept elsewhere, the one that signed the leaves.
 func (d *directory) ownAuthority(certs []*x509.Certificate) (*x509.Certificate, error) {
-	a, err := findAuthority(d, d.file(CAKeyFile))
-	if err == nil {
+	a, missing := d.signer("")
+	if missing == nil {
 		return a.Certificate, nil
 	}
-	if !errors.Is(err, ErrMissing) {
-		return nil, err
+	if !errors.Is(missing, ErrMissing) {
+		return nil, missing
 	}
-	for _, names := range d.leaves() {
-		leaf, err := d.leaf(names.cert)
+	for here, err := range d.leaves() {
 		if err != nil {
 			return nil, err
 		}
-		if issuer := issuerOf(leaf, certs); issuer != nil {
+		if issuer := issuerOf(here.certificate, certs); issuer != nil {
 			return issuer, nil
 		}
 	}
-	return nil, err
+	return nil, missing
 }
 
 // reissueAll is the second step.
-func (d *directory) reissueAll(at Rotation, opts RotateOptions, now time.Time) (fileset.Change, error) {
-	authority, err := findAuthority(d, d.file(nextCAKey))
+func (d *directory) reissueAll(at Rotation, opts RotateOptions) error {
+	authority, err := d.signer(d.file(nextCAKey))
 	if err != nil {
-		return fileset.Change{}, err
+		return err
 	}
 	if Fingerprint(authority.Certificate) != at.New.FingerprintSHA256 {
-		return fileset.Change{}, &FileError{Path: d.file(nextCAKey), Err: ErrMismatch, Advice: adviceForce}
+		return &FileError{Path: d.file(nextCAKey), Err: ErrMismatch, Advice: adviceForce}
 	}
-	r := &reissue{d: d, authority: authority, now: now, days: opts.Days, write: map[string][]byte{}}
-	for _, names := range d.leaves() {
-		old, err := d.leaf(names.cert)
+	for old, err := range d.leaves() {
 		if err != nil {
-			return fileset.Change{}, err
+			return err
 		}
-		if err := r.replace(names, old, false); err != nil {
-			return fileset.Change{}, err
+		if _, _, err := d.reissue(old, authority, opts.Days, false); err != nil {
+			return err
 		}
-	}
-	if err := r.record(); err != nil {
-		return fileset.Change{}, err
-	}
-	if r.write[CAKeyFile], err = authority.KeyPEM(); err != nil {
-		return fileset.Change{}, err
 	}
 	if d.has(CAKeyFile) {
 		// Until it is retired, certificates of the old authority can be revoked.
-		if r.write[oldCAKey], err = ReadFile(d.file(CAKeyFile)); err != nil {
-			return fileset.Change{}, err
+		key, err := ReadFile(d.file(CAKeyFile))
+		if err != nil {
+			return err
 		}
+		d.put(oldCAKey, key)
 	}
-	r.write[rotationFile], err = encodeRotation(StageReissued, at.Started, at.Old.FingerprintSHA256, at.New.FingerprintSHA256)
-	return fileset.Change{Write: r.write, Remove: []string{nextCAKey}}, err
+	if err := d.putKey(CAKeyFile, authority.Pair); err != nil {
+		return err
+	}
+	d.drop(nextCAKey)
+	return d.putRotation(StageReissued, at.Started, at.Old.FingerprintSHA256, at.New.FingerprintSHA256)
 }
 
 // retire is the third step.
-func (d *directory) retire(at Rotation, opts RotateOptions, now time.Time) (fileset.Change, error) {
-	certs, err := ReadCertificates(d.file(CACertFile))
-	if err != nil {
-		return fileset.Change{}, err
-	}
-	lists, err := readRevocations(d.file(CACertFile), certs)
-	if err != nil {
-		return fileset.Change{}, err
-	}
-	known, err := readRecords(d)
-	if err != nil {
-		return fileset.Change{}, err
-	}
+func (d *directory) retire(at Rotation, opts RotateOptions) error {
 	if !opts.Finish {
-		reasons := d.stillNeeded(at, known, lists, certs, now)
+		reasons, err := d.stillNeeded(at)
+		if err != nil {
+			return err
+		}
 		if opts.InUse == nil {
 			reasons = append(reasons, "nobody could say who presents its certificates")
 		} else {
 			reasons = append(reasons, opts.InUse(*at.Old, *at.New)...)
 		}
 		if len(reasons) > 0 {
-			return fileset.Change{}, &InUseError{Reasons: reasons}
+			return &InUseError{Reasons: reasons}
 		}
 	}
-	left := slices.DeleteFunc(certs, func(c *x509.Certificate) bool { return Fingerprint(c) == at.Old.FingerprintSHA256 })
+	certs, err := d.trusted()
+	if err != nil {
+		return err
+	}
+	known, err := d.records()
+	if err != nil {
+		return err
+	}
+	left := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool { return Fingerprint(c) == at.Old.FingerprintSHA256 })
+	if err := d.trust(left); err != nil {
+		return err
+	}
 	known.Certificates = slices.DeleteFunc(known.Certificates, func(c record) bool { return c.AuthorityKeyID == at.Old.KeyID })
 	known.Lists = slices.DeleteFunc(known.Lists, func(l knownList) bool { return l.AuthorityKeyID == at.Old.KeyID })
-	c := fileset.Change{Write: map[string][]byte{CACertFile: encodeCertificates(left)}, Remove: []string{oldCAKey, rotationFile}}
-	if c.Write[recordsFile], err = known.encode(now); err != nil {
-		return fileset.Change{}, err
-	}
-	if lists = lists.of(left); len(lists) > 0 {
-		c.Write[CRLFile] = lists.encode(left)
-	} else {
-		c.Remove = append(c.Remove, CRLFile)
-	}
-	return c, nil
+	d.recordsDirty = true
+	d.drop(oldCAKey, rotationFile)
+	return nil
 }
 
 // stillNeeded says what this directory itself knows to speak against retiring the old authority.
-func (d *directory) stillNeeded(at Rotation, known records, lists revocations, certs []*x509.Certificate, now time.Time) []string {
-	var reasons []string
-	revoked := func(serial string) bool {
-		i := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return Fingerprint(c) == at.Old.FingerprintSHA256 })
-		list := lists[pin.Of(certs[i])]
-		return list != nil && slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
-			return e.SerialNumber.Text(16) == serial
-		})
+func (d *directory) stillNeeded(at Rotation) ([]string, error) {
+	revoked, err := d.revokedSerials()
+	if err != nil {
+		return nil, err
 	}
+	known, err := d.records()
+	if err != nil {
+		return nil, err
+	}
+	var reasons []string
 	for _, r := range known.Certificates {
-		if r.AuthorityKeyID == at.Old.KeyID && !r.Replaced && now.Before(r.NotAfter) && !revoked(r.Serial) {
+		if r.AuthorityKeyID == at.Old.KeyID && !r.Replaced && d.now.Before(r.NotAfter) && !revoked[r.AuthorityKeyID+"/"+r.Serial] {
 			reasons = append(reasons, fmt.Sprintf("%s (%s, serial number %s) is its certificate: issue a new one and revoke this one", r.Path, r.Subject, r.Serial))
 		}
 	}
-	for _, names := range d.leaves() {
-		if leaf, err := d.leaf(names.cert); err == nil && AuthorityKeyID(leaf) == at.Old.KeyID {
-			reasons = append(reasons, fmt.Sprintf("%s is its certificate: run berth certs renew --force", d.file(names.cert)))
+	for here, err := range d.leaves() {
+		if err == nil && AuthorityKeyID(here.certificate) == at.Old.KeyID {
+			reasons = append(reasons, fmt.Sprintf("%s is its certificate: run berth certs renew --force", d.file(here.cert)))
 		}
 	}
-	return reasons
+	return reasons, nil
 }

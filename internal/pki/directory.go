@@ -1,0 +1,275 @@
+package pki
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"berth/internal/fileset"
+	"berth/internal/pin"
+)
+
+// Files beside the set; all but the keys are public.
+const (
+	CRLFile      = "crl.pem"         // what was revoked
+	recordsFile  = "issued.json"     // certificates that stand elsewhere or were replaced
+	rotationFile = "rotation.json"   // how far a rotation has come
+	nextCAKey    = "next-ca-key.pem" // of the authority that a rotation will put in force
+	oldCAKey     = "old-ca-key.pem"  // of the authority that a rotation will retire
+)
+
+// fileOrder is the order in which every file that a command may change is put in place: keys first, the authorities last.
+func fileOrder() []string {
+	return []string{
+		nextCAKey, oldCAKey, CAKeyFile, ServerKeyFile, ClientKeyFile, DockerKeyFile,
+		ServerCertFile, ClientCertFile, DockerCertFile, recordsFile, CRLFile, CACertFile, rotationFile,
+	}
+}
+
+func fileMode(name string) fs.FileMode {
+	if strings.HasSuffix(name, DockerKeyFile) {
+		return 0o400
+	}
+	return 0o444
+}
+
+// hook is called ahead of every change on disk; an error ends the command there, as a crash would. nil does nothing.
+type hook func(step string) error
+
+// directory is a certificate directory. Each of its files is read when it is first asked for. What a command changes is seen
+// by it at once, and by everybody else once commit has put all of it in place.
+type directory struct {
+	path string
+	now  time.Time
+	// completed tells whether an interrupted earlier change was put in place when the directory was opened for changes.
+	completed bool
+
+	trusted func() ([]*x509.Certificate, error) // of ca.pem
+	lists   func() (revocations, error)         // of crl.pem; none if there is no such file
+	records func() (*records, error)            // of issued.json
+
+	files                    *fileset.Directory // nil if it is only read
+	change                   fileset.Change
+	listsDirty, recordsDirty bool
+}
+
+// openDirectory is for reading only.
+func openDirectory(path string, now func() time.Time) *directory {
+	if now == nil {
+		now = time.Now
+	}
+	d := &directory{path: path, now: now()}
+	d.forget()
+	return d
+}
+
+// forget drops what was read and what was not committed.
+func (d *directory) forget() {
+	d.change, d.listsDirty, d.recordsDirty = fileset.Change{Write: map[string][]byte{}}, false, false
+	d.trusted = sync.OnceValues(func() ([]*x509.Certificate, error) { return ReadCertificates(d.file(CACertFile)) })
+	d.lists = sync.OnceValues(func() (revocations, error) {
+		all, err := d.trusted()
+		if err != nil {
+			return nil, err
+		}
+		return readRevocations(d.file(CACertFile), all)
+	})
+	d.records = sync.OnceValues(func() (*records, error) { return readRecords(d.path) })
+}
+
+// edit locks a certificate directory, completes what an interrupted command left in it, and hands it to do. Others are kept
+// out of it: it may hold the authority's key.
+func edit(path string, now func() time.Time, before hook, do func(*directory) error) error {
+	return editAs(path, now, fileset.Options{Private: true, Before: before}, do)
+}
+
+// editOut is edit for a directory that certificates are handed out in. It is made if it is not there; one that is there
+// keeps its mode: it holds other files, too.
+func editOut(path string, now func() time.Time, before hook, do func(*directory) error) error {
+	if err := makeDirectory(path, before); err != nil {
+		return err
+	}
+	return editAs(path, now, fileset.Options{Before: before}, do)
+}
+
+func editAs(path string, now func() time.Time, o fileset.Options, do func(*directory) error) error {
+	unlock, err := fileset.Lock(path)
+	switch {
+	case errors.Is(err, fileset.ErrLocked):
+		return &FileError{Path: path, Err: ErrLocked, Advice: "wait for it to end"}
+	case err != nil:
+		return openError(filepath.Join(path, CACertFile), err)
+	}
+	defer unlock()
+	o.Order, o.Mode = fileOrder(), fileMode
+	d := openDirectory(path, now)
+	if d.files, d.completed, err = fileset.Recover(path, o); err != nil {
+		return err
+	}
+	return do(d)
+}
+
+// makeDirectory makes a directory for its owner alone, and its parents in the usual way.
+func makeDirectory(path string, before hook) error {
+	if exists(path) {
+		return nil
+	}
+	if before != nil {
+		if err := before("make directory"); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(filepath.Clean(path)), 0o755); err != nil {
+		return fmt.Errorf("make certificate directory: %w", err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make certificate directory: %w", err)
+	}
+	return nil
+}
+
+func (d *directory) file(name string) string { return filepath.Join(d.path, name) }
+
+func (d *directory) has(name string) bool { return fileset.Exists(d.file(name)) }
+
+// pairFiles names the files of a certificate and its key.
+type pairFiles struct{ cert, key string }
+
+// leaf is a certificate that a directory holds for one of its own ends.
+type leaf struct {
+	pairFiles
+	certificate *x509.Certificate // nil beside an error
+}
+
+// leaves are those that are there.
+func (d *directory) leaves() iter.Seq2[leaf, error] {
+	return func(yield func(leaf, error) bool) {
+		for _, names := range []pairFiles{{ServerCertFile, ServerKeyFile}, {ClientCertFile, ClientKeyFile}, {DockerCertFile, DockerKeyFile}} {
+			if !d.has(names.cert) {
+				continue
+			}
+			found := leaf{pairFiles: names}
+			certs, err := ReadCertificates(d.file(names.cert))
+			if err == nil {
+				found.certificate = certs[0]
+			}
+			if !yield(found, err) {
+				return
+			}
+		}
+	}
+}
+
+// put writes a file, drop removes some.
+func (d *directory) put(name string, data []byte) { d.change.Write[name] = data }
+
+func (d *directory) drop(names ...string) { d.change.Remove = append(d.change.Remove, names...) }
+
+// putKey writes a private key.
+func (d *directory) putKey(name string, pair Pair) error {
+	key, err := pair.KeyPEM()
+	if err != nil {
+		return err
+	}
+	d.put(name, key)
+	return nil
+}
+
+// putPair writes a certificate and its key.
+func (d *directory) putPair(names pairFiles, pair Pair) error {
+	d.put(names.cert, pair.CertPEM())
+	return d.putKey(names.key, pair)
+}
+
+// trust makes these the authorities of the directory; lists of others go.
+func (d *directory) trust(all []*x509.Certificate) error {
+	// Read with the authorities that signed them.
+	if _, err := d.lists(); err != nil {
+		return err
+	}
+	d.put(CACertFile, encodeCertificates(all))
+	d.trusted = func() ([]*x509.Certificate, error) { return all, nil }
+	d.listsDirty = true
+	return nil
+}
+
+// setList makes a list the one of its authority, and remembers it.
+func (d *directory) setList(ca *x509.Certificate, list *x509.RevocationList) error {
+	lists, err := d.lists()
+	if err != nil {
+		return err
+	}
+	known, err := d.records()
+	if err != nil {
+		return err
+	}
+	lists[pin.Of(ca)] = list
+	known.noteList(ca, list)
+	d.listsDirty, d.recordsDirty = true, true
+	return nil
+}
+
+// remember notes a certificate that stands elsewhere, or that was replaced here.
+func (d *directory) remember(about Description, replaced bool) error {
+	known, err := d.records()
+	if err != nil {
+		return err
+	}
+	known.add(about, replaced)
+	d.recordsDirty = true
+	return nil
+}
+
+// commit puts everything in place that was changed, all of it or nothing.
+func (d *directory) commit() error {
+	if err := d.encode(); err != nil {
+		return err
+	}
+	if len(d.change.Write)+len(d.change.Remove) == 0 {
+		return nil
+	}
+	err := d.files.Apply(d.change)
+	if owner, ok := errors.AsType[*fileset.OwnerError](err); ok && errors.Is(err, fs.ErrPermission) {
+		return &FileError{Path: owner.Path, Err: owner.Err, Advice: "run this as the user who owns it, or with the right to give files away"}
+	}
+	d.forget()
+	return err
+}
+
+// encode adds the files of changed lists and records.
+func (d *directory) encode() error {
+	if d.listsDirty {
+		lists, err := d.lists()
+		if err != nil {
+			return err
+		}
+		all, err := d.trusted()
+		if err != nil {
+			return err
+		}
+		if text := lists.encode(all); len(text) > 0 {
+			d.put(CRLFile, text)
+		} else {
+			d.drop(CRLFile)
+		}
+	}
+	if d.recordsDirty {
+		known, err := d.records()
+		if err != nil {
+			return err
+		}
+		text, err := known.encode(d.now)
+		if err != nil {
+			return err
+		}
+		d.put(recordsFile, text)
+	}
+	return nil
+}

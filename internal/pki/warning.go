@@ -1,0 +1,90 @@
+package pki
+
+import (
+	"crypto/x509"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"berth/internal/fileset"
+)
+
+// Modes that certificates must not have. A group may read a key: access lists of credentials and of mounted secrets look
+// like that.
+const (
+	writableByOthers fs.FileMode = 0o022
+	keyOfEverybody   fs.FileMode = 0o027
+)
+
+// exposures are the files of one end that others than their owner can change, the directories that they stand in included,
+// and its key, or that of an authority beside the certificates, if everybody can read it. What cannot be looked at is somebody else's error.
+func exposures(paths Paths) []FileError {
+	var found []FileError
+	seen := map[string]bool{}
+	look := func(path string, forbidden fs.FileMode, err error, want string) {
+		if seen[path] {
+			return
+		}
+		seen[path] = true
+		info, statErr := fileset.Stat(path)
+		if statErr != nil || info.Mode().Perm()&forbidden == 0 {
+			return
+		}
+		found = append(found, FileError{
+			Path: path, Err: fmt.Errorf("mode %04o: %w", info.Mode().Perm(), err), Advice: fmt.Sprintf("chmod %s %s", want, path),
+		})
+	}
+	files := []string{paths.CA, paths.Cert, crlPath(paths.CA), filepath.Join(filepath.Dir(paths.CA), recordsFile)}
+	for _, path := range append(files, paths.Key) {
+		look(filepath.Dir(path), writableByOthers, ErrExposed, "0700")
+	}
+	look(paths.Key, keyOfEverybody, ErrKeyExposed, "0400")
+	for _, name := range []string{CAKeyFile, oldCAKey, nextCAKey} {
+		look(filepath.Join(filepath.Dir(paths.CA), name), keyOfEverybody, ErrKeyExposed, "0400")
+	}
+	for _, path := range files {
+		look(path, writableByOthers, ErrExposed, "0444")
+	}
+	return found
+}
+
+// keyWarnings tells whether others than the owner may read a key file.
+func keyWarnings(path string) []Warning {
+	info, err := fileset.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("mode %04o lets others than its owner use this key: chmod 0400 %s", info.Mode().Perm(), path)
+	return []Warning{{Code: WarnKeyReadable, Path: path, Text: text}}
+}
+
+// expiryWarnings speaks up in the last third of a certificate's life.
+func expiryWarnings(path string, cert *x509.Certificate, now time.Time) []Warning {
+	life := cert.NotAfter.Sub(cert.NotBefore)
+	if now.Before(cert.NotBefore.Add(life * 2 / 3)) {
+		return nil
+	}
+	text := fmt.Sprintf("expires on %s: run berth certs renew", cert.NotAfter.UTC().Format(time.RFC3339))
+	return []Warning{{Code: WarnExpiresSoon, Path: path, Text: text}}
+}
+
+// interruptedWarnings tells whether a change in the directory of path was interrupted.
+func interruptedWarnings(path string) []Warning {
+	if !fileset.Interrupted(filepath.Dir(path)) {
+		return nil
+	}
+	return []Warning{{Code: WarnInterrupted, Path: path, Text: adviceInterrupted}}
+}
+
+// listWarnings speak of lists that others have let become overdue; they hold nevertheless.
+func listWarnings(caPath string, lists revocations, now time.Time) []Warning {
+	var warnings []Warning
+	for _, list := range lists {
+		if !list.NextUpdate.IsZero() && now.After(list.NextUpdate) {
+			text := fmt.Sprintf("the list of %s should have been replaced by %s; it is enforced as it is", list.Issuer, list.NextUpdate.UTC().Format(time.DateOnly))
+			warnings = append(warnings, Warning{Code: WarnListOverdue, Path: crlPath(caPath), Text: text})
+		}
+	}
+	return warnings
+}
