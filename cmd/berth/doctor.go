@@ -5,16 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"berth/internal/app"
-	"berth/internal/config"
 	"berth/internal/doctor"
 	"berth/internal/guard"
-	"berth/internal/pki"
 )
 
 type doctorCmd struct {
@@ -30,7 +27,7 @@ type doctorCmd struct {
 func (doctorCmd) Help() string {
 	return `Goes through the security audit checklist with the settings of "berth serve": certificates and their modes, socket mounts
 in compose files and running containers, settings, the TLS connection, routes to sessions, limits, rotation, firewall, the
-engine's options, logging. Each of the 14 items passes, warns, fails, or is skipped when it cannot be looked at from here;
+engine's options, logging. Each item passes, warns, fails, or is skipped when it cannot be looked at from here;
 every finding has a stable code, what was seen, and what to do about it. Run it where Berth runs and, as root, where the
 engine runs: each sees what the other does not.
 
@@ -47,17 +44,20 @@ Examples:
 func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
 	// Settings with faults are the business of a check; the others do what they can with the rest.
 	cfg, configErr := c.load(std)
-	items, done := c.checklist(std, cfg, configErr)
+	options, done := doctor.FromConfig(cfg)
 	defer done()
+	options.ConfigErr, options.ComposePaths, options.Sockets = configErr, c.Compose, []string{c.Socket, guard.DefaultSocket}
+	options.Instance, options.Credentials = app.InstanceOf(cfg.Server.StateDir), std.Getenv("CREDENTIALS_DIRECTORY")
+	options.LookupEnv = std.lookupEnv
 	var fixErr error
 	if c.Fix {
 		var changes []string
-		changes, fixErr = doctor.Fix(ctx, items)
+		changes, fixErr = doctor.Fix(ctx, options, doctor.Checks())
 		for _, change := range changes {
 			std.progress("corrected %s", change)
 		}
 	}
-	report, err := doctor.Run(ctx, items, c.Timeout)
+	report, err := doctor.Run(ctx, options, doctor.Checks(), c.Timeout)
 	if err != nil {
 		return errors.Join(fixErr, err)
 	}
@@ -74,24 +74,6 @@ func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
 			"each failure above says what to do about it")
 	}
 	return errors.Join(fixErr, err)
-}
-
-// checklist connects the checks with the engine of the settings; done lets it go.
-func (c *doctorCmd) checklist(std *stdio, cfg config.Config, configErr error) (items []doctor.Item, done func()) {
-	options := doctor.Options{
-		Config: cfg, ConfigErr: configErr, ComposePaths: c.Compose, Sockets: []string{c.Socket, guard.DefaultSocket},
-		Instance: app.InstanceOf(cfg.Server.StateDir),
-		CRL:      filepath.Join(filepath.Dir(cfg.Docker.CACert), pki.CRLFile), LookupEnv: std.lookupEnv,
-		Credentials: std.Getenv("CREDENTIALS_DIRECTORY"),
-	}
-	done = func() {}
-	if engine, err := doctor.Connect(cfg); err != nil {
-		options.EngineErr = err
-	} else {
-		options.Engine = engine
-		done = func() { _ = engine.Close() }
-	}
-	return doctor.Checklist(options), done
 }
 
 // lookupEnv is os.LookupEnv for the command's own environment.

@@ -3,13 +3,11 @@ package app
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"time"
 
 	"berth/internal/config"
 	"berth/internal/doctor"
 	"berth/internal/httpapi"
-	"berth/internal/pki"
 )
 
 const (
@@ -30,18 +28,10 @@ func (a *App) watchAudit(ctx context.Context) error {
 }
 
 func (a *App) doAudit(ctx context.Context) {
-	options := doctor.Options{
-		Config: a.cfg, Instance: InstanceOf(a.cfg.Server.StateDir), CRL: filepath.Join(filepath.Dir(a.cfg.Docker.CACert), pki.CRLFile),
-		Credentials: os.Getenv("CREDENTIALS_DIRECTORY"),
-	}
-	engine, err := doctor.Connect(a.cfg)
-	if err != nil {
-		options.EngineErr = err
-	} else {
-		options.Engine = engine
-		defer func() { _ = engine.Close() }()
-	}
-	report, err := doctor.Run(ctx, doctor.Checklist(options), auditTimeout)
+	options, done := doctor.FromConfig(a.cfg)
+	defer done()
+	options.Instance, options.Credentials = InstanceOf(a.cfg.Server.StateDir), os.Getenv("CREDENTIALS_DIRECTORY")
+	report, err := doctor.Run(ctx, options, doctor.Checks(), auditTimeout)
 	if err != nil || ctx.Err() != nil {
 		return // cut short by the end
 	}

@@ -7,22 +7,17 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
+	"github.com/moby/moby/api/types/container"
 )
 
 // apiLogging looks whether access to the API is written down, and stays readable to its readers only.
-type apiLogging struct{ Options }
-
-func (apiLogging) Name() string { return "api-logging" }
-
-func (c apiLogging) Run(ctx context.Context) []Finding {
-	findings := orPass(c.own(), pass("logging-on", "Berth logs from level %s on", c.Config.Log.Level))
-	return append(findings, c.engine(ctx)...)
+func apiLogging(ctx context.Context, o *Options) []Finding {
+	findings := orPass(o.ownLogging(), pass("logging-on", "Berth logs from level %s on", o.Config.Log.Level))
+	return append(findings, o.engineLogging(ctx)...)
 }
 
-func (c apiLogging) own() []Finding {
-	l := c.Config.Log
+func (o *Options) ownLogging() []Finding {
+	l := o.Config.Log
 	var findings []Finding
 	if !l.Console && !l.FileEnabled {
 		findings = append(findings, fail("logging-off", "set LOG_CONSOLE=true or LOG_FILE_ENABLED=true", "nothing is logged"))
@@ -51,9 +46,9 @@ func (c apiLogging) own() []Finding {
 	return findings
 }
 
-// engine looks who writes down what is asked of the engine, and whether sessions' output is kept.
-func (c apiLogging) engine(ctx context.Context) []Finding {
-	info, none := c.info(ctx)
+// engineLogging looks who writes down what is asked of the engine, and whether sessions' output is kept.
+func (o *Options) engineLogging(ctx context.Context) []Finding {
+	info, none := o.info(ctx)
 	if none != nil {
 		return none
 	}
@@ -64,19 +59,14 @@ func (c apiLogging) engine(ctx context.Context) []Finding {
 		findings = append(findings, skip("engine-audit-unknown", "the engine itself logs no requests; whether berth guard stands before it, which logs refusals "+
 			"(and with LOG_LEVEL=DEBUG every request), is not seen from here"))
 	}
-	sessions, none := c.sessions(ctx)
+	sessions, none := o.sessions(ctx)
 	if none != nil {
 		return append(findings, none...)
 	}
-	for _, s := range sessions {
-		got, err := c.Engine.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
-		switch {
-		case errdefs.IsNotFound(err): // has ended meanwhile
-		case err != nil:
-			findings = append(findings, notAnswered(err))
-		case got.Container.HostConfig != nil && got.Container.HostConfig.LogConfig.Type == "none":
-			findings = append(findings, warn("session-log-off", adviceRecreate, "the output of session container %s is kept nowhere", nameOf(s)))
+	return append(findings, o.inspect(ctx, sessions, func(name string, host *container.HostConfig) []Finding {
+		if host.LogConfig.Type != "none" {
+			return nil
 		}
-	}
-	return findings
+		return []Finding{warn("session-log-off", adviceRecreate, "the output of session container %s is kept nowhere", name)}
+	})...)
 }

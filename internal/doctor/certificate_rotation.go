@@ -3,8 +3,6 @@ package doctor
 import (
 	"context"
 	"time"
-
-	"berth/internal/config"
 )
 
 // When a certificate must be replaced.
@@ -17,17 +15,10 @@ const adviceRenew = "renew it (berth certs renew) and bring it to where it is us
 
 // certificateRotation looks whether certificates are renewed in time, and rotations of the authority completed. That the
 // certificate which the engine has loaded is the one in its file is seen by the connection test.
-type certificateRotation struct{ Options }
-
-func (certificateRotation) Name() string { return "certificate-rotation" }
-
-func (c certificateRotation) Run(context.Context) []Finding {
-	if c.Config.Session.Runtime == config.RuntimeProcess {
-		return c.noTLS()
-	}
+func certificateRotation(_ context.Context, o *Options) []Finding {
 	var findings []Finding
-	now, next := c.Now(), time.Time{}
-	for _, file := range c.certificateFiles() {
+	now, next := o.Now(), time.Time{}
+	for _, file := range o.certificateFiles() {
 		certs, err := readCertificates(file.path)
 		if err != nil {
 			if f, bad := file.missing(err); bad {

@@ -8,8 +8,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"time"
-
-	"berth/internal/config"
 )
 
 // Bounds of what counts as strong, after NIST SP 800-57 and the CA/Browser Forum's rules.
@@ -23,17 +21,10 @@ const (
 const adviceReplace = "replace the set: berth certs init --force"
 
 // certificateStrength looks at keys, signatures and lives of the certificates at hand.
-type certificateStrength struct{ Options }
-
-func (certificateStrength) Name() string { return "certificate-strength" }
-
-func (c certificateStrength) Run(context.Context) []Finding {
-	if c.Config.Session.Runtime == config.RuntimeProcess {
-		return c.noTLS()
-	}
+func certificateStrength(_ context.Context, o *Options) []Finding {
 	var findings []Finding
 	seen := 0
-	for _, file := range c.certificateFiles() {
+	for _, file := range o.certificateFiles() {
 		certs, err := readCertificates(file.path)
 		if err != nil {
 			if f, bad := file.missing(err); bad {
@@ -43,7 +34,7 @@ func (c certificateStrength) Run(context.Context) []Finding {
 		}
 		for _, cert := range certs {
 			seen++
-			findings = append(findings, c.judge(file.path, cert)...)
+			findings = append(findings, o.judgeCertificate(file.path, cert)...)
 		}
 	}
 	if seen == 0 {
@@ -52,7 +43,7 @@ func (c certificateStrength) Run(context.Context) []Finding {
 	return orPass(findings, pass("strong", "%d certificates have strong keys and signatures, and are within their time", seen))
 }
 
-func (c certificateStrength) judge(path string, cert *x509.Certificate) []Finding {
+func (o *Options) judgeCertificate(path string, cert *x509.Certificate) []Finding {
 	var findings []Finding
 	note := func(f Finding) { findings = append(findings, f.at(path, 0)) }
 	key, grade := keyGrade(cert)
@@ -67,7 +58,7 @@ func (c certificateStrength) judge(path string, cert *x509.Certificate) []Findin
 	if weakSignature(cert.SignatureAlgorithm) && !selfSigned(cert) {
 		note(fail("weak-signature", adviceReplace, "%s is signed with %s", cert.Subject, cert.SignatureAlgorithm))
 	}
-	now := c.Now()
+	now := o.Now()
 	switch life := cert.NotAfter.Sub(cert.NotBefore); {
 	case now.After(cert.NotAfter):
 		note(fail("expired", "renew it: berth certs renew", "%s expired on %s", cert.Subject, day(cert.NotAfter)))

@@ -1,98 +1,25 @@
 package doctor
 
-import (
-	"context"
-	"net"
-	"net/netip"
-	"time"
-
-	"berth/internal/config"
-	"berth/internal/hostip"
-	"berth/internal/pressure"
-)
-
-// Options is the world that the checks look at. Config is required; functions that are nil look at this machine.
-type Options struct {
-	Config    config.Config
-	ConfigErr error // of config.Load; Config holds what could be read then
-
-	Engine    Engine // nil: not reached
-	EngineErr error  // why there is no Engine
-	Instance  string // the installation whose sessions are looked at; empty: everybody's
-
-	CRL string // file of revocation lists; empty: none
-
-	ComposePaths []string                         // compose files, and directories that hold some; none: the working directory
-	Credentials  string                           // directory of the supervisor's credentials (CREDENTIALS_DIRECTORY); empty: none
-	LookupEnv    func(name string) (string, bool) // for variables in compose files; nil: none is set
-	Sockets      []string                         // engine sockets beside the usual ones
-
-	DaemonConfig string // the engine's configuration file; empty: /etc/docker/daemon.json
-
-	LookupHost    func(ctx context.Context, host string) ([]string, error)
-	DetectHost    func(ctx context.Context, port uint16, try func(context.Context, netip.AddrPort) error) (hostip.Result, error)
-	LocalAddrs    func() ([]netip.Addr, error)              // addresses of this machine
-	Listeners     func() ([]netip.AddrPort, error)          // TCP ports that are listened on here
-	FirewallRules func(ctx context.Context) (string, error) // as the firewall prints them
-	Load          func(ctx context.Context) (pressure.Sample, error)
-	Now           func() time.Time
-}
-
-const defaultDaemonConfig = "/etc/docker/daemon.json"
-
-func (o *Options) fill() {
-	if o.LookupEnv == nil {
-		o.LookupEnv = func(string) (string, bool) { return "", false }
-	}
-	if len(o.ComposePaths) == 0 {
-		o.ComposePaths = []string{"."}
-	}
-	if o.DaemonConfig == "" {
-		o.DaemonConfig = defaultDaemonConfig
-	}
-	if o.LookupHost == nil {
-		o.LookupHost = net.DefaultResolver.LookupHost
-	}
-	if o.DetectHost == nil {
-		d := o.Config.Docker
-		o.DetectHost = func(ctx context.Context, port uint16, try func(context.Context, netip.AddrPort) error) (hostip.Result, error) {
-			return hostip.New(hostip.Options{HostIP: d.ReachedAt, DockerHostGateway: d.HostGateway, Gateway: d.Gateway, Try: try}).Detect(ctx, port)
-		}
-	}
-	if o.LocalAddrs == nil {
-		o.LocalAddrs = localAddrs
-	}
-	if o.Listeners == nil {
-		o.Listeners = func() ([]netip.AddrPort, error) { return listeners("/proc/net/tcp", "/proc/net/tcp6") }
-	}
-	if o.FirewallRules == nil {
-		o.FirewallRules = firewallRules
-	}
-	if o.Load == nil {
-		o.Load = pressure.NewHost(pressure.HostOptions{Children: o.Config.Session.Runtime == config.RuntimeProcess}).Sample
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-}
-
-// Checklist is the security audit checklist: its fourteen items, in order.
-func Checklist(o Options) []Item {
-	o.fill()
-	return []Item{
-		{1, "TLS certificates generated with strong encryption", certificateStrength{o}},
-		{2, "Certificate permissions set correctly (400/444)", certificatePermissions{o}},
-		{3, "No socket mounting in compose files and containers", socketMounts{o}},
-		{4, "Environment variables properly configured", environment{o}},
-		{5, "TLS connection tested successfully", tlsConnection{o}},
-		{6, "Host IP detection working correctly", hostIP{o}},
-		{7, "Proxy routing functional", proxyRouting{o}},
-		{8, "Resource limits properly configured and enforced", resourceLimits{o}},
-		{9, "Session throttling prevents resource exhaustion", sessionThrottling{o}},
-		{10, "System resource monitoring active", resourceMonitoring{o}},
-		{11, "Certificate rotation on time", certificateRotation{o}},
-		{12, "Firewall rules restrict Docker API access", firewall{o}},
-		{13, "Docker daemon configured with security options", daemonOptions{o}},
-		{14, "Monitoring and logging enabled for API access", apiLogging{o}},
+// Checks is the security audit checklist, in its order: a check's number is its place, from 1, and stays. New ones go to
+// the end.
+func Checks() []Check {
+	return []Check{
+		{Name: "certificate-strength", Title: "TLS certificates generated with strong encryption", EngineOnly: true, Run: certificateStrength},
+		{
+			Name: "certificate-permissions", Title: "Certificate permissions set correctly (400/444)", EngineOnly: true,
+			Run: certificatePermissions, Fix: fixPermissions,
+		},
+		{Name: "socket-mounts", Title: "No socket mounting in compose files and containers", Run: socketMounts},
+		{Name: "environment", Title: "Environment variables properly configured", Run: environment},
+		{Name: "tls-connection", Title: "TLS connection tested successfully", EngineOnly: true, Run: tlsConnection},
+		{Name: "host-ip", Title: "Host IP detection working correctly", EngineOnly: true, Run: hostIP},
+		{Name: "proxy-routing", Title: "Proxy routing functional", Run: proxyRouting},
+		{Name: "resource-limits", Title: "Resource limits properly configured and enforced", Run: resourceLimits},
+		{Name: "session-throttling", Title: "Session throttling prevents resource exhaustion", Run: sessionThrottling},
+		{Name: "resource-monitoring", Title: "System resource monitoring active", Run: resourceMonitoring},
+		{Name: "certificate-rotation", Title: "Certificate rotation on time", EngineOnly: true, Run: certificateRotation},
+		{Name: "firewall", Title: "Firewall rules restrict Docker API access", Run: firewall},
+		{Name: "daemon-options", Title: "Docker daemon configured with security options", Run: daemonOptions},
+		{Name: "api-logging", Title: "Monitoring and logging enabled for API access", Run: apiLogging},
 	}
 }

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -116,60 +115,4 @@ func FuzzComposeMounts(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestRulesThatRestrictThePort(t *testing.T) {
-	t.Parallel()
-	for rules, want := range map[string]bool{
-		"":                      false,
-		":INPUT DROP [0:0]\n":   true,
-		":INPUT ACCEPT [0:0]\n": false,
-		"-A INPUT -i docker+ -p tcp -m tcp --dport 2376 -j DROP\n":                                                                    true,
-		"-A INPUT -p tcp -m multiport --dports 2375,2376 -j REJECT\n":                                                                 true,
-		"-A INPUT -p tcp --dport 2376 -j ACCEPT\n":                                                                                    false,
-		"-A INPUT -p tcp --dport 23760 -j DROP\n":                                                                                     false,
-		"-A INPUT -p tcp --dport 12376 -j DROP\n":                                                                                     false,
-		"-A FORWARD -p tcp --dport 2376 -j DROP\n":                                                                                    false,
-		"-A INPUT -i br-+ -m conntrack --ctstate NEW -j DROP\n":                                                                       true,
-		"-A INPUT -i br-+ -p tcp --dport 22 -j DROP\n":                                                                                false,
-		"-A ufw-user-input -p tcp --dport 2376 -j DROP\n":                                                                             true,
-		"chain input {\ntype filter hook input priority 0; policy drop;\n}\n":                                                         true,
-		"chain input {\ntype filter hook input priority 0; policy accept;\n}\n":                                                       false,
-		"chain i {\ntype filter hook input priority 0;\ntcp dport 2376 drop\n}\n":                                                     true,
-		"chain i {\ntype filter hook input priority 0;\ntcp dport { 22, 2376 } reject\n}\n":                                           true,
-		"chain i {\ntype filter hook input priority 0;\n}\nchain f {\ntype filter hook forward priority 0;\ntcp dport 2376 drop\n}\n": false,
-	} {
-		if got := restricts(rules, "2376"); got != want {
-			t.Errorf("%q: got %t, want %t", rules, got, want)
-		}
-	}
-}
-
-func TestListenersAreRead(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "tcp"), `  sl  local_address rem_address   st
-   0: 0100007F:0948 00000000:0000 0A 00000000:00000000 00:00000000 00000000
-   1: 00000000:0947 00000000:0000 0A 00000000:00000000 00:00000000 00000000
-   2: 0100007F:0948 0100007F:D431 01 00000000:00000000 00:00000000 00000000
-   3: zz:0948 00000000:0000 0A
-`)
-	write(t, filepath.Join(dir, "tcp6"), `  sl  local_address                         remote_address                        st
-   0: 00000000000000000000000001000000:0948 00000000000000000000000000000000:0000 0A 00000000:00000000
-   1: 0000000000000000FFFF00000100007F:0948 00000000000000000000000000000000:0000 0A 00000000:00000000
-`)
-	got, err := listeners(filepath.Join(dir, "tcp"), filepath.Join(dir, "tcp6"), filepath.Join(dir, "none"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var texts []string
-	for _, l := range got {
-		texts = append(texts, netip.AddrPortFrom(l.Addr().Unmap(), l.Port()).String())
-	}
-	if diff := cmp.Diff([]string{"127.0.0.1:2376", "0.0.0.0:2375", "[::1]:2376", "127.0.0.1:2376"}, texts); diff != "" {
-		t.Errorf("listeners (-want +got):\n%s", diff)
-	}
-	if _, err := listeners(filepath.Join(dir, "none")); err == nil {
-		t.Error("no file at all was no error")
-	}
 }

@@ -16,22 +16,18 @@ const (
 		"where the engine itself serves TLS, berth docker setup-tls does"
 )
 
-// daemonOptions looks at the engine's own options: those that it tells, and those in its configuration file when it runs
+// daemonOptions looks at the engine's own options: those that it reports, and those in its configuration file when it runs
 // on this machine.
-type daemonOptions struct{ Options }
-
-func (daemonOptions) Name() string { return "daemon-options" }
-
-func (c daemonOptions) Run(ctx context.Context) []Finding {
-	findings := c.told(ctx)
-	if c.Engine != nil && c.engineIsHere(ctx) {
-		findings = append(findings, c.file()...)
+func daemonOptions(ctx context.Context, o *Options) []Finding {
+	findings := o.reportedOptions(ctx)
+	if o.Engine != nil && o.engineIsHere(ctx) {
+		findings = append(findings, o.daemonFile()...)
 	}
 	return findings
 }
 
-func (c daemonOptions) told(ctx context.Context) []Finding {
-	info, none := c.info(ctx)
+func (o *Options) reportedOptions(ctx context.Context) []Finding {
+	info, none := o.info(ctx)
 	if none != nil {
 		return none
 	}
@@ -80,12 +76,12 @@ func (c daemonOptions) told(ctx context.Context) []Finding {
 	return orPass(findings, pass("options-good", "seccomp and live-restore are on; other layers: %s", more))
 }
 
-// file looks at daemon.json for what the engine does not tell.
-func (c daemonOptions) file() []Finding {
-	text, err := readFile(c.DaemonConfig)
+// daemonFile looks at daemon.json for what the engine does not report.
+func (o *Options) daemonFile() []Finding {
+	text, err := readFile(o.DaemonConfig)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return []Finding{skip("no-daemon-config", "there is no %s; what is on dockerd's command line is not seen", c.DaemonConfig)}
+		return []Finding{skip("no-daemon-config", "there is no %s; what is on dockerd's command line is not seen", o.DaemonConfig)}
 	case err != nil:
 		return []Finding{skip("daemon-config-unreadable", "%v", err)}
 	}
@@ -97,10 +93,10 @@ func (c daemonOptions) file() []Finding {
 		ICC       *bool    `json:"icc"`
 	}
 	if err := json.Unmarshal(text, &d); err != nil {
-		return []Finding{warn("daemon-config-malformed", "correct the file: the engine's next start fails", "%s: %v", c.DaemonConfig, err).at(c.DaemonConfig, 0)}
+		return []Finding{warn("daemon-config-malformed", "correct the file: the engine's next start fails", "%s: %v", o.DaemonConfig, err).at(o.DaemonConfig, 0)}
 	}
 	var findings []Finding
-	note := func(f Finding) { findings = append(findings, f.at(c.DaemonConfig, 0)) }
+	note := func(f Finding) { findings = append(findings, f.at(o.DaemonConfig, 0)) }
 	tcp := slices.ContainsFunc(d.Hosts, func(h string) bool { return strings.HasPrefix(h, "tcp://") })
 	if tcp && !d.TLSVerify {
 		note(fail("tcp-without-tlsverify", adviceDaemon, "the engine listens on the network and does not demand client certificates"))
@@ -111,5 +107,5 @@ func (c daemonOptions) file() []Finding {
 		note(fail("iptables-off", `take "iptables": false out: berth docker setup-tls does`, "iptables is off: containers of different networks reach each other, "+
 			"and published ports do not work"))
 	}
-	return orPass(findings, pass("daemon-config-good", "%s opens nothing", c.DaemonConfig))
+	return orPass(findings, pass("daemon-config-good", "%s opens nothing", o.DaemonConfig))
 }

@@ -1,16 +1,19 @@
-// Package doctor runs the security audit checklist of an installation: fourteen checks, each of which looks at one thing,
-// says what it saw, and what to do about it.
+// Package doctor runs the security audit checklist of an installation: checks, each of which looks at one matter, says what
+// it saw, and what to do about it.
 //
 // It knows the settings, the engine's API, certificate files, compose files, and the machine that it runs on. It changes
 // nothing unless Fix is called, keeps nothing between runs, and refuses to know who asks: a command, or an API later.
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"berth/internal/config"
 )
 
 // Status is how a finding, a check or the whole ended.
@@ -27,7 +30,7 @@ const (
 // weight orders the statuses: the heaviest finding is the check's.
 var weight = map[Status]int{Skipped: 0, Pass: 1, Warn: 2, Fail: 3}
 
-// Finding is one thing that a check saw. Code is stable and from the check's own closed set.
+// Finding is what a check saw. Code is stable and from the check's own closed set.
 type Finding struct {
 	Status Status `json:"status"`
 	Code   string `json:"code"`
@@ -37,31 +40,22 @@ type Finding struct {
 	Line   int    `json:"line,omitempty"`   // in that file, from 1; 0: the whole file
 }
 
-// Check looks at one thing.
-type Check interface {
-	// Name is in kebab-case and stable.
-	Name() string
+// Check looks at one matter.
+type Check struct {
+	Name  string // in kebab-case, and stable
+	Title string // of the checklist's item
+	// EngineOnly checks have nothing to look at, and nothing to fix, where sessions are processes: they are skipped there.
+	EngineOnly bool
 	// Run looks, until ctx ends at the latest. At least one finding comes back.
-	Run(ctx context.Context) []Finding
+	Run func(ctx context.Context, o *Options) []Finding
+	// Fix corrects, without risk, some of what Run finds, and says what it did, a sentence each; none if there was nothing
+	// to do. It goes on past an error. Nil: nothing can be corrected.
+	Fix func(ctx context.Context, o *Options) ([]string, error)
 }
 
-// Fixer is a check that can put right, without risk, some of what it finds.
-type Fixer interface {
-	Check
-	// Fix does it and says what it did, a sentence each; none if there was nothing to do. It goes on past an error.
-	Fix(ctx context.Context) ([]string, error)
-}
-
-// Item is a line of the checklist, with the check that looks after it.
-type Item struct {
-	Number int
-	Title  string
-	Check  Check
-}
-
-// Result is what became of one item.
+// Result is what became of one check.
 type Result struct {
-	Item       int       `json:"item"`
+	Item       int       `json:"item"` // the check's number, from 1
 	Check      string    `json:"check"`
 	Title      string    `json:"title"`
 	Status     Status    `json:"status"` // that of the gravest finding
@@ -69,7 +63,7 @@ type Result struct {
 	DurationMS float64   `json:"duration_ms"`
 }
 
-// Report is what became of the checklist, in its order.
+// Report is what became of the checks, in their order.
 type Report struct {
 	Status  Status         `json:"status"` // that of the gravest result
 	Counts  map[Status]int `json:"counts"` // of results, by status
@@ -84,33 +78,34 @@ const codeTimedOut = "timed-out"
 
 // Run runs all checks at once, each for timeout at most (0: DefaultTimeout), and waits for all of them. It fails when
 // ctx ends.
-func Run(ctx context.Context, items []Item, timeout time.Duration) (Report, error) {
-	if timeout <= 0 {
-		timeout = DefaultTimeout
-	}
-	results := make([]Result, len(items))
+func Run(ctx context.Context, o Options, checks []Check, timeout time.Duration) (Report, error) {
+	o.fill()
+	timeout = cmp.Or(max(timeout, 0), DefaultTimeout)
+	report := Report{Status: Skipped, Counts: map[Status]int{}, Results: make([]Result, len(checks))}
 	var running sync.WaitGroup
-	for i, item := range items {
-		running.Go(func() { results[i] = item.run(ctx, timeout) })
+	for i, check := range checks {
+		running.Go(func() {
+			bounded, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			report.Results[i] = check.result(bounded, &o, timeout)
+			report.Results[i].Item = i + 1
+		})
 	}
 	running.Wait()
 	if ctx.Err() != nil {
 		return Report{}, context.Cause(ctx)
 	}
-	report := Report{Status: Skipped, Counts: map[Status]int{}, Results: results}
-	for _, r := range results {
+	for _, r := range report.Results {
 		report.Counts[r.Status]++
 		report.Status = graver(report.Status, r.Status)
 	}
 	return report, nil
 }
 
-func (i Item) run(ctx context.Context, timeout time.Duration) Result {
-	bounded, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+func (c Check) result(ctx context.Context, o *Options, timeout time.Duration) Result {
 	begin := time.Now()
-	result := Result{Item: i.Number, Check: i.Check.Name(), Title: i.Title, Status: Skipped, Findings: i.Check.Run(bounded)}
-	if bounded.Err() != nil {
+	result := Result{Check: c.Name, Title: c.Title, Status: Skipped, Findings: c.findings(ctx, o)}
+	if ctx.Err() != nil {
 		result.Findings = append(result.Findings, fail(codeTimedOut, "see what is slow: the engine, the network or the disk",
 			"the check did not end within %s, so it may not have seen everything", timeout))
 	}
@@ -121,13 +116,25 @@ func (i Item) run(ctx context.Context, timeout time.Duration) Result {
 	return result
 }
 
-// Fix lets every check that can put something right do so, one after the other. It says what was done.
-func Fix(ctx context.Context, items []Item) ([]string, error) {
+func (c Check) applies(o *Options) bool {
+	return !c.EngineOnly || o.Config.Session.Runtime != config.RuntimeProcess
+}
+
+func (c Check) findings(ctx context.Context, o *Options) []Finding {
+	if !c.applies(o) {
+		return []Finding{skip("no-engine-used", "%v", ErrNoEngine)}
+	}
+	return c.Run(ctx, o)
+}
+
+// Fix lets every check that can correct something do so, one after the other. It says what was done.
+func Fix(ctx context.Context, o Options, checks []Check) ([]string, error) {
+	o.fill()
 	var done []string
 	var faults []error
-	for _, item := range items {
-		if f, ok := item.Check.(Fixer); ok {
-			did, err := f.Fix(ctx)
+	for _, c := range checks {
+		if c.Fix != nil && c.applies(&o) {
+			did, err := c.Fix(ctx, &o)
 			done, faults = append(done, did...), append(faults, err)
 		}
 	}

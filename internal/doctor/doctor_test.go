@@ -2,19 +2,8 @@ package doctor
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
-	"math/big"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -22,86 +11,31 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"berth/internal/pki"
 )
 
-func port(n uint16) string { return strconv.Itoa(int(n)) }
-
-// certificate is one to be made by no authority in particular.
-type certificate struct {
-	rsaBits int // 0: ECDSA
-	p224    bool
-	days    int
-}
-
-func writeCertificate(t *testing.T, path string, c certificate) {
-	t.Helper()
-	var key crypto.Signer
-	var err error
-	switch {
-	case c.rsaBits > 0:
-		key, err = rsa.GenerateKey(rand.Reader, c.rsaBits)
-	case c.p224:
-		key, err = ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
-	default:
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, c.days),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	write(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-}
-
-func TestTheChecklistHasItsFourteenItems(t *testing.T) {
+func TestChecksHaveTitlesAndNamesOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	o, _ := world(t)
-	items := Checklist(o)
 	names := map[string]bool{}
-	for i, item := range items {
-		if item.Number != i+1 || item.Title == "" || names[item.Check.Name()] || !regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(item.Check.Name()) {
-			t.Errorf("item %d: got %d %q %q; want numbers in order, and kebab-case names that differ", i+1, item.Number, item.Title, item.Check.Name())
+	for i, check := range Checks() {
+		if check.Title == "" || names[check.Name] || !regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(check.Name) {
+			t.Errorf("check %d: got %q %q; want a title, and kebab-case names that differ", i+1, check.Name, check.Title)
 		}
-		names[item.Check.Name()] = true
-	}
-	if len(items) != 14 {
-		t.Errorf("got %d items, want 14", len(items))
+		names[check.Name] = true
 	}
 }
 
-// scripted is a check that does what a test wants.
-type scripted struct {
-	name string
-	run  func(ctx context.Context) []Finding
-	fix  func() ([]string, error)
-}
-
-func (s scripted) Name() string                          { return s.name }
-func (s scripted) Run(ctx context.Context) []Finding     { return s.run(ctx) }
-func (s scripted) Fix(context.Context) ([]string, error) { return s.fix() }
-
-func answer(findings ...Finding) func(context.Context) []Finding {
-	return func(context.Context) []Finding { return findings }
+func answer(findings ...Finding) func(context.Context, *Options) []Finding {
+	return func(context.Context, *Options) []Finding { return findings }
 }
 
 func TestRunReportsTheGravestAndKeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	good, bad, worse, none := pass("ok", "fine"), warn("meh", "do", "hm"), fail("bad", "do", "oh"), skip("none", "no")
-	report, err := Run(t.Context(), []Item{
-		{1, "a", scripted{name: "a", run: answer(good, none)}},
-		{2, "b", scripted{name: "b", run: answer(bad, worse, good)}},
-		{3, "c", scripted{name: "c", run: answer(none)}},
-		{4, "d", scripted{name: "d", run: answer(good, bad)}},
+	report, err := Run(t.Context(), Options{}, []Check{
+		{Name: "a", Run: answer(good, none)},
+		{Name: "b", Run: answer(bad, worse, good)},
+		{Name: "c", Run: answer(none)},
+		{Name: "d", Run: answer(good, bad)},
 	}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -121,8 +55,8 @@ func TestRunReportsTheGravestAndKeepsTheOrder(t *testing.T) {
 func TestChecksRunAtOnceAndWithinTheirTime(t *testing.T) {
 	t.Parallel()
 	met := make(chan struct{})
-	meet := func(send bool) func(context.Context) []Finding {
-		return func(ctx context.Context) []Finding {
+	meet := func(send bool) func(context.Context, *Options) []Finding {
+		return func(ctx context.Context, _ *Options) []Finding {
 			if send {
 				select {
 				case met <- struct{}{}:
@@ -137,14 +71,14 @@ func TestChecksRunAtOnceAndWithinTheirTime(t *testing.T) {
 			return []Finding{pass("met", "met")}
 		}
 	}
-	slow := func(ctx context.Context) []Finding {
+	slow := func(ctx context.Context, _ *Options) []Finding {
 		<-ctx.Done()
 		return nil
 	}
-	report, err := Run(t.Context(), []Item{
-		{1, "a", scripted{name: "a", run: meet(true)}},
-		{2, "b", scripted{name: "b", run: meet(false)}},
-		{3, "c", scripted{name: "c", run: slow}},
+	report, err := Run(t.Context(), Options{}, []Check{
+		{Name: "a", Run: meet(true)},
+		{Name: "b", Run: meet(false)},
+		{Name: "c", Run: slow},
 	}, 300*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +92,7 @@ func TestChecksRunAtOnceAndWithinTheirTime(t *testing.T) {
 	reason := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(reason)
-	if _, err := Run(ctx, []Item{{1, "a", scripted{name: "a", run: slow}}}, 0); !errors.Is(err, reason) {
+	if _, err := Run(ctx, Options{}, []Check{{Name: "a", Run: slow}}, 0); !errors.Is(err, reason) {
 		t.Errorf("a run that is ended: got %v, want the reason", err)
 	}
 }
@@ -166,62 +100,12 @@ func TestChecksRunAtOnceAndWithinTheirTime(t *testing.T) {
 func TestFixGoesOnPastAnError(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
-	done, err := Fix(t.Context(), []Item{
-		{1, "a", scripted{name: "a", fix: func() ([]string, error) { return []string{"one"}, broken }}},
-		{2, "b", scripted{name: "b", fix: func() ([]string, error) { return []string{"two"}, nil }}},
+	done, err := Fix(t.Context(), Options{}, []Check{
+		{Name: "a", Fix: func(context.Context, *Options) ([]string, error) { return []string{"one"}, broken }},
+		{Name: "b", Fix: func(context.Context, *Options) ([]string, error) { return []string{"two"}, nil }},
 	})
 	if !errors.Is(err, broken) || !cmp.Equal(done, []string{"one", "two"}) {
 		t.Errorf("got %q, %v; want both and the error", done, err)
-	}
-}
-
-func TestFixGivesTheModesThatTheCheckWants(t *testing.T) {
-	t.Parallel()
-	o, _ := world(t)
-	dir := o.Config.Docker.CertPath
-	for name, mode := range map[string]os.FileMode{".": 0o777, pki.ClientKeyFile: 0o666, pki.CACertFile: 0o666, pki.ServerKeyFile: 0o440} {
-		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	check := certificatePermissions{o}
-	done, err := check.Fix(t.Context())
-	if err != nil || len(done) != 4 {
-		t.Fatalf("Fix: got %q, %v; want four corrections", done, err)
-	}
-	if diff := cmp.Diff([]string{"pass protected"}, codes(check.Run(t.Context()))); diff != "" {
-		t.Errorf("after Fix (-want +got):\n%s", diff)
-	}
-	if done, err := check.Fix(t.Context()); err != nil || len(done) != 0 {
-		t.Errorf("a second Fix: got %q, %v; want nothing to do", done, err)
-	}
-}
-
-func TestFixTouchesNothingThatIsElsewhere(t *testing.T) {
-	t.Parallel()
-	o, _ := world(t)
-	dir, outside := o.Config.Docker.CertPath, t.TempDir()
-	target := filepath.Join(outside, "passwords")
-	write(t, target, "secret")
-	if err := os.Chmod(target, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(target, filepath.Join(dir, "link.pem")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Link(target, filepath.Join(dir, "hard.pem")); err != nil {
-		t.Fatal(err)
-	}
-	done, err := certificatePermissions{o}.Fix(t.Context())
-	if err == nil || len(done) != 0 || !strings.Contains(err.Error(), "link.pem") || !strings.Contains(err.Error(), "hard.pem") {
-		t.Errorf("Fix: got %q, %v; want it to refuse both", done, err)
-	}
-	info, err := os.Stat(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Mode().Perm() != 0o666 {
-		t.Errorf("the file outside has mode %o now", info.Mode().Perm())
 	}
 }
 
@@ -229,10 +113,10 @@ func TestFixTouchesNothingThatIsElsewhere(t *testing.T) {
 // enumerations, the rule that level is none unless kind is fail, and indices that point to something.
 func TestSARIFHasWhatItsSchemaRequires(t *testing.T) {
 	t.Parallel()
-	report, err := Run(t.Context(), []Item{
-		{1, "A thing", scripted{name: "a-thing", run: answer(pass("ok", "fine"), skip("none", "no"))}},
-		{2, "Another", scripted{name: "another", run: answer(
-			fail("bad", "mend it", "oh").at("dir with space/compose.yaml", 7), warn("meh", "look", "hm").at("/etc/x.pem", 0))}},
+	report, err := Run(t.Context(), Options{}, []Check{
+		{Name: "a-thing", Run: answer(pass("ok", "fine"), skip("none", "no"))},
+		{Name: "another", Run: answer(
+			fail("bad", "mend it", "oh").at("dir with space/compose.yaml", 7), warn("meh", "look", "hm").at("/etc/x.pem", 0))},
 	}, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
@@ -39,8 +40,17 @@ var _ Engine = (*client.Client)(nil)
 // ErrNoEngine says that these settings use no engine.
 var ErrNoEngine = errors.New("sessions run as processes, without an engine (BERTH_RUNTIME=process)")
 
-// Connect makes a client of the engine that the settings name. Nothing is connected before the first question; Close it.
-func Connect(cfg config.Config) (*client.Client, error) {
+// FromConfig are the options of an installation with these settings, also with faulty ones. Nothing is connected before the
+// first question to the engine; done lets it go.
+func FromConfig(cfg config.Config) (o Options, done func()) {
+	engine, err := newClient(cfg)
+	if err != nil {
+		return Options{Config: cfg, EngineErr: err}, func() {}
+	}
+	return Options{Config: cfg, Engine: engine}, func() { _ = engine.Close() }
+}
+
+func newClient(cfg config.Config) (*client.Client, error) {
 	if cfg.Session.Runtime == config.RuntimeProcess {
 		return nil, ErrNoEngine
 	}
@@ -61,7 +71,7 @@ func Connect(cfg config.Config) (*client.Client, error) {
 }
 
 func clientTLS(d config.Docker, host string) (*tls.Config, error) {
-	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
+	paths := pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey}
 	pins, err := pin.ParseList(d.TLSPin)
 	if err != nil {
 		return nil, err
@@ -70,7 +80,7 @@ func clientTLS(d config.Docker, host string) (*tls.Config, error) {
 	return conf, err
 }
 
-func (o Options) noEngine() []Finding {
+func (o *Options) noEngine() []Finding {
 	if errors.Is(o.EngineErr, ErrNoEngine) {
 		return []Finding{skip("no-engine-used", "%v", ErrNoEngine)}
 	}
@@ -85,7 +95,7 @@ func notAnswered(err error) Finding {
 	return skip("engine-not-reached", "the engine could not be asked: %v", err)
 }
 
-func (o Options) info(ctx context.Context) (system.Info, []Finding) {
+func (o *Options) info(ctx context.Context) (system.Info, []Finding) {
 	if o.Engine == nil {
 		return system.Info{}, o.noEngine()
 	}
@@ -97,7 +107,7 @@ func (o Options) info(ctx context.Context) (system.Info, []Finding) {
 }
 
 // sessions are the running containers of sessions: those of Options.Instance, or everybody's.
-func (o Options) sessions(ctx context.Context) ([]container.Summary, []Finding) {
+func (o *Options) sessions(ctx context.Context) ([]container.Summary, []Finding) {
 	if o.Engine == nil {
 		return nil, o.noEngine()
 	}
@@ -112,6 +122,22 @@ func (o Options) sessions(ctx context.Context) ([]container.Summary, []Finding) 
 	return list.Items, nil
 }
 
+// inspect judges the containers of sessions by how the engine runs them, those excepted that have ended meanwhile.
+func (o *Options) inspect(ctx context.Context, sessions []container.Summary, judge func(name string, host *container.HostConfig) []Finding) []Finding {
+	var findings []Finding
+	for _, s := range sessions {
+		got, err := o.Engine.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
+		switch {
+		case errdefs.IsNotFound(err):
+		case err != nil:
+			findings = append(findings, notAnswered(err))
+		case got.Container.HostConfig != nil:
+			findings = append(findings, judge(nameOf(s), got.Container.HostConfig)...)
+		}
+	}
+	return findings
+}
+
 func nameOf(c container.Summary) string {
 	if len(c.Names) > 0 {
 		return strings.TrimPrefix(c.Names[0], "/")
@@ -120,7 +146,7 @@ func nameOf(c container.Summary) string {
 }
 
 // engineHost is the host and port of the engine; empty for a local socket.
-func (o Options) engineHost() (host, port string) {
+func (o *Options) engineHost() (host, port string) {
 	u, err := url.Parse(o.Config.Docker.Host)
 	if err != nil || u.Scheme != "tcp" {
 		return "", ""
@@ -132,7 +158,7 @@ func (o Options) engineHost() (host, port string) {
 }
 
 // engineAddrs are the addresses of the engine's host.
-func (o Options) engineAddrs(ctx context.Context) ([]netip.Addr, error) {
+func (o *Options) engineAddrs(ctx context.Context) ([]netip.Addr, error) {
 	host, _ := o.engineHost()
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{ip.Unmap()}, nil
@@ -151,7 +177,7 @@ func (o Options) engineAddrs(ctx context.Context) ([]netip.Addr, error) {
 }
 
 // engineIsHere reports whether the engine runs on this machine, and not in another one or outside of this container.
-func (o Options) engineIsHere(ctx context.Context) bool {
+func (o *Options) engineIsHere(ctx context.Context) bool {
 	if host, _ := o.engineHost(); host == "" {
 		return true
 	}

@@ -23,11 +23,10 @@ type certificateFile struct {
 }
 
 // certificateFiles are those of the client, and what else stands in the directory.
-func (o Options) certificateFiles() []certificateFile {
+func (o *Options) certificateFiles() []certificateFile {
 	d := o.Config.Docker
-	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
 	return []certificateFile{
-		{paths.CA, true}, {paths.Cert, true}, {filepath.Join(d.CertPath, pki.ServerCertFile), false},
+		{d.CACert, true}, {d.ClientCert, true}, {filepath.Join(d.CertPath, pki.ServerCertFile), false},
 	}
 }
 
@@ -42,9 +41,6 @@ func (f certificateFile) missing(err error) (Finding, bool) {
 	}
 	return fail("certificate-unreadable", "let this user read it, or replace it by a certificate in PEM", "%v", err).at(f.path, 0), true
 }
-
-// noTLS is what checks of certificates say where none is used.
-func (o Options) noTLS() []Finding { return []Finding{skip("no-engine-used", "%v", ErrNoEngine)} }
 
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)

@@ -20,24 +20,20 @@ const (
 
 // firewall looks who can reach the engine's port, and what sessions can reach: on this machine by where it is listened on and by the firewall's rules,
 // on another one only whether the port without TLS is open.
-type firewall struct{ Options }
-
-func (firewall) Name() string { return "firewall" }
-
-func (c firewall) Run(ctx context.Context) []Finding {
-	host, port := c.engineHost()
+func firewall(ctx context.Context, o *Options) []Finding {
+	host, port := o.engineHost()
 	if host == "" {
 		return []Finding{skip("local-socket", "the engine is reached through a local socket, and not over the network")}
 	}
-	findings := c.plain(ctx, host)
-	if !c.engineIsHere(ctx) {
+	findings := o.plainPort(ctx, host)
+	if !o.engineIsHere(ctx) {
 		return append(findings, skip("engine-elsewhere", "the firewall of %s is not seen from here: run berth doctor there, too", host))
 	}
-	return append(append(findings, c.here(ctx, port)...), c.isolation(ctx)...)
+	return append(append(findings, o.tlsPort(ctx, port)...), o.isolation(ctx)...)
 }
 
-// plain looks for an engine without TLS.
-func (c firewall) plain(ctx context.Context, host string) []Finding {
+// plainPort looks for an engine without TLS.
+func (o *Options) plainPort(ctx context.Context, host string) []Finding {
 	header, err := plainGet(ctx, net.JoinHostPort(host, plainPort), "/_ping")
 	if err == nil && header.Get("Api-Version") != "" {
 		return []Finding{fail("plain-port-open", "take tcp://…:2375 out of the engine's hosts; whoever reaches it is root there",
@@ -49,13 +45,13 @@ func (c firewall) plain(ctx context.Context, host string) []Finding {
 	return []Finding{pass("plain-port-closed", "no engine answers without TLS on port %s of %s", plainPort, host)}
 }
 
-// here looks at the sockets that are listened on, and at the rules.
-func (c firewall) here(ctx context.Context, port string) []Finding {
+// tlsPort looks at the sockets that are listened on, and at the rules.
+func (o *Options) tlsPort(ctx context.Context, port string) []Finding {
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
 		return []Finding{skip("setting-faulty", "the engine's port %q is none", port)}
 	}
-	all, err := c.Listeners()
+	all, err := o.Listeners()
 	if err != nil {
 		return []Finding{skip("sockets-unreadable", "which ports are listened on here could not be read: %v", err)}
 	}
@@ -76,7 +72,7 @@ func (c firewall) here(ctx context.Context, port string) []Finding {
 	case len(open) == 0:
 		return []Finding{pass("loopback-only", "port %s is listened on by loopback addresses only", port)}
 	}
-	rules, err := c.FirewallRules(ctx)
+	rules, err := o.FirewallRules(ctx)
 	if err != nil {
 		return []Finding{warn("rules-unreadable", "run berth doctor as root, so that it can read the firewall's rules", "port %s is listened on by %s, and "+
 			"the firewall's rules could not be read: %v", port, join(open), err)}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/system"
@@ -90,8 +92,8 @@ func goodInfo() system.Info {
 	}
 }
 
-// world is a good installation: certificates, settings, an engine without containers, and a machine of its own.
-func world(t testing.TB) (Options, *fakeEngine) {
+// fixture is a good installation: certificates, settings, an engine without containers, and a machine of its own.
+func fixture(t testing.TB) (Options, *fakeEngine) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "certs")
 	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
@@ -143,4 +145,41 @@ func complete(t testing.TB, findings []Finding) {
 			t.Errorf("finding %+v: want code and text, and a remedy for warnings and failures alone", f)
 		}
 	}
+}
+
+// checkCases are changes of the good fixture, which nil leaves as it is, and the codes of what a check finds then.
+type checkCases map[string]struct {
+	change func(t *testing.T, o *Options, e *fakeEngine)
+	want   []string
+}
+
+func (cases checkCases) run(t *testing.T, name string) {
+	t.Helper()
+	checks := Checks()
+	i := slices.IndexFunc(checks, func(c Check) bool { return c.Name == name })
+	if i < 0 {
+		t.Fatalf("there is no check %q", name)
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, e := fixture(t)
+			if tc.change != nil {
+				tc.change(t, &o, e)
+			}
+			findings := checks[i].findings(t.Context(), &o)
+			if diff := cmp.Diff(tc.want, codes(findings)); diff != "" {
+				t.Errorf("codes (-want +got):\n%s\n%+v", diff, findings)
+			}
+			complete(t, findings)
+		})
+	}
+}
+
+func process(_ *testing.T, o *Options, _ *fakeEngine) {
+	o.Config.Session.Runtime = config.RuntimeProcess
+}
+
+func noEngine(_ *testing.T, o *Options, _ *fakeEngine) {
+	o.Engine, o.EngineErr = nil, errors.New("no certificate")
 }

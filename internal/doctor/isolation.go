@@ -17,19 +17,19 @@ const (
 )
 
 // isolation looks whether this machine is closed to sessions, and sessions to other machines.
-func (c firewall) isolation(ctx context.Context) []Finding {
-	if c.Engine == nil {
+func (o *Options) isolation(ctx context.Context) []Finding {
+	if o.Engine == nil {
 		return nil
 	}
-	rules, err := c.FirewallRules(ctx)
+	rules, err := o.FirewallRules(ctx)
 	if err != nil {
 		return []Finding{skip("isolation-unknown", "whether this machine is closed to sessions is not known: run berth doctor as root, so that it can read the firewall's rules (%v)", err)}
 	}
-	bridge := c.sessionBridge(ctx)
+	bridge := o.sessionBridge(ctx)
 	var findings []Finding
 	if !closes(rules, bridge, "INPUT", "-i") {
 		findings = append(findings, warn("open-to-sessions", adviceIsolation,
-			"no firewall rule keeps sessions, on the bridge %s of the network %s, from the ports of this machine, or one before it lets them in", bridge, c.Config.Docker.Network))
+			"no firewall rule keeps sessions, on the bridge %s of the network %s, from the ports of this machine, or one before it lets them in", bridge, o.Config.Docker.Network))
 	}
 	if !closes(rules, bridge, "FORWARD", "-o") {
 		findings = append(findings, warn("sessions-open", adviceIsolation,
@@ -39,9 +39,9 @@ func (c firewall) isolation(ctx context.Context) []Finding {
 }
 
 // sessionBridge is the interface of the sessions' network, as it is or as it will be.
-func (c firewall) sessionBridge(ctx context.Context) string {
+func (o *Options) sessionBridge(ctx context.Context) string {
 	const idLength = 12
-	n, err := c.Engine.NetworkInspect(ctx, c.Config.Docker.Network, client.NetworkInspectOptions{})
+	n, err := o.Engine.NetworkInspect(ctx, o.Config.Docker.Network, client.NetworkInspectOptions{})
 	switch name := n.Network.Options[bridgeNameOption]; {
 	case err != nil || len(n.Network.ID) < idLength:
 		return defaultBridge

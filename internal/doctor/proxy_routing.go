@@ -26,12 +26,8 @@ const (
 )
 
 // proxyRouting looks whether running sessions are reached from here, as the proxy must.
-type proxyRouting struct{ Options }
-
-func (proxyRouting) Name() string { return "proxy-routing" }
-
-func (c proxyRouting) Run(ctx context.Context) []Finding {
-	sessions, none := c.sessions(ctx)
+func proxyRouting(ctx context.Context, o *Options) []Finding {
+	sessions, none := o.sessions(ctx)
 	if none != nil {
 		return none
 	}
@@ -46,14 +42,14 @@ func (c proxyRouting) Run(ctx context.Context) []Finding {
 			starting++
 			continue
 		}
-		addr, ok := c.route(ctx, s)
+		addr, ok := o.sessionAddress(ctx, s)
 		if !ok {
 			findings = append(findings, warn("no-route", "restart the session: berth session restart", "session container %s has neither a published port nor an address", nameOf(s)))
 			continue
 		}
 		tried++
 		if err := answers(ctx, addr); err != nil {
-			if !isBlocked(ctx, addr) && c.isStarting(ctx, s) {
+			if !isBlocked(ctx, addr) && o.sessionStarting(ctx, s) {
 				starting++
 				tried--
 				continue
@@ -86,10 +82,10 @@ func isBlocked(ctx context.Context, address string) bool {
 	return false
 }
 
-// isStarting reports whether a container that did not answer has ended meanwhile, or is so young that its server need not
+// sessionStarting reports whether a container that did not answer has ended meanwhile, or is so young that its server need not
 // answer yet. One that Berth restarts again and again is always one of these.
-func (c proxyRouting) isStarting(ctx context.Context, s container.Summary) bool {
-	result, err := c.Engine.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
+func (o *Options) sessionStarting(ctx context.Context, s container.Summary) bool {
+	result, err := o.Engine.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
 	if err != nil {
 		return errdefs.IsNotFound(err)
 	}
@@ -99,23 +95,23 @@ func (c proxyRouting) isStarting(ctx context.Context, s container.Summary) bool 
 	}
 	started, err := time.Parse(time.RFC3339Nano, state.StartedAt)
 	return !state.Running || state.Restarting || state.Paused ||
-		err == nil && time.Since(started) < c.Config.Session.StartTimeout.Duration()
+		err == nil && time.Since(started) < o.Config.Session.StartTimeout.Duration()
 }
 
-// route is where a session is reached from here: at its published port, or else at its own address.
-func (c proxyRouting) route(ctx context.Context, s container.Summary) (string, bool) {
+// sessionAddress is where a session is reached from here: at its published port, or else at its own address.
+func (o *Options) sessionAddress(ctx context.Context, s container.Summary) (string, bool) {
 	for _, p := range s.Ports {
 		if p.PublicPort == 0 || p.Type != "tcp" {
 			continue
 		}
 		port := strconv.Itoa(int(p.PublicPort))
-		if p.IP.IsValid() && !p.IP.IsUnspecified() && (!p.IP.IsLoopback() || c.engineIsHere(ctx)) {
+		if p.IP.IsValid() && !p.IP.IsUnspecified() && (!p.IP.IsLoopback() || o.engineIsHere(ctx)) {
 			return net.JoinHostPort(p.IP.Unmap().String(), port), true
 		}
-		if found, err := c.DetectHost(ctx, p.PublicPort, hostip.IsSession); err == nil {
+		if found, err := o.DetectHost(ctx, p.PublicPort, hostip.IsSession); err == nil {
 			return net.JoinHostPort(found.Addr.String(), port), true
 		}
-		if addrs, err := c.engineAddrs(ctx); err == nil && len(addrs) > 0 {
+		if addrs, err := o.engineAddrs(ctx); err == nil && len(addrs) > 0 {
 			return net.JoinHostPort(addrs[0].String(), port), true
 		}
 		return net.JoinHostPort("127.0.0.1", port), true

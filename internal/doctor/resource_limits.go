@@ -3,20 +3,14 @@ package doctor
 import (
 	"context"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 )
 
 const adviceRecreate = "delete the session and create it again; Berth itself never makes one without limits"
 
 // resourceLimits looks at the configured limits, and at those that running session containers really have.
-type resourceLimits struct{ Options }
-
-func (resourceLimits) Name() string { return "resource-limits" }
-
-func (c resourceLimits) Run(ctx context.Context) []Finding {
-	l := c.Config.Limits
+func resourceLimits(ctx context.Context, o *Options) []Finding {
+	l := o.Config.Limits
 	findings := []Finding{}
 	if l.Memory <= 0 || l.CPUQuota <= 0 || l.CPUPeriod <= 0 || l.PIDs <= 0 {
 		findings = append(findings, fail("limits-missing", "set CONTAINER_MEMORY_LIMIT, CONTAINER_CPU_QUOTA, CONTAINER_CPU_PERIOD and CONTAINER_PIDS_LIMIT",
@@ -25,28 +19,18 @@ func (c resourceLimits) Run(ctx context.Context) []Finding {
 		findings = append(findings, pass("limits-configured", "every session gets %s of memory, %.2f CPUs and %d processes at most",
 			l.Memory, float64(l.CPUQuota)/float64(l.CPUPeriod), l.PIDs))
 	}
-	sessions, none := c.sessions(ctx)
+	sessions, none := o.sessions(ctx)
 	if none != nil {
 		return append(findings, none...)
 	}
 	if len(sessions) == 0 {
 		return append(findings, skip("no-sessions", "no session is running, so enforcement could not be looked at"))
 	}
-	var enforced []Finding
-	for _, s := range sessions {
-		got, err := c.Engine.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
-		switch {
-		case errdefs.IsNotFound(err): // has ended meanwhile
-		case err != nil:
-			enforced = append(enforced, notAnswered(err))
-		case got.Container.HostConfig != nil:
-			enforced = append(enforced, c.judge(nameOf(s), got.Container.HostConfig.Resources)...)
-		}
-	}
+	enforced := o.inspect(ctx, sessions, o.judgeLimits)
 	return append(findings, orPass(enforced, pass("limits-enforced", "all of %d running session containers have limits", len(sessions)))...)
 }
 
-func (c resourceLimits) judge(name string, got container.Resources) []Finding {
+func (o *Options) judgeLimits(name string, got *container.HostConfig) []Finding {
 	var findings []Finding
 	missing := func(what string) {
 		findings = append(findings, fail("limit-not-enforced", adviceRecreate, "session container %s has no limit of %s", name, what))
@@ -69,7 +53,7 @@ func (c resourceLimits) judge(name string, got container.Resources) []Finding {
 	if got.PidsLimit == nil || *got.PidsLimit <= 0 {
 		missing("processes")
 	}
-	l := c.Config.Limits
+	l := o.Config.Limits
 	if len(findings) == 0 && (got.Memory > int64(l.Memory) || cpus > float64(l.CPUQuota)/float64(max(l.CPUPeriod, 1)) || *got.PidsLimit > l.PIDs) {
 		findings = append(findings, warn("limit-above-settings", "restart is not enough: "+adviceRecreate,
 			"session container %s may use more than the settings say now: %d bytes, %.2f CPUs, %d processes", name, got.Memory, cpus, *got.PidsLimit))

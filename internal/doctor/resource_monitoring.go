@@ -5,28 +5,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"berth/internal/config"
 )
 
 // resourceMonitoring looks whether the engine can measure and limit what sessions use, whether this machine's load can be
 // measured and how it is, and whether Berth gives out measurements.
-type resourceMonitoring struct{ Options }
-
-func (resourceMonitoring) Name() string { return "resource-monitoring" }
-
-func (c resourceMonitoring) Run(ctx context.Context) []Finding {
-	return slices.Concat(c.engine(ctx), c.load(ctx), c.metrics(ctx))
+func resourceMonitoring(ctx context.Context, o *Options) []Finding {
+	return slices.Concat(o.controllers(ctx), o.hostLoad(ctx), o.metrics(ctx))
 }
 
-// load looks at this machine as Berth does before it starts a session, but for a moment only.
-func (c resourceMonitoring) load(ctx context.Context) []Finding {
-	s, err := c.Load(ctx)
+// hostLoad looks at this machine as Berth does before it starts a session, but for a moment only.
+func (o *Options) hostLoad(ctx context.Context) []Finding {
+	s, err := o.Load(ctx)
 	if err != nil {
 		return []Finding{fail("host-not-measured", "let Berth read /proc; until then sessions are started however busy the host is",
 			"the load of this machine could not be measured: %v", err)}
 	}
-	l := c.Config.Limits
+	l := o.Config.Limits
 	seen := fmt.Sprintf("%.0f %% of this machine's memory and %.0f %% of its CPU time are in use", s.Memory*100, s.CPU*100)
 	switch {
 	case l.Critical < 1 && (s.Memory >= l.Critical || s.CPU >= l.Critical):
@@ -37,11 +31,8 @@ func (c resourceMonitoring) load(ctx context.Context) []Finding {
 	return []Finding{pass("host-measured", "%s", seen)}
 }
 
-func (c resourceMonitoring) engine(ctx context.Context) []Finding {
-	if c.Config.Session.Runtime == config.RuntimeProcess {
-		return c.noTLS()
-	}
-	info, none := c.info(ctx)
+func (o *Options) controllers(ctx context.Context) []Finding {
+	info, none := o.info(ctx)
 	if none != nil {
 		return none
 	}
@@ -62,8 +53,8 @@ func (c resourceMonitoring) engine(ctx context.Context) []Finding {
 }
 
 // metrics looks at the Berth that serves with these settings, if one does.
-func (c resourceMonitoring) metrics(ctx context.Context) []Finding {
-	address := c.Config.Server.Listen
+func (o *Options) metrics(ctx context.Context) []Finding {
+	address := o.Config.Server.Listen
 	if host, port, found := strings.Cut(address, ":"); found && (host == "" || host == "0.0.0.0") {
 		address = "127.0.0.1:" + port
 	}

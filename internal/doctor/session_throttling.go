@@ -8,12 +8,8 @@ import (
 
 // sessionThrottling looks whether the number of sessions is bounded, whether the engine can bear as many, and whether a
 // busy host gets no more.
-type sessionThrottling struct{ Options }
-
-func (sessionThrottling) Name() string { return "session-throttling" }
-
-func (c sessionThrottling) Run(ctx context.Context) []Finding {
-	l := c.Config.Limits
+func sessionThrottling(ctx context.Context, o *Options) []Finding {
+	l := o.Config.Limits
 	var findings []Finding
 	if l.MaxSessions < 1 {
 		return append(findings, fail("sessions-unbounded", "set MAX_CONCURRENT_SESSIONS to what the engine can bear", "the number of sessions is not bounded"))
@@ -23,7 +19,7 @@ func (c sessionThrottling) Run(ctx context.Context) []Finding {
 		findings = append(findings, warn("pressure-ignored", "set RESOURCE_CRITICAL_THRESHOLD below 1, like 0.95",
 			"sessions are started however short the host is of memory and CPU time"))
 	}
-	info, none := c.info(ctx)
+	info, none := o.info(ctx)
 	if none != nil {
 		return append(findings, none...)
 	}
@@ -31,7 +27,7 @@ func (c sessionThrottling) Run(ctx context.Context) []Finding {
 		findings = append(findings, warn("memory-overcommitted", "lower MAX_CONCURRENT_SESSIONS or CONTAINER_MEMORY_LIMIT, or give the engine more memory",
 			"%d sessions of %s may use %s together, and the engine has %s", l.MaxSessions, l.Memory, all, session.Bytes(info.MemTotal)))
 	}
-	sessions, none := c.sessions(ctx)
+	sessions, none := o.sessions(ctx)
 	if none != nil {
 		return append(findings, none...)
 	}

@@ -15,18 +15,14 @@ import (
 const adviceSocket = "take the mount away and reach the engine over mutual TLS: docs/migrating-from-socket.md says how"
 
 // socketMounts looks for the engine's socket in compose files and in running containers.
-type socketMounts struct{ Options }
-
-func (socketMounts) Name() string { return "socket-mounts" }
-
-func (c socketMounts) Run(ctx context.Context) []Finding {
-	return append(c.composeFiles(ctx), c.containers(ctx)...)
+func socketMounts(ctx context.Context, o *Options) []Finding {
+	return append(o.inComposeFiles(ctx), o.inContainers(ctx)...)
 }
 
-// sockets are where an engine's socket may be.
-func (c socketMounts) sockets() []string {
+// engineSockets are where an engine's socket may be.
+func (o *Options) engineSockets() []string {
 	all := []string{"/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"}
-	for _, s := range append(slices.Clone(c.Sockets), c.Config.Docker.Host) {
+	for _, s := range append(slices.Clone(o.Sockets), o.Config.Docker.Host) {
 		s = strings.TrimPrefix(s, "unix://")
 		if filepath.IsAbs(s) {
 			all = append(all, filepath.Clean(s))
@@ -35,8 +31,8 @@ func (c socketMounts) sockets() []string {
 	return all
 }
 
-func (c socketMounts) composeFiles(ctx context.Context) []Finding {
-	files, findings := c.findFiles()
+func (o *Options) inComposeFiles(ctx context.Context) []Finding {
+	files, findings := o.composeFiles()
 	for _, file := range files {
 		if ctx.Err() != nil {
 			return findings
@@ -44,8 +40,8 @@ func (c socketMounts) composeFiles(ctx context.Context) []Finding {
 		text, err := readFile(file)
 		if err == nil {
 			var mounts []composeMount
-			mounts, err = composeMounts(text, c.LookupEnv)
-			findings = append(findings, c.judge(file, mounts)...)
+			mounts, err = composeMounts(text, o.LookupEnv)
+			findings = append(findings, o.judgeMounts(file, mounts)...)
 		}
 		if err != nil {
 			findings = append(findings, warn("compose-unreadable", "correct the file, so that it can be looked through",
@@ -56,12 +52,12 @@ func (c socketMounts) composeFiles(ctx context.Context) []Finding {
 		if len(findings) > 0 {
 			return findings
 		}
-		return []Finding{skip("no-compose-file", "there is no compose file in %s", strings.Join(c.ComposePaths, ", "))}
+		return []Finding{skip("no-compose-file", "there is no compose file in %s", strings.Join(o.ComposePaths, ", "))}
 	}
 	return orPass(findings, pass("compose-clean", "no socket is mounted in %s", strings.Join(files, ", ")))
 }
 
-func (c socketMounts) judge(file string, mounts []composeMount) []Finding {
+func (o *Options) judgeMounts(file string, mounts []composeMount) []Finding {
 	var findings []Finding
 	for _, m := range mounts {
 		what := m.what
@@ -72,7 +68,7 @@ func (c socketMounts) judge(file string, mounts []composeMount) []Finding {
 					source = filepath.Join(dir, source)
 				}
 			}
-			if how := opensEngine(source, m.target, c.sockets()); how != "" {
+			if how := opensEngine(source, m.target, o.engineSockets()); how != "" {
 				what = "mounts " + how + " (" + m.source + ")"
 			}
 		}
@@ -84,9 +80,9 @@ func (c socketMounts) judge(file string, mounts []composeMount) []Finding {
 	return findings
 }
 
-// findFiles lists the compose files: those that are named, and those of the usual names in directories that are named.
-func (c socketMounts) findFiles() (files []string, findings []Finding) {
-	for _, path := range c.ComposePaths {
+// composeFiles lists the compose files: those that are named, and those of the usual names in directories that are named.
+func (o *Options) composeFiles() (files []string, findings []Finding) {
+	for _, path := range o.ComposePaths {
 		info, err := os.Stat(path)
 		switch {
 		case err != nil:
@@ -113,18 +109,18 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-func (c socketMounts) containers(ctx context.Context) []Finding {
-	if c.Engine == nil {
-		return c.noEngine()
+func (o *Options) inContainers(ctx context.Context) []Finding {
+	if o.Engine == nil {
+		return o.noEngine()
 	}
-	list, err := c.Engine.ContainerList(ctx, client.ContainerListOptions{})
+	list, err := o.Engine.ContainerList(ctx, client.ContainerListOptions{})
 	if err != nil {
 		return []Finding{notAnswered(err)}
 	}
 	var findings []Finding
 	for _, container := range list.Items {
 		for _, m := range container.Mounts {
-			if how := opensEngine(m.Source, m.Destination, c.sockets()); how != "" {
+			if how := opensEngine(m.Source, m.Destination, o.engineSockets()); how != "" {
 				findings = append(findings, fail("socket-in-container", adviceSocket, "container %s (%s) has %s (%s)",
 					nameOf(container), container.Image, how, m.Source))
 			}

@@ -5,25 +5,17 @@ import (
 	"errors"
 	"path/filepath"
 
-	"berth/internal/config"
 	"berth/internal/pki"
 	"berth/internal/tlscheck"
 )
 
 // tlsConnection runs the connection test. It makes no container.
-type tlsConnection struct{ Options }
-
-func (tlsConnection) Name() string { return "tls-connection" }
-
-func (c tlsConnection) Run(ctx context.Context) []Finding {
-	if c.Config.Session.Runtime == config.RuntimeProcess {
-		return c.noTLS()
-	}
-	report, err := tlscheck.Run(ctx, c.connection())
+func tlsConnection(ctx context.Context, o *Options) []Finding {
+	report, err := tlscheck.Run(ctx, o.connection())
 	switch {
 	case errors.Is(err, tlscheck.ErrNoTLS):
 		return []Finding{fail("local-socket", "set DOCKER_HOST to the TLS port of the engine or of berth guard: tcp://host:2376",
-			"%s is a local socket: whoever breaks into Berth is root on this host", c.Config.Docker.Host)}
+			"%s is a local socket: whoever breaks into Berth is root on this host", o.Config.Docker.Host)}
 	case ctx.Err() != nil:
 		return []Finding{skip("not-finished", "the connection test was not finished")}
 	case err != nil:
@@ -47,11 +39,10 @@ func (c tlsConnection) Run(ctx context.Context) []Finding {
 }
 
 // connection is the way to the engine as berth serve goes it.
-func (o Options) connection() tlscheck.Options {
+func (o *Options) connection() tlscheck.Options {
 	d := o.Config.Docker
-	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
 	return tlscheck.Options{
-		Host: d.Host, CA: paths.CA, Cert: paths.Cert, Key: paths.Key, CRL: o.CRL, ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
+		Host: d.Host, CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey, CRL: filepath.Join(filepath.Dir(d.CACert), pki.CRLFile), ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
 		Pins: tlscheck.SplitPins(d.TLSPin), Unverified: !d.TLSVerify, Now: o.Now, LookupHost: o.LookupHost,
 	}
 }
