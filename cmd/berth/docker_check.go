@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"berth/internal/config"
+	"berth/internal/doctor/connection"
 	"berth/internal/pki"
-	"berth/internal/tlscheck"
 )
 
 type dockerTestCmd struct {
@@ -46,20 +46,20 @@ Examples:
 }
 
 // checkExits are the exit codes of causes that do not end in exitFailure.
-var checkExits = map[tlscheck.Code]int{
-	tlscheck.NameUnknown:       exitUnavailable,
-	tlscheck.ResolverFailed:    exitUnavailable,
-	tlscheck.ConnectionRefused: exitUnavailable,
-	tlscheck.ConnectionTimeout: exitUnavailable,
-	tlscheck.NoRoute:           exitUnavailable,
-	tlscheck.ConnectionFailed:  exitUnavailable,
-	tlscheck.HandshakeTimeout:  exitUnavailable,
-	tlscheck.HandshakeClosed:   exitUnavailable,
-	tlscheck.NoAnswer:          exitUnavailable,
-	tlscheck.ClosedUnanswered:  exitUnavailable,
-	tlscheck.EngineAway:        exitUnavailable,
-	tlscheck.ClientRefused:     exitAuth,
-	tlscheck.Denied:            exitAuth,
+var checkExits = map[connection.Code]int{
+	connection.NameUnknown:       exitUnavailable,
+	connection.ResolverFailed:    exitUnavailable,
+	connection.ConnectionRefused: exitUnavailable,
+	connection.ConnectionTimeout: exitUnavailable,
+	connection.NoRoute:           exitUnavailable,
+	connection.ConnectionFailed:  exitUnavailable,
+	connection.HandshakeTimeout:  exitUnavailable,
+	connection.HandshakeClosed:   exitUnavailable,
+	connection.NoAnswer:          exitUnavailable,
+	connection.ClosedUnanswered:  exitUnavailable,
+	connection.EngineAway:        exitUnavailable,
+	connection.ClientRefused:     exitAuth,
+	connection.Denied:            exitAuth,
 }
 
 // Run tests the way to the engine.
@@ -71,9 +71,9 @@ func (c *dockerTestCmd) Run(ctx context.Context, std *stdio) error {
 	options := checkOptions(cfg)
 	options.ServerName, options.Deep, options.Image, options.Timeout = c.ServerName, c.Deep, c.Image, c.Timeout
 	options.ServerCert = cmp.Or(c.ServerCert, options.ServerCert)
-	report, err := tlscheck.Run(ctx, options)
+	report, err := connection.Run(ctx, options)
 	switch {
-	case errors.Is(err, tlscheck.ErrNoTLS):
+	case errors.Is(err, connection.ErrNoTLS):
 		return withHint(usageError(err), "give the engine's TLS port with --host, such as tcp://127.0.0.1:2376")
 	case err != nil:
 		return usageErrorUnlessEnded(ctx, err)
@@ -110,18 +110,18 @@ func usageErrorUnlessEnded(ctx context.Context, err error) error {
 }
 
 // checkOptions are the files and the host that "berth serve" would use with these settings.
-func checkOptions(cfg config.Config) tlscheck.Options {
+func checkOptions(cfg config.Config) connection.Options {
 	d := cfg.Docker
 	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
-	return tlscheck.Options{
+	return connection.Options{
 		Host: d.Host, CA: paths.CA, Cert: paths.Cert, Key: paths.Key, Unverified: !d.TLSVerify,
-		Pins: tlscheck.SplitPins(d.TLSPin),
+		Pins: d.TLSPin,
 		CRL:  filepath.Join(filepath.Dir(paths.CA), pki.CRLFile), ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
 	}
 }
 
 // checkError is the first failure, as the error of the command.
-func checkError(report tlscheck.Report) error {
+func checkError(report connection.Report) error {
 	failure, ok := report.FirstFailure()
 	if !ok {
 		return nil
@@ -131,7 +131,7 @@ func checkError(report tlscheck.Report) error {
 }
 
 // writeCheck prints a report for people: the steps, what to do about warnings and failures, and what was found.
-func writeCheck(w io.Writer, r tlscheck.Report) error {
+func writeCheck(w io.Writer, r connection.Report) error {
 	rows := [][]string{{"STEP", "STATUS", "CODE", "MS", "DETAIL"}}
 	for _, s := range r.Steps {
 		rows = append(rows, []string{s.Name, string(s.Status), string(s.Code), fmt.Sprintf("%.1f", s.DurationMS), s.Detail})
@@ -162,7 +162,7 @@ func writeCheck(w io.Writer, r tlscheck.Report) error {
 	}
 	for _, c := range []struct {
 		name string
-		cert *tlscheck.Certificate
+		cert *connection.Certificate
 	}{{"LOADED CERTIFICATE", r.Server}, {"CLIENT CERTIFICATE", r.Client}, {"AUTHORITY", r.Authority}} {
 		if c.cert != nil {
 			add(c.name, fmt.Sprintf("%s, %d days left (%s)", c.cert.Subject, c.cert.DaysLeft, c.cert.NotAfter.Format(time.DateOnly)))

@@ -38,20 +38,22 @@ var rank = map[string]int{
 	"berth/internal/storetest":   2,
 	"berth/internal/telemetry":   2,
 	"berth/internal/throttle":    2,
-	"berth/internal/tlscheck":    2,
 	"berth/internal/webhook":     2,
 	"berth/internal/workspace":   2,
 
-	"berth/internal/config/gen":   3,
-	"berth/internal/dockertest":   3,
-	"berth/internal/doctor":       3,
-	"berth/internal/postgrestest": 3,
-	"berth/internal/sessiontest":  3,
+	"berth/internal/config/gen":        3,
+	"berth/internal/dockertest":        3,
+	"berth/internal/doctor/connection": 3,
+	"berth/internal/guardtest":         3,
+	"berth/internal/postgrestest":      3,
+	"berth/internal/sessiontest":       3,
 
-	"berth/internal/app": 4, // shall offer the checks of doctor
+	"berth/internal/doctor": 4,
 
-	"berth/cmd/berth":       5,
-	"berth/test/stubserver": 5,
+	"berth/internal/app": 5,
+
+	"berth/cmd/berth":       6,
+	"berth/test/stubserver": 6,
 }
 
 // tests are packages of tests only: they may import what they need and nobody may import them.

@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"time"
+
+	"berth/internal/pki"
 )
 
 // When a certificate must be replaced.
@@ -19,7 +21,7 @@ func certificateRotation(_ context.Context, o *Options) []Finding {
 	var findings []Finding
 	now, next := o.Now(), time.Time{}
 	for _, file := range o.certificateFiles() {
-		certs, err := readCertificates(file.path)
+		certs, err := pki.ReadCertificates(file.path)
 		if err != nil {
 			if f, bad := file.missing(err); bad {
 				findings = append(findings, f)

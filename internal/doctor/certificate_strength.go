@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"time"
+
+	"berth/internal/pki"
 )
 
 // Bounds of what counts as strong, after NIST SP 800-57 and the CA/Browser Forum's rules.
@@ -25,7 +27,7 @@ func certificateStrength(_ context.Context, o *Options) []Finding {
 	var findings []Finding
 	seen := 0
 	for _, file := range o.certificateFiles() {
-		certs, err := readCertificates(file.path)
+		certs, err := pki.ReadCertificates(file.path)
 		if err != nil {
 			if f, bad := file.missing(err); bad {
 				findings = append(findings, f)

@@ -14,17 +14,18 @@ import (
 	"time"
 
 	"berth/internal/config"
+	"berth/internal/doctor/connection"
 )
 
 // Status is how a finding, a check or the whole ended.
-type Status string
+type Status = connection.Status
 
 // The statuses.
 const (
-	Pass    Status = "pass"
-	Warn    Status = "warn"    // works, and should be put right
-	Fail    Status = "fail"    // must be put right
-	Skipped Status = "skipped" // could not be looked at; what was seen says why
+	Pass    = connection.Pass
+	Warn    = connection.Warn    // works, and should be put right
+	Fail    = connection.Fail    // must be put right
+	Skipped = connection.Skipped // could not be looked at; what was seen says why
 )
 
 // weight orders the statuses: the heaviest finding is the check's.

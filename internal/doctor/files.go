@@ -1,11 +1,9 @@
 package doctor
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,13 +31,16 @@ func (o *Options) certificateFiles() []certificateFile {
 // missing is what the failure to read a file means, if anything.
 func (f certificateFile) missing(err error) (Finding, bool) {
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && !f.needed:
+	case errors.Is(err, pki.ErrMissing) && !f.needed:
 		return Finding{}, false
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, pki.ErrMissing):
 		return fail("certificate-missing", "make certificates (berth certs init), or set DOCKER_CERT_PATH to where they are",
 			"there is no file %s", f.path).at(f.path, 0), true
 	}
-	return fail("certificate-unreadable", "let this user read it, or replace it by a certificate in PEM", "%v", err).at(f.path, 0), true
+	if fault, ok := errors.AsType[*pki.FileError](err); ok {
+		err = fault.Err // without advice that is for those who make certificates
+	}
+	return fail("certificate-unreadable", "let this user read it, or replace it by a certificate in PEM", "%s: %v", f.path, err).at(f.path, 0), true
 }
 
 func readFile(path string) ([]byte, error) {
@@ -53,18 +54,6 @@ func readFile(path string) ([]byte, error) {
 		err = fmt.Errorf("%s is larger than %d bytes", path, maxFileSize)
 	}
 	return data, err
-}
-
-func readCertificates(path string) ([]*x509.Certificate, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	certs, err := pki.ParseCertificates(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return certs, nil
 }
 
 // isKey tells keys from certificates by their names, as all tools do.

@@ -13,7 +13,7 @@ import (
 	"berth/internal/config"
 	"berth/internal/docker"
 	"berth/internal/dockertest"
-	"berth/internal/guard"
+	"berth/internal/guardtest"
 	"berth/internal/pki"
 	"berth/internal/session"
 )
@@ -28,7 +28,7 @@ func TestChecklistOnARealEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg, err := config.Load(config.Options{Environ: []string{
-		"DOCKER_HOST=" + startGuard(t, dir, socket), "DOCKER_CERT_PATH=" + dir, "BERTH_STATE_DIR=" + t.TempDir(), "BERTH_LISTEN=127.0.0.1:1",
+		"DOCKER_HOST=" + guardtest.Start(t, dir, socket), "DOCKER_CERT_PATH=" + dir, "BERTH_STATE_DIR=" + t.TempDir(), "BERTH_LISTEN=127.0.0.1:1",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -120,32 +120,4 @@ func startWithSocket(t *testing.T, instance, image, socket string) {
 	if _, err := api.ContainerStart(t.Context(), made.ID, client.ContainerStartOptions{}); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func startGuard(t *testing.T, dir, socket string) string {
-	t.Helper()
-	conf, _, err := pki.LoadServerTLS(pki.ServerPaths(dir), pki.ServerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := guard.New(guard.Options{Listen: "tcp://127.0.0.1:0", Socket: socket, TLS: conf})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- g.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
-	select {
-	case <-g.Ready():
-	case err := <-ended:
-		ended <- nil
-		t.Fatalf("guard: %v", err)
-	}
-	return "tcp://" + g.Addr().String()
 }

@@ -5,15 +5,15 @@ import (
 	"errors"
 	"path/filepath"
 
+	"berth/internal/doctor/connection"
 	"berth/internal/pki"
-	"berth/internal/tlscheck"
 )
 
 // tlsConnection runs the connection test. It makes no container.
 func tlsConnection(ctx context.Context, o *Options) []Finding {
-	report, err := tlscheck.Run(ctx, o.connection())
+	report, err := connection.Run(ctx, o.connection())
 	switch {
-	case errors.Is(err, tlscheck.ErrNoTLS):
+	case errors.Is(err, connection.ErrNoTLS):
 		return []Finding{fail("local-socket", "set DOCKER_HOST to the TLS port of the engine or of berth guard: tcp://host:2376",
 			"%s is a local socket: whoever breaks into Berth is root on this host", o.Config.Docker.Host)}
 	case ctx.Err() != nil:
@@ -23,12 +23,8 @@ func tlsConnection(ctx context.Context, o *Options) []Finding {
 	}
 	var findings []Finding
 	for _, s := range report.Steps {
-		switch s.Status {
-		case tlscheck.Fail:
-			findings = append(findings, fail(string(s.Code), s.Remedy, "%s", s.Detail))
-		case tlscheck.Warn:
-			findings = append(findings, warn(string(s.Code), s.Remedy, "%s", s.Detail))
-		case tlscheck.Pass, tlscheck.Skipped:
+		if s.Status == Fail || s.Status == Warn {
+			findings = append(findings, Finding{Status: s.Status, Code: string(s.Code), Seen: s.Detail, Remedy: s.Remedy})
 		}
 	}
 	if len(findings) > 0 {
@@ -39,10 +35,10 @@ func tlsConnection(ctx context.Context, o *Options) []Finding {
 }
 
 // connection is the way to the engine as berth serve goes it.
-func (o *Options) connection() tlscheck.Options {
+func (o *Options) connection() connection.Options {
 	d := o.Config.Docker
-	return tlscheck.Options{
+	return connection.Options{
 		Host: d.Host, CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey, CRL: filepath.Join(filepath.Dir(d.CACert), pki.CRLFile), ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
-		Pins: tlscheck.SplitPins(d.TLSPin), Unverified: !d.TLSVerify, Now: o.Now, LookupHost: o.LookupHost,
+		Pins: d.TLSPin, Unverified: !d.TLSVerify, Now: o.Now, LookupHost: o.LookupHost,
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	engine "berth/internal/doctor/connection"
 	"berth/internal/pki"
-	"berth/internal/tlscheck"
 )
 
 // ping is an engine that answers what a connection test asks.
@@ -51,13 +51,13 @@ func TestConnectionTestIsNotLoggedAsAnAttack(t *testing.T) {
 	t.Parallel()
 	w := startGuard(t, startEngine(t, http.HandlerFunc(ping)).socket)
 	paths := pki.ClientPaths(w.dir, pki.Paths{})
-	report, err := tlscheck.Run(t.Context(), tlscheck.Options{Host: "tcp://" + w.address, CA: paths.CA, Cert: paths.Cert, Key: paths.Key})
+	report, err := engine.Run(t.Context(), engine.Options{Host: "tcp://" + w.address, CA: paths.CA, Cert: paths.Cert, Key: paths.Key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	proven := 0
 	for _, s := range report.Steps {
-		if strings.HasSuffix(s.Name, "-refused") && s.Status == tlscheck.Pass {
+		if strings.HasSuffix(s.Name, "-refused") && s.Status == engine.Pass {
 			proven++
 		}
 	}

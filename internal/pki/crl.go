@@ -57,6 +57,12 @@ func readRevocations(caPath string, all []*x509.Certificate) (revocations, error
 	if !fileset.Exists(path) {
 		return revocations{}, nil
 	}
+	return ReadRevocations(path, all)
+}
+
+// ReadRevocations reads the lists of a file, each signed by another one of these authorities, by the authority's public key.
+// Its errors are those of ReadFile, and ErrListSigner.
+func ReadRevocations(path string, all []*x509.Certificate) (map[pin.Pin]*x509.RevocationList, error) {
 	data, err := ReadFile(path)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package tlscheck
+package connection
 
 import (
 	"context"
@@ -18,12 +18,14 @@ func (r *run) resolve(ctx context.Context) outcome {
 	}
 	begin := time.Now()
 	addresses, err := r.LookupHost(ctx, r.host)
-	var unknown *net.DNSError
+	unknown, _ := errors.AsType[*net.DNSError](err)
 	switch {
-	case errors.As(err, &unknown) && unknown.IsNotFound:
-		return fail(NameUnknown, "no address is known for %s", r.host)
+	case unknown != nil && unknown.IsNotFound:
+		return fail(NameUnknown, "correct DOCKER_HOST, or make "+r.host+" known (DNS, /etc/hosts; in a container: extra_hosts: [\""+r.host+":host-gateway\"])",
+			"no address is known for %s", r.host)
 	case err != nil:
-		return fail(ResolverFailed, "the name %s could not be looked up: %v", r.host, err)
+		return fail(ResolverFailed, "see whether this machine's name server answers (/etc/resolv.conf), or give DOCKER_HOST an address",
+			"the name %s could not be looked up: %v", r.host, err)
 	}
 	r.report.Latency.ResolveMS = milliseconds(time.Since(begin))
 	r.addresses = addresses
@@ -55,13 +57,16 @@ func (r *run) connect(ctx context.Context) outcome {
 	code := connectionFault(first)
 	switch code {
 	case ConnectionRefused:
-		return fail(code, "nothing listens on port %s of %s", r.port, tried)
+		return fail(code, "start what should listen there: berth guard, or dockerd with TLS (systemctl status docker); see that DOCKER_HOST has the right host "+
+			"and port, and that it listens on the address that you connect to, not on 127.0.0.1 only",
+			"nothing listens on port %s of %s", r.port, tried)
 	case NoRoute:
-		return fail(code, "there is no way from here to %s", tried)
+		return fail(code, "correct DOCKER_HOST or this machine's routes (ip route get "+r.host+")", "there is no way from here to %s", tried)
 	case ConnectionTimeout:
-		return fail(code, "%s did not answer on port %s within %s", tried, r.port, r.Timeout)
+		return fail(code, "let the firewalls between here and "+r.host+" pass TCP port "+r.port+" from this machine; see that "+r.host+" is up",
+			"%s did not answer on port %s within %s", tried, r.port, r.Timeout)
 	default:
-		return fail(code, "%v", first)
+		return fail(code, "see that DOCKER_HOST names a host and port that can be connected to", "%v", first)
 	}
 }
 
@@ -94,6 +99,6 @@ func (r *run) dial(ctx context.Context, address string) (net.Conn, error) {
 }
 
 func isTimeout(err error) bool {
-	var timed net.Error
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timed) && timed.Timeout()
+	timed, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || ok && timed.Timeout()
 }

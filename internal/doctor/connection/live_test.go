@@ -1,8 +1,7 @@
-package tlscheck
+package connection
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -13,16 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"berth/internal/dockertest"
-	"berth/internal/guard"
-	"berth/internal/pki"
-	"berth/test/harness"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/client"
+
+	"berth/internal/dockertest"
+	"berth/internal/guardtest"
+	"berth/internal/pki"
+	"berth/test/harness"
 )
 
-const dockerdPatience = 60 * time.Second
+const dockerdTimeout = 60 * time.Second
 
 // TestGuardBeforeARealEngine makes and removes a container on the test engine.
 func TestGuardBeforeARealEngine(t *testing.T) {
@@ -34,7 +33,7 @@ func TestGuardBeforeARealEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := Options{
-		Host: startGuard(t, dir, socket), CA: filepath.Join(dir, pki.CACertFile), Cert: filepath.Join(dir, pki.ClientCertFile),
+		Host: guardtest.Start(t, dir, socket), CA: filepath.Join(dir, pki.CACertFile), Cert: filepath.Join(dir, pki.ClientCertFile),
 		Key: filepath.Join(dir, pki.ClientKeyFile), ServerCert: filepath.Join(dir, pki.ServerCertFile), Deep: true, Image: image,
 	}
 	r := check(t, o)
@@ -65,7 +64,7 @@ func TestGuardWithoutAnEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := Options{
-		Host: startGuard(t, dir, filepath.Join(t.TempDir(), "none.sock")), CA: filepath.Join(dir, pki.CACertFile),
+		Host: guardtest.Start(t, dir, filepath.Join(t.TempDir(), "none.sock")), CA: filepath.Join(dir, pki.CACertFile),
 		Cert: filepath.Join(dir, pki.ClientCertFile), Key: filepath.Join(dir, pki.ClientKeyFile),
 	}
 	r := check(t, o)
@@ -77,34 +76,6 @@ func TestGuardWithoutAnEngine(t *testing.T) {
 	}
 }
 
-func startGuard(t *testing.T, dir, socket string) string {
-	t.Helper()
-	config, _, err := pki.LoadServerTLS(pki.ServerPaths(dir), pki.ServerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := guard.New(guard.Options{Listen: "tcp://127.0.0.1:0", Socket: socket, TLS: config})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- g.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
-	select {
-	case <-g.Ready():
-	case err := <-ended:
-		ended <- nil
-		t.Fatalf("guard: %v", err)
-	}
-	return "tcp://" + g.Addr().String()
-}
-
 // TestDockerdWithTLS is about a real dockerd, with TLS done by itself.
 func TestDockerdWithTLS(t *testing.T) {
 	t.Parallel()
@@ -112,14 +83,14 @@ func TestDockerdWithTLS(t *testing.T) {
 	if !inside {
 		return
 	}
-	w, o := setup(t, "")
-	o.Host = startDockerd(t, dir, w, w.ours.issue(t, x509.ExtKeyUsageServerAuth))
+	f, o := setup(t, "")
+	o.Host = startDockerd(t, dir, f, f.ours.issue(t, x509.ExtKeyUsageServerAuth))
 	o.Deep = true
 	r := check(t, o)
 	if got := faults(r); len(got) != 0 {
 		t.Fatalf("got %q, want no fault: %+v", got, r.Steps)
 	}
-	if s := stepOf(t, r, stepCreate); s.Code != NoImage {
+	if s := stepOf(t, r, stepCreate); s.Code != "no-image" {
 		t.Errorf("create on an engine without images: got %s %s, want it to be skipped for that", s.Status, s.Code)
 	}
 	if r.APIVersion == "" || !strings.HasPrefix(r.Engine, "Docker/") || r.TLSVersion != "TLS 1.3" {
@@ -148,14 +119,14 @@ func TestDockerdWithTLS(t *testing.T) {
 		},
 		"client expired": {
 			func(t *testing.T, o *Options) {
-				useClient(t, o, w.ours.issue(t, x509.ExtKeyUsageClientAuth, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))
+				useClient(t, o, f.ours.issue(t, x509.ExtKeyUsageClientAuth, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))
 			},
 			[]string{"! client-dates client-expired", "! authenticate client-refused"},
 		},
 		"certificate renewed on disk only": {
 			func(t *testing.T, o *Options) {
 				o.ServerCert = filepath.Join(t.TempDir(), "server-cert.pem")
-				writeFile(t, o.ServerCert, certPEM(w.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
+				writeFile(t, o.ServerCert, certPEM(f.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
 			},
 			[]string{"server-file server-file-not-loaded"},
 		},
@@ -175,10 +146,10 @@ func TestDockerdServesAnExpiredCertificate(t *testing.T) {
 	if !inside {
 		return
 	}
-	w, o := setup(t, "")
-	expired := w.ours.issue(t, x509.ExtKeyUsageServerAuth, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-	o.Host = startDockerd(t, dir, w, expired)
-	writeFile(t, o.ServerCert, certPEM(w.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
+	f, o := setup(t, "")
+	expired := f.ours.issue(t, x509.ExtKeyUsageServerAuth, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	o.Host = startDockerd(t, dir, f, expired)
+	writeFile(t, o.ServerCert, certPEM(f.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
 	r := check(t, o)
 	if diff := cmp.Diff([]string{"! server-dates server-expired", "server-file server-file-not-loaded"}, faults(r)); diff != "" {
 		t.Errorf("warnings and failures (-want +got):\n%s", diff)
@@ -198,14 +169,14 @@ func useClient(t *testing.T, o *Options, pair tls.Certificate) {
 
 // startDockerd starts an engine in the directory of [harness.Isolated], because one without a bridge removes the docker0
 // that it finds, and returns its host.
-func startDockerd(t *testing.T, dir string, w world, pair tls.Certificate) string {
+func startDockerd(t *testing.T, dir string, f fixture, pair tls.Certificate) string {
 	t.Helper()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	writeFile(t, path("ca.pem"), certPEM(w.ours.cert), 0o444)
+	writeFile(t, path("ca.pem"), certPEM(f.ours.cert), 0o444)
 	writeFile(t, path("server-cert.pem"), certPEM(pair.Leaf), 0o444)
 	writeFile(t, path("server-key.pem"), keyPEM(t, pair.PrivateKey), 0o400)
 	writeFile(t, path("daemon.json"), []byte("{}"), 0o444)
-	writeFile(t, filepath.Join(w.dir, "server-cert.pem"), certPEM(pair.Leaf), 0o444)
+	writeFile(t, filepath.Join(f.dir, "server-cert.pem"), certPEM(pair.Leaf), 0o444)
 	address := harness.FreeAddress(t)
 
 	var log bytes.Buffer
@@ -228,13 +199,13 @@ func startDockerd(t *testing.T, dir string, w world, pair tls.Certificate) strin
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended: // by our signal, or before
-		case <-time.After(dockerdPatience):
+		case <-time.After(dockerdTimeout):
 			_ = cmd.Process.Kill()
 			<-ended
-			t.Errorf("dockerd did not stop within %s", dockerdPatience)
+			t.Errorf("dockerd did not stop within %s", dockerdTimeout)
 		}
 	})
-	deadline := time.NewTimer(dockerdPatience)
+	deadline := time.NewTimer(dockerdTimeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -243,7 +214,7 @@ func startDockerd(t *testing.T, dir string, w world, pair tls.Certificate) strin
 		case <-ended:
 			t.Fatalf("dockerd ended: %v\n%s", how, log.String())
 		case <-deadline.C:
-			t.Fatalf("dockerd does not listen on %s within %s", address, dockerdPatience)
+			t.Fatalf("dockerd does not listen on %s within %s", address, dockerdTimeout)
 		case <-tick.C:
 			if conn, err := net.Dial("tcp", address); err == nil {
 				conn.Close()

@@ -1,4 +1,4 @@
-package tlscheck
+package connection
 
 import (
 	"context"
@@ -9,15 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"time"
 )
 
 func (r *run) noCertificate(ctx context.Context) outcome {
-	return r.stranger(ctx, tls.Certificate{}, "without a certificate", OpenToAnyone)
+	return r.unauthenticated(ctx, tls.Certificate{}, "without a certificate", "open-to-anyone")
 }
 
 // announcePath is where berth guard takes announcements of tests. An engine has nothing there.
@@ -28,20 +26,11 @@ const announcePath = "/_berth/probe"
 func (r *run) announce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+net.JoinHostPort(r.name, r.port)+announcePath, nil)
-	if err != nil {
-		return
-	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return
-	}
-	defer resp.Body.Close()
 	var answer struct {
 		Protocol string `json:"protocol"`
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxFirstBody))
-	if err == nil && resp.StatusCode == http.StatusOK && json.Unmarshal(text, &answer) == nil && len(answer.Protocol) <= maxProtocol {
+	status, text, err := r.send(ctx, http.MethodPost, announcePath, nil)
+	if err == nil && status == http.StatusOK && json.Unmarshal(text, &answer) == nil && len(answer.Protocol) <= maxProtocol {
 		r.probe = answer.Protocol
 	}
 }
@@ -50,17 +39,17 @@ func (r *run) announce(ctx context.Context) {
 const maxProtocol = 255
 
 // foreignCertificate shows a certificate that looks like ours down to the name of its authority, and was signed by
-// somebody else.
+// another one.
 func (r *run) foreignCertificate(ctx context.Context) outcome {
 	pair, err := r.forge()
 	if err != nil {
-		return skip(NotProven, "a foreign certificate could not be made: %v", err)
+		return skip(notProven, "a foreign certificate could not be made: %v", err)
 	}
-	return r.stranger(ctx, pair, "with a certificate of another authority", ForeignAccepted)
+	return r.unauthenticated(ctx, pair, "with a certificate of another authority", "foreign-certificate-accepted")
 }
 
-// stranger asks as somebody who must not get an answer.
-func (r *run) stranger(ctx context.Context, pair tls.Certificate, how string, open Code) outcome {
+// unauthenticated asks as a client that must not get an answer; how describes it, and open is the code of an answer.
+func (r *run) unauthenticated(ctx context.Context, pair tls.Certificate, how string, open Code) outcome {
 	config := r.config(tls.VersionTLS12)
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	config.VerifyConnection = nil
@@ -68,25 +57,22 @@ func (r *run) stranger(ctx context.Context, pair tls.Certificate, how string, op
 		config.NextProtos = []string{"http/1.1", r.probe}
 	}
 	got, err := r.ask(ctx, config)
-	for range attempts - 1 {
-		if !ended(err) {
-			break
-		}
-		got, err = r.ask(ctx, config)
-	}
 	switch {
 	case err == nil && (got.status == http.StatusUnauthorized || got.status == http.StatusForbidden):
-		return warn(RefusedLate, "a client %s is refused by HTTP (%d) and not in the handshake", how, got.status)
+		return warn("refused-late", "demand the client's certificate in the handshake (tlsverify), so that unauthenticated clients do not reach any HTTP server",
+			"a client %s is refused by HTTP (%d) and not in the handshake", how, got.status)
 	case err == nil:
-		return fail(open, "a client %s is answered (%d)", how, got.status)
+		return fail(open, `set "tlsverify": true and "tlscacert" in /etc/docker/daemon.json and restart dockerd, or close the port and use berth guard; `+
+			"until then whoever reaches "+r.host+":"+r.port+" is root there",
+			"a client %s is answered (%d)", how, got.status)
 	case alerted(err):
 		return pass("a client %s is refused", how)
 	case ended(err) && !r.failed[stepAuthenticate]:
 		return pass("a client %s is cut off", how)
 	case isTimeout(err):
-		return skip(NotProven, "a client %s got no answer within %s", how, r.Timeout)
+		return skip(notProven, "a client %s got no answer within %s", how, r.Timeout)
 	}
-	return skip(NotProven, "whether a client %s is refused cannot be told: %v", how, err)
+	return skip(notProven, "whether a client %s is refused cannot be told: %v", how, err)
 }
 
 // forge makes a client certificate by an authority with the name of ours and a key of its own.

@@ -1,4 +1,4 @@
-package tlscheck
+package connection
 
 import (
 	"context"
@@ -9,13 +9,15 @@ import (
 	"strings"
 )
 
+const imageMissing Code = "image-missing"
+
 // Label marks the containers that are made by the test, with the value "tls".
 const Label = "berth.check"
 
 // create makes a container that is never started.
 func (r *run) create(ctx context.Context) outcome {
 	if !r.Deep {
-		return skip(NotAskedFor, "no container was made, because that was not asked for (--deep)")
+		return skip(notAskedFor, "no container was made, because that was not asked for (--deep)")
 	}
 	if r.Image == "" {
 		found, bad := r.anyImage(ctx)
@@ -23,7 +25,7 @@ func (r *run) create(ctx context.Context) outcome {
 			return *bad
 		}
 		if found == "" {
-			return skip(NoImage, "the engine has no image to make a container of")
+			return skip("no-image", "the engine has no image to make a container of")
 		}
 		r.Image = found
 	}
@@ -35,14 +37,14 @@ func (r *run) create(ctx context.Context) outcome {
 		},
 	})
 	if bad != nil {
-		// The engine may have made it and been heard no more.
+		// The engine may have made it and failed to answer.
 		r.container = name
 		return *bad
 	}
 	r.container = name
 	var made struct{ ID string }
 	if err := json.Unmarshal(text, &made); err != nil || made.ID == "" {
-		return fail(NotAnEngine, "the answer to the creation of %s cannot be read", name)
+		return notAnEngine("the answer to the creation of %s cannot be read", name)
 	}
 	return pass("made %s of %s", name, r.Image)
 }
@@ -57,7 +59,7 @@ func (r *run) anyImage(ctx context.Context) (string, *outcome) {
 		ID string `json:"Id"`
 	}
 	if err := json.Unmarshal(text, &images); err != nil {
-		o := fail(NotAnEngine, "the list of images cannot be read: %v", err)
+		o := notAnEngine("the list of images cannot be read: %v", err)
 		return "", &o
 	}
 	if len(images) == 0 {
@@ -71,8 +73,8 @@ func (r *run) remove(ctx context.Context) outcome {
 	switch {
 	case bad == nil:
 		return pass("removed %s", r.container)
-	case bad.code == ImageMissing: // status 404
-		return skip(EarlierFailure, "there is no container to remove")
+	case bad.code == imageMissing: // status 404
+		return skip(earlierFailure, "there is no container to remove")
 	}
-	return fail(RemoveFailed, "%s is left on the engine: %s", r.container, bad.detail)
+	return fail("remove-failed", "remove it by hand: docker rm -f "+r.container, "%s is left on the engine: %s", r.container, bad.detail)
 }

@@ -1,4 +1,4 @@
-package tlscheck
+package connection
 
 import (
 	"crypto/tls"
@@ -40,8 +40,8 @@ func TestWhatIsNoTLSServerIsNamed(t *testing.T) {
 			return "tcp://" + l.Addr().String()
 		}, "! connect connection-refused"},
 		"an unwilling server": {func(t *testing.T) string {
-			w, _ := setup(t, "")
-			return w.start(t, &engine{config: func(c *tls.Config) {
+			f, _ := setup(t, "")
+			return f.start(t, &engine{config: func(c *tls.Config) {
 				c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("no") }
 			}})
 		}, "! handshake handshake-refused"},
@@ -54,7 +54,7 @@ func TestWhatIsNoTLSServerIsNamed(t *testing.T) {
 			if diff := cmp.Diff([]string{tc.want}, faults(r)); diff != "" {
 				t.Errorf("warnings and failures (-want +got):\n%s", diff)
 			}
-			if s := stepOf(t, r, stepPing); s.Status != Skipped || s.Code != EarlierFailure {
+			if s := stepOf(t, r, stepPing); s.Status != Skipped || s.Code != earlierFailure {
 				t.Errorf("ping: got %s %s, want skipped because of the failure", s.Status, s.Code)
 			}
 			if s, ok := r.FirstFailure(); !ok || r.Status != Fail || !strings.Contains(tc.want, s.Name) {
@@ -80,11 +80,11 @@ func TestAHandshakeThatLeadsNowhereIsNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, o := setup(t, "")
+			f, o := setup(t, "")
 			clients := x509.NewCertPool()
-			clients.AddCert(w.ours.cert)
+			clients.AddCert(f.ours.cert)
 			config := &tls.Config{
-				Certificates: []tls.Certificate{w.ours.issue(t, x509.ExtKeyUsageServerAuth)},
+				Certificates: []tls.Certificate{f.ours.issue(t, x509.ExtKeyUsageServerAuth)},
 				ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients, MinVersion: tls.VersionTLS13,
 			}
 			o.Host = listen(t, func(c net.Conn) {

@@ -1,4 +1,4 @@
-package tlscheck
+package connection
 
 import (
 	stdcmp "cmp"
@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -52,8 +53,8 @@ func TestEveryCauseHasItsOwnCode(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		engine *engine
-		other  func(t *testing.T, w world, e *engine, o *Options) // last changes, before the engine starts
-		after  func(t *testing.T, w world, o *Options)            // changes of files while it runs
+		other  func(t *testing.T, f fixture, e *engine, o *Options) // last changes, before the engine starts
+		after  func(t *testing.T, f fixture, o *Options)            // changes of files while it runs
 		want   []string
 	}{
 		"TLS 1.2 at most":     {engine: &engine{config: func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }}, want: []string{"! handshake tls-too-old"}},
@@ -77,161 +78,161 @@ func TestEveryCauseHasItsOwnCode(t *testing.T) {
 			want:   []string{"server-usage server-usable-as-client"},
 		},
 		"server of another authority": {
-			other: func(t *testing.T, _ world, e *engine, _ *Options) { e.authority = newAuthority(t, "theirs") },
+			other: func(t *testing.T, _ fixture, e *engine, _ *Options) { e.authority = newAuthority(t, "theirs") },
 			want:  []string{"! server-chain server-of-another-authority"},
 		},
 		"server expired and of another authority": {
 			engine: &engine{leaf: past},
-			other:  func(t *testing.T, _ world, e *engine, _ *Options) { e.authority = newAuthority(t, "theirs") },
+			other:  func(t *testing.T, _ fixture, e *engine, _ *Options) { e.authority = newAuthority(t, "theirs") },
 			want:   []string{"! server-chain server-of-another-authority", "! server-dates server-expired"},
 		},
 		"client of an authority that the engine does not trust": {
-			other: func(t *testing.T, _ world, e *engine, _ *Options) { e.clients = newAuthority(t, "theirs") },
+			other: func(t *testing.T, _ fixture, e *engine, _ *Options) { e.clients = newAuthority(t, "theirs") },
 			want:  []string{"! authenticate client-refused"},
 		},
 		"client expired": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) {
-				w.client(t, *o, w.ours.issue(t, x509.ExtKeyUsageClientAuth, past))
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) {
+				f.client(t, *o, f.ours.issue(t, x509.ExtKeyUsageClientAuth, past))
 			},
 			want: []string{"! client-dates client-expired", "! authenticate client-refused"},
 		},
 		"client in future": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) {
-				w.client(t, *o, w.ours.issue(t, x509.ExtKeyUsageClientAuth, future))
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) {
+				f.client(t, *o, f.ours.issue(t, x509.ExtKeyUsageClientAuth, future))
 			},
 			want: []string{"! client-dates client-not-yet-valid", "! authenticate client-refused"},
 		},
 		"client expires soon": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) {
-				w.client(t, *o, w.ours.issue(t, x509.ExtKeyUsageClientAuth, soon))
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) {
+				f.client(t, *o, f.ours.issue(t, x509.ExtKeyUsageClientAuth, soon))
 			},
 			want: []string{"client-dates client-expires-soon"},
 		},
 		"client with a server's certificate": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) {
-				w.client(t, *o, w.ours.issue(t, x509.ExtKeyUsageServerAuth))
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) {
+				f.client(t, *o, f.ours.issue(t, x509.ExtKeyUsageServerAuth))
 			},
 			want: []string{"! client-usage client-wrong-usage", "! authenticate client-refused"},
 		},
 		"client of another authority that the engine trusts": {
-			other: func(t *testing.T, w world, e *engine, o *Options) {
+			other: func(t *testing.T, f fixture, e *engine, o *Options) {
 				e.clients = newAuthority(t, "for clients")
-				w.client(t, *o, e.clients.issue(t, x509.ExtKeyUsageClientAuth))
+				f.client(t, *o, e.clients.issue(t, x509.ExtKeyUsageClientAuth))
 			},
 			want: []string{"client-chain client-of-another-authority"},
 		},
 		"key of another certificate": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) {
-				writeFile(t, o.Key, keyPEM(t, w.ours.issue(t, x509.ExtKeyUsageClientAuth).PrivateKey), 0o400)
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) {
+				writeFile(t, o.Key, keyPEM(t, f.ours.issue(t, x509.ExtKeyUsageClientAuth).PrivateKey), 0o400)
 			},
 			want: []string{"! client-key key-mismatch"},
 		},
 		"key open to others": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) { mustChmod(t, o.Key, 0o444) },
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) { mustChmod(t, o.Key, 0o444) },
 			want:  []string{"! client-key-permissions key-open-to-others"},
 		},
 		"key unreadable": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) { makeUnreadable(t, o.Key) },
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) { makeUnreadable(t, o.Key) },
 			want:  []string{"! client-key key-unreadable"},
 		},
 		"key missing": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) { mustRemove(t, o.Key) },
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) { mustRemove(t, o.Key) },
 			want:  []string{"! client-key key-missing"},
 		},
 		"key with a passphrase": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) {
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) {
 				writeFile(t, o.Key, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n"), 0o400)
 			},
 			want: []string{"! client-key key-malformed"},
 		},
 		"client certificate missing": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) { mustRemove(t, o.Cert) },
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) { mustRemove(t, o.Cert) },
 			want:  []string{"! client-certificate client-missing"},
 		},
 		"client certificate unreadable": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) { makeUnreadable(t, o.Cert) },
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) { makeUnreadable(t, o.Cert) },
 			want:  []string{"! client-certificate client-unreadable"},
 		},
 		"client certificate malformed": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) { writeFile(t, o.Cert, []byte("nonsense"), 0o444) },
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) { writeFile(t, o.Cert, []byte("nonsense"), 0o444) },
 			want:  []string{"! client-certificate client-malformed"},
 		},
 		"authority missing": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) { mustRemove(t, o.CA) },
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) { mustRemove(t, o.CA) },
 			want:  []string{"! authority ca-missing"},
 		},
 		"authority unreadable": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) { makeUnreadable(t, o.CA) },
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) { makeUnreadable(t, o.CA) },
 			want:  []string{"! authority ca-unreadable"},
 		},
 		"authority malformed": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) {
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) {
 				writeFile(t, o.CA, []byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"), 0o444)
 			},
 			want: []string{"! authority ca-malformed"},
 		},
 		"authority expired": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) {
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) {
 				writeFile(t, o.CA, certPEM(newAuthority(t, "old", past).cert), 0o444)
 			},
 			want: []string{"! authority ca-expired"},
 		},
 		"a leaf as authority": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) {
-				writeFile(t, o.CA, certPEM(w.ours.issue(t, x509.ExtKeyUsageClientAuth).Leaf), 0o444)
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) {
+				writeFile(t, o.CA, certPEM(f.ours.issue(t, x509.ExtKeyUsageClientAuth).Leaf), 0o444)
 			},
 			want: []string{"! authority ca-is-no-authority"},
 		},
 		"certificate on disk that is not loaded": {
 			engine: &engine{leaf: past},
-			after: func(t *testing.T, w world, o *Options) {
-				writeFile(t, o.ServerCert, certPEM(w.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
+			after: func(t *testing.T, f fixture, o *Options) {
+				writeFile(t, o.ServerCert, certPEM(f.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
 			},
 			want: []string{"! server-dates server-expired", "server-file server-file-not-loaded"},
 		},
 		"wrong pin": {
-			other: func(_ *testing.T, _ world, _ *engine, o *Options) { o.Pins = []string{strings.Repeat("ab", 32)} },
+			other: func(_ *testing.T, _ fixture, _ *engine, o *Options) { o.Pins = strings.Repeat("ab", 32) },
 			want:  []string{"! server-pin pin-mismatch"},
 		},
 		"malformed pin": {
-			other: func(_ *testing.T, _ world, _ *engine, o *Options) { o.Pins = []string{"ab"} },
+			other: func(_ *testing.T, _ fixture, _ *engine, o *Options) { o.Pins = "ab" },
 			want:  []string{"! server-pin pin-malformed"},
 		},
 		"revocation list that revokes nobody here": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) { w.revoke(t, o, time.Hour, big.NewInt(4711)) },
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) { f.revoke(t, o, time.Hour, big.NewInt(4711)) },
 			want:  []string{},
 		},
 		"client revoked": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) {
-				w.revoke(t, o, time.Hour, leafOf(t, o.Cert).SerialNumber)
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) {
+				f.revoke(t, o, time.Hour, leafOf(t, o.Cert).SerialNumber)
 			},
 			want: []string{"! revocation client-revoked"},
 		},
 		"server revoked": {
 			engine: &engine{leaf: func(c *x509.Certificate) { c.SerialNumber = big.NewInt(4712) }},
-			other:  func(t *testing.T, w world, _ *engine, o *Options) { w.revoke(t, o, time.Hour, big.NewInt(4712)) },
+			other:  func(t *testing.T, f fixture, _ *engine, o *Options) { f.revoke(t, o, time.Hour, big.NewInt(4712)) },
 			want:   []string{"! revocation server-revoked"},
 		},
 		"revocation list outdated": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) { w.revoke(t, o, -time.Hour) },
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) { f.revoke(t, o, -time.Hour) },
 			want:  []string{"revocation crl-outdated"},
 		},
 		"revocation list of another authority": {
-			other: func(t *testing.T, w world, _ *engine, o *Options) {
-				w.ours = newAuthority(t, "ours")
-				w.revoke(t, o, time.Hour)
+			other: func(t *testing.T, f fixture, _ *engine, o *Options) {
+				f.ours = newAuthority(t, "ours")
+				f.revoke(t, o, time.Hour)
 			},
 			want: []string{"! revocation crl-unusable"},
 		},
 		"revocation list malformed": {
-			other: func(t *testing.T, _ world, _ *engine, o *Options) {
+			other: func(t *testing.T, _ fixture, _ *engine, o *Options) {
 				o.CRL = filepath.Join(t.TempDir(), "crl.pem")
 				writeFile(t, o.CRL, []byte("nonsense"), 0o444)
 			},
 			want: []string{"! revocation crl-unusable"},
 		},
 		"unverified": {
-			other: func(_ *testing.T, _ world, _ *engine, o *Options) { o.Unverified = true },
+			other: func(_ *testing.T, _ fixture, _ *engine, o *Options) { o.Unverified = true },
 			want:  []string{"server-chain server-unverified"},
 		},
 		"clients not verified": {
@@ -275,26 +276,29 @@ func TestEveryCauseHasItsOwnCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, o := setup(t, "")
+			f, o := setup(t, "")
 			o.Deep = true
 			e := stdcmp.Or(tc.engine, &engine{})
 			if tc.other != nil {
-				tc.other(t, w, e, &o)
+				tc.other(t, f, e, &o)
 			}
-			o.Host = w.start(t, e)
+			o.Host = f.start(t, e)
 			if tc.after != nil {
-				tc.after(t, w, &o)
+				tc.after(t, f, &o)
 			}
 			r := check(t, o)
 			if diff := cmp.Diff(tc.want, faults(r)); diff != "" {
 				t.Errorf("warnings and failures (-want +got):\n%s\n%+v", diff, r.Steps)
 			}
 			for _, s := range r.Steps {
-				if (s.Status == Fail || s.Status == Warn) && (s.Detail == "" || s.Remedy == "" || strings.ContainsAny(s.Remedy, "{}")) {
-					t.Errorf("step %s: detail %q, remedy %q: want both, without a name left in braces", s.Name, s.Detail, s.Remedy)
+				if (s.Status == Fail || s.Status == Warn) && (s.Detail == "" || s.Remedy == "") {
+					t.Errorf("step %s: detail %q, remedy %q: want both", s.Name, s.Detail, s.Remedy)
 				}
 				if s.Status == Skipped && (s.Code == "" || s.Detail == "") {
 					t.Errorf("step %s was skipped with code %q, detail %q: want a reason", s.Name, s.Code, s.Detail)
+				}
+				if !regexp.MustCompile(`^[a-z0-9]*(-[a-z0-9]+)*$`).MatchString(string(s.Code)) || (s.Remedy != "") != (s.Status == Fail || s.Status == Warn) {
+					t.Errorf("step %s ends with code %q, remedy %q: want a well-formed code, and a remedy for warnings and failures alone", s.Name, s.Code, s.Remedy)
 				}
 			}
 		})

@@ -1,7 +1,10 @@
-package tlscheck
+package connection
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,9 +22,9 @@ import (
 
 func TestAGoodEngineIsReportedInFull(t *testing.T) {
 	t.Parallel()
-	w, o := setup(t, "")
+	f, o := setup(t, "")
 	e := &engine{}
-	o.Host, o.Deep = w.start(t, e), true
+	o.Host, o.Deep = f.start(t, e), true
 	r := check(t, o)
 	if got := faults(r); len(got) != 0 || r.Status != Pass {
 		t.Fatalf("a good engine: got status %s, faults %q; want none", r.Status, got)
@@ -46,7 +48,7 @@ func TestAGoodEngineIsReportedInFull(t *testing.T) {
 	if l := r.Latency; l.ConnectMS <= 0 || l.HandshakeMS <= 0 || l.PingMS <= 0 {
 		t.Errorf("latencies: got %+v, want all measured", l)
 	}
-	if s := stepOf(t, r, stepServerPin); s.Status != Skipped || s.Code != NotAskedFor {
+	if s := stepOf(t, r, stepServerPin); s.Status != Skipped || s.Code != notAskedFor {
 		t.Errorf("pins that nobody set: got %s %s, want skipped", s.Status, s.Code)
 	}
 }
@@ -71,8 +73,8 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 
 func TestTheNextAddressOfANameIsTried(t *testing.T) {
 	t.Parallel()
-	w, o := setup(t, "")
-	host := w.start(t, &engine{})
+	f, o := setup(t, "")
+	host := f.start(t, &engine{})
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(host, "tcp://"))
 	if err != nil {
 		t.Fatal(err)
@@ -104,13 +106,13 @@ func TestFaultsOfConnectionsAreToldApart(t *testing.T) {
 
 func TestAContainerIsMadeOnlyWhenAskedForAndPossible(t *testing.T) {
 	t.Parallel()
-	w, o := setup(t, "")
-	o.Host = w.start(t, &engine{images: "[]"})
-	if s := stepOf(t, check(t, o), stepCreate); s.Status != Skipped || s.Code != NotAskedFor {
+	f, o := setup(t, "")
+	o.Host = f.start(t, &engine{images: "[]"})
+	if s := stepOf(t, check(t, o), stepCreate); s.Status != Skipped || s.Code != notAskedFor {
 		t.Errorf("without Deep: got %s %s", s.Status, s.Code)
 	}
 	o.Deep = true
-	if s := stepOf(t, check(t, o), stepCreate); s.Status != Skipped || s.Code != NoImage {
+	if s := stepOf(t, check(t, o), stepCreate); s.Status != Skipped || s.Code != "no-image" {
 		t.Errorf("on an engine without images: got %s %s", s.Status, s.Code)
 	}
 	o.Image = "busybox"
@@ -121,34 +123,21 @@ func TestAContainerIsMadeOnlyWhenAskedForAndPossible(t *testing.T) {
 
 func TestPinsAreReadInEveryCommonForm(t *testing.T) {
 	t.Parallel()
-	w, o := setup(t, "")
-	o.Host = w.start(t, &engine{})
+	f, o := setup(t, "")
+	o.Host = f.start(t, &engine{})
 	first := check(t, o)
-	text := first.Server.Pin
-	shown, ok := parsePin(text)
-	if !ok {
-		t.Fatalf("the report's own pin %q cannot be read", text)
+	shown, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(first.Server.Pin, "sha256//"))
+	if err != nil {
+		t.Fatalf("the report's own pin %q: %v", first.Server.Pin, err)
 	}
-	digits := hex.EncodeToString(shown[:])
-	for _, form := range []string{text, digits, strings.ToUpper(digits), "sha256:" + digits, "sha256/" + encode(shown[:]), encode(shown[:]), first.Authority.Pin} {
-		o.Pins = []string{strings.Repeat("00", 32), form}
+	digits := hex.EncodeToString(shown)
+	for _, form := range []string{
+		first.Server.Pin, digits, strings.ToUpper(digits), "sha256:" + digits, "sha256/" + base64.StdEncoding.EncodeToString(shown),
+		base64.StdEncoding.EncodeToString(shown), first.Authority.Pin,
+	} {
+		o.Pins = strings.Repeat("00", 32) + ", " + form
 		if s := stepOf(t, check(t, o), stepServerPin); s.Status != Pass {
 			t.Errorf("pin %q: got %s %s, want pass", form, s.Status, s.Detail)
-		}
-	}
-}
-
-func TestPinsMayBeginWithSlashes(t *testing.T) {
-	t.Parallel()
-	for first := range byte(255) {
-		want := [32]byte{first, 255, 255}
-		if first > 250 {
-			want = [32]byte{255, 255, 255} // "////" in base64
-		}
-		for _, prefix := range []string{"", "sha256/", "sha256//", "sha256:"} {
-			if got, ok := parsePin(prefix + encode(want[:])); !ok || got != want {
-				t.Errorf("pin %q: got %x, %t", prefix+encode(want[:]), got, ok)
-			}
 		}
 	}
 }
@@ -175,6 +164,38 @@ func TestHostsThatCannotBeTested(t *testing.T) {
 	}
 }
 
+func TestReportSecured(t *testing.T) {
+	t.Parallel()
+	anyClient := func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }
+	for name, tc := range map[string]struct {
+		engine *engine
+		change func(t *testing.T, f fixture, o *Options) // once the engine runs
+		want   string
+	}{
+		"good":           {engine: &engine{}},
+		"key open":       {engine: &engine{}, change: func(t *testing.T, _ fixture, o *Options) { mustChmod(t, o.Key, 0o444) }},
+		"any client":     {engine: &engine{config: anyClient}, want: "does not refuse"},
+		"client refused": {engine: &engine{clients: newAuthority(t, "theirs")}, want: "authenticate: "},
+		"other certificate": {engine: &engine{}, change: func(t *testing.T, f fixture, o *Options) {
+			writeFile(t, o.ServerCert, certPEM(f.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
+		}, want: "server-file: "},
+		"file missing": {engine: &engine{}, change: func(t *testing.T, _ fixture, o *Options) { mustRemove(t, o.ServerCert) }, want: "server-file: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, o := setup(t, "")
+			o.Host = f.start(t, tc.engine)
+			if tc.change != nil {
+				tc.change(t, f, &o)
+			}
+			err := check(t, o).Secured()
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
 func TestATestCanBeEnded(t *testing.T) {
 	t.Parallel()
 	_, o := setup(t, listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
@@ -190,7 +211,7 @@ func TestATestCanBeEnded(t *testing.T) {
 
 func TestAContainerIsRemovedAlsoWhenTheTestIsEnded(t *testing.T) {
 	t.Parallel()
-	w, o := setup(t, "")
+	f, o := setup(t, "")
 	ctx, cancel := context.WithCancel(t.Context())
 	e := &engine{}
 	e.handler = func(next http.Handler) http.Handler {
@@ -201,30 +222,11 @@ func TestAContainerIsRemovedAlsoWhenTheTestIsEnded(t *testing.T) {
 			}
 		})
 	}
-	o.Host, o.Deep = w.start(t, e), true
+	o.Host, o.Deep = f.start(t, e), true
 	if _, err := Run(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the end of the context", err)
 	}
 	if e.left() != 0 {
 		t.Error("the container was left behind")
-	}
-}
-
-// TestEveryCodeIsWellFormedAndHasARemedy also finds codes that no constant has any more.
-func TestEveryCodeIsWellFormedAndHasARemedy(t *testing.T) {
-	t.Parallel()
-	source, err := os.ReadFile("code.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	constants := regexp.MustCompile(`(?m)^\t\w+ +Code = "([a-z0-9-]+)"$`).FindAllStringSubmatch(string(source), -1)
-	skipped := map[Code]bool{EarlierFailure: true, NotAskedFor: true, NotAtHand: true, NotProven: true, NoImage: true}
-	for _, c := range constants {
-		if code := Code(c[1]); (Remedy(code) != "") == skipped[code] {
-			t.Errorf("code %s: remedy %q; want one unless it is of skipped steps", code, Remedy(code))
-		}
-	}
-	if got, want := len(constants), len(Codes())+len(skipped); got != want {
-		t.Errorf("%d constants, %d codes: want them to be the same", got, want)
 	}
 }

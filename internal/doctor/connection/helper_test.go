@@ -1,15 +1,10 @@
-package tlscheck
+package connection
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -24,87 +19,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"berth/internal/pki"
 )
 
-const patience = 10 * time.Second
-
-// authority signs what a test wants, right or wrong.
-type authority struct {
-	cert *x509.Certificate
-	key  crypto.Signer
-}
-
-func newKey(t testing.TB) crypto.Signer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func newAuthority(t testing.TB, name string, change ...func(*x509.Certificate)) *authority {
-	t.Helper()
-	a := &authority{key: newKey(t)}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
-	}
-	for _, c := range change {
-		c(template)
-	}
-	a.cert = a.sign(t, template, template, a.key.Public())
-	return a
-}
-
-func (a *authority) sign(t testing.TB, template, parent *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
-	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
-// issue makes a certificate with its key: for 127.0.0.1 and localhost, and for the given usage.
-func (a *authority) issue(t testing.TB, usage x509.ExtKeyUsage, change ...func(*x509.Certificate)) tls.Certificate {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "test"}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{usage}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 90),
-		BasicConstraintsValid: true,
-	}
-	if usage == x509.ExtKeyUsageServerAuth {
-		template.DNSNames, template.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-	}
-	for _, c := range change {
-		c(template)
-	}
-	cert := a.sign(t, template, a.cert, key.Public())
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
-}
-
-func certPEM(certs ...*x509.Certificate) []byte {
-	var text []byte
-	for _, c := range certs {
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	return text
-}
-
-func keyPEM(t testing.TB, key crypto.PrivateKey) []byte {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
+const testTimeout = 10 * time.Second
 
 func writeFile(t testing.TB, path string, data []byte, mode os.FileMode) {
 	t.Helper()
@@ -165,42 +84,42 @@ func (e *engine) left() int {
 	return len(e.containers)
 }
 
-// world is the certificates of one installation.
-type world struct {
+// fixture is the certificates of one installation.
+type fixture struct {
 	ours *authority
 	dir  string
 }
 
 // setup makes our authority and the client's files, and options that test the given host with them.
-func setup(t testing.TB, host string) (world, Options) {
+func setup(t testing.TB, host string) (fixture, Options) {
 	t.Helper()
-	w := world{ours: newAuthority(t, "ours"), dir: t.TempDir()}
+	f := fixture{ours: newAuthority(t, "ours"), dir: t.TempDir()}
 	o := Options{
-		Host: host, Timeout: patience,
-		CA: filepath.Join(w.dir, "ca.pem"), Cert: filepath.Join(w.dir, "client-cert.pem"), Key: filepath.Join(w.dir, "client-key.pem"),
-		ServerCert: filepath.Join(w.dir, "server-cert.pem"),
+		Host: host, Timeout: testTimeout,
+		CA: filepath.Join(f.dir, "ca.pem"), Cert: filepath.Join(f.dir, "client-cert.pem"), Key: filepath.Join(f.dir, "client-key.pem"),
+		ServerCert: filepath.Join(f.dir, "server-cert.pem"),
 	}
-	writeFile(t, o.CA, certPEM(w.ours.cert), 0o444)
-	w.client(t, o, w.ours.issue(t, x509.ExtKeyUsageClientAuth))
-	return w, o
+	writeFile(t, o.CA, certPEM(f.ours.cert), 0o444)
+	f.client(t, o, f.ours.issue(t, x509.ExtKeyUsageClientAuth))
+	return f, o
 }
 
 // client puts a client's pair in place.
-func (w world) client(t testing.TB, o Options, pair tls.Certificate) {
+func (f fixture) client(t testing.TB, o Options, pair tls.Certificate) {
 	t.Helper()
 	writeFile(t, o.Cert, certPEM(pair.Leaf), 0o444)
 	writeFile(t, o.Key, keyPEM(t, pair.PrivateKey), 0o400)
 }
 
 // revoke writes a list that is good for the given time, of our authority.
-func (w world) revoke(t testing.TB, o *Options, good time.Duration, serials ...*big.Int) {
+func (f fixture) revoke(t testing.TB, o *Options, good time.Duration, serials ...*big.Int) {
 	t.Helper()
 	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: time.Now().Add(good)}
 	for _, s := range serials {
 		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries,
 			x509.RevocationListEntry{SerialNumber: s, RevocationTime: template.ThisUpdate})
 	}
-	der, err := x509.CreateRevocationList(rand.Reader, template, w.ours.cert, w.ours.key)
+	der, err := x509.CreateRevocationList(rand.Reader, template, f.ours.cert, f.ours.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +129,7 @@ func (w world) revoke(t testing.TB, o *Options, good time.Duration, serials ...*
 
 func leafOf(t testing.TB, path string) *x509.Certificate {
 	t.Helper()
-	certs, err := readCertificates(path)
+	certs, err := pki.ReadCertificates(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,13 +137,13 @@ func leafOf(t testing.TB, path string) *x509.Certificate {
 }
 
 // start runs a scripted engine, with its certificate in the file of the server's, and returns its host.
-func (w world) start(t testing.TB, e *engine) string {
+func (f fixture) start(t testing.TB, e *engine) string {
 	t.Helper()
 	if e.authority == nil {
-		e.authority = w.ours
+		e.authority = f.ours
 	}
 	if e.clients == nil {
-		e.clients = w.ours
+		e.clients = f.ours
 	}
 	if e.leaf == nil {
 		e.leaf = func(*x509.Certificate) {}
@@ -233,7 +152,7 @@ func (w world) start(t testing.TB, e *engine) string {
 		e.images = `[{"Id":"sha256:1"}]`
 	}
 	pair := e.authority.issue(t, x509.ExtKeyUsageServerAuth, e.leaf)
-	writeFile(t, filepath.Join(w.dir, "server-cert.pem"), certPEM(pair.Leaf), 0o444)
+	writeFile(t, filepath.Join(f.dir, "server-cert.pem"), certPEM(pair.Leaf), 0o444)
 	clients := x509.NewCertPool()
 	clients.AddCert(e.clients.cert)
 	config := &tls.Config{
@@ -319,5 +238,3 @@ func stepOf(t testing.TB, r Report, name string) Step {
 	t.Fatalf("the report has no step %q: %+v", name, r.Steps)
 	return Step{}
 }
-
-func encode(raw []byte) string { return base64.StdEncoding.EncodeToString(raw) }

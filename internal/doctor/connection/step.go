@@ -1,4 +1,4 @@
-package tlscheck
+package connection
 
 import (
 	"context"
@@ -50,36 +50,45 @@ type run struct {
 	address   string
 	server    []*x509.Certificate // as the engine showed it, the leaf first; empty without a handshake
 	version   uint16              // of TLS, as the last handshake had it; 0: none came so far
-	vouched   []*x509.Certificate // its verified chain
+	verified  []*x509.Certificate // its chain
 	own       material
 	first     answer
 	container string
 	client    *http.Client
-	probe     string // ALPN protocol by which berth guard knows that a refused connection is this test's; "": none
+	probe     string // ALPN protocol by which berth guard knows that a refused connection belongs to this test; "": none
 }
 
 // outcome is how a step ended.
 type outcome struct {
 	status Status
 	code   Code
+	remedy string // of warnings and failures
 	detail string
 }
 
 func pass(format string, args ...any) outcome {
-	return outcome{Pass, "", fmt.Sprintf(format, args...)}
+	return outcome{Pass, "", "", fmt.Sprintf(format, args...)}
 }
 
-func warn(code Code, format string, args ...any) outcome {
-	return outcome{Warn, code, fmt.Sprintf(format, args...)}
+func warn(code Code, remedy, format string, args ...any) outcome {
+	return outcome{Warn, code, remedy, fmt.Sprintf(format, args...)}
 }
 
-func fail(code Code, format string, args ...any) outcome {
-	return outcome{Fail, code, fmt.Sprintf(format, args...)}
+func fail(code Code, remedy, format string, args ...any) outcome {
+	return outcome{Fail, code, remedy, fmt.Sprintf(format, args...)}
 }
 
 func skip(code Code, format string, args ...any) outcome {
-	return outcome{Skipped, code, fmt.Sprintf(format, args...)}
+	return outcome{Skipped, code, "", fmt.Sprintf(format, args...)}
 }
+
+// Codes of skipped steps.
+const (
+	earlierFailure Code = "earlier-failure"
+	notAskedFor    Code = "not-asked-for"
+	notAtHand      Code = "not-at-hand"
+	notProven      Code = "not-proven"
+)
 
 // step tries one thing unless something that it builds on has failed, and reports it.
 func (r *run) step(ctx context.Context, name string, do func(context.Context) outcome, needs ...string) {
@@ -90,7 +99,7 @@ func (r *run) step(ctx context.Context, name string, do func(context.Context) ou
 		if r.failed[need] {
 			r.failed[name] = true
 			r.report.Steps = append(r.report.Steps, Step{
-				Name: name, Status: Skipped, Code: EarlierFailure, Detail: fmt.Sprintf("needs the step %q", need),
+				Name: name, Status: Skipped, Code: earlierFailure, Detail: fmt.Sprintf("needs the step %q", need),
 			})
 			return
 		}
@@ -107,19 +116,8 @@ func (r *run) step(ctx context.Context, name string, do func(context.Context) ou
 	}
 	r.report.Steps = append(r.report.Steps, Step{
 		Name: name, Status: got.status, Code: got.code, Detail: strings.ToValidUTF8(got.detail, "?"),
-		Remedy: r.remedy(got), DurationMS: milliseconds(time.Since(begin)),
+		Remedy: got.remedy, DurationMS: milliseconds(time.Since(begin)),
 	})
-}
-
-// remedy is what to do about an outcome, with the names of this test put in.
-func (r *run) remedy(o outcome) string {
-	if o.status != Fail && o.status != Warn {
-		return ""
-	}
-	return strings.NewReplacer(
-		"{host}", r.host, "{port}", r.port, "{name}", r.name, "{ca}", r.CA, "{cert}", r.Cert, "{key}", r.Key,
-		"{server}", r.ServerCert, "{crl}", r.CRL, "{container}", r.container, "{image}", r.Image, "{timeout}", r.Timeout.String(),
-	).Replace(remedies[o.code])
 }
 
 // all tries everything, in an order in which the first failure is the cause of the later ones.
@@ -172,13 +170,9 @@ func (r *run) apiSteps(ctx context.Context) {
 	}
 	r.step(ctx, stepAuthenticate, r.authenticate, needs...)
 	r.step(ctx, stepNegotiate, r.negotiate, stepAuthenticate)
-	if r.failed[stepNegotiate] {
-		r.client = nil
-	} else {
+	if !r.failed[stepNegotiate] {
 		r.client = r.httpClient()
 		defer r.client.CloseIdleConnections()
-	}
-	if r.client != nil {
 		r.announce(ctx)
 	}
 	r.step(ctx, stepPing, r.ping, stepNegotiate)

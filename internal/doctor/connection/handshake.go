@@ -1,4 +1,4 @@
-package tlscheck
+package connection
 
 import (
 	"bufio"
@@ -13,6 +13,8 @@ import (
 	"time"
 )
 
+const guardLog = "the log of what listens there (journalctl -u docker, or berth guard's)"
+
 // handshake shakes hands without judging the engine's certificate, so that the next steps can say what is wrong with it.
 func (r *run) handshake(ctx context.Context) outcome {
 	begin := time.Now()
@@ -24,12 +26,14 @@ func (r *run) handshake(ctx context.Context) outcome {
 		r.saw(state)
 		return pass("%s, %s", r.report.TLSVersion, r.report.Cipher)
 	}
-	var record tls.RecordHeaderError
 	switch {
-	case errors.As(err, &record):
-		return fail(NotTLS, "what listens on %s does not speak TLS", r.address)
+	case errors.As(err, new(tls.RecordHeaderError)):
+		return fail("not-tls", "point DOCKER_HOST to the engine's TLS port (2376 by custom). If this is the engine, its port is open without any "+
+			"authentication: take tcp:// out of its hosts, or start it with --tlsverify",
+			"what listens on %s does not speak TLS", r.address)
 	case isTimeout(err):
-		return fail(HandshakeTimeout, "%s takes connections and does not answer in TLS within %s", r.address, r.Timeout)
+		return fail(HandshakeTimeout, "see that port "+r.port+" is the engine's, and that nothing in between (proxy, load balancer) holds the connection",
+			"%s takes connections and does not answer in TLS within %s", r.address, r.Timeout)
 	}
 	// No error value tells an old server from any other refusal, so it is offered the older versions.
 	old := r.config(tls.VersionTLS10)
@@ -40,11 +44,13 @@ func (r *run) handshake(ctx context.Context) outcome {
 	}
 	switch {
 	case r.version != 0 && r.version < tls.VersionTLS13:
-		return fail(TLSTooOld, "%s speaks %s at most; Berth demands TLS 1.3", r.address, r.report.TLSVersion)
+		return fail("tls-too-old", "put berth guard in front of the engine, or upgrade what ends TLS there",
+			"%s speaks %s at most; Berth demands TLS 1.3", r.address, r.report.TLSVersion)
 	case alerted(err):
-		return fail(HandshakeRefused, "%s refuses the handshake: %v", r.address, errors.Unwrap(err))
+		return fail("handshake-refused", "see "+guardLog+" for the reason", "%s refuses the handshake: %v", r.address, errors.Unwrap(err))
 	default:
-		return fail(HandshakeClosed, "%s ended the connection during the handshake (%v)", r.address, err)
+		return fail(HandshakeClosed, "see that port "+r.port+" is the engine's TLS port, and "+guardLog,
+			"%s ended the connection during the handshake (%v)", r.address, err)
 	}
 }
 
@@ -89,8 +95,8 @@ func (r *run) shake(ctx context.Context, config *tls.Config) (*tls.Conn, error) 
 
 // alerted reports whether the other side ended the connection with a TLS alert.
 func alerted(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error"
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
 }
 
 // standard is the configuration of daily use: everything is verified.
@@ -117,13 +123,23 @@ type answer struct {
 
 // ask shakes hands and sends the first request of a connection. With TLS 1.3 it is only the answer to it that shows
 // whether the engine accepts the client's certificate.
-func (r *run) ask(ctx context.Context, config *tls.Config) (answer, error) {
+func (r *run) ask(ctx context.Context, config *tls.Config) (got answer, err error) {
+	for range attempts {
+		// A refusal can be overtaken by the end of its connection.
+		if got, err = r.askOnce(ctx, config); !ended(err) {
+			break
+		}
+	}
+	return got, err
+}
+
+func (r *run) askOnce(ctx context.Context, config *tls.Config) (answer, error) {
 	conn, err := r.shake(ctx, config)
 	if err != nil {
 		return answer{}, err
 	}
 	defer conn.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(r.name, r.port)+"/_ping", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url("/_ping"), nil)
 	if err != nil {
 		return answer{}, err
 	}
@@ -144,12 +160,10 @@ func (r *run) ask(ctx context.Context, config *tls.Config) (answer, error) {
 
 // verification is the part of err that says what is wrong with the engine's certificate; nil if nothing does.
 func verification(err error) error {
-	var unverified *tls.CertificateVerificationError
-	if errors.As(err, &unverified) {
+	if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return unverified.Err
 	}
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return invalid
 	}
 	return nil

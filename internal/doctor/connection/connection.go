@@ -1,10 +1,11 @@
-// Package tlscheck tries out the way to a Docker engine behind mutual TLS, one step after the other: name, port,
-// handshake, both certificates, API, and that strangers are refused. What fails has a stable code, a cause and a remedy.
+// Package connection tests the connection to a Docker engine behind mutual TLS, one step after the other: name, port,
+// handshake, both certificates, API, and that unauthenticated clients are refused. What fails has a stable code, a cause and
+// a remedy.
 //
-// It knows TLS, X.509 and five calls of the Engine API, and nothing but the standard library. It refuses to know where
-// settings come from; it prints nothing and keeps nothing. On the engine it changes something only when Deep is asked
-// for: a container that is made, never started, and removed.
-package tlscheck
+// It knows TLS, X.509, certificate files and five calls of the Engine API. It refuses to know where settings come from, and
+// the guard: it prints nothing and keeps nothing. On the engine it changes something only when Deep is asked for: a container
+// that is made, never started, and removed.
+package connection
 
 import (
 	"cmp"
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,7 +26,7 @@ type Status string
 const (
 	Pass    Status = "pass"
 	Warn    Status = "warn"    // works, and should be put right
-	Fail    Status = "fail"    // does not work, or lets strangers in
+	Fail    Status = "fail"    // does not work, or answers unauthenticated clients
 	Skipped Status = "skipped" // was not tried; the detail says why
 )
 
@@ -50,9 +52,9 @@ type Options struct {
 	// one that the engine uses: dockerd reads it at its start only. A file that is not there is not compared.
 	ServerCert string
 
-	ServerName string   // name that the engine's certificate must carry; empty: that of Host
-	Pins       []string // SHA-256 of public keys (SPKI), of which the engine or its authority must have one; none: not checked
-	Unverified bool     // the engine's certificate is not verified in daily use: all is tested still, and a warning given
+	ServerName string // name that the engine's certificate must carry; empty: that of Host
+	Pins       string // of public keys, as [pin.ParseList] reads them; the engine or its authority must have one; none: not checked
+	Unverified bool   // the engine's certificate is not verified in daily use: all is tested still, and a warning given
 
 	Deep  bool   // make and remove a container
 	Image string // image of that container; empty: any that is on the engine
@@ -62,7 +64,27 @@ type Options struct {
 	LookupHost func(ctx context.Context, host string) ([]string, error) // nil: the system's resolver
 }
 
-// Step is one thing that was tried.
+// Code names a cause, for programs. Codes do not change their meaning.
+type Code string
+
+// The causes that callers tell apart; the others stand where they are found.
+const (
+	NameUnknown       Code = "name-unknown"
+	ResolverFailed    Code = "resolver-failed"
+	ConnectionRefused Code = "connection-refused"
+	ConnectionTimeout Code = "connection-timeout"
+	NoRoute           Code = "no-route"
+	ConnectionFailed  Code = "connection-failed"
+	HandshakeTimeout  Code = "handshake-timeout"
+	HandshakeClosed   Code = "handshake-closed"
+	ClientRefused     Code = "client-refused"
+	NoAnswer          Code = "no-answer"
+	ClosedUnanswered  Code = "closed-unanswered"
+	EngineAway        Code = "engine-away"
+	Denied            Code = "denied"
+)
+
+// Step is one part of the test.
 type Step struct {
 	Name       string  `json:"name"`
 	Status     Status  `json:"status"`
@@ -104,6 +126,29 @@ func (r Report) FirstFailure() (Step, bool) {
 		}
 	}
 	return Step{}, false
+}
+
+// Secured reports why the engine is not shown to be closed to everybody but the clients of its authority: nil when it has
+// loaded the certificate of Options.ServerCert, answers us, and refuses clients without a certificate and with a foreign one
+// in the handshake. Other steps do not matter.
+func (r Report) Secured() error {
+	for _, name := range []string{stepServerFile, stepPing, stepNoCertificate, stepForeign} {
+		i := slices.IndexFunc(r.Steps, func(s Step) bool { return s.Name == name })
+		if i < 0 {
+			return fmt.Errorf("%s was not tried", name)
+		}
+		s := r.Steps[i]
+		switch first, _ := r.FirstFailure(); {
+		case s.Status == Pass:
+		case s.Code == earlierFailure:
+			return fmt.Errorf("%s: %s", first.Name, first.Detail)
+		case name == stepNoCertificate || name == stepForeign:
+			return fmt.Errorf("the engine does not refuse clients without a certificate of its authority: %s", s.Detail)
+		default:
+			return fmt.Errorf("%s: %s", name, s.Detail)
+		}
+	}
+	return nil
 }
 
 // ErrNoTLS says that the host is a local socket, which has no TLS to test.

@@ -1,0 +1,106 @@
+package connection
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"slices"
+	"time"
+
+	"berth/internal/pin"
+	"berth/internal/pki"
+)
+
+const adviceRenewClient = "issue a new client certificate from the same authority (berth certs renew)"
+
+func (r *run) clientFile(context.Context) outcome {
+	if r.own.certFault.status != "" {
+		return r.own.certFault
+	}
+	r.report.Client = describe(r.own.leaf, r.Now())
+	return pass("%s", r.own.leaf.Subject)
+}
+
+func (r *run) clientKey(context.Context) outcome {
+	switch {
+	case r.own.keyFault.status != "":
+		return r.own.keyFault
+	case r.own.leaf == nil:
+		return skip(earlierFailure, "there is no certificate that the key could belong to")
+	}
+	return pass("%s belongs to %s", r.Key, r.Cert)
+}
+
+func (r *run) clientMode(context.Context) outcome {
+	if r.own.keyMode == 0 {
+		return skip(earlierFailure, "the key's file could not be opened")
+	}
+	if open := r.own.keyMode.Perm() & 0o077; open != 0 {
+		return fail("key-open-to-others", "chmod 400 "+r.Key+"; if others may have read it, replace the pair: it is as good as root on the engine's host",
+			"%s has mode %04o: others than its owner can use the key", r.Key, r.own.keyMode.Perm())
+	}
+	return pass("mode %04o", r.own.keyMode.Perm())
+}
+
+// clientChain is a warning at most: an engine may trust another authority for its clients than the one that signed its
+// own certificate.
+func (r *run) clientChain(context.Context) outcome {
+	if _, err := r.chain(r.own.leaf, nil); err != nil {
+		return warn("client-of-another-authority",
+			"see that the engine trusts that authority for its clients (tlscacert, or the guard's ca.pem), or issue a client certificate of the same authority",
+			"the client's certificate was signed by %q, which is not an authority of %s", r.own.leaf.Issuer, r.CA)
+	}
+	return pass("signed by %s", r.own.leaf.Issuer)
+}
+
+func (r *run) clientUsage(context.Context) outcome {
+	if !allows(r.own.leaf, x509.ExtKeyUsageClientAuth) {
+		return fail("client-wrong-usage", `use client-cert.pem, not the server's certificate; it needs the usage "TLS client"`,
+			"%s is not a certificate for clients", r.Cert)
+	}
+	return pass("for clients")
+}
+
+func (r *run) clientDates(context.Context) outcome {
+	return r.dates(r.own.leaf, "client", "the client's certificate", adviceRenewClient)
+}
+
+// revocation looks the certificates up in the lists that are at hand. dockerd knows no lists: what it would accept,
+// berth guard refuses.
+func (r *run) revocation(context.Context) outcome {
+	lists, err := pki.ReadRevocations(r.CRL, r.own.authorities)
+	switch {
+	case errors.Is(err, pki.ErrMissing):
+		return skip(notAtHand, "there is no revocation list")
+	case err != nil:
+		return fail("crl-unusable", "replace "+r.CRL+" by the revocation list of the authority in "+r.CA+", in PEM", "%s: %v", r.CRL, reason(err))
+	}
+	var due time.Time
+	for _, ca := range r.own.authorities {
+		list := lists[pin.Of(ca)]
+		if list == nil {
+			continue
+		}
+		if len(r.server) > 0 && revoked(list, ca, r.server[0]) {
+			return fail("server-revoked", "do not connect: whoever answers has a key that was given up. Install a new server certificate beside the engine, and restart dockerd",
+				"the certificate that the engine has loaded was revoked")
+		}
+		if r.own.leaf != nil && revoked(list, ca, r.own.leaf) {
+			return fail("client-revoked", "issue a new client certificate (berth certs issue), and find out why this one was revoked", "%s was revoked", r.Cert)
+		}
+		if !list.NextUpdate.IsZero() && r.Now().After(list.NextUpdate) {
+			due = list.NextUpdate
+		}
+	}
+	if !due.IsZero() {
+		return warn("crl-outdated", "have the authority write a new list (berth certs revoke does), and bring it here",
+			"the list in %s should have been replaced by %s", r.CRL, date(due))
+	}
+	return pass("neither certificate is in %s", r.CRL)
+}
+
+func revoked(list *x509.RevocationList, by, c *x509.Certificate) bool {
+	return c.CheckSignatureFrom(by) == nil && slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
+		return e.SerialNumber.Cmp(c.SerialNumber) == 0
+	})
+}
