@@ -3,9 +3,11 @@ package dockerd
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -112,4 +114,13 @@ func (s *Setup) deleteRule(ctx context.Context, r Rule) error {
 			return fmt.Errorf("delete the firewall rule: %w", err)
 		}
 	}
+}
+
+// deleteRules deletes the last first. It goes on past a fault.
+func (s *Setup) deleteRules(ctx context.Context, rules []Rule) error {
+	var faults []error
+	for _, r := range slices.Backward(rules) {
+		faults = append(faults, s.deleteRule(ctx, r))
+	}
+	return errors.Join(faults...)
 }

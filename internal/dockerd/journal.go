@@ -29,25 +29,26 @@ const (
 // journal is on disk what a set-up has changed and how things were before. It is written ahead of each change, so that a
 // crash at any moment can be completed or taken back.
 type journal struct {
-	Version int    `json:"version"`
-	State   string `json:"state"`
-	// Endpoint is where the engine answered before the first set-up; empty when it did not run.
-	Endpoint string   `json:"endpoint,omitempty"`
-	Files    []record `json:"files,omitempty"`    // as they were before the first set-up
-	Rules    []Rule   `json:"rules,omitempty"`    // firewall rules that were not there before
-	Isolated bool     `json:"isolated,omitempty"` // the chains that close this machine to sessions were not there before
-	Written  []string `json:"written,omitempty"`  // SHA-256 of every daemon.json that a set-up wrote
-	Run      *run     `json:"run,omitempty"`      // the set-up that is under way
+	Version int      `json:"version"`
+	State   string   `json:"state"`
+	layer            // of all set-ups that were completed: how things were before the first
+	Written []string `json:"written,omitempty"` // SHA-256 of every daemon.json that a set-up wrote
+	Run     *run     `json:"run,omitempty"`     // the set-up that is under way
+}
+
+// layer is what has been changed, and how it was before.
+type layer struct {
+	Endpoint string   `json:"endpoint,omitempty"` // where the engine answered; empty when it did not run
+	Files    []record `json:"files,omitempty"`
+	Rules    []Rule   `json:"rules,omitempty"`    // firewall rules that were not there
+	Isolated bool     `json:"isolated,omitempty"` // the chains that close this machine to sessions were not there
 }
 
 // run is one set-up while it is under way.
 type run struct {
-	Started    time.Time `json:"started"`
-	Endpoint   string    `json:"endpoint,omitempty"`
-	Files      []record  `json:"files,omitempty"` // as they were before this run
-	Rules      []Rule    `json:"rules,omitempty"`
-	Isolated   bool      `json:"isolated,omitempty"`
-	Restarting bool      `json:"restarting,omitempty"` // the engine may have read the new configuration
+	Started time.Time `json:"started"`
+	layer
+	Restarting bool `json:"restarting,omitempty"` // the engine may have read the new configuration
 }
 
 // record is one file or directory as it was.
@@ -99,28 +100,22 @@ func holds(records []record, path string) bool {
 	return slices.ContainsFunc(records, func(r record) bool { return r.Path == path })
 }
 
-// earliest are the records of a run after those of the set-ups before it, each path once.
-func (j *journal) earliest() []record {
-	all := slices.Clone(j.Files)
-	if j.Run != nil {
-		for _, r := range j.Run.Files {
-			if !holds(all, r.Path) {
-				all = append(all, r)
-			}
+// first is how everything was before the first set-up, the one under way included; each path once.
+func (j *journal) first() layer {
+	if j.Run == nil {
+		return j.layer
+	}
+	all := j.layer
+	all.Files = slices.Clone(j.Files)
+	for _, r := range j.Run.Files {
+		if !holds(all.Files, r.Path) {
+			all.Files = append(all.Files, r)
 		}
 	}
+	all.Rules = append(slices.Clone(j.Rules), j.Run.Rules...)
+	all.Isolated = j.Isolated || j.Run.Isolated
 	return all
 }
-
-func (j *journal) allRules() []Rule {
-	if j.Run == nil {
-		return j.Rules
-	}
-	return append(slices.Clone(j.Rules), j.Run.Rules...)
-}
-
-// isolated tells whether a set-up made the chains that close this machine to sessions.
-func (j *journal) isolated() bool { return j.Isolated || j.Run != nil && j.Run.Isolated }
 
 // look records how a path is now. Links and other things that are neither files nor directories are refused: replacing
 // them would change something else than what the path names.

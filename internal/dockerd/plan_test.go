@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"berth/internal/pki"
 )
 
@@ -251,5 +253,74 @@ func TestForeignJournalsAreRefused(t *testing.T) {
 	}
 	if j, err := loadJournal(filepath.Join(t.TempDir(), "none")); j != nil || err != nil {
 		t.Errorf("no journal: %v, %v", j, err)
+	}
+}
+
+// TestJournalKeepsItsForm holds the journal to the layout that set-ups of earlier versions wrote: undo must read it.
+func TestJournalKeepsItsForm(t *testing.T) {
+	t.Parallel()
+	const text = `{
+  "version": 1,
+  "state": "applied",
+  "endpoint": "unix:///var/run/docker.sock",
+  "files": [
+    {
+      "path": "/etc/docker/certs",
+      "absent": true,
+      "uid": 0,
+      "gid": 0
+    }
+  ],
+  "rules": [
+    {
+      "program": "iptables",
+      "match": [
+        "-j",
+        "DROP"
+      ]
+    }
+  ],
+  "isolated": true,
+  "written": [
+    "ab"
+  ],
+  "run": {
+    "started": "2026-01-02T03:04:05Z",
+    "endpoint": "unix:///run/other.sock",
+    "files": [
+      {
+        "path": "/etc/docker/daemon.json",
+        "mode": 416,
+        "uid": 0,
+        "gid": 0,
+        "sha256": "cd",
+        "backup": "/etc/docker/daemon.json.bak"
+      }
+    ],
+    "rules": [
+      {
+        "program": "ip6tables",
+        "chain": "FORWARD",
+        "match": null
+      }
+    ],
+    "isolated": true,
+    "restarting": true
+  }
+}
+`
+	path := filepath.Join(t.TempDir(), "journal")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j, err := loadJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.save(path); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(text, string(read(t, path))); diff != "" {
+		t.Errorf("journal written again (-want +got):\n%s", diff)
 	}
 }

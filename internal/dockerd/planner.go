@@ -244,7 +244,7 @@ func (p *planner) planConfig(context.Context) error {
 // planIsolation plans the chains that close this machine to sessions, and answers what has to set them again after a reboot.
 func (p *planner) planIsolation(ctx context.Context) ([]closing, error) {
 	if p.opts.NoFirewall {
-		p.plan.reopen = p.plan.journal != nil && p.plan.journal.isolated()
+		p.plan.reopen = p.plan.journal != nil && p.plan.journal.first().Isolated
 		return nil, nil
 	}
 	var err error
@@ -298,7 +298,7 @@ func (p *planner) planFirewall(ctx context.Context) error {
 		}
 	}
 	if p.plan.journal != nil {
-		p.plan.old = slices.DeleteFunc(slices.Clone(p.plan.journal.allRules()), func(old Rule) bool {
+		p.plan.old = slices.DeleteFunc(slices.Clone(p.plan.journal.first().Rules), func(old Rule) bool {
 			return slices.ContainsFunc(rules, func(r Rule) bool { return r.String() == old.String() })
 		})
 	}

@@ -62,7 +62,7 @@ func (s *Setup) PlanOpening(ctx context.Context) (*Plan, error) {
 		if !state.there {
 			continue
 		}
-		if j != nil && j.isolated() {
+		if j != nil && j.first().Isolated {
 			return nil, refuse(`take the whole set-up back with "berth docker setup-tls --undo"`, "berth docker setup-tls has closed this machine to sessions")
 		}
 		plan.Steps = append(plan.Steps, Step{stepFirewall, fmt.Sprintf("remove the chains %s and %s of %s", InputChain, ForwardChain, state.program)})

@@ -16,10 +16,10 @@ import (
 // begin writes down how everything is, and keeps a copy of what will be replaced.
 func (a *application) begin() error {
 	if a.j == nil {
-		a.j = &journal{Version: journalVersion, State: applying, Endpoint: a.plan.Engine}
+		a.j = &journal{Version: journalVersion, State: applying, layer: layer{Endpoint: a.plan.Engine}}
 	}
 	if a.j.Run == nil {
-		a.j.Run = &run{Started: a.host.Now().UTC().Truncate(time.Second), Endpoint: a.plan.Engine}
+		a.j.Run = &run{Started: a.host.Now().UTC().Truncate(time.Second), layer: layer{Endpoint: a.plan.Engine}}
 	}
 	r := a.j.Run
 	suffix := "." + r.Started.Format(stamp) + ".bak"
@@ -232,7 +232,7 @@ func (a *application) forgetOldRules(ctx context.Context) error {
 	if len(a.plan.old) == 0 {
 		return nil
 	}
-	if err := a.openFirewall(ctx, a.plan.old); err != nil {
+	if err := a.deleteRules(ctx, a.plan.old); err != nil {
 		return err
 	}
 	a.j.Rules = slices.DeleteFunc(a.j.Rules, func(r Rule) bool {
@@ -250,7 +250,7 @@ func (a *application) commit() error {
 		}
 	}
 	done := *a.j
-	done.State, done.Files, done.Rules, done.Isolated, done.Run = applied, a.j.earliest(), a.j.allRules(), a.j.isolated(), nil
+	done.State, done.layer, done.Run = applied, a.j.first(), nil
 	if err := a.before("commit"); err != nil {
 		return err
 	}

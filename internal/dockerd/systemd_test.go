@@ -184,7 +184,7 @@ func TestSystemd(t *testing.T) {
 	}
 
 	// As after a reboot: only the drop-in is left to bring the rules back.
-	if err := errors.Join(e.setup.openFirewall(t.Context(), rulesOf(t, e)), e.setup.openToSessions(t.Context())); err != nil {
+	if err := errors.Join(e.setup.deleteRules(t.Context(), rulesOf(t, e)), e.setup.openToSessions(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if got := e.state(t)["iptables"]; strings.Contains(got, "BERTH") {
@@ -211,5 +211,5 @@ func rulesOf(t *testing.T, e *engine) []Rule {
 	if err != nil || j == nil {
 		t.Fatalf("journal: %v, %v", j, err)
 	}
-	return j.allRules()
+	return j.first().Rules
 }
