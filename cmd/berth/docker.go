@@ -3,17 +3,16 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"berth/internal/dockerd"
 	"berth/internal/pki"
+	"berth/internal/doctor/connection"
 )
 
 type dockerCmd struct {
@@ -29,10 +28,9 @@ type dockerSetupTLSCmd struct {
 	RestartCommand string   `placeholder:"COMMAND" help:"Command that restarts the engine where neither systemd nor /etc/init.d/docker does. A shell runs it."`
 	Network        string   `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is closed whoever made it. Default: ${default}."`
 	NoFirewall     bool     `help:"Leave out the firewall rules that keep containers from the engine's port and from this machine."`
-	DryRun         bool     `help:"Show what would be done, and change nothing."`
-	Undo           bool     `help:"Restore the state before the first set-up."`
-	Yes            bool     `short:"y" help:"Do it without a question."`
-	Root           string   `hidden:"" placeholder:"DIR" help:"Put DIR before every path."`
+	consent
+	Undo bool   `help:"Restore the state before the first set-up."`
+	Root string `hidden:"" placeholder:"DIR" help:"Put DIR before every path."`
 }
 
 // Help is shown by berth docker setup-tls --help.
@@ -70,7 +68,13 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 		Report:         func(s dockerd.Step) { std.progress("%s: %s", s.Name, s.Text) },
 	}
 	if c.Undo {
-		return c.undo(ctx, std, dockerd.ForUndo(host, options))
+		setup := dockerd.ForUndo(host, options)
+		return c.carryOut(ctx, std, operation{
+			plan: setup.PlanUndo, nothing: "no set-up is recorded on this machine: nothing to undo",
+			question: "Take the set-up back like this?",
+			apply:    func(ctx context.Context, _ *dockerd.Plan) error { return setup.Undo(ctx) },
+			done:     "everything is as it was before the set-up",
+		})
 	}
 	for _, text := range c.Listen {
 		address, err := dockerd.ParseListen(text, c.Port)
@@ -86,62 +90,61 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	plan, err := setup.Plan(ctx)
-	if err != nil && plan != nil && c.DryRun {
-		return errors.Join(c.agree(std, plan, ""), err)
+	return c.carryOut(ctx, std, operation{
+		plan: setup.Plan, nothing: "the engine demands client certificates on " + addresses(options.Listen) + ": nothing to do",
+		show: func(plan *dockerd.Plan) {
+			if plan.Engine != "" {
+				std.progress("the engine %s answers on %s", plan.Version, plan.Engine)
+			} else {
+				std.progress("the engine does not answer yet")
+			}
+			if plan.Resumes {
+				std.progress("an earlier set-up was interrupted; this one completes it")
+			}
+		},
+		question: "Set the engine up like this?", apply: setup.Apply,
+		done: "the engine demands client certificates on " + addresses(options.Listen),
+	})
+}
+
+// operation is a change of this machine that is planned, shown and agreed to before it is made.
+type operation struct {
+	plan     func(context.Context) (*dockerd.Plan, error)
+	nothing  string              // said of an empty plan
+	show     func(*dockerd.Plan) // says ahead of a plan that is not empty what else was found; nil: nothing
+	question string
+	apply    func(context.Context, *dockerd.Plan) error
+	done     string // said afterwards
+}
+
+// consent says how the operator's consent to a plan is got; embed it.
+type consent struct {
+	DryRun bool `help:"Show what would be done, and change nothing."`
+	Yes    bool `short:"y" help:"Do it without a question."`
+}
+
+// carryOut plans, asks and applies. In a dry run it only shows, also a plan that must not be applied.
+func (c consent) carryOut(ctx context.Context, std *stdio, o operation) error {
+	plan, planErr := o.plan(ctx)
+	if planErr != nil && (plan == nil || !c.DryRun) {
+		return planErr
 	}
-	if err != nil {
-		return err
-	}
-	if plan.Empty() {
-		std.progress("the engine demands client certificates on %s: nothing to do", addresses(options.Listen))
+	if plan.Empty() && planErr == nil {
+		std.progress("%s", o.nothing)
 		return nil
 	}
-	if err := c.agree(std, plan, "Set the engine up like this?"); err != nil || c.DryRun {
+	if o.show != nil {
+		o.show(plan)
+	}
+	if err := c.ask(std, plan, o.question); err != nil || c.DryRun {
+		return errors.Join(err, planErr)
+	}
+	if err := o.apply(ctx, plan); err != nil {
 		return err
 	}
-	if err := setup.Apply(ctx, plan); err != nil {
-		return err
-	}
-	std.progress("the engine demands client certificates on %s", addresses(options.Listen))
+	std.progress("%s", o.done)
 	return nil
 }
-
-func (c *dockerSetupTLSCmd) undo(ctx context.Context, std *stdio, setup *dockerd.Setup) error {
-	plan, err := setup.PlanUndo(ctx)
-	if err != nil {
-		return err
-	}
-	if plan.Empty() {
-		std.progress("no set-up is recorded on this machine: nothing to undo")
-		return nil
-	}
-	if err := c.agree(std, plan, "Take the set-up back like this?"); err != nil || c.DryRun {
-		return err
-	}
-	if err := setup.Undo(ctx); err != nil {
-		return err
-	}
-	std.progress("everything is as it was before the set-up")
-	return nil
-}
-
-// agree shows the plan and asks. In a dry run it only shows.
-func (c *dockerSetupTLSCmd) agree(std *stdio, plan *dockerd.Plan, question string) error {
-	switch {
-	case plan.Engine != "":
-		std.progress("the engine %s answers on %s", plan.Version, plan.Engine)
-	case !c.Undo:
-		std.progress("the engine does not answer yet")
-	}
-	if plan.Resumes {
-		std.progress("an earlier set-up was interrupted; this one completes it")
-	}
-	return consent{DryRun: c.DryRun, Yes: c.Yes}.ask(std, plan, question)
-}
-
-// consent says how the operator's consent to a plan is got.
-type consent struct{ DryRun, Yes bool }
 
 // ask shows the plan and asks. In a dry run it only shows.
 func (c consent) ask(std *stdio, plan *dockerd.Plan, question string) error {
@@ -190,26 +193,21 @@ func (c *dockerSetupTLSCmd) readCertificates(options *dockerd.Options) error {
 		}
 		*file.into = data
 	}
-	var err error
-	if options.Client, err = tls.LoadX509KeyPair(client.Cert, client.Key); err != nil {
-		return fmt.Errorf("read the client's certificate: %w", err)
-	}
-	options.Foreign, err = foreignCertificate()
-	return err
-}
-
-// foreignCertificate is a client's of an authority that nobody trusts and whose key is forgotten at once.
-func foreignCertificate() (tls.Certificate, error) {
-	request := pki.Request{CommonName: "stranger", Now: time.Now(), Days: 1}
-	authority, err := pki.NewAuthority(request)
+	data, err := os.ReadFile(client.Cert)
 	if err != nil {
-		return tls.Certificate{}, err
+		return err
 	}
-	pair, err := authority.IssueClient(request)
+	own, err := pki.ParseCertificates(data)
 	if err != nil {
-		return tls.Certificate{}, err
+		return err
 	}
-	return tls.Certificate{Certificate: [][]byte{pair.Certificate.Raw}, PrivateKey: pair.Signer(), Leaf: pair.Certificate}, nil
+	options.Client = own[0]
+	options.Verify = func(ctx context.Context, address, serverName string) (bool, error) {
+		return connection.Secured(ctx, connection.Options{
+			Host: "tcp://" + address, ServerName: serverName, ServerCert: server.Cert, CA: client.CA, Cert: client.Cert, Key: client.Key,
+		})
+	}
+	return nil
 }
 
 func addresses(listen []netip.AddrPort) string {

@@ -9,9 +9,8 @@ import (
 type dockerFirewallCmd struct {
 	Socket  string `env:"BERTH_GUARD_SOCKET" default:"/var/run/docker.sock" placeholder:"FILE" help:"The engine's unix socket (BERTH_GUARD_SOCKET). Default: ${default}."`
 	Network string `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is closed whoever made it. Default: ${default}."`
-	DryRun  bool   `help:"Show what would be done, and change nothing."`
-	Undo    bool   `help:"Remove the rules."`
-	Yes     bool   `short:"y" help:"Do it without a question."`
+	consent
+	Undo bool `help:"Remove the rules."`
 }
 
 // Help is shown by berth docker firewall --help.
@@ -35,39 +34,18 @@ Examples:
 // Run closes the machine to sessions, or opens it.
 func (c *dockerFirewallCmd) Run(ctx context.Context, std *stdio) error {
 	setup := dockerd.ForFirewall(dockerd.Machine(), dockerd.Options{Network: c.Network})
-	questions := consent{DryRun: c.DryRun, Yes: c.Yes}
 	if c.Undo {
-		plan, err := setup.PlanOpening(ctx)
-		if err != nil {
-			return err
-		}
-		if plan.Empty() {
-			std.progress("this machine has no rules of Berth: nothing to undo")
-			return nil
-		}
-		if err := questions.ask(std, plan, "Open this machine to sessions?"); err != nil || c.DryRun {
-			return err
-		}
-		if err := setup.Open(ctx); err != nil {
-			return err
-		}
-		std.progress("the rules are removed")
-		return nil
+		return c.carryOut(ctx, std, operation{
+			plan: setup.PlanOpening, nothing: "this machine has no rules of Berth: nothing to undo",
+			question: "Open this machine to sessions?",
+			apply:    func(ctx context.Context, _ *dockerd.Plan) error { return setup.Open(ctx) },
+			done:     "the rules are removed",
+		})
 	}
-	plan, err := setup.PlanIsolation(ctx, c.Socket)
-	if err != nil {
-		return err
-	}
-	if plan.Empty() {
-		std.progress("this machine is closed to sessions: nothing to do")
-		return nil
-	}
-	if err := questions.ask(std, plan, "Close this machine to sessions like this?"); err != nil || c.DryRun {
-		return err
-	}
-	if err := setup.ApplyIsolation(ctx, plan); err != nil {
-		return err
-	}
-	std.progress("this machine is closed to sessions")
-	return nil
+	return c.carryOut(ctx, std, operation{
+		plan:     func(ctx context.Context) (*dockerd.Plan, error) { return setup.PlanIsolation(ctx, c.Socket) },
+		nothing:  "this machine is closed to sessions: nothing to do",
+		question: "Close this machine to sessions like this?", apply: setup.ApplyIsolation,
+		done: "this machine is closed to sessions",
+	})
 }

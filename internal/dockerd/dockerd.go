@@ -2,9 +2,9 @@
 // certificates, daemon.json, the service manager's drop-in, and the firewall rule that keeps containers from the
 // engine's port.
 //
-// It knows the engine's files and flags, systemd's and sysvinit's way to run it, and how to see from outside that it
-// refuses strangers. It refuses to know where certificates come from, flags, questions and printing; it starts no engine
-// but through the machine's own service manager.
+// It knows the engine's files and flags, and systemd's and sysvinit's way to run it. It refuses to know where certificates
+// come from, how an engine is tested from outside, flags, questions and printing; it starts no engine but through the
+// machine's own service manager.
 package dockerd
 
 import (
@@ -37,12 +37,15 @@ func (Material) String() string { return "[redacted]" }
 // GoString hides the key.
 func (Material) GoString() string { return "[redacted]" }
 
-// Options say what is to be set up. Server, Client and Foreign are required.
+// Options say what is to be set up. Server, Client and Verify are required.
 type Options struct {
-	Listen  []netip.AddrPort // none means 127.0.0.1:2376
-	Server  Material
-	Client  tls.Certificate // of Server.CA: the engine must answer it
-	Foreign tls.Certificate // of another authority: the engine must refuse it
+	Listen []netip.AddrPort // none means 127.0.0.1:2376
+	Server Material
+	Client *x509.Certificate // of Server.CA: the engine must answer it
+	// Verify looks at the engine from outside, at an address of this machine and by a name in the server certificate. There is
+	// no error when it shows that certificate, answers the client, and refuses one without certificate and one of another
+	// authority. answers means that the first two hold, so that more time would change nothing.
+	Verify func(ctx context.Context, address, serverName string) (answers bool, err error)
 
 	// RestartCommand restarts the engine where neither systemd nor a service script does; a shell runs it.
 	RestartCommand string
@@ -78,11 +81,7 @@ func New(host Host, opts Options) (*Setup, error) {
 	if len(opts.Listen) == 0 {
 		opts.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), DefaultPort)}
 	}
-	opts.Timeout = cmp.Or(opts.Timeout, answerTimeout)
-	if opts.Report == nil {
-		opts.Report = func(Step) {}
-	}
-	s := &Setup{host: host, opts: opts, paths: host.paths(), before: func(string) error { return nil }}
+	s := ForUndo(host, opts)
 	return s, s.checkMaterial()
 }
 
@@ -113,14 +112,11 @@ func (s *Setup) checkMaterial() error {
 	if len(s.leaf.DNSNames)+len(s.leaf.IPAddresses) == 0 {
 		return errors.New("server certificate: it names no host, so no client would accept it")
 	}
-	if s.opts.Client.Leaf == nil || s.opts.Foreign.Leaf == nil {
-		return errors.New("client certificate and foreign certificate are needed to verify the engine")
+	if s.opts.Client == nil || s.opts.Verify == nil {
+		return errors.New("a client certificate is needed, and a way to verify the engine")
 	}
-	if err := s.chain(s.opts.Client.Leaf, x509.ExtKeyUsageClientAuth); err != nil {
+	if err := s.chain(s.opts.Client, x509.ExtKeyUsageClientAuth); err != nil {
 		return fmt.Errorf("client certificate: the engine would refuse it: %w", err)
-	}
-	if s.chain(s.opts.Foreign.Leaf, x509.ExtKeyUsageClientAuth) == nil {
-		return errors.New("foreign certificate: it is of the engine's own authority and would prove nothing")
 	}
 	return nil
 }

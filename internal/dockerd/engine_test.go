@@ -18,10 +18,11 @@ import (
 	"testing"
 	"time"
 
-	"berth/internal/pki"
-	"berth/test/harness"
-
 	"github.com/google/go-cmp/cmp"
+
+	"berth/internal/pki"
+	"berth/internal/doctor/connection"
+	"berth/test/harness"
 )
 
 // engine is a private machine with an engine: a tree of files, and dockerd started by a script.
@@ -123,16 +124,16 @@ func (e *engine) options(t *testing.T) Options {
 // material are the options that a directory of certificates makes.
 func material(t *testing.T, dir string) Options {
 	t.Helper()
-	o := Options{
+	return Options{
 		Server: Material{CA: read(t, filepath.Join(dir, pki.CACertFile)), Cert: read(t, filepath.Join(dir, pki.ServerCertFile)), Key: read(t, filepath.Join(dir, pki.ServerKeyFile))},
-		Client: pair(t, dir),
+		Client: pair(t, dir).Leaf,
+		Verify: func(ctx context.Context, address, serverName string) (bool, error) {
+			return connection.Secured(ctx, connection.Options{
+				Host: "tcp://" + address, ServerName: serverName, ServerCert: filepath.Join(dir, pki.ServerCertFile),
+				CA: filepath.Join(dir, pki.CACertFile), Cert: filepath.Join(dir, pki.ClientCertFile), Key: filepath.Join(dir, pki.ClientKeyFile),
+			})
+		},
 	}
-	stranger := filepath.Join(t.TempDir(), "stranger")
-	if _, err := pki.Init(stranger, pki.InitOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	o.Foreign = pair(t, stranger)
-	return o
 }
 
 func pair(t *testing.T, dir string) tls.Certificate {
@@ -279,7 +280,11 @@ func (e *engine) mustBeSecured(t *testing.T) {
 	if err := e.request(t, nil); err == nil {
 		t.Error("a client without certificate was answered")
 	}
-	foreign := e.setup.opts.Foreign
+	other := filepath.Join(t.TempDir(), "other")
+	if _, err := pki.Init(other, pki.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	foreign := pair(t, other)
 	if err := e.request(t, &foreign); err == nil {
 		t.Error("a client of another authority was answered")
 	}

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/system"
+
 	"berth/internal/pki"
 )
 
@@ -34,7 +36,7 @@ type machine struct {
 	fail        map[string]error    // command lines that fail, by how they begin
 	interfaces  map[string]string   // by address
 	lax         bool                // the engine asks nobody for a certificate
-	info        engineInfo
+	info        system.Info
 	networks    string // of sessions, as the engine lists them
 	named       string // networks that the engine finds by name
 	servers     []io.Closer
@@ -179,15 +181,15 @@ func (m *machine) start() error {
 		config.Hosts = []string{"unix://" + filepath.Join(m.root, "/var/run/docker.sock")}
 	}
 	handler := http.NewServeMux()
-	handler.HandleFunc("GET /_ping", func(http.ResponseWriter, *http.Request) {})
-	handler.HandleFunc("GET /networks", func(w http.ResponseWriter, r *http.Request) {
+	handler.HandleFunc("GET /_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Api-Version", "1.41") })
+	handler.HandleFunc("GET /v1.41/networks", func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Query().Get("filters"), `"name"`) {
 			_, _ = io.WriteString(w, m.named)
 			return
 		}
 		_, _ = io.WriteString(w, m.networks)
 	})
-	handler.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(m.info) })
+	handler.HandleFunc("GET /v1.41/info", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(m.info) })
 	for _, h := range config.Hosts {
 		network, address := endpointOf(h)
 		l, err := net.Listen(network, address)

@@ -2,10 +2,8 @@ package dockerd
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -127,46 +125,6 @@ func (s *Setup) isolationOf(ctx context.Context, endpoint string) (isolation, er
 type closing struct {
 	isolation
 	program string
-}
-
-// sessionBridges are the bridges of sessions' networks whose names do not begin as [SessionBridges] has it, because an
-// earlier version made them, or somebody else made the configured one.
-func (s *Setup) sessionBridges(ctx context.Context, endpoint string) ([]string, error) {
-	const idLength = 12 // of the network's ID, in the name that the engine gives its bridge
-	type sessionsNetwork struct {
-		ID      string
-		Name    string
-		Driver  string
-		Options map[string]string
-	}
-	network, address := endpointOf(endpoint)
-	var networks, named []sessionsNetwork
-	if _, err := s.ask(ctx, network, address, `http://engine/networks?filters={"label":["berth.network"]}`, nil, &networks); err != nil {
-		return nil, fmt.Errorf("ask the engine for the sessions' networks: %w", err)
-	}
-	if s.opts.Network != "" {
-		filters, err := json.Marshal(map[string][]string{"name": {s.opts.Network}})
-		if err != nil {
-			return nil, fmt.Errorf("ask the engine for the network %s: %w", s.opts.Network, err)
-		}
-		if _, err := s.ask(ctx, network, address, "http://engine/networks?filters="+url.QueryEscape(string(filters)), nil, &named); err != nil {
-			return nil, fmt.Errorf("ask the engine for the network %s: %w", s.opts.Network, err)
-		}
-		// The engine also finds names that only contain it.
-		named = slices.DeleteFunc(named, func(n sessionsNetwork) bool { return n.Name != s.opts.Network })
-	}
-	var bridges []string
-	for _, n := range append(networks, named...) {
-		name := n.Options["com.docker.network.bridge.name"]
-		if name == "" && len(n.ID) >= idLength {
-			name = "br-" + n.ID[:idLength]
-		}
-		if n.Driver == "bridge" && name != "" && !strings.HasPrefix(name, strings.TrimSuffix(SessionBridges, "+")) {
-			bridges = append(bridges, name)
-		}
-	}
-	slices.Sort(bridges)
-	return slices.Compact(bridges), nil
 }
 
 func nameServers(path string) (servers []netip.Addr) {

@@ -1,7 +1,6 @@
 package dockerd
 
 import (
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/api/types/system"
 
 	"berth/internal/pki"
 )
@@ -116,7 +116,7 @@ func TestMachinesThatAreRefused(t *testing.T) {
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	m.info = engineInfo{ServerVersion: "20.10.24", ContainersRunning: 3}
+	m.info = system.Info{ServerVersion: "20.10.24", ContainersRunning: 3}
 	m.info.Swarm.LocalNodeState = "active"
 	put(t, m.root, "/etc/docker/daemon.json", `{"bridge": "none"}`)
 	s := m.setup(t)
@@ -225,12 +225,12 @@ func TestWhatMakesNoSenseIsRefusedAtOnce(t *testing.T) {
 	}
 	theirs := material(t, other)
 	for name, change := range map[string]func(*Options){
-		"key of another certificate":       func(o *Options) { o.Server.Key = theirs.Server.Key },
-		"server of another authority":      func(o *Options) { o.Server.CA = theirs.Server.CA },
-		"client of another authority":      func(o *Options) { o.Client = theirs.Client },
-		"foreign one of our own authority": func(o *Options) { o.Foreign = o.Client },
-		"no client":                        func(o *Options) { o.Client = tls.Certificate{} },
-		"no authority":                     func(o *Options) { o.Server.CA = nil },
+		"key of another certificate":  func(o *Options) { o.Server.Key = theirs.Server.Key },
+		"server of another authority": func(o *Options) { o.Server.CA = theirs.Server.CA },
+		"client of another authority": func(o *Options) { o.Client = theirs.Client },
+		"no way to verify the engine": func(o *Options) { o.Verify = nil },
+		"no client":                   func(o *Options) { o.Client = nil },
+		"no authority":                func(o *Options) { o.Server.CA = nil },
 	} {
 		o := good
 		change(&o)

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/api/types/system"
 )
 
 // planner collects what Plan finds.
@@ -19,7 +22,7 @@ type planner struct {
 	command command
 	flags   []string
 	current document // daemon.json
-	info    engineInfo
+	info    system.Info
 	inUse   error // an address on which something else listens now
 }
 
@@ -219,7 +222,7 @@ func (p *planner) planConfig(context.Context) error {
 		return err
 	}
 	hosts := hostList(localSockets(inUse, p.paths.socket), p.opts.Listen)
-	swarm := p.info.Swarm.LocalNodeState != "" && p.info.Swarm.LocalNodeState != "inactive"
+	swarm := p.info.Swarm.LocalNodeState != "" && p.info.Swarm.LocalNodeState != swarm.LocalNodeStateInactive
 	merged, changes, err := merge(p.current, settings(p.paths, hosts), func(s setting) bool { return s.key == "live-restore" && swarm || p.flagged(s.key) })
 	if err != nil {
 		return refuse("mend it first", "%s is malformed: %w", p.paths.config, err)

@@ -1,0 +1,40 @@
+package connection
+
+import (
+	"context"
+	"fmt"
+)
+
+// Secured runs the test and judges one thing: that the engine shows the certificate of Options.ServerCert and answers our
+// client, and that it refuses a client without certificate and one with a foreign certificate, in the handshake. answers
+// means that the first two hold. What else may be wrong with our own files is not judged.
+func Secured(ctx context.Context, o Options) (answers bool, err error) {
+	r, err := Run(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range []string{stepServerFile, stepAuthenticate, stepNegotiate} {
+		if step := r.step(name); step.Status != Pass {
+			if failure, ok := r.FirstFailure(); ok {
+				step = failure
+			}
+			return false, fmt.Errorf("the engine does not answer our client on %s as it should: %s", r.Host, step.Detail)
+		}
+	}
+	for _, name := range []string{stepNoCertificate, stepForeign} {
+		if step := r.step(name); step.Status != Pass {
+			return true, fmt.Errorf("the engine on %s does not refuse whom it should: %s", r.Host, step.Detail)
+		}
+	}
+	return true, nil
+}
+
+// step is a step by its name; a zero one when it was not come to.
+func (r Report) step(name string) Step {
+	for _, s := range r.Steps {
+		if s.Name == name {
+			return s
+		}
+	}
+	return Step{}
+}
