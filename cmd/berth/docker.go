@@ -187,17 +187,13 @@ func (c *dockerSetupTLSCmd) readCertificates(options *dockerd.Options) error {
 		path string
 		into *[]byte
 	}{{server.CA, &options.Server.CA}, {server.Cert, &options.Server.Cert}, {server.Key, &options.Server.Key}} {
-		data, err := os.ReadFile(file.path)
+		data, err := pki.ReadFile(file.path)
 		if err != nil {
 			return err
 		}
 		*file.into = data
 	}
-	data, err := os.ReadFile(client.Cert)
-	if err != nil {
-		return err
-	}
-	own, err := pki.ParseCertificates(data)
+	own, err := pki.ReadCertificates(client.Cert)
 	if err != nil {
 		return err
 	}
