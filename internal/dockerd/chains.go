@@ -22,11 +22,11 @@ type chainState struct {
 func (s *Setup) lookAtChains(ctx context.Context, want isolation) ([]chainState, error) {
 	var all []chainState
 	for _, program := range families {
-		if _, err := s.host.Run(ctx, program, "-w", "-S", defaultChain); err != nil {
+		if _, err := s.list(ctx, program, defaultChain); err != nil {
 			if program == families[1] {
 				continue
 			}
-			return nil, fmt.Errorf("look at the firewall: %w", err)
+			return nil, err
 		}
 		state, err := s.lookAtFamily(ctx, program, want)
 		if err != nil {
@@ -38,20 +38,16 @@ func (s *Setup) lookAtChains(ctx context.Context, want isolation) ([]chainState,
 }
 
 func (s *Setup) lookAtFamily(ctx context.Context, program string, want isolation) (chainState, error) {
-	state := chainState{program: program, current: true}
-	for _, chain := range []string{InputChain, ForwardChain} {
-		listed, err := s.host.Run(ctx, program, "-w", "-S", chain)
+	state := chainState{program: program, current: true, wanted: want.text(program)}
+	for _, chain := range ownChains {
+		have, err := s.list(ctx, program, chain)
 		if err != nil { // there is no such chain
 			state.current = false
 			continue
 		}
 		state.there = true
-		var have []string
-		for line := range strings.Lines(listed) {
-			if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "+chain+" "); ok {
-				have = append(have, rule)
-				state.rules = append(state.rules, "-A "+chain+" "+rule)
-			}
+		for _, rule := range have {
+			state.rules = append(state.rules, "-A "+chain+" "+rule)
 		}
 		same, err := s.sameRules(ctx, program, chain, have, want.rules(program, chain))
 		if err != nil {
@@ -60,24 +56,35 @@ func (s *Setup) lookAtFamily(ctx context.Context, program string, want isolation
 		state.current = state.current && same
 	}
 	for _, h := range hooks {
-		if h.optional && !s.hasChain(ctx, program, h.parent) {
+		first, err := s.entersFirst(ctx, program, h)
+		if errors.Is(err, errNoParent) {
 			continue
 		}
-		there := false
-		if s.hasChain(ctx, program, h.chain) {
-			var err error
-			if there, err = s.entersFirst(ctx, program, h.parent, h.chain); err != nil {
-				return state, err
-			}
+		if err != nil {
+			return state, err
 		}
-		if there {
-			state.rules = append(state.rules, "-A "+h.parent+" -j "+h.chain)
+		enters := "-A " + h.parent + " -j " + h.chain
+		if first {
+			state.rules = append(state.rules, enters)
 		}
-		state.current = state.current && there
-		state.wanted = append(state.wanted, "-A "+h.parent+" -j "+h.chain)
+		state.current = state.current && first
+		state.wanted = append(state.wanted, enters)
 	}
-	state.wanted = append(want.text(program), state.wanted...)
 	return state, nil
+}
+
+// list answers the rules of a chain as iptables prints them behind its name. It is an error if there is no such chain.
+func (s *Setup) list(ctx context.Context, program, chain string) (rules []string, err error) {
+	text, err := s.host.Run(ctx, program, "-w", "-S", chain)
+	if err != nil {
+		return nil, fmt.Errorf("look at the firewall: %w", err)
+	}
+	for line := range strings.Lines(text) {
+		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "+chain+" "); ok {
+			rules = append(rules, rule)
+		}
+	}
+	return rules, nil
 }
 
 // sameRules tells whether a chain has the wanted rules. Versions of iptables print some rules differently, so iptables
@@ -113,7 +120,15 @@ func (s *Setup) closeToSessions(ctx context.Context, want isolation, states []ch
 			return fmt.Errorf("close this machine to sessions: %w", err)
 		}
 		for _, h := range hooks {
-			if err := s.hook(ctx, state.program, h.parent, h.chain, h.optional); err != nil {
+			first, err := s.entersFirst(ctx, state.program, h)
+			if errors.Is(err, errNoParent) || first {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			// One that stands further below does no harm, and there is no moment without any.
+			if err := s.insertRule(ctx, h.rule(state.program)); err != nil {
 				return err
 			}
 		}
@@ -121,64 +136,43 @@ func (s *Setup) closeToSessions(ctx context.Context, want isolation, states []ch
 	return nil
 }
 
-func (s *Setup) hook(ctx context.Context, program, parent, chain string, optional bool) error {
-	if optional && !s.hasChain(ctx, program, parent) {
-		return nil
-	}
-	if first, err := s.entersFirst(ctx, program, parent, chain); err != nil || first {
-		return err
-	}
-	// One that stands further below does no harm, and there is no moment without any.
-	return s.insertRule(ctx, Rule{Program: program, Chain: parent, Match: []string{"-j", chain}})
-}
+// errNoParent is a chain of the engine's that it has not made yet.
+var errNoParent = errors.New("there is no chain to enter ours from")
 
-// entersFirst reports whether nothing is decided in parent before chain is entered. The engine keeps DOCKER-USER ahead of
-// everything in FORWARD, so entering our chain there first is as good.
-func (s *Setup) entersFirst(ctx context.Context, program, parent, chain string) (bool, error) {
-	first, err := s.firstRule(ctx, program, parent)
-	if err != nil || first == "-j "+chain {
-		return err == nil, err
+// entersFirst reports whether nothing is decided in the parent before our chain is entered. The engine keeps DOCKER-USER ahead
+// of everything in FORWARD, so entering our chain there first is as good.
+func (s *Setup) entersFirst(ctx context.Context, program string, h hook) (bool, error) {
+	rules, err := s.list(ctx, program, h.parent)
+	if err != nil && h.optional {
+		return false, errNoParent
 	}
-	if parent != forwarding || first != "-j "+userChain {
-		return false, nil
+	if err != nil || len(rules) == 0 {
+		return false, err
 	}
-	first, err = s.firstRule(ctx, program, userChain)
-	return first == "-j "+chain, err
-}
-
-// firstRule is the first rule of a chain, as iptables prints it behind the chain's name; empty when there is none.
-func (s *Setup) firstRule(ctx context.Context, program, chain string) (string, error) {
-	listed, err := s.host.Run(ctx, program, "-w", "-S", chain)
-	if err != nil {
-		return "", fmt.Errorf("look for the firewall rule: %w", err)
+	if h.parent == forwarding && rules[0] == "-j "+userChain {
+		return s.entersFirst(ctx, program, hook{parent: userChain, chain: h.chain})
 	}
-	for line := range strings.Lines(listed) {
-		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "+chain+" "); ok {
-			return rule, nil
-		}
-	}
-	return "", nil
-}
-
-func (s *Setup) hasChain(ctx context.Context, program, chain string) bool {
-	_, err := s.host.Run(ctx, program, "-w", "-S", chain)
-	return err == nil
+	return rules[0] == "-j "+h.chain, nil
 }
 
 // openToSessions removes the chains. It goes on past a fault.
 func (s *Setup) openToSessions(ctx context.Context) error {
 	var faults []error
 	for _, program := range families {
-		if !s.hasChain(ctx, program, defaultChain) {
+		there := func(chain string) bool {
+			_, err := s.list(ctx, program, chain)
+			return err == nil
+		}
+		if !there(defaultChain) {
 			continue // it has set nothing either
 		}
 		for _, h := range hooks {
-			if s.hasChain(ctx, program, h.parent) && s.hasChain(ctx, program, h.chain) {
-				faults = append(faults, s.deleteRule(ctx, Rule{Program: program, Chain: h.parent, Match: []string{"-j", h.chain}}))
+			if there(h.parent) && there(h.chain) {
+				faults = append(faults, s.deleteRule(ctx, h.rule(program)))
 			}
 		}
-		for _, chain := range []string{InputChain, ForwardChain} {
-			if !s.hasChain(ctx, program, chain) {
+		for _, chain := range ownChains {
+			if !there(chain) {
 				continue
 			}
 			for _, verb := range []string{"-F", "-X"} {

@@ -18,12 +18,23 @@ const (
 	ForwardChain = "BERTH-FORWARD"
 )
 
+// ownChains are both, in the order in which they are set.
+var ownChains = []string{InputChain, ForwardChain}
+
+// hook is where one of our chains is entered.
+type hook struct {
+	parent, chain string
+	optional      bool // the parent may not be there
+}
+
+// rule is the rule that enters the chain.
+func (h hook) rule(program string) Rule {
+	return Rule{Program: program, Chain: h.parent, Match: []string{"-j", h.chain}}
+}
+
 // hooks are the chains from which ours are entered. The engine puts its own rules before those of FORWARD whenever it
 // starts, and enters DOCKER-USER before them; it makes that chain when it first starts.
-var hooks = []struct {
-	parent, chain string
-	optional      bool
-}{
+var hooks = []hook{
 	{defaultChain, InputChain, false},
 	{forwarding, ForwardChain, false},
 	{userChain, ForwardChain, true},
@@ -146,7 +157,7 @@ func nameServers(path string) (servers []netip.Addr) {
 
 // text are the rules of both chains, as iptables prints them.
 func (i isolation) text(program string) (rules []string) {
-	for _, chain := range []string{InputChain, ForwardChain} {
+	for _, chain := range ownChains {
 		for _, rule := range i.rules(program, chain) {
 			rules = append(rules, "-A "+chain+" "+rule)
 		}
@@ -158,20 +169,19 @@ func (i isolation) text(program string) (rules []string) {
 // chains.
 func (i isolation) shell(program string) (before, after string) {
 	var commands []string
-	for _, chain := range []string{InputChain, ForwardChain} {
+	for _, chain := range ownChains {
 		commands = append(commands, fmt.Sprintf("{ %s -w -N %s 2>/dev/null; %s -w -F %s; }", program, chain, program, chain))
 	}
 	for _, rule := range i.text(program) {
 		commands = append(commands, program+" -w "+rule)
 	}
 	for _, h := range hooks {
-		r := Rule{Program: program, Chain: h.parent, Match: []string{"-j", h.chain}}
 		// What stands first is looked for, since whatever is accepted before it would not come to it.
 		wanted := "-j " + h.chain
 		if h.parent == forwarding {
 			wanted = fmt.Sprintf("-j (%s|%s)", h.chain, userChain)
 		}
-		insert := fmt.Sprintf(`%s -w -S %s | grep -m 1 -e ^-A | grep -Eqx -e "-A %s %s" || %s`, program, h.parent, h.parent, wanted, r.command("-I"))
+		insert := fmt.Sprintf(`%s -w -S %s | grep -m 1 -e ^-A | grep -Eqx -e "-A %s %s" || %s`, program, h.parent, h.parent, wanted, h.rule(program).command("-I"))
 		if h.optional {
 			after = fmt.Sprintf("! %s -w -S %s >/dev/null 2>&1 || %s", program, h.parent, insert)
 		} else {

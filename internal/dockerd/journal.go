@@ -2,8 +2,6 @@ package dockerd
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"berth/internal/fileset"
@@ -51,18 +48,6 @@ type run struct {
 	Restarting bool `json:"restarting,omitempty"` // the engine may have read the new configuration
 }
 
-// record is one file or directory as it was.
-type record struct {
-	Path   string      `json:"path"`
-	Absent bool        `json:"absent,omitempty"`
-	Dir    bool        `json:"dir,omitempty"`
-	Mode   fs.FileMode `json:"mode,omitempty"`
-	UID    int         `json:"uid"`
-	GID    int         `json:"gid"`
-	SHA256 string      `json:"sha256,omitempty"` // of a file's content, hexadecimal
-	Backup string      `json:"backup,omitempty"` // where that content is kept
-}
-
 // loadJournal reads the journal; nil when there is none.
 func loadJournal(path string) (*journal, error) {
 	data, err := os.ReadFile(path)
@@ -95,11 +80,6 @@ func (j *journal) save(path string) error {
 	return nil
 }
 
-// holds tells whether a path is among the records.
-func holds(records []record, path string) bool {
-	return slices.ContainsFunc(records, func(r record) bool { return r.Path == path })
-}
-
 // first is how everything was before the first set-up, the one under way included; each path once.
 func (j *journal) first() layer {
 	if j.Run == nil {
@@ -115,80 +95,4 @@ func (j *journal) first() layer {
 	all.Rules = append(slices.Clone(j.Rules), j.Run.Rules...)
 	all.Isolated = j.Isolated || j.Run.Isolated
 	return all
-}
-
-// look records how a path is now. Links and other things that are neither files nor directories are refused: replacing
-// them would change something else than what the path names.
-func look(path string) (record, []byte, error) {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return record{Path: path, Absent: true}, nil, nil
-	}
-	if err != nil {
-		return record{}, nil, err
-	}
-	uid, gid := ownerOf(info)
-	r := record{Path: path, Dir: info.IsDir(), Mode: info.Mode() & (fs.ModePerm | fs.ModeSetgid | fs.ModeSticky), UID: uid, GID: gid}
-	switch {
-	case info.IsDir():
-		return r, nil, nil
-	case !info.Mode().IsRegular():
-		return record{}, nil, refuse("put the file itself there", "%s is a link or a special file, which a set-up does not replace", path)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return record{}, nil, err
-	}
-	r.SHA256 = digest(data)
-	return r, data, nil
-}
-
-// ownerOf is the user and the group that own a file.
-func ownerOf(info fs.FileInfo) (uid, gid int) {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int(stat.Uid), int(stat.Gid)
-	}
-	return 0, 0
-}
-
-func digest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
-
-// putBack makes a path what its record says.
-func (r record) putBack() error {
-	switch {
-	case r.Absent:
-		err := os.Remove(r.Path)
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if entries, readErr := os.ReadDir(r.Path); readErr == nil && len(entries) > 0 {
-			return nil // a directory of ours in which others have put something
-		}
-		return err
-	case r.Dir:
-		return os.Chmod(r.Path, r.Mode)
-	}
-	if now, _, err := look(r.Path); err == nil && now == r.without() {
-		return nil
-	}
-	data, err := os.ReadFile(r.Backup)
-	if err != nil {
-		return err
-	}
-	if digest(data) != r.SHA256 {
-		return fmt.Errorf("the backup %s is not what was saved", r.Backup)
-	}
-	if err := fileset.WriteFile(r.Path, data, r.Mode); err != nil {
-		return err
-	}
-	return os.Chown(r.Path, r.UID, r.GID)
-}
-
-// without is the record as look makes it.
-func (r record) without() record {
-	r.Backup = ""
-	return r
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -197,32 +196,4 @@ func (s *Setup) undoneConfig(j *journal, r record) ([]byte, error) {
 		return nil, nil
 	}
 	return undone.bytes(), nil
-}
-
-func removeFile(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-func removeBackups(records []record) error {
-	var faults []error
-	for _, r := range records {
-		if r.Backup != "" {
-			faults = append(faults, removeFile(r.Backup))
-		}
-	}
-	return errors.Join(faults...)
-}
-
-// removeEmpty removes directories that were not there and that only the journal or a backup kept until now.
-func removeEmpty(records []record) error {
-	var faults []error
-	for _, r := range slices.Backward(records) {
-		if info, err := os.Lstat(r.Path); r.Absent && err == nil && info.IsDir() {
-			faults = append(faults, r.putBack())
-		}
-	}
-	return errors.Join(faults...)
 }
