@@ -11,11 +11,9 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/google/renameio/v2"
-
 	"berth/internal/app"
+	"berth/internal/atomicfile"
 	"berth/internal/config"
-	"berth/internal/fileowner"
 	"berth/internal/session"
 )
 
@@ -165,23 +163,13 @@ func (c *storeExportCmd) Run(ctx context.Context, std *stdio) error {
 
 // write writes the file. One that comes to be in the state directory is for the user that Berth runs as.
 func (c *storeExportCmd) write(stateDir string, data []byte) error {
-	dir := filepath.Dir(c.Output)
-	f, err := renameio.NewPendingFile(c.Output, renameio.WithPermissions(0o600), renameio.WithTempDir(dir), renameio.IgnoreUmask())
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup() //nolint:errcheck // nothing to do when it has become the file
-	if into, err := os.Stat(dir); err == nil {
+	owner := ""
+	if into, err := os.Stat(filepath.Dir(c.Output)); err == nil {
 		if state, err := os.Stat(stateDir); err == nil && os.SameFile(into, state) {
-			if err := fileowner.Give(f.File, dir); err != nil {
-				return err
-			}
+			owner = stateDir
 		}
 	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
+	return atomicfile.Write(c.Output, data, 0o600, owner)
 }
 
 type storeStatusCmd struct {

@@ -2,14 +2,14 @@ package app
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"berth/internal/atomicfile"
 )
 
 // AddressOf returns the URL at which the Berth that keeps its state there is reached from this machine; "" when none
@@ -30,16 +30,11 @@ func (a *App) publishAddress(ctx context.Context, s state) {
 		return
 	}
 	path := s.path(addressFile)
-	if err := writeFile(path, []byte(url+"\n")); err != nil {
+	if err := atomicfile.Write(path, []byte(url+"\n"), ownerOnly, string(s)); err != nil {
 		a.log.WarnContext(ctx, "address not written, the command line needs --url", "path", path, "error", err)
 		return
 	}
-	a.onStop("address", func(context.Context) error {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	})
+	a.onStop("address", func(context.Context) error { return atomicfile.Remove(path) })
 }
 
 // localURL is how a listener is reached from its own machine: one on every address is reached at the loopback address.

@@ -16,8 +16,9 @@ var rank = map[string]int{
 	"berth/internal/pin":       0,
 	"berth/internal/session":   0,
 
-	"berth/internal/fileset":   1,
-	"berth/internal/lifecycle": 1,
+	"berth/internal/atomicfile": 1,
+	"berth/internal/fileset":    1,
+	"berth/internal/lifecycle":  1,
 
 	"berth/internal/config":      2,
 	"berth/internal/docker":      2,

@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
+	"berth/internal/atomicfile"
 	"berth/internal/jsonfile"
 	"berth/internal/postgres"
 	"berth/internal/session"
@@ -119,7 +121,7 @@ func keepAside(path string, rejected []jsonfile.Rejected) (string, error) {
 		return "", fmt.Errorf("keep entries aside that could not be read: %w", err)
 	}
 	aside := path + ".rejected-" + stamp()
-	if err := writeFile(aside, append(text, '\n')); err != nil {
+	if err := atomicfile.Write(aside, append(text, '\n'), ownerOnly, filepath.Dir(aside)); err != nil {
 		return "", fmt.Errorf("keep entries aside that could not be read: %w", err)
 	}
 	return aside, nil

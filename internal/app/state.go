@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"berth/internal/atomicfile"
 	"berth/internal/config"
 	"berth/internal/fileowner"
 	"berth/internal/session"
@@ -78,25 +77,7 @@ func (s state) keep(name string, generate func() string) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return text, err
 	}
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o600), renameio.WithTempDir(string(s)))
-	if err != nil {
-		return "", fmt.Errorf("write %s: %w", path, err)
-	}
-	defer f.Cleanup() //nolint:errcheck // the link below is what counts
-	if err := fileowner.Give(f.File, string(s)); err != nil {
-		return "", fmt.Errorf("write %s: %w", path, err)
-	}
-	if _, err := f.WriteString(generate() + "\n"); err != nil {
-		return "", fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := f.Sync(); err != nil {
-		return "", fmt.Errorf("write %s: %w", path, err)
-	}
-	// A link, unlike a rename, does not replace what another process has made meanwhile.
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := syncDir(string(s)); err != nil {
+	if err := atomicfile.Create(path, []byte(generate()+"\n"), ownerOnly, string(s)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", fmt.Errorf("write %s: %w", path, err)
 	}
 	return s.read(path)
@@ -125,37 +106,15 @@ func (s state) replace(name, text string) error {
 func (s state) put(name, text string) error {
 	path := s.path(name)
 	var err error
-	if text == "" {
-		if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-	} else {
-		err = writeFile(path, []byte(text+"\n"))
-	}
-	if err == nil {
-		err = syncDir(string(s))
+	if text != "" {
+		err = atomicfile.Write(path, []byte(text+"\n"), ownerOnly, string(s))
+	} else if err = atomicfile.Remove(path); err == nil {
+		err = atomicfile.SyncDir(string(s))
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
-}
-
-// writeFile makes data the file at path, whole or not at all, for the owner of its directory only.
-func writeFile(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(ownerOnly), renameio.WithTempDir(dir))
-	if err != nil {
-		return err
-	}
-	defer f.Cleanup() //nolint:errcheck // nothing to do when it has become the file
-	if err := fileowner.Give(f.File, dir); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
 }
 
 func (s state) read(path string) (string, error) {
@@ -177,14 +136,6 @@ func (s state) read(path string) (string, error) {
 		return "", fmt.Errorf("%s is empty; restore it from a backup, or remove it to have a new one made", path)
 	}
 	return strings.TrimSpace(string(text)), nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // generatedSecret is as long as a SHA-256 key is strong: 43 characters of 5.95 bits each.

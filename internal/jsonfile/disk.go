@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"berth/internal/atomicfile"
 	"berth/internal/fileowner"
 )
 
@@ -103,7 +104,7 @@ func (d *disk) settle() error {
 	if err := d.reach(stepReplaced); err != nil {
 		return err
 	}
-	if err := syncDir(d.dir()); err != nil {
+	if err := atomicfile.SyncDir(d.dir()); err != nil {
 		return err
 	}
 	return d.reach(stepDurable)
@@ -130,7 +131,7 @@ func (d *disk) keepPrevious() (existed bool, err error) {
 		return true, d.copyPrevious() // there are file systems without hard links
 	}
 	// Rename does nothing for two names of one file, which these are after a write that failed later than here.
-	defer func() { _ = remove(fresh) }()
+	defer func() { _ = atomicfile.Remove(fresh) }()
 	if err := d.reach(stepLinked); err != nil {
 		return true, err
 	}
@@ -142,24 +143,7 @@ func (d *disk) copyPrevious() error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(d.previous(), content)
-}
-
-// writeWhole makes content the file at path, whole or not at all, for the owner of its directory only.
-func writeWhole(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	pending, err := renameio.NewPendingFile(path, renameio.WithPermissions(ownerOnly), renameio.WithTempDir(dir), renameio.IgnoreUmask())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = pending.Cleanup() }() // nothing to do when it has become the file
-	if err := fileowner.Give(pending.File, dir); err != nil {
-		return err
-	}
-	if _, err := pending.Write(content); err != nil {
-		return err
-	}
-	return pending.CloseAtomicallyReplace()
+	return atomicfile.Write(d.previous(), content, ownerOnly, d.dir())
 }
 
 // tidy removes what a killed process has left beside the file, and takes other users' rights away.
@@ -171,7 +155,7 @@ func (d *disk) tidy() error {
 	base := filepath.Base(d.path)
 	for _, n := range names {
 		if n.Type().IsRegular() && isLeftover(n.Name(), base) {
-			if err := remove(filepath.Join(d.dir(), n.Name())); err != nil {
+			if err := atomicfile.Remove(filepath.Join(d.dir(), n.Name())); err != nil {
 				return err
 			}
 		}
@@ -196,23 +180,4 @@ func isLeftover(name, base string) bool {
 	rest, ok := strings.CutPrefix(name, "."+base)
 	rest = strings.TrimPrefix(rest, previousSuffix)
 	return ok && rest != "" && strings.Trim(rest, "0123456789") == ""
-}
-
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return fmt.Errorf("write the directory through to the disk: %w", err)
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"berth/internal/atomicfile"
 	"berth/internal/session"
 )
 
@@ -47,7 +48,7 @@ func (d *disk) begin() (image, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return image{}, unavailable("look for the previous version of the session store", err)
 	}
-	if err := remove(d.path + activitySuffix); err != nil { // of a store that was moved away
+	if err := atomicfile.Remove(d.path + activitySuffix); err != nil { // of a store that was moved away
 		return image{}, unavailable("remove the activity log of a session store that is no more", err)
 	}
 	im := image{sessions: map[session.ID]*entry{}}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 
+	"berth/internal/atomicfile"
 	"berth/internal/session"
 )
 
@@ -49,13 +50,10 @@ func Begin(path string, sessions []session.Session) error {
 	if err != nil {
 		return err
 	}
-	if err := remove(path + activitySuffix); err != nil {
+	if err := atomicfile.Remove(path + activitySuffix); err != nil {
 		return unavailable("begin the session store "+path, err)
 	}
-	if err := writeWhole(path, data); err != nil {
-		return unavailable("begin the session store "+path, err)
-	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := atomicfile.Write(path, data, ownerOnly, filepath.Dir(path)); err != nil {
 		return unavailable("begin the session store "+path, err)
 	}
 	return nil
@@ -71,11 +69,11 @@ func Exists(path string) bool {
 // opened and found empty beside its previous version there never is.
 func Remove(path string) error {
 	for _, name := range []string{path + previousSuffix, path, path + activitySuffix, path + reserveSuffix} {
-		if err := remove(name); err != nil {
+		if err := atomicfile.Remove(name); err != nil {
 			return unavailable("remove the session store", err)
 		}
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return unavailable("remove the session store", err)
 	}
 	return nil

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
+	"berth/internal/atomicfile"
 	"berth/internal/session"
 )
 
@@ -45,7 +47,7 @@ func Seize(path string) (*Seized, error) {
 // is no moment at which a store could be opened in its place and found empty beside a previous version.
 func (s *Seized) Retire(suffix string) (backup string, err error) {
 	backup = s.path + "." + suffix
-	if err := remove(s.path + previousSuffix); err != nil {
+	if err := atomicfile.Remove(s.path + previousSuffix); err != nil {
 		return "", unavailable("remove the previous version of the session store", err)
 	}
 	if _, err := os.Lstat(backup); err == nil {
@@ -55,12 +57,11 @@ func (s *Seized) Retire(suffix string) (backup string, err error) {
 		return "", unavailable("rename the session store", err)
 	}
 	for _, suffix := range []string{activitySuffix, reserveSuffix} { // a log without its file changes nothing
-		if err := remove(s.path + suffix); err != nil {
+		if err := atomicfile.Remove(s.path + suffix); err != nil {
 			return "", unavailable("remove what was beside the session store", err)
 		}
 	}
-	d := disk{path: s.path}
-	if err := syncDir(d.dir()); err != nil {
+	if err := atomicfile.SyncDir(filepath.Dir(s.path)); err != nil {
 		return "", unavailable("rename the session store", err)
 	}
 	return backup, nil
