@@ -119,6 +119,11 @@ func Stale(id ID) error {
 // Taken is the error that a store returns for a create of an ID that it has.
 func Taken(id ID) error { return Errorf(CodeConflict, "there is a session %s already", id) }
 
+// Unstorable is the error that a store returns for a session that cannot be written as JSON.
+func Unstorable(cause error) error {
+	return Errorf(CodeInvalid, "this session has no form in JSON and cannot be stored").Because(cause)
+}
+
 // fullRetry is when a place may have come free in a full house: that depends on people.
 const fullRetry = 30 * time.Second
 

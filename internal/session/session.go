@@ -5,10 +5,7 @@
 // imports the standard library only, and has no goroutine, no lock and no clock.
 package session
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Session is what a user has: one container, one workspace, one token, one address.
 //
@@ -54,24 +51,6 @@ func (s Session) Occupies() bool {
 		return true
 	}
 	return s.Operation != nil && s.Operation.Kind.BringsUp()
-}
-
-// Clone returns a copy that shares nothing mutable with s.
-func (s Session) Clone() Session {
-	s.Metadata = s.Metadata.Clone()
-	s.Timeline = slices.Clone(s.Timeline)
-	if s.Operation != nil {
-		op := *s.Operation
-		s.Operation = &op
-	}
-	if s.Upgrade != nil {
-		upgrade := *s.Upgrade
-		if upgrade.Earlier != nil {
-			upgrade.Earlier = new(*upgrade.Earlier)
-		}
-		s.Upgrade = &upgrade
-	}
-	return s
 }
 
 // isToBeStopped reports whether a session does not run once the operation that is recorded with it has been done.

@@ -29,6 +29,15 @@ type Upgrade struct {
 	Earlier *Upgrade `json:"earlier,omitempty"` // that can still be taken back, as long as its copy has not been replaced
 }
 
+func (u *Upgrade) clone() *Upgrade {
+	if u == nil {
+		return nil
+	}
+	copied := *u
+	copied.Earlier = u.Earlier.clone()
+	return &copied
+}
+
 // settled is what is left of an upgrade on which nobody works any more: one that has switched nothing is none.
 func (u *Upgrade) Settled() *Upgrade {
 	if u != nil && (u.Step == StepCopy || u.Step == StepReturn) {

@@ -7,7 +7,7 @@ import (
 )
 
 func createGet(t *testing.T, store session.Store) {
-	given := full("ses-a")
+	given := Full("ses-a")
 	given.Revision = 41
 	created := create(t, store, given)
 	want := given
@@ -17,8 +17,8 @@ func createGet(t *testing.T, store session.Store) {
 }
 
 func createTaken(t *testing.T, store session.Store) {
-	first := create(t, store, full("ses-a"))
-	second := full("ses-a")
+	first := create(t, store, Full("ses-a"))
+	second := Full("ses-a")
 	second.Owner = "bob"
 	_, err := store.Create(t.Context(), second, session.Unlimited)
 	wantCode(t, err, session.CodeConflict, "create of a taken ID")
@@ -44,11 +44,11 @@ func notFound(t *testing.T, store session.Store) {
 }
 
 func updateReplaces(t *testing.T, store session.Store) {
-	create(t, store, full("ses-b"))
+	create(t, store, Full("ses-b"))
 	s := create(t, store, idle("ses-a"))
 	other := get(t, store, "ses-b")
 
-	next := full("ses-a")
+	next := Full("ses-a")
 	next.Revision = s.Revision
 	updated := update(t, store, next)
 	next.Revision = 2
@@ -98,7 +98,7 @@ func deleteRevision(t *testing.T, store session.Store) {
 }
 
 func createAgain(t *testing.T, store session.Store) {
-	first := create(t, store, full("ses-a"))
+	first := create(t, store, Full("ses-a"))
 	update(t, store, first)
 	if err := store.Delete(t.Context(), "ses-a", 2); err != nil {
 		t.Fatalf("delete: %v", err)

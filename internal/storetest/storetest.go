@@ -108,8 +108,8 @@ func busy(id session.ID) session.Session {
 	return s
 }
 
-// full returns a session without an empty field.
-func full(id session.ID) session.Session {
+// Full returns a session without an empty field.
+func Full(id session.ID) session.Session {
 	return session.Session{
 		ID: id, Owner: "ann", Profile: "opencode", Image: "registry.example/image:1", Host: "engine-1",
 		ContainerName: "berth-" + string(id), ContainerID: "0123456789ab", HostDir: "/volumes/workspace", Port: 49153,

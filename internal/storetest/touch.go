@@ -8,8 +8,8 @@ import (
 )
 
 func touchForward(t *testing.T, store session.Store) {
-	s := create(t, store, full("ses-a"))
-	kept := create(t, store, full("ses-b"))
+	s := create(t, store, Full("ses-a"))
+	kept := create(t, store, Full("ses-b"))
 	for _, step := range []struct {
 		to, want time.Time
 		why      string

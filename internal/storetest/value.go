@@ -15,7 +15,7 @@ import (
 )
 
 func valueFields(t *testing.T, store session.Store) {
-	s := full("ses-a")
+	s := Full("ses-a")
 	s.Revision = 1
 	for v, i := reflect.ValueOf(s), 0; i < v.NumField(); i++ {
 		if v.Field(i).IsZero() {
@@ -153,7 +153,7 @@ func valueUnicode(t *testing.T, store session.Store) {
 
 func valueTimes(t *testing.T, store session.Store) {
 	zone := time.FixedZone("east", 5*3600+1800)
-	given, want := full("ses-a"), full("ses-a")
+	given, want := Full("ses-a"), Full("ses-a")
 	for i, field := range []func(*session.Session) *time.Time{
 		func(s *session.Session) *time.Time { return &s.CreatedAt },
 		func(s *session.Session) *time.Time { return &s.LastAccessed },
@@ -183,7 +183,7 @@ func valueTimes(t *testing.T, store session.Store) {
 
 func valueAliases(t *testing.T, store session.Store) {
 	made := func() session.Session {
-		s := full("ses-a")
+		s := Full("ses-a")
 		s.Metadata = map[string]any{"text": "x", "object": map[string]any{"a": "x"}, "list": []any{"x"}}
 		return s
 	}
