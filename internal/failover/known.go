@@ -67,7 +67,7 @@ func (k *known) got(mark uint64, s session.Session) {
 	old, ok := k.sessions[s.ID]
 	switch {
 	case ok && old.at > mark && (old.gone || !isNewer(s, old.session)):
-	case ok && !old.gone && same(old.session, s):
+	case ok && !old.gone && same(&old.session, &s):
 		k.moved(s.ID, s.LastAccessed)
 	default:
 		k.note(s.ID, sighting{session: s.Clone()})

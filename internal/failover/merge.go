@@ -1,61 +1,9 @@
 package failover
 
-import (
-	"reflect"
+import "berth/internal/session"
 
-	"berth/internal/session"
-)
-
-// part is a group of fields that change together, because one act changes them.
-type part struct {
-	name string
-	get  func(*session.Session) any
-	set  func(to, from *session.Session)
-}
-
-const (
-	tokenPart = "token"
-	statePart = "state"
-)
-
-var parts = []part{
-	{
-		tokenPart,
-		func(s *session.Session) any { return s.Token },
-		func(to, from *session.Session) { to.Token = from.Token },
-	},
-	{
-		statePart,
-		func(s *session.Session) any {
-			return []any{
-				s.Status, s.LastError, s.Operation, s.ContainerName, s.ContainerID, s.HostDir, s.Port, s.RestartCount, s.Image, s.Profile, s.Host, s.StopReason, s.Timeline,
-				s.ImageSource, s.Upgrade,
-			}
-		},
-		func(to, from *session.Session) {
-			to.Status, to.LastError, to.Operation, to.RestartCount = from.Status, from.LastError, from.Operation, from.RestartCount
-			to.ContainerName, to.ContainerID, to.HostDir, to.Port = from.ContainerName, from.ContainerID, from.HostDir, from.Port
-			to.Image, to.Profile, to.Host = from.Image, from.Profile, from.Host
-			to.ImageSource, to.Upgrade = from.ImageSource, from.Upgrade
-			to.StopReason, to.Timeline = from.StopReason, from.Timeline
-		},
-	},
-	{
-		"expiry",
-		func(s *session.Session) any { return s.ExpiresAt },
-		func(to, from *session.Session) { to.ExpiresAt = from.ExpiresAt },
-	},
-	{
-		"owner",
-		func(s *session.Session) any { return s.Owner },
-		func(to, from *session.Session) { to.Owner = from.Owner },
-	},
-	{
-		"metadata",
-		func(s *session.Session) any { return s.Metadata },
-		func(to, from *session.Session) { to.Metadata = from.Metadata },
-	},
-}
+// groups are merged each by itself. The identity is the revision, which is counted on, and activity is the later one.
+var groups = []session.Group{session.GroupToken, session.GroupState, session.GroupExpiry, session.GroupOwner, session.GroupMetadata}
 
 // merge decides what becomes of a session that was changed here while the primary was away: base is what it was then,
 // mine what was made of it here, now what the primary has. What was changed on one side only is taken from there. Where
@@ -91,16 +39,16 @@ func sameLife(a, b *session.Session) bool { return a.CreatedAt.Equal(b.CreatedAt
 
 func combine(base, mine, now *session.Session) (next *session.Session, lost []string) {
 	out, changed := now.Clone(), false
-	for _, p := range parts {
-		here, there := !equal(p, mine, base), !equal(p, now, base)
+	here, there, apart := session.Changed(mine, base), session.Changed(now, base), session.Changed(mine, now)
+	for _, g := range groups {
 		switch {
-		case !here || equal(p, mine, now):
-		case !there, p.name == tokenPart && mine.Token.RotatedAt.After(now.Token.RotatedAt),
-			p.name == statePart && mine.RequestedSince(*base).After(now.RequestedSince(*base)):
-			p.set(&out, mine)
+		case here&g == 0 || apart&g == 0:
+		case there&g == 0, g == session.GroupToken && mine.Token.RotatedAt.After(now.Token.RotatedAt),
+			g == session.GroupState && mine.RequestedSince(*base).After(now.RequestedSince(*base)):
+			session.Take(&out, mine, g)
 			changed = true
 		default:
-			lost = append(lost, p.name)
+			lost = append(lost, g.String())
 		}
 	}
 	if mine.LastAccessed.After(out.LastAccessed) {
@@ -112,10 +60,5 @@ func combine(base, mine, now *session.Session) (next *session.Session, lost []st
 	return &out, lost
 }
 
-func equal(p part, a, b *session.Session) bool { return reflect.DeepEqual(p.get(a), p.get(b)) }
-
 // same reports whether two versions differ in activity at most.
-func same(a, b session.Session) bool {
-	a.LastAccessed = b.LastAccessed
-	return reflect.DeepEqual(a, b)
-}
+func same(a, b *session.Session) bool { return session.Changed(a, b)&^session.GroupActivity == 0 }

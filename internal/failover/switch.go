@@ -87,7 +87,7 @@ func compare(base map[session.ID]session.Session, mine []session.Session) (chang
 		switch {
 		case !known:
 			changes = append(changes, change{id: m.ID, mine: &m})
-		case !same(b, m):
+		case !same(&b, &m):
 			changes = append(changes, change{id: m.ID, base: &b, mine: &m})
 		case m.LastAccessed.After(b.LastAccessed):
 			touched[m.ID] = m.LastAccessed
@@ -103,14 +103,30 @@ func compare(base map[session.ID]session.Session, mine []session.Session) (chang
 
 // key is the same for the same change of the same version, whenever it is tried.
 func (c change) key() string {
-	text, _ := json.Marshal([]any{c.id, c.base, c.mine}) // stores hold what has a form in JSON
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	return digest(c.id, valuesOf(c.base), valuesOf(c.mine))
+}
+
+// valuesOf is what a session says, by column: names that stay while those of fields in Go change.
+func valuesOf(s *session.Session) map[string]any {
+	if s == nil {
+		return nil
+	}
+	all := map[string]any{}
+	for _, c := range session.Columns() {
+		if value, _ := c.Get(s); value != nil { // stores hold what has a form in JSON
+			all[c.Name] = value
+		}
+	}
+	return all
 }
 
 // birthKey is the same for every version of a session that was made here.
 func (c change) birthKey() string {
-	text, _ := json.Marshal([]any{"created", c.id, c.mine.CreatedAt})
+	return digest("created", c.id, c.mine.CreatedAt)
+}
+
+func digest(parts ...any) string {
+	text, _ := json.Marshal(parts) // which always have a form in JSON
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }

@@ -32,8 +32,8 @@ const (
 // note is one line of the activity log.
 type note struct {
 	ID           session.ID `json:"session_id"`
-	CreatedAt    instant    `json:"created_at"`
-	LastAccessed instant    `json:"last_accessed"`
+	CreatedAt    time.Time  `json:"created_at"`
+	LastAccessed time.Time  `json:"last_accessed"`
 }
 
 // activityLog appends to the log. One goroutine at a time may use it.
@@ -70,8 +70,8 @@ func (l *activityLog) load(sessions map[session.ID]*entry) (map[session.ID]time.
 		if json.Unmarshal(line, &n) != nil {
 			continue
 		}
-		e, at := sessions[n.ID], time.Time(n.LastAccessed)
-		if e != nil && e.session.CreatedAt.Equal(time.Time(n.CreatedAt)) && at.After(e.session.LastAccessed) && at.After(newer[n.ID]) {
+		e, at := sessions[n.ID], session.InstantOf(n.LastAccessed)
+		if e != nil && e.session.CreatedAt.Equal(n.CreatedAt) && at.After(e.session.LastAccessed) && at.After(newer[n.ID]) {
 			newer[n.ID] = at
 		}
 	}
@@ -151,7 +151,7 @@ func (s *Store) note() bool {
 	for _, id := range slices.Sorted(maps.Keys(unnoted)) {
 		e, ok := s.stored.sessions[id]
 		if at := s.touched[id]; ok && at.After(e.session.LastAccessed) {
-			line, _ := json.Marshal(note{id, instant(e.session.CreatedAt), instant(at)}) // its parts came from JSON
+			line, _ := json.Marshal(note{id, e.session.CreatedAt, at}) // its parts came from JSON
 			lines.Write(line)
 			lines.WriteByte('\n')
 		}

@@ -2,7 +2,6 @@ package jsonfile
 
 import (
 	"context"
-	"reflect"
 	"time"
 
 	"berth/internal/session"
@@ -44,7 +43,7 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 		}
 		next := v
 		next.Revision = old.session.Revision + 1
-		if !reflect.DeepEqual(v.Metadata, old.session.Metadata) { // else it is as it was, and must not keep anything else from being recorded
+		if session.Changed(&v, &old.session)&session.GroupMetadata != 0 { // else it is as it was, and must not keep anything else from being recorded
 			if err := v.Metadata.Check(); err != nil {
 				return nothing, err
 			}

@@ -26,13 +26,6 @@ type image struct {
 	extra    map[string]json.RawMessage // members of the envelope that this version does not know
 }
 
-// entry is one session as the file holds it. It is never changed.
-type entry struct {
-	session session.Session
-	extra   map[string]json.RawMessage // members that this version does not know
-	raw     []byte                     // the JSON object
-}
-
 // encode writes the file: one session to a line, in the order of their IDs, so that people can read and compare it.
 func (im image) encode() []byte {
 	var out bytes.Buffer
@@ -147,21 +140,4 @@ func members(data []byte) (map[string]json.RawMessage, error) {
 		found[name] = value
 	}
 	return found, nil
-}
-
-// seal makes the entry of a session by writing a file with it and reading that back: nothing that could not be read
-// again gets into the store, memory holds what the disk will, and the entry shares nothing with its source. It returns
-// a CodeInvalid error for a session that has no such form.
-func seal(s session.Session, extra map[string]json.RawMessage) (*entry, error) {
-	raw, err := encodeEntry(s, extra)
-	if err == nil {
-		var im image
-		if im, err = decode((image{sessions: map[session.ID]*entry{s.ID: {raw: raw}}}).encode()); err == nil {
-			if e, ok := im.sessions[s.ID]; ok {
-				return e, nil
-			}
-			err = errors.New("its ID is not UTF-8")
-		}
-	}
-	return nil, session.Errorf(session.CodeInvalid, "this session has no form in JSON and cannot be stored").Because(err)
 }

@@ -160,7 +160,7 @@ func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 		return errClosed()
 	}
 	for id, when := range at {
-		when = instantOf(when)
+		when = session.InstantOf(when)
 		e, ok := s.stored.sessions[id]
 		if ok && when.After(e.session.LastAccessed) && when.After(s.touched[id]) {
 			s.touched[id] = when

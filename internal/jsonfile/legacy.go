@@ -101,7 +101,7 @@ func legacyTime(raw json.RawMessage) (time.Time, error) {
 	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z07", "2006-01-02 15:04:05"} {
 		if t, err := time.Parse(layout, text); err == nil {
-			t = instantOf(t)
+			t = session.InstantOf(t)
 			if t.Year() < 1 || t.Year() > 9999 {
 				break
 			}

@@ -3,7 +3,6 @@ package jsonfile
 import (
 	"context"
 	"slices"
-	"time"
 
 	"berth/internal/session"
 )
@@ -48,11 +47,4 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 func matches(s session.Session, q session.Query) bool {
 	return (q.Owner == "" || s.Owner == q.Owner) && (len(q.Statuses) == 0 || slices.Contains(q.Statuses, s.Status)) &&
 		(q.TokenAt.IsZero() || s.Token.Valid(q.TokenAt))
-}
-
-// at returns a copy of the entry's session that shares nothing with it, with activity up to when.
-func (e *entry) at(when time.Time) session.Session {
-	s := e.session.Clone()
-	s.LastAccessed = later(s.LastAccessed, when)
-	return s
 }

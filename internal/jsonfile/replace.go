@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 
 	"berth/internal/atomicfile"
 	"berth/internal/session"
@@ -20,7 +19,7 @@ func (s *Store) Replace(ctx context.Context, sessions []session.Session) error {
 		next := make(map[session.ID]*entry, len(sessions))
 		for _, v := range sessions {
 			old := d.sessions[v.ID]
-			if old != nil && reflect.DeepEqual(old.session, v) {
+			if old != nil && session.Changed(&old.session, &v) == 0 {
 				next[v.ID] = old
 				continue
 			}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,36 +18,21 @@ const occupying = `(status IN ('creating', 'running') OR operation IN ('create',
 // capacityLock is the advisory lock of whoever takes a place: any number that nothing else uses.
 const capacityLock = 0x62657274_00000001
 
+// The statements take [values], and those with a limit take it after them.
 var (
-	insertColumns = strings.Join(columns, ", ")
-	insertOne     = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO NOTHING`, insertColumns, placeholders(len(columns)))
-	// The limit is the parameter after the columns.
-	insertLimited = fmt.Sprintf(`INSERT INTO sessions (%s) SELECT %s WHERE (SELECT count(*) FROM sessions WHERE %s) < $%d
-		ON CONFLICT (session_id) DO NOTHING`, insertColumns, typed(), occupying, len(columns)+1)
-	updateOne = fmt.Sprintf(`UPDATE sessions SET %s, last_accessed = greatest(last_accessed, $8), revision = revision + 1
-		WHERE session_id = $1 AND revision = $%d RETURNING %s`, assignments("last_accessed", "revision"), len(columns), selected)
-	updateLimited = fmt.Sprintf(`UPDATE sessions SET %s, last_accessed = greatest(last_accessed, $8), revision = revision + 1
-		WHERE session_id = $1 AND revision = $%d AND (coalesce(%s, false) OR (SELECT count(*) FROM sessions WHERE %s) < $%d) RETURNING %s`,
-		assignments("last_accessed", "revision"), len(columns), occupying, occupying, len(columns)+1, selected)
-)
+	hasRoom = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
 
-// typed writes the placeholders of an INSERT that selects them, which has to be told their types.
-func typed() string {
-	types := map[string]string{
-		"timeline": "jsonb", "upgrade": "jsonb", "port": "int", "restart_count": "int", "revision": "bigint", "metadata": "jsonb",
-		"created_at": "timestamptz", "last_accessed": "timestamptz", "token_expires_at": "timestamptz", "token_rotated_at": "timestamptz",
-		"previous_token_expires_at": "timestamptz", "expires_at": "timestamptz", "operation_deadline": "timestamptz",
-	}
-	out := make([]string, len(columns))
-	for i, name := range columns {
-		kind, ok := types[name]
-		if !ok {
-			kind = "varchar"
-		}
-		out[i] = fmt.Sprintf("$%d::%s", i+1, kind)
-	}
-	return strings.Join(out, ", ")
-}
+	insertOne = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO NOTHING`, selected, placeholders())
+
+	insertLimited = fmt.Sprintf(`INSERT INTO sessions (%s) SELECT %s WHERE %s ON CONFLICT (session_id) DO NOTHING`,
+		selected, placeholders(), hasRoom)
+
+	update = fmt.Sprintf(`UPDATE sessions SET %s, last_accessed = greatest(last_accessed, %s), revision = revision + 1
+		WHERE session_id = %s AND revision = %s`, assignments("last_accessed", "revision"), placeholder("last_accessed"),
+		placeholder("session_id"), placeholder("revision"))
+	updateOne     = fmt.Sprintf(`%s RETURNING %s`, update, selected)
+	updateLimited = fmt.Sprintf(`%s AND (coalesce(%s, false) OR %s) RETURNING %s`, update, occupying, hasRoom, selected)
+)
 
 // Create adds a session. A taken ID is reported before a full house, so that a repeated request finds its session.
 func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
@@ -75,7 +59,7 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 	if err != nil {
 		return session.Session{}, err
 	}
-	return copied(v)
+	return session.Normal(v)
 }
 
 func (s *Store) insert(ctx context.Context, v session.Session, args []any, max int) (added bool, err error) {
@@ -117,24 +101,6 @@ func (s *Store) room(ctx context.Context, id session.ID, max int) (taken bool, e
 	return taken, err
 }
 
-// copied is a session as the database gives it back, without asking it.
-func copied(v session.Session) (session.Session, error) {
-	metadata, err := encodeMetadata(v.Metadata)
-	if err != nil {
-		return session.Session{}, err
-	}
-	out := v.Clone()
-	out.Metadata = decodeMetadata(metadata)
-	times := []*time.Time{&out.CreatedAt, &out.LastAccessed, &out.ExpiresAt, &out.Token.ExpiresAt, &out.Token.RotatedAt, &out.Token.PreviousExpiresAt}
-	if out.Operation != nil {
-		times = append(times, &out.Operation.Deadline)
-	}
-	for _, t := range times {
-		*t = t.UTC().Truncate(time.Microsecond)
-	}
-	return out, nil
-}
-
 // Update replaces a session that has this revision.
 func (s *Store) Update(ctx context.Context, v session.Session, max int) (session.Session, error) {
 	args, err := values(v)
@@ -165,7 +131,7 @@ func (s *Store) update(ctx context.Context, v session.Session, args []any, max i
 		if err != nil {
 			return session.Session{}, err
 		}
-		return pgx.CollectExactlyOneRow(rows, scan)
+		return pgx.CollectExactlyOneRow(rows, scanner())
 	}
 	err = s.locked(ctx, func(b *pgx.Batch) {
 		b.Queue(updateLimited, append(slices.Clone(args), max)...)
@@ -174,7 +140,7 @@ func (s *Store) update(ctx context.Context, v session.Session, args []any, max i
 		if err != nil {
 			return err
 		}
-		updated, err = pgx.CollectExactlyOneRow(rows, scan)
+		updated, err = pgx.CollectExactlyOneRow(rows, scanner())
 		return err
 	})
 	return updated, err

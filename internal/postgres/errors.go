@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -113,13 +112,4 @@ func reason(state string, err error) string {
 		return "the database does not answer in time"
 	}
 	return "the database cannot be reached"
-}
-
-// instant is what the database can hold of a time: UTC to the microsecond; nil for the zero time.
-func instant(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC().Truncate(time.Microsecond)
-	return &t
 }

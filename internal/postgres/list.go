@@ -19,7 +19,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Session, error)
 		if err != nil {
 			return err
 		}
-		if found, err = pgx.CollectExactlyOneRow(rows, scan); errors.Is(err, pgx.ErrNoRows) {
+		if found, err = pgx.CollectExactlyOneRow(rows, scanner()); errors.Is(err, pgx.ErrNoRows) {
 			return session.NotFound(id)
 		}
 		return err
@@ -70,7 +70,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 		if err != nil {
 			return err
 		}
-		page.Sessions, err = pgx.CollectRows(rows, scan)
+		page.Sessions, err = pgx.CollectRows(rows, scanner())
 		return err
 	})
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 )
 
 var (
-	overwriteOne = fmt.Sprintf(`UPDATE sessions SET %s WHERE session_id = $1`, assignments())
+	overwriteOne = fmt.Sprintf(`UPDATE sessions SET %s WHERE session_id = %s`, assignments(), placeholder("session_id"))
 	// Members of the row that a newer Berth knows stay as they are.
-	importOne = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO UPDATE SET %s WHERE sessions.revision < $%d`,
-		insertColumns, placeholders(len(columns)), assignments(), len(columns))
+	importOne = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO UPDATE SET %s WHERE sessions.revision < %s`,
+		selected, placeholders(), assignments(), placeholder("revision"))
 )
 
 // Merge lets decide make of a session what it shall be from now on, given what it is: nil is a session that is not there.
@@ -51,7 +51,7 @@ func forUpdate(ctx context.Context, tx pgx.Tx, id session.ID) (*session.Session,
 	if err != nil {
 		return nil, err
 	}
-	now, err := pgx.CollectExactlyOneRow(rows, scan)
+	now, err := pgx.CollectExactlyOneRow(rows, scanner())
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype/zeronull"
 
 	"berth/internal/lifecycle"
 	"berth/internal/session"
@@ -83,7 +84,7 @@ func (p *Peers) Join(ctx context.Context) error {
 			VALUES ($1, $2, $3, $4, coalesce($5, now()), now(), $6, 1)
 			ON CONFLICT (id) DO UPDATE SET address = $2, hostname = $3, version = $4, seen_at = now(), directory = $6, renewals = i.renewals + 1
 			RETURNING started_at, renewals, clock_timestamp()`,
-			p.self(), p.store.opts.Address, hostname, p.store.opts.Version, instant(started), p.store.opts.Directory).
+			p.self(), p.store.opts.Address, hostname, p.store.opts.Version, zeronull.Timestamptz(started), p.store.opts.Directory).
 			Scan(&started, &renewals, &clock); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,24 @@ func TestSchemaIsTheContracts(t *testing.T) {
 	for _, column := range []string{"status", "last_accessed", "created_at"} {
 		if n := query(t, conn, `SELECT indexname FROM pg_indexes WHERE tablename = 'sessions' AND indexdef LIKE '%(`+column+`)'`); len(n) != 1 {
 			t.Errorf("column %s has the indexes %v, want one", column, n)
+		}
+	}
+}
+
+// Every column of a session is in the table, with the type that the statements give it.
+func TestSchemaHasEveryColumn(t *testing.T) {
+	t.Parallel()
+	types := map[session.ColumnType][]string{
+		session.Text: {"character varying"}, session.Number: {"integer", "bigint"}, session.Instant: {"timestamp with time zone"},
+		session.Document: {"jsonb"},
+	}
+	url := postgrestest.Database(t)
+	open(t, url)
+	conn := connect(t, url)
+	for _, c := range session.Columns() {
+		got := query(t, conn, `SELECT data_type FROM information_schema.columns WHERE table_name = 'sessions' AND column_name = '`+c.Name+`'`)
+		if len(got) != 1 || !slices.Contains(types[c.Type], got[0]) {
+			t.Errorf("the column %s has the types %v, want one of %v", c.Name, got, types[c.Type])
 		}
 	}
 }

@@ -1,0 +1,138 @@
+package postgres
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"berth/internal/session"
+)
+
+var (
+	// columns are those of the table sessions, in the order of [values] and [scanner].
+	columns = session.Columns()
+	// selected lists their names.
+	selected = list(func(c session.Column) string { return c.Name })
+)
+
+func list(of func(session.Column) string) string {
+	all := make([]string, len(columns))
+	for i, c := range columns {
+		all[i] = of(c)
+	}
+	return strings.Join(all, ", ")
+}
+
+// placeholder is a column's value among [values]: "$5".
+func placeholder(name string) string {
+	at := slices.IndexFunc(columns, func(c session.Column) bool { return c.Name == name })
+	return fmt.Sprintf("$%d", at+1)
+}
+
+// placeholders are those of every column with their types, which a SELECT has to be told.
+func placeholders() string {
+	types := map[session.ColumnType]string{
+		session.Text: "varchar", session.Number: "bigint", session.Instant: "timestamptz", session.Document: "jsonb",
+	}
+	return list(func(c session.Column) string { return placeholder(c.Name) + "::" + types[c.Type] })
+}
+
+// assignments writes "owner = $11, …" for every column but the key.
+func assignments(except ...string) string {
+	var all []string
+	for _, c := range columns {
+		if c.Name != "session_id" && !slices.Contains(except, c.Name) {
+			all = append(all, c.Name+" = "+placeholder(c.Name))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// values are what a session puts into the columns. A session without a form in JSON is a CodeInvalid error.
+func values(s session.Session) ([]any, error) {
+	all := make([]any, len(columns))
+	for i, c := range columns {
+		value, err := c.Get(&s)
+		if err != nil {
+			return nil, session.Unstorable(fmt.Errorf("column %s: %w", c.Name, err))
+		}
+		if text, ok := value.(json.RawMessage); ok {
+			value = string(text) // in the simple protocol bytes would be a BYTEA
+		}
+		if value == nil && c.Name == "created_at" { // the column is not null
+			value = time.Time{}
+		}
+		all[i] = value
+	}
+	return all, nil
+}
+
+// cell is one value of a row: one of these, nil when it is null.
+type cell struct {
+	text     *string
+	number   *int64
+	instant  *time.Time
+	document []byte
+}
+
+func (c *cell) target(kind session.ColumnType) any {
+	switch kind {
+	case session.Number:
+		return &c.number
+	case session.Instant:
+		return &c.instant
+	case session.Document:
+		return &c.document
+	default:
+		return &c.text
+	}
+}
+
+func (c *cell) value() any {
+	switch {
+	case c.text != nil:
+		return *c.text
+	case c.number != nil:
+		return *c.number
+	case c.instant != nil:
+		return *c.instant
+	case c.document != nil:
+		return json.RawMessage(c.document)
+	}
+	return nil
+}
+
+// scanner returns what reads the rows of one query. A row that somebody has tampered with is a session in the status error
+// that says so, so that it keeps no other from being read and can be deleted.
+func scanner() pgx.RowToFunc[session.Session] {
+	cells, targets := make([]cell, len(columns)), make([]any, len(columns))
+	for i, c := range columns {
+		targets[i] = cells[i].target(c.Type)
+	}
+	return func(row pgx.CollectableRow) (session.Session, error) {
+		var s session.Session
+		if err := row.Scan(targets...); err != nil {
+			return session.Session{}, err
+		}
+		for i, c := range columns {
+			if c.Set(&s, cells[i].value()) == nil {
+				continue
+			}
+			// JSON that Berth has not written. Metadata is the platform's own, and nothing else is of use to anyone.
+			var instead any
+			if c.Name == "metadata" {
+				instead = json.RawMessage(slices.Concat([]byte(`{"metadata":`), cells[i].document, []byte("}")))
+			}
+			_ = c.Set(&s, instead) // which every column takes
+		}
+		if !s.Status.Valid() {
+			s.LastError = fmt.Sprintf("its row in the database has the status %q, which is none; restart or delete the session", string(s.Status))
+			s.Status, s.Operation = session.Error, nil
+		}
+		return s, nil
+	}
+}
