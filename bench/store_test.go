@@ -125,7 +125,7 @@ func record(id session.ID) session.Session {
 	}
 }
 
-const benchOccupying = `(status IN ('creating', 'running') OR operation IN ('create', 'start', 'restart'))`
+const benchOccupying = `(status IN ('creating', 'running') OR operation IN ('create', 'start', 'restart', 'upgrade'))`
 
 func bareStoreCreate(ctx context.Context, pool *pgxpool.Pool) error {
 	s := record(session.NewID())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,15 +13,13 @@ import (
 	"berth/internal/session"
 )
 
-// occupying is session.Session.Occupies in SQL; the index idx_sessions_occupying has the same words.
-const occupying = `(status IN ('creating', 'running') OR operation IN ('create', 'start', 'restart'))`
-
 // capacityLock is the advisory lock of whoever takes a place: any number that nothing else uses.
 const capacityLock = 0x62657274_00000001
 
 // The statements take [values], and those with a limit take it after them.
 var (
-	hasRoom = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
+	occupying = occupyingSessions()
+	hasRoom   = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
 
 	insertOne = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO NOTHING`, selected, placeholders())
 
@@ -33,6 +32,22 @@ var (
 	updateOne     = fmt.Sprintf(`%s RETURNING %s`, update, selected)
 	updateLimited = fmt.Sprintf(`%s AND (coalesce(%s, false) OR %s) RETURNING %s`, update, occupying, hasRoom, selected)
 )
+
+// occupyingSessions is session.Session.Occupies in SQL. The latest index of those sessions has the same words.
+func occupyingSessions() string {
+	var statuses, kinds []string
+	for _, s := range session.Statuses() {
+		if (session.Session{Status: s}).Occupies() {
+			statuses = append(statuses, "'"+string(s)+"'")
+		}
+	}
+	for _, k := range session.Kinds() {
+		if k.BringsUp() {
+			kinds = append(kinds, "'"+string(k)+"'")
+		}
+	}
+	return fmt.Sprintf("(status IN (%s) OR operation IN (%s))", strings.Join(statuses, ", "), strings.Join(kinds, ", "))
+}
 
 // Create adds a session. A taken ID is reported before a full house, so that a repeated request finds its session.
 func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {

@@ -76,6 +76,9 @@ const (
 	OpUpgrade Kind = "upgrade" // to another image, or back
 )
 
+// Kinds lists every kind of operation.
+func Kinds() []Kind { return []Kind{OpCreate, OpStart, OpStop, OpRestart, OpDelete, OpUpgrade} }
+
 // bringsUp reports whether the operation ends with a running session when it succeeds.
 func (k Kind) BringsUp() bool {
 	return k == OpCreate || k == OpStart || k == OpRestart || k == OpUpgrade

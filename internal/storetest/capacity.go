@@ -85,9 +85,8 @@ func capacityStays(t *testing.T, store session.Store) {
 
 // capacityCounts compares the store's own count, which may be made in another language, with the domain's.
 func capacityCounts(t *testing.T, store session.Store) {
-	kinds := []session.Kind{"", session.OpCreate, session.OpStart, session.OpStop, session.OpRestart, session.OpDelete}
 	for _, status := range session.Statuses() {
-		for _, kind := range kinds {
+		for _, kind := range append(session.Kinds(), "") {
 			s := idle("ses-a")
 			s.Status = status
 			if kind != "" {

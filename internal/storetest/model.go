@@ -49,12 +49,10 @@ var (
 	anyID     = rapid.SampledFrom([]session.ID{"a-b", "ab", "a_b", "ses-1", "ses-2", "z"})
 	anyOwner  = rapid.SampledFrom([]string{"", "ann", "bob"})
 	anyStatus = rapid.SampledFrom(session.Statuses())
-	anyKind   = rapid.SampledFrom([]session.Kind{
-		"", "", "", session.OpCreate, session.OpStart, session.OpStop, session.OpRestart, session.OpDelete,
-	})
-	anyTime  = rapid.Custom(func(t *rapid.T) time.Time { return at(rapid.IntRange(0, 9).Draw(t, "micros")) })
-	anyRoom  = rapid.IntRange(session.Unlimited, 3)
-	anyValue = rapid.OneOf(
+	anyKind   = rapid.SampledFrom(append(session.Kinds(), "", "", ""))
+	anyTime   = rapid.Custom(func(t *rapid.T) time.Time { return at(rapid.IntRange(0, 9).Draw(t, "micros")) })
+	anyRoom   = rapid.IntRange(session.Unlimited, 3)
+	anyValue  = rapid.OneOf(
 		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Float64Range(-1e9, 1e9).AsAny(), rapid.StringMatching(`[ -~æøå日]{0,5}`).AsAny(),
 		rapid.SliceOfN(rapid.Bool().AsAny(), 0, 2).AsAny(),
 		rapid.MapOfN(rapid.StringMatching(`[a-c]`), rapid.Bool().AsAny(), 0, 2).AsAny(),
