@@ -2,14 +2,12 @@ package app
 
 import (
 	"context"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"berth/internal/atomicfile"
+	"berth/internal/server"
 )
 
 // AddressOf returns the URL at which the Berth that keeps its state there is reached from this machine; "" when none
@@ -25,7 +23,7 @@ func AddressOf(stateDir string) string {
 // publishAddress writes down where this process serves, for the command line on this machine. A disk that is full must
 // not keep Berth from serving, so a failure is only logged.
 func (a *App) publishAddress(ctx context.Context, s state) {
-	url := localURL(a.socket.Addr())
+	url := server.LocalURL(a.server.Addr())
 	if url == "" { // not a TCP socket: nothing that the command line could call
 		return
 	}
@@ -35,17 +33,4 @@ func (a *App) publishAddress(ctx context.Context, s state) {
 		return
 	}
 	a.onStop("address", func(context.Context) error { return atomicfile.Remove(path) })
-}
-
-// localURL is how a listener is reached from its own machine: one on every address is reached at the loopback address.
-func localURL(addr net.Addr) string {
-	at, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return ""
-	}
-	ip := at.Addr().Unmap()
-	if ip.IsUnspecified() { // also of IPv6, which a wildcard includes even where it does not work
-		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	return "http://" + net.JoinHostPort(ip.String(), strconv.Itoa(int(at.Port())))
 }

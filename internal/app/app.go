@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +23,7 @@ import (
 	"berth/internal/pki"
 	"berth/internal/pressure"
 	"berth/internal/proxy"
+	"berth/internal/server"
 	"berth/internal/session"
 	"berth/internal/telemetry"
 	"berth/internal/throttle"
@@ -52,12 +51,9 @@ type App struct {
 	counts   *countedStore
 	detector *hostip.Detector // nil: the Docker host is this machine
 	proxy    *proxy.Proxy
-	server   *http.Server
-	socket   net.Listener
+	server   *server.Server
 
-	connections     connections
-	descriptors     descriptors
-	unauthenticated *throttle.Limiter[netip.Addr] // lines of the log
+	descriptors server.Descriptors
 
 	engine      *pki.Client  // certificates of the engine's connection; nil without TLS
 	engineRoot  string       // where the engine keeps everything, on its own machine; empty: there is none, or it does not say
@@ -73,7 +69,6 @@ type App struct {
 	known      chan struct{} // closed when they are for the first time
 	audit      atomic.Pointer[httpapi.Audit]
 	draining   chan struct{} // closed when it begins to stop
-	deaf       chan struct{} // closed when connections are accepted no more
 	stopOnce   sync.Once
 	stopErr    error
 	undo       []undo // what was opened, oldest first
@@ -88,7 +83,7 @@ type undo struct {
 // New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
 // and says what to do. Nothing is served before [App.Run].
 func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (_ *App, err error) {
-	a := &App{cfg: cfg, known: make(chan struct{}), log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{}), deaf: make(chan struct{}), descriptors: ownDescriptors()}
+	a := &App{cfg: cfg, known: make(chan struct{}), log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{}), descriptors: server.OwnDescriptors()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.closeAll(context.WithoutCancel(ctx)))
@@ -112,7 +107,6 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.proxies, err = cfg.Server.Proxies(); err != nil {
 		return nil, err
 	}
-	a.unauthenticated = throttle.NewLimiter[netip.Addr](loggedBurst, loggedEvery, mostLogged)
 	a.measures, a.gate = newMeasures(), newGate()
 	if err = a.openTrail(); err != nil {
 		return nil, err
@@ -160,7 +154,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	}
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
-		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.events,
+		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
 		Authenticated: a.trail.entered,
 		Rotation:      throttle.NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated).Take,
 		Size:          a.sizeOf,
@@ -172,19 +166,14 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	if a.socket = a.around.listener; a.socket == nil {
-		if a.socket, err = listen(ctx, cfg.Server.Listen); err != nil {
-			return nil, err
-		}
+	if err := a.openServer(ctx, state, a.proxy.Before(server.LogRequests(api.Handler(), a.named("httpapi")))); err != nil {
+		return nil, err
 	}
-	a.onStop("listener", func(context.Context) error { return ignoreClosed(a.socket.Close()) })
-	a.publishAddress(ctx, state)
-	a.server = a.newServer(a.proxy.Before(a.logged(api.Handler())))
 	return a, nil
 }
 
 // Addr is the address that requests are served on.
-func (a *App) Addr() net.Addr { return a.socket.Addr() }
+func (a *App) Addr() net.Addr { return a.server.Addr() }
 
 // Run serves until ctx ends, and returns nil then; an error says which part failed. Stop must follow in either case.
 func (a *App) Run(ctx context.Context) error {
@@ -218,17 +207,7 @@ func (a *App) Run(ctx context.Context) error {
 		if ctx.Err() == nil {
 			a.tell(stateReady + "\nSTATUS=serving on " + a.Addr().String())
 		}
-		defer close(a.deaf)
-		err := a.server.Serve(&clientListener{
-			Listener: a.socket, most: a.descriptors.clients, timeout: clientTimeout, probe: probeEvery, makeWay: a.connections.closeOldest,
-		})
-		if ctx.Err() != nil { // the listener was closed to drain
-			err = ignoreClosed(err)
-		}
-		if err != nil {
-			err = fmt.Errorf("serve HTTP: %w", err)
-		}
-		return err
+		return a.server.Serve(ctx)
 	})
 	work.Go(func() error {
 		<-ctx.Done() // the caller's wish, or the failure of another part
@@ -287,11 +266,4 @@ func (a *App) ready() error {
 		return session.Errorf(session.CodeShuttingDown, "not ready: starting or stopping").After(time.Second)
 	}
 	return nil
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
 }

@@ -48,6 +48,7 @@ var rank = map[string]int{
 	"berth/internal/guardtest":         3,
 	"berth/internal/postgrestest":      3,
 	"berth/internal/sessiontest":       3,
+	"berth/internal/server":            3,
 
 	"berth/internal/doctor": 4,
 

@@ -2,9 +2,7 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"berth/internal/probe"
 	"berth/internal/process"
 	"berth/internal/proxy"
+	"berth/internal/server"
 	"berth/internal/session"
 	"berth/internal/telemetry"
 	"berth/internal/webhook"
@@ -118,39 +117,44 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 	pool := a.cfg.HTTPPool
 	return proxy.New(proxy.Options{
 		Table: table, Keys: keys, Logger: a.named("proxy"),
-		MaxBody: int64(a.cfg.Proxy.MaxBodySize), TrustForwardedProto: true, // [App.identified] removes what is not believed
+		MaxBody: int64(a.cfg.Proxy.MaxBodySize), TrustForwardedProto: true, // [App.client] removes what is not believed
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
 		Refused: attempts{a.gate, a.trail.refusals, surfaceProxy}.proxied, Authenticated: a.trail.visited,
-		MaxConnections: a.descriptors.upstreams, MaxRequests: a.descriptors.requests,
+		MaxConnections: a.descriptors.Upstreams, MaxRequests: a.descriptors.Requests,
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
-		Observe: a.measures.proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: requestID,
+		Observe: a.measures.proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
 	})
 }
 
-// Limits of the HTTP server. There is no write time-out and none for bodies: an agent's turn or a stream may last for
-// hours.
-const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
-)
-
-func (a *App) newServer(handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler: timed(a.identified(a.closing(handler))), ConnState: a.connections.note, ConnContext: withConn, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(a.named("http").Handler(), slog.LevelDebug),
+// openServer opens the listener, publishes its address for the command line on this machine, and makes the server.
+func (a *App) openServer(ctx context.Context, s state, handler http.Handler) error {
+	listener := a.around.listener
+	if listener == nil {
+		var err error
+		if listener, err = server.Listen(ctx, a.cfg.Server.Listen); err != nil {
+			return err
+		}
 	}
+	a.server = server.New(server.Options{
+		Listener: listener, Handler: handler, Client: a.client, MaxConnections: a.descriptors.Clients, Draining: a.draining,
+		Logger: a.named("http"),
+	})
+	a.onStop("listener", func(context.Context) error { return a.server.Close() })
+	a.publishAddress(ctx, s)
+	return nil
 }
 
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s; set BERTH_LISTEN to another address if it is taken: %w", address, err)
-	}
-	return l, nil
+// client puts the client's address into a request, and into the context of what is done for it.
+func (a *App) client(r *http.Request) context.Context {
+	a.proxies.applyForwarded(r, a.cfg.Proxy.TrustForwardedProto)
+	return withRemote(r.Context(), r.RemoteAddr)
+}
+
+// ownRequest gives what Berth does of its own accord an ID as well, so that everything that belongs to it is found by it.
+func ownRequest(ctx context.Context) context.Context {
+	return telemetry.WithRequestID(ctx, telemetry.NewRequestID())
 }

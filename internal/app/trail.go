@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"berth/internal/lifecycle"
+	"berth/internal/server"
 	"berth/internal/session"
 	"berth/internal/telemetry"
 	"berth/internal/throttle"
@@ -123,7 +124,7 @@ const authenticate = "authenticate"
 // entered records a request to the API with a valid token: each one of the operator, and of a session's user the first in an
 // hour from an address on a route. What changes a session has a record of its own.
 func (t *trail) entered(ctx context.Context, id session.ID, route string, standing session.Standing) {
-	markAuthenticated(ctx)
+	server.MarkAuthenticated(ctx)
 	if session.ActorOf(ctx) == actorUser {
 		t.admitted(ctx, id, route, standing, false)
 		return
@@ -133,7 +134,7 @@ func (t *trail) entered(ctx context.Context, id session.ID, route string, standi
 
 // visited records a request with a valid token to a session's server: the first in an hour from an address, and each stream.
 func (t *trail) visited(ctx context.Context, id session.ID, standing session.Standing, stream bool) {
-	markAuthenticated(ctx)
+	server.MarkAuthenticated(ctx)
 	route := "proxy"
 	if stream {
 		route = "stream"

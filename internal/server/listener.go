@@ -1,4 +1,4 @@
-package app
+package server
 
 import (
 	"errors"
@@ -21,40 +21,15 @@ const (
 	probeEvery = 15 * time.Second
 )
 
-// descriptors divides the file descriptors of the process, so that neither clients nor sessions take those that the
-// store, the engine's connections and the log need.
-type descriptors struct {
-	clients   int // connections from clients
-	requests  int // those of them that sessions' requests may hold
-	events    int // those that streams of events may hold for sessions' tokens; the rest is for the API
-	upstreams int // connections to sessions' servers
-}
-
-// shareDescriptors divides most descriptors, at least 64 of which stay Berth's own.
-func shareDescriptors(most uint64) descriptors {
-	n := int(min(most, 1<<20)) - 64
-	clients := max(n/2, 16)
-	return descriptors{clients: clients, requests: clients - clients/4, events: clients / 8, upstreams: max(n/3, 8)}
-}
-
-// ownDescriptors divides those that this process may have.
-func ownDescriptors() descriptors {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		limit.Cur = 1024
-	}
-	return shareDescriptors(limit.Cur)
-}
-
 // clientListener accepts connections of clients, bounds their number, and ends those of clients that have vanished or
 // do not read.
 type clientListener struct {
 	net.Listener
-	most    int
-	timeout time.Duration // see clientTimeout
-	probe   time.Duration // see probeEvery; whole seconds
-	makeWay func() bool   // closes a connection without a request that has a valid token; false: there is none
-	open    atomic.Int64
+	most        int
+	timeout     time.Duration // see clientTimeout
+	probe       time.Duration // see probeEvery; whole seconds
+	closeOldest func() bool   // closes a connection without a request that has a valid token; false: there is none
+	open        atomic.Int64
 }
 
 // Accept returns the next connection. When there are as many as may be, one without a request that has a valid token is
@@ -65,7 +40,7 @@ func (l *clientListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Load() >= int64(l.most) && !l.makeWay() {
+		if l.open.Load() >= int64(l.most) && !l.closeOldest() {
 			_ = conn.Close()
 			continue
 		}
@@ -102,7 +77,7 @@ type clientConn struct {
 	closed func()
 
 	mu       sync.Mutex
-	explicit bool // somebody else has set a deadline, which holds
+	explicit bool // a deadline was set from outside, which holds
 	armed    time.Time
 }
 

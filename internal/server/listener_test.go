@@ -1,4 +1,4 @@
-package app
+package server
 
 import (
 	"bufio"
@@ -22,7 +22,7 @@ func serve(t *testing.T, handler http.HandlerFunc, most int, timeout time.Durati
 	t.Helper()
 	var seen connections
 	server := httptest.NewUnstartedServer(handler)
-	l = &clientListener{Listener: server.Listener, most: most, timeout: timeout, probe: time.Second, makeWay: seen.closeOldest}
+	l = &clientListener{Listener: server.Listener, most: most, timeout: timeout, probe: time.Second, closeOldest: seen.closeOldest}
 	server.Listener = l
 	server.Config.ConnState, server.Config.ConnContext = seen.note, withConn
 	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -161,7 +161,7 @@ func dropAll(t *testing.T, conn net.Conn) {
 	})
 }
 
-func TestIdleConnectionsMakeWay(t *testing.T) {
+func TestIdleConnectionsAreClosedForNewOnes(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
 	address, l := serve(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -175,7 +175,7 @@ func TestIdleConnectionsMakeWay(t *testing.T) {
 			t.Fatal("not accepted")
 		}
 	}
-	for range 50 { // who connects and says nothing takes no place from who asks
+	for range 50 { // a connection without a request keeps no client out that has one
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -217,8 +217,8 @@ func TestConnectionsWithRequestsAreNotClosedForOthers(t *testing.T) {
 	}
 }
 
-// Who shows no token and reads no answers keeps nobody out.
-func TestConnectionsOfStrangersMakeWay(t *testing.T) {
+// A client that shows no token and reads no answers keeps no other client out.
+func TestConnectionsOfUnauthenticatedClientsAreClosedForNewOnes(t *testing.T) {
 	t.Parallel()
 	began, hold := make(chan struct{}, 100), make(chan struct{})
 	release := sync.OnceFunc(func() { close(hold) })
@@ -235,7 +235,7 @@ func TestConnectionsOfStrangersMakeWay(t *testing.T) {
 	t.Cleanup(release) // before the server's own, which waits
 	kept := ask(t, address)
 	<-began
-	var strangers []net.Conn
+	var unauthenticated []net.Conn
 	for range 7 {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -245,7 +245,7 @@ func TestConnectionsOfStrangersMakeWay(t *testing.T) {
 		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 		_, _ = io.WriteString(conn, strings.Repeat("GET /x HTTP/1.1\r\nHost: h\r\n\r\n", 100)) // it may be closed already
 		<-began
-		strangers = append(strangers, conn)
+		unauthenticated = append(unauthenticated, conn)
 	}
 	for range 10 {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/y", http.NoBody)
@@ -255,7 +255,7 @@ func TestConnectionsOfStrangersMakeWay(t *testing.T) {
 		req.Header.Set("Authorization", "Bearer x")
 		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}).Do(req)
 		if err != nil {
-			t.Fatalf("beside %d strangers: %v", len(strangers), err)
+			t.Fatalf("beside %d connections without a token: %v", len(unauthenticated), err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
 		_ = res.Body.Close()
@@ -269,11 +269,11 @@ func TestConnectionsOfStrangersMakeWay(t *testing.T) {
 	}
 }
 
-func TestDescriptorsAreSharedOut(t *testing.T) {
+func TestDescriptorsAreDivided(t *testing.T) {
 	t.Parallel()
 	for _, most := range []uint64{128, 300, 1024, 65536, 1 << 62} {
 		d := shareDescriptors(most)
-		if d.clients < 16 || d.upstreams < 8 || d.events < 2 || d.requests+d.events >= d.clients || uint64(d.clients+d.upstreams)+64 > most {
+		if d.Clients < 16 || d.Upstreams < 8 || d.Events < 2 || d.Requests+d.Events >= d.Clients || uint64(d.Clients+d.Upstreams)+64 > most {
 			t.Errorf("of %d: got %+v, want some of each, fewer requests than clients, and 64 left", most, d)
 		}
 	}

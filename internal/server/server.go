@@ -1,0 +1,129 @@
+// Package server is the listener that clients connect to: it accepts and bounds their connections, ends those of clients
+// that have vanished or do not read, gives every request its ID, and drains. It refuses to know what requests ask for, which
+// tokens are valid and which addresses are proxies: [MarkAuthenticated] and [Options] tell it.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// Limits of the HTTP server. There is no write time-out and none for bodies: an agent's turn or a stream may last for
+// hours.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+// Options are what a [Server] is made of. MaxConnections 0: 16.
+type Options struct {
+	Listener net.Listener
+	Handler  http.Handler
+	// Client sets a request's RemoteAddr to the address of the client, where a proxy that is believed names one, and returns
+	// the context that its work is done with. It is called before anything else reads the request.
+	Client         func(*http.Request) context.Context
+	MaxConnections int             // at once
+	Draining       <-chan struct{} // closed when answers are to end their connections
+	Logger         *slog.Logger
+}
+
+// Server serves requests on one listener, once. Make it with [New].
+type Server struct {
+	http           http.Server
+	listener       net.Listener
+	clients        *clientListener
+	connections    connections
+	client         func(*http.Request) context.Context
+	draining       <-chan struct{}
+	log            *slog.Logger
+	listenerClosed chan struct{} // closed when connections are accepted no more
+}
+
+// New accepts nothing before [Server.Serve].
+func New(o Options) *Server {
+	s := &Server{listener: o.Listener, client: o.Client, draining: o.Draining, log: o.Logger, listenerClosed: make(chan struct{})}
+	s.clients = &clientListener{
+		Listener: o.Listener, most: cmp.Or(o.MaxConnections, minClients), timeout: clientTimeout, probe: probeEvery,
+		closeOldest: s.connections.closeOldest,
+	}
+	s.http = http.Server{
+		Handler: limitBody(s.identified(s.closing(o.Handler))), ConnState: s.connections.note, ConnContext: withConn,
+		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Addr is the address that requests are served on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve serves until [Server.Shutdown], which is no error once ctx has ended.
+func (s *Server) Serve(ctx context.Context) error {
+	defer close(s.listenerClosed)
+	err := s.http.Serve(s.clients)
+	if ctx.Err() != nil { // the listener was closed to drain
+		err = ignoreClosed(err)
+	}
+	if err != nil {
+		err = fmt.Errorf("serve HTTP: %w", err)
+	}
+	return err
+}
+
+// Shutdown accepts no more connections and closes those that there are, each when it has no request, until ctx ends.
+// [http.Server.Shutdown] does not suffice: once it has begun, what is read is dropped without an answer, on a connection too
+// that was accepted a moment before.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if err := s.Close(); err != nil {
+		s.log.WarnContext(ctx, "the listener was not closed in good order", "error", err)
+	}
+	<-s.listenerClosed
+	s.connections.settle(ctx)
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+// Close closes the listener, also of a server that has never served. It may be called again.
+func (s *Server) Close() error { return ignoreClosed(s.listener.Close()) }
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Listen opens the listener that the setting BERTH_LISTEN names.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s; set BERTH_LISTEN to another address if it is taken: %w", address, err)
+	}
+	return l, nil
+}
+
+// LocalURL is how a listener is reached from its own machine: one on every address is reached at the loopback address. It is
+// "" for a listener that is no TCP socket.
+func LocalURL(addr net.Addr) string {
+	at, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return ""
+	}
+	ip := at.Addr().Unmap()
+	if ip.IsUnspecified() { // also of IPv6, which a wildcard includes even where it does not work
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return "http://" + net.JoinHostPort(ip.String(), strconv.Itoa(int(at.Port())))
+}
