@@ -20,6 +20,7 @@ import (
 	"berth/internal/hostip"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
+	"berth/internal/metrics"
 	"berth/internal/pki"
 	"berth/internal/pressure"
 	"berth/internal/proxy"
@@ -41,14 +42,14 @@ type App struct {
 	pressure pressures
 	disks    *pressure.DiskMonitor
 	sizes    *workspace.Monitor
-	measures *measures
+	metrics  *metrics.Metrics
 	trail    *trail
 	gate     *gate
 	proxies  trustedProxies
 	webhook  *webhook.Sender // nil: nobody is told
 	runtime  session.Runtime
 	storage  storage
-	counts   *countedStore
+	store    *metrics.Store   // of storage, measured
 	detector *hostip.Detector // nil: the Docker host is this machine
 	proxy    *proxy.Proxy
 	server   *server.Server
@@ -107,15 +108,15 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.proxies, err = cfg.Server.Proxies(); err != nil {
 		return nil, err
 	}
-	a.measures, a.gate = newMeasures(), newGate()
+	registry := telemetry.NewRegistry()
+	a.metrics, a.gate = metrics.New(registry), newGate()
 	if err = a.openTrail(); err != nil {
 		return nil, err
 	}
 	if a.storage, err = a.openStorage(ctx, state); err != nil {
 		return nil, err
 	}
-	a.counts = newCountedStore(a.storage.store, a.measures.store)
-	a.storage.store = timedStore{a.counts, a.measures.store}
+	a.store = a.metrics.Store(a.storage.store)
 	keys, err := a.storage.identity.keys()
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
 		return nil, err
 	}
-	a.runtime = timedRuntime{a.runtime, a.measures.engine, a.named(cfg.Session.Runtime), a.trail.called}
+	a.runtime = a.metrics.Runtime(a.runtime, a.named(cfg.Session.Runtime), a.trail.called)
 	if err := a.watchPressure(ctx); err != nil {
 		return nil, err
 	}
@@ -141,17 +142,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.proxy, err = a.newProxy(table, keys); err != nil {
 		return nil, err
 	}
-	metrics := telemetry.NewRegistry()
-	a.measures.register(metrics)
-	metrics.MustRegister(newStateCollector(a), newStatusCollector(a), newStoreCollector(a))
-	metrics.MustRegister(a.pressure.collectors()...)
-	metrics.MustRegister(newDiskCollector(a.disks))
-	metrics.MustRegister(a.gate.failures, a.gate.swept, newSizeCollector(a.sizes))
-	if a.engine != nil {
-		if err := metrics.Register(newExpiryCollector(a.engine)); err != nil {
-			return nil, fmt.Errorf("measure certificates: %w", err)
-		}
-	}
+	a.registerMetrics(registry)
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
@@ -161,7 +152,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		CheckEvery:    cfg.Health.CheckInterval.Duration(),
 		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},
 		Known:         func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
-		Metrics:       promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		Metrics:       promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	})
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"berth/internal/config"
@@ -124,17 +122,9 @@ func (a *App) remind(ctx context.Context, reminder *pki.Reminder) {
 		if e.Urgency == pki.UrgencyCritical {
 			level = telemetry.LevelCritical
 		}
-		a.log.Log(ctx, level, "certificate expires soon", "certificate", certificateName(e.Kind), "subject", e.Subject,
+		a.log.Log(ctx, level, "certificate expires soon", "certificate", e.Certificate(), "subject", e.Subject,
 			"serial", e.Serial, "expires_at", e.NotAfter, "days_left", e.DaysLeft, "remedy", remedy(e.Kind))
 	}
-}
-
-// certificateName is what a certificate is for us: the engine's is a server's.
-func certificateName(kind pki.Kind) string {
-	if kind == pki.KindServer {
-		return "engine"
-	}
-	return string(kind)
 }
 
 func remedy(kind pki.Kind) string {
@@ -156,38 +146,9 @@ func (a *App) certificates() []httpapi.Certificate {
 	var all []httpapi.Certificate
 	for _, e := range a.engine.Expiries() {
 		all = append(all, httpapi.Certificate{
-			Certificate: certificateName(e.Kind), Subject: e.Subject, Serial: e.Serial, ExpiresAt: e.NotAfter,
+			Certificate: e.Certificate(), Subject: e.Subject, Serial: e.Serial, ExpiresAt: e.NotAfter,
 			DaysLeft: e.DaysLeft, Level: string(e.Urgency),
 		})
 	}
 	return all
-}
-
-// expiryCollector measures at each scrape how long the certificates still live.
-type expiryCollector struct {
-	engine *pki.Client
-	desc   *prometheus.Desc
-}
-
-func newExpiryCollector(engine *pki.Client) prometheus.Collector {
-	return &expiryCollector{engine: engine, desc: prometheus.NewDesc("berth_certificate_expiry_seconds",
-		"Seconds until the certificate expires, negative when it has; of several authorities, of the one that lasts longest.",
-		[]string{"certificate"}, nil)}
-}
-
-// Describe implements [prometheus.Collector].
-func (c *expiryCollector) Describe(to chan<- *prometheus.Desc) { to <- c.desc }
-
-// Collect implements [prometheus.Collector].
-func (c *expiryCollector) Collect(to chan<- prometheus.Metric) {
-	left := map[string]time.Duration{}
-	for _, e := range c.engine.Expiries() {
-		name := certificateName(e.Kind)
-		if known, ok := left[name]; !ok || cmp.Less(known, e.Left) {
-			left[name] = e.Left
-		}
-	}
-	for name, duration := range left {
-		to <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, duration.Seconds(), name)
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"berth/internal/config"
+	"berth/internal/metrics"
 	"berth/internal/pki"
 )
 
@@ -89,7 +90,7 @@ func TestCertificatesAreShownAndMeasured(t *testing.T) {
 		t.Errorf("certificates (-want +got): %s", diff)
 	}
 	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(newExpiryCollector(a.engine)); err != nil {
+	if err := registry.Register(metrics.Certificates(a.engine.Expiries)); err != nil {
 		t.Fatal(err)
 	}
 	// Two authorities must not become two measurements of one name.

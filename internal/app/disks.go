@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"berth/internal/config"
 	"berth/internal/httpapi"
 	"berth/internal/pressure"
@@ -82,36 +80,4 @@ func sentenceOf(d pressure.DiskState) string {
 		whose, remedy = "the engine", "delete sessions or images that nobody needs, or make it larger"
 	}
 	return fmt.Sprintf("the disk of %s (%s) is %.0f %% full, %.1f GiB left; %s", whose, d.Path, d.Used*100, float64(d.Free)/(1<<30), remedy)
-}
-
-// diskCollector tells at each scrape how full the disks are that can be seen.
-type diskCollector struct {
-	monitor *pressure.DiskMonitor
-	used    *prometheus.Desc
-	free    *prometheus.Desc
-}
-
-func newDiskCollector(monitor *pressure.DiskMonitor) diskCollector {
-	return diskCollector{
-		monitor: monitor,
-		used:    prometheus.NewDesc("berth_disk_used_ratio", "Fraction of a disk's bytes or inodes in use, whichever is more.", []string{"disk"}, nil),
-		free:    prometheus.NewDesc("berth_disk_free_bytes", "Bytes that are free on a disk.", []string{"disk"}, nil),
-	}
-}
-
-// Describe implements [prometheus.Collector].
-func (c diskCollector) Describe(to chan<- *prometheus.Desc) {
-	to <- c.used
-	to <- c.free
-}
-
-// Collect implements [prometheus.Collector].
-func (c diskCollector) Collect(to chan<- prometheus.Metric) {
-	for _, d := range c.monitor.Snapshot() {
-		if d.Level == pressure.Unknown {
-			continue
-		}
-		to <- prometheus.MustNewConstMetric(c.used, prometheus.GaugeValue, d.Used, d.Name)
-		to <- prometheus.MustNewConstMetric(c.free, prometheus.GaugeValue, float64(d.Free), d.Name)
-	}
 }

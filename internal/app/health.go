@@ -31,9 +31,9 @@ func (a *App) health(ctx context.Context) httpapi.Health {
 	}
 	a.pressure.report(&h)
 	a.reportDisks(&h)
-	counts, unreadable := a.counts.Count(ctx)
+	counts, unreadable := a.store.Count(ctx)
 	if unreadable == nil {
-		unreadable = a.bounded(ctx, a.storage.store.Ping)
+		unreadable = a.bounded(ctx, a.store.Ping)
 	}
 	h.Sessions, h.Authenticated = counts.ByStatus, &counts.Authenticated
 	if db := a.storage.database; db != nil {

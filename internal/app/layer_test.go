@@ -49,6 +49,7 @@ var rank = map[string]int{
 	"berth/internal/postgrestest":      3,
 	"berth/internal/sessiontest":       3,
 	"berth/internal/server":            3,
+	"berth/internal/metrics":           3,
 
 	"berth/internal/doctor": 4,
 

@@ -7,10 +7,13 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"berth/internal/config"
 	"berth/internal/docker"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
+	"berth/internal/metrics"
 	"berth/internal/probe"
 	"berth/internal/process"
 	"berth/internal/proxy"
@@ -84,7 +87,7 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*lifecycle.M
 		}
 		a.webhook, send = sender, sender.Notify
 	}
-	return lifecycle.NewManager(a.storage.store, a.runtime, probe.New(), routes, keys, lifecycle.Options{
+	return lifecycle.NewManager(a.store, a.runtime, probe.New(), routes, keys, lifecycle.Options{
 		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
 		MaxSessions: c.Limits.MaxSessions,
@@ -98,14 +101,14 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*lifecycle.M
 			CheckEvery: c.Health.CheckInterval.Duration(), Timeout: c.Health.Timeout.Duration(), Threshold: c.Health.FailureThreshold,
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
-		Admit: a.pressure.monitor.Admit, Refused: a.pressure.refused,
+		Admit: a.pressure.monitor.Admit, Refused: a.metrics.Rejected,
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
 		Notify: func(n lifecycle.Notice) {
-			a.measures.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
+			a.metrics.Incident(n)
 			send(n)
 		},
 		Observe: func(ctx context.Context, p lifecycle.Performance) {
-			a.measures.operation(p)
+			a.metrics.Operation(p)
 			a.trail.performed(ctx, p)
 		},
 		Background: ownRequest,
@@ -126,7 +129,7 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 		Refused: attempts{a.gate, a.trail.refusals, surfaceProxy}.proxied, Authenticated: a.trail.visited,
 		MaxConnections: a.descriptors.Upstreams, MaxRequests: a.descriptors.Requests,
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
-		Observe: a.measures.proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
+		Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
 	})
 }
 
@@ -157,4 +160,30 @@ func (a *App) client(r *http.Request) context.Context {
 // ownRequest gives what Berth does of its own accord an ID as well, so that everything that belongs to it is found by it.
 func ownRequest(ctx context.Context) context.Context {
 	return telemetry.WithRequestID(ctx, telemetry.NewRequestID())
+}
+
+// registerMetrics registers what is measured at each scrape.
+func (a *App) registerMetrics(r prometheus.Registerer) {
+	r.MustRegister(
+		metrics.Process(a.version, func() int { return a.live.Load().Limits.MaxSessions },
+			func(ctx context.Context) string { return a.health(ctx).Status }, a.audit.Load),
+		metrics.Sessions(a.store.Count, a.manager.Healths, a.proxy.Load), metrics.StoreStates(a.storeState),
+		metrics.Host(a.pressure.monitor), metrics.Disks(a.disks), metrics.Workspaces(a.sizes), a.gate.failures, a.gate.swept,
+	)
+	if a.engine != nil {
+		r.MustRegister(metrics.Certificates(a.engine.Expiries))
+	}
+}
+
+// storeState is how the store is now.
+func (a *App) storeState() metrics.StoreState {
+	s := metrics.StoreState{Up: a.bounded(context.Background(), a.store.Ping) == nil}
+	if db := a.storage.database; db != nil {
+		s.Database, s.Notified = true, db.store.NotificationFault() == ""
+		if db.failover != nil {
+			f := db.failover.Status()
+			s.Degraded, s.Pending = f.Degraded, f.Pending
+		}
+	}
+	return s
 }

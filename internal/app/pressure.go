@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -10,41 +9,21 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"berth/internal/config"
 	"berth/internal/httpapi"
 	"berth/internal/pressure"
 	"berth/internal/telemetry"
 )
 
-// pressures is the watch over the host that bounds how many sessions may begin, and what is counted of it.
+// pressures is the watch over the host that bounds how many sessions may begin.
 type pressures struct {
 	monitor   *pressure.Monitor
 	elsewhere bool // the engine is on another machine
-	changes   *prometheus.CounterVec
-	refusals  *prometheus.CounterVec
 }
-
-// Why sessions are not admitted.
-const (
-	refusedLimit  = "session_limit"
-	refusedMemory = "host_memory"
-	refusedCPU    = "host_cpu"
-)
 
 func (a *App) watchPressure(ctx context.Context) error {
 	p := pressures{
 		elsewhere: a.cfg.Session.Runtime == config.RuntimeDocker && !engineIsHere(ctx, a.cfg.Docker.Host),
-		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "berth_host_pressure_changes_total", Help: "Changes of the host's pressure, by resource and the level that was reached.",
-		}, []string{"resource", "level"}),
-		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "berth_admission_refusals_total", Help: "Creates, starts and wakes that were refused for want of room, by reason.",
-		}, []string{"reason"}),
-	}
-	for _, reason := range []string{refusedLimit, refusedMemory, refusedCPU} {
-		p.refusals.WithLabelValues(reason)
 	}
 	log := a.named("pressure")
 	limits := a.cfg.Limits
@@ -52,7 +31,7 @@ func (a *App) watchPressure(ctx context.Context) error {
 		Source:        pressure.NewHost(pressure.HostOptions{Children: a.cfg.Session.Runtime == config.RuntimeProcess}),
 		MemoryWarning: limits.MemoryWarning, CPUWarning: limits.CPUWarning, Critical: limits.Critical, Elsewhere: p.elsewhere, Logger: log,
 		OnChange: func(c pressure.Change) {
-			p.changes.WithLabelValues(string(c.Resource), c.To.String()).Inc()
+			a.metrics.PressureChanged(c)
 			speakOf(context.WithoutCancel(ctx), log, c)
 		},
 	}
@@ -78,15 +57,6 @@ func speakOf(ctx context.Context, log *slog.Logger, c pressure.Change) {
 	default:
 		log.InfoContext(ctx, "host pressure has eased")
 	}
-}
-
-// refused counts a refusal.
-func (p pressures) refused(err error) {
-	reason := refusedLimit
-	if critical, ok := errors.AsType[*pressure.CriticalError](err); ok {
-		reason = map[pressure.Resource]string{pressure.Memory: refusedMemory, pressure.CPU: refusedCPU}[critical.Resource]
-	}
-	p.refusals.WithLabelValues(reason).Inc()
 }
 
 // report puts what is known into the operator's view.
@@ -117,54 +87,6 @@ func stallOf(s pressure.State) *httpapi.Stall {
 
 // round keeps four digits of a fraction.
 func round(fraction float64) float64 { return float64(int(fraction*10_000+0.5)) / 10_000 }
-
-func (p pressures) collectors() []prometheus.Collector {
-	return []prometheus.Collector{p.changes, p.refusals, pressureCollector{
-		monitor: p.monitor,
-		memory:  prometheus.NewDesc("berth_host_memory_ratio", "Fraction of the host's memory in use, smoothed.", nil, nil),
-		cpu:     prometheus.NewDesc("berth_host_cpu_ratio", "Fraction of the host's CPU time in use, smoothed.", nil, nil),
-		level: prometheus.NewDesc("berth_host_pressure_level",
-			"How short the host is of a resource: 0 not, 1 warning, 2 critical.", []string{"resource"}, nil),
-		stall: prometheus.NewDesc("berth_host_stall_ratio",
-			"Fraction of the last 10 s in which some or all tasks waited for a resource, as the kernel measures it.", []string{"resource", "tasks"}, nil),
-	}}
-}
-
-// pressureCollector tells at each scrape what is known; nothing of what is not.
-type pressureCollector struct {
-	monitor                   *pressure.Monitor
-	memory, cpu, level, stall *prometheus.Desc
-}
-
-// Describe implements [prometheus.Collector].
-func (c pressureCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.memory, c.cpu, c.level, c.stall} {
-		to <- desc
-	}
-}
-
-// Collect implements [prometheus.Collector].
-func (c pressureCollector) Collect(to chan<- prometheus.Metric) {
-	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
-	}
-	s := c.monitor.Snapshot()
-	for _, r := range []struct {
-		resource pressure.Resource
-		ratio    *prometheus.Desc
-		state    pressure.State
-	}{{pressure.Memory, c.memory, s.Memory}, {pressure.CPU, c.cpu, s.CPU}} {
-		if r.state.Level == pressure.Unknown {
-			continue
-		}
-		gauge(r.ratio, r.state.Value)
-		gauge(c.level, float64(r.state.Level), string(r.resource))
-		if stall := r.state.Stall; stall != nil {
-			gauge(c.stall, stall.Some, string(r.resource), "some")
-			gauge(c.stall, stall.Full, string(r.resource), "all")
-		}
-	}
-}
 
 // lookupTimeout bounds the question where the engine is.
 const lookupTimeout = 2 * time.Second

@@ -36,6 +36,14 @@ type Expiry struct {
 	fingerprint string
 }
 
+// Certificate is what a certificate is for a client of the engine: a server's is the engine's.
+func (e Expiry) Certificate() string {
+	if e.Kind == KindServer {
+		return "engine"
+	}
+	return string(e.Kind)
+}
+
 // ExpiryOf says how long a certificate lives from now.
 func ExpiryOf(cert *x509.Certificate, now time.Time) Expiry {
 	d := describe("", cert)

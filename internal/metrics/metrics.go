@@ -1,0 +1,140 @@
+// Package metrics is what Prometheus is told: what is counted when it happens, and what is measured at each scrape. It
+// knows every metric's name. It changes nothing, and refuses to know who asks.
+package metrics
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"berth/internal/lifecycle"
+	"berth/internal/pressure"
+	"berth/internal/proxy"
+)
+
+// Metrics are what is counted when it happens.
+type Metrics struct {
+	incidents  *prometheus.CounterVec
+	operations *prometheus.HistogramVec
+	engine     calls
+	store      calls
+
+	requests       *prometheus.CounterVec
+	requestSeconds prometheus.Histogram
+	streams        prometheus.Counter
+	bytes          *prometheus.CounterVec
+
+	pressureChanges *prometheus.CounterVec
+	rejections      *prometheus.CounterVec
+}
+
+// Why sessions are not admitted.
+const (
+	rejectedByLimit  = "session_limit"
+	rejectedByMemory = "host_memory"
+	rejectedByCPU    = "host_cpu"
+)
+
+// Limits of the buckets, in seconds: an operation takes from a tenth of a second to the time-out of a slow start, a
+// proxied request from a millisecond to an agent's turn of many minutes.
+var (
+	operationBuckets = []float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300}
+	requestBuckets   = []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800}
+)
+
+// New registers the metrics.
+func New(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		incidents: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "berth_session_incidents_total",
+			Help: "Sessions that were unhealthy and restarted, came back, ran out of memory or failed for good, by cause.",
+		}, []string{"event", "cause"}),
+		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "berth_session_operation_seconds", Buckets: operationBuckets,
+			Help: "How long operations on sessions took, by how they ended: ok, or the code of the failure.",
+		}, []string{"operation", "outcome"}),
+		engine: newCalls("berth_engine_call_seconds", "How long calls of the engine took, by how they ended: ok, or the code of the failure."),
+		store:  newCalls("berth_store_call_seconds", "How long calls of the store took, by how they ended: ok, or the code of the failure."),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "berth_proxy_requests_total",
+			Help: "Proxied requests by the status of their answer; left: the client did not wait for one.",
+		}, []string{"status"}),
+		requestSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "berth_proxy_request_seconds", Buckets: requestBuckets,
+			Help: "How long proxied requests took, up to the last byte; without event streams and WebSockets.",
+		}),
+		streams: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "berth_proxy_streams_total", Help: "Event streams and WebSockets that have ended.",
+		}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "berth_proxy_bytes_total", Help: "Bytes of content from and to clients, counted when their request is over.",
+		}, []string{"direction"}),
+		pressureChanges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "berth_host_pressure_changes_total", Help: "Changes of the host's pressure, by resource and the level that was reached.",
+		}, []string{"resource", "level"}),
+		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "berth_admission_refusals_total", Help: "Creates, starts and wakes that were refused for want of room, by reason.",
+		}, []string{"reason"}),
+	}
+	for _, reason := range []string{rejectedByLimit, rejectedByMemory, rejectedByCPU} {
+		m.rejections.WithLabelValues(reason)
+	}
+	r.MustRegister(m.incidents, m.operations, m.engine.seconds, m.store.seconds, m.requests, m.requestSeconds, m.streams, m.bytes,
+		m.pressureChanges, m.rejections)
+	return m
+}
+
+// Incident counts what happened to a session without a request.
+func (m *Metrics) Incident(n lifecycle.Notice) {
+	m.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
+}
+
+// PressureChanged counts a change of the host's pressure.
+func (m *Metrics) PressureChanged(c pressure.Change) {
+	m.pressureChanges.WithLabelValues(string(c.Resource), c.To.String()).Inc()
+}
+
+// Rejected counts a session that was not admitted.
+func (m *Metrics) Rejected(err error) {
+	reason := rejectedByLimit
+	if critical, ok := errors.AsType[*pressure.CriticalError](err); ok {
+		reason = map[pressure.Resource]string{pressure.Memory: rejectedByMemory, pressure.CPU: rejectedByCPU}[critical.Resource]
+	}
+	m.rejections.WithLabelValues(reason).Inc()
+}
+
+// Operation counts an operation that has taken time.
+func (m *Metrics) Operation(p lifecycle.Performance) {
+	if p.Duration == 0 {
+		return
+	}
+	outcome := string(p.Outcome)
+	if outcome == "" {
+		outcome = "ok"
+	}
+	m.operations.WithLabelValues(p.What, outcome).Observe(p.Duration.Seconds())
+}
+
+// Proxied counts a request that is over.
+func (m *Metrics) Proxied(o proxy.Observation) {
+	m.requests.WithLabelValues(statusLabel(o.Status)).Inc()
+	m.bytes.WithLabelValues("received").Add(float64(o.Received))
+	m.bytes.WithLabelValues("sent").Add(float64(o.Sent))
+	if o.Stream {
+		m.streams.Inc()
+		return
+	}
+	m.requestSeconds.Observe(o.Duration.Seconds())
+}
+
+// statusLabel is a status's class: the sessions' servers are their users', and could answer with nine hundred numbers.
+func statusLabel(status int) string {
+	switch {
+	case status == proxy.StatusClientLeft:
+		return "left"
+	case status < 100:
+		return "none"
+	}
+	return strconv.Itoa(status/100) + "xx"
+}

@@ -1,0 +1,94 @@
+package metrics
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"berth/internal/session"
+)
+
+// countsAge is how old the counts of sessions may be that /health and /metrics give. Changes made by this process are seen
+// at once, those of other instances after that.
+const countsAge = time.Second
+
+// countTimeout bounds the counting.
+const countTimeout = 2 * time.Second
+
+// Store measures every call of a store, and keeps the counts of its sessions, so that reading them often costs nothing.
+type Store struct {
+	session.Store
+	calls   calls
+	changes atomic.Int64 // made through this store so far
+
+	mu     sync.Mutex
+	counts session.Counts
+	at     time.Time // when they were counted; zero: never
+	after  int64     // changes
+}
+
+// Store measures the calls of a store, which may be a [session.Counter].
+func (m *Metrics) Store(of session.Store) *Store { return &Store{Store: of, calls: m.store} }
+
+// Count returns the counts, which must not be changed. One caller at a time asks the store.
+func (s *Store) Count(ctx context.Context) (session.Counts, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changes := s.changes.Load()
+	if !s.at.IsZero() && changes == s.after && time.Since(s.at) < countsAge {
+		return s.counts, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
+	defer cancel()
+	begun := time.Now()
+	counts, err := session.CountSessions(ctx, s.Store, begun)
+	s.calls.done("count", begun, err)
+	if err != nil {
+		return session.NewCounts(), err
+	}
+	s.counts, s.at, s.after = counts, time.Now(), changes
+	return counts, nil
+}
+
+// Create implements [session.Store].
+func (s *Store) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
+	defer func(begun time.Time) { s.calls.done("create", begun, err); s.changes.Add(1) }(time.Now())
+	return s.Store.Create(ctx, v, max)
+}
+
+// Get implements [session.Store].
+func (s *Store) Get(ctx context.Context, id session.ID) (found session.Session, err error) {
+	defer func(begun time.Time) { s.calls.done("get", begun, err) }(time.Now())
+	return s.Store.Get(ctx, id)
+}
+
+// Update implements [session.Store].
+func (s *Store) Update(ctx context.Context, v session.Session, max int) (updated session.Session, err error) {
+	defer func(begun time.Time) { s.calls.done("update", begun, err); s.changes.Add(1) }(time.Now())
+	return s.Store.Update(ctx, v, max)
+}
+
+// Delete implements [session.Store].
+func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) (err error) {
+	defer func(begun time.Time) { s.calls.done("delete", begun, err); s.changes.Add(1) }(time.Now())
+	return s.Store.Delete(ctx, id, revision)
+}
+
+// List implements [session.Store].
+func (s *Store) List(ctx context.Context, q session.Query) (page session.Page, err error) {
+	defer func(begun time.Time) { s.calls.done("list", begun, err) }(time.Now())
+	return s.Store.List(ctx, q)
+}
+
+// Touch implements [session.Store].
+func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) (err error) {
+	defer func(begun time.Time) { s.calls.done("touch", begun, err) }(time.Now())
+	return s.Store.Touch(ctx, at)
+}
+
+// Ping implements [session.Store].
+func (s *Store) Ping(ctx context.Context) (err error) {
+	defer func(begun time.Time) { s.calls.done("ping", begun, err) }(time.Now())
+	return s.Store.Ping(ctx)
+}
