@@ -17,19 +17,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"berth/internal/config"
+	"berth/internal/health"
 	"berth/internal/hostip"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
 	"berth/internal/metrics"
 	"berth/internal/pki"
-	"berth/internal/pressure"
 	"berth/internal/proxy"
 	"berth/internal/server"
 	"berth/internal/session"
 	"berth/internal/telemetry"
 	"berth/internal/throttle"
 	"berth/internal/webhook"
-	"berth/internal/workspace"
 )
 
 // App is one running Berth. Make it with [New], run it with [App.Run], and always end it with [App.Stop].
@@ -39,9 +38,8 @@ type App struct {
 	version  string
 	begun    time.Time
 	manager  *lifecycle.Manager
-	pressure pressures
-	disks    *pressure.DiskMonitor
-	sizes    *workspace.Monitor
+	host     hostMonitors
+	health   *health.Reporter
 	metrics  *metrics.Metrics
 	trail    *trail
 	gate     *gate
@@ -125,10 +123,10 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 		return nil, err
 	}
 	a.runtime = a.metrics.Runtime(a.runtime, a.named(cfg.Session.Runtime), a.trail.called)
-	if err := a.watchPressure(ctx); err != nil {
+	if err := a.openPressure(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.watchDisks(ctx, state); err != nil {
+	if err := a.openDisks(ctx, state); err != nil {
 		return nil, err
 	}
 	table := proxy.NewTable()
@@ -136,19 +134,20 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	if a.manager, err = a.newManager(table, keys); err != nil {
 		return nil, err
 	}
-	if a.sizes, err = a.newSizes(); err != nil {
+	if err := a.openWorkspaces(); err != nil {
 		return nil, err
 	}
 	if a.proxy, err = a.newProxy(table, keys); err != nil {
 		return nil, err
 	}
+	a.health = a.newHealth()
 	a.registerMetrics(registry)
 	api, err := httpapi.New(httpapi.Options{
 		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
-		Ready: a.ready, Health: a.health, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
+		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
 		Authenticated: a.trail.entered,
 		Rotation:      throttle.NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated).Take,
-		Size:          a.sizeOf,
+		Size:          a.health.WorkspaceSize,
 		CheckEvery:    cfg.Health.CheckInterval.Duration(),
 		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},
 		Known:         func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
@@ -187,9 +186,9 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() error { return a.watchCertificates(ctx) })
 	work.Go(func() error { return a.watchAudit(ctx) })
 	work.Go(func() error { return a.trail.refusals.run(ctx) })
-	work.Go(func() error { return a.pressure.monitor.Run(ctx) })
-	work.Go(func() error { return a.disks.Run(ctx) })
-	work.Go(func() error { return a.sizes.Run(ownRequest(ctx)) })
+	work.Go(func() error { return a.host.pressure.Run(ctx) })
+	work.Go(func() error { return a.host.disks.Run(ctx) })
+	work.Go(func() error { return a.host.workspaces.Run(ownRequest(ctx)) })
 	if a.webhook != nil {
 		work.Go(func() error { return a.webhook.Run(ctx) })
 	}

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"berth/internal/config"
-	"berth/internal/httpapi"
 	"berth/internal/pin"
 	"berth/internal/pki"
 	"berth/internal/telemetry"
@@ -136,19 +135,4 @@ func remedy(kind pki.Kind) string {
 	default:
 		return "run berth certs renew"
 	}
-}
-
-// certificates is the operator's view of what could expire; empty without TLS.
-func (a *App) certificates() []httpapi.Certificate {
-	if a.engine == nil {
-		return nil
-	}
-	var all []httpapi.Certificate
-	for _, e := range a.engine.Expiries() {
-		all = append(all, httpapi.Certificate{
-			Certificate: e.Certificate(), Subject: e.Subject, Serial: e.Serial, ExpiresAt: e.NotAfter,
-			DaysLeft: e.DaysLeft, Level: string(e.Urgency),
-		})
-	}
-	return all
 }

@@ -70,8 +70,8 @@ func guarded(t *testing.T, change func(*config.Docker)) (*App, *bytes.Buffer, er
 
 func names(a *App) []string {
 	var all []string
-	for _, c := range a.certificates() {
-		all = append(all, c.Certificate+" "+c.Level)
+	for _, e := range a.engine.Expiries() {
+		all = append(all, e.Certificate()+" "+string(e.Urgency))
 	}
 	return all
 }
@@ -189,8 +189,8 @@ func TestPinsAndVerificationComeFromTheSettings(t *testing.T) {
 	if _, _, err := guarded(t, func(d *config.Docker) { d.TLSPin = "x" }); err == nil {
 		t.Error("a pin that is none was taken")
 	}
-	if a, _, err := guarded(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.certificates() != nil {
-		t.Errorf("a socket: %v, certificates %v; want none", err, a.certificates())
+	if a, _, err := guarded(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.engine != nil {
+		t.Errorf("a socket: %v, certificates %v; want none", err, a.engine)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -300,9 +301,13 @@ func (a *App) runDatabase(ctx context.Context, work *errgroup.Group) (leave func
 	return leave
 }
 
-// health is the operator's view of the database.
-func (db *database) health(ctx context.Context, counts session.Counts) *httpapi.DatabaseHealth {
-	h := &httpapi.DatabaseHealth{Status: "healthy"}
+// Health is the operator's view of the database, and the cause of its failure in a sentence; nil for a file.
+func (s storage) Health(ctx context.Context, counts session.Counts) (h *httpapi.DatabaseHealth, cause string) {
+	db := s.database
+	if db == nil {
+		return nil, ""
+	}
+	h = &httpapi.DatabaseHealth{Status: "healthy"}
 	pool := db.store.Pool()
 	h.Pool = &httpapi.DatabasePool{Total: pool.Total, Idle: pool.Idle, Acquired: pool.Acquired, Max: pool.Max}
 	if db.failover != nil {
@@ -310,20 +315,22 @@ func (db *database) health(ctx context.Context, counts session.Counts) *httpapi.
 		h.PendingChanges = f.Pending
 		if f.Degraded {
 			h.Status, h.Reason, h.Since = "unavailable", f.Reason, &f.Since
-			return h
+			return h, unavailable(h.Reason)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	if err := db.store.Ping(ctx); err != nil {
 		h.Status, h.Reason = "unavailable", session.MessageOf(err)
-		return h
+		return h, unavailable(h.Reason)
 	}
 	if why := db.store.NotificationFault(); why != "" {
 		h.Status, h.Reason = "degraded", why
+		cause = "the database does not notify this instance of changes; they are looked for every second"
 	}
 	if at := db.store.WentBack(); !at.IsZero() {
 		h.Status, h.Reason = "degraded", wentBack+" (noticed at "+at.UTC().Format(time.RFC3339)+")"
+		cause = wentBack
 	}
 	h.TotalSessions, h.ActiveSessions = counts.Total(), counts.Active()
 	stats, imports := db.details(ctx)
@@ -331,8 +338,34 @@ func (db *database) health(ctx context.Context, counts session.Counts) *httpapi.
 	for _, i := range imports {
 		h.Imports = append(h.Imports, httpapi.Import{Source: i.Source, At: i.At, Total: i.Total, Added: i.Added, Known: i.Known})
 	}
-	return h
+	return h, cause
 }
+
+// unavailable is the cause that people are given for a database that is not available.
+func unavailable(reason string) string {
+	if strings.HasPrefix(reason, postgres.AnotherDatabase) {
+		return reason
+	}
+	return "the database is away; changes are kept until it returns"
+}
+
+// Instances are the processes that work on the database; nil for a file.
+func (s storage) Instances() []httpapi.Instance {
+	if s.database == nil {
+		return nil
+	}
+	all := []httpapi.Instance{}
+	for _, p := range s.database.peers.List() {
+		all = append(all, httpapi.Instance{
+			ID: p.ID, Address: p.Address, Hostname: p.Hostname, Version: p.Version, StartedAt: p.StartedAt,
+			SeenAt: p.SeenAt, Alive: p.Alive, Self: p.Self,
+		})
+	}
+	return all
+}
+
+// pingTimeout bounds the questions to the database for a report.
+const pingTimeout = 2 * time.Second
 
 // detailsAge is how old the size of the database and the list of imports may be.
 const detailsAge = 10 * time.Second

@@ -19,6 +19,7 @@ var rank = map[string]int{
 	"berth/internal/atomicfile": 1,
 	"berth/internal/fileset":    1,
 	"berth/internal/lifecycle":  1,
+	"berth/internal/telemetry":  1,
 
 	"berth/internal/config":      2,
 	"berth/internal/docker":      2,
@@ -37,7 +38,6 @@ var rank = map[string]int{
 	"berth/internal/proxy":       2,
 	"berth/internal/runtimetest": 2,
 	"berth/internal/storetest":   2,
-	"berth/internal/telemetry":   2,
 	"berth/internal/throttle":    2,
 	"berth/internal/webhook":     2,
 	"berth/internal/workspace":   2,
@@ -48,6 +48,7 @@ var rank = map[string]int{
 	"berth/internal/guardtest":         3,
 	"berth/internal/postgrestest":      3,
 	"berth/internal/sessiontest":       3,
+	"berth/internal/health":            3,
 	"berth/internal/server":            3,
 	"berth/internal/metrics":           3,
 

@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"berth/internal/config"
 	"berth/internal/docker"
+	"berth/internal/health"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
 	"berth/internal/metrics"
@@ -101,7 +103,7 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*lifecycle.M
 			CheckEvery: c.Health.CheckInterval.Duration(), Timeout: c.Health.Timeout.Duration(), Threshold: c.Health.FailureThreshold,
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
-		Admit: a.pressure.monitor.Admit, Refused: a.metrics.Rejected,
+		Admit: a.host.pressure.Admit, Refused: a.metrics.Rejected,
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
 		Notify: func(n lifecycle.Notice) {
 			a.metrics.Incident(n)
@@ -166,9 +168,9 @@ func ownRequest(ctx context.Context) context.Context {
 func (a *App) registerMetrics(r prometheus.Registerer) {
 	r.MustRegister(
 		metrics.Process(a.version, func() int { return a.live.Load().Limits.MaxSessions },
-			func(ctx context.Context) string { return a.health(ctx).Status }, a.audit.Load),
+			func(ctx context.Context) string { return a.health.Report(ctx).Status }, a.audit.Load),
 		metrics.Sessions(a.store.Count, a.manager.Healths, a.proxy.Load), metrics.StoreStates(a.storeState),
-		metrics.Host(a.pressure.monitor), metrics.Disks(a.disks), metrics.Workspaces(a.sizes), a.gate.failures, a.gate.swept,
+		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces), a.gate.failures, a.gate.swept,
 	)
 	if a.engine != nil {
 		r.MustRegister(metrics.Certificates(a.engine.Expiries))
@@ -177,7 +179,7 @@ func (a *App) registerMetrics(r prometheus.Registerer) {
 
 // storeState is how the store is now.
 func (a *App) storeState() metrics.StoreState {
-	s := metrics.StoreState{Up: a.bounded(context.Background(), a.store.Ping) == nil}
+	s := metrics.StoreState{Up: health.Ping(context.Background(), a.store.Ping) == nil}
 	if db := a.storage.database; db != nil {
 		s.Database, s.Notified = true, db.store.NotificationFault() == ""
 		if db.failover != nil {
@@ -186,4 +188,28 @@ func (a *App) storeState() metrics.StoreState {
 		}
 	}
 	return s
+}
+
+func (a *App) newHealth() *health.Reporter {
+	r := &health.Reporter{
+		Config: a.cfg, Limits: func() config.Limits { return a.live.Load().Limits }, Ready: a.ready, Store: a.store, Backend: a.storage,
+		ForeignSessions: a.neighbours.fault, Engine: a.runtime, EngineElsewhere: a.host.engineElsewhere, Manager: a.manager, Proxy: a.proxy,
+		Pressure: a.host.pressure, Disks: a.host.disks, Workspaces: a.host.workspaces, SecurityCheck: a.audit.Load,
+	}
+	if a.engine != nil {
+		r.Certificates = a.engine.Expiries
+	}
+	return r
+}
+
+// instances lists the processes that serve the same sessions, this one alone where they are in a file.
+func (a *App) instances() []httpapi.Instance {
+	if all := a.storage.Instances(); all != nil {
+		return all
+	}
+	hostname, _ := os.Hostname() // for people; empty will do
+	return []httpapi.Instance{{
+		ID: "self", Address: a.Addr().String(), Hostname: hostname, Version: a.version, StartedAt: a.begun, SeenAt: time.Now().UTC(),
+		Alive: true, Self: true,
+	}}
 }

@@ -31,7 +31,7 @@ func (a *App) Reload(ctx context.Context, cfg config.Config) error {
 	next.Log.Level = cfg.Log.Level
 	next.Limits.MaxSessions = cfg.Limits.MaxSessions
 	next.Limits.MemoryWarning, next.Limits.CPUWarning, next.Limits.Critical = cfg.Limits.MemoryWarning, cfg.Limits.CPUWarning, cfg.Limits.Critical
-	if err := a.pressure.monitor.Adjust(next.Limits.MemoryWarning, next.Limits.CPUWarning, next.Limits.Critical); err != nil {
+	if err := a.host.pressure.Adjust(next.Limits.MemoryWarning, next.Limits.CPUWarning, next.Limits.Critical); err != nil {
 		return err
 	}
 	a.manager.Limit(next.Limits.MaxSessions)

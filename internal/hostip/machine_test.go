@@ -1,8 +1,8 @@
-package app
+package hostip
 
 import "testing"
 
-func TestEngineIsHereWhereItsKernelIsOurs(t *testing.T) {
+func TestEngineIsThisMachineWhereItsKernelIsOurs(t *testing.T) {
 	t.Parallel()
 	for endpoint, want := range map[string]bool{
 		"unix:///var/run/docker.sock":     true,
@@ -13,7 +13,7 @@ func TestEngineIsHereWhereItsKernelIsOurs(t *testing.T) {
 		"tcp://192.0.2.7:2376":            false,
 		"tcp://[2001:db8::7]:2376":        false,
 	} {
-		if got := engineIsHere(t.Context(), endpoint); got != want {
+		if got := IsThisMachine(t.Context(), endpoint); got != want {
 			t.Errorf("%s: got %v, want %v", endpoint, got, want)
 		}
 	}

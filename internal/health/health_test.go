@@ -1,4 +1,4 @@
-package app
+package health
 
 import (
 	"testing"
@@ -20,7 +20,7 @@ func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
 		want                 string
 		reasons              int
 		unrecorded           bool
-		neighbours           string
+		foreign              string
 	}{
 		"all is well":           {want: "healthy"},
 		"no database at all":    {harm: func(h *httpapi.Health) { h.Database = nil }, want: "healthy"},
@@ -32,7 +32,7 @@ func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
 		"nearly so":             {harm: func(h *httpapi.Health) { h.Resources.Status = "warning" }, want: "healthy"},
 		"not known":             {harm: func(h *httpapi.Health) { h.Resources.Status = "unknown" }, want: "healthy"},
 		"lost records":          {unrecorded: true, want: "degraded", reasons: 1},
-		"sessions of others":    {neighbours: "whose are they?", want: "degraded", reasons: 1},
+		"sessions of others":    {foreign: "whose are they?", want: "degraded", reasons: 1},
 		"certificate":           {harm: func(h *httpapi.Health) { h.Certificates[0].Level = "critical" }, want: "degraded", reasons: 1},
 		"everything at once":    {func(h *httpapi.Health) { h.Runtime.Status, h.Resources.Status = "unhealthy", "critical" }, true, true, "unhealthy", 4, false, ""},
 		"the worst comes first": {func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, false, true, "unhealthy", 2, false, ""},
@@ -43,7 +43,7 @@ func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
 			if row.harm != nil {
 				row.harm(&h)
 			}
-			if status, reasons := overall(h, row.notReady, row.unreadable, row.unrecorded, row.neighbours); status != row.want || len(reasons) != row.reasons {
+			if status, reasons := overall(h, faults{row.notReady, row.unreadable, row.unrecorded, "", row.foreign}); status != row.want || len(reasons) != row.reasons {
 				t.Errorf("got %s because of %q, want %s and %d reasons", status, reasons, row.want, row.reasons)
 			}
 		})

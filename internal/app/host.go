@@ -1,0 +1,76 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"berth/internal/config"
+	"berth/internal/health"
+	"berth/internal/hostip"
+	"berth/internal/pressure"
+	"berth/internal/workspace"
+)
+
+// hostMonitors watch what sessions take of the engine's host.
+type hostMonitors struct {
+	pressure        *pressure.Monitor
+	disks           *pressure.DiskMonitor
+	workspaces      *workspace.Monitor
+	engineElsewhere bool // on another machine
+}
+
+// openPressure watches memory and CPU time of the host.
+func (a *App) openPressure(ctx context.Context) (err error) {
+	log, limits := a.named("pressure"), a.cfg.Limits
+	a.host.engineElsewhere = a.cfg.Session.Runtime == config.RuntimeDocker && !hostip.IsThisMachine(ctx, a.cfg.Docker.Host)
+	opts := pressure.Options{
+		Source:        pressure.NewHost(pressure.HostOptions{Children: a.cfg.Session.Runtime == config.RuntimeProcess}),
+		MemoryWarning: limits.MemoryWarning, CPUWarning: limits.CPUWarning, Critical: limits.Critical,
+		Elsewhere: a.host.engineElsewhere, Logger: log,
+		OnChange: func(c pressure.Change) {
+			a.metrics.PressureChanged(c)
+			pressure.LogChange(context.WithoutCancel(ctx), log, c)
+		},
+	}
+	for _, change := range a.around.pressure {
+		change(&opts)
+	}
+	a.host.pressure, err = pressure.New(opts)
+	return err
+}
+
+// openDisks watches the disk of the engine, where that is on this machine and its directory can be seen from here, and that
+// of the state directory.
+func (a *App) openDisks(ctx context.Context, s state) error {
+	own, err := filepath.Abs(string(s))
+	if err != nil {
+		return fmt.Errorf("find the state directory: %w", err)
+	}
+	engine := a.engineRoot
+	switch {
+	case a.cfg.Session.Runtime == config.RuntimeProcess:
+		engine = own
+	case a.host.engineElsewhere:
+		engine = "" // a directory of that name here is another one
+	}
+	log := a.named("pressure")
+	a.host.disks = pressure.NewDiskMonitor([]pressure.Disk{{Name: health.DiskEngine, Path: engine}, {Name: health.DiskState, Path: own}},
+		func(before pressure.Level, d pressure.DiskState) {
+			pressure.LogDisk(context.WithoutCancel(ctx), log, before, d)
+		})
+	return nil
+}
+
+// measureEvery is how many reconciliations there are for each measurement of the volumes, which costs more.
+const measureEvery = 10
+
+// openWorkspaces measures the volumes of sessions.
+func (a *App) openWorkspaces() (err error) {
+	limits := a.cfg.Limits
+	a.host.workspaces, err = workspace.New(workspace.Options{
+		Containers: a.runtime.List, Every: measureEvery * a.cfg.Session.ReconcileInterval.Duration(),
+		Warning: limits.WorkspaceWarning, Limit: limits.WorkspaceLimit, Stop: a.manager.StopOversized, Logger: a.named("workspace"),
+	})
+	return err
+}

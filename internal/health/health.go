@@ -1,0 +1,127 @@
+// Package health reports on the whole: what works, what does not, and what to do. It asks the store and the engine once for
+// each report, and otherwise repeats what others have measured. It refuses to change anything.
+package health
+
+import (
+	"context"
+	"time"
+
+	"berth/internal/config"
+	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
+	"berth/internal/pki"
+	"berth/internal/pressure"
+	"berth/internal/proxy"
+	"berth/internal/session"
+	"berth/internal/workspace"
+)
+
+// Store is where sessions are remembered.
+type Store interface {
+	Count(ctx context.Context) (session.Counts, error)
+	Ping(ctx context.Context) error
+}
+
+// Backend is what is behind a [Store].
+type Backend interface {
+	// Health is the state of the database, and the cause of its failure in a sentence; nil where there is no database.
+	Health(ctx context.Context, counts session.Counts) (database *httpapi.DatabaseHealth, cause string)
+	// Instances are the processes that work on the database; nil where there is none.
+	Instances() []httpapi.Instance
+}
+
+// Reporter reports. All of its fields are required, those excepted of which it is said.
+type Reporter struct {
+	Config          config.Config
+	Limits          func() config.Limits // in force now
+	Ready           func() error         // nil when sessions can be served
+	Store           Store
+	Backend         Backend
+	ForeignSessions func() string // what is wrong with sessions of other installations on the engine; "" when nothing is
+	Engine          session.Runtime
+	EngineElsewhere bool // on another machine
+	Manager         *lifecycle.Manager
+	Proxy           *proxy.Proxy
+	Pressure        *pressure.Monitor
+	Disks           *pressure.DiskMonitor
+	Workspaces      *workspace.Monitor
+	Certificates    func() []pki.Expiry   // of the engine's connection; nil: there are none
+	SecurityCheck   func() *httpapi.Audit // the last one; nil: there was none yet
+}
+
+// timeout bounds each question to the store and the engine.
+const timeout = 2 * time.Second
+
+// Report is the operator's view.
+func (r *Reporter) Report(ctx context.Context) httpapi.Health {
+	limits := r.Limits()
+	h := httpapi.Health{
+		Audit:          r.SecurityCheck(),
+		StorageBackend: "json",
+		Runtime:        &httpapi.RuntimeHealth{Kind: r.Config.Session.Runtime, Status: "healthy"},
+		Certificates:   r.certificates(),
+		ResourceLimits: &httpapi.ResourceLimits{
+			MemoryLimit: limits.Memory, CPUQuota: limits.CPUQuota, MaxConcurrentSessions: limits.MaxSessions,
+		},
+		Pool:       r.pool(),
+		Workspaces: r.workspaces(),
+	}
+	h.Resources, h.Alerts = r.resources()
+	disks, alerts := r.disks()
+	h.Disks, h.Alerts = disks, append(h.Alerts, alerts...)
+	counts, unreadable := r.Store.Count(ctx)
+	if unreadable == nil {
+		unreadable = Ping(ctx, r.Store.Ping)
+	}
+	h.Sessions, h.Authenticated = counts.ByStatus, &counts.Authenticated
+	faults := faults{notReady: r.Ready() != nil, unreadable: unreadable != nil, unrecorded: r.Manager.Unrecorded() > 0, foreign: r.ForeignSessions()}
+	if h.Database, faults.database = r.Backend.Health(ctx, counts); h.Database != nil {
+		h.StorageBackend, h.Instances = "database", r.Backend.Instances()
+	}
+	if err := Ping(ctx, r.Engine.Ping); err != nil {
+		h.Runtime.Status, h.Runtime.Detail = "unhealthy", session.MessageOf(err)
+		if r.Config.Session.Runtime == config.RuntimeDocker {
+			h.Runtime.Detail += "; DOCKER_HOST is " + r.Config.Docker.Host
+		}
+	}
+	h.Status, h.Reasons = overall(h, faults)
+	return h
+}
+
+// Ping asks, and waits no longer than a report may take.
+func Ping(ctx context.Context, ping func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return ping(ctx)
+}
+
+// certificates reports what could expire; nothing without TLS.
+func (r *Reporter) certificates() []httpapi.Certificate {
+	if r.Certificates == nil {
+		return nil
+	}
+	var all []httpapi.Certificate
+	for _, e := range r.Certificates() {
+		all = append(all, httpapi.Certificate{
+			Certificate: e.Certificate(), Subject: e.Subject, Serial: e.Serial, ExpiresAt: e.NotAfter, DaysLeft: e.DaysLeft, Level: string(e.Urgency),
+		})
+	}
+	return all
+}
+
+// pool is how the proxy's connections are used now.
+func (r *Reporter) pool() *httpapi.Pool {
+	set, load := r.Config.HTTPPool, r.Proxy.Load()
+	p := &httpapi.Pool{
+		Status: "healthy", Connections: load.Connections, Requests: load.Requests, Waiting: load.Waiting, Streams: load.Streams,
+		Config: httpapi.PoolConfig{
+			MaxKeepaliveConnections: set.MaxKeepaliveConnections, MaxConnections: set.MaxConnections,
+			KeepaliveExpiry: set.KeepaliveExpiry.Duration().Seconds(), ConnectTimeout: set.ConnectTimeout.Duration().Seconds(),
+			ReadTimeout: set.ReadTimeout.Duration().Seconds(),
+		},
+	}
+	if load.Waiting > 0 {
+		p.Status = "saturated"
+	}
+	return p
+}

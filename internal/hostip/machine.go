@@ -1,0 +1,51 @@
+package hostip
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// lookupTimeout bounds the question where the engine is.
+const lookupTimeout = 2 * time.Second
+
+// hostGateway is the name of the machine that a container runs on: its kernel is the container's.
+const hostGateway = "host.docker.internal"
+
+// IsThisMachine reports whether the engine at an endpoint runs on this machine, so that its load is the one that is measured
+// here. An engine whose name cannot be looked up counts as elsewhere.
+func IsThisMachine(ctx context.Context, endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "tcp" || u.Hostname() == hostGateway {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	theirs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return false
+	}
+	ours, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(theirs, func(ip netip.Addr) bool {
+		return ip.Unmap().IsLoopback() || slices.ContainsFunc(ours, func(a net.Addr) bool {
+			prefix, err := netip.ParsePrefix(a.String())
+			return err == nil && prefix.Addr().Unmap() == ip.Unmap()
+		})
+	})
+}
+
+// IsLocal reports whether the engine at an endpoint is reached by a socket or a loopback address.
+func IsLocal(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme == "unix" {
+		return true
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+}
