@@ -51,11 +51,7 @@ func (d *directory) issuer(keyPath string) (*Authority, error) {
 // The list stays if it names the number already, is there and is not older than the known one. One that is missing, and of
 // which nothing is known, is begun only with forget. added tells whether the number is new.
 func (d *directory) extend(a *Authority, serial *big.Int, forget bool) (list *x509.RevocationList, added bool, err error) {
-	lists, err := d.lists()
-	if err != nil {
-		return nil, false, err
-	}
-	known, err := d.records()
+	_, lists, known, err := d.read()
 	if err != nil {
 		return nil, false, err
 	}

@@ -21,24 +21,23 @@ type bundleFile struct {
 // its time, not revoked.
 func bundle(dir string, now time.Time) ([]bundleFile, error) {
 	paths := ClientPaths(dir, Paths{})
-	f, _, err := loadFiles(paths, x509.ExtKeyUsageClientAuth, now)
-	if err != nil {
-		return nil, err
+	l := load(paths, x509.ExtKeyUsageClientAuth, now, files{})
+	if l.setErr != nil {
+		return nil, l.setErr
 	}
-	if err := checkChain(f.pair, f.authorities.usable, x509.ExtKeyUsageClientAuth, now); err != nil {
+	if err := checkChain(l.pair, l.authorities.usable, x509.ExtKeyUsageClientAuth, now); err != nil {
 		return nil, &FileError{Path: paths.Cert, Err: err, Advice: adviceForce}
 	}
-	f.revoked, err = readRevocations(paths.CA, f.authorities.all)
-	if err != nil {
-		return nil, err
+	if l.listErr != nil {
+		return nil, l.listErr
 	}
-	if err := f.admits([]*x509.Certificate{f.pair.Leaf}, x509.ExtKeyUsageClientAuth, now); err != nil {
+	if err := l.admits([]*x509.Certificate{l.pair.Leaf}, x509.ExtKeyUsageClientAuth, now); err != nil {
 		return nil, &FileError{Path: paths.Cert, Err: err, Advice: adviceRenew}
 	}
-	if err := f.revoked.complete(paths.CA, f.authorities.all); err != nil {
-		return nil, err
+	if l.incomplete != nil {
+		return nil, l.incomplete
 	}
-	var files []bundleFile
+	var all []bundleFile
 	parts := []struct{ name, path string }{{CACertFile, paths.CA}, {ClientCertFile, paths.Cert}, {ClientKeyFile, paths.Key}}
 	if crl := crlPath(paths.CA); fileset.Exists(crl) {
 		parts = append(parts, struct{ name, path string }{CRLFile, crl})
@@ -48,9 +47,9 @@ func bundle(dir string, now time.Time) ([]bundleFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, bundleFile{part.name, data})
+		all = append(all, bundleFile{part.name, data})
 	}
-	return files, nil
+	return all, nil
 }
 
 // BundleDir writes ca.pem, client-cert.pem, client-key.pem and, if there is one, crl.pem of dir into the directory out, in one go. What stands there is

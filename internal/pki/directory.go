@@ -84,6 +84,18 @@ func (d *directory) forget() {
 	d.records = sync.OnceValues(func() (*records, error) { return readRecords(d.path) })
 }
 
+// read is what trusted, lists and records say.
+func (d *directory) read() (all []*x509.Certificate, lists revocations, known *records, err error) {
+	if all, err = d.trusted(); err != nil {
+		return nil, nil, nil, err
+	}
+	if lists, err = d.lists(); err != nil {
+		return nil, nil, nil, err
+	}
+	known, err = d.records()
+	return all, lists, known, err
+}
+
 // edit locks a certificate directory, completes what an interrupted command left in it, and hands it to do. Others are kept
 // out of it: it may hold the authority's key.
 func edit(path string, now func() time.Time, before hook, do func(*directory) error) error {
@@ -202,11 +214,7 @@ func (d *directory) trust(all []*x509.Certificate) error {
 
 // setList makes a list the one of its authority, and remembers it.
 func (d *directory) setList(ca *x509.Certificate, list *x509.RevocationList) error {
-	lists, err := d.lists()
-	if err != nil {
-		return err
-	}
-	known, err := d.records()
+	_, lists, known, err := d.read()
 	if err != nil {
 		return err
 	}
@@ -245,21 +253,6 @@ func (d *directory) commit() error {
 
 // encode adds the files of changed lists and records.
 func (d *directory) encode() error {
-	if d.listsDirty {
-		lists, err := d.lists()
-		if err != nil {
-			return err
-		}
-		all, err := d.trusted()
-		if err != nil {
-			return err
-		}
-		if text := lists.encode(all); len(text) > 0 {
-			d.put(CRLFile, text)
-		} else {
-			d.drop(CRLFile)
-		}
-	}
 	if d.recordsDirty {
 		known, err := d.records()
 		if err != nil {
@@ -270,6 +263,18 @@ func (d *directory) encode() error {
 			return err
 		}
 		d.put(recordsFile, text)
+	}
+	if !d.listsDirty {
+		return nil
+	}
+	all, lists, _, err := d.read()
+	if err != nil {
+		return err
+	}
+	if text := lists.encode(all); len(text) > 0 {
+		d.put(CRLFile, text)
+	} else {
+		d.drop(CRLFile)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"math"
 	"sync"
@@ -59,28 +58,6 @@ func ExpiryOf(cert *x509.Certificate, now time.Time) Expiry {
 		e.Urgency = UrgencyWarning
 	}
 	return e
-}
-
-// ExpiryOfConnection says it of the certificate that the other side of a connection has shown, which is the one that it has
-// loaded and maybe not the one in its files; false if it has shown none.
-func ExpiryOfConnection(state tls.ConnectionState, now time.Time) (Expiry, bool) {
-	if len(state.PeerCertificates) == 0 {
-		return Expiry{}, false
-	}
-	return ExpiryOf(state.PeerCertificates[0], now), true
-}
-
-// ExpiryOfFile says it of every certificate in a PEM file.
-func ExpiryOfFile(path string, now time.Time) ([]Expiry, error) {
-	certs, err := ReadCertificates(path)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Expiry, 0, len(certs))
-	for _, cert := range certs {
-		all = append(all, ExpiryOf(cert, now))
-	}
-	return all, nil
 }
 
 func expiries(f files, own Kind, now time.Time) []Expiry {

@@ -15,8 +15,11 @@ import (
 func TestUrgencyGrowsTowardsTheEnd(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
-	path := filepath.Join(dir, ClientCertFile)
-	end := described(t, path).NotAfter
+	certs, err := ReadCertificates(filepath.Join(dir, ClientCertFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := certs[0].NotAfter
 	for _, tt := range []struct {
 		before time.Duration
 		days   int
@@ -29,9 +32,8 @@ func TestUrgencyGrowsTowardsTheEnd(t *testing.T) {
 		{0, 0, UrgencyCritical},
 		{-time.Second, -1, UrgencyCritical},
 	} {
-		all, err := ExpiryOfFile(path, end.Add(-tt.before))
-		if err != nil || len(all) != 1 || all[0].Urgency != tt.want || all[0].DaysLeft != tt.days {
-			t.Errorf("%s before the end: %+v, %v; want %d days, %s", tt.before, all, err, tt.days, tt.want)
+		if got := ExpiryOf(certs[0], end.Add(-tt.before)); got.Urgency != tt.want || got.DaysLeft != tt.days {
+			t.Errorf("%s before the end: %+v; want %d days, %s", tt.before, got, tt.days, tt.want)
 		}
 	}
 }
@@ -86,23 +88,12 @@ func TestExpiryIsThatOfTheLoadedCertificate(t *testing.T) {
 	if diff := cmp.Diff([]Kind{KindClient, KindCA}, kinds()); diff != "" {
 		t.Errorf("before a handshake: %s", diff)
 	}
-	var state tls.ConnectionState
-	config := client.TLS()
-	verify := config.VerifyConnection
-	config.VerifyConnection = func(s tls.ConnectionState) error { state = s; return verify(s) }
-	if !works(t, loaded, config) {
+	if !works(t, loaded, client.TLS()) {
 		t.Fatal("no handshake")
 	}
 	if got := client.Expiries()[0]; got.Kind != KindServer || got.Serial != want {
 		t.Errorf("got %+v, want the loaded certificate %s", got, want)
 	}
-	if e, ok := ExpiryOfConnection(state, clock.now()); !ok || e.Serial != want {
-		t.Errorf("of the connection: %+v, %v", e, ok)
-	}
-	if _, ok := ExpiryOfConnection(tls.ConnectionState{}, clock.now()); ok {
-		t.Error("a connection without certificates has an expiry")
-	}
-
 	// An engine that goes on with an expired certificate is refused, and still seen.
 	fresh := initialized(t, InitOptions{})
 	late, _, err := OpenClient(ClientPaths(issuedLong(t, fresh), Paths{}), ClientOptions{

@@ -131,9 +131,9 @@ func (d *directory) inventory() (here, missing []string) {
 
 // keepSet holds the set that is there to the hosts that were asked for, and makes its lost lists anew.
 func (d *directory) keepSet(opts InitOptions, result *InitResult) error {
-	server, _, err := loadFiles(ServerPaths(d.path), x509.ExtKeyUsageServerAuth, d.now)
-	if err != nil {
-		return err
+	server := load(ServerPaths(d.path), x509.ExtKeyUsageServerAuth, d.now, files{})
+	if server.setErr != nil {
+		return server.setErr
 	}
 	// Before anything is written: a refusal leaves everything as it was.
 	if len(opts.Hosts) > 0 {
@@ -167,11 +167,7 @@ func (d *directory) keepSet(opts InitOptions, result *InitResult) error {
 // restoreLists makes the list of every authority whose key is here and whose list is missing or older than the known one,
 // with everything that is known to be revoked.
 func (d *directory) restoreLists(forget bool) error {
-	lists, err := d.lists()
-	if err != nil {
-		return err
-	}
-	known, err := d.records()
+	_, lists, known, err := d.read()
 	if err != nil {
 		return err
 	}
@@ -241,27 +237,16 @@ func authorityName(now time.Time) string { return "Berth CA " + now.UTC().Format
 
 // verifySet makes sure that the set in place is whole and valid, and describes it.
 func (d *directory) verifySet(result *InitResult) error {
-	server, client := ServerPaths(d.path), ClientPaths(d.path, Paths{})
 	if err := d.verifyAuthority(); err != nil {
 		return err
 	}
-	serverFiles, warnings, err := loadFiles(server, x509.ExtKeyUsageServerAuth, d.now)
-	if err != nil {
+	server := load(ServerPaths(d.path), x509.ExtKeyUsageServerAuth, d.now, files{})
+	client := load(ClientPaths(d.path, Paths{}), x509.ExtKeyUsageClientAuth, d.now, files{})
+	if err := cmp.Or(server.setErr, server.listErr, server.incomplete, client.setErr); err != nil {
 		return err
 	}
-	lists, err := d.lists()
-	if err != nil {
-		return err
-	}
-	if err := lists.complete(server.CA, serverFiles.authorities.all); err != nil {
-		return err
-	}
-	result.Warnings = append(result.Warnings, warnings...)
-	_, warnings, err = loadFiles(client, x509.ExtKeyUsageClientAuth, d.now)
-	if err != nil {
-		return err
-	}
-	result.Warnings = append(result.Warnings, warnings...)
+	result.Warnings = append(server.warnings, client.warnings...)
+	var err error
 	result.Certificates, err = DescribeDir(d.path)
 	return err
 }

@@ -3,7 +3,6 @@ package pki
 import (
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -83,18 +82,10 @@ func (u Usage) of(c Description, here bool) *bool {
 // revokedSerials holds "authority/serial number" of every certificate that crl.pem names, and of those that the records know
 // to be revoked: a list that was lost makes none of them good.
 func (d *directory) revokedSerials() (map[string]bool, error) {
-	all, err := d.trusted()
-	if errors.Is(err, ErrMissing) {
+	if !d.has(CACertFile) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	lists, err := d.lists()
-	if err != nil {
-		return nil, err
-	}
-	known, err := d.records()
+	all, lists, known, err := d.read()
 	if err != nil {
 		return nil, err
 	}

@@ -1,20 +1,13 @@
 package pki
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
-
-	"berth/internal/fileset"
 )
-
-// checkInterval is how often, at most, the files are looked at for changes between handshakes. Every handshake looks.
-const checkInterval = 250 * time.Millisecond
 
 // files is what one end needs, read from disk in one go.
 type files struct {
@@ -25,10 +18,10 @@ type files struct {
 	verdicts    *sync.Map // [32]byte of a certificate → verdict: with these files
 }
 
-// loadFiles reads and checks one end's files, the revocation list excepted. A leaf of another authority is an error for a
+// loadSet reads and checks one end's files, the revocation list excepted. A leaf of another authority is an error for a
 // server, whose clients trust exactly this authority; it is a warning for a client, where the engine may have one authority
 // for each direction.
-func loadFiles(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warning, error) {
+func loadSet(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warning, error) {
 	found, err := readAuthorities(paths.CA, now)
 	if err != nil {
 		return files{}, nil, err
@@ -52,162 +45,33 @@ func loadFiles(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []War
 	return files{authorities: found, pool: poolOf(found.usable), pair: pair, verdicts: &sync.Map{}}, warnings, nil
 }
 
-// watched holds the files that were last read well, and reads them again when they change on disk.
-type watched struct {
-	paths  Paths
-	usage  x509.ExtKeyUsage
-	now    func() time.Time
-	report func(error)
-
-	mu      sync.Mutex
-	current files
-	version int // of current; grows with every change that was taken
-	stamps  fileset.Stamps
-	checked time.Time
+// loaded is what one look at the disk has found. The set and the lists fail apart from each other.
+type loaded struct {
+	files
+	warnings   []Warning
+	setErr     error // why the set cannot be used; the lists are then judged by the authorities in force
+	listErr    error // why the lists cannot be used; those in force are then in their place
+	incomplete error // which list is missing, or older than the known one
 }
 
-// newWatched reads the files for the first time.
-func newWatched(paths Paths, usage x509.ExtKeyUsage, strict bool, now func() time.Time, report func(error)) (*watched, []Warning, error) {
-	if now == nil {
-		now = time.Now
+// load reads and checks everything that one end needs. What is in force is zero at the first time.
+func load(paths Paths, usage x509.ExtKeyUsage, now time.Time, inForce files) loaded {
+	var l loaded
+	l.files, l.warnings, l.setErr = loadSet(paths, usage, now)
+	all := l.authorities.all
+	if l.setErr != nil {
+		all = inForce.authorities.all
 	}
-	if report == nil {
-		report = func(error) {}
-	}
-	exposed := exposures(paths)
-	if strict && len(exposed) > 0 {
-		return nil, nil, &exposed[0]
-	}
-	w := &watched{paths: paths, usage: usage, now: now, report: report}
-	w.checked = w.now()
-	var warnings []Warning
-	var err error
-	w.stamps = fileset.Stable(paths.watched(), func() {
-		if w.current, warnings, err = loadFiles(paths, usage, w.checked); err != nil {
-			return
-		}
-		if w.current.revoked, err = readRevocations(paths.CA, w.current.authorities.all); err != nil {
-			return
-		}
-		incomplete := w.current.revoked.complete(paths.CA, w.current.authorities.all)
-		switch {
-		case incomplete == nil:
-		case usage == x509.ExtKeyUsageServerAuth:
-			// Whoever was revoked would be let in again.
-			err = incomplete
-		default:
-			warnings = append(warnings, Warning{Code: WarnListMissing, Path: crlPath(paths.CA), Text: incomplete.Error()})
-		}
-		warnings = append(warnings, listWarnings(paths.CA, w.current.revoked, w.checked)...)
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, e := range exposed {
-		code := WarnOpenDirectory
-		if errors.Is(e.Err, ErrKeyExposed) {
-			if e.Path == paths.Key { // of which the loading has warned
-				continue
-			}
-			code = WarnKeyReadable
-		}
-		warnings = append(warnings, Warning{Code: code, Path: e.Path, Text: fmt.Sprintf("%v: %s", e.Err, e.Advice)})
-	}
-	return w, warnings, nil
-}
-
-// get answers the files in use. When they have changed on disk it reads them first; what cannot be used is reported once
-// and the earlier files stay in use.
-func (w *watched) get() files {
-	current, _ := w.look(0)
-	return current
-}
-
-// look is get for those who ask often: it looks at the disk only when the last look is at least interval ago. It answers
-// the version of the files, too.
-func (w *watched) look(interval time.Duration) (files, int) {
-	w.mu.Lock()
-	reports := w.refresh(interval)
-	current, version := w.current, w.version
-	w.mu.Unlock()
-	for _, err := range reports {
-		w.report(err)
-	}
-	return current, version
-}
-
-// watch looks at the disk until ctx ends and calls changed after each change since the files were first read.
-func (w *watched) watch(ctx context.Context, changed func()) {
-	seen := 0
-	tick := time.NewTicker(checkInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if _, version := w.look(0); version != seen {
-			seen = version
-			changed()
+	if l.revoked, l.listErr = readRevocations(paths.CA, all); l.listErr == nil {
+		if err := l.revoked.follow(inForce.revoked, all); err != nil {
+			l.listErr = &FileError{Path: crlPath(paths.CA), Err: err, Advice: adviceRevoke}
 		}
 	}
-}
-
-// refresh answers what there is to report: nil for a change that was taken, an error for a part that was not.
-func (w *watched) refresh(interval time.Duration) []error {
-	now := w.now()
-	if since := now.Sub(w.checked); since >= 0 && since < interval {
-		return nil
+	if l.listErr != nil {
+		l.revoked = inForce.revoked.of(all)
 	}
-	w.checked = now
-	if w.stamps.Equal(fileset.StampsOf(w.paths.watched())) {
-		return nil
-	}
-	var fresh files
-	var lists revocations
-	var setErr, listErr error
-	w.stamps = fileset.Stable(w.paths.watched(), func() {
-		fresh, _, setErr = loadFiles(w.paths, w.usage, now)
-		all := fresh.authorities.all
-		if setErr != nil {
-			all = w.current.authorities.all
-		}
-		if lists, listErr = readRevocations(w.paths.CA, all); listErr == nil {
-			if listErr = lists.follow(w.current.revoked, all); listErr != nil {
-				listErr = &FileError{Path: crlPath(w.paths.CA), Err: listErr, Advice: adviceRevoke}
-			}
-		}
-	})
-	var reports []error
-	if setErr != nil {
-		reports = append(reports, setErr)
-		// The verdicts of before know nothing of the new lists.
-		fresh = w.current
-		fresh.verdicts = &sync.Map{}
-	}
-	fresh.revoked = lists
-	if listErr != nil {
-		reports = append(reports, listErr)
-		fresh.revoked = w.current.revoked.of(fresh.authorities.all)
-	}
-	if setErr == nil && w.usage == x509.ExtKeyUsageServerAuth {
-		// A new authority whose list is not there could have revoked anybody.
-		if err := fresh.revoked.complete(w.paths.CA, fresh.authorities.all); err != nil {
-			if listErr == nil {
-				reports = append(reports, err)
-			}
-			revoked := w.current.revoked
-			fresh = w.current
-			fresh.revoked, fresh.verdicts = revoked, &sync.Map{}
-		}
-	}
-	w.current = fresh
-	w.version++
-	if len(reports) == 0 {
-		reports = append(reports, nil)
-	}
-	return reports
+	l.incomplete = l.revoked.complete(paths.CA, all)
+	return l
 }
 
 // verdict is what the files of a moment say of a certificate until one of its chain expires.

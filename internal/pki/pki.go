@@ -7,6 +7,7 @@
 package pki
 
 import (
+	"cmp"
 	"path/filepath"
 	"time"
 )
@@ -101,14 +102,5 @@ func ClientPaths(dir string, override Paths) Paths {
 	if !exists(p.Cert) && !exists(p.Key) && exists(docker.Cert) && exists(docker.Key) {
 		p.Cert, p.Key = docker.Cert, docker.Key
 	}
-	if override.CA != "" {
-		p.CA = override.CA
-	}
-	if override.Cert != "" {
-		p.Cert = override.Cert
-	}
-	if override.Key != "" {
-		p.Key = override.Key
-	}
-	return p
+	return Paths{CA: cmp.Or(override.CA, p.CA), Cert: cmp.Or(override.Cert, p.Cert), Key: cmp.Or(override.Key, p.Key)}
 }

@@ -127,7 +127,7 @@ func (k *knownList) continued(list *x509.RevocationList) (*x509.RevocationList, 
 		if !ok {
 			return nil, fmt.Errorf("%w: %q is not a serial number", ErrMalformed, r.Serial)
 		}
-		if !slices.ContainsFunc(whole.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool { return e.SerialNumber.Cmp(serial) == 0 }) {
+		if !includes(whole, serial) {
 			whole.RevokedCertificateEntries = append(whole.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: r.RevokedAt})
 		}
 	}

@@ -151,15 +151,11 @@ func (d *directory) putRotation(stage Stage, started time.Time, old, fresh strin
 
 // trustNew is the first step.
 func (d *directory) trustNew(opts RotateOptions) error {
-	certs, err := d.trusted()
+	certs, lists, _, err := d.read()
 	if err != nil {
 		return err
 	}
 	old, err := d.ownAuthority(certs)
-	if err != nil {
-		return err
-	}
-	lists, err := d.lists()
 	if err != nil {
 		return err
 	}
@@ -266,11 +262,7 @@ func (d *directory) retire(at Rotation, opts RotateOptions) error {
 			return &InUseError{Reasons: reasons}
 		}
 	}
-	certs, err := d.trusted()
-	if err != nil {
-		return err
-	}
-	known, err := d.records()
+	certs, _, known, err := d.read()
 	if err != nil {
 		return err
 	}
