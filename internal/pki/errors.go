@@ -62,6 +62,11 @@ func (e *FileError) Error() string {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
+// unusable is a file of a set that cannot be used.
+func unusable(path string, err error) *FileError {
+	return &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
+}
+
 // advise gives a FileError another advice.
 func advise(err error, advice string) error {
 	if file, ok := errors.AsType[*FileError](err); ok {

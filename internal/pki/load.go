@@ -32,11 +32,11 @@ func loadSet(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warni
 	}
 	warnings := keyWarnings(paths.Key)
 	if kind := kindOf(pair.Leaf); wrongKind(kind, usage) {
-		return files{}, nil, &FileError{Path: paths.Cert, Err: errKind(kind), Advice: advice(paths.Cert, adviceForce)}
+		return files{}, nil, unusable(paths.Cert, errKind(kind))
 	}
 	if err := checkChain(pair, found.usable, usage, now); err != nil {
 		if usage == x509.ExtKeyUsageServerAuth {
-			return files{}, nil, &FileError{Path: paths.Cert, Err: err, Advice: advice(paths.Cert, adviceForce)}
+			return files{}, nil, unusable(paths.Cert, err)
 		}
 		warnings = append(warnings, Warning{Code: WarnUntrustedLeaf, Path: paths.Cert, Text: err.Error()})
 	}

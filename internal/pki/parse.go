@@ -104,7 +104,7 @@ func ReadFile(path string) ([]byte, error) {
 	switch {
 	case errors.Is(err, fileset.ErrTooLarge):
 		err := fmt.Errorf("%w: larger than %d bytes", ErrMalformed, maxFileSize)
-		return nil, &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
+		return nil, unusable(path, err)
 	case err != nil:
 		return nil, openError(path, err)
 	}
@@ -138,7 +138,7 @@ func ReadCertificates(path string) ([]*x509.Certificate, error) {
 	}
 	certs, err := ParseCertificates(data)
 	if err != nil {
-		return nil, &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
+		return nil, unusable(path, err)
 	}
 	return certs, nil
 }
@@ -151,7 +151,7 @@ func ReadKey(path string) (crypto.Signer, error) {
 	}
 	key, err := parseKey(data)
 	if err != nil {
-		return nil, &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
+		return nil, unusable(path, err)
 	}
 	return key, nil
 }
@@ -170,7 +170,7 @@ func readAuthorities(path string, now time.Time) (authorities, error) {
 	var reason error
 	for _, cert := range certs {
 		if !cert.IsCA || !cert.BasicConstraintsValid {
-			return authorities{}, &FileError{Path: path, Err: fmt.Errorf("%w: %s is no certificate authority", ErrWrongKind, cert.Subject), Advice: advice(path, adviceForce)}
+			return authorities{}, unusable(path, fmt.Errorf("%w: %s is no certificate authority", ErrWrongKind, cert.Subject))
 		}
 		if err := checkTime(cert, now); err != nil {
 			reason = err
@@ -205,7 +205,7 @@ func readPair(certPath, keyPath string, now time.Time) (tls.Certificate, error) 
 	leaf := certs[0]
 	if !samePublicKey(leaf.PublicKey, key.Public()) {
 		err := fmt.Errorf("%w %s", ErrMismatch, certPath)
-		return tls.Certificate{}, &FileError{Path: keyPath, Err: err, Advice: advice(keyPath, adviceForce)}
+		return tls.Certificate{}, unusable(keyPath, err)
 	}
 	if err := checkTime(leaf, now); err != nil {
 		return tls.Certificate{}, &FileError{Path: certPath, Err: err, Advice: timeAdvice(certPath, err)}
