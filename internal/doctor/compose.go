@@ -2,10 +2,12 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -20,102 +22,106 @@ type composeMount struct {
 	what    string // other than a mount: what opens the engine, in words
 }
 
-// maxNodes bounds how much of a file is followed: aliases can make a small one endless.
-const maxNodes = 100_000
+// composeFile is what matters here of a compose file. Merged mappings and aliases are followed by the decoder, which refuses
+// files that grow without end by them.
+type composeFile struct {
+	Services map[string]struct {
+		Volumes      []composeVolume
+		UseAPISocket composeText `yaml:"use_api_socket"`
+	}
+	Volumes map[string]struct {
+		DriverOpts struct{ Device composeText } `yaml:"driver_opts"` // the local driver can bind a directory of the host
+	}
+	Configs, Secrets map[string]struct{ File composeText }
+}
+
+// composeText is a scalar; anything else is an empty one.
+type composeText struct {
+	text string
+	line int // 0: not there
+}
+
+func (t *composeText) UnmarshalYAML(n *yaml.Node) error {
+	t.line = n.Line
+	if n.Kind == yaml.ScalarNode {
+		t.text = n.Value
+	}
+	return nil
+}
+
+// composeVolume is a mount of a service in either form.
+type composeVolume struct {
+	short                    composeText
+	Source, Src              composeText
+	Target, Dst, Destination composeText
+}
+
+func (v *composeVolume) UnmarshalYAML(n *yaml.Node) error {
+	v.short.line = n.Line
+	if n.Kind == yaml.ScalarNode {
+		v.short.text = n.Value
+		return nil
+	}
+	type long composeVolume // without this method
+	return n.Decode((*long)(v))
+}
 
 // composeMounts reads the mounts of a compose file: volumes in both forms, volumes that are bound directories, configs
-// and secrets that are files, and the engine's socket given by its own key. Variables are replaced as Compose does.
+// and secrets that are files, and the engine's socket given by its own key. Variables are replaced as Compose does. What
+// has not the form that it should have is left out.
 func composeMounts(text []byte, lookup func(string) (string, bool)) ([]composeMount, error) {
-	r := &composeReader{lookup: lookup}
-	loader, err := yaml.NewLoader(bytes.NewReader(text))
+	loader, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithUniqueKeys(false))
 	if err != nil {
 		return nil, fmt.Errorf("read compose file: %w", err)
 	}
+	var mounts []composeMount
 	for {
-		var document yaml.Node
-		if err := loader.Load(&document); errors.Is(err, io.EOF) {
+		var file composeFile
+		err := loader.Load(&file)
+		if errors.Is(err, io.EOF) {
 			break
-		} else if err != nil {
+		}
+		if _, deviates := errors.AsType[*yaml.LoadErrors](err); err != nil && !deviates {
 			return nil, fmt.Errorf("read compose file: %w", err)
 		}
-		r.file(&document)
-		if r.visited > maxNodes {
-			return nil, errors.New("read compose file: too many aliases")
+		mounts = append(mounts, file.mounts(func(t composeText) string { return interpolate(t.text, lookup, 0) })...)
+	}
+	slices.SortFunc(mounts, func(a, b composeMount) int { return cmp.Or(a.line-b.line, cmp.Compare(a.service, b.service)) })
+	return mounts, nil
+}
+
+func (f composeFile) mounts(text func(composeText) string) []composeMount {
+	var mounts []composeMount
+	file := func(owner string, source composeText) {
+		if source.line > 0 {
+			mounts = append(mounts, composeMount{service: owner, source: text(source), line: source.line})
 		}
 	}
-	return r.mounts, nil
-}
-
-type composeReader struct {
-	lookup  func(string) (string, bool)
-	mounts  []composeMount
-	visited int
-}
-
-func (r *composeReader) file(document *yaml.Node) {
-	if document.Kind == yaml.DocumentNode && len(document.Content) > 0 {
-		document = document.Content[0]
-	}
-	for section, body := range r.pairs(document) {
-		for name, entry := range r.pairs(body) {
-			switch section {
-			case "services":
-				r.service(name, entry)
-			case "volumes":
-				r.volume(name, entry)
-			case "configs", "secrets":
-				if file := r.member(entry, "file"); file != nil {
-					r.note(section+" "+name, r.text(file), "", file)
-				}
+	for name, service := range f.Services {
+		for _, v := range service.Volumes {
+			if v.short.line == 0 { // nothing stands there
+				continue
 			}
-		}
-	}
-}
-
-func (r *composeReader) service(name string, body *yaml.Node) {
-	for key, value := range r.pairs(body) {
-		switch key {
-		case "volumes":
-			for _, v := range r.items(value) {
-				r.mount(name, v)
+			m := composeMount{service: name, source: text(cmp.Or(v.Source, v.Src)), target: text(cmp.Or(v.Target, v.Dst, v.Destination)), line: v.short.line}
+			if v.short.text != "" {
+				m.source, m.target = splitVolume(text(v.short))
 			}
-		case "use_api_socket":
-			if r.text(value) == "true" {
-				r.mounts = append(r.mounts, composeMount{service: name, line: value.Line, what: "use_api_socket gives the engine's socket to it"})
-			}
+			mounts = append(mounts, m)
+		}
+		if text(service.UseAPISocket) == "true" {
+			mounts = append(mounts, composeMount{service: name, line: service.UseAPISocket.line, what: "use_api_socket gives the engine's socket to it"})
 		}
 	}
-}
-
-func (r *composeReader) mount(service string, v *yaml.Node) {
-	if v.Kind == yaml.ScalarNode {
-		source, target := splitVolume(r.text(v))
-		r.note(service, source, target, v)
-		return
+	for name, volume := range f.Volumes {
+		file("volume "+name, volume.DriverOpts.Device)
 	}
-	var source, target string
-	for key, value := range r.pairs(v) {
-		switch key {
-		case "source", "src":
-			source = r.text(value)
-		case "target", "dst", "destination":
-			target = r.text(value)
-		}
+	for name, c := range f.Configs {
+		file("configs "+name, c.File)
 	}
-	r.note(service, source, target, v)
-}
-
-// volume is a named volume; the local driver can bind a directory of the host into it.
-func (r *composeReader) volume(name string, body *yaml.Node) {
-	if options := r.member(body, "driver_opts"); options != nil {
-		if device := r.member(options, "device"); device != nil {
-			r.note("volume "+name, r.text(device), "", device)
-		}
+	for name, s := range f.Secrets {
+		file("secrets "+name, s.File)
 	}
-}
-
-func (r *composeReader) note(service, source, target string, at *yaml.Node) {
-	r.mounts = append(r.mounts, composeMount{service: service, source: source, target: target, line: at.Line})
+	return mounts
 }
 
 // splitVolume splits "source:target:mode". A Windows drive's colon and a pipe's path belong to the source.
@@ -129,92 +135,6 @@ func splitVolume(text string) (source, target string) {
 		return "", head + text
 	}
 	return head + parts[0], parts[1]
-}
-
-// resolve follows an alias.
-func (r *composeReader) resolve(n *yaml.Node) *yaml.Node {
-	for n != nil && n.Kind == yaml.AliasNode && r.visited <= maxNodes {
-		r.visited++
-		n = n.Alias
-	}
-	return n
-}
-
-// pairs goes through a mapping, and those that are merged into it; what is no mapping has no pairs.
-func (r *composeReader) pairs(n *yaml.Node) func(yield func(string, *yaml.Node) bool) {
-	return func(yield func(string, *yaml.Node) bool) { r.each(n, 0, yield) }
-}
-
-func (r *composeReader) each(n *yaml.Node, depth int, yield func(string, *yaml.Node) bool) bool {
-	const deepest = 16
-	n = r.resolve(n)
-	if n == nil || depth > deepest {
-		return true
-	}
-	if n.Kind == yaml.SequenceNode && depth > 0 { // a list of merged mappings
-		for _, item := range n.Content {
-			if !r.each(item, depth+1, yield) {
-				return false
-			}
-		}
-		return true
-	}
-	if n.Kind != yaml.MappingNode {
-		return true
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if r.visited++; r.visited > maxNodes {
-			return false
-		}
-		key, value := n.Content[i].Value, r.resolve(n.Content[i+1])
-		if value == nil {
-			continue
-		}
-		var more bool
-		if key == "<<" {
-			more = r.each(value, depth+1, yield)
-		} else {
-			more = yield(key, value)
-		}
-		if !more {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *composeReader) items(n *yaml.Node) []*yaml.Node {
-	n = r.resolve(n)
-	if n == nil || n.Kind != yaml.SequenceNode {
-		return nil
-	}
-	var items []*yaml.Node
-	for _, item := range n.Content {
-		if r.visited++; r.visited > maxNodes {
-			break
-		}
-		if item = r.resolve(item); item != nil {
-			items = append(items, item)
-		}
-	}
-	return items
-}
-
-func (r *composeReader) member(n *yaml.Node, name string) *yaml.Node {
-	for key, value := range r.pairs(n) {
-		if key == name {
-			return value
-		}
-	}
-	return nil
-}
-
-// text is a scalar with its variables replaced.
-func (r *composeReader) text(n *yaml.Node) string {
-	if n.Kind != yaml.ScalarNode {
-		return ""
-	}
-	return interpolate(n.Value, r.lookup, 0)
 }
 
 // interpolate replaces $NAME, ${NAME}, and ${NAME:-default} with its kin; a variable that nobody set and that has no

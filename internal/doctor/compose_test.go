@@ -64,8 +64,11 @@ func TestSocketsAreFoundInEveryFormOfAMount(t *testing.T) {
 		"no source":       {service("/var/lib/x"), nil, []string{}},
 		"named":           {service("docker:/data"), nil, []string{}},
 		"a dollar":        {service("/data$$x:/x"), nil, []string{}},
-		"no mapping":      {"- a\n- b\n", nil, []string{}},
-		"empty":           {"", nil, []string{}},
+		"beside other forms": {
+			"services:\n  b: 3\n  c: {volumes: none}\n  a:\n    volumes:\n      - ~\n      - [x]\n      - {source: [x]}\n      - /run/docker.sock:/x\n", nil, []string{"a:9"},
+		},
+		"no mapping": {"- a\n- b\n", nil, []string{}},
+		"empty":      {"", nil, []string{}},
 	} {
 		if diff := cmp.Diff(tc.want, opened(t, tc.text, tc.env)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
