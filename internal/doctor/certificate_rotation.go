@@ -2,9 +2,8 @@ package doctor
 
 import (
 	"context"
+	"crypto/x509"
 	"time"
-
-	"berth/internal/pki"
 )
 
 // When a certificate must be replaced.
@@ -18,16 +17,8 @@ const adviceRenew = "renew it (berth certs renew) and bring it to where it is us
 // certificateRotation looks whether certificates are renewed in time, and rotations of the authority completed. That the
 // certificate which the engine has loaded is the one in its file is seen by the connection test.
 func certificateRotation(_ context.Context, o *Options) []Finding {
-	var findings []Finding
 	now, next := o.Now(), time.Time{}
-	for _, file := range o.certificateFiles() {
-		certs, err := pki.ReadCertificates(file.path)
-		if err != nil {
-			if f, bad := file.missing(err); bad {
-				findings = append(findings, f)
-			}
-			continue
-		}
+	findings := o.eachCertificateFile(func(path string, certs []*x509.Certificate) (findings []Finding) {
 		authorities := 0
 		for _, cert := range certs {
 			if cert.IsCA {
@@ -40,15 +31,16 @@ func certificateRotation(_ context.Context, o *Options) []Finding {
 			life := cert.NotAfter.Sub(cert.NotBefore)
 			switch left := cert.NotAfter.Sub(now); {
 			case left < min(failBefore, life/10):
-				findings = append(findings, fail("renewal-late", adviceRenew, "%s ends on %s", cert.Subject, day(cert.NotAfter)).at(file.path, 0))
+				findings = append(findings, fail("renewal-late", adviceRenew, "%s ends on %s", cert.Subject, day(cert.NotAfter)))
 			case left < min(warnBefore, life/3):
-				findings = append(findings, warn("renewal-due", adviceRenew, "%s ends on %s", cert.Subject, day(cert.NotAfter)).at(file.path, 0))
+				findings = append(findings, warn("renewal-due", adviceRenew, "%s ends on %s", cert.Subject, day(cert.NotAfter)))
 			}
 		}
 		if authorities > 1 {
 			findings = append(findings, warn("rotation-unfinished", "go on with it (berth certs rotate) once ca.pem has reached everybody; berth certs rotate --status says how far it is",
-				"%d authorities are trusted at once in %s", authorities, file.path).at(file.path, 0))
+				"%d authorities are trusted at once in %s", authorities, path))
 		}
-	}
+		return findings
+	})
 	return orPass(findings, pass("in-time", "the next certificate ends on %s; docs/operating.md says how they are renewed and rotated", day(next)))
 }

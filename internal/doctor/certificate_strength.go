@@ -8,8 +8,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"time"
-
-	"berth/internal/pki"
 )
 
 // Bounds of what counts as strong, after NIST SP 800-57 and the CA/Browser Forum's rules.
@@ -24,30 +22,23 @@ const adviceReplace = "replace the set: berth certs init --force"
 
 // certificateStrength looks at keys, signatures and lives of the certificates at hand.
 func certificateStrength(_ context.Context, o *Options) []Finding {
-	var findings []Finding
 	seen := 0
-	for _, file := range o.certificateFiles() {
-		certs, err := pki.ReadCertificates(file.path)
-		if err != nil {
-			if f, bad := file.missing(err); bad {
-				findings = append(findings, f)
-			}
-			continue
-		}
+	findings := o.eachCertificateFile(func(_ string, certs []*x509.Certificate) (findings []Finding) {
 		for _, cert := range certs {
 			seen++
-			findings = append(findings, o.judgeCertificate(file.path, cert)...)
+			findings = append(findings, o.judgeCertificate(cert)...)
 		}
-	}
+		return findings
+	})
 	if seen == 0 {
 		return findings
 	}
 	return orPass(findings, pass("strong", "%d certificates have strong keys and signatures, and are within their time", seen))
 }
 
-func (o *Options) judgeCertificate(path string, cert *x509.Certificate) []Finding {
+func (o *Options) judgeCertificate(cert *x509.Certificate) []Finding {
 	var findings []Finding
-	note := func(f Finding) { findings = append(findings, f.at(path, 0)) }
+	note := func(f Finding) { findings = append(findings, f) }
 	key, grade := keyGrade(cert)
 	switch grade {
 	case Fail:

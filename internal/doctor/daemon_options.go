@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"berth/internal/fileset"
 )
 
 const (
@@ -78,7 +80,7 @@ func (o *Options) reportedOptions(ctx context.Context) []Finding {
 
 // daemonFile looks at daemon.json for what the engine does not report.
 func (o *Options) daemonFile() []Finding {
-	text, err := readFile(o.DaemonConfig)
+	text, err := fileset.ReadFile(o.DaemonConfig, maxFileSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return []Finding{skip("no-daemon-config", "there is no %s; what is on dockerd's command line is not seen", o.DaemonConfig)}

@@ -1,59 +1,43 @@
 package doctor
 
 import (
+	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"berth/internal/pki"
 )
 
-// maxFileSize bounds what is read: certificates have a few kilobytes, compose files some more.
+// maxFileSize bounds what is read of the files of other programs.
 const maxFileSize = 4 << 20
 
-// certificateFile is one that an installation has.
-type certificateFile struct {
-	path   string
-	needed bool // by berth serve; others may stand on another machine
-}
-
-// certificateFiles are those of the client, and what else stands in the directory.
-func (o *Options) certificateFiles() []certificateFile {
+// eachCertificateFile judges the certificates of the client, which berth serve needs, and the server's, which may stand on
+// another machine.
+func (o *Options) eachCertificateFile(judge func(path string, certs []*x509.Certificate) []Finding) []Finding {
 	d := o.Config.Docker
-	return []certificateFile{
-		{d.CACert, true}, {d.ClientCert, true}, {filepath.Join(d.CertPath, pki.ServerCertFile), false},
+	server := filepath.Join(d.CertPath, pki.ServerCertFile)
+	var all []Finding
+	for _, path := range []string{d.CACert, d.ClientCert, server} {
+		var findings []Finding
+		switch certs, err := pki.ReadCertificates(path); {
+		case err == nil:
+			findings = judge(path, certs)
+		case errors.Is(err, pki.ErrMissing) && path == server:
+		case errors.Is(err, pki.ErrMissing):
+			findings = []Finding{fail("certificate-missing", "make certificates (berth certs init), or set DOCKER_CERT_PATH to where they are",
+				"there is no file %s", path)}
+		default:
+			if fault, ok := errors.AsType[*pki.FileError](err); ok {
+				err = fault.Err // without advice that is for those who make certificates
+			}
+			findings = []Finding{fail("certificate-unreadable", "let this user read it, or replace it by a certificate in PEM", "%s: %v", path, err)}
+		}
+		for _, f := range findings {
+			all = append(all, f.at(path, 0))
+		}
 	}
-}
-
-// missing is what the failure to read a file means, if anything.
-func (f certificateFile) missing(err error) (Finding, bool) {
-	switch {
-	case errors.Is(err, pki.ErrMissing) && !f.needed:
-		return Finding{}, false
-	case errors.Is(err, pki.ErrMissing):
-		return fail("certificate-missing", "make certificates (berth certs init), or set DOCKER_CERT_PATH to where they are",
-			"there is no file %s", f.path).at(f.path, 0), true
-	}
-	if fault, ok := errors.AsType[*pki.FileError](err); ok {
-		err = fault.Err // without advice that is for those who make certificates
-	}
-	return fail("certificate-unreadable", "let this user read it, or replace it by a certificate in PEM", "%s: %v", f.path, err).at(f.path, 0), true
-}
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err == nil && len(data) > maxFileSize {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxFileSize)
-	}
-	return data, err
+	return all
 }
 
 // isKey tells keys from certificates by their names, as all tools do.

@@ -7,70 +7,56 @@ import (
 	"strings"
 )
 
-// SARIF is a log in the Static Analysis Results Interchange Format 2.1.0 (OASIS), as far as it is needed here.
+// SARIF is a log in the Static Analysis Results Interchange Format 2.1.0 (OASIS), as far as it is needed here: one run of
+// Berth, with a rule for each check.
 type SARIF struct {
 	Schema  string     `json:"$schema"`
 	Version string     `json:"version"`
-	Runs    []SARIFRun `json:"runs"`
+	Runs    []sarifRun `json:"runs"`
 }
 
-// SARIFRun is one run of the checklist.
-type SARIFRun struct {
-	Tool    SARIFTool     `json:"tool"`
-	Results []SARIFResult `json:"results"`
+type sarifRun struct {
+	Tool struct {
+		Driver struct {
+			Name    string      `json:"name"`
+			Version string      `json:"version,omitempty"`
+			Rules   []sarifRule `json:"rules"`
+		} `json:"driver"`
+	} `json:"tool"`
+	Results []sarifResult `json:"results"`
 }
 
-// SARIFTool says what made the results.
-type SARIFTool struct {
-	Driver SARIFDriver `json:"driver"`
+type sarifRule struct {
+	ID               string    `json:"id"`
+	Name             string    `json:"name"`
+	ShortDescription sarifText `json:"shortDescription"`
 }
 
-// SARIFDriver is Berth, with a rule for each check.
-type SARIFDriver struct {
-	Name    string      `json:"name"`
-	Version string      `json:"version,omitempty"`
-	Rules   []SARIFRule `json:"rules"`
+type sarifText struct {
+	Text string `json:"text"`
 }
 
-// SARIFRule is a check.
-type SARIFRule struct {
-	ID               string       `json:"id"`
-	Name             string       `json:"name"`
-	ShortDescription SARIFMessage `json:"shortDescription"`
-}
-
-// SARIFResult is a finding. Kind and level go together: only the kind "fail" has another level than "none".
-type SARIFResult struct {
+// sarifResult is a finding. Kind and level go together: only the kind "fail" has another level than "none".
+type sarifResult struct {
 	RuleID     string            `json:"ruleId"` // the rule, a slash, and the finding's code
 	RuleIndex  int               `json:"ruleIndex"`
 	Kind       string            `json:"kind"`
 	Level      string            `json:"level"`
-	Message    SARIFMessage      `json:"message"`
-	Locations  []SARIFLocation   `json:"locations,omitempty"`
+	Message    sarifText         `json:"message"`
+	Locations  []sarifLocation   `json:"locations,omitempty"`
 	Properties map[string]string `json:"properties,omitempty"`
 }
 
-// SARIFMessage is a text.
-type SARIFMessage struct {
-	Text string `json:"text"`
-}
-
-// SARIFLocation is a file, or a line of it.
-type SARIFLocation struct {
-	PhysicalLocation SARIFPhysical `json:"physicalLocation"`
-}
-
-// SARIFPhysical names the file by its URI: relative paths relatively.
-type SARIFPhysical struct {
-	ArtifactLocation struct {
-		URI string `json:"uri"`
-	} `json:"artifactLocation"`
-	Region *SARIFRegion `json:"region,omitempty"`
-}
-
-// SARIFRegion is a line, from 1.
-type SARIFRegion struct {
-	StartLine int `json:"startLine"`
+// sarifLocation is a file by its URI, relative paths relatively, or a line of it.
+type sarifLocation struct {
+	PhysicalLocation struct {
+		ArtifactLocation struct {
+			URI string `json:"uri"`
+		} `json:"artifactLocation"`
+		Region struct {
+			StartLine int `json:"startLine,omitempty"` // from 1
+		} `json:"region,omitzero"`
+	} `json:"physicalLocation"`
 }
 
 const sarifSchema = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -85,34 +71,30 @@ var sarifKinds = map[Status][2]string{
 
 // SARIF is the report for tools that read that format. version is Berth's own; it may be empty.
 func (r Report) SARIF(version string) SARIF {
-	run := SARIFRun{Tool: SARIFTool{Driver: SARIFDriver{Name: "berth doctor", Version: version, Rules: []SARIFRule{}}}, Results: []SARIFResult{}}
+	run := sarifRun{Results: []sarifResult{}}
+	driver := &run.Tool.Driver
+	driver.Name, driver.Version, driver.Rules = "berth doctor", version, []sarifRule{}
 	for i, result := range r.Results {
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, SARIFRule{
-			ID: result.Check, Name: pascal(result.Check), ShortDescription: SARIFMessage{result.Title},
-		})
+		driver.Rules = append(driver.Rules, sarifRule{ID: result.Check, Name: pascal(result.Check), ShortDescription: sarifText{result.Title}})
 		for _, f := range result.Findings {
 			run.Results = append(run.Results, f.sarif(result.Check, i))
 		}
 	}
-	return SARIF{Schema: sarifSchema, Version: "2.1.0", Runs: []SARIFRun{run}}
+	return SARIF{Schema: sarifSchema, Version: "2.1.0", Runs: []sarifRun{run}}
 }
 
-func (f Finding) sarif(check string, rule int) SARIFResult {
+func (f Finding) sarif(check string, rule int) sarifResult {
 	kind := sarifKinds[f.Status]
-	result := SARIFResult{
-		RuleID: check + "/" + f.Code, RuleIndex: rule, Kind: kind[0], Level: kind[1], Message: SARIFMessage{f.Seen},
-	}
+	result := sarifResult{RuleID: check + "/" + f.Code, RuleIndex: rule, Kind: kind[0], Level: kind[1], Message: sarifText{f.Seen}}
 	if f.Remedy != "" {
 		result.Message.Text += ". Remedy: " + f.Remedy
 		result.Properties = map[string]string{"remedy": f.Remedy}
 	}
 	if f.Path != "" {
-		var at SARIFLocation
+		var at sarifLocation
 		at.PhysicalLocation.ArtifactLocation.URI = fileURI(f.Path)
-		if f.Line > 0 {
-			at.PhysicalLocation.Region = &SARIFRegion{f.Line}
-		}
-		result.Locations = []SARIFLocation{at}
+		at.PhysicalLocation.Region.StartLine = f.Line
+		result.Locations = []sarifLocation{at}
 	}
 	return result
 }

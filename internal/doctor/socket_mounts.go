@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/moby/moby/client"
+
+	"berth/internal/fileset"
 )
 
 const adviceSocket = "take the mount away and reach the engine over mutual TLS: docs/migrating-from-socket.md says how"
@@ -37,7 +39,7 @@ func (o *Options) inComposeFiles(ctx context.Context) []Finding {
 		if ctx.Err() != nil {
 			return findings
 		}
-		text, err := readFile(file)
+		text, err := fileset.ReadFile(file, maxFileSize)
 		if err == nil {
 			var mounts []composeMount
 			mounts, err = composeMounts(text, o.LookupEnv)

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
@@ -126,29 +125,6 @@ func (r Report) FirstFailure() (Step, bool) {
 		}
 	}
 	return Step{}, false
-}
-
-// Secured reports why the engine is not shown to be closed to everybody but the clients of its authority: nil when it has
-// loaded the certificate of Options.ServerCert, answers us, and refuses clients without a certificate and with a foreign one
-// in the handshake. Other steps do not matter.
-func (r Report) Secured() error {
-	for _, name := range []string{stepServerFile, stepPing, stepNoCertificate, stepForeign} {
-		i := slices.IndexFunc(r.Steps, func(s Step) bool { return s.Name == name })
-		if i < 0 {
-			return fmt.Errorf("%s was not tried", name)
-		}
-		s := r.Steps[i]
-		switch first, _ := r.FirstFailure(); {
-		case s.Status == Pass:
-		case s.Code == earlierFailure:
-			return fmt.Errorf("%s: %s", first.Name, first.Detail)
-		case name == stepNoCertificate || name == stepForeign:
-			return fmt.Errorf("the engine does not refuse clients without a certificate of its authority: %s", s.Detail)
-		default:
-			return fmt.Errorf("%s: %s", name, s.Detail)
-		}
-	}
-	return nil
 }
 
 // ErrNoTLS says that the host is a local socket, which has no TLS to test.

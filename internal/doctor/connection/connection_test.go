@@ -2,8 +2,6 @@ package connection
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -161,38 +159,6 @@ func TestHostsThatCannotBeTested(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), Options{Host: "tcp://a", Timeout: -1}); err == nil {
 		t.Error("a negative time-out was accepted")
-	}
-}
-
-func TestReportSecured(t *testing.T) {
-	t.Parallel()
-	anyClient := func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }
-	for name, tc := range map[string]struct {
-		engine *engine
-		change func(t *testing.T, f fixture, o *Options) // once the engine runs
-		want   string
-	}{
-		"good":           {engine: &engine{}},
-		"key open":       {engine: &engine{}, change: func(t *testing.T, _ fixture, o *Options) { mustChmod(t, o.Key, 0o444) }},
-		"any client":     {engine: &engine{config: anyClient}, want: "does not refuse"},
-		"client refused": {engine: &engine{clients: newAuthority(t, "theirs")}, want: "authenticate: "},
-		"other certificate": {engine: &engine{}, change: func(t *testing.T, f fixture, o *Options) {
-			writeFile(t, o.ServerCert, certPEM(f.ours.issue(t, x509.ExtKeyUsageServerAuth).Leaf), 0o444)
-		}, want: "server-file: "},
-		"file missing": {engine: &engine{}, change: func(t *testing.T, _ fixture, o *Options) { mustRemove(t, o.ServerCert) }, want: "server-file: "},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f, o := setup(t, "")
-			o.Host = f.start(t, tc.engine)
-			if tc.change != nil {
-				tc.change(t, f, &o)
-			}
-			err := check(t, o).Secured()
-			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("got %v, want %q", err, tc.want)
-			}
-		})
 	}
 }
 
