@@ -76,7 +76,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	s := session.Session{
 		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, ImageSource: source, Metadata: req.Metadata,
 		ContainerName: newContainerName(), Status: session.Creating, CreatedAt: now, LastAccessed: now,
-		Operation: m.operation(session.OpCreate),
+		Operation: m.rules.operation(session.OpCreate, now),
 		Token:     session.Token{}.Replaced(m.keys.Digest(token), now, m.opts.TokenLife, 0),
 	}
 	if m.opts.MaxLifetime > 0 {
@@ -84,7 +84,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	}
 	m.mark(ctx, &s, session.Created, "")
 
-	w, err := m.reserveNew(ctx, id)
+	w, _, err := m.place(ctx, id, Command{Kind: session.OpCreate})
 	if err != nil {
 		return Issued{}, err
 	}
@@ -98,20 +98,6 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	}
 	m.launch(ctx, w, s)
 	return Issued{Work: w, Token: token}, nil
-}
-
-// reserveNew makes this process's place for a session that is to be made. A request that is repeated waits a moment for what
-// is about to end.
-func (m *Manager) reserveNew(ctx context.Context, id session.ID) (*Work, error) {
-	for since := time.Now(); ; {
-		w, launched, err := m.reserve(id, session.OpCreate)
-		if session.CodeOf(err) != session.CodeInProgress {
-			return w, err
-		}
-		if !m.isPassing(w, launched, since) || pause(ctx, recordPause) != nil {
-			return nil, err
-		}
-	}
 }
 
 // recordNew writes a session that is to be made, if it may be. When it may have been made before, which is a CodeConflict
@@ -208,21 +194,4 @@ func (r Request) check() error {
 		}
 	}
 	return nil
-}
-
-// operation returns the record of an operation that begins now.
-func (m *Manager) operation(kind session.Kind) *session.Operation {
-	return &session.Operation{Kind: kind, Owner: m.opts.Process, Deadline: m.now().Add(m.allowance(kind))}
-}
-
-// allowance is how long an operation may take before others may take it over.
-func (m *Manager) allowance(kind session.Kind) time.Duration {
-	d := m.opts.StopTimeout + time.Minute // the engine's own work, queued behind that of others
-	if kind.BringsUp() {
-		d += m.opts.StartTimeout
-	}
-	if kind == session.OpUpgrade { // and the way back
-		d = 2 * (d + copyTime)
-	}
-	return d
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -92,15 +91,35 @@ func (m *Manager) engineDisconnected(wasOpen bool) {
 		}
 	}
 	clear(e.charged)
+	for _, v := range m.monitor.vitals {
+		v.tellChange()
+	}
 }
 
-// charge notes that a restart of a session was counted.
-func (m *Manager) charge(id session.ID) {
+// charge notes that a restart of a session was counted, which was decided with the event stream of this epoch. If that has
+// ended since, the engine was stopping, and it reports that the restart does not count.
+func (m *Manager) charge(id session.ID, epoch int) (refunded bool) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
+	e := &m.monitor.engine
+	switch {
+	case e.epoch != epoch && epoch > 0:
+		return true
+	case !e.connected && epoch > 0:
+		e.refunds = append(e.refunds, id)
+		return false
+	}
 	now := m.now()
-	maps.DeleteFunc(m.monitor.engine.charged, func(_ session.ID, at time.Time) bool { return now.Sub(at) > shutdownTime })
-	m.monitor.engine.charged[id] = now
+	maps.DeleteFunc(e.charged, func(_ session.ID, at time.Time) bool { return now.Sub(at) > shutdownTime })
+	e.charged[id] = now
+	return false
+}
+
+// epochOfEvents identifies the last event stream, which may have ended; 0: there was none yet.
+func (m *monitor) epochOfEvents() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.engine.epoch
 }
 
 // refund takes back the last restart that was counted of a session: its server was ended by an engine that was stopping. A
@@ -149,6 +168,7 @@ func (m *Manager) noteEnd(e session.Event) {
 	case !ok:
 	case e.Action == session.ActionDie:
 		v.died = time.Now()
+		v.tellChange()
 	case e.Action == session.ActionKill && endingSignals[e.Signal]:
 		v.signalled = time.Now()
 	}
@@ -165,25 +185,38 @@ type endOf struct {
 	signalled bool // and that of a signal that somebody had the engine send
 }
 
-func (m *Manager) endOf(id session.ID) endOf {
+// endOf also returns what is closed when more is known.
+func (m *Manager) endOf(id session.ID) (endOf, <-chan struct{}) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
 	v, ok := m.monitor.vitals[id]
 	if !ok || v.seenIn == 0 {
-		return endOf{}
+		return endOf{}, nil
+	}
+	if v.changed == nil {
+		v.changed = make(chan struct{})
 	}
 	e := m.monitor.engine
 	return endOf{
 		known: true, watched: e.connected && e.epoch == v.seenIn,
 		died: !v.died.IsZero(), signalled: !v.signalled.IsZero(),
-	}
+	}, v.changed
 }
 
 // witness returns what is known of the end of a session's container once the event of it has had time to arrive.
 func (m *Manager) witness(ctx context.Context, id session.ID) endOf {
-	for until := time.Now().Add(eventTime); ; {
-		end := m.endOf(id)
-		if !end.watched || end.died || time.Now().After(until) || pause(ctx, recordPause) != nil {
+	late := time.NewTimer(eventTime)
+	defer late.Stop()
+	for {
+		end, changed := m.endOf(id)
+		if !end.watched || end.died {
+			return end
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return end
+		case <-ctx.Done():
 			return end
 		}
 	}
@@ -209,10 +242,6 @@ func (m *Manager) endedByEngine(ctx context.Context, c session.Container, end en
 	return m.runtime.Ping(ask) != nil
 }
 
-func removedByHand() *ailment {
-	return ails(CauseGone, session.Errorf(session.CodeNotRunning, "the container was removed by somebody with access to the engine")).unless(toGetAnother)
-}
-
 // isBeingRemoved reports whether a container that was seen stopped is on its way out, or out: who removes one that runs has
 // the engine kill it first.
 func (m *Manager) isBeingRemoved(ctx context.Context, c session.Container) bool {
@@ -221,48 +250,6 @@ func (m *Manager) isBeingRemoved(ctx context.Context, c session.Container) bool 
 		return session.CodeOf(err) == session.CodeNotFound
 	}
 	return now.State == session.StateRemoving || now.State == session.StateDead
-}
-
-// bringBack records that the engine has ended a session, and starts it again as soon as the engine can, if anything is to be
-// started again: else the next request does. The caller must not hold the session's place.
-func (m *Manager) bringBack(ctx context.Context, id session.ID, why string) error {
-	w, _, err := m.reserve(id, session.OpStart)
-	if err != nil {
-		return nil //nolint:nilerr // somebody works on it, or the process is stopping
-	}
-	s, start, err := m.recordEngineEnd(ctx, id, why)
-	if err != nil || !start {
-		m.release(w)
-		return err
-	}
-	w.automatic, w.handover = true, rand.N(startSpread) //nolint:gosec // not a secret
-	m.opts.Logger.InfoContext(ctx, "session was ended by the engine and is started again", "session_id", id)
-	m.launch(ctx, w, s)
-	return nil
-}
-
-// recordEngineEnd writes that the engine has ended a session, and whether it is started now.
-func (m *Manager) recordEngineEnd(ctx context.Context, id session.ID, why string) (_ session.Session, start bool, _ error) {
-	s, err := m.change(ctx, id, func(s *session.Session) error {
-		if s.Operation != nil || s.Status != session.Running {
-			return errChanged // somebody was quicker
-		}
-		reason := m.overdue(*s)
-		s.Status, s.LastError, s.Port = session.Stopped, "", 0
-		if start = reason == "" && m.opts.Health.heals(); start {
-			s.Operation = m.operation(session.OpStart)
-		}
-		if s.StopReason = reason; reason == "" {
-			s.StopReason = session.StopEngine
-		}
-		m.mark(ctx, s, session.Ended, why)
-		return nil
-	})
-	if err != nil {
-		return session.Session{}, false, ignoreChanged(err)
-	}
-	m.locate(id, "")
-	return s, start, nil
 }
 
 // blameEngine reports whether the engine was away or stopping while a server was brought up, and then makes the failure the
@@ -303,10 +290,7 @@ func (m *Manager) awaitEngine(ctx context.Context, s session.Session) error {
 		if !now.IsSame(s) {
 			return errChanged
 		}
-		now.Status, now.StopReason, now.LastError = session.Stopped, session.StopEngine, ""
-		now.RestartCount = max(0, now.RestartCount-1)
-		now.Operation = m.operation(session.OpStart)
-		m.mark(ctx, now, session.Ended, engineEnded)
+		*now = m.rules.AwaitEngine(*now, session.ActorOf(ctx), m.now())
 		return nil
 	})
 	return ignoreChanged(err)

@@ -12,13 +12,18 @@ import (
 // remembered is how many milestones of a session are kept.
 const remembered = 25
 
-// mark adds a milestone to a session that is about to be recorded.
-func (m *Manager) mark(ctx context.Context, s *session.Session, what session.Happening, reason string) {
+// addEvent adds what happens to the timeline of a session that is about to be recorded.
+func addEvent(s *session.Session, now time.Time, what session.Happening, by, reason string) {
 	timeline := slices.Clone(s.Timeline)
 	if extra := len(timeline) + 1 - remembered; extra > 0 {
 		timeline = timeline[extra:]
 	}
-	s.Timeline = append(timeline, session.Milestone{At: m.now(), What: what, By: session.ActorOf(ctx), Reason: reason})
+	s.Timeline = append(timeline, session.Milestone{At: now, What: what, By: by, Reason: reason})
+}
+
+// mark is addEvent at this moment, for who acts in ctx.
+func (m *Manager) mark(ctx context.Context, s *session.Session, what session.Happening, reason string) {
+	addEvent(s, m.now(), what, session.ActorOf(ctx), reason)
 }
 
 // Notice is what operators want to hear of at once: a session that has failed, was restarted, or ran out of memory.

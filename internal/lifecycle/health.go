@@ -57,29 +57,6 @@ const (
 	CauseStart  Cause = "start_failed"    // it could not be started
 )
 
-// ailment is why a session has to be healed, for people and for counting.
-type ailment struct {
-	*session.Failure
-	cause  Cause
-	advice string // what to do unless Berth restarts it; may be empty
-}
-
-func ails(cause Cause, why *session.Failure) *ailment { return &ailment{Failure: why, cause: cause} }
-
-// unless adds what to do where Berth does not restart the session by itself.
-func (a *ailment) unless(restarted string) *ailment {
-	a.advice = restarted
-	return a
-}
-
-// advised is the message for who has to do something himself.
-func (a *ailment) advised() string {
-	if a.advice == "" {
-		return a.Message
-	}
-	return a.Message + "; " + a.advice
-}
-
 // Check is one look at a session.
 type Check struct {
 	At      time.Time
@@ -112,12 +89,21 @@ type vital struct {
 	container string         // its name
 	following session.Kind   // operation that was going on when the record was last seen
 	answered  time.Duration
-	healthy   time.Time // since when it has been well without a break; zero: it is not
-	due       time.Time // when it is looked at next
-	seenIn    int       // event stream during which its container was last seen running; 0: none
-	signalled time.Time // when somebody last had the engine send it a signal to end; zero: not since it was seen running
-	died      time.Time // when the engine last told of its end; zero: not since it was seen running
-	starved   time.Time // when something of it was last killed for want of memory; zero: not since its server was last well
+	healthy   time.Time     // since when it has been well without a break; zero: it is not
+	due       time.Time     // when it is looked at next
+	seenIn    int           // event stream during which its container was last seen running; 0: none
+	signalled time.Time     // when somebody last had the engine send it a signal to end; zero: not since it was seen running
+	died      time.Time     // when the engine last told of its end; zero: not since it was seen running
+	changed   chan struct{} // closed when more is known of its end; nil: nobody waits
+	starved   time.Time     // when something of it was last killed for want of memory; zero: not since its server was last well
+}
+
+// tellChange wakes who waits for more to be known of the end of the container.
+func (v *vital) tellChange() {
+	if v.changed != nil {
+		close(v.changed)
+		v.changed = nil
+	}
 }
 
 // turn moves a session into a state.

@@ -19,37 +19,9 @@ type idle struct {
 // stoppers is how many sessions are looked at and stopped at once for want of use.
 const stoppers = 4
 
-// overdue returns why a running session is to be stopped now; empty: it is not.
-func (m *Manager) overdue(s session.Session) session.StopReason {
-	switch {
-	case s.Status != session.Running:
-		return ""
-	case m.isOver(s):
-		return session.StopLifetime
-	case m.opts.IdleTimeout > 0 && m.now().Sub(s.LastAccessed) >= m.opts.IdleTimeout:
-		return session.StopIdle
-	}
-	return ""
-}
-
-func (m *Manager) isOver(s session.Session) bool {
-	return !s.ExpiresAt.IsZero() && !m.now().Before(s.ExpiresAt)
-}
-
-// wakes reports whether the next request brings a session up, or finds it coming up.
-func wakes(s session.Session) bool {
-	switch {
-	case s.Operation == nil:
-		return s.Status == session.Stopped && (s.StopReason == session.StopIdle || s.StopReason == session.StopEngine)
-	case s.Operation.Kind == session.OpStart:
-		return s.Status == session.Stopped
-	}
-	return s.Operation.Kind == session.OpStop && s.Operation.Pending() && s.StopReason == session.StopIdle // a stop that only Berth wanted
-}
-
 // dismissIdle has a session stopped that this process looks after and whose time is over.
 func (m *Manager) dismissIdle(s session.Session) {
-	if s.Operation == nil && m.overdue(s) != "" && m.opts.Peers.Mine(s.ID) {
+	if s.Operation == nil && m.rules.overdue(s, m.now()) != "" && m.opts.Peers.Mine(s.ID) {
 		m.idle.queue.add(s.ID)
 		return
 	}
@@ -87,7 +59,7 @@ func (m *Manager) stopUnused(ctx context.Context, id session.ID) error {
 	if err != nil {
 		return ignoreNotFound(err)
 	}
-	why := m.overdue(s)
+	why := m.rules.overdue(s, m.now())
 	if why == "" || s.Operation != nil {
 		return nil
 	}
@@ -95,7 +67,7 @@ func (m *Manager) stopUnused(ctx context.Context, id session.ID) error {
 		m.keep(id, true)
 		return nil
 	}
-	w, err := m.beginAs(ctx, id, intent{kind: session.OpStop, why: why})
+	w, err := m.obey(ctx, id, Command{Kind: session.OpStop, Reason: why})
 	if code := session.CodeOf(err); code == session.CodeConflict || code == session.CodeInProgress || code == session.CodeNotFound {
 		return nil // somebody was quicker
 	} else if err != nil {
@@ -109,7 +81,7 @@ func (m *Manager) stopUnused(ctx context.Context, id session.ID) error {
 // StopOversized stops a session that runs and keeps more on the engine's disk than it may. It waits for that. A session that
 // somebody works on is left alone.
 func (m *Manager) StopOversized(ctx context.Context, id session.ID) error {
-	w, err := m.beginAs(ctx, id, intent{kind: session.OpStop, why: session.StopSize})
+	w, err := m.obey(ctx, id, Command{Kind: session.OpStop, Reason: session.StopSize})
 	if code := session.CodeOf(err); code == session.CodeConflict || code == session.CodeInProgress || code == session.CodeNotFound {
 		return nil
 	} else if err != nil {
@@ -173,7 +145,7 @@ func (m *Manager) Wake(ctx context.Context, id session.ID) error {
 		case !wakes(s):
 			return session.Errorf(session.CodeNotRunning, "the session has been stopped")
 		}
-		w, err := m.beginAs(ctx, id, intent{kind: session.OpStart, asleep: true})
+		w, err := m.obey(ctx, id, Command{Kind: session.OpStart, Wake: true})
 		if err == nil {
 			_, err = w.Wait(ctx)
 			return err

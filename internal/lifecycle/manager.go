@@ -31,6 +31,7 @@ type Manager struct {
 	routes  session.Routes
 	keys    session.Keys
 	opts    Options
+	rules   Rules
 
 	activity activity
 
@@ -175,6 +176,10 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 			profile: profilePointers(opts.Profiles),
 		},
 	}
+	m.rules = Rules{
+		Process: opts.Process, StartTimeout: opts.StartTimeout, StopTimeout: opts.StopTimeout, IdleTimeout: opts.IdleTimeout,
+		Restarts: opts.Health.heals(), MaxRestarts: opts.Health.MaxRestarts, RestartDelay: opts.Health.delay,
+	}
 	m.Limit(opts.MaxSessions)
 	return m, nil
 }
@@ -254,7 +259,7 @@ func (m *Manager) Cancel(ctx context.Context, id session.ID) (*Work, error) {
 // CodeConflict or CodeInProgress error.
 func (m *Manager) Force(ctx context.Context, id session.ID, kind session.Kind) (*Work, error) {
 	m.opts.Logger.WarnContext(ctx, "whatever is in progress makes way", "session_id", id, "operation", kind)
-	return m.beginAs(ctx, id, intent{kind: kind, force: true})
+	return m.obey(ctx, id, Command{Kind: kind, Force: true})
 }
 
 func (m *Manager) now() time.Time { return m.opts.Now().UTC().Truncate(time.Microsecond) }

@@ -62,7 +62,7 @@ func (m *Manager) attend(s session.Session, r session.Route) {
 	moved := v.target.Address != r.Address
 	v.target = session.Target{}
 	switch {
-	case v.following == session.OpRestart && s.Operation.Automatic(s), m.healing(s):
+	case v.following == session.OpRestart && s.Operation.Automatic(s), m.rules.heals(s):
 		v.turn(Restarting, s.LastError, now)
 	case returns:
 		v.turn(Restarting, engineEnded, now)
@@ -244,7 +244,7 @@ func (m *Manager) look(ctx context.Context, id session.ID) {
 	case missing != nil && session.CodeOf(missing) != session.CodeNotFound:
 		m.found(ctx, id, target, Check{At: m.now(), State: Unknown, Reason: "the engine cannot be asked"})
 	case missing != nil || c.State != session.StateRunning && c.State != session.StatePaused, c.State == session.StateRunning && c.Address != target.Address:
-		m.report(ctx, id, m.agree(ctx, id)) // it is not where it was: mend what is recorded
+		m.report(ctx, id, m.reconcile(ctx, id)) // it is not where it was: mend what is recorded
 	case c.State == session.StatePaused:
 		m.found(ctx, id, target, Check{At: m.now(), State: Unhealthy, Reason: "its container is paused; unpause it, or restart the session"})
 	default:
@@ -257,7 +257,9 @@ func (m *Manager) look(ctx context.Context, id session.ID) {
 		}
 		m.opts.Logger.DebugContext(ctx, "session is unhealthy", "session_id", id, "error", err)
 		if m.found(ctx, id, target, Check{At: m.now(), State: Unhealthy, Reason: reason}) {
-			m.report(ctx, id, m.heal(ctx, id, ails(cause, session.Errorf(session.CodeUpstream, "%s", reason))))
+			m.report(ctx, id, m.settle(ctx, id, Situation{Container: Up, Server: DoesNotWork, Ended: &Ending{
+				Cause: cause, Failure: session.Errorf(session.CodeUpstream, "%s", reason),
+			}}))
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +55,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s session.Session) (_ se
 	}()
 	epoch, outages := m.monitor.currentEpoch(), m.monitor.outages()
 	c, err := m.act(ctx, w, s) // the container as it is at the end; zero when it is gone or was not looked at
-	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
+	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errPreempted) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
 		return s, m.cutShort(ctx, kind, s, cause)
 	}
 	if errors.Is(err, errTakenOver) {
@@ -174,12 +173,6 @@ func (m *Manager) undo(ctx context.Context, kind session.Kind, s session.Session
 	return nil
 }
 
-// outcome is the status that each operation ends in when it succeeds.
-var outcome = map[session.Kind]session.Status{session.OpCreate: session.Running, session.OpStart: session.Running, session.OpRestart: session.Running, session.OpStop: session.Stopped}
-
-// reached is what has happened when an operation has succeeded.
-var reached = map[session.Kind]session.Happening{session.OpCreate: session.Ready, session.OpStart: session.Ready, session.OpRestart: session.Restarted, session.OpStop: session.Ended}
-
 // causes is why a session is in error when an operation has failed.
 var causes = map[session.Kind]Cause{session.OpCreate: CauseStart, session.OpStart: CauseStart, session.OpRestart: CauseStart}
 
@@ -209,26 +202,7 @@ func (m *Manager) conclude(ctx context.Context, w *Work, s session.Session, c se
 			if !now.IsSame(s) {
 				return errTakenOver
 			}
-			now.Operation = nil
-			now.Port = portOf(c.Address)
-			if c.ID != "" {
-				now.ContainerID, now.HostDir, now.Image = c.ID, c.HostDir, cmp.Or(c.Image, now.Image)
-			}
-			if kind.BringsUp() { // nobody can have used it before
-				now.LastAccessed = m.now()
-			}
-			if failure != nil {
-				known = m.recordFailure(ctx, kind, now, failure, again)
-				return nil //nolint:nilerr // the record says it
-			}
-			repeated := kind == session.OpStop && now.Status == session.Stopped && now.WasLast(session.Ended, string(now.StopReason))
-			now.Status, now.LastError, now.Upgrade = outcome[kind], "", now.Upgrade.Settled()
-			if !repeated {
-				m.mark(ctx, now, reached[kind], string(now.StopReason))
-			}
-			if kind.BringsUp() {
-				now.StopReason = ""
-			}
+			*now, known = m.rules.Conclude(*now, Result{Container: c, Failure: failure, Actor: session.ActorOf(ctx), RetryAt: again}, m.now())
 			return nil
 		})
 		if err == nil {

@@ -150,8 +150,8 @@ func (m *Manager) route(s session.Session) {
 func (m *Manager) startsAt(s session.Session) time.Time {
 	switch {
 	case s.Operation != nil && s.Operation.Kind.BringsUp():
-		return s.Operation.Deadline.Add(-m.allowance(s.Operation.Kind))
-	case m.healing(s):
+		return s.Operation.Deadline.Add(-m.rules.allowance(s.Operation.Kind))
+	case m.rules.heals(s):
 		return m.now()
 	}
 	return time.Time{}

@@ -90,9 +90,9 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 			m.seenUp(s.ID, epoch, begun)
 		}
 		switch {
-		case m.agrees(s, c, exists):
+		case m.isReconciled(s, c, exists):
 		case m.opts.Peers.Mine(s.ID):
-			m.report(ctx, s.ID, m.agree(ctx, s.ID))
+			m.report(ctx, s.ID, m.reconcile(ctx, s.ID))
 		default:
 			m.report(ctx, s.ID, m.follow(ctx, s.ID))
 		}
@@ -108,90 +108,114 @@ func (m *Manager) report(ctx context.Context, id session.ID, err error) {
 	}
 }
 
-// agrees looks at what the lists say. It may be out of date: nothing is changed on its word.
-func (m *Manager) agrees(s session.Session, c session.Container, exists bool) bool {
-	up := exists && c.State == session.StateRunning
-	switch {
-	case m.isWorking(s.ID):
+// isReconciled looks at what the lists say. It may be out of date: nothing is changed because of it.
+func (m *Manager) isReconciled(s session.Session, c session.Container, exists bool) bool {
+	if m.isWorking(s.ID) {
 		return true
-	case s.Operation != nil:
-		return !m.isDue(s) && m.isPublished(s)
-	case s.Status == session.Running:
-		return up && m.isPublishedAt(s, c.Address)
-	default:
-		return !up && m.isPublishedAt(s, "") && !m.healing(s)
 	}
+	d := m.rules.Decide(s, Situation{Holder: m.holder(s), Container: seenAs(c, exists)}, Command{}, m.now())
+	switch {
+	case d.Verdict == Adopt:
+		return !d.Changed && m.isPublishedAt(s, c.Address)
+	case d.Verdict != Keep:
+		return false
+	case s.Operation != nil || s.Status == session.Running:
+		return m.isPublished(s)
+	}
+	return m.isPublishedAt(s, "")
 }
 
-// agree makes one record and its container agree. It holds the session's place and looks at both again, so that no
+// reconcile makes one record and its container agree. It holds the session's place and looks at both again, so that no
 // operation of this process can come between the look and the deed; one that does is left alone.
-func (m *Manager) agree(ctx context.Context, id session.ID) error {
-	w, _, err := m.reserve(id, opReconcile)
+func (m *Manager) reconcile(ctx context.Context, id session.ID) error {
+	at, err := m.reserve(id, opReconcile)
 	if err != nil {
 		return nil //nolint:nilerr // somebody works on it, or the process is stopping
 	}
-	kind, lost, err := m.mend(ctx, id)
-	m.release(w)
+	w := at.Work
+	d, seen, err := m.examine(ctx, id)
 	switch {
 	case err != nil:
+		m.release(w)
 		return err
-	case lost != nil:
-		return m.heal(ctx, id, lost)
-	case kind != "":
-		return m.again(ctx, id, kind)
+	case d.Verdict == Resume:
+		return m.resume(ctx, w, d.Kind)
+	case d.Verdict == Restart || d.Verdict == Fail || d.Verdict == BringBack:
+		return m.settleIn(ctx, w, seen)
 	}
+	m.release(w)
 	return nil
 }
 
-// mend does what can be done at once, and otherwise returns the operation that is needed, or why the session has to be
-// healed.
-func (m *Manager) mend(ctx context.Context, id session.ID) (session.Kind, *ailment, error) {
+// examine decides about a session and does what can be done at once. What begins an operation is returned. The caller holds the
+// session's place.
+func (m *Manager) examine(ctx context.Context, id session.ID) (Decision, Situation, error) {
 	s, err := m.giveWay(ctx, id)
 	if session.CodeOf(err) == session.CodeNotFound {
 		m.unpublish(id)
-		return "", nil, nil
+		return keep(), Situation{}, nil
 	} else if err != nil {
-		return "", nil, err
+		return Decision{}, Situation{}, err
 	}
 	epoch, begun := m.monitor.currentEpoch(), time.Now()
 	c, err := m.runtime.Inspect(ctx, s.ContainerName)
-	exists := err == nil
 	if err != nil && session.CodeOf(err) != session.CodeNotFound {
-		return "", nil, err
+		return Decision{}, Situation{}, err
 	}
-	up := exists && c.State == session.StateRunning
-	switch {
-	case s.Operation != nil:
-		return m.resume(ctx, s), nil, nil
-	case s.Status == session.Running && up:
-		err := m.adopt(ctx, s, c)
-		m.seenUp(s.ID, epoch, begun)
-		return "", nil, err
-	case s.Status == session.Running && exists && (c.State == session.StatePaused || c.State == session.StateRestarting):
-		m.publish(s) // on its way somewhere: look again at the next pass
-		return "", nil, nil
-	case s.Status == session.Running:
-		why, err := m.lost(ctx, s, c, exists)
-		return "", why, err
-	case s.Status == session.Error && up:
-		return "", nil, m.rescue(ctx, s, c)
-	case m.healing(s):
-		m.locate(s.ID, "")
-		m.publish(s) // there may be no room for it
-		return "", ails(CauseStart, session.Errorf(session.CodeNotRunning, "%s", s.LastError)), nil
-	case s.Status == session.Stopped && up && s.StopReason == session.StopEngine:
-		return session.OpStart, nil, nil
-	case s.Status == session.Stopped && up && m.opts.Peers.Unheard(c.StartedAt):
-		m.publish(s) // another process may have been asked to start it
-		return "", nil, nil
-	case s.Status == session.Stopped && up:
-		m.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
-		return session.OpStop, nil, nil
+	seen := Situation{Holder: m.holder(s), Container: seenAs(c, err == nil)}
+	err = nil
+	if s.Status == session.Stopped && seen.Container == Up {
+		seen.OthersUnknown = m.opts.Peers.Unheard(c.StartedAt)
+	}
+	d := m.rules.Decide(s, seen, Command{}, m.now())
+	switch d.Verdict {
+	case FindCause:
+		seen.Ended = m.findCause(ctx, s, c, seen.Container == Absent)
+		noticed, waiting := m.waitingSince(s.ID)
+		seen.OthersUnknown = m.opts.Peers.Unheard(noticed)
+		if d = m.rules.Decide(s, seen, Command{}, m.now()); d.Verdict == Wait {
+			m.awaitOthers(ctx, s, noticed, waiting)
+			return d, seen, nil
+		}
+		m.forgetUnheard(s.ID)
+		return d, seen, m.loseContainer(ctx, s, seen)
+	case AskServer:
+		seen.Server = m.askServer(ctx, s, c)
+		d = m.rules.Decide(s, seen, Command{}, m.now())
+	}
+	switch d.Verdict {
+	case Adopt:
+		if err = m.adopt(ctx, s, d.Next, c); s.Status == session.Running {
+			m.seenUp(s.ID, epoch, begun)
+		}
+	case Stop:
+		err = m.stopUseless(ctx, s, c)
+	case Resume:
+		if s.Operation != nil {
+			m.opts.Logger.InfoContext(ctx, "taking up an interrupted operation", "session_id", s.ID, "operation", s.Operation.Kind)
+		} else if d.Kind == session.OpStop {
+			m.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
+		}
 	default:
-		m.locate(s.ID, "")
+		if s.Operation == nil && s.Status != session.Running && seen.Container != Up {
+			m.locate(s.ID, "")
+		}
 		m.publish(s)
-		return "", nil, nil
 	}
+	return d, seen, err
+}
+
+// seenAs classifies what the runtime says about a container.
+func seenAs(c session.Container, exists bool) Seen {
+	switch {
+	case !exists:
+		return Absent
+	case c.State == session.StateRunning:
+		return Up
+	case c.State == session.StatePaused || c.State == session.StateRestarting:
+		return Changing
+	}
+	return Down
 }
 
 func (m *Manager) isWorking(id session.ID) bool {
@@ -200,29 +224,10 @@ func (m *Manager) isWorking(id session.ID) bool {
 	return m.working[id] != nil
 }
 
-// isDue reports whether the operation recorded with s is to be taken up now: its owner is gone, or it failed and may be tried
-// again.
-func (m *Manager) isDue(s session.Session) bool {
-	return m.abandoned(s) && !(s.Operation.Pending() && !m.retries.due(s.ID, m.now()))
-}
-
-// resume returns the operation that is to be taken up; "" when its owner may still be at work. Nobody brings up a session
-// any more that has reached the end of its life.
-func (m *Manager) resume(ctx context.Context, s session.Session) session.Kind {
-	if !m.isDue(s) {
-		m.publish(s)
-		return ""
-	}
-	if s.Operation.Kind.BringsUp() && m.isOver(s) {
-		return session.OpStop
-	}
-	m.opts.Logger.InfoContext(ctx, "taking up an interrupted operation", "session_id", s.ID, "operation", s.Operation.Kind)
-	return s.Operation.Kind
-}
-
-// again begins an operation for the reconciler; someone who was quicker is not an error.
-func (m *Manager) again(ctx context.Context, id session.ID, kind session.Kind) error {
-	_, err := m.beginAs(ctx, id, intent{kind: kind, internal: true})
+// resume begins an operation in the place that is held; someone who was quicker is not an error.
+func (m *Manager) resume(ctx context.Context, w *Work, kind session.Kind) error {
+	_, err := m.obeyIn(ctx, w, Command{Kind: kind, Resume: true})
+	err = m.refuse(ctx, Performance{What: string(kind), Session: w.id}, err)
 	switch session.CodeOf(err) {
 	case session.CodeInProgress, session.CodeConflict, session.CodeNotFound, session.CodeShuttingDown:
 		return nil
@@ -230,15 +235,16 @@ func (m *Manager) again(ctx context.Context, id session.ID, kind session.Kind) e
 	return err
 }
 
-// adopt learns where a running session is: this process is new, or the container was restarted by someone else.
-func (m *Manager) adopt(ctx context.Context, s session.Session, c session.Container) error {
+// adopt learns where a session's server is: this process is new, the container was restarted by someone else, or a session in
+// error works after all. next is the record as it is to be.
+func (m *Manager) adopt(ctx context.Context, s, next session.Session, c session.Container) error {
 	m.locate(s.ID, c.Address)
-	if s.Port == portOf(c.Address) && s.ContainerID == c.ID {
+	if s.Status == next.Status && s.Port == portOf(c.Address) && s.ContainerID == c.ID {
 		m.publish(s)
 		return nil
 	}
-	return m.changeIf(ctx, s.ID, session.Running, func(s *session.Session) {
-		s.Port, s.ContainerID = portOf(c.Address), c.ID
+	return m.changeIf(ctx, s.ID, s.Status, func(now *session.Session) {
+		now.Status, now.LastError, now.Port, now.ContainerID = next.Status, next.LastError, portOf(c.Address), c.ID
 	})
 }
 
@@ -264,82 +270,25 @@ func ignoreChanged(err error) error {
 
 var errChanged = errors.New("the session has changed meanwhile")
 
-// lost sees to a session whose container has stopped or gone without our doing: it returns why it is to be healed, or
-// records that it is in error.
-func (m *Manager) lost(ctx context.Context, s session.Session, c session.Container, exists bool) (*ailment, error) {
-	end := m.witness(ctx, s.ID)
-	why := ails(CauseGone, session.Errorf(session.CodeNotRunning, "the container is gone")).unless(toGetAnother)
-	switch {
-	case !exists && m.leaveUnheard(ctx, s):
-		return nil, nil
-	case !exists && end.signalled:
-		why = removedByHand()
-	case !exists:
-	case m.endedByEngine(ctx, c, end):
-		m.locate(s.ID, "")
-		ended := engineEnded
-		if !end.known {
-			ended = unseenEnd(c.ExitCode)
-		}
-		m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", ended)
-		return ails(CauseEngine, session.Errorf(session.CodeNotRunning, "%s", ended)), nil
-	case end.signalled && !c.OOMKilled && !m.hasStarved(s.ID) && m.leaveUnheard(ctx, s):
-		return nil, nil
-	case end.signalled && m.isBeingRemoved(ctx, c):
-		why = removedByHand()
-	case end.signalled && !c.OOMKilled && !m.hasStarved(s.ID):
-		why = ails(CauseByHand, session.Errorf(session.CodeNotRunning, "the container was stopped by somebody with access to the engine (exit code %d)", c.ExitCode)).unless("start the session again")
-	case c.OOMKilled, c.ExitCode == exitKilled && m.hasStarved(s.ID):
-		why = ails(CauseMemory, session.Errorf(session.CodeNotRunning, "the server was killed because it ran out of memory; raise CONTAINER_MEMORY_LIMIT if that happens again")).unless("start the session again")
-	case c.ExitCode == exitKilled: // the engine does not always notice why
-		why = ails(CauseKilled, session.Errorf(session.CodeNotRunning, "the server was killed, perhaps because it ran out of memory")).unless("start the session again, or see its logs")
-	default:
-		why = ails(CauseExited, session.Errorf(session.CodeNotRunning, "the server ended by itself with code %d", c.ExitCode)).unless("start the session again, or see its logs")
-	}
-	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Message)
-	if why.cause == CauseMemory {
-		m.notify(s, session.Starved, why.cause, why.Message)
-	}
-	m.locate(s.ID, "")
-	if !exists && s.ContainerID != "" {
-		// One that was renamed still has the volumes, and would run beside the next one.
-		if err := m.runtime.Remove(ctx, s.ContainerID, true); err != nil {
-			return nil, err
-		}
-	}
-	if m.opts.Health.heals() {
-		return why, nil
-	}
-	return nil, m.changeIf(ctx, s.ID, session.Running, func(now *session.Session) {
-		now.Status, now.LastError, now.Port = session.Error, why.advised(), 0
-		m.mark(ctx, now, session.Broken, now.LastError)
-	})
-}
-
-// toGetAnother is what to do about a container that is gone.
-const toGetAnother = "start the session to get a new one on the same workspace"
-
-// exitKilled is the exit code of a server that SIGKILL ended.
-const exitKilled = 128 + 9
-
-// rescue looks at a session in error whose container runs, as after an outage of the engine in the middle of an
-// operation: one that answers is running after all, any other is stopped.
-func (m *Manager) rescue(ctx context.Context, s session.Session, c session.Container) error {
+// askServer asks the server of a session in error, whose container runs as after an outage of the engine in the middle of an
+// operation.
+func (m *Manager) askServer(ctx context.Context, s session.Session, c session.Container) Answer {
 	probe, cancel := context.WithTimeout(ctx, m.opts.ProbeTimeout)
 	defer cancel()
-	err := m.prober.Probe(probe, session.Target{Address: c.Address, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s)})
-	if err != nil {
-		m.publish(s)
-		if now, err := m.store.Get(ctx, s.ID); err != nil || now.Revision != s.Revision {
-			return ignoreNotFound(err) // what has changed is seen to at the next pass
-		}
-		return m.runtime.Stop(ctx, c.ID, m.opts.StopTimeout)
+	if m.prober.Probe(probe, session.Target{Address: c.Address, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s)}) != nil {
+		return DoesNotWork
 	}
 	m.opts.Logger.InfoContext(ctx, "session in error answers again", "session_id", s.ID)
-	m.locate(s.ID, c.Address)
-	return m.changeIf(ctx, s.ID, session.Error, func(now *session.Session) {
-		now.Status, now.LastError, now.Port, now.ContainerID = session.Running, "", portOf(c.Address), c.ID
-	})
+	return Works
+}
+
+// stopUseless stops the container of a session in error whose server does not work.
+func (m *Manager) stopUseless(ctx context.Context, s session.Session, c session.Container) error {
+	m.publish(s)
+	if now, err := m.store.Get(ctx, s.ID); err != nil || now.Revision != s.Revision {
+		return ignoreNotFound(err) // what has changed is seen to at the next pass
+	}
+	return m.runtime.Stop(ctx, c.ID, m.opts.StopTimeout)
 }
 
 // portOf returns the port of "ip:port", 0 when there is none.

@@ -79,30 +79,6 @@ func (r *retries) engineReturned() {
 	}
 }
 
-// recordFailure writes into a record that an operation has failed. A stop and a delete stay recorded, for what was asked for
-// holds: they are tried again until they succeed. It reports whether the record says so already, since the same has happened
-// before. A stop or delete is tried again at the time next.
-func (m *Manager) recordFailure(ctx context.Context, kind session.Kind, s *session.Session, failure error, next time.Time) (known bool) {
-	s.Status, s.LastError = session.Error, session.MessageOf(failure)
-	if (kind == session.OpStart || kind == session.OpRestart) && session.CodeOf(failure) == session.CodeEngineUnavailable {
-		// It says nothing about the session: it is as one that the engine has ended, which the next request brings up.
-		reason := s.LastError
-		s.Status, s.StopReason, s.LastError = session.Stopped, session.StopEngine, ""
-		m.mark(ctx, s, session.Ended, reason)
-		return false
-	}
-	if kind.BringsUp() {
-		m.mark(ctx, s, session.Broken, s.LastError)
-		return false
-	}
-	s.LastError = fmt.Sprintf("the %s failed and is tried again until it succeeds: %s", kind, s.LastError)
-	s.Operation = &session.Operation{Kind: kind, Deadline: next}
-	if known = s.HasFailedFor(s.LastError); !known {
-		m.mark(ctx, s, session.Broken, s.LastError)
-	}
-	return known
-}
-
 // endRetries says of an operation that has succeeded that it had failed before.
 func (m *Manager) endRetries(ctx context.Context, kind session.Kind, s session.Session) {
 	was := m.retries.ended(s.ID)

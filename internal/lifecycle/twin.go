@@ -22,11 +22,11 @@ func (m *Manager) isTwin(s session.Session) bool {
 // giveWayInPlace is giveWay for who does not hold the session's place. Work in progress is left alone: it finds out by
 // itself, and the next comparison comes back to this.
 func (m *Manager) giveWayInPlace(ctx context.Context, id session.ID) error {
-	w, _, err := m.reserve(id, opReconcile)
+	at, err := m.reserve(id, opReconcile)
 	if err != nil {
 		return nil // somebody works on it, or the process is stopping
 	}
-	defer m.release(w)
+	defer m.release(at.Work)
 	_, err = m.giveWay(ctx, id)
 	return err
 }

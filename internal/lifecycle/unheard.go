@@ -13,31 +13,27 @@ import (
 // Then a container that was ended or removed through the engine's API, or one that runs although its session is stopped,
 // looks like an accident and may be somebody's wish. Such a session is left as it is until everybody has been heard.
 
-// leaveUnheard reports whether a session whose container was ended or removed through the engine is to be left as it is.
-func (m *Manager) leaveUnheard(ctx context.Context, s session.Session) bool {
+// waitingSince returns since when a session waits for other processes to be known again; now, if it does not.
+func (m *Manager) waitingSince(id session.ID) (noticed time.Time, waiting bool) {
 	m.monitor.mu.Lock()
-	noticed, again := m.monitor.unheard[s.ID]
-	if !again {
+	defer m.monitor.mu.Unlock()
+	if noticed, waiting = m.monitor.unheard[id]; !waiting {
 		noticed = time.Now()
 	}
-	m.monitor.mu.Unlock()
-	unheard := m.opts.Peers.Unheard(noticed)
+	return noticed, waiting
+}
+
+// awaitOthers leaves a session whose container was ended or removed through the engine as it is.
+func (m *Manager) awaitOthers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
 	m.monitor.mu.Lock()
-	if unheard {
-		m.monitor.unheard[s.ID] = noticed
-	} else {
-		delete(m.monitor.unheard, s.ID)
-	}
+	m.monitor.unheard[s.ID] = noticed
 	m.monitor.mu.Unlock()
-	if unheard {
-		m.locate(s.ID, "")
-		m.publish(s)
-	}
-	if unheard && !again {
+	m.locate(s.ID, "")
+	m.publish(s)
+	if !waiting {
 		m.opts.Logger.WarnContext(ctx, "session lost its container and is left alone: that may be the work of an instance that cannot be heard",
 			"session_id", s.ID)
 	}
-	return unheard
 }
 
 // heard reports whether a session is left alone for a reason that has ended.

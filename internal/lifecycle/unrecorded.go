@@ -14,22 +14,23 @@ import (
 // container is stopped, with an error that says what is still missing, and keeps the place until that is recorded, so that
 // nothing restarts the session meanwhile. It reports false for everything else than a stop that somebody asks for, of a
 // session that can be read and that nobody works on.
-func (m *Manager) stopUnrecorded(ctx context.Context, w *Work, want intent, cause error) bool {
-	if want.kind != session.OpStop || want.why != "" || session.CodeOf(cause) != session.CodeStoreUnavailable {
+func (m *Manager) stopUnrecorded(ctx context.Context, w *Work, c Command, cause error) bool {
+	if c.Kind != session.OpStop || c.Reason != "" || session.CodeOf(cause) != session.CodeStoreUnavailable {
 		return false
 	}
 	s, err := m.store.Get(ctx, w.id)
-	if err != nil || !slices.Contains(from[session.OpStop], s.Status) || s.Operation != nil && !m.abandoned(s) {
+	if err != nil || !slices.Contains(startable[session.OpStop], s.Status) || m.holder(s) == HeldByOther {
 		return false
 	}
 	s = s.Clone()
-	s.Operation = m.operation(session.OpStop)
+	s.Operation = m.rules.operation(session.OpStop, m.now())
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	m.mu.Lock()
-	w.begun, w.cancel, w.forced = s, cancel, want.force
+	w.kind, w.begun, w.cancel, w.forced = session.OpStop, s, cancel, c.Force
+	close(w.turned)
 	switch {
-	case w.superseded:
-		cancel(errSuperseded)
+	case w.preempted:
+		cancel(errPreempted)
 	case m.closed:
 		cancel(errShutdown)
 	}
@@ -37,7 +38,7 @@ func (m *Manager) stopUnrecorded(ctx context.Context, w *Work, want intent, caus
 	go func() {
 		defer m.wg.Done()
 		defer cancel(nil)
-		w.result, w.err = s, m.performUnrecorded(ctx, s, want, cause)
+		w.result, w.err = s, m.performUnrecorded(ctx, s, c, cause)
 		close(w.done)
 		if session.CodeOf(w.err) == session.CodeStoreUnavailable {
 			m.mu.Lock()
@@ -63,10 +64,10 @@ type unrecordedStop struct {
 func (m *Manager) resumeStopped(stop unrecordedStop) {
 	s := stop.session
 	ctx, cancel := context.WithCancelCause(session.WithActor(m.opts.Background(context.Background()), stop.by))
-	w := &Work{
-		kind: session.OpStop, id: s.ID, begun: s, result: s, cancel: cancel, done: make(chan struct{}), hurry: make(chan struct{}),
-		err: session.Errorf(session.CodeStoreUnavailable, "session %s is stopped, but that could not be recorded yet; it is recorded when the store can be written", s.ID),
-	}
+	w := newWork(s.ID, session.OpStop)
+	w.begun, w.result, w.cancel = s, s, cancel
+	w.err = session.Errorf(session.CodeStoreUnavailable, "session %s is stopped, but that could not be recorded yet; it is recorded when the store can be written", s.ID)
+	close(w.turned)
 	close(w.done)
 	m.working[s.ID] = w
 	m.wg.Go(func() {
@@ -78,9 +79,9 @@ func (m *Manager) resumeStopped(stop unrecordedStop) {
 	})
 }
 
-func (m *Manager) performUnrecorded(ctx context.Context, s session.Session, want intent, cause error) error {
+func (m *Manager) performUnrecorded(ctx context.Context, s session.Session, c Command, cause error) error {
 	begun := time.Now()
-	within, cancel := context.WithTimeout(ctx, m.allowance(session.OpStop))
+	within, cancel := context.WithTimeout(ctx, m.rules.allowance(session.OpStop))
 	defer cancel()
 	m.opts.Logger.WarnContext(ctx, "the store cannot be written; the session is stopped all the same", "session_id", s.ID, "error", cause)
 	m.locate(s.ID, "")
@@ -90,7 +91,7 @@ func (m *Manager) performUnrecorded(ctx context.Context, s session.Session, want
 		err = session.Errorf(session.CodeStoreUnavailable, "session %s is stopped, but that could not be recorded: %s; it is recorded when the store can be written, "+
 			"and lost if Berth ends before", s.ID, session.MessageOf(cause)).Because(cause)
 	}
-	m.opts.Observe(ctx, Performance{What: string(session.OpStop), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: want.force})
+	m.opts.Observe(ctx, Performance{What: string(session.OpStop), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: c.Force})
 	return err
 }
 
@@ -104,7 +105,7 @@ func (m *Manager) recordStopped(ctx context.Context, s session.Session) {
 	}
 	for {
 		_, err := m.change(ctx, s.ID, func(now *session.Session) error {
-			if !now.CreatedAt.Equal(s.CreatedAt) || now.Operation != nil && !m.abandoned(*now) {
+			if !now.CreatedAt.Equal(s.CreatedAt) || m.holder(*now) == HeldByOther {
 				return errTakenOver
 			}
 			now.Operation, now.Port, now.Status, now.LastError = nil, 0, session.Stopped, ""

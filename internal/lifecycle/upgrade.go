@@ -36,7 +36,7 @@ func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest
 		if err := m.checkWayBack(ctx, s); err != nil {
 			return nil, m.refuse(ctx, did, err)
 		}
-		return m.beginAs(ctx, id, intent{kind: session.OpUpgrade, prepare: m.prepareReturn})
+		return m.obey(ctx, id, Command{Kind: session.OpUpgrade, prepare: m.prepareReturn})
 	}
 	to, source, err := m.imageFor(s, req)
 	if err == nil {
@@ -57,7 +57,7 @@ func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest
 	if len(parts) == 0 && s.Operation == nil && s.ContainerID != "" && s.Image == to && s.ImageSource == source {
 		return finished(s), nil
 	}
-	return m.beginAs(ctx, id, intent{kind: session.OpUpgrade, prepare: func(before session.Session, s *session.Session) error {
+	return m.obey(ctx, id, Command{Kind: session.OpUpgrade, prepare: func(before session.Session, s *session.Session) error {
 		return m.prepareUpgrade(before, s, to, source)
 	}})
 }
@@ -135,7 +135,7 @@ func (m *Manager) performUpgrade(ctx context.Context, w *Work, s session.Session
 		if errors.Is(failure, errTakenOver) {
 			return s, m.cutShort(ctx, session.OpUpgrade, s, errTakenOver)
 		}
-		if cause := context.Cause(ctx); failure != nil && (errors.Is(cause, errSuperseded) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
+		if cause := context.Cause(ctx); failure != nil && (errors.Is(cause, errPreempted) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
 			return s, m.cutShort(ctx, session.OpUpgrade, s, cause)
 		}
 		_, failure = m.blameEngine(ctx, session.OpUpgrade, outages, failure)

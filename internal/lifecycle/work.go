@@ -3,7 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"slices"
+	"math"
 	"time"
 
 	"berth/internal/session"
@@ -11,23 +11,28 @@ import (
 
 // Work is an operation that is being done to a session, or has been done.
 type Work struct {
-	kind session.Kind
 	id   session.ID
 	done chan struct{}
 
 	// Guarded by Manager.mu until the Work is handed out.
+	kind       session.Kind
+	turned     chan struct{}           // closed when the work is launched, or its place is given up
 	cancel     context.CancelCauseFunc // nil until the work is launched
-	superseded bool
+	preempted  bool
 	concluding bool            // the end is being recorded, which the record's revision decides
 	handover   time.Duration   // how long to wait before acting
 	hurry      chan struct{}   // closed when there is no reason left to wait
-	automatic  bool            // a restart that nobody asked for
+	automatic  bool            // a restart or start of Berth's own
 	forced     bool            // in place of whatever was in progress
 	begun      session.Session // as it was recorded when the work began
 
 	// result and err are written before done is closed.
 	result session.Session
 	err    error
+}
+
+func newWork(id session.ID, kind session.Kind) *Work {
+	return &Work{id: id, kind: kind, done: make(chan struct{}), turned: make(chan struct{}), hurry: make(chan struct{})}
 }
 
 // Session returns the session as it was recorded when the work began.
@@ -51,45 +56,81 @@ func finished(s session.Session) *Work {
 	return w
 }
 
-// opReconcile holds a session's place while the reconciler looks at it. It is never recorded.
-const opReconcile session.Kind = "reconcile"
-
-// from lists the statuses in which an operation may begin. An operation that is not allowed is a CodeConflict error.
-var from = map[session.Kind][]session.Status{
-	session.OpCreate:  {session.Creating},
-	session.OpStart:   {session.Running, session.Stopped, session.Error},
-	session.OpStop:    {session.Creating, session.Running, session.Stopped, session.Error},
-	session.OpRestart: {session.Running, session.Stopped, session.Error},
-	session.OpDelete:  {session.Creating, session.Running, session.Stopped, session.Error},
-	session.OpUpgrade: {session.Running, session.Stopped, session.Error},
-}
-
 // Why the context of an operation ends before its work is done.
 var (
-	errSuperseded = errors.New("a later operation took its place")
-	errTakenOver  = errors.New("another process took the session over")
-	errShutdown   = errors.New("this process is stopping")
+	errPreempted = errors.New("a later operation took its place")
+	errTakenOver = errors.New("another process took the session over")
+	errShutdown  = errors.New("this process is stopping")
 )
 
-// errIsUp is why nothing is recorded: a session that is to be woken runs.
-var errIsUp = errors.New("the session runs")
+// occupancy is what holds a session's place in this process.
+type occupancy struct {
+	*Work
+	kind       session.Kind
+	launched   bool // its begin is recorded
+	concluding bool // its end is being recorded
+}
 
 // reserve makes this process's place for work on a session. There is one place for each; when it is taken, reserve
-// returns the work that has it, whether that is launched already, and a CodeInProgress error.
-func (m *Manager) reserve(id session.ID, kind session.Kind) (w *Work, launched bool, err error) {
+// returns what has it and a CodeInProgress error.
+func (m *Manager) reserve(id session.ID, kind session.Kind) (occupancy, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return nil, false, session.Errorf(session.CodeShuttingDown, "this server is stopping; try again in a moment").After(time.Second)
+		return occupancy{}, session.Errorf(session.CodeShuttingDown, "this server is stopping; try again in a moment").After(time.Second)
 	}
 	if w := m.working[id]; w != nil {
-		return w, w.cancel != nil, busy(id, w.kind)
+		return occupancy{w, w.kind, w.cancel != nil, w.concluding}, busy(id, w.kind)
 	}
-	w = &Work{kind: kind, id: id, done: make(chan struct{}), hurry: make(chan struct{})}
+	w := newWork(id, kind)
 	m.working[id] = w
 	m.wg.Add(1)
-	return w, false, nil
+	return occupancy{Work: w, kind: kind}, nil
 }
+
+// settleTime is how long a command waits for work whose begin or end is being recorded: the store may say already that there
+// is nothing.
+const settleTime = time.Second
+
+// place returns the session's place in this process, or the work that has it and does what the command wants already. It
+// waits for work that is preempted, and a moment for work that is about to end.
+func (m *Manager) place(ctx context.Context, id session.ID, c Command) (w *Work, joined bool, err error) {
+	settled := time.NewTimer(settleTime)
+	defer settled.Stop()
+	for {
+		at, err := m.reserve(id, c.Kind)
+		var next <-chan struct{}
+		switch {
+		case session.CodeOf(err) != session.CodeInProgress:
+			return at.Work, false, err
+		case at.kind == c.Kind && at.launched && c.joins():
+			return at.Work, true, nil
+		case at.kind != opReconcile && c.preempts(at.kind):
+			m.preempt(at.Work)
+			settled.Reset(time.Duration(math.MaxInt64))
+			next = at.done
+		case at.concluding:
+			next = at.done
+		case at.kind == opReconcile || !at.launched:
+			next = at.turned
+		default:
+			return nil, false, err
+		}
+		select {
+		case <-next:
+		case <-settled.C:
+			return nil, false, err
+		case <-ctx.Done():
+			if free, err := m.reserve(id, c.Kind); err == nil {
+				m.release(free.Work) // what was preempted for nothing goes on
+			}
+			return nil, false, session.Errorf(session.CodeCanceled, "the caller left before the %s began", c.Kind).Because(context.Cause(ctx))
+		}
+	}
+}
+
+// opReconcile holds a session's place while the reconciler looks at it. It is never recorded.
+const opReconcile session.Kind = "reconcile"
 
 func busy(id session.ID, kind session.Kind) error {
 	return session.Errorf(session.CodeInProgress, "session %s is busy: %s in progress; try again when it is done", id, kind).After(time.Second)
@@ -102,6 +143,7 @@ func (m *Manager) release(w *Work) {
 	if stop, is := m.unrecorded[w.id]; is && !m.closed {
 		m.resumeStopped(stop)
 	}
+	close(w.turned)
 	m.mu.Unlock()
 	close(w.done)
 	m.wg.Done()
@@ -110,171 +152,80 @@ func (m *Manager) release(w *Work) {
 // begin records an operation and launches it. Work of the same kind that this process does already is joined, and
 // stop and delete take the place of work that brings the session up.
 func (m *Manager) begin(ctx context.Context, id session.ID, kind session.Kind) (*Work, error) {
-	return m.beginAs(ctx, id, intent{kind: kind})
+	return m.obey(ctx, id, Command{Kind: kind})
 }
 
-// intent is what is to be done to a session.
-type intent struct {
-	kind     session.Kind
-	why      session.StopReason // of a stop of Berth's own
-	force    bool               // whatever is in progress makes way
-	asleep   bool               // only if it is stopped for want of use, or by the engine
-	internal bool               // the reconciler's: nobody asks for anything new, so what is recorded as wanted stays
-
-	// prepare completes the record of an operation that is more than its kind, or says why it may not begin. Such an
-	// operation joins no other. before is the session without the operation.
-	prepare func(before session.Session, s *session.Session) error
-}
-
-// over reports whether work of this kind makes way. A delete never does: what it has removed cannot come back.
-func (i intent) over(k session.Kind) bool {
-	if k == session.OpDelete {
-		return false
+// obey records what a command leads to, and begins it. The Work has ended already when there is nothing to do.
+func (m *Manager) obey(ctx context.Context, id session.ID, c Command) (*Work, error) {
+	w, err := m.tryToObey(ctx, id, c)
+	if c.Wake && session.CodeOf(err) == session.CodeInProgress {
+		return nil, err // it is being woken, which is what is wanted
 	}
-	return i.force && k != i.kind || k.BringsUp() && !i.kind.BringsUp()
+	return w, m.refuse(ctx, Performance{What: string(c.Kind), Session: id, Forced: c.Force, Why: c.Reason}, err)
 }
 
-func (m *Manager) beginAs(ctx context.Context, id session.ID, want intent) (*Work, error) {
-	w, err := m.tryToBegin(ctx, id, want)
-	if want.asleep && session.CodeOf(err) == session.CodeInProgress {
-		return nil, err // it is being woken, which is what was wished
+func (m *Manager) tryToObey(ctx context.Context, id session.ID, c Command) (*Work, error) {
+	w, joined, err := m.place(ctx, id, c)
+	if err != nil || joined {
+		return w, err
 	}
-	return w, m.refuse(ctx, Performance{What: string(want.kind), Session: id, Forced: want.force, Why: want.why}, err)
+	return m.obeyIn(ctx, w, c)
 }
 
-func (m *Manager) tryToBegin(ctx context.Context, id session.ID, want intent) (*Work, error) {
-	kind := want.kind
-	begun := time.Now()
-	w, launched, err := m.reserve(id, kind)
-	for session.CodeOf(err) == session.CodeInProgress {
-		var again <-chan time.Time // nil: when it is done
-		switch {
-		case w.kind == kind && launched && want.prepare == nil:
-			return w, nil
-		case w.kind == opReconcile: // soon done
-		case want.over(w.kind):
-			m.supersede(w)
-		case m.isPassing(w, launched, begun):
-			again = time.After(recordPause)
-		default:
-			return nil, err
-		}
-		select {
-		case <-w.done:
-		case <-again:
-		case <-ctx.Done():
-			if free, _, err := m.reserve(id, kind); err == nil {
-				m.release(free) // what made way for nothing goes on
-			}
-			return nil, session.Errorf(session.CodeCanceled, "the caller left before the %s began", kind).Because(context.Cause(ctx))
-		}
-		w, launched, err = m.reserve(id, kind)
-	}
-	if err != nil {
+// obeyIn is obey for who holds the session's place, which is given up unless work is begun.
+func (m *Manager) obeyIn(ctx context.Context, w *Work, c Command) (*Work, error) {
+	c.Actor = session.ActorOf(ctx)
+	s, verdict, err := m.record(ctx, w.id, c)
+	switch {
+	case err != nil && m.stopUnrecorded(ctx, w, c, err):
+		return w, nil
+	case err != nil:
+		m.release(w)
 		return nil, err
-	}
-	s, takenOver, err := m.record(ctx, id, want)
-	if errors.Is(err, errIsUp) {
+	case verdict == Keep:
 		m.release(w)
 		return finished(s), nil
-	}
-	if err != nil {
-		if m.stopUnrecorded(ctx, w, want, err) {
-			return w, nil
-		}
-		m.release(w)
-		return nil, err
-	}
-	if takenOver {
+	case verdict == Preempt:
 		w.handover = m.opts.Handover
 	}
-	w.automatic = s.Operation.Automatic(s)
-	w.forced = want.force
+	w.automatic, w.forced = s.Operation.Automatic(s), c.Force
 	m.launch(ctx, w, s)
 	return w, nil
 }
 
-const (
-	// recordTime is how long an operation waits for another one whose begin or end is being recorded.
-	recordTime = time.Second
-	// recordPause is how long it waits before it looks again.
-	recordPause = 5 * time.Millisecond
-)
-
-// isPassing reports whether a place will be free in a moment: its work's begin or end is being recorded, and the store may
-// say already that there is nothing, or it is only compared. since is when the place was first wanted.
-func (m *Manager) isPassing(w *Work, launched bool, since time.Time) bool {
-	if time.Since(since) >= recordTime {
-		return false
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return !launched || w.concluding || w.kind == opReconcile
-}
-
-// supersede ends work so that another operation can take its place. The session stays as the work leaves it, with the
+// preempt ends work so that another operation can take its place. The session stays as the work leaves it, with the
 // operation recorded, which the next one may take over.
-func (m *Manager) supersede(w *Work) {
+func (m *Manager) preempt(w *Work) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	w.superseded = true
+	w.preempted = true
 	if w.cancel != nil {
-		w.cancel(errSuperseded)
+		w.cancel(errPreempted)
 	}
 }
 
-// record writes the intent, or returns errIsUp with the session when there is nothing to do. Stop and delete take the
-// place of work that brings the session up also when a process that is alive does it, which takenOver says: that process
-// hears of it and ends its work.
-func (m *Manager) record(ctx context.Context, id session.ID, want intent) (_ session.Session, takenOver bool, err error) {
+// record writes what a command leads to, unless there is nothing to do (Keep).
+func (m *Manager) record(ctx context.Context, id session.ID, c Command) (session.Session, Verdict, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
-	kind, why := want.kind, want.why
 	for {
 		s, err := m.store.Get(ctx, id)
 		if err != nil {
-			return session.Session{}, false, err
+			return session.Session{}, "", err
 		}
-		takenOver = s.Operation != nil && !m.abandoned(s)
-		switch {
-		case want.asleep && s.Status == session.Running && s.Operation == nil:
-			return s, false, errIsUp
-		case s.Operation != nil && s.Operation.Kind == session.OpDelete && kind != session.OpDelete:
-			return session.Session{}, false, beingDeleted(s)
-		case takenOver && !want.over(s.Operation.Kind):
-			return session.Session{}, false, busy(id, s.Operation.Kind)
-		case want.asleep && !wakes(s): // stopped by somebody since the request looked
-			return session.Session{}, false, session.Errorf(session.CodeNotRunning, "session %s has been stopped", id)
-		case !slices.Contains(from[kind], s.Status):
-			return session.Session{}, false, session.Errorf(session.CodeConflict, "session %s is %s: it cannot be the object of %s", id, s.Status, kind)
-		case kind.BringsUp() && m.isOver(s):
-			return session.Session{}, false, session.Errorf(session.CodeConflict, "session %s has reached the end of its life; fetch what is in its workspace and delete it", id)
-		case why == session.StopSize && s.Status != session.Running:
-			return session.Session{}, false, session.Errorf(session.CodeConflict, "session %s does not run", id)
-		case why != "" && why != session.StopSize && m.overdue(s) != why:
-			return session.Session{}, false, session.Errorf(session.CodeConflict, "session %s is in use again", id)
+		seen := Situation{Holder: m.holder(s)}
+		if c.Kind.BringsUp() && !s.Occupies() {
+			seen.Capacity = m.admit(ctx)
 		}
-		if kind.BringsUp() && !s.Occupies() {
-			if err := m.admit(ctx); err != nil {
-				return session.Session{}, false, m.refused(err)
-			}
+		d := m.rules.Decide(s, seen, c, m.now())
+		switch d.Verdict {
+		case Keep:
+			return s, d.Verdict, nil
+		case Refuse:
+			return session.Session{}, d.Verdict, m.refused(d.Refusal)
 		}
-		before := s
-		s = s.Clone()
-		if !want.internal && (s.Operation == nil || s.Operation.Kind != kind) {
-			s.RestartCount, s.StopReason = 0, why // somebody wants it
-		}
-		s.Operation = m.operation(kind)
-		if kind == session.OpStart && !want.internal && before.Status != session.Running && (before.Operation == nil || before.Operation.Kind != kind) {
-			m.mark(ctx, &s, session.Starting, "")
-		}
-		if want.prepare != nil {
-			if err := want.prepare(before, &s); err != nil {
-				return session.Session{}, false, err
-			}
-		}
-		if s, err = m.store.Update(ctx, s, m.maxSessions()); session.CodeOf(err) != session.CodeConflict {
-			return s, takenOver, m.refused(err)
+		if s, err = m.store.Update(ctx, d.Next, m.maxSessions()); session.CodeOf(err) != session.CodeConflict {
+			return s, d.Verdict, m.refused(err)
 		} // a token was rotated meanwhile
 	}
 }
@@ -286,23 +237,34 @@ func beingDeleted(s session.Session) error {
 	return session.Errorf(session.CodeConflict, "session %s is being deleted, which cannot be undone", s.ID)
 }
 
-// abandoned reports whether the operation recorded with s is nobody's any more. The caller holds the session's place
-// in this process, so that an operation of our own that is recorded has ended without a word.
-func (m *Manager) abandoned(s session.Session) bool {
+// holder says who does the recorded operation. The caller holds the session's place in this process, so that an operation
+// of our own that is recorded has ended and could not say so.
+func (m *Manager) holder(s session.Session) Holder {
 	op := s.Operation
-	return op.Pending() || op.Owner == m.opts.Process || !m.opts.Peers.Alive(op.Owner) || m.now().After(op.Deadline)
+	switch {
+	case op == nil:
+		return HeldByNobody
+	case op.Pending() && !m.retries.due(s.ID, m.now()):
+		return RetryLater
+	case op.Pending():
+		return RetryNow
+	case op.Owner == m.opts.Process || !m.opts.Peers.Alive(op.Owner) || m.now().After(op.Deadline):
+		return Abandoned
+	}
+	return HeldByOther
 }
 
 // launch does the work in a goroutine that outlives the request. The place must be reserved and the intent recorded.
 func (m *Manager) launch(ctx context.Context, w *Work, s session.Session) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	ctx, stop := context.WithTimeout(ctx, m.allowance(w.kind)+w.handover)
+	ctx, stop := context.WithTimeout(ctx, m.rules.allowance(s.Operation.Kind)+w.handover)
 	m.mu.Lock()
 	delete(m.unrecorded, w.id)
-	w.begun, w.cancel = s, cancel
+	w.kind, w.begun, w.cancel = s.Operation.Kind, s, cancel
+	close(w.turned)
 	switch {
-	case w.superseded:
-		cancel(errSuperseded)
+	case w.preempted:
+		cancel(errPreempted)
 	case m.closed: // Close may have been through the list already
 		cancel(errShutdown)
 	}
@@ -323,7 +285,7 @@ func (m *Manager) launch(ctx context.Context, w *Work, s session.Session) {
 			m.reconcileSoon() // the engine has returned, and what waits for that was passed over as being worked on
 		}
 		if w.automatic {
-			m.healFurther(context.WithoutCancel(ctx), w)
+			m.restartAgain(context.WithoutCancel(ctx), w)
 		}
 	}()
 }
@@ -343,7 +305,7 @@ func (w *Work) await(ctx context.Context) {
 func (m *Manager) hurry(id session.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if w := m.working[id]; w != nil && w.automatic && w.cancel != nil {
+	if w := m.working[id]; w != nil && w.cancel != nil && w.automatic {
 		select {
 		case <-w.hurry:
 		default:

@@ -1,0 +1,211 @@
+package lifecycle
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Rules are the settings that decisions depend on.
+type Rules struct {
+	Process      string        // owner of the operations that are begun here
+	StartTimeout time.Duration // from the begin of a start to the first answer
+	StopTimeout  time.Duration // from SIGTERM to SIGKILL
+	IdleTimeout  time.Duration // a session that nobody has used for so long is stopped; 0: never
+	Restarts     bool          // whether a server that fails is restarted
+	MaxRestarts  int           // restarts in a row without a healthy period
+
+	// RestartDelay returns how long to wait before the n-th restart in a row.
+	RestartDelay func(n int) time.Duration
+}
+
+// Ending is why a container does not run that should, or why its server has to be restarted.
+type Ending struct {
+	Cause   Cause
+	Failure *session.Failure
+	Advice  string // what to do where Berth does not restart the session; may be empty
+	ByHand  bool   // somebody with access to the engine, or another process, has stopped the container
+}
+
+// advised is the message for who has to do something himself.
+func (e Ending) advised() string {
+	if e.Advice == "" {
+		return e.Failure.Message
+	}
+	return e.Failure.Message + "; " + e.Advice
+}
+
+// operation is a new operation of this process.
+func (r Rules) operation(kind session.Kind, now time.Time) *session.Operation {
+	return &session.Operation{Kind: kind, Owner: r.Process, Deadline: now.Add(r.allowance(kind))}
+}
+
+// allowance is how long an operation may take before others may take it over.
+func (r Rules) allowance(kind session.Kind) time.Duration {
+	d := r.StopTimeout + time.Minute // the engine's own work, queued behind that of others
+	if kind.BringsUp() {
+		d += r.StartTimeout
+	}
+	if kind == session.OpUpgrade { // and the way back
+		d = 2 * (d + copyTime)
+	}
+	return d
+}
+
+// isOver reports whether a session has reached the end of its life.
+func isOver(s session.Session, now time.Time) bool {
+	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
+}
+
+// overdue returns why a running session is to be stopped now; empty: it is not.
+func (r Rules) overdue(s session.Session, now time.Time) session.StopReason {
+	switch {
+	case s.Status != session.Running:
+		return ""
+	case isOver(s, now):
+		return session.StopLifetime
+	case r.IdleTimeout > 0 && now.Sub(s.LastAccessed) >= r.IdleTimeout:
+		return session.StopIdle
+	}
+	return ""
+}
+
+// wakes reports whether the next request brings a session up, or finds it coming up.
+func wakes(s session.Session) bool {
+	switch {
+	case s.Operation == nil:
+		return s.Status == session.Stopped && (s.StopReason == session.StopIdle || s.StopReason == session.StopEngine)
+	case s.Operation.Kind == session.OpStart:
+		return s.Status == session.Stopped
+	}
+	return s.Operation.Kind == session.OpStop && s.Operation.Pending() && s.StopReason == session.StopIdle // a stop that only Berth wanted
+}
+
+// heals reports whether a session in error is one that was being restarted when that failed or was cut short, and may
+// be restarted again.
+func (r Rules) heals(s session.Session) bool {
+	return r.Restarts && s.Status == session.Error && s.Operation == nil && (s.RestartCount > 0 || s.StopReason == session.StopEngine) &&
+		s.RestartCount < r.MaxRestarts
+}
+
+// heal decides about a session whose server has ended or does not work: it is restarted as long as it has restarts left.
+func (r Rules) heal(s session.Session, why *Ending, now time.Time) Decision {
+	ended := why.Failure.Code != session.CodeUpstream
+	if !r.Restarts && !ended { // whoever uses it may still get something out of it
+		return keep()
+	}
+	next := s.Clone()
+	next.Status, next.Port = session.Error, 0
+	switch {
+	case !r.Restarts:
+		next.LastError = why.advised()
+	case s.RestartCount < r.MaxRestarts:
+		next.StopReason, next.LastError = "", why.Failure.Message
+		next.RestartCount++
+		addEvent(&next, now, session.Ailing, session.Self, why.Failure.Message)
+		next.Operation = r.operation(session.OpRestart, now.Add(r.RestartDelay(next.RestartCount)))
+		return Decision{Verdict: Restart, Next: next, Changed: true}
+	default:
+		next.StopReason = ""
+		next.LastError = fmt.Sprintf("%s; it was restarted %d times and is given up: look at its logs, then restart it", why.Failure.Message, s.RestartCount)
+	}
+	addEvent(&next, now, session.Broken, session.Self, next.LastError)
+	return Decision{Verdict: Fail, Next: next, Changed: true}
+}
+
+// bringBack decides about a session whose container the engine has ended: that is no fault of its server. It is started
+// again as soon as the engine can, if anything is to be started again: else the next request does that.
+func (r Rules) bringBack(s session.Session, why *Ending, now time.Time) Decision {
+	next := s.Clone()
+	next.Status, next.LastError, next.Port = session.Stopped, "", 0
+	if next.StopReason = r.overdue(s, now); next.StopReason == "" {
+		next.StopReason = session.StopEngine
+		if r.Restarts {
+			next.Operation = r.operation(session.OpStart, now)
+		}
+	}
+	addEvent(&next, now, session.Ended, session.Self, why.Failure.Message)
+	return Decision{Verdict: BringBack, Next: next, Changed: true}
+}
+
+// Result is how an operation has ended.
+type Result struct {
+	Container session.Container // as it was brought up; zero: there is none, or it was not looked at
+	Failure   error             // nil: it succeeded
+	Actor     string            // who wanted the operation
+	RetryAt   time.Time         // when a stop or delete that failed is tried again
+}
+
+// statusAfter is the status that each operation ends in when it succeeds. That of an upgrade depends on where it began, and
+// a delete leaves none.
+var statusAfter = map[session.Kind]session.Status{
+	session.OpCreate: session.Running, session.OpStart: session.Running, session.OpRestart: session.Running, session.OpStop: session.Stopped,
+}
+
+// eventAfter is what has happened when an operation has succeeded.
+var eventAfter = map[session.Kind]session.Happening{
+	session.OpCreate: session.Ready, session.OpStart: session.Ready, session.OpRestart: session.Restarted, session.OpStop: session.Ended,
+}
+
+// Conclude returns the record at the end of the operation that it names, and whether it said already that the same has
+// failed for the same reason. An upgrade has its own end.
+func (r Rules) Conclude(s session.Session, end Result, now time.Time) (next session.Session, known bool) {
+	kind := s.Operation.Kind
+	next = s.Clone()
+	next.Operation = nil
+	next.Port = portOf(end.Container.Address)
+	if c := end.Container; c.ID != "" {
+		next.ContainerID, next.HostDir, next.Image = c.ID, c.HostDir, cmp.Or(c.Image, next.Image)
+	}
+	if kind.BringsUp() { // nobody can have used it before
+		next.LastAccessed = now
+	}
+	if end.Failure != nil {
+		return r.concludeFailure(next, kind, end, now)
+	}
+	repeated := kind == session.OpStop && s.Status == session.Stopped && s.WasLast(session.Ended, string(s.StopReason))
+	next.Status, next.LastError, next.Upgrade = statusAfter[kind], "", next.Upgrade.Settled()
+	if !repeated {
+		addEvent(&next, now, eventAfter[kind], end.Actor, string(next.StopReason))
+	}
+	if kind.BringsUp() {
+		next.StopReason = ""
+	}
+	return next, false
+}
+
+// concludeFailure completes the record of an operation that has failed. A stop and a delete stay recorded, for what was
+// asked for holds: they are tried again until they succeed.
+func (r Rules) concludeFailure(next session.Session, kind session.Kind, end Result, now time.Time) (_ session.Session, known bool) {
+	next.Status, next.LastError = session.Error, session.MessageOf(end.Failure)
+	if (kind == session.OpStart || kind == session.OpRestart) && session.CodeOf(end.Failure) == session.CodeEngineUnavailable {
+		// It says nothing about the session: it is as one that the engine has ended, which the next request brings up.
+		reason := next.LastError
+		next.Status, next.StopReason, next.LastError = session.Stopped, session.StopEngine, ""
+		addEvent(&next, now, session.Ended, end.Actor, reason)
+		return next, false
+	}
+	if kind.BringsUp() {
+		addEvent(&next, now, session.Broken, end.Actor, next.LastError)
+		return next, false
+	}
+	next.LastError = fmt.Sprintf("the %s failed and is tried again until it succeeds: %s", kind, next.LastError)
+	next.Operation = &session.Operation{Kind: kind, Deadline: end.RetryAt}
+	if known = next.HasFailedFor(next.LastError); !known {
+		addEvent(&next, now, session.Broken, end.Actor, next.LastError)
+	}
+	return next, known
+}
+
+// AwaitEngine returns the record of an operation that met an engine that is not there: it is done when that is back, and
+// does not count. A create, and a start for the engine's sake, are that already.
+func (r Rules) AwaitEngine(s session.Session, actor string, now time.Time) session.Session {
+	next := s.Clone()
+	next.Status, next.StopReason, next.LastError = session.Stopped, session.StopEngine, ""
+	next.RestartCount = max(0, next.RestartCount-1)
+	next.Operation = r.operation(session.OpStart, now)
+	addEvent(&next, now, session.Ended, actor, engineEnded)
+	return next
+}
