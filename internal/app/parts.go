@@ -94,7 +94,7 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*lifecycle.M
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
 		MaxSessions: c.Limits.MaxSessions,
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
-		SweepEvery: time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute, Swept: func(n int) { a.gate.swept.Add(float64(n)) },
+		SweepEvery:   time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute,
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(), Hold: a.storage.hold,
 		IdleTimeout: time.Duration(c.Session.IdleTimeoutMinutes) * time.Minute,
@@ -103,18 +103,29 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*lifecycle.M
 			CheckEvery: c.Health.CheckInterval.Duration(), Timeout: c.Health.Timeout.Duration(), Threshold: c.Health.FailureThreshold,
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
-		Admit: a.host.pressure.Admit, Refused: a.metrics.Rejected,
+		Admit:   a.host.pressure.Admit,
 		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
-		Notify: func(n lifecycle.Notice) {
-			a.metrics.Incident(n)
-			send(n)
-		},
-		Observe: func(ctx context.Context, p lifecycle.Performance) {
-			a.metrics.Operation(p)
-			a.trail.performed(ctx, p)
-		},
+		Sink:       a.sink(send),
 		Background: ownRequest,
 		Logger:     a.named("session"),
+	})
+}
+
+// sink passes on what the manager tells of.
+func (a *App) sink(send func(lifecycle.Notice)) lifecycle.Sink {
+	return lifecycle.SinkFunc(func(ctx context.Context, r lifecycle.Report) {
+		switch {
+		case r.Operation != nil:
+			a.metrics.Operation(*r.Operation)
+			a.trail.performed(ctx, *r.Operation)
+		case r.Notice != nil:
+			a.metrics.Incident(*r.Notice)
+			send(*r.Notice)
+		case r.Rejected != nil:
+			a.metrics.Rejected(r.Rejected)
+		case r.Swept > 0:
+			a.gate.swept.Add(float64(r.Swept))
+		}
 	})
 }
 

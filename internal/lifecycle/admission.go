@@ -19,9 +19,9 @@ func (m *Manager) admit(ctx context.Context) error {
 }
 
 // refused passes an error on, and tells of it if it is a refusal for want of room.
-func (m *Manager) refused(err error) error {
-	if code := session.CodeOf(err); m.opts.Refused != nil && (code == session.CodeLimit || code == session.CodePressure) {
-		m.opts.Refused(err)
+func (m *Manager) refused(ctx context.Context, err error) error {
+	if code := session.CodeOf(err); code == session.CodeLimit || code == session.CodePressure {
+		m.emit(ctx, Report{Rejected: err})
 	}
 	return err
 }

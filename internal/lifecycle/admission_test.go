@@ -42,7 +42,7 @@ func (d *door) refusal(err error) {
 func guarded(t *testing.T) (*house, *door) {
 	t.Helper()
 	d := &door{}
-	return newHouse(t, func(o *lifecycle.Options) { o.Admit, o.Refused, o.MaxSessions = d.admit, d.refusal, 3 }), d
+	return newHouse(t, func(o *lifecycle.Options) { o.Admit, o.Sink, o.MaxSessions = d.admit, rejections(d.refusal), 3 }), d
 }
 
 func TestNothingBeginsWhileTheHostIsShort(t *testing.T) {

@@ -94,7 +94,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 		if req.IdempotencyKey != "" && session.CodeOf(err) == session.CodeConflict {
 			return m.replay(ctx, id, asked)
 		}
-		return Issued{}, m.refused(err)
+		return Issued{}, m.refused(ctx, err)
 	}
 	m.launch(ctx, w, s)
 	return Issued{Work: w, Token: token}, nil

@@ -37,11 +37,37 @@ type Notice struct {
 	Restarts int               `json:"restart_count"`
 }
 
-// notify tells the operator, if he wants to hear it.
-func (m *Manager) notify(s session.Session, what session.Happening, cause Cause, reason string) {
-	if m.opts.Notify != nil {
-		m.opts.Notify(Notice{At: m.now(), What: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount})
+// Report is one thing that the Manager tells of. One of its parts is set.
+type Report struct {
+	Operation *Performance // how something went that was done to a session, or that it was refused; ctx says for whom
+	Notice    *Notice      // what operators want to know at once
+	Rejected  error        // a CodeLimit or CodePressure error of a create, start or wake
+	Swept     int          // how many digests of expired tokens were removed
+}
+
+// Sink takes every report: the audit trail, metrics and the webhook are fed from there. Emit must not wait.
+type Sink interface {
+	Emit(ctx context.Context, r Report)
+}
+
+// SinkFunc is a function that is a [Sink].
+type SinkFunc func(ctx context.Context, r Report)
+
+// Emit calls f.
+func (f SinkFunc) Emit(ctx context.Context, r Report) { f(ctx, r) }
+
+func (m *Manager) emit(ctx context.Context, r Report) {
+	if m.opts.Sink != nil {
+		m.opts.Sink.Emit(ctx, r)
 	}
+}
+
+// observe reports how something went.
+func (m *Manager) observe(ctx context.Context, p Performance) { m.emit(ctx, Report{Operation: &p}) }
+
+// notify reports what operators want to know at once.
+func (m *Manager) notify(ctx context.Context, s session.Session, what session.Happening, cause Cause, reason string) {
+	m.emit(ctx, Report{Notice: &Notice{At: m.now(), What: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount}})
 }
 
 // audience is who wants to hear of changes of sessions.

@@ -297,7 +297,7 @@ func TestOperatorIsNotified(t *testing.T) {
 	var heard []lifecycle.Notice
 	h := tended(t, func(o *lifecycle.Options) {
 		o.Health.MaxRestarts = 1
-		o.Notify = func(n lifecycle.Notice) { mu.Lock(); heard = append(heard, n); mu.Unlock() }
+		o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); heard = append(heard, n); mu.Unlock() })
 	})
 	s, _ := h.Make(lifecycle.Request{Owner: "ann"})
 	h.Engine.Crash(s.ContainerName, 137, true)

@@ -1,7 +1,6 @@
 package lifecycle_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -116,12 +115,12 @@ func TestRepeatedRequestAtTheEndOfTheFirstGetsItsSession(t *testing.T) {
 	t.Parallel()
 	recorded, end := make(chan struct{}), make(chan struct{})
 	h := newHouse(t, func(o *lifecycle.Options) {
-		o.Observe = func(_ context.Context, p lifecycle.Performance) {
+		o.Sink = results(func(p lifecycle.Performance) {
 			if p.What == string(session.OpCreate) && !p.Refused {
 				close(recorded)
 				<-end
 			}
-		}
+		})
 	})
 	first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
 	if err != nil {

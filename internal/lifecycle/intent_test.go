@@ -248,7 +248,7 @@ func TestOperationThatFailsAgainAndAgainBacksOffAndSpeaksOnce(t *testing.T) {
 			var mu sync.Mutex
 			var told []session.Happening
 			h := newHouse(t, func(o *lifecycle.Options) {
-				o.Notify = func(n lifecycle.Notice) { mu.Lock(); told = append(told, n.What); mu.Unlock() }
+				o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); told = append(told, n.What); mu.Unlock() })
 			})
 			s, _ := h.Make(lifecycle.Request{})
 			h.Engine.Script(test.op, runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeConflict, "the volume is in use")})

@@ -90,10 +90,8 @@ type Options struct {
 	// Admit says why no session may begin to run now, as a CodePressure error. nil: the limit decides alone.
 	Admit func(context.Context) error
 
-	// What is told to others, who must not wait. nil: nobody is told.
-	Notify  func(Notice)                       // what operators want to hear of at once
-	Observe func(context.Context, Performance) // what this process has done to sessions, or refused to do, on the wish of [ActorOf]
-	Refused func(error)                        // every CodeLimit and CodePressure error of a create, start or wake
+	// Sink takes what happens; nil: nobody does.
+	Sink Sink
 }
 
 func (o Options) withDefaults() Options {
@@ -118,9 +116,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Background == nil {
 		o.Background = func(ctx context.Context) context.Context { return ctx }
-	}
-	if o.Observe == nil {
-		o.Observe = func(context.Context, Performance) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -250,7 +245,7 @@ func (m *Manager) Cancel(ctx context.Context, id session.ID) (*Work, error) {
 	if err != nil {
 		return nil, m.refuse(ctx, did, err)
 	}
-	m.opts.Observe(ctx, did)
+	m.observe(ctx, did)
 	return m.Stop(ctx, id)
 }
 

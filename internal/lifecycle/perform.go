@@ -36,7 +36,7 @@ func (m *Manager) refuse(ctx context.Context, p Performance, err error) error {
 	p.Refused, p.Outcome = true, session.CodeOf(err)
 	late := p.Outcome == session.CodeInProgress || p.Outcome == session.CodeConflict || p.Outcome == session.CodeNotFound || p.Outcome == session.CodeCanceled
 	if !late || session.ActorOf(ctx) != session.Self {
-		m.opts.Observe(ctx, p)
+		m.observe(ctx, p)
 	}
 	return err
 }
@@ -49,7 +49,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s session.Session) (_ se
 		return m.performUpgrade(ctx, w, s)
 	}
 	defer func() {
-		m.opts.Observe(ctx, Performance{
+		m.observe(ctx, Performance{
 			What: string(kind), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, Why: w.begun.StopReason,
 		})
 	}()
@@ -83,7 +83,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s session.Session) (_ se
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
 		if !w.automatic && !known && s.Status == session.Error { // else it is being tried again, or given up
-			m.notify(s, session.Broken, causes[kind], s.LastError)
+			m.notify(ctx, s, session.Broken, causes[kind], s.LastError)
 		}
 		m.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
 			"code", session.CodeOf(err), "error", err)
@@ -93,7 +93,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s session.Session) (_ se
 		m.seenUp(s.ID, epoch, begun)
 	}
 	if w.automatic && kind == session.OpRestart {
-		m.notify(s, session.Restarted, "", "")
+		m.notify(ctx, s, session.Restarted, "", "")
 	}
 	m.endRetries(ctx, kind, s)
 	m.opts.Logger.InfoContext(ctx, "operation done", "session_id", s.ID, "operation", kind, "duration_ms", took)

@@ -91,5 +91,5 @@ func (m *Manager) endRetries(ctx context.Context, kind session.Kind, s session.S
 	if kind == session.OpDelete {
 		what = session.Deleted
 	}
-	m.notify(s, what, "", fmt.Sprintf("the %s succeeded after %d failures since %s", kind, was.failures, was.since.Format(time.RFC3339)))
+	m.notify(ctx, s, what, "", fmt.Sprintf("the %s succeeded after %d failures since %s", kind, was.failures, was.since.Format(time.RFC3339)))
 }

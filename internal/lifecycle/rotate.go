@@ -25,7 +25,7 @@ func (m *Manager) RotateWithGrace(ctx context.Context, id session.ID, grace time
 	if err != nil {
 		return session.Session{}, "", m.refuse(ctx, did, err)
 	}
-	m.opts.Observe(ctx, did)
+	m.observe(ctx, did)
 	return s, token, nil
 }
 
@@ -99,10 +99,8 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 	}
 	if swept > 0 {
 		m.opts.Logger.InfoContext(ctx, "expired tokens swept", "operation", "sweep_tokens", "tokens", swept)
-		m.opts.Observe(ctx, Performance{What: DidSweep})
-		if m.opts.Swept != nil {
-			m.opts.Swept(swept)
-		}
+		m.observe(ctx, Performance{What: DidSweep})
+		m.emit(ctx, Report{Swept: swept})
 	}
 	return swept, errors.Join(faults...)
 }

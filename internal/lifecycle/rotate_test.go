@@ -94,7 +94,7 @@ func TestSweepRemovesWhatIsGoodNoMore(t *testing.T) {
 	var mu sync.Mutex
 	counted := 0
 	h := newHouse(t, func(o *lifecycle.Options) {
-		o.Swept = func(n int) { mu.Lock(); defer mu.Unlock(); counted += n }
+		o.Sink = sweeps(func(n int) { mu.Lock(); defer mu.Unlock(); counted += n })
 	})
 	expired, old := h.Make(lifecycle.Request{})
 	h.Clock.Advance(24 * time.Hour)

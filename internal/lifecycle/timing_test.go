@@ -63,16 +63,16 @@ type dated[T any] struct {
 }
 
 func (d *diary) into(o *lifecycle.Options) {
-	o.Notify = func(n lifecycle.Notice) {
+	o.Sink = lifecycle.SinkFunc(func(_ context.Context, r lifecycle.Report) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.notices = append(d.notices, dated[lifecycle.Notice]{time.Now(), n})
-	}
-	o.Observe = func(_ context.Context, p lifecycle.Performance) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.done = append(d.done, dated[lifecycle.Performance]{time.Now(), p})
-	}
+		if r.Notice != nil {
+			d.notices = append(d.notices, dated[lifecycle.Notice]{time.Now(), *r.Notice})
+		}
+		if r.Operation != nil {
+			d.done = append(d.done, dated[lifecycle.Performance]{time.Now(), *r.Operation})
+		}
+	})
 }
 
 // inBubble runs a house in a bubble; its manager runs as well.

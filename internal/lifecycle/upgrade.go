@@ -107,7 +107,7 @@ func upgradable(s session.Session) error {
 func (m *Manager) performUpgrade(ctx context.Context, w *Work, s session.Session) (_ session.Session, err error) {
 	begun := time.Now()
 	defer func() {
-		m.opts.Observe(ctx, Performance{What: string(session.OpUpgrade), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: w.forced})
+		m.observe(ctx, Performance{What: string(session.OpUpgrade), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: w.forced})
 	}()
 	for {
 		if s.Upgrade == nil { // there is nothing that could be missing
@@ -286,7 +286,7 @@ func (m *Manager) concludeUpgrade(ctx context.Context, w *Work, s session.Sessio
 		return s, errors.Join(result, err)
 	}
 	if failure != nil {
-		m.notify(done, session.Broken, CauseStart, done.LastError)
+		m.notify(ctx, done, session.Broken, CauseStart, done.LastError)
 	}
 	m.opts.Logger.InfoContext(ctx, "upgrade done", "session_id", s.ID, "image", done.Image, "outcome", cmp.Or(string(session.CodeOf(result)), "ok"))
 	return done, result

@@ -222,10 +222,10 @@ func (m *Manager) record(ctx context.Context, id session.ID, c Command) (session
 		case Keep:
 			return s, d.Verdict, nil
 		case Refuse:
-			return session.Session{}, d.Verdict, m.refused(d.Refusal)
+			return session.Session{}, d.Verdict, m.refused(ctx, d.Refusal)
 		}
 		if s, err = m.store.Update(ctx, d.Next, m.maxSessions()); session.CodeOf(err) != session.CodeConflict {
-			return s, d.Verdict, m.refused(err)
+			return s, d.Verdict, m.refused(ctx, err)
 		} // a token was rotated meanwhile
 	}
 }
