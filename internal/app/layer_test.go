@@ -17,19 +17,17 @@ var rank = map[string]int{
 	"berth/internal/session":   0,
 
 	"berth/internal/atomicfile": 1,
-	"berth/internal/fileset":    1,
 	"berth/internal/lifecycle":  1,
 	"berth/internal/telemetry":  1,
 
 	"berth/internal/config":      2,
 	"berth/internal/docker":      2,
-	"berth/internal/dockerd":     2,
 	"berth/internal/failover":    2,
+	"berth/internal/fileset":     2,
 	"berth/internal/guard":       2,
 	"berth/internal/hostip":      2,
 	"berth/internal/httpapi":     2,
 	"berth/internal/jsonfile":    2,
-	"berth/internal/pki":         2,
 	"berth/internal/porttest":    2,
 	"berth/internal/postgres":    2,
 	"berth/internal/pressure":    2,
@@ -42,22 +40,25 @@ var rank = map[string]int{
 	"berth/internal/webhook":     2,
 	"berth/internal/workspace":   2,
 
-	"berth/internal/config/gen":        3,
-	"berth/internal/dockertest":        3,
-	"berth/internal/doctor/connection": 3,
-	"berth/internal/guardtest":         3,
-	"berth/internal/postgrestest":      3,
-	"berth/internal/sessiontest":       3,
-	"berth/internal/health":            3,
-	"berth/internal/server":            3,
-	"berth/internal/metrics":           3,
+	"berth/internal/config/gen":   3,
+	"berth/internal/dockerd":      3,
+	"berth/internal/dockertest":   3,
+	"berth/internal/pki":          3,
+	"berth/internal/postgrestest": 3,
+	"berth/internal/server":       3,
+	"berth/internal/sessiontest":  3,
 
-	"berth/internal/doctor": 4,
+	"berth/internal/doctor/connection": 4,
+	"berth/internal/guardtest":         4,
+	"berth/internal/health":            4,
+	"berth/internal/metrics":           4,
 
-	"berth/internal/app": 5,
+	"berth/internal/doctor": 5,
 
-	"berth/cmd/berth":       6,
-	"berth/test/stubserver": 6,
+	"berth/internal/app": 6,
+
+	"berth/cmd/berth":       7,
+	"berth/test/stubserver": 7,
 }
 
 // tests are packages of tests only: they may import what they need and nobody may import them.

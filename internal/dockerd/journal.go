@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"berth/internal/fileset"
+	"berth/internal/atomicfile"
 )
 
 const journalVersion = 1
@@ -74,7 +74,7 @@ func (j *journal) save(path string) error {
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
-	if err := fileset.WriteFile(path, append(data, '\n'), 0o600); err != nil {
+	if err := atomicfile.Write(path, append(data, '\n'), 0o600, ""); err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"syscall"
 
-	"berth/internal/fileset"
+	"berth/internal/atomicfile"
 )
 
 // record is one file or directory as it was.
@@ -94,7 +94,7 @@ func (r record) putBack() error {
 	if digest(data) != r.SHA256 {
 		return fmt.Errorf("the backup %s is not what was saved", r.Backup)
 	}
-	if err := fileset.WriteFile(r.Path, data, r.Mode); err != nil {
+	if err := atomicfile.Write(r.Path, data, r.Mode, ""); err != nil {
 		return err
 	}
 	return os.Chown(r.Path, r.UID, r.GID)

@@ -7,7 +7,7 @@ import (
 	"os"
 	"slices"
 
-	"berth/internal/fileset"
+	"berth/internal/atomicfile"
 )
 
 // act is one change on the way back.
@@ -161,7 +161,7 @@ func (s *Setup) putBack(j *journal, r record) error {
 	if r.Absent {
 		mode = 0o644
 	}
-	return fileset.WriteFile(r.Path, config, mode)
+	return atomicfile.Write(r.Path, config, mode, "")
 }
 
 // undoneConfig is daemon.json with our keys as they were, when somebody has changed it since we wrote it; nil when it is

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"berth/internal/fileset"
+	"berth/internal/atomicfile"
 )
 
 // begin writes down how everything is, and keeps a copy of what will be replaced.
@@ -67,7 +67,7 @@ func (a *application) backUp(saved record) error {
 	if now != saved.without() {
 		return errors.New("it has changed since it was looked at")
 	}
-	if err := fileset.WriteFile(saved.Backup, data, saved.Mode); err != nil {
+	if err := atomicfile.Write(saved.Backup, data, saved.Mode, ""); err != nil {
 		return err
 	}
 	return os.Chown(saved.Backup, saved.UID, saved.GID)
@@ -119,7 +119,7 @@ func (w write) write() error {
 	if w.data == nil {
 		return os.Remove(w.now.Path)
 	}
-	if err := fileset.WriteFile(w.now.Path, w.data, w.mode); err != nil {
+	if err := atomicfile.Write(w.now.Path, w.data, w.mode, ""); err != nil {
 		return err
 	}
 	if w.step == stepCertificates || w.now.Absent {

@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	"berth/internal/fileset"
+	"berth/internal/atomicfile"
 )
 
 // firstValidating is the first major version of the engine that validates a configuration without starting.
@@ -62,7 +62,7 @@ func (s *Setup) validate(ctx context.Context, plan *Plan, config []byte) error {
 	// What is left in the system's temporary directory harms nobody.
 	defer func() { _ = os.RemoveAll(dir) }()
 	candidate := filepath.Join(dir, "daemon.json")
-	if err := fileset.WriteFile(candidate, config, 0o600); err != nil {
+	if err := atomicfile.Write(candidate, config, 0o600, ""); err != nil {
 		return err
 	}
 	_, err = s.host.Run(ctx, plan.engine, "--validate", "--config-file", candidate)

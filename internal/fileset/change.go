@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"berth/internal/atomicfile"
 	"berth/internal/fileowner"
 )
 
@@ -92,8 +93,8 @@ func (d *Directory) stage(c Change) error {
 		return fmt.Errorf("stage files: %w", err)
 	}
 	// Readers look into it before the files are in place.
-	if err := giveTo(staging, d.path, d.path); err != nil {
-		return err
+	if err := fileowner.GivePath(staging, d.path); err != nil {
+		return &OwnerError{Path: d.path, Err: err}
 	}
 	for _, name := range d.Order {
 		data, written := c.Write[name]
@@ -108,15 +109,9 @@ func (d *Directory) stage(c Change) error {
 		if err := d.Before("stage " + staged); err != nil {
 			return err
 		}
-		if err := replace(filepath.Join(staging, staged), data, d.Mode(name)); err != nil {
-			return fmt.Errorf("stage files: %w", err)
-		}
-		if err := giveTo(filepath.Join(staging, staged), d.file(name), d.path); err != nil {
+		if err := d.stageFile(filepath.Join(staging, staged), name, data); err != nil {
 			return err
 		}
-	}
-	if err := syncDir(staging); err != nil {
-		return err
 	}
 	if err := d.Before("commit"); err != nil {
 		return err
@@ -124,7 +119,24 @@ func (d *Directory) stage(c Change) error {
 	if err := os.Rename(staging, d.file(pendingDir)); err != nil {
 		return fmt.Errorf("commit change: %w", err)
 	}
-	return syncDir(d.path)
+	return atomicfile.SyncDir(d.path)
+}
+
+// stageFile writes the successor of a file. It belongs to whoever owns the file or, if that is not there, the directory: a
+// change must not take a file from the user who reads it.
+func (d *Directory) stageFile(staged, name string, data []byte) error {
+	like := d.file(name)
+	if info, err := os.Lstat(like); err != nil || !info.Mode().IsRegular() {
+		like = d.path
+	}
+	err := atomicfile.Write(staged, data, d.Mode(name), like)
+	if errors.Is(err, fs.ErrPermission) { // the directory is ours, but not the right to give files away
+		return &OwnerError{Path: d.file(name), Err: err}
+	}
+	if err != nil {
+		return fmt.Errorf("stage files: %w", err)
+	}
+	return nil
 }
 
 // install does steps 3 and 4, from wherever an earlier process left them.
@@ -142,7 +154,7 @@ func (d *Directory) install() error {
 			return err
 		}
 	}
-	if err := syncDir(d.path); err != nil {
+	if err := atomicfile.SyncDir(d.path); err != nil {
 		return err
 	}
 	if err := d.Before("finish"); err != nil {
@@ -151,7 +163,7 @@ func (d *Directory) install() error {
 	if err := os.Remove(d.file(pendingDir)); err != nil {
 		return fmt.Errorf("install files: %w", err)
 	}
-	return syncDir(d.path)
+	return atomicfile.SyncDir(d.path)
 }
 
 func (d *Directory) protect() error {
@@ -194,19 +206,6 @@ func (d *Directory) removeFile(name string) error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("install files: %w", err)
 		}
-	}
-	return nil
-}
-
-// giveTo gives a file that root has just written to whoever owns what it will replace or, if that is not there, the
-// directory that it will stand in: a change must not take a file from the user who reads it.
-func giveTo(file, replaced, dir string) error {
-	like := replaced
-	if info, err := os.Lstat(replaced); err != nil || !info.Mode().IsRegular() && !info.IsDir() {
-		like = dir
-	}
-	if err := fileowner.GivePath(file, like); err != nil {
-		return &OwnerError{Path: replaced, Err: err}
 	}
 	return nil
 }

@@ -5,9 +5,9 @@
 //
 // A change is made in four steps:
 //
-//  1. every new file goes, synced, into .pending.tmp; for a file that shall vanish, an empty one named gone-… does;
+//  1. every new file goes, synced, into .pending.tmp; for a file to remove, an empty one named gone-… does;
 //  2. .pending.tmp is renamed to .pending: from here on the change counts, and it is complete;
-//  3. the files move out of .pending into place, in the order that was asked for; then those that shall vanish go;
+//  3. the files move out of .pending into place, in the order that was asked for; then those to remove go;
 //  4. the empty .pending goes.
 //
 // .pending.tmp at the start of a change is debris and is removed; .pending is finished from step 3. Readers of this package
@@ -17,12 +17,8 @@ package fileset
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
-
-	"github.com/google/renameio/v2"
 )
 
 const (
@@ -53,41 +49,6 @@ func Lock(dir string) (unlock func(), err error) {
 		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 		f.Close()
 	}, nil
-}
-
-// WriteFile writes one file, whole or not at all, into a directory that is there, with exactly this mode. When it returns
-// without an error, the file is on disk under its name.
-func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	if err := replace(path, data, mode); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// replace is WriteFile without the last step. The temporary file stays beside the file: a key shall not pass through the
-// system's directory for them. (renameio.WriteFile would keep the mode of the file that is replaced.)
-func replace(path string, data []byte, mode fs.FileMode) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(mode), renameio.WithTempDir(filepath.Dir(path)))
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.CloseAtomicallyReplace()
-	}
-	return errors.Join(err, f.Cleanup())
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync directory %s: %w", dir, err)
-	}
-	return nil
 }
 
 func exists(path string) bool {

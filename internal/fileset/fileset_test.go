@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"berth/internal/atomicfile"
 )
 
 func TestLockIsFreeOnceItIsUnlocked(t *testing.T) {
@@ -66,23 +68,6 @@ func TestLockOfMissingDirectoryTellsSo(t *testing.T) {
 	}
 }
 
-func TestWrittenFileHasItsMode(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "file")
-	for _, mode := range []fs.FileMode{0o666, 0o400} {
-		if err := WriteFile(path, []byte(mode.String()), mode); err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Stat(path)
-		if err != nil || info.Mode() != mode {
-			t.Errorf("mode %v, %v; want %v whatever the umask is", info.Mode(), err, mode)
-		}
-		if data, err := os.ReadFile(path); err != nil || string(data) != mode.String() {
-			t.Errorf("content %q, %v", data, err)
-		}
-	}
-}
-
 // A change is ended ahead of each of its steps. Readers then see the old files or the new ones, never some of each; so does
 // everybody once the next process has recovered the directory.
 func TestCrashLeavesOldOrNewFiles(t *testing.T) {
@@ -93,7 +78,7 @@ func TestCrashLeavesOldOrNewFiles(t *testing.T) {
 	for at, ended := 0, false; !ended; at++ {
 		dir := t.TempDir()
 		for name, text := range old {
-			if err := WriteFile(filepath.Join(dir, name), []byte(text), 0o444); err != nil {
+			if err := atomicfile.Write(filepath.Join(dir, name), []byte(text), 0o444, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -169,7 +154,7 @@ func TestChangeOfForeignFileIsRefused(t *testing.T) {
 func TestFileBeyondTheLimitIsRefused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
-	if err := WriteFile(path, []byte("12345"), 0o444); err != nil {
+	if err := atomicfile.Write(path, []byte("12345"), 0o444, ""); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := ReadFile(path, 5); err != nil || string(data) != "12345" {
@@ -191,9 +176,9 @@ func TestStampsTellOfEveryChange(t *testing.T) {
 		same bool
 	}{
 		{"nothing", func() error { return nil }, true},
-		{"a file", func() error { return WriteFile(paths[0], []byte("x"), 0o600) }, false},
-		{"the same content in a new file", func() error { return WriteFile(paths[0], []byte("x"), 0o600) }, false},
-		{"another file", func() error { return WriteFile(paths[1], nil, 0o600) }, false},
+		{"a file", func() error { return atomicfile.Write(paths[0], []byte("x"), 0o600, "") }, false},
+		{"the same content in a new file", func() error { return atomicfile.Write(paths[0], []byte("x"), 0o600, "") }, false},
+		{"another file", func() error { return atomicfile.Write(paths[1], nil, 0o600, "") }, false},
 		{"no file", func() error { return os.Remove(paths[0]) }, false},
 	} {
 		if err := step.do(); err != nil {
