@@ -158,7 +158,7 @@ func writeCertificate(t *testing.T, path string, c certificate) {
 	write(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
 
-func TestFixGivesTheModesThatTheCheckWants(t *testing.T) {
+func TestFixSetsTheModesThatTheCheckWants(t *testing.T) {
 	t.Parallel()
 	o, _ := fixture(t)
 	dir := o.Config.Docker.CertPath
@@ -179,7 +179,7 @@ func TestFixGivesTheModesThatTheCheckWants(t *testing.T) {
 	}
 }
 
-func TestFixTouchesNothingThatIsElsewhere(t *testing.T) {
+func TestFixLeavesLinkedFilesAlone(t *testing.T) {
 	t.Parallel()
 	o, _ := fixture(t)
 	dir, outside := o.Config.Docker.CertPath, t.TempDir()

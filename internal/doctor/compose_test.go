@@ -27,7 +27,7 @@ func opened(t *testing.T, text string, env map[string]string) []string {
 	return all
 }
 
-func TestSocketsAreFoundInEveryFormOfAMount(t *testing.T) {
+func TestComposeMountsFindSocketInEveryForm(t *testing.T) {
 	t.Parallel()
 	service := func(volume string) string { return "services:\n  a:\n    volumes:\n      - " + volume + "\n" }
 	for name, tc := range map[string]struct {
@@ -91,7 +91,7 @@ func bomb() string {
 	return b.String()
 }
 
-func TestAFileOfAliasesWithinAliasesEnds(t *testing.T) {
+func TestComposeMountsRefuseNestedAliases(t *testing.T) {
 	t.Parallel()
 	if _, err := composeMounts([]byte(bomb()), func(string) (string, bool) { return "", false }); err == nil {
 		t.Error("a document without an end was read to its end")

@@ -28,7 +28,7 @@ func answer(findings ...Finding) func(context.Context, *Options) []Finding {
 	return func(context.Context, *Options) []Finding { return findings }
 }
 
-func TestRunReportsTheGravestAndKeepsTheOrder(t *testing.T) {
+func TestRunReportsWorstStatusAndKeepsOrder(t *testing.T) {
 	t.Parallel()
 	good, bad, worse, none := pass("ok", "fine"), warn("meh", "do", "hm"), fail("bad", "do", "oh"), skip("none", "no")
 	report, err := Run(t.Context(), Options{}, []Check{
@@ -52,7 +52,7 @@ func TestRunReportsTheGravestAndKeepsTheOrder(t *testing.T) {
 	}
 }
 
-func TestChecksRunAtOnceAndWithinTheirTime(t *testing.T) {
+func TestRunIsConcurrentAndBounded(t *testing.T) {
 	t.Parallel()
 	met := make(chan struct{})
 	meet := func(send bool) func(context.Context, *Options) []Finding {
@@ -97,7 +97,7 @@ func TestChecksRunAtOnceAndWithinTheirTime(t *testing.T) {
 	}
 }
 
-func TestFixGoesOnPastAnError(t *testing.T) {
+func TestFixContinuesAfterError(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	done, err := Fix(t.Context(), Options{}, []Check{
@@ -109,9 +109,9 @@ func TestFixGoesOnPastAnError(t *testing.T) {
 	}
 }
 
-// TestSARIFHasWhatItsSchemaRequires checks the parts of the 2.1.0 schema that concern this report: required members,
+// TestSARIFMatchesItsSchema checks the parts of the 2.1.0 schema that concern this report: required members,
 // enumerations, the rule that level is none unless kind is fail, and indices that point to something.
-func TestSARIFHasWhatItsSchemaRequires(t *testing.T) {
+func TestSARIFMatchesItsSchema(t *testing.T) {
 	t.Parallel()
 	report, err := Run(t.Context(), Options{}, []Check{
 		{Name: "a-thing", Run: answer(pass("ok", "fine"), skip("none", "no"))},

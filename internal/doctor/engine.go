@@ -2,14 +2,15 @@ package doctor
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -25,6 +26,8 @@ const (
 	labelSession  = "berth.session"  // marks the containers of sessions
 	labelInstance = "berth.instance" // says of which installation
 	labelPort     = "berth.port"     // says where the server listens in its container
+
+	engineTimeout = 10 * time.Second // of connections to the engine and their handshakes
 )
 
 // Engine is what the checks ask of a Docker engine. *client.Client is one.
@@ -43,25 +46,40 @@ var ErrNoEngine = errors.New("sessions run as processes, without an engine (BERT
 // FromConfig are the options of an installation with these settings, also with faulty ones. Nothing is connected before the
 // first question to the engine; done lets it go.
 func FromConfig(cfg config.Config) (o Options, done func()) {
-	engine, err := newClient(cfg)
+	o.Config = cfg
+	engine, err := o.newClient()
 	if err != nil {
-		return Options{Config: cfg, EngineErr: err}, func() {}
+		o.EngineErr = err
+		return o, func() {}
 	}
-	return Options{Config: cfg, Engine: engine}, func() { _ = engine.Close() }
+	o.Engine = engine
+	return o, func() { _ = engine.Close() }
 }
 
-func newClient(cfg config.Config) (*client.Client, error) {
-	if cfg.Session.Runtime == config.RuntimeProcess {
+// newClient makes a client of the engine. It uses no proxy of the environment: the engine is a neighbour.
+func (o *Options) newClient() (*client.Client, error) {
+	if o.Config.Session.Runtime == config.RuntimeProcess {
 		return nil, ErrNoEngine
 	}
-	d := cfg.Docker
+	d := o.Config.Docker
 	options := []client.Opt{client.WithHost(d.Host)}
-	if u, err := url.Parse(d.Host); err == nil && u.Scheme == "tcp" {
-		conf, err := clientTLS(d, u.Hostname())
+	if host, port := o.engineHost(); host != "" {
+		pins, err := pin.ParseList(d.TLSPin)
 		if err != nil {
 			return nil, err
 		}
-		options = append(options, client.WithHTTPClient(tlsClient(conf, u.Host)), client.WithScheme("https"))
+		conf, _, err := pki.LoadClientTLS(pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey}, pki.ClientOptions{ServerName: host, Pins: pins})
+		if err != nil {
+			return nil, err
+		}
+		dialer := &net.Dialer{Timeout: engineTimeout}
+		transport := &http.Transport{
+			TLSClientConfig: conf, TLSHandshakeTimeout: engineTimeout, IdleConnTimeout: 30 * time.Second,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+			},
+		}
+		options = append(options, client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}), client.WithScheme("https"))
 	}
 	api, err := client.New(options...)
 	if err != nil {
@@ -70,22 +88,12 @@ func newClient(cfg config.Config) (*client.Client, error) {
 	return api, nil
 }
 
-func clientTLS(d config.Docker, host string) (*tls.Config, error) {
-	paths := pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey}
-	pins, err := pin.ParseList(d.TLSPin)
-	if err != nil {
-		return nil, err
-	}
-	conf, _, err := pki.LoadClientTLS(paths, pki.ClientOptions{ServerName: host, Pins: pins})
-	return conf, err
-}
-
 func (o *Options) noEngine() []Finding {
 	if errors.Is(o.EngineErr, ErrNoEngine) {
 		return []Finding{skip("no-engine-used", "%v", ErrNoEngine)}
 	}
 	if o.EngineErr != nil {
-		return []Finding{skip("engine-not-reached", "the engine could not be asked: %v", o.EngineErr)}
+		return []Finding{notAnswered(o.EngineErr)}
 	}
 	return []Finding{skip("engine-not-reached", "the engine could not be asked")}
 }

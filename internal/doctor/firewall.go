@@ -56,18 +56,18 @@ func (o *Options) tlsPort(ctx context.Context, port string) []Finding {
 		return []Finding{skip("sockets-unreadable", "which ports are listened on here could not be read: %v", err)}
 	}
 	var open []netip.Addr
-	heard := false
+	used := false
 	for _, l := range all {
 		if l.Port() != uint16(number) {
 			continue
 		}
-		heard = true
+		used = true
 		if !l.Addr().Unmap().IsLoopback() {
 			open = append(open, l.Addr().Unmap())
 		}
 	}
 	switch {
-	case !heard:
+	case !used:
 		return []Finding{skip("nothing-listens", "nothing listens on port %s of this machine now", port)}
 	case len(open) == 0:
 		return []Finding{pass("loopback-only", "port %s is listened on by loopback addresses only", port)}

@@ -81,7 +81,7 @@ func listening1(address string) func() ([]netip.AddrPort, error) {
 	return func() ([]netip.AddrPort, error) { return []netip.AddrPort{netip.MustParseAddrPort(address)}, nil }
 }
 
-func TestRulesThatRestrictThePort(t *testing.T) {
+func TestRestricts(t *testing.T) {
 	t.Parallel()
 	for rules, want := range map[string]bool{
 		"":                      false,
@@ -108,7 +108,7 @@ func TestRulesThatRestrictThePort(t *testing.T) {
 	}
 }
 
-func TestListenersAreRead(t *testing.T) {
+func TestListeners(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "tcp"), `  sl  local_address rem_address   st

@@ -2,7 +2,7 @@ package doctor
 
 import "testing"
 
-func TestSessionsOfOtherInstallationsAreNotLookedAt(t *testing.T) {
+func TestSessionsOfOtherInstallationsLeftOut(t *testing.T) {
 	t.Parallel()
 	engine := &fakeEngine{info: goodInfo()}
 	engine.run("ours", nil)

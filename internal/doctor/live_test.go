@@ -18,8 +18,8 @@ import (
 	"berth/internal/session"
 )
 
-// TestChecklistOnARealEngine has a session in a container, and a container with the engine's socket beside it.
-func TestChecklistOnARealEngine(t *testing.T) {
+// TestChecksOnRealEngine has a session in a container, and a container with the engine's socket beside it.
+func TestChecksOnRealEngine(t *testing.T) {
 	t.Parallel()
 	socket := strings.TrimPrefix(dockertest.Engine(t), "unix://")
 	instance, profile := dockertest.Instance(t), dockertest.StubProfile(t)

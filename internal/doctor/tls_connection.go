@@ -30,7 +30,7 @@ func tlsConnection(ctx context.Context, o *Options) []Finding {
 	if len(findings) > 0 {
 		return findings
 	}
-	return []Finding{pass("connected", "%s answers over %s (API %s); the certificate that it has loaded is good for %d days; strangers are refused",
+	return []Finding{pass("connected", "%s answers over %s (API %s); the certificate that it has loaded is good for %d days; unauthenticated clients are refused",
 		report.Host, report.TLSVersion, report.APIVersion, report.Server.DaysLeft)}
 }
 

@@ -243,7 +243,7 @@ func TestEveryCauseHasItsOwnCode(t *testing.T) {
 			engine: &engine{config: func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }},
 			want:   []string{"! no-certificate-refused open-to-anyone", "! foreign-certificate-refused foreign-certificate-accepted"},
 		},
-		"strangers refused by HTTP": {
+		"unauthenticated clients refused by HTTP": {
 			engine: &engine{
 				config: func(c *tls.Config) { c.ClientAuth = tls.VerifyClientCertIfGiven },
 				handler: func(next http.Handler) http.Handler {

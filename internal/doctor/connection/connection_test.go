@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestAGoodEngineIsReportedInFull(t *testing.T) {
+func TestRunReportsGoodEngineInFull(t *testing.T) {
 	t.Parallel()
 	f, o := setup(t, "")
 	e := &engine{}
@@ -51,7 +51,7 @@ func TestAGoodEngineIsReportedInFull(t *testing.T) {
 	}
 }
 
-func TestNamesThatDoNotResolve(t *testing.T) {
+func TestResolveFailureCodes(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		"! resolve name-unknown":    &net.DNSError{Err: "no such host", Name: "engine.example", IsNotFound: true},
@@ -69,7 +69,7 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 	}
 }
 
-func TestTheNextAddressOfANameIsTried(t *testing.T) {
+func TestConnectTriesNextAddress(t *testing.T) {
 	t.Parallel()
 	f, o := setup(t, "")
 	host := f.start(t, &engine{})
@@ -85,7 +85,7 @@ func TestTheNextAddressOfANameIsTried(t *testing.T) {
 	}
 }
 
-func TestFaultsOfConnectionsAreToldApart(t *testing.T) {
+func TestConnectionFaultCodes(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[Code]error{
 		ConnectionRefused: syscall.ECONNREFUSED,
@@ -102,7 +102,7 @@ func TestFaultsOfConnectionsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestAContainerIsMadeOnlyWhenAskedForAndPossible(t *testing.T) {
+func TestCreateOnlyWhenAskedForAndPossible(t *testing.T) {
 	t.Parallel()
 	f, o := setup(t, "")
 	o.Host = f.start(t, &engine{images: "[]"})
@@ -119,7 +119,7 @@ func TestAContainerIsMadeOnlyWhenAskedForAndPossible(t *testing.T) {
 	}
 }
 
-func TestPinsAreReadInEveryCommonForm(t *testing.T) {
+func TestServerPinAcceptsEveryForm(t *testing.T) {
 	t.Parallel()
 	f, o := setup(t, "")
 	o.Host = f.start(t, &engine{})
@@ -140,7 +140,7 @@ func TestPinsAreReadInEveryCommonForm(t *testing.T) {
 	}
 }
 
-func TestHostsThatCannotBeTested(t *testing.T) {
+func TestRunRejectsUnusableHost(t *testing.T) {
 	t.Parallel()
 	for host, socket := range map[string]bool{
 		"unix:///var/run/docker.sock": true, "": false, "127.0.0.1:2376": false, "tcp://": false, "tcp://a/b": false,
@@ -162,7 +162,7 @@ func TestHostsThatCannotBeTested(t *testing.T) {
 	}
 }
 
-func TestATestCanBeEnded(t *testing.T) {
+func TestRunEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	_, o := setup(t, listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -175,7 +175,7 @@ func TestATestCanBeEnded(t *testing.T) {
 	}
 }
 
-func TestAContainerIsRemovedAlsoWhenTheTestIsEnded(t *testing.T) {
+func TestContainerRemovedWhenContextEnds(t *testing.T) {
 	t.Parallel()
 	f, o := setup(t, "")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -23,8 +23,8 @@ import (
 
 const dockerdTimeout = 60 * time.Second
 
-// TestGuardBeforeARealEngine makes and removes a container on the test engine.
-func TestGuardBeforeARealEngine(t *testing.T) {
+// TestRunThroughGuardOnRealEngine makes and removes a container on the test engine.
+func TestRunThroughGuardOnRealEngine(t *testing.T) {
 	t.Parallel()
 	socket := dockertest.Engine(t)
 	image := dockertest.StubProfile(t).Image
@@ -57,7 +57,7 @@ func TestGuardBeforeARealEngine(t *testing.T) {
 	}
 }
 
-func TestGuardWithoutAnEngine(t *testing.T) {
+func TestRunThroughGuardWithoutEngine(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "certs")
 	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
@@ -76,8 +76,8 @@ func TestGuardWithoutAnEngine(t *testing.T) {
 	}
 }
 
-// TestDockerdWithTLS is about a real dockerd, with TLS done by itself.
-func TestDockerdWithTLS(t *testing.T) {
+// TestRunOnDockerdWithTLS is about a real dockerd, with TLS done by itself.
+func TestRunOnDockerdWithTLS(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
 	if !inside {
@@ -139,8 +139,8 @@ func TestDockerdWithTLS(t *testing.T) {
 	}
 }
 
-// TestDockerdServesAnExpiredCertificate shows what dockerd does in silence.
-func TestDockerdServesAnExpiredCertificate(t *testing.T) {
+// TestRunOnDockerdWithExpiredCertificate shows what dockerd does in silence.
+func TestRunOnDockerdWithExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
 	if !inside {

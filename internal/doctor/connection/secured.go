@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Secured runs the test and judges one thing: that the engine shows the certificate of Options.ServerCert and answers our
+// Secured runs the test and judges no more than that the engine shows the certificate of Options.ServerCert and answers our
 // client, and that it refuses a client without certificate and one with a foreign certificate, in the handshake. answers
 // means that the first two hold. What else may be wrong with our own files is not judged.
 func Secured(ctx context.Context, o Options) (answers bool, err error) {

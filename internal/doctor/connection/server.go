@@ -125,18 +125,18 @@ func (r *run) serverDates(context.Context) outcome {
 	return r.dates(r.server[0], "server", "the certificate that the engine has loaded", adviceReissue)
 }
 
-// dates judges the life of a certificate; whose begins the codes.
-func (r *run) dates(c *x509.Certificate, whose Code, what, renew string) outcome {
+// dates judges the life of a certificate; owner begins the codes.
+func (r *run) dates(c *x509.Certificate, owner Code, what, renew string) outcome {
 	now := r.Now()
 	days := describe(c, now).DaysLeft
 	switch {
 	case now.After(c.NotAfter):
-		return fail(whose+"-expired", renew, "%s expired on %s", what, date(c.NotAfter))
+		return fail(owner+"-expired", renew, "%s expired on %s", what, date(c.NotAfter))
 	case now.Before(c.NotBefore):
-		return fail(whose+"-not-yet-valid", "set the clock of this machine and of the engine's right (timedatectl set-ntp true)",
+		return fail(owner+"-not-yet-valid", "set the clock of this machine and of the engine's right (timedatectl set-ntp true)",
 			"%s begins on %s only; this machine has %s", what, date(c.NotBefore), date(now))
 	case c.NotAfter.Sub(now) < min(soonDays*24*time.Hour, c.NotAfter.Sub(c.NotBefore)/3):
-		return warn(whose+"-expires-soon", renew, "%s ends on %s, in %d days", what, date(c.NotAfter), days)
+		return warn(owner+"-expires-soon", renew, "%s ends on %s, in %d days", what, date(c.NotAfter), days)
 	}
 	return pass("%d days left, until %s", days, date(c.NotAfter))
 }

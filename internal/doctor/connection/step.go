@@ -90,7 +90,7 @@ const (
 	notProven      Code = "not-proven"
 )
 
-// step tries one thing unless something that it builds on has failed, and reports it.
+// step does one step unless one that it builds on has failed, and reports it.
 func (r *run) step(ctx context.Context, name string, do func(context.Context) outcome, needs ...string) {
 	if ctx.Err() != nil {
 		return

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestWhatIsNoTLSServerIsNamed(t *testing.T) {
+func TestHandshakeFailureCodes(t *testing.T) {
 	t.Parallel()
 	closed := listen(t, func(net.Conn) {})
 	for name, tc := range map[string]struct {
@@ -64,7 +64,7 @@ func TestWhatIsNoTLSServerIsNamed(t *testing.T) {
 	}
 }
 
-func TestAHandshakeThatLeadsNowhereIsNamed(t *testing.T) {
+func TestAuthenticateFailureCodes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		serve func(*tls.Conn)
