@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"berth/internal/config"
+	"berth/internal/doctor"
 	"berth/internal/doctor/connection"
-	"berth/internal/pki"
 )
 
 type dockerTestCmd struct {
@@ -68,7 +67,7 @@ func (c *dockerTestCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	options := checkOptions(cfg)
+	options := doctor.ConnectionOptions(cfg)
 	options.ServerName, options.Deep, options.Image, options.Timeout = c.ServerName, c.Deep, c.Image, c.Timeout
 	options.ServerCert = cmp.Or(c.ServerCert, options.ServerCert)
 	report, err := connection.Run(ctx, options)
@@ -107,17 +106,6 @@ func usageErrorUnlessEnded(ctx context.Context, err error) error {
 		return err
 	}
 	return usageError(err)
-}
-
-// checkOptions are the files and the host that "berth serve" would use with these settings.
-func checkOptions(cfg config.Config) connection.Options {
-	d := cfg.Docker
-	paths := pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
-	return connection.Options{
-		Host: d.Host, CA: paths.CA, Cert: paths.Cert, Key: paths.Key, Unverified: !d.TLSVerify,
-		Pins: d.TLSPin,
-		CRL:  filepath.Join(filepath.Dir(paths.CA), pki.CRLFile), ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
-	}
 }
 
 // checkError is the first failure, as the error of the command.

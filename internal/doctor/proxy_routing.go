@@ -2,12 +2,8 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,10 +16,7 @@ import (
 	"berth/internal/hostip"
 )
 
-const (
-	probeTimeout = 3 * time.Second
-	maxProbes    = 50 // sessions
-)
+const maxProbes = 50 // sessions
 
 // proxyRouting looks whether running sessions are reached from here, as the proxy must.
 func proxyRouting(ctx context.Context, o *Options) []Finding {
@@ -125,59 +118,4 @@ func (o *Options) sessionAddress(ctx context.Context, s container.Summary) (stri
 		}
 	}
 	return "", false
-}
-
-// answers asks for anything over HTTP; which status comes does not matter.
-func answers(ctx context.Context, address string) error {
-	_, err := plainGet(ctx, address, "/")
-	return err
-}
-
-// plainGet asks without TLS, without a proxy of the environment, and once.
-func plainGet(ctx context.Context, address, path string) (http.Header, error) {
-	_, header, _, err := plainRead(ctx, address, path)
-	return header, err
-}
-
-// describes reports whether the API at an address has a path, by its own description, which needs no token.
-func describes(ctx context.Context, address, path string) (bool, error) {
-	status, _, body, err := plainRead(ctx, address, "/openapi.json")
-	if err != nil || status != http.StatusOK {
-		return false, err
-	}
-	var api struct {
-		Paths map[string]json.RawMessage `json:"paths"`
-	}
-	if err := json.Unmarshal(body, &api); err != nil {
-		return false, fmt.Errorf("read /openapi.json: %w", err)
-	}
-	_, found := api.Paths[path]
-	return found, nil
-}
-
-// maxPlain is how much of an answer is read, in bytes.
-const maxPlain = 1 << 20
-
-func plainRead(ctx context.Context, address, path string) (status int, header http.Header, body []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			return 0, nil, nil, op.Err
-		}
-		return 0, nil, nil, err
-	}
-	defer resp.Body.Close()
-	if body, err = io.ReadAll(io.LimitReader(resp.Body, maxPlain)); err != nil {
-		return 0, nil, nil, fmt.Errorf("read the answer: %w", err)
-	}
-	return resp.StatusCode, resp.Header, body, nil
 }

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"path/filepath"
 
+	"berth/internal/config"
 	"berth/internal/doctor/connection"
 	"berth/internal/pki"
 )
 
 // tlsConnection runs the connection test. It makes no container.
 func tlsConnection(ctx context.Context, o *Options) []Finding {
-	report, err := connection.Run(ctx, o.connection())
+	options := ConnectionOptions(o.Config)
+	options.Now, options.LookupHost = o.Now, o.LookupHost
+	report, err := connection.Run(ctx, options)
 	switch {
 	case errors.Is(err, connection.ErrNoTLS):
 		return []Finding{fail("local-socket", "set DOCKER_HOST to the TLS port of the engine or of berth guard: tcp://host:2376",
@@ -34,11 +37,11 @@ func tlsConnection(ctx context.Context, o *Options) []Finding {
 		report.Host, report.TLSVersion, report.APIVersion, report.Server.DaysLeft)}
 }
 
-// connection is the way to the engine as berth serve goes it.
-func (o *Options) connection() connection.Options {
-	d := o.Config.Docker
+// ConnectionOptions test the connection to the engine as berth serve makes it with these settings.
+func ConnectionOptions(cfg config.Config) connection.Options {
+	d := cfg.Docker
 	return connection.Options{
-		Host: d.Host, CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey, CRL: filepath.Join(filepath.Dir(d.CACert), pki.CRLFile), ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile),
-		Pins: d.TLSPin, Unverified: !d.TLSVerify, Now: o.Now, LookupHost: o.LookupHost,
+		Host: d.Host, CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey, CRL: filepath.Join(filepath.Dir(d.CACert), pki.CRLFile),
+		ServerCert: filepath.Join(d.CertPath, pki.ServerCertFile), Pins: d.TLSPin, Unverified: !d.TLSVerify,
 	}
 }
