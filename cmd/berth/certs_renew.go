@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -91,12 +89,12 @@ func (c *certsRenewCmd) handOut(std *stdio) error {
 	}
 	current := true
 	for _, name := range []string{pki.CACertFile, pki.ClientCertFile, pki.ClientKeyFile} {
-		ours, err := os.ReadFile(filepath.Join(c.Dir, name))
+		ours, err := pki.ReadFile(filepath.Join(c.Dir, name))
 		if err != nil {
 			return err
 		}
-		theirs, err := os.ReadFile(filepath.Join(c.Bundle, name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		theirs, err := pki.ReadFile(filepath.Join(c.Bundle, name))
+		if err != nil && !errors.Is(err, pki.ErrMissing) {
 			return err
 		}
 		current = current && bytes.Equal(ours, theirs)

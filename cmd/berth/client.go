@@ -54,6 +54,26 @@ func (c *client) call(ctx context.Context, method, path string, header http.Head
 	return nil
 }
 
+// pages lists everything under a path that answers page by page, as {"sessions": […], "next": "…"}.
+func pages[T any](ctx context.Context, c *client, path string, query url.Values) ([]T, error) {
+	all := []T{}
+	query.Set("limit", "1000")
+	for {
+		var page struct {
+			Sessions []T    `json:"sessions"`
+			Next     string `json:"next"`
+		}
+		if err := c.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Sessions...)
+		if page.Next == "" {
+			return all, nil
+		}
+		query.Set("after", page.Next)
+	}
+}
+
 // send makes a request whose answer the caller reads and closes. Answers that are no success come back as errors. What only
 // looks has to begin to answer within the client's patience; what does something may take any time as long as Berth lives.
 func (c *client) send(ctx context.Context, method, path string, header http.Header, in any) (*http.Response, error) {

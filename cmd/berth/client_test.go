@@ -269,3 +269,27 @@ func TestVariablesOfTheCommandLineAreKnown(t *testing.T) {
 		t.Errorf("taken for misspelt settings: %q", cfg.Unknown)
 	}
 }
+
+// TestListsGoThroughEveryPage keeps what was asked for from page to page.
+func TestListsGoThroughEveryPage(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		if query.Get("limit") != "1000" || query.Get("owner") != "alice" {
+			t.Errorf("got the query %v, want the limit and the owner in it", query)
+		}
+		switch query.Get("after") {
+		case "":
+			_, _ = io.WriteString(w, `{"sessions": [{"session_id": "ses-a"}], "next": "one"}`)
+		case "one":
+			_, _ = io.WriteString(w, `{"sessions": [{"session_id": "ses-b"}], "next": "two"}`)
+		default:
+			_, _ = io.WriteString(w, `{"sessions": []}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	code, out, errs := listSessions(t, []string{"BERTH_ADMIN_TOKEN=0123456789abcdef", "HOME=" + t.TempDir()}, "--url", server.URL, "--owner", "alice")
+	if code != 0 || !strings.Contains(out, "ses-a") || !strings.Contains(out, "ses-b") {
+		t.Errorf("got exit code %d, %q and %q; want both sessions", code, out, errs)
+	}
+}

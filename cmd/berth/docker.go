@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -161,12 +160,7 @@ func (c consent) ask(std *stdio, plan *dockerd.Plan, question string) error {
 	if os.Geteuid() != 0 {
 		return withHint(errors.New("only root can change this: nothing was changed"), "run it again with sudo, or with --dry-run")
 	}
-	if c.Yes {
-		return nil
-	}
-	_, _ = fmt.Fprintf(std.Err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(std.In).ReadString('\n')
-	if answer = strings.ToLower(strings.TrimSpace(answer)); err != nil || answer != "y" && answer != "yes" {
+	if !c.Yes && !std.confirm(question) {
 		return errors.New("nothing was changed")
 	}
 	return nil

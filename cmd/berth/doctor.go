@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"berth/internal/app"
@@ -74,16 +73,6 @@ func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
 			"each failure above says what to do about it")
 	}
 	return errors.Join(fixErr, err)
-}
-
-// lookupEnv is os.LookupEnv for the command's own environment.
-func (s *stdio) lookupEnv(name string) (string, bool) {
-	for i := len(s.Environ) - 1; i >= 0; i-- {
-		if value, ok := strings.CutPrefix(s.Environ[i], name+"="); ok {
-			return value, true
-		}
-	}
-	return "", false
 }
 
 // writeDoctor prints a report for people: a line for each finding, then what to do about those that are not well.

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -26,12 +27,18 @@ type stdio struct {
 
 // Getenv is the value of an environment variable; "" when it is not set.
 func (s *stdio) Getenv(name string) string {
+	value, _ := s.lookupEnv(name)
+	return value
+}
+
+// lookupEnv is os.LookupEnv for the command's own environment.
+func (s *stdio) lookupEnv(name string) (string, bool) {
 	for i := len(s.Environ) - 1; i >= 0; i-- {
 		if value, ok := strings.CutPrefix(s.Environ[i], name+"="); ok {
-			return value
+			return value, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // isJournal reports whether standard error goes to systemd's journal.
@@ -41,6 +48,14 @@ func (s *stdio) isJournal() bool { return telemetry.IsJournal(s.Err, s.Getenv("J
 func (s *stdio) isTerminal() bool {
 	f, ok := s.In.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// confirm asks a person a question. Anything but yes is no.
+func (s *stdio) confirm(question string) bool {
+	_, _ = fmt.Fprintf(s.Err, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(s.In).ReadString('\n')
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return err == nil && (answer == "y" || answer == "yes")
 }
 
 // progress tells a waiting person what is being done.

@@ -184,3 +184,14 @@ func leaves(t *testing.T) []string {
 	}
 	return all
 }
+
+func TestOnlyYesIsYes(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]bool{"y\n": true, " YES \n": true, "yes": false, "n\n": false, "\n": false, "": false, "yep\n": false} {
+		var asked strings.Builder
+		std := &stdio{In: strings.NewReader(answer), Err: &asked}
+		if got := std.confirm("Go on?"); got != want || asked.String() != "Go on? [y/N] " {
+			t.Errorf("answer %q to %q: %v, want %v", answer, asked.String(), got, want)
+		}
+	}
+}

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,32 +99,21 @@ func (c *sessionListCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	all := []httpapi.Session{}
-	query := url.Values{"limit": {"1000"}}
+	query := url.Values{}
 	if c.Owner != nil { // an empty one is not everyone: the server says so
 		query.Set("owner", *c.Owner)
 	}
 	if len(c.Status) > 0 {
 		query.Set("status", strings.Join(c.Status, ","))
 	}
-	for {
-		var page struct {
-			Sessions []httpapi.Session `json:"sessions"`
-			Next     string            `json:"next"`
-		}
-		if err := api.call(ctx, http.MethodGet, "/sessions?"+query.Encode(), nil, nil, &page); err != nil {
-			return err
-		}
-		all = append(all, page.Sessions...)
-		if page.Next == "" {
-			break
-		}
-		query.Set("after", page.Next)
+	all, err := pages[httpapi.Session](ctx, api, "/sessions", query)
+	if err != nil {
+		return err
 	}
 	rows := [][]string{{"SESSION", "STATUS", "OWNER", "IMAGE", "SIZE", "LAST ACCESSED", "ERROR"}}
 	for _, s := range all {
 		rows = append(rows, []string{
-			string(s.ID), statusOf(s), s.Owner, s.Image, sizeOf(s.Workspace), s.LastAccessed.Local().Format("2006-01-02 15:04:05"), s.LastError,
+			string(s.ID), statusOf(s), s.Owner, s.Image, sizeOf(s.Workspace), localTime(&s.LastAccessed), s.LastError,
 		})
 	}
 	return c.table(std, all, rows)
@@ -166,8 +155,8 @@ func fieldsOf(s httpapi.Session) [][2]string {
 		{"image", imageOf(s)},
 		{"container", s.ContainerName},
 		{"workspace", s.HostDir},
-		{"created", s.CreatedAt.Local().Format("2006-01-02 15:04:05")},
-		{"last accessed", s.LastAccessed.Local().Format("2006-01-02 15:04:05")},
+		{"created", localTime(&s.CreatedAt)},
+		{"last accessed", localTime(&s.LastAccessed)},
 	}
 	if s.Workspace != nil {
 		fields = append(fields, [2]string{"size", sizeOf(s.Workspace)})
@@ -183,7 +172,7 @@ func fieldsOf(s httpapi.Session) [][2]string {
 		fields = append(fields, [2]string{"previous image", s.Upgrade.Previous + ", with the state of " + localTime(&s.Upgrade.At)})
 	}
 	if s.TokenExpiresAt != nil {
-		fields = append(fields, [2]string{"token expires", s.TokenExpiresAt.Local().Format("2006-01-02 15:04:05")})
+		fields = append(fields, [2]string{"token expires", localTime(s.TokenExpiresAt)})
 	}
 	if s.Operation != nil {
 		fields = append(fields, [2]string{"in progress", string(s.Operation.Kind)})
@@ -343,20 +332,32 @@ func (c *sessionRestartCmd) Run(ctx context.Context, std *stdio) error {
 type sessionRmCmd struct {
 	several
 	forcible
-	Yes bool `short:"y" help:"Do not ask. Needed where there is no terminal to ask at."`
+	unasked
 }
 
 // Run deletes each session, after asking.
 func (c *sessionRmCmd) Run(ctx context.Context, std *stdio) error {
-	if !c.Yes {
-		if !std.isTerminal() {
-			return usageError(fmt.Errorf("this deletes the workspaces of %d session(s) for good; say --yes if you mean it", len(c.IDs)))
-		}
-		fmt.Fprintf(std.Err, "Delete %s with everything in the workspace? [y/N] ", strings.Join(c.IDs, ", "))
-		answer, _ := bufio.NewReader(std.In).ReadString('\n')
-		if !strings.EqualFold(strings.TrimSpace(answer), "y") {
-			return fmt.Errorf("nothing was deleted")
-		}
+	if err := c.ask(std, fmt.Sprintf("this deletes the workspaces of %d session(s) for good", len(c.IDs)),
+		fmt.Sprintf("Delete %s with everything in the workspace?", strings.Join(c.IDs, ", ")), "nothing was deleted"); err != nil {
+		return err
 	}
 	return c.each(ctx, std, http.MethodDelete, "is deleted", c.query())
+}
+
+// unasked is the flag of commands that ask before they take something away; embed it.
+type unasked struct {
+	Yes bool `short:"y" help:"Do not ask. Needed where there is no terminal to ask at."`
+}
+
+// ask asks unless the flag is given. What is done is told where nobody can be asked, and nothing when the answer is not yes.
+func (u unasked) ask(std *stdio, what, question, nothing string) error {
+	switch {
+	case u.Yes:
+		return nil
+	case !std.isTerminal():
+		return usageError(fmt.Errorf("%s; say --yes if you mean it", what))
+	case !std.confirm(question):
+		return errors.New(nothing)
+	}
+	return nil
 }

@@ -28,21 +28,9 @@ func (c *sessionAuthCmd) Run(ctx context.Context, std *stdio) error {
 		}
 		return c.print(std, auth, authFields(auth))
 	}
-	all := []httpapi.Auth{}
-	query := url.Values{"limit": {"1000"}}
-	for {
-		var page struct {
-			Sessions []httpapi.Auth `json:"sessions"`
-			Next     string         `json:"next"`
-		}
-		if err := api.call(ctx, http.MethodGet, "/auth/sessions?"+query.Encode(), nil, nil, &page); err != nil {
-			return err
-		}
-		all = append(all, page.Sessions...)
-		if page.Next == "" {
-			break
-		}
-		query.Set("after", page.Next)
+	all, err := pages[httpapi.Auth](ctx, api, "/auth/sessions", url.Values{})
+	if err != nil {
+		return err
 	}
 	rows := [][]string{{"SESSION", "ROTATED", "EXPIRES", "OLD ONE ENDS"}}
 	for _, auth := range all {
@@ -70,7 +58,7 @@ func localTime(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return ""
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
+	return t.Local().Format(time.DateTime)
 }
 
 type sessionRotateCmd struct {

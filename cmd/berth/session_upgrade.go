@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +18,7 @@ type sessionUpgradeCmd struct {
 	Image string   `help:"Image that the sessions keep from then on. Default: their profile's, which they follow from then on." placeholder:"REFERENCE"`
 	All   bool     `help:"All sessions, one after the other, up to the first that fails. Those whose image somebody has chosen are left alone, unless --image is given."`
 	Back  bool     `help:"Take the newest upgrade back."`
-	Yes   bool     `short:"y" help:"Do not ask. Needed where there is no terminal to ask at."`
+	unasked
 }
 
 // Help is shown by berth session upgrade --help.
@@ -109,50 +108,27 @@ func (c *sessionUpgradeCmd) check() error {
 
 // choose lists the sessions that --all means.
 func (c *sessionUpgradeCmd) choose(ctx context.Context, std *stdio, api *client) ([]string, error) {
+	all, err := pages[httpapi.Session](ctx, api, "/sessions", url.Values{})
 	var ids []string
-	query := url.Values{"limit": {"1000"}}
-	for {
-		var page struct {
-			Sessions []httpapi.Session `json:"sessions"`
-			Next     string            `json:"next"`
+	for _, s := range all {
+		switch {
+		case s.Status == session.Creating:
+		case s.ImageSource == string(session.ImageChosen) && c.Image == "":
+			fmt.Fprintf(std.Err, "berth: %s is left on %s, which somebody has chosen\n", s.ID, s.Image)
+		default:
+			ids = append(ids, string(s.ID))
 		}
-		if err := api.call(ctx, http.MethodGet, "/sessions?"+query.Encode(), nil, nil, &page); err != nil {
-			return nil, err
-		}
-		for _, s := range page.Sessions {
-			switch {
-			case s.Status == session.Creating:
-			case s.ImageSource == string(session.ImageChosen) && c.Image == "":
-				fmt.Fprintf(std.Err, "berth: %s is left on %s, which somebody has chosen\n", s.ID, s.Image)
-			default:
-				ids = append(ids, string(s.ID))
-			}
-		}
-		if page.Next == "" {
-			return ids, nil
-		}
-		query.Set("after", page.Next)
 	}
+	return ids, err
 }
 
 // confirm asks whether sessions may be interrupted.
 func (c *sessionUpgradeCmd) confirm(std *stdio, ids []string) error {
-	if c.Yes {
-		return nil
-	}
 	what := fmt.Sprintf("this interrupts %d session(s)", len(ids))
 	if c.Back {
 		what += " and drops what was added to their state since their upgrade"
 	}
-	if !std.isTerminal() {
-		return usageError(fmt.Errorf("%s; say --yes if you mean it", what))
-	}
-	fmt.Fprintf(std.Err, "%s%s. Go on? [y/N] ", strings.ToUpper(what[:1]), what[1:])
-	answer, _ := bufio.NewReader(std.In).ReadString('\n')
-	if !strings.EqualFold(strings.TrimSpace(answer), "y") {
-		return errors.New("nothing was upgraded")
-	}
-	return nil
+	return c.ask(std, what, strings.ToUpper(what[:1])+what[1:]+". Go on?", "nothing was upgraded")
 }
 
 // imageOf is a session's image, and that it does not follow its profile.

@@ -43,7 +43,7 @@ Examples:
 // Run adopts.
 func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio) error {
 	if c.Discard && len(c.IDs) > 0 {
-		return &commandError{code: exitUsage, err: errors.New("--discard is about all containers without a session: name none")}
+		return usageError(errors.New("--discard is about all containers without a session: name none"))
 	}
 	cfg, log, err := c.open(std)
 	if err != nil {
