@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"berth/internal/dockerd"
-	"berth/internal/pki"
 	"berth/internal/doctor/connection"
+	"berth/internal/pki"
 )
 
 type dockerCmd struct {

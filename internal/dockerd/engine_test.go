@@ -20,8 +20,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"berth/internal/pki"
 	"berth/internal/doctor/connection"
+	"berth/internal/pki"
 	"berth/test/harness"
 )
 

@@ -15,7 +15,7 @@ func Secured(ctx context.Context, o Options) (answers bool, err error) {
 	}
 	for _, name := range []string{stepServerFile, stepAuthenticate, stepNegotiate} {
 		if step := r.step(name); step.Status != Pass {
-			if failure, ok := r.FirstFailure(); ok {
+			if failure, ok := r.FirstFailure(); ok && step.Code == earlierFailure {
 				step = failure
 			}
 			return false, fmt.Errorf("the engine does not answer our client on %s as it should: %s", r.Host, step.Detail)

@@ -40,7 +40,7 @@ func TestSecured(t *testing.T) {
 				t.Fatal(err)
 			}
 			writeFile(t, o.ServerCert, certificate, 0o444)
-		}, false, "does not answer our client"},
+		}, false, "still uses a certificate"},
 		{"our client is refused", &engine{clients: newAuthority(t, "others")}, nil, false, "refuses the client's certificate"},
 		{"no engine", &engine{handler: func(http.Handler) http.Handler { return http.NotFoundHandler() }}, nil, false, "is not a Docker engine"},
 		{"certificates are optional", &engine{config: func(c *tls.Config) { c.ClientAuth = tls.VerifyClientCertIfGiven }}, nil, true, "does not refuse"},
