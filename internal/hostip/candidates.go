@@ -1,6 +1,7 @@
 package hostip
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func (d *Detector) candidates(ctx context.Context) []Candidate {
 	return all
 }
 
-// guesses leaves public addresses out, which nobody has named: a stranger's server may answer there.
+// guesses leaves public addresses out, which nobody has named: anybody's server may answer there.
 func (d *Detector) guesses(all []Candidate) []Candidate {
 	for i, c := range all {
 		if c.Err == nil && !inside(c.Addr) {
@@ -76,36 +77,31 @@ func inside(a netip.Addr) bool {
 func (d *Detector) named(ctx context.Context, source Source, value string) []Candidate {
 	value = strings.TrimSpace(value)
 	if ip, err := netip.ParseAddr(strings.Trim(value, "[]")); err == nil {
-		return []Candidate{{Source: source, Addr: ip.Unmap()}}
+		return located(source, []netip.Addr{ip}, nil)
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	addrs, err := d.opts.Resolve(ctx, value)
-	if err == nil && len(addrs) == 0 {
-		err = errNone
-	}
 	if err != nil {
-		return []Candidate{{Source: source, Err: fmt.Errorf("%s: %w", value, err)}}
+		return located(source, nil, fmt.Errorf("%s: %w", value, err))
 	}
-	var all []Candidate
-	for _, ip := range addrs {
-		all = append(all, Candidate{Source: source, Addr: ip.Unmap()})
-	}
-	return all
+	return located(source, addrs, fmt.Errorf("%s: %w", value, errNone))
 }
 
 // routes are the gateways of the default routes.
 func (d *Detector) routes() []Candidate {
 	gateways, err := defaultGateways(d.opts.Routes, d.opts.Routes6)
-	if len(gateways) == 0 {
-		if err == nil {
-			err = errNone
-		}
-		return []Candidate{{Source: Route, Err: err}}
+	return located(Route, gateways, cmp.Or(err, errNone))
+}
+
+// located are the addresses of a source, or why it has none.
+func located(source Source, addrs []netip.Addr, none error) []Candidate {
+	if len(addrs) == 0 {
+		return []Candidate{{Source: source, Err: none}}
 	}
 	var all []Candidate
-	for _, ip := range gateways {
-		all = append(all, Candidate{Source: Route, Addr: ip})
+	for _, ip := range addrs {
+		all = append(all, Candidate{Source: source, Addr: ip.Unmap()})
 	}
 	return all
 }

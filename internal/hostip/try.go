@@ -17,9 +17,7 @@ func IsSession(ctx context.Context, at netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}
-	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(r)
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	if err != nil {
 		return plain(err)
 	}
