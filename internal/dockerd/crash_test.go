@@ -55,10 +55,7 @@ func TestCrash(t *testing.T) {
 		}
 		if at%2 == 0 {
 			s := e.newSetup(t)
-			plan, err := s.Plan(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			plan := mustPlan(t, s)
 			if plan.Resumes != (at > 0) {
 				t.Errorf("killed before %q: the next plan resumes: %v", point, plan.Resumes)
 			}

@@ -304,13 +304,19 @@ func (e *engine) mustBeOpen(t *testing.T) {
 	}
 }
 
-// mustApply plans and applies.
-func mustApply(t *testing.T, s *Setup) {
+func mustPlan(t *testing.T, s *Setup) *Plan {
 	t.Helper()
 	plan, err := s.Plan(t.Context())
 	if err != nil {
 		t.Fatalf("plan: %v", err)
 	}
+	return plan
+}
+
+// mustApply plans and applies.
+func mustApply(t *testing.T, s *Setup) {
+	t.Helper()
+	plan := mustPlan(t, s)
 	if plan.Empty() {
 		t.Fatal("the plan is empty")
 	}

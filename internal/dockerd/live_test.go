@@ -20,10 +20,7 @@ func TestSetUpAndUndo(t *testing.T) {
 	e := newEngine(t, dir)
 	before, first := e.state(t), e.started(t)
 
-	plan, err := e.setup.Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := mustPlan(t, e.setup)
 	mustEqual(t, "a plan alone changes nothing", before, e.state(t))
 	for _, part := range []string{"+++ " + e.paths().config, `+  "tlsverify": true`, `     "labels": ["rack=7"],`, "! -i lo -d 127.0.0.1", "restart the engine"} {
 		if !strings.Contains(plan.String(), strings.ReplaceAll(part, "+  ", "+    ")) {
@@ -53,10 +50,7 @@ func TestSetUpAndUndo(t *testing.T) {
 		t.Errorf("backups of daemon.json: %v, want one with a date", backups)
 	}
 
-	again, err := e.newSetup(t).Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := mustPlan(t, e.newSetup(t))
 	if !again.Empty() || len(again.Diffs) > 0 {
 		t.Errorf("a second run would do something:\n%s", again)
 	}
@@ -124,10 +118,7 @@ func TestRenewedCertificate(t *testing.T) {
 	failing := e.newSetup(t)
 	e.fault(t, "silent")
 	failing.opts.Timeout /= 10
-	plan, err := failing.Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := mustPlan(t, failing)
 	if err := failing.Apply(t.Context(), plan); !isRolledBack(err, stepVerify) {
 		t.Fatalf("apply with an engine that does not come back: %v, want it to be rolled back", err)
 	}
@@ -182,11 +173,8 @@ func TestRollback(t *testing.T) {
 			}
 			return nil
 		}
-		plan, err := s.Plan(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = s.Apply(t.Context(), plan)
+		plan := mustPlan(t, s)
+		err := s.Apply(t.Context(), plan)
 		failed, ok := errors.AsType[*FailedError](err)
 		if !ok || !errors.Is(err, injected) || failed.Back != nil {
 			t.Fatalf("fault before %q: %v, want it to be rolled back", point, err)
@@ -199,10 +187,7 @@ func TestRollback(t *testing.T) {
 		e.fault(t, fault)
 		s := e.newSetup(t)
 		s.opts.Timeout /= 4
-		plan, err := s.Plan(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		plan := mustPlan(t, s)
 		if err := s.Apply(t.Context(), plan); !isRolledBack(err, step) {
 			t.Errorf("restart that is %s: %v, want it to be rolled back in the step %s", fault, err, step)
 		}

@@ -120,10 +120,7 @@ func TestNotes(t *testing.T) {
 	m.info.Swarm.LocalNodeState = "active"
 	put(t, m.root, "/etc/docker/daemon.json", `{"bridge": "none"}`)
 	s := m.setup(t)
-	plan, err := s.Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := mustPlan(t, s)
 	text := plan.String()
 	for _, part := range []string{"the restart stops 3 running containers", "excludes live-restore", `keeps "bridge": "none"`, "gone after a reboot"} {
 		if !strings.Contains(text, part) {
@@ -142,10 +139,7 @@ func TestNewerEnginesValidateThemselves(t *testing.T) {
 	m.fail["dockerd --validate --config-file"] = exitError(1)
 	before := m.state(t)
 	s := m.setup(t)
-	plan, err := s.Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := mustPlan(t, s)
 	if err := s.Apply(t.Context(), plan); !isRolledBack(err, stepValidate) {
 		t.Fatalf("apply: %v, want it to be rolled back in the step %s", err, stepValidate)
 	}
@@ -164,10 +158,7 @@ func TestPlanThatTheMachineHasOutrun(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	s := m.setup(t)
-	plan, err := s.Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := mustPlan(t, s)
 	put(t, m.root, "/etc/docker/daemon.json", `{"debug": true}`)
 	before := m.state(t)
 	if err := s.Apply(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "has changed since the plan was made") {
@@ -180,10 +171,7 @@ func TestSecondSetUpWaits(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	s := m.setup(t)
-	plan, err := s.Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := mustPlan(t, s)
 	unlock, err := s.lock()
 	if err != nil {
 		t.Fatal(err)

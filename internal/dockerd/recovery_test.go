@@ -17,11 +17,8 @@ func TestEngineThatRefusesNobodyIsRolledBack(t *testing.T) {
 	m.lax = true
 	before := m.state(t)
 	s := m.setup(t)
-	plan, err := s.Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = s.Apply(t.Context(), plan)
+	plan := mustPlan(t, s)
+	err := s.Apply(t.Context(), plan)
 	if !isRolledBack(err, stepVerify) || !strings.Contains(err.Error(), "does not refuse") {
 		t.Errorf("apply: %v, want it to be rolled back because strangers are taken", err)
 	}
@@ -62,11 +59,8 @@ func TestRollbackThatFails(t *testing.T) {
 		before := m.state(t)
 		m.fail["service docker restart"] = exitError(1)
 		s := m.setup(t)
-		plan, err := s.Plan(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = s.Apply(t.Context(), plan)
+		plan := mustPlan(t, s)
+		err := s.Apply(t.Context(), plan)
 		failed, ok := errors.AsType[*FailedError](err)
 		if !ok || failed.Back == nil || !strings.Contains(failed.Hint(), "--undo") || strings.Contains(err.Error(), "as it was before") {
 			t.Fatalf("apply: %v; want it to say that the rollback failed, and to advise an undo", err)
@@ -131,10 +125,7 @@ func TestInterruptedSetUpIsRolledBack(t *testing.T) {
 	m := newMachine(t)
 	before := m.state(t)
 	s := m.setup(t)
-	plan, err := s.Plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := mustPlan(t, s)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	signal := errors.New("signal")
 	s.before = func(point string) error {

@@ -139,10 +139,7 @@ func TestSystemd(t *testing.T) {
 
 	for _, fail := range []string{"daemon-reload", "restart"} {
 		setup := newSetup()
-		plan, err := setup.Plan(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		plan := mustPlan(t, setup)
 		s.fail = fail
 		if err := setup.Apply(t.Context(), plan); !isRolledBack(err, map[string]string{"daemon-reload": stepDropIn, "restart": stepRestart}[fail]) {
 			t.Errorf("failing %s: %v, want it to be rolled back", fail, err)
