@@ -13,6 +13,7 @@ import (
 
 	"berth/internal/config"
 	"berth/internal/docker"
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -43,9 +44,6 @@ type AdoptReport struct {
 	Others       map[string]int // sessions of other installations on the engine, where it has none of this one
 	Replaced     string         // host of the Berth that managed the containers before; empty: none, or this one
 }
-
-// adoptedNote is the last error of a session that was brought back.
-const adoptedNote = "brought back by berth store adopt: its owner, its metadata and its token are not known; issue a token with berth session rotate"
 
 // Adopt makes records of the sessions whose containers or volumes the engine has and the store has not. No Berth may use
 // the store meanwhile. What a container cannot tell (owner, metadata, token) is empty. A container that was made under
@@ -233,7 +231,7 @@ func (a *adoption) record(id session.ID, r docker.Remnant, profile string) sessi
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	s := session.Session{
 		ID: id, Profile: profile, Image: a.cfg.Profiles[profile].Image, ContainerName: r.ContainerName,
-		CreatedAt: r.CreatedAt, LastAccessed: now, Status: session.Stopped, LastError: adoptedNote,
+		CreatedAt: r.CreatedAt, LastAccessed: now,
 		Timeline: []session.Milestone{{At: now, What: session.Created, By: "operator", Reason: "brought back from the engine"}},
 	}
 	if s.CreatedAt.IsZero() {
@@ -242,15 +240,14 @@ func (a *adoption) record(id session.ID, r docker.Remnant, profile string) sessi
 	if life := time.Duration(a.cfg.Session.MaxLifetimeHours) * time.Hour; life > 0 {
 		s.ExpiresAt = now.Add(life)
 	}
+	var state session.State
 	if c := r.Container; c != nil {
 		s.Image, s.HostDir = c.Image, c.HostDir
 		if r.Fits {
-			s.ContainerID = c.ID
-			if c.State == session.StateRunning || c.State == session.StatePaused {
-				s.Status = session.Running
-			}
+			s.ContainerID, state = c.ID, c.State
 		}
 	}
+	lifecycle.Intake(&s, lifecycle.Engine, string(state))
 	return s
 }
 

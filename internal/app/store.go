@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"berth/internal/config"
-	"berth/internal/failover"
 	"berth/internal/jsonfile"
 	"berth/internal/postgres"
 	"berth/internal/session"
@@ -137,7 +136,7 @@ func pendingSessions(s state) (int, error) {
 		return 0, err
 	}
 	contents, err := jsonfile.Read(data, func(string) string { return "" })
-	if failover.IsRetired(contents.Sessions) {
+	if contents.Retired {
 		return 0, err
 	}
 	return len(contents.Sessions), err

@@ -31,6 +31,10 @@ type Local interface {
 	session.Store
 	// Replace makes the store hold these sessions, with the revisions they have, in one durable step.
 	Replace(ctx context.Context, sessions []session.Session) error
+	// Retire does the same and marks the store in that step, until the next Replace: everything in it has reached the
+	// primary, and must never flow back again.
+	Retire(ctx context.Context, sessions []session.Session) error
+	Retired() bool
 	Close() error
 }
 
@@ -42,7 +46,7 @@ type Options struct {
 	// whole or not at all.
 	Pending    func(initial []session.Session) (Local, error)
 	HasPending func() bool
-	// DropPending removes it after its Close. One that cannot be removed does no harm: see [IsRetired].
+	// DropPending removes it after its Close. One that cannot be removed does no harm: it is retired.
 	DropPending func() error
 
 	// Prepare makes the primary ready when it answers again. Default: nothing is to be done.
@@ -173,17 +177,17 @@ func (s *Store) writeCopy(ctx context.Context) {
 // cut short by a shutdown would leave the next process without what this one knew.
 func (s *Store) copyKnown(ctx context.Context) ([]session.Session, error) {
 	all, markClean := s.known.snapshot()
-	if err := s.replace(ctx, s.opts.Copy, all); err != nil {
+	if err := s.write(ctx, s.opts.Copy.Replace, all); err != nil {
 		return nil, err
 	}
 	markClean()
 	return all, nil
 }
 
-func (s *Store) replace(ctx context.Context, in Local, all []session.Session) error {
+func (s *Store) write(ctx context.Context, put func(context.Context, []session.Session) error, all []session.Session) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	return in.Replace(ctx, all)
+	return put(ctx, all)
 }
 
 // Status says which store works.

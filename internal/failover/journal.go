@@ -2,25 +2,9 @@ package failover
 
 import (
 	"context"
-	"errors"
-	"slices"
-	"time"
 
 	"berth/internal/session"
 )
-
-// retiredID is the ID of the record that a retired journal holds beside its sessions. No session can have it.
-const retiredID session.ID = "journal/retired"
-
-func retiredRecord() session.Session {
-	return session.Session{ID: retiredID, Status: session.Stopped, Revision: 1, CreatedAt: time.Unix(0, 0).UTC(), LastAccessed: time.Unix(0, 0).UTC()}
-}
-
-// IsRetired reports whether these are the sessions of a retired journal: everything in it has reached the primary, it
-// could not be removed, and it must never flow back again.
-func IsRetired(journal []session.Session) bool {
-	return slices.ContainsFunc(journal, func(s session.Session) bool { return s.ID == retiredID })
-}
 
 // openJournal opens the journal of an earlier process and makes it the store that works, if it is live.
 func (s *Store) openJournal(ctx context.Context) (live bool, err error) {
@@ -31,11 +15,7 @@ func (s *Store) openJournal(ctx context.Context) (live bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	page, err := journal.List(ctx, session.Query{})
-	if err != nil {
-		return false, errors.Join(err, journal.Close())
-	}
-	if IsRetired(page.Sessions) {
+	if journal.Retired() {
 		s.drop(ctx, journal)
 		return false, nil
 	}
@@ -50,7 +30,7 @@ func (s *Store) newJournal(ctx context.Context, sessions []session.Session) (Loc
 		return journal, err
 	}
 	// What was opened is the retired one. It is live from this write on.
-	if err := s.replace(ctx, journal, sessions); err != nil {
+	if err := s.write(ctx, journal.Replace, sessions); err != nil {
 		_ = journal.Close() // it is as it was
 		return nil, err
 	}
@@ -64,14 +44,11 @@ func (s *Store) newJournal(ctx context.Context, sessions []session.Session) (Loc
 func (s *Store) retire(ctx context.Context, sessions []session.Session) error {
 	s.base = byID(sessions)
 	s.edits.Add(1)
-	if err := s.replace(ctx, s.opts.Copy, sessions); err != nil {
+	if err := s.write(ctx, s.opts.Copy.Replace, sessions); err != nil {
 		return err
 	}
-	if err := s.replace(ctx, s.pending, append(slices.Clone(sessions), retiredRecord())); err != nil {
-		// A disk that fails after the write may have kept it.
-		if page, listErr := s.pending.List(context.WithoutCancel(ctx), session.Query{}); listErr != nil || !IsRetired(page.Sessions) {
-			return err
-		}
+	if err := s.write(ctx, s.pending.Retire, sessions); err != nil && !s.pending.Retired() { // which a disk that fails late may have kept
+		return err
 	}
 	s.drop(ctx, s.pending)
 	return nil

@@ -154,6 +154,14 @@ type disk struct {
 }
 
 func (d *disk) Replace(ctx context.Context, all []session.Session) error {
+	return d.write(ctx, d.Store.Replace, all)
+}
+
+func (d *disk) Retire(ctx context.Context, all []session.Session) error {
+	return d.write(ctx, d.Store.Retire, all)
+}
+
+func (d *disk) write(ctx context.Context, put func(context.Context, []session.Session) error, all []session.Session) error {
 	if d.fails != nil {
 		if f := d.fails.Load(); f != nil {
 			if err := (*f)(); err != nil {
@@ -169,7 +177,7 @@ func (d *disk) Replace(ctx context.Context, all []session.Session) error {
 			return ctx.Err()
 		}
 	}
-	return d.Store.Replace(ctx, all)
+	return put(ctx, all)
 }
 
 // house is one process's failover and the files that outlive it.
@@ -180,7 +188,7 @@ type house struct {
 
 	// Faults of the disk; set before they are needed. nil: there are none.
 	dropFails    atomic.Pointer[func() error]
-	journalFails atomic.Pointer[func() error] // of Replace
+	journalFails atomic.Pointer[func() error] // of Replace and Retire
 	copyGate     chan struct{}                // a write of the copy waits for it, or for the end of its context
 	copyWrites   atomic.Int64                 // that have begun
 

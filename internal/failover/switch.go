@@ -225,7 +225,7 @@ func (s *Store) settle(ctx context.Context, arrived []change) {
 		all = append(all, v)
 	}
 	s.edits.Add(1)
-	if err := s.replace(ctx, s.opts.Copy, all); err != nil {
+	if err := s.write(ctx, s.opts.Copy.Replace, all); err != nil {
 		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written", "error", err)
 	}
 }

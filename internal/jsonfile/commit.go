@@ -152,7 +152,7 @@ func (s *Store) draft() (next *draft, waiting map[session.ID]time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return &draft{
-		image:   image{sessions: maps.Clone(s.stored.sessions), extra: s.stored.extra},
+		image:   image{sessions: maps.Clone(s.stored.sessions), extra: s.stored.extra, retired: s.stored.retired},
 		touched: maps.Clone(s.touched),
 	}, maps.Clone(s.touched)
 }

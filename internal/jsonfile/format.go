@@ -24,6 +24,7 @@ const (
 type image struct {
 	sessions map[session.ID]*entry
 	extra    map[string]json.RawMessage // members of the envelope that this version does not know
+	retired  bool                       // see [Store.Retire]
 }
 
 // encode writes the file: one session to a line, in the order of their IDs, so that people can read and compare it.
@@ -40,8 +41,12 @@ func (im image) encode() []byte {
 		writeMember(&out, name, im.extra[name])
 	}
 	out.WriteString(`,"` + entriesMember + `":{`)
+	if im.retired {
+		out.WriteByte('\n')
+		writeMember(&out, retiredName, []byte(retiredEntry))
+	}
 	for i, id := range slices.Sorted(maps.Keys(im.sessions)) {
-		if i > 0 {
+		if i > 0 || im.retired {
 			out.WriteByte(',')
 		}
 		out.WriteByte('\n')
@@ -83,6 +88,10 @@ func decode(data []byte) (image, error) {
 	delete(envelope, entriesMember)
 	im := image{sessions: make(map[session.ID]*entry, len(entries)), extra: envelope}
 	for id, raw := range entries {
+		if id == retiredName {
+			im.retired = true
+			continue
+		}
 		e, err := decodeEntry(raw)
 		if err == nil && string(e.session.ID) != id {
 			err = errors.New("its session_id is another one")

@@ -23,6 +23,7 @@ type Contents struct {
 	Format   string
 	Sessions []session.Session // in the order of their IDs
 	Rejected []Rejected
+	Retired  bool // see [Store.Retire]
 }
 
 // Rejected is an entry that is no session.
@@ -49,6 +50,10 @@ func Read(data []byte, digest func(token string) string) (Contents, error) {
 	}
 	seen := map[session.ID]bool{}
 	for _, e := range entries {
+		if e.key && e.name == retiredName {
+			contents.Retired = true
+			continue
+		}
 		s, err := read(e)
 		if err == nil && seen[s.ID] {
 			err = fmt.Errorf("there is another entry with the session_id %q", s.ID)

@@ -53,7 +53,9 @@ func TestLegacyFile(t *testing.T) {
 		ID: "abc", ContainerName: "opencode-abc", ContainerID: "c1", HostDir: "/data/abc", Token: session.Token{Digest: "digest of sesame"},
 		CreatedAt:    time.Date(2024, 1, 15, 10, 30, 45, 123456000, time.UTC),
 		LastAccessed: time.Date(2024, 1, 15, 10, 30, 45, 0, time.UTC),
-		Status:       session.Stopped, LastError: leftBehind, Revision: 1, Metadata: map[string]any{"user": "ann"},
+		Status:       session.Stopped, Revision: 1,
+		LastError: "moved from the service before Berth, which ran its container; start it to have a new one",
+		Metadata:  map[string]any{"user": "ann"},
 	}
 	for name, text := range map[string]string{
 		"by ID": `{"abc":` + entry + `}`, "an array": `[` + entry + `]`, "an object of sessions": `{"sessions":{"abc":` + entry + `}}`,

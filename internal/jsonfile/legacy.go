@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -26,11 +27,7 @@ type legacyEntry struct {
 	Metadata      json.RawMessage `json:"metadata"`
 }
 
-// leftBehind is what the owner of a moved session reads: its container is not Berth's.
-const leftBehind = "moved from the service before Berth, which ran its container; start it to have a new one"
-
-// readLegacy reads an entry of the service before Berth. What was running there is stopped here: it is not Berth that
-// looks after that container.
+// readLegacy reads an entry of the service before Berth.
 func readLegacy(l listed, digest func(string) string) (session.Session, error) {
 	if _, err := members(l.raw); err != nil {
 		return session.Session{}, err
@@ -73,11 +70,7 @@ func readLegacy(l listed, digest func(string) string) (session.Session, error) {
 	if _, err := legacyPort(e.Port); err != nil {
 		return session.Session{}, err
 	}
-	switch s.Status = session.Status(strings.ToLower(e.Status)); s.Status {
-	case session.Running, session.Creating:
-		s.Status, s.LastError = session.Stopped, leftBehind
-	case session.Stopped, session.Error:
-	default:
+	if !lifecycle.Intake(&s, lifecycle.LegacyFile, strings.ToLower(e.Status)) {
 		return session.Session{}, errors.New("column status: it is none of creating, running, stopped and error")
 	}
 	return s, nil

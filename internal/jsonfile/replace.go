@@ -15,6 +15,29 @@ import (
 // Replace makes the file hold these sessions, with the revisions they have, and no others, in one step. A session that
 // has no form in JSON is a CodeInvalid error and nothing is changed.
 func (s *Store) Replace(ctx context.Context, sessions []session.Session) error {
+	return s.replace(ctx, sessions, false)
+}
+
+// The mark of a retired store is one more entry. No session can have its ID, and a Berth that does not know it as a mark
+// reads it as a session.
+const (
+	retiredName  = "journal/retired"
+	retiredEntry = `{"session_id":"` + retiredName + `","created_at":"1970-01-01T00:00:00Z","last_accessed":"1970-01-01T00:00:00Z","status":"stopped","revision":1}`
+)
+
+// Retire does the same and marks the store as one whose sessions are elsewhere, until the next Replace.
+func (s *Store) Retire(ctx context.Context, sessions []session.Session) error {
+	return s.replace(ctx, sessions, true)
+}
+
+// Retired reports whether the store is marked so.
+func (s *Store) Retired() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stored.retired
+}
+
+func (s *Store) replace(ctx context.Context, sessions []session.Session, retired bool) error {
 	return s.submit(ctx, func(d *draft) (effect, error) {
 		next := make(map[session.ID]*entry, len(sessions))
 		for _, v := range sessions {
@@ -33,7 +56,7 @@ func (s *Store) Replace(ctx context.Context, sessions []session.Session) error {
 			}
 			next[v.ID] = fresh
 		}
-		d.sessions = next
+		d.sessions, d.retired = next, retired
 		clear(d.touched) // of what was there before
 		return grows, nil
 	})

@@ -37,7 +37,7 @@ var (
 func occupyingSessions() string {
 	var statuses, kinds []string
 	for _, s := range session.Statuses() {
-		if (session.Session{Status: s}).Occupies() {
+		if s.Occupies() {
 			statuses = append(statuses, "'"+string(s)+"'")
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
@@ -130,8 +131,7 @@ func scanner() pgx.RowToFunc[session.Session] {
 			_ = c.Set(&s, instead) // which every column takes
 		}
 		if !s.Status.Valid() {
-			s.LastError = fmt.Sprintf("its row in the database has the status %q, which is none; restart or delete the session", string(s.Status))
-			s.Status, s.Operation = session.Error, nil
+			lifecycle.Intake(&s, lifecycle.DamagedRow, string(s.Status))
 		}
 		return s, nil
 	}

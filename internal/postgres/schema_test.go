@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"berth/internal/lifecycle"
 	"berth/internal/postgres"
 	"berth/internal/postgrestest"
 	"berth/internal/session"
@@ -121,6 +122,29 @@ func TestTableOfTheServiceBeforeIsTakenOver(t *testing.T) {
 	}
 	if got, err := s.Get(t.Context(), "def"); err != nil || got.Status != session.Stopped || got.CreatedAt.IsZero() {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// The table and the file of the service before Berth are taken over alike.
+func TestTableOfTheServiceBeforeIsReadAsItsFile(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.Database(t)
+	exec(t, url, `CREATE TABLE sessions (session_id VARCHAR PRIMARY KEY, container_name VARCHAR, container_id VARCHAR, host_dir VARCHAR,
+		port INTEGER, auth_token VARCHAR, created_at TIMESTAMP, last_accessed TIMESTAMP, status VARCHAR, metadata JSONB)`)
+	for _, status := range session.Statuses() {
+		exec(t, url, `INSERT INTO sessions (session_id, status) VALUES ('`+string(status)+`', '`+string(status)+`')`)
+	}
+	s := open(t, url)
+	for _, status := range session.Statuses() {
+		got, err := s.Get(t.Context(), session.ID(status))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want session.Session
+		lifecycle.Intake(&want, lifecycle.LegacyFile, string(status))
+		if got.Status != want.Status || (got.LastError == "") != (want.LastError == "") {
+			t.Errorf("%s there: got %s with the error %q, want %s with %q", status, got.Status, got.LastError, want.Status, want.LastError)
+		}
 	}
 }
 

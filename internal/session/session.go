@@ -47,10 +47,7 @@ type Session struct {
 // Occupies reports whether the session counts against the limit of concurrent sessions: it is creating or
 // running, or an operation is about to make it so.
 func (s Session) Occupies() bool {
-	if s.Status == Creating || s.Status == Running {
-		return true
-	}
-	return s.Operation != nil && s.Operation.Kind.BringsUp()
+	return s.Status.Occupies() || s.Operation != nil && s.Operation.Kind.BringsUp()
 }
 
 // isToBeStopped reports whether a session does not run once the operation that is recorded with it has been done.

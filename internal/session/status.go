@@ -30,6 +30,9 @@ var next = map[Status][]Status{
 // CanBecome reports whether a session may move from s to to. Staying is not a move and is allowed.
 func (s Status) CanBecome(to Status) bool { return s == to || slices.Contains(next[s], to) }
 
+// Occupies reports whether a session of this status counts against the limit, whatever is being done to it.
+func (s Status) Occupies() bool { return s == Creating || s == Running }
+
 // Valid reports whether s is one of the four.
 func (s Status) Valid() bool { return slices.Contains(Statuses(), s) }
 

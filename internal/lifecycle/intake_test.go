@@ -1,0 +1,48 @@
+package lifecycle_test
+
+import (
+	"strings"
+	"testing"
+
+	"berth/internal/lifecycle"
+	"berth/internal/session"
+)
+
+func TestIntakeGivesStatusByOrigin(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		from   lifecycle.Origin
+		told   string
+		status session.Status // empty: it is refused
+		says   string
+	}{
+		{lifecycle.LegacyFile, "creating", session.Stopped, "the service before Berth"},
+		{lifecycle.LegacyFile, "running", session.Stopped, "the service before Berth"},
+		{lifecycle.LegacyFile, "stopped", session.Stopped, ""},
+		{lifecycle.LegacyFile, "error", session.Error, ""},
+		{lifecycle.LegacyFile, "paused", "", ""},
+		{lifecycle.LegacyFile, "", "", ""},
+		{lifecycle.DamagedRow, "paused", session.Error, `"paused"`},
+		{lifecycle.DamagedRow, "", session.Error, `""`},
+		{lifecycle.Engine, "running", session.Running, "berth store adopt"},
+		{lifecycle.Engine, "paused", session.Running, "berth store adopt"},
+		{lifecycle.Engine, "exited", session.Stopped, "berth store adopt"},
+		{lifecycle.Engine, "", session.Stopped, "berth store adopt"},
+	} {
+		s := session.Session{ID: "ses-a", Operation: &session.Operation{Kind: session.OpStart}}
+		before := s.Clone()
+		ok := lifecycle.Intake(&s, tt.from, tt.told)
+		if ok != (tt.status != "") || s.Status != tt.status || !strings.Contains(s.LastError, tt.says) || tt.says == "" && s.LastError != "" {
+			t.Errorf("origin %d told %q: got %v with %q, %q; want %q and an error that says %q", tt.from, tt.told, ok, s.Status, s.LastError, tt.status, tt.says)
+		}
+		if !ok && session.Changed(&before, &s) != 0 {
+			t.Errorf("origin %d told %q: the record was changed although it was refused", tt.from, tt.told)
+		}
+		if kept := s.Operation != nil; kept != (tt.from != lifecycle.DamagedRow) {
+			t.Errorf("origin %d told %q: the operation was kept: %v", tt.from, tt.told, kept)
+		}
+		if ok && !s.Status.Valid() {
+			t.Errorf("origin %d told %q: got the status %q", tt.from, tt.told, s.Status)
+		}
+	}
+}
