@@ -140,7 +140,7 @@ func (s *Store) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if s.isDegraded() {
+		if s.Degraded() {
 			s.comeBack(ctx)
 			continue
 		}
@@ -228,9 +228,7 @@ func (s *Store) countPending() int {
 }
 
 // Degraded reports whether the local store works.
-func (s *Store) Degraded() bool { return s.isDegraded() }
-
-func (s *Store) isDegraded() bool {
+func (s *Store) Degraded() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.pending != nil

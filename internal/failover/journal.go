@@ -69,7 +69,7 @@ func (s *Store) drop(ctx context.Context, journal Local) {
 func (s *Store) dropLeftover(ctx context.Context) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	if !s.leftover || s.isDegraded() {
+	if !s.leftover || s.Degraded() {
 		return
 	}
 	if err := s.opts.DropPending(); err == nil {

@@ -16,7 +16,7 @@ import (
 func (s *Store) leave(ctx context.Context, cause error) bool {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	if s.isDegraded() {
+	if s.Degraded() {
 		return true
 	}
 	ctx = context.WithoutCancel(ctx)

@@ -67,7 +67,7 @@ func readLegacy(l listed, digest func(string) string) (session.Session, error) {
 	if s.Metadata, err = legacyMetadata(e.Metadata); err != nil {
 		return session.Session{}, err
 	}
-	if _, err := legacyPort(e.Port); err != nil {
+	if err := checkPort(e.Port); err != nil {
 		return session.Session{}, err
 	}
 	if !lifecycle.Intake(&s, lifecycle.LegacyFile, strings.ToLower(e.Status)) {
@@ -122,15 +122,14 @@ func legacyMetadata(raw json.RawMessage) (session.Metadata, error) {
 	return metadata, nil
 }
 
-// legacyPort reads a number, or one that is written as a string.
-func legacyPort(raw json.RawMessage) (int, error) {
+// checkPort takes the number of a port, also one that is written as a string. The port itself was its container's.
+func checkPort(raw json.RawMessage) error {
 	text := strings.Trim(string(raw), `"`)
 	if text == "" || text == "null" {
-		return 0, nil
+		return nil
 	}
-	port, err := strconv.Atoi(text)
-	if err != nil || port < 0 || port > 65535 {
-		return 0, errors.New("column port: it is not the number of a port")
+	if port, err := strconv.Atoi(text); err != nil || port < 0 || port > 65535 {
+		return errors.New("column port: it is not the number of a port")
 	}
-	return port, nil
+	return nil
 }

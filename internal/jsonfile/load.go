@@ -43,7 +43,7 @@ func (d *disk) read() (image, error) {
 func (d *disk) begin() (image, error) {
 	_, err := os.Lstat(d.previous())
 	if err == nil {
-		return image{}, d.refuse("is missing, but its previous version is there", "", "")
+		return image{}, d.missing()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return image{}, unavailable("look for the previous version of the session store", err)
@@ -56,6 +56,10 @@ func (d *disk) begin() (image, error) {
 		return image{}, unusable("begin the session store "+d.path, d.path, err)
 	}
 	return im, nil
+}
+
+func (d *disk) missing() error {
+	return d.refuse("is missing, but its previous version is there", "", "")
 }
 
 // refuse says what is wrong with the file and how to go back to the version before: first, then a copy. instead is

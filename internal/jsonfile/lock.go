@@ -3,6 +3,7 @@ package jsonfile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,50 +17,74 @@ import (
 // lock keeps other processes out. The kernel lets go of it when the process ends, however it ends.
 type lock struct {
 	path string
-	file *os.File
-	info os.FileInfo
+	file *os.File    // nil: there is nothing to lock
+	info os.FileInfo // of a lock that keeps everybody out
 }
 
 // acquire locks the file at path, made if need be, and writes this process's number into it. The file stays when the
 // lock is released: removing it would let two processes hold locks of the same name.
 func acquire(path string) (*lock, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, ownerOnly)
+	l, err := openLock(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, unusable("open the lock of the session store", path, err)
 	}
-	if err := fileowner.Give(file, filepath.Dir(path)); err != nil {
-		file.Close()
-		return nil, unavailable("open the lock of the session store", err)
-	}
-	l, err := take(path, file)
-	if err != nil {
-		file.Close()
+	if err := l.claim(); err != nil {
+		l.file.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func take(path string, file *os.File) (*lock, error) {
-	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, inUse(strings.TrimSuffix(path, lockSuffix), file)
+func (l *lock) claim() error {
+	if err := fileowner.Give(l.file, filepath.Dir(l.path)); err != nil {
+		return unavailable("open the lock of the session store", err)
 	}
-	if err != nil {
-		return nil, unavailable("lock "+path, err)
+	if err := l.take(syscall.LOCK_EX); err != nil {
+		return err
 	}
-	number := strconv.Itoa(os.Getpid()) + "\n"
-	err = file.Truncate(0)
+	err := l.file.Truncate(0)
 	if err == nil {
-		_, err = file.WriteAt([]byte(number), 0)
+		_, err = l.file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
-		return nil, unavailable("write "+path, err)
+		return unavailable("write "+l.path, err)
 	}
-	info, err := file.Stat()
+	if l.info, err = l.file.Stat(); err != nil {
+		return unavailable("look at "+l.path, err)
+	}
+	return nil
+}
+
+// share keeps writers out while others may read as well. Where no lock file is, nobody has ever written.
+func share(path string) (*lock, error) {
+	l, err := openLock(path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &lock{}, nil
+	}
 	if err != nil {
-		return nil, unavailable("look at "+path, err)
+		return nil, unusable("open the lock of the session store", path, err)
 	}
-	return &lock{path: path, file: file, info: info}, nil
+	if err := l.take(syscall.LOCK_SH); err != nil {
+		l.file.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func openLock(path string, flags int) (*lock, error) {
+	file, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW, ownerOnly)
+	return &lock{path: path, file: file}, err
+}
+
+func (l *lock) take(how int) error {
+	err := syscall.Flock(int(l.file.Fd()), how|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return inUse(strings.TrimSuffix(l.path, lockSuffix), l.file)
+	}
+	if err != nil {
+		return unavailable("lock "+l.path, err)
+	}
+	return nil
 }
 
 func inUse(store string, lock *os.File) error {
@@ -88,6 +113,9 @@ func (l *lock) held() error {
 
 // release unlocks explicitly: a child process that is just being started still has the file open for a moment.
 func (l *lock) release() {
+	if l.file == nil {
+		return
+	}
 	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) // closing is left
 	l.file.Close()
 }

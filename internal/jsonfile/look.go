@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 
 	"berth/internal/session"
 )
@@ -27,17 +25,18 @@ func Look(ctx context.Context, path string) ([]session.Session, error) {
 	if err := ended(ctx); err != nil {
 		return nil, err
 	}
-	release, err := share(path + lockSuffix)
+	lock, err := share(path + lockSuffix)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer lock.release()
 	d := disk{path: path}
-	if !Exists(path) && !Exists(d.previous()) {
+	switch {
+	case Exists(path):
+	case Exists(d.previous()):
+		return nil, d.missing()
+	default:
 		return nil, noStore(path)
-	}
-	if !Exists(path) {
-		return nil, d.refuse("is missing, but its previous version is there", "", "")
 	}
 	im, err := d.read()
 	if err != nil {
@@ -57,29 +56,4 @@ func Look(ctx context.Context, path string) ([]session.Session, error) {
 
 func noStore(path string) error {
 	return session.Errorf(session.CodeNotFound, "there is no store at %s", path)
-}
-
-// share keeps writers out while others may read as well. Where no lock file is, nobody has ever written.
-func share(path string) (release func(), err error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return func() {}, nil
-	}
-	if err != nil {
-		return nil, unusable("open the lock of the session store", path, err)
-	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = inUse(strings.TrimSuffix(path, lockSuffix), file)
-	} else if err != nil {
-		err = unavailable("lock "+path, err)
-	}
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	return func() {
-		_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN) // a child that is being started has the file too for a moment
-		_ = file.Close()
-	}, nil
 }

@@ -45,15 +45,12 @@ func (p *Peers) Admit(ctx context.Context) error {
 func (p *Peers) elsewhere(ctx context.Context) (map[string]int64, error) {
 	renewals := map[string]int64{}
 	err := p.store.do(ctx, func(ctx context.Context) error {
-		rows, err := p.store.pool.Query(ctx, `SELECT id, renewals FROM berth_instances
+		rows, _ := p.store.pool.Query(ctx, `SELECT id, renewals FROM berth_instances
 			WHERE split_part(id, '/', 1) = $1 AND id <> $2 AND directory NOT IN ('', $3) AND seen_at > now() - $4::interval`,
 			nodeOf(p.self()), p.self(), p.store.opts.Directory, lease)
-		if err != nil {
-			return err
-		}
 		var id string
 		var n int64
-		_, err = pgx.ForEachRow(rows, []any{&id, &n}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error {
 			renewals[id] = n
 			return nil
 		})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"berth/internal/session"
 )
@@ -83,26 +84,20 @@ func (s *Store) insert(ctx context.Context, v session.Session, args []any, max i
 		return tag.RowsAffected() == 1, err
 	}
 	err = s.locked(ctx, func(b *pgx.Batch) {
-		b.Queue(insertLimited, append(slices.Clone(args), max)...)
-	}, func(r pgx.BatchResults) error {
-		tag, err := r.Exec()
-		added = tag.RowsAffected() == 1
-		return err
+		b.Queue(insertLimited, append(slices.Clone(args), max)...).Exec(func(tag pgconn.CommandTag) error {
+			added = tag.RowsAffected() == 1
+			return nil
+		})
 	})
 	return added, err
 }
 
-// locked runs a statement with the lock of the places, in one round trip and one transaction.
-func (s *Store) locked(ctx context.Context, queue func(*pgx.Batch), result func(pgx.BatchResults) error) error {
+// locked runs what queue adds with the lock of the places, in one round trip and one transaction.
+func (s *Store) locked(ctx context.Context, queue func(*pgx.Batch)) error {
 	var b pgx.Batch
 	b.Queue(`SELECT pg_advisory_xact_lock($1)`, int64(capacityLock))
 	queue(&b)
-	r := s.pool.SendBatch(ctx, &b)
-	_, err := r.Exec()
-	if err == nil {
-		err = result(r)
-	}
-	return errors.Join(err, r.Close())
+	return s.pool.SendBatch(ctx, &b).Close()
 }
 
 // room returns a CodeLimit error if there is no room for a session beside the others, and whether its ID is taken.
@@ -142,23 +137,17 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 
 func (s *Store) update(ctx context.Context, v session.Session, args []any, max int) (updated session.Session, err error) {
 	if max <= 0 || !v.Occupies() {
-		rows, err := s.pool.Query(ctx, updateOne, args...)
-		if err != nil {
-			return session.Session{}, err
-		}
+		rows, _ := s.pool.Query(ctx, updateOne, args...)
 		return pgx.CollectExactlyOneRow(rows, scanner())
 	}
+	var none error // which is no error of the batch: that would cost its prepared statements
 	err = s.locked(ctx, func(b *pgx.Batch) {
-		b.Queue(updateLimited, append(slices.Clone(args), max)...)
-	}, func(r pgx.BatchResults) error {
-		rows, err := r.Query()
-		if err != nil {
-			return err
-		}
-		updated, err = pgx.CollectExactlyOneRow(rows, scanner())
-		return err
+		b.Queue(updateLimited, append(slices.Clone(args), max)...).Query(func(rows pgx.Rows) error {
+			updated, none = pgx.CollectExactlyOneRow(rows, scanner())
+			return nil
+		})
 	})
-	return updated, err
+	return updated, errors.Join(err, none)
 }
 
 // stale says why no row has this ID and revision, or nil when one has.

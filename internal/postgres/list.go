@@ -14,11 +14,8 @@ import (
 // Get returns a session.
 func (s *Store) Get(ctx context.Context, id session.ID) (session.Session, error) {
 	var found session.Session
-	err := s.do(ctx, func(ctx context.Context) error {
-		rows, err := s.pool.Query(ctx, `SELECT `+selected+` FROM sessions WHERE session_id = $1`, string(id))
-		if err != nil {
-			return err
-		}
+	err := s.do(ctx, func(ctx context.Context) (err error) {
+		rows, _ := s.pool.Query(ctx, `SELECT `+selected+` FROM sessions WHERE session_id = $1`, string(id))
 		if found, err = pgx.CollectExactlyOneRow(rows, scanner()); errors.Is(err, pgx.ErrNoRows) {
 			return session.NotFound(id)
 		}
@@ -65,11 +62,8 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 		query += fmt.Sprintf(` LIMIT $%d`, len(args))
 	}
 	var page session.Page
-	err := s.do(ctx, func(ctx context.Context) error {
-		rows, err := s.pool.Query(ctx, query, args...)
-		if err != nil {
-			return err
-		}
+	err := s.do(ctx, func(ctx context.Context) (err error) {
+		rows, _ := s.pool.Query(ctx, query, args...)
 		page.Sessions, err = pgx.CollectRows(rows, scanner())
 		return err
 	})

@@ -77,7 +77,7 @@ func (p *Peers) Join(ctx context.Context) error {
 	var renewals int64
 	var all []Instance
 	var clock time.Time
-	err := p.store.do(ctx, func(ctx context.Context) error {
+	err := p.store.do(ctx, func(ctx context.Context) (err error) {
 		// A process whose row was removed meanwhile keeps its place in the order of starts.
 		if err := p.store.pool.QueryRow(ctx, `
 			INSERT INTO berth_instances AS i (id, address, hostname, version, started_at, seen_at, directory, renewals)
@@ -93,11 +93,8 @@ func (p *Peers) Join(ctx context.Context) error {
 			forgetAfter, p.self(), nodeOf(p.self()), started); err != nil {
 			return err
 		}
-		rows, err := p.store.pool.Query(ctx, `SELECT id, address, hostname, version, started_at, seen_at, seen_at > now() - $1::interval
+		rows, _ := p.store.pool.Query(ctx, `SELECT id, address, hostname, version, started_at, seen_at, seen_at > now() - $1::interval
 			FROM berth_instances ORDER BY started_at, id`, lease)
-		if err != nil {
-			return err
-		}
 		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Instance, error) {
 			var i Instance
 			err := row.Scan(&i.Process, &i.Address, &i.Hostname, &i.Version, &i.StartedAt, &i.SeenAt, &i.Alive)

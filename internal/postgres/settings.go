@@ -33,6 +33,19 @@ func (s *Store) SetSetting(ctx context.Context, name, value string) error {
 	})
 }
 
+// Keep returns the text that all processes on the database have in common under a name: value, if nobody has brought
+// one before.
+func (s *Store) Keep(ctx context.Context, name, value string) (string, error) {
+	var kept string
+	err := s.write(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO berth_settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`, name, value); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT value FROM berth_settings WHERE name = $1`, name).Scan(&kept)
+	})
+	return kept, err
+}
+
 // Identity tells this database from every other one, copies made by dump and restore included. A standby that takes over
 // keeps it.
 func (s *Store) Identity(ctx context.Context) (string, error) {

@@ -179,13 +179,10 @@ func (s *Store) versions(ctx context.Context) (map[session.ID]version, error) {
 	defer cancel()
 	all := map[session.ID]version{}
 	err := s.do(ctx, func(ctx context.Context) error {
-		rows, err := s.pool.Query(ctx, `SELECT session_id, created_at, revision FROM sessions`)
-		if err != nil {
-			return err
-		}
+		rows, _ := s.pool.Query(ctx, `SELECT session_id, created_at, revision FROM sessions`)
 		var id session.ID
 		var v version
-		_, err = pgx.ForEachRow(rows, []any{&id, &v.created, &v.revision}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&id, &v.created, &v.revision}, func() error {
 			all[id] = version{v.created.UTC(), v.revision}
 			return nil
 		})
