@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"time"
 
-	"berth/internal/app"
 	"berth/internal/doctor"
 	"berth/internal/guard"
+	"berth/internal/storage"
 )
 
 type doctorCmd struct {
@@ -46,7 +46,7 @@ func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
 	options, done := doctor.FromConfig(cfg)
 	defer done()
 	options.ConfigErr, options.ComposePaths, options.Sockets = configErr, c.Compose, []string{c.Socket, guard.DefaultSocket}
-	options.Instance, options.Credentials = app.InstanceOf(cfg.Server.StateDir), std.Getenv("CREDENTIALS_DIRECTORY")
+	options.Instance, options.Credentials = storage.InstanceOf(cfg.Server.StateDir), std.Getenv("CREDENTIALS_DIRECTORY")
 	options.LookupEnv = std.lookupEnv
 	var fixErr error
 	if c.Fix {

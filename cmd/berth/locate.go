@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"berth/internal/app"
 	"berth/internal/config"
 	"berth/internal/session"
+	"berth/internal/storage"
 )
 
 // machineConfig is the configuration file of this machine, which unit and command line share.
@@ -48,7 +48,7 @@ const defaultURL = "http://127.0.0.1:8080"
 func (r remote) client(std *stdio) (*client, error) {
 	// Faults of settings that matter to the server only are none of the client's business.
 	cfg, _ := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
-	own := cmp.Or(app.AddressOf(cfg.Server.StateDir), localAddress(cfg.Server.Listen), defaultURL)
+	own := cmp.Or(storage.AddressOf(cfg.Server.StateDir), localAddress(cfg.Server.Listen), defaultURL)
 	base, err := parseAddress(cmp.Or(r.URL, own))
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (r remote) client(std *stdio) (*client, error) {
 	case cfg.Server.AdminToken != "":
 		return newClient(base, cfg.Server.AdminToken, "the settings"), nil
 	}
-	return r.withTokenFile(base, app.AdminTokenFile(cfg.Server.StateDir))
+	return r.withTokenFile(base, storage.AdminTokenFile(cfg.Server.StateDir))
 }
 
 func (r remote) withTokenFile(base *url.URL, file string) (*client, error) {

@@ -22,6 +22,7 @@ import (
 	"berth/internal/app"
 	"berth/internal/config"
 	"berth/internal/pki"
+	"berth/internal/storage"
 	"berth/internal/telemetry"
 )
 
@@ -91,7 +92,7 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 // settingsError marks a failure to start that comes from a file or directory that the settings name and that is not there or
 // not this user's, or from a database that the settings are wrong for: it stays so however often a supervisor tries. A full disk or an expired certificate does not.
 func settingsError(err error) error {
-	if app.IsPermanent(err) {
+	if storage.IsPermanent(err) {
 		return usageError(err)
 	}
 	for _, permanent := range []error{

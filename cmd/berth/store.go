@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"berth/internal/app"
 	"berth/internal/atomicfile"
 	"berth/internal/config"
 	"berth/internal/session"
+	"berth/internal/storage"
 )
 
 type storeCmd struct {
@@ -65,7 +65,7 @@ func (c *storeImportCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	report, err := app.ImportSessions(ctx, cfg, data, c.DryRun, log)
+	report, err := storage.Import(ctx, cfg, data, c.DryRun, log)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (c *storeExportCmd) Run(ctx context.Context, std *stdio) error {
 			return withHint(session.Errorf(session.CodeConflict, "%s is there already", c.Output), "choose another file, or --force")
 		}
 	}
-	data, count, err := app.ExportSessions(ctx, cfg, log)
+	data, count, err := storage.Export(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (c *storeStatusCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	status, err := app.InspectStore(ctx, cfg, log)
+	status, err := storage.Inspect(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (c *storeStatusCmd) Run(ctx context.Context, std *stdio) error {
 }
 
 // statusJSON is the status for programs.
-func statusJSON(status app.StoreStatus, total int) any {
+func statusJSON(status storage.Status, total int) any {
 	type imported struct {
 		Source string `json:"source"`
 		At     string `json:"at"`

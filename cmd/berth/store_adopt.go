@@ -10,6 +10,7 @@ import (
 
 	"berth/internal/app"
 	"berth/internal/session"
+	"berth/internal/storage"
 )
 
 type storeAdoptCmd struct {
@@ -49,7 +50,7 @@ func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	opts := app.AdoptOptions{Installation: c.Instance, TakeOver: c.TakeOver, Discard: c.Discard, DryRun: c.DryRun}
+	opts := storage.AdoptOptions{Installation: c.Instance, TakeOver: c.TakeOver, Discard: c.Discard, DryRun: c.DryRun}
 	for _, text := range c.IDs {
 		id, err := session.ParseID(text)
 		if err != nil {
@@ -64,7 +65,7 @@ func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio) error {
 	return cmp.Or(err, c.show(std, report))
 }
 
-func (c *storeAdoptCmd) show(std *stdio, report app.AdoptReport) error {
+func (c *storeAdoptCmd) show(std *stdio, report storage.AdoptReport) error {
 	type adopted struct {
 		ID      string `json:"session_id"`
 		Profile string `json:"profile"`

@@ -18,51 +18,44 @@ import (
 
 	"berth/internal/config"
 	"berth/internal/health"
-	"berth/internal/hostip"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
 	"berth/internal/metrics"
-	"berth/internal/pki"
 	"berth/internal/proxy"
 	"berth/internal/server"
 	"berth/internal/session"
+	"berth/internal/storage"
 	"berth/internal/telemetry"
-	"berth/internal/throttle"
 	"berth/internal/webhook"
 )
 
 // App is one running Berth. Make it with [New], run it with [App.Run], and always end it with [App.Stop].
 type App struct {
-	cfg      config.Config
-	log      *slog.Logger
-	version  string
-	begun    time.Time
-	manager  *lifecycle.Manager
-	host     hostMonitors
-	health   *health.Reporter
-	metrics  *metrics.Metrics
-	trail    *trail
-	gate     *gate
-	proxies  trustedProxies
-	webhook  *webhook.Sender // nil: nobody is told
-	runtime  session.Runtime
-	storage  storage
-	store    *metrics.Store   // of storage, measured
-	detector *hostip.Detector // nil: the Docker host is this machine
-	proxy    *proxy.Proxy
-	server   *server.Server
+	cfg     config.Config
+	log     *slog.Logger
+	version string
+	begun   time.Time
+	around  surroundings
+
+	storage *storage.Storage
+	store   *metrics.Store // of the storage, measured
+	keys    session.Keys
+	engine  *engine // nil: sessions are processes
+	runtime session.Runtime
+	host    hostMonitors
+	manager *lifecycle.Manager
+	webhook *webhook.Sender // nil: no notices are sent
+	proxy   *proxy.Proxy
+	server  *server.Server
+	metrics *metrics.Metrics
+	health  *health.Reporter
+	trail   *trail
+	gate    *gate
+	proxies trustedProxies
 
 	descriptors server.Descriptors
-
-	engine      *pki.Client  // certificates of the engine's connection; nil without TLS
-	engineRoot  string       // where the engine keeps everything, on its own machine; empty: there is none, or it does not say
-	renewEngine func()       // takes new connections to the engine; set with engine
-	owner       *engineOwner // nil: nobody else can reach the containers
-	neighbours  *neighbours  // nil: as owner
-
-	around    surroundings
-	live      atomic.Pointer[config.Config] // cfg, and what has been reloaded since
-	reloading sync.Mutex
+	live        atomic.Pointer[config.Config] // cfg, and what has been reloaded since
+	reloading   sync.Mutex
 
 	reconciled atomic.Bool   // routes are known
 	known      chan struct{} // closed when they are for the first time
@@ -81,13 +74,11 @@ type undo struct {
 
 // New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
 // and says what to do. Nothing is served before [App.Run].
-func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (_ *App, err error) {
-	a := &App{cfg: cfg, known: make(chan struct{}), log: log, version: version, begun: time.Now().UTC(), draining: make(chan struct{}), descriptors: server.OwnDescriptors()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.closeAll(context.WithoutCancel(ctx)))
-		}
-	}()
+func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (*App, error) {
+	a := &App{
+		cfg: cfg, log: log, version: version, begun: time.Now().UTC(), known: make(chan struct{}), draining: make(chan struct{}),
+		descriptors: server.OwnDescriptors(),
+	}
 	a.live.Store(&cfg)
 	for _, option := range options {
 		option(&a.around)
@@ -95,71 +86,46 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	for _, warning := range cfg.Warnings() {
 		log.WarnContext(ctx, "questionable setting", "warning", warning)
 	}
-	state, err := openState(cfg.Server.StateDir)
-	if err != nil {
-		return nil, err
+	if err := a.open(ctx); err != nil {
+		return nil, errors.Join(err, a.closeAll(context.WithoutCancel(ctx)))
 	}
-	admin, err := adminToken(state, cfg)
+	return a, nil
+}
+
+// open opens one part after the other.
+func (a *App) open(ctx context.Context) error {
+	dir, err := storage.OpenDir(a.cfg.Server.StateDir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if a.proxies, err = cfg.Server.Proxies(); err != nil {
-		return nil, err
+	admin, err := dir.AdminToken(a.cfg)
+	if err != nil {
+		return err
 	}
 	registry := telemetry.NewRegistry()
 	a.metrics, a.gate = metrics.New(registry), newGate()
-	if err = a.openTrail(); err != nil {
-		return nil, err
-	}
-	if a.storage, err = a.openStorage(ctx, state); err != nil {
-		return nil, err
-	}
-	a.store = a.metrics.Store(a.storage.store)
-	keys, err := a.storage.identity.keys()
-	if err != nil {
-		return nil, err
-	}
-	if a.runtime, err = a.openRuntime(ctx, state, a.storage.identity.instance); err != nil {
-		return nil, err
-	}
-	a.runtime = a.metrics.Runtime(a.runtime, a.named(cfg.Session.Runtime), a.trail.called)
-	if err := a.openPressure(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.openDisks(ctx, state); err != nil {
-		return nil, err
-	}
 	table := proxy.NewTable()
-	a.onStop("routes", func(context.Context) error { table.Close(); return nil })
-	if a.manager, err = a.newManager(table, keys); err != nil {
-		return nil, err
-	}
-	if err := a.openWorkspaces(); err != nil {
-		return nil, err
-	}
-	if a.proxy, err = a.newProxy(table, keys); err != nil {
-		return nil, err
+	for _, open := range []func() error{
+		func() (err error) { a.proxies, err = a.cfg.Server.Proxies(); return err },
+		a.openTrail,
+		func() error { return a.openStorage(ctx, dir) },
+		func() error { return a.openRuntime(ctx, dir) },
+		func() error { return a.openHost(ctx) },
+		func() error { return a.openManager(table) },
+		a.openWorkspaces,
+		func() error { return a.openProxy(table) },
+	} {
+		if err := open(); err != nil {
+			return err
+		}
 	}
 	a.health = a.newHealth()
 	a.registerMetrics(registry)
-	api, err := httpapi.New(httpapi.Options{
-		Sessions: a.manager, Keys: keys, AdminToken: admin, Version: version, Logger: a.named("httpapi"),
-		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
-		Authenticated: a.trail.entered,
-		Rotation:      throttle.NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated).Take,
-		Size:          a.health.WorkspaceSize,
-		CheckEvery:    cfg.Health.CheckInterval.Duration(),
-		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},
-		Known:         func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
-		Metrics:       promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-	})
+	api, err := a.newAPI(admin, table, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := a.openServer(ctx, state, a.proxy.Before(server.LogRequests(api.Handler(), a.named("httpapi")))); err != nil {
-		return nil, err
-	}
-	return a, nil
+	return a.openServer(ctx, dir, a.proxy.Before(server.LogRequests(api.Handler(), a.named("httpapi"))))
 }
 
 // Addr is the address that requests are served on.
@@ -173,7 +139,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stopTelling()
 	telling.Go(func() { a.tellAlive(alive) })
 	work, ctx := errgroup.WithContext(ctx)
-	leave := a.runDatabase(ctx, work)
+	leave := a.storage.Run(ctx, work, a.manager.PeersChanged)
 	work.Go(func() error {
 		return a.manager.Run(ctx, func() {
 			a.reconciled.Store(true)
@@ -181,9 +147,10 @@ func (a *App) Run(ctx context.Context) error {
 			a.log.InfoContext(ctx, "ready", "address", a.Addr().String(), "runtime", a.cfg.Session.Runtime)
 		})
 	})
-	work.Go(func() error { return a.owner.keep(ctx) })
-	work.Go(func() error { return a.neighbours.watch(ctx) })
-	work.Go(func() error { return a.watchCertificates(ctx) })
+	if a.engine != nil && a.engine.certificates != nil {
+		watch := certificateWatch{client: a.engine.certificates, host: a.cfg.Docker.Host, renew: a.engine.Renew, log: a.log}
+		work.Go(func() error { return watch.run(ctx) })
+	}
 	work.Go(func() error { return a.watchAudit(ctx) })
 	work.Go(func() error { return a.trail.refusals.run(ctx) })
 	work.Go(func() error { return a.host.pressure.Run(ctx) })

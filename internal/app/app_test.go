@@ -18,6 +18,7 @@ import (
 	"berth/internal/app"
 	"berth/internal/config"
 	"berth/internal/dockertest"
+	"berth/internal/storage"
 )
 
 // settings runs the stub server as a plain process, on a port of its own.
@@ -136,7 +137,7 @@ func (b *berth) metrics(t *testing.T) string {
 
 func (b *berth) adminToken(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(app.AdminTokenFile(b.cfg.Server.StateDir))
+	text, err := os.ReadFile(storage.AdminTokenFile(b.cfg.Server.StateDir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"berth/internal/app"
 	"berth/internal/config"
 	"berth/internal/jsonfile"
 	"berth/internal/session"
+	"berth/internal/storage"
 	"berth/internal/throttle"
 )
 
@@ -135,11 +135,11 @@ func TestGraceOutlivesBerth(t *testing.T) {
 	}
 	first.end(t)
 
-	data, count, err := app.ExportSessions(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	data, count, err := storage.Export(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil || count != 1 || !strings.Contains(string(data), `"previous_auth_token":"`) {
 		t.Fatalf("export: got %d sessions, %v: %s", count, err, data)
 	}
-	if report, err := app.ImportSessions(t.Context(), moved, data, false, slog.New(slog.DiscardHandler)); err != nil || report.Added != 1 {
+	if report, err := storage.Import(t.Context(), moved, data, false, slog.New(slog.DiscardHandler)); err != nil || report.Added != 1 {
 		t.Fatalf("import: got %+v, %v", report, err)
 	}
 	for name, cfg := range map[string]config.Config{"restarted": cfg, "moved": moved} {
@@ -176,7 +176,7 @@ func TestExpiredTokensAreSwept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.ImportSessions(t.Context(), cfg, data, false, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := storage.Import(t.Context(), cfg, data, false, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	b := start(t, cfg)
@@ -187,7 +187,7 @@ func TestExpiredTokensAreSwept(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	b.end(t)
-	data, _, err = app.ExportSessions(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	data, _, err = storage.Export(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil || !strings.Contains(string(data), `"auth_token":""`) || !strings.Contains(string(data), `"previous_auth_token":""`) {
 		t.Errorf("got %s, %v; want no digest", data, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"berth/internal/config"
 	"berth/internal/doctor"
 	"berth/internal/httpapi"
+	"berth/internal/storage"
 )
 
 const (
@@ -30,7 +31,7 @@ func (a *App) watchAudit(ctx context.Context) error {
 func (a *App) doAudit(ctx context.Context) {
 	options, done := doctor.FromConfig(a.cfg)
 	defer done()
-	options.Instance, options.Credentials = InstanceOf(a.cfg.Server.StateDir), os.Getenv("CREDENTIALS_DIRECTORY")
+	options.Instance, options.Credentials = storage.InstanceOf(a.cfg.Server.StateDir), os.Getenv("CREDENTIALS_DIRECTORY")
 	report, err := doctor.Run(ctx, options, doctor.Checks(), auditTimeout)
 	if err != nil || ctx.Err() != nil {
 		return // cut short by the end

@@ -25,12 +25,11 @@ const (
 	lookTimeout    = 10 * time.Second
 )
 
-// engineTLS returns nil for a local socket, which the configuration has allowed explicitly.
-func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
-	d := a.cfg.Docker
+// openCertificates returns nil for a local socket, which the configuration has allowed explicitly.
+func openCertificates(ctx context.Context, d config.Docker, log *slog.Logger) (*pki.Client, error) {
 	engine, err := url.Parse(d.Host)
 	if err != nil || engine.Scheme != "tcp" {
-		return nil, nil //nolint:nilerr // docker.Open says what is wrong with the address
+		return nil, nil //nolint:nilerr,nilnil // docker.Open says what is wrong with the address
 	}
 	pins, err := pin.ParseList(d.TLSPin)
 	if err != nil {
@@ -42,40 +41,44 @@ func (a *App) engineTLS(ctx context.Context) (*tls.Config, error) {
 		Strict:   d.Env == config.Production,
 		Reloaded: func(err error) {
 			if err != nil {
-				a.log.ErrorContext(ctx, "changed certificates not taken, going on with those in memory", "error", err)
+				log.ErrorContext(ctx, "changed certificates not taken, going on with those in memory", "error", err)
 				return
 			}
-			a.log.InfoContext(ctx, "certificates read again")
+			log.InfoContext(ctx, "certificates read again")
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range warnings {
-		a.log.WarnContext(ctx, "certificate needs attention", "code", w.Code, "path", w.Path, "problem", w.Text)
+		log.WarnContext(ctx, "certificate needs attention", "code", w.Code, "path", w.Path, "problem", w.Text)
 	}
-	a.engine = client
-	return client.TLS(), nil
+	return client, nil
 }
 
-// watchCertificates follows the certificates of the engine's connection until ctx ends: those that change on disk come
-// into use at once, and those that will expire are spoken of in time.
-func (a *App) watchCertificates(ctx context.Context) error {
-	if a.engine == nil {
-		return nil
-	}
+// certificateWatch follows the certificates of the engine's connection.
+type certificateWatch struct {
+	client *pki.Client
+	host   string // DOCKER_HOST
+	renew  func() // takes new connections to the engine
+	log    *slog.Logger
+}
+
+// run follows the certificates until ctx ends: those that change on disk come into use at once, and those that will expire
+// are logged in time.
+func (c certificateWatch) run(ctx context.Context) error {
 	var work errgroup.Group
 	work.Go(func() error {
-		a.engine.Watch(ctx, a.renewEngine)
+		c.client.Watch(ctx, c.renew)
 		return nil
 	})
 	work.Go(func() error {
-		every(ctx, lookAtEngine, func() { a.askEngine(ctx) })
+		every(ctx, lookAtEngine, func() { c.ask(ctx) })
 		return nil
 	})
 	var reminder pki.Reminder
 	work.Go(func() error {
-		every(ctx, lookAtExpiries, func() { a.remind(ctx, &reminder) })
+		every(ctx, lookAtExpiries, func() { c.remind(ctx, &reminder) })
 		return nil
 	})
 	return work.Wait()
@@ -95,25 +98,25 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 	}
 }
 
-// askEngine shakes hands once, for the certificate that this shows.
-func (a *App) askEngine(ctx context.Context) {
-	engine, err := url.Parse(a.cfg.Docker.Host)
+// ask shakes hands once, for the certificate that this shows.
+func (c certificateWatch) ask(ctx context.Context) {
+	engine, err := url.Parse(c.host)
 	if err != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: a.engine.TLS()}
+	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: c.client.TLS()}
 	conn, err := dialer.DialContext(ctx, "tcp", engine.Host)
 	if err != nil {
-		a.log.DebugContext(ctx, "engine's certificate not seen", "error", err)
+		c.log.DebugContext(ctx, "engine's certificate not seen", "error", err)
 		return
 	}
 	_ = conn.Close()
 }
 
-func (a *App) remind(ctx context.Context, reminder *pki.Reminder) {
-	for _, e := range a.engine.Expiries() {
+func (c certificateWatch) remind(ctx context.Context, reminder *pki.Reminder) {
+	for _, e := range c.client.Expiries() {
 		if !reminder.Due(e, time.Now()) {
 			continue
 		}
@@ -121,7 +124,7 @@ func (a *App) remind(ctx context.Context, reminder *pki.Reminder) {
 		if e.Urgency == pki.UrgencyCritical {
 			level = telemetry.LevelCritical
 		}
-		a.log.Log(ctx, level, "certificate expires soon", "certificate", e.Certificate(), "subject", e.Subject,
+		c.log.Log(ctx, level, "certificate expires soon", "certificate", e.Certificate(), "subject", e.Subject,
 			"serial", e.Serial, "expires_at", e.NotAfter, "days_left", e.DaysLeft, "remedy", remedy(e.Kind))
 	}
 }

@@ -21,8 +21,14 @@ import (
 	"berth/internal/pki"
 )
 
-// guarded is an App without anything but the certificates of its engine, and an engine that only shakes hands.
-func guarded(t *testing.T, change func(*config.Docker)) (*App, *bytes.Buffer, error) {
+// guarded watches the certificates of an engine that only shakes hands.
+type guarded struct {
+	certificateWatch
+	dir string // of the certificates
+	log bytes.Buffer
+}
+
+func guard(t *testing.T, change func(*config.Docker)) (*guarded, error) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "certs")
 	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
@@ -55,22 +61,22 @@ func guarded(t *testing.T, change func(*config.Docker)) (*App, *bytes.Buffer, er
 		_ = listener.Close()
 		<-done
 	})
-	var log bytes.Buffer
-	a := &App{log: slog.New(slog.NewTextHandler(&log, nil))}
-	a.cfg.Docker = config.Docker{
-		Host: "tcp://" + listener.Addr().String(), TLSVerify: true, CertPath: dir, CACert: filepath.Join(dir, pki.CACertFile),
+	a := &guarded{dir: dir}
+	a.host, a.certificateWatch.log = "tcp://"+listener.Addr().String(), slog.New(slog.NewTextHandler(&a.log, nil))
+	d := config.Docker{
+		Host: a.host, TLSVerify: true, CertPath: dir, CACert: filepath.Join(dir, pki.CACertFile),
 		ClientCert: filepath.Join(dir, pki.ClientCertFile), ClientKey: filepath.Join(dir, pki.ClientKeyFile),
 	}
 	if change != nil {
-		change(&a.cfg.Docker)
+		change(&d)
 	}
-	_, err = a.engineTLS(t.Context())
-	return a, &log, err
+	a.client, err = openCertificates(t.Context(), d, a.certificateWatch.log)
+	return a, err
 }
 
-func names(a *App) []string {
+func names(a *guarded) []string {
 	var all []string
-	for _, e := range a.engine.Expiries() {
+	for _, e := range a.client.Expiries() {
 		all = append(all, e.Certificate()+" "+string(e.Urgency))
 	}
 	return all
@@ -78,26 +84,26 @@ func names(a *App) []string {
 
 func TestCertificatesAreShownAndMeasured(t *testing.T) {
 	t.Parallel()
-	a, _, err := guarded(t, nil)
+	a, err := guard(t, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"client ok", "ca ok"}, names(a)); diff != "" {
 		t.Errorf("before the engine was seen (-want +got): %s", diff)
 	}
-	a.askEngine(t.Context())
+	a.ask(t.Context())
 	if diff := cmp.Diff([]string{"engine ok", "client ok", "ca ok"}, names(a)); diff != "" {
 		t.Errorf("certificates (-want +got): %s", diff)
 	}
 	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(metrics.Certificates(a.engine.Expiries)); err != nil {
+	if err := registry.Register(metrics.Certificates(a.client.Expiries)); err != nil {
 		t.Fatal(err)
 	}
 	// Two authorities must not become two measurements of one name.
-	if _, err := pki.Rotate(a.cfg.Docker.CertPath, pki.RotateOptions{Days: 5000}); err != nil {
+	if _, err := pki.Rotate(a.dir, pki.RotateOptions{Days: 5000}); err != nil {
 		t.Fatal(err)
 	}
-	a.askEngine(t.Context())
+	a.ask(t.Context())
 	families, err := registry.Gather()
 	if err != nil || len(families) != 1 || families[0].GetName() != "berth_certificate_expiry_seconds" {
 		t.Fatalf("gathered %v, %v", families, err)
@@ -113,44 +119,44 @@ func TestCertificatesAreShownAndMeasured(t *testing.T) {
 
 func TestExpiryIsSpokenOfOnceADay(t *testing.T) {
 	t.Parallel()
-	a, log, err := guarded(t, nil)
+	a, err := guard(t, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, days := range []int{20, 5} {
-		if _, err := pki.Renew(a.cfg.Docker.CertPath, pki.RenewOptions{Force: true, Days: days}); err != nil {
+		if _, err := pki.Renew(a.dir, pki.RenewOptions{Force: true, Days: days}); err != nil {
 			t.Fatal(err)
 		}
-		log.Reset()
-		a.askEngine(t.Context())
+		a.log.Reset()
+		a.ask(t.Context())
 		var reminder pki.Reminder
 		for range 3 {
 			a.remind(t.Context(), &reminder)
 		}
 		level := map[int]string{20: "level=WARN ", 5: "level=ERROR+4 "}[days]
 		for _, certificate := range []string{"engine", "client"} {
-			if n := strings.Count(log.String(), "certificate="+certificate+" "); n != 1 {
-				t.Errorf("%d days: spoken of the %s's certificate %d times, want once:\n%s", days, certificate, n, log)
+			if n := strings.Count(a.log.String(), "certificate="+certificate+" "); n != 1 {
+				t.Errorf("%d days: spoken of the %s's certificate %d times, want once:\n%s", days, certificate, n, a.log.String())
 			}
 		}
-		if n := strings.Count(log.String(), level); n != 2 {
-			t.Errorf("%d days: %d lines with %s, want 2:\n%s", days, n, level, log)
+		if n := strings.Count(a.log.String(), level); n != 2 {
+			t.Errorf("%d days: %d lines with %s, want 2:\n%s", days, n, level, a.log.String())
 		}
 	}
 }
 
 func TestChangedCertificatesTakeNewConnections(t *testing.T) {
 	t.Parallel()
-	a, _, err := guarded(t, nil)
+	a, err := guard(t, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	renewed := make(chan struct{}, 1)
-	a.renewEngine = func() { renewed <- struct{}{} }
+	a.renew = func() { renewed <- struct{}{} }
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- a.watchCertificates(ctx) }()
-	if _, err := pki.Renew(a.cfg.Docker.CertPath, pki.RenewOptions{Force: true}); err != nil {
+	go func() { ended <- a.run(ctx) }()
+	if _, err := pki.Renew(a.dir, pki.RenewOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -177,20 +183,20 @@ func TestPinsAndVerificationComeFromTheSettings(t *testing.T) {
 		{"unverified, a wrong pin", func(d *config.Docker) { d.TLSVerify, d.TLSPin = false, wrong }, false},
 		{"another name", func(d *config.Docker) { d.Host = strings.Replace(d.Host, "127.0.0.1", "127.0.0.2", 1) }, false},
 	} {
-		a, _, err := guarded(t, tt.change)
+		a, err := guard(t, tt.change)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.askEngine(t.Context())
+		a.ask(t.Context())
 		if got := len(names(a)) == 3; got != tt.seen {
 			t.Errorf("%s: engine accepted: %v, want %v", tt.name, got, tt.seen)
 		}
 	}
-	if _, _, err := guarded(t, func(d *config.Docker) { d.TLSPin = "x" }); err == nil {
+	if _, err := guard(t, func(d *config.Docker) { d.TLSPin = "x" }); err == nil {
 		t.Error("a pin that is none was taken")
 	}
-	if a, _, err := guarded(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.engine != nil {
-		t.Errorf("a socket: %v, certificates %v; want none", err, a.engine)
+	if a, err := guard(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.client != nil {
+		t.Errorf("a socket: %v, certificates %v; want none", err, a.client)
 	}
 }
 
@@ -201,7 +207,7 @@ func TestProductionRefusesExposedCertificates(t *testing.T) {
 		mode os.FileMode
 	}{"directory of everybody": {".", 0o777}, "key of everybody": {pki.ClientKeyFile, 0o644}} {
 		for _, env := range []string{"development", config.Production} {
-			_, log, err := guarded(t, func(d *config.Docker) {
+			a, err := guard(t, func(d *config.Docker) {
 				d.Env = env
 				if err := os.Chmod(filepath.Join(d.CertPath, tt.file), tt.mode); err != nil {
 					t.Fatal(err)
@@ -211,8 +217,8 @@ func TestProductionRefusesExposedCertificates(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), "chmod 0") {
 					t.Errorf("%s in production: %v; want it refused, and chmod", name, err)
 				}
-			} else if err != nil || !strings.Contains(log.String(), "certificate needs attention") {
-				t.Errorf("%s in development: %v; want a warning: %s", name, err, log)
+			} else if err != nil || !strings.Contains(a.log.String(), "certificate needs attention") {
+				t.Errorf("%s in development: %v; want a warning: %s", name, err, a.log.String())
 			}
 		}
 	}

@@ -20,8 +20,8 @@ type hostMonitors struct {
 	engineElsewhere bool // on another machine
 }
 
-// openPressure watches memory and CPU time of the host.
-func (a *App) openPressure(ctx context.Context) (err error) {
+// openHost watches memory and CPU time of the host, and the disks.
+func (a *App) openHost(ctx context.Context) (err error) {
 	log, limits := a.named("pressure"), a.cfg.Limits
 	a.host.engineElsewhere = a.cfg.Session.Runtime == config.RuntimeDocker && !hostip.IsThisMachine(ctx, a.cfg.Docker.Host)
 	opts := pressure.Options{
@@ -36,23 +36,25 @@ func (a *App) openPressure(ctx context.Context) (err error) {
 	for _, change := range a.around.pressure {
 		change(&opts)
 	}
-	a.host.pressure, err = pressure.New(opts)
-	return err
+	if a.host.pressure, err = pressure.New(opts); err != nil {
+		return err
+	}
+	return a.openDisks(ctx)
 }
 
 // openDisks watches the disk of the engine, where that is on this machine and its directory can be seen from here, and that
 // of the state directory.
-func (a *App) openDisks(ctx context.Context, s state) error {
-	own, err := filepath.Abs(string(s))
+func (a *App) openDisks(ctx context.Context) error {
+	own, err := filepath.Abs(a.cfg.Server.StateDir)
 	if err != nil {
 		return fmt.Errorf("find the state directory: %w", err)
 	}
-	engine := a.engineRoot
+	engine := own
 	switch {
-	case a.cfg.Session.Runtime == config.RuntimeProcess:
-		engine = own
-	case a.host.engineElsewhere:
-		engine = "" // a directory of that name here is another one
+	case a.engine != nil && a.host.engineElsewhere:
+		engine = "" // its directory is on another machine
+	case a.engine != nil:
+		engine = a.engine.Engine().RootDir // empty: it does not say
 	}
 	log := a.named("pressure")
 	a.host.disks = pressure.NewDiskMonitor([]pressure.Disk{{Name: health.DiskEngine, Path: engine}, {Name: health.DiskState, Path: own}},

@@ -47,6 +47,7 @@ var rank = map[string]int{
 	"berth/internal/postgrestest": 3,
 	"berth/internal/server":       3,
 	"berth/internal/sessiontest":  3,
+	"berth/internal/storage":      3,
 
 	"berth/internal/doctor/connection": 4,
 	"berth/internal/guardtest":         4,

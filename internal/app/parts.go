@@ -4,14 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"berth/internal/config"
-	"berth/internal/docker"
 	"berth/internal/health"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
@@ -21,82 +19,83 @@ import (
 	"berth/internal/proxy"
 	"berth/internal/server"
 	"berth/internal/session"
+	"berth/internal/storage"
 	"berth/internal/telemetry"
+	"berth/internal/throttle"
 	"berth/internal/webhook"
 )
 
 func (a *App) named(part string) *slog.Logger { return telemetry.Named(a.log, "berth."+part) }
 
-func (a *App) openRuntime(ctx context.Context, s state, instance string) (session.Runtime, error) {
+func (a *App) openStorage(ctx context.Context, dir storage.Dir) (err error) {
+	if a.storage, err = storage.Open(ctx, a.cfg, dir, a.version, a.log); err != nil {
+		return err
+	}
+	a.onStop("storage", func(context.Context) error { return a.storage.Close() })
+	a.store = a.metrics.Store(a.storage.Store)
+	a.keys, err = a.storage.Identity.Keys()
+	return err
+}
+
+func (a *App) openRuntime(ctx context.Context, dir storage.Dir) error {
+	open := a.openDocker
 	if a.cfg.Session.Runtime == config.RuntimeProcess {
-		if err := s.notACopy(); err != nil {
-			return nil, err
-		}
-		opts := process.Options{Dir: s.path(processDir), Instance: instance, Logger: a.named("process")}
-		if a.cfg.Session.ProcessCommand != "" {
-			opts.Command = a.cfg.ActiveProfile().Command
-		}
-		r, err := process.Open(ctx, opts)
-		if err != nil {
-			return nil, err
-		}
-		a.onStop("process runtime", func(context.Context) error { return r.Close() })
-		return r, nil
+		open = func(ctx context.Context) (session.Runtime, error) { return a.openProcesses(ctx, dir) }
 	}
-	r, err := a.openDocker(ctx, instance)
+	r, err := open(ctx)
+	if err != nil {
+		return err
+	}
+	a.runtime = a.metrics.Runtime(r, a.named(a.cfg.Session.Runtime), a.trail.called)
+	return nil
+}
+
+func (a *App) openProcesses(ctx context.Context, dir storage.Dir) (session.Runtime, error) {
+	path, err := dir.Processes()
 	if err != nil {
 		return nil, err
 	}
-	a.renewEngine, a.engineRoot = r.Renew, r.Engine().RootDir
-	if a.owner, err = a.claimEngine(ctx, s, r, a.storage, false); err != nil {
+	opts := process.Options{Dir: path, Instance: a.storage.Identity.Instance, Logger: a.named("process")}
+	if a.cfg.Session.ProcessCommand != "" {
+		opts.Command = a.cfg.ActiveProfile().Command
+	}
+	r, err := process.Open(ctx, opts)
+	if err != nil {
 		return nil, err
 	}
-	a.neighbours = &neighbours{runtime: r, asker: a.owner.owner, own: instance, state: s, log: a.log}
+	a.onStop("process runtime", func(context.Context) error { return r.Close() })
 	return r, nil
 }
 
-// openDocker connects to the engine on behalf of an installation.
-func (a *App) openDocker(ctx context.Context, instance string) (*docker.Runtime, error) {
-	d := a.cfg.Docker
-	transport, err := a.engineTLS(ctx)
+func (a *App) openDocker(ctx context.Context) (session.Runtime, error) {
+	e, err := openEngine(ctx, a.cfg, a.storage.Identity.Instance, a.log)
 	if err != nil {
 		return nil, err
 	}
-	var reach func(context.Context, netip.AddrPort) netip.AddrPort
-	if a.detector = newDetector(d); a.detector != nil {
-		reach = a.detector.Reach
-	}
-	r, err := docker.Open(ctx, docker.Options{
-		Host: d.Host, TLS: transport, Instance: instance, Network: d.Network, PublishIP: a.cfg.Session.PublishIP,
-		Route: a.cfg.Session.Route, Reach: reach,
-		MaxOperations: d.MaxOperations, Sequential: !d.Async, OperationTimeout: d.OperationTimeout.Duration(),
-		Logger: a.named("docker"),
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.onStop("docker runtime", func(context.Context) error { return r.Close() })
-	return r, nil
+	a.onStop("docker runtime", func(context.Context) error { return e.Close() })
+	a.engine = e
+	return e, a.storage.Claim(ctx, e)
 }
 
-func (a *App) newManager(routes session.Routes, keys session.Keys) (*lifecycle.Manager, error) {
+func (a *App) openManager(table *proxy.Table) (err error) {
+	a.onStop("routes", func(context.Context) error { table.Close(); return nil })
 	c := a.cfg
 	send := func(lifecycle.Notice) {}
 	if c.Webhook.URL != "" {
 		sender, err := webhook.New(webhook.Options{URL: c.Webhook.URL.Reveal(), Secret: c.Webhook.Secret, Logger: a.named("webhook")})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		a.webhook, send = sender, sender.Notify
 	}
-	return lifecycle.NewManager(a.store, a.runtime, probe.New(), routes, keys, lifecycle.Options{
+	a.manager, err = lifecycle.NewManager(a.store, a.runtime, probe.New(), table, a.keys, lifecycle.Options{
 		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
 		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
 		MaxSessions: c.Limits.MaxSessions,
 		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
 		SweepEvery:   time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute,
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
-		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(), Hold: a.storage.hold,
+		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(), Hold: a.storage.Hold,
 		IdleTimeout: time.Duration(c.Session.IdleTimeoutMinutes) * time.Minute,
 		MaxLifetime: time.Duration(c.Session.MaxLifetimeHours) * time.Hour, MaxBusy: time.Duration(c.Session.MaxBusyHours) * time.Hour,
 		Health: lifecycle.HealthOptions{
@@ -104,11 +103,12 @@ func (a *App) newManager(routes session.Routes, keys session.Keys) (*lifecycle.M
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
 		Admit:   a.host.pressure.Admit,
-		Process: a.storage.process, Peers: a.storage.peers, Feed: a.storage.feed,
+		Process: a.storage.Process, Peers: a.storage.Peers, Feed: a.storage.Feed,
 		Sink:       a.sink(send),
 		Background: ownRequest,
 		Logger:     a.named("session"),
 	})
+	return err
 }
 
 // sink passes on what the manager tells of.
@@ -129,10 +129,10 @@ func (a *App) sink(send func(lifecycle.Notice)) lifecycle.Sink {
 	})
 }
 
-func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, error) {
+func (a *App) openProxy(table *proxy.Table) (err error) {
 	pool := a.cfg.HTTPPool
-	return proxy.New(proxy.Options{
-		Table: table, Keys: keys, Logger: a.named("proxy"),
+	a.proxy, err = proxy.New(proxy.Options{
+		Table: table, Keys: a.keys, Logger: a.named("proxy"),
 		MaxBody: int64(a.cfg.Proxy.MaxBodySize), TrustForwardedProto: true, // [App.client] removes what is not believed
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
@@ -144,10 +144,25 @@ func (a *App) newProxy(table *proxy.Table, keys session.Keys) (*proxy.Proxy, err
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
 		Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
 	})
+	return err
+}
+
+func (a *App) newAPI(admin session.Secret, table *proxy.Table, metrics http.Handler) (*httpapi.API, error) {
+	return httpapi.New(httpapi.Options{
+		Sessions: a.manager, Keys: a.keys, AdminToken: admin, Version: a.version, Logger: a.named("httpapi"),
+		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
+		Authenticated: a.trail.entered,
+		Rotation:      throttle.NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated).Take,
+		Size:          a.health.WorkspaceSize,
+		CheckEvery:    a.cfg.Health.CheckInterval.Duration(),
+		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},
+		Known:         func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
+		Metrics:       metrics,
+	})
 }
 
 // openServer opens the listener, publishes its address for the command line on this machine, and makes the server.
-func (a *App) openServer(ctx context.Context, s state, handler http.Handler) error {
+func (a *App) openServer(ctx context.Context, dir storage.Dir, handler http.Handler) error {
 	listener := a.around.listener
 	if listener == nil {
 		var err error
@@ -160,8 +175,22 @@ func (a *App) openServer(ctx context.Context, s state, handler http.Handler) err
 		Logger: a.named("http"),
 	})
 	a.onStop("listener", func(context.Context) error { return a.server.Close() })
-	a.publishAddress(ctx, s)
+	a.publishAddress(ctx, dir)
 	return nil
+}
+
+// publishAddress writes down where this process serves, for the command line on this machine. A disk that is full must
+// not keep Berth from serving, so a failure is only logged.
+func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
+	url := server.LocalURL(a.server.Addr())
+	if url == "" { // not a TCP socket: nothing that the command line could call
+		return
+	}
+	if err := dir.PublishAddress(url); err != nil {
+		a.log.WarnContext(ctx, "address not written, the command line needs --url", "path", dir.AddressFile(), "error", err)
+		return
+	}
+	a.onStop("address", func(context.Context) error { return dir.WithdrawAddress() })
 }
 
 // client puts the client's address into a request, and into the context of what is done for it.
@@ -183,32 +212,28 @@ func (a *App) registerMetrics(r prometheus.Registerer) {
 		metrics.Sessions(a.store.Count, a.manager.Healths, a.proxy.Load), metrics.StoreStates(a.storeState),
 		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces), a.gate.failures, a.gate.swept,
 	)
-	if a.engine != nil {
-		r.MustRegister(metrics.Certificates(a.engine.Expiries))
+	if a.engine != nil && a.engine.certificates != nil {
+		r.MustRegister(metrics.Certificates(a.engine.certificates.Expiries))
 	}
 }
 
 // storeState is how the store is now.
 func (a *App) storeState() metrics.StoreState {
-	s := metrics.StoreState{Up: health.Ping(context.Background(), a.store.Ping) == nil}
-	if db := a.storage.database; db != nil {
-		s.Database, s.Notified = true, db.store.NotificationFault() == ""
-		if db.failover != nil {
-			f := db.failover.Status()
-			s.Degraded, s.Pending = f.Degraded, f.Pending
-		}
+	s := a.storage.State()
+	return metrics.StoreState{
+		Up:       health.Ping(context.Background(), a.store.Ping) == nil,
+		Database: s.Database, Degraded: s.Degraded, Notified: s.Notified, Pending: s.Pending,
 	}
-	return s
 }
 
 func (a *App) newHealth() *health.Reporter {
 	r := &health.Reporter{
 		Config: a.cfg, Limits: func() config.Limits { return a.live.Load().Limits }, Ready: a.ready, Store: a.store, Backend: a.storage,
-		ForeignSessions: a.neighbours.fault, Engine: a.runtime, EngineElsewhere: a.host.engineElsewhere, Manager: a.manager, Proxy: a.proxy,
+		ForeignSessions: a.storage.ForeignSessions, Engine: a.runtime, EngineElsewhere: a.host.engineElsewhere, Manager: a.manager, Proxy: a.proxy,
 		Pressure: a.host.pressure, Disks: a.host.disks, Workspaces: a.host.workspaces, SecurityCheck: a.audit.Load,
 	}
-	if a.engine != nil {
-		r.Certificates = a.engine.Expiries
+	if a.engine != nil && a.engine.certificates != nil {
+		r.Certificates = a.engine.certificates.Expiries
 	}
 	return r
 }

@@ -12,6 +12,7 @@ import (
 
 	"berth/internal/config"
 	"berth/internal/pki"
+	"berth/internal/storage"
 )
 
 // Preflight looks at the files that the settings name: certificates, state directory, log files. It returns everything
@@ -40,11 +41,11 @@ func clientPaths(d config.Docker) pki.Paths {
 	return pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
 }
 
-// checkStateDir says what [openState] would, without making the directory.
+// checkStateDir says what [storage.OpenDir] would, without making the directory.
 func checkStateDir(dir string) error {
 	switch _, err := os.Stat(dir); {
 	case err == nil:
-		if err := privateDir(dir); err != nil {
+		if err := storage.CheckPrivate(dir); err != nil {
 			return err
 		}
 	case !errors.Is(err, fs.ErrNotExist):

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
-	"berth/internal/session"
-
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
+
+	"berth/internal/session"
 )
 
 // Who manages the containers of an installation stands on the engine, where a second one must see it: in the labels of a
@@ -18,7 +18,7 @@ import (
 // who make it one wins. Nobody writes while all is well. Whoever comes and finds another owner makes a second volume, the
 // claim; an owner that lives removes it, and keeps the containers.
 const (
-	labelOwner     = "berth.owner"         // what owns the installation's containers; see [Owner]
+	labelOwner     = "berth.owner"         // what owns the installation's containers; see [session.EngineOwner]
 	labelOwnerRun  = "berth.owner.process" // and which start of it
 	labelOwnerHost = "berth.owner.host"    // for operators
 
@@ -28,14 +28,6 @@ const (
 	ownerTimeout = 5 * time.Second        // of one question to the engine
 )
 
-// Owner says who manages the containers of an installation.
-type Owner struct {
-	ID      string   // of the place where its sessions are; the same after a restart, another one for a copy
-	Former  []string // IDs that the same owner has had; they are replaced without a question
-	Process string   // this start, where there may be one process only; empty: processes share the containers
-	Host    string   // for operators
-}
-
 func ownerMark(instance string) string  { return "berth-owner-" + instance }
 func ownerClaim(instance string) string { return "berth-claim-" + instance }
 
@@ -43,7 +35,7 @@ func ownerClaim(instance string) string { return "berth-claim-" + instance }
 // to 10 s: if it answers, the error is CodeConflict and nothing has changed; if not, it is replaced. force replaces it
 // without a question, and it notices within seconds. replaced is the host of the owner before, empty when there was none or
 // the same.
-func (r *Runtime) Claim(ctx context.Context, owner Owner, force bool) (replaced string, err error) {
+func (r *Runtime) Claim(ctx context.Context, owner session.EngineOwner, force bool) (replaced string, err error) {
 	for range claimTries {
 		mark, err := r.labelsOf(ctx, ownerMark(r.instance))
 		if err != nil {
@@ -98,7 +90,7 @@ func ownedBy(host string) error {
 // Answers asks, for up to 10 s, whether a Berth is running that manages the containers of another installation, and changes
 // nothing. asker is who wants to know. Whoever else is asking at the time is waited for, because its question would end as
 // if it had been answered; a claim that outlives its time is that of a process that was killed, and is removed.
-func (r *Runtime) Answers(ctx context.Context, instance string, asker Owner) (bool, error) {
+func (r *Runtime) Answers(ctx context.Context, instance string, asker session.EngineOwner) (bool, error) {
 	mark, err := r.labelsOf(ctx, ownerMark(instance))
 	if err != nil || mark == nil {
 		return false, err
@@ -137,7 +129,7 @@ func (r *Runtime) Answers(ctx context.Context, instance string, asker Owner) (bo
 }
 
 // challenge asks the owner of an installation's mark whether it lives, and reports whether it has answered in time.
-func (r *Runtime) challenge(ctx context.Context, instance string, owner Owner) (answered bool, err error) {
+func (r *Runtime) challenge(ctx context.Context, instance string, owner session.EngineOwner) (answered bool, err error) {
 	claimed := ownerClaim(instance)
 	if err := r.makeMark(ctx, claimed, instance, owner, ""); err != nil {
 		return false, err
@@ -164,7 +156,7 @@ func (r *Runtime) challenge(ctx context.Context, instance string, owner Owner) (
 
 // KeepOwned answers the claims of others until ctx ends, and then returns nil. It returns a CodeConflict error as soon as
 // another owner manages the containers: nothing may be done to them from then on.
-func (r *Runtime) KeepOwned(ctx context.Context, owner Owner) error {
+func (r *Runtime) KeepOwned(ctx context.Context, owner session.EngineOwner) error {
 	tick := time.NewTicker(ownerEvery)
 	defer tick.Stop()
 	for {
@@ -181,7 +173,7 @@ func (r *Runtime) KeepOwned(ctx context.Context, owner Owner) error {
 	}
 }
 
-func (r *Runtime) keepOwned(ctx context.Context, owner Owner) error {
+func (r *Runtime) keepOwned(ctx context.Context, owner session.EngineOwner) error {
 	mark, err := r.labelsOf(ctx, ownerMark(r.instance))
 	switch {
 	case err != nil:
@@ -221,7 +213,7 @@ func (r *Runtime) markOf(ctx context.Context, name string) (labels map[string]st
 	return labels, made, err
 }
 
-func (r *Runtime) makeMark(ctx context.Context, name, instance string, owner Owner, run string) error {
+func (r *Runtime) makeMark(ctx context.Context, name, instance string, owner session.EngineOwner, run string) error {
 	return r.bounded(ctx, "write down the owner of the containers", ownerTimeout, func(ctx context.Context) error {
 		_, err := r.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: map[string]string{
 			labelInstance: instance, labelOwner: owner.ID, labelOwnerRun: run, labelOwnerHost: owner.Host,

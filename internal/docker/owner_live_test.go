@@ -6,15 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/client"
+
 	"berth/internal/docker"
 	"berth/internal/dockertest"
 	"berth/internal/session"
-
-	"github.com/moby/moby/client"
 )
 
 // keepOwned keeps the containers for an owner until it is stopped; what it says at the end is in the channel.
-func keepOwned(t *testing.T, r *docker.Runtime, owner docker.Owner) (done chan error, stop func()) {
+func keepOwned(t *testing.T, r *docker.Runtime, owner session.EngineOwner) (done chan error, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done = make(chan error, 1)
@@ -34,7 +34,7 @@ func ended(t *testing.T, done chan error) error {
 	}
 }
 
-func claim(t *testing.T, r *docker.Runtime, owner docker.Owner, force bool) string {
+func claim(t *testing.T, r *docker.Runtime, owner session.EngineOwner, force bool) string {
 	t.Helper()
 	replaced, err := r.Claim(t.Context(), owner, force)
 	if err != nil {
@@ -46,14 +46,14 @@ func claim(t *testing.T, r *docker.Runtime, owner docker.Owner, force bool) stri
 func TestContainersHaveOneOwner(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
-	first := docker.Owner{ID: "place-1", Process: "a", Host: "one"}
+	first := session.EngineOwner{ID: "place-1", Process: "a", Host: "one"}
 	if replaced := claim(t, w.Runtime, first, false); replaced != "" {
 		t.Errorf("the first owner has replaced %q", replaced)
 	}
 	done, stop := keepOwned(t, w.Runtime, first)
 
 	// A copy is refused for as long as the owner lives, again and again.
-	second := docker.Owner{ID: "place-2", Process: "b", Host: "two"}
+	second := session.EngineOwner{ID: "place-2", Process: "b", Host: "two"}
 	for range 2 {
 		_, err := w.Claim(t.Context(), second, false)
 		wantCode(t, err, session.CodeConflict, "the first owner is alive")
@@ -90,8 +90,8 @@ func TestContainersHaveOneOwner(t *testing.T) {
 func TestProcessesOnOneDatabaseShareTheContainers(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
-	claim(t, w.Runtime, docker.Owner{ID: "place-1", Process: "a", Host: "one"}, false)
-	shared := docker.Owner{ID: "database", Former: []string{"place-1"}, Host: "one"} // its sessions have moved there
+	claim(t, w.Runtime, session.EngineOwner{ID: "place-1", Process: "a", Host: "one"}, false)
+	shared := session.EngineOwner{ID: "database", Former: []string{"place-1"}, Host: "one"} // its sessions have moved there
 	begun := time.Now()
 	for range 2 {
 		if replaced := claim(t, w.Runtime, shared, false); replaced != "" {
@@ -128,7 +128,7 @@ func TestProcessesOnOneDatabaseShareTheContainers(t *testing.T) {
 func TestClaimOfAKilledProcessIsRemoved(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
-	claim(t, w.Runtime, docker.Owner{ID: "place-1", Process: "a", Host: "one"}, false)
+	claim(t, w.Runtime, session.EngineOwner{ID: "place-1", Process: "a", Host: "one"}, false)
 	api := dockertest.Client(t)
 	left := "berth-claim-" + w.instance
 	_, err := api.VolumeCreate(t.Context(), client.VolumeCreateOptions{Name: left, Labels: map[string]string{"berth.instance": w.instance, "berth.owner": "killed"}})
@@ -139,7 +139,7 @@ func TestClaimOfAKilledProcessIsRemoved(t *testing.T) {
 		_, _ = api.VolumeRemove(context.WithoutCancel(t.Context()), left, client.VolumeRemoveOptions{})
 	})
 	begun := time.Now()
-	answers, err := w.Answers(t.Context(), w.instance, docker.Owner{ID: "place-2", Host: "two"})
+	answers, err := w.Answers(t.Context(), w.instance, session.EngineOwner{ID: "place-2", Host: "two"})
 	if answers || err != nil || time.Since(begun) > time.Minute {
 		t.Errorf("got %v, %v after %s; want that nobody has answered, within a minute", answers, err, time.Since(begun))
 	}

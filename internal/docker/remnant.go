@@ -5,24 +5,12 @@ import (
 	"crypto/subtle"
 	"slices"
 	"strings"
-	"time"
-
-	"berth/internal/session"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
-)
 
-// Remnant is what the engine has of a session: its container, its volumes, or both.
-type Remnant struct {
-	Session       session.ID // as its label says; not checked
-	ContainerName string
-	Container     *session.Container // nil: only volumes are left
-	Profile       string             // name; empty: made before that was written down
-	Port          string             // that the server listens on in the container; empty: not known
-	Fits          bool               // the container has the credential that is derived from its name today
-	CreatedAt     time.Time
-}
+	"berth/internal/session"
+)
 
 // Installations counts the sessions whose containers or volumes are on the engine, by the name of their installation.
 func (r *Runtime) Installations(ctx context.Context) (map[string]map[session.ID]bool, error) {
@@ -57,8 +45,8 @@ func (r *Runtime) Installations(ctx context.Context) (map[string]map[session.ID]
 
 // Remnants lists what the engine has of this installation's sessions, by the names of their containers. credential says
 // what the server of a container of that name is given today.
-func (r *Runtime) Remnants(ctx context.Context, credential func(containerName string) session.Secret) ([]Remnant, error) {
-	found := map[string]*Remnant{}
+func (r *Runtime) Remnants(ctx context.Context, credential func(containerName string) session.Secret) ([]session.Remnant, error) {
+	found := map[string]*session.Remnant{}
 	err := r.read(ctx, "look for sessions", func(ctx context.Context) error {
 		containers, err := r.api.ContainerList(ctx, client.ContainerListOptions{
 			All: true, Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance, labelSession),
@@ -78,7 +66,7 @@ func (r *Runtime) Remnants(ctx context.Context, credential func(containerName st
 				return err
 			}
 			d := r.describe(ctx, c)
-			found[d.Name] = &Remnant{
+			found[d.Name] = &session.Remnant{
 				Session: d.Session, ContainerName: d.Name, Container: &d, Profile: c.Config.Labels[labelProfile],
 				Port: c.Config.Labels[labelPort], Fits: hasValue(c, credential(d.Name)), CreatedAt: d.CreatedAt,
 			}
@@ -94,17 +82,17 @@ func (r *Runtime) Remnants(ctx context.Context, credential func(containerName st
 			if name == "" || found[name] != nil {
 				continue
 			}
-			found[name] = &Remnant{
+			found[name] = &session.Remnant{
 				Session: session.ID(v.Labels[labelSession]), ContainerName: name, Profile: v.Labels[labelProfile], CreatedAt: instant(v.CreatedAt),
 			}
 		}
 		return nil
 	})
-	all := make([]Remnant, 0, len(found))
+	all := make([]session.Remnant, 0, len(found))
 	for _, f := range found {
 		all = append(all, *f)
 	}
-	slices.SortFunc(all, func(a, b Remnant) int { return strings.Compare(a.ContainerName, b.ContainerName) })
+	slices.SortFunc(all, func(a, b session.Remnant) int { return strings.Compare(a.ContainerName, b.ContainerName) })
 	return all, err
 }
 

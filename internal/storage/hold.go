@@ -1,4 +1,4 @@
-package app
+package storage
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"berth/internal/lifecycle"
-	"berth/internal/postgres"
 )
 
 // holdName is the file, and the setting of a database, that says which containers without a record are kept: those made
@@ -29,14 +28,14 @@ type orphanHold struct {
 
 var _ lifecycle.OrphanHold = (*orphanHold)(nil)
 
-func holdInState(s state) *orphanHold {
+func (f file) hold() *orphanHold {
 	return &orphanHold{
-		read:  func(context.Context) (string, error) { return s.peek(holdName) },
-		write: func(_ context.Context, text string) error { return s.put(holdName, text) },
+		read:  func(context.Context) (string, error) { return f.dir.peek(holdName) },
+		write: func(_ context.Context, text string) error { return f.dir.put(holdName, text) },
 	}
 }
 
-func holdInDatabase(db *postgres.Store) *orphanHold {
+func (db *database) hold() *orphanHold {
 	return &orphanHold{
 		read:  func(ctx context.Context) (string, error) { return db.Setting(ctx, holdName) },
 		write: func(ctx context.Context, text string) error { return db.SetSetting(ctx, holdName, text) },

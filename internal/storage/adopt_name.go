@@ -1,4 +1,4 @@
-package app
+package storage
 
 import (
 	"cmp"
@@ -12,15 +12,15 @@ import (
 
 // name finds out which installation's containers are to be adopted.
 func (a *adoption) name(ctx context.Context, known map[session.ID]session.Session) error {
-	recorded, err := a.recordedName(ctx)
+	recorded, err := a.backend.installation(ctx)
 	if err != nil {
 		return err
 	}
-	kept, err := a.s.peek(instanceFile)
+	kept, err := a.dir.peek(instanceFile)
 	if err != nil {
 		return err
 	}
-	engine, err := a.openDocker(ctx, "none") // its own containers do not matter yet
+	engine, err := a.openEngine(ctx, "none") // its own containers do not matter yet
 	if err != nil {
 		return err
 	}
@@ -52,26 +52,16 @@ func (a *adoption) name(ctx context.Context, known map[session.ID]session.Sessio
 // takeName makes the installation that was found the name of this one.
 func (a *adoption) takeName(ctx context.Context) error {
 	name := a.report.Installation
-	kept, err := a.s.peek(instanceFile)
+	kept, err := a.dir.peek(instanceFile)
 	if err != nil {
 		return err
 	}
 	if kept != name {
-		if err := a.s.replace(instanceFile, name); err != nil {
+		if err := a.dir.replace(instanceFile, name); err != nil {
 			return err
 		}
 	}
-	if a.h.database != nil {
-		return a.h.database.SetSetting(ctx, sharedInstance, name)
-	}
-	return a.h.file.SetInstallation(ctx, name)
-}
-
-func (a *adoption) recordedName(ctx context.Context) (string, error) {
-	if a.h.database != nil {
-		return a.h.database.Setting(ctx, sharedInstance)
-	}
-	return a.h.file.Installation(), nil
+	return a.backend.setInstallation(ctx, name)
 }
 
 func randomInstance() string { return string(session.NewID()) }

@@ -1,4 +1,4 @@
-package app
+package storage
 
 import (
 	"cmp"
@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"berth/internal/config"
-	"berth/internal/docker"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
@@ -45,17 +44,21 @@ type AdoptReport struct {
 	Replaced     string         // host of the Berth that managed the containers before; empty: none, or this one
 }
 
+// OpenEngine connects to the engine on behalf of an installation.
+type OpenEngine func(ctx context.Context, installation string) (Engine, error)
+
 // Adopt makes records of the sessions whose containers or volumes the engine has and the store has not. No Berth may use
 // the store meanwhile. What a container cannot tell (owner, metadata, token) is empty. A container that was made under
 // another token secret cannot be reached any more: it is removed, and its session gets another one on the same volumes at
 // its next start.
-func Adopt(ctx context.Context, cfg config.Config, opts AdoptOptions, log *slog.Logger) (AdoptReport, error) {
+func Adopt(ctx context.Context, cfg config.Config, opts AdoptOptions, open OpenEngine, log *slog.Logger) (AdoptReport, error) {
 	var report AdoptReport
 	if cfg.Session.Runtime == config.RuntimeProcess {
 		return report, session.Errorf(session.CodeInvalid, "the process runtime keeps everything in the state directory, so there is nothing to adopt from an engine")
 	}
-	err := opened(ctx, cfg, log, func(a *App, s state, h handStore) error {
-		ad := adoption{App: a, s: s, h: h, opts: opts, report: &report}
+	err := byHand(ctx, cfg, log, func(s *Storage) error {
+		s.Hold = s.backend.hold()
+		ad := adoption{Storage: s, open: open, opts: opts, report: &report}
 		return ad.run(ctx)
 	})
 	return report, err
@@ -63,16 +66,15 @@ func Adopt(ctx context.Context, cfg config.Config, opts AdoptOptions, log *slog.
 
 // adoption is one run of [Adopt].
 type adoption struct {
-	*App
-	s      state
-	h      handStore
+	*Storage
+	open   OpenEngine
 	opts   AdoptOptions
 	report *AdoptReport
 	others map[string]int // sessions of the other installations on the engine
 }
 
 func (a *adoption) run(ctx context.Context) error {
-	page, err := a.h.store.List(ctx, session.Query{})
+	page, err := a.backend.List(ctx, session.Query{})
 	if err != nil {
 		return err
 	}
@@ -83,20 +85,16 @@ func (a *adoption) run(ctx context.Context) error {
 	if err := a.name(ctx, known); err != nil {
 		return err
 	}
-	engine, err := a.openDocker(ctx, a.report.Installation)
+	engine, err := a.openEngine(ctx, a.report.Installation)
 	if err != nil {
 		return err
 	}
-	store := storage{hold: holdInState(a.s), process: randomName()}
-	if a.h.database != nil {
-		store.hold, store.database = holdInDatabase(a.h.database), &database{store: a.h.database}
-	}
 	if !a.opts.DryRun {
-		owner, err := a.claimEngine(ctx, a.s, engine, store, a.opts.TakeOver)
+		claim, err := a.claimEngine(ctx, engine, randomName(), a.opts.TakeOver)
 		if err != nil {
 			return err
 		}
-		a.report.Replaced = owner.replaced
+		a.report.Replaced = claim.replaced
 		if err := a.takeName(ctx); err != nil {
 			return err
 		}
@@ -105,15 +103,16 @@ func (a *adoption) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	hold := a.backend.hold()
 	if a.opts.Discard {
 		if a.opts.DryRun {
 			return nil
 		}
-		return errors.Join(store.hold.end(ctx), a.s.put(newFile, ""))
+		return errors.Join(hold.end(ctx), a.dir.put(newFile, ""))
 	}
 	if !a.opts.DryRun {
 		// A store that has some of the sessions only no longer looks like one that has lost them.
-		if err := store.hold.Set(ctx, time.Now()); err != nil {
+		if err := hold.Set(ctx, time.Now()); err != nil {
 			return err
 		}
 	}
@@ -121,11 +120,21 @@ func (a *adoption) run(ctx context.Context) error {
 	if err != nil || left || a.opts.DryRun {
 		return err
 	}
-	return store.hold.end(ctx)
+	return hold.end(ctx)
+}
+
+// openEngine closes the engine together with the storage.
+func (a *adoption) openEngine(ctx context.Context, installation string) (Engine, error) {
+	engine, err := a.open(ctx, installation)
+	if err != nil {
+		return nil, err
+	}
+	a.onClose("engine", engine.Close)
+	return engine, nil
 }
 
 // adoptAll records the sessions, goes on past those that fail, and reports whether anything is left without a record.
-func (a *adoption) adoptAll(ctx context.Context, engine *docker.Runtime, keys session.Keys) (left bool, _ error) {
+func (a *adoption) adoptAll(ctx context.Context, engine Engine, keys session.Keys) (left bool, _ error) {
 	remnants, err := engine.Remnants(ctx, keys.Upstream)
 	if err != nil {
 		return true, err
@@ -133,7 +142,7 @@ func (a *adoption) adoptAll(ctx context.Context, engine *docker.Runtime, keys se
 	var failures []error
 	for _, r := range remnants {
 		// Another container of the same session may have been recorded a moment ago.
-		old, err := a.h.store.Get(ctx, r.Session)
+		old, err := a.backend.Get(ctx, r.Session)
 		isKnown := err == nil
 		if session.CodeOf(err) == session.CodeNotFound {
 			err = nil
@@ -151,7 +160,7 @@ func (a *adoption) adoptAll(ctx context.Context, engine *docker.Runtime, keys se
 	if len(remnants) == 0 {
 		a.report.Others = a.others
 	} else if !a.opts.DryRun {
-		failures = append(failures, a.s.put(newFile, ""))
+		failures = append(failures, a.dir.put(newFile, ""))
 	}
 	return left, errors.Join(failures...)
 }
@@ -161,13 +170,13 @@ func (a *adoption) secret(ctx context.Context, sessions bool) (session.Keys, err
 	secret := cmp.Or(a.cfg.Token.Secret.Reveal(), config.Auto)
 	if secret == config.Auto {
 		var err error
-		if secret, err = a.s.peek(tokenSecretFile); err == nil && secret == "" && a.h.database != nil {
-			secret, err = a.h.database.Setting(ctx, sharedSecret)
+		if secret, err = a.dir.peek(tokenSecretFile); err == nil && secret == "" {
+			secret, err = a.backend.tokenSecret(ctx)
 		}
 		if err == nil && secret == "" {
 			secret, a.report.NewSecret = generateSecret(), sessions
 			if !a.opts.DryRun {
-				_, err = a.s.keep(tokenSecretFile, func() string { return secret })
+				_, err = a.dir.keep(tokenSecretFile, func() string { return secret })
 			}
 		}
 		if err != nil {
@@ -177,11 +186,11 @@ func (a *adoption) secret(ctx context.Context, sessions bool) (session.Keys, err
 	if a.opts.DryRun {
 		return session.NewKeys([]byte(secret))
 	}
-	return a.keysOf(ctx, a.s, a.h)
+	return a.keys(ctx)
 }
 
 // adopt records one session, and reports whether nothing of it is without a record afterwards. old is what the store has.
-func (a *adoption) adopt(ctx context.Context, engine *docker.Runtime, r docker.Remnant, old session.Session, isKnown bool) (bool, error) {
+func (a *adoption) adopt(ctx context.Context, engine Engine, r session.Remnant, old session.Session, isKnown bool) (bool, error) {
 	id, err := session.ParseID(string(r.Session))
 	found := Adopted{ID: r.Session, Profile: a.profileOf(r)}
 	stale := r.Container != nil && !r.Fits
@@ -206,7 +215,7 @@ func (a *adoption) adopt(ctx context.Context, engine *docker.Runtime, r docker.R
 		s := a.record(id, r, found.Profile)
 		found.Image, found.Status = s.Image, s.Status
 		if !a.opts.DryRun {
-			if _, err := a.h.store.Create(ctx, s, session.Unlimited); err != nil {
+			if _, err := a.backend.Create(ctx, s, session.Unlimited); err != nil {
 				return false, fmt.Errorf("record session %s: %w", id, err)
 			}
 		}
@@ -227,7 +236,7 @@ func (a *adoption) adopt(ctx context.Context, engine *docker.Runtime, r docker.R
 }
 
 // record is what the engine tells of a session.
-func (a *adoption) record(id session.ID, r docker.Remnant, profile string) session.Session {
+func (a *adoption) record(id session.ID, r session.Remnant, profile string) session.Session {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	s := session.Session{
 		ID: id, Profile: profile, Image: a.cfg.Profiles[profile].Image, ContainerName: r.ContainerName,
@@ -252,7 +261,7 @@ func (a *adoption) record(id session.ID, r docker.Remnant, profile string) sessi
 }
 
 // profileOf is the profile that a session was made with, as far as that can be known.
-func (a *adoption) profileOf(r docker.Remnant) string {
+func (a *adoption) profileOf(r session.Remnant) string {
 	if _, ok := a.cfg.Profiles[r.Profile]; ok {
 		return r.Profile
 	}

@@ -1,4 +1,4 @@
-package app
+package storage
 
 import (
 	"context"
@@ -12,15 +12,14 @@ import (
 
 	"berth/internal/atomicfile"
 	"berth/internal/jsonfile"
-	"berth/internal/postgres"
 	"berth/internal/session"
 )
 
 // migrate moves the sessions of the state directory's file into the database. All of them arrive in one transaction
 // that remembers the file by its digest, so that it may be killed at any moment and tried again. The file stays as a
 // dated backup.
-func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys session.Keys) error {
-	file, err := jsonfile.Seize(s.path(storeFile))
+func (db *database) migrate(ctx context.Context, keys session.Keys) error {
+	file, err := jsonfile.Seize(db.dir.path(storeFile))
 	if err != nil {
 		return fileError{err}
 	}
@@ -28,16 +27,16 @@ func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys 
 		return nil
 	}
 	defer file.Release()
-	contents, err := readSessions(file.Data, keys, a.cfg.Token.Expiry())
+	contents, err := readSessions(file.Data, keys, db.cfg.Token.Expiry())
 	if err != nil {
-		return fileError{fmt.Errorf("move the sessions of %s into the database: %w", s.path(storeFile), err)}
+		return fileError{fmt.Errorf("move the sessions of %s into the database: %w", db.dir.path(storeFile), err)}
 	}
-	a.log.InfoContext(ctx, "moving sessions from the file into the database", "file", s.path(storeFile), "sessions", len(contents.Sessions))
-	aside, err := keepAside(s.path(storeFile), contents.Rejected)
+	db.log.InfoContext(ctx, "moving sessions from the file into the database", "file", db.dir.path(storeFile), "sessions", len(contents.Sessions))
+	aside, err := keepAside(db.dir.path(storeFile), contents.Rejected)
 	if err != nil {
 		return fileError{err}
 	}
-	moved, err := store.Import(ctx, sourceOf(file.Data), contents.Sessions)
+	moved, err := db.Import(ctx, sourceOf(file.Data), contents.Sessions)
 	if err != nil {
 		return err
 	}
@@ -45,21 +44,21 @@ func (a *App) migrate(ctx context.Context, s state, store *postgres.Store, keys 
 	if err != nil {
 		return fileError{err}
 	}
-	a.log.InfoContext(ctx, "sessions moved into the database", "total", moved.Total, "added", moved.Added, "known", moved.Known,
+	db.log.InfoContext(ctx, "sessions moved into the database", "total", moved.Total, "added", moved.Added, "known", moved.Known,
 		"rejected", len(contents.Rejected), "backup", backup)
 	for _, r := range contents.Rejected {
-		a.log.ErrorContext(ctx, "entry could not be read and was kept aside", "entry", r.Name, "reason", r.Reason, "file", aside)
+		db.log.ErrorContext(ctx, "entry could not be read and was kept aside", "entry", r.Name, "reason", r.Reason, "file", aside)
 	}
 	return nil
 }
 
-// adoptFile makes the file's sessions changes that the database does not have yet, when it cannot be reached at the very
+// journalFile makes the file's sessions changes that the database does not have yet, when it cannot be reached at the very
 // first start with one.
-func (a *App) adoptFile(ctx context.Context, s state, keys session.Keys) error {
-	if s.knowsDatabase() {
+func (db *database) journalFile(ctx context.Context, keys session.Keys) error {
+	if db.dir.knowsDatabase() {
 		return nil // the database was reached before: its sessions are known, and the file moves at the next start with it
 	}
-	file, err := jsonfile.Seize(s.path(storeFile))
+	file, err := jsonfile.Seize(db.dir.path(storeFile))
 	if err != nil {
 		return err
 	}
@@ -68,21 +67,21 @@ func (a *App) adoptFile(ctx context.Context, s state, keys session.Keys) error {
 			"the database cannot be reached, and this state directory has never seen it: there is nothing to go on with; see the log")
 	}
 	defer file.Release()
-	contents, err := readSessions(file.Data, keys, a.cfg.Token.Expiry())
+	contents, err := readSessions(file.Data, keys, db.cfg.Token.Expiry())
 	if err != nil {
 		return err
 	}
-	if _, err := keepAside(s.path(storeFile), contents.Rejected); err != nil {
+	if _, err := keepAside(db.dir.path(storeFile), contents.Rejected); err != nil {
 		return err
 	}
-	if err := jsonfile.Begin(s.path(pendingFile), contents.Sessions); err != nil {
+	if err := jsonfile.Begin(db.dir.path(pendingFile), contents.Sessions); err != nil {
 		return err
 	}
 	backup, err := file.Retire("migrated-" + stamp())
 	if err != nil {
 		return err
 	}
-	a.log.InfoContext(ctx, "going on with the sessions of the file; they move into the database when it can be reached",
+	db.log.InfoContext(ctx, "going on with the sessions of the file; they move into the database when it can be reached",
 		"sessions", len(contents.Sessions), "rejected", len(contents.Rejected), "backup", backup)
 	return nil
 }

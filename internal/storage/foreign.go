@@ -1,4 +1,4 @@
-package app
+package storage
 
 import (
 	"context"
@@ -14,44 +14,45 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"berth/internal/docker"
 	"berth/internal/session"
 )
 
 const (
-	// neighboursEvery is how often it is looked again whether sessions of others are there: a listing of the whole engine.
-	neighboursEvery = 10 * time.Minute
-	// neighboursRetry is how long after a failure.
-	neighboursRetry = 30 * time.Second
-	// neighboursAsked is how many of them are asked at once whether they run.
-	neighboursAsked = 8
+	// foreignEvery is how often the sessions of other installations are looked for: a listing of the whole engine.
+	foreignEvery = 10 * time.Minute
+	// foreignRetry is how long after a failure.
+	foreignRetry = 30 * time.Second
+	// foreignAsked is how many of them are asked at once whether they run.
+	foreignAsked = 8
 )
 
-// neighbours are the other installations on the engine. A state directory that was lost makes this installation a new one,
-// and its sessions those of another one that nobody manages: that must not pass in silence.
-type neighbours struct {
-	runtime *docker.Runtime
-	asker   docker.Owner
-	own     string
-	state   state
-	log     *slog.Logger
+// foreignSessions are those of other installations on the engine. A state directory that was lost makes this installation a
+// new one, and its sessions those of another one that nobody manages: that must not pass in silence.
+type foreignSessions struct {
+	engine Engine
+	asker  session.EngineOwner
+	own    string
+	dir    Dir
+	log    *slog.Logger
 
 	known atomic.Pointer[string] // what is wrong, for people
 }
 
 // noteNew remembers that the name of this installation was made anew.
-func (s state) noteNew() error { return s.put(newFile, time.Now().UTC().Format(time.RFC3339)) }
+func (d Dir) noteNew() error { return d.put(newFile, time.Now().UTC().Format(time.RFC3339)) }
 
-// fault says what is wrong; "" when nothing is. Who removes the note has seen it.
-func (n *neighbours) fault() string {
-	if n == nil {
+// ForeignSessions says what is wrong with sessions of other installations on the engine; "" when nothing is. An operator who
+// removes the note has seen it.
+func (s *Storage) ForeignSessions() string {
+	f := s.foreign
+	if f == nil {
 		return ""
 	}
-	why := n.known.Load()
+	why := f.known.Load()
 	if why == nil {
 		return ""
 	}
-	if _, err := os.Lstat(n.state.path(newFile)); err != nil {
+	if _, err := os.Lstat(f.dir.path(newFile)); err != nil {
 		return ""
 	}
 	return *why
@@ -59,20 +60,17 @@ func (n *neighbours) fault() string {
 
 // watch names the other installations in the log, and looks after those that may have been this one, until there are none
 // or ctx ends.
-func (n *neighbours) watch(ctx context.Context) error {
-	if n == nil {
-		return nil
-	}
+func (f *foreignSessions) watch(ctx context.Context) error {
 	named := false
 	for {
-		wait := neighboursEvery
-		done, err := n.look(ctx, &named)
+		wait := foreignEvery
+		done, err := f.look(ctx, &named)
 		if err != nil {
-			n.log.DebugContext(ctx, "it is not known which other installations are on the engine; looking again", "error", err)
-			wait = neighboursRetry
+			f.log.DebugContext(ctx, "it is not known which other installations are on the engine; looking again", "error", err)
+			wait = foreignRetry
 		}
 		if done {
-			n.known.Store(nil)
+			f.known.Store(nil)
 			return nil
 		}
 		select {
@@ -84,48 +82,48 @@ func (n *neighbours) watch(ctx context.Context) error {
 }
 
 // look reports whether no sessions on the engine can be this installation's without its knowledge.
-func (n *neighbours) look(ctx context.Context, named *bool) (done bool, err error) {
-	there, err := n.runtime.Installations(ctx)
+func (f *foreignSessions) look(ctx context.Context, named *bool) (done bool, err error) {
+	there, err := f.engine.Installations(ctx)
 	if err != nil {
 		return false, err
 	}
-	others := countSessions(there, n.own)
+	others := countSessions(there, f.own)
 	if len(others) > 0 && !*named {
-		n.log.WarnContext(ctx, "the engine has sessions of other installations; if they were this one's before its state directory was lost, "+
-			"see berth store adopt --instance", "installation", n.own, "others", describe(others))
+		f.log.WarnContext(ctx, "the engine has sessions of other installations; if they were this one's before its state directory was lost, "+
+			"see berth store adopt --instance", "installation", f.own, "others", describe(others))
 	}
 	*named = true
-	made, err := n.state.peek(newFile)
+	made, err := f.dir.peek(newFile)
 	if err != nil || made == "" {
 		return err == nil, err
 	}
-	unowned := n.unowned(ctx, others)
+	unowned := f.unowned(ctx, others)
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
 	if len(unowned) == 0 {
-		return true, n.state.put(newFile, "")
+		return true, f.dir.put(newFile, "")
 	}
 	why := fmt.Sprintf("this installation, %s, is a new one, and the engine has sessions of others that no running Berth answers for: %s. If the state "+
 		"directory was lost, stop Berth and run berth store adopt --instance with the name; if they are not this one's, run rm %s",
-		n.own, describe(unowned), n.state.path(newFile))
-	if before := n.known.Swap(&why); before == nil || *before != why {
-		n.log.WarnContext(ctx, "sessions on the engine may have been lost", "reason", why)
+		f.own, describe(unowned), f.dir.path(newFile))
+	if before := f.known.Swap(&why); before == nil || *before != why {
+		f.log.WarnContext(ctx, "sessions on the engine may have been lost", "reason", why)
 	}
 	return false, nil
 }
 
 // unowned returns those of the installations that no running Berth manages, as far as one answers.
-func (n *neighbours) unowned(ctx context.Context, others map[string]int) map[string]int {
+func (f *foreignSessions) unowned(ctx context.Context, others map[string]int) map[string]int {
 	left := maps.Clone(others)
 	var mu sync.Mutex
 	var asking errgroup.Group
-	asking.SetLimit(neighboursAsked)
+	asking.SetLimit(foreignAsked)
 	for name := range others {
 		asking.Go(func() error {
-			answers, err := n.runtime.Answers(ctx, name, n.asker)
+			answers, err := f.engine.Answers(ctx, name, f.asker)
 			if err != nil {
-				n.log.DebugContext(ctx, "it is not known whether another installation is managed by anybody", "installation", name, "error", err)
+				f.log.DebugContext(ctx, "it is not known whether another installation is managed by anybody", "installation", name, "error", err)
 			}
 			if answers {
 				mu.Lock()

@@ -1,0 +1,65 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+
+	"berth/internal/config"
+	"berth/internal/docker"
+	"berth/internal/hostip"
+	"berth/internal/pki"
+	"berth/internal/storage"
+	"berth/internal/telemetry"
+)
+
+// engine is the connection to the Docker engine.
+type engine struct {
+	*docker.Runtime
+	certificates *pki.Client      // nil without TLS
+	detector     *hostip.Detector // nil: the Docker host is this machine
+}
+
+// openEngine connects to the engine on behalf of an installation.
+func openEngine(ctx context.Context, cfg config.Config, installation string, log *slog.Logger) (*engine, error) {
+	d := cfg.Docker
+	e := &engine{}
+	var err error
+	if e.certificates, err = openCertificates(ctx, d, log); err != nil {
+		return nil, err
+	}
+	opts := docker.Options{
+		Host: d.Host, Instance: installation, Network: d.Network, PublishIP: cfg.Session.PublishIP, Route: cfg.Session.Route,
+		MaxOperations: d.MaxOperations, Sequential: !d.Async, OperationTimeout: d.OperationTimeout.Duration(),
+		Logger: telemetry.Named(log, "berth.docker"),
+	}
+	if e.certificates != nil {
+		opts.TLS = e.certificates.TLS()
+	}
+	// The engine's loopback address is that of the Docker host, which has to be found where that is not this machine.
+	if d.ReachedAt != "" || !hostip.IsLocal(d.Host) {
+		e.detector = hostip.New(hostip.Options{HostIP: d.ReachedAt, DockerHostGateway: d.HostGateway, Gateway: d.Gateway})
+		opts.Reach = e.detector.Reach
+	}
+	if e.Runtime, err = docker.Open(ctx, opts); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// dialFailed is called when a session's server was not reached: the Docker host may be somewhere else now.
+func (a *App) dialFailed() {
+	if a.engine != nil && a.engine.detector != nil {
+		a.engine.detector.Forget()
+	}
+}
+
+// Adopt brings back the sessions that the engine has and the store has not; see [storage.Adopt].
+func Adopt(ctx context.Context, cfg config.Config, opts storage.AdoptOptions, log *slog.Logger) (storage.AdoptReport, error) {
+	return storage.Adopt(ctx, cfg, opts, func(ctx context.Context, installation string) (storage.Engine, error) {
+		e, err := openEngine(ctx, cfg, installation, log)
+		if err != nil {
+			return nil, err
+		}
+		return e, nil
+	}, log)
+}

@@ -1,0 +1,278 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"berth/internal/config"
+	"berth/internal/failover"
+	"berth/internal/jsonfile"
+	"berth/internal/postgres"
+	"berth/internal/session"
+)
+
+// database is the shared backend, what stands in for it while it is unavailable, and who else works on it.
+type database struct {
+	*postgres.Store
+	environment
+	peers    *postgres.Peers
+	failover *failover.Store // nil: without the database nothing is written
+
+	mu      sync.Mutex
+	stats   postgres.Stats
+	imports []postgres.Import
+	read    time.Time // when both were
+}
+
+var _ backend = (*database)(nil)
+
+// connectTimeout is how long a start waits for the database before it goes on without.
+const connectTimeout = 5 * time.Second
+
+// Names under which the database keeps what all instances share.
+const (
+	sharedSecret      = "token-secret"
+	sharedFingerprint = "token-secret-fingerprint"
+	sharedInstance    = "instance"
+)
+
+// openDatabase connects, brings the schema up to date, agrees with the other instances on what they share, and moves the
+// sessions of the file there. A database that is unavailable is no reason not to serve, unless the configuration says so.
+func (s *Storage) openDatabase(ctx context.Context) error {
+	db, process, err := s.newDatabase()
+	if err != nil {
+		return err
+	}
+	db.peers = db.Peers()
+	s.Identity, err = db.connect(ctx)
+	unavailable := session.CodeOf(err) == session.CodeStoreUnavailable && !isFileError(err)
+	switch {
+	case err == nil:
+	case unavailable && postgres.IsPermanent(err) && !s.dir.knowsDatabase():
+		return permanentError{session.Errorf(session.CodeStoreUnavailable, "%s. This does not pass by itself, and before the first start with "+
+			"the database there is nothing to go on with; see \"Sessions in PostgreSQL\" in docs/operating.md", session.MessageOf(err)).Because(err)}
+	case unavailable && s.cfg.Database.Fallback:
+		s.log.ErrorContext(ctx, "the database cannot be reached; starting without it", "error", err)
+		if s.Identity, err = db.without(ctx); err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	s.Store, s.backend, s.database, s.Process = db.Store, db, db, process
+	s.Feed, s.Peers, s.Hold = db.Store, db.peers, db.hold()
+	if s.cfg.Database.Fallback {
+		if db.failover, err = s.newFailover(ctx, db); err != nil {
+			return err
+		}
+		s.Store, s.Feed = db.failover, db.failover
+		db.peers.WhilePending(db.failover.Degraded)
+	}
+	return s.dir.note(backendDatabase)
+}
+
+// without is connect for a database that cannot be reached: the state directory says what this process may go on with.
+func (db *database) without(ctx context.Context) (Identity, error) {
+	id, err := db.localIdentity(origin{sessions: db.dir.knowsDatabase()})
+	if err != nil {
+		return Identity{}, err
+	}
+	keys, err := id.Keys()
+	if err == nil {
+		err = db.journalFile(ctx, keys)
+	}
+	if err == nil {
+		err = db.pinKnown(id.Instance)
+	}
+	return id, err
+}
+
+// knowsDatabase reports whether a process on this state directory has worked with the database, or in its place.
+func (d Dir) knowsDatabase() bool {
+	return jsonfile.Exists(d.path(copyFile)) || jsonfile.Exists(d.path(pendingFile))
+}
+
+// permanentError marks a failure to start that lasts until somebody changes the settings or the database.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// IsPermanent reports whether a failure of [New] lasts until somebody changes the settings or the database, so that starting
+// again is of no use.
+func IsPermanent(err error) bool {
+	_, ok := errors.AsType[permanentError](err)
+	return ok
+}
+
+// fileError marks the failure of a file of the state directory, which is not the database's.
+type fileError struct{ error }
+
+func (f fileError) Unwrap() error { return f.error }
+
+func isFileError(err error) bool {
+	_, ok := errors.AsType[fileError](err)
+	return ok
+}
+
+// newDatabase makes the client of the database; it connects to nothing. The node outlives this process, and the start does
+// not: a process that lives under the node's name is not taken for the one that has died.
+func (s *Storage) newDatabase() (_ *database, process string, err error) {
+	node, err := s.dir.keep(nodeFile, func() string { return "node-" + randomName() })
+	if err != nil {
+		return nil, "", err
+	}
+	process = postgres.ProcessName(node, randomName())
+	place, err := s.dir.place()
+	if err != nil {
+		return nil, "", err
+	}
+	d := s.cfg.Database
+	store, err := postgres.Open(postgres.Options{
+		URL: d.URL, Host: d.Host, Port: d.Port, User: d.User, Password: d.Password, Database: d.Name,
+		SSLMode: d.SSLMode, SSLRootCert: d.SSLRootCert, SSLCert: d.SSLCert, SSLKey: d.SSLKey,
+		MinConnections: d.MinConnections, MaxConnections: d.MaxConnections, MaxQueries: d.MaxQueries,
+		MaxInactiveLifetime: d.MaxInactiveLifetime.Duration(),
+		Process:             process, Directory: place, Address: s.cfg.Server.Listen, Version: s.version, Logger: s.named("postgres"),
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	s.onClose("database", func() error { store.Close(); return nil })
+	return &database{Store: store, environment: s.environment}, process, nil
+}
+
+// connect makes the database ready for use, if it can be reached within a few seconds.
+func (db *database) connect(begun context.Context) (Identity, error) {
+	ctx, cancel := context.WithTimeout(begun, connectTimeout)
+	err := db.Prepare(ctx)
+	cancel()
+	if err != nil {
+		return Identity{}, err
+	}
+	if err := db.peers.Admit(begun); err != nil {
+		return Identity{}, err
+	}
+	ctx = context.WithoutCancel(begun)
+	if err := db.isKnown(ctx); err != nil {
+		return Identity{}, err
+	}
+	id, err := db.agree(ctx)
+	if err != nil {
+		return Identity{}, err
+	}
+	if err := db.pin(ctx, id.Instance); err != nil {
+		return Identity{}, err
+	}
+	keys, err := id.Keys()
+	if err != nil {
+		return Identity{}, err
+	}
+	if err := db.migrate(ctx, keys); err != nil {
+		return Identity{}, err
+	}
+	return id, db.peers.Join(ctx)
+}
+
+// agree returns what all instances on the database share: what the first of them has brought. An instance that comes
+// with sessions of its own under another secret is refused, because their tokens and credentials would be void.
+func (db *database) agree(ctx context.Context) (Identity, error) {
+	own := Identity{Secret: db.cfg.Token.Secret}
+	auto := own.Secret.Reveal() == "auto" || own.Secret == ""
+	var err error
+	made := ""
+	if own.Instance, err = db.shared(ctx, sharedInstance, instanceFile, func() string { made = string(session.NewID()); return made }); err != nil {
+		return Identity{}, err
+	}
+	if own.Instance == made && db.cfg.Session.Runtime != config.RuntimeProcess {
+		if err := db.dir.noteNew(); err != nil {
+			return Identity{}, err
+		}
+	}
+	if auto {
+		secret, err := db.shared(ctx, sharedSecret, tokenSecretFile, generateSecret)
+		if err != nil {
+			return Identity{}, err
+		}
+		own.Secret = session.Secret(secret)
+	}
+	return own, db.verify(ctx, own)
+}
+
+// shared returns the text that the instances have in common under a name, and keeps it in the state directory for a
+// start without the database.
+func (db *database) shared(ctx context.Context, name, file string, generate func() string) (string, error) {
+	local, err := db.dir.peek(file)
+	if err != nil {
+		return "", err
+	}
+	offer := local
+	if offer == "" {
+		offer = generate()
+	}
+	text, err := db.Keep(ctx, name, offer)
+	switch {
+	case err != nil || text == local:
+		return text, err
+	case local == "":
+		return db.dir.keep(file, func() string { return text })
+	case db.dir.hasSessions():
+		return "", fmt.Errorf("this state directory has sessions and a %s of its own, and the database belongs to other instances with "+
+			"another one: use another DB_NAME, or stop and delete the sessions of %s and remove its %s to join the others",
+			file, string(db.dir), storeFile)
+	}
+	return text, db.dir.replace(file, text)
+}
+
+// verify compares this process's identity with that of the other instances.
+func (db *database) verify(ctx context.Context, own Identity) error {
+	keys, err := own.Keys()
+	if err != nil {
+		return err
+	}
+	mine := keys.Digest("berth") // says nothing about the secret
+	theirs, err := db.Keep(ctx, sharedFingerprint, mine)
+	if err != nil {
+		return err
+	}
+	instance, err := db.Keep(ctx, sharedInstance, own.Instance)
+	if err != nil {
+		return err
+	}
+	if theirs != mine || instance != own.Instance {
+		return errors.New("the instances on this database have another SESSION_TOKEN_SECRET, or another installation name: " +
+			"give this one the same secret, or a database of its own")
+	}
+	return nil
+}
+
+func (db *database) installation(ctx context.Context) (string, error) {
+	return db.Setting(ctx, sharedInstance)
+}
+
+func (db *database) setInstallation(ctx context.Context, name string) error {
+	return db.SetSetting(ctx, sharedInstance, name)
+}
+
+func (db *database) tokenSecret(ctx context.Context) (string, error) {
+	return db.Setting(ctx, sharedSecret)
+}
+
+func (db *database) add(ctx context.Context, report *ImportReport, source string, sessions []session.Session) error {
+	done, err := db.Import(ctx, source, sessions)
+	report.Added, report.Known, report.Repeated = done.Added, done.Known, done.Repeated
+	return err
+}
+
+// hasSessions reports whether the state directory holds sessions that the database may not have.
+func (d Dir) hasSessions() bool {
+	for _, name := range []string{storeFile, pendingFile} {
+		if info, err := os.Stat(d.path(name)); err == nil && info.Size() > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,154 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"berth/internal/atomicfile"
+	"berth/internal/fileowner"
+)
+
+// Files of the state directory.
+const (
+	adminTokenFile  = "admin-token"      // the operator's secret
+	tokenSecretFile = "token-secret"     // SESSION_TOKEN_SECRET=auto
+	instanceFile    = "instance"         // names this installation on the engine
+	newFile         = "new-installation" // since when it has that name; until no sessions of others on the engine can be its own
+	addressFile     = "address"          // URL of the Berth that serves from this directory, while it does
+	nodeFile        = "node"             // names this process among those on one database
+	storeFile       = "sessions.json"
+	backendFile     = "storage-backend"       // which one has the sessions of this installation
+	copyFile        = "database-copy.json"    // what the database had when last seen
+	pendingFile     = "database-pending.json" // what it does not have yet; only while it is away
+	ownerFile       = "engine-owner"          // which database the containers belong to; for a start without it
+	placeFile       = "process-owner"         // which directory the processes of the process runtime belong to
+	processDir      = "process"               // of the process runtime
+)
+
+// AdminTokenFile returns where a generated admin token is kept.
+func AdminTokenFile(stateDir string) string { return filepath.Join(stateDir, adminTokenFile) }
+
+// InstanceOf returns the name of the installation that keeps its state there; "" when there is none or it may not be
+// read.
+func InstanceOf(stateDir string) string { return textOf(stateDir, instanceFile) }
+
+// Dir is the state directory: what Berth has to remember, readable by its owner only.
+type Dir string
+
+// OpenDir makes the directory where there is none.
+func OpenDir(dir string) (Dir, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the state directory; set BERTH_STATE_DIR to a place that can be written: %w", err)
+	}
+	return Dir(dir), CheckPrivate(dir)
+}
+
+// CheckPrivate reports why a directory may not hold secrets.
+func CheckPrivate(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("look at the state directory: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("the state directory %s holds secrets and is open to others (mode %04o); run chmod 700 %s", dir, mode, dir)
+	}
+	return nil
+}
+
+// AddressOf returns the URL at which the Berth that keeps its state there is reached from this machine; "" when none
+// serves or the file may not be read. A Berth that was killed leaves its last address behind.
+func AddressOf(stateDir string) string { return textOf(stateDir, addressFile) }
+
+func textOf(stateDir, name string) string {
+	text, err := os.ReadFile(filepath.Join(stateDir, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// AddressFile is where [Dir.PublishAddress] writes.
+func (d Dir) AddressFile() string { return d.path(addressFile) }
+
+// PublishAddress writes down where this process serves, for the command line on this machine.
+func (d Dir) PublishAddress(url string) error {
+	return atomicfile.Write(d.AddressFile(), []byte(url+"\n"), ownerOnly, string(d))
+}
+
+// WithdrawAddress removes what [Dir.PublishAddress] has written.
+func (d Dir) WithdrawAddress() error { return atomicfile.Remove(d.AddressFile()) }
+
+func (d Dir) path(name string) string { return filepath.Join(string(d), name) }
+
+// keep returns the text of a file that is made once, from generate, and read ever after. Two processes that make it at
+// the same time both get the text of one of them.
+func (d Dir) keep(name string, generate func() string) (string, error) {
+	path := d.path(name)
+	text, err := d.read(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return text, err
+	}
+	if err := atomicfile.Create(path, []byte(generate()+"\n"), ownerOnly, string(d)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("write %s: %w", path, err)
+	}
+	return d.read(path)
+}
+
+// peek returns a text that is kept already, "" when there is none.
+func (d Dir) peek(name string) (string, error) {
+	text, err := d.read(d.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return text, err
+}
+
+// replace exchanges a kept text, and keeps the old one beside it.
+func (d Dir) replace(name, text string) error {
+	path := d.path(name)
+	if err := os.Rename(path, path+".replaced"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep the old %s: %w", path, err)
+	}
+	_, err := d.keep(name, func() string { return text })
+	return err
+}
+
+// put writes a text that may change; "" removes it.
+func (d Dir) put(name, text string) error {
+	path := d.path(name)
+	var err error
+	if text != "" {
+		err = atomicfile.Write(path, []byte(text+"\n"), ownerOnly, string(d))
+	} else if err = atomicfile.Remove(path); err == nil {
+		err = atomicfile.SyncDir(string(d))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func (d Dir) read(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if remedy := fileowner.Remedy(err, path); remedy != "" {
+		return "", fmt.Errorf("%w; %s", err, remedy)
+	}
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return "", fmt.Errorf("%s holds a secret and is open to others (mode %04o); run chmod 600 %s, and replace it if others may have read it", path, mode, path)
+	}
+	if strings.TrimSpace(string(text)) == "" {
+		return "", fmt.Errorf("%s is empty; restore it from a backup, or remove it to have a new one made", path)
+	}
+	return strings.TrimSpace(string(text)), nil
+}

@@ -1,0 +1,111 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"berth/internal/jsonfile"
+	"berth/internal/postgres"
+	"berth/internal/session"
+)
+
+// file is the backend in the state directory.
+type file struct {
+	*jsonfile.Store
+	environment
+}
+
+var _ backend = file{}
+
+func (s *Storage) openFile(ctx context.Context) error {
+	if err := s.dir.mayUseFile(); err != nil {
+		return err
+	}
+	store, err := s.newFile(storeFile)
+	if err != nil {
+		return err
+	}
+	f := file{store, s.environment}
+	if s.Identity, err = f.agree(ctx); err != nil {
+		return err
+	}
+	s.Store, s.backend, s.Process, s.Hold = store, f, postgres.ProcessName(s.Identity.Instance, randomName()), f.hold()
+	return s.dir.note(backendJSON)
+}
+
+// agree agrees with the file on whose sessions it has.
+func (f file) agree(ctx context.Context) (Identity, error) {
+	page, err := f.List(ctx, session.Query{Limit: 1})
+	if err != nil {
+		return Identity{}, err
+	}
+	id, err := f.localIdentity(origin{installation: f.Installation(), sessions: len(page.Sessions) > 0})
+	if err != nil {
+		return Identity{}, err
+	}
+	return id, f.SetInstallation(ctx, id.Instance)
+}
+
+func (f file) installation(context.Context) (string, error) { return f.Installation(), nil }
+
+func (f file) setInstallation(ctx context.Context, name string) error {
+	return f.SetInstallation(ctx, name)
+}
+
+func (f file) tokenSecret(context.Context) (string, error) { return "", nil }
+
+// owner is the directory: sessions in a file belong to the one that they are in, on this boot of this machine.
+func (f file) owner(_ context.Context, process string) (session.EngineOwner, error) {
+	host, _ := os.Hostname() // for operators
+	place, err := f.dir.place()
+	return session.EngineOwner{ID: place, Process: process, Host: host}, err
+}
+
+// add writes the sessions of both into the file at once.
+func (f file) add(ctx context.Context, report *ImportReport, _ string, sessions []session.Session) error {
+	if err := report.compare(ctx, f, sessions); err != nil {
+		return err
+	}
+	page, err := f.List(ctx, session.Query{})
+	if err != nil {
+		return err
+	}
+	all := make(map[session.ID]session.Session, len(page.Sessions)+len(sessions))
+	for _, v := range page.Sessions {
+		all[v.ID] = v
+	}
+	for _, v := range sessions {
+		if old, ok := all[v.ID]; !ok || old.Revision < v.Revision {
+			all[v.ID] = v
+		}
+	}
+	merged := make([]session.Session, 0, len(all))
+	for _, v := range all {
+		merged = append(merged, v)
+	}
+	return f.Replace(ctx, merged)
+}
+
+// mayUseFile refuses to begin an empty file where the sessions are in a database: their containers would be taken for
+// orphans.
+func (d Dir) mayUseFile() error {
+	backend, err := d.peek(backendFile)
+	if err != nil || backend != backendDatabase {
+		return err
+	}
+	if _, err := os.Lstat(d.path(storeFile)); err == nil {
+		return nil // exported by the operator
+	}
+	return fmt.Errorf("the sessions of %s are in the database: set USE_DATABASE_STORAGE=true, or bring them back first with "+
+		"USE_DATABASE_STORAGE=true berth store export --output %s; to begin without them, remove %s",
+		string(d), d.path(storeFile), d.path(backendFile))
+}
+
+// note remembers which backend has the sessions.
+func (d Dir) note(backend string) error {
+	if known, err := d.peek(backendFile); err != nil || known == backend {
+		return err
+	}
+	return d.put(backendFile, backend)
+}

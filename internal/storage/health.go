@@ -1,0 +1,119 @@
+package storage
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"berth/internal/httpapi"
+	"berth/internal/postgres"
+	"berth/internal/session"
+)
+
+// Health is the operator's view of the database, and the cause of its failure in a sentence; nil for a file.
+func (s *Storage) Health(ctx context.Context, counts session.Counts) (h *httpapi.DatabaseHealth, cause string) {
+	db := s.database
+	if db == nil {
+		return nil, ""
+	}
+	h = &httpapi.DatabaseHealth{Status: "healthy"}
+	pool := db.Store.Pool()
+	h.Pool = &httpapi.DatabasePool{Total: pool.Total, Idle: pool.Idle, Acquired: pool.Acquired, Max: pool.Max}
+	if db.failover != nil {
+		f := db.failover.Status()
+		h.PendingChanges = f.Pending
+		if f.Degraded {
+			h.Status, h.Reason, h.Since = "unavailable", f.Reason, &f.Since
+			return h, unavailable(h.Reason)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	if err := db.Store.Ping(ctx); err != nil {
+		h.Status, h.Reason = "unavailable", session.MessageOf(err)
+		return h, unavailable(h.Reason)
+	}
+	if why := db.Store.NotificationFault(); why != "" {
+		h.Status, h.Reason = "degraded", why
+		cause = "the database does not notify this instance of changes; they are looked for every second"
+	}
+	if at := db.Store.WentBack(); !at.IsZero() {
+		h.Status, h.Reason = "degraded", wentBack+" (noticed at "+at.UTC().Format(time.RFC3339)+")"
+		cause = wentBack
+	}
+	h.TotalSessions, h.ActiveSessions = counts.Total(), counts.Active()
+	stats, imports := db.details(ctx)
+	h.DatabaseSize, h.SchemaVersion = stats.Size, stats.SchemaVersion
+	for _, i := range imports {
+		h.Imports = append(h.Imports, httpapi.Import{Source: i.Source, At: i.At, Total: i.Total, Added: i.Added, Known: i.Known})
+	}
+	return h, cause
+}
+
+// unavailable is the cause that people are given for a database that is not available.
+func unavailable(reason string) string {
+	if strings.HasPrefix(reason, postgres.AnotherDatabase) {
+		return reason
+	}
+	return "the database is away; changes are kept until it returns"
+}
+
+// Instances are the processes that work on the database; nil for a file.
+func (s *Storage) Instances() []httpapi.Instance {
+	if s.database == nil {
+		return nil
+	}
+	all := []httpapi.Instance{}
+	for _, p := range s.database.peers.List() {
+		all = append(all, httpapi.Instance{
+			ID: p.ID, Address: p.Address, Hostname: p.Hostname, Version: p.Version, StartedAt: p.StartedAt,
+			SeenAt: p.SeenAt, Alive: p.Alive, Self: p.Self,
+		})
+	}
+	return all
+}
+
+// pingTimeout bounds the questions to the database for a report.
+const pingTimeout = 2 * time.Second
+
+// detailsAge is how old the size of the database and the list of imports may be.
+const detailsAge = 10 * time.Second
+
+// details are figures that change slowly, and are not worth an alarm: what cannot be read is as it was.
+func (db *database) details(ctx context.Context) (postgres.Stats, []postgres.Import) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if time.Since(db.read) < detailsAge {
+		return db.stats, db.imports
+	}
+	stats, err := db.Store.Stats(ctx)
+	if err != nil {
+		return db.stats, db.imports
+	}
+	imports, err := db.Store.Imports(ctx)
+	if err == nil {
+		db.stats, db.imports, db.read = stats, imports, time.Now()
+	}
+	return stats, imports
+}
+
+// State is how the storage is, as far as that is known without a question.
+type State struct {
+	Database bool // the rest is about
+	Degraded bool // it is unavailable, and changes are journalled
+	Notified bool // this process is told of changes by others
+	Pending  int  // sessions whose changes are journalled
+}
+
+// State returns the zero State for a file.
+func (s *Storage) State() State {
+	if s.database == nil {
+		return State{}
+	}
+	now := State{Database: true, Notified: s.database.NotificationFault() == ""}
+	if s.database.failover != nil {
+		f := s.database.failover.Status()
+		now.Degraded, now.Pending = f.Degraded, f.Pending
+	}
+	return now
+}

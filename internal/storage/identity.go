@@ -1,0 +1,97 @@
+package storage
+
+import (
+	"cmp"
+	"fmt"
+
+	"berth/internal/config"
+	"berth/internal/session"
+)
+
+// generatedSecret is as long as a SHA-256 key is strong: 43 characters of 5.95 bits each.
+const generatedSecret = 43
+
+func generateSecret() string { return session.NewToken(generatedSecret).Reveal() }
+
+// randomName returns 16 random characters of [a-z2-7].
+func randomName() string { return string(session.NewID())[len("ses-"):] }
+
+// AdminToken returns the operator's secret, from the configuration or made once and kept.
+func (d Dir) AdminToken(cfg config.Config) (session.Secret, error) {
+	if cfg.Server.AdminToken != "" {
+		return cfg.Server.AdminToken, nil
+	}
+	token, err := d.keep(adminTokenFile, generateSecret)
+	return session.Secret(token), err
+}
+
+// Identity is what all processes that work on the same sessions have in common.
+type Identity struct {
+	Secret   session.Secret // the key of digests and of upstream credentials
+	Instance string         // the name of this installation on the engine
+}
+
+// Keys returns what tokens and credentials are made with.
+func (id Identity) Keys() (session.Keys, error) { return session.NewKeys([]byte(id.Secret.Reveal())) }
+
+// origin is what a store says of the installation whose sessions it has.
+type origin struct {
+	installation string // its name on the engine; empty: it does not say
+	sessions     bool   // there are some
+}
+
+// localIdentity returns what the configuration and the state directory say, made now where nothing has ever been. What is
+// missing although there are sessions is not made anew: under another name their containers would be those of another installation, and under
+// another secret their tokens and credentials would be void.
+func (e environment) localIdentity(from origin) (Identity, error) {
+	id := Identity{Secret: e.cfg.Token.Secret}
+	var err error
+	if id.Instance, err = e.dir.installation(from, e.cfg.Session.Runtime != config.RuntimeProcess); err != nil {
+		return Identity{}, err
+	}
+	if cmp.Or(e.cfg.Token.Secret.Reveal(), config.Auto) == config.Auto {
+		if secret, err := e.dir.peek(tokenSecretFile); err != nil {
+			return Identity{}, err
+		} else if secret == "" && from.sessions {
+			return Identity{}, lost(e.dir, tokenSecretFile, "the key of their tokens and of their servers' credentials")
+		}
+		secret, err := e.dir.keep(tokenSecretFile, generateSecret)
+		if err != nil {
+			return Identity{}, err
+		}
+		id.Secret = session.Secret(secret)
+	}
+	return id, nil
+}
+
+// installation returns the name of this installation on the engine. One that is made anew is noted as such where there is an
+// engine.
+func (d Dir) installation(from origin, engine bool) (string, error) {
+	name, err := d.peek(instanceFile)
+	if err != nil {
+		return "", err
+	}
+	marker, err := d.peek(backendFile)
+	switch {
+	case err != nil:
+		return "", err
+	case name != "" && from.installation != "" && name != from.installation:
+		return "", fmt.Errorf("the sessions are those of the installation %q, and %s says that this is %q: "+
+			"remove that file to go on as the sessions' installation, or use another BERTH_STATE_DIR", from.installation, d.path(instanceFile), name)
+	case name == "" && from.installation != "":
+		return d.keep(instanceFile, func() string { return from.installation })
+	case name == "" && (from.sessions || marker != ""):
+		return "", lost(d, instanceFile, "the name of this installation on the engine")
+	case name == "" && engine:
+		if err := d.noteNew(); err != nil {
+			return "", err
+		}
+	}
+	return d.keep(instanceFile, func() string { return string(session.NewID()) })
+}
+
+// lost says what to do about a file that is missing beside sessions.
+func lost(d Dir, name, what string) error {
+	return session.Errorf(session.CodeStoreUnavailable, "%s is missing: it holds %s, which this installation has had before. "+
+		"Nothing was changed. Restore it from a backup, or run berth store adopt to go on without it", d.path(name), what)
+}

@@ -1,0 +1,58 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"berth/internal/session"
+)
+
+// place names the state directory, and no copy of it anywhere.
+func (d Dir) place() (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil { // not Linux
+		host, _ := os.Hostname()
+		boot = []byte(host)
+	}
+	info, err := os.Stat(string(d))
+	if err != nil {
+		return "", fmt.Errorf("look at the state directory: %w", err)
+	}
+	at, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "", errors.New("look at the state directory: its inode is not known")
+	}
+	return fmt.Sprintf("directory:%s/%d/%d", strings.TrimSpace(string(boot)), at.Dev, at.Ino), nil
+}
+
+// Processes returns where the sessions are that are processes of this machine. It refuses a state directory that is a copy
+// of another one, to which they belong. One that was moved is taken.
+func (d Dir) Processes() (string, error) {
+	return d.path(processDir), d.notACopy()
+}
+
+func (d Dir) notACopy() error {
+	place, err := d.place()
+	if err != nil {
+		return err
+	}
+	path, err := filepath.Abs(string(d))
+	if err != nil {
+		return fmt.Errorf("find the state directory: %w", err)
+	}
+	known, err := d.peek(placeFile)
+	if err != nil {
+		return err
+	}
+	if before, original, ok := strings.Cut(known, " "); ok && before != place {
+		if there, err := Dir(original).place(); err == nil && there == before {
+			return session.Errorf(session.CodeConflict, "%s is a copy of %s, and its sessions are processes that belong to that one: "+
+				"two Berths must not share them. Begin with an empty BERTH_STATE_DIR, or remove the original", path, original)
+		}
+	}
+	return d.put(placeFile, place+" "+path)
+}
