@@ -72,22 +72,46 @@ profiles:
   opencode:
 `
 
-// WriteDocs writes the reference of all settings as Markdown.
-func WriteDocs(w io.Writer) error {
-	areas, err := describe()
+// walk calls area for each area of settings and setting for each setting in it, in the order of their fields, with the text
+// of their comments.
+func walk(area func(t reflect.Type, text string), setting func(field reflect.StructField, value, text string)) error {
+	comments, err := describe()
 	if err != nil {
 		return err
 	}
+	defaults := Default()
+	for v := range defaults.areas() {
+		d := comments[v.Type().Name()]
+		area(v.Type(), d.text)
+		for i := range v.NumField() {
+			if field := v.Type().Field(i); field.Tag.Get("env") != "-" {
+				setting(field, defaultText(field, v.Field(i)), d.fields[field.Name])
+			}
+		}
+	}
+	return nil
+}
+
+// WriteDocs writes the reference of all settings as Markdown.
+func WriteDocs(w io.Writer) error {
 	var b bytes.Buffer
 	b.WriteString(docsIntro)
-	defaults := Default()
-	for area := range defaults.areas() {
-		d := areas[area.Type().Name()]
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| Variable | Key | Default | Meaning |\n|---|---|---|---|\n", title(area.Type().Name()), d.text)
-		key := yamlKey(reflect.TypeFor[Config](), area.Type().Name())
-		for i := range area.NumField() {
-			writeRow(&b, key, area.Type().Field(i), area.Field(i), d.fields)
+	var parent string // key of the area
+	err := walk(func(area reflect.Type, text string) {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| Variable | Key | Default | Meaning |\n|---|---|---|---|\n", title(area.Name()), text)
+		parent = yamlKey(reflect.TypeFor[Config](), area.Name())
+	}, func(field reflect.StructField, value, text string) {
+		key := absent
+		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name != "-" {
+			key = "`" + parent + "." + name + "`"
 		}
+		if value != "" {
+			value = "`" + value + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", field.Tag.Get("env"), key, cmp.Or(value, absent), text)
+	})
+	if err != nil {
+		return err
 	}
 	b.WriteString(docsOutro)
 	profile, err := profileFiles.ReadFile("profiles/opencode.yaml")
@@ -102,32 +126,17 @@ func WriteDocs(w io.Writer) error {
 	return err
 }
 
-func writeRow(b *bytes.Buffer, area string, field reflect.StructField, value reflect.Value, texts map[string]string) {
-	variable := field.Tag.Get("env")
-	if variable == "-" {
-		return
-	}
-	key := "–"
-	if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name != "-" {
-		key = "`" + area + "." + name + "`"
-	}
-	fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", variable, key, defaultText(field, value), texts[field.Name])
-}
+// absent stands for a default or a key that there is not.
+const absent = "–"
 
-// noDefault stands for a default that is empty.
-const noDefault = "–"
-
-// defaultText is a default as it would be written in the environment. No default is a secret, so the one word that
-// a secret setting may hold is shown.
+// defaultText is a default as it would be written in the environment; it may be empty. No default is a secret, so the one
+// word that a secret setting may hold is shown.
 func defaultText(field reflect.StructField, value reflect.Value) string {
 	text := fmt.Sprint(value.Interface())
 	if value.Kind() == reflect.String {
 		text = value.String()
 	}
-	if text = cmp.Or(field.Tag.Get("default"), text); text == "" {
-		return noDefault
-	}
-	return "`" + text + "`"
+	return cmp.Or(field.Tag.Get("default"), text)
 }
 
 // description is the comment of a struct of settings and those of its fields, each as one line.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 )
 
@@ -37,31 +38,18 @@ const exampleOutro = `
 
 // WriteExample writes all settings as a file of environment variables, each commented out and with its default.
 func WriteExample(w io.Writer) error {
-	areas, err := describe()
-	if err != nil {
-		return err
-	}
 	var b bytes.Buffer
 	b.WriteString(exampleIntro)
-	defaults := Default()
-	for area := range defaults.areas() {
-		d := areas[area.Type().Name()]
-		fmt.Fprintf(&b, "\n## %s\n#\n", title(area.Type().Name()))
-		comment(&b, d.text)
-		for i := range area.NumField() {
-			field := area.Type().Field(i)
-			variable := field.Tag.Get("env")
-			if variable == "-" {
-				continue
-			}
-			b.WriteByte('\n')
-			comment(&b, d.fields[field.Name])
-			value := strings.Trim(defaultText(field, area.Field(i)), "`")
-			if value == noDefault {
-				value = ""
-			}
-			fmt.Fprintf(&b, "#%s=%s\n", variable, value)
-		}
+	err := walk(func(area reflect.Type, text string) {
+		fmt.Fprintf(&b, "\n## %s\n#\n", title(area.Name()))
+		comment(&b, text)
+	}, func(field reflect.StructField, value, text string) {
+		b.WriteByte('\n')
+		comment(&b, text)
+		fmt.Fprintf(&b, "#%s=%s\n", field.Tag.Get("env"), value)
+	})
+	if err != nil {
+		return err
 	}
 	b.WriteString(exampleOutro)
 	_, err = w.Write(b.Bytes())

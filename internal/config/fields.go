@@ -25,14 +25,13 @@ func (c *Config) areas() iter.Seq[reflect.Value] {
 	}
 }
 
-// settings yields the fields of all areas that have a variable, in the order of the documentation.
-func settings() iter.Seq[reflect.StructField] {
-	return func(yield func(reflect.StructField) bool) {
-		var c Config
+// settings yields the fields of all areas that have a variable, with their values, in the order of the documentation.
+func (c *Config) settings() iter.Seq2[reflect.StructField, reflect.Value] {
+	return func(yield func(reflect.StructField, reflect.Value) bool) {
 		for area := range c.areas() {
 			for i := range area.NumField() {
 				field := area.Type().Field(i)
-				if name := field.Tag.Get("env"); name != "" && name != "-" && !yield(field) {
+				if name := field.Tag.Get("env"); name != "" && name != "-" && !yield(field, area.Field(i)) {
 					return
 				}
 			}
@@ -43,7 +42,7 @@ func settings() iter.Seq[reflect.StructField] {
 // variables holds the fields by the names of their variables.
 func variables() map[string]reflect.StructField {
 	fields := map[string]reflect.StructField{}
-	for field := range settings() {
+	for field := range new(Config).settings() {
 		fields[field.Tag.Get("env")] = field
 	}
 	return fields
@@ -53,17 +52,13 @@ func variables() map[string]reflect.StructField {
 // are compared and not shown.
 func Changed(a, b Config) []string {
 	var changed []string
-	left, right := reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range left.NumField() {
-		area := left.Field(i)
-		if area.Kind() != reflect.Struct {
-			continue
-		}
-		for j := range area.NumField() {
-			name := area.Type().Field(j).Tag.Get("env")
-			if name != "" && name != "-" && !reflect.DeepEqual(area.Field(j).Interface(), right.Field(i).Field(j).Interface()) {
-				changed = append(changed, name)
-			}
+	values := map[string]any{}
+	for field, value := range a.settings() {
+		values[field.Tag.Get("env")] = value.Interface()
+	}
+	for field, value := range b.settings() {
+		if name := field.Tag.Get("env"); !reflect.DeepEqual(values[name], value.Interface()) {
+			changed = append(changed, name)
 		}
 	}
 	if !reflect.DeepEqual(a.Profiles, b.Profiles) {
@@ -75,7 +70,7 @@ func Changed(a, b Config) []string {
 // Variables lists the names of all environment variables that are settings, in the order of the documentation.
 func Variables() []string {
 	var names []string
-	for field := range settings() {
+	for field := range new(Config).settings() {
 		names = append(names, field.Tag.Get("env"))
 	}
 	return names

@@ -107,32 +107,32 @@ func (w *wholeFile) Close() error {
 	return w.out.Close()
 }
 
-// steady is a log file of which nobody waits for errors: what it does not take goes elsewhere, and that it does not is
-// told once.
-type steady struct {
-	out  io.Writer
-	last io.Writer // for lines that the file does not take; nil: they are on the console anyway
-	tell io.Writer // for one line about the trouble, and one about its end
+// fallback is a file whose lines go elsewhere when it does not take them. It notices each failure and each recovery once.
+type fallback struct {
+	out       io.Writer
+	instead   func(line []byte) // gets a line that the file does not take; nil: it is written elsewhere anyway
+	failed    func(err error)   // called before the first of them
+	recovered func()            // called when the file has taken a line again
 
-	mu     sync.Mutex
-	failed bool
+	mu      sync.Mutex
+	failing bool
 }
 
 // Write never fails.
-func (s *steady) Write(line []byte) (int, error) {
-	_, err := s.out.Write(line)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := s.failed
-	s.failed = err != nil
+func (f *fallback) Write(line []byte) (int, error) {
+	_, err := f.out.Write(line)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.failing
+	f.failing = err != nil
 	switch {
 	case err != nil && !before:
-		_, _ = fmt.Fprintf(s.tell, "berth: the log file cannot be written: %v\n", err)
+		f.failed(err)
 	case err == nil && before:
-		_, _ = fmt.Fprintln(s.tell, "berth: the log file is written again")
+		f.recovered()
 	}
-	if err != nil && s.last != nil {
-		_, _ = s.last.Write(line)
+	if err != nil && f.instead != nil {
+		f.instead(line)
 	}
 	return len(line), nil
 }

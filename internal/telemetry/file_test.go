@@ -173,7 +173,7 @@ func TestTrailLosesNothingWhenItsFileFails(t *testing.T) {
 	t.Parallel()
 	console, kept := capture(t, FormatJSON)
 	out := &broken{}
-	trail := Named(slog.New(newHandler(&faithful{out: out, log: console}, slog.LevelDebug, encodeJSON)), trailLogger)
+	trail := Named(slog.New(newHandler(orLog(out, console), slog.LevelDebug, encodeJSON)), trailLogger)
 	for i, err := range []error{nil, syscall.ENOSPC, syscall.ENOSPC, nil} {
 		out.err = err
 		trail.InfoContext(t.Context(), fmt.Sprint("audit ", i))

@@ -52,11 +52,17 @@ func NewLogger(o Options) (*slog.Logger, io.Closer, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		out := &steady{out: file, tell: os.Stderr}
+		console := o.Console
+		if console == nil {
+			console = os.Stderr
+		}
+		out := &fallback{
+			out:       file,
+			failed:    func(err error) { _, _ = fmt.Fprintf(console, "berth: the log file cannot be written: %v\n", err) },
+			recovered: func() { _, _ = fmt.Fprintln(console, "berth: the log file is written again") },
+		}
 		if o.Console == nil {
-			out.last = os.Stderr
-		} else {
-			out.tell = o.Console
+			out.instead = func(line []byte) { _, _ = console.Write(line) }
 		}
 		handlers, closer = append(handlers, newHandler(out, level, encodeJSON)), file
 	}

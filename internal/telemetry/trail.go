@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 )
 
 type alwaysKey struct{}
@@ -32,8 +31,22 @@ func NewTrail(file File, log *slog.Logger) (*slog.Logger, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &faithful{out: out, log: Named(log, trailLogger)}
-	return Named(slog.New(newHandler(w, slog.LevelDebug, encodeJSON)), trailLogger), out, nil
+	return Named(slog.New(newHandler(orLog(out, Named(log, trailLogger)), slog.LevelDebug, encodeJSON)), trailLogger), out, nil
+}
+
+// orLog is a file whose lines go to a log when it does not take them.
+func orLog(file io.Writer, log *slog.Logger) *fallback {
+	ctx := Always(context.Background())
+	return &fallback{
+		out: file,
+		failed: func(err error) {
+			log.ErrorContext(ctx, "audit trail cannot be written to its file; it is written here until it can", "error", err)
+		},
+		recovered: func() { log.InfoContext(ctx, "audit trail is written to its file again") },
+		instead: func(line []byte) {
+			log.InfoContext(ctx, "audit record", "record", strings.TrimSuffix(string(line), "\n"))
+		},
+	}
 }
 
 // unfiltered hands everything on as something that is to be written whatever the level is.
@@ -54,32 +67,3 @@ func (u unfiltered) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 // WithGroup implements [slog.Handler].
 func (u unfiltered) WithGroup(name string) slog.Handler { return unfiltered{u.Handler.WithGroup(name)} }
-
-// faithful is a file whose lines go to a log when it does not take them. One handler writes to it, one line at a time.
-type faithful struct {
-	out io.Writer
-	log *slog.Logger
-
-	mu     sync.Mutex
-	failed bool
-}
-
-// Write never fails: a line is in the file or in the log.
-func (f *faithful) Write(line []byte) (int, error) {
-	_, err := f.out.Write(line)
-	f.mu.Lock()
-	before := f.failed
-	f.failed = err != nil
-	f.mu.Unlock()
-	ctx := Always(context.Background())
-	switch {
-	case err != nil:
-		if !before {
-			f.log.ErrorContext(ctx, "audit trail cannot be written to its file; it is written here until it can", "error", err)
-		}
-		f.log.InfoContext(ctx, "audit record", "record", strings.TrimSuffix(string(line), "\n"))
-	case before:
-		f.log.InfoContext(ctx, "audit trail is written to its file again")
-	}
-	return len(line), nil
-}
