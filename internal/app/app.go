@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"berth/internal/config"
+	"berth/internal/doctor"
 	"berth/internal/health"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
@@ -148,10 +149,11 @@ func (a *App) Run(ctx context.Context) error {
 		})
 	})
 	if a.engine != nil && a.engine.certificates != nil {
-		watch := certificateWatch{client: a.engine.certificates, host: a.cfg.Docker.Host, renew: a.engine.Renew, log: a.log}
-		work.Go(func() error { return watch.run(ctx) })
+		work.Go(func() error { return a.engine.certificates.Run(ctx) })
 	}
-	work.Go(func() error { return a.watchAudit(ctx) })
+	if a.engine != nil { // nothing in the checklist applies where nothing is isolated
+		work.Go(func() error { return doctor.Watch(ctx, a.doctorOptions, a.log, a.audit.Store) })
+	}
 	work.Go(func() error { return a.trail.refusals.run(ctx) })
 	work.Go(func() error { return a.host.pressure.Run(ctx) })
 	work.Go(func() error { return a.host.disks.Run(ctx) })

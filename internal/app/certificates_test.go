@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -21,10 +20,10 @@ import (
 	"berth/internal/pki"
 )
 
-// guarded watches the certificates of an engine that only shakes hands.
+// guarded are the certificates of an engine that only shakes hands.
 type guarded struct {
-	certificateWatch
-	dir string // of the certificates
+	*pki.Monitor
+	dir string
 	log bytes.Buffer
 }
 
@@ -62,21 +61,20 @@ func guard(t *testing.T, change func(*config.Docker)) (*guarded, error) {
 		<-done
 	})
 	a := &guarded{dir: dir}
-	a.host, a.certificateWatch.log = "tcp://"+listener.Addr().String(), slog.New(slog.NewTextHandler(&a.log, nil))
 	d := config.Docker{
-		Host: a.host, TLSVerify: true, CertPath: dir, CACert: filepath.Join(dir, pki.CACertFile),
+		Host: "tcp://" + listener.Addr().String(), TLSVerify: true, CertPath: dir, CACert: filepath.Join(dir, pki.CACertFile),
 		ClientCert: filepath.Join(dir, pki.ClientCertFile), ClientKey: filepath.Join(dir, pki.ClientKeyFile),
 	}
 	if change != nil {
 		change(&d)
 	}
-	a.client, err = openCertificates(t.Context(), d, a.certificateWatch.log)
+	a.Monitor, err = openCertificates(t.Context(), d, slog.New(slog.NewTextHandler(&a.log, nil)))
 	return a, err
 }
 
 func names(a *guarded) []string {
 	var all []string
-	for _, e := range a.client.Expiries() {
+	for _, e := range a.Client.Expiries() {
 		all = append(all, e.Certificate()+" "+string(e.Urgency))
 	}
 	return all
@@ -91,19 +89,19 @@ func TestCertificatesAreShownAndMeasured(t *testing.T) {
 	if diff := cmp.Diff([]string{"client ok", "ca ok"}, names(a)); diff != "" {
 		t.Errorf("before the engine was seen (-want +got): %s", diff)
 	}
-	a.ask(t.Context())
+	a.Handshake(t.Context())
 	if diff := cmp.Diff([]string{"engine ok", "client ok", "ca ok"}, names(a)); diff != "" {
 		t.Errorf("certificates (-want +got): %s", diff)
 	}
 	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(metrics.Certificates(a.client.Expiries)); err != nil {
+	if err := registry.Register(metrics.Certificates(a.Client.Expiries)); err != nil {
 		t.Fatal(err)
 	}
 	// Two authorities must not become two measurements of one name.
 	if _, err := pki.Rotate(a.dir, pki.RotateOptions{Days: 5000}); err != nil {
 		t.Fatal(err)
 	}
-	a.ask(t.Context())
+	a.Handshake(t.Context())
 	families, err := registry.Gather()
 	if err != nil || len(families) != 1 || families[0].GetName() != "berth_certificate_expiry_seconds" {
 		t.Fatalf("gathered %v, %v", families, err)
@@ -114,59 +112,6 @@ func TestCertificatesAreShownAndMeasured(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"engine": 90, "client": 90, "ca": 5000}, days); diff != "" {
 		t.Errorf("days left (-want +got): %s", diff)
-	}
-}
-
-func TestExpiryIsSpokenOfOnceADay(t *testing.T) {
-	t.Parallel()
-	a, err := guard(t, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, days := range []int{20, 5} {
-		if _, err := pki.Renew(a.dir, pki.RenewOptions{Force: true, Days: days}); err != nil {
-			t.Fatal(err)
-		}
-		a.log.Reset()
-		a.ask(t.Context())
-		var reminder pki.Reminder
-		for range 3 {
-			a.remind(t.Context(), &reminder)
-		}
-		level := map[int]string{20: "level=WARN ", 5: "level=ERROR+4 "}[days]
-		for _, certificate := range []string{"engine", "client"} {
-			if n := strings.Count(a.log.String(), "certificate="+certificate+" "); n != 1 {
-				t.Errorf("%d days: spoken of the %s's certificate %d times, want once:\n%s", days, certificate, n, a.log.String())
-			}
-		}
-		if n := strings.Count(a.log.String(), level); n != 2 {
-			t.Errorf("%d days: %d lines with %s, want 2:\n%s", days, n, level, a.log.String())
-		}
-	}
-}
-
-func TestChangedCertificatesTakeNewConnections(t *testing.T) {
-	t.Parallel()
-	a, err := guard(t, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	renewed := make(chan struct{}, 1)
-	a.renew = func() { renewed <- struct{}{} }
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- a.run(ctx) }()
-	if _, err := pki.Renew(a.dir, pki.RenewOptions{Force: true}); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-renewed:
-	case <-time.After(10 * time.Second):
-		t.Error("the change was not noticed")
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Errorf("watching ended with %v", err)
 	}
 }
 
@@ -187,7 +132,7 @@ func TestPinsAndVerificationComeFromTheSettings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.ask(t.Context())
+		a.Handshake(t.Context())
 		if got := len(names(a)) == 3; got != tt.seen {
 			t.Errorf("%s: engine accepted: %v, want %v", tt.name, got, tt.seen)
 		}
@@ -195,8 +140,8 @@ func TestPinsAndVerificationComeFromTheSettings(t *testing.T) {
 	if _, err := guard(t, func(d *config.Docker) { d.TLSPin = "x" }); err == nil {
 		t.Error("a pin that is none was taken")
 	}
-	if a, err := guard(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.client != nil {
-		t.Errorf("a socket: %v, certificates %v; want none", err, a.client)
+	if a, err := guard(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.Monitor != nil {
+		t.Errorf("a socket: %v, certificates %v; want none", err, a.Monitor)
 	}
 }
 

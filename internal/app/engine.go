@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"log/slog"
+	"net/url"
 
 	"berth/internal/config"
 	"berth/internal/docker"
 	"berth/internal/hostip"
+	"berth/internal/pin"
 	"berth/internal/pki"
 	"berth/internal/storage"
 	"berth/internal/telemetry"
@@ -15,7 +17,7 @@ import (
 // engine is the connection to the Docker engine.
 type engine struct {
 	*docker.Runtime
-	certificates *pki.Client      // nil without TLS
+	certificates *pki.Monitor     // nil without TLS
 	detector     *hostip.Detector // nil: the Docker host is this machine
 }
 
@@ -33,7 +35,7 @@ func openEngine(ctx context.Context, cfg config.Config, installation string, log
 		Logger: telemetry.Named(log, "berth.docker"),
 	}
 	if e.certificates != nil {
-		opts.TLS = e.certificates.TLS()
+		opts.TLS = e.certificates.Client.TLS()
 	}
 	// The engine's loopback address is that of the Docker host, which has to be found where that is not this machine.
 	if d.ReachedAt != "" || !hostip.IsLocal(d.Host) {
@@ -43,7 +45,42 @@ func openEngine(ctx context.Context, cfg config.Config, installation string, log
 	if e.Runtime, err = docker.Open(ctx, opts); err != nil {
 		return nil, err
 	}
+	if e.certificates != nil {
+		e.certificates.Renew = e.Renew
+	}
 	return e, nil
+}
+
+// openCertificates opens the certificates of the connection. It returns nil for a local socket, which the configuration has
+// allowed explicitly.
+func openCertificates(ctx context.Context, d config.Docker, log *slog.Logger) (*pki.Monitor, error) {
+	engine, err := url.Parse(d.Host)
+	if err != nil || engine.Scheme != "tcp" {
+		return nil, nil //nolint:nilerr,nilnil // docker.Open says what is wrong with the address
+	}
+	pins, err := pin.ParseList(d.TLSPin)
+	if err != nil {
+		return nil, err
+	}
+	client, warnings, err := pki.OpenClient(clientPaths(d), pki.ClientOptions{
+		ServerName: engine.Hostname(), Pins: pins,
+		NoVerify: !d.TLSVerify, // refused in production, warned of elsewhere
+		Strict:   d.Env == config.Production,
+		Reloaded: func(err error) {
+			if err != nil {
+				log.ErrorContext(ctx, "changed certificates not taken, going on with those in memory", "error", err)
+				return
+			}
+			log.InfoContext(ctx, "certificates read again")
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		log.WarnContext(ctx, "certificate needs attention", "code", w.Code, "path", w.Path, "problem", w.Text)
+	}
+	return &pki.Monitor{Client: client, Address: engine.Host, Logger: log}, nil
 }
 
 // dialFailed is called when a session's server was not reached: the Docker host may be somewhere else now.

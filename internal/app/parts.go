@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"berth/internal/config"
+	"berth/internal/doctor"
 	"berth/internal/health"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
@@ -213,7 +214,7 @@ func (a *App) registerMetrics(r prometheus.Registerer) {
 		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces), a.gate.failures, a.gate.swept,
 	)
 	if a.engine != nil && a.engine.certificates != nil {
-		r.MustRegister(metrics.Certificates(a.engine.certificates.Expiries))
+		r.MustRegister(metrics.Certificates(a.engine.certificates.Client.Expiries))
 	}
 }
 
@@ -233,7 +234,7 @@ func (a *App) newHealth() *health.Reporter {
 		Pressure: a.host.pressure, Disks: a.host.disks, Workspaces: a.host.workspaces, SecurityCheck: a.audit.Load,
 	}
 	if a.engine != nil && a.engine.certificates != nil {
-		r.Certificates = a.engine.certificates.Expiries
+		r.Certificates = a.engine.certificates.Client.Expiries
 	}
 	return r
 }
@@ -248,4 +249,11 @@ func (a *App) instances() []httpapi.Instance {
 		ID: "self", Address: a.Addr().String(), Hostname: hostname, Version: a.version, StartedAt: a.begun, SeenAt: time.Now().UTC(),
 		Alive: true, Self: true,
 	}}
+}
+
+// doctorOptions are what the security check is made with.
+func (a *App) doctorOptions() (doctor.Options, func()) {
+	options, done := doctor.FromConfig(a.cfg)
+	options.Instance, options.Credentials = storage.InstanceOf(a.cfg.Server.StateDir), os.Getenv("CREDENTIALS_DIRECTORY")
+	return options, done
 }

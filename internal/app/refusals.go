@@ -51,8 +51,16 @@ func (r *refusals) omit(from source) {
 
 // run writes in intervals what was omitted, until ctx ends.
 func (r *refusals) run(ctx context.Context) error {
-	every(ctx, omittedEvery, func() { r.writeOmitted(ownRequest(ctx)) })
-	return nil
+	tick := time.NewTicker(omittedEvery)
+	defer tick.Stop()
+	for {
+		r.writeOmitted(ownRequest(ctx))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // writeOmitted writes how many records were left out since the last time, by address or session.

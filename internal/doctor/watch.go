@@ -1,0 +1,58 @@
+package doctor
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"berth/internal/httpapi"
+)
+
+const (
+	// watchEvery is how old the security check in /health may be. It shakes hands and reads files: too much for every request.
+	watchEvery = time.Hour
+	// watchTimeout bounds each check, as berth doctor does.
+	watchTimeout = 20 * time.Second
+)
+
+// Watch goes through the checks every hour until ctx ends, hands each report on, and logs when the status has changed. The
+// options are made anew for each run, and done with after it.
+func Watch(ctx context.Context, options func() (o Options, done func()), log *slog.Logger, report func(*httpapi.Audit)) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	status := Status("")
+	for {
+		if r, err := runOnce(ctx, options); err == nil && ctx.Err() == nil { // else it was cut short by the end
+			report(auditOf(r))
+			if r.Status != status {
+				log.InfoContext(ctx, "security audit", "status", string(r.Status), "passed", r.Counts[Pass],
+					"warnings", r.Counts[Warn], "failed", r.Counts[Fail], "skipped", r.Counts[Skipped])
+			}
+			status = r.Status
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func runOnce(ctx context.Context, options func() (Options, func())) (Report, error) {
+	o, done := options()
+	defer done()
+	return Run(ctx, o, Checks(), watchTimeout)
+}
+
+// auditOf is a report as /health shows it.
+func auditOf(r Report) *httpapi.Audit {
+	audit := &httpapi.Audit{Status: string(r.Status), CheckedAt: time.Now().UTC()}
+	for _, result := range r.Results {
+		item := httpapi.AuditItem{Item: result.Item, Check: result.Check, Status: string(result.Status)}
+		for _, f := range result.Findings {
+			item.Findings = append(item.Findings, httpapi.AuditFinding{Status: string(f.Status), Code: f.Code, Seen: f.Seen, Remedy: f.Remedy})
+		}
+		audit.Items = append(audit.Items, item)
+	}
+	return audit
+}

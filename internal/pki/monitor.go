@@ -1,0 +1,91 @@
+package pki
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+
+	"berth/internal/telemetry"
+)
+
+const (
+	// expiriesEvery is how often expiries are looked at; each is logged once a day.
+	expiriesEvery = time.Minute
+	// handshakeEvery is how many of those looks begin with a handshake of its own, which shows the certificate that the engine
+	// has loaded: connections that are kept show what it had when they were made.
+	handshakeEvery   = 60
+	handshakeTimeout = 10 * time.Second
+)
+
+// Monitor follows the certificates of the connection to an engine.
+type Monitor struct {
+	Client  *Client
+	Address string // host:port of the engine
+	Renew   func() // takes new connections
+	Logger  *slog.Logger
+}
+
+// Run follows the certificates until ctx ends: those that change on disk come into use at once, and those that will expire
+// are logged in time.
+func (m Monitor) Run(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		m.Client.Watch(ctx, m.Renew)
+	}()
+	defer func() { <-ended }()
+	tick := time.NewTicker(expiriesEvery)
+	defer tick.Stop()
+	var reminder Reminder
+	for n := 0; ; n++ {
+		if n%handshakeEvery == 0 {
+			m.Handshake(ctx)
+		}
+		m.remind(ctx, &reminder)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Handshake shakes hands once, for the certificate that this shows to [Client.Expiries].
+func (m Monitor) Handshake(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: m.Client.TLS()}
+	conn, err := dialer.DialContext(ctx, "tcp", m.Address)
+	if err != nil {
+		m.Logger.DebugContext(ctx, "engine's certificate not seen", "error", err)
+		return
+	}
+	_ = conn.Close()
+}
+
+func (m Monitor) remind(ctx context.Context, reminder *Reminder) {
+	for _, e := range m.Client.Expiries() {
+		if !reminder.Due(e, time.Now()) {
+			continue
+		}
+		level := slog.LevelWarn
+		if e.Urgency == UrgencyCritical {
+			level = telemetry.LevelCritical
+		}
+		m.Logger.Log(ctx, level, "certificate expires soon", "certificate", e.Certificate(), "subject", e.Subject,
+			"serial", e.Serial, "expires_at", e.NotAfter, "days_left", e.DaysLeft, "remedy", remedy(e.Kind))
+	}
+}
+
+func remedy(kind Kind) string {
+	switch kind {
+	case KindCA:
+		return "run berth certs rotate where the authority's key is"
+	case KindServer:
+		return "run berth certs renew on the engine's host; a dockerd that serves TLS itself must be restarted then"
+	default:
+		return "run berth certs renew"
+	}
+}
