@@ -37,10 +37,10 @@ AREA_docker      = ./internal/runtimetest ./internal/docker ./internal/process
 AREA_hostip      = ./internal/hostip ./test/hostip
 AREA_integration = ./test/e2e
 AREA_logging     = ./internal/telemetry ./internal/app
-AREA_database    = ./internal/postgres ./internal/failover ./internal/jsonfile ./test/database
-AREA_health      = ./internal/probe ./internal/session ./test/e2e ./test/outage
+AREA_database    = ./internal/storage ./internal/postgres ./internal/failover ./internal/jsonfile ./test/database
+AREA_health      = ./internal/health ./internal/probe ./internal/session ./test/e2e ./test/outage
 AREA_auth        = ./internal/httpapi ./internal/proxy
-AREA_pool        = ./internal/proxy
+AREA_pool        = ./internal/proxy ./internal/server
 AREA_resources   = ./internal/pressure ./internal/docker ./internal/httpapi ./test/e2e
 
 test-%: ## the tests of one area: docker hostip integration logging database health auth pool resources
