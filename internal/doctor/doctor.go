@@ -28,9 +28,6 @@ const (
 	Skipped = connection.Skipped // could not be looked at; what was seen says why
 )
 
-// weight orders the statuses: the heaviest finding is the check's.
-var weight = map[Status]int{Skipped: 0, Pass: 1, Warn: 2, Fail: 3}
-
 // Finding is what a check saw. Code is stable and from the check's own closed set.
 type Finding struct {
 	Status Status `json:"status"`
@@ -98,7 +95,7 @@ func Run(ctx context.Context, o Options, checks []Check, timeout time.Duration) 
 	}
 	for _, r := range report.Results {
 		report.Counts[r.Status]++
-		report.Status = graver(report.Status, r.Status)
+		report.Status = connection.Worst(report.Status, r.Status)
 	}
 	return report, nil
 }
@@ -111,7 +108,7 @@ func (c Check) result(ctx context.Context, o *Options, timeout time.Duration) Re
 			"the check did not end within %s, so it may not have seen everything", timeout))
 	}
 	for _, f := range result.Findings {
-		result.Status = graver(result.Status, f.Status)
+		result.Status = connection.Worst(result.Status, f.Status)
 	}
 	result.DurationMS = float64(time.Since(begin).Round(10*time.Microsecond)) / float64(time.Millisecond)
 	return result
@@ -140,13 +137,6 @@ func Fix(ctx context.Context, o Options, checks []Check) ([]string, error) {
 		}
 	}
 	return done, errors.Join(faults...)
-}
-
-func graver(a, b Status) Status {
-	if weight[b] > weight[a] {
-		return b
-	}
-	return a
 }
 
 func pass(code, seen string, args ...any) Finding {

@@ -25,7 +25,7 @@ const (
 
 // authenticate sends the first request. With TLS 1.3 the engine judges the client's certificate after the handshake
 // has succeeded for the client.
-func (r *run) authenticate(ctx context.Context) outcome {
+func (r *run) authenticate(ctx context.Context) Step {
 	var err error
 	r.first, err = r.ask(ctx, r.standard())
 	switch {
@@ -47,15 +47,15 @@ func (r *run) authenticate(ctx context.Context) outcome {
 	}
 }
 
-func notAnEngine(format string, args ...any) outcome {
+func notAnEngine(format string, args ...any) Step {
 	return fail("not-an-engine", "point DOCKER_HOST to a Docker engine or to berth guard", format, args...)
 }
 
-func engineError(format string, args ...any) outcome {
+func engineError(format string, args ...any) Step {
 	return fail("engine-error", "see the engine's log (journalctl -u docker)", format, args...)
 }
 
-func (r *run) noAnswer(format string, args ...any) outcome {
+func (r *run) noAnswer(format string, args ...any) Step {
 	return fail(NoAnswer, "see whether the engine is overloaded or hangs (journalctl -u docker); --timeout waits longer than "+r.Timeout.String(), format, args...)
 }
 
@@ -64,7 +64,7 @@ func ended(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-func (r *run) negotiate(context.Context) outcome {
+func (r *run) negotiate(context.Context) Step {
 	if bad, ok := refused(r.first.status, r.first.body); ok {
 		return bad
 	}
@@ -82,7 +82,7 @@ func (r *run) negotiate(context.Context) outcome {
 }
 
 // refused tells what stands in front of the engine, or within it, from an answer.
-func refused(status int, body []byte) (outcome, bool) {
+func refused(status int, body []byte) (Step, bool) {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fail(Denied, "let the authorization plugin of the engine (authorization-plugins in daemon.json), or the proxy in front of it, allow the "+
@@ -92,7 +92,7 @@ func refused(status int, body []byte) (outcome, bool) {
 		return fail(EngineAway, "start the engine behind it (systemctl start docker), and see that berth guard has the right --socket",
 			"what stands in front of the engine says %d: %s", status, message(body)), true
 	}
-	return outcome{}, false
+	return Step{}, false
 }
 
 // message is the message of an answer, for people.
@@ -156,8 +156,8 @@ func (r *run) send(ctx context.Context, method, path string, content any) (statu
 	return resp.StatusCode, answer, err
 }
 
-// call asks the API; its answer has a status of the 200s. A bad outcome says why there is none.
-func (r *run) call(ctx context.Context, method, path string, content any) ([]byte, *outcome) {
+// call asks the API; its answer has a status of the 200s. A bad Step says why there is none.
+func (r *run) call(ctx context.Context, method, path string, content any) ([]byte, *Step) {
 	status, text, err := r.send(ctx, method, "/v"+r.report.APIVersion+path, content)
 	bad, ok := refused(status, text)
 	switch {
@@ -177,7 +177,7 @@ func (r *run) call(ctx context.Context, method, path string, content any) ([]byt
 	return nil, &bad
 }
 
-func (r *run) ping(ctx context.Context) outcome {
+func (r *run) ping(ctx context.Context) Step {
 	var took []time.Duration
 	for i := range pings + 1 {
 		begin := time.Now()
@@ -193,7 +193,7 @@ func (r *run) ping(ctx context.Context) outcome {
 	return pass("%.2f ms, the median of %d", r.report.Latency.PingMS, pings)
 }
 
-func (r *run) list(ctx context.Context) outcome {
+func (r *run) list(ctx context.Context) Step {
 	text, bad := r.call(ctx, http.MethodGet, "/containers/json?all=1", nil)
 	if bad != nil {
 		return *bad

@@ -13,17 +13,17 @@ import (
 
 const adviceRenewClient = "issue a new client certificate from the same authority (berth certs renew)"
 
-func (r *run) clientFile(context.Context) outcome {
-	if r.own.certFault.status != "" {
+func (r *run) clientFile(context.Context) Step {
+	if r.own.certFault.Status != "" {
 		return r.own.certFault
 	}
 	r.report.Client = describe(r.own.leaf, r.Now())
 	return pass("%s", r.own.leaf.Subject)
 }
 
-func (r *run) clientKey(context.Context) outcome {
+func (r *run) clientKey(context.Context) Step {
 	switch {
-	case r.own.keyFault.status != "":
+	case r.own.keyFault.Status != "":
 		return r.own.keyFault
 	case r.own.leaf == nil:
 		return skip(earlierFailure, "there is no certificate that the key could belong to")
@@ -31,7 +31,7 @@ func (r *run) clientKey(context.Context) outcome {
 	return pass("%s belongs to %s", r.Key, r.Cert)
 }
 
-func (r *run) clientMode(context.Context) outcome {
+func (r *run) clientMode(context.Context) Step {
 	if r.own.keyMode == 0 {
 		return skip(earlierFailure, "the key's file could not be opened")
 	}
@@ -44,7 +44,7 @@ func (r *run) clientMode(context.Context) outcome {
 
 // clientChain is a warning at most: an engine may trust another authority for its clients than the one that signed its
 // own certificate.
-func (r *run) clientChain(context.Context) outcome {
+func (r *run) clientChain(context.Context) Step {
 	if _, err := r.chain(r.own.leaf, nil); err != nil {
 		return warn("client-of-another-authority",
 			"see that the engine trusts that authority for its clients (tlscacert, or the guard's ca.pem), or issue a client certificate of the same authority",
@@ -53,7 +53,7 @@ func (r *run) clientChain(context.Context) outcome {
 	return pass("signed by %s", r.own.leaf.Issuer)
 }
 
-func (r *run) clientUsage(context.Context) outcome {
+func (r *run) clientUsage(context.Context) Step {
 	if !allows(r.own.leaf, x509.ExtKeyUsageClientAuth) {
 		return fail("client-wrong-usage", `use client-cert.pem, not the server's certificate; it needs the usage "TLS client"`,
 			"%s is not a certificate for clients", r.Cert)
@@ -61,13 +61,13 @@ func (r *run) clientUsage(context.Context) outcome {
 	return pass("for clients")
 }
 
-func (r *run) clientDates(context.Context) outcome {
+func (r *run) clientDates(context.Context) Step {
 	return r.dates(r.own.leaf, "client", "the client's certificate", adviceRenewClient)
 }
 
 // revocation looks the certificates up in the lists that are at hand. dockerd knows no lists: what it would accept,
 // berth guard refuses.
-func (r *run) revocation(context.Context) outcome {
+func (r *run) revocation(context.Context) Step {
 	lists, err := pki.ReadRevocations(r.CRL, r.own.authorities)
 	switch {
 	case errors.Is(err, pki.ErrMissing):

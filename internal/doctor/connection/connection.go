@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,6 +29,16 @@ const (
 	Fail    Status = "fail"    // does not work, or answers unauthenticated clients
 	Skipped Status = "skipped" // was not tried; the detail says why
 )
+
+// Worst is the gravest of some statuses; of none it is Skipped.
+func Worst(all ...Status) Status {
+	for _, s := range []Status{Fail, Warn, Pass} {
+		if slices.Contains(all, s) {
+			return s
+		}
+	}
+	return Skipped
+}
 
 const (
 	defaultPort    = "2376"
@@ -162,24 +173,10 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		o.LookupHost = net.DefaultResolver.LookupHost
 	}
 	r := &run{Options: o, host: name, port: port, name: cmp.Or(o.ServerName, name), failed: map[string]bool{}}
-	r.report.Host = "tcp://" + net.JoinHostPort(name, port)
+	r.report.Host, r.report.Status = "tcp://"+net.JoinHostPort(name, port), Pass
 	r.all(ctx)
 	if err := ctx.Err(); err != nil {
 		return r.report, context.Cause(ctx)
 	}
-	r.report.Status = worst(r.report.Steps)
 	return r.report, nil
-}
-
-func worst(steps []Step) Status {
-	found := Pass
-	for _, s := range steps {
-		switch {
-		case s.Status == Fail:
-			return Fail
-		case s.Status == Warn:
-			found = Warn
-		}
-	}
-	return found
 }

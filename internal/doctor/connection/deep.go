@@ -15,7 +15,7 @@ const imageMissing Code = "image-missing"
 const Label = "berth.check"
 
 // create makes a container that is never started.
-func (r *run) create(ctx context.Context) outcome {
+func (r *run) create(ctx context.Context) Step {
 	if !r.Deep {
 		return skip(notAskedFor, "no container was made, because that was not asked for (--deep)")
 	}
@@ -50,7 +50,7 @@ func (r *run) create(ctx context.Context) outcome {
 }
 
 // anyImage returns the ID of an image on the engine; "" if there is none.
-func (r *run) anyImage(ctx context.Context) (string, *outcome) {
+func (r *run) anyImage(ctx context.Context) (string, *Step) {
 	text, bad := r.call(ctx, http.MethodGet, "/images/json", nil)
 	if bad != nil {
 		return "", bad
@@ -68,13 +68,13 @@ func (r *run) anyImage(ctx context.Context) (string, *outcome) {
 	return images[0].ID, nil
 }
 
-func (r *run) remove(ctx context.Context) outcome {
+func (r *run) remove(ctx context.Context) Step {
 	_, bad := r.call(ctx, http.MethodDelete, "/containers/"+url.PathEscape(r.container)+"?force=1&v=1", nil)
 	switch {
 	case bad == nil:
 		return pass("removed %s", r.container)
-	case bad.code == imageMissing: // status 404
+	case bad.Code == imageMissing: // status 404
 		return skip(earlierFailure, "there is no container to remove")
 	}
-	return fail("remove-failed", "remove it by hand: docker rm -f "+r.container, "%s is left on the engine: %s", r.container, bad.detail)
+	return fail("remove-failed", "remove it by hand: docker rm -f "+r.container, "%s is left on the engine: %s", r.container, bad.Detail)
 }

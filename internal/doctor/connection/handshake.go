@@ -16,7 +16,7 @@ import (
 const guardLog = "the log of what listens there (journalctl -u docker, or berth guard's)"
 
 // handshake shakes hands without judging the engine's certificate, so that the next steps can say what is wrong with it.
-func (r *run) handshake(ctx context.Context) outcome {
+func (r *run) handshake(ctx context.Context) Step {
 	begin := time.Now()
 	conn, err := r.shake(ctx, r.config(tls.VersionTLS13))
 	if err == nil {

@@ -40,14 +40,14 @@ func describe(c *x509.Certificate, now time.Time) *Certificate {
 	return d
 }
 
-// material is what the client's three files hold, and what is wrong with each; the outcomes are zero for nothing.
+// material is what the client's three files hold, and what is wrong with each; a fault without a status is none.
 type material struct {
 	authorities []*x509.Certificate
 	leaf        *x509.Certificate
 	pair        tls.Certificate // empty unless certificate and key are there and belong together
-	caFault     outcome
-	certFault   outcome
-	keyFault    outcome
+	caFault     Step
+	certFault   Step
+	keyFault    Step
 	keyMode     fs.FileMode
 }
 
@@ -97,10 +97,10 @@ func readable(path string) string {
 }
 
 // fileFault is what the failure to read a file means; kind begins its code.
-func fileFault(kind Code, path string, err error, unreadable, malformed string) outcome {
+func fileFault(kind Code, path string, err error, unreadable, malformed string) Step {
 	switch {
 	case err == nil:
-		return outcome{}
+		return Step{}
 	case errors.Is(err, pki.ErrMissing):
 		return fail(kind+"-missing", `put the client's ca.pem, client-cert.pem and client-key.pem into DOCKER_CERT_PATH; "berth certs init" makes a new set`,
 			"there is no file %s", path)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func (r *run) resolve(ctx context.Context) outcome {
+func (r *run) resolve(ctx context.Context) Step {
 	if _, err := netip.ParseAddr(r.host); err == nil {
 		r.addresses = []string{r.host}
 		return pass("%s is an address", r.host)
@@ -33,7 +33,7 @@ func (r *run) resolve(ctx context.Context) outcome {
 }
 
 // connect tries the addresses in the order of the resolver, as every client does, and keeps the first that answers.
-func (r *run) connect(ctx context.Context) outcome {
+func (r *run) connect(ctx context.Context) Step {
 	var first error
 	for i, address := range r.addresses {
 		// Each address gets its share of the time that is left, so that a silent one does not hide the next.

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-func (r *run) noCertificate(ctx context.Context) outcome {
+func (r *run) noCertificate(ctx context.Context) Step {
 	return r.unauthenticated(ctx, tls.Certificate{}, "without a certificate", "open-to-anyone")
 }
 
@@ -40,7 +40,7 @@ const maxProtocol = 255
 
 // foreignCertificate shows a certificate that looks like ours down to the name of its authority, and was signed by
 // another one.
-func (r *run) foreignCertificate(ctx context.Context) outcome {
+func (r *run) foreignCertificate(ctx context.Context) Step {
 	pair, err := r.forge()
 	if err != nil {
 		return skip(notProven, "a foreign certificate could not be made: %v", err)
@@ -49,7 +49,7 @@ func (r *run) foreignCertificate(ctx context.Context) outcome {
 }
 
 // unauthenticated asks as a client that must not get an answer; how describes it, and open is the code of an answer.
-func (r *run) unauthenticated(ctx context.Context, pair tls.Certificate, how string, open Code) outcome {
+func (r *run) unauthenticated(ctx context.Context, pair tls.Certificate, how string, open Code) Step {
 	config := r.config(tls.VersionTLS12)
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	config.VerifyConnection = nil

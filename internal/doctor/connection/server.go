@@ -18,8 +18,8 @@ const (
 	adviceReissue = "issue a new one from the same authority (berth certs renew), install it beside the engine; " + adviceReload
 )
 
-func (r *run) authority(context.Context) outcome {
-	if r.own.caFault.status != "" {
+func (r *run) authority(context.Context) Step {
+	if r.own.caFault.Status != "" {
 		return r.own.caFault
 	}
 	now := r.Now()
@@ -63,7 +63,7 @@ func (r *run) chain(leaf *x509.Certificate, rest []*x509.Certificate) ([]*x509.C
 	return chains[0], nil
 }
 
-func (r *run) serverChain(context.Context) outcome {
+func (r *run) serverChain(context.Context) Step {
 	leaf := r.server[0]
 	chain, err := r.chain(leaf, r.server[1:])
 	switch {
@@ -83,12 +83,12 @@ func (r *run) serverChain(context.Context) outcome {
 	return pass("signed by %s", signer.Subject)
 }
 
-func serverInvalid(err error) outcome {
+func serverInvalid(err error) Step {
 	return fail("server-certificate-invalid", "issue a new server certificate (berth certs issue --kind server), install it beside the engine and restart it",
 		"the engine's certificate cannot be verified: %v", err)
 }
 
-func (r *run) serverName(context.Context) outcome {
+func (r *run) serverName(context.Context) Step {
 	leaf := r.server[0]
 	names := strings.Join(describe(leaf, r.Now()).Names, ", ")
 	if err := leaf.VerifyHostname(r.name); err != nil {
@@ -102,7 +102,7 @@ func (r *run) serverName(context.Context) outcome {
 	return pass("%s is among %s", r.name, names)
 }
 
-func (r *run) serverUsage(context.Context) outcome {
+func (r *run) serverUsage(context.Context) Step {
 	leaf := r.server[0]
 	if !allows(leaf, x509.ExtKeyUsageServerAuth) {
 		return fail("server-wrong-usage", `install server-cert.pem beside the engine, not the client's certificate; it needs the usage "TLS server"`,
@@ -121,12 +121,12 @@ func allows(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 		slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-func (r *run) serverDates(context.Context) outcome {
+func (r *run) serverDates(context.Context) Step {
 	return r.dates(r.server[0], "server", "the certificate that the engine has loaded", adviceReissue)
 }
 
 // dates judges the life of a certificate; owner begins the codes.
-func (r *run) dates(c *x509.Certificate, owner Code, what, renew string) outcome {
+func (r *run) dates(c *x509.Certificate, owner Code, what, renew string) Step {
 	now := r.Now()
 	days := describe(c, now).DaysLeft
 	switch {
@@ -142,7 +142,7 @@ func (r *run) dates(c *x509.Certificate, owner Code, what, renew string) outcome
 }
 
 // serverFile compares the certificate in use with the file that the next start of the engine would take.
-func (r *run) serverFile(context.Context) outcome {
+func (r *run) serverFile(context.Context) Step {
 	if r.ServerCert == "" {
 		return skip(notAtHand, "the engine's certificate file is not known here")
 	}
@@ -160,7 +160,7 @@ func (r *run) serverFile(context.Context) outcome {
 }
 
 // serverPin accepts the key of the engine or of an authority that signed for it, as Berth does.
-func (r *run) serverPin(context.Context) outcome {
+func (r *run) serverPin(context.Context) Step {
 	wanted, err := pin.ParseList(r.Pins)
 	switch {
 	case err != nil:

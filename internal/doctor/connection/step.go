@@ -58,28 +58,20 @@ type run struct {
 	probe     string // ALPN protocol by which berth guard knows that a refused connection belongs to this test; "": none
 }
 
-// outcome is how a step ended.
-type outcome struct {
-	status Status
-	code   Code
-	remedy string // of warnings and failures
-	detail string
+func pass(format string, args ...any) Step {
+	return Step{Status: Pass, Detail: fmt.Sprintf(format, args...)}
 }
 
-func pass(format string, args ...any) outcome {
-	return outcome{Pass, "", "", fmt.Sprintf(format, args...)}
+func warn(code Code, remedy, format string, args ...any) Step {
+	return Step{Status: Warn, Code: code, Remedy: remedy, Detail: fmt.Sprintf(format, args...)}
 }
 
-func warn(code Code, remedy, format string, args ...any) outcome {
-	return outcome{Warn, code, remedy, fmt.Sprintf(format, args...)}
+func fail(code Code, remedy, format string, args ...any) Step {
+	return Step{Status: Fail, Code: code, Remedy: remedy, Detail: fmt.Sprintf(format, args...)}
 }
 
-func fail(code Code, remedy, format string, args ...any) outcome {
-	return outcome{Fail, code, remedy, fmt.Sprintf(format, args...)}
-}
-
-func skip(code Code, format string, args ...any) outcome {
-	return outcome{Skipped, code, "", fmt.Sprintf(format, args...)}
+func skip(code Code, format string, args ...any) Step {
+	return Step{Status: Skipped, Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
 // Codes of skipped steps.
@@ -91,16 +83,14 @@ const (
 )
 
 // step does one step unless one that it builds on has failed, and reports it.
-func (r *run) step(ctx context.Context, name string, do func(context.Context) outcome, needs ...string) {
+func (r *run) step(ctx context.Context, name string, do func(context.Context) Step, needs ...string) {
 	if ctx.Err() != nil {
 		return
 	}
 	for _, need := range needs {
 		if r.failed[need] {
+			r.note(name, skip(earlierFailure, "needs the step %q", need))
 			r.failed[name] = true
-			r.report.Steps = append(r.report.Steps, Step{
-				Name: name, Status: Skipped, Code: earlierFailure, Detail: fmt.Sprintf("needs the step %q", need),
-			})
 			return
 		}
 	}
@@ -111,13 +101,15 @@ func (r *run) step(ctx context.Context, name string, do func(context.Context) ou
 	if ctx.Err() != nil {
 		return
 	}
-	if got.status == Fail {
-		r.failed[name] = true
-	}
-	r.report.Steps = append(r.report.Steps, Step{
-		Name: name, Status: got.status, Code: got.code, Detail: strings.ToValidUTF8(got.detail, "?"),
-		Remedy: got.remedy, DurationMS: milliseconds(time.Since(begin)),
-	})
+	got.DurationMS = milliseconds(time.Since(begin))
+	r.note(name, got)
+	r.failed[name] = got.Status == Fail
+}
+
+func (r *run) note(name string, s Step) {
+	s.Name, s.Detail = name, strings.ToValidUTF8(s.Detail, "?")
+	r.report.Steps = append(r.report.Steps, s)
+	r.report.Status = Worst(r.report.Status, s.Status)
 }
 
 // all tries everything, in an order in which the first failure is the cause of the later ones.
