@@ -73,10 +73,10 @@ func (d *directory) extend(a *Authority, serial *big.Int, forget bool) (list *x5
 			return nil, false, err
 		}
 	}
-	if about != nil && about.Number == list.Number.String() {
-		return list, added, nil
+	if about == nil || about.Number != list.Number.String() {
+		d.setList(ca, list)
 	}
-	return list, added, d.setList(ca, list)
+	return list, added, nil
 }
 
 // issuerOf is the authority that signed a certificate; nil if none of these did.

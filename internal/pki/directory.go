@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ type directory struct {
 	files                    *fileset.Directory // nil if it is only read
 	change                   fileset.Change
 	listsDirty, recordsDirty bool
+	err                      error // the first of a change; commit returns it
 }
 
 // openDirectory is for reading only.
@@ -179,69 +181,64 @@ func (d *directory) leaves() iter.Seq2[leaf, error] {
 	}
 }
 
-// put writes a file, drop removes some.
+// put writes a file, drop removes some. Like all that follow up to commit they change what is kept here, and leave their
+// errors to commit.
 func (d *directory) put(name string, data []byte) { d.change.Write[name] = data }
 
 func (d *directory) drop(names ...string) { d.change.Remove = append(d.change.Remove, names...) }
 
 // putKey writes a private key.
-func (d *directory) putKey(name string, pair Pair) error {
+func (d *directory) putKey(name string, pair Pair) {
 	key, err := pair.KeyPEM()
-	if err != nil {
-		return err
-	}
+	d.fail(err)
 	d.put(name, key)
-	return nil
 }
 
 // putPair writes a certificate and its key.
-func (d *directory) putPair(names pairFiles, pair Pair) error {
+func (d *directory) putPair(names pairFiles, pair Pair) {
 	d.put(names.cert, pair.CertPEM())
-	return d.putKey(names.key, pair)
+	d.putKey(names.key, pair)
 }
 
 // trust makes these the authorities of the directory; lists of others go.
-func (d *directory) trust(all []*x509.Certificate) error {
-	// Read with the authorities that signed them.
-	if _, err := d.lists(); err != nil {
-		return err
-	}
+func (d *directory) trust(all []*x509.Certificate) {
+	_, err := d.lists() // reads them with the authorities that signed them
+	d.fail(err)
 	d.put(CACertFile, encodeCertificates(all))
 	d.trusted = func() ([]*x509.Certificate, error) { return all, nil }
 	d.listsDirty = true
-	return nil
 }
 
 // setList makes a list the one of its authority, and remembers it.
-func (d *directory) setList(ca *x509.Certificate, list *x509.RevocationList) error {
+func (d *directory) setList(ca *x509.Certificate, list *x509.RevocationList) {
 	_, lists, known, err := d.read()
 	if err != nil {
-		return err
+		d.fail(err)
+		return
 	}
 	lists[pin.Of(ca)] = list
 	known.noteList(ca, list)
 	d.listsDirty, d.recordsDirty = true, true
-	return nil
 }
 
 // remember notes a certificate that stands elsewhere, or that was replaced here.
-func (d *directory) remember(about Description, replaced bool) error {
+func (d *directory) remember(about Description, replaced bool) {
 	known, err := d.records()
 	if err != nil {
-		return err
+		d.fail(err)
+		return
 	}
 	known.add(about, replaced)
 	d.recordsDirty = true
-	return nil
 }
+
+func (d *directory) fail(err error) { d.err = cmp.Or(d.err, err) }
 
 // commit puts everything in place that was changed, all of it or nothing.
 func (d *directory) commit() error {
-	if err := d.encode(); err != nil {
-		return err
-	}
-	if len(d.change.Write)+len(d.change.Remove) == 0 {
-		return nil
+	d.fail(d.encode())
+	if d.err != nil || len(d.change.Write)+len(d.change.Remove) == 0 {
+		return d.err
 	}
 	err := d.files.Apply(d.change)
 	if owner, ok := errors.AsType[*fileset.OwnerError](err); ok && errors.Is(err, fs.ErrPermission) {

@@ -137,11 +137,7 @@ func (d *directory) keepSet(opts InitOptions, result *InitResult) error {
 	}
 	// Before anything is written: a refusal leaves everything as it was.
 	if len(opts.Hosts) > 0 {
-		dns, ips, err := serverNames(opts.Hosts, Production)
-		if err != nil {
-			return err
-		}
-		if err := checkHosts(server.pair.Leaf, dns, ips); err != nil {
+		if err := checkHosts(server.pair.Leaf, opts.Hosts); err != nil {
 			return &FileError{Path: d.file(ServerCertFile), Err: err, Advice: adviceHosts}
 		}
 	}
@@ -218,16 +214,11 @@ func (d *directory) makeSet(opts InitOptions, req Request) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(
-		d.trust([]*x509.Certificate{authority.Certificate}),
-		d.setList(authority.Certificate, list),
-		d.putKey(CAKeyFile, authority.Pair),
-		d.putPair(pairFiles{ServerCertFile, ServerKeyFile}, server),
-		d.putPair(pairFiles{ClientCertFile, ClientKeyFile}, client),
-	)
-	if err != nil {
-		return err
-	}
+	d.trust([]*x509.Certificate{authority.Certificate})
+	d.setList(authority.Certificate, list)
+	d.putKey(CAKeyFile, authority.Pair)
+	d.putPair(pairFiles{ServerCertFile, ServerKeyFile}, server)
+	d.putPair(pairFiles{ClientCertFile, ClientKeyFile}, client)
 	return d.commit()
 }
 

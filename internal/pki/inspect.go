@@ -227,12 +227,9 @@ func (i *inspection) names(prefix, path string, cert *x509.Certificate) {
 	if prefix != "server-" {
 		return
 	}
-	dns, ips, err := []string(nil), cert.IPAddresses[:0:0], error(nil)
+	var err error
 	if len(i.opts.Hosts) > 0 {
-		dns, ips, err = serverNames(i.opts.Hosts, Production)
-	}
-	if err == nil {
-		err = checkHosts(cert, dns, ips)
+		err = checkHosts(cert, i.opts.Hosts)
 	}
 	if err == nil && len(cert.DNSNames)+len(cert.IPAddresses) == 0 {
 		err = fmt.Errorf("%w: it names no host at all", ErrWrongHosts)

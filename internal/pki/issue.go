@@ -114,13 +114,9 @@ func (d *directory) issueTo(out *directory, authority *Authority, opts IssueOpti
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := out.putPair(names, pair); err != nil {
-		return Issued{}, err
-	}
+	out.putPair(names, pair)
 	made := describe(out.file(names.cert), pair.Certificate)
-	if err := d.remember(made, false); err != nil {
-		return Issued{}, err
-	}
+	d.remember(made, false)
 	for _, name := range []string{CACertFile, CRLFile} {
 		if !d.has(name) {
 			continue

@@ -53,17 +53,15 @@ func serverNames(hosts []string, env Environment) (dns []string, ips []net.IP, e
 }
 
 // checkHosts makes sure that a server certificate covers every name and address.
-func checkHosts(cert *x509.Certificate, dns []string, ips []net.IP) error {
-	hosts := slices.Clone(dns)
+func checkHosts(cert *x509.Certificate, hosts []string) error {
+	dns, ips, err := serverNames(hosts, Production)
+	if err != nil {
+		return err
+	}
 	for _, ip := range ips {
-		hosts = append(hosts, ip.String())
+		dns = append(dns, ip.String())
 	}
-	var missing []string
-	for _, host := range hosts {
-		if cert.VerifyHostname(host) != nil {
-			missing = append(missing, host)
-		}
-	}
+	missing := slices.DeleteFunc(dns, func(host string) bool { return cert.VerifyHostname(host) == nil })
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: %s", ErrWrongHosts, strings.Join(missing, ", "))
 	}

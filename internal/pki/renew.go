@@ -101,11 +101,10 @@ func (d *directory) reissue(old leaf, by *Authority, days int, keepKey bool) (De
 	if err != nil {
 		return Description{}, nil, err
 	}
-	if err := d.putPair(old.pairFiles, fresh); err != nil {
-		return Description{}, nil, err
-	}
+	d.putPair(old.pairFiles, fresh)
+	d.remember(describe(path, cert), true)
 	made := describe(path, fresh.Certificate)
-	return made, append(lifeWarnings(path, fresh, by, days), d.rotationWarnings(made)...), d.remember(describe(path, cert), true)
+	return made, append(lifeWarnings(path, fresh, by, days), d.rotationWarnings(made)...), nil
 }
 
 // lifeOf is the life of a certificate in days, as it was asked for: the time before its making does not count.

@@ -140,13 +140,10 @@ func (d *directory) rotation() (Rotation, error) {
 }
 
 // putRotation writes how far it has come; old and fresh are fingerprints.
-func (d *directory) putRotation(stage Stage, started time.Time, old, fresh string) error {
+func (d *directory) putRotation(stage Stage, started time.Time, old, fresh string) {
 	data, err := json.MarshalIndent(rotationState{Stage: stage, Started: started.UTC().Truncate(time.Second), Old: old, New: fresh}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write state of the rotation: %w", err)
-	}
+	d.fail(err)
 	d.put(rotationFile, append(data, '\n'))
-	return nil
 }
 
 // trustNew is the first step.
@@ -181,16 +178,11 @@ func (d *directory) trustNew(opts RotateOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := d.setList(fresh.Certificate, list); err != nil {
-		return err
-	}
-	if err := d.putKey(nextCAKey, fresh.Pair); err != nil {
-		return err
-	}
-	if err := d.trust(append(slices.Clone(certs), fresh.Certificate)); err != nil {
-		return err
-	}
-	return d.putRotation(StageTrusted, d.now, Fingerprint(old), Fingerprint(fresh.Certificate))
+	d.setList(fresh.Certificate, list)
+	d.trust(append(slices.Clone(certs), fresh.Certificate))
+	d.putKey(nextCAKey, fresh.Pair)
+	d.putRotation(StageTrusted, d.now, Fingerprint(old), Fingerprint(fresh.Certificate))
+	return nil
 }
 
 // ownAuthority is the authority that this directory's certificates are made with: that of ca-key.pem, or, where the key is
@@ -239,11 +231,10 @@ func (d *directory) reissueAll(at Rotation, opts RotateOptions) error {
 		}
 		d.put(oldCAKey, key)
 	}
-	if err := d.putKey(CAKeyFile, authority.Pair); err != nil {
-		return err
-	}
+	d.putKey(CAKeyFile, authority.Pair)
 	d.drop(nextCAKey)
-	return d.putRotation(StageReissued, at.Started, at.Old.FingerprintSHA256, at.New.FingerprintSHA256)
+	d.putRotation(StageReissued, at.Started, at.Old.FingerprintSHA256, at.New.FingerprintSHA256)
+	return nil
 }
 
 // retire is the third step.
@@ -267,9 +258,7 @@ func (d *directory) retire(at Rotation, opts RotateOptions) error {
 		return err
 	}
 	left := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool { return Fingerprint(c) == at.Old.FingerprintSHA256 })
-	if err := d.trust(left); err != nil {
-		return err
-	}
+	d.trust(left)
 	known.Certificates = slices.DeleteFunc(known.Certificates, func(c record) bool { return c.AuthorityKeyID == at.Old.KeyID })
 	known.Lists = slices.DeleteFunc(known.Lists, func(l knownList) bool { return l.AuthorityKeyID == at.Old.KeyID })
 	d.recordsDirty = true

@@ -61,8 +61,7 @@ func keyWarnings(path string) []Warning {
 
 // expiryWarnings speaks up in the last third of a certificate's life.
 func expiryWarnings(path string, cert *x509.Certificate, now time.Time) []Warning {
-	life := cert.NotAfter.Sub(cert.NotBefore)
-	if now.Before(cert.NotBefore.Add(life * 2 / 3)) {
+	if now.Before(renewalTime(cert)) {
 		return nil
 	}
 	text := fmt.Sprintf("expires on %s: run berth certs renew", cert.NotAfter.UTC().Format(time.RFC3339))
