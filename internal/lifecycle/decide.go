@@ -217,7 +217,7 @@ func (r Rules) reconcile(s session.Session, seen Situation, now time.Time) Decis
 			return Decision{Verdict: Adopt, Next: next, Changed: true}
 		case seen.Ended != nil && r.Restarts && (s.RestartCount > 0 || s.StopReason == session.StopEngine): // a restart has failed
 			return r.heal(s, seen.Ended, now)
-		case r.heals(s):
+		case r.heals(s) && seen.Container != NotSeen:
 			return r.heal(s, &Ending{Cause: CauseStart, Failure: session.Errorf(session.CodeNotRunning, "%s", s.LastError)}, now)
 		}
 	}
