@@ -39,7 +39,7 @@ AREA_integration = ./test/e2e
 AREA_logging     = ./internal/telemetry ./internal/app
 AREA_database    = ./internal/storage ./internal/postgres ./internal/failover ./internal/jsonfile ./test/database
 AREA_health      = ./internal/health ./internal/probe ./internal/session ./test/e2e ./test/outage
-AREA_auth        = ./internal/httpapi ./internal/proxy
+AREA_auth        = ./internal/access ./internal/httpapi ./internal/proxy
 AREA_pool        = ./internal/proxy ./internal/server
 AREA_resources   = ./internal/pressure ./internal/docker ./internal/httpapi ./test/e2e
 

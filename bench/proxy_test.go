@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/proxy"
 	"berth/internal/session"
 )
@@ -27,16 +28,18 @@ func BenchmarkProxy(b *testing.B) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) }))
 	defer server.Close()
 
-	keys, err := session.NewKeys([]byte("a secret of more than sixteen bytes"))
+	keys, err := access.NewKeys([]byte("a secret of more than sixteen bytes"))
 	must(b, err)
-	token := session.NewToken(32)
+	token := access.NewToken(32)
 	table := proxy.NewTable()
 	defer table.Close()
 	table.Set(session.Route{
 		ID: "ses-bench", Address: server.Listener.Addr().String(), Username: "opencode", Credential: "password",
 		Token: session.Token{Digest: keys.Digest(token)}, Running: true,
 	})
-	p, err := proxy.New(proxy.Options{Table: table, Keys: keys, Logger: slog.New(slog.DiscardHandler)})
+	authority, err := access.New(access.Options{Keys: keys})
+	must(b, err)
+	p, err := proxy.New(proxy.Options{Table: table, Access: authority, Logger: slog.New(slog.DiscardHandler)})
 	must(b, err)
 	pooled := httptest.NewServer(p)
 	defer pooled.Close()

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"berth/internal/access"
 	"berth/internal/config"
 	"berth/internal/doctor"
 	"berth/internal/health"
@@ -40,7 +41,7 @@ type App struct {
 
 	storage *storage.Storage
 	store   *metrics.Store // of the storage, measured
-	keys    session.Keys
+	keys    access.Keys
 	engine  *engine // nil: sessions are processes
 	runtime session.Runtime
 	host    hostMonitors
@@ -50,9 +51,9 @@ type App struct {
 	server  *server.Server
 	metrics *metrics.Metrics
 	health  *health.Reporter
-	trail   *trail
-	gate    *gate
-	proxies trustedProxies
+	trail   *access.Trail
+	access  *access.Authority
+	proxies access.Proxies
 
 	descriptors server.Descriptors
 	live        atomic.Pointer[config.Config] // cfg, and what has been reloaded since
@@ -104,12 +105,13 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	registry := telemetry.NewRegistry()
-	a.metrics, a.gate = metrics.New(registry), newGate()
+	a.metrics = metrics.New(registry)
 	table := proxy.NewTable()
 	for _, open := range []func() error{
 		func() (err error) { a.proxies, err = a.cfg.Server.Proxies(); return err },
 		a.openTrail,
 		func() error { return a.openStorage(ctx, dir) },
+		func() error { return a.openAccess(admin) },
 		func() error { return a.openRuntime(ctx, dir) },
 		func() error { return a.openHost(ctx) },
 		func() error { return a.openManager(table) },
@@ -122,7 +124,7 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.health = a.newHealth()
 	a.registerMetrics(registry)
-	api, err := a.newAPI(admin, table, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	api, err := a.newAPI(table, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	if err != nil {
 		return err
 	}
@@ -154,7 +156,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.engine != nil { // nothing in the checklist applies where nothing is isolated
 		work.Go(func() error { return doctor.Watch(ctx, a.doctorOptions, a.log, a.audit.Store) })
 	}
-	work.Go(func() error { return a.trail.refusals.run(ctx) })
+	work.Go(func() error { return a.trail.Run(ctx, ownRequest) })
 	work.Go(func() error { return a.host.pressure.Run(ctx) })
 	work.Go(func() error { return a.host.disks.Run(ctx) })
 	work.Go(func() error { return a.host.workspaces.Run(ownRequest(ctx)) })

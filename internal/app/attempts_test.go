@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/config"
 	"berth/internal/jsonfile"
 	"berth/internal/session"
 	"berth/internal/storage"
-	"berth/internal/throttle"
 )
 
 type made struct {
@@ -32,11 +32,11 @@ func TestWrongTokensAreLimitedOverBothDoors(t *testing.T) {
 	}
 	own, proxied := "/sessions/"+s.ID+"/auth", "/s/"+s.ID+"/global/health"
 	refused := map[int]int{}
-	for i := range 2 * throttle.Burst {
+	for i := range 2 * access.Burst {
 		refused[b.call(t, http.MethodGet, []string{own, proxied, "/sessions"}[i%3], "wrong", nil)]++
 	}
-	if refused[http.StatusUnauthorized] < throttle.Burst || refused[http.StatusTooManyRequests] == 0 || len(refused) != 2 {
-		t.Errorf("got %v, want %d times 401 and then 429", refused, throttle.Burst)
+	if refused[http.StatusUnauthorized] < access.Burst || refused[http.StatusTooManyRequests] == 0 || len(refused) != 2 {
+		t.Errorf("got %v, want %d times 401 and then 429", refused, access.Burst)
 	}
 	for path, token := range map[string]string{own: s.Token, proxied: s.Token, "/sessions": admin} {
 		if status := b.call(t, http.MethodGet, path, token, nil); status != http.StatusOK {

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"berth/internal/access"
 	"berth/internal/config"
-	"berth/internal/throttle"
 )
 
 // forwarded makes a request with the headers of a proxy in front.
@@ -88,7 +88,7 @@ func TestThrottleCountsTheForwardedClient(t *testing.T) {
 				status, _ := b.forwarded(t, http.MethodGet, "/sessions", "", map[string]string{"X-Forwarded-For": client})
 				return status
 			}
-			for range 2 * throttle.Burst {
+			for range 2 * access.Burst {
 				ask("192.0.2.1")
 			}
 			if got := ask("192.0.2.1"); got != http.StatusTooManyRequests {
@@ -147,7 +147,7 @@ func TestLogOfForwardedClientsHasNoMadeUpPort(t *testing.T) {
 	cfg.Server.TrustedProxies = "127.0.0.1"
 	b, kept := startLogged(t, cfg)
 	for _, client := range []string{"192.0.2.1", "2001:db8::1", "192.0.2.2:4711"} {
-		for range throttle.Burst + 2 { // the last ones are logged as limited
+		for range access.Burst + 2 { // the last ones are logged as limited
 			b.forwarded(t, http.MethodGet, "/sessions", "wrong", map[string]string{"X-Forwarded-For": client})
 		}
 	}

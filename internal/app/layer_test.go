@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,6 +17,7 @@ var rank = map[string]int{
 	"berth/internal/pin":       0,
 	"berth/internal/session":   0,
 
+	"berth/internal/access":     1,
 	"berth/internal/atomicfile": 1,
 	"berth/internal/lifecycle":  1,
 	"berth/internal/telemetry":  1,
@@ -36,7 +38,6 @@ var rank = map[string]int{
 	"berth/internal/proxy":       2,
 	"berth/internal/runtimetest": 2,
 	"berth/internal/storetest":   2,
-	"berth/internal/throttle":    2,
 	"berth/internal/webhook":     2,
 	"berth/internal/workspace":   2,
 
@@ -105,5 +106,21 @@ func TestImportsPointInward(t *testing.T) {
 	}
 	if seen < len(rank) {
 		t.Errorf("go list saw %d packages, %d have a rank: remove those that are gone", seen, len(rank))
+	}
+}
+
+// pure are packages whose rules do not depend on a protocol's implementation.
+var pure = []string{"berth/internal/access"}
+
+func TestRulesDoNotKnowHTTPRequests(t *testing.T) {
+	t.Parallel()
+	for _, pkg := range pure {
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg).Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		if slices.Contains(strings.Fields(string(out)), "net/http") {
+			t.Errorf("%s depends on net/http", pkg)
+		}
 	}
 }

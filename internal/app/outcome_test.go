@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"berth/internal/access"
 	"berth/internal/httpapi"
 	"berth/internal/proxy"
 	"berth/internal/session"
@@ -19,7 +20,7 @@ import (
 // proxy's, or the API's.
 func TestEveryCodeHasTheSameStatusAtEveryDoor(t *testing.T) {
 	t.Parallel()
-	keys, err := session.NewKeys([]byte("a secret of more than sixteen bytes"))
+	keys, err := access.NewKeys([]byte("a secret of more than sixteen bytes"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,13 +66,17 @@ func TestEveryCodeHasTheSameStatusAtEveryDoor(t *testing.T) {
 }
 
 // sessionDoor is a proxy whose every request ends with a failure.
-func sessionDoor(t *testing.T, keys session.Keys, failure error, write func(http.ResponseWriter, *http.Request, error)) *proxy.Proxy {
+func sessionDoor(t *testing.T, keys access.Keys, failure error, write func(http.ResponseWriter, *http.Request, error)) *proxy.Proxy {
 	t.Helper()
 	table := proxy.NewTable()
 	t.Cleanup(table.Close)
 	table.Set(session.Route{ID: "ses-one", Address: "10.0.0.2:1", Token: session.Token{Digest: keys.Digest("token")}, Running: true})
+	authority, err := access.New(access.Options{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
 	p, err := proxy.New(proxy.Options{
-		Table: table, Keys: keys, Logger: slog.New(slog.DiscardHandler), WriteProblem: write,
+		Table: table, Access: authority, Logger: slog.New(slog.DiscardHandler), WriteProblem: write,
 		Transport: proxy.Transport{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, failure }},
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"berth/internal/access"
 	"berth/internal/config"
 	"berth/internal/doctor"
 	"berth/internal/health"
@@ -22,7 +23,6 @@ import (
 	"berth/internal/session"
 	"berth/internal/storage"
 	"berth/internal/telemetry"
-	"berth/internal/throttle"
 	"berth/internal/webhook"
 )
 
@@ -38,6 +38,14 @@ func (a *App) openStorage(ctx context.Context, dir storage.Dir) (err error) {
 	return err
 }
 
+func (a *App) openAccess(admin session.Secret) (err error) {
+	a.access, err = access.New(access.Options{
+		Keys: a.keys, AdminToken: admin, TokenLength: a.cfg.Token.Length, Throttle: access.NewThrottle(), Trail: a.trail,
+		Rejected: a.metrics.Unauthenticated,
+	})
+	return err
+}
+
 func (a *App) openRuntime(ctx context.Context, dir storage.Dir) error {
 	open := a.openDocker
 	if a.cfg.Session.Runtime == config.RuntimeProcess {
@@ -47,7 +55,7 @@ func (a *App) openRuntime(ctx context.Context, dir storage.Dir) error {
 	if err != nil {
 		return err
 	}
-	a.runtime = a.metrics.Runtime(r, a.named(a.cfg.Session.Runtime), a.trail.called)
+	a.runtime = a.metrics.Runtime(r, a.named(a.cfg.Session.Runtime), a.recordCall)
 	return nil
 }
 
@@ -91,9 +99,9 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 	}
 	a.manager, err = lifecycle.NewManager(a.store, a.runtime, probe.New(), table, a.keys, lifecycle.Options{
 		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
-		Limits:      session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
-		MaxSessions: c.Limits.MaxSessions,
-		TokenLength: c.Token.Length, TokenLife: c.Token.Expiry(),
+		Limits:       session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
+		MaxSessions:  c.Limits.MaxSessions,
+		TokenLife:    c.Token.Expiry(),
 		SweepEvery:   time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute,
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(), Hold: a.storage.Hold,
@@ -118,14 +126,14 @@ func (a *App) sink(send func(lifecycle.Notice)) lifecycle.Sink {
 		switch {
 		case r.Operation != nil:
 			a.metrics.Operation(*r.Operation)
-			a.trail.performed(ctx, *r.Operation)
+			a.recordOperation(ctx, *r.Operation)
 		case r.Notice != nil:
 			a.metrics.Incident(*r.Notice)
 			send(*r.Notice)
 		case r.Rejected != nil:
 			a.metrics.Rejected(r.Rejected)
 		case r.Swept > 0:
-			a.gate.swept.Add(float64(r.Swept))
+			a.metrics.TokensSwept(r.Swept)
 		}
 	})
 }
@@ -133,14 +141,13 @@ func (a *App) sink(send func(lifecycle.Notice)) lifecycle.Sink {
 func (a *App) openProxy(table *proxy.Table) (err error) {
 	pool := a.cfg.HTTPPool
 	a.proxy, err = proxy.New(proxy.Options{
-		Table: table, Keys: a.keys, Logger: a.named("proxy"),
+		Table: table, Access: a.access, Logger: a.named("proxy"),
 		MaxBody: int64(a.cfg.Proxy.MaxBodySize), TrustForwardedProto: true, // [App.client] removes what is not believed
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
-		Refused: attempts{a.gate, a.trail.refusals, surfaceProxy}.proxied, Authenticated: a.trail.visited,
 		MaxConnections: a.descriptors.Upstreams, MaxRequests: a.descriptors.Requests,
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
 		Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
@@ -148,17 +155,14 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 	return err
 }
 
-func (a *App) newAPI(admin session.Secret, table *proxy.Table, metrics http.Handler) (*httpapi.API, error) {
+func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, error) {
 	return httpapi.New(httpapi.Options{
-		Sessions: a.manager, Keys: a.keys, AdminToken: admin, Version: a.version, Logger: a.named("httpapi"),
+		Sessions: a.manager, Access: a.access, Version: a.version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
-		Authenticated: a.trail.entered,
-		Rotation:      throttle.NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated).Take,
-		Size:          a.health.WorkspaceSize,
-		CheckEvery:    a.cfg.Health.CheckInterval.Duration(),
-		Attempts:      attempts{a.gate, a.trail.refusals, surfaceAPI},
-		Known:         func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
-		Metrics:       metrics,
+		Size:       a.health.WorkspaceSize,
+		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
+		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
+		Metrics:    metrics,
 	})
 }
 
@@ -194,10 +198,15 @@ func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
 	a.onStop("address", func(context.Context) error { return dir.WithdrawAddress() })
 }
 
-// client puts the client's address into a request, and into the context of what is done for it.
-func (a *App) client(r *http.Request) context.Context {
-	a.proxies.applyForwarded(r, a.cfg.Proxy.TrustForwardedProto)
-	return withRemote(r.Context(), r.RemoteAddr)
+// client finds out who sent a request, and leaves no forwarded address or scheme in it that is not believed.
+func (a *App) client(r *http.Request) *access.Client {
+	const forwardedFor, forwardedProto = "X-Forwarded-For", "X-Forwarded-Proto"
+	c := a.proxies.Client(r.RemoteAddr, r.TLS != nil, r.Header[forwardedFor], r.Header[forwardedProto], a.cfg.Proxy.TrustForwardedProto)
+	if c.AddrPort.IsValid() {
+		r.RemoteAddr = c.AddrPort.String()
+	}
+	r.Header[forwardedProto] = []string{c.Scheme}
+	return c
 }
 
 // ownRequest gives what Berth does of its own accord an ID as well, so that everything that belongs to it is found by it.
@@ -211,7 +220,7 @@ func (a *App) registerMetrics(r prometheus.Registerer) {
 		metrics.Process(a.version, func() int { return a.live.Load().Limits.MaxSessions },
 			func(ctx context.Context) string { return a.health.Report(ctx).Status }, a.audit.Load),
 		metrics.Sessions(a.store.Count, a.manager.Healths, a.proxy.Load), metrics.StoreStates(a.storeState),
-		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces), a.gate.failures, a.gate.swept,
+		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces),
 	)
 	if a.engine != nil && a.engine.certificates != nil {
 		r.MustRegister(metrics.Certificates(a.engine.certificates.Client.Expiries))

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"berth/internal/throttle"
+	"berth/internal/access"
 )
 
 // Whoever can reach Berth cannot make the audit trail forget what was done: not with wrong tokens, not without any.
@@ -29,7 +29,7 @@ func TestRefusalsNeverRotateRecordsOfChangesAway(t *testing.T) {
 		token := []string{"", "wrong"}[i%2]
 		refusals[b.call(t, http.MethodGet, []string{"/sessions", "/metrics", "/s/" + s.ID + "/", "/sessions/" + s.ID}[i/2%4], token, nil)]++
 	}
-	if refusals[http.StatusUnauthorized] < throttle.Burst || refusals[http.StatusTooManyRequests] < flood*9/10 || len(refusals) != 2 {
+	if refusals[http.StatusUnauthorized] < access.Burst || refusals[http.StatusTooManyRequests] < flood*9/10 || len(refusals) != 2 {
 		t.Errorf("got %v, want some 401 and then 429", refusals)
 	}
 	b.end(t)

@@ -3,6 +3,7 @@ package docker_test
 import (
 	"testing"
 
+	"berth/internal/access"
 	"berth/internal/docker"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
@@ -18,7 +19,7 @@ func TestRuntimeKeepsItsPromises(t *testing.T) {
 			runtimetest.Run(t, func(*testing.T) runtimetest.Subject {
 				return runtimetest.Subject{Runtime: w.Runtime, Other: other.Runtime, Spec: func(name string) session.Spec {
 					spec := w.spec(name)
-					spec.Name, spec.Session, spec.Credential = name, session.NewID(), session.NewToken(32)
+					spec.Name, spec.Session, spec.Credential = name, session.NewID(), access.NewToken(32)
 					return spec
 				}}
 			})

@@ -7,8 +7,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"berth/internal/access"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
@@ -37,7 +36,7 @@ type Sessions interface {
 	Upgrade(ctx context.Context, id session.ID, req lifecycle.UpgradeRequest) (*lifecycle.Work, error)
 	OutOfDate(ctx context.Context, s session.Session) ([]session.Part, error)
 	Force(ctx context.Context, id session.ID, kind session.Kind) (*lifecycle.Work, error)
-	RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error)
+	Rotate(ctx context.Context, id session.ID, digest string, grace time.Duration) (session.Session, error)
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
 	Stay(s session.Session) lifecycle.Stay
 	Listen(id session.ID) (changed <-chan struct{}, stop func())
@@ -45,12 +44,10 @@ type Sessions interface {
 	Healths() []lifecycle.Health
 }
 
-// Options are what the API needs. All but Logger, Now, Metrics, Attempts and Known are required.
+// Options are what the API needs. All but Logger, Now, Metrics and Known are required.
 type Options struct {
 	Sessions   Sessions
-	Keys       session.Keys
-	AdminToken session.Secret
-	Attempts   Attempts                        // default: any number
+	Access     *access.Authority
 	Known      func(session.ID) session.Token  // what is in memory of a session's tokens; default: nothing
 	Version    string                          // of Berth, for the OpenAPI document and /health
 	Size       func(session.ID) *WorkspaceSize // what a session's volumes take; default: nothing is known
@@ -63,38 +60,24 @@ type Options struct {
 	Metrics    http.Handler                    // of GET /metrics; nil: there are none
 	Now        func() time.Time                // default: time.Now
 	Logger     *slog.Logger
-
-	// Authenticated is called for every request with a valid token to a route that needs one; ctx holds the actor. operation
-	// is the route's operation ID, id the session in its path. nil: it is not recorded.
-	Authenticated func(ctx context.Context, id session.ID, operation string, standing session.Standing)
-	// Rotation counts a rotation of a session's token that its holder asks for, and returns how long it is until the next one
-	// would be allowed; 0: this one is. nil: any number is.
-	Rotation func(id session.ID) (wait time.Duration)
 }
 
 func (o Options) validate() error {
-	var faults []error
-	if o.Sessions == nil || o.Ready == nil || o.Health == nil || o.Instances == nil {
-		faults = append(faults, errors.New("sessions, ready, health and instances must be given"))
+	if o.Sessions == nil || o.Access == nil || o.Ready == nil || o.Health == nil || o.Instances == nil {
+		return errors.New("sessions, access, ready, health and instances must be given")
 	}
-	if len(o.AdminToken.Reveal()) < minAdminToken {
-		faults = append(faults, errors.New("the admin token is shorter than 16 characters"))
-	}
-	return errors.Join(faults...)
+	return nil
 }
-
-const minAdminToken = 16
 
 // API answers the routes of [API.Handler].
 type API struct {
 	Options
-	adminDigest [sha256.Size]byte
-	mux         *http.ServeMux
-	huma        huma.API
-	openAPI     []byte
-	glance      glance
-	all         []Route
-	streams     *streams
+	mux     *http.ServeMux
+	huma    huma.API
+	openAPI []byte
+	glance  glance
+	all     []Route
+	streams *streams
 }
 
 // Route is one address of the API.
@@ -111,9 +94,6 @@ func New(opts Options) (*API, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if opts.Attempts == nil {
-		opts.Attempts = anyNumber{}
-	}
 	if opts.Known == nil {
 		opts.Known = func(session.ID) session.Token { return session.Token{} }
 	}
@@ -123,16 +103,10 @@ func New(opts Options) (*API, error) {
 	if opts.Size == nil {
 		opts.Size = func(session.ID) *WorkspaceSize { return nil }
 	}
-	if opts.Authenticated == nil {
-		opts.Authenticated = func(context.Context, session.ID, string, session.Standing) {}
-	}
-	if opts.Rotation == nil {
-		opts.Rotation = func(session.ID) time.Duration { return 0 }
-	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{Options: opts, adminDigest: sha256.Sum256([]byte(opts.AdminToken.Reveal())), mux: http.NewServeMux(), streams: newStreams(opts.Streams)}
+	a := &API{Options: opts, mux: http.NewServeMux(), streams: newStreams(opts.Streams)}
 	a.huma = humago.New(a.mux, apiConfig(opts.Version))
 	a.routes()
 	var err error
@@ -184,9 +158,4 @@ func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
 	_, _ = w.Write(a.openAPI)
-}
-
-func (a *API) isAdmin(token session.Secret) bool {
-	digest := sha256.Sum256([]byte(token.Reveal()))
-	return subtle.ConstantTimeCompare(digest[:], a.adminDigest[:]) == 1
 }

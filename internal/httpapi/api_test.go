@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
 	"berth/internal/proxy"
@@ -46,7 +47,7 @@ func newWorldWith(t *testing.T, adjust func(*world, *httpapi.Options), change ..
 	w := &world{House: sessiontest.New(t, change...), t: t, draining: make(chan struct{})}
 	w.health = httpapi.Health{Status: "healthy", StorageBackend: "json"}
 	opts := httpapi.Options{
-		Sessions: w.Manager, Keys: w.Keys, AdminToken: adminToken, Version: "test",
+		Sessions: w.Manager, Access: w.admitting(nil), Version: "test",
 		Ready:     func() error { return w.ready },
 		Instances: func() []httpapi.Instance { return []httpapi.Instance{{ID: "node-1", Alive: true, Self: true}} },
 		Health: func(context.Context) httpapi.Health {
@@ -70,6 +71,16 @@ func newWorldWith(t *testing.T, adjust func(*world, *httpapi.Options), change ..
 	return w
 }
 
+// admitting returns an Authority with a throttle; nil: nothing is limited.
+func (w *world) admitting(throttle access.Throttle) *access.Authority {
+	w.t.Helper()
+	authority, err := access.New(access.Options{Keys: w.Keys, AdminToken: adminToken, Throttle: throttle, Now: w.Options.Now})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return authority
+}
+
 // proxied sends what is for the sessions' servers there, as the data plane knows them at that moment.
 func (w *world) proxied(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -83,7 +94,7 @@ func (w *world) proxied(next http.Handler) http.Handler {
 		if route, ok := w.Routes.Get(session.ID(id)); ok {
 			table.Set(route)
 		}
-		p, err := proxy.New(proxy.Options{Table: table, Keys: w.Keys, Logger: slog.New(slog.DiscardHandler), Now: w.Options.Now})
+		p, err := proxy.New(proxy.Options{Table: table, Access: w.admitting(nil), Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			http.Error(rw, err.Error(), http.StatusInternalServerError)
 			return

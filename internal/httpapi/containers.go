@@ -75,7 +75,7 @@ func (a *API) containerHealth(ctx context.Context, _ *struct{}) (*containerHealt
 		}
 	}
 	out := &containerHealthOutput{Body: ContainerHealth{}}
-	if isOperator(ctx) {
+	if maySeeDetails(ctx) {
 		out.Body = a.containers()
 	}
 	out.Body["status"] = status

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"berth/internal/access"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
@@ -159,10 +160,14 @@ func (r *record) add(m session.Milestone) {
 }
 
 // follow streams the events of the session to whoever holds token, until it ends.
-func (r *record) follow(t *testing.T, keys session.Keys, token string) (written *httptest.ResponseRecorder, over <-chan struct{}) {
+func (r *record) follow(t *testing.T, keys access.Keys, token string) (written *httptest.ResponseRecorder, over <-chan struct{}) {
 	t.Helper()
+	authority, err := access.New(access.Options{Keys: keys, AdminToken: adminToken})
+	if err != nil {
+		t.Fatal(err)
+	}
 	api, err := httpapi.New(httpapi.Options{
-		Sessions: r, Keys: keys, AdminToken: adminToken, Ready: func() error { return nil },
+		Sessions: r, Access: authority, Ready: func() error { return nil },
 		Health: func(context.Context) httpapi.Health { return httpapi.Health{} }, Instances: func() []httpapi.Instance { return nil },
 	})
 	if err != nil {
@@ -188,7 +193,7 @@ func TestEventsAreStreamedWhateverTheClockSays(t *testing.T) {
 		now := time.Now()
 		r := &record{Session: session.Session{ID: session.NewID()}, changed: make(chan struct{})}
 		r.Timeline = []session.Milestone{{At: now, What: session.Created, By: "operator"}, {At: now, What: session.Ready, By: "operator"}}
-		written, over := r.follow(t, session.Keys{}, adminToken)
+		written, over := r.follow(t, access.Keys{}, adminToken)
 		r.add(session.Milestone{At: now.Add(-time.Hour), What: session.Ended, By: "berth", Reason: "idle"})
 		r.add(session.Milestone{At: now.Add(-time.Hour), What: session.Ready, By: "user"})
 		var story []string
@@ -212,7 +217,7 @@ func TestEventsAreStreamedAfterTheStoreHasFailed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &record{Session: session.Session{ID: session.NewID()}, changed: make(chan struct{})}
-		written, over := r.follow(t, session.Keys{}, adminToken)
+		written, over := r.follow(t, access.Keys{}, adminToken)
 		r.failures = 2
 		r.add(session.Milestone{At: time.Now(), What: session.Ended, By: "operator"})
 		<-time.After(5 * time.Second)
@@ -229,12 +234,12 @@ func TestEventsAreStreamedAfterTheStoreHasFailed(t *testing.T) {
 // The stream of a token that expires ends soon after, that of the operator does not.
 func TestAnExpiredTokenHoldsNoStreamOfEvents(t *testing.T) {
 	t.Parallel()
-	keys, err := session.NewKeys([]byte("0123456789abcdef"))
+	keys, err := access.NewKeys([]byte("0123456789abcdef"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		token := session.NewToken(32)
+		token := access.NewToken(32)
 		r := &record{Session: session.Session{ID: session.NewID(), Token: session.Token{Digest: keys.Digest(token), ExpiresAt: time.Now().Add(time.Minute)}}}
 		_, users := r.follow(t, keys, token.Reveal())
 		written, operators := r.follow(t, keys, adminToken)

@@ -6,6 +6,8 @@ import (
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"berth/internal/access"
 )
 
 // maxBody bounds the JSON that the API reads.
@@ -33,11 +35,19 @@ func apiConfig(version string) huma.Config {
 	return config
 }
 
-var securityOf = map[access][]map[string][]string{
-	open:                {},
-	admin:               {{"admin": {}}},
-	adminOrOwnToken:     {{"admin": {}}, {"session": {}}},
-	adminOrPresentToken: {{"admin": {}}, {"session": {}}},
+// securityOf documents who may use a verb.
+func securityOf(v access.Verb) []map[string][]string {
+	schemes := []map[string][]string{}
+	if access.Reaches(v, access.Anonymous) != access.Nobody {
+		return schemes
+	}
+	if access.Reaches(v, access.Operator) != access.Nobody {
+		schemes = append(schemes, map[string][]string{"admin": {}})
+	}
+	if access.Reaches(v, access.SessionToken) != access.Nobody {
+		schemes = append(schemes, map[string][]string{"session": {}})
+	}
+	return schemes
 }
 
 // plainText documents an answer that is not JSON.
@@ -47,12 +57,12 @@ func plainText() map[string]*huma.Response {
 	}
 }
 
-// register adds a route with its access rule. Errors that the handler returns become problem documents here and
+// register adds a route for those who may use the verb. Errors that the handler returns become problem documents here and
 // nowhere else.
-func register[I, O any](a *API, who access, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+func register[I, O any](a *API, v access.Verb, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	a.all = append(a.all, Route{op.Method, op.Path})
-	op.Security = securityOf[who]
-	op.Middlewares = huma.Middlewares{a.guard(who), readBody}
+	op.Security = securityOf(v)
+	op.Middlewares = huma.Middlewares{a.admit(v), readBody}
 	op.MaxBodyBytes = maxBody
 	// A deadline would end the work on a request without a body, of which net/http reads on for a sign of life. Who has no
 	// token does not get here.

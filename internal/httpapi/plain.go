@@ -37,7 +37,7 @@ type healthOutput struct {
 
 func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 	out := &healthOutput{Status: http.StatusOK}
-	if isOperator(ctx) {
+	if maySeeDetails(ctx) {
 		out.Body = a.Health(ctx)
 		out.Body.Version, out.Body.Containers = a.Version, a.containers()
 	} else {

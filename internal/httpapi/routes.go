@@ -5,6 +5,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -13,86 +14,86 @@ func (a *API) routes() {
 	a.plainly("/livez", a.livez)
 	a.plainly("/readyz", a.readyz)
 	a.plainly("/openapi.json", a.serveOpenAPI)
-	register(a, open, huma.Operation{
+	register(a, access.Status, huma.Operation{
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
 		Summary: "How Berth is", Description: "Everyone sees the status; the operator sees the details.",
 	}, a.health)
-	register(a, open, huma.Operation{
+	register(a, access.Status, huma.Operation{
 		Method: http.MethodGet, Path: "/health/container", OperationID: "get-container-health",
 		Summary:     "How the sessions' servers are",
 		Description: "Everyone sees the status; the operator sees those that this process looks after, each as `session_<id>`.",
 	}, a.containerHealth)
-	register(a, adminOrOwnToken, huma.Operation{
+	register(a, access.Read, huma.Operation{
 		Method: http.MethodGet, Path: "/health/container/{id}", OperationID: "get-session-health", Summary: "How a session's server is",
 	}, a.sessionHealth)
-	register(a, admin, huma.Operation{
+	register(a, access.Instances, huma.Operation{
 		Method: http.MethodGet, Path: "/instances", OperationID: "list-instances",
 		Summary: "List the processes that serve the same sessions",
 	}, a.listInstances)
 	if a.Metrics != nil {
-		register(a, admin, huma.Operation{
+		register(a, access.Metrics, huma.Operation{
 			Method: http.MethodGet, Path: "/metrics", OperationID: "get-metrics",
 			Summary: "Measurements for Prometheus", Responses: plainText(),
 		}, a.metrics)
 	}
 
-	register(a, admin, huma.Operation{
+	register(a, access.Create, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions", OperationID: "create-session", DefaultStatus: http.StatusCreated,
 		Summary: "Create a session", Description: "Waits until the session's server can be used. With `Prefer: respond-async` " +
 			"the answer is 202 at once. The token in the answer is shown this one time.",
 	}, a.createSession)
-	register(a, admin, huma.Operation{
+	register(a, access.List, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions", OperationID: "list-sessions", Summary: "List sessions, oldest first",
 	}, a.listSessions)
-	register(a, adminOrOwnToken, huma.Operation{
+	register(a, access.Read, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}", OperationID: "get-session", Summary: "Show a session",
 	}, a.getSession)
-	register(a, admin, huma.Operation{
+	register(a, access.Delete, huma.Operation{
 		Method: http.MethodDelete, Path: "/sessions/{id}", OperationID: "delete-session", DefaultStatus: http.StatusNoContent,
 		Summary: "Delete a session", Description: "Removes the container, the workspace and the record.",
 	}, a.deleteSession)
-	register(a, admin, huma.Operation{
+	register(a, access.Write, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/start", OperationID: "start-session",
 		Summary: "Start a session", Description: "Does nothing to a session that runs.",
 	}, a.act(a.Sessions.Start, ""))
-	register(a, admin, huma.Operation{
+	register(a, access.Write, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/stop", OperationID: "stop-session",
 		Summary: "Stop a session", Description: "Ends the container; workspace and history are kept.",
 	}, a.act(a.Sessions.Stop, session.OpStop))
-	register(a, admin, huma.Operation{
+	register(a, access.Write, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/restart", OperationID: "restart-session", Summary: "Restart a session",
 	}, a.act(a.Sessions.Restart, session.OpRestart))
-	register(a, admin, huma.Operation{
+	register(a, access.Write, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/upgrade", OperationID: "upgrade-session",
 		Summary: "Move a session to another image, or back",
 		Description: "Copies the state first, which interrupts a session that runs. When the session does not become ready on the new " +
 			"image, it goes back to the previous one and the state of that copy, and the answer is a problem `upgrade_failed`. " +
 			"Does nothing to a session that is up to date.",
 	}, a.upgradeSession)
-	register(a, admin, huma.Operation{
+	register(a, access.Write, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/cancel", OperationID: "cancel-session-operation",
 		Summary: "End a create, start or restart in progress", Description: "The session is stopped then; workspace and history are kept.",
 	}, a.act(a.Sessions.Cancel, ""))
-	register(a, admin, huma.Operation{
+	register(a, access.Logs, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/logs", OperationID: "get-session-logs",
 		Summary: "Read what a session's server wrote", Description: "Plain text; with `follow=true` it goes on until the container stops.",
 		Responses: plainText(),
 	}, a.sessionLogs)
-	register(a, adminOrOwnToken, huma.Operation{
+	register(a, access.Read, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/events", OperationID: "get-session-events",
 		Summary: "What happened to the session", Description: "The latest 25 events, the oldest first. With `Accept: text/event-stream` " +
 			"they are followed by new ones as they happen.",
 	}, a.sessionEvents)
-	register(a, adminOrOwnToken, huma.Operation{
+	register(a, access.Read, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/auth", OperationID: "get-session-auth",
 		Summary: "Show until when the session's token is good",
 	}, a.sessionAuth)
-	register(a, adminOrPresentToken, huma.Operation{
+	register(a, access.Rotate, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/auth/rotate", OperationID: "rotate-session-token",
 		Summary: "Give the session a new token", Description: "The old token is refused at once and its open streams are closed; with " +
 			"`grace`, at the end of that time. Tokens before the old one are refused at once in either case.",
 	}, a.rotateToken)
-	register(a, admin, huma.Operation{
+	register(a, access.List, huma.Operation{
 		Method: http.MethodGet, Path: "/auth/sessions", OperationID: "list-authenticated-sessions",
 		Summary: "List the sessions whose token is good now, oldest first",
 	}, a.authSessions)

@@ -52,7 +52,8 @@ type createOutput struct {
 }
 
 func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput, error) {
-	req := lifecycle.Request{IdempotencyKey: in.IdempotencyKey}
+	token, digest := a.Access.Issue()
+	req := lifecycle.Request{IdempotencyKey: in.IdempotencyKey, TokenDigest: digest}
 	if in.Body != nil {
 		req.Owner, req.Profile, req.Image, req.Metadata = in.Body.Owner, in.Body.Profile, in.Body.Image, in.Body.Metadata
 	}
@@ -69,7 +70,7 @@ func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput
 	}
 	out := &createOutput{
 		Status: status, Location: "/sessions/" + string(s.ID),
-		Body: NewSession{Session: a.sessionOf(s), Token: issued.Token.Reveal()},
+		Body: NewSession{Session: a.sessionOf(s), Token: token.Reveal()},
 	}
 	if issued.Replayed {
 		out.Replayed = "true"
@@ -182,7 +183,7 @@ func (a *API) getSession(ctx context.Context, in *IDParam) (*sessionOutput, erro
 		return nil, err
 	}
 	out := &sessionOutput{Status: http.StatusOK, Body: a.sessionOf(s)}
-	if isOperator(ctx) {
+	if maySeeDetails(ctx) {
 		out.Body.OutOfDate = a.outOfDate(ctx, s)
 	}
 	return out, nil

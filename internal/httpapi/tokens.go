@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
@@ -48,12 +49,11 @@ func (a *API) rotateToken(ctx context.Context, in *rotateInput) (*rotateOutput, 
 	if err != nil {
 		return nil, err
 	}
-	if !isOperator(ctx) {
-		if wait := a.Rotation(id); wait > 0 {
-			return nil, session.Errorf(session.CodeTooManyAttempts, "this session's token has replaced itself too often; try again later, or have the operator rotate it").After(wait)
-		}
+	if err := a.Access.MayRotate(access.PrincipalOf(ctx), id); err != nil {
+		return nil, err
 	}
-	s, token, err := a.Sessions.RotateWithGrace(ctx, id, grace)
+	token, digest := a.Access.Issue()
+	s, err := a.Sessions.Rotate(ctx, id, digest, grace)
 	if err != nil {
 		return nil, err
 	}

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
@@ -151,17 +153,17 @@ func ended(over <-chan struct{}) bool {
 	}
 }
 
-// attempts is an Attempts that a test decides.
-type attempts struct {
+// throttle is one that a test decides.
+type throttle struct {
 	limited bool
-	seen    []session.Standing
+	seen    []access.TokenState
 }
 
-func (a *attempts) Limited(string) bool { return a.limited }
+func (f *throttle) Limited(netip.Addr) bool { return f.limited }
 
-func (a *attempts) Refused(_ context.Context, _ session.ID, _ string, why session.Standing) time.Duration {
-	a.seen = append(a.seen, why)
-	if a.limited && why == session.Wrong {
+func (f *throttle) Failed(_ netip.Addr, state access.TokenState) time.Duration {
+	f.seen = append(f.seen, state)
+	if f.limited && state == access.Wrong {
 		return 1500 * time.Millisecond
 	}
 	return 0
@@ -181,10 +183,10 @@ func (c *countedSessions) Get(ctx context.Context, id session.ID) (session.Sessi
 // Whoever is limited costs the store nothing, and is let in with the right token all the same.
 func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 	t.Parallel()
-	limit := &attempts{}
+	limit := &throttle{}
 	asked := 0
 	w := newWorldWith(t, func(w *world, o *httpapi.Options) {
-		o.Attempts = limit
+		o.Access = w.admitting(limit)
 		o.Known = func(id session.ID) session.Token { r, _ := w.Routes.Get(id); return r.Token }
 		o.Sessions = &countedSessions{Sessions: o.Sessions, asked: &asked}
 	})
@@ -216,9 +218,9 @@ func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 
 func TestAStoreThatIsAwayMakesNoTokenWrong(t *testing.T) {
 	t.Parallel()
-	limit := &attempts{}
+	limit := &throttle{}
 	w := newWorldWith(t, func(w *world, o *httpapi.Options) {
-		o.Attempts = limit
+		o.Access = w.admitting(limit)
 		o.Known = func(id session.ID) session.Token { r, _ := w.Routes.Get(id); return r.Token }
 	})
 	s, own := w.Make(lifecycle.Request{})

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -36,7 +37,7 @@ func TestActivityIsWrittenOnceASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &touches{}
-		keys, err := session.NewKeys([]byte("a secret of some length"))
+		keys, err := access.NewKeys([]byte("a secret of some length"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,8 @@ type Request struct {
 	Image    string           // default: the profile's
 	Metadata session.Metadata // at most 64 KiB of JSON
 
+	TokenDigest string // of the token that the session is to have; empty: none is accepted
+
 	// IdempotencyKey makes a repeated request harmless: the same owner and key lead to the same session. At most 255
 	// characters, none of them invisible.
 	IdempotencyKey string
@@ -29,11 +31,10 @@ const (
 	maxText = 255 // VARCHAR(255) in the contract's table
 )
 
-// Issued is a session with a token that is shown this one time.
+// Issued is a session whose token is the one of the request.
 type Issued struct {
 	*Work
-	Token    session.Secret
-	Replayed bool // the request was made before: this is the session that it made, with a fresh token
+	Replayed bool // the request was made before: this is the session that it made, with the token of this one
 }
 
 // Create records a session and begins to make it. Errors: CodeInvalid; CodeImageNotFound; CodeLimit; CodePressure; with an idempotency key also
@@ -69,15 +70,14 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	}
 	id := session.NewID()
 	if req.IdempotencyKey != "" {
-		id = m.keys.IDFor(req.Owner, req.IdempotencyKey)
+		id = m.keys.IdempotentID(req.Owner, req.IdempotencyKey)
 	}
-	token := session.NewToken(m.opts.TokenLength)
 	now := m.now()
 	s := session.Session{
 		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, ImageSource: source, Metadata: req.Metadata,
 		ContainerName: newContainerName(), Status: session.Creating, CreatedAt: now, LastAccessed: now,
 		Operation: m.rules.operation(session.OpCreate, now),
-		Token:     session.Token{}.Replaced(m.keys.Digest(token), now, m.opts.TokenLife, 0),
+		Token:     session.Token{}.Replaced(req.TokenDigest, now, m.opts.TokenLife, 0),
 	}
 	if m.opts.MaxLifetime > 0 {
 		s.ExpiresAt = now.Add(m.opts.MaxLifetime)
@@ -97,7 +97,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 		return Issued{}, m.refused(ctx, err)
 	}
 	m.launch(ctx, w, s)
-	return Issued{Work: w, Token: token}, nil
+	return Issued{Work: w}, nil
 }
 
 // recordNew writes a session that is to be made, if it may be. When it may have been made before, which is a CodeConflict
@@ -165,7 +165,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	if s.Operation != nil {
 		return Issued{}, busy(id, s.Operation.Kind)
 	}
-	s, token, err := m.Rotate(ctx, id)
+	s, err = m.Rotate(ctx, id, req.TokenDigest, 0)
 	if err != nil {
 		return Issued{}, err
 	}
@@ -175,7 +175,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 			return Issued{}, err
 		}
 	}
-	return Issued{Work: w, Token: token, Replayed: true}, nil
+	return Issued{Work: w, Replayed: true}, nil
 }
 
 // isInvisible reports whether a character makes two texts look alike, or one look like something else: those that control,

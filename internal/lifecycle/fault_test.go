@@ -170,7 +170,7 @@ func (h *house) killedAt(point int, after bool, id *session.ID, begin func(*life
 		var w *lifecycle.Work
 		if begin != nil {
 			w, _ = begin(m, ctx, *id)
-		} else if issued, err := m.Create(ctx, lifecycle.Request{IdempotencyKey: "key"}); err == nil {
+		} else if issued, err := h.CreateOn(ctx, m, lifecycle.Request{IdempotencyKey: "key"}); err == nil {
 			w, *id = issued.Work, issued.Session().ID
 		}
 		if w != nil {

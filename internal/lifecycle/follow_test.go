@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/jsonfile"
 	"berth/internal/lifecycle"
 	"berth/internal/porttest"
@@ -64,7 +65,7 @@ func newTwo(t *testing.T) *two {
 // create makes a session on the first process.
 func (w *two) create() (session.Session, session.Secret) {
 	w.t.Helper()
-	issued, err := w.first.Create(w.t.Context(), lifecycle.Request{})
+	issued, err := w.CreateOn(w.t.Context(), w.first, lifecycle.Request{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -118,7 +119,7 @@ func TestChangeIsFollowedAfterTheStoreHasFailed(t *testing.T) {
 	away := session.Errorf(session.CodeStoreUnavailable, "the database does not answer in time")
 	w.Store.Fail("Get", away)
 	w.Store.Fail("List", away)
-	fresh := session.NewToken(32)
+	fresh := access.NewToken(32)
 	s.Token.Digest = w.Keys.Digest(fresh)
 	for _, changed := range []session.Session{s, sentinel} { // changes are followed in their order
 		if _, err := w.Store.Update(t.Context(), changed, session.Unlimited); err != nil {
@@ -146,7 +147,7 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 		return r.Running && r.Address == here.Address && w.Keys.Matches(token, r.Token.Digest)
 	}))
 
-	_, fresh, err := w.second.Rotate(t.Context(), s.ID)
+	_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +178,8 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
-	produce := func() lifecycle.Issued {
-		issued, err := w.first.Create(t.Context(), lifecycle.Request{IdempotencyKey: "key"})
+	produce := func() sessiontest.Issued {
+		issued, err := w.CreateOn(t.Context(), w.first, lifecycle.Request{IdempotencyKey: "key"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +190,7 @@ func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
 	}
 	id := produce().Session().ID
 	for range 3 { // revisions that the next one does not reach at once
-		if _, _, err := w.first.Rotate(t.Context(), id); err != nil {
+		if _, _, err := w.RotateOn(t.Context(), w.first, id, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -215,7 +216,7 @@ func TestStopAndDeleteTakeThePlaceOfAnotherProcessesWork(t *testing.T) {
 			t.Parallel()
 			w := newTwo(t)
 			w.Engine.Behave("", runtimetest.Behaviour{Mute: true})
-			issued, err := w.first.Create(t.Context(), lifecycle.Request{})
+			issued, err := w.CreateOn(t.Context(), w.first, lifecycle.Request{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -365,7 +366,7 @@ func TestRoutesFollowAStoreThatWentBack(t *testing.T) {
 	var lost session.Secret
 	for range 5 {
 		var err error
-		if _, lost, err = w.first.Rotate(t.Context(), s.ID); err != nil {
+		if _, lost, err = w.RotateOn(t.Context(), w.first, s.ID, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -376,7 +377,7 @@ func TestRoutesFollowAStoreThatWentBack(t *testing.T) {
 	if err := w.Store.Store.(*jsonfile.Store).Replace(t.Context(), []session.Session{before}); err != nil {
 		t.Fatal(err)
 	}
-	_, fresh, err := w.second.Rotate(t.Context(), s.ID)
+	_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ type Manager struct {
 	runtime session.Runtime
 	prober  session.Prober
 	routes  session.Routes
-	keys    session.Keys
+	keys    Keys
 	opts    Options
 	rules   Rules
 
@@ -55,6 +55,14 @@ type Manager struct {
 	healers  chan struct{} // restarts that nobody asked for and that are going on
 }
 
+// Keys derives what the Manager needs of the token secret.
+type Keys interface {
+	// Upstream is the password of a container's server.
+	Upstream(containerName string) session.Secret
+	// IdempotentID is the ID that an idempotency key of an owner always leads to.
+	IdempotentID(owner, idempotencyKey string) session.ID
+}
+
 // Options are the Manager's settings. Zero means the default given here; Profiles and Limits are required.
 type Options struct {
 	Process        string                     // names this process in records; default: a random ID
@@ -62,7 +70,6 @@ type Options struct {
 	DefaultProfile string                     // for requests that name none; default: "opencode"
 	Limits         session.Limits             // of every container
 	MaxSessions    int                        // sessions that may be creating or running at once; 0: no limit
-	TokenLength    int                        // characters; default 32
 	TokenLife      time.Duration              // 0: tokens do not expire
 	SweepEvery     time.Duration              // between two removals of the digests of expired tokens; default 1 h
 	Swept          func(tokens int)           // is told how many were removed; nil: nobody is
@@ -97,7 +104,6 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.Process = cmp.Or(o.Process, string(session.NewID()))
 	o.DefaultProfile = cmp.Or(o.DefaultProfile, "opencode")
-	o.TokenLength = cmp.Or(o.TokenLength, 32)
 	o.StartTimeout = cmp.Or(o.StartTimeout, 2*time.Minute)
 	o.StopTimeout = cmp.Or(o.StopTimeout, 10*time.Second)
 	o.ProbeInterval = cmp.Or(o.ProbeInterval, 150*time.Millisecond)
@@ -139,9 +145,6 @@ func (o Options) validate() error {
 	} else if o.Limits.Memory < p.MinMem {
 		faults = append(faults, fmt.Errorf("profile %s needs %s of memory, the limit is %s", o.DefaultProfile, p.MinMem, o.Limits.Memory))
 	}
-	if o.TokenLength < 16 {
-		faults = append(faults, fmt.Errorf("a token of %d characters can be guessed; use 16 or more", o.TokenLength))
-	}
 	if o.MaxSessions < 0 {
 		faults = append(faults, fmt.Errorf("the limit of sessions is %d; use 0 for no limit", o.MaxSessions))
 	}
@@ -149,7 +152,7 @@ func (o Options) validate() error {
 }
 
 // NewManager checks what it is given. It starts nothing.
-func NewManager(store session.Store, runtime session.Runtime, prober session.Prober, routes session.Routes, keys session.Keys, opts Options) (*Manager, error) {
+func NewManager(store session.Store, runtime session.Runtime, prober session.Prober, routes session.Routes, keys Keys, opts Options) (*Manager, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("session manager: %w", err)

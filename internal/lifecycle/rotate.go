@@ -11,39 +11,33 @@ import (
 // MaxGrace is the longest time for which a replaced token may be let in still.
 const MaxGrace = 10 * time.Minute
 
-// Rotate gives the session a new token; the old one is refused from then on. The token is shown here and never again.
-func (m *Manager) Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error) {
-	return m.RotateWithGrace(ctx, id, 0)
-}
-
-// RotateWithGrace is Rotate with a time for which the token that is replaced is let in still, but never longer than it
-// would have lived. It is the only one of the old tokens: those before it are refused at once. A grace that is negative
-// or longer than [MaxGrace] is a CodeInvalid error.
-func (m *Manager) RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
-	s, token, err := m.rotate(ctx, id, grace)
+// Rotate gives the session the token of this digest. The one that it replaces is accepted during the grace, but never for
+// longer than it would have been; the tokens before that are rejected at once. A grace that is negative or longer than
+// [MaxGrace] is a CodeInvalid error.
+func (m *Manager) Rotate(ctx context.Context, id session.ID, digest string, grace time.Duration) (session.Session, error) {
+	s, err := m.rotate(ctx, id, digest, grace)
 	did := Performance{What: DidRotate, Session: id}
 	if err != nil {
-		return session.Session{}, "", m.refuse(ctx, did, err)
+		return session.Session{}, m.refuse(ctx, did, err)
 	}
 	m.observe(ctx, did)
-	return s, token, nil
+	return s, nil
 }
 
-func (m *Manager) rotate(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
+func (m *Manager) rotate(ctx context.Context, id session.ID, digest string, grace time.Duration) (session.Session, error) {
 	if grace < 0 || grace > MaxGrace {
-		return session.Session{}, "", session.Errorf(session.CodeInvalid, "the grace of a replaced token is between 0s and %s, not %s", MaxGrace, grace)
+		return session.Session{}, session.Errorf(session.CodeInvalid, "the grace of a replaced token is between 0s and %s, not %s", MaxGrace, grace)
 	}
-	token := session.NewToken(m.opts.TokenLength)
 	s, err := m.change(ctx, id, func(s *session.Session) error {
-		s.Token = s.Token.Replaced(m.keys.Digest(token), m.now(), m.opts.TokenLife, grace)
+		s.Token = s.Token.Replaced(digest, m.now(), m.opts.TokenLife, grace)
 		m.mark(ctx, s, session.Rotated, "")
 		return nil
 	})
 	if err != nil {
-		return session.Session{}, "", err
+		return session.Session{}, err
 	}
 	m.opts.Logger.InfoContext(ctx, "session token rotated", "session_id", id, "operation", "rotate_token", "grace", grace.String())
-	return s, token, nil
+	return s, nil
 }
 
 // sweepTokens removes the digests of tokens that are good no more, at once and then at intervals, until ctx ends.

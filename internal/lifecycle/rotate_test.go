@@ -5,12 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
 // standings are what tokens are worth, by the record and by what the data plane was told.
-func (h *house) standing(t *testing.T, id session.ID, token session.Secret) session.Standing {
+func (h *house) standing(t *testing.T, id session.ID, token session.Secret) access.TokenState {
 	t.Helper()
 	route, _ := h.Routes.Get(id)
 	recorded, told := h.Keys.Check(token, h.stored(id).Token, h.Options.Now()), h.Keys.Check(token, route.Token, h.Options.Now())
@@ -32,7 +33,7 @@ func TestGraceOfAReplacedToken(t *testing.T) {
 		}
 		return token
 	}
-	want := func(when string, wanted map[session.Secret]session.Standing) {
+	want := func(when string, wanted map[session.Secret]access.TokenState) {
 		t.Helper()
 		for token, standing := range wanted {
 			if got := h.standing(t, s.ID, token); got != standing {
@@ -41,21 +42,21 @@ func TestGraceOfAReplacedToken(t *testing.T) {
 		}
 	}
 	second := rotate(30 * time.Second)
-	want("in the grace", map[session.Secret]session.Standing{first: session.Previous, second: session.Present})
+	want("in the grace", map[session.Secret]access.TokenState{first: access.Previous, second: access.Present})
 	third := rotate(time.Minute)
-	want("in the next grace", map[session.Secret]session.Standing{first: session.Wrong, second: session.Previous, third: session.Present})
+	want("in the next grace", map[session.Secret]access.TokenState{first: access.Wrong, second: access.Previous, third: access.Present})
 
 	h.Routes.Clear() // a new process knows what is recorded
 	if err := h.Process().Reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	want("after a restart", map[session.Secret]session.Standing{second: session.Previous, third: session.Present})
+	want("after a restart", map[session.Secret]access.TokenState{second: access.Previous, third: access.Present})
 	h.Clock.Advance(time.Minute)
-	want("after the grace", map[session.Secret]session.Standing{second: session.Wrong, third: session.Present})
+	want("after the grace", map[session.Secret]access.TokenState{second: access.Wrong, third: access.Present})
 
 	fourth := rotate(time.Minute)
 	fifth := rotate(0)
-	want("without a grace", map[session.Secret]session.Standing{third: session.Wrong, fourth: session.Wrong, fifth: session.Present})
+	want("without a grace", map[session.Secret]access.TokenState{third: access.Wrong, fourth: access.Wrong, fifth: access.Present})
 
 	h.Clock.Advance(24*time.Hour - 30*time.Second)
 	sixth := rotate(10 * time.Minute)
@@ -63,15 +64,15 @@ func TestGraceOfAReplacedToken(t *testing.T) {
 		t.Errorf("the grace ends at %s, want it not to outlive the token", got.Token.PreviousExpiresAt)
 	}
 	h.Clock.Advance(25 * time.Hour)
-	want("when it has expired", map[session.Secret]session.Standing{sixth: session.Expired})
+	want("when it has expired", map[session.Secret]access.TokenState{sixth: access.Expired})
 	seventh := rotate(time.Minute)
-	want("rotated after its expiry", map[session.Secret]session.Standing{sixth: session.Wrong, seventh: session.Present})
+	want("rotated after its expiry", map[session.Secret]access.TokenState{sixth: access.Wrong, seventh: access.Present})
 
 	for _, grace := range []time.Duration{-1, lifecycle.MaxGrace + 1} {
 		_, _, err := h.RotateWithGrace(t.Context(), s.ID, grace)
 		wantCode(t, err, session.CodeInvalid, "a grace out of bounds")
 	}
-	want("after a refused rotation", map[session.Secret]session.Standing{seventh: session.Present})
+	want("after a refused rotation", map[session.Secret]access.TokenState{seventh: access.Present})
 }
 
 // Another process hears of a grace as it does of a rotation.
@@ -79,13 +80,13 @@ func TestGraceHoldsOnEveryInstance(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
 	s, old := w.create()
-	_, fresh, err := w.second.RotateWithGrace(t.Context(), s.ID, time.Minute)
+	_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.eventually("the first process lets in both tokens", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
 		now := w.Options.Now()
-		return w.Keys.Check(old, r.Token, now) == session.Previous && w.Keys.Check(fresh, r.Token, now) == session.Present
+		return w.Keys.Check(old, r.Token, now) == access.Previous && w.Keys.Check(fresh, r.Token, now) == access.Present
 	}))
 }
 
@@ -128,20 +129,20 @@ func TestSweepRemovesWhatIsGoodNoMore(t *testing.T) {
 	for _, c := range []struct {
 		id    session.ID
 		token session.Secret
-		want  session.Standing
+		want  access.TokenState
 	}{
-		{expired.ID, old, session.Wrong},
-		{expired.ID, "never seen", session.Wrong},
-		{graced.ID, first, session.Wrong},
-		{graced.ID, second, session.Present},
-		{good.ID, token, session.Present},
+		{expired.ID, old, access.Wrong},
+		{expired.ID, "never seen", access.Wrong},
+		{graced.ID, first, access.Wrong},
+		{graced.ID, second, access.Present},
+		{good.ID, token, access.Present},
 	} {
 		if got := h.standing(t, c.id, c.token); got != c.want {
 			t.Errorf("%s: got a token that is %s, want %s", c.id, got, c.want)
 		}
 	}
 	_, fresh, err := h.Rotate(t.Context(), expired.ID)
-	if err != nil || h.standing(t, expired.ID, fresh) != session.Present {
+	if err != nil || h.standing(t, expired.ID, fresh) != access.Present {
 		t.Errorf("a swept session is rotated: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -137,7 +138,7 @@ func attendMany(m *Manager, sessions int) {
 // monitorOf is a manager of which only the monitor works.
 func monitorOf(t *testing.T, prober session.Prober, engine session.Runtime, interval time.Duration) *Manager {
 	t.Helper()
-	keys, err := session.NewKeys([]byte("a secret of some length"))
+	keys, err := access.NewKeys([]byte("a secret of some length"))
 	if err != nil {
 		t.Fatal(err)
 	}

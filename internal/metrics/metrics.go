@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"berth/internal/access"
 	"berth/internal/lifecycle"
 	"berth/internal/pressure"
 	"berth/internal/proxy"
@@ -24,6 +25,9 @@ type Metrics struct {
 	requestSeconds prometheus.Histogram
 	streams        prometheus.Counter
 	bytes          *prometheus.CounterVec
+
+	unauthenticated *prometheus.CounterVec
+	tokensSwept     prometheus.Counter
 
 	pressureChanges *prometheus.CounterVec
 	rejections      *prometheus.CounterVec
@@ -70,6 +74,12 @@ func New(r prometheus.Registerer) *Metrics {
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "berth_proxy_bytes_total", Help: "Bytes of content from and to clients, counted when their request is over.",
 		}, []string{"direction"}),
+		unauthenticated: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "berth_auth_failures_total", Help: "Requests that were refused for want of a good token, by surface and reason.",
+		}, []string{"surface", "reason"}),
+		tokensSwept: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "berth_tokens_swept_total", Help: "Digests of expired and replaced tokens that were removed from the store.",
+		}),
 		pressureChanges: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "berth_host_pressure_changes_total", Help: "Changes of the host's pressure, by resource and the level that was reached.",
 		}, []string{"resource", "level"}),
@@ -80,8 +90,13 @@ func New(r prometheus.Registerer) *Metrics {
 	for _, reason := range []string{rejectedByLimit, rejectedByMemory, rejectedByCPU} {
 		m.rejections.WithLabelValues(reason)
 	}
+	for _, surface := range []access.Surface{access.API, access.Proxy} {
+		for _, reason := range access.Reasons() {
+			m.unauthenticated.WithLabelValues(string(surface), reason)
+		}
+	}
 	r.MustRegister(m.incidents, m.operations, m.engine.seconds, m.store.seconds, m.requests, m.requestSeconds, m.streams, m.bytes,
-		m.pressureChanges, m.rejections)
+		m.unauthenticated, m.tokensSwept, m.pressureChanges, m.rejections)
 	return m
 }
 
@@ -103,6 +118,14 @@ func (m *Metrics) Rejected(err error) {
 	}
 	m.rejections.WithLabelValues(reason).Inc()
 }
+
+// Unauthenticated counts a request without a valid token.
+func (m *Metrics) Unauthenticated(s access.Surface, reason string) {
+	m.unauthenticated.WithLabelValues(string(s), reason).Inc()
+}
+
+// TokensSwept counts digests that were removed from the store.
+func (m *Metrics) TokensSwept(n int) { m.tokensSwept.Add(float64(n)) }
 
 // Operation counts an operation that has taken time.
 func (m *Metrics) Operation(p lifecycle.Performance) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -119,7 +120,7 @@ func TestAnUnknownSessionCostsAsMuchWorkAsAWrongToken(t *testing.T) {
 	work := func(id session.ID) float64 {
 		r := w.request(t, http.MethodGet, "/x", nil)
 		r.Header.Set("Authorization", "Bearer wrong")
-		return testing.AllocsPerRun(100, func() { _, _, _ = w.proxy.authenticate(r, id) })
+		return testing.AllocsPerRun(100, func() { _ = w.proxy.authenticate(&call{in: r, id: id}) })
 	}
 	graced := w.route()
 	graced.ID, graced.Token.PreviousDigest, graced.Token.PreviousExpiresAt = "ses-graced", w.keys.Digest("before"), time.Now().Add(time.Minute)
@@ -136,7 +137,9 @@ func TestTokenExpires(t *testing.T) {
 	t.Parallel()
 	expiry := time.Now().Add(time.Hour) // no stream is to end by itself here
 	now := expiry.Add(-time.Nanosecond)
-	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) { o.Now = func() time.Time { return now } })
+	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
+		o.Access = admitting(t, access.Options{Now: func() time.Time { return now }})
+	})
 	route := w.route()
 	route.Token.ExpiresAt = expiry
 	w.table.Set(route)
@@ -182,7 +185,7 @@ func TestSessionThatIsNotRunning(t *testing.T) {
 func TestNewReportsEveryFaultAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := New(Options{MaxBody: -1, Transport: Transport{ConnectTimeout: -1}})
-	for _, want := range []string{"table", "logger", "largest body", "limit of the connections"} {
+	for _, want := range []string{"table", "access", "logger", "largest body", "limit of the connections"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to speak of %q", err, want)
 		}

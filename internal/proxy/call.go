@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -23,10 +24,11 @@ type call struct {
 	in        *http.Request
 	w         *recorder
 	requestID string
-	id        session.ID // "" until it was found well formed
-	rest      string     // raw path after the prefix, begins with a slash
-	entry     *entry     // nil until the token was found right
-	pass      *pass      // what let the call in; nil as long as entry
+	id        session.ID       // "" until it was found well formed
+	rest      string           // raw path after the prefix, begins with a slash
+	entry     *entry           // nil until the token was found right
+	principal access.Principal // anonymous until then
+	pass      *pass            // what let the call in; nil as long as entry
 	body      *clientBody
 	header    wait          // for the header of the answer
 	stream    bool          // an event stream or a WebSocket

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -41,9 +42,9 @@ func TestServerThatRefusesConnections(t *testing.T) {
 func TestServerThatNeverAcceptsIsGivenUpAfterTheConnectTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		keys, _ := session.NewKeys([]byte("a secret of more than sixteen bytes"))
+		keys := testKeys(t)
 		table := NewTable()
-		proxy, err := New(Options{Table: table, Keys: keys, Logger: discardLogger(), Transport: Transport{
+		proxy, err := New(Options{Table: table, Access: admitting(t, access.Options{}), Logger: discardLogger(), Transport: Transport{
 			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, context.Cause(ctx)

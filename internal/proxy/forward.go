@@ -172,11 +172,7 @@ func (p *Proxy) modifyResponse(res *http.Response) error {
 	c.stream = true
 	c.leaveStreams = c.endWith(p.streams)
 	p.gate.becomeStream()
-	standing := session.Present
-	if c.pass == c.entry.previous {
-		standing = session.Previous
-	}
-	p.told(c.in.Context(), c.id, standing, true)
+	p.access.StreamBegan(c.in.Context(), c.principal)
 	return nil
 }
 

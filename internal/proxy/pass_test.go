@@ -3,11 +3,15 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -24,7 +28,9 @@ func (w *world) rotated(grace time.Duration) session.Route {
 func TestBothTokensAreLetInDuringTheGrace(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) { o.Now = func() time.Time { return now } })
+	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
+		o.Access = admitting(t, access.Options{Now: func() time.Time { return now }})
+	})
 	w.table.Set(w.rotated(time.Minute))
 	with := func(token session.Secret) int {
 		r := w.request(t, http.MethodGet, "/", nil)
@@ -125,16 +131,12 @@ func TestAnotherRotationEndsTheGraceBefore(t *testing.T) {
 
 func TestWhoIsRefusedIsToldToWait(t *testing.T) {
 	t.Parallel()
-	var seen []session.Standing
-	wait := time.Duration(0)
+	limit := &scriptedThrottle{}
+	var trail lockedBuffer
 	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
-		o.Refused = func(_ context.Context, id session.ID, why session.Standing) time.Duration {
-			if id != testID {
-				t.Errorf("refused for session %q, want %s", id, testID)
-			}
-			seen = append(seen, why)
-			return wait
-		}
+		o.Access = admitting(t, access.Options{
+			Throttle: limit, Trail: access.NewTrail(discardLogger(), slog.New(slog.NewJSONHandler(&trail, nil))),
+		})
 	})
 	ask := func(authorization string) answer {
 		r := w.request(t, http.MethodGet, "/", nil)
@@ -143,7 +145,7 @@ func TestWhoIsRefusedIsToldToWait(t *testing.T) {
 	}
 	ask("Bearer wrong").mustBe(t, 401, session.CodeUnauthorized, "a wrong token")
 	ask("").mustBe(t, 401, session.CodeUnauthorized, "no token")
-	wait = 1500 * time.Millisecond
+	limit.wait = 1500 * time.Millisecond
 	got := ask("Bearer wrong")
 	got.mustBe(t, 429, session.CodeTooManyAttempts, "too many wrong tokens")
 	if got.header.Get("Retry-After") != "2" {
@@ -152,10 +154,26 @@ func TestWhoIsRefusedIsToldToWait(t *testing.T) {
 	if got := w.get(t, "/"); got.status != 200 {
 		t.Errorf("the right token: got %d, want 200 whoever has tried wrong ones", got.status)
 	}
-	if len(seen) != 3 || seen[0] != session.Wrong || seen[1] != session.Missing {
-		t.Errorf("told of %v, want wrong, missing, wrong", seen)
+	if seen := limit.seen; len(seen) != 3 || seen[0] != access.Wrong || seen[1] != access.Missing {
+		t.Errorf("counted %v, want wrong, missing, wrong", seen)
+	}
+	if got := strings.Count(trail.String(), `"session_id":"`+string(testID)+`"`); got != 2 {
+		t.Errorf("%d records name the session, want the two that were not limited:\n%s", got, trail.String())
 	}
 }
+
+// scriptedThrottle counts what was rejected, and has clients wait as a test says.
+type scriptedThrottle struct {
+	wait time.Duration
+	seen []access.TokenState
+}
+
+func (s *scriptedThrottle) Failed(_ netip.Addr, state access.TokenState) time.Duration {
+	s.seen = append(s.seen, state)
+	return s.wait
+}
+
+func (s *scriptedThrottle) Limited(netip.Addr) bool { return false }
 
 // lives reports whether requests of the pass may go on.
 func (p *pass) lives() bool { return p.access.Err() == nil }

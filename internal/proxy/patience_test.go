@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -25,12 +26,9 @@ type bubble struct {
 func newBubble(t *testing.T, handler http.HandlerFunc) bubble {
 	t.Helper()
 	upstream, entrance := newPipeListener(), newPipeListener()
-	keys, err := session.NewKeys([]byte("a secret of more than sixteen bytes"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := testKeys(t)
 	table := NewTable()
-	proxy, err := New(Options{Table: table, Keys: keys, Logger: discardLogger(), Transport: Transport{Dial: upstream.dial}})
+	proxy, err := New(Options{Table: table, Access: admitting(t, access.Options{}), Logger: discardLogger(), Transport: Transport{Dial: upstream.dial}})
 	if err != nil {
 		t.Fatal(err)
 	}

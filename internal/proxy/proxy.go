@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -36,10 +37,10 @@ const allowedMethods = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 // notRunningRetry is what Retry-After says for a session that is not running: about as long as a server takes to start.
 const notRunningRetry = 5 * time.Second
 
-// Options is what a [Proxy] is made of. Table, Keys and Logger are required.
+// Options is what a [Proxy] is made of. Table, Access and Logger are required.
 type Options struct {
 	Table  *Table
-	Keys   session.Keys
+	Access *access.Authority
 	Logger *slog.Logger
 
 	MaxBody   int64     // bytes of a request body; 0: [DefaultMaxBody]
@@ -65,12 +66,6 @@ type Options struct {
 
 	// Observe is told of every request when it is over. It must not block. nil: nobody wants to know.
 	Observe func(Observation)
-	// Refused is called for every request without a valid token, and returns for how long its sender is not to try again;
-	// 0: it may. It must be cheap and must not block. nil: nothing is limited.
-	Refused func(ctx context.Context, id session.ID, why session.Standing) (wait time.Duration)
-
-	// Authenticated is called for every request with a valid token, and for every stream again when it begins. It must be cheap and must not block. nil: nobody wants to know.
-	Authenticated func(ctx context.Context, id session.ID, standing session.Standing, stream bool)
 
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
 	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
@@ -82,14 +77,15 @@ type Options struct {
 	// TrustForwardedProto says that a proxy of ours stands in front and sets X-Forwarded-Proto. Without it a browser's
 	// origin must have the scheme of the connection itself.
 	TrustForwardedProto bool
-
-	Now func() time.Time // compared with the expiry of tokens; nil: time.Now
 }
 
 func (o Options) validate() error {
 	var faults []error
 	if o.Table == nil {
 		faults = append(faults, errors.New("table is missing"))
+	}
+	if o.Access == nil {
+		faults = append(faults, errors.New("access is missing"))
 	}
 	if o.Logger == nil {
 		faults = append(faults, errors.New("logger is missing"))
@@ -106,13 +102,11 @@ func (o Options) validate() error {
 // Proxy serves the sessions of a [Table]. It is safe for concurrent use.
 type Proxy struct {
 	table        *Table
-	keys         session.Keys
+	access       *access.Authority
 	log          *slog.Logger
 	maxBody      int64
 	transport    Transport
 	touch        func(session.ID)
-	refused      func(context.Context, session.ID, session.Standing) time.Duration
-	told         func(context.Context, session.ID, session.Standing, bool)
 	wake         func(context.Context, session.ID) error
 	wakeTimeout  time.Duration
 	observe      func(Observation)
@@ -122,7 +116,6 @@ type Proxy struct {
 	writeProblem func(http.ResponseWriter, *http.Request, error)
 	requestID    func(*http.Request) string
 	trustProto   bool
-	now          func() time.Time
 
 	reverse *httputil.ReverseProxy
 	gate    *gate
@@ -142,20 +135,17 @@ func New(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{
 		table:        o.Table,
-		keys:         o.Keys,
+		access:       o.Access,
 		log:          o.Logger,
 		maxBody:      cmp.Or(o.MaxBody, DefaultMaxBody),
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
-		refused:      o.Refused,
-		told:         o.Authenticated,
 		wake:         o.Wake,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		observe:      o.Observe,
 		writeProblem: o.WriteProblem,
 		requestID:    o.RequestID,
 		trustProto:   o.TrustForwardedProto,
-		now:          o.Now,
 		gate:         newGate(),
 		upstreams:    budget{total: o.MaxConnections},
 		requests:     budget{total: o.MaxRequests},
@@ -164,23 +154,14 @@ func New(o Options) (*Proxy, error) {
 	if p.touch == nil {
 		p.touch = func(session.ID) {}
 	}
-	if p.told == nil {
-		p.told = func(context.Context, session.ID, session.Standing, bool) {}
-	}
 	if p.observe == nil {
 		p.observe = func(Observation) {}
-	}
-	if p.refused == nil {
-		p.refused = func(context.Context, session.ID, session.Standing) time.Duration { return 0 }
 	}
 	if p.writeProblem == nil {
 		p.writeProblem = writeProblem
 	}
 	if p.requestID == nil {
 		p.requestID = func(*http.Request) string { return rand.Text() }
-	}
-	if p.now == nil {
-		p.now = time.Now
 	}
 	p.life, p.end = context.WithCancelCause(context.Background())
 	p.streams, p.endStreams = context.WithCancelCause(p.life)
@@ -246,7 +227,7 @@ func (p *Proxy) serve(c *call) error {
 	}
 	c.id, c.rest = id, rest
 
-	if c.entry, c.pass, err = p.authenticate(c.in, id); err != nil {
+	if err := p.authenticate(c); err != nil {
 		return err
 	}
 	inFlight := c.entry.held

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -29,7 +30,7 @@ const (
 // world is a proxy with a real listener in front and one scripted server behind, whose session is running.
 type world struct {
 	table  *Table
-	keys   session.Keys
+	keys   access.Keys
 	proxy  *Proxy
 	front  *httptest.Server
 	server *httptest.Server
@@ -37,21 +38,39 @@ type world struct {
 	logs   *lockedBuffer
 }
 
-func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *world {
+func testKeys(t *testing.T) access.Keys {
 	t.Helper()
-	keys, err := session.NewKeys([]byte("a secret of more than sixteen bytes"))
+	keys, err := access.NewKeys([]byte("a secret of more than sixteen bytes"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return keys
+}
+
+// admitting returns an Authority with the keys of all tests.
+func admitting(t *testing.T, o access.Options) *access.Authority {
+	t.Helper()
+	o.Keys = testKeys(t)
+	authority, err := access.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority
+}
+
+func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *world {
+	t.Helper()
+	keys := testKeys(t)
 	w := &world{table: NewTable(), keys: keys, logs: new(lockedBuffer)}
 	w.server = httptest.NewServer(server)
 	o := Options{
-		Table: w.table, Keys: keys,
+		Table: w.table, Access: admitting(t, access.Options{}),
 		Logger: slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
 		f(&o)
 	}
+	var err error
 	if w.proxy, err = New(o); err != nil {
 		t.Fatal(err)
 	}

@@ -52,8 +52,7 @@ func (p *Proxy) awaken(c *call) (answered bool, err error) {
 	if err := p.wake(ctx, c.id); err != nil {
 		return false, wakeFailure(err)
 	}
-	c.entry, c.pass, err = p.authenticate(c.in, c.id) // the token may have been replaced meanwhile
-	if err != nil {
+	if err := p.authenticate(c); err != nil { // the token may have been replaced meanwhile
 		return false, err
 	}
 	if c.entry.upstream == nil {

@@ -3,6 +3,7 @@ package runtimetest
 import (
 	"slices"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -103,7 +104,7 @@ func driftNamed(w *world) {
 		{session.PartLimits, func(s *session.Spec) { s.Limits.PIDs++ }},
 		{session.PartEnvironment, func(s *session.Spec) { s.Profile.Env = map[string]string{"STUB_MODE": "", "MORE": "1"} }},
 		{session.PartEnvironment, func(s *session.Spec) { s.Profile.Env = nil }},
-		{session.PartEnvironment, func(s *session.Spec) { s.Credential = session.NewToken(32) }},
+		{session.PartEnvironment, func(s *session.Spec) { s.Credential = access.NewToken(32) }},
 		{session.PartProfile, func(s *session.Spec) {
 			s.Profile.Tmpfs = append(slices.Clone(s.Profile.Tmpfs), session.Tmpfs{Path: "/more", Size: 1 << 20})
 		}},

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"berth/internal/access"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 )
@@ -14,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // spec returns what a test needs of a session's specification.
 func spec(name string) session.Spec {
 	return session.Spec{
-		Session: session.NewID(), Name: name, Image: "berth/stub:test", Credential: session.NewToken(24),
+		Session: session.NewID(), Name: name, Image: "berth/stub:test", Credential: access.NewToken(24),
 		Limits: session.Limits{Memory: 512 << 20, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 64},
 		Profile: session.Profile{
 			Image: "berth/stub:test", Port: 4096, UID: 10001, GID: 10001,

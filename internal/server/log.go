@@ -8,9 +8,9 @@ import (
 	"runtime/debug"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/httpapi"
 	"berth/internal/session"
-	"berth/internal/throttle"
 )
 
 // Lines of the log at its usual level for requests without a valid token, by address: the log is rotated too.
@@ -23,7 +23,7 @@ const (
 // LogRequests writes a line for each request to the API, under its route's pattern and never its path, and turns a panic
 // into a problem document.
 func LogRequests(next http.Handler, log *slog.Logger) http.Handler {
-	unauthenticated := throttle.NewLimiter[netip.Addr](loggedBurst, loggedEvery, mostLogged)
+	unauthenticated := access.NewLimiter[netip.Addr](loggedBurst, loggedEvery, mostLogged)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		seen := &statusWriter{ResponseWriter: w}
@@ -38,7 +38,7 @@ func LogRequests(next http.Handler, log *slog.Logger) http.Handler {
 				}
 			}
 			level := slog.LevelInfo
-			if !isAuthenticated(r.Context()) && unauthenticated.Take(throttle.SiteOf(r.RemoteAddr)) > 0 {
+			if client := access.ClientOf(r.Context()); !client.Admitted() && unauthenticated.Take(client.Site) > 0 {
 				level = slog.LevelDebug
 			}
 			log.Log(r.Context(), level, "request", "operation", "request", "method", r.Method, "route", r.Pattern, "status", seen.status,

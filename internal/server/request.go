@@ -1,39 +1,13 @@
 package server
 
 import (
-	"context"
 	"net/http"
-	"sync/atomic"
 
+	"berth/internal/access"
 	"berth/internal/telemetry"
 )
 
 const requestIDHeader = "X-Request-ID"
-
-type admissionKey struct{}
-
-// admission is whether a request came with a valid token.
-type admission struct {
-	atomic.Bool
-	hold func(held bool) // keeps the request's connection from being closed for another one
-}
-
-// withAdmission makes room for [MarkAuthenticated].
-func withAdmission(ctx context.Context, hold func(held bool)) context.Context {
-	return context.WithValue(ctx, admissionKey{}, &admission{hold: hold})
-}
-
-// MarkAuthenticated notes that the request of ctx came with a valid token.
-func MarkAuthenticated(ctx context.Context) {
-	if mark, ok := ctx.Value(admissionKey{}).(*admission); ok && !mark.Swap(true) {
-		mark.hold(true)
-	}
-}
-
-func isAuthenticated(ctx context.Context) bool {
-	mark, ok := ctx.Value(admissionKey{}).(*admission)
-	return ok && mark.Load()
-}
 
 // identified gives every request its client's address, and an ID, the caller's if it is well formed: in the context for
 // logs, in the request for what answers it, and in the answer.
@@ -45,13 +19,14 @@ func (s *Server) identified(next http.Handler) http.Handler {
 		}
 		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
 		connected := r.Context()
-		ctx := withAdmission(s.client(r), func(held bool) { s.connections.hold(connected, held) })
+		client := s.client(r)
+		client.OnAdmitted = func() { s.connections.hold(connected, true) }
 		defer func() {
-			if isAuthenticated(ctx) { // what is left to be written is no more than fits a buffer
+			if client.Admitted() { // what is left to be written is no more than fits a buffer
 				s.connections.hold(connected, false)
 			}
 		}()
-		r = r.WithContext(ctx)
+		r = r.WithContext(access.WithClient(connected, client))
 		r.Header.Set(requestIDHeader, id)
 		w.Header().Set(requestIDHeader, id)
 		next.ServeHTTP(w, r)

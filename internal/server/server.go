@@ -1,6 +1,6 @@
 // Package server is the listener that clients connect to: it accepts and bounds their connections, ends those of clients
 // that have vanished or do not read, gives every request its ID, and drains. It refuses to know what requests ask for, which
-// tokens are valid and which addresses are proxies: [MarkAuthenticated] and [Options] tell it.
+// tokens are valid and which addresses are proxies.
 package server
 
 import (
@@ -14,6 +14,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"berth/internal/access"
 )
 
 // Limits of the HTTP server. There is no write time-out and none for bodies: an agent's turn or a stream may last for
@@ -28,9 +30,9 @@ const (
 type Options struct {
 	Listener net.Listener
 	Handler  http.Handler
-	// Client sets a request's RemoteAddr to the address of the client, where a proxy that is believed names one, and returns
-	// the context that its work is done with. It is called before anything else reads the request.
-	Client         func(*http.Request) context.Context
+	// Client finds out who sent a request. It is called before anything else reads the request, and may change its address
+	// and headers.
+	Client         func(*http.Request) *access.Client
 	MaxConnections int             // at once
 	Draining       <-chan struct{} // closed when answers are to end their connections
 	Logger         *slog.Logger
@@ -42,7 +44,7 @@ type Server struct {
 	listener       net.Listener
 	clients        *clientListener
 	connections    connections
-	client         func(*http.Request) context.Context
+	client         func(*http.Request) *access.Client
 	draining       <-chan struct{}
 	log            *slog.Logger
 	listenerClosed chan struct{} // closed when connections are accepted no more

@@ -22,10 +22,11 @@ var idEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 func NewID() ID {
 	b := make([]byte, idBytes)
 	rand.Read(b) // never fails: crypto/rand
-	return idFrom(b)
+	return IDFrom(b)
 }
 
-func idFrom(b []byte) ID {
+// IDFrom returns the ID made of the first bytes of b, of which it needs 10.
+func IDFrom(b []byte) ID {
 	return ID(idPrefix + strings.ToLower(idEncoding.EncodeToString(b[:idBytes])))
 }
 

@@ -1,140 +1,54 @@
 package session_test
 
 import (
-	"encoding/json"
-	"fmt"
-	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
 	"berth/internal/session"
 )
 
-func keys(t *testing.T, secret string) session.Keys {
-	t.Helper()
-	k, err := session.NewKeys([]byte(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func TestTokensHaveTheirLengthAndUseTheWholeAlphabet(t *testing.T) {
+func TestReplacedTokenIsAcceptedDuringItsGrace(t *testing.T) {
 	t.Parallel()
-	seen := map[rune]int{}
-	for range 2000 {
-		token := session.NewToken(32).Reveal()
-		if len(token) != 32 {
-			t.Fatalf("got a token of %d characters, want 32", len(token))
-		}
-		for _, c := range token {
-			seen[c]++
-		}
-	}
-	if len(seen) != 62 {
-		t.Errorf("got %d different characters, want the 62 letters and digits", len(seen))
-	}
-	for c, n := range seen { // 64,000 draws: 1032 expected each, standard deviation 32
-		if n < 800 || n > 1270 {
-			t.Errorf("%q was drawn %d times of 64000, want about 1032: the draw is not fair", c, n)
-		}
-	}
-}
-
-func TestDigestDependsOnTokenAndSecret(t *testing.T) {
-	t.Parallel()
-	a, b := keys(t, "secret number one, long"), keys(t, "secret number two, long")
-	token := session.NewToken(32)
-	if !a.Matches(token, a.Digest(token)) {
-		t.Error("a token does not match its own digest")
-	}
-	for name, digest := range map[string]string{
-		"of another token":       a.Digest(token + "x"),
-		"under another secret":   b.Digest(token),
-		"empty":                  "",
-		"the token itself":       token.Reveal(),
-		"the upstream of a name": a.Upstream(token.Reveal()).Reveal(),
-	} {
-		if a.Matches(token, digest) {
-			t.Errorf("a token matches a digest that is %s", name)
-		}
-	}
-	if strings.Contains(a.Digest(token), token.Reveal()) {
-		t.Error("the digest holds the token")
-	}
-}
-
-func TestUpstreamCredentialIsStableAndDifferentForEachContainer(t *testing.T) {
-	t.Parallel()
-	k := keys(t, "a secret of enough bytes")
-	first, again := k.Upstream("berth-a"), keys(t, "a secret of enough bytes").Upstream("berth-a")
-	if first != again {
-		t.Error("the same container got two credentials")
-	}
-	if k.Upstream("berth-a") == k.Upstream("berth-b") {
-		t.Error("two containers got the same credential")
-	}
-}
-
-func TestShortSecretIsRefused(t *testing.T) {
-	t.Parallel()
-	if _, err := session.NewKeys([]byte("fifteen bytes..")); err == nil {
-		t.Error("NewKeys took a secret of 15 bytes")
-	}
-}
-
-func TestSecretsCannotBePrinted(t *testing.T) {
-	t.Parallel()
-	type holder struct{ S session.Secret }
-	const text = "hunter2hunter2"
-	h := holder{text}
-	encoded, err := json.Marshal(h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log strings.Builder
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", h.S, "holder", h)
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", h.S, "holder", h)
-	for name, got := range map[string]string{
-		"json": string(encoded), "log": log.String(),
-		"%v": fmt.Sprintf("%v", h), "%+v": fmt.Sprintf("%+v", h), "%#v": fmt.Sprintf("%#v", h), "%s": fmt.Sprintf("%s", h.S),
-		"%q": fmt.Sprintf("%q", h.S), "%x": fmt.Sprintf("%x", h.S), "%d": fmt.Sprintf("%d", h.S), "error": fmt.Errorf("%w %v", fmt.Errorf("x"), h.S).Error(),
-	} {
-		if strings.Contains(got, text) || strings.Contains(got, fmt.Sprintf("%x", text)) {
-			t.Errorf("%s shows the secret: %s", name, got)
-		}
-	}
-}
-
-func TestOneFunctionDecidesWhatATokenIsWorth(t *testing.T) {
-	t.Parallel()
-	k := keys(t, "the secret of this very test")
 	now := time.Now()
-	later, earlier := now.Add(time.Nanosecond), now.Add(-time.Nanosecond)
-	own, before := k.Digest("own"), k.Digest("before")
+	first := session.Token{}.Replaced("first", now, time.Hour, time.Minute)
+	if want := (session.Token{Digest: "first", RotatedAt: now, ExpiresAt: now.Add(time.Hour)}); first != want {
+		t.Errorf("the first token: got %+v, want %+v", first, want)
+	}
 	for name, c := range map[string]struct {
-		token  session.Secret
-		tokens session.Token
-		want   session.Standing
+		after, grace time.Duration
+		end          time.Duration // of the grace, from the beginning; 0: there is none
 	}{
-		"own, never expires":            {"own", session.Token{Digest: own}, session.Present},
-		"own, until later":              {"own", session.Token{Digest: own, ExpiresAt: later}, session.Present},
-		"own, until now":                {"own", session.Token{Digest: own, ExpiresAt: now}, session.Expired},
-		"own, swept":                    {"own", session.Token{ExpiresAt: earlier}, session.Wrong},
-		"own, while another has grace":  {"own", session.Token{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Present},
-		"before, in its grace":          {"before", session.Token{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Previous},
-		"before, at the end of grace":   {"before", session.Token{Digest: own, PreviousDigest: before, PreviousExpiresAt: now}, session.Wrong},
-		"before, without a grace":       {"before", session.Token{Digest: own}, session.Wrong},
-		"another":                       {"another", session.Token{Digest: own, PreviousDigest: before, PreviousExpiresAt: later}, session.Wrong},
-		"of no session":                 {"own", session.Token{}, session.Wrong},
-		"the digest":                    {session.Secret(own), session.Token{Digest: own}, session.Wrong},
-		"none":                          {"", session.Token{Digest: own}, session.Missing},
-		"none, of no session":           {"", session.Token{}, session.Missing},
-		"none, although it has matched": {"", session.Token{Digest: k.Digest("")}, session.Missing},
+		"no grace":                    {time.Minute, 0, 0},
+		"a grace":                     {time.Minute, time.Minute, 2 * time.Minute},
+		"a grace beyond the expiry":   {59 * time.Minute, 2 * time.Minute, time.Hour},
+		"a grace of an expired token": {time.Hour, time.Minute, 0},
 	} {
-		if got := k.Check(c.token, c.tokens, now); got != c.want || got.LetIn() != (c.want == session.Present || c.want == session.Previous) {
-			t.Errorf("%s: got %s, let in %v; want %s", name, got, got.LetIn(), c.want)
+		at := now.Add(c.after)
+		got := first.Replaced("second", at, 0, c.grace)
+		want := session.Token{Digest: "second", RotatedAt: at}
+		if c.end > 0 {
+			want.PreviousDigest, want.PreviousExpiresAt = "first", now.Add(c.end)
 		}
+		if got != want {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+		if end := got.GraceEnd(at); !end.Equal(want.PreviousExpiresAt) || !got.GraceEnd(at.Add(time.Hour)).IsZero() {
+			t.Errorf("%s: the grace ends at %s, want %s and nothing an hour later", name, end, want.PreviousExpiresAt)
+		}
+	}
+}
+
+func TestSweptTokenHasNoDigestThatIsAcceptedNoLonger(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	token := session.Token{}.Replaced("first", now, time.Hour, 0).Replaced("second", now, 2*time.Hour, time.Minute)
+	if got, n := token.Swept(now); n != 0 || got != token {
+		t.Errorf("both are accepted: got %+v and %d swept, want nothing changed", got, n)
+	}
+	if got, n := token.Swept(now.Add(time.Minute)); n != 1 || got.PreviousDigest != "" || !got.PreviousExpiresAt.IsZero() || got.Digest == "" {
+		t.Errorf("after the grace: got %+v and %d swept, want the previous one gone", got, n)
+	}
+	if got, n := token.Swept(now.Add(2 * time.Hour)); n != 2 || got.Digest != "" || got.ExpiresAt.IsZero() || got.RotatedAt.IsZero() {
+		t.Errorf("after the expiry: got %+v and %d swept, want both digests gone and the dates kept", got, n)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/jsonfile"
 	"berth/internal/lifecycle"
 	"berth/internal/probe"
@@ -25,7 +26,7 @@ type House struct {
 	Engine  *runtimetest.Fake
 	Store   *Store
 	Routes  *Routes
-	Keys    session.Keys
+	Keys    access.Keys
 	Options lifecycle.Options
 	Clock   *Clock
 
@@ -205,7 +206,7 @@ func New(t testing.TB, change ...func(*lifecycle.Options)) *House {
 
 func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change []func(*lifecycle.Options)) *House {
 	t.Helper()
-	keys, err := session.NewKeys([]byte("the secret of this test"))
+	keys, err := access.NewKeys([]byte("the secret of this test"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,6 +282,42 @@ func (h *House) Neighbour(change func(*lifecycle.Options)) (*lifecycle.Manager, 
 		}
 	})
 	return m, routes
+}
+
+// Issued is a session with the token that the fixture made for it.
+type Issued struct {
+	lifecycle.Issued
+	Token session.Secret
+}
+
+// Create makes a token, and a session that has it.
+func (h *House) Create(ctx context.Context, req lifecycle.Request) (Issued, error) {
+	return h.CreateOn(ctx, h.Manager, req)
+}
+
+// CreateOn is Create on a process of its own.
+func (h *House) CreateOn(ctx context.Context, m *lifecycle.Manager, req lifecycle.Request) (Issued, error) {
+	token := access.NewToken(32)
+	req.TokenDigest = h.Keys.Digest(token)
+	made, err := m.Create(ctx, req)
+	return Issued{made, token}, err
+}
+
+// Rotate gives the session a new token, which it returns.
+func (h *House) Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error) {
+	return h.RotateOn(ctx, h.Manager, id, 0)
+}
+
+// RotateWithGrace is Rotate with a time for which the replaced token is accepted.
+func (h *House) RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
+	return h.RotateOn(ctx, h.Manager, id, grace)
+}
+
+// RotateOn is RotateWithGrace on a process of its own.
+func (h *House) RotateOn(ctx context.Context, m *lifecycle.Manager, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
+	token := access.NewToken(32)
+	s, err := m.Rotate(ctx, id, h.Keys.Digest(token), grace)
+	return s, token, err
 }
 
 // Make makes a session that runs.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/config"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
@@ -134,7 +135,7 @@ func (a *adoption) openEngine(ctx context.Context, installation string) (Engine,
 }
 
 // adoptAll records the sessions, goes on past those that fail, and reports whether anything is left without a record.
-func (a *adoption) adoptAll(ctx context.Context, engine Engine, keys session.Keys) (left bool, _ error) {
+func (a *adoption) adoptAll(ctx context.Context, engine Engine, keys access.Keys) (left bool, _ error) {
 	remnants, err := engine.Remnants(ctx, keys.Upstream)
 	if err != nil {
 		return true, err
@@ -166,7 +167,7 @@ func (a *adoption) adoptAll(ctx context.Context, engine Engine, keys session.Key
 }
 
 // secret returns the keys, and makes a new secret where it was lost.
-func (a *adoption) secret(ctx context.Context, sessions bool) (session.Keys, error) {
+func (a *adoption) secret(ctx context.Context, sessions bool) (access.Keys, error) {
 	secret := cmp.Or(a.cfg.Token.Secret.Reveal(), config.Auto)
 	if secret == config.Auto {
 		var err error
@@ -180,11 +181,11 @@ func (a *adoption) secret(ctx context.Context, sessions bool) (session.Keys, err
 			}
 		}
 		if err != nil {
-			return session.Keys{}, err
+			return access.Keys{}, err
 		}
 	}
 	if a.opts.DryRun {
-		return session.NewKeys([]byte(secret))
+		return access.NewKeys([]byte(secret))
 	}
 	return a.keys(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 
+	"berth/internal/access"
 	"berth/internal/config"
 	"berth/internal/jsonfile"
 	"berth/internal/postgres"
@@ -151,10 +152,10 @@ func Import(ctx context.Context, cfg config.Config, data []byte, dryRun bool, lo
 }
 
 // keys returns what tokens in clear text are digested with.
-func (s *Storage) keys(ctx context.Context) (session.Keys, error) {
+func (s *Storage) keys(ctx context.Context) (access.Keys, error) {
 	id, err := s.backend.agree(ctx)
 	if err != nil {
-		return session.Keys{}, err
+		return access.Keys{}, err
 	}
 	return id.Keys()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
+	"berth/internal/access"
 	"berth/internal/config"
 	"berth/internal/session"
 )
@@ -11,7 +12,7 @@ import (
 // generatedSecret is as long as a SHA-256 key is strong: 43 characters of 5.95 bits each.
 const generatedSecret = 43
 
-func generateSecret() string { return session.NewToken(generatedSecret).Reveal() }
+func generateSecret() string { return access.NewToken(generatedSecret).Reveal() }
 
 // randomName returns 16 random characters of [a-z2-7].
 func randomName() string { return string(session.NewID())[len("ses-"):] }
@@ -32,7 +33,7 @@ type Identity struct {
 }
 
 // Keys returns what tokens and credentials are made with.
-func (id Identity) Keys() (session.Keys, error) { return session.NewKeys([]byte(id.Secret.Reveal())) }
+func (id Identity) Keys() (access.Keys, error) { return access.NewKeys([]byte(id.Secret.Reveal())) }
 
 // origin is what a store says of the installation whose sessions it has.
 type origin struct {

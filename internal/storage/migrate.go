@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/atomicfile"
 	"berth/internal/jsonfile"
 	"berth/internal/session"
@@ -18,7 +19,7 @@ import (
 // migrate moves the sessions of the state directory's file into the database. All of them arrive in one transaction
 // that remembers the file by its digest, so that it may be killed at any moment and tried again. The file stays as a
 // dated backup.
-func (db *database) migrate(ctx context.Context, keys session.Keys) error {
+func (db *database) migrate(ctx context.Context, keys access.Keys) error {
 	file, err := jsonfile.Seize(db.dir.path(storeFile))
 	if err != nil {
 		return fileError{err}
@@ -54,7 +55,7 @@ func (db *database) migrate(ctx context.Context, keys session.Keys) error {
 
 // journalFile makes the file's sessions changes that the database does not have yet, when it cannot be reached at the very
 // first start with one.
-func (db *database) journalFile(ctx context.Context, keys session.Keys) error {
+func (db *database) journalFile(ctx context.Context, keys access.Keys) error {
 	if db.dir.knowsDatabase() {
 		return nil // the database was reached before: its sessions are known, and the file moves at the next start with it
 	}
@@ -88,7 +89,7 @@ func (db *database) journalFile(ctx context.Context, keys session.Keys) error {
 
 // readSessions reads a file of either format. Tokens of the earlier service expire as if they were issued now, because
 // it recorded no expiry.
-func readSessions(data []byte, keys session.Keys, life time.Duration) (jsonfile.Contents, error) {
+func readSessions(data []byte, keys access.Keys, life time.Duration) (jsonfile.Contents, error) {
 	contents, err := jsonfile.Read(data, func(token string) string { return keys.Digest(session.Secret(token)) })
 	if err != nil || contents.Format != jsonfile.FormatLegacy {
 		return contents, err

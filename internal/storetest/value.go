@@ -17,9 +17,11 @@ import (
 func valueFields(t *testing.T, store session.Store) {
 	s := Full("ses-a")
 	s.Revision = 1
-	for v, i := reflect.ValueOf(s), 0; i < v.NumField(); i++ {
-		if v.Field(i).IsZero() {
-			t.Errorf("this suite does not test the field %s", v.Type().Field(i).Name)
+	for _, v := range []reflect.Value{reflect.ValueOf(s), reflect.ValueOf(s.Token)} {
+		for i := range v.NumField() {
+			if v.Field(i).IsZero() {
+				t.Errorf("this suite does not test the field %s of %s", v.Type().Field(i).Name, v.Type())
+			}
 		}
 	}
 	create(t, store, s)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/moby/moby/client"
 
+	"berth/internal/access"
 	"berth/internal/dockertest"
 	"berth/internal/postgrestest"
 	"berth/internal/session"
@@ -78,8 +79,8 @@ func withDatabase(t *testing.T, s *search, w *world) func() string {
 	t.Helper()
 	db := postgrestest.Start(t)
 	w.Env["USE_DATABASE_STORAGE"], w.Env["DATABASE_URL"] = "true", db.URL("postgres")
-	w.Env["BERTH_ADMIN_TOKEN"] = session.NewToken(40).Reveal()
-	w.Env["SESSION_TOKEN_SECRET"] = session.NewToken(43).Reveal()
+	w.Env["BERTH_ADMIN_TOKEN"] = access.NewToken(40).Reveal()
+	w.Env["SESSION_TOKEN_SECRET"] = access.NewToken(43).Reveal()
 	s.secrets["the database's password"] = db.Password()
 
 	wrong := w.Sibling("wrong")
@@ -114,7 +115,7 @@ func receive(t *testing.T, s *search, w *world) *atomic.Int32 {
 		}
 	}))
 	t.Cleanup(server.Close)
-	path, key := session.NewToken(32).Reveal(), session.NewToken(32).Reveal()
+	path, key := access.NewToken(32).Reveal(), access.NewToken(32).Reveal()
 	w.Env["BERTH_WEBHOOK_URL"], w.Env["BERTH_WEBHOOK_SECRET"] = server.URL+"/hooks/"+path, key
 	s.secrets["the webhook's address"], s.secrets["the webhook's key"] = path, key
 	return &got
@@ -140,7 +141,7 @@ func (h *heard) live(t *testing.T, s *search) {
 	if id == "" {
 		t.Fatalf("create: got %s", made)
 	}
-	keys, err := session.NewKeys([]byte(secret))
+	keys, err := access.NewKeys([]byte(secret))
 	harness.Must(t, err)
 	credential := keys.Upstream(made.Field("container_name")).Reveal()
 	s.secrets["the first token"], s.secrets["the server's credential"] = first, credential
@@ -161,7 +162,7 @@ func (h *heard) live(t *testing.T, s *search) {
 	h.expect(t, http.MethodGet, "/nowhere?token="+first, admin, "", 404)
 	h.expect(t, http.MethodPost, own+"/auth/rotate?grace=never", first, "", 400)
 
-	wrong := session.NewToken(32).Reveal()
+	wrong := access.NewToken(32).Reveal()
 	s.secrets["a wrong token"] = wrong
 	for range 8 {
 		h.call(t, http.MethodGet, own, wrong, "")

@@ -1,7 +1,7 @@
-package throttle
+package access
 
 import (
-	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,30 +10,30 @@ import (
 func TestABurstAndThenOneInASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit, here := New(), "192.0.2.1:4711"
+		limit, here := NewThrottle(), netip.MustParseAddr("192.0.2.1")
 		if limit.Limited(here) {
 			t.Error("who has shown nothing is limited")
 		}
 		for i := range Burst {
-			if wait := limit.Failed(here); wait != 0 {
+			if wait := limit.Failed(here, Wrong); wait != 0 {
 				t.Fatalf("wrong token %d: got a wait of %s, want none", i+1, wait)
 			}
 		}
 		for range 100 { // a flood does not make the wait longer
-			if wait := limit.Failed(here); wait <= 0 || wait > Every {
+			if wait := limit.Failed(here, Wrong); wait <= 0 || wait > Every {
 				t.Fatalf("one too many: got a wait of %s, want up to %s", wait, Every)
 			}
 		}
-		if !limit.Limited(here) || limit.Limited("192.0.2.2:4711") {
-			t.Errorf("limited: got here %v, next door %v; want true and false", limit.Limited(here), limit.Limited("192.0.2.2:4711"))
+		if !limit.Limited(here) || limit.Limited(here.Next()) {
+			t.Errorf("limited: got here %v, next door %v; want true and false", limit.Limited(here), limit.Limited(here.Next()))
 		}
 		<-time.After(Every)
-		if limit.Limited(here) || limit.Failed(here) != 0 || limit.Failed(here) == 0 {
+		if limit.Limited(here) || limit.Failed(here, Wrong) != 0 || limit.Failed(here, Wrong) == 0 {
 			t.Error("a second later: want one more to be looked at, and one only")
 		}
 		<-time.After(time.Hour)
 		for i := range Burst + 1 {
-			if wait := limit.Failed(here); (wait == 0) != (i < Burst) {
+			if wait := limit.Failed(here, Wrong); (wait == 0) != (i < Burst) {
 				t.Errorf("after an hour, wrong token %d: got a wait of %s", i+1, wait)
 			}
 		}
@@ -47,7 +47,7 @@ func TestWhoIsOneSite(t *testing.T) {
 		same bool
 	}{
 		{"192.0.2.1:1", "192.0.2.1:65535", true},
-		{"192.0.2.1:1", "192.0.2.1", true},
+		{"192.0.2.1:1", "192.0.2.1:0", true},
 		{"192.0.2.1:1", "[::ffff:192.0.2.1]:1", true},
 		{"192.0.2.1:1", "192.0.2.2:1", false},
 		{"[2001:db8::1]:1", "[2001:db8::ffff:1]:2", true},
@@ -56,7 +56,8 @@ func TestWhoIsOneSite(t *testing.T) {
 		{"nowhere", "", true},
 		{"nowhere", "192.0.2.1:1", false},
 	} {
-		if got := SiteOf(c.a) == SiteOf(c.b); got != c.same {
+		site := func(peer string) netip.Addr { return Proxies(nil).Client(peer, false, nil, nil, false).Site }
+		if got := site(c.a) == site(c.b); got != c.same {
 			t.Errorf("%s and %s are one site: got %v, want %v", c.a, c.b, got, c.same)
 		}
 	}
@@ -64,15 +65,15 @@ func TestWhoIsOneSite(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	limit := New()
-	const first = "10.0.0.0:1"
+	limit := NewThrottle()
+	first := netip.MustParseAddr("10.0.0.0")
 	for range Burst + 1 {
-		limit.Failed(first)
+		limit.Failed(first, Wrong)
 	}
 	for i := 1; i < 3*addresses; i++ {
-		limit.Failed(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255))
+		limit.Failed(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), Wrong)
 		if i%1000 == 0 && i < addresses {
-			limit.Failed(first) // goes on, and is not forgotten for it
+			limit.Failed(first, Wrong) // goes on, and is not forgotten for it
 		}
 		if i == addresses && !limit.Limited(first) {
 			t.Error("an address that goes on was forgotten")

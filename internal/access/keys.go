@@ -1,12 +1,16 @@
-package session
+package access
 
 import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"strings"
+
+	"berth/internal/session"
 )
 
 // Keys derives everything secret from one token secret (SESSION_TOKEN_SECRET). It is safe for concurrent use.
@@ -33,36 +37,49 @@ func (k Keys) mac(purpose, text string) []byte {
 }
 
 // Digest returns what is stored of a session token: its HMAC-SHA256 in 64 hexadecimal digits.
-func (k Keys) Digest(token Secret) string { return hex.EncodeToString(k.mac("token", token.Reveal())) }
+func (k Keys) Digest(token session.Secret) string {
+	return hex.EncodeToString(k.mac("token", token.Reveal()))
+}
 
 // Matches reports in constant time whether the token has this digest. No token has the empty digest.
-func (k Keys) Matches(token Secret, digest string) bool {
+func (k Keys) Matches(token session.Secret, digest string) bool {
 	return equalDigest(k.Digest(token), digest)
 }
 
 // Upstream returns the password of a container's server: 43 characters of base64url, the same for the same container
 // name for as long as the token secret lives.
-func (k Keys) Upstream(containerName string) Secret {
-	return Secret(base64.RawURLEncoding.EncodeToString(k.mac("upstream", containerName)))
+func (k Keys) Upstream(containerName string) session.Secret {
+	return session.Secret(base64.RawURLEncoding.EncodeToString(k.mac("upstream", containerName)))
 }
 
-// idFor returns the ID that an idempotency key of an owner always leads to, so that a store's primary key is what
-// makes a repeated create harmless, on every instance.
-func (k Keys) IDFor(owner, idempotencyKey string) ID {
-	return idFrom(k.mac("idempotency", owner+"\x00"+idempotencyKey))
+// IdempotentID returns the ID that an idempotency key of an owner always leads to, so that a store's primary key is
+// what makes a repeated create harmless, on every instance.
+func (k Keys) IdempotentID(owner, idempotencyKey string) session.ID {
+	return session.IDFrom(k.mac("idempotency", owner+"\x00"+idempotencyKey))
+}
+
+// noDigest stands for digests that are not there. No token has it.
+var noDigest = strings.Repeat("-", 64)
+
+// equalDigest compares in constant time. Nothing is equal to the empty digest.
+func equalDigest(digest, stored string) bool {
+	if stored == "" {
+		stored = noDigest
+	}
+	return subtle.ConstantTimeCompare([]byte(digest), []byte(stored)) == 1
 }
 
 const tokenAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 // NewToken returns so many random characters of [A-Za-z0-9] (5.95 bits each) from crypto/rand.
-func NewToken(length int) Secret {
+func NewToken(length int) session.Secret {
 	token := make([]byte, 0, length)
 	buf := make([]byte, length)
 	for {
 		rand.Read(buf)
 		for _, b := range buf {
 			if len(token) == length {
-				return Secret(token)
+				return session.Secret(token)
 			}
 			if int(b) < 256-256%len(tokenAlphabet) { // drop the tail, or the first letters would be likelier
 				token = append(token, tokenAlphabet[int(b)%len(tokenAlphabet)])

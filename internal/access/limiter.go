@@ -1,4 +1,4 @@
-package throttle
+package access
 
 import (
 	"container/list"

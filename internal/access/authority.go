@@ -1,0 +1,189 @@
+package access
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Throttle limits requests without a valid token by where they come from; see [AddressThrottle].
+type Throttle interface {
+	// Failed counts a rejected request and returns for how long its sender is not to try again; 0: it may.
+	Failed(site netip.Addr, state TokenState) (wait time.Duration)
+	// Limited reports whether a request without a valid token is not worth any work now. It counts nothing.
+	Limited(site netip.Addr) bool
+}
+
+// Options are what an [Authority] is made of.
+type Options struct {
+	Keys        Keys
+	AdminToken  session.Secret // the operator's, at least 16 characters; empty: there is no operator
+	TokenLength int            // of new session tokens, in characters; default 32
+	Throttle    Throttle       // nil: nothing is limited
+	Trail       *Trail         // nil: nothing is recorded
+	Now         func() time.Time
+
+	// Rejected is called for every rejected request, with one of [Reasons]. It must not block. nil: it is not.
+	Rejected func(s Surface, reason string)
+}
+
+const minAdminToken = 16
+
+// Rotations with a session's own token. Each is a line of the audit trail and of the log, and a write to the store:
+// without a bound one session's user could rotate everything else out of the trail.
+const (
+	rotationBurst = 5
+	rotationEvery = time.Minute
+	mostRotated   = 8192 // sessions
+)
+
+// Authority admits requests. It is safe for concurrent use.
+type Authority struct {
+	Options
+	admin     [sha256.Size]byte
+	rotations *Limiter[session.ID]
+}
+
+// New checks the options.
+func New(o Options) (*Authority, error) {
+	if admin := o.AdminToken.Reveal(); admin != "" && len(admin) < minAdminToken {
+		return nil, errors.New("the admin token is shorter than 16 characters")
+	}
+	o.TokenLength = cmp.Or(o.TokenLength, 32)
+	if o.Throttle == nil {
+		o.Throttle = unlimited{}
+	}
+	if o.Trail == nil {
+		o.Trail = NewTrail(slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler))
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rejected == nil {
+		o.Rejected = func(Surface, string) {}
+	}
+	return &Authority{
+		Options: o, admin: sha256.Sum256([]byte(o.AdminToken.Reveal())),
+		rotations: NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated),
+	}, nil
+}
+
+// unlimited is a Throttle without a limit.
+type unlimited struct{}
+
+func (unlimited) Failed(netip.Addr, TokenState) time.Duration { return 0 }
+func (unlimited) Limited(netip.Addr) bool                     { return false }
+
+// Ask is a request, as far as its admission goes.
+type Ask struct {
+	Surface   Surface
+	Operation string // names it in records
+	Verb      Verb
+	Session   session.ID     // what it is about; empty: no session
+	Secret    session.Secret // the token that it shows; see [ReadCredential]
+}
+
+// Tokens knows the tokens of sessions.
+type Tokens interface {
+	// TokenOf returns the zero Token if there is no such session.
+	TokenOf(ctx context.Context, id session.ID) session.Token
+}
+
+// Admit finds out who makes a request, and returns a [Rejection] if they may not. Who is not the operator gets the same
+// answer, at the same cost, for a session that is not theirs and for one that does not exist. It asks for no session's
+// token on behalf of a request that shows none, or that no such token is good for.
+func (a *Authority) Admit(ctx context.Context, q Ask, known Tokens) (Principal, error) {
+	p, state := a.identify(ctx, q, known)
+	if !May(p, q.Verb, q.Session) {
+		if state.Valid() {
+			state = Wrong
+		}
+		return Principal{}, a.reject(ctx, q, state)
+	}
+	if Reaches(q.Verb, Anonymous) == Nobody {
+		ClientOf(ctx).admit()
+		a.Trail.admitted(ctx, p, q.Session, q.Operation, false)
+	}
+	return p, nil
+}
+
+// identify finds out whose token a request shows. An anonymous principal's token is in a state that is not valid.
+func (a *Authority) identify(ctx context.Context, q Ask, known Tokens) (Principal, TokenState) {
+	if q.Secret != "" && Reaches(q.Verb, Operator) != Nobody && a.isOperator(q.Secret) {
+		return Principal{Kind: Operator}, Present
+	}
+	if Reaches(q.Verb, SessionToken) != Own {
+		if q.Secret == "" {
+			return Principal{}, Missing
+		}
+		return Principal{}, Wrong
+	}
+	var token session.Token
+	if q.Secret != "" {
+		token = known.TokenOf(ctx, q.Session)
+	}
+	state, digest := a.Keys.check(q.Secret, token, a.Now())
+	switch state {
+	case Present:
+		return Principal{SessionToken, q.Session, digest}, state
+	case Previous:
+		return Principal{PreviousToken, q.Session, digest}, state
+	default:
+		return Principal{}, state
+	}
+}
+
+func (a *Authority) isOperator(secret session.Secret) bool {
+	digest := sha256.Sum256([]byte(secret.Reveal()))
+	return a.AdminToken != "" && subtle.ConstantTimeCompare(digest[:], a.admin[:]) == 1
+}
+
+// reject counts a request that is not admitted. Only what is within the limit of its address gets a record of its own.
+func (a *Authority) reject(ctx context.Context, q Ask, state TokenState) *Rejection {
+	site := ClientOf(ctx).Site
+	if wait := a.Throttle.Failed(site, state); wait > 0 {
+		a.Trail.omit(source{site: site, outcome: Refused})
+		a.Rejected(q.Surface, Limited)
+		return limit(q.Surface, wait)
+	}
+	a.Trail.rejected(ctx, q, state)
+	a.Rejected(q.Surface, string(state))
+	return Reject(q.Surface, state)
+}
+
+// IsLimited reports whether so many requests without a valid token came from the client of ctx that its next one is not
+// worth a question to the store.
+func (a *Authority) IsLimited(ctx context.Context) bool {
+	return a.Throttle.Limited(ClientOf(ctx).Site)
+}
+
+// StreamBegan records that an admitted request has become a stream.
+func (a *Authority) StreamBegan(ctx context.Context, p Principal) {
+	a.Trail.admitted(ctx, p, p.Session, "stream", true)
+}
+
+// MayRotate counts a rotation of a session's token that its holder asks for, and returns a CodeTooManyAttempts error if
+// there were too many.
+func (a *Authority) MayRotate(p Principal, id session.ID) error {
+	if p.Kind == Operator {
+		return nil
+	}
+	if wait := a.rotations.Take(id); wait > 0 {
+		return session.Errorf(session.CodeTooManyAttempts,
+			"this session's token has replaced itself too often; try again later, or have the operator rotate it").After(wait)
+	}
+	return nil
+}
+
+// Issue makes a session token: the secret is shown once, the digest is recorded.
+func (a *Authority) Issue() (secret session.Secret, digest string) {
+	secret = NewToken(a.TokenLength)
+	return secret, a.Keys.Digest(secret)
+}

@@ -1,0 +1,67 @@
+package access
+
+import (
+	"time"
+
+	"berth/internal/session"
+)
+
+// Surface is where tokens are shown. The values are in metrics.
+type Surface string
+
+// Every surface.
+const (
+	API   Surface = "api"
+	Proxy Surface = "proxy"
+)
+
+// Limited is the reason of a rejection that came too soon after others from the same address. The other reasons are the
+// states of invalid tokens.
+const Limited = "limited"
+
+// Reasons lists the reasons of rejections.
+func Reasons() []string { return []string{string(Missing), string(Wrong), string(Expired), Limited} }
+
+// Rejection is the error of a request that is not admitted: a CodeUnauthorized failure, or a CodeTooManyAttempts one for
+// the reason [Limited].
+type Rejection struct {
+	*session.Failure
+	Reason string
+}
+
+// Unwrap gives the failure, which is all that the caller may know.
+func (r *Rejection) Unwrap() error { return r.Failure }
+
+func rejection(state TokenState, text string) *Rejection {
+	return &Rejection{session.Errorf(session.CodeUnauthorized, "%s", text), string(state)}
+}
+
+// At the proxy a missing token is answered like a wrong one, whether or not there is such a session.
+const notOwn = "this session does not exist or the token is not its own; send the session's token as Authorization: Bearer <token>"
+
+var rejections = map[Surface]map[TokenState]*Rejection{
+	API: {
+		Missing: rejection(Missing, "this needs a token: send it as Authorization: Bearer <token>"),
+		Wrong:   rejection(Wrong, "this token is not good for this; send the admin token, or for a session's own address its session token"),
+		Expired: rejection(Expired, "the session's token has expired; have the operator rotate it and use the new one"),
+	},
+	Proxy: {
+		Missing: rejection(Missing, notOwn),
+		Wrong:   rejection(Wrong, notOwn),
+		Expired: rejection(Expired, "the session's token has expired; have it rotated with POST /sessions/{id}/auth/rotate and use the new one"),
+	},
+}
+
+var tooMany = map[Surface]*session.Failure{
+	API: session.Errorf(session.CodeTooManyAttempts,
+		"too many requests without a valid token came from this address; send a valid one, or try again later"),
+	Proxy: session.Errorf(session.CodeTooManyAttempts,
+		"too many requests without a valid token came from this address; send the session's token, or try again later"),
+}
+
+// Reject is the error of a request with a token in this state, which is not valid.
+func Reject(s Surface, state TokenState) *Rejection { return rejections[s][state] }
+
+func limit(s Surface, wait time.Duration) *Rejection {
+	return &Rejection{tooMany[s].After(wait), Limited}
+}
