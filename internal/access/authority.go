@@ -96,7 +96,7 @@ type Tokens interface {
 	TokenOf(ctx context.Context, id session.ID) session.Token
 }
 
-// Admit finds out who makes a request, and returns a [Rejection] if they may not. Who is not the operator gets the same
+// Admit finds out who makes a request, and returns a [RejectionError] if they may not. Who is not the operator gets the same
 // answer, at the same cost, for a session that is not theirs and for one that does not exist. It asks for no session's
 // token on behalf of a request that shows none, or that no such token is good for.
 func (a *Authority) Admit(ctx context.Context, q Ask, known Tokens) (Principal, error) {
@@ -146,7 +146,7 @@ func (a *Authority) isOperator(secret session.Secret) bool {
 }
 
 // reject counts a request that is not admitted. Only what is within the limit of its address gets a record of its own.
-func (a *Authority) reject(ctx context.Context, q Ask, state TokenState) *Rejection {
+func (a *Authority) reject(ctx context.Context, q Ask, state TokenState) *RejectionError {
 	site := ClientOf(ctx).Site
 	if wait := a.Throttle.Failed(site, state); wait > 0 {
 		a.Trail.omit(source{site: site, outcome: Refused})

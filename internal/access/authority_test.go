@@ -68,7 +68,7 @@ func TestAdmitFindsThePrincipal(t *testing.T) {
 	} {
 		store.asked = 0
 		p, err := a.Admit(t.Context(), access.Ask{Surface: access.API, Verb: c.verb, Session: c.id, Secret: c.secret}, store)
-		r, rejected := errors.AsType[*access.Rejection](err)
+		r, rejected := errors.AsType[*access.RejectionError](err)
 		if rejected != (c.reason != "") || rejected && (r.Reason != c.reason || session.CodeOf(err) != session.CodeUnauthorized) || p.Kind != c.want {
 			t.Errorf("%s: got kind %d, %v; want kind %d, rejected for %q", name, p.Kind, err, c.want, c.reason)
 		}

@@ -22,24 +22,24 @@ const Limited = "limited"
 // Reasons lists the reasons of rejections.
 func Reasons() []string { return []string{string(Missing), string(Wrong), string(Expired), Limited} }
 
-// Rejection is the error of a request that is not admitted: a CodeUnauthorized failure, or a CodeTooManyAttempts one for
+// RejectionError is the error of a request that is not admitted: a CodeUnauthorized failure, or a CodeTooManyAttempts one for
 // the reason [Limited].
-type Rejection struct {
+type RejectionError struct {
 	*session.Failure
 	Reason string
 }
 
 // Unwrap gives the failure, which is all that the caller may know.
-func (r *Rejection) Unwrap() error { return r.Failure }
+func (r *RejectionError) Unwrap() error { return r.Failure }
 
-func rejection(state TokenState, text string) *Rejection {
-	return &Rejection{session.Errorf(session.CodeUnauthorized, "%s", text), string(state)}
+func rejection(state TokenState, text string) *RejectionError {
+	return &RejectionError{session.Errorf(session.CodeUnauthorized, "%s", text), string(state)}
 }
 
 // At the proxy a missing token is answered like a wrong one, whether or not there is such a session.
 const notOwn = "this session does not exist or the token is not its own; send the session's token as Authorization: Bearer <token>"
 
-var rejections = map[Surface]map[TokenState]*Rejection{
+var rejections = map[Surface]map[TokenState]*RejectionError{
 	API: {
 		Missing: rejection(Missing, "this needs a token: send it as Authorization: Bearer <token>"),
 		Wrong:   rejection(Wrong, "this token is not good for this; send the admin token, or for a session's own address its session token"),
@@ -60,8 +60,8 @@ var tooMany = map[Surface]*session.Failure{
 }
 
 // Reject is the error of a request with a token in this state, which is not valid.
-func Reject(s Surface, state TokenState) *Rejection { return rejections[s][state] }
+func Reject(s Surface, state TokenState) *RejectionError { return rejections[s][state] }
 
-func limit(s Surface, wait time.Duration) *Rejection {
-	return &Rejection{tooMany[s].After(wait), Limited}
+func limit(s Surface, wait time.Duration) *RejectionError {
+	return &RejectionError{tooMany[s].After(wait), Limited}
 }

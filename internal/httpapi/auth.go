@@ -32,7 +32,7 @@ func (a *API) admit(v access.Verb) func(huma.Context, func(huma.Context)) {
 // reject answers 401, and 429 to those who try too often.
 func (a *API) reject(ctx huma.Context, err error) {
 	level := slog.LevelWarn
-	r, _ := errors.AsType[*access.Rejection](err)
+	r, _ := errors.AsType[*access.RejectionError](err)
 	if r.Reason == access.Limited {
 		level = slog.LevelDebug
 	}
