@@ -20,18 +20,18 @@ import (
 
 // client calls the API of a Berth as its operator.
 type client struct {
-	base     *url.URL
-	token    session.Secret
-	source   string // where the token is from
-	http     *http.Client
-	patience time.Duration // until an answer begins; then a call that may take longer asks whether anybody is there
+	base          *url.URL
+	token         session.Secret
+	source        string // where the token is from
+	http          *http.Client
+	answerTimeout time.Duration // until an answer begins; then a call that may take longer asks whether anybody is there
 }
 
-// patience bounds the wait for an answer: a socket that systemd holds takes connections also while no Berth serves them.
-const patience = 30 * time.Second
+// answerTimeout bounds the wait for an answer: a socket that systemd holds takes connections also while no Berth serves them.
+const answerTimeout = 30 * time.Second
 
 func newClient(base *url.URL, token session.Secret, source string) *client {
-	return &client{base: base, token: token, source: source, patience: patience, http: &http.Client{
+	return &client{base: base, token: token, source: source, answerTimeout: answerTimeout, http: &http.Client{
 		// The admin token goes to this address and to no other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -75,7 +75,7 @@ func pages[T any](ctx context.Context, c *client, path string, query url.Values)
 }
 
 // send makes a request whose answer the caller reads and closes. Answers that are no success come back as errors. What only
-// looks has to begin to answer within the client's patience; what does something may take any time as long as Berth lives.
+// looks has to begin to answer within the client's time-out; what does something may take any time as long as Berth lives.
 func (c *client) send(ctx context.Context, method, path string, header http.Header, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
@@ -129,7 +129,7 @@ func (c *client) do(req *http.Request) (*http.Response, error) {
 	waiting := make(chan struct{})
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		wait := time.NewTicker(c.patience)
+		wait := time.NewTicker(c.answerTimeout)
 		defer wait.Stop()
 		for {
 			select {
@@ -158,16 +158,16 @@ func (c *client) do(req *http.Request) (*http.Response, error) {
 	cancel(nil)
 	asking.Wait()
 	if noAnswer {
-		err = &url.Error{Op: req.Method, URL: c.base.Redacted(), Err: fmt.Errorf("%w within %s", errNoAnswer, c.patience)}
+		err = &url.Error{Op: req.Method, URL: c.base.Redacted(), Err: fmt.Errorf("%w within %s", errNoAnswer, c.answerTimeout)}
 	}
 	return nil, err
 }
 
 var errNoAnswer = errors.New("it takes the connection and does not answer")
 
-// lives reports whether a Berth answers at all, within the client's patience.
+// lives reports whether a Berth answers at all, within the client's time-out.
 func (c *client) lives(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	ctx, cancel := context.WithTimeout(ctx, c.answerTimeout)
 	defer cancel()
 	target, err := c.base.Parse("/livez")
 	if err != nil {

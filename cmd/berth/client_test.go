@@ -71,10 +71,10 @@ func TestClientDoesNotWaitForANobody(t *testing.T) {
 	t.Cleanup(func() { _ = socket.Close() })
 	base := &url.URL{Scheme: "http", Host: socket.Addr().String()}
 	api := newClient(base, "0123456789abcdef", "a test")
-	if api.patience != 30*time.Second {
-		t.Errorf("the client waits for %s, want 30s", api.patience)
+	if api.answerTimeout != 30*time.Second {
+		t.Errorf("the client waits for %s, want 30s", api.answerTimeout)
 	}
-	api.patience = 20 * time.Millisecond
+	api.answerTimeout = 20 * time.Millisecond
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		err := api.call(t.Context(), method, "/sessions", nil, nil, nil)
 		if err == nil || !strings.Contains(err.Error(), "does not answer within 20ms") || exitCode(err) != exitUnavailable {
@@ -104,7 +104,7 @@ func TestClientWaitsForWhatTakesLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	api := newClient(base, "0123456789abcdef", "a test")
-	api.patience = 200 * time.Millisecond
+	api.answerTimeout = 200 * time.Millisecond
 	var made struct {
 		ID string `json:"session_id"`
 	}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"berth/internal/httpapi"
+)
+
+type sessionListCmd struct {
+	remote
+	format
+	Owner  *string  `help:"Only this owner's." placeholder:"TEXT"`
+	Status []string `enum:"creating,running,stopped,error" help:"Only these: ${enum}." placeholder:"STATUS"`
+}
+
+// Run lists all sessions, page by page.
+func (c *sessionListCmd) Run(ctx context.Context, std *stdio) error {
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	query := url.Values{}
+	if c.Owner != nil { // an empty one is not everyone: the server says so
+		query.Set("owner", *c.Owner)
+	}
+	if len(c.Status) > 0 {
+		query.Set("status", strings.Join(c.Status, ","))
+	}
+	all, err := pages[httpapi.Session](ctx, api, "/sessions", query)
+	if err != nil {
+		return err
+	}
+	rows := [][]string{{"SESSION", "STATUS", "OWNER", "IMAGE", "SIZE", "LAST ACCESSED", "ERROR"}}
+	for _, s := range all {
+		rows = append(rows, []string{
+			string(s.ID), statusOf(s), s.Owner, s.Image, sizeOf(s.Workspace), localTime(&s.LastAccessed), s.LastError,
+		})
+	}
+	return c.table(std, all, rows)
+}
+
+// statusOf is a session's status, for people, with what is being done about it.
+func statusOf(s httpapi.Session) string {
+	if s.Operation == nil {
+		return string(s.Status)
+	}
+	return fmt.Sprintf("%s (%s in progress)", s.Status, s.Operation.Kind)
+}
+
+type sessionShowCmd struct {
+	remote
+	format
+	ID string `arg:"" name:"session" help:"Session ID."`
+}
+
+// Run shows a session.
+func (c *sessionShowCmd) Run(ctx context.Context, std *stdio) error {
+	api, err := c.client(std)
+	if err != nil {
+		return err
+	}
+	var s httpapi.Session
+	if err := api.call(ctx, http.MethodGet, sessionPath(c.ID), nil, nil, &s); err != nil {
+		return err
+	}
+	return c.print(std, s, fieldsOf(s))
+}
+
+func fieldsOf(s httpapi.Session) [][2]string {
+	fields := [][2]string{
+		{"session", string(s.ID)},
+		{"status", string(s.Status)},
+		{"owner", s.Owner},
+		{"profile", s.Profile},
+		{"image", imageOf(s)},
+		{"container", s.ContainerName},
+		{"workspace", s.HostDir},
+		{"created", localTime(&s.CreatedAt)},
+		{"last accessed", localTime(&s.LastAccessed)},
+	}
+	if s.Workspace != nil {
+		fields = append(fields, [2]string{"size", sizeOf(s.Workspace)})
+	}
+	if len(s.OutOfDate) > 0 {
+		names := make([]string, len(s.OutOfDate))
+		for i, part := range s.OutOfDate {
+			names[i] = string(part)
+		}
+		fields = append(fields, [2]string{"out of date", strings.Join(names, ", ")})
+	}
+	if s.Upgrade != nil && s.Operation == nil {
+		fields = append(fields, [2]string{"previous image", s.Upgrade.Previous + ", with the state of " + localTime(&s.Upgrade.At)})
+	}
+	if s.TokenExpiresAt != nil {
+		fields = append(fields, [2]string{"token expires", localTime(s.TokenExpiresAt)})
+	}
+	if s.Operation != nil {
+		fields = append(fields, [2]string{"in progress", string(s.Operation.Kind)})
+	}
+	if s.LastError != "" {
+		fields = append(fields, [2]string{"error", s.LastError})
+	}
+	return fields
+}
+
+// sizeOf is what a session's volumes take, for people; "" when it is not known.
+func sizeOf(w *httpapi.WorkspaceSize) string {
+	if w == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%.1f MB", float64(w.Bytes)/1e6)
+	if w.Bytes >= 1e9 {
+		text = fmt.Sprintf("%.1f GB", float64(w.Bytes)/1e9)
+	}
+	if w.Partial {
+		text = "over " + text
+	}
+	if w.Level != "ok" {
+		text += " (" + w.Level + ")"
+	}
+	return text
+}
