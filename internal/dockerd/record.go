@@ -106,18 +106,11 @@ func (r record) without() record {
 	return r
 }
 
-func removeFile(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
 func removeBackups(records []record) error {
 	var faults []error
 	for _, r := range records {
 		if r.Backup != "" {
-			faults = append(faults, removeFile(r.Backup))
+			faults = append(faults, atomicfile.Remove(r.Backup))
 		}
 	}
 	return errors.Join(faults...)

@@ -58,7 +58,7 @@ func (a *application) back(ctx context.Context) error {
 		return err
 	}
 	if a.j.State == applying {
-		if err := removeFile(a.paths.journal); err != nil {
+		if err := atomicfile.Remove(a.paths.journal); err != nil {
 			return err
 		}
 	} else {
@@ -108,7 +108,7 @@ func (s *Setup) Undo(ctx context.Context) error {
 		return nil
 	}}}
 	acts = append(acts, s.restoration(j, first, func(ctx context.Context) error { return s.restartFirst(ctx, first) })...)
-	acts = append(acts, act{"forget", func(context.Context) error { return removeFile(s.paths.journal) }})
+	acts = append(acts, act{"forget", func(context.Context) error { return atomicfile.Remove(s.paths.journal) }})
 	for _, act := range acts {
 		if err := s.before(act.point); err != nil {
 			return err
