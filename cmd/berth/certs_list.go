@@ -1,15 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"berth/internal/atomicfile"
 	"berth/internal/config"
 	"berth/internal/pki"
 )
@@ -175,15 +174,11 @@ func (c *certsBundleCmd) writeTar(now time.Time) ([]string, error) {
 	if _, err := os.Lstat(c.Tar); err == nil && !c.Force {
 		return nil, &pki.FileError{Path: c.Tar, Err: pki.ErrExists, Advice: "choose another file, or --force"}
 	}
-	f, err := renameio.NewPendingFile(c.Tar, renameio.WithStaticPermissions(0o600), renameio.WithTempDir(filepath.Dir(c.Tar)))
-	if err != nil {
-		return nil, fmt.Errorf("write bundle: %w", err)
-	}
-	defer f.Cleanup() //nolint:errcheck // nothing is left to clean up after the replacement
-	if _, err := pki.BundleTar(c.Dir, f, now); err != nil {
+	var bundle bytes.Buffer
+	if _, err := pki.BundleTar(c.Dir, &bundle, now); err != nil {
 		return nil, err
 	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
+	if err := atomicfile.Write(c.Tar, bundle.Bytes(), 0o600, ""); err != nil {
 		return nil, fmt.Errorf("write bundle: %w", err)
 	}
 	return []string{c.Tar}, nil
