@@ -59,13 +59,13 @@ type App struct {
 	live        atomic.Pointer[config.Config] // cfg, and what has been reloaded since
 	reloading   sync.Mutex
 
-	reconciled atomic.Bool   // routes are known
-	known      chan struct{} // closed when they are for the first time
-	audit      atomic.Pointer[httpapi.Audit]
-	draining   chan struct{} // closed when it begins to stop
-	stopOnce   sync.Once
-	stopErr    error
-	undo       []undo // what was opened, oldest first
+	reconciled    atomic.Bool   // routes are known
+	known         chan struct{} // closed when they are for the first time
+	securityCheck atomic.Pointer[httpapi.Audit]
+	draining      chan struct{} // closed when it begins to stop
+	stopOnce      sync.Once
+	stopErr       error
+	undo          []undo // what was opened, oldest first
 }
 
 // undo closes one thing that New opened.
@@ -154,7 +154,7 @@ func (a *App) Run(ctx context.Context) error {
 		work.Go(func() error { return a.engine.certificates.Run(ctx) })
 	}
 	if a.engine != nil { // nothing in the checklist applies where nothing is isolated
-		work.Go(func() error { return doctor.Watch(ctx, a.doctorOptions, a.log, a.audit.Store) })
+		work.Go(func() error { return doctor.Watch(ctx, a.doctorOptions, a.log, a.securityCheck.Store) })
 	}
 	work.Go(func() error { return a.trail.Run(ctx, ownRequest) })
 	work.Go(func() error { return a.host.pressure.Run(ctx) })

@@ -37,7 +37,7 @@ func TestStatusLimitBuildAndFindingsAreMeasured(t *testing.T) {
 	}, "berth_security_check_findings{severity=fail}", "berth_security_check_timestamp_seconds{}")
 
 	checked := time.Date(2024, 1, 15, 10, 30, 45, 0, time.UTC)
-	b.SetAudit(&httpapi.Audit{Status: "fail", CheckedAt: checked, Items: []httpapi.AuditItem{
+	b.SetSecurityCheck(&httpapi.Audit{Status: "fail", CheckedAt: checked, Items: []httpapi.AuditItem{
 		{Item: 1, Status: "fail", Findings: []httpapi.AuditFinding{{Status: "fail", Code: "a"}, {Status: "warn", Code: "b"}, {Status: "pass", Code: "c"}}},
 		{Item: 2, Status: "warn", Findings: []httpapi.AuditFinding{{Status: "warn", Code: "d"}}},
 		{Item: 3, Status: "skipped", Findings: []httpapi.AuditFinding{{Status: "skipped", Code: "e"}}},

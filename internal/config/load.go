@@ -153,14 +153,11 @@ func parseFault(area reflect.Type, err error, values map[string]string) Fault {
 	field, _ := area.FieldByName(failed.Name)
 	name := field.Tag.Get("env")
 	fault := Fault{Variable: name, Value: values[name], Problem: failed.Err.Error()}
-	switch {
-	case field.Type == secretType:
+	if field.Type == secretType {
 		fault.Value = session.Secret("").String()
-	case reflect.PointerTo(field.Type).Implements(textUnmarshaler):
-	case field.Type.Kind() == reflect.Bool:
-		fault.Problem = "must be true or false"
-	default:
-		fault.Problem = "must be a whole number"
+	}
+	if allowed := (place{kind: field.Type}).allowed(); allowed != "" {
+		fault.Problem = allowed
 	}
 	return fault
 }

@@ -150,6 +150,7 @@ func TestUnparsableValueIsAFaultAndNamesItself(t *testing.T) {
 	for _, tc := range []struct{ variable, value, problem string }{
 		{"DOCKER_TLS_PORT", "tls", "whole number"},
 		{"USE_ASYNC_DOCKER", "yes please", "true or false"},
+		{"MEMORY_WARNING_THRESHOLD", "high", "must be a number"},
 		{"SESSION_STOP_TIMEOUT", "soon", "number of seconds"},
 		{"SESSION_STOP_TIMEOUT", "-1", "negative"},
 		{"HTTP_CONNECT_TIMEOUT", "1e300", "292 years"},

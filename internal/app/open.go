@@ -4,22 +4,15 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"os"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"berth/internal/access"
 	"berth/internal/config"
-	"berth/internal/doctor"
-	"berth/internal/health"
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
-	"berth/internal/metrics"
 	"berth/internal/probe"
 	"berth/internal/process"
 	"berth/internal/proxy"
-	"berth/internal/server"
 	"berth/internal/session"
 	"berth/internal/storage"
 	"berth/internal/telemetry"
@@ -155,114 +148,7 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 	return err
 }
 
-func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, error) {
-	return httpapi.New(httpapi.Options{
-		Sessions: a.manager, Access: a.access, Version: a.version, Logger: a.named("httpapi"),
-		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
-		Size:       a.health.WorkspaceSize,
-		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
-		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
-		Metrics:    metrics,
-	})
-}
-
-// openServer opens the listener, publishes its address for the command line on this machine, and makes the server.
-func (a *App) openServer(ctx context.Context, dir storage.Dir, handler http.Handler) error {
-	listener := a.around.listener
-	if listener == nil {
-		var err error
-		if listener, err = server.Listen(ctx, a.cfg.Server.Listen); err != nil {
-			return err
-		}
-	}
-	a.server = server.New(server.Options{
-		Listener: listener, Handler: handler, Client: a.client, MaxConnections: a.descriptors.Clients, Draining: a.draining,
-		Logger: a.named("http"),
-	})
-	a.onStop("listener", func(context.Context) error { return a.server.Close() })
-	a.publishAddress(ctx, dir)
-	return nil
-}
-
-// publishAddress writes down where this process serves, for the command line on this machine. A disk that is full must
-// not keep Berth from serving, so a failure is only logged.
-func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
-	url := server.LocalURL(a.server.Addr())
-	if url == "" { // not a TCP socket: nothing that the command line could call
-		return
-	}
-	if err := dir.PublishAddress(url); err != nil {
-		a.log.WarnContext(ctx, "address not written, the command line needs --url", "path", dir.AddressFile(), "error", err)
-		return
-	}
-	a.onStop("address", func(context.Context) error { return dir.WithdrawAddress() })
-}
-
-// client finds out who sent a request, and leaves no forwarded address or scheme in it that is not believed.
-func (a *App) client(r *http.Request) *access.Client {
-	const forwardedFor, forwardedProto = "X-Forwarded-For", "X-Forwarded-Proto"
-	c := a.proxies.Client(r.RemoteAddr, r.TLS != nil, r.Header[forwardedFor], r.Header[forwardedProto], a.cfg.Proxy.TrustForwardedProto)
-	if c.AddrPort.IsValid() {
-		r.RemoteAddr = c.AddrPort.String()
-	}
-	r.Header[forwardedProto] = []string{c.Scheme}
-	return c
-}
-
 // ownRequest gives what Berth does of its own accord an ID as well, so that everything that belongs to it is found by it.
 func ownRequest(ctx context.Context) context.Context {
 	return telemetry.WithRequestID(ctx, telemetry.NewRequestID())
-}
-
-// registerMetrics registers what is measured at each scrape.
-func (a *App) registerMetrics(r prometheus.Registerer) {
-	r.MustRegister(
-		metrics.Process(a.version, func() int { return a.live.Load().Limits.MaxSessions },
-			func(ctx context.Context) string { return a.health.Report(ctx).Status }, a.audit.Load),
-		metrics.Sessions(a.store.Count, a.manager.Healths, a.proxy.Load), metrics.StoreStates(a.storeState),
-		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces),
-	)
-	if a.engine != nil && a.engine.certificates != nil {
-		r.MustRegister(metrics.Certificates(a.engine.certificates.Client.Expiries))
-	}
-}
-
-// storeState is how the store is now.
-func (a *App) storeState() metrics.StoreState {
-	s := a.storage.State()
-	return metrics.StoreState{
-		Up:       health.Ping(context.Background(), a.store.Ping) == nil,
-		Database: s.Database, Degraded: s.Degraded, Notified: s.Notified, Pending: s.Pending,
-	}
-}
-
-func (a *App) newHealth() *health.Reporter {
-	r := &health.Reporter{
-		Config: a.cfg, Limits: func() config.Limits { return a.live.Load().Limits }, Ready: a.ready, Store: a.store, Backend: a.storage,
-		ForeignSessions: a.storage.ForeignSessions, Engine: a.runtime, EngineElsewhere: a.host.engineElsewhere, Manager: a.manager, Proxy: a.proxy,
-		Pressure: a.host.pressure, Disks: a.host.disks, Workspaces: a.host.workspaces, SecurityCheck: a.audit.Load,
-	}
-	if a.engine != nil && a.engine.certificates != nil {
-		r.Certificates = a.engine.certificates.Client.Expiries
-	}
-	return r
-}
-
-// instances lists the processes that serve the same sessions, this one alone where they are in a file.
-func (a *App) instances() []httpapi.Instance {
-	if all := a.storage.Instances(); all != nil {
-		return all
-	}
-	hostname, _ := os.Hostname() // for people; empty will do
-	return []httpapi.Instance{{
-		ID: "self", Address: a.Addr().String(), Hostname: hostname, Version: a.version, StartedAt: a.begun, SeenAt: time.Now().UTC(),
-		Alive: true, Self: true,
-	}}
-}
-
-// doctorOptions are what the security check is made with.
-func (a *App) doctorOptions() (doctor.Options, func()) {
-	options, done := doctor.FromConfig(a.cfg)
-	options.Instance, options.Credentials = storage.InstanceOf(a.cfg.Server.StateDir), os.Getenv("CREDENTIALS_DIRECTORY")
-	return options, done
 }

@@ -1,0 +1,142 @@
+package app_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/internal/app"
+	"berth/internal/config"
+	"berth/internal/dockertest"
+	"berth/internal/storage"
+)
+
+// settings runs the stub server as a plain process, on a port of its own.
+func settings(t *testing.T) config.Config {
+	t.Helper()
+	cfg, err := config.Load(config.Options{Overrides: map[string]string{
+		"BERTH_RUNTIME": "process", "BERTH_LISTEN": "127.0.0.1:0", "BERTH_STATE_DIR": filepath.Join(t.TempDir(), "state"),
+		"BERTH_DRAIN_TIMEOUT": "2", "RESOURCE_CRITICAL_THRESHOLD": "1", // tests keep machines busy
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := cfg.Profiles["opencode"]
+	p.Command = []string{dockertest.BuildStub(t), "-hostname", "127.0.0.1", "-port", "{port}"}
+	p.Env = map[string]string{"STUB_STATE": "."}
+	cfg.Profiles["opencode"] = p
+	return cfg
+}
+
+// berth is an App that runs.
+type berth struct {
+	*app.App
+	cfg  config.Config
+	stop context.CancelFunc
+	done chan error
+}
+
+func start(t *testing.T, cfg config.Config) *berth {
+	t.Helper()
+	return startWith(t, cfg, slog.New(slog.DiscardHandler))
+}
+
+func startWith(t *testing.T, cfg config.Config, log *slog.Logger, options ...app.Option) *berth {
+	t.Helper()
+	a, err := app.New(t.Context(), cfg, "test", log, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, a, cfg)
+}
+
+// run runs an App until the test ends.
+func run(t *testing.T, a *app.App, cfg config.Config) *berth {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	b := &berth{App: a, cfg: cfg, stop: cancel, done: make(chan error, 1)}
+	go func() { b.done <- a.Run(ctx) }()
+	t.Cleanup(func() { b.end(t) })
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if b.call(t, http.MethodGet, "/readyz", "", nil) == http.StatusOK {
+			return b
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not ready within 10 s")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// end stops Berth as a signal does; it may be called again.
+func (b *berth) end(t *testing.T) {
+	t.Helper()
+	b.stop()
+	select {
+	case err := <-b.done:
+		if err != nil {
+			t.Errorf("run: %v", err)
+		}
+		b.done <- nil
+	case <-time.After(20 * time.Second):
+		t.Fatal("Berth does not stop within 20 s")
+	}
+	if err := b.Stop(context.WithoutCancel(t.Context())); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+// ask makes a request and returns its answer with the body's text.
+func (b *berth) ask(t *testing.T, method, path, token string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, "http://"+b.Addr().String()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
+// call is ask for an answer in JSON, if out is to have it.
+func (b *berth) call(t *testing.T, method, path, token string, out any) int {
+	t.Helper()
+	resp, text := b.ask(t, method, path, token)
+	if out != nil {
+		if err := json.Unmarshal([]byte(text), out); err != nil {
+			t.Fatalf("%s %s: %v in %s", method, path, err, text)
+		}
+	}
+	return resp.StatusCode
+}
+
+// metrics returns what Prometheus would be told.
+func (b *berth) metrics(t *testing.T) string {
+	t.Helper()
+	_, text := b.ask(t, http.MethodGet, "/metrics", b.adminToken(t))
+	return text
+}
+
+func (b *berth) adminToken(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(storage.AdminTokenFile(b.cfg.Server.StateDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"berth/internal/config"
+	"berth/internal/doctor"
+	"berth/internal/health"
+	"berth/internal/httpapi"
+	"berth/internal/metrics"
+	"berth/internal/storage"
+)
+
+// registerMetrics registers what is measured at each scrape.
+func (a *App) registerMetrics(r prometheus.Registerer) {
+	r.MustRegister(
+		metrics.Process(a.version, func() int { return a.live.Load().Limits.MaxSessions },
+			func(ctx context.Context) string { return a.health.Report(ctx).Status }, a.securityCheck.Load),
+		metrics.Sessions(a.store.Count, a.manager.Healths, a.proxy.Load), metrics.StoreStates(a.storeState),
+		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces),
+	)
+	if a.engine != nil && a.engine.certificates != nil {
+		r.MustRegister(metrics.Certificates(a.engine.certificates.Client.Expiries))
+	}
+}
+
+// storeState is how the store is now.
+func (a *App) storeState() metrics.StoreState {
+	s := a.storage.State()
+	return metrics.StoreState{
+		Up:       health.Ping(context.Background(), a.store.Ping) == nil,
+		Database: s.Database, Degraded: s.Degraded, Notified: s.Notified, Pending: s.Pending,
+	}
+}
+
+func (a *App) newHealth() *health.Reporter {
+	r := &health.Reporter{
+		Config: a.cfg, Limits: func() config.Limits { return a.live.Load().Limits }, Ready: a.ready, Store: a.store, Backend: a.storage,
+		ForeignSessions: a.storage.ForeignSessions, Engine: a.runtime, EngineElsewhere: a.host.engineElsewhere, Manager: a.manager, Proxy: a.proxy,
+		Pressure: a.host.pressure, Disks: a.host.disks, Workspaces: a.host.workspaces, SecurityCheck: a.securityCheck.Load,
+	}
+	if a.engine != nil && a.engine.certificates != nil {
+		r.Certificates = a.engine.certificates.Client.Expiries
+	}
+	return r
+}
+
+// instances lists the processes that serve the same sessions, this one alone where they are in a file.
+func (a *App) instances() []httpapi.Instance {
+	if all := a.storage.Instances(); all != nil {
+		return all
+	}
+	hostname, _ := os.Hostname() // for people; empty will do
+	return []httpapi.Instance{{
+		ID: "self", Address: a.Addr().String(), Hostname: hostname, Version: a.version, StartedAt: a.begun, SeenAt: time.Now().UTC(),
+		Alive: true, Self: true,
+	}}
+}
+
+// doctorOptions are what the security check is made with.
+func (a *App) doctorOptions() (doctor.Options, func()) {
+	options, done := doctor.FromConfig(a.cfg)
+	options.Instance, options.Credentials = storage.InstanceOf(a.cfg.Server.StateDir), os.Getenv("CREDENTIALS_DIRECTORY")
+	return options, done
+}

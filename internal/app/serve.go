@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"net/http"
+
+	"berth/internal/access"
+	"berth/internal/httpapi"
+	"berth/internal/proxy"
+	"berth/internal/server"
+	"berth/internal/session"
+	"berth/internal/storage"
+)
+
+func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, error) {
+	return httpapi.New(httpapi.Options{
+		Sessions: a.manager, Access: a.access, Version: a.version, Logger: a.named("httpapi"),
+		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
+		Size:       a.health.WorkspaceSize,
+		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
+		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
+		Metrics:    metrics,
+	})
+}
+
+// openServer opens the listener, publishes its address for the command line on this machine, and makes the server.
+func (a *App) openServer(ctx context.Context, dir storage.Dir, handler http.Handler) error {
+	listener := a.around.listener
+	if listener == nil {
+		var err error
+		if listener, err = server.Listen(ctx, a.cfg.Server.Listen); err != nil {
+			return err
+		}
+	}
+	a.server = server.New(server.Options{
+		Listener: listener, Handler: handler, Client: a.client, MaxConnections: a.descriptors.Clients, Draining: a.draining,
+		Logger: a.named("http"),
+	})
+	a.onStop("listener", func(context.Context) error { return a.server.Close() })
+	a.publishAddress(ctx, dir)
+	return nil
+}
+
+// publishAddress writes down where this process serves, for the command line on this machine. A disk that is full must
+// not keep Berth from serving, so a failure is only logged.
+func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
+	url := server.LocalURL(a.server.Addr())
+	if url == "" { // not a TCP socket: nothing that the command line could call
+		return
+	}
+	if err := dir.PublishAddress(url); err != nil {
+		a.log.WarnContext(ctx, "address not written, the command line needs --url", "path", dir.AddressFile(), "error", err)
+		return
+	}
+	a.onStop("address", func(context.Context) error { return dir.WithdrawAddress() })
+}
+
+// client finds out who sent a request, and leaves no forwarded address or scheme in it that is not believed.
+func (a *App) client(r *http.Request) *access.Client {
+	const forwardedFor, forwardedProto = "X-Forwarded-For", "X-Forwarded-Proto"
+	c := a.proxies.Client(r.RemoteAddr, r.TLS != nil, r.Header[forwardedFor], r.Header[forwardedProto], a.cfg.Proxy.TrustForwardedProto)
+	if c.AddrPort.IsValid() {
+		r.RemoteAddr = c.AddrPort.String()
+	}
+	r.Header[forwardedProto] = []string{c.Scheme}
+	return c
+}
