@@ -20,7 +20,8 @@ func (a *App) registerMetrics(r prometheus.Registerer) {
 	r.MustRegister(
 		metrics.Process(a.version, func() int { return a.live.Load().Limits.MaxSessions },
 			func(ctx context.Context) string { return a.health.Report(ctx).Status }, a.securityCheck.Load),
-		metrics.Sessions(a.store.Count, a.manager.Healths, a.proxy.Load), metrics.StoreStates(a.storeState),
+		metrics.Sessions(a.store.Count, a.manager.Healths, a.proxy.Load),
+		metrics.Storage(func() bool { return health.Ping(context.Background(), a.store.Ping) == nil }, a.storage.State),
 		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces),
 	)
 	if a.engine != nil && a.engine.certificates != nil {
@@ -28,19 +29,10 @@ func (a *App) registerMetrics(r prometheus.Registerer) {
 	}
 }
 
-// storeState is how the store is now.
-func (a *App) storeState() metrics.StoreState {
-	s := a.storage.State()
-	return metrics.StoreState{
-		Up:       health.Ping(context.Background(), a.store.Ping) == nil,
-		Database: s.Database, Degraded: s.Degraded, Notified: s.Notified, Pending: s.Pending,
-	}
-}
-
 func (a *App) newHealth() *health.Reporter {
 	r := &health.Reporter{
-		Config: a.cfg, Limits: func() config.Limits { return a.live.Load().Limits }, Ready: a.ready, Store: a.store, Backend: a.storage,
-		ForeignSessions: a.storage.ForeignSessions, Engine: a.runtime, EngineElsewhere: a.host.engineElsewhere, Manager: a.manager, Proxy: a.proxy,
+		Config: a.cfg, Limits: func() config.Limits { return a.live.Load().Limits }, Ready: a.ready, Store: a.store, Storage: a.storage,
+		Engine: a.runtime, EngineElsewhere: a.host.engineElsewhere, Manager: a.manager, Proxy: a.proxy,
 		Pressure: a.host.pressure, Disks: a.host.disks, Workspaces: a.host.workspaces, SecurityCheck: a.securityCheck.Load,
 	}
 	if a.engine != nil && a.engine.certificates != nil {

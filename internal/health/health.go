@@ -13,6 +13,7 @@ import (
 	"berth/internal/pressure"
 	"berth/internal/proxy"
 	"berth/internal/session"
+	"berth/internal/storage"
 	"berth/internal/workspace"
 )
 
@@ -22,22 +23,13 @@ type Store interface {
 	Ping(ctx context.Context) error
 }
 
-// Backend is what is behind a [Store].
-type Backend interface {
-	// Health is the state of the database, and the cause of its failure in a sentence; nil where there is no database.
-	Health(ctx context.Context, counts session.Counts) (database *httpapi.DatabaseHealth, cause string)
-	// Instances are the processes that work on the database; nil where there is none.
-	Instances() []httpapi.Instance
-}
-
 // Reporter reports. All of its fields are required, those excepted of which it is said.
 type Reporter struct {
 	Config          config.Config
 	Limits          func() config.Limits // in force now
 	Ready           func() error         // nil when sessions can be served
 	Store           Store
-	Backend         Backend
-	ForeignSessions func() string // what is wrong with sessions of other installations on the engine; "" when nothing is
+	Storage         *storage.Storage // behind the Store
 	Engine          session.Runtime
 	EngineElsewhere bool // on another machine
 	Manager         *lifecycle.Manager
@@ -74,9 +66,9 @@ func (r *Reporter) Report(ctx context.Context) httpapi.Health {
 		unreadable = Ping(ctx, r.Store.Ping)
 	}
 	h.Sessions, h.Authenticated = counts.ByStatus, &counts.Authenticated
-	faults := faults{notReady: r.Ready() != nil, unreadable: unreadable != nil, unrecorded: r.Manager.Unrecorded() > 0, foreign: r.ForeignSessions()}
-	if h.Database, faults.database = r.Backend.Health(ctx, counts); h.Database != nil {
-		h.StorageBackend, h.Instances = "database", r.Backend.Instances()
+	faults := faults{notReady: r.Ready() != nil, unreadable: unreadable != nil, unrecorded: r.Manager.Unrecorded() > 0, foreign: r.Storage.ForeignSessions()}
+	if h.Database, faults.database = r.Storage.Health(ctx, counts); h.Database != nil {
+		h.StorageBackend, h.Instances = "database", r.Storage.Instances()
 	}
 	if err := Ping(ctx, r.Engine.Ping); err != nil {
 		h.Runtime.Status, h.Runtime.Detail = "unhealthy", session.MessageOf(err)

@@ -13,6 +13,7 @@ import (
 	"berth/internal/pki"
 	"berth/internal/proxy"
 	"berth/internal/session"
+	"berth/internal/storage"
 )
 
 // statusTimeout bounds the report on the whole that a scrape asks for.
@@ -89,28 +90,19 @@ func Sessions(count func(context.Context) (session.Counts, error), healths func(
 	return &s
 }
 
-// StoreState is how a store is.
-type StoreState struct {
-	Up       bool
-	Database bool // the rest is about
-	Degraded bool // changes are journalled
-	Notified bool // of changes by other processes
-	Pending  int  // sessions whose changes are journalled
-}
-
-// StoreStates measures how the store is.
-func StoreStates(state func() StoreState) prometheus.Collector {
+// Storage measures how the storage is. up says whether sessions can be read and changed.
+func Storage(up func() bool, state func() storage.State) prometheus.Collector {
 	var s scrape
-	up := s.gauge("berth_store_up", "1 if sessions can be read and changed, also while changes are journalled; else 0.")
+	works := s.gauge("berth_store_up", "1 if sessions can be read and changed, also while changes are journalled; else 0.")
 	degraded := s.gauge("berth_store_degraded", "1 while the database is unavailable, or does not notify this process of changes; else 0.")
 	pending := s.gauge("berth_store_pending_changes", "Sessions whose changes are journalled and not in the database yet.")
 	notified := s.gauge("berth_store_notifications_up",
 		"1 if the database notifies this process of changes; 0 while they are looked for every second. Only with a database.")
 	s.collect = func(to chan<- prometheus.Metric) {
-		now := state()
-		up(to, oneIf(now.Up))
+		isUp, now := up(), state()
+		works(to, oneIf(isUp))
 		pending(to, float64(now.Pending))
-		degraded(to, oneIf(now.Database && (!now.Up || now.Degraded || !now.Notified)))
+		degraded(to, oneIf(now.Database && (!isUp || now.Degraded || !now.Notified)))
 		if now.Database {
 			notified(to, oneIf(now.Notified))
 		}

@@ -43,7 +43,7 @@ func (s *Storage) Claim(ctx context.Context, engine Engine) (err error) {
 	return nil
 }
 
-// claimEngine writes this Berth down as the one who manages the installation's containers. Where it takes the place of
+// claimEngine records this Berth as the one that manages the installation's containers. Where it takes the place of
 // another, the sessions here may be older than the containers there: those without a record are kept.
 func (s *Storage) claimEngine(ctx context.Context, engine Engine, process string, force bool) (*claim, error) {
 	owner, err := s.backend.owner(ctx, process)

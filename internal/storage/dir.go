@@ -23,7 +23,7 @@ const (
 	storeFile       = "sessions.json"
 	backendFile     = "storage-backend"       // which one has the sessions of this installation
 	copyFile        = "database-copy.json"    // what the database had when last seen
-	pendingFile     = "database-pending.json" // what it does not have yet; only while it is away
+	pendingFile     = "database-pending.json" // what it does not have yet; only while it is unavailable
 	ownerFile       = "engine-owner"          // which database the containers belong to; for a start without it
 	placeFile       = "process-owner"         // which directory the processes of the process runtime belong to
 	processDir      = "process"               // of the process runtime

@@ -34,7 +34,7 @@ func (s *Storage) openFile(ctx context.Context) error {
 	return s.dir.note(backendJSON)
 }
 
-// agree agrees with the file on whose sessions it has.
+// agree compares the installation that the file names with that of the state directory.
 func (f file) agree(ctx context.Context) (Identity, error) {
 	page, err := f.List(ctx, session.Query{Limit: 1})
 	if err != nil {

@@ -27,7 +27,7 @@ const (
 )
 
 // foreignSessions are those of other installations on the engine. A state directory that was lost makes this installation a
-// new one, and its sessions those of another one that nobody manages: that must not pass in silence.
+// new one, and its sessions those of another one that no Berth manages, which has to be reported.
 type foreignSessions struct {
 	engine Engine
 	asker  session.EngineOwner
@@ -38,7 +38,7 @@ type foreignSessions struct {
 	known atomic.Pointer[string] // what is wrong, for people
 }
 
-// noteNew remembers that the name of this installation was made anew.
+// noteNew remembers that the name of this installation is a new one.
 func (d Dir) noteNew() error { return d.put(newFile, time.Now().UTC().Format(time.RFC3339)) }
 
 // ForeignSessions says what is wrong with sessions of other installations on the engine; "" when nothing is. An operator who

@@ -42,8 +42,8 @@ type origin struct {
 }
 
 // localIdentity returns what the configuration and the state directory say, made now where nothing has ever been. What is
-// missing although there are sessions is not made anew: under another name their containers would be those of another installation, and under
-// another secret their tokens and credentials would be void.
+// missing although there are sessions is not generated again: under another name their containers would be those of another
+// installation, and under another secret their tokens and credentials would be void.
 func (e environment) localIdentity(from origin) (Identity, error) {
 	id := Identity{Secret: e.cfg.Token.Secret}
 	var err error
@@ -65,8 +65,7 @@ func (e environment) localIdentity(from origin) (Identity, error) {
 	return id, nil
 }
 
-// installation returns the name of this installation on the engine. One that is made anew is noted as such where there is an
-// engine.
+// installation returns the name of this installation on the engine. A new name is noted as such where there is an engine.
 func (d Dir) installation(from origin, engine bool) (string, error) {
 	name, err := d.peek(instanceFile)
 	if err != nil {

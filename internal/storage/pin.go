@@ -28,7 +28,7 @@ func (db *database) pin(ctx context.Context, instance string) error {
 	return nil
 }
 
-// pinKnown is pin for a database that is away, when an earlier process has worked with it.
+// pinKnown is pin for a database that is unavailable, when an earlier process has worked with it.
 func (db *database) pinKnown(instance string) error {
 	known, err := db.dir.peek(ownerFile)
 	if err != nil || known == "" {

@@ -1,6 +1,6 @@
 // Package storage opens where sessions are remembered: the state directory, and in it the file, or the database with what
 // stands in for it while it is unavailable. It knows what belongs to those sessions: the installation's name, the token
-// secret, whose the containers on the engine are. It refuses to know what sessions do, and who serves them.
+// secret, the claim on the containers of the engine. It refuses to know what sessions do, and who serves them.
 package storage
 
 import (
@@ -48,8 +48,8 @@ type Storage struct {
 	Store    session.Store // with what stands in for it
 	Identity Identity
 	Process  string               // this process in records
-	Feed     lifecycle.Feed       // nil: nobody else changes anything
-	Peers    lifecycle.Peers      // nil: nobody else works on it
+	Feed     lifecycle.Feed       // nil: no other process changes sessions
+	Peers    lifecycle.Peers      // nil: no other process works on them
 	Hold     lifecycle.OrphanHold // of containers without a session
 
 	environment
