@@ -132,17 +132,12 @@ func (a *API) unknownRoute(w http.ResponseWriter, r *http.Request) {
 	probe := &statusOnly{header: http.Header{}}
 	a.mux.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", probe.header.Get("Allow"))
-		writeProblem(w, r, Problem{
-			Status: session.CodeMethod.Outcome().Status, Code: session.CodeMethod,
-			Detail: "this address answers " + probe.header.Get("Allow") + " only",
-		})
+		allowed := probe.header.Get("Allow")
+		w.Header().Set("Allow", allowed)
+		WriteProblem(w, r, session.Errorf(session.CodeMethod, "this address answers %s only", allowed))
 		return
 	}
-	writeProblem(w, r, Problem{
-		Status: http.StatusNotFound, Code: session.CodeNotFound,
-		Detail: "there is nothing at this address; /openapi.json lists what there is",
-	})
+	WriteProblem(w, r, session.Errorf(session.CodeNotFound, "there is nothing at this address; /openapi.json lists what there is"))
 }
 
 type statusOnly struct {

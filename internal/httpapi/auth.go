@@ -69,11 +69,6 @@ func (t tokens) TokenOf(ctx context.Context, id session.ID) session.Token {
 	return t.Known(id)
 }
 
-// isOperator reports whether the operator makes the request of ctx.
-func isOperator(ctx context.Context) bool {
-	return access.PrincipalOf(ctx).Kind == access.Operator
-}
-
 // maySeeDetails reports whether an answer may say more than everybody may know.
 func maySeeDetails(ctx context.Context) bool {
 	return access.May(access.PrincipalOf(ctx), access.Details, "")

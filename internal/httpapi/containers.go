@@ -92,24 +92,17 @@ type sessionHealthOutput struct {
 }
 
 // sessionHealth tells of one session. One that nobody looks after here, such as a stopped one, is UNKNOWN.
-func (a *API) sessionHealth(ctx context.Context, in *struct {
-	ID string `path:"id"`
-},
-) (*sessionHealthOutput, error) {
-	id, err := session.ParseID(in.ID)
+func (a *API) sessionHealth(ctx context.Context, in *IDParam) (*sessionHealthOutput, error) {
+	s, err := a.Sessions.Get(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	s, err := a.Sessions.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	h, ok := a.Sessions.Health(id)
+	h, ok := a.Sessions.Health(in.ID)
 	if !ok {
-		h = lifecycle.Health{ID: id, State: lifecycle.Unknown, Restarts: s.RestartCount}
+		h = lifecycle.Health{ID: in.ID, State: lifecycle.Unknown, Restarts: s.RestartCount}
 	}
 	out := &sessionHealthOutput{}
-	out.Body.ID, out.Body.Status, out.Body.SessionChecks, out.Body.History = id, s.Status, checksOf(h), []HealthCheck{}
+	out.Body.ID, out.Body.Status, out.Body.SessionChecks, out.Body.History = in.ID, s.Status, checksOf(h), []HealthCheck{}
 	for _, c := range h.History {
 		out.Body.History = append(out.Body.History, HealthCheck{c.At, c.State, milliseconds(c.Latency), c.Reason})
 	}

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -27,24 +27,21 @@ type Events struct {
 
 // sessionEvents answers with what has happened, and in a stream also with what happens.
 func (a *API) sessionEvents(ctx context.Context, in *struct {
-	ID     string `path:"id"`
+	IDParam
 	Accept string `header:"Accept"`
 },
 ) (*huma.StreamResponse, error) {
-	id, err := session.ParseID(in.ID)
-	if err != nil {
-		return nil, err
-	}
 	stream, release := strings.Contains(in.Accept, "text/event-stream"), func() {}
-	if stream && !isOperator(ctx) {
-		if release, err = a.streams.take(id); err != nil {
+	if stream && access.PrincipalOf(ctx).Kind != access.Operator {
+		var err error
+		if release, err = a.streams.take(in.ID); err != nil {
 			return nil, err
 		}
 	}
 	// Before the first look, so that nothing falls between the two.
-	changed, deafen := a.Sessions.Listen(id)
+	changed, deafen := a.Sessions.Listen(in.ID)
 	stop := func() { deafen(); release() }
-	s, err := a.Sessions.Get(ctx, id)
+	s, err := a.Sessions.Get(ctx, in.ID)
 	if err != nil || !stream {
 		stop()
 		if err != nil {
@@ -67,10 +64,7 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 // followEvents writes milestones as they come, until the caller leaves, the session is gone or this server drains. The
 // caller's token is replaced: at once; it has expired: with the next heartbeat.
 func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, changed <-chan struct{}) {
-	flush := func() {}
-	if f, ok := w.(http.Flusher); ok {
-		flush = f.Flush
-	}
+	flush := flusher(w)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	var last session.Milestone

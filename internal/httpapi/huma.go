@@ -16,18 +16,13 @@ const maxBody = 256 << 10
 func apiConfig(version string) huma.Config {
 	config := huma.DefaultConfig("Berth", version)
 	config.Info.Description = "A private OpenCode server for every user, in a container of its own."
-	config.Formats = map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()}
+	format := jsonFormat()
+	config.Formats = map[string]huma.Format{"application/json": format, "json": format}
 	config.DocsPath = "" // the framework's page loads its script from elsewhere
 	config.SchemasPath = ""
 	config.OpenAPIPath = ""  // served from memory instead: the framework makes it at the first request, without a lock
 	config.CreateHooks = nil // no $schema member in answers
 	config.Transformers = []huma.Transformer{asProblem}
-	formats := map[string]huma.Format{}
-	for name, format := range config.Formats {
-		format.Unmarshal = strictly(format.Unmarshal)
-		formats[name] = format
-	}
-	config.Formats = formats
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"admin":   {Type: "http", Scheme: "bearer", Description: "The operator's token."},
 		"session": {Type: "http", Scheme: "bearer", Description: "The token of the session in the path."},
@@ -73,15 +68,22 @@ func register[I, O any](a *API, v access.Verb, op huma.Operation, handle func(co
 	}
 	op.Responses = responses
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := handle(ctx, in)
-		if err != nil {
-			p := ProblemOf(err)
-			if level := p.Code.Outcome().Level; level >= slog.LevelWarn {
-				a.Logger.Log(ctx, level, "request failed", "operation", op.OperationID, "code", p.Code, "error", err)
-			}
-			return nil, &p
+		var out *O
+		err := error(nil)
+		if about, ok := any(in).(interface{ check() error }); ok {
+			err = about.check()
 		}
-		return out, nil
+		if err == nil {
+			out, err = handle(ctx, in)
+		}
+		if err == nil {
+			return out, nil
+		}
+		p := ProblemOf(err)
+		if level := p.Code.Outcome().Level; level >= slog.LevelWarn {
+			a.Logger.Log(ctx, level, "request failed", "operation", op.OperationID, "code", p.Code, "error", err)
+		}
+		return nil, &p
 	})
 }
 

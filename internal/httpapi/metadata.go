@@ -8,22 +8,21 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// jsonFormat is the framework's, but for the numbers of a body that it reads without knowing its form, to compare it with
-// the schema: there, one that no float64 can hold is no error. What the handler gets is read from the text again.
+// jsonFormat is the framework's, but for what [checkJSON] refuses, and for the numbers of a body that it reads without
+// knowing its form, to compare it with the schema: there, one that no float64 can hold is no error. What the handler gets is read from the text again.
 func jsonFormat() huma.Format {
 	return huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshalJSON}
 }
 
 func unmarshalJSON(text []byte, to any) error {
+	if err := checkJSON(text); err != nil {
+		return err
+	}
 	generic, ok := to.(*any)
 	if !ok {
 		return json.Unmarshal(text, to)
 	}
-	var whole json.RawMessage // a decoder would accept what stands behind the value
-	if err := json.Unmarshal(text, &whole); err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(whole))
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var value any
 	if err := d.Decode(&value); err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"sync"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -28,45 +26,6 @@ func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text)
-}
-
-type healthOutput struct {
-	Status int
-	Body   Health
-}
-
-func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
-	out := &healthOutput{Status: http.StatusOK}
-	if maySeeDetails(ctx) {
-		out.Body = a.Health(ctx)
-		out.Body.Version, out.Body.Containers = a.Version, a.containers()
-	} else {
-		out.Body.Status = a.glance.status(ctx, a.Now, a.Health)
-	}
-	if out.Body.Status == "unhealthy" {
-		out.Status = http.StatusServiceUnavailable
-	}
-	return out, nil
-}
-
-// glanceAge is how old the status may be that everybody sees.
-const glanceAge = time.Second
-
-// glance is the status for those who may ask as often as they like: it asks the store and the engine once a second.
-type glance struct {
-	mu   sync.Mutex
-	at   time.Time
-	seen string
-}
-
-func (g *glance) status(ctx context.Context, now func() time.Time, look func(context.Context) Health) string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if t := now(); g.at.IsZero() || t.Sub(g.at) >= glanceAge {
-		g.seen = look(context.WithoutCancel(ctx)).Status // others wait for it as well
-		g.at = now()
-	}
-	return g.seen
 }
 
 type instancesOutput struct {
@@ -100,10 +59,7 @@ func (a *API) stream(w io.Writer, r io.Reader, cancel context.CancelFunc) {
 		case <-done:
 		}
 	}()
-	flush := func() {}
-	if f, ok := w.(http.Flusher); ok {
-		flush = f.Flush
-	}
+	flush := flusher(w)
 	flush() // the headers: a quiet server's log may stay empty for long
 	buf := make([]byte, 16<<10)
 	for {
@@ -118,4 +74,12 @@ func (a *API) stream(w io.Writer, r io.Reader, cancel context.CancelFunc) {
 			return
 		}
 	}
+}
+
+// flusher returns what sends to the client what is buffered.
+func flusher(w io.Writer) func() {
+	if f, ok := w.(http.Flusher); ok {
+		return f.Flush
+	}
+	return func() {}
 }

@@ -61,11 +61,8 @@ func ProblemOf(err error) Problem {
 
 // WriteProblem answers a request with a problem document. It is also how the proxy tells its errors.
 func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
-	writeProblem(w, r, ProblemOf(err))
-}
-
-func writeProblem(w http.ResponseWriter, r *http.Request, p Problem) {
-	p = p.complete(r.Header.Get(requestIDHeader))
+	problem := ProblemOf(err)
+	p := problem.complete(r.Header.Get(requestIDHeader))
 	for name, values := range p.headers {
 		w.Header()[name] = values
 	}

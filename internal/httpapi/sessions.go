@@ -16,7 +16,13 @@ import (
 
 // IDParam is the session in the path. It is exported for the framework, which sees no other embedded fields.
 type IDParam struct {
-	ID string `path:"id" example:"ses-gezdgnbvgy3tqojq"`
+	ID session.ID `path:"id" example:"ses-gezdgnbvgy3tqojq"`
+}
+
+// check returns a CodeNotFound error for what can be no session's ID; see [register].
+func (in IDParam) check() error {
+	_, err := session.ParseID(string(in.ID))
+	return err
 }
 
 // PreferParam is how the caller wants to be answered.
@@ -178,7 +184,7 @@ type sessionOutput struct {
 }
 
 func (a *API) getSession(ctx context.Context, in *IDParam) (*sessionOutput, error) {
-	s, err := a.find(ctx, in.ID)
+	s, err := a.Sessions.Get(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -187,14 +193,6 @@ func (a *API) getSession(ctx context.Context, in *IDParam) (*sessionOutput, erro
 		out.Body.OutOfDate = a.outOfDate(ctx, s)
 	}
 	return out, nil
-}
-
-func (a *API) find(ctx context.Context, text string) (session.Session, error) {
-	id, err := session.ParseID(text)
-	if err != nil {
-		return session.Session{}, err
-	}
-	return a.Sessions.Get(ctx, id)
 }
 
 type actInput struct {
@@ -207,18 +205,15 @@ type actInput struct {
 // the given kind; empty: nothing can.
 func (a *API) act(begin func(context.Context, session.ID) (*lifecycle.Work, error), forced session.Kind) func(context.Context, *actInput) (*sessionOutput, error) {
 	return func(ctx context.Context, in *actInput) (*sessionOutput, error) {
-		id, err := session.ParseID(in.ID)
-		if err != nil {
-			return nil, err
-		}
 		var w *lifecycle.Work
+		var err error
 		switch {
 		case !in.Force:
-			w, err = begin(ctx, id)
+			w, err = begin(ctx, in.ID)
 		case forced == "":
 			err = session.Errorf(session.CodeInvalid, "this cannot be forced")
 		default:
-			w, err = a.Sessions.Force(ctx, id, forced)
+			w, err = a.Sessions.Force(ctx, in.ID, forced)
 		}
 		if err != nil {
 			return nil, err
@@ -259,12 +254,8 @@ type logsInput struct {
 }
 
 func (a *API) sessionLogs(ctx context.Context, in *logsInput) (*huma.StreamResponse, error) {
-	id, err := session.ParseID(in.ID)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithCancel(ctx)
-	logs, err := a.Sessions.Logs(ctx, id, session.LogOptions{Follow: in.Follow, Tail: in.Tail})
+	logs, err := a.Sessions.Logs(ctx, in.ID, session.LogOptions{Follow: in.Follow, Tail: in.Tail})
 	if err != nil {
 		cancel()
 		return nil, err

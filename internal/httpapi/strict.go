@@ -128,13 +128,3 @@ func folded(name string) string {
 		return least
 	}, name)
 }
-
-// strictly is a decoder of JSON that refuses what [checkJSON] does.
-func strictly(decode func([]byte, any) error) func([]byte, any) error {
-	return func(text []byte, into any) error {
-		if err := checkJSON(text); err != nil {
-			return err
-		}
-		return decode(text, into)
-	}
-}

@@ -13,7 +13,7 @@ import (
 type authOutput struct{ Body Auth }
 
 func (a *API) sessionAuth(ctx context.Context, in *IDParam) (*authOutput, error) {
-	s, err := a.find(ctx, in.ID)
+	s, err := a.Sessions.Get(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -41,19 +41,15 @@ type rotateInput struct {
 type rotateOutput struct{ Body NewToken }
 
 func (a *API) rotateToken(ctx context.Context, in *rotateInput) (*rotateOutput, error) {
-	id, err := session.ParseID(in.ID)
-	if err != nil {
-		return nil, err
-	}
 	grace, err := graceOf(in.Grace)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Access.MayRotate(access.PrincipalOf(ctx), id); err != nil {
+	if err := a.Access.MayRotate(access.PrincipalOf(ctx), in.ID); err != nil {
 		return nil, err
 	}
 	token, digest := a.Access.Issue()
-	s, err := a.Sessions.Rotate(ctx, id, digest, grace)
+	s, err := a.Sessions.Rotate(ctx, in.ID, digest, grace)
 	if err != nil {
 		return nil, err
 	}

@@ -18,15 +18,11 @@ type upgradeInput struct {
 }
 
 func (a *API) upgradeSession(ctx context.Context, in *upgradeInput) (*sessionOutput, error) {
-	id, err := session.ParseID(in.ID)
-	if err != nil {
-		return nil, err
-	}
 	req := lifecycle.UpgradeRequest{}
 	if in.Body != nil {
 		req.Image, req.Back = in.Body.Image, in.Body.Back
 	}
-	w, err := a.Sessions.Upgrade(ctx, id, req)
+	w, err := a.Sessions.Upgrade(ctx, in.ID, req)
 	if err != nil {
 		return nil, err
 	}
