@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"berth/internal/lifecycle"
 	"berth/internal/session"
@@ -72,12 +73,12 @@ func values(s session.Session) ([]any, error) {
 	return all, nil
 }
 
-// cell is one value of a row: one of these, nil when it is null.
+// cell is one value of a row, in the field of its column's type.
 type cell struct {
-	text     *string
-	number   *int64
-	instant  *time.Time
-	document []byte
+	text     pgtype.Text
+	number   pgtype.Int8
+	instant  pgtype.Timestamptz
+	document []byte // nil: null
 }
 
 func (c *cell) target(kind session.ColumnType) any {
@@ -95,12 +96,12 @@ func (c *cell) target(kind session.ColumnType) any {
 
 func (c *cell) value() any {
 	switch {
-	case c.text != nil:
-		return *c.text
-	case c.number != nil:
-		return *c.number
-	case c.instant != nil:
-		return *c.instant
+	case c.text.Valid:
+		return c.text.String
+	case c.number.Valid:
+		return c.number.Int64
+	case c.instant.Valid:
+		return c.instant.Time
 	case c.document != nil:
 		return json.RawMessage(c.document)
 	}

@@ -44,30 +44,44 @@ type life struct {
 	created time.Time
 }
 
-// Few values, so that random operations meet each other.
-var (
-	anyID     = rapid.SampledFrom([]session.ID{"a-b", "ab", "a_b", "ses-1", "ses-2", "z"})
-	anyOwner  = rapid.SampledFrom([]string{"", "ann", "bob"})
-	anyStatus = rapid.SampledFrom(session.Statuses())
-	anyKind   = rapid.SampledFrom(append(session.Kinds(), "", "", ""))
-	anyTime   = rapid.Custom(func(t *rapid.T) time.Time { return at(rapid.IntRange(0, 9).Draw(t, "micros")) })
-	anyRoom   = rapid.IntRange(session.Unlimited, 3)
-	anyValue  = rapid.OneOf(
+// Few values, so that random operations meet each other. Generators are made for each draw: those of one test must not be
+// used by another one at the same time.
+
+func anyID() *rapid.Generator[session.ID] {
+	return rapid.SampledFrom([]session.ID{"a-b", "ab", "a_b", "ses-1", "ses-2", "z"})
+}
+
+func anyOwner() *rapid.Generator[string] { return rapid.SampledFrom([]string{"", "ann", "bob"}) }
+
+func anyStatus() *rapid.Generator[session.Status] { return rapid.SampledFrom(session.Statuses()) }
+
+func anyKind() *rapid.Generator[session.Kind] {
+	return rapid.SampledFrom(append(session.Kinds(), "", "", ""))
+}
+
+func anyTime() *rapid.Generator[time.Time] {
+	return rapid.Custom(func(t *rapid.T) time.Time { return at(rapid.IntRange(0, 9).Draw(t, "micros")) })
+}
+
+func anyRoom() *rapid.Generator[int] { return rapid.IntRange(session.Unlimited, 3) }
+
+func anyMetadata() *rapid.Generator[map[string]any] {
+	value := rapid.OneOf(
 		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Float64Range(-1e9, 1e9).AsAny(), rapid.StringMatching(`[ -~æøå日]{0,5}`).AsAny(),
 		rapid.SliceOfN(rapid.Bool().AsAny(), 0, 2).AsAny(),
 		rapid.MapOfN(rapid.StringMatching(`[a-c]`), rapid.Bool().AsAny(), 0, 2).AsAny(),
 	)
-	anyMetadata = rapid.MapOfN(rapid.StringMatching(`[a-c "\\]{0,2}`), anyValue, 0, 3)
-)
+	return rapid.MapOfN(rapid.StringMatching(`[a-c "\\]{0,2}`), value, 0, 3)
+}
 
 func anySession(t *rapid.T, id session.ID) session.Session {
 	s := session.Session{
-		ID: id, Owner: anyOwner.Draw(t, "owner"), Status: anyStatus.Draw(t, "status"), CreatedAt: anyTime.Draw(t, "created"),
-		LastAccessed: anyTime.Draw(t, "accessed"), Port: rapid.IntRange(0, 65535).Draw(t, "port"),
-		LastError: rapid.StringMatching(`[ -~]{0,5}`).Draw(t, "error"), Metadata: anyMetadata.Draw(t, "metadata"),
+		ID: id, Owner: anyOwner().Draw(t, "owner"), Status: anyStatus().Draw(t, "status"), CreatedAt: anyTime().Draw(t, "created"),
+		LastAccessed: anyTime().Draw(t, "accessed"), Port: rapid.IntRange(0, 65535).Draw(t, "port"),
+		LastError: rapid.StringMatching(`[ -~]{0,5}`).Draw(t, "error"), Metadata: anyMetadata().Draw(t, "metadata"),
 	}
-	if kind := anyKind.Draw(t, "operation"); kind != "" {
-		s.Operation = &session.Operation{Kind: kind, Owner: "process-1", Deadline: anyTime.Draw(t, "deadline")}
+	if kind := anyKind().Draw(t, "operation"); kind != "" {
+		s.Operation = &session.Operation{Kind: kind, Owner: "process-1", Deadline: anyTime().Draw(t, "deadline")}
 	}
 	return s
 }
@@ -84,7 +98,7 @@ func (m *model) isFull(id session.ID, room int) bool {
 }
 
 func (m *model) create(t *rapid.T) {
-	s, room := anySession(t, anyID.Draw(t, "id")), anyRoom.Draw(t, "room")
+	s, room := anySession(t, anyID().Draw(t, "id")), anyRoom().Draw(t, "room")
 	s.CreatedAt = s.CreatedAt.Add(m.epoch)
 	_, taken := m.want[s.ID]
 	if m.lives[life{s.ID, s.CreatedAt}] && !taken {
@@ -104,7 +118,7 @@ func (m *model) create(t *rapid.T) {
 }
 
 func (m *model) update(t *rapid.T) {
-	s, room := anySession(t, anyID.Draw(t, "id")), anyRoom.Draw(t, "room")
+	s, room := anySession(t, anyID().Draw(t, "id")), anyRoom().Draw(t, "room")
 	old, exists := m.want[s.ID]
 	s.Revision = old.Revision
 	if exists {
@@ -140,7 +154,7 @@ func (m *model) accept(t *rapid.T, got session.Session, err error, want session.
 }
 
 func (m *model) delete(t *rapid.T) {
-	id := anyID.Draw(t, "id")
+	id := anyID().Draw(t, "id")
 	old, exists := m.want[id]
 	revision := old.Revision
 	stale := rapid.IntRange(0, 4).Draw(t, "stale") == 0
@@ -160,7 +174,7 @@ func (m *model) delete(t *rapid.T) {
 }
 
 func (m *model) touch(t *rapid.T) {
-	activity := rapid.MapOfN(anyID, anyTime, 0, 4).Draw(t, "activity")
+	activity := rapid.MapOfN(anyID(), anyTime(), 0, 4).Draw(t, "activity")
 	if err := m.store.Touch(m.test.Context(), activity); err != nil {
 		t.Fatalf("touch: %v", err)
 	}
@@ -185,7 +199,7 @@ func (m *model) sorted(q session.Query) []session.Session {
 
 func (m *model) pages(t *rapid.T) {
 	q := session.Query{
-		Owner: anyOwner.Draw(t, "owner"), Statuses: rapid.SliceOfN(anyStatus, 0, 2).Draw(t, "statuses"),
+		Owner: anyOwner().Draw(t, "owner"), Statuses: rapid.SliceOfN(anyStatus(), 0, 2).Draw(t, "statuses"),
 		Limit: rapid.IntRange(1, 4).Draw(t, "limit"),
 	}
 	want := ids(m.sorted(q))
