@@ -70,7 +70,7 @@ func readLegacy(l listed, digest func(string) string) (session.Session, error) {
 	if err := checkPort(e.Port); err != nil {
 		return session.Session{}, err
 	}
-	if !lifecycle.Intake(&s, lifecycle.LegacyFile, strings.ToLower(e.Status)) {
+	if !lifecycle.Intake(&s, lifecycle.FromLegacyFile, strings.ToLower(e.Status)) {
 		return session.Session{}, errors.New("column status: it is none of creating, running, stopped and error")
 	}
 	return s, nil

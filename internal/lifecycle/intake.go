@@ -11,9 +11,9 @@ type Origin int
 
 // The origins, and what each tells of a session's status.
 const (
-	LegacyFile Origin = iota // an entry of the service before Berth: the status that it had there
-	DamagedRow               // a row of the database with a status that is none: that status
-	Engine                   // a container without a record: its state; empty where the session needs another container
+	FromLegacyFile Origin = iota // an entry of the service before Berth: the status that it had there
+	FromDamagedRow               // a row of the database with a status that is none: that status
+	FromEngine                   // a container without a record: its state; empty where the session needs another container
 )
 
 // What people read of sessions that were taken in.
@@ -27,7 +27,7 @@ const (
 // false, and changes nothing, when that is no status from which a session can go on.
 func Intake(s *session.Session, from Origin, told string) bool {
 	switch status, state := session.Status(told), session.State(told); from {
-	case LegacyFile:
+	case FromLegacyFile:
 		switch status {
 		case session.Creating, session.Running: // it is not Berth that looks after that container
 			s.Status, s.LastError = session.Stopped, leftBehind
@@ -36,9 +36,9 @@ func Intake(s *session.Session, from Origin, told string) bool {
 		default:
 			return false
 		}
-	case DamagedRow:
+	case FromDamagedRow:
 		s.Status, s.LastError, s.Operation = session.Error, fmt.Sprintf(damagedRow, told), nil
-	case Engine:
+	case FromEngine:
 		s.Status, s.LastError = session.Stopped, adopted
 		if state == session.StateRunning || state == session.StatePaused {
 			s.Status = session.Running

@@ -16,18 +16,18 @@ func TestIntakeGivesStatusByOrigin(t *testing.T) {
 		status session.Status // empty: it is refused
 		says   string
 	}{
-		{lifecycle.LegacyFile, "creating", session.Stopped, "the service before Berth"},
-		{lifecycle.LegacyFile, "running", session.Stopped, "the service before Berth"},
-		{lifecycle.LegacyFile, "stopped", session.Stopped, ""},
-		{lifecycle.LegacyFile, "error", session.Error, ""},
-		{lifecycle.LegacyFile, "paused", "", ""},
-		{lifecycle.LegacyFile, "", "", ""},
-		{lifecycle.DamagedRow, "paused", session.Error, `"paused"`},
-		{lifecycle.DamagedRow, "", session.Error, `""`},
-		{lifecycle.Engine, "running", session.Running, "berth store adopt"},
-		{lifecycle.Engine, "paused", session.Running, "berth store adopt"},
-		{lifecycle.Engine, "exited", session.Stopped, "berth store adopt"},
-		{lifecycle.Engine, "", session.Stopped, "berth store adopt"},
+		{lifecycle.FromLegacyFile, "creating", session.Stopped, "the service before Berth"},
+		{lifecycle.FromLegacyFile, "running", session.Stopped, "the service before Berth"},
+		{lifecycle.FromLegacyFile, "stopped", session.Stopped, ""},
+		{lifecycle.FromLegacyFile, "error", session.Error, ""},
+		{lifecycle.FromLegacyFile, "paused", "", ""},
+		{lifecycle.FromLegacyFile, "", "", ""},
+		{lifecycle.FromDamagedRow, "paused", session.Error, `"paused"`},
+		{lifecycle.FromDamagedRow, "", session.Error, `""`},
+		{lifecycle.FromEngine, "running", session.Running, "berth store adopt"},
+		{lifecycle.FromEngine, "paused", session.Running, "berth store adopt"},
+		{lifecycle.FromEngine, "exited", session.Stopped, "berth store adopt"},
+		{lifecycle.FromEngine, "", session.Stopped, "berth store adopt"},
 	} {
 		s := session.Session{ID: "ses-a", Operation: &session.Operation{Kind: session.OpStart}}
 		before := s.Clone()
@@ -38,7 +38,7 @@ func TestIntakeGivesStatusByOrigin(t *testing.T) {
 		if !ok && session.Changed(&before, &s) != 0 {
 			t.Errorf("origin %d told %q: the record was changed although it was refused", tt.from, tt.told)
 		}
-		if kept := s.Operation != nil; kept != (tt.from != lifecycle.DamagedRow) {
+		if kept := s.Operation != nil; kept != (tt.from != lifecycle.FromDamagedRow) {
 			t.Errorf("origin %d told %q: the operation was kept: %v", tt.from, tt.told, kept)
 		}
 		if ok && !s.Status.Valid() {

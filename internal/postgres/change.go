@@ -20,18 +20,18 @@ const capacityLock = 0x62657274_00000001
 // The statements take [values], and those with a limit take it after them.
 var (
 	occupying = occupyingSessions()
-	hasRoom   = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
+	belowLimit   = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
 
 	insertOne = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO NOTHING`, selected, placeholders())
 
 	insertLimited = fmt.Sprintf(`INSERT INTO sessions (%s) SELECT %s WHERE %s ON CONFLICT (session_id) DO NOTHING`,
-		selected, placeholders(), hasRoom)
+		selected, placeholders(), belowLimit)
 
 	update = fmt.Sprintf(`UPDATE sessions SET %s, last_accessed = greatest(last_accessed, %s), revision = revision + 1
 		WHERE session_id = %s AND revision = %s`, assignments("last_accessed", "revision"), placeholder("last_accessed"),
 		placeholder("session_id"), placeholder("revision"))
 	updateOne     = fmt.Sprintf(`%s RETURNING %s`, update, selected)
-	updateLimited = fmt.Sprintf(`%s AND (coalesce(%s, false) OR %s) RETURNING %s`, update, occupying, hasRoom, selected)
+	updateLimited = fmt.Sprintf(`%s AND (coalesce(%s, false) OR %s) RETURNING %s`, update, occupying, belowLimit, selected)
 )
 
 // occupyingSessions is session.Session.Occupies in SQL. The latest index of those sessions has the same words.

@@ -132,7 +132,7 @@ func scanner() pgx.RowToFunc[session.Session] {
 			_ = c.Set(&s, instead) // which every column takes
 		}
 		if !s.Status.Valid() {
-			lifecycle.Intake(&s, lifecycle.DamagedRow, string(s.Status))
+			lifecycle.Intake(&s, lifecycle.FromDamagedRow, string(s.Status))
 		}
 		return s, nil
 	}

@@ -141,7 +141,7 @@ func TestTableOfTheServiceBeforeIsReadAsItsFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		var want session.Session
-		lifecycle.Intake(&want, lifecycle.LegacyFile, string(status))
+		lifecycle.Intake(&want, lifecycle.FromLegacyFile, string(status))
 		if got.Status != want.Status || (got.LastError == "") != (want.LastError == "") {
 			t.Errorf("%s there: got %s with the error %q, want %s with %q", status, got.Status, got.LastError, want.Status, want.LastError)
 		}

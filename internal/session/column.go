@@ -41,48 +41,61 @@ type field struct {
 // InstantOf returns t as every store keeps it: in UTC, cut to microseconds.
 func InstantOf(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
+// plain is a field of one column that an assignment copies. V is the type of the column's values.
+func plain[T, V any](g Group, name string, kind ColumnType, at func(*Session) *T,
+	get func(T) any, set func(V) T, equal func(a, b T) bool,
+) field {
+	return field{
+		group: g,
+		columns: []Column{{
+			name, kind,
+			func(s *Session) (any, error) { return get(*at(s)), nil },
+			func(s *Session, value any) error {
+				v, _ := value.(V)
+				*at(s) = set(v)
+				return nil
+			},
+		}},
+		same: func(a, b *Session) bool { return equal(*at(a), *at(b)) },
+		take: func(to, from *Session) { *at(to) = *at(from) },
+	}
+}
+
 func text[T ~string](g Group, name string, at func(*Session) *T) field {
-	return field{g, []Column{{
-		name, Text,
-		func(s *Session) (any, error) { return string(*at(s)), nil },
-		func(s *Session, value any) error {
-			v, _ := value.(string)
-			*at(s) = T(v)
+	return plain(g, name, Text, at, func(t T) any { return string(t) }, func(v string) T { return T(v) }, equal[T])
+}
+
+// nullable is text that is null when it is empty.
+func nullable[T ~string](g Group, name string, at func(*Session) *T) field {
+	return plain(g, name, Text, at, func(t T) any {
+		if t == "" {
 			return nil
-		},
-	}}, same(at), take(at), false}
+		}
+		return string(t)
+	}, func(v string) T { return T(v) }, equal[T])
 }
 
 func number[T ~int | ~int64](g Group, name string, at func(*Session) *T) field {
-	return field{g, []Column{{
-		name, Number,
-		func(s *Session) (any, error) { return int64(*at(s)), nil },
-		func(s *Session, value any) error {
-			v, _ := value.(int64)
-			*at(s) = T(v)
-			return nil
-		},
-	}}, same(at), take(at), false}
+	return plain(g, name, Number, at, func(n T) any { return int64(n) }, func(v int64) T { return T(v) }, equal[T])
 }
+
+func equal[T comparable](a, b T) bool { return a == b }
 
 // instant is a time that is null when it is zero.
 func instant(g Group, name string, at func(*Session) *time.Time) field {
-	return field{g, []Column{{
-		name, Instant,
-		func(s *Session) (any, error) { return instantOrNull(*at(s)), nil },
-		func(s *Session, value any) error {
-			v, _ := value.(time.Time)
-			*at(s) = InstantOf(v)
+	return plain(g, name, Instant, at, func(t time.Time) any {
+		if t = InstantOf(t); t.IsZero() {
 			return nil
-		},
-	}}, func(a, b *Session) bool { return at(a).Equal(*at(b)) }, take(at), false}
+		}
+		return t
+	}, InstantOf, time.Time.Equal)
 }
 
 // document is a value that is kept as JSON.
 func document[T any](g Group, name string, at func(*Session) *T, clone func(T) T) field {
 	return field{
-		g,
-		[]Column{{
+		group: g,
+		columns: []Column{{
 			name, Document,
 			func(s *Session) (any, error) {
 				text, err := json.Marshal(*at(s))
@@ -102,83 +115,42 @@ func document[T any](g Group, name string, at func(*Session) *T, clone func(T) T
 				return nil
 			},
 		}},
-		func(a, b *Session) bool { return reflect.DeepEqual(*at(a), *at(b)) },
-		func(to, from *Session) { *at(to) = clone(*at(from)) },
-		true,
+		same: func(a, b *Session) bool { return reflect.DeepEqual(*at(a), *at(b)) },
+		take: func(to, from *Session) { *at(to) = clone(*at(from)) },
+		deep: true,
 	}
 }
 
 // operation is the work in progress in three columns, which are null when nothing is being done. The first one makes the
-// operation, which the others are parts of.
+// operation; without one, what the others are set to is forgotten.
 func operation(g Group) field {
-	none := &Operation{}
-	of := func(s *Session) *Operation { return cmp.Or(s.Operation, none) }
-	return field{
-		g,
-		[]Column{
-			{
-				"operation", Text,
-				func(s *Session) (any, error) { return textOrNull(string(of(s).Kind)), nil },
-				func(s *Session, value any) error {
-					s.Operation = nil
-					if kind, _ := value.(string); kind != "" {
-						s.Operation = &Operation{Kind: Kind(kind)}
-					}
-					return nil
-				},
-			},
-			{
-				"operation_owner", Text,
-				func(s *Session) (any, error) { return textOrNull(of(s).Owner), nil },
-				func(s *Session, value any) error {
-					if s.Operation != nil {
-						s.Operation.Owner, _ = value.(string)
-					}
-					return nil
-				},
-			},
-			{
-				"operation_deadline", Instant,
-				func(s *Session) (any, error) { return instantOrNull(of(s).Deadline), nil },
-				func(s *Session, value any) error {
-					if s.Operation != nil {
-						deadline, _ := value.(time.Time)
-						s.Operation.Deadline = InstantOf(deadline)
-					}
-					return nil
-				},
-			},
-		},
-		func(a, b *Session) bool {
+	of := func(s *Session) *Operation { return cmp.Or(s.Operation, new(Operation)) }
+	parts := []field{
+		nullable(g, "operation", func(s *Session) *Kind { return &of(s).Kind }),
+		nullable(g, "operation_owner", func(s *Session) *string { return &of(s).Owner }),
+		instant(g, "operation_deadline", func(s *Session) *time.Time { return &of(s).Deadline }),
+	}
+	whole := field{
+		group: g,
+		same: func(a, b *Session) bool {
 			return a.Operation == nil && b.Operation == nil || a.Operation.Same(b.Operation)
 		},
-		func(to, from *Session) {
+		take: func(to, from *Session) {
 			if to.Operation = from.Operation; from.Operation != nil {
 				to.Operation = new(*from.Operation)
 			}
 		},
-		true,
+		deep: true,
 	}
-}
-
-func instantOrNull(t time.Time) any {
-	if t = InstantOf(t); t.IsZero() {
+	for _, p := range parts {
+		whole.columns = append(whole.columns, p.columns...)
+	}
+	whole.columns[0].Set = func(s *Session, value any) error {
+		s.Operation = nil
+		if kind, _ := value.(string); kind != "" {
+			s.Operation = &Operation{Kind: Kind(kind)}
+		}
 		return nil
 	}
-	return t
-}
-
-func textOrNull(text string) any {
-	if text == "" {
-		return nil
-	}
-	return text
-}
-
-func same[T comparable](at func(*Session) *T) func(a, b *Session) bool {
-	return func(a, b *Session) bool { return *at(a) == *at(b) }
-}
-
-func take[T any](at func(*Session) *T) func(to, from *Session) {
-	return func(to, from *Session) { *at(to) = *at(from) }
+	return whole
 }

@@ -257,7 +257,7 @@ func (a *adoption) record(id session.ID, r session.Remnant, profile string) sess
 			s.ContainerID, state = c.ID, c.State
 		}
 	}
-	lifecycle.Intake(&s, lifecycle.Engine, string(state))
+	lifecycle.Intake(&s, lifecycle.FromEngine, string(state))
 	return s
 }
 
