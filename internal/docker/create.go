@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"berth/internal/session"
@@ -26,6 +27,9 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 	if err := check(spec); err != nil {
 		return session.Container{}, session.Errorf(session.CodeInvalid, "the container cannot be made: %v", err)
 	}
+	if err := r.checkWorkspace(ctx, spec); err != nil {
+		return session.Container{}, err
+	}
 	var made session.Container
 	err := r.operate(ctx, "create container "+spec.Name, func(ctx context.Context) error {
 		on, err := r.ensureNetwork(ctx)
@@ -36,6 +40,22 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 		return err
 	})
 	return made, err
+}
+
+// checkWorkspace returns an error when a workspace that is in use is gone: the engine would make an empty one without a word.
+func (r *Runtime) checkWorkspace(ctx context.Context, spec session.Spec) error {
+	kept := slices.ContainsFunc(spec.Profile.Volumes, func(v session.Volume) bool { return v.Name == session.WorkspaceVolume })
+	if !spec.InUse || !kept {
+		return nil
+	}
+	name := volumeName(spec.Name, session.WorkspaceVolume)
+	return r.read(ctx, "look for volume "+name, func(ctx context.Context) error {
+		_, err := r.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		if errdefs.IsNotFound(err) {
+			return session.WorkspaceGone("the volume " + name)
+		}
+		return err
+	})
 }
 
 func check(spec session.Spec) error {

@@ -93,6 +93,7 @@ func (m *Manager) specOf(s session.Session) session.Spec {
 	return session.Spec{
 		Session: s.ID, Name: s.ContainerName, Profile: *m.profileOf(s), ProfileName: s.Profile, Image: m.imageOf(s),
 		Credential: m.keys.Upstream(s.ContainerName), Limits: m.opts.Limits, CreatedAt: s.CreatedAt,
+		InUse: s.ContainerID != "",
 	}
 }
 

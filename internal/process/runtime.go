@@ -32,6 +32,9 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 	if _, err := r.program(spec.Profile); err != nil {
 		return session.Container{}, err
 	}
+	if err := r.checkWorkspace(spec); err != nil {
+		return session.Container{}, err
+	}
 	id := make([]byte, 16)
 	rand.Read(id)
 	c := &container{
@@ -59,6 +62,23 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 	r.containers[c.name] = c
 	r.events.emit(c, session.ActionCreate, 0)
 	return r.describe(c), nil
+}
+
+// checkWorkspace returns an error when a workspace that is in use is gone.
+func (r *Runtime) checkWorkspace(spec session.Spec) error {
+	kept := slices.ContainsFunc(spec.Profile.Volumes, func(v session.Volume) bool { return v.Name == session.WorkspaceVolume })
+	if !spec.InUse || !kept {
+		return nil
+	}
+	dir := r.volumeDir(spec.Name, session.WorkspaceVolume)
+	_, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return session.WorkspaceGone("the directory " + dir)
+	case err != nil:
+		return failure("look for the workspace of "+spec.Name, err)
+	}
+	return nil
 }
 
 // Remove implements session.Runtime.

@@ -26,6 +26,9 @@ func (f *Fake) Create(ctx context.Context, spec session.Spec) (session.Container
 		if err := missing(spec.Image); err != nil {
 			return err
 		}
+		if f.volumes[spec.Name] == nil && spec.InUse {
+			return session.WorkspaceGone(spec.Name + "/" + session.WorkspaceVolume)
+		}
 		if f.volumes[spec.Name] == nil {
 			v := &volumes{}
 			for _, one := range spec.Profile.Volumes {

@@ -15,6 +15,7 @@ var dataParts = []part{
 	{"volumes in use are not removed", volumesInUse},
 	{"volumes that are not there are removed without complaint", volumesAbsent},
 	{"volumes are nobody else's", volumesSeparate},
+	{"a workspace in use that is gone is not begun anew", workspaceGone},
 	{"state is what it was when it was saved", stateRestored},
 	{"state is copied of no server that runs, and restored under no container", stateInUse},
 	{"without a copy nothing is restored", stateWithoutCopy},
@@ -47,6 +48,20 @@ func volumesSurviveRemove(w *world) {
 	w.must(w.Runtime.Start(w.call(), c.ID), "start")
 	if got := w.kept(w.ready(spec), spec); len(got) != 0 {
 		w.Errorf("got %v, want nothing: the volumes had been removed", got)
+	}
+}
+
+func workspaceGone(w *world) {
+	spec, c := w.running()
+	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
+	spec.InUse = true
+	c = w.createAs(spec) // on the workspace that is there
+	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
+	w.must(w.Runtime.RemoveVolumes(w.call(), spec.Name), "remove the volumes")
+	_, err := w.Runtime.Create(w.call(), spec)
+	w.mustFail(err, session.CodeConflict, "create", "its user would find an empty workspace")
+	if _, err := w.Runtime.Inspect(w.call(), spec.Name); session.CodeOf(err) != session.CodeNotFound {
+		w.Errorf("got %v, want no container", err)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 // reached, and honours its context.
 type Runtime interface {
 	// Create makes a container and its volumes, without starting it. A container of that name that is already there
-	// is a CodeConflict error; a missing image is CodeImageNotFound, a full disk CodeDiskFull. On failure nothing is
-	// left but volumes, which may hold data.
+	// is a CodeConflict error, and so is a workspace that should be there and is not ([Spec.InUse]); a missing image is
+	// CodeImageNotFound, a full disk CodeDiskFull. On failure nothing is left but volumes, which may hold data.
 	Create(ctx context.Context, spec Spec) (Container, error)
 	// Start starts a container; one that runs already is left alone. It returns CodeNotFound, CodePortTaken,
 	// CodeDiskFull or CodeStartFailed errors.
@@ -71,6 +71,13 @@ type Spec struct {
 	Credential  Secret // the server's password
 	Limits      Limits
 	CreatedAt   time.Time
+	InUse       bool // there is a workspace already: where it is gone no empty one takes its place; see [WorkspaceGone]
+}
+
+// WorkspaceGone is the error of a Create whose Spec is of a workspace in use that is not there. where is the runtime's name for it.
+func WorkspaceGone(where string) error {
+	return Errorf(CodeConflict, "the session's workspace, %s, is not there any more, and no empty one takes its place: bring it back "+
+		"(is the engine the right one, with all its data?) and start the session, or delete the session", where)
 }
 
 // Limits bounds a container. Zero values are refused by runtimes that can enforce them.
