@@ -20,6 +20,8 @@ const (
 	eventTime = time.Second
 	// shutdownTime is how long an engine that is stopping may go on sending events of the containers that it ends.
 	shutdownTime = 30 * time.Second
+	// muteTime is how long an engine that gives no events has to answer a ping.
+	muteTime = 2 * time.Second
 	// startSpread bounds the time within which the sessions of an engine that has returned are started.
 	startSpread = time.Second
 )
@@ -37,6 +39,7 @@ type engineView struct {
 	epoch     int  // counts connections of the event stream; 0: there was none yet
 	connected bool // the stream of this epoch is open
 	refused   bool // the engine could not be connected to when that was tried last
+	answers   int  // how often in a row it has answered and not given its events when they were asked for, whatever is in the way of them
 	outages   int  // counts the begins and ends of times without the events; odd: it is such a time. The time before the first connection is none
 
 	charged map[session.ID]time.Time // when a restart was last counted, to take it back if the engine turns out to be stopping
@@ -60,12 +63,22 @@ func (m *monitor) outages() int {
 	return m.engine.outages
 }
 
+// isMute reports whether the engine answers and gives no events. Once may be the moment in which it comes back.
+func (e *engineView) isMute() bool { return e.answers > 1 }
+
+// isMute reports whether the engine gives no events although it answers: that they are missing says nothing about it then.
+func (m *monitor) isMute() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.engine.isMute()
+}
+
 // engineConnected notes that the engine's events are received again.
 func (m *Manager) engineConnected(ctx context.Context) {
 	m.monitor.mu.Lock()
 	e := &m.monitor.engine
 	e.epoch++
-	e.connected, e.refused = true, false
+	e.connected, e.refused, e.answers = true, false, 0
 	e.outages += e.outages % 2
 	refunds := e.refunds
 	e.refunds = nil
@@ -78,11 +91,20 @@ func (m *Manager) engineConnected(ctx context.Context) {
 }
 
 // engineDisconnected notes that the event stream has ended or could not be opened.
-func (m *Manager) engineDisconnected(wasOpen bool) {
+func (m *Manager) engineDisconnected(ctx context.Context, wasOpen bool) {
+	answers := false
+	if !wasOpen { // it is away, or answers everything but this
+		ask, cancel := context.WithTimeout(ctx, min(m.opts.Health.Timeout, muteTime))
+		answers = m.runtime.Ping(ask) == nil
+		cancel()
+	}
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
 	e := &m.monitor.engine
 	e.connected, e.refused = false, !wasOpen
+	if e.answers++; !answers {
+		e.answers = 0
+	}
 	e.outages += 1 - e.outages%2
 	now := m.now()
 	for id, at := range e.charged {
@@ -231,7 +253,7 @@ func (m *Manager) endedByEngine(ctx context.Context, c session.Container, end en
 	switch {
 	case c.OOMKilled:
 		return false
-	case !end.known:
+	case !end.known || m.monitor.isMute():
 		return slices.Contains(signalCodes, c.ExitCode)
 	case !end.watched:
 		return true
@@ -267,7 +289,7 @@ func (m *Manager) blameEngine(ctx context.Context, kind session.Kind, outages in
 	defer cancel()
 	ask, end := context.WithTimeout(ctx, m.opts.Health.Timeout)
 	defer end()
-	if m.runtime.Ping(ask) == nil && outages%2 == 0 && m.monitor.outages() == outages {
+	if m.runtime.Ping(ask) == nil && m.monitor.outages() == outages && (outages%2 == 0 || m.monitor.isMute()) {
 		return false, failure
 	}
 	if session.CodeOf(failure) == session.CodeEngineUnavailable {

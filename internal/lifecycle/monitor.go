@@ -163,7 +163,7 @@ func (m *Manager) watchEngine(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.engineDisconnected(heard)
+		m.engineDisconnected(ctx, heard)
 		m.opts.Logger.WarnContext(ctx, "the engine's events are not heard; connecting again", "error", err, "after", wait)
 		_ = pause(ctx, wait)
 		wait = min(2*wait, lastRedial)
@@ -214,7 +214,7 @@ func (m *Manager) look(ctx context.Context, id session.ID) {
 		m.monitor.mu.Unlock()
 		return
 	}
-	target, name, away := v.target, v.container, m.monitor.engine.refused
+	target, name, away := v.target, v.container, m.monitor.engine.refused && !m.monitor.engine.isMute()
 	m.monitor.mu.Unlock()
 	if m.isWorking(id) {
 		return

@@ -169,6 +169,8 @@ func (e *farEngine) Watch(_ context.Context, ready func(), _ func(session.Event)
 	return errors.New("the stream has ended")
 }
 
+func (*farEngine) Ping(context.Context) error { return errors.New("nobody listens") }
+
 // The stream of events is dialled again after a wait that doubles, up to five seconds, and begins anew after a success.
 func TestEventsAreDialledAgainWithCappedPatience(t *testing.T) {
 	t.Parallel()
