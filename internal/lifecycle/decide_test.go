@@ -13,11 +13,12 @@ func every(yield func(name func() string, s session.Session, seen Situation, c C
 	now, wanted := decideNow, commands()
 	kinds := []session.Kind{"", session.OpCreate, session.OpStart, session.OpStop, session.OpRestart, session.OpDelete, session.OpUpgrade}
 	endings := map[string]*Ending{
-		"":       nil,
-		"exited": {Cause: CauseExited, Failure: session.Errorf(session.CodeNotRunning, "it ended")},
-		"byhand": {Cause: CauseByHand, Failure: session.Errorf(session.CodeNotRunning, "it was stopped"), ByHand: true},
-		"engine": {Cause: CauseEngine, Failure: session.Errorf(session.CodeNotRunning, "the engine stopped")},
-		"hangs":  {Cause: CauseHangs, Failure: session.Errorf(session.CodeUpstream, "it hangs")},
+		"":        nil,
+		"exited":  {Cause: CauseExited, Failure: session.Errorf(session.CodeNotRunning, "it ended")},
+		"byhand":  {Cause: CauseByHand, Failure: session.Errorf(session.CodeNotRunning, "it was stopped"), ByHand: true},
+		"engine":  {Cause: CauseEngine, Failure: session.Errorf(session.CodeNotRunning, "the engine stopped")},
+		"nowhere": unreachable(),
+		"hangs":   {Cause: CauseHangs, Failure: session.Errorf(session.CodeUpstream, "it hangs")},
 	}
 	for _, status := range session.Statuses() {
 		for _, reason := range []session.StopReason{"", session.StopIdle, session.StopEngine, session.StopLifetime, session.StopSize} {
@@ -214,6 +215,11 @@ var promises = []struct {
 	{"no state is without an exit: what nobody works on can be stopped and deleted", func(s session.Session, seen Situation, c Command, d Decision) bool {
 		free := seen.Holder != HeldHere && seen.Holder != HeldByOther
 		return !free || c.Kind != session.OpDelete || d.Verdict == Begin
+	}},
+	{"a session that nobody can reach does not stay as one that runs, whether or not it is restarted", func(s session.Session, seen Situation, c Command, d Decision) bool {
+		running := s.Status == session.Running && s.Operation == nil && c.Kind == ""
+		nowhere := seen.Container == Up && seen.Server == DoesNotWork && seen.Ended.Failure.Code != session.CodeUpstream
+		return !running || !nowhere || writes(d) && d.Next.Status == session.Error
 	}},
 	{"only a session that works counts as running", func(s session.Session, seen Situation, _ Command, d Decision) bool {
 		becomes := writes(d) && d.Next.Status == session.Running && s.Status != session.Running

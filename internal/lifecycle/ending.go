@@ -12,6 +12,7 @@ const exitKilled = 128 + 9
 // What to do about a session that Berth does not restart.
 const (
 	adviseStart     = "start the session again"
+	adviseRestart   = "restart the session"
 	adviseLogs      = "start the session again, or see its logs"
 	adviseWorkspace = "start the session to get a new one on the same workspace"
 )
@@ -46,6 +47,13 @@ func (m *Manager) findCause(ctx context.Context, s session.Session, c session.Co
 	}
 	why.ByHand = byHand
 	return why
+}
+
+// unreachable is why the server of a container is of no use that runs without an address, as after somebody has taken it off
+// its network.
+func unreachable() *Ending {
+	failure := session.Errorf(session.CodeNotRunning, "the container runs without an address at which it could be reached")
+	return &Ending{Cause: CauseSilent, Failure: failure, Advice: adviseRestart}
 }
 
 // loseContainer takes notice of a container that has ended, before its session is restarted or given up.

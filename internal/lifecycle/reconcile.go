@@ -81,6 +81,8 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 		byName[c.Name] = c
 	}
 	listed := make(map[session.ID]bool, len(page.Sessions))
+	var all sync.WaitGroup
+	turns := make(chan struct{}, reconcilers)
 	for _, s := range page.Sessions {
 		listed[s.ID] = true
 		m.dismissIdle(s)
@@ -89,17 +91,27 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 		if exists && c.State == session.StateRunning {
 			m.seenUp(s.ID, epoch, begun)
 		}
-		switch {
-		case m.isReconciled(s, c, exists):
-		case m.opts.Peers.Mine(s.ID):
-			m.report(ctx, s.ID, m.reconcile(ctx, s.ID))
-		default:
-			m.report(ctx, s.ID, m.follow(ctx, s.ID))
+		if m.isReconciled(s, c, exists) {
+			continue
 		}
+		see := m.follow
+		if m.opts.Peers.Mine(s.ID) {
+			see = m.reconcile
+		}
+		turns <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turns }()
+			m.report(ctx, s.ID, see(ctx, s.ID))
+		})
 	}
+	all.Wait()
 	m.sweepOrphans(ctx, byName, len(page.Sessions))
 	return m.dismiss(ctx, listed)
 }
+
+// reconcilers is how many sessions are reconciled at once. One may have to wait for a server that does not answer, or that does
+// not end, and the others must not wait for that.
+const reconcilers = 16
 
 // report logs what could not be brought into agreement; the next pass tries again.
 func (m *Manager) report(ctx context.Context, id session.ID, err error) {
@@ -113,7 +125,7 @@ func (m *Manager) isReconciled(s session.Session, c session.Container, exists bo
 	if m.isWorking(s.ID) {
 		return true
 	}
-	d := m.rules.Decide(s, Situation{Holder: m.holder(s), Container: seenAs(c, exists)}, Command{}, m.now())
+	d := m.rules.Decide(s, m.situation(s, c, exists), Command{}, m.now())
 	switch {
 	case d.Verdict == Adopt:
 		return !d.Changed && m.isPublishedAt(s, c.Address)
@@ -162,7 +174,7 @@ func (m *Manager) examine(ctx context.Context, id session.ID) (Decision, Situati
 	if err != nil && session.CodeOf(err) != session.CodeNotFound {
 		return Decision{}, Situation{}, err
 	}
-	seen := Situation{Holder: m.holder(s), Container: seenAs(c, err == nil)}
+	seen := m.situation(s, c, err == nil)
 	err = nil
 	if s.Status == session.Stopped && seen.Container == Up {
 		seen.OthersUnknown = m.opts.Peers.Unheard(c.StartedAt)
@@ -182,6 +194,10 @@ func (m *Manager) examine(ctx context.Context, id session.ID) (Decision, Situati
 	case AskServer:
 		seen.Server = m.askServer(ctx, s, c)
 		d = m.rules.Decide(s, seen, Command{}, m.now())
+	}
+	if s.Status == session.Running && s.Operation == nil && seen.Ended != nil {
+		m.opts.Logger.WarnContext(ctx, "session cannot be reached", "session_id", s.ID, "reason", seen.Ended.Failure.Message)
+		m.locate(s.ID, "")
 	}
 	switch d.Verdict {
 	case Adopt:
@@ -203,6 +219,15 @@ func (m *Manager) examine(ctx context.Context, id session.ID) (Decision, Situati
 		m.publish(s)
 	}
 	return d, seen, err
+}
+
+// situation is what the runtime's word on a container amounts to. A server that has no address works for nobody.
+func (m *Manager) situation(s session.Session, c session.Container, exists bool) Situation {
+	seen := Situation{Holder: m.holder(s), Container: seenAs(c, exists)}
+	if seen.Container == Up && c.Address == "" {
+		seen.Server, seen.Ended = DoesNotWork, unreachable()
+	}
+	return seen
 }
 
 // seenAs classifies what the runtime says about a container.

@@ -114,6 +114,15 @@ func (f *Fake) breakStreams() {
 	}
 }
 
+// Disconnect takes a container off its network: its server goes on and has no address until it is started again.
+func (f *Fake) Disconnect(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.containers[name]; c != nil {
+		c.info.Address = ""
+	}
+}
+
 // LoseEvents makes events vanish while lose is true: what happens is seen by Inspect and List alone.
 func (f *Fake) LoseEvents(lose bool) {
 	f.mu.Lock()
