@@ -141,7 +141,8 @@ func (r *Runtime) dropDoubles(ctx context.Context, doubles []network.Summary) er
 }
 
 // reattach connects a stopped container to the network that has taken the place of the one it was made on. A
-// container remembers its network by ID once it has run, and would never start again after somebody pruned it.
+// container remembers its network by ID once it has run, and would never start again after somebody pruned it. One that
+// somebody has taken off its network is put back.
 func (r *Runtime) reattach(ctx context.Context, c container.InspectResponse) error {
 	now, err := r.ensureNetwork(ctx)
 	if err != nil {
@@ -151,12 +152,16 @@ func (r *Runtime) reattach(ctx context.Context, c container.InspectResponse) err
 		return nil
 	}
 	then := c.NetworkSettings.Networks[r.network]
-	if then == nil || then.NetworkID == "" || then.NetworkID == now.ID {
+	switch {
+	case then != nil && (then.NetworkID == "" || then.NetworkID == now.ID):
 		return nil
-	}
-	_, err = r.api.NetworkDisconnect(ctx, r.network, client.NetworkDisconnectOptions{Container: c.ID, Force: true})
-	if err != nil {
-		return fmt.Errorf("take container %s off its lost network: %w", c.ID, err)
+	case then == nil && len(c.NetworkSettings.Networks) > 0: // it was made for another one
+		return nil
+	case then != nil:
+		_, err = r.api.NetworkDisconnect(ctx, r.network, client.NetworkDisconnectOptions{Container: c.ID, Force: true})
+		if err != nil {
+			return fmt.Errorf("take container %s off its lost network: %w", c.ID, err)
+		}
 	}
 	_, err = r.api.NetworkConnect(ctx, now.ID, client.NetworkConnectOptions{Container: c.ID})
 	if err != nil {

@@ -111,17 +111,38 @@ func (r *Runtime) haveVolume(ctx context.Context, name string) error {
 }
 
 // copyVolume makes a volume the copy of another one that is there, whatever it was. at is where the session's image has the directory,
-// which gives a new volume its owner.
+// which gives a new volume its owner. A file that its own user may not read (mode 000) could not be copied by that user: it is made
+// readable to its owner first, who might do the same at any time.
 func (r *Runtime) copyVolume(ctx context.Context, spec session.Spec, from, to, at string) error {
+	duplicate := func() error {
+		return r.help(ctx, spec, "copy volume "+from, func(ctx context.Context) (client.ContainerCreateOptions, error) {
+			if _, err := r.api.VolumeRemove(ctx, to, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+				return client.ContainerCreateOptions{}, fmt.Errorf("remove what volume %s was before: %w", to, err)
+			}
+			return r.copyDesign(spec, from, to, at)
+		})
+	}
+	err := duplicate()
+	if !errors.Is(err, errUnreadable) {
+		return err
+	}
+	opening := r.help(ctx, spec, "make volume "+from+" readable", func(context.Context) (client.ContainerCreateOptions, error) {
+		return r.openDesign(spec, from)
+	})
+	if opening != nil { // what belongs to somebody else stays as it is
+		r.log.WarnContext(ctx, "not everything in a session's state could be made readable", "session_id", spec.Session, "error", opening)
+	}
+	return duplicate()
+}
+
+// help runs a helper to its end and removes it. design is asked for it when it is the engine's turn.
+func (r *Runtime) help(ctx context.Context, spec session.Spec, doing string, design func(context.Context) (client.ContainerCreateOptions, error)) error {
 	if err := r.removeHelper(ctx, spec.Name); err != nil {
 		return err
 	}
 	var helper string
-	err := r.operate(ctx, "copy volume "+from, func(ctx context.Context) error {
-		if _, err := r.api.VolumeRemove(ctx, to, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove what volume %s was before: %w", to, err)
-		}
-		asked, err := r.copyDesign(spec, from, to, at)
+	err := r.operate(ctx, doing, func(ctx context.Context) error {
+		asked, err := design(ctx)
 		if err != nil {
 			return err
 		}
@@ -175,6 +196,22 @@ func (r *Runtime) copyDesign(spec session.Spec, from, to, at string) (client.Con
 	return asked, nil
 }
 
+// openDesign is the container that lets the owner of what is in a volume read it. It is confined as one that copies.
+func (r *Runtime) openDesign(spec session.Spec, volume string) (client.ContainerCreateOptions, error) {
+	asked, err := r.copyDesign(spec, volume, volume, copySource)
+	if err != nil {
+		return client.ContainerCreateOptions{}, err
+	}
+	asked.Config.Entrypoint, asked.Config.Cmd = []string{"chmod"}, []string{"-R", "u+rX", copySource}
+	asked.HostConfig.Mounts = []mount.Mount{
+		{Type: mount.TypeVolume, Source: volume, Target: copySource, VolumeOptions: &mount.VolumeOptions{NoCopy: true}},
+	}
+	return asked, nil
+}
+
+// errUnreadable is in the chain of the error of a helper that may not read something.
+var errUnreadable = errors.New("something in the volume cannot be read")
+
 // awaitCopy waits until a helper has ended, and returns why it failed. A copy takes as long as it takes: ctx bounds it.
 func (r *Runtime) awaitCopy(ctx context.Context, helper string) error {
 	again := time.NewTicker(copyLook)
@@ -211,9 +248,13 @@ func (r *Runtime) copyFailure(ctx context.Context, helper string, code int) erro
 		words, _ = io.ReadAll(io.LimitReader(logs, copyWords))
 		_ = logs.Close()
 	}
-	cause := fmt.Errorf("cp ended with code %d: %q", code, words)
-	if strings.Contains(strings.ToLower(string(words)), "no space left on device") {
+	cause := fmt.Errorf("the helper ended with code %d: %q", code, words)
+	switch said := strings.ToLower(string(words)); {
+	case strings.Contains(said, "no space left on device"):
 		return session.Errorf(session.CodeDiskFull, "the engine's disk has no room for a copy of the session's state").Because(cause)
+	case strings.Contains(said, "permission denied"):
+		return session.Errorf(session.CodeInternal, "the session's state could not be copied: there is something in it that the session's own user "+
+			"may not read; Berth's log names it").Because(errors.Join(errUnreadable, cause))
 	}
 	return session.Errorf(session.CodeInternal, "the session's state could not be copied; the reason is in Berth's log").Because(cause)
 }

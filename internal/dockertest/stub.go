@@ -26,7 +26,7 @@ import (
 const (
 	stubPort = 4096
 	stubUser = 10001 // user and group, as in the session image
-	layout   = 3     // of the image's directories; one more with each change
+	layout   = 4     // of the image's directories; one more with each change
 )
 
 // StubProfile returns a profile whose image runs test/stubserver. The image is made on the test engine, from nothing
@@ -199,7 +199,9 @@ func importImage(t testing.TB, api *client.Client, reference, program string) {
 	}
 	add(tar.Header{Typeflag: tar.TypeReg, Name: "stubserver", Mode: 0o755}, data)
 	add(tar.Header{Typeflag: tar.TypeDir, Name: "bin/", Mode: 0o755}, nil)
-	add(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/cp", Linkname: "/stubserver", Mode: 0o777}, nil)
+	for _, program := range []string{"bin/cp", "bin/chmod"} {
+		add(tar.Header{Typeflag: tar.TypeSymlink, Name: program, Linkname: "/stubserver", Mode: 0o777}, nil)
+	}
 	if err := archive.Close(); err != nil {
 		t.Fatalf("finish the image: %v", err)
 	}

@@ -41,8 +41,11 @@ const (
 )
 
 func main() {
-	if filepath.Base(os.Args[0]) == "cp" {
+	switch filepath.Base(os.Args[0]) {
+	case "cp":
 		os.Exit(cp(os.Args[1:]))
+	case "chmod":
+		os.Exit(chmod(os.Args[1:]))
 	}
 	port := flag.String("port", cmp.Or(os.Getenv("PORT"), "4096"), "TCP port to listen on")
 	host := flag.String("hostname", "0.0.0.0", "address to listen on")

@@ -55,6 +55,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("POST /allocate", s.allocate)
 	mux.HandleFunc("POST /write", s.write)
 	mux.HandleFunc("POST /burn", s.burn)
+	mux.HandleFunc("GET /hide", s.hide)
 	mux.HandleFunc("/echo", s.echo)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		// Like OpenCode, whose web page answers for every path that is no route.

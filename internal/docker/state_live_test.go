@@ -1,0 +1,66 @@
+package docker_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"berth/internal/dockertest"
+)
+
+// A session's user keeps what he likes in the state, also what he may not read himself: it is copied and put back.
+func TestStateThatItsOwnUserMayNotReadIsCopied(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	spec := w.spec("hidden")
+	c := w.up(t, spec)
+	var had struct{ Found string }
+	if err := get(t.Context(), c.Address, "/hide", &had); err != nil || had.Found != "" {
+		t.Fatalf("hide: got %q, %v", had.Found, err)
+	}
+	if err := w.Stop(t.Context(), spec.Name, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.SaveState(t.Context(), spec); err != nil {
+		t.Fatalf("save: %v", err)
+	}
+	if err := w.Remove(t.Context(), spec.Name, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.RestoreState(t.Context(), spec); err != nil {
+		t.Fatalf("restore: %v", err)
+	}
+	c = w.up(t, spec)
+	if err := get(t.Context(), c.Address, "/hide", &had); err != nil || had.Found != "kept" {
+		t.Errorf("got %q, %v; want what was kept", had.Found, err)
+	}
+}
+
+// A container that somebody has taken off its network has no address, and gets one with its next start.
+func TestContainerThatWasDisconnectedIsConnectedAtItsStart(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	spec := w.spec("alone")
+	c := w.up(t, spec)
+	_, err := dockertest.Client(t).NetworkDisconnect(t.Context(), w.instance, client.NetworkDisconnectOptions{Container: c.ID, Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = w.Inspect(t.Context(), spec.Name); err != nil || c.Address != "" {
+		t.Fatalf("after the network was taken away: got address %q, %v; want none", c.Address, err)
+	}
+	if err := w.Stop(t.Context(), spec.Name, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Start(t.Context(), spec.Name); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = w.Inspect(t.Context(), spec.Name); err != nil || c.Address == "" {
+		t.Fatalf("after the start: got address %q, %v; want one", c.Address, err)
+	}
+	eventually(t, "the server answers", func() error {
+		var health struct{ Healthy bool }
+		return get(t.Context(), c.Address, "/global/health", &health)
+	})
+}
