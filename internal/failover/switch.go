@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"berth/internal/session"
@@ -131,17 +132,56 @@ func digest(parts ...any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// flowBack brings every change to the primary and makes it the store that works. Nobody calls a store meanwhile. An error
-// leaves the local store at work; what has arrived by then does not arrive again.
+// aheadRounds is how often what was changed is brought ahead. What changes faster than a primary takes it comes last.
+const aheadRounds = 3
+
+// bringAhead brings changes to the primary while the local store works, so that a primary that takes its time keeps nobody
+// waiting. Sessions on which somebody works come last: until then the others must not think that they may go on with that.
+func (s *Store) bringAhead(ctx context.Context) error {
+	for range aheadRounds {
+		s.mu.RLock()
+		page, err := s.pending.List(ctx, session.Query{})
+		changes, _ := compare(s.base, page.Sessions)
+		s.mu.RUnlock()
+		if err != nil {
+			return err
+		}
+		changes = slices.DeleteFunc(changes, func(c change) bool { return c.mine != nil && c.mine.Operation != nil })
+		if len(changes) == 0 {
+			return nil
+		}
+		arrived := 0
+		for _, c := range changes {
+			if err = s.bring(ctx, c); err != nil {
+				err = fmt.Errorf("bring back session %s: %w", c.id, err)
+				break
+			}
+			arrived++
+		}
+		s.mu.Lock()
+		s.settle(ctx, changes[:arrived])
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flowBack brings every change to the primary and makes it the store that works. Nobody calls a store during the last part of
+// that. An error leaves the local store at work; what has arrived by then does not arrive again.
 func (s *Store) flowBack(ctx context.Context) error {
 	if s.opts.Prepare != nil {
 		if err := s.opts.Prepare(ctx); err != nil {
 			return err
 		}
 	}
+	begun := time.Now()
+	if err := s.bringAhead(ctx); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	begun := time.Now()
 	page, err := s.pending.List(ctx, session.Query{})
 	if err != nil {
 		return err
