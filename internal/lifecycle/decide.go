@@ -28,7 +28,7 @@ const (
 	HeldByNobody Holder = iota // no operation is recorded
 	HeldHere                   // this process does it, or is about to
 	HeldByOther                // another process does it, or may do it
-	Abandoned                  // its process is gone, or its time is up
+	Abandoned                  // its process is gone, or has been seen at it for too long
 	RetryLater                 // it failed, and waits to be tried again
 	RetryNow                   // it failed, and is to be tried again
 )

@@ -79,7 +79,11 @@ func recorded(kind session.Kind, holder Holder) *session.Operation {
 	if kind == "" {
 		return nil
 	}
-	return &session.Operation{Kind: kind, Owner: owners[holder], Deadline: decideNow.Add(time.Minute)}
+	deadline := decideNow.Add(time.Minute)
+	if holder == HeldByOther { // whose clock is another one
+		deadline = decideNow.Add(-time.Hour)
+	}
+	return &session.Operation{Kind: kind, Owner: owners[holder], Deadline: deadline}
 }
 
 // commands are all that can be wanted of a session. The empty one is nothing.

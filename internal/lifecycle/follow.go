@@ -128,18 +128,21 @@ func (m *Manager) followRecord(mark uint64, s session.Session) {
 }
 
 // yield ends this process's work on a session whose record says that it is no longer ours: another process has taken
-// the operation over, or has done what it was meant to do. A zero Session is one that is gone.
-func (m *Manager) yield(id session.ID, s session.Session) {
+// the operation over, or has done what it was meant to do. A zero Session is one that is gone. It reports whether there was such
+// work.
+func (m *Manager) yield(id session.ID, s session.Session) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.working[id]
 	if w == nil || w.cancel == nil || w.kind == session.OpDelete && s.ID == "" {
-		return
+		return false
 	}
 	newer := s.ID == "" || w.begun.Revision < s.Revision || w.begun.CreatedAt.Before(s.CreatedAt)
-	if newer && !s.Operation.Same(w.begun.Operation) && !w.concluding {
-		w.cancel(errTakenOver)
+	if !newer || s.Operation.Same(w.begun.Operation) || w.concluding {
+		return false
 	}
+	w.cancel(errTakenOver)
+	return true
 }
 
 // holds returns nil while the operation recorded with s is still the one that is to be done to the session, errTakenOver

@@ -51,6 +51,8 @@ type Manager struct {
 	orphans orphans
 	retries retries
 
+	outlasting outlasting
+
 	audience audience
 	healers  chan struct{} // restarts that nobody asked for and that are going on
 }
@@ -168,6 +170,7 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 		audience:   audience{listeners: map[session.ID]map[chan struct{}]struct{}{}},
 		idle:       idle{queue: newQueue(), busy: map[session.ID]bool{}},
 		retries:    retries{of: map[session.ID]retry{}},
+		outlasting: outlasting{seen: map[session.ID]foreignOperation{}},
 		monitor:    newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
 			newest: map[session.ID]session.Session{}, at: map[session.ID]uint64{}, address: map[session.ID]string{}, displaced: map[session.ID][]string{},

@@ -105,6 +105,7 @@ func (m *Manager) Reconcile(ctx context.Context) error {
 		})
 	}
 	all.Wait()
+	m.outlasting.keep(listed)
 	m.sweepOrphans(ctx, byName, len(page.Sessions))
 	return m.dismiss(ctx, listed)
 }

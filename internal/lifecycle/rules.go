@@ -42,7 +42,7 @@ func (r Rules) operation(kind session.Kind, now time.Time) *session.Operation {
 	return &session.Operation{Kind: kind, Owner: r.Process, Deadline: now.Add(r.allowance(kind))}
 }
 
-// allowance is how long an operation may take before others may take it over.
+// allowance is how long an operation may take.
 func (r Rules) allowance(kind session.Kind) time.Duration {
 	d := r.StopTimeout + time.Minute // the engine's own work, queued behind that of others
 	if kind.BringsUp() {
@@ -50,6 +50,16 @@ func (r Rules) allowance(kind session.Kind) time.Duration {
 	}
 	if kind == session.OpUpgrade { // and the way back
 		d = 2 * (d + copyTime)
+	}
+	return d
+}
+
+// takeoverAfter is how long another process that is alive may be seen at the operation recorded with s, which it may have taken
+// over itself and then waits for handover.
+func (r Rules) takeoverAfter(s session.Session, handover time.Duration) time.Duration {
+	d := r.allowance(s.Operation.Kind) + handover
+	if s.Operation.Automatic(s) { // it waits before it acts
+		d += 2 * longestDelay
 	}
 	return d
 }

@@ -103,8 +103,10 @@ func (m *Manager) place(ctx context.Context, id session.ID, c Command) (w *Work,
 		switch {
 		case session.CodeOf(err) != session.CodeInProgress:
 			return at.Work, false, err
-		case at.kind == c.Kind && at.launched && c.joins():
+		case at.kind == c.Kind && at.launched && c.joins() && !m.isOvertaken(ctx, id):
 			return at.Work, true, nil
+		case at.kind == c.Kind && at.launched && c.joins(): // it is ending, for something else is to be done now
+			next = at.done
 		case at.kind != opReconcile && c.preempts(at.kind):
 			m.preempt(at.Work)
 			settled.Reset(time.Duration(math.MaxInt64))
@@ -127,6 +129,16 @@ func (m *Manager) place(ctx context.Context, id session.ID, c Command) (w *Work,
 			return nil, false, session.Errorf(session.CodeCanceled, "the caller left before the %s began", c.Kind).Because(context.Cause(ctx))
 		}
 	}
+}
+
+// isOvertaken reports whether the work that this process does on a session is not what is recorded any more, and ends it then:
+// another process was asked for something else since, of which this one has not been notified.
+func (m *Manager) isOvertaken(ctx context.Context, id session.ID) bool {
+	s, err := m.store.Get(ctx, id)
+	if err != nil && session.CodeOf(err) != session.CodeNotFound {
+		return false
+	}
+	return m.yield(id, s)
 }
 
 // opReconcile holds a session's place while the reconciler looks at it. It is never recorded.
@@ -248,7 +260,7 @@ func (m *Manager) holder(s session.Session) Holder {
 		return RetryLater
 	case op.Pending():
 		return RetryNow
-	case op.Owner == m.opts.Process || !m.opts.Peers.Alive(op.Owner) || m.now().After(op.Deadline):
+	case op.Owner == m.opts.Process || !m.opts.Peers.Alive(op.Owner) || m.outlasting.isOver(s, m.rules.takeoverAfter(s, m.opts.Handover), m.opts.Now()):
 		return Abandoned
 	}
 	return HeldByOther

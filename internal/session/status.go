@@ -91,11 +91,11 @@ func (k Kind) BringsUp() bool {
 func (k Kind) KeepsUp() bool { return k == OpCreate || k == OpStart }
 
 // Operation is work in progress on a session. It is recorded before it acts, so that it always has an owner, a
-// deadline, and a successor who may take it over when the deadline has passed.
+// deadline, and a successor who may take it over when the owner is gone, or has been at it for longer than it may.
 type Operation struct {
 	Kind     Kind
 	Owner    string    // the process that runs it; empty: it failed, and is tried again until it succeeds
-	Deadline time.Time // after it, anyone may take the operation over; without an owner, when it is tried again
+	Deadline time.Time // of its owner's clock, by which the owner has given it up; without an owner, when it is tried again
 }
 
 // pending reports whether an operation waits to be tried again.

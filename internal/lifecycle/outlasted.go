@@ -1,0 +1,43 @@
+package lifecycle
+
+import (
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// outlasting remembers the operations of other processes that are alive, and since when this process has seen them. The
+// clocks of two machines differ, so that the deadline that another one has written says nothing here.
+type outlasting struct {
+	mu   sync.Mutex
+	seen map[session.ID]foreignOperation
+}
+
+type foreignOperation struct {
+	op    session.Operation
+	since time.Time // with a monotonic reading
+}
+
+// isOver reports whether the operation recorded with s has been seen for longer than it may take.
+func (o *outlasting) isOver(s session.Session, allowance time.Duration, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was, known := o.seen[s.ID]
+	if !known || !was.op.Same(s.Operation) {
+		was = foreignOperation{*s.Operation, now}
+		o.seen[s.ID] = was
+	}
+	return now.Sub(was.since) > allowance
+}
+
+// keep forgets what is not listed.
+func (o *outlasting) keep(listed map[session.ID]bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id := range o.seen {
+		if !listed[id] {
+			delete(o.seen, id)
+		}
+	}
+}
