@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 )
 
 // ErrTooLarge is a file that is larger than its reader wants.
@@ -15,7 +16,7 @@ var ErrTooLarge = errors.New("too large")
 
 // ReadFile reads a file of at most limit bytes; the error of a larger one is ErrTooLarge.
 func ReadFile(path string, limit int64) ([]byte, error) {
-	f, err := follow(path, os.Open)
+	f, err := follow(path, open)
 	if err != nil {
 		return nil, err
 	}
@@ -29,6 +30,10 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// open does not wait for a writer where somebody has put a named pipe, which is then an empty file: no signal would end the
+// wait.
+func open(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) }
 
 // Stat describes a file.
 func Stat(path string) (fs.FileInfo, error) { return follow(path, os.Stat) }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -113,4 +114,39 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("error %v is not %v", err, ErrMalformed)
 		}
 	})
+}
+
+// Nobody writes into the pipe, and no signal ends the wait of a guard or a command that opens it.
+func TestNamedPipeAmongCertificatesIsAFault(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{CACertFile, CRLFile, ServerCertFile, ServerKeyFile, recordsFile} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := initialized(t, InitOptions{})
+			path := filepath.Join(dir, name)
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Mkfifo(path, 0o400); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() {
+				_, err := List(dir, Usage{})
+				_, _, loaded := LoadServerTLS(ServerPaths(dir), ServerOptions{})
+				ended <- errors.Join(err, loaded)
+			}()
+			select {
+			case err := <-ended:
+				if err == nil {
+					t.Error("the pipe was taken for a file")
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("it waits for somebody to write into the pipe")
+				if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
+					_ = f.Close()
+				}
+			}
+		})
+	}
 }
