@@ -95,3 +95,31 @@ func TestOneSessionsRequestsDoNotFillTheTrail(t *testing.T) {
 		t.Errorf("500 reads of a user have %d records, want 1", user)
 	}
 }
+
+// What sessions' servers and unauthenticated clients send is quoted in the log, and does not fill it.
+func TestLongMethodIsCutInTheLog(t *testing.T) {
+	t.Parallel()
+	b, kept := startLogged(t, settings(t))
+	req, err := http.NewRequestWithContext(t.Context(), strings.Repeat("A", 50<<10), "http://"+b.Addr().String()+"/nothing", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	b.end(t)
+	var seen int
+	for _, l := range kept.lines(t) {
+		if method, _ := l["method"].(string); strings.HasPrefix(method, "AAAA") {
+			seen++
+			if len(method) > 4<<10 {
+				t.Errorf("%v: got a method of %d bytes in the log", l["message"], len(method))
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("the request is not in the log at all")
+	}
+}

@@ -44,7 +44,7 @@ func newEntry(ctx context.Context, r slog.Record, own []slog.Attr, prefix string
 		logger:    defaultLogger,
 		requestID: RequestID(ctx),
 		sessionID: SessionID(ctx),
-		message:   r.Message,
+		message:   cut(r.Message),
 	}
 	e.operation, e.line = caller(r.PC)
 	for _, a := range own {
@@ -61,6 +61,7 @@ func newEntry(ctx context.Context, r slog.Record, own []slog.Attr, prefix string
 
 // add puts an attribute into its place. The later of two with the same key wins.
 func (e *entry) add(a slog.Attr) {
+	a = bounded(a)
 	switch a.Key {
 	case loggerKey:
 		e.logger = a.Value.String()

@@ -1,0 +1,45 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"unicode/utf8"
+)
+
+// maxText bounds the bytes of a message or an attribute in a line. Lines quote what others said, such as a request's method
+// or what a session's server sent instead of an answer: a few such texts of unbounded length would rotate the log away.
+const maxText = 2 << 10
+
+// whole are attributes that are Berth's own text and lose their sense when they are cut.
+var whole = map[string]bool{"stack": true, "record": true}
+
+// bounded is the attribute with no more than [maxText] of text. Values that are neither text nor an error are its caller's
+// own.
+func bounded(a slog.Attr) slog.Attr {
+	if whole[a.Key] {
+		return a
+	}
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(cut(a.Value.String()))
+	case slog.KindAny:
+		_, marshals := a.Value.Any().(json.Marshaler)
+		if err, ok := a.Value.Any().(error); ok && !marshals {
+			a.Value = slog.StringValue(cut(fmt.Sprint(err)))
+		}
+	}
+	return a
+}
+
+// cut shortens text and says by how much.
+func cut(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	end := maxText
+	for end > maxText-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s… (%d bytes more)", text[:end], len(text)-end)
+}
