@@ -22,6 +22,12 @@ func (s Server) Proxies() ([]netip.Prefix, error) {
 	return all, nil
 }
 
+// Bits of the widest networks.
+const (
+	widest4 = 8
+	widest6 = 16
+)
+
 // parseNetwork refuses a network so wide that a few of them are every address: any client could then choose its address with
 // each request.
 func parseNetwork(text string) (netip.Prefix, error) {
@@ -36,8 +42,10 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	switch {
 	case err != nil:
 		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a network", text)
-	case network.Bits() < 8, network.Addr().Is6() && network.Bits() < 16, network.Addr().Is4In6():
-		return netip.Prefix{}, fmt.Errorf("%q is not a network of proxies", text)
+	case network.Addr().Is4In6():
+		return netip.Prefix{}, fmt.Errorf("%q is an IPv4 network in the form of an IPv6 one", text)
+	case network.Bits() < widest4, network.Addr().Is6() && network.Bits() < widest6:
+		return netip.Prefix{}, fmt.Errorf("%q is too wide", text)
 	}
 	return network.Masked(), nil
 }

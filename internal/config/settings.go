@@ -21,9 +21,10 @@ type Server struct {
 	// Secret that opens the operator API, at least 16 characters. Empty: one is generated and kept in the file
 	// `admin-token` of the state directory, readable by its owner only.
 	AdminToken session.Secret `yaml:"admin_token,omitempty" env:"BERTH_ADMIN_TOKEN"`
-	// Proxies of yours that stand in front of Berth: IP addresses and CIDR networks, separated by commas. Of requests that
-	// come from one, `X-Forwarded-For` (its last address that is no such proxy) and `X-Forwarded-Proto` say the client's
-	// address and scheme, for limits, the audit trail, logs and the sessions' servers. Empty: no such header is believed.
+	// Proxies of yours that stand in front of Berth: IP addresses and CIDR networks, separated by commas, none wider than
+	// /8, or /16 of IPv6. Of requests that come from one, `X-Forwarded-For` (its last address that is no such proxy) and
+	// `X-Forwarded-Proto` say the client's address and scheme, for limits, the audit trail, logs and the sessions' servers.
+	// Empty: no such header is believed.
 	TrustedProxies string `yaml:"trusted_proxies" env:"TRUSTED_PROXIES"`
 	// How long requests in flight may take to finish when Berth stops. Sessions are never stopped with it.
 	DrainTimeout Seconds `yaml:"drain_timeout" env:"BERTH_DRAIN_TIMEOUT"`
