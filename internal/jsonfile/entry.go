@@ -46,9 +46,9 @@ func encodeEntry(s session.Session, extra map[string]json.RawMessage) ([]byte, e
 	return out.Bytes(), nil
 }
 
-// decodeEntry reads one session. Columns that are missing or null are empty, but for those without which there is no
+// decodeEntry reads the session of that name. Columns that are missing or null are empty, but for those without which there is no
 // session.
-func decodeEntry(raw []byte) (*entry, error) {
+func decodeEntry(name string, raw []byte) (*entry, error) {
 	extra, err := members(raw)
 	if err != nil {
 		return nil, err
@@ -75,6 +75,8 @@ func decodeEntry(raw []byte) (*entry, error) {
 		return nil, fmt.Errorf("it has the status %q", s.Status)
 	case s.Revision < 1:
 		return nil, fmt.Errorf("it has the revision %d", s.Revision)
+	case string(s.ID) != name:
+		return nil, errors.New("its session_id is another one")
 	}
 	return &entry{session: s, extra: extra, raw: raw}, nil
 }

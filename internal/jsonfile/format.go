@@ -92,10 +92,7 @@ func decode(data []byte) (image, error) {
 			im.retired = true
 			continue
 		}
-		e, err := decodeEntry(raw)
-		if err == nil && string(e.session.ID) != id {
-			err = errors.New("its session_id is another one")
-		}
+		e, err := decodeEntry(id, raw)
 		if err != nil {
 			return image{}, fmt.Errorf("is damaged: session %q: %w", id, err)
 		}

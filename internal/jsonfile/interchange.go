@@ -3,7 +3,6 @@ package jsonfile
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -131,12 +130,9 @@ func fromMembers(all map[string]json.RawMessage) []listed {
 }
 
 func readOwn(l listed) (session.Session, error) {
-	e, err := decodeEntry(l.raw)
+	e, err := decodeEntry(l.name, l.raw)
 	if err != nil {
 		return session.Session{}, err
-	}
-	if string(e.session.ID) != l.name {
-		return session.Session{}, errors.New("its session_id is another one")
 	}
 	return e.session, nil
 }

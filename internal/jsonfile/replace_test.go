@@ -45,7 +45,7 @@ func TestRetiredStoreIsMarkedUntilItIsReplaced(t *testing.T) {
 // A Berth that does not know the mark reads it as a session, and one that is marked already is known by its name.
 func TestMarkOfRetiredStoreIsAnEntry(t *testing.T) {
 	t.Parallel()
-	e, err := decodeEntry([]byte(retiredEntry))
+	e, err := decodeEntry(retiredName, []byte(retiredEntry))
 	if err != nil || e.session.ID != retiredName || len(e.extra) != 0 {
 		t.Errorf("got %+v, %v; want an entry of the name %s", e, err, retiredName)
 	}
