@@ -62,7 +62,7 @@ func TestPageShowsEveryDecision(t *testing.T) {
 	commandTable(&b)
 	observationTable(&b)
 	if *update {
-		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil { //nolint:gosec // a page for everybody
+		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -75,7 +75,7 @@ func checkJSON(value any) error {
 	return nil
 }
 
-// normal returns metadata of any Go values as it is read from JSON, or a CodeInvalid error.
+// Normal returns metadata of any Go values as it is read from JSON, or a CodeInvalid error.
 func (m Metadata) Normal() (Metadata, error) {
 	if m == nil {
 		return nil, nil //nolint:nilnil // no metadata is an answer
@@ -101,7 +101,7 @@ func unfitMetadata() error {
 	return Errorf(CodeInvalid, "the metadata must be a JSON object of at most %d bytes, with numbers written out", maxMetadata)
 }
 
-// sameMetadata reports whether both say the same, whenever they were recorded.
+// SameMetadata reports whether both say the same, whenever they were recorded.
 func SameMetadata(a, b Metadata) bool {
 	if len(a) == 0 && len(b) == 0 {
 		return true

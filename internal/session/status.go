@@ -82,12 +82,12 @@ const (
 // Kinds lists every kind of operation.
 func Kinds() []Kind { return []Kind{OpCreate, OpStart, OpStop, OpRestart, OpDelete, OpUpgrade} }
 
-// bringsUp reports whether the operation ends with a running session when it succeeds.
+// BringsUp reports whether the operation ends with a running session when it succeeds.
 func (k Kind) BringsUp() bool {
 	return k == OpCreate || k == OpStart || k == OpRestart || k == OpUpgrade
 }
 
-// keepsUp reports whether a running session goes on being served while the operation is done.
+// KeepsUp reports whether a running session goes on being served while the operation is done.
 func (k Kind) KeepsUp() bool { return k == OpCreate || k == OpStart }
 
 // Operation is work in progress on a session. It is recorded before it acts, so that it always has an owner, a
@@ -98,15 +98,15 @@ type Operation struct {
 	Deadline time.Time // of its owner's clock, by which the owner has given it up; without an owner, when it is tried again
 }
 
-// pending reports whether an operation waits to be tried again.
+// Pending reports whether an operation waits to be tried again.
 func (o *Operation) Pending() bool { return o != nil && o.Owner == "" }
 
-// automatic reports whether Berth itself wants the operation that is recorded with s.
+// Automatic reports whether Berth itself wants the operation that is recorded with s.
 func (o *Operation) Automatic(s Session) bool {
 	return o.Kind == OpRestart && s.RestartCount > 0 || (o.Kind == OpStart || o.Kind == OpRestart) && s.StopReason == StopEngine
 }
 
-// same reports whether two records speak of one and the same operation: an owner does one of a kind at a time, and each
+// Same reports whether two records speak of one and the same operation: an owner does one of a kind at a time, and each
 // has a deadline of its own.
 func (o *Operation) Same(p *Operation) bool {
 	return o != nil && p != nil && o.Kind == p.Kind && o.Owner == p.Owner && o.Deadline.Equal(p.Deadline)

@@ -44,7 +44,7 @@ func (s Session) RequestedSince(base Session) time.Time {
 	return time.Time{}
 }
 
-// wasLast reports whether this is the last thing that happened to a session, new tokens aside.
+// WasLast reports whether this is the last thing that happened to a session, new tokens aside.
 func (s Session) WasLast(what Happening, reason string) bool {
 	for _, m := range slices.Backward(s.Timeline) {
 		if m.What != Rotated {
@@ -54,7 +54,7 @@ func (s Session) WasLast(what Happening, reason string) bool {
 	return false
 }
 
-// hasFailedFor reports whether a failure for this reason is among the failures in a row that happened to a session last.
+// HasFailedFor reports whether a failure for this reason is among the failures in a row that happened to a session last.
 func (s Session) HasFailedFor(reason string) bool {
 	for _, m := range slices.Backward(s.Timeline) {
 		switch {
@@ -82,5 +82,5 @@ func ActorOf(ctx context.Context) string {
 	return Self
 }
 
-// self is who does what nobody has asked for.
+// Self is who does what nobody has asked for.
 const Self = "berth"

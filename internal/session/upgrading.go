@@ -38,7 +38,7 @@ func (u *Upgrade) clone() *Upgrade {
 	return &copied
 }
 
-// settled is what is left of an upgrade on which nobody works any more: one that has switched nothing is none.
+// Settled is what is left of an upgrade on which nobody works any more: one that has switched nothing is none.
 func (u *Upgrade) Settled() *Upgrade {
 	if u != nil && (u.Step == StepCopy || u.Step == StepReturn) {
 		return u.Earlier
