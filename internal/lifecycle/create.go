@@ -157,13 +157,28 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	if err != nil {
 		return Issued{}, err
 	}
-	// What was left to the operator's defaults may have become something else since.
-	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || cmp.Or(req.Image, s.Image) != s.Image ||
-		!session.SameMetadata(s.Metadata, req.Metadata) {
+	// The ID is made of the owner, so that a session without one is that owner's all the same: it was brought back from the
+	// engine, which knows neither owners nor metadata.
+	nameless := s.Owner == "" && req.Owner != ""
+	if nameless {
+		s.Owner, s.Metadata = req.Owner, req.Metadata
+	}
+	// What was left to the operator's defaults may have become something else since, and so may the image of a session that
+	// was upgraded.
+	sameImage := s.Upgrade != nil || cmp.Or(req.Image, s.Image) == s.Image
+	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || !sameImage || !session.SameMetadata(s.Metadata, req.Metadata) {
 		return Issued{}, session.Errorf(session.CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
 	}
 	if s.Operation != nil {
 		return Issued{}, busy(id, s.Operation.Kind)
+	}
+	if nameless {
+		if _, err := m.change(ctx, id, func(now *session.Session) error {
+			now.Owner, now.Metadata = req.Owner, req.Metadata
+			return nil
+		}); err != nil {
+			return Issued{}, err
+		}
 	}
 	s, err = m.Rotate(ctx, id, req.TokenDigest, 0)
 	if err != nil {
