@@ -33,7 +33,7 @@ A session has a *status* (creating, running, stopped, error) and, while somethin
 a deadline. What a process finds recorded, it finds in one of these ways:
 
 - **held**: another operation of this process, or a process that is alive, works on it;
-- **left**: its process has ended, or its deadline has passed;
+- **left**: its process has ended, or has been seen at it for longer than it may take;
 - **to retry**: a stop or delete that failed and whose time has come (before that it is as if it were held by nobody else, and
   commands are obeyed).
 
@@ -144,6 +144,7 @@ func observationTable(b *strings.Builder) {
 		{"the container runs", Situation{Container: Up}},
 		{"its server works", Situation{Container: Up, Server: Works}},
 		{"its server does not work", Situation{Container: Up, Server: DoesNotWork, Ended: &Ending{Cause: CauseHangs, Failure: session.Errorf(session.CodeUpstream, "it hangs")}}},
+		{"its server has no address", Situation{Container: Up, Server: DoesNotWork, Ended: unreachable()}},
 		{"it is paused", Situation{Container: Changing}},
 		{"it does not run, or is gone", Situation{Container: Down}},
 		{"its server ended by itself", Situation{Container: Down, Ended: exited}},
@@ -172,5 +173,5 @@ func observationTable(b *strings.Builder) {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\nWithout automatic restarts (`HEALTH_CHECK_INTERVAL=0` or no restarts allowed) a server that has ended is *fail*, and one that\ndoes not work is left to those who use it.\n")
+	b.WriteString("\nWithout automatic restarts (`HEALTH_CHECK_INTERVAL=0` or no restarts allowed) a server that has ended, or has no\naddress, is *fail*, and one that does not work is left to those who use it.\n")
 }
