@@ -38,6 +38,7 @@ func TestEnginesAnswersBecomeCodes(t *testing.T) {
 		"disk full at start":  {start, says(500, "mkdir /x: no space left on device"), session.CodeDiskFull},
 		"wrong architecture":  {start, says(400, "exec /server: exec format error"), session.CodeStartFailed},
 		"start breaks":        {start, says(500, "OCI runtime create failed: whatever"), session.CodeStartFailed},
+		"run was forgotten":   {start, says(500, "task 1aef606e4ae0: already exists: unknown"), session.CodeConflict},
 		"start is refused":    {start, says(400, "whatever"), session.CodeStartFailed},
 		"gone meanwhile":      {start, says(404, "No such container: one"), session.CodeNotFound},
 		"being removed":       {start, says(409, "container is marked for removal and cannot be started"), session.CodeConflict},

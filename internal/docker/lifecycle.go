@@ -42,6 +42,9 @@ func (r *Runtime) startFailure(ctx context.Context, err error) error {
 	if err == nil || !answeredByEngine(err) {
 		return err
 	}
+	if text := err.Error(); strings.Contains(text, "task ") && strings.Contains(text, ": already exists") {
+		return session.Errorf(session.CodeConflict, "the engine still has an earlier run of the container, which it has lost track of").Because(err)
+	}
 	switch session.CodeOf(r.failure(ctx, "start", err)) {
 	case session.CodeInternal, session.CodeInvalid:
 		return session.Errorf(session.CodeStartFailed,

@@ -28,7 +28,11 @@ func (m *Manager) bringUp(ctx context.Context, s session.Session) (session.Conta
 		return session.Container{}, m.explain(ctx, s, err)
 	}
 	if c.State != session.StateRunning {
-		if err := m.runtime.Start(ctx, c.ID); err != nil {
+		err := m.runtime.Start(ctx, c.ID)
+		if session.CodeOf(err) == session.CodeConflict { // the engine has lost track of an earlier run of it
+			c, err = m.startAnother(ctx, s)
+		}
+		if err != nil {
 			return c, m.explain(ctx, s, err)
 		}
 	}
@@ -37,6 +41,21 @@ func (m *Manager) bringUp(ctx context.Context, s session.Session) (session.Conta
 		return c, m.explain(ctx, s, err)
 	}
 	return ready, nil
+}
+
+// startAnother replaces a container that the engine cannot start by a new one on the same volumes.
+func (m *Manager) startAnother(ctx context.Context, s session.Session) (session.Container, error) {
+	if err := m.holds(ctx, s); err != nil {
+		return session.Container{}, err
+	}
+	if err := m.runtime.Remove(ctx, s.ContainerName, true); err != nil {
+		return session.Container{}, err
+	}
+	c, err := m.ensureContainer(ctx, s)
+	if err == nil {
+		err = m.runtime.Start(ctx, c.ID)
+	}
+	return c, err
 }
 
 var errStartTimeout = errors.New("the time for starting is up")

@@ -17,7 +17,8 @@ type Runtime interface {
 	// CodeImageNotFound, a full disk CodeDiskFull. On failure nothing is left but volumes, which may hold data.
 	Create(ctx context.Context, spec Spec) (Container, error)
 	// Start starts a container; one that runs already is left alone. It returns CodeNotFound, CodePortTaken,
-	// CodeDiskFull or CodeStartFailed errors.
+	// CodeDiskFull or CodeStartFailed errors, and CodeConflict when this container cannot be started any more and another
+	// one on its volumes can.
 	Start(ctx context.Context, ref string) error
 	// Stop asks the server to end and kills it after the time-out; a container that does not run is left alone. It
 	// returns a CodeNotFound error if there is none.

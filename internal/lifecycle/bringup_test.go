@@ -1,0 +1,27 @@
+package lifecycle_test
+
+import (
+	"testing"
+
+	"berth/internal/lifecycle"
+	"berth/internal/runtimetest"
+	"berth/internal/session"
+)
+
+// After a crash an engine may take a container for one that runs, and start it never again.
+func TestContainerThatCannotBeStartedIsReplaced(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s, _ := h.Make(lifecycle.Request{})
+	if _, err := h.do(h.Stop, s.ID); err != nil {
+		t.Fatal(err)
+	}
+	h.Engine.Script(runtimetest.OpStart, runtimetest.Step{Err: session.Errorf(session.CodeConflict, "an earlier run is left")})
+	now, err := h.do(h.Start, s.ID)
+	if err != nil || now.Status != session.Running || now.ContainerID == s.ContainerID {
+		t.Errorf("got %s in container %s, %v; want it to run in another one than %s", now.Status, now.ContainerID, err, s.ContainerID)
+	}
+	if n := len(h.Engine.Calls(runtimetest.OpRemoveVolumes)); n != 0 {
+		t.Errorf("volumes were removed %d times", n)
+	}
+}
