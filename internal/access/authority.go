@@ -108,7 +108,7 @@ func (a *Authority) Admit(ctx context.Context, q Ask, known Tokens) (Principal, 
 		return Principal{}, a.reject(ctx, q, state)
 	}
 	if Reaches(q.Verb, Anonymous) == Nobody {
-		ClientOf(ctx).admit()
+		ClientOf(ctx).admit(p, q.Surface)
 		a.Trail.admitted(ctx, p, q.Session, q.Operation, false)
 	}
 	return p, nil

@@ -143,7 +143,7 @@ func TestVisitorsAreRecordedOnceAndStreamsAlways(t *testing.T) {
 	if visits, streams := strings.Count(log.String(), "route=proxy"), strings.Count(log.String(), "route=stream"); visits != 1 || streams != 3 {
 		t.Errorf("got %d visits and %d streams, want 1 and 3:\n%s", visits, streams, log.String())
 	}
-	if !strings.Contains(log.String(), "actor=user") || !strings.Contains(log.String(), "remote=192.0.2.1:4711") || !client.Admitted() {
-		t.Errorf("want the user and the address, and the client admitted: %v\n%s", client.Admitted(), log.String())
+	if !strings.Contains(log.String(), "actor=user") || !strings.Contains(log.String(), "remote=192.0.2.1:4711") || client.Principal().Kind != access.SessionToken {
+		t.Errorf("want the user and the address, and the client known by its token: %v\n%s", client.Principal().Kind, log.String())
 	}
 }

@@ -16,18 +16,23 @@ type Client struct {
 	Scheme   string         // of the address that the client used: "http" or "https"
 
 	// OnAdmitted is called once, when the first request with a valid token of this client is admitted. nil: it is not.
-	OnAdmitted func()
+	OnAdmitted func(Principal, Surface)
 
-	admitted atomic.Bool
+	principal atomic.Pointer[Principal]
 }
 
-// Admitted reports whether the request came with a valid token.
-func (c *Client) Admitted() bool { return c.admitted.Load() }
+// Principal is who made the request; anonymous before it is admitted.
+func (c *Client) Principal() Principal {
+	if p := c.principal.Load(); p != nil {
+		return *p
+	}
+	return Principal{}
+}
 
 // admit notes that the request came with a valid token.
-func (c *Client) admit() {
-	if !c.admitted.Swap(true) && c.OnAdmitted != nil {
-		c.OnAdmitted()
+func (c *Client) admit(p Principal, s Surface) {
+	if c.principal.CompareAndSwap(nil, &p) && c.OnAdmitted != nil {
+		c.OnAdmitted(p, s)
 	}
 }
 

@@ -56,6 +56,7 @@ type App struct {
 	proxies access.Proxies
 
 	descriptors server.Descriptors
+	logShares   *server.LogShares
 	live        atomic.Pointer[config.Config] // cfg, and what has been reloaded since
 	reloading   sync.Mutex
 
@@ -79,7 +80,7 @@ type undo struct {
 func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (*App, error) {
 	a := &App{
 		cfg: cfg, log: log, version: version, begun: time.Now().UTC(), known: make(chan struct{}), draining: make(chan struct{}),
-		descriptors: server.OwnDescriptors(),
+		descriptors: server.OwnDescriptors(), logShares: server.NewLogShares(),
 	}
 	a.live.Store(&cfg)
 	for _, option := range options {
@@ -128,7 +129,7 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.openServer(ctx, dir, a.proxy.Before(server.LogRequests(api.Handler(), a.named("httpapi"))))
+	return a.openServer(ctx, dir, a.proxy.Before(server.LogRequests(api.Handler(), a.named("httpapi"), a.logShares)))
 }
 
 // Addr is the address that requests are served on.

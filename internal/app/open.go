@@ -143,7 +143,7 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 		},
 		MaxConnections: a.descriptors.Upstreams, MaxRequests: a.descriptors.Requests,
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
-		Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
+		MayLog: a.logShares.MayLog, Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
 	})
 	return err
 }

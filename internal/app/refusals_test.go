@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/internal/access"
 )
@@ -71,20 +72,36 @@ func TestRefusalsNeverRotateRecordsOfChangesAway(t *testing.T) {
 	}
 }
 
-// A user's own requests have a share of the trail, and not all of it.
-func TestOneSessionsRequestsDoNotFillTheTrail(t *testing.T) {
+// A user's own requests have a share of the trail and of the log, and not all of either.
+func TestOneSessionsRequestsDoNotFillTrailAndLog(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	cfg.Log.FileEnabled, cfg.Log.AuditFile = true, filepath.Join(t.TempDir(), "audit.log")
-	b := start(t, cfg)
+	b, kept := startLogged(t, cfg)
 	var s made
 	if status := b.call(t, http.MethodPost, "/sessions", b.adminToken(t), &s); status != http.StatusCreated {
 		t.Fatalf("create: got %d", status)
 	}
-	for range 500 {
+	const flood = 500
+	begun := time.Now()
+	for range flood {
 		b.call(t, http.MethodGet, "/sessions/"+s.ID, s.Token, nil)
+		b.call(t, http.MethodGet, "/sessions", b.adminToken(t), nil)
 	}
+	share := 100 + 1 + int(time.Since(begun)/time.Second)
 	b.end(t)
+	lines := map[any]int{}
+	for _, l := range kept.lines(t) {
+		if l["message"] == "request" && l["level"] == "INFO" {
+			lines[l["route"]]++
+		}
+	}
+	if got := lines["GET /sessions/{id}"]; got > share || got < 100 {
+		t.Errorf("%d reads of a user have %d lines of the log, want no more than %d", flood, got, share)
+	}
+	if got := lines["GET /sessions"]; got != flood {
+		t.Errorf("%d reads of the operator have %d lines of the log, want all", flood, got)
+	}
 	var user int
 	for _, r := range records(t, cfg.Log.AuditFile) {
 		if r.Actor == "user" {

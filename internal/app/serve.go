@@ -15,7 +15,7 @@ import (
 func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, error) {
 	return httpapi.New(httpapi.Options{
 		Sessions: a.manager, Access: a.access, Version: a.version, Logger: a.named("httpapi"),
-		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events,
+		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events, Streaming: server.HoldConnection,
 		Size:       a.health.WorkspaceSize,
 		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
 		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },

@@ -56,6 +56,7 @@ type Options struct {
 	CheckEvery time.Duration                   // between two looks at a session; 0: nobody looks
 	Instances  func() []Instance               // the processes that serve the same sessions
 	Streams    int                             // of events at once with sessions' own tokens; 0: 1024
+	Streaming  func(context.Context)           // called when a stream of events begins with a session's own token; nil: it is not
 	Draining   <-chan struct{}                 // closed when followed logs have to end
 	Metrics    http.Handler                    // of GET /metrics; nil: there are none
 	Now        func() time.Time                // default: time.Now
@@ -99,6 +100,9 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Streams <= 0 {
 		opts.Streams = defaultStreams
+	}
+	if opts.Streaming == nil {
+		opts.Streaming = func(context.Context) {}
 	}
 	if opts.Size == nil {
 		opts.Size = func(session.ID) *WorkspaceSize { return nil }

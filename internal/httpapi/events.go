@@ -37,6 +37,7 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 		if release, err = a.streams.take(in.ID); err != nil {
 			return nil, err
 		}
+		a.Streaming(ctx)
 	}
 	// Before the first look, so that nothing falls between the two.
 	changed, deafen := a.Sessions.Listen(in.ID)

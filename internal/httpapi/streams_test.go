@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,8 @@ func (w *world) open(id session.ID, token string) (res *http.Response, end func(
 // The holders of sessions' tokens cannot take the connections of everybody else; the operator's streams are his own affair.
 func TestStreamsOfEventsAreBounded(t *testing.T) {
 	t.Parallel()
-	w := newWorldWith(t, func(_ *world, o *httpapi.Options) { o.Streams = 16 })
+	var began atomic.Int64 // streams with sessions' tokens
+	w := newWorldWith(t, func(_ *world, o *httpapi.Options) { o.Streams, o.Streaming = 16, func(context.Context) { began.Add(1) } })
 	var ids []session.ID
 	var tokens []string
 	for range 3 {
@@ -69,6 +71,9 @@ func TestStreamsOfEventsAreBounded(t *testing.T) {
 		if res, _ := w.open(ids[0], adminToken); res.StatusCode != http.StatusOK {
 			t.Fatalf("a stream of the operator: got %s", res.Status)
 		}
+	}
+	if n := began.Load(); n != 16 {
+		t.Errorf("called for %d streams, want the 16 that began with sessions' tokens", n)
 	}
 	last()
 	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(5 * time.Millisecond) {

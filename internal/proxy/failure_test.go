@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -155,5 +156,45 @@ func TestAccessLogHasNoSecretsAndNoPaths(t *testing.T) {
 		if !strings.Contains(logs, want) {
 			t.Errorf("the log lacks %s:\n%s", want, logs)
 		}
+	}
+}
+
+// A user and their server can cause as many failures as they like; the log is for all sessions.
+func TestFailuresOfASessionsServerAreLoggedWithinItsShare(t *testing.T) {
+	t.Parallel()
+	const share, flood = 3, 10
+	left := map[session.ID]int{testID: share, "ses-two": share}
+	s := newScripted(t, says("this is no HTTP\r\n\r\n"))
+	w := s.front(t, func(o *Options) {
+		o.MayLog = func(id session.ID) bool { left[id]--; return left[id] >= 0 }
+	})
+	r := w.route()
+	r.ID, r.Address = "ses-two", s.listener.Addr().String()
+	w.table.Set(r)
+	ask := func(id session.ID) {
+		r := w.request(t, http.MethodGet, "/", nil)
+		r.URL.Path = "/s/" + string(id) + "/"
+		w.do(t, r).mustBe(t, http.StatusBadGateway, session.CodeUpstream, "the server says nothing that is HTTP")
+	}
+	for range flood {
+		ask(testID)
+	}
+	ask("ses-two")
+
+	got := map[string]int{}
+	for line := range strings.Lines(w.logs.String()) {
+		var l struct {
+			Level, Msg string
+			Session    string `json:"session_id"`
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Msg == "session's server failed a request" {
+			got[l.Session+" "+l.Level]++
+		}
+	}
+	if got["ses-one WARN"] != share || got["ses-one DEBUG"] != flood-share || got["ses-two WARN"] != 1 {
+		t.Errorf("%d failures of one server and one of another, with a share of %d: got %v", flood, share, got)
 	}
 }

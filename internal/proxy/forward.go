@@ -246,12 +246,15 @@ func (p *Proxy) fail(c *call, err error) {
 	p.writeProblem(c.w, c.in, err)
 }
 
-// logFailure logs a failure at the level of its code. What is the client's affair is at DEBUG: it is in the access log
-// as well.
+// logFailure logs a failure at the level of its code, unless there are too many of one session. What is the
+// client's affair is at DEBUG: it is in the access log as well.
 func (p *Proxy) logFailure(c *call, code session.Code, err error) {
 	level := code.Outcome().Level
 	if errors.Is(err, errCredentialRefused) {
 		level = slog.LevelError
+	}
+	if level > slog.LevelDebug && !p.mayLog(c.id) {
+		level = slog.LevelDebug
 	}
 	p.log.Log(c.in.Context(), level, "session's server failed a request",
 		"operation", "proxy", "method", c.in.Method, "route", route,

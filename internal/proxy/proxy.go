@@ -67,6 +67,10 @@ type Options struct {
 	// Observe is told of every request when it is over. It must not block. nil: nobody wants to know.
 	Observe func(Observation)
 
+	// MayLog reports whether a failure of a session's server may be logged above DEBUG: a user and their server can cause as
+	// many as they like. It must be cheap and must not block. nil: all may.
+	MayLog func(session.ID) bool
+
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
 	// headers WWW-Authenticate, Retry-After and X-Request-ID are already set. nil: a plain RFC 9457 document.
 	WriteProblem func(http.ResponseWriter, *http.Request, error)
@@ -113,6 +117,7 @@ type Proxy struct {
 	connections  connectionCount
 	upstreams    budget // connections to the sessions' servers
 	requests     budget // requests of the sessions
+	mayLog       func(session.ID) bool
 	writeProblem func(http.ResponseWriter, *http.Request, error)
 	requestID    func(*http.Request) string
 	trustProto   bool
@@ -143,6 +148,7 @@ func New(o Options) (*Proxy, error) {
 		wake:         o.Wake,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		observe:      o.Observe,
+		mayLog:       o.MayLog,
 		writeProblem: o.WriteProblem,
 		requestID:    o.RequestID,
 		trustProto:   o.TrustForwardedProto,
@@ -156,6 +162,9 @@ func New(o Options) (*Proxy, error) {
 	}
 	if p.observe == nil {
 		p.observe = func(Observation) {}
+	}
+	if p.mayLog == nil {
+		p.mayLog = func(session.ID) bool { return true }
 	}
 	if p.writeProblem == nil {
 		p.writeProblem = writeProblem

@@ -29,7 +29,7 @@ type use struct {
 	since  time.Time
 	opened time.Time
 	known  bool // a request with a valid token has come on it
-	held   bool // such a request is being answered
+	held   bool // a request is being answered that it must not be closed under
 }
 
 // spare is since when a connection could have been closed for another one. One that never had a request with a valid token does not
@@ -48,16 +48,25 @@ func withConn(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// hold notes whether a request with a valid token is being answered on the connection of ctx.
+// hold notes whether a request is being answered on the connection of ctx that it must not be closed under.
 func (c *connections) hold(ctx context.Context, held bool) {
-	conn, _ := ctx.Value(connKey{}).(net.Conn)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if u, ok := c.open[conn]; ok { // else it is another protocol's, or closed
+	c.change(ctx, func(u *use) {
 		u.held, u.known = held, u.known || held
 		if !held {
 			u.since = time.Now()
 		}
+	})
+}
+
+// know notes that a request with a valid token has come on the connection of ctx.
+func (c *connections) know(ctx context.Context) { c.change(ctx, func(u *use) { u.known = true }) }
+
+func (c *connections) change(ctx context.Context, f func(*use)) {
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u, ok := c.open[conn]; ok { // else it is another protocol's, or closed
+		f(&u)
 		c.open[conn] = u
 	}
 }
@@ -82,9 +91,9 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// closeOldest closes the connection that has been without a request with a valid token for longest, so that a new one can be
-// accepted. A request without one does not protect its connection: a client that reads no answers could otherwise keep
-// all others out.
+// closeOldest closes the connection that has not been held for longest, so that a new one can be accepted. A request without a
+// valid token does not protect its connection, nor does one with a session's token to the API unless it is a stream, of which
+// the number is bounded: a client that reads no answers could otherwise keep all others out.
 func (c *connections) closeOldest() bool {
 	c.mu.Lock()
 	var oldest net.Conn

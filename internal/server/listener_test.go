@@ -269,6 +269,28 @@ func TestConnectionsOfUnauthenticatedClientsAreClosedForNewOnes(t *testing.T) {
 	}
 }
 
+// A valid token spares its connection those that are opened before its next request, also when it does not hold it.
+func TestConnectionWithAValidTokenIsNotTheFirstToBeClosed(t *testing.T) {
+	t.Parallel()
+	var seen connections
+	known, peer := net.Pipe()
+	unauthenticated, other := net.Pipe()
+	defer peer.Close()
+	defer other.Close()
+	seen.note(known, http.StateActive)
+	seen.know(withConn(t.Context(), known))
+	seen.note(unauthenticated, http.StateActive)
+	seen.note(known, http.StateActive)
+	for _, want := range []net.Conn{unauthenticated, known} {
+		if !seen.closeOldest() {
+			t.Fatal("no connection was closed")
+		}
+		if err := want.SetDeadline(time.Now()); !errors.Is(err, io.ErrClosedPipe) {
+			t.Fatalf("the one that should be closed: got %v", err)
+		}
+	}
+}
+
 func TestDescriptorsAreDivided(t *testing.T) {
 	t.Parallel()
 	for _, most := range []uint64{128, 300, 1024, 65536, 1 << 62} {

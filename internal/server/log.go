@@ -13,17 +13,48 @@ import (
 	"berth/internal/session"
 )
 
-// Lines of the log at its usual level for requests without a valid token, by address: the log is rotated too.
+// Lines of the log at its usual level, by address or session: the log is rotated too.
 const (
 	loggedBurst = 100
 	loggedEvery = time.Second
-	mostLogged  = 8192 // addresses
+	mostLogged  = 8192 // addresses, and sessions
 )
 
+// LogShares bounds the lines of the log, at its usual level, that clients can cause: those of one address without a valid
+// token, and those of one session with its token and by its server. The operator's have no bound. Make it with
+// [NewLogShares].
+type LogShares struct {
+	addresses *access.Limiter[netip.Addr]
+	sessions  *access.Limiter[session.ID]
+}
+
+// NewLogShares bounds nothing that came before.
+func NewLogShares() *LogShares {
+	return &LogShares{
+		access.NewLimiter[netip.Addr](loggedBurst, loggedEvery, mostLogged),
+		access.NewLimiter[session.ID](loggedBurst, loggedEvery, mostLogged),
+	}
+}
+
+// MayLog counts a line about a session's client or server, and reports whether it is within the session's share.
+func (s *LogShares) MayLog(id session.ID) bool { return s.sessions.Take(id) == 0 }
+
+// mayLog counts a line about a request, and reports whether it is within the share of its sender.
+func (s *LogShares) mayLog(r *http.Request) bool {
+	client := access.ClientOf(r.Context())
+	switch p := client.Principal(); p.Kind {
+	case access.Anonymous:
+		return s.addresses.Take(client.Site) == 0
+	case access.Operator:
+		return true
+	default:
+		return s.MayLog(p.Session)
+	}
+}
+
 // LogRequests writes a line for each request to the API, under its route's pattern and never its path, and turns a panic
-// into a problem document.
-func LogRequests(next http.Handler, log *slog.Logger) http.Handler {
-	unauthenticated := access.NewLimiter[netip.Addr](loggedBurst, loggedEvery, mostLogged)
+// into a problem document. What exceeds the shares is at DEBUG.
+func LogRequests(next http.Handler, log *slog.Logger, shares *LogShares) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		seen := &statusWriter{ResponseWriter: w}
@@ -38,7 +69,7 @@ func LogRequests(next http.Handler, log *slog.Logger) http.Handler {
 				}
 			}
 			level := slog.LevelInfo
-			if client := access.ClientOf(r.Context()); !client.Admitted() && unauthenticated.Take(client.Site) > 0 {
+			if !shares.mayLog(r) {
 				level = slog.LevelDebug
 			}
 			log.Log(r.Context(), level, "request", "operation", "request", "method", r.Method, "route", r.Pattern, "status", seen.status,

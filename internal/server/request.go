@@ -1,13 +1,53 @@
 package server
 
 import (
+	"context"
 	"net/http"
+	"sync/atomic"
 
 	"berth/internal/access"
 	"berth/internal/telemetry"
 )
 
 const requestIDHeader = "X-Request-ID"
+
+type holdKey struct{}
+
+// hold keeps the connection of one request from being closed for another one.
+type hold struct {
+	connections *connections
+	connected   context.Context //nolint:containedctx // of the request's connection
+	held        atomic.Bool
+}
+
+func (h *hold) begin() {
+	if !h.held.Swap(true) {
+		h.connections.hold(h.connected, true)
+	}
+}
+
+func (h *hold) end() {
+	if h.held.Load() {
+		h.connections.hold(h.connected, false)
+	}
+}
+
+// admitted keeps the connections of the operator's requests, and of those that the proxy forwards: it bounds their number by
+// [Descriptors].
+func (h *hold) admitted(p access.Principal, s access.Surface) {
+	h.connections.know(h.connected)
+	if p.Kind == access.Operator || s == access.Proxy {
+		h.begin()
+	}
+}
+
+// HoldConnection keeps the connection of ctx's request from being closed for another one until the request is answered. Its
+// caller bounds the number of such requests: an answer lasts as long as its reader likes.
+func HoldConnection(ctx context.Context) {
+	if h, ok := ctx.Value(holdKey{}).(*hold); ok {
+		h.begin()
+	}
+}
 
 // identified gives every request its client's address, and an ID, the caller's if it is well formed: in the context for
 // logs, in the request for what answers it, and in the answer.
@@ -18,15 +58,11 @@ func (s *Server) identified(next http.Handler) http.Handler {
 			id = telemetry.NewRequestID()
 		}
 		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
-		connected := r.Context()
+		h := &hold{connections: &s.connections, connected: r.Context()}
+		defer h.end() // what is left to be written is no more than fits a buffer
 		client := s.client(r)
-		client.OnAdmitted = func() { s.connections.hold(connected, true) }
-		defer func() {
-			if client.Admitted() { // what is left to be written is no more than fits a buffer
-				s.connections.hold(connected, false)
-			}
-		}()
-		r = r.WithContext(access.WithClient(connected, client))
+		client.OnAdmitted = h.admitted
+		r = r.WithContext(context.WithValue(access.WithClient(r.Context(), client), holdKey{}, h))
 		r.Header.Set(requestIDHeader, id)
 		w.Header().Set(requestIDHeader, id)
 		next.ServeHTTP(w, r)
