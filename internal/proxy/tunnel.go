@@ -44,7 +44,7 @@ func namesUpgrade(h http.Header) bool {
 // with it the connection.
 func (c *call) switchProtocols(res *http.Response) error {
 	upgrade := res.Header["Upgrade"]
-	if !c.webSocket || len(upgrade) != 1 || !strings.EqualFold(upgrade[0], webSocket) {
+	if !c.webSocket || len(upgrade) != 1 || !strings.EqualFold(upgrade[0], webSocket) || !res.ProtoAtLeast(1, 1) {
 		return errUninvited
 	}
 	server, ok := res.Body.(io.ReadWriteCloser)
@@ -56,6 +56,9 @@ func (c *call) switchProtocols(res *http.Response) error {
 		delete(res.Header, name)
 	}
 	res.Header["Connection"], res.Header["Upgrade"] = []string{"Upgrade"}, []string{webSocket}
+	// ReverseProxy writes the status line as it came. Its text may have a bare CR in it, after which some clients read a header.
+	res.Status, res.Close = "101 "+http.StatusText(http.StatusSwitchingProtocols), false
+	res.Proto, res.ProtoMajor, res.ProtoMinor = "HTTP/1.1", 1, 1
 	t := &tunnel{ReadWriteCloser: server}
 	t.timer = time.AfterFunc(halfOpenTimeout, func() {
 		c.abort()

@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -128,4 +131,34 @@ func TestUninvitedUpgradeIsRefused(t *testing.T) {
 		w.WriteHeader(http.StatusSwitchingProtocols)
 	})
 	w.get(t, "/").mustBe(t, 502, session.CodeUpstream, "the server switched protocols by itself")
+}
+
+// What a server puts into its own status line would reach the client past everything that is filtered.
+func TestSwitchHasTheProxysStatusLine(t *testing.T) {
+	t.Parallel()
+	const header = "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	for line, want := range map[string]string{
+		"HTTP/1.1 101 Switching Protocols": "HTTP/1.1 101 Switching Protocols",
+		"HTTP/1.1 101":                     "HTTP/1.1 101 Switching Protocols",
+		"HTTP/1.1 101 a\rSet-Cookie: a=b; Domain=example.com\r\x1b": "HTTP/1.1 101 Switching Protocols",
+		"HTTP/1.1 101 " + strings.Repeat("a", 40<<10):               "HTTP/1.1 101 Switching Protocols",
+		"HTTP/9.9 101 a": "HTTP/1.1 101 Switching Protocols",
+		"HTTP/1.0 101 a": "HTTP/1.1 502 Bad Gateway",
+	} {
+		t.Run(line[:min(len(line), 20)], func(t *testing.T) {
+			t.Parallel()
+			s := newScripted(t, says(line+header))
+			w := s.front(t)
+			conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "GET /s/%s/ HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+				testID, testToken.Reveal())
+			if got, err := bufio.NewReader(conn).ReadString('\n'); err != nil || got != want+"\r\n" {
+				t.Errorf("got %.200q, %v, want %q", got, err, want)
+			}
+		})
+	}
 }
