@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"container/list"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -40,22 +41,27 @@ type Client struct {
 	Connections       int    `json:"connections"`
 }
 
-// connection is one of a client that has finished its handshake, taken over or not.
+// connection is one that was accepted, taken over or not.
 type connection struct {
 	raw       net.Conn // under TLS: closing it says no farewell, and so never waits
 	cancel    context.CancelCauseFunc
 	presented []*x509.Certificate // nil before the first request
+	waiting   *list.Element       // its place in pending; nil: it is not there
 }
 
 type connectionKey struct{}
 
 // connections are all that are open.
 type connections struct {
-	mu   sync.Mutex
-	open map[net.Conn]*connection
+	mu      sync.Mutex
+	open    map[net.Conn]*connection
+	pending pending
 }
 
-func newConnections() *connections { return &connections{open: map[net.Conn]*connection{}} }
+// newConnections keeps at most so many without a request.
+func newConnections(maxPending int) *connections {
+	return &connections{open: map[net.Conn]*connection{}, pending: pending{most: maxPending}}
+}
 
 // accepted is [http.Server.ConnContext].
 func (c *connections) accepted(ctx context.Context, conn net.Conn) context.Context {
@@ -67,6 +73,9 @@ func (c *connections) accepted(ctx context.Context, conn net.Conn) context.Conte
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open[conn] = one
+	if oldest := c.pending.add(one); oldest != nil {
+		oldest.raw.Close()
+	}
 	return context.WithValue(ctx, connectionKey{}, conn)
 }
 
@@ -81,6 +90,9 @@ func (c *connections) forget(conn net.Conn) {
 	c.mu.Lock()
 	one := c.open[conn]
 	delete(c.open, conn)
+	if one != nil {
+		c.pending.remove(one)
+	}
 	c.mu.Unlock()
 	if one != nil {
 		one.cancel(nil)
@@ -98,6 +110,7 @@ func (c *connections) identify(r *http.Request) (ended func()) {
 	defer c.mu.Unlock()
 	if one := c.open[conn]; one != nil && one.presented == nil {
 		one.presented = r.TLS.PeerCertificates
+		c.pending.remove(one)
 	}
 	return func() { c.forget(conn) }
 }

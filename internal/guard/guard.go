@@ -53,6 +53,9 @@ type Options struct {
 	Logger *slog.Logger // nil logs nothing
 	// IdleConns is how many idle connections to the engine are kept for reuse: as many as requests run at once.
 	IdleConns int
+	// MaxPending is how many connections there may be without a first request; beyond, the oldest is closed. 0: a quarter of
+	// the descriptors of this process.
+	MaxPending int
 	// DrainTimeout bounds how long requests and taken-over connections may still run once Run was told to stop.
 	DrainTimeout time.Duration
 	// Linger bounds how long a client may keep a taken-over connection open after the engine has ended it.
@@ -75,6 +78,7 @@ func New(options Options) (*Guard, error) {
 	options.Listen = cmp.Or(options.Listen, DefaultListen)
 	options.Socket = strings.TrimPrefix(cmp.Or(options.Socket, DefaultSocket), "unix://")
 	options.IdleConns = cmp.Or(options.IdleConns, DefaultIdleConns)
+	options.MaxPending = cmp.Or(options.MaxPending, defaultPending())
 	options.DrainTimeout = cmp.Or(options.DrainTimeout, DefaultDrainTimeout)
 	options.Linger = cmp.Or(options.Linger, DefaultLinger)
 	if options.Logger == nil {
@@ -88,8 +92,8 @@ func New(options Options) (*Guard, error) {
 	if !strings.HasPrefix(options.Socket, "/") && !strings.HasPrefix(options.Socket, "./") {
 		socketErr = fmt.Errorf("socket %q: want the path of the engine's unix socket, such as %s", options.Socket, DefaultSocket)
 	}
-	if options.IdleConns < 0 || options.DrainTimeout < 0 || options.Linger < 0 {
-		boundsErr = errors.New("idle connections, drain time and linger time may not be negative")
+	if options.IdleConns < 0 || options.MaxPending < 0 || options.DrainTimeout < 0 || options.Linger < 0 {
+		boundsErr = errors.New("idle connections, pending connections, drain time and linger time may not be negative")
 	}
 	if err := errors.Join(listenErr, socketErr, boundsErr, checkTLS(options.TLS)); err != nil {
 		return nil, fmt.Errorf("guard: %w", err)

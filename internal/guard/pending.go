@@ -1,0 +1,42 @@
+package guard
+
+import (
+	"container/list"
+
+	"golang.org/x/sys/unix"
+)
+
+// pending are the connections without a first request, the oldest first. Whoever reaches the guard can open them without a
+// certificate; beyond a number the oldest is closed for the next one, so that clients with a certificate find descriptors.
+type pending struct {
+	most  int
+	order list.List // of *connection
+}
+
+// add notes one more and returns the one to close for it; nil: there is room.
+func (n *pending) add(one *connection) (oldest *connection) {
+	one.waiting = n.order.PushBack(one)
+	if n.order.Len() <= n.most {
+		return nil
+	}
+	oldest, _ = n.order.Front().Value.(*connection)
+	n.remove(oldest)
+	return oldest
+}
+
+// remove forgets one that has had a request, or is closed.
+func (n *pending) remove(one *connection) {
+	if one.waiting != nil {
+		n.order.Remove(one.waiting)
+		one.waiting = nil
+	}
+}
+
+// defaultPending is a quarter of the descriptors of this process: a client takes two, one of them to the engine.
+func defaultPending() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		limit.Cur = 1024
+	}
+	return max(int(min(limit.Cur, 1<<18))/4, 16)
+}
