@@ -57,7 +57,7 @@ func median(d []time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
-func berthCreate(b *testing.B, w *harness.World) time.Duration {
+func berthCreate(b *testing.B, w *harness.Env) time.Duration {
 	begun := time.Now()
 	id, token := w.Create(`{}`)
 	if a := w.Call(http.MethodGet, "/s/"+id+"/session", token, ""); a.Status != http.StatusOK {

@@ -52,7 +52,7 @@ func fileOf(b *testing.B, count int) (*jsonfile.Store, []session.Session) {
 		all[i] = record(session.NewID())
 		all[i].Revision, all[i].Status, all[i].Operation, all[i].Token.Digest = 1, session.Running, nil, fmt.Sprintf("%064d", i)
 		for range 10 {
-			all[i].Timeline = append(all[i].Timeline, session.Milestone{At: time.Now().UTC(), What: session.Ready, By: "user"})
+			all[i].Timeline = append(all[i].Timeline, session.Event{At: time.Now().UTC(), Type: session.EventReady, By: "user"})
 		}
 	}
 	store, err := jsonfile.Open(path, jsonfile.Options{})

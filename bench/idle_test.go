@@ -24,7 +24,7 @@ const idleLimit = 40 << 20
 func BenchmarkIdleMemory(b *testing.B) {
 	w := harness.New(b)
 	w.Profiles(map[string]session.Profile{"stub": dockertest.StubProfile(b)})
-	w.Env["BERTH_PROFILE"], w.Env["CONTAINER_MEMORY_LIMIT"], w.Env["LOG_LEVEL"] = "stub", "512m", "INFO"
+	w.Vars["BERTH_PROFILE"], w.Vars["CONTAINER_MEMORY_LIMIT"], w.Vars["LOG_LEVEL"] = "stub", "512m", "INFO"
 	w.StartServe()
 	w.Create(`{}`)
 	var rss int

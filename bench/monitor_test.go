@@ -52,7 +52,7 @@ func BenchmarkMonitor(b *testing.B) {
 	b.ReportMetric(perSession/1024, "KiB/session")
 }
 
-func count(h *sessiontest.House) (looks int64) {
+func count(h *sessiontest.Fixture) (looks int64) {
 	for _, v := range h.Healths() {
 		looks += v.TotalChecks
 	}

@@ -41,7 +41,7 @@ Examples:
 
 // Run shows the certificates.
 func (c *certsListCmd) Run(ctx context.Context, std *stdio) error {
-	seen := askAddress(ctx, c.Address, c.Dir)
+	seen := observeServer(ctx, c.Address, c.Dir)
 	usage := pki.Usage{Client: configuredClient(std)}
 	if seen.server != nil {
 		usage.Server = pki.Fingerprint(seen.server)

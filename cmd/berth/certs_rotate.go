@@ -95,7 +95,7 @@ func nextStep(stage pki.Stage) string {
 
 // stillPresented says who presents a certificate of the old authority, as far as what listens at the address shows it.
 func stillPresented(ctx context.Context, address, dir string, old, fresh pki.Description) []string {
-	now := askAddress(ctx, address, dir)
+	now := observeServer(ctx, address, dir)
 	var reasons []string
 	switch {
 	case now.server == nil:

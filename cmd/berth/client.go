@@ -137,7 +137,7 @@ func (c *client) do(req *http.Request) (*http.Response, error) {
 				return
 			case <-wait.C:
 			}
-			if req.Method != http.MethodGet && c.lives(ctx) {
+			if req.Method != http.MethodGet && c.isAlive(ctx) {
 				continue
 			}
 			select {
@@ -151,7 +151,7 @@ func (c *client) do(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req.WithContext(ctx))
 	close(waiting)
 	if err == nil {
-		resp.Body = &closing{ReadCloser: resp.Body, also: func() { cancel(nil) }}
+		resp.Body = &closeBoth{ReadCloser: resp.Body, also: func() { cancel(nil) }}
 		return resp, nil
 	}
 	noAnswer := errors.Is(context.Cause(ctx), errNoAnswer)
@@ -165,8 +165,8 @@ func (c *client) do(req *http.Request) (*http.Response, error) {
 
 var errNoAnswer = errors.New("it takes the connection and does not answer")
 
-// lives reports whether a Berth answers at all, within the client's time-out.
-func (c *client) lives(ctx context.Context) bool {
+// isAlive reports whether a Berth answers at all, within the client's time-out.
+func (c *client) isAlive(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, c.answerTimeout)
 	defer cancel()
 	target, err := c.base.Parse("/livez")
@@ -184,14 +184,14 @@ func (c *client) lives(ctx context.Context) bool {
 	return resp.Body.Close() == nil
 }
 
-// closing is a body with more to do at its end.
-type closing struct {
+// closeBoth is a body with more to do at its end.
+type closeBoth struct {
 	io.ReadCloser
 	also func()
 }
 
 // Close closes the body.
-func (c *closing) Close() error {
+func (c *closeBoth) Close() error {
 	defer c.also()
 	return c.ReadCloser.Close()
 }

@@ -61,8 +61,8 @@ func TestClientSaysWhatToDoAboutAServerThatIsNotBerth(t *testing.T) {
 	}
 }
 
-// TestClientDoesNotWaitForANobody is about a socket that somebody keeps open for a Berth that does not serve.
-func TestClientDoesNotWaitForANobody(t *testing.T) {
+// TestClientTimesOutOnSilentListener is about a socket that somebody keeps open for a Berth that does not serve.
+func TestClientTimesOutOnSilentListener(t *testing.T) {
 	t.Parallel()
 	socket, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -27,7 +27,7 @@ type dockerSetupTLSCmd struct {
 	RestartCommand string   `placeholder:"COMMAND" help:"Command that restarts the engine where neither systemd nor /etc/init.d/docker does. A shell runs it."`
 	Network        string   `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is closed whoever made it. Default: ${default}."`
 	NoFirewall     bool     `help:"Leave out the firewall rules that keep containers from the engine's port and from this machine."`
-	consent
+	confirmation
 	Undo bool   `help:"Restore the state before the first set-up."`
 	Root string `hidden:"" placeholder:"DIR" help:"Put DIR before every path."`
 }
@@ -116,14 +116,14 @@ type operation struct {
 	done     string // said afterwards
 }
 
-// consent says how the operator's consent to a plan is got; embed it.
-type consent struct {
+// confirmation says how the operator's consent to a plan is got; embed it.
+type confirmation struct {
 	DryRun bool `help:"Show what would be done, and change nothing."`
 	Yes    bool `short:"y" help:"Do it without a question."`
 }
 
 // carryOut plans, asks and applies. In a dry run it only shows, also a plan that must not be applied.
-func (c consent) carryOut(ctx context.Context, std *stdio, o operation) error {
+func (c confirmation) carryOut(ctx context.Context, std *stdio, o operation) error {
 	plan, planErr := o.plan(ctx)
 	if planErr != nil && (plan == nil || !c.DryRun) {
 		return planErr
@@ -146,7 +146,7 @@ func (c consent) carryOut(ctx context.Context, std *stdio, o operation) error {
 }
 
 // ask shows the plan and asks. In a dry run it only shows.
-func (c consent) ask(std *stdio, plan *dockerd.Plan, question string) error {
+func (c confirmation) ask(std *stdio, plan *dockerd.Plan, question string) error {
 	if _, err := fmt.Fprint(std.Out, printable(plan.String())); err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 type dockerFirewallCmd struct {
 	Socket  string `env:"BERTH_GUARD_SOCKET" default:"/var/run/docker.sock" placeholder:"FILE" help:"The engine's unix socket (BERTH_GUARD_SOCKET). Default: ${default}."`
 	Network string `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is closed whoever made it. Default: ${default}."`
-	consent
+	confirmation
 	Undo bool `help:"Remove the rules."`
 }
 

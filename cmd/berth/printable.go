@@ -60,14 +60,14 @@ func printableJSON(text string) string {
 	return b.String()
 }
 
-// harmless is a stream to a terminal, with [printable] applied across writes. Flush writes what waits for its rest.
-type harmless struct {
+// terminalWriter is a stream to a terminal, with [printable] applied across writes. Flush writes what waits for its rest.
+type terminalWriter struct {
 	to   io.Writer
 	held []byte // the beginning of a character, or a carriage return
 }
 
 // Write takes all of text unless the terminal does not.
-func (h *harmless) Write(text []byte) (int, error) {
+func (h *terminalWriter) Write(text []byte) (int, error) {
 	all := append(h.held, text...)
 	whole := len(all) - unfinished(all)
 	h.held = append([]byte(nil), all[whole:]...)
@@ -77,13 +77,13 @@ func (h *harmless) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-func (h *harmless) flush() error {
+func (h *terminalWriter) flush() error {
 	rest := h.held
 	h.held = nil
 	return h.write(rest)
 }
 
-func (h *harmless) write(text []byte) error {
+func (h *terminalWriter) write(text []byte) error {
 	_, err := io.WriteString(h.to, printable(string(text)))
 	return err
 }
@@ -104,10 +104,10 @@ func unfinished(text []byte) int {
 	return 0
 }
 
-// shown is where text of others goes: as it is, unless a person reads it on a terminal.
-func (s *stdio) shown() io.Writer {
+// terminalSafe is where text of others goes: as it is, unless a person reads it on a terminal.
+func (s *stdio) terminalSafe() io.Writer {
 	if f, ok := s.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &harmless{to: s.Out}
+		return &terminalWriter{to: s.Out}
 	}
 	return s.Out
 }

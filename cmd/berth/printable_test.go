@@ -134,7 +134,7 @@ func TestLogsAreAsTheyAreElsewhereAndWhereAskedFor(t *testing.T) {
 	}
 }
 
-func TestListOfAnEmptyOwnerIsNotEverybodys(t *testing.T) {
+func TestListWithEmptyOwnerFlagIsRejected(t *testing.T) {
 	t.Parallel()
 	var asked string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

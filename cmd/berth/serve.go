@@ -63,7 +63,7 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 	defer func() { err = errors.Join(err, closer.Close()) }()
 	defer telemetry.RedirectStandardLog(telemetry.Named(log, "standard"))()
 
-	options, err := supervised(cfg.Server.Listen)
+	options, err := systemdOptions(cfg.Server.Listen)
 	if err != nil {
 		return err
 	}
@@ -150,11 +150,11 @@ func monotonic() int64 {
 	return now.Nano() / 1000
 }
 
-// supervised is what systemd gives and wants to hear, nothing where it has not started this process.
+// systemdOptions is what systemd gives and wants to hear, nothing where it has not started this process.
 //
 // The socket's address is systemd's to say. Another one in the settings (the default aside, which nobody has to have
 // chosen) would be ignored, so it is refused.
-func supervised(listen string) ([]app.Option, error) {
+func systemdOptions(listen string) ([]app.Option, error) {
 	var options []app.Option
 	listeners, err := activation.Listeners()
 	switch {

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// several is what the commands have in common that do the same thing to each of some sessions.
-type several struct {
+// sessionArgs is what the commands have in common that do the same thing to each of some sessions.
+type sessionArgs struct {
 	remote
 	IDs []string `arg:"" name:"session" help:"Session IDs."`
 }
 
-// forcible is the flag of commands that can take the place of what is in progress; embed it.
-type forcible struct {
+// forceFlag is the flag of commands that can take the place of what is in progress; embed it.
+type forceFlag struct {
 	Force bool `help:"Take the place of whatever is in progress, however long that would still take."`
 }
 
-func (f forcible) query() string {
+func (f forceFlag) query() string {
 	if f.Force {
 		return "?force=true"
 	}
@@ -27,7 +27,7 @@ func (f forcible) query() string {
 }
 
 // each goes on past failures and returns the first.
-func (c *several) each(ctx context.Context, std *stdio, method, did, query string, rest ...string) error {
+func (c *sessionArgs) each(ctx context.Context, std *stdio, method, did, query string, rest ...string) error {
 	api, err := c.client(std)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (c *several) each(ctx context.Context, std *stdio, method, did, query strin
 	return first
 }
 
-type sessionStartCmd struct{ several }
+type sessionStartCmd struct{ sessionArgs }
 
 // Run starts each session.
 func (c *sessionStartCmd) Run(ctx context.Context, std *stdio) error {
@@ -55,8 +55,8 @@ func (c *sessionStartCmd) Run(ctx context.Context, std *stdio) error {
 }
 
 type sessionStopCmd struct {
-	several
-	forcible
+	sessionArgs
+	forceFlag
 }
 
 // Run stops each session.
@@ -64,7 +64,7 @@ func (c *sessionStopCmd) Run(ctx context.Context, std *stdio) error {
 	return c.each(ctx, std, http.MethodPost, "is stopped", c.query(), "stop")
 }
 
-type sessionCancelCmd struct{ several }
+type sessionCancelCmd struct{ sessionArgs }
 
 // Help is shown by berth session cancel --help.
 func (sessionCancelCmd) Help() string {
@@ -82,8 +82,8 @@ func (c *sessionCancelCmd) Run(ctx context.Context, std *stdio) error {
 }
 
 type sessionRestartCmd struct {
-	several
-	forcible
+	sessionArgs
+	forceFlag
 }
 
 // Run restarts each session.
@@ -92,8 +92,8 @@ func (c *sessionRestartCmd) Run(ctx context.Context, std *stdio) error {
 }
 
 type sessionRmCmd struct {
-	several
-	forcible
+	sessionArgs
+	forceFlag
 	unasked
 }
 

@@ -51,8 +51,8 @@ func (c *sessionEventsCmd) Run(ctx context.Context, std *stdio) error {
 	return c.table(std, answer, rows)
 }
 
-func cellsOf(m session.Milestone) []string {
-	return []string{m.At.Local().Format(time.DateTime), string(m.What), m.By, m.Reason}
+func cellsOf(m session.Event) []string {
+	return []string{m.At.Local().Format(time.DateTime), string(m.Type), m.By, m.Reason}
 }
 
 // follow prints events as they come. That it is ended by Ctrl-C is no failure, and neither is the end of the session.
@@ -67,11 +67,11 @@ func (c *sessionEventsCmd) follow(ctx context.Context, api *client, std *stdio) 
 			_, err := fmt.Fprintln(std.Out, printableJSON(data))
 			return err
 		}
-		var m session.Milestone
+		var m session.Event
 		if err := json.Unmarshal([]byte(data), &m); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(std.Out, printable(strings.TrimRight(fmt.Sprintf("%s  %-12s %-8s %s", cellsOf(m)[0], m.What, m.By, m.Reason), " ")))
+		_, err := fmt.Fprintln(std.Out, printable(strings.TrimRight(fmt.Sprintf("%s  %-12s %-8s %s", cellsOf(m)[0], m.Type, m.By, m.Reason), " ")))
 		return err
 	})
 	if err != nil && ctx.Err() == nil {

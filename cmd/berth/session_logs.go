@@ -40,12 +40,12 @@ func (c *sessionLogsCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	defer resp.Body.Close()
-	out := std.shown()
+	out := std.terminalSafe()
 	if c.Raw {
 		out = std.Out
 	}
 	_, err = io.Copy(out, resp.Body)
-	if rest, ok := out.(*harmless); ok && err == nil {
+	if rest, ok := out.(*terminalWriter); ok && err == nil {
 		err = rest.flush()
 	}
 	if err != nil && ctx.Err() == nil {

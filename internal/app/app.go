@@ -37,7 +37,7 @@ type App struct {
 	log     *slog.Logger
 	version string
 	begun   time.Time
-	around  surroundings
+	around  processOptions
 
 	storage *storage.Storage
 	store   *metrics.Store // of the storage, measured
@@ -51,7 +51,7 @@ type App struct {
 	server  *server.Server
 	metrics *metrics.Metrics
 	health  *health.Reporter
-	trail   *access.Trail
+	audit   *access.Trail
 	access  *access.Authority
 	proxies access.Proxies
 
@@ -62,7 +62,7 @@ type App struct {
 
 	reconciled    atomic.Bool   // routes are known
 	known         chan struct{} // closed when they are for the first time
-	securityCheck atomic.Pointer[httpapi.Audit]
+	securityCheck atomic.Pointer[httpapi.SecurityCheck]
 	draining      chan struct{} // closed when it begins to stop
 	stopOnce      sync.Once
 	stopErr       error
@@ -141,7 +141,7 @@ func (a *App) Run(ctx context.Context) error {
 	var telling sync.WaitGroup
 	defer telling.Wait()
 	defer stopTelling()
-	telling.Go(func() { a.tellAlive(alive) })
+	telling.Go(func() { a.sendWatchdog(alive) })
 	work, ctx := errgroup.WithContext(ctx)
 	leave := a.storage.Run(ctx, work, a.manager.PeersChanged)
 	work.Go(func() error {
@@ -157,7 +157,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.engine != nil { // nothing in the checklist applies where nothing is isolated
 		work.Go(func() error { return doctor.Watch(ctx, a.doctorOptions, a.log, a.securityCheck.Store) })
 	}
-	work.Go(func() error { return a.trail.Run(ctx, ownRequest) })
+	work.Go(func() error { return a.audit.Run(ctx, ownRequest) })
 	work.Go(func() error { return a.host.pressure.Run(ctx) })
 	work.Go(func() error { return a.host.disks.Run(ctx) })
 	work.Go(func() error { return a.host.workspaces.Run(ownRequest(ctx)) })
@@ -167,7 +167,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() error {
 		a.awaitRoutes(ctx)
 		if ctx.Err() == nil {
-			a.tell(stateReady + "\nSTATUS=serving on " + a.Addr().String())
+			a.notifySupervisor(stateReady + "\nSTATUS=serving on " + a.Addr().String())
 		}
 		return a.server.Serve(ctx)
 	})

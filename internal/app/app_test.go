@@ -45,7 +45,7 @@ func TestSessionsOutliveBerth(t *testing.T) {
 	goleak.VerifyNone(t, ignore)
 }
 
-func TestHealthTellsTheOperatorMore(t *testing.T) {
+func TestHealthDetailsRequireOperator(t *testing.T) {
 	t.Parallel()
 	b := start(t, settings(t))
 	var stranger, operator map[string]any

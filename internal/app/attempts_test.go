@@ -22,7 +22,7 @@ type made struct {
 }
 
 // API and proxy count wrong tokens together, and neither keeps out who has a right one.
-func TestWrongTokensAreLimitedOverBothDoors(t *testing.T) {
+func TestWrongTokensAreThrottledAcrossAPIAndProxy(t *testing.T) {
 	t.Parallel()
 	b := start(t, settings(t))
 	admin := b.adminToken(t)

@@ -20,14 +20,14 @@ import (
 	"berth/internal/pki"
 )
 
-// guarded are the certificates of an engine that only shakes hands.
-type guarded struct {
+// engineTLSFixture are the certificates of an engine that only shakes hands.
+type engineTLSFixture struct {
 	*pki.Monitor
 	dir string
 	log bytes.Buffer
 }
 
-func guard(t *testing.T, change func(*config.Docker)) (*guarded, error) {
+func guard(t *testing.T, change func(*config.Docker)) (*engineTLSFixture, error) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "certs")
 	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {
@@ -60,7 +60,7 @@ func guard(t *testing.T, change func(*config.Docker)) (*guarded, error) {
 		_ = listener.Close()
 		<-done
 	})
-	a := &guarded{dir: dir}
+	a := &engineTLSFixture{dir: dir}
 	d := config.Docker{
 		Host: "tcp://" + listener.Addr().String(), TLSVerify: true, CertPath: dir, CACert: filepath.Join(dir, pki.CACertFile),
 		ClientCert: filepath.Join(dir, pki.ClientCertFile), ClientKey: filepath.Join(dir, pki.ClientKeyFile),
@@ -72,7 +72,7 @@ func guard(t *testing.T, change func(*config.Docker)) (*guarded, error) {
 	return a, err
 }
 
-func names(a *guarded) []string {
+func names(a *engineTLSFixture) []string {
 	var all []string
 	for _, e := range a.Client.Expiries() {
 		all = append(all, e.Certificate()+" "+string(e.Urgency))

@@ -10,7 +10,7 @@ import (
 // drain lets what is in flight finish, for a bounded time: first the requests, those included that are on their way on
 // connections that are open already, then the operations that they have begun. Sessions go on running.
 func (a *App) drain(ctx context.Context) error {
-	a.tell(stateStopping)
+	a.notifySupervisor(stateStopping)
 	a.reconciled.Store(false)
 	close(a.draining)
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Server.DrainTimeout.Duration())

@@ -34,7 +34,7 @@ func (b *berth) scrape(t *testing.T) map[string]float64 {
 	return samples
 }
 
-func TestWhatHappensIsMeasured(t *testing.T) {
+func TestOperationsAreMeasured(t *testing.T) {
 	t.Parallel()
 	b := start(t, settings(t))
 	admin := b.adminToken(t)

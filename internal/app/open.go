@@ -33,7 +33,7 @@ func (a *App) openStorage(ctx context.Context, dir storage.Dir) (err error) {
 
 func (a *App) openAccess(admin session.Secret) (err error) {
 	a.access, err = access.New(access.Options{
-		Keys: a.keys, AdminToken: admin, TokenLength: a.cfg.Token.Length, Throttle: access.NewThrottle(), Trail: a.trail,
+		Keys: a.keys, AdminToken: admin, TokenLength: a.cfg.Token.Length, Throttle: access.NewThrottle(), Trail: a.audit,
 		Rejected: a.metrics.Unauthenticated,
 	})
 	return err

@@ -18,7 +18,7 @@ import (
 
 // A failure has one status, whichever door it comes through: the sessions' own, with Berth's writer of problems or the
 // proxy's, or the API's.
-func TestEveryCodeHasTheSameStatusAtEveryDoor(t *testing.T) {
+func TestEveryCodeHasTheSameStatusInAPIAndProxy(t *testing.T) {
 	t.Parallel()
 	keys, err := access.NewKeys([]byte("a secret of more than sixteen bytes"))
 	if err != nil {

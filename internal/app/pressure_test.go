@@ -94,7 +94,7 @@ func (b *berth) becomes(t *testing.T, what string, want func(health) bool) healt
 	}
 }
 
-func TestSessionsAreRefusedWhileTheHostIsCriticalAndLetInAgain(t *testing.T) {
+func TestCreatesRefusedWhileHostCriticalThenAccepted(t *testing.T) {
 	t.Parallel()
 	machine, log := &host{}, &journal{}
 	quiet := pressure.Sample{Memory: 0.65, CPU: 0.45, MemoryStall: &pressure.Stall{Some: 0.02}}

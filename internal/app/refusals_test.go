@@ -14,7 +14,7 @@ import (
 )
 
 // Whoever can reach Berth cannot make the audit trail forget what was done: not with wrong tokens, not without any.
-func TestRefusalsNeverRotateRecordsOfChangesAway(t *testing.T) {
+func TestRejectionsDoNotRotateAuditRecords(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	dir := t.TempDir()

@@ -37,10 +37,10 @@ func TestStatusLimitBuildAndFindingsAreMeasured(t *testing.T) {
 	}, "berth_security_check_findings{severity=fail}", "berth_security_check_timestamp_seconds{}")
 
 	checked := time.Date(2024, 1, 15, 10, 30, 45, 0, time.UTC)
-	b.SetSecurityCheck(&httpapi.Audit{Status: "fail", CheckedAt: checked, Items: []httpapi.AuditItem{
-		{Item: 1, Status: "fail", Findings: []httpapi.AuditFinding{{Status: "fail", Code: "a"}, {Status: "warn", Code: "b"}, {Status: "pass", Code: "c"}}},
-		{Item: 2, Status: "warn", Findings: []httpapi.AuditFinding{{Status: "warn", Code: "d"}}},
-		{Item: 3, Status: "skipped", Findings: []httpapi.AuditFinding{{Status: "skipped", Code: "e"}}},
+	b.SetSecurityCheck(&httpapi.SecurityCheck{Status: "fail", CheckedAt: checked, Items: []httpapi.SecurityCheckItem{
+		{Item: 1, Status: "fail", Findings: []httpapi.SecurityCheckFinding{{Status: "fail", Code: "a"}, {Status: "warn", Code: "b"}, {Status: "pass", Code: "c"}}},
+		{Item: 2, Status: "warn", Findings: []httpapi.SecurityCheckFinding{{Status: "warn", Code: "d"}}},
+		{Item: 3, Status: "skipped", Findings: []httpapi.SecurityCheckFinding{{Status: "skipped", Code: "e"}}},
 	}})
 	want("after a check", b.scrape(t), map[string]float64{
 		"berth_security_check_findings{severity=fail}": 1, "berth_security_check_findings{severity=warn}": 2,

@@ -14,20 +14,20 @@ const (
 	stateAlive    = "WATCHDOG=1"
 )
 
-// tell tells the supervisor, if there is one.
-func (a *App) tell(states string) {
-	if a.around.tell != nil {
-		a.around.tell(states)
+// notifySupervisor tells the supervisor, if there is one.
+func (a *App) notifySupervisor(states string) {
+	if a.around.notify != nil {
+		a.around.notify(states)
 	}
 }
 
 // lifeTimeout bounds the look at ourselves that is made before the supervisor is told that we live.
 const lifeTimeout = 5 * time.Second
 
-// tellAlive tells the supervisor twice in each of its intervals that this process lives, until ctx ends: as long as it
+// sendWatchdog tells the supervisor twice in each of its intervals that this process lives, until ctx ends: as long as it
 // answers a request like anybody's, and the manager of sessions one about all of them. A process that stops needs not to.
-func (a *App) tellAlive(ctx context.Context) {
-	if a.around.tell == nil || a.around.watchdog <= 0 {
+func (a *App) sendWatchdog(ctx context.Context) {
+	if a.around.notify == nil || a.around.watchdog <= 0 {
 		return
 	}
 	tick := time.NewTicker(a.around.watchdog / 2)
@@ -42,7 +42,7 @@ func (a *App) tellAlive(ctx context.Context) {
 			a.log.ErrorContext(ctx, "the supervisor is not told that this process lives", "error", err)
 			continue
 		}
-		a.tell(stateAlive)
+		a.notifySupervisor(stateAlive)
 	}
 }
 

@@ -60,7 +60,7 @@ func byRequest(lines []map[string]any) map[string][]string {
 	return all
 }
 
-func TestEverythingThatARequestCausesBearsItsID(t *testing.T) {
+func TestRequestIDReachesAllLogs(t *testing.T) {
 	t.Parallel()
 	b, kept := startLogged(t, settings(t))
 	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodPost, "http://"+b.Addr().String()+"/sessions", nil)
@@ -83,7 +83,7 @@ func TestEverythingThatARequestCausesBearsItsID(t *testing.T) {
 }
 
 // A server ends; what Berth does about it, which nobody asked for, is one piece with an ID of its own.
-func TestWhatBerthDoesByItselfBearsAnIDOfItsOwn(t *testing.T) {
+func TestBackgroundWorkHasRequestID(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	cfg.Health.RestartDelay = config.Seconds(10 * time.Millisecond)

@@ -27,16 +27,16 @@ func (a *App) openTrail() error {
 	if err != nil {
 		return err
 	}
-	a.trail = access.NewTrail(log, apart)
+	a.audit = access.NewTrail(log, apart)
 	a.onStop("record of refusals", func(ctx context.Context) error {
-		a.trail.WriteOmitted(ownRequest(ctx))
+		a.audit.WriteOmitted(ownRequest(ctx))
 		return closer.Close()
 	})
 	return nil
 }
 
 // recordOperation records what was done to sessions, or refused.
-func (a *App) recordOperation(ctx context.Context, p lifecycle.Performance) {
+func (a *App) recordOperation(ctx context.Context, p lifecycle.OperationResult) {
 	outcome := access.OK
 	var more []slog.Attr
 	if p.Outcome != "" {
@@ -52,10 +52,10 @@ func (a *App) recordOperation(ctx context.Context, p lifecycle.Performance) {
 	if p.Forced {
 		more = append(more, slog.Bool("forced", true))
 	}
-	if p.Why != "" {
-		more = append(more, slog.String("reason", string(p.Why)))
+	if p.StopReason != "" {
+		more = append(more, slog.String("reason", string(p.StopReason)))
 	}
-	a.trail.Record(ctx, p.What, p.Session, outcome, more...)
+	a.audit.Record(ctx, p.Operation, p.Session, outcome, more...)
 }
 
 // recordCall records calls of the engine that change something.
@@ -65,5 +65,5 @@ func (a *App) recordCall(ctx context.Context, call, container, outcome string) {
 		attrs = append(attrs, slog.String("code", outcome))
 		outcome = access.Failed
 	}
-	a.trail.Record(ctx, "engine_"+call, "", outcome, attrs...)
+	a.audit.Record(ctx, "engine_"+call, "", outcome, attrs...)
 }

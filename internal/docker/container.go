@@ -23,7 +23,7 @@ const inspections = 8
 func (r *Runtime) Inspect(ctx context.Context, ref string) (session.Container, error) {
 	var found session.Container
 	err := r.read(ctx, "inspect container "+ref, func(ctx context.Context) error {
-		c, err := r.own(ctx, ref)
+		c, err := r.inspectOwn(ctx, ref)
 		if err == nil {
 			found = r.describe(ctx, c)
 		}
@@ -51,7 +51,7 @@ func (r *Runtime) List(ctx context.Context) ([]session.Container, error) {
 				continue
 			}
 			group.Go(func() error {
-				c, err := r.own(ctx, item.ID)
+				c, err := r.inspectOwn(ctx, item.ID)
 				if session.CodeOf(err) == session.CodeNotFound {
 					return nil
 				}
@@ -76,9 +76,9 @@ func (r *Runtime) List(ctx context.Context) ([]session.Container, error) {
 	return listed, err
 }
 
-// own returns the container of that ID or name if it belongs to this installation. Anybody else's does not exist for
+// inspectOwn returns the container of that ID or name if it belongs to this installation. Anybody else's does not exist for
 // us: a session that is called like some other program's container must never stop or remove it.
-func (r *Runtime) own(ctx context.Context, ref string) (container.InspectResponse, error) {
+func (r *Runtime) inspectOwn(ctx context.Context, ref string) (container.InspectResponse, error) {
 	missing := session.Errorf(session.CodeNotFound, "there is no container %q", ref)
 	if ref == "" || strings.ContainsAny(ref, "/?#%") { // would change the request's path
 		return container.InspectResponse{}, missing
@@ -108,10 +108,10 @@ func (r *Runtime) own(ctx context.Context, ref string) (container.InspectRespons
 // errForeign is why a container that is there does not exist for this installation.
 var errForeign = errors.New("it belongs to another installation")
 
-// ownOrFree is like own for what must not be acknowledged while the container is there: one of another installation is
+// inspectOwnOrConflict is like own for what must not be acknowledged while the container is there: one of another installation is
 // a CodeConflict error.
-func (r *Runtime) ownOrFree(ctx context.Context, ref string) (container.InspectResponse, error) {
-	c, err := r.own(ctx, ref)
+func (r *Runtime) inspectOwnOrConflict(ctx context.Context, ref string) (container.InspectResponse, error) {
+	c, err := r.inspectOwn(ctx, ref)
 	if errors.Is(err, errForeign) {
 		err = session.Errorf(session.CodeConflict, "the container %q belongs to another installation of Berth or to another program, and was left alone; "+
 			"if this installation has lost its name, see berth store adopt, else remove the container by hand", ref).Because(err)

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	createGrace = 5 * time.Second  // for the engine to finish a creation whose caller has left
-	undoTimeout = 15 * time.Second // for what is taken back after a failure
-	lateArrival = 2 * time.Second  // how long a container may still appear after its request was lost
-	lookAgain   = 100 * time.Millisecond
+	createGrace     = 5 * time.Second  // for the engine to finish a creation whose caller has left
+	undoTimeout     = 15 * time.Second // for what is taken back after a failure
+	lateArrival     = 2 * time.Second  // how long a container may still appear after its request was lost
+	lateArrivalPoll = 100 * time.Millisecond
 )
 
 // Create makes a hardened container and its volumes. See [session.Runtime]. What protects the container is read back
@@ -80,18 +80,18 @@ func check(spec session.Spec) error {
 
 func (r *Runtime) create(ctx context.Context, spec session.Spec, direct bool) (session.Container, error) {
 	attempt := rand.Text()
-	asked, err := r.design(spec, attempt, direct)
+	asked, err := r.containerOptions(spec, attempt, direct)
 	if err != nil {
 		return session.Container{}, err
 	}
 	// The engine finishes a creation even when its client hangs up. Its answer is the one sure way to know what is
 	// there to be undone, so it is waited for a little longer than the caller does.
-	patient, done := linger(ctx, createGrace)
+	patient, done := withGrace(ctx, createGrace)
 	answer, err := r.api.ContainerCreate(patient, asked)
 	done()
 	switch {
 	case err != nil && answeredByEngine(err):
-		return session.Container{}, r.refused(spec, err)
+		return session.Container{}, r.createFailure(spec, err)
 	case err != nil:
 		return session.Container{}, r.undoLost(ctx, spec.Name, attempt, err)
 	case ctx.Err() != nil:
@@ -107,8 +107,8 @@ func (r *Runtime) create(ctx context.Context, spec session.Spec, direct bool) (s
 	return r.describe(ctx, got.Container), nil
 }
 
-// refused says what the engine meant when it would not make the container.
-func (r *Runtime) refused(spec session.Spec, err error) error {
+// createFailure says what the engine meant when it would not make the container.
+func (r *Runtime) createFailure(spec session.Spec, err error) error {
 	switch {
 	case errdefs.IsNotFound(err): // the network is there, so it is the image
 		return session.Errorf(session.CodeImageNotFound,
@@ -136,7 +136,7 @@ func (r *Runtime) undo(ctx context.Context, id string, cause error) error {
 func (r *Runtime) undoLost(ctx context.Context, name, attempt string, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateArrival)
 	defer cancel()
-	again := time.NewTicker(lookAgain)
+	again := time.NewTicker(lateArrivalPoll)
 	defer again.Stop()
 	for {
 		got, err := r.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})

@@ -206,7 +206,7 @@ func TestCallerWhoLeavesDuringCreateGetsItUndone(t *testing.T) {
 	}
 }
 
-func TestUndoThatFailsIsToldOfInTheCause(t *testing.T) {
+func TestFailedCleanUpIsPartOfTheError(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	e.weaken = func(h *container.HostConfig) { h.Privileged = true }

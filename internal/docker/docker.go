@@ -74,22 +74,22 @@ func (o Options) validate() error {
 
 // Runtime runs containers on one Docker engine. It is safe for concurrent use.
 type Runtime struct {
-	api      *client.Client
-	pinger   *client.Client // makes a connection for each request
-	pool     *pool
-	instance string
-	network  string
-	publish  netip.Addr
-	route    string
-	reach    func(context.Context, netip.AddrPort) netip.AddrPort
-	slots    *semaphore.Weighted // engine operations; reads need none
-	stops    *semaphore.Weighted // stops, which wait for servers; the same as slots where operations are sequential
-	pings    *pool               // of the pinger
-	making   *semaphore.Weighted // one at a time looks for and makes the network
-	timeout  time.Duration
-	log      *slog.Logger
-	engine   Engine
-	seccomp  bool // whether containers get a profile of ours
+	api       *client.Client
+	pinger    *client.Client // makes a connection for each request
+	pool      *pool
+	instance  string
+	network   string
+	publish   netip.Addr
+	route     string
+	reach     func(context.Context, netip.AddrPort) netip.AddrPort
+	slots     *semaphore.Weighted // engine operations; reads need none
+	stops     *semaphore.Weighted // stops, which wait for servers; the same as slots where operations are sequential
+	pings     *pool               // of the pinger
+	networkMu *semaphore.Weighted // one at a time looks for and makes the network
+	timeout   time.Duration
+	log       *slog.Logger
+	engine    Engine
+	seccomp   bool // whether containers get a profile of ours
 }
 
 var _ session.Runtime = (*Runtime)(nil)
@@ -135,9 +135,9 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 			transport.DisableKeepAlives = true
 			return transport
 		}),
-		making:  semaphore.NewWeighted(1),
-		timeout: timeout,
-		log:     log,
+		networkMu: semaphore.NewWeighted(1),
+		timeout:   timeout,
+		log:       log,
 	}
 	if err := r.connect(ctx, at, opts); err != nil {
 		r.CloseIdle()

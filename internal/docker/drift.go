@@ -43,11 +43,11 @@ func specDigests(asked client.ContainerCreateOptions) (string, error) {
 func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]session.Part, error) {
 	var parts []session.Part
 	err := r.read(ctx, "compare container "+ref, func(ctx context.Context) error {
-		c, err := r.own(ctx, ref)
+		c, err := r.inspectOwn(ctx, ref)
 		if err != nil {
 			return err
 		}
-		asked, err := r.design(spec, "", len(c.HostConfig.PortBindings) == 0) // it keeps the way in which it is reached
+		asked, err := r.containerOptions(spec, "", len(c.HostConfig.PortBindings) == 0) // it keeps the way in which it is reached
 		if err != nil {
 			return err
 		}

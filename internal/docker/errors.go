@@ -22,8 +22,8 @@ import (
 
 const retryEngineAfter = 5 * time.Second
 
-// said lists what only the engine's words tell: it answers 500 to all of these. The first match counts.
-var said = []struct {
+// engineMessages lists what only the engine's words tell: it answers 500 to all of these. The first match counts.
+var engineMessages = []struct {
 	words   string
 	code    session.Code
 	message string
@@ -64,15 +64,15 @@ func (r *Runtime) failure(ctx context.Context, doing string, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !answeredByEngine(err) {
 		return ended(cause, wrapped)
 	}
-	for _, s := range said {
+	for _, s := range engineMessages {
 		if strings.Contains(err.Error(), s.words) {
 			return session.Errorf(s.code, "%s", s.message).Because(wrapped)
 		}
 	}
 	switch {
-	case lost(err):
+	case isConnectionLost(err):
 		return session.Errorf(session.CodeEngineUnavailable, "the Docker engine cannot be reached: %s; "+
-			"\"berth docker test\" tells its operator more", whyLost(err)).After(retryEngineAfter).Because(wrapped)
+			"\"berth docker test\" tells its operator more", connectionLossReason(err)).After(retryEngineAfter).Because(wrapped)
 	case errdefs.IsNotFound(err):
 		return session.Errorf(session.CodeNotFound, "the engine has no such thing").Because(wrapped)
 	case errdefs.IsConflict(err):
@@ -116,8 +116,8 @@ func causeOf(err error) error {
 	return err
 }
 
-// whyLost says why no whole answer came, without an address: users see it too.
-func whyLost(err error) string {
+// connectionLossReason says why no whole answer came, without an address: users see it too.
+func connectionLossReason(err error) string {
 	err = causeOf(err)
 	var unverified *tls.CertificateVerificationError
 	var unknown *net.DNSError
@@ -147,8 +147,8 @@ func whyLost(err error) string {
 	return "the connection ended without an answer"
 }
 
-// lost reports whether no whole answer came from the engine.
-func lost(err error) bool {
+// isConnectionLost reports whether no whole answer came from the engine.
+func isConnectionLost(err error) bool {
 	if _, ok := errors.AsType[*connectionError](err); ok {
 		return true
 	}

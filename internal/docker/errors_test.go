@@ -77,7 +77,7 @@ func TestSlowEngineEndsWithItsOwnCode(t *testing.T) {
 	e.on("POST /containers/*/start", hang)
 	wantCode(t, r.Start(t.Context(), "one"), session.CodeEngineUnavailable, "the engine is too slow")
 	e.on("GET /events", hang)
-	wantCode(t, r.Watch(t.Context(), nil, func(session.Event) {}), session.CodeEngineUnavailable, "the stream never began")
+	wantCode(t, r.Watch(t.Context(), nil, func(session.RuntimeEvent) {}), session.CodeEngineUnavailable, "the stream never began")
 	e.on("GET /containers/*/logs", hang)
 	_, err := r.Logs(t.Context(), "one", session.LogOptions{Follow: true})
 	wantCode(t, err, session.CodeEngineUnavailable, "the log never began")
@@ -164,7 +164,7 @@ func TestEngineIsReachedOverMutualTLS(t *testing.T) {
 }
 
 // What can be known of why the engine is not reached is told, and never where it is.
-func TestReasonForAnUnreachableEngineIsToldWithoutItsAddress(t *testing.T) {
+func TestUnreachableEngineErrorOmitsAddress(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		harm func(e *fakeEngine, secure *httptest.Server, revoked *atomic.Bool)
@@ -227,7 +227,7 @@ func TestReasonForAnUnreachableEngineIsToldWithoutItsAddress(t *testing.T) {
 	}
 }
 
-func TestEngineThatGoesAwayIsUnavailableForEverything(t *testing.T) {
+func TestEveryCallReportsUnavailableEngine(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	r := e.open(nil)
@@ -242,7 +242,7 @@ func TestEngineThatGoesAwayIsUnavailableForEverything(t *testing.T) {
 	for name, err := range map[string]error{
 		"Ping": r.Ping(ctx), "Inspect": inspect, "List": list, "Create": create, "Logs": logs, "Stats": stats,
 		"Start": r.Start(ctx, "one"), "Stop": r.Stop(ctx, "one", time.Second), "Remove": r.Remove(ctx, "one", true),
-		"RemoveVolumes": r.RemoveVolumes(ctx, "one"), "Watch": r.Watch(ctx, nil, func(session.Event) {}),
+		"RemoveVolumes": r.RemoveVolumes(ctx, "one"), "Watch": r.Watch(ctx, nil, func(session.RuntimeEvent) {}),
 	} {
 		wantCode(t, err, session.CodeEngineUnavailable, name)
 	}

@@ -40,10 +40,10 @@ const (
 	noNewPrivilege = "no-new-privileges:true"
 )
 
-// design turns a spec into the engine's words. Everything that hardens the container is written here, every time:
+// containerOptions turns a spec into the engine's words. Everything that hardens the container is written here, every time:
 // nothing of it can be asked for or left out, and what the image says about users, health checks and the like is
 // overruled. A direct container publishes no port.
-func (r *Runtime) design(spec session.Spec, attempt string, direct bool) (client.ContainerCreateOptions, error) {
+func (r *Runtime) containerOptions(spec session.Spec, attempt string, direct bool) (client.ContainerCreateOptions, error) {
 	port, _ := network.PortFrom(uint16(spec.Profile.Port), network.TCP) // in range: the profile is valid
 	labels := map[string]string{
 		labelSession:  string(spec.Session),
@@ -102,7 +102,7 @@ func (r *Runtime) design(spec session.Spec, attempt string, direct bool) (client
 	if !direct {
 		host.PortBindings = network.PortMap{port: {{HostIP: r.publish}}} // no port: the engine picks a free one at each start
 	}
-	r.gate(host)
+	r.dropUnsupported(host)
 	made := client.ContainerCreateOptions{Name: spec.Name, Config: config, HostConfig: host}
 	labels[labelSpec], err = specDigests(made)
 	return made, err
@@ -115,9 +115,9 @@ func (r *Runtime) securityOptions() []string {
 	return []string{noNewPrivilege, sessionSeccomp}
 }
 
-// gated lists the fields that an engine may be too old for. An old engine ignores a field that it does not know
+// versionedFields lists the fields that an engine may be too old for. An old engine ignores a field that it does not know
 // without a word, so they are taken out before, and what is sent is what can be verified.
-var gated = []struct {
+var versionedFields = []struct {
 	since string // API version
 	clear func(*container.HostConfig)
 }{
@@ -125,8 +125,8 @@ var gated = []struct {
 	{"1.43", func(h *container.HostConfig) { h.Annotations = nil }},
 }
 
-func (r *Runtime) gate(host *container.HostConfig) {
-	for _, field := range gated {
+func (r *Runtime) dropUnsupported(host *container.HostConfig) {
+	for _, field := range versionedFields {
 		if !r.supports(field.since) {
 			field.clear(host)
 		}

@@ -81,7 +81,7 @@ func plain(data []byte) *plainLog {
 	return &plainLog{frames: io.NopCloser(bytes.NewReader(data)), end: func(error) {}}
 }
 
-func TestLogFramesAreTakenAway(t *testing.T) {
+func TestLogFramesAreStripped(t *testing.T) {
 	t.Parallel()
 	data := append(frame(1, "out\n"), append(frame(2, ""), frame(2, "err\n")...)...)
 	if err := iotest.TestReader(plain(data), []byte("out\nerr\n")); err != nil {
@@ -126,7 +126,7 @@ func TestStatsLeaveThePageCacheOut(t *testing.T) {
 		"nothing known":   {1000, nil, 1000},
 		"more than usage": {100, map[string]uint64{"inactive_file": 400}, 0},
 	} {
-		got := reckon(container.StatsResponse{
+		got := statsOf(container.StatsResponse{
 			MemoryStats: container.MemoryStats{Usage: c.usage, Limit: 5000, Stats: c.stats},
 			CPUStats:    container.CPUStats{CPUUsage: container.CPUUsage{TotalUsage: 1_500_000_000}},
 			PidsStats:   container.PidsStats{Current: 7},

@@ -17,12 +17,12 @@ import (
 	"github.com/moby/moby/client"
 )
 
-const goneAgain = 50 * time.Millisecond // between two looks whether a container that is being removed is gone
+const removalPoll = 50 * time.Millisecond // between two looks whether a container that is being removed is gone
 
 // Start starts a container and leaves it in place when that fails. See [session.Runtime].
 func (r *Runtime) Start(ctx context.Context, ref string) error {
 	return r.operate(ctx, "start container "+ref, func(ctx context.Context) error {
-		c, err := r.own(ctx, ref)
+		c, err := r.inspectOwn(ctx, ref)
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) e
 	timeout = max(0, timeout)
 	// A stop is for the most part a wait for the server: it must not keep the engine from its work.
 	return r.operateIn(ctx, r.stops, "stop container "+ref, timeout, func(ctx context.Context) error {
-		c, err := r.ownOrFree(ctx, ref)
+		c, err := r.inspectOwnOrConflict(ctx, ref)
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) e
 // Remove removes a container, and never a volume that has a name. See [session.Runtime].
 func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 	return r.operate(ctx, "remove container "+ref, func(ctx context.Context) error {
-		c, err := r.ownOrFree(ctx, ref)
+		c, err := r.inspectOwnOrConflict(ctx, ref)
 		if session.CodeOf(err) == session.CodeNotFound {
 			return nil
 		}
@@ -98,10 +98,10 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 
 // awaitRemoval waits for a removal that somebody else has begun, so that the name is free when Remove returns.
 func (r *Runtime) awaitRemoval(ctx context.Context, id string, conflict error) error {
-	again := time.NewTicker(goneAgain)
+	again := time.NewTicker(removalPoll)
 	defer again.Stop()
 	for {
-		c, err := r.own(ctx, id)
+		c, err := r.inspectOwn(ctx, id)
 		switch {
 		case session.CodeOf(err) == session.CodeNotFound:
 			return nil

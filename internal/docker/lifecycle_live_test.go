@@ -101,7 +101,7 @@ func TestSequentialModeRunsThemAll(t *testing.T) {
 	bringUp(t, w, 3)
 }
 
-func bringUp(t *testing.T, w world, n int) {
+func bringUp(t *testing.T, w fixture, n int) {
 	t.Helper()
 	var group errgroup.Group
 	var mu sync.Mutex
@@ -187,7 +187,7 @@ func TestUnpublishableAddressIsPortTaken(t *testing.T) {
 	}
 }
 
-func TestWhatTheEngineCannotSetUpIsStartFailed(t *testing.T) {
+func TestStartFailedWhenEngineCannotSetUpContainer(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	spec := w.spec("blocked")

@@ -17,17 +17,17 @@ import (
 
 const password = session.Secret("correct horse battery staple")
 
-// world is one installation on the test engine: a runtime, and the profile of the stub image.
-type world struct {
+// fixture is one installation on the test engine: a runtime, and the profile of the stub image.
+type fixture struct {
 	*docker.Runtime
 	host     string
 	instance string
 	profile  session.Profile
 }
 
-func setup(t *testing.T, change func(*docker.Options)) world {
+func setup(t *testing.T, change func(*docker.Options)) fixture {
 	t.Helper()
-	w := world{host: dockertest.Engine(t), instance: dockertest.Instance(t), profile: dockertest.StubProfile(t)}
+	w := fixture{host: dockertest.Engine(t), instance: dockertest.Instance(t), profile: dockertest.StubProfile(t)}
 	opts := docker.Options{
 		Host: w.host, Instance: w.instance, Network: w.instance, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
@@ -43,7 +43,7 @@ func setup(t *testing.T, change func(*docker.Options)) world {
 	return w
 }
 
-func (w world) spec(name string) session.Spec {
+func (w fixture) spec(name string) session.Spec {
 	return session.Spec{
 		Session:    session.ID("ses-" + name),
 		Name:       w.instance + "-" + name,
@@ -56,7 +56,7 @@ func (w world) spec(name string) session.Spec {
 }
 
 // up makes and starts a container, and returns it when its server answers.
-func (w world) up(t *testing.T, spec session.Spec) session.Container {
+func (w fixture) up(t *testing.T, spec session.Spec) session.Container {
 	t.Helper()
 	if _, err := w.Create(t.Context(), spec); err != nil {
 		t.Fatalf("create %s: %v", spec.Name, err)

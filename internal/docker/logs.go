@@ -18,7 +18,7 @@ func (r *Runtime) Logs(ctx context.Context, ref string, opts session.LogOptions)
 	doing := "read the log of container " + ref
 	var id string
 	err := r.read(ctx, doing, func(ctx context.Context) error {
-		c, err := r.own(ctx, ref)
+		c, err := r.inspectOwn(ctx, ref)
 		id = c.ID
 		return err
 	})

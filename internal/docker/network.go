@@ -32,10 +32,10 @@ func (r *Runtime) ensureNetwork(ctx context.Context) (network.Summary, error) {
 	if len(found) == 1 {
 		return found[0], r.checkNetwork(found[0])
 	}
-	if err := r.making.Acquire(ctx, 1); err != nil {
+	if err := r.networkMu.Acquire(ctx, 1); err != nil {
 		return network.Summary{}, fmt.Errorf("wait for the network %s: %w", r.network, err)
 	}
-	defer r.making.Release(1)
+	defer r.networkMu.Release(1)
 	if found, err = r.networks(ctx); err != nil {
 		return network.Summary{}, err
 	}
@@ -75,7 +75,7 @@ func (r *Runtime) networks(ctx context.Context) ([]network.Summary, error) {
 
 func (r *Runtime) makeNetwork(ctx context.Context) error {
 	// The engine finishes what it began. Whoever looks next must find it, or would make a second one.
-	patient, done := linger(ctx, createGrace)
+	patient, done := withGrace(ctx, createGrace)
 	defer done()
 	_, err := r.api.NetworkCreate(patient, r.network, client.NetworkCreateOptions{
 		Driver:     "bridge",

@@ -46,9 +46,9 @@ func (r *Runtime) bounded(ctx context.Context, doing string, limit time.Duration
 	return nil
 }
 
-// linger returns a context that ends only some time after ctx does: for a request whose answer must be known, because
+// withGrace returns a context that ends only some time after ctx does: for a request whose answer must be known, because
 // it tells what to undo. The caller must call the function to end it.
-func linger(ctx context.Context, grace time.Duration) (context.Context, func()) {
+func withGrace(ctx context.Context, grace time.Duration) (context.Context, func()) {
 	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		select {

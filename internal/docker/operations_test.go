@@ -96,7 +96,7 @@ func TestConnectionsAreReused(t *testing.T) {
 }
 
 // Stops of servers that do not want to end take their whole time-out. Creates go on meanwhile.
-func TestStopsThatWaitKeepNobodyFromTheEngine(t *testing.T) {
+func TestWaitingStopsDoNotBlockOtherOperations(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	r := e.open(func(o *docker.Options) { o.MaxOperations = 2 })

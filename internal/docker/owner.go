@@ -160,7 +160,7 @@ func (r *Runtime) KeepOwned(ctx context.Context, owner session.EngineOwner) erro
 	tick := time.NewTicker(ownerEvery)
 	defer tick.Stop()
 	for {
-		if err := r.keepOwned(ctx, owner); session.CodeOf(err) == session.CodeConflict {
+		if err := r.keepOwnership(ctx, owner); session.CodeOf(err) == session.CodeConflict {
 			return err
 		} else if err != nil && ctx.Err() == nil {
 			r.log.DebugContext(ctx, "it is not known who manages the containers; looking again", "error", err)
@@ -173,7 +173,7 @@ func (r *Runtime) KeepOwned(ctx context.Context, owner session.EngineOwner) erro
 	}
 }
 
-func (r *Runtime) keepOwned(ctx context.Context, owner session.EngineOwner) error {
+func (r *Runtime) keepOwnership(ctx context.Context, owner session.EngineOwner) error {
 	mark, err := r.labelsOf(ctx, ownerMark(r.instance))
 	switch {
 	case err != nil:

@@ -13,7 +13,7 @@ import (
 	"berth/internal/session"
 )
 
-// keepOwned keeps the containers for an owner until it is stopped; what it says at the end is in the channel.
+// keepOwnership keeps the containers for an owner until it is stopped; what it says at the end is in the channel.
 func keepOwned(t *testing.T, r *docker.Runtime, owner session.EngineOwner) (done chan error, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -83,6 +83,6 @@ func TestRenewEndsWatch(t *testing.T) {
 		<-r.Context().Done()
 	})
 	r := e.open(nil)
-	err := r.Watch(t.Context(), r.Renew, func(session.Event) {})
+	err := r.Watch(t.Context(), r.Renew, func(session.RuntimeEvent) {})
 	wantCode(t, err, session.CodeEngineUnavailable, "the caller has to begin anew")
 }

@@ -73,7 +73,7 @@ func TestContainersKeepTheRouteThatTheyWereMadeFor(t *testing.T) {
 }
 
 // Where the host's addresses mean something else from here, somebody says what.
-func TestPublishedPortsAreReachedWhereWeAreTold(t *testing.T) {
+func TestReachOptionDecidesAddressOfPublishedPort(t *testing.T) {
 	t.Parallel()
 	asked := make(chan netip.AddrPort, 100)
 	w := setup(t, func(o *docker.Options) {

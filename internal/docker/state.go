@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	copySource = "/berth-source"       // where a helper sees what it copies from
-	helperCopy = "copy"                // value of labelHelper
-	copyLook   = 50 * time.Millisecond // between two looks whether a copy is done
-	copyWords  = 4 << 10               // bytes of what a helper says that are read
+	copySource      = "/berth-source"       // where a helper sees what it copies from
+	helperCopy      = "copy"                // value of labelHelper
+	copyPoll        = 50 * time.Millisecond // between two looks whether a copy is done
+	copyOutputLimit = 4 << 10               // bytes of what a helper says that are read
 )
 
 func helperName(containerName string) string { return containerName + "-copy" }
@@ -119,7 +119,7 @@ func (r *Runtime) copyVolume(ctx context.Context, spec session.Spec, from, to, a
 			if _, err := r.api.VolumeRemove(ctx, to, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
 				return client.ContainerCreateOptions{}, fmt.Errorf("remove what volume %s was before: %w", to, err)
 			}
-			return r.copyDesign(spec, from, to, at)
+			return r.copyContainerOptions(spec, from, to, at)
 		})
 	}
 	err := duplicate()
@@ -148,7 +148,7 @@ func (r *Runtime) help(ctx context.Context, spec session.Spec, doing string, des
 		}
 		made, err := r.api.ContainerCreate(ctx, asked)
 		if err != nil {
-			return r.refused(spec, err)
+			return r.createFailure(spec, err)
 		}
 		got, err := r.api.ContainerInspect(ctx, made.ID, client.ContainerInspectOptions{})
 		if err != nil {
@@ -172,9 +172,9 @@ func (r *Runtime) help(ctx context.Context, spec session.Spec, doing string, des
 	return errors.Join(err, removed)
 }
 
-// copyDesign is the container that copies: as hardened as a session's server, and with less.
-func (r *Runtime) copyDesign(spec session.Spec, from, to, at string) (client.ContainerCreateOptions, error) {
-	asked, err := r.design(spec, "", true)
+// copyContainerOptions is the container that copies: as hardened as a session's server, and with less.
+func (r *Runtime) copyContainerOptions(spec session.Spec, from, to, at string) (client.ContainerCreateOptions, error) {
+	asked, err := r.containerOptions(spec, "", true)
 	if err != nil {
 		return client.ContainerCreateOptions{}, err
 	}
@@ -198,7 +198,7 @@ func (r *Runtime) copyDesign(spec session.Spec, from, to, at string) (client.Con
 
 // openDesign is the container that lets the owner of what is in a volume read it. It is confined as one that copies.
 func (r *Runtime) openDesign(spec session.Spec, volume string) (client.ContainerCreateOptions, error) {
-	asked, err := r.copyDesign(spec, volume, volume, copySource)
+	asked, err := r.copyContainerOptions(spec, volume, volume, copySource)
 	if err != nil {
 		return client.ContainerCreateOptions{}, err
 	}
@@ -214,12 +214,12 @@ var errUnreadable = errors.New("something in the volume cannot be read")
 
 // awaitCopy waits until a helper has ended, and returns why it failed. A copy takes as long as it takes: ctx bounds it.
 func (r *Runtime) awaitCopy(ctx context.Context, helper string) error {
-	again := time.NewTicker(copyLook)
+	again := time.NewTicker(copyPoll)
 	defer again.Stop()
 	for {
 		var state container.State
 		err := r.read(ctx, "wait for the copy", func(ctx context.Context) error {
-			c, err := r.own(ctx, helper)
+			c, err := r.inspectOwn(ctx, helper)
 			if err == nil {
 				state = *c.State
 			}
@@ -245,7 +245,7 @@ func (r *Runtime) awaitCopy(ctx context.Context, helper string) error {
 func (r *Runtime) copyFailure(ctx context.Context, helper string, code int) error {
 	var words []byte
 	if logs, err := r.Logs(ctx, helper, session.LogOptions{Tail: 20}); err == nil {
-		words, _ = io.ReadAll(io.LimitReader(logs, copyWords))
+		words, _ = io.ReadAll(io.LimitReader(logs, copyOutputLimit))
 		_ = logs.Close()
 	}
 	cause := fmt.Errorf("the helper ended with code %d: %q", code, words)

@@ -15,7 +15,7 @@ import (
 func (r *Runtime) Stats(ctx context.Context, ref string) (session.Stats, error) {
 	var stats session.Stats
 	err := r.read(ctx, "measure container "+ref, func(ctx context.Context) error {
-		c, err := r.own(ctx, ref)
+		c, err := r.inspectOwn(ctx, ref)
 		if err != nil {
 			return err
 		}
@@ -35,13 +35,13 @@ func (r *Runtime) Stats(ctx context.Context, ref string) (session.Stats, error) 
 		if measured.Read.IsZero() { // it stopped after we looked
 			return idle
 		}
-		stats = reckon(measured)
+		stats = statsOf(measured)
 		return nil
 	})
 	return stats, err
 }
 
-func reckon(m container.StatsResponse) session.Stats {
+func statsOf(m container.StatsResponse) session.Stats {
 	return session.Stats{
 		Memory:      session.Bytes(m.MemoryStats.Usage - min(m.MemoryStats.Usage, pageCache(m.MemoryStats.Stats))),
 		MemoryLimit: session.Bytes(m.MemoryStats.Limit),

@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestRuntimeKeepsItsPromises(t *testing.T) {
+func TestRuntimeSuite(t *testing.T) {
 	t.Parallel()
 	for _, route := range []string{docker.RoutePublished, docker.RouteNetwork} {
 		t.Run(route, func(t *testing.T) {

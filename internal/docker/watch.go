@@ -15,7 +15,7 @@ import (
 
 // Watch calls f for each event of this installation's containers; to dial again is the caller's. See
 // [session.Runtime]. f must be quick: an engine drops events for a reader that is more than a tenth of a second behind.
-func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)) error {
+func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.RuntimeEvent)) error {
 	const doing = "watch the engine's events"
 	_, renewed := r.pool.state()
 	inner, begun, end := r.stream(ctx)
@@ -58,8 +58,8 @@ func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)
 	}
 }
 
-func event(m events.Message) session.Event {
-	e := session.Event{
+func event(m events.Message) session.RuntimeEvent {
+	e := session.RuntimeEvent{
 		Action:    session.Action(m.Action),
 		Container: m.Actor.ID,
 		Name:      m.Actor.Attributes["name"],

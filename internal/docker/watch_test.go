@@ -24,10 +24,10 @@ func TestWatchPassesEventsOnUntilTheStreamBreaks(t *testing.T) {
 			`{"name":"one","berth.session":"ses-unit","exitCode":"137"}},"timeNano":1767323045000006789}`+"\n")
 	})
 	ready := 0
-	var got []session.Event
-	err := e.open(nil).Watch(t.Context(), func() { ready++ }, func(e session.Event) { got = append(got, e) })
+	var got []session.RuntimeEvent
+	err := e.open(nil).Watch(t.Context(), func() { ready++ }, func(e session.RuntimeEvent) { got = append(got, e) })
 	wantCode(t, err, session.CodeEngineUnavailable, "the stream ended, though in good order")
-	want := []session.Event{{
+	want := []session.RuntimeEvent{{
 		Action: session.ActionDie, Container: "c1", Name: "one", Session: "ses-unit", ExitCode: 137,
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC),
 	}}
@@ -43,6 +43,6 @@ func TestWatchThatIsRefusedIsNeverReady(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	e.on("GET /events", says(http.StatusInternalServerError, "no"))
-	err := e.open(nil).Watch(t.Context(), func() { t.Error("ready was called, want never") }, func(session.Event) {})
+	err := e.open(nil).Watch(t.Context(), func() { t.Error("ready was called, want never") }, func(session.RuntimeEvent) {})
 	wantCode(t, err, session.CodeInternal, "the engine said no")
 }

@@ -132,8 +132,8 @@ func (s *Setup) isolationOf(ctx context.Context, endpoint string) (isolation, er
 	return i, err
 }
 
-// closing is what one program has to do for an isolation.
-type closing struct {
+// closedFirewall is what one program has to do for an isolation.
+type closedFirewall struct {
 	isolation
 	program string
 }

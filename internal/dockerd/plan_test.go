@@ -203,7 +203,7 @@ func TestOtherAddressForgetsTheOldRule(t *testing.T) {
 	}
 }
 
-func TestWhatMakesNoSenseIsRefusedAtOnce(t *testing.T) {
+func TestInvalidOptionsAreRejected(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	good := m.setup(t).opts

@@ -245,7 +245,7 @@ func (p *planner) planConfig(context.Context) error {
 }
 
 // planIsolation plans the chains that close this machine to sessions, and answers what has to set them again after a reboot.
-func (p *planner) planIsolation(ctx context.Context) ([]closing, error) {
+func (p *planner) planIsolation(ctx context.Context) ([]closedFirewall, error) {
 	if p.opts.NoFirewall {
 		p.plan.reopen = p.plan.journal != nil && p.plan.journal.first().Isolated
 		return nil, nil
@@ -258,9 +258,9 @@ func (p *planner) planIsolation(ctx context.Context) ([]closing, error) {
 	if err != nil {
 		return nil, refuse("run as root; without iptables, or with rules of your own, give --no-firewall", "%w", err)
 	}
-	var closed []closing
+	var closed []closedFirewall
 	for _, state := range states {
-		closed = append(closed, closing{p.plan.isolation, state.program})
+		closed = append(closed, closedFirewall{p.plan.isolation, state.program})
 		if !state.current {
 			p.plan.chains = append(p.plan.chains, state)
 		}

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestEngineThatRefusesNobodyIsRolledBack(t *testing.T) {
+func TestSetupRolledBackWhenEngineAcceptsUnverifiedClients(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.lax = true

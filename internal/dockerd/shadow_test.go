@@ -19,8 +19,8 @@ func iptables(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// TestRulesThatCameBeforeOursDoNotStayThere: what is accepted before our chains are entered never comes to them.
-func TestRulesThatCameBeforeOursDoNotStayThere(t *testing.T) {
+// TestFirewallRulesAreMovedToFront: what is accepted before our chains are entered never comes to them.
+func TestFirewallRulesAreMovedToFront(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
 	if !inside {

@@ -197,7 +197,7 @@ func isFlagOf(flag, key string) bool {
 
 // dropInText is the drop-in that makes systemd start the engine with the rest of its command line, and the rules ahead of
 // it, those of closed with it. It is empty when none is needed.
-func dropInText(line, rest []word, rules []Rule, closed []closing) string {
+func dropInText(line, rest []word, rules []Rule, closed []closedFirewall) string {
 	var out strings.Builder
 	if !slices.Equal(line, rest) {
 		fmt.Fprintf(&out, "# daemon.json says where the engine listens, so its command line must not.\nExecStart=\nExecStart=%s\n", join(rest))

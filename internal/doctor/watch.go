@@ -17,7 +17,7 @@ const (
 
 // Watch goes through the checks every hour until ctx ends, hands each report on, and logs when the status has changed. The
 // options are made anew for each run, and done with after it.
-func Watch(ctx context.Context, options func() (o Options, done func()), log *slog.Logger, report func(*httpapi.Audit)) error {
+func Watch(ctx context.Context, options func() (o Options, done func()), log *slog.Logger, report func(*httpapi.SecurityCheck)) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	status := Status("")
@@ -45,12 +45,12 @@ func runOnce(ctx context.Context, options func() (Options, func())) (Report, err
 }
 
 // auditOf is a report as /health shows it.
-func auditOf(r Report) *httpapi.Audit {
-	audit := &httpapi.Audit{Status: string(r.Status), CheckedAt: time.Now().UTC()}
+func auditOf(r Report) *httpapi.SecurityCheck {
+	audit := &httpapi.SecurityCheck{Status: string(r.Status), CheckedAt: time.Now().UTC()}
 	for _, result := range r.Results {
-		item := httpapi.AuditItem{Item: result.Item, Check: result.Check, Status: string(result.Status)}
+		item := httpapi.SecurityCheckItem{Item: result.Item, Check: result.Check, Status: string(result.Status)}
 		for _, f := range result.Findings {
-			item.Findings = append(item.Findings, httpapi.AuditFinding{Status: string(f.Status), Code: f.Code, Seen: f.Seen, Remedy: f.Remedy})
+			item.Findings = append(item.Findings, httpapi.SecurityCheckFinding{Status: string(f.Status), Code: f.Code, Seen: f.Seen, Remedy: f.Remedy})
 		}
 		audit.Items = append(audit.Items, item)
 	}

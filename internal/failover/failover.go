@@ -71,7 +71,7 @@ type Store struct {
 	known   known         // what the primary has, as far as this process has seen
 	again   chan struct{} // holds a token after a flow back: everything may be another
 
-	turn sync.Mutex // held while deciding which of the two stores works
+	switchMu sync.Mutex // held while deciding which of the two stores works
 
 	mu      sync.RWMutex // held for reading during every call of a store
 	pending Local        // nil: the primary works
@@ -141,15 +141,15 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if s.Degraded() {
-			s.comeBack(ctx)
+			s.failBack(ctx)
 			continue
 		}
 		if err := s.ping(ctx); err != nil && ctx.Err() == nil {
-			s.leave(ctx, err)
+			s.failOver(ctx, err)
 			continue
 		}
 		s.dropLeftover(ctx)
-		if s.known.isDirty(time.Since(written) > activityEvery) {
+		if s.known.needsCopy(time.Since(written) > activityEvery) {
 			written = time.Now()
 			s.writeCopy(ctx)
 		}
@@ -236,14 +236,14 @@ func (s *Store) Degraded() bool {
 
 // Close writes what is known and closes the store of pending changes, which the next process takes up.
 func (s *Store) Close() error {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	s.switchMu.Lock()
+	defer s.switchMu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pending != nil {
 		return s.pending.Close()
 	}
-	if s.known.isDirty(true) {
+	if s.known.needsCopy(true) {
 		_, err := s.copyKnown(context.Background())
 		return err
 	}

@@ -15,23 +15,23 @@ import (
 
 func TestStoreWithItsDatabase(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) session.Store { return newHouse(t).store })
+	storetest.Run(t, func(t *testing.T) session.Store { return newFixture(t).store })
 }
 
 func TestStoreWithoutItsDatabase(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) session.Store {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.db.set(true)
 		h.eventually("without the database", func() bool { return h.store.Status().Degraded })
 		return h.store
 	})
 }
 
-func TestStoreAgainstAModelWhileTheDatabaseComesAndGoes(t *testing.T) {
+func TestStoreModelWithDatabaseOutages(t *testing.T) {
 	t.Parallel()
 	storetest.Model(t, func(t *testing.T) session.Store {
-		h := newHouse(t)
+		h := newFixture(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -51,7 +51,7 @@ func TestStoreAgainstAModelWhileTheDatabaseComesAndGoes(t *testing.T) {
 // Everything that can be done without the database reaches it.
 func TestChangesFlowBack(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	kept, changed, deleted, touched := h.create("ses-kept"), h.create("ses-changed"), h.create("ses-deleted"), h.create("ses-touched")
 	h.db.set(true)
 	h.create("ses-new")
@@ -106,10 +106,10 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 	status := func(to session.Status, why string) func(*session.Session) {
 		return func(s *session.Session) { s.Status, s.LastError = to, why }
 	}
-	did := func(what session.Happening, by string, at time.Time, to session.Status) func(*session.Session) {
+	did := func(what session.EventType, by string, at time.Time, to session.Status) func(*session.Session) {
 		return func(s *session.Session) {
 			s.Status = to
-			s.Timeline = append(s.Timeline, session.Milestone{At: at, What: what, By: by})
+			s.Timeline = append(s.Timeline, session.Event{At: at, Type: what, By: by})
 		}
 	}
 	is := func(want session.Status) func(session.Session) bool {
@@ -121,28 +121,28 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 		want         func(session.Session) bool
 	}{
 		{
-			"a stop that was asked for and a later restart of Berth's own", did(session.Ended, "operator", early, session.Stopped),
-			did(session.Restarted, "berth", late, session.Running), is(session.Stopped),
+			"a stop that was asked for and a later restart of Berth's own", did(session.EventStopped, "operator", early, session.Stopped),
+			did(session.EventRestarted, "berth", late, session.Running), is(session.Stopped),
 		},
 		{
-			"a restart of Berth's own and a stop that was asked for", did(session.Restarted, "berth", late, session.Running),
-			did(session.Ended, "user", early, session.Stopped), is(session.Stopped),
+			"a restart of Berth's own and a stop that was asked for", did(session.EventRestarted, "berth", late, session.Running),
+			did(session.EventStopped, "user", early, session.Stopped), is(session.Stopped),
 		},
 		{
-			"a start that was asked for and an idle stop", did(session.Ready, "user", early, session.Running),
-			did(session.Ended, "berth", late, session.Stopped), is(session.Running),
+			"a start that was asked for and an idle stop", did(session.EventReady, "user", early, session.Running),
+			did(session.EventStopped, "berth", late, session.Stopped), is(session.Running),
 		},
 		{
-			"two requests, mine later", did(session.Ended, "operator", late, session.Stopped),
-			did(session.Restarted, "user", early, session.Running), is(session.Stopped),
+			"two requests, mine later", did(session.EventStopped, "operator", late, session.Stopped),
+			did(session.EventRestarted, "user", early, session.Running), is(session.Stopped),
 		},
 		{
-			"two requests, theirs later", did(session.Ended, "operator", early, session.Stopped),
-			did(session.Restarted, "user", late, session.Running), is(session.Running),
+			"two requests, theirs later", did(session.EventStopped, "operator", early, session.Stopped),
+			did(session.EventRestarted, "user", late, session.Running), is(session.Running),
 		},
 		{
-			"a stop and a new token", did(session.Ended, "operator", early, session.Stopped),
-			did(session.Rotated, "user", late, session.Running), is(session.Stopped),
+			"a stop and a new token", did(session.EventStopped, "operator", early, session.Stopped),
+			did(session.EventRotated, "user", late, session.Running), is(session.Stopped),
 		},
 		{"different things", token("mine", early), status(session.Error, "theirs"), func(s session.Session) bool {
 			return s.Token.Digest == "mine" && s.LastError == "theirs"
@@ -159,7 +159,7 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s := h.create("ses-a")
 			h.db.set(true)
 			test.mine(&s)
@@ -175,7 +175,7 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 	}
 	t.Run("deleted by others", func(t *testing.T) {
 		t.Parallel()
-		h := newHouse(t)
+		h := newFixture(t)
 		s := h.create("ses-a")
 		h.db.set(true)
 		s.Owner = "bob"
@@ -193,7 +193,7 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 // The database did what it was asked and died before it could say so. It is not done twice.
 func TestAnswerThatWasLost(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.create("ses-changed")
 	h.create("ses-deleted")
 	first := func(lost string) func(string) (bool, bool) {
@@ -245,7 +245,7 @@ func TestAnswerThatWasLost(t *testing.T) {
 }
 
 // The process is killed, or the database goes away again, at every point of a flow back. Everything arrives once.
-func TestFlowBackThatIsCutShort(t *testing.T) {
+func TestFailBackInterrupted(t *testing.T) {
 	t.Parallel()
 	const sessions = 4
 	for _, after := range []bool{false, true} {
@@ -253,7 +253,7 @@ func TestFlowBackThatIsCutShort(t *testing.T) {
 			for _, dies := range []bool{false, true} {
 				t.Run(fmt.Sprintf("call %d, after it has worked %v, the process dies %v", point, after, dies), func(t *testing.T) {
 					t.Parallel()
-					h := newHouse(t)
+					h := newFixture(t)
 					h.db.set(true)
 					for i := range sessions {
 						s := h.create(session.ID(fmt.Sprint("ses-", i)))
@@ -304,7 +304,7 @@ func TestFlowBackThatIsCutShort(t *testing.T) {
 // A process that dies while it turns to its own store goes on at the next start with all that there was.
 func TestStartWithoutTheDatabase(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.create("ses-a")
 	h.eventually("the copy is written", func() bool {
 		_, err := h.base.Get(t.Context(), "ses-a")
@@ -340,7 +340,7 @@ func TestStartWithoutTheDatabase(t *testing.T) {
 // A single call that takes too long is no reason to leave a database that answers.
 func TestCallThatFailsWhileTheDatabaseAnswers(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.db.failing(func(call string) (bool, bool) { return call == "list", false })
 	_, err := h.store.List(t.Context(), session.Query{})
 	if session.CodeOf(err) != session.CodeStoreUnavailable || h.store.Status().Degraded {
@@ -351,7 +351,7 @@ func TestCallThatFailsWhileTheDatabaseAnswers(t *testing.T) {
 // Whoever watches is told after a flow back that everything may be another.
 func TestWatchAfterAFlowBack(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	var missed atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

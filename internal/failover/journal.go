@@ -67,8 +67,8 @@ func (s *Store) drop(ctx context.Context, journal Local) {
 }
 
 func (s *Store) dropLeftover(ctx context.Context) {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	s.switchMu.Lock()
+	defer s.switchMu.Unlock()
 	if !s.leftover || s.Degraded() {
 		return
 	}

@@ -18,7 +18,7 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 		for _, dies := range []string{"no", "and the database answers at the start", "and the database is unavailable at the start"} {
 			t.Run(fmt.Sprintf("%d failures, the process dies: %s", failures, dies), func(t *testing.T) {
 				t.Parallel()
-				h := newHouse(t)
+				h := newFixture(t)
 				token := func(s session.Session, digest string) {
 					s.Token.Digest, s.Token.RotatedAt = digest, time.Now().UTC().Truncate(time.Microsecond)
 					h.update(s)
@@ -94,7 +94,7 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 // A journal that cannot even be marked as done keeps the store degraded, and loses nothing.
 func TestJournalThatCannotBeEndedKeepsTheStoreDegraded(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s := h.create("ses-a")
 	h.db.set(true)
 	s.Owner = "bob"
@@ -127,7 +127,7 @@ func TestJournalThatCannotBeEndedKeepsTheStoreDegraded(t *testing.T) {
 // A shutdown in the middle of a write of the copy does not keep what was learnt from the next process.
 func TestShutdownDuringAWriteOfTheCopy(t *testing.T) {
 	t.Parallel()
-	h := &house{t: t, dir: t.TempDir(), db: newDatabase(t), copyGate: make(chan struct{}, 8)}
+	h := &fixture{t: t, dir: t.TempDir(), db: newDatabase(t), copyGate: make(chan struct{}, 8)}
 	h.start()
 	t.Cleanup(h.crash)
 	h.create("ses-a")
@@ -152,7 +152,7 @@ func TestShutdownDuringAWriteOfTheCopy(t *testing.T) {
 // A session that was made here, brought back, and deleted by others does not return because its flow back was cut short.
 func TestSessionDeletedByOthersDuringAnInterruptedFlowBackStaysDeleted(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.db.set(true)
 	made := h.create("ses-a")
 	merged := make(chan struct{})

@@ -11,14 +11,14 @@ import (
 // number, and an answer to a question that was asked before a change says nothing about what was changed.
 type known struct {
 	mu       sync.Mutex
-	sessions map[session.ID]sighting
+	sessions map[session.ID]observation
 	count    uint64 // of changes so far
 	moves    uint64 // of activity so far
 
 	copied, copiedMoves uint64 // how many of both the copy has
 }
 
-type sighting struct {
+type observation struct {
 	session session.Session
 	gone    bool
 	at      uint64 // number of the change
@@ -31,9 +31,9 @@ func (k *known) mark() uint64 {
 	return k.count
 }
 
-func (k *known) note(id session.ID, s sighting) {
+func (k *known) note(id session.ID, s observation) {
 	if k.sessions == nil {
-		k.sessions = map[session.ID]sighting{}
+		k.sessions = map[session.ID]observation{}
 	}
 	k.count++
 	s.at = k.count
@@ -45,7 +45,7 @@ func (k *known) put(s session.Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if old, ok := k.sessions[s.ID]; !ok || old.gone || !isNewer(old.session, s) {
-		k.note(s.ID, sighting{session: s.Clone()})
+		k.note(s.ID, observation{session: s.Clone()})
 	}
 }
 
@@ -57,7 +57,7 @@ func isNewer(a, b session.Session) bool {
 func (k *known) remove(id session.ID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.note(id, sighting{gone: true})
+	k.note(id, observation{gone: true})
 }
 
 // got notes the answer to a question.
@@ -70,7 +70,7 @@ func (k *known) got(mark uint64, s session.Session) {
 	case ok && !old.gone && same(&old.session, &s):
 		k.moved(s.ID, s.LastAccessed)
 	default:
-		k.note(s.ID, sighting{session: s.Clone()})
+		k.note(s.ID, observation{session: s.Clone()})
 	}
 }
 
@@ -79,7 +79,7 @@ func (k *known) missed(mark uint64, id session.ID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if old, ok := k.sessions[id]; ok && !old.gone && old.at <= mark {
-		k.note(id, sighting{gone: true})
+		k.note(id, observation{gone: true})
 	}
 }
 
@@ -98,7 +98,7 @@ func (k *known) listed(mark uint64, all []session.Session) {
 		case old.gone:
 			delete(k.sessions, id) // no answer that is older than this one can come any more, but one that changes nothing
 		default:
-			k.note(id, sighting{gone: true})
+			k.note(id, observation{gone: true})
 		}
 	}
 }
@@ -107,9 +107,9 @@ func (k *known) listed(mark uint64, all []session.Session) {
 func (k *known) replace(all []session.Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.sessions = map[session.ID]sighting{}
+	k.sessions = map[session.ID]observation{}
 	for _, s := range all {
-		k.note(s.ID, sighting{session: s.Clone()})
+		k.note(s.ID, observation{session: s.Clone()})
 	}
 }
 
@@ -130,8 +130,8 @@ func (k *known) moved(id session.ID, when time.Time) {
 	}
 }
 
-// isDirty reports whether the copy lacks a change: with alsoActivity, also activity.
-func (k *known) isDirty(alsoActivity bool) bool {
+// needsCopy reports whether the copy lacks a change: with alsoActivity, also activity.
+func (k *known) needsCopy(alsoActivity bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.count != k.copied || alsoActivity && k.moves != k.copiedMoves

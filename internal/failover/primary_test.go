@@ -180,8 +180,8 @@ func (d *disk) write(ctx context.Context, put func(context.Context, []session.Se
 	return put(ctx, all)
 }
 
-// house is one process's failover and the files that outlive it.
-type house struct {
+// fixture is one process's failover and the files that outlive it.
+type fixture struct {
 	t   *testing.T
 	dir string
 	db  *database
@@ -199,18 +199,18 @@ type house struct {
 	done  chan struct{}
 }
 
-// newHouse has a database and a failover before it, which tries it often.
-func newHouse(t *testing.T) *house {
+// newFixture has a database and a failover before it, which tries it often.
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), db: newDatabase(t)}
+	h := &fixture{t: t, dir: t.TempDir(), db: newDatabase(t)}
 	h.start()
 	t.Cleanup(h.crash)
 	return h
 }
 
-func (h *house) pendingFile() string { return filepath.Join(h.dir, "pending.json") }
+func (h *fixture) pendingFile() string { return filepath.Join(h.dir, "pending.json") }
 
-func (h *house) start() {
+func (h *fixture) start() {
 	h.t.Helper()
 	h.base = openFile(h.t, filepath.Join(h.dir, "copy.json"))
 	store, err := failover.Open(h.t.Context(), h.db, failover.Options{
@@ -245,7 +245,7 @@ func (h *house) start() {
 }
 
 // crash lets go of the files without a word, as a killed process does. What was acknowledged is on the disk.
-func (h *house) crash() {
+func (h *fixture) crash() {
 	h.stop()
 	<-h.done
 	for _, s := range append(h.open, h.base) {
@@ -254,7 +254,7 @@ func (h *house) crash() {
 	h.open = nil
 }
 
-func (h *house) eventually(what string, try func() bool) {
+func (h *fixture) eventually(what string, try func() bool) {
 	h.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !try(); <-time.After(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -263,13 +263,13 @@ func (h *house) eventually(what string, try func() bool) {
 	}
 }
 
-func (h *house) back() {
+func (h *fixture) back() {
 	h.t.Helper()
 	h.db.set(false)
 	h.eventually("back with the database", func() bool { return !h.store.Status().Degraded })
 }
 
-func (h *house) create(id session.ID) session.Session {
+func (h *fixture) create(id session.ID) session.Session {
 	h.t.Helper()
 	s, err := h.store.Create(h.t.Context(), stopped(id), session.Unlimited)
 	if err != nil {
@@ -278,7 +278,7 @@ func (h *house) create(id session.ID) session.Session {
 	return s
 }
 
-func (h *house) update(s session.Session) session.Session {
+func (h *fixture) update(s session.Session) session.Session {
 	h.t.Helper()
 	s, err := h.store.Update(h.t.Context(), s, session.Unlimited)
 	if err != nil {
@@ -288,7 +288,7 @@ func (h *house) update(s session.Session) session.Session {
 }
 
 // inDatabase returns a session as the database itself has it.
-func (h *house) inDatabase(id session.ID) (session.Session, bool) {
+func (h *fixture) inDatabase(id session.ID) (session.Session, bool) {
 	h.t.Helper()
 	s, err := h.db.Store.Get(h.t.Context(), id)
 	if err != nil && session.CodeOf(err) != session.CodeNotFound {
@@ -298,7 +298,7 @@ func (h *house) inDatabase(id session.ID) (session.Session, bool) {
 }
 
 // others changes a session in the database as another process would.
-func (h *house) others(id session.ID, change func(*session.Session)) {
+func (h *fixture) others(id session.ID, change func(*session.Session)) {
 	h.t.Helper()
 	s, err := h.db.Store.Get(h.t.Context(), id)
 	if err == nil {

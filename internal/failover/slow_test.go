@@ -13,7 +13,7 @@ import (
 // as well.
 func TestFlowBackToASlowDatabaseKeepsNobodyWaiting(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.db.set(true)
 	for i := range 5 {
 		h.create(session.ID(fmt.Sprint("ses-", i)))

@@ -19,7 +19,7 @@ func (s *Store) do(ctx context.Context, onPrimary func() error, onLocal func(Loc
 		}
 		err := onPrimary()
 		s.mu.RUnlock()
-		if session.CodeOf(err) != session.CodeStoreUnavailable || ctx.Err() != nil || !s.leave(ctx, err) {
+		if session.CodeOf(err) != session.CodeStoreUnavailable || ctx.Err() != nil || !s.failOver(ctx, err) {
 			return err
 		}
 	}

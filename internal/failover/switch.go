@@ -12,11 +12,11 @@ import (
 	"berth/internal/session"
 )
 
-// leave turns to the local store because a call of the primary has failed. It reports false when the primary answers
+// failOver turns to the local store because a call of the primary has failed. It reports false when the primary answers
 // after all: then the failure was the call's own.
-func (s *Store) leave(ctx context.Context, cause error) bool {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+func (s *Store) failOver(ctx context.Context, cause error) bool {
+	s.switchMu.Lock()
+	defer s.switchMu.Unlock()
 	if s.Degraded() {
 		return true
 	}
@@ -51,10 +51,10 @@ func (s *Store) degrade(ctx context.Context, cause error) error {
 	return nil
 }
 
-// comeBack tries to return to the primary.
-func (s *Store) comeBack(ctx context.Context) {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+// failBack tries to return to the primary.
+func (s *Store) failBack(ctx context.Context) {
+	s.switchMu.Lock()
+	defer s.switchMu.Unlock()
 	err := s.ping(ctx)
 	if err == nil {
 		err = s.flowBack(ctx)
@@ -152,7 +152,7 @@ func (s *Store) bringAhead(ctx context.Context) error {
 		}
 		arrived := 0
 		for _, c := range changes {
-			if err = s.bring(ctx, c); err != nil {
+			if err = s.apply(ctx, c); err != nil {
 				err = fmt.Errorf("bring back session %s: %w", c.id, err)
 				break
 			}
@@ -188,7 +188,7 @@ func (s *Store) flowBack(ctx context.Context) error {
 	}
 	changes, touched := compare(s.base, page.Sessions)
 	for i, c := range changes {
-		if err := s.bring(ctx, c); err != nil {
+		if err := s.apply(ctx, c); err != nil {
 			s.settle(ctx, changes[:i])
 			return fmt.Errorf("bring back session %s: %w", c.id, err)
 		}
@@ -219,21 +219,21 @@ func (s *Store) flowBack(ctx context.Context) error {
 	return nil
 }
 
-// bring merges one change into the primary.
-func (s *Store) bring(ctx context.Context, c change) error {
+// apply merges one change into the primary.
+func (s *Store) apply(ctx context.Context, c change) error {
 	var lost []string
 	decide := func(now *session.Session) (next *session.Session) {
 		next, lost = merge(c.base, c.mine, now)
 		return next
 	}
-	err := s.bringOnce(ctx, c, decide)
+	err := s.applyOnce(ctx, c, decide)
 	if len(lost) > 0 && err == nil {
 		s.opts.Logger.WarnContext(ctx, "another instance changed the same meanwhile; its change was kept", "session_id", c.id, "fields", lost)
 	}
 	return err
 }
 
-func (s *Store) bringOnce(ctx context.Context, c change, decide func(*session.Session) *session.Session) error {
+func (s *Store) applyOnce(ctx context.Context, c change, decide func(*session.Session) *session.Session) error {
 	if c.base == nil {
 		// A flow back that was cut short may have brought this session already, in an earlier version. If it is not there
 		// any more, somebody has deleted it since.

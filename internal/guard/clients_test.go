@@ -18,7 +18,7 @@ import (
 )
 
 // issue makes one more client and answers the directory of its files.
-func (w *world) issue(t *testing.T, name string) string {
+func (w *fixture) issue(t *testing.T, name string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), name)
 	if _, err := pki.Issue(w.dir, pki.IssueOptions{Kind: pki.KindClient, Name: name, Out: out}); err != nil {
@@ -72,14 +72,14 @@ func TestClientThatIsAdmittedNoMoreIsCut(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		reason string
-		end    func(t *testing.T, w *world, alice string)
+		end    func(t *testing.T, w *fixture, alice string)
 	}{
-		{"revoked", "revoked", func(t *testing.T, w *world, alice string) {
+		{"revoked", "revoked", func(t *testing.T, w *fixture, alice string) {
 			if _, err := pki.Revoke(w.dir, filepath.Join(alice, pki.ClientCertFile), pki.RevokeOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"authority retired", "not signed by the authority", func(t *testing.T, w *world, _ string) {
+		{"authority retired", "not signed by the authority", func(t *testing.T, w *fixture, _ string) {
 			if _, err := pki.Rotate(w.dir, pki.RotateOptions{Finish: true}); err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +122,7 @@ func TestClientThatIsAdmittedNoMoreIsCut(t *testing.T) {
 			for range 2 {
 				select {
 				case <-left:
-				case <-time.After(patience):
+				case <-time.After(timeout):
 					t.Fatal("the engine still works for the client that was cut")
 				}
 			}
@@ -148,7 +148,7 @@ func TestClientThatIsAdmittedNoMoreIsCut(t *testing.T) {
 	}
 }
 
-func TestExpiryCutsATakenOverConnection(t *testing.T) {
+func TestHijackedConnectionEndsAtCertificateExpiry(t *testing.T) {
 	t.Parallel()
 	engine, left := busyEngine(t)
 	var ahead atomic.Int64

@@ -102,7 +102,7 @@ func TestAnswerMayBeginBeforeTheUploadEnds(t *testing.T) {
 	w := startGuard(t, engine.socket)
 	reader, writer := io.Pipe()
 	go func() { _, _ = io.WriteString(writer, "one\n") }()
-	giveUp := time.AfterFunc(patience, func() { writer.CloseWithError(errors.New("the answer did not begin")) })
+	giveUp := time.AfterFunc(timeout, func() { writer.CloseWithError(errors.New("the answer did not begin")) })
 	defer giveUp.Stop()
 	request, err := http.NewRequest(http.MethodPost, w.url("/images/load"), reader)
 	if err != nil {
@@ -157,7 +157,7 @@ func TestEngineConnectionsAreReused(t *testing.T) {
 	}
 }
 
-func TestStrangersAreRefused(t *testing.T) {
+func TestUnauthenticatedClientsAreRefused(t *testing.T) {
 	t.Parallel()
 	reached := make(chan struct{}, 100)
 	engine := startEngine(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached <- struct{}{} }))
@@ -241,7 +241,7 @@ func TestCertificateThatExpiresEndsItsConnection(t *testing.T) {
 	}
 }
 
-func TestEngineThatIsAway(t *testing.T) {
+func TestUnavailableEngineIsReported(t *testing.T) {
 	t.Parallel()
 	dead := filepath.Join(t.TempDir(), "dead.sock")
 	if err := os.WriteFile(dead, nil, 0o600); err != nil {

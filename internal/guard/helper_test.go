@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const timeout = 10 * time.Second
 
 // fakeEngine is an HTTP server on a unix socket, scripted by its handler; it counts the connections made to it.
 type fakeEngine struct {
@@ -66,8 +66,8 @@ func (e *fakeEngine) dialled() int {
 	return e.connections
 }
 
-// world is a running guard with its certificates and its log.
-type world struct {
+// fixture is a running guard with its certificates and its log.
+type fixture struct {
 	guard   *Guard
 	dir     string
 	log     *logBuffer
@@ -75,7 +75,7 @@ type world struct {
 	address string
 }
 
-func startGuard(t *testing.T, socket string, change ...func(*Options)) *world {
+func startGuard(t *testing.T, socket string, change ...func(*Options)) *fixture {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "certs")
 	if _, err := pki.Init(dir, pki.InitOptions{ClientName: "tester"}); err != nil {
@@ -87,7 +87,7 @@ func startGuard(t *testing.T, socket string, change ...func(*Options)) *world {
 	}
 	log := &logBuffer{}
 	options := Options{
-		Listen: "tcp://127.0.0.1:0", Socket: socket, TLS: server.TLS(), Admits: server.Admits, Linger: 200 * time.Millisecond, DrainTimeout: patience,
+		Listen: "tcp://127.0.0.1:0", Socket: socket, TLS: server.TLS(), Admits: server.Admits, Linger: 200 * time.Millisecond, DrainTimeout: timeout,
 		Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
@@ -105,14 +105,14 @@ func startGuard(t *testing.T, socket string, change ...func(*Options)) *world {
 	case err := <-ended:
 		t.Fatalf("Run: %v", err)
 	}
-	w := &world{guard: g, dir: dir, log: log, address: g.Addr().String()}
+	w := &fixture{guard: g, dir: dir, log: log, address: g.Addr().String()}
 	w.stop = sync.OnceValue(func() error {
 		cancel()
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(2 * patience):
-			return fmt.Errorf("guard did not stop in %s", 2*patience)
+		case <-time.After(2 * timeout):
+			return fmt.Errorf("guard did not stop in %s", 2*timeout)
 		}
 	})
 	t.Cleanup(func() {
@@ -123,9 +123,9 @@ func startGuard(t *testing.T, socket string, change ...func(*Options)) *world {
 	return w
 }
 
-func (w *world) tls(t *testing.T) *tls.Config { return tlsOf(t, w.dir) }
+func (w *fixture) tls(t *testing.T) *tls.Config { return tlsOf(t, w.dir) }
 
-func (w *world) client(t *testing.T) *http.Client { return clientOf(t, w.dir) }
+func (w *fixture) client(t *testing.T) *http.Client { return clientOf(t, w.dir) }
 
 // tlsOf is the configuration of the client whose files are in dir.
 func tlsOf(t *testing.T, dir string) *tls.Config {
@@ -141,26 +141,26 @@ func clientOf(t *testing.T, dir string) *http.Client {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: tlsOf(t, dir), MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 2 * patience}
+	return &http.Client{Transport: transport, Timeout: 2 * timeout}
 }
 
-func (w *world) url(path string) string { return "https://" + w.address + path }
+func (w *fixture) url(path string) string { return "https://" + w.address + path }
 
 // dial opens a connection as a client that will be taken over, and writes head to it.
-func (w *world) dial(t *testing.T, head string) (*tls.Conn, *bufio.Reader) {
+func (w *fixture) dial(t *testing.T, head string) (*tls.Conn, *bufio.Reader) {
 	t.Helper()
 	return w.dialAs(t, w.dir, head)
 }
 
 // dialAs is dial as the client whose files are in dir.
-func (w *world) dialAs(t *testing.T, dir, head string) (*tls.Conn, *bufio.Reader) {
+func (w *fixture) dialAs(t *testing.T, dir, head string) (*tls.Conn, *bufio.Reader) {
 	t.Helper()
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", w.address, tlsOf(t, dir))
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: timeout}, "tcp", w.address, tlsOf(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, head); err != nil {
@@ -219,7 +219,7 @@ func (b *logBuffer) none(t *testing.T, message string) {
 // eventually polls until condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -227,7 +227,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("%s: did not come within %s", what, patience)
+			t.Fatalf("%s: did not come within %s", what, timeout)
 		}
 	}
 }

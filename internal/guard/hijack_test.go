@@ -63,7 +63,7 @@ func readHead(t *testing.T, reader *bufio.Reader) string {
 	}
 }
 
-func TestTakenOverConnectionEndsOneDirectionAtATime(t *testing.T) {
+func TestHijackedConnectionHalfCloses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, head, requestBody, status string }{
 		{"upgrade", upgradeHead, "", "HTTP/1.1 101 UPGRADED"},
@@ -166,7 +166,7 @@ func TestOutputSurvivesInputThatComesTooLate(t *testing.T) {
 		close(ended)
 		_, _ = reader.ReadByte()
 	}))
-	w := startGuard(t, engine.socket, func(o *Options) { o.Linger = patience })
+	w := startGuard(t, engine.socket, func(o *Options) { o.Linger = timeout })
 	conn, reader := w.dial(t, upgradeHead)
 	if err := conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ func TestClientThatBreaksOffFreesTheEngine(t *testing.T) {
 		if err == nil {
 			t.Error("the engine read a byte that nobody sent")
 		}
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Error("the engine still waits for a client that is gone")
 	}
 }
@@ -261,7 +261,7 @@ func TestDetachedExecIsAnOrdinaryAnswer(t *testing.T) {
 	}
 }
 
-func TestStopCutsTakenOverConnections(t *testing.T) {
+func TestStopClosesHijackedConnections(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, attach(t, func(_ *net.UnixConn, reader *bufio.Reader) { _, _ = reader.ReadByte() }))
 	w := startGuard(t, engine.socket, func(o *Options) { o.DrainTimeout = 50 * time.Millisecond })

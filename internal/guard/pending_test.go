@@ -30,7 +30,7 @@ func TestPendingConnectionsDoNotKeepClientsOut(t *testing.T) {
 
 	var idle []net.Conn
 	for range 5 * most {
-		conn, err := net.DialTimeout("tcp", w.address, patience)
+		conn, err := net.DialTimeout("tcp", w.address, timeout)
 		if err != nil {
 			t.Fatal(err)
 		}

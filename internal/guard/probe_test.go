@@ -21,7 +21,7 @@ func ping(w http.ResponseWriter, r *http.Request) {
 }
 
 // warnings counts the warnings about refused handshakes.
-func (w *world) warnings() (count int) {
+func (w *fixture) warnings() (count int) {
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()
 	for _, entry := range w.log.entries {
@@ -33,7 +33,7 @@ func (w *world) warnings() (count int) {
 }
 
 // shake tries a handshake without a certificate and returns when the guard has ended it.
-func (w *world) shake(t *testing.T, protocols ...string) {
+func (w *fixture) shake(t *testing.T, protocols ...string) {
 	t.Helper()
 	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: append(protocols, "http/1.1")}}
 	conn, err := dialer.DialContext(t.Context(), "tcp", w.address)

@@ -83,7 +83,7 @@ func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 	}
 	load.Go(func() {
 		for ctx.Err() == nil {
-			err := runtime.Watch(ctx, func() { streams.Add(1) }, func(session.Event) {})
+			err := runtime.Watch(ctx, func() { streams.Add(1) }, func(session.RuntimeEvent) {})
 			if ctx.Err() == nil && !strings.Contains(fmt.Sprint(err), "made anew") {
 				t.Errorf("the event stream ended with %v, want it ended by the change alone", err)
 			}
@@ -115,10 +115,10 @@ func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 }
 
 // presenting lists the clients that present a certificate of an authority.
-func (w *world) presenting(t *testing.T, authority string) []string {
+func (w *fixture) presenting(t *testing.T, authority string) []string {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: w.tls(t), DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: transport, Timeout: patience}).Get(w.url(ClientsPath))
+	response, err := (&http.Client{Transport: transport, Timeout: timeout}).Get(w.url(ClientsPath))
 	if err != nil {
 		t.Fatal(err)
 	}

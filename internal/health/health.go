@@ -37,8 +37,8 @@ type Reporter struct {
 	Pressure        *pressure.Monitor
 	Disks           *pressure.DiskMonitor
 	Workspaces      *workspace.Monitor
-	Certificates    func() []pki.Expiry   // of the engine's connection; nil: there are none
-	SecurityCheck   func() *httpapi.Audit // the last one; nil: there was none yet
+	Certificates    func() []pki.Expiry           // of the engine's connection; nil: there are none
+	SecurityCheck   func() *httpapi.SecurityCheck // the last one; nil: there was none yet
 }
 
 // timeout bounds each question to the store and the engine.
@@ -48,7 +48,7 @@ const timeout = 2 * time.Second
 func (r *Reporter) Report(ctx context.Context) httpapi.Health {
 	limits := r.Limits()
 	h := httpapi.Health{
-		Audit:          r.SecurityCheck(),
+		SecurityCheck:  r.SecurityCheck(),
 		StorageBackend: "json",
 		Runtime:        &httpapi.RuntimeHealth{Kind: r.Config.Session.Runtime, Status: "healthy"},
 		Certificates:   r.certificates(),

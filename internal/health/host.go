@@ -79,7 +79,7 @@ func (r *Reporter) WorkspaceSize(id session.ID) *httpapi.WorkspaceSize {
 	if !ok {
 		return nil
 	}
-	level := map[workspace.Level]string{workspace.Fine: "ok", workspace.Warning: "warning", workspace.Over: "limit"}[s.Level]
+	level := map[workspace.Level]string{workspace.OK: "ok", workspace.Warning: "warning", workspace.Over: "limit"}[s.Level]
 	return &httpapi.WorkspaceSize{Bytes: int64(s.Bytes), Partial: s.Partial, MeasuredAt: s.At, Level: level}
 }
 

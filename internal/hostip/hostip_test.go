@@ -69,7 +69,7 @@ func (n *network) pass(d time.Duration) { n.mu.Lock(); defer n.mu.Unlock(); n.no
 func (n *network) tries() int { n.mu.Lock(); defer n.mu.Unlock(); return len(n.tried) }
 
 // Every source is the answer when it is the first in the document's order at which something answers.
-func TestSourcesAreBelievedInTheDocumentsOrder(t *testing.T) {
+func TestSourcesAreTriedInDocumentedOrder(t *testing.T) {
 	t.Parallel()
 	env := func(o *Options) { o.DockerHostGateway, o.Gateway = "10.1.0.1", "gateway.internal" }
 	names := map[string]string{"host.docker.internal": "192.168.65.254", "gateway.internal": "10.2.0.1"}
@@ -101,7 +101,7 @@ func TestSourcesAreBelievedInTheDocumentsOrder(t *testing.T) {
 	}
 }
 
-func TestNothingIsBelievedBeforeItHasAnswered(t *testing.T) {
+func TestAddressIsUsedOnlyAfterItAnswered(t *testing.T) {
 	t.Parallel()
 	n := &network{names: map[string]string{"host.docker.internal": "192.168.65.254"}}
 	d := n.detector(t, nil)
@@ -146,7 +146,7 @@ func TestPublicAddressesAreNotGuessed(t *testing.T) {
 	}
 }
 
-func TestWhatWasFoundIsRememberedForFiveMinutesOrUntilForgotten(t *testing.T) {
+func TestDetectedAddressIsCachedFiveMinutes(t *testing.T) {
 	t.Parallel()
 	n := &network{answers: map[string]bool{"192.168.1.1": true}}
 	d := n.detector(t, nil)

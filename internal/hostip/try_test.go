@@ -12,7 +12,7 @@ func addressOf(s *httptest.Server) netip.AddrPort {
 	return netip.MustParseAddrPort(s.Listener.Addr().String())
 }
 
-func TestWhoIsASession(t *testing.T) {
+func TestIsSession(t *testing.T) {
 	t.Parallel()
 	status := http.StatusUnauthorized
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -35,7 +35,7 @@ func TestWhoIsASession(t *testing.T) {
 	}
 }
 
-func TestWhoIsAnEngine(t *testing.T) {
+func TestIsEngine(t *testing.T) {
 	t.Parallel()
 	secure, open := httptest.NewTLSServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
 	defer secure.Close()

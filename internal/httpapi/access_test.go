@@ -62,7 +62,7 @@ type shown struct {
 
 // callers makes sessions of its own, and one of every kind of caller. Those who are refused everywhere come first, because
 // what the others do may be the end of the session.
-func (w *world) callers() (order []string, callers map[string]shown) {
+func (w *fixture) callers() (order []string, callers map[string]shown) {
 	w.t.Helper()
 	must := func(err error) {
 		if err != nil {
@@ -90,9 +90,9 @@ func (w *world) callers() (order []string, callers map[string]shown) {
 	}
 }
 
-func TestWhoMayCallWhat(t *testing.T) {
+func TestPermissionsOfEveryRoute(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	routes := map[string]bool{"GET /s/{id}/echo": true, "POST /s/{id}/session": true}
 	for _, r := range w.api.Routes() {
 		routes[r.Method+" "+r.Path] = true
@@ -107,7 +107,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 		}
 		t.Run(route, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newFixture(t)
 			order, callers := w.callers()
 			method, path, _ := strings.Cut(route, " ")
 			for _, name := range order {
@@ -130,7 +130,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 // What the OpenAPI document says is what the routes are.
 func TestOpenAPIListsTheRoutes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	var api struct {
 		OpenAPI string
 		Paths   map[string]map[string]any
@@ -152,9 +152,9 @@ func TestOpenAPIListsTheRoutes(t *testing.T) {
 	}
 }
 
-func TestStrangersCannotTellWhetherASessionExists(t *testing.T) {
+func TestUnknownSessionAndWrongTokenAnswerAlike(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s, _ := w.Make(lifecycle.Request{})
 	for _, token := range []string{"", "wrong"} {
 		there := w.call(http.MethodGet, "/sessions/"+string(s.ID), token, "")
@@ -168,7 +168,7 @@ func TestStrangersCannotTellWhetherASessionExists(t *testing.T) {
 
 func TestRotateOverHTTP(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s, old := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID)
 	made := decode[httpapi.NewToken](t, w.call(http.MethodPost, path+"/auth/rotate", old.Reveal(), ""))
@@ -183,7 +183,7 @@ func TestRotateOverHTTP(t *testing.T) {
 
 func TestProbesAndHealth(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, path := range []string{"/livez", "/readyz"} {
 		if a := w.call(http.MethodGet, path, "", ""); a.status != http.StatusOK {
 			t.Errorf("%s: got %d, want 200", path, a.status)
@@ -205,9 +205,9 @@ func TestProbesAndHealth(t *testing.T) {
 	}
 }
 
-func TestStrangersCannotHaveTheStoreAskedForEver(t *testing.T) {
+func TestThrottledClientsDoNotReachTheStore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ask := func(count int) {
 		for range count {
 			if a := w.call(http.MethodGet, "/health", "", ""); a.status != http.StatusOK {
@@ -230,7 +230,7 @@ func TestStrangersCannotHaveTheStoreAskedForEver(t *testing.T) {
 
 func TestLogsAreStreamedAndEndWithTheServer(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s, _ := w.Make(lifecycle.Request{})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/sessions/"+string(s.ID)+"/logs?follow=true", nil)
 	if err != nil {
@@ -250,7 +250,7 @@ func TestLogsAreStreamedAndEndWithTheServer(t *testing.T) {
 	for lines.Scan() { // ends, or the test's time-out says otherwise
 	}
 	stopped, _ := w.Make(lifecycle.Request{})
-	w.Engine.Vanish(stopped.ContainerName)
+	w.Engine.RemoveExternally(stopped.ContainerName)
 	if a := w.call(http.MethodGet, "/sessions/"+string(stopped.ID)+"/logs", adminToken, ""); a.problem(t).Code != session.CodeNotRunning {
 		t.Errorf("logs without a container: got %s", a.body)
 	}

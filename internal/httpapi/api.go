@@ -38,7 +38,7 @@ type Sessions interface {
 	Force(ctx context.Context, id session.ID, kind session.Kind) (*lifecycle.Work, error)
 	Rotate(ctx context.Context, id session.ID, digest string, grace time.Duration) (session.Session, error)
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
-	Stay(s session.Session) lifecycle.Stay
+	IdleDeadline(s session.Session) lifecycle.IdleDeadline
 	Listen(id session.ID) (changed <-chan struct{}, stop func())
 	Health(id session.ID) (lifecycle.Health, bool)
 	Healths() []lifecycle.Health
@@ -73,12 +73,12 @@ func (o Options) validate() error {
 // API answers the routes of [API.Handler].
 type API struct {
 	Options
-	mux     *http.ServeMux
-	huma    huma.API
-	openAPI []byte
-	glance  glance
-	all     []Route
-	streams *streams
+	mux         *http.ServeMux
+	huma        huma.API
+	openAPI     []byte
+	healthCache healthCache
+	all         []Route
+	streams     *streams
 }
 
 // Route is one address of the API.

@@ -24,9 +24,9 @@ import (
 
 const adminToken = "the-operator's-own-token"
 
-// world is the API on a real session manager, behind a real HTTP server.
-type world struct {
-	*sessiontest.House
+// fixture is the API on a real session manager, behind a real HTTP server.
+type fixture struct {
+	*sessiontest.Fixture
 	t        *testing.T
 	api      *httpapi.API
 	url      string
@@ -36,15 +36,15 @@ type world struct {
 	health   httpapi.Health
 }
 
-func newWorld(t *testing.T, change ...func(*lifecycle.Options)) *world {
+func newFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
-	return newWorldWith(t, nil, change...)
+	return newFixtureWith(t, nil, change...)
 }
 
-// newWorldWith is newWorld with other options of the API.
-func newWorldWith(t *testing.T, adjust func(*world, *httpapi.Options), change ...func(*lifecycle.Options)) *world {
+// newFixtureWith is newFixture with other options of the API.
+func newFixtureWith(t *testing.T, adjust func(*fixture, *httpapi.Options), change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
-	w := &world{House: sessiontest.New(t, change...), t: t, draining: make(chan struct{})}
+	w := &fixture{Fixture: sessiontest.New(t, change...), t: t, draining: make(chan struct{})}
 	w.health = httpapi.Health{Status: "healthy", StorageBackend: "json"}
 	opts := httpapi.Options{
 		Sessions: w.Manager, Access: w.admitting(nil), Version: "test",
@@ -72,7 +72,7 @@ func newWorldWith(t *testing.T, adjust func(*world, *httpapi.Options), change ..
 }
 
 // admitting returns an Authority with a throttle; nil: nothing is limited.
-func (w *world) admitting(throttle access.Throttle) *access.Authority {
+func (w *fixture) admitting(throttle access.Throttle) *access.Authority {
 	w.t.Helper()
 	authority, err := access.New(access.Options{Keys: w.Keys, AdminToken: adminToken, Throttle: throttle, Now: w.Options.Now})
 	if err != nil {
@@ -82,7 +82,7 @@ func (w *world) admitting(throttle access.Throttle) *access.Authority {
 }
 
 // proxied sends what is for the sessions' servers there, as the data plane knows them at that moment.
-func (w *world) proxied(next http.Handler) http.Handler {
+func (w *fixture) proxied(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		id, _, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, proxy.Prefix), "/")
 		if !ok || !strings.HasPrefix(r.URL.Path, proxy.Prefix) {
@@ -118,7 +118,7 @@ func (a answer) problem(t *testing.T) httpapi.Problem {
 	return p
 }
 
-func (w *world) call(method, path, token, body string, header ...string) answer {
+func (w *fixture) call(method, path, token, body string, header ...string) answer {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.t.Context(), method, w.url+path, strings.NewReader(body))
 	if err != nil {
@@ -156,7 +156,7 @@ func decode[T any](t *testing.T, a answer) T {
 
 func TestCreateWaitsAndShowsTheTokenOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	a := w.call(http.MethodPost, "/sessions", adminToken, `{"owner":"alice","metadata":{"team":"x"}}`)
 	made := decode[httpapi.NewSession](t, a)
 	if a.status != http.StatusCreated || made.Status != session.Running || len(made.Token) != 32 || made.Operation != nil {
@@ -181,7 +181,7 @@ func TestCreateWaitsAndShowsTheTokenOnce(t *testing.T) {
 
 func TestRespondAsyncAnswersAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	release := make(chan struct{})
 	w.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	a := w.call(http.MethodPost, "/sessions", adminToken, `{}`, "Prefer", "wait=5, Respond-Async")
@@ -203,9 +203,9 @@ func TestRespondAsyncAnswersAtOnce(t *testing.T) {
 	}
 }
 
-func TestLifeOfASession(t *testing.T) {
+func TestSessionLifecycleOverHTTP(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s, _ := w.Make(lifecycle.Request{Owner: "alice"})
 	path := "/sessions/" + string(s.ID)
 	for _, step := range []struct {
@@ -232,7 +232,7 @@ func TestLifeOfASession(t *testing.T) {
 
 func TestListPagesAndFilters(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, owner := range []string{"alice", "bob", "alice"} {
 		w.Make(lifecycle.Request{Owner: owner})
 	}
@@ -267,7 +267,7 @@ func TestListPagesAndFilters(t *testing.T) {
 
 func TestIdempotencyKeyOverHTTP(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	first := w.call(http.MethodPost, "/sessions", adminToken, `{"owner":"a"}`, "Idempotency-Key", "k1")
 	again := w.call(http.MethodPost, "/sessions", adminToken, `{"owner":"a"}`, "Idempotency-Key", "k1")
 	a, b := decode[httpapi.NewSession](t, first), decode[httpapi.NewSession](t, again)
@@ -282,7 +282,7 @@ func TestIdempotencyKeyOverHTTP(t *testing.T) {
 
 func TestFailuresAreProblemDocuments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
+	w := newFixture(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
 	w.Make(lifecycle.Request{})
 	for _, c := range []struct {
 		name, method, path, body string
@@ -310,7 +310,7 @@ func TestFailuresAreProblemDocuments(t *testing.T) {
 
 func TestFailedCreateNamesTheSessionAndHidesTheCause(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.Engine.Script(runtimetest.OpStart, runtimetest.Step{Err: session.Errorf(session.CodePortTaken, "no port is left").Because(io.ErrUnexpectedEOF)})
 	a := w.call(http.MethodPost, "/sessions", adminToken, `{}`)
 	p := a.problem(t)

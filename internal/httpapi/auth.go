@@ -74,7 +74,7 @@ func maySeeDetails(ctx context.Context) bool {
 	return access.May(access.PrincipalOf(ctx), access.Details, "")
 }
 
-// mayGoOn reports whether what was admitted may go on, given what is known of the session now.
-func (a *API) mayGoOn(ctx context.Context, s session.Session) bool {
+// stillAuthorized reports whether what was admitted may go on, given what is known of the session now.
+func (a *API) stillAuthorized(ctx context.Context, s session.Session) bool {
 	return access.PrincipalOf(ctx).StillHolds(s.Token, a.Now())
 }

@@ -15,9 +15,9 @@ import (
 	"berth/internal/session"
 )
 
-func TestHealthTellsOfTheHostInTheDocumentsWords(t *testing.T) {
+func TestHealthResourceFieldsFollowTheContract(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	w.health.Status = "degraded"
 	w.health.ResourceLimits = &httpapi.ResourceLimits{MemoryLimit: 4 << 30, CPUQuota: 100_000, MaxConcurrentSessions: 3}
@@ -52,7 +52,7 @@ func TestHealthTellsOfTheHostInTheDocumentsWords(t *testing.T) {
 func TestRacingCreatesEndWithExactlyTheLimit(t *testing.T) {
 	t.Parallel()
 	const callers, places = 200, 7
-	w := newWorld(t, func(o *lifecycle.Options) { o.MaxSessions = places })
+	w := newFixture(t, func(o *lifecycle.Options) { o.MaxSessions = places })
 	var mu sync.Mutex
 	made, refused := 0, 0
 	begin := make(chan struct{})

@@ -22,7 +22,7 @@ const retryEvents = time.Second
 
 // Events is what happened to a session.
 type Events struct {
-	Events []session.Milestone `json:"events" doc:"the oldest first"`
+	Events []session.Event `json:"events" doc:"the oldest first"`
 }
 
 // sessionEvents answers with what has happened, and in a stream also with what happens.
@@ -50,7 +50,7 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 		}
 		return &huma.StreamResponse{Body: func(ctx huma.Context) {
 			ctx.SetHeader("Content-Type", "application/json")
-			_ = json.NewEncoder(ctx.BodyWriter()).Encode(Events{append([]session.Milestone{}, s.Timeline...)}) // a client that is gone
+			_ = json.NewEncoder(ctx.BodyWriter()).Encode(Events{append([]session.Event{}, s.Timeline...)}) // a client that is gone
 		}}, nil
 	}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
@@ -68,14 +68,14 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 	flush := flusher(w)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	var last session.Milestone
+	var last session.Event
 	var retry <-chan time.Time
 	for {
-		for _, m := range s.Since(last) {
+		for _, m := range s.EventsSince(last) {
 			last = m
 			text, err := json.Marshal(m)
 			if err == nil {
-				_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", m.What, text)
+				_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", m.Type, text)
 			}
 			if err != nil {
 				return
@@ -88,7 +88,7 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 		case <-a.Draining:
 			return
 		case <-beat.C:
-			if !a.mayGoOn(ctx, s) {
+			if !a.stillAuthorized(ctx, s) {
 				return
 			}
 			if _, err := io.WriteString(w, ": alive\n\n"); err != nil {
@@ -108,7 +108,7 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 		default:
 			retry = time.After(retryEvents) // the change is not told of twice
 		}
-		if !a.mayGoOn(ctx, s) {
+		if !a.stillAuthorized(ctx, s) {
 			return
 		}
 	}

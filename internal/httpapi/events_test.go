@@ -22,9 +22,9 @@ import (
 )
 
 // What happened to a session, on whose wish and why.
-func TestEventsTellTheStoryOfASession(t *testing.T) {
+func TestEventsListSessionHistory(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	made := decode[httpapi.NewSession](t, w.call(http.MethodPost, "/sessions", adminToken, "{}"))
 	path := "/sessions/" + string(made.ID)
 	w.call(http.MethodPost, path+"/stop", adminToken, "")
@@ -35,9 +35,9 @@ func TestEventsTellTheStoryOfASession(t *testing.T) {
 	got := decode[httpapi.Events](t, w.call(http.MethodGet, path+"/events", rotated.Token, ""))
 	var story []string
 	for i, m := range got.Events {
-		story = append(story, string(m.What)+" by "+m.By)
+		story = append(story, string(m.Type)+" by "+m.By)
 		if i > 0 && m.At.Before(got.Events[i-1].At) {
-			t.Errorf("%s happened before what comes before it", m.What)
+			t.Errorf("%s happened before what comes before it", m.Type)
 		}
 	}
 	want := []string{
@@ -51,7 +51,7 @@ func TestEventsTellTheStoryOfASession(t *testing.T) {
 // What changes nothing is no event, and what Berth does by itself is nobody else's.
 func TestEventsOfRepeatedStopAndFailedUpgrade(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.Engine.BehaveImage("stub:broken", runtimetest.Behaviour{Exits: true, ExitCode: 3})
 	s, token := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID)
@@ -63,13 +63,13 @@ func TestEventsOfRepeatedStopAndFailedUpgrade(t *testing.T) {
 	}
 	var reverted, stopped int
 	for _, m := range decode[httpapi.Events](t, w.call(http.MethodGet, path+"/events", token.Reveal(), "")).Events {
-		switch m.What {
-		case session.Reverted:
+		switch m.Type {
+		case session.EventReverted:
 			reverted++
 			if m.By != "berth" || !strings.Contains(m.Reason, "stub:broken") {
 				t.Errorf("got %+v, want it by Berth itself, with the image that failed", m)
 			}
-		case session.Ended:
+		case session.EventStopped:
 			stopped++
 		default:
 		}
@@ -81,7 +81,7 @@ func TestEventsOfRepeatedStopAndFailedUpgrade(t *testing.T) {
 
 func TestEventsAreStreamedAsTheyHappen(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s, token := w.Make(lifecycle.Request{})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/sessions/"+string(s.ID)+"/events", nil)
 	if err != nil {
@@ -98,7 +98,7 @@ func TestEventsAreStreamedAsTheyHappen(t *testing.T) {
 		t.Fatalf("got %q", kind)
 	}
 	lines := bufio.NewScanner(resp.Body)
-	next := func() (m session.Milestone) {
+	next := func() (m session.Event) {
 		t.Helper()
 		for lines.Scan() {
 			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
@@ -111,13 +111,13 @@ func TestEventsAreStreamedAsTheyHappen(t *testing.T) {
 		t.Fatalf("the stream has ended: %v", lines.Err())
 		return m
 	}
-	for _, want := range []session.Happening{session.Created, session.Ready} {
-		if m := next(); m.What != want {
+	for _, want := range []session.EventType{session.EventCreated, session.EventReady} {
+		if m := next(); m.Type != want {
 			t.Errorf("got %+v, want %s", m, want)
 		}
 	}
 	w.call(http.MethodPost, "/sessions/"+string(s.ID)+"/stop", adminToken, "")
-	if m := next(); m.What != session.Ended || m.By != "operator" {
+	if m := next(); m.Type != session.EventStopped || m.By != "operator" {
 		t.Errorf("got %+v, want it stopped by the operator", m)
 	}
 	w.call(http.MethodDelete, "/sessions/"+string(s.ID), adminToken, "")
@@ -153,7 +153,7 @@ func (r *record) Listen(session.ID) (changed <-chan struct{}, stop func()) {
 }
 
 // add tells of something that happened.
-func (r *record) add(m session.Milestone) {
+func (r *record) add(m session.Event) {
 	r.Timeline = append(slices.Clip(r.Timeline), m)
 	r.changed <- struct{}{}
 	synctest.Wait()
@@ -192,17 +192,17 @@ func TestEventsAreStreamedWhateverTheClockSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
 		r := &record{Session: session.Session{ID: session.NewID()}, changed: make(chan struct{})}
-		r.Timeline = []session.Milestone{{At: now, What: session.Created, By: "operator"}, {At: now, What: session.Ready, By: "operator"}}
+		r.Timeline = []session.Event{{At: now, Type: session.EventCreated, By: "operator"}, {At: now, Type: session.EventReady, By: "operator"}}
 		written, over := r.follow(t, access.Keys{}, adminToken)
-		r.add(session.Milestone{At: now.Add(-time.Hour), What: session.Ended, By: "berth", Reason: "idle"})
-		r.add(session.Milestone{At: now.Add(-time.Hour), What: session.Ready, By: "user"})
+		r.add(session.Event{At: now.Add(-time.Hour), Type: session.EventStopped, By: "berth", Reason: "idle"})
+		r.add(session.Event{At: now.Add(-time.Hour), Type: session.EventReady, By: "user"})
 		var story []string
 		for line := range strings.Lines(written.Body.String()) {
 			if what, ok := strings.CutPrefix(line, "event: "); ok {
 				story = append(story, strings.TrimSpace(what))
 			}
 		}
-		want := []string{string(session.Created), string(session.Ready), string(session.Ended), string(session.Ready)}
+		want := []string{string(session.EventCreated), string(session.EventReady), string(session.EventStopped), string(session.EventReady)}
 		if diff := cmp.Diff(want, story); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
@@ -219,10 +219,10 @@ func TestEventsAreStreamedAfterTheStoreHasFailed(t *testing.T) {
 		r := &record{Session: session.Session{ID: session.NewID()}, changed: make(chan struct{})}
 		written, over := r.follow(t, access.Keys{}, adminToken)
 		r.failures = 2
-		r.add(session.Milestone{At: time.Now(), What: session.Ended, By: "operator"})
+		r.add(session.Event{At: time.Now(), Type: session.EventStopped, By: "operator"})
 		<-time.After(5 * time.Second)
 		synctest.Wait()
-		if want := "event: " + string(session.Ended) + "\n"; strings.Count(written.Body.String(), want) != 1 {
+		if want := "event: " + string(session.EventStopped) + "\n"; strings.Count(written.Body.String(), want) != 1 {
 			t.Errorf("5 s after the store works again the stream has written %q, want %q once", written.Body.String(), want)
 		}
 		if ended(over) {

@@ -20,7 +20,7 @@ func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 		out.Body = a.Health(ctx)
 		out.Body.Version, out.Body.Containers = a.Version, a.containers()
 	} else {
-		out.Body.Status = a.glance.status(ctx, a.Now, a.Health)
+		out.Body.Status = a.healthCache.status(ctx, a.Now, a.Health)
 	}
 	if out.Body.Status == "unhealthy" {
 		out.Status = http.StatusServiceUnavailable
@@ -28,20 +28,20 @@ func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 	return out, nil
 }
 
-// glanceAge is how old the status may be that everybody sees.
-const glanceAge = time.Second
+// healthCacheAge is how old the status may be that everybody sees.
+const healthCacheAge = time.Second
 
-// glance is the status for those who may ask as often as they like: it asks the store and the engine once a second.
-type glance struct {
+// healthCache is the status for those who may ask as often as they like: it asks the store and the engine once a second.
+type healthCache struct {
 	mu   sync.Mutex
 	at   time.Time
 	seen string
 }
 
-func (g *glance) status(ctx context.Context, now func() time.Time, look func(context.Context) Health) string {
+func (g *healthCache) status(ctx context.Context, now func() time.Time, look func(context.Context) Health) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if t := now(); g.at.IsZero() || t.Sub(g.at) >= glanceAge {
+	if t := now(); g.at.IsZero() || t.Sub(g.at) >= healthCacheAge {
 		g.seen = look(context.WithoutCancel(ctx)).Status // others wait for it as well
 		g.at = now()
 	}
@@ -67,7 +67,7 @@ type Health struct {
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
 	Workspaces     *Workspaces            `json:"workspaces,omitempty" doc:"absent before the first measurement"`
 	Certificates   []Certificate          `json:"certificates,omitempty" doc:"what secures the connection to the engine"`
-	Audit          *Audit                 `json:"security_audit,omitempty" doc:"the newest result of the checks of berth doctor"`
+	SecurityCheck  *SecurityCheck         `json:"security_audit,omitempty" doc:"the newest result of the checks of berth doctor"`
 }
 
 // Certificate is how long one certificate of the connection to the engine still lives. The engine's is the one that it has
@@ -81,23 +81,23 @@ type Certificate struct {
 	Level       string    `json:"level" enum:"ok,warning,critical" doc:"warning from 30 days before the end, critical from 7"`
 }
 
-// Audit is the security audit checklist as it was last gone through.
-type Audit struct {
-	Status    string      `json:"status" enum:"pass,warn,fail,skipped" doc:"of the gravest item"`
-	CheckedAt time.Time   `json:"checked_at"`
-	Items     []AuditItem `json:"items"`
+// SecurityCheck is the security audit checklist as it was last gone through.
+type SecurityCheck struct {
+	Status    string              `json:"status" enum:"pass,warn,fail,skipped" doc:"of the gravest item"`
+	CheckedAt time.Time           `json:"checked_at"`
+	Items     []SecurityCheckItem `json:"items"`
 }
 
-// AuditItem is one item of the checklist.
-type AuditItem struct {
-	Item     int            `json:"item" doc:"its number in the checklist"`
-	Check    string         `json:"check"`
-	Status   string         `json:"status" enum:"pass,warn,fail,skipped"`
-	Findings []AuditFinding `json:"findings"`
+// SecurityCheckItem is one item of the checklist.
+type SecurityCheckItem struct {
+	Item     int                    `json:"item" doc:"its number in the checklist"`
+	Check    string                 `json:"check"`
+	Status   string                 `json:"status" enum:"pass,warn,fail,skipped"`
+	Findings []SecurityCheckFinding `json:"findings"`
 }
 
-// AuditFinding is what a check has seen.
-type AuditFinding struct {
+// SecurityCheckFinding is what a check has seen.
+type SecurityCheckFinding struct {
 	Status string `json:"status" enum:"pass,warn,fail,skipped"`
 	Code   string `json:"code"`
 	Seen   string `json:"seen"`

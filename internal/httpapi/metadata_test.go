@@ -24,9 +24,9 @@ func metadataOf(t *testing.T, body []byte) string {
 	return string(s.Metadata)
 }
 
-func TestMetadataComesBackWithItsDigits(t *testing.T) {
+func TestMetadataNumbersKeepPrecision(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	const given = `{"a":9007199254740993,"b":1.0,"c":12345678901234567890123,"d":-0.10,"e":[1.50,{"f":0.1}],"g":"1.0","h":null}`
 	a := w.call(http.MethodPost, "/sessions", adminToken, `{"owner":"alice","metadata":`+given+`}`, "Idempotency-Key", "k")
 	if a.status != http.StatusCreated {
@@ -52,7 +52,7 @@ func TestMetadataComesBackWithItsDigits(t *testing.T) {
 
 func TestNumbersInMetadataAreWrittenOut(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for given, want := range map[string]string{
 		"1e2": "100", "1E+2": "100", "-1.5e3": "-1500", "15e-1": "1.5", "0.05e1": "0.5", "1.50e1": "15.0", "5e-1": "0.5", "12.5e-3": "0.0125",
 		"0e5": "0", "0e-2": "0.00", "-0": "0", "-0.0": "0.0", "-5e-2": "-0.05", "1e400": "1" + strings.Repeat("0", 400), "-1e-400": "-0." + strings.Repeat("0", 399) + "1",
@@ -73,7 +73,7 @@ func TestNumbersInMetadataAreWrittenOut(t *testing.T) {
 
 func TestMetadataThatNoStoreKeepsIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for name, metadata := range map[string]string{
 		"U+0000 in text":                  `{"a":"x\u0000y"}`,
 		"U+0000 in a name":                `{"x\u0000y":1}`,

@@ -84,7 +84,7 @@ type NewToken struct {
 func (a *API) sessionOf(s session.Session) Session {
 	out := shown(s)
 	out.Workspace = a.Size(s.ID)
-	stay := a.Sessions.Stay(s)
+	stay := a.Sessions.IdleDeadline(s)
 	out.StopsAt = timeOf(stay.Until)
 	switch {
 	case s.Status != session.Running || stay.Until.IsZero():

@@ -14,7 +14,7 @@ import (
 // A body that cannot be read is its sender's mistake, and one that is announced too large need not be sent.
 func TestBodiesThatCannotBeReadAreRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for name, tc := range map[string]struct {
 		sent   string // after the header fields that all have
 		status int

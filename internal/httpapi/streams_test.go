@@ -13,7 +13,7 @@ import (
 )
 
 // open asks for the stream of a session's events and returns the answer, whose stream end ends.
-func (w *world) open(id session.ID, token string) (res *http.Response, end func()) {
+func (w *fixture) open(id session.ID, token string) (res *http.Response, end func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/sessions/"+string(id)+"/events", http.NoBody)
@@ -36,7 +36,9 @@ func (w *world) open(id session.ID, token string) (res *http.Response, end func(
 func TestStreamsOfEventsAreBounded(t *testing.T) {
 	t.Parallel()
 	var began atomic.Int64 // streams with sessions' tokens
-	w := newWorldWith(t, func(_ *world, o *httpapi.Options) { o.Streams, o.Streaming = 16, func(context.Context) { began.Add(1) } })
+	w := newFixtureWith(t, func(_ *fixture, o *httpapi.Options) {
+		o.Streams, o.Streaming = 16, func(context.Context) { began.Add(1) }
+	})
 	var ids []session.ID
 	var tokens []string
 	for range 3 {

@@ -14,7 +14,7 @@ import (
 // What decoders make the same of, or read differently, is refused: two owners would be one, or one two.
 func TestBodiesThatAreReadDifferentlyAreRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for name, body := range map[string]string{
 		"half a pair":                   `{"owner":"a\ud800"}`,
 		"another half":                  `{"owner":"a\udc00"}`,
@@ -69,7 +69,7 @@ func TestOwnersAreGivenBackAsTheyAre(t *testing.T) {
 		`{"owner":"\ud83d\ude42\u00fc \\ud800 \\\ud83d\ude42"}`:        `🙂ü \ud800 \🙂`,
 		`{"owner":"日本語 e\u0301","metadata":{"a":{"x":1},"b":{"x":1}}}`: "日本語 e\u0301",
 	} {
-		w := newWorld(t)
+		w := newFixture(t)
 		a := w.call(http.MethodPost, "/sessions", adminToken, body)
 		if a.status != http.StatusCreated {
 			t.Errorf("%s: got %d %s", body, a.status, a.body)
@@ -86,9 +86,9 @@ func TestOwnersAreGivenBackAsTheyAre(t *testing.T) {
 }
 
 // A filter that is there and empty is a caller's mistake, and not a wish to see everyone's.
-func TestEmptyFilterListsNobody(t *testing.T) {
+func TestEmptyOwnerFilterIsRejected(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.Make(lifecycle.Request{Owner: "alice"})
 	for _, query := range []string{"owner=", "owner", "owner=&limit=5", "status=", "owner=a&owner=b", "owner=&owner=a", "owner=%ff", "owner=%zz", "status=running&status=error"} {
 		for _, path := range []string{"/sessions", "/auth/sessions"} {

@@ -17,7 +17,7 @@ import (
 
 func TestRotateWithGraceOverHTTP(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s, old := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID)
 	for _, grace := range []string{"soon", "30", "-1s", "10m1s", "1h", "1e9s"} {
@@ -44,9 +44,9 @@ func TestRotateWithGraceOverHTTP(t *testing.T) {
 	}
 }
 
-func TestAuthSessionsAreThoseWhoseTokenIsGood(t *testing.T) {
+func TestAuthSessionsListsValidTokens(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	late, token := w.Make(lifecycle.Request{Owner: "ann"})
 	w.Clock.Advance(24 * time.Hour)
 	a, _ := w.Make(lifecycle.Request{Owner: "ann"})
@@ -92,7 +92,7 @@ func TestAuthSessionsAreThoseWhoseTokenIsGood(t *testing.T) {
 }
 
 // events opens the stream of a session's events, and returns how to wait for its end.
-func (w *world) events(id session.ID, token session.Secret) (ended <-chan struct{}) {
+func (w *fixture) events(id session.ID, token session.Secret) (ended <-chan struct{}) {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.url+"/sessions/"+string(id)+"/events", nil)
 	if err != nil {
@@ -120,7 +120,7 @@ func (w *world) events(id session.ID, token session.Secret) (ended <-chan struct
 
 func TestAReplacedTokenHoldsNoStreamOfEvents(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s, old := w.Make(lifecycle.Request{})
 	first, operator := w.events(s.ID, old), w.events(s.ID, adminToken)
 	_, fresh, err := w.RotateWithGrace(t.Context(), s.ID, time.Minute)
@@ -185,7 +185,7 @@ func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 	t.Parallel()
 	limit := &throttle{}
 	asked := 0
-	w := newWorldWith(t, func(w *world, o *httpapi.Options) {
+	w := newFixtureWith(t, func(w *fixture, o *httpapi.Options) {
 		o.Access = w.admitting(limit)
 		o.Known = func(id session.ID) session.Token { r, _ := w.Routes.Get(id); return r.Token }
 		o.Sessions = &countedSessions{Sessions: o.Sessions, asked: &asked}
@@ -216,10 +216,10 @@ func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 	}
 }
 
-func TestAStoreThatIsAwayMakesNoTokenWrong(t *testing.T) {
+func TestUnavailableStoreDoesNotReject(t *testing.T) {
 	t.Parallel()
 	limit := &throttle{}
-	w := newWorldWith(t, func(w *world, o *httpapi.Options) {
+	w := newFixtureWith(t, func(w *fixture, o *httpapi.Options) {
 		o.Access = w.admitting(limit)
 		o.Known = func(id session.ID) session.Token { r, _ := w.Routes.Get(id); return r.Token }
 	})

@@ -14,7 +14,7 @@ import (
 
 func TestUpgradeAndBackByTheAPI(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.Engine.BehaveImage("stub:broken", runtimetest.Behaviour{Exits: true, ExitCode: 3})
 	s, token := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID)
@@ -48,7 +48,7 @@ func TestUpgradeAndBackByTheAPI(t *testing.T) {
 
 func TestOperatorSeesWhatIsOutOfDate(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s, token := w.Make(lifecycle.Request{})
 	w.Engine.Rebuild(s.Image)
 	path := "/sessions/" + string(s.ID)
@@ -66,7 +66,7 @@ func TestOperatorSeesWhatIsOutOfDate(t *testing.T) {
 
 func TestMistypedImageIsRefusedBeforeThereIsASession(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for image, code := range map[string]session.Code{
 		runtimetest.MissingImage: session.CodeImageNotFound, runtimetest.InvalidImage: session.CodeInvalid,
 	} {
@@ -89,7 +89,7 @@ func TestMistypedImageIsRefusedBeforeThereIsASession(t *testing.T) {
 
 func TestProfileThatNeedsMoreMemoryIsRefusedToWhoAsksForIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *lifecycle.Options) {
+	w := newFixture(t, func(o *lifecycle.Options) {
 		large := o.Profiles["opencode"]
 		large.MinMem = o.Limits.Memory + 1
 		o.Profiles = map[string]session.Profile{"opencode": o.Profiles["opencode"], "large": large}

@@ -210,7 +210,7 @@ func TestRemovedStoreLeavesNothing(t *testing.T) {
 
 // touchingChild notes activity as fast as it can, which it tells as [child] does.
 func touchingChild(path string) error {
-	s, err := Open(path, Options{fault: suicide(os.Getenv(childDies)), minLog: 1024})
+	s, err := Open(path, Options{fault: killSelf(os.Getenv(childExitsAtStep)), minLog: 1024})
 	if err != nil {
 		return err
 	}

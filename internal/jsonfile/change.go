@@ -19,7 +19,7 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 	}
 	err = s.submit(ctx, func(d *draft) (effect, error) {
 		if _, taken := d.sessions[v.ID]; taken {
-			return nothing, session.Taken(v.ID)
+			return nothing, session.AlreadyExists(v.ID)
 		}
 		if err := d.admit(fresh.session, max); err != nil {
 			return nothing, err
@@ -104,7 +104,7 @@ func (d *draft) admit(s session.Session, max int) error {
 		}
 	}
 	if used >= max {
-		return session.Full(used, max)
+		return session.LimitReached(used, max)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func TestConcurrentCreatesShareOneWrite(t *testing.T) {
 	}
 }
 
-func TestNobodySeesAChangeBeforeItIsDurable(t *testing.T) {
+func TestChangeIsInvisibleUntilDurable(t *testing.T) {
 	t.Parallel()
 	var disk faults
 	s := open(t, file(t), Options{fault: disk.reach})

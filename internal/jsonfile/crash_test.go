@@ -18,10 +18,10 @@ import (
 
 // A child process of these tests works on this file until it is killed. It may be told to kill itself.
 const (
-	childFile = "BERTH_TEST_JSONFILE"     // path of the store
-	childUses = "BERTH_TEST_JSONFILE_USE" // not empty: note activity instead of changing sessions
-	childDies = "BERTH_TEST_JSONFILE_DIE" // "<step> <n>": kill yourself when you come to the step for the nth time
-	workers   = 4
+	childFile        = "BERTH_TEST_JSONFILE"     // path of the store
+	childUses        = "BERTH_TEST_JSONFILE_USE" // not empty: note activity instead of changing sessions
+	childExitsAtStep = "BERTH_TEST_JSONFILE_DIE" // "<step> <n>": kill yourself when you come to the step for the nth time
+	workers          = 4
 )
 
 func TestMain(m *testing.M) {
@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 // child changes sessions as fast as it can. It says on its standard output what it is about to do ("try") and what has
 // been acknowledged ("ack"), as "<verb> <id> <port>", where port 0 means that the session is gone.
 func child(path string) error {
-	s, err := Open(path, Options{fault: suicide(os.Getenv(childDies))})
+	s, err := Open(path, Options{fault: killSelf(os.Getenv(childExitsAtStep))})
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func work(s *Store, worker int) error {
 	return nil
 }
 
-func suicide(order string) func(step) error {
+func killSelf(order string) func(step) error {
 	at, text, _ := strings.Cut(order, " ")
 	left, err := strconv.Atoi(text)
 	if err != nil {
@@ -146,7 +146,7 @@ func (h *history) note(t *testing.T, line string) {
 func (h *history) run(t *testing.T, path, dies string, lines int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childFile+"="+path, childDies+"="+dies)
+	cmd.Env = append(os.Environ(), childFile+"="+path, childExitsAtStep+"="+dies)
 	if h.uses {
 		cmd.Env = append(cmd.Env, childUses+"=1")
 	}

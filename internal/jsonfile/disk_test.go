@@ -25,7 +25,7 @@ func TestSecondStoreOnTheFileIsRefusedAndNamesTheFirst(t *testing.T) {
 	wantAgreement(t, open(t, path, Options{}), path, "ses-a", "ses-b")
 }
 
-func TestLockOfAnotherProcessIsRespectedUntilItDies(t *testing.T) {
+func TestLockIsHeldUntilOwnerExits(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -51,7 +51,7 @@ func TestLockOfAnotherProcessIsRespectedUntilItDies(t *testing.T) {
 	open(t, path, Options{})
 }
 
-func TestStoreWhoseLockWasTakenAwayWritesNoMore(t *testing.T) {
+func TestStoreStopsWritingAfterLosingItsLock(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	first := open(t, path, Options{})
@@ -158,7 +158,7 @@ func TestFirstOpenMakesAnEmptyFileAndADiskThatCannotBeWrittenFails(t *testing.T)
 	open(t, broken, Options{})
 }
 
-func TestFileThatSomebodyRemovesIsWrittenAgain(t *testing.T) {
+func TestRemovedFileIsRewritten(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})

@@ -80,18 +80,18 @@ func onDisk(t *testing.T, path string) image {
 	return im
 }
 
-func TestStoreMeansWhatEveryStoreMeans(t *testing.T) {
+func TestStoreSuite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) session.Store { return open(t, file(t), Options{}) })
 }
 
-func TestStoreAgreesWithAMap(t *testing.T) {
+func TestStoreModel(t *testing.T) {
 	t.Parallel()
 	storetest.Model(t, func(t *testing.T) session.Store { return open(t, file(t), Options{}) })
 }
 
-// forgetful closes and opens its store before every fifth call or so, so that what it knows it knows from the file.
-type forgetful struct {
+// amnesicStore closes and opens its store before every fifth call or so, so that what it knows it knows from the file.
+type amnesicStore struct {
 	t     *testing.T
 	path  string
 	calls atomic.Int64
@@ -99,7 +99,7 @@ type forgetful struct {
 	store *Store
 }
 
-func (f *forgetful) use() (store *Store, done func()) {
+func (f *amnesicStore) use() (store *Store, done func()) {
 	if f.calls.Add(1)%5 == 0 && f.mu.TryLock() { // nobody else is calling
 		if err := f.store.Close(); err != nil {
 			f.t.Errorf("close: %v", err)
@@ -116,50 +116,50 @@ func (f *forgetful) use() (store *Store, done func()) {
 	return f.store, f.mu.RUnlock
 }
 
-func (f *forgetful) Create(ctx context.Context, s session.Session, max int) (session.Session, error) {
+func (f *amnesicStore) Create(ctx context.Context, s session.Session, max int) (session.Session, error) {
 	store, done := f.use()
 	defer done()
 	return store.Create(ctx, s, max)
 }
 
-func (f *forgetful) Get(ctx context.Context, id session.ID) (session.Session, error) {
+func (f *amnesicStore) Get(ctx context.Context, id session.ID) (session.Session, error) {
 	store, done := f.use()
 	defer done()
 	return store.Get(ctx, id)
 }
 
-func (f *forgetful) Update(ctx context.Context, s session.Session, max int) (session.Session, error) {
+func (f *amnesicStore) Update(ctx context.Context, s session.Session, max int) (session.Session, error) {
 	store, done := f.use()
 	defer done()
 	return store.Update(ctx, s, max)
 }
 
-func (f *forgetful) Delete(ctx context.Context, id session.ID, revision int64) error {
+func (f *amnesicStore) Delete(ctx context.Context, id session.ID, revision int64) error {
 	store, done := f.use()
 	defer done()
 	return store.Delete(ctx, id, revision)
 }
 
-func (f *forgetful) List(ctx context.Context, q session.Query) (session.Page, error) {
+func (f *amnesicStore) List(ctx context.Context, q session.Query) (session.Page, error) {
 	store, done := f.use()
 	defer done()
 	return store.List(ctx, q)
 }
 
-func (f *forgetful) Touch(ctx context.Context, at map[session.ID]time.Time) error {
+func (f *amnesicStore) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 	store, done := f.use()
 	defer done()
 	return store.Touch(ctx, at)
 }
 
-func (f *forgetful) Ping(ctx context.Context) error {
+func (f *amnesicStore) Ping(ctx context.Context) error {
 	store, done := f.use()
 	defer done()
 	return store.Ping(ctx)
 }
 
 func openForgetful(t *testing.T) session.Store {
-	f := &forgetful{t: t, path: file(t)}
+	f := &amnesicStore{t: t, path: file(t)}
 	var err error
 	if f.store, err = Open(f.path, Options{}); err != nil {
 		t.Fatal(err)
@@ -172,12 +172,12 @@ func openForgetful(t *testing.T) session.Store {
 	return f
 }
 
-func TestStoreThatIsOpenedAgainAndAgainMeansTheSame(t *testing.T) {
+func TestStoreSuiteWithReopening(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, openForgetful)
 }
 
-func TestStoreThatIsOpenedAgainAndAgainAgreesWithAMap(t *testing.T) {
+func TestStoreModelWithReopening(t *testing.T) {
 	t.Parallel()
 	storetest.Model(t, openForgetful)
 }

@@ -13,7 +13,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 	if err := ended(ctx); err != nil {
 		return session.Page{}, err
 	}
-	after := session.Place{}
+	after := session.Position{}
 	if q.After != "" {
 		var err error
 		if after, err = session.ParseCursor(q.After); err != nil {
@@ -27,16 +27,16 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 	}
 	var found []*entry
 	for _, e := range s.stored.sessions {
-		if matches(e.session, q) && (q.After == "" || session.PlaceOf(e.session).Compare(after) > 0) {
+		if matches(e.session, q) && (q.After == "" || session.PositionOf(e.session).Compare(after) > 0) {
 			found = append(found, e)
 		}
 	}
-	slices.SortFunc(found, func(a, b *entry) int { return session.PlaceOf(a.session).Compare(session.PlaceOf(b.session)) })
+	slices.SortFunc(found, func(a, b *entry) int { return session.PositionOf(a.session).Compare(session.PositionOf(b.session)) })
 
 	var page session.Page
 	if q.Limit > 0 && len(found) > q.Limit {
 		found = found[:q.Limit]
-		page.Next = session.PlaceOf(found[q.Limit-1].session).Cursor()
+		page.Next = session.PositionOf(found[q.Limit-1].session).Cursor()
 	}
 	for _, e := range found {
 		page.Sessions = append(page.Sessions, e.at(s.touched[e.session.ID]))

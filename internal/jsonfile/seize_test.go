@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestSeizedFileIsNobodyElses(t *testing.T) {
+func TestSeizedFileCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "sessions.json")
 	if seized, err := jsonfile.Seize(path); err != nil || seized != nil {

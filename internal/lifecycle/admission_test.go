@@ -39,13 +39,13 @@ func (d *door) refusal(err error) {
 	d.refused = append(d.refused, session.CodeOf(err))
 }
 
-func guarded(t *testing.T) (*house, *door) {
+func guarded(t *testing.T) (*fixture, *door) {
 	t.Helper()
 	d := &door{}
-	return newHouse(t, func(o *lifecycle.Options) { o.Admit, o.Sink, o.MaxSessions = d.admit, rejections(d.refusal), 3 }), d
+	return newFixture(t, func(o *lifecycle.Options) { o.Admit, o.Sink, o.MaxSessions = d.admit, rejections(d.refusal), 3 }), d
 }
 
-func TestNothingBeginsWhileTheHostIsShort(t *testing.T) {
+func TestPressureRefusesCreateStartAndWake(t *testing.T) {
 	t.Parallel()
 	h, d := guarded(t)
 	stopped, _ := h.Make(lifecycle.Request{})
@@ -82,7 +82,7 @@ func TestNothingBeginsWhileTheHostIsShort(t *testing.T) {
 	h.Make(lifecycle.Request{})
 }
 
-func TestWhatHoldsAPlaceGoesOnWhileTheHostIsShort(t *testing.T) {
+func TestPressureKeepsSessionsThatOccupyASlot(t *testing.T) {
 	t.Parallel()
 	h, d := guarded(t)
 	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "known"})
@@ -111,14 +111,14 @@ func TestWhatHoldsAPlaceGoesOnWhileTheHostIsShort(t *testing.T) {
 func TestServerThatFailsIsHealedWhileTheHostIsShort(t *testing.T) {
 	t.Parallel()
 	d := &door{}
-	h := tended(t, func(o *lifecycle.Options) { o.Admit = d.admit })
+	h := monitored(t, func(o *lifecycle.Options) { o.Admit = d.admit })
 	s, _ := h.Make(lifecycle.Request{})
 	d.close(true)
 	h.Engine.Crash(s.ContainerName, 3, false)
-	h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 }
 
-func TestOperationThatIsTakenUpIsNotAskedAgain(t *testing.T) {
+func TestTakenOverOperationIsNotAdmittedAgain(t *testing.T) {
 	t.Parallel()
 	h, d := guarded(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -141,13 +141,13 @@ func TestOperationThatIsTakenUpIsNotAskedAgain(t *testing.T) {
 	})
 }
 
-func TestWakingAsksTheDoor(t *testing.T) {
+func TestWakeChecksAdmission(t *testing.T) {
 	t.Parallel()
 	d := &door{}
-	h := drowsy(t, func(o *lifecycle.Options) { o.Admit = d.admit })
+	h := idleFixture(t, func(o *lifecycle.Options) { o.Admit = d.admit })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(11 * time.Minute)
-	h.becomes(t, s.ID, "stopped", isStopped)
+	h.waitFor(t, s.ID, "stopped", isStopped)
 	d.close(true)
 	wantCode(t, h.Wake(t.Context(), s.ID), session.CodePressure, "wake")
 	d.close(false)
@@ -156,7 +156,7 @@ func TestWakingAsksTheDoor(t *testing.T) {
 	}
 }
 
-func TestFullHouseSaysSoAndWhenToTryAgain(t *testing.T) {
+func TestLimitReachedReportsRetryAfter(t *testing.T) {
 	t.Parallel()
 	h, d := guarded(t)
 	for range 3 {

@@ -75,7 +75,7 @@ func (m *Manager) ensureContainer(ctx context.Context, s session.Session) (sessi
 	spec := m.specOf(s)
 	c, err := m.runtime.Inspect(ctx, s.ContainerName)
 	switch {
-	case session.CodeOf(err) == session.CodeNotFound && s.Operation != nil && s.Operation.Automatic(s) && !m.opts.Peers.MissingSince().IsZero():
+	case session.CodeOf(err) == session.CodeNotFound && s.Operation != nil && s.Operation.Automatic(s) && !m.opts.Peers.UnreachableSince().IsZero():
 		return session.Container{}, fmt.Errorf("the container may have been removed with the session: %w", errTakenOver)
 	case session.CodeOf(err) == session.CodeNotFound:
 	case err != nil:

@@ -11,7 +11,7 @@ import (
 // After a crash an engine may take a container for one that runs, and start it never again.
 func TestContainerThatCannotBeStartedIsReplaced(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	if _, err := h.do(h.Stop, s.ID); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ type Issued struct {
 // first one may have been lost; the first one is refused from then on.
 func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 	made, err := m.create(ctx, req)
-	return made, m.refuse(ctx, Performance{What: string(session.OpCreate)}, err)
+	return made, m.refuse(ctx, OperationResult{Operation: string(session.OpCreate)}, err)
 }
 
 func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
@@ -82,7 +82,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	if m.opts.MaxLifetime > 0 {
 		s.ExpiresAt = now.Add(m.opts.MaxLifetime)
 	}
-	m.mark(ctx, &s, session.Created, "")
+	m.appendEvent(ctx, &s, session.EventCreated, "")
 
 	w, _, err := m.place(ctx, id, Command{Kind: session.OpCreate})
 	if err != nil {
@@ -112,7 +112,7 @@ func (m *Manager) recordNew(ctx context.Context, s session.Session, known bool) 
 	if err != nil {
 		if known {
 			if _, lost := m.store.Get(ctx, s.ID); lost == nil {
-				return session.Session{}, session.Taken(s.ID)
+				return session.Session{}, session.AlreadyExists(s.ID)
 			}
 		}
 		return session.Session{}, err

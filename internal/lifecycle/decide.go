@@ -164,7 +164,7 @@ func (r Rules) obey(s session.Session, seen Situation, c Command, now time.Time)
 	}
 	next.Operation = r.operation(c.Kind, now)
 	if c.Kind == session.OpStart && !c.Resume && !repeated && s.Status != session.Running {
-		addEvent(&next, now, session.Starting, c.Actor, "")
+		addEvent(&next, now, session.EventStarting, c.Actor, "")
 	}
 	if c.prepare != nil {
 		if err := c.prepare(s, &next); err != nil {

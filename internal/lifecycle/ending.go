@@ -61,7 +61,7 @@ func (m *Manager) loseContainer(ctx context.Context, s session.Session, seen Sit
 	why := seen.Ended
 	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Failure.Message)
 	if why.Cause == CauseMemory {
-		m.notify(ctx, s, session.Starved, why.Cause, why.Failure.Message)
+		m.notify(ctx, s, session.EventOutOfMemory, why.Cause, why.Failure.Message)
 	}
 	m.locate(s.ID, "")
 	if seen.Container == Absent && s.ContainerID != "" {

@@ -113,7 +113,7 @@ func (m *Manager) engineDisconnected(ctx context.Context, wasOpen bool) {
 		}
 	}
 	clear(e.charged)
-	for _, v := range m.monitor.vitals {
+	for _, v := range m.monitor.records {
 		v.tellChange()
 	}
 }
@@ -153,7 +153,7 @@ func (m *Manager) refund(ctx context.Context, id session.ID) error {
 			return errChanged
 		case s.Operation != nil && s.Operation.Kind == session.OpRestart:
 			s.StopReason, s.LastError = session.StopEngine, engineEnded
-			m.mark(ctx, s, session.Ended, engineEnded)
+			m.appendEvent(ctx, s, session.EventStopped, engineEnded)
 		}
 		s.RestartCount--
 		return nil
@@ -168,7 +168,7 @@ func (m *Manager) refund(ctx context.Context, id session.ID) error {
 func (m *Manager) seenUp(id session.ID, epoch int, at time.Time) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.vitals[id]
+	v, ok := m.monitor.records[id]
 	if !ok || epoch == 0 {
 		return
 	}
@@ -182,10 +182,10 @@ func (m *Manager) seenUp(id session.ID, epoch int, at time.Time) {
 }
 
 // noteEnd remembers an event that belongs to the end of a container: a signal that somebody had the engine send, or the end.
-func (m *Manager) noteEnd(e session.Event) {
+func (m *Manager) noteEnd(e session.RuntimeEvent) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.vitals[e.Session]
+	v, ok := m.monitor.records[e.Session]
 	switch {
 	case !ok:
 	case e.Action == session.ActionDie:
@@ -211,7 +211,7 @@ type endOf struct {
 func (m *Manager) endOf(id session.ID) (endOf, <-chan struct{}) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.vitals[id]
+	v, ok := m.monitor.records[id]
 	if !ok || v.seenIn == 0 {
 		return endOf{}, nil
 	}

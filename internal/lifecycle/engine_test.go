@@ -15,35 +15,35 @@ import (
 // counts.
 func TestEngineThatStopsAgainAndAgainCountsAgainstNoSession(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(h *house, container string){
-		"it tells of the ends and takes no connections": func(h *house, container string) {
+	for name, end := range map[string]func(h *fixture, container string){
+		"it tells of the ends and takes no connections": func(h *fixture, container string) {
 			h.Engine.Script(runtimetest.OpPing, runtimetest.Step{Times: -1, Err: errAway})
-			h.Engine.StopByHand(container, "15", 143, false)
+			h.Engine.StopExternally(container, "15", 143, false)
 			<-time.After(50 * time.Millisecond) // it stops the others
 			h.Engine.SetDown(true)
 			h.Engine.ClearScript()
 		},
-		"it tells of the ends and something in front of it answers still": func(h *house, container string) {
-			h.Engine.StopByHand(container, "15", 143, false)
+		"it tells of the ends and something in front of it answers still": func(h *fixture, container string) {
+			h.Engine.StopExternally(container, "15", 143, false)
 			<-time.After(50 * time.Millisecond)
 			h.Engine.SetDown(true)
 		},
-		"it tells of nothing": func(h *house, container string) {
+		"it tells of nothing": func(h *fixture, container string) {
 			h.Engine.SetDown(true)
 			h.Engine.Crash(container, 1, false)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := tended(t, func(o *lifecycle.Options) { o.Health.RestartDelay = 3 * time.Second }) // long enough for the outage to be seen first
+			h := monitored(t, func(o *lifecycle.Options) { o.Health.RestartDelay = 3 * time.Second }) // long enough for the outage to be seen first
 			s, _ := h.Make(lifecycle.Request{})
 			for range 5 {
-				h.becomes(t, s.ID, "healthy", isUp)
+				h.waitFor(t, s.ID, "healthy", isUp)
 				end(h, s.ContainerName)
 				<-time.After(50 * time.Millisecond)
 				h.Engine.SetDown(false)
 			}
-			now := h.becomes(t, s.ID, "healthy at the end", func(now session.Session, v lifecycle.Health) bool {
+			now := h.waitFor(t, s.ID, "healthy at the end", func(now session.Session, v lifecycle.Health) bool {
 				return isUp(now, v) && now.RestartCount == 0
 			})
 			if !hasStopped(now, "the engine was stopped or restarted") {
@@ -67,16 +67,16 @@ func TestEngineThatStoppedWhileBerthWasDownCountsAgainstNoSession(t *testing.T) 
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, func(o *lifecycle.Options) {
+			h := newFixture(t, func(o *lifecycle.Options) {
 				o.Health = lifecycle.HealthOptions{CheckEvery: 20 * time.Millisecond, MaxRestarts: 3, RestartDelay: time.Millisecond}
 			})
 			s, _ := h.Make(lifecycle.Request{})
-			h.die(h.Manager)
+			h.abandon(h.Manager)
 			h.Routes.Clear()
 			h.Engine.Crash(s.ContainerName, test.code, false)
 			h.Manager = h.Process()
-			h.tend(t)
-			now := h.becomes(t, s.ID, "healthy", isUp)
+			h.runManager(t)
+			now := h.waitFor(t, s.ID, "healthy", isUp)
 			if now.RestartCount != test.restarts {
 				t.Errorf("got %d restarts, want %d", now.RestartCount, test.restarts)
 			}
@@ -91,13 +91,13 @@ func TestEngineThatStoppedWhileBerthWasDownCountsAgainstNoSession(t *testing.T) 
 // Where Berth restarts nothing, the next request brings back what the engine has ended.
 func TestRequestWakesASessionThatTheEngineHasEnded(t *testing.T) {
 	t.Parallel()
-	h := tended(t, func(o *lifecycle.Options) { o.Health.MaxRestarts = 0 })
+	h := monitored(t, func(o *lifecycle.Options) { o.Health.MaxRestarts = 0 })
 	s, _ := h.Make(lifecycle.Request{})
-	h.becomes(t, s.ID, "healthy", isUp)
+	h.waitFor(t, s.ID, "healthy", isUp)
 	h.Engine.SetDown(true)
 	h.Engine.Crash(s.ContainerName, 143, false)
 	h.Engine.SetDown(false)
-	h.becomes(t, s.ID, "stopped by the engine", func(now session.Session, v lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "stopped by the engine", func(now session.Session, v lifecycle.Health) bool {
 		route, _ := h.Routes.Get(s.ID)
 		return isStopped(now, v) && now.StopReason == session.StopEngine && route.Wakes
 	})
@@ -113,33 +113,33 @@ func TestRequestWakesASessionThatTheEngineHasEnded(t *testing.T) {
 func TestEndOfAServerIsNamed(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		end  func(h *house, container string)
+		end  func(h *fixture, container string)
 		want string
 		not  string
 	}{
 		"docker stop": {
-			func(h *house, c string) { h.Engine.StopByHand(c, "15", 143, false) }, "stopped by somebody with access to the engine", "memory",
+			func(h *fixture, c string) { h.Engine.StopExternally(c, "15", 143, false) }, "stopped by somebody with access to the engine", "memory",
 		},
 		"docker kill": {
-			func(h *house, c string) { h.Engine.StopByHand(c, "SIGKILL", 137, false) }, "stopped by somebody with access to the engine", "memory",
+			func(h *fixture, c string) { h.Engine.StopExternally(c, "SIGKILL", 137, false) }, "stopped by somebody with access to the engine", "memory",
 		},
 		"docker rm -f": { // that it is gone may be seen before the engine has told who removed it
-			func(h *house, c string) { h.Engine.StopByHand(c, "9", 137, true) }, "the container ", "stopped",
+			func(h *fixture, c string) { h.Engine.StopExternally(c, "9", 137, true) }, "the container ", "stopped",
 		},
-		"out of memory":  {func(h *house, c string) { h.Engine.Crash(c, 137, true) }, "ran out of memory", "somebody"},
-		"killed":         {func(h *house, c string) { h.Engine.Crash(c, 137, false) }, "perhaps because it ran out of memory", "somebody"},
-		"ends by itself": {func(h *house, c string) { h.Engine.Crash(c, 143, false) }, "ended by itself with code 143", "engine"},
+		"out of memory":  {func(h *fixture, c string) { h.Engine.Crash(c, 137, true) }, "ran out of memory", "somebody"},
+		"killed":         {func(h *fixture, c string) { h.Engine.Crash(c, 137, false) }, "perhaps because it ran out of memory", "somebody"},
+		"ends by itself": {func(h *fixture, c string) { h.Engine.Crash(c, 143, false) }, "ended by itself with code 143", "engine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := tended(t)
+			h := monitored(t)
 			s, _ := h.Make(lifecycle.Request{})
-			h.becomes(t, s.ID, "healthy", isUp)
+			h.waitFor(t, s.ID, "healthy", isUp)
 			test.end(h, s.ContainerName)
-			now := h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+			now := h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 			reason := ""
 			for _, m := range now.Timeline {
-				if m.What == session.Ailing {
+				if m.Type == session.EventUnhealthy {
 					reason = m.Reason
 				}
 			}
@@ -153,14 +153,14 @@ func TestEndOfAServerIsNamed(t *testing.T) {
 // A session that waits for its automatic restart says when it is started.
 func TestRouteOfASessionThatIsRestartedSaysWhen(t *testing.T) {
 	t.Parallel()
-	h := tended(t, func(o *lifecycle.Options) { o.Health.RestartDelay = time.Minute })
+	h := monitored(t, func(o *lifecycle.Options) { o.Health.RestartDelay = time.Minute })
 	s, _ := h.Make(lifecycle.Request{})
-	h.becomes(t, s.ID, "healthy", isUp)
+	h.waitFor(t, s.ID, "healthy", isUp)
 	if route, _ := h.Routes.Get(s.ID); !route.StartsAt.IsZero() {
 		t.Errorf("while it runs: got the route %+v, want no time of a start", route)
 	}
 	h.Engine.Crash(s.ContainerName, 1, false)
-	h.becomes(t, s.ID, "waits", func(now session.Session, _ lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "waits", func(now session.Session, _ lifecycle.Health) bool {
 		route, _ := h.Routes.Get(s.ID) // which follows the record
 		return now.Operation != nil && !route.StartsAt.IsZero()
 	})
@@ -177,15 +177,15 @@ func TestRouteOfASessionThatIsRestartedSaysWhen(t *testing.T) {
 }
 
 // The engine's events are first received while a server fails to start: nothing was ever lost, so it is the server's fault.
-func TestServerThatFailsBeforeTheFirstEventsIsToBlame(t *testing.T) {
+func TestFailureBeforeFirstEventUsesBudget(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(o *lifecycle.Options) {
+	h := newFixture(t, func(o *lifecycle.Options) {
 		o.Health = lifecycle.HealthOptions{CheckEvery: time.Minute, Timeout: 100 * time.Millisecond, Threshold: 3, MaxRestarts: 3}
 	})
 	connect, fail := make(chan struct{}), make(chan struct{})
 	h.Engine.Script(runtimetest.OpWatch, runtimetest.Step{Until: connect})
 	h.Engine.Script(runtimetest.OpStart, runtimetest.Step{Until: fail, Err: session.Errorf(session.CodeStartFailed, "exited")})
-	h.tend(t)
+	h.runManager(t)
 	made, err := h.Create(t.Context(), lifecycle.Request{})
 	if err != nil {
 		t.Fatal(err)

@@ -14,9 +14,9 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// mortal is a process that is killed at one of its calls of store and engine: before that call has worked, or after it.
+// crashPoint is a process that is killed at one of its calls of store and engine: before that call has worked, or after it.
 // What it calls then does nothing any more.
-type mortal struct {
+type crashPoint struct {
 	session.Store
 	session.Runtime
 
@@ -28,7 +28,7 @@ type mortal struct {
 }
 
 // step counts a call that changes something, and does it unless the process is dead.
-func (p *mortal) step(act func() error) error {
+func (p *crashPoint) step(act func() error) error {
 	p.mu.Lock()
 	p.calls++
 	dies := p.calls == p.point
@@ -48,56 +48,56 @@ func (p *mortal) step(act func() error) error {
 
 var errKilled = errors.New("the process was killed")
 
-type mortalStore struct{ *mortal }
+type crashingStore struct{ *crashPoint }
 
-func (s mortalStore) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
+func (s crashingStore) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
 	err = s.step(func() (err error) { made, err = s.Store.Create(ctx, v, max); return err })
 	return made, err
 }
 
-func (s mortalStore) Get(ctx context.Context, id session.ID) (session.Session, error) {
+func (s crashingStore) Get(ctx context.Context, id session.ID) (session.Session, error) {
 	return s.Store.Get(ctx, id)
 }
 
-func (s mortalStore) List(ctx context.Context, q session.Query) (session.Page, error) {
+func (s crashingStore) List(ctx context.Context, q session.Query) (session.Page, error) {
 	return s.Store.List(ctx, q)
 }
-func (s mortalStore) Ping(ctx context.Context) error { return s.Store.Ping(ctx) }
+func (s crashingStore) Ping(ctx context.Context) error { return s.Store.Ping(ctx) }
 
-func (s mortalStore) Update(ctx context.Context, v session.Session, max int) (updated session.Session, err error) {
+func (s crashingStore) Update(ctx context.Context, v session.Session, max int) (updated session.Session, err error) {
 	err = s.step(func() (err error) { updated, err = s.Store.Update(ctx, v, max); return err })
 	return updated, err
 }
 
-func (s mortalStore) Delete(ctx context.Context, id session.ID, revision int64) error {
+func (s crashingStore) Delete(ctx context.Context, id session.ID, revision int64) error {
 	return s.step(func() error { return s.Store.Delete(ctx, id, revision) })
 }
 
-type mortalEngine struct{ *mortal }
+type crashingRuntime struct{ *crashPoint }
 
-func (e mortalEngine) Create(ctx context.Context, spec session.Spec) (made session.Container, err error) {
+func (e crashingRuntime) Create(ctx context.Context, spec session.Spec) (made session.Container, err error) {
 	err = e.step(func() (err error) { made, err = e.Runtime.Create(ctx, spec); return err })
 	return made, err
 }
 
-func (e mortalEngine) List(ctx context.Context) ([]session.Container, error) {
+func (e crashingRuntime) List(ctx context.Context) ([]session.Container, error) {
 	return e.Runtime.List(ctx)
 }
-func (e mortalEngine) Ping(ctx context.Context) error { return e.Runtime.Ping(ctx) }
+func (e crashingRuntime) Ping(ctx context.Context) error { return e.Runtime.Ping(ctx) }
 
-func (e mortalEngine) Start(ctx context.Context, ref string) error {
+func (e crashingRuntime) Start(ctx context.Context, ref string) error {
 	return e.step(func() error { return e.Runtime.Start(ctx, ref) })
 }
 
-func (e mortalEngine) Stop(ctx context.Context, ref string, timeout time.Duration) error {
+func (e crashingRuntime) Stop(ctx context.Context, ref string, timeout time.Duration) error {
 	return e.step(func() error { return e.Runtime.Stop(ctx, ref, timeout) })
 }
 
-func (e mortalEngine) Remove(ctx context.Context, ref string, force bool) error {
+func (e crashingRuntime) Remove(ctx context.Context, ref string, force bool) error {
 	return e.step(func() error { return e.Runtime.Remove(ctx, ref, force) })
 }
 
-func (e mortalEngine) RemoveVolumes(ctx context.Context, name string) error {
+func (e crashingRuntime) RemoveVolumes(ctx context.Context, name string) error {
 	return e.step(func() error { return e.Runtime.RemoveVolumes(ctx, name) })
 }
 
@@ -107,7 +107,7 @@ func TestProcessThatIsKilledAtAnyStepOfAnyOperation(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
-		prepare func(h *house, id session.ID) // brings a running session into the state in which it begins; nil: there is none yet
+		prepare func(h *fixture, id session.ID) // brings a running session into the state in which it begins; nil: there is none yet
 		begin   func(m *lifecycle.Manager, ctx context.Context, id session.ID) (*lifecycle.Work, error)
 		ends    []session.Status // where it may end; empty: the session may be gone
 	}{
@@ -125,7 +125,7 @@ func TestProcessThatIsKilledAtAnyStepOfAnyOperation(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, after the step %v", test.name, after), func(t *testing.T) {
 				t.Parallel()
 				for point := 1; ; point++ {
-					h := &house{t: t, House: sessiontest.NewFast(t, func(o *lifecycle.Options) { o.StopTimeout = 50 * time.Millisecond })}
+					h := &fixture{t: t, Fixture: sessiontest.NewFast(t, func(o *lifecycle.Options) { o.StopTimeout = 50 * time.Millisecond })}
 					id := session.ID("")
 					if test.prepare != nil {
 						s, _ := h.Make(lifecycle.Request{})
@@ -133,8 +133,8 @@ func TestProcessThatIsKilledAtAnyStepOfAnyOperation(t *testing.T) {
 						test.prepare(h, id)
 					}
 					reached := h.killedAt(point, after, &id, test.begin)
-					h.comesToARightEnd(id, test.ends, point)
-					h.die(h.Manager)
+					h.endsConsistent(id, test.ends, point)
+					h.abandon(h.Manager)
 					if !reached {
 						t.Logf("%d steps", point-1)
 						return
@@ -145,9 +145,9 @@ func TestProcessThatIsKilledAtAnyStepOfAnyOperation(t *testing.T) {
 	}
 }
 
-func runs(*house, session.ID) {}
+func runs(*fixture, session.ID) {}
 
-func stopFirst(h *house, id session.ID) {
+func stopFirst(h *fixture, id session.ID) {
 	w, err := h.Stop(h.t.Context(), id)
 	if err == nil {
 		_, err = w.Wait(h.t.Context())
@@ -158,10 +158,10 @@ func stopFirst(h *house, id session.ID) {
 }
 
 // killedAt has a process of its own do the operation until it dies. It reports false when the operation has fewer steps.
-func (h *house) killedAt(point int, after bool, id *session.ID, begin func(*lifecycle.Manager, context.Context, session.ID) (*lifecycle.Work, error)) bool {
+func (h *fixture) killedAt(point int, after bool, id *session.ID, begin func(*lifecycle.Manager, context.Context, session.ID) (*lifecycle.Work, error)) bool {
 	h.t.Helper()
-	p := &mortal{Store: h.Store, Runtime: h.Engine, point: point, after: after, dead: make(chan struct{})}
-	m := h.ProcessWith(mortalStore{p}, mortalEngine{p})
+	p := &crashPoint{Store: h.Store, Runtime: h.Engine, point: point, after: after, dead: make(chan struct{})}
+	m := h.ProcessWith(crashingStore{p}, crashingRuntime{p})
 	ctx, cancel := context.WithCancel(h.t.Context())
 	defer cancel()
 	done := make(chan struct{})
@@ -184,18 +184,18 @@ func (h *house) killedAt(point int, after bool, id *session.ID, begin func(*life
 	case <-done:
 	}
 	cancel()
-	h.die(m)
+	h.abandon(m)
 	<-done
 	return reached
 }
 
-// comesToARightEnd starts the next process and waits until everything agrees.
-func (h *house) comesToARightEnd(id session.ID, ends []session.Status, point int) {
+// endsConsistent starts the next process and waits until everything agrees.
+func (h *fixture) endsConsistent(id session.ID, ends []session.Status, point int) {
 	h.t.Helper()
 	h.Routes.Clear()
 	h.Manager = h.Process()
 	h.Clock.Advance(24 * time.Hour) // past the grace of orphans
-	agreed := model{house: h}
+	agreed := model{fixture: h}
 	var fault error
 	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
 		h.reconcile()

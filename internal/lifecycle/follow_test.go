@@ -35,25 +35,25 @@ func (p *peers) Alive(process string) bool {
 
 func (p *peers) Mine(id session.ID) bool { p.mu.Lock(); defer p.mu.Unlock(); return !p.foreign[id] }
 
-func (p *peers) MissingSince() time.Time { p.mu.Lock(); defer p.mu.Unlock(); return p.missing }
+func (p *peers) UnreachableSince() time.Time { p.mu.Lock(); defer p.mu.Unlock(); return p.missing }
 
-func (p *peers) Unheard(time.Time) bool { p.mu.Lock(); defer p.mu.Unlock(); return p.unheard }
+func (p *peers) Unreachable(time.Time) bool { p.mu.Lock(); defer p.mu.Unlock(); return p.unheard }
 
 func (p *peers) change(f func()) { p.mu.Lock(); defer p.mu.Unlock(); f() }
 
-// two is a store with two processes on it.
-type two struct {
-	*house
+// twoProcesses is a store with two processes on it.
+type twoProcesses struct {
+	*fixture
 	peers            *peers
 	first, second    *lifecycle.Manager
 	routes1, routes2 *sessiontest.Routes
 }
 
-func newTwo(t *testing.T) *two {
+func newTwo(t *testing.T) *twoProcesses {
 	t.Helper()
-	w := &two{house: newHouse(t), peers: &peers{living: map[string]bool{"first": true, "second": true}, foreign: map[session.ID]bool{}}}
+	w := &twoProcesses{fixture: newFixture(t), peers: &peers{living: map[string]bool{"first": true, "second": true}, foreign: map[session.ID]bool{}}}
 	join := func(name string) (*lifecycle.Manager, *sessiontest.Routes) {
-		return w.Neighbour(func(o *lifecycle.Options) {
+		return w.OtherProcess(func(o *lifecycle.Options) {
 			o.Process, o.Peers, o.Handover, o.ReconcileEvery = name, w.peers, 20*time.Millisecond, time.Hour
 		})
 	}
@@ -63,7 +63,7 @@ func newTwo(t *testing.T) *two {
 }
 
 // create makes a session on the first process.
-func (w *two) create() (session.Session, session.Secret) {
+func (w *twoProcesses) create() (session.Session, session.Secret) {
 	w.t.Helper()
 	issued, err := w.CreateOn(w.t.Context(), w.first, lifecycle.Request{})
 	if err != nil {
@@ -76,7 +76,7 @@ func (w *two) create() (session.Session, session.Secret) {
 	return s, issued.Token
 }
 
-func (w *two) eventually(what string, try func() error) {
+func (w *twoProcesses) eventually(what string, try func() error) {
 	w.t.Helper()
 	var fault error
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
@@ -103,7 +103,7 @@ func TestChangeIsFollowedAfterTheStoreHasFailed(t *testing.T) {
 	w := newTwo(t)
 	sentinel, _ := w.create()
 	failed := make(chan struct{}, 100)
-	_, routes := w.Neighbour(func(o *lifecycle.Options) {
+	_, routes := w.OtherProcess(func(o *lifecycle.Options) {
 		o.Process, o.Peers, o.ReconcileEvery = "third", w.peers, time.Hour
 		o.Logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
 			if bytes.Contains(line, []byte("was not followed")) && bytes.Contains(line, []byte(sentinel.ID)) {
@@ -203,7 +203,7 @@ func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
 	}))
 }
 
-func TestStopAndDeleteTakeThePlaceOfAnotherProcessesWork(t *testing.T) {
+func TestStopAndDeletePreemptOtherProcess(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		begin func(*lifecycle.Manager, context.Context, session.ID) (*lifecycle.Work, error)
@@ -276,7 +276,7 @@ func TestWorkThatWasTakenOverIsNotEndedByItsFirstOwner(t *testing.T) {
 	}
 }
 
-func TestSessionsOfOthersAreLeftAloneUntilTheyAreOurs(t *testing.T) {
+func TestSessionsOfLivePeersAreNotReconciled(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
 	s, _ := w.create()

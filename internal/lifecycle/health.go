@@ -82,8 +82,8 @@ type Health struct {
 	History                                  []Check // the oldest first
 }
 
-// vital is what the monitor keeps of a session. Guarded by monitor.mu.
-type vital struct {
+// healthRecord is what the monitor keeps of a session. Guarded by monitor.mu.
+type healthRecord struct {
 	health    Health
 	target    session.Target // zero address: there is nothing to look at
 	container string         // its name
@@ -99,7 +99,7 @@ type vital struct {
 }
 
 // tellChange wakes who waits for more to be known of the end of the container.
-func (v *vital) tellChange() {
+func (v *healthRecord) tellChange() {
 	if v.changed != nil {
 		close(v.changed)
 		v.changed = nil
@@ -107,7 +107,7 @@ func (v *vital) tellChange() {
 }
 
 // turn moves a session into a state.
-func (v *vital) turn(state HealthState, reason string, now time.Time) (changed bool) {
+func (v *healthRecord) turn(state HealthState, reason string, now time.Time) (changed bool) {
 	changed = v.health.State != state
 	if changed {
 		v.health.Since = now
@@ -122,7 +122,7 @@ func (v *vital) turn(state HealthState, reason string, now time.Time) (changed b
 }
 
 // note remembers a look.
-func (v *vital) note(c Check) {
+func (v *healthRecord) note(c Check) {
 	h := &v.health
 	h.TotalChecks++
 	if c.State == Healthy {
@@ -140,7 +140,7 @@ func (v *vital) note(c Check) {
 	h.History = append(h.History, c)
 }
 
-func (v *vital) view() Health {
+func (v *healthRecord) view() Health {
 	h := v.health
 	h.History = slices.Clone(h.History)
 	return h
@@ -150,7 +150,7 @@ func (v *vital) view() Health {
 func (m *Manager) Health(id session.ID) (Health, bool) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.vitals[id]
+	v, ok := m.monitor.records[id]
 	if !ok {
 		return Health{}, false
 	}
@@ -160,8 +160,8 @@ func (m *Manager) Health(id session.ID) (Health, bool) {
 // Healths returns what is known of every session that this process looks after, in the order of their IDs.
 func (m *Manager) Healths() []Health {
 	m.monitor.mu.Lock()
-	all := make([]Health, 0, len(m.monitor.vitals))
-	for _, v := range m.monitor.vitals {
+	all := make([]Health, 0, len(m.monitor.records))
+	for _, v := range m.monitor.records {
 		all = append(all, v.view())
 	}
 	m.monitor.mu.Unlock()

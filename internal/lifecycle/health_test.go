@@ -14,16 +14,16 @@ import (
 	"berth/internal/session"
 )
 
-// tended is a house whose sessions are looked after, often.
-func tended(t *testing.T, change ...func(*lifecycle.Options)) *house {
+// monitored is a house whose sessions are looked after, often.
+func monitored(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
-	h := newHouse(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
+	h := newFixture(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
 		o.Health = lifecycle.HealthOptions{
 			CheckEvery: 20 * time.Millisecond, Timeout: time.Second, Threshold: 3, MaxRestarts: 3, RestartDelay: 10 * time.Millisecond,
 		}
 		o.StartTimeout, o.StopTimeout = 5*time.Second, 200*time.Millisecond
 	}}, change...)...)
-	h.tend(t)
+	h.runManager(t)
 	// What happens before the events are received is not seen.
 	for deadline := time.Now().Add(10 * time.Second); !h.Engine.Watched(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -33,8 +33,8 @@ func tended(t *testing.T, change ...func(*lifecycle.Options)) *house {
 	return h
 }
 
-// tend runs the manager until the test ends, or stop is called.
-func (h *house) tend(t *testing.T) (stop func()) {
+// runManager runs the manager until the test ends, or stop is called.
+func (h *fixture) runManager(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -50,8 +50,8 @@ func (h *house) tend(t *testing.T) (stop func()) {
 	return stop
 }
 
-// becomes waits until a session and its health are as wanted.
-func (h *house) becomes(t *testing.T, id session.ID, what string, want func(session.Session, lifecycle.Health) bool) session.Session {
+// waitFor waits until a session and its health are as wanted.
+func (h *fixture) waitFor(t *testing.T, id session.ID, what string, want func(session.Session, lifecycle.Health) bool) session.Session {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(5 * time.Millisecond) {
 		s := h.stored(id)
@@ -71,17 +71,17 @@ func isUp(s session.Session, h lifecycle.Health) bool {
 
 func TestServerThatEndsIsRestarted(t *testing.T) {
 	t.Parallel()
-	for name, harm := range map[string]func(*house, session.Session){
-		"crashed":       func(h *house, s session.Session) { h.Engine.Crash(s.ContainerName, 1, false) },
-		"out of memory": func(h *house, s session.Session) { h.Engine.Crash(s.ContainerName, 137, true) },
-		"removed":       func(h *house, s session.Session) { h.Engine.Vanish(s.ContainerName) },
+	for name, harm := range map[string]func(*fixture, session.Session){
+		"crashed":       func(h *fixture, s session.Session) { h.Engine.Crash(s.ContainerName, 1, false) },
+		"out of memory": func(h *fixture, s session.Session) { h.Engine.Crash(s.ContainerName, 137, true) },
+		"removed":       func(h *fixture, s session.Session) { h.Engine.RemoveExternally(s.ContainerName) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := tended(t)
+			h := monitored(t)
 			s, token := h.Make(lifecycle.Request{})
 			harm(h, s)
-			got := h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+			got := h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 			if got.Token.Digest != s.Token.Digest || got.ContainerName != s.ContainerName || got.LastError != "" {
 				t.Errorf("got %+v after the restart, want token and address as before: %+v", got, s)
 			}
@@ -95,18 +95,18 @@ func TestServerThatEndsIsRestarted(t *testing.T) {
 
 func TestServerThatHangsIsRestartedAfterSomeFailures(t *testing.T) {
 	t.Parallel()
-	h := tended(t)
+	h := monitored(t)
 	s, _ := h.Make(lifecycle.Request{})
-	h.becomes(t, s.ID, "looked at", func(now session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 2 && isUp(now, v) })
+	h.waitFor(t, s.ID, "looked at", func(now session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 2 && isUp(now, v) })
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
-	h.becomes(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
 		return v.State == lifecycle.Unhealthy && v.Failures > 0
 	})
-	h.becomes(t, s.ID, "being restarted", func(now session.Session, v lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "being restarted", func(now session.Session, v lifecycle.Health) bool {
 		return now.RestartCount == 1 && now.Operation != nil && v.State == lifecycle.Restarting && strings.Contains(now.LastError, "does not answer")
 	})
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
-	h.becomes(t, s.ID, "well again", isUp)
+	h.waitFor(t, s.ID, "well again", isUp)
 	health, _ := h.Health(s.ID)
 	if health.FailedChecks < 3 || health.TotalChecks < health.FailedChecks+health.HealthyChecks || health.AverageResponse <= 0 || len(health.History) == 0 {
 		t.Errorf("got %+v", health)
@@ -115,11 +115,11 @@ func TestServerThatHangsIsRestartedAfterSomeFailures(t *testing.T) {
 
 func TestRestartsHaveABudget(t *testing.T) {
 	t.Parallel()
-	h := tended(t)
+	h := monitored(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 3})
 	h.Engine.Crash(s.ContainerName, 3, false)
-	got := h.becomes(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool {
+	got := h.waitFor(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool {
 		return now.Status == session.Error && now.Operation == nil && now.RestartCount == 3 && v.State == lifecycle.Failed &&
 			strings.Contains(now.LastError, "given up")
 	})
@@ -145,26 +145,26 @@ func TestRestartsHaveABudget(t *testing.T) {
 
 func TestHealthyPeriodRefillsTheBudget(t *testing.T) {
 	t.Parallel()
-	h := tended(t, func(o *lifecycle.Options) { o.Health.HealthyPeriod = time.Minute })
+	h := monitored(t, func(o *lifecycle.Options) { o.Health.HealthyPeriod = time.Minute })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Crash(s.ContainerName, 1, false)
-	h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 	h.Clock.Advance(2 * time.Minute)
-	h.becomes(t, s.ID, "forgiven", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 0 && isUp(now, v) })
+	h.waitFor(t, s.ID, "forgiven", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 0 && isUp(now, v) })
 }
 
 // While the engine cannot be asked, nobody knows better than to wait.
-func TestNobodyIsRestartedWhileTheEngineIsAway(t *testing.T) {
+func TestNoRestartsDuringEngineOutage(t *testing.T) {
 	t.Parallel()
-	h := tended(t)
+	h := monitored(t)
 	s, _ := h.Make(lifecycle.Request{})
 	well, _ := h.Make(lifecycle.Request{})
 	h.Engine.SetDown(true)
-	h.becomes(t, well.ID, "unknown, although it answers", func(_ session.Session, v lifecycle.Health) bool {
+	h.waitFor(t, well.ID, "unknown, although it answers", func(_ session.Session, v lifecycle.Health) bool {
 		return v.State == lifecycle.Unknown && strings.Contains(v.Reason, "answers") && v.Failures == 0
 	})
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
-	h.becomes(t, s.ID, "unknown", func(_ session.Session, v lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "unknown", func(_ session.Session, v lifecycle.Health) bool {
 		return v.State == lifecycle.Unknown && v.TotalChecks > 4
 	})
 	if now := h.stored(s.ID); now.Status != session.Running || now.RestartCount != 0 {
@@ -172,19 +172,19 @@ func TestNobodyIsRestartedWhileTheEngineIsAway(t *testing.T) {
 	}
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
 	h.Engine.SetDown(false)
-	h.becomes(t, s.ID, "healthy", isUp)
-	if now := h.becomes(t, well.ID, "healthy", isUp); now.RestartCount != 0 {
+	h.waitFor(t, s.ID, "healthy", isUp)
+	if now := h.waitFor(t, well.ID, "healthy", isUp); now.RestartCount != 0 {
 		t.Errorf("got %+v, want no restart", now)
 	}
 }
 
 func TestPausedContainerIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	h := tended(t)
+	h := monitored(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
 	h.Engine.SetState(s.ContainerName, session.StatePaused)
-	h.becomes(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
 		return v.State == lifecycle.Unhealthy && strings.Contains(v.Reason, "paused") && v.Failures > 5
 	})
 	if now := h.stored(s.ID); now.RestartCount != 0 {
@@ -192,19 +192,19 @@ func TestPausedContainerIsLeftAlone(t *testing.T) {
 	}
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
 	h.Engine.SetState(s.ContainerName, session.StateRunning)
-	h.becomes(t, s.ID, "healthy", isUp)
+	h.waitFor(t, s.ID, "healthy", isUp)
 }
 
 // What was begun when the process died is finished by the next one.
-func TestRestartThatWasCutShortIsTakenUp(t *testing.T) {
+func TestInterruptedRestartIsResumed(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(o *lifecycle.Options) {
+	h := newFixture(t, func(o *lifecycle.Options) {
 		o.Health = lifecycle.HealthOptions{CheckEvery: 20 * time.Millisecond, MaxRestarts: 3, RestartDelay: time.Hour}
 	})
-	stop := h.tend(t)
+	stop := h.runManager(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Crash(s.ContainerName, 1, false)
-	h.becomes(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
+	h.waitFor(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
 	stop()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -212,16 +212,16 @@ func TestRestartThatWasCutShortIsTakenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Manager = h.Process()
-	h.tend(t)
-	h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	h.runManager(t)
+	h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 }
 
-func TestStopTakesThePlaceOfARestartThatWaits(t *testing.T) {
+func TestStopPreemptsDelayedRestart(t *testing.T) {
 	t.Parallel()
-	h := tended(t, func(o *lifecycle.Options) { o.Health.RestartDelay = time.Hour })
+	h := monitored(t, func(o *lifecycle.Options) { o.Health.RestartDelay = time.Hour })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Crash(s.ContainerName, 1, false)
-	h.becomes(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
+	h.waitFor(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
 	w, err := h.Stop(t.Context(), s.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +237,7 @@ func TestStopTakesThePlaceOfARestartThatWaits(t *testing.T) {
 // An engine that comes back with every container down is not overrun, and everyone gets his server back.
 func TestEngineThatRestartsUnderTenSessions(t *testing.T) {
 	t.Parallel()
-	h := tended(t)
+	h := monitored(t)
 	var all []session.Session
 	for range 10 {
 		s, _ := h.Make(lifecycle.Request{})
@@ -255,7 +255,7 @@ func TestEngineThatRestartsUnderTenSessions(t *testing.T) {
 	}
 	h.Engine.SetDown(false)
 	for _, s := range all {
-		now := h.becomes(t, s.ID, "brought back", isUp)
+		now := h.waitFor(t, s.ID, "brought back", isUp)
 		if now.RestartCount != 0 || now.StopReason != "" || !hasStopped(now, "the engine was stopped or restarted") {
 			t.Errorf("got %+v, want it started again without a restart that counts", now)
 		}
@@ -264,12 +264,12 @@ func TestEngineThatRestartsUnderTenSessions(t *testing.T) {
 
 // hasStopped reports whether a session's timeline says that it was stopped for this reason.
 func hasStopped(s session.Session, reason string) bool {
-	return slices.ContainsFunc(s.Timeline, func(m session.Milestone) bool { return m.What == session.Ended && m.Reason == reason })
+	return slices.ContainsFunc(s.Timeline, func(m session.Event) bool { return m.Type == session.EventStopped && m.Reason == reason })
 }
 
 func TestHealthsListsEverySession(t *testing.T) {
 	t.Parallel()
-	h := tended(t)
+	h := monitored(t)
 	for range 3 {
 		h.Make(lifecycle.Request{})
 	}
@@ -295,31 +295,31 @@ func TestOperatorIsNotified(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var heard []lifecycle.Notice
-	h := tended(t, func(o *lifecycle.Options) {
+	h := monitored(t, func(o *lifecycle.Options) {
 		o.Health.MaxRestarts = 1
 		o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); heard = append(heard, n); mu.Unlock() })
 	})
 	s, _ := h.Make(lifecycle.Request{Owner: "ann"})
 	h.Engine.Crash(s.ContainerName, 137, true)
-	h.becomes(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 	h.Engine.Crash(s.ContainerName, 1, false)
-	h.becomes(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool { return v.State == lifecycle.Failed })
+	h.waitFor(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool { return v.State == lifecycle.Failed })
 	h.eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
 	mu.Lock()
 	defer mu.Unlock()
 	for i, want := range []struct {
-		what  session.Happening
+		what  session.EventType
 		cause lifecycle.Cause
 	}{
-		{session.Starved, lifecycle.CauseMemory}, {session.Ailing, lifecycle.CauseMemory}, {session.Restarted, ""}, {session.Broken, lifecycle.CauseExited},
+		{session.EventOutOfMemory, lifecycle.CauseMemory}, {session.EventUnhealthy, lifecycle.CauseMemory}, {session.EventRestarted, ""}, {session.EventFailed, lifecycle.CauseExited},
 	} {
-		if heard[i].What != want.what || heard[i].Cause != want.cause || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
+		if heard[i].Type != want.what || heard[i].Cause != want.cause || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
 			t.Errorf("notice %d is %+v, want %v", i+1, heard[i], want)
 		}
 	}
 }
 
-func (h *house) eventually(t *testing.T, try func() bool) {
+func (h *fixture) eventually(t *testing.T, try func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !try(); <-time.After(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -330,7 +330,7 @@ func (h *house) eventually(t *testing.T, try func() bool) {
 
 func TestCancelEndsWhatIsInProgress(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
 	issued, err := h.Create(t.Context(), lifecycle.Request{})
 	if err != nil {
@@ -353,9 +353,9 @@ func TestCancelEndsWhatIsInProgress(t *testing.T) {
 }
 
 // A stop that takes for ever makes way for a forced delete.
-func TestForceTakesThePlaceOfAnything(t *testing.T) {
+func TestForcePreemptsEveryOperation(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(o *lifecycle.Options) { o.StopTimeout = time.Hour })
+	h := newFixture(t, func(o *lifecycle.Options) { o.StopTimeout = time.Hour })
 	h.Engine.Behave("", runtimetest.Behaviour{Stubborn: true})
 	s, _ := h.Make(lifecycle.Request{})
 	if _, err := h.Stop(t.Context(), s.ID); err != nil {

@@ -11,7 +11,7 @@ import (
 
 func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	req := lifecycle.Request{Owner: "alice", IdempotencyKey: "order-1", Metadata: map[string]any{"n": 1.0}}
 	first, old := h.Make(req)
 	again, err := h.Create(t.Context(), req)
@@ -38,15 +38,15 @@ func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
 
 func TestKeyOfAnotherRequestIsRefused(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Make(lifecycle.Request{IdempotencyKey: "k"})
 	_, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k", Metadata: map[string]any{"other": true}})
 	wantCode(t, err, session.CodeIdempotencyMismatch, "same key, other request")
 }
 
-func TestRepeatedRequestWhileTheFirstIsWorkedOnIsToldToWait(t *testing.T) {
+func TestRepeatedIdempotencyKeyDuringCreateIsInProgress(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	release := make(chan struct{})
 	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
@@ -63,7 +63,7 @@ func TestRepeatedRequestWhileTheFirstIsWorkedOnIsToldToWait(t *testing.T) {
 
 func TestRepeatedRequestAfterAFailureTriesAgain(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Engine.Script(runtimetest.OpStart, runtimetest.Step{Err: session.Errorf(session.CodePortTaken, "taken")})
 	first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
 	if err != nil {
@@ -79,7 +79,7 @@ func TestRepeatedRequestAfterAFailureTriesAgain(t *testing.T) {
 
 func TestDeletedSessionsKeyMakesANewSession(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "k"})
 	if _, err := h.do(h.Delete, s.ID); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestDeletedSessionsKeyMakesANewSession(t *testing.T) {
 
 func TestMalformedRequestsAreRefused(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	long := make([]byte, 256)
 	for i := range long {
 		long[i] = 'x'
@@ -114,9 +114,9 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 func TestRepeatedRequestAtTheEndOfTheFirstGetsItsSession(t *testing.T) {
 	t.Parallel()
 	recorded, end := make(chan struct{}), make(chan struct{})
-	h := newHouse(t, func(o *lifecycle.Options) {
-		o.Sink = results(func(p lifecycle.Performance) {
-			if p.What == string(session.OpCreate) && !p.Refused {
+	h := newFixture(t, func(o *lifecycle.Options) {
+		o.Sink = results(func(p lifecycle.OperationResult) {
+			if p.Operation == string(session.OpCreate) && !p.Refused {
 				close(recorded)
 				<-end
 			}

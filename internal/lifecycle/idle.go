@@ -105,19 +105,19 @@ func (m *Manager) isBusy(ctx context.Context, s session.Session) bool {
 	return busy || err != nil
 }
 
-// Stay is until when a session stays up, and why.
-type Stay struct {
+// IdleDeadline is until when a session stays up, and why.
+type IdleDeadline struct {
 	Until time.Time // it is stopped then, unless it is used; zero: it stays
 	Busy  bool      // its server is at work, so that it stays up although nobody uses it
 }
 
-// Stay tells of a session that runs. Of another it is the zero Stay.
-func (m *Manager) Stay(s session.Session) Stay {
+// IdleDeadline tells of a session that runs. Of another it is the zero Stay.
+func (m *Manager) IdleDeadline(s session.Session) IdleDeadline {
 	if s.Status != session.Running {
-		return Stay{}
+		return IdleDeadline{}
 	}
 	m.idle.mu.Lock()
-	stay := Stay{Busy: m.idle.busy[s.ID], Until: s.ExpiresAt}
+	stay := IdleDeadline{Busy: m.idle.busy[s.ID], Until: s.ExpiresAt}
 	m.idle.mu.Unlock()
 	if m.opts.IdleTimeout > 0 {
 		unused := s.LastAccessed.Add(m.opts.IdleTimeout)

@@ -9,14 +9,14 @@ import (
 	"berth/internal/session"
 )
 
-// drowsy is a house whose sessions are stopped when nobody uses them for ten minutes.
-func drowsy(t *testing.T, change ...func(*lifecycle.Options)) *house {
+// idleFixture is a house whose sessions are stopped when nobody uses them for ten minutes.
+func idleFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
-	h := newHouse(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
+	h := newFixture(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
 		o.IdleTimeout, o.MaxBusy, o.ReconcileEvery = 10*time.Minute, time.Hour, 10*time.Millisecond
 		o.TokenLife = 0
 	}}, change...)...)
-	h.tend(t)
+	h.runManager(t)
 	return h
 }
 
@@ -26,21 +26,21 @@ func isStopped(s session.Session, _ lifecycle.Health) bool {
 
 func TestUnusedSessionIsStoppedAndWakes(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t)
+	h := idleFixture(t)
 	s, token := h.Make(lifecycle.Request{})
-	if stay := h.Stay(h.stored(s.ID)); stay.Busy || !stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(10*time.Minute)) {
+	if stay := h.IdleDeadline(h.stored(s.ID)); stay.Busy || !stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(10*time.Minute)) {
 		t.Errorf("got %+v, want it stopped ten minutes after its last use", stay)
 	}
 	for range 3 { // whoever uses it keeps it up
 		h.Clock.Advance(6 * time.Minute)
 		h.Touch(s.ID)
 		used := h.stored(s.ID).LastAccessed
-		h.becomes(t, s.ID, "used", func(now session.Session, _ lifecycle.Health) bool {
+		h.waitFor(t, s.ID, "used", func(now session.Session, _ lifecycle.Health) bool {
 			return now.Status == session.Running && now.LastAccessed.After(used)
 		})
 	}
 	h.Clock.Advance(11 * time.Minute)
-	got := h.becomes(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
+	got := h.waitFor(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
 		route, _ := h.Routes.Get(s.ID)
 		return isStopped(now, v) && !route.Running && route.Wakes
 	})
@@ -69,10 +69,10 @@ func TestUnusedSessionIsStoppedAndWakes(t *testing.T) {
 
 func TestManyRequestsWakeASessionOnce(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t)
+	h := idleFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(11 * time.Minute)
-	h.becomes(t, s.ID, "stopped", isStopped)
+	h.waitFor(t, s.ID, "stopped", isStopped)
 	before := h.stored(s.ID).Revision
 	errs := make(chan error)
 	for range 20 {
@@ -89,9 +89,9 @@ func TestManyRequestsWakeASessionOnce(t *testing.T) {
 }
 
 // What somebody has stopped stays stopped.
-func TestSessionThatSomebodyHasStoppedDoesNotWake(t *testing.T) {
+func TestStoppedByUserDoesNotWake(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t)
+	h := idleFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	w, err := h.Stop(t.Context(), s.ID)
 	if err == nil {
@@ -108,12 +108,12 @@ func TestSessionThatSomebodyHasStoppedDoesNotWake(t *testing.T) {
 	}
 }
 
-func TestWakingIsAdmittedAsCreating(t *testing.T) {
+func TestWakeIsLimitedLikeCreate(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
+	h := idleFixture(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(11 * time.Minute)
-	h.becomes(t, s.ID, "stopped", isStopped)
+	h.waitFor(t, s.ID, "stopped", isStopped)
 	h.Make(lifecycle.Request{})
 	if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeLimit {
 		t.Errorf("got %v, want no room", err)
@@ -123,7 +123,7 @@ func TestWakingIsAdmittedAsCreating(t *testing.T) {
 // A server that is at work keeps its session up, but not for ever. This one never says, which counts as work.
 func TestServerAtWorkKeepsItsSessionUp(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t, func(o *lifecycle.Options) {
+	h := idleFixture(t, func(o *lifecycle.Options) {
 		p := o.Profiles["opencode"]
 		p.Busy = []session.BusyProbe{{Path: "/path", Member: "type", Values: []string{"busy"}}}
 		o.Profiles["opencode"] = p
@@ -131,7 +131,7 @@ func TestServerAtWorkKeepsItsSessionUp(t *testing.T) {
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(30 * time.Minute)
 	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
-		if stay := h.Stay(h.stored(s.ID)); stay.Busy && stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(70*time.Minute)) {
+		if stay := h.IdleDeadline(h.stored(s.ID)); stay.Busy && stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(70*time.Minute)) {
 			break
 		} else if time.Now().After(deadline) {
 			t.Fatalf("got %+v, want it kept up by its own work", stay)
@@ -141,24 +141,24 @@ func TestServerAtWorkKeepsItsSessionUp(t *testing.T) {
 		t.Errorf("got %+v, want it up", got)
 	}
 	h.Clock.Advance(time.Hour)
-	if got := h.becomes(t, s.ID, "stopped", isStopped); got.StopReason != session.StopIdle {
+	if got := h.waitFor(t, s.ID, "stopped", isStopped); got.StopReason != session.StopIdle {
 		t.Errorf("got %+v", got)
 	}
 }
 
 func TestLifetimeEnds(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t, func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 0, time.Hour })
+	h := idleFixture(t, func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 0, time.Hour })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(59 * time.Minute)
 	if err := h.Reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.stored(s.ID); got.Status != session.Running || !h.Stay(got).Until.Equal(got.ExpiresAt) {
-		t.Errorf("before the end: got %+v, %+v", got, h.Stay(got))
+	if got := h.stored(s.ID); got.Status != session.Running || !h.IdleDeadline(got).Until.Equal(got.ExpiresAt) {
+		t.Errorf("before the end: got %+v, %+v", got, h.IdleDeadline(got))
 	}
 	h.Clock.Advance(2 * time.Minute)
-	if got := h.becomes(t, s.ID, "stopped", isStopped); got.StopReason != session.StopLifetime {
+	if got := h.waitFor(t, s.ID, "stopped", isStopped); got.StopReason != session.StopLifetime {
 		t.Errorf("got %+v", got)
 	}
 	if _, err := h.Start(t.Context(), s.ID); session.CodeOf(err) != session.CodeConflict {

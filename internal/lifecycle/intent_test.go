@@ -30,7 +30,7 @@ func TestCreateThatWasTakenOverUndoesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			peers := &peers{living: map[string]bool{"second": true}} // the first one's lease is gone
-			h := newHouse(t, func(o *lifecycle.Options) {
+			h := newFixture(t, func(o *lifecycle.Options) {
 				o.Process, o.Peers, o.StartTimeout = "first", peers, time.Second
 			})
 			h.Engine.Script(behaviour.op, behaviour.step)
@@ -43,11 +43,11 @@ func TestCreateThatWasTakenOverUndoesNothing(t *testing.T) {
 
 			h.Options.Process = "second"
 			second := h.Process()
-			t.Cleanup(func() { h.die(second) })
+			t.Cleanup(func() { h.abandon(second) })
 			if err := second.Reconcile(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			h.becomes(t, id, "finished by the second process", func(now session.Session, _ lifecycle.Health) bool {
+			h.waitFor(t, id, "finished by the second process", func(now session.Session, _ lifecycle.Health) bool {
 				return now.Status == session.Running && now.Operation == nil
 			})
 			_, err = issued.Wait(t.Context())
@@ -68,7 +68,7 @@ func TestCreateThatWasTakenOverUndoesNothing(t *testing.T) {
 // When the store cannot say whose an operation is, a failure takes nothing back.
 func TestFailedCreateUndoesNothingWithoutTheStore(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(o *lifecycle.Options) { o.StartTimeout = 200 * time.Millisecond })
+	h := newFixture(t, func(o *lifecycle.Options) { o.StartTimeout = 200 * time.Millisecond })
 	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
 	issued, err := h.Create(t.Context(), lifecycle.Request{})
 	if err != nil {
@@ -85,7 +85,7 @@ func TestFailedCreateUndoesNothingWithoutTheStore(t *testing.T) {
 		t.Errorf("got %v, want the create to end", err)
 	}
 	h.reconcile() // which sees to what is left
-	h.becomes(t, issued.Session().ID, "nothing runs", func(now session.Session, _ lifecycle.Health) bool {
+	h.waitFor(t, issued.Session().ID, "nothing runs", func(now session.Session, _ lifecycle.Health) bool {
 		c, err := h.Engine.Inspect(t.Context(), now.ContainerName)
 		return now.Status == session.Error && (err != nil || c.State != session.StateRunning)
 	})
@@ -101,13 +101,13 @@ func TestStopThatTheEngineFailsHolds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s, _ := h.Make(lifecycle.Request{})
 			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Times: 2, Err: err})
 			if _, err := h.do(h.Stop, s.ID); err == nil {
 				t.Fatal("the stop succeeded on an engine that fails")
 			}
-			h.becomes(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
+			h.waitFor(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
 				if route, _ := h.Routes.Get(s.ID); now.Status == session.Running || now.Status == session.Error && now.LastError == "" || route.Running {
 					t.Fatalf("after a reconciliation: got %+v, want it stopped, or the reason why not", now)
 				}
@@ -123,17 +123,17 @@ func TestStopThatTheEngineFailsHolds(t *testing.T) {
 }
 
 // What a user asks for later takes the place of a stop that failed, on whatever process.
-func TestStartTakesThePlaceOfAStopThatFailed(t *testing.T) {
+func TestStartPreemptsFailedStop(t *testing.T) {
 	t.Parallel()
 	peers := &peers{living: map[string]bool{"first": true, "second": true}}
-	h := newHouse(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
+	h := newFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: errAway})
 	_, err := h.do(h.Stop, s.ID)
 	wantCode(t, err, session.CodeEngineUnavailable, "stop")
 	h.Options.Process = "second"
 	second := h.Process()
-	t.Cleanup(func() { h.die(second) })
+	t.Cleanup(func() { h.abandon(second) })
 	if now, err := h.do(second.Start, s.ID); err != nil || now.Status != session.Running || now.LastError != "" {
 		t.Errorf("got %+v, %v; want it running", now, err)
 	}
@@ -155,15 +155,15 @@ func (s *holding) Update(ctx context.Context, v session.Session, max int) (sessi
 func TestWakeDoesNotWinOverAStopThatIsBeingRecorded(t *testing.T) {
 	t.Parallel()
 	peers := &peers{living: map[string]bool{"first": true, "second": true}}
-	h := drowsy(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
+	h := idleFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(11 * time.Minute)
-	h.becomes(t, s.ID, "stopped", isStopped)
+	h.waitFor(t, s.ID, "stopped", isStopped)
 
 	h.Options.Process = "second"
 	store := &holding{Store: h.Store, reached: make(chan struct{}), release: make(chan struct{})}
 	m := h.ProcessWith(store, h.Engine)
-	t.Cleanup(func() { h.die(m) })
+	t.Cleanup(func() { h.abandon(m) })
 	stopped := make(chan error, 1)
 	go func() { _, err := h.do(m.Stop, s.ID); stopped <- err }()
 	<-store.reached
@@ -183,11 +183,11 @@ func TestWakeDoesNotWinOverAStopThatIsBeingRecorded(t *testing.T) {
 // A stop of Berth's own that fails does not keep the session from whoever uses it.
 func TestRequestWakesASessionWhoseIdleStopFailed(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t)
+	h := idleFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Times: -1, Err: errAway})
 	h.Clock.Advance(11 * time.Minute)
-	h.becomes(t, s.ID, "its stop has failed", func(now session.Session, _ lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "its stop has failed", func(now session.Session, _ lifecycle.Health) bool {
 		route, _ := h.Routes.Get(s.ID)
 		return now.Status == session.Error && route.Wakes
 	})
@@ -205,7 +205,7 @@ func TestForceDoesNotEndADelete(t *testing.T) {
 	for _, kind := range []session.Kind{session.OpStop, session.OpRestart} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s, _ := h.Make(lifecycle.Request{})
 			release := make(chan struct{})
 			h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Until: release})
@@ -232,23 +232,23 @@ func TestForceDoesNotEndADelete(t *testing.T) {
 }
 
 // What cannot succeed is tried less and less often, and told of once, and again when it has succeeded.
-func TestOperationThatFailsAgainAndAgainBacksOffAndSpeaksOnce(t *testing.T) {
+func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		kind  session.Kind
 		op    runtimetest.Op
-		begin func(*house, session.ID) (*lifecycle.Work, error)
-		last  session.Happening
+		begin func(*fixture, session.ID) (*lifecycle.Work, error)
+		last  session.EventType
 	}{
-		{session.OpDelete, runtimetest.OpRemoveVolumes, func(h *house, id session.ID) (*lifecycle.Work, error) { return h.Delete(h.t.Context(), id) }, session.Deleted},
-		{session.OpStop, runtimetest.OpStop, func(h *house, id session.ID) (*lifecycle.Work, error) { return h.Stop(h.t.Context(), id) }, session.Ended},
+		{session.OpDelete, runtimetest.OpRemoveVolumes, func(h *fixture, id session.ID) (*lifecycle.Work, error) { return h.Delete(h.t.Context(), id) }, session.EventDeleted},
+		{session.OpStop, runtimetest.OpStop, func(h *fixture, id session.ID) (*lifecycle.Work, error) { return h.Stop(h.t.Context(), id) }, session.EventStopped},
 	} {
 		t.Run(string(test.kind), func(t *testing.T) {
 			t.Parallel()
 			var mu sync.Mutex
-			var told []session.Happening
-			h := newHouse(t, func(o *lifecycle.Options) {
-				o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); told = append(told, n.What); mu.Unlock() })
+			var told []session.EventType
+			h := newFixture(t, func(o *lifecycle.Options) {
+				o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); told = append(told, n.Type); mu.Unlock() })
 			})
 			s, _ := h.Make(lifecycle.Request{})
 			h.Engine.Script(test.op, runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeConflict, "the volume is in use")})
@@ -259,7 +259,7 @@ func TestOperationThatFailsAgainAndAgainBacksOffAndSpeaksOnce(t *testing.T) {
 			wantCode(t, err, session.CodeConflict, string(test.kind))
 			idle := func() {
 				t.Helper()
-				h.becomes(t, s.ID, "waits to be tried again", func(now session.Session, _ lifecycle.Health) bool {
+				h.waitFor(t, s.ID, "waits to be tried again", func(now session.Session, _ lifecycle.Health) bool {
 					return now.Operation != nil && now.Operation.Kind == test.kind && now.Operation.Deadline.After(time.Now())
 				})
 			}
@@ -278,7 +278,7 @@ func TestOperationThatFailsAgainAndAgainBacksOffAndSpeaksOnce(t *testing.T) {
 			}
 			failed := slices.Collect(func(yield func(string) bool) {
 				for _, m := range h.stored(s.ID).Timeline {
-					if m.What == session.Broken && !yield(m.Reason) {
+					if m.Type == session.EventFailed && !yield(m.Reason) {
 						return
 					}
 				}
@@ -297,7 +297,7 @@ func TestOperationThatFailsAgainAndAgainBacksOffAndSpeaksOnce(t *testing.T) {
 			h.settled(s.ID)
 			mu.Lock()
 			defer mu.Unlock()
-			if want := []session.Happening{session.Broken, test.last}; !slices.Equal(told, want) {
+			if want := []session.EventType{session.EventFailed, test.last}; !slices.Equal(told, want) {
 				t.Errorf("operators were told of %v, want %v", told, want)
 			}
 		})
@@ -307,9 +307,9 @@ func TestOperationThatFailsAgainAndAgainBacksOffAndSpeaksOnce(t *testing.T) {
 // The engine's return is reason to try at once what failed because it was away.
 func TestFailedStopIsTriedAtOnceWhenTheEngineReturns(t *testing.T) {
 	t.Parallel()
-	h := tended(t, func(o *lifecycle.Options) { o.ReconcileEvery = time.Hour })
+	h := monitored(t, func(o *lifecycle.Options) { o.ReconcileEvery = time.Hour })
 	s, _ := h.Make(lifecycle.Request{})
-	h.becomes(t, s.ID, "looked at", isUp)
+	h.waitFor(t, s.ID, "looked at", isUp)
 	h.Engine.SetDown(true)
 	_, err := h.do(h.Stop, s.ID)
 	wantCode(t, err, session.CodeEngineUnavailable, "stop")
@@ -317,21 +317,21 @@ func TestFailedStopIsTriedAtOnceWhenTheEngineReturns(t *testing.T) {
 		t.Errorf("while its stop waits: got the health %+v, want it failed", v)
 	}
 	h.Engine.SetDown(false)
-	h.becomes(t, s.ID, "stopped", isStopped)
+	h.waitFor(t, s.ID, "stopped", isStopped)
 }
 
 // A session that the engine has stopped, and that was started again by somebody else's hand, is not stopped by Berth, and a
 // stop that Berth repeats by itself leaves the reason why it stopped the session.
 func TestStrayContainerOfAnIdleSessionIsStoppedAndTheSessionStillWakes(t *testing.T) {
 	t.Parallel()
-	h := drowsy(t)
+	h := idleFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(11 * time.Minute)
-	h.becomes(t, s.ID, "stopped", isStopped)
+	h.waitFor(t, s.ID, "stopped", isStopped)
 	if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil {
 		t.Fatal(err)
 	}
-	h.becomes(t, s.ID, "its container is stopped", func(now session.Session, v lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "its container is stopped", func(now session.Session, v lifecycle.Health) bool {
 		c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
 		return isStopped(now, v) && err == nil && c.State == session.StateExited
 	})
@@ -357,7 +357,7 @@ func TestCreateOnAnEngineThatHangsEndsAfterOneOperation(t *testing.T) {
 func createHangs(t *testing.T, operation, start time.Duration, want session.Code) {
 	t.Helper()
 	hangs := runtimetest.Step{Times: -1, Delay: operation, Err: errAway}
-	inBubble(t, &physician{}, func(o *lifecycle.Options) { o.StartTimeout = start }, func(t *testing.T, h *sessiontest.House, _ *diary) {
+	inBubble(t, &scriptedProber{}, func(o *lifecycle.Options) { o.StartTimeout = start }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		for _, op := range []runtimetest.Op{runtimetest.OpCreate, runtimetest.OpRemove, runtimetest.OpStop, runtimetest.OpPing} {
 			h.Engine.Script(op, hangs)
 		}

@@ -53,8 +53,8 @@ type Manager struct {
 
 	outlasting outlasting
 
-	audience audience
-	healers  chan struct{} // restarts that nobody asked for and that are going on
+	subscribers subscribers
+	healers     chan struct{} // restarts that nobody asked for and that are going on
 }
 
 // Keys derives what the Manager needs of the token secret.
@@ -120,7 +120,7 @@ func (o Options) withDefaults() Options {
 		o.Hold = &heldInMemory{}
 	}
 	if o.Peers == nil {
-		o.Peers = alone{process: o.Process}
+		o.Peers = soleProcess{process: o.Process}
 	}
 	if o.Background == nil {
 		o.Background = func(ctx context.Context) context.Context { return ctx }
@@ -163,15 +163,15 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 	m := &Manager{
 		halt: halt, onHalt: func(f func()) func() bool { return context.AfterFunc(halted, f) },
 		store: store, runtime: runtime, prober: prober, routes: routes, keys: keys, opts: opts,
-		activity:   activity{seen: map[session.ID]time.Time{}},
-		working:    map[session.ID]*Work{},
-		unrecorded: map[session.ID]unrecordedStop{},
-		unlocated:  newQueue(),
-		audience:   audience{listeners: map[session.ID]map[chan struct{}]struct{}{}},
-		idle:       idle{queue: newQueue(), busy: map[session.ID]bool{}},
-		retries:    retries{of: map[session.ID]retry{}},
-		outlasting: outlasting{seen: map[session.ID]foreignOperation{}},
-		monitor:    newMonitor(), healers: make(chan struct{}, healers),
+		activity:    activity{seen: map[session.ID]time.Time{}},
+		working:     map[session.ID]*Work{},
+		unrecorded:  map[session.ID]unrecordedStop{},
+		unlocated:   newQueue(),
+		subscribers: subscribers{listeners: map[session.ID]map[chan struct{}]struct{}{}},
+		idle:        idle{queue: newQueue(), busy: map[session.ID]bool{}},
+		retries:     retries{of: map[session.ID]retry{}},
+		outlasting:  outlasting{seen: map[session.ID]foreignOperation{}},
+		monitor:     newMonitor(), healers: make(chan struct{}, healers),
 		published: published{
 			newest: map[session.ID]session.Session{}, at: map[session.ID]uint64{}, address: map[session.ID]string{}, displaced: map[session.ID][]string{},
 			profile: profilePointers(opts.Profiles),
@@ -239,7 +239,7 @@ func (m *Manager) Delete(ctx context.Context, id session.ID) (*Work, error) {
 // Cancel ends a create, start or restart in progress, the wait for an automatic restart included, and leaves the session
 // stopped. Anything else in progress, or nothing, is a CodeConflict error.
 func (m *Manager) Cancel(ctx context.Context, id session.ID) (*Work, error) {
-	did := Performance{What: DidCancel, Session: id}
+	did := OperationResult{Operation: OpCancel, Session: id}
 	s, err := m.store.Get(ctx, id)
 	switch {
 	case err != nil:

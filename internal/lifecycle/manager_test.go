@@ -16,20 +16,20 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// house is where most of these tests happen.
-type house struct {
-	*sessiontest.House
+// fixture is where most of these tests happen.
+type fixture struct {
+	*sessiontest.Fixture
 	t      *testing.T
 	target func() session.ID // of must
 }
 
-func newHouse(t *testing.T, change ...func(*lifecycle.Options)) *house {
+func newFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
-	return &house{House: sessiontest.New(t, change...), t: t}
+	return &fixture{Fixture: sessiontest.New(t, change...), t: t}
 }
 
 // do runs one of the Manager's operations to its end.
-func (h *house) do(op func(context.Context, session.ID) (*lifecycle.Work, error), id session.ID) (session.Session, error) {
+func (h *fixture) do(op func(context.Context, session.ID) (*lifecycle.Work, error), id session.ID) (session.Session, error) {
 	h.t.Helper()
 	w, err := op(h.t.Context(), id)
 	if err != nil {
@@ -39,14 +39,14 @@ func (h *house) do(op func(context.Context, session.ID) (*lifecycle.Work, error)
 }
 
 // must does an operation to the target and fails the test if it fails.
-func (h *house) must(op func(context.Context, session.ID) (*lifecycle.Work, error)) {
+func (h *fixture) must(op func(context.Context, session.ID) (*lifecycle.Work, error)) {
 	h.t.Helper()
 	if _, err := h.do(op, h.target()); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-func (h *house) stored(id session.ID) session.Session {
+func (h *fixture) stored(id session.ID) session.Session {
 	h.t.Helper()
 	s, err := h.Store.Get(h.t.Context(), id)
 	if err != nil {
@@ -64,7 +64,7 @@ func wantCode(t *testing.T, err error, want session.Code, why string) {
 
 func TestCreatedSessionRunsAndIsRouted(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, token := h.Make(lifecycle.Request{Owner: "alice", Metadata: map[string]any{"team": "x"}})
 	if s.Status != session.Running || s.Operation != nil || s.Port == 0 || s.ContainerID == "" || s.LastError != "" {
 		t.Errorf("got %+v, want a running session with container and port and nothing in progress", s)
@@ -83,7 +83,7 @@ func TestCreatedSessionRunsAndIsRouted(t *testing.T) {
 
 func TestIntentIsRecordedBeforeTheEngineIsAsked(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	release := make(chan struct{})
 	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	issued, err := h.Create(t.Context(), lifecycle.Request{})
@@ -105,7 +105,7 @@ func TestIntentIsRecordedBeforeTheEngineIsAsked(t *testing.T) {
 
 func TestTwentySessionsAtOnceAllRun(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
@@ -142,7 +142,7 @@ func TestFailedCreateLeavesAnErrorAndWhatItsDeleteRemoves(t *testing.T) {
 			Err: session.Errorf(session.CodePortTaken, "port taken"),
 		}}, want: session.CodePortTaken},
 		"created, but the answer was lost": {step: map[runtimetest.Op]runtimetest.Step{runtimetest.OpCreate: {
-			Acted: true, Err: session.Errorf(session.CodeEngineUnavailable, "connection lost"),
+			ActFirst: true, Err: session.Errorf(session.CodeEngineUnavailable, "connection lost"),
 		}}, want: session.CodeEngineUnavailable},
 		"something nobody foresaw": {step: map[runtimetest.Op]runtimetest.Step{runtimetest.OpStart: {
 			Err: errors.New("secret detail"),
@@ -150,7 +150,7 @@ func TestFailedCreateLeavesAnErrorAndWhatItsDeleteRemoves(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, func(o *lifecycle.Options) { o.StartTimeout = time.Second })
+			h := newFixture(t, func(o *lifecycle.Options) { o.StartTimeout = time.Second })
 			h.Engine.Behave("", c.behaviour)
 			for op, step := range c.step {
 				h.Engine.Script(op, step)
@@ -186,7 +186,7 @@ func TestFailedCreateLeavesAnErrorAndWhatItsDeleteRemoves(t *testing.T) {
 
 func TestLateAttachIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Engine.Behave("", runtimetest.Behaviour{LateAttach: 3}) // whoever came first is never answered
 	if s, _ := h.Make(lifecycle.Request{}); s.Status != session.Running {
 		t.Errorf("got %s, want running", s.Status)
@@ -195,7 +195,7 @@ func TestLateAttachIsWaitedFor(t *testing.T) {
 
 func TestStopKeepsTheWorkspaceAndStartFindsItAgain(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, token := h.Make(lifecycle.Request{})
 	volumes := h.Engine.Volumes()
 	stopped, err := h.do(h.Stop, s.ID)
@@ -221,10 +221,10 @@ func TestStopKeepsTheWorkspaceAndStartFindsItAgain(t *testing.T) {
 
 func TestStartReplacesALostContainerOnTheSameVolumes(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	volumes := h.Engine.Volumes()
-	h.Engine.Vanish(s.ContainerName)
+	h.Engine.RemoveExternally(s.ContainerName)
 	again, err := h.do(h.Start, s.ID)
 	if err != nil || again.Status != session.Running || again.ContainerID == s.ContainerID {
 		t.Errorf("got %+v, %v; want it to run in a new container", again, err)
@@ -236,7 +236,7 @@ func TestStartReplacesALostContainerOnTheSameVolumes(t *testing.T) {
 
 func TestFailedStartKeepsTheWorkspace(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	if _, err := h.do(h.Stop, s.ID); err != nil {
 		t.Fatal(err)
@@ -255,7 +255,7 @@ func TestFailedStartKeepsTheWorkspace(t *testing.T) {
 
 func TestDeleteRemovesEverything(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	if _, err := h.do(h.Delete, s.ID); err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestDeleteRemovesEverything(t *testing.T) {
 
 func TestRotationRefusesTheOldTokenAndKeepsTheAddress(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, old := h.Make(lifecycle.Request{})
 	before, _ := h.Routes.Get(s.ID)
 	_, fresh, err := h.Rotate(t.Context(), s.ID)
@@ -290,7 +290,7 @@ func TestRotationRefusesTheOldTokenAndKeepsTheAddress(t *testing.T) {
 
 func TestLimitHoldsForCreateAndStart(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(o *lifecycle.Options) { o.MaxSessions = 2 })
+	h := newFixture(t, func(o *lifecycle.Options) { o.MaxSessions = 2 })
 	a, _ := h.Make(lifecycle.Request{})
 	h.Make(lifecycle.Request{})
 	_, err := h.Create(t.Context(), lifecycle.Request{})

@@ -22,7 +22,7 @@ import (
 // Whatever is done to sessions, and whatever happens to containers, engine and process meanwhile: once the engine
 // answers and a process has reconciled, records, containers, volumes and routes agree, and each session is as the last
 // request that was accepted wants it.
-func TestAcceptedRequestsHoldAndRecordsAndContainersAgreeAfterAnything(t *testing.T) {
+func TestModelAcknowledgedRequestsHold(t *testing.T) {
 	t.Parallel()
 	most := int64(1)
 	if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
@@ -38,14 +38,14 @@ func TestAcceptedRequestsHoldAndRecordsAndContainersAgreeAfterAnything(t *testin
 func anything(t *testing.T, steps *atomic.Int64) {
 	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
-		h := &house{t: t, House: sessiontest.NewFast(t, func(o *lifecycle.Options) {
+		h := &fixture{t: t, Fixture: sessiontest.NewFast(t, func(o *lifecycle.Options) {
 			o.StartTimeout, o.StopTimeout, o.ProbeInterval = 500*time.Millisecond, 50*time.Millisecond, time.Millisecond
 			o.MaxSessions = 3
 			o.Health = lifecycle.HealthOptions{CheckEvery: time.Minute, MaxRestarts: 2, RestartDelay: time.Millisecond}
 			o.IdleTimeout = 30 * time.Minute
 		})}
 		defer h.Engine.Close()
-		m := model{house: h, rt: rt, wanted: map[session.ID]session.Kind{}, containers: map[session.ID]string{}}
+		m := model{fixture: h, rt: rt, wanted: map[session.ID]session.Kind{}, containers: map[session.ID]string{}}
 		rt.Repeat(map[string]func(*rapid.T){
 			"":        func(*rapid.T) { steps.Add(1) },
 			"create":  func(*rapid.T) { m.create() },
@@ -62,9 +62,9 @@ func anything(t *testing.T, steps *atomic.Int64) {
 			"crash":   func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
 			"upgrade": func(rt *rapid.T) { m.upgrade(rt) },
 			"by hand": func(rt *rapid.T) {
-				h.Engine.StopByHand(m.container(), "15", 143, rapid.Bool().Draw(rt, "gone"))
+				h.Engine.StopExternally(m.container(), "15", 143, rapid.Bool().Draw(rt, "gone"))
 			},
-			"vanish":     func(*rapid.T) { h.Engine.Vanish(m.container()) },
+			"vanish":     func(*rapid.T) { h.Engine.RemoveExternally(m.container()) },
 			"engine":     func(rt *rapid.T) { h.Engine.SetDown(rapid.Bool().Draw(rt, "down")) },
 			"lost reply": func(rt *rapid.T) { m.loseReply(rt) },
 			"reconcile":  func(*rapid.T) { _ = h.Reconcile(t.Context()) },
@@ -78,7 +78,7 @@ func anything(t *testing.T, steps *atomic.Int64) {
 }
 
 type model struct {
-	*house
+	*fixture
 	rt     *rapid.T
 	ids    []session.ID
 	wanted map[session.ID]session.Kind // what was last asked for and accepted; nothing of what Berth does by itself
@@ -152,13 +152,13 @@ func (m *model) loseReply(rt *rapid.T) {
 		runtimetest.OpCreate, runtimetest.OpStart, runtimetest.OpStop, runtimetest.OpRemove, runtimetest.OpRemoveVolumes, runtimetest.OpInspect,
 	}).Draw(rt, "call")
 	m.Engine.Script(op, runtimetest.Step{
-		Acted: rapid.Bool().Draw(rt, "acted"), Err: session.Errorf(session.CodeEngineUnavailable, "connection lost"),
+		ActFirst: rapid.Bool().Draw(rt, "acted"), Err: session.Errorf(session.CodeEngineUnavailable, "connection lost"),
 	})
 }
 
 // restart ends the process without letting it finish anything, and begins another.
 func (m *model) restart() {
-	m.die(m.Manager)
+	m.abandon(m.Manager)
 	m.Routes.Clear()
 	m.Manager = m.Process()
 }
@@ -175,7 +175,7 @@ func (m *model) settle() {
 			m.rt.Fatalf("reconcile: %v", err)
 		}
 		if fault = cmp.Or(m.disagreement(), m.broken()); fault == nil {
-			m.die(m.Manager)
+			m.abandon(m.Manager)
 			return
 		}
 		<-time.After(2 * time.Millisecond)
@@ -241,7 +241,7 @@ func (m *model) broken() error {
 	for id, kind := range m.wanted {
 		s, exists := there[id]
 		kept := slices.ContainsFunc(volumes, func(v string) bool { return strings.HasPrefix(v, m.containers[id]+"/") })
-		served := slices.ContainsFunc(s.Timeline, func(e session.Milestone) bool { return e.What == session.Ready })
+		served := slices.ContainsFunc(s.Timeline, func(e session.Event) bool { return e.Type == session.EventReady })
 		switch {
 		case kind == session.OpDelete && (exists || kept):
 			return fmt.Errorf("%s was to be deleted: it exists %v, its volumes %v", id, exists, kept)

@@ -20,18 +20,18 @@ const (
 
 // monitor is what is known of the servers of running sessions, and who is to be looked at next.
 type monitor struct {
-	mu     sync.Mutex
-	vitals map[session.ID]*vital
-	queue  queue // sessions to look at now
-	engine engineView
-	soon   chan struct{} // holds a token when records and containers are to be compared at once
+	mu      sync.Mutex
+	records map[session.ID]*healthRecord
+	queue   queue // sessions to look at now
+	engine  engineView
+	soon    chan struct{} // holds a token when records and containers are to be compared at once
 
 	unheard map[session.ID]time.Time // sessions that are left alone, and since when; see [Manager.leaveUnheard]
 }
 
 func newMonitor() monitor {
 	return monitor{
-		vitals: map[session.ID]*vital{}, queue: newQueue(), soon: make(chan struct{}, 1), engine: engineView{charged: map[session.ID]time.Time{}},
+		records: map[session.ID]*healthRecord{}, queue: newQueue(), soon: make(chan struct{}, 1), engine: engineView{charged: map[session.ID]time.Time{}},
 		unheard: map[session.ID]time.Time{},
 	}
 }
@@ -46,13 +46,13 @@ func (m *Manager) attend(s session.Session, r session.Route) {
 	defer m.monitor.mu.Unlock()
 	returns := s.Status == session.Stopped && s.StopReason == session.StopEngine && s.Operation != nil
 	if s.Status == session.Stopped && !returns {
-		delete(m.monitor.vitals, s.ID)
+		delete(m.monitor.records, s.ID)
 		return
 	}
-	v, known := m.monitor.vitals[s.ID]
+	v, known := m.monitor.records[s.ID]
 	if !known {
-		v = &vital{health: Health{ID: s.ID, State: Unknown, Since: now}, due: now.Add(phase(s.ID, m.opts.Health.CheckEvery))}
-		m.monitor.vitals[s.ID] = v
+		v = &healthRecord{health: Health{ID: s.ID, State: Unknown, Since: now}, due: now.Add(phase(s.ID, m.opts.Health.CheckEvery))}
+		m.monitor.records[s.ID] = v
 	}
 	was := v.following
 	v.following, v.container, v.health.Restarts = "", s.ContainerName, s.RestartCount
@@ -82,11 +82,11 @@ func (m *Manager) attend(s session.Session, r session.Route) {
 	}
 }
 
-// dismissVital forgets a session that is gone.
-func (m *Manager) dismissVital(id session.ID) {
+// dropHealthRecord forgets a session that is gone.
+func (m *Manager) dropHealthRecord(id session.ID) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	delete(m.monitor.vitals, id)
+	delete(m.monitor.records, id)
 }
 
 // phase spreads sessions over an interval, each at a place of its own.
@@ -124,7 +124,7 @@ func (m *Manager) enqueueDue() {
 	now, every := m.now(), m.opts.Health.CheckEvery
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	for id, v := range m.monitor.vitals {
+	for id, v := range m.monitor.records {
 		switch late := now.Sub(v.due); {
 		case late < -every, late > every: // the clock was set, or this machine has slept: they are not to come all at once
 			v.due = now.Add(phase(id, every))
@@ -146,7 +146,7 @@ func (m *Manager) watchEngine(ctx context.Context) {
 		err := m.runtime.Watch(ctx, func() {
 			heard, wait = true, firstRedial
 			m.engineConnected(ctx)
-		}, func(e session.Event) {
+		}, func(e session.RuntimeEvent) {
 			switch e.Action {
 			case session.ActionOOM:
 				m.starved(e.Session)
@@ -180,7 +180,7 @@ func (m *Manager) reconcileSoon() {
 // suspect has a session looked at at once.
 func (m *Manager) suspect(id session.ID) {
 	m.monitor.mu.Lock()
-	v, ok := m.monitor.vitals[id]
+	v, ok := m.monitor.records[id]
 	ok = ok && v.target.Address != ""
 	m.monitor.mu.Unlock()
 	if ok && m.opts.Peers.Mine(id) {
@@ -193,7 +193,7 @@ func (m *Manager) suspect(id session.ID) {
 func (m *Manager) starved(id session.ID) {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	if v, ok := m.monitor.vitals[id]; ok {
+	if v, ok := m.monitor.records[id]; ok {
 		v.starved = m.now()
 	}
 }
@@ -202,14 +202,14 @@ func (m *Manager) starved(id session.ID) {
 func (m *Manager) hasStarved(id session.ID) bool {
 	m.monitor.mu.Lock()
 	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.vitals[id]
+	v, ok := m.monitor.records[id]
 	return ok && !v.starved.IsZero()
 }
 
 // look asks a session's server, and where it does not answer the engine, and acts on what they say.
 func (m *Manager) look(ctx context.Context, id session.ID) {
 	m.monitor.mu.Lock()
-	v, ok := m.monitor.vitals[id]
+	v, ok := m.monitor.records[id]
 	if !ok || v.target.Address == "" {
 		m.monitor.mu.Unlock()
 		return
@@ -268,7 +268,7 @@ func (m *Manager) look(ctx context.Context, id session.ID) {
 func (m *Manager) passed(ctx context.Context, id session.ID, target session.Target, latency time.Duration) {
 	now := m.now()
 	m.monitor.mu.Lock()
-	v, ok := m.monitor.vitals[id]
+	v, ok := m.monitor.records[id]
 	if !ok || v.target.Address != target.Address {
 		m.monitor.mu.Unlock()
 		return
@@ -292,7 +292,7 @@ func (m *Manager) passed(ctx context.Context, id session.ID, target session.Targ
 // found notes that something is wrong. It reports whether that is to be mended by a restart now.
 func (m *Manager) found(ctx context.Context, id session.ID, target session.Target, c Check) (restart bool) {
 	m.monitor.mu.Lock()
-	v, ok := m.monitor.vitals[id]
+	v, ok := m.monitor.records[id]
 	if !ok || v.target.Address != target.Address {
 		m.monitor.mu.Unlock()
 		return false

@@ -16,10 +16,10 @@ func TestEngineWithoutEventsIsNotBlamedForWhatAServerDoes(t *testing.T) {
 	refused := runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeInternal, "events are not for you")}
 	t.Run("at its start", func(t *testing.T) {
 		t.Parallel()
-		h := newHouse(t, quickly)
+		h := newFixture(t, quickly)
 		h.Engine.Script(runtimetest.OpWatch, refused)
 		h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
-		h.tend(t)
+		h.runManager(t)
 		h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpWatch)) > 3 })
 		issued, err := h.Create(t.Context(), lifecycle.Request{})
 		if err != nil {
@@ -33,15 +33,15 @@ func TestEngineWithoutEventsIsNotBlamedForWhatAServerDoes(t *testing.T) {
 	})
 	t.Run("later", func(t *testing.T) {
 		t.Parallel()
-		h := newHouse(t, quickly)
-		h.tend(t)
+		h := newFixture(t, quickly)
+		h.runManager(t)
 		s, _ := h.Make(lifecycle.Request{})
-		h.becomes(t, s.ID, "looked at", func(_ session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 0 })
+		h.waitFor(t, s.ID, "looked at", func(_ session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 0 })
 		h.Engine.Script(runtimetest.OpWatch, refused)
 		h.Engine.BreakStreams()
 		before := len(h.Engine.Calls(runtimetest.OpPing))
 		h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpPing)) > before+3 })
-		h.becomes(t, s.ID, "given up after its restarts", func(now session.Session, _ lifecycle.Health) bool {
+		h.waitFor(t, s.ID, "given up after its restarts", func(now session.Session, _ lifecycle.Health) bool {
 			if now.Status == session.Running && now.Operation == nil {
 				h.Engine.Crash(s.ContainerName, 3, false)
 			}

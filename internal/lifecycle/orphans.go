@@ -122,7 +122,7 @@ func (m *Manager) removeOrphan(ctx context.Context, c session.Container) error {
 	if c.CreatedAt.IsZero() || unknown < m.opts.OrphanGrace || m.isWorking(c.Session) || !m.opts.Peers.Mine(c.Session) {
 		return nil
 	}
-	missing := m.opts.Peers.MissingSince()
+	missing := m.opts.Peers.UnreachableSince()
 	if !missing.IsZero() && c.CreatedAt.After(missing.Add(-missingMargin)) {
 		m.opts.Logger.DebugContext(ctx, "container without a session left alone: it may be that of a process that cannot be heard",
 			"container", c.Name, "session_id", c.Session)

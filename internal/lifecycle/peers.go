@@ -17,12 +17,12 @@ type Peers interface {
 	// Mine reports whether this process looks after the session in the background. Of the processes that are alive
 	// one does.
 	Mine(id session.ID) bool
-	// MissingSince is when the first of those processes was last heard of that have not said good-bye. What has been
+	// UnreachableSince is when the first of those processes was last heard of that have not said good-bye. What has been
 	// made on the engine since then may be theirs, and recorded where nobody else can read it. Zero: none is missing.
-	MissingSince() time.Time
-	// Unheard reports whether another process may have acted on sessions before that time without its being recorded
+	UnreachableSince() time.Time
+	// Unreachable reports whether another process may have acted on sessions before that time without its being recorded
 	// where this process reads: the store is away, or one of them has not been heard of since. It asks nobody.
-	Unheard(since time.Time) bool
+	Unreachable(since time.Time) bool
 }
 
 // PeersChanged has records and containers compared at once: what a process that has ended was doing, or looked after, is
@@ -37,10 +37,10 @@ type Feed interface {
 	Watch(ctx context.Context, missed func(), changed func(session.ID)) error
 }
 
-// alone is the only process on a store that admits no other.
-type alone struct{ process string }
+// soleProcess is the only process on a store that admits no other.
+type soleProcess struct{ process string }
 
-func (a alone) Alive(process string) bool { return process == a.process }
-func (alone) Mine(session.ID) bool        { return true }
-func (alone) MissingSince() time.Time     { return time.Time{} }
-func (alone) Unheard(time.Time) bool      { return false }
+func (a soleProcess) Alive(process string) bool { return process == a.process }
+func (soleProcess) Mine(session.ID) bool        { return true }
+func (soleProcess) UnreachableSince() time.Time { return time.Time{} }
+func (soleProcess) Unreachable(time.Time) bool  { return false }

@@ -113,7 +113,7 @@ func (m *Manager) publishFollowed(mark uint64, s session.Session) (unlocated boo
 // the sessions' network all servers do.
 func cameUp(s session.Session) time.Time {
 	for _, m := range slices.Backward(s.Timeline) {
-		if m.What == session.Ready || m.What == session.Restarted {
+		if m.Type == session.EventReady || m.Type == session.EventRestarted {
 			return m.At
 		}
 	}
@@ -143,7 +143,7 @@ func (m *Manager) route(s session.Session) {
 	}
 	m.routes.Set(r)
 	m.attend(s, r)
-	m.audience.tell(s.ID)
+	m.subscribers.notify(s.ID)
 }
 
 // startsAt is when the server of a session that does not run is started without anybody's doing; zero: it is not.
@@ -168,9 +168,9 @@ func (m *Manager) unpublish(id session.ID) {
 	delete(p.displaced, id)
 	m.retries.ended(id)
 	m.routes.Remove(id)
-	m.dismissVital(id)
+	m.dropHealthRecord(id)
 	m.forgetUnheard(id)
-	m.audience.tell(id)
+	m.subscribers.notify(id)
 }
 
 // isPublished reports whether the data plane knows the session as it is recorded here.

@@ -12,8 +12,8 @@ import (
 func TestServerThatIsReadyAfterItsFirstProbeIsNotKeptWaiting(t *testing.T) {
 	t.Parallel()
 	for failures, most := range map[int]time.Duration{0: 0, 1: 10 * time.Millisecond, 4: 50 * time.Millisecond} {
-		p := &physician{ill: func(look int) bool { return look <= failures }}
-		inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 10 * time.Second }, func(t *testing.T, h *sessiontest.House, _ *diary) {
+		p := &scriptedProber{ill: func(look int) bool { return look <= failures }}
+		inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 10 * time.Second }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 			begun := time.Now()
 			h.Make(lifecycle.Request{})
 			if took := time.Since(begun); took > most {
@@ -26,8 +26,8 @@ func TestServerThatIsReadyAfterItsFirstProbeIsNotKeptWaiting(t *testing.T) {
 // A server that takes its time is asked no more often than is set.
 func TestProbesOfASlowServerAreSpreadOut(t *testing.T) {
 	t.Parallel()
-	p := &physician{ill: func(look int) bool { return look <= 40 }}
-	inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 150 * time.Millisecond }, func(t *testing.T, h *sessiontest.House, _ *diary) {
+	p := &scriptedProber{ill: func(look int) bool { return look <= 40 }}
+	inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 150 * time.Millisecond }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		begun := time.Now()
 		h.Make(lifecycle.Request{})
 		if took := time.Since(begun); took < 30*150*time.Millisecond {

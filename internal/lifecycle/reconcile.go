@@ -178,14 +178,14 @@ func (m *Manager) examine(ctx context.Context, id session.ID) (Decision, Situati
 	seen := m.situation(s, c, err == nil)
 	err = nil
 	if s.Status == session.Stopped && seen.Container == Up {
-		seen.OthersUnknown = m.opts.Peers.Unheard(c.StartedAt)
+		seen.OthersUnknown = m.opts.Peers.Unreachable(c.StartedAt)
 	}
 	d := m.rules.Decide(s, seen, Command{}, m.now())
 	switch d.Verdict {
 	case FindCause:
 		seen.Ended = m.findCause(ctx, s, c, seen.Container == Absent)
 		noticed, waiting := m.waitingSince(s.ID)
-		seen.OthersUnknown = m.opts.Peers.Unheard(noticed)
+		seen.OthersUnknown = m.opts.Peers.Unreachable(noticed)
 		if d = m.rules.Decide(s, seen, Command{}, m.now()); d.Verdict == Wait {
 			m.awaitOthers(ctx, s, noticed, waiting)
 			return d, seen, nil
@@ -253,7 +253,7 @@ func (m *Manager) isWorking(id session.ID) bool {
 // resume begins an operation in the place that is held; someone who was quicker is not an error.
 func (m *Manager) resume(ctx context.Context, w *Work, kind session.Kind) error {
 	_, err := m.obeyIn(ctx, w, Command{Kind: kind, Resume: true})
-	err = m.refuse(ctx, Performance{What: string(kind), Session: w.id}, err)
+	err = m.refuse(ctx, OperationResult{Operation: string(kind), Session: w.id}, err)
 	switch session.CodeOf(err) {
 	case session.CodeInProgress, session.CodeConflict, session.CodeNotFound, session.CodeShuttingDown:
 		return nil

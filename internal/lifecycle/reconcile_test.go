@@ -12,7 +12,7 @@ import (
 	"berth/internal/sessiontest"
 )
 
-func (h *house) reconcile() {
+func (h *fixture) reconcile() {
 	h.t.Helper()
 	if err := h.Reconcile(h.t.Context()); err != nil {
 		h.t.Fatalf("reconcile: %v", err)
@@ -20,7 +20,7 @@ func (h *house) reconcile() {
 }
 
 // orphan makes a container that no record knows.
-func (h *house) orphan(name string) {
+func (h *fixture) orphan(name string) {
 	h.t.Helper()
 	_, err := h.Engine.Create(h.t.Context(), session.Spec{
 		Session: "ses-unknown", Name: name, Profile: sessiontest.Profile(), Image: "stub:1", Credential: "x", CreatedAt: time.Now(),
@@ -33,13 +33,13 @@ func (h *house) orphan(name string) {
 
 func TestNewProcessFindsRunningSessionsAgain(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, token := h.Make(lifecycle.Request{})
 	stopped, _ := h.Make(lifecycle.Request{})
 	if _, err := h.do(h.Stop, stopped.ID); err != nil {
 		t.Fatal(err)
 	}
-	h.die(h.Manager)
+	h.abandon(h.Manager)
 	h.Routes.Clear()
 	h.Manager = h.Process()
 	h.reconcile()
@@ -53,7 +53,7 @@ func TestNewProcessFindsRunningSessionsAgain(t *testing.T) {
 
 func TestOrphansGoWhenTheyAreOldEnoughAndTheirVolumesStay(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.orphan("berth-orphan") // in state created: never started
 	volumes := len(h.Engine.Volumes())
@@ -78,7 +78,7 @@ func TestOrphansGoWhenTheyAreOldEnoughAndTheirVolumesStay(t *testing.T) {
 
 func TestOrphanGraceCountsFromTheFirstSightAndNotFromTheCreation(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Make(lifecycle.Request{})
 	h.orphan("berth-orphan")
 	h.Clock.Advance(24 * time.Hour) // it ran for a day, and its record was lost a moment ago
@@ -104,7 +104,7 @@ func TestOrphanGraceCountsFromTheFirstSightAndNotFromTheCreation(t *testing.T) {
 func TestContainersBesideAnEmptyStoreAreKept(t *testing.T) {
 	t.Parallel()
 	hold := &hold{}
-	h := newHouse(t, func(o *lifecycle.Options) { o.Hold = hold })
+	h := newFixture(t, func(o *lifecycle.Options) { o.Hold = hold })
 	h.orphan("berth-lost-1")
 	h.orphan("berth-lost-2")
 	there := func(why string, want, unrecorded int) {
@@ -148,7 +148,7 @@ func (h *hold) Before(context.Context) (time.Time, error) { return h.before, h.f
 
 func TestNothingIsTouchedWhenTheStoreOrTheEngineDoesNotAnswer(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.orphan("berth-orphan")
 	h.Clock.Advance(time.Hour)
@@ -172,14 +172,14 @@ func TestNothingIsTouchedWhenTheStoreOrTheEngineDoesNotAnswer(t *testing.T) {
 
 func TestLostContainersAreReported(t *testing.T) {
 	t.Parallel()
-	for name, lose := range map[string]func(*house, string){
-		"gone":          func(h *house, name string) { h.Engine.Vanish(name) },
-		"exited":        func(h *house, name string) { h.Engine.Crash(name, 1, false) },
-		"out of memory": func(h *house, name string) { h.Engine.Crash(name, 137, true) },
+	for name, lose := range map[string]func(*fixture, string){
+		"gone":          func(h *fixture, name string) { h.Engine.RemoveExternally(name) },
+		"exited":        func(h *fixture, name string) { h.Engine.Crash(name, 1, false) },
+		"out of memory": func(h *fixture, name string) { h.Engine.Crash(name, 137, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s, _ := h.Make(lifecycle.Request{})
 			lose(h, s.ContainerName)
 			h.reconcile()
@@ -199,7 +199,7 @@ func TestLostContainersAreReported(t *testing.T) {
 
 func TestSessionInErrorWhoseContainerAnswersRunsAfterAll(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: session.Errorf(session.CodeInternal, "it fails")})
 	if got, err := h.do(h.Restart, s.ID); err == nil || got.Status != session.Error {
@@ -219,25 +219,25 @@ func TestSessionInErrorWhoseContainerAnswersRunsAfterAll(t *testing.T) {
 // What fails because the engine is away leaves no session in error: the next request, or a start, brings it up.
 func TestStartWithoutEngineLeavesSessionStoppedAndWakeable(t *testing.T) {
 	t.Parallel()
-	for name, ask := range map[string]func(*house, session.ID) error{
-		"start":   func(h *house, id session.ID) error { _, err := h.do(h.Start, id); return err },
-		"restart": func(h *house, id session.ID) error { _, err := h.do(h.Restart, id); return err },
+	for name, ask := range map[string]func(*fixture, session.ID) error{
+		"start":   func(h *fixture, id session.ID) error { _, err := h.do(h.Start, id); return err },
+		"restart": func(h *fixture, id session.ID) error { _, err := h.do(h.Restart, id); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s, _ := h.Make(lifecycle.Request{})
 			if _, err := h.do(h.Stop, s.ID); err != nil {
 				t.Fatal(err)
 			}
 			h.Engine.SetDown(true)
-			for _, try := range []func(*house, session.ID) error{ask, func(h *house, id session.ID) error { return h.Wake(t.Context(), id) }} {
+			for _, try := range []func(*fixture, session.ID) error{ask, func(h *fixture, id session.ID) error { return h.Wake(t.Context(), id) }} {
 				if err := try(h, s.ID); session.CodeOf(err) != session.CodeEngineUnavailable {
 					t.Fatalf("without an engine: got %v, want code %q", err, session.CodeEngineUnavailable)
 				}
 				got := h.stored(s.ID)
 				last := got.Timeline[len(got.Timeline)-1]
-				if got.Status != session.Stopped || got.LastError != "" || last.What != session.Ended || last.Reason == "" {
+				if got.Status != session.Stopped || got.LastError != "" || last.Type != session.EventStopped || last.Reason == "" {
 					t.Errorf("got %s with error %q and at last %+v, want it stopped without an error, and why in the events", got.Status, got.LastError, last)
 				}
 			}
@@ -253,7 +253,7 @@ func TestStartWithoutEngineLeavesSessionStoppedAndWakeable(t *testing.T) {
 
 func TestStoppedSessionStaysStopped(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	if _, err := h.do(h.Stop, s.ID); err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestStoppedSessionStaysStopped(t *testing.T) {
 
 func TestRunReconcilesAndWritesActivity(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)

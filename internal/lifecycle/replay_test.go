@@ -11,15 +11,15 @@ import (
 func TestRepeatedCreateFindsASessionThatHasChanged(t *testing.T) {
 	t.Parallel()
 	req := lifecycle.Request{Owner: "alice", Image: "stub:1", IdempotencyKey: "alice's", Metadata: session.Metadata{"plan": "a"}}
-	for name, change := range map[string]func(t *testing.T, h *house, s session.Session){
-		"upgraded": func(t *testing.T, h *house, s session.Session) {
+	for name, change := range map[string]func(t *testing.T, h *fixture, s session.Session){
+		"upgraded": func(t *testing.T, h *fixture, s session.Session) {
 			for _, image := range []string{"stub:2", "stub:3"} {
 				if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Image: image}); err != nil {
 					t.Fatal(err)
 				}
 			}
 		},
-		"brought back from the engine": func(t *testing.T, h *house, s session.Session) {
+		"brought back from the engine": func(t *testing.T, h *fixture, s session.Session) {
 			now := h.stored(s.ID)
 			now.Owner, now.Metadata = "", nil
 			if _, err := h.Store.Update(t.Context(), now, session.Unlimited); err != nil {
@@ -29,7 +29,7 @@ func TestRepeatedCreateFindsASessionThatHasChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s, _ := h.Make(req)
 			change(t, h, s)
 			again, err := h.Create(t.Context(), req)

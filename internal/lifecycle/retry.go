@@ -87,9 +87,9 @@ func (m *Manager) endRetries(ctx context.Context, kind session.Kind, s session.S
 	}
 	m.opts.Logger.InfoContext(ctx, "operation succeeded after failures", "session_id", s.ID, "operation", kind,
 		"failures", was.failures, "since", was.since)
-	what := session.Ended
+	what := session.EventStopped
 	if kind == session.OpDelete {
-		what = session.Deleted
+		what = session.EventDeleted
 	}
 	m.notify(ctx, s, what, "", fmt.Sprintf("the %s succeeded after %d failures since %s", kind, was.failures, was.since.Format(time.RFC3339)))
 }

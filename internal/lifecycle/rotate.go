@@ -16,7 +16,7 @@ const MaxGrace = 10 * time.Minute
 // [MaxGrace] is a CodeInvalid error.
 func (m *Manager) Rotate(ctx context.Context, id session.ID, digest string, grace time.Duration) (session.Session, error) {
 	s, err := m.rotate(ctx, id, digest, grace)
-	did := Performance{What: DidRotate, Session: id}
+	did := OperationResult{Operation: OpRotateToken, Session: id}
 	if err != nil {
 		return session.Session{}, m.refuse(ctx, did, err)
 	}
@@ -30,7 +30,7 @@ func (m *Manager) rotate(ctx context.Context, id session.ID, digest string, grac
 	}
 	s, err := m.change(ctx, id, func(s *session.Session) error {
 		s.Token = s.Token.Replaced(digest, m.now(), m.opts.TokenLife, grace)
-		m.mark(ctx, s, session.Rotated, "")
+		m.appendEvent(ctx, s, session.EventRotated, "")
 		return nil
 	})
 	if err != nil {
@@ -93,7 +93,7 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 	}
 	if swept > 0 {
 		m.opts.Logger.InfoContext(ctx, "expired tokens swept", "operation", "sweep_tokens", "tokens", swept)
-		m.observe(ctx, Performance{What: DidSweep})
+		m.observe(ctx, OperationResult{Operation: OpSweepTokens})
 		m.emit(ctx, Report{Swept: swept})
 	}
 	return swept, errors.Join(faults...)

@@ -11,7 +11,7 @@ import (
 )
 
 // standings are what tokens are worth, by the record and by what the data plane was told.
-func (h *house) standing(t *testing.T, id session.ID, token session.Secret) access.TokenState {
+func (h *fixture) tokenState(t *testing.T, id session.ID, token session.Secret) access.TokenState {
 	t.Helper()
 	route, _ := h.Routes.Get(id)
 	recorded, told := h.Keys.Check(token, h.stored(id).Token, h.Options.Now()), h.Keys.Check(token, route.Token, h.Options.Now())
@@ -23,7 +23,7 @@ func (h *house) standing(t *testing.T, id session.ID, token session.Secret) acce
 
 func TestGraceOfAReplacedToken(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, first := h.Make(lifecycle.Request{})
 	rotate := func(grace time.Duration) session.Secret {
 		t.Helper()
@@ -36,7 +36,7 @@ func TestGraceOfAReplacedToken(t *testing.T) {
 	want := func(when string, wanted map[session.Secret]access.TokenState) {
 		t.Helper()
 		for token, standing := range wanted {
-			if got := h.standing(t, s.ID, token); got != standing {
+			if got := h.tokenState(t, s.ID, token); got != standing {
 				t.Errorf("%s: got a token that is %s, want %s", when, got, standing)
 			}
 		}
@@ -90,11 +90,11 @@ func TestGraceHoldsOnEveryInstance(t *testing.T) {
 	}))
 }
 
-func TestSweepRemovesWhatIsGoodNoMore(t *testing.T) {
+func TestSweepRemovesExpiredDigests(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	counted := 0
-	h := newHouse(t, func(o *lifecycle.Options) {
+	h := newFixture(t, func(o *lifecycle.Options) {
 		o.Sink = sweeps(func(n int) { mu.Lock(); defer mu.Unlock(); counted += n })
 	})
 	expired, old := h.Make(lifecycle.Request{})
@@ -137,19 +137,19 @@ func TestSweepRemovesWhatIsGoodNoMore(t *testing.T) {
 		{graced.ID, second, access.Present},
 		{good.ID, token, access.Present},
 	} {
-		if got := h.standing(t, c.id, c.token); got != c.want {
+		if got := h.tokenState(t, c.id, c.token); got != c.want {
 			t.Errorf("%s: got a token that is %s, want %s", c.id, got, c.want)
 		}
 	}
 	_, fresh, err := h.Rotate(t.Context(), expired.ID)
-	if err != nil || h.standing(t, expired.ID, fresh) != access.Present {
+	if err != nil || h.tokenState(t, expired.ID, fresh) != access.Present {
 		t.Errorf("a swept session is rotated: %v", err)
 	}
 }
 
 func TestSweepLeavesTheSessionsOfOthersAlone(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, func(o *lifecycle.Options) { o.Peers = &strangers{} })
+	h := newFixture(t, func(o *lifecycle.Options) { o.Peers = &strangers{} })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(25 * time.Hour)
 	if n, err := h.SweepTokens(t.Context()); n != 0 || err != nil || h.stored(s.ID).Token.Digest == "" {

@@ -114,14 +114,14 @@ func (r Rules) heal(s session.Session, why *Ending, now time.Time) Decision {
 	case s.RestartCount < r.MaxRestarts:
 		next.StopReason, next.LastError = "", why.Failure.Message
 		next.RestartCount++
-		addEvent(&next, now, session.Ailing, session.Self, why.Failure.Message)
+		addEvent(&next, now, session.EventUnhealthy, session.ActorBerth, why.Failure.Message)
 		next.Operation = r.operation(session.OpRestart, now.Add(r.RestartDelay(next.RestartCount)))
 		return Decision{Verdict: Restart, Next: next, Changed: true}
 	default:
 		next.StopReason = ""
 		next.LastError = fmt.Sprintf("%s; it was restarted %d times and is given up: look at its logs, then restart it", why.Failure.Message, s.RestartCount)
 	}
-	addEvent(&next, now, session.Broken, session.Self, next.LastError)
+	addEvent(&next, now, session.EventFailed, session.ActorBerth, next.LastError)
 	return Decision{Verdict: Fail, Next: next, Changed: true}
 }
 
@@ -136,7 +136,7 @@ func (r Rules) bringBack(s session.Session, why *Ending, now time.Time) Decision
 			next.Operation = r.operation(session.OpStart, now)
 		}
 	}
-	addEvent(&next, now, session.Ended, session.Self, why.Failure.Message)
+	addEvent(&next, now, session.EventStopped, session.ActorBerth, why.Failure.Message)
 	return Decision{Verdict: BringBack, Next: next, Changed: true}
 }
 
@@ -155,8 +155,8 @@ var statusAfter = map[session.Kind]session.Status{
 }
 
 // eventAfter is what has happened when an operation has succeeded.
-var eventAfter = map[session.Kind]session.Happening{
-	session.OpCreate: session.Ready, session.OpStart: session.Ready, session.OpRestart: session.Restarted, session.OpStop: session.Ended,
+var eventAfter = map[session.Kind]session.EventType{
+	session.OpCreate: session.EventReady, session.OpStart: session.EventReady, session.OpRestart: session.EventRestarted, session.OpStop: session.EventStopped,
 }
 
 // Conclude returns the record at the end of the operation that it names, and whether it said already that the same has
@@ -175,7 +175,7 @@ func (r Rules) Conclude(s session.Session, end Result, now time.Time) (next sess
 	if end.Failure != nil {
 		return r.concludeFailure(next, kind, end, now)
 	}
-	repeated := kind == session.OpStop && s.Status == session.Stopped && s.WasLast(session.Ended, string(s.StopReason))
+	repeated := kind == session.OpStop && s.Status == session.Stopped && s.LastEventIs(session.EventStopped, string(s.StopReason))
 	next.Status, next.LastError, next.Upgrade = statusAfter[kind], "", next.Upgrade.Settled()
 	if !repeated {
 		addEvent(&next, now, eventAfter[kind], end.Actor, string(next.StopReason))
@@ -194,17 +194,17 @@ func (r Rules) concludeFailure(next session.Session, kind session.Kind, end Resu
 		// It says nothing about the session: it is as one that the engine has ended, which the next request brings up.
 		reason := next.LastError
 		next.Status, next.StopReason, next.LastError = session.Stopped, session.StopEngine, ""
-		addEvent(&next, now, session.Ended, end.Actor, reason)
+		addEvent(&next, now, session.EventStopped, end.Actor, reason)
 		return next, false
 	}
 	if kind.BringsUp() {
-		addEvent(&next, now, session.Broken, end.Actor, next.LastError)
+		addEvent(&next, now, session.EventFailed, end.Actor, next.LastError)
 		return next, false
 	}
 	next.LastError = fmt.Sprintf("the %s failed and is tried again until it succeeds: %s", kind, next.LastError)
 	next.Operation = &session.Operation{Kind: kind, Deadline: end.RetryAt}
 	if known = next.HasFailedFor(next.LastError); !known {
-		addEvent(&next, now, session.Broken, end.Actor, next.LastError)
+		addEvent(&next, now, session.EventFailed, end.Actor, next.LastError)
 	}
 	return next, known
 }
@@ -216,6 +216,6 @@ func (r Rules) AwaitEngine(s session.Session, actor string, now time.Time) sessi
 	next.Status, next.StopReason, next.LastError = session.Stopped, session.StopEngine, ""
 	next.RestartCount = max(0, next.RestartCount-1)
 	next.Operation = r.operation(session.OpStart, now)
-	addEvent(&next, now, session.Ended, actor, engineEnded)
+	addEvent(&next, now, session.EventStopped, actor, engineEnded)
 	return next
 }

@@ -15,7 +15,7 @@ func notices(f func(lifecycle.Notice)) lifecycle.Sink {
 	})
 }
 
-func results(f func(lifecycle.Performance)) lifecycle.Sink {
+func results(f func(lifecycle.OperationResult)) lifecycle.Sink {
 	return lifecycle.SinkFunc(func(_ context.Context, r lifecycle.Report) {
 		if r.Operation != nil {
 			f(*r.Operation)

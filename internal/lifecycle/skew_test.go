@@ -17,14 +17,14 @@ func TestInstanceWithAnotherClockLeavesTheWorkOfTheLivingAlone(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			others := &peers{living: map[string]bool{"first": true, "second": true}, foreign: map[session.ID]bool{}}
-			first, _ := h.Neighbour(func(o *lifecycle.Options) { o.Process, o.Peers, o.ReconcileEvery = "first", others, time.Hour })
+			first, _ := h.OtherProcess(func(o *lifecycle.Options) { o.Process, o.Peers, o.ReconcileEvery = "first", others, time.Hour })
 			h.Options.Process, h.Options.Peers = "second", others
 			var more atomic.Int64
 			h.Options.Now = func() time.Time { return time.Now().Add(ahead + time.Duration(more.Load())) }
 			second := h.Process()
-			t.Cleanup(func() { h.die(second) })
+			t.Cleanup(func() { h.abandon(second) })
 
 			release := make(chan struct{})
 			h.Engine.Script(runtimetest.OpStart, runtimetest.Step{Until: release})
@@ -62,7 +62,7 @@ func TestInstanceWithAnotherClockLeavesTheWorkOfTheLivingAlone(t *testing.T) {
 			}
 			_, err = w.Wait(t.Context())
 			wantCode(t, err, session.CodeCanceled, "the stop that hangs")
-			h.becomes(t, w.Session().ID, "stopped", isStopped)
+			h.waitFor(t, w.Session().ID, "stopped", isStopped)
 		})
 	}
 }
@@ -71,15 +71,15 @@ func TestInstanceWithAnotherClockLeavesTheWorkOfTheLivingAlone(t *testing.T) {
 // is recorded decides, and not what is on its way out.
 func TestRequestDoesNotJoinWorkThatAnotherInstanceHasTakenOver(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	others := &peers{living: map[string]bool{"first": true, "second": true}, foreign: map[session.ID]bool{}}
 	h.Options.Peers, h.Options.Handover = others, time.Millisecond
 	h.Options.Process = "first"
 	first := h.Process() // without a feed: it hears nothing
-	t.Cleanup(func() { h.die(first) })
+	t.Cleanup(func() { h.abandon(first) })
 	h.Options.Process = "second"
 	second := h.Process()
-	t.Cleanup(func() { h.die(second) })
+	t.Cleanup(func() { h.abandon(second) })
 
 	s, _ := h.Make(lifecycle.Request{})
 	if _, err := h.do(second.Stop, s.ID); err != nil {

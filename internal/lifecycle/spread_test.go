@@ -68,7 +68,7 @@ func alongside(t *testing.T, work func(context.Context), f func()) {
 // quietEngine has nothing to tell.
 type quietEngine struct{ session.Runtime }
 
-func (quietEngine) Watch(ctx context.Context, ready func(), _ func(session.Event)) error {
+func (quietEngine) Watch(ctx context.Context, ready func(), _ func(session.RuntimeEvent)) error {
 	ready()
 	<-ctx.Done()
 	return ctx.Err()
@@ -81,7 +81,7 @@ func TestLooksAreSpreadOverTheInterval(t *testing.T) {
 		const sessions, interval, rounds = 5000, 30 * time.Second, 4
 		looks := newLooker()
 		m := monitorOf(t, looks, quietEngine{}, interval)
-		attendMany(m, sessions)
+		trackMany(m, sessions)
 		alongside(t, m.watchHealth, func() { <-time.After(rounds*interval + 2*time.Second) })
 		looks.mustBeSpread(t, sessions, interval)
 		for address, n := range looks.bySession {
@@ -107,7 +107,7 @@ func TestLooksGoOnWhenTheClockIsSet(t *testing.T) {
 				m := monitorOf(t, looks, quietEngine{}, interval)
 				var set atomic.Int64
 				m.opts.Now = func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
-				attendMany(m, sessions)
+				trackMany(m, sessions)
 				alongside(t, m.watchHealth, func() {
 					<-time.After(interval / 2)
 					set.Store(int64(jump))
@@ -127,8 +127,8 @@ func TestLooksGoOnWhenTheClockIsSet(t *testing.T) {
 	}
 }
 
-// attendMany tells a monitor of so many sessions that run.
-func attendMany(m *Manager, sessions int) {
+// trackMany tells a monitor of so many sessions that run.
+func trackMany(m *Manager, sessions int) {
 	for i := range sessions {
 		id := session.ID(fmt.Sprintf("ses-%d", i))
 		m.attend(session.Session{ID: id, Status: session.Running, ContainerName: string(id)}, session.Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
@@ -145,20 +145,20 @@ func monitorOf(t *testing.T, prober session.Prober, engine session.Runtime, inte
 	opts := Options{Profiles: map[string]session.Profile{"opencode": {}}, Health: HealthOptions{CheckEvery: interval}}.withDefaults()
 	return &Manager{
 		store: &touches{}, runtime: engine, prober: prober, keys: keys, opts: opts, working: map[session.ID]*Work{}, monitor: newMonitor(),
-		idle: idle{queue: newQueue(), busy: map[session.ID]bool{}}, audience: audience{listeners: map[session.ID]map[chan struct{}]struct{}{}},
+		idle: idle{queue: newQueue(), busy: map[session.ID]bool{}}, subscribers: subscribers{listeners: map[session.ID]map[chan struct{}]struct{}{}},
 		published: published{newest: map[session.ID]session.Session{}, at: map[session.ID]uint64{}, address: map[session.ID]string{}},
 	}
 }
 
-// farEngine cannot be connected to, but for a moment.
-type farEngine struct {
+// remoteRuntimeView cannot be connected to, but for a moment.
+type remoteRuntimeView struct {
 	session.Runtime
 	mu     sync.Mutex
 	dials  []time.Time
 	answer map[int]bool // dials that are answered, and end at once
 }
 
-func (e *farEngine) Watch(_ context.Context, ready func(), _ func(session.Event)) error {
+func (e *remoteRuntimeView) Watch(_ context.Context, ready func(), _ func(session.RuntimeEvent)) error {
 	e.mu.Lock()
 	e.dials = append(e.dials, time.Now())
 	answered := e.answer[len(e.dials)]
@@ -169,13 +169,13 @@ func (e *farEngine) Watch(_ context.Context, ready func(), _ func(session.Event)
 	return errors.New("the stream has ended")
 }
 
-func (*farEngine) Ping(context.Context) error { return errors.New("nobody listens") }
+func (*remoteRuntimeView) Ping(context.Context) error { return errors.New("nobody listens") }
 
 // The stream of events is dialled again after a wait that doubles, up to five seconds, and begins anew after a success.
-func TestEventsAreDialledAgainWithCappedPatience(t *testing.T) {
+func TestEventStreamReconnectsWithCappedBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		engine := &farEngine{answer: map[int]bool{10: true}}
+		engine := &remoteRuntimeView{answer: map[int]bool{10: true}}
 		m := monitorOf(t, newLooker(), engine, time.Hour)
 		alongside(t, m.watchEngine, func() { <-time.After(time.Minute) })
 		var got []time.Duration

@@ -11,13 +11,13 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// lateList is an engine whose lists are out of date when they arrive: something happens in between.
-type lateList struct {
+// staleListStore is an engine whose lists are out of date when they arrive: something happens in between.
+type staleListStore struct {
 	session.Runtime
 	meanwhile func()
 }
 
-func (e *lateList) List(ctx context.Context) ([]session.Container, error) {
+func (e *staleListStore) List(ctx context.Context) ([]session.Container, error) {
 	all, err := e.Runtime.List(ctx)
 	if happens := e.meanwhile; happens != nil {
 		e.meanwhile = nil
@@ -28,8 +28,8 @@ func (e *lateList) List(ctx context.Context) ([]session.Container, error) {
 
 func TestReconcilerBelievesNoListThatIsOutOfDate(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	engine := &lateList{Runtime: h.Engine}
+	h := newFixture(t)
+	engine := &staleListStore{Runtime: h.Engine}
 	h.Manager = h.ProcessOn(engine)
 	var id session.ID
 	agree := func(when string) {
@@ -67,7 +67,7 @@ func TestReconcilerBelievesNoListThatIsOutOfDate(t *testing.T) {
 
 func TestOneFaultDoesNotKeepBerthUnready(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Make(lifecycle.Request{})
 	h.orphan("berth-orphan")
 	h.reconcile()
@@ -83,10 +83,10 @@ func TestOneFaultDoesNotKeepBerthUnready(t *testing.T) {
 
 func TestPausedSessionIsKnownAfterARestartOfBerth(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, token := h.Make(lifecycle.Request{})
 	h.Engine.SetState(s.ContainerName, session.StatePaused)
-	h.die(h.Manager)
+	h.abandon(h.Manager)
 	h.Routes.Clear()
 	h.Manager = h.Process()
 	h.reconcile()
@@ -102,7 +102,7 @@ func TestPausedSessionIsKnownAfterARestartOfBerth(t *testing.T) {
 
 func TestDeleteThatFailsIsTriedAgainAndNotForgotten(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Script(runtimetest.OpRemoveVolumes, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
 	_, err := h.do(h.Delete, s.ID)
@@ -136,7 +136,7 @@ func (s *rotating) Get(ctx context.Context, id session.ID) (session.Session, err
 
 func TestOperationIsNotRefusedBecauseOfARotation(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	store := &rotating{Store: h.Store.Store}
 	h.Store.Store = store
@@ -154,9 +154,9 @@ func TestOperationIsNotRefusedBecauseOfARotation(t *testing.T) {
 // must not be lost with the record that it was looked up for.
 func TestSessionThatChangesWhileItIsFoundAgainIsServed(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
-	h.die(h.Manager)
+	h.abandon(h.Manager)
 	h.Routes.Clear()
 	store := &rotating{Store: h.Store.Store}
 	h.Store.Store = store
@@ -176,7 +176,7 @@ func TestSessionThatChangesWhileItIsFoundAgainIsServed(t *testing.T) {
 
 func TestShutdownEndsCleanUpToo(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
 	h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Until: make(chan struct{})}) // never
 	issued, err := h.Create(t.Context(), lifecycle.Request{})
@@ -185,7 +185,7 @@ func TestShutdownEndsCleanUpToo(t *testing.T) {
 	}
 	h.reached(runtimetest.OpRemove)
 	begun := time.Now()
-	h.die(h.Manager)
+	h.abandon(h.Manager)
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("the end of the process waited %s for a clean-up", took)
 	}
@@ -196,9 +196,9 @@ func TestShutdownEndsCleanUpToo(t *testing.T) {
 
 func TestOperatorsNewImageDoesNotBreakARepeatedRequest(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "k"})
-	h.die(h.Manager)
+	h.abandon(h.Manager)
 	p := sessiontest.Profile()
 	p.Image = "stub:2"
 	h.Options.Profiles = map[string]session.Profile{"opencode": p}

@@ -11,8 +11,8 @@ import (
 	"berth/internal/session"
 )
 
-// die ends a process in the middle of whatever it does: its calls to the engine end, and it records nothing more.
-func (h *house) die(m *lifecycle.Manager) {
+// abandon ends a process in the middle of whatever it does: its calls to the engine end, and it records nothing more.
+func (h *fixture) abandon(m *lifecycle.Manager) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(h.t.Context())
 	cancel()
@@ -22,7 +22,7 @@ func (h *house) die(m *lifecycle.Manager) {
 }
 
 // reached waits until the engine was asked for this.
-func (h *house) reached(op runtimetest.Op) {
+func (h *fixture) reached(op runtimetest.Op) {
 	h.t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); len(h.Engine.Calls(op)) == 0; {
 		if time.Now().After(deadline) {
@@ -33,7 +33,7 @@ func (h *house) reached(op runtimetest.Op) {
 }
 
 // settled waits until nothing is in progress and returns the session.
-func (h *house) settled(id session.ID) session.Session {
+func (h *fixture) settled(id session.ID) session.Session {
 	h.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
@@ -62,7 +62,7 @@ func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) 
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			h.Engine.Script(op, runtimetest.Step{Until: make(chan struct{})})
 			issued, err := h.Create(t.Context(), lifecycle.Request{})
 			if err != nil {
@@ -70,7 +70,7 @@ func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) 
 			}
 			id := issued.Session().ID
 			h.reached(op)
-			h.die(h.Manager)
+			h.abandon(h.Manager)
 			h.Engine.ClearScript()
 
 			h.Manager = h.Process()
@@ -100,14 +100,14 @@ func TestInterruptedStopAndDeleteAreFinishedByTheNextProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s, _ := h.Make(lifecycle.Request{})
 			h.Engine.Script(c.op, runtimetest.Step{Until: make(chan struct{})})
 			if _, err := c.begin(h.Manager, t.Context(), s.ID); err != nil {
 				t.Fatal(err)
 			}
 			h.reached(c.op)
-			h.die(h.Manager)
+			h.abandon(h.Manager)
 			h.Engine.ClearScript()
 			h.Manager = h.Process()
 			h.reconcile()
@@ -118,10 +118,10 @@ func TestInterruptedStopAndDeleteAreFinishedByTheNextProcess(t *testing.T) {
 	}
 }
 
-func TestOperationOfALivingProcessIsLeftAloneUntilItsDeadline(t *testing.T) {
+func TestOperationOfLiveProcessIsKeptUntilDeadline(t *testing.T) {
 	t.Parallel()
 	peers := &peers{living: map[string]bool{"first": true}}
-	h := newHouse(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
+	h := newFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
 	release := make(chan struct{})
 	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
 	issued, err := h.Create(t.Context(), lifecycle.Request{})
@@ -143,12 +143,12 @@ func TestOperationOfALivingProcessIsLeftAloneUntilItsDeadline(t *testing.T) {
 		t.Errorf("restart after the deadline: %v", err)
 	}
 	close(release)
-	h.die(other)
+	h.abandon(other)
 }
 
-func TestDeleteTakesThePlaceOfACreate(t *testing.T) {
+func TestDeletePreemptsCreate(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
 	issued, err := h.Create(t.Context(), lifecycle.Request{})
 	if err != nil {
@@ -168,9 +168,9 @@ func TestDeleteTakesThePlaceOfACreate(t *testing.T) {
 	}
 }
 
-func TestSecondOperationIsToldToWait(t *testing.T) {
+func TestSecondOperationIsInProgress(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	release := make(chan struct{})
 	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
@@ -200,7 +200,7 @@ func TestSecondOperationIsToldToWait(t *testing.T) {
 
 func TestCallerWhoLeavesDoesNotEndTheWork(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})
 	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
@@ -217,9 +217,9 @@ func TestCallerWhoLeavesDoesNotEndTheWork(t *testing.T) {
 	}
 }
 
-func TestStoreThatIsAwayForAMomentDelaysTheEndAndLosesNothing(t *testing.T) {
+func TestShortStoreOutageDelaysCompletion(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	release := make(chan struct{})
 	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})

@@ -17,8 +17,8 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// physician is a prober whose answers a test decides. Its time passes in a bubble.
-type physician struct {
+// scriptedProber is a prober whose answers a test decides. Its time passes in a bubble.
+type scriptedProber struct {
 	mu    sync.Mutex
 	looks map[string]int      // by address
 	ill   func(look int) bool // whether a server fails at its n-th look, from 1
@@ -26,9 +26,9 @@ type physician struct {
 	takes time.Duration       // for each answer
 }
 
-var errIll = errors.New("it does not answer")
+var errUnhealthy = errors.New("it does not answer")
 
-func (p *physician) Probe(_ context.Context, t session.Target) error {
+func (p *scriptedProber) Probe(_ context.Context, t session.Target) error {
 	if p.takes > 0 {
 		<-time.After(p.takes)
 	}
@@ -39,22 +39,22 @@ func (p *physician) Probe(_ context.Context, t session.Target) error {
 	}
 	p.looks[t.Address]++
 	if p.ill != nil && p.ill(p.looks[t.Address]) {
-		return errIll
+		return errUnhealthy
 	}
 	return nil
 }
 
-func (p *physician) Busy(context.Context, session.Target) (bool, error) {
+func (p *scriptedProber) Busy(context.Context, session.Target) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.busy != nil && p.busy(), nil
 }
 
-// diary is what happened, and when.
-type diary struct {
+// resultRecorder is what happened, and when.
+type resultRecorder struct {
 	mu      sync.Mutex
 	notices []dated[lifecycle.Notice]
-	done    []dated[lifecycle.Performance]
+	done    []dated[lifecycle.OperationResult]
 }
 
 type dated[T any] struct {
@@ -62,7 +62,7 @@ type dated[T any] struct {
 	is T
 }
 
-func (d *diary) into(o *lifecycle.Options) {
+func (d *resultRecorder) into(o *lifecycle.Options) {
 	o.Sink = lifecycle.SinkFunc(func(_ context.Context, r lifecycle.Report) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -70,16 +70,16 @@ func (d *diary) into(o *lifecycle.Options) {
 			d.notices = append(d.notices, dated[lifecycle.Notice]{time.Now(), *r.Notice})
 		}
 		if r.Operation != nil {
-			d.done = append(d.done, dated[lifecycle.Performance]{time.Now(), *r.Operation})
+			d.done = append(d.done, dated[lifecycle.OperationResult]{time.Now(), *r.Operation})
 		}
 	})
 }
 
 // inBubble runs a house in a bubble; its manager runs as well.
-func inBubble(t *testing.T, p *physician, change func(*lifecycle.Options), test func(t *testing.T, h *sessiontest.House, d *diary)) {
+func inBubble(t *testing.T, p *scriptedProber, change func(*lifecycle.Options), test func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		d := &diary{}
+		d := &resultRecorder{}
 		h := sessiontest.NewTimed(t, p, func(o *lifecycle.Options) {
 			o.Health = lifecycle.HealthOptions{CheckEvery: 30 * time.Second, MaxRestarts: 3}
 			o.TokenLife = 0
@@ -90,8 +90,8 @@ func inBubble(t *testing.T, p *physician, change func(*lifecycle.Options), test 
 	})
 }
 
-// tendIn runs a manager until the returned function is called.
-func tendIn(t *testing.T, m *lifecycle.Manager) (stop func()) {
+// runInBubble runs a manager until the returned function is called.
+func runInBubble(t *testing.T, m *lifecycle.Manager) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -108,9 +108,9 @@ func tendIn(t *testing.T, m *lifecycle.Manager) (stop func()) {
 // given up. No two sessions have the same delays.
 func TestDelaysBeforeRestartsDoubleAndVary(t *testing.T) {
 	t.Parallel()
-	p := &physician{ill: func(look int) bool { return look > 1 }} // which is the one that says that it is ready
-	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, d *diary) {
-		defer tendIn(t, h.Manager)()
+	p := &scriptedProber{ill: func(look int) bool { return look > 1 }} // which is the one that says that it is ready
+	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
+		defer runInBubble(t, h.Manager)()
 		const sessions = 4 // as many as are healed at once: nobody waits for his turn
 		for range sessions {
 			h.Make(lifecycle.Request{})
@@ -120,15 +120,15 @@ func TestDelaysBeforeRestartsDoubleAndVary(t *testing.T) {
 		begun := map[session.ID][]time.Time{}
 		given := map[session.ID]bool{}
 		for _, n := range d.notices {
-			if n.is.What == session.Ailing {
+			if n.is.Type == session.EventUnhealthy {
 				begun[n.is.Session] = append(begun[n.is.Session], n.at)
 			}
-			given[n.is.Session] = given[n.is.Session] || n.is.What == session.Broken
+			given[n.is.Session] = given[n.is.Session] || n.is.Type == session.EventFailed
 		}
 		first := map[time.Duration]bool{}
 		restarts := map[session.ID]int{}
 		for _, done := range d.done {
-			if done.is.What != "restart" {
+			if done.is.Operation != "restart" {
 				continue
 			}
 			id := done.is.Session
@@ -178,7 +178,7 @@ func (e *slowEngine) Start(ctx context.Context, ref string) error {
 // An engine that comes back has lost all its containers at once. They are healed four at a time, and all of them.
 func TestManyThatFailTogetherAreHealedAFewAtATime(t *testing.T) {
 	t.Parallel()
-	inBubble(t, &physician{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
+	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		const sessions = 60
 		made := make([]session.Session, sessions)
 		for i := range made {
@@ -189,7 +189,7 @@ func TestManyThatFailTogetherAreHealedAFewAtATime(t *testing.T) {
 			h.Engine.Crash(s.ContainerName, 137, false)
 		}
 		m := h.ProcessOn(engine) // the process that finds them so
-		stop := tendIn(t, m)
+		stop := runInBubble(t, m)
 		<-time.After(5 * time.Minute)
 		synctest.Wait()
 		page, err := h.Store.List(t.Context(), session.Query{Statuses: []session.Status{session.Running}})
@@ -209,9 +209,9 @@ func TestManyThatFailTogetherAreHealedAFewAtATime(t *testing.T) {
 func TestHealthyPeriodOfTenMinutesRefillsTheBudget(t *testing.T) {
 	t.Parallel()
 	ill := false
-	p := &physician{ill: func(int) bool { return ill }}
-	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
-		defer tendIn(t, h.Manager)()
+	p := &scriptedProber{ill: func(int) bool { return ill }}
+	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
+		defer runInBubble(t, h.Manager)()
 		s, _ := h.Make(lifecycle.Request{})
 		restarts := func() int {
 			t.Helper()
@@ -239,19 +239,19 @@ func TestHealthyPeriodOfTenMinutesRefillsTheBudget(t *testing.T) {
 
 // The word that something was killed for want of memory comes while a server that is dying is not dead yet, and more than
 // once: it is not counted as so many checks that have failed, and explains what happens next.
-func TestWordOfStarvationIsEvidenceAndNoFailure(t *testing.T) {
+func TestOOMEventIsEvidenceNotFailure(t *testing.T) {
 	t.Parallel()
 	var ill atomic.Bool
-	p := &physician{ill: func(int) bool { return ill.Load() }}
-	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, d *diary) {
-		defer tendIn(t, h.Manager)()
+	p := &scriptedProber{ill: func(int) bool { return ill.Load() }}
+	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
+		defer runInBubble(t, h.Manager)()
 		dies, _ := h.Make(lifecycle.Request{Owner: "dies"})
 		lives, _ := h.Make(lifecycle.Request{Owner: "lives"})
 		synctest.Wait() // until the engine's events are heard
 		ill.Store(true)
 		for range 10 {
-			h.Engine.Starve(dies.ContainerName)
-			h.Engine.Starve(lives.ContainerName)
+			h.Engine.EmitOutOfMemory(dies.ContainerName)
+			h.Engine.EmitOutOfMemory(lives.ContainerName)
 		}
 		synctest.Wait()
 		for _, s := range []session.Session{dies, lives} {
@@ -264,15 +264,15 @@ func TestWordOfStarvationIsEvidenceAndNoFailure(t *testing.T) {
 		ill.Store(false)
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		told := map[session.ID][]session.Happening{}
+		told := map[session.ID][]session.EventType{}
 		for _, n := range d.notices {
 			if n.is.Cause == lifecycle.CauseMemory {
-				told[n.is.Session] = append(told[n.is.Session], n.is.What)
+				told[n.is.Session] = append(told[n.is.Session], n.is.Type)
 			}
 		}
-		want := map[session.ID][]session.Happening{
-			dies.ID:  {session.Starved, session.Ailing},
-			lives.ID: {session.Ailing}, // it answered no more, though its container ran
+		want := map[session.ID][]session.EventType{
+			dies.ID:  {session.EventOutOfMemory, session.EventUnhealthy},
+			lives.ID: {session.EventUnhealthy}, // it answered no more, though its container ran
 		}
 		if diff := cmp.Diff(want, told); diff != "" {
 			t.Errorf("what operators are told of memory (-want +got):\n%s", diff)
@@ -281,11 +281,11 @@ func TestWordOfStarvationIsEvidenceAndNoFailure(t *testing.T) {
 }
 
 // stoppedAt is when a session was stopped, after its last use.
-func stoppedAt(t *testing.T, d *diary, s session.Session) time.Duration {
+func stoppedAt(t *testing.T, d *resultRecorder, s session.Session) time.Duration {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i := slices.IndexFunc(d.done, func(e dated[lifecycle.Performance]) bool { return e.is.What == "stop" && e.is.Session == s.ID })
+	i := slices.IndexFunc(d.done, func(e dated[lifecycle.OperationResult]) bool { return e.is.Operation == "stop" && e.is.Session == s.ID })
 	if i < 0 {
 		return 0
 	}
@@ -313,8 +313,8 @@ func TestWhenSessionsAreStopped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, &physician{busy: row.busy}, row.change, func(t *testing.T, h *sessiontest.House, d *diary) {
-				defer tendIn(t, h.Manager)()
+			inBubble(t, &scriptedProber{busy: row.busy}, row.change, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
+				defer runInBubble(t, h.Manager)()
 				s, _ := h.Make(lifecycle.Request{})
 				<-time.After(4 * time.Hour)
 				synctest.Wait()
@@ -329,8 +329,8 @@ func TestWhenSessionsAreStopped(t *testing.T) {
 // Use puts the end off, to the second.
 func TestUsePutsTheEndOff(t *testing.T) {
 	t.Parallel()
-	inBubble(t, &physician{}, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.House, d *diary) {
-		defer tendIn(t, h.Manager)()
+	inBubble(t, &scriptedProber{}, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
+		defer runInBubble(t, h.Manager)()
 		s, _ := h.Make(lifecycle.Request{})
 		for range 10 {
 			<-time.After(9 * time.Minute)
@@ -349,9 +349,9 @@ func TestUsePutsTheEndOff(t *testing.T) {
 func TestWakingWaitsNoLongerThanItsContext(t *testing.T) {
 	t.Parallel()
 	asleep := false
-	p := &physician{ill: func(int) bool { return asleep }}
-	inBubble(t, p, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.House, _ *diary) {
-		defer tendIn(t, h.Manager)()
+	p := &scriptedProber{ill: func(int) bool { return asleep }}
+	inBubble(t, p, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
+		defer runInBubble(t, h.Manager)()
 		s, _ := h.Make(lifecycle.Request{})
 		<-time.After(12 * time.Minute)
 		synctest.Wait()

@@ -15,18 +15,18 @@ func TestContainerWithoutAnAddressIsHealed(t *testing.T) {
 	t.Parallel()
 	t.Run("by a restart", func(t *testing.T) {
 		t.Parallel()
-		h := newHouse(t, quickly)
-		h.tend(t)
+		h := newFixture(t, quickly)
+		h.runManager(t)
 		s, _ := h.Make(lifecycle.Request{})
 		h.Engine.Disconnect(s.ContainerName)
-		h.becomes(t, s.ID, "restarted", func(now session.Session, _ lifecycle.Health) bool {
+		h.waitFor(t, s.ID, "restarted", func(now session.Session, _ lifecycle.Health) bool {
 			route, _ := h.Routes.Get(s.ID)
 			return now.Status == session.Running && now.RestartCount == 1 && now.Operation == nil && route.Address != ""
 		})
 	})
 	t.Run("or says so", func(t *testing.T) {
 		t.Parallel()
-		h := newHouse(t)
+		h := newFixture(t)
 		s, _ := h.Make(lifecycle.Request{})
 		h.Engine.Disconnect(s.ContainerName)
 		h.reconcile()
@@ -39,10 +39,10 @@ func TestContainerWithoutAnAddressIsHealed(t *testing.T) {
 // A server that takes its time to end, or to answer, keeps nobody else waiting for the comparison of records and containers.
 func TestOneSlowSessionDoesNotHoldUpTheOthers(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	slow, _ := h.Make(lifecycle.Request{})
 	other, _ := h.Make(lifecycle.Request{})
-	h.die(h.Manager)
+	h.abandon(h.Manager)
 	for _, s := range []session.Session{slow, other} { // stopped as far as is recorded
 		now := h.stored(s.ID)
 		now.Status, now.Port = session.Error, 0
@@ -63,7 +63,7 @@ func TestOneSlowSessionDoesNotHoldUpTheOthers(t *testing.T) {
 	h.Manager = h.Process()
 	done := make(chan error, 1)
 	go func() { done <- h.Reconcile(t.Context()) }()
-	h.becomes(t, other.ID, "running again", func(now session.Session, _ lifecycle.Health) bool { return now.Status == session.Running })
+	h.waitFor(t, other.ID, "running again", func(now session.Session, _ lifecycle.Health) bool { return now.Status == session.Running })
 	select {
 	case err := <-done:
 		t.Errorf("the comparison has ended (%v) before the slow server did", err)

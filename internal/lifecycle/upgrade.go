@@ -24,7 +24,7 @@ type UpgradeRequest struct {
 //
 // Errors beside those of [Manager.Start]: CodeInvalid, CodeImageNotFound; CodeConflict also when there is no way back.
 func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest) (*Work, error) {
-	did := Performance{What: string(session.OpUpgrade), Session: id}
+	did := OperationResult{Operation: string(session.OpUpgrade), Session: id}
 	s, err := m.store.Get(ctx, id)
 	if err != nil {
 		return nil, m.refuse(ctx, did, err)
@@ -81,7 +81,7 @@ func (m *Manager) prepareUpgrade(before session.Session, s *session.Session, to 
 	}
 	s.StopReason = before.StopReason
 	s.Upgrade = &session.Upgrade{
-		Step: session.StepCopy, At: m.now(), Image: to, ImageSource: source, Previous: m.currentImage(before), Asleep: before.IsToBeStopped(),
+		Step: session.StepCopy, At: m.now(), Image: to, ImageSource: source, Previous: m.currentImage(before), WasStopped: before.IsToBeStopped(),
 		Earlier: before.Clone().Upgrade.Settled(),
 	}
 	return nil
@@ -107,7 +107,7 @@ func upgradable(s session.Session) error {
 func (m *Manager) performUpgrade(ctx context.Context, w *Work, s session.Session) (_ session.Session, err error) {
 	begun := time.Now()
 	defer func() {
-		m.observe(ctx, Performance{What: string(session.OpUpgrade), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: w.forced})
+		m.observe(ctx, OperationResult{Operation: string(session.OpUpgrade), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: w.forced})
 	}()
 	for {
 		if s.Upgrade == nil { // there is nothing that could be missing
@@ -128,7 +128,7 @@ func (m *Manager) performUpgrade(ctx context.Context, w *Work, s session.Session
 				failure = m.putBack(ctx, s)
 			}
 		case session.StepReturn:
-			if !s.Upgrade.Asleep {
+			if !s.Upgrade.WasStopped {
 				c, failure = m.bringUp(ctx, s)
 			}
 		}
@@ -234,7 +234,7 @@ func (m *Manager) concludeUpgrade(ctx context.Context, w *Work, s session.Sessio
 	result := upgradeResult(s, failure)
 	ctx, cancel := m.outlive(ctx)
 	defer cancel()
-	if failure != nil || u.Asleep {
+	if failure != nil || u.WasStopped {
 		c.Address = ""
 		if errors.Is(m.holds(ctx, s), errTakenOver) {
 			return s, m.cutShort(ctx, session.OpUpgrade, s, errTakenOver)
@@ -255,26 +255,26 @@ func (m *Manager) concludeUpgrade(ctx context.Context, w *Work, s session.Sessio
 		switch {
 		case failure != nil:
 			now.Status = session.Error
-		case u.Asleep:
+		case u.WasStopped:
 			now.Status = session.Stopped
 		default:
 			now.Status, now.StopReason, now.LastAccessed = session.Running, "", m.now()
 		}
 		switch {
 		case u.Step == session.StepSwitch:
-			m.mark(ctx, now, session.Upgraded, u.Image)
+			m.appendEvent(ctx, now, session.EventUpgraded, u.Image)
 		case u.Step == session.StepReturn:
 			by, reason := ctx, u.Previous
 			if u.Failed != "" { // nobody has asked for it
-				by, reason = session.WithActor(ctx, session.Self), "the upgrade to "+u.Image+" failed: "+u.Failed
+				by, reason = session.WithActor(ctx, session.ActorBerth), "the upgrade to "+u.Image+" failed: "+u.Failed
 			}
-			m.mark(by, now, session.Reverted, reason)
+			m.appendEvent(by, now, session.EventReverted, reason)
 			now.Upgrade = now.Upgrade.Settled()
 		case errors.Is(failure, errNoCopy):
 			now.Upgrade = nil
 		}
 		if failure != nil {
-			m.mark(ctx, now, session.Broken, session.MessageOf(result))
+			m.appendEvent(ctx, now, session.EventFailed, session.MessageOf(result))
 		}
 		now.LastError = session.MessageOf(result)
 	})
@@ -286,7 +286,7 @@ func (m *Manager) concludeUpgrade(ctx context.Context, w *Work, s session.Sessio
 		return s, errors.Join(result, err)
 	}
 	if failure != nil {
-		m.notify(ctx, done, session.Broken, CauseStart, done.LastError)
+		m.notify(ctx, done, session.EventFailed, CauseStart, done.LastError)
 	}
 	m.opts.Logger.InfoContext(ctx, "upgrade done", "session_id", s.ID, "image", done.Image, "outcome", cmp.Or(string(session.CodeOf(result)), "ok"))
 	return done, result

@@ -28,13 +28,13 @@ func (m *model) upgrade(rt *rapid.T) {
 const brokenImage = "stub:broken"
 
 // remember has the session's server keep one more of its own sessions, in its state.
-func (h *house) remember(t *testing.T, s session.Session) {
+func (h *fixture) remember(t *testing.T, s session.Session) {
 	t.Helper()
 	h.own(t, http.MethodPost, s)
 }
 
 // remembered is how many there are.
-func (h *house) remembered(t *testing.T, s session.Session) int {
+func (h *fixture) remembered(t *testing.T, s session.Session) int {
 	t.Helper()
 	var all []any
 	if err := json.Unmarshal(h.own(t, http.MethodGet, s), &all); err != nil {
@@ -43,7 +43,7 @@ func (h *house) remembered(t *testing.T, s session.Session) int {
 	return len(all)
 }
 
-func (h *house) own(t *testing.T, method string, s session.Session) []byte {
+func (h *fixture) own(t *testing.T, method string, s session.Session) []byte {
 	t.Helper()
 	route, ok := h.Routes.Get(s.ID)
 	if !ok || !route.Running {
@@ -67,7 +67,7 @@ func (h *house) own(t *testing.T, method string, s session.Session) []byte {
 }
 
 // reopened is the next process, with other settings.
-func (h *house) reopened(t *testing.T, change func(*lifecycle.Options)) {
+func (h *fixture) reopened(t *testing.T, change func(*lifecycle.Options)) {
 	t.Helper()
 	if err := h.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func (h *house) reopened(t *testing.T, change func(*lifecycle.Options)) {
 	}
 }
 
-func (h *house) wait(t *testing.T, w *lifecycle.Work, err error) (session.Session, error) {
+func (h *fixture) wait(t *testing.T, w *lifecycle.Work, err error) (session.Session, error) {
 	t.Helper()
 	if err != nil {
 		return session.Session{}, err
@@ -97,9 +97,11 @@ func changeProfile(f func(*session.Profile)) func(*lifecycle.Options) {
 
 func TestStartAfterStopUsesPresentSettings(t *testing.T) {
 	t.Parallel()
-	for name, again := range map[string]func(*house, context.Context, session.ID) (*lifecycle.Work, error){
-		"start":   func(h *house, ctx context.Context, id session.ID) (*lifecycle.Work, error) { return h.Start(ctx, id) },
-		"restart": func(h *house, ctx context.Context, id session.ID) (*lifecycle.Work, error) { return h.Restart(ctx, id) },
+	for name, again := range map[string]func(*fixture, context.Context, session.ID) (*lifecycle.Work, error){
+		"start": func(h *fixture, ctx context.Context, id session.ID) (*lifecycle.Work, error) { return h.Start(ctx, id) },
+		"restart": func(h *fixture, ctx context.Context, id session.ID) (*lifecycle.Work, error) {
+			return h.Restart(ctx, id)
+		},
 	} {
 		for _, row := range []struct {
 			part   session.Part
@@ -112,7 +114,7 @@ func TestStartAfterStopUsesPresentSettings(t *testing.T) {
 		} {
 			t.Run(name+" "+string(row.part), func(t *testing.T) {
 				t.Parallel()
-				h := newHouse(t)
+				h := newFixture(t)
 				s, _ := h.Make(lifecycle.Request{})
 				h.remember(t, s)
 				h.reopened(t, row.change)
@@ -147,7 +149,7 @@ func TestStartAfterStopUsesPresentSettings(t *testing.T) {
 
 func TestStartWithUnchangedSettingsKeepsTheContainer(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	w, err := h.Restart(t.Context(), s.ID)
 	after, err := h.wait(t, w, err)
@@ -158,7 +160,7 @@ func TestStartWithUnchangedSettingsKeepsTheContainer(t *testing.T) {
 
 func TestRebuiltImageReachesSessionWithItsNextStart(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Rebuild(s.Image)
 	w, err := h.Restart(t.Context(), s.ID)
@@ -170,7 +172,7 @@ func TestRebuiltImageReachesSessionWithItsNextStart(t *testing.T) {
 
 func TestChosenImageIsKeptWhenTheProfileChanges(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{Image: "mine:1"})
 	h.reopened(t, changeProfile(func(p *session.Profile) { p.Image = "stub:2" }))
 	w, err := h.Restart(t.Context(), s.ID)
@@ -182,7 +184,7 @@ func TestChosenImageIsKeptWhenTheProfileChanges(t *testing.T) {
 
 func TestContainerThatCannotBeMadeAgainIsKept(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.reopened(t, changeProfile(func(p *session.Profile) { p.Image, p.Env = runtimetest.MissingImage, map[string]string{"A": "1"} }))
 	w, err := h.Restart(t.Context(), s.ID)
@@ -198,7 +200,7 @@ func TestContainerThatCannotBeMadeAgainIsKept(t *testing.T) {
 
 func TestUpgradeMovesToImageAndBack(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.remember(t, s)
 	w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:2"})
@@ -232,7 +234,7 @@ func TestUpgradeMovesToImageAndBack(t *testing.T) {
 
 func TestUpgradeToBrokenImageGoesBackByItself(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Engine.BehaveImage(brokenImage, runtimetest.Behaviour{Exits: true, ExitCode: 3})
 	s, _ := h.Make(lifecycle.Request{})
 	h.remember(t, s)
@@ -248,7 +250,7 @@ func TestUpgradeToBrokenImageGoesBackByItself(t *testing.T) {
 
 func TestUpgradeOfStoppedSessionLeavesItStopped(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.Engine.BehaveImage(brokenImage, runtimetest.Behaviour{Exits: true, ExitCode: 3})
 	s, _ := h.Make(lifecycle.Request{})
 	w, err := h.Stop(t.Context(), s.ID)
@@ -269,7 +271,7 @@ func TestUpgradeOfStoppedSessionLeavesItStopped(t *testing.T) {
 
 func TestUpgradeFollowsTheProfileAgainAndDoesNothingTwice(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{Image: "mine:1"})
 	for range 2 {
 		w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{})
@@ -284,7 +286,7 @@ func TestUpgradeFollowsTheProfileAgainAndDoesNothingTwice(t *testing.T) {
 }
 
 // A process that dies in any call of an upgrade leaves it to the next one, which ends it.
-func TestUpgradeCutShortAnywhereIsFinishedByTheNextProcess(t *testing.T) {
+func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 	t.Parallel()
 	for _, image := range []string{"stub:2", brokenImage} {
 		for _, op := range []runtimetest.Op{
@@ -296,17 +298,17 @@ func TestUpgradeCutShortAnywhereIsFinishedByTheNextProcess(t *testing.T) {
 			for _, acted := range []bool{false, true} {
 				t.Run(image+" "+string(op), func(t *testing.T) {
 					t.Parallel()
-					h := newHouse(t)
+					h := newFixture(t)
 					h.Engine.BehaveImage(brokenImage, runtimetest.Behaviour{Exits: true, ExitCode: 3})
 					s, _ := h.Make(lifecycle.Request{})
 					h.remember(t, s)
 					// The engine is gone for this process from that call on, done or not, and the process ends.
-					h.Engine.Script(op, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "lost"), Acted: acted})
+					h.Engine.Script(op, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "lost"), ActFirst: acted})
 					w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: image})
 					if _, err := h.wait(t, w, err); session.CodeOf(err) != session.CodeEngineUnavailable {
 						t.Fatalf("got %v, want code %s", err, session.CodeEngineUnavailable)
 					}
-					h.die(h.Manager)
+					h.abandon(h.Manager)
 					h.Routes.Clear()
 					h.Manager = h.Process()
 					want := image
@@ -334,7 +336,7 @@ func TestUpgradeCutShortAnywhereIsFinishedByTheNextProcess(t *testing.T) {
 // Whoever stops a session in the middle of the way back finds it whole with the next start.
 func TestStartCompletesTheWayBackFirst(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.remember(t, s)
 	w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:2"})

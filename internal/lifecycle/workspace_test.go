@@ -21,14 +21,14 @@ func TestWorkspaceThatIsGoneIsNotBegunAnew(t *testing.T) {
 	for name, stop := range map[string]bool{"of a session that runs": false, "of one that was stopped": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, quickly)
+			h := newFixture(t, quickly)
 			s, _ := h.Make(lifecycle.Request{})
 			if stop {
 				if _, err := h.do(h.Stop, s.ID); err != nil {
 					t.Fatal(err)
 				}
 			}
-			h.die(h.Manager)
+			h.abandon(h.Manager)
 			if err := h.Engine.Remove(t.Context(), s.ContainerName, true); err != nil {
 				t.Fatal(err)
 			}
@@ -36,9 +36,9 @@ func TestWorkspaceThatIsGoneIsNotBegunAnew(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.Manager = h.Process()
-			h.tend(t)
+			h.runManager(t)
 			if !stop {
-				h.becomes(t, s.ID, "given up", func(now session.Session, _ lifecycle.Health) bool {
+				h.waitFor(t, s.ID, "given up", func(now session.Session, _ lifecycle.Health) bool {
 					return now.Status == session.Error && now.Operation == nil && strings.Contains(now.LastError, "given up")
 				})
 			}

@@ -20,7 +20,7 @@ import (
 const statusTimeout = 4 * time.Second
 
 // Process measures what this process is, how the whole is, and what the security check found, which is nil before the first.
-func Process(version string, limit func() int, status func(context.Context) string, check func() *httpapi.Audit) prometheus.Collector {
+func Process(version string, limit func() int, status func(context.Context) string, check func() *httpapi.SecurityCheck) prometheus.Collector {
 	var s scrape
 	build := s.gauge("berth_build_info", "Always 1; what this process was built from.", "version", "goversion")
 	most := s.gauge("berth_session_limit", "Most sessions that may run at once (MAX_CONCURRENT_SESSIONS).")

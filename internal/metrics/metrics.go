@@ -102,7 +102,7 @@ func New(r prometheus.Registerer) *Metrics {
 
 // Incident counts what happened to a session without a request.
 func (m *Metrics) Incident(n lifecycle.Notice) {
-	m.incidents.WithLabelValues(string(n.What), string(n.Cause)).Inc()
+	m.incidents.WithLabelValues(string(n.Type), string(n.Cause)).Inc()
 }
 
 // PressureChanged counts a change of the host's pressure.
@@ -128,7 +128,7 @@ func (m *Metrics) Unauthenticated(s access.Surface, reason string) {
 func (m *Metrics) TokensSwept(n int) { m.tokensSwept.Add(float64(n)) }
 
 // Operation counts an operation that has taken time.
-func (m *Metrics) Operation(p lifecycle.Performance) {
+func (m *Metrics) Operation(p lifecycle.OperationResult) {
 	if p.Duration == 0 {
 		return
 	}
@@ -136,7 +136,7 @@ func (m *Metrics) Operation(p lifecycle.Performance) {
 	if outcome == "" {
 		outcome = "ok"
 	}
-	m.operations.WithLabelValues(p.What, outcome).Observe(p.Duration.Seconds())
+	m.operations.WithLabelValues(p.Operation, outcome).Observe(p.Duration.Seconds())
 }
 
 // Proxied counts a request that is over.

@@ -213,7 +213,7 @@ func TestListInForceStays(t *testing.T) {
 	}
 }
 
-func TestLostListIsBegunAnewOnlyByForce(t *testing.T) {
+func TestLostRevocationListIsRecreatedOnlyWithForce(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	alice, bob := issued(t, dir, "alice"), issued(t, dir, "bob")

@@ -126,7 +126,7 @@ func issuedLong(t *testing.T, dir string) string {
 	return out
 }
 
-func TestWatchTellsOfEveryChange(t *testing.T) {
+func TestWatchReportsEveryChange(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	client, _, err := OpenClient(ClientPaths(dir, Paths{}), ClientOptions{ServerName: "localhost"})

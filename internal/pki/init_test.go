@@ -56,7 +56,7 @@ func TestInitMakesAWholeSetWithTightModes(t *testing.T) {
 	}
 }
 
-func TestLifeOfCertificates(t *testing.T) {
+func TestCertificateLifetimes(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UTC().Truncate(time.Second)
 	for _, tt := range []struct {

@@ -55,7 +55,7 @@ func TestRenewalKeepsWhatACertificateSays(t *testing.T) {
 	}
 }
 
-func TestLifeOfRenewedCertificates(t *testing.T) {
+func TestRenewedCertificateLifetimes(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UTC().Truncate(time.Second)
 	at := func(day int) func() time.Time { return func() time.Time { return now.AddDate(0, 0, day) } }

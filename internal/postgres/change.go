@@ -19,8 +19,8 @@ const capacityLock = 0x62657274_00000001
 
 // The statements take [values], and those with a limit take it after them.
 var (
-	occupying = occupyingSessions()
-	belowLimit   = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
+	occupying  = occupyingSessions()
+	belowLimit = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
 
 	insertOne = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO NOTHING`, selected, placeholders())
 
@@ -63,10 +63,10 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 			if err != nil || added {
 				return err
 			}
-			taken, err := s.room(ctx, v.ID, max)
+			taken, err := s.capacityLeft(ctx, v.ID, max)
 			switch {
 			case taken:
-				return session.Taken(v.ID)
+				return session.AlreadyExists(v.ID)
 			case err != nil:
 				return err
 			} // what stood in the way has gone meanwhile
@@ -100,13 +100,13 @@ func (s *Store) locked(ctx context.Context, queue func(*pgx.Batch)) error {
 	return s.pool.SendBatch(ctx, &b).Close()
 }
 
-// room returns a CodeLimit error if there is no room for a session beside the others, and whether its ID is taken.
-func (s *Store) room(ctx context.Context, id session.ID, max int) (taken bool, err error) {
+// capacityLeft returns a CodeLimit error if there is no room for a session beside the others, and whether its ID is taken.
+func (s *Store) capacityLeft(ctx context.Context, id session.ID, max int) (taken bool, err error) {
 	var used int
 	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM sessions WHERE session_id = $1),
 		(SELECT count(*) FROM sessions WHERE `+occupying+` AND session_id <> $1)`, string(id)).Scan(&taken, &used)
 	if err == nil && max > 0 && used >= max {
-		err = session.Full(used, max)
+		err = session.LimitReached(used, max)
 	}
 	return taken, err
 }
@@ -127,7 +127,7 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 			if err := s.stale(ctx, v.ID, v.Revision); err != nil {
 				return err
 			}
-			if _, err := s.room(ctx, v.ID, max); err != nil {
+			if _, err := s.capacityLeft(ctx, v.ID, max); err != nil {
 				return err
 			} // what stood in the way has gone meanwhile
 		}

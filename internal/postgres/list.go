@@ -72,7 +72,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 	}
 	if q.Limit > 0 && len(page.Sessions) > q.Limit {
 		page.Sessions = page.Sessions[:q.Limit]
-		page.Next = session.PlaceOf(page.Sessions[q.Limit-1]).Cursor()
+		page.Next = session.PositionOf(page.Sessions[q.Limit-1]).Cursor()
 	}
 	return page, nil
 }

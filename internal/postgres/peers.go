@@ -159,7 +159,7 @@ func (p *Peers) Run(ctx context.Context, changed func()) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return p.leave(ctx)
+			return p.deregister(ctx)
 		}
 	}
 }
@@ -190,7 +190,7 @@ func (p *Peers) isSuccessor(i Instance) bool {
 	return i.Alive && !i.Self && i.ID == nodeOf(p.self()) && i.StartedAt.After(p.started)
 }
 
-func (p *Peers) leave(ctx context.Context) error {
+func (p *Peers) deregister(ctx context.Context) error {
 	if p.isPending() {
 		return nil // the others are to know that something is missing
 	}
@@ -274,8 +274,8 @@ func draw(process string, id session.ID) uint64 {
 	return x ^ x>>33
 }
 
-// Unheard reports whether another process has not renewed its lease since then, as far as was read.
-func (p *Peers) Unheard(since time.Time) bool {
+// Unreachable reports whether another process has not renewed its lease since then, as far as was read.
+func (p *Peers) Unreachable(since time.Time) bool {
 	if p.isPending() {
 		return true
 	}
@@ -285,9 +285,9 @@ func (p *Peers) Unheard(since time.Time) bool {
 	return p.all == nil || slices.ContainsFunc(p.all, func(i Instance) bool { return !i.Self && i.SeenAt.Before(since) })
 }
 
-// MissingSince is when the first of the processes without a lease was seen last; this one too, when its own lease is
+// UnreachableSince is when the first of the processes without a lease was seen last; this one too, when its own lease is
 // over.
-func (p *Peers) MissingSince() time.Time {
+func (p *Peers) UnreachableSince() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.all == nil {

@@ -22,7 +22,7 @@ func TestPeersDivideTheSessions(t *testing.T) {
 	url := postgrestest.Database(t)
 	a, b := open(t, url, named("node-a")), open(t, url, named("node-b"))
 	fresh := a.Peers()
-	if !fresh.Alive("node-b") || !fresh.Mine("ses-1") || !fresh.MissingSince().Equal(time.Unix(0, 0)) {
+	if !fresh.Alive("node-b") || !fresh.Mine("ses-1") || !fresh.UnreachableSince().Equal(time.Unix(0, 0)) {
 		t.Error("before anything is known: want everybody alive, every session ours, and everybody missing since ever")
 	}
 	for range 2 { // the second time, each knows of the other
@@ -45,22 +45,22 @@ func TestPeersDivideTheSessions(t *testing.T) {
 	if share < 400 || share > 600 {
 		t.Errorf("one of two looks after %d of 1000 sessions", share)
 	}
-	if !a.Peers().Alive("node-b") || a.Peers().Alive("node-c") || !a.Peers().MissingSince().IsZero() {
+	if !a.Peers().Alive("node-b") || a.Peers().Alive("node-c") || !a.Peers().UnreachableSince().IsZero() {
 		t.Error("want node-b alive, node-c not, and nobody missing")
 	}
 	acted := time.Now()
-	if !a.Peers().Unheard(acted) {
+	if !a.Peers().Unreachable(acted) {
 		t.Error("want nobody taken to be heard before the next lease")
 	}
 	b.Peers().WhilePending(func() bool { return true })
 	if err := b.Peers().Join(t.Context()); err == nil {
 		t.Error("a lease was renewed although changes have not reached the database")
 	}
-	if err := a.Peers().Join(t.Context()); err != nil || !a.Peers().Unheard(acted) {
+	if err := a.Peers().Join(t.Context()); err != nil || !a.Peers().Unreachable(acted) {
 		t.Errorf("got %v, want the other one not heard: it has not renewed its lease", err)
 	}
 	b.Peers().WhilePending(nil)
-	for deadline := time.Now().Add(20 * time.Second); a.Peers().Unheard(acted); <-time.After(50 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); a.Peers().Unreachable(acted); <-time.After(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the other one renews its lease and is not heard")
 		}
@@ -75,7 +75,7 @@ func TestPeersDivideTheSessions(t *testing.T) {
 	if err := a.Peers().Join(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if a.Peers().Alive("node-b") || time.Since(a.Peers().MissingSince()) < 10*time.Second {
+	if a.Peers().Alive("node-b") || time.Since(a.Peers().UnreachableSince()) < 10*time.Second {
 		t.Error("want node-b dead and missing since it was last seen")
 	}
 	for i := range 1000 {
@@ -120,8 +120,8 @@ func TestEarlierStartOfANodeIsDeadAsSoonAsTheNextOneJoins(t *testing.T) {
 		t.Error("want the first start dead everywhere and the second one alive")
 	}
 	list := other.Peers().List()
-	if len(list) != 2 || !other.Peers().MissingSince().IsZero() {
-		t.Errorf("got %+v, missing since %s; want two nodes and none missing", list, other.Peers().MissingSince())
+	if len(list) != 2 || !other.Peers().UnreachableSince().IsZero() {
+		t.Errorf("got %+v, missing since %s; want two nodes and none missing", list, other.Peers().UnreachableSince())
 	}
 	// A copied node: the later start wins, and is not called dead by the earlier one that lives on.
 	join(old, restarted, old)
@@ -130,7 +130,7 @@ func TestEarlierStartOfANodeIsDeadAsSoonAsTheNextOneJoins(t *testing.T) {
 	}
 }
 
-func TestDeathOfAPeerIsReportedWithinThePromisedTime(t *testing.T) {
+func TestExitedPeerIsReportedInTime(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	a, b := open(t, url, named("node-a/1")), open(t, url, named("node-b/1"))
@@ -156,7 +156,7 @@ func TestDeathOfAPeerIsReportedWithinThePromisedTime(t *testing.T) {
 	}
 }
 
-func TestPeerSaysGoodBye(t *testing.T) {
+func TestPeerDeregisters(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	a, b := open(t, url, named("node-a")), open(t, url, named("node-b"))
@@ -171,7 +171,7 @@ func TestPeerSaysGoodBye(t *testing.T) {
 	})
 	cancel()
 	wg.Wait()
-	if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 1 || !a.Peers().MissingSince().IsZero() {
+	if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 1 || !a.Peers().UnreachableSince().IsZero() {
 		t.Errorf("after a good-bye: got %+v, %v; want nobody missing", a.Peers().List(), err)
 	}
 }

@@ -82,7 +82,7 @@ func TestTransactionPoolerWithoutPreparedStatements(t *testing.T) {
 	}
 }
 
-func TestStoreBehindATransactionPoolerMeansWhatEveryStoreMeans(t *testing.T) {
+func TestStoreSuiteBehindTransactionPooler(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
 	pooler := postgrestest.StartPooler(t, server, "transaction")

@@ -100,7 +100,7 @@ func TestManyPrepareAtOnce(t *testing.T) {
 }
 
 // The service before Berth has a table of ten columns, with tokens in clear text.
-func TestTableOfTheServiceBeforeIsTakenOver(t *testing.T) {
+func TestMigratesLegacyTable(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	exec(t, url, `CREATE TABLE sessions (session_id VARCHAR PRIMARY KEY, container_name VARCHAR, container_id VARCHAR, host_dir VARCHAR,
@@ -200,7 +200,7 @@ func TestImportIsWholeAndOnce(t *testing.T) {
 	}
 }
 
-func TestMergeHappensOnce(t *testing.T) {
+func TestMergeRunsOnce(t *testing.T) {
 	t.Parallel()
 	s := open(t, postgrestest.Database(t))
 	create(t, s, stopped("ses-a"))
@@ -242,7 +242,7 @@ func TestMergeHappensOnce(t *testing.T) {
 	}
 }
 
-func TestSettingIsTheFirstOnes(t *testing.T) {
+func TestTokenSecretOfFirstInstanceWins(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	stores := []*postgres.Store{open(t, url), open(t, url)}

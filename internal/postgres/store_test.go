@@ -226,7 +226,7 @@ func TestConnectionsAreExhausted(t *testing.T) {
 	}
 }
 
-func TestServerGoesAndComes(t *testing.T) {
+func TestReconnectsAfterServerRestart(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
 	url := server.URL("postgres")

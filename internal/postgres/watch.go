@@ -104,7 +104,7 @@ func (w *watch) listen(ctx context.Context) error {
 			}
 		}
 		w.poll(ctx)
-		n, err := hear(ctx, conn)
+		n, err := receive(ctx, conn)
 		switch {
 		case err != nil:
 			return err
@@ -191,8 +191,8 @@ func (s *Store) versions(ctx context.Context) (map[session.ID]version, error) {
 	return all, err
 }
 
-// hear waits for the next notification. Now and then it returns nil, after the connection has answered.
-func hear(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+// receive waits for the next notification. Now and then it returns nil, after the connection has answered.
+func receive(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
 	silence, cancel := context.WithTimeout(ctx, heartbeat)
 	defer cancel()
 	n, err := conn.WaitForNotification(silence)

@@ -73,7 +73,7 @@ func TestDiskLevelsNeedBothAFractionAndAnAmount(t *testing.T) {
 	}
 }
 
-func TestDiskMonitorTellsEachChangeOnceAndOutlivesADiskThatHangs(t *testing.T) {
+func TestDiskMonitorReportsEachChangeOnceWithHangingDisk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -12,7 +12,7 @@ import (
 
 // Whatever a host does: changes join up without a gap, a level is left for a better one only after the hold, so that
 // there are at most four changes for each hold, and what is refused is what is critical.
-func TestLevelsNeverFlapAndNeverChangeUntold(t *testing.T) {
+func TestLevelsDoNotFlapAndEveryChangeIsReported(t *testing.T) {
 	t.Parallel()
 	const hold = 15 * time.Second
 	rapid.Check(t, func(r *rapid.T) {

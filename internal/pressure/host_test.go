@@ -65,7 +65,7 @@ func (k *kernel) sample(h *pressure.Host) pressure.Sample {
 
 func near(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
 
-func TestHostTellsWhatIsAvailableAndWhatWasSpentSince(t *testing.T) {
+func TestHostSample(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := newKernel(t)
@@ -153,7 +153,7 @@ func TestCachesOfTheOwnGroupAreNotInUse(t *testing.T) {
 	})
 }
 
-func TestKernelThatTellsNothingIsAnError(t *testing.T) {
+func TestMissingKernelFilesAreAnError(t *testing.T) {
 	t.Parallel()
 	for _, missing := range []string{"stat", "meminfo"} {
 		synctest.Test(t, func(t *testing.T) {

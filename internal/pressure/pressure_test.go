@@ -43,8 +43,8 @@ func (h *host) fails(err error) {
 	h.err = err
 }
 
-// world is a Monitor that runs in a bubble of time.
-type world struct {
+// fixture is a Monitor that runs in a bubble of time.
+type fixture struct {
 	*pressure.Monitor
 	host
 	log     bytes.Buffer
@@ -52,9 +52,9 @@ type world struct {
 }
 
 // watch runs a Monitor with the contract's thresholds until the test ends. Call it in a bubble.
-func watch(t *testing.T, memory, cpu float64, change ...func(*pressure.Options)) *world {
+func watch(t *testing.T, memory, cpu float64, change ...func(*pressure.Options)) *fixture {
 	t.Helper()
-	w := &world{}
+	w := &fixture{}
 	w.is(memory, cpu)
 	opts := pressure.Options{
 		Source: &w.host, MemoryWarning: 0.8, CPUWarning: 0.9, Critical: 0.95,
@@ -88,8 +88,8 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// told is the levels that memory has reached, as they were told.
-func (w *world) told() []string {
+// reported is the levels that memory has reached, as they were told.
+func (w *fixture) reported() []string {
 	all := []string{}
 	for _, c := range w.changes {
 		if c.Resource == pressure.Memory {
@@ -99,12 +99,12 @@ func (w *world) told() []string {
 	return all
 }
 
-func TestEveryLevelIsReachedAndLeftAndToldOfOnce(t *testing.T) {
+func TestEveryLevelChangeIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.5, 0.5)
 		pass(time.Minute)
-		if diff := cmp.Diff([]string{}, w.told()); diff != "" {
+		if diff := cmp.Diff([]string{}, w.reported()); diff != "" {
 			t.Errorf("a quiet host (-want +got):\n%s", diff)
 		}
 		for _, step := range []struct {
@@ -118,7 +118,7 @@ func TestEveryLevelIsReachedAndLeftAndToldOfOnce(t *testing.T) {
 			}
 		}
 		want := []string{"warning", "critical", "warning", "ok", "warning", "critical", "ok"}
-		if diff := cmp.Diff(want, w.told()); diff != "" {
+		if diff := cmp.Diff(want, w.reported()); diff != "" {
 			t.Errorf("the changes of memory that were told of (-want +got):\n%s", diff)
 		}
 	})
@@ -158,7 +158,7 @@ func TestBurstsOfWorkRaiseNothing(t *testing.T) {
 	})
 }
 
-func TestMemoryThatIsGoneAtTheStartIsSeenAtOnce(t *testing.T) {
+func TestLowMemoryAtStartIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.97, 0.1)
@@ -178,7 +178,7 @@ func TestFlappingIsOneAlert(t *testing.T) {
 			w.is(0.90, 0.1) // clearly below critical, but never for long enough
 			pass(12 * time.Second)
 		}
-		if diff := cmp.Diff([]string{"warning", "critical"}, w.told()); diff != "" {
+		if diff := cmp.Diff([]string{"warning", "critical"}, w.reported()); diff != "" {
 			t.Errorf("a host that flaps around 95 %% (-want +got):\n%s", diff)
 		}
 		w.is(0.94, 0.1) // below, but not clearly
@@ -189,7 +189,7 @@ func TestFlappingIsOneAlert(t *testing.T) {
 	})
 }
 
-func TestCriticalRefusesWithTheReasonAndLetsInAgain(t *testing.T) {
+func TestCriticalRefusesWithReasonThenAdmits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.96, 0.1)
@@ -242,7 +242,7 @@ func TestAnotherMachineIsCalledThat(t *testing.T) {
 	})
 }
 
-func TestSourceThatFailsIsUnknownAfterAWhileAndBlocksNobody(t *testing.T) {
+func TestFailingSourceBecomesUnknownAndAdmits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.97, 0.1)
@@ -268,7 +268,7 @@ func TestSourceThatFailsIsUnknownAfterAWhileAndBlocksNobody(t *testing.T) {
 		if got := w.Snapshot().Memory; got.Level != pressure.Critical || got.Value != 0.98 {
 			t.Errorf("the first sample after the failure gives %s at %v, want critical at 0.98", got.Level, got.Value)
 		}
-		if diff := cmp.Diff([]string{"critical", "unknown", "critical"}, w.told()); diff != "" {
+		if diff := cmp.Diff([]string{"critical", "unknown", "critical"}, w.reported()); diff != "" {
 			t.Errorf("what was told (-want +got):\n%s", diff)
 		}
 		if !strings.Contains(w.log.String(), "measured again") {
@@ -288,7 +288,7 @@ func (s *stuck) Sample(ctx context.Context) (pressure.Sample, error) {
 	return pressure.Sample{}, ctx.Err()
 }
 
-func TestSourceThatHangsBlocksNobody(t *testing.T) {
+func TestHangingSourceAdmits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := &stuck{}
@@ -316,7 +316,7 @@ func TestWhatIsNoFractionIsAFailure(t *testing.T) {
 	})
 }
 
-func TestNothingIsKnownBeforeTheFirstSample(t *testing.T) {
+func TestLevelUnknownBeforeFirstSample(t *testing.T) {
 	t.Parallel()
 	m, err := pressure.New(pressure.Options{Source: &host{}, MemoryWarning: 0.8, CPUWarning: 0.9, Critical: 0.95})
 	if err != nil {
@@ -361,7 +361,7 @@ func TestThresholdsChangeWhileItRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if diff := cmp.Diff([]string{"critical", "ok"}, w.told()); diff != "" {
+		if diff := cmp.Diff([]string{"critical", "ok"}, w.reported()); diff != "" {
 			t.Errorf("told (-want +got):\n%s", diff)
 		}
 	})

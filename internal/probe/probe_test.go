@@ -64,7 +64,7 @@ func serve(t *testing.T, answers map[string]answer) string {
 
 const jsonType = "application/json"
 
-func TestProbeTellsServersThatWorkFromThoseThatDoNot(t *testing.T) {
+func TestProbeOutcomes(t *testing.T) {
 	t.Parallel()
 	health := answer{200, jsonType, `{"healthy":true,"version":"1.18.33"}`}
 	path := answer{200, jsonType + "; charset=utf-8", `{"directory":"/workspace"}`}
@@ -124,7 +124,7 @@ func TestProfileSaysWhichStatusIsReady(t *testing.T) {
 	}
 }
 
-func TestProbeShowsTheCredentialAndNeverTellsIt(t *testing.T) {
+func TestProbeSendsCredentialAndNeverLogsIt(t *testing.T) {
 	t.Parallel()
 	wrong := target(serve(t, nil))
 	wrong.Credential = "a-password-of-another-server"
@@ -263,7 +263,7 @@ func TestProbeRefusesATargetWithoutProfile(t *testing.T) {
 	}
 }
 
-func TestBusyTellsOfWork(t *testing.T) {
+func TestBusyReportsWorkInProgress(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		status, terminals string

@@ -146,7 +146,7 @@ func readContainer(dir string) (*container, error) {
 // nobody has been told of it, and it is ended.
 func (r *Runtime) adopt(ctx context.Context, c *container, processes []int) error {
 	if c.record.Process != nil {
-		code, ended := c.record.Process.look(r.boot)
+		code, ended := c.record.Process.exitStatus(r.boot)
 		if !ended {
 			r.promisePort(c.record.Port)
 			c.run = &run{process: *c.record.Process, ended: make(chan struct{})}

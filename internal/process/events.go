@@ -19,12 +19,12 @@ type hub struct {
 }
 
 type watcher struct {
-	events chan session.Event
+	events chan session.RuntimeEvent
 	behind chan struct{} // closed when an event found no room
 }
 
 func (h *hub) add() *watcher {
-	w := &watcher{events: make(chan session.Event, backlog), behind: make(chan struct{})}
+	w := &watcher{events: make(chan session.RuntimeEvent, backlog), behind: make(chan struct{})}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.watchers == nil {
@@ -42,7 +42,7 @@ func (h *hub) remove(w *watcher) {
 
 // emit never waits.
 func (h *hub) emit(c *container, action session.Action, code int) {
-	e := session.Event{
+	e := session.RuntimeEvent{
 		Action: action, Container: c.id, Name: c.name, Session: c.record.Session, ExitCode: code, Time: time.Now().UTC(),
 	}
 	h.mu.Lock()
@@ -58,7 +58,7 @@ func (h *hub) emit(c *container, action session.Action, code int) {
 }
 
 // Watch implements session.Runtime.
-func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Event)) error {
+func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.RuntimeEvent)) error {
 	if err := r.enter(ctx, "watch"); err != nil {
 		return err
 	}

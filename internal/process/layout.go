@@ -39,9 +39,9 @@ func (r *Runtime) makeVolumes(name string, profile session.Profile) error {
 	return nil
 }
 
-// furnish makes the container's own directories as they are at each start: empty, but for links to volumes. A volume
+// prepareHome makes the container's own directories as they are at each start: empty, but for links to volumes. A volume
 // that belongs below /home/<user> in the container is linked to the same place below the process's HOME.
-func (r *Runtime) furnish(c *container) error {
+func (r *Runtime) prepareHome(c *container) error {
 	for _, dir := range []string{c.home(), c.tmp()} {
 		if err := removeAll(dir); err != nil {
 			return fmt.Errorf("empty %s: %w", dir, err)
@@ -76,9 +76,9 @@ func belowHome(path string) (string, bool) {
 	return place, ok
 }
 
-// discard takes a directory away at once, and returns where it went, to be removed at leisure. What is not there is
+// moveToTrash takes a directory away at once, and returns where it went, to be removed at leisure. What is not there is
 // not an error, and goes nowhere.
-func (r *Runtime) discard(dir string) (string, error) {
+func (r *Runtime) moveToTrash(dir string) (string, error) {
 	trash := filepath.Join(r.dir, trashDir, rand.Text())
 	err := os.Rename(dir, trash)
 	if errors.Is(err, os.ErrNotExist) {

@@ -56,7 +56,7 @@ type follower struct {
 }
 
 func (f *follower) Read(p []byte) (int, error) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		last := f.isLast() // asked before the reading, so that nothing is written between the two

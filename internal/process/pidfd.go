@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleep returns when the process has ended, when closing is closed, or at once when the kernel cannot tell of its end. It
+// waitExit returns when the process has ended, when closing is closed, or at once when the kernel cannot tell of its end. It
 // costs nothing meanwhile, also for processes that are nobody's child here.
-func (p processID) sleep(boot string, closing <-chan struct{}) {
+func (p processID) waitExit(boot string, closing <-chan struct{}) {
 	if p.Boot != boot {
 		return
 	}

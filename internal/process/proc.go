@@ -19,8 +19,8 @@ type processID struct {
 	Boot  string `json:"boot"`
 }
 
-// unknownCode is the exit code of a process whose end nobody has told us.
-const unknownCode = -1
+// unknownExitCode is the exit code of a process whose end nobody has told us.
+const unknownExitCode = -1
 
 func bootID() (string, error) {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -36,20 +36,20 @@ func identify(pid int, boot string) (processID, error) {
 	return processID{PID: pid, Start: s.start, Boot: boot}, nil
 }
 
-// look reports whether the process has ended and, if so, its exit code: 128 and the signal for one that a signal ended,
-// unknownCode when it was not this process's child. It buries a child that has ended, with all of its group.
-func (p processID) look(boot string) (code int, ended bool) {
+// exitStatus reports whether the process has ended and, if so, its exit code: 128 and the signal for one that a signal ended,
+// unknownExitCode when it was not this process's child. It buries a child that has ended, with all of its group.
+func (p processID) exitStatus(boot string) (code int, ended bool) {
 	if p.Boot != boot {
-		return unknownCode, true
+		return unknownExitCode, true
 	}
 	s, err := readStat(p.PID)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH):
-		return unknownCode, true
+		return unknownExitCode, true
 	case err != nil:
 		return 0, false // we know nothing: too many open files, say
 	case s.start != p.Start:
-		return unknownCode, true
+		return unknownExitCode, true
 	case s.state != 'Z' && s.state != 'X':
 		return 0, false
 	}
@@ -61,7 +61,7 @@ func (p processID) look(boot string) (code int, ended bool) {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case err != nil: // another's child
-			return unknownCode, true
+			return unknownExitCode, true
 		case pid == 0: // other threads are still running
 			return 0, false
 		case status.Signaled():

@@ -37,11 +37,11 @@ func TestServersOutliveTheRuntimeAndAreFoundAgain(t *testing.T) {
 	if after.ID != before.ID || after.Address != before.Address || after.State != session.StateRunning || !after.StartedAt.Equal(before.StartedAt) {
 		t.Errorf("got %+v, want %+v", after, before)
 	}
-	dies := make(chan session.Event, 8)
+	dies := make(chan session.RuntimeEvent, 8)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, watched := make(chan struct{}), make(chan error, 1)
 	go func() {
-		watched <- second.Watch(ctx, func() { close(ready) }, func(e session.Event) { dies <- e })
+		watched <- second.Watch(ctx, func() { close(ready) }, func(e session.RuntimeEvent) { dies <- e })
 	}()
 	<-ready
 	ask(t, s, after.Address, "POST", "/exit?code=7")
@@ -125,7 +125,7 @@ func record(t *testing.T, dir string) map[string]any {
 	return object
 }
 
-func TestAServerWhoseBerthWasKilledIsAdoptedAndCanBeMadeAgain(t *testing.T) {
+func TestServerSurvivesKilledBerthAndIsRecreated(t *testing.T) {
 	t.Parallel()
 	dir, s, address := afterKill(t)
 	r := open(t, dir)
@@ -164,7 +164,7 @@ func TestAServerThatEndedWhileNoBerthRanIsSeenToHaveEnded(t *testing.T) {
 	}
 }
 
-func TestAStartThatWasCutShortIsUndone(t *testing.T) {
+func TestInterruptedStartIsUndone(t *testing.T) {
 	t.Parallel()
 	dir, s, address := afterKill(t)
 	object := record(t, dir)
@@ -183,7 +183,7 @@ func TestAStartThatWasCutShortIsUndone(t *testing.T) {
 	}
 }
 
-func TestAProcessIDThatIsUsedAgainIsNotOurs(t *testing.T) {
+func TestReusedProcessIDIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	dir, s, address := afterKill(t)
 	object := record(t, dir)

@@ -106,7 +106,7 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 			return err
 		}
 	}
-	trash, err := r.take(c)
+	trash, err := r.detach(c)
 	c.mu.Unlock()
 	if err != nil || trash == "" {
 		return err
@@ -117,14 +117,14 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 	return nil
 }
 
-// take makes a container disappear and returns what is left of it. Call it with the container's lock held.
-func (r *Runtime) take(c *container) (string, error) {
+// detach makes a container disappear and returns what is left of it. Call it with the container's lock held.
+func (r *Runtime) detach(c *container) (string, error) {
 	if c.removed {
 		return "", nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	trash, err := r.discard(c.dir)
+	trash, err := r.moveToTrash(c.dir)
 	if err != nil {
 		return "", fmt.Errorf("remove container %s: %w", c.name, err)
 	}
@@ -150,7 +150,7 @@ func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 		r.mu.Unlock()
 		return session.Errorf(session.CodeConflict, "the volumes of %s are in use; remove the container first", name)
 	}
-	trash, err := r.discard(filepath.Join(r.dir, volumesDir, name))
+	trash, err := r.moveToTrash(filepath.Join(r.dir, volumesDir, name))
 	r.mu.Unlock()
 	if err == nil && trash != "" {
 		err = removeAll(trash)

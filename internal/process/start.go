@@ -62,7 +62,7 @@ func (r *Runtime) launch(c *container) error {
 	if err := r.makeVolumes(c.name, c.record.Profile); err != nil {
 		return err
 	}
-	if err := r.furnish(c); err != nil {
+	if err := r.prepareHome(c); err != nil {
 		return err
 	}
 	log, err := openLog(c.logFile())
@@ -85,7 +85,7 @@ func (r *Runtime) launch(c *container) error {
 	}
 	process, err := identify(cmd.Process.Pid, r.boot)
 	if err == nil {
-		err = c.begun(process, port)
+		err = c.recordStart(process, port)
 	}
 	if err != nil { // a process that is not recorded would be lost
 		r.releasePort(port)
@@ -95,8 +95,8 @@ func (r *Runtime) launch(c *container) error {
 	return cmd.Process.Release() // from here on it is looked after by its ID, like those of an earlier Berth
 }
 
-// begun records that the container's process runs.
-func (c *container) begun(process processID, port int) error {
+// recordStart records that the container's process runs.
+func (c *container) recordStart(process processID, port int) error {
 	before := c.record
 	c.record.Process, c.record.Port = &process, port
 	c.record.StartedAt = time.Now().UTC()

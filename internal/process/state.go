@@ -117,7 +117,7 @@ func (r *Runtime) copyState(spec session.Spec, from, to func(name, volume string
 		if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		trash, err := r.discard(target)
+		trash, err := r.moveToTrash(target)
 		if err == nil && trash != "" {
 			err = removeAll(trash)
 		}

@@ -10,8 +10,8 @@ import (
 	"berth/internal/session"
 )
 
-// lookEvery is how often a process is looked at whose end the kernel does not tell, and a log that is followed.
-const lookEvery = 50 * time.Millisecond
+// pollInterval is how often a process is looked at whose end the kernel does not tell, and a log that is followed.
+const pollInterval = 50 * time.Millisecond
 
 // Stop implements session.Runtime. The whole process group is asked, then killed.
 func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) error {
@@ -29,17 +29,17 @@ func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) e
 	if running == nil {
 		return nil
 	}
-	patience, cancel := context.WithTimeoutCause(ctx, timeout, errStubborn)
+	patience, cancel := context.WithTimeoutCause(ctx, timeout, errStopTimeout)
 	defer cancel()
-	if err := r.await(patience, c, running); err == nil || !errors.Is(context.Cause(patience), errStubborn) {
+	if err := r.await(patience, c, running); err == nil || !errors.Is(context.Cause(patience), errStopTimeout) {
 		return err
 	}
 	r.signal(c, running, syscall.SIGKILL)
 	return r.await(ctx, c, running)
 }
 
-// errStubborn is why the wait for a server to end by itself is over.
-var errStubborn = errors.New("the server did not end in time")
+// errStopTimeout is why the wait for a server to end by itself is over.
+var errStopTimeout = errors.New("the server did not end in time")
 
 // signal sends a signal to the container's process group and returns the run that it was sent to: nil when the
 // container does not run, or runs no more in the given life.
@@ -73,8 +73,8 @@ func (r *Runtime) watch(c *container, life *run) {
 		return // the next Berth will look after it
 	}
 	r.waiters.Go(func() {
-		life.process.sleep(r.boot, r.closing)
-		tick := time.NewTicker(lookEvery)
+		life.process.waitExit(r.boot, r.closing)
+		tick := time.NewTicker(pollInterval)
 		defer tick.Stop()
 		for !r.ended(c, life) {
 			select {
@@ -90,7 +90,7 @@ func (r *Runtime) watch(c *container, life *run) {
 func (r *Runtime) ended(c *container, life *run) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	code, ended := life.process.look(r.boot)
+	code, ended := life.process.exitStatus(r.boot)
 	if !ended {
 		return false
 	}

@@ -104,7 +104,7 @@ func openWith(t *testing.T, opts process.Options) *process.Runtime {
 	return r
 }
 
-func TestProcessesKeepThePromisesOfARuntime(t *testing.T) {
+func TestRuntimeSuite(t *testing.T) {
 	t.Parallel()
 	runtimetest.Run(t, func(t *testing.T) runtimetest.Subject {
 		return runtimetest.Subject{Runtime: open(t, t.TempDir()), Other: open(t, t.TempDir()), Spec: spec, NoImages: true, NoLimits: true}
@@ -180,7 +180,7 @@ func TestAnotherImageThanTheProfilesIsRefused(t *testing.T) {
 	}
 }
 
-func TestOptionsCommandTakesTheProfilesPlace(t *testing.T) {
+func TestOptionsCommandOverridesProfile(t *testing.T) {
 	t.Parallel()
 	r := openWith(t, process.Options{Dir: t.TempDir(), Command: []string{"/bin/sh", "-c", "echo from $PWD to {workspace}; exit 5"}})
 	s := spec("a")

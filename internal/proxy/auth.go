@@ -13,7 +13,7 @@ var errExpired = access.Reject(access.Proxy, access.Expired)
 // authenticate gives a call that shows its session's token the session's entry, and the pass that goes with the token.
 func (p *Proxy) authenticate(c *call) (err error) {
 	e := p.table.entry(c.id)
-	c.entry, c.pass = nil, nil
+	c.entry, c.grant = nil, nil
 	c.principal, err = p.access.Admit(c.in.Context(), access.Ask{
 		Surface: access.Proxy, Operation: "proxy", Verb: access.Open, Session: c.id,
 		Secret: access.ReadCredential(c.in.Header["Authorization"], access.ViaBearer|access.ViaBasic),
@@ -21,8 +21,8 @@ func (p *Proxy) authenticate(c *call) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.entry, c.pass = e, e.present; c.principal.Kind == access.PreviousToken {
-		c.pass = e.previous
+	if c.entry, c.grant = e, e.present; c.principal.Kind == access.PreviousToken {
+		c.grant = e.previous
 	}
 	return nil
 }

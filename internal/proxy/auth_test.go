@@ -45,7 +45,7 @@ func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
 		"another session's":         {[]string{"Bearer token-of-session-two"}, "", 401},
 		"no scheme":                 {[]string{token}, "", 401},
 		"digest instead of token":   {[]string{"Bearer " + w.route().Token.Digest}, "", 401},
-		"server's credential":       {[]string{basic(testUser, testPass.Reveal())}, "", 401},
+		"server's credential":       {[]string{basic(testUser, testGrant.Reveal())}, "", 401},
 		"two headers":               {[]string{"Bearer " + token, "Bearer " + token}, "", 401},
 		"in the query":              {nil, "?auth_token=" + token, 401},
 		"in the query, like a user": {nil, "?auth_token=" + base64.StdEncoding.EncodeToString([]byte("x:"+token)), 401},
@@ -68,12 +68,12 @@ func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
 			}
 		})
 	}
-	if strings.Contains(w.logs.String(), token) || strings.Contains(w.logs.String(), testPass.Reveal()) {
+	if strings.Contains(w.logs.String(), token) || strings.Contains(w.logs.String(), testGrant.Reveal()) {
 		t.Error("the log shows a token or a credential")
 	}
 }
 
-func TestNothingTellsWhetherASessionExists(t *testing.T) {
+func TestUnknownSessionAndWrongTokenAnswerAlike(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
 	stopped := w.route()

@@ -151,7 +151,7 @@ func TestBodyCanBeSentAgainWhileItsBeginningIsKept(t *testing.T) {
 	}
 }
 
-func TestRequestOnAConnectionThatDiesAtItIsRepeatedOnlyWhenThatIsSafe(t *testing.T) {
+func TestRequestIsRetriedOnClosedConnectionOnlyIfSafe(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		method, body string

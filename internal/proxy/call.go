@@ -28,9 +28,9 @@ type call struct {
 	rest      string           // raw path after the prefix, begins with a slash
 	entry     *entry           // nil until the token was found right
 	principal access.Principal // anonymous until then
-	pass      *pass            // what let the call in; nil as long as entry
+	grant     *grant           // what let the call in; nil as long as entry
 	body      *clientBody
-	header    wait          // for the header of the answer
+	header    headerTimer   // for the header of the answer
 	stream    bool          // an event stream or a WebSocket
 	webSocket bool          // the request asks for one
 	closes    bool          // the client is to be told that its connection ends

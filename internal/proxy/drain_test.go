@@ -39,7 +39,11 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 	drained := make(chan error, 1)
 	quiet := make(chan struct{})
 	go func() { drained <- w.proxy.Drain(t.Context(), quiet) }()
-	eventually(t, "drain has begun", func() bool { w.proxy.gate.mu.Lock(); defer w.proxy.gate.mu.Unlock(); return w.proxy.gate.watched })
+	eventually(t, "drain has begun", func() bool {
+		w.proxy.inFlight.mu.Lock()
+		defer w.proxy.inFlight.mu.Unlock()
+		return w.proxy.inFlight.watched
+	})
 	if got := w.get(t, "/plain"); got.status != 200 {
 		t.Errorf("a request on a connection that was open already: got %d, want it served", got.status)
 	}

@@ -61,7 +61,7 @@ func (p *Proxy) forward(c *call) error {
 			c.abort()
 		})
 	}
-	defer c.endWith(c.pass.access)()
+	defer c.endWith(c.grant.ctx)()
 	defer c.endWith(p.life)()
 	defer func() { c.leaveStreams() }()
 	defer c.end()
@@ -81,7 +81,7 @@ func (p *Proxy) forward(c *call) error {
 	c.giveBack = giveBack
 	defer func() { c.giveBack() }()
 
-	c.header.begin(p.patience(c), c.body, cancel)
+	c.header.begin(p.headerTimeout(c), c.body, cancel)
 	defer c.header.stop()
 	r := c.in.WithContext(ctx)
 	if c.body != nil {
@@ -126,8 +126,8 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 // modifyResponse is called with every response header, and with 101 Switching Protocols.
 func (p *Proxy) modifyResponse(res *http.Response) error {
 	c := callOf(res.Request.Context())
-	if !c.header.over() {
-		return errSilent
+	if !c.header.headerInTime() {
+		return errHeaderTimeout
 	}
 	var heard []byte
 	if c.conn != nil {
@@ -171,7 +171,7 @@ func (p *Proxy) modifyResponse(res *http.Response) error {
 	c.giveBack = giveBack
 	c.stream = true
 	c.leaveStreams = c.endWith(p.streams)
-	p.gate.becomeStream()
+	p.inFlight.becomeStream()
 	p.access.StreamBegan(c.in.Context(), c.principal)
 	return nil
 }
@@ -191,7 +191,7 @@ func (p *Proxy) upstreamError(_ http.ResponseWriter, r *http.Request, err error)
 
 // explain finds out who ended a request: us, the client, or its server.
 func (p *Proxy) explain(c *call, err error) error {
-	if cause := context.Cause(c.pass.access); cause != nil {
+	if cause := context.Cause(c.grant.ctx); cause != nil {
 		return cause
 	}
 	above := p.life

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestWhatTheServerGets(t *testing.T) {
+func TestRequestHeadersReachingTheServer(t *testing.T) {
 	t.Parallel()
 	var got *http.Request
 	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { got = r })
@@ -44,7 +44,7 @@ func TestWhatTheServerGets(t *testing.T) {
 	}
 	requestID := answer.header.Get("X-Request-Id")
 	want := http.Header{
-		"Authorization":         {basic(testUser, testPass.Reveal())},
+		"Authorization":         {basic(testUser, testGrant.Reveal())},
 		"Cookie":                {"theme=dark; lang=nb"},
 		"X-Forwarded-For":       {"127.0.0.1"},
 		"X-Forwarded-Host":      {"berth.example:8080"},
@@ -70,7 +70,7 @@ func TestWhatTheServerGets(t *testing.T) {
 	}
 }
 
-func TestWhatTheClientGets(t *testing.T) {
+func TestResponseHeadersReachingTheClient(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()

@@ -55,7 +55,7 @@ func newScripted(t *testing.T, script func(net.Conn, *bufio.Reader, *http.Reques
 }
 
 // front puts a proxy before the server.
-func (s *scripted) front(t *testing.T, change ...func(*Options)) *world {
+func (s *scripted) front(t *testing.T, change ...func(*Options)) *fixture {
 	t.Helper()
 	w := setup(t, http.NotFound, change...)
 	r := w.route()
@@ -156,7 +156,7 @@ func TestNoAnswerOfAServerLeavesAConnectionBehind(t *testing.T) {
 
 // exchange sends a request on a connection of its own and returns the status of the final answer; 0: there was none, or
 // it broke off.
-func exchange(t *testing.T, w *world, method, header string) int {
+func exchange(t *testing.T, w *fixture, method, header string) int {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
 	if err != nil {

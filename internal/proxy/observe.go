@@ -29,10 +29,10 @@ type Load struct {
 
 // Load may be called at any time.
 func (p *Proxy) Load() Load {
-	p.gate.mu.Lock()
-	defer p.gate.mu.Unlock()
+	p.inFlight.mu.Lock()
+	defer p.inFlight.mu.Unlock()
 	return Load{
-		Requests: p.gate.inside - p.gate.streams, Streams: p.gate.streams,
+		Requests: p.inFlight.requests - p.inFlight.streams, Streams: p.inFlight.streams,
 		Waiting: p.connections.waiting.Load(), Connections: p.connections.open.Load(),
 		Dialed: p.connections.made.Load(),
 	}

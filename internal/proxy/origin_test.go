@@ -16,7 +16,7 @@ func TestCallsFromPagesOfOtherSitesAreRefused(t *testing.T) {
 
 	type header = map[string]string
 	for name, c := range map[string]struct {
-		world  *world
+		world  *fixture
 		method string
 		header header
 		want   int

@@ -15,7 +15,7 @@ import (
 )
 
 // raw sends a request line exactly as it is given and returns the answer.
-func (w *world) raw(t *testing.T, method, target string) answer {
+func (w *fixture) raw(t *testing.T, method, target string) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
 	if err != nil {

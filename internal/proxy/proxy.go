@@ -122,10 +122,10 @@ type Proxy struct {
 	requestID    func(*http.Request) string
 	trustProto   bool
 
-	reverse *httputil.ReverseProxy
-	gate    *gate
-	life    context.Context //nolint:containedctx // not a request's: it ends when Drain stops waiting
-	end     context.CancelCauseFunc
+	reverse  *httputil.ReverseProxy
+	inFlight *inFlightCounter
+	life     context.Context //nolint:containedctx // not a request's: it ends when Drain stops waiting
+	end      context.CancelCauseFunc
 
 	streams    context.Context //nolint:containedctx // the same for event streams and WebSockets
 	endStreams context.CancelCauseFunc
@@ -152,7 +152,7 @@ func New(o Options) (*Proxy, error) {
 		writeProblem: o.WriteProblem,
 		requestID:    o.RequestID,
 		trustProto:   o.TrustForwardedProto,
-		gate:         newGate(),
+		inFlight:     newInFlightCounter(),
 		upstreams:    budget{total: o.MaxConnections},
 		requests:     budget{total: o.MaxRequests},
 	}
@@ -202,12 +202,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.logAccess(c, started)
 	}()
 
-	if !p.gate.enter() {
+	if !p.inFlight.add() {
 		p.fail(c, errShuttingDown)
 		c.finished = true
 		return
 	}
-	defer func() { p.gate.leave(c.stream) }()
+	defer func() { p.inFlight.done(c.stream) }()
 	if err := p.serve(c); err != nil {
 		p.fail(c, err)
 	}
@@ -245,7 +245,7 @@ func (p *Proxy) serve(c *call) error {
 	}
 	defer p.requests.give(inFlight)
 	if c.entry.upstream == nil {
-		if answered, err := p.awaken(c); err != nil || answered {
+		if answered, err := p.wakeSession(c); err != nil || answered {
 			return err
 		}
 	}
@@ -263,13 +263,13 @@ func (p *Proxy) serve(c *call) error {
 }
 
 // InFlight returns how many requests are being served, streams included.
-func (p *Proxy) InFlight() int { return p.gate.inFlight() }
+func (p *Proxy) InFlight() int { return p.inFlight.count() }
 
 // Drain waits for the requests in flight, and then ends what never ends by itself: event streams and WebSockets. Who comes
 // meanwhile is served: a request on a connection that was open already cannot know. When quiet is closed nobody can come
 // any more; nil: nobody can. When ctx ends first it ends the rest as well and says how many requests that cut off.
 func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
-	p.gate.drain(ctx)
+	p.inFlight.drain(ctx)
 	p.endStreams(errShuttingDown)
 	if quiet != nil {
 		select {
@@ -277,14 +277,14 @@ func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
 		case <-ctx.Done():
 		}
 	}
-	cut := p.gate.drain(ctx)
-	p.gate.shut()
+	cut := p.inFlight.drain(ctx)
+	p.inFlight.close()
 	p.end(errShuttingDown)
 
 	// Handlers return as soon as they notice; the longest are those whose client does not read.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*abortGrace)
 	defer cancel()
-	stuck := p.gate.empty(last)
+	stuck := p.inFlight.empty(last)
 	switch {
 	case stuck > 0:
 		return fmt.Errorf("drain: %d requests did not end when they were told to", stuck)

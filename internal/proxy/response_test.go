@@ -50,7 +50,7 @@ func forbiddenLines() string {
 }
 
 // raw sends a request whose answer is read as it stands on the wire, up to its end.
-func raw(t *testing.T, w *world, request string) string {
+func raw(t *testing.T, w *fixture, request string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
 	if err != nil {
@@ -65,7 +65,7 @@ func raw(t *testing.T, w *world, request string) string {
 	return string(got)
 }
 
-func TestResponseSpeaksForItselfOnly(t *testing.T) {
+func TestResponseHeadersForProxiesAreRemoved(t *testing.T) {
 	t.Parallel()
 	var kept strings.Builder
 	for name, value := range harmless {
@@ -285,7 +285,7 @@ func TestConnectAndTraceAreRefusedBeforeAnythingIsForwarded(t *testing.T) {
 	}
 }
 
-func TestServerHearsOfAHalfClosedWebSocketAndIsHeard(t *testing.T) {
+func TestWebSocketHalfCloseReachesServer(t *testing.T) {
 	t.Parallel()
 	const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nX-Hop: 1\r\nUpgrade: WebSocket\r\nClear-Site-Data: *\r\n\r\n"
 	w := newScripted(t, func(conn net.Conn, r *bufio.Reader, _ *http.Request) {
@@ -353,7 +353,7 @@ func TestHalfClosedWebSocketEndsWithItsToken(t *testing.T) {
 	eventually(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 && w.proxy.Load().Connections == 0 })
 }
 
-func TestConnectThatNobodyAnswersIsATimeout(t *testing.T) {
+func TestUnansweredConnectIs504(t *testing.T) {
 	t.Parallel()
 	w := setup(t, http.NotFound, func(o *Options) {
 		o.Transport.Dial = func(context.Context, string, string) (net.Conn, error) {

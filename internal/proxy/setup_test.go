@@ -24,11 +24,11 @@ const (
 	testID    = session.ID("ses-one")
 	testToken = session.Secret("token-of-session-one")
 	testUser  = "opencode"
-	testPass  = session.Secret("credential-of-server-one")
+	testGrant = session.Secret("credential-of-server-one")
 )
 
-// world is a proxy with a real listener in front and one scripted server behind, whose session is running.
-type world struct {
+// fixture is a proxy with a real listener in front and one scripted server behind, whose session is running.
+type fixture struct {
 	table  *Table
 	keys   access.Keys
 	proxy  *Proxy
@@ -58,10 +58,10 @@ func admitting(t *testing.T, o access.Options) *access.Authority {
 	return authority
 }
 
-func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *world {
+func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *fixture {
 	t.Helper()
 	keys := testKeys(t)
-	w := &world{table: NewTable(), keys: keys, logs: new(lockedBuffer)}
+	w := &fixture{table: NewTable(), keys: keys, logs: new(lockedBuffer)}
 	w.server = httptest.NewServer(server)
 	o := Options{
 		Table: w.table, Access: admitting(t, access.Options{}),
@@ -91,16 +91,16 @@ func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *wor
 	return w
 }
 
-func (w *world) route() session.Route {
+func (w *fixture) route() session.Route {
 	return session.Route{
-		ID: testID, Address: w.server.Listener.Addr().String(), Username: testUser, Credential: testPass,
+		ID: testID, Address: w.server.Listener.Addr().String(), Username: testUser, Credential: testGrant,
 		Token: session.Token{Digest: w.keys.Digest(testToken)}, Running: true,
 		Profile: &session.Profile{Blocked: []string{"POST /global/upgrade"}},
 	}
 }
 
 // request makes a request with the session's token to a path after its prefix.
-func (w *world) request(t *testing.T, method, path string, body io.Reader) *http.Request {
+func (w *fixture) request(t *testing.T, method, path string, body io.Reader) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, w.front.URL+"/s/"+string(testID)+path, body)
 	if err != nil {
@@ -111,7 +111,7 @@ func (w *world) request(t *testing.T, method, path string, body io.Reader) *http
 }
 
 // do sends a request; the response's body has been read when it returns.
-func (w *world) do(t *testing.T, r *http.Request) answer {
+func (w *fixture) do(t *testing.T, r *http.Request) answer {
 	t.Helper()
 	res, err := w.client.Do(r)
 	if err != nil {
@@ -125,7 +125,7 @@ func (w *world) do(t *testing.T, r *http.Request) answer {
 	return answer{res.StatusCode, res.Header, string(body)}
 }
 
-func (w *world) get(t *testing.T, path string) answer {
+func (w *fixture) get(t *testing.T, path string) answer {
 	t.Helper()
 	return w.do(t, w.request(t, http.MethodGet, path, nil))
 }

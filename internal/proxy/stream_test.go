@@ -42,7 +42,7 @@ func eventStream(texts <-chan string, left chan<- struct{}) http.HandlerFunc {
 }
 
 // openStream opens the session's event stream and reads its first event.
-func openStream(t *testing.T, w *world, texts chan<- string) *bufio.Reader {
+func openStream(t *testing.T, w *fixture, texts chan<- string) *bufio.Reader {
 	t.Helper()
 	res, err := w.client.Do(w.request(t, http.MethodGet, "/event", nil))
 	if err != nil {

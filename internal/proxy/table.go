@@ -42,7 +42,7 @@ type entry struct {
 	held          *share         // requests in flight; the same for all entries of a session
 
 	// What lets requests in, and how long they may go on. A pass of a digest that is empty is nil.
-	present, previous *pass
+	present, previous *grant
 }
 
 // Set makes the route known. Requests in flight go on unless the token was replaced, the session was stopped or its
@@ -89,7 +89,7 @@ func (e *entry) sameServer(other *entry) bool {
 // end ends every request of the entry and closes its server's connections, but for what its successor goes on with. The
 // order matters: requests that see their connection closed look for the reason in their pass.
 func (e *entry) end(cause error, next *entry) {
-	for _, p := range []*pass{e.present, e.previous} {
+	for _, p := range []*grant{e.present, e.previous} {
 		if p != nil && p != next.present && p != next.previous {
 			p.end(cause)
 		}

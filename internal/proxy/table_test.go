@@ -33,41 +33,41 @@ func TestTableRemembersRoutes(t *testing.T) {
 }
 
 // Each change ends, or does not end, an event stream, a terminal, a silent call and a stalled upload that are open.
-func TestWhatAChangeOfRouteEnds(t *testing.T) {
+func TestRouteChangeEndsRequests(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change func(*world)
+		change func(*fixture)
 		status int // of the silent call; 0: it goes on
 		code   session.Code
 	}{
-		"nothing":     {func(w *world) { w.table.Set(w.route()) }, 0, ""},
-		"new expiry":  {func(w *world) { r := w.route(); r.Token.ExpiresAt = time.Now().Add(time.Hour); w.table.Set(r) }, 0, ""},
-		"new profile": {func(w *world) { r := w.route(); r.Profile = nil; w.table.Set(r) }, 0, ""},
-		"other session": {func(w *world) {
+		"nothing":     {func(w *fixture) { w.table.Set(w.route()) }, 0, ""},
+		"new expiry":  {func(w *fixture) { r := w.route(); r.Token.ExpiresAt = time.Now().Add(time.Hour); w.table.Set(r) }, 0, ""},
+		"new profile": {func(w *fixture) { r := w.route(); r.Profile = nil; w.table.Set(r) }, 0, ""},
+		"other session": {func(w *fixture) {
 			r := w.route()
 			r.ID = "ses-two"
 			w.table.Set(r)
 			w.table.Remove("ses-two")
 		}, 0, ""},
-		"rotated":              {func(w *world) { r := w.route(); r.Token.Digest = w.keys.Digest("new"); w.table.Set(r) }, 401, session.CodeUnauthorized},
-		"token removed":        {func(w *world) { r := w.route(); r.Token.Digest = ""; w.table.Set(r) }, 401, session.CodeUnauthorized},
-		"rotated with a grace": {func(w *world) { w.table.Set(w.rotated(time.Minute)) }, 0, ""},
-		"grace ended early": {func(w *world) {
+		"rotated":              {func(w *fixture) { r := w.route(); r.Token.Digest = w.keys.Digest("new"); w.table.Set(r) }, 401, session.CodeUnauthorized},
+		"token removed":        {func(w *fixture) { r := w.route(); r.Token.Digest = ""; w.table.Set(r) }, 401, session.CodeUnauthorized},
+		"rotated with a grace": {func(w *fixture) { w.table.Set(w.rotated(time.Minute)) }, 0, ""},
+		"grace ended early": {func(w *fixture) {
 			w.table.Set(w.rotated(time.Minute))
 			r := w.rotated(0)
 			r.Token.PreviousDigest = ""
 			w.table.Set(r)
 		}, 401, session.CodeUnauthorized},
-		"grace at its end": {func(w *world) { w.table.Set(w.rotated(50 * time.Millisecond)) }, 401, session.CodeUnauthorized},
-		"expired": {func(w *world) {
+		"grace at its end": {func(w *fixture) { w.table.Set(w.rotated(50 * time.Millisecond)) }, 401, session.CodeUnauthorized},
+		"expired": {func(w *fixture) {
 			r := w.route()
 			r.Token.ExpiresAt = time.Now().Add(50 * time.Millisecond)
 			w.table.Set(r)
 		}, 401, session.CodeUnauthorized},
-		"stopped":        {func(w *world) { r := w.route(); r.Running = false; w.table.Set(r) }, 503, session.CodeNotRunning},
-		"moved":          {func(w *world) { r := w.route(); r.Address = "127.0.0.1:1"; w.table.Set(r) }, 502, session.CodeUpstream},
-		"new credential": {func(w *world) { r := w.route(); r.Credential = "other"; w.table.Set(r) }, 502, session.CodeUpstream},
-		"removed":        {func(w *world) { w.table.Remove(testID) }, 404, session.CodeNotFound},
+		"stopped":        {func(w *fixture) { r := w.route(); r.Running = false; w.table.Set(r) }, 503, session.CodeNotRunning},
+		"moved":          {func(w *fixture) { r := w.route(); r.Address = "127.0.0.1:1"; w.table.Set(r) }, 502, session.CodeUpstream},
+		"new credential": {func(w *fixture) { r := w.route(); r.Credential = "other"; w.table.Set(r) }, 502, session.CodeUpstream},
+		"removed":        {func(w *fixture) { w.table.Remove(testID) }, 404, session.CodeNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -225,10 +225,10 @@ func TestTwoSessionsNeverShareAConnection(t *testing.T) {
 
 func TestIdleConnectionsGoWithTheirServer(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*world){
-		"removed": func(w *world) { w.table.Remove(testID) },
-		"stopped": func(w *world) { r := w.route(); r.Running = false; w.table.Set(r) },
-		"moved":   func(w *world) { r := w.route(); r.Address = "127.0.0.1:1"; w.table.Set(r) },
+	for name, change := range map[string]func(*fixture){
+		"removed": func(w *fixture) { w.table.Remove(testID) },
+		"stopped": func(w *fixture) { r := w.route(); r.Running = false; w.table.Set(r) },
+		"moved":   func(w *fixture) { r := w.route(); r.Address = "127.0.0.1:1"; w.table.Set(r) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -243,7 +243,7 @@ func TestIdleConnectionsGoWithTheirServer(t *testing.T) {
 	}
 }
 
-func TestStreamsDoNotStarveRequestsAndAreBounded(t *testing.T) {
+func TestStreamLimitLeavesRoomForRequests(t *testing.T) {
 	t.Parallel()
 	texts, left := make(chan string), make(chan struct{}, 10)
 	hold := make(chan struct{})

@@ -15,8 +15,8 @@ import (
 // has to send arrives; a side that has nothing to send and does not close must not hold both connections for ever.
 const halfOpenTimeout = time.Minute
 
-// errUninvited answers a request whose server switched to a protocol that was not asked for.
-var errUninvited = session.Errorf(session.CodeUpstream, "the session's server switched to a protocol that was not asked for")
+// errUnexpectedUpgrade answers a request whose server switched to a protocol that was not asked for.
+var errUnexpectedUpgrade = session.Errorf(session.CodeUpstream, "the session's server switched to a protocol that was not asked for")
 
 // wantsWebSocket reports whether a request is the opening handshake of a WebSocket. An upgrade to anything else is not
 // passed on: through another protocol, such as h2c, requests would come that nobody has checked. Nor is one with a
@@ -45,11 +45,11 @@ func namesUpgrade(h http.Header) bool {
 func (c *call) switchProtocols(res *http.Response) error {
 	upgrade := res.Header["Upgrade"]
 	if !c.webSocket || len(upgrade) != 1 || !strings.EqualFold(upgrade[0], webSocket) || !res.ProtoAtLeast(1, 1) {
-		return errUninvited
+		return errUnexpectedUpgrade
 	}
 	server, ok := res.Body.(io.ReadWriteCloser)
 	if !ok { // no Connection: Upgrade beside it
-		return errUninvited
+		return errUnexpectedUpgrade
 	}
 	dropNamed(res.Header, res.Header["Connection"])
 	for _, name := range []string{"Keep-Alive", "Trailer", "Transfer-Encoding", "Content-Length"} {

@@ -29,9 +29,9 @@ const wakePage = `<!doctype html>
 </html>
 `
 
-// awaken brings up the session of a call that found it stopped for want of use, and gives the call its new entry.
+// wakeSession brings up the session of a call that found it stopped for want of use, and gives the call its new entry.
 // Programs wait; a person gets a page that follows the start, which answered says.
-func (p *Proxy) awaken(c *call) (answered bool, err error) {
+func (p *Proxy) wakeSession(c *call) (answered bool, err error) {
 	stopped := notRunning(c.entry.route, time.Now())
 	if p.wake == nil || !c.entry.route.Wakes {
 		return false, stopped

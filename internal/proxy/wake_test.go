@@ -11,8 +11,8 @@ import (
 	"berth/internal/session"
 )
 
-// asleep is a world whose session wakes when it is asked to, in the way that wake says.
-func asleep(t *testing.T, wake func(*world, context.Context) error) (w *world, woken *atomic.Int64) {
+// stoppedSession is a world whose session wakes when it is asked to, in the way that wake says.
+func stoppedSession(t *testing.T, wake func(*fixture, context.Context) error) (w *fixture, woken *atomic.Int64) {
 	t.Helper()
 	woken = &atomic.Int64{}
 	w = setup(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("awake")) }, func(o *Options) {
@@ -33,7 +33,7 @@ func asleep(t *testing.T, wake func(*world, context.Context) error) (w *world, w
 
 func TestRequestWakesItsSession(t *testing.T) {
 	t.Parallel()
-	w, woken := asleep(t, func(w *world, _ context.Context) error {
+	w, woken := stoppedSession(t, func(w *fixture, _ context.Context) error {
 		w.table.Set(w.route())
 		return nil
 	})
@@ -47,9 +47,9 @@ func TestRequestWakesItsSession(t *testing.T) {
 	}
 }
 
-func TestRequestThatMayNotWakes(t *testing.T) {
+func TestWakeRefusedByOrigin(t *testing.T) {
 	t.Parallel()
-	w, woken := asleep(t, func(*world, context.Context) error { return nil })
+	w, woken := stoppedSession(t, func(*fixture, context.Context) error { return nil })
 	r := w.request(t, http.MethodGet, "/x", nil)
 	r.Header.Set("Authorization", "Bearer wrong")
 	if a := w.do(t, r); a.status != http.StatusUnauthorized {
@@ -67,7 +67,7 @@ func TestRequestThatMayNotWakes(t *testing.T) {
 
 func TestWaitForASessionThatWakesIsBounded(t *testing.T) {
 	t.Parallel()
-	w, _ := asleep(t, func(_ *world, ctx context.Context) error {
+	w, _ := stoppedSession(t, func(_ *fixture, ctx context.Context) error {
 		<-ctx.Done()
 		return session.Errorf(session.CodeCanceled, "the caller left before the start was done; it goes on")
 	})
@@ -81,9 +81,9 @@ func TestWaitForASessionThatWakesIsBounded(t *testing.T) {
 	}
 }
 
-func TestWakingThatIsRefusedSaysWhy(t *testing.T) {
+func TestRefusedWakeReportsReason(t *testing.T) {
 	t.Parallel()
-	w, _ := asleep(t, func(*world, context.Context) error {
+	w, _ := stoppedSession(t, func(*fixture, context.Context) error {
 		return session.Errorf(session.CodeLimit, "3 of 3 sessions running")
 	})
 	if a := w.get(t, "/x"); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "3 of 3") || a.header.Get("Retry-After") == "" {
@@ -91,9 +91,9 @@ func TestWakingThatIsRefusedSaysWhy(t *testing.T) {
 	}
 }
 
-func TestWakingOnAHostThatIsShortSaysWhy(t *testing.T) {
+func TestWakeRefusedByPressureReportsReason(t *testing.T) {
 	t.Parallel()
-	w, _ := asleep(t, func(*world, context.Context) error {
+	w, _ := stoppedSession(t, func(*fixture, context.Context) error {
 		return session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%").After(15 * time.Second)
 	})
 	if a := w.get(t, "/x"); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "host memory at 96 %, critical from 95 %") ||
@@ -102,13 +102,13 @@ func TestWakingOnAHostThatIsShortSaysWhy(t *testing.T) {
 	}
 }
 
-func TestBrowserIsToldThatThereIsNoRoom(t *testing.T) {
+func TestBrowserGetsCapacityPage(t *testing.T) {
 	t.Parallel()
 	for want, refusal := range map[int]error{
 		http.StatusTooManyRequests:    session.Errorf(session.CodeLimit, "3 of 3 sessions running"),
 		http.StatusServiceUnavailable: session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%"),
 	} {
-		w, _ := asleep(t, func(*world, context.Context) error { return refusal })
+		w, _ := stoppedSession(t, func(*fixture, context.Context) error { return refusal })
 		r := w.request(t, http.MethodGet, "/", nil)
 		r.Header.Set("Accept", "text/html")
 		a := w.do(t, r)
@@ -123,7 +123,7 @@ func TestBrowserIsToldThatThereIsNoRoom(t *testing.T) {
 func TestBrowserGetsAPageThatReloads(t *testing.T) {
 	t.Parallel()
 	started := make(chan struct{})
-	w, _ := asleep(t, func(*world, context.Context) error { close(started); return nil })
+	w, _ := stoppedSession(t, func(*fixture, context.Context) error { close(started); return nil })
 	r := w.request(t, http.MethodGet, "/", nil)
 	r.Header.Set("Accept", "text/html,application/xhtml+xml")
 	r.Header.Set("Sec-Fetch-Mode", "navigate")

@@ -18,7 +18,7 @@ import (
 // echo is a server's terminal: it sends back what it gets.
 func echo(closed chan<- websocket.StatusCode) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if user, password, _ := r.BasicAuth(); user != testUser || session.Secret(password) != testPass {
+		if user, password, _ := r.BasicAuth(); user != testUser || session.Secret(password) != testGrant {
 			http.Error(w, "no credential", http.StatusForbidden)
 			return
 		}
@@ -49,7 +49,7 @@ func echo(closed chan<- websocket.StatusCode) http.HandlerFunc {
 	}
 }
 
-func dialTerminal(t *testing.T, w *world) *websocket.Conn {
+func dialTerminal(t *testing.T, w *fixture) *websocket.Conn {
 	t.Helper()
 	c, _, err := websocket.Dial(t.Context(), w.front.URL+"/s/"+string(testID)+"/pty/p/connect?cursor=1&auth_token=x",
 		&websocket.DialOptions{HTTPHeader: http.Header{

@@ -95,9 +95,9 @@ func (f *Fake) Crash(name string, code int, oom bool) {
 	s.close()
 }
 
-// Starve says that the kernel has killed something in a running container for want of memory. Its server goes on, or is
+// EmitOutOfMemory says that the kernel has killed something in a running container for want of memory. Its server goes on, or is
 // about to end.
-func (f *Fake) Starve(name string) {
+func (f *Fake) EmitOutOfMemory(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c := f.find(name); c != nil && c.info.State == session.StateRunning {
@@ -105,8 +105,8 @@ func (f *Fake) Starve(name string) {
 	}
 }
 
-// Vanish removes a container, running or not, as somebody else with access to the engine would. Its volumes stay.
-func (f *Fake) Vanish(name string) {
+// RemoveExternally removes a container, running or not, as somebody else with access to the engine would. Its volumes stay.
+func (f *Fake) RemoveExternally(name string) {
 	f.mu.Lock()
 	var s *server
 	if c := f.find(name); c != nil {
@@ -119,9 +119,9 @@ func (f *Fake) Vanish(name string) {
 	s.close()
 }
 
-// StopByHand ends a running container's server as somebody does with the engine's own tools: by a signal that the engine tells
+// StopExternally ends a running container's server as somebody does with the engine's own tools: by a signal that the engine tells
 // of, with the exit code that follows. gone removes the container too.
-func (f *Fake) StopByHand(name, signal string, code int, gone bool) {
+func (f *Fake) StopExternally(name, signal string, code int, gone bool) {
 	f.mu.Lock()
 	var s *server
 	if c := f.find(name); c != nil && c.info.State == session.StateRunning {

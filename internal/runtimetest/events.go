@@ -10,13 +10,13 @@ import (
 
 // watcher is one Watch in progress. Its queue has no bound: a test that does not read is short.
 type watcher struct {
-	queue  []session.Event // guarded by Fake.mu
+	queue  []session.RuntimeEvent // guarded by Fake.mu
 	wake   chan struct{}
 	broken chan struct{}
 }
 
 // Watch implements session.Runtime.
-func (f *Fake) Watch(ctx context.Context, ready func(), fn func(session.Event)) error {
+func (f *Fake) Watch(ctx context.Context, ready func(), fn func(session.RuntimeEvent)) error {
 	w := &watcher{wake: make(chan struct{}, 1), broken: make(chan struct{})}
 	if err := f.call(ctx, OpWatch, "", func() error {
 		f.mu.Lock()
@@ -59,7 +59,7 @@ func (f *Fake) Watched() bool { return f.watching.Load() > 0 }
 
 // emit tells every watcher. Call it with the lock held.
 func (f *Fake) emit(action session.Action, c *container) {
-	if f.losing {
+	if f.dropEvents {
 		return
 	}
 	e := f.event(action, c)
@@ -76,11 +76,11 @@ func (f *Fake) emitSignal(c *container, signal string) {
 	f.send(e)
 }
 
-func (f *Fake) event(action session.Action, c *container) session.Event {
-	return session.Event{Action: action, Container: c.info.ID, Name: c.info.Name, Session: c.info.Session, Time: f.now()}
+func (f *Fake) event(action session.Action, c *container) session.RuntimeEvent {
+	return session.RuntimeEvent{Action: action, Container: c.info.ID, Name: c.info.Name, Session: c.info.Session, Time: f.now()}
 }
 
-func (f *Fake) send(e session.Event) {
+func (f *Fake) send(e session.RuntimeEvent) {
 	for w := range f.watchers {
 		w.queue = append(w.queue, e)
 		select {

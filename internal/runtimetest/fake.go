@@ -30,7 +30,7 @@ type Fake struct {
 	watchers   map[*watcher]struct{}
 	watching   atomic.Int32 // how many of them have told that they are ready
 	down       bool
-	losing     bool
+	dropEvents bool
 	nextPort   int // of containers without servers
 	samePort   int // of servers that are told apart by their addresses; 0: by their ports
 	nextHost   int // of the next of those

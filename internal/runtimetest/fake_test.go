@@ -64,7 +64,7 @@ func TestScriptCanActAndLoseTheAnswer(t *testing.T) {
 	t.Parallel()
 	fake := newFake(t)
 	lost := errors.New("connection reset")
-	fake.Script(runtimetest.OpCreate, runtimetest.Step{Err: lost, Acted: true})
+	fake.Script(runtimetest.OpCreate, runtimetest.Step{Err: lost, ActFirst: true})
 	if _, err := fake.Create(t.Context(), spec("a")); !errors.Is(err, lost) {
 		t.Errorf("got %v, want %v", err, lost)
 	}
@@ -144,7 +144,7 @@ func TestAnEngineThatIsDownRefusesEveryCallAndKeepsItsServers(t *testing.T) {
 	watched := make(chan error, 1)
 	ready := make(chan struct{})
 	go func() {
-		watched <- fake.Watch(t.Context(), func() { close(ready) }, func(session.Event) {})
+		watched <- fake.Watch(t.Context(), func() { close(ready) }, func(session.RuntimeEvent) {})
 	}()
 	<-ready
 	fake.SetDown(true)
@@ -168,15 +168,15 @@ func TestAnEngineThatIsDownRefusesEveryCallAndKeepsItsServers(t *testing.T) {
 	}
 }
 
-func TestWhatHappensBehindOurBackIsSeen(t *testing.T) {
+func TestExternalChangesAreVisible(t *testing.T) {
 	t.Parallel()
 	fake := newFake(t)
-	events := make(chan session.Event, 16)
+	events := make(chan session.RuntimeEvent, 16)
 	ready := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	watched := make(chan error, 1)
 	go func() {
-		watched <- fake.Watch(ctx, func() { close(ready) }, func(e session.Event) { events <- e })
+		watched <- fake.Watch(ctx, func() { close(ready) }, func(e session.RuntimeEvent) { events <- e })
 	}()
 	<-ready
 	run(t, fake, "a")
@@ -185,12 +185,12 @@ func TestWhatHappensBehindOurBackIsSeen(t *testing.T) {
 		t.Errorf("got %+v, want it killed for want of memory", c)
 	}
 	fake.Crash("a", 1, false) // runs no more: nothing to crash
-	fake.LoseEvents(true)
+	fake.DropEvents(true)
 	if err := fake.Start(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	fake.LoseEvents(false)
-	fake.Vanish("a")
+	fake.DropEvents(false)
+	fake.RemoveExternally("a")
 	if _, err := fake.Inspect(t.Context(), "a"); session.CodeOf(err) != session.CodeNotFound {
 		t.Errorf("got %v, want code %q: it has vanished", err, session.CodeNotFound)
 	}
@@ -214,7 +214,7 @@ func TestWhatHappensBehindOurBackIsSeen(t *testing.T) {
 	}
 }
 
-func TestStatesThatNobodyAsksForCanBeSet(t *testing.T) {
+func TestSetState(t *testing.T) {
 	t.Parallel()
 	fake := newFake(t)
 	_, c := run(t, fake, "a")

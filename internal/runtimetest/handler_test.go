@@ -196,7 +196,7 @@ func TestServerEchoesOverAWebSocketUntilItsContainerStops(t *testing.T) {
 	}
 }
 
-func TestServersMisbehaveAsTold(t *testing.T) {
+func TestBehaviours(t *testing.T) {
 	t.Parallel()
 	probe := func(s session.Spec, c session.Container, within time.Duration) (response, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), within)

@@ -45,8 +45,8 @@ type Step struct {
 	Delay time.Duration   // waits first; ends early with the caller's context
 	Until <-chan struct{} // waits until it is closed, or the caller's context ends
 	Err   error           // what the call returns
-	// Acted lets the deed happen although Err is returned, as when the answer is lost on its way.
-	Acted bool
+	// ActFirst lets the deed happen although Err is returned, as when the answer is lost on its way.
+	ActFirst bool
 }
 
 // Script adds steps for the next calls of op. Each call takes the first step that is left; without one it just passes.
@@ -123,11 +123,11 @@ func (f *Fake) Disconnect(name string) {
 	}
 }
 
-// LoseEvents makes events vanish while lose is true: what happens is seen by Inspect and List alone.
-func (f *Fake) LoseEvents(lose bool) {
+// DropEvents makes events vanish while lose is true: what happens is seen by Inspect and List alone.
+func (f *Fake) DropEvents(lose bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.losing = lose
+	f.dropEvents = lose
 }
 
 func unavailable() error {
@@ -159,7 +159,7 @@ func (f *Fake) call(ctx context.Context, op Op, ref string, deed func() error) e
 	if f.isDown() {
 		return unavailable()
 	}
-	if step.Err != nil && !step.Acted {
+	if step.Err != nil && !step.ActFirst {
 		return step.Err
 	}
 	if err := deed(); err != nil {

@@ -82,8 +82,8 @@ func (f *Fake) CheckCopy(ctx context.Context, spec session.Spec) error {
 	})
 }
 
-// LoseCopy takes the copy of a container's state away, as somebody who tidies the engine up does.
-func (f *Fake) LoseCopy(name string) {
+// DeleteCopy takes the copy of a container's state away, as somebody who tidies the engine up does.
+func (f *Fake) DeleteCopy(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if v := f.volumes[name]; v != nil {

@@ -46,31 +46,31 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 	for _, part := range slices.Concat(lifecycleParts, observationParts, dataParts, driftParts) {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
-			part.run(&world{T: t, Subject: open(t)})
+			part.run(&fixture{T: t, Subject: open(t)})
 		})
 	}
 }
 
 type part struct {
 	name string
-	run  func(*world)
+	run  func(*fixture)
 }
 
-// world is one part's view of the runtime: what it asks for must succeed, or the part ends.
-type world struct {
+// fixture is one part's view of the runtime: what it asks for must succeed, or the part ends.
+type fixture struct {
 	*testing.T
 	Subject
 }
 
 // call returns a context for one call.
-func (w *world) call() context.Context {
+func (w *fixture) call() context.Context {
 	ctx, cancel := context.WithTimeout(w.Context(), callWithin)
 	w.Cleanup(cancel)
 	return ctx
 }
 
 // spec returns a specification with a fresh name, whose container and volumes are removed when the part ends.
-func (w *world) spec(mode string) session.Spec {
+func (w *fixture) spec(mode string) session.Spec {
 	w.Helper()
 	spec := w.Spec("berth-suite-" + strings.ToLower(rand.Text()[:12]))
 	env := map[string]string{"STUB_MODE": mode}
@@ -93,13 +93,13 @@ func (w *world) spec(mode string) session.Spec {
 	return spec
 }
 
-func (w *world) create(mode string) (session.Spec, session.Container) {
+func (w *fixture) create(mode string) (session.Spec, session.Container) {
 	w.Helper()
 	spec := w.spec(mode)
 	return spec, w.createAs(spec)
 }
 
-func (w *world) createAs(spec session.Spec) session.Container {
+func (w *fixture) createAs(spec session.Spec) session.Container {
 	w.Helper()
 	c, err := w.Runtime.Create(w.call(), spec)
 	w.must(err, "create")
@@ -107,28 +107,28 @@ func (w *world) createAs(spec session.Spec) session.Container {
 }
 
 // running creates and starts a container and waits until its server answers.
-func (w *world) running() (session.Spec, session.Container) {
+func (w *fixture) running() (session.Spec, session.Container) {
 	w.Helper()
 	spec, c := w.create("")
 	w.must(w.Runtime.Start(w.call(), c.ID), "start")
 	return spec, w.ready(spec)
 }
 
-func (w *world) inspect(ref string) session.Container {
+func (w *fixture) inspect(ref string) session.Container {
 	w.Helper()
 	c, err := w.Runtime.Inspect(w.call(), ref)
 	w.must(err, "inspect")
 	return c
 }
 
-func (w *world) must(err error, what string) {
+func (w *fixture) must(err error, what string) {
 	w.Helper()
 	if err != nil {
 		w.Fatalf("%s: got %v (code %q), want nil", what, err, session.CodeOf(err))
 	}
 }
 
-func (w *world) mustFail(err error, code session.Code, what, why string) {
+func (w *fixture) mustFail(err error, code session.Code, what, why string) {
 	w.Helper()
 	if session.CodeOf(err) != code {
 		w.Fatalf("%s: got %v (code %q), want code %q: %s", what, err, session.CodeOf(err), code, why)
@@ -136,7 +136,7 @@ func (w *world) mustFail(err error, code session.Code, what, why string) {
 }
 
 // until polls until the container is as wanted.
-func (w *world) until(ref, what string, within time.Duration, ok func(session.Container) bool) session.Container {
+func (w *fixture) until(ref, what string, within time.Duration, ok func(session.Container) bool) session.Container {
 	w.Helper()
 	var c session.Container
 	w.poll(what, within, func() error {
@@ -149,14 +149,14 @@ func (w *world) until(ref, what string, within time.Duration, ok func(session.Co
 	return c
 }
 
-func (w *world) exited(ref string) session.Container {
+func (w *fixture) exited(ref string) session.Container {
 	w.Helper()
 	return w.until(ref, "the container has exited", readyWithin, func(c session.Container) bool {
 		return c.State == session.StateExited
 	})
 }
 
-func (w *world) poll(what string, within time.Duration, f func() error) {
+func (w *fixture) poll(what string, within time.Duration, f func() error) {
 	w.Helper()
 	late := time.After(within)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -175,7 +175,7 @@ func (w *world) poll(what string, within time.Duration, f func() error) {
 }
 
 // ready waits until the container's server answers its readiness path, and returns the container.
-func (w *world) ready(spec session.Spec) session.Container {
+func (w *fixture) ready(spec session.Spec) session.Container {
 	w.Helper()
 	var c session.Container
 	w.poll("the server answers", readyWithin, func() error {
@@ -195,13 +195,13 @@ func (w *world) ready(spec session.Spec) session.Container {
 	return c
 }
 
-func (w *world) do(method string, c session.Container, spec session.Spec, path string, answer any) {
+func (w *fixture) do(method string, c session.Container, spec session.Spec, path string, answer any) {
 	w.Helper()
 	w.must(ask(w.Context(), method, c.Address, spec, path, answer), method+" "+path)
 }
 
 // exit has the server end itself. Its answer may be lost with it; that it ends is seen by what follows.
-func (w *world) exit(c session.Container, spec session.Spec, code int) {
+func (w *fixture) exit(c session.Container, spec session.Spec, code int) {
 	var answer any
 	_ = ask(w.Context(), http.MethodPost, c.Address, spec, fmt.Sprintf("/exit?code=%d", code), &answer)
 }
@@ -237,7 +237,7 @@ type statusError int
 func (e statusError) Error() string { return fmt.Sprintf("answered %d", int(e)) }
 
 // kept returns the IDs of the OpenCode sessions that the server remembers.
-func (w *world) kept(c session.Container, spec session.Spec) []string {
+func (w *fixture) kept(c session.Container, spec session.Spec) []string {
 	w.Helper()
 	var all []struct {
 		ID string `json:"id"`
@@ -251,7 +251,7 @@ func (w *world) kept(c session.Container, spec session.Spec) []string {
 }
 
 // keep has the server remember one more OpenCode session, in its volume, and returns the session's ID.
-func (w *world) keep(c session.Container, spec session.Spec) string {
+func (w *fixture) keep(c session.Container, spec session.Spec) string {
 	w.Helper()
 	var made struct {
 		ID string `json:"id"`

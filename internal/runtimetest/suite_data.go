@@ -23,7 +23,7 @@ var dataParts = []part{
 	{"a call whose context has ended does nothing", callsHonourContext},
 }
 
-func volumesSurviveRestart(w *world) {
+func volumesSurviveRestart(w *fixture) {
 	spec, c := w.running()
 	id := w.keep(c, spec)
 	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
@@ -33,7 +33,7 @@ func volumesSurviveRestart(w *world) {
 	}
 }
 
-func volumesSurviveRemove(w *world) {
+func volumesSurviveRemove(w *fixture) {
 	spec, c := w.running()
 	id := w.keep(c, spec)
 	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
@@ -51,7 +51,7 @@ func volumesSurviveRemove(w *world) {
 	}
 }
 
-func workspaceGone(w *world) {
+func workspaceGone(w *fixture) {
 	spec, c := w.running()
 	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
 	spec.InUse = true
@@ -65,7 +65,7 @@ func workspaceGone(w *world) {
 	}
 }
 
-func volumesInUse(w *world) {
+func volumesInUse(w *fixture) {
 	spec, c := w.running()
 	id := w.keep(c, spec)
 	w.mustFail(w.Runtime.RemoveVolumes(w.call(), spec.Name), session.CodeConflict, "remove the volumes", "they are in use")
@@ -74,11 +74,11 @@ func volumesInUse(w *world) {
 	}
 }
 
-func volumesAbsent(w *world) {
+func volumesAbsent(w *fixture) {
 	w.must(w.Runtime.RemoveVolumes(w.call(), w.spec("").Name), "remove the volumes of nothing")
 }
 
-func volumesSeparate(w *world) {
+func volumesSeparate(w *fixture) {
 	spec, c := w.running()
 	w.keep(c, spec)
 	other, neighbour := w.running()
@@ -87,7 +87,7 @@ func volumesSeparate(w *world) {
 	}
 }
 
-func callsHonourContext(w *world) {
+func callsHonourContext(w *fixture) {
 	spec, c := w.running()
 	unmade := w.spec("")
 	ctx, cancel := context.WithCancel(w.Context())
@@ -107,7 +107,7 @@ func callsHonourContext(w *world) {
 		OpList:          func() error { _, err := w.Runtime.List(ctx); return err },
 		OpStats:         func() error { _, err := w.Runtime.Stats(ctx, spec.Name); return err },
 		OpPing:          func() error { return w.Runtime.Ping(ctx) },
-		OpWatch:         func() error { return w.Runtime.Watch(ctx, nil, func(session.Event) {}) },
+		OpWatch:         func() error { return w.Runtime.Watch(ctx, nil, func(session.RuntimeEvent) {}) },
 		OpLogs: func() error {
 			logs, err := w.Runtime.Logs(ctx, spec.Name, session.LogOptions{Follow: true})
 			if err == nil {

@@ -33,7 +33,7 @@ const (
 	stopped = "it has been stopped"
 )
 
-func createDoesNotStart(w *world) {
+func createDoesNotStart(w *fixture) {
 	spec, made := w.create("")
 	for call, c := range map[string]session.Container{"create": made, "inspect": w.inspect(spec.Name)} {
 		if c.ID == "" || c.Name != spec.Name || c.Session != spec.Session || c.Image != spec.Image {
@@ -58,7 +58,7 @@ func createDoesNotStart(w *world) {
 	}
 }
 
-func createTwice(w *world) {
+func createTwice(w *fixture) {
 	spec, first := w.create("")
 	_, err := w.Runtime.Create(w.call(), spec)
 	w.mustFail(err, session.CodeConflict, "create again", "the name is taken")
@@ -67,7 +67,7 @@ func createTwice(w *world) {
 	}
 }
 
-func createRace(w *world) {
+func createRace(w *fixture) {
 	spec := w.spec("")
 	const n = 4
 	errs := make([]error, n)
@@ -89,7 +89,7 @@ func createRace(w *world) {
 	}
 }
 
-func createWithoutImage(w *world) {
+func createWithoutImage(w *fixture) {
 	if w.NoImages {
 		w.Skip("this runtime knows no images")
 	}
@@ -101,7 +101,7 @@ func createWithoutImage(w *world) {
 	w.mustFail(err, session.CodeNotFound, "inspect", "a failed create leaves no container")
 }
 
-func startAnswers(w *world) {
+func startAnswers(w *fixture) {
 	spec, c := w.running()
 	if c.State != session.StateRunning || c.StartedAt.IsZero() || !c.FinishedAt.Before(c.StartedAt) {
 		w.Errorf("got state %q, started %v, finished %v, want a container that runs", c.State, c.StartedAt, c.FinishedAt)
@@ -122,7 +122,7 @@ func startAnswers(w *world) {
 	}
 }
 
-func startTwice(w *world) {
+func startTwice(w *fixture) {
 	spec, first := w.running()
 	w.must(w.Runtime.Start(w.call(), spec.Name), "start again")
 	if again := w.inspect(spec.Name); again.Address != first.Address || !again.StartedAt.Equal(first.StartedAt) {
@@ -130,12 +130,12 @@ func startTwice(w *world) {
 	}
 }
 
-func startNothing(w *world) {
+func startNothing(w *fixture) {
 	err := w.Runtime.Start(w.call(), w.spec("").Name)
 	w.mustFail(err, session.CodeNotFound, "start", "there is no such container")
 }
 
-func startMany(w *world) {
+func startMany(w *fixture) {
 	const n = 6
 	specs := make([]session.Spec, n)
 	errs := make([]error, n)
@@ -161,7 +161,7 @@ func startMany(w *world) {
 	}
 }
 
-func stopTwice(w *world) {
+func stopTwice(w *fixture) {
 	spec, c := w.running()
 	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
 	after := w.inspect(spec.Name)
@@ -178,7 +178,7 @@ func stopTwice(w *world) {
 	w.must(w.Runtime.Stop(w.call(), spec.Name, stopTimeout), "stop again")
 }
 
-func stopCreated(w *world) {
+func stopCreated(w *fixture) {
 	spec, _ := w.create("")
 	w.must(w.Runtime.Stop(w.call(), spec.Name, stopTimeout), "stop")
 	if got := w.inspect(spec.Name).State; got != session.StateCreated {
@@ -186,12 +186,12 @@ func stopCreated(w *world) {
 	}
 }
 
-func stopNothing(w *world) {
+func stopNothing(w *fixture) {
 	err := w.Runtime.Stop(w.call(), w.spec("").Name, stopTimeout)
 	w.mustFail(err, session.CodeNotFound, "stop", "there is no such container")
 }
 
-func stopStubborn(w *world) {
+func stopStubborn(w *fixture) {
 	spec, c := w.create("stubborn")
 	w.must(w.Runtime.Start(w.call(), c.ID), "start")
 	w.ready(spec)
@@ -206,7 +206,7 @@ func stopStubborn(w *world) {
 	}
 }
 
-func removeRunning(w *world) {
+func removeRunning(w *fixture) {
 	spec, c := w.running()
 	w.mustFail(w.Runtime.Remove(w.call(), c.ID, false), session.CodeConflict, "remove", "it runs")
 	w.ready(spec)
@@ -221,14 +221,14 @@ func removeRunning(w *world) {
 	}
 }
 
-func removeNothing(w *world) {
+func removeNothing(w *fixture) {
 	spec, c := w.create("")
 	w.must(w.Runtime.Remove(w.call(), c.ID, false), "remove what does not run")
 	w.must(w.Runtime.Remove(w.call(), c.ID, false), "remove by ID what is gone")
 	w.must(w.Runtime.Remove(w.call(), spec.Name, true), "remove by name and force what is gone")
 }
 
-func exitAtStart(w *world) {
+func exitAtStart(w *fixture) {
 	spec, c := w.create("exit")
 	if err := w.Runtime.Start(w.call(), c.ID); err != nil {
 		w.mustFail(err, session.CodeStartFailed, "start", "an engine may notice the exit at once")
@@ -242,7 +242,7 @@ func exitAtStart(w *world) {
 	}
 }
 
-func exitLater(w *world) {
+func exitLater(w *fixture) {
 	spec, c := w.running()
 	w.exit(c, spec, 7)
 	if after := w.exited(spec.Name); after.ExitCode != 7 || after.OOMKilled || after.FinishedAt.Before(after.StartedAt) {

@@ -21,15 +21,15 @@ var observationParts = []part{
 	{"stats measure what runs", statsMeasure},
 	{"stats of what does not run are refused", statsNotRunning},
 	{"events tell a container's life", eventsTell},
-	{"ping answers", func(w *world) { w.must(w.Runtime.Ping(w.call()), "ping") }},
+	{"ping answers", func(w *fixture) { w.must(w.Runtime.Ping(w.call()), "ping") }},
 }
 
-func inspectNothing(w *world) {
+func inspectNothing(w *fixture) {
 	_, err := w.Runtime.Inspect(w.call(), w.spec("").Name)
 	w.mustFail(err, session.CodeNotFound, "inspect", "there is no such container")
 }
 
-func listShowsAll(w *world) {
+func listShowsAll(w *fixture) {
 	created, _ := w.create("")
 	running, _ := w.running()
 	exited, c := w.running()
@@ -62,7 +62,7 @@ func listShowsAll(w *world) {
 	}
 }
 
-func listIsOurs(w *world) {
+func listIsOurs(w *fixture) {
 	if w.Other == nil {
 		w.Skip("this engine has one installation only")
 	}
@@ -77,7 +77,7 @@ func listIsOurs(w *world) {
 }
 
 // logs reads a log to its end.
-func (w *world) logs(ref string, opts session.LogOptions) string {
+func (w *fixture) logs(ref string, opts session.LogOptions) string {
 	w.Helper()
 	logs, err := w.Runtime.Logs(w.call(), ref, opts)
 	w.must(err, "logs")
@@ -92,7 +92,7 @@ const (
 	wordsErr = "mode"     // in a line of its standard error
 )
 
-func logsMerge(w *world) {
+func logsMerge(w *fixture) {
 	spec, c := w.running()
 	var text string
 	w.poll("both streams are in the log", readyWithin, func() error {
@@ -122,7 +122,7 @@ func logsMerge(w *world) {
 	}
 }
 
-func logsFollow(w *world) {
+func logsFollow(w *fixture) {
 	spec, c := w.running()
 	logs, err := w.Runtime.Logs(w.call(), spec.Name, session.LogOptions{Follow: true})
 	w.must(err, "logs")
@@ -151,7 +151,7 @@ func logsFollow(w *world) {
 	}
 }
 
-func logsFollowContext(w *world) {
+func logsFollowContext(w *fixture) {
 	spec, _ := w.running()
 	ctx, cancel := context.WithCancel(w.Context())
 	defer cancel()
@@ -172,12 +172,12 @@ func logsFollowContext(w *world) {
 	<-ended
 }
 
-func logsNothing(w *world) {
+func logsNothing(w *fixture) {
 	_, err := w.Runtime.Logs(w.call(), w.spec("").Name, session.LogOptions{})
 	w.mustFail(err, session.CodeNotFound, "logs", "there is no such container")
 }
 
-func statsMeasure(w *world) {
+func statsMeasure(w *fixture) {
 	spec, c := w.running()
 	stats, err := w.Runtime.Stats(w.call(), c.ID)
 	w.must(err, "stats")
@@ -189,7 +189,7 @@ func statsMeasure(w *world) {
 	}
 }
 
-func statsNotRunning(w *world) {
+func statsNotRunning(w *fixture) {
 	_, c := w.create("")
 	_, err := w.Runtime.Stats(w.call(), c.ID)
 	w.mustFail(err, session.CodeNotRunning, "stats", notRun)
@@ -198,13 +198,13 @@ func statsNotRunning(w *world) {
 }
 
 // eventsTell picks one container's events out of those of all that live at the same time.
-func eventsTell(w *world) {
+func eventsTell(w *fixture) {
 	ctx, cancel := context.WithCancel(w.Context())
-	events := make(chan session.Event, 1024)
+	events := make(chan session.RuntimeEvent, 1024)
 	ready := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
-		ended <- w.Runtime.Watch(ctx, func() { close(ready) }, func(e session.Event) { events <- e })
+		ended <- w.Runtime.Watch(ctx, func() { close(ready) }, func(e session.RuntimeEvent) { events <- e })
 	}()
 	defer func() {
 		cancel()

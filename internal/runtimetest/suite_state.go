@@ -15,13 +15,13 @@ var driftParts = []part{
 }
 
 // startAgain starts a container that was made anew, and returns what its server remembers.
-func (w *world) startAgain(spec session.Spec) []string {
+func (w *fixture) startAgain(spec session.Spec) []string {
 	w.Helper()
 	w.must(w.Runtime.Start(w.call(), spec.Name), "start")
 	return w.kept(w.ready(spec), spec)
 }
 
-func stateRestored(w *world) {
+func stateRestored(w *fixture) {
 	spec, c := w.running()
 	before := w.keep(c, spec)
 	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
@@ -50,7 +50,7 @@ func stateRestored(w *world) {
 	}
 }
 
-func stateInUse(w *world) {
+func stateInUse(w *fixture) {
 	spec, c := w.running()
 	w.keep(c, spec)
 	w.mustFail(w.Runtime.SaveState(w.call(), spec), session.CodeConflict, "save", "the server writes to it")
@@ -59,7 +59,7 @@ func stateInUse(w *world) {
 	w.mustFail(w.Runtime.RestoreState(w.call(), spec), session.CodeConflict, "restore", "there is a container that uses it")
 }
 
-func stateWithoutCopy(w *world) {
+func stateWithoutCopy(w *fixture) {
 	spec, c := w.running()
 	id := w.keep(c, spec)
 	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
@@ -71,7 +71,7 @@ func stateWithoutCopy(w *world) {
 	}
 }
 
-func copiesRemoved(w *world) {
+func copiesRemoved(w *fixture) {
 	spec, c := w.running()
 	w.keep(c, spec)
 	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
@@ -81,7 +81,7 @@ func copiesRemoved(w *world) {
 	w.mustFail(w.Runtime.RestoreState(w.call(), spec), session.CodeNotFound, "restore", "the copy went with the volumes")
 }
 
-func driftNone(w *world) {
+func driftNone(w *fixture) {
 	spec, c := w.running()
 	for _, ref := range []string{c.ID, c.Name} {
 		if got, err := w.Runtime.Drift(w.call(), ref, spec); err != nil || len(got) > 0 {
@@ -94,7 +94,7 @@ func driftNone(w *world) {
 	}
 }
 
-func driftNamed(w *world) {
+func driftNamed(w *fixture) {
 	spec, c := w.create("")
 	for _, row := range []struct {
 		part   session.Part
@@ -129,13 +129,13 @@ func driftNamed(w *world) {
 	}
 }
 
-func driftAbsent(w *world) {
+func driftAbsent(w *fixture) {
 	spec := w.spec("")
 	_, err := w.Runtime.Drift(w.call(), spec.Name, spec)
 	w.mustFail(err, session.CodeNotFound, "drift", "there is no container")
 }
 
-func imagesChecked(w *world) {
+func imagesChecked(w *fixture) {
 	spec := w.spec("")
 	w.must(w.Runtime.CheckImage(w.call(), spec.Profile, spec.Image), "check the image of every part of this suite")
 	if w.NoImages {

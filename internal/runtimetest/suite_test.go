@@ -27,7 +27,7 @@ func spec(name string) session.Spec {
 	}
 }
 
-func TestFakeKeepsThePromisesOfARuntime(t *testing.T) {
+func TestRuntimeSuite(t *testing.T) {
 	t.Parallel()
 	runtimetest.Run(t, func(t *testing.T) runtimetest.Subject {
 		fake := runtimetest.NewFake(runtimetest.Options{})

@@ -8,32 +8,32 @@ import (
 	"time"
 )
 
-// Place is where a session stands in every list. As a cursor it outlives the session that stood there.
-type Place struct {
+// Position is where a session stands in every list. As a cursor it outlives the session that stood there.
+type Position struct {
 	CreatedAt time.Time
 	ID        ID
 }
 
-// PlaceOf returns the place of a session.
-func PlaceOf(s Session) Place { return Place{s.CreatedAt, s.ID} }
+// PositionOf returns the place of a session.
+func PositionOf(s Session) Position { return Position{s.CreatedAt, s.ID} }
 
 // Compare orders places by creation time and then by the bytes of the ID.
-func (p Place) Compare(q Place) int {
+func (p Position) Compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.CreatedAt.UnixMicro(), q.CreatedAt.UnixMicro()), cmp.Compare(p.ID, q.ID))
 }
 
 // Cursor writes the place as [Page].Next.
-func (p Place) Cursor() string {
+func (p Position) Cursor() string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(p.CreatedAt.UnixMicro(), 10) + " " + string(p.ID)))
 }
 
 // ParseCursor reads what [Place.Cursor] wrote. Anything else is a CodeInvalid error.
-func ParseCursor(text string) (Place, error) {
+func ParseCursor(text string) (Position, error) {
 	plain, err := base64.RawURLEncoding.DecodeString(text)
 	created, id, ok := strings.Cut(string(plain), " ")
 	micros, errNumber := strconv.ParseInt(created, 10, 64)
 	if err != nil || errNumber != nil || !ok {
-		return Place{}, Errorf(CodeInvalid, "this is not the end of a page; begin again from the first page")
+		return Position{}, Errorf(CodeInvalid, "this is not the end of a page; begin again from the first page")
 	}
-	return Place{time.UnixMicro(micros).UTC(), ID(id)}, nil
+	return Position{time.UnixMicro(micros).UTC(), ID(id)}, nil
 }

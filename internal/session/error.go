@@ -116,8 +116,8 @@ func Stale(id ID) error {
 	return Errorf(CodeConflict, "session %s was changed by someone else meanwhile; read it again and retry", id)
 }
 
-// Taken is the error that a store returns for a create of an ID that it has.
-func Taken(id ID) error { return Errorf(CodeConflict, "there is a session %s already", id) }
+// AlreadyExists is the error that a store returns for a create of an ID that it has.
+func AlreadyExists(id ID) error { return Errorf(CodeConflict, "there is a session %s already", id) }
 
 // Unstorable is the error that a store returns for a session that cannot be written as JSON.
 func Unstorable(cause error) error {
@@ -127,8 +127,8 @@ func Unstorable(cause error) error {
 // fullRetry is when a place may have come free in a full house: that depends on people.
 const fullRetry = 30 * time.Second
 
-// Full is the error that a store returns when there is no room for a session that would occupy a place.
-func Full(used, max int) error {
+// LimitReached is the error that a store returns when there is no room for a session that would occupy a place.
+func LimitReached(used, max int) error {
 	return Errorf(CodeLimit, "%d of %d sessions running; stop or delete one, or raise MAX_CONCURRENT_SESSIONS", used, max).After(fullRetry)
 }
 

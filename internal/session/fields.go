@@ -58,7 +58,7 @@ var fields = []field{
 	number(GroupState, "restart_count", func(s *Session) *int { return &s.RestartCount }),
 	number(GroupIdentity, "revision", func(s *Session) *int64 { return &s.Revision }),
 	text(GroupState, "stop_reason", func(s *Session) *StopReason { return &s.StopReason }),
-	document(GroupState, "timeline", func(s *Session) *[]Milestone { return &s.Timeline }, slices.Clone),
+	document(GroupState, "timeline", func(s *Session) *[]Event { return &s.Timeline }, slices.Clone),
 	text(GroupToken, "previous_auth_token", func(s *Session) *string { return &s.Token.PreviousDigest }),
 	instant(GroupToken, "previous_token_expires_at", func(s *Session) *time.Time { return &s.Token.PreviousExpiresAt }),
 	text(GroupState, "image_source", func(s *Session) *ImageSource { return &s.ImageSource }),

@@ -56,7 +56,7 @@ type Runtime interface {
 	// Watch calls f for each event of this installation's containers until ctx ends or the stream breaks; it always
 	// returns an error. f is called from one goroutine. Events may be lost: reconcile after each (re)connection,
 	// which ready announces (it may be nil).
-	Watch(ctx context.Context, ready func(), f func(Event)) error
+	Watch(ctx context.Context, ready func(), f func(RuntimeEvent)) error
 	// Ping returns nil when the runtime answers, asked over a new connection: one that is stopping takes none.
 	Ping(ctx context.Context) error
 }
@@ -149,8 +149,8 @@ type Stats struct {
 	PIDs        int           // processes and threads; 0: not known
 }
 
-// Event is something that happened to a container.
-type Event struct {
+// RuntimeEvent is something that happened to a container.
+type RuntimeEvent struct {
 	Action    Action
 	Container string // ID
 	Name      string

@@ -40,8 +40,8 @@ type Session struct {
 	RestartCount int        // automatic restarts since the last healthy period
 	Revision     int64      // set by the store: 1 at creation, one more with each update
 
-	Timeline []Milestone // what happened to it last, the oldest first; at most 25
-	Metadata Metadata    // the platform's own; JSON object
+	Timeline []Event  // what happened to it last, the oldest first; at most 25
+	Metadata Metadata // the platform's own; JSON object
 }
 
 // Occupies reports whether the session counts against the limit of concurrent sessions: it is creating or

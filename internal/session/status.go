@@ -36,23 +36,23 @@ func (s Status) Occupies() bool { return s == Creating || s == Running }
 // Valid reports whether s is one of the four.
 func (s Status) Valid() bool { return slices.Contains(Statuses(), s) }
 
-// Happening is the kind of a [Milestone].
-type Happening string
+// EventType is the kind of a [Event].
+type EventType string
 
 // What happens to sessions.
 const (
-	Created   Happening = "created"       // recorded; its server is being started
-	Starting  Happening = "starting"      // somebody has asked for a start
-	Ready     Happening = "ready"         // its server has answered for the first time since a create or start
-	Restarted Happening = "restarted"     // its server has answered again
-	Ailing    Happening = "unhealthy"     // it has failed and is being restarted
-	Starved   Happening = "out_of_memory" // its server was killed for want of memory
-	Ended     Happening = "stopped"       // its container is stopped
-	Broken    Happening = "failed"        // it is in error
-	Rotated   Happening = "rotated"       // it has another token
-	Deleted   Happening = "deleted"       // told of only where deleting it had failed before
-	Upgraded  Happening = "upgraded"      // it runs on another image
-	Reverted  Happening = "reverted"      // it is back on the previous image, with the state of that time
+	EventCreated     EventType = "created"       // recorded; its server is being started
+	EventStarting    EventType = "starting"      // somebody has asked for a start
+	EventReady       EventType = "ready"         // its server has answered for the first time since a create or start
+	EventRestarted   EventType = "restarted"     // its server has answered again
+	EventUnhealthy   EventType = "unhealthy"     // it has failed and is being restarted
+	EventOutOfMemory EventType = "out_of_memory" // its server was killed for want of memory
+	EventStopped     EventType = "stopped"       // its container is stopped
+	EventFailed      EventType = "failed"        // it is in error
+	EventRotated     EventType = "rotated"       // it has another token
+	EventDeleted     EventType = "deleted"       // told of only where deleting it had failed before
+	EventUpgraded    EventType = "upgraded"      // it runs on another image
+	EventReverted    EventType = "reverted"      // it is back on the previous image, with the state of that time
 )
 
 // StopReason is why Berth itself has stopped a session.

@@ -30,7 +30,7 @@ func TestStatusMoves(t *testing.T) {
 	}
 }
 
-func TestWhatOccupiesAPlace(t *testing.T) {
+func TestOccupies(t *testing.T) {
 	t.Parallel()
 	op := func(k session.Kind) *session.Operation { return &session.Operation{Kind: k} }
 	for _, c := range []struct {

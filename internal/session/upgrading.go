@@ -22,9 +22,9 @@ type Upgrade struct {
 	ImageSource ImageSource `json:"image_source"`
 	Previous    string      `json:"previous"` // image before
 
-	Asleep bool   `json:"asleep,omitempty"` // it did not run before, and is not to run afterwards
-	Empty  bool   `json:"empty,omitempty"`  // there was no state to copy
-	Failed string `json:"failed,omitempty"` // why it is being taken back; empty: it is not, or somebody asked for it
+	WasStopped bool   `json:"asleep,omitempty"` // it did not run before, and is not to run afterwards
+	Empty      bool   `json:"empty,omitempty"`  // there was no state to copy
+	Failed     string `json:"failed,omitempty"` // why it is being taken back; empty: it is not, or somebody asked for it
 
 	Earlier *Upgrade `json:"earlier,omitempty"` // that can still be taken back, as long as its copy has not been replaced
 }

@@ -242,7 +242,7 @@ func (a *adoption) record(id session.ID, r session.Remnant, profile string) sess
 	s := session.Session{
 		ID: id, Profile: profile, Image: a.cfg.Profiles[profile].Image, ContainerName: r.ContainerName,
 		CreatedAt: r.CreatedAt, LastAccessed: now,
-		Timeline: []session.Milestone{{At: now, What: session.Created, By: "operator", Reason: "brought back from the engine"}},
+		Timeline: []session.Event{{At: now, Type: session.EventCreated, By: "operator", Reason: "brought back from the engine"}},
 	}
 	if s.CreatedAt.IsZero() {
 		s.CreatedAt = now

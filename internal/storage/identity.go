@@ -54,7 +54,7 @@ func (e environment) localIdentity(from origin) (Identity, error) {
 		if secret, err := e.dir.peek(tokenSecretFile); err != nil {
 			return Identity{}, err
 		} else if secret == "" && from.sessions {
-			return Identity{}, lost(e.dir, tokenSecretFile, "the key of their tokens and of their servers' credentials")
+			return Identity{}, missingIdentity(e.dir, tokenSecretFile, "the key of their tokens and of their servers' credentials")
 		}
 		secret, err := e.dir.keep(tokenSecretFile, generateSecret)
 		if err != nil {
@@ -81,7 +81,7 @@ func (d Dir) installation(from origin, engine bool) (string, error) {
 	case name == "" && from.installation != "":
 		return d.keep(instanceFile, func() string { return from.installation })
 	case name == "" && (from.sessions || marker != ""):
-		return "", lost(d, instanceFile, "the name of this installation on the engine")
+		return "", missingIdentity(d, instanceFile, "the name of this installation on the engine")
 	case name == "" && engine:
 		if err := d.noteNew(); err != nil {
 			return "", err
@@ -90,8 +90,8 @@ func (d Dir) installation(from origin, engine bool) (string, error) {
 	return d.keep(instanceFile, func() string { return string(session.NewID()) })
 }
 
-// lost says what to do about a file that is missing beside sessions.
-func lost(d Dir, name, what string) error {
+// missingIdentity says what to do about a file that is missing beside sessions.
+func missingIdentity(d Dir, name, what string) error {
 	return session.Errorf(session.CodeStoreUnavailable, "%s is missing: it holds %s, which this installation has had before. "+
 		"Nothing was changed. Restore it from a backup, or run berth store adopt to go on without it", d.path(name), what)
 }

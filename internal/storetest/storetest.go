@@ -120,11 +120,11 @@ func Full(id session.ID) session.Session {
 		CreatedAt: at(12), LastAccessed: at(13), ExpiresAt: at(14),
 		Status: session.Error, LastError: "the server ended by itself", RestartCount: 2, StopReason: session.StopIdle,
 		Operation:   &session.Operation{Kind: session.OpDelete, Owner: "process-1", Deadline: at(15)},
-		Timeline:    []session.Milestone{{At: at(16), What: session.Created, By: "operator"}, {At: at(17), What: session.Broken, By: "berth", Reason: "it fell over"}},
+		Timeline:    []session.Event{{At: at(16), Type: session.EventCreated, By: "operator"}, {At: at(17), Type: session.EventFailed, By: "berth", Reason: "it fell over"}},
 		ImageSource: session.ImageChosen,
 		Upgrade: &session.Upgrade{
 			Step: session.StepRevert, At: at(19), Image: "registry.example/image:2", ImageSource: session.ImageFromProfile,
-			Previous: "registry.example/image:1", Asleep: true, Failed: "the server exited with code 3 at start",
+			Previous: "registry.example/image:1", WasStopped: true, Failed: "the server exited with code 3 at start",
 			Earlier: &session.Upgrade{Step: session.StepSwitch, At: at(18), Image: "registry.example/image:1", Previous: "registry.example/image:0"},
 		},
 		Metadata: map[string]any{"team": "red"},

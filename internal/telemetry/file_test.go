@@ -129,7 +129,7 @@ func TestFullDiskTearsNoLineAndCostsTheConsoleNone(t *testing.T) {
 	}
 }
 
-func TestFileThatIsRemovedOrMovedIsBegunAnew(t *testing.T) {
+func TestRemovedOrMovedLogFileIsRecreated(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(string) error{
 		"removed": os.Remove,

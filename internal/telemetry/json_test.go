@@ -67,7 +67,7 @@ func TestUnknownFieldsAreLeftOutAndOperationIsTheFunction(t *testing.T) {
 	}
 }
 
-func TestAttributesKeepTheirMeaning(t *testing.T) {
+func TestAttributeTypesArePreserved(t *testing.T) {
 	t.Parallel()
 	log, b := capture(t, FormatJSON)
 	log.With("kept", 1).WithGroup("g").With("in", true).InfoContext(t.Context(), "x",

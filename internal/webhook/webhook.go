@@ -72,7 +72,7 @@ func (s *Sender) Notify(n lifecycle.Notice) {
 	select {
 	case s.queue <- n:
 	default:
-		s.opts.Logger.ErrorContext(context.Background(), "notice not sent: too many are waiting", "session_id", n.Session, "event", n.What)
+		s.opts.Logger.ErrorContext(context.Background(), "notice not sent: too many are waiting", "session_id", n.Session, "event", n.Type)
 	}
 }
 
@@ -92,7 +92,7 @@ func (s *Sender) Run(ctx context.Context) error {
 func (s *Sender) deliver(ctx context.Context, n lifecycle.Notice) {
 	body, err := json.Marshal(n)
 	if err != nil {
-		s.opts.Logger.ErrorContext(ctx, "notice not sent", "session_id", n.Session, "event", n.What, "error", err)
+		s.opts.Logger.ErrorContext(ctx, "notice not sent", "session_id", n.Session, "event", n.Type, "error", err)
 		return
 	}
 	id := "msg_" + rand.Text()
@@ -103,7 +103,7 @@ func (s *Sender) deliver(ctx context.Context, n lifecycle.Notice) {
 			return
 		}
 		if !again || try == tries {
-			s.opts.Logger.ErrorContext(ctx, "notice not sent", "session_id", n.Session, "event", n.What, "host", s.host, "tries", try, "error", err)
+			s.opts.Logger.ErrorContext(ctx, "notice not sent", "session_id", n.Session, "event", n.Type, "host", s.host, "tries", try, "error", err)
 			return
 		}
 		select {

@@ -79,7 +79,7 @@ func TestNoticeIsSentAndSigned(t *testing.T) {
 	t.Parallel()
 	url, requests := receive(t)
 	s := run(t, webhook.Options{URL: url})
-	want := lifecycle.Notice{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), What: session.Broken, Session: "ses-a", Owner: "ann", Reason: "it fell over", Restarts: 3}
+	want := lifecycle.Notice{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Type: session.EventFailed, Session: "ses-a", Owner: "ann", Reason: "it fell over", Restarts: 3}
 	s.Notify(want)
 	r := next(t, requests)
 	var got lifecycle.Notice
@@ -105,7 +105,7 @@ func TestSignatureIsTheStandards(t *testing.T) {
 	}
 }
 
-func TestReceiverThatIsAwayIsTriedAgain(t *testing.T) {
+func TestUnavailableReceiverIsRetried(t *testing.T) {
 	t.Parallel()
 	url, requests := receive(t, 503, 429, 500)
 	run(t, webhook.Options{URL: url}).Notify(lifecycle.Notice{Session: "ses-a"})

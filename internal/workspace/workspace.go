@@ -21,7 +21,7 @@ type Level int
 
 // The levels.
 const (
-	Fine    Level = iota // below the warning
+	OK      Level = iota // below the warning
 	Warning              // at the warning or above
 	Over                 // at the limit or above
 )
@@ -49,10 +49,10 @@ type Options struct {
 type Monitor struct {
 	opts Options
 
-	mu     sync.Mutex
-	sizes  map[session.ID]Size
-	dark   bool // nothing could be measured in the last pass, and that was logged
-	passed time.Time
+	mu         sync.Mutex
+	sizes      map[session.ID]Size
+	unreadable bool // nothing could be measured in the last pass, and that was logged
+	passed     time.Time
 }
 
 // New checks the options. It starts nothing.
@@ -112,10 +112,10 @@ func (m *Monitor) pass(ctx context.Context) {
 		}
 	}
 	dark := measured == 0 && unreadable != nil
-	if dark && !m.dark {
+	if dark && !m.unreadable {
 		m.opts.Logger.InfoContext(ctx, "sizes of workspaces are not known: volumes cannot be read from here", "error", unreadable)
 	}
-	m.dark, m.passed = dark, time.Now().UTC()
+	m.unreadable, m.passed = dark, time.Now().UTC()
 }
 
 // one measures a session. A file system that does not answer keeps the walk, and not who waits for it.
@@ -162,7 +162,7 @@ func (m *Monitor) judge(ctx context.Context, c session.Container, size Size) {
 		log.WarnContext(ctx, "workspace is over its limit", "limit", m.opts.Limit.String(), "reason", reason)
 	case size.Level > before:
 		log.WarnContext(ctx, "workspace is large", "warning", m.opts.Warning.String())
-	case size.Level < before && size.Level == Fine:
+	case size.Level < before && size.Level == OK:
 		log.InfoContext(ctx, "workspace is below the warning again")
 	}
 	if size.Level == Over && c.State == session.StateRunning {

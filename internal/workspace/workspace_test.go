@@ -107,7 +107,7 @@ func TestVolumesAreAddedUpAndNothingElse(t *testing.T) {
 	})
 }
 
-func TestEachThresholdIsToldOfOnceAndTheLimitStops(t *testing.T) {
+func TestThresholdsAreLoggedOnceAndLimitStops(t *testing.T) {
 	t.Parallel()
 	run(t, workspace.Options{Warning: 2 * mb, Limit: 4 * mb}, func(f *fixture) {
 		write(t, filepath.Join(f.dirs[0], "a"), 3*mb)

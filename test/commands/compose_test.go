@@ -131,7 +131,7 @@ func TestComposeHealthcheck(t *testing.T) {
 		t.Fatalf("the health check is %q, want the program's own: the image has no other", check)
 	}
 	w := harness.New(t)
-	env := map[string]string{"BERTH_LISTEN": strings.Replace(w.Env["BERTH_LISTEN"], "127.0.0.1", "0.0.0.0", 1)}
+	env := map[string]string{"BERTH_LISTEN": strings.Replace(w.Vars["BERTH_LISTEN"], "127.0.0.1", "0.0.0.0", 1)}
 	if r := harness.Command(t, env, check[2:]...); r.Exit != 1 || r.Stderr == "" {
 		t.Errorf("without a Berth: exit code %d, %s; want 1 and a reason", r.Exit, r.Stderr)
 	}

@@ -86,7 +86,7 @@ func TestRootLeavesTheStoreToTheService(t *testing.T) {
 }
 
 // Root does not give away a file that has a name elsewhere, and follows no link that the service's user has laid.
-func TestRootGivesNoFileAwayThatIsElsewhereToo(t *testing.T) {
+func TestRootKeepsOwnerOfHardLinkedFiles(t *testing.T) {
 	t.Parallel()
 	binary, state := servicePlace(t)
 	for name, link := range map[string]func(oldname, newname string) error{"a hard link": os.Link, "a symbolic link": os.Symlink} {
@@ -109,7 +109,7 @@ func TestRootGivesNoFileAwayThatIsElsewhereToo(t *testing.T) {
 	}
 }
 
-func TestUnreadableStoreSaysWhoseItMustBe(t *testing.T) {
+func TestUnreadableStoreNamesRequiredOwner(t *testing.T) {
 	t.Parallel()
 	binary, state := servicePlace(t)
 	file := filepath.Join(state, "sessions.json")

@@ -11,12 +11,12 @@ import (
 	"berth/test/harness"
 )
 
-// house is a Berth that serves sessions of the small test server.
-func house(t *testing.T, env map[string]string) *harness.World {
+// fileEnv is a Berth that serves sessions of the small test server.
+func fileEnv(t *testing.T, env map[string]string) *harness.Env {
 	t.Helper()
 	w := harness.NewStub(t)
 	for name, value := range env {
-		w.Env[name] = value
+		w.Vars[name] = value
 	}
 	w.StartServe()
 	return w
@@ -40,7 +40,7 @@ func member[T any](t *testing.T, a harness.Answer, path string) T {
 	return found
 }
 
-func health(t *testing.T, w *harness.World) harness.Answer {
+func health(t *testing.T, w *harness.Env) harness.Answer {
 	t.Helper()
 	a := w.Call(http.MethodGet, "/health", w.AdminToken(), "")
 	if a.Status != http.StatusOK {
@@ -50,7 +50,7 @@ func health(t *testing.T, w *harness.World) harness.Answer {
 }
 
 func healthShowsStorage(t *testing.T) {
-	w := house(t, nil)
+	w := fileEnv(t, nil)
 	a := health(t, w)
 	if status, backend := member[string](t, a, "status"), member[string](t, a, "storage_backend"); status != "healthy" || backend != "json" {
 		t.Errorf("got %s and %s, want healthy and json", status, backend)
@@ -58,9 +58,9 @@ func healthShowsStorage(t *testing.T) {
 	if stranger := w.Call(http.MethodGet, "/health", "", ""); strings.TrimSpace(string(stranger.Body)) != `{"status":"healthy"}` {
 		t.Errorf("a stranger sees %s, want the status only", stranger)
 	}
-	db := databaseHouse(t)
+	db := databaseFileEnv(t)
 	db.Create("{}")
-	a = health(t, db.World)
+	a = health(t, db.Env)
 	size := member[string](t, a, "database.database_size")
 	if backend, status := member[string](t, a, "storage_backend"), member[string](t, a, "database.status"); backend != "database" || status != "healthy" {
 		t.Errorf("got %s and %s, want database and healthy", backend, status)
@@ -74,7 +74,7 @@ func healthShowsStorage(t *testing.T) {
 }
 
 func healthShowsContainers(t *testing.T) {
-	w := house(t, map[string]string{"CONTAINER_HEALTH_CHECK_INTERVAL": "1"})
+	w := fileEnv(t, map[string]string{"CONTAINER_HEALTH_CHECK_INTERVAL": "1"})
 	id, _ := w.Create("{}")
 	harness.Eventually(t, 15*time.Second, "the session was looked at", func() error {
 		a := health(t, w)
@@ -106,7 +106,7 @@ func healthShowsContainers(t *testing.T) {
 }
 
 func healthCountsTokens(t *testing.T) {
-	w := house(t, nil)
+	w := fileEnv(t, nil)
 	w.Create("{}")
 	w.Create("{}")
 	if got := member[float64](t, health(t, w), "authenticated_sessions"); got != 2 {
@@ -115,7 +115,7 @@ func healthCountsTokens(t *testing.T) {
 }
 
 func tokensAreManaged(t *testing.T) {
-	w := house(t, nil)
+	w := fileEnv(t, nil)
 	admin := w.AdminToken()
 	id, token := w.Create("{}")
 	path := "/sessions/" + id + "/auth"
@@ -142,7 +142,7 @@ func tokensAreManaged(t *testing.T) {
 }
 
 func healthShowsThePool(t *testing.T) {
-	w := house(t, map[string]string{"HTTP_MAX_CONNECTIONS": "77"})
+	w := fileEnv(t, map[string]string{"HTTP_MAX_CONNECTIONS": "77"})
 	a := health(t, w)
 	if got := member[string](t, a, "http_connection_pool.status"); got != "healthy" {
 		t.Errorf("got %s, want healthy", got)
@@ -155,7 +155,7 @@ func healthShowsThePool(t *testing.T) {
 }
 
 func healthShowsResources(t *testing.T) {
-	w := house(t, map[string]string{"CONTAINER_MEMORY_LIMIT": "1g", "CONTAINER_CPU_QUOTA": "50000", "MAX_CONCURRENT_SESSIONS": "7"})
+	w := fileEnv(t, map[string]string{"CONTAINER_MEMORY_LIMIT": "1g", "CONTAINER_CPU_QUOTA": "50000", "MAX_CONCURRENT_SESSIONS": "7"})
 	a := health(t, w)
 	memory, quota, most := member[string](t, a, "resource_limits.memory_limit"), member[float64](t, a, "resource_limits.cpu_quota"),
 		member[float64](t, a, "resource_limits.max_concurrent_sessions")
@@ -184,7 +184,7 @@ func busyHostIsSparedSessions(t *testing.T) {
 	} {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()
-			w := house(t, env)
+			w := fileEnv(t, env)
 			harness.Eventually(t, 30*time.Second, "the alert is there", func() error {
 				if a := health(t, w); !strings.Contains(string(a.Body), `"level":"`+level+`"`) {
 					return errorf("got %s", a)
@@ -203,7 +203,7 @@ func busyHostIsSparedSessions(t *testing.T) {
 }
 
 func containersHaveAHealth(t *testing.T) {
-	w := house(t, map[string]string{"CONTAINER_HEALTH_CHECK_INTERVAL": "1"})
+	w := fileEnv(t, map[string]string{"CONTAINER_HEALTH_CHECK_INTERVAL": "1"})
 	id, token := w.Create("{}")
 	harness.Eventually(t, 15*time.Second, "the session is healthy", func() error {
 		a := w.Call(http.MethodGet, "/health/container/"+id, token, "")
@@ -222,7 +222,7 @@ func containersHaveAHealth(t *testing.T) {
 }
 
 func sessionsHaveALife(t *testing.T) {
-	w := house(t, nil)
+	w := fileEnv(t, nil)
 	admin := w.AdminToken()
 	id, token := w.Create(`{"owner":"alice"}`)
 	path := "/sessions/" + id
@@ -258,7 +258,7 @@ func sessionsHaveALife(t *testing.T) {
 
 // The stub lets nobody in but with its own credential, which no client ever sees.
 func credentialIsOurs(t *testing.T) {
-	w := house(t, nil)
+	w := fileEnv(t, nil)
 	id, token := w.Create("{}")
 	if a := w.Call(http.MethodGet, "/s/"+id+"/session", token, ""); a.Status != http.StatusOK {
 		t.Errorf("with the session's token: got %s, want what the server answers", a)
@@ -274,7 +274,7 @@ func credentialIsOurs(t *testing.T) {
 }
 
 func connectionsAreReused(t *testing.T) {
-	w := house(t, nil)
+	w := fileEnv(t, nil)
 	id, token := w.Create("{}")
 	for range 200 {
 		if a := w.Call(http.MethodGet, "/s/"+id+"/session", token, ""); a.Status != http.StatusOK {

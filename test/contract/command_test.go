@@ -96,7 +96,7 @@ func engineIsSetUp(t *testing.T) {
 
 func wayToTheEngineIsTested(t *testing.T) {
 	w := harness.New(t)
-	env := append(os.Environ(), "DOCKER_HOST="+w.Engine, "DOCKER_CERT_PATH="+w.Env["DOCKER_CERT_PATH"])
+	env := append(os.Environ(), "DOCKER_HOST="+w.Engine, "DOCKER_CERT_PATH="+w.Vars["DOCKER_CERT_PATH"])
 	cmd := exec.CommandContext(t.Context(), "../../docker/scripts/test-tls-connection")
 	cmd.Env = env
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -24,21 +24,21 @@ func errorf(format string, args ...any) error { return fmt.Errorf(format, args..
 
 // withDatabase is a house that keeps its sessions in a PostgreSQL of its own.
 type withDatabase struct {
-	*harness.World
+	*harness.Env
 	db *postgrestest.Server
 }
 
-// databaseWorld has the settings of one whose Berth is not started yet.
-func databaseWorld(t *testing.T) withDatabase {
+// databaseEnv has the settings of one whose Berth is not started yet.
+func databaseEnv(t *testing.T) withDatabase {
 	t.Helper()
-	w := withDatabase{World: harness.NewStub(t), db: postgrestest.Start(t)}
-	w.Env["USE_DATABASE_STORAGE"], w.Env["DATABASE_URL"] = "true", w.db.URL("postgres")
+	w := withDatabase{Env: harness.NewStub(t), db: postgrestest.Start(t)}
+	w.Vars["USE_DATABASE_STORAGE"], w.Vars["DATABASE_URL"] = "true", w.db.URL("postgres")
 	return w
 }
 
-func databaseHouse(t *testing.T) withDatabase {
+func databaseFileEnv(t *testing.T) withDatabase {
 	t.Helper()
-	w := databaseWorld(t)
+	w := databaseEnv(t)
 	w.StartServe()
 	return w
 }
@@ -64,7 +64,7 @@ func (w withDatabase) query(t *testing.T, sql string) []string {
 }
 
 func tableIsTheContracts(t *testing.T) {
-	w := databaseHouse(t)
+	w := databaseFileEnv(t)
 	columns := w.query(t, `SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'sessions'`)
 	for _, want := range []string{
 		"session_id|character varying", "container_name|character varying", "container_id|character varying", "host_dir|character varying",
@@ -84,7 +84,7 @@ func tableIsTheContracts(t *testing.T) {
 }
 
 func statusesAreFour(t *testing.T) {
-	w := house(t, map[string]string{"CONTAINER_MAX_RESTART_ATTEMPTS": "0"})
+	w := fileEnv(t, map[string]string{"CONTAINER_MAX_RESTART_ATTEMPTS": "0"})
 	admin := w.AdminToken()
 	first := w.CallWith(http.MethodPost, "/sessions", admin, `{"profile":"slow"}`, http.Header{"Prefer": {"respond-async"}})
 	second, _ := w.Create("{}")
@@ -108,17 +108,17 @@ func statusesAreFour(t *testing.T) {
 }
 
 func sessionsMoveIntoTheDatabase(t *testing.T) {
-	w := databaseWorld(t)
-	w.Env["USE_DATABASE_STORAGE"] = "false" // JSON stays usable
+	w := databaseEnv(t)
+	w.Vars["USE_DATABASE_STORAGE"] = "false" // JSON stays usable
 	w.StartServe()
 	id, token := w.Create("{}")
 	w.Serve.Signal(os.Interrupt)
-	w.Env["USE_DATABASE_STORAGE"] = "true"
+	w.Vars["USE_DATABASE_STORAGE"] = "true"
 	w.StartServe()
 	if got := w.query(t, "SELECT session_id, status FROM sessions"); len(got) != 1 || got[0] != id+"|running" {
 		t.Errorf("in the database: got %q, want the session of the file", got)
 	}
-	if kept, _ := filepath.Glob(filepath.Join(w.Env["BERTH_STATE_DIR"], "sessions.json.migrated-*")); len(kept) != 1 {
+	if kept, _ := filepath.Glob(filepath.Join(w.Vars["BERTH_STATE_DIR"], "sessions.json.migrated-*")); len(kept) != 1 {
 		t.Errorf("got %q, want the file kept", kept)
 	}
 	if a := w.Call(http.MethodGet, "/s/"+id+"/session", token, ""); a.Status != http.StatusOK {
@@ -129,7 +129,7 @@ func sessionsMoveIntoTheDatabase(t *testing.T) {
 		t.Errorf("while the database is away: got %s, want the session served on", a)
 	}
 	harness.Eventually(t, 20*time.Second, "it is told that the database is away", func() error {
-		if a := health(t, w.World); a.Field("status") != "degraded" {
+		if a := health(t, w.Env); a.Field("status") != "degraded" {
 			return errors.New(a.String())
 		}
 		return nil
@@ -137,7 +137,7 @@ func sessionsMoveIntoTheDatabase(t *testing.T) {
 	other, _ := w.Create("{}")
 	w.db.Start()
 	harness.Eventually(t, 30*time.Second, "what was made meanwhile is in the database", func() error {
-		if a := health(t, w.World); a.Field("status") != "healthy" {
+		if a := health(t, w.Env); a.Field("status") != "healthy" {
 			return errors.New(a.String())
 		}
 		if got := w.query(t, "SELECT session_id FROM sessions ORDER BY created_at"); !slices.Equal(got, []string{id, other}) {
@@ -148,7 +148,7 @@ func sessionsMoveIntoTheDatabase(t *testing.T) {
 }
 
 func limitsAreOnTheContainer(t *testing.T) {
-	w := house(t, map[string]string{"CONTAINER_MEMORY_LIMIT": "600m", "CONTAINER_CPU_QUOTA": "25000", "CONTAINER_CPU_PERIOD": "50000"})
+	w := fileEnv(t, map[string]string{"CONTAINER_MEMORY_LIMIT": "600m", "CONTAINER_CPU_QUOTA": "25000", "CONTAINER_CPU_PERIOD": "50000"})
 	w.Create("{}")
 	for _, c := range w.Containers() {
 		got, err := dockertest.Client(t).ContainerInspect(t.Context(), c.ID, client.ContainerInspectOptions{})

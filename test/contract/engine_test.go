@@ -18,8 +18,8 @@ func operationsTakeTurns(t *testing.T) {
 		w := harness.NewStub(t)
 		relay := w.NewRelay()
 		relay.Hold(100 * time.Millisecond)
-		w.Env["USE_ASYNC_DOCKER"] = async
-		w.Env["DOCKER_MAX_OPERATIONS"] = "4" // whatever the engine's CPUs
+		w.Vars["USE_ASYNC_DOCKER"] = async
+		w.Vars["DOCKER_MAX_OPERATIONS"] = "4" // whatever the engine's CPUs
 		w.StartServe()
 		var wg sync.WaitGroup
 		for range 4 {

@@ -12,7 +12,7 @@ import (
 )
 
 // states notes every state that a session's container is seen in until stop is called.
-func states(t *testing.T, w *harness.World, id string) (stop func() []string) {
+func states(t *testing.T, w *harness.Env, id string) (stop func() []string) {
 	t.Helper()
 	var seen []string
 	done, over := make(chan struct{}), make(chan struct{})
@@ -36,7 +36,7 @@ func states(t *testing.T, w *harness.World, id string) (stop func() []string) {
 
 // A server breaks, is restarted once, breaks again, and is given up; then the engine goes away.
 func containersAreHealed(t *testing.T) {
-	w := house(t, map[string]string{
+	w := fileEnv(t, map[string]string{
 		"CONTAINER_HEALTH_CHECK_INTERVAL": "1", "CONTAINER_FAILURE_THRESHOLD": "2", "CONTAINER_MAX_RESTART_ATTEMPTS": "1", "CONTAINER_RESTART_DELAY": "1",
 	})
 	admin := w.AdminToken()

@@ -31,7 +31,7 @@ func linesOf(t *testing.T, file string) []map[string]any {
 
 // The fields are those of the document's sample, and each has the form that it has there.
 func linesAreJSON(t *testing.T) {
-	w := house(t, nil)
+	w := fileEnv(t, nil)
 	a := w.CallWith(http.MethodPost, "/sessions", w.AdminToken(), "{}", http.Header{"X-Request-Id": {"req-abc123"}})
 	if a.Header.Get("X-Request-Id") != "req-abc123" {
 		t.Errorf("the request's id came back as %q", a.Header.Get("X-Request-Id"))
@@ -57,7 +57,7 @@ func linesAreJSON(t *testing.T) {
 }
 
 func linesAreForPeople(t *testing.T) {
-	w := house(t, map[string]string{"LOG_FORMAT": "human"})
+	w := fileEnv(t, map[string]string{"LOG_FORMAT": "human"})
 	w.CallWith(http.MethodPost, "/sessions", w.AdminToken(), "{}", http.Header{"X-Request-Id": {"req-abc123"}})
 	text, err := os.ReadFile(w.Serve.Log)
 	harness.Must(t, err)
@@ -70,7 +70,7 @@ func linesAreForPeople(t *testing.T) {
 // A request is followed from the door to the session's server, and the file is rotated under it.
 func requestsAreFollowed(t *testing.T) {
 	dir := t.TempDir()
-	w := house(t, map[string]string{
+	w := fileEnv(t, map[string]string{
 		"LOG_FILE_ENABLED": "true", "LOG_FILE": filepath.Join(dir, "berth.log"), "LOG_MAX_SIZE_MB": "1", "LOG_BACKUP_COUNT": "2",
 	})
 	admin := w.AdminToken()

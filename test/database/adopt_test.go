@@ -16,7 +16,7 @@ import (
 )
 
 // emptyDatabase makes another database on the server and returns its URL.
-func (w *world) emptyDatabase(t *testing.T, name string) string {
+func (w *fixture) emptyDatabase(t *testing.T, name string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), w.db.URL("postgres"))
 	harness.Must(t, err)
@@ -29,63 +29,63 @@ func (w *world) emptyDatabase(t *testing.T, name string) string {
 // Sessions outlive the loss of their database, and of the state directory with it.
 func TestSessionsOfALostDatabaseAreAdopted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w := newFixture(t)
+	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
 	w.StartServe()
 	id, token := w.Create(`{"owner":"user"}`)
 	before := w.Containers()[0].ID
 	w.Serve.Signal(syscall.SIGKILL)
-	w.Env["DATABASE_URL"] = w.emptyDatabase(t, "fresh")
+	w.Vars["DATABASE_URL"] = w.emptyDatabase(t, "fresh")
 
 	// An empty database in the place of one with sessions is taken for a mistake until the operator says otherwise.
-	harness.Must(t, os.Remove(filepath.Join(w.Env["BERTH_STATE_DIR"], "engine-owner")))
+	harness.Must(t, os.Remove(filepath.Join(w.Vars["BERTH_STATE_DIR"], "engine-owner")))
 	w.StartServe() // the owner of the containers was another database, which does not answer
 	pause(t.Context(), 4*time.Second)
 	if c := w.Containers(); len(c) != 1 || c[0].ID != before || c[0].State != "running" {
 		t.Fatalf("beside an empty database: got %+v, want the container untouched", c)
 	}
-	if h, err := healthOf(t.Context(), w.World); err != nil || h.Status != "degraded" {
+	if h, err := healthOf(t.Context(), w.Env); err != nil || h.Status != "degraded" {
 		t.Errorf("got health %+v, %v; want degraded", h, err)
 	}
 	w.Serve.Signal(syscall.SIGTERM)
 	w.Run("store", "adopt")
 	w.StartServe()
-	if all := w.agrees(t, w.World); all[id].Status != "running" || w.Containers()[0].ID != before {
+	if all := w.isConsistent(t, w.Env); all[id].Status != "running" || w.Containers()[0].ID != before {
 		t.Errorf("after adopt: got %+v in %s, want it running where it was", all, w.Containers()[0].ID)
 	}
 	// The token secret was in the state directory too: credentials are the same, and the record has no token.
-	if err := serves(t, w.World, id, token, http.StatusUnauthorized); err != nil {
+	if err := serves(t, w.Env, id, token, http.StatusUnauthorized); err != nil {
 		t.Errorf("the old token: %v", err)
 	}
 	fresh := w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token")
-	harness.Eventually(t, 10*time.Second, "the session is served", func() error { return serves(t, w.World, id, fresh, http.StatusOK) })
+	harness.Eventually(t, 10*time.Second, "the session is served", func() error { return serves(t, w.Env, id, fresh, http.StatusOK) })
 
 	w.Serve.Signal(syscall.SIGKILL)
-	harness.Must(t, os.RemoveAll(w.Env["BERTH_STATE_DIR"]))
-	w.Env["DATABASE_URL"] = w.emptyDatabase(t, "fresher")
+	harness.Must(t, os.RemoveAll(w.Vars["BERTH_STATE_DIR"]))
+	w.Vars["DATABASE_URL"] = w.emptyDatabase(t, "fresher")
 	w.Run("store", "adopt", "--instance", w.Instance)
 	w.StartServe()
 	if a := w.Call(http.MethodPost, "/sessions/"+id+"/start", w.AdminToken(), ""); a.Field("status") != "running" {
 		t.Fatalf("start: got %s", a)
 	}
 	fresh = w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token")
-	harness.Eventually(t, 10*time.Second, "the session is served", func() error { return serves(t, w.World, id, fresh, http.StatusOK) })
+	harness.Eventually(t, 10*time.Second, "the session is served", func() error { return serves(t, w.Env, id, fresh, http.StatusOK) })
 }
 
 // Instances on one database share the containers; one with a copy of the state and a database of its own does not.
 func TestInstanceOnACopyOfTheDatabaseIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	w.Sibling("second").StartServe()
 	w.Create("")
 	copied := w.Sibling("copy")
-	if out, err := exec.Command("cp", "-a", w.Env["BERTH_STATE_DIR"], copied.Env["BERTH_STATE_DIR"]).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", w.Vars["BERTH_STATE_DIR"], copied.Vars["BERTH_STATE_DIR"]).CombinedOutput(); err != nil {
 		t.Fatalf("copy the state: %v\n%s", err, out)
 	}
-	copied.Env["DATABASE_URL"] = w.emptyDatabase(t, "copied")
-	harness.Must(t, os.Remove(filepath.Join(copied.Env["BERTH_STATE_DIR"], "engine-owner"))) // else the empty database is refused
-	w.Serve.Signal(syscall.SIGKILL)                                                          // the sibling answers for both
+	copied.Vars["DATABASE_URL"] = w.emptyDatabase(t, "copied")
+	harness.Must(t, os.Remove(filepath.Join(copied.Vars["BERTH_STATE_DIR"], "engine-owner"))) // else the empty database is refused
+	w.Serve.Signal(syscall.SIGKILL)                                                           // the sibling answers for both
 	copied.LaunchServe()
 	select {
 	case <-copied.Serve.Done:
@@ -97,5 +97,5 @@ func TestInstanceOnACopyOfTheDatabaseIsRefused(t *testing.T) {
 		t.Errorf("got %q, %v; want it refused", text, err)
 	}
 	w.StartServe()
-	w.agrees(t, w.World)
+	w.isConsistent(t, w.Env)
 }

@@ -12,7 +12,7 @@ import (
 // What docs/operating.md says of backups, done: a dump, the loss of everything, and the way back.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	id, token := w.Create(`{"owner":"ann","metadata":{"team":"red"}}`)
 	stopped, _ := w.Create("")
@@ -21,14 +21,14 @@ func TestBackupAndRestore(t *testing.T) {
 	harness.Must(t, err)
 
 	dump := filepath.Join(t.TempDir(), "berth.dump")
-	w.db.Run("pg_dump", "--format=custom", "--file="+dump, w.Env["DATABASE_URL"])
+	w.db.Run("pg_dump", "--format=custom", "--file="+dump, w.Vars["DATABASE_URL"])
 	w.Serve.Signal(syscall.SIGTERM)
-	w.db.Run("psql", "--quiet", "--dbname="+w.Env["DATABASE_URL"], "--command",
+	w.db.Run("psql", "--quiet", "--dbname="+w.Vars["DATABASE_URL"], "--command",
 		"DROP TABLE sessions, berth_instances, berth_settings, berth_imports, berth_merges, berth_migrations")
-	w.db.Run("pg_restore", "--clean", "--if-exists", "--dbname="+w.Env["DATABASE_URL"], dump)
+	w.db.Run("pg_restore", "--clean", "--if-exists", "--dbname="+w.Vars["DATABASE_URL"], dump)
 
 	w.StartServe()
-	after := w.agrees(t, w.World)
+	after := w.isConsistent(t, w.Env)
 	if len(after) != len(before) {
 		t.Errorf("got %d sessions after the restore, want %d", len(after), len(before))
 	}
@@ -37,7 +37,7 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Errorf("session %s is %+v after the restore, want %+v", name, after[name], s)
 		}
 	}
-	if err := serves(t, w.World, id, token, http.StatusOK); err != nil {
+	if err := serves(t, w.Env, id, token, http.StatusOK); err != nil {
 		t.Errorf("a running session with its token after the restore: %v", err)
 	}
 	w.act(t, http.MethodPost, "/sessions/"+stopped+"/start", http.StatusOK)

@@ -17,16 +17,16 @@ import (
 // containers, and whoever asks the other instance is answered.
 func TestTwoInstancesOfWhichOneIsKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
 	l := startLoad(t)
 	for range 3 {
 		id, token := w.Create(`{"owner":"user"}`)
-		l.users(w.World, id, token)
+		l.users(w.Env, id, token)
 	}
-	l.operator(w.World, 3)
+	l.operator(w.Env, 3)
 	l.operator(second, 3)
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		pause(t.Context(), 4*time.Second)
@@ -38,7 +38,7 @@ func TestTwoInstancesOfWhichOneIsKilledAgainAndAgain(t *testing.T) {
 		_, err := healthOf(t.Context(), second)
 		return err
 	})
-	all := w.agrees(t, w.World)
+	all := w.isConsistent(t, w.Env)
 	l.kept(all)
 	if there, err := second.Sessions(t.Context()); err != nil || len(there) != len(all) {
 		t.Errorf("one instance knows %d sessions, the other %d (%v)", len(all), len(there), err)
@@ -49,7 +49,7 @@ func TestTwoInstancesOfWhichOneIsKilledAgainAndAgain(t *testing.T) {
 		}
 		if token, ok := l.made[id]; ok {
 			harness.Eventually(t, 5*time.Second, "both instances serve session "+id, func() error {
-				for _, on := range []*harness.World{w.World, second} {
+				for _, on := range []*harness.Env{w.Env, second} {
 					if a, err := on.Try(t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, ""); err != nil || a.Status == http.StatusBadGateway {
 						return fmt.Errorf("%s answers %s: %w", on.URL, a, err)
 					}
@@ -62,7 +62,7 @@ func TestTwoInstancesOfWhichOneIsKilledAgainAndAgain(t *testing.T) {
 
 func TestTokenThatIsReplacedIsRefusedByEveryInstanceWithinASecond(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
@@ -83,7 +83,7 @@ func TestTokenThatIsReplacedIsRefusedByEveryInstanceWithinASecond(t *testing.T) 
 
 func TestGraceHoldsOnEveryInstanceAndAfterARestart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
@@ -94,20 +94,20 @@ func TestGraceHoldsOnEveryInstanceAndAfterARestart(t *testing.T) {
 	harness.Eventually(t, time.Second, "the other instance lets the new token in", func() error { return serves(t, second, id, fresh, http.StatusOK) })
 	w.Serve.Signal(syscall.SIGKILL)
 	w.StartServe()
-	for _, on := range []*harness.World{w.World, second} {
+	for _, on := range []*harness.Env{w.Env, second} {
 		for _, token := range []string{old, fresh} {
 			harness.Eventually(t, time.Until(end), "both tokens are let in", func() error { return serves(t, on, id, token, http.StatusOK) })
 		}
 	}
 	second.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", fresh, "")
-	for _, on := range []*harness.World{w.World, second} {
+	for _, on := range []*harness.Env{w.Env, second} {
 		harness.Eventually(t, time.Second, "a rotation without a grace ends both", func() error {
 			return errors.Join(serves(t, on, id, old, http.StatusUnauthorized), serves(t, on, id, fresh, http.StatusUnauthorized))
 		})
 	}
 }
 
-func serves(t *testing.T, on *harness.World, id, token string, want int) error {
+func serves(t *testing.T, on *harness.Env, id, token string, want int) error {
 	a, err := on.Try(t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, "")
 	if err == nil && a.Status != want {
 		err = fmt.Errorf("got %s, want %d", a, want)
@@ -118,16 +118,16 @@ func serves(t *testing.T, on *harness.World, id, token string, want int) error {
 func TestLimitHoldsExactlyWhenInstancesRace(t *testing.T) {
 	t.Parallel()
 	const limit, creates = 50, 200
-	w := newWorld(t)
-	w.Env["MAX_CONCURRENT_SESSIONS"] = fmt.Sprint(limit)
-	w.Env["SESSION_START_TIMEOUT"] = "120"
+	w := newFixture(t)
+	w.Vars["MAX_CONCURRENT_SESSIONS"] = fmt.Sprint(limit)
+	w.Vars["SESSION_START_TIMEOUT"] = "120"
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
 	var accepted, refused atomic.Int64
 	var wg sync.WaitGroup
 	for i := range creates {
-		on := []*harness.World{w.World, second}[i%2]
+		on := []*harness.Env{w.Env, second}[i%2]
 		wg.Go(func() {
 			a, err := on.Try(t.Context(), http.MethodPost, "/sessions", on.AdminToken(), "")
 			switch {
@@ -144,18 +144,18 @@ func TestLimitHoldsExactlyWhenInstancesRace(t *testing.T) {
 	if accepted.Load() != limit || refused.Load() != creates-limit {
 		t.Errorf("%d created and %d refused, want %d and %d", accepted.Load(), refused.Load(), limit, creates-limit)
 	}
-	if all := w.agrees(t, second); len(all) != limit {
+	if all := w.isConsistent(t, second); len(all) != limit {
 		t.Errorf("got %d sessions, want %d", len(all), limit)
 	}
 }
 
 func TestInstancesKnowEachOther(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
-	alive := func(on *harness.World, want int) func() error {
+	alive := func(on *harness.Env, want int) func() error {
 		return func() error {
 			h, err := healthOf(t.Context(), on)
 			if err != nil {
@@ -176,18 +176,18 @@ func TestInstancesKnowEachOther(t *testing.T) {
 			return nil
 		}
 	}
-	harness.Eventually(t, 10*time.Second, "the first knows both", alive(w.World, 2))
+	harness.Eventually(t, 10*time.Second, "the first knows both", alive(w.Env, 2))
 	harness.Eventually(t, 10*time.Second, "the second knows both", alive(second, 2))
 	if a := w.Call(http.MethodGet, "/instances", w.AdminToken(), ""); a.Status != http.StatusOK {
 		t.Errorf("GET /instances: got %s", a)
 	}
 	second.Serve.Signal(syscall.SIGKILL)
-	harness.Eventually(t, 15*time.Second, "the dead one is known to be dead", alive(w.World, 1))
+	harness.Eventually(t, 15*time.Second, "the dead one is known to be dead", alive(w.Env, 1))
 	second.StartServe()
-	harness.Eventually(t, 10*time.Second, "it is back", alive(w.World, 2))
+	harness.Eventually(t, 10*time.Second, "it is back", alive(w.Env, 2))
 	second.Serve.Signal(syscall.SIGTERM)
 	harness.Eventually(t, 10*time.Second, "it has said good-bye", func() error {
-		h, err := healthOf(t.Context(), w.World)
+		h, err := healthOf(t.Context(), w.Env)
 		if err == nil && len(h.Instances) != 1 {
 			err = fmt.Errorf("%+v", h.Instances)
 		}
@@ -202,8 +202,8 @@ func TestRestartedInstanceFinishesWhatItsPredecessorBegan(t *testing.T) {
 	for _, instances := range []int{1, 2} {
 		t.Run(fmt.Sprint(instances), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.Env["RECONCILE_INTERVAL"] = "300" // the restart itself has to be noticed
+			w := newFixture(t)
+			w.Vars["RECONCILE_INTERVAL"] = "300" // the restart itself has to be noticed
 			w.StartServe()
 			if instances == 2 {
 				w.Sibling("second").StartServe()
@@ -238,16 +238,16 @@ func TestRestartedInstanceFinishesWhatItsPredecessorBegan(t *testing.T) {
 				return err
 			})
 			t.Logf("finished %s after the restart", time.Since(begun).Round(100*time.Millisecond))
-			w.agrees(t, w.World)
+			w.isConsistent(t, w.Env)
 		})
 	}
 }
 
 // What an instance was doing when it died is finished by the other one, which notices the death by itself.
-func TestWorkOfADeadInstanceIsTakenOver(t *testing.T) {
+func TestWorkOfKilledInstanceIsTakenOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.Env["RECONCILE_INTERVAL"] = "300"
+	w := newFixture(t)
+	w.Vars["RECONCILE_INTERVAL"] = "300"
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
@@ -285,5 +285,5 @@ func TestWorkOfADeadInstanceIsTakenOver(t *testing.T) {
 		return err
 	})
 	t.Logf("finished %s after the death", time.Since(begun).Round(100*time.Millisecond))
-	w.agrees(t, w.World)
+	w.isConsistent(t, w.Env)
 }

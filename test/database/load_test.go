@@ -36,7 +36,7 @@ func startLoad(t *testing.T) *load {
 }
 
 // users keeps asking a session's server through an instance, which must answer every time.
-func (l *load) users(on *harness.World, id, token string) {
+func (l *load) users(on *harness.Env, id, token string) {
 	l.wg.Go(func() {
 		for l.ctx.Err() == nil {
 			a, err := on.Try(l.t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, "")
@@ -54,7 +54,7 @@ func (l *load) users(on *harness.World, id, token string) {
 
 // operator creates, exchanges tokens, stops, starts and deletes on an instance for as long as the load lasts. Requests
 // may fail: what is acknowledged must be true.
-func (l *load) operator(on *harness.World, most int) {
+func (l *load) operator(on *harness.Env, most int) {
 	l.wg.Go(func() {
 		var own []string
 		for step := 0; l.ctx.Err() == nil; step++ {
@@ -77,7 +77,7 @@ func (l *load) operator(on *harness.World, most int) {
 	})
 }
 
-func (l *load) create(on *harness.World) string {
+func (l *load) create(on *harness.Env) string {
 	a, err := on.Try(l.t.Context(), http.MethodPost, "/sessions", on.AdminToken(), `{"owner":"load"}`)
 	if err != nil || a.Status != http.StatusCreated {
 		pause(l.ctx, 100*time.Millisecond)
@@ -88,7 +88,7 @@ func (l *load) create(on *harness.World) string {
 	return id
 }
 
-func (l *load) rotate(on *harness.World, id string) {
+func (l *load) rotate(on *harness.Env, id string) {
 	if a, err := on.Try(l.t.Context(), http.MethodPost, "/sessions/"+id+"/auth/rotate", on.AdminToken(), ""); err == nil && a.Status == http.StatusOK {
 		l.note(id, a.Field("token"))
 	}
@@ -101,13 +101,13 @@ func (l *load) note(id, token string) {
 	l.changed.Add(1)
 }
 
-func (l *load) post(on *harness.World, id, action string) {
+func (l *load) post(on *harness.Env, id, action string) {
 	if a, err := on.Try(l.t.Context(), http.MethodPost, "/sessions/"+id+action, on.AdminToken(), ""); err == nil && a.Status == http.StatusOK {
 		l.changed.Add(1)
 	}
 }
 
-func (l *load) delete(on *harness.World, id string) {
+func (l *load) delete(on *harness.Env, id string) {
 	l.mu.Lock()
 	l.deleted[id] = true
 	l.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 )
 
 // storeOf writes a session file of so many stopped sessions.
-func storeOf(t *testing.T, w *world, count int) {
+func storeOf(t *testing.T, w *fixture, count int) {
 	t.Helper()
 	all := make([]session.Session, count)
 	for i := range all {
@@ -30,7 +30,7 @@ func storeOf(t *testing.T, w *world, count int) {
 	}
 	data, err := jsonfile.Write(all)
 	harness.Must(t, err)
-	harness.Must(t, os.WriteFile(filepath.Join(w.Env["BERTH_STATE_DIR"], "sessions.json"), data, 0o600))
+	harness.Must(t, os.WriteFile(filepath.Join(w.Vars["BERTH_STATE_DIR"], "sessions.json"), data, 0o600))
 }
 
 // The first start with a database is killed again and again, at random moments. It ends with every session there once,
@@ -38,7 +38,7 @@ func storeOf(t *testing.T, w *world, count int) {
 func TestTenThousandSessionsMoveIntoTheDatabaseWhateverIsKilled(t *testing.T) {
 	t.Parallel()
 	const count = 10_000
-	w := newWorld(t)
+	w := newFixture(t)
 	storeOf(t, w, count)
 	for range 8 {
 		w.LaunchServe()
@@ -47,7 +47,7 @@ func TestTenThousandSessionsMoveIntoTheDatabaseWhateverIsKilled(t *testing.T) {
 	}
 	w.LaunchServe()
 	harness.Eventually(t, 90*time.Second, "every session is in the database", func() error {
-		h, err := healthOf(t.Context(), w.World)
+		h, err := healthOf(t.Context(), w.Env)
 		if err == nil && (h.Backend != "database" || h.Database.Total != count || h.Status != "healthy") {
 			err = fmt.Errorf("%+v", h)
 		}
@@ -58,11 +58,11 @@ func TestTenThousandSessionsMoveIntoTheDatabaseWhateverIsKilled(t *testing.T) {
 	if len(all) != count {
 		t.Errorf("got %d sessions, want %d", len(all), count)
 	}
-	h := healthy(t, w.World)
+	h := healthy(t, w.Env)
 	if len(h.Database.Imports) != 1 || h.Database.Imports[0].Total != count {
 		t.Errorf("/health tells of the imports %+v, want one of %d", h.Database.Imports, count)
 	}
-	backups, err := filepath.Glob(filepath.Join(w.Env["BERTH_STATE_DIR"], "sessions.json.migrated-*"))
+	backups, err := filepath.Glob(filepath.Join(w.Vars["BERTH_STATE_DIR"], "sessions.json.migrated-*"))
 	harness.Must(t, err)
 	if len(backups) != 1 {
 		t.Fatalf("got the backups %v, want one", backups)
@@ -75,20 +75,20 @@ func TestTenThousandSessionsMoveIntoTheDatabaseWhateverIsKilled(t *testing.T) {
 }
 
 // The very first start with a database that cannot be reached goes on with the file's sessions.
-func TestFirstStartWithADatabaseThatIsAway(t *testing.T) {
+func TestFirstStartWithoutDatabase(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	storeOf(t, w, 20)
 	w.db.Stop()
 	w.StartServe()
-	degraded(t, w.World)
+	degraded(t, w.Env)
 	made, token := w.Create("")
 	w.db.Start()
-	h := healthy(t, w.World)
+	h := healthy(t, w.Env)
 	if h.Database.Total != 21 {
 		t.Errorf("the database has %d sessions, want those of the file and the new one", h.Database.Total)
 	}
-	if err := serves(t, w.World, made, token, 200); err != nil {
+	if err := serves(t, w.Env, made, token, 200); err != nil {
 		t.Error(err)
 	}
 }
@@ -96,11 +96,11 @@ func TestFirstStartWithADatabaseThatIsAway(t *testing.T) {
 // A session file must not be begun anew beside a database that has the sessions: their containers would be orphans.
 func TestGoingBackToTheFileWithoutAnExportIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	id, token := w.Create("")
 	w.Serve.Signal(syscall.SIGTERM)
-	w.Env["USE_DATABASE_STORAGE"] = "false"
+	w.Vars["USE_DATABASE_STORAGE"] = "false"
 	w.LaunchServe()
 	<-w.Serve.Done
 	text, err := os.ReadFile(w.Serve.Log)
@@ -108,22 +108,22 @@ func TestGoingBackToTheFileWithoutAnExportIsRefused(t *testing.T) {
 	if w.Serve.Cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), "berth store export") {
 		t.Fatalf("got exit code %d and %s; want a refusal that names the way back", w.Serve.Cmd.ProcessState.ExitCode(), text)
 	}
-	w.Env["USE_DATABASE_STORAGE"] = "true"
-	w.Run("store", "export", "--output", filepath.Join(w.Env["BERTH_STATE_DIR"], "sessions.json"))
-	w.Env["USE_DATABASE_STORAGE"] = "false"
+	w.Vars["USE_DATABASE_STORAGE"] = "true"
+	w.Run("store", "export", "--output", filepath.Join(w.Vars["BERTH_STATE_DIR"], "sessions.json"))
+	w.Vars["USE_DATABASE_STORAGE"] = "false"
 	w.StartServe()
-	if err := serves(t, w.World, id, token, 200); err != nil {
+	if err := serves(t, w.Env, id, token, 200); err != nil {
 		t.Errorf("the session after the way back: %v", err)
 	}
 
 	// And there again, by hand.
 	w.Serve.Signal(syscall.SIGTERM)
-	w.Env["USE_DATABASE_STORAGE"] = "true"
-	file := filepath.Join(w.Env["BERTH_STATE_DIR"], "sessions.json")
+	w.Vars["USE_DATABASE_STORAGE"] = "true"
+	file := filepath.Join(w.Vars["BERTH_STATE_DIR"], "sessions.json")
 	if out := w.Run("store", "import", "--output", "json", file); !strings.Contains(out, `"known": 1`) || !strings.Contains(out, `"added": 0`) {
 		t.Errorf("import of what the database has: got %s", out)
 	}
-	w.db.Run("psql", "--quiet", "--dbname="+w.Env["DATABASE_URL"], "--command", "DELETE FROM sessions; DELETE FROM berth_imports")
+	w.db.Run("psql", "--quiet", "--dbname="+w.Vars["DATABASE_URL"], "--command", "DELETE FROM sessions; DELETE FROM berth_imports")
 	if out := w.Run("store", "import", "--output", "json", file); !strings.Contains(out, `"added": 1`) {
 		t.Errorf("import into an empty database: got %s", out)
 	}

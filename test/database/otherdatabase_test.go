@@ -14,7 +14,7 @@ import (
 )
 
 // containersOf counts the containers that these sessions have.
-func (w *world) containersOf(ids ...string) (n int) {
+func (w *fixture) containersOf(ids ...string) (n int) {
 	for _, c := range w.Containers() {
 		for _, id := range ids {
 			if c.Labels["berth.session"] == id {
@@ -29,12 +29,12 @@ func (w *world) containersOf(ids ...string) (n int) {
 // and goes back to the one that it knows.
 func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w := newFixture(t)
+	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
 	w.StartServe()
 	one, token := w.Create("")
 	w.db.Stop()
-	degraded(t, w.World)
+	degraded(t, w.Env)
 	two, _ := w.Create("")
 	ours := w.db.Data() + "-ours"
 	harness.Must(t, os.Rename(w.db.Data(), ours))
@@ -43,7 +43,7 @@ func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
 	kept := func(when string) {
 		t.Helper()
 		harness.Eventually(t, 30*time.Second, "another database is named", func() error {
-			h, err := healthOf(t.Context(), w.World)
+			h, err := healthOf(t.Context(), w.Env)
 			if err == nil && (h.Status != "degraded" || !strings.HasPrefix(h.Database.Reason, "another database answers at ")) {
 				err = fmt.Errorf("%+v", h)
 			}
@@ -53,7 +53,7 @@ func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
 		if n := w.containersOf(one, two); n != 2 {
 			t.Errorf("%s: %d of 2 containers are left", when, n)
 		}
-		if err := serves(t, w.World, one, token, http.StatusOK); err != nil {
+		if err := serves(t, w.Env, one, token, http.StatusOK); err != nil {
 			t.Errorf("%s: %v", when, err)
 		}
 	}
@@ -73,8 +73,8 @@ func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
 	harness.Must(t, os.Rename(ours, w.db.Data()))
 	w.db.Start()
 	w.StartServe()
-	healthy(t, w.World)
-	if all := w.agrees(t, w.World); all[one].Status != "running" || all[two].Status != "running" {
+	healthy(t, w.Env)
+	if all := w.isConsistent(t, w.Env); all[one].Status != "running" || all[two].Status != "running" {
 		t.Errorf("back with the database: got %+v", all)
 	}
 }
@@ -83,8 +83,8 @@ func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
 // know are kept, and a token that is replaced from then on opens nothing.
 func TestDatabaseThatWentBackInTime(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w := newFixture(t)
+	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
 	w.StartServe()
 	one, _ := w.Create("")
 	w.db.Stop()
@@ -93,7 +93,7 @@ func TestDatabaseThatWentBackInTime(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	w.db.Start()
-	healthy(t, w.World)
+	healthy(t, w.Env)
 	late, _ := w.Create("")
 	var lost string
 	for range 5 {
@@ -101,12 +101,12 @@ func TestDatabaseThatWentBackInTime(t *testing.T) {
 	}
 	pause(t.Context(), 5*time.Second) // for a renewal
 	w.db.Kill()
-	degraded(t, w.World)
+	degraded(t, w.Env)
 	harness.Must(t, os.RemoveAll(w.db.Data()))
 	harness.Must(t, os.Rename(old, w.db.Data()))
 	w.db.Start()
 	harness.Eventually(t, 30*time.Second, "the step back is told", func() error {
-		h, err := healthOf(t.Context(), w.World)
+		h, err := healthOf(t.Context(), w.Env)
 		if err == nil && (h.Status != "degraded" || h.Database.Status != "degraded" || !strings.HasPrefix(h.Database.Reason, "the database went back in time")) {
 			err = fmt.Errorf("%+v", h)
 		}
@@ -114,7 +114,7 @@ func TestDatabaseThatWentBackInTime(t *testing.T) {
 	})
 	fresh := w.act(t, http.MethodPost, "/sessions/"+one+"/auth/rotate", http.StatusOK).Field("token")
 	for token, want := range map[string]int{lost: http.StatusUnauthorized, fresh: http.StatusOK} {
-		if err := serves(t, w.World, one, token, want); err != nil {
+		if err := serves(t, w.Env, one, token, want); err != nil {
 			t.Error(err)
 		}
 	}
@@ -128,7 +128,7 @@ func TestDatabaseThatWentBackInTime(t *testing.T) {
 	if n := w.containersOf(late); n != 1 {
 		t.Error("after a restart, the container of a session that the database has lost is removed")
 	}
-	if h, err := healthOf(t.Context(), w.World); err != nil || h.Database.Status != "healthy" {
+	if h, err := healthOf(t.Context(), w.Env); err != nil || h.Database.Status != "healthy" {
 		t.Errorf("after a restart: got %+v, %v", h, err)
 	}
 }
@@ -136,10 +136,10 @@ func TestDatabaseThatWentBackInTime(t *testing.T) {
 // A state directory is copied, node included, and both are used on one database.
 func TestCopyOfAStateDirectoryDoesNotStart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	b := w.Sibling("second")
-	if out, err := exec.Command("cp", "-a", w.Env["BERTH_STATE_DIR"], b.Env["BERTH_STATE_DIR"]).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", w.Vars["BERTH_STATE_DIR"], b.Vars["BERTH_STATE_DIR"]).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	b.LaunchServe()
@@ -153,8 +153,8 @@ func TestCopyOfAStateDirectoryDoesNotStart(t *testing.T) {
 	if !strings.Contains(string(text), "Remove the file node from the copy") {
 		t.Errorf("got %s", text)
 	}
-	harness.Must(t, os.Remove(b.Env["BERTH_STATE_DIR"]+"/node"))
+	harness.Must(t, os.Remove(b.Vars["BERTH_STATE_DIR"]+"/node"))
 	b.StartServe()
 	healthy(t, b)
-	healthy(t, w.World)
+	healthy(t, w.Env)
 }

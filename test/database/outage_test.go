@@ -14,37 +14,37 @@ import (
 
 // The database is stopped for 20 s under load. Nobody who talks to a session notices, and what the operator was promised
 // meanwhile is there afterwards, in the database.
-func TestDatabaseThatIsAwayUnderLoad(t *testing.T) {
+func TestDatabaseOutageUnderLoad(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	l := startLoad(t)
 	for range 2 {
 		id, token := w.Create(`{"owner":"user"}`)
-		l.users(w.World, id, token)
+		l.users(w.Env, id, token)
 	}
-	l.operator(w.World, 4)
-	l.operator(w.World, 4)
+	l.operator(w.Env, 4)
+	l.operator(w.Env, 4)
 	pause(t.Context(), 3*time.Second)
 	w.db.Stop()
-	degraded(t, w.World)
+	degraded(t, w.Env)
 	before := l.changed.Load()
 	pause(t.Context(), 20*time.Second)
 	if l.changed.Load() == before {
 		t.Error("nothing could be changed while the database was away")
 	}
 	w.db.Start()
-	healthy(t, w.World)
+	healthy(t, w.Env)
 	pause(t.Context(), 2*time.Second)
 	l.end()
-	all := w.agrees(t, w.World)
+	all := w.isConsistent(t, w.Env)
 	l.kept(all)
-	if h := healthy(t, w.World); h.Database.Total != len(all) {
+	if h := healthy(t, w.Env); h.Database.Total != len(all) {
 		t.Errorf("the database has %d sessions, want %d", h.Database.Total, len(all))
 	}
 	for id, token := range l.made {
 		if s, ok := all[id]; ok && s.Status == "running" && !l.deleted[id] {
-			if err := serves(t, w.World, id, token, http.StatusOK); err != nil {
+			if err := serves(t, w.Env, id, token, http.StatusOK); err != nil {
 				t.Errorf("session %s with the newest token that was acknowledged: %v", id, err)
 			}
 		}
@@ -52,9 +52,9 @@ func TestDatabaseThatIsAwayUnderLoad(t *testing.T) {
 }
 
 // Whatever is killed when: what was acknowledged without the database reaches it.
-func TestChangesMadeWithoutTheDatabaseSurviveTheDeathOfBerth(t *testing.T) {
+func TestOfflineChangesSurviveKill(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	stopped, _ := w.Create("")
 	deleted, _ := w.Create("")
@@ -67,8 +67,8 @@ func TestChangesMadeWithoutTheDatabaseSurviveTheDeathOfBerth(t *testing.T) {
 
 	w.Serve.Signal(syscall.SIGKILL)
 	w.StartServe() // the database is away at the start as well
-	degraded(t, w.World)
-	if err := serves(t, w.World, made, madeToken, http.StatusOK); err != nil {
+	degraded(t, w.Env)
+	if err := serves(t, w.Env, made, madeToken, http.StatusOK); err != nil {
 		t.Errorf("a session that was made without the database, after a restart: %v", err)
 	}
 	again, _ := w.Create("")
@@ -76,8 +76,8 @@ func TestChangesMadeWithoutTheDatabaseSurviveTheDeathOfBerth(t *testing.T) {
 
 	w.db.Start()
 	w.StartServe()
-	h := healthy(t, w.World)
-	all := w.agrees(t, w.World)
+	h := healthy(t, w.Env)
+	all := w.isConsistent(t, w.Env)
 	for id, want := range map[string]string{stopped: "stopped", rotated: "running", made: "running", again: "running"} {
 		if all[id].Status != want {
 			t.Errorf("session %s is %+v, want it %s", id, all[id], want)
@@ -86,16 +86,16 @@ func TestChangesMadeWithoutTheDatabaseSurviveTheDeathOfBerth(t *testing.T) {
 	if _, there := all[deleted]; there || h.Database.Total != 4 {
 		t.Errorf("the deleted session is there: %v; the database has %d sessions, want 4", there, h.Database.Total)
 	}
-	if err := serves(t, w.World, rotated, token, http.StatusOK); err != nil {
+	if err := serves(t, w.Env, rotated, token, http.StatusOK); err != nil {
 		t.Errorf("the token that was made without the database: %v", err)
 	}
-	if _, err := os.Stat(w.Env["BERTH_STATE_DIR"] + "/database-pending.json"); err == nil {
+	if _, err := os.Stat(w.Vars["BERTH_STATE_DIR"] + "/database-pending.json"); err == nil {
 		t.Error("the journal is still there although everything has flowed back")
 	}
 }
 
 // act does something as the operator and fails the test unless it is answered so.
-func (w *world) act(t *testing.T, method, path string, want int) harness.Answer {
+func (w *fixture) act(t *testing.T, method, path string, want int) harness.Answer {
 	t.Helper()
 	a := w.Call(method, path, w.AdminToken(), "")
 	if a.Status != want {
@@ -106,8 +106,8 @@ func (w *world) act(t *testing.T, method, path string, want int) harness.Answer 
 
 func TestWithoutFallbackWritesAreRefusedAndSessionsServed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.Env["DB_FALLBACK"] = "false"
+	w := newFixture(t)
+	w.Vars["DB_FALLBACK"] = "false"
 	w.StartServe()
 	id, token := w.Create("")
 	w.db.Stop()
@@ -117,7 +117,7 @@ func TestWithoutFallbackWritesAreRefusedAndSessionsServed(t *testing.T) {
 			t.Errorf("%s %s: got %s and Retry-After %q, want 503 store_unavailable", method, path, a, a.Header.Get("Retry-After"))
 		}
 	}
-	if err := serves(t, w.World, id, token, http.StatusOK); err != nil {
+	if err := serves(t, w.Env, id, token, http.StatusOK); err != nil {
 		t.Errorf("the running session: %v", err)
 	}
 	w.db.Start()
@@ -134,9 +134,9 @@ func TestWithoutFallbackWritesAreRefusedAndSessionsServed(t *testing.T) {
 func TestSlowDatabaseDoesNotSlowTheProxy(t *testing.T) {
 	t.Parallel()
 	const delay = 500 * time.Millisecond // each way
-	w := newWorld(t)
+	w := newFixture(t)
 	relay := newRelay(t, w.db.Address())
-	w.Env["DATABASE_URL"] = strings.Replace(w.Env["DATABASE_URL"], w.db.Address(), relay.address, 1)
+	w.Vars["DATABASE_URL"] = strings.Replace(w.Vars["DATABASE_URL"], w.db.Address(), relay.address, 1)
 	w.StartServe()
 	id, token := w.Create("")
 	relay.delay.Store(int64(delay))
@@ -149,7 +149,7 @@ func TestSlowDatabaseDoesNotSlowTheProxy(t *testing.T) {
 	}
 	for range 300 {
 		begun := time.Now()
-		if err := serves(t, w.World, id, token, http.StatusOK); err != nil {
+		if err := serves(t, w.Env, id, token, http.StatusOK); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(begun); took >= delay {
@@ -161,16 +161,16 @@ func TestSlowDatabaseDoesNotSlowTheProxy(t *testing.T) {
 // The password of the database is nowhere to be seen.
 func TestDatabasePasswordIsNotShown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	password := w.db.Password()
 	w.StartServe()
 	w.Create("")
 	w.db.Stop()
-	degraded(t, w.World)
+	degraded(t, w.Env)
 	w.db.Start()
-	healthy(t, w.World)
+	healthy(t, w.Env)
 	wrong := w.Sibling("wrong")
-	wrong.Env["DATABASE_URL"] = strings.Replace(w.Env["DATABASE_URL"], password, password+"-and-more", 1)
+	wrong.Vars["DATABASE_URL"] = strings.Replace(w.Vars["DATABASE_URL"], password, password+"-and-more", 1)
 	wrong.LaunchServe()
 	<-wrong.Serve.Done
 	if code := wrong.Serve.Cmd.ProcessState.ExitCode(); code != 2 { // what has to be changed by hand is not tried again

@@ -21,11 +21,11 @@ func TestStopsAndDeletesWithoutTheDatabaseAreNotUndoneByAnotherInstance(t *testi
 	for name, both := range map[string]bool{"both have lost it": true, "one has lost it": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.Env["CONTAINER_RESTART_DELAY"] = "1"
+			w := newFixture(t)
+			w.Vars["CONTAINER_RESTART_DELAY"] = "1"
 			relay := newRelay(t, w.db.Address())
 			second := w.Sibling("second")
-			w.Env["DATABASE_URL"] = strings.Replace(w.Env["DATABASE_URL"], w.db.Address(), relay.address, 1)
+			w.Vars["DATABASE_URL"] = strings.Replace(w.Vars["DATABASE_URL"], w.db.Address(), relay.address, 1)
 			w.StartServe()
 			second.StartServe()
 			var stopped, deleted []string
@@ -41,7 +41,7 @@ func TestStopsAndDeletesWithoutTheDatabaseAreNotUndoneByAnotherInstance(t *testi
 				w.db.Stop()
 				degraded(t, second)
 			}
-			degraded(t, w.World)
+			degraded(t, w.Env)
 			for i := range stopped {
 				w.act(t, http.MethodPost, "/sessions/"+stopped[i]+"/stop", http.StatusOK)
 				w.act(t, http.MethodDelete, "/sessions/"+deleted[i], http.StatusNoContent)
@@ -55,10 +55,10 @@ func TestStopsAndDeletesWithoutTheDatabaseAreNotUndoneByAnotherInstance(t *testi
 			if both {
 				w.db.Start()
 			}
-			healthy(t, w.World)
+			healthy(t, w.Env)
 			healthy(t, second)
 			pause(t.Context(), 8*time.Second) // whoever still acts on what was known before has done it by then
-			all := w.agrees(t, second)
+			all := w.isConsistent(t, second)
 			for _, id := range stopped {
 				if all[id].Status != "stopped" {
 					t.Errorf("a session that was stopped without the database is %+v", all[id])
@@ -82,13 +82,13 @@ func TestStopsAndDeletesWithoutTheDatabaseAreNotUndoneByAnotherInstance(t *testi
 // taken down, and the token of the recorded session is the only good one, on every instance.
 func TestSessionThatTwoInstancesHaveMadeBecomesOne(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
-	both := []*harness.World{w.World, second}
+	both := []*harness.Env{w.Env, second}
 	w.db.Stop()
-	degraded(t, w.World)
+	degraded(t, w.Env)
 	degraded(t, second)
 	var id string
 	var tokens [2]string
@@ -100,9 +100,9 @@ func TestSessionThatTwoInstancesHaveMadeBecomesOne(t *testing.T) {
 		id, tokens[i] = a.Field("session_id"), a.Field("token")
 	}
 	w.db.Start()
-	healthy(t, w.World)
+	healthy(t, w.Env)
 	healthy(t, second)
-	w.agrees(t, w.World)
+	w.isConsistent(t, w.Env)
 	harness.Eventually(t, 10*time.Second, "one token is good everywhere, and the other nowhere", func() error {
 		var good []int
 		for _, on := range both {

@@ -14,7 +14,7 @@ import (
 )
 
 // ends starts serve, waits until it has ended by itself, and returns its exit code and its log.
-func ends(t *testing.T, w *harness.World) (code int, log string) {
+func ends(t *testing.T, w *harness.Env) (code int, log string) {
 	t.Helper()
 	w.LaunchServe()
 	select {
@@ -29,9 +29,9 @@ func ends(t *testing.T, w *harness.World) (code int, log string) {
 
 func TestTransactionPoolerIsRefusedByName(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.Env["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres")
-	code, log := ends(t, w.World)
+	w := newFixture(t)
+	w.Vars["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres")
+	code, log := ends(t, w.Env)
 	if code != 2 || !strings.Contains(log, "a transaction pooler is between Berth and PostgreSQL") || !strings.Contains(log, "session mode") {
 		t.Errorf("got the exit code %d and the log below, want 2 and the pooler named\n%s", code, log)
 	}
@@ -44,12 +44,12 @@ func TestTransactionPoolerIsRefusedByName(t *testing.T) {
 // replaced on one instance is soon refused by the other one all the same.
 func TestTokenThatIsReplacedBehindATransactionPoolerIsRefusedWithinSeconds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.Env["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres") + "&default_query_exec_mode=simple_protocol"
+	w := newFixture(t)
+	w.Vars["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres") + "&default_query_exec_mode=simple_protocol"
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
-	for _, on := range []*harness.World{w.World, second} {
+	for _, on := range []*harness.Env{w.Env, second} {
 		harness.Eventually(t, 20*time.Second, "it says that it is not notified of changes", func() error {
 			h, err := healthOf(t.Context(), on)
 			if err == nil && (h.Status != "degraded" || h.Database.Status != "degraded" || !strings.Contains(h.Database.Reason, "transaction pooler")) {
@@ -82,34 +82,34 @@ func TestPermanentFaultOfTheDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newFixture(t)
 			password := func(format string) string {
 				if strings.Contains(format, "%s") {
 					return fmt.Sprintf(format, w.db.Password())
 				}
 				return format
 			}
-			right := w.Env["DATABASE_URL"]
+			right := w.Vars["DATABASE_URL"]
 			wrong := strings.Replace(right, password(row.old), password(row.fresh), 1)
 			storeOf(t, w, 3)
-			w.Env["DATABASE_URL"] = wrong
-			code, log := ends(t, w.World)
+			w.Vars["DATABASE_URL"] = wrong
+			code, log := ends(t, w.Env)
 			if code != 2 || !strings.Contains(log, row.want) || !strings.Contains(log, "does not pass by itself") {
 				t.Errorf("got the exit code %d and the log below, want 2 and %q\n%s", code, row.want, log)
 			}
 			if strings.Contains(log, w.db.Password()) {
 				t.Error("the log shows the password")
 			}
-			w.Env["DATABASE_URL"] = right
+			w.Vars["DATABASE_URL"] = right
 			w.StartServe()
-			if h := healthy(t, w.World); h.Database.Total != 3 {
+			if h := healthy(t, w.Env); h.Database.Total != 3 {
 				t.Errorf("the database has %d sessions, want the three of the file", h.Database.Total)
 			}
 			w.Serve.Signal(syscall.SIGTERM)
 			<-w.Serve.Done
-			w.Env["DATABASE_URL"] = wrong
+			w.Vars["DATABASE_URL"] = wrong
 			w.StartServe()
-			degraded(t, w.World)
+			degraded(t, w.Env)
 			if all, err := w.Sessions(t.Context()); err != nil || len(all) != 3 {
 				t.Errorf("got %d sessions (%v), want the three that are known", len(all), err)
 			}
@@ -120,13 +120,13 @@ func TestPermanentFaultOfTheDatabase(t *testing.T) {
 // What stands in the way is the process that has the file, and not the database.
 func TestSessionFileInUseIsNotTheDatabasesFault(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	file := w.Sibling("file")
-	delete(file.Env, "USE_DATABASE_STORAGE")
-	delete(file.Env, "DATABASE_URL")
+	delete(file.Vars, "USE_DATABASE_STORAGE")
+	delete(file.Vars, "DATABASE_URL")
 	file.StartServe()
-	w.Env["BERTH_STATE_DIR"] = file.Env["BERTH_STATE_DIR"]
-	code, log := ends(t, w.World)
+	w.Vars["BERTH_STATE_DIR"] = file.Vars["BERTH_STATE_DIR"]
+	code, log := ends(t, w.Env)
 	if code != 6 || !strings.Contains(log, "sessions.json is in use by process "+fmt.Sprint(file.Serve.Cmd.Process.Pid)) {
 		t.Errorf("got the exit code %d and the log below, want 6 and the process that has the file\n%s", code, log)
 	}

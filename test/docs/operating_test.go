@@ -33,8 +33,8 @@ func TestOperatingGuideWorks(t *testing.T) {
 	w := harness.NewStub(t)
 	w.StartServe()
 	environ := []string{"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + w.Dir, "BERTH_URL=" + w.URL}
-	for _, name := range slices.Sorted(maps.Keys(w.Env)) {
-		environ = append(environ, name+"="+w.Env[name])
+	for _, name := range slices.Sorted(maps.Keys(w.Vars)) {
+		environ = append(environ, name+"="+w.Vars[name])
 	}
 	out := run(t, t.TempDir(), script(all), environ)
 	for _, want := range []string{`"healthy":true`, "alice", "the settings are usable", "MAX_CONCURRENT_SESSIONS", "host.docker.internal"} {

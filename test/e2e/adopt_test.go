@@ -22,17 +22,17 @@ import (
 )
 
 // state is a file of the state directory.
-func (w *world) state(name string) string { return filepath.Join(w.Env["BERTH_STATE_DIR"], name) }
+func (w *fixture) state(name string) string { return filepath.Join(w.Vars["BERTH_STATE_DIR"], name) }
 
 // lose removes files of the state directory.
-func (w *world) lose(names ...string) {
+func (w *fixture) lose(names ...string) {
 	for _, name := range names {
 		_ = os.RemoveAll(w.state(name))
 	}
 }
 
 // refusedToStart starts serve and returns what it said when it ended.
-func (w *world) refusedToStart(t *testing.T) string {
+func (w *fixture) refusedToStart(t *testing.T) string {
 	t.Helper()
 	w.LaunchServe()
 	select {
@@ -52,21 +52,21 @@ func (w *world) refusedToStart(t *testing.T) string {
 const serviceUser = 64321
 
 // serviceDirectory makes the state directory anew, as that of a service with a user of its own where the test is root.
-func (w *world) serviceDirectory(t *testing.T) {
+func (w *fixture) serviceDirectory(t *testing.T) {
 	t.Helper()
-	harness.Must(t, os.Mkdir(w.Env["BERTH_STATE_DIR"], 0o700))
+	harness.Must(t, os.Mkdir(w.Vars["BERTH_STATE_DIR"], 0o700))
 	if os.Geteuid() == 0 {
-		harness.Must(t, os.Chown(w.Env["BERTH_STATE_DIR"], serviceUser, serviceUser))
+		harness.Must(t, os.Chown(w.Vars["BERTH_STATE_DIR"], serviceUser, serviceUser))
 	}
 }
 
 // isServices checks that everything in the state directory belongs to whom the directory belongs to.
-func (w *world) isServices(t *testing.T) {
+func (w *fixture) isServices(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		return
 	}
-	files, err := os.ReadDir(w.Env["BERTH_STATE_DIR"])
+	files, err := os.ReadDir(w.Vars["BERTH_STATE_DIR"])
 	harness.Must(t, err)
 	for _, f := range files {
 		info, err := f.Info()
@@ -78,7 +78,7 @@ func (w *world) isServices(t *testing.T) {
 }
 
 // volumesOf counts the volumes of a session, whoever's they are.
-func (w *world) volumesOf(t *testing.T, id string) int {
+func (w *fixture) volumesOf(t *testing.T, id string) int {
 	t.Helper()
 	list, err := dockertest.Client(t).VolumeList(t.Context(), client.VolumeListOptions{Filters: client.Filters{}.Add("label", "berth.session="+id)})
 	harness.Must(t, err)
@@ -87,7 +87,7 @@ func (w *world) volumesOf(t *testing.T, id string) int {
 
 // containerOf returns the ID of a session's container, "" if it has none, and whether it runs. The session may be without a
 // record: what counts is the engine.
-func (w *world) containerOf(t *testing.T, id string) (string, bool) {
+func (w *fixture) containerOf(t *testing.T, id string) (string, bool) {
 	t.Helper()
 	list, err := dockertest.Client(t).ContainerList(t.Context(), client.ContainerListOptions{
 		All: true, Filters: client.Filters{}.Add("label", "berth.session="+id),
@@ -100,7 +100,7 @@ func (w *world) containerOf(t *testing.T, id string) (string, bool) {
 }
 
 // served makes a request to a session and checks the status.
-func (w *world) served(t *testing.T, id, token string) {
+func (w *fixture) served(t *testing.T, id, token string) {
 	t.Helper()
 	harness.Eventually(t, 20*time.Second, "session "+id+" is served", func() error {
 		a, err := w.Try(t.Context(), http.MethodGet, "/s/"+id+"/global/health", token, "")
@@ -114,8 +114,8 @@ func (w *world) served(t *testing.T, id, token string) {
 // An empty store beside running sessions has lost them. It takes nothing from the engine, and they can be brought back.
 func TestEmptyStoreEndsNothingAndAdoptBringsTheSessionsBack(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w := stubEnv(t)
+	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
 	w.StartServe()
 	id, _ := w.Create(`{"owner":"user"}`)
 	container, _ := w.containerOf(t, id)
@@ -159,8 +159,8 @@ func TestEmptyStoreEndsNothingAndAdoptBringsTheSessionsBack(t *testing.T) {
 // Whoever brings back one session of several has not given up the others.
 func TestAdoptOfOneSessionKeepsTheOthers(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w := stubEnv(t)
+	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
 	w.StartServe()
 	one, _ := w.Create("")
 	two, _ := w.Create("")
@@ -189,9 +189,9 @@ func TestAdoptOfOneSessionKeepsTheOthers(t *testing.T) {
 }
 
 // A container that copies state is no session, and one that cannot be adopted does not keep the others from it.
-func TestAdoptGoesOnPastWhatIsNoSession(t *testing.T) {
+func TestAdoptSkipsUnusableContainers(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	ids := make([]string, 3)
 	for i := range ids {
@@ -234,14 +234,14 @@ func TestAdoptGoesOnPastWhatIsNoSession(t *testing.T) {
 // With the state directory the token secret is lost: the containers cannot be reached, and their volumes are what counts.
 func TestAdoptAfterTheLossOfTheStateDirectory(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	id, _ := w.Create("")
 	gone, _ := w.Create("")
 	before, _ := w.containerOf(t, id)
 	missing, _ := w.containerOf(t, gone)
 	w.Serve.Signal(syscall.SIGKILL)
-	harness.Must(t, os.RemoveAll(w.Env["BERTH_STATE_DIR"]))
+	harness.Must(t, os.RemoveAll(w.Vars["BERTH_STATE_DIR"]))
 	w.serviceDirectory(t)
 	_, err := dockertest.Client(t).ContainerRemove(t.Context(), missing, client.ContainerRemoveOptions{Force: true})
 	harness.Must(t, err)
@@ -273,7 +273,7 @@ func TestAdoptAfterTheLossOfTheStateDirectory(t *testing.T) {
 // The name of the installation is in the store too.
 func TestLostInstanceFileIsWrittenAgain(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	id, token := w.Create("")
 	w.Serve.Signal(syscall.SIGKILL)
@@ -286,9 +286,9 @@ func TestLostInstanceFileIsWrittenAgain(t *testing.T) {
 	w.nothingLeft(t)
 }
 
-func TestLostNameOrSecretIsNotMadeAnewInSilence(t *testing.T) {
+func TestLostInstanceOrSecretRefusesStart(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	id, _ := w.Create("")
 	w.Serve.Signal(syscall.SIGKILL)
@@ -332,7 +332,7 @@ func TestLostNameOrSecretIsNotMadeAnewInSilence(t *testing.T) {
 }
 
 // forgetName takes the installation's name out of the session file, as an earlier Berth has left it.
-func (w *world) forgetName(t *testing.T) {
+func (w *fixture) forgetName(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile(w.state("sessions.json"))
 	harness.Must(t, err)
@@ -346,7 +346,7 @@ func (w *world) forgetName(t *testing.T) {
 // What stays on the engine under another installation's name must not be called deleted.
 func TestSessionOfAnotherInstallationIsNotCalledDeleted(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	id, _ := w.Create("")
 	container, _ := w.containerOf(t, id)
@@ -370,12 +370,12 @@ func TestSessionOfAnotherInstallationIsNotCalledDeleted(t *testing.T) {
 // Of two Berths with the same state, one has the containers.
 func TestCopyOfAStateDirectoryIsRefused(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	w.Env["ORPHAN_GRACE"], w.Env["RECONCILE_INTERVAL"] = "1", "1"
+	w := stubEnv(t)
+	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
 	w.StartServe()
 	id, token := w.Create("")
-	second := &world{w.Sibling("second")}
-	if out, err := exec.Command("cp", "-a", w.Env["BERTH_STATE_DIR"], second.Env["BERTH_STATE_DIR"]).CombinedOutput(); err != nil {
+	second := &fixture{w.Sibling("second")}
+	if out, err := exec.Command("cp", "-a", w.Vars["BERTH_STATE_DIR"], second.Vars["BERTH_STATE_DIR"]).CombinedOutput(); err != nil {
 		t.Fatalf("copy the state: %v\n%s", err, out)
 	}
 	later, _ := w.Create("") // the copy does not know it

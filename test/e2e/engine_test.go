@@ -14,7 +14,7 @@ import (
 )
 
 // nothingLeft checks that no container and no volume of this world exists.
-func (w *world) nothingLeft(t *testing.T) {
+func (w *fixture) nothingLeft(t *testing.T) {
 	t.Helper()
 	api := dockertest.Client(t)
 	harness.Eventually(t, 20*time.Second, "nothing is left on the engine", func() error {
@@ -30,7 +30,7 @@ func (w *world) nothingLeft(t *testing.T) {
 }
 
 // checkHardening reads back from the engine what every session container must be.
-func (w *world) checkHardening(t *testing.T, id string, limits session.Limits) {
+func (w *fixture) checkHardening(t *testing.T, id string, limits session.Limits) {
 	t.Helper()
 	found, err := dockertest.Client(t).ContainerInspect(t.Context(), w.ContainerOf(id), client.ContainerInspectOptions{})
 	harness.Must(t, err)

@@ -17,22 +17,22 @@ import (
 	"berth/test/harness"
 )
 
-// tendedWorld looks after its sessions every second.
-func tendedWorld(t *testing.T) *world {
+// monitoredEnv looks after its sessions every second.
+func monitoredEnv(t *testing.T) *fixture {
 	t.Helper()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	for name, value := range map[string]string{
 		"CONTAINER_HEALTH_CHECK_INTERVAL": "1", "CONTAINER_HEALTH_TIMEOUT": "3", "CONTAINER_FAILURE_THRESHOLD": "2",
 		"CONTAINER_RESTART_DELAY": "0.2", "LOG_LEVEL": "INFO",
 	} {
-		w.Env[name] = value
+		w.Vars[name] = value
 	}
 	w.StartServe()
 	return w
 }
 
-// patient is what the operator sees of a session and its server.
-type patient struct {
+// observedSession is what the operator sees of a session and its server.
+type observedSession struct {
 	Status    string  `json:"status"`
 	LastError string  `json:"last_error"`
 	Container string  `json:"container_name"`
@@ -44,9 +44,9 @@ type patient struct {
 	Average   float64 `json:"average_response_time"` // milliseconds
 }
 
-func (w *world) patient(t *testing.T, id string) patient {
+func (w *fixture) patient(t *testing.T, id string) observedSession {
 	t.Helper()
-	var p patient
+	var p observedSession
 	for _, path := range []string{"/sessions/" + id, "/health/container/" + id} {
 		if a := w.Call(http.MethodGet, path, w.AdminToken(), ""); a.Status != http.StatusOK || json.Unmarshal(a.Body, &p) != nil {
 			t.Fatalf("%s: got %s", path, a)
@@ -55,9 +55,9 @@ func (w *world) patient(t *testing.T, id string) patient {
 	return p
 }
 
-func (w *world) becomes(t *testing.T, id, what string, want func(patient) bool) patient {
+func (w *fixture) becomes(t *testing.T, id, what string, want func(observedSession) bool) observedSession {
 	t.Helper()
-	var p patient
+	var p observedSession
 	harness.Eventually(t, 60*time.Second, what, func() error {
 		if p = w.patient(t, id); !want(p) {
 			return fmt.Errorf("%+v", p)
@@ -67,23 +67,23 @@ func (w *world) becomes(t *testing.T, id, what string, want func(patient) bool) 
 	return p
 }
 
-func restartedOnce(p patient) bool {
+func restartedOnce(p observedSession) bool {
 	return p.Status == "running" && p.Restarts == 1 && p.State == "HEALTHY" && p.LastError == ""
 }
 
 // Whatever ends or breaks a server, its user gets it back, with workspace, token and history.
 func TestServersThatFailAreHealed(t *testing.T) {
 	t.Parallel()
-	w := tendedWorld(t)
+	w := monitoredEnv(t)
 	engine := dockertest.Client(t)
-	ask := func(path string) func(*testing.T, string, string, patient) {
-		return func(t *testing.T, id, token string, _ patient) {
+	ask := func(path string) func(*testing.T, string, string, observedSession) {
+		return func(t *testing.T, id, token string, _ observedSession) {
 			t.Helper()
 			_, _ = w.Try(t.Context(), http.MethodPost, "/s/"+id+path, token, "") // may end before it has answered
 		}
 	}
 	for name, test := range map[string]struct {
-		harm   func(t *testing.T, id, token string, p patient)
+		harm   func(t *testing.T, id, token string, p observedSession)
 		reason string
 	}{
 		"ends by itself": {ask("/exit?code=7"), "ended by itself with code 7"},
@@ -91,22 +91,22 @@ func TestServersThatFailAreHealed(t *testing.T) {
 		"wedged":         {ask("/behave?as=wedged"), "hangs"},
 		"never answers":  {ask("/behave?as=mute"), "does not answer"},
 		"wrong status":   {ask("/behave?as=broken"), "does not answer"},
-		"removed behind our back": {func(t *testing.T, _, _ string, p patient) {
+		"removed behind our back": {func(t *testing.T, _, _ string, p observedSession) {
 			t.Helper()
 			_, err := engine.ContainerRemove(t.Context(), p.Container, client.ContainerRemoveOptions{Force: true})
 			harness.Must(t, err)
 		}, "removed by somebody with access to the engine"},
-		"stopped behind our back": {func(t *testing.T, _, _ string, p patient) {
+		"stopped behind our back": {func(t *testing.T, _, _ string, p observedSession) {
 			t.Helper()
 			_, err := engine.ContainerStop(t.Context(), p.Container, client.ContainerStopOptions{})
 			harness.Must(t, err)
 		}, "stopped by somebody with access to the engine"},
-		"killed behind our back": {func(t *testing.T, _, _ string, p patient) {
+		"killed behind our back": {func(t *testing.T, _, _ string, p observedSession) {
 			t.Helper()
 			_, err := engine.ContainerKill(t.Context(), p.Container, client.ContainerKillOptions{Signal: "KILL"})
 			harness.Must(t, err)
 		}, "stopped by somebody with access to the engine"},
-		"renamed": {func(t *testing.T, _, _ string, p patient) {
+		"renamed": {func(t *testing.T, _, _ string, p observedSession) {
 			t.Helper()
 			_, err := engine.ContainerRename(t.Context(), p.Container, client.ContainerRenameOptions{NewName: p.Container + "-renamed"})
 			harness.Must(t, err)
@@ -116,7 +116,7 @@ func TestServersThatFailAreHealed(t *testing.T) {
 			t.Parallel()
 			id, token := w.Create("")
 			made := w.Call(http.MethodPost, "/s/"+id+"/session", token, "{}").Field("id")
-			before := w.becomes(t, id, "healthy", func(p patient) bool { return p.State == "HEALTHY" && p.Status == "running" })
+			before := w.becomes(t, id, "healthy", func(p observedSession) bool { return p.State == "HEALTHY" && p.Status == "running" })
 			test.harm(t, id, token, before)
 			w.becomes(t, id, "healed", restartedOnce)
 			a := w.Call(http.MethodGet, "/s/"+id+"/session", token, "")
@@ -152,13 +152,13 @@ func grep(log string, words ...string) string {
 // logged reports whether a line of the log has all these words.
 func logged(log string, words ...string) bool { return grep(log, words...) != "" }
 
-func TestCrashLoopIsGivenUp(t *testing.T) {
+func TestCrashLoopUsesUpBudget(t *testing.T) {
 	t.Parallel()
-	w := tendedWorld(t)
+	w := monitoredEnv(t)
 	id, token := w.Create("")
 	_, _ = w.Try(t.Context(), http.MethodPost, "/s/"+id+"/behave?as=loop", token, "")
 	metrics := func() string { return string(w.Call(http.MethodGet, "/metrics", w.AdminToken(), "").Body) }
-	p := w.becomes(t, id, "given up", func(p patient) bool { return p.State == "FAILED" && strings.Contains(p.LastError, "given up") })
+	p := w.becomes(t, id, "given up", func(p observedSession) bool { return p.State == "FAILED" && strings.Contains(p.LastError, "given up") })
 	for _, want := range []string{
 		`berth_sessions_by_health{state="FAILED"} 1`, `berth_session_incidents_total{cause="exited",event="unhealthy"} 1`,
 		`berth_session_incidents_total{cause="start_failed",event="failed"} 1`,
@@ -174,46 +174,46 @@ func TestCrashLoopIsGivenUp(t *testing.T) {
 
 func TestPausedContainerIsReportedAndLeftAlone(t *testing.T) {
 	t.Parallel()
-	w := tendedWorld(t)
+	w := monitoredEnv(t)
 	engine := dockertest.Client(t)
 	id, _ := w.Create("")
-	p := w.becomes(t, id, "healthy", func(p patient) bool { return p.State == "HEALTHY" })
+	p := w.becomes(t, id, "healthy", func(p observedSession) bool { return p.State == "HEALTHY" })
 	_, err := engine.ContainerPause(t.Context(), p.Container, client.ContainerPauseOptions{})
 	harness.Must(t, err)
-	w.becomes(t, id, "reported", func(p patient) bool {
+	w.becomes(t, id, "reported", func(p observedSession) bool {
 		return p.State == "UNHEALTHY" && strings.Contains(p.Reason, "paused") && p.Total > 4
 	})
 	_, err = engine.ContainerUnpause(t.Context(), p.Container, client.ContainerUnpauseOptions{})
 	harness.Must(t, err)
-	if p := w.becomes(t, id, "healthy again", func(p patient) bool { return p.State == "HEALTHY" }); p.Restarts != 0 || p.Status != "running" {
+	if p := w.becomes(t, id, "healthy again", func(p observedSession) bool { return p.State == "HEALTHY" }); p.Restarts != 0 || p.Status != "running" {
 		t.Errorf("got %+v, want no restart", p)
 	}
 }
 
 func TestSlowServerIsMeasuredAndLeftAlone(t *testing.T) {
 	t.Parallel()
-	w := tendedWorld(t)
+	w := monitoredEnv(t)
 	id, token := w.Create("")
-	before := w.becomes(t, id, "healthy", func(p patient) bool { return p.State == "HEALTHY" })
+	before := w.becomes(t, id, "healthy", func(p observedSession) bool { return p.State == "HEALTHY" })
 	w.Call(http.MethodPost, "/s/"+id+"/behave?as=slow", token, "")
-	p := w.becomes(t, id, "measured", func(p patient) bool { return p.Healthy >= before.Healthy+4 })
+	p := w.becomes(t, id, "measured", func(p observedSession) bool { return p.Healthy >= before.Healthy+4 })
 	if p.State != "HEALTHY" || p.Restarts != 0 || p.Container != before.Container || p.Average < 300 {
 		t.Errorf("got %+v after %+v, want it healthy, not restarted, and seen to be slow", p, before)
 	}
 }
 
 // While the engine cannot be reached nobody is restarted, whatever his server does.
-func TestEngineThatIsAwayCostsNobodyHisServer(t *testing.T) {
+func TestEngineOutageEndsNoSession(t *testing.T) {
 	t.Parallel()
-	w := tendedWorld(t)
+	w := monitoredEnv(t)
 	well, wellToken := w.Create("")
 	ill, illToken := w.Create("")
 	for _, id := range []string{well, ill} {
-		w.becomes(t, id, "healthy", func(p patient) bool { return p.State == "HEALTHY" })
+		w.becomes(t, id, "healthy", func(p observedSession) bool { return p.State == "HEALTHY" })
 	}
 	w.Guard.Signal(syscall.SIGKILL)
 	w.Call(http.MethodPost, "/s/"+ill+"/behave?as=mute", illToken, "")
-	w.becomes(t, ill, "unknown", func(p patient) bool {
+	w.becomes(t, ill, "unknown", func(p observedSession) bool {
 		return p.State == "UNKNOWN" && strings.Contains(p.Reason, "engine") && p.Total > 4
 	})
 	for _, id := range []string{well, ill} {
@@ -234,9 +234,9 @@ func TestEngineThatIsAwayCostsNobodyHisServer(t *testing.T) {
 // What the source document shows of container health.
 func TestContainerHealthHasTheDocumentsFields(t *testing.T) {
 	t.Parallel()
-	w := tendedWorld(t)
+	w := monitoredEnv(t)
 	id, _ := w.Create("")
-	w.becomes(t, id, "looked at", func(p patient) bool { return p.Healthy > 2 })
+	w.becomes(t, id, "looked at", func(p observedSession) bool { return p.Healthy > 2 })
 	var health struct {
 		Containers map[string]json.RawMessage `json:"container_health"`
 	}

@@ -14,8 +14,8 @@ import (
 // Nobody uses a session for a minute: it is stopped. Its next request wakes it, with everything that it had.
 func TestIdleSessionIsStoppedAndWakesWithItsNextRequest(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	w.Env["SESSION_IDLE_TIMEOUT_MINUTES"] = "1"
+	w := stubEnv(t)
+	w.Vars["SESSION_IDLE_TIMEOUT_MINUTES"] = "1"
 	w.StartServe()
 	id, token := w.Create("")
 	made := w.Call(http.MethodPost, "/s/"+id+"/session", token, "{}").Field("id")
@@ -35,9 +35,9 @@ func TestIdleSessionIsStoppedAndWakesWithItsNextRequest(t *testing.T) {
 }
 
 // The profile's questions about work are ones that OpenCode answers as the profile expects.
-func TestOpenCodeTellsOfItsWork(t *testing.T) {
+func TestOpenCodeReportsBusy(t *testing.T) {
 	t.Parallel()
-	w := opencodeWorld(t)
+	w := opencodeEnv(t)
 	id, token := w.Create("")
 	a := w.Call(http.MethodGet, "/s/"+id+"/session/status", token, "")
 	var status map[string]map[string]any

@@ -92,9 +92,9 @@ func TestProcessThatIsKilledAtAnyStepOnTheEngine(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			w := stubWorld(t)
-			w.Env["RECONCILE_INTERVAL"] = "1"
-			w.Env["SESSION_STOP_TIMEOUT"] = "2"
+			w := stubEnv(t)
+			w.Vars["RECONCILE_INTERVAL"] = "1"
+			w.Vars["SESSION_STOP_TIMEOUT"] = "2"
 			if op.image != "" {
 				makeImages(t, w)
 			}
@@ -112,7 +112,7 @@ func TestProcessThatIsKilledAtAnyStepOnTheEngine(t *testing.T) {
 					}
 					v := newVictim(t, w, op)
 					v.point = fmt.Sprintf("killed at %s, number %d, answered %v", call, nth, answered)
-					v.killed(relay, harness.Fault{Call: call, Nth: nth, Answered: answered})
+					v.killed(relay, harness.Fault{Call: call, Nth: nth, AfterAnswer: answered})
 				}
 			}
 		})
@@ -121,7 +121,7 @@ func TestProcessThatIsKilledAtAnyStepOnTheEngine(t *testing.T) {
 
 // victim is one session in one operation.
 type victim struct {
-	*world
+	*fixture
 	t         *testing.T
 	op        operation
 	point     string // where the process was killed
@@ -130,9 +130,9 @@ type victim struct {
 	history   string // what its server remembers
 }
 
-func newVictim(t *testing.T, w *world, op operation) *victim {
+func newVictim(t *testing.T, w *fixture, op operation) *victim {
 	t.Helper()
-	v := &victim{world: w, t: t, op: op, point: "undisturbed"}
+	v := &victim{fixture: w, t: t, op: op, point: "undisturbed"}
 	if v.creates() {
 		_, err := dockertest.Client(t).NetworkRemove(t.Context(), w.Instance, client.NetworkRemoveOptions{})
 		if err != nil && !errdefs.IsNotFound(err) {
@@ -230,7 +230,7 @@ func (v *victim) killed(relay *harness.Relay, f harness.Fault) {
 // isRight waits until record, container and volumes are as they must be, uses the session, and removes it.
 func (v *victim) isRight() {
 	v.t.Helper()
-	harness.Eventually(v.t, 20*time.Second, v.point+": all is "+v.op.ends, v.agrees)
+	harness.Eventually(v.t, 20*time.Second, v.point+": all is "+v.op.ends, v.isConsistent)
 	switch v.op.ends {
 	case "running", "stopped":
 		if v.creates() { // its client never had an answer, and asks again
@@ -264,8 +264,8 @@ func (v *victim) remembers() {
 	}
 }
 
-// agrees compares the one session, if it is to be, with all that this world has on the engine.
-func (v *victim) agrees() error {
+// isConsistent compares the one session, if it is to be, with all that this world has on the engine.
+func (v *victim) isConsistent() error {
 	all, err := v.Sessions(v.t.Context())
 	if err != nil {
 		return err

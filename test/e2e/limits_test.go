@@ -24,7 +24,7 @@ import (
 )
 
 // inspect is what the engine says of a session's container.
-func (w *world) inspect(t *testing.T, id string) container.InspectResponse {
+func (w *fixture) inspect(t *testing.T, id string) container.InspectResponse {
 	t.Helper()
 	got, err := dockertest.Client(t).ContainerInspect(t.Context(), w.patient(t, id).Container, client.ContainerInspectOptions{})
 	harness.Must(t, err)
@@ -68,11 +68,11 @@ func (g group) read(controller, v1, v2 string) string {
 
 func TestLimitsAreReallyOnTheContainer(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	for name, value := range map[string]string{
 		"CONTAINER_MEMORY_LIMIT": "600m", "CONTAINER_CPU_QUOTA": "70000", "CONTAINER_CPU_PERIOD": "50000", "CONTAINER_PIDS_LIMIT": "123",
 	} {
-		w.Env[name] = value
+		w.Vars[name] = value
 	}
 	w.StartServe()
 	id, _ := w.Create("")
@@ -99,12 +99,12 @@ func TestLimitsAreReallyOnTheContainer(t *testing.T) {
 }
 
 // One session that takes more memory than it may loses its server, and nobody else notices.
-func TestServerThatTakesTooMuchMemoryHarmsNobodyElse(t *testing.T) {
+func TestOutOfMemorySessionDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
-	w := tendedWorld(t)
+	w := monitoredEnv(t)
 	greedy, greedyToken := w.Create("")
 	neighbour, token := w.Create("")
-	w.becomes(t, greedy, "healthy", func(p patient) bool { return p.State == "HEALTHY" })
+	w.becomes(t, greedy, "healthy", func(p observedSession) bool { return p.State == "HEALTHY" })
 	before := w.inspect(t, neighbour)
 
 	// The neighbour is at work all the while.
@@ -150,7 +150,7 @@ func TestServerThatTakesTooMuchMemoryHarmsNobodyElse(t *testing.T) {
 // The host of this test uses more than a thousandth of its memory, so that it is critical for a Berth with that threshold.
 func TestCriticalHostGetsNoMoreSessionsAndKeepsThoseItHas(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	id, token := w.Create("")
 	asleep, _ := w.Create("")
@@ -159,7 +159,7 @@ func TestCriticalHostGetsNoMoreSessionsAndKeepsThoseItHas(t *testing.T) {
 	}
 	again := func(critical, warning string) {
 		w.Serve.Signal(syscall.SIGTERM)
-		w.Env["RESOURCE_CRITICAL_THRESHOLD"], w.Env["MEMORY_WARNING_THRESHOLD"], w.Env["CPU_WARNING_THRESHOLD"] = critical, warning, warning
+		w.Vars["RESOURCE_CRITICAL_THRESHOLD"], w.Vars["MEMORY_WARNING_THRESHOLD"], w.Vars["CPU_WARNING_THRESHOLD"] = critical, warning, warning
 		w.StartServe()
 	}
 	again("0.001", "0.0005")
@@ -204,7 +204,7 @@ func TestCriticalHostGetsNoMoreSessionsAndKeepsThoseItHas(t *testing.T) {
 }
 
 // used is the CPU time that a session's container has spent, and when the engine looked.
-func (w *world) used(t *testing.T, name string) (spent time.Duration, at time.Time) {
+func (w *fixture) used(t *testing.T, name string) (spent time.Duration, at time.Time) {
 	t.Helper()
 	answer, err := dockertest.Client(t).ContainerStats(t.Context(), name, client.ContainerStatsOptions{})
 	harness.Must(t, err)
@@ -216,8 +216,8 @@ func (w *world) used(t *testing.T, name string) (spent time.Duration, at time.Ti
 
 func TestServerThatBurnsCPUGetsItsShareAndNoMore(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	w.Env["CONTAINER_CPU_QUOTA"], w.Env["CONTAINER_CPU_PERIOD"] = "50000", "100000"
+	w := stubEnv(t)
+	w.Vars["CONTAINER_CPU_QUOTA"], w.Vars["CONTAINER_CPU_PERIOD"] = "50000", "100000"
 	w.StartServe()
 	id, token := w.Create("")
 	if a := w.Call(http.MethodPost, "/s/"+id+"/burn?threads=2&for=60s", token, ""); a.Status != http.StatusOK {

@@ -10,10 +10,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// world is one installation of Berth, and what the tests look for in it.
-type world struct{ *harness.World }
+// fixture is one installation of Berth, and what the tests look for in it.
+type fixture struct{ *harness.Env }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *fixture {
 	t.Helper()
-	return &world{harness.New(t)}
+	return &fixture{harness.New(t)}
 }

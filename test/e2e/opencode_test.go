@@ -17,8 +17,8 @@ import (
 	"berth/test/harness"
 )
 
-// opencodeWorld runs sessions of the real OpenCode.
-func opencodeWorld(t *testing.T) *world {
+// opencodeEnv runs sessions of the real OpenCode.
+func opencodeEnv(t *testing.T) *fixture {
 	t.Helper()
 	image := os.Getenv("BERTH_TEST_OPENCODE_IMAGE")
 	if image == "" {
@@ -29,7 +29,7 @@ func opencodeWorld(t *testing.T) *world {
 		t.Skip(why)
 	}
 	w := newWorld(t)
-	w.Env["SESSION_ROUTE"] = "published" // the small server's tests go by the network
+	w.Vars["SESSION_ROUTE"] = "published" // the small server's tests go by the network
 	w.StartServe()
 	return w
 }
@@ -37,7 +37,7 @@ func opencodeWorld(t *testing.T) *world {
 // One real session does all of this, because OpenCode takes seconds and gigabytes to start.
 func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 	t.Parallel()
-	w := opencodeWorld(t)
+	w := opencodeEnv(t)
 	id, token := w.Create(`{"owner":"alice"}`)
 	base := "/s/" + id
 
@@ -132,7 +132,7 @@ func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 }
 
 // shell runs a command through OpenCode and returns the answer, which comes when the command has finished.
-func (w *world) shell(t *testing.T, base, token, command string) string {
+func (w *fixture) shell(t *testing.T, base, token, command string) string {
 	t.Helper()
 	made := w.Call(http.MethodPost, base+"/session", token, `{}`)
 	body, err := json.Marshal(map[string]any{
@@ -151,7 +151,7 @@ type stream struct {
 	events chan string
 }
 
-func (w *world) follow(t *testing.T, path, token string) stream {
+func (w *fixture) follow(t *testing.T, path, token string) stream {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.URL+path, nil)
 	harness.Must(t, err)
@@ -196,7 +196,7 @@ func (s stream) await(t *testing.T, text string) {
 	}
 }
 
-func (w *world) terminalEchoes(t *testing.T, base, token string) {
+func (w *fixture) terminalEchoes(t *testing.T, base, token string) {
 	made := w.Call(http.MethodPost, base+"/pty", token, `{"command":"/bin/bash","args":["--norc"],"title":"t"}`)
 	if made.Status != http.StatusOK {
 		t.Fatalf("create a terminal: got %s; /tmp must allow programs", made)

@@ -127,14 +127,14 @@ func watchProcesses(t *testing.T) (stop func() []byte) {
 	}
 }
 
-// heard is everything that Berth has answered, but for the tokens where they were to be shown.
-type heard struct {
-	*world
+// streamCapture is everything that Berth has answered, but for the tokens where they were to be shown.
+type streamCapture struct {
+	*fixture
 	text bytes.Buffer
 }
 
 // call makes a request and keeps the answer.
-func (h *heard) call(t *testing.T, method, path, token, body string) harness.Answer {
+func (h *streamCapture) call(t *testing.T, method, path, token, body string) harness.Answer {
 	t.Helper()
 	a := h.Call(method, path, token, body)
 	shown := a.Body

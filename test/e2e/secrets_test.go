@@ -29,24 +29,24 @@ import (
 // secret that took part in it.
 func TestNoSecretIsAnywhereButWhereItBelongs(t *testing.T) {
 	t.Parallel()
-	for name, backend := range map[string]func(*testing.T, *search, *world) (dump func() string){
+	for name, backend := range map[string]func(*testing.T, *search, *fixture) (dump func() string){
 		"file":     withFile,
 		"database": withDatabase,
 		"process":  withProcesses,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := stubWorld(t)
+			w := stubEnv(t)
 			s := &search{secrets: map[string]string{}}
 			dump := backend(t, s, w)
 			hooked := receive(t, s, w)
-			w.Env["LOG_LEVEL"], w.Env["LOG_CONSOLE"], w.Env["LOG_FILE_ENABLED"] = "DEBUG", "true", "true"
-			w.Env["LOG_FILE"] = filepath.Join(w.Dir, "logs", "berth.log")
-			w.Env["CONTAINER_HEALTH_CHECK_INTERVAL"], w.Env["CONTAINER_RESTART_DELAY"] = "1", "0.2"
+			w.Vars["LOG_LEVEL"], w.Vars["LOG_CONSOLE"], w.Vars["LOG_FILE_ENABLED"] = "DEBUG", "true", "true"
+			w.Vars["LOG_FILE"] = filepath.Join(w.Dir, "logs", "berth.log")
+			w.Vars["CONTAINER_HEALTH_CHECK_INTERVAL"], w.Vars["CONTAINER_RESTART_DELAY"] = "1", "0.2"
 			harness.Must(t, os.Mkdir(filepath.Join(w.Dir, "logs"), 0o700))
 			processes := watchProcesses(t)
 
-			h := &heard{world: w}
+			h := &streamCapture{fixture: w}
 			h.live(t, s)
 			if hooked.Load() == 0 {
 				t.Error("nobody was notified")
@@ -60,7 +60,7 @@ func TestNoSecretIsAnywhereButWhereItBelongs(t *testing.T) {
 			if seen := s.files(t, w.Dir, "admin-token", "token-secret"); seen < 5 {
 				t.Errorf("only %d files were searched", seen)
 			}
-			if log, err := os.ReadFile(w.Env["LOG_FILE"]); err != nil || len(log) < 1000 || len(answers) < 1000 {
+			if log, err := os.ReadFile(w.Vars["LOG_FILE"]); err != nil || len(log) < 1000 || len(answers) < 1000 {
 				t.Errorf("the log has %d bytes (%v), the answers %d: the search says nothing", len(log), err, len(answers))
 			}
 			slices.Sort(s.found)
@@ -72,38 +72,38 @@ func TestNoSecretIsAnywhereButWhereItBelongs(t *testing.T) {
 }
 
 // withFile has secrets made and kept by Berth itself.
-func withFile(*testing.T, *search, *world) func() string { return func() string { return "" } }
+func withFile(*testing.T, *search, *fixture) func() string { return func() string { return "" } }
 
 // withDatabase has secrets from the environment, so that the database has none.
-func withDatabase(t *testing.T, s *search, w *world) func() string {
+func withDatabase(t *testing.T, s *search, w *fixture) func() string {
 	t.Helper()
 	db := postgrestest.Start(t)
-	w.Env["USE_DATABASE_STORAGE"], w.Env["DATABASE_URL"] = "true", db.URL("postgres")
-	w.Env["BERTH_ADMIN_TOKEN"] = access.NewToken(40).Reveal()
-	w.Env["SESSION_TOKEN_SECRET"] = access.NewToken(43).Reveal()
+	w.Vars["USE_DATABASE_STORAGE"], w.Vars["DATABASE_URL"] = "true", db.URL("postgres")
+	w.Vars["BERTH_ADMIN_TOKEN"] = access.NewToken(40).Reveal()
+	w.Vars["SESSION_TOKEN_SECRET"] = access.NewToken(43).Reveal()
 	s.secrets["the database's password"] = db.Password()
 
 	wrong := w.Sibling("wrong")
-	wrong.Env["DATABASE_URL"] = strings.Replace(db.URL("postgres"), db.Password(), "wr0ng-"+db.Password(), 1)
-	wrong.Env["DB_FALLBACK"] = "false"
-	p := wrong.Start("wrong", wrong.Env, "serve")
+	wrong.Vars["DATABASE_URL"] = strings.Replace(db.URL("postgres"), db.Password(), "wr0ng-"+db.Password(), 1)
+	wrong.Vars["DB_FALLBACK"] = "false"
+	p := wrong.Start("wrong", wrong.Vars, "serve")
 	<-p.Done
 	return func() string { return db.Run("pg_dump", "--dbname=postgres") }
 }
 
 // withProcesses runs sessions as plain processes, whose environment is theirs and whose command line is everybody's.
-func withProcesses(t *testing.T, _ *search, w *world) func() string {
+func withProcesses(t *testing.T, _ *search, w *fixture) func() string {
 	t.Helper()
 	p := dockertest.StubProfile(t)
 	p.Command = []string{dockertest.BuildStub(t), "-hostname", "127.0.0.1", "-port", "{port}"}
 	p.Env = map[string]string{"STUB_STATE": "."}
 	w.Profiles(map[string]session.Profile{"stub": p})
-	w.Env["BERTH_RUNTIME"] = "process"
+	w.Vars["BERTH_RUNTIME"] = "process"
 	return func() string { return "" }
 }
 
 // receive has notices sent to an address that is a secret itself, and that fails in more than one way.
-func receive(t *testing.T, s *search, w *world) *atomic.Int32 {
+func receive(t *testing.T, s *search, w *fixture) *atomic.Int32 {
 	t.Helper()
 	var got atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
@@ -116,21 +116,21 @@ func receive(t *testing.T, s *search, w *world) *atomic.Int32 {
 	}))
 	t.Cleanup(server.Close)
 	path, key := access.NewToken(32).Reveal(), access.NewToken(32).Reveal()
-	w.Env["BERTH_WEBHOOK_URL"], w.Env["BERTH_WEBHOOK_SECRET"] = server.URL+"/hooks/"+path, key
+	w.Vars["BERTH_WEBHOOK_URL"], w.Vars["BERTH_WEBHOOK_SECRET"] = server.URL+"/hooks/"+path, key
 	s.secrets["the webhook's address"], s.secrets["the webhook's key"] = path, key
 	return &got
 }
 
 // live leads sessions through everything that has to do with secrets, and tells the search what they are.
-func (h *heard) live(t *testing.T, s *search) {
+func (h *streamCapture) live(t *testing.T, s *search) {
 	t.Helper()
-	w := h.world
+	w := h.fixture
 	w.StartServe()
 	admin := w.AdminToken()
 	s.secrets["the admin token"] = admin
-	secret := w.Env["SESSION_TOKEN_SECRET"]
+	secret := w.Vars["SESSION_TOKEN_SECRET"]
 	if secret == "" {
-		text, err := os.ReadFile(filepath.Join(w.Env["BERTH_STATE_DIR"], "token-secret"))
+		text, err := os.ReadFile(filepath.Join(w.Vars["BERTH_STATE_DIR"], "token-secret"))
 		harness.Must(t, err)
 		secret = strings.TrimSpace(string(text))
 	}
@@ -146,7 +146,7 @@ func (h *heard) live(t *testing.T, s *search) {
 	credential := keys.Upstream(made.Field("container_name")).Reveal()
 	s.secrets["the first token"], s.secrets["the server's credential"] = first, credential
 	own, proxied := "/sessions/"+id, "/s/"+id
-	if w.Env["BERTH_RUNTIME"] == "" {
+	if w.Vars["BERTH_RUNTIME"] == "" {
 		holds(t, made.Field("container_name"), credential)
 		h.expect(t, http.MethodPost, "/sessions", admin, `{"image":"no/such:image"}`, 422)
 		h.expect(t, http.MethodPost, "/sessions", admin, `{"profile":"exit"}`, 502)
@@ -215,7 +215,7 @@ func (h *heard) live(t *testing.T, s *search) {
 }
 
 // expect is call for an answer that is known.
-func (h *heard) expect(t *testing.T, method, path, token, body string, status int) harness.Answer {
+func (h *streamCapture) expect(t *testing.T, method, path, token, body string, status int) harness.Answer {
 	t.Helper()
 	a := h.call(t, method, path, token, body)
 	if a.Status != status {
@@ -225,7 +225,7 @@ func (h *heard) expect(t *testing.T, method, path, token, body string, status in
 }
 
 // events opens an event stream, whose end closes what it returns.
-func (h *heard) events(ctx context.Context, t *testing.T, path, token string) <-chan struct{} {
+func (h *streamCapture) events(ctx context.Context, t *testing.T, path, token string) <-chan struct{} {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL+path, nil)
 	harness.Must(t, err)
@@ -246,7 +246,7 @@ func (h *heard) events(ctx context.Context, t *testing.T, path, token string) <-
 }
 
 // serves reports whether a session answers who has this token.
-func (w *world) serves(ctx context.Context, id, token string) error {
+func (w *fixture) serves(ctx context.Context, id, token string) error {
 	a, err := w.Try(ctx, http.MethodGet, "/s/"+id+"/session", token, "")
 	if err == nil && a.Status != http.StatusOK {
 		err = fmt.Errorf("got %d", a.Status)
@@ -265,7 +265,7 @@ func holds(t *testing.T, container, credential string) {
 }
 
 // rotated rotates by the command, whose way to the admin token is part of what is searched, and returns the new token.
-func (w *world) rotated(t *testing.T, id string) string {
+func (w *fixture) rotated(t *testing.T, id string) string {
 	t.Helper()
 	var made struct {
 		Token string     `json:"token"`

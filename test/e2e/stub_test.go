@@ -20,15 +20,15 @@ import (
 	"berth/test/harness"
 )
 
-// stubWorld runs sessions of the small test server.
-func stubWorld(t *testing.T) *world {
+// stubEnv runs sessions of the small test server.
+func stubEnv(t *testing.T) *fixture {
 	t.Helper()
-	return &world{harness.NewStub(t)}
+	return &fixture{harness.NewStub(t)}
 }
 
 func TestSixSessionsAtOnceAllRun(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	var wg sync.WaitGroup
 	for i := range 6 {
@@ -74,7 +74,7 @@ func TestSixSessionsAtOnceAllRun(t *testing.T) {
 // every recorded session running, and no container that no record knows.
 func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	admin := w.AdminToken()
 	acknowledged := map[string]bool{}
@@ -124,8 +124,8 @@ func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 
 func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	w.Env["SESSION_START_TIMEOUT"] = "4"
+	w := stubEnv(t)
+	w.Vars["SESSION_START_TIMEOUT"] = "4"
 	w.StartServe()
 	admin := w.AdminToken()
 	for _, c := range []struct {
@@ -162,7 +162,7 @@ func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
 
 func TestEngineThatIsDown(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	admin := w.AdminToken()
 	id, token := w.Create("")
@@ -180,7 +180,7 @@ func TestEngineThatIsDown(t *testing.T) {
 		t.Errorf("health without an engine: got %s, want degraded", a)
 	}
 	w.Serve.Signal(os.Interrupt)
-	p := w.Start("serve-without-engine", w.Env, "serve")
+	p := w.Start("serve-without-engine", w.Vars, "serve")
 	<-p.Done
 	text, err := os.ReadFile(p.Log)
 	harness.Must(t, err)
@@ -204,7 +204,7 @@ func TestEngineThatIsDown(t *testing.T) {
 
 func TestEngineThatHangs(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	id, token := w.Create("")
 	harness.Freeze(t, w.Guard.Cmd.Process)
@@ -220,8 +220,8 @@ func TestEngineThatHangs(t *testing.T) {
 
 func TestFullStateDisk(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	state := w.Env["BERTH_STATE_DIR"]
+	w := stubEnv(t)
+	state := w.Vars["BERTH_STATE_DIR"]
 	instance, err := os.ReadFile(filepath.Join(state, "instance"))
 	harness.Must(t, err)
 	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=2m,mode=0700"); err != nil {
@@ -292,7 +292,7 @@ func TestFullStateDisk(t *testing.T) {
 
 func TestHealthSeesTheEnginesDisk(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	harness.Eventually(t, 10*time.Second, "the engine's disk is seen", func() error {
 		a := w.Call(http.MethodGet, "/health", w.AdminToken(), "")
@@ -312,7 +312,7 @@ func TestHealthSeesTheEnginesDisk(t *testing.T) {
 	})
 }
 
-func TestGuardRefusesStrangers(t *testing.T) {
+func TestGuardRefusesUnauthenticatedClients(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	foreign := filepath.Join(w.Dir, "foreign")
@@ -344,14 +344,14 @@ func TestGuardRefusesStrangers(t *testing.T) {
 
 func TestPortThatIsTaken(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
-	other := *w.World
-	other.Env = maps.Clone(w.Env)
-	other.Env["BERTH_STATE_DIR"] = filepath.Join(w.Dir, "other-state")
-	harness.Must(t, os.Mkdir(other.Env["BERTH_STATE_DIR"], 0o700))
-	harness.Must(t, os.WriteFile(filepath.Join(other.Env["BERTH_STATE_DIR"], "instance"), []byte(dockertest.Instance(t)+"\n"), 0o600)) // swept
-	p := other.Start("second", other.Env, "serve")
+	other := *w.Env
+	other.Vars = maps.Clone(w.Vars)
+	other.Vars["BERTH_STATE_DIR"] = filepath.Join(w.Dir, "other-state")
+	harness.Must(t, os.Mkdir(other.Vars["BERTH_STATE_DIR"], 0o700))
+	harness.Must(t, os.WriteFile(filepath.Join(other.Vars["BERTH_STATE_DIR"], "instance"), []byte(dockertest.Instance(t)+"\n"), 0o600)) // swept
+	p := other.Start("second", other.Vars, "serve")
 	<-p.Done
 	text, err := os.ReadFile(p.Log)
 	harness.Must(t, err)
@@ -362,9 +362,9 @@ func TestPortThatIsTaken(t *testing.T) {
 
 func TestSecondProcessOnTheSameStateIsRefused(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
-	env := maps.Clone(w.Env)
+	env := maps.Clone(w.Vars)
 	env["BERTH_LISTEN"] = harness.FreeAddress(t)
 	p := w.Start("second", env, "serve")
 	<-p.Done
@@ -378,8 +378,8 @@ func TestSecondProcessOnTheSameStateIsRefused(t *testing.T) {
 func TestSocketInsteadOfTLSIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Env["DOCKER_HOST"] = dockertest.Engine(t)
-	p := w.Start("socket", w.Env, "serve")
+	w.Vars["DOCKER_HOST"] = dockertest.Engine(t)
+	p := w.Start("socket", w.Vars, "serve")
 	<-p.Done
 	text, err := os.ReadFile(p.Log)
 	harness.Must(t, err)

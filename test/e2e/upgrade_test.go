@@ -22,7 +22,7 @@ import (
 type images struct{ good, better, broken string }
 
 // makeImages names them for one test and takes the names away again.
-func makeImages(t *testing.T, w *world) images {
+func makeImages(t *testing.T, w *fixture) images {
 	t.Helper()
 	api := dockertest.Client(t)
 	stub := dockertest.StubProfile(t).Image
@@ -56,7 +56,7 @@ func (images) breakImage(t *testing.T, stub, name string) {
 }
 
 // settings writes the profile of these sessions anew.
-func (w *world) settings(t *testing.T, change func(*session.Profile)) {
+func (w *fixture) settings(t *testing.T, change func(*session.Profile)) {
 	t.Helper()
 	p := dockertest.StubProfile(t)
 	p.Env = maps.Clone(p.Env)
@@ -64,13 +64,13 @@ func (w *world) settings(t *testing.T, change func(*session.Profile)) {
 	w.Profiles(map[string]session.Profile{"stub": p})
 }
 
-func (w *world) restartServe(t *testing.T) {
+func (w *fixture) restartServe(t *testing.T) {
 	t.Helper()
 	w.Serve.Signal(syscall.SIGTERM)
 	w.StartServe()
 }
 
-func (w *world) history(t *testing.T, id, token string) int {
+func (w *fixture) history(t *testing.T, id, token string) int {
 	t.Helper()
 	a := w.Call(http.MethodGet, "/s/"+id+"/session", token, "")
 	var all []any
@@ -80,14 +80,14 @@ func (w *world) history(t *testing.T, id, token string) int {
 	return len(all)
 }
 
-func (w *world) remember(t *testing.T, id, token string) {
+func (w *fixture) remember(t *testing.T, id, token string) {
 	t.Helper()
 	if a := w.Call(http.MethodPost, "/s/"+id+"/session", token, "{}"); a.Status != http.StatusOK {
 		t.Fatalf("write into the session: %s", a)
 	}
 }
 
-func (w *world) shown(t *testing.T, id string) (s struct {
+func (w *fixture) shown(t *testing.T, id string) (s struct {
 	Status    string   `json:"status"`
 	Image     string   `json:"image"`
 	LastError string   `json:"last_error"`
@@ -105,7 +105,7 @@ func (w *world) shown(t *testing.T, id string) (s struct {
 
 func TestStopAndStartBringPresentSettingsToTheContainer(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	images := makeImages(t, w)
 	w.settings(t, func(p *session.Profile) { p.Image = images.good })
 	w.StartServe()
@@ -115,7 +115,7 @@ func TestStopAndStartBringPresentSettingsToTheContainer(t *testing.T) {
 		t.Errorf("a new session is out of date: %v", s.OutOfDate)
 	}
 	w.settings(t, func(p *session.Profile) { p.Image, p.Env["MORE"] = images.better, "1" })
-	w.Env["CONTAINER_MEMORY_LIMIT"] = "768m"
+	w.Vars["CONTAINER_MEMORY_LIMIT"] = "768m"
 	w.restartServe(t)
 	if got := strings.Join(w.shown(t, id).OutOfDate, " "); got != "image limits environment" {
 		t.Errorf("out of date: got %q, want image, limits and environment", got)
@@ -139,7 +139,7 @@ func TestStopAndStartBringPresentSettingsToTheContainer(t *testing.T) {
 
 func TestUpgradeToBrokenImageKeepsImageAndState(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	images := makeImages(t, w)
 	w.settings(t, func(p *session.Profile) { p.Image = images.good })
 	w.StartServe()
@@ -164,7 +164,7 @@ func TestUpgradeToBrokenImageKeepsImageAndState(t *testing.T) {
 
 func TestUpgradeByCommandLineAndBack(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	images := makeImages(t, w)
 	w.settings(t, func(p *session.Profile) { p.Image = images.good })
 	w.StartServe()
@@ -173,7 +173,7 @@ func TestUpgradeByCommandLineAndBack(t *testing.T) {
 	pinned, _ := w.Create(`{"image":"` + images.good + `"}`)
 	w.settings(t, func(p *session.Profile) { p.Image = images.better })
 	w.restartServe(t)
-	w.Env["BERTH_URL"] = w.URL
+	w.Vars["BERTH_URL"] = w.URL
 	out := w.Run("session", "upgrade", "--all", "--yes")
 	if out != id+" is running on "+images.better+"\n" || w.shown(t, pinned).Image != images.good {
 		t.Errorf("got %q, want %s alone: the other one's image was chosen", out, id)
@@ -194,7 +194,7 @@ func TestUpgradeByCommandLineAndBack(t *testing.T) {
 // The image's own cp, user and directories, and the database of a real server.
 func TestOpenCodeKeepsItsHistoryThroughAnUpgradeAndBack(t *testing.T) {
 	t.Parallel()
-	w := opencodeWorld(t)
+	w := opencodeEnv(t)
 	present, image := os.Getenv("BERTH_TEST_OPENCODE_IMAGE"), w.Instance+":next"
 	api := dockertest.Client(t)
 	_, err := api.ImageTag(t.Context(), client.ImageTagOptions{Source: present, Target: image})
@@ -220,7 +220,7 @@ func TestOpenCodeKeepsItsHistoryThroughAnUpgradeAndBack(t *testing.T) {
 }
 
 // onlySessions checks that nothing is left of the copying.
-func (w *world) onlySessions(t *testing.T, n int) {
+func (w *fixture) onlySessions(t *testing.T, n int) {
 	t.Helper()
 	if all := w.Containers(); len(all) != n {
 		t.Errorf("%d containers, want %d: %v", len(all), n, all)
@@ -230,7 +230,7 @@ func (w *world) onlySessions(t *testing.T, n int) {
 // The engine's name server answers every container on the network for all of its neighbours.
 func TestNeighbourLearnsNoSessionIDFromTheNameServer(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	secret, _ := w.Create("")
 	id, token := w.Create("")
@@ -247,7 +247,7 @@ func TestNeighbourLearnsNoSessionIDFromTheNameServer(t *testing.T) {
 
 func TestMistypedImageLeavesNoSession(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
+	w := stubEnv(t)
 	w.StartServe()
 	for _, c := range []struct{ image, code string }{
 		{"berth-test/no-such-image:1", "image_not_found"}, {"Berth Test", "invalid_request"}, {"UPPER/case", "invalid_request"}, {"../../info", "invalid_request"}, {"a?b", "invalid_request"},
@@ -266,10 +266,10 @@ func TestMistypedImageLeavesNoSession(t *testing.T) {
 	}
 }
 
-func TestProfileThatNeedsMoreMemoryStopsNobodyElse(t *testing.T) {
+func TestOversizedProfileDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	w.Env["CONTAINER_MEMORY_LIMIT"] = "256m"
+	w := stubEnv(t)
+	w.Vars["CONTAINER_MEMORY_LIMIT"] = "256m"
 	w.StartServe()
 	w.Create("")
 	a := w.Call(http.MethodPost, "/sessions", w.AdminToken(), `{"profile":"opencode"}`)

@@ -14,9 +14,9 @@ import (
 // The engine of these tests runs on this machine, where its volumes can be read.
 func TestWorkspaceIsMeasuredWarnedOfAndStoppedAtItsLimit(t *testing.T) {
 	t.Parallel()
-	w := stubWorld(t)
-	w.Env["RECONCILE_INTERVAL"] = "1"
-	w.Env["BERTH_WORKSPACE_WARN"], w.Env["BERTH_WORKSPACE_LIMIT"] = "2m", "8m"
+	w := stubEnv(t)
+	w.Vars["RECONCILE_INTERVAL"] = "1"
+	w.Vars["BERTH_WORKSPACE_WARN"], w.Vars["BERTH_WORKSPACE_LIMIT"] = "2m", "8m"
 	w.StartServe()
 	id, token := w.Create("")
 	small, _ := w.Create("")
@@ -70,7 +70,7 @@ type sized struct {
 	} `json:"workspace"`
 }
 
-func (w *world) sized(t *testing.T, id string) (s sized) {
+func (w *fixture) sized(t *testing.T, id string) (s sized) {
 	t.Helper()
 	a := w.Call(http.MethodGet, "/sessions/"+id, w.AdminToken(), "")
 	if a.Status != http.StatusOK || json.Unmarshal(a.Body, &s) != nil {

@@ -63,12 +63,12 @@ func Binary(t testing.TB) string {
 	return path
 }
 
-// World is one installation of Berth.
-type World struct {
+// Env is one installation of Berth.
+type Env struct {
 	Dir      string
 	Engine   string            // DOCKER_HOST of serve: the guard
 	Instance string            // label of what is made on the engine
-	Env      map[string]string // of serve and of short commands
+	Vars     map[string]string // of serve and of short commands
 	URL      string
 	Guard    *Process
 	Serve    *Process // nil before StartServe
@@ -81,9 +81,9 @@ type World struct {
 
 // New has certificates and a guard in front of the test engine. Everything that is made on the engine under its
 // instance label is removed at the end.
-func New(t testing.TB) *World {
+func New(t testing.TB) *Env {
 	t.Helper()
-	w := &World{t: t, name: "serve", Dir: t.TempDir(), Instance: dockertest.Instance(t), socket: strings.TrimPrefix(dockertest.Engine(t), "unix://")}
+	w := &Env{t: t, name: "serve", Dir: t.TempDir(), Instance: dockertest.Instance(t), socket: strings.TrimPrefix(dockertest.Engine(t), "unix://")}
 	w.certs = filepath.Join(w.Dir, "certs")
 	state := filepath.Join(w.Dir, "state")
 	Must(t, os.Mkdir(state, 0o700))
@@ -91,19 +91,19 @@ func New(t testing.TB) *World {
 	w.Run("certs", "init", "--dir", w.certs)
 
 	w.Engine = "tcp://" + FreeAddress(t)
-	w.Env = map[string]string{
+	w.Vars = map[string]string{
 		"DOCKER_HOST": w.Engine, "DOCKER_CERT_PATH": w.certs, "DOCKER_NETWORK": w.Instance,
 		"BERTH_STATE_DIR": state, "BERTH_LISTEN": FreeAddress(t), "BERTH_DRAIN_TIMEOUT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 		"MAX_CONCURRENT_SESSIONS": "50", "CONTAINER_MEMORY_LIMIT": "1g", "RECONCILE_INTERVAL": "2",
 		"RESOURCE_CRITICAL_THRESHOLD": "1", // tests keep machines busy
 	}
-	w.URL = "http://" + w.Env["BERTH_LISTEN"]
+	w.URL = "http://" + w.Vars["BERTH_LISTEN"]
 	w.StartGuard()
 	return w
 }
 
 // StartGuard starts the guard and waits until it listens.
-func (w *World) StartGuard() {
+func (w *Env) StartGuard() {
 	w.t.Helper()
 	w.Guard = w.Start("guard", map[string]string{
 		"BERTH_GUARD_LISTEN": w.Engine, "BERTH_GUARD_SOCKET": w.socket, "DOCKER_CERT_PATH": w.certs,
@@ -118,17 +118,17 @@ func (w *World) StartGuard() {
 }
 
 // Profiles gives serve a configuration file with these image profiles beside the built-in one.
-func (w *World) Profiles(profiles map[string]session.Profile) {
+func (w *Env) Profiles(profiles map[string]session.Profile) {
 	w.t.Helper()
 	text, err := yaml.Marshal(map[string]any{"profiles": profiles})
 	Must(w.t, err)
 	file := filepath.Join(w.Dir, "berth.yaml")
 	Must(w.t, os.WriteFile(file, text, 0o600))
-	w.Env["BERTH_CONFIG"] = file
+	w.Vars["BERTH_CONFIG"] = file
 }
 
 // StartServe starts serve and waits until it is ready.
-func (w *World) StartServe() {
+func (w *Env) StartServe() {
 	w.t.Helper()
 	w.LaunchServe()
 	Eventually(w.t, 30*time.Second, w.name+" is ready", func() error {
@@ -145,16 +145,16 @@ func (w *World) StartServe() {
 }
 
 // LaunchServe starts serve and waits for nothing.
-func (w *World) LaunchServe() {
+func (w *Env) LaunchServe() {
 	w.t.Helper()
-	w.Serve = w.Start(w.name, w.Env, "serve")
+	w.Serve = w.Start(w.name, w.Vars, "serve")
 }
 
 // Run runs a short command and returns what it wrote to standard output.
-func (w *World) Run(args ...string) string {
+func (w *Env) Run(args ...string) string {
 	w.t.Helper()
 	cmd := exec.CommandContext(w.t.Context(), Binary(w.t), args...)
-	cmd.Env = w.environ(w.Env)
+	cmd.Env = w.environ(w.Vars)
 	cmd.Dir = w.Dir
 	out, err := cmd.Output()
 	if err != nil {
@@ -165,7 +165,7 @@ func (w *World) Run(args ...string) string {
 	return string(out)
 }
 
-func (w *World) environ(env map[string]string) []string {
+func (w *Env) environ(env map[string]string) []string {
 	// What this machine's own Berth is set up with is none of the tests' business.
 	environ := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.Dir, "BERTH_CONFIG=" + os.DevNull}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
@@ -175,12 +175,12 @@ func (w *World) environ(env map[string]string) []string {
 }
 
 // AdminToken returns the token that serve was given, or has made for itself.
-func (w *World) AdminToken() string {
+func (w *Env) AdminToken() string {
 	w.t.Helper()
-	if token := w.Env["BERTH_ADMIN_TOKEN"]; token != "" {
+	if token := w.Vars["BERTH_ADMIN_TOKEN"]; token != "" {
 		return token
 	}
-	text, err := os.ReadFile(filepath.Join(w.Env["BERTH_STATE_DIR"], "admin-token"))
+	text, err := os.ReadFile(filepath.Join(w.Vars["BERTH_STATE_DIR"], "admin-token"))
 	Must(w.t, err)
 	return strings.TrimSpace(string(text))
 }
@@ -195,7 +195,7 @@ type Process struct {
 
 // Start runs a berth in the background with this environment and nothing else. It is killed when the test ends, and its
 // log shown if the test has failed.
-func (w *World) Start(name string, env map[string]string, args ...string) *Process {
+func (w *Env) Start(name string, env map[string]string, args ...string) *Process {
 	w.t.Helper()
 	p := &Process{Name: name, Log: filepath.Join(w.Dir, name+".log"), Done: make(chan struct{})}
 	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -254,7 +254,7 @@ func (a Answer) Field(name string) string {
 }
 
 // Call makes a request with a token; "" sends none.
-func (w *World) Call(method, path, token, body string) Answer {
+func (w *Env) Call(method, path, token, body string) Answer {
 	w.t.Helper()
 	a, err := w.Try(w.t.Context(), method, path, token, body)
 	Must(w.t, err)
@@ -262,7 +262,7 @@ func (w *World) Call(method, path, token, body string) Answer {
 }
 
 // CallWith is like [World.Call] with more headers.
-func (w *World) CallWith(method, path, token, body string, header http.Header) Answer {
+func (w *Env) CallWith(method, path, token, body string, header http.Header) Answer {
 	w.t.Helper()
 	a, err := w.TryWith(w.t.Context(), method, path, token, body, header)
 	Must(w.t, err)
@@ -270,12 +270,12 @@ func (w *World) CallWith(method, path, token, body string, header http.Header) A
 }
 
 // Try makes a request with a token and reads the whole answer.
-func (w *World) Try(ctx context.Context, method, path, token, body string) (Answer, error) {
+func (w *Env) Try(ctx context.Context, method, path, token, body string) (Answer, error) {
 	return w.TryWith(ctx, method, path, token, body, nil)
 }
 
 // TryWith is like [World.Try] with more headers.
-func (w *World) TryWith(ctx context.Context, method, path, token, body string, header http.Header) (Answer, error) {
+func (w *Env) TryWith(ctx context.Context, method, path, token, body string, header http.Header) (Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, w.URL+path, strings.NewReader(body))
 	if err != nil {
 		return Answer{}, err
@@ -297,7 +297,7 @@ func (w *World) TryWith(ctx context.Context, method, path, token, body string, h
 }
 
 // Create makes a session and fails the test when that fails.
-func (w *World) Create(body string) (id, token string) {
+func (w *Env) Create(body string) (id, token string) {
 	w.t.Helper()
 	a := w.Call(http.MethodPost, "/sessions", w.AdminToken(), body)
 	if a.Status != http.StatusCreated {

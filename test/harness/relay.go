@@ -30,26 +30,26 @@ type Relay struct {
 	now   int      // changing calls in flight
 	most  int      // of them at once, so far
 	calls []string // changing calls in the order of their arrival
-	fault *armed
+	fault *armedFault
 }
 
 // Fault is a changing call of the engine at which a process is killed.
 type Fault struct {
-	Call     string // as [Relay.Calls] names it
-	Nth      int    // of the calls of that name, from 1
-	Answered bool   // the engine has done it and its answer is lost; otherwise the engine never hears of it
+	Call        string // as [Relay.Calls] names it
+	Nth         int    // of the calls of that name, from 1
+	AfterAnswer bool   // the engine has done it and its answer is lost; otherwise the engine never hears of it
 }
 
-// armed is a fault that has not struck yet.
-type armed struct {
+// armedFault is a fault that has not struck yet.
+type armedFault struct {
 	Fault
 	victim *Process
-	struck chan struct{}
+	fired  chan struct{}
 }
 
 // NewRelay puts a relay before the engine, with the world's server certificate, and points the world's berth to it. It
 // ends with the test.
-func (w *World) NewRelay() *Relay {
+func (w *Env) NewRelay() *Relay {
 	w.t.Helper()
 	config, _, err := pki.LoadServerTLS(pki.ServerPaths(w.certs), pki.ServerOptions{})
 	Must(w.t, err)
@@ -86,7 +86,7 @@ func (w *World) NewRelay() *Relay {
 			w.t.Errorf("the relay has ended: %v", err)
 		}
 	})
-	w.Env["DOCKER_HOST"] = r.Address
+	w.Vars["DOCKER_HOST"] = r.Address
 	return r
 }
 
@@ -116,11 +116,11 @@ func (r *Relay) Calls() []string {
 func (r *Relay) Kill(p *Process, f Fault) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fault = &armed{Fault: f, victim: p, struck: make(chan struct{})}
-	return r.fault.struck
+	r.fault = &armedFault{Fault: f, victim: p, fired: make(chan struct{})}
+	return r.fault.fired
 }
 
-var errStruck = errors.New("the process that asked was killed")
+var errVictimKilled = errors.New("the process that asked was killed")
 
 // RoundTrip takes a request to the engine.
 func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -129,7 +129,7 @@ func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
 		return r.engine.RoundTrip(req)
 	}
 	fault, hold := r.enter(call)
-	defer r.leave()
+	defer r.done()
 	if hold > 0 {
 		select {
 		case <-time.After(hold):
@@ -140,10 +140,10 @@ func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
 	if fault == nil {
 		return r.engine.RoundTrip(req)
 	}
-	defer close(fault.struck)
-	if !fault.Answered {
+	defer close(fault.fired)
+	if !fault.AfterAnswer {
 		fault.victim.Signal(syscall.SIGKILL)
-		return nil, errStruck
+		return nil, errVictimKilled
 	}
 	answer, err := r.engine.RoundTrip(req)
 	fault.victim.Signal(syscall.SIGKILL)
@@ -151,11 +151,11 @@ func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	_ = answer.Body.Close()
-	return nil, errStruck
+	return nil, errVictimKilled
 }
 
 // enter counts a changing call, and returns the fault that strikes at it, if one does.
-func (r *Relay) enter(call string) (*armed, time.Duration) {
+func (r *Relay) enter(call string) (*armedFault, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls = append(r.calls, call)
@@ -170,7 +170,7 @@ func (r *Relay) enter(call string) (*armed, time.Duration) {
 	return nil, r.hold
 }
 
-func (r *Relay) leave() {
+func (r *Relay) done() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now--

@@ -21,7 +21,7 @@ type Session struct {
 }
 
 // Sessions lists all sessions, page by page, by their IDs.
-func (w *World) Sessions(ctx context.Context) (map[string]Session, error) {
+func (w *Env) Sessions(ctx context.Context) (map[string]Session, error) {
 	all := map[string]Session{}
 	for after := ""; ; {
 		a, err := w.Try(ctx, http.MethodGet, "/sessions?limit=1000&after="+after, w.AdminToken(), "")
@@ -51,7 +51,7 @@ func (w *World) Sessions(ctx context.Context) (map[string]Session, error) {
 }
 
 // ContainerOf is the name of a session's container.
-func (w *World) ContainerOf(id string) string {
+func (w *Env) ContainerOf(id string) string {
 	w.t.Helper()
 	var s Session
 	if a := w.Call(http.MethodGet, "/sessions/"+id, w.AdminToken(), ""); a.Status != http.StatusOK || json.Unmarshal(a.Body, &s) != nil {

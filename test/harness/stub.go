@@ -14,7 +14,7 @@ import (
 
 // NewStub is like [New] with sessions of the small test server, which starts in a moment and can be told to misbehave:
 // a profile of the name of each mode does.
-func NewStub(t testing.TB) *World {
+func NewStub(t testing.TB) *Env {
 	t.Helper()
 	w := New(t)
 	stub := dockertest.StubProfile(t)
@@ -26,19 +26,19 @@ func NewStub(t testing.TB) *World {
 		profiles[mode] = p
 	}
 	w.Profiles(profiles)
-	w.Env["BERTH_PROFILE"] = "stub"
-	w.Env["CONTAINER_MEMORY_LIMIT"] = "512m" // the built-in profile's least
-	w.Env["SESSION_START_TIMEOUT"] = "15"
+	w.Vars["BERTH_PROFILE"] = "stub"
+	w.Vars["CONTAINER_MEMORY_LIMIT"] = "512m" // the built-in profile's least
+	w.Vars["SESSION_START_TIMEOUT"] = "15"
 	return w
 }
 
 // Mine chooses what this world has made on the engine.
-func (w *World) Mine() client.Filters {
+func (w *Env) Mine() client.Filters {
 	return client.Filters{}.Add("label", "berth.instance="+w.Instance)
 }
 
 // Containers lists this world's containers in every state.
-func (w *World) Containers() []container.Summary {
+func (w *Env) Containers() []container.Summary {
 	w.t.Helper()
 	list, err := dockertest.Client(w.t).ContainerList(w.t.Context(), client.ContainerListOptions{All: true, Filters: w.Mine()})
 	Must(w.t, err)
@@ -47,13 +47,13 @@ func (w *World) Containers() []container.Summary {
 
 // Sibling is another instance of Berth with the same settings, in a state directory and on an address of its own. It is
 // not started yet.
-func (w *World) Sibling(name string) *World {
+func (w *Env) Sibling(name string) *Env {
 	w.t.Helper()
 	s := *w
 	s.name, s.Serve = name, nil
-	s.Env = maps.Clone(w.Env)
-	s.Env["BERTH_STATE_DIR"] = filepath.Join(w.Dir, name+"-state")
-	s.Env["BERTH_LISTEN"] = FreeAddress(w.t)
-	s.URL = "http://" + s.Env["BERTH_LISTEN"]
+	s.Vars = maps.Clone(w.Vars)
+	s.Vars["BERTH_STATE_DIR"] = filepath.Join(w.Dir, name+"-state")
+	s.Vars["BERTH_LISTEN"] = FreeAddress(w.t)
+	s.URL = "http://" + s.Vars["BERTH_LISTEN"]
 	return &s
 }

@@ -15,7 +15,7 @@ import (
 // A copy of a state directory would take the same processes for its own.
 func TestCopyOfAStateDirectoryWithProcessesIsRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.start()
 	w.hears("READY=1")
 	id, token := w.create()

@@ -16,7 +16,7 @@ import (
 // The command line shows what has happened, and goes on with what happens until Ctrl-C.
 func TestEventsOnTheCommandLine(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.start()
 	w.hears("READY=1")
 	id, _ := w.create()

@@ -15,7 +15,7 @@ import (
 // What is started after the guard connects to it at once.
 func TestGuardTellsItsSupervisorWhenItListens(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	certs, address := filepath.Join(w.dir, "certs"), fmt.Sprintf("127.0.0.1:%d", porttest.Free(t))
 	made := exec.CommandContext(t.Context(), harness.Binary(t), "certs", "init", "--dir", certs)
 	if out, err := made.CombinedOutput(); err != nil {

@@ -16,9 +16,9 @@ import (
 	"berth/test/harness"
 )
 
-func TestSupervisorHearsHowBerthIs(t *testing.T) {
+func TestSupervisorNotifications(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	b := w.start("WATCHDOG_USEC=1000000")
 	w.hears("READY=1\nSTATUS=serving on " + w.address)
 	w.hears("WATCHDOG=1")
@@ -35,9 +35,9 @@ func TestSupervisorHearsHowBerthIs(t *testing.T) {
 }
 
 // A process that hangs is no process that lives.
-func TestSupervisorHearsNothingOfAProcessThatHangs(t *testing.T) {
+func TestHungProcessSendsNoWatchdog(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	b := w.start("WATCHDOG_USEC=1000000")
 	w.hears("WATCHDOG=1")
 	harness.Freeze(t, b.cmd.Process)
@@ -57,7 +57,7 @@ func TestSupervisorHearsNothingOfAProcessThatHangs(t *testing.T) {
 
 func TestReloadTakesWhatCanBeChangedAndNamesTheRest(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	b := w.start()
 	w.hears("READY=1")
 	limit := func() any {
@@ -97,16 +97,16 @@ func TestReloadTakesWhatCanBeChangedAndNamesTheRest(t *testing.T) {
 
 func TestSocketsThatBerthCannotServeOnAreRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	b := w.start("LISTEN_FDS=2")
 	<-b.done
 	w.logged(b, "2 sockets")
 }
 
 // Berth is restarted again and again under load, its socket kept open. No connection is refused and no request fails.
-func TestRestartRefusesNobody(t *testing.T) {
+func TestSocketActivationRestartRefusesNoConnection(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	b := w.start()
 	w.hears("READY=1")
 	id, token := w.create()
@@ -153,9 +153,9 @@ func TestRestartRefusesNobody(t *testing.T) {
 }
 
 // Event streams end when Berth stops, and their clients see that they did.
-func TestStreamsAreToldOfTheEnd(t *testing.T) {
+func TestStreamsEndAtShutdown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	b := w.start()
 	w.hears("READY=1")
 	id, token := w.create()

@@ -32,7 +32,7 @@ func TestEngineThatEndsWhileSessionsAreBroughtUp(t *testing.T) {
 	slow.Env = maps.Clone(slow.Env)
 	slow.Env["STUB_MODE"], slow.Env["STUB_DELAY"] = "slow", "4s" // long enough for the engine to end meanwhile
 	w.Profiles(map[string]session.Profile{"stub": slow})
-	w.Env["CONTAINER_HEALTH_CHECK_INTERVAL"] = "2"
+	w.Vars["CONTAINER_HEALTH_CHECK_INTERVAL"] = "2"
 	w.StartServe()
 	api, err := client.New(client.WithHost("unix://" + e.path("docker.sock")))
 	harness.Must(t, err)

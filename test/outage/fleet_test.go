@@ -15,8 +15,8 @@ import (
 
 const ships = 10
 
-// ship is a session, and what must not change.
-type ship struct {
+// sessionUnderLoad is a session, and what must not change.
+type sessionUnderLoad struct {
 	id, token string
 	history   string // what its server remembers
 	container string
@@ -24,16 +24,16 @@ type ship struct {
 
 // fleet is a Berth with running sessions.
 type fleet struct {
-	*harness.World
+	*harness.Env
 	t     *testing.T
-	ships []ship
+	ships []sessionUnderLoad
 }
 
 // newFleet has ten sessions, each of which remembers something.
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{World: harness.NewStub(t), t: t, ships: make([]ship, ships)}
-	f.Env["CONTAINER_HEALTH_CHECK_INTERVAL"] = "2"
+	f := &fleet{Env: harness.NewStub(t), t: t, ships: make([]sessionUnderLoad, ships)}
+	f.Vars["CONTAINER_HEALTH_CHECK_INTERVAL"] = "2"
 	f.StartServe()
 	var wg sync.WaitGroup
 	for i := range f.ships {
@@ -43,7 +43,7 @@ func newFleet(t *testing.T) *fleet {
 				t.Errorf("create a session: got %s, %v", a, err)
 				return
 			}
-			s := ship{id: a.Field("session_id"), token: a.Field("token"), container: a.Field("container_id")}
+			s := sessionUnderLoad{id: a.Field("session_id"), token: a.Field("token"), container: a.Field("container_id")}
 			if a, err = f.Try(t.Context(), http.MethodPost, "/s/"+s.id+"/session", s.token, "{}"); err != nil || a.Status != http.StatusOK {
 				t.Errorf("write into the session: got %s, %v", a, err)
 			}

@@ -32,11 +32,11 @@ const (
 	metadataAddress = "169.254.169.254"
 )
 
-// lan is another machine: a network namespace at the end of a cable.
-type lan struct{ pid int }
+// lanHost is another machine: a network namespace at the end of a cable.
+type lanHost struct{ pid int }
 
 // newLAN connects another machine to this one, which forwards packets, as one with other containers or machines on it does.
-func newLAN(t *testing.T) *lan {
+func newLAN(t *testing.T) *lanHost {
 	t.Helper()
 	machine := exec.Command("unshare", "--net", "sleep", "infinity")
 	harness.Must(t, machine.Start())
@@ -68,7 +68,7 @@ func newLAN(t *testing.T) *lan {
 		$inside ip link set eth0 up
 		$inside ip route add default via HOST
 		echo 1 >/proc/sys/net/ipv4/ip_forward`, "PID", pid, "HOST", hostAddress, "LAN", lanAddress, "META", metadataAddress)
-	return &lan{pid: machine.Process.Pid}
+	return &lanHost{pid: machine.Process.Pid}
 }
 
 func sh(t *testing.T, script string, replace ...string) {
@@ -80,7 +80,7 @@ func sh(t *testing.T, script string, replace ...string) {
 }
 
 // do runs f on the other machine.
-func (l *lan) do(f func() error) error {
+func (l *lanHost) do(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread is of no use to anybody else
@@ -97,7 +97,7 @@ func (l *lan) do(f func() error) error {
 	return <-done
 }
 
-func (l *lan) listen(t *testing.T, address string) {
+func (l *lanHost) listen(t *testing.T, address string) {
 	t.Helper()
 	harness.Must(t, l.do(func() error { return accept(t, address) }))
 }

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// Milestone is something that happened to a session.
-type Milestone struct {
+// Event is something that happened to a session.
+type Event struct {
 	At     time.Time `json:"at"`
-	What   Happening `json:"what"`
+	Type   EventType `json:"what"`
 	By     string    `json:"by"`               // who wished it: "operator", "user", or "berth" of its own accord
 	Reason string    `json:"reason,omitempty"` // half a sentence; empty where there is nothing to say
 }
 
-func (m Milestone) equal(o Milestone) bool {
-	return m.At.Equal(o.At) && m.What == o.What && m.By == o.By && m.Reason == o.Reason
+func (m Event) equal(o Event) bool {
+	return m.At.Equal(o.At) && m.Type == o.Type && m.By == o.By && m.Reason == o.Reason
 }
 
-// Since returns the milestones that were added after last; all that are remembered when last is not among them. Their
+// EventsSince returns the milestones that were added after last; all that are remembered when last is not among them. Their
 // times do not order them: clocks are set back, and those of several processes differ.
-func (s Session) Since(last Milestone) []Milestone {
+func (s Session) EventsSince(last Event) []Event {
 	for i, m := range slices.Backward(s.Timeline) {
 		if m.equal(last) {
 			return s.Timeline[i+1:]
@@ -32,23 +32,23 @@ func (s Session) Since(last Milestone) []Milestone {
 // RequestedSince returns when somebody's last request took effect on the session that is not in the timeline of base, an
 // earlier version of it. What Berth did by itself does not count, and neither does a new token. Zero: nobody asked.
 func (s Session) RequestedSince(base Session) time.Time {
-	var last Milestone
+	var last Event
 	if n := len(base.Timeline); n > 0 {
 		last = base.Timeline[n-1]
 	}
-	for _, m := range slices.Backward(s.Since(last)) {
-		if m.By != Self && m.What != Rotated {
+	for _, m := range slices.Backward(s.EventsSince(last)) {
+		if m.By != ActorBerth && m.Type != EventRotated {
 			return m.At
 		}
 	}
 	return time.Time{}
 }
 
-// WasLast reports whether this is the last thing that happened to a session, new tokens aside.
-func (s Session) WasLast(what Happening, reason string) bool {
+// LastEventIs reports whether this is the last thing that happened to a session, new tokens aside.
+func (s Session) LastEventIs(what EventType, reason string) bool {
 	for _, m := range slices.Backward(s.Timeline) {
-		if m.What != Rotated {
-			return m.What == what && m.Reason == reason
+		if m.Type != EventRotated {
+			return m.Type == what && m.Reason == reason
 		}
 	}
 	return false
@@ -58,9 +58,9 @@ func (s Session) WasLast(what Happening, reason string) bool {
 func (s Session) HasFailedFor(reason string) bool {
 	for _, m := range slices.Backward(s.Timeline) {
 		switch {
-		case m.What == Broken && m.Reason == reason:
+		case m.Type == EventFailed && m.Reason == reason:
 			return true
-		case m.What != Broken && m.What != Rotated:
+		case m.Type != EventFailed && m.Type != EventRotated:
 			return false
 		}
 	}
@@ -79,8 +79,8 @@ func ActorOf(ctx context.Context) string {
 	if actor, ok := ctx.Value(actorKey{}).(string); ok {
 		return actor
 	}
-	return Self
+	return ActorBerth
 }
 
-// Self is who does what nobody has asked for.
-const Self = "berth"
+// ActorBerth is who does what nobody has asked for.
+const ActorBerth = "berth"

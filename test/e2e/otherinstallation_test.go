@@ -18,7 +18,7 @@ import (
 )
 
 // forgetNewName removes at the end what a Berth leaves on the engine under a name that it has made itself.
-func (w *world) forgetNewName(t *testing.T) (name string) {
+func (w *fixture) forgetNewName(t *testing.T) (name string) {
 	t.Helper()
 	text, err := os.ReadFile(w.state("instance"))
 	harness.Must(t, err)
@@ -36,7 +36,7 @@ func (w *world) forgetNewName(t *testing.T) (name string) {
 }
 
 // reasons returns why the whole is not healthy.
-func (w *world) reasons(t *testing.T) string {
+func (w *fixture) reasons(t *testing.T) string {
 	t.Helper()
 	var health struct {
 		Status  string   `json:"status"`
@@ -48,16 +48,16 @@ func (w *world) reasons(t *testing.T) string {
 
 // A state directory that was emptied makes a new installation. That its sessions are still on the engine is said, and how to
 // bring them back.
-func TestLostStateDirectoryDoesNotPassInSilence(t *testing.T) {
+func TestLostStateDirectoryIsReported(t *testing.T) {
 	t.Parallel()
-	w, elsewhere := stubWorld(t), stubWorld(t)
-	for _, world := range []*world{w, elsewhere} { // the installations of the engine cannot be told apart by themselves
+	w, elsewhere := stubEnv(t), stubEnv(t)
+	for _, world := range []*fixture{w, elsewhere} { // the installations of the engine cannot be told apart by themselves
 		world.StartServe()
 		world.Create("")
 		world.Serve.Signal(syscall.SIGKILL)
 	}
-	harness.Must(t, os.RemoveAll(w.Env["BERTH_STATE_DIR"]))
-	w.Env["DOCKER_NETWORK"] += "-new" // the other one is labelled as the old installation's
+	harness.Must(t, os.RemoveAll(w.Vars["BERTH_STATE_DIR"]))
+	w.Vars["DOCKER_NETWORK"] += "-new" // the other one is labelled as the old installation's
 	w.StartServe()
 	fresh := w.forgetNewName(t)
 	harness.Eventually(t, 60*time.Second, "the loss is in /health", func() error {
@@ -97,7 +97,7 @@ func TestLostStateDirectoryDoesNotPassInSilence(t *testing.T) {
 // A second installation on the engine is no fault as long as the first one runs, and never the first one's.
 func TestSecondInstallationIsNoFault(t *testing.T) {
 	t.Parallel()
-	first, second := stubWorld(t), stubWorld(t)
+	first, second := stubEnv(t), stubEnv(t)
 	first.StartServe()
 	first.Create("")
 	harness.Must(t, os.Remove(second.state("instance")))

@@ -33,7 +33,7 @@ func newBubble(t *testing.T, handler http.HandlerFunc) bubble {
 		t.Fatal(err)
 	}
 	table.Set(session.Route{
-		ID: testID, Address: "10.0.0.2:4096", Username: testUser, Credential: testPass, Token: session.Token{Digest: keys.Digest(testToken)}, Running: true,
+		ID: testID, Address: "10.0.0.2:4096", Username: testUser, Credential: testGrant, Token: session.Token{Digest: keys.Digest(testToken)}, Running: true,
 		Profile: &session.Profile{Silent: []string{"/session/*/message", "POST /login/*/callback"}},
 	})
 	server := &http.Server{Handler: handler}
@@ -180,9 +180,9 @@ func TestServerThatAnswersBeforeTheBodyHasComeIsNotCutOffLater(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
 		body := &clientBody{ReadCloser: io.NopCloser(strings.NewReader("late"))}
-		var w wait
+		var w headerTimer
 		w.begin(30*time.Second, body, cancel)
-		if !w.over() {
+		if !w.headerInTime() {
 			t.Error("the header came before the clock began, and yet too late")
 		}
 		_, _ = io.Copy(io.Discard, body)

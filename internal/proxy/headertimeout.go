@@ -9,21 +9,21 @@ import (
 	"berth/internal/session"
 )
 
-// errSilent ends a request whose server has not begun to answer in time.
-var errSilent = session.Errorf(session.CodeUpstreamTimeout, "the session's server did not begin to answer in time; try again, "+
+// errHeaderTimeout ends a request whose server has not begun to answer in time.
+var errHeaderTimeout = session.Errorf(session.CodeUpstreamTimeout, "the session's server did not begin to answer in time; try again, "+
 	"and if the call works for so long before it says anything, have it listed under \"silent\" in the image profile")
 
-// wait is the time that a server has from the end of a request to the header of its answer. The zero value waits for
+// headerTimer is the time that a server has from the end of a request to the header of its answer. The zero value waits for
 // ever.
-type wait struct {
+type headerTimer struct {
 	limit   time.Duration
 	timer   *time.Timer // nil: nothing is limited
 	settled atomic.Bool // the header has come, or the time was up before
 }
 
-// patience is how long the call's server may take to begin its answer; 0: as long as it likes. What is told as it
+// headerTimeout is how long the call's server may take to begin its answer; 0: as long as it likes. What is told as it
 // happens may have nothing to tell, and some calls work in silence for many minutes.
-func (p *Proxy) patience(c *call) time.Duration {
+func (p *Proxy) headerTimeout(c *call) time.Duration {
 	stream := strings.Contains(c.in.Header.Get("Accept"), eventStreamType)
 	if c.webSocket || stream || anyMatches(c.entry.silent, c.in.Method, c.rest) {
 		return 0
@@ -32,15 +32,15 @@ func (p *Proxy) patience(c *call) time.Duration {
 }
 
 // begin starts the clock, or has the end of the body start it: a client may take its time to send. When the time is up
-// cancel is called with [errSilent].
-func (w *wait) begin(limit time.Duration, body *clientBody, cancel context.CancelCauseFunc) {
+// cancel is called with [errHeaderTimeout].
+func (w *headerTimer) begin(limit time.Duration, body *clientBody, cancel context.CancelCauseFunc) {
 	if limit == 0 {
 		return
 	}
 	w.limit = limit
 	w.timer = time.AfterFunc(limit, func() {
 		if w.settled.CompareAndSwap(false, true) {
-			cancel(errSilent)
+			cancel(errHeaderTimeout)
 		}
 	})
 	if body != nil {
@@ -49,8 +49,8 @@ func (w *wait) begin(limit time.Duration, body *clientBody, cancel context.Cance
 	}
 }
 
-// over says that the header has come, and answers false when that was too late.
-func (w *wait) over() bool {
+// headerInTime says that the header has come, and answers false when that was too late.
+func (w *headerTimer) headerInTime() bool {
 	if w.timer == nil {
 		return true
 	}
@@ -59,7 +59,7 @@ func (w *wait) over() bool {
 }
 
 // stop ends the clock of a request that is over, however it ended.
-func (w *wait) stop() {
+func (w *headerTimer) stop() {
 	if w.timer != nil {
 		w.settled.Store(true)
 		w.timer.Stop()

@@ -91,7 +91,7 @@ func (m *Manager) performUnrecorded(ctx context.Context, s session.Session, c Co
 		err = session.Errorf(session.CodeStoreUnavailable, "session %s is stopped, but that could not be recorded: %s; it is recorded when the store can be written, "+
 			"and lost if Berth ends before", s.ID, session.MessageOf(cause)).Because(cause)
 	}
-	m.observe(ctx, Performance{What: string(session.OpStop), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: c.Force})
+	m.observe(ctx, OperationResult{Operation: string(session.OpStop), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: c.Force})
 	return err
 }
 
@@ -110,7 +110,7 @@ func (m *Manager) recordStopped(ctx context.Context, s session.Session) {
 			}
 			now.Operation, now.Port, now.Status, now.LastError = nil, 0, session.Stopped, ""
 			now.RestartCount, now.StopReason = 0, ""
-			m.mark(ctx, now, session.Ended, "")
+			m.appendEvent(ctx, now, session.EventStopped, "")
 			return nil
 		})
 		switch {

@@ -41,7 +41,7 @@ func (m *Manager) heard() bool {
 	m.monitor.mu.Lock()
 	all := slices.Collect(maps.Values(m.monitor.unheard))
 	m.monitor.mu.Unlock()
-	return slices.ContainsFunc(all, func(noticed time.Time) bool { return !m.opts.Peers.Unheard(noticed) })
+	return slices.ContainsFunc(all, func(noticed time.Time) bool { return !m.opts.Peers.Unreachable(noticed) })
 }
 
 // startedAgain has a session looked at that is left alone and whose container somebody has started.

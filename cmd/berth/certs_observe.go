@@ -21,26 +21,26 @@ import (
 // askTimeout bounds a look at the engine: it is an extra, not the command's purpose.
 const askTimeout = 3 * time.Second
 
-// seen is what an engine or guard shows of the certificates in use.
-type seen struct {
+// serverObservation is what an engine or guard shows of the certificates in use.
+type serverObservation struct {
 	server     *x509.Certificate // that it presents; nil if it cannot be reached
 	serverErr  error
 	clients    []guard.Client // of open connections
 	clientsErr error          // why nothing is known of them
 }
 
-// askAddress looks at what listens at an address, as the client of dir.
-func askAddress(ctx context.Context, address, dir string) seen {
+// observeServer looks at what listens at an address, as the client of dir.
+func observeServer(ctx context.Context, address, dir string) serverObservation {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	engine, err := url.Parse(address)
 	if err != nil || engine.Scheme != "tcp" || engine.Hostname() == "" {
 		err := fmt.Errorf("%s is no TLS address", address)
-		return seen{serverErr: err, clientsErr: err}
+		return serverObservation{serverErr: err, clientsErr: err}
 	}
 	target := net.JoinHostPort(engine.Hostname(), cmp.Or(engine.Port(), "2376"))
 	own, _, err := pki.LoadClientTLS(pki.ClientPaths(dir, pki.Paths{}), pki.ClientOptions{ServerName: engine.Hostname()})
-	var s seen
+	var s serverObservation
 	s.server, s.serverErr = presentedAt(ctx, target, own)
 	if err != nil {
 		s.clientsErr = err

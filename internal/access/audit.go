@@ -82,7 +82,7 @@ func (t *Trail) rejected(ctx context.Context, q Ask, state TokenState) {
 // of its own.
 func (t *Trail) admitted(ctx context.Context, p Principal, id session.ID, route string, always bool) {
 	if p.Kind != Operator {
-		if !always && !t.isNew(visitor{id, ClientOf(ctx).Site, route}) {
+		if !always && !t.isNew(authSource{id, ClientOf(ctx).Site, route}) {
 			return
 		}
 		if t.visits.Take(id) > 0 {
@@ -93,8 +93,8 @@ func (t *Trail) admitted(ctx context.Context, p Principal, id session.ID, route 
 	t.Record(session.WithActor(ctx, p.Actor()), authenticate, id, OK, slog.String("route", route), slog.String("token", string(p.state())))
 }
 
-// visitor is somebody with a session's token at an address, on one of the API's routes or at the session's server.
-type visitor struct {
+// authSource is somebody with a session's token at an address, on one of the API's routes or at the session's server.
+type authSource struct {
 	session session.ID
 	site    netip.Addr
 	route   string
@@ -110,7 +110,7 @@ type visitors struct {
 // mostVisitors bounds what is remembered: beyond, visitors are recorded more often than they need be.
 const mostVisitors = 100_000
 
-func (t *Trail) isNew(v visitor) bool {
+func (t *Trail) isNew(v authSource) bool {
 	now := t.known.Load()
 	if hour := time.Now().Truncate(time.Hour); !hour.Equal(now.hour) || now.count.Load() >= mostVisitors {
 		t.known.CompareAndSwap(now, &visitors{hour: hour})

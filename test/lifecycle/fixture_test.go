@@ -26,8 +26,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// world is a supervisor: it holds the socket that Berth serves on, starts Berth, and hears what it says.
-type world struct {
+// fixture is a supervisor: it holds the socket that Berth serves on, starts Berth, and hears what it says.
+type fixture struct {
 	t       *testing.T
 	dir     string
 	config  string
@@ -37,9 +37,9 @@ type world struct {
 	env     []string
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir()}
+	w := &fixture{t: t, dir: t.TempDir()}
 	w.config = filepath.Join(w.dir, "berth.yaml")
 	w.configure(nil)
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -62,7 +62,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // configure writes the configuration file, with settings by area beside the profile of the small test server.
-func (w *world) configure(settings map[string]any) {
+func (w *fixture) configure(settings map[string]any) {
 	w.t.Helper()
 	all := map[string]any{
 		"limits": map[string]any{"critical": 1.0},
@@ -90,7 +90,7 @@ type berth struct {
 }
 
 // start starts Berth on the supervisor's socket.
-func (w *world) start(env ...string) *berth {
+func (w *fixture) start(env ...string) *berth {
 	w.t.Helper()
 	b := &berth{log: filepath.Join(w.dir, "berth.log"), done: make(chan struct{})}
 	out, err := os.OpenFile(b.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -118,7 +118,7 @@ func (b *berth) end(s os.Signal) {
 }
 
 // hears waits for a notice of Berth's.
-func (w *world) hears(want string) {
+func (w *fixture) hears(want string) {
 	w.t.Helper()
 	buf := make([]byte, 4096)
 	harness.Must(w.t, w.told.SetReadDeadline(time.Now().Add(20*time.Second)))
@@ -134,7 +134,7 @@ func (w *world) hears(want string) {
 	}
 }
 
-func (w *world) admin() string {
+func (w *fixture) admin() string {
 	w.t.Helper()
 	text, err := os.ReadFile(filepath.Join(w.dir, "state", "admin-token"))
 	harness.Must(w.t, err)
@@ -142,7 +142,7 @@ func (w *world) admin() string {
 }
 
 // call makes a request and returns the status and the members of the answer.
-func (w *world) call(ctx context.Context, client *http.Client, method, path, token string) (int, map[string]any, error) {
+func (w *fixture) call(ctx context.Context, client *http.Client, method, path, token string) (int, map[string]any, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://"+w.address+path, nil)
 	if err != nil {
 		return 0, nil, err
@@ -159,7 +159,7 @@ func (w *world) call(ctx context.Context, client *http.Client, method, path, tok
 	return resp.StatusCode, members, err
 }
 
-func (w *world) create() (id, token string) {
+func (w *fixture) create() (id, token string) {
 	w.t.Helper()
 	status, made, err := w.call(w.t.Context(), http.DefaultClient, http.MethodPost, "/sessions", w.admin())
 	if err != nil || status != http.StatusCreated {
@@ -189,7 +189,7 @@ func processesIn(dir string) []int {
 }
 
 // logged waits for a line of the log with all these words.
-func (w *world) logged(b *berth, words ...string) {
+func (w *fixture) logged(b *berth, words ...string) {
 	w.t.Helper()
 	harness.Eventually(w.t, 20*time.Second, fmt.Sprintf("the log has %q", words), func() error {
 		text, err := os.ReadFile(b.log)

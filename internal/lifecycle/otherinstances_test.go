@@ -10,16 +10,16 @@ import (
 )
 
 // A container that ends through the engine may be ended by a process that cannot record it where this one reads.
-func TestContainerEndedThroughTheEngineIsLeftAloneUntilEverybodyIsHeard(t *testing.T) {
+func TestExternalStopIsDeferredUntilPeersAnswer(t *testing.T) {
 	t.Parallel()
 	for name, removed := range map[string]bool{"stopped": false, "removed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true}
-			h := tended(t, func(o *lifecycle.Options) { o.Peers = p })
+			h := monitored(t, func(o *lifecycle.Options) { o.Peers = p })
 			s, _ := h.Make(lifecycle.Request{})
-			h.becomes(t, s.ID, "looked at", isUp)
-			h.Engine.StopByHand(s.ContainerName, "15", 143, removed)
+			h.waitFor(t, s.ID, "looked at", isUp)
+			h.Engine.StopExternally(s.ContainerName, "15", 143, removed)
 			h.settledRoute(t, s.ID)
 			h.reconcile()
 			c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
@@ -27,26 +27,26 @@ func TestContainerEndedThroughTheEngineIsLeftAloneUntilEverybodyIsHeard(t *testi
 				t.Errorf("got %+v and the container %+v, want both left alone", now, c)
 			}
 			p.change(func() { p.unheard = false })
-			h.becomes(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
+			h.waitFor(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
 		})
 	}
 	t.Run("crashed", func(t *testing.T) {
 		t.Parallel()
-		h := tended(t, func(o *lifecycle.Options) {
+		h := monitored(t, func(o *lifecycle.Options) {
 			o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true, missing: time.Now()}
 		})
 		s, _ := h.Make(lifecycle.Request{})
-		h.becomes(t, s.ID, "looked at", isUp)
+		h.waitFor(t, s.ID, "looked at", isUp)
 		h.Engine.Crash(s.ContainerName, 1, false)
-		h.becomes(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
+		h.waitFor(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
 	})
 	t.Run("started by the user all the same", func(t *testing.T) {
 		t.Parallel()
-		h := tended(t, func(o *lifecycle.Options) {
+		h := monitored(t, func(o *lifecycle.Options) {
 			o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true, missing: time.Now()}
 		})
 		s, _ := h.Make(lifecycle.Request{})
-		h.becomes(t, s.ID, "looked at", isUp)
+		h.waitFor(t, s.ID, "looked at", isUp)
 		if err := h.Engine.Remove(t.Context(), s.ContainerName, true); err != nil {
 			t.Fatal(err)
 		}
@@ -58,15 +58,15 @@ func TestContainerEndedThroughTheEngineIsLeftAloneUntilEverybodyIsHeard(t *testi
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.becomes(t, s.ID, "up", isUp)
+		h.waitFor(t, s.ID, "up", isUp)
 	})
 }
 
 // A stopped session whose container runs may have been started by a process that cannot be heard.
-func TestContainerStartedByAProcessThatCannotBeHeardIsNotStopped(t *testing.T) {
+func TestContainerOfUnreachablePeerIsNotStopped(t *testing.T) {
 	t.Parallel()
 	p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true}
-	h := newHouse(t, func(o *lifecycle.Options) { o.Peers = p })
+	h := newFixture(t, func(o *lifecycle.Options) { o.Peers = p })
 	s, _ := h.Make(lifecycle.Request{})
 	w, err := h.Stop(t.Context(), s.ID)
 	if err == nil {
@@ -99,7 +99,7 @@ func TestContainerStartedByAProcessThatCannotBeHeardIsNotStopped(t *testing.T) {
 }
 
 // settledRoute waits until a session's server is known to be nowhere.
-func (h *house) settledRoute(t *testing.T, id session.ID) {
+func (h *fixture) settledRoute(t *testing.T, id session.ID) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(5 * time.Millisecond) {
 		route, ok := h.Routes.Get(id)

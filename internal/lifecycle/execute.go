@@ -9,33 +9,33 @@ import (
 	"berth/internal/session"
 )
 
-// Performance is how an operation went, or that it was refused.
-type Performance struct {
-	What      string       // the [Kind] of an operation, [DidRotate], [DidCancel] or [DidSweep]
-	Session   session.ID   // empty: several
-	Outcome   session.Code // "": it succeeded; [CodeCanceled]: it was cut short
-	Duration  time.Duration
-	Refused   bool               // it never began
-	Automatic bool               // a restart that nobody asked for
-	Forced    bool               // in place of whatever was in progress
-	Why       session.StopReason // of a stop of Berth's own
+// OperationResult is how an operation went, or that it was refused.
+type OperationResult struct {
+	Operation  string       // the [Kind] of an operation, [OpRotateToken], [OpCancel] or [OpSweepTokens]
+	Session    session.ID   // empty: several
+	Outcome    session.Code // "": it succeeded; [CodeCanceled]: it was cut short
+	Duration   time.Duration
+	Refused    bool               // it never began
+	Automatic  bool               // a restart that nobody asked for
+	Forced     bool               // in place of whatever was in progress
+	StopReason session.StopReason // of a stop of Berth's own
 }
 
 // What is done to sessions beside operations.
 const (
-	DidRotate = "rotate_token"
-	DidCancel = "cancel"
-	DidSweep  = "sweep_tokens"
+	OpRotateToken = "rotate_token"
+	OpCancel      = "cancel"
+	OpSweepTokens = "sweep_tokens"
 )
 
 // refuse tells of what was not begun, and returns why. That Berth itself comes too late for something is no refusal.
-func (m *Manager) refuse(ctx context.Context, p Performance, err error) error {
+func (m *Manager) refuse(ctx context.Context, p OperationResult, err error) error {
 	if err == nil {
 		return nil
 	}
 	p.Refused, p.Outcome = true, session.CodeOf(err)
 	late := p.Outcome == session.CodeInProgress || p.Outcome == session.CodeConflict || p.Outcome == session.CodeNotFound || p.Outcome == session.CodeCanceled
-	if !late || session.ActorOf(ctx) != session.Self {
+	if !late || session.ActorOf(ctx) != session.ActorBerth {
 		m.observe(ctx, p)
 	}
 	return err
@@ -49,8 +49,8 @@ func (m *Manager) perform(ctx context.Context, w *Work, s session.Session) (_ se
 		return m.performUpgrade(ctx, w, s)
 	}
 	defer func() {
-		m.observe(ctx, Performance{
-			What: string(kind), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, Why: w.begun.StopReason,
+		m.observe(ctx, OperationResult{
+			Operation: string(kind), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, StopReason: w.begun.StopReason,
 		})
 	}()
 	epoch, outages := m.monitor.currentEpoch(), m.monitor.outages()
@@ -83,7 +83,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s session.Session) (_ se
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
 		if !w.automatic && !known && s.Status == session.Error { // else it is being tried again, or given up
-			m.notify(ctx, s, session.Broken, causes[kind], s.LastError)
+			m.notify(ctx, s, session.EventFailed, causes[kind], s.LastError)
 		}
 		m.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
 			"code", session.CodeOf(err), "error", err)
@@ -93,7 +93,7 @@ func (m *Manager) perform(ctx context.Context, w *Work, s session.Session) (_ se
 		m.seenUp(s.ID, epoch, begun)
 	}
 	if w.automatic && kind == session.OpRestart {
-		m.notify(ctx, s, session.Restarted, "", "")
+		m.notify(ctx, s, session.EventRestarted, "", "")
 	}
 	m.endRetries(ctx, kind, s)
 	m.opts.Logger.InfoContext(ctx, "operation done", "session_id", s.ID, "operation", kind, "duration_ms", took)

@@ -42,7 +42,7 @@ func (m *Manager) prepareReturn(before session.Session, s *session.Session) erro
 		return session.Errorf(session.CodeConflict, "session %s has no upgrade that could be taken back", s.ID)
 	}
 	s.StopReason = before.StopReason
-	s.Upgrade.Step, s.Upgrade.Asleep, s.Upgrade.Failed = session.StepRevert, before.IsToBeStopped(), ""
+	s.Upgrade.Step, s.Upgrade.WasStopped, s.Upgrade.Failed = session.StepRevert, before.IsToBeStopped(), ""
 	s.Image, s.ImageSource = s.Upgrade.Previous, session.ImageChosen
 	return nil
 }
@@ -103,7 +103,7 @@ func (m *Manager) finishReverting(ctx context.Context, s session.Session) (sessi
 	}
 	return m.changeOwned(ctx, s, func(now *session.Session) {
 		if now.Upgrade = nil; err != nil {
-			m.mark(ctx, now, session.Reverted, session.MessageOf(err))
+			m.appendEvent(ctx, now, session.EventReverted, session.MessageOf(err))
 		}
 	})
 }

@@ -116,7 +116,7 @@ func TestAuditTrailHasEverythingOnce(t *testing.T) {
 }
 
 // What Berth does of its own accord is in the trail as well, as its own.
-func TestAuditTrailTellsOfAutomaticRestarts(t *testing.T) {
+func TestAuditTrailRecordsAutomaticRestarts(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	cfg.Log.FileEnabled, cfg.Log.AuditFile = true, filepath.Join(t.TempDir(), "audit.log")

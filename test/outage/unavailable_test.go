@@ -17,7 +17,7 @@ import (
 const away = time.Minute
 
 // The engine is killed and stays away, while its containers live on.
-func TestEngineThatIsAwayForAMinute(t *testing.T) {
+func TestEngineOutageOfOneMinute(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
 	if !inside {

@@ -18,14 +18,14 @@ import (
 const nextToken = session.Secret("token-of-session-one-after-rotation")
 
 // rotated is the route of the session after a rotation that lets the old token in for so long.
-func (w *world) rotated(grace time.Duration) session.Route {
+func (w *fixture) rotated(grace time.Duration) session.Route {
 	r := w.route()
 	r.Token.Digest = w.keys.Digest(nextToken)
 	r.Token.PreviousDigest, r.Token.PreviousExpiresAt = w.keys.Digest(testToken), time.Now().Add(grace)
 	return r
 }
 
-func TestBothTokensAreLetInDuringTheGrace(t *testing.T) {
+func TestBothTokensValidDuringGrace(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
@@ -47,7 +47,7 @@ func TestBothTokensAreLetInDuringTheGrace(t *testing.T) {
 }
 
 // What a route says of its tokens, minute by minute, and what that does to a request that was let in at the beginning.
-func TestPassEndsWithItsToken(t *testing.T) {
+func TestGrantEndsWithToken(t *testing.T) {
 	t.Parallel()
 	route := func(present, previous string, presentLife, previousLife time.Duration) session.Route {
 		r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, Token: session.Token{Digest: present, PreviousDigest: previous}}
@@ -81,7 +81,7 @@ func TestPassEndsWithItsToken(t *testing.T) {
 				table.Set(route("a", "", time.Hour, 0))
 				p := table.entry(testID).present
 				ended := make(chan time.Duration, 1)
-				context.AfterFunc(p.access, func() { ended <- time.Since(begun) })
+				context.AfterFunc(p.ctx, func() { ended <- time.Since(begun) })
 				<-time.After(time.Minute)
 				if c.next != nil {
 					table.Set(c.next())
@@ -90,8 +90,8 @@ func TestPassEndsWithItsToken(t *testing.T) {
 				synctest.Wait()
 				select {
 				case got := <-ended:
-					if got != c.ends || !errors.Is(context.Cause(p.access), c.why) {
-						t.Errorf("ended after %s: %v; want %s: %v", got, context.Cause(p.access), c.ends, c.why)
+					if got != c.ends || !errors.Is(context.Cause(p.ctx), c.why) {
+						t.Errorf("ended after %s: %v; want %s: %v", got, context.Cause(p.ctx), c.ends, c.why)
 					}
 				default:
 					if c.ends != 0 {
@@ -129,7 +129,7 @@ func TestAnotherRotationEndsTheGraceBefore(t *testing.T) {
 	}
 }
 
-func TestWhoIsRefusedIsToldToWait(t *testing.T) {
+func TestThrottledClientGetsRetryAfter(t *testing.T) {
 	t.Parallel()
 	limit := &scriptedThrottle{}
 	var trail lockedBuffer
@@ -176,9 +176,9 @@ func (s *scriptedThrottle) Failed(_ netip.Addr, state access.TokenState) time.Du
 func (s *scriptedThrottle) Limited(netip.Addr) bool { return false }
 
 // lives reports whether requests of the pass may go on.
-func (p *pass) lives() bool { return p.access.Err() == nil }
+func (p *grant) lives() bool { return p.ctx.Err() == nil }
 
-func TestATokenThatIsGoodAgainGetsANewPass(t *testing.T) {
+func TestTokenValidAgainGetsNewGrant(t *testing.T) {
 	t.Parallel()
 	table := NewTable()
 	defer table.Close()

@@ -14,8 +14,8 @@ import (
 // What fills the store's disk may be the session that is to be stopped.
 func TestStopActsAlthoughItCannotBeRecorded(t *testing.T) {
 	t.Parallel()
-	inBubble(t, &physician{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
-		defer tendIn(t, h.Manager)()
+	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
+		defer runInBubble(t, h.Manager)()
 		s, _ := h.Make(lifecycle.Request{})
 		synctest.Wait()
 		full := session.Errorf(session.CodeStoreUnavailable, "the disk is full")
@@ -65,8 +65,8 @@ func TestStopActsAlthoughItCannotBeRecorded(t *testing.T) {
 // Work that makes a stop give way and then cannot be recorded itself has not undone the stop.
 func TestUnrecordedStopOutlivesForcedWorkThatFails(t *testing.T) {
 	t.Parallel()
-	inBubble(t, &physician{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
-		defer tendIn(t, h.Manager)()
+	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
+		defer runInBubble(t, h.Manager)()
 		s, _ := h.Make(lifecycle.Request{})
 		synctest.Wait()
 		h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "the disk is full"))
@@ -102,7 +102,7 @@ func TestUnrecordedStopOutlivesForcedWorkThatFails(t *testing.T) {
 // A delete is irreversible: it is recorded before it acts.
 func TestDeleteThatCannotBeRecordedRemovesNothing(t *testing.T) {
 	t.Parallel()
-	inBubble(t, &physician{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.House, _ *diary) {
+	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		s, _ := h.Make(lifecycle.Request{})
 		h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "the disk is full"))
 		if _, err := h.Delete(t.Context(), s.ID); session.CodeOf(err) != session.CodeStoreUnavailable {

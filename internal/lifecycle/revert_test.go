@@ -9,14 +9,14 @@ import (
 	"berth/internal/session"
 )
 
-func (h *house) upgraded(t *testing.T, id session.ID, req lifecycle.UpgradeRequest) (session.Session, error) {
+func (h *fixture) upgraded(t *testing.T, id session.ID, req lifecycle.UpgradeRequest) (session.Session, error) {
 	t.Helper()
 	w, err := h.Upgrade(t.Context(), id, req)
 	return h.wait(t, w, err)
 }
 
 // moved is a session that was upgraded to stub:2 and has remembered one thing before and one after.
-func (h *house) moved(t *testing.T) session.Session {
+func (h *fixture) moved(t *testing.T) session.Session {
 	t.Helper()
 	s, _ := h.Make(lifecycle.Request{})
 	h.remember(t, s)
@@ -31,13 +31,13 @@ func (h *house) moved(t *testing.T) session.Session {
 func TestReturnWithoutCopyOrImageIsRefusedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	noImage := runtimetest.Step{Err: session.Errorf(session.CodeImageNotFound, "pruned"), Times: -1}
-	for code, spoil := range map[session.Code]func(*house, session.Session){
-		session.CodeConflict:      func(h *house, s session.Session) { h.Engine.LoseCopy(s.ContainerName) },
-		session.CodeImageNotFound: func(h *house, _ session.Session) { h.Engine.Script(runtimetest.OpCheckImage, noImage) },
+	for code, spoil := range map[session.Code]func(*fixture, session.Session){
+		session.CodeConflict:      func(h *fixture, s session.Session) { h.Engine.DeleteCopy(s.ContainerName) },
+		session.CodeImageNotFound: func(h *fixture, _ session.Session) { h.Engine.Script(runtimetest.OpCheckImage, noImage) },
 	} {
 		t.Run(string(code), func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s := h.moved(t)
 			spoil(h, s)
 			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Back: true}); session.CodeOf(err) != code || !strings.Contains(session.MessageOf(err), "stub:1") {
@@ -54,18 +54,18 @@ func TestReturnWithoutCopyOrImageIsRefusedAndChangesNothing(t *testing.T) {
 // A copy that is lost on the way back takes the way back, not the session.
 func TestCopyLostOnTheWayBackLeavesThePresentState(t *testing.T) {
 	t.Parallel()
-	for name, lose := range map[string]func(t *testing.T, h *house, s session.Session){
-		"by hand": func(t *testing.T, h *house, s session.Session) {
+	for name, lose := range map[string]func(t *testing.T, h *fixture, s session.Session){
+		"by hand": func(t *testing.T, h *fixture, s session.Session) {
 			release := make(chan struct{})
 			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
 			w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true})
-			h.Engine.LoseCopy(s.ContainerName)
+			h.Engine.DeleteCopy(s.ContainerName)
 			close(release)
 			if _, err = h.wait(t, w, err); session.CodeOf(err) != session.CodeConflict {
 				t.Errorf("got %v, want code %s: there is no copy", err, session.CodeConflict)
 			}
 		},
-		"stopped meanwhile": func(t *testing.T, h *house, s session.Session) {
+		"stopped meanwhile": func(t *testing.T, h *fixture, s session.Session) {
 			h.Engine.Script(runtimetest.OpRestoreState, runtimetest.Step{Until: make(chan struct{})})
 			if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
 				t.Fatal(err)
@@ -75,12 +75,12 @@ func TestCopyLostOnTheWayBackLeavesThePresentState(t *testing.T) {
 			if _, err := h.wait(t, w, err); err != nil {
 				t.Fatal(err)
 			}
-			h.Engine.LoseCopy(s.ContainerName)
+			h.Engine.DeleteCopy(s.ContainerName)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s := h.moved(t)
 			lose(t, h, s)
 			w, err := h.Start(t.Context(), s.ID)
@@ -105,14 +105,14 @@ func TestCopyLostOnTheWayBackLeavesThePresentState(t *testing.T) {
 // An upgrade that has not replaced the copy leaves the earlier way back, and nothing of its own.
 func TestUpgradeThatSwitchedNothingLeavesNoTrace(t *testing.T) {
 	t.Parallel()
-	for name, fail := range map[string]func(t *testing.T, h *house, s session.Session){
-		"failed": func(t *testing.T, h *house, s session.Session) {
+	for name, fail := range map[string]func(t *testing.T, h *fixture, s session.Session){
+		"failed": func(t *testing.T, h *fixture, s session.Session) {
 			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: session.Errorf(session.CodeInternal, "stuck")})
 			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Image: "stub:3"}); session.CodeOf(err) != session.CodeUpgradeFailed {
 				t.Fatalf("got %v, want code %s", err, session.CodeUpgradeFailed)
 			}
 		},
-		"stopped": func(t *testing.T, h *house, s session.Session) {
+		"stopped": func(t *testing.T, h *fixture, s session.Session) {
 			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: make(chan struct{})})
 			before := len(h.Engine.Calls(runtimetest.OpStop))
 			if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:3"}); err != nil {
@@ -127,7 +127,7 @@ func TestUpgradeThatSwitchedNothingLeavesNoTrace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newFixture(t)
 			s := h.moved(t)
 			fail(t, h, s)
 			now, err := h.Get(t.Context(), s.ID)

@@ -12,27 +12,27 @@ import (
 // The engine goes away under a session that is being restarted: that is not the session's fault.
 func TestRestartThatTheEngineFailsWaitsForItAndDoesNotCount(t *testing.T) {
 	t.Parallel()
-	h := tended(t, func(o *lifecycle.Options) {
+	h := monitored(t, func(o *lifecycle.Options) {
 		o.Health.MaxRestarts, o.Health.RestartDelay = 1, 200*time.Millisecond
 	})
 	s, _ := h.Make(lifecycle.Request{})
-	h.becomes(t, s.ID, "looked at", isUp)
+	h.waitFor(t, s.ID, "looked at", isUp)
 	h.Engine.Crash(s.ContainerName, 0, false)
-	h.becomes(t, s.ID, "being restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
+	h.waitFor(t, s.ID, "being restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
 	h.Engine.SetDown(true)
-	h.becomes(t, s.ID, "waiting for the engine", func(now session.Session, v lifecycle.Health) bool {
+	h.waitFor(t, s.ID, "waiting for the engine", func(now session.Session, v lifecycle.Health) bool {
 		return now.Operation != nil && now.Operation.Kind == session.OpStart && now.StopReason == session.StopEngine && v.State == lifecycle.Restarting
 	})
 	h.Engine.SetDown(false)
-	if now := h.becomes(t, s.ID, "healthy", isUp); now.RestartCount != 0 || now.StopReason != "" {
+	if now := h.waitFor(t, s.ID, "healthy", isUp); now.RestartCount != 0 || now.StopReason != "" {
 		t.Errorf("got %d restarts and the reason %q, want none", now.RestartCount, now.StopReason)
 	}
 }
 
 // A session that will be restarted again has not failed.
-func TestSessionIsRestartingUntilItIsGivenUp(t *testing.T) {
+func TestHealthIsRestartingUntilBudgetIsUsed(t *testing.T) {
 	t.Parallel()
-	h := tended(t)
+	h := monitored(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 3})
 	h.Engine.Crash(s.ContainerName, 3, false)

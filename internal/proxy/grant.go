@@ -6,45 +6,45 @@ import (
 	"time"
 )
 
-// pass is how long requests that one token has let in may go on: until the token expires, its grace ends, or it is
+// grant is how long requests that one token has let in may go on: until the token expires, its grace ends, or it is
 // replaced. A route that is set anew keeps the pass of a token that it keeps, and with it the requests.
 //
-// It costs a timer and no goroutine. The timer looks at the clock at least every [passCheck], so that requests end at the
+// It costs a timer and no goroutine. The timer looks at the clock at least every [grantCheckInterval], so that requests end at the
 // latest so long after their token when somebody sets the clock forward, and otherwise with it.
-type pass struct {
+type grant struct {
 	digest string
-	access context.Context //nolint:containedctx // not a request's: every request of the pass ends with it
+	ctx    context.Context //nolint:containedctx // not a request's: every request of the pass ends with it
 	revoke context.CancelCauseFunc
 
-	mu      sync.Mutex
-	expires time.Time   // zero: never
-	over    error       // the cause when it expires
-	timer   *time.Timer // nil: none is needed
-	ended   bool
+	mu           sync.Mutex
+	expires      time.Time   // zero: never
+	expiredCause error       // the cause when it expires
+	timer        *time.Timer // nil: none is needed
+	ended        bool
 }
 
-const passCheck = time.Minute
+const grantCheckInterval = time.Minute
 
-func newPass(digest string) *pass {
-	p := &pass{digest: digest}
-	p.access, p.revoke = context.WithCancelCause(context.Background())
+func newGrant(digest string) *grant {
+	p := &grant{digest: digest}
+	p.ctx, p.revoke = context.WithCancelCause(context.Background())
 	return p
 }
 
 // until sets when the pass ends, and why then. It reports false for one that has ended already.
-func (p *pass) until(expires time.Time, over error) bool {
+func (p *grant) until(expires time.Time, over error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		return false
 	}
-	p.expires, p.over = expires, over
-	p.look()
+	p.expires, p.expiredCause = expires, over
+	p.scheduleExpiry()
 	return true
 }
 
-// look ends the pass if its time has come, and otherwise sees to it that somebody looks again. The caller holds mu.
-func (p *pass) look() {
+// scheduleExpiry ends the pass if its time has come, and otherwise sees to it that somebody looks again. The caller holds mu.
+func (p *grant) scheduleExpiry() {
 	if p.timer != nil {
 		p.timer.Stop()
 		p.timer = nil
@@ -55,28 +55,28 @@ func (p *pass) look() {
 	left := time.Until(p.expires)
 	if left <= 0 {
 		p.ended = true
-		p.revoke(p.over)
+		p.revoke(p.expiredCause)
 		return
 	}
-	p.timer = time.AfterFunc(min(left, passCheck), func() {
+	p.timer = time.AfterFunc(min(left, grantCheckInterval), func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.look()
+		p.scheduleExpiry()
 	})
 }
 
 // end ends the requests of the pass.
-func (p *pass) end(cause error) {
+func (p *grant) end(cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
-	p.look() // stops the timer
+	p.scheduleExpiry() // stops the timer
 	p.revoke(cause)
 }
 
 // inherit takes over the passes of tokens that the entry still knows, whether as the present one or the previous.
 func (e *entry) inherit(old *entry) {
-	for _, p := range []*pass{old.present, old.previous} {
+	for _, p := range []*grant{old.present, old.previous} {
 		switch {
 		case p == nil:
 		case p.digest == e.route.Token.Digest:
@@ -95,11 +95,11 @@ func (e *entry) issue() {
 }
 
 // renewed is the pass with another end, or a new one where there is none or it has ended; nil for no digest.
-func (p *pass) renewed(digest string, expires time.Time, over error) *pass {
+func (p *grant) renewed(digest string, expires time.Time, over error) *grant {
 	if digest == "" || p != nil && p.until(expires, over) {
 		return p
 	}
-	p = newPass(digest)
+	p = newGrant(digest)
 	p.until(expires, over)
 	return p
 }

@@ -52,7 +52,7 @@ func (m *Manager) settleIn(ctx context.Context, w *Work, seen Situation) error {
 		w.automatic, w.handover = true, s.Operation.Deadline.Add(-m.rules.allowance(session.OpRestart)).Sub(m.now())
 		m.opts.Logger.WarnContext(ctx, "session is being restarted", "session_id", s.ID, "reason", s.LastError, "restart", s.RestartCount,
 			"of", m.rules.MaxRestarts, "after", w.handover)
-		m.notify(ctx, s, session.Ailing, causeOf(why), s.LastError)
+		m.notify(ctx, s, session.EventUnhealthy, causeOf(why), s.LastError)
 	case BringBack:
 		if s.Operation == nil {
 			return nil
@@ -62,7 +62,7 @@ func (m *Manager) settleIn(ctx context.Context, w *Work, seen Situation) error {
 	case Fail:
 		if m.rules.Restarts {
 			m.opts.Logger.ErrorContext(ctx, "session has failed for good", "session_id", s.ID, "reason", why.Failure.Message, "restarts", s.RestartCount)
-			m.notify(ctx, s, session.Broken, why.Cause, s.LastError)
+			m.notify(ctx, s, session.EventFailed, why.Cause, s.LastError)
 		}
 		return nil
 	default:

@@ -173,7 +173,7 @@ func (m *Manager) obey(ctx context.Context, id session.ID, c Command) (*Work, er
 	if c.Wake && session.CodeOf(err) == session.CodeInProgress {
 		return nil, err // it is being woken, which is what is wanted
 	}
-	return w, m.refuse(ctx, Performance{What: string(c.Kind), Session: id, Forced: c.Force, Why: c.Reason}, err)
+	return w, m.refuse(ctx, OperationResult{Operation: string(c.Kind), Session: id, Forced: c.Force, StopReason: c.Reason}, err)
 }
 
 func (m *Manager) tryToObey(ctx context.Context, id session.ID, c Command) (*Work, error) {

@@ -20,8 +20,8 @@ import (
 	"berth/internal/session"
 )
 
-// House is a Manager with a store on disk and a fake engine whose containers are real HTTP servers.
-type House struct {
+// Fixture is a Manager with a store on disk and a fake engine whose containers are real HTTP servers.
+type Fixture struct {
 	*lifecycle.Manager
 	Engine  *runtimetest.Fake
 	Store   *Store
@@ -110,7 +110,7 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 		return session.Session{}, err
 	}
 	v, err := s.Store.Update(ctx, v, max)
-	return v, s.tell(v.ID, err)
+	return v, s.notify(v.ID, err)
 }
 
 // Get implements session.Store.
@@ -132,16 +132,16 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 // Create implements session.Store.
 func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
 	v, err := s.Store.Create(ctx, v, max)
-	return v, s.tell(v.ID, err)
+	return v, s.notify(v.ID, err)
 }
 
 // Delete implements session.Store.
 func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error {
-	return s.tell(id, s.Store.Delete(ctx, id, revision))
+	return s.notify(id, s.Store.Delete(ctx, id, revision))
 }
 
-// tell passes a change on, and the error of what was not one.
-func (s *Store) tell(id session.ID, err error) error {
+// notify passes a change on, and the error of what was not one.
+func (s *Store) notify(id session.ID, err error) error {
 	if err != nil {
 		return err
 	}
@@ -179,32 +179,32 @@ func Profile() session.Profile {
 	}
 }
 
-// believer is a prober for containers without servers: whatever has an address answers.
-type believer struct{}
+// alwaysReady is a prober for containers without servers: whatever has an address answers.
+type alwaysReady struct{}
 
-func (believer) Probe(context.Context, session.Target) error { return nil }
+func (alwaysReady) Probe(context.Context, session.Target) error { return nil }
 
-func (believer) Busy(context.Context, session.Target) (bool, error) { return false, nil }
+func (alwaysReady) Busy(context.Context, session.Target) (bool, error) { return false, nil }
 
 // NewFast is like New with containers that have no servers behind them, for tests that make thousands.
-func NewFast(t testing.TB, change ...func(*lifecycle.Options)) *House {
+func NewFast(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
-	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), believer{}, change)
+	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), alwaysReady{}, change)
 }
 
 // NewTimed is like NewFast with another prober, for tests in a testing/synctest bubble: its clock is that of the bubble.
-func NewTimed(t testing.TB, prober session.Prober, change ...func(*lifecycle.Options)) *House {
+func NewTimed(t testing.TB, prober session.Prober, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), prober, change)
 }
 
 // New makes a house whose parts are closed when the test ends; change may adjust the Manager's options.
-func New(t testing.TB, change ...func(*lifecycle.Options)) *House {
+func New(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{}), probe.New(), change)
 }
 
-func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change []func(*lifecycle.Options)) *House {
+func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change []func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	keys, err := access.NewKeys([]byte("the secret of this test"))
 	if err != nil {
@@ -214,7 +214,7 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &House{
+	h := &Fixture{
 		t: t, Engine: engine, prober: prober, Clock: &Clock{},
 		Store:  &Store{Store: store, fail: map[string]error{}},
 		Routes: &Routes{all: map[session.ID]session.Route{}}, Keys: keys,
@@ -241,19 +241,19 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 }
 
 // Process is a new Manager on the same store and engine, as after a restart of Berth.
-func (h *House) Process() *lifecycle.Manager {
+func (h *Fixture) Process() *lifecycle.Manager {
 	h.t.Helper()
 	return h.ProcessOn(h.Engine)
 }
 
 // ProcessOn is a new Manager on the same store and another view of the engine.
-func (h *House) ProcessOn(engine session.Runtime) *lifecycle.Manager {
+func (h *Fixture) ProcessOn(engine session.Runtime) *lifecycle.Manager {
 	h.t.Helper()
 	return h.ProcessWith(h.Store, engine)
 }
 
 // ProcessWith is a new Manager on another view of store and engine.
-func (h *House) ProcessWith(store session.Store, engine session.Runtime) *lifecycle.Manager {
+func (h *Fixture) ProcessWith(store session.Store, engine session.Runtime) *lifecycle.Manager {
 	h.t.Helper()
 	m, err := lifecycle.NewManager(store, engine, h.prober, h.Routes, h.Keys, h.Options)
 	if err != nil {
@@ -262,8 +262,8 @@ func (h *House) ProcessWith(store session.Store, engine session.Runtime) *lifecy
 	return m
 }
 
-// Neighbour is another process on the same store and engine, with routes of its own. It hears what others do.
-func (h *House) Neighbour(change func(*lifecycle.Options)) (*lifecycle.Manager, *Routes) {
+// OtherProcess is another process on the same store and engine, with routes of its own. It hears what others do.
+func (h *Fixture) OtherProcess(change func(*lifecycle.Options)) (*lifecycle.Manager, *Routes) {
 	h.t.Helper()
 	opts, routes := h.Options, &Routes{all: map[session.ID]session.Route{}}
 	opts.Feed = h.Store
@@ -291,12 +291,12 @@ type Issued struct {
 }
 
 // Create makes a token, and a session that has it.
-func (h *House) Create(ctx context.Context, req lifecycle.Request) (Issued, error) {
+func (h *Fixture) Create(ctx context.Context, req lifecycle.Request) (Issued, error) {
 	return h.CreateOn(ctx, h.Manager, req)
 }
 
 // CreateOn is Create on a process of its own.
-func (h *House) CreateOn(ctx context.Context, m *lifecycle.Manager, req lifecycle.Request) (Issued, error) {
+func (h *Fixture) CreateOn(ctx context.Context, m *lifecycle.Manager, req lifecycle.Request) (Issued, error) {
 	token := access.NewToken(32)
 	req.TokenDigest = h.Keys.Digest(token)
 	made, err := m.Create(ctx, req)
@@ -304,24 +304,24 @@ func (h *House) CreateOn(ctx context.Context, m *lifecycle.Manager, req lifecycl
 }
 
 // Rotate gives the session a new token, which it returns.
-func (h *House) Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error) {
+func (h *Fixture) Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error) {
 	return h.RotateOn(ctx, h.Manager, id, 0)
 }
 
 // RotateWithGrace is Rotate with a time for which the replaced token is accepted.
-func (h *House) RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
+func (h *Fixture) RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
 	return h.RotateOn(ctx, h.Manager, id, grace)
 }
 
 // RotateOn is RotateWithGrace on a process of its own.
-func (h *House) RotateOn(ctx context.Context, m *lifecycle.Manager, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
+func (h *Fixture) RotateOn(ctx context.Context, m *lifecycle.Manager, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
 	token := access.NewToken(32)
 	s, err := m.Rotate(ctx, id, h.Keys.Digest(token), grace)
 	return s, token, err
 }
 
 // Make makes a session that runs.
-func (h *House) Make(req lifecycle.Request) (session.Session, session.Secret) {
+func (h *Fixture) Make(req lifecycle.Request) (session.Session, session.Secret) {
 	h.t.Helper()
 	issued, err := h.Create(h.t.Context(), req)
 	if err != nil {

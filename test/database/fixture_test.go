@@ -17,20 +17,20 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// world is one database with instances of Berth on it.
-type world struct {
-	*harness.World // the first instance
-	db             *postgrestest.Server
+// fixture is one database with instances of Berth on it.
+type fixture struct {
+	*harness.Env // the first instance
+	db           *postgrestest.Server
 }
 
-// newWorld has a database of its own and settings for a first instance, which is not started yet.
-func newWorld(t *testing.T) *world {
+// newFixture has a database of its own and settings for a first instance, which is not started yet.
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	w := &world{World: harness.NewStub(t), db: postgrestest.Start(t)}
-	w.Env["USE_DATABASE_STORAGE"] = "true"
-	w.Env["DATABASE_URL"] = w.db.URL("postgres")
-	w.Env["BERTH_ADMIN_TOKEN"] = "the-operator-of-this-test"
-	w.Env["LOG_LEVEL"] = "INFO"
+	w := &fixture{Env: harness.NewStub(t), db: postgrestest.Start(t)}
+	w.Vars["USE_DATABASE_STORAGE"] = "true"
+	w.Vars["DATABASE_URL"] = w.db.URL("postgres")
+	w.Vars["BERTH_ADMIN_TOKEN"] = "the-operator-of-this-test"
+	w.Vars["LOG_LEVEL"] = "INFO"
 	return w
 }
 
@@ -56,7 +56,7 @@ type health struct {
 	} `json:"instances"`
 }
 
-func healthOf(ctx context.Context, w *harness.World) (health, error) {
+func healthOf(ctx context.Context, w *harness.Env) (health, error) {
 	var h health
 	a, err := w.Try(ctx, http.MethodGet, "/health", w.AdminToken(), "")
 	if err == nil {
@@ -66,7 +66,7 @@ func healthOf(ctx context.Context, w *harness.World) (health, error) {
 }
 
 // healthy waits until an instance has its database, with nothing left to flow back.
-func healthy(t *testing.T, w *harness.World) health {
+func healthy(t *testing.T, w *harness.Env) health {
 	t.Helper()
 	var h health
 	harness.Eventually(t, 30*time.Second, "the instance works with its database", func() (err error) {
@@ -79,7 +79,7 @@ func healthy(t *testing.T, w *harness.World) health {
 }
 
 // degraded waits until an instance has noticed that its database is away.
-func degraded(t *testing.T, w *harness.World) {
+func degraded(t *testing.T, w *harness.Env) {
 	t.Helper()
 	harness.Eventually(t, 30*time.Second, "the instance tells that its database is away", func() error {
 		h, err := healthOf(t.Context(), w)
@@ -90,9 +90,9 @@ func degraded(t *testing.T, w *harness.World) {
 	})
 }
 
-// agrees waits until the records of an instance and the containers on the engine are the same sessions, each once, all
+// isConsistent waits until the records of an instance and the containers on the engine are the same sessions, each once, all
 // of them at rest.
-func (w *world) agrees(t *testing.T, on *harness.World) map[string]harness.Session {
+func (w *fixture) isConsistent(t *testing.T, on *harness.Env) map[string]harness.Session {
 	t.Helper()
 	var all map[string]harness.Session
 	harness.Eventually(t, 90*time.Second, "records and containers agree", func() (err error) {

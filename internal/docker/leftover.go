@@ -58,7 +58,7 @@ func (r *Runtime) Remnants(ctx context.Context, credential func(containerName st
 			if item.Labels[labelHelper] != "" { // no session's server; what it worked on has labels of its own
 				continue
 			}
-			c, err := r.own(ctx, item.ID)
+			c, err := r.inspectOwn(ctx, item.ID)
 			if session.CodeOf(err) == session.CodeNotFound {
 				continue
 			}
