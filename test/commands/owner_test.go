@@ -26,10 +26,9 @@ func servicePlace(t *testing.T) (binary, state string) {
 	harness.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	harness.Must(t, os.Chmod(dir, 0o755))
-	content, err := os.ReadFile(harness.Binary(t))
-	harness.Must(t, err)
 	binary, state = filepath.Join(dir, "berth"), filepath.Join(dir, "state")
-	harness.Must(t, os.WriteFile(binary, content, 0o755))
+	// By another process: a child that a parallel test starts would hold a file that this one writes, and that cannot be run.
+	harness.Must(t, exec.CommandContext(t.Context(), "install", "-m", "755", harness.Binary(t), binary).Run())
 	harness.Must(t, os.Mkdir(state, 0o700))
 	harness.Must(t, os.Chown(state, stateUser, stateUser))
 	return binary, state
