@@ -57,10 +57,7 @@ func TestBodyOverTheLimitThatHidesItIsCutOff(t *testing.T) {
 func TestBodiesUpToTheLimitPassUnchanged(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Errorf("read: %v", err)
-		}
+		body, _ := io.ReadAll(r.Body) // cut short where the request is repeated on another connection: the answer tells
 		_, _ = w.Write(body)
 	}, func(o *Options) { o.MaxBody = 100_000 })
 	for _, size := range []int{0, 1, replayable - 1, replayable, replayable + 1, 100_000} {
