@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"math"
 	"time"
 
 	"berth/internal/session"
@@ -99,6 +98,7 @@ func (m *Manager) place(ctx context.Context, id session.ID, c Command) (w *Work,
 	defer settled.Stop()
 	for {
 		at, err := m.reserve(id, c.Kind)
+		late := settled.C // nil: the wait has an end of its own
 		var next <-chan struct{}
 		switch {
 		case session.CodeOf(err) != session.CodeInProgress:
@@ -109,18 +109,19 @@ func (m *Manager) place(ctx context.Context, id session.ID, c Command) (w *Work,
 			next = at.done
 		case at.kind != opReconcile && c.preempts(at.kind):
 			m.preempt(at.Work)
-			settled.Reset(time.Duration(math.MaxInt64))
-			next = at.done
+			next, late = at.done, nil
 		case at.concluding:
 			next = at.done
-		case at.kind == opReconcile || !at.launched:
+		case at.kind == opReconcile: // however long the engine takes to answer
+			next, late = at.turned, nil
+		case !at.launched:
 			next = at.turned
 		default:
 			return nil, false, err
 		}
 		select {
 		case <-next:
-		case <-settled.C:
+		case <-late:
 			return nil, false, err
 		case <-ctx.Done():
 			if free, err := m.reserve(id, c.Kind); err == nil {

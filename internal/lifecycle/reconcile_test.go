@@ -287,3 +287,25 @@ func TestRunReconcilesAndWritesActivity(t *testing.T) {
 		t.Errorf("last access moved by %s with revision %d, want a minute or more and revision %d as before", moved, got.Revision, s.Revision)
 	}
 }
+
+// The engine takes its time to answer the reconciler. Who wants something of the session waits for that and is not refused.
+func TestCommandWaitsForAReconciliation(t *testing.T) {
+	t.Parallel()
+	h := newFixture(t)
+	s, _ := h.Make(lifecycle.Request{})
+	h.Engine.Crash(s.ContainerName, 1, false)
+	answer, reconciled := make(chan struct{}), make(chan error, 1)
+	h.Engine.Script(runtimetest.OpInspect, runtimetest.Step{Until: answer})
+	before := len(h.Engine.Calls(runtimetest.OpInspect))
+	go func() { reconciled <- h.Reconcile(t.Context()) }()
+	for len(h.Engine.Calls(runtimetest.OpInspect)) == before {
+		<-time.After(time.Millisecond)
+	}
+	time.AfterFunc(1500*time.Millisecond, func() { close(answer) })
+	if now, err := h.do(h.Stop, s.ID); err != nil || now.Status != session.Stopped {
+		t.Errorf("got %s, %v; want it stopped", now.Status, err)
+	}
+	if err := <-reconciled; err != nil {
+		t.Error(err)
+	}
+}
