@@ -2,15 +2,11 @@ package app
 
 import (
 	"bytes"
-	"crypto/tls"
-	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +14,7 @@ import (
 	"berth/internal/config"
 	"berth/internal/metrics"
 	"berth/internal/pki"
+	"berth/internal/porttest"
 )
 
 // engineTLSFixture are the certificates of an engine that only shakes hands.
@@ -37,32 +34,10 @@ func guard(t *testing.T, change func(*config.Docker)) (*engineTLSFixture, error)
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := listener.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-				_, _ = conn.Read(make([]byte, 1))
-				_ = conn.Close()
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-done
-	})
+	address := porttest.Handshakes(t, server)
 	a := &engineTLSFixture{dir: dir}
 	d := config.Docker{
-		Host: "tcp://" + listener.Addr().String(), TLSVerify: true, CertPath: dir, CACert: filepath.Join(dir, pki.CACertFile),
+		Host: "tcp://" + address.String(), TLSVerify: true, CertPath: dir, CACert: filepath.Join(dir, pki.CACertFile),
 		ClientCert: filepath.Join(dir, pki.ClientCertFile), ClientKey: filepath.Join(dir, pki.ClientKeyFile),
 	}
 	if change != nil {

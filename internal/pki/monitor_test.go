@@ -3,13 +3,12 @@ package pki
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"errors"
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"berth/internal/porttest"
 )
 
 // monitored watches the certificates of an engine that only shakes hands, in a directory.
@@ -20,35 +19,13 @@ func monitored(t *testing.T) (m Monitor, dir string, log *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := listener.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-				_, _ = conn.Read(make([]byte, 1))
-				_ = conn.Close()
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-done
-	})
+	address := porttest.Handshakes(t, server)
 	client, _, err := OpenClient(ClientPaths(dir, Paths{}), ClientOptions{ServerName: "127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	log = &bytes.Buffer{}
-	return Monitor{Client: client, Address: listener.Addr().String(), Renew: func() {}, Logger: slog.New(slog.NewTextHandler(log, nil))}, dir, log
+	return Monitor{Client: client, Address: address.String(), Renew: func() {}, Logger: slog.New(slog.NewTextHandler(log, nil))}, dir, log
 }
 
 func TestExpiryIsLoggedOnceADay(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package porttest gives tests ports of the loopback interface that nobody else gets: no other test, in this process or
-// another one, and not the kernel for a connection of its own.
+// Package porttest gives tests ports of the loopback interface that nobody else gets (no other test, in this process or
+// another one, and not the kernel for a connection of its own), and a listener there that only shakes hands.
 package porttest
 
 import (

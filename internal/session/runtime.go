@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"io"
-	"slices"
 	"time"
 )
 
@@ -99,9 +98,6 @@ const (
 	PartEnvironment Part = "environment" // of the server, its credential included
 	PartProfile     Part = "profile"     // everything else: user, volumes, network, what hardens the container
 )
-
-// Parts lists every part of how a container is made.
-func Parts() []Part { return slices.Clone([]Part{PartImage, PartLimits, PartEnvironment, PartProfile}) }
 
 // State is the runtime's word for what a container does.
 type State string
