@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"berth/internal/jsonfile"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
 )
 
 // BenchmarkFile measures the store in a file with so many sessions: one change of one session (a rotation), and a second

@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"berth/internal/postgres"
 	"berth/internal/postgrestest"
 	"berth/internal/session"
+	"berth/internal/storage/postgres"
 )
 
 // callers is how many goroutines use the store at once.

@@ -11,9 +11,9 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/config"
-	"berth/internal/jsonfile"
 	"berth/internal/session"
 	"berth/internal/storage"
+	"berth/internal/storage/jsonfile"
 )
 
 type made struct {

@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"berth/internal/access"
-	"berth/internal/jsonfile"
 	"berth/internal/lifecycle"
 	"berth/internal/porttest"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 	"berth/internal/sessiontest"
+	"berth/internal/storage/jsonfile"
 )
 
 // peers is what the processes of a test believe of each other.

@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"berth/internal/access"
-	"berth/internal/jsonfile"
 	"berth/internal/lifecycle"
 	"berth/internal/probe"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
 )
 
 // Fixture is a Manager with a store on disk and a fake engine whose containers are real HTTP servers.

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"berth/internal/config"
-	"berth/internal/failover"
-	"berth/internal/jsonfile"
-	"berth/internal/postgres"
 	"berth/internal/session"
+	"berth/internal/storage/failover"
+	"berth/internal/storage/jsonfile"
+	"berth/internal/storage/postgres"
 )
 
 // database is the shared backend, what stands in for it while it is unavailable, and who else works on it.

@@ -10,9 +10,9 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/config"
-	"berth/internal/jsonfile"
-	"berth/internal/postgres"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
+	"berth/internal/storage/postgres"
 )
 
 // Status says where sessions are and how many there are.

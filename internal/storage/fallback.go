@@ -3,9 +3,9 @@ package storage
 import (
 	"context"
 
-	"berth/internal/failover"
-	"berth/internal/jsonfile"
 	"berth/internal/session"
+	"berth/internal/storage/failover"
+	"berth/internal/storage/jsonfile"
 )
 
 // newFailover puts the embedded store behind the database.

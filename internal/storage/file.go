@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 
-	"berth/internal/jsonfile"
-	"berth/internal/postgres"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
+	"berth/internal/storage/postgres"
 )
 
 // file is the backend in the state directory.

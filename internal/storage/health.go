@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"berth/internal/httpapi"
-	"berth/internal/postgres"
 	"berth/internal/session"
+	"berth/internal/storage/postgres"
 )
 
 // Health is the operator's view of the database, and the cause of its failure in a sentence; nil for a file.

@@ -12,8 +12,8 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/atomicfile"
-	"berth/internal/jsonfile"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
 )
 
 // migrate moves the sessions of the state directory's file into the database. All of them arrive in one transaction

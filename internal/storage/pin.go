@@ -6,8 +6,8 @@ import (
 	"os"
 	"strings"
 
-	"berth/internal/postgres"
 	"berth/internal/session"
+	"berth/internal/storage/postgres"
 )
 
 // databasePrefix begins the name of an engine's owner that is a database.

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"berth/internal/config"
-	"berth/internal/jsonfile"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
 	"berth/internal/telemetry"
 )
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"berth/internal/jsonfile"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
 	"berth/test/harness"
 )
 

@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"berth/internal/lifecycle"
-	"berth/internal/postgres"
 	"berth/internal/postgrestest"
 	"berth/internal/session"
+	"berth/internal/storage/postgres"
 )
 
 // The contract fixes ten columns with their types, and three indexes.

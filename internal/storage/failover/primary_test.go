@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"berth/internal/failover"
-	"berth/internal/jsonfile"
 	"berth/internal/session"
+	"berth/internal/storage/failover"
+	"berth/internal/storage/jsonfile"
 )
 
 // database is a primary that can be switched off, and of which single calls can be made to fail before or after they

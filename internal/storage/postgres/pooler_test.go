@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"berth/internal/postgres"
 	"berth/internal/postgrestest"
 	"berth/internal/session"
+	"berth/internal/storage/postgres"
 	"berth/internal/storetest"
 )
 

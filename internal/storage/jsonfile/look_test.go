@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"berth/internal/jsonfile"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
 )
 
 // files returns what is in a directory, with the time of each change.

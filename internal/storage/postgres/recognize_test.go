@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"berth/internal/postgres"
 	"berth/internal/postgrestest"
 	"berth/internal/session"
+	"berth/internal/storage/postgres"
 )
 
 func pinned(t *testing.T, s *postgres.Store) {

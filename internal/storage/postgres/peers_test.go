@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"berth/internal/postgres"
 	"berth/internal/postgrestest"
 	"berth/internal/session"
+	"berth/internal/storage/postgres"
 )
 
 func named(name string) func(*postgres.Options) {

@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"berth/internal/postgres"
 	"berth/internal/postgrestest"
 	"berth/internal/session"
+	"berth/internal/storage/postgres"
 	"berth/internal/storetest"
 )
 

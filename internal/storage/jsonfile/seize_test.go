@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"berth/internal/jsonfile"
 	"berth/internal/session"
+	"berth/internal/storage/jsonfile"
 )
 
 func TestSeizedFileCannotBeOpened(t *testing.T) {
