@@ -14,6 +14,7 @@ import (
 // never import each other.
 var rank = map[string]int{
 	"berth/internal/fileowner": 0,
+	"berth/internal/inflight":  0,
 	"berth/internal/pin":       0,
 	"berth/internal/session":   0,
 

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"time"
+
+	"berth/internal/inflight"
 )
 
 // engineHost is the Host header that the engine sees; it takes any valid one.
@@ -14,7 +16,7 @@ const engineHost = "docker"
 
 // newHandler makes the handler of a Run that begins to drain when ctx ends.
 func newHandler(ctx context.Context, options Options) *handler {
-	h := &handler{options: options, calls: newCalls(), connections: newConnections(options.MaxPending), probes: newProbes(), logger: options.Logger}
+	h := &handler{options: options, calls: inflight.New(), connections: newConnections(options.MaxPending), probes: newProbes(), logger: options.Logger}
 	h.onStop = func(f func()) func() bool { return context.AfterFunc(ctx, f) }
 	h.transport = &http.Transport{
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return h.dial(ctx) },

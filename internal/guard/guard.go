@@ -181,7 +181,8 @@ func (g *Guard) Run(ctx context.Context) error {
 	case err := <-served:
 		server.Close()
 		cut(errStopped)
-		<-h.calls.close()
+		h.calls.Close()
+		h.calls.Empty(context.WithoutCancel(ctx))
 		return fmt.Errorf("guard: serve: %w", err)
 	case <-ctx.Done():
 	}
@@ -189,16 +190,14 @@ func (g *Guard) Run(ctx context.Context) error {
 	defer done()
 	// Shutdown does not wait for taken-over connections; the calls do.
 	shutdownErr := server.Shutdown(drain)
-	idle := h.calls.close()
-	select {
-	case <-idle:
-	case <-drain.Done():
+	h.calls.Close()
+	if h.calls.Empty(drain) > 0 {
 		logger.InfoContext(ctx, "guard cuts what is still running", "after", g.options.DrainTimeout.String())
 	}
 	// The connections first, or some whose call is cut would get an answer that says so, and some would not.
 	server.Close()
 	cut(errStopped)
-	<-idle
+	h.calls.Empty(context.WithoutCancel(ctx))
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("guard: serve: %w", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"net/http/httputil"
 	"syscall"
 	"time"
+
+	"berth/internal/inflight"
 )
 
 // statusClientGone is what the log shows for a client that left before its answer; nobody receives it.
@@ -21,7 +23,7 @@ type handler struct {
 	options Options
 	// onStop runs f when draining begins, unless the answered function was called before.
 	onStop      func(f func()) (forget func() bool)
-	calls       *calls
+	calls       *inflight.Counter // taken-over connections included
 	connections *connections
 	probes      *probes
 	transport   *http.Transport
@@ -59,11 +61,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.logger.DebugContext(r.Context(), "engine request", "method", r.Method, "route", route, "status", rec.status,
 			"duration_ms", float64(time.Since(began).Microseconds())/1000, "client", client.Subject.CommonName, "hijacked", rec.hijacked)
 	}()
-	if !h.calls.enter() {
+	if !h.calls.Begin() {
 		writeError(rec, http.StatusServiceUnavailable, "berth guard is stopping: try again when it is back")
 		return
 	}
-	defer h.calls.leave()
+	defer h.calls.End(false)
 	if no := h.decide(r.TLS.PeerCertificates, r); no != nil {
 		rec.Header().Set("Connection", "close")
 		writeError(rec, no.status, no.message)
