@@ -33,7 +33,7 @@ var rank = map[string]int{
 	"berth/internal/pressure":         2,
 	"berth/internal/probe":            2,
 	"berth/internal/process":          2,
-	"berth/internal/proxy":            2,
+	"berth/internal/proxy/policy":     2,
 	"berth/internal/runtimetest":      2,
 	"berth/internal/storage/failover": 2,
 	"berth/internal/storage/jsonfile": 2,
@@ -47,6 +47,7 @@ var rank = map[string]int{
 	"berth/internal/dockertest":   3,
 	"berth/internal/pki":          3,
 	"berth/internal/postgrestest": 3,
+	"berth/internal/proxy":        3,
 	"berth/internal/server":       3,
 	"berth/internal/sessiontest":  3,
 	"berth/internal/storage":      3,
@@ -111,7 +112,7 @@ func TestImportsPointInward(t *testing.T) {
 }
 
 // pure are packages whose rules do not depend on a protocol's implementation.
-var pure = []string{"berth/internal/access"}
+var pure = []string{"berth/internal/access", "berth/internal/proxy/policy"}
 
 func TestRulesDoNotKnowHTTPRequests(t *testing.T) {
 	t.Parallel()

@@ -135,7 +135,7 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 	pool := a.cfg.HTTPPool
 	a.proxy, err = proxy.New(proxy.Options{
 		Table: table, Access: a.access, Logger: a.named("proxy"),
-		MaxBody: int64(a.cfg.Proxy.MaxBodySize), TrustForwardedProto: true, // [App.client] removes what is not believed
+		MaxBody: int64(a.cfg.Proxy.MaxBodySize),
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),

@@ -55,13 +55,7 @@ func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
 	a.onStop("address", func(context.Context) error { return dir.WithdrawAddress() })
 }
 
-// client finds out who sent a request, and leaves no forwarded address or scheme in it that is not believed.
+// client finds out who sent a request.
 func (a *App) client(r *http.Request) *access.Client {
-	const forwardedFor, forwardedProto = "X-Forwarded-For", "X-Forwarded-Proto"
-	c := a.proxies.Client(r.RemoteAddr, r.TLS != nil, r.Header[forwardedFor], r.Header[forwardedProto], a.cfg.Proxy.TrustForwardedProto)
-	if c.AddrPort.IsValid() {
-		r.RemoteAddr = c.AddrPort.String()
-	}
-	r.Header[forwardedProto] = []string{c.Scheme}
-	return c
+	return a.proxies.Client(r.RemoteAddr, r.TLS != nil, r.Header["X-Forwarded-For"], r.Header["X-Forwarded-Proto"], a.cfg.Proxy.TrustForwardedProto)
 }

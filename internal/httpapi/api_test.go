@@ -17,6 +17,7 @@ import (
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
 	"berth/internal/proxy"
+	"berth/internal/proxy/policy"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 	"berth/internal/sessiontest"
@@ -84,8 +85,8 @@ func (w *fixture) admitting(throttle access.Throttle) *access.Authority {
 // proxied sends what is for the sessions' servers there, as the data plane knows them at that moment.
 func (w *fixture) proxied(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		id, _, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, proxy.Prefix), "/")
-		if !ok || !strings.HasPrefix(r.URL.Path, proxy.Prefix) {
+		id, _, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, policy.PathPrefix), "/")
+		if !ok || !strings.HasPrefix(r.URL.Path, policy.PathPrefix) {
 			next.ServeHTTP(rw, r)
 			return
 		}

@@ -10,12 +10,12 @@ import (
 // errExpired is why requests end whose token has expired.
 var errExpired = access.Reject(access.Proxy, access.Expired)
 
-// authenticate gives a call that shows its session's token the session's entry, and the pass that goes with the token.
+// authenticate gives a call that shows its session's token the session's entry, and the grant that goes with the token.
 func (p *Proxy) authenticate(c *call) (err error) {
-	e := p.table.entry(c.id)
+	e := p.table.entry(c.request.Place.Session)
 	c.entry, c.grant = nil, nil
 	c.principal, err = p.access.Admit(c.in.Context(), access.Ask{
-		Surface: access.Proxy, Operation: "proxy", Verb: access.Open, Session: c.id,
+		Surface: access.Proxy, Operation: "proxy", Verb: access.Open, Session: c.request.Place.Session,
 		Secret: access.ReadCredential(c.in.Header["Authorization"], access.ViaBearer|access.ViaBasic),
 	}, e)
 	if err != nil {

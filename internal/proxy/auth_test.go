@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"berth/internal/access"
+	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
 
@@ -120,7 +121,9 @@ func TestAnUnknownSessionCostsAsMuchWorkAsAWrongToken(t *testing.T) {
 	work := func(id session.ID) float64 {
 		r := w.request(t, http.MethodGet, "/x", nil)
 		r.Header.Set("Authorization", "Bearer wrong")
-		return testing.AllocsPerRun(100, func() { _ = w.proxy.authenticate(&call{in: r, id: id}) })
+		return testing.AllocsPerRun(100, func() {
+			_ = w.proxy.authenticate(&call{in: r, request: policy.Request{Place: policy.Place{Session: id}}})
+		})
 	}
 	graced := w.route()
 	graced.ID, graced.Token.PreviousDigest, graced.Token.PreviousExpiresAt = "ses-graced", w.keys.Digest("before"), time.Now().Add(time.Minute)

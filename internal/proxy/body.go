@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"sync"
+
+	"berth/internal/proxy/policy"
 )
 
 // replayable is how much of a body is kept until the first byte of the request has been written: what fits into the
@@ -17,11 +19,11 @@ type clientBody struct {
 
 	mu    sync.Mutex
 	head  []byte
-	lost  bool  // more than head has been read
-	ended bool  // all of it has been read
-	read  int64 // bytes
-	fault error // why reading failed, other than at its end
-	onEnd func()
+	lost  bool         // more than head has been read
+	ended bool         // all of it has been read
+	read  int64        // bytes
+	fault error        // why reading failed, other than at its end
+	timer *headerTimer // started when all of the body has been read; nil: none is
 
 	trailer, forwarded http.Header // what comes from the client at the end, and what of it goes to the server
 }
@@ -42,8 +44,8 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		for name := range b.forwarded {
 			b.forwarded[name] = b.trailer[name]
 		}
-		if b.onEnd != nil {
-			b.onEnd()
+		if b.timer != nil {
+			b.timer.start()
 		}
 	case err == io.EOF:
 	case err != nil:
@@ -52,11 +54,11 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// atEnd has f called when all of the body has been read. f must not read from it.
-func (b *clientBody) atEnd(f func()) {
+// startAtEnd has the timer started when all of the body has been read.
+func (b *clientBody) startAtEnd(timer *headerTimer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.onEnd = f
+	b.timer = timer
 }
 
 // forwardTrailer returns the trailer section that goes to the server, whose values are there once all of the body has been
@@ -66,7 +68,7 @@ func (b *clientBody) forwardTrailer(announced http.Header) http.Header {
 	defer b.mu.Unlock()
 	b.trailer, b.forwarded = announced, nil
 	for name := range announced {
-		if trailerFields[name] {
+		if policy.MayTrail(name) {
 			if b.forwarded == nil {
 				b.forwarded = http.Header{}
 			}

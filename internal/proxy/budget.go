@@ -1,35 +1,42 @@
 package proxy
 
-import "sync"
+import "sync/atomic"
 
 // budget is how much of something all sessions may hold together, such as connections. However few are left, a session
 // gets no more of them than it leaves to others: one that takes all it can ends with half, a second such with half of
-// the rest, and a newcomer still finds some.
+// the rest, and a newcomer still finds some. It takes no lock: every request comes by.
 type budget struct {
-	mu    sync.Mutex
-	total int // 0: unlimited
-	used  int
+	total int64 // 0: unlimited
+	used  atomic.Int64
 }
 
-// share is what one session holds of a budget, whose mutex guards it.
-type share struct{ held int }
+// share is what one session holds of a budget.
+type share struct{ held atomic.Int64 }
 
 // take adds one to the share, unless that would be more than most or more than is left to others.
 func (b *budget) take(s *share, most int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if s.held >= most || b.total > 0 && s.held >= b.total-b.used {
+	held := s.held.Add(1) - 1
+	if held >= int64(most) {
+		s.held.Add(-1)
 		return false
 	}
-	s.held++
-	b.used++
+	for b.total > 0 {
+		used := b.used.Load()
+		if held >= b.total-used {
+			s.held.Add(-1)
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+1) {
+			break
+		}
+	}
 	return true
 }
 
 // give takes one from the share.
 func (b *budget) give(s *share) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.held--
-	b.used--
+	s.held.Add(-1)
+	if b.total > 0 {
+		b.used.Add(-1)
+	}
 }

@@ -38,12 +38,9 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 
 	drained := make(chan error, 1)
 	quiet := make(chan struct{})
-	go func() { drained <- w.proxy.Drain(t.Context(), quiet) }()
-	eventually(t, "drain has begun", func() bool {
-		w.proxy.inFlight.mu.Lock()
-		defer w.proxy.inFlight.mu.Unlock()
-		return w.proxy.inFlight.watched
-	})
+	watching := watchedContext{t.Context(), make(chan struct{}, 1)}
+	go func() { drained <- w.proxy.Drain(watching, quiet) }()
+	within(t, "drain waits", watching.waited)
 	if got := w.get(t, "/plain"); got.status != 200 {
 		t.Errorf("a request on a connection that was open already: got %d, want it served", got.status)
 	}
@@ -89,4 +86,18 @@ func TestDrainGivesUpWhenItsTimeIsOver(t *testing.T) {
 	if err := w.proxy.Drain(t.Context(), nil); err != nil {
 		t.Errorf("draining once more: %v", err)
 	}
+}
+
+// watchedContext tells when somebody waits for its end.
+type watchedContext struct {
+	context.Context
+	waited chan struct{}
+}
+
+func (c watchedContext) Done() <-chan struct{} {
+	select {
+	case c.waited <- struct{}{}:
+	default:
+	}
+	return c.Context.Done()
 }

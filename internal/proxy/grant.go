@@ -1,105 +1,142 @@
 package proxy
 
 import (
-	"context"
 	"sync"
 	"time"
 )
 
 // grant is how long requests that one token has let in may go on: until the token expires, its grace ends, or it is
-// replaced. A route that is set anew keeps the pass of a token that it keeps, and with it the requests.
+// replaced. A route that is set anew keeps the grant of a token that it keeps, and with it the requests.
 //
 // It costs a timer and no goroutine. The timer looks at the clock at least every [grantCheckInterval], so that requests end at the
 // latest so long after their token when somebody sets the clock forward, and otherwise with it.
 type grant struct {
 	digest string
-	ctx    context.Context //nolint:containedctx // not a request's: every request of the pass ends with it
-	revoke context.CancelCauseFunc
 
 	mu           sync.Mutex
-	expires      time.Time   // zero: never
-	expiredCause error       // the cause when it expires
-	timer        *time.Timer // nil: none is needed
-	ended        bool
+	calls        map[*call]struct{} // that the grant has let in
+	cause        error              // why it has ended; nil: it has not
+	expires      time.Time          // zero: never
+	expiredCause error              // the cause when it expires
+	timer        *time.Timer        // nil: none is needed
 }
 
 const grantCheckInterval = time.Minute
 
 func newGrant(digest string) *grant {
-	p := &grant{digest: digest}
-	p.ctx, p.revoke = context.WithCancelCause(context.Background())
-	return p
+	return &grant{digest: digest, calls: make(map[*call]struct{})}
 }
 
-// until sets when the pass ends, and why then. It reports false for one that has ended already.
-func (p *grant) until(expires time.Time, over error) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended {
+// join has the call end with the grant. It returns the cause if the grant has ended.
+func (g *grant) join(c *call) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cause == nil {
+		g.calls[c] = struct{}{}
+	}
+	return g.cause
+}
+
+func (g *grant) leave(c *call) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.calls, c)
+}
+
+// until sets when the grant ends, and why then. It reports false for one that has ended already.
+func (g *grant) until(expires time.Time, over error) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cause != nil {
 		return false
 	}
-	p.expires, p.expiredCause = expires, over
-	p.scheduleExpiry()
+	g.expires, g.expiredCause = expires, over
+	g.scheduleExpiry()
 	return true
 }
 
-// scheduleExpiry ends the pass if its time has come, and otherwise sees to it that somebody looks again. The caller holds mu.
-func (p *grant) scheduleExpiry() {
-	if p.timer != nil {
-		p.timer.Stop()
-		p.timer = nil
-	}
-	if p.ended || p.expires.IsZero() {
+// scheduleExpiry ends the grant if its time has come, and otherwise sees to it that somebody looks again. The caller holds
+// mu.
+func (g *grant) scheduleExpiry() {
+	g.stopTimer()
+	if g.cause != nil || g.expires.IsZero() {
 		return
 	}
-	left := time.Until(p.expires)
+	left := time.Until(g.expires)
 	if left <= 0 {
-		p.ended = true
-		p.revoke(p.expiredCause)
+		g.endLocked(g.expiredCause)
 		return
 	}
-	p.timer = time.AfterFunc(min(left, grantCheckInterval), func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.scheduleExpiry()
+	g.timer = time.AfterFunc(min(left, grantCheckInterval), func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.scheduleExpiry()
 	})
 }
 
-// end ends the requests of the pass.
-func (p *grant) end(cause error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ended = true
-	p.scheduleExpiry() // stops the timer
-	p.revoke(cause)
+func (g *grant) stopTimer() {
+	if g.timer != nil {
+		g.timer.Stop()
+		g.timer = nil
+	}
 }
 
-// inherit takes over the passes of tokens that the entry still knows, whether as the present one or the previous.
-func (e *entry) inherit(old *entry) {
-	for _, p := range []*grant{old.present, old.previous} {
-		switch {
-		case p == nil:
-		case p.digest == e.route.Token.Digest:
-			e.present = p
-		case p.digest == e.route.Token.PreviousDigest:
-			e.previous = p
+// end ends the grant and its requests.
+func (g *grant) end(cause error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.endLocked(cause)
+}
+
+func (g *grant) endLocked(cause error) {
+	if g.cause == nil {
+		g.cause = cause
+	}
+	g.stopTimer()
+	for c := range g.calls {
+		c.stop(g.cause)
+	}
+}
+
+// stop ends the requests of the grant, or of them only those that are streams; others may come.
+func (g *grant) stop(cause error, streamsOnly bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.calls {
+		if streamsOnly {
+			c.stopStream(cause)
+		} else {
+			c.stop(cause)
 		}
 	}
 }
 
-// issue makes the passes that are missing, and sets when each ends.
-func (e *entry) issue() {
-	r := e.route
-	e.present = e.present.renewed(r.Token.Digest, r.Token.ExpiresAt, errExpired)
-	e.previous = e.previous.renewed(r.Token.PreviousDigest, r.Token.PreviousExpiresAt, errRotated)
+// inherit takes over the grants of tokens that the entry still knows, whether as the present one or the previous.
+func (e *entry) inherit(old *entry) {
+	for _, g := range []*grant{old.present, old.previous} {
+		switch {
+		case g == nil:
+		case g.digest == e.route.Token.Digest:
+			e.present = g
+		case g.digest == e.route.Token.PreviousDigest:
+			e.previous = g
+		}
+	}
 }
 
-// renewed is the pass with another end, or a new one where there is none or it has ended; nil for no digest.
-func (p *grant) renewed(digest string, expires time.Time, over error) *grant {
-	if digest == "" || p != nil && p.until(expires, over) {
-		return p
+// issue makes the grants that are missing, and sets when each ends.
+func (e *entry) issue() {
+	t := e.route.Token
+	e.present = e.present.renewed(t.Digest, t.ExpiresAt, errExpired)
+	e.previous = e.previous.renewed(t.PreviousDigest, t.PreviousExpiresAt, errRotated)
+}
+
+// renewed is the grant with another end, or a new one where there is none or it has ended; nil for no digest.
+func (g *grant) renewed(digest string, expires time.Time, over error) *grant {
+	if digest == "" || g != nil && g.until(expires, over) {
+		return g
 	}
-	p = newGrant(digest)
-	p.until(expires, over)
-	return p
+	g = newGrant(digest)
+	g.until(expires, over)
+	return g
 }

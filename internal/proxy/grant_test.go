@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -79,9 +80,9 @@ func TestGrantEndsWithToken(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				table, begun := NewTable(), time.Now()
 				table.Set(route("a", "", time.Hour, 0))
-				p := table.entry(testID).present
+				ctx, leave := joined(t, table.entry(testID).present)
 				ended := make(chan time.Duration, 1)
-				context.AfterFunc(p.ctx, func() { ended <- time.Since(begun) })
+				context.AfterFunc(ctx, func() { ended <- time.Since(begun) })
 				<-time.After(time.Minute)
 				if c.next != nil {
 					table.Set(c.next())
@@ -90,18 +91,30 @@ func TestGrantEndsWithToken(t *testing.T) {
 				synctest.Wait()
 				select {
 				case got := <-ended:
-					if got != c.ends || !errors.Is(context.Cause(p.ctx), c.why) {
-						t.Errorf("ended after %s: %v; want %s: %v", got, context.Cause(p.ctx), c.ends, c.why)
+					if got != c.ends || !errors.Is(context.Cause(ctx), c.why) {
+						t.Errorf("ended after %s: %v; want %s: %v", got, context.Cause(ctx), c.ends, c.why)
 					}
 				default:
 					if c.ends != 0 {
 						t.Errorf("goes on after ten hours, want an end after %s", c.ends)
 					}
 				}
+				leave()
 				table.Close()
 			})
 		})
 	}
+}
+
+// joined returns the context of a request that the grant has let in.
+func joined(t *testing.T, g *grant) (ctx context.Context, leave func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	one := &call{cancel: cancel, w: &recorder{ResponseWriter: httptest.NewRecorder()}}
+	if err := g.join(one); err != nil {
+		t.Fatalf("the grant has ended: %v", err)
+	}
+	return ctx, func() { g.leave(one) }
 }
 
 func TestAnotherRotationEndsTheGraceBefore(t *testing.T) {
@@ -175,8 +188,12 @@ func (s *scriptedThrottle) Failed(_ netip.Addr, state access.TokenState) time.Du
 
 func (s *scriptedThrottle) Limited(netip.Addr) bool { return false }
 
-// lives reports whether requests of the pass may go on.
-func (p *grant) lives() bool { return p.ctx.Err() == nil }
+// lives reports whether requests of the grant may go on.
+func (g *grant) lives() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cause == nil
+}
 
 func TestTokenValidAgainGetsNewGrant(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,22 +20,9 @@ type headerTimer struct {
 	settled atomic.Bool // the header has come, or the time was up before
 }
 
-// headerTimeout is how long the call's server may take to begin its answer; 0: as long as it likes. What is told as it
-// happens may have nothing to tell, and some calls work in silence for many minutes.
-func (p *Proxy) headerTimeout(c *call) time.Duration {
-	stream := strings.Contains(c.in.Header.Get("Accept"), eventStreamType)
-	if c.webSocket || stream || anyMatches(c.entry.silent, c.in.Method, c.rest) {
-		return 0
-	}
-	return p.transport.ReadTimeout
-}
-
 // begin starts the clock, or has the end of the body start it: a client may take its time to send. When the time is up
 // cancel is called with [errHeaderTimeout].
 func (w *headerTimer) begin(limit time.Duration, body *clientBody, cancel context.CancelCauseFunc) {
-	if limit == 0 {
-		return
-	}
 	w.limit = limit
 	w.timer = time.AfterFunc(limit, func() {
 		if w.settled.CompareAndSwap(false, true) {
@@ -45,9 +31,12 @@ func (w *headerTimer) begin(limit time.Duration, body *clientBody, cancel contex
 	})
 	if body != nil {
 		w.timer.Stop()
-		body.atEnd(func() { w.timer.Reset(w.limit) })
+		body.startAtEnd(w)
 	}
 }
+
+// start starts the clock anew.
+func (w *headerTimer) start() { w.timer.Reset(w.limit) }
 
 // headerInTime says that the header has come, and answers false when that was too late.
 func (w *headerTimer) headerInTime() bool {

@@ -6,6 +6,7 @@ import (
 	"net/textproto"
 	"time"
 
+	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
 
@@ -33,17 +34,7 @@ func (c *call) watch(trace *httptrace.ClientTrace) {
 		if status == http.StatusContinue || !c.in.ProtoAtLeast(1, 1) {
 			return nil // net/http sends 100 by itself, when the body is read; HTTP/1.0 knows no interim responses
 		}
-		h := http.Header(header)
-		dropHopByHop(h)
-		filterHeader(h, c)
+		c.entry.route.AnswerInterim(&c.request, policy.Header(header))
 		return passOn(status, header)
-	}
-}
-
-// dropHopByHop removes what concerns the connection to the server, or the framing of a final response.
-func dropHopByHop(h http.Header) {
-	dropNamed(h, h["Connection"])
-	for _, name := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Content-Length", "Upgrade"} {
-		delete(h, name)
 	}
 }

@@ -29,10 +29,9 @@ type Load struct {
 
 // Load may be called at any time.
 func (p *Proxy) Load() Load {
-	p.inFlight.mu.Lock()
-	defer p.inFlight.mu.Unlock()
+	all, streams := p.inFlight.Count()
 	return Load{
-		Requests: p.inFlight.requests - p.inFlight.streams, Streams: p.inFlight.streams,
+		Requests: all - streams, Streams: streams,
 		Waiting: p.connections.waiting.Load(), Connections: p.connections.open.Load(),
 		Dialed: p.connections.made.Load(),
 	}

@@ -5,13 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
 func TestCallsFromPagesOfOtherSitesAreRefused(t *testing.T) {
 	t.Parallel()
 	plain := setup(t, func(http.ResponseWriter, *http.Request) {})
-	behindTLS := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) { o.TrustForwardedProto = true })
+	behindTLS := setupBehind(t, believing, func(http.ResponseWriter, *http.Request) {})
 	const host = "berth.example:8080"
 
 	type header = map[string]string
@@ -86,22 +87,10 @@ func TestTwoOriginsAreRefused(t *testing.T) {
 	w.do(t, r).mustBe(t, 403, session.CodeForbidden, "servers differ in which of two they read")
 }
 
-func TestDefaultPortsAreTheSameOrigin(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		origin, scheme, host string
-		want                 bool
-	}{
-		{"https://b.example", "https", "b.example:443", true},
-		{"https://b.example:443", "https", "b.example", true},
-		{"http://b.example", "http", "b.example:80", true},
-		{"http://b.example", "http", "b.example:443", false},
-		{"http://[::1]:8080", "http", "[::1]:8080", true},
-		{"", "http", "b.example", false},
-		{"http://", "http", "", false},
-	} {
-		if got := sameOrigin(c.origin, c.scheme, c.host); got != c.want {
-			t.Errorf("sameOrigin(%q, %q, %q): got %v, want %v", c.origin, c.scheme, c.host, got, c.want)
-		}
-	}
+// believing finds out who sent a request as Berth's server does, and believes the scheme that it forwards.
+func believing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := access.Proxies(nil).Client(r.RemoteAddr, r.TLS != nil, nil, r.Header["X-Forwarded-Proto"], true)
+		next.ServeHTTP(w, r.WithContext(access.WithClient(r.Context(), c)))
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
 
@@ -20,7 +21,7 @@ func writeProblem(w http.ResponseWriter, _ *http.Request, err error) {
 		Detail    string       `json:"detail"`
 		Code      session.Code `json:"code"`
 		RequestID string       `json:"request_id"`
-	}{"about:blank", http.StatusText(status), status, session.MessageOf(err), code, w.Header().Get(requestIDHeader)})
+	}{"about:blank", http.StatusText(status), status, session.MessageOf(err), code, w.Header().Get(policy.RequestIDHeader)})
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")

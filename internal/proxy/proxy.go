@@ -14,15 +14,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"berth/internal/access"
+	"berth/internal/inflight"
+	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
-
-// Prefix is where the path route begins: /s/{id}/….
-const Prefix = "/s/"
 
 // route is what logs call every proxied request: never the path itself, which belongs to the user.
 const route = "/s/{id}/"
@@ -30,12 +29,6 @@ const route = "/s/{id}/"
 // DefaultMaxBody is the limit of a request body in bytes unless [Options] says otherwise: 16 MiB. OpenCode has none of
 // its own, and a body of 60 MB was enough to have it killed in a container of 1 GiB.
 const DefaultMaxBody = 16 << 20
-
-// allowedMethods is what Allow says where a method is refused; others than these are passed on as well.
-const allowedMethods = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-
-// notRunningRetry is what Retry-After says for a session that is not running: about as long as a server takes to start.
-const notRunningRetry = 5 * time.Second
 
 // Options is what a [Proxy] is made of. Table, Access and Logger are required.
 type Options struct {
@@ -77,10 +70,6 @@ type Options struct {
 
 	// RequestID names a request in logs, upstream and to the client. nil: 26 random characters.
 	RequestID func(*http.Request) string
-
-	// TrustForwardedProto says that a proxy of ours stands in front and sets X-Forwarded-Proto. Without it a browser's
-	// origin must have the scheme of the connection itself.
-	TrustForwardedProto bool
 }
 
 func (o Options) validate() error {
@@ -108,7 +97,7 @@ type Proxy struct {
 	table        *Table
 	access       *access.Authority
 	log          *slog.Logger
-	maxBody      int64
+	rules        policy.Rules
 	transport    Transport
 	touch        func(session.ID)
 	wake         func(context.Context, session.ID) error
@@ -120,15 +109,13 @@ type Proxy struct {
 	mayLog       func(session.ID) bool
 	writeProblem func(http.ResponseWriter, *http.Request, error)
 	requestID    func(*http.Request) string
-	trustProto   bool
 
 	reverse  *httputil.ReverseProxy
-	inFlight *inFlightCounter
-	life     context.Context //nolint:containedctx // not a request's: it ends when Drain stops waiting
-	end      context.CancelCauseFunc
+	inFlight *inflight.Counter
+	wakes    context.Context //nolint:containedctx // of starts that no request waits for: it ends when Drain stops waiting
+	endWakes context.CancelCauseFunc
 
-	streams    context.Context //nolint:containedctx // the same for event streams and WebSockets
-	endStreams context.CancelCauseFunc
+	streamsEnded, requestsEnded atomic.Bool // by [Proxy.Drain], as those that come later do
 }
 
 var _ http.Handler = (*Proxy)(nil)
@@ -142,7 +129,7 @@ func New(o Options) (*Proxy, error) {
 		table:        o.Table,
 		access:       o.Access,
 		log:          o.Logger,
-		maxBody:      cmp.Or(o.MaxBody, DefaultMaxBody),
+		rules:        policy.Rules{MaxBody: cmp.Or(o.MaxBody, DefaultMaxBody), Wake: o.Wake != nil},
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
 		wake:         o.Wake,
@@ -151,10 +138,9 @@ func New(o Options) (*Proxy, error) {
 		mayLog:       o.MayLog,
 		writeProblem: o.WriteProblem,
 		requestID:    o.RequestID,
-		trustProto:   o.TrustForwardedProto,
-		inFlight:     newInFlightCounter(),
-		upstreams:    budget{total: o.MaxConnections},
-		requests:     budget{total: o.MaxRequests},
+		inFlight:     inflight.New(),
+		upstreams:    budget{total: int64(o.MaxConnections)},
+		requests:     budget{total: int64(o.MaxRequests)},
 	}
 	p.transport.Dial = p.connections.tracked(p.transport.Dial, o.DialFailed)
 	if p.touch == nil {
@@ -172,8 +158,7 @@ func New(o Options) (*Proxy, error) {
 	if p.requestID == nil {
 		p.requestID = func(*http.Request) string { return rand.Text() }
 	}
-	p.life, p.end = context.WithCancelCause(context.Background())
-	p.streams, p.endStreams = context.WithCancelCause(p.life)
+	p.wakes, p.endWakes = context.WithCancelCause(context.Background())
 	p.reverse = p.newReverse()
 	return p, nil
 }
@@ -182,7 +167,7 @@ func New(o Options) (*Proxy, error) {
 // paths with // or dot segments, which the sessions' servers are to get as they came.
 func (p *Proxy) Before(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, _, ok := splitPath(rawPath(r.URL)); ok {
+		if policy.IsByPath(policy.TargetOf(r.URL).Path) {
 			p.ServeHTTP(w, r)
 			return
 		}
@@ -193,7 +178,7 @@ func (p *Proxy) Before(next http.Handler) http.Handler {
 // ServeHTTP answers one request under /s/{id}/ and returns when its last byte, or that of the WebSocket it became, has
 // been sent. It panics with [http.ErrAbortHandler] where a response must not look complete.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := newCall(w, r, p.requestID(r))
+	c := newCall(p, w, r)
 	started := time.Now()
 	defer func() {
 		p.observe(Observation{
@@ -202,96 +187,57 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.logAccess(c, started)
 	}()
 
-	if !p.inFlight.add() {
+	if !p.inFlight.Begin() {
 		p.fail(c, errShuttingDown)
 		c.finished = true
 		return
 	}
-	defer func() { p.inFlight.done(c.stream) }()
+	defer func() { p.inFlight.End(c.stream) }()
 	if err := p.serve(c); err != nil {
 		p.fail(c, err)
 	}
 	c.finished = true
 }
 
-// serve checks the request in the order that gives least away: the form of the id, the token, the session's state,
-// and only then the request itself.
-func (p *Proxy) serve(c *call) error {
-	if strings.EqualFold(c.in.Method, http.MethodConnect) || strings.EqualFold(c.in.Method, http.MethodTrace) {
-		// A tunnel to wherever the client says, and a request sent back with the credential that we added.
-		c.w.Header().Set("Allow", allowedMethods)
-		return session.Errorf(session.CodeMethod, "sessions cannot be asked with %s", c.in.Method)
-	}
-	idText, rest, ok := splitPath(rawPath(c.in.URL))
-	if !ok {
-		return session.Errorf(session.CodeNotFound, "there is nothing here; sessions are at /s/{id}/")
-	}
-	id, err := session.ParseID(idText)
-	if err != nil {
+// serve finds out where a request leads and who makes it, and does what the policy says.
+func (p *Proxy) serve(c *call) (err error) {
+	if err := policy.MethodAllowed(c.in.Method); err != nil {
 		return err
 	}
-	if rest == "" {
-		c.redirectToRoot(id)
+	if c.request.Place, err = policy.ByPath(c.request.Target.Path); err != nil {
+		return err
+	}
+	if c.request.Place.Path == "" {
+		c.redirectToRoot()
 		return nil
 	}
-	c.id, c.rest = id, rest
-
 	if err := p.authenticate(c); err != nil {
 		return err
 	}
-	inFlight := c.entry.held
+	inFlight := &c.entry.use.inFlight
 	if !p.requests.take(inFlight, p.transport.maxRequests()) {
 		return errRequests
 	}
 	defer p.requests.give(inFlight)
-	if c.entry.upstream == nil {
-		if answered, err := p.wakeSession(c); err != nil || answered {
+
+	p.judge(c)
+	if c.verdict.Action == policy.Wait {
+		if err := p.waitForStart(c); err != nil {
 			return err
 		}
 	}
-	if err := p.checkOrigin(c.in); err != nil {
-		return err
+	switch c.verdict.Action {
+	case policy.Forward:
+		return p.forward(c)
+	case policy.ShowPage:
+		return p.showWakePage(c)
+	case policy.Refuse, policy.Wait:
 	}
-	if anyMatches(c.entry.blocked, c.in.Method, rest) {
-		return session.Errorf(session.CodeForbidden,
-			"this call is not allowed through Berth: the session's image is managed by the operator")
-	}
-	if c.in.ContentLength > p.maxBody {
-		return p.tooLarge()
-	}
-	return p.forward(c)
+	return c.verdict.Reason
 }
 
-// InFlight returns how many requests are being served, streams included.
-func (p *Proxy) InFlight() int { return p.inFlight.count() }
-
-// Drain waits for the requests in flight, and then ends what never ends by itself: event streams and WebSockets. Who comes
-// meanwhile is served: a request on a connection that was open already cannot know. When quiet is closed nobody can come
-// any more; nil: nobody can. When ctx ends first it ends the rest as well and says how many requests that cut off.
-func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
-	p.inFlight.drain(ctx)
-	p.endStreams(errShuttingDown)
-	if quiet != nil {
-		select {
-		case <-quiet:
-		case <-ctx.Done():
-		}
-	}
-	cut := p.inFlight.drain(ctx)
-	p.inFlight.close()
-	p.end(errShuttingDown)
-
-	// Handlers return as soon as they notice; the longest are those whose client does not read.
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*abortGrace)
-	defer cancel()
-	stuck := p.inFlight.empty(last)
-	switch {
-	case stuck > 0:
-		return fmt.Errorf("drain: %d requests did not end when they were told to", stuck)
-	case cut > 0:
-		return fmt.Errorf("drain: %d requests were cut off: %w", cut, context.Cause(ctx))
-	}
-	return nil
+func (p *Proxy) judge(c *call) {
+	c.verdict = c.entry.route.Judge(&c.request, c.principal, p.rules, time.Now())
 }
 
 func (p *Proxy) logAccess(c *call, started time.Time) {
@@ -303,8 +249,8 @@ func (p *Proxy) logAccess(c *call, started time.Time) {
 		"operation", "proxy",
 		"method", c.in.Method,
 		"route", route,
-		"session_id", string(c.id),
-		"request_id", c.requestID,
+		"session_id", string(c.request.Place.Session),
+		"request_id", c.request.ID,
 		"status", c.w.status,
 		"duration_ms", float64(time.Since(started).Microseconds())/1000,
 		"bytes", c.w.bytes.Load(),

@@ -60,6 +60,12 @@ func admitting(t *testing.T, o access.Options) *access.Authority {
 
 func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *fixture {
 	t.Helper()
+	return setupBehind(t, func(p http.Handler) http.Handler { return p }, server, change...)
+}
+
+// setupBehind has something in front of the proxy.
+func setupBehind(t *testing.T, front func(http.Handler) http.Handler, server http.HandlerFunc, change ...func(*Options)) *fixture {
+	t.Helper()
 	keys := testKeys(t)
 	w := &fixture{table: NewTable(), keys: keys, logs: new(lockedBuffer)}
 	w.server = httptest.NewServer(server)
@@ -74,7 +80,7 @@ func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *fix
 	if w.proxy, err = New(o); err != nil {
 		t.Fatal(err)
 	}
-	w.front = httptest.NewServer(w.proxy.Before(http.NotFoundHandler()))
+	w.front = httptest.NewServer(front(w.proxy.Before(http.NotFoundHandler())))
 	w.client = &http.Client{
 		Transport:     &http.Transport{DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

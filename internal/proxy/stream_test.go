@@ -163,7 +163,7 @@ func TestActivityIsReportedAtTheBeginningAndOnceASecondAfter(t *testing.T) {
 		}
 	}
 
-	e := &entry{}
+	e := &use{}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		after time.Duration

@@ -4,58 +4,23 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
-	"berth/internal/session"
+	"berth/internal/proxy/policy"
 )
 
 // halfOpenTimeout is how long a WebSocket of which one side has closed its half may be silent. What the other side still
 // has to send arrives; a side that has nothing to send and does not close must not hold both connections for ever.
 const halfOpenTimeout = time.Minute
 
-// errUnexpectedUpgrade answers a request whose server switched to a protocol that was not asked for.
-var errUnexpectedUpgrade = session.Errorf(session.CodeUpstream, "the session's server switched to a protocol that was not asked for")
-
-// wantsWebSocket reports whether a request is the opening handshake of a WebSocket. An upgrade to anything else is not
-// passed on: through another protocol, such as h2c, requests would come that nobody has checked. Nor is one with a
-// content, of which the rest would follow into the tunnel.
-func wantsWebSocket(r *http.Request) bool {
-	upgrade := r.Header["Upgrade"]
-	return len(upgrade) == 1 && strings.EqualFold(upgrade[0], webSocket) && namesUpgrade(r.Header) &&
-		r.Method == http.MethodGet && r.ContentLength == 0 && r.ProtoAtLeast(1, 1)
-}
-
-const webSocket = "websocket"
-
-func namesUpgrade(h http.Header) bool {
-	for _, value := range h["Connection"] {
-		for token := range strings.SplitSeq(value, ",") {
-			if strings.EqualFold(strings.Trim(token, " \t"), "Upgrade") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// switchProtocols checks a 101 response and prepares what follows it. After an error the response's body is closed, and
-// with it the connection.
+// switchProtocols prepares what follows a 101 response. After an error the response's body is closed, and with it the
+// connection.
 func (c *call) switchProtocols(res *http.Response) error {
-	upgrade := res.Header["Upgrade"]
-	if !c.webSocket || len(upgrade) != 1 || !strings.EqualFold(upgrade[0], webSocket) || !res.ProtoAtLeast(1, 1) {
-		return errUnexpectedUpgrade
-	}
 	server, ok := res.Body.(io.ReadWriteCloser)
-	if !ok { // no Connection: Upgrade beside it
-		return errUnexpectedUpgrade
+	if !ok {
+		return policy.ErrUpgrade
 	}
-	dropNamed(res.Header, res.Header["Connection"])
-	for _, name := range []string{"Keep-Alive", "Trailer", "Transfer-Encoding", "Content-Length"} {
-		delete(res.Header, name)
-	}
-	res.Header["Connection"], res.Header["Upgrade"] = []string{"Upgrade"}, []string{webSocket}
 	// ReverseProxy writes the status line as it came. Its text may have a bare CR in it, after which some clients read a header.
 	res.Status, res.Close = "101 "+http.StatusText(http.StatusSwitchingProtocols), false
 	res.Proto, res.ProtoMajor, res.ProtoMinor = "HTTP/1.1", 1, 1
@@ -67,6 +32,13 @@ func (c *call) switchProtocols(res *http.Response) error {
 	t.timer.Stop()
 	c.tunnel, res.Body = t, t
 	return nil
+}
+
+// closeTunnel closes the server's end of a WebSocket, if there is one.
+func (c *call) closeTunnel() {
+	if c.tunnel != nil {
+		_ = c.tunnel.Close()
+	}
 }
 
 // tunnel is the server's end of a WebSocket, through which all bytes of both directions pass.

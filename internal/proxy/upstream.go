@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"berth/internal/session"
@@ -52,7 +51,7 @@ func (t Transport) withDefaults() Transport {
 	return t
 }
 
-// upstream is one session's server: the connections to it and the places for requests. Every session has its own,
+// upstream is one session's server: the connections to it and the turns of requests. Every session has its own,
 // because an engine gives a removed container's port to the next one, and a connection must never serve two sessions.
 type upstream struct {
 	life  context.Context //nolint:containedctx // not a request's: its end closes every connection, idle or not
@@ -63,8 +62,8 @@ type upstream struct {
 	budget   *budget // of connections to all sessions' servers
 	held     share
 	http     *http.Transport
-	requests chan struct{} // one element for each request that holds a place
-	streams  chan struct{} // the same for event streams and WebSockets
+	requests turns // of requests that it works on
+	streams  turns // of event streams and WebSockets
 }
 
 func newUpstream() *upstream {
@@ -93,8 +92,8 @@ var errRequests = session.Errorf(session.CodeLimit,
 func (u *upstream) ready(settings Transport, connections *budget) {
 	u.open.Do(func() {
 		u.settings, u.budget = settings, connections
-		u.requests = make(chan struct{}, settings.MaxConnections)
-		u.streams = make(chan struct{}, settings.MaxConnections)
+		u.requests = make(turns, settings.MaxConnections)
+		u.streams = make(turns, settings.MaxConnections)
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(true)
 		u.http = &http.Transport{
@@ -105,7 +104,7 @@ func (u *upstream) ready(settings Transport, connections *budget) {
 			DisableCompression:     true,
 			MaxIdleConns:           settings.MaxKeepaliveConnections,
 			MaxIdleConnsPerHost:    settings.MaxKeepaliveConnections,
-			MaxConnsPerHost:        0, // would let streams starve requests in silence; see takePlace
+			MaxConnsPerHost:        0, // would let streams starve requests in silence; see takeTurn
 			IdleConnTimeout:        settings.KeepaliveExpiry,
 			MaxResponseHeaderBytes: maxHeaderBytes,
 		}
@@ -143,39 +142,4 @@ func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn,
 		_ = conn.Close()
 	})
 	return &upstreamConn{Conn: conn, release: func() { forget(); giveBack() }}, nil
-}
-
-// takePlace waits for one of the session's places for requests and returns how to give it back. Streams give theirs
-// back when they are known to be streams (see takeStream), so that a hundred open terminals do not stop a request, and
-// a client that opens connections without end cannot use up the file descriptors of everyone.
-func (u *upstream) takePlace(ctx context.Context, waiting *atomic.Int64) (giveBack func(), err error) {
-	giveBack = sync.OnceFunc(func() { <-u.requests })
-	select {
-	case u.requests <- struct{}{}:
-		return giveBack, nil
-	default:
-	}
-	waiting.Add(1)
-	defer waiting.Add(-1)
-	timer := time.NewTimer(u.settings.ConnectTimeout)
-	defer timer.Stop()
-	select {
-	case u.requests <- struct{}{}:
-		return giveBack, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-timer.C:
-		return nil, session.Errorf(session.CodeLimit,
-			"the session is busy with %d requests; let some of them finish and try again", cap(u.requests)).After(time.Second)
-	}
-}
-
-func (u *upstream) takeStream() (giveBack func(), err error) {
-	select {
-	case u.streams <- struct{}{}:
-		return sync.OnceFunc(func() { <-u.streams }), nil
-	default:
-		return nil, session.Errorf(session.CodeLimit,
-			"the session has %d event streams and terminals open; close some of them and try again", cap(u.streams)).After(time.Second)
-	}
 }

@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
+	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
 
 const (
 	defaultWakeTimeout = 30 * time.Second
-	// wakeRetry is when it is worth trying again after a wait that was too short.
-	wakeRetry = 2 * time.Second
 	// refusalWait is how long a page is held back for the word that there is no room.
 	refusalWait = 250 * time.Millisecond
 )
@@ -29,51 +27,35 @@ const wakePage = `<!doctype html>
 </html>
 `
 
-// wakeSession brings up the session of a call that found it stopped for want of use, and gives the call its new entry.
-// Programs wait; a person gets a page that follows the start, which answered says.
-func (p *Proxy) wakeSession(c *call) (answered bool, err error) {
-	stopped := notRunning(c.entry.route, time.Now())
-	if p.wake == nil || !c.entry.route.Wakes {
-		return false, stopped
-	}
-	if err := p.checkOrigin(c.in); err != nil {
-		return false, err
-	}
-	by := session.WithActor(c.in.Context(), "user")
-	if isNavigation(c.in) {
-		if err := p.wakeBehind(by, c.id); err != nil {
-			return false, wakeFailure(err)
-		}
-		writeWakePage(c)
-		return true, nil
-	}
-	ctx, cancel := context.WithTimeout(by, p.wakeTimeout)
+// waitForStart starts the session of a call that found it stopped for want of use, and gives the call its new entry and
+// verdict.
+func (p *Proxy) waitForStart(c *call) error {
+	stopped := c.verdict.Reason
+	ctx, cancel := context.WithTimeout(byUser(c), p.wakeTimeout)
 	defer cancel()
-	if err := p.wake(ctx, c.id); err != nil {
-		return false, wakeFailure(err)
+	if err := p.wake(ctx, c.request.Place.Session); err != nil {
+		return wakeFailure(err)
 	}
 	if err := p.authenticate(c); err != nil { // the token may have been replaced meanwhile
-		return false, err
+		return err
 	}
 	if c.entry.upstream == nil {
-		return false, stopped
+		return stopped
 	}
-	return false, nil
+	p.judge(c)
+	return nil
 }
 
-// notRunning says to whoever uses a session that does not run what there is to do: to wait, where its server is started
-// anyway. To start a session is not a user's to do.
-func notRunning(r session.Route, now time.Time) *session.Failure {
-	switch wait := r.StartsAt.Sub(now).Round(time.Second); {
-	case r.StartsAt.IsZero():
-		return session.Errorf(session.CodeNotRunning,
-			"the session is not running; ask whoever gave it to you to start it, then try again").After(notRunningRetry)
-	case wait > 0:
-		return session.Errorf(session.CodeNotRunning, "the session's server has ended and is started again by itself in %d s; try again then",
-			int(wait.Seconds())).After(wait + wakeRetry)
+// showWakePage starts the session behind a page that follows the start.
+func (p *Proxy) showWakePage(c *call) error {
+	if err := p.wakeBehind(byUser(c), c.request.Place.Session); err != nil {
+		return wakeFailure(err)
 	}
-	return session.Errorf(session.CodeNotRunning, "the session is being started; try again in a moment").After(wakeRetry)
+	writeWakePage(c)
+	return nil
 }
+
+func byUser(c *call) context.Context { return session.WithActor(c.in.Context(), "user") }
 
 // wakeBehind wakes a session while its page is shown; the next request asks how it went. It returns the reason when there
 // is no room, which is known at once: a page that says "starting" for ever would hide it.
@@ -82,7 +64,7 @@ func (p *Proxy) wakeBehind(by context.Context, id session.ID) error {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(by), p.wakeTimeout)
 		defer cancel()
-		defer context.AfterFunc(p.life, cancel)()
+		defer context.AfterFunc(p.wakes, cancel)()
 		ended <- p.wake(ctx, id)
 	}()
 	select {
@@ -102,19 +84,13 @@ func wakeFailure(err error) error {
 	case ok && (f.Code == session.CodeLimit || f.Code == session.CodePressure || f.Code == session.CodeEngineUnavailable ||
 		f.Code == session.CodeStoreUnavailable):
 		if f.RetryAfter == 0 {
-			f = f.After(notRunningRetry)
+			f = f.After(policy.NotRunningRetry)
 		}
 		return f
 	case ok && (f.Code == session.CodeCanceled || f.Code == session.CodeInProgress):
-		return session.Errorf(session.CodeNotRunning, "the session is starting; try again in a moment").Because(err).After(wakeRetry)
+		return session.Errorf(session.CodeNotRunning, "the session is starting; try again in a moment").Because(err).After(policy.WakeRetry)
 	}
-	return session.Errorf(session.CodeNotRunning, "the session could not be started: %s", session.MessageOf(err)).Because(err).After(notRunningRetry)
-}
-
-// isNavigation reports whether a person waits for a page.
-func isNavigation(r *http.Request) bool {
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") && (mode == "" || mode == "navigate")
+	return session.Errorf(session.CodeNotRunning, "the session could not be started: %s", session.MessageOf(err)).Because(err).After(policy.NotRunningRetry)
 }
 
 func writeWakePage(c *call) {
@@ -122,7 +98,7 @@ func writeWakePage(c *call) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	h.Set("Retry-After", seconds(wakeRetry))
+	h.Set("Retry-After", seconds(policy.WakeRetry))
 	c.w.WriteHeader(http.StatusServiceUnavailable)
 	_, _ = c.w.Write([]byte(wakePage))
 }

@@ -30,8 +30,7 @@ const (
 type Options struct {
 	Listener net.Listener
 	Handler  http.Handler
-	// Client finds out who sent a request. It is called before anything else reads the request, and may change its address
-	// and headers.
+	// Client finds out who sent a request; [access.ClientOf] tells those who answer it.
 	Client         func(*http.Request) *access.Client
 	MaxConnections int             // at once
 	Draining       <-chan struct{} // closed when answers are to end their connections

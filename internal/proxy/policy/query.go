@@ -1,4 +1,4 @@
-package proxy
+package policy
 
 import "strings"
 
@@ -6,12 +6,12 @@ import "strings"
 // there, so a client's must never arrive; and as part of a URL it ends in logs, so it is not accepted here either.
 const tokenParam = "auth_token"
 
-// withoutToken removes every auth_token parameter from a raw query, however its name is encoded, and changes nothing
+// WithoutToken removes every auth_token parameter from a raw query, however its name is encoded, and changes nothing
 // else: a query without one is returned as it is.
 //
 // Parameters are separated by &. Servers of an older school split at semicolons too, so a parameter that is hidden
 // behind one is removed as well.
-func withoutToken(rawQuery string) string {
+func WithoutToken(rawQuery string) string {
 	kept, changed := dropParam(rawQuery, "&", func(piece string) (string, bool) {
 		if isToken(piece) {
 			return "", true

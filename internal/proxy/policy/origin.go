@@ -1,7 +1,6 @@
-package proxy
+package policy
 
 import (
-	"net/http"
 	"net/url"
 	"strings"
 
@@ -15,45 +14,27 @@ var errCrossOrigin = session.Errorf(session.CodeForbidden,
 // checkOrigin refuses what a foreign page could have a browser send: requests that change something, and upgrades,
 // which the same-origin policy does not cover. The servers behind do not check it when a request carries their
 // credential, and all of ours do. A request without Origin does not come from a page.
-func (p *Proxy) checkOrigin(r *http.Request) error {
-	if isSafe(r.Method) && r.Header.Get("Upgrade") == "" {
+func checkOrigin(q *Request) error {
+	if isSafe(q.Method) && q.Header.get("Upgrade") == "" {
 		return nil
 	}
-	for _, site := range r.Header["Sec-Fetch-Site"] {
+	for _, site := range q.Header["Sec-Fetch-Site"] {
 		// "none" is the user's own doing: an address typed in, a bookmark.
 		if site != "same-origin" && site != "none" {
 			return errCrossOrigin
 		}
 	}
-	switch origins := r.Header["Origin"]; {
+	switch origins := q.Header["Origin"]; {
 	case len(origins) == 0:
 		return nil
-	case len(origins) > 1, !sameOrigin(origins[0], p.scheme(r), r.Host):
+	case len(origins) > 1, !sameOrigin(origins[0], q.Scheme, q.Host):
 		return errCrossOrigin
 	}
 	return nil
 }
 
 func isSafe(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
-}
-
-// scheme is what the client used: that of the connection, or what a trusted proxy in front says.
-func (p *Proxy) scheme(r *http.Request) string {
-	if p.trustProto {
-		if values := r.Header["X-Forwarded-Proto"]; len(values) > 0 {
-			// The last entry is that of the proxy next to us; what stands before it may come from anyone.
-			all := strings.Split(values[len(values)-1], ",")
-			if strings.EqualFold(strings.TrimSpace(all[len(all)-1]), "https") {
-				return "https"
-			}
-			return "http"
-		}
-	}
-	if r.TLS != nil {
-		return "https"
-	}
-	return "http"
+	return method == methodGet || method == methodHead || method == methodOptions
 }
 
 // sameOrigin compares a serialized origin (RFC 6454, section 6.2; "null" is never the same) with a scheme and a Host

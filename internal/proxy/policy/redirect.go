@@ -1,4 +1,4 @@
-package proxy
+package policy
 
 import (
 	"net/netip"
@@ -17,8 +17,8 @@ type redirect struct {
 	hosts  []string // Host headers under which the server may know itself
 }
 
-func (c *call) redirect() redirect {
-	return redirect{prefix: c.prefix(), base: c.rest, hosts: []string{c.in.Host, c.entry.route.Address}}
+func (r *Route) redirect(q *Request) redirect {
+	return redirect{prefix: q.Place.Prefix, base: q.Place.Path, hosts: []string{q.Host, r.Address}}
 }
 
 // move returns the reference as the client is to get it. What leads to the server itself, absolute or not, ends under

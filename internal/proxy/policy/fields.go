@@ -1,15 +1,11 @@
-package proxy
+package policy
 
-import (
-	"io"
-	"net/http"
-	"strings"
-)
+import "strings"
 
 // On the path route a session's server shares its origin with Berth and with every other session, and a proxy of the
 // operator may stand in front of us. What a server answers may therefore concern its own response and what lies under
 // its prefix, and nothing else. The tables below hold the response fields that reach further. Headers of final and
-// interim responses go through them; trailers go through [trailerFields] instead.
+// interim responses go through them; trailers go through [FilterTrailer] instead.
 //
 // Fields that look similar and are kept, because they concern the one response or the document in it: Cache-Control,
 // Link, Content-Security-Policy, Permissions-Policy, Cross-Origin-*, Access-Control-*, X-Frame-Options, Server-Timing,
@@ -43,7 +39,7 @@ var deniedFields = set(
 	"X-Send-File",
 
 	// What Berth says itself.
-	requestIDHeader,
+	RequestIDHeader,
 )
 
 // deniedPrefixes are those of whole families, in canonical form.
@@ -74,14 +70,6 @@ var trailerFields = set(
 	"Server-Timing",
 )
 
-func set(names ...string) map[string]bool {
-	s := make(map[string]bool, len(names))
-	for _, name := range names {
-		s[http.CanonicalHeaderKey(name)] = true
-	}
-	return s
-}
-
 func isDenied(name string) bool {
 	if deniedFields[name] {
 		return true
@@ -92,100 +80,4 @@ func isDenied(name string) bool {
 		}
 	}
 	return strings.HasSuffix(name, deniedSuffix)
-}
-
-// filterHeader removes from the header of a response, final or interim, what a server may not say, and moves the paths
-// in it under the session's prefix.
-func filterHeader(h http.Header, c *call) {
-	for name, values := range h {
-		switch {
-		case name == "X-Accel-Buffering" && len(values) == 1 && values[0] == "no":
-			// Asks nginx to stream this response, which event streams need.
-		case isDenied(name):
-			delete(h, name)
-		}
-	}
-	for _, name := range []string{"Location", "Content-Location"} {
-		values := h[name]
-		if len(values) == 0 {
-			continue
-		}
-		if moved, ok := c.redirect().move(values[0]); ok {
-			h[name] = []string{moved}
-		} else {
-			delete(h, name)
-		}
-	}
-	if cookies := h["Set-Cookie"]; len(cookies) > 0 {
-		delete(h, "Set-Cookie")
-		for _, cookie := range cookies {
-			if moved, ok := movedCookie(cookie, c.prefix()); ok {
-				h["Set-Cookie"] = append(h["Set-Cookie"], moved)
-			}
-		}
-	}
-}
-
-// dropNamed removes what a Connection header names: it concerned the connection to the server alone.
-func dropNamed(h http.Header, connection []string) {
-	for _, value := range connection {
-		for name := range strings.SplitSeq(value, ",") {
-			h.Del(strings.Trim(name, " \t"))
-		}
-	}
-}
-
-// filterTrailer removes what may not stand in a trailer section.
-func filterTrailer(t http.Header) {
-	for name := range t {
-		if !trailerFields[name] {
-			delete(t, name)
-		}
-	}
-}
-
-// cookieAttributes are those that a cookie of a session's server may have. Domain is not among them: it would send the
-// cookie to other hosts.
-var cookieAttributes = map[string]bool{
-	"expires": true, "httponly": true, "max-age": true, "partitioned": true, "path": true, "priority": true, "samesite": true, "secure": true,
-}
-
-// movedCookie puts the cookie's path under the prefix and keeps of its other attributes those that concern the cookie
-// alone. It reports false for a cookie that is ours by name, or has no name, which browsers send as its value only, and
-// that may look like one of ours; and for one with control characters, where browsers differ in what they make of it.
-func movedCookie(cookie, prefix string) (string, bool) {
-	parts := strings.Split(cookie, ";")
-	name, _, named := strings.Cut(parts[0], "=")
-	if !named || strings.TrimSpace(name) == "" || isOurCookie(parts[0]) || strings.ContainsFunc(cookie, isControl) {
-		return "", false
-	}
-	kept := parts[:1]
-	for _, part := range parts[1:] {
-		name, value, _ := strings.Cut(part, "=")
-		name, value = strings.Trim(name, " \t"), strings.Trim(value, " \t")
-		if !cookieAttributes[strings.ToLower(name)] {
-			continue
-		}
-		if strings.EqualFold(name, "Path") && strings.HasPrefix(value, "/") {
-			part = " Path=" + prefix + value
-		}
-		kept = append(kept, part)
-	}
-	return strings.Join(kept, ";"), true
-}
-
-func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
-
-// trailedBody is the body of a response that may have a trailer section, of which it leaves what may stand there.
-type trailedBody struct {
-	io.ReadCloser
-	res *http.Response
-}
-
-func (b *trailedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		filterTrailer(b.res.Trailer)
-	}
-	return n, err
 }

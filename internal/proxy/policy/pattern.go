@@ -1,4 +1,4 @@
-package proxy
+package policy
 
 import (
 	"net/url"
@@ -6,71 +6,6 @@ import (
 	"slices"
 	"strings"
 )
-
-// rawPath returns the path as it stood in the request line. URL.EscapedPath would not do: it re-encodes everything,
-// and so turns %2F into a slash, as soon as one character in the path is one that should have been escaped.
-func rawPath(u *url.URL) string {
-	if u.RawPath != "" {
-		return u.RawPath
-	}
-	return u.EscapedPath()
-}
-
-// splitPath cuts /s/{id}/rest into the id as it was written and the rest, which begins with a slash, or is empty when
-// there is no slash after the id. It decodes nothing, so that %2F and %2E%2E are letters like any other here.
-func splitPath(raw string) (id, rest string, ok bool) {
-	after, ok := strings.CutPrefix(raw, Prefix)
-	if !ok {
-		return "", "", false
-	}
-	if i := strings.IndexByte(after, '/'); i >= 0 {
-		return after[:i], after[i:], true
-	}
-	return after, "", true
-}
-
-// upstreamURL is where a raw path goes: to the address, with the path byte for byte as it came, except that bytes
-// which may not stand in a request line are escaped.
-func upstreamURL(address, raw, rawQuery string, forceQuery bool) (*url.URL, error) {
-	raw = escapeIllegal(raw)
-	decoded, err := url.PathUnescape(raw)
-	if err != nil {
-		return nil, err
-	}
-	return &url.URL{
-		Scheme: "http", Host: address,
-		Path: decoded, RawPath: raw,
-		RawQuery: rawQuery, ForceQuery: forceQuery,
-	}, nil
-}
-
-// escapeIllegal percent-encodes what RFC 3986 (section 3.3) does not allow in a path, and touches nothing else.
-func escapeIllegal(raw string) string {
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	clean := 0 // raw[:clean] is in b
-	for i := range len(raw) {
-		if legalInPath(raw[i]) {
-			continue
-		}
-		b.WriteString(raw[clean:i])
-		b.Write([]byte{'%', hex[raw[i]>>4], hex[raw[i]&15]})
-		clean = i + 1
-	}
-	if clean == 0 {
-		return raw
-	}
-	b.WriteString(raw[clean:])
-	return b.String()
-}
-
-func legalInPath(c byte) bool {
-	switch {
-	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		return true
-	}
-	return strings.IndexByte("-._~!$&'()*+,;=:@[]%/", c) >= 0
-}
 
 // pattern names calls: "POST /global/upgrade", or "/session/*/message" for any method, where * is one segment.
 type pattern struct {

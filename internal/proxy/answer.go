@@ -1,0 +1,67 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+
+	"berth/internal/proxy/policy"
+)
+
+// answer is called with the head of every final answer, and with 101 Switching Protocols.
+func (p *Proxy) answer(res *http.Response) error {
+	c := callOf(res.Request.Context())
+	if !c.header.headerInTime() {
+		return errHeaderTimeout
+	}
+	head := policy.Response{Status: res.StatusCode, Header: policy.Header(res.Header), HTTP11: res.ProtoAtLeast(1, 1)}
+	var recorded []byte
+	if c.conn != nil {
+		recorded = c.conn.recorded()
+	}
+	switched := res.StatusCode == http.StatusSwitchingProtocols
+	if res.Close && head.HTTP11 && !switched {
+		var ok bool
+		if head.Connection, ok = connectionHeader(recorded); !ok {
+			return errInterim
+		}
+	}
+	if err := c.entry.route.Answer(&c.request, c.verdict, head); err != nil {
+		return err
+	}
+	if _, typed := res.Header["Content-Type"]; !typed {
+		c.w.Header()["Content-Type"] = nil // or net/http guesses one
+	}
+	policy.FilterTrailer(policy.Header(res.Trailer)) // what is announced, also by an answer without a body
+	if switched {
+		if err := c.switchProtocols(res); err != nil {
+			return err
+		}
+	} else if res.ContentLength < 0 {
+		res.Body = &trailedBody{res.Body, res}
+	}
+	if !switched && !policy.IsEventStream(head.Header) {
+		return nil
+	}
+	stream, err := c.entry.upstream.takeStream()
+	if err != nil {
+		return err
+	}
+	c.turn.giveBack()
+	c.turn = stream
+	p.becomeStream(c)
+	return nil
+}
+
+// trailedBody is the body of a response that may have a trailer section, of which it leaves what may stand there.
+type trailedBody struct {
+	io.ReadCloser
+	res *http.Response
+}
+
+func (b *trailedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		policy.FilterTrailer(policy.Header(b.res.Trailer))
+	}
+	return n, err
+}

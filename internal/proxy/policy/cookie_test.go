@@ -1,0 +1,30 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+)
+
+func FuzzCookie(f *testing.F) {
+	for _, seed := range []string{"a=b; Domain = example.com", "a=b;domain\t=x;path=/", "=berth_x=1", "berth_x", "a=b; Path=/;Path=x;DOMAIN", "__Host-Berth_x=1;;=", "\f=", "a\x00=b;\vDomain=c"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, cookie string) {
+		got, ok := movedCookie(cookie, "/s/ses-one")
+		if !ok {
+			return
+		}
+		pair, attributes, _ := strings.Cut(got, ";")
+		name, _, named := strings.Cut(pair, "=")
+		if !named || strings.TrimSpace(name) == "" || strings.Contains(strings.ToLower(name), "berth_") && isOurCookie(pair) {
+			t.Errorf("%q became %q, whose name may be ours", cookie, got)
+		}
+		for attribute := range strings.SplitSeq(attributes, ";") {
+			key, value, _ := strings.Cut(attribute, "=")
+			key, value = strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value)
+			if key == "domain" || key == "path" && strings.HasPrefix(value, "/") && !strings.HasPrefix(value, "/s/ses-one/") {
+				t.Errorf("%q became %q, which reaches further than its session", cookie, got)
+			}
+		}
+	})
+}

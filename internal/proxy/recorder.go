@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"berth/internal/proxy/policy"
+)
+
+// recorder notes what was answered, and keeps the session awake while bytes flow.
+type recorder struct {
+	http.ResponseWriter
+	call     *call
+	status   int // 0 until the header was written
+	bytes    atomic.Int64
+	heard    atomic.Int64 // bytes that came through a hijacked connection
+	hijacked bool
+	client   net.Conn // once hijacked; call.mu guards it
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) WriteHeader(status int) {
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		w.Header().Del("Connection")
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	if w.status == 0 {
+		w.status = status
+		// Again, because ReverseProxy clears all headers after an interim response.
+		w.Header().Set(policy.RequestIDHeader, w.call.request.ID)
+		if w.call.closes {
+			w.Header().Set("Connection", "close")
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.flowed(n)
+	return n, err
+}
+
+func (w *recorder) flowed(n int) {
+	w.bytes.Add(int64(n))
+	if n > 0 {
+		w.call.active()
+	}
+}
+
+// Hijack hands out the client's connection, in front of it what the server had already read.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	w.hijacked, w.status = true, http.StatusSwitchingProtocols
+	w.call.mu.Lock()
+	w.client = conn
+	w.call.mu.Unlock()
+	return &clientConn{Conn: conn, early: buffered.Reader, w: w}, buffered, nil
+}
+
+// clientConn is the client's side of a WebSocket.
+type clientConn struct {
+	net.Conn
+	early *bufio.Reader // read first as long as there is something in it
+	w     *recorder
+}
+
+func (c *clientConn) Read(p []byte) (int, error) {
+	if n := c.early.Buffered(); n > 0 {
+		n, err := c.early.Read(p[:min(n, len(p))])
+		c.w.heard.Add(int64(n))
+		return n, err
+	}
+	n, err := c.Conn.Read(p)
+	c.w.heard.Add(int64(n))
+	if n > 0 {
+		c.w.call.active()
+	}
+	return n, err
+}
+
+func (c *clientConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.w.flowed(n)
+	return n, err
+}
+
+// CloseWrite passes on that the server has nothing more to say.
+func (c *clientConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
