@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"iter"
 	"net"
 	"net/http"
 	"sync"
@@ -18,13 +19,15 @@ const (
 	settlePause = 5 * time.Millisecond
 )
 
-// connections are what clients have opened, and what they are used for.
-type connections struct {
-	mu   sync.Mutex
-	open map[net.Conn]use
-}
+// connections are what clients have opened, and what they are used for. A request looks at its own alone: none takes a lock
+// that another one's connection needs.
+type connections struct{ open sync.Map } // *connection by net.Conn
 
-type use struct {
+// connection is what one is used for.
+type connection struct {
+	net.Conn
+
+	mu     sync.Mutex
 	state  http.ConnState
 	since  time.Time
 	opened time.Time
@@ -32,62 +35,66 @@ type use struct {
 	held   bool // a request is being answered that it must not be closed under
 }
 
-// spare is since when a connection could have been closed for another one. One that never had a request with a valid token does not
-// make it later by further requests.
-func (u use) spare() time.Time {
-	if u.known {
-		return u.since
+// spare is since when the connection could have been closed for another one; false: it must not be. One that never had a
+// request with a valid token does not make it later by further requests.
+func (c *connection) spare() (since time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known {
+		return c.since, !c.held
 	}
-	return u.opened
+	return c.opened, !c.held
 }
 
 type connKey struct{}
 
-// withConn is the server's ConnContext.
-func withConn(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, conn)
+// begin is the server's ConnContext.
+func (c *connections) begin(ctx context.Context, conn net.Conn) context.Context {
+	now := time.Now()
+	one := &connection{Conn: conn, state: http.StateNew, since: now, opened: now}
+	c.open.Store(conn, one)
+	return context.WithValue(ctx, connKey{}, one)
 }
 
-// hold notes whether a request is being answered on the connection of ctx that it must not be closed under.
-func (c *connections) hold(ctx context.Context, held bool) {
-	c.change(ctx, func(u *use) {
-		u.held, u.known = held, u.known || held
-		if !held {
-			u.since = time.Now()
-		}
-	})
+// connectionOf is that of ctx; one that nobody looks at if there is none.
+func connectionOf(ctx context.Context) *connection {
+	if c, ok := ctx.Value(connKey{}).(*connection); ok {
+		return c
+	}
+	return new(connection)
 }
 
-// know notes that a request with a valid token has come on the connection of ctx.
-func (c *connections) know(ctx context.Context) { c.change(ctx, func(u *use) { u.known = true }) }
-
-func (c *connections) change(ctx context.Context, f func(*use)) {
-	conn, _ := ctx.Value(connKey{}).(net.Conn)
+// hold notes whether a request is being answered that the connection must not be closed under.
+func (c *connection) hold(held bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if u, ok := c.open[conn]; ok { // else it is another protocol's, or closed
-		f(&u)
-		c.open[conn] = u
+	c.held, c.known = held, c.known || held
+	if !held {
+		c.since = time.Now()
 	}
+}
+
+// know notes that a request with a valid token has come.
+func (c *connection) know() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = true
 }
 
 // note is the server's ConnState.
 func (c *connections) note(conn net.Conn, state http.ConnState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	found, _ := c.open.Load(conn)
+	one, ok := found.(*connection)
+	if !ok { // it was closed for another one
+		return
+	}
 	switch state {
 	case http.StateHijacked, http.StateClosed:
-		delete(c.open, conn)
+		c.open.Delete(conn)
 	case http.StateNew, http.StateActive, http.StateIdle:
-		if c.open == nil {
-			c.open = map[net.Conn]use{}
-		}
-		u, now := c.open[conn], time.Now()
-		if u.opened.IsZero() {
-			u.opened = now
-		}
-		u.state, u.since, u.held = state, now, false
-		c.open[conn] = u
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		one.state, one.since, one.held = state, time.Now(), false
 	}
 }
 
@@ -95,20 +102,37 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 // valid token does not protect its connection, nor does one with a session's token to the API unless it is a stream, of which
 // the number is bounded: a client that reads no answers could otherwise keep all others out.
 func (c *connections) closeOldest() bool {
-	c.mu.Lock()
-	var oldest net.Conn
-	for conn, u := range c.open {
-		if !u.held && (oldest == nil || u.spare().Before(c.open[oldest].spare())) {
-			oldest = conn
+	for {
+		oldest, since := c.oldest()
+		if oldest == nil {
+			return false
+		}
+		if now, ok := oldest.spare(); ok && now.Equal(since) { // it was not used meanwhile
+			c.open.Delete(oldest.Conn)
+			_ = oldest.Close()
+			return true
 		}
 	}
-	delete(c.open, oldest)
-	c.mu.Unlock()
-	if oldest == nil {
-		return false
+}
+
+// oldest returns nil if every connection is held.
+func (c *connections) oldest() (oldest *connection, since time.Time) {
+	for one := range c.all() {
+		if spare, ok := one.spare(); ok && (oldest == nil || spare.Before(since)) {
+			oldest, since = one, spare
+		}
 	}
-	_ = oldest.Close()
-	return true
+	return oldest, since
+}
+
+func (c *connections) all() iter.Seq[*connection] {
+	return func(yield func(*connection) bool) {
+		for _, one := range c.open.Range {
+			if !yield(one.(*connection)) { //nolint:forcetypeassert // nothing else is open
+				return
+			}
+		}
+	}
 }
 
 // settle waits until no connection has a request, or is likely to get one, or ctx ends. No connection is accepted meanwhile.
@@ -126,15 +150,20 @@ func (c *connections) settle(ctx context.Context) {
 }
 
 func (c *connections) settled(begun time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, u := range c.open {
-		switch {
-		case u.state == http.StateActive,
-			u.state == http.StateIdle && time.Since(begun) < idleGrace,
-			u.state == http.StateNew && time.Since(u.since) < newGrace:
+	for one := range c.all() {
+		if one.expectsRequest(begun) {
 			return false
 		}
 	}
 	return true
+}
+
+// expectsRequest reports whether the connection has a request, or may still get one; begun is when connections ceased to be
+// accepted.
+func (c *connection) expectsRequest(begun time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == http.StateActive ||
+		c.state == http.StateIdle && time.Since(begun) < idleGrace ||
+		c.state == http.StateNew && time.Since(c.since) < newGrace
 }

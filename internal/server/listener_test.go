@@ -24,11 +24,11 @@ func serve(t *testing.T, handler http.HandlerFunc, most int, timeout time.Durati
 	server := httptest.NewUnstartedServer(handler)
 	l = &clientListener{Listener: server.Listener, most: most, timeout: timeout, probe: time.Second, closeOldest: seen.closeOldest}
 	server.Listener = l
-	server.Config.ConnState, server.Config.ConnContext = seen.note, withConn
+	server.Config.ConnState, server.Config.ConnContext = seen.note, seen.begin
 	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
-			seen.hold(r.Context(), true)
-			defer seen.hold(r.Context(), false)
+			connectionOf(r.Context()).hold(true)
+			defer connectionOf(r.Context()).hold(false)
 		}
 		handler(w, r)
 	})
@@ -277,8 +277,10 @@ func TestConnectionWithAValidTokenIsNotTheFirstToBeClosed(t *testing.T) {
 	unauthenticated, other := net.Pipe()
 	defer peer.Close()
 	defer other.Close()
+	ctx := seen.begin(t.Context(), known)
 	seen.note(known, http.StateActive)
-	seen.know(withConn(t.Context(), known))
+	connectionOf(ctx).know()
+	seen.begin(t.Context(), unauthenticated)
 	seen.note(unauthenticated, http.StateActive)
 	seen.note(known, http.StateActive)
 	for _, want := range []net.Conn{unauthenticated, known} {

@@ -15,27 +15,26 @@ type holdKey struct{}
 
 // hold keeps the connection of one request from being closed for another one.
 type hold struct {
-	connections *connections
-	connected   context.Context //nolint:containedctx // of the request's connection
-	held        atomic.Bool
+	connection *connection // of the request
+	held       atomic.Bool
 }
 
 func (h *hold) begin() {
 	if !h.held.Swap(true) {
-		h.connections.hold(h.connected, true)
+		h.connection.hold(true)
 	}
 }
 
 func (h *hold) end() {
 	if h.held.Load() {
-		h.connections.hold(h.connected, false)
+		h.connection.hold(false)
 	}
 }
 
 // admitted keeps the connections of the operator's requests, and of those that the proxy forwards: it bounds their number by
 // [Descriptors].
 func (h *hold) admitted(p access.Principal, s access.Surface) {
-	h.connections.know(h.connected)
+	h.connection.know()
 	if p.Kind == access.Operator || s == access.Proxy {
 		h.begin()
 	}
@@ -58,7 +57,7 @@ func (s *Server) identified(next http.Handler) http.Handler {
 			id = telemetry.NewRequestID()
 		}
 		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
-		h := &hold{connections: &s.connections, connected: r.Context()}
+		h := &hold{connection: connectionOf(r.Context())}
 		defer h.end() // what is left to be written is no more than fits a buffer
 		client := s.client(r)
 		client.OnAdmitted = h.admitted

@@ -57,7 +57,7 @@ func New(o Options) *Server {
 		closeOldest: s.connections.closeOldest,
 	}
 	s.http = http.Server{
-		Handler: limitBody(s.identified(s.closing(o.Handler))), ConnState: s.connections.note, ConnContext: withConn,
+		Handler: limitBody(s.identified(s.closing(o.Handler))), ConnState: s.connections.note, ConnContext: s.connections.begin,
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
