@@ -21,10 +21,10 @@ type Metrics struct {
 	engine     calls
 	store      calls
 
-	requests       *prometheus.CounterVec
+	requests       counters
 	requestSeconds prometheus.Histogram
 	streams        prometheus.Counter
-	bytes          *prometheus.CounterVec
+	bytes          counters
 
 	unauthenticated *prometheus.CounterVec
 	tokensSwept     prometheus.Counter
@@ -60,10 +60,10 @@ func New(r prometheus.Registerer) *Metrics {
 		}, []string{"operation", "outcome"}),
 		engine: newCalls("berth_engine_call_seconds", "How long calls of the engine took, by how they ended: ok, or the code of the failure."),
 		store:  newCalls("berth_store_call_seconds", "How long calls of the store took, by how they ended: ok, or the code of the failure."),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+		requests: newCounters(prometheus.CounterOpts{
 			Name: "berth_proxy_requests_total",
 			Help: "Proxied requests by the status of their answer; left: the client did not wait for one.",
-		}, []string{"status"}),
+		}, "status"),
 		requestSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "berth_proxy_request_seconds", Buckets: requestBuckets,
 			Help: "How long proxied requests took, up to the last byte; without event streams and WebSockets.",
@@ -71,9 +71,9 @@ func New(r prometheus.Registerer) *Metrics {
 		streams: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "berth_proxy_streams_total", Help: "Event streams and WebSockets that have ended.",
 		}),
-		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+		bytes: newCounters(prometheus.CounterOpts{
 			Name: "berth_proxy_bytes_total", Help: "Bytes of content from and to clients, counted when their request is over.",
-		}, []string{"direction"}),
+		}, "direction"),
 		unauthenticated: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "berth_auth_failures_total", Help: "Requests that were refused for want of a good token, by surface and reason.",
 		}, []string{"surface", "reason"}),
@@ -141,9 +141,9 @@ func (m *Metrics) Operation(p lifecycle.OperationResult) {
 
 // Proxied counts a request that is over.
 func (m *Metrics) Proxied(o proxy.Observation) {
-	m.requests.WithLabelValues(statusLabel(o.Status)).Inc()
-	m.bytes.WithLabelValues("received").Add(float64(o.Received))
-	m.bytes.WithLabelValues("sent").Add(float64(o.Sent))
+	m.requests.of(statusLabel(o.Status)).Inc()
+	m.bytes.of("received").Add(float64(o.Received))
+	m.bytes.of("sent").Add(float64(o.Sent))
 	if o.Stream {
 		m.streams.Inc()
 		return
