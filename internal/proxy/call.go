@@ -17,6 +17,7 @@ const abortGrace = 2 * time.Second
 // call is one request on its way through.
 type call struct {
 	proxy     *Proxy
+	cancel    context.CancelCauseFunc // of what is forwarded; set for good
 	in        *http.Request
 	w         *recorder
 	request   policy.Request   // complete once its place was found
@@ -34,8 +35,6 @@ type call struct {
 	tunnel    *tunnel // nil unless the server has switched protocols
 	finished  bool    // neither cut off nor aborted
 
-	cancel context.CancelCauseFunc // of the forwarded request; set before the call joins its grant
-
 	mu     sync.Mutex // stop may run while the handler does, and while it returns
 	stream bool       // an event stream or a WebSocket; written by the handler alone
 	cause  error      // why stop was called
@@ -43,7 +42,8 @@ type call struct {
 	over   bool       // the connection is about to be another request's
 }
 
-func newCall(p *Proxy, w http.ResponseWriter, r *http.Request) *call {
+// newCall returns with the call the context of what it forwards, which ends with the request's or when the call is stopped.
+func newCall(p *Proxy, w http.ResponseWriter, r *http.Request) (context.Context, *call) {
 	client := clientOf(r)
 	c := &call{proxy: p, in: r, request: policy.Request{
 		ID: p.requestID(r), Method: r.Method, Target: policy.TargetOf(r.URL),
@@ -54,7 +54,9 @@ func newCall(p *Proxy, w http.ResponseWriter, r *http.Request) *call {
 	w.Header().Set(policy.RequestIDHeader, c.request.ID)
 	c.closes = w.Header().Get("Connection") == "close"
 	c.w = &recorder{ResponseWriter: w, call: c}
-	return c
+	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), callKey{}, c))
+	c.cancel = cancel
+	return ctx, c
 }
 
 // clientOf is who sent a request: whom the server in front has found, or else the other end of the connection.

@@ -32,8 +32,8 @@ func (p *Proxy) newReverse() *httputil.ReverseProxy {
 	}
 }
 
-// forward sends the checked request to its server and the answer back.
-func (p *Proxy) forward(c *call) error {
+// forward sends the checked request to its server and the answer back. ctx ends when the call is stopped.
+func (p *Proxy) forward(ctx context.Context, c *call) error {
 	c.entry.upstream.ready(p.transport, &p.upstreams)
 	if !c.verdict.WebSocket {
 		delete(c.in.Header, "Upgrade")
@@ -45,9 +45,6 @@ func (p *Proxy) forward(c *call) error {
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
 
-	ctx, cancel := context.WithCancelCause(context.WithValue(c.in.Context(), callKey{}, c))
-	defer cancel(nil)
-	c.cancel = cancel
 	if err := p.join(c); err != nil {
 		return err
 	}
@@ -65,7 +62,7 @@ func (p *Proxy) forward(c *call) error {
 	defer c.turn.giveBack()
 
 	if !c.verdict.Silent {
-		c.header.begin(p.transport.ReadTimeout, c.body, cancel)
+		c.header.begin(p.transport.ReadTimeout, c.body, c.cancel)
 		defer c.header.stop()
 	}
 	r := c.in.WithContext(ctx)

@@ -178,7 +178,8 @@ func (p *Proxy) Before(next http.Handler) http.Handler {
 // ServeHTTP answers one request under /s/{id}/ and returns when its last byte, or that of the WebSocket it became, has
 // been sent. It panics with [http.ErrAbortHandler] where a response must not look complete.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := newCall(p, w, r)
+	ctx, c := newCall(p, w, r)
+	defer c.cancel(nil)
 	started := time.Now()
 	defer func() {
 		p.observe(Observation{
@@ -193,14 +194,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { p.inFlight.End(c.stream) }()
-	if err := p.serve(c); err != nil {
+	if err := p.serve(ctx, c); err != nil {
 		p.fail(c, err)
 	}
 	c.finished = true
 }
 
 // serve finds out where a request leads and who makes it, and does what the policy says.
-func (p *Proxy) serve(c *call) (err error) {
+func (p *Proxy) serve(ctx context.Context, c *call) (err error) {
 	if err := policy.MethodAllowed(c.in.Method); err != nil {
 		return err
 	}
@@ -228,7 +229,7 @@ func (p *Proxy) serve(c *call) (err error) {
 	}
 	switch c.verdict.Action {
 	case policy.Forward:
-		return p.forward(c)
+		return p.forward(ctx, c)
 	case policy.ShowPage:
 		return p.showWakePage(c)
 	case policy.Refuse, policy.Wait:
