@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,62 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 	w.get(t, "/plain").mustBe(t, 503, session.CodeShuttingDown, "drain is over")
 	if got := w.proxy.InFlight(); got != 0 {
 		t.Errorf("in flight after the drain: got %d", got)
+	}
+}
+
+// A stream that begins when the others have ended must not keep Berth from stopping; a request is served.
+func TestStreamThatBeginsWhileDrainingEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/plain" {
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	drained, quiet := make(chan error, 1), make(chan struct{})
+	go func() { drained <- w.proxy.Drain(t.Context(), quiet) }()
+	eventually(t, "streams have ended", w.proxy.streamsEnded.Load)
+	ended, r := make(chan error, 1), w.request(t, http.MethodGet, "/event", nil)
+	go func() {
+		res, err := w.client.Do(r)
+		if err == nil {
+			_, err = io.ReadAll(res.Body)
+			_ = res.Body.Close()
+		}
+		ended <- err
+	}()
+	if err := within(t, "end of the stream", ended); err == nil {
+		t.Error("the stream ended as if it were complete")
+	}
+	if got := w.get(t, "/plain"); got.status != 200 {
+		t.Errorf("a request: got %d, want it served", got.status)
+	}
+	close(quiet)
+	if err := within(t, "drain", drained); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+}
+
+// Whoever has joined between the walk over all routes and now is ended by the note that Drain leaves.
+func TestCallThatJoinsAfterDrainIsStopped(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(http.ResponseWriter, *http.Request) {})
+	if err := w.proxy.Drain(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	route := w.route()
+	route.Token.Digest = w.keys.Digest("a new token")
+	w.table.Set(route)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	late := &call{cancel: cancel, w: &recorder{ResponseWriter: httptest.NewRecorder()}, grant: w.table.entry(testID).present}
+	if err := w.proxy.join(late); err != nil {
+		t.Fatalf("the new grant has ended: %v", err)
+	}
+	defer late.grant.leave(late)
+	if cause := context.Cause(ctx); !errors.Is(cause, errShuttingDown) || !errors.Is(late.stopped(), errShuttingDown) {
+		t.Errorf("got %v and %v, want it stopped as Berth stops", cause, late.stopped())
 	}
 }
 

@@ -202,7 +202,7 @@ func TestTokenValidAgainGetsNewGrant(t *testing.T) {
 	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, Token: session.Token{Digest: "a", ExpiresAt: time.Now().Add(-time.Second)}}
 	table.Set(r)
 	if table.entry(testID).present.lives() {
-		t.Error("the pass of an expired token lives")
+		t.Error("the grant of an expired token lives")
 	}
 	r.Token.ExpiresAt = time.Now().Add(time.Hour)
 	table.Set(r)
