@@ -1,8 +1,9 @@
 // Package proxy is the data plane: it takes a request under /s/{id}/, checks the session's token, and sends it to the
 // session's server with that server's own credential. It streams both ways and buffers nothing but a few kilobytes.
 //
-// It knows routes, which it holds in memory, and HTTP. It does not know the store, the runtime, the JSON API or what
-// the servers behind it do; what is particular to a server comes with the route's profile.
+// It knows routes, which it holds in memory, and how HTTP is carried: connections, bodies, streams, upgrades, and the end of
+// each. What may pass, and as what, is [berth/internal/proxy/policy]'s to say. It does not know the store, the runtime, the
+// JSON API or what the servers behind it do; what is particular to a server comes with the route's profile.
 package proxy
 
 import (
