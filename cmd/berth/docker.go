@@ -67,7 +67,7 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 		Report:         func(s dockerd.Step) { std.progress("%s: %s", s.Name, s.Text) },
 	}
 	if c.Undo {
-		setup := dockerd.ForUndo(host, options)
+		setup := dockerd.WithoutMaterial(host, options)
 		return c.carryOut(ctx, std, operation{
 			plan: setup.PlanUndo, nothing: "no set-up is recorded on this machine: nothing to undo",
 			question: "Take the set-up back like this?",

@@ -33,7 +33,7 @@ Examples:
 
 // Run closes the machine to sessions, or opens it.
 func (c *dockerFirewallCmd) Run(ctx context.Context, std *stdio) error {
-	setup := dockerd.ForFirewall(dockerd.Machine(), dockerd.Options{Network: c.Network})
+	setup := dockerd.WithoutMaterial(dockerd.Machine(), dockerd.Options{Network: c.Network})
 	if c.Undo {
 		return c.carryOut(ctx, std, operation{
 			plan: setup.PlanOpening, nothing: "this machine has no rules of Berth: nothing to undo",

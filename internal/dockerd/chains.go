@@ -155,8 +155,8 @@ func (s *Setup) entersFirst(ctx context.Context, program string, h hook) (bool, 
 	return rules[0] == "-j "+h.chain, nil
 }
 
-// openToSessions removes the chains. It goes on past a fault.
-func (s *Setup) openToSessions(ctx context.Context) error {
+// Open removes the chains that close this machine to sessions. It goes on past a fault.
+func (s *Setup) Open(ctx context.Context) error {
 	var faults []error
 	for _, program := range families {
 		there := func(chain string) bool {
@@ -200,6 +200,11 @@ func ruleText(rules []string) []byte {
 		return nil
 	}
 	return []byte(strings.Join(rules, "\n") + "\n")
+}
+
+// outdated are the states that are not as they should be.
+func outdated(states []chainState) []chainState {
+	return slices.DeleteFunc(states, func(s chainState) bool { return s.current })
 }
 
 // anyThere tells whether a chain of ours was there before.

@@ -81,13 +81,13 @@ func New(host Host, opts Options) (*Setup, error) {
 	if len(opts.Listen) == 0 {
 		opts.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), DefaultPort)}
 	}
-	s := ForUndo(host, opts)
+	s := WithoutMaterial(host, opts)
 	return s, s.checkMaterial()
 }
 
-// ForUndo is a Setup that can take back what was set up, and nothing else: only RestartCommand, Timeout and Report of
-// the options count.
-func ForUndo(host Host, opts Options) *Setup {
+// WithoutMaterial is a Setup that can take back what was set up, close this machine to sessions, and open it, and nothing
+// else: only RestartCommand, Network, Timeout and Report of the options count.
+func WithoutMaterial(host Host, opts Options) *Setup {
 	opts.Timeout = cmp.Or(opts.Timeout, answerTimeout)
 	if opts.Report == nil {
 		opts.Report = func(Step) {}

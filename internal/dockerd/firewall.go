@@ -53,14 +53,14 @@ func rulesFor(listen []netip.AddrPort, owner map[netip.Addr]string) (rules []Rul
 	}
 	for _, l := range listen {
 		addr, port := l.Addr(), strconv.Itoa(int(l.Port()))
-		programs := []string{"iptables"}
+		programs := families[:1]
 		if addr.Is6() {
-			programs = []string{"ip6tables"}
+			programs = families[1:]
 		}
 		var to []string
 		switch {
 		case addr.IsUnspecified():
-			programs = []string{"iptables", "ip6tables"} // the engine listens on both families then
+			programs = families // the engine listens on both families then
 		case addr.IsLoopback() && addr.Is6():
 			continue // no kernel takes packets to ::1 from outside
 		case addr.IsLoopback():

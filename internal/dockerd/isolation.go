@@ -3,6 +3,7 @@ package dockerd
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -71,7 +72,7 @@ const (
 func (i isolation) rules(program, chain string) (rules []string) {
 	add := func(format string, args ...any) { rules = append(rules, fmt.Sprintf(format, args...)) }
 	add("-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN")
-	for _, at := range sortedResolvers(i.resolvers) {
+	for _, at := range slices.SortedFunc(maps.Keys(i.resolvers), netip.Addr.Compare) {
 		if at.Is6() != (program == families[1]) || (i.resolvers[at] == resolverHere) != (chain == InputChain) {
 			continue
 		}
@@ -98,15 +99,6 @@ func (i isolation) rules(program, chain string) (rules []string) {
 	return rules
 }
 
-func sortedResolvers(all map[netip.Addr]resolver) []netip.Addr {
-	addrs := make([]netip.Addr, 0, len(all))
-	for at := range all {
-		addrs = append(addrs, at)
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	return addrs
-}
-
 // isolationOf finds out what this machine has to be closed with. endpoint is the engine's socket; empty when it does not
 // answer, and then only networks that are made from now on are known.
 func (s *Setup) isolationOf(ctx context.Context, endpoint string) (isolation, error) {
@@ -130,12 +122,6 @@ func (s *Setup) isolationOf(ctx context.Context, endpoint string) (isolation, er
 	others, err := s.sessionBridges(ctx, endpoint)
 	i.bridges = append(i.bridges, others...)
 	return i, err
-}
-
-// closedFirewall is what one program has to do for an isolation.
-type closedFirewall struct {
-	isolation
-	program string
 }
 
 func nameServers(path string) (servers []netip.Addr) {

@@ -74,7 +74,7 @@ func TestSetUpAndUndo(t *testing.T) {
 // mustUndo takes everything back and wants the machine as it was.
 func (e *engine) mustUndo(t *testing.T, before map[string]string) {
 	t.Helper()
-	s := ForUndo(e.host(), Options{RestartCommand: e.setup.opts.RestartCommand, Timeout: e.setup.opts.Timeout})
+	s := WithoutMaterial(e.host(), Options{RestartCommand: e.setup.opts.RestartCommand, Timeout: e.setup.opts.Timeout})
 	s.host = e.setup.host
 	if plan, err := s.PlanUndo(t.Context()); err != nil || plan.Empty() {
 		t.Fatalf("plan to undo: %v, %v; want steps", plan, err)
@@ -134,7 +134,7 @@ func TestRenewedCertificate(t *testing.T) {
 	// What others write into daemon.json outlives the undo, and nothing of ours does.
 	edited := strings.Replace(string(read(t, e.paths().config)), `"max-concurrent-uploads": 2`, `"max-concurrent-uploads": 3`, 1)
 	e.write(t, e.paths().config, edited)
-	s := ForUndo(e.host(), e.setup.opts)
+	s := WithoutMaterial(e.host(), e.setup.opts)
 	if err := s.Undo(t.Context()); err != nil {
 		t.Fatal(err)
 	}

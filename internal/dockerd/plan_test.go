@@ -31,7 +31,7 @@ func TestSetUpByServiceScript(t *testing.T) {
 	if !slices.Contains(m.ran, "service docker restart") || len(m.rules) != 5 || len(m.chains) != 4 {
 		t.Errorf("ran %q with the rules %v; want the service script, one rule, and those that enter the chains", m.ran, m.rules)
 	}
-	if err := ForUndo(m.host(), Options{}).Undo(t.Context()); err != nil {
+	if err := WithoutMaterial(m.host(), Options{}).Undo(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	mustEqual(t, "after the undo", before, m.state(t))

@@ -22,6 +22,7 @@ type planner struct {
 	command command
 	flags   []string
 	current document // daemon.json
+	hosts   []string // where the engine is told to listen now, by its command line and by daemon.json
 	info    system.Info
 	inUse   error // an address on which something else listens now
 }
@@ -65,39 +66,22 @@ func (p *planner) readConfig(context.Context) error {
 	if p.current, err = parseDocument(data); err != nil {
 		return refuse("mend it first: nothing is known to be safe to write into it", "%s is malformed: %w", p.paths.config, err)
 	}
+	configured, err := p.current.strings("hosts")
+	if err != nil {
+		return refuse("mend it first", "%s is malformed: %w", p.paths.config, err)
+	}
+	_, p.hosts = strip(p.command.line)
+	p.hosts = append(p.hosts, configured...)
 	return nil
 }
 
-// hosts are the addresses that the engine is told to listen on now, by its command line and by daemon.json.
-func (p *planner) hosts() ([]string, error) {
-	_, hosts := strip(p.command.line)
-	configured, err := p.current.strings("hosts")
-	if err != nil {
-		return nil, refuse("mend it first", "%s is malformed: %w", p.paths.config, err)
-	}
-	return append(hosts, configured...), nil
-}
-
 // findEngine finds where the engine answers now, so that it can be seen to answer there again.
-func (p *planner) findEngine(ctx context.Context) error {
-	hosts, err := p.hosts()
-	if err != nil {
-		return err
-	}
-	var candidates []string
-	for _, h := range append(hosts, "unix://"+p.paths.socket) {
-		if strings.HasPrefix(h, "unix://") {
-			candidates = append(candidates, h)
-		}
-	}
-	for _, h := range hosts {
-		if strings.HasPrefix(h, "tcp://") {
-			candidates = append(candidates, h)
-		}
-	}
-	for _, c := range candidates {
-		if p.answers(ctx, c) == nil {
-			p.plan.Engine = c
+func (p *planner) findEngine(ctx context.Context) (err error) {
+	candidates := append(slices.Clone(p.hosts), "unix://"+p.paths.socket)
+	for _, scheme := range []string{"unix://", "tcp://"} {
+		i := slices.IndexFunc(candidates, func(h string) bool { return strings.HasPrefix(h, scheme) && p.answers(ctx, h) == nil })
+		if i >= 0 {
+			p.plan.Engine = candidates[i]
 			break
 		}
 	}
@@ -112,17 +96,13 @@ func (p *planner) findEngine(ctx context.Context) error {
 
 // checkListen finds out ahead of a restart what would keep the engine from listening.
 func (p *planner) checkListen(ctx context.Context) error {
-	hosts, err := p.hosts()
-	if err != nil {
-		return err
-	}
 	for _, l := range p.opts.Listen {
 		if l.Addr().IsUnspecified() {
 			p.note("the engine will listen on every address of this machine: let a firewall admit to port %d only whom you trust", l.Port())
 		} else if err := p.checkAddress(l.Addr()); err != nil {
 			return err
 		}
-		if !listensOn(hosts, l.Port()) && p.answers(ctx, "tcp://"+dialAddress(l)) == nil {
+		if !listensOn(p.hosts, l.Port()) && p.answers(ctx, "tcp://"+dialAddress(l)) == nil {
 			p.inUse = refuse("stop what listens there, berth guard perhaps, or choose another address with --listen", "%s is in use", l)
 		}
 		host := l.Addr().String()
@@ -217,11 +197,7 @@ func (p *planner) planCertificates(context.Context) error {
 }
 
 func (p *planner) planConfig(context.Context) error {
-	inUse, err := p.hosts()
-	if err != nil {
-		return err
-	}
-	hosts := hostList(localSockets(inUse, p.paths.socket), p.opts.Listen)
+	hosts := hostList(localSockets(p.hosts, p.paths.socket), p.opts.Listen)
 	swarm := p.info.Swarm.LocalNodeState != "" && p.info.Swarm.LocalNodeState != swarm.LocalNodeStateInactive
 	merged, changes, err := merge(p.current, settings(p.paths, hosts), func(s setting) bool { return s.key == "live-restore" && swarm || p.flagged(s.key) })
 	if err != nil {
@@ -244,13 +220,13 @@ func (p *planner) planConfig(context.Context) error {
 	return p.want(stepConfig, p.paths.config, merged.bytes(), 0)
 }
 
-// planIsolation plans the chains that close this machine to sessions, and answers what has to set them again after a reboot.
-func (p *planner) planIsolation(ctx context.Context) ([]closedFirewall, error) {
+// planIsolation plans the chains that close this machine to sessions, and answers the programs that have to set them again
+// after a reboot.
+func (p *planner) planIsolation(ctx context.Context) (programs []string, err error) {
 	if p.opts.NoFirewall {
 		p.plan.reopen = p.plan.journal != nil && p.plan.journal.first().Isolated
 		return nil, nil
 	}
-	var err error
 	if p.plan.isolation, err = p.isolationOf(ctx, p.plan.Engine); err != nil {
 		return nil, err
 	}
@@ -258,23 +234,15 @@ func (p *planner) planIsolation(ctx context.Context) ([]closedFirewall, error) {
 	if err != nil {
 		return nil, refuse("run as root; without iptables, or with rules of your own, give --no-firewall", "%w", err)
 	}
-	var closed []closedFirewall
 	for _, state := range states {
-		closed = append(closed, closedFirewall{p.plan.isolation, state.program})
-		if !state.current {
-			p.plan.chains = append(p.plan.chains, state)
-		}
+		programs = append(programs, state.program)
 	}
-	return closed, nil
+	p.plan.chains = outdated(states)
+	return programs, nil
 }
 
 func (p *planner) flagged(key string) bool {
-	for _, flag := range p.flags {
-		if isFlagOf(flag, key) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.flags, func(flag string) bool { return isFlagOf(flag, key) })
 }
 
 func (p *planner) planFirewall(ctx context.Context) error {
@@ -305,7 +273,7 @@ func (p *planner) planFirewall(ctx context.Context) error {
 			return slices.ContainsFunc(rules, func(r Rule) bool { return r.String() == old.String() })
 		})
 	}
-	closed, err := p.planIsolation(ctx)
+	programs, err := p.planIsolation(ctx)
 	if err != nil {
 		return err
 	}
@@ -319,7 +287,7 @@ func (p *planner) planFirewall(ctx context.Context) error {
 		return nil
 	}
 	rest, _ := strip(p.command.line)
-	text := dropInText(p.command.line, rest, rules, closed)
+	text := dropInText(p.command.line, rest, rules, p.plan.isolation, programs...)
 	if text == "" {
 		return p.want(stepDropIn, p.paths.dropIn, nil, 0o644)
 	}

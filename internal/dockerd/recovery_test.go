@@ -72,7 +72,7 @@ func TestRollbackThatFails(t *testing.T) {
 				t.Errorf("set-up after a rollback that failed: %v", err)
 			}
 		}
-		if err := ForUndo(m.host(), Options{}).Undo(t.Context()); err != nil {
+		if err := WithoutMaterial(m.host(), Options{}).Undo(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		mustEqual(t, "after the undo", before, m.state(t))
@@ -91,7 +91,7 @@ func TestInterruptedUndo(t *testing.T) {
 	for at, done := 0, false; !done; at++ {
 		mustApply(t, m.setup(t))
 		left, point := at, "nothing"
-		s := ForUndo(m.host(), Options{})
+		s := WithoutMaterial(m.host(), Options{})
 		s.before = func(p string) error {
 			if left--; left == -1 {
 				point = p
@@ -109,7 +109,7 @@ func TestInterruptedUndo(t *testing.T) {
 					t.Errorf("set-up after an undo that was interrupted before %q: %v, want it to be refused", point, err)
 				}
 			}
-			if err := ForUndo(m.host(), Options{}).Undo(t.Context()); err != nil {
+			if err := WithoutMaterial(m.host(), Options{}).Undo(t.Context()); err != nil {
 				t.Fatalf("undo after one that was interrupted before %q: %v", point, err)
 			}
 		}

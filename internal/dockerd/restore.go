@@ -38,7 +38,7 @@ func (s *Setup) restoration(j *journal, l layer, engine func(context.Context) er
 	}})
 	acts = append(acts, act{"open the firewall", func(ctx context.Context) error { return s.deleteRules(ctx, l.Rules) }})
 	if l.Isolated {
-		acts = append(acts, act{"open to sessions", s.openToSessions})
+		acts = append(acts, act{"open to sessions", s.Open})
 	}
 	return acts
 }

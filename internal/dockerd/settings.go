@@ -74,18 +74,6 @@ func unmerge(d, original document) document {
 	return d
 }
 
-// Configuration is the daemon.json that a set-up writes on a machine that has none, for an engine that no systemd
-// starts: what docker/daemon.json ships.
-func Configuration(listen ...netip.AddrPort) []byte {
-	p := Host{}.paths()
-	d, _, err := merge(document{indent: "  "}, settings(p, hostList([]string{"unix://" + p.socket}, listen)), func(setting) bool { return false })
-	if err != nil {
-		// An empty document has no key that could be misspelled.
-		panic(err)
-	}
-	return d.bytes()
-}
-
 // hostList is the value of hosts: the local sockets, then the addresses.
 func hostList(sockets []string, listen []netip.AddrPort) []string {
 	hosts := slices.Clone(sockets)

@@ -28,7 +28,7 @@ func TestFirewallRulesAreMovedToFront(t *testing.T) {
 	}
 	host := Machine()
 	host.Root = dir
-	setup := ForFirewall(host, Options{})
+	setup := WithoutMaterial(host, Options{})
 	apply := func() {
 		t.Helper()
 		plan, err := setup.PlanIsolation(t.Context(), "/none.sock")
@@ -94,7 +94,7 @@ func TestTheConfiguredNetworkIsClosedWhoeverMadeIt(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.named = `[{"ID":"0123456789abcdef","Name":"mine","Driver":"bridge"},{"ID":"fedcba9876543210","Name":"mine-too","Driver":"bridge"}]`
-	s := ForFirewall(m.host(), Options{Network: "mine"})
+	s := WithoutMaterial(m.host(), Options{Network: "mine"})
 	got, err := s.sessionBridges(t.Context(), "unix://"+m.root+"/var/run/docker.sock")
 	if err != nil || !slices.Equal(got, []string{"br-0123456789ab"}) {
 		t.Errorf("bridges %v, %v; want that of the network", got, err)

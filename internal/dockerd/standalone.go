@@ -5,10 +5,6 @@ import (
 	"fmt"
 )
 
-// ForFirewall is a Setup that closes this machine to sessions or opens it, and nothing else: only Report and
-// Network of the options count.
-func ForFirewall(host Host, opts Options) *Setup { return ForUndo(host, opts) }
-
 // PlanIsolation tells what ApplyIsolation would do. socket is the engine's; when it does not answer, only the networks are
 // closed whose bridges are named as [SessionBridges] has it.
 func (s *Setup) PlanIsolation(ctx context.Context, socket string) (*Plan, error) {
@@ -26,11 +22,7 @@ func (s *Setup) PlanIsolation(ctx context.Context, socket string) (*Plan, error)
 	if err != nil {
 		return nil, refuse("run as root, with iptables installed", "%w", err)
 	}
-	for _, state := range states {
-		if !state.current {
-			plan.chains = append(plan.chains, state)
-		}
-	}
+	plan.chains = outdated(states)
 	plan.Steps, plan.Diffs = describeChains(plan.chains, plan.isolation)
 	return plan, nil
 }
@@ -43,7 +35,7 @@ func (s *Setup) ApplyIsolation(ctx context.Context, plan *Plan) error {
 	}
 	back, cancel := s.finishing(ctx)
 	defer cancel()
-	return &FailedError{Step: stepFirewall, Err: err, Back: s.openToSessions(back)}
+	return &FailedError{Step: stepFirewall, Err: err, Back: s.Open(back)}
 }
 
 // PlanOpening tells what Open would do. Chains that a set-up made are taken back with that set-up, which is a RefusedError
@@ -70,6 +62,3 @@ func (s *Setup) PlanOpening(ctx context.Context) (*Plan, error) {
 	}
 	return plan, nil
 }
-
-// Open removes the chains that close this machine to sessions.
-func (s *Setup) Open(ctx context.Context) error { return s.openToSessions(ctx) }

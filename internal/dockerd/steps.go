@@ -221,7 +221,7 @@ func (a *application) verifyEngine(ctx context.Context) error {
 // forgetOldRules comes after the commit: until then the engine may go back to the addresses that these rules are for.
 func (a *application) forgetOldRules(ctx context.Context) error {
 	if a.plan.reopen {
-		if err := a.openToSessions(ctx); err != nil {
+		if err := a.Open(ctx); err != nil {
 			return err
 		}
 		a.j.Isolated = false

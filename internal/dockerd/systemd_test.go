@@ -181,7 +181,7 @@ func TestSystemd(t *testing.T) {
 	}
 
 	// As after a reboot: only the drop-in is left to bring the rules back.
-	if err := errors.Join(e.setup.deleteRules(t.Context(), rulesOf(t, e)), e.setup.openToSessions(t.Context())); err != nil {
+	if err := errors.Join(e.setup.deleteRules(t.Context(), rulesOf(t, e)), e.setup.Open(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if got := e.state(t)["iptables"]; strings.Contains(got, "BERTH") {

@@ -196,8 +196,8 @@ func isFlagOf(flag, key string) bool {
 }
 
 // dropInText is the drop-in that makes systemd start the engine with the rest of its command line, and the rules ahead of
-// it, those of closed with it. It is empty when none is needed.
-func dropInText(line, rest []word, rules []Rule, closed []closedFirewall) string {
+// it, those of closed with it, by each of the programs. It is empty when none is needed.
+func dropInText(line, rest []word, rules []Rule, closed isolation, programs ...string) string {
 	var out strings.Builder
 	if !slices.Equal(line, rest) {
 		fmt.Fprintf(&out, "# daemon.json says where the engine listens, so its command line must not.\nExecStart=\nExecStart=%s\n", join(rest))
@@ -208,15 +208,15 @@ func dropInText(line, rest []word, rules []Rule, closed []closedFirewall) string
 	for _, r := range rules {
 		fmt.Fprintf(&out, "ExecStartPre=/bin/sh -c '%s 2>/dev/null || %s'\n", r.command("-C"), r.command("-I"))
 	}
-	if len(closed) > 0 {
+	if len(programs) > 0 {
 		out.WriteString("# Sessions must not reach this machine, nor others the sessions.\n")
 	}
-	for _, c := range closed {
+	for _, program := range programs {
 		ignore := ""
-		if c.program == families[1] { // sessions' networks have no IPv6: the engine starts without it
+		if program == families[1] { // sessions' networks have no IPv6: the engine starts without it
 			ignore = "-"
 		}
-		before, after := c.shell(c.program)
+		before, after := closed.shell(program)
 		fmt.Fprintf(&out, "ExecStartPre=%s/bin/sh -c '%s'\nExecStartPost=%s/bin/sh -c '%s'\n", ignore, before, ignore, after)
 	}
 	if out.Len() == 0 {

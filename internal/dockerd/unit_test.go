@@ -129,10 +129,10 @@ ExecStart=/usr/bin/dockerd --containerd=/c.sock
 # Containers must not reach the engine's port.
 ExecStartPre=/bin/sh -c 'iptables -w -C INPUT ! -i lo -d 127.0.0.1 -p tcp --dport 2376 -j DROP 2>/dev/null || iptables -w -I INPUT ! -i lo -d 127.0.0.1 -p tcp --dport 2376 -j DROP'
 `
-	if diff := cmp.Diff(want, dropInText(line, rest, rules, nil)); diff != "" {
+	if diff := cmp.Diff(want, dropInText(line, rest, rules, isolation{})); diff != "" {
 		t.Errorf("drop-in (-want +got):\n%s", diff)
 	}
-	if got := dropInText(rest, rest, nil, nil); got != "" {
+	if got := dropInText(rest, rest, nil, isolation{}); got != "" {
 		t.Errorf("drop-in with nothing in it: %q, want none", got)
 	}
 }
@@ -216,7 +216,7 @@ func TestOptionsElsewhereAreRefused(t *testing.T) {
 		root := t.TempDir()
 		put(t, root, "/etc/default/docker", options)
 		put(t, root, "/etc/init.d/docker", "")
-		s := ForUndo(Host{Root: root}, Options{})
+		s := WithoutMaterial(Host{Root: root}, Options{})
 		c, err := s.command(t.Context())
 		if err != nil {
 			t.Fatal(err)
