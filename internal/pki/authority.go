@@ -27,11 +27,27 @@ func (d *directory) signer(keyPath string) (*Authority, error) {
 		return nil, err
 	}
 	for _, cert := range certs {
-		if samePublicKey(cert.PublicKey, key.Public()) {
+		if matches(cert, key) {
 			return &Authority{Pair{Certificate: cert, key: key}}, nil
 		}
 	}
 	return nil, &FileError{Path: keyPath, Err: fmt.Errorf("%w %s", ErrMismatch, d.file(CACertFile)), Advice: adviceAuthority}
+}
+
+// signers are the authorities whose keys are in those of these files that are there.
+func (d *directory) signers(keyFiles ...string) ([]*Authority, error) {
+	var found []*Authority
+	for _, name := range keyFiles {
+		if !d.has(name) {
+			continue
+		}
+		a, err := d.signer(d.file(name))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, a)
+	}
+	return found, nil
 }
 
 // issuer is a signer that is within its time.

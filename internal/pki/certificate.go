@@ -66,6 +66,7 @@ type Authority struct {
 // Request describes a certificate to make. Names are used only for servers.
 type Request struct {
 	CommonName string
+	RawSubject []byte // whole subject in DER; empty: the common name, and Berth's organization
 	DNSNames   []string
 	IPs        []net.IP
 	KeyType    KeyType
@@ -165,6 +166,7 @@ func template(req Request) (*x509.Certificate, error) {
 	return &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: req.CommonName, Organization: []string{"Berth"}},
+		RawSubject:   req.RawSubject,
 		NotBefore:    req.Now.UTC().Add(-clockSkew),
 		NotAfter:     req.Now.UTC().AddDate(0, 0, req.Days),
 	}, nil

@@ -22,13 +22,9 @@ type check struct {
 // chains answers the ways from a leaf to one of our authorities. The rest of the certificates that were presented are only
 // a help to find one. Its errors are those of crypto/x509.
 func (c check) chains(presented []*x509.Certificate) ([][]*x509.Certificate, error) {
-	intermediates := x509.NewCertPool()
-	for _, cert := range presented[1:] {
-		intermediates.AddCert(cert)
-	}
 	return presented[0].Verify(x509.VerifyOptions{
 		Roots:         c.pool,
-		Intermediates: intermediates,
+		Intermediates: PoolOf(presented[1:]),
 		DNSName:       c.host,
 		CurrentTime:   c.now,
 		KeyUsages:     []x509.ExtKeyUsage{c.usage},
@@ -43,7 +39,7 @@ func checkChain(pair tls.Certificate, authorities []*x509.Certificate, usage x50
 			presented = append(presented, cert)
 		}
 	}
-	_, err := check{pool: poolOf(authorities), usage: usage, now: now}.chains(presented)
+	_, err := check{pool: PoolOf(authorities), usage: usage, now: now}.chains(presented)
 	if isReason(err, x509.IncompatibleUsage) {
 		return errKind(kindOf(pair.Leaf))
 	}

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"berth/internal/fileset"
 	"berth/internal/pin"
@@ -15,20 +16,20 @@ import (
 
 const blockCRL = "X509 CRL"
 
-// revocations are the lists in force, one for each authority at most, by the authority's public key.
-type revocations map[pin.Pin]*x509.RevocationList
+// Revocations are the lists in force, one for each authority at most, by the authority's public key.
+type Revocations map[pin.Pin]*x509.RevocationList
 
 // crlPath is where the list that goes with a CA file stands: beside it.
 func crlPath(caPath string) string { return filepath.Join(filepath.Dir(caPath), CRLFile) }
 
 // check refuses a certificate that its issuer has revoked. One chain that holds such a certificate is enough.
-func (r revocations) check(chains [][]*x509.Certificate) error {
+func (r Revocations) check(chains [][]*x509.Certificate) error {
 	if len(r) == 0 {
 		return nil
 	}
 	for _, chain := range chains {
 		for i, cert := range chain[:len(chain)-1] {
-			if r.has(chain[i+1], cert.SerialNumber) {
+			if r.Has(chain[i+1], cert.SerialNumber) {
 				return fmt.Errorf("%w: %s, serial number %s", ErrRevoked, cert.Subject, cert.SerialNumber.Text(16))
 			}
 		}
@@ -36,7 +37,8 @@ func (r revocations) check(chains [][]*x509.Certificate) error {
 	return nil
 }
 
-func (r revocations) has(authority *x509.Certificate, serial *big.Int) bool {
+// Has reports whether an authority has revoked a serial number.
+func (r Revocations) Has(authority *x509.Certificate, serial *big.Int) bool {
 	return includes(r[pin.Of(authority)], serial)
 }
 
@@ -51,18 +53,23 @@ func includes(list *x509.RevocationList, serial *big.Int) bool {
 	})
 }
 
+// Overdue reports whether a list should have been followed by another one.
+func Overdue(list *x509.RevocationList, now time.Time) bool {
+	return !list.NextUpdate.IsZero() && now.After(list.NextUpdate)
+}
+
 // readRevocations reads the lists beside a CA file; no file means that nothing was revoked.
-func readRevocations(caPath string, all []*x509.Certificate) (revocations, error) {
+func readRevocations(caPath string, all []*x509.Certificate) (Revocations, error) {
 	path := crlPath(caPath)
 	if !fileset.Exists(path) {
-		return revocations{}, nil
+		return Revocations{}, nil
 	}
 	return ReadRevocations(path, all)
 }
 
-// ReadRevocations reads the lists of a file, each signed by another one of these authorities, by the authority's public key.
+// ReadRevocations reads the lists of a file, each signed by another one of these authorities.
 // Its errors are those of ReadFile, and ErrListSigner.
-func ReadRevocations(path string, all []*x509.Certificate) (map[pin.Pin]*x509.RevocationList, error) {
+func ReadRevocations(path string, all []*x509.Certificate) (Revocations, error) {
 	data, err := ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -76,8 +83,8 @@ func ReadRevocations(path string, all []*x509.Certificate) (map[pin.Pin]*x509.Re
 
 // parseRevocations reads the lists of a PEM file: at least one, each signed by another one of our authorities. A list that
 // is only part of one is refused, since the rest could say more.
-func parseRevocations(data []byte, all []*x509.Certificate) (revocations, error) {
-	lists := revocations{}
+func parseRevocations(data []byte, all []*x509.Certificate) (Revocations, error) {
+	lists := Revocations{}
 	// The decoder passes over what it cannot read, and a list that is passed over revokes nobody.
 	for unread, rest := bytes.Count(data, []byte("-----BEGIN")), data; unread > 0; unread-- {
 		var block *pem.Block
@@ -125,7 +132,7 @@ func checkList(list *x509.RevocationList) error {
 
 // follow makes sure that lists may take the place of those in force: none of an authority that is still trusted may vanish
 // or become older.
-func (r revocations) follow(inForce revocations, all []*x509.Certificate) error {
+func (r Revocations) follow(inForce Revocations, all []*x509.Certificate) error {
 	for _, ca := range all {
 		old, fresh := inForce[pin.Of(ca)], r[pin.Of(ca)]
 		switch {
@@ -140,8 +147,8 @@ func (r revocations) follow(inForce revocations, all []*x509.Certificate) error 
 }
 
 // of keeps the lists of these authorities.
-func (r revocations) of(all []*x509.Certificate) revocations {
-	kept := revocations{}
+func (r Revocations) of(all []*x509.Certificate) Revocations {
+	kept := Revocations{}
 	for _, ca := range all {
 		if list := r[pin.Of(ca)]; list != nil {
 			kept[pin.Of(ca)] = list
@@ -151,7 +158,7 @@ func (r revocations) of(all []*x509.Certificate) revocations {
 }
 
 // encode writes the lists of these authorities, in their order.
-func (r revocations) encode(all []*x509.Certificate) []byte {
+func (r Revocations) encode(all []*x509.Certificate) []byte {
 	var out bytes.Buffer
 	for _, ca := range all {
 		if list := r[pin.Of(ca)]; list != nil {
@@ -163,7 +170,7 @@ func (r revocations) encode(all []*x509.Certificate) []byte {
 
 // complete refuses lists of which one is missing that should be there, or is older than one that is known. Authorities that
 // promise no list and of which none is known, those of other tools and of earlier versions, need none.
-func (r revocations) complete(caPath string, all []*x509.Certificate) error {
+func (r Revocations) complete(caPath string, all []*x509.Certificate) error {
 	known, err := readRecords(filepath.Dir(caPath))
 	if err != nil {
 		return err
@@ -182,7 +189,7 @@ func (r revocations) complete(caPath string, all []*x509.Certificate) error {
 }
 
 // current is complete for one authority.
-func (r revocations) current(ca *x509.Certificate, known *knownList) error {
+func (r Revocations) current(ca *x509.Certificate, known *knownList) error {
 	list := r[pin.Of(ca)]
 	if list == nil {
 		if known == nil && !promisesList(ca) {

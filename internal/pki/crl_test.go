@@ -291,7 +291,7 @@ func FuzzRevocations(f *testing.F) {
 		f.Fatal(err)
 	}
 	all := []*x509.Certificate{ca.Certificate}
-	good := revocations{pin.Of(ca.Certificate): list}.encode(all)
+	good := Revocations{pin.Of(ca.Certificate): list}.encode(all)
 	f.Add(good)
 	f.Add(append(slices.Clone(good), good...))
 	f.Add(good[:len(good)-10])

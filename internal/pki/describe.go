@@ -94,6 +94,11 @@ func describe(path string, cert *x509.Certificate) Description {
 	return d
 }
 
+// Names are the host names and then the addresses of a certificate.
+func Names(cert *x509.Certificate) []string {
+	return slices.Concat(cert.DNSNames, describe("", cert).IPAddresses)
+}
+
 func kindOf(cert *x509.Certificate) Kind {
 	if cert.IsCA {
 		return KindCA
@@ -110,19 +115,14 @@ func kindOf(cert *x509.Certificate) Kind {
 	}
 }
 
-// wrongKind tells whether a certificate certainly cannot be used for usage. A certificate without or with several usages
+// checkKind refuses a certificate that certainly cannot be used for usage. A certificate without or with several usages
 // passes here; the chain check decides on it.
-func wrongKind(kind Kind, usage x509.ExtKeyUsage) bool {
-	switch kind {
-	case KindCA:
-		return true
-	case KindServer:
-		return usage != x509.ExtKeyUsageServerAuth
-	case KindClient:
-		return usage != x509.ExtKeyUsageClientAuth
-	default:
-		return false
+func checkKind(cert *x509.Certificate, usage x509.ExtKeyUsage) error {
+	kind := kindOf(cert)
+	if kind == KindCA || kind == KindServer && usage != x509.ExtKeyUsageServerAuth || kind == KindClient && usage != x509.ExtKeyUsageClientAuth {
+		return errKind(kind)
 	}
+	return nil
 }
 
 func errKind(kind Kind) error {

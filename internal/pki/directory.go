@@ -53,7 +53,7 @@ type directory struct {
 	completed bool
 
 	trusted func() ([]*x509.Certificate, error) // of ca.pem
-	lists   func() (revocations, error)         // of crl.pem; none if there is no such file
+	lists   func() (Revocations, error)         // of crl.pem; none if there is no such file
 	records func() (*records, error)            // of issued.json
 
 	files                    *fileset.Directory // nil if it is only read
@@ -76,7 +76,7 @@ func openDirectory(path string, now func() time.Time) *directory {
 func (d *directory) forget() {
 	d.change, d.listsDirty, d.recordsDirty = fileset.Change{Write: map[string][]byte{}}, false, false
 	d.trusted = sync.OnceValues(func() ([]*x509.Certificate, error) { return ReadCertificates(d.file(CACertFile)) })
-	d.lists = sync.OnceValues(func() (revocations, error) {
+	d.lists = sync.OnceValues(func() (Revocations, error) {
 		all, err := d.trusted()
 		if err != nil {
 			return nil, err
@@ -87,7 +87,7 @@ func (d *directory) forget() {
 }
 
 // read is what trusted, lists and records say.
-func (d *directory) read() (all []*x509.Certificate, lists revocations, known *records, err error) {
+func (d *directory) read() (all []*x509.Certificate, lists Revocations, known *records, err error) {
 	if all, err = d.trusted(); err != nil {
 		return nil, nil, nil, err
 	}

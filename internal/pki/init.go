@@ -167,14 +167,11 @@ func (d *directory) restoreLists(forget bool) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{CAKeyFile, oldCAKey, nextCAKey} {
-		if !d.has(name) {
-			continue
-		}
-		authority, err := d.signer(d.file(name))
-		if err != nil {
-			return err
-		}
+	signers, err := d.signers(CAKeyFile, oldCAKey, nextCAKey)
+	if err != nil {
+		return err
+	}
+	for _, authority := range signers {
 		ca := authority.Certificate
 		if about := known.listOf(ca); about != nil && lists.current(ca, about) == nil {
 			continue
@@ -189,8 +186,8 @@ func (d *directory) restoreLists(forget bool) error {
 // makeSet makes three pairs, an empty revocation list, and the records. What was said of an earlier authority means nothing
 // for the new one.
 func (d *directory) makeSet(opts InitOptions, req Request) error {
-	lists, known := revocations{}, &records{Certificates: []record{}}
-	d.lists = func() (revocations, error) { return lists, nil }
+	lists, known := Revocations{}, &records{Certificates: []record{}}
+	d.lists = func() (Revocations, error) { return lists, nil }
 	d.records = func() (*records, error) { return known, nil }
 	d.drop(nextCAKey, oldCAKey, rotationFile)
 

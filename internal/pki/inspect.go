@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +77,7 @@ type inspection struct {
 	d        *directory
 	opts     VerifyOptions
 	trusted  authorities
-	lists    revocations
+	lists    Revocations
 	findings []Finding
 }
 
@@ -171,7 +170,7 @@ func (i *inspection) list() {
 	}
 	i.lists = lists
 	for _, list := range lists {
-		if !list.NextUpdate.IsZero() && i.d.now.After(list.NextUpdate) {
+		if Overdue(list, i.d.now) {
 			i.note(CheckList, path, Warn, adviceRevoke, "number %s should have been followed by another one on %s; it is enforced even so",
 				list.Number, list.NextUpdate.UTC().Format(time.DateOnly))
 		}
@@ -191,10 +190,7 @@ func (i *inspection) leaf(found leaf, err error) {
 	// The pair is read as of a day within its life: dates are a finding of their own.
 	pair, err := readPair(path, i.d.file(found.key), cert.NotBefore)
 	i.fault(prefix+CheckPair, i.d.file(found.key), err, "belongs to %s", found.cert)
-	var kindErr error
-	if kind := kindOf(cert); wrongKind(kind, usage) {
-		kindErr = errKind(kind)
-	}
+	kindErr := checkKind(cert, usage)
 	i.fault(prefix+CheckUsage, path, kindErr, "good for TLS %ss", strings.TrimSuffix(prefix, "-"))
 	i.dates(prefix+CheckDates, path, cert)
 	i.names(prefix, path, cert)
@@ -203,7 +199,7 @@ func (i *inspection) leaf(found leaf, err error) {
 	}
 	if i.fault(prefix+CheckChain, path, checkChain(pair, i.trusted.all, usage, cert.NotBefore.Add(clockSkew)), "signed by an authority of %s", CACertFile) && i.lists != nil {
 		var revoked error
-		if issuer := issuerOf(cert, i.trusted.all); issuer != nil && i.lists.has(issuer, cert.SerialNumber) {
+		if issuer := issuerOf(cert, i.trusted.all); issuer != nil && i.lists.Has(issuer, cert.SerialNumber) {
 			revoked = &FileError{Path: path, Err: ErrRevoked, Advice: adviceRenew}
 		}
 		i.fault(prefix+CheckRevoked, path, revoked, "serial number %s", cert.SerialNumber.Text(16))
@@ -231,12 +227,9 @@ func (i *inspection) names(prefix, path string, cert *x509.Certificate) {
 	if len(i.opts.Hosts) > 0 {
 		err = checkHosts(cert, i.opts.Hosts)
 	}
-	if err == nil && len(cert.DNSNames)+len(cert.IPAddresses) == 0 {
+	all := Names(cert)
+	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%w: it names no host at all", ErrWrongHosts)
-	}
-	all := slices.Clone(cert.DNSNames)
-	for _, ip := range cert.IPAddresses {
-		all = append(all, ip.String())
 	}
 	i.fault(prefix+CheckNames, path, err, "%s", strings.Join(all, ", "))
 }

@@ -14,7 +14,7 @@ type files struct {
 	authorities authorities
 	pool        *x509.CertPool // of the usable authorities
 	pair        tls.Certificate
-	revoked     revocations
+	revoked     Revocations
 	verdicts    *sync.Map // [32]byte of a certificate → verdict: with these files
 }
 
@@ -31,8 +31,8 @@ func loadSet(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warni
 		return files{}, nil, err
 	}
 	warnings := keyWarnings(paths.Key)
-	if kind := kindOf(pair.Leaf); wrongKind(kind, usage) {
-		return files{}, nil, unusable(paths.Cert, errKind(kind))
+	if err := checkKind(pair.Leaf, usage); err != nil {
+		return files{}, nil, unusable(paths.Cert, err)
 	}
 	if err := checkChain(pair, found.usable, usage, now); err != nil {
 		if usage == x509.ExtKeyUsageServerAuth {
@@ -42,7 +42,7 @@ func loadSet(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warni
 	}
 	warnings = append(warnings, expiryWarnings(paths.Cert, pair.Leaf, now)...)
 	warnings = append(warnings, interruptedWarnings(paths.Cert)...)
-	return files{authorities: found, pool: poolOf(found.usable), pair: pair, verdicts: &sync.Map{}}, warnings, nil
+	return files{authorities: found, pool: PoolOf(found.usable), pair: pair, verdicts: &sync.Map{}}, warnings, nil
 }
 
 // loaded is what one look at the disk has found. The set and the lists fail apart from each other.

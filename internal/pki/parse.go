@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -184,9 +183,10 @@ func readAuthorities(path string, now time.Time) (authorities, error) {
 	return found, nil
 }
 
-func poolOf(authorities []*x509.Certificate) *x509.CertPool {
+// PoolOf is a pool of these certificates.
+func PoolOf(certs []*x509.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
-	for _, cert := range authorities {
+	for _, cert := range certs {
 		pool.AddCert(cert)
 	}
 	return pool
@@ -202,19 +202,35 @@ func readPair(certPath, keyPath string, now time.Time) (tls.Certificate, error) 
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	leaf := certs[0]
-	if !samePublicKey(leaf.PublicKey, key.Public()) {
-		err := fmt.Errorf("%w %s", ErrMismatch, certPath)
-		return tls.Certificate{}, unusable(keyPath, err)
+	pair, ok := PairOf(certs, key)
+	if !ok {
+		return tls.Certificate{}, unusable(keyPath, fmt.Errorf("%w %s", ErrMismatch, certPath))
 	}
-	if err := checkTime(leaf, now); err != nil {
+	if err := checkTime(pair.Leaf, now); err != nil {
 		return tls.Certificate{}, &FileError{Path: certPath, Err: err, Advice: timeAdvice(certPath, err)}
 	}
-	pair := tls.Certificate{PrivateKey: key, Leaf: leaf}
-	for _, cert := range certs {
+	return pair, nil
+}
+
+// PairOf joins a certificate, with the rest of its chain behind it, and its private key; false if it is the key of another
+// certificate.
+func PairOf(chain []*x509.Certificate, key crypto.Signer) (tls.Certificate, bool) {
+	if !matches(chain[0], key) {
+		return tls.Certificate{}, false
+	}
+	pair := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, cert := range chain {
 		pair.Certificate = append(pair.Certificate, cert.Raw)
 	}
-	return pair, nil
+	return pair, true
+}
+
+// matches reports whether a key is that of a certificate.
+func matches(cert *x509.Certificate, key crypto.Signer) bool {
+	public, ok := key.Public().(interface {
+		Equal(other crypto.PublicKey) bool
+	})
+	return ok && public.Equal(cert.PublicKey)
 }
 
 func timeAdvice(path string, err error) string {
@@ -229,15 +245,6 @@ func authorityAdvice(path string, err error) string {
 		return `run "berth certs rotate" for a new authority`
 	}
 	return timeAdvice(path, err)
-}
-
-func samePublicKey(a, b crypto.PublicKey) bool {
-	x, err := x509.MarshalPKIXPublicKey(a)
-	if err != nil {
-		return false
-	}
-	y, err := x509.MarshalPKIXPublicKey(b)
-	return err == nil && bytes.Equal(x, y)
 }
 
 func checkTime(cert *x509.Certificate, now time.Time) error {

@@ -52,7 +52,7 @@ func Renew(dir string, opts RenewOptions) (Renewal, error) {
 			if issuer == nil {
 				return &FileError{Path: d.file(old.cert), Err: ErrUntrusted, Advice: adviceForce}
 			}
-			gone := lists.has(issuer, old.certificate.SerialNumber)
+			gone := lists.Has(issuer, old.certificate.SerialNumber)
 			if !opts.Force && !gone && d.now.Before(renewalTime(old.certificate)) {
 				result.Kept = append(result.Kept, describe(d.file(old.cert), old.certificate))
 				continue
@@ -115,11 +115,10 @@ func lifeOf(cert *x509.Certificate) int {
 
 // reissue makes a certificate with the subject, names and usage of old. Without a key it makes one of the type of old's.
 func (a *Authority) reissue(old *x509.Certificate, key crypto.Signer, days int, now time.Time) (Pair, error) {
-	fresh, err := template(Request{CommonName: old.Subject.CommonName, Now: now, Days: days})
+	fresh, err := template(Request{RawSubject: old.RawSubject, Now: now, Days: days})
 	if err != nil {
 		return Pair{}, err
 	}
-	fresh.RawSubject = old.RawSubject
 	fresh.DNSNames, fresh.IPAddresses = old.DNSNames, old.IPAddresses
 	fresh.URIs, fresh.EmailAddresses = old.URIs, old.EmailAddresses
 	fresh.ExtKeyUsage = old.ExtKeyUsage

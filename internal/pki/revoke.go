@@ -39,7 +39,7 @@ func Revoke(dir, what string, opts RevokeOptions) (Revocation, error) {
 		if err != nil {
 			return err
 		}
-		signers, err := d.signers(opts.CAKey, target)
+		signers, err := d.revokers(opts.CAKey, target)
 		if err != nil {
 			return err
 		}
@@ -47,8 +47,8 @@ func Revoke(dir, what string, opts RevokeOptions) (Revocation, error) {
 			if !opts.Force {
 				return err
 			}
-			lost := revocations{}
-			d.lists = func() (revocations, error) { return lost, nil }
+			lost := Revocations{}
+			d.lists = func() (Revocations, error) { return lost, nil }
 		}
 		result = Revocation{Outcome: Unchanged, Serial: target.serial.Text(16), Certificate: target.about, List: d.file(CRLFile)}
 		for _, signer := range signers {
@@ -124,23 +124,17 @@ func findFile(path string) (target, error) {
 	return target{serial: certs[0].SerialNumber, cert: certs[0], about: &about}, nil
 }
 
-// signers are the authorities whose list must name the target: its own, or every one that can sign when that is not known.
-func (d *directory) signers(keyPath string, t target) ([]*Authority, error) {
+// revokers are the authorities whose list must name the target: its own, or every one that can sign when that is not known.
+func (d *directory) revokers(keyPath string, t target) ([]*Authority, error) {
 	first, err := d.signer(keyPath)
 	if err != nil {
 		return nil, err
 	}
-	found := []*Authority{first}
-	for _, name := range []string{oldCAKey, nextCAKey} {
-		if !d.has(name) {
-			continue
-		}
-		more, err := d.signer(d.file(name))
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, more)
+	rotating, err := d.signers(oldCAKey, nextCAKey)
+	if err != nil {
+		return nil, err
 	}
+	found := append([]*Authority{first}, rotating...)
 	if t.about == nil {
 		return found, nil
 	}

@@ -77,10 +77,10 @@ func interruptedWarnings(path string) []Warning {
 }
 
 // listWarnings speak of lists that others have let become overdue; they hold nevertheless.
-func listWarnings(caPath string, lists revocations, now time.Time) []Warning {
+func listWarnings(caPath string, lists Revocations, now time.Time) []Warning {
 	var warnings []Warning
 	for _, list := range lists {
-		if !list.NextUpdate.IsZero() && now.After(list.NextUpdate) {
+		if Overdue(list, now) {
 			text := fmt.Sprintf("the list of %s should have been replaced by %s; it is enforced as it is", list.Issuer, list.NextUpdate.UTC().Format(time.DateOnly))
 			warnings = append(warnings, Warning{Code: WarnListOverdue, Path: crlPath(caPath), Text: text})
 		}

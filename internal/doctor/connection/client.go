@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"slices"
 	"time"
 
 	"berth/internal/pin"
@@ -81,14 +80,14 @@ func (r *run) revocation(context.Context) Step {
 		if list == nil {
 			continue
 		}
-		if len(r.server) > 0 && revoked(list, ca, r.server[0]) {
+		if len(r.server) > 0 && revoked(lists, ca, r.server[0]) {
 			return fail("server-revoked", "do not connect: whoever answers has a key that was given up. Install a new server certificate beside the engine, and restart dockerd",
 				"the certificate that the engine has loaded was revoked")
 		}
-		if r.own.leaf != nil && revoked(list, ca, r.own.leaf) {
+		if r.own.leaf != nil && revoked(lists, ca, r.own.leaf) {
 			return fail("client-revoked", "issue a new client certificate (berth certs issue), and find out why this one was revoked", "%s was revoked", r.Cert)
 		}
-		if !list.NextUpdate.IsZero() && r.Now().After(list.NextUpdate) {
+		if pki.Overdue(list, r.Now()) {
 			due = list.NextUpdate
 		}
 	}
@@ -99,8 +98,6 @@ func (r *run) revocation(context.Context) Step {
 	return pass("neither certificate is in %s", r.CRL)
 }
 
-func revoked(list *x509.RevocationList, by, c *x509.Certificate) bool {
-	return c.CheckSignatureFrom(by) == nil && slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
-		return e.SerialNumber.Cmp(c.SerialNumber) == 0
-	})
+func revoked(lists pki.Revocations, by, c *x509.Certificate) bool {
+	return c.CheckSignatureFrom(by) == nil && lists.Has(by, c.SerialNumber)
 }

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"berth/internal/pki"
 )
 
 const guardLog = "the log of what listens there (journalctl -u docker, or berth guard's)"
@@ -104,7 +106,7 @@ func (r *run) standard() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ServerName: r.name,
-		RootCAs:    r.own.pool(),
+		RootCAs:    pki.PoolOf(r.own.authorities),
 		Time:       r.Now,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &r.own.pair, nil

@@ -1,11 +1,8 @@
 package connection
 
 import (
-	"crypto"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"time"
@@ -28,16 +25,11 @@ type Certificate struct {
 }
 
 func describe(c *x509.Certificate, now time.Time) *Certificate {
-	sum := sha256.Sum256(c.Raw)
-	d := &Certificate{
-		Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: c.DNSNames,
+	return &Certificate{
+		Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: pki.Names(c),
 		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), DaysLeft: pki.ExpiryOf(c, now).DaysLeft,
-		FingerprintSHA256: hex.EncodeToString(sum[:]), Pin: pin.Of(c).String(),
+		FingerprintSHA256: pki.Fingerprint(c), Pin: pin.Of(c).String(),
 	}
-	for _, ip := range c.IPAddresses {
-		d.Names = append(d.Names, ip.String())
-	}
-	return d
 }
 
 // material is what the client's three files hold, and what is wrong with each; a fault without a status is none.
@@ -49,14 +41,6 @@ type material struct {
 	certFault   Step
 	keyFault    Step
 	keyMode     fs.FileMode
-}
-
-func (m material) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	for _, c := range m.authorities {
-		pool.AddCert(c)
-	}
-	return pool
 }
 
 func readMaterial(o Options) material {
@@ -80,14 +64,10 @@ func readMaterial(o Options) material {
 	if m.leaf == nil || key == nil {
 		return m
 	}
-	if own, ok := m.leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !own.Equal(key.Public()) {
+	var together bool
+	if m.pair, together = pki.PairOf(chain, key); !together {
 		m.keyFault = fail("key-mismatch", "put certificate and key of one pair side by side; berth certs list shows what is there",
 			"%s is the key of another certificate than %s", o.Key, o.Cert)
-		return m
-	}
-	m.pair = tls.Certificate{PrivateKey: key, Leaf: m.leaf}
-	for _, c := range chain {
-		m.pair.Certificate = append(m.pair.Certificate, c.Raw)
 	}
 	return m
 }

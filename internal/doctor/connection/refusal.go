@@ -2,16 +2,12 @@ package connection
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"math/big"
 	"net/http"
 	"time"
+
+	"berth/internal/pki"
 )
 
 func (r *run) noCertificate(ctx context.Context) Step {
@@ -77,35 +73,22 @@ func (r *run) unauthenticated(ctx context.Context, pair tls.Certificate, how str
 
 // forge makes a client certificate by an authority with the name of ours and a key of its own.
 func (r *run) forge() (tls.Certificate, error) {
-	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	// By the real clock, since the engine does not know of one that was given to us, and for an engine whose clock is behind.
+	req := pki.Request{CommonName: "foreign", Now: time.Now().Add(-time.Hour), Days: 1}
+	authority, err := pki.NewAuthority(req)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	// Dates of the real clock: the engine does not know of a clock that was given to us.
-	begin := time.Now().Add(-time.Hour)
-	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "foreign"}, NotBefore: begin, NotAfter: begin.Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	subject := pkix.Name{CommonName: "foreign"}
 	if len(r.own.authorities) > 0 {
-		authority.RawSubject = r.own.authorities[0].RawSubject
-		authority.SubjectKeyId = r.own.authorities[0].SubjectKeyId
+		authority.Certificate.RawSubject = r.own.authorities[0].RawSubject
+		authority.Certificate.SubjectKeyId = r.own.authorities[0].SubjectKeyId
 	}
 	if r.own.leaf != nil {
-		subject = r.own.leaf.Subject
+		req.RawSubject = r.own.leaf.RawSubject
 	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: subject, NotBefore: begin, NotAfter: begin.Add(24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, authority, key.Public(), authorityKey)
+	leaf, err := authority.IssueClient(req)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+	return tls.Certificate{Certificate: [][]byte{leaf.Certificate.Raw}, PrivateKey: leaf.Signer()}, nil
 }

@@ -43,10 +43,6 @@ func (r *run) authority(context.Context) Step {
 
 // chain verifies everything but names, usages and the leaf's own dates, which have steps of their own.
 func (r *run) chain(leaf *x509.Certificate, rest []*x509.Certificate) ([]*x509.Certificate, error) {
-	between := x509.NewCertPool()
-	for _, c := range rest {
-		between.AddCert(c)
-	}
 	at := r.Now()
 	if at.After(leaf.NotAfter) {
 		at = leaf.NotAfter
@@ -55,7 +51,7 @@ func (r *run) chain(leaf *x509.Certificate, rest []*x509.Certificate) ([]*x509.C
 		at = leaf.NotBefore
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{
-		Roots: r.own.pool(), Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots: pki.PoolOf(r.own.authorities), Intermediates: pki.PoolOf(rest), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return nil, err
@@ -90,7 +86,7 @@ func serverInvalid(err error) Step {
 
 func (r *run) serverName(context.Context) Step {
 	leaf := r.server[0]
-	names := strings.Join(describe(leaf, r.Now()).Names, ", ")
+	names := strings.Join(pki.Names(leaf), ", ")
 	if err := leaf.VerifyHostname(r.name); err != nil {
 		if names == "" {
 			names = "nothing"
