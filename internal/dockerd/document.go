@@ -81,28 +81,28 @@ func indentOf(data []byte) string {
 	return "  "
 }
 
-func (d document) has(key string) bool {
-	return slices.ContainsFunc(d.entries, func(e entry) bool { return e.key == key })
+// index is the place of a key; -1 when it is not there.
+func (d document) index(key string) int {
+	return slices.IndexFunc(d.entries, func(e entry) bool { return e.key == key })
 }
+
+func (d document) has(key string) bool { return d.index(key) >= 0 }
 
 // raw is a value as it is spelled; nil when the key is not there.
 func (d document) raw(key string) json.RawMessage {
-	for _, e := range d.entries {
-		if e.key == key {
-			return e.value
-		}
+	if i := d.index(key); i >= 0 {
+		return d.entries[i].value
 	}
 	return nil
 }
 
 // misspelled is a key that differs from the given one in case only; the engine refuses such a file.
 func (d document) misspelled(key string) string {
-	for _, e := range d.entries {
-		if e.key != key && strings.EqualFold(e.key, key) {
-			return e.key
-		}
+	i := slices.IndexFunc(d.entries, func(e entry) bool { return e.key != key && strings.EqualFold(e.key, key) })
+	if i < 0 {
+		return ""
 	}
-	return ""
+	return d.entries[i].key
 }
 
 // strings reads a list of strings; nil when the key is not there.
@@ -131,13 +131,11 @@ func (d document) same(key string, value any) bool {
 // with answers a document in which key has the value: in its old place, or at the end.
 func (d document) with(key string, value json.RawMessage) document {
 	d.entries = slices.Clone(d.entries)
-	for i := range d.entries {
-		if d.entries[i].key == key {
-			d.entries[i].value = value
-			return d
-		}
+	if i := d.index(key); i >= 0 {
+		d.entries[i].value = value
+	} else {
+		d.entries = append(d.entries, entry{key, value})
 	}
-	d.entries = append(d.entries, entry{key, value})
 	return d
 }
 

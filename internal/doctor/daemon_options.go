@@ -92,7 +92,6 @@ func (o *Options) daemonFile() []Finding {
 		TLS       bool     `json:"tls"`
 		TLSVerify bool     `json:"tlsverify"`
 		IPTables  *bool    `json:"iptables"`
-		ICC       *bool    `json:"icc"`
 	}
 	if err := json.Unmarshal(text, &d); err != nil {
 		return []Finding{warn("daemon-config-malformed", "correct the file: the engine's next start fails", "%s: %v", o.DaemonConfig, err).at(o.DaemonConfig, 0)}

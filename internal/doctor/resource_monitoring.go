@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -49,7 +50,7 @@ func (o *Options) controllers(ctx context.Context) []Finding {
 		return []Finding{fail("controller-missing", "enable the control group controllers on the engine's host (docker info warns of them; on some systems: "+
 			"cgroup_enable=memory on the kernel's command line)", "the engine can neither measure nor limit: %s", strings.Join(missing, ", "))}
 	}
-	return []Finding{pass("controllers-active", "the engine measures and limits memory, CPU time and processes (cgroup version %s)", orUnknown(info.CgroupVersion))}
+	return []Finding{pass("controllers-active", "the engine measures and limits memory, CPU time and processes (cgroup version %s)", cmp.Or(info.CgroupVersion, "unknown"))}
 }
 
 // metrics looks at the Berth that serves with these settings, if one does.
@@ -70,11 +71,4 @@ func (o *Options) metrics(ctx context.Context) []Finding {
 		return []Finding{warn("no-metrics", "watch the host of Berth and the engine by other means", "the Berth at %s gives out no measurements (/metrics)", address)}
 	}
 	return []Finding{pass("metrics-served", "the Berth at %s gives out measurements (/metrics)", address)}
-}
-
-func orUnknown(text string) string {
-	if text == "" {
-		return "unknown"
-	}
-	return text
 }

@@ -8,12 +8,8 @@ import (
 	"berth/internal/httpapi"
 )
 
-const (
-	// watchEvery is how old the security check in /health may be. It shakes hands and reads files: too much for every request.
-	watchEvery = time.Hour
-	// watchTimeout bounds each check, as berth doctor does.
-	watchTimeout = 20 * time.Second
-)
+// watchEvery is how old the security check in /health may be. It shakes hands and reads files: too much for every request.
+const watchEvery = time.Hour
 
 // Watch goes through the checks every hour until ctx ends, hands each report on, and logs when the status has changed. The
 // options are made anew for each run, and done with after it.
@@ -41,7 +37,7 @@ func Watch(ctx context.Context, options func() (o Options, done func()), log *sl
 func runOnce(ctx context.Context, options func() (Options, func())) (Report, error) {
 	o, done := options()
 	defer done()
-	return Run(ctx, o, Checks(), watchTimeout)
+	return Run(ctx, o, Checks(), DefaultTimeout)
 }
 
 // auditOf is a report as /health shows it.

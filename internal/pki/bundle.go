@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"berth/internal/fileset"
@@ -94,7 +93,7 @@ func BundleTar(dir string, w io.Writer, now time.Time) ([]string, error) {
 		if _, err := archive.Write(f.data); err != nil {
 			return nil, fmt.Errorf("write bundle: %w", err)
 		}
-		written = append(written, filepath.Base(f.name))
+		written = append(written, f.name)
 	}
 	if err := archive.Close(); err != nil {
 		return nil, fmt.Errorf("write bundle: %w", err)

@@ -33,14 +33,19 @@ func readRecords(dir string) (*records, error) {
 	if !fileset.Exists(path) {
 		return r, nil
 	}
+	return r, readJSON(path, r, "put it back from a backup, or remove it: what was issued is revoked by its file then, and a lost crl.pem is not noticed")
+}
+
+// readJSON decodes a file into v. Its errors are those of ReadFile; that of a malformed file carries the advice.
+func readJSON(path string, v any, advice string) error {
 	data, err := ReadFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrMalformed, err), Advice: "put it back from a backup, or remove it: what was issued is revoked by its file then, and a lost crl.pem is not noticed"}
+	if err := json.Unmarshal(data, v); err != nil {
+		return &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrMalformed, err), Advice: advice}
 	}
-	return r, nil
+	return nil
 }
 
 // add notes a certificate, or that it was replaced.

@@ -115,13 +115,9 @@ func (d *directory) rotation() (Rotation, error) {
 	if !d.has(rotationFile) {
 		return Rotation{Stage: StageNone}, nil
 	}
-	data, err := ReadFile(path)
-	if err != nil {
-		return Rotation{}, err
-	}
 	var state rotationState
-	if err := json.Unmarshal(data, &state); err != nil {
-		return Rotation{}, &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrMalformed, err), Advice: "put it back from a backup, or " + adviceForce}
+	if err := readJSON(path, &state, "put it back from a backup, or "+adviceForce); err != nil {
+		return Rotation{}, err
 	}
 	r := Rotation{Stage: state.Stage, Started: state.Started.UTC()}
 	for _, cert := range certs {
