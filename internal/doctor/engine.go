@@ -199,17 +199,3 @@ func (o *Options) engineIsHere(ctx context.Context) bool {
 	}
 	return slices.ContainsFunc(theirs, func(a netip.Addr) bool { return a.IsLoopback() || slices.Contains(ours, a) })
 }
-
-func localAddrs() ([]netip.Addr, error) {
-	interfaces, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("list this machine's addresses: %w", err)
-	}
-	var addrs []netip.Addr
-	for _, i := range interfaces {
-		if prefix, err := netip.ParsePrefix(i.String()); err == nil {
-			addrs = append(addrs, prefix.Addr().Unmap())
-		}
-	}
-	return addrs, nil
-}

@@ -58,7 +58,7 @@ func (o *Options) fill() {
 		}
 	}
 	if o.LocalAddrs == nil {
-		o.LocalAddrs = localAddrs
+		o.LocalAddrs = hostip.LocalAddrs
 	}
 	if o.Listeners == nil {
 		o.Listeners = func() ([]netip.AddrPort, error) { return listeners("/proc/net/tcp", "/proc/net/tcp6") }

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -191,12 +190,5 @@ func (h *handler) serveClients(w http.ResponseWriter, r *http.Request) {
 	slices.SortFunc(answer.Clients, func(a, b Client) int {
 		return strings.Compare(a.Subject+"\n"+a.Serial, b.Subject+"\n"+b.Serial)
 	})
-	body, err := json.Marshal(answer)
-	if err != nil {
-		writeError(w, http.StatusInternalServerError, "the list of clients cannot be written")
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(append(body, '\n'))
+	writeJSON(w, http.StatusOK, answer)
 }

@@ -132,14 +132,15 @@ func engineMessage(socket string, err error) string {
 
 // writeError answers in the shape of the engine's own errors.
 func writeError(w http.ResponseWriter, status int, message string) {
+	writeJSON(w, status, map[string]string{"message": message})
+}
+
+// writeJSON answers with a value that JSON can hold.
+func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	body, err := json.Marshal(map[string]string{"message": message})
-	if err != nil {
-		return
-	}
-	// A client that does not read its error has left.
-	_, _ = w.Write(append(body, '\n'))
+	// A client that does not read its answer has left.
+	_ = json.NewEncoder(w).Encode(value)
 }
 
 // recorder notes what was answered, for the log.

@@ -3,7 +3,6 @@ package guard
 import (
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/json"
 	"net"
 	"net/http"
 	"strings"
@@ -54,13 +53,7 @@ func (p *probes) serve(w http.ResponseWriter) {
 		writeError(w, http.StatusTooManyRequests, "too many tests of the guard at once: try again in a minute")
 		return
 	}
-	body, err := json.Marshal(map[string]string{"protocol": name})
-	if err != nil {
-		writeError(w, http.StatusInternalServerError, "the answer cannot be written")
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(body, '\n')) // a client that does not read has left
+	writeJSON(w, http.StatusOK, map[string]string{"protocol": name})
 }
 
 // forget drops what is over. The caller holds mu.

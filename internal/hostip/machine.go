@@ -2,6 +2,7 @@ package hostip
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
@@ -28,16 +29,28 @@ func IsThisMachine(ctx context.Context, endpoint string) bool {
 	if err != nil {
 		return false
 	}
-	ours, err := net.InterfaceAddrs()
+	ours, err := LocalAddrs()
 	if err != nil {
 		return false
 	}
 	return slices.ContainsFunc(theirs, func(ip netip.Addr) bool {
-		return ip.Unmap().IsLoopback() || slices.ContainsFunc(ours, func(a net.Addr) bool {
-			prefix, err := netip.ParsePrefix(a.String())
-			return err == nil && prefix.Addr().Unmap() == ip.Unmap()
-		})
+		return ip.Unmap().IsLoopback() || slices.Contains(ours, ip.Unmap())
 	})
+}
+
+// LocalAddrs are the addresses of this machine.
+func LocalAddrs() ([]netip.Addr, error) {
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list this machine's addresses: %w", err)
+	}
+	var addrs []netip.Addr
+	for _, i := range interfaces {
+		if prefix, err := netip.ParsePrefix(i.String()); err == nil {
+			addrs = append(addrs, prefix.Addr().Unmap())
+		}
+	}
+	return addrs, nil
 }
 
 // IsLocal reports whether the engine at an endpoint is reached by a socket or a loopback address.
