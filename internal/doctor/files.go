@@ -28,10 +28,7 @@ func (o *Options) eachCertificateFile(judge func(path string, certs []*x509.Cert
 			findings = []Finding{fail("certificate-missing", "make certificates (berth certs init), or set DOCKER_CERT_PATH to where they are",
 				"there is no file %s", path)}
 		default:
-			if fault, ok := errors.AsType[*pki.FileError](err); ok {
-				err = fault.Err // without advice that is for those who make certificates
-			}
-			findings = []Finding{fail("certificate-unreadable", "let this user read it, or replace it by a certificate in PEM", "%s: %v", path, err)}
+			findings = []Finding{fail("certificate-unreadable", "let this user read it, or replace it by a certificate in PEM", "%s: %v", path, pki.Reason(err))}
 		}
 		for _, f := range findings {
 			all = append(all, f.at(path, 0))

@@ -3,6 +3,7 @@ package pki
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 )
 
 // What can be wrong with a certificate file; every FileError wraps one of these or an error of the operating system.
@@ -61,6 +62,17 @@ func (e *FileError) Error() string {
 }
 
 func (e *FileError) Unwrap() error { return e.Err }
+
+// Reason is what is wrong with a file, without its name and the advice for those who make certificates.
+func Reason(err error) error {
+	if file, ok := errors.AsType[*FileError](err); ok {
+		err = file.Err
+	}
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		err = file.Err
+	}
+	return err
+}
 
 // unusable is a file of a set that cannot be used.
 func unusable(path string, err error) *FileError {

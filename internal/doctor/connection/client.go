@@ -72,7 +72,7 @@ func (r *run) revocation(context.Context) Step {
 	case errors.Is(err, pki.ErrMissing):
 		return skip(notAtHand, "there is no revocation list")
 	case err != nil:
-		return fail("crl-unusable", "replace "+r.CRL+" by the revocation list of the authority in "+r.CA+", in PEM", "%s: %v", r.CRL, reason(err))
+		return fail("crl-unusable", "replace "+r.CRL+" by the revocation list of the authority in "+r.CA+", in PEM", "%s: %v", r.CRL, pki.Reason(err))
 	}
 	var due time.Time
 	for _, ca := range r.own.authorities {

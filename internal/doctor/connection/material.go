@@ -85,18 +85,7 @@ func fileFault(kind Code, path string, err error, unreadable, malformed string) 
 		return fail(kind+"-missing", `put the client's ca.pem, client-cert.pem and client-key.pem into DOCKER_CERT_PATH; "berth certs init" makes a new set`,
 			"there is no file %s", path)
 	case errors.Is(err, pki.ErrMalformed):
-		return fail(kind+"-malformed", malformed, "%s: %v", path, reason(err))
+		return fail(kind+"-malformed", malformed, "%s: %v", path, pki.Reason(err))
 	}
-	return fail(kind+"-unreadable", unreadable, "%s: %v", path, reason(err))
-}
-
-// reason is what is wrong with a file, without its name and the advice of commands that write certificates.
-func reason(err error) error {
-	if fault, ok := errors.AsType[*pki.FileError](err); ok {
-		err = fault.Err
-	}
-	if fault, ok := errors.AsType[*fs.PathError](err); ok {
-		err = fault.Err
-	}
-	return err
+	return fail(kind+"-unreadable", unreadable, "%s: %v", path, pki.Reason(err))
 }

@@ -147,7 +147,7 @@ func (r *run) serverFile(context.Context) Step {
 	case errors.Is(err, pki.ErrMissing):
 		return skip(notAtHand, "there is no file %s here to compare with", r.ServerCert)
 	case err != nil:
-		return skip(notAtHand, "%s cannot be compared: %v", r.ServerCert, reason(err))
+		return skip(notAtHand, "%s cannot be compared: %v", r.ServerCert, pki.Reason(err))
 	case certs[0].Equal(r.server[0]):
 		return pass("the engine uses the certificate in %s", r.ServerCert)
 	}
