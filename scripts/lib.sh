@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# lib.sh: what every script here shares: where things are kept, how to speak
-# to the person in front, and how to become root for the one command that
+# lib.sh: what every script here shares: where files are kept, how to print
+# to the terminal, and how to become root for the one command that
 # needs it. Sourced, never run.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -90,7 +90,7 @@ step() {
 	if [ "$status" = 0 ]; then
 		say "$name: done in $((SECONDS - begin)) s"
 	else
-		say "$name: went wrong after $((SECONDS - begin)) s; see $log"
+		say "$name: failed after $((SECONDS - begin)) s; see $log"
 		tail -n "${STEP_TAIL:-20}" "$log" | sed 's/^/    /' >&2
 	fi
 	return "$status"

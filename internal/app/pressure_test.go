@@ -168,7 +168,7 @@ func TestCreatesRefusedWhileHostCriticalThenAccepted(t *testing.T) {
 	// On the way up and on the way down there may be a stop at warning.
 	for line, times := range map[string][2]int{
 		"WARN host pressure is high": {0, 1}, "ERROR+4 host pressure is critical; no session is started": {1, 1},
-		"INFO host pressure has eased": {1, 2}, "WARN host pressure is not known any more; sessions are started all the same": {1, 1},
+		"INFO host pressure recovered": {1, 2}, "WARN host pressure is not known any more; sessions are started nevertheless": {1, 1},
 	} {
 		if n := log.count(t, line); n < times[0] || n > times[1] {
 			t.Errorf("%q was logged %d times, want a line for each change", line, n)

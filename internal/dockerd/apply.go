@@ -25,17 +25,17 @@ const (
 // stamp dates backups.
 const stamp = "20060102T150405Z"
 
-// FailedError is a set-up that went wrong and was taken back.
+// FailedError is a set-up that failed and was rolled back.
 type FailedError struct {
 	Step string
 	Err  error
-	Back error // why it could not be taken back; nil when everything is as it was before
+	Back error // why rolling back failed; nil when everything is as it was before
 }
 
-// Error says what went wrong and in what state the machine is.
+// Error says what failed and in what state the machine is.
 func (e *FailedError) Error() string {
 	if e.Back != nil {
-		return fmt.Sprintf("%s: %v; rolling back went wrong, too: %v", e.Step, e.Err, e.Back)
+		return fmt.Sprintf("%s: %v; rolling back failed, too: %v", e.Step, e.Err, e.Back)
 	}
 	return fmt.Sprintf("%s: %v; it was rolled back, and everything is as it was before", e.Step, e.Err)
 }
@@ -46,7 +46,7 @@ func (e *FailedError) Unwrap() []error { return []error{e.Err, e.Back} }
 // Hint is what to do about it.
 func (e *FailedError) Hint() string {
 	if e.Back != nil {
-		return `put the cause right and run "berth docker setup-tls --undo": the journal has what is left to do`
+		return `remove the cause and run "berth docker setup-tls --undo": the journal holds the remaining steps`
 	}
 	return ""
 }
@@ -61,8 +61,8 @@ type application struct {
 	superseded []record
 }
 
-// Apply does what the plan says. When a step fails everything is taken back, and the engine is restarted with what it
-// had; the error is a FailedError then. A plan that the machine has outrun is refused with nothing changed.
+// Apply does what the plan says. When a step fails everything is rolled back, and the engine is restarted with what it
+// had; the error is a FailedError then. A plan that is out of date is refused with nothing changed.
 func (s *Setup) Apply(ctx context.Context, plan *Plan) error {
 	if plan.Empty() {
 		return nil
@@ -83,7 +83,7 @@ func (s *Setup) Apply(ctx context.Context, plan *Plan) error {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		s.step(stepBack, "taking back what was done, because of: %v", err)
+		s.step(stepBack, "rolling back, because of: %v", err)
 		back, cancel := s.finishing(ctx)
 		defer cancel()
 		return &FailedError{Step: a.at, Err: err, Back: a.back(back)}
@@ -91,11 +91,11 @@ func (s *Setup) Apply(ctx context.Context, plan *Plan) error {
 	return errors.Join(removeBackups(a.superseded), a.forgetOldRules(ctx))
 }
 
-// lock keeps a second set-up out.
+// lock excludes a second set-up.
 func (s *Setup) lock() (unlock func(), err error) {
 	unlock, err = fileset.Lock(s.paths.dockerDir)
 	if errors.Is(err, fileset.ErrLocked) {
-		return nil, refuse("wait for it to end", "another set-up is at work on %s", s.paths.dockerDir)
+		return nil, refuse("wait for it to end", "another set-up is running on %s", s.paths.dockerDir)
 	}
 	return unlock, err
 }

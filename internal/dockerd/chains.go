@@ -73,7 +73,7 @@ func (s *Setup) lookAtFamily(ctx context.Context, program string, want isolation
 	return state, nil
 }
 
-// list answers the rules of a chain as iptables prints them behind its name. It is an error if there is no such chain.
+// list returns the rules of a chain as iptables prints them behind its name. It is an error if there is no such chain.
 func (s *Setup) list(ctx context.Context, program, chain string) (rules []string, err error) {
 	text, err := s.host.Run(ctx, program, "-w", "-S", chain)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *Setup) list(ctx context.Context, program, chain string) (rules []string
 	return rules, nil
 }
 
-// sameRules tells whether a chain has the wanted rules. Versions of iptables print some rules differently, so iptables
+// sameRules reports whether a chain has the wanted rules. Versions of iptables print some rules differently, so iptables
 // itself is asked about what does not look the same.
 func (s *Setup) sameRules(ctx context.Context, program, chain string, have, want []string) (bool, error) {
 	if len(have) != len(want) {
@@ -207,7 +207,7 @@ func outdated(states []chainState) []chainState {
 	return slices.DeleteFunc(states, func(s chainState) bool { return s.current })
 }
 
-// anyThere tells whether a chain of ours was there before.
+// anyThere reports whether a chain of ours was there before.
 func anyThere(states []chainState) bool {
 	return slices.ContainsFunc(states, func(s chainState) bool { return s.there })
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 )
 
-// secrets matches what may be secret in daemon.json: passwords in the addresses of proxies, and values of options whose
-// names say so.
+// secrets matches what may be secret in daemon.json: passwords in the addresses of proxies, and values of options with
+// telling names.
 var secrets = []*regexp.Regexp{
 	regexp.MustCompile(`(://)[^/@\s"]+(@)`),
 	regexp.MustCompile(`(?i)("[^"]*(?:token|secret|password|passwd|access-key)[^"]*"\s*:\s*")(?:[^"\\]|\\.)*(")`),

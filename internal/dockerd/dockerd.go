@@ -1,4 +1,4 @@
-// Package dockerd plans, applies, verifies and takes back the TLS configuration of the Docker engine on one machine:
+// Package dockerd plans, applies, verifies and undoes the TLS configuration of the Docker engine on one machine:
 // certificates, daemon.json, the service manager's drop-in, and the firewall rule that keeps containers from the
 // engine's port.
 //
@@ -24,7 +24,7 @@ const DefaultPort = 2376
 // answerTimeout is how long a restarted engine may take until it answers.
 const answerTimeout = 90 * time.Second
 
-// Material is what the engine needs to prove itself and to judge its clients, in PEM.
+// Material is what the engine needs to authenticate itself and its clients, in PEM.
 type Material struct {
 	CA   []byte // authorities of the clients; the server's own as well
 	Cert []byte
@@ -55,7 +55,7 @@ type Options struct {
 	Network string
 	// Timeout bounds the wait for the restarted engine's answer; zero means 90 seconds.
 	Timeout time.Duration
-	// Report is told of every step as it begins; nil is silent.
+	// Report is called with every step as it begins; nil: nothing is reported.
 	Report func(Step)
 }
 
@@ -85,7 +85,7 @@ func New(host Host, opts Options) (*Setup, error) {
 	return s, s.checkMaterial()
 }
 
-// WithoutMaterial is a Setup that can take back what was set up, close this machine to sessions, and open it, and nothing
+// WithoutMaterial is a Setup that can undo what was set up, close this machine to sessions, and open it, and nothing
 // else: only RestartCommand, Network, Timeout and Report of the options count.
 func WithoutMaterial(host Host, opts Options) *Setup {
 	opts.Timeout = cmp.Or(opts.Timeout, answerTimeout)
@@ -130,7 +130,7 @@ func (s *Setup) step(name, format string, args ...any) {
 	s.opts.Report(Step{Name: name, Text: fmt.Sprintf(format, args...)})
 }
 
-// finishing is a context for putting things right after ctx may have ended: bounded, and deaf to ctx.
+// finishing is a context for a rollback, which also runs after ctx has ended: bounded in time.
 func (s *Setup) finishing(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timeout+time.Minute)
 }

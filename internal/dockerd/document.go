@@ -52,7 +52,7 @@ func parseDocument(data []byte) (document, error) {
 		}
 		name, _ := key.(string) // the decoder takes nothing else for a key
 		if d.has(name) {
-			return d, fmt.Errorf("%q stands there twice", name)
+			return d, fmt.Errorf("%q is there twice", name)
 		}
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
@@ -64,7 +64,7 @@ func parseDocument(data []byte) (document, error) {
 		return d, err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return d, errors.New("something follows the object")
+		return d, errors.New("there is more text after the object")
 	}
 	d.indent = indentOf(data)
 	return d, nil
@@ -118,7 +118,7 @@ func (d document) strings(key string) ([]string, error) {
 	return list, nil
 }
 
-// same tells whether key has a value that means the same.
+// same reports whether key has a value that means the same.
 func (d document) same(key string, value any) bool {
 	raw := d.raw(key)
 	if raw == nil {
@@ -128,7 +128,7 @@ func (d document) same(key string, value any) bool {
 	return json.Unmarshal(raw, &there) == nil && json.Unmarshal(encode(value, ""), &wanted) == nil && reflect.DeepEqual(there, wanted)
 }
 
-// with answers a document in which key has the value: in its old place, or at the end.
+// with returns a document in which key has the value: in its old place, or at the end.
 func (d document) with(key string, value json.RawMessage) document {
 	d.entries = slices.Clone(d.entries)
 	if i := d.index(key); i >= 0 {
@@ -139,7 +139,7 @@ func (d document) with(key string, value json.RawMessage) document {
 	return d
 }
 
-// without answers a document that lacks key.
+// without returns a document without key.
 func (d document) without(key string) document {
 	d.entries = slices.DeleteFunc(slices.Clone(d.entries), func(e entry) bool { return e.key == key })
 	return d

@@ -32,7 +32,7 @@ type engine struct {
 	setup                  *Setup
 }
 
-// original is the daemon.json of a machine that nobody has set up. Its keys and its layout are somebody else's.
+// original is the daemon.json of a machine without a set-up. Its keys and its layout are the operator's.
 const original = `{
     "labels": ["rack=7"],
     "hosts": ["unix://SOCKET"],

@@ -35,7 +35,7 @@ type machine struct {
 	ran         []string            // command lines, in order
 	fail        map[string]error    // command lines that fail, by how they begin
 	interfaces  map[string]string   // by address
-	lax         bool                // the engine asks nobody for a certificate
+	lax         bool                // the engine asks no client for a certificate
 	info        system.Info
 	networks    string // of sessions, as the engine lists them
 	named       string // networks that the engine finds by name

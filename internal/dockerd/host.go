@@ -18,8 +18,8 @@ import (
 type Host struct {
 	// Root is put before every path; empty means the real one. Whatever runs the engine must do the same.
 	Root string
-	// Run runs a program to its end and answers what it printed. When the program ran and was not content, the error has
-	// a method ExitCode.
+	// Run runs a program to its end and returns its output. When the program ran and failed, the error has a method
+	// ExitCode.
 	Run func(ctx context.Context, name string, args ...string) (string, error)
 	// Dial opens a connection as a program on this machine would.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -41,7 +41,7 @@ type paths struct {
 	systemd                    string // a directory that is there when systemd runs the machine
 	script                     string // of sysvinit
 	defaults                   string // DOCKER_OPTS for the script
-	socket                     string // where the engine listens when nothing is said
+	socket                     string // where the engine listens by default
 	resolvConf                 string // name servers, which containers inherit
 }
 
@@ -51,7 +51,7 @@ func (h Host) paths() paths {
 	return paths{
 		dockerDir: h.path("/etc/docker"),
 		config:    h.path("/etc/docker/daemon.json"),
-		// Only root may write here, and root obeys what is written in it.
+		// Only root may write here, and root acts on its content.
 		journal: h.path("/etc/docker/berth-setup-tls.json"),
 		certDir: h.path("/etc/docker/certs"),
 		ca:      h.path("/etc/docker/certs/ca.pem"),
@@ -72,7 +72,7 @@ func (h Host) paths() paths {
 const maxOutput = 4 << 10
 
 // runProgram collects the output in a file, not through a pipe: a daemon that the program leaves behind inherits it, and
-// would hold a pipe open, or die of it once it is closed.
+// would hold a pipe open, or be killed by SIGPIPE once it is closed.
 func runProgram(ctx context.Context, name string, args ...string) (string, error) {
 	output, err := os.CreateTemp("", "berth-run-*")
 	if err != nil {
@@ -99,7 +99,7 @@ func runProgram(ctx context.Context, name string, args ...string) (string, error
 	return string(text), nil
 }
 
-// runError says what a program said before it failed.
+// runError is a failed program with its output.
 type runError struct {
 	program, output string
 	err             error
@@ -114,7 +114,7 @@ func (e *runError) Error() string {
 
 func (e *runError) Unwrap() error { return e.err }
 
-// exitCode is the exit code in err; false when the program did not run to an end of its own.
+// exitCode is the exit code in err; false when the program did not exit by itself.
 func exitCode(err error) (int, bool) {
 	var failed interface {
 		error

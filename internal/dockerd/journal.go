@@ -23,12 +23,12 @@ const (
 	undoing  = "undoing" // only undo may go on from here
 )
 
-// journal is on disk what a set-up has changed and how things were before. It is written ahead of each change, so that a
-// crash at any moment can be completed or taken back.
+// journal records on disk what a set-up has changed and the state before. It is written before each change, so that an
+// interrupted set-up can be completed or undone.
 type journal struct {
 	Version int      `json:"version"`
 	State   string   `json:"state"`
-	layer            // of all set-ups that were completed: how things were before the first
+	layer            // of all completed set-ups: the state before the first
 	Written []string `json:"written,omitempty"` // SHA-256 of every daemon.json that a set-up wrote
 	Run     *run     `json:"run,omitempty"`     // the set-up that is under way
 }

@@ -46,7 +46,7 @@ type directory struct {
 	mode fs.FileMode
 }
 
-// Empty tells whether nothing is to be done.
+// Empty reports whether nothing is to be done.
 func (p *Plan) Empty() bool { return len(p.Steps) == 0 }
 
 // Plan looks at the machine and changes nothing. A RefusedError says that this machine cannot be set up as it is. Where only

@@ -37,8 +37,8 @@ func TestSetUpByServiceScript(t *testing.T) {
 	mustEqual(t, "after the undo", before, m.state(t))
 }
 
-// TestMachinesThatAreRefused holds what keeps a set-up from beginning, with what to do about it.
-func TestMachinesThatAreRefused(t *testing.T) {
+// TestUnsuitableMachinesAreRefused holds what keeps a set-up from beginning, with what to do about it.
+func TestUnsuitableMachinesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
@@ -48,14 +48,14 @@ func TestMachinesThatAreRefused(t *testing.T) {
 	}{
 		{"malformed configuration", func(t *testing.T, m *machine, _ *Options) {
 			put(t, m.root, "/etc/docker/daemon.json", `{"a": 1,}`)
-		}, "daemon.json is malformed", "mend it"},
+		}, "daemon.json is malformed", "correct it"},
 		{"configuration that is a link", func(t *testing.T, m *machine, _ *Options) {
 			config := filepath.Join(m.root, "/etc/docker/daemon.json")
 			if err := errors.Join(os.Rename(config, config+".real"), os.Symlink(config+".real", config)); err != nil {
 				t.Fatal(err)
 			}
 		}, "is a link", "the file itself"},
-		{"address of nobody", func(_ *testing.T, _ *machine, o *Options) {
+		{"unassigned address", func(_ *testing.T, _ *machine, o *Options) {
 			o.Listen = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:2376")}
 		}, "no network interface has the address 192.0.2.1", "--listen"},
 		{"address of the containers' bridge", func(_ *testing.T, m *machine, o *Options) {
@@ -69,7 +69,7 @@ func TestMachinesThatAreRefused(t *testing.T) {
 			}
 			t.Cleanup(func() { l.Close() })
 		}, "is in use", "stop what listens there"},
-		{"nobody to restart the engine", func(t *testing.T, m *machine, _ *Options) {
+		{"no way to restart the engine", func(t *testing.T, m *machine, _ *Options) {
 			if err := os.Remove(filepath.Join(m.root, "/etc/init.d/docker")); err != nil {
 				t.Fatal(err)
 			}
@@ -154,7 +154,7 @@ func TestNewerEnginesValidateThemselves(t *testing.T) {
 	}
 }
 
-func TestPlanThatTheMachineHasOutrun(t *testing.T) {
+func TestOutdatedPlanIsRefused(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	s := m.setup(t)
@@ -167,7 +167,7 @@ func TestPlanThatTheMachineHasOutrun(t *testing.T) {
 	mustEqual(t, "after the refusal", before, m.state(t))
 }
 
-func TestSecondSetUpWaits(t *testing.T) {
+func TestSecondSetUpIsRefused(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	s := m.setup(t)
@@ -176,7 +176,7 @@ func TestSecondSetUpWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Apply(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "another set-up is at work") {
+	if err := s.Apply(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "another set-up is running") {
 		t.Errorf("apply beside another one: %v, want it to be refused", err)
 	}
 	unlock()
@@ -185,7 +185,7 @@ func TestSecondSetUpWaits(t *testing.T) {
 	}
 }
 
-func TestOtherAddressForgetsTheOldRule(t *testing.T) {
+func TestChangedAddressRemovesOldRule(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	mustApply(t, m.setup(t))

@@ -22,7 +22,7 @@ type planner struct {
 	command command
 	flags   []string
 	current document // daemon.json
-	hosts   []string // where the engine is told to listen now, by its command line and by daemon.json
+	hosts   []string // where the engine is configured to listen now, by its command line and by daemon.json
 	info    system.Info
 	inUse   error // an address on which something else listens now
 }
@@ -64,18 +64,18 @@ func (p *planner) readConfig(context.Context) error {
 		return fmt.Errorf("read the engine's configuration: %w", err)
 	}
 	if p.current, err = parseDocument(data); err != nil {
-		return refuse("mend it first: nothing is known to be safe to write into it", "%s is malformed: %w", p.paths.config, err)
+		return refuse("correct it first: no change of a malformed file is safe", "%s is malformed: %w", p.paths.config, err)
 	}
 	configured, err := p.current.strings("hosts")
 	if err != nil {
-		return refuse("mend it first", "%s is malformed: %w", p.paths.config, err)
+		return refuse("correct it first", "%s is malformed: %w", p.paths.config, err)
 	}
 	_, p.hosts = strip(p.command.line)
 	p.hosts = append(p.hosts, configured...)
 	return nil
 }
 
-// findEngine finds where the engine answers now, so that it can be seen to answer there again.
+// findEngine finds where the engine answers now, so that a later check can wait until it answers there again.
 func (p *planner) findEngine(ctx context.Context) (err error) {
 	candidates := append(slices.Clone(p.hosts), "unix://"+p.paths.socket)
 	for _, scheme := range []string{"unix://", "tcp://"} {
@@ -98,7 +98,7 @@ func (p *planner) findEngine(ctx context.Context) (err error) {
 func (p *planner) checkListen(ctx context.Context) error {
 	for _, l := range p.opts.Listen {
 		if l.Addr().IsUnspecified() {
-			p.note("the engine will listen on every address of this machine: let a firewall admit to port %d only whom you trust", l.Port())
+			p.note("the engine will listen on every address of this machine: let a firewall admit only trusted clients to port %d", l.Port())
 		} else if err := p.checkAddress(l.Addr()); err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (p *planner) note(format string, args ...any) {
 	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf(format, args...))
 }
 
-// want plans a file, unless it is as it should be. With nil for data it should not be there.
+// want plans a file, unless it is as it should be. With nil data the file is to be removed.
 func (p *planner) want(step, path string, data []byte, mode fs.FileMode) error {
 	now, there, err := look(path)
 	if err != nil {
@@ -201,7 +201,7 @@ func (p *planner) planConfig(context.Context) error {
 	swarm := p.info.Swarm.LocalNodeState != "" && p.info.Swarm.LocalNodeState != swarm.LocalNodeStateInactive
 	merged, changes, err := merge(p.current, settings(p.paths, hosts), func(s setting) bool { return s.key == "live-restore" && swarm || p.flagged(s.key) })
 	if err != nil {
-		return refuse("mend it first", "%s is malformed: %w", p.paths.config, err)
+		return refuse("correct it first", "%s is malformed: %w", p.paths.config, err)
 	}
 	for _, c := range changes {
 		if p.flagged(c.key) {
@@ -212,7 +212,7 @@ func (p *planner) planConfig(context.Context) error {
 		p.note("this engine is part of a Swarm, which excludes live-restore: its containers stop whenever the engine restarts")
 	}
 	if string(p.current.raw("bridge")) == `"none"` {
-		p.note(`daemon.json keeps "bridge": "none": a container that names no network gets none, without a word; those of Berth name one`)
+		p.note(`daemon.json keeps "bridge": "none": a container that names no network silently gets none; those of Berth name one`)
 	}
 	if len(changes) == 0 {
 		return nil
@@ -220,7 +220,7 @@ func (p *planner) planConfig(context.Context) error {
 	return p.want(stepConfig, p.paths.config, merged.bytes(), 0)
 }
 
-// planIsolation plans the chains that close this machine to sessions, and answers the programs that have to set them again
+// planIsolation plans the chains that close this machine to sessions, and returns the programs that have to set them again
 // after a reboot.
 func (p *planner) planIsolation(ctx context.Context) (programs []string, err error) {
 	if p.opts.NoFirewall {

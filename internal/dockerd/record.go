@@ -25,13 +25,13 @@ type record struct {
 	Backup string      `json:"backup,omitempty"` // where that content is kept
 }
 
-// holds tells whether a path is among the records.
+// holds reports whether a path is among the records.
 func holds(records []record, path string) bool {
 	return slices.ContainsFunc(records, func(r record) bool { return r.Path == path })
 }
 
-// look records how a path is now. Links and other things that are neither files nor directories are refused: replacing
-// them would change something else than what the path names.
+// look records how a path is now. What is neither a file nor a directory is refused: replacing a link, for
+// example, would change another file than the path names.
 func look(path string) (record, []byte, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -78,7 +78,7 @@ func (r record) putBack() error {
 			return nil
 		}
 		if entries, readErr := os.ReadDir(r.Path); readErr == nil && len(entries) > 0 {
-			return nil // a directory of ours in which others have put something
+			return nil // a directory of ours that holds files of others
 		}
 		return err
 	case r.Dir:

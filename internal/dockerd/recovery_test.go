@@ -20,13 +20,13 @@ func TestSetupRolledBackWhenEngineAcceptsUnverifiedClients(t *testing.T) {
 	plan := mustPlan(t, s)
 	err := s.Apply(t.Context(), plan)
 	if !isRolledBack(err, stepVerify) || !strings.Contains(err.Error(), "does not refuse") {
-		t.Errorf("apply: %v, want it to be rolled back because strangers are taken", err)
+		t.Errorf("apply: %v, want it to be rolled back because unauthenticated clients are accepted", err)
 	}
 	mustEqual(t, "after the rollback", before, m.state(t))
 }
 
-// TestEngineThatDidNotRun is a machine with the source document's conflict: its engine has never come up.
-func TestEngineThatDidNotRun(t *testing.T) {
+// TestRollbackStopsEngineThatDidNotRun is a machine with the source document's conflict: its engine has never come up.
+func TestRollbackStopsEngineThatDidNotRun(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.stop()
@@ -51,8 +51,8 @@ func TestEngineThatDidNotRun(t *testing.T) {
 	}
 }
 
-// TestRollbackThatFails leaves the journal, and with it the way back and the way on.
-func TestRollbackThatFails(t *testing.T) {
+// TestFailedRollbackIsReported leaves the journal, and with it the way back and the way on.
+func TestFailedRollbackIsReported(t *testing.T) {
 	t.Parallel()
 	for _, goOn := range []bool{false, true} {
 		m := newMachine(t)
@@ -140,8 +140,8 @@ func TestInterruptedSetUpIsRolledBack(t *testing.T) {
 	mustEqual(t, "after the rollback", before, m.state(t))
 }
 
-// TestSpoiledBackup is not put back: nobody knows what it holds.
-func TestSpoiledBackup(t *testing.T) {
+// TestDamagedBackupIsNotRestored is not put back: its content is not trusted.
+func TestDamagedBackupIsNotRestored(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	r := record{Path: filepath.Join(dir, "a"), Backup: filepath.Join(dir, "b"), SHA256: digest([]byte("good")), Mode: 0o600, UID: os.Getuid(), GID: os.Getgid()}

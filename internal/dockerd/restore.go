@@ -10,13 +10,13 @@ import (
 	"berth/internal/atomicfile"
 )
 
-// act is one change on the way back.
+// act is one change of a rollback.
 type act struct {
 	point string // for Setup.before
 	do    func(context.Context) error
 }
 
-// restoration makes everything what a layer says, act by act: files, service manager and engine, firewall. The last recorded
+// restoration lists the acts that restore everything to what a layer says: files, service manager and engine, firewall. The last recorded
 // file comes first, so that files go before their directories.
 func (s *Setup) restoration(j *journal, l layer, engine func(context.Context) error) []act {
 	var acts []act
@@ -43,8 +43,7 @@ func (s *Setup) restoration(j *journal, l layer, engine func(context.Context) er
 	return acts
 }
 
-// back takes a run back: everything becomes what it was before it. It goes on past a fault, and then leaves the journal as it
-// is.
+// back rolls a run back: everything becomes as it was before. It continues after a fault, and then keeps the journal.
 func (a *application) back(ctx context.Context) error {
 	if a.j == nil || a.j.Run == nil {
 		return nil
@@ -147,8 +146,7 @@ func (s *Setup) restartAt(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// putBack makes a path what its record says. A daemon.json that somebody has changed since it was written gets our keys back
-// as they were, and keeps the rest.
+// putBack makes a path what its record says. In a daemon.json that was changed since we wrote it, only our keys are restored.
 func (s *Setup) putBack(j *journal, r record) error {
 	config, err := s.undoneConfig(j, r)
 	if err != nil {
@@ -164,7 +162,7 @@ func (s *Setup) putBack(j *journal, r record) error {
 	return atomicfile.Write(r.Path, config, mode, "")
 }
 
-// undoneConfig is daemon.json with our keys as they were, when somebody has changed it since we wrote it; nil when it is
+// undoneConfig is daemon.json with our keys as they were, when it was changed since we wrote it; nil when it is
 // to be put back as it was, byte by byte, or is another file.
 func (s *Setup) undoneConfig(j *journal, r record) ([]byte, error) {
 	if r.Path != s.paths.config {
@@ -179,7 +177,7 @@ func (s *Setup) undoneConfig(j *journal, r record) ([]byte, error) {
 	}
 	current, err := parseDocument(data)
 	if err != nil {
-		return nil, refuse("mend it first", "%s is malformed: %w", r.Path, err)
+		return nil, refuse("correct it first", "%s is malformed: %w", r.Path, err)
 	}
 	var original document
 	if !r.Absent {

@@ -14,10 +14,10 @@ import (
 type setting struct {
 	key   string
 	value any
-	// must is a setting without which the set-up would not be what it says; any other gives way to a value, or to a flag,
-	// that is there already.
+	// must is a setting without which the set-up would not be what it says; for any other, an existing value or
+	// flag has precedence.
 	must bool
-	// unless names keys whose presence says that somebody has decided on the matter.
+	// unless names keys that make this one unnecessary: with one of them the operator has decided already.
 	unless []string
 	why    string
 }
@@ -45,7 +45,7 @@ type change struct {
 	key, why string
 }
 
-// merge answers the document with the settings in it. Keys that no setting names stay as they are.
+// merge returns the document with the settings in it. Keys that no setting names stay as they are.
 func merge(d document, wanted []setting, taken func(setting) bool) (document, []change, error) {
 	before, changes := d, []change{}
 	for _, s := range wanted {
@@ -62,7 +62,7 @@ func merge(d document, wanted []setting, taken func(setting) bool) (document, []
 	return d, changes, nil
 }
 
-// unmerge answers the document with every key that a set-up could have touched as it was in original.
+// unmerge returns the document with every key that a set-up could have touched as it was in original.
 func unmerge(d, original document) document {
 	for _, s := range settings(paths{}, nil) {
 		if raw := original.raw(s.key); raw != nil {
@@ -104,7 +104,7 @@ func localSockets(inUse []string, fallback string) []string {
 	return sockets
 }
 
-// listensOn tells whether one of the hosts is the TCP port.
+// listensOn reports whether one of the hosts is the TCP port.
 func listensOn(hosts []string, port uint16) bool {
 	return slices.ContainsFunc(hosts, func(h string) bool {
 		address, found := strings.CutPrefix(h, "tcp://")

@@ -192,7 +192,7 @@ func FuzzMerge(f *testing.F) {
 	})
 }
 
-func TestSocketsThatStay(t *testing.T) {
+func TestLocalSocketsAreKept(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		inUse, want []string

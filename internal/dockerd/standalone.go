@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// PlanIsolation tells what ApplyIsolation would do. socket is the engine's; when it does not answer, only the networks are
+// PlanIsolation plans what ApplyIsolation would do. socket is the engine's; when it does not answer, only the networks are
 // closed whose bridges are named as [SessionBridges] has it.
 func (s *Setup) PlanIsolation(ctx context.Context, socket string) (*Plan, error) {
 	plan := &Plan{}
@@ -27,7 +27,7 @@ func (s *Setup) PlanIsolation(ctx context.Context, socket string) (*Plan, error)
 	return plan, nil
 }
 
-// ApplyIsolation does what PlanIsolation planned. What it began and could not complete is taken back.
+// ApplyIsolation does what PlanIsolation planned. A partial change is undone.
 func (s *Setup) ApplyIsolation(ctx context.Context, plan *Plan) error {
 	err := s.closeToSessions(ctx, plan.isolation, plan.chains)
 	if err == nil || anyThere(plan.chains) {
@@ -38,7 +38,7 @@ func (s *Setup) ApplyIsolation(ctx context.Context, plan *Plan) error {
 	return &FailedError{Step: stepFirewall, Err: err, Back: s.Open(back)}
 }
 
-// PlanOpening tells what Open would do. Chains that a set-up made are taken back with that set-up, which is a RefusedError
+// PlanOpening plans what Open would do. Chains that a set-up made are taken back with that set-up, which is a RefusedError
 // here.
 func (s *Setup) PlanOpening(ctx context.Context) (*Plan, error) {
 	plan := &Plan{}

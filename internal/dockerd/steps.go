@@ -13,7 +13,7 @@ import (
 	"berth/internal/atomicfile"
 )
 
-// begin writes down how everything is, and keeps a copy of what will be replaced.
+// begin records the present state in the journal, and backs up what will be replaced.
 func (a *application) begin() error {
 	if a.j == nil {
 		a.j = &journal{Version: journalVersion, State: applying, layer: layer{Endpoint: a.plan.Engine}}
@@ -65,7 +65,7 @@ func (a *application) backUp(saved record) error {
 		return err
 	}
 	if now != saved.without() {
-		return errors.New("it has changed since it was looked at")
+		return errors.New("it has changed since the plan was made")
 	}
 	if err := atomicfile.Write(saved.Backup, data, saved.Mode, ""); err != nil {
 		return err
@@ -214,7 +214,7 @@ func (a *application) restartEngine(ctx context.Context) error {
 }
 
 func (a *application) verifyEngine(ctx context.Context) error {
-	a.step(stepVerify, "waiting for the engine to answer our client and to refuse strangers")
+	a.step(stepVerify, "waiting for the engine to answer our client and to refuse unauthenticated ones")
 	return a.awaitVerified(ctx)
 }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// PlanUndo tells what Undo would do. Its plan is empty when no set-up is recorded.
+// PlanUndo plans what Undo would do. Its plan is empty when no set-up is recorded.
 func (s *Setup) PlanUndo(ctx context.Context) (*Plan, error) {
 	plan := &Plan{}
 	j, err := loadJournal(s.paths.journal)

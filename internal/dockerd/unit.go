@@ -103,7 +103,7 @@ func words(line string) ([]word, error) {
 		raw.WriteRune(r)
 	}
 	if quote != 0 {
-		return nil, errors.New("a quotation mark is never closed")
+		return nil, errors.New("a quotation mark is not closed")
 	}
 	flush()
 	return out, nil
@@ -190,7 +190,7 @@ func flagValue(line []word, flag string) string {
 	return value
 }
 
-// isFlagOf tells whether a flag sets the same as a key of daemon.json; a key of a list is in the plural.
+// isFlagOf reports whether a flag sets the same as a key of daemon.json; a key of a list is in the plural.
 func isFlagOf(flag, key string) bool {
 	return flag == key || flag+"s" == key || strings.TrimSuffix(flag, "y")+"ies" == key
 }

@@ -22,7 +22,7 @@ const firstValidating = 23
 
 var engineVersion = regexp.MustCompile(`\bversion v?(\d+)\.`)
 
-// validates tells whether the engine's program can validate a configuration.
+// validates reports whether the engine's program can validate a configuration.
 func (s *Setup) validates(ctx context.Context, engine string) (bool, error) {
 	text, err := s.host.Run(ctx, engine, "--version")
 	if err != nil {
@@ -36,8 +36,8 @@ func (s *Setup) validates(ctx context.Context, engine string) (bool, error) {
 	return err == nil && major >= firstValidating, nil
 }
 
-// validate judges a configuration before the engine reads it: by the engine itself where it can, and by what it would
-// stumble over in the part that a set-up writes.
+// validate checks a configuration before the engine reads it: by the engine itself where it can, and our own part of it by
+// the checks below.
 func (s *Setup) validate(ctx context.Context, plan *Plan, config []byte) error {
 	d, err := parseDocument(config)
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *Setup) validate(ctx context.Context, plan *Plan, config []byte) error {
 	if err != nil {
 		return err
 	}
-	// What is left in the system's temporary directory harms nobody.
+	// A failure only leaves a file in the system's temporary directory.
 	defer func() { _ = os.RemoveAll(dir) }()
 	candidate := filepath.Join(dir, "daemon.json")
 	if err := atomicfile.Write(candidate, config, 0o600, ""); err != nil {

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// Verify looks at the engine from outside, once: on every address it must be as Options.Verify has it.
+// Verify checks the engine from outside, once, on every address; see Options.Verify.
 func (s *Setup) Verify(ctx context.Context) error {
 	for _, listen := range s.opts.Listen {
 		if _, err := s.verify(ctx, listen); err != nil {
@@ -16,8 +16,8 @@ func (s *Setup) Verify(ctx context.Context) error {
 	return nil
 }
 
-// awaitVerified gives a restarted engine time to answer. Whom it refuses is looked at once: an engine that answers everybody
-// must not go on until its time is over.
+// awaitVerified gives a restarted engine time to answer. Refusals are checked only once: an engine that answers
+// unauthenticated clients must not keep running until the time-out.
 func (s *Setup) awaitVerified(ctx context.Context) error {
 	for _, listen := range s.opts.Listen {
 		var fault error

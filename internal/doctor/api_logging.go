@@ -37,10 +37,10 @@ func (o *Options) ownLogging() []Finding {
 	case err != nil:
 		findings = append(findings, warn("log-file-unreadable", "let this user reach the file", "%v", err).at(l.File, 0))
 	case info.Mode().Perm()&0o002 != 0:
-		findings = append(findings, fail("log-file-writable", "chmod 0640 "+l.File, "%s has mode %04o: everybody can change what was logged", l.File,
+		findings = append(findings, fail("log-file-writable", "chmod 0640 "+l.File, "%s has mode %04o: every user can change what was logged", l.File,
 			info.Mode().Perm()).at(l.File, 0))
 	case info.Mode().Perm()&0o004 != 0:
-		findings = append(findings, warn("log-file-readable", "chmod 0640 "+l.File, "%s has mode %04o: everybody can read who did what", l.File,
+		findings = append(findings, warn("log-file-readable", "chmod 0640 "+l.File, "%s has mode %04o: every user can read who did what", l.File,
 			info.Mode().Perm()).at(l.File, 0))
 	}
 	return findings

@@ -80,7 +80,7 @@ func (o *Options) protected() ([]protected, error) {
 	return all, nil
 }
 
-// isCredential tells whether a path is in the directory of a supervisor's credentials. It makes all of them 0400, or lets this
+// isCredential reports whether a path is in the directory of a supervisor's credentials. It makes all of them 0400, or lets this
 // process read them by an access list, which shows as a right of the group.
 func (o *Options) isCredential(path string) bool {
 	if !filepath.IsAbs(o.Credentials) {

@@ -37,7 +37,7 @@ func certificateRotation(_ context.Context, o *Options) []Finding {
 			}
 		}
 		if authorities > 1 {
-			findings = append(findings, warn("rotation-unfinished", "go on with it (berth certs rotate) once ca.pem has reached everybody; berth certs rotate --status says how far it is",
+			findings = append(findings, warn("rotation-unfinished", "continue it (berth certs rotate) once ca.pem has reached every machine that uses it; berth certs rotate --status says how far it is",
 				"%d authorities are trusted at once in %s", authorities, path))
 		}
 		return findings

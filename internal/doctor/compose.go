@@ -67,8 +67,8 @@ func (v *composeVolume) UnmarshalYAML(n *yaml.Node) error {
 }
 
 // composeMounts reads the mounts of a compose file: volumes in both forms, volumes that are bound directories, configs
-// and secrets that are files, and the engine's socket given by its own key. Variables are replaced as Compose does. What
-// has not the form that it should have is left out.
+// and secrets that are files, and the engine's socket given by its own key. Variables are replaced as Compose does. Malformed
+// entries are left out.
 func composeMounts(text []byte, lookup func(string) (string, bool)) ([]composeMount, error) {
 	loader, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithUniqueKeys(false))
 	if err != nil {
@@ -137,8 +137,8 @@ func splitVolume(text string) (source, target string) {
 	return head + parts[0], parts[1]
 }
 
-// interpolate replaces $NAME, ${NAME}, and ${NAME:-default} with its kin; a variable that nobody set and that has no
-// default is nothing, as Compose has it.
+// interpolate replaces $NAME, ${NAME}, and ${NAME:-default} and its variants; a variable that is not set and has no
+// default is empty, as in Compose.
 func interpolate(text string, lookup func(string) (string, bool), depth int) string {
 	const deepest = 8
 	var b strings.Builder

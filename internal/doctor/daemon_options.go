@@ -102,7 +102,7 @@ func (o *Options) daemonFile() []Finding {
 	if tcp && !d.TLSVerify {
 		note(fail("tcp-without-tlsverify", adviceDaemon, "the engine listens on the network and does not demand client certificates"))
 	} else if d.TLS && !d.TLSVerify {
-		note(fail("tls-without-tlsverify", adviceDaemon, `"tls" without "tlsverify" encrypts and lets everybody in`))
+		note(fail("tls-without-tlsverify", adviceDaemon, `"tls" without "tlsverify" encrypts, but does not authenticate clients`))
 	}
 	if d.IPTables != nil && !*d.IPTables {
 		note(fail("iptables-off", `take "iptables": false out: berth docker setup-tls does`, "iptables is off: containers of different networks reach each other, "+

@@ -1,5 +1,5 @@
-// Package doctor runs the security audit checklist of an installation: checks, each of which looks at one matter, says what
-// it saw, and what to do about it.
+// Package doctor runs the security audit checklist of an installation: checks, each of which looks at one matter and reports
+// what it found and what to do about it.
 //
 // It knows the settings, the engine's API, certificate files, compose files, and the machine that it runs on. It changes
 // nothing unless Fix is called, keeps nothing between runs, and refuses to know who asks: a command, or an API later.
@@ -17,7 +17,7 @@ import (
 	"berth/internal/doctor/connection"
 )
 
-// Status is how a finding, a check or the whole ended.
+// Status is that of a finding, a check or the whole report.
 type Status = connection.Status
 
 // The statuses.
@@ -51,7 +51,7 @@ type Check struct {
 	Fix func(ctx context.Context, o *Options) ([]string, error)
 }
 
-// Result is what became of one check.
+// Result is the result of one check.
 type Result struct {
 	Item       int       `json:"item"` // the check's number, from 1
 	Check      string    `json:"check"`
@@ -61,7 +61,7 @@ type Result struct {
 	DurationMS float64   `json:"duration_ms"`
 }
 
-// Report is what became of the checks, in their order.
+// Report is the results of the checks, in their order.
 type Report struct {
 	Status  Status         `json:"status"` // that of the gravest result
 	Counts  map[Status]int `json:"counts"` // of results, by status
@@ -71,7 +71,7 @@ type Report struct {
 // DefaultTimeout is how long one check may take, unless something else is asked for.
 const DefaultTimeout = 20 * time.Second
 
-// codeTimedOut is of a check whose time was over.
+// codeTimedOut is the code of a check that timed out.
 const codeTimedOut = "timed-out"
 
 // Run runs all checks at once, each for timeout at most (0: DefaultTimeout), and waits for all of them. It fails when

@@ -114,9 +114,9 @@ func TestFixContinuesAfterError(t *testing.T) {
 func TestSARIFMatchesItsSchema(t *testing.T) {
 	t.Parallel()
 	report, err := Run(t.Context(), Options{}, []Check{
-		{Name: "a-thing", Run: answer(pass("ok", "fine"), skip("none", "no"))},
+		{Name: "a-check", Run: answer(pass("ok", "fine"), skip("none", "no"))},
 		{Name: "another", Run: answer(
-			fail("bad", "mend it", "oh").at("dir with space/compose.yaml", 7), warn("meh", "look", "hm").at("/etc/x.pem", 0))},
+			fail("bad", "correct it", "oh").at("dir with space/compose.yaml", 7), warn("meh", "look", "hm").at("/etc/x.pem", 0))},
 	}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func TestSARIFMatchesItsSchema(t *testing.T) {
 		t.Fatalf("version %q, schema %q, %d runs", log.Version, log.Schema, len(log.Runs))
 	}
 	run := log.Runs[0]
-	if run.Tool.Driver.Name == "" || run.Tool.Driver.Version != "1.2.3" || len(run.Tool.Driver.Rules) != 2 || run.Tool.Driver.Rules[0].Name != "AThing" {
+	if run.Tool.Driver.Name == "" || run.Tool.Driver.Version != "1.2.3" || len(run.Tool.Driver.Rules) != 2 || run.Tool.Driver.Rules[0].Name != "ACheck" {
 		t.Errorf("driver: %+v", run.Tool.Driver)
 	}
 	kinds := map[string]bool{"pass": true, "fail": true, "notApplicable": true, "open": true, "review": true, "informational": true}
@@ -182,7 +182,7 @@ func TestSARIFMatchesItsSchema(t *testing.T) {
 		got = append(got, r.RuleID+" "+r.Kind+" "+r.Level+where)
 	}
 	want := []string{
-		"a-thing/ok pass none", "a-thing/none notApplicable none", "another/bad fail error dir%20with%20space/compose.yaml:7",
+		"a-check/ok pass none", "a-check/none notApplicable none", "another/bad fail error dir%20with%20space/compose.yaml:7",
 		"another/meh fail warning file:///etc/x.pem",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

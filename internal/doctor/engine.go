@@ -114,7 +114,7 @@ func (o *Options) info(ctx context.Context) (system.Info, []Finding) {
 	return result.Info, nil
 }
 
-// sessions are the running containers of sessions: those of Options.Instance, or everybody's.
+// sessions are the running containers of sessions: those of Options.Instance, or of every installation.
 func (o *Options) sessions(ctx context.Context) ([]container.Summary, []Finding) {
 	if o.Engine == nil {
 		return nil, o.noEngine()

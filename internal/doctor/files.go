@@ -12,8 +12,8 @@ import (
 // maxFileSize bounds what is read of the files of other programs.
 const maxFileSize = 4 << 20
 
-// eachCertificateFile judges the certificates of the client, which berth serve needs, and the server's, which may stand on
-// another machine.
+// eachCertificateFile calls judge with the certificates of the client, which berth serve needs, and the server's, which may be
+// on another machine.
 func (o *Options) eachCertificateFile(judge func(path string, certs []*x509.Certificate) []Finding) []Finding {
 	d := o.Config.Docker
 	server := filepath.Join(d.CertPath, pki.ServerCertFile)

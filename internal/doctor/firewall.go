@@ -18,8 +18,8 @@ const (
 		"where the engine itself serves TLS, berth docker setup-tls sets the rules up, and before a guard write them yourself"
 )
 
-// firewall looks who can reach the engine's port, and what sessions can reach: on this machine by where it is listened on and by the firewall's rules,
-// on another one only whether the port without TLS is open.
+// firewall checks which clients can reach the engine's port, and what sessions can reach: on this machine by the listening
+// addresses and the firewall's rules, on another one only whether the port without TLS is open.
 func firewall(ctx context.Context, o *Options) []Finding {
 	host, port := o.engineHost()
 	if host == "" {
@@ -98,9 +98,9 @@ func join(addrs []netip.Addr) string {
 // inputRule is a rule of iptables-save about what comes in to this machine.
 var inputRule = regexp.MustCompile(`^-A (INPUT|ufw[\w-]*input|IN_\w+|[\w-]*INPUT[\w-]*) `)
 
-// restricts reports whether rules, as iptables-save and nft print them, refuse anybody the port: by a rule that names the
+// restricts reports whether rules, as iptables-save and nft print them, refuse the port to some clients: by a rule that names the
 // port, by one that refuses all new connections that come from bridges, or by refusing what is not allowed. It does not
-// prove that everybody is refused who should be.
+// prove that all are refused that should be.
 func restricts(rules, port string) bool {
 	ports := regexp.MustCompile(`dports? (\{[^}]*\b|\S*\b)?` + regexp.QuoteMeta(port) + `\b`)
 	refusing := regexp.MustCompile(`\b(DROP|REJECT|drop|reject)\b`)

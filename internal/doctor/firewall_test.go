@@ -50,7 +50,7 @@ func TestFirewall(t *testing.T) {
 				return strings.Replace(shadows, "-A FORWARD -j", "-A FORWARD -j ACCEPT\n-A FORWARD -j", 1), nil
 			}
 		}, []string{"pass plain-port-closed", "skipped nothing-listens", "warn open-to-sessions", "warn sessions-open"}},
-		"refusing policy and the bridge let in": {func(_ *testing.T, o *Options, _ *fakeEngine) {
+		"refusing policy and the bridge accepted": {func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.FirewallRules = func(context.Context) (string, error) {
 				return "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -i berth0 -j ACCEPT\n", nil
 			}

@@ -29,11 +29,11 @@ func (o *Options) isolation(ctx context.Context) []Finding {
 	var findings []Finding
 	if !closes(rules, bridge, "INPUT", "-i") {
 		findings = append(findings, warn("open-to-sessions", adviceIsolation,
-			"no firewall rule keeps sessions, on the bridge %s of the network %s, from the ports of this machine, or one before it lets them in", bridge, o.Config.Docker.Network))
+			"no firewall rule keeps sessions, on the bridge %s of the network %s, from the ports of this machine, or an earlier rule accepts them", bridge, o.Config.Docker.Network))
 	}
 	if !closes(rules, bridge, "FORWARD", "-o") {
 		findings = append(findings, warn("sessions-open", adviceIsolation,
-			"no firewall rule keeps other machines from containers on the bridge %s (policy %s), or one before it lets them in", bridge, firstPolicy(rules, "FORWARD")))
+			"no firewall rule keeps other machines from containers on the bridge %s (policy %s), or an earlier rule accepts them", bridge, firstPolicy(rules, "FORWARD")))
 	}
 	return orPass(findings, pass("closed-to-sessions", "sessions on the bridge %s are kept from this machine, and other machines from them", bridge))
 }
@@ -52,7 +52,7 @@ func (o *Options) sessionBridge(ctx context.Context) string {
 	}
 }
 
-// closes tells whether rules, as iptables-save prints them, refuse what comes from the bridge (-i) or goes to it (-o) before
+// closes reports whether rules, as iptables-save prints them, refuse what comes from the bridge (-i) or goes to it (-o) before
 // any accepts some of it: in the chain itself, in one of Berth's that is entered from it, or by the chain's policy.
 func closes(rules, bridge, chain, direction string) bool {
 	_, filter, _ := strings.Cut(rules, "*filter")
@@ -67,7 +67,7 @@ func closes(rules, bridge, chain, direction string) bool {
 	}
 }
 
-// verdict is what becomes of a packet in a chain.
+// verdict is how a chain decides on a packet.
 type verdict int
 
 const (
@@ -89,7 +89,7 @@ var (
 
 const maxChains = 8 // that are entered from each other
 
-// chain says what becomes of a packet in one chain; whole tells whether all packets come to it.
+// chain is the verdict of one chain; whole tells whether all packets pass through it.
 func (w ruleWalk) chain(name string, whole bool, depth int) verdict {
 	if depth > maxChains {
 		return undecided
@@ -119,7 +119,7 @@ func (w ruleWalk) chain(name string, whole bool, depth int) verdict {
 				return refused
 			}
 		case strings.HasPrefix(target, "DOCKER") && target != userChain:
-			// The engine's own, which let in what is published.
+			// The engine's own, which accept what is published.
 		default:
 			if v := w.chain(target, whole && !narrow, depth+1); v != undecided {
 				return v
@@ -129,7 +129,7 @@ func (w ruleWalk) chain(name string, whole bool, depth int) verdict {
 	return undecided
 }
 
-// concerns tells whether a rule looks at packets of new connections that come from the bridge, or go to it from elsewhere.
+// concerns reports whether a rule looks at packets of new connections that come from the bridge, or go to it from elsewhere.
 func (w ruleWalk) concerns(rule string) bool {
 	if _, states, found := strings.Cut(rule, "--ctstate "); found {
 		state, _, _ := strings.Cut(states, " ")
@@ -153,7 +153,7 @@ func (w ruleWalk) concerns(rule string) bool {
 	return true
 }
 
-// matchesInterface tells whether a pattern of iptables matches the name of an interface.
+// matchesInterface reports whether a pattern of iptables matches the name of an interface.
 func matchesInterface(pattern, name string) bool {
 	begin, isPrefix := strings.CutSuffix(pattern, "+")
 	return pattern == name || isPrefix && strings.HasPrefix(name, begin)

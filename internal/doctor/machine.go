@@ -73,7 +73,7 @@ func parseSocket(text string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(ip, uint16(number)), true
 }
 
-// firewallRules asks the programs that there are for their rules.
+// firewallRules lists the rules of all firewall programs that are installed.
 func firewallRules(ctx context.Context) (string, error) {
 	var all strings.Builder
 	var faults []error
@@ -93,7 +93,7 @@ func firewallRules(ctx context.Context) (string, error) {
 		all.WriteByte('\n')
 	}
 	if asked == 0 {
-		return "", errors.Join(append(faults, errors.New("neither iptables-save nor nft gave any"))...)
+		return "", errors.Join(append(faults, errors.New("neither iptables-save nor nft printed any"))...)
 	}
 	return all.String(), nil
 }

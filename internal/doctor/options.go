@@ -18,7 +18,7 @@ type Options struct {
 
 	Engine    Engine // nil: not reached
 	EngineErr error  // why there is no Engine
-	Instance  string // the installation whose sessions are looked at; empty: everybody's
+	Instance  string // installation of the sessions that are looked at; empty: any
 
 	ComposePaths []string                         // compose files, and directories that hold some; none: the working directory
 	Credentials  string                           // directory of the supervisor's credentials (CREDENTIALS_DIRECTORY); empty: none

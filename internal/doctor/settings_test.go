@@ -58,7 +58,7 @@ func TestDaemonOptions(t *testing.T) {
 			},
 			[]string{"pass options-good", "fail tcp-without-tlsverify"},
 		},
-		"TLS for everybody": {
+		"TLS without client authentication": {
 			func(t *testing.T, o *Options, _ *fakeEngine) { write(t, o.DaemonConfig, `{"tls":true}`) },
 			[]string{"pass options-good", "fail tls-without-tlsverify"},
 		},

@@ -11,8 +11,8 @@ import (
 // watchEvery is how old the security check in /health may be. It shakes hands and reads files: too much for every request.
 const watchEvery = time.Hour
 
-// Watch goes through the checks every hour until ctx ends, hands each report on, and logs when the status has changed. The
-// options are made anew for each run, and done with after it.
+// Watch runs the checks every hour until ctx ends, hands each report on, and logs when the status has changed. The
+// options are created for each run and released after it.
 func Watch(ctx context.Context, options func() (o Options, done func()), log *slog.Logger, report func(*httpapi.SecurityCheck)) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -21,7 +21,7 @@ func Watch(ctx context.Context, options func() (o Options, done func()), log *sl
 		if r, err := runOnce(ctx, options); err == nil && ctx.Err() == nil { // else it was cut short by the end
 			report(auditOf(r))
 			if r.Status != status {
-				log.InfoContext(ctx, "security audit", "status", string(r.Status), "passed", r.Counts[Pass],
+				log.InfoContext(ctx, "security check finished", "status", string(r.Status), "passed", r.Counts[Pass],
 					"warnings", r.Counts[Warn], "failed", r.Counts[Fail], "skipped", r.Counts[Skipped])
 			}
 			status = r.Status

@@ -1,5 +1,5 @@
-// Package fileowner keeps files in the hands of the user whose directory they are in. Berth runs as a user of its own, and
-// operators rescue it as root: what root writes there must stay readable for that user.
+// Package fileowner gives files to the owner of their directory. Berth runs as a user of its own, and operators repair it as
+// root: what root writes there must stay readable for that user.
 package fileowner
 
 import (
@@ -15,7 +15,7 @@ import (
 
 // Give gives an open file that root writes to the owner and the group of what is at the path like. Without root's rights it
 // does nothing: others cannot give files away, and write only what is their own. A file with a second name is refused,
-// because that name may be in somebody else's directory.
+// because that name may be in another user's directory.
 func Give(f *os.File, like string) error {
 	if os.Geteuid() != 0 {
 		return nil

@@ -18,7 +18,7 @@ type Options struct {
 	Order []string
 	// Mode is the mode of a file.
 	Mode func(name string) fs.FileMode
-	// Private takes the directory from everybody but its owner.
+	// Private makes the directory accessible to its owner only.
 	Private bool
 	// Before is called ahead of every change on disk; an error ends the change there, as a crash would. nil does nothing.
 	Before func(step string) error

@@ -61,15 +61,15 @@ func copyOfOpen(t *testing.T, dir string) int {
 	return -1
 }
 
-func TestLockOfMissingDirectoryTellsSo(t *testing.T) {
+func TestLockOfMissingDirectoryIsNotExist(t *testing.T) {
 	t.Parallel()
 	if _, err := Lock(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want %v", err, fs.ErrNotExist)
 	}
 }
 
-// A change is ended ahead of each of its steps. Readers then see the old files or the new ones, never some of each; so does
-// everybody once the next process has recovered the directory.
+// A change is ended ahead of each of its steps. Readers then see the old files or the new ones, never some of each; so do all
+// others once the next process has recovered the directory.
 func TestCrashLeavesOldOrNewFiles(t *testing.T) {
 	t.Parallel()
 	names := []string{"a", "b", "c"}
@@ -144,7 +144,7 @@ func TestChangeOfForeignFileIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := d.Apply(Change{Write: map[string][]byte{"a": nil, "b": nil}}); err == nil {
-		t.Error("a file without a place in the order was left out in silence")
+		t.Error("a file without a place in the order was silently left out")
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("%v, %v; want nothing changed", entries, err)
@@ -165,7 +165,7 @@ func TestFileBeyondTheLimitIsRefused(t *testing.T) {
 	}
 }
 
-func TestStampsTellOfEveryChange(t *testing.T) {
+func TestStampsDetectEveryChange(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	paths := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}

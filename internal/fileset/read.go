@@ -31,14 +31,13 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// open does not wait for a writer where somebody has put a named pipe, which is then an empty file: no signal would end the
-// wait.
+// open does not wait for a writer when the file is a named pipe, which then reads as empty: no signal would end the wait.
 func open(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) }
 
 // Stat describes a file.
 func Stat(path string) (fs.FileInfo, error) { return follow(path, os.Stat) }
 
-// Exists reports whether there is a file of that name, if only a symbolic link to nowhere.
+// Exists reports whether there is a file of that name, a dangling symbolic link included.
 func Exists(path string) bool {
 	_, err := follow(path, os.Lstat)
 	return err == nil
@@ -47,7 +46,7 @@ func Exists(path string) bool {
 // Interrupted reports whether a change of the directory was begun and not put in place wholly.
 func Interrupted(dir string) bool { return exists(filepath.Join(dir, pendingDir)) }
 
-// follow does something with the file of path where it is now: in a change that is being put in place, or at path itself.
+// follow calls do with the place where the file of path is now: in a change that is being put in place, or at path itself.
 func follow[T any](path string, do func(string) (T, error)) (T, error) {
 	dir, name := filepath.Split(path)
 	pending := filepath.Join(dir, pendingDir)
@@ -79,7 +78,7 @@ func StampsOf(paths []string) Stamps {
 	return s
 }
 
-// Equal reports whether two stamps of the same files tell of no change.
+// Equal reports whether two stamps of the same files show no change.
 func (s Stamps) Equal(other Stamps) bool {
 	return slices.EqualFunc(s, other, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {
@@ -89,8 +88,8 @@ func (s Stamps) Equal(other Stamps) bool {
 	})
 }
 
-// Stable reads until the files were the same before and after, so that what was read belongs together, and answers their
-// stamps. It gives up on files that change all the time: what was read last is then to be checked like anything else.
+// Stable reads until the files were the same before and after, so that what was read belongs together, and returns their
+// stamps. It gives up on files that change all the time: the last read must then be validated as usual.
 func Stable(paths []string, read func()) Stamps {
 	before := StampsOf(paths)
 	for range 5 {

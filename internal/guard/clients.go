@@ -16,22 +16,22 @@ import (
 	"time"
 )
 
-// ClientsPath answers which client certificates open connections have shown, as [Clients], the asking one's not counted. It is the guard's own: the engine
-// has nothing there. Before an authority is retired one must know that nobody needs it any more.
+// ClientsPath answers with the client certificates of open connections, as [Clients], without the connection that asks. The
+// engine has no such route. Before an authority is retired one must know that no client needs it any more.
 const ClientsPath = "/_berth/clients"
 
-// sweepInterval is how often open connections are held to what is admitted now.
+// sweepInterval is how often the clients of open connections are checked again.
 const sweepInterval = 200 * time.Millisecond
 
-// errCut is why the requests of a connection end whose client is admitted no more.
-var errCut = errors.New("the client is admitted no more")
+// errCut is the cause when requests end because their client is not admitted any more.
+var errCut = errors.New("the client is not admitted any more")
 
 // Clients is the answer at [ClientsPath], ordered by subject and serial number.
 type Clients struct {
 	Clients []Client `json:"clients"`
 }
 
-// Client is one certificate that open connections have shown.
+// Client is one certificate of open connections.
 type Client struct {
 	Subject           string `json:"subject"`
 	Serial            string `json:"serial"` // hexadecimal
@@ -42,7 +42,7 @@ type Client struct {
 
 // connection is one that was accepted, taken over or not.
 type connection struct {
-	raw       net.Conn // under TLS: closing it says no farewell, and so never waits
+	raw       net.Conn // under TLS: closing it sends no close_notify, and so never waits
 	cancel    context.CancelCauseFunc
 	presented []*x509.Certificate // nil before the first request
 	waiting   *list.Element       // its place in pending; nil: it is not there
@@ -98,7 +98,7 @@ func (c *connections) forget(conn net.Conn) {
 	}
 }
 
-// identify notes what the client of a request has shown, and answers what to call when a handler that took the connection
+// identify records the certificates of a request's client, and returns what to call when a handler that took the connection
 // over has ended.
 func (c *connections) identify(r *http.Request) (ended func()) {
 	conn, ok := r.Context().Value(connectionKey{}).(net.Conn)
@@ -114,7 +114,7 @@ func (c *connections) identify(r *http.Request) (ended func()) {
 	return func() { c.forget(conn) }
 }
 
-// identified are the connections whose clients are known.
+// identified are the connections with a known client.
 func (c *connections) identified() map[net.Conn]*connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,8 +127,8 @@ func (c *connections) identified() map[net.Conn]*connection {
 	return known
 }
 
-// sweep cuts open connections of clients that are admitted no more, until ctx ends: a taken-over one or a long answer asks
-// nothing that could be refused.
+// sweep closes open connections of clients that are not admitted any more, until ctx ends: a taken-over connection or a long
+// answer has no further request that could be refused.
 func (h *handler) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -153,7 +153,7 @@ func (h *handler) sweep(ctx context.Context) {
 	}
 }
 
-// admits says why whoever has shown these certificates may not go on; nil if they may.
+// admits says why a client with these certificates is not admitted any more; nil if it is.
 func (h *handler) admits(presented []*x509.Certificate) error {
 	if h.options.Now().After(presented[0].NotAfter) {
 		return errExpired

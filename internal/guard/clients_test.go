@@ -67,7 +67,7 @@ func busyEngine(t *testing.T) (engine *fakeEngine, left chan string) {
 }
 
 // What ends the right of a client ends its connections within a second: idle, streaming and taken-over ones. Others go on.
-func TestClientThatIsAdmittedNoMoreIsCut(t *testing.T) {
+func TestConnectionsEndWhenClientIsNoLongerAdmitted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
@@ -166,7 +166,7 @@ func TestHijackedConnectionEndsAtCertificateExpiry(t *testing.T) {
 	}
 }
 
-func TestGuardSaysWhoIsConnected(t *testing.T) {
+func TestGuardListsConnectedClients(t *testing.T) {
 	t.Parallel()
 	engine, _ := busyEngine(t)
 	w := startGuard(t, engine.socket)

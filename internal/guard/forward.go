@@ -41,8 +41,8 @@ func newHandler(ctx context.Context, options Options) *handler {
 	return h
 }
 
-// engineTransport asks whether the engine is there over a connection of its own: one that is stopping answers on those that
-// it has, and takes no new ones.
+// engineTransport sends pings over new connections: an engine that is stopping still answers on open ones, and accepts no new
+// ones.
 type engineTransport struct{ pooled, single *http.Transport }
 
 // RoundTrip implements [http.RoundTripper].

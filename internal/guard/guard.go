@@ -1,4 +1,4 @@
-// Package guard stands in front of the engine: it listens with mutual TLS, demands a client certificate of our authority,
+// Package guard is a proxy in front of the engine: it listens with mutual TLS, demands a client certificate of our authority,
 // and passes every request on to the engine's local socket, taken-over connections included.
 //
 // It is the only package that opens that socket, and it runs as a process of its own. It knows HTTP, TLS and which of the
@@ -46,8 +46,8 @@ type Options struct {
 	Socket string // path of the engine's unix socket, with or without unix://
 	// TLS must demand verified client certificates and TLS 1.3, as pki.LoadServerTLS makes it.
 	TLS *tls.Config
-	// Admits says whether a client that has shown these certificates, its own first, may go on: nil, or why not. It is asked
-	// ahead of every request and several times a second for every open connection, which is cut when it says no. nil admits
+	// Admits checks the certificates that a client has presented, its own first: nil, or why they are not accepted. It is asked
+	// ahead of every request and several times a second for every open connection, which is closed when it returns an error. nil admits
 	// every client until its certificate expires.
 	Admits func(presented []*x509.Certificate) error
 	Logger *slog.Logger // nil logs nothing
@@ -56,7 +56,7 @@ type Options struct {
 	// MaxPending is how many connections there may be without a first request; beyond, the oldest is closed. 0: a quarter of
 	// the descriptors of this process.
 	MaxPending int
-	// DrainTimeout bounds how long requests and taken-over connections may still run once Run was told to stop.
+	// DrainTimeout bounds how long requests and taken-over connections may still run once Run is stopping.
 	DrainTimeout time.Duration
 	// Linger bounds how long a client may keep a taken-over connection open after the engine has ended it.
 	Linger time.Duration
@@ -110,7 +110,7 @@ func listenAddress(listen string) (string, error) {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaultPort)), nil
 }
 
-// checkTLS refuses a configuration that would let anybody in: what stands behind the guard is root on this host.
+// checkTLS refuses a configuration that would admit unauthenticated clients: access to the engine is root on this host.
 func checkTLS(config *tls.Config) error {
 	switch {
 	case config == nil:
@@ -134,7 +134,7 @@ func (g *Guard) Addr() net.Addr {
 }
 
 // Run listens and serves until ctx ends, then accepts nothing new, ends streams without an end of their own, gives the rest
-// DrainTimeout, and cuts what is left. All that it started has ended when it returns; an ordered stop answers nil.
+// DrainTimeout, and closes the remaining connections. All that it started has ended when it returns; a requested stop returns nil.
 func (g *Guard) Run(ctx context.Context) error {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", g.address)
@@ -192,9 +192,9 @@ func (g *Guard) Run(ctx context.Context) error {
 	shutdownErr := server.Shutdown(drain)
 	h.calls.Close()
 	if h.calls.Empty(drain) > 0 {
-		logger.InfoContext(ctx, "guard cuts what is still running", "after", g.options.DrainTimeout.String())
+		logger.InfoContext(ctx, "drain time-out reached, closing the remaining connections", "after", g.options.DrainTimeout.String())
 	}
-	// The connections first, or some whose call is cut would get an answer that says so, and some would not.
+	// The connections first: otherwise only some of the interrupted calls would get an answer that says so.
 	server.Close()
 	cut(errStopped)
 	h.calls.Empty(context.WithoutCancel(ctx))

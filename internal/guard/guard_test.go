@@ -250,7 +250,7 @@ func TestUnavailableEngineIsReported(t *testing.T) {
 	hangsUp := startEngine(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	for _, tt := range []struct{ name, socket, method, path, says string }{
 		{"no socket", "/nonexistent/docker.sock", http.MethodGet, "/_ping", "/nonexistent/docker.sock does not exist"},
-		{"nobody listens", dead, http.MethodGet, "/v1.41/info", "systemctl start docker"},
+		{"no listener", dead, http.MethodGet, "/v1.41/info", "systemctl start docker"},
 		{"no socket for a take-over", "/nonexistent/docker.sock", http.MethodPost, "/containers/x/attach", "does not exist"},
 		{"hangs up", hangsUp.socket, http.MethodGet, "/info", "before it answered"},
 		{"hangs up on a take-over", hangsUp.socket, http.MethodPost, "/exec/x/start", "before it answered"},

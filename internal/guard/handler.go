@@ -16,12 +16,12 @@ import (
 	"berth/internal/inflight"
 )
 
-// statusClientGone is what the log shows for a client that left before its answer; nobody receives it.
+// statusClientGone is what the log shows for a client that left before its answer; it is never sent.
 const statusClientGone = 499
 
 type handler struct {
 	options Options
-	// onStop runs f when draining begins, unless the answered function was called before.
+	// onStop runs f when draining begins, unless the returned function was called before.
 	onStop      func(f func()) (forget func() bool)
 	calls       *inflight.Counter // taken-over connections included
 	connections *connections
@@ -31,15 +31,15 @@ type handler struct {
 	logger      *slog.Logger
 }
 
-// refusal is an answer given instead of the engine's.
+// refusal is an answer of the guard itself, instead of the engine's.
 type refusal struct {
 	status  int
 	message string
 }
 
 // decide says whether a request may pass to the engine; nil lets it pass. Every request comes through here before anything
-// of it reaches the engine, upgrades included, so this is the place of the whole policy. Now it lets everybody pass whose
-// certificate is still good: a connection may live longer than the certificate that opened it.
+// of it reaches the engine, upgrades included, so this is the place of the whole policy. At present it admits every client with a
+// certificate that is still valid: a connection may outlive the certificate that opened it.
 func (h *handler) decide(presented []*x509.Certificate, _ *http.Request) *refusal {
 	if err := h.admits(presented); err != nil {
 		return &refusal{http.StatusForbidden, "the client certificate of this connection is not accepted any more (" + err.Error() + "): connect again with a valid one"}
@@ -94,7 +94,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(ctx)
 	}
 	// The engine answers some uploads while it still reads them; without this the server would swallow the rest of the body.
-	// Its only error is that of a writer which is no HTTP/1 connection, and that needs no help.
+	// Its only error is that of a writer which is not an HTTP/1 connection, and that does not need it.
 	_ = http.NewResponseController(rec).EnableFullDuplex()
 	h.proxy.ServeHTTP(rec, r)
 }
@@ -112,7 +112,7 @@ func (h *handler) engineFailed(w http.ResponseWriter, r *http.Request, err error
 	}
 }
 
-// engineMessage says what whoever runs this host can do.
+// engineMessage says what the operator of this host can do.
 func engineMessage(socket string, err error) string {
 	var op *net.OpError
 	dialled := errors.As(err, &op) && op.Op == "dial"

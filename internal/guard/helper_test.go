@@ -127,7 +127,7 @@ func (w *fixture) tls(t *testing.T) *tls.Config { return tlsOf(t, w.dir) }
 
 func (w *fixture) client(t *testing.T) *http.Client { return clientOf(t, w.dir) }
 
-// tlsOf is the configuration of the client whose files are in dir.
+// tlsOf is the configuration of the client with the files in dir.
 func tlsOf(t *testing.T, dir string) *tls.Config {
 	t.Helper()
 	config, _, err := pki.LoadClientTLS(pki.ClientPaths(dir, pki.Paths{}), pki.ClientOptions{ServerName: "localhost"})

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// takesOver tells whether the engine may answer a request by taking the connection over: after an upgrade, or, on two
+// takesOver reports whether the engine may answer a request by taking the connection over: after an upgrade, or, on two
 // routes, after a plain 200 without a length, which is how it was done before upgrades.
 func takesOver(r *http.Request, route string) bool {
 	if upgradeOf(r.Header) != "" {
@@ -35,8 +35,8 @@ func upgradeOf(header http.Header) string {
 }
 
 // serveHijack passes a request on over a connection of its own, and joins the two connections if the engine takes over.
-// httputil.ReverseProxy is no help here: it knows nothing of the old form, it loses what the client sent early, and it cuts
-// the engine's last output when the engine stops reading its input first.
+// httputil.ReverseProxy cannot do this: it does not know the old form, loses early input of the client, and cuts the engine's
+// last output when the engine stops reading its input first.
 func (h *handler) serveHijack(w *recorder, r *http.Request) {
 	engine, err := h.dial(r.Context())
 	if err != nil {
@@ -122,7 +122,7 @@ func readFinalResponse(reader *bufio.Reader, request *http.Request) (*http.Respo
 	}
 }
 
-// tookOver tells whether what follows the head is no longer HTTP.
+// tookOver reports whether what follows the head is no longer HTTP.
 func tookOver(response *http.Response) bool {
 	switch response.StatusCode {
 	case http.StatusSwitchingProtocols:
@@ -152,7 +152,7 @@ func copyResponse(w *recorder, response *http.Response) {
 	}
 	w.WriteHeader(response.StatusCode)
 	if _, err := io.Copy(flushWriter{w, http.NewResponseController(w)}, response.Body); err != nil {
-		// The client must not take a part for the whole.
+		// The client must not take a truncated answer for a complete one.
 		panic(http.ErrAbortHandler)
 	}
 }

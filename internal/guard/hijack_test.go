@@ -202,7 +202,7 @@ func TestEndOfEngineEndsTheConnection(t *testing.T) {
 	})
 }
 
-func TestClientThatBreaksOffFreesTheEngine(t *testing.T) {
+func TestAbortedClientReleasesEngineConnection(t *testing.T) {
 	t.Parallel()
 	freed := make(chan error, 1)
 	engine := startEngine(t, attach(t, func(_ *net.UnixConn, reader *bufio.Reader) {
@@ -215,7 +215,7 @@ func TestClientThatBreaksOffFreesTheEngine(t *testing.T) {
 	select {
 	case err := <-freed:
 		if err == nil {
-			t.Error("the engine read a byte that nobody sent")
+			t.Error("the engine read a byte that was not sent")
 		}
 	case <-time.After(timeout):
 		t.Error("the engine still waits for a client that is gone")

@@ -13,7 +13,7 @@ import (
 // handshakePrefix begins the line that net/http writes for a connection whose TLS handshake failed.
 const handshakePrefix = "http: TLS handshake error from "
 
-// Lines about refused handshakes: whoever can reach the guard can cause them.
+// Limits of the lines about refused handshakes, which any client can cause.
 const (
 	refusalBurst = 20
 	refusalEvery = time.Second

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pending are the connections without a first request, the oldest first. Whoever reaches the guard can open them without a
-// certificate; beyond a number the oldest is closed for the next one, so that clients with a certificate find descriptors.
+// pending are the connections without a first request, the oldest first. Any client can open them without a
+// certificate; beyond a limit the oldest is closed for the next one, so that descriptors remain for clients with a certificate.
 type pending struct {
 	most  int
 	order list.List // of *connection
 }
 
-// add notes one more and returns the one to close for it; nil: there is room.
+// add notes one more and returns the one to close for it; nil: the limit is not reached.
 func (n *pending) add(one *connection) (oldest *connection) {
 	one.waiting = n.order.PushBack(one)
 	if n.order.Len() <= n.most {

@@ -10,7 +10,7 @@ import (
 )
 
 // Clients without a certificate cannot keep out those with one, nor have their connections closed.
-func TestPendingConnectionsDoNotKeepClientsOut(t *testing.T) {
+func TestPendingConnectionsDoNotBlockClients(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") }))
 	const most = 4

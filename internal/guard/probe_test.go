@@ -42,7 +42,7 @@ func (w *fixture) shake(t *testing.T, protocols ...string) {
 	}
 	defer conn.Close()
 	if _, err := conn.Read(make([]byte, 1)); err == nil {
-		t.Error("a client without a certificate was let in")
+		t.Error("a client without a certificate was admitted")
 	}
 }
 

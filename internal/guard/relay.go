@@ -24,9 +24,9 @@ func newSide(conn halfCloser, ahead *bufio.Reader) side {
 
 // relay carries bytes both ways until both directions have ended, or ctx has; both connections are closed then.
 //
-// Each direction ends on its own: when the client has no more input the engine is told so and may go on answering, and
-// when the engine has stopped reading, its output still arrives. The end of the engine's output is the end of the
-// matter: the client has linger to close too, since closing at once could destroy output that it has not read yet.
+// Each direction ends on its own: when the client has no more input, the write side to the engine is closed, and the
+// engine may go on answering; when the engine has stopped reading, its output still arrives. The end of the engine's output
+// ends the relay: the client has linger to close too, since closing at once could destroy output that it has not read yet.
 func relay(ctx context.Context, client, engine side, linger time.Duration) {
 	closeBoth := func() {
 		client.conn.Close()
@@ -41,20 +41,20 @@ func relay(ctx context.Context, client, engine side, linger time.Duration) {
 		readErr, writeErr := transfer(engine.conn, client.reader)
 		switch {
 		case readErr != nil:
-			// The client broke off: there is nobody to answer.
+			// The client is gone: there is no one to answer.
 			closeBoth()
 		case writeErr != nil:
-			// The engine takes no more input. Reading on notices when the client leaves.
+			// The engine reads no more input. Reading on detects when the client leaves.
 			_, _ = io.Copy(io.Discard, client.reader)
 		default:
-			// An engine that has closed already needs no telling.
+			// An error means that the engine has closed already.
 			_ = engine.conn.CloseWrite()
 		}
 	})
 	if _, writeErr := transfer(client.conn, engine.reader); writeErr != nil {
 		closeBoth()
 	} else {
-		// Whether the engine ended or broke off, the client learns that no more will come.
+		// Whether the engine closed or failed, no more output will come.
 		_ = client.conn.CloseWrite()
 	}
 	timer := time.AfterFunc(linger, closeBoth)

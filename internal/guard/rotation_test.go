@@ -44,7 +44,7 @@ func apiEngine(t *testing.T) *fakeEngine {
 }
 
 // TestRotationUnderLoadLosesNoRequest rotates the authority while a runtime asks the engine through the guard all the time,
-// and watches its events. The old authority is retired as the command does it: when nobody presents it any more.
+// and watches its events. The old authority is retired as the command does it: when no client presents it any more.
 func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	w := startGuard(t, apiEngine(t).socket)
@@ -109,7 +109,7 @@ func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 	more("after the end")
 	// Everything, the old list of clients included, is the new authority's now.
 	if got := streams.Load(); got < 2 {
-		t.Errorf("the event stream was opened %d times, want anew after the change", got)
+		t.Errorf("the event stream was opened %d times, want it opened again after the change", got)
 	}
 	w.log.none(t, "client connection cut")
 }

@@ -92,7 +92,7 @@ func wordOf(word string) string {
 	}
 }
 
-// endless tells whether an answer goes on until the client leaves, so that waiting for its end makes no sense.
+// endless reports whether an answer goes on until the client leaves, so that waiting for its end makes no sense.
 func endless(r *http.Request, route string) bool {
 	if r.Method != http.MethodGet {
 		return false

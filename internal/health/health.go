@@ -23,7 +23,7 @@ type Store interface {
 	Ping(ctx context.Context) error
 }
 
-// Reporter reports. All of its fields are required, those excepted of which it is said.
+// Reporter makes the reports. All fields without another comment are required.
 type Reporter struct {
 	Config          config.Config
 	Limits          func() config.Limits // in force now

@@ -32,7 +32,7 @@ func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
 		"nearly so":             {harm: func(h *httpapi.Health) { h.Resources.Status = "warning" }, want: "healthy"},
 		"not known":             {harm: func(h *httpapi.Health) { h.Resources.Status = "unknown" }, want: "healthy"},
 		"lost records":          {unrecorded: true, want: "degraded", reasons: 1},
-		"sessions of others":    {foreign: "whose are they?", want: "degraded", reasons: 1},
+		"sessions of others":    {foreign: "unknown owner", want: "degraded", reasons: 1},
 		"certificate":           {harm: func(h *httpapi.Health) { h.Certificates[0].Level = "critical" }, want: "degraded", reasons: 1},
 		"everything at once":    {func(h *httpapi.Health) { h.Runtime.Status, h.Resources.Status = "unhealthy", "critical" }, true, true, "unhealthy", 4, false, ""},
 		"the worst comes first": {func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, false, true, "unhealthy", 2, false, ""},

@@ -68,7 +68,7 @@ func (r *Reporter) disks() (disks []httpapi.Disk, alerts []httpapi.ResourceAlert
 func diskAlert(d pressure.DiskState) string {
 	owner, remedy := "Berth's state", "free some space: stops, deletes and rotations are still recorded from a reserve"
 	if d.Name == DiskEngine {
-		owner, remedy = "the engine", "delete sessions or images that nobody needs, or make it larger"
+		owner, remedy = "the engine", "delete unused sessions or images, or make it larger"
 	}
 	return fmt.Sprintf("the disk of %s (%s) is %.0f %% full, %.1f GiB left; %s", owner, d.Path, d.Used*100, float64(d.Free)/(1<<30), remedy)
 }

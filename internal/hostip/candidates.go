@@ -57,7 +57,7 @@ func (d *Detector) candidates(ctx context.Context) []Candidate {
 	return all
 }
 
-// guesses leaves public addresses out, which nobody has named: anybody's server may answer there.
+// guesses leaves out public addresses that were not configured: a foreign server may answer there.
 func (d *Detector) guesses(all []Candidate) []Candidate {
 	for i, c := range all {
 		if c.Err == nil && !inside(c.Addr) {
@@ -121,7 +121,7 @@ func (d *Detector) network(ctx context.Context) []Candidate {
 	return append(all, Candidate{Source: Connection, Addr: first.Unmap()})
 }
 
-// elsewhere is an address that is nobody's (RFC 5737). A UDP socket that is connected to it says by which address this
+// elsewhere is an address that is never assigned (RFC 5737). A UDP socket that is connected to it says by which address this
 // machine would leave, and sends nothing.
 const elsewhere = "192.0.2.1:9"
 

@@ -1,8 +1,8 @@
 // Package hostip finds the address of the Docker host, at which the ports that it publishes are reached from here.
 //
-// It knows where such an address may stand: a name, settings, the routing table, the addresses that Docker usually
-// takes. It believes none of them before what has to answer there has answered: networks have been seen in which
-// something answers everywhere.
+// It knows where such an address may come from: a name, settings, the routing table, the addresses that Docker usually
+// takes. It accepts one only after the expected server has answered there: there are networks in which every address
+// answers.
 package hostip
 
 import (
@@ -19,7 +19,7 @@ import (
 // Source is where an address was found.
 type Source string
 
-// The sources, in the order in which they are believed.
+// The sources, in the order of their precedence.
 const (
 	Forced     Source = "HOST_IP" // before all others, and alone
 	DockerName Source = "host.docker.internal"
@@ -44,7 +44,7 @@ type Options struct {
 }
 
 const (
-	// Life is how long an address that was found is believed: the document's five minutes.
+	// Life is how long a detected address is used: the document's five minutes.
 	Life = 5 * time.Minute
 	// pause is how long nothing is tried again after everything has failed: a server that starts is asked for several times
 	// a second.
@@ -58,13 +58,13 @@ const (
 type Candidate struct {
 	Source Source
 	Addr   netip.Addr // invalid: the source has none
-	Err    error      // why it is not believed; nil: something answered there
+	Err    error      // why it is not used; nil: the expected server answered there
 }
 
 // Result is what a search has found.
 type Result struct {
 	Candidates []Candidate
-	Addr       netip.Addr // the one that is believed; invalid: none
+	Addr       netip.Addr // the one that is used; invalid: none
 	Source     Source
 	Port       uint16 // that was tried
 	At         time.Time
@@ -100,9 +100,9 @@ func New(opts Options) *Detector {
 	return &Detector{opts: opts}
 }
 
-// Detect returns the host that answers as it should on a port that the Docker host publishes. What was found is believed
+// Detect returns the host that answers as it should on a port that the Docker host publishes. The result is kept
 // for [Life], or until [Detector.Forget]. When nothing answers it is a CodeEngineUnavailable error that names the remedies,
-// except that HOST_IP is believed in any case: the result's candidate says that nothing answers there.
+// except that HOST_IP is used in any case: the result's candidate says that nothing answers there.
 func (d *Detector) Detect(ctx context.Context, port uint16) (Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -111,13 +111,13 @@ func (d *Detector) Detect(ctx context.Context, port uint16) (Result, error) {
 		return d.last, d.err
 	}
 	found, err := d.search(ctx, port)
-	if ctx.Err() == nil { // or it was the caller's haste that failed
+	if ctx.Err() == nil { // else the caller gave up
 		d.last, d.err = found, err
 	}
 	return found, err
 }
 
-// Forget has the next Detect look anew.
+// Forget makes the next Detect search again.
 func (d *Detector) Forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,7 +138,7 @@ func (d *Detector) Reach(ctx context.Context, bound netip.AddrPort) netip.AddrPo
 	return netip.AddrPortFrom(found.Addr, bound.Port())
 }
 
-// search tries all candidates at once, and believes the first in order that answers.
+// search tries all candidates at once, and takes the first in order that answers.
 func (d *Detector) search(ctx context.Context, port uint16) (Result, error) {
 	r := Result{Candidates: d.candidates(ctx), Port: port, At: d.opts.Now()}
 	var tries sync.WaitGroup

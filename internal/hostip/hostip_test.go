@@ -17,7 +17,7 @@ import (
 	"berth/internal/session"
 )
 
-// network is a world in which something answers at some addresses.
+// network simulates servers at some addresses.
 type network struct {
 	mu      sync.Mutex
 	answers map[string]bool
@@ -139,7 +139,7 @@ func TestPublicAddressesAreNotGuessed(t *testing.T) {
 	t.Parallel()
 	n := &network{names: map[string]string{"host.docker.internal": "203.0.113.9"}, answers: map[string]bool{"203.0.113.9": true}}
 	if got, err := n.detector(t, nil).Detect(t.Context(), 4096); err == nil {
-		t.Errorf("got %s, want it left out: a stranger may answer there", got.Addr)
+		t.Errorf("got %s, want it left out: a foreign server may answer there", got.Addr)
 	}
 	if got, err := n.detector(t, func(o *Options) { o.Gateway = "203.0.113.9" }).Detect(t.Context(), 4096); err != nil || got.Addr.String() != "203.0.113.9" {
 		t.Errorf("named by the operator: got %s, %v; want it believed", got.Addr, err)
@@ -204,13 +204,13 @@ func TestReach(t *testing.T) {
 		bound, hostIP, want string
 		answers             bool
 	}{
-		"the host's own loopback":         {"127.0.0.1:4000", "", "192.168.1.1:4000", true},
-		"every address":                   {"0.0.0.0:4000", "", "192.168.1.1:4000", true},
-		"every address, IPv6":             {"[::]:4000", "", "192.168.1.1:4000", true},
-		"one that says where it is":       {"10.0.0.5:4000", "", "10.0.0.5:4000", true},
-		"forced":                          {"10.0.0.5:4000", "10.9.9.9", "10.9.9.9:4000", false},
-		"forced, IPv6":                    {"127.0.0.1:4000", "[fd00::9]", "[fd00::9]:4000", false},
-		"nothing is found: stays as told": {"127.0.0.1:4000", "", "127.0.0.1:4000", false},
+		"the host's own loopback":               {"127.0.0.1:4000", "", "192.168.1.1:4000", true},
+		"every address":                         {"0.0.0.0:4000", "", "192.168.1.1:4000", true},
+		"every address, IPv6":                   {"[::]:4000", "", "192.168.1.1:4000", true},
+		"one that says where it is":             {"10.0.0.5:4000", "", "10.0.0.5:4000", true},
+		"forced":                                {"10.0.0.5:4000", "10.9.9.9", "10.9.9.9:4000", false},
+		"forced, IPv6":                          {"127.0.0.1:4000", "[fd00::9]", "[fd00::9]:4000", false},
+		"nothing is found: stays as configured": {"127.0.0.1:4000", "", "127.0.0.1:4000", false},
 	} {
 		n := &network{answers: map[string]bool{"192.168.1.1": row.answers}}
 		got := n.detector(t, func(o *Options) { o.HostIP = row.hostIP }).Reach(t.Context(), netip.MustParseAddrPort(row.bound))

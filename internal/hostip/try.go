@@ -10,8 +10,8 @@ import (
 	"net/netip"
 )
 
-// IsSession is nil when a session's server answers: whoever asks it for anything without a credential is asked for one.
-// None is sent, because it may be anybody who answers.
+// IsSession is nil when a session's server answers: it answers any request without a credential with 401.
+// None is sent, because any server may answer.
 func IsSession(ctx context.Context, at netip.AddrPort) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/", nil)
 	if err != nil {
@@ -28,8 +28,7 @@ func IsSession(ctx context.Context, at netip.AddrPort) error {
 	return nil
 }
 
-// IsEngine is nil when something speaks TLS, as the engine's API does. Who that is the certificate says, which is not
-// looked at here.
+// IsEngine is nil when a server speaks TLS, as the engine's API does. Its certificate is not checked here.
 func IsEngine(ctx context.Context, at netip.AddrPort) error {
 	dialer := tls.Dialer{Config: &tls.Config{
 		InsecureSkipVerify: true, //nolint:gosec // nothing is sent

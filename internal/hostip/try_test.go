@@ -17,7 +17,7 @@ func TestIsSession(t *testing.T) {
 	status := http.StatusUnauthorized
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
-			t.Error("a credential was sent to somebody who may be anybody")
+			t.Error("a credential was sent to an unknown server")
 		}
 		w.WriteHeader(status)
 	}))
@@ -31,7 +31,7 @@ func TestIsSession(t *testing.T) {
 	at := addressOf(s)
 	s.Close()
 	if err := IsSession(t.Context(), at); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("nobody: got %v", err)
+		t.Errorf("no server: got %v", err)
 	}
 }
 

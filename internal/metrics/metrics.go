@@ -1,4 +1,4 @@
-// Package metrics is what Prometheus is told: what is counted when it happens, and what is measured at each scrape. It
+// Package metrics holds the metrics for Prometheus: what is counted when it happens, and what is measured at each scrape. It
 // knows every metric's name. It changes nothing, and refuses to know who asks.
 package metrics
 
@@ -151,7 +151,7 @@ func (m *Metrics) Proxied(o proxy.Observation) {
 	m.requestSeconds.Observe(o.Duration.Seconds())
 }
 
-// statusLabel is a status's class: the sessions' servers are their users', and could answer with nine hundred numbers.
+// statusLabel is a status's class: users control their sessions' servers, which could answer with nine hundred different ones.
 func statusLabel(status int) string {
 	switch {
 	case status == proxy.StatusClientLeft:

@@ -43,7 +43,7 @@ func TestPinsMayBeginWithTheNameOfTheDigest(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoPinIsRefused(t *testing.T) {
+func TestInvalidPinIsRefused(t *testing.T) {
 	t.Parallel()
 	good := encode(Pin{1})
 	for _, text := range []string{"AAAA", "sha256//AAAA", good + ",", "," + good, ",", good + " " + good, good[:20] + "\n" + good[20:], "sha512//" + good, strings.Repeat("0", 62)} {
@@ -69,7 +69,7 @@ func FuzzParseList(f *testing.F) {
 			return
 		}
 		if len(pins) == 0 && strings.TrimSpace(text) != "" {
-			t.Errorf("%q pins nothing, in silence", text)
+			t.Errorf("%q silently pins nothing", text)
 		}
 		var printed []string
 		for _, p := range pins {

@@ -51,8 +51,8 @@ func bundle(dir string, now time.Time) ([]bundleFile, error) {
 	return all, nil
 }
 
-// BundleDir writes ca.pem, client-cert.pem, client-key.pem and, if there is one, crl.pem of dir into the directory out, in one go. What stands there is
-// replaced only with force. The authority's key never leaves dir.
+// BundleDir writes ca.pem, client-cert.pem, client-key.pem and, if there is one, crl.pem of dir into the directory out, in one
+// step. Existing files are replaced only with force. The authority's key is never copied.
 func BundleDir(dir, out string, force bool, now time.Time) ([]string, error) {
 	files, err := bundle(dir, now)
 	if err != nil {

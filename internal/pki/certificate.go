@@ -20,7 +20,7 @@ import (
 
 const redacted = "[redacted]"
 
-// Pair is a certificate with its private key. It prints as its subject; the key leaves it only through KeyPEM and Signer.
+// Pair is a certificate with its private key. It prints as its subject; only KeyPEM and Signer expose the key.
 type Pair struct {
 	Certificate *x509.Certificate
 	key         crypto.Signer
@@ -96,11 +96,11 @@ func NewAuthority(req Request) (*Authority, error) {
 	return &Authority{Pair{Certificate: cert, key: key}}, nil
 }
 
-// listMarker is the distribution point in the certificate of an authority whose lists are handed out with it: who trusts
-// such an authority without one of its lists has lost it. It is a name and no address; nothing fetches it.
+// listMarker is the distribution point in the certificate of an authority that always has a revocation list: where the list
+// is missing, it was lost. It is a name, not an address; nothing fetches it.
 const listMarker = "urn:berth:crl.pem"
 
-// promisesList reports whether an authority says of itself that there is always a list.
+// promisesList reports whether an authority always has a list.
 func promisesList(ca *x509.Certificate) bool {
 	return slices.Contains(ca.CRLDistributionPoints, listMarker)
 }

@@ -11,7 +11,7 @@ import (
 	"berth/internal/pin"
 )
 
-// check is what a certificate is held to.
+// check is what a certificate is verified against.
 type check struct {
 	pool  *x509.CertPool
 	usage x509.ExtKeyUsage
@@ -19,8 +19,8 @@ type check struct {
 	now   time.Time
 }
 
-// chains answers the ways from a leaf to one of our authorities. The rest of the certificates that were presented are only
-// a help to find one. Its errors are those of crypto/x509.
+// chains returns the chains from a leaf to one of our authorities. The other presented certificates only serve as
+// intermediates. Its errors are those of crypto/x509.
 func (c check) chains(presented []*x509.Certificate) ([][]*x509.Certificate, error) {
 	return presented[0].Verify(x509.VerifyOptions{
 		Roots:         c.pool,

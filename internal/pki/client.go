@@ -14,13 +14,13 @@ import (
 // ClientOptions refine OpenClient; only ServerName must be set, unless NoVerify is.
 type ClientOptions struct {
 	// ServerName is the name or address that the server's certificate must carry. Empty means the host name that TLS was
-	// asked for, which TLS does not tell for an address: connections to one are refused then.
+	// asked for, which TLS does not report for an address: connections to one are refused then.
 	ServerName string
-	// Pins are public keys of which the server, or the authority that vouches for it, must have one; none: any.
+	// Pins are public keys of which the server, or the authority that signed its certificate, must have one; none: any.
 	Pins []pin.Pin
 	// NoVerify accepts any server with any certificate. Pins are checked even so, against the server's own certificate.
 	NoVerify bool
-	// Reloaded is told of every attempt to read changed files, as in ServerOptions.
+	// Reloaded is called after every attempt to read changed files, as in ServerOptions.
 	Reloaded func(error)
 	Strict   bool             // as in ServerOptions
 	Now      func() time.Time // nil means time.Now
@@ -82,7 +82,7 @@ func (c *Client) verify(state tls.ConnectionState) error {
 	err := c.verifyAt(f, state, now)
 	leaf := state.PeerCertificates[0]
 	if err == nil || isReason(err, x509.Expired) && c.verifyAt(f, state, leaf.NotAfter) == nil {
-		// It is the engine's; that it has expired is what those who watch it want to know.
+		// It is the engine's certificate, and its expiry is what Expiries reports.
 		c.engine.Store(leaf)
 	}
 	if err != nil {
@@ -116,8 +116,8 @@ func (c *Client) verifyAt(f files, state tls.ConnectionState, now time.Time) err
 	return checkPins(verified, c.opts.Pins)
 }
 
-// Watch looks at the files until ctx ends and calls changed after each change that was taken, whoever noticed it first:
-// connections that were made before it are then better made anew.
+// Watch looks at the files until ctx ends and calls changed after each change that was taken, whether Watch or a handshake noticed it:
+// connections from before it should then be replaced.
 func (c *Client) Watch(ctx context.Context, changed func()) { c.w.watch(ctx, changed) }
 
 // Expiries says when the certificate that the engine has loaded expires, as the last handshake has shown it, then the own

@@ -13,7 +13,7 @@ import (
 	"berth/internal/pin"
 )
 
-// serverOf presents a certificate of an authority to anybody.
+// serverOf presents a certificate of an authority to any client.
 func serverOf(t *testing.T, sign func(Request) (Pair, error), req Request) *tls.Config {
 	t.Helper()
 	pair, err := sign(req)
@@ -90,7 +90,7 @@ func TestServersAreVerified(t *testing.T) {
 	}
 }
 
-// clientsWithNames issues clients that carry the names of a server: only their usage speaks against them.
+// clientsWithNames issues clients that carry the names of a server: only their usage is wrong.
 func clientsWithNames(ca *Authority) func(Request) (Pair, error) {
 	return func(req Request) (Pair, error) {
 		made, err := template(req)
@@ -107,7 +107,7 @@ func isA[E error](err error) bool {
 	return ok
 }
 
-func TestServerNameOfTheDialCounts(t *testing.T) {
+func TestServerNameOfDialIsVerified(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	for host, want := range map[string]bool{"localhost": true, "elsewhere.example": false} {
@@ -122,7 +122,7 @@ func TestServerNameOfTheDialCounts(t *testing.T) {
 	}
 }
 
-// A resumed handshake shows no certificate anew; the whole check must run even so.
+// A resumed handshake does not present the certificate again; the whole check must run nevertheless.
 func TestResumedHandshakesAreVerified(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
@@ -162,8 +162,8 @@ func TestPinsAreChecked(t *testing.T) {
 	dir := initialized(t, InitOptions{})
 	leaf, ca := described(t, filepath.Join(dir, ServerCertFile)).Pin, described(t, filepath.Join(dir, CACertFile)).Pin
 	other := described(t, filepath.Join(dir, ClientCertFile)).Pin
-	stranger := initialized(t, InitOptions{})
-	strangerPin := described(t, filepath.Join(stranger, ServerCertFile)).Pin
+	foreign := initialized(t, InitOptions{})
+	foreignPin := described(t, filepath.Join(foreign, ServerCertFile)).Pin
 	for _, tt := range []struct {
 		name, pins, server, host string
 		noVerify, want           bool
@@ -173,11 +173,11 @@ func TestPinsAreChecked(t *testing.T) {
 		{"the authority's", ca, dir, "localhost", false, true},
 		{"one of several", other + ", " + strings.TrimPrefix(leaf, pin.Prefix), dir, "localhost", false, true},
 		{"another", other, dir, "localhost", false, false},
-		{"right pin, wrong authority", strangerPin, stranger, "localhost", false, false},
+		{"right pin, wrong authority", foreignPin, foreign, "localhost", false, false},
 		{"right pin, wrong name", leaf, dir, "elsewhere.example", false, false},
-		{"unverified, right pin", strangerPin, stranger, "elsewhere.example", true, true},
-		{"unverified, wrong pin", leaf, stranger, "localhost", true, false},
-		{"unverified, no pin", "", stranger, "elsewhere.example", true, true},
+		{"unverified, right pin", foreignPin, foreign, "elsewhere.example", true, true},
+		{"unverified, wrong pin", leaf, foreign, "localhost", true, false},
+		{"unverified, no pin", "", foreign, "elsewhere.example", true, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -59,7 +59,7 @@ func TestIssueSurvivesACrashAtEveryStep(t *testing.T) {
 }
 
 // Every step of a rotation is interrupted at each of its writes. The run that follows completes what was begun and does no
-// further step: whoever runs it again after a crash must not skip the time that clients need.
+// further step: a repetition after a crash must not skip the time that clients need.
 func TestRotateSurvivesACrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -85,7 +85,7 @@ func ReadRevocations(path string, all []*x509.Certificate) (Revocations, error) 
 // is only part of one is refused, since the rest could say more.
 func parseRevocations(data []byte, all []*x509.Certificate) (Revocations, error) {
 	lists := Revocations{}
-	// The decoder passes over what it cannot read, and a list that is passed over revokes nobody.
+	// The decoder skips what it cannot read, and a skipped list would revoke nothing.
 	for unread, rest := bytes.Count(data, []byte("-----BEGIN")), data; unread > 0; unread-- {
 		var block *pem.Block
 		block, rest = pem.Decode(rest)
@@ -130,8 +130,8 @@ func checkList(list *x509.RevocationList) error {
 	return nil
 }
 
-// follow makes sure that lists may take the place of those in force: none of an authority that is still trusted may vanish
-// or become older.
+// follow makes sure that lists may replace those in force: the list of an authority that is still trusted may neither be
+// missing nor become older.
 func (r Revocations) follow(inForce Revocations, all []*x509.Certificate) error {
 	for _, ca := range all {
 		old, fresh := inForce[pin.Of(ca)], r[pin.Of(ca)]

@@ -137,8 +137,8 @@ func TestListIsNumberedAndSorted(t *testing.T) {
 	}
 }
 
-// What cannot take the place of the list in force is reported, once, and changes nothing.
-func TestListInForceStays(t *testing.T) {
+// A list that must not replace the one in force is reported once and changes nothing.
+func TestInvalidNewListKeepsListInForce(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string

@@ -20,7 +20,7 @@ import (
 // Files beside the set; all but the keys are public.
 const (
 	CRLFile      = "crl.pem"         // what was revoked
-	recordsFile  = "issued.json"     // certificates that stand elsewhere or were replaced
+	recordsFile  = "issued.json"     // certificates that are elsewhere or were replaced
 	rotationFile = "rotation.json"   // how far a rotation has come
 	nextCAKey    = "next-ca-key.pem" // of the authority that a rotation will put in force
 	oldCAKey     = "old-ca-key.pem"  // of the authority that a rotation will retire
@@ -41,15 +41,15 @@ func fileMode(name string) fs.FileMode {
 	return 0o444
 }
 
-// hook is called ahead of every change on disk; an error ends the command there, as a crash would. nil does nothing.
+// hook is called before every change on disk; an error ends the command there, as a crash would. nil does nothing.
 type hook func(step string) error
 
-// directory is a certificate directory. Each of its files is read when it is first asked for. What a command changes is seen
-// by it at once, and by everybody else once commit has put all of it in place.
+// directory is a certificate directory. Each of its files is read when it is first asked for. A command sees its own changes
+// at once; other processes see them after commit.
 type directory struct {
 	path string
 	now  time.Time
-	// completed tells whether an interrupted earlier change was put in place when the directory was opened for changes.
+	// completed reports whether an interrupted earlier change was put in place when the directory was opened for changes.
 	completed bool
 
 	trusted func() ([]*x509.Certificate, error) // of ca.pem
@@ -98,14 +98,14 @@ func (d *directory) read() (all []*x509.Certificate, lists Revocations, known *r
 	return all, lists, known, err
 }
 
-// edit locks a certificate directory, completes what an interrupted command left in it, and hands it to do. Others are kept
-// out of it: it may hold the authority's key.
+// edit locks a certificate directory, completes an interrupted change, and calls do. The directory becomes private, because it
+// may hold the authority's key.
 func edit(path string, now func() time.Time, before hook, do func(*directory) error) error {
 	return editAs(path, now, fileset.Options{Private: true, Before: before}, do)
 }
 
-// editOut is edit for a directory that certificates are handed out in. It is made if it is not there; one that is there
-// keeps its mode: it holds other files, too.
+// editOut is edit for an output directory. It is created if it is missing; an existing one keeps its mode, since it may hold
+// other files.
 func editOut(path string, now func() time.Time, before hook, do func(*directory) error) error {
 	if err := makeDirectory(path, before); err != nil {
 		return err
@@ -181,8 +181,7 @@ func (d *directory) leaves() iter.Seq2[leaf, error] {
 	}
 }
 
-// put writes a file, drop removes some. Like all that follow up to commit they change what is kept here, and leave their
-// errors to commit.
+// put writes a file, drop removes some. All methods from here to commit change only this value; commit returns their errors.
 func (d *directory) put(name string, data []byte) { d.change.Write[name] = data }
 
 func (d *directory) drop(names ...string) { d.change.Remove = append(d.change.Remove, names...) }
@@ -221,7 +220,7 @@ func (d *directory) setList(ca *x509.Certificate, list *x509.RevocationList) {
 	d.listsDirty, d.recordsDirty = true, true
 }
 
-// remember notes a certificate that stands elsewhere, or that was replaced here.
+// remember records a certificate that is elsewhere, or that was replaced here.
 func (d *directory) remember(about Description, replaced bool) {
 	known, err := d.records()
 	if err != nil {

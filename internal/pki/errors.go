@@ -35,7 +35,7 @@ const (
 	adviceForce       = `run "berth certs init --force" to replace the whole set`
 	adviceRenew       = `run "berth certs renew", or "berth certs init --force" to replace the whole set`
 	adviceRevoke      = `put it back from a backup, or begin a new one with "berth certs revoke --force"`
-	adviceForgotten   = `put it back from a backup or from where the authority's key is; nothing here knows what was revoked. "berth certs init --forget-revocations" begins an empty list there, and every certificate that was revoked is admitted again`
+	adviceForgotten   = `put it back from a backup or from where the authority's key is; there is no record here of what was revoked. "berth certs init --forget-revocations" begins an empty list there, and every revoked certificate is admitted again`
 	adviceAuthority   = `run this where the authority's key is, or name it with --ca-key`
 	adviceInterrupted = `an earlier command was interrupted: run "berth certs init" to complete it`
 	adviceHosts       = `leave the host out to keep the set as it is, or run "berth certs init --force" to replace the whole set, the authority and every client's certificate included`
@@ -44,7 +44,7 @@ const (
 
 // adviceList is the remedy for a lost list of dir. It needs no flag of those that the set was made with.
 func adviceList(dir string) string {
-	return fmt.Sprintf(`"berth certs init --dir %s" makes it anew from the records and changes nothing else, where the authority's key is; elsewhere copy crl.pem from there`, dir)
+	return fmt.Sprintf(`"berth certs init --dir %s" recreates it from the records and changes nothing else, where the authority's key is; elsewhere copy crl.pem from there`, dir)
 }
 
 // FileError says which file is wrong, why, and what to do about it.

@@ -23,7 +23,7 @@ const (
 	remindEvery  = 24 * time.Hour
 )
 
-// Expiry says how long one certificate still lives.
+// Expiry is the remaining validity of one certificate.
 type Expiry struct {
 	Kind        Kind          `json:"kind"`
 	Subject     string        `json:"subject"`
@@ -35,7 +35,7 @@ type Expiry struct {
 	fingerprint string
 }
 
-// Certificate is what a certificate is for a client of the engine: a server's is the engine's.
+// Certificate names a certificate from the point of view of an engine client: a server's is the engine's.
 func (e Expiry) Certificate() string {
 	if e.Kind == KindServer {
 		return "engine"
@@ -43,7 +43,7 @@ func (e Expiry) Certificate() string {
 	return string(e.Kind)
 }
 
-// ExpiryOf says how long a certificate lives from now.
+// ExpiryOf is the remaining validity of a certificate.
 func ExpiryOf(cert *x509.Certificate, now time.Time) Expiry {
 	d := describe("", cert)
 	left := cert.NotAfter.Sub(now)
@@ -71,14 +71,14 @@ func expiries(f files, own Kind, now time.Time) []Expiry {
 	return all
 }
 
-// Reminder keeps warnings of expiry rare. The zero value is ready; it is safe for concurrent use.
+// Reminder limits how often expiry is warned of. The zero value is ready; it is safe for concurrent use.
 type Reminder struct {
 	mu   sync.Mutex
-	said map[string]time.Time
+	last map[string]time.Time // of the last reminder, by urgency and fingerprint
 }
 
-// Due tells whether to speak of a certificate now: it is urgent, and nothing was said of it for a day, or it has become more
-// urgent since.
+// Due reports whether to log a reminder now: the certificate is urgent, and the last reminder is a day old, or it has become
+// more urgent since.
 func (r *Reminder) Due(e Expiry, now time.Time) bool {
 	if e.Urgency == UrgencyOK {
 		return false
@@ -86,12 +86,12 @@ func (r *Reminder) Due(e Expiry, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := string(e.Urgency) + e.fingerprint
-	if last, ok := r.said[key]; ok && now.Sub(last) < remindEvery {
+	if at, ok := r.last[key]; ok && now.Sub(at) < remindEvery {
 		return false
 	}
-	if r.said == nil {
-		r.said = map[string]time.Time{}
+	if r.last == nil {
+		r.last = map[string]time.Time{}
 	}
-	r.said[key] = now
+	r.last[key] = now
 	return true
 }

@@ -109,14 +109,14 @@ func TestExpiryIsThatOfTheLoadedCertificate(t *testing.T) {
 		t.Errorf("got %+v, want the expired certificate of the engine", got)
 	}
 	if _, err := handshake(t, serverTLS(t, initialized(t, InitOptions{})), late.TLS()); err == nil {
-		t.Error("a stranger was accepted")
+		t.Error("a server of another authority was accepted")
 	}
 	if got := late.Expiries()[0]; got.Serial != described(t, filepath.Join(fresh, ServerCertFile)).Serial {
-		t.Errorf("a stranger's certificate passes for the engine's: %+v", got)
+		t.Errorf("a foreign certificate is reported as the engine's: %+v", got)
 	}
 }
 
-// issuedLong is a client whose certificate lives long.
+// issuedLong is a client with a long-lived certificate.
 func issuedLong(t *testing.T, dir string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "long")
@@ -146,7 +146,7 @@ func TestWatchReportsEveryChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 1 {
-			// A handshake may notice the change first; those who watch hear of it all the same.
+			// A handshake may notice the change first; watchers are notified nevertheless.
 			if !works(t, serverTLS(t, dir), client.TLS()) {
 				t.Error("no handshake with the new files")
 			}
@@ -154,13 +154,13 @@ func TestWatchReportsEveryChange(t *testing.T) {
 		select {
 		case <-changed:
 		case <-time.After(10 * time.Second):
-			t.Fatalf("change %d was not told", i)
+			t.Fatalf("change %d was not reported", i)
 		}
 	}
 	cancel()
 	<-ended
 	if len(changed) != 0 {
-		t.Error("a change was told twice")
+		t.Error("a change was reported twice")
 	}
 }
 

@@ -19,8 +19,8 @@ type InitOptions struct {
 	Force       bool             // replace whatever stands there, the authority included
 	Now         func() time.Time // nil means time.Now
 
-	// ForgetRevocations begins an empty revocation list where it is lost and no records tell what was on it: whatever was
-	// revoked is admitted again.
+	// ForgetRevocations begins an empty revocation list where it is lost and there are no records of it: revoked
+	// certificates are then admitted again.
 	ForgetRevocations bool
 
 	before hook
@@ -47,7 +47,7 @@ type Outcome string
 const (
 	Created   Outcome = "created"   // a new set was written where none was
 	Replaced  Outcome = "replaced"  // a new set took the place of what was there
-	Completed Outcome = "completed" // an interrupted earlier run was completed, or a missing revocation list was made anew
+	Completed Outcome = "completed" // an interrupted earlier run was completed, or a missing revocation list was recreated
 	Unchanged Outcome = "unchanged" // a complete and valid set was there
 )
 
@@ -55,7 +55,7 @@ const (
 type InitResult struct {
 	Outcome      Outcome       `json:"outcome"`
 	Dir          string        `json:"dir"`
-	List         string        `json:"list_made_anew,omitempty"` // file of the revocation list, if it was lost or older and was made anew
+	List         string        `json:"list_made_anew,omitempty"` // file of the revocation list, if it was lost or older and was recreated
 	Revoked      int           `json:"revoked,omitempty"`        // how many certificates that list refuses
 	Certificates []Description `json:"certificates"`
 	Warnings     []Warning     `json:"warnings,omitempty"`
@@ -64,7 +64,7 @@ type InitResult struct {
 // Init makes sure that dir holds a certificate authority, a server certificate and a client certificate with their keys.
 //
 // A complete and valid set that covers the requested hosts stays as it is; without any, whatever hosts it was made for. A
-// revocation list that was lost is made anew. Anything else that is there is an error (a FileError with what to do) unless
+// revocation list that was lost is recreated. Anything else that is there is an error (a FileError with what to do) unless
 // Force is set. A run that was interrupted is completed by the next one, with or without Force.
 func Init(dir string, opts InitOptions) (InitResult, error) {
 	if err := opts.Validate(); err != nil {
@@ -129,7 +129,7 @@ func (d *directory) inventory() (here, missing []string) {
 	return here, missing
 }
 
-// keepSet holds the set that is there to the hosts that were asked for, and makes its lost lists anew.
+// keepSet checks the existing set against the requested hosts, and recreates lost lists.
 func (d *directory) keepSet(opts InitOptions, result *InitResult) error {
 	server := load(ServerPaths(d.path), x509.ExtKeyUsageServerAuth, d.now, files{})
 	if server.setErr != nil {
@@ -183,8 +183,8 @@ func (d *directory) restoreLists(forget bool) error {
 	return nil
 }
 
-// makeSet makes three pairs, an empty revocation list, and the records. What was said of an earlier authority means nothing
-// for the new one.
+// makeSet makes three pairs, an empty revocation list, and the records. Records of an earlier
+// authority do not apply to the new one.
 func (d *directory) makeSet(opts InitOptions, req Request) error {
 	lists, known := Revocations{}, &records{Certificates: []record{}}
 	d.lists = func() (Revocations, error) { return lists, nil }
@@ -219,8 +219,8 @@ func (d *directory) makeSet(opts InitOptions, req Request) error {
 	return d.commit()
 }
 
-// authorityName is the common name of a new authority. Two of them in one file, or in one log, can be told apart by their
-// date.
+// authorityName is the common name of a new authority. The date distinguishes two of them in
+// one file or log.
 func authorityName(now time.Time) string { return "Berth CA " + now.UTC().Format(time.DateOnly) }
 
 // verifySet makes sure that the set in place is whole and valid, and describes it.

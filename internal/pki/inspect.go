@@ -23,7 +23,7 @@ const (
 	Fail Status = "fail"
 )
 
-// Finding is what one check of a certificate directory has seen. Code is stable and from a closed set.
+// Finding is the result of one check of a certificate directory. Code is stable and from a closed set.
 type Finding struct {
 	Code   string `json:"code"`
 	Status Status `json:"status"`
@@ -162,7 +162,7 @@ func (i *inspection) list() {
 		err = lists.complete(i.d.file(CACertFile), i.trusted.all)
 	}
 	if err == nil && len(lists) == 0 {
-		i.note(CheckList, path, Warn, fmt.Sprintf(`run "berth certs init --dir %s", which makes one`, i.d.path), "there is none, and none is known of: a lost one would not be noticed")
+		i.note(CheckList, path, Warn, fmt.Sprintf(`run "berth certs init --dir %s", which makes one`, i.d.path), "there is none, and no record of one: a lost list would not be noticed")
 		return
 	}
 	if !i.fault(CheckList, path, err, "%d lists, signed by an authority of %s", len(lists), CACertFile) {
@@ -218,7 +218,7 @@ func (i *inspection) dates(code, path string, cert *x509.Certificate) {
 	i.note(code, path, status, `run "berth certs renew"`, "expires on %s, in %d days", cert.NotAfter.UTC().Format(time.DateOnly), ExpiryOf(cert, i.d.now).DaysLeft)
 }
 
-// names holds a server's certificate to the hosts that were asked for; without any it must name something.
+// names checks a server's certificate against the requested hosts; without any it must name at least one.
 func (i *inspection) names(prefix, path string, cert *x509.Certificate) {
 	if prefix != "server-" {
 		return

@@ -104,7 +104,7 @@ func TestVerifyFindsEachFault(t *testing.T) {
 	}
 }
 
-func TestUnreadableKeyIsSaid(t *testing.T) {
+func TestUnreadableKeyIsReported(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	for _, path := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
@@ -134,7 +134,7 @@ func TestUnreadableKeyIsSaid(t *testing.T) {
 	}
 }
 
-func TestListSaysWhatIsInUse(t *testing.T) {
+func TestListReportsUse(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	alice, bob := issued(t, dir, "alice"), issued(t, dir, "bob")
@@ -147,7 +147,7 @@ func TestListSaysWhatIsInUse(t *testing.T) {
 		usage Usage
 		want  []*bool // ca, server, client, alice, bob
 	}{
-		{"nobody could say", Usage{}, []*bool{yes, nil, no, nil, nil}},
+		{"not known", Usage{}, []*bool{yes, nil, no, nil, nil}},
 		{"all known", Usage{
 			Server: mark(filepath.Join(dir, ServerCertFile)), Client: filepath.Join(dir, ClientCertFile),
 			Connected: []string{mark(filepath.Join(alice, ClientCertFile))},

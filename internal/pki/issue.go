@@ -73,8 +73,8 @@ func checkCommonName(name string) error {
 	return nil
 }
 
-// Issue makes one more certificate from the authority of dir, and writes it to a directory of its own, with its key and the
-// authorities to trust: all that its holder needs. dir remembers it, so that it can be listed and revoked.
+// Issue makes one more certificate from the authority of dir, and writes it to a separate directory, with its key and the
+// authorities to trust: all that its holder needs. dir records it, so that it can be listed and revoked.
 func Issue(dir string, opts IssueOptions) (Issued, error) {
 	if err := opts.Validate(); err != nil {
 		return Issued{}, err
@@ -152,17 +152,17 @@ func (d *directory) vacant(force bool, names ...string) error {
 	return nil
 }
 
-// rotationWarnings tell of a certificate that was made with an authority which will be retired.
+// rotationWarnings warn of a certificate of an authority that will be retired.
 func (d *directory) rotationWarnings(made Description) []Warning {
 	at, err := d.rotation()
 	if err != nil || at.Old == nil || made.AuthorityKeyID != at.Old.KeyID {
 		return nil
 	}
-	text := "is of the authority that a rotation will retire: make it anew after the next step (berth certs rotate --status)"
+	text := "is signed by the authority that a rotation will retire: issue it again after the next step (berth certs rotate --status)"
 	return []Warning{{Code: WarnRotating, Path: made.Path, Text: text}}
 }
 
-// lifeWarnings speak of a life that is longer than others accept, or shorter than was asked for.
+// lifeWarnings warn of a life that is longer than some clients accept, or shorter than was requested.
 func lifeWarnings(path string, leaf Pair, authority *Authority, days int) []Warning {
 	var warnings []Warning
 	if days > longLife {

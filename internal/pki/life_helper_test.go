@@ -28,7 +28,7 @@ func crashAtEveryStep(t *testing.T, atLeast int, prepare func(t *testing.T) stri
 			}
 			return nil
 		})
-		if err != errCrash { //nolint:errorlint // nobody may wrap or lose it
+		if err != errCrash { //nolint:errorlint // it must be neither wrapped nor lost
 			t.Fatalf("step %d: the run did not stop: %v", at, err)
 		}
 		usable(t, dir, "after a crash before "+step)

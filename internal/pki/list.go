@@ -14,7 +14,7 @@ import (
 type Listing struct {
 	Description
 	Revoked bool `json:"revoked"`
-	// InUse is nil when nobody could say.
+	// InUse is nil when it is not known.
 	InUse *bool `json:"in_use"`
 	// Elsewhere is true for a certificate that was issued here and went to another place, or was replaced here.
 	Elsewhere bool `json:"elsewhere"`
@@ -22,15 +22,15 @@ type Listing struct {
 
 // Usage is what is known of the use of certificates.
 type Usage struct {
-	// Server is the fingerprint of the certificate that the engine or guard presents; empty if nobody could say.
+	// Server is the fingerprint of the certificate that the engine or guard presents; empty if it is not known.
 	Server string
 	// Client is the file of the certificate that Berth is configured with.
 	Client string
-	// Connected are the fingerprints of the client certificates of open connections; nil if nobody could say.
+	// Connected are the fingerprints of the client certificates of open connections; nil if they are not known.
 	Connected []string
 }
 
-// List describes the certificates of dir, those that it remembers to have issued included; none at all is an ErrMissing.
+// List describes the certificates of dir, including those in its records; none at all is an ErrMissing.
 func List(dir string, usage Usage) ([]Listing, error) {
 	d := openDirectory(dir, nil)
 	here, err := DescribeDir(dir)
@@ -60,7 +60,7 @@ func List(dir string, usage Usage) ([]Listing, error) {
 	return all, nil
 }
 
-// of says whether a certificate is in use; here is false for one that stands elsewhere.
+// of reports whether a certificate is in use; here is false for one that is not in the directory.
 func (u Usage) of(c Description, here bool) *bool {
 	var in bool
 	switch {
@@ -80,7 +80,7 @@ func (u Usage) of(c Description, here bool) *bool {
 }
 
 // revokedSerials holds "authority/serial number" of every certificate that crl.pem names, and of those that the records know
-// to be revoked: a list that was lost makes none of them good.
+// to be revoked: they stay revoked when a list was lost.
 func (d *directory) revokedSerials() (map[string]bool, error) {
 	if !d.has(CACertFile) {
 		return nil, nil
@@ -113,7 +113,7 @@ func Fingerprint(cert *x509.Certificate) string { return describe("", cert).Fing
 // AuthorityKeyID is the key of a certificate's issuer, as Description has it.
 func AuthorityKeyID(cert *x509.Certificate) string { return hex.EncodeToString(cert.AuthorityKeyId) }
 
-// Name is how a listing is called among others: its file's name, or the whole path when it is elsewhere.
+// Name is how a listing is shown: its file's name, or the whole path when it is elsewhere.
 func (l Listing) Name() string {
 	if l.Elsewhere {
 		return strings.TrimSuffix(l.Path, string(filepath.Separator))

@@ -19,7 +19,7 @@ type files struct {
 }
 
 // loadSet reads and checks one end's files, the revocation list excepted. A leaf of another authority is an error for a
-// server, whose clients trust exactly this authority; it is a warning for a client, where the engine may have one authority
+// server, because its clients trust exactly this authority; it is a warning for a client, where the engine may have one authority
 // for each direction.
 func loadSet(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warning, error) {
 	found, err := readAuthorities(paths.CA, now)
@@ -45,12 +45,12 @@ func loadSet(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warni
 	return files{authorities: found, pool: PoolOf(found.usable), pair: pair, verdicts: &sync.Map{}}, warnings, nil
 }
 
-// loaded is what one look at the disk has found. The set and the lists fail apart from each other.
+// loaded is what one look at the disk has found. The set and the lists fail independently.
 type loaded struct {
 	files
 	warnings   []Warning
-	setErr     error // why the set cannot be used; the lists are then judged by the authorities in force
-	listErr    error // why the lists cannot be used; those in force are then in their place
+	setErr     error // why the set cannot be used; the lists are then checked against the authorities in force
+	listErr    error // why the lists cannot be used; those in force then stay
 	incomplete error // which list is missing, or older than the known one
 }
 
@@ -74,15 +74,15 @@ func load(paths Paths, usage x509.ExtKeyUsage, now time.Time, inForce files) loa
 	return l
 }
 
-// verdict is what the files of a moment say of a certificate until one of its chain expires.
+// verdict is the cached result of a check with one version of the files, valid until a certificate of the chain expires.
 type verdict struct {
 	err   error
 	until time.Time
 }
 
-// admits says whether whoever presented these certificates, the leaf first, may go on: nil or why not.
+// admits checks the certificates that a peer presented, the leaf first: nil, or why they are not accepted.
 func (f files) admits(presented []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
-	// Time goes on, so what it says is never kept.
+	// The dates are checked each time, since this result is not cacheable.
 	if err := checkTime(presented[0], now); err != nil {
 		return err
 	}

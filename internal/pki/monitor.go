@@ -13,8 +13,8 @@ import (
 const (
 	// expiriesEvery is how often expiries are looked at; each is logged once a day.
 	expiriesEvery = time.Minute
-	// handshakeEvery is how many of those looks begin with a handshake of its own, which shows the certificate that the engine
-	// has loaded: connections that are kept show what it had when they were made.
+	// handshakeEvery is the number of those checks after which a new handshake is done, which shows the certificate that the
+	// engine has loaded now: a kept connection shows that of its beginning.
 	handshakeEvery   = 60
 	handshakeTimeout = 10 * time.Second
 )
@@ -23,7 +23,7 @@ const (
 type Monitor struct {
 	Client  *Client
 	Address string // host:port of the engine
-	Renew   func() // takes new connections
+	Renew   func() // replaces the connections
 	Logger  *slog.Logger
 }
 
@@ -52,14 +52,14 @@ func (m Monitor) Run(ctx context.Context) error {
 	}
 }
 
-// Handshake shakes hands once, for the certificate that this shows to [Client.Expiries].
+// Handshake does one TLS handshake, which updates the certificate that [Client.Expiries] reports.
 func (m Monitor) Handshake(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: m.Client.TLS()}
 	conn, err := dialer.DialContext(ctx, "tcp", m.Address)
 	if err != nil {
-		m.Logger.DebugContext(ctx, "engine's certificate not seen", "error", err)
+		m.Logger.DebugContext(ctx, "handshake with the engine failed, its certificate is not known", "error", err)
 		return
 	}
 	_ = conn.Close()

@@ -142,7 +142,7 @@ func TestNamedPipeAmongCertificatesIsAFault(t *testing.T) {
 					t.Error("the pipe was taken for a file")
 				}
 			case <-time.After(10 * time.Second):
-				t.Error("it waits for somebody to write into the pipe")
+				t.Error("it waits for a writer of the pipe")
 				if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
 					_ = f.Close()
 				}

@@ -2,8 +2,8 @@
 // certificate, keeps them as files, checks them, describes them, and turns them into TLS configurations for either end.
 //
 // It knows crypto/x509 and the file system, and nothing else: no flags, no environment, no printing, no network, no Docker API.
-// Whoever holds a client certificate of this authority is as good as root on the engine's host, so the authority signs
-// nothing but these two kinds of certificate.
+// A client certificate of this authority gives root on the engine's host, so the authority signs nothing but these two kinds
+// of certificate.
 package pki
 
 import (
@@ -34,7 +34,7 @@ const (
 	// maxDays bounds what can be asked for; a longer life is a typing error.
 	maxDays = 36500
 
-	// clockSkew is how far in the past a new certificate begins, so that a peer whose clock is behind accepts it at once.
+	// clockSkew is how far in the past a new certificate begins, so that a peer with a slow clock accepts it at once.
 	clockSkew = 5 * time.Minute
 )
 

@@ -12,8 +12,8 @@ import (
 	"berth/internal/fileset"
 )
 
-// record is a certificate that was issued here and does not stand here: it went elsewhere, or another one took its place.
-// Without it a certificate could be revoked only by whoever has its file.
+// record is a certificate that was issued here and is not here any more: it was handed out, or replaced by another one.
+// Without a record, revoking a certificate needs its file.
 type record struct {
 	Description
 	Replaced bool `json:"replaced,omitempty"`
@@ -69,7 +69,7 @@ func (r records) encode(now time.Time) ([]byte, error) {
 }
 
 // knownList is what the records say of one authority's revocation list, so that a list which was lost or replaced by an
-// older one is noticed, and made anew with nothing forgotten.
+// older one is noticed, and can be recreated in full.
 type knownList struct {
 	AuthorityKeyID string            `json:"authority_key_id"` // hexadecimal
 	Number         string            `json:"number"`           // decimal; of the newest list

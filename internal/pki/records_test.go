@@ -70,22 +70,22 @@ func TestServerDoesNotStartWithoutAListThatIsKnown(t *testing.T) {
 			}
 			if errors.Is(tt.want, ErrNoList) || errors.Is(tt.want, ErrOlderList) {
 				if result, err := Init(dir, InitOptions{}); err != nil || result.Outcome != Completed {
-					t.Fatalf("make the list anew: %v, %v", result.Outcome, err)
+					t.Fatalf("recreate the list: %v, %v", result.Outcome, err)
 				}
 			} else if _, err := Revoke(dir, filepath.Join(alice, ClientCertFile), RevokeOptions{Force: true}); err != nil {
 				t.Fatal(err)
 			}
 			for client, want := range map[string]bool{alice: false, bob: false, carol: true} {
 				if admitted, err := starts(t, dir, client); err != nil || admitted != want {
-					t.Errorf("%s with the list made anew: admitted %v, %v; want %v", filepath.Base(client), admitted, err, want)
+					t.Errorf("%s with the recreated list: admitted %v, %v; want %v", filepath.Base(client), admitted, err, want)
 				}
 			}
 		})
 	}
 }
 
-// Without its records nobody knows what was on a lost list: that an empty one takes its place has to be said.
-func TestAListOfWhichNothingIsKnownIsNotBegunByItself(t *testing.T) {
+// Without records the content of a lost list is not known: replacing it by an empty one must be requested.
+func TestUnknownLostListIsReplacedOnlyOnRequest(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	alice, bob := issued(t, dir, "alice"), issued(t, dir, "bob")
@@ -126,7 +126,7 @@ func TestAListOfWhichNothingIsKnownIsNotBegunByItself(t *testing.T) {
 }
 
 // The files of a server on another machine have no records: there the authority itself says that there is a list.
-func TestHandedOutFilesNeedTheirList(t *testing.T) {
+func TestIssuedServerFilesNeedTheirList(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	out := filepath.Join(t.TempDir(), "server")
@@ -154,8 +154,8 @@ func TestHandedOutFilesNeedTheirList(t *testing.T) {
 	}
 }
 
-// A new authority whose list has not arrived is not trusted by a server that runs; what is in force stays.
-func TestNewAuthorityWithoutItsListIsNotTaken(t *testing.T) {
+// A new authority without its list is not trusted by a server that runs; what is in force stays.
+func TestNewAuthorityWithoutItsListIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	elsewhere := copied(t, dir)
@@ -178,7 +178,7 @@ func TestNewAuthorityWithoutItsListIsNotTaken(t *testing.T) {
 }
 
 // Authorities of other tools and of earlier versions have no list before something is revoked; from then on it is known.
-func TestAuthorityWithoutPromiseNeedsNoListUntilThereIsOne(t *testing.T) {
+func TestForeignAuthorityNeedsNoListBeforeFirstRevocation(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	plain(t, dir)
@@ -245,16 +245,16 @@ func TestExposedFilesAreRefusedWhereStrict(t *testing.T) {
 		warning string
 		refused bool
 	}{
-		{"directory of everybody", ".", 0o777, WarnOpenDirectory, true},
+		{"directory writable by all", ".", 0o777, WarnOpenDirectory, true},
 		{"directory of a group", ".", 0o775, WarnOpenDirectory, true},
 		{"readable directory", ".", 0o755, "", false},
-		{"key of everybody", "key", 0o644, WarnKeyReadable, true},
-		{"authority's key of everybody", CAKeyFile, 0o644, WarnKeyReadable, true},
+		{"key readable by all", "key", 0o644, WarnKeyReadable, true},
+		{"authority's key readable by all", CAKeyFile, 0o644, WarnKeyReadable, true},
 		{"authority's key that a group reads", CAKeyFile, 0o440, "", false},
 		{"key that a group reads", "key", 0o440, WarnKeyReadable, false},
-		{"authorities of everybody", CACertFile, 0o666, WarnOpenDirectory, true},
-		{"list of everybody", CRLFile, 0o646, WarnOpenDirectory, true},
-		{"records of everybody", recordsFile, 0o622, WarnOpenDirectory, true},
+		{"authorities writable by all", CACertFile, 0o666, WarnOpenDirectory, true},
+		{"list writable by all", CRLFile, 0o646, WarnOpenDirectory, true},
+		{"records writable by all", recordsFile, 0o622, WarnOpenDirectory, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// RenewOptions say how Renew replaces leaves; the zero value replaces those whose time has come.
+// RenewOptions say how Renew replaces leaves; the zero value replaces those that are past two thirds of their life.
 type RenewOptions struct {
 	Force   bool   // replace all, whatever their age
 	KeepKey bool   // keep private keys, and with them pins; a revoked certificate gets a new key all the same
@@ -81,7 +81,7 @@ func renewalTime(cert *x509.Certificate) time.Time {
 	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) * 2 / 3)
 }
 
-// reissue makes the successor of a leaf and remembers the leaf: whoever has it is admitted until it expires or is revoked.
+// reissue makes the successor of a leaf and records the old one: it stays valid until it expires or is revoked.
 // Zero days mean its life.
 func (d *directory) reissue(old leaf, by *Authority, days int, keepKey bool) (Description, []Warning, error) {
 	path, cert := d.file(old.cert), old.certificate

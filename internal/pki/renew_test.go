@@ -31,7 +31,7 @@ func TestRenewWaitsForTwoThirdsOfLife(t *testing.T) {
 	}
 }
 
-func TestRenewalKeepsWhatACertificateSays(t *testing.T) {
+func TestRenewalKeepsSubjectNamesAndUsage(t *testing.T) {
 	t.Parallel()
 	for _, keyType := range []KeyType{ECDSA, Ed25519} {
 		dir := initialized(t, InitOptions{Hosts: []string{"engine.example", "192.0.2.9"}, Days: 20, KeyType: keyType, ClientName: "serve"})
@@ -85,7 +85,7 @@ func TestRenewedCertificateLifetimes(t *testing.T) {
 	}
 }
 
-func TestWhatWasReplacedCanBeRevoked(t *testing.T) {
+func TestReplacedCertificateCanBeRevoked(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	old := copied(t, dir)
@@ -103,7 +103,7 @@ func TestWhatWasReplacedCanBeRevoked(t *testing.T) {
 	usable(t, dir, "after the revocation")
 }
 
-func TestDockersNamesAreRenewed(t *testing.T) {
+func TestFilesWithDockerNamesAreRenewed(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	replace(t, filepath.Join(dir, ClientCertFile), filepath.Join(dir, DockerCertFile))
@@ -117,7 +117,7 @@ func TestDockersNamesAreRenewed(t *testing.T) {
 	}
 }
 
-func TestRenewSaysWhatIsMissing(t *testing.T) {
+func TestRenewReportsMissingFiles(t *testing.T) {
 	t.Parallel()
 	if _, err := Renew(t.TempDir(), RenewOptions{}); !errors.Is(err, ErrMissing) {
 		t.Errorf("empty directory: %v, want %v", err, ErrMissing)
@@ -131,7 +131,7 @@ func TestRenewSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestIssueRefusesWhatMakesNoSense(t *testing.T) {
+func TestIssueRefusesInvalidOptions(t *testing.T) {
 	t.Parallel()
 	out := func() string { return filepath.Join(t.TempDir(), "out") }
 	for name, opts := range map[string]IssueOptions{

@@ -35,10 +35,10 @@ type Rotation struct {
 type RotateOptions struct {
 	KeyType KeyType // of the new authority; empty means the old one's
 	Days    int     // of the new authority and leaves; zero means DefaultCADays, and the life of the leaf that is replaced
-	// Finish retires the old authority without asking who still uses it.
+	// Finish retires the old authority without checking who still uses it.
 	Finish bool
-	// InUse says who still presents a certificate of the old authority, a sentence each, before it is retired. nil: nobody
-	// can say.
+	// InUse lists the clients that still present a certificate of the old authority, a sentence each, before it is retired.
+	// nil: that is not known.
 	InUse func(old, fresh Description) []string
 	Now   func() time.Time
 
@@ -67,9 +67,9 @@ func RotationStatus(dir string) (Rotation, error) { return openDirectory(dir, ni
 //
 //  1. a new authority is trusted beside the old one;
 //  2. the leaves of dir are reissued by the new one;
-//  3. the old one is retired, unless somebody still needs it: then the error is an InUseError, and nothing has changed.
+//  3. the old one is retired, unless it is still in use: then the error is an InUseError, and nothing has changed.
 //
-// Each step happens whole or not at all. Between two steps ca.pem and crl.pem must reach everybody who has a copy.
+// Each step happens whole or not at all. Between two steps ca.pem and crl.pem must be copied to every machine that has them.
 func Rotate(dir string, opts RotateOptions) (Rotation, error) {
 	if err := (InitOptions{Days: opts.Days, KeyType: opts.KeyType}).Validate(); err != nil {
 		return Rotation{}, err
@@ -129,7 +129,7 @@ func (d *directory) rotation() (Rotation, error) {
 		}
 	}
 	if r.Old == nil || r.New == nil || r.Stage != StageTrusted && r.Stage != StageReissued {
-		err := fmt.Errorf("%w: it speaks of authorities that are not both in %s", ErrMalformed, caPath)
+		err := fmt.Errorf("%w: it names authorities that are not both in %s", ErrMalformed, caPath)
 		return Rotation{}, &FileError{Path: path, Err: err, Advice: "put both files back from a backup, or " + adviceForce}
 	}
 	return r, nil
@@ -161,7 +161,7 @@ func (d *directory) trustNew(opts RotateOptions) error {
 	}
 	name := authorityName(d.now)
 	if slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return c.Subject.CommonName == name }) {
-		// Two authorities of one name and day could not be told apart in a log.
+		// Two authorities of the same day would have the same name in a log.
 		name += " " + serial.Text(16)[24:]
 	}
 	fresh, err := NewAuthority(Request{
@@ -241,7 +241,7 @@ func (d *directory) retire(at Rotation, opts RotateOptions) error {
 			return err
 		}
 		if opts.InUse == nil {
-			reasons = append(reasons, "nobody could say who presents its certificates")
+			reasons = append(reasons, "it is not known which clients present its certificates")
 		} else {
 			reasons = append(reasons, opts.InUse(*at.Old, *at.New)...)
 		}
@@ -262,7 +262,7 @@ func (d *directory) retire(at Rotation, opts RotateOptions) error {
 	return nil
 }
 
-// stillNeeded says what this directory itself knows to speak against retiring the old authority.
+// stillNeeded lists the reasons, known from this directory, against retiring the old authority.
 func (d *directory) stillNeeded(at Rotation) ([]string, error) {
 	revoked, err := d.revokedSerials()
 	if err != nil {

@@ -74,15 +74,15 @@ func TestOldAuthorityStaysWhileItIsNeeded(t *testing.T) {
 	step(t, dir, RotateOptions{})
 	step(t, dir, RotateOptions{})
 	before := contents(t, dir)
-	nobody := func(Description, Description) []string { return nil }
+	unused := func(Description, Description) []string { return nil }
 	for _, tt := range []struct {
 		name string
 		ask  func(old, fresh Description) []string
 		says []string
 	}{
-		{"nobody was asked", nil, []string{"alice", "nobody could say"}},
-		{"somebody is connected", func(Description, Description) []string { return []string{"bob is connected"} }, []string{"alice", "bob is connected"}},
-		{"a certificate is good elsewhere", nobody, []string{"alice"}},
+		{"usage is not known", nil, []string{"alice", "it is not known which clients"}},
+		{"a client is connected", func(Description, Description) []string { return []string{"bob is connected"} }, []string{"alice", "bob is connected"}},
+		{"a certificate is good elsewhere", unused, []string{"alice"}},
 	} {
 		_, err := Rotate(dir, RotateOptions{InUse: tt.ask})
 		needed, ok := errors.AsType[*InUseError](err)
@@ -98,9 +98,9 @@ func TestOldAuthorityStaysWhileItIsNeeded(t *testing.T) {
 			t.Errorf("%s: files changed: %s", tt.name, diff)
 		}
 	}
-	// Until the end the old authority can revoke, and what it has revoked nobody needs.
+	// Until the end the old authority can revoke, and its revocations are not needed afterwards.
 	mustRevoke(t, dir, filepath.Join(alice, ClientCertFile))
-	if at := step(t, dir, RotateOptions{InUse: nobody}); at.Stage != StageNone {
+	if at := step(t, dir, RotateOptions{InUse: unused}); at.Stage != StageNone {
 		t.Errorf("%+v, want the old authority retired", at)
 	}
 	if lists := strings.Count(contents(t, dir)[CRLFile], "BEGIN"); lists != 1 {
@@ -108,7 +108,7 @@ func TestOldAuthorityStaysWhileItIsNeeded(t *testing.T) {
 	}
 }
 
-func TestCertificatesOfAnAuthorityThatWillGoAreAWarning(t *testing.T) {
+func TestIssueFromRetiringAuthorityWarns(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	for i, want := range []int{0, 1, 0, 0} {
@@ -195,7 +195,7 @@ func TestAdmissionEndsWithTheCertificate(t *testing.T) {
 		}
 	}
 	if server.Admits(nil) == nil {
-		t.Error("nobody was admitted")
+		t.Error("no client was admitted")
 	}
 	own, err := ReadCertificates(filepath.Join(dir, ServerCertFile))
 	if err != nil {
@@ -236,7 +236,7 @@ func TestExpiredAuthorityCanBeRotated(t *testing.T) {
 	}
 }
 
-func TestStateOfARotationMustFit(t *testing.T) {
+func TestInconsistentRotationStateIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, state := range map[string]string{
 		"rubbish": "{", "unknown authorities": `{"stage":"trusted","old":"a","new":"b"}`, "empty": `{}`,

@@ -10,7 +10,8 @@ import (
 
 // ServerOptions refine OpenServer; the zero value is usable.
 type ServerOptions struct {
-	// Reloaded is told of every attempt to read changed files: nil when they are in use now, else why the earlier ones stay.
+	// Reloaded is called after every attempt to read changed files: with nil when they are in use now, else with the reason why
+	// the earlier ones stay.
 	// It runs within a handshake or a call of Admits, so it must not block.
 	Reloaded func(error)
 	// Strict refuses to open files that others than their owner can change, and keys that everybody can read. Without it
@@ -26,7 +27,7 @@ type Server struct{ w *watched }
 // OpenServer reads the files of a server that admits only clients with a certificate of an authority in paths.CA. A fault
 // is a FileError, also one of the revocation list, and one that is not there although its authority promises it or the records
 // know of it. Later, files that cannot be used are reported and the earlier ones stay; a
-// revocation list stays also when its successor is older, and until its authority is trusted no more.
+// revocation list stays also when its successor is older, and as long as its authority is trusted.
 func OpenServer(paths Paths, opts ServerOptions) (*Server, []Warning, error) {
 	w, warnings, err := newWatched(paths, x509.ExtKeyUsageServerAuth, opts.Strict, opts.Now, opts.Reloaded)
 	if err != nil {
@@ -45,7 +46,7 @@ func LoadServerTLS(paths Paths, opts ServerOptions) (*tls.Config, []Warning, err
 }
 
 // TLS is the configuration of the listener: TLS 1.3, HTTP/1.1, no session tickets, so that every connection shows its
-// certificate anew. Each handshake uses the files as they are on disk.
+// certificate. Each handshake uses the files as they are on disk.
 func (s *Server) TLS() *tls.Config {
 	config := s.config(s.w.get())
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -69,7 +70,7 @@ func (s *Server) config(f files) *tls.Config {
 	}
 }
 
-// Admits says whether a client that has shown these certificates, the leaf first, may go on: nil, or ErrExpired, ErrRevoked
+// Admits checks the certificates that a client has presented, the leaf first: nil, or ErrExpired, ErrRevoked
 // or ErrUntrusted, by the files as they were within the last quarter of a second. It is cheap: ask for every request.
 func (s *Server) Admits(presented []*x509.Certificate) error {
 	if len(presented) == 0 {
@@ -79,7 +80,7 @@ func (s *Server) Admits(presented []*x509.Certificate) error {
 	return f.admits(presented, x509.ExtKeyUsageClientAuth, s.w.now())
 }
 
-// Watch looks at the files until ctx ends, so that a change, or a fault in it, is reported also while nobody connects.
+// Watch looks at the files until ctx ends, so that a change, or a fault in it, is reported also without any connection.
 func (s *Server) Watch(ctx context.Context) { s.w.watch(ctx, func() {}) }
 
 // Expiries says when the own certificate and the authorities that are trusted expire, in this order.

@@ -26,7 +26,7 @@ func TestHandshakeOfOneSet(t *testing.T) {
 	}
 }
 
-func TestHandshakesThatMustFail(t *testing.T) {
+func TestInvalidHandshakesFail(t *testing.T) {
 	t.Parallel()
 	past := func() time.Time { return time.Now().AddDate(0, 0, -40) }
 	for _, tt := range []struct {
@@ -181,7 +181,7 @@ func TestClientFollowsItsCertificate(t *testing.T) {
 	}
 }
 
-func TestLoadingSaysWhatIsWrong(t *testing.T) {
+func TestLoadReportsFaultAndAdvice(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string

@@ -17,8 +17,8 @@ const (
 	keyOfEverybody   fs.FileMode = 0o027
 )
 
-// exposures are the files of one end that others than their owner can change, the directories that they stand in included,
-// and its key, or that of an authority beside the certificates, if everybody can read it. What cannot be looked at is somebody else's error.
+// exposures are the files of one end that others than their owner can change, including their directories,
+// and its key, or that of an authority beside the certificates, if everybody can read it. Files that cannot be read are skipped: loading them reports the error.
 func exposures(paths Paths) []FileError {
 	var found []FileError
 	seen := map[string]bool{}
@@ -49,7 +49,7 @@ func exposures(paths Paths) []FileError {
 	return found
 }
 
-// keyWarnings tells whether others than the owner may read a key file.
+// keyWarnings reports whether others than the owner may read a key file.
 func keyWarnings(path string) []Warning {
 	info, err := fileset.Stat(path)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
@@ -59,7 +59,7 @@ func keyWarnings(path string) []Warning {
 	return []Warning{{Code: WarnKeyReadable, Path: path, Text: text}}
 }
 
-// expiryWarnings speaks up in the last third of a certificate's life.
+// expiryWarnings warns in the last third of a certificate's life.
 func expiryWarnings(path string, cert *x509.Certificate, now time.Time) []Warning {
 	if now.Before(renewalTime(cert)) {
 		return nil
@@ -68,7 +68,7 @@ func expiryWarnings(path string, cert *x509.Certificate, now time.Time) []Warnin
 	return []Warning{{Code: WarnExpiresSoon, Path: path, Text: text}}
 }
 
-// interruptedWarnings tells whether a change in the directory of path was interrupted.
+// interruptedWarnings reports whether a change in the directory of path was interrupted.
 func interruptedWarnings(path string) []Warning {
 	if !fileset.Interrupted(filepath.Dir(path)) {
 		return nil
@@ -76,7 +76,7 @@ func interruptedWarnings(path string) []Warning {
 	return []Warning{{Code: WarnInterrupted, Path: path, Text: adviceInterrupted}}
 }
 
-// listWarnings speak of lists that others have let become overdue; they hold nevertheless.
+// listWarnings warn of overdue lists, which are enforced nevertheless.
 func listWarnings(caPath string, lists Revocations, now time.Time) []Warning {
 	var warnings []Warning
 	for _, list := range lists {

@@ -51,7 +51,7 @@ func newWatched(paths Paths, usage x509.ExtKeyUsage, strict bool, now func() tim
 	switch {
 	case l.incomplete == nil:
 	case usage == x509.ExtKeyUsageServerAuth:
-		// Whoever was revoked would be let in again.
+		// Revoked certificates would be admitted again.
 		return nil, nil, l.incomplete
 	default:
 		warnings = append(warnings, Warning{Code: WarnListMissing, Path: crlPath(paths.CA), Text: l.incomplete.Error()})
@@ -78,15 +78,15 @@ func (w *watched) load() loaded {
 	return l
 }
 
-// get answers the files in use. When they have changed on disk it reads them first; what cannot be used is reported once
-// and the earlier files stay in use.
+// get returns the files in use. When they have changed on disk it reads them first; a fault is reported once, and the earlier
+// files stay in use.
 func (w *watched) get() files {
 	current, _ := w.look(0)
 	return current
 }
 
-// look is get for those who ask often: it looks at the disk only when the last look is at least interval ago. It answers
-// the version of the files, too.
+// look is get for frequent callers: it checks the disk only when the last check is at least interval ago. It also returns
+// the version of the files.
 func (w *watched) look(interval time.Duration) (files, int) {
 	w.mu.Lock()
 	reports := w.refresh(interval)
@@ -116,7 +116,7 @@ func (w *watched) watch(ctx context.Context, changed func()) {
 	}
 }
 
-// refresh answers what there is to report: nil for a change that was taken, an error for a part that was not.
+// refresh returns what is to be reported: nil for a change that was taken, an error for a part that was not.
 func (w *watched) refresh(interval time.Duration) []error {
 	now := w.now()
 	if since := now.Sub(w.checked); since >= 0 && since < interval {
@@ -139,13 +139,13 @@ func (w *watched) refresh(interval time.Duration) []error {
 		next = w.current
 		next.revoked = l.revoked
 	case l.incomplete != nil && w.usage == x509.ExtKeyUsageServerAuth:
-		// A new authority whose list is not there could have revoked anybody.
+		// The missing list of a new authority could revoke any certificate.
 		if l.listErr == nil {
 			reports = append(reports, l.incomplete)
 		}
 		next = w.current
 	}
-	// The verdicts of before know nothing of the new lists.
+	// Cached verdicts do not take the new lists into account.
 	next.verdicts = &sync.Map{}
 	w.current = next
 	w.version++

@@ -1,4 +1,4 @@
-// Package porttest gives tests ports of the loopback interface that nobody else gets (no other test, in this process or
+// Package porttest gives tests ports of the loopback interface that are used nowhere else (no other test, in this process or
 // another one, and not the kernel for a connection of its own), and a listener there that only shakes hands.
 package porttest
 
@@ -12,14 +12,14 @@ import (
 	"testing"
 )
 
-// Ports below those that the kernel gives out by itself (net.ipv4.ip_local_port_range begins at 32768), so that nobody
+// Ports below those that the kernel gives out by itself (net.ipv4.ip_local_port_range begins at 32768), so that no program
 // gets one by chance between our looking and its use.
 const (
 	first = 20_000
 	last  = 31_999
 )
 
-// Free returns a port that nobody listens on. It is this test's until the test has ended.
+// Free returns a free port. It is reserved for this test until the test has ended.
 func Free(t testing.TB) int {
 	t.Helper()
 	for range 1000 {

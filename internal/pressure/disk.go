@@ -61,7 +61,7 @@ func levelOf(used float64, left, warning, critical uint64) Level {
 	return OK
 }
 
-// Disk is a directory whose file system is watched.
+// Disk is a directory; its file system is watched.
 type Disk struct {
 	Name string // for people and programs, such as "engine"
 	Path string // empty: it cannot be seen from here, and is Unknown

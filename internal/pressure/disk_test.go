@@ -78,11 +78,11 @@ func TestDiskMonitorReportsEachChangeOnceWithHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var mu sync.Mutex // of what the monitor's goroutines see
-		var told []Level
+		var reported []Level
 		m := NewDiskMonitor([]Disk{{"engine", "/a"}, {"elsewhere", ""}}, func(_ Level, now DiskState) {
 			mu.Lock()
 			defer mu.Unlock()
-			told = append(told, now.Level)
+			reported = append(reported, now.Level)
 		})
 		level, hang, release := OK, false, make(chan struct{})
 		m.look = func(string) (Space, error) {
@@ -111,12 +111,12 @@ func TestDiskMonitorReportsEachChangeOnceWithHangingDisk(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		want := []Level{OK, Critical, OK, Unknown}
-		if len(told) != len(want) {
-			t.Fatalf("got the changes %v, want %v", told, want)
+		if len(reported) != len(want) {
+			t.Fatalf("got the changes %v, want %v", reported, want)
 		}
 		for i := range want {
-			if told[i] != want[i] {
-				t.Errorf("got the changes %v, want %v", told, want)
+			if reported[i] != want[i] {
+				t.Errorf("got the changes %v, want %v", reported, want)
 			}
 		}
 		if all := m.Snapshot(); all[1].Level != Unknown || !all[1].At.IsZero() {

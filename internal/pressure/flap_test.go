@@ -22,13 +22,13 @@ func TestLevelsDoNotFlapAndEveryChangeIsReported(t *testing.T) {
 		lengths := rapid.SliceOfN(rapid.IntRange(1, 30), len(values), len(values)).Draw(r, "lengths")
 		var failure string
 		synctest.Test(t, func(t *testing.T) {
-			type told struct {
+			type report struct {
 				pressure.Change
 				at time.Time
 			}
 			last := map[pressure.Resource]pressure.Level{} // OK
 			rose := map[pressure.Resource]time.Time{}
-			var all []told
+			var all []report
 			w := watch(t, 0, 0, func(o *pressure.Options) {
 				o.OnChange = func(c pressure.Change) {
 					now := time.Now()
@@ -42,7 +42,7 @@ func TestLevelsDoNotFlapAndEveryChangeIsReported(t *testing.T) {
 						rose[c.Resource] = now
 					}
 					last[c.Resource] = c.To
-					all = append(all, told{c, now})
+					all = append(all, report{c, now})
 				}
 			})
 			for i, value := range values {
@@ -51,7 +51,7 @@ func TestLevelsDoNotFlapAndEveryChangeIsReported(t *testing.T) {
 					pass(time.Second)
 					s := w.Snapshot()
 					if s.Memory.Level != last[pressure.Memory] || s.CPU.Level != last[pressure.CPU] {
-						failure = "a level has changed that nobody was told of"
+						failure = "a change of level was not reported"
 					}
 					critical := s.Memory.Level == pressure.Critical || s.CPU.Level == pressure.Critical
 					if refused := w.Admit(t.Context()) != nil; refused != critical {

@@ -6,7 +6,7 @@ import (
 )
 
 // clearly is how far below a threshold a value must fall, as a fraction of the threshold, before its level is left: a
-// host that breathes around a threshold would otherwise raise and lift an alert with every breath.
+// value that swings around a threshold would otherwise raise and clear an alert with every swing.
 const clearly = 0.97
 
 // gauge follows one resource.
@@ -28,7 +28,7 @@ const first = time.Duration(math.MaxInt64)
 
 // take smooths a value into the gauge and says whether the level is another one now.
 func (g *gauge) take(now time.Time, elapsed, hold time.Duration, value float64) (Change, bool) {
-	// An exponentially weighted average needs no history, and counts the time between two looks rather than the looks.
+	// An exponentially weighted average needs no history, and weights by time, not by number of samples.
 	if g.bursty && elapsed == first {
 		value = min(value, g.exit(Warning))
 	}

@@ -21,12 +21,12 @@ type HostOptions struct {
 	// together. Containers are the engine's, and bounded by nothing of Berth's.
 	Children bool
 
-	Proc   string // where the kernel tells of processes; default /proc
-	Groups string // where it tells of control groups; default /sys/fs/cgroup
+	Proc   string // of the kernel's process information; default /proc
+	Groups string // of its control groups; default /sys/fs/cgroup
 }
 
-// Host is the machine that this process runs on, also from inside a container, where the kernel tells of the whole
-// machine all the same.
+// Host is the machine that this process runs on, also from inside a container, where the kernel reports the whole
+// machine nevertheless.
 type Host struct {
 	opts HostOptions
 
@@ -72,7 +72,7 @@ func (h *Host) Sample(ctx context.Context) (Sample, error) {
 	case err != nil:
 		return Sample{}, fmt.Errorf("measure memory: %w", err)
 	case memory.Total == 0:
-		return Sample{}, errors.New("measure memory: the kernel tells of none")
+		return Sample{}, errors.New("measure memory: the kernel reports none")
 	}
 	s.Memory = 1 - float64(min(memory.Available, memory.Total))/float64(memory.Total)
 	if h.opts.Children {
@@ -82,14 +82,14 @@ func (h *Host) Sample(ctx context.Context) (Sample, error) {
 	return s, nil
 }
 
-// cpu is the fraction of all CPU time since the look before that was spent on something.
+// cpu is the fraction of all CPU time since the previous sample that was not idle.
 func (h *Host) cpu(ctx context.Context) (float64, error) {
 	all, err := cpu.TimesWithContext(ctx, false)
 	if err != nil {
 		return 0, fmt.Errorf("measure CPU time: %w", err)
 	}
 	if len(all) == 0 {
-		return 0, errors.New("measure CPU time: the kernel tells of none")
+		return 0, errors.New("measure CPU time: the kernel reports none")
 	}
 	now := all[0]
 	if before := h.before; before != nil {
@@ -104,7 +104,7 @@ func (h *Host) cpu(ctx context.Context) (float64, error) {
 	return h.busy, nil
 }
 
-// spent is time on something. What a hypervisor has given to others is gone as well; a guest's time is in User already.
+// spent is time that was not idle. What a hypervisor has given to others counts as well; a guest's time is in User already.
 func spent(t cpu.TimesStat) float64 {
 	return t.User + t.Nice + t.System + t.Irq + t.Softirq + t.Steal
 }

@@ -16,9 +16,9 @@ func LogChange(ctx context.Context, log *slog.Logger, c Change) {
 	case c.To == Warning && c.From < c.To:
 		log.WarnContext(ctx, "host pressure is high")
 	case c.To == Unknown:
-		log.WarnContext(ctx, "host pressure is not known any more; sessions are started all the same")
+		log.WarnContext(ctx, "host pressure is not known any more; sessions are started nevertheless")
 	default:
-		log.InfoContext(ctx, "host pressure has eased")
+		log.InfoContext(ctx, "host pressure recovered")
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package pressure knows how loaded the host is: what fraction of its memory and CPUs is in use, smoothed, and whether
 // that is well, worth a warning, or so critical that no more sessions may be started.
 //
-// It refuses to know what sessions are made of and who is told: it calls back once for each change.
+// It refuses to know what sessions are made of and who is notified: it calls back once for each change.
 package pressure
 
 import (
@@ -83,13 +83,13 @@ type Options struct {
 	Hold     time.Duration // for how long a value must be clearly below a threshold before the level falls; default 15 s
 	Stale    time.Duration // how old the newest sample may be before the levels are unknown; default 15 s
 	// Time constants of the smoothing: a step is followed to two thirds within one of them. CPU time is used in bursts, by
-	// every compiler and by every start of a session, and who gets less of it only gets slower. Memory that is gone is gone,
-	// and the kernel kills for it within seconds.
+	// every compiler and by every start of a session, and a shortage only slows processes down. A shortage of memory
+	// makes the kernel kill processes within seconds.
 	MemorySmoothing time.Duration // default 4 s
 	CPUSmoothing    time.Duration // default 10 s
 
 	Elsewhere bool         // sessions run on another host than the one that is looked at, which the sentences then say
-	OnChange  func(Change) // is told of every change, in order; must not wait; nil: nobody is
+	OnChange  func(Change) // called with every change, in order; must not wait; may be nil
 	Logger    *slog.Logger
 }
 
@@ -131,7 +131,7 @@ type Monitor struct {
 	gauges [2]gauge  // memory, CPU
 	seen   time.Time // of the newest sample; zero: there is none
 	fresh  time.Time // the same, or when Run began
-	silent bool      // the source has failed, and that was said
+	silent bool      // the source has failed, and that was logged
 }
 
 // New checks the options. It starts nothing.
@@ -166,7 +166,7 @@ func (m *Monitor) Adjust(memoryWarning, cpuWarning, critical float64) error {
 	return nil
 }
 
-// Run looks at the host until ctx ends, and returns nil then. A source that fails ends nothing.
+// Run looks at the host until ctx ends, and returns nil then. A failing source does not end it.
 func (m *Monitor) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.fresh = time.Now()
@@ -205,13 +205,13 @@ func (m *Monitor) look(ctx context.Context) {
 func (s Sample) check() error {
 	for resource, value := range map[Resource]float64{Memory: s.Memory, CPU: s.CPU} {
 		if !(value >= 0 && value <= 1) { // also refuses what is not a number
-			return fmt.Errorf("%s in use is said to be %v, which is no fraction", resource, value)
+			return fmt.Errorf("%s in use is reported as %v, which is no fraction", resource, value)
 		}
 	}
 	return nil
 }
 
-// missed keeps what was seen last, until that is too old to say anything.
+// missed keeps the last sample, until it is too old.
 func (m *Monitor) missed(ctx context.Context, err error) []Change {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -88,7 +88,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// reported is the levels that memory has reached, as they were told.
+// reported is the levels that memory has reached, as they were reported.
 func (w *fixture) reported() []string {
 	all := []string{}
 	for _, c := range w.changes {
@@ -119,7 +119,7 @@ func TestEveryLevelChangeIsReportedOnce(t *testing.T) {
 		}
 		want := []string{"warning", "critical", "warning", "ok", "warning", "critical", "ok"}
 		if diff := cmp.Diff(want, w.reported()); diff != "" {
-			t.Errorf("the changes of memory that were told of (-want +got):\n%s", diff)
+			t.Errorf("the changes of memory that were reported (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -153,7 +153,7 @@ func TestBurstsOfWorkRaiseNothing(t *testing.T) {
 			w.is(0.5, 0.3)
 		}
 		if len(w.changes) != 0 {
-			t.Errorf("got %+v, want a CPU that is busy for ten seconds to be nobody's alarm", w.changes)
+			t.Errorf("got %+v, want a CPU that is busy for ten seconds to raise no alarm", w.changes)
 		}
 	})
 }
@@ -207,7 +207,7 @@ func TestCriticalRefusesWithReasonThenAdmits(t *testing.T) {
 		w.is(0.5, 0.1)
 		pass(8 * time.Second)
 		if got := session.MessageOf(w.Admit(t.Context())); !strings.Contains(got, "critical from 95 % until it has been below 92.1 % for 15s") {
-			t.Errorf("on the mend the reason is %q, want it to say what is waited for", got)
+			t.Errorf("while recovering the reason is %q, want it to say what is waited for", got)
 		}
 		pass(time.Minute)
 		if err := w.Admit(t.Context()); err != nil {
@@ -232,7 +232,7 @@ func TestThresholdOfOneNeverRefuses(t *testing.T) {
 	})
 }
 
-func TestAnotherMachineIsCalledThat(t *testing.T) {
+func TestMessagesNameOwnMachineWhenEngineIsElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.99, 0.1, func(o *pressure.Options) { o.Elsewhere = true })
@@ -261,7 +261,7 @@ func TestFailingSourceBecomesUnknownAndAdmits(t *testing.T) {
 		}
 		pass(time.Hour)
 		if n := strings.Count(w.log.String(), "not measured"); n != 1 || !strings.Contains(w.log.String(), "no /proc") {
-			t.Errorf("the failure was told of %d times, want once:\n%s", n, w.log.String())
+			t.Errorf("the failure was logged %d times, want once:\n%s", n, w.log.String())
 		}
 		w.is(0.98, 0.1) // an hour later the old value says nothing: no smoothing
 		pass(2 * time.Second)
@@ -269,7 +269,7 @@ func TestFailingSourceBecomesUnknownAndAdmits(t *testing.T) {
 			t.Errorf("the first sample after the failure gives %s at %v, want critical at 0.98", got.Level, got.Value)
 		}
 		if diff := cmp.Diff([]string{"critical", "unknown", "critical"}, w.reported()); diff != "" {
-			t.Errorf("what was told (-want +got):\n%s", diff)
+			t.Errorf("what was reported (-want +got):\n%s", diff)
 		}
 		if !strings.Contains(w.log.String(), "measured again") {
 			t.Error("the log does not say that the host is measured again")
@@ -302,7 +302,7 @@ func TestHangingSourceAdmits(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoFractionIsAFailure(t *testing.T) {
+func TestValueOutOfRangeIsAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, value := range []float64{math.NaN(), -0.1, 1.1, math.Inf(1)} {
@@ -323,11 +323,11 @@ func TestLevelUnknownBeforeFirstSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := m.Snapshot(); s.Level() != pressure.Unknown || !s.At.IsZero() || m.Admit(t.Context()) != nil {
-		t.Errorf("got %+v, want unknown and nobody refused", s)
+		t.Errorf("got %+v, want unknown and no refusal", s)
 	}
 }
 
-func TestThresholdsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidThresholdsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, o := range []pressure.Options{
 		{MemoryWarning: 0.8, CPUWarning: 0.9, Critical: 0.95},
@@ -362,7 +362,7 @@ func TestThresholdsChangeWhileItRuns(t *testing.T) {
 		}
 		pass(time.Minute)
 		if diff := cmp.Diff([]string{"critical", "ok"}, w.reported()); diff != "" {
-			t.Errorf("told (-want +got):\n%s", diff)
+			t.Errorf("reported (-want +got):\n%s", diff)
 		}
 	})
 }

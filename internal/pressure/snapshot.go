@@ -21,7 +21,7 @@ type State struct {
 	Value float64 // fraction in use, smoothed
 	Level Level
 	Since time.Time // since when it has that level, UTC
-	Stall *Stall    // nil: the kernel does not tell
+	Stall *Stall    // nil: the kernel does not report it
 	Alert *Alert    // nil: neither warning nor critical
 }
 
@@ -80,7 +80,7 @@ func (m *Monitor) state(g gauge, known bool) State {
 	return s
 }
 
-// sentence says how short a resource is, and what it waits for when it is on the mend.
+// sentence says how short a resource is, and what is missing for its recovery when it is falling.
 func (m *Monitor) sentence(g gauge) string {
 	threshold := g.threshold[g.level]
 	text := fmt.Sprintf("%s at %s, %s from %s", m.name(g.resource), percent(g.value), g.level, percent(threshold))

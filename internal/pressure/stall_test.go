@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestStallIsReadFromTheKernelsForm(t *testing.T) {
+func TestParseStall(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]*Stall{
 		"some avg10=1.25 avg60=0.87 avg300=0.22 total=2983472\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=0\n": {Some: 0.0125, Full: 0.005},

@@ -24,7 +24,7 @@ import (
 // maxBody is how much of an answer is read. Health documents are some hundred bytes long.
 const maxBody = 64 << 10
 
-// connectTimeout bounds the connecting alone, for callers whose context has no deadline.
+// connectTimeout bounds the connection set-up, for contexts without a deadline.
 const connectTimeout = 5 * time.Second
 
 // Prober asks servers over HTTP. It is safe for concurrent use and holds no connection between two probes.
@@ -73,7 +73,7 @@ func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 	return nil
 }
 
-// Busy asks the profile's paths in turn until one tells of work.
+// Busy asks the profile's paths in turn until one reports work.
 func (p *Prober) Busy(ctx context.Context, t session.Target) (bool, error) {
 	for _, b := range t.Profile.Busy {
 		busy := false

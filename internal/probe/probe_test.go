@@ -212,7 +212,7 @@ func (l *lateListener) release() {
 	}
 }
 
-func TestProbeEndsWithItsContextWhateverTheServerDrips(t *testing.T) {
+func TestProbeOfSlowAnswerEndsWithContext(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

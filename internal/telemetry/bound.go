@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxText bounds the bytes of a message or an attribute in a line. Lines quote what others said, such as a request's method
-// or what a session's server sent instead of an answer: a few such texts of unbounded length would rotate the log away.
+// maxText bounds the bytes of a message or an attribute in a line. Lines quote foreign text, such as a request's method or
+// an invalid answer of a session's server: a few such texts of unbounded length would rotate the log away.
 const maxText = 2 << 10
 
 // whole are attributes that are Berth's own text and lose their sense when they are cut.

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestTextOfOthersIsCutInALine(t *testing.T) {
+func TestForeignTextIsTruncated(t *testing.T) {
 	t.Parallel()
 	for _, long := range []string{strings.Repeat("A", 60<<10), strings.Repeat("\x1b", 60<<10), strings.Repeat("€", 20<<10), strings.Repeat("\xff", 60<<10)} {
 		for _, format := range []string{FormatJSON, FormatHuman} {
@@ -33,7 +33,7 @@ func TestTextOfOthersIsCutInALine(t *testing.T) {
 	}
 }
 
-func TestTextOfBerthIsWholeInALine(t *testing.T) {
+func TestOwnTextIsNotTruncated(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("A", 60<<10)
 	for _, key := range []string{"stack", "record"} {

@@ -19,11 +19,11 @@ type File struct {
 	Backups   int    // rotated files that are kept; 0: all
 }
 
-// fileMode lets the group read, which is how collectors of logs come in.
+// fileMode lets the group read, as log collectors need it.
 const fileMode = 0o640
 
-// wholeFile writes lines to a log file, each of them whole or not at all: what a full disk has taken of one is taken
-// back. A file that was moved or removed by somebody else is begun anew.
+// wholeFile writes lines to a log file, each of them whole or not at all: a part that fits on a full disk is
+// truncated. A file that another program has moved or removed is created again.
 type wholeFile struct {
 	file File
 
@@ -36,7 +36,7 @@ type wholeFile struct {
 // lookEvery is how often it is looked whether the file is still there.
 const lookEvery = time.Second
 
-// openFile tries the file at once: the library would tell nobody before the first line is lost.
+// openFile opens the file at once: the library would report an error only with the first lost line.
 func openFile(f File) (*wholeFile, error) {
 	if err := os.MkdirAll(filepath.Dir(f.Path), 0o750); err != nil {
 		return nil, fmt.Errorf("open log file: %w", err)
@@ -84,8 +84,7 @@ func (w *wholeFile) Write(line []byte) (int, error) {
 	return 0, err
 }
 
-// look begins anew if the file is not the one that is written to. The library's own rotation makes it another one as well,
-// which costs no more than opening it once.
+// look reopens the file if it is not the one that is written to. The library's own rotation causes one reopening too.
 func (w *wholeFile) look() {
 	info, err := os.Stat(w.file.Path)
 	if err == nil && w.opened != nil && os.SameFile(info, w.opened) {

@@ -34,7 +34,7 @@ func messages(t *testing.T, files ...string) map[string]int {
 	return all
 }
 
-func TestManyWritersLoseAndTearNothingWhileTheFileIsRotated(t *testing.T) {
+func TestConcurrentLinesSurviveRotation(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	log, closer, err := NewLogger(Options{File: File{Path: filepath.Join(dir, "berth.log"), MaxSizeMB: 1}})
@@ -86,7 +86,7 @@ func smallDisk(t *testing.T, size int) string {
 	return dir
 }
 
-func TestFullDiskTearsNoLineAndCostsTheConsoleNone(t *testing.T) {
+func TestFullDiskLeavesNoPartialLineAndConsoleComplete(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, 64<<10)
 	file, filler := filepath.Join(dir, "berth.log"), filepath.Join(dir, "filler")
@@ -156,7 +156,7 @@ func TestRemovedOrMovedLogFileIsRecreated(t *testing.T) {
 	}
 }
 
-// broken is a file that fails when it is told to.
+// broken is a file that fails on request.
 type broken struct {
 	bytes.Buffer
 	err error

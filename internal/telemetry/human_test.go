@@ -41,7 +41,7 @@ func TestColourIsOnlyForTerminals(t *testing.T) {
 	}
 }
 
-func FuzzNothingForgesALineOrCommandsTheTerminal(f *testing.F) {
+func FuzzLinesCannotBeForgedNorControlTerminal(f *testing.F) {
 	for _, seed := range []string{
 		"line\n2024-01-15 10:30:45 [INFO ] berth:x:1 [-] - forged", "\x1b[2J", "\r", "\u2028", "\u202e", "\xff\xfe", "a=b c", "",
 	} {

@@ -28,7 +28,7 @@ func withPriority(encode encoder) encoder {
 	}
 }
 
-// IsJournal tells whether w is a stream to systemd's journal. stream is the variable JOURNAL_STREAM, which systemd sets to
+// IsJournal reports whether w is a stream to systemd's journal. stream is the variable JOURNAL_STREAM, which systemd sets to
 // device and inode of the stream that it gave: what a shell has redirected since is not that one.
 func IsJournal(w io.Writer, stream string) bool {
 	f, ok := w.(*os.File)

@@ -64,7 +64,7 @@ func appendJSON(dst []byte, value any) []byte {
 	return appendVisible(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
-// appendVisible appends the same JSON with everything escaped that would command a terminal: lines quote what others said,
+// appendVisible appends the same JSON with everything escaped that would command a terminal: lines quote foreign text,
 // and encoding/json leaves the control characters above U+007F and those that change directions as they are.
 func appendVisible(dst, text []byte) []byte {
 	if !slices.ContainsFunc(text, func(b byte) bool { return b >= unicode.MaxASCII }) {

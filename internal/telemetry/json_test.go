@@ -147,7 +147,7 @@ func TestLevelsHaveTheContractsNames(t *testing.T) {
 }
 
 // Lines quote what users and containers said, and are read on terminals.
-func TestJSONLineCommandsNoTerminal(t *testing.T) {
+func TestJSONLineCannotControlTerminal(t *testing.T) {
 	t.Parallel()
 	const said = "\x1b[2J\u009b2J\u202e\u2066\x7f\U000e0041 ümlaut 日本🙂"
 	line := string(encodeJSON(nil, entry{level: "INFO", logger: "x", message: said, attrs: []slog.Attr{slog.String("k", said)}}))

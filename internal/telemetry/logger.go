@@ -1,5 +1,5 @@
-// Package telemetry knows how what happens is written down: log lines for people and for machines, request IDs that
-// tie them together, the log file and its rotation, the registry of metrics. It refuses to know what happens.
+// Package telemetry knows how events are logged: log lines for people and for programs, request IDs that connect them, the
+// log file and its rotation, the registry of metrics. It refuses to know the events.
 package telemetry
 
 import (
@@ -72,7 +72,7 @@ func NewLogger(o Options) (*slog.Logger, io.Closer, error) {
 	return slog.New(slog.NewMultiHandler(handlers...)), closer, nil
 }
 
-// Named returns a logger whose lines bear the name of a part of the program.
+// Named returns a logger that adds the name of a part of the program to its lines.
 func Named(l *slog.Logger, name string) *slog.Logger { return l.With(loggerKey, name) }
 
 func consoleEncoder(o Options) (encoder, error) {

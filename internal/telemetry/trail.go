@@ -21,8 +21,8 @@ func isAlways(ctx context.Context) bool {
 const trailLogger = "berth.audit"
 
 // NewTrail returns the logger of the audit trail, whose lines are JSON in a file of their own, or among those of log when
-// the file has no path. None is left out for its level. What the file does not take goes to log, which tells once that it
-// does not, and again when it does. The Closer closes the file. It fails when the file cannot be written.
+// the file has no path. None is left out for its level. Lines that cannot be written to the file go to log, which reports the
+// failure once, and the recovery. The Closer closes the file. It fails when the file cannot be written.
 func NewTrail(file File, log *slog.Logger) (*slog.Logger, io.Closer, error) {
 	if file.Path == "" {
 		return Named(slog.New(unfiltered{log.Handler()}), trailLogger), nothing{}, nil
@@ -34,13 +34,13 @@ func NewTrail(file File, log *slog.Logger) (*slog.Logger, io.Closer, error) {
 	return Named(slog.New(newHandler(orLog(out, Named(log, trailLogger)), slog.LevelDebug, encodeJSON)), trailLogger), out, nil
 }
 
-// orLog is a file whose lines go to a log when it does not take them.
+// orLog is a file with a log as its fallback.
 func orLog(file io.Writer, log *slog.Logger) *fallback {
 	ctx := Always(context.Background())
 	return &fallback{
 		out: file,
 		failed: func(err error) {
-			log.ErrorContext(ctx, "audit trail cannot be written to its file; it is written here until it can", "error", err)
+			log.ErrorContext(ctx, "audit trail cannot be written to its file; records go to this log meanwhile", "error", err)
 		},
 		recovered: func() { log.InfoContext(ctx, "audit trail is written to its file again") },
 		instead: func(line []byte) {

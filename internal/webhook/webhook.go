@@ -1,7 +1,7 @@
-// Package webhook tells a service of the operator's what happens to sessions, by signed HTTP requests.
+// Package webhook notifies a service of the operator's of session events, by signed HTTP requests.
 //
 // It knows the form of the requests (that of standardwebhooks.com: webhook-id, webhook-timestamp, webhook-signature), and
-// when to try again. It refuses to know what is worth telling.
+// when to try again. It refuses to know which events are worth a notice.
 package webhook
 
 import (
@@ -37,7 +37,7 @@ type Options struct {
 
 const (
 	tries = 5
-	// waiting is how many notices may wait. More come only while the receiver is away; the oldest ones are kept.
+	// waiting is how many notices may wait. More arrive only while the receiver is unavailable; the oldest ones are kept.
 	waiting = 1000
 )
 
@@ -67,7 +67,7 @@ func New(opts Options) (*Sender, error) {
 	}, nil
 }
 
-// Notify takes a notice to be sent. It never waits.
+// Notify queues a notice. It never waits.
 func (s *Sender) Notify(n lifecycle.Notice) {
 	select {
 	case s.queue <- n:
@@ -88,7 +88,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
-// deliver tries until the receiver has the notice, says that it does not want it, or has been away for too long.
+// deliver tries until the receiver has the notice, rejects it, or has been unavailable for too long.
 func (s *Sender) deliver(ctx context.Context, n lifecycle.Notice) {
 	body, err := json.Marshal(n)
 	if err != nil {

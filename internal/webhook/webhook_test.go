@@ -96,7 +96,7 @@ func TestNoticeIsSentAndSigned(t *testing.T) {
 }
 
 // The form is a standard's, so that receivers can use what there is.
-func TestSignatureIsTheStandards(t *testing.T) {
+func TestSignatureFollowsStandard(t *testing.T) {
 	t.Parallel()
 	got := webhook.Sign("key", "msg_1", "1700000000", []byte("{}"))
 	const want = "v1,XaXLFEFQ69Q4+demDWPEv5ydXczDW2mM5crCUEFcFBA=" // as openssl dgst -sha256 -hmac makes it
@@ -117,7 +117,7 @@ func TestUnavailableReceiverIsRetried(t *testing.T) {
 	}
 }
 
-func TestReceiverThatRefusesIsNotTriedAgain(t *testing.T) {
+func TestRejectedNoticeIsNotRetried(t *testing.T) {
 	t.Parallel()
 	url, requests := receive(t, 400)
 	s := run(t, webhook.Options{URL: url})

@@ -34,7 +34,7 @@ func deepen(t *testing.T, dir string, depth int) {
 	_ = unix.Close(at)
 }
 
-func TestDeepDirectoriesHideNothing(t *testing.T) {
+func TestDeepDirectoriesAreMeasured(t *testing.T) {
 	t.Parallel()
 	run(t, workspace.Options{Limit: 8 * mb}, func(f *fixture) {
 		for i := range 40 {
@@ -54,7 +54,7 @@ func TestDeepDirectoriesHideNothing(t *testing.T) {
 	})
 }
 
-func TestWhatIsTooDeepIsOverTheLimitAndTheRestIsCounted(t *testing.T) {
+func TestTooDeepDirectoryExceedsLimitAndRestIsCounted(t *testing.T) {
 	t.Parallel()
 	run(t, workspace.Options{Limit: 100 * mb}, func(f *fixture) {
 		deepen(t, f.dirs[0], 3000)

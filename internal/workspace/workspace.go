@@ -1,8 +1,8 @@
-// Package workspace measures what sessions keep on the engine's disk, says when that is too much, and has sessions stopped
-// that are over a hard limit.
+// Package workspace measures what sessions keep on the engine's disk, warns when that is too much, and stops sessions that
+// are over a hard limit.
 //
-// It knows directories and sizes. It refuses to know an engine: where volumes are tells the [session.Runtime], and only
-// where Berth runs on the engine's host and may read them, anything is known.
+// It knows directories and sizes. It refuses to know an engine: the [session.Runtime] says where volumes are, and they are
+// measured only where Berth runs on the engine's host and may read them.
 package workspace
 
 import (
@@ -85,7 +85,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 func (m *Monitor) pass(ctx context.Context) {
 	containers, err := m.opts.Containers(ctx)
 	if err != nil {
-		return // the engine's absence is told of elsewhere; what was measured stays
+		return // an unavailable engine is logged elsewhere; earlier sizes stay
 	}
 	there := make(map[session.ID]bool, len(containers))
 	var unreadable error
@@ -113,12 +113,12 @@ func (m *Monitor) pass(ctx context.Context) {
 	}
 	dark := measured == 0 && unreadable != nil
 	if dark && !m.unreadable {
-		m.opts.Logger.InfoContext(ctx, "sizes of workspaces are not known: volumes cannot be read from here", "error", unreadable)
+		m.opts.Logger.InfoContext(ctx, "workspace sizes not known: volumes cannot be read from here", "error", unreadable)
 	}
 	m.unreadable, m.passed = dark, time.Now().UTC()
 }
 
-// one measures a session. A file system that does not answer keeps the walk, and not who waits for it.
+// one measures a session. A file system that does not answer blocks the walk, but not the caller.
 func (m *Monitor) one(ctx context.Context, c session.Container) (Size, error) {
 	if len(c.Volumes) == 0 {
 		return Size{}, errors.New("the runtime does not say where the volumes are")
@@ -140,7 +140,7 @@ func (m *Monitor) one(ctx context.Context, c session.Container) (Size, error) {
 	}
 }
 
-// judge keeps a measurement, and acts when it is too much.
+// judge stores a measurement, and acts when it is too much.
 func (m *Monitor) judge(ctx context.Context, c session.Container, size Size) {
 	switch {
 	case m.opts.Limit > 0 && (size.Bytes >= m.opts.Limit || size.Excess):

@@ -29,7 +29,7 @@ func write(t *testing.T, path string, size int) {
 	}
 }
 
-// fixture is a monitor of one session with two volumes, whose passes a test counts.
+// fixture is a monitor of one session with two volumes; the test counts its passes.
 type fixture struct {
 	*workspace.Monitor
 	dirs    []string
@@ -113,7 +113,7 @@ func TestThresholdsAreLoggedOnceAndLimitStops(t *testing.T) {
 		write(t, filepath.Join(f.dirs[0], "a"), 3*mb)
 	}, func(f *fixture) {
 		if size, _ := f.Size("ses-a"); size.Level != workspace.Warning || len(f.stopped) > 0 {
-			t.Errorf("got %+v, stopped %v, want a warning and nobody stopped", size, f.stopped)
+			t.Errorf("got %+v, stopped %v, want a warning and no stop", size, f.stopped)
 		}
 	}, func(f *fixture) {
 		if n := strings.Count(f.log.String(), "level=WARN"); n != 1 {
@@ -152,7 +152,7 @@ func TestVolumesThatCannotBeReadAreNotKnown(t *testing.T) {
 		}
 	}, func(f *fixture) {
 		if n := strings.Count(f.log.String(), "cannot be read from here"); n != 1 {
-			t.Errorf("told %d times, want once", n)
+			t.Errorf("logged %d times, want once", n)
 		}
 	})
 }
@@ -160,7 +160,7 @@ func TestVolumesThatCannotBeReadAreNotKnown(t *testing.T) {
 func TestLimitWithoutAWayToStopIsRefused(t *testing.T) {
 	t.Parallel()
 	_, err := workspace.New(workspace.Options{Limit: 1, Containers: func(context.Context) ([]session.Container, error) {
-		return nil, errors.New("nobody asks")
+		return nil, errors.New("not asked")
 	}})
 	if err == nil {
 		t.Error("got a monitor, want an error")

@@ -23,7 +23,7 @@ const (
 	maxAnswer   = 16 << 20
 )
 
-// authenticate sends the first request. With TLS 1.3 the engine judges the client's certificate after the handshake
+// authenticate sends the first request. With TLS 1.3 the engine verifies the client's certificate after the handshake
 // has succeeded for the client.
 func (r *run) authenticate(ctx context.Context) Step {
 	var err error
@@ -76,7 +76,7 @@ func (r *run) negotiate(context.Context) Step {
 	}
 	r.report.APIVersion, r.report.Engine = version, r.first.header.Get("Server")
 	if number < minAPIMinor {
-		return fail("engine-too-old", "upgrade the engine to Docker 20.10 or newer", "the engine speaks API %s; Berth needs 1.%d or newer", version, minAPIMinor)
+		return fail("engine-too-old", "upgrade the engine to Docker 20.10 or newer", "the engine has API %s; Berth needs 1.%d or newer", version, minAPIMinor)
 	}
 	return pass("API %s", version)
 }
@@ -205,9 +205,9 @@ func (r *run) list(ctx context.Context) Step {
 	return pass("%s", count(len(containers), "container"))
 }
 
-func count(n int, thing string) string {
+func count(n int, noun string) string {
 	if n == 1 {
-		return "1 " + thing
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -198,7 +198,7 @@ func TestEveryCauseHasItsOwnCode(t *testing.T) {
 			other: func(_ *testing.T, _ fixture, _ *engine, o *Options) { o.Pins = "ab" },
 			want:  []string{"! server-pin pin-malformed"},
 		},
-		"revocation list that revokes nobody here": {
+		"revocation list without our certificates": {
 			other: func(t *testing.T, f fixture, _ *engine, o *Options) { f.revoke(t, o, time.Hour, big.NewInt(4711)) },
 			want:  []string{},
 		},

@@ -47,7 +47,7 @@ func TestRunReportsGoodEngineInFull(t *testing.T) {
 		t.Errorf("latencies: got %+v, want all measured", l)
 	}
 	if s := stepOf(t, r, stepServerPin); s.Status != Skipped || s.Code != notAskedFor {
-		t.Errorf("pins that nobody set: got %s %s, want skipped", s.Status, s.Code)
+		t.Errorf("pins that are not set: got %s %s, want skipped", s.Status, s.Code)
 	}
 }
 

@@ -56,7 +56,7 @@ func (r *run) handshake(ctx context.Context) Step {
 	}
 }
 
-// config is for handshakes that find out; nothing is asked of the engine over them before its certificate was judged.
+// config is for handshakes that only examine; no request is sent over them before the certificate was verified.
 func (r *run) config(minimum uint16) *tls.Config {
 	return &tls.Config{
 		MinVersion:         minimum,

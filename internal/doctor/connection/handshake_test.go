@@ -31,7 +31,7 @@ func TestHandshakeFailureCodes(t *testing.T) {
 			return listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 		}, "! handshake handshake-timeout"},
 		"a closed door": {func(*testing.T) string { return closed }, "! handshake handshake-closed"},
-		"nobody": {func(t *testing.T) string {
+		"no server": {func(t *testing.T) string {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)

@@ -139,7 +139,7 @@ func TestRunOnDockerdWithTLS(t *testing.T) {
 	}
 }
 
-// TestRunOnDockerdWithExpiredCertificate shows what dockerd does in silence.
+// TestRunOnDockerdWithExpiredCertificate shows that dockerd does not report an expired certificate.
 func TestRunOnDockerdWithExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)

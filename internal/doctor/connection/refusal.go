@@ -17,8 +17,8 @@ func (r *run) noCertificate(ctx context.Context) Step {
 // announcePath is where berth guard takes announcements of tests. An engine has nothing there.
 const announcePath = "/_berth/probe"
 
-// announce tells berth guard of the connections to come that it must refuse, which it would log as an attack otherwise. What
-// is not a guard, or an older one, answers something else.
+// announce announces to berth guard the coming connections that it must refuse, which it would otherwise log as an attack.
+// An engine, or an older guard, answers something else.
 func (r *run) announce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
@@ -68,12 +68,12 @@ func (r *run) unauthenticated(ctx context.Context, pair tls.Certificate, how str
 	case isTimeout(err):
 		return skip(notProven, "a client %s got no answer within %s", how, r.Timeout)
 	}
-	return skip(notProven, "whether a client %s is refused cannot be told: %v", how, err)
+	return skip(notProven, "whether a client %s is refused is not known: %v", how, err)
 }
 
 // forge makes a client certificate by an authority with the name of ours and a key of its own.
 func (r *run) forge() (tls.Certificate, error) {
-	// By the real clock, since the engine does not know of one that was given to us, and for an engine whose clock is behind.
+	// By the real clock, since Options.Now does not change the engine's, and an hour early, for an engine with a slow clock.
 	req := pki.Request{CommonName: "foreign", Now: time.Now().Add(-time.Hour), Days: 1}
 	authority, err := pki.NewAuthority(req)
 	if err != nil {

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Secured runs the test and judges no more than that the engine shows the certificate of Options.ServerCert and answers our
+// Secured runs the test and checks only that the engine shows the certificate of Options.ServerCert and answers our
 // client, and that it refuses a client without certificate and one with a foreign certificate, in the handshake. answers
-// means that the first two hold. What else may be wrong with our own files is not judged.
+// means that the first two hold. Other faults of our own files are ignored.
 func Secured(ctx context.Context, o Options) (answers bool, err error) {
 	r, err := Run(ctx, o)
 	if err != nil {
@@ -23,7 +23,7 @@ func Secured(ctx context.Context, o Options) (answers bool, err error) {
 	}
 	for _, name := range []string{stepNoCertificate, stepForeign} {
 		if step := r.step(name); step.Status != Pass {
-			return true, fmt.Errorf("the engine on %s does not refuse whom it should: %s", r.Host, step.Detail)
+			return true, fmt.Errorf("the engine on %s does not refuse the clients that it should: %s", r.Host, step.Detail)
 		}
 	}
 	return true, nil

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestSecured judges engines by what they answer us and whom they refuse, and by nothing else.
+// TestSecured checks that only answers to us and refusals of others count.
 func TestSecured(t *testing.T) {
 	t.Parallel()
 	late := func(answer http.Handler) http.Handler {
@@ -63,6 +63,6 @@ func TestSecured(t *testing.T) {
 	_, o := setup(t, "tcp://127.0.0.1:1")
 	o.ServerCert = filepath.Join(t.TempDir(), "none")
 	if answers, err := Secured(t.Context(), o); answers || err == nil {
-		t.Errorf("nobody there: got %v, %v; want an error", answers, err)
+		t.Errorf("no server: got %v, %v; want an error", answers, err)
 	}
 }

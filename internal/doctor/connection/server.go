@@ -121,7 +121,7 @@ func (r *run) serverDates(context.Context) Step {
 	return r.dates(r.server[0], "server", "the certificate that the engine has loaded", adviceReissue)
 }
 
-// dates judges the life of a certificate; owner begins the codes.
+// dates checks the validity of a certificate; owner begins the codes.
 func (r *run) dates(c *x509.Certificate, owner Code, what, renew string) Step {
 	now := r.Now()
 	days := describe(c, now).DaysLeft
@@ -170,7 +170,7 @@ func (r *run) serverPin(context.Context) Step {
 		}
 	}
 	return fail("pin-mismatch",
-		"if the engine's key was changed on purpose, add its pin to DOCKER_TLS_PIN; if not, somebody else answers in the engine's place: do not connect",
+		"if the engine's key was changed on purpose, add its pin to DOCKER_TLS_PIN; if not, another server answers in the engine's place: do not connect",
 		"the engine's pin is %s, which is none of the %d in DOCKER_TLS_PIN", pin.Of(r.server[0]), len(wanted))
 }
 

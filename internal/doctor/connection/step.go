@@ -155,7 +155,7 @@ func (r *run) clientSteps(ctx context.Context) {
 
 func (r *run) apiSteps(ctx context.Context) {
 	// Nothing is asked of an engine that is not proven to be ours. What is wrong with the client's certificate, though,
-	// the engine may judge otherwise.
+	// the engine may accept nevertheless.
 	needs := []string{
 		stepHandshake, stepServerChain, stepServerName, stepServerUsage, stepServerDates, stepServerPin, stepClientFile, stepClientKey,
 		stepRevocation,

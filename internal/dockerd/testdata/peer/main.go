@@ -1,4 +1,4 @@
-// Command peer is what runs in the containers of tests: it answers on port 8080 and, asked for /dial?to=ADDRESS, tells
+// Command peer is what runs in the containers of tests: it answers on port 8080 and, asked for /dial?to=ADDRESS, reports
 // whether it can connect there.
 package main
 
