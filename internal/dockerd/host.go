@@ -145,8 +145,3 @@ func interfaceOf(addr netip.Addr) (string, error) {
 	}
 	return "", nil
 }
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}

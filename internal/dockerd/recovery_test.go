@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"berth/internal/fileset"
 )
 
 func TestSetupRolledBackWhenEngineAcceptsUnverifiedClients(t *testing.T) {
@@ -149,7 +151,7 @@ func TestDamagedBackupIsNotRestored(t *testing.T) {
 		t.Errorf("without its backup: %v, want %v", err, fs.ErrNotExist)
 	}
 	put(t, dir, "b", "bad")
-	if err := r.putBack(); err == nil || exists(r.Path) {
+	if err := r.putBack(); err == nil || fileset.Exists(r.Path) {
 		t.Errorf("with a spoiled backup: %v, want it to be left alone", err)
 	}
 	put(t, dir, "b", "good")

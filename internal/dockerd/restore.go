@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"berth/internal/atomicfile"
+	"berth/internal/fileset"
 )
 
 // act is one change of a rollback.
@@ -85,7 +86,7 @@ func (a *application) restartBefore(ctx context.Context) error {
 // Undo restores the state before the first set-up, restarts the engine, and waits until it answers as it did then. An
 // interrupted Undo is completed by the next one. Without a recorded set-up it does nothing.
 func (s *Setup) Undo(ctx context.Context) error {
-	if !exists(s.paths.journal) {
+	if !fileset.Exists(s.paths.journal) {
 		return nil
 	}
 	unlock, err := s.lock()

@@ -7,6 +7,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"berth/internal/fileset"
 )
 
 const serviceUnit = "docker.service"
@@ -30,7 +32,7 @@ func refuse(advice, format string, args ...any) error {
 	return &RefusedError{Err: fmt.Errorf(format, args...), Advice: advice}
 }
 
-func (s *Setup) hasSystemd() bool { return exists(s.paths.systemd) }
+func (s *Setup) hasSystemd() bool { return fileset.Exists(s.paths.systemd) }
 
 // restarts names what will restart the engine.
 func (s *Setup) restarts() (string, error) {
@@ -39,7 +41,7 @@ func (s *Setup) restarts() (string, error) {
 		return "the given command", nil
 	case s.hasSystemd():
 		return "systemd", nil
-	case exists(s.paths.script):
+	case fileset.Exists(s.paths.script):
 		return "its service script", nil
 	default:
 		return "", refuse("give the command that restarts the engine with --restart-command",

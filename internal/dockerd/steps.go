@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"berth/internal/atomicfile"
+	"berth/internal/fileset"
 )
 
 // begin records the present state in the journal, and backs up what will be replaced.
@@ -45,7 +46,7 @@ func (a *application) begin() error {
 		return err
 	}
 	for _, saved := range r.Files {
-		if saved.Backup == "" || exists(saved.Backup) {
+		if saved.Backup == "" || fileset.Exists(saved.Backup) {
 			continue
 		}
 		if err := a.backUp(saved); err != nil {

@@ -132,7 +132,7 @@ func editAs(path string, now func() time.Time, o fileset.Options, do func(*direc
 
 // makeDirectory makes a directory for its owner alone, and its parents in the usual way.
 func makeDirectory(path string, before hook) error {
-	if exists(path) {
+	if fileset.Exists(path) {
 		return nil
 	}
 	if before != nil {

@@ -110,3 +110,9 @@ func newClock(start time.Time) *clock {
 
 func (c *clock) now() time.Time          { return time.Unix(0, c.nanos.Load()) }
 func (c *clock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
+
+// exists reports whether there is a file at the path itself.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // InitOptions says what Init shall make. The zero value makes a set for a development machine.
@@ -72,7 +74,7 @@ func Init(dir string, opts InitOptions) (InitResult, error) {
 	}
 	req := Request{KeyType: opts.KeyType}
 	var hostsErr error
-	if req.DNSNames, req.IPs, hostsErr = serverNames(opts.Hosts, opts.Environment); hostsErr != nil && !exists(dir) {
+	if req.DNSNames, req.IPs, hostsErr = serverNames(opts.Hosts, opts.Environment); hostsErr != nil && !fileset.Exists(dir) {
 		return InitResult{}, hostsErr
 	}
 	if err := makeDirectory(dir, opts.before); err != nil {

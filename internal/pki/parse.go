@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -255,9 +254,4 @@ func checkTime(cert *x509.Certificate, now time.Time) error {
 		return fmt.Errorf("%w: it begins on %s", ErrNotYetValid, cert.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }

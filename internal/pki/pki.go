@@ -10,6 +10,8 @@ import (
 	"cmp"
 	"path/filepath"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // File names inside a certificate directory.
@@ -99,7 +101,7 @@ func ClientPaths(dir string, override Paths) Paths {
 		Key:  filepath.Join(dir, ClientKeyFile),
 	}
 	docker := Paths{Cert: filepath.Join(dir, DockerCertFile), Key: filepath.Join(dir, DockerKeyFile)}
-	if !exists(p.Cert) && !exists(p.Key) && exists(docker.Cert) && exists(docker.Key) {
+	if !fileset.Exists(p.Cert) && !fileset.Exists(p.Key) && fileset.Exists(docker.Cert) && fileset.Exists(docker.Key) {
 		p.Cert, p.Key = docker.Cert, docker.Key
 	}
 	return Paths{CA: cmp.Or(override.CA, p.CA), Cert: cmp.Or(override.Cert, p.Cert), Key: cmp.Or(override.Key, p.Key)}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"berth/internal/fileset"
 )
 
 // RevokeOptions refine Revoke; the zero value is usable.
@@ -81,7 +83,7 @@ type target struct {
 
 // find looks a certificate up among the files and the records of the directory.
 func (d *directory) find(what string, force bool) (target, error) {
-	if exists(what) {
+	if fileset.Exists(what) {
 		return findFile(what)
 	}
 	ref, err := parseReference(what)

@@ -275,7 +275,7 @@ func TestLastThirdOfLifeIsAWarning(t *testing.T) {
 
 func TestClientPaths(t *testing.T) {
 	t.Parallel()
-	ours, docker, both := t.TempDir(), t.TempDir(), t.TempDir()
+	ours, docker, both, pending := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
 	touch := func(dir string, names ...string) {
 		for _, name := range names {
 			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
@@ -286,6 +286,16 @@ func TestClientPaths(t *testing.T) {
 	touch(ours, ClientCertFile, ClientKeyFile, DockerCertFile, DockerKeyFile)
 	touch(docker, DockerCertFile, DockerKeyFile)
 	touch(both, ClientCertFile, DockerCertFile, DockerKeyFile)
+	touch(pending, DockerCertFile, DockerKeyFile)
+	crash := func(step string) error {
+		if step == "install "+CAKeyFile {
+			return errCrash
+		}
+		return nil
+	}
+	if _, err := Init(pending, InitOptions{before: crash}); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name     string
 		dir      string
@@ -295,6 +305,7 @@ func TestClientPaths(t *testing.T) {
 		{"our names come first", ours, Paths{}, Paths{CA: "ca.pem", Cert: ClientCertFile, Key: ClientKeyFile}},
 		{"Docker's names", docker, Paths{}, Paths{CA: "ca.pem", Cert: DockerCertFile, Key: DockerKeyFile}},
 		{"half of ours is not mixed with Docker's", both, Paths{}, Paths{CA: "ca.pem", Cert: ClientCertFile, Key: ClientKeyFile}},
+		{"ours are still in an interrupted change", pending, Paths{}, Paths{CA: "ca.pem", Cert: ClientCertFile, Key: ClientKeyFile}},
 		{"explicit paths win one by one", docker, Paths{Key: "/k"}, Paths{CA: "ca.pem", Cert: DockerCertFile, Key: "/k"}},
 	} {
 		want := tt.want
