@@ -56,7 +56,7 @@ func (o *Options) judgeCertificate(cert *x509.Certificate) []Finding {
 	case now.After(cert.NotAfter):
 		note(fail("expired", "renew it: berth certs renew", "%s expired on %s", cert.Subject, day(cert.NotAfter)))
 	case now.Before(cert.NotBefore):
-		note(fail("not-yet-valid", "set the clock of this machine right", "%s begins on %s only", cert.Subject, day(cert.NotBefore)))
+		note(fail("not-yet-valid", "correct the clock of this machine", "%s begins on %s only", cert.Subject, day(cert.NotBefore)))
 	case !cert.IsCA && life > maxLeafDays*24*time.Hour:
 		note(warn("long-life", "replace it by one with a shorter life: berth certs renew --force --days 90", "%s lives for %d days: a stolen key would be good for as long",
 			cert.Subject, int(life.Hours()/24)))

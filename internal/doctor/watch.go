@@ -8,7 +8,7 @@ import (
 	"berth/internal/httpapi"
 )
 
-// watchEvery is how old the security check in /health may be. It shakes hands and reads files: too much for every request.
+// watchEvery is how old the security check in /health may be. A check does TLS handshakes and reads files: too much for every request.
 const watchEvery = time.Hour
 
 // Watch runs the checks every hour until ctx ends, hands each report on, and logs when the status has changed. The

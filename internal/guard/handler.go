@@ -62,7 +62,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"duration_ms", float64(time.Since(began).Microseconds())/1000, "client", client.Subject.CommonName, "hijacked", rec.hijacked)
 	}()
 	if !h.calls.Begin() {
-		writeError(rec, http.StatusServiceUnavailable, "berth guard is stopping: try again when it is back")
+		writeError(rec, http.StatusServiceUnavailable, "berth guard is stopping: try again when it runs again")
 		return
 	}
 	defer h.calls.End(false)
@@ -103,7 +103,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *handler) engineFailed(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(context.Cause(r.Context()), errStopped):
-		writeError(w, http.StatusServiceUnavailable, "berth guard is stopping: try again when it is back")
+		writeError(w, http.StatusServiceUnavailable, "berth guard is stopping: try again when it runs again")
 	case r.Context().Err() != nil:
 		w.WriteHeader(statusClientGone)
 	default:

@@ -93,7 +93,7 @@ func parseRevocations(data []byte, all []*x509.Certificate) (Revocations, error)
 			return nil, fmt.Errorf("%w: a block is cut off or damaged", ErrMalformed)
 		}
 		if block.Type != blockCRL {
-			return nil, fmt.Errorf("%w: %q stands in a file of revocation lists", ErrMalformed, block.Type)
+			return nil, fmt.Errorf("%w: there is %q in a file of revocation lists", ErrMalformed, block.Type)
 		}
 		list, err := x509.ParseRevocationList(block.Bytes)
 		if err != nil {
@@ -138,7 +138,7 @@ func (r Revocations) follow(inForce Revocations, all []*x509.Certificate) error 
 		switch {
 		case old == nil:
 		case fresh == nil:
-			return fmt.Errorf("%w: there is none of %s now, and number %s was in force", ErrOlderList, ca.Subject, old.Number)
+			return fmt.Errorf("%w: there is none of %s any more, and number %s was in force", ErrOlderList, ca.Subject, old.Number)
 		case fresh.Number.Cmp(old.Number) < 0, fresh.Number.Cmp(old.Number) == 0 && !bytes.Equal(fresh.Raw, old.Raw):
 			return fmt.Errorf("%w: number %s of %s does not follow number %s", ErrOlderList, fresh.Number, ca.Subject, old.Number)
 		}

@@ -9,7 +9,7 @@ import (
 // What can be wrong with a certificate file; every FileError wraps one of these or an error of the operating system.
 var (
 	ErrMissing     = errors.New("file is missing")
-	ErrMalformed   = errors.New("not the PEM that belongs here")
+	ErrMalformed   = errors.New("not the expected PEM")
 	ErrMismatch    = errors.New("the private key does not match the certificate")
 	ErrExpired     = errors.New("certificate has expired")
 	ErrNotYetValid = errors.New("certificate is not valid yet")

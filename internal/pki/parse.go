@@ -34,7 +34,7 @@ func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 			break
 		}
 		if strings.HasSuffix(block.Type, blockPrivateKey) {
-			return nil, fmt.Errorf("%w: a private key stands in a certificate file", ErrMalformed)
+			return nil, fmt.Errorf("%w: there is a private key in a certificate file", ErrMalformed)
 		}
 		if block.Type != blockCertificate {
 			continue
@@ -234,7 +234,7 @@ func matches(cert *x509.Certificate, key crypto.Signer) bool {
 
 func timeAdvice(path string, err error) string {
 	if errors.Is(err, ErrNotYetValid) {
-		return "set the clock of this machine right"
+		return "correct the clock of this machine"
 	}
 	return advice(path, adviceRenew)
 }

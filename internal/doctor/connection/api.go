@@ -38,10 +38,10 @@ func (r *run) authenticate(ctx context.Context) Step {
 	case verification(err) != nil:
 		return serverInvalid(verification(err))
 	case isTimeout(err):
-		return r.noAnswer("%s shakes hands and does not answer a request within %s", r.address, r.Timeout)
+		return r.noAnswer("%s completes the TLS handshake, but does not answer a request within %s", r.address, r.Timeout)
 	case ended(err):
-		return fail(ClosedUnanswered, "see that the engine behind "+r.host+":"+r.port+" runs, and the log of what ends TLS there",
-			"%s shakes hands and ends the connection without an answer", r.address)
+		return fail(ClosedUnanswered, "see that the engine behind "+r.host+":"+r.port+" runs, and the log of what terminates TLS there",
+			"%s completes the TLS handshake, and closes the connection without an answer", r.address)
 	default:
 		return notAnEngine("what answers at %s does not speak HTTP: %v", r.address, err)
 	}

@@ -17,7 +17,7 @@ import (
 
 const guardLog = "the log of what listens there (journalctl -u docker, or berth guard's)"
 
-// handshake shakes hands without judging the engine's certificate, so that the next steps can say what is wrong with it.
+// handshake does the TLS handshake without verifying the engine's certificate, so that the next steps can say what is wrong with it.
 func (r *run) handshake(ctx context.Context) Step {
 	begin := time.Now()
 	conn, err := r.shake(ctx, r.config(tls.VersionTLS13))
@@ -35,7 +35,7 @@ func (r *run) handshake(ctx context.Context) Step {
 			"what listens on %s does not speak TLS", r.address)
 	case isTimeout(err):
 		return fail(HandshakeTimeout, "see that port "+r.port+" is the engine's, and that nothing in between (proxy, load balancer) holds the connection",
-			"%s takes connections and does not answer in TLS within %s", r.address, r.Timeout)
+			"%s accepts connections, but does not answer the TLS handshake within %s", r.address, r.Timeout)
 	}
 	// No error value tells an old server from any other refusal, so it is offered the older versions.
 	old := r.config(tls.VersionTLS10)
@@ -46,7 +46,7 @@ func (r *run) handshake(ctx context.Context) Step {
 	}
 	switch {
 	case r.version != 0 && r.version < tls.VersionTLS13:
-		return fail("tls-too-old", "put berth guard in front of the engine, or upgrade what ends TLS there",
+		return fail("tls-too-old", "put berth guard in front of the engine, or upgrade what terminates TLS there",
 			"%s speaks %s at most; Berth demands TLS 1.3", r.address, r.report.TLSVersion)
 	case alerted(err):
 		return fail("handshake-refused", "see "+guardLog+" for the reason", "%s refuses the handshake: %v", r.address, errors.Unwrap(err))
@@ -123,7 +123,7 @@ type answer struct {
 	body   []byte
 }
 
-// ask shakes hands and sends the first request of a connection. With TLS 1.3 it is only the answer to it that shows
+// ask does the handshake and sends the first request of a connection. With TLS 1.3 it is only the answer to it that shows
 // whether the engine accepts the client's certificate.
 func (r *run) ask(ctx context.Context, config *tls.Config) (got answer, err error) {
 	for range attempts {

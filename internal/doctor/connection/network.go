@@ -61,7 +61,7 @@ func (r *run) connect(ctx context.Context) Step {
 			"and port, and that it listens on the address that you connect to, not on 127.0.0.1 only",
 			"nothing listens on port %s of %s", r.port, tried)
 	case NoRoute:
-		return fail(code, "correct DOCKER_HOST or this machine's routes (ip route get "+r.host+")", "there is no way from here to %s", tried)
+		return fail(code, "correct DOCKER_HOST or this machine's routes (ip route get "+r.host+")", "there is no route from here to %s", tried)
 	case ConnectionTimeout:
 		return fail(code, "let the firewalls between here and "+r.host+" pass TCP port "+r.port+" from this machine; see that "+r.host+" is up",
 			"%s did not answer on port %s within %s", tried, r.port, r.Timeout)

@@ -64,7 +64,7 @@ func (r *run) unauthenticated(ctx context.Context, pair tls.Certificate, how str
 	case alerted(err):
 		return pass("a client %s is refused", how)
 	case ended(err) && !r.failed[stepAuthenticate]:
-		return pass("a client %s is cut off", how)
+		return pass("the connection of a client %s is closed", how)
 	case isTimeout(err):
 		return skip(notProven, "a client %s got no answer within %s", how, r.Timeout)
 	}

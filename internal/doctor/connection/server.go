@@ -129,7 +129,7 @@ func (r *run) dates(c *x509.Certificate, owner Code, what, renew string) Step {
 	case now.After(c.NotAfter):
 		return fail(owner+"-expired", renew, "%s expired on %s", what, date(c.NotAfter))
 	case now.Before(c.NotBefore):
-		return fail(owner+"-not-yet-valid", "set the clock of this machine and of the engine's right (timedatectl set-ntp true)",
+		return fail(owner+"-not-yet-valid", "correct the clocks of this machine and of the engine's (timedatectl set-ntp true)",
 			"%s begins on %s only; this machine has %s", what, date(c.NotBefore), date(now))
 	case c.NotAfter.Sub(now) < min(soonDays*24*time.Hour, c.NotAfter.Sub(c.NotBefore)/3):
 		return warn(owner+"-expires-soon", renew, "%s ends on %s, in %d days", what, date(c.NotAfter), days)
