@@ -10,6 +10,9 @@ import (
 
 // activity collects who was active, so that the store hears of it at most once a second, however many requests come.
 type activity struct {
+	store session.Store
+	opts  Options
+
 	mu   sync.Mutex
 	seen map[session.ID]time.Time
 }
@@ -17,17 +20,16 @@ type activity struct {
 // flushEvery is how much activity a crash may lose.
 const flushEvery = time.Second
 
-// Touch notes that the session was used just now. It is cheap and never waits.
-func (m *Manager) Touch(id session.ID) {
-	now := m.now()
-	m.activity.mu.Lock()
-	m.activity.seen[id] = now
-	m.activity.mu.Unlock()
+// touch notes that the session was used just now. It is cheap and never waits.
+func (a *activity) touch(id session.ID) {
+	now := a.opts.now()
+	a.mu.Lock()
+	a.seen[id] = now
+	a.mu.Unlock()
 }
 
 // flush writes what was noted. What cannot be written is kept for the next time.
-func (m *Manager) flush(ctx context.Context) error {
-	a := &m.activity
+func (a *activity) flush(ctx context.Context) error {
 	a.mu.Lock()
 	seen := a.seen
 	a.seen = map[session.ID]time.Time{}
@@ -35,7 +37,7 @@ func (m *Manager) flush(ctx context.Context) error {
 	if len(seen) == 0 {
 		return nil
 	}
-	err := m.store.Touch(ctx, seen)
+	err := a.store.Touch(ctx, seen)
 	if err == nil {
 		return nil
 	}

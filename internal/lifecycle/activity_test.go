@@ -41,10 +41,9 @@ func TestActivityIsWrittenOnceASecond(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &Manager{
-			store: store, runtime: noContainers{}, keys: keys, working: map[session.ID]*Work{}, activity: activity{seen: map[session.ID]time.Time{}},
-			opts:      Options{Profiles: map[string]session.Profile{"opencode": {}}}.withDefaults(),
-			unlocated: newQueue(),
+		m, err := NewManager(store, noContainers{}, nil, nil, keys, Options{Profiles: map[string]session.Profile{"opencode": plainProfile()}})
+		if err != nil {
+			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -67,4 +66,12 @@ func TestActivityIsWrittenOnceASecond(t *testing.T) {
 			t.Errorf("%d times of activity were written, want each session's each second", n)
 		}
 	})
+}
+
+// plainProfile is one that may be used.
+func plainProfile() session.Profile {
+	return session.Profile{
+		Image: "opencode", Port: 4096, UID: 1000, GID: 1000, Username: "opencode", PasswordEnv: "PASSWORD", Ready: session.Probe{Path: "/"},
+		Volumes: []session.Volume{{Name: session.WorkspaceVolume, Path: "/workspace"}},
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -44,7 +43,7 @@ type Issued struct {
 // first one may have been lost; the first one is refused from then on.
 func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 	made, err := m.create(ctx, req)
-	return made, m.refuse(ctx, OperationResult{Operation: string(session.OpCreate)}, err)
+	return made, m.reports.refuse(ctx, OperationResult{Operation: string(session.OpCreate)}, err)
 }
 
 func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
@@ -65,14 +64,14 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	if err := req.check(); err != nil {
 		return Issued{}, err
 	}
-	if err := m.enoughMemory(req.Profile, profile); err != nil {
+	if err := m.make.enoughMemory(req.Profile, profile); err != nil {
 		return Issued{}, err
 	}
 	id := session.NewID()
 	if req.IdempotencyKey != "" {
 		id = m.keys.IdempotentID(req.Owner, req.IdempotencyKey)
 	}
-	now := m.now()
+	now := m.opts.now()
 	s := session.Session{
 		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, ImageSource: source, Metadata: req.Metadata,
 		ContainerName: newContainerName(), Status: session.Creating, CreatedAt: now, LastAccessed: now,
@@ -82,21 +81,21 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	if m.opts.MaxLifetime > 0 {
 		s.ExpiresAt = now.Add(m.opts.MaxLifetime)
 	}
-	m.appendEvent(ctx, &s, session.EventCreated, "")
+	m.reports.appendEvent(ctx, &s, session.EventCreated, "")
 
-	w, _, err := m.place(ctx, id, Command{Kind: session.OpCreate})
+	w, _, err := m.queue.place(ctx, id, Command{Kind: session.OpCreate})
 	if err != nil {
 		return Issued{}, err
 	}
 	s, err = m.recordNew(ctx, s, req.IdempotencyKey != "")
 	if err != nil {
-		m.release(w)
+		m.queue.release(w)
 		if req.IdempotencyKey != "" && session.CodeOf(err) == session.CodeConflict {
 			return m.replay(ctx, id, asked)
 		}
-		return Issued{}, m.refused(ctx, err)
+		return Issued{}, m.reports.refused(ctx, err)
 	}
-	m.launch(ctx, w, s)
+	m.queue.launch(ctx, w, s)
 	return Issued{Work: w}, nil
 }
 
@@ -105,9 +104,9 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 func (m *Manager) recordNew(ctx context.Context, s session.Session, known bool) (session.Session, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
-	err := m.checkImage(ctx, s)
+	err := m.make.checkImage(ctx, s)
 	if err == nil {
-		err = m.admit(ctx)
+		err = m.queue.admit(ctx)
 	}
 	if err != nil {
 		if known {
@@ -117,7 +116,7 @@ func (m *Manager) recordNew(ctx context.Context, s session.Session, known bool) 
 		}
 		return session.Session{}, err
 	}
-	return m.store.Create(ctx, s, m.maxSessions())
+	return m.store.Create(ctx, s, m.queue.maxSessions())
 }
 
 // newContainerName returns a name that tells nothing about the session: the engine's name server answers every neighbour
@@ -126,29 +125,6 @@ func newContainerName() string {
 	text := make([]byte, 8)
 	rand.Read(text)
 	return "berth-" + hex.EncodeToString(text)
-}
-
-// enoughMemory returns an error when a server of the profile does not survive the memory limit.
-func (m *Manager) enoughMemory(name string, p session.Profile) error {
-	if m.opts.Limits.Memory < p.MinMem {
-		return session.Errorf(session.CodeInvalid, "a server of profile %q needs %s of memory and sessions get %s; raise CONTAINER_MEMORY_LIMIT, or use another profile",
-			name, p.MinMem, m.opts.Limits.Memory)
-	}
-	return nil
-}
-
-// checkTime bounds a question to the engine on which nothing depends but how soon a mistake is found.
-const checkTime = 3 * time.Second
-
-// checkImage refuses a session whose image the engine does not have. An engine that does not answer refuses nothing here.
-func (m *Manager) checkImage(ctx context.Context, s session.Session) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
-	defer cancel()
-	err := m.runtime.CheckImage(ctx, *m.profileOf(s), s.Image)
-	if code := session.CodeOf(err); code == session.CodeImageNotFound || code == session.CodeInvalid {
-		return err
-	}
-	return nil
 }
 
 // replay answers a create whose session exists already.
@@ -173,7 +149,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 		return Issued{}, busy(id, s.Operation.Kind)
 	}
 	if nameless {
-		if _, err := m.change(ctx, id, func(now *session.Session) error {
+		if _, err := m.records.change(ctx, id, func(now *session.Session) error {
 			now.Owner, now.Metadata = req.Owner, req.Metadata
 			return nil
 		}); err != nil {
@@ -186,7 +162,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	}
 	w := finished(s)
 	if s.Status == session.Error { // the first try failed; the caller is trying again
-		if w, err = m.begin(ctx, id, session.OpStart); err != nil {
+		if w, err = m.queue.obey(ctx, id, Command{Kind: session.OpStart}); err != nil {
 			return Issued{}, err
 		}
 	}

@@ -246,3 +246,14 @@ func (r Rules) reconcileRunning(s session.Session, seen Situation, now time.Time
 	}
 	return r.heal(s, seen.Ended, now)
 }
+
+func busy(id session.ID, kind session.Kind) error {
+	return session.Errorf(session.CodeInProgress, "session %s is busy: %s in progress; try again when it is done", id, kind).After(time.Second)
+}
+
+func beingDeleted(s session.Session) error {
+	if s.Operation.Pending() {
+		return session.Errorf(session.CodeConflict, "session %s is being deleted, which cannot be undone and takes longer than usual: %s", s.ID, s.LastError)
+	}
+	return session.Errorf(session.CodeConflict, "session %s is being deleted, which cannot be undone", s.ID)
+}

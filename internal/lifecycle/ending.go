@@ -2,6 +2,9 @@ package lifecycle
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"time"
 
 	"berth/internal/session"
 )
@@ -17,22 +20,27 @@ const (
 	adviseWorkspace = "start the session to get a new one on the same workspace"
 )
 
-// findCause finds out why the container of a running session has ended without Berth's doing, or is gone.
-func (m *Manager) findCause(ctx context.Context, s session.Session, c session.Container, absent bool) *Ending {
-	end := m.witness(ctx, s.ID)
+// unseenEnd is why a session stops whose end nobody has seen, and whose exit code is that of a server that was asked to end.
+func unseenEnd(code int) string {
+	return fmt.Sprintf("stopped while Berth was not running or had no connection to the engine: by the engine, or by hand (exit code %d)", code)
+}
+
+// explainEnding finds out why the container of a running session has ended without Berth's doing, or is gone.
+func (r *reconciler) explainEnding(ctx context.Context, s session.Session, c session.Container, absent bool) *Ending {
+	end := r.health.witness(ctx, s.ID)
 	ended := func(cause Cause, advice, format string, args ...any) *Ending {
 		return &Ending{Cause: cause, Failure: session.Errorf(session.CodeNotRunning, format, args...), Advice: advice}
 	}
-	starved := c.OOMKilled || m.hasStarved(s.ID)
+	starved := c.OOMKilled || r.health.hasStarved(s.ID)
 	byHand := end.signalled && !starved
 	var why *Ending
 	switch {
-	case !absent && m.endedByEngine(ctx, c, end):
+	case !absent && r.endedByEngine(ctx, c, end):
 		if end.known {
 			return ended(CauseEngine, "", "%s", engineEnded)
 		}
 		return ended(CauseEngine, "", "%s", unseenEnd(c.ExitCode))
-	case end.signalled && (absent || m.isBeingRemoved(ctx, c)):
+	case end.signalled && (absent || r.isBeingRemoved(ctx, c)):
 		why = ended(CauseGone, adviseWorkspace, "the container was removed by somebody with access to the engine")
 	case absent:
 		why = ended(CauseGone, adviseWorkspace, "the container is gone")
@@ -57,16 +65,57 @@ func unreachable() *Ending {
 }
 
 // loseContainer takes notice of a container that has ended, before its session is restarted or given up.
-func (m *Manager) loseContainer(ctx context.Context, s session.Session, seen Situation) error {
+func (r *reconciler) loseContainer(ctx context.Context, s session.Session, seen Situation) error {
 	why := seen.Ended
-	m.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Failure.Message)
+	r.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Failure.Message)
 	if why.Cause == CauseMemory {
-		m.notify(ctx, s, session.EventOutOfMemory, why.Cause, why.Failure.Message)
+		r.reports.notify(ctx, s, session.EventOutOfMemory, why.Cause, why.Failure.Message)
 	}
-	m.locate(s.ID, "")
+	r.routes.locate(s.ID, "")
 	if seen.Container == Absent && s.ContainerID != "" {
 		// One that was renamed still has the volumes, and would run beside the next one.
-		return m.runtime.Remove(ctx, s.ContainerID, true)
+		return r.runtime.Remove(ctx, s.ContainerID, true)
 	}
 	return nil
+}
+
+// signalCodes are the exit codes of a server that was asked to end, or killed, or whose end the engine has missed.
+var signalCodes = []int{0, exitKilled, 128 + 15, 255}
+
+// endedByEngine reports whether a container was ended by an engine that stopped or came back. Where this process was not
+// there to see it, the exit code decides.
+func (r *reconciler) endedByEngine(ctx context.Context, c session.Container, end endOf) bool {
+	switch {
+	case c.OOMKilled:
+		return false
+	case !end.known || r.health.isMute():
+		return slices.Contains(signalCodes, c.ExitCode)
+	case !end.watched:
+		return true
+	}
+	// An engine that is stopping accepts no connections, and sends events of the containers that it ends until they all have.
+	ask, cancel := context.WithTimeout(ctx, r.opts.Health.Timeout)
+	defer cancel()
+	return r.runtime.Ping(ask) != nil
+}
+
+// isBeingRemoved reports whether a container that was seen stopped is on its way out, or out: who removes one that runs has
+// the engine kill it first.
+func (r *reconciler) isBeingRemoved(ctx context.Context, c session.Container) bool {
+	now, err := r.runtime.Inspect(ctx, c.ID)
+	if err != nil {
+		return session.CodeOf(err) == session.CodeNotFound
+	}
+	return now.State == session.StateRemoving || now.State == session.StateDead
+}
+
+// awaitOthers leaves a session whose container was ended or removed through the engine as it is.
+func (r *reconciler) awaitOthers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
+	r.waiting.leave(s.ID, noticed)
+	r.routes.locate(s.ID, "")
+	r.routes.publish(s)
+	if !waiting {
+		r.opts.Logger.WarnContext(ctx, "session lost its container and is left alone: that may be the work of an instance that cannot be heard",
+			"session_id", s.ID)
+	}
 }

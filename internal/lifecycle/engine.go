@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -29,150 +28,127 @@ const (
 // engineEnded is why a session stops that the engine has ended.
 const engineEnded = "the engine was stopped or restarted"
 
-// unseenEnd is why a session stops whose end nobody has seen, and whose exit code is that of a server that was asked to end.
-func unseenEnd(code int) string {
-	return fmt.Sprintf("stopped while Berth was not running or had no connection to the engine: by the engine, or by hand (exit code %d)", code)
+// eventStream is the state of the stream of the engine's events at one moment. Whoever needs to know later what has become of
+// the engine keeps it and compares. The zero value is the time before the first connection, which is no outage.
+type eventStream struct {
+	number  int  // of connections so far; 0: there was none yet
+	open    bool // the last one still is
+	outages int  // counts the begins and ends of times without events; odd: this is such a time
 }
 
-// engineView is what is known of the engine. Guarded by monitor.mu.
+// lost reports whether events are missing at this moment.
+func (s eventStream) lost() bool { return s.outages%2 == 1 }
+
+// returned reports whether a stream is open at a later moment that was not open at this one.
+func (s eventStream) returned(later eventStream) bool { return later.open && later != s }
+
+// interrupted reports whether events began or ended to be missing until a later moment.
+func (s eventStream) interrupted(later eventStream) bool { return s.outages != later.outages }
+
+// engineView is what is known of the engine. Guarded by healthRecords.mu.
 type engineView struct {
-	epoch     int  // counts connections of the event stream; 0: there was none yet
-	connected bool // the stream of this epoch is open
-	refused   bool // the engine could not be connected to when that was tried last
-	answers   int  // how often in a row it has answered and not given its events when they were asked for, whatever is in the way of them
-	outages   int  // counts the begins and ends of times without the events; odd: it is such a time. The time before the first connection is none
+	stream  eventStream
+	refused bool // the engine could not be connected to when that was tried last
+	answers int  // how often in a row it has answered and not given its events when they were asked for, whatever is in the way of them
 
 	charged map[session.ID]time.Time // when a restart was last counted, to take it back if the engine turns out to be stopping
 	refunds []session.ID             // sessions whose last restart does not count
 }
 
-// currentEpoch identifies the open event stream; 0: none is open.
-func (m *monitor) currentEpoch() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.engine.connected {
-		return 0
-	}
-	return m.engine.epoch
-}
-
-// outages tells times apart between which the event stream has ended or returned. Odd: the engine is away.
-func (m *monitor) outages() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.engine.outages
+// stream is the event stream at this moment.
+func (h *healthRecords) stream() eventStream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.engine.stream
 }
 
 // isMute reports whether the engine answers and gives no events. Once may be the moment in which it comes back.
 func (e *engineView) isMute() bool { return e.answers > 1 }
 
 // isMute reports whether the engine gives no events although it answers: that they are missing says nothing about it then.
-func (m *monitor) isMute() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.engine.isMute()
+func (h *healthRecords) isMute() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.engine.isMute()
 }
 
-// engineConnected notes that the engine's events are received again.
-func (m *Manager) engineConnected(ctx context.Context) {
-	m.monitor.mu.Lock()
-	e := &m.monitor.engine
-	e.epoch++
-	e.connected, e.refused, e.answers = true, false, 0
-	e.outages += e.outages % 2
-	refunds := e.refunds
-	e.refunds = nil
-	m.monitor.mu.Unlock()
-	m.retries.engineReturned()
-	for _, id := range refunds {
-		m.report(ctx, id, m.refund(ctx, id))
-	}
-	m.reconcileSoon()
+// isAway reports whether the engine could not be connected to when that was tried last, and does not answer in another way.
+func (h *healthRecords) isAway() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.engine.refused && !h.engine.isMute()
 }
 
-// engineDisconnected notes that the event stream has ended or could not be opened.
-func (m *Manager) engineDisconnected(ctx context.Context, wasOpen bool) {
-	answers := false
-	if !wasOpen { // it is away, or answers everything but this
-		ask, cancel := context.WithTimeout(ctx, min(m.opts.Health.Timeout, muteTime))
-		answers = m.runtime.Ping(ask) == nil
-		cancel()
-	}
-	m.monitor.mu.Lock()
-	defer m.monitor.mu.Unlock()
-	e := &m.monitor.engine
-	e.connected, e.refused = false, !wasOpen
+// connected notes that the engine's events are received again. It returns the sessions whose last restart does not count.
+func (h *healthRecords) connected() (refunds []session.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := &h.engine
+	e.stream.number++
+	e.stream.open, e.refused, e.answers = true, false, 0
+	e.stream.outages += e.stream.outages % 2
+	refunds, e.refunds = e.refunds, nil
+	return refunds
+}
+
+// disconnected notes that the event stream has ended or could not be opened, and whether the engine answers a ping all the same.
+func (h *healthRecords) disconnected(wasOpen, answers bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := &h.engine
+	e.stream.open, e.refused = false, !wasOpen
 	if e.answers++; !answers {
 		e.answers = 0
 	}
-	e.outages += 1 - e.outages%2
-	now := m.now()
+	e.stream.outages += 1 - e.stream.outages%2
+	now := h.now()
 	for id, at := range e.charged {
 		if now.Sub(at) <= shutdownTime {
 			e.refunds = append(e.refunds, id)
 		}
 	}
 	clear(e.charged)
-	for _, v := range m.monitor.records {
+	for _, v := range h.records {
 		v.tellChange()
 	}
 }
 
-// charge notes that a restart of a session was counted, which was decided with the event stream of this epoch. If that has
-// ended since, the engine was stopping, and it reports that the restart does not count.
-func (m *Manager) charge(id session.ID, epoch int) (refunded bool) {
-	m.monitor.mu.Lock()
-	defer m.monitor.mu.Unlock()
-	e := &m.monitor.engine
+// charge notes that a restart of a session was counted, which was decided with this event stream. If that has ended since, the
+// engine was stopping, and it reports that the restart does not count.
+func (h *healthRecords) charge(id session.ID, decided eventStream) (refunded bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := &h.engine
 	switch {
-	case e.epoch != epoch && epoch > 0:
+	case decided.number > 0 && e.stream.number != decided.number:
 		return true
-	case !e.connected && epoch > 0:
+	case decided.number > 0 && !e.stream.open:
 		e.refunds = append(e.refunds, id)
 		return false
 	}
-	now := m.now()
+	now := h.now()
 	maps.DeleteFunc(e.charged, func(_ session.ID, at time.Time) bool { return now.Sub(at) > shutdownTime })
 	e.charged[id] = now
 	return false
 }
 
-// epochOfEvents identifies the last event stream, which may have ended; 0: there was none yet.
-func (m *monitor) epochOfEvents() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.engine.epoch
+// uncharge forgets that a restart of a session was counted.
+func (h *healthRecords) uncharge(id session.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.engine.charged, id)
+	h.engine.refunds = slices.DeleteFunc(h.engine.refunds, func(other session.ID) bool { return other == id })
 }
 
-// refund takes back the last restart that was counted of a session: its server was ended by an engine that was stopping. A
-// restart that waits still does not wait longer.
-func (m *Manager) refund(ctx context.Context, id session.ID) error {
-	_, err := m.change(ctx, id, func(s *session.Session) error {
-		switch {
-		case s.RestartCount == 0 || s.Status == session.Stopped:
-			return errChanged
-		case s.Operation != nil && s.Operation.Kind == session.OpRestart:
-			s.StopReason, s.LastError = session.StopEngine, engineEnded
-			m.appendEvent(ctx, s, session.EventStopped, engineEnded)
-		}
-		s.RestartCount--
-		return nil
-	})
-	if err == nil {
-		m.hurry(id)
-	}
-	return ignoreChanged(err)
-}
-
-// seenUp notes that a session's container was seen running at a time of this process, with the event stream of this epoch.
-func (m *Manager) seenUp(id session.ID, epoch int, at time.Time) {
-	m.monitor.mu.Lock()
-	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.records[id]
-	if !ok || epoch == 0 {
+// seenUp notes that a session's container was seen running at a time of this process, with this event stream.
+func (h *healthRecords) seenUp(id session.ID, stream eventStream, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.records[id]
+	if !ok || !stream.open {
 		return
 	}
-	v.seenIn = epoch
+	v.seenIn = stream.number
 	if v.signalled.Before(at) {
 		v.signalled = time.Time{}
 	}
@@ -182,10 +158,10 @@ func (m *Manager) seenUp(id session.ID, epoch int, at time.Time) {
 }
 
 // noteEnd remembers an event that belongs to the end of a container: a signal that somebody had the engine send, or the end.
-func (m *Manager) noteEnd(e session.RuntimeEvent) {
-	m.monitor.mu.Lock()
-	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.records[e.Session]
+func (h *healthRecords) noteEnd(e session.RuntimeEvent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.records[e.Session]
 	switch {
 	case !ok:
 	case e.Action == session.ActionDie:
@@ -208,29 +184,29 @@ type endOf struct {
 }
 
 // endOf also returns what is closed when more is known.
-func (m *Manager) endOf(id session.ID) (endOf, <-chan struct{}) {
-	m.monitor.mu.Lock()
-	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.records[id]
+func (h *healthRecords) endOf(id session.ID) (endOf, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.records[id]
 	if !ok || v.seenIn == 0 {
 		return endOf{}, nil
 	}
 	if v.changed == nil {
 		v.changed = make(chan struct{})
 	}
-	e := m.monitor.engine
+	e := h.engine
 	return endOf{
-		known: true, watched: e.connected && e.epoch == v.seenIn,
+		known: true, watched: e.stream.open && e.stream.number == v.seenIn,
 		died: !v.died.IsZero(), signalled: !v.signalled.IsZero(),
 	}, v.changed
 }
 
 // witness returns what is known of the end of a session's container once the event of it has had time to arrive.
-func (m *Manager) witness(ctx context.Context, id session.ID) endOf {
+func (h *healthRecords) witness(ctx context.Context, id session.ID) endOf {
 	late := time.NewTimer(eventTime)
 	defer late.Stop()
 	for {
-		end, changed := m.endOf(id)
+		end, changed := h.endOf(id)
 		if !end.watched || end.died {
 			return end
 		}
@@ -242,78 +218,4 @@ func (m *Manager) witness(ctx context.Context, id session.ID) endOf {
 			return end
 		}
 	}
-}
-
-// signalCodes are the exit codes of a server that was asked to end, or killed, or whose end the engine has missed.
-var signalCodes = []int{0, exitKilled, 128 + 15, 255}
-
-// endedByEngine reports whether a container was ended by an engine that stopped or came back. Where this process was not
-// there to see it, the exit code decides.
-func (m *Manager) endedByEngine(ctx context.Context, c session.Container, end endOf) bool {
-	switch {
-	case c.OOMKilled:
-		return false
-	case !end.known || m.monitor.isMute():
-		return slices.Contains(signalCodes, c.ExitCode)
-	case !end.watched:
-		return true
-	}
-	// An engine that is stopping accepts no connections, and sends events of the containers that it ends until they all have.
-	ask, cancel := context.WithTimeout(ctx, m.opts.Health.Timeout)
-	defer cancel()
-	return m.runtime.Ping(ask) != nil
-}
-
-// isBeingRemoved reports whether a container that was seen stopped is on its way out, or out: who removes one that runs has
-// the engine kill it first.
-func (m *Manager) isBeingRemoved(ctx context.Context, c session.Container) bool {
-	now, err := m.runtime.Inspect(ctx, c.ID)
-	if err != nil {
-		return session.CodeOf(err) == session.CodeNotFound
-	}
-	return now.State == session.StateRemoving || now.State == session.StateDead
-}
-
-// blameEngine reports whether the engine was away or stopping while a server was brought up, and then makes the failure the
-// engine's: it ends containers, and breaks calls, in ways that look like the session's own fault. outages are those until the begin.
-func (m *Manager) blameEngine(ctx context.Context, kind session.Kind, outages int, failure error) (away bool, _ error) {
-	if failure == nil || !kind.BringsUp() {
-		return false, failure
-	}
-	switch session.CodeOf(failure) {
-	case session.CodeEngineUnavailable, session.CodeStartFailed, session.CodeInternal, session.CodeNotFound, session.CodePortTaken, session.CodeNotRunning:
-	default: // what no engine's end looks like
-		return false, failure
-	}
-	ctx, cancel := m.outlive(ctx)
-	defer cancel()
-	ask, end := context.WithTimeout(ctx, m.opts.Health.Timeout)
-	defer end()
-	if m.runtime.Ping(ask) == nil && m.monitor.outages() == outages && (outages%2 == 0 || m.monitor.isMute()) {
-		return false, failure
-	}
-	if session.CodeOf(failure) == session.CodeEngineUnavailable {
-		return true, failure
-	}
-	return true, session.Errorf(session.CodeEngineUnavailable, "the engine was stopped or restarted meanwhile; the %s goes on when it is back", kind).Because(failure)
-}
-
-// awaitEngine leaves an operation that met an engine that is not there for its return, as one that does not count.
-func (m *Manager) awaitEngine(ctx context.Context, s session.Session) error {
-	if s.Operation.Kind == session.OpCreate || s.Operation.Kind == session.OpStart && s.StopReason == session.StopEngine {
-		return nil // it is that already
-	}
-	m.locate(s.ID, "")
-	m.monitor.mu.Lock()
-	delete(m.monitor.engine.charged, s.ID)
-	m.monitor.engine.refunds = slices.DeleteFunc(m.monitor.engine.refunds, func(id session.ID) bool { return id == s.ID })
-	m.monitor.mu.Unlock()
-	_, err := m.change(ctx, s.ID, func(now *session.Session) error {
-		if !now.IsSame(s) {
-			return errChanged
-		}
-		*now = m.rules.AwaitEngine(*now, session.ActorOf(ctx), m.now())
-		return nil
-	})
-	return ignoreChanged(err)
 }

@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"berth/internal/session"
@@ -22,9 +21,28 @@ func addEvent(s *session.Session, now time.Time, what session.EventType, by, rea
 }
 
 // appendEvent is addEvent at this moment, for who acts in ctx.
-func (m *Manager) appendEvent(ctx context.Context, s *session.Session, what session.EventType, reason string) {
-	addEvent(s, m.now(), what, session.ActorOf(ctx), reason)
+func (r *reporter) appendEvent(ctx context.Context, s *session.Session, what session.EventType, reason string) {
+	addEvent(s, r.opts.now(), what, session.ActorOf(ctx), reason)
 }
+
+// OperationResult is how an operation went, or that it was refused.
+type OperationResult struct {
+	Operation  string       // the [Kind] of an operation, [OpRotateToken], [OpCancel] or [OpSweepTokens]
+	Session    session.ID   // empty: several
+	Outcome    session.Code // "": it succeeded; [CodeCanceled]: it was cut short
+	Duration   time.Duration
+	Refused    bool               // it never began
+	Automatic  bool               // a restart that nobody asked for
+	Forced     bool               // in place of whatever was in progress
+	StopReason session.StopReason // of a stop of Berth's own
+}
+
+// What is done to sessions beside operations.
+const (
+	OpRotateToken = "rotate_token"
+	OpCancel      = "cancel"
+	OpSweepTokens = "sweep_tokens"
+)
 
 // Notice is what operators want to hear of at once: a session that has failed, was restarted, or ran out of memory.
 type Notice struct {
@@ -56,53 +74,49 @@ type SinkFunc func(ctx context.Context, r Report)
 // Emit calls f.
 func (f SinkFunc) Emit(ctx context.Context, r Report) { f(ctx, r) }
 
-func (m *Manager) emit(ctx context.Context, r Report) {
-	if m.opts.Sink != nil {
-		m.opts.Sink.Emit(ctx, r)
+// reporter tells of what happens: to the sink, and to the log what could not be done.
+type reporter struct{ opts Options }
+
+func (r *reporter) emit(ctx context.Context, report Report) {
+	if r.opts.Sink != nil {
+		r.opts.Sink.Emit(ctx, report)
 	}
 }
 
 // observe reports how something went.
-func (m *Manager) observe(ctx context.Context, p OperationResult) { m.emit(ctx, Report{Operation: &p}) }
+func (r *reporter) observe(ctx context.Context, p OperationResult) {
+	r.emit(ctx, Report{Operation: &p})
+}
 
 // notify reports what operators want to know at once.
-func (m *Manager) notify(ctx context.Context, s session.Session, what session.EventType, cause Cause, reason string) {
-	m.emit(ctx, Report{Notice: &Notice{At: m.now(), Type: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount}})
+func (r *reporter) notify(ctx context.Context, s session.Session, what session.EventType, cause Cause, reason string) {
+	r.emit(ctx, Report{Notice: &Notice{At: r.opts.now(), Type: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount}})
 }
 
-// subscribers is who wants to hear of changes of sessions.
-type subscribers struct {
-	mu        sync.Mutex
-	listeners map[session.ID]map[chan struct{}]struct{}
-}
-
-// notify wakes those who listen to a session.
-func (a *subscribers) notify(id session.ID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for l := range a.listeners[id] {
-		select {
-		case l <- struct{}{}:
-		default: // has not heard of the last one yet
-		}
+// refuse tells of what was not begun, and returns why. That Berth itself comes too late for something is no refusal.
+func (r *reporter) refuse(ctx context.Context, p OperationResult, err error) error {
+	if err == nil {
+		return nil
 	}
+	p.Refused, p.Outcome = true, session.CodeOf(err)
+	late := p.Outcome == session.CodeInProgress || p.Outcome == session.CodeConflict || p.Outcome == session.CodeNotFound || p.Outcome == session.CodeCanceled
+	if !late || session.ActorOf(ctx) != session.ActorBerth {
+		r.observe(ctx, p)
+	}
+	return err
 }
 
-// Listen returns a channel that holds a token whenever the session may have changed, on any process, until stop is called.
-func (m *Manager) Listen(id session.ID) (changed <-chan struct{}, stop func()) {
-	a := &m.subscribers
-	l := make(chan struct{}, 1)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.listeners[id] == nil {
-		a.listeners[id] = map[chan struct{}]struct{}{}
+// refused passes an error on, and tells of it if it is a refusal for want of room.
+func (r *reporter) refused(ctx context.Context, err error) error {
+	if code := session.CodeOf(err); code == session.CodeLimit || code == session.CodePressure {
+		r.emit(ctx, Report{Rejected: err})
 	}
-	a.listeners[id][l] = struct{}{}
-	return l, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if delete(a.listeners[id], l); len(a.listeners[id]) == 0 {
-			delete(a.listeners, id)
-		}
+	return err
+}
+
+// report logs what could not be brought into agreement; the next pass tries again.
+func (r *reporter) report(ctx context.Context, id session.ID, err error) {
+	if err != nil && ctx.Err() == nil {
+		r.opts.Logger.ErrorContext(ctx, "session and container could not be brought into agreement", "session_id", id, "error", err)
 	}
 }

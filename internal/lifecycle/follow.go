@@ -8,9 +8,21 @@ import (
 	"berth/internal/session"
 )
 
+// follower follows what other processes do to sessions, and looks on the engine for the servers that they have moved.
+type follower struct {
+	store     session.Store
+	runtime   session.Runtime
+	opts      Options
+	reports   *reporter
+	routes    *publisher
+	places    *places
+	queue     *queue
+	unlocated *worklist // sessions whose address another process has changed
+}
+
 // watchFeed follows what other processes do to sessions until ctx ends.
-func (m *Manager) watchFeed(ctx context.Context) {
-	if m.opts.Feed == nil {
+func (f *follower) watchFeed(ctx context.Context) {
+	if f.opts.Feed == nil {
 		<-ctx.Done()
 		return
 	}
@@ -23,15 +35,15 @@ func (m *Manager) watchFeed(ctx context.Context) {
 	}
 	var catchingUp sync.WaitGroup
 	defer catchingUp.Wait()
-	catchingUp.Go(func() { m.catchUp(ctx, behind) })
-	_ = m.opts.Feed.Watch(ctx, func() {
-		if err := m.refresh(ctx); err != nil && ctx.Err() == nil {
-			m.opts.Logger.WarnContext(ctx, "sessions not read again; trying again", "error", err)
+	catchingUp.Go(func() { f.catchUp(ctx, behind) })
+	_ = f.opts.Feed.Watch(ctx, func() {
+		if err := f.refresh(ctx); err != nil && ctx.Err() == nil {
+			f.opts.Logger.WarnContext(ctx, "sessions not read again; trying again", "error", err)
 			fallBehind()
 		}
 	}, func(id session.ID) {
-		if err := m.follow(ctx, id); err != nil && ctx.Err() == nil {
-			m.opts.Logger.WarnContext(ctx, "a change of another process was not followed; trying again", "session_id", id, "error", err)
+		if err := f.follow(ctx, id); err != nil && ctx.Err() == nil {
+			f.opts.Logger.WarnContext(ctx, "a change of another process was not followed; trying again", "session_id", id, "error", err)
 			fallBehind()
 		}
 	}) // ctx has ended
@@ -45,7 +57,7 @@ const (
 
 // catchUp reads every session again after a change that could not be read: it is not told of twice, and it may be a token
 // that was replaced.
-func (m *Manager) catchUp(ctx context.Context, behind <-chan struct{}) {
+func (f *follower) catchUp(ctx context.Context, behind <-chan struct{}) {
 	for {
 		select {
 		case <-behind:
@@ -58,7 +70,7 @@ func (m *Manager) catchUp(ctx context.Context, behind <-chan struct{}) {
 			case <-ctx.Done():
 				return
 			}
-			if m.refresh(ctx) == nil {
+			if f.refresh(ctx) == nil {
 				break
 			}
 		}
@@ -66,28 +78,28 @@ func (m *Manager) catchUp(ctx context.Context, behind <-chan struct{}) {
 }
 
 // refresh brings the routes up to date with every record. It asks the store only: what has to be looked for on the
-// engine is left to [Manager.locateAll].
-func (m *Manager) refresh(ctx context.Context) error {
-	mark := m.published.mark()
-	page, err := m.store.List(ctx, session.Query{})
+// engine is left to [follower.locateAll].
+func (f *follower) refresh(ctx context.Context) error {
+	mark := f.routes.mark()
+	page, err := f.store.List(ctx, session.Query{})
 	if err != nil {
 		return err
 	}
 	listed := make(map[session.ID]bool, len(page.Sessions))
 	for _, s := range page.Sessions {
 		listed[s.ID] = true
-		m.followRecord(mark, s)
+		f.followRecord(mark, s)
 	}
-	return m.dismiss(ctx, listed)
+	return f.dismiss(ctx, listed)
 }
 
 // dismiss forgets the published sessions that are not listed and, when asked for by name, not there.
-func (m *Manager) dismiss(ctx context.Context, listed map[session.ID]bool) error {
-	for _, id := range m.publishedIDs() {
+func (f *follower) dismiss(ctx context.Context, listed map[session.ID]bool) error {
+	for _, id := range f.routes.publishedIDs() {
 		if listed[id] {
 			continue
 		}
-		if err := m.follow(ctx, id); err != nil {
+		if err := f.follow(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -95,170 +107,67 @@ func (m *Manager) dismiss(ctx context.Context, listed map[session.ID]bool) error
 }
 
 // follow brings one session's route up to date with its record.
-func (m *Manager) follow(ctx context.Context, id session.ID) error {
-	mark := m.published.mark()
-	s, err := m.store.Get(ctx, id)
+func (f *follower) follow(ctx context.Context, id session.ID) error {
+	mark := f.routes.mark()
+	s, err := f.store.Get(ctx, id)
 	if session.CodeOf(err) == session.CodeNotFound {
-		m.yield(id, session.Session{})
-		if !m.isWorking(id) { // else the work unpublishes when it is done
-			m.unpublish(id)
+		f.places.yield(id, session.Session{})
+		if !f.places.isWorking(id) { // else the work unpublishes when it is done
+			f.routes.unpublish(id)
 		}
 		return nil
 	} else if err != nil {
 		return err
 	}
-	m.followRecord(mark, s)
+	f.followRecord(mark, s)
 	return nil
 }
 
 // followRecord publishes a record that may be another process's. A token is exchanged at once; an address that is not
 // known comes after a look at the engine. The mark was taken before the store was asked.
-func (m *Manager) followRecord(mark uint64, s session.Session) {
-	m.yield(s.ID, s)
-	if m.isTwin(s) {
-		m.unlocated.add(s.ID)
+func (f *follower) followRecord(mark uint64, s session.Session) {
+	f.places.yield(s.ID, s)
+	if f.routes.isTwin(s) {
+		f.unlocated.add(s.ID)
 	}
-	if m.isWorking(s.ID) {
-		m.publishSince(mark, s) // its token may have been exchanged; where it is the work knows
+	if f.places.isWorking(s.ID) {
+		f.routes.publishSince(mark, s) // its token may have been exchanged; where it is the work knows
 		return
 	}
-	if m.publishFollowed(mark, s) {
-		m.unlocated.add(s.ID)
+	if f.routes.publishFollowed(mark, s) {
+		f.unlocated.add(s.ID)
 	}
-}
-
-// yield ends this process's work on a session whose record says that it is no longer ours: another process has taken
-// the operation over, or has done what it was meant to do. A zero Session is one that is gone. It reports whether there was such
-// work.
-func (m *Manager) yield(id session.ID, s session.Session) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	w := m.working[id]
-	if w == nil || w.cancel == nil || w.kind == session.OpDelete && s.ID == "" {
-		return false
-	}
-	newer := s.ID == "" || w.begun.Revision < s.Revision || w.begun.CreatedAt.Before(s.CreatedAt)
-	if !newer || s.Operation.Same(w.begun.Operation) || w.concluding {
-		return false
-	}
-	w.cancel(errTakenOver)
-	return true
-}
-
-// holds returns nil while the operation recorded with s is still the one that is to be done to the session, errTakenOver
-// when it is not, and the store's error when that cannot be known. It comes before everything that cannot be undone.
-func (m *Manager) holds(ctx context.Context, s session.Session) error {
-	now, err := m.store.Get(ctx, s.ID)
-	switch {
-	case session.CodeOf(err) == session.CodeNotFound:
-		return errTakenOver
-	case err != nil:
-		return err
-	case !now.IsSame(s):
-		return errTakenOver
-	}
-	return nil
 }
 
 // locators is how many sessions are looked for at once.
 const locators = 4
 
 // locateAll looks for the servers of sessions that other processes have started or moved, until ctx ends.
-func (m *Manager) locateAll(ctx context.Context) {
-	m.unlocated.each(ctx, locators, func(id session.ID) {
-		ctx := m.opts.Background(ctx)
-		if err := m.findServer(ctx, id); err != nil && ctx.Err() == nil {
-			m.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
+func (f *follower) locateAll(ctx context.Context) {
+	f.unlocated.each(ctx, locators, func(id session.ID) {
+		ctx := f.opts.Background(ctx)
+		if err := f.findServer(ctx, id); err != nil && ctx.Err() == nil {
+			f.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
 				"session_id", id, "error", err)
 		}
 	})
 }
 
 // findServer looks on the engine for where a session's server is, and publishes that.
-func (m *Manager) findServer(ctx context.Context, id session.ID) error {
-	s, err := m.store.Get(ctx, id)
-	if err == nil && m.isTwin(s) {
-		err = m.giveWayInPlace(ctx, id)
+func (f *follower) findServer(ctx context.Context, id session.ID) error {
+	s, err := f.store.Get(ctx, id)
+	if err == nil && f.routes.isTwin(s) {
+		err = f.giveWayInPlace(ctx, id)
 	}
-	if err != nil || s.Status != session.Running || m.isWorking(id) {
+	if err != nil || s.Status != session.Running || f.places.isWorking(id) {
 		return ignoreNotFound(err)
 	}
-	c, err := m.runtime.Inspect(ctx, s.ContainerName)
+	c, err := f.runtime.Inspect(ctx, s.ContainerName)
 	if err != nil {
 		return ignoreNotFound(err)
 	}
-	if c.State == session.StateRunning && !m.isWorking(id) {
-		m.publishAt(s, c.Address)
+	if c.State == session.StateRunning && !f.places.isWorking(id) {
+		f.routes.publishAt(s, c.Address)
 	}
 	return nil
-}
-
-func ignoreNotFound(err error) error {
-	if session.CodeOf(err) == session.CodeNotFound {
-		return nil
-	}
-	return err
-}
-
-// queue holds sessions until somebody sees to them; one that is added twice is seen to once.
-type queue struct {
-	mu   sync.Mutex
-	ids  map[session.ID]struct{}
-	wake chan struct{} // holds one token while there may be something
-}
-
-func newQueue() queue { return queue{ids: map[session.ID]struct{}{}, wake: make(chan struct{}, 1)} }
-
-// each sees to every session that comes, so many at once, until ctx ends.
-func (q *queue) each(ctx context.Context, workers int, see func(session.ID)) {
-	var all sync.WaitGroup
-	defer all.Wait()
-	for range workers {
-		all.Go(func() {
-			for {
-				id, ok := q.next(ctx)
-				if !ok {
-					return
-				}
-				see(id)
-			}
-		})
-	}
-}
-
-// add never waits.
-func (q *queue) add(id session.ID) {
-	q.mu.Lock()
-	q.ids[id] = struct{}{}
-	q.mu.Unlock()
-	q.ring()
-}
-
-func (q *queue) ring() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-// next waits for a session and takes it out. It reports false when ctx has ended.
-func (q *queue) next(ctx context.Context) (session.ID, bool) {
-	for {
-		select {
-		case <-q.wake:
-		case <-ctx.Done():
-			return "", false
-		}
-		q.mu.Lock()
-		for id := range q.ids {
-			delete(q.ids, id)
-			more := len(q.ids) > 0
-			q.mu.Unlock()
-			if more {
-				q.ring()
-			}
-			return id, true
-		}
-		q.mu.Unlock()
-	}
 }

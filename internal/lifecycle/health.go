@@ -82,7 +82,7 @@ type Health struct {
 	History                                  []Check // the oldest first
 }
 
-// healthRecord is what the monitor keeps of a session. Guarded by monitor.mu.
+// healthRecord is what the monitor keeps of a session. Guarded by healthRecords.mu.
 type healthRecord struct {
 	health    Health
 	target    session.Target // zero address: there is nothing to look at
@@ -144,27 +144,4 @@ func (v *healthRecord) view() Health {
 	h := v.health
 	h.History = slices.Clone(h.History)
 	return h
-}
-
-// Health returns what is known of a session's server; false when nobody looks after it here.
-func (m *Manager) Health(id session.ID) (Health, bool) {
-	m.monitor.mu.Lock()
-	defer m.monitor.mu.Unlock()
-	v, ok := m.monitor.records[id]
-	if !ok {
-		return Health{}, false
-	}
-	return v.view(), true
-}
-
-// Healths returns what is known of every session that this process looks after, in the order of their IDs.
-func (m *Manager) Healths() []Health {
-	m.monitor.mu.Lock()
-	all := make([]Health, 0, len(m.monitor.records))
-	for _, v := range m.monitor.records {
-		all = append(all, v.view())
-	}
-	m.monitor.mu.Unlock()
-	slices.SortFunc(all, func(a, b Health) int { return cmp.Compare(a.ID, b.ID) })
-	return slices.DeleteFunc(all, func(h Health) bool { return !m.opts.Peers.Mine(h.ID) })
 }

@@ -25,10 +25,6 @@ type Peers interface {
 	Unreachable(since time.Time) bool
 }
 
-// PeersChanged has records and containers compared at once: what a process that has ended was doing, or looked after, is
-// taken up without waiting for the next regular pass.
-func (m *Manager) PeersChanged() { m.reconcileSoon() }
-
 // Feed tells what other processes do to sessions. Stores that are shared have one.
 type Feed interface {
 	// Watch calls changed for each session that anybody creates, updates or deletes, and missed whenever changes may

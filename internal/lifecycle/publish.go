@@ -9,9 +9,20 @@ import (
 	"berth/internal/session"
 )
 
-// published remembers what the data plane was told, so that a late message about an old revision cannot undo a newer
+// publisher tells the data plane where sessions are. It remembers what the data plane was told, so that a late message about an old revision cannot undo a newer
 // one (a rotated token must stay refused), and so that a change of token needs no look at the container.
-type published struct {
+//
+// Its lock is taken before those of healthRecords, waiting, retries and subscribers, and after none of them.
+type publisher struct {
+	table       session.Routes
+	keys        Keys
+	opts        Options
+	rules       Rules
+	health      *healthRecords
+	waiting     *waiting
+	retries     *retries
+	subscribers *subscribers
+
 	mu      sync.Mutex
 	newest  map[session.ID]session.Session // the record of each session that was published last; read-only
 	at      map[session.ID]uint64          // the number of that publication
@@ -24,21 +35,29 @@ type published struct {
 }
 
 // outdated reports whether a newer record than s was published. The caller holds p.mu.
-func (p *published) outdated(s session.Session) bool {
+func (p *publisher) outdated(s session.Session) bool {
 	return s.OlderThan(p.newest[s.ID])
 }
 
 // mark is to be taken before the store is asked. Its answer is then newer than everything that was published before,
 // whatever the revisions say: a store may have lost its last changes, and counts them anew.
-func (p *published) mark() uint64 {
+func (p *publisher) mark() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.count
 }
 
 // overtaken reports whether a newer record than s was published after the mark. The caller holds p.mu.
-func (p *published) overtaken(s session.Session, mark uint64) bool {
+func (p *publisher) overtaken(s session.Session, mark uint64) bool {
 	return p.at[s.ID] > mark && p.outdated(s)
+}
+
+func newPublisher(table session.Routes, keys Keys, opts Options, rules Rules, health *healthRecords, w *waiting, r *retries, subs *subscribers) *publisher {
+	return &publisher{
+		table: table, keys: keys, opts: opts, rules: rules, health: health, waiting: w, retries: r, subscribers: subs,
+		newest: map[session.ID]session.Session{}, at: map[session.ID]uint64{}, address: map[session.ID]string{}, displaced: map[session.ID][]string{},
+		profile: profilePointers(opts.Profiles),
+	}
 }
 
 func profilePointers(profiles map[string]session.Profile) map[string]*session.Profile {
@@ -51,52 +70,47 @@ func profilePointers(profiles map[string]session.Profile) map[string]*session.Pr
 
 // locate tells the data plane where a session's server is; "" when it is nowhere. Of a session that is not published yet
 // it takes effect with that. It does not wait for the caller's publish: that may be of a record that is outdated by now.
-func (m *Manager) locate(id session.ID, address string) {
-	p := &m.published
+func (p *publisher) locate(id session.ID, address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	moved := p.address[id] != address
 	p.address[id] = address
 	if s, ok := p.newest[id]; ok && moved {
-		m.route(s)
+		p.route(s)
 	}
 }
 
 // publish tells the data plane about a session as it is recorded now.
-func (m *Manager) publish(s session.Session) {
-	p := &m.published
+func (p *publisher) publish(s session.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.outdated(s) {
-		m.route(s)
+		p.route(s)
 	}
 }
 
 // publishSince is publish for what the store has answered to a question, or acknowledged, after the mark.
-func (m *Manager) publishSince(mark uint64, s session.Session) {
-	p := &m.published
+func (p *publisher) publishSince(mark uint64, s session.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.overtaken(s, mark) {
-		m.route(s)
+		p.route(s)
 	}
 }
 
 // publishAt is publish with the address at which the server of that record was found.
-func (m *Manager) publishAt(s session.Session, address string) {
-	p := &m.published
+func (p *publisher) publishAt(s session.Session, address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.outdated(s) {
 		p.address[s.ID] = address
-		m.route(s)
+		p.route(s)
 	}
 }
 
 // publishFollowed is publishSince for a record that another process may have written. An address that cannot be right any
 // more is forgotten; it reports whether the server has to be looked for.
-func (m *Manager) publishFollowed(mark uint64, s session.Session) (unlocated bool) {
-	p := &m.published
+func (p *publisher) publishFollowed(mark uint64, s session.Session) (unlocated bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.overtaken(s, mark) {
@@ -105,7 +119,7 @@ func (m *Manager) publishFollowed(mark uint64, s session.Session) (unlocated boo
 	if s.Status != session.Running || portOf(p.address[s.ID]) != s.Port || !cameUp(s).Equal(cameUp(p.newest[s.ID])) {
 		p.address[s.ID] = ""
 	}
-	m.route(s)
+	p.route(s)
 	return s.Status == session.Running && p.address[s.ID] == ""
 }
 
@@ -120,9 +134,8 @@ func cameUp(s session.Session) time.Time {
 	return time.Time{}
 }
 
-// route hands a session's route to the data plane. The caller holds published.mu.
-func (m *Manager) route(s session.Session) {
-	p := &m.published
+// route hands a session's route to the data plane. The caller holds p.mu.
+func (p *publisher) route(s session.Session) {
 	if known, ok := p.newest[s.ID]; ok && !known.CreatedAt.Equal(s.CreatedAt) && known.ContainerName != s.ContainerName {
 		p.displaced[s.ID] = append(p.displaced[s.ID], known.ContainerName)
 	}
@@ -130,52 +143,50 @@ func (m *Manager) route(s session.Session) {
 	p.newest[s.ID], p.at[s.ID] = s, p.count
 	address := p.address[s.ID]
 	if s.Status != session.Running || s.Operation != nil || address != "" {
-		m.forgetUnheard(s.ID)
+		p.waiting.forget(s.ID)
 	}
 	leaving := s.Operation != nil && !s.Operation.Kind.KeepsUp()
 	r := session.Route{
 		ID: s.ID, Address: address, Running: s.Status == session.Running && address != "" && !leaving,
-		Username: m.profileOf(s).Username, Credential: m.keys.Upstream(s.ContainerName), Profile: m.profileOf(s),
+		Username: p.profileOf(s).Username, Credential: p.keys.Upstream(s.ContainerName), Profile: p.profileOf(s),
 		Token: s.Token, Wakes: wakes(s),
 	}
 	if !r.Running {
-		r.StartsAt = m.startsAt(s)
+		r.StartsAt = p.startsAt(s)
 	}
-	m.routes.Set(r)
-	m.attend(s, r)
-	m.subscribers.notify(s.ID)
+	p.table.Set(r)
+	p.health.attend(s, r)
+	p.subscribers.notify(s.ID)
 }
 
 // startsAt is when the server of a session that does not run is started without anybody's doing; zero: it is not.
-func (m *Manager) startsAt(s session.Session) time.Time {
+func (p *publisher) startsAt(s session.Session) time.Time {
 	switch {
 	case s.Operation != nil && s.Operation.Kind.BringsUp():
-		return s.Operation.Deadline.Add(-m.rules.allowance(s.Operation.Kind))
-	case m.rules.heals(s):
-		return m.now()
+		return s.Operation.Deadline.Add(-p.rules.allowance(s.Operation.Kind))
+	case p.rules.heals(s):
+		return p.opts.now()
 	}
 	return time.Time{}
 }
 
 // unpublish forgets a session that is gone.
-func (m *Manager) unpublish(id session.ID) {
-	p := &m.published
+func (p *publisher) unpublish(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.newest, id)
 	delete(p.at, id)
 	delete(p.address, id)
 	delete(p.displaced, id)
-	m.retries.ended(id)
-	m.routes.Remove(id)
-	m.dropHealthRecord(id)
-	m.forgetUnheard(id)
-	m.subscribers.notify(id)
+	p.retries.ended(id)
+	p.table.Remove(id)
+	p.health.dropHealthRecord(id)
+	p.waiting.forget(id)
+	p.subscribers.notify(id)
 }
 
 // isPublished reports whether the data plane knows the session as it is recorded here.
-func (m *Manager) isPublished(s session.Session) bool {
-	p := &m.published
+func (p *publisher) isPublished(s session.Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known, ok := p.newest[s.ID]
@@ -183,19 +194,18 @@ func (m *Manager) isPublished(s session.Session) bool {
 }
 
 // isPublishedAt reports whether the data plane knows the session as it is recorded here, at this address.
-func (m *Manager) isPublishedAt(s session.Session, address string) bool {
-	return m.isPublished(s) && m.addressOf(s.ID) == address
+func (p *publisher) isPublishedAt(s session.Session, address string) bool {
+	return p.isPublished(s) && p.addressOf(s.ID) == address
 }
 
-func (m *Manager) addressOf(id session.ID) string {
-	m.published.mu.Lock()
-	defer m.published.mu.Unlock()
-	return m.published.address[id]
+func (p *publisher) addressOf(id session.ID) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.address[id]
 }
 
 // publishedIDs lists every session that the data plane knows.
-func (m *Manager) publishedIDs() []session.ID {
-	p := &m.published
+func (p *publisher) publishedIDs() []session.ID {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Keys(p.newest))
@@ -203,9 +213,47 @@ func (m *Manager) publishedIDs() []session.ID {
 
 // profileOf returns the profile that the session was made from, and the default one when the operator has removed it
 // since: a session must stay reachable and deletable.
-func (m *Manager) profileOf(s session.Session) *session.Profile {
-	if p, ok := m.published.profile[s.Profile]; ok {
+func (p *publisher) profileOf(s session.Session) *session.Profile {
+	if p, ok := p.profile[s.Profile]; ok {
 		return p
 	}
-	return m.published.profile[m.opts.DefaultProfile]
+	return p.profile[p.opts.DefaultProfile]
+}
+
+// isTwin reports whether another session of this ID is known here than the one that is recorded.
+func (p *publisher) isTwin(s session.Session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known, ok := p.newest[s.ID]
+	return ok && !known.CreatedAt.Equal(s.CreatedAt) || len(p.displaced[s.ID]) > 0
+}
+
+// known returns the record of a session that was published last.
+func (p *publisher) known(id session.ID) (session.Session, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, ok := p.newest[id]
+	return s, ok
+}
+
+// replace publishes s in place of another session of its ID, unless that has been done, and returns the names of the containers
+// that have lost their session by this.
+func (p *publisher) replace(s session.Session, other *session.Session) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if other != nil && !other.CreatedAt.Equal(s.CreatedAt) && p.newest[s.ID].CreatedAt.Equal(other.CreatedAt) {
+		p.address[s.ID] = ""
+		p.route(s)
+	}
+	return slices.Clone(p.displaced[s.ID])
+}
+
+// removed notes that a container that had lost its session is not there any more.
+func (p *publisher) removed(id session.ID, container string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.displaced[id] = slices.DeleteFunc(p.displaced[id], func(n string) bool { return n == container })
+	if len(p.displaced[id]) == 0 {
+		delete(p.displaced, id)
+	}
 }

@@ -25,20 +25,20 @@ func (o HealthOptions) delay(n int) time.Duration {
 
 // settle does what is decided about a session that has ended or does not work. Someone who works on the session already is
 // left alone. The caller must not hold the session's place.
-func (m *Manager) settle(ctx context.Context, id session.ID, seen Situation) error {
-	at, err := m.reserve(id, opReconcile)
+func (q *queue) settle(ctx context.Context, id session.ID, seen Situation) error {
+	at, err := q.places.reserve(id, opReconcile)
 	if err != nil {
 		return nil //nolint:nilerr // somebody works on it, or the process is stopping
 	}
-	return m.settleIn(ctx, at.Work, seen)
+	return q.settleIn(ctx, at.Work, seen)
 }
 
 // settleIn is settle for who holds the session's place, which is given up unless work is begun.
-func (m *Manager) settleIn(ctx context.Context, w *Work, seen Situation) error {
-	epoch := m.monitor.epochOfEvents()
-	s, verdict, err := m.recordSettled(ctx, w.id, seen)
+func (q *queue) settleIn(ctx context.Context, w *Work, seen Situation) error {
+	stream := q.health.stream()
+	s, verdict, err := q.recordSettled(ctx, w.id, seen)
 	if err != nil || s.Operation == nil {
-		m.release(w)
+		q.release(w)
 	}
 	if err != nil {
 		return ignoreNotFound(err)
@@ -46,54 +46,47 @@ func (m *Manager) settleIn(ctx context.Context, w *Work, seen Situation) error {
 	why := seen.Ended
 	switch verdict {
 	case Restart:
-		if m.charge(s.ID, epoch) {
-			defer func() { m.report(ctx, s.ID, m.refund(ctx, s.ID)) }()
+		if q.health.charge(s.ID, stream) {
+			defer func() { q.reports.report(ctx, s.ID, q.refund(ctx, s.ID)) }()
 		}
-		w.automatic, w.handover = true, s.Operation.Deadline.Add(-m.rules.allowance(session.OpRestart)).Sub(m.now())
-		m.opts.Logger.WarnContext(ctx, "session is being restarted", "session_id", s.ID, "reason", s.LastError, "restart", s.RestartCount,
-			"of", m.rules.MaxRestarts, "after", w.handover)
-		m.notify(ctx, s, session.EventUnhealthy, causeOf(why), s.LastError)
+		w.automatic, w.handover = true, s.Operation.Deadline.Add(-q.rules.allowance(session.OpRestart)).Sub(q.opts.now())
+		q.opts.Logger.WarnContext(ctx, "session is being restarted", "session_id", s.ID, "reason", s.LastError, "restart", s.RestartCount,
+			"of", q.rules.MaxRestarts, "after", w.handover)
+		q.reports.notify(ctx, s, session.EventUnhealthy, why.cause(), s.LastError)
 	case BringBack:
 		if s.Operation == nil {
 			return nil
 		}
 		w.automatic, w.handover = true, rand.N(startSpread) //nolint:gosec // not a secret
-		m.opts.Logger.InfoContext(ctx, "session was ended by the engine and is started again", "session_id", s.ID)
+		q.opts.Logger.InfoContext(ctx, "session was ended by the engine and is started again", "session_id", s.ID)
 	case Fail:
-		if m.rules.Restarts {
-			m.opts.Logger.ErrorContext(ctx, "session has failed for good", "session_id", s.ID, "reason", why.Failure.Message, "restarts", s.RestartCount)
-			m.notify(ctx, s, session.EventFailed, why.Cause, s.LastError)
+		if q.rules.Restarts {
+			q.opts.Logger.ErrorContext(ctx, "session has failed for good", "session_id", s.ID, "reason", why.Failure.Message, "restarts", s.RestartCount)
+			q.reports.notify(ctx, s, session.EventFailed, why.Cause, s.LastError)
 		}
 		return nil
 	default:
 		return nil
 	}
-	m.launch(ctx, w, s)
+	q.launch(ctx, w, s)
 	return nil
 }
 
-func causeOf(why *Ending) Cause {
-	if why == nil { // a restart that was cut short goes on
-		return CauseStart
-	}
-	return why.Cause
-}
-
 // recordSettled writes what is decided, if that is anything that is recorded before it is done.
-func (m *Manager) recordSettled(ctx context.Context, id session.ID, seen Situation) (session.Session, Verdict, error) {
+func (q *queue) recordSettled(ctx context.Context, id session.ID, seen Situation) (session.Session, Verdict, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	for {
-		s, err := m.store.Get(ctx, id)
+		s, err := q.store.Get(ctx, id)
 		if err != nil {
 			return session.Session{}, "", err
 		}
-		seen.Holder = m.holder(s)
-		d := m.rules.Decide(s, seen, Command{}, m.now())
+		seen.Holder = q.holder(s)
+		d := q.rules.Decide(s, seen, Command{}, q.opts.now())
 		max := session.Unlimited
 		switch d.Verdict {
 		case Restart:
-			max = m.maxSessions()
+			max = q.maxSessions()
 		case Fail, BringBack:
 		default: // somebody was quicker
 			return session.Session{}, Keep, nil
@@ -102,15 +95,15 @@ func (m *Manager) recordSettled(ctx context.Context, id session.ID, seen Situati
 			return session.Session{}, "", fmt.Errorf("session %s cannot move from %s to %s", id, s.Status, d.Next.Status)
 		}
 		if d.Verdict != Restart {
-			m.locate(id, "")
+			q.routes.locate(id, "")
 		}
-		mark := m.published.mark()
-		s, err = m.store.Update(ctx, d.Next, max)
+		mark := q.routes.mark()
+		s, err = q.store.Update(ctx, d.Next, max)
 		if session.CodeOf(err) == session.CodeConflict { // changed meanwhile
 			continue
 		}
 		if err == nil {
-			m.publishSince(mark, s)
+			q.routes.publishSince(mark, s)
 		}
 		return s, d.Verdict, err
 	}
@@ -118,11 +111,31 @@ func (m *Manager) recordSettled(ctx context.Context, id session.ID, seen Situati
 
 // restartAgain goes on after a restart of Berth's own that has failed. When the engine is away it does not: the restart is
 // still recorded, and the comparison after the engine's return takes it up.
-func (m *Manager) restartAgain(ctx context.Context, w *Work) {
+func (q *queue) restartAgain(ctx context.Context, w *Work) {
 	switch session.CodeOf(w.err) {
 	case "", session.CodeCanceled, session.CodeEngineUnavailable, session.CodeStoreUnavailable, session.CodeShuttingDown:
 		return
 	}
 	why := Ending{Cause: CauseStart, Failure: session.Errorf(session.CodeOf(w.err), "%s", session.MessageOf(w.err))}
-	m.report(ctx, w.id, m.settle(ctx, w.id, Situation{Container: Down, Ended: &why}))
+	q.reports.report(ctx, w.id, q.settle(ctx, w.id, Situation{Container: Down, Ended: &why}))
+}
+
+// refund takes back the last restart that was counted of a session: its server was ended by an engine that was stopping. A
+// restart that waits still does not wait longer.
+func (q *queue) refund(ctx context.Context, id session.ID) error {
+	_, err := q.records.change(ctx, id, func(s *session.Session) error {
+		switch {
+		case s.RestartCount == 0 || s.Status == session.Stopped:
+			return errChanged
+		case s.Operation != nil && s.Operation.Kind == session.OpRestart:
+			s.StopReason, s.LastError = session.StopEngine, engineEnded
+			q.reports.appendEvent(ctx, s, session.EventStopped, engineEnded)
+		}
+		s.RestartCount--
+		return nil
+	})
+	if err == nil {
+		q.places.hurry(id)
+	}
+	return ignoreChanged(err)
 }

@@ -1,8 +1,6 @@
 package lifecycle
 
 import (
-	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -77,19 +75,4 @@ func (r *retries) engineReturned() {
 			r.of[id] = was
 		}
 	}
-}
-
-// endRetries says of an operation that has succeeded that it had failed before.
-func (m *Manager) endRetries(ctx context.Context, kind session.Kind, s session.Session) {
-	was := m.retries.ended(s.ID)
-	if was.kind != kind {
-		return
-	}
-	m.opts.Logger.InfoContext(ctx, "operation succeeded after failures", "session_id", s.ID, "operation", kind,
-		"failures", was.failures, "since", was.since)
-	what := session.EventStopped
-	if kind == session.OpDelete {
-		what = session.EventDeleted
-	}
-	m.notify(ctx, s, what, "", fmt.Sprintf("the %s succeeded after %d failures since %s", kind, was.failures, was.since.Format(time.RFC3339)))
 }

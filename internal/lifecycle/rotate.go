@@ -18,9 +18,9 @@ func (m *Manager) Rotate(ctx context.Context, id session.ID, digest string, grac
 	s, err := m.rotate(ctx, id, digest, grace)
 	did := OperationResult{Operation: OpRotateToken, Session: id}
 	if err != nil {
-		return session.Session{}, m.refuse(ctx, did, err)
+		return session.Session{}, m.reports.refuse(ctx, did, err)
 	}
-	m.observe(ctx, did)
+	m.reports.observe(ctx, did)
 	return s, nil
 }
 
@@ -28,9 +28,9 @@ func (m *Manager) rotate(ctx context.Context, id session.ID, digest string, grac
 	if grace < 0 || grace > MaxGrace {
 		return session.Session{}, session.Errorf(session.CodeInvalid, "the grace of a replaced token is between 0s and %s, not %s", MaxGrace, grace)
 	}
-	s, err := m.change(ctx, id, func(s *session.Session) error {
-		s.Token = s.Token.Replaced(digest, m.now(), m.opts.TokenLife, grace)
-		m.appendEvent(ctx, s, session.EventRotated, "")
+	s, err := m.records.change(ctx, id, func(s *session.Session) error {
+		s.Token = s.Token.Replaced(digest, m.opts.now(), m.opts.TokenLife, grace)
+		m.reports.appendEvent(ctx, s, session.EventRotated, "")
 		return nil
 	})
 	if err != nil {
@@ -74,12 +74,12 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 		if ctx.Err() != nil {
 			break
 		}
-		_, n := s.Token.Swept(m.now())
+		_, n := s.Token.Swept(m.opts.now())
 		if n == 0 || !m.opts.Peers.Mine(s.ID) {
 			continue
 		}
-		_, err := m.change(ctx, s.ID, func(s *session.Session) error {
-			if s.Token, n = s.Token.Swept(m.now()); n == 0 {
+		_, err := m.records.change(ctx, s.ID, func(s *session.Session) error {
+			if s.Token, n = s.Token.Swept(m.opts.now()); n == 0 {
 				return errClean
 			}
 			return nil
@@ -93,8 +93,8 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 	}
 	if swept > 0 {
 		m.opts.Logger.InfoContext(ctx, "expired tokens swept", "operation", "sweep_tokens", "tokens", swept)
-		m.observe(ctx, OperationResult{Operation: OpSweepTokens})
-		m.emit(ctx, Report{Swept: swept})
+		m.reports.observe(ctx, OperationResult{Operation: OpSweepTokens})
+		m.reports.emit(ctx, Report{Swept: swept})
 	}
 	return swept, errors.Join(faults...)
 }

@@ -37,6 +37,14 @@ func (e Ending) advised() string {
 	return e.Failure.Message + "; " + e.Advice
 }
 
+// cause is why the server is restarted. A restart that was cut short and goes on has no ending: nil.
+func (e *Ending) cause() Cause {
+	if e == nil {
+		return CauseStart
+	}
+	return e.Cause
+}
+
 // operation is a new operation of this process.
 func (r Rules) operation(kind session.Kind, now time.Time) *session.Operation {
 	return &session.Operation{Kind: kind, Owner: r.Process, Deadline: now.Add(r.allowance(kind))}

@@ -80,9 +80,9 @@ func TestLooksAreSpreadOverTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const sessions, interval, rounds = 5000, 30 * time.Second, 4
 		looks := newLooker()
-		m := monitorOf(t, looks, quietEngine{}, interval)
+		m := monitorOf(t, looks, quietEngine{}, interval, nil)
 		trackMany(m, sessions)
-		alongside(t, m.watchHealth, func() { <-time.After(rounds*interval + 2*time.Second) })
+		alongside(t, m.monitor.watchHealth, func() { <-time.After(rounds*interval + 2*time.Second) })
 		looks.mustBeSpread(t, sessions, interval)
 		for address, n := range looks.bySession {
 			if n < rounds || n > rounds+1 {
@@ -104,11 +104,11 @@ func TestLooksGoOnWhenTheClockIsSet(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const sessions, interval = 5000, 30 * time.Second
 				looks := newLooker()
-				m := monitorOf(t, looks, quietEngine{}, interval)
 				var set atomic.Int64
-				m.opts.Now = func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
+				now := func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
+				m := monitorOf(t, looks, quietEngine{}, interval, now)
 				trackMany(m, sessions)
-				alongside(t, m.watchHealth, func() {
+				alongside(t, m.monitor.watchHealth, func() {
 					<-time.After(interval / 2)
 					set.Store(int64(jump))
 					<-time.After(interval + 2*time.Second)
@@ -131,23 +131,24 @@ func TestLooksGoOnWhenTheClockIsSet(t *testing.T) {
 func trackMany(m *Manager, sessions int) {
 	for i := range sessions {
 		id := session.ID(fmt.Sprintf("ses-%d", i))
-		m.attend(session.Session{ID: id, Status: session.Running, ContainerName: string(id)}, session.Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
+		m.health.attend(session.Session{ID: id, Status: session.Running, ContainerName: string(id)}, session.Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
 	}
 }
 
 // monitorOf is a manager of which only the monitor works.
-func monitorOf(t *testing.T, prober session.Prober, engine session.Runtime, interval time.Duration) *Manager {
+func monitorOf(t *testing.T, prober session.Prober, engine session.Runtime, interval time.Duration, now func() time.Time) *Manager {
 	t.Helper()
 	keys, err := access.NewKeys([]byte("a secret of some length"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := Options{Profiles: map[string]session.Profile{"opencode": {}}, Health: HealthOptions{CheckEvery: interval}}.withDefaults()
-	return &Manager{
-		store: &touches{}, runtime: engine, prober: prober, keys: keys, opts: opts, working: map[session.ID]*Work{}, monitor: newMonitor(),
-		idle: idle{queue: newQueue(), busy: map[session.ID]bool{}}, subscribers: subscribers{listeners: map[session.ID]map[chan struct{}]struct{}{}},
-		published: published{newest: map[session.ID]session.Session{}, at: map[session.ID]uint64{}, address: map[session.ID]string{}},
+	m, err := NewManager(&touches{}, engine, prober, nil, keys, Options{
+		Profiles: map[string]session.Profile{"opencode": plainProfile()}, Health: HealthOptions{CheckEvery: interval}, Now: now,
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return m
 }
 
 // remoteRuntimeView cannot be connected to, but for a moment.
@@ -176,8 +177,8 @@ func TestEventStreamReconnectsWithCappedBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		engine := &remoteRuntimeView{answer: map[int]bool{10: true}}
-		m := monitorOf(t, newLooker(), engine, time.Hour)
-		alongside(t, m.watchEngine, func() { <-time.After(time.Minute) })
+		m := monitorOf(t, newLooker(), engine, time.Hour, nil)
+		alongside(t, m.monitor.watchEngine, func() { <-time.After(time.Minute) })
 		var got []time.Duration
 		for i := 1; i < len(engine.dials); i++ {
 			got = append(got, engine.dials[i].Sub(engine.dials[i-1]))

@@ -1,0 +1,193 @@
+package lifecycle
+
+import (
+	"cmp"
+	"hash/fnv"
+	"slices"
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// healthRecords is what this process knows of the servers of running sessions and of the engine that runs them. It acts on
+// nothing. With its lock held no other one is taken.
+type healthRecords struct {
+	opts    Options
+	rules   Rules
+	mu      sync.Mutex
+	records map[session.ID]*healthRecord
+	engine  engineView
+}
+
+func newHealthRecords(opts Options, rules Rules) *healthRecords {
+	return &healthRecords{
+		opts: opts, rules: rules,
+		records: map[session.ID]*healthRecord{}, engine: engineView{charged: map[session.ID]time.Time{}},
+	}
+}
+
+func (h *healthRecords) now() time.Time { return h.opts.now() }
+
+// attend notes a session as it is recorded now, and of its route.
+func (h *healthRecords) attend(s session.Session, r session.Route) {
+	if h.opts.Health.CheckEvery <= 0 {
+		return
+	}
+	now := h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	returns := s.Status == session.Stopped && s.StopReason == session.StopEngine && s.Operation != nil
+	if s.Status == session.Stopped && !returns {
+		delete(h.records, s.ID)
+		return
+	}
+	v, known := h.records[s.ID]
+	if !known {
+		v = &healthRecord{health: Health{ID: s.ID, State: Unknown, Since: now}, due: now.Add(phase(s.ID, h.opts.Health.CheckEvery))}
+		h.records[s.ID] = v
+	}
+	was := v.following
+	v.following, v.container, v.health.Restarts = "", s.ContainerName, s.RestartCount
+	if s.Operation != nil {
+		v.following, v.starved = s.Operation.Kind, time.Time{} // its server begins anew
+	}
+	moved := v.target.Address != r.Address
+	v.target = session.Target{}
+	switch {
+	case v.following == session.OpRestart && s.Operation.Automatic(s), h.rules.heals(s):
+		v.turn(Restarting, s.LastError, now)
+	case returns:
+		v.turn(Restarting, engineEnded, now)
+	case v.following != "" && !s.Operation.Pending():
+	case s.Status == session.Error:
+		v.turn(Failed, s.LastError, now)
+	case s.Status == session.Running && r.Address != "":
+		v.target = session.Target{Address: r.Address, Credential: r.Credential, Profile: r.Profile}
+		switch {
+		case was.BringsUp(): // which ends with a probe that passes
+			v.health.Failures = 0
+			v.turn(Healthy, "", now)
+		case moved || v.health.State == Restarting || v.health.State == Failed:
+			v.health.Failures = 0
+			v.turn(Unknown, "", now)
+		}
+	}
+}
+
+// dropHealthRecord forgets a session that is gone.
+func (h *healthRecords) dropHealthRecord(id session.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.records, id)
+}
+
+// phase spreads sessions over an interval, each at a place of its own.
+func phase(id session.ID, interval time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return time.Duration(float64(interval) * float64(h.Sum32()) / (1 << 32))
+}
+
+// takeDue returns the sessions whose turn it is to be looked at.
+func (h *healthRecords) takeDue() []session.ID {
+	now, every := h.now(), h.opts.Health.CheckEvery
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var due []session.ID
+	for id, v := range h.records {
+		switch late := now.Sub(v.due); {
+		case late < -every, late > every: // the clock was set, or this machine has slept: they are not to come all at once
+			v.due = now.Add(phase(id, every))
+		case late >= 0:
+			v.due = v.due.Add(every)
+			due = append(due, id)
+		}
+	}
+	return due
+}
+
+// watched returns where a session's server is looked at, and the name of its container; no address: it is not.
+func (h *healthRecords) watched(id session.ID) (target session.Target, container string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.records[id]
+	if !ok {
+		return session.Target{}, ""
+	}
+	return v.target, v.container
+}
+
+// starved remembers that the kernel has killed something of a session. Whether the server was among it its end tells, a
+// moment later; to ask it now would be to ask the dying, and to count that as a failure.
+func (h *healthRecords) starved(id session.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if v, ok := h.records[id]; ok {
+		v.starved = h.now()
+	}
+}
+
+// hasStarved reports whether something of a session has been killed for want of memory since its server was last well.
+func (h *healthRecords) hasStarved(id session.ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.records[id]
+	return ok && !v.starved.IsZero()
+}
+
+// notePassed notes a look at a target that found all well. recovered: it was not before; forgive: it has been for so long that
+// earlier restarts are forgotten.
+func (h *healthRecords) notePassed(id session.ID, target session.Target, latency time.Duration) (recovered, forgive bool) {
+	now := h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.records[id]
+	if !ok || v.target.Address != target.Address {
+		return false, false
+	}
+	recovered = v.health.State == Unhealthy
+	v.note(Check{At: now, State: Healthy, Latency: latency})
+	v.turn(Healthy, "", now)
+	if v.starved.Before(now.Add(-latency)) {
+		v.starved = time.Time{}
+	}
+	return recovered, v.health.Restarts > 0 && now.Sub(v.healthy) >= h.opts.Health.HealthyPeriod
+}
+
+// noteFound notes a look at a target that found something wrong. It returns whether that is new, and how many failures in a row
+// there are; known is false when nobody looks at that target any more.
+func (h *healthRecords) noteFound(id session.ID, target session.Target, c Check) (known, changed bool, failures int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.records[id]
+	if !ok || v.target.Address != target.Address {
+		return false, false, 0
+	}
+	v.note(c)
+	changed = v.turn(c.State, c.Reason, c.At)
+	return true, changed, v.health.Failures
+}
+
+// of returns what is known of a session's server; false when nobody looks after it here.
+func (h *healthRecords) of(id session.ID) (Health, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.records[id]
+	if !ok {
+		return Health{}, false
+	}
+	return v.view(), true
+}
+
+// all returns what is known of every session that this process looks after, in the order of their IDs.
+func (h *healthRecords) all() []Health {
+	h.mu.Lock()
+	all := make([]Health, 0, len(h.records))
+	for _, v := range h.records {
+		all = append(all, v.view())
+	}
+	h.mu.Unlock()
+	slices.SortFunc(all, func(a, b Health) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.DeleteFunc(all, func(of Health) bool { return !h.opts.Peers.Mine(of.ID) })
+}

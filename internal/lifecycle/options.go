@@ -1,0 +1,119 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"berth/internal/session"
+)
+
+// Keys derives what the Manager needs of the token secret.
+type Keys interface {
+	// Upstream is the password of a container's server.
+	Upstream(containerName string) session.Secret
+	// IdempotentID is the ID that an idempotency key of an owner always leads to.
+	IdempotentID(owner, idempotencyKey string) session.ID
+}
+
+// Options are the Manager's settings. Zero means the default given here; Profiles and Limits are required.
+type Options struct {
+	Process        string                     // names this process in records; default: a random ID
+	Profiles       map[string]session.Profile // by name
+	DefaultProfile string                     // for requests that name none; default: "opencode"
+	Limits         session.Limits             // of every container
+	MaxSessions    int                        // sessions that may be creating or running at once; 0: no limit
+	TokenLife      time.Duration              // 0: tokens do not expire
+	SweepEvery     time.Duration              // between two removals of the digests of expired tokens; default 1 h
+	Swept          func(tokens int)           // is told how many were removed; nil: nobody is
+	StartTimeout   time.Duration              // from the begin of a start to the first answer; default 2 min
+	StopTimeout    time.Duration              // from SIGTERM to SIGKILL; default 10 s
+	ProbeInterval  time.Duration              // between the starts of two readiness probes, at most; default 150 ms
+	ProbeTimeout   time.Duration              // of one probe; default 1 s
+	ReconcileEvery time.Duration              // default 30 s
+	OrphanGrace    time.Duration              // from the first sight of a container without a record to its removal; default 5 min
+	Hold           OrphanHold                 // which of them are kept; nil: known to this process only
+	Handover       time.Duration              // from taking an operation over from a living process to acting; default 1 s
+	IdleTimeout    time.Duration              // a session that nobody has used for so long is stopped; 0: never
+	MaxBusy        time.Duration              // how long a server's own work keeps an unused session up beyond that; default 12 h
+	MaxLifetime    time.Duration              // of a session, from its creation; 0: for ever
+	Health         HealthOptions              // how sessions are looked after
+	Peers          Peers                      // who else works on the store; nil: nobody
+	Feed           Feed                       // what they do; nil: nothing is heard of it before the next reconciliation
+	Now            func() time.Time
+	Logger         *slog.Logger
+
+	// Background gives what the Manager does of its own accord a context of its own, piece by piece, such as one that names
+	// it in logs. nil: the one of Run.
+	Background func(context.Context) context.Context
+
+	// Admit says why no session may begin to run now, as a CodePressure error. nil: the limit decides alone.
+	Admit func(context.Context) error
+
+	// Sink takes what happens; nil: nobody does.
+	Sink Sink
+}
+
+func (o Options) withDefaults() Options {
+	o.Process = cmp.Or(o.Process, string(session.NewID()))
+	o.DefaultProfile = cmp.Or(o.DefaultProfile, "opencode")
+	o.StartTimeout = cmp.Or(o.StartTimeout, 2*time.Minute)
+	o.StopTimeout = cmp.Or(o.StopTimeout, 10*time.Second)
+	o.ProbeInterval = cmp.Or(o.ProbeInterval, 150*time.Millisecond)
+	o.ProbeTimeout = cmp.Or(o.ProbeTimeout, time.Second)
+	o.ReconcileEvery = cmp.Or(o.ReconcileEvery, 30*time.Second)
+	o.OrphanGrace = cmp.Or(o.OrphanGrace, 5*time.Minute)
+	o.Handover = cmp.Or(o.Handover, time.Second)
+	o.SweepEvery = cmp.Or(o.SweepEvery, time.Hour)
+	o.MaxBusy = cmp.Or(o.MaxBusy, 12*time.Hour)
+	o.Health = o.Health.withDefaults()
+	if o.Hold == nil {
+		o.Hold = &heldInMemory{}
+	}
+	if o.Peers == nil {
+		o.Peers = soleProcess{process: o.Process}
+	}
+	if o.Background == nil {
+		o.Background = func(ctx context.Context) context.Context { return ctx }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var faults []error
+	for name, p := range o.Profiles {
+		if err := p.Validate(); err != nil {
+			faults = append(faults, fmt.Errorf("profile %s: %w", name, err))
+		}
+	}
+	// The others may be used by nobody: who asks for one that needs more is told so.
+	if p, ok := o.Profiles[o.DefaultProfile]; !ok {
+		faults = append(faults, fmt.Errorf("there is no profile %q", o.DefaultProfile))
+	} else if o.Limits.Memory < p.MinMem {
+		faults = append(faults, fmt.Errorf("profile %s needs %s of memory, the limit is %s", o.DefaultProfile, p.MinMem, o.Limits.Memory))
+	}
+	if o.MaxSessions < 0 {
+		faults = append(faults, fmt.Errorf("the limit of sessions is %d; use 0 for no limit", o.MaxSessions))
+	}
+	return errors.Join(faults...)
+}
+
+// now is the present time as records have it.
+func (o Options) now() time.Time { return o.Now().UTC().Truncate(time.Microsecond) }
+
+// rules are the settings that decisions depend on.
+func (o Options) rules() Rules {
+	return Rules{
+		Process: o.Process, StartTimeout: o.StartTimeout, StopTimeout: o.StopTimeout, IdleTimeout: o.IdleTimeout,
+		Restarts: o.Health.heals(), MaxRestarts: o.Health.MaxRestarts, RestartDelay: o.Health.delay,
+	}
+}

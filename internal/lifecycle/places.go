@@ -1,0 +1,191 @@
+package lifecycle
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"berth/internal/session"
+)
+
+// places is what this process does to sessions: there is one place for each. With its lock held no other one is taken.
+type places struct {
+	mu         sync.Mutex
+	working    map[session.ID]*Work          // operations that this process runs
+	unrecorded map[session.ID]unrecordedStop // stops that are still to be recorded
+	closed     bool
+	wg         sync.WaitGroup // of all work
+}
+
+func newPlaces() *places {
+	return &places{working: map[session.ID]*Work{}, unrecorded: map[session.ID]unrecordedStop{}}
+}
+
+// unrecordedStop is a stop that the store does not have yet.
+type unrecordedStop struct {
+	session session.Session // as it was, with the stop as its operation
+	by      string          // who asked for it
+}
+
+// occupancy is what holds a session's place in this process.
+type occupancy struct {
+	*Work
+	kind       session.Kind
+	launched   bool // its begin is recorded
+	concluding bool // its end is being recorded
+}
+
+// opReconcile holds a session's place while the reconciler looks at it. It is never recorded.
+const opReconcile session.Kind = "reconcile"
+
+// reserve makes this process's place for work on a session. There is one place for each; when it is taken, reserve
+// returns what has it and a CodeInProgress error.
+func (p *places) reserve(id session.ID, kind session.Kind) (occupancy, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return occupancy{}, session.Errorf(session.CodeShuttingDown, "this server is stopping; try again in a moment").After(time.Second)
+	}
+	if w := p.working[id]; w != nil {
+		return occupancy{w, w.kind, w.cancel != nil, w.concluding}, busy(id, w.kind)
+	}
+	w := newWork(id, kind)
+	p.working[id] = w
+	p.wg.Add(1)
+	return occupancy{Work: w, kind: kind}, nil
+}
+
+// release gives up a place for which no work was launched. A stop that is not recorded yet takes it back: then again holds the
+// place for that, until it is ended by [places.end] and [places.done].
+func (p *places) release(w *Work) (again *Work, stop unrecordedStop) {
+	p.mu.Lock()
+	delete(p.working, w.id)
+	stop, is := p.unrecorded[w.id]
+	if is && !p.closed {
+		again = newWork(w.id, session.OpStop)
+		p.working[w.id] = again
+		p.wg.Add(1)
+	}
+	close(w.turned)
+	p.mu.Unlock()
+	close(w.done)
+	p.wg.Done()
+	return again, stop
+}
+
+// begin notes that work is launched in its place, with what ends its context. The record of it must be written.
+func (p *places) begin(w *Work, s session.Session, cancel context.CancelCauseFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.kind, w.begun, w.cancel = s.Operation.Kind, s, cancel
+	close(w.turned)
+	switch {
+	case w.preempted:
+		cancel(errPreempted)
+	case p.closed: // close may have been through the list already
+		cancel(errShutdown)
+	}
+}
+
+// conclude notes that the end of the work is being recorded.
+func (p *places) conclude(w *Work) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.concluding = true
+}
+
+// end gives up the place of work that was launched.
+func (p *places) end(id session.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.working, id)
+}
+
+// done says that nothing of a piece of work goes on any more.
+func (p *places) done() { p.wg.Done() }
+
+// isWorking reports whether this process works on a session.
+func (p *places) isWorking(id session.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.working[id] != nil
+}
+
+// remember keeps a stop that is still to be recorded.
+func (p *places) remember(stop unrecordedStop) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unrecorded[stop.session.ID] = stop
+}
+
+// settled forgets a stop that has been recorded, or that something else has taken the place of.
+func (p *places) settled(id session.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.unrecorded, id)
+}
+
+// preempt ends work so that another operation can take its place. The session stays as the work leaves it, with the
+// operation recorded, which the next one may take over.
+func (p *places) preempt(w *Work) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.preempted = true
+	if w.cancel != nil {
+		w.cancel(errPreempted)
+	}
+}
+
+// yield ends this process's work on a session whose record says that it is no longer ours: another process has taken
+// the operation over, or has done what it was meant to do. A zero Session is one that is gone. It reports whether there was such
+// work.
+func (p *places) yield(id session.ID, s session.Session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.working[id]
+	if w == nil || w.cancel == nil || w.kind == session.OpDelete && s.ID == "" {
+		return false
+	}
+	newer := s.ID == "" || w.begun.Revision < s.Revision || w.begun.CreatedAt.Before(s.CreatedAt)
+	if !newer || s.Operation.Same(w.begun.Operation) || w.concluding {
+		return false
+	}
+	w.cancel(errTakenOver)
+	return true
+}
+
+// hurry lets the work on a session that waits act at once.
+func (p *places) hurry(id session.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.working[id]; w != nil && w.cancel != nil && w.automatic {
+		select {
+		case <-w.hurry:
+		default:
+			close(w.hurry)
+		}
+	}
+}
+
+// close waits for the work in progress until ctx ends, then calls halt and cuts the work short. No new work begins.
+func (p *places) close(ctx context.Context, halt func()) {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	done := make(chan struct{})
+	go func() { p.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	halt()
+	p.mu.Lock()
+	for _, w := range p.working {
+		if w.cancel != nil {
+			w.cancel(errShutdown)
+		}
+	}
+	p.mu.Unlock()
+	<-done
+}

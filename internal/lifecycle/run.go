@@ -1,0 +1,61 @@
+package lifecycle
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Run takes up interrupted work and makes records and containers agree, at once and then at intervals, and writes
+// activity to the store, and follows what other processes do. It returns when ctx ends, with nil. ready is called after
+// the first pass that succeeded.
+func (m *Manager) Run(ctx context.Context, ready func()) error {
+	var others sync.WaitGroup
+	defer others.Wait()
+	others.Go(func() { m.follower.watchFeed(ctx) })
+	others.Go(func() { m.follower.locateAll(ctx) })
+	others.Go(func() { m.monitor.watchHealth(ctx) })
+	others.Go(func() { m.idle.stopIdle(ctx) })
+	others.Go(func() { m.sweepTokens(ctx) })
+	flush := time.NewTicker(flushEvery)
+	defer flush.Stop()
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := detach(ctx)
+			defer cancel()
+			return m.activity.flush(last)
+		case <-flush.C:
+			if err := m.activity.flush(ctx); err != nil && ctx.Err() == nil {
+				m.opts.Logger.WarnContext(ctx, "activity not written, kept for later", "error", err)
+			}
+			if m.waiting.heard(m.opts.Peers) {
+				m.soon.raise()
+			}
+		case <-m.soon:
+			wait.Reset(0)
+		case <-wait.C:
+			wait.Reset(m.opts.ReconcileEvery)
+			if err := m.reconciler.all(ctx); err != nil {
+				if ready != nil { // nothing is served before the first pass: do not let them wait
+					wait.Reset(firstRetry)
+				}
+				if ctx.Err() == nil {
+					m.opts.Logger.ErrorContext(ctx, "reconciliation skipped", "error", err)
+				}
+			} else if ready != nil {
+				ready()
+				ready = nil
+			}
+		}
+	}
+}
+
+// firstRetry is how soon a first pass that failed is tried again.
+const firstRetry = time.Second
+
+// PeersChanged has records and containers compared at once: what a process that has ended was doing, or looked after, is
+// taken up without waiting for the next regular pass.
+func (m *Manager) PeersChanged() { m.soon.raise() }

@@ -1,0 +1,98 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"berth/internal/session"
+)
+
+// cutShort leaves an operation as it is recorded, for the one that takes its place or the next process.
+func (x *executor) cutShort(ctx context.Context, kind session.Kind, s session.Session, cause error) error {
+	x.opts.Logger.InfoContext(ctx, "operation cut short", "session_id", s.ID, "operation", kind, "reason", cause)
+	return session.Errorf(session.CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
+}
+
+// takeDown stops the session's container, if there is one. A store that cannot say whose operation it is does not keep it
+// from that: a stop loses nothing.
+func (x *executor) takeDown(ctx context.Context, s session.Session) error {
+	if err := x.records.holds(ctx, s); errors.Is(err, errTakenOver) {
+		return err
+	}
+	x.routes.locate(s.ID, "")
+	x.routes.publish(s)
+	err := x.runtime.Stop(ctx, s.ContainerName, x.opts.StopTimeout)
+	if session.CodeOf(err) == session.CodeNotFound {
+		return nil
+	}
+	return err
+}
+
+// outlive gives a context for what has to be done although an operation's own time is up. The end of the process cuts
+// it short.
+func (x *executor) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.StopTimeout+time.Minute)
+	stop := x.onHalt(cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// blameEngine reports whether the engine was away or stopping while a server was brought up, and then makes the failure the
+// engine's: it ends containers, and breaks calls, in ways that look like the session's own fault. begun is the event stream at the begin.
+func (x *executor) blameEngine(ctx context.Context, kind session.Kind, begun eventStream, failure error) (away bool, _ error) {
+	if failure == nil || !kind.BringsUp() {
+		return false, failure
+	}
+	switch session.CodeOf(failure) {
+	case session.CodeEngineUnavailable, session.CodeStartFailed, session.CodeInternal, session.CodeNotFound, session.CodePortTaken, session.CodeNotRunning:
+	default: // what no engine's end looks like
+		return false, failure
+	}
+	ctx, cancel := x.outlive(ctx)
+	defer cancel()
+	ask, end := context.WithTimeout(ctx, x.opts.Health.Timeout)
+	defer end()
+	if x.runtime.Ping(ask) == nil && !begun.interrupted(x.health.stream()) && (!begun.lost() || x.health.isMute()) {
+		return false, failure
+	}
+	if session.CodeOf(failure) == session.CodeEngineUnavailable {
+		return true, failure
+	}
+	return true, session.Errorf(session.CodeEngineUnavailable, "the engine was stopped or restarted meanwhile; the %s goes on when it is back", kind).Because(failure)
+}
+
+// awaitEngine leaves an operation that met an engine that is not there for its return, as one that does not count.
+func (x *executor) awaitEngine(ctx context.Context, s session.Session) error {
+	if s.Operation.Kind == session.OpCreate || s.Operation.Kind == session.OpStart && s.StopReason == session.StopEngine {
+		return nil // it is that already
+	}
+	x.routes.locate(s.ID, "")
+	x.health.uncharge(s.ID)
+	_, err := x.records.change(ctx, s.ID, func(now *session.Session) error {
+		if !now.IsSame(s) {
+			return errChanged
+		}
+		*now = x.rules.AwaitEngine(*now, session.ActorOf(ctx), x.opts.now())
+		return nil
+	})
+	return ignoreChanged(err)
+}
+
+// endRetries says of an operation that has succeeded that it had failed before.
+func (x *executor) endRetries(ctx context.Context, kind session.Kind, s session.Session) {
+	was := x.retries.ended(s.ID)
+	if was.kind != kind {
+		return
+	}
+	x.opts.Logger.InfoContext(ctx, "operation succeeded after failures", "session_id", s.ID, "operation", kind,
+		"failures", was.failures, "since", was.since)
+	what := session.EventStopped
+	if kind == session.OpDelete {
+		what = session.EventDeleted
+	}
+	x.reports.notify(ctx, s, what, "", fmt.Sprintf("the %s succeeded after %d failures since %s", kind, was.failures, was.since.Format(time.RFC3339)))
+}
