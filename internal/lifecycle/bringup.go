@@ -13,17 +13,6 @@ import (
 	"berth/internal/session"
 )
 
-// containers makes sessions' containers and brings their servers up.
-type containers struct {
-	runtime session.Runtime
-	prober  session.Prober
-	keys    Keys
-	opts    Options
-	reports *reporter
-	routes  *publisher
-	records *recorder
-}
-
 // bringUp makes the session's container if there is none, starts it if it does not run, and waits until its server can
 // be given traffic. It is safe to repeat from any state that an earlier try has left.
 func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Container, error) {
@@ -221,4 +210,20 @@ func line(text string) string {
 		text = strings.ToValidUTF8(text[:cut], "") + "…"
 	}
 	return text
+}
+
+// finishReverting completes the way back of an upgrade that was cut short, before any server of the session may run.
+func (b *containers) finishReverting(ctx context.Context, s session.Session) (session.Session, error) {
+	if s.Upgrade == nil || s.Upgrade.Step != session.StepRevert || s.Operation == nil || s.Operation.Kind == session.OpUpgrade {
+		return s, nil
+	}
+	err := b.putBack(ctx, s)
+	if err != nil && !errors.Is(err, errNoCopy) {
+		return s, err
+	}
+	return b.records.changeOwned(ctx, s, func(now *session.Session) {
+		if now.Upgrade = nil; err != nil {
+			b.reports.appendEvent(ctx, now, session.EventReverted, session.MessageOf(err))
+		}
+	})
 }

@@ -9,6 +9,16 @@ import (
 	"berth/internal/session"
 )
 
+// endings finds out why containers have ended, and takes notice of it.
+type endings struct {
+	runtime session.Runtime
+	opts    Options
+	reports *reporter
+	health  *healthRecords
+	routes  *publisher
+	waiting *waiting
+}
+
 // exitKilled is the exit code of a server that SIGKILL ended.
 const exitKilled = 128 + 9
 
@@ -26,21 +36,21 @@ func unseenEnd(code int) string {
 }
 
 // explainEnding finds out why the container of a running session has ended without Berth's doing, or is gone.
-func (r *reconciler) explainEnding(ctx context.Context, s session.Session, c session.Container, absent bool) *Ending {
-	end := r.health.witness(ctx, s.ID)
+func (e *endings) explainEnding(ctx context.Context, s session.Session, c session.Container, absent bool) *Ending {
+	end := e.health.witness(ctx, s.ID)
 	ended := func(cause Cause, advice, format string, args ...any) *Ending {
 		return &Ending{Cause: cause, Failure: session.Errorf(session.CodeNotRunning, format, args...), Advice: advice}
 	}
-	starved := c.OOMKilled || r.health.hasStarved(s.ID)
+	starved := c.OOMKilled || e.health.hasStarved(s.ID)
 	byHand := end.signalled && !starved
 	var why *Ending
 	switch {
-	case !absent && r.endedByEngine(ctx, c, end):
+	case !absent && e.endedByEngine(ctx, c, end):
 		if end.known {
 			return ended(CauseEngine, "", "%s", engineEnded)
 		}
 		return ended(CauseEngine, "", "%s", unseenEnd(c.ExitCode))
-	case end.signalled && (absent || r.isBeingRemoved(ctx, c)):
+	case end.signalled && (absent || e.isBeingRemoved(ctx, c)):
 		why = ended(CauseGone, adviseWorkspace, "the container was removed by somebody with access to the engine")
 	case absent:
 		why = ended(CauseGone, adviseWorkspace, "the container is gone")
@@ -65,16 +75,16 @@ func unreachable() *Ending {
 }
 
 // loseContainer takes notice of a container that has ended, before its session is restarted or given up.
-func (r *reconciler) loseContainer(ctx context.Context, s session.Session, seen Situation) error {
+func (e *endings) loseContainer(ctx context.Context, s session.Session, seen Situation) error {
 	why := seen.Ended
-	r.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Failure.Message)
+	e.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Failure.Message)
 	if why.Cause == CauseMemory {
-		r.reports.notify(ctx, s, session.EventOutOfMemory, why.Cause, why.Failure.Message)
+		e.reports.notify(ctx, s, session.EventOutOfMemory, why.Cause, why.Failure.Message)
 	}
-	r.routes.locate(s.ID, "")
+	e.routes.locate(s.ID, "")
 	if seen.Container == Absent && s.ContainerID != "" {
 		// One that was renamed still has the volumes, and would run beside the next one.
-		return r.runtime.Remove(ctx, s.ContainerID, true)
+		return e.runtime.Remove(ctx, s.ContainerID, true)
 	}
 	return nil
 }
@@ -84,25 +94,25 @@ var signalCodes = []int{0, exitKilled, 128 + 15, 255}
 
 // endedByEngine reports whether a container was ended by an engine that stopped or came back. Where this process was not
 // there to see it, the exit code decides.
-func (r *reconciler) endedByEngine(ctx context.Context, c session.Container, end endOf) bool {
+func (e *endings) endedByEngine(ctx context.Context, c session.Container, end endOf) bool {
 	switch {
 	case c.OOMKilled:
 		return false
-	case !end.known || r.health.isMute():
+	case !end.known || e.health.isMute():
 		return slices.Contains(signalCodes, c.ExitCode)
 	case !end.watched:
 		return true
 	}
 	// An engine that is stopping accepts no connections, and sends events of the containers that it ends until they all have.
-	ask, cancel := context.WithTimeout(ctx, r.opts.Health.Timeout)
+	ask, cancel := context.WithTimeout(ctx, e.opts.Health.Timeout)
 	defer cancel()
-	return r.runtime.Ping(ask) != nil
+	return e.runtime.Ping(ask) != nil
 }
 
 // isBeingRemoved reports whether a container that was seen stopped is on its way out, or out: who removes one that runs has
 // the engine kill it first.
-func (r *reconciler) isBeingRemoved(ctx context.Context, c session.Container) bool {
-	now, err := r.runtime.Inspect(ctx, c.ID)
+func (e *endings) isBeingRemoved(ctx context.Context, c session.Container) bool {
+	now, err := e.runtime.Inspect(ctx, c.ID)
 	if err != nil {
 		return session.CodeOf(err) == session.CodeNotFound
 	}
@@ -110,12 +120,12 @@ func (r *reconciler) isBeingRemoved(ctx context.Context, c session.Container) bo
 }
 
 // awaitOthers leaves a session whose container was ended or removed through the engine as it is.
-func (r *reconciler) awaitOthers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
-	r.waiting.leave(s.ID, noticed)
-	r.routes.locate(s.ID, "")
-	r.routes.publish(s)
+func (e *endings) awaitOthers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
+	e.waiting.leave(s.ID, noticed)
+	e.routes.locate(s.ID, "")
+	e.routes.publish(s)
 	if !waiting {
-		r.opts.Logger.WarnContext(ctx, "session lost its container and is left alone: that may be the work of an instance that cannot be heard",
+		e.opts.Logger.WarnContext(ctx, "session lost its container and is left alone: that may be the work of an instance that cannot be heard",
 			"session_id", s.ID)
 	}
 }

@@ -25,45 +25,12 @@ const (
 	startSpread = time.Second
 )
 
-// engineEnded is why a session stops that the engine has ended.
-const engineEnded = "the engine was stopped or restarted"
-
-// eventStream is the state of the stream of the engine's events at one moment. Whoever needs to know later what has become of
-// the engine keeps it and compares. The zero value is the time before the first connection, which is no outage.
-type eventStream struct {
-	number  int  // of connections so far; 0: there was none yet
-	open    bool // the last one still is
-	outages int  // counts the begins and ends of times without events; odd: this is such a time
-}
-
-// lost reports whether events are missing at this moment.
-func (s eventStream) lost() bool { return s.outages%2 == 1 }
-
-// returned reports whether a stream is open at a later moment that was not open at this one.
-func (s eventStream) returned(later eventStream) bool { return later.open && later != s }
-
-// interrupted reports whether events began or ended to be missing until a later moment.
-func (s eventStream) interrupted(later eventStream) bool { return s.outages != later.outages }
-
-// engineView is what is known of the engine. Guarded by healthRecords.mu.
-type engineView struct {
-	stream  eventStream
-	refused bool // the engine could not be connected to when that was tried last
-	answers int  // how often in a row it has answered and not given its events when they were asked for, whatever is in the way of them
-
-	charged map[session.ID]time.Time // when a restart was last counted, to take it back if the engine turns out to be stopping
-	refunds []session.ID             // sessions whose last restart does not count
-}
-
 // stream is the event stream at this moment.
 func (h *healthRecords) stream() eventStream {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.engine.stream
 }
-
-// isMute reports whether the engine answers and gives no events. Once may be the moment in which it comes back.
-func (e *engineView) isMute() bool { return e.answers > 1 }
 
 // isMute reports whether the engine gives no events although it answers: that they are missing says nothing about it then.
 func (h *healthRecords) isMute() bool {

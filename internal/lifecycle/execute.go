@@ -9,24 +9,6 @@ import (
 	"berth/internal/session"
 )
 
-// executor carries out what is recorded, and records how it ended. It knows nothing of who waits for that.
-type executor struct {
-	store     session.Store
-	runtime   session.Runtime
-	opts      Options
-	rules     Rules
-	reports   *reporter
-	health    *healthRecords
-	routes    *publisher
-	records   *recorder
-	places    *places
-	make      *containers
-	retries   *retries
-	unlocated *worklist
-
-	onHalt func(func()) (stop func() bool) // as context.AfterFunc; the end of the process
-}
-
 // perform does the work of an operation and records how it ended. Every step may be repeated: a process that takes an
 // operation over begins again from the top.
 func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ session.Session, err error) {

@@ -16,7 +16,7 @@ type follower struct {
 	reports   *reporter
 	routes    *publisher
 	places    *places
-	queue     *queue
+	twins     *twins
 	unlocated *worklist // sessions whose address another process has changed
 }
 
@@ -157,7 +157,7 @@ func (f *follower) locateAll(ctx context.Context) {
 func (f *follower) findServer(ctx context.Context, id session.ID) error {
 	s, err := f.store.Get(ctx, id)
 	if err == nil && f.routes.isTwin(s) {
-		err = f.giveWayInPlace(ctx, id)
+		err = f.twins.giveWayInPlace(ctx, id)
 	}
 	if err != nil || s.Status != session.Running || f.places.isWorking(id) {
 		return ignoreNotFound(err)

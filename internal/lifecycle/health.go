@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -40,6 +41,12 @@ func (o HealthOptions) withDefaults() HealthOptions {
 
 // heals reports whether a server that fails is restarted.
 func (o HealthOptions) heals() bool { return o.CheckEvery > 0 && o.MaxRestarts > 0 }
+
+// delay is how long to wait before the n-th restart in a row: doubled each time, and never the same for two sessions.
+func (o HealthOptions) delay(n int) time.Duration {
+	d := min(o.RestartDelay<<min(n-1, 10), longestDelay)
+	return d + rand.N(d/5+1) //nolint:gosec // not a secret
+}
 
 // Cause is why a session failed, for whoever counts.
 type Cause string
@@ -145,3 +152,6 @@ func (v *healthRecord) view() Health {
 	h.History = slices.Clone(h.History)
 	return h
 }
+
+// longestDelay bounds the doubling of the delay before a restart.
+const longestDelay = 5 * time.Minute

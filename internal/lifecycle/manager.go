@@ -86,10 +86,12 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 
 	unused := newIdle(store, prober, keys, opts, rules, used, published, commands)
 	unknown := &orphans{runtime: runtime, opts: opts, reports: reports, places: work}
-	others := &follower{store: store, runtime: runtime, opts: opts, reports: reports, routes: published, places: work, queue: commands, unlocated: unlocated}
+	same := &twins{store: store, runtime: runtime, opts: opts, routes: published, places: work, queue: commands}
+	others := &follower{store: store, runtime: runtime, opts: opts, reports: reports, routes: published, places: work, twins: same, unlocated: unlocated}
 	compare := &reconciler{
 		store: store, runtime: runtime, prober: prober, keys: keys, opts: opts, rules: rules, reports: reports, health: health, routes: published,
-		records: records, places: work, queue: commands, outlasting: foreign, waiting: left, orphans: unknown, idle: unused, follower: others,
+		records: records, places: work, queue: commands, outlasting: foreign, waiting: left, orphans: unknown, idle: unused, follower: others, twins: same,
+		endings: &endings{runtime: runtime, opts: opts, reports: reports, health: health, routes: published, waiting: left},
 	}
 	look := newMonitor(runtime, prober, opts, reports, health, records, work, commands, tries, left, soon, compare.reconcile)
 

@@ -123,17 +123,6 @@ func (p *publisher) publishFollowed(mark uint64, s session.Session) (unlocated b
 	return s.Status == session.Running && p.address[s.ID] == ""
 }
 
-// cameUp is when the session's server was last brought up. It may be at another address since, and have the same port: on
-// the sessions' network all servers do.
-func cameUp(s session.Session) time.Time {
-	for _, m := range slices.Backward(s.Timeline) {
-		if m.Type == session.EventReady || m.Type == session.EventRestarted {
-			return m.At
-		}
-	}
-	return time.Time{}
-}
-
 // route hands a session's route to the data plane. The caller holds p.mu.
 func (p *publisher) route(s session.Session) {
 	if known, ok := p.newest[s.ID]; ok && !known.CreatedAt.Equal(s.CreatedAt) && known.ContainerName != s.ContainerName {

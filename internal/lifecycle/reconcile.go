@@ -2,8 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"net"
-	"strconv"
 	"sync"
 	"time"
 
@@ -29,6 +27,8 @@ type reconciler struct {
 	orphans    *orphans
 	idle       *idle
 	follower   *follower
+	twins      *twins
+	endings    *endings
 }
 
 // all makes one pass over every record and every container. When either list cannot be had it changes nothing:
@@ -126,7 +126,7 @@ func (r *reconciler) reconcile(ctx context.Context, id session.ID) error {
 // examine decides about a session and does what can be done at once. What begins an operation is returned. The caller holds the
 // session's place.
 func (r *reconciler) examine(ctx context.Context, id session.ID) (Decision, Situation, error) {
-	s, err := r.follower.giveWay(ctx, id)
+	s, err := r.twins.giveWay(ctx, id)
 	if session.CodeOf(err) == session.CodeNotFound {
 		r.routes.unpublish(id)
 		return keep(), Situation{}, nil
@@ -146,15 +146,15 @@ func (r *reconciler) examine(ctx context.Context, id session.ID) (Decision, Situ
 	d := r.rules.Decide(s, seen, Command{}, r.opts.now())
 	switch d.Verdict {
 	case FindCause:
-		seen.Ended = r.explainEnding(ctx, s, c, seen.Container == Absent)
+		seen.Ended = r.endings.explainEnding(ctx, s, c, seen.Container == Absent)
 		noticed, waiting := r.waiting.of(s.ID)
 		seen.OthersUnknown = r.opts.Peers.Unreachable(noticed)
 		if d = r.rules.Decide(s, seen, Command{}, r.opts.now()); d.Verdict == Wait {
-			r.awaitOthers(ctx, s, noticed, waiting)
+			r.endings.awaitOthers(ctx, s, noticed, waiting)
 			return d, seen, nil
 		}
 		r.waiting.forget(s.ID)
-		return d, seen, r.loseContainer(ctx, s, seen)
+		return d, seen, r.endings.loseContainer(ctx, s, seen)
 	case AskServer:
 		seen.Server = r.askServer(ctx, s, c)
 		d = r.rules.Decide(s, seen, Command{}, r.opts.now())
@@ -250,14 +250,4 @@ func (r *reconciler) stopUseless(ctx context.Context, s session.Session, c sessi
 		return ignoreNotFound(err) // what has changed is seen to at the next pass
 	}
 	return r.runtime.Stop(ctx, c.ID, r.opts.StopTimeout)
-}
-
-// portOf returns the port of "ip:port", 0 when there is none.
-func portOf(address string) int {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.Atoi(port)
-	return n
 }

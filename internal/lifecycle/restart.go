@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"time"
 
 	"berth/internal/session"
 )
@@ -13,15 +12,7 @@ const (
 	// healers is how many sessions are restarted at once without anybody's request: an engine that comes back with all of
 	// them down must not be overrun.
 	healers = 4
-	// longestDelay bounds the doubling of the delay before a restart.
-	longestDelay = 5 * time.Minute
 )
-
-// delay is how long to wait before the n-th restart in a row: doubled each time, and never the same for two sessions.
-func (o HealthOptions) delay(n int) time.Duration {
-	d := min(o.RestartDelay<<min(n-1, 10), longestDelay)
-	return d + rand.N(d/5+1) //nolint:gosec // not a secret
-}
 
 // settle does what is decided about a session that has ended or does not work. Someone who works on the session already is
 // left alone. The caller must not hold the session's place.
@@ -49,7 +40,7 @@ func (q *queue) settleIn(ctx context.Context, w *Work, seen Situation) error {
 		if q.health.charge(s.ID, stream) {
 			defer func() { q.reports.report(ctx, s.ID, q.refund(ctx, s.ID)) }()
 		}
-		w.automatic, w.handover = true, s.Operation.Deadline.Add(-q.rules.allowance(session.OpRestart)).Sub(q.opts.now())
+		w.automatic, w.then, w.handover = true, q.restartAgain, s.Operation.Deadline.Add(-q.rules.allowance(session.OpRestart)).Sub(q.opts.now())
 		q.opts.Logger.WarnContext(ctx, "session is being restarted", "session_id", s.ID, "reason", s.LastError, "restart", s.RestartCount,
 			"of", q.rules.MaxRestarts, "after", w.handover)
 		q.reports.notify(ctx, s, session.EventUnhealthy, why.cause(), s.LastError)
@@ -57,7 +48,7 @@ func (q *queue) settleIn(ctx context.Context, w *Work, seen Situation) error {
 		if s.Operation == nil {
 			return nil
 		}
-		w.automatic, w.handover = true, rand.N(startSpread) //nolint:gosec // not a secret
+		w.automatic, w.then, w.handover = true, q.restartAgain, rand.N(startSpread) //nolint:gosec // not a secret
 		q.opts.Logger.InfoContext(ctx, "session was ended by the engine and is started again", "session_id", s.ID)
 	case Fail:
 		if q.rules.Restarts {

@@ -77,18 +77,11 @@ func (b *containers) imageForCopy(ctx context.Context, s session.Session, spec s
 	return spec.Image, err
 }
 
-// finishReverting completes the way back of an upgrade that was cut short, before any server of the session may run.
-func (b *containers) finishReverting(ctx context.Context, s session.Session) (session.Session, error) {
-	if s.Upgrade == nil || s.Upgrade.Step != session.StepRevert || s.Operation == nil || s.Operation.Kind == session.OpUpgrade {
-		return s, nil
+var errCopyTime = errors.New("the time for copying is up")
+
+func explainCopy(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errCopyTime) {
+		return session.Errorf(session.CodeStartTimeout, "the session's state could not be copied within %s", copyTime).Because(err)
 	}
-	err := b.putBack(ctx, s)
-	if err != nil && !errors.Is(err, errNoCopy) {
-		return s, err
-	}
-	return b.records.changeOwned(ctx, s, func(now *session.Session) {
-		if now.Upgrade = nil; err != nil {
-			b.reports.appendEvent(ctx, now, session.EventReverted, session.MessageOf(err))
-		}
-	})
+	return err
 }

@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"cmp"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"berth/internal/session"
@@ -19,30 +21,6 @@ type Rules struct {
 
 	// RestartDelay returns how long to wait before the n-th restart in a row.
 	RestartDelay func(n int) time.Duration
-}
-
-// Ending is why a container does not run that should, or why its server has to be restarted.
-type Ending struct {
-	Cause   Cause
-	Failure *session.Failure
-	Advice  string // what to do where Berth does not restart the session; may be empty
-	ByHand  bool   // somebody with access to the engine, or another process, has stopped the container
-}
-
-// advised is the message for who has to do something himself.
-func (e Ending) advised() string {
-	if e.Advice == "" {
-		return e.Failure.Message
-	}
-	return e.Failure.Message + "; " + e.Advice
-}
-
-// cause is why the server is restarted. A restart that was cut short and goes on has no ending: nil.
-func (e *Ending) cause() Cause {
-	if e == nil {
-		return CauseStart
-	}
-	return e.Cause
 }
 
 // operation is a new operation of this process.
@@ -226,4 +204,20 @@ func (r Rules) AwaitEngine(s session.Session, actor string, now time.Time) sessi
 	next.Operation = r.operation(session.OpStart, now)
 	addEvent(&next, now, session.EventStopped, actor, engineEnded)
 	return next
+}
+
+// engineEnded is why a session stops that the engine has ended.
+const engineEnded = "the engine was stopped or restarted"
+
+// copyTime bounds a copy of a session's state.
+const copyTime = 10 * time.Minute
+
+// portOf returns the port of "ip:port", 0 when there is none.
+func portOf(address string) int {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(port)
+	return n
 }

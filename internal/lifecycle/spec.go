@@ -8,6 +8,17 @@ import (
 	"berth/internal/session"
 )
 
+// containers makes sessions' containers and brings their servers up.
+type containers struct {
+	runtime session.Runtime
+	prober  session.Prober
+	keys    Keys
+	opts    Options
+	reports *reporter
+	routes  *publisher
+	records *recorder
+}
+
 // specOf is the container that the session would get now.
 func (b *containers) specOf(s session.Session) session.Spec {
 	return session.Spec{

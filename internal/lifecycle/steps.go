@@ -9,6 +9,24 @@ import (
 	"berth/internal/session"
 )
 
+// executor carries out what is recorded, and records how it ended. It knows nothing of who waits for that.
+type executor struct {
+	store     session.Store
+	runtime   session.Runtime
+	opts      Options
+	rules     Rules
+	reports   *reporter
+	health    *healthRecords
+	routes    *publisher
+	records   *recorder
+	places    *places
+	make      *containers
+	retries   *retries
+	unlocated *worklist
+
+	onHalt func(func()) (stop func() bool) // as context.AfterFunc; the end of the process
+}
+
 // cutShort leaves an operation as it is recorded, for the one that takes its place or the next process.
 func (x *executor) cutShort(ctx context.Context, kind session.Kind, s session.Session, cause error) error {
 	x.opts.Logger.InfoContext(ctx, "operation cut short", "session_id", s.ID, "operation", kind, "reason", cause)

@@ -9,9 +9,6 @@ import (
 	"berth/internal/session"
 )
 
-// copyTime bounds a copy of a session's state.
-const copyTime = 10 * time.Minute
-
 // performUpgrade does the work of an upgrade step by step and records how it ended.
 func (x *executor) performUpgrade(ctx context.Context, w *Work, s session.Session) (_ session.Session, err error) {
 	begun := time.Now()
@@ -109,15 +106,6 @@ func (x *executor) copyState(ctx context.Context, s session.Session) (session.Se
 	ctx, cancel := context.WithTimeoutCause(ctx, copyTime, errCopyTime)
 	defer cancel()
 	return s, explainCopy(ctx, x.runtime.SaveState(ctx, x.make.specOf(s)))
-}
-
-var errCopyTime = errors.New("the time for copying is up")
-
-func explainCopy(ctx context.Context, err error) error {
-	if err != nil && errors.Is(context.Cause(ctx), errCopyTime) {
-		return session.Errorf(session.CodeStartTimeout, "the session's state could not be copied within %s", copyTime).Because(err)
-	}
-	return err
 }
 
 // concludeUpgrade records the end of an upgrade. c is the container that runs; failure is why none does.

@@ -18,12 +18,13 @@ type Work struct {
 	turned     chan struct{}           // closed when the work is launched, or its place is given up
 	cancel     context.CancelCauseFunc // nil until the work is launched
 	preempted  bool
-	concluding bool            // the end is being recorded, which the record's revision decides
-	handover   time.Duration   // how long to wait before acting
-	hurry      chan struct{}   // closed when there is no reason left to wait
-	automatic  bool            // a restart or start of Berth's own
-	forced     bool            // in place of whatever was in progress
-	begun      session.Session // as it was recorded when the work began
+	concluding bool                         // the end is being recorded, which the record's revision decides
+	handover   time.Duration                // how long to wait before acting
+	hurry      chan struct{}                // closed when there is no reason left to wait
+	automatic  bool                         // a restart or start of Berth's own
+	then       func(context.Context, *Work) // called when the work is done; nil: nothing follows
+	forced     bool                         // in place of whatever was in progress
+	begun      session.Session              // as it was recorded when the work began
 
 	// result and err are written before done is closed.
 	result session.Session

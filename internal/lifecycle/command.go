@@ -1,0 +1,130 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+
+	"berth/internal/session"
+)
+
+// settleTime is how long a command waits for work whose begin or end is being recorded: the store may say already that there
+// is nothing.
+const settleTime = time.Second
+
+// place returns the session's place in this process, or the work that has it and does what the command wants already. It
+// waits for work that is preempted, and a moment for work that is about to end.
+func (q *queue) place(ctx context.Context, id session.ID, c Command) (w *Work, joined bool, err error) {
+	settled := time.NewTimer(settleTime)
+	defer settled.Stop()
+	for {
+		at, err := q.places.reserve(id, c.Kind)
+		late := settled.C // nil: the wait has an end of its own
+		var next <-chan struct{}
+		switch {
+		case session.CodeOf(err) != session.CodeInProgress:
+			return at.Work, false, err
+		case at.kind == c.Kind && at.launched && c.joins() && !q.isOvertaken(ctx, id):
+			return at.Work, true, nil
+		case at.kind == c.Kind && at.launched && c.joins(): // it is ending, for something else is to be done now
+			next = at.done
+		case at.kind != opReconcile && c.preempts(at.kind):
+			q.places.preempt(at.Work)
+			next, late = at.done, nil
+		case at.concluding:
+			next = at.done
+		case at.kind == opReconcile: // however long the engine takes to answer
+			next, late = at.turned, nil
+		case !at.launched:
+			next = at.turned
+		default:
+			return nil, false, err
+		}
+		select {
+		case <-next:
+		case <-late:
+			return nil, false, err
+		case <-ctx.Done():
+			if free, err := q.places.reserve(id, c.Kind); err == nil {
+				q.release(free.Work) // what was preempted for nothing goes on
+			}
+			return nil, false, session.Errorf(session.CodeCanceled, "the caller left before the %s began", c.Kind).Because(context.Cause(ctx))
+		}
+	}
+}
+
+// isOvertaken reports whether the work that this process does on a session is not what is recorded any more, and ends it then:
+// another process was asked for something else since, of which this one has not been notified.
+func (q *queue) isOvertaken(ctx context.Context, id session.ID) bool {
+	s, err := q.store.Get(ctx, id)
+	if err != nil && session.CodeOf(err) != session.CodeNotFound {
+		return false
+	}
+	return q.places.yield(id, s)
+}
+
+// obey records what a command leads to, and begins it. The Work has ended already when there is nothing to do.
+func (q *queue) obey(ctx context.Context, id session.ID, c Command) (*Work, error) {
+	w, err := q.tryToObey(ctx, id, c)
+	if c.Wake && session.CodeOf(err) == session.CodeInProgress {
+		return nil, err // it is being woken, which is what is wanted
+	}
+	return w, q.reports.refuse(ctx, OperationResult{Operation: string(c.Kind), Session: id, Forced: c.Force, StopReason: c.Reason}, err)
+}
+
+func (q *queue) tryToObey(ctx context.Context, id session.ID, c Command) (*Work, error) {
+	w, joined, err := q.place(ctx, id, c)
+	if err != nil || joined {
+		return w, err
+	}
+	return q.obeyIn(ctx, w, c)
+}
+
+// obeyIn is obey for who holds the session's place, which is given up unless work is begun.
+func (q *queue) obeyIn(ctx context.Context, w *Work, c Command) (*Work, error) {
+	c.Actor = session.ActorOf(ctx)
+	s, verdict, err := q.record(ctx, w.id, c)
+	switch {
+	case err != nil && q.stopUnrecorded(ctx, w, c, err):
+		return w, nil
+	case err != nil:
+		q.release(w)
+		return nil, err
+	case verdict == Keep:
+		q.release(w)
+		return finished(s), nil
+	case verdict == Preempt:
+		w.handover = q.opts.Handover
+	}
+	w.forced = c.Force
+	if s.Operation.Automatic(s) {
+		w.automatic, w.then = true, q.restartAgain
+	}
+	q.launch(ctx, w, s)
+	return w, nil
+}
+
+// record writes what a command leads to, unless there is nothing to do (Keep).
+func (q *queue) record(ctx context.Context, id session.ID, c Command) (session.Session, Verdict, error) {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	for {
+		s, err := q.store.Get(ctx, id)
+		if err != nil {
+			return session.Session{}, "", err
+		}
+		seen := Situation{Holder: q.holder(s)}
+		if c.Kind.BringsUp() && !s.Occupies() {
+			seen.Capacity = q.admit(ctx)
+		}
+		d := q.rules.Decide(s, seen, c, q.opts.now())
+		switch d.Verdict {
+		case Keep:
+			return s, d.Verdict, nil
+		case Refuse:
+			return session.Session{}, d.Verdict, q.reports.refused(ctx, d.Refusal)
+		}
+		if s, err = q.store.Update(ctx, d.Next, q.maxSessions()); session.CodeOf(err) != session.CodeConflict {
+			return s, d.Verdict, q.reports.refused(ctx, err)
+		} // a token was rotated meanwhile
+	}
+}

@@ -1,0 +1,149 @@
+package lifecycle
+
+import (
+	"time"
+
+	"berth/internal/session"
+)
+
+// Situation is what a decision depends on beside the record: what was seen, and how long things may take.
+type Situation struct {
+	Holder    Holder
+	Container Seen
+	Ended     *Ending // why a container that should run does not, or why its server is of no use; nil: it is not asked
+	Server    Answer
+
+	// OthersUnknown says that another process may have been asked for what is seen, and that this one cannot read it.
+	OthersUnknown bool
+	// Capacity is why no further session may begin to run, as a CodePressure error; nil: one may.
+	Capacity error
+}
+
+// Holder says who does the operation that is recorded with a session.
+type Holder uint8
+
+// The holders.
+const (
+	HeldByNobody Holder = iota // no operation is recorded
+	HeldHere                   // this process does it, or is about to
+	HeldByOther                // another process does it, or may do it
+	Abandoned                  // its process is gone, or has been seen at it for too long
+	RetryLater                 // it failed, and waits to be tried again
+	RetryNow                   // it failed, and is to be tried again
+)
+
+// Seen is what the runtime says about a session's container.
+type Seen uint8
+
+// What is seen of containers.
+const (
+	NotSeen  Seen = iota // nobody has looked, or the runtime does not answer
+	Absent               // there is none
+	Up                   // it runs
+	Changing             // it is paused or being restarted
+	Down                 // it does not run
+)
+
+// Answer is what a session's server says when it is asked whether it works.
+type Answer uint8
+
+// The answers.
+const (
+	NotAsked Answer = iota
+	Works
+	DoesNotWork
+)
+
+// Command is what is wanted of a session. The zero Command wants nothing: what is to be done depends on what is seen.
+type Command struct {
+	Kind   session.Kind
+	Actor  string             // who wants it; see [session.ActorOf]
+	Reason session.StopReason // why Berth itself stops the session
+	Force  bool               // whatever is in progress is ended for it
+	Wake   bool               // a start that is wanted only if the session was stopped as idle or by the engine
+	Resume bool               // the operation was asked for before: what is recorded as wanted stays
+
+	// prepare completes the record of an operation that is more than its kind, or says why it may not begin. Such an
+	// operation joins no other. before is the session without the operation.
+	prepare func(before session.Session, s *session.Session) error
+}
+
+// preempts reports whether an operation in progress is ended for the command. A delete never is: what it has removed
+// cannot be brought back.
+func (c Command) preempts(k session.Kind) bool {
+	if k == session.OpDelete {
+		return false
+	}
+	return c.Force && k != c.Kind || k.BringsUp() && !c.Kind.BringsUp()
+}
+
+// joins reports whether the command is content with an operation of its kind that is in progress.
+func (c Command) joins() bool { return c.prepare == nil && c.Kind != session.OpCreate }
+
+// Verdict is what is done about a session.
+type Verdict string
+
+// The verdicts.
+const (
+	Keep      Verdict = "keep"       // all is as recorded, or on its way
+	Refuse    Verdict = "refuse"     // the command is refused
+	Begin     Verdict = "begin"      // the operation of Next is recorded and done
+	Preempt   Verdict = "preempt"    // as Begin, and the process that does the recorded operation gives it up
+	Resume    Verdict = "resume"     // the operation that is recorded, or a stop, is begun as [Command.Resume]
+	Adopt     Verdict = "adopt"      // the container is the session's and its server is where it was found
+	AskServer Verdict = "ask server" // whether its server works decides
+	FindCause Verdict = "find cause" // why its container does not run decides
+	Stop      Verdict = "stop"       // the container is stopped, the record stays
+	Restart   Verdict = "restart"    // Next, which has a restart, is recorded; it is done after a delay
+	Fail      Verdict = "fail"       // Next, in error until somebody acts, is recorded
+	BringBack Verdict = "bring back" // Next, stopped by the engine, is recorded, and started if it says so
+	Wait      Verdict = "wait"       // nothing is done until the other processes are known again
+)
+
+// Decision is what becomes of a session.
+type Decision struct {
+	Verdict Verdict
+	Refusal error           // with Refuse
+	Next    session.Session // the record to write before anything is done; with Begin, Preempt, Adopt, Restart, Fail and BringBack
+	Kind    session.Kind    // with Resume: the operation
+	Changed bool            // Next differs from the record
+}
+
+func keep() Decision { return Decision{Verdict: Keep} }
+
+func refuse(err error) Decision { return Decision{Verdict: Refuse, Refusal: err} }
+
+func busy(id session.ID, kind session.Kind) error {
+	return session.Errorf(session.CodeInProgress, "session %s is busy: %s in progress; try again when it is done", id, kind).After(time.Second)
+}
+
+func beingDeleted(s session.Session) error {
+	if s.Operation.Pending() {
+		return session.Errorf(session.CodeConflict, "session %s is being deleted, which cannot be undone and takes longer than usual: %s", s.ID, s.LastError)
+	}
+	return session.Errorf(session.CodeConflict, "session %s is being deleted, which cannot be undone", s.ID)
+}
+
+// Ending is why a container does not run that should, or why its server has to be restarted.
+type Ending struct {
+	Cause   Cause
+	Failure *session.Failure
+	Advice  string // what to do where Berth does not restart the session; may be empty
+	ByHand  bool   // somebody with access to the engine, or another process, has stopped the container
+}
+
+// advised is the message for who has to do something himself.
+func (e Ending) advised() string {
+	if e.Advice == "" {
+		return e.Failure.Message
+	}
+	return e.Failure.Message + "; " + e.Advice
+}
+
+// cause is why the server is restarted. A restart that was cut short and goes on has no ending: nil.
+func (e *Ending) cause() Cause {
+	if e == nil {
+		return CauseStart
+	}
+	return e.Cause
+}

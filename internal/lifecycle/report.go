@@ -1,0 +1,59 @@
+package lifecycle
+
+import (
+	"context"
+
+	"berth/internal/session"
+)
+
+// appendEvent is addEvent at this moment, for who acts in ctx.
+func (r *reporter) appendEvent(ctx context.Context, s *session.Session, what session.EventType, reason string) {
+	addEvent(s, r.opts.now(), what, session.ActorOf(ctx), reason)
+}
+
+// reporter tells of what happens: to the sink, and to the log what could not be done.
+type reporter struct{ opts Options }
+
+func (r *reporter) emit(ctx context.Context, report Report) {
+	if r.opts.Sink != nil {
+		r.opts.Sink.Emit(ctx, report)
+	}
+}
+
+// observe reports how something went.
+func (r *reporter) observe(ctx context.Context, p OperationResult) {
+	r.emit(ctx, Report{Operation: &p})
+}
+
+// notify reports what operators want to know at once.
+func (r *reporter) notify(ctx context.Context, s session.Session, what session.EventType, cause Cause, reason string) {
+	r.emit(ctx, Report{Notice: &Notice{At: r.opts.now(), Type: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount}})
+}
+
+// refuse tells of what was not begun, and returns why. That Berth itself comes too late for something is no refusal.
+func (r *reporter) refuse(ctx context.Context, p OperationResult, err error) error {
+	if err == nil {
+		return nil
+	}
+	p.Refused, p.Outcome = true, session.CodeOf(err)
+	late := p.Outcome == session.CodeInProgress || p.Outcome == session.CodeConflict || p.Outcome == session.CodeNotFound || p.Outcome == session.CodeCanceled
+	if !late || session.ActorOf(ctx) != session.ActorBerth {
+		r.observe(ctx, p)
+	}
+	return err
+}
+
+// refused passes an error on, and tells of it if it is a refusal for want of room.
+func (r *reporter) refused(ctx context.Context, err error) error {
+	if code := session.CodeOf(err); code == session.CodeLimit || code == session.CodePressure {
+		r.emit(ctx, Report{Rejected: err})
+	}
+	return err
+}
+
+// report logs what could not be brought into agreement; the next pass tries again.
+func (r *reporter) report(ctx context.Context, id session.ID, err error) {
+	if err != nil && ctx.Err() == nil {
+		r.opts.Logger.ErrorContext(ctx, "session and container could not be brought into agreement", "session_id", id, "error", err)
+	}
+}

@@ -1,0 +1,31 @@
+package lifecycle
+
+import (
+	"slices"
+	"time"
+
+	"berth/internal/session"
+)
+
+// maxEvents is how many milestones of a session are kept.
+const maxEvents = 25
+
+// addEvent adds what happens to the timeline of a session that is about to be recorded.
+func addEvent(s *session.Session, now time.Time, what session.EventType, by, reason string) {
+	timeline := slices.Clone(s.Timeline)
+	if extra := len(timeline) + 1 - maxEvents; extra > 0 {
+		timeline = timeline[extra:]
+	}
+	s.Timeline = append(timeline, session.Event{At: now, Type: what, By: by, Reason: reason})
+}
+
+// cameUp is when the session's server was last brought up. It may be at another address since, and have the same port: on
+// the sessions' network all servers do.
+func cameUp(s session.Session) time.Time {
+	for _, m := range slices.Backward(s.Timeline) {
+		if m.Type == session.EventReady || m.Type == session.EventRestarted {
+			return m.At
+		}
+	}
+	return time.Time{}
+}
