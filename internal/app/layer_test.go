@@ -18,10 +18,11 @@ var rank = map[string]int{
 	"berth/internal/pin":       0,
 	"berth/internal/session":   0,
 
-	"berth/internal/access":     1,
-	"berth/internal/atomicfile": 1,
-	"berth/internal/lifecycle":  1,
-	"berth/internal/telemetry":  1,
+	"berth/internal/access":         1,
+	"berth/internal/atomicfile":     1,
+	"berth/internal/lifecycle":      1,
+	"berth/internal/storage/record": 1,
+	"berth/internal/telemetry":      1,
 
 	"berth/internal/config":           2,
 	"berth/internal/docker":           2,

@@ -20,7 +20,7 @@ import (
 
 // writesStatus lists who may write the status of a session beside lifecycle: the description of its fields, with which
 // stores read back what lifecycle has written, and the samples of tests.
-var writesStatus = []string{"berth/internal/session/fields.go", "berth/internal/storetest/"}
+var writesStatus = []string{"berth/internal/storage/record/fields.go", "berth/internal/storetest/"}
 
 // Only lifecycle decides what status a session has.
 func TestOnlyLifecycleWritesStatus(t *testing.T) {

@@ -14,12 +14,13 @@ import (
 	"berth/internal/proxy"
 	"berth/internal/session"
 	"berth/internal/storage"
+	"berth/internal/storage/record"
 	"berth/internal/workspace"
 )
 
 // Store is where sessions are remembered.
 type Store interface {
-	Count(ctx context.Context) (session.Counts, error)
+	Count(ctx context.Context) (record.Counts, error)
 	Ping(ctx context.Context) error
 }
 

@@ -48,7 +48,7 @@ func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 
 func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	var err error
-	if req.Metadata, err = req.Metadata.Normal(); err != nil {
+	if req.Metadata, err = normalMetadata(req.Metadata); err != nil {
 		return Issued{}, err
 	}
 	asked := req
@@ -142,7 +142,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	// What was left to the operator's defaults may have become something else since, and so may the image of a session that
 	// was upgraded.
 	sameImage := s.Upgrade != nil || cmp.Or(req.Image, s.Image) == s.Image
-	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || !sameImage || !session.SameMetadata(s.Metadata, req.Metadata) {
+	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || !sameImage || !sameMetadata(s.Metadata, req.Metadata) {
 		return Issued{}, session.Errorf(session.CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
 	}
 	if s.Operation != nil {

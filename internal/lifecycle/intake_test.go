@@ -6,6 +6,7 @@ import (
 
 	"berth/internal/lifecycle"
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 func TestIntakeGivesStatusByOrigin(t *testing.T) {
@@ -35,7 +36,7 @@ func TestIntakeGivesStatusByOrigin(t *testing.T) {
 		if ok != (tt.status != "") || s.Status != tt.status || !strings.Contains(s.LastError, tt.says) || tt.says == "" && s.LastError != "" {
 			t.Errorf("origin %d told %q: got %v with %q, %q; want %q and an error that says %q", tt.from, tt.told, ok, s.Status, s.LastError, tt.status, tt.says)
 		}
-		if !ok && session.Changed(&before, &s) != 0 {
+		if !ok && record.Changed(&before, &s) != 0 {
 			t.Errorf("origin %d told %q: the record was changed although it was refused", tt.from, tt.told)
 		}
 		if kept := s.Operation != nil; kept != (tt.from != lifecycle.FromDamagedRow) {

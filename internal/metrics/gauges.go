@@ -12,8 +12,8 @@ import (
 	"berth/internal/lifecycle"
 	"berth/internal/pki"
 	"berth/internal/proxy"
-	"berth/internal/session"
 	"berth/internal/storage"
+	"berth/internal/storage/record"
 )
 
 // statusTimeout bounds the report on the whole that a scrape asks for.
@@ -58,7 +58,7 @@ func Process(version string, limit func() int, status func(context.Context) stri
 }
 
 // Sessions measures what sessions there are, how their servers are, and what the proxy does.
-func Sessions(count func(context.Context) (session.Counts, error), healths func() []lifecycle.Health, load func() proxy.Load) prometheus.Collector {
+func Sessions(count func(context.Context) (record.Counts, error), healths func() []lifecycle.Health, load func() proxy.Load) prometheus.Collector {
 	var s scrape
 	byStatus := s.gauge("berth_sessions", "Sessions by status; absent while the store does not answer.", "status")
 	byHealth := s.gauge("berth_sessions_by_health", "Sessions that this process looks after, by the state of their servers.", "state")

@@ -11,6 +11,7 @@ import (
 	"berth/internal/metrics"
 	"berth/internal/session"
 	"berth/internal/storage"
+	"berth/internal/storage/record"
 )
 
 // values gathers the metrics that have no labels.
@@ -70,9 +71,9 @@ type counter struct {
 	asked int
 }
 
-func (c *counter) Count(context.Context, time.Time) (session.Counts, error) {
+func (c *counter) Count(context.Context, time.Time) (record.Counts, error) {
 	c.asked++
-	return session.NewCounts(), nil
+	return record.NewCounts(), nil
 }
 
 func (c *counter) Delete(context.Context, session.ID, int64) error { return nil }

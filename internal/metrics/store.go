@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // countsAge is how old the counts of sessions may be that /health and /metrics give. Changes made by this process are seen
@@ -23,16 +24,16 @@ type Store struct {
 	changes atomic.Int64 // made through this store so far
 
 	mu     sync.Mutex
-	counts session.Counts
+	counts record.Counts
 	at     time.Time // when they were counted; zero: never
 	after  int64     // changes
 }
 
-// Store measures the calls of a store, which may be a [session.Counter].
+// Store measures the calls of a store, which may be a [record.Counter].
 func (m *Metrics) Store(of session.Store) *Store { return &Store{Store: of, calls: m.store} }
 
 // Count returns the counts, which must not be changed. One caller at a time asks the store.
-func (s *Store) Count(ctx context.Context) (session.Counts, error) {
+func (s *Store) Count(ctx context.Context) (record.Counts, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changes := s.changes.Load()
@@ -42,10 +43,10 @@ func (s *Store) Count(ctx context.Context) (session.Counts, error) {
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	begun := time.Now()
-	counts, err := session.CountSessions(ctx, s.Store, begun)
+	counts, err := record.CountSessions(ctx, s.Store, begun)
 	s.calls.done("count", begun, err)
 	if err != nil {
-		return session.NewCounts(), err
+		return record.NewCounts(), err
 	}
 	s.counts, s.at, s.after = counts, time.Now(), changes
 	return counts, nil

@@ -9,9 +9,8 @@ import (
 )
 
 const (
-	maxMetadata = 64 << 10 // bytes of JSON; metadata is for labels, not for documents
-	maxExponent = 1000     // of a number in metadata, either way
-	maxNumber   = 16_000   // characters of one without exponent; JSONB takes 16,383 digits behind the point
+	maxExponent = 1000   // of a number in metadata, either way
+	maxNumber   = 16_000 // characters of one without exponent; JSONB takes 16,383 digits behind the point
 )
 
 // Metadata is what the platform keeps with a session: a JSON object. Read from JSON, its numbers are [json.Number]s with
@@ -73,42 +72,6 @@ func checkJSON(value any) error {
 		}
 	}
 	return nil
-}
-
-// Normal returns metadata of any Go values as it is read from JSON, or a CodeInvalid error.
-func (m Metadata) Normal() (Metadata, error) {
-	if m == nil {
-		return nil, nil //nolint:nilnil // no metadata is an answer
-	}
-	var read Metadata
-	text, err := json.Marshal(m)
-	if err != nil || len(text) > maxMetadata {
-		return nil, unfitMetadata()
-	}
-	if err := json.Unmarshal(text, &read); err != nil {
-		return nil, unfitMetadata()
-	}
-	if err := read.Check(); err != nil {
-		return nil, err
-	}
-	if text, err = json.Marshal(read); err != nil || len(text) > maxMetadata {
-		return nil, unfitMetadata()
-	}
-	return read, nil
-}
-
-func unfitMetadata() error {
-	return Errorf(CodeInvalid, "the metadata must be a JSON object of at most %d bytes, with numbers written out", maxMetadata)
-}
-
-// SameMetadata reports whether both say the same, whenever they were recorded.
-func SameMetadata(a, b Metadata) bool {
-	if len(a) == 0 && len(b) == 0 {
-		return true
-	}
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // plainNumbers rewrites numbers in place and returns the value.

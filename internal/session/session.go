@@ -5,7 +5,10 @@
 // imports the standard library only, and has no goroutine, no lock and no clock.
 package session
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Session is what a user has: one container, one workspace, one token, one address.
 //
@@ -67,6 +70,15 @@ func (s Session) OlderThan(t Session) bool {
 // IsSame reports whether two records are of the same session in the same operation.
 func (s Session) IsSame(o Session) bool {
 	return s.CreatedAt.Equal(o.CreatedAt) && s.Operation.Same(o.Operation)
+}
+
+// Clone returns a copy that shares nothing mutable with s.
+func (s Session) Clone() Session {
+	if s.Operation != nil {
+		s.Operation = new(*s.Operation)
+	}
+	s.Timeline, s.Metadata, s.Upgrade = slices.Clone(s.Timeline), s.Metadata.Clone(), s.Upgrade.Clone()
+	return s
 }
 
 func cloneJSON(value any) any {

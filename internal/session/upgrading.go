@@ -29,12 +29,13 @@ type Upgrade struct {
 	Earlier *Upgrade `json:"earlier,omitempty"` // that can still be taken back, as long as its copy has not been replaced
 }
 
-func (u *Upgrade) clone() *Upgrade {
+// Clone returns a copy that shares nothing with u.
+func (u *Upgrade) Clone() *Upgrade {
 	if u == nil {
 		return nil
 	}
 	copied := *u
-	copied.Earlier = u.Earlier.clone()
+	copied.Earlier = u.Earlier.Clone()
 	return &copied
 }
 

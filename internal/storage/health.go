@@ -8,10 +8,11 @@ import (
 	"berth/internal/httpapi"
 	"berth/internal/session"
 	"berth/internal/storage/postgres"
+	"berth/internal/storage/record"
 )
 
 // Health is the operator's view of the database, and the cause of its failure in a sentence; nil for a file.
-func (s *Storage) Health(ctx context.Context, counts session.Counts) (h *httpapi.DatabaseHealth, cause string) {
+func (s *Storage) Health(ctx context.Context, counts record.Counts) (h *httpapi.DatabaseHealth, cause string) {
 	db := s.database
 	if db == nil {
 		return nil, ""

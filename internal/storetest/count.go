@@ -6,17 +6,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // countsAgree compares the counts with what a list says, while sessions come, change and go.
 func countsAgree(t *testing.T, store session.Store) {
 	agree := func(when string) {
 		t.Helper()
-		want := session.NewCounts()
+		want := record.NewCounts()
 		for _, s := range list(t, store, session.Query{}).Sessions {
 			want.Add(s, at(10))
 		}
-		got, err := session.CountSessions(t.Context(), store, at(10))
+		got, err := record.CountSessions(t.Context(), store, at(10))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +41,7 @@ func countsAgree(t *testing.T, store session.Store) {
 		t.Fatal(err)
 	}
 	agree("after an update and a delete")
-	if got, err := session.CountSessions(t.Context(), store, at(10)); err != nil || got.Total() != 3 || got.Active() != 1 || got.Authenticated != 1 {
+	if got, err := record.CountSessions(t.Context(), store, at(10)); err != nil || got.Total() != 3 || got.Active() != 1 || got.Authenticated != 1 {
 		t.Errorf("got %+v (%v), want three sessions, one active, one with a valid token", got, err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"berth/internal/lifecycle"
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // Primary is the store that counts.
@@ -94,7 +95,7 @@ var (
 	_ session.Store  = (*Store)(nil)
 	_ lifecycle.Feed = (*Store)(nil)
 
-	_ session.Counter = (*Store)(nil)
+	_ record.Counter = (*Store)(nil)
 )
 
 // Open begins with the primary if it answers, after changes that are still pending have flowed back. Otherwise it begins

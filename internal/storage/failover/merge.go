@@ -1,9 +1,12 @@
 package failover
 
-import "berth/internal/session"
+import (
+	"berth/internal/session"
+	"berth/internal/storage/record"
+)
 
 // groups are merged each by itself. The identity is the revision, which is counted on, and activity is the later one.
-var groups = []session.Group{session.GroupToken, session.GroupState, session.GroupExpiry, session.GroupOwner, session.GroupMetadata}
+var groups = []record.Group{record.GroupToken, record.GroupState, record.GroupExpiry, record.GroupOwner, record.GroupMetadata}
 
 // merge decides what becomes of a session that was changed here while the primary was away: base is what it was then,
 // mine what was made of it here, now what the primary has. What was changed on one side only is taken from there. Where
@@ -39,13 +42,13 @@ func sameLife(a, b *session.Session) bool { return a.CreatedAt.Equal(b.CreatedAt
 
 func combine(base, mine, now *session.Session) (next *session.Session, lost []string) {
 	out, changed := now.Clone(), false
-	here, there, apart := session.Changed(mine, base), session.Changed(now, base), session.Changed(mine, now)
+	here, there, apart := record.Changed(mine, base), record.Changed(now, base), record.Changed(mine, now)
 	for _, g := range groups {
 		switch {
 		case here&g == 0 || apart&g == 0:
-		case there&g == 0, g == session.GroupToken && mine.Token.RotatedAt.After(now.Token.RotatedAt),
-			g == session.GroupState && mine.RequestedSince(*base).After(now.RequestedSince(*base)):
-			session.Take(&out, mine, g)
+		case there&g == 0, g == record.GroupToken && mine.Token.RotatedAt.After(now.Token.RotatedAt),
+			g == record.GroupState && mine.RequestedSince(*base).After(now.RequestedSince(*base)):
+			record.Take(&out, mine, g)
 			changed = true
 		default:
 			lost = append(lost, g.String())
@@ -61,4 +64,4 @@ func combine(base, mine, now *session.Session) (next *session.Session, lost []st
 }
 
 // same reports whether two versions differ in activity at most.
-func same(a, b *session.Session) bool { return session.Changed(a, b)&^session.GroupActivity == 0 }
+func same(a, b *session.Session) bool { return record.Changed(a, b)&^record.GroupActivity == 0 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // do calls the store that works. A primary that is away is left for the local store, which is then called instead.
@@ -100,12 +101,12 @@ func (s *Store) List(ctx context.Context, q session.Query) (page session.Page, e
 }
 
 // Count counts the sessions of the store that works.
-func (s *Store) Count(ctx context.Context, at time.Time) (counts session.Counts, err error) {
+func (s *Store) Count(ctx context.Context, at time.Time) (counts record.Counts, err error) {
 	err = s.do(ctx, func() (err error) {
-		counts, err = session.CountSessions(ctx, s.primary, at)
+		counts, err = record.CountSessions(ctx, s.primary, at)
 		return err
 	}, func(l Local) (err error) {
-		counts, err = session.CountSessions(ctx, l, at)
+		counts, err = record.CountSessions(ctx, l, at)
 		return err
 	})
 	return counts, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // failOver turns to the local store because a call of the primary has failed. It reports false when the primary answers
@@ -113,7 +114,7 @@ func valuesOf(s *session.Session) map[string]any {
 		return nil
 	}
 	all := map[string]any{}
-	for _, c := range session.Columns() {
+	for _, c := range record.Columns() {
 		if value, _ := c.Get(s); value != nil { // stores hold what has a form in JSON
 			all[c.Name] = value
 		}

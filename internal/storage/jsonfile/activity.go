@@ -18,6 +18,7 @@ import (
 
 	"berth/internal/fileowner"
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // The activity log lies beside the file and holds activity that the file does not hold yet: one JSON object per line,
@@ -70,7 +71,7 @@ func (l *activityLog) load(sessions map[session.ID]*entry) (map[session.ID]time.
 		if json.Unmarshal(line, &n) != nil {
 			continue
 		}
-		e, at := sessions[n.ID], session.InstantOf(n.LastAccessed)
+		e, at := sessions[n.ID], record.InstantOf(n.LastAccessed)
 		if e != nil && e.session.CreatedAt.Equal(n.CreatedAt) && at.After(e.session.LastAccessed) && at.After(newer[n.ID]) {
 			newer[n.ID] = at
 		}

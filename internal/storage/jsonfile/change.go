@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // Create adds a session. A taken ID is reported before a full house, so that a repeated request finds its session.
@@ -43,7 +44,7 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 		}
 		next := v
 		next.Revision = old.session.Revision + 1
-		if session.Changed(&v, &old.session)&session.GroupMetadata != 0 { // else it is as it was, and must not keep anything else from being recorded
+		if record.Changed(&v, &old.session)&record.GroupMetadata != 0 { // else it is as it was, and must not keep anything else from being recorded
 			if err := v.Metadata.Check(); err != nil {
 				return nothing, err
 			}

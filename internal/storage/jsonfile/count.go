@@ -4,22 +4,22 @@ import (
 	"context"
 	"time"
 
-	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
-var _ session.Counter = (*Store)(nil)
+var _ record.Counter = (*Store)(nil)
 
 // Count counts the sessions without copying them.
-func (s *Store) Count(ctx context.Context, at time.Time) (session.Counts, error) {
+func (s *Store) Count(ctx context.Context, at time.Time) (record.Counts, error) {
 	if err := ended(ctx); err != nil {
-		return session.Counts{}, err
+		return record.Counts{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return session.Counts{}, errClosed()
+		return record.Counts{}, errClosed()
 	}
-	counts := session.NewCounts()
+	counts := record.NewCounts()
 	for _, e := range s.stored.sessions {
 		counts.Add(e.session, at)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // entry is one session as the file holds it: a JSON object with the session's columns as members. It is never changed.
@@ -19,7 +20,7 @@ type entry struct {
 	raw     []byte                     // the JSON object
 }
 
-var columns = session.Columns()
+var columns = record.Columns()
 
 func encodeEntry(s session.Session, extra map[string]json.RawMessage) ([]byte, error) {
 	var out bytes.Buffer
@@ -81,15 +82,15 @@ func decodeEntry(name string, raw []byte) (*entry, error) {
 	return &entry{session: s, extra: extra, raw: raw}, nil
 }
 
-func decodeValue(kind session.ColumnType, text json.RawMessage) (any, error) {
+func decodeValue(kind record.ColumnType, text json.RawMessage) (any, error) {
 	switch {
 	case string(text) == "null":
 		return nil, nil
-	case kind == session.Number:
+	case kind == record.Number:
 		return as[int64](text)
-	case kind == session.Instant: // RFC 3339 in any zone
+	case kind == record.Instant: // RFC 3339 in any zone
 		return as[time.Time](text)
-	case kind == session.Document:
+	case kind == record.Document:
 		return text, nil
 	}
 	return as[string](text)

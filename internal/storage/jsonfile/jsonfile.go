@@ -24,6 +24,7 @@ import (
 
 	"berth/internal/fileowner"
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // touchDelay is how late activity is written, and so the most of it that a crash can lose.
@@ -160,7 +161,7 @@ func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 		return errClosed()
 	}
 	for id, when := range at {
-		when = session.InstantOf(when)
+		when = record.InstantOf(when)
 		e, ok := s.stored.sessions[id]
 		if ok && when.After(e.session.LastAccessed) && when.After(s.touched[id]) {
 			s.touched[id] = when

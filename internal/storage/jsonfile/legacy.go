@@ -11,6 +11,7 @@ import (
 
 	"berth/internal/lifecycle"
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // legacyEntry is one session of the service before Berth: the ten columns of its table.
@@ -94,7 +95,7 @@ func legacyTime(raw json.RawMessage) (time.Time, error) {
 	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z07", "2006-01-02 15:04:05"} {
 		if t, err := time.Parse(layout, text); err == nil {
-			t = session.InstantOf(t)
+			t = record.InstantOf(t)
 			if t.Year() < 1 || t.Year() > 9999 {
 				break
 			}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // List returns one page. A cursor that no page gave is a CodeInvalid error. Cursors name a place and not a session:
@@ -13,10 +14,10 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 	if err := ended(ctx); err != nil {
 		return session.Page{}, err
 	}
-	after := session.Position{}
+	after := record.Position{}
 	if q.After != "" {
 		var err error
-		if after, err = session.ParseCursor(q.After); err != nil {
+		if after, err = record.ParseCursor(q.After); err != nil {
 			return session.Page{}, err
 		}
 	}
@@ -27,16 +28,16 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 	}
 	var found []*entry
 	for _, e := range s.stored.sessions {
-		if matches(e.session, q) && (q.After == "" || session.PositionOf(e.session).Compare(after) > 0) {
+		if matches(e.session, q) && (q.After == "" || record.PositionOf(e.session).Compare(after) > 0) {
 			found = append(found, e)
 		}
 	}
-	slices.SortFunc(found, func(a, b *entry) int { return session.PositionOf(a.session).Compare(session.PositionOf(b.session)) })
+	slices.SortFunc(found, func(a, b *entry) int { return record.PositionOf(a.session).Compare(record.PositionOf(b.session)) })
 
 	var page session.Page
 	if q.Limit > 0 && len(found) > q.Limit {
 		found = found[:q.Limit]
-		page.Next = session.PositionOf(found[q.Limit-1].session).Cursor()
+		page.Next = record.PositionOf(found[q.Limit-1].session).Cursor()
 	}
 	for _, e := range found {
 		page.Sessions = append(page.Sessions, e.at(s.touched[e.session.ID]))

@@ -10,6 +10,7 @@ import (
 
 	"berth/internal/atomicfile"
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // Replace makes the file hold these sessions, with the revisions they have, and no others, in one step. A session that
@@ -42,7 +43,7 @@ func (s *Store) replace(ctx context.Context, sessions []session.Session, retired
 		next := make(map[session.ID]*entry, len(sessions))
 		for _, v := range sessions {
 			old := d.sessions[v.ID]
-			if old != nil && session.Changed(&old.session, &v) == 0 {
+			if old != nil && record.Changed(&old.session, &v) == 0 {
 				next[v.ID] = old
 				continue
 			}

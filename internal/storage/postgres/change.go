@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // capacityLock is the advisory lock of whoever takes a place: any number that nothing else uses.
@@ -75,7 +76,7 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 	if err != nil {
 		return session.Session{}, err
 	}
-	return session.Normal(v)
+	return record.Normal(v)
 }
 
 func (s *Store) insert(ctx context.Context, v session.Session, args []any, max int) (added bool, err error) {

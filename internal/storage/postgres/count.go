@@ -7,18 +7,19 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
-var _ session.Counter = (*Store)(nil)
+var _ record.Counter = (*Store)(nil)
 
 // Count lets the database count. A status that is none counts as an error, as it is read.
-func (s *Store) Count(ctx context.Context, at time.Time) (session.Counts, error) {
-	counts := session.NewCounts()
+func (s *Store) Count(ctx context.Context, at time.Time) (record.Counts, error) {
+	counts := record.NewCounts()
 	err := s.do(ctx, func(ctx context.Context) error {
 		rows, _ := s.pool.Query(ctx, `SELECT status, count(*),
 			count(*) FILTER (WHERE coalesce(auth_token, '') <> '' AND (token_expires_at IS NULL OR token_expires_at > $1))
 			FROM sessions GROUP BY status`, at.UTC())
-		counts = session.NewCounts() // of this attempt
+		counts = record.NewCounts() // of this attempt
 		var status session.Status
 		var n, authenticated int
 		_, err := pgx.ForEachRow(rows, []any{&status, &n, &authenticated}, func() error {

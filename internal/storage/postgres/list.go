@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // Get returns a session.
@@ -37,7 +38,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 		where = append(where, fmt.Sprintf(format, at...))
 	}
 	if q.After != "" {
-		after, err := session.ParseCursor(q.After)
+		after, err := record.ParseCursor(q.After)
 		if err != nil {
 			return session.Page{}, err
 		}
@@ -72,7 +73,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 	}
 	if q.Limit > 0 && len(page.Sessions) > q.Limit {
 		page.Sessions = page.Sessions[:q.Limit]
-		page.Next = session.PositionOf(page.Sessions[q.Limit-1]).Cursor()
+		page.Next = record.PositionOf(page.Sessions[q.Limit-1]).Cursor()
 	}
 	return page, nil
 }

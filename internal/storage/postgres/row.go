@@ -12,16 +12,17 @@ import (
 
 	"berth/internal/lifecycle"
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 var (
 	// columns are those of the table sessions, in the order of [values] and [scanner].
-	columns = session.Columns()
+	columns = record.Columns()
 	// selected lists their names.
-	selected = list(func(c session.Column) string { return c.Name })
+	selected = list(func(c record.Column) string { return c.Name })
 )
 
-func list(of func(session.Column) string) string {
+func list(of func(record.Column) string) string {
 	all := make([]string, len(columns))
 	for i, c := range columns {
 		all[i] = of(c)
@@ -31,16 +32,16 @@ func list(of func(session.Column) string) string {
 
 // placeholder is a column's value among [values]: "$5".
 func placeholder(name string) string {
-	at := slices.IndexFunc(columns, func(c session.Column) bool { return c.Name == name })
+	at := slices.IndexFunc(columns, func(c record.Column) bool { return c.Name == name })
 	return fmt.Sprintf("$%d", at+1)
 }
 
 // placeholders are those of every column with their types, which a SELECT has to be told.
 func placeholders() string {
-	types := map[session.ColumnType]string{
-		session.Text: "varchar", session.Number: "bigint", session.Instant: "timestamptz", session.Document: "jsonb",
+	types := map[record.ColumnType]string{
+		record.Text: "varchar", record.Number: "bigint", record.Instant: "timestamptz", record.Document: "jsonb",
 	}
-	return list(func(c session.Column) string { return placeholder(c.Name) + "::" + types[c.Type] })
+	return list(func(c record.Column) string { return placeholder(c.Name) + "::" + types[c.Type] })
 }
 
 // assignments writes "owner = $11, …" for every column but the key.
@@ -81,13 +82,13 @@ type cell struct {
 	document []byte // nil: null
 }
 
-func (c *cell) target(kind session.ColumnType) any {
+func (c *cell) target(kind record.ColumnType) any {
 	switch kind {
-	case session.Number:
+	case record.Number:
 		return &c.number
-	case session.Instant:
+	case record.Instant:
 		return &c.instant
-	case session.Document:
+	case record.Document:
 		return &c.document
 	default:
 		return &c.text

@@ -17,6 +17,7 @@ import (
 	"berth/internal/postgrestest"
 	"berth/internal/session"
 	"berth/internal/storage/postgres"
+	"berth/internal/storage/record"
 )
 
 // The contract fixes ten columns with their types, and three indexes.
@@ -48,14 +49,14 @@ func TestSchemaIsTheContracts(t *testing.T) {
 // Every column of a session is in the table, with the type that the statements give it.
 func TestSchemaHasEveryColumn(t *testing.T) {
 	t.Parallel()
-	types := map[session.ColumnType][]string{
-		session.Text: {"character varying"}, session.Number: {"integer", "bigint"}, session.Instant: {"timestamp with time zone"},
-		session.Document: {"jsonb"},
+	types := map[record.ColumnType][]string{
+		record.Text: {"character varying"}, record.Number: {"integer", "bigint"}, record.Instant: {"timestamp with time zone"},
+		record.Document: {"jsonb"},
 	}
 	url := postgrestest.Database(t)
 	open(t, url)
 	conn := connect(t, url)
-	for _, c := range session.Columns() {
+	for _, c := range record.Columns() {
 		got := query(t, conn, `SELECT data_type FROM information_schema.columns WHERE table_name = 'sessions' AND column_name = '`+c.Name+`'`)
 		if len(got) != 1 || !slices.Contains(types[c.Type], got[0]) {
 			t.Errorf("the column %s has the types %v, want one of %v", c.Name, got, types[c.Type])

@@ -1,4 +1,4 @@
-package session_test
+package record_test
 
 import (
 	"encoding/json"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 	"berth/internal/storetest"
 )
 
@@ -80,20 +81,20 @@ func TestEveryFieldIsComparedAndTaken(t *testing.T) {
 			}
 			n++
 		})
-		group := session.Changed(&base, &changed)
+		group := record.Changed(&base, &changed)
 		if bits.OnesCount8(uint8(group)) != 1 {
 			t.Errorf("%s: another value changes the groups %08b, want one", name, group)
 			continue
 		}
-		if back := session.Changed(&changed, &base); back != group {
+		if back := record.Changed(&changed, &base); back != group {
 			t.Errorf("%s: seen from the other side it changes %s, want %s", name, back, group)
 		}
-		session.Take(&base, &changed, ^group)
-		if session.Changed(&base, &changed) != group {
+		record.Take(&base, &changed, ^group)
+		if record.Changed(&base, &changed) != group {
 			t.Errorf("%s: it was taken over with other groups than %s", name, group)
 		}
-		session.Take(&base, &changed, group)
-		if diff := cmp.Diff(changed, base); diff != "" || session.Changed(&base, &changed) != 0 {
+		record.Take(&base, &changed, group)
+		if diff := cmp.Diff(changed, base); diff != "" || record.Changed(&base, &changed) != 0 {
 			t.Errorf("%s: after taking %s over (-want +got):\n%s", name, group, diff)
 		}
 	}
@@ -126,18 +127,18 @@ func TestNormalKeepsWhatColumnsSay(t *testing.T) {
 		"empty metadata":         {Metadata: session.Metadata{}},
 		"operation without more": {Operation: &session.Operation{Kind: session.OpStop}},
 	} {
-		got, err := session.Normal(s)
-		if err != nil || session.Changed(&got, &s) != 0 {
+		got, err := record.Normal(s)
+		if err != nil || record.Changed(&got, &s) != 0 {
 			t.Errorf("%s: %v (-want +got):\n%s", name, err, cmp.Diff(s, got))
 		}
 	}
 	zone := time.FixedZone("east", 3600)
 	s := session.Session{CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 6789, zone)}
-	if got, err := session.Normal(s); err != nil || got.CreatedAt != time.Date(2026, 1, 2, 2, 4, 5, 6000, time.UTC) {
+	if got, err := record.Normal(s); err != nil || got.CreatedAt != time.Date(2026, 1, 2, 2, 4, 5, 6000, time.UTC) {
 		t.Errorf("got %s, %v; want UTC and microseconds", got.CreatedAt, err)
 	}
 	s.Metadata = session.Metadata{"f": func() {}}
-	if _, err := session.Normal(s); session.CodeOf(err) != session.CodeInvalid {
+	if _, err := record.Normal(s); session.CodeOf(err) != session.CodeInvalid {
 		t.Errorf("metadata without a form in JSON: got %v, want it invalid", err)
 	}
 }
@@ -146,7 +147,7 @@ func TestNormalKeepsWhatColumnsSay(t *testing.T) {
 func TestColumnsOfEmptySession(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
-	for _, c := range session.Columns() {
+	for _, c := range record.Columns() {
 		if names[c.Name] {
 			t.Errorf("the column %s is there twice", c.Name)
 		}
@@ -162,11 +163,11 @@ func TestColumnsOfEmptySession(t *testing.T) {
 		if err != nil || value != nil && !reflect.ValueOf(value).IsZero() {
 			t.Errorf("%s after null: got %v, %v; want it empty", c.Name, value, err)
 		}
-		if c.Type != session.Document {
+		if c.Type != record.Document {
 			continue
 		}
 		s, want := full(), full()
-		if err := c.Set(&s, json.RawMessage(`"text"`)); err == nil || session.Changed(&s, &want) != 0 {
+		if err := c.Set(&s, json.RawMessage(`"text"`)); err == nil || record.Changed(&s, &want) != 0 {
 			t.Errorf("%s: set to another kind of JSON: got %v; want an error and no change", c.Name, err)
 		}
 	}

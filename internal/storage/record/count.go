@@ -1,14 +1,16 @@
-package session
+package record
 
 import (
 	"context"
 	"time"
+
+	"berth/internal/session"
 )
 
 // Counts are how many sessions a store has.
 type Counts struct {
-	ByStatus      map[Status]int // every status is there
-	Authenticated int            // sessions whose token is valid
+	ByStatus      map[session.Status]int // every status is there
+	Authenticated int                    // sessions whose token is valid
 }
 
 // Total is the number of all sessions.
@@ -21,37 +23,37 @@ func (c Counts) Total() int {
 }
 
 // Active is the number of sessions that are creating or running.
-func (c Counts) Active() int { return c.ByStatus[Creating] + c.ByStatus[Running] }
+func (c Counts) Active() int { return c.ByStatus[session.Creating] + c.ByStatus[session.Running] }
 
 // NewCounts returns the counts of no sessions.
 func NewCounts() Counts {
-	c := Counts{ByStatus: map[Status]int{}}
-	for _, status := range Statuses() {
+	c := Counts{ByStatus: map[session.Status]int{}}
+	for _, status := range session.Statuses() {
 		c.ByStatus[status] = 0
 	}
 	return c
 }
 
 // Add counts a session, whose token is valid or not at a time.
-func (c *Counts) Add(s Session, at time.Time) {
+func (c *Counts) Add(s session.Session, at time.Time) {
 	c.ByStatus[s.Status]++
 	if s.Token.Valid(at) {
 		c.Authenticated++
 	}
 }
 
-// Counter is a [Store] that counts its sessions at less cost than listing them.
+// Counter is a [session.Store] that counts its sessions at less cost than listing them.
 type Counter interface {
 	// Count counts the sessions, and those whose token is valid at a time.
 	Count(ctx context.Context, at time.Time) (Counts, error)
 }
 
 // CountSessions counts the sessions of any store.
-func CountSessions(ctx context.Context, store Store, at time.Time) (Counts, error) {
+func CountSessions(ctx context.Context, store session.Store, at time.Time) (Counts, error) {
 	if c, ok := store.(Counter); ok {
 		return c.Count(ctx, at)
 	}
-	page, err := store.List(ctx, Query{})
+	page, err := store.List(ctx, session.Query{})
 	if err != nil {
 		return Counts{}, err
 	}

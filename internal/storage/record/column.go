@@ -1,10 +1,12 @@
-package session
+package record
 
 import (
 	"cmp"
 	"encoding/json"
 	"reflect"
 	"time"
+
+	"berth/internal/session"
 )
 
 // Column is one value of a session as stores keep it, under the same name in every store.
@@ -12,10 +14,10 @@ type Column struct {
 	Name string
 	Type ColumnType
 	// Get returns a string, an int64, a time.Time or a json.RawMessage, as Type says; nil is null.
-	Get func(*Session) (any, error)
+	Get func(*session.Session) (any, error)
 	// Set takes what Get returns; nil makes the column empty. Only a document that does not fit is an error, which changes
 	// nothing. The columns of a session are to be set in the order in which [Columns] lists them.
-	Set func(*Session, any) error
+	Set func(*session.Session, any) error
 }
 
 // ColumnType is the type of a [Column]'s values.
@@ -33,40 +35,39 @@ const (
 type field struct {
 	group   Group
 	columns []Column
-	same    func(a, b *Session) bool
-	take    func(to, from *Session) // shares nothing mutable with from, which may be to
-	deep    bool                    // an assignment would share something
+	same    func(a, b *session.Session) bool
+	take    func(to, from *session.Session) // shares nothing mutable with from, which may be to
 }
 
 // InstantOf returns t as every store keeps it: in UTC, cut to microseconds.
 func InstantOf(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 // plain is a field of one column that an assignment copies. V is the type of the column's values.
-func plain[T, V any](g Group, name string, kind ColumnType, at func(*Session) *T,
+func plain[T, V any](g Group, name string, kind ColumnType, at func(*session.Session) *T,
 	get func(T) any, set func(V) T, equal func(a, b T) bool,
 ) field {
 	return field{
 		group: g,
 		columns: []Column{{
 			name, kind,
-			func(s *Session) (any, error) { return get(*at(s)), nil },
-			func(s *Session, value any) error {
+			func(s *session.Session) (any, error) { return get(*at(s)), nil },
+			func(s *session.Session, value any) error {
 				v, _ := value.(V)
 				*at(s) = set(v)
 				return nil
 			},
 		}},
-		same: func(a, b *Session) bool { return equal(*at(a), *at(b)) },
-		take: func(to, from *Session) { *at(to) = *at(from) },
+		same: func(a, b *session.Session) bool { return equal(*at(a), *at(b)) },
+		take: func(to, from *session.Session) { *at(to) = *at(from) },
 	}
 }
 
-func text[T ~string](g Group, name string, at func(*Session) *T) field {
+func text[T ~string](g Group, name string, at func(*session.Session) *T) field {
 	return plain(g, name, Text, at, func(t T) any { return string(t) }, func(v string) T { return T(v) }, equal[T])
 }
 
 // nullable is text that is null when it is empty.
-func nullable[T ~string](g Group, name string, at func(*Session) *T) field {
+func nullable[T ~string](g Group, name string, at func(*session.Session) *T) field {
 	return plain(g, name, Text, at, func(t T) any {
 		if t == "" {
 			return nil
@@ -75,14 +76,14 @@ func nullable[T ~string](g Group, name string, at func(*Session) *T) field {
 	}, func(v string) T { return T(v) }, equal[T])
 }
 
-func number[T ~int | ~int64](g Group, name string, at func(*Session) *T) field {
+func number[T ~int | ~int64](g Group, name string, at func(*session.Session) *T) field {
 	return plain(g, name, Number, at, func(n T) any { return int64(n) }, func(v int64) T { return T(v) }, equal[T])
 }
 
 func equal[T comparable](a, b T) bool { return a == b }
 
 // instant is a time that is null when it is zero.
-func instant(g Group, name string, at func(*Session) *time.Time) field {
+func instant(g Group, name string, at func(*session.Session) *time.Time) field {
 	return plain(g, name, Instant, at, func(t time.Time) any {
 		if t = InstantOf(t); t.IsZero() {
 			return nil
@@ -92,19 +93,19 @@ func instant(g Group, name string, at func(*Session) *time.Time) field {
 }
 
 // document is a value that is kept as JSON.
-func document[T any](g Group, name string, at func(*Session) *T, clone func(T) T) field {
+func document[T any](g Group, name string, at func(*session.Session) *T, clone func(T) T) field {
 	return field{
 		group: g,
 		columns: []Column{{
 			name, Document,
-			func(s *Session) (any, error) {
+			func(s *session.Session) (any, error) {
 				text, err := json.Marshal(*at(s))
 				if err != nil || string(text) == "null" {
 					return nil, err
 				}
 				return json.RawMessage(text), nil
 			},
-			func(s *Session, value any) error {
+			func(s *session.Session, value any) error {
 				var v T
 				if text, ok := value.(json.RawMessage); ok {
 					if err := json.Unmarshal(text, &v); err != nil {
@@ -115,40 +116,38 @@ func document[T any](g Group, name string, at func(*Session) *T, clone func(T) T
 				return nil
 			},
 		}},
-		same: func(a, b *Session) bool { return reflect.DeepEqual(*at(a), *at(b)) },
-		take: func(to, from *Session) { *at(to) = clone(*at(from)) },
-		deep: true,
+		same: func(a, b *session.Session) bool { return reflect.DeepEqual(*at(a), *at(b)) },
+		take: func(to, from *session.Session) { *at(to) = clone(*at(from)) },
 	}
 }
 
 // operation is the work in progress in three columns, which are null when nothing is being done. The first one makes the
 // operation; without one, what the others are set to is forgotten.
 func operation(g Group) field {
-	of := func(s *Session) *Operation { return cmp.Or(s.Operation, new(Operation)) }
+	of := func(s *session.Session) *session.Operation { return cmp.Or(s.Operation, new(session.Operation)) }
 	parts := []field{
-		nullable(g, "operation", func(s *Session) *Kind { return &of(s).Kind }),
-		nullable(g, "operation_owner", func(s *Session) *string { return &of(s).Owner }),
-		instant(g, "operation_deadline", func(s *Session) *time.Time { return &of(s).Deadline }),
+		nullable(g, "operation", func(s *session.Session) *session.Kind { return &of(s).Kind }),
+		nullable(g, "operation_owner", func(s *session.Session) *string { return &of(s).Owner }),
+		instant(g, "operation_deadline", func(s *session.Session) *time.Time { return &of(s).Deadline }),
 	}
 	whole := field{
 		group: g,
-		same: func(a, b *Session) bool {
+		same: func(a, b *session.Session) bool {
 			return a.Operation == nil && b.Operation == nil || a.Operation.Same(b.Operation)
 		},
-		take: func(to, from *Session) {
+		take: func(to, from *session.Session) {
 			if to.Operation = from.Operation; from.Operation != nil {
 				to.Operation = new(*from.Operation)
 			}
 		},
-		deep: true,
 	}
 	for _, p := range parts {
 		whole.columns = append(whole.columns, p.columns...)
 	}
-	whole.columns[0].Set = func(s *Session, value any) error {
+	whole.columns[0].Set = func(s *session.Session, value any) error {
 		s.Operation = nil
 		if kind, _ := value.(string); kind != "" {
-			s.Operation = &Operation{Kind: Kind(kind)}
+			s.Operation = &session.Operation{Kind: session.Kind(kind)}
 		}
 		return nil
 	}
