@@ -28,7 +28,6 @@ type Options struct {
 	MaxSessions    int                        // sessions that may be creating or running at once; 0: no limit
 	TokenLife      time.Duration              // 0: tokens do not expire
 	SweepEvery     time.Duration              // between two removals of the digests of expired tokens; default 1 h
-	Swept          func(tokens int)           // is told how many were removed; nil: nobody is
 	StartTimeout   time.Duration              // from the begin of a start to the first answer; default 2 min
 	StopTimeout    time.Duration              // from SIGTERM to SIGKILL; default 10 s
 	ProbeInterval  time.Duration              // between the starts of two readiness probes, at most; default 150 ms
