@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/url"
+	"time"
 
 	"berth/internal/config"
 	"berth/internal/docker"
@@ -32,7 +33,8 @@ func openEngine(ctx context.Context, cfg config.Config, installation string, log
 	opts := docker.Options{
 		Host: d.Host, Instance: installation, Network: d.Network, PublishIP: cfg.Session.PublishIP, Route: cfg.Session.Route,
 		MaxOperations: d.MaxOperations, Sequential: !d.Async, OperationTimeout: d.OperationTimeout.Duration(),
-		Logger: telemetry.Named(log, "berth.docker"),
+		CPUPeriod: time.Duration(cfg.Limits.CPUPeriod) * time.Microsecond,
+		Logger:    telemetry.Named(log, "berth.docker"),
 	}
 	if e.certificates != nil {
 		opts.TLS = e.certificates.Client.TLS()

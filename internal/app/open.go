@@ -92,7 +92,9 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 	}
 	a.manager, err = lifecycle.NewManager(a.store, a.runtime, probe.New(), table, a.keys, lifecycle.Options{
 		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
-		Limits:       session.Limits{Memory: c.Limits.Memory, CPUQuota: c.Limits.CPUQuota, CPUPeriod: c.Limits.CPUPeriod, PIDs: c.Limits.PIDs},
+		Limits: session.Limits{
+			Memory: c.Limits.Memory, CPUs: session.CPUsOf(c.Limits.CPUQuota, c.Limits.CPUPeriod), Processes: c.Limits.PIDs,
+		},
 		MaxSessions:  c.Limits.MaxSessions,
 		TokenLife:    c.Token.Expiry(),
 		SweepEvery:   time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute,

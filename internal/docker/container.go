@@ -126,7 +126,7 @@ func (r *Runtime) describe(ctx context.Context, c container.InspectResponse) ses
 		Name:       name,
 		Session:    session.ID(c.Config.Labels[labelSession]),
 		Image:      c.Config.Image,
-		State:      session.State(c.State.Status),
+		State:      stateOf(c.State.Status),
 		OOMKilled:  c.State.OOMKilled,
 		Fault:      c.State.Error,
 		CreatedAt:  instant(c.Config.Labels[labelCreated]),
@@ -139,7 +139,7 @@ func (r *Runtime) describe(ctx context.Context, c container.InspectResponse) ses
 	if d.State == session.StateRunning && c.NetworkSettings != nil {
 		d.Address = r.address(ctx, c)
 	}
-	if !running(d.State) {
+	if !hasProcesses(d.State) {
 		d.ExitCode = c.State.ExitCode
 	}
 	for _, m := range c.Mounts {
@@ -153,9 +153,25 @@ func (r *Runtime) describe(ctx context.Context, c container.InspectResponse) ses
 	return d
 }
 
-// running reports whether a container in this state has processes.
-func running(s session.State) bool {
-	return s == session.StateRunning || s == session.StatePaused || s == session.StateRestarting
+// stateOf translates the engine's word for what a container does. One that it may learn some day is a state that passes.
+func stateOf(engine container.ContainerState) session.State {
+	switch engine {
+	case container.StateCreated, container.StateExited:
+		return session.StateStopped
+	case container.StateRunning:
+		return session.StateRunning
+	case container.StatePaused:
+		return session.StatePaused
+	case container.StateRemoving, container.StateDead:
+		return session.StateDead
+	case container.StateRestarting:
+	}
+	return session.StateChanging
+}
+
+// hasProcesses reports whether a container may have processes in this state.
+func hasProcesses(s session.State) bool {
+	return s != session.StateStopped && s != session.StateDead
 }
 
 // instant reads the engine's and our own way to write times. The engine writes year 1 for "never", which is Go's zero.

@@ -70,8 +70,8 @@ func check(spec session.Spec) error {
 	must(spec.Image != "", "the image is not named")
 	must(spec.Credential != "", "the server has no password, and would be open to every neighbour")
 	must(spec.Limits.Memory > 0, "the memory limit is missing")
-	must(spec.Limits.CPUQuota > 0 && spec.Limits.CPUPeriod > 0, "the CPU limit is missing")
-	must(spec.Limits.PIDs > 0, "the limit of processes is missing")
+	must(spec.Limits.CPUs > 0, "the CPU limit is missing")
+	must(spec.Limits.Processes > 0, "the limit of processes is missing")
 	if err := spec.Profile.Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("profile: %w", err))
 	}

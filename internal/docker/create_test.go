@@ -46,7 +46,7 @@ func TestCreateSendsTheSpecAndNothingElse(t *testing.T) {
 	if got := field(body, "Labels", "berth.created"); got != `"2026-01-02T03:04:05.000006Z"` {
 		t.Errorf("berth.created = %s, want the spec's time in RFC 3339 and UTC", got)
 	}
-	if !made.CreatedAt.Equal(unitSpec("one").CreatedAt) || made.State != session.StateCreated || made.Session != "ses-unit" {
+	if !made.CreatedAt.Equal(unitSpec("one").CreatedAt) || made.State != session.StateStopped || !made.StartedAt.IsZero() || made.Session != "ses-unit" {
 		t.Errorf("made = %+v, want the spec's session and time, in state created", made)
 	}
 }

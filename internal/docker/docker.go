@@ -30,6 +30,7 @@ const (
 
 	defaultNetwork          = "berth"
 	defaultOperationTimeout = 60 * time.Second
+	defaultCPUPeriod        = 100 * time.Millisecond
 	publishAuto             = "auto"
 )
 
@@ -44,6 +45,7 @@ type Options struct {
 	Route            string        // [RoutePublished], [RouteNetwork], or empty or "auto": by the network where the engine's bridge is an interface here
 	MaxOperations    int           // engine operations at once, stops not counted; 0: as many as the engine has CPUs
 	Sequential       bool          // one operation at a time, whatever MaxOperations says
+	CPUPeriod        time.Duration // in which a container gets its share of processor time; 0: 100 ms, as the kernel has it
 	OperationTimeout time.Duration // for each operation, a stop's own time-out not counted; 0: 60 s
 
 	// Reach says where a port that the engine's host publishes at an address is reached from here. nil: there.
@@ -69,6 +71,9 @@ func (o Options) validate() error {
 	if o.OperationTimeout < 0 {
 		faults = append(faults, errors.New("the operation time-out is negative"))
 	}
+	if o.CPUPeriod < 0 {
+		faults = append(faults, errors.New("the CPU period is negative"))
+	}
 	return errors.Join(faults...)
 }
 
@@ -87,6 +92,7 @@ type Runtime struct {
 	pings     *pool               // of the pinger
 	networkMu *semaphore.Weighted // one at a time looks for and makes the network
 	timeout   time.Duration
+	cpuPeriod time.Duration
 	log       *slog.Logger
 	engine    Engine
 	seccomp   bool // whether containers get a profile of ours
@@ -137,6 +143,7 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 		}),
 		networkMu: semaphore.NewWeighted(1),
 		timeout:   timeout,
+		cpuPeriod: cmp.Or(opts.CPUPeriod, defaultCPUPeriod),
 		log:       log,
 	}
 	if err := r.connect(ctx, at, opts); err != nil {

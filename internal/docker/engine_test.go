@@ -198,7 +198,7 @@ func (e *fakeEngine) run(name string) {
 func unitSpec(name string) session.Spec {
 	return session.Spec{
 		Session: "ses-unit", Name: name, Image: "image:1", Credential: password,
-		Limits:    session.Limits{Memory: 64 << 20, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 128},
+		Limits:    session.Limits{Memory: 64 << 20, CPUs: session.OneCPU, Processes: 128},
 		CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC),
 		Profile: session.Profile{
 			Image: "image:1", Port: 4096, UID: 10001, GID: 10001, Username: "opencode", PasswordEnv: "PASSWORD",

@@ -228,8 +228,8 @@ func TestSpecWithoutLimitsIsRefused(t *testing.T) {
 	w := setup(t, nil)
 	for name, spoil := range map[string]func(*session.Spec){
 		"no memory limit": func(s *session.Spec) { s.Limits.Memory = 0 },
-		"no cpu limit":    func(s *session.Spec) { s.Limits.CPUQuota = 0 },
-		"no pids limit":   func(s *session.Spec) { s.Limits.PIDs = 0 },
+		"no cpu limit":    func(s *session.Spec) { s.Limits.CPUs = 0 },
+		"no pids limit":   func(s *session.Spec) { s.Limits.Processes = 0 },
 		"no password":     func(s *session.Spec) { s.Credential = "" },
 		"root":            func(s *session.Spec) { s.Profile.UID = 0 },
 	} {

@@ -90,9 +90,9 @@ func (r *Runtime) containerOptions(spec session.Spec, attempt string, direct boo
 		Resources: container.Resources{
 			Memory:     int64(spec.Limits.Memory),
 			MemorySwap: int64(spec.Limits.Memory), // memory and swap together: none of it is swap
-			CPUQuota:   spec.Limits.CPUQuota,
-			CPUPeriod:  spec.Limits.CPUPeriod,
-			PidsLimit:  new(spec.Limits.PIDs),
+			CPUQuota:   spec.Limits.CPUs.In(r.cpuPeriod.Microseconds()),
+			CPUPeriod:  r.cpuPeriod.Microseconds(),
+			PidsLimit:  new(spec.Limits.Processes),
 			Ulimits: []*container.Ulimit{
 				{Name: "core", Soft: 0, Hard: 0}, // a dump would hold the user's secrets
 				{Name: "nofile", Soft: openFiles, Hard: openFiles},

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 )
 
 func TestPublishIP(t *testing.T) {
@@ -134,6 +137,73 @@ func TestStatsLeaveThePageCacheOut(t *testing.T) {
 		want := session.Stats{Memory: c.want, MemoryLimit: 5000, CPU: 1500 * time.Millisecond, PIDs: 7}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestStatesOfTheEngine(t *testing.T) {
+	t.Parallel()
+	for engine, want := range map[container.ContainerState]session.State{
+		"created": session.StateStopped, "exited": session.StateStopped, "running": session.StateRunning, "paused": session.StatePaused,
+		"removing": session.StateDead, "dead": session.StateDead, "restarting": session.StateChanging,
+		"checkpointed": session.StateChanging, "": session.StateChanging, // words of engines to come
+	} {
+		if got := stateOf(engine); got != want {
+			t.Errorf("%q: got %q, want %q", engine, got, want)
+		}
+		if got, want := hasProcesses(stateOf(engine)), want != session.StateStopped && want != session.StateDead; got != want {
+			t.Errorf("%q may have processes: got %v, want %v", engine, got, want)
+		}
+	}
+}
+
+func TestEventsOfTheEngine(t *testing.T) {
+	t.Parallel()
+	for engine, want := range map[events.Action]session.Action{
+		"create": session.ActionCreated, "start": session.ActionStarted, "kill": session.ActionSignalled, "oom": session.ActionOutOfMemory,
+		"die": session.ActionEnded, "destroy": session.ActionRemoved, "pause": "", "exec_die": "", "health_status: healthy": "", "": "",
+	} {
+		got, known := event(events.Message{Action: engine})
+		if got.Action != want || known != (want != "") {
+			t.Errorf("%q: got %q, known %v; want %q", engine, got.Action, known, want)
+		}
+	}
+	for text, want := range map[string]syscall.Signal{
+		"9": syscall.SIGKILL, "KILL": syscall.SIGKILL, "SIGKILL": syscall.SIGKILL, "15": syscall.SIGTERM, "TERM": syscall.SIGTERM,
+		"SIGTERM": syscall.SIGTERM, "sigterm": syscall.SIGTERM, "1": syscall.SIGHUP, "": 0, "SIG": 0, "no such signal": 0,
+	} {
+		got, _ := event(events.Message{Action: events.ActionKill, Actor: events.Actor{Attributes: map[string]string{"signal": text}}})
+		if got.Signal != want {
+			t.Errorf("signal %q: got %d, want %d", text, got.Signal, want)
+		}
+	}
+}
+
+// A container that an earlier Berth made from the same settings is the same: its digest was made from these very numbers.
+func TestLimitsReachTheEngineToTheMicrosecond(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		memory                   session.Bytes
+		quota, period, processes int64
+		digest                   string
+	}{
+		{4 << 30, 100_000, 100_000, 512, "limits=116d7f25c0f49e6c"},
+		{600 << 20, 70_000, 50_000, 123, "limits=0f99bc33441711d5"},
+		{600 << 20, 33_333, 99_999, 123, "limits=0de9d6b416266a5c"},
+	} {
+		r := &Runtime{cpuPeriod: time.Duration(tt.period) * time.Microsecond}
+		asked, err := r.containerOptions(session.Spec{Limits: session.Limits{
+			Memory: tt.memory, CPUs: session.CPUsOf(tt.quota, tt.period), Processes: tt.processes,
+		}}, "", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := asked.HostConfig
+		if h.CPUQuota != tt.quota || h.CPUPeriod != tt.period || h.NanoCPUs != 0 || h.Memory != int64(tt.memory) || *h.PidsLimit != tt.processes {
+			t.Errorf("got %+v, want %+v", h.Resources, tt)
+		}
+		if got := asked.Config.Labels[labelSpec]; !strings.Contains(got, tt.digest) {
+			t.Errorf("%d of %d: got %q, want %q in it", tt.quota, tt.period, got, tt.digest)
 		}
 	}
 }

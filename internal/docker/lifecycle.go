@@ -62,7 +62,7 @@ func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) e
 		if err != nil {
 			return err
 		}
-		if !running(session.State(c.State.Status)) {
+		if !hasProcesses(stateOf(c.State.Status)) {
 			return nil
 		}
 		seconds := int(math.Ceil(timeout.Seconds()))
@@ -81,7 +81,7 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 		if err != nil {
 			return err
 		}
-		if !force && running(session.State(c.State.Status)) {
+		if !force && hasProcesses(stateOf(c.State.Status)) {
 			return session.Errorf(session.CodeConflict, "container %q is running; stop it first, or force its removal", ref)
 		}
 		// RemoveVolumes means the nameless ones, which an image may declare and which nobody could find again.

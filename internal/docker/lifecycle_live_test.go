@@ -214,8 +214,8 @@ func TestMissingProgramEndsWithItsCodeAndALog(t *testing.T) {
 	}
 	eventually(t, "the container ends", func() error {
 		c, err := w.Inspect(t.Context(), spec.Name)
-		if err == nil && (c.State != session.StateExited || c.ExitCode != 127) {
-			return fmt.Errorf("%s, exit code %d; want exited, 127", c.State, c.ExitCode)
+		if err == nil && (c.State != session.StateStopped || c.FinishedAt.IsZero() || c.ExitCode != 127) {
+			return fmt.Errorf("%s, exit code %d; want stopped after a run, 127", c.State, c.ExitCode)
 		}
 		return err
 	})

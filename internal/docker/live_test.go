@@ -50,7 +50,7 @@ func (w fixture) spec(name string) session.Spec {
 		Profile:    w.profile,
 		Image:      w.profile.Image,
 		Credential: password,
-		Limits:     session.Limits{Memory: 64 << 20, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 128},
+		Limits:     session.Limits{Memory: 64 << 20, CPUs: session.OneCPU, Processes: 128},
 		CreatedAt:  time.Now().UTC().Truncate(time.Microsecond),
 	}
 }

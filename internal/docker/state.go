@@ -44,7 +44,7 @@ func stateVolumes(profile session.Profile) []session.Volume {
 // confined as a session, without a network: there is nothing in an engine's API that copies a volume.
 func (r *Runtime) SaveState(ctx context.Context, spec session.Spec) error {
 	c, err := r.Inspect(ctx, spec.Name)
-	if err == nil && running(c.State) {
+	if err == nil && hasProcesses(c.State) {
 		return session.Errorf(session.CodeConflict, "container %q is running; stop it first", spec.Name)
 	} else if err != nil && session.CodeOf(err) != session.CodeNotFound {
 		return err
@@ -228,9 +228,9 @@ func (r *Runtime) awaitCopy(ctx context.Context, helper string) error {
 		switch {
 		case err != nil:
 			return err
-		case !running(session.State(state.Status)) && state.ExitCode == 0:
+		case !hasProcesses(stateOf(state.Status)) && state.ExitCode == 0:
 			return nil
-		case !running(session.State(state.Status)):
+		case !hasProcesses(stateOf(state.Status)):
 			return r.copyFailure(ctx, helper, state.ExitCode)
 		}
 		select {

@@ -20,7 +20,7 @@ func (r *Runtime) Stats(ctx context.Context, ref string) (session.Stats, error) 
 			return err
 		}
 		idle := session.Errorf(session.CodeNotRunning, "container %q does not run; start it first", ref)
-		if !running(session.State(c.State.Status)) {
+		if !hasProcesses(stateOf(c.State.Status)) {
 			return idle
 		}
 		answer, err := r.api.ContainerStats(ctx, c.ID, client.ContainerStatsOptions{})

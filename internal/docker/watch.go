@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
-
-	"berth/internal/session"
 
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
+	"golang.org/x/sys/unix"
+
+	"berth/internal/session"
 )
 
 // Watch calls f for each event of this installation's containers; to dial again is the caller's. See
@@ -47,7 +50,9 @@ func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Runtim
 		select {
 		case message := <-stream.Messages:
 			if message.Actor.Attributes[labelHelper] == "" {
-				f(event(message))
+				if e, known := event(message); known {
+					f(e)
+				}
 			}
 		case err := <-stream.Err:
 			return r.failure(ctx, doing, broken(inner, err))
@@ -58,12 +63,25 @@ func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Runtim
 	}
 }
 
-func event(m events.Message) session.RuntimeEvent {
-	e := session.RuntimeEvent{
-		Action:    session.Action(m.Action),
+// actions are the engine's events that Berth acts on. All others, such as those of a process that is run in a container,
+// are nobody's business here.
+var actions = map[events.Action]session.Action{
+	events.ActionCreate:  session.ActionCreated,
+	events.ActionStart:   session.ActionStarted,
+	events.ActionKill:    session.ActionSignalled,
+	events.ActionOOM:     session.ActionOutOfMemory,
+	events.ActionDie:     session.ActionEnded,
+	events.ActionDestroy: session.ActionRemoved,
+}
+
+func event(m events.Message) (e session.RuntimeEvent, known bool) {
+	action, known := actions[m.Action]
+	e = session.RuntimeEvent{
+		Action:    action,
 		Container: m.Actor.ID,
 		Name:      m.Actor.Attributes["name"],
 		Session:   session.ID(m.Actor.Attributes[labelSession]),
+		Signal:    signal(m.Actor.Attributes["signal"]),
 		Time:      time.Unix(0, m.TimeNano).UTC().Truncate(time.Microsecond),
 	}
 	if m.TimeNano == 0 {
@@ -72,6 +90,13 @@ func event(m events.Message) session.RuntimeEvent {
 	if code, err := strconv.Atoi(m.Actor.Attributes["exitCode"]); err == nil {
 		e.ExitCode = code
 	}
-	e.Signal = m.Actor.Attributes["signal"]
-	return e
+	return e, known
+}
+
+// signal reads a signal as whoever had it sent has written it: "15", "SIGTERM" or "term". One that is unknown is 0.
+func signal(text string) syscall.Signal {
+	if number, err := strconv.Atoi(text); err == nil {
+		return syscall.Signal(number)
+	}
+	return unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(text), "SIG"))
 }

@@ -28,7 +28,7 @@ func TestWatchPassesEventsOnUntilTheStreamBreaks(t *testing.T) {
 	err := e.open(nil).Watch(t.Context(), func() { ready++ }, func(e session.RuntimeEvent) { got = append(got, e) })
 	wantCode(t, err, session.CodeEngineUnavailable, "the stream ended, though in good order")
 	want := []session.RuntimeEvent{{
-		Action: session.ActionDie, Container: "c1", Name: "one", Session: "ses-unit", ExitCode: 137,
+		Action: session.ActionEnded, Container: "c1", Name: "one", Session: "ses-unit", ExitCode: 137,
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC),
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -75,7 +75,7 @@ func startSession(t *testing.T, host, instance string, profile session.Profile) 
 	t.Cleanup(func() { _ = runtime.Close() })
 	spec := session.Spec{
 		Session: "ses-doctor", Name: instance + "-doctor", Profile: profile, Image: profile.Image, Credential: "correct horse battery staple",
-		Limits:    session.Limits{Memory: 64 << 20, CPUQuota: 50_000, CPUPeriod: 100_000, PIDs: 128},
+		Limits:    session.Limits{Memory: 64 << 20, CPUs: session.OneCPU / 2, Processes: 128},
 		CreatedAt: time.Now().UTC(),
 	}
 	if _, err := runtime.Create(t.Context(), spec); err != nil {

@@ -81,7 +81,7 @@ func (b *containers) ensureContainer(ctx context.Context, s session.Session) (se
 		return session.Container{}, err
 	case c.State == session.StateRunning:
 		return c, nil
-	case c.State == session.StateCreated || c.State == session.StateExited:
+	case c.State == session.StateStopped:
 		replace, err := b.isOutdated(ctx, s, spec)
 		if err != nil || !replace {
 			return c, err
@@ -128,7 +128,7 @@ func (b *containers) awaitReady(ctx context.Context, s session.Session, ref stri
 		if err != nil {
 			return session.Container{}, err
 		}
-		if c.State != session.StateRunning && c.State != session.StateRestarting {
+		if c.State != session.StateRunning && c.State != session.StateChanging {
 			return session.Container{}, b.startFailure(ctx, c)
 		}
 		if c.Address == "" {

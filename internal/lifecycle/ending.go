@@ -116,7 +116,7 @@ func (e *endings) isBeingRemoved(ctx context.Context, c session.Container) bool 
 	if err != nil {
 		return session.CodeOf(err) == session.CodeNotFound
 	}
-	return now.State == session.StateRemoving || now.State == session.StateDead
+	return now.State == session.StateDead
 }
 
 // awaitOthers leaves a session whose container was ended or removed through the engine as it is.

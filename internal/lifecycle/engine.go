@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"syscall"
 	"time"
 
 	"berth/internal/session"
@@ -131,16 +132,13 @@ func (h *healthRecords) noteEnd(e session.RuntimeEvent) {
 	v, ok := h.records[e.Session]
 	switch {
 	case !ok:
-	case e.Action == session.ActionDie:
+	case e.Action == session.ActionEnded:
 		v.died = time.Now()
 		v.tellChange()
-	case e.Action == session.ActionKill && endingSignals[e.Signal]:
+	case e.Action == session.ActionSignalled && (e.Signal == syscall.SIGKILL || e.Signal == syscall.SIGTERM):
 		v.signalled = time.Now()
 	}
 }
-
-// endingSignals are the names and numbers under which engines send the signals that are meant to end a container.
-var endingSignals = map[string]bool{"9": true, "15": true, "KILL": true, "TERM": true, "SIGKILL": true, "SIGTERM": true}
 
 // endOf is what this process has seen of the end of a container.
 type endOf struct {

@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,13 +19,13 @@ func TestEngineThatStopsAgainAndAgainCountsAgainstNoSession(t *testing.T) {
 	for name, end := range map[string]func(h *fixture, container string){
 		"it tells of the ends and takes no connections": func(h *fixture, container string) {
 			h.Engine.Script(runtimetest.OpPing, runtimetest.Step{Times: -1, Err: errAway})
-			h.Engine.StopExternally(container, "15", 143, false)
+			h.Engine.StopExternally(container, syscall.SIGTERM, 143, false)
 			<-time.After(50 * time.Millisecond) // it stops the others
 			h.Engine.SetDown(true)
 			h.Engine.ClearScript()
 		},
 		"it tells of the ends and something in front of it answers still": func(h *fixture, container string) {
-			h.Engine.StopExternally(container, "15", 143, false)
+			h.Engine.StopExternally(container, syscall.SIGTERM, 143, false)
 			<-time.After(50 * time.Millisecond)
 			h.Engine.SetDown(true)
 		},
@@ -118,13 +119,13 @@ func TestEndOfAServerIsNamed(t *testing.T) {
 		not  string
 	}{
 		"docker stop": {
-			func(h *fixture, c string) { h.Engine.StopExternally(c, "15", 143, false) }, "stopped by somebody with access to the engine", "memory",
+			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGTERM, 143, false) }, "stopped by somebody with access to the engine", "memory",
 		},
 		"docker kill": {
-			func(h *fixture, c string) { h.Engine.StopExternally(c, "SIGKILL", 137, false) }, "stopped by somebody with access to the engine", "memory",
+			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGKILL, 137, false) }, "stopped by somebody with access to the engine", "memory",
 		},
 		"docker rm -f": { // that it is gone may be seen before the engine has told who removed it
-			func(h *fixture, c string) { h.Engine.StopExternally(c, "9", 137, true) }, "the container ", "stopped",
+			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGKILL, 137, true) }, "the container ", "stopped",
 		},
 		"out of memory":  {func(h *fixture, c string) { h.Engine.Crash(c, 137, true) }, "ran out of memory", "somebody"},
 		"killed":         {func(h *fixture, c string) { h.Engine.Crash(c, 137, false) }, "perhaps because it ran out of memory", "somebody"},

@@ -115,7 +115,7 @@ func TestStopThatTheEngineFailsHolds(t *testing.T) {
 				h.reconcile()
 				return isStopped(now, v)
 			})
-			if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State != session.StateExited {
+			if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State != session.StateStopped {
 				t.Errorf("got container %q, %v; want it stopped", c.State, err)
 			}
 		})
@@ -333,7 +333,7 @@ func TestStrayContainerOfAnIdleSessionIsStoppedAndTheSessionStillWakes(t *testin
 	}
 	h.waitFor(t, s.ID, "its container is stopped", func(now session.Session, v lifecycle.Health) bool {
 		c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
-		return isStopped(now, v) && err == nil && c.State == session.StateExited
+		return isStopped(now, v) && err == nil && c.State == session.StateStopped
 	})
 	if now := h.stored(s.ID); now.StopReason != session.StopIdle {
 		t.Errorf("got the reason %q, want %q: the next request wakes it", now.StopReason, session.StopIdle)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func anything(t *testing.T, steps *atomic.Int64) {
 			"crash":   func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
 			"upgrade": func(rt *rapid.T) { m.upgrade(rt) },
 			"by hand": func(rt *rapid.T) {
-				h.Engine.StopExternally(m.container(), "15", 143, rapid.Bool().Draw(rt, "gone"))
+				h.Engine.StopExternally(m.container(), syscall.SIGTERM, 143, rapid.Bool().Draw(rt, "gone"))
 			},
 			"vanish":     func(*rapid.T) { h.Engine.RemoveExternally(m.container()) },
 			"engine":     func(rt *rapid.T) { h.Engine.SetDown(rapid.Bool().Draw(rt, "down")) },

@@ -81,18 +81,18 @@ func (m *monitor) watchEngine(ctx context.Context) {
 			m.engineConnected(ctx)
 		}, func(e session.RuntimeEvent) {
 			switch e.Action {
-			case session.ActionOOM:
+			case session.ActionOutOfMemory:
 				m.health.starved(e.Session)
-			case session.ActionKill:
+			case session.ActionSignalled:
 				m.health.noteEnd(e)
-			case session.ActionDie, session.ActionDestroy:
+			case session.ActionEnded, session.ActionRemoved:
 				m.health.noteEnd(e)
 				m.suspect(e.Session)
-			case session.ActionStart:
+			case session.ActionStarted:
 				if m.waiting.isLeft(e.Session) { // somebody has started what was left alone
 					m.soon.raise()
 				}
-			case session.ActionCreate:
+			case session.ActionCreated:
 			}
 		})
 		if ctx.Err() != nil {

@@ -22,7 +22,7 @@ func TestStopActsAlthoughItCannotBeRecorded(t *testing.T) {
 		h.Store.Fail("Update", full)
 		isStopped := func(when string) {
 			t.Helper()
-			if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State != session.StateExited {
+			if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State != session.StateStopped {
 				t.Errorf("%s the container is %s, %v; want it stopped", when, c.State, err)
 			}
 			if r, known := h.Routes.Get(s.ID); known && r.Address != "" {
@@ -86,7 +86,7 @@ func TestUnrecordedStopOutlivesForcedWorkThatFails(t *testing.T) {
 		synctest.Wait()
 		got, err := h.Get(t.Context(), s.ID)
 		c, inspect := h.Engine.Inspect(t.Context(), s.ContainerName)
-		if err != nil || got.Status != session.Stopped || got.Operation != nil || inspect != nil || c.State != session.StateExited {
+		if err != nil || got.Status != session.Stopped || got.Operation != nil || inspect != nil || c.State != session.StateStopped {
 			t.Errorf("got %+v, %v with the container %s, %v; want it stopped", got, err, c.State, inspect)
 		}
 		w, err = h.Force(t.Context(), s.ID, session.OpDelete)

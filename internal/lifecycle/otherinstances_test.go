@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ func TestExternalStopIsDeferredUntilPeersAnswer(t *testing.T) {
 			h := monitored(t, func(o *lifecycle.Options) { o.Peers = p })
 			s, _ := h.Make(lifecycle.Request{})
 			h.waitFor(t, s.ID, "looked at", isUp)
-			h.Engine.StopExternally(s.ContainerName, "15", 143, removed)
+			h.Engine.StopExternally(s.ContainerName, syscall.SIGTERM, 143, removed)
 			h.settledRoute(t, s.ID)
 			h.reconcile()
 			c, err := h.Engine.Inspect(t.Context(), s.ContainerName)

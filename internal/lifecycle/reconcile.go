@@ -201,7 +201,7 @@ func seenAs(c session.Container, exists bool) Seen {
 		return Absent
 	case c.State == session.StateRunning:
 		return Up
-	case c.State == session.StatePaused || c.State == session.StateRestarting:
+	case c.State == session.StatePaused || c.State == session.StateChanging:
 		return Changing
 	}
 	return Down

@@ -24,7 +24,7 @@ func (h *fixture) orphan(name string) {
 	h.t.Helper()
 	_, err := h.Engine.Create(h.t.Context(), session.Spec{
 		Session: "ses-unknown", Name: name, Profile: sessiontest.Profile(), Image: "stub:1", Credential: "x", CreatedAt: time.Now(),
-		Limits: session.Limits{Memory: 1 << 30, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 512},
+		Limits: session.Limits{Memory: 1 << 30, CPUs: session.OneCPU, Processes: 512},
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -84,10 +84,8 @@ func (r *Runtime) describe(c *container) session.Container {
 		known.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.record.Port))
 	case c.credential == "":
 		known.State = session.StateDead // it cannot be started again; its volumes can be given to a new container
-	case c.record.StartedAt.IsZero():
-		known.State = session.StateCreated
 	default:
-		known.State = session.StateExited
+		known.State = session.StateStopped
 	}
 	return known
 }

@@ -209,7 +209,7 @@ func TestTheEndOfTheServerIsTheEndOfWhatItStarted(t *testing.T) {
 				await(t, "the end of a child", func() bool { return !alive(t, pid) })
 			}
 			if name == "crashed" {
-				await(t, "the exit", func() bool { return inspect(t, r, "a").State == session.StateExited })
+				await(t, "the exit", func() bool { return inspect(t, r, "a").State == session.StateStopped })
 				if got := inspect(t, r, "a").ExitCode; got != 137 {
 					t.Errorf("got exit code %d, want 137: SIGKILL ended it", got)
 				}

@@ -47,7 +47,7 @@ func TestServersOutliveTheRuntimeAndAreFoundAgain(t *testing.T) {
 	ask(t, s, after.Address, "POST", "/exit?code=7")
 	select {
 	case e := <-dies:
-		if e.Action != session.ActionDie || e.Container != before.ID || e.Session != s.Session {
+		if e.Action != session.ActionEnded || e.Container != before.ID || e.Session != s.Session {
 			t.Errorf("got %+v, want the end of container %s", e, before.ID)
 		}
 	case <-time.After(2 * time.Second):

@@ -60,7 +60,7 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 		return session.Container{}, errors.Join(err, removeAll(c.dir))
 	}
 	r.containers[c.name] = c
-	r.events.emit(c, session.ActionCreate, 0)
+	r.events.emit(c, session.ActionCreated, 0)
 	return r.describe(c), nil
 }
 
@@ -130,7 +130,7 @@ func (r *Runtime) detach(c *container) (string, error) {
 	}
 	c.removed = true
 	delete(r.containers, c.name)
-	r.events.emit(c, session.ActionDestroy, 0)
+	r.events.emit(c, session.ActionRemoved, 0)
 	return trash, nil
 }
 

@@ -48,7 +48,7 @@ func (r *Runtime) Start(ctx context.Context, ref string) error {
 		c.record.Fault = session.MessageOf(err)
 		return errors.Join(err, c.save())
 	}
-	r.events.emit(c, session.ActionStart, 0)
+	r.events.emit(c, session.ActionStarted, 0)
 	r.watch(c, c.run)
 	return nil
 }

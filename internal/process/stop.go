@@ -103,7 +103,7 @@ func (r *Runtime) ended(c *container, life *run) bool {
 		r.opts.Logger.WarnContext(context.Background(), "the end of a server was not recorded; the next start of Berth will find out again",
 			"session_id", c.record.Session, "error", err)
 	}
-	r.events.emit(c, session.ActionDie, code)
+	r.events.emit(c, session.ActionEnded, code)
 	close(life.ended)
 	return true
 }

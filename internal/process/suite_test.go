@@ -61,7 +61,7 @@ func run(m *testing.M) int {
 func spec(name string) session.Spec {
 	return session.Spec{
 		Session: session.NewID(), Name: name, Image: "berth/stub:test", Credential: access.NewToken(24),
-		Limits: session.Limits{Memory: 512 << 20, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 64},
+		Limits: session.Limits{Memory: 512 << 20, CPUs: session.OneCPU, Processes: 64},
 		Profile: session.Profile{
 			Image: "berth/stub:test", Port: 4096, UID: 10001, GID: 10001,
 			Username: "opencode", PasswordEnv: "OPENCODE_SERVER_PASSWORD",
@@ -190,7 +190,7 @@ func TestOptionsCommandOverridesProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, r, "a")
-	await(t, "the exit", func() bool { return inspect(t, r, "a").State == session.StateExited })
+	await(t, "the exit", func() bool { return inspect(t, r, "a").State == session.StateStopped })
 	if got := inspect(t, r, "a").ExitCode; got != 5 {
 		t.Errorf("got exit code %d, want 5", got)
 	}
@@ -215,8 +215,8 @@ func TestAFailedStartIsExplained(t *testing.T) {
 	if err := r.Start(t.Context(), "a"); session.CodeOf(err) != session.CodeStartFailed {
 		t.Errorf("got %v, want code %q", err, session.CodeStartFailed)
 	}
-	if c := inspect(t, r, "a"); c.State != session.StateCreated || c.Fault == "" {
-		t.Errorf("got %+v, want a created container with a fault", c)
+	if c := inspect(t, r, "a"); c.State != session.StateStopped || !c.StartedAt.IsZero() || c.Fault == "" {
+		t.Errorf("got %+v, want a container that never ran, with a fault", c)
 	}
 	if err := os.Remove(program); err != nil {
 		t.Fatal(err)

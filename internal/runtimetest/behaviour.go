@@ -2,6 +2,7 @@ package runtimetest
 
 import (
 	"cmp"
+	"syscall"
 	"time"
 
 	"berth/internal/session"
@@ -101,7 +102,7 @@ func (f *Fake) EmitOutOfMemory(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c := f.find(name); c != nil && c.info.State == session.StateRunning {
-		f.emit(session.ActionOOM, c)
+		f.emit(session.ActionOutOfMemory, c)
 	}
 }
 
@@ -121,7 +122,7 @@ func (f *Fake) RemoveExternally(name string) {
 
 // StopExternally ends a running container's server as somebody does with the engine's own tools: by a signal that the engine tells
 // of, with the exit code that follows. gone removes the container too.
-func (f *Fake) StopExternally(name, signal string, code int, gone bool) {
+func (f *Fake) StopExternally(name string, signal syscall.Signal, code int, gone bool) {
 	f.mu.Lock()
 	var s *server
 	if c := f.find(name); c != nil && c.info.State == session.StateRunning {

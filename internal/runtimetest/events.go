@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"syscall"
 
 	"berth/internal/session"
 )
@@ -63,15 +64,15 @@ func (f *Fake) emit(action session.Action, c *container) {
 		return
 	}
 	e := f.event(action, c)
-	if action == session.ActionDie {
+	if action == session.ActionEnded {
 		e.ExitCode = c.info.ExitCode
 	}
 	f.send(e)
 }
 
 // emitSignal tells every watcher that a container was sent a signal. Call it with the lock held.
-func (f *Fake) emitSignal(c *container, signal string) {
-	e := f.event(session.ActionKill, c)
+func (f *Fake) emitSignal(c *container, signal syscall.Signal) {
+	e := f.event(session.ActionSignalled, c)
 	e.Signal = signal
 	f.send(e)
 }

@@ -135,7 +135,7 @@ func (f *Fake) run(c *container) error {
 	c.log.setLive(true)
 	c.log.printf("fake: start on %s", s.address)
 	c.log.printf("fake: mode %q", c.spec.Profile.Env["STUB_MODE"])
-	f.emit(session.ActionStart, c)
+	f.emit(session.ActionStarted, c)
 	if b.Exits {
 		c.log.printf("fake: ends at once, as it was told to")
 		f.ended(c, b.ExitCode, b.OOM) // exits before it listens: there is nothing to close
@@ -148,21 +148,21 @@ func (f *Fake) run(c *container) error {
 func (f *Fake) ended(c *container, code int, oom bool) *server {
 	s := c.server
 	c.server = nil
-	c.info.State, c.info.Address = session.StateExited, ""
+	c.info.State, c.info.Address = session.StateStopped, ""
 	c.info.ExitCode, c.info.OOMKilled = code, oom
 	c.info.FinishedAt = f.now()
 	c.log.setLive(false)
 	if oom {
-		f.emit(session.ActionOOM, c)
+		f.emit(session.ActionOutOfMemory, c)
 	}
-	f.emit(session.ActionDie, c)
+	f.emit(session.ActionEnded, c)
 	return s
 }
 
 // forget removes a container. Call it with the lock held.
 func (f *Fake) forget(c *container) {
 	delete(f.containers, c.info.Name)
-	f.emit(session.ActionDestroy, c)
+	f.emit(session.ActionRemoved, c)
 }
 
 // Volumes lists what would survive the removal of every container, as "container/volume", sorted.

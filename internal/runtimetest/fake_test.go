@@ -68,8 +68,8 @@ func TestScriptCanActAndLoseTheAnswer(t *testing.T) {
 	if _, err := fake.Create(t.Context(), spec("a")); !errors.Is(err, lost) {
 		t.Errorf("got %v, want %v", err, lost)
 	}
-	if got := inspect(t, fake, "a").State; got != session.StateCreated {
-		t.Errorf("got state %q, want %q: only the answer was lost", got, session.StateCreated)
+	if got := inspect(t, fake, "a"); got.State != session.StateStopped || !got.StartedAt.IsZero() {
+		t.Errorf("got state %q, started %v, want %q and never: only the answer was lost", got.State, got.StartedAt, session.StateStopped)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestExternalChangesAreVisible(t *testing.T) {
 	<-ready
 	run(t, fake, "a")
 	fake.Crash("a", 137, true)
-	if c := inspect(t, fake, "a"); c.State != session.StateExited || c.ExitCode != 137 || !c.OOMKilled || c.Address != "" {
+	if c := inspect(t, fake, "a"); c.State != session.StateStopped || c.ExitCode != 137 || !c.OOMKilled || c.Address != "" {
 		t.Errorf("got %+v, want it killed for want of memory", c)
 	}
 	fake.Crash("a", 1, false) // runs no more: nothing to crash
@@ -200,7 +200,9 @@ func TestExternalChangesAreVisible(t *testing.T) {
 	if err := fake.RemoveVolumes(t.Context(), "a"); err != nil || len(fake.Volumes()) != 0 {
 		t.Errorf("got volumes %v (%v), want none", fake.Volumes(), err)
 	}
-	want := []session.Action{"create", "start", "oom", "die", "die", "destroy"}
+	want := []session.Action{
+		session.ActionCreated, session.ActionStarted, session.ActionOutOfMemory, session.ActionEnded, session.ActionEnded, session.ActionRemoved,
+	}
 	var got []session.Action
 	for range want {
 		got = append(got, (<-events).Action)

@@ -245,7 +245,7 @@ func TestBehaviours(t *testing.T) {
 		t.Errorf("closed: got %v in state %q, want a refused connection to a container that runs", err, c.State)
 	}
 	fake.Behave("d", runtimetest.Behaviour{Exits: true, ExitCode: 137, OOM: true})
-	if _, c = run(t, fake, "d"); c.State != session.StateExited || c.ExitCode != 137 || !c.OOMKilled {
+	if _, c = run(t, fake, "d"); c.State != session.StateStopped || c.ExitCode != 137 || !c.OOMKilled {
 		t.Errorf("exits: got %+v, want it exited for want of memory", c)
 	}
 }

@@ -40,10 +40,10 @@ func (f *Fake) Create(ctx context.Context, spec session.Spec) (session.Container
 		rand.Read(id)
 		c := &container{spec: spec, build: f.builds[spec.Image], log: newLog(), info: session.Container{
 			ID: hex.EncodeToString(id), Name: spec.Name, Session: spec.Session, Image: spec.Image,
-			State: session.StateCreated, HostDir: "/var/lib/fake/" + spec.Name + "/" + session.WorkspaceVolume, CreatedAt: f.now(),
+			State: session.StateStopped, HostDir: "/var/lib/fake/" + spec.Name + "/" + session.WorkspaceVolume, CreatedAt: f.now(),
 		}}
 		f.containers[spec.Name] = c
-		f.emit(session.ActionCreate, c)
+		f.emit(session.ActionCreated, c)
 		made = c.info
 		return nil
 	})
@@ -61,7 +61,7 @@ func (f *Fake) Start(ctx context.Context, ref string) error {
 			return notFound(ref)
 		case c.info.State == session.StateRunning:
 			return nil
-		case c.info.State != session.StateCreated && c.info.State != session.StateExited:
+		case c.info.State != session.StateStopped:
 			return session.Errorf(session.CodeStartFailed, "container %s is %s", c.info.Name, c.info.State)
 		}
 		return f.run(c)

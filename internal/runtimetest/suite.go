@@ -152,7 +152,7 @@ func (w *fixture) until(ref, what string, within time.Duration, ok func(session.
 func (w *fixture) exited(ref string) session.Container {
 	w.Helper()
 	return w.until(ref, "the container has exited", readyWithin, func(c session.Container) bool {
-		return c.State == session.StateExited
+		return c.State == session.StateStopped && !c.FinishedAt.IsZero()
 	})
 }
 

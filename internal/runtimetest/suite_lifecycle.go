@@ -39,8 +39,8 @@ func createDoesNotStart(w *fixture) {
 		if c.ID == "" || c.Name != spec.Name || c.Session != spec.Session || c.Image != spec.Image {
 			w.Errorf("%s: got %+v, want an ID, name %q, session %q and image %q", call, c, spec.Name, spec.Session, spec.Image)
 		}
-		if c.State != session.StateCreated {
-			w.Errorf("%s: got state %q, want %q: %s", call, c.State, session.StateCreated, notRun)
+		if c.State != session.StateStopped {
+			w.Errorf("%s: got state %q, want %q: %s", call, c.State, session.StateStopped, notRun)
 		}
 		if c.Address != "" || !c.StartedAt.IsZero() || !c.FinishedAt.IsZero() {
 			w.Errorf("%s: got address %q, started %v, finished %v, want none: %s", call, c.Address, c.StartedAt, c.FinishedAt, notRun)
@@ -165,8 +165,8 @@ func stopTwice(w *fixture) {
 	spec, c := w.running()
 	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
 	after := w.inspect(spec.Name)
-	if after.State != session.StateExited || after.Address != "" || after.FinishedAt.IsZero() {
-		w.Errorf("got state %q, address %q, finished %v, want an exited container: %s", after.State, after.Address, after.FinishedAt, stopped)
+	if after.State != session.StateStopped || after.Address != "" || after.FinishedAt.IsZero() {
+		w.Errorf("got state %q, address %q, finished %v, want a stopped container: %s", after.State, after.Address, after.FinishedAt, stopped)
 	}
 	if after.OOMKilled {
 		w.Errorf("got OOMKilled, want not: %s", stopped)
@@ -181,8 +181,8 @@ func stopTwice(w *fixture) {
 func stopCreated(w *fixture) {
 	spec, _ := w.create("")
 	w.must(w.Runtime.Stop(w.call(), spec.Name, stopTimeout), "stop")
-	if got := w.inspect(spec.Name).State; got != session.StateCreated {
-		w.Errorf("got state %q, want %q: %s", got, session.StateCreated, notRun)
+	if got := w.inspect(spec.Name); got.State != session.StateStopped || !got.StartedAt.IsZero() {
+		w.Errorf("got state %q, started %v, want %q and never: %s", got.State, got.StartedAt, session.StateStopped, notRun)
 	}
 }
 
@@ -201,8 +201,8 @@ func stopStubborn(w *fixture) {
 	if took := time.Since(begun); took < timeout*9/10 {
 		w.Errorf("stopped after %s, want %s at least: a server is given its time", took, timeout)
 	}
-	if after := w.inspect(spec.Name); after.State != session.StateExited || after.ExitCode != exitKilled {
-		w.Errorf("got state %q with code %d, want %q with %d: it was killed", after.State, after.ExitCode, session.StateExited, exitKilled)
+	if after := w.inspect(spec.Name); after.State != session.StateStopped || after.ExitCode != exitKilled {
+		w.Errorf("got state %q with code %d, want %q with %d: it was killed", after.State, after.ExitCode, session.StateStopped, exitKilled)
 	}
 }
 

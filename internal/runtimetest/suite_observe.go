@@ -47,11 +47,14 @@ func listShowsAll(w *fixture) {
 		byName[c.Name] = c
 	}
 	for spec, want := range map[*session.Spec]session.State{
-		&created: session.StateCreated, &running: session.StateRunning, &exited: session.StateExited, &removed: "",
+		&created: session.StateStopped, &running: session.StateRunning, &exited: session.StateStopped, &removed: "",
 	} {
 		got := byName[spec.Name]
 		if got.State != want {
 			w.Errorf("%s: got state %q, want %q", spec.Name, got.State, want)
+		}
+		if ran := spec != &created && want != ""; ran == got.StartedAt.IsZero() {
+			w.Errorf("%s: started at %v, want a time only where it ran", spec.Name, got.StartedAt)
 		}
 		if want != "" && (got.Session != spec.Session || got.ID == "" || got.CreatedAt.IsZero()) {
 			w.Errorf("%s: got %+v, want its ID, session %s and time of creation", spec.Name, got, spec.Session)
@@ -245,12 +248,12 @@ func eventsTell(w *fixture) {
 			}
 		}
 	}
-	expect(session.ActionCreate, 0)
+	expect(session.ActionCreated, 0)
 	w.must(w.Runtime.Start(w.call(), c.ID), "start")
-	expect(session.ActionStart, 0)
+	expect(session.ActionStarted, 0)
 	w.exit(w.ready(spec), spec, 7)
-	expect(session.ActionDie, 7)
+	expect(session.ActionEnded, 7)
 	w.exited(spec.Name)
 	w.must(w.Runtime.Remove(w.call(), c.ID, false), "remove")
-	expect(session.ActionDestroy, 0)
+	expect(session.ActionRemoved, 0)
 }

@@ -101,7 +101,8 @@ func driftNamed(w *fixture) {
 		change func(*session.Spec)
 	}{
 		{session.PartLimits, func(s *session.Spec) { s.Limits.Memory *= 2 }},
-		{session.PartLimits, func(s *session.Spec) { s.Limits.PIDs++ }},
+		{session.PartLimits, func(s *session.Spec) { s.Limits.Processes++ }},
+		{session.PartLimits, func(s *session.Spec) { s.Limits.CPUs /= 2 }},
 		{session.PartEnvironment, func(s *session.Spec) { s.Profile.Env = map[string]string{"STUB_MODE": "", "MORE": "1"} }},
 		{session.PartEnvironment, func(s *session.Spec) { s.Profile.Env = nil }},
 		{session.PartEnvironment, func(s *session.Spec) { s.Credential = access.NewToken(32) }},

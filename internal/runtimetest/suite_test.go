@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func spec(name string) session.Spec {
 	return session.Spec{
 		Session: session.NewID(), Name: name, Image: "berth/stub:test", Credential: access.NewToken(24),
-		Limits: session.Limits{Memory: 512 << 20, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 64},
+		Limits: session.Limits{Memory: 512 << 20, CPUs: session.OneCPU, Processes: 64},
 		Profile: session.Profile{
 			Image: "berth/stub:test", Port: 4096, UID: 10001, GID: 10001,
 			Username: "opencode", PasswordEnv: "OPENCODE_SERVER_PASSWORD",

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"io"
+	"syscall"
 	"time"
 )
 
@@ -83,9 +84,8 @@ func WorkspaceGone(where string) error {
 // Limits bounds a container. Zero values are refused by runtimes that can enforce them.
 type Limits struct {
 	Memory    Bytes // hard limit; swap is not allowed on top of it
-	CPUQuota  int64 // microseconds of CPU per period
-	CPUPeriod int64 // microseconds
-	PIDs      int64 // processes and threads
+	CPUs      CPUs  // processor time
+	Processes int64 // threads included
 }
 
 // Part is a part of how a container is made.
@@ -99,18 +99,16 @@ const (
 	PartProfile     Part = "profile"     // everything else: user, volumes, network, what hardens the container
 )
 
-// State is the runtime's word for what a container does.
+// State is what a container does, as far as it matters to a session.
 type State string
 
-// The states of the Engine API. Other runtimes use a part of them.
+// The states. Runtimes translate theirs; one that they do not know is StateChanging.
 const (
-	StateCreated    State = "created"
-	StateRunning    State = "running"
-	StatePaused     State = "paused"
-	StateRestarting State = "restarting"
-	StateRemoving   State = "removing"
-	StateExited     State = "exited"
-	StateDead       State = "dead"
+	StateStopped  State = "stopped"  // does not run, and can be started; StartedAt tells whether it ever ran
+	StateRunning  State = "running"  // has a server, which may be on its way up
+	StatePaused   State = "paused"   // has a server, whose processes get no processor time
+	StateChanging State = "changing" // is between two others, by the runtime's own doing: look again later
+	StateDead     State = "dead"     // cannot be started any more, or is being removed
 )
 
 // Container is what a runtime knows of a container.
@@ -151,20 +149,20 @@ type RuntimeEvent struct {
 	Container string // ID
 	Name      string
 	Session   ID
-	ExitCode  int    // with ActionDie
-	Signal    string // with ActionKill, as the engine writes it: "9", "SIGTERM"
+	ExitCode  int            // with ActionEnded
+	Signal    syscall.Signal // with ActionSignalled; 0: not known
 	Time      time.Time
 }
 
-// Action is the Engine API's name for what happened.
+// Action is what happened to a container. Runtimes keep what else happens to themselves.
 type Action string
 
-// The actions that Berth acts on; others are passed on as they come.
+// The actions, each reported when it has happened.
 const (
-	ActionCreate  Action = "create"
-	ActionStart   Action = "start"
-	ActionKill    Action = "kill" // somebody, an engine that stops included, has the container sent a signal
-	ActionDie     Action = "die"
-	ActionOOM     Action = "oom"
-	ActionDestroy Action = "destroy"
+	ActionCreated     Action = "created"
+	ActionStarted     Action = "started"
+	ActionSignalled   Action = "signalled"     // somebody, an engine that stops included, has the container sent a signal
+	ActionOutOfMemory Action = "out of memory" // the kernel has killed some of its processes, which need not be the server
+	ActionEnded       Action = "ended"
+	ActionRemoved     Action = "removed"
 )

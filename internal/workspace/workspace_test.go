@@ -54,7 +54,7 @@ func run(t *testing.T, opts workspace.Options, steps ...func(*fixture)) {
 		opts.Stop = func(_ context.Context, id session.ID) error {
 			mu.Lock()
 			defer mu.Unlock()
-			f.stopped, f.state = append(f.stopped, id), session.StateExited
+			f.stopped, f.state = append(f.stopped, id), session.StateStopped
 			return nil
 		}
 		var err error

@@ -104,7 +104,7 @@ func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 		}
 	})
 	t.Run("the container is hardened", func(t *testing.T) {
-		w.checkHardening(t, id, session.Limits{Memory: 1 << 30, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 512})
+		w.checkHardening(t, id, session.Limits{Memory: 1 << 30, CPUs: session.OneCPU, Processes: 512})
 	})
 	t.Run("files and OpenCode's history survive a restart of the session", func(t *testing.T) {
 		before := w.Call(http.MethodGet, base+"/session", token, "")

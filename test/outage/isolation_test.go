@@ -134,7 +134,7 @@ func sessionOf(t *testing.T, r *docker.Runtime, profile session.Profile, name st
 	t.Helper()
 	spec := session.Spec{
 		Session: session.ID("ses-" + name), Name: "berth-test-" + name, Profile: profile, Image: profile.Image, Credential: "secret",
-		Limits:    session.Limits{Memory: 64 << 20, CPUQuota: 100_000, CPUPeriod: 100_000, PIDs: 128},
+		Limits:    session.Limits{Memory: 64 << 20, CPUs: session.OneCPU, Processes: 128},
 		CreatedAt: time.Now().UTC(),
 	}
 	if _, err := r.Create(t.Context(), spec); err != nil {
