@@ -98,7 +98,10 @@ type Runtime struct {
 	seccomp   bool // whether containers get a profile of ours
 }
 
-var _ session.Runtime = (*Runtime)(nil)
+var (
+	_ session.Runtime = (*Runtime)(nil)
+	_ session.Pauser  = (*Runtime)(nil)
+)
 
 // Engine is what is known of the engine since [Open].
 type Engine struct {

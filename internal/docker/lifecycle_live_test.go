@@ -66,7 +66,9 @@ func TestOtherInstallationsContainersCannotBeSeenOrChanged(t *testing.T) {
 	t.Cleanup(func() { _ = other.Close() })
 	_, err = other.Inspect(t.Context(), made.ID)
 	wantCode(t, err, session.CodeNotFound, "it belongs to another installation")
-	wantCode(t, other.Start(t.Context(), made.ID), session.CodeNotFound, "it belongs to another installation")
+	for _, change := range []func(context.Context, string) error{other.Start, other.Pause, other.Resume} {
+		wantCode(t, change(t.Context(), made.ID), session.CodeNotFound, "it belongs to another installation")
+	}
 	// What is there must not be called stopped or removed.
 	for _, ref := range []string{made.ID, made.Name} {
 		wantCode(t, other.Stop(t.Context(), ref, time.Second), session.CodeConflict, "it belongs to another installation")

@@ -52,14 +52,18 @@ const MissingImage = "berth.invalid/no-such-image:none"
 // InvalidImage is a reference that cannot be one of an image.
 const InvalidImage = "Not An Image"
 
-var _ session.Runtime = (*Fake)(nil)
+var (
+	_ session.Runtime = (*Fake)(nil)
+	_ session.Pauser  = (*Fake)(nil)
+)
 
 type container struct {
-	info   session.Container
-	spec   session.Spec
-	build  int // of its image
-	log    *logBuffer
-	server *server // nil while it does not run
+	info    session.Container
+	spec    session.Spec
+	build   int // of its image
+	log     *logBuffer
+	server  *server       // nil while it does not run
+	resumed chan struct{} // closed when a paused container goes on; nil while it is not paused
 }
 
 // volumes is what outlives a container.
@@ -147,7 +151,7 @@ func (f *Fake) run(c *container) error {
 // has been released.
 func (f *Fake) ended(c *container, code int, oom bool) *server {
 	s := c.server
-	c.server = nil
+	c.server, c.resumed = nil, nil // requests that wait end with the server
 	c.info.State, c.info.Address = session.StateStopped, ""
 	c.info.ExitCode, c.info.OOMKilled = code, oom
 	c.info.FinishedAt = f.now()

@@ -53,6 +53,9 @@ type Echo struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.fake.awaitResume(r.Context(), h.container) {
+		return
+	}
 	b := h.fake.behaviour(h.spec)
 	connection, _ := r.Context().Value(connKey{}).(int)
 	if b.Mute || connection <= b.LateAttach {

@@ -17,6 +17,8 @@ const (
 	OpCreate        Op = "Create"
 	OpStart         Op = "Start"
 	OpStop          Op = "Stop"
+	OpPause         Op = "Pause"  // of session.Pauser
+	OpResume        Op = "Resume" // of session.Pauser
 	OpRemove        Op = "Remove"
 	OpRemoveVolumes Op = "RemoveVolumes"
 	OpCheckImage    Op = "CheckImage"

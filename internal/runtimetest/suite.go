@@ -43,7 +43,7 @@ const (
 // parallel; it may return the same runtime each time. The suite removes the containers and volumes that it makes.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	t.Helper()
-	for _, part := range slices.Concat(lifecycleParts, observationParts, dataParts, driftParts) {
+	for _, part := range slices.Concat(lifecycleParts, pauseParts, observationParts, dataParts, driftParts) {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
 			part.run(&fixture{T: t, Subject: open(t)})

@@ -117,6 +117,10 @@ func callsHonourContext(w *fixture) {
 			return err
 		},
 	}
+	if p, ok := w.Runtime.(session.Pauser); ok {
+		calls[OpPause] = func() error { return p.Pause(ctx, spec.Name) }
+		calls[OpResume] = func() error { return p.Resume(ctx, spec.Name) }
+	}
 	for op, call := range calls {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			w.Errorf("%s: got %v, want context.Canceled in its chain", op, err)

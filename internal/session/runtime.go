@@ -61,6 +61,16 @@ type Runtime interface {
 	Ping(ctx context.Context) error
 }
 
+// Pauser is what a Runtime can do besides, where it can hold the processes of a container up and let them go on.
+type Pauser interface {
+	// Pause gives a container's processes no more processor time; they keep their memory. A container that is paused is left
+	// alone, and can be stopped and removed like one that runs. It returns a CodeNotFound error if there is none, and a
+	// CodeNotRunning error if it does not run.
+	Pause(ctx context.Context, ref string) error
+	// Resume lets a paused container go on; one that runs is left alone. It returns the errors of Pause.
+	Resume(ctx context.Context, ref string) error
+}
+
 // Spec says what container to make. The runtime adds the labels berth.session, berth.instance and berth.created, and
 // everything that hardens the container: neither can be asked for or left out.
 type Spec struct {
