@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"berth/internal/session"
@@ -44,8 +43,7 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 
 // checkWorkspace returns an error when a workspace that is in use is gone: the engine would make an empty one without a word.
 func (r *Runtime) checkWorkspace(ctx context.Context, spec session.Spec) error {
-	kept := slices.ContainsFunc(spec.Profile.Volumes, func(v session.Volume) bool { return v.Name == session.WorkspaceVolume })
-	if !spec.InUse || !kept {
+	if !spec.InUse {
 		return nil
 	}
 	name := volumeName(spec.Name, session.WorkspaceVolume)

@@ -29,17 +29,6 @@ func copyName(containerName, volume string) string {
 	return volumeName(containerName, volume) + "-previous"
 }
 
-// stateVolumes are the volumes of a profile that hold the server's state.
-func stateVolumes(profile session.Profile) []session.Volume {
-	var state []session.Volume
-	for _, v := range profile.Volumes {
-		if v.Name != session.WorkspaceVolume {
-			state = append(state, v)
-		}
-	}
-	return state
-}
-
 // SaveState copies the state volumes. See [session.Runtime]. A container of ours does it, of the session's image and as
 // confined as a session, without a network: there is nothing in an engine's API that copies a volume.
 func (r *Runtime) SaveState(ctx context.Context, spec session.Spec) error {
@@ -54,7 +43,7 @@ func (r *Runtime) SaveState(ctx context.Context, spec session.Spec) error {
 
 // CheckCopy looks for copies of the state volumes. See [session.Runtime].
 func (r *Runtime) CheckCopy(ctx context.Context, spec session.Spec) error {
-	for _, v := range stateVolumes(spec.Profile) {
+	for _, v := range spec.Profile.StateVolumes() {
 		err := r.haveVolume(ctx, copyName(spec.Name, v.Name))
 		if session.CodeOf(err) != session.CodeNotFound {
 			return err
@@ -80,7 +69,7 @@ func (r *Runtime) RestoreState(ctx context.Context, spec session.Spec) error {
 // copyAll copies those of the state volumes that are there. It returns a CodeNotFound error if none is.
 func (r *Runtime) copyAll(ctx context.Context, spec session.Spec, from, to func(containerName, volume string) string) error {
 	copied := false
-	for _, v := range stateVolumes(spec.Profile) {
+	for _, v := range spec.Profile.StateVolumes() {
 		err := r.haveVolume(ctx, from(spec.Name, v.Name))
 		if session.CodeOf(err) == session.CodeNotFound { // one that the profile did not have before
 			continue

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/prometheus/procfs"
 
 	"berth/internal/session"
 )
@@ -142,7 +143,7 @@ func readContainer(dir string) (*container, error) {
 
 // adopt takes up a container of an earlier Berth. A process that is not in its record is one that was being started:
 // nobody has been told of it, and it is ended.
-func (r *Runtime) adopt(ctx context.Context, c *container, processes []int) error {
+func (r *Runtime) adopt(ctx context.Context, c *container, processes procfs.Procs) error {
 	if c.record.Process != nil {
 		code, ended := c.record.Process.exitStatus(r.boot)
 		if !ended {

@@ -16,10 +16,7 @@ import (
 
 // Logs implements session.Runtime.
 func (r *Runtime) Logs(ctx context.Context, ref string, opts session.LogOptions) (io.ReadCloser, error) {
-	if err := r.enter(ctx, "logs of "+ref); err != nil {
-		return nil, err
-	}
-	c, err := r.find(ref)
+	c, err := r.enterWith(ctx, "logs of", ref)
 	if err != nil {
 		return nil, err
 	}

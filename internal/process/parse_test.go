@@ -5,50 +5,54 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-const statTail = " S 1 2 2 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 7 0 123456 1000 200"
-
-func TestParseStatSurvivesAnyProgramName(t *testing.T) {
+func TestProcessIsKnownByAnyProgramName(t *testing.T) {
 	t.Parallel()
-	want := stat{state: 'S', ticks: 100, threads: 7, start: 123456}
-	for _, name := range []string{"sh", "", ") R 9 9", "a b\nc", "((("} {
-		got, err := parseStat([]byte("42 (" + name + ")" + statTail + "\n"))
-		if err != nil || got != want {
-			t.Errorf("program %q: got %+v (%v), want %+v", name, got, err, want)
+	for _, name := range []string{"sh", ") R 9 9", "a b\nc", "((("} {
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", `printf %s "$0" >/proc/$$/comm && echo named && read -r end`, name)
+		end, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(said, make([]byte, len("named"))); err != nil {
+			t.Fatalf("program %q: %v, want a process of that name", name, err)
+		}
+		process, err := identify(cmd.Process.Pid, "boot")
+		if got, failed := statOf(cmd.Process.Pid); err != nil || failed != nil || got.Comm != name || got.NumThreads != 1 {
+			t.Errorf("program %q: got %+v (%v, %v), want it named so, with one thread", name, got, err, failed)
+		}
+		if _, ended := process.exitStatus("boot"); ended {
+			t.Errorf("program %q: it is said to have ended", name)
+		}
+		_ = end.Close()
+		if err := cmd.Wait(); err == nil {
+			t.Errorf("program %q: got no failure, want that of a read without input", name)
+		}
+		if _, ended := process.exitStatus("boot"); !ended {
+			t.Errorf("program %q: it is said to run", name)
 		}
 	}
 }
 
-func TestParseStatRefusesWhatItDoesNotKnow(t *testing.T) {
+func TestThisProcessIsKnown(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", "42 (sh", "42 (sh) S 1", "42 (sh)" + strings.Replace(statTail, "123456", "x", 1), "42 (sh)" + strings.Replace(statTail, " S", " SS", 1)} {
-		if got, err := parseStat([]byte(text)); err == nil {
-			t.Errorf("%q: got %+v, want an error", text, got)
-		}
-	}
-}
-
-func TestReadStatKnowsThisProcess(t *testing.T) {
-	t.Parallel()
-	got, err := readStat(os.Getpid())
-	if err != nil || got.start == 0 || got.threads == 0 || got.state == 'Z' {
+	got, err := statOf(os.Getpid())
+	if err != nil || got.Starttime == 0 || got.NumThreads == 0 || got.State == "Z" {
 		t.Errorf("got %+v (%v), want a process that lives", got, err)
 	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add([]byte("42 (sh)" + statTail))
-	f.Add([]byte(")"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if s, err := parseStat(text); err == nil && s.state == 0 {
-			t.Errorf("%q: got %+v without an error and without a state", text, s)
-		}
-	})
 }
 
 func TestSeekTailFindsTheLastLines(t *testing.T) {

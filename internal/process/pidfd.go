@@ -18,7 +18,7 @@ func (p processID) waitExit(boot string, closing <-chan struct{}) {
 	}
 	file := os.NewFile(uintptr(fd), "pidfd")
 	defer file.Close()
-	if s, err := readStat(p.PID); err != nil || s.start != p.Start {
+	if s, err := statOf(p.PID); err != nil || s.Starttime != p.Start {
 		return // the descriptor may be another process's
 	}
 	conn, err := file.SyscallConn()

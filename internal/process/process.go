@@ -136,6 +136,18 @@ func errClosed() error {
 	return session.Errorf(session.CodeEngineUnavailable, "the process runtime is closed; Berth is stopping")
 }
 
+// enterWith is enter for a method about a container: CodeNotFound if there is none with this ID or name.
+func (r *Runtime) enterWith(ctx context.Context, doing, ref string) (*container, error) {
+	if err := r.enter(ctx, doing+" "+ref); err != nil {
+		return nil, err
+	}
+	c := r.lookUp(ref)
+	if c == nil {
+		return nil, notFound(ref)
+	}
+	return c, nil
+}
+
 // notForeign returns a CodeConflict error for the name of another installation's container: what is there must not be
 // called stopped or removed.
 func (r *Runtime) notForeign(name string) error {
@@ -145,15 +157,6 @@ func (r *Runtime) notForeign(name string) error {
 		return session.Errorf(session.CodeConflict, "the container %q belongs to another installation of Berth, and was left alone", name)
 	}
 	return nil
-}
-
-// find returns a CodeNotFound error if there is no container with this ID or name.
-func (r *Runtime) find(ref string) (*container, error) {
-	c := r.lookUp(ref)
-	if c == nil {
-		return nil, notFound(ref)
-	}
-	return c, nil
 }
 
 // lookUp returns nil if there is no container with this ID or name.

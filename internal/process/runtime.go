@@ -66,8 +66,7 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 
 // checkWorkspace returns an error when a workspace that is in use is gone.
 func (r *Runtime) checkWorkspace(spec session.Spec) error {
-	kept := slices.ContainsFunc(spec.Profile.Volumes, func(v session.Volume) bool { return v.Name == session.WorkspaceVolume })
-	if !spec.InUse || !kept {
+	if !spec.InUse {
 		return nil
 	}
 	dir := r.volumeDir(spec.Name, session.WorkspaceVolume)
@@ -165,10 +164,7 @@ func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 // StateDead: it cannot be started again. The exit code of a process that ended while no Berth ran, or that was
 // another Berth's child, is -1: nobody told us.
 func (r *Runtime) Inspect(ctx context.Context, ref string) (session.Container, error) {
-	if err := r.enter(ctx, "inspect "+ref); err != nil {
-		return session.Container{}, err
-	}
-	c, err := r.find(ref)
+	c, err := r.enterWith(ctx, "inspect", ref)
 	if err != nil {
 		return session.Container{}, err
 	}

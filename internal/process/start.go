@@ -27,10 +27,7 @@ const maxLog = 16 << 20
 
 // Start implements session.Runtime.
 func (r *Runtime) Start(ctx context.Context, ref string) error {
-	if err := r.enter(ctx, "start "+ref); err != nil {
-		return err
-	}
-	c, err := r.find(ref)
+	c, err := r.enterWith(ctx, "start", ref)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"berth/internal/session"
 )
@@ -31,10 +32,7 @@ func (r *Runtime) CheckImage(ctx context.Context, profile session.Profile, image
 
 // Drift implements session.Runtime. Limits are not enforced here, so that others make no difference.
 func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]session.Part, error) {
-	if err := r.enter(ctx, "compare "+ref); err != nil {
-		return nil, err
-	}
-	c, err := r.find(ref)
+	c, err := r.enterWith(ctx, "compare", ref)
 	if err != nil {
 		return nil, err
 	}
@@ -76,10 +74,7 @@ func (r *Runtime) CheckCopy(ctx context.Context, spec session.Spec) error {
 	if err := r.enter(ctx, "look for a copy of the state of "+spec.Name); err != nil {
 		return err
 	}
-	for _, v := range spec.Profile.Volumes {
-		if v.Name == session.WorkspaceVolume || !safeName.MatchString(v.Name) || !safeName.MatchString(spec.Name) {
-			continue
-		}
+	for _, v := range stateVolumes(spec) {
 		_, err := os.Stat(r.copyDir(spec.Name, v.Name))
 		if err == nil {
 			return nil
@@ -106,13 +101,18 @@ func (r *Runtime) copyDir(name, volume string) string {
 	return filepath.Join(r.dir, volumesDir, name, copiesDir, volume)
 }
 
+// stateVolumes are those of a container's volumes that hold the server's state, and whose names can be directories.
+func stateVolumes(spec session.Spec) []session.Volume {
+	if !safeName.MatchString(spec.Name) {
+		return nil
+	}
+	return slices.DeleteFunc(spec.Profile.StateVolumes(), func(v session.Volume) bool { return !safeName.MatchString(v.Name) })
+}
+
 // copyState copies those state volumes that are there. It returns a CodeNotFound error if none is.
 func (r *Runtime) copyState(spec session.Spec, from, to func(name, volume string) string) error {
 	copied := false
-	for _, v := range spec.Profile.Volumes {
-		if v.Name == session.WorkspaceVolume || !safeName.MatchString(v.Name) || !safeName.MatchString(spec.Name) {
-			continue
-		}
+	for _, v := range stateVolumes(spec) {
 		source, target := from(spec.Name, v.Name), to(spec.Name, v.Name)
 		if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
 			continue

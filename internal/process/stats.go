@@ -2,12 +2,10 @@ package process
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"berth/internal/session"
 )
@@ -17,10 +15,7 @@ const ticksPerSecond = 100
 
 // Stats implements session.Runtime: the sum over the server and what it has started. There is no memory limit.
 func (r *Runtime) Stats(ctx context.Context, ref string) (session.Stats, error) {
-	if err := r.enter(ctx, "stats of "+ref); err != nil {
-		return session.Stats{}, err
-	}
-	c, err := r.find(ref)
+	c, err := r.enterWith(ctx, "stats of", ref)
 	if err != nil {
 		return session.Stats{}, err
 	}
@@ -31,46 +26,28 @@ func (r *Runtime) Stats(ctx context.Context, ref string) (session.Stats, error) 
 		return session.Stats{}, session.Errorf(session.CodeNotRunning, "container %s does not run", c.name)
 	}
 	all := markedProcesses()[c.id]
-	if !slices.Contains(all, life.process.PID) {
-		all = append(all, life.process.PID)
+	if !slices.ContainsFunc(all, func(p procfs.Proc) bool { return p.PID == life.process.PID }) {
+		server, err := procfs.NewProc(life.process.PID)
+		if err == nil {
+			all = append(all, server)
+		}
 	}
 	var sum session.Stats
-	for _, pid := range all {
-		s, err := readStat(pid)
+	for _, p := range all {
+		s, err := p.Stat()
 		if err != nil {
 			continue // it has ended meanwhile
 		}
-		memory, err := ownMemory(pid)
+		memory, err := p.Statm()
 		if err != nil {
 			continue
 		}
-		sum.Memory += memory
-		sum.CPU += time.Duration(s.ticks) * time.Second / ticksPerSecond
-		sum.PIDs += s.threads
+		sum.Memory += session.Bytes(memory.ResidentBytes() - min(memory.ResidentBytes(), memory.SHRBytes())) // files are in the page cache anyway
+		sum.CPU += time.Duration(int(s.UTime+s.STime)+s.CUTime+s.CSTime) * time.Second / ticksPerSecond
+		sum.PIDs += s.NumThreads
 	}
 	if sum.PIDs == 0 {
 		return session.Stats{}, session.Errorf(session.CodeNotRunning, "container %s has just ended", c.name)
 	}
 	return sum, nil
-}
-
-// ownMemory is the resident memory of a process without that of files, which the page cache has anyway.
-func ownMemory(pid int) (session.Bytes, error) {
-	text, err := os.ReadFile(procFile(pid, "statm"))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 3 {
-		return 0, fmt.Errorf("the memory status of process %d has not the form that is known", pid)
-	}
-	resident, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
-	}
-	shared, err := strconv.ParseInt(fields[2], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
-	}
-	return session.Bytes((resident - shared) * int64(os.Getpagesize())), nil
 }

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,15 +16,9 @@ const pollInterval = 50 * time.Millisecond
 
 // Stop implements session.Runtime. The whole process group is asked, then killed.
 func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) error {
-	if err := r.enter(ctx, "stop "+ref); err != nil {
-		return err
-	}
-	if err := r.notForeign(ref); err != nil {
-		return err
-	}
-	c, err := r.find(ref)
+	c, err := r.enterWith(ctx, "stop", ref)
 	if err != nil {
-		return err
+		return cmp.Or(r.notForeign(ref), err)
 	}
 	running := r.signal(c, nil, syscall.SIGTERM)
 	if running == nil {

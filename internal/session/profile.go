@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -76,6 +77,11 @@ type Tmpfs struct {
 	Mode string `yaml:"mode,omitempty"` // octal; "0700" when empty
 	Exec bool   `yaml:"exec,omitempty"` // whether programs may be run from it
 	Own  bool   `yaml:"own,omitempty"`  // whether it belongs to UID and GID rather than to root
+}
+
+// StateVolumes are the volumes that hold the server's state: all but the workspace.
+func (p Profile) StateVolumes() []Volume {
+	return slices.DeleteFunc(slices.Clone(p.Volumes), func(v Volume) bool { return v.Name == WorkspaceVolume })
 }
 
 // Validate reports every fault of the profile at once.
