@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,44 +37,43 @@ func (r *Runtime) Inspect(ctx context.Context, ref string) (session.Container, e
 func (r *Runtime) List(ctx context.Context) ([]session.Container, error) {
 	var listed []session.Container
 	err := r.read(ctx, "list containers", func(ctx context.Context) error {
-		all, err := r.api.ContainerList(ctx, client.ContainerListOptions{
-			All: true, Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance),
-		})
-		if err != nil {
-			return err
+		found, err := r.inspectAll(ctx)
+		listed = make([]session.Container, 0, len(found))
+		for _, c := range found {
+			listed = append(listed, r.describe(ctx, c))
 		}
-		// The list tells neither exit codes nor times: each container is looked at.
-		looks := make([]*session.Container, len(all.Items))
-		group, ctx := errgroup.WithContext(ctx)
-		group.SetLimit(inspections)
-		for i, item := range all.Items {
-			if item.Labels[labelHelper] != "" { // looked after by who made it
-				continue
-			}
-			group.Go(func() error {
-				c, err := r.inspectOwn(ctx, item.ID)
-				if session.CodeOf(err) == session.CodeNotFound {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-				looks[i] = new(r.describe(ctx, c))
-				return nil
-			})
-		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
-		listed = make([]session.Container, 0, len(looks))
-		for _, c := range looks {
-			if c != nil {
-				listed = append(listed, *c)
-			}
-		}
-		return nil
+		return err
 	})
 	return listed, err
+}
+
+// inspectAll looks at every container of this installation that is a session's. The engine's list tells neither exit codes nor
+// times: each container is looked at, and those that go meanwhile are left out.
+func (r *Runtime) inspectAll(ctx context.Context) ([]container.InspectResponse, error) {
+	all, err := r.api.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance),
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := make([]container.InspectResponse, len(all.Items))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(inspections)
+	for i, item := range all.Items {
+		if item.Labels[labelHelper] != "" { // looked after by who made it
+			continue
+		}
+		group.Go(func() (err error) {
+			if found[i], err = r.inspectOwn(ctx, item.ID); session.CodeOf(err) == session.CodeNotFound {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(found, func(c container.InspectResponse) bool { return c.ID == "" }), nil
 }
 
 // inspectOwn returns the container of that ID or name if it belongs to this installation. Anybody else's does not exist for

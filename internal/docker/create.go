@@ -10,6 +10,7 @@ import (
 	"berth/internal/session"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 )
 
@@ -77,11 +78,21 @@ func check(spec session.Spec) error {
 }
 
 func (r *Runtime) create(ctx context.Context, spec session.Spec, direct bool) (session.Container, error) {
-	attempt := rand.Text()
-	asked, err := r.containerOptions(spec, attempt, direct)
+	asked, err := r.containerOptions(spec, rand.Text(), direct)
 	if err != nil {
 		return session.Container{}, err
 	}
+	made, err := r.make(ctx, spec, asked)
+	if err != nil {
+		return session.Container{}, err
+	}
+	return r.describe(ctx, made), nil
+}
+
+// make makes a container of these options for a specification, and reads back whether the engine has applied them. Where it
+// has failed, nothing is left.
+func (r *Runtime) make(ctx context.Context, spec session.Spec, asked client.ContainerCreateOptions) (container.InspectResponse, error) {
+	var none container.InspectResponse
 	// The engine finishes a creation even when its client hangs up. Its answer is the one sure way to know what is
 	// there to be undone, so it is waited for a little longer than the caller does.
 	patient, done := withGrace(ctx, createGrace)
@@ -89,20 +100,20 @@ func (r *Runtime) create(ctx context.Context, spec session.Spec, direct bool) (s
 	done()
 	switch {
 	case err != nil && answeredByEngine(err):
-		return session.Container{}, r.createFailure(spec, err)
+		return none, r.createFailure(spec, err)
 	case err != nil:
-		return session.Container{}, r.undoLost(ctx, spec.Name, attempt, err)
+		return none, r.undoLost(ctx, asked.Name, asked.Config.Labels[labelAttempt], err)
 	case ctx.Err() != nil:
-		return session.Container{}, r.undo(ctx, answer.ID, context.Cause(ctx))
+		return none, r.undo(ctx, answer.ID, context.Cause(ctx))
 	}
 	got, err := r.api.ContainerInspect(ctx, answer.ID, client.ContainerInspectOptions{})
+	if err == nil {
+		err = verify(asked, got.Container, answer.Warnings)
+	}
 	if err != nil {
-		return session.Container{}, r.undo(ctx, answer.ID, err)
+		return none, r.undo(ctx, answer.ID, err)
 	}
-	if err := verify(asked, got.Container, answer.Warnings); err != nil {
-		return session.Container{}, r.undo(ctx, answer.ID, err)
-	}
-	return r.describe(ctx, got.Container), nil
+	return got.Container, nil
 }
 
 // createFailure says what the engine meant when it would not make the container.
@@ -134,20 +145,12 @@ func (r *Runtime) undo(ctx context.Context, id string, cause error) error {
 func (r *Runtime) undoLost(ctx context.Context, name, attempt string, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateArrival)
 	defer cancel()
-	again := time.NewTicker(lateArrivalPoll)
-	defer again.Stop()
-	for {
+	_ = every(ctx, lateArrivalPoll, func() (bool, error) {
 		got, err := r.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
-		switch {
-		case err == nil && got.Container.Config != nil && got.Container.Config.Labels[labelAttempt] == attempt:
-			return r.undo(ctx, got.Container.ID, cause)
-		case err == nil || !errdefs.IsNotFound(err):
-			return cause
+		if err == nil && got.Container.Config != nil && got.Container.Config.Labels[labelAttempt] == attempt {
+			cause = r.undo(ctx, got.Container.ID, cause)
 		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return cause
-		}
-	}
+		return !errdefs.IsNotFound(err), nil
+	})
+	return cause
 }

@@ -58,7 +58,7 @@ func (r *Runtime) failure(ctx context.Context, doing string, err error) error {
 		return nil
 	}
 	wrapped := fmt.Errorf("%s: %w", doing, causeOf(err))
-	if _, ok := errors.AsType[*session.Failure](err); ok {
+	if isA[*session.Failure](err) {
 		return wrapped
 	}
 	if cause := context.Cause(ctx); cause != nil && !answeredByEngine(err) {
@@ -120,7 +120,6 @@ func causeOf(err error) error {
 func connectionLossReason(err error) string {
 	err = causeOf(err)
 	var unverified *tls.CertificateVerificationError
-	var unknown *net.DNSError
 	var op *net.OpError
 	var timeout net.Error
 	switch {
@@ -130,9 +129,9 @@ func connectionLossReason(err error) string {
 		return "its certificate is not one to trust: " + untrusted(err)
 	case errors.As(err, &op) && op.Op == "remote error":
 		return "it, or the guard in front of it, refuses Berth's client certificate, which was revoked, has expired, or is not trusted there"
-	case errors.Is(err, http.ErrSchemeMismatch), isRecordHeader(err):
+	case errors.Is(err, http.ErrSchemeMismatch), isA[tls.RecordHeaderError](err):
 		return "what listens in its place does not speak TLS"
-	case errors.As(err, &unknown):
+	case isA[*net.DNSError](err):
 		return "its host name is not known"
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return "nobody listens where it, or the guard in front of it, is to be"
@@ -141,7 +140,7 @@ func connectionLossReason(err error) string {
 	case errors.Is(err, errTooSlow), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "it did not answer in time"
 	}
-	if _, ok := errors.AsType[*gatewayError](err); ok {
+	if isA[*gatewayError](err) {
 		return "the guard in front of it runs, and the engine behind that does not answer"
 	}
 	return "the connection ended without an answer"
@@ -149,19 +148,9 @@ func connectionLossReason(err error) string {
 
 // isConnectionLost reports whether no whole answer came from the engine.
 func isConnectionLost(err error) bool {
-	if _, ok := errors.AsType[*connectionError](err); ok {
-		return true
-	}
-	if client.IsErrConnectionFailed(err) || errors.Is(err, errTooSlow) || errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	if _, ok := errors.AsType[*gatewayError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	return isA[*connectionError](err) || isA[*gatewayError](err) || isA[net.Error](err) || client.IsErrConnectionFailed(err) ||
+		errors.Is(err, errTooSlow) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // unreachable says what to do about an engine that could not be spoken to at the start. Its messages name the host:
@@ -172,7 +161,6 @@ func unreachable(at endpoint, err error) error {
 		return session.Errorf(session.CodeEngineUnavailable, format, args...).Because(err)
 	}
 	var unverified *tls.CertificateVerificationError
-	var unknown *net.DNSError
 	var op *net.OpError
 	switch {
 	case errors.As(err, &unverified):
@@ -181,9 +169,9 @@ func unreachable(at endpoint, err error) error {
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert: the other side ended the handshake
 		return say("the engine at %s refuses our certificate: set DOCKER_CLIENT_CERT and DOCKER_CLIENT_KEY to a pair "+
 			"that its CA signed, or make new ones with \"berth certs init\"", at.host)
-	case errors.Is(err, http.ErrSchemeMismatch), isRecordHeader(err):
+	case errors.Is(err, http.ErrSchemeMismatch), isA[tls.RecordHeaderError](err):
 		return say("the engine at %s does not speak TLS: set DOCKER_HOST to its TLS port, or start \"berth guard\" in front of it", at.host)
-	case errors.As(err, &unknown):
+	case isA[*net.DNSError](err):
 		return say("the host of %s is not known: set DOCKER_HOST to where the engine listens", at.host)
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return say("no Docker engine listens at %s: start it (\"make run\" does), or set DOCKER_HOST to where it listens", at.host)
@@ -192,7 +180,7 @@ func unreachable(at endpoint, err error) error {
 	case errors.Is(err, context.Canceled):
 		return session.Errorf(session.CodeCanceled, "the operation was canceled").Because(err)
 	}
-	if _, ok := errors.AsType[*gatewayError](err); ok {
+	if isA[*gatewayError](err) {
 		return say("what listens at %s cannot reach its engine: start the Docker engine behind it", at.host)
 	}
 	return say("the Docker engine at %s does not answer: see that it runs and that nothing between drops the connection", at.host)
@@ -212,7 +200,8 @@ func untrusted(err error) string {
 	return "it cannot be verified: " + err.Error()
 }
 
-func isRecordHeader(err error) bool {
-	_, ok := errors.AsType[tls.RecordHeaderError](err)
+// isA reports whether an error of type T is in the chain of err.
+func isA[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
 	return ok
 }

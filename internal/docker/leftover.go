@@ -48,22 +48,13 @@ func (r *Runtime) Installations(ctx context.Context) (map[string]map[session.ID]
 func (r *Runtime) Remnants(ctx context.Context, credential func(containerName string) session.Secret) ([]session.Remnant, error) {
 	found := map[string]*session.Remnant{}
 	err := r.read(ctx, "look for sessions", func(ctx context.Context) error {
-		containers, err := r.api.ContainerList(ctx, client.ContainerListOptions{
-			All: true, Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance, labelSession),
-		})
+		containers, err := r.inspectAll(ctx)
 		if err != nil {
 			return err
 		}
-		for _, item := range containers.Items {
-			if item.Labels[labelHelper] != "" { // no session's server; what it worked on has labels of its own
+		for _, c := range containers {
+			if _, labelled := c.Config.Labels[labelSession]; !labelled {
 				continue
-			}
-			c, err := r.inspectOwn(ctx, item.ID)
-			if session.CodeOf(err) == session.CodeNotFound {
-				continue
-			}
-			if err != nil {
-				return err
 			}
 			d := r.describe(ctx, c)
 			found[d.Name] = &session.Remnant{

@@ -98,24 +98,22 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 
 // awaitRemoval waits for a removal that somebody else has begun, so that the name is free when Remove returns.
 func (r *Runtime) awaitRemoval(ctx context.Context, id string, conflict error) error {
-	again := time.NewTicker(removalPoll)
-	defer again.Stop()
-	for {
+	err := every(ctx, removalPoll, func() (bool, error) {
 		c, err := r.inspectOwn(ctx, id)
 		switch {
 		case session.CodeOf(err) == session.CodeNotFound:
-			return nil
+			return true, nil
 		case err != nil:
-			return err
+			return false, err
 		case c.State.Status != container.StateRemoving && !c.State.Dead:
-			return conflict
+			return false, conflict
 		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), conflict)
-		}
+		return false, nil
+	})
+	if ctx.Err() != nil && err != nil {
+		return errors.Join(err, conflict)
 	}
+	return err
 }
 
 // RemoveVolumes removes what a container of that name kept. See [session.Runtime]. A volume of such a name that belongs to

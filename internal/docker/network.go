@@ -87,27 +87,28 @@ func (r *Runtime) makeNetwork(ctx context.Context) error {
 		return nil // newer engines refuse a second one: somebody else was quicker
 	}
 	// Older engines refuse the second interface of a name instead, already while the first one is being made.
-	wait := time.NewTimer(networkGrace)
-	defer wait.Stop()
-	for {
-		if found, findErr := r.networks(patient); findErr == nil && len(found) > 0 {
-			return nil
+	soon, cancel := context.WithTimeout(patient, networkGrace)
+	defer cancel()
+	absent := every(soon, networkPoll, func() (bool, error) {
+		found, findErr := r.networks(patient)
+		if findErr == nil && len(found) > 0 {
+			return true, nil
 		}
 		if !errdefs.IsPermissionDenied(err) {
-			return fmt.Errorf("make network %s: %w", r.network, err)
+			return false, err
 		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-wait.C:
-			return fmt.Errorf("make network %s: %w", r.network, err)
-		case <-patient.Done():
-			return fmt.Errorf("make network %s: %w", r.network, err)
-		}
+		return false, nil
+	})
+	if absent != nil {
+		return fmt.Errorf("make network %s: %w", r.network, err)
 	}
+	return nil
 }
 
-// networkGrace is how long a network that another process is making may take until it can be seen: 72 ms were measured.
-const networkGrace = 5 * time.Second
+const (
+	networkGrace = 5 * time.Second // how long a network that another process is making may take until it can be seen: 72 ms were measured
+	networkPoll  = 50 * time.Millisecond
+)
 
 // bridgeOf names the interface of a sessions' network, so that a firewall's rules can match it before there is one: all
 // begin with "berth".

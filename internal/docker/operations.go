@@ -46,6 +46,22 @@ func (r *Runtime) bounded(ctx context.Context, doing string, limit time.Duration
 	return nil
 }
 
+// every calls look at intervals until it reports that it is done, or fails, or ctx ends, which is then the error.
+func every(ctx context.Context, interval time.Duration, look func() (done bool, err error)) error {
+	again := time.NewTicker(interval)
+	defer again.Stop()
+	for {
+		if done, err := look(); done || err != nil {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // withGrace returns a context that ends only some time after ctx does: for a request whose answer must be known, because
 // it tells what to undo. The caller must call the function to end it.
 func withGrace(ctx context.Context, grace time.Duration) (context.Context, func()) {

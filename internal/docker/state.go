@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -135,15 +136,8 @@ func (r *Runtime) help(ctx context.Context, spec session.Spec, doing string, des
 		if err != nil {
 			return err
 		}
-		made, err := r.api.ContainerCreate(ctx, asked)
+		made, err := r.make(ctx, spec, asked)
 		if err != nil {
-			return r.createFailure(spec, err)
-		}
-		got, err := r.api.ContainerInspect(ctx, made.ID, client.ContainerInspectOptions{})
-		if err != nil {
-			return err
-		}
-		if err := verify(asked, got.Container, made.Warnings); err != nil {
 			return err
 		}
 		helper = made.ID
@@ -170,7 +164,7 @@ func (r *Runtime) copyContainerOptions(spec session.Spec, from, to, at string) (
 	asked.Name = helperName(spec.Name)
 	labels := map[string]string{
 		labelSession: string(spec.Session), labelInstance: r.instance, labelContainer: spec.Name, labelHelper: helperCopy,
-		labelCreated: spec.CreatedAt.UTC().Format(time.RFC3339Nano),
+		labelCreated: spec.CreatedAt.UTC().Format(time.RFC3339Nano), labelAttempt: rand.Text(),
 	}
 	c, h := asked.Config, asked.HostConfig
 	c.Labels, c.Env, c.ExposedPorts, c.WorkingDir = labels, nil, nil, "/"
@@ -203,31 +197,27 @@ var errUnreadable = errors.New("something in the volume cannot be read")
 
 // awaitCopy waits until a helper has ended, and returns why it failed. A copy takes as long as it takes: ctx bounds it.
 func (r *Runtime) awaitCopy(ctx context.Context, helper string) error {
-	again := time.NewTicker(copyPoll)
-	defer again.Stop()
-	for {
-		var state container.State
-		err := r.read(ctx, "wait for the copy", func(ctx context.Context) error {
+	const doing = "wait for the copy"
+	var state container.State
+	err := every(ctx, copyPoll, func() (bool, error) {
+		err := r.read(ctx, doing, func(ctx context.Context) error {
 			c, err := r.inspectOwn(ctx, helper)
 			if err == nil {
 				state = *c.State
 			}
 			return err
 		})
-		switch {
-		case err != nil:
-			return err
-		case !hasProcesses(stateOf(state.Status)) && state.ExitCode == 0:
-			return nil
-		case !hasProcesses(stateOf(state.Status)):
-			return r.copyFailure(ctx, helper, state.ExitCode)
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return r.failure(ctx, "wait for the copy", context.Cause(ctx))
-		}
+		return !hasProcesses(stateOf(state.Status)), err
+	})
+	switch {
+	case isA[*session.Failure](err): // of the read
+		return err
+	case err != nil:
+		return r.failure(ctx, doing, err)
+	case state.ExitCode != 0:
+		return r.copyFailure(ctx, helper, state.ExitCode)
 	}
+	return nil
 }
 
 // copyFailure says why a helper has failed, as far as it said so itself.
