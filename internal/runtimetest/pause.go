@@ -26,14 +26,8 @@ func (f *Fake) Resume(ctx context.Context, ref string) error {
 
 // turn changes a container that runs or is paused.
 func (f *Fake) turn(ctx context.Context, op Op, ref string, change func(*container)) error {
-	return f.call(ctx, op, ref, func() error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		c := f.find(ref)
-		switch {
-		case c == nil:
-			return notFound(ref)
-		case c.server == nil:
+	return f.callOn(ctx, op, ref, func(c *container) error {
+		if c.server == nil {
 			return session.Errorf(session.CodeNotRunning, "container %s does not run", c.info.Name)
 		}
 		change(c)

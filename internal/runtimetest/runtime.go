@@ -52,13 +52,8 @@ func (f *Fake) Create(ctx context.Context, spec session.Spec) (session.Container
 
 // Start implements session.Runtime.
 func (f *Fake) Start(ctx context.Context, ref string) error {
-	return f.call(ctx, OpStart, ref, func() error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		c := f.find(ref)
+	return f.callOn(ctx, OpStart, ref, func(c *container) error {
 		switch {
-		case c == nil:
-			return notFound(ref)
 		case c.info.State == session.StateRunning:
 			return nil
 		case c.info.State != session.StateStopped:
@@ -139,13 +134,7 @@ func (f *Fake) RemoveVolumes(ctx context.Context, name string) error {
 // Inspect implements session.Runtime.
 func (f *Fake) Inspect(ctx context.Context, ref string) (session.Container, error) {
 	var found session.Container
-	err := f.call(ctx, OpInspect, ref, func() error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		c := f.find(ref)
-		if c == nil {
-			return notFound(ref)
-		}
+	err := f.callOn(ctx, OpInspect, ref, func(c *container) error {
 		found = c.info
 		return nil
 	})
@@ -170,13 +159,7 @@ func (f *Fake) List(ctx context.Context) ([]session.Container, error) {
 // Logs implements session.Runtime.
 func (f *Fake) Logs(ctx context.Context, ref string, opts session.LogOptions) (io.ReadCloser, error) {
 	var logs io.ReadCloser
-	err := f.call(ctx, OpLogs, ref, func() error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		c := f.find(ref)
-		if c == nil {
-			return notFound(ref)
-		}
+	err := f.callOn(ctx, OpLogs, ref, func(c *container) error {
 		logs = c.log.open(ctx, opts.Tail, opts.Follow)
 		return nil
 	})
@@ -187,13 +170,7 @@ func (f *Fake) Logs(ctx context.Context, ref string, opts session.LogOptions) (i
 // processor time per second.
 func (f *Fake) Stats(ctx context.Context, ref string) (session.Stats, error) {
 	var stats session.Stats
-	err := f.call(ctx, OpStats, ref, func() error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		c := f.find(ref)
-		if c == nil {
-			return notFound(ref)
-		}
+	err := f.callOn(ctx, OpStats, ref, func(c *container) error {
 		if c.info.State != session.StateRunning {
 			return session.Errorf(session.CodeNotRunning, "container %s does not run", c.info.Name)
 		}

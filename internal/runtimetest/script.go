@@ -170,6 +170,19 @@ func (f *Fake) call(ctx context.Context, op Op, ref string, deed func() error) e
 	return step.Err
 }
 
+// callOn is call for a deed about a container, which is done with the lock held.
+func (f *Fake) callOn(ctx context.Context, op Op, ref string, deed func(*container) error) error {
+	return f.call(ctx, op, ref, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		c := f.find(ref)
+		if c == nil {
+			return notFound(ref)
+		}
+		return deed(c)
+	})
+}
+
 func (f *Fake) isDown() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -27,13 +27,7 @@ func missing(image string) error {
 // Drift implements session.Runtime.
 func (f *Fake) Drift(ctx context.Context, ref string, spec session.Spec) ([]session.Part, error) {
 	var parts []session.Part
-	err := f.call(ctx, OpDrift, ref, func() error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		c := f.find(ref)
-		if c == nil {
-			return notFound(ref)
-		}
+	err := f.callOn(ctx, OpDrift, ref, func(c *container) error {
 		made := c.spec
 		note := func(same bool, p session.Part) {
 			if !same {
