@@ -158,23 +158,19 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 
 // connect finds out what answers, and what it can do.
 func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error {
-	httpClient := &http.Client{Transport: roundTripper{r.pool}, CheckRedirect: client.CheckRedirect}
-	spoken, err := at.negotiate(ctx, httpClient)
+	httpClient := func(p *pool) *http.Client {
+		return &http.Client{Transport: roundTripper{p}, CheckRedirect: client.CheckRedirect}
+	}
+	spoken, err := at.negotiate(ctx, httpClient(r.pool))
 	if err != nil {
 		return err
 	}
 	// WithHost replaces the dialer of the client that it finds, so ours must come after it.
-	for _, c := range []struct {
-		made **client.Client
-		over *http.Client
-	}{
-		{&r.api, httpClient}, {&r.pinger, &http.Client{Transport: roundTripper{r.pings}, CheckRedirect: client.CheckRedirect}},
-	} {
-		*c.made, err = client.New(client.WithHost(opts.Host), client.WithHTTPClient(c.over),
-			client.WithScheme(at.scheme), client.WithAPIVersion(spoken))
-		if err != nil {
-			break
-		}
+	over := func(p *pool) (*client.Client, error) {
+		return client.New(client.WithHost(opts.Host), client.WithHTTPClient(httpClient(p)), client.WithScheme(at.scheme), client.WithAPIVersion(spoken))
+	}
+	if r.api, err = over(r.pool); err == nil {
+		r.pinger, err = over(r.pings)
 	}
 	if err != nil {
 		return session.Errorf(session.CodeInvalid, "DOCKER_HOST %q cannot be used", opts.Host).Because(err)

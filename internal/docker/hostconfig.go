@@ -169,22 +169,22 @@ func memoryMounts(profile session.Profile) (map[string]string, error) {
 func (r *Runtime) volumeMounts(spec session.Spec) []mount.Mount {
 	mounts := make([]mount.Mount, 0, len(spec.Profile.Volumes))
 	for _, v := range spec.Profile.Volumes {
-		labels := map[string]string{
-			labelSession:   string(spec.Session),
-			labelInstance:  r.instance,
-			labelContainer: spec.Name,
-		}
-		if spec.ProfileName != "" {
-			labels[labelProfile] = spec.ProfileName
-		}
-		mounts = append(mounts, mount.Mount{
-			Type:          mount.TypeVolume,
-			Source:        volumeName(spec.Name, v.Name),
-			Target:        path.Clean(v.Path),
-			VolumeOptions: &mount.VolumeOptions{Labels: labels},
-		})
+		mounts = append(mounts, r.volumeMount(spec, volumeName(spec.Name, v.Name), v.Path))
 	}
 	return mounts
+}
+
+// volumeMount mounts a volume of a session, which is made, with what tells whose it is, when it is missing.
+func (r *Runtime) volumeMount(spec session.Spec, name, at string) mount.Mount {
+	labels := map[string]string{
+		labelSession:   string(spec.Session),
+		labelInstance:  r.instance,
+		labelContainer: spec.Name,
+	}
+	if spec.ProfileName != "" {
+		labels[labelProfile] = spec.ProfileName
+	}
+	return mount.Mount{Type: mount.TypeVolume, Source: name, Target: path.Clean(at), VolumeOptions: &mount.VolumeOptions{Labels: labels}}
 }
 
 func volumeName(containerName, volume string) string { return containerName + "-" + volume }

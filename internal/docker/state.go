@@ -172,9 +172,7 @@ func (r *Runtime) copyContainerOptions(spec session.Spec, from, to, at string) (
 	h.NetworkMode, h.Tmpfs = "none", nil
 	h.Mounts = []mount.Mount{
 		{Type: mount.TypeVolume, Source: from, Target: copySource, ReadOnly: true, VolumeOptions: &mount.VolumeOptions{NoCopy: true}},
-		{Type: mount.TypeVolume, Source: to, Target: path.Clean(at), VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{
-			labelSession: string(spec.Session), labelInstance: r.instance, labelContainer: spec.Name,
-		}}},
+		r.volumeMount(spec, to, at),
 	}
 	return asked, nil
 }

@@ -64,3 +64,35 @@ func TestContainerThatWasDisconnectedIsConnectedAtItsStart(t *testing.T) {
 		return get(t.Context(), c.Address, "/global/health", &health)
 	})
 }
+
+// Whoever finds the volumes without their session learns the profile from each, also from those that were put back.
+func TestVolumesNameTheirProfileAfterRestore(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	spec := w.spec("restored")
+	spec.ProfileName = "special"
+	w.up(t, spec)
+	if err := w.Stop(t.Context(), spec.Name, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.SaveState(t.Context(), spec); err != nil {
+		t.Fatalf("save: %v", err)
+	}
+	if err := w.Remove(t.Context(), spec.Name, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.RestoreState(t.Context(), spec); err != nil {
+		t.Fatalf("restore: %v", err)
+	}
+	volumes, err := dockertest.Client(t).VolumeList(t.Context(), client.VolumeListOptions{
+		Filters: client.Filters{}.Add("label", "berth.container="+spec.Name),
+	})
+	if err != nil || len(volumes.Items) <= len(spec.Profile.Volumes) {
+		t.Fatalf("got the volumes %v, %v; want those of the profile and a copy", volumes.Items, err)
+	}
+	for _, v := range volumes.Items {
+		if got := v.Labels["berth.profile"]; got != spec.ProfileName {
+			t.Errorf("volume %s: got profile %q, want %q", v.Name, got, spec.ProfileName)
+		}
+	}
+}
