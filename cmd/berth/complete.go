@@ -127,7 +127,7 @@ func sessionIDs(ctx context.Context, r remote, std *stdio) []string {
 	defer cancel()
 	r.URL = cmp.Or(r.URL, std.Getenv("BERTH_URL"))
 	r.TokenFile = cmp.Or(r.TokenFile, std.Getenv("BERTH_ADMIN_TOKEN_FILE"))
-	api, err := r.client(std)
+	api, err := r.ProvideClient(std)
 	if err != nil {
 		return nil
 	}

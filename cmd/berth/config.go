@@ -22,8 +22,9 @@ type configFlags struct {
 	InsecureDockerSocket bool `help:"Allow DOCKER_HOST to be a unix socket, which gives this process the rights of root on the engine's host."`
 }
 
-// load reads the settings from the file, the environment and these flags.
-func (f configFlags) load(std *stdio) (config.Config, error) {
+// ProvideConfig reads the settings from the file, the environment and these flags. The command line calls it for commands
+// whose Run takes the settings, which then have no faults.
+func (f configFlags) ProvideConfig(std *stdio) (config.Config, error) {
 	overrides := maps.Clone(f.Set)
 	if overrides == nil {
 		overrides = map[string]string{}
@@ -73,11 +74,7 @@ Examples:
 }
 
 // Run implements "berth config check".
-func (c configCheckCmd) Run(std *stdio) error {
-	cfg, err := c.load(std)
-	if err != nil {
-		return err
-	}
+func (c configCheckCmd) Run(std *stdio, cfg config.Config) error {
 	warnings, faults := cfg.Warnings(), error(nil)
 	if !c.NoFiles {
 		var found []string
@@ -92,7 +89,7 @@ func (c configCheckCmd) Run(std *stdio) error {
 	if faults != nil {
 		return withHint(usageError(faults), `"berth config check --no-files" looks at the settings alone`)
 	}
-	_, err = fmt.Fprintln(std.Out, "the settings are usable")
+	_, err := fmt.Fprintln(std.Out, "the settings are usable")
 	return err
 }
 
@@ -113,7 +110,7 @@ Examples:
 
 // Run implements "berth config show".
 func (c configShowCmd) Run(std *stdio) error {
-	cfg, faults := c.load(std)
+	cfg, faults := c.ProvideConfig(std)
 	write := writeYAML
 	if c.Output == "json" {
 		write = writeYAMLAsJSON

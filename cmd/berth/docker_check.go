@@ -97,7 +97,7 @@ func (c *dockerTestCmd) settings(std *stdio) (config.Config, error) {
 		}
 		c.Set = set
 	}
-	return c.load(std)
+	return c.ProvideConfig(std)
 }
 
 // usageErrorUnlessEnded marks what is wrong with the options as the caller's.

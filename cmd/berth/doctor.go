@@ -42,7 +42,7 @@ Examples:
 // Run goes through the checklist.
 func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
 	// Settings with faults are the business of a check; the others do what they can with the rest.
-	cfg, configErr := c.load(std)
+	cfg, configErr := c.ProvideConfig(std)
 	options, done := doctor.FromConfig(cfg)
 	defer done()
 	options.ConfigErr, options.ComposePaths, options.Sockets = configErr, c.Compose, []string{c.Socket, guard.DefaultSocket}

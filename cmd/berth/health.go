@@ -28,7 +28,7 @@ Examples:
 // Run asks whether Berth is ready.
 func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
 	// Faults of settings are what serve reports; the address is all that counts here.
-	cfg, _ := c.load(std)
+	cfg, _ := c.ProvideConfig(std)
 	host, port, err := net.SplitHostPort(cfg.Server.Listen)
 	if err != nil {
 		return usageError(fmt.Errorf("the address %q that Berth listens on is none: %w", cfg.Server.Listen, err))

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"berth/internal/config"
 	"berth/internal/hostip"
 )
 
@@ -47,14 +48,11 @@ type hostipCandidate struct {
 }
 
 // Run implements "berth hostip".
-func (c hostipCmd) Run(ctx context.Context, std *stdio) error {
-	cfg, err := c.load(std)
-	if err != nil {
-		return err
-	}
+func (c hostipCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error {
 	port, try := c.Port, hostip.IsSession
 	if port == 0 {
 		try = hostip.IsEngine
+		var err error
 		if port, err = enginePort(cfg.Docker.Host); err != nil {
 			return usageError(err)
 		}

@@ -44,8 +44,9 @@ type remote struct {
 // defaultURL is where Berth serves unless it was told otherwise.
 const defaultURL = "http://127.0.0.1:8080"
 
-// client finds the Berth that is meant and the token that opens it.
-func (r remote) client(std *stdio) (*client, error) {
+// ProvideClient finds the Berth that is meant and its admin token. The command line calls it for commands whose Run takes a
+// client.
+func (r remote) ProvideClient(std *stdio) (*client, error) {
 	// Faults of settings that matter to the server only are none of the client's business.
 	cfg, _ := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
 	own := cmp.Or(storage.AddressOf(cfg.Server.StateDir), localAddress(cfg.Server.Listen), defaultURL)

@@ -50,7 +50,7 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	cfg, err := c.load(std)
+	cfg, err := c.ProvideConfig(std)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func openLog(cfg config.Config, level slog.Leveler, std *stdio) (*slog.Logger, i
 func (c *serveCmd) reload(ctx context.Context, a *app.App, log *slog.Logger, std *stdio) {
 	_, _ = daemon.SdNotify(false, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, monotonic()))
 	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }()
-	cfg, err := c.load(std)
+	cfg, err := c.ProvideConfig(std)
 	if err == nil {
 		err = a.Reload(ctx, cfg)
 	}

@@ -53,11 +53,7 @@ type sessionCreateCmd struct {
 }
 
 // Run creates a session.
-func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio) error {
-	api, err := c.client(std)
-	if err != nil {
-		return err
-	}
+func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	header := http.Header{}
 	if c.NoWait {
 		header.Set("Prefer", "respond-async")
@@ -68,7 +64,7 @@ func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio) error {
 		header.Set("Idempotency-Key", c.IdempotencyKey)
 	}
 	var made httpapi.NewSession
-	err = api.call(ctx, http.MethodPost, "/sessions", header, map[string]any{
+	err := api.call(ctx, http.MethodPost, "/sessions", header, map[string]any{
 		"owner": c.Owner, "profile": c.Profile, "image": c.Image, "metadata": c.Metadata,
 	}, &made)
 	if err != nil {

@@ -28,7 +28,7 @@ func (f forceFlag) query() string {
 
 // each goes on past failures and returns the first.
 func (c *sessionArgs) each(ctx context.Context, std *stdio, method, did, query string, rest ...string) error {
-	api, err := c.client(std)
+	api, err := c.ProvideClient(std)
 	if err != nil {
 		return err
 	}

@@ -32,11 +32,7 @@ Examples:
 }
 
 // Run prints what has happened, and with --follow what happens.
-func (c *sessionEventsCmd) Run(ctx context.Context, std *stdio) error {
-	api, err := c.client(std)
-	if err != nil {
-		return err
-	}
+func (c *sessionEventsCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	if c.Follow {
 		return c.follow(ctx, api, std)
 	}

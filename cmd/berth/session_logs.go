@@ -29,11 +29,7 @@ Examples:
 }
 
 // Run copies the logs as they come.
-func (c *sessionLogsCmd) Run(ctx context.Context, std *stdio) error {
-	api, err := c.client(std)
-	if err != nil {
-		return err
-	}
+func (c *sessionLogsCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	query := url.Values{"follow": {strconv.FormatBool(c.Follow)}, "tail": {strconv.Itoa(c.Tail)}}
 	resp, err := api.send(ctx, http.MethodGet, sessionPath(c.ID, "logs")+"?"+query.Encode(), nil, nil)
 	if err != nil {

@@ -18,11 +18,7 @@ type sessionListCmd struct {
 }
 
 // Run lists all sessions, page by page.
-func (c *sessionListCmd) Run(ctx context.Context, std *stdio) error {
-	api, err := c.client(std)
-	if err != nil {
-		return err
-	}
+func (c *sessionListCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	query := url.Values{}
 	if c.Owner != nil { // an empty one is not everyone: the server says so
 		query.Set("owner", *c.Owner)
@@ -58,11 +54,7 @@ type sessionShowCmd struct {
 }
 
 // Run shows a session.
-func (c *sessionShowCmd) Run(ctx context.Context, std *stdio) error {
-	api, err := c.client(std)
-	if err != nil {
-		return err
-	}
+func (c *sessionShowCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	var s httpapi.Session
 	if err := api.call(ctx, http.MethodGet, sessionPath(c.ID), nil, nil, &s); err != nil {
 		return err

@@ -16,11 +16,7 @@ type sessionAuthCmd struct {
 }
 
 // Run shows one session's token, or goes through all that are good, page by page.
-func (c *sessionAuthCmd) Run(ctx context.Context, std *stdio) error {
-	api, err := c.client(std)
-	if err != nil {
-		return err
-	}
+func (c *sessionAuthCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	if c.ID != "" {
 		var auth httpapi.Auth
 		if err := api.call(ctx, http.MethodGet, sessionPath(c.ID, "auth"), nil, nil, &auth); err != nil {
@@ -79,11 +75,7 @@ Examples:
 }
 
 // Run gives the session a new token.
-func (c *sessionRotateCmd) Run(ctx context.Context, std *stdio) error {
-	api, err := c.client(std)
-	if err != nil {
-		return err
-	}
+func (c *sessionRotateCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	path := sessionPath(c.ID, "auth", "rotate")
 	if c.Grace != 0 {
 		path += "?" + url.Values{"grace": {c.Grace.String()}}.Encode()

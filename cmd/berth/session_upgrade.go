@@ -47,7 +47,7 @@ func (c *sessionUpgradeCmd) Run(ctx context.Context, std *stdio) error {
 			return err
 		}
 	}
-	api, err := c.client(std)
+	api, err := c.ProvideClient(std)
 	if err != nil {
 		return err
 	}

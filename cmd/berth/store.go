@@ -24,20 +24,14 @@ type storeCmd struct {
 	Adopt  storeAdoptCmd  `cmd:"" help:"Bring back sessions that the engine has and the store has lost."`
 }
 
-// storeSettings are the flags of commands that work on the store itself; embed it.
-type storeSettings struct {
-	configFlags
-}
-
-// open reads the settings. What the store does not say to the caller goes to standard error.
-func (s storeSettings) open(std *stdio) (config.Config, *slog.Logger, error) {
-	cfg, err := s.load(std)
-	return cfg, slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn})), err
+// storeLog is where the store says what its callers are not told: standard error.
+func storeLog(std *stdio) *slog.Logger {
+	return slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 type storeImportCmd struct {
 	format
-	storeSettings
+	configFlags
 	Source string `arg:"" name:"file" help:"File to read; - is standard input."`
 	DryRun bool   `help:"Say what would happen and change nothing."`
 }
@@ -56,16 +50,12 @@ Examples:
 }
 
 // Run imports.
-func (c *storeImportCmd) Run(ctx context.Context, std *stdio) error {
-	cfg, log, err := c.open(std)
-	if err != nil {
-		return err
-	}
+func (c *storeImportCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error {
 	data, err := readSource(c.Source, std.In)
 	if err != nil {
 		return err
 	}
-	report, err := storage.Import(ctx, cfg, data, c.DryRun, log)
+	report, err := storage.Import(ctx, cfg, data, c.DryRun, storeLog(std))
 	if err != nil {
 		return err
 	}
@@ -119,7 +109,7 @@ func readSource(name string, in io.Reader) ([]byte, error) {
 }
 
 type storeExportCmd struct {
-	storeSettings
+	configFlags
 	Output string `short:"o" default:"-" placeholder:"FILE" help:"File to write, for its owner only; - is standard output."`
 	Force  bool   `help:"Replace a file that is there already."`
 }
@@ -136,17 +126,13 @@ Examples:
 }
 
 // Run exports.
-func (c *storeExportCmd) Run(ctx context.Context, std *stdio) error {
-	cfg, log, err := c.open(std)
-	if err != nil {
-		return err
-	}
+func (c *storeExportCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error {
 	if c.Output != "-" && !c.Force {
 		if _, err := os.Lstat(c.Output); err == nil {
 			return withHint(session.Errorf(session.CodeConflict, "%s is there already", c.Output), "choose another file, or --force")
 		}
 	}
-	data, count, err := storage.Export(ctx, cfg, log)
+	data, count, err := storage.Export(ctx, cfg, storeLog(std))
 	if err != nil {
 		return err
 	}
@@ -174,7 +160,7 @@ func (c *storeExportCmd) write(stateDir string, data []byte) error {
 
 type storeStatusCmd struct {
 	format
-	storeSettings
+	configFlags
 }
 
 // Help is shown by berth store status --help.
@@ -189,12 +175,8 @@ Examples:
 }
 
 // Run shows where the sessions are.
-func (c *storeStatusCmd) Run(ctx context.Context, std *stdio) error {
-	cfg, log, err := c.open(std)
-	if err != nil {
-		return err
-	}
-	status, err := storage.Inspect(ctx, cfg, log)
+func (c *storeStatusCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error {
+	status, err := storage.Inspect(ctx, cfg, storeLog(std))
 	if err != nil {
 		return err
 	}

@@ -9,13 +9,14 @@ import (
 	"slices"
 
 	"berth/internal/app"
+	"berth/internal/config"
 	"berth/internal/session"
 	"berth/internal/storage"
 )
 
 type storeAdoptCmd struct {
 	format
-	storeSettings
+	configFlags
 	IDs      []string `arg:"" optional:"" name:"session" help:"Sessions to bring back; none: all that are found."`
 	Instance string   `placeholder:"NAME" help:"Installation whose containers they are; default: this one, or the only one on the engine."`
 	TakeOver bool     `help:"Take the containers from another Berth that manages them, also one that is running."`
@@ -42,13 +43,9 @@ Examples:
 }
 
 // Run adopts.
-func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio) error {
+func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error {
 	if c.Discard && len(c.IDs) > 0 {
 		return usageError(errors.New("--discard is about all containers without a session: name none"))
-	}
-	cfg, log, err := c.open(std)
-	if err != nil {
-		return err
 	}
 	opts := storage.AdoptOptions{Installation: c.Instance, TakeOver: c.TakeOver, Discard: c.Discard, DryRun: c.DryRun}
 	for _, text := range c.IDs {
@@ -58,7 +55,7 @@ func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio) error {
 		}
 		opts.Sessions = append(opts.Sessions, id)
 	}
-	report, err := app.Adopt(ctx, cfg, opts, log)
+	report, err := app.Adopt(ctx, cfg, opts, storeLog(std))
 	if err != nil && len(report.Sessions) == 0 {
 		return err
 	}
