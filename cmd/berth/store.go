@@ -59,23 +59,7 @@ func (c *storeImportCmd) Run(ctx context.Context, std *stdio, cfg config.Config)
 	if err != nil {
 		return err
 	}
-	type rejected struct {
-		Name   string `json:"name"`
-		Reason string `json:"reason"`
-	}
-	out := struct {
-		Format       string     `json:"format"`
-		Total        int        `json:"total"`
-		Added        int        `json:"added"`
-		Known        int        `json:"known"`
-		Repeated     bool       `json:"repeated"`
-		Rejected     []rejected `json:"rejected"`
-		RejectedFile string     `json:"rejected_file,omitempty"`
-	}{report.Format, report.Total, report.Added, report.Known, report.Repeated, []rejected{}, report.RejectedFile}
-	for _, r := range report.Rejected {
-		out.Rejected = append(out.Rejected, rejected{r.Name, r.Reason})
-	}
-	if err := c.print(std, out, [][2]string{
+	if err := c.print(std, report, [][2]string{
 		{"format", report.Format},
 		{"sessions", strconv.Itoa(report.Total)},
 		{"added", strconv.Itoa(report.Added)},
@@ -180,16 +164,11 @@ func (c *storeStatusCmd) Run(ctx context.Context, std *stdio, cfg config.Config)
 	if err != nil {
 		return err
 	}
-	fields := [][2]string{{"backend", status.Backend}}
-	total := 0
-	for _, s := range session.Statuses() {
-		total += status.Sessions[s]
-	}
-	fields = append(fields, [2]string{"sessions", strconv.Itoa(total)})
+	fields := [][2]string{{"backend", status.Backend}, {"sessions", strconv.Itoa(status.Total)}}
 	for _, s := range session.Statuses() {
 		fields = append(fields, [2]string{string(s), strconv.Itoa(status.Sessions[s])})
 	}
-	if db := status.Database; db != nil {
+	if db := status.DatabaseStatus; db != nil {
 		fields = append(
 			fields, [2]string{"size", db.Size}, [2]string{"schema version", strconv.FormatInt(db.SchemaVersion, 10)},
 			[2]string{"imports", strconv.Itoa(len(db.Imports))}, [2]string{"pending", strconv.Itoa(status.Pending)},
@@ -197,34 +176,5 @@ func (c *storeStatusCmd) Run(ctx context.Context, std *stdio, cfg config.Config)
 	} else {
 		fields = append(fields, [2]string{"file", status.File})
 	}
-	return c.print(std, statusJSON(status, total), fields)
-}
-
-// statusJSON is the status for programs.
-func statusJSON(status storage.Status, total int) any {
-	type imported struct {
-		Source string `json:"source"`
-		At     string `json:"at"`
-		Total  int    `json:"total"`
-		Added  int    `json:"added"`
-		Known  int    `json:"known"`
-	}
-	out := struct {
-		Backend       string                 `json:"backend"`
-		Total         int                    `json:"total_sessions"`
-		Active        int                    `json:"active_sessions"`
-		Sessions      map[session.Status]int `json:"sessions"`
-		File          string                 `json:"file,omitempty"`
-		Pending       int                    `json:"pending_sessions"`
-		Size          string                 `json:"database_size,omitempty"`
-		SchemaVersion int64                  `json:"schema_version,omitempty"`
-		Imports       []imported             `json:"imports,omitempty"`
-	}{Backend: status.Backend, Total: total, Active: status.Active, Sessions: status.Sessions, File: status.File, Pending: status.Pending}
-	if db := status.Database; db != nil {
-		out.Size, out.SchemaVersion = db.Size, db.SchemaVersion
-		for _, i := range db.Imports {
-			out.Imports = append(out.Imports, imported{i.Source, i.At.Format("2006-01-02T15:04:05.000Z07:00"), i.Total, i.Added, i.Known})
-		}
-	}
-	return out
+	return c.print(std, status, fields)
 }

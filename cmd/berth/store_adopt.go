@@ -63,28 +63,12 @@ func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio, cfg config.Config) 
 }
 
 func (c *storeAdoptCmd) show(std *stdio, report storage.AdoptReport) error {
-	type adopted struct {
-		ID      string `json:"session_id"`
-		Profile string `json:"profile"`
-		Image   string `json:"image,omitempty"`
-		Status  string `json:"status,omitempty"`
-		Note    string `json:"note,omitempty"`
-	}
-	out := struct {
-		Instance  string         `json:"instance"`
-		Known     int            `json:"known"`
-		NewSecret bool           `json:"new_token_secret"`
-		Replaced  string         `json:"taken_from,omitempty"`
-		Sessions  []adopted      `json:"sessions"`
-		Others    map[string]int `json:"other_installations,omitempty"`
-	}{report.Installation, report.Known, report.NewSecret, report.Replaced, []adopted{}, report.Others}
 	rows := [][]string{{"SESSION", "STATUS", "PROFILE", "IMAGE", "NOTE"}}
 	for _, s := range report.Sessions {
-		out.Sessions = append(out.Sessions, adopted{string(s.ID), s.Profile, s.Image, string(s.Status), s.Note})
 		rows = append(rows, []string{string(s.ID), string(s.Status), s.Profile, s.Image, s.Note})
 	}
 	if c.Output == "json" {
-		return writeJSON(std.Out, out)
+		return writeJSON(std.Out, report)
 	}
 	if len(report.Sessions) > 0 {
 		if err := writeTable(std.Out, rows); err != nil {

@@ -28,21 +28,21 @@ type AdoptOptions struct {
 
 // Adopted is one session that was found on the engine.
 type Adopted struct {
-	ID      session.ID
-	Profile string
-	Image   string
-	Status  session.Status // that it is recorded with; empty: it was not brought back
-	Note    string         // half a sentence for people
+	ID      session.ID     `json:"session_id"`
+	Profile string         `json:"profile"`
+	Image   string         `json:"image,omitempty"`
+	Status  session.Status `json:"status,omitempty"` // that it is recorded with; empty: it was not brought back
+	Note    string         `json:"note,omitempty"`   // a clause for people
 }
 
 // AdoptReport says what was found, and what was done.
 type AdoptReport struct {
-	Installation string
-	Sessions     []Adopted      // that the store did not have, or whose containers were removed
-	Known        int            // that it had
-	NewSecret    bool           // the token secret was lost and is a new one: every token is void
-	Others       map[string]int // sessions of other installations on the engine, where it has none of this one
-	Replaced     string         // host of the Berth that managed the containers before; empty: none, or this one
+	Installation string         `json:"instance"`
+	Known        int            `json:"known"`                         // sessions that the store had
+	NewSecret    bool           `json:"new_token_secret"`              // the token secret was lost and is a new one: every token is void
+	Replaced     string         `json:"taken_from,omitempty"`          // host of the Berth that managed the containers before; empty: none, or this one
+	Sessions     []Adopted      `json:"sessions"`                      // that the store did not have, or with containers that were removed
+	Others       map[string]int `json:"other_installations,omitempty"` // sessions of other installations on the engine, where it has none of this one
 }
 
 // OpenEngine connects to the engine on behalf of an installation.
@@ -53,7 +53,7 @@ type OpenEngine func(ctx context.Context, installation string) (Engine, error)
 // another token secret cannot be reached any more: it is removed, and its session gets another one on the same volumes at
 // its next start.
 func Adopt(ctx context.Context, cfg config.Config, opts AdoptOptions, open OpenEngine, log *slog.Logger) (AdoptReport, error) {
-	var report AdoptReport
+	report := AdoptReport{Sessions: []Adopted{}}
 	if cfg.Session.Runtime == config.RuntimeProcess {
 		return report, session.Errorf(session.CodeInvalid, "the process runtime keeps everything in the state directory, so there is nothing to adopt from an engine")
 	}

@@ -23,9 +23,8 @@ type database struct {
 	failover *failover.Store // nil: without the database nothing is written
 
 	mu      sync.Mutex
-	stats   postgres.Stats
-	imports []postgres.Import
-	read    time.Time // when both were
+	details DatabaseStatus
+	read    time.Time // when details were
 }
 
 var _ backend = (*database)(nil)

@@ -10,35 +10,39 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/config"
+	"berth/internal/httpapi"
 	"berth/internal/session"
 	"berth/internal/storage/jsonfile"
-	"berth/internal/storage/postgres"
 )
 
 // Status says where sessions are and how many there are.
 type Status struct {
-	Backend  string // "database" or "json"
-	Sessions map[session.Status]int
-	Active   int             // creating or running
-	File     string          // of the backend "json"
-	Pending  int             // sessions that the journal of this state directory has and the database may not
-	Database *DatabaseStatus // of the backend "database"
+	Backend  string                 `json:"backend"` // "database" or "json"
+	Total    int                    `json:"total_sessions"`
+	Active   int                    `json:"active_sessions"` // creating or running
+	Sessions map[session.Status]int `json:"sessions"`
+	File     string                 `json:"file,omitempty"`   // of the backend "json"
+	Pending  int                    `json:"pending_sessions"` // that the journal of this state directory has and the database may not
+
+	*DatabaseStatus // of the backend "database"
 }
 
-// DatabaseStatus is what the database tells of itself.
+// DatabaseStatus is what the database reports about itself.
 type DatabaseStatus struct {
-	Size          string // for people, like "25 MB"
-	SchemaVersion int64
-	Imports       []postgres.Import
+	Size          string           `json:"database_size,omitempty"` // for people, like "25 MB"
+	SchemaVersion int64            `json:"schema_version,omitempty"`
+	Imports       []httpapi.Import `json:"imports,omitempty"`
 }
 
 // ImportReport says what became of a file's sessions.
 type ImportReport struct {
-	Format              string // of the file; see jsonfile.Contents
-	Total, Added, Known int    // sessions that could be read, that are new, that the store had in the same or a newer version
-	Rejected            []jsonfile.Rejected
-	RejectedFile        string // where those were kept; empty when there are none, or nothing was to be changed
-	Repeated            bool   // the same file was imported before
+	Format       string              `json:"format"` // of the file; see jsonfile.Contents
+	Total        int                 `json:"total"`  // sessions that could be read
+	Added        int                 `json:"added"`  // of those: new ones
+	Known        int                 `json:"known"`  // of those: the store had them in the same or a newer version
+	Repeated     bool                `json:"repeated"`
+	Rejected     []jsonfile.Rejected `json:"rejected"`
+	RejectedFile string              `json:"rejected_file,omitempty"` // empty when there are none, or nothing was to be changed
 }
 
 // Inspect looks at the store that the configuration names. The file of a Berth that serves is in use, which is a
@@ -47,6 +51,7 @@ func Inspect(ctx context.Context, cfg config.Config, log *slog.Logger) (Status, 
 	status := Status{Backend: backendJSON, Sessions: map[session.Status]int{}}
 	count := func(all []session.Session) {
 		for _, v := range all {
+			status.Total++
 			status.Sessions[v.Status]++
 			if v.Occupies() {
 				status.Active++
@@ -66,15 +71,11 @@ func Inspect(ctx context.Context, cfg config.Config, log *slog.Logger) (Status, 
 		}
 		count(page.Sessions)
 		status.Backend = backendDatabase
-		stats, err := s.database.Stats(ctx)
+		database, err := s.database.describe(ctx)
 		if err != nil {
 			return err
 		}
-		imports, err := s.database.Imports(ctx)
-		if err != nil {
-			return err
-		}
-		status.Database = &DatabaseStatus{Size: stats.Size, SchemaVersion: stats.SchemaVersion, Imports: imports}
+		status.DatabaseStatus = &database
 		status.Pending, err = s.dir.pendingSessions()
 		return err
 	})
@@ -139,7 +140,7 @@ func Import(ctx context.Context, cfg config.Config, data []byte, dryRun bool, lo
 		if err != nil {
 			return session.Errorf(session.CodeInvalid, "the file cannot be imported: %s", err)
 		}
-		report = ImportReport{Format: contents.Format, Total: len(contents.Sessions), Rejected: contents.Rejected}
+		report = ImportReport{Format: contents.Format, Total: len(contents.Sessions), Rejected: append([]jsonfile.Rejected{}, contents.Rejected...)}
 		if dryRun {
 			return report.compare(ctx, s.backend, contents.Sessions)
 		}

@@ -17,9 +17,8 @@ func (s *Storage) Health(ctx context.Context, counts record.Counts) (h *httpapi.
 	if db == nil {
 		return nil, ""
 	}
-	h = &httpapi.DatabaseHealth{Status: "healthy"}
-	pool := db.Store.Pool()
-	h.Pool = &httpapi.DatabasePool{Total: pool.Total, Idle: pool.Idle, Acquired: pool.Acquired, Max: pool.Max}
+	pool := httpapi.DatabasePool(db.Store.Pool())
+	h = &httpapi.DatabaseHealth{Status: "healthy", Pool: &pool}
 	if db.failover != nil {
 		f := db.failover.Status()
 		h.PendingChanges = f.Pending
@@ -43,11 +42,8 @@ func (s *Storage) Health(ctx context.Context, counts record.Counts) (h *httpapi.
 		cause = wentBack
 	}
 	h.TotalSessions, h.ActiveSessions = counts.Total(), counts.Active()
-	stats, imports := db.details(ctx)
-	h.DatabaseSize, h.SchemaVersion = stats.Size, stats.SchemaVersion
-	for _, i := range imports {
-		h.Imports = append(h.Imports, httpapi.Import{Source: i.Source, At: i.At, Total: i.Total, Added: i.Added, Known: i.Known})
-	}
+	details := db.recentDetails(ctx)
+	h.DatabaseSize, h.SchemaVersion, h.Imports = details.Size, details.SchemaVersion, details.Imports
 	return h, cause
 }
 
@@ -80,22 +76,30 @@ const pingTimeout = 2 * time.Second
 // detailsAge is how old the size of the database and the list of imports may be.
 const detailsAge = 10 * time.Second
 
-// details are figures that change slowly, and are not worth an alarm: what cannot be read is as it was.
-func (db *database) details(ctx context.Context) (postgres.Stats, []postgres.Import) {
+// recentDetails are figures that change slowly, and are not worth an alarm: what cannot be read is as it was.
+func (db *database) recentDetails(ctx context.Context) DatabaseStatus {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	if time.Since(db.read) < detailsAge {
-		return db.stats, db.imports
+	if time.Since(db.read) >= detailsAge {
+		if now, err := db.describe(ctx); err == nil {
+			db.details, db.read = now, time.Now()
+		}
 	}
-	stats, err := db.Store.Stats(ctx)
+	return db.details
+}
+
+// describe asks the database about itself.
+func (db *database) describe(ctx context.Context) (DatabaseStatus, error) {
+	stats, err := db.Stats(ctx)
 	if err != nil {
-		return db.stats, db.imports
+		return DatabaseStatus{}, err
 	}
-	imports, err := db.Store.Imports(ctx)
-	if err == nil {
-		db.stats, db.imports, db.read = stats, imports, time.Now()
+	status := DatabaseStatus{Size: stats.Size, SchemaVersion: stats.SchemaVersion}
+	imports, err := db.Imports(ctx)
+	for _, i := range imports {
+		status.Imports = append(status.Imports, httpapi.Import{Source: i.Source, At: i.At, Total: i.Total, Added: i.Added, Known: i.Known})
 	}
-	return stats, imports
+	return status, err
 }
 
 // State is how the storage is, as far as that is known without a question.

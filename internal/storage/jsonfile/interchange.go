@@ -27,9 +27,9 @@ type Contents struct {
 
 // Rejected is an entry that is no session.
 type Rejected struct {
-	Name   string          // its key in the file, or its position
-	Reason string          // half a sentence for people; without secrets
-	Raw    json.RawMessage // the entry as it is; it may hold a token
+	Name   string          `json:"name"`   // its key in the file, or its position
+	Reason string          `json:"reason"` // a clause for people; without secrets
+	Raw    json.RawMessage `json:"-"`      // the entry as it is; it may hold a token
 }
 
 // Read reads a file of either format, entry by entry: one that is damaged keeps no other from being read. Tokens in
