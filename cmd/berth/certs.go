@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,19 +47,20 @@ func (n serverNames) hosts() []string {
 
 // lifetime is the flag of commands that make certificates; embed it.
 type lifetime struct {
-	Days *int `env:"DAYS" placeholder:"DAYS" help:"Life of every certificate that is made (DAYS). Default: 3650 for an authority, 90 for the others."`
+	Days days `env:"DAYS" placeholder:"DAYS" help:"Life of every certificate that is made (DAYS). Default: 3650 for an authority, 90 for the others."`
 }
 
-// days is 0 when nothing was asked for.
-func (l lifetime) days() (int, error) {
-	switch {
-	case l.Days == nil:
-		return 0, nil
-	case *l.Days < 1:
-		return 0, usageError(fmt.Errorf("a life of %d days (--days, DAYS) is none", *l.Days))
-	default:
-		return *l.Days, nil
+// days is a lifetime that was given, 1 or more; 0: none was.
+type days int
+
+// UnmarshalText reads what was given.
+func (d *days) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil || n < 1 {
+		return fmt.Errorf("expected a number of days, 1 or more, but got %q", text)
 	}
+	*d = days(n)
+	return nil
 }
 
 // warn tells of what works now and should be put right.
@@ -102,12 +104,8 @@ Examples:
 
 // Run makes the certificates unless they are there.
 func (c *certsInitCmd) Run(_ context.Context, std *stdio) error {
-	days, err := c.days()
-	if err != nil {
-		return err
-	}
 	options := pki.InitOptions{
-		Environment: pki.Environment(c.Env), Hosts: c.hosts(), Days: days, KeyType: pki.KeyType(c.KeyType), Force: c.Force, ForgetRevocations: c.Forget,
+		Environment: pki.Environment(c.Env), Hosts: c.hosts(), Days: int(c.Days), KeyType: pki.KeyType(c.KeyType), Force: c.Force, ForgetRevocations: c.Forget,
 	}
 	if err := options.Validate(); err != nil {
 		return withHint(usageError(err), `"berth certs init --help" says what is expected`)

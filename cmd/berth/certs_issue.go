@@ -33,12 +33,8 @@ Examples:
 
 // Run makes the certificate.
 func (c *certsIssueCmd) Run(_ context.Context, std *stdio) error {
-	days, err := c.days()
-	if err != nil {
-		return err
-	}
 	options := pki.IssueOptions{
-		Kind: pki.Kind(c.Kind), Name: c.Name, Environment: pki.Environment(c.Env), Days: days, KeyType: pki.KeyType(c.KeyType),
+		Kind: pki.Kind(c.Kind), Name: c.Name, Environment: pki.Environment(c.Env), Days: int(c.Days), KeyType: pki.KeyType(c.KeyType),
 		Out: c.Out, CAKey: c.CAKey, Force: c.Force,
 	}
 	if options.Kind == pki.KindServer {

@@ -61,11 +61,7 @@ func (c *certsRenewCmd) Run(ctx context.Context, std *stdio) error {
 }
 
 func (c *certsRenewCmd) renew(std *stdio) error {
-	days, err := c.days()
-	if err != nil {
-		return err
-	}
-	result, err := pki.Renew(c.Dir, pki.RenewOptions{Force: c.Force, KeepKey: c.KeepKey, Days: days, CAKey: c.CAKey})
+	result, err := pki.Renew(c.Dir, pki.RenewOptions{Force: c.Force, KeepKey: c.KeepKey, Days: int(c.Days), CAKey: c.CAKey})
 	if err != nil {
 		return err
 	}

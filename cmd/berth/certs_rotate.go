@@ -47,12 +47,8 @@ func (c *certsRotateCmd) Run(ctx context.Context, std *stdio) error {
 		}
 		return c.show(std, at, nextStep(at.Stage))
 	}
-	days, err := c.days()
-	if err != nil {
-		return err
-	}
 	at, err := pki.Rotate(c.Dir, pki.RotateOptions{
-		KeyType: pki.KeyType(c.KeyType), Days: days, Finish: c.Finish,
+		KeyType: pki.KeyType(c.KeyType), Days: int(c.Days), Finish: c.Finish,
 		InUse: func(old, fresh pki.Description) []string { return stillPresented(ctx, c.Address, c.Dir, old, fresh) },
 	})
 	if _, needed := errors.AsType[*pki.InUseError](err); needed {

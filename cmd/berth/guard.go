@@ -101,25 +101,18 @@ func checkSocket(ctx context.Context, socket string) error {
 	return conn.Close()
 }
 
-// remindOfExpiry speaks of certificates that will expire soon, once a day each, until ctx ends.
+// remindOfExpiry logs the certificates that will expire soon, once a day each, until ctx ends.
 func remindOfExpiry(ctx context.Context, logger *slog.Logger, server *pki.Server) {
 	var reminder pki.Reminder
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
 		for _, e := range server.Expiries() {
-			if !reminder.Due(e, time.Now()) {
-				continue
-			}
-			level, remedy := slog.LevelWarn, "run berth certs renew"
-			if e.Urgency == pki.UrgencyCritical {
-				level = telemetry.LevelCritical
-			}
+			remedy := "run berth certs renew"
 			if e.Kind == pki.KindCA {
 				remedy = "run berth certs rotate"
 			}
-			logger.Log(ctx, level, "certificate expires soon", "certificate", string(e.Kind), "subject", e.Subject,
-				"serial", e.Serial, "expires_at", e.NotAfter, "days_left", e.DaysLeft, "remedy", remedy)
+			reminder.Log(ctx, logger, e, string(e.Kind), remedy)
 		}
 		select {
 		case <-ctx.Done():

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 )
@@ -29,16 +28,13 @@ Examples:
 func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
 	// Faults of settings are what serve reports; the address is all that counts here.
 	cfg, _ := c.ProvideConfig(std)
-	host, port, err := net.SplitHostPort(cfg.Server.Listen)
-	if err != nil {
-		return usageError(fmt.Errorf("the address %q that Berth listens on is none: %w", cfg.Server.Listen, err))
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+	address := localAddress(cfg.Server.Listen)
+	if address == "" {
+		return usageError(fmt.Errorf("the address %q that Berth listens on is not host:port with a port to connect to", cfg.Server.Listen))
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/readyz", http.NoBody)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -92,24 +93,15 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 // settingsError marks a failure to start that comes from a file or directory that the settings name and that is not there or
 // not this user's, or from a database that the settings are wrong for: it stays so however often a supervisor tries. A full disk or an expired certificate does not.
 func settingsError(err error) error {
-	if storage.IsPermanent(err) {
+	isAny := func(all ...error) bool {
+		return slices.ContainsFunc(all, func(one error) bool { return errors.Is(err, one) })
+	}
+	_, file := errors.AsType[*fs.PathError](err)
+	if storage.IsPermanent(err) ||
+		isAny(pki.ErrMissing, pki.ErrMalformed, pki.ErrMismatch, pki.ErrUntrusted, pki.ErrWrongKind,
+			pki.ErrNoList, pki.ErrOlderList, pki.ErrListSigner, pki.ErrExposed, pki.ErrKeyExposed) ||
+		file && isAny(fs.ErrNotExist, fs.ErrPermission, syscall.ENOTDIR, syscall.EISDIR, syscall.EROFS) {
 		return usageError(err)
-	}
-	for _, permanent := range []error{
-		pki.ErrMissing, pki.ErrMalformed, pki.ErrMismatch, pki.ErrUntrusted, pki.ErrWrongKind,
-		pki.ErrNoList, pki.ErrOlderList, pki.ErrListSigner, pki.ErrExposed, pki.ErrKeyExposed,
-	} {
-		if errors.Is(err, permanent) {
-			return usageError(err)
-		}
-	}
-	if _, file := errors.AsType[*fs.PathError](err); !file {
-		return err
-	}
-	for _, permanent := range []error{fs.ErrNotExist, fs.ErrPermission, syscall.ENOTDIR, syscall.EISDIR, syscall.EROFS} {
-		if errors.Is(err, permanent) {
-			return usageError(err)
-		}
 	}
 	return err
 }

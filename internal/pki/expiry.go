@@ -1,10 +1,14 @@
 package pki
 
 import (
+	"context"
 	"crypto/x509"
+	"log/slog"
 	"math"
 	"sync"
 	"time"
+
+	"berth/internal/telemetry"
 )
 
 // Urgency says how soon a certificate must be replaced.
@@ -75,6 +79,19 @@ func expiries(f files, own Kind, now time.Time) []Expiry {
 type Reminder struct {
 	mu   sync.Mutex
 	last map[string]time.Time // of the last reminder, by urgency and fingerprint
+}
+
+// Log logs that a certificate expires soon, if it is time for that. certificate is its part in the connection.
+func (r *Reminder) Log(ctx context.Context, log *slog.Logger, e Expiry, certificate, remedy string) {
+	if !r.Due(e, time.Now()) {
+		return
+	}
+	level := slog.LevelWarn
+	if e.Urgency == UrgencyCritical {
+		level = telemetry.LevelCritical
+	}
+	log.Log(ctx, level, "certificate expires soon", "certificate", certificate, "subject", e.Subject,
+		"serial", e.Serial, "expires_at", e.NotAfter, "days_left", e.DaysLeft, "remedy", remedy)
 }
 
 // Due reports whether to log a reminder now: the certificate is urgent, and the last reminder is a day old, or it has become

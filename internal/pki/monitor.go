@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"time"
-
-	"berth/internal/telemetry"
 )
 
 const (
@@ -67,15 +65,7 @@ func (m Monitor) Handshake(ctx context.Context) {
 
 func (m Monitor) remind(ctx context.Context, reminder *Reminder) {
 	for _, e := range m.Client.Expiries() {
-		if !reminder.Due(e, time.Now()) {
-			continue
-		}
-		level := slog.LevelWarn
-		if e.Urgency == UrgencyCritical {
-			level = telemetry.LevelCritical
-		}
-		m.Logger.Log(ctx, level, "certificate expires soon", "certificate", e.Certificate(), "subject", e.Subject,
-			"serial", e.Serial, "expires_at", e.NotAfter, "days_left", e.DaysLeft, "remedy", remedy(e.Kind))
+		reminder.Log(ctx, m.Logger, e, e.Certificate(), remedy(e.Kind))
 	}
 }
 
