@@ -47,3 +47,12 @@ type Page struct {
 	Sessions []Session
 	Next     string // Query.After of the next page; empty: this is the last one
 }
+
+// ByID returns sessions by their IDs.
+func ByID(sessions []Session) map[ID]Session {
+	all := make(map[ID]Session, len(sessions))
+	for _, s := range sessions {
+		all[s.ID] = s
+	}
+	return all
+}

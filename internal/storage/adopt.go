@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"berth/internal/config"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // AdoptOptions say what is to be brought back.
@@ -79,10 +79,7 @@ func (a *adoption) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := make(map[session.ID]session.Session, len(page.Sessions))
-	for _, v := range page.Sessions {
-		known[v.ID] = v
-	}
+	known := session.ByID(page.Sessions)
 	if err := a.name(ctx, known); err != nil {
 		return err
 	}
@@ -168,8 +165,8 @@ func (a *adoption) adoptAll(ctx context.Context, engine Engine, keys access.Keys
 
 // secret returns the keys, and makes a new secret where it was lost.
 func (a *adoption) secret(ctx context.Context, sessions bool) (access.Keys, error) {
-	secret := cmp.Or(a.cfg.Token.Secret.Reveal(), config.Auto)
-	if secret == config.Auto {
+	secret := a.cfg.Token.Secret.Reveal()
+	if a.generatesSecret() {
 		var err error
 		if secret, err = a.dir.peek(tokenSecretFile); err == nil && secret == "" {
 			secret, err = a.backend.tokenSecret(ctx)
@@ -238,7 +235,7 @@ func (a *adoption) adopt(ctx context.Context, engine Engine, r session.Remnant, 
 
 // record is what the engine tells of a session.
 func (a *adoption) record(id session.ID, r session.Remnant, profile string) session.Session {
-	now := time.Now().UTC().Truncate(time.Microsecond)
+	now := record.InstantOf(time.Now())
 	s := session.Session{
 		ID: id, Profile: profile, Image: a.cfg.Profiles[profile].Image, ContainerName: r.ContainerName,
 		CreatedAt: r.CreatedAt, LastAccessed: now,

@@ -61,7 +61,7 @@ func (a *adoption) takeName(ctx context.Context) error {
 			return err
 		}
 	}
-	return a.backend.setInstallation(ctx, name)
+	return a.backend.SetInstallation(ctx, name)
 }
 
 func randomInstance() string { return string(session.NewID()) }

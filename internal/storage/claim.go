@@ -13,7 +13,7 @@ type Engine interface {
 	// Claim makes owner the one who manages this installation's containers, in the place of another one only if that does not
 	// answer or by force. replaced is the host of that one.
 	Claim(ctx context.Context, owner session.EngineOwner, force bool) (replaced string, err error)
-	// KeepOwned answers the claims of others until ctx ends.
+	// KeepOwned answers the claims of others until ctx ends. An error says that another one manages the containers now.
 	KeepOwned(ctx context.Context, owner session.EngineOwner) error
 	// Installations returns the sessions on the engine, by installation.
 	Installations(ctx context.Context) (map[string]map[session.ID]bool, error)
@@ -62,6 +62,3 @@ func (s *Storage) claimEngine(ctx context.Context, engine Engine, process string
 	}
 	return &claim{engine: engine, owner: owner, replaced: replaced}, nil
 }
-
-// keep answers other Berths until ctx ends. An error says that another one manages the containers now.
-func (c *claim) keep(ctx context.Context) error { return c.engine.KeepOwned(ctx, c.owner) }

@@ -100,7 +100,7 @@ type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
 
-// IsPermanent reports whether a failure of [New] lasts until somebody changes the settings or the database, so that starting
+// IsPermanent reports whether a failure of [Open] lasts until somebody changes the settings or the database, so that starting
 // again is of no use.
 func IsPermanent(err error) bool {
 	_, ok := errors.AsType[permanentError](err)
@@ -180,7 +180,6 @@ func (db *database) connect(begun context.Context) (Identity, error) {
 // with sessions of its own under another secret is refused, because their tokens and credentials would be void.
 func (db *database) agree(ctx context.Context) (Identity, error) {
 	own := Identity{Secret: db.cfg.Token.Secret}
-	auto := own.Secret.Reveal() == "auto" || own.Secret == ""
 	var err error
 	made := ""
 	if own.Instance, err = db.shared(ctx, sharedInstance, instanceFile, func() string { made = string(session.NewID()); return made }); err != nil {
@@ -191,7 +190,7 @@ func (db *database) agree(ctx context.Context) (Identity, error) {
 			return Identity{}, err
 		}
 	}
-	if auto {
+	if db.generatesSecret() {
 		secret, err := db.shared(ctx, sharedSecret, tokenSecretFile, generateSecret)
 		if err != nil {
 			return Identity{}, err
@@ -252,7 +251,8 @@ func (db *database) installation(ctx context.Context) (string, error) {
 	return db.Setting(ctx, sharedInstance)
 }
 
-func (db *database) setInstallation(ctx context.Context, name string) error {
+// SetInstallation replaces the name of the installation.
+func (db *database) SetInstallation(ctx context.Context, name string) error {
 	return db.SetSetting(ctx, sharedInstance, name)
 }
 

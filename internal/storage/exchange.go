@@ -49,27 +49,10 @@ type ImportReport struct {
 // CodeStoreUnavailable error; a database is not.
 func Inspect(ctx context.Context, cfg config.Config, log *slog.Logger) (Status, error) {
 	status := Status{Backend: backendJSON, Sessions: map[session.Status]int{}}
-	count := func(all []session.Session) {
-		for _, v := range all {
-			status.Total++
-			status.Sessions[v.Status]++
-			if v.Occupies() {
-				status.Active++
-			}
-		}
-	}
 	if !cfg.Database.Use {
 		status.File = Dir(cfg.Server.StateDir).path(storeFile)
-		all, err := lookAtFile(ctx, cfg)
-		count(all)
-		return status, err
 	}
-	err := byHand(ctx, cfg, log, func(s *Storage) error {
-		page, err := s.backend.List(ctx, session.Query{})
-		if err != nil {
-			return err
-		}
-		count(page.Sessions)
+	all, err := look(ctx, cfg, log, func(s *Storage) error {
 		status.Backend = backendDatabase
 		database, err := s.database.describe(ctx)
 		if err != nil {
@@ -79,15 +62,33 @@ func Inspect(ctx context.Context, cfg config.Config, log *slog.Logger) (Status, 
 		status.Pending, err = s.dir.pendingSessions()
 		return err
 	})
+	for _, v := range all {
+		status.Total++
+		status.Sessions[v.Status]++
+		if v.Occupies() {
+			status.Active++
+		}
+	}
 	return status, err
 }
 
-// lookAtFile returns the sessions of the file in the state directory, and writes nothing.
-func lookAtFile(ctx context.Context, cfg config.Config) ([]session.Session, error) {
-	if err := CheckPrivate(cfg.Server.StateDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+// look returns the sessions of the store that the configuration names: of the file, into which it writes nothing, or of the
+// database, at which more is then to be looked.
+func look(ctx context.Context, cfg config.Config, log *slog.Logger, more func(*Storage) error) ([]session.Session, error) {
+	if !cfg.Database.Use {
+		if err := CheckPrivate(cfg.Server.StateDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		return jsonfile.Look(ctx, Dir(cfg.Server.StateDir).path(storeFile))
 	}
-	return jsonfile.Look(ctx, Dir(cfg.Server.StateDir).path(storeFile))
+	var page session.Page
+	err := byHand(ctx, cfg, log, func(s *Storage) (err error) {
+		if page, err = s.backend.List(ctx, session.Query{}); err != nil {
+			return err
+		}
+		return more(s)
+	})
+	return page.Sessions, err
 }
 
 // pendingSessions counts what the journal holds.
@@ -108,23 +109,11 @@ func (d Dir) pendingSessions() (int, error) {
 
 // Export returns every session in the form of the session file, and how many there are.
 func Export(ctx context.Context, cfg config.Config, log *slog.Logger) (data []byte, count int, err error) {
-	if !cfg.Database.Use {
-		all, err := lookAtFile(ctx, cfg)
-		if err == nil {
-			data, err = jsonfile.Write(all)
-		}
-		return data, len(all), err
+	all, err := look(ctx, cfg, log, func(*Storage) error { return nil })
+	if err == nil {
+		data, err = jsonfile.Write(all)
 	}
-	err = byHand(ctx, cfg, log, func(s *Storage) error {
-		page, err := s.backend.List(ctx, session.Query{})
-		if err != nil {
-			return err
-		}
-		count = len(page.Sessions)
-		data, err = jsonfile.Write(page.Sessions)
-		return err
-	})
-	return data, count, err
+	return data, len(all), err
 }
 
 // Import adds a file's sessions to the store, those excepted that it has in the same or a newer version. What
@@ -142,7 +131,8 @@ func Import(ctx context.Context, cfg config.Config, data []byte, dryRun bool, lo
 		}
 		report = ImportReport{Format: contents.Format, Total: len(contents.Sessions), Rejected: append([]jsonfile.Rejected{}, contents.Rejected...)}
 		if dryRun {
-			return report.compare(ctx, s.backend, contents.Sessions)
+			_, err := report.compare(ctx, s.backend, contents.Sessions)
+			return err
 		}
 		if report.RejectedFile, err = keepAside(s.dir.path("import"), contents.Rejected); err != nil {
 			return err
@@ -161,18 +151,19 @@ func (s *Storage) keys(ctx context.Context) (access.Keys, error) {
 	return id.Keys()
 }
 
-// compare counts what an import would do.
-func (r *ImportReport) compare(ctx context.Context, store session.Store, sessions []session.Session) error {
+// compare counts what an import would do, and returns the sessions that it would add.
+func (r *ImportReport) compare(ctx context.Context, store session.Store, sessions []session.Session) (added []session.Session, err error) {
 	for _, v := range sessions {
 		old, err := store.Get(ctx, v.ID)
 		switch {
 		case session.CodeOf(err) == session.CodeNotFound || err == nil && old.Revision < v.Revision:
-			r.Added++
+			added = append(added, v)
 		case err != nil:
-			return fmt.Errorf("look for session %s: %w", v.ID, err)
+			return nil, fmt.Errorf("look for session %s: %w", v.ID, err)
 		default:
 			r.Known++
 		}
 	}
-	return nil
+	r.Added = len(added)
+	return added, nil
 }

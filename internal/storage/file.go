@@ -3,7 +3,9 @@ package storage
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"berth/internal/session"
 	"berth/internal/storage/jsonfile"
@@ -49,10 +51,6 @@ func (f file) agree(ctx context.Context) (Identity, error) {
 
 func (f file) installation(context.Context) (string, error) { return f.Installation(), nil }
 
-func (f file) setInstallation(ctx context.Context, name string) error {
-	return f.SetInstallation(ctx, name)
-}
-
 func (f file) tokenSecret(context.Context) (string, error) { return "", nil }
 
 // owner is the directory: sessions in a file belong to the one that they are in, on this boot of this machine.
@@ -64,27 +62,17 @@ func (f file) owner(_ context.Context, process string) (session.EngineOwner, err
 
 // add writes the sessions of both into the file at once.
 func (f file) add(ctx context.Context, report *ImportReport, _ string, sessions []session.Session) error {
-	if err := report.compare(ctx, f, sessions); err != nil {
+	added, err := report.compare(ctx, f, sessions)
+	if err != nil {
 		return err
 	}
 	page, err := f.List(ctx, session.Query{})
 	if err != nil {
 		return err
 	}
-	all := make(map[session.ID]session.Session, len(page.Sessions)+len(sessions))
-	for _, v := range page.Sessions {
-		all[v.ID] = v
-	}
-	for _, v := range sessions {
-		if old, ok := all[v.ID]; !ok || old.Revision < v.Revision {
-			all[v.ID] = v
-		}
-	}
-	merged := make([]session.Session, 0, len(all))
-	for _, v := range all {
-		merged = append(merged, v)
-	}
-	return f.Replace(ctx, merged)
+	all := session.ByID(page.Sessions)
+	maps.Copy(all, session.ByID(added))
+	return f.Replace(ctx, slices.Collect(maps.Values(all)))
 }
 
 // mayUseFile refuses to begin an empty file where the sessions are in a database: their containers would be taken for

@@ -35,6 +35,11 @@ type Identity struct {
 // Keys returns what tokens and credentials are made with.
 func (id Identity) Keys() (access.Keys, error) { return access.NewKeys([]byte(id.Secret.Reveal())) }
 
+// generatesSecret reports whether the token secret is Berth's to make, because the configuration has none.
+func (e environment) generatesSecret() bool {
+	return cmp.Or(e.cfg.Token.Secret.Reveal(), config.Auto) == config.Auto
+}
+
 // origin is what a store says of the installation whose sessions it has.
 type origin struct {
 	installation string // its name on the engine; empty: it does not say
@@ -50,7 +55,7 @@ func (e environment) localIdentity(from origin) (Identity, error) {
 	if id.Instance, err = e.dir.installation(from, e.cfg.Session.Runtime != config.RuntimeProcess); err != nil {
 		return Identity{}, err
 	}
-	if cmp.Or(e.cfg.Token.Secret.Reveal(), config.Auto) == config.Auto {
+	if e.generatesSecret() {
 		if secret, err := e.dir.peek(tokenSecretFile); err != nil {
 			return Identity{}, err
 		} else if secret == "" && from.sessions {

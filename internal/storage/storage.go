@@ -32,7 +32,7 @@ type backend interface {
 	agree(ctx context.Context) (Identity, error)
 	// installation returns the name of the installation whose sessions they are; "" where it is not recorded.
 	installation(ctx context.Context) (string, error)
-	setInstallation(ctx context.Context, name string) error
+	SetInstallation(ctx context.Context, name string) error
 	// tokenSecret returns the secret that other processes have brought; "" where there is none.
 	tokenSecret(ctx context.Context) (string, error)
 	// hold is where it is kept which containers without a session are not removed.
@@ -126,7 +126,7 @@ func byHand(ctx context.Context, cfg config.Config, log *slog.Logger, use func(*
 // not take over. peersChanged is called when one comes or goes.
 func (s *Storage) Run(ctx context.Context, work *errgroup.Group, peersChanged func()) (leave func()) {
 	if s.claim != nil {
-		work.Go(func() error { return s.claim.keep(ctx) })
+		work.Go(func() error { return s.claim.engine.KeepOwned(ctx, s.claim.owner) })
 		work.Go(func() error { return s.foreign.watch(ctx) })
 	}
 	if s.database == nil {

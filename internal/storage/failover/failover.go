@@ -83,7 +83,7 @@ type Store struct {
 
 	leftover bool // a retired journal is still there; guarded by turn
 
-	edits   atomic.Int64 // changes of the local store so far
+	edits   atomic.Int64 // changes so far
 	counted struct {     // how many of its sessions differ from the base
 		mu      sync.Mutex
 		edits   int64 // when it was counted; 0: never
@@ -120,7 +120,7 @@ func Open(ctx context.Context, primary Primary, opts Options) (*Store, error) {
 		s.known.replace(last.Sessions)
 		return s, s.degrade(ctx, err)
 	}
-	s.base = byID(last.Sessions)
+	s.base = session.ByID(last.Sessions)
 	s.edits.Add(1)
 	s.since, s.reason = time.Now().UTC(), "changes made without the database have not reached it yet"
 	if err := s.flowBack(ctx); err != nil {
@@ -249,12 +249,4 @@ func (s *Store) Close() error {
 		return err
 	}
 	return nil
-}
-
-func byID(sessions []session.Session) map[session.ID]session.Session {
-	all := make(map[session.ID]session.Session, len(sessions))
-	for _, s := range sessions {
-		all[s.ID] = s
-	}
-	return all
 }

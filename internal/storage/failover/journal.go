@@ -42,7 +42,7 @@ func (s *Store) newJournal(ctx context.Context, sessions []session.Session) (Loc
 // newer is written, so that it does not matter whether it can be removed, nor when this process dies. The copy is made
 // equal to it first: a process that starts without the primary after the mark goes on with that.
 func (s *Store) retire(ctx context.Context, sessions []session.Session) error {
-	s.base = byID(sessions)
+	s.base = session.ByID(sessions)
 	s.edits.Add(1)
 	if err := s.write(ctx, s.opts.Copy.Replace, sessions); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"berth/internal/session"
+	"berth/internal/storage/record"
 )
 
 // known is what the primary has, put together from its answers. Answers may overtake each other: each change has a
@@ -122,7 +123,7 @@ func (k *known) touch(at map[session.ID]time.Time) {
 }
 
 func (k *known) moved(id session.ID, when time.Time) {
-	when = when.UTC().Truncate(time.Microsecond)
+	when = record.InstantOf(when)
 	if old, ok := k.sessions[id]; ok && when.After(old.session.LastAccessed) {
 		old.session.LastAccessed = when
 		k.sessions[id] = old

@@ -9,16 +9,20 @@ import (
 	"berth/internal/storage/record"
 )
 
-// do calls the store that works. A primary that is away is left for the local store, which is then called instead.
-func (s *Store) do(ctx context.Context, onPrimary func() error, onLocal func(Local) error) error {
+// do calls the store that works. A primary that is unavailable is left for the local store, which is then called instead.
+// learn gets what the primary has answered; nil: nothing is learned from that.
+func (s *Store) do(ctx context.Context, call func(session.Store) error, learn func(error)) error {
 	for {
 		s.mu.RLock()
 		if s.pending != nil {
-			err := onLocal(s.pending)
+			err := call(s.pending)
 			s.mu.RUnlock()
 			return err
 		}
-		err := onPrimary()
+		err := call(s.primary)
+		if learn != nil {
+			learn(err)
+		}
 		s.mu.RUnlock()
 		if session.CodeOf(err) != session.CodeStoreUnavailable || ctx.Err() != nil || !s.failOver(ctx, err) {
 			return err
@@ -26,106 +30,94 @@ func (s *Store) do(ctx context.Context, onPrimary func() error, onLocal func(Loc
 	}
 }
 
-// Create adds a session. A create of which the primary said nothing, and which is made here, is one and the same when it
-// flows back.
-func (s *Store) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
-	err = s.do(ctx, func() (err error) {
-		if made, err = s.primary.Create(ctx, v, max); err == nil {
-			s.known.put(made)
-		}
-		return err
-	}, func(l Local) (err error) {
+// change is do for a call that changes a session. learn is called when the primary has done it.
+func (s *Store) change(ctx context.Context, call func(session.Store) error, learn func()) error {
+	return s.do(ctx, func(store session.Store) error {
 		defer s.edits.Add(1)
-		made, err = l.Create(ctx, v, max)
-		return err
+		return call(store)
+	}, func(err error) {
+		if err == nil {
+			learn()
+		}
 	})
+}
+
+// Create adds a session. A create that the primary has not answered, and that is made here, is the same one when it flows
+// back.
+func (s *Store) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
+	err = s.change(ctx, func(store session.Store) (err error) {
+		made, err = store.Create(ctx, v, max)
+		return err
+	}, func() { s.known.put(made) })
 	return made, err
 }
 
 // Get returns a session.
 func (s *Store) Get(ctx context.Context, id session.ID) (found session.Session, err error) {
-	err = s.do(ctx, func() (err error) {
-		mark := s.known.mark()
-		found, err = s.primary.Get(ctx, id)
+	mark := s.known.mark()
+	err = s.do(ctx, func(store session.Store) (err error) {
+		found, err = store.Get(ctx, id)
+		return err
+	}, func(err error) {
 		switch session.CodeOf(err) {
 		case "":
 			s.known.got(mark, found)
 		case session.CodeNotFound:
 			s.known.missed(mark, id)
 		}
-		return err
-	}, func(l Local) (err error) { found, err = l.Get(ctx, id); return err })
+	})
 	return found, err
 }
 
 // Update replaces a session.
 func (s *Store) Update(ctx context.Context, v session.Session, max int) (updated session.Session, err error) {
-	err = s.do(ctx, func() (err error) {
-		if updated, err = s.primary.Update(ctx, v, max); err == nil {
-			s.known.put(updated)
-		}
+	err = s.change(ctx, func(store session.Store) (err error) {
+		updated, err = store.Update(ctx, v, max)
 		return err
-	}, func(l Local) (err error) {
-		defer s.edits.Add(1)
-		updated, err = l.Update(ctx, v, max)
-		return err
-	})
+	}, func() { s.known.put(updated) })
 	return updated, err
 }
 
 // Delete removes a session.
 func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error {
-	return s.do(ctx, func() error {
-		err := s.primary.Delete(ctx, id, revision)
-		if err == nil {
-			s.known.remove(id)
-		}
-		return err
-	}, func(l Local) error {
-		defer s.edits.Add(1)
-		return l.Delete(ctx, id, revision)
-	})
+	return s.change(ctx, func(store session.Store) error { return store.Delete(ctx, id, revision) }, func() { s.known.remove(id) })
 }
 
 // List returns one page.
 func (s *Store) List(ctx context.Context, q session.Query) (page session.Page, err error) {
-	err = s.do(ctx, func() (err error) {
-		mark := s.known.mark()
-		page, err = s.primary.List(ctx, q)
+	mark := s.known.mark()
+	err = s.do(ctx, func(store session.Store) (err error) {
+		page, err = store.List(ctx, q)
+		return err
+	}, func(err error) {
 		if err == nil && q.Owner == "" && len(q.Statuses) == 0 && q.TokenAt.IsZero() && q.After == "" && q.Limit == 0 {
 			s.known.listed(mark, page.Sessions)
 		}
-		return err
-	}, func(l Local) (err error) { page, err = l.List(ctx, q); return err })
+	})
 	return page, err
 }
 
 // Count counts the sessions of the store that works.
 func (s *Store) Count(ctx context.Context, at time.Time) (counts record.Counts, err error) {
-	err = s.do(ctx, func() (err error) {
-		counts, err = record.CountSessions(ctx, s.primary, at)
+	err = s.do(ctx, func(store session.Store) (err error) {
+		counts, err = record.CountSessions(ctx, store, at)
 		return err
-	}, func(l Local) (err error) {
-		counts, err = record.CountSessions(ctx, l, at)
-		return err
-	})
+	}, nil)
 	return counts, err
 }
 
 // Touch notes activity.
 func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
-	return s.do(ctx, func() error {
-		err := s.primary.Touch(ctx, at)
+	return s.do(ctx, func(store session.Store) error { return store.Touch(ctx, at) }, func(err error) {
 		if err == nil {
 			s.known.touch(at)
 		}
-		return err
-	}, func(l Local) error { return l.Touch(ctx, at) })
+	})
 }
 
 // Ping answers for the store that works.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.do(ctx, func() error { return s.primary.Ping(ctx) }, func(l Local) error { return l.Ping(ctx) })
+	return s.do(ctx, func(store session.Store) error { return store.Ping(ctx) }, nil)
 }
 
 // Watch passes on what the primary tells. After a flow back everything may be another, which it tells as well.

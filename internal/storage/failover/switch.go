@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -45,7 +46,7 @@ func (s *Store) degrade(ctx context.Context, cause error) error {
 	if err != nil {
 		return err
 	}
-	s.pending, s.base = pending, byID(all)
+	s.pending, s.base = pending, session.ByID(all)
 	s.edits.Add(1)
 	s.since, s.reason = time.Now().UTC(), session.MessageOf(cause)
 	s.opts.Logger.ErrorContext(ctx, "the database cannot be reached; changes are kept here until it returns", "error", cause, "sessions", len(all))
@@ -261,12 +262,8 @@ func (s *Store) settle(ctx context.Context, arrived []change) {
 			s.base[c.id] = *c.mine
 		}
 	}
-	all := make([]session.Session, 0, len(s.base))
-	for _, v := range s.base {
-		all = append(all, v)
-	}
 	s.edits.Add(1)
-	if err := s.write(ctx, s.opts.Copy.Replace, all); err != nil {
+	if err := s.write(ctx, s.opts.Copy.Replace, slices.Collect(maps.Values(s.base))); err != nil {
 		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written", "error", err)
 	}
 }

@@ -189,7 +189,7 @@ func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 		if when.IsZero() {
 			continue
 		}
-		ids, times = append(ids, string(id)), append(times, when.UTC().Truncate(time.Microsecond))
+		ids, times = append(ids, string(id)), append(times, record.InstantOf(when))
 	}
 	return s.do(ctx, func(ctx context.Context) error {
 		_, err := s.pool.Exec(ctx, `

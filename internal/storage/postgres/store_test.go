@@ -122,7 +122,7 @@ func TestLimitHoldsAcrossProcesses(t *testing.T) {
 	if diff := cmp.Diff(map[session.Code]int{"": room, session.CodeLimit: calls - room}, ends); diff != "" {
 		t.Errorf("how the creates ended (-want +got):\n%s", diff)
 	}
-	if st, err := stores[0].Stats(t.Context()); err != nil || st.ActiveSessions != room {
+	if st, err := stores[0].Count(t.Context(), time.Now()); err != nil || st.Active() != room {
 		t.Errorf("got %+v, %v; want %d active sessions", st, err, room)
 	}
 }
