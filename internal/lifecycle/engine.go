@@ -17,7 +17,7 @@ import (
 
 const (
 	// eventTime is how long after a container's end the engine's event of it may still arrive.
-	eventTime = time.Second
+	eventTime = 3 * time.Second
 	// shutdownTime is how long an engine that is stopping may go on sending events of the containers that it ends.
 	shutdownTime = 30 * time.Second
 	// muteTime is how long an engine that gives no events has to answer a ping.
