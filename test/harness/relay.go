@@ -176,7 +176,8 @@ func (r *Relay) done() {
 	r.now--
 }
 
-// changing names a call that changes something on the engine; "" for any other.
+// changing names a call that changes something for a session; "" for any other. The marks by which Berths on one engine tell
+// each other that they run are none: they wait for no operation, and how many there are depends on who else is on the engine.
 func changing(req *http.Request) string {
 	if req.Method == http.MethodGet || req.Method == http.MethodHead {
 		return ""
@@ -187,6 +188,11 @@ func changing(req *http.Request) string {
 	}
 	if parts[0] == "_berth" { // for the guard, which the relay stands in for
 		return ""
+	}
+	if len(parts) > 1 && parts[0] == "volumes" { // a session's volumes are made with its container
+		if parts[1] == "create" || strings.HasPrefix(parts[1], "berth-owner-") || strings.HasPrefix(parts[1], "berth-claim-") {
+			return ""
+		}
 	}
 	if len(parts) > 1 && parts[1] != "create" {
 		parts[1] = "*"
