@@ -1,6 +1,7 @@
 package database_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -44,9 +45,13 @@ func TestSessionsOfALostDatabaseAreAdopted(t *testing.T) {
 	if c := w.Containers(); len(c) != 1 || c[0].ID != before || c[0].State != "running" {
 		t.Fatalf("beside an empty database: got %+v, want the container untouched", c)
 	}
-	if h, err := healthOf(t.Context(), w.Env); err != nil || h.Status != "degraded" {
-		t.Errorf("got health %+v, %v; want degraded", h, err)
-	}
+	harness.Eventually(t, 30*time.Second, "/health is degraded", func() error {
+		h, err := healthOf(t.Context(), w.Env)
+		if err == nil && h.Status != "degraded" {
+			err = fmt.Errorf("got %+v", h)
+		}
+		return err
+	})
 	w.Serve.Signal(syscall.SIGTERM)
 	w.Run("store", "adopt")
 	w.StartServe()
@@ -54,11 +59,11 @@ func TestSessionsOfALostDatabaseAreAdopted(t *testing.T) {
 		t.Errorf("after adopt: got %+v in %s, want it running where it was", all, w.Containers()[0].ID)
 	}
 	// The token secret was in the state directory too: credentials are the same, and the record has no token.
-	if err := serves(t, w.Env, id, token, http.StatusUnauthorized); err != nil {
-		t.Errorf("the old token: %v", err)
-	}
+	harness.Eventually(t, 30*time.Second, "the old token is refused", func() error {
+		return serves(t, w.Env, id, token, http.StatusUnauthorized)
+	})
 	fresh := w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token")
-	harness.Eventually(t, 10*time.Second, "the session is served", func() error { return serves(t, w.Env, id, fresh, http.StatusOK) })
+	harness.Eventually(t, 30*time.Second, "the session is served", func() error { return serves(t, w.Env, id, fresh, http.StatusOK) })
 
 	w.Serve.Signal(syscall.SIGKILL)
 	harness.Must(t, os.RemoveAll(w.Vars["BERTH_STATE_DIR"]))
@@ -69,7 +74,7 @@ func TestSessionsOfALostDatabaseAreAdopted(t *testing.T) {
 		t.Fatalf("start: got %s", a)
 	}
 	fresh = w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token")
-	harness.Eventually(t, 10*time.Second, "the session is served", func() error { return serves(t, w.Env, id, fresh, http.StatusOK) })
+	harness.Eventually(t, 30*time.Second, "the session is served", func() error { return serves(t, w.Env, id, fresh, http.StatusOK) })
 }
 
 // Instances on one database share the containers; one with a copy of the state and a database of its own does not.
