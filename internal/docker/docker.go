@@ -222,7 +222,7 @@ func (r *Runtime) Ping(ctx context.Context) error {
 func (r *Runtime) CloseIdle() { r.pool.CloseIdleConnections() }
 
 // Renew makes everything that is asked of the engine from now on use connections of its own, made with the certificates of
-// the moment. What is under way finishes on the connections that it has; a [Runtime.Watch] ends, so that it is begun anew.
+// the moment. What is under way finishes on the connections that it has; a [Runtime.Watch] ends, so that the caller opens it again.
 func (r *Runtime) Renew() {
 	r.pool.renew()
 	r.pings.renew()

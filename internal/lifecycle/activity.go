@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// activity collects who was active, so that the store hears of it at most once a second, however many requests come.
+// activity collects who was active, so that the store is called at most once a second, however many requests come.
 type activity struct {
 	store session.Store
 	opts  Options

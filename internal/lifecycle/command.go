@@ -108,15 +108,10 @@ func (q *queue) record(ctx context.Context, id session.ID, c Command) (session.S
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	for {
-		s, err := q.store.Get(ctx, id)
+		s, d, err := q.decide(ctx, id, Situation{}, c)
 		if err != nil {
 			return session.Session{}, "", err
 		}
-		seen := Situation{Holder: q.holder(s)}
-		if c.Kind.BringsUp() && !s.Occupies() {
-			seen.Capacity = q.admit(ctx)
-		}
-		d := q.rules.Decide(s, seen, c, q.opts.now())
 		switch d.Verdict {
 		case Keep:
 			return s, d.Verdict, nil

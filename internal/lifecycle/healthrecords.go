@@ -50,7 +50,7 @@ func (h *healthRecords) attend(s session.Session, r session.Route) {
 	was := v.following
 	v.following, v.container, v.health.Restarts = "", s.ContainerName, s.RestartCount
 	if s.Operation != nil {
-		v.following, v.starved = s.Operation.Kind, time.Time{} // its server begins anew
+		v.following, v.starved = s.Operation.Kind, time.Time{} // its server is started again
 	}
 	moved := v.target.Address != r.Address
 	v.target = session.Target{}
@@ -119,7 +119,7 @@ func (h *healthRecords) watched(id session.ID) (target session.Target, container
 }
 
 // starved remembers that the kernel has killed something of a session. Whether the server was among it its end tells, a
-// moment later; to ask it now would be to ask the dying, and to count that as a failure.
+// moment later; a probe now would meet a server that is ending, and count as a failure.
 func (h *healthRecords) starved(id session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,7 +128,7 @@ func (h *healthRecords) starved(id session.ID) {
 	}
 }
 
-// hasStarved reports whether something of a session has been killed for want of memory since its server was last well.
+// hasStarved reports whether something of a session has been killed because memory ran out since its server was last well.
 func (h *healthRecords) hasStarved(id session.ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -40,7 +40,7 @@ func (p *publisher) outdated(s session.Session) bool {
 }
 
 // mark is to be taken before the store is asked. Its answer is then newer than everything that was published before,
-// whatever the revisions say: a store may have lost its last changes, and counts them anew.
+// whatever the revisions say: a store may have lost its last changes, and counts again from there.
 func (p *publisher) mark() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

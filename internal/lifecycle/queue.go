@@ -24,7 +24,7 @@ type queue struct {
 	soon       signal
 
 	limit   atomic.Int64  // of sessions at once; 0: none
-	healers chan struct{} // restarts that nobody asked for and that are going on
+	healers chan struct{} // automatic restarts in progress
 }
 
 // holder says who does the recorded operation. The caller holds the session's place in this process, so that an operation
@@ -42,6 +42,20 @@ func (q *queue) holder(s session.Session) Holder {
 		return Abandoned
 	}
 	return HeldByOther
+}
+
+// decide decides about a session as it is recorded now, when c is wanted and seen is what was found; its Holder and Capacity
+// are filled in.
+func (q *queue) decide(ctx context.Context, id session.ID, seen Situation, c Command) (session.Session, Decision, error) {
+	s, err := q.store.Get(ctx, id)
+	if err != nil {
+		return session.Session{}, Decision{}, err
+	}
+	seen.Holder = q.holder(s)
+	if c.Kind.BringsUp() && !s.Occupies() {
+		seen.Capacity = q.admit(ctx)
+	}
+	return s, q.rules.Decide(s, seen, c, q.opts.now()), nil
 }
 
 // launch does the work in a goroutine that outlives the request. The place must be reserved and the intent recorded.
@@ -69,7 +83,7 @@ func (q *queue) launch(ctx context.Context, w *Work, s session.Session) {
 	}()
 }
 
-// inTurn performs work, that which nobody asked for when it is its turn.
+// inTurn performs work; automatic work waits for its turn.
 func (q *queue) inTurn(ctx context.Context, w *Work, s session.Session) (session.Session, error) {
 	if w.automatic {
 		select {

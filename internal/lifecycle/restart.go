@@ -68,12 +68,10 @@ func (q *queue) recordSettled(ctx context.Context, id session.ID, seen Situation
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	for {
-		s, err := q.store.Get(ctx, id)
+		s, d, err := q.decide(ctx, id, seen, Command{})
 		if err != nil {
 			return session.Session{}, "", err
 		}
-		seen.Holder = q.holder(s)
-		d := q.rules.Decide(s, seen, Command{}, q.opts.now())
 		max := session.Unlimited
 		switch d.Verdict {
 		case Restart:

@@ -14,7 +14,7 @@ type OperationResult struct {
 	Outcome    session.Code // "": it succeeded; [CodeCanceled]: it was cut short
 	Duration   time.Duration
 	Refused    bool               // it never began
-	Automatic  bool               // a restart that nobody asked for
+	Automatic  bool               // a restart by Berth itself
 	Forced     bool               // in place of whatever was in progress
 	StopReason session.StopReason // of a stop of Berth's own
 }
@@ -26,7 +26,7 @@ const (
 	OpSweepTokens = "sweep_tokens"
 )
 
-// Notice is what operators want to hear of at once: a session that has failed, was restarted, or ran out of memory.
+// Notice is what operators are alerted of: a session that has failed, was restarted, or ran out of memory.
 type Notice struct {
 	At       time.Time         `json:"at"`
 	Type     session.EventType `json:"event"` // [EventUnhealthy], [EventOutOfMemory], [EventRestarted] or [EventFailed]

@@ -6,7 +6,7 @@ import (
 	"berth/internal/session"
 )
 
-// subscribers is who wants to hear of changes of sessions.
+// subscribers are those that are notified of changes of sessions.
 type subscribers struct {
 	mu        sync.Mutex
 	listeners map[session.ID]map[chan struct{}]struct{}

@@ -22,7 +22,7 @@ import (
 // marker names, in a server's environment, the container that it belongs to. Whatever the server starts inherits it.
 const marker = "BERTH_CONTAINER"
 
-// maxLog is the size above which a log begins anew at the next start, in bytes.
+// maxLog is the size above which a log is emptied at the next start, in bytes.
 const maxLog = 16 << 20
 
 // Start implements session.Runtime.

@@ -6,7 +6,7 @@ import (
 )
 
 // grant is how long requests that one token has let in may go on: until the token expires, its grace ends, or it is
-// replaced. A route that is set anew keeps the grant of a token that it keeps, and with it the requests.
+// replaced. A route that is set again keeps the grant of a token that it keeps, and with it the requests.
 //
 // It costs a timer and no goroutine. The timer looks at the clock at least every [grantCheckInterval], so that requests end at the
 // latest so long after their token when somebody sets the clock forward, and otherwise with it.

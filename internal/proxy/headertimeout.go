@@ -35,7 +35,7 @@ func (w *headerTimer) begin(limit time.Duration, body *clientBody, cancel contex
 	}
 }
 
-// start starts the clock anew.
+// start restarts the clock.
 func (w *headerTimer) start() { w.timer.Reset(w.limit) }
 
 // headerInTime says that the header has come, and answers false when that was too late.

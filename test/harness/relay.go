@@ -19,7 +19,7 @@ import (
 )
 
 // Relay stands between a berth and the engine in place of the guard, and lets everything pass. It counts the calls that
-// change something on the engine, may hold each of them for a while, and can have a process killed at one of them.
+// change something for a session, may hold each of them for a while, and can have a process killed at one of them.
 type Relay struct {
 	Address string // DOCKER_HOST of who goes through it
 

@@ -20,7 +20,7 @@ type Action uint8
 // Every action.
 const (
 	Refuse   Action = iota // answer with the verdict's reason
-	Wait                   // start the session, and judge anew when it runs; answer with the reason if it does not
+	Wait                   // start the session, and judge again when it runs; answer with the reason if it does not
 	ShowPage               // start the session, and show a page meanwhile that asks again
 	Forward                // rewrite the request and send it to the session's server
 )
