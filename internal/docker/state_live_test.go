@@ -7,18 +7,12 @@ import (
 	"github.com/moby/moby/client"
 
 	"berth/internal/dockertest"
+	"berth/internal/session"
 )
 
-// A session's user keeps what he likes in the state, also what he may not read himself: it is copied and put back.
-func TestStateThatItsOwnUserMayNotReadIsCopied(t *testing.T) {
-	t.Parallel()
-	w := setup(t, nil)
-	spec := w.spec("hidden")
-	c := w.up(t, spec)
-	var had struct{ Found string }
-	if err := get(t.Context(), c.Address, "/hide", &had); err != nil || had.Found != "" {
-		t.Fatalf("hide: got %q, %v", had.Found, err)
-	}
+// saveAndRestore stops a container, copies its state, removes it and puts the state back.
+func (w fixture) saveAndRestore(t *testing.T, spec session.Spec) {
+	t.Helper()
 	if err := w.Stop(t.Context(), spec.Name, time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -31,6 +25,19 @@ func TestStateThatItsOwnUserMayNotReadIsCopied(t *testing.T) {
 	if err := w.RestoreState(t.Context(), spec); err != nil {
 		t.Fatalf("restore: %v", err)
 	}
+}
+
+// A session's user keeps what he likes in the state, also what he may not read himself: it is copied and put back.
+func TestStateThatItsOwnUserMayNotReadIsCopied(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	spec := w.spec("hidden")
+	c := w.up(t, spec)
+	var had struct{ Found string }
+	if err := get(t.Context(), c.Address, "/hide", &had); err != nil || had.Found != "" {
+		t.Fatalf("hide: got %q, %v", had.Found, err)
+	}
+	w.saveAndRestore(t, spec)
 	c = w.up(t, spec)
 	if err := get(t.Context(), c.Address, "/hide", &had); err != nil || had.Found != "kept" {
 		t.Errorf("got %q, %v; want what was kept", had.Found, err)
@@ -72,18 +79,7 @@ func TestVolumesNameTheirProfileAfterRestore(t *testing.T) {
 	spec := w.spec("restored")
 	spec.ProfileName = "special"
 	w.up(t, spec)
-	if err := w.Stop(t.Context(), spec.Name, time.Second); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.SaveState(t.Context(), spec); err != nil {
-		t.Fatalf("save: %v", err)
-	}
-	if err := w.Remove(t.Context(), spec.Name, true); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.RestoreState(t.Context(), spec); err != nil {
-		t.Fatalf("restore: %v", err)
-	}
+	w.saveAndRestore(t, spec)
 	volumes, err := dockertest.Client(t).VolumeList(t.Context(), client.VolumeListOptions{
 		Filters: client.Filters{}.Add("label", "berth.container="+spec.Name),
 	})
