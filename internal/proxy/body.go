@@ -28,7 +28,13 @@ type clientBody struct {
 	trailer, forwarded http.Header // what comes from the client at the end, and what of it goes to the server
 }
 
+// Read implements [io.Reader]. A body that has ended is not asked again: the transport reads once more after all of it was
+// written, when the answer may have begun already, and net/http has closed the body with that. The error of such a read would
+// close the connection, and cut the answer off.
 func (b *clientBody) Read(p []byte) (int, error) {
+	if b.complete() {
+		return 0, io.EOF
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -39,7 +45,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		b.head, b.lost = nil, true
 	}
 	switch {
-	case err == io.EOF && !b.ended:
+	case err == io.EOF:
 		b.ended = true
 		for name := range b.forwarded {
 			b.forwarded[name] = b.trailer[name]
@@ -47,7 +53,6 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		if b.timer != nil {
 			b.timer.start()
 		}
-	case err == io.EOF:
 	case err != nil:
 		b.fault = err
 	}

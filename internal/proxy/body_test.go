@@ -70,6 +70,37 @@ func TestBodiesUpToTheLimitPassUnchanged(t *testing.T) {
 	}
 }
 
+// net/http closes a request's body when its answer begins, which may be before the transport has read that it has ended.
+func TestBodyThatHasEndedStaysEnded(t *testing.T) {
+	t.Parallel()
+	body := &clientBody{ReadCloser: &closedAtEnd{left: "all of it"}}
+	if all, err := io.ReadAll(body); string(all) != "all of it" || err != nil {
+		t.Fatalf("got %q, %v", all, err)
+	}
+	if n, err := body.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("read after the end: got %d bytes, %v; want its end", n, err)
+	}
+	if err := body.err(); err != nil {
+		t.Errorf("got the fault %v, want none", err)
+	}
+}
+
+// closedAtEnd is a body that is closed with its last byte.
+type closedAtEnd struct{ left string }
+
+func (c *closedAtEnd) Read(p []byte) (int, error) {
+	if c.left == "" {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n := copy(p, c.left)
+	if c.left = c.left[n:]; c.left == "" {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (*closedAtEnd) Close() error { return nil }
+
 func TestBodiesAreStreamed(t *testing.T) {
 	t.Parallel()
 	first := make(chan string, 1)
