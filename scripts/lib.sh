@@ -28,7 +28,8 @@ usage() {
 	awk 'NR > 1 && /^#/ { sub(/^# ?/, ""); print; next } NR > 1 { exit }' "$0"
 }
 
-have() { command -v "$1" >/dev/null 2>&1; }
+# A function of the same name is no program.
+have() { type -P "$1" >/dev/null; }
 
 can_be_root() { [ "$(id -u)" = 0 ] || have sudo; }
 
