@@ -77,7 +77,7 @@ func TestBodyThatHasEndedStaysEnded(t *testing.T) {
 	if all, err := io.ReadAll(body); string(all) != "all of it" || err != nil {
 		t.Fatalf("got %q, %v", all, err)
 	}
-	if n, err := body.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("read after the end: got %d bytes, %v; want its end", n, err)
 	}
 	if err := body.err(); err != nil {
