@@ -27,6 +27,7 @@ type monitor struct {
 
 	reconcile func(context.Context, session.ID) error // makes a record and its container agree
 	due       *worklist                               // sessions to look at now
+	redial    signal                                  // the engine answers again, so that its events are not to be waited for
 }
 
 const (
@@ -41,7 +42,7 @@ func newMonitor(runtime session.Runtime, prober session.Prober, opts Options, re
 ) *monitor {
 	return &monitor{
 		runtime: runtime, prober: prober, opts: opts, reports: reports, health: health, records: records, places: work, queue: commands,
-		retries: tries, waiting: left, soon: soon, reconcile: reconcile, due: newWorklist(),
+		retries: tries, waiting: left, soon: soon, reconcile: reconcile, due: newWorklist(), redial: newSignal(),
 	}
 }
 
@@ -100,7 +101,11 @@ func (m *monitor) watchEngine(ctx context.Context) {
 		}
 		m.engineDisconnected(ctx, heard)
 		m.opts.Logger.WarnContext(ctx, "the engine's events are not heard; connecting again", "error", err, "after", wait)
-		_ = pause(ctx, wait)
+		select {
+		case <-time.After(wait):
+		case <-m.redial:
+		case <-ctx.Done():
+		}
 		wait = min(2*wait, lastRedial)
 	}
 }
@@ -132,6 +137,9 @@ func (m *monitor) look(ctx context.Context, id session.ID) {
 	engine, cancel := context.WithTimeout(ctx, m.opts.Health.Timeout)
 	c, missing := m.runtime.Inspect(engine, name)
 	cancel()
+	if missing == nil && away {
+		m.redial.raise()
+	}
 	switch {
 	case ctx.Err() != nil || m.places.isWorking(id):
 	case missing != nil && session.CodeOf(missing) != session.CodeNotFound:

@@ -172,6 +172,57 @@ func (e *remoteRuntimeView) Watch(_ context.Context, ready func(), _ func(sessio
 
 func (*remoteRuntimeView) Ping(context.Context) error { return errors.New("nobody listens") }
 
+// returningView is an engine that can be reached from a moment on.
+type returningView struct {
+	session.Runtime
+	at        time.Time
+	connected chan time.Time
+}
+
+func (e *returningView) Ping(context.Context) error {
+	if time.Now().Before(e.at) {
+		return session.Errorf(session.CodeEngineUnavailable, "nobody listens")
+	}
+	return nil
+}
+
+func (e *returningView) Inspect(ctx context.Context, ref string) (session.Container, error) {
+	return session.Container{ID: ref, State: session.StateRunning, Address: "10.0.0.1:0"}, e.Ping(ctx)
+}
+
+func (e *returningView) Watch(ctx context.Context, ready func(), _ func(session.RuntimeEvent)) error {
+	if err := e.Ping(ctx); err != nil {
+		return err
+	}
+	ready()
+	e.connected <- time.Now()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// mutePlace is a prober to which no server answers.
+type mutePlace struct{ session.Prober }
+
+func (mutePlace) Probe(context.Context, session.Target) error {
+	return errors.New("it does not answer")
+}
+
+// A restart that is decided without the engine's events does not count. So they are received again before a server that does
+// not answer has been looked at often enough, and not after a wait that has grown with the outage.
+func TestEventStreamReconnectsWhenALookReachesTheEngine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		engine := &returningView{at: time.Now().Add(17 * time.Second), connected: make(chan time.Time, 1)}
+		m := monitorOf(t, mutePlace{}, engine, time.Second, nil)
+		m.monitor.opts.Health.Threshold = 1000
+		trackMany(m, 1)
+		alongside(t, m.monitor.watchHealth, func() { <-time.After(30 * time.Second) })
+		if late := (<-engine.connected).Sub(engine.at); late > 1500*time.Millisecond {
+			t.Errorf("the events were received %s after the engine's return, want that within a look's interval", late)
+		}
+	})
+}
+
 // The stream of events is dialled again after a wait that doubles, up to five seconds, and begins anew after a success.
 func TestEventStreamReconnectsWithCappedBackoff(t *testing.T) {
 	t.Parallel()
