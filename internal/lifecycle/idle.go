@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"sync"
+	"time"
 
 	"berth/internal/session"
 )
@@ -111,4 +112,42 @@ func (i *idle) isKept(id session.ID) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.busy[id]
+}
+
+// IdleDeadline is when a session is stopped because nobody uses it or its life ends.
+type IdleDeadline struct {
+	Until time.Time // the session is stopped then, unless it is used; zero: it keeps running
+	Busy  bool      // the server is at work, which keeps the session running although nobody uses it
+}
+
+// IdleDeadline returns the deadline of a running session; the zero IdleDeadline for any other.
+func (m *Manager) IdleDeadline(s session.Session) IdleDeadline {
+	if s.Status != session.Running {
+		return IdleDeadline{}
+	}
+	deadline := IdleDeadline{Busy: m.idle.isKept(s.ID), Until: s.ExpiresAt}
+	if m.opts.IdleTimeout > 0 {
+		unused := s.LastAccessed.Add(m.opts.IdleTimeout)
+		if deadline.Busy {
+			unused = unused.Add(m.opts.MaxBusy)
+		}
+		if deadline.Until.IsZero() || unused.Before(deadline.Until) {
+			deadline.Until = unused
+		}
+	}
+	return deadline
+}
+
+// StopOversized stops a session that runs and keeps more on the engine's disk than it may. It waits for that. A session that
+// somebody works on is left alone.
+func (m *Manager) StopOversized(ctx context.Context, id session.ID) error {
+	w, err := m.queue.obey(ctx, id, Command{Kind: session.OpStop, Reason: session.StopSize})
+	if code := session.CodeOf(err); code == session.CodeConflict || code == session.CodeInProgress || code == session.CodeNotFound {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	m.opts.Logger.InfoContext(ctx, "session is being stopped", "session_id", id, "reason", session.StopSize)
+	_, err = w.Wait(ctx)
+	return err
 }

@@ -27,23 +27,6 @@ type queue struct {
 	healers chan struct{} // automatic restarts in progress
 }
 
-// holder says who does the recorded operation. The caller holds the session's place in this process, so that an operation
-// of our own that is recorded has ended and could not say so.
-func (q *queue) holder(s session.Session) Holder {
-	op := s.Operation
-	switch {
-	case op == nil:
-		return HeldByNobody
-	case op.Pending() && !q.retries.due(s.ID, q.opts.now()):
-		return RetryLater
-	case op.Pending():
-		return RetryNow
-	case op.Owner == q.opts.Process || !q.opts.Peers.Alive(op.Owner) || q.outlasting.isOver(s, q.rules.takeoverAfter(s, q.opts.Handover), q.opts.Now()):
-		return Abandoned
-	}
-	return HeldByOther
-}
-
 // decide decides about a session as it is recorded now, when c is wanted and seen is what was found; its Holder and Capacity
 // are filled in.
 func (q *queue) decide(ctx context.Context, id session.ID, seen Situation, c Command) (session.Session, Decision, error) {

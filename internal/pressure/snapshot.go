@@ -1,13 +1,10 @@
 package pressure
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"strconv"
 	"time"
-
-	"berth/internal/session"
 )
 
 // Snapshot is what a Monitor knows at a moment.
@@ -102,28 +99,4 @@ func (m *Monitor) name(r Resource) string {
 func percent(fraction float64) string {
 	const tenths, rounding = 1000, 1e-6
 	return strconv.FormatFloat(math.Floor(fraction*tenths+rounding)/10, 'f', -1, 64) + " %"
-}
-
-// CriticalError is the cause of a refusal.
-type CriticalError struct{ Resource Resource }
-
-// Error names the resource.
-func (e *CriticalError) Error() string { return "the host's " + string(e.Resource) + " is critical" }
-
-// remedies say what helps.
-var remedies = map[Resource]string{
-	Memory: "stop sessions, or give the host more memory",
-	CPU:    "see what keeps the host busy, or stop sessions",
-}
-
-// Admit returns a CodePressure error, with a [CriticalError] as its cause, while a resource is critical. What is not
-// known refuses nothing. It is for [session.Options].
-func (m *Monitor) Admit(context.Context) error {
-	for _, alert := range m.Snapshot().Alerts() {
-		if alert.Level == Critical {
-			return session.Errorf(session.CodePressure, "%s; no session is started meanwhile: try again later, %s", alert.Sentence,
-				remedies[alert.Resource]).Because(&CriticalError{alert.Resource}).After(m.opts.Hold)
-		}
-	}
-	return nil
 }

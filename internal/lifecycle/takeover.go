@@ -7,6 +7,23 @@ import (
 	"berth/internal/session"
 )
 
+// holder says who does the recorded operation. The caller holds the session's place in this process, so that an operation
+// of our own that is recorded has ended and could not say so.
+func (q *queue) holder(s session.Session) Holder {
+	op := s.Operation
+	switch {
+	case op == nil:
+		return HeldByNobody
+	case op.Pending() && !q.retries.due(s.ID, q.opts.now()):
+		return RetryLater
+	case op.Pending():
+		return RetryNow
+	case op.Owner == q.opts.Process || !q.opts.Peers.Alive(op.Owner) || q.outlasting.isOver(s, q.rules.takeoverAfter(s, q.opts.Handover), q.opts.Now()):
+		return Abandoned
+	}
+	return HeldByOther
+}
+
 // outlasting remembers the operations of other processes that are alive, and since when this process has seen them. The
 // clocks of two machines differ, so that the deadline that another one has written says nothing here.
 type outlasting struct {
