@@ -9,18 +9,19 @@ import (
 	"github.com/alecthomas/kong"
 
 	"berth/internal/config"
+	"berth/internal/outcome"
 	"berth/internal/session"
 )
 
-// Exit codes; "berth --help" documents them. Which code of a failure has which says [session.Code.Outcome].
+// Exit codes; "berth --help" documents them. Which code of a failure has which says [outcome.Of].
 const (
 	exitOK          = 0
-	exitFailure     = session.ExitFailure
-	exitUsage       = session.ExitUsage
-	exitNotFound    = session.ExitNotFound
-	exitConflict    = session.ExitConflict
-	exitAuth        = session.ExitAuth
-	exitUnavailable = session.ExitUnavailable
+	exitFailure     = outcome.ExitFailure
+	exitUsage       = outcome.ExitUsage
+	exitNotFound    = outcome.ExitNotFound
+	exitConflict    = outcome.ExitConflict
+	exitAuth        = outcome.ExitAuth
+	exitUnavailable = outcome.ExitUnavailable
 )
 
 // commandError is an error that knows its exit code, what to do about it, or both.
@@ -87,10 +88,10 @@ func exitCode(err error) int {
 		e = known.err
 	}
 	if problem, ok := errors.AsType[*apiError](err); ok {
-		return problem.Code.Outcome().Exit
+		return outcome.Of(problem.Code).Exit
 	}
-	if failure, ok := errors.AsType[*session.Failure](err); ok && failure.Code.Outcome().Exit != exitFailure {
-		return failure.Code.Outcome().Exit
+	if failure, ok := errors.AsType[*session.Failure](err); ok && outcome.Of(failure.Code).Exit != exitFailure {
+		return outcome.Of(failure.Code).Exit
 	}
 	if _, ok := errors.AsType[*config.FaultsError](err); ok {
 		return exitUsage

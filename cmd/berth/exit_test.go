@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"berth/internal/httpapi"
+	"berth/internal/outcome"
 	"berth/internal/session"
 )
 
 func TestEveryCodeHasOneExitCode(t *testing.T) {
 	t.Parallel()
 	for _, code := range session.Codes() {
-		want := code.Outcome().Exit
+		want := outcome.Of(code).Exit
 		if want < exitFailure || want > exitUnavailable {
 			t.Errorf("%s: its exit code is %d, which is not documented", code, want)
 		}

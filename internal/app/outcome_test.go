@@ -12,6 +12,7 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/httpapi"
+	"berth/internal/outcome"
 	"berth/internal/proxy"
 	"berth/internal/session"
 )
@@ -25,7 +26,7 @@ func TestEveryCodeHasTheSameStatusInAPIAndProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, code := range session.Codes() {
-		want, failure := code.Outcome().Status, session.Errorf(code, "x")
+		want, failure := outcome.Of(code).Status, session.Errorf(code, "x")
 		if want < 400 || want > 599 {
 			t.Errorf("%s: its status is %d", code, want)
 		}
@@ -58,7 +59,7 @@ func TestEveryCodeHasTheSameStatusInAPIAndProxy(t *testing.T) {
 			retries[name] = res.Header.Get("Retry-After")
 		}
 		for name := range doors {
-			if retries[name] != retries["API"] || (retries[name] != "") != (code.Outcome().RetryAfter > 0) {
+			if retries[name] != retries["API"] || (retries[name] != "") != (outcome.Of(code).RetryAfter > 0) {
 				t.Errorf("%s: Retry-After %q, want the same everywhere, and one where it is worth trying again", code, retries)
 			}
 		}

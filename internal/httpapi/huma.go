@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"berth/internal/access"
+	"berth/internal/outcome"
 )
 
 // maxBody bounds the JSON that the API reads.
@@ -80,7 +81,7 @@ func register[I, O any](a *API, v access.Verb, op huma.Operation, handle func(co
 			return out, nil
 		}
 		p := ProblemOf(err)
-		if level := p.Code.Outcome().Level; level >= slog.LevelWarn {
+		if level := outcome.Of(p.Code).Level; level >= slog.LevelWarn {
 			a.Logger.Log(ctx, level, "request failed", "operation", op.OperationID, "code", p.Code, "error", err)
 		}
 		return nil, &p

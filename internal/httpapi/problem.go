@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"berth/internal/outcome"
 	"berth/internal/session"
 )
 
@@ -52,8 +53,8 @@ func ProblemOf(err error) Problem {
 		return *p
 	}
 	code := session.CodeOf(err)
-	p := Problem{Status: code.Outcome().Status, Code: code, Detail: session.MessageOf(err), headers: http.Header{}}
-	if wait := session.RetryAfter(err); wait > 0 {
+	p := Problem{Status: outcome.Of(code).Status, Code: code, Detail: session.MessageOf(err), headers: http.Header{}}
+	if wait := outcome.RetryAfter(err); wait > 0 {
 		p.headers.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	return p
@@ -89,7 +90,7 @@ func asProblem(ctx huma.Context, _ string, v any) (any, error) {
 		return &p, nil
 	case *huma.ErrorModel:
 		code := codeOf(e.Status)
-		p := Problem{Status: code.Outcome().Status, Code: code, Detail: e.Detail}.complete(requestID)
+		p := Problem{Status: outcome.Of(code).Status, Code: code, Detail: e.Detail}.complete(requestID)
 		for _, fault := range e.Errors {
 			p.Faults = append(p.Faults, Fault{Message: fault.Message, Location: fault.Location})
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"berth/internal/outcome"
 	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
@@ -55,7 +56,7 @@ func (p *Proxy) fail(c *call, err error) {
 	case session.CodeMethod:
 		h.Set("Allow", policy.AllowedMethods)
 	}
-	if wait := session.RetryAfter(err); wait > 0 {
+	if wait := outcome.RetryAfter(err); wait > 0 {
 		h.Set("Retry-After", seconds(wait))
 	}
 	if code == session.CodeTooLarge || c.wasCut() || c.body != nil && !c.body.complete() {
@@ -67,7 +68,7 @@ func (p *Proxy) fail(c *call, err error) {
 // logFailure logs a failure at the level of its code, unless there are too many of one session. What is the
 // client's affair is at DEBUG: it is in the access log as well.
 func (p *Proxy) logFailure(c *call, code session.Code, err error) {
-	level := code.Outcome().Level
+	level := outcome.Of(code).Level
 	if errors.Is(err, policy.ErrCredentialRefused) {
 		level = slog.LevelError
 	}

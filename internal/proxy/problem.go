@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"berth/internal/outcome"
 	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
@@ -13,7 +14,7 @@ import (
 // writeProblem is what is used when [Options] names no other writer.
 func writeProblem(w http.ResponseWriter, _ *http.Request, err error) {
 	code := session.CodeOf(err)
-	status := code.Outcome().Status
+	status := outcome.Of(code).Status
 	doc, _ := json.Marshal(struct {
 		Type      string       `json:"type"`
 		Title     string       `json:"title"`

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Code is the stable name of a kind of failure. It appears in problem documents, has one [Outcome], and is
+// Code is the stable name of a kind of failure. It appears in problem documents, has one outcome (package outcome), and is
 // documented in docs/operating.md.
 type Code string
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"berth/internal/access"
+	"berth/internal/outcome"
 	"berth/internal/session"
 )
 
@@ -97,8 +98,8 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
 		}
 	}
-	if got := testRoute(restarting).NotRunning(now); session.RetryAfter(got) != 12*time.Second {
-		t.Errorf("a server that starts in 10 s: try again after %v, want 12 s", session.RetryAfter(got))
+	if got := testRoute(restarting).NotRunning(now); outcome.RetryAfter(got) != 12*time.Second {
+		t.Errorf("a server that starts in 10 s: try again after %v, want 12 s", outcome.RetryAfter(got))
 	}
 }
 
