@@ -6,7 +6,7 @@ import (
 	"berth/internal/httpapi"
 )
 
-func TestStatusOfTheWholeIsTheWorstOfWhatIsWrong(t *testing.T) {
+func TestOverallStatusIsWorstComponentStatus(t *testing.T) {
 	t.Parallel()
 	well := func() httpapi.Health {
 		return httpapi.Health{

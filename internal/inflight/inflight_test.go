@@ -9,7 +9,7 @@ import (
 	"berth/internal/inflight"
 )
 
-func TestDrainWaitsForCallsThatAreNoStreams(t *testing.T) {
+func TestDrainWaitsForCallsButNotStreams(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := inflight.New()
@@ -46,7 +46,7 @@ func TestDrainWaitsForCallsThatAreNoStreams(t *testing.T) {
 	})
 }
 
-func TestWaitingEndsWithItsContext(t *testing.T) {
+func TestWaitEndsWithContext(t *testing.T) {
 	t.Parallel()
 	c := inflight.New()
 	c.Begin()
@@ -62,7 +62,7 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestNothingBeginsAfterClose(t *testing.T) {
+func TestBeginFailsAfterClose(t *testing.T) {
 	t.Parallel()
 	c := inflight.New()
 	var begun, ended sync.WaitGroup

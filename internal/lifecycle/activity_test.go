@@ -33,7 +33,7 @@ type noContainers struct{ session.Runtime }
 func (noContainers) List(context.Context) ([]session.Container, error) { return nil, nil }
 
 // However many requests come, activity is written once a second.
-func TestActivityIsWrittenOnceASecond(t *testing.T) {
+func TestActivityIsFlushedOncePerSecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &touches{}

@@ -108,7 +108,7 @@ func TestPressureKeepsSessionsThatOccupyASlot(t *testing.T) {
 	}
 }
 
-func TestServerThatFailsIsHealedWhileTheHostIsShort(t *testing.T) {
+func TestFailedServerIsRestartedUnderPressure(t *testing.T) {
 	t.Parallel()
 	d := &door{}
 	h := monitored(t, func(o *lifecycle.Options) { o.Admit = d.admit })

@@ -9,7 +9,7 @@ import (
 )
 
 // After a crash an engine may take a container for one that runs, and start it never again.
-func TestContainerThatCannotBeStartedIsReplaced(t *testing.T) {
+func TestUnstartableContainerIsReplaced(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})

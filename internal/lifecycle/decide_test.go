@@ -102,7 +102,7 @@ func commands() map[string]Command {
 }
 
 // The promises that hold whatever happens.
-func TestDecideKeepsItsPromisesInEveryCombination(t *testing.T) {
+func TestDecideInvariantsHoldInEveryCombination(t *testing.T) {
 	t.Parallel()
 	seen := 0
 	faults := map[string]string{}

@@ -14,7 +14,7 @@ import (
 
 // Each way in which an engine stops and returns, more often than a server may be restarted: nobody is given up, and nothing
 // counts.
-func TestEngineThatStopsAgainAndAgainCountsAgainstNoSession(t *testing.T) {
+func TestRepeatedEngineStopsUseNoRestartBudget(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(h *fixture, container string){
 		"it tells of the ends and takes no connections": func(h *fixture, container string) {
@@ -55,7 +55,7 @@ func TestEngineThatStopsAgainAndAgainCountsAgainstNoSession(t *testing.T) {
 }
 
 // The engine is restarted while no Berth runs.
-func TestEngineThatStoppedWhileBerthWasDownCountsAgainstNoSession(t *testing.T) {
+func TestEngineStopDuringDowntimeUsesNoRestartBudget(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		code     int
@@ -90,7 +90,7 @@ func TestEngineThatStoppedWhileBerthWasDownCountsAgainstNoSession(t *testing.T) 
 }
 
 // Where Berth restarts nothing, the next request brings back what the engine has ended.
-func TestRequestWakesASessionThatTheEngineHasEnded(t *testing.T) {
+func TestRequestWakesSessionStoppedByEngine(t *testing.T) {
 	t.Parallel()
 	h := monitored(t, func(o *lifecycle.Options) { o.Health.MaxRestarts = 0 })
 	s, _ := h.Make(lifecycle.Request{})
@@ -111,7 +111,7 @@ func TestRequestWakesASessionThatTheEngineHasEnded(t *testing.T) {
 }
 
 // What somebody does with the engine's own tools is told apart from what happens to a server.
-func TestEndOfAServerIsNamed(t *testing.T) {
+func TestContainerExitCauseIsReported(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		end  func(h *fixture, container string)
@@ -152,7 +152,7 @@ func TestEndOfAServerIsNamed(t *testing.T) {
 }
 
 // A session that waits for its automatic restart says when it is started.
-func TestRouteOfASessionThatIsRestartedSaysWhen(t *testing.T) {
+func TestRouteOfRestartingSessionHasStartTime(t *testing.T) {
 	t.Parallel()
 	h := monitored(t, func(o *lifecycle.Options) { o.Health.RestartDelay = time.Minute })
 	s, _ := h.Make(lifecycle.Request{})

@@ -103,7 +103,7 @@ func (e crashingRuntime) RemoveVolumes(ctx context.Context, name string) error {
 
 // The process is killed at each step of each operation, before it and after it. Whatever was recorded, the next process
 // brings to a right end: no operation is stuck, no container without a session, no session without its workspace.
-func TestProcessThatIsKilledAtAnyStepOfAnyOperation(t *testing.T) {
+func TestProcessKilledAtAnyStepLeavesRecoverableState(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string

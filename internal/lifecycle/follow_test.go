@@ -98,7 +98,7 @@ func routed(routes *sessiontest.Routes, id session.ID, want func(session.Route, 
 }
 
 // A store that fails when a change is to be read delays it by a moment: the next reconciliation is far away.
-func TestChangeIsFollowedAfterTheStoreHasFailed(t *testing.T) {
+func TestFollowerRetriesAfterStoreFailure(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
 	sentinel, _ := w.create()
@@ -175,7 +175,7 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 }
 
 // An idempotent create uses an ID again, with revisions that begin anew.
-func TestSessionThatIsMadeAgainUnderItsIDIsServedEverywhere(t *testing.T) {
+func TestRecreatedSessionIsServedByEveryProcess(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
 	produce := func() sessiontest.Issued {
@@ -251,7 +251,7 @@ func TestStopAndDeletePreemptOtherProcess(t *testing.T) {
 	}
 }
 
-func TestWorkThatWasTakenOverIsNotEndedByItsFirstOwner(t *testing.T) {
+func TestTakenOverOperationIsNotConcludedByFirstOwner(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
 	s, _ := w.create()
@@ -297,7 +297,7 @@ func TestSessionsOfLivePeersAreNotReconciled(t *testing.T) {
 	}
 }
 
-func TestOrphanThatAMissingProcessMayKnowIsLeftAlone(t *testing.T) {
+func TestOrphanOfUnreachablePeerIsKept(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
 	w.create() // an empty store removes nothing
@@ -331,7 +331,7 @@ func TestOrphanThatAMissingProcessMayKnowIsLeftAlone(t *testing.T) {
 }
 
 // On the sessions' network every server has the same port, and the next run another address.
-func TestAServerIsFollowedToAnotherAddressWithTheSamePort(t *testing.T) {
+func TestServerIsFollowedToNewAddressWithSamePort(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
 	w.Engine.SamePort(porttest.Free(t))
@@ -358,7 +358,7 @@ func TestAServerIsFollowedToAnotherAddressWithTheSamePort(t *testing.T) {
 
 // A store that has lost its last changes counts revisions anew: what it has is served, however new the record was that this
 // process had, and what it acknowledges at once.
-func TestRoutesFollowAStoreThatWentBack(t *testing.T) {
+func TestRoutesFollowRolledBackStore(t *testing.T) {
 	t.Parallel()
 	w := newTwo(t)
 	s, _ := w.create()

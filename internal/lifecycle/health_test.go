@@ -69,7 +69,7 @@ func isUp(s session.Session, h lifecycle.Health) bool {
 	return s.Status == session.Running && s.Operation == nil && h.State == lifecycle.Healthy
 }
 
-func TestServerThatEndsIsRestarted(t *testing.T) {
+func TestExitedServerIsRestarted(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]func(*fixture, session.Session){
 		"crashed":       func(h *fixture, s session.Session) { h.Engine.Crash(s.ContainerName, 1, false) },
@@ -93,7 +93,7 @@ func TestServerThatEndsIsRestarted(t *testing.T) {
 	}
 }
 
-func TestServerThatHangsIsRestartedAfterSomeFailures(t *testing.T) {
+func TestHungServerIsRestartedAtFailureThreshold(t *testing.T) {
 	t.Parallel()
 	h := monitored(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -113,7 +113,7 @@ func TestServerThatHangsIsRestartedAfterSomeFailures(t *testing.T) {
 	}
 }
 
-func TestRestartsHaveABudget(t *testing.T) {
+func TestRestartsStopWhenBudgetIsUsed(t *testing.T) {
 	t.Parallel()
 	h := monitored(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -143,7 +143,7 @@ func TestRestartsHaveABudget(t *testing.T) {
 	}
 }
 
-func TestHealthyPeriodRefillsTheBudget(t *testing.T) {
+func TestHealthyPeriodRefillsRestartBudget(t *testing.T) {
 	t.Parallel()
 	h := monitored(t, func(o *lifecycle.Options) { o.Health.HealthyPeriod = time.Minute })
 	s, _ := h.Make(lifecycle.Request{})
@@ -178,7 +178,7 @@ func TestNoRestartsDuringEngineOutage(t *testing.T) {
 	}
 }
 
-func TestPausedContainerIsLeftAlone(t *testing.T) {
+func TestPausedContainerIsNotRestarted(t *testing.T) {
 	t.Parallel()
 	h := monitored(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -235,7 +235,7 @@ func TestStopPreemptsDelayedRestart(t *testing.T) {
 }
 
 // An engine that comes back with every container down is not overrun, and everyone gets his server back.
-func TestEngineThatRestartsUnderTenSessions(t *testing.T) {
+func TestTenSessionsRecoverAfterEngineRestart(t *testing.T) {
 	t.Parallel()
 	h := monitored(t)
 	var all []session.Session
@@ -291,7 +291,7 @@ func TestHealthsListsEverySession(t *testing.T) {
 }
 
 // Operators hear of what fails, is restarted and runs out of memory.
-func TestOperatorIsNotified(t *testing.T) {
+func TestFailureAndRestartNoticesAreSent(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var heard []lifecycle.Notice
@@ -328,7 +328,7 @@ func (h *fixture) eventually(t *testing.T, try func() bool) {
 	}
 }
 
-func TestCancelEndsWhatIsInProgress(t *testing.T) {
+func TestCancelEndsOperationInProgress(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})

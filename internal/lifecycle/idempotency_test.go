@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
+func TestRepeatedCreateReturnsSessionWithNewToken(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	req := lifecycle.Request{Owner: "alice", IdempotencyKey: "order-1", Metadata: map[string]any{"n": 1.0}}
@@ -36,7 +36,7 @@ func TestRepeatedRequestGetsItsSessionAndAFreshToken(t *testing.T) {
 	}
 }
 
-func TestKeyOfAnotherRequestIsRefused(t *testing.T) {
+func TestIdempotencyKeyOfDifferentRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.Make(lifecycle.Request{IdempotencyKey: "k"})
@@ -61,7 +61,7 @@ func TestRepeatedIdempotencyKeyDuringCreateIsInProgress(t *testing.T) {
 	}
 }
 
-func TestRepeatedRequestAfterAFailureTriesAgain(t *testing.T) {
+func TestRepeatedCreateAfterFailureRetries(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.Engine.Script(runtimetest.OpStart, runtimetest.Step{Err: session.Errorf(session.CodePortTaken, "taken")})
@@ -77,7 +77,7 @@ func TestRepeatedRequestAfterAFailureTriesAgain(t *testing.T) {
 	}
 }
 
-func TestDeletedSessionsKeyMakesANewSession(t *testing.T) {
+func TestIdempotencyKeyOfDeletedSessionCreatesNewSession(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "k"})
@@ -111,7 +111,7 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 }
 
 // The record says already that the session runs; the work is about to end.
-func TestRepeatedRequestAtTheEndOfTheFirstGetsItsSession(t *testing.T) {
+func TestRepeatedCreateWhileFirstConcludesReturnsSession(t *testing.T) {
 	t.Parallel()
 	recorded, end := make(chan struct{}), make(chan struct{})
 	h := newFixture(t, func(o *lifecycle.Options) {

@@ -24,7 +24,7 @@ func isStopped(s session.Session, _ lifecycle.Health) bool {
 	return s.Status == session.Stopped && s.Operation == nil
 }
 
-func TestUnusedSessionIsStoppedAndWakes(t *testing.T) {
+func TestIdleSessionIsStoppedAndWakes(t *testing.T) {
 	t.Parallel()
 	h := idleFixture(t)
 	s, token := h.Make(lifecycle.Request{})
@@ -67,7 +67,7 @@ func TestUnusedSessionIsStoppedAndWakes(t *testing.T) {
 	}
 }
 
-func TestManyRequestsWakeASessionOnce(t *testing.T) {
+func TestConcurrentRequestsWakeSessionOnce(t *testing.T) {
 	t.Parallel()
 	h := idleFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -89,7 +89,7 @@ func TestManyRequestsWakeASessionOnce(t *testing.T) {
 }
 
 // What somebody has stopped stays stopped.
-func TestStoppedByUserDoesNotWake(t *testing.T) {
+func TestSessionStoppedByUserDoesNotWake(t *testing.T) {
 	t.Parallel()
 	h := idleFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -108,7 +108,7 @@ func TestStoppedByUserDoesNotWake(t *testing.T) {
 	}
 }
 
-func TestWakeIsLimitedLikeCreate(t *testing.T) {
+func TestWakeRespectsSessionLimit(t *testing.T) {
 	t.Parallel()
 	h := idleFixture(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
 	s, _ := h.Make(lifecycle.Request{})
@@ -121,7 +121,7 @@ func TestWakeIsLimitedLikeCreate(t *testing.T) {
 }
 
 // A server that is at work keeps its session up, but not for ever. This one never says, which counts as work.
-func TestServerAtWorkKeepsItsSessionUp(t *testing.T) {
+func TestBusyServerKeepsSessionRunning(t *testing.T) {
 	t.Parallel()
 	h := idleFixture(t, func(o *lifecycle.Options) {
 		p := o.Profiles["opencode"]
@@ -146,7 +146,7 @@ func TestServerAtWorkKeepsItsSessionUp(t *testing.T) {
 	}
 }
 
-func TestLifetimeEnds(t *testing.T) {
+func TestExpiredSessionIsStoppedAndNotStarted(t *testing.T) {
 	t.Parallel()
 	h := idleFixture(t, func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 0, time.Hour })
 	s, _ := h.Make(lifecycle.Request{})

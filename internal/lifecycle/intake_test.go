@@ -9,7 +9,7 @@ import (
 	"berth/internal/storage/record"
 )
 
-func TestIntakeGivesStatusByOrigin(t *testing.T) {
+func TestIntakeStatusDependsOnOrigin(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		from   lifecycle.Origin

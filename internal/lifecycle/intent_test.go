@@ -17,7 +17,7 @@ import (
 var errAway = session.Errorf(session.CodeEngineUnavailable, "the engine is away")
 
 // A process that has lost a create to another one, which finished it, fails late: it takes nothing back.
-func TestCreateThatWasTakenOverUndoesNothing(t *testing.T) {
+func TestTakenOverCreateUndoesNothing(t *testing.T) {
 	t.Parallel()
 	for name, behaviour := range map[string]struct {
 		op   runtimetest.Op
@@ -66,7 +66,7 @@ func TestCreateThatWasTakenOverUndoesNothing(t *testing.T) {
 }
 
 // When the store cannot say whose an operation is, a failure takes nothing back.
-func TestFailedCreateUndoesNothingWithoutTheStore(t *testing.T) {
+func TestFailedCreateUndoesNothingDuringStoreOutage(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t, func(o *lifecycle.Options) { o.StartTimeout = 200 * time.Millisecond })
 	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
@@ -92,7 +92,7 @@ func TestFailedCreateUndoesNothingWithoutTheStore(t *testing.T) {
 }
 
 // A stop that the engine fails is tried again: nobody takes the session for one that runs.
-func TestStopThatTheEngineFailsHolds(t *testing.T) {
+func TestFailedStopIsRetriedUntilStopped(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{
 		"the engine is away":          errAway,
@@ -152,7 +152,7 @@ func (s *holding) Update(ctx context.Context, v session.Session, max int) (sessi
 }
 
 // A request that would wake a session comes while the user's stop of it is being recorded. The stop was asked for.
-func TestWakeDoesNotWinOverAStopThatIsBeingRecorded(t *testing.T) {
+func TestWakeDoesNotPreemptStopBeingRecorded(t *testing.T) {
 	t.Parallel()
 	peers := &peers{living: map[string]bool{"first": true, "second": true}}
 	h := idleFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
@@ -181,7 +181,7 @@ func TestWakeDoesNotWinOverAStopThatIsBeingRecorded(t *testing.T) {
 }
 
 // A stop of Berth's own that fails does not keep the session from whoever uses it.
-func TestRequestWakesASessionWhoseIdleStopFailed(t *testing.T) {
+func TestRequestWakesSessionAfterFailedIdleStop(t *testing.T) {
 	t.Parallel()
 	h := idleFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -200,7 +200,7 @@ func TestRequestWakesASessionWhoseIdleStopFailed(t *testing.T) {
 }
 
 // A delete is for good. Whoever wants to stop or restart the session meanwhile is refused, by force too.
-func TestForceDoesNotEndADelete(t *testing.T) {
+func TestForceDoesNotPreemptDelete(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []session.Kind{session.OpStop, session.OpRestart} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -305,7 +305,7 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 }
 
 // The engine's return is reason to try at once what failed because it was away.
-func TestFailedStopIsTriedAtOnceWhenTheEngineReturns(t *testing.T) {
+func TestFailedStopIsRetriedWhenEngineRecovers(t *testing.T) {
 	t.Parallel()
 	h := monitored(t, func(o *lifecycle.Options) { o.ReconcileEvery = time.Hour })
 	s, _ := h.Make(lifecycle.Request{})
@@ -322,7 +322,7 @@ func TestFailedStopIsTriedAtOnceWhenTheEngineReturns(t *testing.T) {
 
 // A session that the engine has stopped, and that was started again by somebody else's hand, is not stopped by Berth, and a
 // stop that Berth repeats by itself leaves the reason why it stopped the session.
-func TestStrayContainerOfAnIdleSessionIsStoppedAndTheSessionStillWakes(t *testing.T) {
+func TestStrayContainerOfIdleSessionIsStoppedAndSessionWakes(t *testing.T) {
 	t.Parallel()
 	h := idleFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -341,7 +341,7 @@ func TestStrayContainerOfAnIdleSessionIsStoppedAndTheSessionStillWakes(t *testin
 }
 
 // An engine that hangs ends a create after the time that an operation may take, and a little for what is undone. Not twice.
-func TestCreateOnAnEngineThatHangsEndsAfterOneOperation(t *testing.T) {
+func TestCreateOnHungEngineEndsAfterOneTimeout(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		operation, start time.Duration // time-outs

@@ -81,7 +81,7 @@ func TestCreatedSessionRunsAndIsRouted(t *testing.T) {
 	}
 }
 
-func TestIntentIsRecordedBeforeTheEngineIsAsked(t *testing.T) {
+func TestIntentIsRecordedBeforeEngineCall(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	release := make(chan struct{})
@@ -103,7 +103,7 @@ func TestIntentIsRecordedBeforeTheEngineIsAsked(t *testing.T) {
 	}
 }
 
-func TestTwentySessionsAtOnceAllRun(t *testing.T) {
+func TestTwentyConcurrentCreatesAllRun(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	var wg sync.WaitGroup
@@ -122,7 +122,7 @@ func TestTwentySessionsAtOnceAllRun(t *testing.T) {
 	wg.Wait()
 }
 
-func TestFailedCreateLeavesAnErrorAndWhatItsDeleteRemoves(t *testing.T) {
+func TestFailedCreateLeavesErrorAndNoContainer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		behaviour runtimetest.Behaviour
@@ -184,7 +184,7 @@ func TestFailedCreateLeavesAnErrorAndWhatItsDeleteRemoves(t *testing.T) {
 	}
 }
 
-func TestLateAttachIsWaitedFor(t *testing.T) {
+func TestCreateWaitsForLateAttach(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.Engine.Behave("", runtimetest.Behaviour{LateAttach: 3}) // whoever came first is never answered
@@ -193,7 +193,7 @@ func TestLateAttachIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestStopKeepsTheWorkspaceAndStartFindsItAgain(t *testing.T) {
+func TestStopKeepsWorkspaceAndStartReusesIt(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, token := h.Make(lifecycle.Request{})
@@ -219,7 +219,7 @@ func TestStopKeepsTheWorkspaceAndStartFindsItAgain(t *testing.T) {
 	}
 }
 
-func TestStartReplacesALostContainerOnTheSameVolumes(t *testing.T) {
+func TestStartReplacesMissingContainerOnSameVolumes(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -234,7 +234,7 @@ func TestStartReplacesALostContainerOnTheSameVolumes(t *testing.T) {
 	}
 }
 
-func TestFailedStartKeepsTheWorkspace(t *testing.T) {
+func TestFailedStartKeepsWorkspace(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -253,7 +253,7 @@ func TestFailedStartKeepsTheWorkspace(t *testing.T) {
 	}
 }
 
-func TestDeleteRemovesEverything(t *testing.T) {
+func TestDeleteRemovesRecordContainerAndVolumes(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -270,7 +270,7 @@ func TestDeleteRemovesEverything(t *testing.T) {
 	}
 }
 
-func TestRotationRefusesTheOldTokenAndKeepsTheAddress(t *testing.T) {
+func TestRotationInvalidatesOldTokenAndKeepsAddress(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, old := h.Make(lifecycle.Request{})

@@ -11,7 +11,7 @@ import (
 
 // An engine that answers everything and gives no events is not taken for one that was stopped: what a session does wrong
 // counts, and ends.
-func TestEngineWithoutEventsIsNotBlamedForWhatAServerDoes(t *testing.T) {
+func TestServerFailureCountsWhenEngineSendsNoEvents(t *testing.T) {
 	t.Parallel()
 	refused := runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeInternal, "events are not for you")}
 	t.Run("at its start", func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 )
 
 // What fills the store's disk may be the session that is to be stopped.
-func TestStopActsAlthoughItCannotBeRecorded(t *testing.T) {
+func TestUnrecordableStopStopsContainer(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		defer runInBubble(t, h.Manager)()
@@ -63,7 +63,7 @@ func TestStopActsAlthoughItCannotBeRecorded(t *testing.T) {
 }
 
 // Work that makes a stop give way and then cannot be recorded itself has not undone the stop.
-func TestUnrecordedStopOutlivesForcedWorkThatFails(t *testing.T) {
+func TestUnrecordedStopSurvivesFailedForcedOperation(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		defer runInBubble(t, h.Manager)()
@@ -100,7 +100,7 @@ func TestUnrecordedStopOutlivesForcedWorkThatFails(t *testing.T) {
 }
 
 // A delete is irreversible: it is recorded before it acts.
-func TestDeleteThatCannotBeRecordedRemovesNothing(t *testing.T) {
+func TestUnrecordableDeleteRemovesNothing(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		s, _ := h.Make(lifecycle.Request{})

@@ -14,7 +14,7 @@ import (
 	"berth/internal/session"
 )
 
-//go:generate go test -count=1 -run ^TestPageShowsEveryDecision$ . -update
+//go:generate go test -count=1 -run ^TestLifecyclePageIsCurrent$ . -update
 
 var update = flag.Bool("update", false, "renew docs/lifecycle.md")
 
@@ -55,7 +55,7 @@ What happens:
 
 `
 
-func TestPageShowsEveryDecision(t *testing.T) {
+func TestLifecyclePageIsCurrent(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	b.WriteString(pageBegin)

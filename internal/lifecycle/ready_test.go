@@ -9,7 +9,7 @@ import (
 )
 
 // A server is often ready some milliseconds after its first probe.
-func TestServerThatIsReadyAfterItsFirstProbeIsNotKeptWaiting(t *testing.T) {
+func TestServerReadySoonAfterFirstProbeStartsQuickly(t *testing.T) {
 	t.Parallel()
 	for failures, most := range map[int]time.Duration{0: 0, 1: 10 * time.Millisecond, 4: 50 * time.Millisecond} {
 		p := &scriptedProber{ill: func(look int) bool { return look <= failures }}
@@ -24,7 +24,7 @@ func TestServerThatIsReadyAfterItsFirstProbeIsNotKeptWaiting(t *testing.T) {
 }
 
 // A server that takes its time is asked no more often than is set.
-func TestProbesOfASlowServerAreSpreadOut(t *testing.T) {
+func TestReadinessProbesOfSlowServerAreSpaced(t *testing.T) {
 	t.Parallel()
 	p := &scriptedProber{ill: func(look int) bool { return look <= 40 }}
 	inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 150 * time.Millisecond }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {

@@ -31,7 +31,7 @@ func (h *fixture) orphan(name string) {
 	}
 }
 
-func TestNewProcessFindsRunningSessionsAgain(t *testing.T) {
+func TestNewProcessRestoresRoutesOfRunningSessions(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, token := h.Make(lifecycle.Request{})
@@ -51,7 +51,7 @@ func TestNewProcessFindsRunningSessionsAgain(t *testing.T) {
 	}
 }
 
-func TestOrphansGoWhenTheyAreOldEnoughAndTheirVolumesStay(t *testing.T) {
+func TestOrphansAreRemovedAfterGraceAndVolumesKept(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -76,7 +76,7 @@ func TestOrphansGoWhenTheyAreOldEnoughAndTheirVolumesStay(t *testing.T) {
 	}
 }
 
-func TestOrphanGraceCountsFromTheFirstSightAndNotFromTheCreation(t *testing.T) {
+func TestOrphanGraceCountsFromFirstSight(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.Make(lifecycle.Request{})
@@ -101,7 +101,7 @@ func TestOrphanGraceCountsFromTheFirstSightAndNotFromTheCreation(t *testing.T) {
 
 // An empty store beside containers has lost its sessions. What was there before it stays, also when the store has
 // sessions again and after a restart; what is made later is an orphan like any other.
-func TestContainersBesideAnEmptyStoreAreKept(t *testing.T) {
+func TestContainersAreKeptWhenStoreIsEmpty(t *testing.T) {
 	t.Parallel()
 	hold := &hold{}
 	h := newFixture(t, func(o *lifecycle.Options) { o.Hold = hold })
@@ -146,7 +146,7 @@ func (h *hold) Set(_ context.Context, before time.Time) error {
 
 func (h *hold) Before(context.Context) (time.Time, error) { return h.before, h.fail }
 
-func TestNothingIsTouchedWhenTheStoreOrTheEngineDoesNotAnswer(t *testing.T) {
+func TestReconcileChangesNothingDuringOutage(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -170,7 +170,7 @@ func TestNothingIsTouchedWhenTheStoreOrTheEngineDoesNotAnswer(t *testing.T) {
 	}
 }
 
-func TestLostContainersAreReported(t *testing.T) {
+func TestMissingContainerPutsSessionInError(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*fixture, string){
 		"gone":          func(h *fixture, name string) { h.Engine.RemoveExternally(name) },
@@ -197,7 +197,7 @@ func TestLostContainersAreReported(t *testing.T) {
 	}
 }
 
-func TestSessionInErrorWhoseContainerAnswersRunsAfterAll(t *testing.T) {
+func TestSessionInErrorWithWorkingServerIsAdopted(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -289,7 +289,7 @@ func TestRunReconcilesAndWritesActivity(t *testing.T) {
 }
 
 // The engine takes its time to answer the reconciler. Who wants something of the session waits for that and is not refused.
-func TestCommandWaitsForAReconciliation(t *testing.T) {
+func TestCommandWaitsForReconciliation(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})

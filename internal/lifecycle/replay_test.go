@@ -8,7 +8,7 @@ import (
 )
 
 // A platform repeats its create for as long as the session lives, whatever has become of the session meanwhile.
-func TestRepeatedCreateFindsASessionThatHasChanged(t *testing.T) {
+func TestRepeatedCreateReturnsChangedSession(t *testing.T) {
 	t.Parallel()
 	req := lifecycle.Request{Owner: "alice", Image: "stub:1", IdempotencyKey: "alice's", Metadata: session.Metadata{"plan": "a"}}
 	for name, change := range map[string]func(t *testing.T, h *fixture, s session.Session){

@@ -10,7 +10,7 @@ import (
 )
 
 // The engine goes away under a session that is being restarted: that is not the session's fault.
-func TestRestartThatTheEngineFailsWaitsForItAndDoesNotCount(t *testing.T) {
+func TestRestartDuringEngineOutageWaitsAndUsesNoBudget(t *testing.T) {
 	t.Parallel()
 	h := monitored(t, func(o *lifecycle.Options) {
 		o.Health.MaxRestarts, o.Health.RestartDelay = 1, 200*time.Millisecond

@@ -28,7 +28,7 @@ func (h *fixture) moved(t *testing.T) session.Session {
 	return s
 }
 
-func TestReturnWithoutCopyOrImageIsRefusedAndChangesNothing(t *testing.T) {
+func TestRevertWithoutCopyOrImageIsRefused(t *testing.T) {
 	t.Parallel()
 	noImage := runtimetest.Step{Err: session.Errorf(session.CodeImageNotFound, "pruned"), Times: -1}
 	for code, spoil := range map[session.Code]func(*fixture, session.Session){
@@ -52,7 +52,7 @@ func TestReturnWithoutCopyOrImageIsRefusedAndChangesNothing(t *testing.T) {
 }
 
 // A copy that is lost on the way back takes the way back, not the session.
-func TestCopyLostOnTheWayBackLeavesThePresentState(t *testing.T) {
+func TestCopyMissingDuringRevertKeepsCurrentState(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(t *testing.T, h *fixture, s session.Session){
 		"by hand": func(t *testing.T, h *fixture, s session.Session) {
@@ -103,7 +103,7 @@ func TestCopyLostOnTheWayBackLeavesThePresentState(t *testing.T) {
 }
 
 // An upgrade that has not replaced the copy leaves the earlier way back, and nothing of its own.
-func TestUpgradeThatSwitchedNothingLeavesNoTrace(t *testing.T) {
+func TestUpgradeFailedBeforeCopyKeepsPreviousUpgrade(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(t *testing.T, h *fixture, s session.Session){
 		"failed": func(t *testing.T, h *fixture, s session.Session) {

@@ -21,7 +21,7 @@ func (h *fixture) tokenState(t *testing.T, id session.ID, token session.Secret) 
 	return recorded
 }
 
-func TestGraceOfAReplacedToken(t *testing.T) {
+func TestReplacedTokenIsValidDuringGrace(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, first := h.Make(lifecycle.Request{})
@@ -147,7 +147,7 @@ func TestSweepRemovesExpiredDigests(t *testing.T) {
 	}
 }
 
-func TestSweepLeavesTheSessionsOfOthersAlone(t *testing.T) {
+func TestSweepSkipsSessionsOfOtherProcesses(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t, func(o *lifecycle.Options) { o.Peers = &strangers{} })
 	s, _ := h.Make(lifecycle.Request{})

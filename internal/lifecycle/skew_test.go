@@ -12,7 +12,7 @@ import (
 
 // The clocks of two instances differ by more than an operation may take. Neither takes the other's work for abandoned, as long
 // as the other one lives and has not been at it for too long.
-func TestInstanceWithAnotherClockLeavesTheWorkOfTheLivingAlone(t *testing.T) {
+func TestClockSkewDoesNotCauseTakeover(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestInstanceWithAnotherClockLeavesTheWorkOfTheLivingAlone(t *testing.T) {
 
 // A start is asked for again of an instance that is at it still and has not heard of what another one was asked for since. What
 // is recorded decides, and not what is on its way out.
-func TestRequestDoesNotJoinWorkThatAnotherInstanceHasTakenOver(t *testing.T) {
+func TestRequestDoesNotJoinTakenOverOperation(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	others := &peers{living: map[string]bool{"first": true, "second": true}, foreign: map[session.ID]bool{}}

@@ -75,7 +75,7 @@ func (quietEngine) Watch(ctx context.Context, ready func(), _ func(session.Runti
 }
 
 // Five thousand sessions that were all started at once are looked at evenly, each once in an interval.
-func TestLooksAreSpreadOverTheInterval(t *testing.T) {
+func TestHealthChecksAreSpreadOverInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const sessions, interval, rounds = 5000, 30 * time.Second, 4
@@ -96,7 +96,7 @@ func TestLooksAreSpreadOverTheInterval(t *testing.T) {
 }
 
 // A clock that is set, forward or back, neither stops the looks nor brings them all at once.
-func TestLooksGoOnWhenTheClockIsSet(t *testing.T) {
+func TestHealthChecksContinueWhenClockIsSet(t *testing.T) {
 	t.Parallel()
 	for name, jump := range map[string]time.Duration{"forward": time.Hour, "back": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -209,7 +209,7 @@ func (mutePlace) Probe(context.Context, session.Target) error {
 
 // A restart that is decided without the engine's events does not count. So they are received again before a server that does
 // not answer has been looked at often enough, and not after a wait that has grown with the outage.
-func TestEventStreamReconnectsWhenALookReachesTheEngine(t *testing.T) {
+func TestEventStreamReconnectsWhenEngineAnswersHealthCheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		engine := &returningView{at: time.Now().Add(17 * time.Second), connected: make(chan time.Time, 1)}

@@ -26,7 +26,7 @@ func (e *staleListStore) List(ctx context.Context) ([]session.Container, error) 
 	return all, err
 }
 
-func TestReconcilerBelievesNoListThatIsOutOfDate(t *testing.T) {
+func TestReconcilerIgnoresStaleList(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	engine := &staleListStore{Runtime: h.Engine}
@@ -65,7 +65,7 @@ func TestReconcilerBelievesNoListThatIsOutOfDate(t *testing.T) {
 	}
 }
 
-func TestOneFaultDoesNotKeepBerthUnready(t *testing.T) {
+func TestManagerIsReadyDespiteOneFailure(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.Make(lifecycle.Request{})
@@ -81,7 +81,7 @@ func TestOneFaultDoesNotKeepBerthUnready(t *testing.T) {
 	}
 }
 
-func TestPausedSessionIsKnownAfterARestartOfBerth(t *testing.T) {
+func TestPausedSessionIsRoutedAfterProcessRestart(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, token := h.Make(lifecycle.Request{})
@@ -100,7 +100,7 @@ func TestPausedSessionIsKnownAfterARestartOfBerth(t *testing.T) {
 	}
 }
 
-func TestDeleteThatFailsIsTriedAgainAndNotForgotten(t *testing.T) {
+func TestFailedDeleteIsRetried(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -134,7 +134,7 @@ func (s *rotating) Get(ctx context.Context, id session.ID) (session.Session, err
 	return found, err
 }
 
-func TestOperationIsNotRefusedBecauseOfARotation(t *testing.T) {
+func TestOperationSucceedsDespiteConcurrentRotation(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -152,7 +152,7 @@ func TestOperationIsNotRefusedBecauseOfARotation(t *testing.T) {
 
 // A session whose record changes while a new process looks at its container is served all the same: where its server is
 // must not be lost with the record that it was looked up for.
-func TestSessionThatChangesWhileItIsFoundAgainIsServed(t *testing.T) {
+func TestSessionChangedDuringAdoptionIsServed(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -174,7 +174,7 @@ func TestSessionThatChangesWhileItIsFoundAgainIsServed(t *testing.T) {
 	}
 }
 
-func TestShutdownEndsCleanUpToo(t *testing.T) {
+func TestShutdownCancelsCleanup(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
@@ -194,7 +194,7 @@ func TestShutdownEndsCleanUpToo(t *testing.T) {
 	}
 }
 
-func TestOperatorsNewImageDoesNotBreakARepeatedRequest(t *testing.T) {
+func TestRepeatedCreateSucceedsAfterDefaultImageChange(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "k"})

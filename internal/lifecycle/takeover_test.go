@@ -53,7 +53,7 @@ func (h *fixture) settled(id session.ID) session.Session {
 }
 
 // Each step of a create is the last that the first process makes; the second one finishes the work.
-func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) {
+func TestInterruptedCreateIsFinishedByNextProcess(t *testing.T) {
 	t.Parallel()
 	for name, op := range map[string]runtimetest.Op{
 		"before the look at the container": runtimetest.OpInspect,
@@ -86,7 +86,7 @@ func TestCreateIsFinishedByTheNextProcessWhereverItWasInterrupted(t *testing.T) 
 	}
 }
 
-func TestInterruptedStopAndDeleteAreFinishedByTheNextProcess(t *testing.T) {
+func TestInterruptedOperationIsFinishedByNextProcess(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		begin func(*lifecycle.Manager, context.Context, session.ID) (*lifecycle.Work, error)
@@ -198,7 +198,7 @@ func TestSecondOperationIsInProgress(t *testing.T) {
 	}
 }
 
-func TestCallerWhoLeavesDoesNotEndTheWork(t *testing.T) {
+func TestOperationContinuesWhenCallerDisconnects(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())

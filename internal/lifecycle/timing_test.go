@@ -106,7 +106,7 @@ func runInBubble(t *testing.T, m *lifecycle.Manager) (stop func()) {
 
 // A server that fails again after each restart is restarted after 5, 10 and 20 s, each up to a fifth longer, and then
 // given up. No two sessions have the same delays.
-func TestDelaysBeforeRestartsDoubleAndVary(t *testing.T) {
+func TestRestartDelayDoublesWithJitter(t *testing.T) {
 	t.Parallel()
 	p := &scriptedProber{ill: func(look int) bool { return look > 1 }} // which is the one that says that it is ready
 	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
@@ -176,7 +176,7 @@ func (e *slowEngine) Start(ctx context.Context, ref string) error {
 }
 
 // An engine that comes back has lost all its containers at once. They are healed four at a time, and all of them.
-func TestManyThatFailTogetherAreHealedAFewAtATime(t *testing.T) {
+func TestConcurrentRestartsAreLimited(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		const sessions = 60
@@ -206,7 +206,7 @@ func TestManyThatFailTogetherAreHealedAFewAtATime(t *testing.T) {
 	})
 }
 
-func TestHealthyPeriodOfTenMinutesRefillsTheBudget(t *testing.T) {
+func TestTenHealthyMinutesRefillRestartBudget(t *testing.T) {
 	t.Parallel()
 	ill := false
 	p := &scriptedProber{ill: func(int) bool { return ill }}
@@ -292,7 +292,7 @@ func stoppedAt(t *testing.T, d *resultRecorder, s session.Session) time.Duration
 	return d.done[i].at.Sub(s.LastAccessed)
 }
 
-func TestWhenSessionsAreStopped(t *testing.T) {
+func TestSessionStopTimes(t *testing.T) {
 	t.Parallel()
 	const tick = 30 * time.Second // of the reconciliation, which looks
 	for name, row := range map[string]struct {
@@ -327,7 +327,7 @@ func TestWhenSessionsAreStopped(t *testing.T) {
 }
 
 // Use puts the end off, to the second.
-func TestUsePutsTheEndOff(t *testing.T) {
+func TestUseExtendsIdleDeadline(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
 		defer runInBubble(t, h.Manager)()
@@ -346,7 +346,7 @@ func TestUsePutsTheEndOff(t *testing.T) {
 	})
 }
 
-func TestWakingWaitsNoLongerThanItsContext(t *testing.T) {
+func TestWakeWaitEndsWithContext(t *testing.T) {
 	t.Parallel()
 	asleep := false
 	p := &scriptedProber{ill: func(int) bool { return asleep }}

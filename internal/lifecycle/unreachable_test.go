@@ -11,7 +11,7 @@ import (
 )
 
 // A container that runs and cannot be reached, because somebody has taken it off its network, is no session that runs.
-func TestContainerWithoutAnAddressIsHealed(t *testing.T) {
+func TestContainerWithoutAddressIsRestarted(t *testing.T) {
 	t.Parallel()
 	t.Run("by a restart", func(t *testing.T) {
 		t.Parallel()
@@ -37,7 +37,7 @@ func TestContainerWithoutAnAddressIsHealed(t *testing.T) {
 }
 
 // A server that takes its time to end, or to answer, keeps nobody else waiting for the comparison of records and containers.
-func TestOneSlowSessionDoesNotHoldUpTheOthers(t *testing.T) {
+func TestSlowSessionDoesNotDelayReconcilingOthers(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	slow, _ := h.Make(lifecycle.Request{})

@@ -147,7 +147,7 @@ func TestStartAfterStopUsesPresentSettings(t *testing.T) {
 	}
 }
 
-func TestStartWithUnchangedSettingsKeepsTheContainer(t *testing.T) {
+func TestRestartWithUnchangedSettingsKeepsContainer(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -158,7 +158,7 @@ func TestStartWithUnchangedSettingsKeepsTheContainer(t *testing.T) {
 	}
 }
 
-func TestRebuiltImageReachesSessionWithItsNextStart(t *testing.T) {
+func TestRestartUsesRebuiltImage(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -170,7 +170,7 @@ func TestRebuiltImageReachesSessionWithItsNextStart(t *testing.T) {
 	}
 }
 
-func TestChosenImageIsKeptWhenTheProfileChanges(t *testing.T) {
+func TestChosenImageIsKeptWhenProfileChanges(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{Image: "mine:1"})
@@ -182,7 +182,7 @@ func TestChosenImageIsKeptWhenTheProfileChanges(t *testing.T) {
 	}
 }
 
-func TestContainerThatCannotBeMadeAgainIsKept(t *testing.T) {
+func TestContainerIsKeptWhenNewImageIsMissing(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
@@ -232,7 +232,7 @@ func TestUpgradeMovesToImageAndBack(t *testing.T) {
 	}
 }
 
-func TestUpgradeToBrokenImageGoesBackByItself(t *testing.T) {
+func TestUpgradeToBrokenImageIsReverted(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.Engine.BehaveImage(brokenImage, runtimetest.Behaviour{Exits: true, ExitCode: 3})
@@ -269,7 +269,7 @@ func TestUpgradeOfStoppedSessionLeavesItStopped(t *testing.T) {
 	}
 }
 
-func TestUpgradeFollowsTheProfileAgainAndDoesNothingTwice(t *testing.T) {
+func TestUpgradeToProfileImageIsIdempotent(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{Image: "mine:1"})
@@ -334,7 +334,7 @@ func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 }
 
 // Whoever stops a session in the middle of the way back finds it whole with the next start.
-func TestStartCompletesTheWayBackFirst(t *testing.T) {
+func TestStartCompletesInterruptedRevert(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})

@@ -16,7 +16,7 @@ func quickly(o *lifecycle.Options) {
 }
 
 // An engine that has lost a session's data, or is another one, does not make its user believe in an empty workspace.
-func TestWorkspaceThatIsGoneIsNotBegunAnew(t *testing.T) {
+func TestMissingWorkspaceIsNotRecreated(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]bool{"of a session that runs": false, "of one that was stopped": true} {
 		t.Run(name, func(t *testing.T) {

@@ -108,7 +108,7 @@ func TestProbeOutcomes(t *testing.T) {
 	}
 }
 
-func TestProfileSaysWhichStatusIsReady(t *testing.T) {
+func TestProfileDefinesReadyStatus(t *testing.T) {
 	t.Parallel()
 	for status, ready := range map[int]bool{204: true, 200: false, 503: false} {
 		to := target(serve(t, map[string]answer{"/global/health": {status, "", ""}, "/path": {200, jsonType, "{}"}}))
@@ -137,7 +137,7 @@ func TestProbeSendsCredentialAndNeverLogsIt(t *testing.T) {
 	}
 }
 
-func TestProbeReportsARefusedConnection(t *testing.T) {
+func TestProbeReportsRefusedConnection(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -152,7 +152,7 @@ func TestProbeReportsARefusedConnection(t *testing.T) {
 }
 
 // A server that opens its port before it looks at connections never answers the early ones.
-func TestASecondProbeSucceedsWhereTheFirstConnectionIsNeverAnswered(t *testing.T) {
+func TestSecondProbeSucceedsWhenFirstConnectionHangs(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -212,7 +212,7 @@ func (l *lateListener) release() {
 	}
 }
 
-func TestProbeOfSlowAnswerEndsWithContext(t *testing.T) {
+func TestProbeOfSlowServerEndsWithContext(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -238,7 +238,7 @@ func TestProbeOfSlowAnswerEndsWithContext(t *testing.T) {
 	}
 }
 
-func TestProbeIgnoresTheEnvironmentsProxy(t *testing.T) {
+func TestProbeIgnoresProxyEnvironment(t *testing.T) {
 	asked := make(chan struct{}, 8)
 	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
 	t.Cleanup(proxy.Close)
@@ -256,7 +256,7 @@ func TestProbeIgnoresTheEnvironmentsProxy(t *testing.T) {
 	}
 }
 
-func TestProbeRefusesATargetWithoutProfile(t *testing.T) {
+func TestProbeRefusesTargetWithoutProfile(t *testing.T) {
 	t.Parallel()
 	if err := probe.New().Probe(t.Context(), session.Target{Address: "127.0.0.1:1"}); err == nil {
 		t.Error("got nil, want an error: there is nothing to ask for")

@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestCPUShareIsExactInItsPeriod(t *testing.T) {
+func TestCPUQuotaIsExactInItsPeriod(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		period := rapid.Int64Range(1, 1_000_000).Draw(t, "period")
@@ -19,7 +19,7 @@ func TestCPUShareIsExactInItsPeriod(t *testing.T) {
 	})
 }
 
-func TestCPUShareInOtherPeriods(t *testing.T) {
+func TestCPUQuotaInOtherPeriods(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		time, period, other, want int64

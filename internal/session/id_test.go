@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestNewIDsAreDifferentAndParse(t *testing.T) {
+func TestNewIDsAreUniqueAndParse(t *testing.T) {
 	t.Parallel()
 	seen := map[session.ID]bool{}
 	for range 1000 {
@@ -22,7 +22,7 @@ func TestNewIDsAreDifferentAndParse(t *testing.T) {
 	}
 }
 
-func TestParseIDRefusesWhatNoSessionCanBeCalled(t *testing.T) {
+func TestParseIDRefusesInvalidIDs(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"", "-a", "_a", "A", "ses-ABC", "ses/..", "..", ".", "a b", "a\n", "a\x00", "ä", strings.Repeat("a", 64), "ses-%2e", "a:b",

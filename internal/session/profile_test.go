@@ -8,7 +8,7 @@ import (
 	"berth/internal/sessiontest"
 )
 
-func TestProfileRefusesAProbeThatCannotTell(t *testing.T) {
+func TestProfileRefusesAmbiguousProbe(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		change func(*session.Probe)

@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestSecretsCannotBePrinted(t *testing.T) {
+func TestSecretIsRedactedWhenPrinted(t *testing.T) {
 	t.Parallel()
 	type holder struct{ S session.Secret }
 	const text = "hunter2hunter2"

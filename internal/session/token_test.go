@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestReplacedTokenIsAcceptedDuringItsGrace(t *testing.T) {
+func TestReplacedTokenIsValidDuringGrace(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	first := session.Token{}.Replaced("first", now, time.Hour, time.Minute)
@@ -38,7 +38,7 @@ func TestReplacedTokenIsAcceptedDuringItsGrace(t *testing.T) {
 	}
 }
 
-func TestSweptTokenHasNoDigestThatIsAcceptedNoLonger(t *testing.T) {
+func TestSweptTokenHasNoExpiredDigests(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	token := session.Token{}.Replaced("first", now, time.Hour, 0).Replaced("second", now, 2*time.Hour, time.Minute)

@@ -129,7 +129,7 @@ func TestRejectedNoticeIsNotRetried(t *testing.T) {
 	}
 }
 
-func TestURLIsNotShown(t *testing.T) {
+func TestURLIsNotInErrors(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	var mu sync.Mutex

@@ -13,7 +13,7 @@ import (
 )
 
 // A copy of a state directory would take the same processes for its own.
-func TestCopyOfAStateDirectoryWithProcessesIsRefused(t *testing.T) {
+func TestCopiedStateDirectoryWithProcessRuntimeIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.start()

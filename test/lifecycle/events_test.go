@@ -14,7 +14,7 @@ import (
 )
 
 // The command line shows what has happened, and goes on with what happens until Ctrl-C.
-func TestEventsOnTheCommandLine(t *testing.T) {
+func TestEventsCommandShowsTimeline(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.start()

@@ -13,7 +13,7 @@ import (
 )
 
 // What is started after the guard connects to it at once.
-func TestGuardTellsItsSupervisorWhenItListens(t *testing.T) {
+func TestGuardNotifiesSupervisorWhenListening(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	certs, address := filepath.Join(w.dir, "certs"), fmt.Sprintf("127.0.0.1:%d", porttest.Free(t))

@@ -55,7 +55,7 @@ func TestHungProcessSendsNoWatchdog(t *testing.T) {
 	w.hears("WATCHDOG=1")
 }
 
-func TestReloadTakesWhatCanBeChangedAndNamesTheRest(t *testing.T) {
+func TestReloadAppliesChangeableSettingsAndNamesOthers(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	b := w.start()
@@ -95,7 +95,7 @@ func TestReloadTakesWhatCanBeChangedAndNamesTheRest(t *testing.T) {
 	}
 }
 
-func TestSocketsThatBerthCannotServeOnAreRefused(t *testing.T) {
+func TestUnusableActivatedSocketsAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	b := w.start("LISTEN_FDS=2")

@@ -20,7 +20,7 @@ import (
 
 // An engine that ends while a session is being brought up is no fault of the session's: whoever asked is told, and the work is
 // done when the engine is back.
-func TestEngineThatEndsWhileSessionsAreBroughtUp(t *testing.T) {
+func TestEngineKilledDuringStarts(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
 	if !inside {

@@ -169,9 +169,9 @@ func ask(ctx context.Context, address, path string) (map[string]any, error) {
 	return answer, json.Unmarshal(text, &answer)
 }
 
-// TestHostClosedToSessions looks at what a session reaches, and what reaches a session, on a machine that is closed to
+// TestHostIsUnreachableFromSessions looks at what a session reaches, and what reaches a session, on a machine that is closed to
 // sessions and on one that is not.
-func TestHostClosedToSessions(t *testing.T) {
+func TestHostIsUnreachableFromSessions(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
 	if !inside {

@@ -21,7 +21,7 @@ const healers = 4
 
 // The engine is stopped with all containers on it, or killed, and comes back with all of them down: more often within ten
 // minutes than a server may be restarted. None of it counts against a session.
-func TestEngineThatIsRestartedAgainAndAgainUnderTenSessions(t *testing.T) {
+func TestTenSessionsRecoverFromRepeatedEngineRestarts(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
 	if !inside {
