@@ -1,5 +1,5 @@
-// Package bench_test measures Berth beside what it is compared with, in one interleaved run: machines are shared and
-// noisy, ratios are the finding.
+// Package bench_test measures Berth and a baseline in one interleaved run: machines are shared and
+// noisy, so that only the ratios are results.
 package bench_test
 
 import (
@@ -23,8 +23,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// BenchmarkCreateToFirstAnswer compares the time from the wish for a session to the first answer of its OpenCode, with
-// that of the bare engine calls. Each iteration does both, in turns that change places.
+// BenchmarkCreateToFirstAnswer compares the time from the create request to the first response of OpenCode with that of
+// direct engine calls. Each iteration does both, in alternating order.
 //
 //	go test -run '^$' -bench CreateToFirstAnswer -benchtime 7x ./bench
 func BenchmarkCreateToFirstAnswer(b *testing.B) {
@@ -35,7 +35,7 @@ func BenchmarkCreateToFirstAnswer(b *testing.B) {
 	w := harness.New(b)
 	w.StartServe()
 	engine := dockertest.Client(b)
-	berthCreate(b, w) // warms the image's pages, and makes the network that both sides use
+	berthCreate(b, w) // loads the image's pages, and creates the network that both sides use
 	var bare, berth []time.Duration
 	sides := []func(){
 		func() { bare = append(bare, bareCreate(b, engine, w.Instance, image)) },
@@ -70,8 +70,8 @@ func berthCreate(b *testing.B, w *harness.Env) time.Duration {
 	return took
 }
 
-// bareCreate asks the engine's socket for the same container, without Berth and without TLS, and waits for the same
-// answer in the same way: overlapping tries, each on a connection of its own.
+// bareCreate creates the same container through the engine's socket, without Berth and without TLS, and waits for the same
+// response in the same way: overlapping attempts, each on a connection of its own.
 func bareCreate(b *testing.B, engine *client.Client, instance, image string) time.Duration {
 	ctx := b.Context()
 	name := fmt.Sprintf("%s-bare-%d", instance, time.Now().UnixNano())
@@ -127,7 +127,7 @@ func bareCreate(b *testing.B, engine *client.Client, instance, image string) tim
 	return time.Since(begun)
 }
 
-// firstAnswer returns when both paths have answered 200, one after the other.
+// firstAnswer returns when both paths have returned 200, one after the other.
 func firstAnswer(b *testing.B, address, then string) {
 	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 	"berth/internal/storage/jsonfile"
 )
 
-// BenchmarkFile measures the store in a file with so many sessions: one change of one session (a rotation), and a second
-// of activity of one session and of a hundred, up to the disk.
+// BenchmarkFile measures the JSON file store with different numbers of sessions: one change of one session (a rotation), and one
+// second of activity of one session and of a hundred, until they are on the disk.
 //
 //	go test -run '^$' -bench File -benchtime 50x ./bench
 func BenchmarkFile(b *testing.B) {

@@ -16,11 +16,11 @@ import (
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-// idleLimit is the goal for a serve that has done its work and waits, in bytes.
+// idleLimit is the limit for an idle serve, in bytes.
 const idleLimit = 40 << 20
 
-// BenchmarkIdleMemory reports the resident memory of serve after it has made a session and has had nothing to do for
-// some seconds. It fails above the goal: memory, unlike time, does not depend on the neighbours.
+// BenchmarkIdleMemory reports the resident memory of serve some seconds after it has created a session. It fails above the
+// limit: memory, unlike time, does not depend on the load of the machine.
 func BenchmarkIdleMemory(b *testing.B) {
 	w := harness.New(b)
 	w.Profiles(map[string]session.Profile{"stub": dockertest.StubProfile(b)})

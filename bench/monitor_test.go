@@ -13,8 +13,8 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// BenchmarkMonitor measures what it costs to look after 5,000 sessions: memory for each, and processor time for each look,
-// at servers that answer at once. One iteration is ten seconds, in which each session is looked at once.
+// BenchmarkMonitor measures the cost of monitoring 5,000 sessions: memory per session, and processor time per probe, with
+// servers that respond at once. One iteration is ten seconds, in which each session is probed once.
 //
 //	go test -run '^$' -bench Monitor -benchtime 3x ./bench
 func BenchmarkMonitor(b *testing.B) {
@@ -25,7 +25,7 @@ func BenchmarkMonitor(b *testing.B) {
 		o.ReconcileEvery, o.OrphanGrace = time.Hour, time.Hour
 	})
 	var makers errgroup.Group
-	makers.SetLimit(500) // whose records are written together
+	makers.SetLimit(500) // their records are written together
 	for range sessions {
 		makers.Go(func() error { h.Make(lifecycle.Request{}); return nil })
 	}
@@ -33,7 +33,7 @@ func BenchmarkMonitor(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx, nil) }()
-	<-time.After(every) // every session has its place in the interval
+	<-time.After(every) // every session has its offset in the interval
 	perSession := float64(heap()-before) / sessions
 	looks, used := count(h), processorTime(b)
 	for b.Loop() {

@@ -17,9 +17,9 @@ import (
 	"berth/internal/session"
 )
 
-// BenchmarkProxy compares small answers through Berth's proxy, with its token, its credential and its pool, with the same
-// answers asked for directly, and with a bare proxy that connects anew for each request, as the service before Berth did.
-// Each iteration does a round on every side, in turns that change places.
+// BenchmarkProxy compares small responses through Berth's proxy, with token, credential and pool, with direct requests and
+// with a minimal proxy that opens a connection for each request, as the previous service did. Each iteration does a round on
+// every side, in alternating order.
 //
 //	go test -run '^$' -bench Proxy -benchtime 20x ./bench
 func BenchmarkProxy(b *testing.B) {

@@ -16,11 +16,11 @@ import (
 	"berth/internal/storage/postgres"
 )
 
-// callers is how many goroutines use the store at once.
+// callers is how many goroutines use the store concurrently.
 const callers = 8
 
-// BenchmarkStore compares the store in PostgreSQL with bare pgx that sends the same statements: creates against a limit,
-// gets, and touches of a hundred sessions. Each iteration does a round on both sides, in turns that change places.
+// BenchmarkStore compares the store in PostgreSQL with pgx alone and the same statements: creates with a limit, gets, and touches
+// of a hundred sessions. Each iteration does a round on both sides, in alternating order.
 //
 //	go test -run '^$' -bench Store -benchtime 20x ./bench
 func BenchmarkStore(b *testing.B) {
@@ -97,7 +97,7 @@ func must(b *testing.B, err error) {
 	}
 }
 
-// spread makes so many calls from all callers and returns how long they took together.
+// spread distributes the calls over all callers and returns the total time.
 func spread(b *testing.B, calls int, call func(context.Context, int) error) time.Duration {
 	b.Helper()
 	begun := time.Now()

@@ -1,4 +1,4 @@
-// Package docs_test runs what the documentation tells its readers to run.
+// Package docs_test runs the commands of the documentation.
 package docs_test
 
 import (
@@ -18,16 +18,16 @@ import (
 	"berth/test/harness"
 )
 
-const patience = 3 * time.Minute
+const timeout = 3 * time.Minute
 
 // block is a fenced block of a page.
 type block struct {
-	words []string // behind the fence: the language, then marks such as runnable, exit=1, file=NAME
+	words []string // after the fence: the language, then marks such as runnable, exit=1, file=NAME
 	text  string
 	line  int // of the fence, from 1
 }
 
-// mark is the value of "name=value" behind the fence; "" if there is none.
+// mark is the value of "name=value" after the fence; "" if there is none.
 func (b block) mark(name string) string {
 	for _, w := range b.words {
 		if value, ok := strings.CutPrefix(w, name+"="); ok {
@@ -62,7 +62,7 @@ func blocks(page string) ([]block, error) {
 	return all, nil
 }
 
-// script makes one program of all runnable blocks: they share directory and variables, as in a reader's terminal.
+// script makes one program of all runnable blocks: they share directory and variables, as in a terminal.
 func script(all []block) string {
 	var b strings.Builder
 	b.WriteString("set -u\n")
@@ -88,7 +88,7 @@ func script(all []block) string {
 func TestMigrationGuideWorks(t *testing.T) {
 	t.Parallel()
 	socket, instance := strings.TrimPrefix(dockertest.Engine(t), "unix://"), dockertest.Instance(t)
-	dockertest.StubProfile(t) // puts an image on the engine, for the throw-away container
+	dockertest.StubProfile(t) // puts an image on the engine, for the temporary container
 	page, err := os.ReadFile("../../docs/migrating-from-socket.md")
 	if err != nil {
 		t.Fatal(err)
@@ -121,13 +121,13 @@ func TestMigrationGuideWorks(t *testing.T) {
 		"socket-in-compose", "corrected docker/certs/client-key.pem", "foreign-certificate-refused", "compose-clean", "0 failed",
 	} {
 		if !strings.Contains(out, want) {
-			t.Errorf("the output of the guide's commands does not have %q:\n%s", want, out)
+			t.Errorf("the output of the guide's commands does not contain %q:\n%s", want, out)
 		}
 	}
 }
 
-// TestGuideHasWhatIsRun keeps the marks from being lost: an unmarked block is not run, and could rot.
-func TestGuideHasWhatIsRun(t *testing.T) {
+// An unmarked block is not run, so a lost mark would go unnoticed.
+func TestMigrationGuideHasRunnableBlocks(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/migrating-from-socket.md")
 	if err != nil {
@@ -151,7 +151,7 @@ func TestGuideHasWhatIsRun(t *testing.T) {
 	}
 }
 
-func TestBlocksAreReadAndFailuresNoticed(t *testing.T) {
+func TestScriptFailsWithTheBlockThatFails(t *testing.T) {
 	t.Parallel()
 	all, err := blocks("a\n```sh runnable\nX=1\n```\n```sh\nfalse\n```\n```sh runnable exit=3\nfalse || exit 3\n```\n```yaml file=x.yaml\ny: 1\n```\n")
 	if err != nil || len(all) != 4 || all[3].mark("file") != "x.yaml" || all[0].line != 2 {
@@ -179,10 +179,10 @@ func TestBlocksAreReadAndFailuresNoticed(t *testing.T) {
 	}
 }
 
-// run runs a program of bash with this environment, and whatever it leaves in the background ends with it.
+// run runs a bash program with this environment, and stops the processes that it leaves in the background.
 func run(t *testing.T, dir, program string, environ []string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", program)
 	cmd.Dir, cmd.Env = dir, environ
@@ -190,7 +190,7 @@ func run(t *testing.T, dir, program string, environ []string) string {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 10 * time.Second
-	// The group is that of this very command.
+	// The process group is that of this command.
 	end := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = end
 	must(t, cmd.Start())
@@ -207,7 +207,7 @@ func run(t *testing.T, dir, program string, environ []string) string {
 	return out.String()
 }
 
-// build makes the program, and returns the directory that it is in.
+// build builds berth, and returns its directory.
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -28,7 +28,7 @@ func TestOperatingGuideWorks(t *testing.T) {
 		}
 	}
 	if runnable < 8 {
-		t.Errorf("got %d runnable blocks, want 8 or more: an unmarked one is not run, and could rot", runnable)
+		t.Errorf("got %d runnable blocks, want 8 or more: an unmarked one is not run", runnable)
 	}
 	w := harness.NewStub(t)
 	w.StartServe()
@@ -39,12 +39,12 @@ func TestOperatingGuideWorks(t *testing.T) {
 	out := run(t, t.TempDir(), script(all), environ)
 	for _, want := range []string{`"healthy":true`, "alice", "the settings are usable", "MAX_CONCURRENT_SESSIONS", "host.docker.internal"} {
 		if !strings.Contains(out, want) {
-			t.Errorf("the output of the guide's commands does not have %q:\n%s", want, out)
+			t.Errorf("the output of the guide's commands does not contain %q:\n%s", want, out)
 		}
 	}
 }
 
-func TestSessionsGuideHasAProfileThatWorks(t *testing.T) {
+func TestSessionsGuideProfileIsValid(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/sessions.md")
 	if err != nil {
@@ -62,6 +62,6 @@ func TestSessionsGuideHasAProfileThatWorks(t *testing.T) {
 	}
 	out := run(t, dir, script(all), []string{"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + dir})
 	if !strings.Contains(out, "the settings are usable") {
-		t.Errorf("the profile of the guide is refused:\n%s", out)
+		t.Errorf("the profile of the guide is rejected:\n%s", out)
 	}
 }
