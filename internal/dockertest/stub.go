@@ -24,6 +24,8 @@ import (
 )
 
 const (
+	stubVariable = "BERTH_TEST_STUB"
+
 	stubPort = 4096
 	stubUser = 10001 // user and group, as in the session image
 	layout   = 4     // of the image's directories; one more with each change
@@ -68,16 +70,25 @@ func StubProfile(t testing.TB) session.Profile {
 	}
 }
 
-// BuildStub builds test/stubserver as a static program and returns its path. When the test ends the program is gone, and so
-// are its processes: sessions outlive the Berth that a test has stopped.
+// BuildStub returns the path of test/stubserver as a static program of this test alone. It is built, unless BERTH_TEST_STUB
+// names one. When the test ends the program is gone, and so are its processes: sessions outlive the Berth that a test has
+// stopped.
 func BuildStub(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "stubserver")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, ".")
-	build.Dir = stubSource(t)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the stub server: %v\n%s", err, out)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, ".")
+	if built := os.Getenv(stubVariable); built != "" {
+		if os.Link(built, path) == nil {
+			t.Cleanup(func() { killAll(t, path) })
+			return path
+		}
+		// Another process writes it: a file that this one has open for writing could not be run.
+		cmd = exec.CommandContext(t.Context(), "cp", built, path)
+	}
+	cmd.Dir = stubSource(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make the stub server: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { killAll(t, path) })
 	return path

@@ -62,7 +62,7 @@ func TestServersOutliveTheRuntimeAndAreFoundAgain(t *testing.T) {
 // beKilled starts a container in dir and waits to be killed.
 func beKilled(dir string) int {
 	ctx := context.Background()
-	stub = os.Getenv("BERTH_TEST_STUB")
+	stub = os.Getenv(stubVariable)
 	r, err := process.Open(ctx, process.Options{Dir: dir, Instance: "test"})
 	if err != nil {
 		fmt.Println(err)
@@ -90,7 +90,7 @@ func afterKill(t *testing.T) (string, session.Spec, string) {
 	dir := t.TempDir()
 	s := spec("a")
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), helperDir+"="+dir, "BERTH_TEST_STUB="+stub, "BERTH_TEST_CREDENTIAL="+s.Credential.Reveal())
+	cmd.Env = append(os.Environ(), helperDir+"="+dir, stubVariable+"="+stub, "BERTH_TEST_CREDENTIAL="+s.Credential.Reveal())
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

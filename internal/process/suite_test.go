@@ -20,8 +20,10 @@ import (
 	"berth/internal/session"
 )
 
-// stub is the path of test/stubserver's program, built for these tests.
+// stub is the path of test/stubserver's program: the one that stubVariable names, or one that is built for these tests.
 var stub string
+
+const stubVariable = "BERTH_TEST_STUB"
 
 // helperDir, when set in the environment, makes this program a Berth that is killed; see beKilled.
 const helperDir = "BERTH_TEST_PROCESS_DIR"
@@ -41,12 +43,14 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	stub = filepath.Join(dir, "stubserver")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", stub, "berth/test/stubserver")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build the stub server:", err)
-		return 1
+	if stub = os.Getenv(stubVariable); stub == "" {
+		stub = filepath.Join(dir, "stubserver")
+		build := exec.Command("go", "build", "-buildvcs=false", "-o", stub, "berth/test/stubserver")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build the stub server:", err)
+			return 1
+		}
 	}
 	code := m.Run()
 	if code == 0 {

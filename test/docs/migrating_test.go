@@ -18,6 +18,8 @@ import (
 	"berth/test/harness"
 )
 
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
 const timeout = 3 * time.Minute
 
 // block is a fenced block of a page.
@@ -113,7 +115,7 @@ func TestMigrationGuideWorks(t *testing.T) {
 	}
 	serve := harness.FreeAddress(t)
 	out := run(t, dir, script(all), []string{
-		"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + dir, "BERTH_STATE_DIR=" + state, "BERTH_LISTEN=" + serve, "BERTH_URL=http://" + serve,
+		"PATH=" + filepath.Dir(harness.Binary(t)) + ":" + os.Getenv("PATH"), "HOME=" + dir, "BERTH_STATE_DIR=" + state, "BERTH_LISTEN=" + serve, "BERTH_URL=http://" + serve,
 		"BERTH_GUARD_SOCKET=" + socket, "BERTH_GUARD_LISTEN=tcp://127.0.0.1:" + guardPort, "DOCKER_NETWORK=" + instance,
 		"RESOURCE_CRITICAL_THRESHOLD=1", // tests keep machines busy
 	})
@@ -205,17 +207,6 @@ func run(t *testing.T, dir, program string, environ []string) string {
 		t.Fatalf("the guide's commands: %v\n%s\n%s", err, out.String(), logs)
 	}
 	return out.String()
-}
-
-// build builds berth, and returns its directory.
-func build(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "berth"), "berth/cmd/berth")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build berth: %v\n%s", err, out)
-	}
-	return dir
 }
 
 func must(t *testing.T, err error) {

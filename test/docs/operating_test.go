@@ -32,7 +32,7 @@ func TestOperatingGuideWorks(t *testing.T) {
 	}
 	w := harness.NewStub(t)
 	w.StartServe()
-	environ := []string{"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + w.Dir, "BERTH_URL=" + w.URL}
+	environ := []string{"PATH=" + filepath.Dir(harness.Binary(t)) + ":" + os.Getenv("PATH"), "HOME=" + w.Dir, "BERTH_URL=" + w.URL}
 	for _, name := range slices.Sorted(maps.Keys(w.Vars)) {
 		environ = append(environ, name+"="+w.Vars[name])
 	}
@@ -60,7 +60,7 @@ func TestSessionsGuideProfileIsValid(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, name), []byte(b.text), 0o600))
 		}
 	}
-	out := run(t, dir, script(all), []string{"PATH=" + build(t) + ":" + os.Getenv("PATH"), "HOME=" + dir})
+	out := run(t, dir, script(all), []string{"PATH=" + filepath.Dir(harness.Binary(t)) + ":" + os.Getenv("PATH"), "HOME=" + dir})
 	if !strings.Contains(out, "the settings are usable") {
 		t.Errorf("the profile of the guide is rejected:\n%s", out)
 	}

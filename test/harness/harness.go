@@ -19,7 +19,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,39 +28,6 @@ import (
 	"berth/internal/dockertest"
 	"berth/internal/session"
 )
-
-// build makes the binary once for all tests; its directory goes when the test program ends.
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "berth-e2e-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "berth")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "berth/cmd/berth")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build berth: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-// Main runs a package's tests and removes what they have built.
-func Main(m *testing.M) int {
-	code := m.Run()
-	if path, err := build(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
-	return code
-}
-
-// Binary returns the path of berth, built once for all tests of the package.
-func Binary(t testing.TB) string {
-	t.Helper()
-	path, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // Env is one installation of Berth.
 type Env struct {

@@ -58,7 +58,7 @@ func Isolated(t testing.TB) (dir string, inside bool) {
 	// A shell as first process takes care of orphans.
 	const prepare = `mount -t proc proc /proc && ip link set lo up && "$@"; exit $?`
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", prepare, "sh", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=9m")
-	cmd.Env = append(os.Environ(), namespaceVariable+"="+home, socketVariable+"="+filepath.Join(home, "docker.sock"))
+	cmd.Env = append(os.Environ(), namespaceVariable+"="+home, binaryVariable+"="+Binary(t), socketVariable+"="+filepath.Join(home, "docker.sock"))
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = 5 * time.Second
