@@ -13,14 +13,14 @@ import (
 )
 
 type certsCmd struct {
-	Init   certsInitCmd   `cmd:"" help:"Make the certificate authority and the certificates of guard and client."`
-	Issue  certsIssueCmd  `cmd:"" help:"Make one more client or server certificate from the authority."`
+	Init   certsInitCmd   `cmd:"" help:"Create the certificate authority and the certificates of guard and client."`
+	Issue  certsIssueCmd  `cmd:"" help:"Issue one more client or server certificate."`
 	Renew  certsRenewCmd  `cmd:"" help:"Replace the certificates that are past two thirds of their life."`
-	Revoke certsRevokeCmd `cmd:"" help:"Have guards refuse a certificate from now on."`
-	List   certsListCmd   `cmd:"" aliases:"ls" help:"Show certificates, how long they live, and whether they are in use."`
-	Verify certsVerifyCmd `cmd:"" help:"Look over the certificates of a directory, their keys and their permissions."`
-	Bundle certsBundleCmd `cmd:"" help:"Collect what a client machine needs, as a directory or a tar archive."`
-	Rotate certsRotateCmd `cmd:"" help:"Replace the authority in three steps, without an interruption."`
+	Revoke certsRevokeCmd `cmd:"" help:"Revoke a certificate: guards refuse it."`
+	List   certsListCmd   `cmd:"" aliases:"ls" help:"List certificates, their expiry, and whether they are in use."`
+	Verify certsVerifyCmd `cmd:"" help:"Verify the certificates of a directory, their keys and their permissions."`
+	Bundle certsBundleCmd `cmd:"" help:"Export the files for a client machine, as a directory or a tar archive."`
+	Rotate certsRotateCmd `cmd:"" help:"Replace the authority in three steps, without downtime."`
 }
 
 // certDir is the flag of commands that work on a certificate directory; embed it.
@@ -33,7 +33,7 @@ type authorityKey struct {
 	CAKey string `name:"ca-key" placeholder:"FILE" help:"The authority's key, if it is kept elsewhere. Default: ca-key.pem of the directory."`
 }
 
-// serverNames are the flags of commands that make server certificates; embed them.
+// serverNames are the flags of commands that create server certificates; embed them.
 type serverNames struct {
 	Env      string   `env:"DOCKER_ENV" enum:"development,test,staging,production" default:"development" placeholder:"KIND" help:"Kind of installation (DOCKER_ENV): ${enum}. Default: ${default}."`
 	Host     []string `placeholder:"NAME" help:"Name or address under which clients reach the server. Repeatable."`
@@ -45,15 +45,15 @@ func (n serverNames) hosts() []string {
 	return slices.DeleteFunc(append(slices.Clone(n.Host), n.HostName, n.HostIP), func(h string) bool { return h == "" })
 }
 
-// lifetime is the flag of commands that make certificates; embed it.
+// lifetime is the flag of commands that create certificates; embed it.
 type lifetime struct {
-	Days days `env:"DAYS" placeholder:"DAYS" help:"Life of every certificate that is made (DAYS). Default: 3650 for an authority, 90 for the others."`
+	Days days `env:"DAYS" placeholder:"DAYS" help:"Lifetime of every certificate that is created (DAYS). Default: 3650 for an authority, 90 for the others."`
 }
 
-// days is a lifetime that was given, 1 or more; 0: none was.
+// days is a lifetime in days, 1 or more; 0: not set.
 type days int
 
-// UnmarshalText reads what was given.
+// UnmarshalText parses a number of days.
 func (d *days) UnmarshalText(text []byte) error {
 	n, err := strconv.Atoi(string(text))
 	if err != nil || n < 1 {
@@ -63,8 +63,8 @@ func (d *days) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// warn tells of what works now and should be put right.
-func warn(std *stdio, warnings []pki.Warning) {
+// printWarnings prints what is usable and should be corrected.
+func printWarnings(std *stdio, warnings []pki.Warning) {
 	for _, w := range warnings {
 		std.progress("warning: %s: %s", w.Path, w.Text)
 	}
@@ -76,24 +76,24 @@ type certsInitCmd struct {
 	serverNames
 	lifetime
 	KeyType string `enum:"ecdsa,ed25519" default:"ecdsa" placeholder:"TYPE" help:"Type of the private keys: ${enum}. Default: ${default}."`
-	Force   bool   `help:"Replace all certificates, the authority included: every client needs its new one then."`
+	Force   bool   `help:"Replace all certificates and the authority: every client needs a new certificate then."`
 
 	forgetRevocations
 }
 
 type forgetRevocations struct {
-	Forget bool `name:"forget-revocations" help:"Begin an empty crl.pem where it is lost and issued.json does not tell what was on it: every certificate that was revoked is admitted again."`
+	Forget bool `name:"forget-revocations" help:"Create an empty crl.pem where it is lost and issued.json has no record of its entries: all revoked certificates are accepted again."`
 }
 
 // Help is shown by berth certs init --help.
 func (certsInitCmd) Help() string {
 	return `Writes ca.pem, server-cert.pem and client-cert.pem with their keys. A complete and valid set stays as it is, so the
-command can be repeated; an interrupted run is completed by the next one. A crl.pem that was lost is made anew from the records
-where the authority's key is, whatever flags the set was made with: repeat the command with --dir alone. Without --force nothing
-that is there is replaced; a --host that the server's certificate does not cover is an error.
+command can be repeated; the next run completes an interrupted one. A lost crl.pem is recreated from the records where the
+authority's key is: repeat the command with --dir alone. Without --force no existing file is replaced; a --host that the
+server's certificate does not cover is an error.
 
-Whoever holds client-key.pem is as good as root on the engine's host, and whoever holds ca-key.pem can make such a key:
-keep ca-key.pem elsewhere once the certificates are made.
+client-key.pem gives root access to the engine's host, and ca-key.pem can sign further client certificates: move ca-key.pem
+to another place once the certificates are created.
 
 Examples:
 
@@ -102,32 +102,32 @@ Examples:
     berth certs init --force --days 30 --key-type ed25519`
 }
 
-// Run makes the certificates unless they are there.
+// Run creates the certificates unless they exist.
 func (c *certsInitCmd) Run(_ context.Context, std *stdio) error {
 	options := pki.InitOptions{
 		Environment: pki.Environment(c.Env), Hosts: c.hosts(), Days: int(c.Days), KeyType: pki.KeyType(c.KeyType), Force: c.Force, ForgetRevocations: c.Forget,
 	}
 	if err := options.Validate(); err != nil {
-		return withHint(usageError(err), `"berth certs init --help" says what is expected`)
+		return withHint(usageError(err), `see "berth certs init --help"`)
 	}
 	result, err := pki.Init(c.Dir, options)
 	if errors.Is(err, pki.ErrNoHosts) {
-		return withHint(usageError(err), `"berth certs init --help" says what is expected`)
+		return withHint(usageError(err), `see "berth certs init --help"`)
 	}
 	if err != nil {
 		return err
 	}
 	switch {
 	case result.List != "":
-		std.progress("made %s anew, with %d revoked; everything else in %s is as it was", result.List, result.Revoked, c.Dir)
+		std.progress("recreated %s with %d revoked certificates; everything else in %s is unchanged", result.List, result.Revoked, c.Dir)
 	case result.Outcome == pki.Completed:
-		std.progress("completed the change of the certificates in %s that was interrupted", c.Dir)
+		std.progress("completed the interrupted change of the certificates in %s", c.Dir)
 	case result.Outcome == pki.Unchanged:
 		std.progress("the certificates in %s are complete and valid: nothing to do", c.Dir)
 	default:
 		std.progress("%s the certificates in %s", result.Outcome, c.Dir)
 	}
-	warn(std, result.Warnings)
+	printWarnings(std, result.Warnings)
 	return c.table(std, result, certificateRows(result.Certificates))
 }
 

@@ -13,17 +13,17 @@ type certsIssueCmd struct {
 	authorityKey
 	serverNames
 	lifetime
-	Kind    string `enum:"client,server" default:"client" placeholder:"KIND" help:"What the certificate is good for: ${enum}. Default: ${default}."`
-	Name    string `placeholder:"NAME" help:"Its common name: what the guard logs of a client. Needed for a client; default for a server: its first host."`
-	Out     string `required:"" placeholder:"DIR" help:"Directory of the new files, made if it is not there."`
+	Kind    string `enum:"client,server" default:"client" placeholder:"KIND" help:"Kind of the certificate: ${enum}. Default: ${default}."`
+	Name    string `placeholder:"NAME" help:"Its common name, which the guard logs. Required for a client; default for a server: its first host."`
+	Out     string `required:"" placeholder:"DIR" help:"Directory of the new files, created if it is missing."`
 	KeyType string `enum:"ecdsa,ed25519" default:"ecdsa" placeholder:"TYPE" help:"Type of the private key: ${enum}. Default: ${default}."`
-	Force   bool   `help:"Replace a certificate that is there already."`
+	Force   bool   `help:"Replace an existing certificate."`
 }
 
 // Help is shown by berth certs issue --help.
 func (certsIssueCmd) Help() string {
-	return `Writes the certificate, its key and the authorities to trust into a directory of their own: all that its holder needs.
-The directory of the authority remembers what was issued, so that it can be listed and revoked.
+	return `Writes the certificate, its key and the trusted authorities into a separate directory: everything that its holder needs.
+The directory of the authority records the certificate, so that it can be listed and revoked.
 
 Examples:
 
@@ -31,7 +31,7 @@ Examples:
     berth certs issue --kind server --env production --host engine2.example.org --out engine2-certs`
 }
 
-// Run makes the certificate.
+// Run issues the certificate.
 func (c *certsIssueCmd) Run(_ context.Context, std *stdio) error {
 	options := pki.IssueOptions{
 		Kind: pki.Kind(c.Kind), Name: c.Name, Environment: pki.Environment(c.Env), Days: int(c.Days), KeyType: pki.KeyType(c.KeyType),
@@ -43,14 +43,14 @@ func (c *certsIssueCmd) Run(_ context.Context, std *stdio) error {
 		return usageError(errors.New("a client certificate has a --name and no --host"))
 	}
 	if err := options.Validate(); err != nil {
-		return withHint(usageError(err), `"berth certs issue --help" says what is expected`)
+		return withHint(usageError(err), `see "berth certs issue --help"`)
 	}
 	issued, err := pki.Issue(c.Dir, options)
 	if err != nil {
 		return err
 	}
 	std.progress("issued %s with its key and the authorities to trust", issued.Certificate.Path)
-	warn(std, issued.Warnings)
+	printWarnings(std, issued.Warnings)
 	return c.table(std, issued, certificateRows([]pki.Description{issued.Certificate}))
 }
 
@@ -59,18 +59,18 @@ type certsRevokeCmd struct {
 	certDir
 	authorityKey
 	Which string `arg:"" help:"The certificate: its file, serial number, or SHA-256 fingerprint."`
-	Force bool   `help:"Revoke a serial number that this directory knows nothing of; begin a crl.pem that cannot be read anew, with what the records know to be revoked."`
+	Force bool   `help:"Revoke a serial number that this directory has no record of; replace an unreadable crl.pem by one made from the records."`
 
 	forgetRevocations
 }
 
 // Help is shown by berth certs revoke --help.
 func (certsRevokeCmd) Help() string {
-	return `Adds the certificate to crl.pem beside ca.pem. A guard that reads this directory refuses it within a second and cuts its open
-connections; on other machines, copy crl.pem. The records of the directory remember what was revoked: a guard does not start with
-a crl.pem that is missing or older than they say, and "berth certs init --dir DIR" makes it anew from them.
+	return `Adds the certificate to crl.pem beside ca.pem. A guard that reads this directory refuses it within a second and closes its
+open connections; copy crl.pem to other machines. The directory records the revocation: a guard does not start with a crl.pem
+that is missing or older than the records, and "berth certs init --dir DIR" recreates it from them.
 
-dockerd knows no revocation. Two ways work: a guard in front of it, or a new authority (berth certs rotate).
+dockerd does not support revocation. Use a guard in front of it, or a new authority (berth certs rotate).
 
 Examples:
 
@@ -85,12 +85,12 @@ func (c *certsRevokeCmd) Run(_ context.Context, std *stdio) error {
 		return err
 	}
 	if result.Outcome == pki.Unchanged {
-		std.progress("it was revoked before: nothing to do")
+		std.progress("already revoked: nothing to do")
 	} else {
-		std.progress("revoked; guards that read %s refuse it within a second. dockerd knows no revocation: it needs a guard in front, "+
-			`or "berth certs rotate"`, result.List)
+		std.progress("revoked; guards that read %s refuse it within a second. dockerd does not support revocation: it needs a guard in "+
+			`front, or "berth certs rotate"`, result.List)
 	}
-	warn(std, result.Warnings)
+	printWarnings(std, result.Warnings)
 	fields := [][2]string{{"serial", result.Serial}, {"list", result.List}, {"number", result.Number}}
 	if result.Certificate != nil {
 		fields = append(fields, [2]string{"subject", result.Certificate.Subject})

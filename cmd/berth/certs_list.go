@@ -13,9 +13,9 @@ import (
 	"berth/internal/pki"
 )
 
-// engineAddress is the flag of commands that ask the engine or guard; embed it.
+// engineAddress is the flag of commands that query the engine or guard; embed it.
 type engineAddress struct {
-	Address string `env:"DOCKER_HOST" default:"tcp://127.0.0.1:2376" placeholder:"ADDRESS" help:"Engine or guard to ask who uses what (DOCKER_HOST). Default: ${default}."`
+	Address string `env:"DOCKER_HOST" default:"tcp://127.0.0.1:2376" placeholder:"ADDRESS" help:"Engine or guard to query for the certificates in use (DOCKER_HOST). Default: ${default}."`
 }
 
 type certsListCmd struct {
@@ -26,12 +26,12 @@ type certsListCmd struct {
 
 // Help is shown by berth certs list --help.
 func (certsListCmd) Help() string {
-	return `Lists what stands in the directory, and what was issued from it and went elsewhere. A server certificate is in use when the
-engine or guard at the address presents it; a client's when Berth is configured with it or a guard sees it connected. A
-question mark stands for what nobody could say. The pin is what DOCKER_TLS_PIN takes, the serial number what berth certs revoke
-does.
+	return `Lists the certificates in the directory, and those that were issued from it into other directories. A server certificate is
+in use when the engine or guard at the address presents it; a client certificate when Berth is configured with it or a guard
+has a connection with it. A question mark means unknown. The pin is for DOCKER_TLS_PIN, the serial number for berth certs
+revoke.
 
-Private keys are not read. JSON has every certificate's whole fingerprint.
+Private keys are not read. JSON has the full fingerprints.
 
 Examples:
 
@@ -41,14 +41,14 @@ Examples:
 
 // Run shows the certificates.
 func (c *certsListCmd) Run(ctx context.Context, std *stdio) error {
-	seen := observeServer(ctx, c.Address, c.Dir)
+	observed := observeServer(ctx, c.Address, c.Dir)
 	usage := pki.Usage{Client: configuredClient(std)}
-	if seen.server != nil {
-		usage.Server = pki.Fingerprint(seen.server)
+	if observed.server != nil {
+		usage.Server = pki.Fingerprint(observed.server)
 	}
-	if seen.clientsErr == nil {
+	if observed.clientsErr == nil {
 		usage.Connected = []string{}
-		for _, client := range seen.clients {
+		for _, client := range observed.clients {
 			usage.Connected = append(usage.Connected, client.FingerprintSHA256)
 		}
 	}
@@ -76,7 +76,7 @@ func useOf(l pki.Listing) string {
 	}
 }
 
-// configuredClient is the client certificate of the settings, whatever else may be wrong with them.
+// configuredClient is the client certificate of the settings, also when other settings have faults.
 func configuredClient(std *stdio) string {
 	cfg, err := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
 	if _, faulty := errors.AsType[*config.FaultsError](err); err != nil && !faulty {
@@ -94,8 +94,8 @@ type certsVerifyCmd struct {
 
 // Help is shown by berth certs verify --help.
 func (certsVerifyCmd) Help() string {
-	return `Checks permissions, authorities, pairs, chains, names, usages, dates and the revocation list. Changes nothing. Ends with
-exit code 1 when a check fails; warnings do not count.
+	return `Checks permissions, authorities, key pairs, chains, names, usages, dates and the revocation list. Changes nothing. The exit
+code is 1 when a check fails; warnings do not count.
 
 Examples:
 
@@ -121,7 +121,7 @@ func (c *certsVerifyCmd) Run(_ context.Context, std *stdio) error {
 		return err
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d checks of %s have failed", failed, len(findings), c.Dir)
+		return fmt.Errorf("%d of %d checks of %s failed", failed, len(findings), c.Dir)
 	}
 	return nil
 }
@@ -129,16 +129,16 @@ func (c *certsVerifyCmd) Run(_ context.Context, std *stdio) error {
 type certsBundleCmd struct {
 	format
 	certDir
-	Out   string `placeholder:"DIR" xor:"out,tar" required:"" help:"Directory to write to, made if it is not there."`
+	Out   string `placeholder:"DIR" xor:"out,tar" required:"" help:"Directory to write to, created if it is missing."`
 	Tar   string `placeholder:"FILE" xor:"out,tar" required:"" help:"Tar archive to write instead; - is standard output."`
-	Force bool   `help:"Replace files that are there already."`
+	Force bool   `help:"Replace existing files."`
 }
 
 // Help is shown by berth certs bundle --help.
 func (certsBundleCmd) Help() string {
-	return `Collects ca.pem, client-cert.pem and client-key.pem for the machine that Berth runs on. The bundle is as secret as the key in
-it. The keys of the authority and of the server are never part of it. Give every machine a certificate of its own with berth
-certs issue where one shall be revocable without the others.
+	return `Exports ca.pem, client-cert.pem and client-key.pem for the machine that Berth runs on. The bundle contains a private key: keep
+it secret. The keys of the authority and of the server are never part of it. To revoke machines one by one, give each its own
+certificate with berth certs issue.
 
 Examples:
 

@@ -18,20 +18,20 @@ import (
 	"berth/internal/pki"
 )
 
-// askTimeout bounds a look at the engine: it is an extra, not the command's purpose.
-const askTimeout = 3 * time.Second
+// observeTimeout bounds the query of the engine, which is optional.
+const observeTimeout = 3 * time.Second
 
-// serverObservation is what an engine or guard shows of the certificates in use.
+// serverObservation is the certificates in use, as an engine or guard shows them.
 type serverObservation struct {
-	server     *x509.Certificate // that it presents; nil if it cannot be reached
+	server     *x509.Certificate // presented in the handshake; nil if it cannot be reached
 	serverErr  error
 	clients    []guard.Client // of open connections
-	clientsErr error          // why nothing is known of them
+	clientsErr error          // why they are not known
 }
 
-// observeServer looks at what listens at an address, as the client of dir.
+// observeServer queries the server at an address with the client certificate of dir.
 func observeServer(ctx context.Context, address, dir string) serverObservation {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	engine, err := url.Parse(address)
 	if err != nil || engine.Scheme != "tcp" || engine.Hostname() == "" {
@@ -41,20 +41,20 @@ func observeServer(ctx context.Context, address, dir string) serverObservation {
 	target := net.JoinHostPort(engine.Hostname(), cmp.Or(engine.Port(), "2376"))
 	own, _, err := pki.LoadClientTLS(pki.ClientPaths(dir, pki.Paths{}), pki.ClientOptions{ServerName: engine.Hostname()})
 	var s serverObservation
-	s.server, s.serverErr = presentedAt(ctx, target, own)
+	s.server, s.serverErr = presentedCertificate(ctx, target, own)
 	if err != nil {
 		s.clientsErr = err
 		return s
 	}
-	s.clients, s.clientsErr = clientsAt(ctx, target, own)
+	s.clients, s.clientsErr = connectedClients(ctx, target, own)
 	return s
 }
 
-// presentedAt answers the certificate that a server presents, whether or not it is one to trust.
-func presentedAt(ctx context.Context, target string, own *tls.Config) (*x509.Certificate, error) {
+// presentedCertificate returns the certificate that a server presents, trusted or not.
+func presentedCertificate(ctx context.Context, target string, own *tls.Config) (*x509.Certificate, error) {
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: true, //nolint:gosec // this looks at a certificate and sends nothing
+		InsecureSkipVerify: true, //nolint:gosec // this reads the certificate and sends nothing
 	}
 	if own != nil {
 		config.GetClientCertificate = own.GetClientCertificate
@@ -75,8 +75,8 @@ func presentedAt(ctx context.Context, target string, own *tls.Config) (*x509.Cer
 	return nil, err
 }
 
-// clientsAt asks a guard which client certificates open connections have shown.
-func clientsAt(ctx context.Context, target string, own *tls.Config) ([]guard.Client, error) {
+// connectedClients asks a guard for the client certificates of its open connections.
+func connectedClients(ctx context.Context, target string, own *tls.Config) ([]guard.Client, error) {
 	transport := &http.Transport{TLSClientConfig: own, DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+target+guard.ClientsPath, nil)
@@ -89,7 +89,7 @@ func clientsAt(ctx context.Context, target string, own *tls.Config) ([]guard.Cli
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, errors.New("what listens there is no guard, so it cannot say which clients are connected")
+		return nil, errors.New("the server is not a guard and does not list its clients")
 	}
 	var answer guard.Clients
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer); err != nil {

@@ -15,20 +15,19 @@ type certsRenewCmd struct {
 	certDir
 	authorityKey
 	lifetime
-	Force   bool          `help:"Renew all, whatever their age."`
-	Bundle  string        `placeholder:"DIR" help:"Directory that holds a bundle of the client's files, made by berth certs bundle: it gets the new ones."`
-	Every   time.Duration `placeholder:"TIME" help:"Go on, and look again after so long, such as 12h. Default: once."`
-	KeepKey bool          `help:"Keep the private keys, and with them the pins. A revoked certificate gets a new key all the same."`
+	Force   bool          `help:"Renew all certificates, also those that are not due."`
+	Bundle  string        `placeholder:"DIR" help:"Directory with a bundle of the client's files, made by berth certs bundle: it is updated."`
+	Every   time.Duration `placeholder:"TIME" help:"Keep running and repeat at this interval, such as 12h. Default: once."`
+	KeepKey bool          `help:"Keep the private keys and thereby the pins. A revoked certificate gets a new key in any case."`
 }
 
 // Help is shown by berth certs renew --help.
 func (certsRenewCmd) Help() string {
 	return `Replaces the certificates of the directory that are past two thirds of their life, and those that were revoked, with the
-same subject, names and life. Guard and serve use the new ones without a restart; a dockerd that serves TLS itself must be
-restarted. Made to be run every day: it changes nothing before its time. As root it leaves each file to the user who owned
-it before.
+same subject, names and lifetime. Guard and serve use the new ones without a restart; a dockerd that serves TLS itself must be
+restarted. Run it every day: certificates that are not due are not changed. As root it keeps the owner of each file.
 
-A certificate that was replaced is good until it expires; revoke it if its key may be in wrong hands.
+A replaced certificate stays valid until it expires; revoke it if its key may be compromised.
 
 Examples:
 
@@ -37,12 +36,12 @@ Examples:
     berth certs renew --bundle docker/client --every 12h`
 }
 
-// Run renews what has come of age, once or until ctx ends.
+// Run renews the certificates that are due, once or until ctx is done.
 func (c *certsRenewCmd) Run(ctx context.Context, std *stdio) error {
 	if c.Every < 0 || c.Every > 0 && c.Every < time.Second {
 		return usageError(errors.New("--every is less than a second"))
 	}
-	// What is wrong at the beginning is wrong with the call.
+	// A failure of the first run is one of the command.
 	if err := c.renew(std); err != nil || c.Every == 0 {
 		return err
 	}
@@ -66,20 +65,20 @@ func (c *certsRenewCmd) renew(std *stdio) error {
 		return err
 	}
 	for _, kept := range result.Kept {
-		std.progress("%s is good until %s: nothing to do", kept.Path, kept.NotAfter.Format("2006-01-02"))
+		std.progress("%s is valid until %s: nothing to do", kept.Path, kept.NotAfter.Format(time.DateOnly))
 	}
 	for _, made := range result.Renewed {
 		std.progress("renewed %s", made.Path)
 	}
-	warn(std, result.Warnings)
-	if err := c.handOut(std); err != nil {
+	printWarnings(std, result.Warnings)
+	if err := c.updateBundle(std); err != nil {
 		return err
 	}
 	return c.table(std, result, certificateRows(append(result.Renewed, result.Kept...)))
 }
 
-// handOut brings the bundle up to date.
-func (c *certsRenewCmd) handOut(std *stdio) error {
+// updateBundle brings the bundle up to date.
+func (c *certsRenewCmd) updateBundle(std *stdio) error {
 	if c.Bundle == "" {
 		return nil
 	}
@@ -101,6 +100,6 @@ func (c *certsRenewCmd) handOut(std *stdio) error {
 	if _, err := pki.BundleDir(c.Dir, c.Bundle, true, time.Now()); err != nil {
 		return err
 	}
-	std.progress("the bundle in %s has the certificates of %s now", c.Bundle, c.Dir)
+	std.progress("updated the bundle in %s with the certificates of %s", c.Bundle, c.Dir)
 	return nil
 }

@@ -12,15 +12,15 @@ import (
 // cli is the root of the command line; every command has a file of its own.
 type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Serve the API and the proxy."`
-	Health     healthCmd     `cmd:"" help:"Say whether the Berth of this machine is ready."`
-	Session    sessionCmd    `cmd:"" help:"Create, look at and remove sessions of a Berth that serves."`
-	Guard      guardCmd      `cmd:"" help:"Stand before the Docker engine's socket and demand client certificates."`
-	Certs      certsCmd      `cmd:"" help:"Make and look at the certificates of the engine and its clients."`
+	Health     healthCmd     `cmd:"" help:"Check whether the Berth on this machine is ready."`
+	Session    sessionCmd    `cmd:"" help:"Create, inspect and delete sessions of a running Berth."`
+	Guard      guardCmd      `cmd:"" help:"Proxy the Docker engine's socket and require client certificates."`
+	Certs      certsCmd      `cmd:"" help:"Create and inspect the certificates of the engine and its clients."`
 	Docker     dockerCmd     `cmd:"" help:"Secure the Docker engine of this machine."`
-	Doctor     doctorCmd     `cmd:"" help:"Go through the security audit checklist."`
-	HostIP     hostipCmd     `cmd:"" name:"hostip" help:"Find the address at which the Docker host is reached from here."`
-	Store      storeCmd      `cmd:"" help:"Look at, save and move the sessions' records."`
-	Config     configCmd     `cmd:"" help:"Check, show and explain the settings."`
+	Doctor     doctorCmd     `cmd:"" help:"Run the checks of the security checklist."`
+	HostIP     hostipCmd     `cmd:"" name:"hostip" help:"Detect the address of the Docker host."`
+	Store      storeCmd      `cmd:"" help:"Inspect, back up and migrate session records."`
+	Config     configCmd     `cmd:"" help:"Check, show and describe the settings."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 
@@ -50,10 +50,10 @@ Examples:
     berth config check`
 }
 
-// exited carries the exit code out of kong, which wants to end the process after it has printed help.
+// exited is the panic value that carries kong's exit code: kong exits the process after it has printed help.
 type exited int
 
-// execute parses args and runs the command. It returns nil when help was asked for and given.
+// execute parses args and runs the command. It returns nil when help was requested and printed.
 func execute(ctx context.Context, args []string, std *stdio) (err error) {
 	defer func() {
 		switch r := recover().(type) {
@@ -66,7 +66,7 @@ func execute(ctx context.Context, args []string, std *stdio) (err error) {
 	}()
 	parser, err := kong.New(&cli{},
 		kong.Name("berth"),
-		kong.Description("Berth gives every user a private OpenCode server in a private, hardened container, and is the only door to it."),
+		kong.Description("Berth gives every user a private OpenCode server in a private, hardened container, and controls all access to it."),
 		kong.Writers(std.Out, std.Err),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
@@ -85,14 +85,14 @@ func execute(ctx context.Context, args []string, std *stdio) (err error) {
 	return parsed.Run()
 }
 
-// defaultCertDir is the directory of the certificates that the settings name: commands for them and the services that use them
-// must not differ. Faults of the settings are reported by those who need more of them.
+// defaultCertDir is the certificate directory of the settings, so that the certificate commands and the services use the same
+// one. Faults of the settings are reported by the commands that need the other settings.
 func defaultCertDir(std *stdio) string {
 	cfg, _ := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
 	return cfg.Docker.CertPath
 }
 
-// flagHelp names a flag's environment variable unless its help does so already.
+// flagHelp adds a flag's environment variable to its help unless the help names it already.
 func flagHelp(v *kong.Value) string {
 	for _, name := range v.Tag.Envs {
 		if strings.Contains(v.Help, name) {

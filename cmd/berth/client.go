@@ -18,26 +18,26 @@ import (
 	"berth/internal/session"
 )
 
-// client calls the API of a Berth as its operator.
+// client calls the API of a Berth as an operator.
 type client struct {
 	base          *url.URL
 	token         session.Secret
-	source        string // where the token is from
+	source        string // where the token comes from
 	http          *http.Client
-	answerTimeout time.Duration // until an answer begins; then a call that may take longer asks whether anybody is there
+	answerTimeout time.Duration // until a response begins; after it, a request that may take longer checks that Berth is alive
 }
 
-// answerTimeout bounds the wait for an answer: a socket that systemd holds takes connections also while no Berth serves them.
+// answerTimeout bounds the wait for a response: a socket of systemd's accepts connections also while Berth is not running.
 const answerTimeout = 30 * time.Second
 
 func newClient(base *url.URL, token session.Secret, source string) *client {
 	return &client{base: base, token: token, source: source, answerTimeout: answerTimeout, http: &http.Client{
-		// The admin token goes to this address and to no other.
+		// The admin token is sent to this address only.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// call makes a request and decodes the answer into out, which may be nil. A problem document comes back as an
+// call makes a request and decodes the response into out, which may be nil. A problem document is returned as an
 // *apiError.
 func (c *client) call(ctx context.Context, method, path string, header http.Header, in, out any) error {
 	resp, err := c.send(ctx, method, path, header, in)
@@ -49,12 +49,12 @@ func (c *client) call(ctx context.Context, method, path string, header http.Head
 		return nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", c.base.Redacted(), err)
+		return fmt.Errorf("read the response of %s: %w", c.base.Redacted(), err)
 	}
 	return nil
 }
 
-// pages lists everything under a path that answers page by page, as {"sessions": […], "next": "…"}.
+// pages lists all items of a path with pagination: {"sessions": […], "next": "…"}.
 func pages[T any](ctx context.Context, c *client, path string, query url.Values) ([]T, error) {
 	all := []T{}
 	query.Set("limit", "1000")
@@ -74,8 +74,8 @@ func pages[T any](ctx context.Context, c *client, path string, query url.Values)
 	}
 }
 
-// send makes a request whose answer the caller reads and closes. Answers that are no success come back as errors. What only
-// looks has to begin to answer within the client's time-out; what does something may take any time as long as Berth lives.
+// send makes a request; the caller reads and closes the response. A status other than success is returned as an error. The
+// response to a GET must begin within the client's time-out; other requests may take any time as long as Berth is alive.
 func (c *client) send(ctx context.Context, method, path string, header http.Header, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
@@ -103,7 +103,7 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	resp, err := c.do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, withHint(context.Cause(ctx), "Berth goes on with what it has begun; berth session list shows what became of it")
+			return nil, withHint(context.Cause(ctx), "Berth continues the operation; berth session list shows the result")
 		}
 		return nil, unreachable(c.base, err)
 	}
@@ -117,18 +117,18 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 		return nil, unexpected(c.base, resp, text)
 	}
 	if failure.Status == http.StatusUnauthorized {
-		failure.hint = fmt.Sprintf("the token of %s is not that of the Berth at %s; name another one with --token-file or BERTH_ADMIN_TOKEN_FILE",
+		failure.hint = fmt.Sprintf("the token of %s is not valid for the Berth at %s; name another one with --token-file or BERTH_ADMIN_TOKEN_FILE",
 			c.source, c.base.Redacted())
 	}
 	return nil, failure
 }
 
-// do is the exchange of send.
+// do sends a request and cancels it when no response begins in time.
 func (c *client) do(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	waiting := make(chan struct{})
-	var asking sync.WaitGroup
-	asking.Go(func() {
+	var watch sync.WaitGroup
+	watch.Go(func() {
 		wait := time.NewTicker(c.answerTimeout)
 		defer wait.Stop()
 		for {
@@ -141,7 +141,7 @@ func (c *client) do(req *http.Request) (*http.Response, error) {
 				continue
 			}
 			select {
-			case <-waiting: // the answer has begun meanwhile
+			case <-waiting: // the response has begun meanwhile
 			default:
 				cancel(errNoAnswer)
 			}
@@ -151,21 +151,21 @@ func (c *client) do(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req.WithContext(ctx))
 	close(waiting)
 	if err == nil {
-		resp.Body = &closeBoth{ReadCloser: resp.Body, also: func() { cancel(nil) }}
+		resp.Body = &bodyWithClose{ReadCloser: resp.Body, onClose: func() { cancel(nil) }}
 		return resp, nil
 	}
 	noAnswer := errors.Is(context.Cause(ctx), errNoAnswer)
 	cancel(nil)
-	asking.Wait()
+	watch.Wait()
 	if noAnswer {
 		err = &url.Error{Op: req.Method, URL: c.base.Redacted(), Err: fmt.Errorf("%w within %s", errNoAnswer, c.answerTimeout)}
 	}
 	return nil, err
 }
 
-var errNoAnswer = errors.New("it takes the connection and does not answer")
+var errNoAnswer = errors.New("it accepts the connection and does not answer")
 
-// isAlive reports whether a Berth answers at all, within the client's time-out.
+// isAlive reports whether Berth answers GET /livez within the client's time-out.
 func (c *client) isAlive(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, c.answerTimeout)
 	defer cancel()
@@ -184,19 +184,19 @@ func (c *client) isAlive(ctx context.Context) bool {
 	return resp.Body.Close() == nil
 }
 
-// closeBoth is a body with more to do at its end.
-type closeBoth struct {
+// bodyWithClose is a response body that calls onClose when it is closed.
+type bodyWithClose struct {
 	io.ReadCloser
-	also func()
+	onClose func()
 }
 
 // Close closes the body.
-func (c *closeBoth) Close() error {
-	defer c.also()
-	return c.ReadCloser.Close()
+func (b *bodyWithClose) Close() error {
+	defer b.onClose()
+	return b.ReadCloser.Close()
 }
 
-// unreachable says why a server could not be reached, and what to do about it.
+// unreachable is the error for a server that cannot be reached, with the cause and a hint.
 func unreachable(base *url.URL, err error) error {
 	problem := &apiError{Problem: httpapi.Problem{
 		Code:   session.CodeEngineUnavailable,
@@ -205,18 +205,18 @@ func unreachable(base *url.URL, err error) error {
 	var verification *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, errNoAnswer):
-		problem.hint = "it is not running or still starting, and systemd holds its socket: systemctl status berth, journalctl -u berth -p err"
+		problem.hint = "Berth is not running or still starting, and systemd holds its socket: systemctl status berth, journalctl -u berth -p err"
 	case errors.Is(err, http.ErrSchemeMismatch):
 		problem.Detail = fmt.Sprintf("%s does not speak TLS", base.Host)
-		problem.hint = fmt.Sprintf("use http://%s, or the address of the proxy that ends TLS in front of Berth", base.Host)
+		problem.hint = fmt.Sprintf("use http://%s, or the address of the proxy that terminates TLS in front of Berth", base.Host)
 	case errors.As(err, &verification):
 		problem.Detail = fmt.Sprintf("the certificate of %s is not trusted: %v", base.Host, verification.Err)
-		problem.hint = "use the name that the certificate is for; a private authority's certificate goes into the file that SSL_CERT_FILE names"
+		problem.hint = "use a name that the certificate is valid for; the certificate of a private authority goes into the file that SSL_CERT_FILE names"
 	}
 	return problem
 }
 
-// unexpected says what to do about a server that answers as Berth does not.
+// unexpected is the error for a response that is not one of Berth's API, with a hint.
 func unexpected(base *url.URL, resp *http.Response, text []byte) error {
 	err := fmt.Errorf("%s answered %s: this is not Berth's API", base.Redacted(), resp.Status)
 	switch {
@@ -228,13 +228,13 @@ func unexpected(base *url.URL, resp *http.Response, text []byte) error {
 	return withHint(err, "name the address of Berth with --url or BERTH_URL")
 }
 
-// apiError is a problem that the server told.
+// apiError is a problem document of the server.
 type apiError struct {
 	httpapi.Problem
 	hint string
 }
 
-// Error gives the problem's detail and faults, and the request ID to look for in the log.
+// Error is the problem's detail and faults, and the request ID to look for in the log.
 func (e *apiError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Detail)
@@ -247,5 +247,5 @@ func (e *apiError) Error() string {
 	return b.String()
 }
 
-// Hint is printed on a line of its own.
+// Hint is printed on a separate line.
 func (e *apiError) Hint() string { return e.hint }

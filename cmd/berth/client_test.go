@@ -22,7 +22,7 @@ import (
 	"berth/internal/config"
 )
 
-// listSessions runs "berth session list" with an environment of its own.
+// listSessions runs "berth session list" with the environment.
 func listSessions(t *testing.T, environ []string, flags ...string) (code int, out, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -30,7 +30,7 @@ func listSessions(t *testing.T, environ []string, flags ...string) (code int, ou
 	return code, stdout.String(), stderr.String()
 }
 
-func TestClientSaysWhatToDoAboutAServerThatIsNotBerth(t *testing.T) {
+func TestClientHintsForServerThatIsNotBerth(t *testing.T) {
 	t.Parallel()
 	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "hello", http.StatusTeapot) })
 	plain, secure := httptest.NewServer(hello), httptest.NewTLSServer(hello)
@@ -42,12 +42,12 @@ func TestClientSaysWhatToDoAboutAServerThatIsNotBerth(t *testing.T) {
 		url  string
 		want []string
 	}{
-		"https against http":    {strings.Replace(plain.URL, "http:", "https:", 1), []string{"does not speak TLS", "hint: use " + plain.URL}},
-		"http against https":    {strings.Replace(secure.URL, "https:", "http:", 1), []string{"answered 400", "hint: it speaks TLS: use " + secure.URL}},
-		"unknown authority":     {secure.URL, []string{"is not trusted", "SSL_CERT_FILE"}},
-		"some other program":    {plain.URL, []string{"this is not Berth's API", "--url"}},
-		"a redirecting address": {redirecting.URL, []string{`redirects to "https://berth.example/sessions"`}},
-		"nobody there":          {"http://127.0.0.1:1", []string{"cannot reach Berth", "berth serve"}},
+		"https against http": {strings.Replace(plain.URL, "http:", "https:", 1), []string{"does not speak TLS", "hint: use " + plain.URL}},
+		"http against https": {strings.Replace(secure.URL, "https:", "http:", 1), []string{"answered 400", "hint: it speaks TLS: use " + secure.URL}},
+		"unknown authority":  {secure.URL, []string{"is not trusted", "SSL_CERT_FILE"}},
+		"another program":    {plain.URL, []string{"this is not Berth's API", "--url"}},
+		"redirect":           {redirecting.URL, []string{`redirects to "https://berth.example/sessions"`}},
+		"connection refused": {"http://127.0.0.1:1", []string{"cannot reach Berth", "berth serve"}},
 	} {
 		code, out, errs := listSessions(t, []string{"BERTH_ADMIN_TOKEN=0123456789abcdef", "HOME=" + t.TempDir()}, "--url", tc.url)
 		if code == 0 || out != "" {
@@ -61,7 +61,7 @@ func TestClientSaysWhatToDoAboutAServerThatIsNotBerth(t *testing.T) {
 	}
 }
 
-// TestClientTimesOutOnSilentListener is about a socket that somebody keeps open for a Berth that does not serve.
+// TestClientTimesOutOnSilentListener uses a socket that accepts connections and does not answer, like that of systemd.
 func TestClientTimesOutOnSilentListener(t *testing.T) {
 	t.Parallel()
 	socket, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -86,16 +86,16 @@ func TestClientTimesOutOnSilentListener(t *testing.T) {
 	}
 }
 
-func TestClientWaitsForWhatTakesLong(t *testing.T) {
+func TestClientWaitsForSlowPostWhileServerIsAlive(t *testing.T) {
 	t.Parallel()
-	asked := make(chan struct{}, 100)
+	probes := make(chan struct{}, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/livez" {
-			asked <- struct{}{}
+			probes <- struct{}{}
 			return
 		}
-		<-asked
-		<-asked
+		<-probes
+		<-probes
 		_, _ = w.Write([]byte(`{"session_id":"ses-aaaa"}`))
 	}))
 	t.Cleanup(server.Close)
@@ -113,7 +113,7 @@ func TestClientWaitsForWhatTakesLong(t *testing.T) {
 	}
 }
 
-func TestEveryLineOfAnErrorHasItsPriorityInTheJournal(t *testing.T) {
+func TestErrorLinesHaveJournalPriority(t *testing.T) {
 	t.Parallel()
 	journal, err := os.CreateTemp(t.TempDir(), "journal")
 	if err != nil {
@@ -142,7 +142,7 @@ func TestEveryLineOfAnErrorHasItsPriorityInTheJournal(t *testing.T) {
 	}
 }
 
-func TestClientFindsTheBerthOfTheStateDirectory(t *testing.T) {
+func TestClientUsesAddressFileOfStateDirectory(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -164,8 +164,8 @@ func TestClientFindsTheBerthOfTheStateDirectory(t *testing.T) {
 	}
 }
 
-// A token that nobody has named opens the Berth that it belongs to and is shown to nobody else.
-func TestTokenOfTheSettingsIsNotSentElsewhere(t *testing.T) {
+// A token that was not named explicitly is sent to its own Berth only.
+func TestConfiguredTokenIsNotSentToOtherAddress(t *testing.T) {
 	t.Parallel()
 	var seen atomic.Value
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen.Store(r.Header.Get("Authorization")) }))
@@ -185,19 +185,19 @@ func TestTokenOfTheSettingsIsNotSentElsewhere(t *testing.T) {
 	}
 	code, _, errs := listSessions(t, []string{"HOME=" + home, "BERTH_CONFIG=" + file}, "--url", elsewhere.URL)
 	if code != exitUsage || !strings.Contains(errs, "--token-file") || seen.Load() != nil {
-		t.Errorf("another address: got exit code %d, %q, and %v was sent; want a refusal and nothing", code, errs, seen.Load())
+		t.Errorf("another address: got exit code %d, %q, and %v was sent; want a usage error and nothing sent", code, errs, seen.Load())
 	}
 	code, _, errs = listSessions(t, []string{"HOME=" + home, "BERTH_CONFIG=" + file}, "--url", "http://localhost:1")
 	if code != exitUnavailable || !strings.Contains(errs, "cannot reach Berth") {
-		t.Errorf("its own, written otherwise: got exit code %d, %q; want it called", code, errs)
+		t.Errorf("its own address, written differently: got exit code %d, %q; want it called", code, errs)
 	}
 	code, _, errs = listSessions(t, []string{"HOME=" + home, "BERTH_CONFIG=" + file}, "--url", elsewhere.URL, "--token-file", filepath.Join(dir, "admin-token"))
 	if code == exitUsage || seen.Load() != "Bearer 0123456789abcdef" {
-		t.Errorf("a token that is named: got exit code %d, %q, and %v was sent", code, errs, seen.Load())
+		t.Errorf("explicit token: got exit code %d, %q, and %v was sent", code, errs, seen.Load())
 	}
 }
 
-func TestRefusedTokenIsNamedWithItsSource(t *testing.T) {
+func TestUnauthorizedErrorNamesTokenSource(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -215,7 +215,7 @@ func TestRefusedTokenIsNamedWithItsSource(t *testing.T) {
 	}
 }
 
-func TestSessionIDsAreCompleted(t *testing.T) {
+func TestCompletionListsSessionIDs(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/sessions" || r.Header.Get("Authorization") != "Bearer 0123456789abcdef" {
@@ -241,8 +241,8 @@ func TestSessionIDsAreCompleted(t *testing.T) {
 	}
 }
 
-// TestVariablesOfTheCommandLineAreKnown keeps a flag's variable from being warned of as a misspelt setting.
-func TestVariablesOfTheCommandLineAreKnown(t *testing.T) {
+// TestFlagVariablesAreKnownToConfig: the variable of a flag must not give a warning about a misspelt setting.
+func TestFlagVariablesAreKnownToConfig(t *testing.T) {
 	t.Parallel()
 	parser, err := kong.New(&cli{}, kong.Vars{"cert_dir": "certs"})
 	if err != nil {
@@ -270,8 +270,8 @@ func TestVariablesOfTheCommandLineAreKnown(t *testing.T) {
 	}
 }
 
-// TestListsGoThroughEveryPage keeps what was asked for from page to page.
-func TestListsGoThroughEveryPage(t *testing.T) {
+// TestListFetchesEveryPage checks that each request has the query of the first one.
+func TestListFetchesEveryPage(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()

@@ -14,8 +14,8 @@ import (
 	"berth/internal/httpapi"
 )
 
-// completeCmd prints what could stand in the place of the last word, one candidate per line, each with a tab and a
-// description where there is one. It prints nothing where any file could stand.
+// completeCmd prints the completions of the last word, one per line, each with a tab and a description if it has one. It
+// prints nothing where a file name is expected.
 type completeCmd struct {
 	Words []string `arg:"" optional:"" help:"The words after berth, the one to complete last."`
 }
@@ -42,13 +42,13 @@ func (c completeCmd) Run(ctx context.Context, parsed *kong.Context, std *stdio) 
 // line is a command line of which the last word is being typed.
 type line struct {
 	node    *kong.Node
-	pending *kong.Flag        // waits for the last word as its value; nil: none does
-	values  map[string]string // of the flags before
-	ended   bool              // there was a "--": what follows is no flag and no command
+	pending *kong.Flag        // the flag that the last word is the value of; nil: none
+	values  map[string]string // of the preceding flags
+	ended   bool              // after "--": the rest are arguments
 	last    string
 }
 
-// parse follows all words but the last through the commands.
+// parse parses all words but the last.
 func parse(node *kong.Node, words []string) line {
 	l := line{node: node, values: map[string]string{}, last: words[len(words)-1]}
 	for _, word := range words[:len(words)-1] {
@@ -109,21 +109,21 @@ func (l line) candidates() []string {
 	return all
 }
 
-// wantsSession reports whether the last word is the ID of a session.
+// wantsSession reports whether the last word is a session ID.
 func (l line) wantsSession() bool {
 	return l.pending == nil && (l.ended || !strings.HasPrefix(l.last, "-")) &&
 		slices.ContainsFunc(l.node.Positional, func(p *kong.Positional) bool { return p.Name == "session" })
 }
 
-// remote is the Berth that the flags typed so far name.
+// remote is the Berth of the preceding flags.
 func (l line) remote() remote { return remote{URL: l.values["url"], TokenFile: l.values["token-file"]} }
 
-// completionTime is how long somebody who has pressed Tab is kept waiting.
-const completionTime = time.Second
+// completionTimeout bounds the query for session IDs.
+const completionTimeout = time.Second
 
-// sessionIDs lists the sessions of a Berth with what tells them apart. One that does not answer in time has none.
+// sessionIDs lists the sessions of a Berth with status and owner; none if it does not answer in time.
 func sessionIDs(ctx context.Context, r remote, std *stdio) []string {
-	ctx, cancel := context.WithTimeout(ctx, completionTime)
+	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
 	r.URL = cmp.Or(r.URL, std.Getenv("BERTH_URL"))
 	r.TokenFile = cmp.Or(r.TokenFile, std.Getenv("BERTH_ADMIN_TOKEN_FILE"))
@@ -144,7 +144,7 @@ func sessionIDs(ctx context.Context, r remote, std *stdio) []string {
 	return all
 }
 
-// enum lists the values that a flag or argument may have, if they are a closed set.
+// enum lists the values of a flag or argument of an enumeration.
 func enum(v *kong.Value, prefix string) []string {
 	if v.Enum == "" {
 		return nil

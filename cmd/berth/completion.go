@@ -2,7 +2,7 @@ package main
 
 import "io"
 
-// completionScripts ask the program itself what could come next: they need no renewal when a command is added.
+// completionScripts ask the program itself for completions: they do not change when a command is added.
 var completionScripts = map[string]string{
 	"bash": `_berth() {
     local IFS=$'\n'
@@ -42,7 +42,7 @@ type completionCmd struct {
 
 // Help shows how to install the scripts.
 func (completionCmd) Help() string {
-	return `The script asks the installed berth for what could come next.
+	return `The script asks the installed berth for the completions.
 
 Examples:
 

@@ -9,7 +9,7 @@ import (
 	"berth/internal/config"
 )
 
-// configFlags are the flags of every command that reads settings; embed it. Each flag wins over its variable.
+// configFlags are the flags of every command that reads settings; embed it. Each flag overrides its variable.
 type configFlags struct {
 	File      string            `name:"config" short:"c" placeholder:"FILE" help:"Configuration file, YAML (BERTH_CONFIG). Default: that of make run beside this program, else /etc/berth/berth.yaml, if it is there."`
 	Set       map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Set any variable but secrets, as if it were in the environment. Repeatable."`
@@ -23,7 +23,7 @@ type configFlags struct {
 }
 
 // ProvideConfig reads the settings from the file, the environment and these flags. The command line calls it for commands
-// whose Run takes the settings, which then have no faults.
+// with the settings as a parameter of Run, which then have no faults.
 func (f configFlags) ProvideConfig(std *stdio) (config.Config, error) {
 	overrides := maps.Clone(f.Set)
 	if overrides == nil {
@@ -51,19 +51,19 @@ func (f configFlags) ProvideConfig(std *stdio) (config.Config, error) {
 }
 
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Say whether the settings are usable, and everything that is wrong with them."`
-	Show  configShowCmd  `cmd:"" help:"Print the settings that apply, with secrets redacted."`
+	Check configCheckCmd `cmd:"" help:"Check the settings and report every fault."`
+	Show  configShowCmd  `cmd:"" help:"Print the effective settings, with secrets redacted."`
 	Docs  configDocsCmd  `cmd:"" help:"Print the description of all settings, as Markdown."`
 }
 
 type configCheckCmd struct {
 	configFlags
-	NoFiles bool `help:"Look at the settings alone: the files that they name are on another machine."`
+	NoFiles bool `help:"Check the settings alone: the files that they name are on another machine."`
 }
 
 // Help shows examples.
 func (configCheckCmd) Help() string {
-	return `Nothing is started and nothing is written. The settings are checked, and the files that they name: certificates, state directory, log files. Every fault is reported at once, and the exit code is 2 if there is one; settings that work but weaken something, and variables that look like settings and are none, are warned of.
+	return `Nothing is started and nothing is written. The settings are checked, and the files that they name: certificates, state directory, log files. Every fault is reported at once, and the exit code is 2 if there is one. Settings that weaken security, and variables that look like settings and are none, give warnings.
 
 Examples:
 
@@ -87,7 +87,7 @@ func (c configCheckCmd) Run(std *stdio, cfg config.Config) error {
 		}
 	}
 	if faults != nil {
-		return withHint(usageError(faults), `"berth config check --no-files" looks at the settings alone`)
+		return withHint(usageError(faults), `"berth config check --no-files" checks the settings alone`)
 	}
 	_, err := fmt.Fprintln(std.Out, "the settings are usable")
 	return err

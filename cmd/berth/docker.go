@@ -15,18 +15,18 @@ import (
 )
 
 type dockerCmd struct {
-	SetupTLS dockerSetupTLSCmd `cmd:"" name:"setup-tls" help:"Let this machine's Docker engine demand client certificates, or take that back."`
-	Firewall dockerFirewallCmd `cmd:"" help:"Close this machine to sessions, or take that back."`
-	Test     dockerTestCmd     `cmd:"" help:"Test the way to the engine, and that strangers are refused on it."`
+	SetupTLS dockerSetupTLSCmd `cmd:"" name:"setup-tls" help:"Configure this machine's Docker engine to require client certificates, or undo that."`
+	Firewall dockerFirewallCmd `cmd:"" help:"Block access from sessions to this machine, or undo that."`
+	Test     dockerTestCmd     `cmd:"" help:"Test the connection to the engine, and that unauthenticated clients are refused."`
 }
 
 type dockerSetupTLSCmd struct {
-	CertDir        string   `env:"DOCKER_CERT_PATH" default:"${cert_dir}" placeholder:"DIR" help:"Directory that berth certs init has filled (DOCKER_CERT_PATH). Default: ${default}."`
+	CertDir        string   `env:"DOCKER_CERT_PATH" default:"${cert_dir}" placeholder:"DIR" help:"Directory of the certificates, made by berth certs init (DOCKER_CERT_PATH). Default: ${default}."`
 	Listen         []string `default:"127.0.0.1" placeholder:"ADDRESS" help:"IP address that the engine listens on, with or without a port. Repeatable. Default: ${default}."`
-	Port           uint16   `env:"DOCKER_TLS_PORT" default:"2376" placeholder:"PORT" help:"Port where --listen names none (DOCKER_TLS_PORT). Default: ${default}."`
-	RestartCommand string   `placeholder:"COMMAND" help:"Command that restarts the engine where neither systemd nor /etc/init.d/docker does. A shell runs it."`
-	Network        string   `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is closed whoever made it. Default: ${default}."`
-	NoFirewall     bool     `help:"Leave out the firewall rules that keep containers from the engine's port and from this machine."`
+	Port           uint16   `env:"DOCKER_TLS_PORT" default:"2376" placeholder:"PORT" help:"Port for a --listen without one (DOCKER_TLS_PORT). Default: ${default}."`
+	RestartCommand string   `placeholder:"COMMAND" help:"Shell command that restarts the engine where neither systemd nor /etc/init.d/docker does."`
+	Network        string   `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is isolated. Default: ${default}."`
+	NoFirewall     bool     `help:"Do not install the firewall rules that block containers from the engine's port and from this machine."`
 	confirmation
 	Undo bool   `help:"Restore the state before the first set-up."`
 	Root string `hidden:"" placeholder:"DIR" help:"Put DIR before every path."`
@@ -35,13 +35,14 @@ type dockerSetupTLSCmd struct {
 // Help is shown by berth docker setup-tls --help.
 func (dockerSetupTLSCmd) Help() string {
 	return `Runs as root on the engine's machine, with systemd or without. It installs the server certificate in /etc/docker/certs,
-merges TLS and hardening into /etc/docker/daemon.json, takes the addresses out of systemd's command line, keeps containers
-from the engine's port and sessions from the whole machine (see berth docker firewall), restarts the engine, and looks at it from outside: it must answer a client of ours, and refuse one
-without certificate and one of another authority. When any step fails, everything is put back as it was and the engine is
-restarted with that. What was replaced is kept beside it with the date in its name until --undo.
+merges TLS and hardening into /etc/docker/daemon.json, removes the addresses from systemd's command line, blocks containers
+from the engine's port and sessions from the whole machine (see berth docker firewall), restarts the engine, and verifies the
+result: the engine must answer a client of ours, and refuse one without a certificate and one of another authority. When a step
+fails, everything is restored and the engine is restarted with the previous settings. Replaced files are kept, with the date in
+their names, until --undo.
 
-The plan and the changes are shown before the question. A second run changes nothing. A run that was interrupted is
-completed by the next one, or taken back with --undo.
+The plan and the changes are shown before the confirmation. A second run changes nothing. An interrupted run is completed by
+the next one, or undone with --undo.
 
 Examples:
 
@@ -51,7 +52,7 @@ Examples:
     berth docker setup-tls --undo`
 }
 
-// Run sets the engine up, or takes that back.
+// Run sets the engine up, or undoes that.
 func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 	host := dockerd.Machine()
 	if c.Root != "" {
@@ -70,9 +71,9 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 		setup := dockerd.WithoutMaterial(host, options)
 		return c.carryOut(ctx, std, operation{
 			plan: setup.PlanUndo, nothing: "no set-up is recorded on this machine: nothing to undo",
-			question: "Take the set-up back like this?",
+			question: "Undo the set-up like this?",
 			apply:    func(ctx context.Context, _ *dockerd.Plan) error { return setup.Undo(ctx) },
-			done:     "everything is as it was before the set-up",
+			done:     "the state before the set-up is restored",
 		})
 	}
 	for _, text := range c.Listen {
@@ -90,7 +91,7 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	return c.carryOut(ctx, std, operation{
-		plan: setup.Plan, nothing: "the engine demands client certificates on " + addresses(options.Listen) + ": nothing to do",
+		plan: setup.Plan, nothing: "the engine requires client certificates on " + addresses(options.Listen) + ": nothing to do",
 		show: func(plan *dockerd.Plan) {
 			if plan.Engine != "" {
 				std.progress("the engine %s answers on %s", plan.Version, plan.Engine)
@@ -98,31 +99,31 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 				std.progress("the engine does not answer yet")
 			}
 			if plan.Resumes {
-				std.progress("an earlier set-up was interrupted; this one completes it")
+				std.progress("an earlier set-up was interrupted; this run completes it")
 			}
 		},
 		question: "Set the engine up like this?", apply: setup.Apply,
-		done: "the engine demands client certificates on " + addresses(options.Listen),
+		done: "the engine requires client certificates on " + addresses(options.Listen),
 	})
 }
 
-// operation is a change of this machine that is planned, shown and agreed to before it is made.
+// operation is a change of this machine that is planned, shown and confirmed before it is made.
 type operation struct {
 	plan     func(context.Context) (*dockerd.Plan, error)
-	nothing  string              // said of an empty plan
-	show     func(*dockerd.Plan) // says ahead of a plan that is not empty what else was found; nil: nothing
+	nothing  string              // printed for an empty plan
+	show     func(*dockerd.Plan) // prints further findings before a plan that is not empty; nil: none
 	question string
 	apply    func(context.Context, *dockerd.Plan) error
-	done     string // said afterwards
+	done     string // printed at the end
 }
 
-// confirmation says how the operator's consent to a plan is got; embed it.
+// confirmation is the flags of commands that ask before they change this machine; embed it.
 type confirmation struct {
-	DryRun bool `help:"Show what would be done, and change nothing."`
-	Yes    bool `short:"y" help:"Do it without a question."`
+	DryRun bool `help:"Show the plan and change nothing."`
+	Yes    bool `short:"y" help:"Do not ask for confirmation."`
 }
 
-// carryOut plans, asks and applies. In a dry run it only shows, also a plan that must not be applied.
+// carryOut plans, asks and applies. A dry run only shows the plan, also one that must not be applied.
 func (c confirmation) carryOut(ctx context.Context, std *stdio, o operation) error {
 	plan, planErr := o.plan(ctx)
 	if planErr != nil && (plan == nil || !c.DryRun) {
@@ -145,7 +146,7 @@ func (c confirmation) carryOut(ctx context.Context, std *stdio, o operation) err
 	return nil
 }
 
-// ask shows the plan and asks. In a dry run it only shows.
+// ask shows the plan and asks for confirmation, which a dry run does not.
 func (c confirmation) ask(std *stdio, plan *dockerd.Plan, question string) error {
 	if _, err := fmt.Fprint(std.Out, printable(plan.String())); err != nil {
 		return err
@@ -155,7 +156,7 @@ func (c confirmation) ask(std *stdio, plan *dockerd.Plan, question string) error
 		return nil
 	}
 	if !c.Yes && !std.isTerminal() {
-		return withHint(usageError(errors.New("there is no terminal to ask on: nothing was changed")), "read the plan above, and give --yes")
+		return withHint(usageError(errors.New("there is no terminal for the confirmation: nothing was changed")), "read the plan above, and give --yes")
 	}
 	if os.Geteuid() != 0 {
 		return withHint(errors.New("only root can change this: nothing was changed"), "run it again with sudo, or with --dry-run")
@@ -166,11 +167,11 @@ func (c confirmation) ask(std *stdio, plan *dockerd.Plan, question string) error
 	return nil
 }
 
-// readCertificates reads and checks what the engine shall use, and what proves that it does.
+// readCertificates reads and checks the engine's certificates, and those with which the set-up is verified.
 func (c *dockerSetupTLSCmd) readCertificates(options *dockerd.Options) error {
 	server := pki.ServerPaths(c.CertDir)
 	client := pki.ClientPaths(c.CertDir, pki.Paths{})
-	// Loading finds every fault that a set of certificates can have, and says what to do about it.
+	// Loading reports every fault that a set of certificates can have, with what to do about it.
 	if _, _, err := pki.LoadServerTLS(server, pki.ServerOptions{}); err != nil {
 		return err
 	}

@@ -18,24 +18,24 @@ type dockerTestCmd struct {
 	configFlags
 	format
 	Host       string        `short:"H" placeholder:"ENDPOINT" help:"Engine to test, tcp://host:port (DOCKER_HOST)."`
-	ServerName string        `placeholder:"NAME" help:"Name that the engine's certificate must carry. Default: the host's."`
-	ServerCert string        `placeholder:"FILE" help:"File that the engine's certificate was installed from. Default: server-cert.pem beside the client's, if it is there."`
-	Deep       bool          `help:"Create a throw-away container, without starting it, and remove it."`
+	ServerName string        `placeholder:"NAME" help:"Name that the engine's certificate must be valid for. Default: the host's."`
+	ServerCert string        `placeholder:"FILE" help:"File that the engine's certificate was installed from. Default: server-cert.pem beside the client's, if it exists."`
+	Deep       bool          `help:"Create a temporary container, without starting it, and remove it."`
 	Image      string        `placeholder:"IMAGE" help:"Image of that container. Default: any that is on the engine."`
-	Timeout    time.Duration `default:"10s" placeholder:"TIME" help:"Longest time that one step may take. Default: ${default}."`
+	Timeout    time.Duration `default:"10s" placeholder:"TIME" help:"Time-out of one step. Default: ${default}."`
 }
 
 // Help is shown by berth docker test --help.
 func (dockerTestCmd) Help() string {
-	return `Goes the way to the engine with the settings of "berth serve": name, port, TLS 1.3 handshake, both certificates, the
-API, and that clients with no certificate or a foreign one are refused. Every step passes, warns, fails or is skipped, with
-a stable code, the cause, and what to do about it. The days left are those of the certificate that the engine has loaded:
-dockerd does not read a renewed one before its next start.
+	return `Tests the connection to the engine with the settings of "berth serve": name, port, TLS 1.3 handshake, both certificates, the
+API, and that clients with no certificate or one of another authority are refused. Every step passes, warns, fails or is
+skipped, with a stable code, the cause, and what to do about it. The days left are those of the certificate that the engine
+has loaded: dockerd reads a renewed one at its next start.
 
 Nothing is changed on the engine unless --deep is given.
 
-Exit codes: 0 all is well, warnings included; 1 TLS, a certificate or the engine is at fault; 2 the settings are;
-5 the engine refuses our certificate or what we ask for; 6 the engine cannot be reached.
+Exit codes: 0 no failure, perhaps warnings; 1 a failure of TLS, a certificate or the engine; 2 invalid settings;
+5 the engine refuses our certificate or our request; 6 the engine cannot be reached.
 
 Examples:
 
@@ -61,7 +61,7 @@ var checkExits = map[connection.Code]int{
 	connection.Denied:            exitAuth,
 }
 
-// Run tests the way to the engine.
+// Run tests the connection to the engine.
 func (c *dockerTestCmd) Run(ctx context.Context, std *stdio) error {
 	cfg, err := c.settings(std)
 	if err != nil {
@@ -100,7 +100,7 @@ func (c *dockerTestCmd) settings(std *stdio) (config.Config, error) {
 	return c.ProvideConfig(std)
 }
 
-// usageErrorUnlessEnded marks what is wrong with the options as the caller's.
+// usageErrorUnlessEnded marks an error of the options as a usage error, unless ctx is done.
 func usageErrorUnlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
@@ -118,7 +118,7 @@ func checkError(report connection.Report) error {
 	return &commandError{code: code, hint: failure.Remedy, err: fmt.Errorf("%s: %s", failure.Code, failure.Detail)}
 }
 
-// writeCheck prints a report for people: the steps, what to do about warnings and failures, and what was found.
+// writeCheck prints a report as text: the steps, the remedies of warnings and failures, and the findings.
 func writeCheck(w io.Writer, r connection.Report) error {
 	rows := [][]string{{"STEP", "STATUS", "CODE", "MS", "DETAIL"}}
 	for _, s := range r.Steps {

@@ -13,8 +13,8 @@ import (
 	"berth/internal/pki"
 )
 
-// TestSetUpTestsTheEngineWithItsOwnCertificates: what decides whether a set-up stays is made of the files that it installs.
-func TestSetUpTestsTheEngineWithItsOwnCertificates(t *testing.T) {
+// TestSetupVerifiesEngineWithInstalledCertificates: the verification uses the certificates that the set-up installs.
+func TestSetupVerifiesEngineWithInstalledCertificates(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if _, err := pki.Init(dir, pki.InitOptions{}); err != nil {

@@ -16,21 +16,21 @@ import (
 type doctorCmd struct {
 	configFlags
 	Output  string        `short:"o" enum:"table,json,sarif" default:"table" help:"Form of the output: ${enum}."`
-	Compose []string      `placeholder:"PATH" help:"Compose file to look through, or directory with some. Repeatable. Default: the working directory."`
-	Fix     bool          `help:"Correct the modes of certificates, keys and their directory first. Nothing else is changed."`
-	Timeout time.Duration `default:"20s" placeholder:"TIME" help:"Longest time that one check may take. Default: ${default}."`
-	Socket  string        `env:"BERTH_GUARD_SOCKET" placeholder:"FILE" help:"The engine's own socket, which no container may have (BERTH_GUARD_SOCKET). Default: /var/run/docker.sock and other usual places."`
+	Compose []string      `placeholder:"PATH" help:"Compose file to check, or a directory of compose files. Repeatable. Default: the working directory."`
+	Fix     bool          `help:"First correct the modes of certificates, keys and their directory. Nothing else is changed."`
+	Timeout time.Duration `default:"20s" placeholder:"TIME" help:"Time-out of one check. Default: ${default}."`
+	Socket  string        `env:"BERTH_GUARD_SOCKET" placeholder:"FILE" help:"The engine's own socket, which must not be mounted in a container (BERTH_GUARD_SOCKET). Default: /var/run/docker.sock and other usual paths."`
 }
 
 // Help is shown by berth doctor --help.
 func (doctorCmd) Help() string {
-	return `Goes through the security audit checklist with the settings of "berth serve": certificates and their modes, socket mounts
+	return `Runs the security checklist with the settings of "berth serve": certificates and their modes, socket mounts
 in compose files and running containers, settings, the TLS connection, routes to sessions, limits, rotation, firewall, the
-engine's options, logging. Each item passes, warns, fails, or is skipped when it cannot be looked at from here;
-every finding has a stable code, what was seen, and what to do about it. Run it where Berth runs and, as root, where the
-engine runs: each sees what the other does not.
+engine's options, logging. Each item passes, warns, fails, or is skipped when it cannot be checked from here; every finding
+has a stable code, the observation, and what to do about it. Run it where Berth runs and, as root, where the engine runs: some
+checks are possible on one of the two machines only.
 
-The exit code is 1 if an item fails; warnings do not fail. SARIF 2.1.0 is for code scanning tools.
+The exit code is 1 if an item fails; warnings do not count. SARIF 2.1.0 is for code scanning tools.
 
 Examples:
 
@@ -39,9 +39,9 @@ Examples:
     berth doctor --compose compose.yaml --output sarif > doctor.sarif`
 }
 
-// Run goes through the checklist.
+// Run runs the checks.
 func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
-	// Settings with faults are the business of a check; the others do what they can with the rest.
+	// One check reports the faults of the settings; the others use the settings that are valid.
 	cfg, configErr := c.ProvideConfig(std)
 	options, done := doctor.FromConfig(cfg)
 	defer done()
@@ -75,7 +75,7 @@ func (c *doctorCmd) Run(ctx context.Context, std *stdio) error {
 	return errors.Join(fixErr, err)
 }
 
-// writeDoctor prints a report for people: a line for each finding, then what to do about those that are not well.
+// writeDoctor prints a report as text: a line for each finding, then the remedies.
 func writeDoctor(w io.Writer, r doctor.Report) error {
 	rows := [][]string{{"ITEM", "CHECK", "STATUS", "CODE", "SEEN"}}
 	for _, result := range r.Results {

@@ -13,7 +13,7 @@ import (
 	"berth/internal/session"
 )
 
-// Exit codes; "berth --help" documents them. Which code of a failure has which says [outcome.Of].
+// Exit codes; "berth --help" documents them. [outcome.Of] has the exit code of each failure.
 const (
 	exitOK          = 0
 	exitFailure     = outcome.ExitFailure
@@ -24,9 +24,9 @@ const (
 	exitUnavailable = outcome.ExitUnavailable
 )
 
-// commandError is an error that knows its exit code, what to do about it, or both.
+// commandError is an error with an exit code, a hint, or both.
 type commandError struct {
-	code int    // 0: as the cause says
+	code int    // 0: that of the cause
 	hint string // one sentence; may be empty
 	err  error
 }
@@ -34,14 +34,14 @@ type commandError struct {
 // Error is the cause's message.
 func (e *commandError) Error() string { return e.err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *commandError) Unwrap() error { return e.err }
 
-// Hint is printed on a line of its own; "" is not.
+// Hint is printed on a separate line, unless it is empty.
 func (e *commandError) Hint() string { return e.hint }
 
-// usageError marks an error as the caller's: wrong flags, arguments or settings. To what the parser found it adds where
-// to read more. It is nil for nil.
+// usageError marks an error as a usage error: wrong flags, arguments or settings. For an error of the parser the hint names
+// the command's help. It is nil for nil.
 func usageError(err error) error {
 	if err == nil {
 		return nil
@@ -57,7 +57,7 @@ func usageError(err error) error {
 	return usage
 }
 
-// commandPath is how a command is typed: without the aliases that the parser adds.
+// commandPath is a command as it is typed, without the aliases that the parser adds.
 func commandPath(node *kong.Node) string {
 	if node.Parent == nil {
 		return node.Name
@@ -65,7 +65,7 @@ func commandPath(node *kong.Node) string {
 	return commandPath(node.Parent) + " " + node.Name
 }
 
-// withHint adds to an error what to do about it. It is nil for nil.
+// withHint adds a hint to an error: what to do about it. It is nil for nil.
 func withHint(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
@@ -102,7 +102,7 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
-// report prints an error and its hint, the way every command does.
+// report prints an error and its hint.
 func report(w io.Writer, err error) {
 	if err == nil {
 		return

@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestEveryCodeHasOneExitCode(t *testing.T) {
+func TestEveryCodeHasSameExitCodeLocallyAndFromAPI(t *testing.T) {
 	t.Parallel()
 	for _, code := range session.Codes() {
 		want := outcome.Of(code).Exit
@@ -17,8 +17,8 @@ func TestEveryCodeHasOneExitCode(t *testing.T) {
 			t.Errorf("%s: its exit code is %d, which is not documented", code, want)
 		}
 		for name, err := range map[string]error{
-			"answered by Berth": &apiError{Problem: httpapi.Problem{Code: code}},
-			"found here":        fmt.Errorf("open the store: %w", session.Errorf(code, "x")),
+			"from the API": &apiError{Problem: httpapi.Problem{Code: code}},
+			"local":        fmt.Errorf("open the store: %w", session.Errorf(code, "x")),
 		} {
 			if got := exitCode(err); got != want {
 				t.Errorf("%s, %s: got %d, want %d", code, name, got, want)

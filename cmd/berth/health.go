@@ -15,8 +15,8 @@ type healthCmd struct {
 
 // Help is shown by berth health --help.
 func (healthCmd) Help() string {
-	return `Asks the Berth that serves on this machine, at the address of its settings, whether it is ready (GET /readyz). The exit code
-is 0 if it is and 1 if not: for the health check of a container, and for scripts. It needs no token.
+	return `Checks whether the Berth on this machine is ready (GET /readyz at the address of its settings). The exit code is 0 if it is
+and 1 if not: for the health check of a container, and for scripts. It needs no token.
 
 Examples:
 
@@ -24,9 +24,9 @@ Examples:
     berth health --listen 127.0.0.1:8090`
 }
 
-// Run asks whether Berth is ready.
+// Run checks whether Berth is ready.
 func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
-	// Faults of settings are what serve reports; the address is all that counts here.
+	// Faults of settings are reported by serve; only the address is needed here.
 	cfg, _ := c.ProvideConfig(std)
 	address := localAddress(cfg.Server.Listen)
 	if address == "" {

@@ -13,17 +13,17 @@ import (
 type hostipCmd struct {
 	configFlags
 	format
-	Port uint16 `placeholder:"PORT" help:"Published port of a running session, whose server has to answer. Default: the engine's own, of DOCKER_HOST, where TLS has to be spoken."`
+	Port uint16 `placeholder:"PORT" help:"Published port of a running session: its server must answer. Default: the engine's port, of DOCKER_HOST: it must speak TLS."`
 }
 
 // Help is shown by berth hostip --help.
 func (hostipCmd) Help() string {
-	return `Goes through everything that may be the Docker host's address as it is seen from here, in the order in which it is believed,
-and tries each: host.docker.internal; DOCKER_HOST_GATEWAY and GATEWAY; the default route; the network that is left by; the
-addresses that Docker usually takes. HOST_IP is taken whatever else there is. Berth does the same for a session's port
-where it cannot know the address otherwise, and looks again after five minutes, or when a connection fails.
+	return `Tries the candidates for the Docker host's address in order of precedence: host.docker.internal; DOCKER_HOST_GATEWAY and
+GATEWAY; the default route; the network of the outgoing interface; Docker's usual addresses. HOST_IP overrides them all.
+Berth does the same for a session's port where the address is not known otherwise, and repeats it after five minutes, or
+when a connection fails.
 
-Exit codes: 0 an address was found and answers; 6 none answers, HOST_IP included.
+Exit codes: 0 an address answers; 6 none answers, HOST_IP included.
 
 Examples:
 
@@ -67,7 +67,7 @@ func (c hostipCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error
 	if err == nil && found.Source == hostip.Forced && found.Candidates[0].Err != nil {
 		return &commandError{
 			code: exitUnavailable, err: fmt.Errorf("nothing answers at HOST_IP %s, port %d: %w", found.Addr, port, found.Candidates[0].Err),
-			hint: "it is taken nevertheless; unset HOST_IP to have the address detected",
+			hint: "it is used nevertheless; unset HOST_IP to have the address detected",
 		}
 	}
 	return err
@@ -100,7 +100,7 @@ func (r hostipReport) rows() [][]string {
 			result = fmt.Sprintf("answers on port %d", r.Port)
 		}
 		if c.Address != "" && c.Address == r.Address && c.Source == r.Source {
-			result += "; taken"
+			result += "; used"
 		}
 		rows = append(rows, []string{string(c.Source), c.Address, result})
 	}

@@ -15,12 +15,12 @@ import (
 	"berth/internal/storage"
 )
 
-// machineConfig is the configuration file of this machine, which unit and command line share.
+// machineConfig is the configuration file of this machine, for the systemd unit and the command line.
 const machineConfig = "/etc/berth/berth.yaml"
 
-// systemConfig is the configuration file that counts where none is named: that of the "make run" in the checkout that this
-// program was built in, or this machine's. The current directory is never looked into: a file there could lead a command,
-// and the operator's token with it, to somebody else's server.
+// systemConfig is the configuration file that is read where none is named: that of "make run" in the checkout that this
+// program was built in, or this machine's. The current directory is never searched: a file there could send a command, and
+// the operator's token with it, to another server.
 func systemConfig() string {
 	program, err := os.Executable()
 	if err == nil {
@@ -35,19 +35,19 @@ func systemConfig() string {
 	return machineConfig
 }
 
-// remote says which Berth a command talks to. What no flag and no variable names is what the settings say.
+// remote is the Berth that a command calls. The settings are the default of both flags.
 type remote struct {
 	URL       string `name:"url" env:"BERTH_URL" placeholder:"URL" help:"Address of Berth. Default: that of the Berth beside this program or of this machine, http://127.0.0.1:8080 if none is found."`
 	TokenFile string `env:"BERTH_ADMIN_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the admin token. Default: admin-token in the state directory of that Berth."`
 }
 
-// defaultURL is where Berth serves unless it was told otherwise.
+// defaultURL is the address of a Berth with the default settings.
 const defaultURL = "http://127.0.0.1:8080"
 
-// ProvideClient finds the Berth that is meant and its admin token. The command line calls it for commands whose Run takes a
-// client.
+// ProvideClient finds the address of Berth and its admin token. The command line calls it for commands with a client as a
+// parameter of Run.
 func (r remote) ProvideClient(std *stdio) (*client, error) {
-	// Faults of settings that matter to the server only are none of the client's business.
+	// Faults of settings are reported by the server; the client needs a few of them only.
 	cfg, _ := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
 	own := cmp.Or(storage.AddressOf(cfg.Server.StateDir), localAddress(cfg.Server.Listen), defaultURL)
 	base, err := parseAddress(cmp.Or(r.URL, own))
@@ -60,7 +60,7 @@ func (r remote) ProvideClient(std *stdio) (*client, error) {
 	case std.Getenv("BERTH_ADMIN_TOKEN") != "":
 		return newClient(base, session.Secret(std.Getenv("BERTH_ADMIN_TOKEN")), "BERTH_ADMIN_TOKEN"), nil
 	case std.Getenv("BERTH_STATE_DIR") == "" && !sameServer(base, own):
-		// A token that nobody has named is for the Berth that it belongs to.
+		// A token that was not named explicitly is sent to its own Berth only.
 		return nil, usageError(withHint(fmt.Errorf("no token is named for %s, and that of the Berth at %s is not sent elsewhere", base.Redacted(), own),
 			"name its file with --token-file or BERTH_ADMIN_TOKEN_FILE, or set BERTH_ADMIN_TOKEN"))
 	case cfg.Server.AdminToken != "":
@@ -86,7 +86,7 @@ func parseAddress(address string) (*url.URL, error) {
 	return base, nil
 }
 
-// sameServer reports whether an address is another way to write that of a Berth on this machine.
+// sameServer reports whether an address is that of the Berth on this machine, perhaps written differently.
 func sameServer(base *url.URL, own string) bool {
 	known, err := url.Parse(own)
 	return err == nil && base.Scheme == known.Scheme && base.Port() == known.Port() &&
@@ -98,7 +98,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// localAddress is the URL of a Berth that listens there, when the setting says enough; "" when it does not.
+// localAddress is the URL of a Berth that listens on an address; "" when the address has no fixed port.
 func localAddress(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil || port == "0" {

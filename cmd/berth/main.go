@@ -17,11 +17,11 @@ import (
 	"berth/internal/telemetry"
 )
 
-// stdio is the outer world of a command.
+// stdio is the standard streams and the environment of a command.
 type stdio struct {
 	In      io.Reader
-	Out     io.Writer // what was asked for
-	Err     io.Writer // everything else
+	Out     io.Writer // results
+	Err     io.Writer // errors, warnings, progress
 	Environ []string  // as os.Environ gives it
 }
 
@@ -44,13 +44,13 @@ func (s *stdio) lookupEnv(name string) (string, bool) {
 // isJournal reports whether standard error goes to systemd's journal.
 func (s *stdio) isJournal() bool { return telemetry.IsJournal(s.Err, s.Getenv("JOURNAL_STREAM")) }
 
-// isTerminal reports whether a person can be asked.
+// isTerminal reports whether standard input is a terminal.
 func (s *stdio) isTerminal() bool {
 	f, ok := s.In.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// confirm asks a person a question. Anything but yes is no.
+// confirm asks a yes-no question. Every answer but yes is a no.
 func (s *stdio) confirm(question string) bool {
 	_, _ = fmt.Fprintf(s.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(s.In).ReadString('\n')
@@ -58,7 +58,7 @@ func (s *stdio) confirm(question string) bool {
 	return err == nil && (answer == "y" || answer == "yes")
 }
 
-// progress tells a waiting person what is being done.
+// progress prints a progress message to standard error.
 func (s *stdio) progress(format string, args ...any) {
 	_, _ = fmt.Fprintf(s.Err, "berth: "+format+"\n", args...)
 }
@@ -79,8 +79,8 @@ func run(args []string, std *stdio) int {
 	return exitCode(err)
 }
 
-// report prints an error and its hint. In systemd's journal every line is an entry of its own, so every line says that it
-// tells of an error.
+// report prints an error and its hint. In systemd's journal every line is an entry of its own, so every line gets the
+// priority of an error.
 func (s *stdio) report(err error) {
 	if err == nil || !s.isJournal() {
 		report(s.Err, err)
@@ -93,8 +93,8 @@ func (s *stdio) report(err error) {
 	}
 }
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends, with the signal as its cause. The second one
-// kills the process, as if nobody listened.
+// untilSignal returns a context that the first SIGINT or SIGTERM cancels, with the signal as its cause. The second one has
+// its default effect and kills the process.
 func untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)

@@ -17,10 +17,10 @@ import (
 	"berth/internal/session"
 )
 
-// waitVariable makes this test binary a program that waits for signals.
+// waitVariable turns this test binary into a program that waits for signals.
 const waitVariable = "BERTH_TEST_WAIT_FOR_SIGNALS"
 
-// waitForSignals ends its context by the first signal and never returns: only a second signal can end it.
+// waitForSignals prints the first signal and never returns: only the second signal ends the process.
 func waitForSignals() {
 	ctx, _ := untilSignal(context.Background())
 	fmt.Println("waiting")
@@ -29,7 +29,7 @@ func waitForSignals() {
 	select {}
 }
 
-func TestFirstSignalCancelsAndSecondKills(t *testing.T) {
+func TestFirstSignalCancelsAndSecondKillsProcess(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -58,7 +58,7 @@ func TestFirstSignalCancelsAndSecondKills(t *testing.T) {
 	}
 }
 
-func TestExitCodesFollowTheTable(t *testing.T) {
+func TestExitCodeFollowsErrorCode(t *testing.T) {
 	t.Parallel()
 	failure := session.Errorf(session.CodeLimit, "full")
 	for name, tc := range map[string]struct {
@@ -66,7 +66,7 @@ func TestExitCodesFollowTheTable(t *testing.T) {
 		want int
 	}{
 		"success":             {nil, 0},
-		"anything":            {errors.New("x"), 1},
+		"other error":         {errors.New("x"), 1},
 		"start failed":        {session.Errorf(session.CodeStartFailed, "x"), 1},
 		"usage":               {usageError(errors.New("x")), 2},
 		"settings":            {&config.FaultsError{Faults: []config.Fault{{Variable: "X"}}}, 2},
@@ -78,7 +78,7 @@ func TestExitCodesFollowTheTable(t *testing.T) {
 		"hint around usage":   {withHint(usageError(failure), "read"), 2},
 		"conflict":            {session.Stale("x"), 4},
 		"unauthorized":        {session.Errorf(session.CodeUnauthorized, "x"), 5},
-		"engine away":         {session.Errorf(session.CodeEngineUnavailable, "x"), 6},
+		"engine unavailable":  {session.Errorf(session.CodeEngineUnavailable, "x"), 6},
 		"connection refused":  {fmt.Errorf("get: %w", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), 6},
 		"connection ended":    {&net.OpError{Op: "read", Err: syscall.ECONNRESET}, 1},
 		"joined with another": {errors.Join(errors.New("x"), failure), 4},
@@ -89,7 +89,7 @@ func TestExitCodesFollowTheTable(t *testing.T) {
 	}
 }
 
-func TestErrorsArePrintedWithTheirHintOnALineOfItsOwn(t *testing.T) {
+func TestReportPrintsHintOnSeparateLine(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	report(&b, withHint(errors.New("no\x1b[2J\r way"), "try %s", "again"))
@@ -108,7 +108,7 @@ func TestErrorsArePrintedWithTheirHintOnALineOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestTablesAreAlignedAndCannotBeBroken(t *testing.T) {
+func TestTableIsAlignedAndEscaped(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	err := writeTable(&b, [][]string{{"SESSION", "ERROR"}, {"ses-1", ""}, {"ses-22222", "a\tb\nc\x1b[2J"}})
@@ -121,7 +121,7 @@ func TestTablesAreAlignedAndCannotBeBroken(t *testing.T) {
 	}
 }
 
-func TestFormatChoosesBetweenPeopleAndPrograms(t *testing.T) {
+func TestFormatFlagSelectsTableOrJSON(t *testing.T) {
 	t.Parallel()
 	for output, want := range map[string]string{"table": "a   1\n", "json": "{\n  \"a\": 1\n}\n"} {
 		var b bytes.Buffer
@@ -133,7 +133,7 @@ func TestFormatChoosesBetweenPeopleAndPrograms(t *testing.T) {
 	}
 }
 
-func TestTheLastOfTwoEqualVariablesCounts(t *testing.T) {
+func TestGetenvReturnsLastDuplicate(t *testing.T) {
 	t.Parallel()
 	std := &stdio{Environ: []string{"A=1", "AB=2", "A=3"}}
 	if got := std.Getenv("A") + std.Getenv("AB") + std.Getenv("B"); got != "32" {
@@ -141,8 +141,8 @@ func TestTheLastOfTwoEqualVariablesCounts(t *testing.T) {
 	}
 }
 
-// TestEveryCommandExplainsItself walks the whole tree, so that a command without help cannot be added.
-func TestEveryCommandExplainsItself(t *testing.T) {
+// TestEveryCommandHasHelp walks the whole tree, so that a command without help cannot be added.
+func TestEveryCommandHasHelp(t *testing.T) {
 	t.Parallel()
 	for _, path := range leaves(t) {
 		var out, errs bytes.Buffer
@@ -153,7 +153,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	}
 }
 
-// leaves lists the commands that do something, as the completion sees them.
+// leaves lists the commands without subcommands, as the completion reports them.
 func leaves(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -185,7 +185,7 @@ func leaves(t *testing.T) []string {
 	return all
 }
 
-func TestOnlyYesIsYes(t *testing.T) {
+func TestConfirmAcceptsOnlyYes(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]bool{"y\n": true, " YES \n": true, "yes": false, "n\n": false, "\n": false, "": false, "yep\n": false} {
 		var asked strings.Builder

@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// writeJSON prints a value for programs, indented, and safe to be read on a terminal.
+// writeJSON prints a value as indented JSON without terminal control characters.
 func writeJSON(w io.Writer, value any) error {
 	var text strings.Builder
 	enc := json.NewEncoder(&text)
@@ -47,12 +47,12 @@ func writeYAMLAsJSON(w io.Writer, value any) error {
 	return writeJSON(w, plain)
 }
 
-// format is the flag of commands that print for people or for programs; embed it.
+// format is the flag of commands that print a table or JSON; embed it.
 type format struct {
 	Output string `short:"o" enum:"table,json" default:"table" help:"Form of the output: ${enum}."`
 }
 
-// table prints rows, the first being the header, or else the value as JSON.
+// table prints rows, of which the first is the header, or the value as JSON.
 func (f format) table(std *stdio, value any, rows [][]string) error {
 	if f.Output == "json" {
 		return writeJSON(std.Out, value)
@@ -60,7 +60,7 @@ func (f format) table(std *stdio, value any, rows [][]string) error {
 	return writeTable(std.Out, rows)
 }
 
-// print prints the fields of one thing, name and value, or else the value as JSON.
+// print prints the fields of one object, name and value, or the object as JSON.
 func (f format) print(std *stdio, value any, fields [][2]string) error {
 	rows := make([][]string, len(fields))
 	for i, field := range fields {
@@ -69,8 +69,8 @@ func (f format) print(std *stdio, value any, fields [][2]string) error {
 	return f.table(std, value, rows)
 }
 
-// writeTable prints aligned columns for people. Cells are stripped of everything that would break the table or
-// command the terminal; an empty cell becomes "-".
+// writeTable prints aligned columns. Line ends and terminal control characters are taken out of the cells; an empty cell
+// becomes "-".
 func writeTable(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 4, 3, ' ', 0)
 	for _, row := range rows {
@@ -85,5 +85,5 @@ func writeTable(w io.Writer, rows [][]string) error {
 	return t.Flush()
 }
 
-// oneLine strips a text of everything that would break a line or command the terminal.
+// oneLine is a text without line ends and terminal control characters.
 func oneLine(text string) string { return strings.Join(strings.Fields(printable(text)), " ") }

@@ -12,16 +12,16 @@ import (
 	"golang.org/x/term"
 )
 
-// printable shows what would command the terminal as an escape: messages quote what other programs and users said.
+// printable escapes control characters: messages quote text of other programs and users.
 func printable(text string) string {
 	var b strings.Builder
 	appendPrintable(&b, text)
 	return b.String()
 }
 
-// appendPrintable writes text with everything escaped that is neither printed nor a tab or the end of a line: a byte that is
-// no UTF-8 and a character below U+0100 as \xNN, others as \uNNNN or \UNNNNNNNN. A carriage return before a line feed is part
-// of the end of the line.
+// appendPrintable writes text with escapes for everything but printable characters, tabs and line ends: \xNN for a byte that
+// is not UTF-8 and for a character below U+0100, \uNNNN or \UNNNNNNNN for others. A carriage return before a line feed is
+// part of the line end.
 func appendPrintable(b *strings.Builder, text string) {
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRuneInString(text[i:])
@@ -42,8 +42,8 @@ func appendPrintable(b *strings.Builder, text string) {
 	}
 }
 
-// printableJSON is the same JSON with everything escaped that would command a terminal: the standard's encoders leave the
-// control characters above U+007F and those that change directions as they are.
+// printableJSON is the same JSON with all control characters escaped: the encoders of the standard library do not escape
+// control characters above U+007F and those that change the text direction.
 func printableJSON(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -60,16 +60,16 @@ func printableJSON(text string) string {
 	return b.String()
 }
 
-// terminalWriter is a stream to a terminal, with [printable] applied across writes. Flush writes what waits for its rest.
+// terminalWriter is a stream to a terminal, with [printable] applied across writes. flush writes an incomplete rest.
 type terminalWriter struct {
 	to   io.Writer
-	held []byte // the beginning of a character, or a carriage return
+	held []byte // an incomplete character, or a carriage return
 }
 
-// Write takes all of text unless the terminal does not.
+// Write writes text but for an incomplete character at its end.
 func (h *terminalWriter) Write(text []byte) (int, error) {
 	all := append(h.held, text...)
-	whole := len(all) - unfinished(all)
+	whole := len(all) - incomplete(all)
 	h.held = append([]byte(nil), all[whole:]...)
 	if err := h.write(all[:whole]); err != nil {
 		return 0, err
@@ -88,8 +88,8 @@ func (h *terminalWriter) write(text []byte) error {
 	return err
 }
 
-// unfinished is how many bytes at the end may mean something else with what follows.
-func unfinished(text []byte) int {
+// incomplete is the number of bytes at the end that depend on the bytes that follow.
+func incomplete(text []byte) int {
 	if n := len(text); n > 0 && text[n-1] == '\r' {
 		return 1
 	}
@@ -104,7 +104,7 @@ func unfinished(text []byte) int {
 	return 0
 }
 
-// terminalSafe is where text of others goes: as it is, unless a person reads it on a terminal.
+// terminalSafe is the writer for text of other programs: standard output, with control characters escaped on a terminal.
 func (s *stdio) terminalSafe() io.Writer {
 	if f, ok := s.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return &terminalWriter{to: s.Out}

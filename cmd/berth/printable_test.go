@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostile is what a session's server may write to take over the terminal of whoever reads it: colours, a clipboard (OSC 52),
-// 8-bit control sequences, text that reads backwards, a line that overwrites itself, and bytes that are no UTF-8.
+// hostile is log text that tries to control the reader's terminal: colours, the clipboard (OSC 52), 8-bit control sequences,
+// right-to-left text, a line that overwrites itself, and bytes that are not UTF-8.
 const hostile = "good line\twith ümlaut, 日本 and 🙂\r\n\x1b[31mred\x1b]52;c;ZXZpbA==\x07 \u009b2J \u202egnp.exe\u2066 over\rwritten \xff\xc3 end\x08\x7f\n"
 
-// terminal is a pseudo-terminal: what is written to out can be read from the function when it was closed.
+// terminal opens a pseudo-terminal: read closes it and returns what was written to out.
 func terminal(t *testing.T) (out *os.File, read func() string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -53,7 +53,7 @@ func terminal(t *testing.T) (out *os.File, read func() string) {
 	}
 }
 
-// hostileBerth answers with text that users and containers have written.
+// hostileBerth is a server that returns hostile text of users and containers.
 func hostileBerth(t *testing.T) string {
 	t.Helper()
 	text, err := json.Marshal(strings.ToValidUTF8(hostile, "\uFFFD"))
@@ -65,7 +65,7 @@ func hostileBerth(t *testing.T) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/logs"):
-			for i := range len(hostile) { // characters come in parts
+			for i := range len(hostile) { // characters are split across writes
 				_, _ = io.WriteString(w, hostile[i:i+1])
 				_ = http.NewResponseController(w).Flush()
 			}
@@ -87,8 +87,8 @@ func hostileBerth(t *testing.T) string {
 	return server.URL
 }
 
-// Whatever the command line prints of others, it does not command the terminal.
-func TestTextOfOthersIsHarmlessOnATerminal(t *testing.T) {
+// The command line escapes control characters in the text of others.
+func TestForeignTextIsEscapedOnTerminal(t *testing.T) {
 	t.Parallel()
 	url := hostileBerth(t)
 	token := filepath.Join(t.TempDir(), "token")
@@ -110,12 +110,12 @@ func TestTextOfOthersIsHarmlessOnATerminal(t *testing.T) {
 			}
 		}
 		if !strings.Contains(seen, "日本 and 🙂") || !strings.Contains(seen, "1b[31mred") {
-			t.Errorf("%s: got %q, want what can be read and the rest as escapes", args, seen)
+			t.Errorf("%s: got %q, want the printable text and escapes", args, seen)
 		}
 	}
 }
 
-func TestLogsAreAsTheyAreElsewhereAndWhereAskedFor(t *testing.T) {
+func TestLogsAreUnchangedOnPipeAndWithRaw(t *testing.T) {
 	t.Parallel()
 	url := hostileBerth(t)
 	token := filepath.Join(t.TempDir(), "token")
@@ -134,11 +134,11 @@ func TestLogsAreAsTheyAreElsewhereAndWhereAskedFor(t *testing.T) {
 	}
 }
 
-func TestListWithEmptyOwnerFlagIsRejected(t *testing.T) {
+func TestListSendsEmptyOwnerToServer(t *testing.T) {
 	t.Parallel()
-	var asked string
+	var query string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = r.URL.RawQuery
+		query = r.URL.RawQuery
 		_, _ = io.WriteString(w, `{"sessions":[]}`)
 	}))
 	defer server.Close()
@@ -147,7 +147,7 @@ func TestListWithEmptyOwnerFlagIsRejected(t *testing.T) {
 		t.Fatal(err)
 	}
 	run([]string{"session", "list", "--owner", "", "--url", server.URL, "--token-file", token}, &stdio{Out: io.Discard, Err: io.Discard})
-	if !strings.Contains(asked, "owner=") {
-		t.Errorf("asked for %q, want the empty owner in it, which the server refuses", asked)
+	if !strings.Contains(query, "owner=") {
+		t.Errorf("got the query %q, want the empty owner in it, which the server rejects", query)
 	}
 }

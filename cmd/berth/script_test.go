@@ -9,7 +9,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-var update = flag.Bool("update", false, "renew the golden parts of testdata/script")
+var update = flag.Bool("update", false, "update the golden files of testdata/script")
 
 func TestMain(m *testing.M) {
 	if os.Getenv(waitVariable) != "" {

@@ -33,20 +33,20 @@ type serveCmd struct {
 
 // Help is shown by berth serve --help.
 func (serveCmd) Help() string {
-	return `Serves the API and the proxy until it is told to stop (SIGINT, SIGTERM). Requests in flight are finished; sessions go on running and are found again at the next start. A second signal ends the process at once. SIGHUP reads the configuration file again and takes over what can be changed while it runs: the log level, MAX_CONCURRENT_SESSIONS and the thresholds of memory and CPU; the log names what has to wait for a restart.
+	return `Serves the API and the proxy until SIGINT or SIGTERM. Requests in flight are finished; sessions keep running and are adopted at the next start. A second signal ends the process at once. SIGHUP reloads the configuration and applies the settings that can change at run time: the log level, MAX_CONCURRENT_SESSIONS and the thresholds of memory and CPU; the log names the changed settings that need a restart.
 
-Under systemd it says when it is ready and that it lives, and serves on the socket of berth.socket, so that a restart refuses no connection.
+Under systemd it notifies readiness and the watchdog, and serves on the socket of berth.socket, so that a restart refuses no connection.
 
-Every setting can be given in a file or in the environment: "berth config docs" lists them, "berth config check" looks them over without starting anything.
+Every setting can be given in a file or in the environment: "berth config docs" lists them, "berth config check" validates them without starting anything.
 
 Examples:
 
     DOCKER_HOST=tcp://127.0.0.1:2376 DOCKER_CERT_PATH=./docker/certs berth serve
     berth serve --config /etc/berth/berth.yaml
-    berth serve --runtime process      a first look where there is no Docker`
+    berth serve --runtime process      a trial without Docker`
 }
 
-// Run serves until ctx ends.
+// Run serves until ctx is done.
 func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -90,8 +90,9 @@ func (c *serveCmd) Run(ctx context.Context, std *stdio) (err error) {
 	return errors.Join(err, a.Stop(ctx))
 }
 
-// settingsError marks a failure to start that comes from a file or directory that the settings name and that is not there or
-// not this user's, or from a database that the settings are wrong for: it stays so however often a supervisor tries. A full disk or an expired certificate does not.
+// settingsError marks a failure to start as a usage error when a restart by a supervisor cannot fix it: a file or directory
+// of the settings is missing or belongs to another user, or the settings do not fit the database. A full disk or an expired
+// certificate can be fixed without a change of the settings.
 func settingsError(err error) error {
 	isAny := func(all ...error) bool {
 		return slices.ContainsFunc(all, func(one error) bool { return errors.Is(err, one) })
@@ -106,7 +107,7 @@ func settingsError(err error) error {
 	return err
 }
 
-// openLog opens the log that the configuration asks for.
+// openLog opens the log as configured.
 func openLog(cfg config.Config, level slog.Leveler, std *stdio) (*slog.Logger, io.Closer, error) {
 	options := telemetry.Options{Level: level, Format: cfg.Log.Format, NoColor: std.Getenv("NO_COLOR") != ""}
 	if cfg.Log.Console {
@@ -116,11 +117,11 @@ func openLog(cfg config.Config, level slog.Leveler, std *stdio) (*slog.Logger, i
 		options.File = telemetry.File{Path: cfg.Log.File, MaxSizeMB: cfg.Log.MaxSizeMB, Backups: cfg.Log.BackupCount}
 	}
 	log, closer, err := telemetry.NewLogger(options)
-	// A file that cannot be written stays so however often the process is started.
+	// A restart does not fix a file that cannot be written.
 	return log, closer, usageError(err)
 }
 
-// reload reads the configuration again. One with a fault changes nothing.
+// reload reads and applies the configuration. A configuration with a fault changes nothing.
 func (c *serveCmd) reload(ctx context.Context, a *app.App, log *slog.Logger, std *stdio) {
 	_, _ = daemon.SdNotify(false, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, monotonic()))
 	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }()
@@ -129,11 +130,11 @@ func (c *serveCmd) reload(ctx context.Context, a *app.App, log *slog.Logger, std
 		err = a.Reload(ctx, cfg)
 	}
 	if err != nil {
-		log.ErrorContext(ctx, "configuration not taken, going on with the one before", "error", err)
+		log.ErrorContext(ctx, "configuration reload failed, keeping the previous one", "error", err)
 	}
 }
 
-// monotonic is the time that a supervisor compares, in microseconds; 0 where there is no such clock.
+// monotonic is CLOCK_MONOTONIC in microseconds, which the supervisor compares; 0 where there is no such clock.
 func monotonic() int64 {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -142,10 +143,11 @@ func monotonic() int64 {
 	return now.Nano() / 1000
 }
 
-// systemdOptions is what systemd gives and wants to hear, nothing where it has not started this process.
+// systemdOptions are the socket that systemd passes and the notifications that it expects; none where systemd has not started
+// this process.
 //
-// The socket's address is systemd's to say. Another one in the settings (the default aside, which nobody has to have
-// chosen) would be ignored, so it is refused.
+// The address of the socket takes precedence. A different one in the settings would be ignored, so it is an error unless it is
+// the default.
 func systemdOptions(listen string) ([]app.Option, error) {
 	var options []app.Option
 	listeners, err := activation.Listeners()
@@ -153,11 +155,11 @@ func systemdOptions(listen string) ([]app.Option, error) {
 	case err != nil:
 		return nil, fmt.Errorf("take over the sockets of LISTEN_FDS: %w", err)
 	case len(listeners) > 1:
-		return nil, fmt.Errorf("the supervisor gives %d sockets, Berth serves on one: see ListenStream in berth.socket", len(listeners))
+		return nil, fmt.Errorf("the supervisor passes %d sockets, Berth serves on one: see ListenStream in berth.socket", len(listeners))
 	case len(listeners) == 1 && listeners[0] == nil:
-		return nil, errors.New("the supervisor's socket is not one for connections: it must be a ListenStream")
+		return nil, errors.New("the supervisor's socket does not accept connections: it must be a ListenStream")
 	case len(listeners) == 1 && listen != config.Default().Server.Listen && !sameAddress(listeners[0].Addr().String(), listen):
-		return nil, withHint(usageError(fmt.Errorf("BERTH_LISTEN is %s, and the supervisor's socket listens on %s, which is what counts", listen, listeners[0].Addr())),
+		return nil, withHint(usageError(fmt.Errorf("BERTH_LISTEN is %s, but the supervisor's socket listens on %s, which takes precedence", listen, listeners[0].Addr())),
 			"set ListenStream of berth.socket (systemctl edit berth.socket) and take BERTH_LISTEN out, or disable berth.socket")
 	case len(listeners) == 1:
 		options = append(options, app.WithListener(listeners[0]))
@@ -169,8 +171,8 @@ func systemdOptions(listen string) ([]app.Option, error) {
 	return append(options, app.WithSupervisor(func(state string) { _, _ = daemon.SdNotify(false, state) }, watchdog)), nil
 }
 
-// sameAddress tells whether a setting means the address that a socket has. Every address of the machine is written in
-// several ways, and a socket of systemd's has it for both families.
+// sameAddress reports whether a setting names the address of a socket. The unspecified address can be written in several ways,
+// and a socket of systemd's has it for both address families.
 func sameAddress(socket, setting string) bool {
 	if socket == setting {
 		return true

@@ -10,18 +10,18 @@ import (
 )
 
 type sessionCmd struct {
-	Create  sessionCreateCmd  `cmd:"" help:"Create a session and show its token, this one time."`
+	Create  sessionCreateCmd  `cmd:"" help:"Create a session and show its token once."`
 	List    sessionListCmd    `cmd:"" aliases:"ls" help:"List sessions."`
 	Show    sessionShowCmd    `cmd:"" help:"Show one session."`
-	Logs    sessionLogsCmd    `cmd:"" help:"Read what a session's server wrote."`
-	Events  sessionEventsCmd  `cmd:"" help:"Show what happened to a session, on whose wish and why."`
-	Start   sessionStartCmd   `cmd:"" help:"Start sessions; those that run are left alone."`
+	Logs    sessionLogsCmd    `cmd:"" help:"Show the log of a session's server."`
+	Events  sessionEventsCmd  `cmd:"" help:"Show the events of a session, with actor and reason."`
+	Start   sessionStartCmd   `cmd:"" help:"Start sessions; running ones are not changed."`
 	Stop    sessionStopCmd    `cmd:"" help:"Stop sessions; their workspaces are kept."`
 	Restart sessionRestartCmd `cmd:"" help:"Restart sessions."`
-	Upgrade sessionUpgradeCmd `cmd:"" help:"Move sessions to another image, with a way back."`
-	Cancel  sessionCancelCmd  `cmd:"" help:"End a create, start or restart in progress."`
-	Auth    sessionAuthCmd    `cmd:"" help:"Show until when tokens are good: of one session, or of all whose token is."`
-	Rotate  sessionRotateCmd  `cmd:"" help:"Give a session a new token; the old one is refused at once, or after a grace."`
+	Upgrade sessionUpgradeCmd `cmd:"" help:"Upgrade sessions to another image, or roll back."`
+	Cancel  sessionCancelCmd  `cmd:"" help:"Cancel a create, start or restart in progress."`
+	Auth    sessionAuthCmd    `cmd:"" help:"Show the expiry of tokens: of one session, or of all with a valid token."`
+	Rotate  sessionRotateCmd  `cmd:"" help:"Issue a new token; the old one is invalid at once, or after a grace period."`
 	Rm      sessionRmCmd      `cmd:"" aliases:"delete" help:"Delete sessions with their workspaces."`
 }
 
@@ -44,12 +44,12 @@ func sessionPath(id string, rest ...string) string {
 type sessionCreateCmd struct {
 	remote
 	format
-	Owner          string            `help:"Whom the session belongs to: any text." placeholder:"TEXT"`
+	Owner          string            `help:"Owner of the session: any text." placeholder:"TEXT"`
 	Profile        string            `help:"Image profile. Default: the server's." placeholder:"NAME"`
 	Image          string            `help:"Image. Default: the profile's." placeholder:"REFERENCE"`
 	Metadata       map[string]string `help:"Your own labels, kept with the session." placeholder:"KEY=VALUE"`
-	IdempotencyKey string            `help:"Repeat the command with the same key, and it leads to the same session." placeholder:"KEY"`
-	NoWait         bool              `help:"Do not wait until the session runs."`
+	IdempotencyKey string            `help:"Repeating the command with the same key returns the same session." placeholder:"KEY"`
+	NoWait         bool              `help:"Do not wait until the session is running."`
 }
 
 // Run creates a session.

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// sessionArgs is what the commands have in common that do the same thing to each of some sessions.
+// sessionArgs is the common part of commands that do the same to each of several sessions; embed it.
 type sessionArgs struct {
 	remote
 	IDs []string `arg:"" name:"session" help:"Session IDs."`
 }
 
-// forceFlag is the flag of commands that can take the place of what is in progress; embed it.
+// forceFlag is the flag of commands that can preempt an operation in progress; embed it.
 type forceFlag struct {
-	Force bool `help:"Take the place of whatever is in progress, however long that would still take."`
+	Force bool `help:"Preempt an operation in progress."`
 }
 
 func (f forceFlag) query() string {
@@ -26,7 +26,7 @@ func (f forceFlag) query() string {
 	return ""
 }
 
-// each goes on past failures and returns the first.
+// each makes a request for each session. It continues past failures and returns the first.
 func (c *sessionArgs) each(ctx context.Context, std *stdio, method, did, query string, rest ...string) error {
 	api, err := c.ProvideClient(std)
 	if err != nil {
@@ -68,7 +68,7 @@ type sessionCancelCmd struct{ sessionArgs }
 
 // Help is shown by berth session cancel --help.
 func (sessionCancelCmd) Help() string {
-	return `Ends a create, start or restart in progress, the wait for an automatic restart included. The session is stopped then; its
+	return `Cancels a create, start or restart in progress, including the wait for an automatic restart. The session is stopped then; its
 workspace is kept.
 
 Examples:
@@ -76,7 +76,7 @@ Examples:
     berth session cancel ses-gezdgnbvgy3tqojq`
 }
 
-// Run cancels what is in progress on each session.
+// Run cancels the operation of each session.
 func (c *sessionCancelCmd) Run(ctx context.Context, std *stdio) error {
 	return c.each(ctx, std, http.MethodPost, "is stopped", "", "cancel")
 }
@@ -94,30 +94,31 @@ func (c *sessionRestartCmd) Run(ctx context.Context, std *stdio) error {
 type sessionRmCmd struct {
 	sessionArgs
 	forceFlag
-	unasked
+	yesFlag
 }
 
-// Run deletes each session, after asking.
+// Run deletes each session, after a confirmation.
 func (c *sessionRmCmd) Run(ctx context.Context, std *stdio) error {
-	if err := c.ask(std, fmt.Sprintf("this deletes the workspaces of %d session(s) for good", len(c.IDs)),
-		fmt.Sprintf("Delete %s with everything in the workspace?", strings.Join(c.IDs, ", ")), "nothing was deleted"); err != nil {
+	if err := c.ask(std, fmt.Sprintf("this deletes the workspaces of %d session(s) permanently", len(c.IDs)),
+		fmt.Sprintf("Delete %s and the workspace?", strings.Join(c.IDs, ", ")), "nothing was deleted"); err != nil {
 		return err
 	}
 	return c.each(ctx, std, http.MethodDelete, "is deleted", c.query())
 }
 
-// unasked is the flag of commands that ask before they take something away; embed it.
-type unasked struct {
-	Yes bool `short:"y" help:"Do not ask. Needed where there is no terminal to ask at."`
+// yesFlag is the flag of commands that ask for confirmation; embed it.
+type yesFlag struct {
+	Yes bool `short:"y" help:"Do not ask for confirmation. Required without a terminal."`
 }
 
-// ask asks unless the flag is given. What is done is told where nobody can be asked, and nothing when the answer is not yes.
-func (u unasked) ask(std *stdio, what, question, nothing string) error {
+// ask asks for confirmation unless the flag is given. The error is made of what without a terminal, and is nothing when the
+// answer is not yes.
+func (f yesFlag) ask(std *stdio, what, question, nothing string) error {
 	switch {
-	case u.Yes:
+	case f.Yes:
 		return nil
 	case !std.isTerminal():
-		return usageError(fmt.Errorf("%s; say --yes if you mean it", what))
+		return usageError(fmt.Errorf("%s; confirm with --yes", what))
 	case !std.confirm(question):
 		return errors.New(nothing)
 	}

@@ -18,12 +18,12 @@ type sessionEventsCmd struct {
 	remote
 	format
 	ID     string `arg:"" name:"session" help:"Session ID."`
-	Follow bool   `short:"f" help:"Go on with what happens, until the session is deleted or Ctrl-C."`
+	Follow bool   `short:"f" help:"Print new events until the session is deleted or Ctrl-C."`
 }
 
 // Help is shown by berth session events --help.
 func (sessionEventsCmd) Help() string {
-	return `The latest 25 events, the oldest first: what happened, on whose wish, and why. With --follow each is printed as it happens, as a line of its own; with --output json as one JSON object in a line.
+	return `Shows the latest 25 events with actor and reason, the oldest first. With --follow, new events are printed as they occur, one per line; with --output json each line is one JSON object.
 
 Examples:
 
@@ -31,7 +31,7 @@ Examples:
     berth session events ses-gezdgnbvgy3tqojq --follow --output json`
 }
 
-// Run prints what has happened, and with --follow what happens.
+// Run prints the latest events, or with --follow the stream of events.
 func (c *sessionEventsCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	if c.Follow {
 		return c.follow(ctx, api, std)
@@ -51,7 +51,7 @@ func cellsOf(m session.Event) []string {
 	return []string{m.At.Local().Format(time.DateTime), string(m.Type), m.By, m.Reason}
 }
 
-// follow prints events as they come. That it is ended by Ctrl-C is no failure, and neither is the end of the session.
+// follow prints events as they occur. Neither Ctrl-C nor the end of the session is a failure.
 func (c *sessionEventsCmd) follow(ctx context.Context, api *client, std *stdio) error {
 	resp, err := api.send(ctx, http.MethodGet, sessionPath(c.ID, "events"), http.Header{"Accept": {"text/event-stream"}}, nil)
 	if err != nil {
@@ -76,8 +76,7 @@ func (c *sessionEventsCmd) follow(ctx context.Context, api *client, std *stdio) 
 	return nil
 }
 
-// eachEvent calls f with the data of each event of a stream, as the HTML standard's section on server-sent events
-// describes it. What Berth sends has one line of data for each.
+// eachEvent calls f with the data of each server-sent event of a stream. Berth sends one line of data per event.
 func eachEvent(stream io.Reader, f func(data string) error) error {
 	lines := bufio.NewScanner(stream)
 	for lines.Scan() {

@@ -12,15 +12,15 @@ import (
 type sessionLogsCmd struct {
 	remote
 	ID     string `arg:"" name:"session" help:"Session ID."`
-	Follow bool   `short:"f" help:"Go on until the container stops."`
-	Tail   int    `short:"n" help:"Only the last so many lines." placeholder:"LINES"`
-	Raw    bool   `help:"Pass everything on as it is, to a terminal too. Default: only where the output is no terminal."`
+	Follow bool   `short:"f" help:"Print new lines until the container stops."`
+	Tail   int    `short:"n" help:"Number of lines from the end to print." placeholder:"LINES"`
+	Raw    bool   `help:"Do not escape control characters on a terminal. Without a terminal they never are."`
 }
 
 // Help is shown by berth session logs --help.
 func (sessionLogsCmd) Help() string {
-	return `What a session's server writes is the text of whoever uses the session. On a terminal everything in it that would command the
-terminal, or change the order in which it is read, is shown as an escape, such as \x1b; to a file or a pipe it goes as it is.
+	return `The log of a session's server contains text from the session's user. On a terminal, control characters and characters that
+change the text direction are shown as escapes, such as \x1b; to a file or a pipe they are written unchanged.
 
 Examples:
 
@@ -28,7 +28,7 @@ Examples:
     berth session logs ses-gezdgnbvgy3tqojq > server.log`
 }
 
-// Run copies the logs as they come.
+// Run copies the logs to standard output.
 func (c *sessionLogsCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	query := url.Values{"follow": {strconv.FormatBool(c.Follow)}, "tail": {strconv.Itoa(c.Tail)}}
 	resp, err := api.send(ctx, http.MethodGet, sessionPath(c.ID, "logs")+"?"+query.Encode(), nil, nil)

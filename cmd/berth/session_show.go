@@ -14,13 +14,13 @@ type sessionListCmd struct {
 	remote
 	format
 	Owner  *string  `help:"Only this owner's." placeholder:"TEXT"`
-	Status []string `enum:"creating,running,stopped,error" help:"Only these: ${enum}." placeholder:"STATUS"`
+	Status []string `enum:"creating,running,stopped,error" help:"Only these statuses: ${enum}." placeholder:"STATUS"`
 }
 
 // Run lists all sessions, page by page.
 func (c *sessionListCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	query := url.Values{}
-	if c.Owner != nil { // an empty one is not everyone: the server says so
+	if c.Owner != nil { // the server rejects an empty owner; it does not mean all owners
 		query.Set("owner", *c.Owner)
 	}
 	if len(c.Status) > 0 {
@@ -39,7 +39,7 @@ func (c *sessionListCmd) Run(ctx context.Context, std *stdio, api *client) error
 	return c.table(std, all, rows)
 }
 
-// statusOf is a session's status, for people, with what is being done about it.
+// statusOf is a session's status with the operation in progress.
 func statusOf(s httpapi.Session) string {
 	if s.Operation == nil {
 		return string(s.Status)
@@ -99,7 +99,7 @@ func fieldsOf(s httpapi.Session) [][2]string {
 	return fields
 }
 
-// sizeOf is what a session's volumes take, for people; "" when it is not known.
+// sizeOf is the size of a session's volumes as text; "" when it is not known.
 func sizeOf(w *httpapi.WorkspaceSize) string {
 	if w == nil {
 		return ""

@@ -12,10 +12,10 @@ import (
 type sessionAuthCmd struct {
 	remote
 	format
-	ID string `arg:"" optional:"" name:"session" help:"Session ID. Default: all sessions whose token is good now."`
+	ID string `arg:"" optional:"" name:"session" help:"Session ID. Default: all sessions with a valid token."`
 }
 
-// Run shows one session's token, or goes through all that are good, page by page.
+// Run shows the expiry of one session's token, or of all that are valid, page by page.
 func (c *sessionAuthCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	if c.ID != "" {
 		var auth httpapi.Auth
@@ -49,7 +49,7 @@ func authFields(auth httpapi.Auth) [][2]string {
 	}
 }
 
-// localTime is a time for people; "" when there is none.
+// localTime is a time in the local zone as text; "" when there is none.
 func localTime(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return ""
@@ -61,12 +61,12 @@ type sessionRotateCmd struct {
 	remote
 	format
 	ID    string        `arg:"" name:"session" help:"Session ID."`
-	Grace time.Duration `help:"Let the old token in for so long still, up to 10m." placeholder:"TIME"`
+	Grace time.Duration `help:"Accept the old token for this long, up to 10m." placeholder:"TIME"`
 }
 
 // Help is shown by berth session rotate --help.
 func (sessionRotateCmd) Help() string {
-	return `Shows the new token, this one time. Requests and streams of the old one end with it.
+	return `Shows the new token once. Requests and streams with the old token end when it becomes invalid.
 
 Examples:
 
@@ -74,7 +74,7 @@ Examples:
     berth session rotate ses-gezdgnbvgy3tqojq --grace 30s`
 }
 
-// Run gives the session a new token.
+// Run issues a new token.
 func (c *sessionRotateCmd) Run(ctx context.Context, std *stdio, api *client) error {
 	path := sessionPath(c.ID, "auth", "rotate")
 	if c.Grace != 0 {

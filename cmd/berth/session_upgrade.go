@@ -15,19 +15,19 @@ import (
 type sessionUpgradeCmd struct {
 	remote
 	IDs   []string `arg:"" optional:"" name:"session" help:"Session IDs."`
-	Image string   `help:"Image that the sessions keep from then on. Default: their profile's, which they follow from then on." placeholder:"REFERENCE"`
-	All   bool     `help:"All sessions, one after the other, up to the first that fails. Those whose image somebody has chosen are left alone, unless --image is given."`
-	Back  bool     `help:"Take the newest upgrade back."`
-	unasked
+	Image string   `help:"Image to pin the sessions to. Default: their profile's, which they follow from then on." placeholder:"REFERENCE"`
+	All   bool     `help:"All sessions, one after the other, up to the first failure. Sessions with a pinned image are skipped, unless --image is given."`
+	Back  bool     `help:"Roll back the latest upgrade."`
+	yesFlag
 }
 
 // Help is shown by berth session upgrade --help.
 func (sessionUpgradeCmd) Help() string {
-	return `A session that runs is interrupted. Its state, which is all that is kept but the workspace, is copied first; when the session does not
-become ready on the new image, it goes back to the previous image and that state by itself. The copy is kept until the next
-upgrade, so that --back can do the same later: what was added to the state since is lost then. The workspace is never touched.
+	return `Interrupts running sessions. The state volume is copied first; when the session does not become ready on the new image, Berth
+restores the previous image and the copy. The copy is kept until the next upgrade, so that --back can restore it later: changes
+of the state since the upgrade are lost then. The workspace is never changed.
 
-Limits, environment and the rest of the profile are brought up to date as well, which each stop and start does, too.
+Limits, environment and the rest of the profile are updated as well, as by each stop and start.
 
 Examples:
 
@@ -37,7 +37,7 @@ Examples:
     berth session upgrade --back ses-gezdgnbvgy3tqojq`
 }
 
-// Run upgrades the sessions one after the other. It stops at the first failure: what one image breaks, it breaks for all.
+// Run upgrades the sessions one after the other. It stops at the first failure: a broken image breaks all of them.
 func (c *sessionUpgradeCmd) Run(ctx context.Context, std *stdio) error {
 	if err := c.check(); err != nil {
 		return usageError(err)
@@ -67,7 +67,7 @@ func (c *sessionUpgradeCmd) Run(ctx context.Context, std *stdio) error {
 	for i, id := range ids {
 		s, done, err := c.upgrade(ctx, api, id)
 		if err != nil && len(ids) > 1 {
-			return withHint(fmt.Errorf("%s: %w", id, err), "%d of %d sessions done, the rest is as it was; see to this one and give the command again", i, len(ids))
+			return withHint(fmt.Errorf("%s: %w", id, err), "%d of %d sessions done, the others are unchanged; fix this one and repeat the command", i, len(ids))
 		}
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func (c *sessionUpgradeCmd) Run(ctx context.Context, std *stdio) error {
 	return nil
 }
 
-// upgrade does it for one session, and reports whether there was anything to do: an upgrade leaves its own time behind.
+// upgrade upgrades one session, and reports whether it was changed, which shows in the time of its upgrade.
 func (c *sessionUpgradeCmd) upgrade(ctx context.Context, api *client, id string) (s httpapi.Session, done bool, err error) {
 	var before httpapi.Session
 	if err := api.call(ctx, http.MethodGet, sessionPath(id), nil, nil, &before); err != nil {
@@ -99,14 +99,14 @@ func (c *sessionUpgradeCmd) check() error {
 	case !c.All && len(c.IDs) == 0:
 		return errors.New("give session IDs, or --all")
 	case c.Back && c.Image != "":
-		return errors.New("--back leads to the previous image; leave out --image")
+		return errors.New("--back restores the previous image; leave out --image")
 	case c.Back && c.All:
-		return errors.New("--back takes session IDs, not --all: sessions lose what was added to their state since")
+		return errors.New("--back takes session IDs, not --all: sessions lose the changes of their state since the upgrade")
 	}
 	return nil
 }
 
-// choose lists the sessions that --all means.
+// choose lists the sessions that --all selects.
 func (c *sessionUpgradeCmd) choose(ctx context.Context, std *stdio, api *client) ([]string, error) {
 	all, err := pages[httpapi.Session](ctx, api, "/sessions", url.Values{})
 	var ids []string
@@ -114,7 +114,7 @@ func (c *sessionUpgradeCmd) choose(ctx context.Context, std *stdio, api *client)
 		switch {
 		case s.Status == session.Creating:
 		case s.ImageSource == string(session.ImageChosen) && c.Image == "":
-			fmt.Fprintf(std.Err, "berth: %s is left on %s, which somebody has chosen\n", s.ID, s.Image)
+			fmt.Fprintf(std.Err, "berth: %s is skipped: its image is pinned to %s\n", s.ID, s.Image)
 		default:
 			ids = append(ids, string(s.ID))
 		}
@@ -126,12 +126,12 @@ func (c *sessionUpgradeCmd) choose(ctx context.Context, std *stdio, api *client)
 func (c *sessionUpgradeCmd) confirm(std *stdio, ids []string) error {
 	what := fmt.Sprintf("this interrupts %d session(s)", len(ids))
 	if c.Back {
-		what += " and drops what was added to their state since their upgrade"
+		what += " and drops the changes of their state since their upgrade"
 	}
-	return c.ask(std, what, strings.ToUpper(what[:1])+what[1:]+". Go on?", "nothing was upgraded")
+	return c.ask(std, what, strings.ToUpper(what[:1])+what[1:]+". Continue?", "nothing was upgraded")
 }
 
-// imageOf is a session's image, and that it does not follow its profile.
+// imageOf is a session's image as text, with a note when it does not follow its profile.
 func imageOf(s httpapi.Session) string {
 	if s.ImageSource == string(session.ImageFromProfile) {
 		return s.Image

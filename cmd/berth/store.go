@@ -18,13 +18,13 @@ import (
 )
 
 type storeCmd struct {
-	Import storeImportCmd `cmd:"" help:"Add a file's sessions to the store."`
-	Export storeExportCmd `cmd:"" help:"Write every session to a file."`
-	Status storeStatusCmd `cmd:"" help:"Say where the sessions are, and how many."`
-	Adopt  storeAdoptCmd  `cmd:"" help:"Bring back sessions that the engine has and the store has lost."`
+	Import storeImportCmd `cmd:"" help:"Import sessions from a file into the store."`
+	Export storeExportCmd `cmd:"" help:"Export all sessions to a file."`
+	Status storeStatusCmd `cmd:"" help:"Show the backend and the number of sessions."`
+	Adopt  storeAdoptCmd  `cmd:"" help:"Recover sessions that are on the engine and missing in the store."`
 }
 
-// storeLog is where the store says what its callers are not told: standard error.
+// storeLog is the store's log: warnings and errors, to standard error.
 func storeLog(std *stdio) *slog.Logger {
 	return slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
@@ -33,15 +33,15 @@ type storeImportCmd struct {
 	format
 	configFlags
 	Source string `arg:"" name:"file" help:"File to read; - is standard input."`
-	DryRun bool   `help:"Say what would happen and change nothing."`
+	DryRun bool   `help:"Show the result and change nothing."`
 }
 
 // Help is shown by berth store import --help.
 func (storeImportCmd) Help() string {
-	return `Adds the sessions of a file to the store that the settings name: the database with USE_DATABASE_STORAGE=true, else the file in
-the state directory, which no Berth may have open meanwhile. It reads what "berth store export" has written, and files of the
-service before Berth, whose tokens become digests. A session that is there already, in the same or a newer version, stays as
-it is; the same file may be imported again. What cannot be read is kept aside in the state directory and named.
+	return `Imports the sessions of a file into the configured store: the database with USE_DATABASE_STORAGE=true, else the file in the
+state directory, which Berth must not have open. It reads the output of "berth store export", and the files of the legacy
+service, of which the tokens are replaced by digests. An existing session of the same or a newer version is not changed; the
+same file may be imported again. Entries that cannot be read are written to a file in the state directory and reported.
 
 Examples:
 
@@ -76,7 +76,7 @@ func (c *storeImportCmd) Run(ctx context.Context, std *stdio, cfg config.Config)
 	}
 	err = fmt.Errorf("%d of %d entries could not be read", len(report.Rejected), len(report.Rejected)+report.Total)
 	if report.RejectedFile != "" {
-		return withHint(err, "they are in %s: mend and import them", report.RejectedFile)
+		return withHint(err, "they are in %s: correct and import them", report.RejectedFile)
 	}
 	return err
 }
@@ -94,14 +94,14 @@ func readSource(name string, in io.Reader) ([]byte, error) {
 
 type storeExportCmd struct {
 	configFlags
-	Output string `short:"o" default:"-" placeholder:"FILE" help:"File to write, for its owner only; - is standard output."`
-	Force  bool   `help:"Replace a file that is there already."`
+	Output string `short:"o" default:"-" placeholder:"FILE" help:"File to write, readable by its owner only; - is standard output."`
+	Force  bool   `help:"Replace an existing file."`
 }
 
 // Help is shown by berth store export --help.
 func (storeExportCmd) Help() string {
-	return `Writes every session in the form of the file in the state directory: a backup, or the way from the database back to the file.
-It holds digests of tokens, and no tokens.
+	return `Writes all sessions in the format of the file in the state directory: a backup, or the migration from the database to the
+file. It contains digests of tokens, and no tokens.
 
 Examples:
 
@@ -113,7 +113,7 @@ Examples:
 func (c *storeExportCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error {
 	if c.Output != "-" && !c.Force {
 		if _, err := os.Lstat(c.Output); err == nil {
-			return withHint(session.Errorf(session.CodeConflict, "%s is there already", c.Output), "choose another file, or --force")
+			return withHint(session.Errorf(session.CodeConflict, "%s exists already", c.Output), "choose another file, or --force")
 		}
 	}
 	data, count, err := storage.Export(ctx, cfg, storeLog(std))
@@ -131,7 +131,7 @@ func (c *storeExportCmd) Run(ctx context.Context, std *stdio, cfg config.Config)
 	return err
 }
 
-// write writes the file. One that comes to be in the state directory is for the user that Berth runs as.
+// write writes the file. In the state directory, its owner is the user that Berth runs as.
 func (c *storeExportCmd) write(stateDir string, data []byte) error {
 	owner := ""
 	if into, err := os.Stat(filepath.Dir(c.Output)); err == nil {
@@ -149,8 +149,8 @@ type storeStatusCmd struct {
 
 // Help is shown by berth store status --help.
 func (storeStatusCmd) Help() string {
-	return `Looks at the store itself and writes nothing into the file. A Berth that serves has its file open, so that this works on a database
-only then; ask GET /health instead.
+	return `Reads the store itself and does not write to it. While Berth is running it has its file open, so that this works for a database
+only; use GET /health instead.
 
 Examples:
 
@@ -158,7 +158,7 @@ Examples:
     berth store status --output json`
 }
 
-// Run shows where the sessions are.
+// Run shows the backend and the number of sessions.
 func (c *storeStatusCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error {
 	status, err := storage.Inspect(ctx, cfg, storeLog(std))
 	if err != nil {

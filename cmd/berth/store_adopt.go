@@ -17,23 +17,23 @@ import (
 type storeAdoptCmd struct {
 	format
 	configFlags
-	IDs      []string `arg:"" optional:"" name:"session" help:"Sessions to bring back; none: all that are found."`
-	Instance string   `placeholder:"NAME" help:"Installation whose containers they are; default: this one, or the only one on the engine."`
-	TakeOver bool     `help:"Take the containers from another Berth that manages them, also one that is running."`
-	Discard  bool     `help:"Bring nothing back: containers without a session are removed after ORPHAN_GRACE, their volumes stay."`
-	DryRun   bool     `help:"Say what would happen and change nothing."`
+	IDs      []string `arg:"" optional:"" name:"session" help:"Sessions to recover; none: all that are found."`
+	Instance string   `placeholder:"NAME" help:"Installation that the containers belong to; default: this one, or the only one on the engine."`
+	TakeOver bool     `help:"Take the containers over from another Berth that manages them, even if it is running."`
+	Discard  bool     `help:"Recover nothing: containers without a session are removed after ORPHAN_GRACE, their volumes are kept."`
+	DryRun   bool     `help:"Show the result and change nothing."`
 }
 
 // Help is shown by berth store adopt --help.
 func (storeAdoptCmd) Help() string {
-	return `Brings back the sessions whose containers or volumes are on the engine and which the store does not know: after the loss of
-sessions.json, of the database, or of the whole state directory. Stop Berth first, and start it afterwards.
+	return `Recovers sessions that have containers or volumes on the engine and no record in the store: after the loss of sessions.json, of
+the database, or of the whole state directory. Stop Berth first, and start it afterwards.
 
-A container does not tell its owner, metadata and token: owner and metadata are empty, and "berth session rotate" issues a
-token. Where the token secret was lost too, containers cannot be reached any more: they are removed and their sessions
-recorded as stopped; the next start makes new ones on the same volumes.
+The engine has no record of owner, metadata and token: owner and metadata are empty, and "berth session rotate" issues a
+token. If the token secret was lost too, the containers cannot be reached any more: they are removed and their sessions are
+recorded as stopped; the next start creates new containers on the same volumes.
 
-The name of the installation is that of the state directory or the store. Where it was lost, it is found on the engine.
+The name of the installation is read from the state directory or the store, or, if it was lost, from the engine.
 
 Examples:
 
@@ -45,7 +45,7 @@ Examples:
 // Run adopts.
 func (c *storeAdoptCmd) Run(ctx context.Context, std *stdio, cfg config.Config) error {
 	if c.Discard && len(c.IDs) > 0 {
-		return usageError(errors.New("--discard is about all containers without a session: name none"))
+		return usageError(errors.New("--discard applies to all containers without a session: give no session"))
 	}
 	opts := storage.AdoptOptions{Installation: c.Instance, TakeOver: c.TakeOver, Discard: c.Discard, DryRun: c.DryRun}
 	for _, text := range c.IDs {
@@ -75,17 +75,17 @@ func (c *storeAdoptCmd) show(std *stdio, report storage.AdoptReport) error {
 			return err
 		}
 	}
-	fmt.Fprintf(std.Err, "berth: installation %s: %d sessions found that the store did not have or whose containers are replaced, %d known\n",
+	fmt.Fprintf(std.Err, "berth: installation %s: %d sessions recovered or with replaced containers, %d known\n",
 		printable(report.Installation), len(report.Sessions), report.Known)
 	if len(report.Others) > 0 {
 		fmt.Fprintln(std.Err, "berth: the engine has sessions of other installations:")
 		for _, name := range slices.Sorted(maps.Keys(report.Others)) {
 			fmt.Fprintf(std.Err, "berth:   %s: %d sessions\n", printable(name), report.Others[name])
 		}
-		fmt.Fprintln(std.Err, "hint: if one of them was this one, bring its sessions back with berth store adopt --instance NAME")
+		fmt.Fprintln(std.Err, "hint: if one of them was this one, recover its sessions with berth store adopt --instance NAME")
 	}
 	if report.NewSecret {
-		fmt.Fprintln(std.Err, "berth: the token secret was lost: there is a new one, and every token that was issued before is void")
+		fmt.Fprintln(std.Err, "berth: the token secret was lost: a new one was created, and all earlier tokens are invalid")
 	}
 	if len(report.Sessions) > 0 && !c.DryRun {
 		fmt.Fprintln(std.Err, "hint: owners and metadata are not known; start Berth, and issue tokens with berth session rotate")

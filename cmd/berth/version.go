@@ -10,7 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// buildInfo says what this program was built from.
+// buildInfo is the version of this program and its source.
 type buildInfo struct {
 	Version  string `json:"version"`            // semantic version; ends in "-dev" outside of a release
 	Commit   string `json:"commit,omitempty"`   // of the repository; empty when it was built without one
@@ -20,7 +20,7 @@ type buildInfo struct {
 	Platform string `json:"platform"`
 }
 
-// release is the version that the source tree is on its way to. A release build sets it with
+// release is the version under development. A release build sets it with
 // -ldflags '-X main.release=1.2.3'.
 var release = "0.6.0-dev"
 
@@ -30,7 +30,7 @@ func readBuildInfo() buildInfo {
 	if !ok {
 		return b
 	}
-	// The toolchain makes up a version, "(devel)" or v0.0.0-<time>-<commit>, where no tag names one.
+	// Without a tag the toolchain reports "(devel)" or v0.0.0-<time>-<commit>.
 	if tag := info.Main.Version; strings.HasPrefix(tag, "v") && !strings.HasPrefix(tag, "v0.0.0-") {
 		b.Version = strings.TrimPrefix(tag, "v")
 	}
@@ -47,7 +47,7 @@ func readBuildInfo() buildInfo {
 	return b
 }
 
-// String is the version for people, on one line.
+// String is the version on one line.
 func (b buildInfo) String() string {
 	commit := cmp.Or(b.Commit, "unknown commit")
 	if b.Modified {
@@ -56,13 +56,13 @@ func (b buildInfo) String() string {
 	return fmt.Sprintf("berth %s (%s, %s, %s)", b.Version, commit, b.Go, b.Platform)
 }
 
-// version is the version for programs.
+// version is the version number alone.
 func version() string { return readBuildInfo().Version }
 
 // versionFlag is "berth --version": the same line as "berth version".
 type versionFlag bool
 
-// BeforeReset prints the version and ends the program before anything else is parsed or required.
+// BeforeReset prints the version and exits before anything else is parsed or required.
 func (versionFlag) BeforeReset(app *kong.Kong, std *stdio) error {
 	if _, err := fmt.Fprintln(std.Out, readBuildInfo()); err != nil {
 		return err

@@ -89,7 +89,7 @@ func TestReloadAppliesChangeableSettingsAndNamesOthers(t *testing.T) {
 
 	w.configure(map[string]any{"limits": map[string]any{"max_sessions": 5, "critical": 1.0}, "log": map[string]any{"level": "LOUD"}})
 	reload()
-	w.logged(b, "configuration not taken", "must be DEBUG")
+	w.logged(b, "configuration reload failed", "must be DEBUG")
 	if got := limit(); got != 1.0 {
 		t.Errorf("the limit is %v after a reload with a fault, want it unchanged", got)
 	}
