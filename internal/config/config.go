@@ -1,5 +1,5 @@
-// Package config knows every setting of Berth: its variable, its key in the configuration file, its default, and which
-// values are allowed. It refuses to know what the settings do, creates no files and prints nothing.
+// Package config defines every setting of Berth: its variable, its key in the configuration file, its default, and the
+// allowed values. It does not know what the settings do, creates no files and prints nothing.
 package config
 
 import (
@@ -17,19 +17,19 @@ const (
 	RuntimeProcess = "process"
 )
 
-// Production is the value of Docker.Env under which weak settings are refused.
+// Production is the value of Docker.Env for which weak settings are faults.
 const Production = "production"
 
-// Values of Session.Route, beside [Auto].
+// Values of Session.Route, in addition to [Auto].
 const (
 	RoutePublished = "published"
 	RouteNetwork   = "network"
 )
 
-// Auto is the value that leaves a choice to Berth, where a setting allows it.
+// Auto is the value for an automatic choice, where a setting allows it.
 const Auto = "auto"
 
-// Config is everything that can be set. The zero value is not usable; begin with [Default] or [Load].
+// Config is all settings. The zero value is not usable; start with [Default] or [Load].
 type Config struct {
 	Server   Server   `yaml:"server"`
 	Database Database `yaml:"database"`
@@ -46,12 +46,12 @@ type Config struct {
 	// Profiles are the image profiles by name: the built-in ones and those of the configuration file.
 	Profiles map[string]session.Profile `yaml:"profiles"`
 
-	// Unknown says which environment variables look like settings and are none, one sentence each.
+	// Unknown is one warning for each environment variable that looks like a setting and is none.
 	Unknown []string `yaml:"-"`
 }
 
-// Default returns the configuration that applies when nothing is set. Paths and addresses that depend on other
-// settings or on the user are empty in it; [Load] fills them in.
+// Default returns the default configuration. Paths and addresses that depend on other settings or on the user are empty in
+// it; [Load] fills them in.
 func Default() Config {
 	return Config{
 		Server: Server{

@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// readPassword takes the database's password from its file. Nothing is read where no database is used.
+// readPassword reads the database's password from its file, if a database is used.
 func (d *Database) readPassword() []Fault {
 	if !d.Use || d.PasswordFile == "" {
 		return nil
@@ -44,7 +44,7 @@ func (v *checker) database(c Config) {
 	between(v, "DB_MAX_QUERIES", d.MaxQueries, 1, 1_000_000_000)
 	between(v, "DB_MAX_INACTIVE_LIFETIME", d.MaxInactiveLifetime, Seconds(time.Second), Seconds(24*time.Hour))
 	if !d.Use {
-		return // what is missing or contradicts does no harm
+		return // the other settings are not used
 	}
 	v.that(c.Session.Runtime != RuntimeProcess, "USE_DATABASE_STORAGE", d.Use,
 		"contradicts BERTH_RUNTIME=%s: its sessions are known to one machine only", RuntimeProcess)
@@ -63,7 +63,7 @@ func validDatabaseURL(text string) bool {
 	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql")
 }
 
-// unverified reports whether the database is on another host and whoever stands between could be it.
+// unverified reports whether the database is on another host and its certificate is not verified.
 func (d Database) unverified() bool {
 	host, mode := d.Host, d.SSLMode
 	if u, err := url.Parse(d.URL.Reveal()); d.URL != "" && err == nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestDatabasePasswordComesFromItsFile(t *testing.T) {
+func TestDatabasePasswordIsReadFromFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(file, []byte("pass word\n"), 0o600); err != nil {
@@ -25,7 +25,7 @@ func TestDatabasePasswordComesFromItsFile(t *testing.T) {
 	}
 }
 
-func TestDatabaseThatIsNotVerifiedIsWarnedOf(t *testing.T) {
+func TestUnverifiedRemoteDatabaseGivesWarning(t *testing.T) {
 	t.Parallel()
 	for environ, want := range map[string]bool{
 		"DB_HOST=localhost":                                                false,
@@ -50,7 +50,7 @@ func TestDatabaseThatIsNotVerifiedIsWarnedOf(t *testing.T) {
 			t.Errorf("%s: warned %v, want %v", environ, got, want)
 		}
 		if strings.Contains(all, "secret") {
-			t.Errorf("%s: the warning tells the password: %s", environ, all)
+			t.Errorf("%s: the warning shows the password: %s", environ, all)
 		}
 	}
 }

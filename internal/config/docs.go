@@ -20,16 +20,16 @@ const docsIntro = `# Configuration
 
 <!-- Generated from internal/config/settings.go by "go generate ./internal/config"; do not edit. -->
 
-Settings come from four places; the later one wins:
+Settings come from four sources; the later one takes precedence:
 
 1. the defaults below;
-2. a YAML file, named by ` + "`--config`" + ` or ` + "`BERTH_CONFIG`" + `, or else ` + "`/etc/berth/berth.yaml`" + ` if it is there, with the keys below (` + "`server.listen`" + ` is ` + "`listen:`" + ` under ` + "`server:`" + `);
+2. a YAML file, named by ` + "`--config`" + ` or ` + "`BERTH_CONFIG`" + `, or else ` + "`/etc/berth/berth.yaml`" + ` if it exists, with the keys below (` + "`server.listen`" + ` is ` + "`listen:`" + ` under ` + "`server:`" + `);
 3. environment variables;
 4. flags of the command line (` + "`berth serve --help`" + `); secrets have none, because command lines can be read by everyone.
 
 An empty value counts as not set. A value that cannot be read, is out of range or contradicts another one, and a key
-that does not exist, stop the start with one message that lists every fault: nothing falls back to its default in
-silence. ` + "`berth config check`" + ` says what is wrong, ` + "`berth config show`" + ` what applies, secrets redacted.
+that does not exist, prevent the start with one message that lists every fault: no setting falls back to its default
+silently. ` + "`berth config check`" + ` lists the faults, ` + "`berth config show`" + ` the effective settings, with secrets redacted.
 
 Times are seconds (` + "`10`" + `, ` + "`10.0`" + `) or durations (` + "`1m30s`" + `); sizes are written as Docker writes them (` + "`512m`, `4g`" + `),
 ` + "`k`" + ` being 1024 bytes.
@@ -38,7 +38,7 @@ Times are seconds (` + "`10`" + `, ` + "`10.0`" + `) or durations (` + "`1m30s`"
 const docsOutro = `
 ## Other commands
 
-` + "`berth session`" + ` talks to a Berth that serves:
+` + "`berth session`" + ` calls a running Berth:
 
 | Variable | Flag | Default | Meaning |
 |---|---|---|---|
@@ -63,9 +63,9 @@ const docsOutro = `
 
 ## Image profiles
 
-An image profile says what a server image needs: port, user, probe, credential, directories. Profiles stand under
-` + "`profiles:`" + ` in the configuration file, by name; one named like a built-in profile replaces it as a whole.
-` + "`BERTH_PROFILE`" + ` chooses. This is the built-in profile ` + "`opencode`" + `:
+An image profile defines what a server image needs: port, user, probe, credential, directories. Profiles are under
+` + "`profiles:`" + ` in the configuration file, by name; one with the name of a built-in profile replaces it as a whole.
+` + "`BERTH_PROFILE`" + ` selects one. This is the built-in profile ` + "`opencode`" + `:
 
 ` + "```yaml" + `
 profiles:
@@ -126,11 +126,11 @@ func WriteDocs(w io.Writer) error {
 	return err
 }
 
-// absent stands for a default or a key that there is not.
+// absent is printed for a missing default or key.
 const absent = "–"
 
-// defaultText is a default as it would be written in the environment; it may be empty. No default is a secret, so the one
-// word that a secret setting may hold is shown.
+// defaultText is a default as written in the environment; it may be empty. No default is secret, so that of a secret setting
+// is shown.
 func defaultText(field reflect.StructField, value reflect.Value) string {
 	text := fmt.Sprint(value.Interface())
 	if value.Kind() == reflect.String {
@@ -145,7 +145,7 @@ type description struct {
 	fields map[string]string
 }
 
-// describe reads the comments of the settings out of their own source, which is part of the program.
+// describe reads the comments of the settings from their source, which is embedded in the program.
 func describe() (map[string]description, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), "settings.go", settingsSource, parser.ParseComments)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestDocumentationIsCurrent(t *testing.T) {
+func TestGeneratedDocumentationIsCurrent(t *testing.T) {
 	t.Parallel()
 	for name, write := range map[string]func(io.Writer) error{"docs/configuration.md": WriteDocs, "docker/.env.example": WriteExample} {
 		var want bytes.Buffer
@@ -29,7 +29,7 @@ func TestDocumentationIsCurrent(t *testing.T) {
 	}
 }
 
-// TestExampleHasEveryVariableWithItsDefault compares it with the documentation, and has it read.
+// TestExampleHasEveryVariableWithItsDefault compares the example with the documentation, and loads it.
 func TestExampleHasEveryVariableWithItsDefault(t *testing.T) {
 	t.Parallel()
 	var docs, example bytes.Buffer
@@ -57,7 +57,7 @@ func TestExampleHasEveryVariableWithItsDefault(t *testing.T) {
 	}
 	cfg, err := Load(Options{Environ: append(environ, "HOME="+t.TempDir())})
 	if err != nil || len(cfg.Unknown) > 0 {
-		t.Errorf("with every # taken away: %v, unknown %q", err, cfg.Unknown)
+		t.Errorf("with every # removed: %v, unknown %q", err, cfg.Unknown)
 	}
 	if strings.Contains(example.String(), "berth.env") {
 		t.Error("the example names a file that no command reads")
@@ -80,7 +80,7 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	}
 }
 
-// TestContractNamesAndDefaults holds the names and defaults that the platform relies on, to the letter.
+// TestContractNamesAndDefaults checks the names and defaults of the contract.
 func TestContractNamesAndDefaults(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer

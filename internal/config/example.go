@@ -11,12 +11,13 @@ import (
 const exampleIntro = `# Generated from internal/config/settings.go by "go generate ./internal/config"; do not edit.
 #
 # All settings, each with its default. For docker compose, copy this file to
-# docker/.env (it is not kept in git) and take the # from what you change. A name
-# without a value is unset. Under systemd settings are in /etc/berth/berth.yaml,
-# which every command reads; docs/configuration.md has the keys.
+# docker/.env (it is not kept in git) and remove the # from the settings that you
+# change. A name without a value is unset. Under systemd settings are in
+# /etc/berth/berth.yaml, which every command reads; docs/configuration.md has the
+# keys.
 `
 
-// exampleOutro has what is no setting of "berth serve".
+// exampleOutro has the variables that are not settings of "berth serve".
 const exampleOutro = `
 ## Other commands
 #

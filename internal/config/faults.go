@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Fault is one thing that is wrong with a configuration.
+// Fault is one fault of a configuration.
 type Fault struct {
 	Variable string // environment variable that names the setting, or the place in the configuration file
-	Value    string // as it was given, "[redacted]" for secrets; may be empty
+	Value    string // as given, "[redacted]" for secrets; may be empty
 	Problem  string // what is allowed
 }
 

@@ -13,7 +13,7 @@ var (
 	secretType      = reflect.TypeFor[session.Secret]()
 )
 
-// areas yields the structs of settings inside c, settable, in the order of their fields.
+// areas yields the structs of settings in c, settable, in the order of their fields.
 func (c *Config) areas() iter.Seq[reflect.Value] {
 	return func(yield func(reflect.Value) bool) {
 		v := reflect.ValueOf(c).Elem()

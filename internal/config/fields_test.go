@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestChangedNamesWhatDiffers(t *testing.T) {
+func TestChangedListsDifferingSettings(t *testing.T) {
 	t.Parallel()
 	a, b := Default(), Default()
 	if got := Changed(a, b); len(got) != 0 {

@@ -21,15 +21,15 @@ import (
 // Options says where settings come from.
 type Options struct {
 	File                 string            // configuration file (YAML); empty: BERTH_CONFIG, and none when that is empty too
-	SystemFile           string            // absolute path of the file that is read when none is named and this one is there; empty: none
+	SystemFile           string            // absolute path of the file that is read when none is named and this one exists; empty: none
 	Environ              []string          // "NAME=value", as os.Environ gives it
-	Overrides            map[string]string // from the command line, by variable name; they win over everything
+	Overrides            map[string]string // from the command line, by variable name; they override all others
 	InsecureDockerSocket bool              // whether DOCKER_HOST may be a unix socket
 }
 
-// Load reads the settings: defaults, then the file, then the environment, then the overrides, the later winning. An
-// empty value counts as not set. All that is wrong, with the sources and with the values, is reported in one
-// [*FaultsError]; the Config that comes with it holds what could be read and is for display only.
+// Load reads the settings: defaults, then the file, then the environment, then the overrides, of which the later take
+// precedence. An empty value counts as not set. All faults of the sources and of the values are reported in one
+// [*FaultsError]; the Config returned with it has the readable settings and is for display only.
 func Load(o Options) (Config, error) {
 	cfg := Default()
 	environ := env.ToMap(o.Environ)
@@ -37,7 +37,7 @@ func Load(o Options) (Config, error) {
 
 	file := cmp.Or(o.File, o.Overrides["BERTH_CONFIG"], environ["BERTH_CONFIG"])
 	if file == "" && o.SystemFile != "" {
-		// One that is there and cannot be looked at is a fault: it may say what the defaults do not.
+		// A file that exists and cannot be read is a fault: its settings may differ from the defaults.
 		if _, err := os.Stat(o.SystemFile); !errors.Is(err, fs.ErrNotExist) {
 			file = o.SystemFile
 		}
@@ -61,7 +61,7 @@ func Load(o Options) (Config, error) {
 	return cfg, faultsError(faults)
 }
 
-// readFile overlays the settings of a YAML file. Keys that nobody knows are faults: most are typing errors.
+// readFile overlays the settings of a YAML file. Unknown keys are faults: most are typing errors.
 func (c *Config) readFile(name string) []Fault {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -79,7 +79,7 @@ func (c *Config) readFile(name string) []Fault {
 	return fileFaults(name, text, err)
 }
 
-// decode reads the only document of a file, which may be empty.
+// decode reads the single document of a file, which may be empty.
 func decode(text []byte, c *Config) error {
 	documents, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithKnownFields())
 	if err != nil {
@@ -98,7 +98,7 @@ func decode(text []byte, c *Config) error {
 	return nil
 }
 
-// fileFaults gives each thing that is wrong with a file its line, and its key where it is a value.
+// fileFaults gives each fault of a file its line, and its key if it is a value.
 func fileFaults(name string, text []byte, err error) []Fault {
 	var loads []*yaml.LoadError
 	if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
@@ -136,7 +136,7 @@ func (c *Config) apply(values map[string]string) []Fault {
 	return faults
 }
 
-// nonNil keeps the library from falling back to the process's own environment.
+// nonNil prevents the library from falling back to the process's environment.
 func nonNil(m map[string]string) map[string]string {
 	if m == nil {
 		return map[string]string{}
@@ -144,7 +144,7 @@ func nonNil(m map[string]string) map[string]string {
 	return m
 }
 
-// parseFault gives a failed conversion the name of its variable and says what is allowed.
+// parseFault is the fault of a failed conversion, with the name of its variable and the allowed values.
 func parseFault(area reflect.Type, err error, values map[string]string) Fault {
 	failed, ok := errors.AsType[env.ParseError](err)
 	if !ok {
@@ -162,7 +162,7 @@ func parseFault(area reflect.Type, err error, values map[string]string) Fault {
 	return fault
 }
 
-// refusedOverrides finds names that do not exist, and secrets: the command line of a process is no secret.
+// refusedOverrides are the faults of unknown names, and of secrets: the command line of a process is public.
 func refusedOverrides(overrides map[string]string) []Fault {
 	fields := variables()
 	var faults []Fault
@@ -179,7 +179,7 @@ func refusedOverrides(overrides map[string]string) []Fault {
 	return faults
 }
 
-// reason is a file error without the path, which stands beside it already.
+// reason is a file error without the path, which the fault names already.
 func reason(err error) string {
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		return fmt.Sprintf("cannot be read: %v", pathErr.Err)

@@ -14,7 +14,7 @@ import (
 	"berth/internal/session"
 )
 
-// home is an environment in which a default state directory can be found, whoever runs the tests.
+// home is an environment with a default state directory for every user.
 const home = "HOME=/home/user"
 
 func write(t *testing.T, text string) string {
@@ -52,7 +52,7 @@ func faults(t *testing.T, o Options) map[string]Fault {
 	return byName
 }
 
-func TestLaterSourcesWin(t *testing.T) {
+func TestLaterSourceTakesPrecedence(t *testing.T) {
 	t.Parallel()
 	file := write(t, "log: {level: ERROR, format: json}\nserver: {listen: 127.0.0.1:1}\nsession:\n  stop_timeout: 4.5\n")
 	cfg := load(t, Options{
@@ -67,7 +67,7 @@ func TestLaterSourcesWin(t *testing.T) {
 	}
 }
 
-func TestFileIsFoundThroughTheEnvironment(t *testing.T) {
+func TestEnvironmentNamesConfigFile(t *testing.T) {
 	t.Parallel()
 	file := write(t, "limits: {max_sessions: 7}")
 	if got := load(t, Options{Environ: []string{"BERTH_CONFIG=" + file}}).Limits.MaxSessions; got != 7 {
@@ -75,7 +75,7 @@ func TestFileIsFoundThroughTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestFileWithoutSettingsChangesNothing(t *testing.T) {
+func TestFileWithoutSettingsKeepsDefaults(t *testing.T) {
 	t.Parallel()
 	want := load(t, Options{})
 	for _, text := range []string{"", "\n\n", "# nothing\n", "server:\nlog: {}\nprofiles:\n"} {
@@ -87,7 +87,7 @@ func TestFileWithoutSettingsChangesNothing(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfTheFileIsReportedWithItsLine(t *testing.T) {
+func TestFileFaultsHaveLineNumbers(t *testing.T) {
 	t.Parallel()
 	file := write(t, "server:\n  listn: x\nlimits:\n  memory: lots\n  max_sessions: few\nnonsense: 1\n")
 	got := faults(t, Options{File: file, Environ: []string{"LOG_LEVEL=LOUD"}})
@@ -101,8 +101,8 @@ func TestEveryFaultOfTheFileIsReportedWithItsLine(t *testing.T) {
 	}
 }
 
-// Nobody has to know Go to read what is wrong, nor to count lines to find the key.
-func TestFaultOfTheFileNamesItsKeyAndWhatIsAllowed(t *testing.T) {
+// Faults name the key and the allowed values, and no Go or YAML types.
+func TestFileFaultNamesKeyAndAllowedValues(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"limits: {max_sessions: lots}\n":                      "limits.max_sessions: must be a whole number",
@@ -127,12 +127,12 @@ func TestFaultOfTheFileNamesItsKeyAndWhatIsAllowed(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", text, found, want)
 		}
 		if strings.Contains(strings.Join(found, " "), "!!") {
-			t.Errorf("%q: got %q, which speaks of YAML's types", text, found)
+			t.Errorf("%q: got %q, which names a YAML type", text, found)
 		}
 	}
 }
 
-func TestFileThatCannotBeUsedIsAFault(t *testing.T) {
+func TestUnusableFileIsFault(t *testing.T) {
 	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "none.yaml")
 	if got := faults(t, Options{File: missing})["BERTH_CONFIG"]; got.Value != missing {
@@ -145,7 +145,7 @@ func TestFileThatCannotBeUsedIsAFault(t *testing.T) {
 	}
 }
 
-func TestUnparsableValueIsAFaultAndNamesItself(t *testing.T) {
+func TestUnparsableValueIsFaultWithValue(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ variable, value, problem string }{
 		{"DOCKER_TLS_PORT", "tls", "whole number"},
@@ -177,7 +177,7 @@ func TestEmptyValueCountsAsNotSet(t *testing.T) {
 	}
 }
 
-func TestUnknownOverrideIsAFault(t *testing.T) {
+func TestUnknownOverrideIsFault(t *testing.T) {
 	t.Parallel()
 	got := faults(t, Options{Overrides: map[string]string{"BERTH_LISTN": "x"}})
 	if _, ok := got["BERTH_LISTN"]; !ok {
@@ -185,7 +185,7 @@ func TestUnknownOverrideIsAFault(t *testing.T) {
 	}
 }
 
-func TestSecretsAreRefusedOnTheCommandLine(t *testing.T) {
+func TestSecretOverrideIsFault(t *testing.T) {
 	t.Parallel()
 	got := faults(t, Options{Overrides: map[string]string{"BERTH_ADMIN_TOKEN": "hunter2-hunter2-hunter2"}})
 	f, ok := got["BERTH_ADMIN_TOKEN"]
@@ -194,15 +194,15 @@ func TestSecretsAreRefusedOnTheCommandLine(t *testing.T) {
 	}
 }
 
-func TestProcessEnvironmentIsNotReadBehindTheCaller(t *testing.T) {
+func TestLoadIgnoresProcessEnvironment(t *testing.T) {
 	t.Setenv("LOG_LEVEL", "ERROR")
 	cfg, _ := Load(Options{})
 	if cfg.Log.Level != LevelInfo {
-		t.Errorf("got %s out of the process's environment, want INFO: only Options.Environ counts", cfg.Log.Level)
+		t.Errorf("got %s from the process's environment, want INFO: only Options.Environ is read", cfg.Log.Level)
 	}
 }
 
-func TestEndpointIsMadeOfHostAndPort(t *testing.T) {
+func TestEndpointIsComposedOfHostAndPort(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		environ []string
@@ -292,7 +292,7 @@ profiles:
 	}
 }
 
-func TestBuiltinProfileAvoidsWhatBreaksTheServer(t *testing.T) {
+func TestBuiltinProfileFitsServer(t *testing.T) {
 	t.Parallel()
 	p := Default().ActiveProfile()
 	if err := p.Validate(); err != nil {
@@ -310,7 +310,7 @@ func TestBuiltinProfileAvoidsWhatBreaksTheServer(t *testing.T) {
 	}
 }
 
-func TestSystemFileCountsUnlessAnotherIsNamed(t *testing.T) {
+func TestSystemFileIsReadUnlessAnotherIsNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, listen string) string {
@@ -326,7 +326,7 @@ func TestSystemFileCountsUnlessAnotherIsNamed(t *testing.T) {
 		want    string
 	}{
 		"alone":                 {Options{SystemFile: system}, "127.0.0.1:1"},
-		"not there":             {Options{SystemFile: filepath.Join(dir, "none.yaml")}, Default().Server.Listen},
+		"missing":               {Options{SystemFile: filepath.Join(dir, "none.yaml")}, Default().Server.Listen},
 		"beside a named one":    {Options{SystemFile: system, File: named}, "127.0.0.1:2"},
 		"beside BERTH_CONFIG":   {Options{SystemFile: system, Environ: []string{"BERTH_CONFIG=" + named}}, "127.0.0.1:2"},
 		"below the environment": {Options{SystemFile: system, Environ: []string{"BERTH_LISTEN=127.0.0.1:3"}}, "127.0.0.1:3"},
@@ -339,6 +339,6 @@ func TestSystemFileCountsUnlessAnotherIsNamed(t *testing.T) {
 		}
 	}
 	if _, err := Load(Options{SystemFile: dir, Environ: []string{"HOME=/home/x"}}); err == nil {
-		t.Error("a system's file that cannot be read was passed over in silence")
+		t.Error("an unreadable system file was ignored")
 	}
 }

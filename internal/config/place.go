@@ -8,18 +8,18 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// place is where a value stands in a configuration file: its keys, from the outermost one on, and the Go type that it is
-// read into, nil where that is not known.
+// place is the position of a value in a configuration file: its keys, the outermost first, and the Go type that it is read
+// into, nil if that is not known.
 type place struct {
 	keys    []string
 	kind    reflect.Type
-	unknown bool // the last key is none that there is
+	unknown bool // the last key does not exist
 }
 
 // String is like "limits.max_sessions".
 func (p place) String() string { return strings.Join(p.keys, ".") }
 
-// allowed says what a value of this place has to be; "" where its type does not tell.
+// allowed says which values are allowed here; "" if the type does not define that.
 func (p place) allowed() string {
 	if p.unknown {
 		return "is not a setting"
@@ -57,7 +57,7 @@ func placeOf(text []byte, line, column int) place {
 }
 
 func findPlace(n *yaml.Node, at place, line, column int) (place, bool) {
-	// A mapping is where its first key is: what is wrong there is wrong with the key, if a mapping is what is wanted.
+	// A mapping has the position of its first key: a fault there is one of the key, if a mapping is expected.
 	isStruct := at.kind != nil && at.kind.Kind() == reflect.Struct && n.Kind == yaml.MappingNode
 	if n.Line == line && n.Column == column && len(at.keys) > 0 && !isStruct {
 		return at, true
@@ -85,12 +85,12 @@ func findPlace(n *yaml.Node, at place, line, column int) (place, bool) {
 				return found, true
 			}
 		}
-	default: // it has no parts
+	default: // it has no children
 	}
 	return place{}, false
 }
 
-// memberType is the type of what a key of a mapping leads to.
+// memberType is the type of the value of a key of a mapping.
 func memberType(of reflect.Type, key string) reflect.Type {
 	switch {
 	case of == nil:

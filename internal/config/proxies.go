@@ -28,8 +28,8 @@ const (
 	widest6 = 16
 )
 
-// parseNetwork refuses a network so wide that a few of them are every address: any client could then choose its address with
-// each request.
+// parseNetwork parses a network or an address. A network that is too wide is an error: clients in it could choose their
+// address with each request.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if address, err := netip.ParseAddr(text); err == nil {
 		if address.Zone() != "" || address.IsUnspecified() {

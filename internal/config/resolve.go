@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// resolve fills in what depends on other settings, on the user, or on which files are there.
+// resolve fills in the settings that depend on other settings, on the user, or on existing files.
 func (c *Config) resolve(getenv func(string) string, root bool) {
 	if c.Server.StateDir == "" {
 		c.Server.StateDir = defaultStateDir(getenv, root)
@@ -18,7 +18,7 @@ func (c *Config) resolve(getenv func(string) string, root bool) {
 	}
 	d := &c.Docker
 	if d.Host == "" {
-		d.Host = d.madeHost()
+		d.Host = d.defaultHost()
 	}
 	if d.CACert == "" {
 		d.CACert = filepath.Join(d.CertPath, "ca.pem")
@@ -31,12 +31,12 @@ func (c *Config) resolve(getenv func(string) string, root bool) {
 	}
 }
 
-// madeHost is the endpoint when DOCKER_HOST is not set.
-func (d Docker) madeHost() string {
+// defaultHost is the endpoint when DOCKER_HOST is not set.
+func (d Docker) defaultHost() string {
 	return "tcp://" + net.JoinHostPort(d.HostIP, strconv.Itoa(d.TLSPort))
 }
 
-// existing is the path of the second name if only that file is there, and of the first in every other case.
+// existing is the path of the second name if only that file exists, and of the first in every other case.
 func existing(dir, name, alias string) string {
 	first, second := filepath.Join(dir, name), filepath.Join(dir, alias)
 	if _, err := os.Stat(first); err == nil {
@@ -48,7 +48,7 @@ func existing(dir, name, alias string) string {
 	return first
 }
 
-// defaultStateDir follows the XDG base directory specification, which tells to ignore relative paths. It is empty for
+// defaultStateDir follows the XDG base directory specification, which ignores relative paths. It is empty for
 // a user without a home.
 func defaultStateDir(getenv func(string) string, root bool) string {
 	if root {

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// ownPrefix is that of variables that nobody but Berth has a use for.
+// ownPrefix is the prefix of Berth's own variables.
 const ownPrefix = "BERTH_"
 
-// otherVariables are read by Berth's commands and scripts and are no settings of "berth serve".
+// otherVariables are read by Berth's commands and scripts and are not settings of "berth serve".
 var otherVariables = []string{
 	"BERTH_URL", "BERTH_ADMIN_TOKEN_FILE", "BERTH_GUARD_LISTEN", "BERTH_GUARD_SOCKET", // commands
 	"BERTH_ENGINE", "BERTH_SESSION", "BERTH_TOKEN", // make run, and what it prints
@@ -17,8 +17,8 @@ var otherVariables = []string{
 	"DOCKER_API_VERSION", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_TLS", // Docker's own
 }
 
-// unknownVariables says which variables look like settings and are none, one sentence each. A cluster sets variables of
-// its own accord (BERTH_PORT for a service called berth), so that this can be a warning only.
+// unknownVariables has one sentence for each variable that looks like a setting and is none. It is a warning only, because
+// clusters set such variables automatically (BERTH_PORT for a service called berth).
 func unknownVariables(environ map[string]string) []string {
 	known := append(Variables(), otherVariables...)
 	var all []string
@@ -40,8 +40,8 @@ func unknownVariables(environ map[string]string) []string {
 	return all
 }
 
-// typingErrors is how many characters a name may differ in and still be taken for a misspelt one: none for short names,
-// which other programs have too.
+// typingErrors is the number of characters by which a misspelt name may differ: none for short names, which other programs
+// use too.
 func typingErrors(name string) int {
 	switch {
 	case len(name) < 8:
@@ -53,8 +53,8 @@ func typingErrors(name string) int {
 	}
 }
 
-// abbreviated returns the setting of which a name is the beginning, or the same words cut short or in another form; "" if
-// there is none. Names of one word are everybody's.
+// abbreviated returns the setting that begins with the name, or that has the same words in a longer or another form; "" if
+// there is none. Names of one word are too common.
 func abbreviated(name string, known []string) string {
 	words := strings.Split(name, "_")
 	if len(words) < 2 {
@@ -91,7 +91,7 @@ func nearestName(name string, known []string) (nearest string, distance int) {
 	return nearest, distance
 }
 
-// editDistance counts the bytes that have to be inserted, removed or replaced to make b of a.
+// editDistance counts the bytes to insert, remove or replace to get b from a.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -8,14 +8,14 @@ import (
 	"berth/internal/config"
 )
 
-func TestVariableThatIsMisspeltIsWarnedOf(t *testing.T) {
+func TestMisspeltVariableGivesWarning(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.Load(config.Options{Environ: []string{
 		"HOME=/home/alice",
 		"BERTH_LISTN=127.0.0.1:1", "BERTH_PORT_8080_TCP=tcp://10.0.0.1:8080", "CONTAINER_MEMORY_LIMITS=1g", "MAX_CONCURENT_SESSION=3",
 		"SESSION_IDLE_TIMEOUT=3", "TRUSTED_PROXY=10.0.0.1", "CONTAINER_MEM_LIMIT=1g",
 		"LOG_LEVEL=INFO", "BERTH_URL=http://127.0.0.1:8080", "DOCKER_CONTEXT=default", "BERTH_TEST_DOCKERD=/usr/sbin/dockerd", // known
-		"DAY=1", "PATH=/bin", "DB_NAMES=x", "KUBERNETES_SERVICE_HOST=10.0.0.1", "LANG=C.UTF-8", // too far from any, or somebody else's
+		"DAY=1", "PATH=/bin", "DB_NAMES=x", "KUBERNETES_SERVICE_HOST=10.0.0.1", "LANG=C.UTF-8", // too different, or of other programs
 	}})
 	if err != nil {
 		t.Fatal(err)

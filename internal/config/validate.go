@@ -88,7 +88,7 @@ func (v *checker) docker(c Config) {
 	v.that(d.CertPath != "", "DOCKER_CERT_PATH", d.CertPath, "must be a directory")
 	_, err := pin.ParseList(d.TLSPin)
 	v.that(err == nil, "DOCKER_TLS_PIN", d.TLSPin,
-		"must be SHA-256 of public keys in base64 or hexadecimal, like sha256//… as \"berth certs list\" prints them, several with commas between")
+		"must be SHA-256 of public keys in base64 or hexadecimal, like sha256//… as \"berth certs list\" prints them, separated by commas")
 	oneOf(v, "DOCKER_ENV", d.Env, "development", "test", "staging", Production)
 	between(v, "DOCKER_MAX_OPERATIONS", d.MaxOperations, 0, 1024)
 	between(v, "DOCKER_OPERATION_TIMEOUT", d.OperationTimeout, Seconds(time.Second), Seconds(time.Hour))
@@ -101,13 +101,13 @@ func (v *checker) docker(c Config) {
 func (v *checker) endpoint(d Docker) {
 	u, err := url.Parse(d.Host)
 	switch {
-	case d.Host == d.madeHost() && (d.HostIP == "" || d.TLSPort < 1 || d.TLSPort > 65535):
-		// The parts have faults of their own.
+	case d.Host == d.defaultHost() && (d.HostIP == "" || d.TLSPort < 1 || d.TLSPort > 65535):
+		// The fault is reported for the part.
 	case err != nil || u.Scheme == "":
 		v.that(false, "DOCKER_HOST", d.Host, "must be tcp://host:port")
 	case u.Scheme == "unix":
 		v.that(d.InsecureSocket, "DOCKER_HOST", d.Host,
-			"is refused: whoever holds the engine's socket owns its host. Use tcp:// with certificates, or give --insecure-docker-socket")
+			"is refused: the engine's socket gives root access to its host. Use tcp:// with certificates, or give --insecure-docker-socket")
 	default:
 		v.that(u.Scheme == "tcp" && hostPort(u.Host, 1) && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.User == nil,
 			"DOCKER_HOST", u.Redacted(), "must be tcp://host:port")
@@ -163,11 +163,11 @@ func (v *checker) limits(c Config) {
 	between(v, "CONTAINER_PIDS_LIMIT", l.PIDs, minPIDs, 1<<22)
 	between(v, "MAX_CONCURRENT_SESSIONS", l.MaxSessions, 1, 100_000)
 	v.that(l.WorkspaceLimit == 0 || l.WorkspaceWarning <= l.WorkspaceLimit, "BERTH_WORKSPACE_LIMIT", l.WorkspaceLimit,
-		"contradicts BERTH_WORKSPACE_WARN=%s: a session is warned of before it is stopped", l.WorkspaceWarning)
+		"contradicts BERTH_WORKSPACE_WARN=%s: the warning must not be above the limit", l.WorkspaceWarning)
 	v.thresholds(l)
 }
 
-// thresholds are fractions: 80 in place of 0.8 would silence what it should raise.
+// thresholds are fractions: 80 instead of 0.8 would disable the alert.
 func (v *checker) thresholds(l Limits) {
 	critical := l.Critical > 0 && l.Critical <= 1
 	v.that(critical, "RESOURCE_CRITICAL_THRESHOLD", l.Critical, "must be a fraction above 0 and at most 1, like 0.95")
@@ -195,7 +195,7 @@ func (v *checker) pool(c Config) {
 	between(v, "HTTP_MAX_KEEPALIVE_CONNECTIONS", p.MaxKeepaliveConnections, 1, 1_000_000)
 	between(v, "HTTP_MAX_CONNECTIONS", p.MaxConnections, 1, 1_000_000)
 	v.that(p.MaxKeepaliveConnections <= p.MaxConnections, "HTTP_MAX_KEEPALIVE_CONNECTIONS", p.MaxKeepaliveConnections,
-		"contradicts HTTP_MAX_CONNECTIONS=%d: no more can be kept than there may be", p.MaxConnections)
+		"contradicts HTTP_MAX_CONNECTIONS=%d: it cannot be larger", p.MaxConnections)
 	between(v, "HTTP_KEEPALIVE_EXPIRY", p.KeepaliveExpiry, Seconds(time.Second), Seconds(24*time.Hour))
 	between(v, "HTTP_CONNECT_TIMEOUT", p.ConnectTimeout, Seconds(100*time.Millisecond), Seconds(10*time.Minute))
 	between(v, "HTTP_READ_TIMEOUT", p.ReadTimeout, Seconds(time.Second), Seconds(24*time.Hour))
@@ -205,8 +205,8 @@ func (v *checker) log(l Log) {
 	oneOf(v, "LOG_FORMAT", l.Format, "json", "human", Auto)
 	v.that(l.Console || l.FileEnabled, "LOG_CONSOLE", l.Console, "contradicts LOG_FILE_ENABLED=false: nothing would be logged")
 	v.that(l.File != "" || !l.FileEnabled, "LOG_FILE", l.File, "must be a file, because LOG_FILE_ENABLED is true")
-	v.that(l.AuditFile != l.File || l.File == "", "LOG_AUDIT_FILE", l.AuditFile, "contradicts LOG_FILE: the audit trail has a file of its own")
-	v.that(l.File == "" || l.RefusalsFile() != l.File, "LOG_AUDIT_FILE", l.AuditFile, "contradicts LOG_FILE: refusals beside the audit trail have a file of their own")
+	v.that(l.AuditFile != l.File || l.File == "", "LOG_AUDIT_FILE", l.AuditFile, "contradicts LOG_FILE: the audit trail needs a separate file")
+	v.that(l.File == "" || l.RefusalsFile() != l.File, "LOG_AUDIT_FILE", l.AuditFile, "contradicts LOG_FILE: refusals beside the audit trail need a separate file")
 	between(v, "LOG_MAX_SIZE_MB", l.MaxSizeMB, 1, 100_000)
 	between(v, "LOG_BACKUP_COUNT", l.BackupCount, 1, 10_000)
 }
@@ -224,10 +224,10 @@ func (v *checker) profiles(c Config) {
 	}
 }
 
-// hostName is what DNS and hosts files hold.
+// hostName is a name of DNS or of a hosts file.
 var hostName = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?)*\.?$`)
 
-// isHost reports whether text is an IP address, an IPv6 one perhaps in brackets, or a name that is none by mistake.
+// isHost reports whether text is an IP address, an IPv6 one perhaps in brackets, or a name that is not a malformed address.
 func isHost(text string) bool {
 	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {
 		return !ip.IsUnspecified() && !ip.IsMulticast()
@@ -245,7 +245,7 @@ func hostPort(text string, low int) bool {
 	return err == nil && n >= low && n <= 65535
 }
 
-// visible reports whether text can stand in a header after "Bearer".
+// visible reports whether text can be used in a header after "Bearer".
 func visible(text string) bool {
 	return strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }

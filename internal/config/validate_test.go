@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestValuesOutOfRangeOrInContradictionAreFaults(t *testing.T) {
+func TestInvalidValuesAreFaults(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ environ, variable, problem string }{
 		{"USE_DATABASE_STORAGE=maybe", "USE_DATABASE_STORAGE", "true or false"},
@@ -123,7 +123,7 @@ func TestSecretsDoNotAppearInFaultsOrPrints(t *testing.T) {
 	}
 }
 
-func TestUnixSocketIsAllowedOnlyByTheFlagAndWarnedOf(t *testing.T) {
+func TestUnixSocketWithFlagGivesWarning(t *testing.T) {
 	t.Parallel()
 	cfg := load(t, Options{Environ: []string{"DOCKER_HOST=unix:///run/docker.sock"}, InsecureDockerSocket: true})
 	if w := cfg.Warnings(); len(w) != 1 || !strings.Contains(w[0], "DOCKER_HOST") {
@@ -131,13 +131,13 @@ func TestUnixSocketIsAllowedOnlyByTheFlagAndWarnedOf(t *testing.T) {
 	}
 }
 
-func TestPinsMayBeHexadecimal(t *testing.T) {
+func TestPinsAcceptHexadecimal(t *testing.T) {
 	t.Parallel()
 	digits := strings.Repeat("0f", 32)
 	load(t, Options{Environ: []string{"DOCKER_TLS_PIN=" + digits + ", sha256:" + strings.ToUpper(digits)}})
 }
 
-func TestWeakSettingsAreWarnedOf(t *testing.T) {
+func TestWeakSettingsGiveWarnings(t *testing.T) {
 	t.Parallel()
 	if w := load(t, Options{}).Warnings(); len(w) != 0 {
 		t.Errorf("defaults: got warnings %q, want none", w)
@@ -163,7 +163,7 @@ func TestWeakSettingsAreWarnedOf(t *testing.T) {
 
 func TestFaultsNameVariablesThatExist(t *testing.T) {
 	t.Parallel()
-	// The zero value breaks nearly every rule; what it reports must be findable in the documentation.
+	// The zero value violates nearly every rule; the reported names must be in the documentation.
 	err := Config{}.Validate()
 	known := Variables()
 	for line := range strings.Lines(err.Error()) {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Seconds is a span of time, read from a number of seconds ("10", "10.0") or a Go duration ("1m30s").
+// Seconds is a duration, read from a number of seconds ("10", "10.0") or a Go duration ("1m30s").
 type Seconds time.Duration
 
-// Duration is the same span as the standard library's type.
+// Duration is the same duration as the standard library's type.
 func (s Seconds) Duration() time.Duration { return time.Duration(s) }
 
-// UnmarshalText reads a span. It refuses negative and overflowing ones.
+// UnmarshalText reads a duration. Negative and overflowing ones are errors.
 func (s *Seconds) UnmarshalText(text []byte) error {
 	d, err := parseSeconds(string(text))
 	if err != nil {
@@ -43,10 +43,10 @@ func parseSeconds(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// MarshalText writes the span as String does.
+// MarshalText writes the duration as String does.
 func (s Seconds) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// String writes the span like Go does, without zero parts at its end: "5m", "1m30s", "10s".
+// String writes the duration as Go does, without zero parts at its end: "5m", "1m30s", "10s".
 func (s Seconds) String() string {
 	text := time.Duration(s).String()
 	if strings.HasSuffix(text, "m0s") {
@@ -58,7 +58,7 @@ func (s Seconds) String() string {
 	return text
 }
 
-// LogLevel is the least severe level that is logged.
+// LogLevel is the minimum level that is logged.
 type LogLevel slog.Level
 
 // The levels, by the names of the configuration.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestSecondsReadNumbersAndDurations(t *testing.T) {
+func TestSecondsAcceptNumbersAndDurations(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{
 		"10": 10 * time.Second, "10.0": 10 * time.Second, "0.25": 250 * time.Millisecond, "1m30s": 90 * time.Second,
@@ -19,7 +19,7 @@ func TestSecondsReadNumbersAndDurations(t *testing.T) {
 	}
 }
 
-func TestSecondsAreWrittenShort(t *testing.T) {
+func TestSecondsStringIsShort(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		10 * time.Second: "10s", 5 * time.Minute: "5m", 90 * time.Second: "1m30s", 2 * time.Hour: "2h", 0: "0s",

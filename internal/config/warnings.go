@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Warnings says which settings work but weaken something, and which variables are no settings, one sentence each, for the
-// log at every start.
+// Warnings has one sentence for each setting that weakens security, and for each variable that is not a setting, for the log
+// at every start.
 func (c Config) Warnings() []string {
 	all := slices.Clone(c.Unknown)
 	warn := func(weak bool, format string, args ...any) {
@@ -19,11 +19,11 @@ func (c Config) Warnings() []string {
 	}
 	warn(strings.HasPrefix(c.Docker.Host, "unix:"),
 		"DOCKER_HOST is a local socket: this process has the rights of root on the engine's host, without certificates")
-	warn(!c.Docker.TLSVerify, "DOCKER_TLS_VERIFY is off: whoever stands between Berth and the engine can be the engine")
+	warn(!c.Docker.TLSVerify, "DOCKER_TLS_VERIFY is off: a man in the middle between Berth and the engine is not detected")
 	warn(c.Session.Runtime == RuntimeProcess,
 		"the process runtime isolates nothing: every session runs with the rights of this process")
 	warn(!loopback(c.Server.Listen), "BERTH_LISTEN=%s is reachable from other machines and not encrypted: put a TLS proxy in front of it", c.Server.Listen)
-	warn(c.Proxy.TrustForwardedProto, "PROXY_TRUST_FORWARDED_PROTO believes X-Forwarded-Proto whoever sends it: name your proxy in TRUSTED_PROXIES instead")
+	warn(c.Proxy.TrustForwardedProto, "PROXY_TRUST_FORWARDED_PROTO accepts X-Forwarded-Proto from every client: name your proxy in TRUSTED_PROXIES instead")
 	warn(c.Database.Use && c.Database.unverified(),
 		"the database is on another host and its certificate is not verified: set DB_SSLMODE=verify-full and DB_SSLROOTCERT")
 	ip, err := netip.ParseAddr(c.Session.PublishIP)

@@ -1,4 +1,4 @@
-// Command gen writes docs/configuration.md and docker/.env.example. It knows where the text comes from, and nothing of the text.
+// Command gen writes docs/configuration.md and docker/.env.example.
 package main
 
 import (
