@@ -35,28 +35,28 @@ func BenchmarkMonitor(b *testing.B) {
 	go func() { done <- h.Run(ctx, nil) }()
 	<-time.After(every) // every session has its offset in the interval
 	perSession := float64(heap()-before) / sessions
-	looks, used := count(h), processorTime(b)
+	probes, used := count(h), processorTime(b)
 	for b.Loop() {
 		<-time.After(every)
 	}
-	looks, used = count(h)-looks, processorTime(b)-used
+	probes, used = count(h)-probes, processorTime(b)-used
 	cancel()
 	if err := <-done; err != nil {
 		b.Error(err)
 	}
-	if looks < sessions {
-		b.Errorf("%d looks at %d sessions in %d intervals", looks, sessions, b.N)
+	if probes < sessions {
+		b.Errorf("%d probes of %d sessions in %d intervals", probes, sessions, b.N)
 	}
-	b.ReportMetric(float64(used.Microseconds())/float64(looks), "µs-cpu/look")
+	b.ReportMetric(float64(used.Microseconds())/float64(probes), "µs-cpu/probe")
 	b.ReportMetric(100*used.Seconds()/(float64(b.N)*every.Seconds()), "%cpu")
 	b.ReportMetric(perSession/1024, "KiB/session")
 }
 
-func count(h *sessiontest.Fixture) (looks int64) {
+func count(h *sessiontest.Fixture) (probes int64) {
 	for _, v := range h.Healths() {
-		looks += v.TotalChecks
+		probes += v.TotalChecks
 	}
-	return looks
+	return probes
 }
 
 func heap() uint64 {

@@ -46,17 +46,17 @@ func BenchmarkProxy(b *testing.B) {
 
 	target, err := url.Parse(server.URL)
 	must(b, err)
-	anew := httptest.NewServer(&httputil.ReverseProxy{
+	unpooled := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport: &http.Transport{DisableKeepAlives: true},
 	})
-	defer anew.Close()
+	defer unpooled.Close()
 
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
 	defer client.CloseIdleConnections()
-	addresses := map[string]string{"direct": server.URL + "/x", "berth": pooled.URL + "/s/ses-bench/x", "anew": anew.URL + "/x"}
+	addresses := map[string]string{"direct": server.URL + "/x", "berth": pooled.URL + "/s/ses-bench/x", "unpooled": unpooled.URL + "/x"}
 	taken := map[string][]time.Duration{}
-	order := []string{"direct", "berth", "anew"}
+	order := []string{"direct", "berth", "unpooled"}
 	for b.Loop() {
 		for _, side := range order {
 			taken[side] = append(taken[side], spread(b, calls, func(ctx context.Context, _ int) error {
@@ -69,7 +69,7 @@ func BenchmarkProxy(b *testing.B) {
 		b.ReportMetric(calls/median(taken[side]).Seconds(), side+"/s")
 	}
 	b.ReportMetric(median(taken["direct"]).Seconds()/median(taken["berth"]).Seconds(), "berth/direct")
-	b.ReportMetric(median(taken["anew"]).Seconds()/median(taken["berth"]).Seconds(), "berth/anew")
+	b.ReportMetric(median(taken["unpooled"]).Seconds()/median(taken["berth"]).Seconds(), "berth/unpooled")
 }
 
 func fetch(ctx context.Context, client *http.Client, address string, token session.Secret) error {
