@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"strings"
 
@@ -112,4 +113,18 @@ func reason(state string, err error) string {
 		return "the database does not answer in time"
 	}
 	return "the database cannot be reached"
+}
+
+// IsPermanent reports whether a failure lasts until somebody changes the settings or the server: a wrong password, a
+// missing database or right, a certificate that cannot be verified, a transaction pooler.
+func IsPermanent(err error) bool {
+	state := stateOf(err)
+	if strings.HasPrefix(state, "28") || state == noSuchDatabase || state == insufficientPrivilege {
+		return true
+	}
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.Is(err, errPooler) || isPoolerState(state) ||
+		errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid)
 }

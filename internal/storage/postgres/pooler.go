@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
 	"errors"
 	"strconv"
 	"strings"
@@ -97,20 +96,6 @@ func closeSoon(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeatTimeout)
 	defer cancel()
 	_ = conn.Close(ctx)
-}
-
-// IsPermanent reports whether a failure lasts until somebody changes the settings or the server: a wrong password, a
-// missing database or right, a certificate that cannot be verified, a transaction pooler.
-func IsPermanent(err error) bool {
-	state := stateOf(err)
-	if strings.HasPrefix(state, "28") || state == noSuchDatabase || state == insufficientPrivilege {
-		return true
-	}
-	var authority x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	return errors.Is(err, errPooler) || isPoolerState(state) ||
-		errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid)
 }
 
 // isPoolerState reports whether a prepared statement is not there, or there already, on a connection whose client knows
