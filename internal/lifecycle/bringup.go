@@ -74,7 +74,7 @@ func (b *containers) ensureContainer(ctx context.Context, s session.Session) (se
 	spec := b.specOf(s)
 	c, err := b.runtime.Inspect(ctx, s.ContainerName)
 	switch {
-	case session.CodeOf(err) == session.CodeNotFound && s.Operation != nil && s.Operation.Automatic(s) && !b.opts.Peers.UnreachableSince().IsZero():
+	case session.CodeOf(err) == session.CodeNotFound && s.Operation != nil && isAutomatic(s) && !b.opts.Peers.UnreachableSince().IsZero():
 		return session.Container{}, fmt.Errorf("the container may have been removed with the session: %w", errTakenOver)
 	case session.CodeOf(err) == session.CodeNotFound:
 	case err != nil:

@@ -96,7 +96,7 @@ func (q *queue) obeyIn(ctx context.Context, w *Work, c Command) (*Work, error) {
 		w.handover = q.opts.Handover
 	}
 	w.forced = c.Force
-	if s.Operation.Automatic(s) {
+	if isAutomatic(s) {
 		w.automatic, w.then = true, q.restartAgain
 	}
 	q.launch(ctx, w, s)

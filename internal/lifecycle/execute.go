@@ -159,7 +159,7 @@ func (x *executor) conclude(ctx context.Context, w *Work, s session.Session, c s
 	}
 	for {
 		done, err := x.records.change(ctx, s.ID, func(now *session.Session) error {
-			if !now.IsSame(s) {
+			if !isSame(*now, s) {
 				return errTakenOver
 			}
 			*now, known = x.rules.Conclude(*now, Result{Container: c, Failure: failure, Actor: session.ActorOf(ctx), RetryAt: again}, x.opts.now())
@@ -200,7 +200,7 @@ func (x *executor) destroy(ctx context.Context, s session.Session) error {
 	}
 	for {
 		now, err := x.store.Get(ctx, s.ID)
-		if err == nil && !now.IsSame(s) {
+		if err == nil && !isSame(now, s) {
 			return errTakenOver
 		}
 		if err == nil {

@@ -55,7 +55,7 @@ func (h *healthRecords) attend(s session.Session, r session.Route) {
 	moved := v.target.Address != r.Address
 	v.target = session.Target{}
 	switch {
-	case v.following == session.OpRestart && s.Operation.Automatic(s), h.rules.heals(s):
+	case v.following == session.OpRestart && isAutomatic(s), h.rules.heals(s):
 		v.turn(Restarting, s.LastError, now)
 	case returns:
 		v.turn(Restarting, engineEnded, now)

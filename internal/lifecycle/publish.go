@@ -34,9 +34,15 @@ type publisher struct {
 	profile map[string]*session.Profile // shared by all routes
 }
 
+// isOlder orders what was recorded under one ID. An ID is used twice by idempotent creates only, whose revisions begin
+// anew.
+func isOlder(s, t session.Session) bool {
+	return s.CreatedAt.Before(t.CreatedAt) || s.CreatedAt.Equal(t.CreatedAt) && s.Revision < t.Revision
+}
+
 // outdated reports whether a newer record than s was published. The caller holds p.mu.
 func (p *publisher) outdated(s session.Session) bool {
-	return s.OlderThan(p.newest[s.ID])
+	return isOlder(s, p.newest[s.ID])
 }
 
 // mark is to be taken before the store is asked. Its answer is then newer than everything that was published before,
@@ -179,7 +185,7 @@ func (p *publisher) isPublished(s session.Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known, ok := p.newest[s.ID]
-	return ok && known.CreatedAt.Equal(s.CreatedAt) && !known.OlderThan(s) && len(p.displaced[s.ID]) == 0
+	return ok && known.CreatedAt.Equal(s.CreatedAt) && !isOlder(known, s) && len(p.displaced[s.ID]) == 0
 }
 
 // isPublishedAt reports whether the data plane knows the session as it is recorded here, at this address.

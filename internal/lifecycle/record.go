@@ -65,7 +65,7 @@ func (r *recorder) changeIf(ctx context.Context, id session.ID, status session.S
 func (r *recorder) changeOwned(ctx context.Context, s session.Session, f func(*session.Session)) (session.Session, error) {
 	for {
 		changed, err := r.change(ctx, s.ID, func(now *session.Session) error {
-			if !now.IsSame(s) {
+			if !isSame(*now, s) {
 				return errTakenOver
 			}
 			f(now)
@@ -86,7 +86,7 @@ func (r *recorder) holds(ctx context.Context, s session.Session) error {
 		return errTakenOver
 	case err != nil:
 		return err
-	case !now.IsSame(s):
+	case !isSame(now, s):
 		return errTakenOver
 	}
 	return nil
@@ -127,4 +127,9 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// isSame reports whether two records are of the same session in the same operation.
+func isSame(a, b session.Session) bool {
+	return a.CreatedAt.Equal(b.CreatedAt) && a.Operation.Same(b.Operation)
 }

@@ -9,7 +9,7 @@ import (
 
 // checkWayBack returns why the newest upgrade cannot be taken back although that is recorded.
 func (b *containers) checkWayBack(ctx context.Context, s session.Session) error {
-	u := s.Upgrade.Settled()
+	u := settled(s.Upgrade)
 	if u == nil || u.Step != session.StepSwitch {
 		return nil // prepareReturn says why not
 	}

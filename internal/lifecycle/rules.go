@@ -40,11 +40,17 @@ func (r Rules) allowance(kind session.Kind) time.Duration {
 	return d
 }
 
+// isAutomatic reports whether Berth itself wants the operation that is recorded with s.
+func isAutomatic(s session.Session) bool {
+	kind := s.Operation.Kind
+	return kind == session.OpRestart && s.RestartCount > 0 || (kind == session.OpStart || kind == session.OpRestart) && s.StopReason == session.StopEngine
+}
+
 // takeoverAfter is how long another process that is alive may be seen at the operation recorded with s, which it may have taken
 // over itself and then waits for handover.
 func (r Rules) takeoverAfter(s session.Session, handover time.Duration) time.Duration {
 	d := r.allowance(s.Operation.Kind) + handover
-	if s.Operation.Automatic(s) { // it waits before it acts
+	if isAutomatic(s) { // it waits before it acts
 		d += 2 * longestDelay
 	}
 	return d
@@ -161,8 +167,8 @@ func (r Rules) Conclude(s session.Session, end Result, now time.Time) (next sess
 	if end.Failure != nil {
 		return r.concludeFailure(next, kind, end, now)
 	}
-	repeated := kind == session.OpStop && s.Status == session.Stopped && s.LastEventIs(session.EventStopped, string(s.StopReason))
-	next.Status, next.LastError, next.Upgrade = statusAfter[kind], "", next.Upgrade.Settled()
+	repeated := kind == session.OpStop && s.Status == session.Stopped && lastEventIs(s, session.EventStopped, string(s.StopReason))
+	next.Status, next.LastError, next.Upgrade = statusAfter[kind], "", settled(next.Upgrade)
 	if !repeated {
 		addEvent(&next, now, eventAfter[kind], end.Actor, string(next.StopReason))
 	}
@@ -189,7 +195,7 @@ func (r Rules) concludeFailure(next session.Session, kind session.Kind, end Resu
 	}
 	next.LastError = fmt.Sprintf("the %s failed and is tried again until it succeeds: %s", kind, next.LastError)
 	next.Operation = &session.Operation{Kind: kind, Deadline: end.RetryAt}
-	if known = next.HasFailedFor(next.LastError); !known {
+	if known = hasFailedFor(next, next.LastError); !known {
 		addEvent(&next, now, session.EventFailed, end.Actor, next.LastError)
 	}
 	return next, known

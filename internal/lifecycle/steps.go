@@ -91,7 +91,7 @@ func (x *executor) awaitEngine(ctx context.Context, s session.Session) error {
 	x.routes.locate(s.ID, "")
 	x.health.uncharge(s.ID)
 	_, err := x.records.change(ctx, s.ID, func(now *session.Session) error {
-		if !now.IsSame(s) {
+		if !isSame(*now, s) {
 			return errChanged
 		}
 		*now = x.rules.AwaitEngine(*now, session.ActorOf(ctx), x.opts.now())

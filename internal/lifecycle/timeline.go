@@ -29,3 +29,26 @@ func cameUp(s session.Session) time.Time {
 	}
 	return time.Time{}
 }
+
+// lastEventIs reports whether this is the last thing that happened to a session, new tokens aside.
+func lastEventIs(s session.Session, what session.EventType, reason string) bool {
+	for _, m := range slices.Backward(s.Timeline) {
+		if m.Type != session.EventRotated {
+			return m.Type == what && m.Reason == reason
+		}
+	}
+	return false
+}
+
+// hasFailedFor reports whether a failure for this reason is among the failures in a row that happened to a session last.
+func hasFailedFor(s session.Session, reason string) bool {
+	for _, m := range slices.Backward(s.Timeline) {
+		switch {
+		case m.Type == session.EventFailed && m.Reason == reason:
+			return true
+		case m.Type != session.EventFailed && m.Type != session.EventRotated:
+			return false
+		}
+	}
+	return false
+}

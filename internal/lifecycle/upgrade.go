@@ -147,7 +147,7 @@ func (x *executor) concludeUpgrade(ctx context.Context, w *Work, s session.Sessi
 				by, reason = session.WithActor(ctx, session.ActorBerth), "the upgrade to "+u.Image+" failed: "+u.Failed
 			}
 			x.reports.appendEvent(by, now, session.EventReverted, reason)
-			now.Upgrade = now.Upgrade.Settled()
+			now.Upgrade = settled(now.Upgrade)
 		case errors.Is(failure, errNoCopy):
 			now.Upgrade = nil
 		}
@@ -183,4 +183,12 @@ func upgradeResult(s session.Session, failure error) error {
 		return session.Errorf(session.CodeUpgradeFailed, "the upgrade to %s failed: %s; the session is on %s again, with its state as it was", u.Image, u.Failed, s.Image)
 	}
 	return nil
+}
+
+// settled is what is left of an upgrade on which nobody works any more: one that has switched nothing is none.
+func settled(u *session.Upgrade) *session.Upgrade {
+	if u != nil && (u.Step == session.StepCopy || u.Step == session.StepReturn) {
+		return u.Earlier
+	}
+	return u
 }

@@ -75,8 +75,8 @@ func (b *containers) prepareUpgrade(before session.Session, s *session.Session, 
 	}
 	s.StopReason = before.StopReason
 	s.Upgrade = &session.Upgrade{
-		Step: session.StepCopy, At: b.opts.now(), Image: to, ImageSource: source, Previous: b.currentImage(before), WasStopped: before.IsToBeStopped(),
-		Earlier: before.Clone().Upgrade.Settled(),
+		Step: session.StepCopy, At: b.opts.now(), Image: to, ImageSource: source, Previous: b.currentImage(before), WasStopped: isToBeStopped(before),
+		Earlier: settled(before.Clone().Upgrade),
 	}
 	return nil
 }
@@ -97,12 +97,20 @@ func prepareReturn(before session.Session, s *session.Session) error {
 	if err := upgradable(before); err != nil {
 		return err
 	}
-	s.Upgrade = s.Upgrade.Settled()
+	s.Upgrade = settled(s.Upgrade)
 	if s.Upgrade == nil || s.Upgrade.Step != session.StepSwitch {
 		return session.Errorf(session.CodeConflict, "session %s has no upgrade that could be taken back", s.ID)
 	}
 	s.StopReason = before.StopReason
-	s.Upgrade.Step, s.Upgrade.WasStopped, s.Upgrade.Failed = session.StepRevert, before.IsToBeStopped(), ""
+	s.Upgrade.Step, s.Upgrade.WasStopped, s.Upgrade.Failed = session.StepRevert, isToBeStopped(before), ""
 	s.Image, s.ImageSource = s.Upgrade.Previous, session.ImageChosen
 	return nil
+}
+
+// isToBeStopped reports whether a session does not run once the operation that is recorded with it has been done.
+func isToBeStopped(s session.Session) bool {
+	if s.Operation != nil {
+		return s.Operation.Kind == session.OpStop
+	}
+	return s.Status == session.Stopped
 }

@@ -101,15 +101,13 @@ func MessageOf(err error) string {
 	return "internal error"
 }
 
-func notFound(id ID) *Failure {
+// NotFound is the error that a store returns for a session that it does not have.
+func NotFound(id ID) error {
 	if len(id) > maxIDSize {
 		id = id[:maxIDSize] + "…"
 	}
 	return Errorf(CodeNotFound, "there is no session %q", string(id))
 }
-
-// NotFound is the error that a store returns for a session that it does not have.
-func NotFound(id ID) error { return notFound(id) }
 
 // Stale is the error that a store returns for an update that is based on an old revision.
 func Stale(id ID) error {
@@ -118,19 +116,6 @@ func Stale(id ID) error {
 
 // AlreadyExists is the error that a store returns for a create of an ID that it has.
 func AlreadyExists(id ID) error { return Errorf(CodeConflict, "there is a session %s already", id) }
-
-// Unstorable is the error that a store returns for a session that cannot be written as JSON.
-func Unstorable(cause error) error {
-	return Errorf(CodeInvalid, "this session has no form in JSON and cannot be stored").Because(cause)
-}
-
-// fullRetry is when a place may have come free in a full house: that depends on people.
-const fullRetry = 30 * time.Second
-
-// LimitReached is the error that a store returns when there is no room for a session that would occupy a place.
-func LimitReached(used, max int) error {
-	return Errorf(CodeLimit, "%d of %d sessions running; stop or delete one, or raise MAX_CONCURRENT_SESSIONS", used, max).After(fullRetry)
-}
 
 // Codes lists every code.
 func Codes() []Code {

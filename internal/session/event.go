@@ -29,44 +29,6 @@ func (s Session) EventsSince(last Event) []Event {
 	return s.Timeline
 }
 
-// RequestedSince returns when somebody's last request took effect on the session that is not in the timeline of base, an
-// earlier version of it. What Berth did by itself does not count, and neither does a new token. Zero: nobody asked.
-func (s Session) RequestedSince(base Session) time.Time {
-	var last Event
-	if n := len(base.Timeline); n > 0 {
-		last = base.Timeline[n-1]
-	}
-	for _, m := range slices.Backward(s.EventsSince(last)) {
-		if m.By != ActorBerth && m.Type != EventRotated {
-			return m.At
-		}
-	}
-	return time.Time{}
-}
-
-// LastEventIs reports whether this is the last thing that happened to a session, new tokens aside.
-func (s Session) LastEventIs(what EventType, reason string) bool {
-	for _, m := range slices.Backward(s.Timeline) {
-		if m.Type != EventRotated {
-			return m.Type == what && m.Reason == reason
-		}
-	}
-	return false
-}
-
-// HasFailedFor reports whether a failure for this reason is among the failures in a row that happened to a session last.
-func (s Session) HasFailedFor(reason string) bool {
-	for _, m := range slices.Backward(s.Timeline) {
-		switch {
-		case m.Type == EventFailed && m.Reason == reason:
-			return true
-		case m.Type != EventFailed && m.Type != EventRotated:
-			return false
-		}
-	}
-	return false
-}
-
 type actorKey struct{}
 
 // WithActor says on whose wish what is done with ctx is done.

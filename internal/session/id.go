@@ -34,14 +34,14 @@ func IDFrom(b []byte) ID {
 // It returns a CodeNotFound error for anything else, because no session can have such a name.
 func ParseID(text string) (ID, error) {
 	if text == "" || len(text) > maxIDSize {
-		return "", notFound(ID(text))
+		return "", NotFound(ID(text))
 	}
 	for i, c := range []byte(text) {
 		switch {
 		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
 		case i > 0 && (c == '-' || c == '_'):
 		default:
-			return "", notFound(ID(text))
+			return "", NotFound(ID(text))
 		}
 	}
 	return ID(text), nil

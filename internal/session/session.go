@@ -53,25 +53,6 @@ func (s Session) Occupies() bool {
 	return s.Status.Occupies() || s.Operation != nil && s.Operation.Kind.BringsUp()
 }
 
-// IsToBeStopped reports whether a session does not run once the operation that is recorded with it has been done.
-func (s Session) IsToBeStopped() bool {
-	if s.Operation != nil {
-		return s.Operation.Kind == OpStop
-	}
-	return s.Status == Stopped
-}
-
-// OlderThan orders what was recorded under one ID. An ID is used twice by idempotent creates only, whose revisions begin
-// anew.
-func (s Session) OlderThan(t Session) bool {
-	return s.CreatedAt.Before(t.CreatedAt) || s.CreatedAt.Equal(t.CreatedAt) && s.Revision < t.Revision
-}
-
-// IsSame reports whether two records are of the same session in the same operation.
-func (s Session) IsSame(o Session) bool {
-	return s.CreatedAt.Equal(o.CreatedAt) && s.Operation.Same(o.Operation)
-}
-
 // Clone returns a copy that shares nothing mutable with s.
 func (s Session) Clone() Session {
 	if s.Operation != nil {

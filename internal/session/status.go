@@ -101,11 +101,6 @@ type Operation struct {
 // Pending reports whether an operation waits to be tried again.
 func (o *Operation) Pending() bool { return o != nil && o.Owner == "" }
 
-// Automatic reports whether Berth itself wants the operation that is recorded with s.
-func (o *Operation) Automatic(s Session) bool {
-	return o.Kind == OpRestart && s.RestartCount > 0 || (o.Kind == OpStart || o.Kind == OpRestart) && s.StopReason == StopEngine
-}
-
 // Same reports whether two records speak of one and the same operation: an owner does one of a kind at a time, and each
 // has a deadline of its own.
 func (o *Operation) Same(p *Operation) bool {

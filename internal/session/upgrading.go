@@ -39,14 +39,6 @@ func (u *Upgrade) Clone() *Upgrade {
 	return &copied
 }
 
-// Settled is what is left of an upgrade on which nobody works any more: one that has switched nothing is none.
-func (u *Upgrade) Settled() *Upgrade {
-	if u != nil && (u.Step == StepCopy || u.Step == StepReturn) {
-		return u.Earlier
-	}
-	return u
-}
-
 // UpgradeStep is what an upgrade does next, so that a process that takes it over goes on from there. Each may be repeated.
 type UpgradeStep string
 

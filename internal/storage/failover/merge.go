@@ -1,6 +1,9 @@
 package failover
 
 import (
+	"slices"
+	"time"
+
 	"berth/internal/session"
 	"berth/internal/storage/record"
 )
@@ -47,7 +50,7 @@ func combine(base, mine, now *session.Session) (next *session.Session, lost []st
 		switch {
 		case here&g == 0 || apart&g == 0:
 		case there&g == 0, g == record.GroupToken && mine.Token.RotatedAt.After(now.Token.RotatedAt),
-			g == record.GroupState && mine.RequestedSince(*base).After(now.RequestedSince(*base)):
+			g == record.GroupState && requestedSince(*mine, *base).After(requestedSince(*now, *base)):
 			record.Take(&out, mine, g)
 			changed = true
 		default:
@@ -65,3 +68,18 @@ func combine(base, mine, now *session.Session) (next *session.Session, lost []st
 
 // same reports whether two versions differ in activity at most.
 func same(a, b *session.Session) bool { return record.Changed(a, b)&^record.GroupActivity == 0 }
+
+// requestedSince returns when somebody's last request took effect on s that is not in the timeline of base, an earlier
+// version of it. What Berth did by itself does not count, and neither does a new token. Zero: nobody asked.
+func requestedSince(s, base session.Session) time.Time {
+	var last session.Event
+	if n := len(base.Timeline); n > 0 {
+		last = base.Timeline[n-1]
+	}
+	for _, m := range slices.Backward(s.EventsSince(last)) {
+		if m.By != session.ActorBerth && m.Type != session.EventRotated {
+			return m.At
+		}
+	}
+	return time.Time{}
+}

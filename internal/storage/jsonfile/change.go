@@ -105,7 +105,7 @@ func (d *draft) admit(s session.Session, max int) error {
 		}
 	}
 	if used >= max {
-		return session.LimitReached(used, max)
+		return record.LimitReached(used, max)
 	}
 	return nil
 }

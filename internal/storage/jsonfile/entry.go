@@ -116,7 +116,7 @@ func seal(s session.Session, extra map[string]json.RawMessage) (*entry, error) {
 			err = errors.New("its ID is not UTF-8")
 		}
 	}
-	return nil, session.Unstorable(err)
+	return nil, record.Unstorable(err)
 }
 
 // at returns a copy of the entry's session that shares nothing with it, with activity up to when.

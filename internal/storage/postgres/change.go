@@ -107,7 +107,7 @@ func (s *Store) capacityLeft(ctx context.Context, id session.ID, max int) (taken
 	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM sessions WHERE session_id = $1),
 		(SELECT count(*) FROM sessions WHERE `+occupying+` AND session_id <> $1)`, string(id)).Scan(&taken, &used)
 	if err == nil && max > 0 && used >= max {
-		err = session.LimitReached(used, max)
+		err = record.LimitReached(used, max)
 	}
 	return taken, err
 }

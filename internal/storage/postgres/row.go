@@ -61,7 +61,7 @@ func values(s session.Session) ([]any, error) {
 	for i, c := range columns {
 		value, err := c.Get(&s)
 		if err != nil {
-			return nil, session.Unstorable(fmt.Errorf("column %s: %w", c.Name, err))
+			return nil, record.Unstorable(fmt.Errorf("column %s: %w", c.Name, err))
 		}
 		if text, ok := value.(json.RawMessage); ok {
 			value = string(text) // in the simple protocol bytes would be a BYTEA

@@ -1,5 +1,5 @@
 // Package record is what all stores agree on: the columns of a session with the way they are copied and compared, the places
-// in a list, and the counts.
+// in a list, the counts, and the errors that only stores return.
 //
 // It knows no store, and refuses to know what a session's fields mean.
 package record
@@ -109,7 +109,7 @@ func Normal(s session.Session) (session.Session, error) {
 			err = c.Set(&out, value)
 		}
 		if err != nil {
-			return session.Session{}, session.Unstorable(fmt.Errorf("column %s: %w", c.Name, err))
+			return session.Session{}, Unstorable(fmt.Errorf("column %s: %w", c.Name, err))
 		}
 	}
 	return out, nil
