@@ -17,9 +17,20 @@ type runtime struct {
 	changed func(ctx context.Context, call, container, outcome string)
 }
 
-// Runtime measures the calls of a runtime. changed is called after each that changes something.
+// pausing is a runtime that can also pause containers.
+type pausing struct {
+	runtime
+	of session.Pauser
+}
+
+// Runtime measures the calls of a runtime, and is a [session.Pauser] if that is one. changed is called after each call that
+// changes something.
 func (m *Metrics) Runtime(of session.Runtime, log *slog.Logger, changed func(ctx context.Context, call, container, outcome string)) session.Runtime {
-	return runtime{of, m.engine, log, changed}
+	measured := runtime{of, m.engine, log, changed}
+	if pauser, ok := of.(session.Pauser); ok {
+		return pausing{measured, pauser}
+	}
+	return measured
 }
 
 // change notes a call that changes something.
@@ -125,6 +136,18 @@ func (r runtime) Logs(ctx context.Context, ref string, opts session.LogOptions) 
 func (r runtime) Stats(ctx context.Context, ref string) (stats session.Stats, err error) {
 	defer func(begun time.Time) { r.done(ctx, "stats", ref, begun, err) }(time.Now())
 	return r.Runtime.Stats(ctx, ref)
+}
+
+// Pause implements [session.Pauser].
+func (r pausing) Pause(ctx context.Context, ref string) (err error) {
+	defer func(begun time.Time) { r.change(ctx, "pause", ref, begun, err) }(time.Now())
+	return r.of.Pause(ctx, ref)
+}
+
+// Resume implements [session.Pauser].
+func (r pausing) Resume(ctx context.Context, ref string) (err error) {
+	defer func(begun time.Time) { r.change(ctx, "resume", ref, begun, err) }(time.Now())
+	return r.of.Resume(ctx, ref)
 }
 
 // Ping implements [session.Runtime].
