@@ -16,6 +16,7 @@ var rank = map[string]int{
 	"berth/internal/fileowner": 0,
 	"berth/internal/inflight":  0,
 	"berth/internal/pin":       0,
+	"berth/internal/pipenet":   0,
 	"berth/internal/session":   0,
 
 	"berth/internal/access":         1,

@@ -35,11 +35,14 @@ type Prober struct {
 var _ session.Prober = (*Prober)(nil)
 
 // New returns a Prober that ignores the proxy settings of its environment and follows no redirects.
-func New() *Prober {
+func New() *Prober { return NewOn((&net.Dialer{Timeout: connectTimeout}).DialContext) }
+
+// NewOn is New with other connections, such as those of a network in memory.
+func NewOn(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Prober {
 	return &Prober{client: &http.Client{
 		Transport: &http.Transport{
 			Proxy:       nil, // a container's address means nothing to a proxy, and the credential is not for one
-			DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			DialContext: dial,
 			// A connection that was opened before the server attached its handler is never answered, so that none may
 			// be used for a second try.
 			DisableKeepAlives:      true,

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"berth/internal/pipenet"
 	"berth/internal/session"
 )
 
@@ -44,6 +45,8 @@ type Options struct {
 	// NoServers gives containers invented addresses without anything behind them, for tests in a testing/synctest
 	// bubble, where the network would stop the clock.
 	NoServers bool
+	// Network is where servers listen, for tests in a bubble that need them; nil stands for the host's loopback device.
+	Network *pipenet.Network
 }
 
 // MissingImage is the one image reference that a Fake does not have.

@@ -39,7 +39,7 @@ func (f *Fake) serve(c *container, b Behaviour) (*server, error) {
 		f.nextHost++
 		at = fmt.Sprintf("127.0.1.%d:%d", f.nextHost, f.samePort)
 	}
-	listener, err := net.Listen("tcp", at)
+	listener, err := f.listen(at)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +67,13 @@ func (f *Fake) serve(c *container, b Behaviour) (*server, error) {
 		_ = s.http.Serve(listener) // ends with close
 	}()
 	return s, nil
+}
+
+func (f *Fake) listen(at string) (net.Listener, error) {
+	if f.opts.Network != nil {
+		return f.opts.Network.Listen(at)
+	}
+	return net.Listen("tcp", at)
 }
 
 // tracked lets close wait for handlers, those that have taken their connection over included.

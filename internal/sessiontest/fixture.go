@@ -14,6 +14,7 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/lifecycle"
+	"berth/internal/pipenet"
 	"berth/internal/probe"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
@@ -196,6 +197,13 @@ func NewFast(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 func NewTimed(t testing.TB, prober session.Prober, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), prober, change)
+}
+
+// NewInMemory is like New with servers that listen in memory, for tests in a testing/synctest bubble.
+func NewInMemory(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
+	t.Helper()
+	network := &pipenet.Network{}
+	return build(t, runtimetest.NewFake(runtimetest.Options{Network: network}), probe.NewOn(network.Dial), change)
 }
 
 // New makes a house whose parts are closed when the test ends; change may adjust the Manager's options.
