@@ -18,10 +18,11 @@ import (
 	"github.com/moby/moby/client"
 
 	"berth/internal/dockertest"
+	"berth/internal/postgrestest"
 	"berth/test/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, postgrestest.Clean)) }
 
 // BenchmarkCreateToFirstAnswer compares the time from the create request to the first response of OpenCode with that of
 // direct engine calls. Each iteration does both, in alternating order.

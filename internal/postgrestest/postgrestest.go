@@ -6,7 +6,6 @@
 package postgrestest
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -54,7 +53,7 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// prepare makes the directory of a server: initdb, with a password that is asked of everybody.
+// prepare makes the directory of a server, with a password that is asked of everybody.
 func prepare(t testing.TB) *Server {
 	t.Helper()
 	bin := os.Getenv(binVariable)
@@ -65,23 +64,21 @@ func prepare(t testing.TB) *Server {
 		}
 		t.Skip(why)
 	}
+	s := newServer(t, bin)
+	t.Cleanup(func() { _ = os.RemoveAll(s.dir) })
+	s.copyTemplate()
+	s.port = porttest.Free(t)
+	return s
+}
+
+// newServer makes an empty directory that belongs to the user that the server runs as.
+func newServer(t testing.TB, bin string) *Server {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "berth-postgres-") //nolint:usetesting // the parents of t.TempDir are closed to the server's user
 	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &Server{t: t, bin: bin, dir: dir, port: porttest.Free(t), password: rand.Text()}
-	s.owner = unprivileged(t)
+	s := &Server{t: t, bin: bin, dir: dir, owner: unprivileged(t)}
 	if s.owner != nil {
 		must(t, os.Chown(dir, int(s.owner.Uid), int(s.owner.Gid)))
-	}
-	secret := filepath.Join(dir, "password")
-	must(t, os.WriteFile(secret, []byte(s.password+"\n"), 0o600))
-	if s.owner != nil {
-		must(t, os.Chown(secret, int(s.owner.Uid), int(s.owner.Gid)))
-	}
-	cmd := s.command("initdb", "--pgdata", s.data(), "--username", "berth", "--pwfile", secret, "--auth", "scram-sha-256",
-		"--encoding", "UTF8", "--locale", "C", "--no-sync")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
 	}
 	return s
 }
@@ -103,7 +100,8 @@ func (s *Server) Start() {
 	must(s.t, err)
 	defer log.Close()
 	cmd := s.command("postgres", "-D", s.data(), "-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(s.port),
-		"-c", "unix_socket_directories=", "-c", "shared_buffers=64MB", "-c", "max_connections=100", "-c", "log_checkpoints=off")
+		"-c", "unix_socket_directories=", "-c", "shared_buffers=64MB", "-c", "max_connections=100", "-c", "log_checkpoints=off",
+		"-c", "fsync=off") // servers are killed, and the machine is not
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
 	begun, done := make(chan error), make(chan struct{})
@@ -171,11 +169,7 @@ func (s *Server) Data() string { return s.data() }
 // Another makes a new, empty server's databases in a directory that is not there.
 func (s *Server) Another(data string) {
 	s.t.Helper()
-	initialize := s.command("initdb", "--pgdata", data, "--username", "berth", "--pwfile", filepath.Join(s.dir, "password"),
-		"--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	if out, err := initialize.CombinedOutput(); err != nil {
-		s.t.Fatalf("initdb: %v\n%s", err, out)
-	}
+	s.initialize(data)
 }
 
 // Address is where the server listens.

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// shared is the server of all tests of a package that need nothing but a database. [Main] stops it.
+// shared is the server of all tests of a package that need nothing but a database. [Clean] stops it.
 var shared struct {
 	mu     sync.Mutex
 	server *Server
@@ -20,15 +20,28 @@ var shared struct {
 	count  atomic.Int64
 }
 
-// Main runs a package's tests and stops the server that they have shared.
+// Main runs a package's tests and cleans up after them.
 func Main(m *testing.M) int {
 	code := m.Run()
+	Clean()
+	return code
+}
+
+// Clean stops the server that the package's tests have shared, and removes the databases that all servers began with. A
+// package's TestMain calls it when its tests have ended, unless it uses [Main].
+func Clean() {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.own != nil {
 		shared.own.cleanup()
+		shared.server, shared.own = nil, nil
 	}
-	return code
+	template.mu.Lock()
+	defer template.mu.Unlock()
+	if template.dir != "" {
+		_ = os.RemoveAll(template.dir)
+		template.dir = ""
+	}
 }
 
 // Database returns the URL of an empty database that no other test uses, on a server that the package's tests share. It
@@ -58,7 +71,7 @@ func Database(t testing.TB) string {
 	return shared.server.URL(name)
 }
 
-// owner stands for the test program where a single test would be: what is to be cleaned up waits for [Main].
+// owner stands for the test program where a single test would be: what is to be cleaned up waits for [Clean].
 type owner struct {
 	testing.TB
 	todo []func()

@@ -5,7 +5,8 @@ import (
 	"os"
 	"testing"
 
+	"berth/internal/postgrestest"
 	"berth/test/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, postgrestest.Clean)) }

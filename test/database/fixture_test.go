@@ -15,7 +15,7 @@ import (
 	"berth/test/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, postgrestest.Clean)) }
 
 // fixture is one database with instances of Berth on it.
 type fixture struct {

@@ -5,10 +5,11 @@ import (
 	"os"
 	"testing"
 
+	"berth/internal/postgrestest"
 	"berth/test/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, postgrestest.Clean)) }
 
 // fixture is one installation of Berth, and what the tests look for in it.
 type fixture struct{ *harness.Env }

@@ -32,9 +32,12 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// Main runs a package's tests and removes what they have built.
-func Main(m *testing.M) int {
+// Main runs a package's tests and removes what they have built. Then it does what else a package does at its end.
+func Main(m *testing.M, then ...func()) int {
 	code := m.Run()
+	for _, do := range then {
+		do()
+	}
 	if builtIn != "" {
 		_ = os.RemoveAll(builtIn)
 	}
