@@ -11,14 +11,14 @@ import (
 	"github.com/moby/moby/api/types/network"
 )
 
-// Ways in which new containers are reached. A container keeps the way that it was made for.
+// Routes to new containers. A container keeps the route that it was made for.
 const (
 	RoutePublished = "published" // at a port of the engine's host
 	RouteNetwork   = "network"   // at its own address; no port is published
 	routeAuto      = "auto"
 )
 
-// routeOf is the way that is meant: whoever names an address to publish on wants to have published.
+// routeOf returns the configured route: an address to publish on implies published ports.
 func routeOf(o Options) string {
 	switch {
 	case o.Route != "" && o.Route != routeAuto:
@@ -29,9 +29,9 @@ func routeOf(o Options) string {
 	return routeAuto
 }
 
-// direct reports whether a container that is made now is reached at its own address, without a published port. "auto" does
-// so where this process shares the engine's network namespace: the bridge is an interface here then, and the host reaches every container on it. A neighbour on the bridge would not: containers of
-// the sessions' network cannot reach each other.
+// direct reports whether a new container is reached at its own address, without a published port. "auto" does so where this
+// process shares the engine's network namespace: the bridge is an interface here then, and the host reaches every container
+// on it. A container on the bridge would not: containers of the sessions' network cannot reach each other.
 func (r *Runtime) direct(n network.Summary) bool {
 	switch r.route {
 	case RouteNetwork:
@@ -47,8 +47,8 @@ func (r *Runtime) direct(n network.Summary) bool {
 	return err == nil
 }
 
-// address is where the server is reached: at the port that the engine says is published, wherever that is from here, or at
-// the container's own address, if it was made for that. "" while it has neither.
+// address is where the server is reached: at its published port, as seen from here, or at the container's own address, if it
+// was made for that. "" while it has neither.
 func (r *Runtime) address(ctx context.Context, c container.InspectResponse) string {
 	if bound, ok := bindings(c.NetworkSettings.Ports); ok {
 		if r.reach != nil {

@@ -12,8 +12,8 @@ import (
 	"berth/internal/dockertest"
 )
 
-// The test engine shares this network namespace, so that "auto" goes by the network.
-func TestRouteByTheNetworkPublishesNothing(t *testing.T) {
+// The test engine shares this network namespace, so that "auto" is the network.
+func TestNetworkRoutePublishesNoPort(t *testing.T) {
 	t.Parallel()
 	for _, route := range []string{"auto", docker.RouteNetwork} {
 		t.Run(route, func(t *testing.T) {
@@ -37,8 +37,8 @@ func TestRouteByTheNetworkPublishesNothing(t *testing.T) {
 	}
 }
 
-// What runs when the setting changes is reached as before.
-func TestContainersKeepTheRouteThatTheyWereMadeFor(t *testing.T) {
+// A container that exists when the setting changes keeps its route.
+func TestContainersKeepTheirRoute(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(o *docker.Options) { o.Route = docker.RoutePublished })
 	published := w.up(t, w.spec("published"))
@@ -68,11 +68,11 @@ func TestContainersKeepTheRouteThatTheyWereMadeFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if gone, err := later.Inspect(t.Context(), direct.ID); err != nil || gone.Address != "" {
-		t.Errorf("when it does not run: got %q, %v; want no address", gone.Address, err)
+		t.Errorf("while stopped: got %q, %v; want no address", gone.Address, err)
 	}
 }
 
-// Where the host's addresses mean something else from here, somebody says what.
+// Where the host's addresses are not reachable as such, Reach translates them.
 func TestReachOptionDecidesAddressOfPublishedPort(t *testing.T) {
 	t.Parallel()
 	asked := make(chan netip.AddrPort, 100)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// inspections is how many containers of a list are looked at at once.
+// inspections is how many containers of a list are inspected at once.
 const inspections = 8
 
 // Inspect returns what the engine knows of a container. See [session.Runtime].
@@ -33,7 +33,7 @@ func (r *Runtime) Inspect(ctx context.Context, ref string) (session.Container, e
 	return found, err
 }
 
-// List returns the containers of this installation in every state; those that go while it looks are left out.
+// List returns the containers of this installation in every state; those that are removed meanwhile are left out.
 func (r *Runtime) List(ctx context.Context) ([]session.Container, error) {
 	var listed []session.Container
 	err := r.read(ctx, "list containers", func(ctx context.Context) error {
@@ -47,8 +47,8 @@ func (r *Runtime) List(ctx context.Context) ([]session.Container, error) {
 	return listed, err
 }
 
-// inspectAll looks at every container of this installation that is a session's. The engine's list tells neither exit codes nor
-// times: each container is looked at, and those that go meanwhile are left out.
+// inspectAll inspects every container of this installation that is a session's. The engine's list has neither exit codes
+// nor times, so each container is inspected; those that are removed meanwhile are left out.
 func (r *Runtime) inspectAll(ctx context.Context) ([]container.InspectResponse, error) {
 	all, err := r.api.ContainerList(ctx, client.ContainerListOptions{
 		All: true, Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance),
@@ -60,7 +60,7 @@ func (r *Runtime) inspectAll(ctx context.Context) ([]container.InspectResponse, 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inspections)
 	for i, item := range all.Items {
-		if item.Labels[labelHelper] != "" { // looked after by who made it
+		if item.Labels[labelHelper] != "" { // removed by the call that made it
 			continue
 		}
 		group.Go(func() (err error) {
@@ -76,8 +76,8 @@ func (r *Runtime) inspectAll(ctx context.Context) ([]container.InspectResponse, 
 	return slices.DeleteFunc(found, func(c container.InspectResponse) bool { return c.ID == "" }), nil
 }
 
-// inspectOwn returns the container of that ID or name if it belongs to this installation. Anybody else's does not exist for
-// us: a session that is called like some other program's container must never stop or remove it.
+// inspectOwn returns the container of that ID or name if it belongs to this installation. Any other is not found: a session
+// with the name of another program's container must never stop or remove it.
 func (r *Runtime) inspectOwn(ctx context.Context, ref string) (container.InspectResponse, error) {
 	missing := session.Errorf(session.CodeNotFound, "there is no container %q", ref)
 	if ref == "" || strings.ContainsAny(ref, "/?#%") { // would change the request's path
@@ -94,7 +94,7 @@ func (r *Runtime) inspectOwn(ctx context.Context, ref string) (container.Inspect
 	if c.Config == nil || c.HostConfig == nil || c.State == nil {
 		return container.InspectResponse{}, errors.New("the engine's description of the container is incomplete")
 	}
-	// The engine takes the beginning of an ID for the ID.
+	// The engine accepts a prefix of an ID for the ID.
 	known := c.ID == ref || strings.TrimPrefix(c.Name, "/") == ref
 	if !known {
 		return container.InspectResponse{}, missing
@@ -105,11 +105,11 @@ func (r *Runtime) inspectOwn(ctx context.Context, ref string) (container.Inspect
 	return c, nil
 }
 
-// errForeign is why a container that is there does not exist for this installation.
+// errForeign is why an existing container is not found for this installation.
 var errForeign = errors.New("it belongs to another installation")
 
-// inspectOwnOrConflict is like own for what must not be acknowledged while the container is there: one of another installation is
-// a CodeConflict error.
+// inspectOwnOrConflict is like inspectOwn, for operations that must not succeed while the container exists: one of another
+// installation is a CodeConflict error.
 func (r *Runtime) inspectOwnOrConflict(ctx context.Context, ref string) (container.InspectResponse, error) {
 	c, err := r.inspectOwn(ctx, ref)
 	if errors.Is(err, errForeign) {
@@ -153,7 +153,7 @@ func (r *Runtime) describe(ctx context.Context, c container.InspectResponse) ses
 	return d
 }
 
-// stateOf translates the engine's word for what a container does. One that it may learn some day is a state that passes.
+// stateOf translates the engine's container status. An unknown one is a transitional state.
 func stateOf(engine container.ContainerState) session.State {
 	switch engine {
 	case container.StateCreated, container.StateExited:
@@ -174,7 +174,7 @@ func hasProcesses(s session.State) bool {
 	return s != session.StateStopped && s != session.StateDead
 }
 
-// instant reads the engine's and our own way to write times. The engine writes year 1 for "never", which is Go's zero.
+// instant parses the engine's times and Berth's. The engine writes year 1 for "never", which is Go's zero.
 func instant(text string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil || t.IsZero() {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	createGrace     = 5 * time.Second  // for the engine to finish a creation whose caller has left
-	undoTimeout     = 15 * time.Second // for what is taken back after a failure
+	createGrace     = 5 * time.Second  // for the engine to finish a creation after the caller has canceled
+	undoTimeout     = 15 * time.Second // for the clean-up after a failure
 	lateArrival     = 2 * time.Second  // how long a container may still appear after its request was lost
 	lateArrivalPoll = 100 * time.Millisecond
 )
@@ -42,7 +42,8 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 	return made, err
 }
 
-// checkWorkspace returns an error when a workspace that is in use is gone: the engine would make an empty one without a word.
+// checkWorkspace returns an error when the volume of a workspace that has been used is missing: the engine would silently
+// make an empty one.
 func (r *Runtime) checkWorkspace(ctx context.Context, spec session.Spec) error {
 	if !spec.InUse {
 		return nil
@@ -89,14 +90,14 @@ func (r *Runtime) create(ctx context.Context, spec session.Spec, direct bool) (s
 	return r.describe(ctx, made), nil
 }
 
-// make makes a container of these options for a specification, and reads back whether the engine has applied them. Where it
-// has failed, nothing is left.
+// make makes a container with these options for a specification, and verifies that the engine has applied them. After a
+// failure no container is left.
 func (r *Runtime) make(ctx context.Context, spec session.Spec, asked client.ContainerCreateOptions) (container.InspectResponse, error) {
 	var none container.InspectResponse
-	// The engine finishes a creation even when its client hangs up. Its answer is the one sure way to know what is
-	// there to be undone, so it is waited for a little longer than the caller does.
-	patient, done := withGrace(ctx, createGrace)
-	answer, err := r.api.ContainerCreate(patient, asked)
+	// The engine finishes a creation even when its client disconnects. Only its answer says for sure what has to be
+	// undone, so it is awaited for a short time after the caller has canceled.
+	graceful, done := withGrace(ctx, createGrace)
+	answer, err := r.api.ContainerCreate(graceful, asked)
 	done()
 	switch {
 	case err != nil && answeredByEngine(err):
@@ -116,7 +117,7 @@ func (r *Runtime) make(ctx context.Context, spec session.Spec, asked client.Cont
 	return got.Container, nil
 }
 
-// createFailure says what the engine meant when it would not make the container.
+// createFailure gives a rejected creation its code.
 func (r *Runtime) createFailure(spec session.Spec, err error) error {
 	switch {
 	case errdefs.IsNotFound(err): // the network is there, so it is the image
@@ -129,7 +130,7 @@ func (r *Runtime) createFailure(spec session.Spec, err error) error {
 	return err
 }
 
-// undo removes a container whose creation failed, even when the request that wanted it is over.
+// undo removes a container after its creation failed, also when the request has ended.
 func (r *Runtime) undo(ctx context.Context, id string, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
@@ -140,8 +141,8 @@ func (r *Runtime) undo(ctx context.Context, id string, cause error) error {
 	return cause
 }
 
-// undoLost looks for the container of a request that nobody answered, and removes it if this very attempt made it.
-// An engine that cannot be reached keeps it until the reconciler comes.
+// undoLost looks for the container of a request without an answer, and removes it if this attempt made it. While the engine
+// cannot be reached, the container stays; the reconciler removes it later.
 func (r *Runtime) undoLost(ctx context.Context, name, attempt string, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateArrival)
 	defer cancel()

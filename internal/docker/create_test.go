@@ -51,7 +51,7 @@ func TestCreateSendsTheSpecAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestFieldsOfNewerVersionsAreSentToNewerEnginesOnly(t *testing.T) {
+func TestCreateOmitsFieldsOfNewerVersions(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]string{"1.41": "null", "1.42": "null", "1.43": `{"berth.session":"ses-unit"}`, "1.51": `{"berth.session":"ses-unit"}`} {
 		t.Run(version, func(t *testing.T) {
@@ -61,10 +61,10 @@ func TestFieldsOfNewerVersionsAreSentToNewerEnginesOnly(t *testing.T) {
 				t.Fatalf("create: %v", err)
 			}
 			if got := field(e.body(0), "HostConfig", "Annotations"); got != want {
-				t.Errorf("annotations = %s, want %s: they began with 1.43, and 1.41 ignores them in silence", got, want)
+				t.Errorf("annotations = %s, want %s: 1.43 introduced them, and 1.41 silently ignores them", got, want)
 			}
 			if got := field(e.body(0), "HostConfig", "CgroupnsMode"); got != `"private"` {
-				t.Errorf("cgroup namespace = %s, want private: every version that we speak has it", got)
+				t.Errorf("cgroup namespace = %s, want private: every supported version has it", got)
 			}
 		})
 	}
@@ -73,26 +73,26 @@ func TestFieldsOfNewerVersionsAreSentToNewerEnginesOnly(t *testing.T) {
 func TestWeakenedContainerIsRemoved(t *testing.T) {
 	t.Parallel()
 	for field, weaken := range map[string]func(*container.HostConfig){
-		"capabilities dropped":               func(h *container.HostConfig) { h.CapDrop = nil },
-		"capabilities added":                 func(h *container.HostConfig) { h.CapAdd = []string{"SYS_ADMIN"} },
-		"no new privileges":                  func(h *container.HostConfig) { h.SecurityOpt = nil },
-		"security options":                   func(h *container.HostConfig) { h.SecurityOpt = append(h.SecurityOpt, "seccomp=unconfined") },
-		"seccomp profile":                    func(h *container.HostConfig) { h.SecurityOpt = h.SecurityOpt[:1] },
-		"seccomp profile of somebody else's": func(h *container.HostConfig) { h.SecurityOpt[1] = `seccomp={"defaultAction":"SCMP_ACT_ALLOW"}` },
-		"privileged":                         func(h *container.HostConfig) { h.Privileged = true },
-		"read-only root":                     func(h *container.HostConfig) { h.ReadonlyRootfs = false },
-		"masked paths":                       func(h *container.HostConfig) { h.MaskedPaths = nil },
-		"memory limit":                       func(h *container.HostConfig) { h.Memory = 0 },
-		"swap limit":                         func(h *container.HostConfig) { h.MemorySwap = -1 },
-		"cpu limit":                          func(h *container.HostConfig) { h.CPUQuota = 0 },
-		"pids limit":                         func(h *container.HostConfig) { h.PidsLimit = nil },
-		"private cgroup namespace":           func(h *container.HostConfig) { h.CgroupnsMode = "host" },
-		"private ipc namespace":              func(h *container.HostConfig) { h.IpcMode = "shareable" },
-		"pid namespace":                      func(h *container.HostConfig) { h.PidMode = "host" },
-		"user namespace":                     func(h *container.HostConfig) { h.UsernsMode = "host" },
-		"network":                            func(h *container.HostConfig) { h.NetworkMode = "host" },
-		"published port":                     func(h *container.HostConfig) { h.PortBindings = nil },
-		"bind mounts":                        func(h *container.HostConfig) { h.Binds = []string{"/:/host"} },
+		"capabilities dropped":     func(h *container.HostConfig) { h.CapDrop = nil },
+		"capabilities added":       func(h *container.HostConfig) { h.CapAdd = []string{"SYS_ADMIN"} },
+		"no new privileges":        func(h *container.HostConfig) { h.SecurityOpt = nil },
+		"security options":         func(h *container.HostConfig) { h.SecurityOpt = append(h.SecurityOpt, "seccomp=unconfined") },
+		"seccomp profile":          func(h *container.HostConfig) { h.SecurityOpt = h.SecurityOpt[:1] },
+		"foreign seccomp profile":  func(h *container.HostConfig) { h.SecurityOpt[1] = `seccomp={"defaultAction":"SCMP_ACT_ALLOW"}` },
+		"privileged":               func(h *container.HostConfig) { h.Privileged = true },
+		"read-only root":           func(h *container.HostConfig) { h.ReadonlyRootfs = false },
+		"masked paths":             func(h *container.HostConfig) { h.MaskedPaths = nil },
+		"memory limit":             func(h *container.HostConfig) { h.Memory = 0 },
+		"swap limit":               func(h *container.HostConfig) { h.MemorySwap = -1 },
+		"cpu limit":                func(h *container.HostConfig) { h.CPUQuota = 0 },
+		"pids limit":               func(h *container.HostConfig) { h.PidsLimit = nil },
+		"private cgroup namespace": func(h *container.HostConfig) { h.CgroupnsMode = "host" },
+		"private ipc namespace":    func(h *container.HostConfig) { h.IpcMode = "shareable" },
+		"pid namespace":            func(h *container.HostConfig) { h.PidMode = "host" },
+		"user namespace":           func(h *container.HostConfig) { h.UsernsMode = "host" },
+		"network":                  func(h *container.HostConfig) { h.NetworkMode = "host" },
+		"published port":           func(h *container.HostConfig) { h.PortBindings = nil },
+		"bind mounts":              func(h *container.HostConfig) { h.Binds = []string{"/:/host"} },
 		"volumes": func(h *container.HostConfig) {
 			h.Mounts[0].VolumeOptions.DriverConfig = &mount.Driver{Options: map[string]string{"o": "bind", "device": "/etc"}}
 		},
@@ -119,25 +119,25 @@ func TestWeakenedContainerIsRemoved(t *testing.T) {
 	}
 }
 
-// A limit that is there but is not the one that was asked for is as good as none.
-func TestEveryLimitIsReadBackAsItWasAskedFor(t *testing.T) {
+// A limit other than the one that was asked for is a fault.
+func TestContainerWithOtherLimitIsRemoved(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		weaken func(*container.HostConfig)
 		field  string
 	}{
-		"memory raised":          {func(h *container.HostConfig) { h.Memory++ }, "memory limit"},
-		"memory lowered":         {func(h *container.HostConfig) { h.Memory-- }, "memory limit"},
-		"swap by default":        {func(h *container.HostConfig) { h.MemorySwap = 2 * h.Memory }, "swap limit"},
-		"swap left out":          {func(h *container.HostConfig) { h.MemorySwap = 0 }, "swap limit"},
-		"quota raised":           {func(h *container.HostConfig) { h.CPUQuota *= 2 }, "cpu limit"},
-		"quota without an end":   {func(h *container.HostConfig) { h.CPUQuota = -1 }, "cpu limit"},
-		"period shortened":       {func(h *container.HostConfig) { h.CPUPeriod /= 2 }, "cpu limit"},
-		"period left out":        {func(h *container.HostConfig) { h.CPUPeriod = 0 }, "cpu limit"},
-		"CPUs by another name":   {func(h *container.HostConfig) { h.CPUQuota, h.CPUPeriod, h.NanoCPUs = 0, 0, 8e9 }, "cpu limit"},
-		"processes raised":       {func(h *container.HostConfig) { h.PidsLimit = new(*h.PidsLimit + 1) }, "pids limit"},
-		"processes without end":  {func(h *container.HostConfig) { h.PidsLimit = new(int64(-1)) }, "pids limit"},
-		"nobody killed for want": {func(h *container.HostConfig) { h.OomKillDisable = new(true) }, "oom killer"},
+		"memory raised":         {func(h *container.HostConfig) { h.Memory++ }, "memory limit"},
+		"memory lowered":        {func(h *container.HostConfig) { h.Memory-- }, "memory limit"},
+		"swap by default":       {func(h *container.HostConfig) { h.MemorySwap = 2 * h.Memory }, "swap limit"},
+		"swap left out":         {func(h *container.HostConfig) { h.MemorySwap = 0 }, "swap limit"},
+		"quota raised":          {func(h *container.HostConfig) { h.CPUQuota *= 2 }, "cpu limit"},
+		"quota without an end":  {func(h *container.HostConfig) { h.CPUQuota = -1 }, "cpu limit"},
+		"period shortened":      {func(h *container.HostConfig) { h.CPUPeriod /= 2 }, "cpu limit"},
+		"period left out":       {func(h *container.HostConfig) { h.CPUPeriod = 0 }, "cpu limit"},
+		"CPUs by another name":  {func(h *container.HostConfig) { h.CPUQuota, h.CPUPeriod, h.NanoCPUs = 0, 0, 8e9 }, "cpu limit"},
+		"processes raised":      {func(h *container.HostConfig) { h.PidsLimit = new(*h.PidsLimit + 1) }, "pids limit"},
+		"processes without end": {func(h *container.HostConfig) { h.PidsLimit = new(int64(-1)) }, "pids limit"},
+		"no kill at the limit":  {func(h *container.HostConfig) { h.OomKillDisable = new(true) }, "oom killer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -159,7 +159,7 @@ func TestLostAnswerToCreateIsUndone(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	e.on("POST /containers/create", func(w http.ResponseWriter, r *http.Request) {
-		e.create(w, r, func(any) { // it makes the container, and its answer never arrives
+		e.create(w, r, func(any) { // it makes the container, and its answer is lost
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err == nil {
 				_ = conn.Close()
@@ -188,7 +188,7 @@ func TestLostCreateNeverRemovesAnEarlierContainer(t *testing.T) {
 	}
 }
 
-func TestCallerWhoLeavesDuringCreateGetsItUndone(t *testing.T) {
+func TestCanceledCreateIsUndone(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	ctx, leave := context.WithCancel(t.Context())
@@ -206,14 +206,14 @@ func TestCallerWhoLeavesDuringCreateGetsItUndone(t *testing.T) {
 	}
 }
 
-func TestFailedCleanUpIsPartOfTheError(t *testing.T) {
+func TestCreateErrorIncludesFailedCleanUp(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	e.weaken = func(h *container.HostConfig) { h.Privileged = true }
-	e.on("DELETE /containers/*", says(http.StatusInternalServerError, "the disk is on fire"))
+	e.on("DELETE /containers/*", engineError(http.StatusInternalServerError, "the disk is on fire"))
 	_, err := e.open(func(o *docker.Options) { o.Sequential = true }).Create(t.Context(), unitSpec("stuck"))
 	wantCode(t, err, session.CodeInternal, "the container is not what it should be")
 	if err == nil || !strings.Contains(err.Error(), "the disk is on fire") {
-		t.Errorf("error = %v, want the failed removal in it: somebody must look", err)
+		t.Errorf("error = %v, want the failed removal in it: the container is left", err)
 	}
 }

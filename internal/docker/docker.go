@@ -1,6 +1,6 @@
 // Package docker runs sessions in containers of a Docker engine: it is session.Runtime over the Engine API.
 //
-// It knows the API, from version 1.41 on; how a container is hardened, which nobody can ask for or leave out; which
+// It knows the API, from version 1.41 on; how a container is hardened, which no setting changes; which
 // engine operations may run at once; and what the engine's answers mean in the domain's codes. It refuses to know
 // certificates and where they come from (it is given a tls.Config), sessions beyond their labels, and what a server in
 // a container does.
@@ -95,7 +95,7 @@ type Runtime struct {
 	cpuPeriod time.Duration
 	log       *slog.Logger
 	engine    Engine
-	seccomp   bool // whether containers get a profile of ours
+	seccomp   bool // whether containers get Berth's profile
 }
 
 var (
@@ -106,9 +106,9 @@ var (
 // Engine is what is known of the engine since [Open].
 type Engine struct {
 	Version    string     // of the engine, such as "20.10.24"
-	APIVersion string     // that is spoken with it, such as "1.41"
+	APIVersion string     // negotiated with it, such as "1.41"
 	CPUs       int        // that it has
-	Operations int        // that may run on it at once
+	Operations int        // how many may run on it at once
 	PublishIP  netip.Addr // that sessions are published on
 	RootDir    string     // where it keeps everything, on its own machine
 }
@@ -156,18 +156,18 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 	return r, nil
 }
 
-// connect finds out what answers, and what it can do.
+// connect negotiates the API's version, and reads what the engine can do.
 func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error {
 	httpClient := func(p *pool) *http.Client {
 		return &http.Client{Transport: roundTripper{p}, CheckRedirect: client.CheckRedirect}
 	}
-	spoken, err := at.negotiate(ctx, httpClient(r.pool))
+	version, err := at.negotiate(ctx, httpClient(r.pool))
 	if err != nil {
 		return err
 	}
 	// WithHost replaces the dialer of the client that it finds, so ours must come after it.
 	over := func(p *pool) (*client.Client, error) {
-		return client.New(client.WithHost(opts.Host), client.WithHTTPClient(httpClient(p)), client.WithScheme(at.scheme), client.WithAPIVersion(spoken))
+		return client.New(client.WithHost(opts.Host), client.WithHTTPClient(httpClient(p)), client.WithScheme(at.scheme), client.WithAPIVersion(version))
 	}
 	if r.api, err = over(r.pool); err == nil {
 		r.pinger, err = over(r.pings)
@@ -194,11 +194,11 @@ func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error 
 		r.stops = r.slots
 	}
 	r.engine = Engine{
-		Version: info.Info.ServerVersion, APIVersion: spoken, CPUs: cpus, Operations: operations, PublishIP: r.publish,
+		Version: info.Info.ServerVersion, APIVersion: version, CPUs: cpus, Operations: operations, PublishIP: r.publish,
 		RootDir: info.Info.DockerRootDir,
 	}
 	r.log.InfoContext(ctx, "docker engine connected", "host", opts.Host, "engine_version", r.engine.Version,
-		"api_version", spoken, "operations", operations, "publish_ip", r.publish.String())
+		"api_version", version, "operations", operations, "publish_ip", r.publish.String())
 	r.seccomp = takesSeccomp(info.Info.SecurityOptions)
 	if !r.seccomp && !hasSeccomp(info.Info.SecurityOptions) {
 		r.log.WarnContext(ctx, "docker engine applies no seccomp profile", "host", opts.Host)
@@ -209,8 +209,8 @@ func (r *Runtime) connect(ctx context.Context, at endpoint, opts Options) error 
 // Engine returns what was found when the runtime was opened.
 func (r *Runtime) Engine() Engine { return r.engine }
 
-// Ping returns nil when the engine answers over a new connection. One that is stopping ends the containers and answers on
-// the connections that it has, but takes no new ones.
+// Ping returns nil when the engine answers over a new connection. An engine that is stopping ends its containers and still
+// answers on open connections, but accepts no new ones.
 func (r *Runtime) Ping(ctx context.Context) error {
 	return r.read(ctx, "ping the engine", func(ctx context.Context) error {
 		_, err := r.pinger.Ping(ctx, client.PingOptions{})
@@ -221,20 +221,20 @@ func (r *Runtime) Ping(ctx context.Context) error {
 // CloseIdle closes the connections that no request is using.
 func (r *Runtime) CloseIdle() { r.pool.CloseIdleConnections() }
 
-// Renew makes everything that is asked of the engine from now on use connections of its own, made with the certificates of
-// the moment. What is under way finishes on the connections that it has; a [Runtime.Watch] ends, so that the caller opens it again.
+// Renew makes later requests use new connections, with the present certificates. Requests in flight finish on their
+// connections; a [Runtime.Watch] ends, so that the caller opens it again.
 func (r *Runtime) Renew() {
 	r.pool.renew()
 	r.pings.renew()
 }
 
-// Close lets go of the engine. Containers go on; requests under way end by themselves.
+// Close closes idle connections. Containers keep running; requests in flight end by themselves.
 func (r *Runtime) Close() error {
 	r.CloseIdle()
 	return nil
 }
 
-// supports reports whether the version that is spoken with the engine has what began with the given one.
+// supports reports whether the negotiated API version is the given one or newer.
 func (r *Runtime) supports(version string) bool {
 	return versions.GreaterThanOrEqualTo(r.engine.APIVersion, version)
 }

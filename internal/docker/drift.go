@@ -15,8 +15,8 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// specDigests tells containers apart by what they are made from, apart from the image: "limits=… environment=…
-// profile=…". An engine adds what it pleases to a container, so that what was asked for cannot be read back from it.
+// specDigests are digests of what a container is made from, without the image: "limits=… environment=… profile=…". An
+// engine adds defaults of its own, so that the specification cannot be read back from a container.
 func specDigests(asked client.ContainerCreateOptions) (string, error) {
 	config, host := *asked.Config, *asked.HostConfig
 	limits := []any{host.Memory, host.MemorySwap, host.CPUQuota, host.CPUPeriod, host.PidsLimit}
@@ -38,8 +38,8 @@ func specDigests(asked client.ContainerCreateOptions) (string, error) {
 	return strings.Join(digests, " "), nil
 }
 
-// Drift compares a container with the one that would be made now. See [session.Runtime]. One that was changed behind our
-// back, or made by a Berth that did not write down from what, is not the same.
+// Drift compares a container with the one that would be made now. See [session.Runtime]. A container that another program
+// changed, or that has no digests, differs.
 func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]session.Part, error) {
 	var parts []session.Part
 	err := r.read(ctx, "compare container "+ref, func(ctx context.Context) error {
@@ -47,7 +47,7 @@ func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]s
 		if err != nil {
 			return err
 		}
-		asked, err := r.containerOptions(spec, "", len(c.HostConfig.PortBindings) == 0) // it keeps the way in which it is reached
+		asked, err := r.containerOptions(spec, "", len(c.HostConfig.PortBindings) == 0) // it keeps its route
 		if err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func changed(asked client.ContainerCreateOptions, c container.InspectResponse) [
 	if len(parts) > 0 {
 		return parts
 	}
-	asked.Config.Labels = nil // those of the attempt differ always
+	asked.Config.Labels = nil // the attempt's label always differs
 	if len(weakened(asked, *c.HostConfig, *c.Config)) == 0 {
 		return nil
 	}
@@ -89,8 +89,8 @@ func changed(asked client.ContainerCreateOptions, c container.InspectResponse) [
 	return []session.Part{session.PartProfile}
 }
 
-// isAnotherImage reports whether a container that is made of that reference now would have another image. One that the
-// engine does not have, or does not tell of, is not another one.
+// isAnotherImage reports whether a container made from that reference now would have another image. A reference that the
+// engine cannot resolve does not count as another image.
 func (r *Runtime) isAnotherImage(ctx context.Context, c container.InspectResponse, reference string) (bool, error) {
 	image, err := r.api.ImageInspect(ctx, reference)
 	switch {

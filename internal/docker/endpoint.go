@@ -26,7 +26,7 @@ const (
 	portTLS, portPlain = "2376", "2375" // Docker's registered ports
 )
 
-// endpoint is where an engine listens and how it is spoken to.
+// endpoint is an engine's address and the protocol to reach it.
 type endpoint struct {
 	host    string // as it was written, for messages
 	network string // "tcp" or "unix"
@@ -64,8 +64,8 @@ func parseEndpoint(host string, conf *tls.Config) (endpoint, error) {
 	return at, nil
 }
 
-// transport makes the pool of connections to the engine. It uses no proxy from the environment: the engine is a
-// neighbour, and a proxy would see everything that goes to it.
+// transport makes the pool of connections to the engine. It ignores a proxy of the environment, which would see every
+// request to the engine.
 func (at endpoint) transport(operations int) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
@@ -75,14 +75,14 @@ func (at endpoint) transport(operations int) *http.Transport {
 		TLSClientConfig:     at.tls,
 		TLSHandshakeTimeout: handshakeTimeout,
 		IdleConnTimeout:     idleTimeout,
-		// Go's two idle connections per host cost two thirds of the throughput, each lost one a TLS handshake.
+		// Go's default of two idle connections per host costs two thirds of the throughput: each new one is a TLS handshake.
 		MaxIdleConnsPerHost: max(keptConnections, operations+keptForStreams),
 		DisableCompression:  true,
 	}
 }
 
-// negotiate asks what answers for the API's version, without help from the client library, which drops the cause of a
-// failed connection. It returns the newest version that both sides speak.
+// negotiate returns the newest API version that the engine and Berth support. It does not use the client library, which
+// drops the cause of a failed connection.
 func (at endpoint) negotiate(ctx context.Context, c *http.Client) (string, error) {
 	authority := client.DummyHost // a socket's path is no host name
 	if at.network == "tcp" {
@@ -118,16 +118,16 @@ func (at endpoint) negotiate(ctx context.Context, c *http.Client) (string, error
 	return client.MaxAPIVersion, nil
 }
 
-// roundTripper tells apart what the engine answers from what stands in front of it and cannot reach it.
+// roundTripper distinguishes the engine's answers from those of a proxy in front of it that cannot reach it.
 type roundTripper struct{ base http.RoundTripper }
 
-// answered is the context key of a func() that is called when the answer to a request begins well.
+// answered is the context key of a func() that is called when the header of a successful answer has arrived.
 type answered struct{}
 
 func (t roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.base.RoundTrip(req)
 	if err != nil {
-		if req.Context().Err() != nil { // the library tells these apart
+		if req.Context().Err() != nil { // the library recognizes these
 			return nil, err
 		}
 		return nil, &connectionError{err}
@@ -145,7 +145,7 @@ func (t roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// gatewayError is an answer that is not the engine's.
+// gatewayError is an answer of a proxy in front of the engine.
 type gatewayError struct{ status, text string }
 
 func (e *gatewayError) Error() string {

@@ -18,23 +18,23 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// fakeEngine answers like an engine of the version, as far as this package asks. on overrules it.
+// fakeEngine answers like an engine of the version, as far as this package uses it. on overrides a route.
 type fakeEngine struct {
 	t       *testing.T
 	version string
 	server  *httptest.Server
 
 	mu         sync.Mutex
-	overrules  map[string]http.HandlerFunc // by "METHOD /path" without the version; "*" stands for an ID or name
+	overrides  map[string]http.HandlerFunc // by "METHOD /path" without the version; "*" matches an ID or name
 	containers map[string]container.InspectResponse
-	bodies     []map[string]any            // of creations, as they came
-	weaken     func(*container.HostConfig) // what is lost on the way into a container
+	bodies     []map[string]any            // of creations, as received
+	weaken     func(*container.HostConfig) // changes a container's settings, as a faulty engine does
 }
 
 func newFakeEngine(t *testing.T, version string) *fakeEngine {
 	t.Helper()
 	e := &fakeEngine{
-		t: t, version: version, overrules: map[string]http.HandlerFunc{}, containers: map[string]container.InspectResponse{},
+		t: t, version: version, overrides: map[string]http.HandlerFunc{}, containers: map[string]container.InspectResponse{},
 	}
 	e.server = httptest.NewServer(e)
 	t.Cleanup(e.server.Close)
@@ -60,11 +60,11 @@ func (e *fakeEngine) open(change func(*docker.Options)) *docker.Runtime {
 func (e *fakeEngine) on(route string, answer http.HandlerFunc) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.overrules[route] = answer
+	e.overrides[route] = answer
 }
 
-// says answers with a status and the engine's way to write errors.
-func says(status int, message string) http.HandlerFunc {
+// engineError answers with a status and an error in the engine's format.
+func engineError(status int, message string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -72,7 +72,7 @@ func says(status int, message string) http.HandlerFunc {
 	}
 }
 
-// hangUp ends the connection in the middle of an answer, as an engine that dies does.
+// hangUp closes the connection in the middle of an answer, as an engine that crashes does.
 func hangUp(w http.ResponseWriter, _ *http.Request) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err == nil {
@@ -105,7 +105,7 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route = r.Method + " " + strings.Join(parts, "/")
 	}
 	e.mu.Lock()
-	overrule := e.overrules[route]
+	overrule := e.overrides[route]
 	e.mu.Unlock()
 	if overrule != nil {
 		overrule(w, r)
@@ -142,7 +142,7 @@ func (e *fakeEngine) answer(w http.ResponseWriter, r *http.Request, route, path 
 		c, ok := e.containers[name]
 		e.mu.Unlock()
 		if !ok {
-			says(http.StatusNotFound, "No such container: "+name)(w, r)
+			engineError(http.StatusNotFound, "No such container: "+name)(w, r)
 			return
 		}
 		reply(c)
@@ -154,11 +154,11 @@ func (e *fakeEngine) answer(w http.ResponseWriter, r *http.Request, route, path 
 	case "POST /containers/*/start", "POST /containers/*/stop":
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		says(http.StatusNotFound, "page not found")(w, r)
+		engineError(http.StatusNotFound, "page not found")(w, r)
 	}
 }
 
-// create keeps a container whose ID is its name.
+// create adds a container. Its ID is its name.
 func (e *fakeEngine) create(w http.ResponseWriter, r *http.Request, reply func(any)) {
 	name := r.URL.Query().Get("name")
 	text, err := io.ReadAll(r.Body)
@@ -171,7 +171,7 @@ func (e *fakeEngine) create(w http.ResponseWriter, r *http.Request, reply func(a
 		err = json.Unmarshal(text, &body)
 	}
 	if err != nil {
-		says(http.StatusBadRequest, err.Error())(w, r)
+		engineError(http.StatusBadRequest, err.Error())(w, r)
 		return
 	}
 	asked.HostConfig.MaskedPaths, asked.HostConfig.ReadonlyPaths = []string{"/proc/kcore"}, []string{"/proc/sys"}
@@ -188,7 +188,7 @@ func (e *fakeEngine) create(w http.ResponseWriter, r *http.Request, reply func(a
 	reply(map[string]any{"Id": name, "Warnings": []string{}})
 }
 
-// run lets a container run.
+// run marks a container as running.
 func (e *fakeEngine) run(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -22,7 +22,8 @@ import (
 
 const retryEngineAfter = 5 * time.Second
 
-// engineMessages lists what only the engine's words tell: it answers 500 to all of these. The first match counts.
+// engineMessages lists failures that only the engine's message identifies: it answers 500 to all of these. The first match
+// counts.
 var engineMessages = []struct {
 	words   string
 	code    session.Code
@@ -52,7 +53,7 @@ var engineMessages = []struct {
 const portMessage = "the engine could not publish a port for the session; try again, and if that does not help, " +
 	"set SESSION_PUBLISH_IP to an address that the engine's host has"
 
-// failure says in the domain's words what went wrong. ctx is the caller's, doing what was being done, for the log.
+// failure translates an error into the domain's codes. ctx is the caller's; doing names the operation, for the log.
 func (r *Runtime) failure(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
@@ -62,7 +63,7 @@ func (r *Runtime) failure(ctx context.Context, doing string, err error) error {
 		return wrapped
 	}
 	if cause := context.Cause(ctx); cause != nil && !answeredByEngine(err) {
-		return ended(cause, wrapped)
+		return contextFailure(cause, wrapped)
 	}
 	for _, s := range engineMessages {
 		if strings.Contains(err.Error(), s.words) {
@@ -74,7 +75,7 @@ func (r *Runtime) failure(ctx context.Context, doing string, err error) error {
 		return session.Errorf(session.CodeEngineUnavailable, "the Docker engine cannot be reached: %s; "+
 			"\"berth docker test\" tells its operator more", connectionLossReason(err)).After(retryEngineAfter).Because(wrapped)
 	case errdefs.IsNotFound(err):
-		return session.Errorf(session.CodeNotFound, "the engine has no such thing").Because(wrapped)
+		return session.Errorf(session.CodeNotFound, "the engine has no such object").Because(wrapped)
 	case errdefs.IsConflict(err):
 		return session.Errorf(session.CodeConflict,
 			"the container's state does not allow it; look at it and try again").Because(wrapped)
@@ -85,8 +86,8 @@ func (r *Runtime) failure(ctx context.Context, doing string, err error) error {
 	return wrapped
 }
 
-// ended is the failure of a call whose caller's context has ended.
-func ended(cause, err error) error {
+// contextFailure is the failure of a call after the caller's context has ended.
+func contextFailure(cause, err error) error {
 	if f, ok := errors.AsType[*session.Failure](cause); ok {
 		return f.Because(err)
 	}
@@ -97,18 +98,18 @@ func ended(cause, err error) error {
 	return session.Errorf(session.CodeCanceled, "the operation was canceled").Because(err)
 }
 
-// answeredByEngine reports whether err is what the engine said, as opposed to what came in between.
+// answeredByEngine reports whether err is an answer of the engine, and not a failure of the connection to it.
 func answeredByEngine(err error) bool {
 	return errdefs.IsNotFound(err) || errdefs.IsConflict(err) || errdefs.IsInvalidArgument(err) || errdefs.IsInternal(err)
 }
 
-// connectionError is the failure of a connection to the engine. The client library drops the causes of those that it knows by
-// their text or type, so that this one has neither.
+// connectionError is the failure of a connection to the engine. The client library drops the cause of failures that it
+// recognizes by text or type; it recognizes neither here.
 type connectionError struct{ err error }
 
 func (*connectionError) Error() string { return "the connection failed" }
 
-// causeOf is the error below one of the client library's.
+// causeOf returns the connection's own error, without what the client library wrapped around it.
 func causeOf(err error) error {
 	if hidden, ok := errors.AsType[*connectionError](err); ok {
 		return hidden.err
@@ -116,7 +117,7 @@ func causeOf(err error) error {
 	return err
 }
 
-// connectionLossReason says why no whole answer came, without an address: users see it too.
+// connectionLossReason says why no complete answer arrived, without an address: users see it too.
 func connectionLossReason(err error) string {
 	err = causeOf(err)
 	var unverified *tls.CertificateVerificationError
@@ -124,17 +125,17 @@ func connectionLossReason(err error) string {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &unverified):
-		return "its certificate is not one to trust: " + untrusted(unverified.Err)
+		return "its certificate is not trusted: " + untrusted(unverified.Err)
 	case errors.As(err, new(x509.HostnameError)), errors.As(err, new(x509.UnknownAuthorityError)), errors.As(err, new(x509.CertificateInvalidError)):
-		return "its certificate is not one to trust: " + untrusted(err)
+		return "its certificate is not trusted: " + untrusted(err)
 	case errors.As(err, &op) && op.Op == "remote error":
 		return "it, or the guard in front of it, refuses Berth's client certificate, which was revoked, has expired, or is not trusted there"
 	case errors.Is(err, http.ErrSchemeMismatch), isA[tls.RecordHeaderError](err):
-		return "what listens in its place does not speak TLS"
+		return "the server at its address does not use TLS"
 	case isA[*net.DNSError](err):
 		return "its host name is not known"
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return "nobody listens where it, or the guard in front of it, is to be"
+		return "nothing listens at its address, or at that of the guard in front of it"
 	case errors.Is(err, os.ErrPermission):
 		return "Berth's user may not open its socket"
 	case errors.Is(err, errTooSlow), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
@@ -146,15 +147,15 @@ func connectionLossReason(err error) string {
 	return "the connection ended without an answer"
 }
 
-// isConnectionLost reports whether no whole answer came from the engine.
+// isConnectionLost reports whether no complete answer arrived from the engine.
 func isConnectionLost(err error) bool {
 	return isA[*connectionError](err) || isA[*gatewayError](err) || isA[net.Error](err) || client.IsErrConnectionFailed(err) ||
 		errors.Is(err, errTooSlow) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// unreachable says what to do about an engine that could not be spoken to at the start. Its messages name the host:
-// they are for the operator.
+// unreachable says what to do about an engine that could not be reached at the start. Its messages name the host: they are
+// for the operator.
 func unreachable(at endpoint, err error) error {
 	err = causeOf(err)
 	say := func(format string, args ...any) error {
@@ -164,13 +165,13 @@ func unreachable(at endpoint, err error) error {
 	var op *net.OpError
 	switch {
 	case errors.As(err, &unverified):
-		return say("the certificate of the engine at %s is not one to trust (%s): "+
+		return say("the certificate of the engine at %s is not trusted (%s): "+
 			"set DOCKER_CA_CERT to the CA that signed it, or make new ones with \"berth certs init\"", at.host, untrusted(unverified.Err))
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert: the other side ended the handshake
 		return say("the engine at %s refuses our certificate: set DOCKER_CLIENT_CERT and DOCKER_CLIENT_KEY to a pair "+
 			"that its CA signed, or make new ones with \"berth certs init\"", at.host)
 	case errors.Is(err, http.ErrSchemeMismatch), isA[tls.RecordHeaderError](err):
-		return say("the engine at %s does not speak TLS: set DOCKER_HOST to its TLS port, or start \"berth guard\" in front of it", at.host)
+		return say("the engine at %s does not use TLS:  set DOCKER_HOST to its TLS port, or start \"berth guard\" in front of it", at.host)
 	case isA[*net.DNSError](err):
 		return say("the host of %s is not known: set DOCKER_HOST to where the engine listens", at.host)
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):

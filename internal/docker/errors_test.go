@@ -18,7 +18,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestEnginesAnswersBecomeCodes(t *testing.T) {
+func TestEngineErrorsBecomeCodes(t *testing.T) {
 	t.Parallel()
 	const create, start = "POST /containers/create", "POST /containers/*/start"
 	for name, c := range map[string]struct {
@@ -26,25 +26,25 @@ func TestEnginesAnswersBecomeCodes(t *testing.T) {
 		answer http.HandlerFunc
 		want   session.Code
 	}{
-		"no image":            {create, says(404, "No such image: image:1"), session.CodeImageNotFound},
-		"name taken":          {create, says(409, `Conflict. The container name "/one" is already in use`), session.CodeConflict},
-		"disk full":           {create, says(500, "write /var/lib/docker/x: no space left on device"), session.CodeDiskFull},
-		"bad limit":           {create, says(400, "Minimum memory limit allowed is 6MB"), session.CodeInvalid},
-		"create dies":         {create, hangUp, session.CodeEngineUnavailable},
-		"engine behind gone":  {create, says(502, "bad gateway"), session.CodeEngineUnavailable},
-		"create breaks":       {create, says(500, "something else"), session.CodeInternal},
-		"port allocated":      {start, says(500, "Bind for 127.0.0.1:32768 failed: port is already allocated"), session.CodePortTaken},
-		"port in use":         {start, says(500, "listen tcp4 127.0.0.1:32768: bind: address already in use"), session.CodePortTaken},
-		"disk full at start":  {start, says(500, "mkdir /x: no space left on device"), session.CodeDiskFull},
-		"wrong architecture":  {start, says(400, "exec /server: exec format error"), session.CodeStartFailed},
-		"start breaks":        {start, says(500, "OCI runtime create failed: whatever"), session.CodeStartFailed},
-		"run was forgotten":   {start, says(500, "task 1aef606e4ae0: already exists: unknown"), session.CodeConflict},
-		"start is refused":    {start, says(400, "whatever"), session.CodeStartFailed},
-		"gone meanwhile":      {start, says(404, "No such container: one"), session.CodeNotFound},
-		"being removed":       {start, says(409, "container is marked for removal and cannot be started"), session.CodeConflict},
-		"start dies":          {start, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, session.CodeEngineUnavailable},
-		"inspect dies":        {"GET /containers/*/json", hangUp, session.CodeEngineUnavailable},
-		"networks unreadable": {"GET /networks", says(500, "database is locked"), session.CodeInternal},
+		"no image":            {create, engineError(404, "No such image: image:1"), session.CodeImageNotFound},
+		"name taken":          {create, engineError(409, `Conflict. The container name "/one" is already in use`), session.CodeConflict},
+		"disk full":           {create, engineError(500, "write /var/lib/docker/x: no space left on device"), session.CodeDiskFull},
+		"bad limit":           {create, engineError(400, "Minimum memory limit allowed is 6MB"), session.CodeInvalid},
+		"create cut off":      {create, hangUp, session.CodeEngineUnavailable},
+		"no engine behind":    {create, engineError(502, "bad gateway"), session.CodeEngineUnavailable},
+		"create fails":        {create, engineError(500, "something else"), session.CodeInternal},
+		"port allocated":      {start, engineError(500, "Bind for 127.0.0.1:32768 failed: port is already allocated"), session.CodePortTaken},
+		"port in use":         {start, engineError(500, "listen tcp4 127.0.0.1:32768: bind: address already in use"), session.CodePortTaken},
+		"disk full at start":  {start, engineError(500, "mkdir /x: no space left on device"), session.CodeDiskFull},
+		"wrong architecture":  {start, engineError(400, "exec /server: exec format error"), session.CodeStartFailed},
+		"start fails":         {start, engineError(500, "OCI runtime create failed: whatever"), session.CodeStartFailed},
+		"earlier run remains": {start, engineError(500, "task 1aef606e4ae0: already exists: unknown"), session.CodeConflict},
+		"start is refused":    {start, engineError(400, "whatever"), session.CodeStartFailed},
+		"gone meanwhile":      {start, engineError(404, "No such container: one"), session.CodeNotFound},
+		"being removed":       {start, engineError(409, "container is marked for removal and cannot be started"), session.CodeConflict},
+		"start cut off":       {start, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, session.CodeEngineUnavailable},
+		"inspect cut off":     {"GET /containers/*/json", hangUp, session.CodeEngineUnavailable},
+		"networks unreadable": {"GET /networks", engineError(500, "database is locked"), session.CodeInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,7 +66,7 @@ func TestEnginesAnswersBecomeCodes(t *testing.T) {
 	}
 }
 
-func TestSlowEngineEndsWithItsOwnCode(t *testing.T) {
+func TestSlowEngineIsUnavailable(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	r := e.open(func(o *docker.Options) { o.OperationTimeout = 300 * time.Millisecond })
@@ -101,7 +101,7 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 	t.Cleanup(picky.Close)
 	old := newFakeEngine(t, "1.40")
 	behind := newFakeEngine(t, "1.41")
-	behind.on("GET /_ping", says(502, "bad gateway"))
+	behind.on("GET /_ping", engineError(502, "bad gateway"))
 	trusting := func(s *httptest.Server) *tls.Config {
 		roots := x509.NewCertPool()
 		roots.AddCert(s.Certificate())
@@ -121,7 +121,7 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 		"unknown host":        {docker.Options{Host: "tcp://engine.invalid:2376", PublishIP: "127.0.0.1"}, session.CodeEngineUnavailable, "DOCKER_HOST"},
 		"a web page":          {docker.Options{Host: tcp(page)}, session.CodeEngineUnavailable, "not a Docker engine"},
 		"tls not expected":    {docker.Options{Host: tcp(secure)}, session.CodeEngineUnavailable, "DOCKER_TLS_VERIFY"},
-		"tls not spoken":      {docker.Options{Host: tcp(page), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, session.CodeEngineUnavailable, "does not speak TLS"},
+		"no tls":              {docker.Options{Host: tcp(page), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, session.CodeEngineUnavailable, "does not use TLS"},
 		"unknown ca":          {docker.Options{Host: tcp(secure), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, session.CodeEngineUnavailable, "DOCKER_CA_CERT"},
 		"no certificate":      {docker.Options{Host: tcp(picky), TLS: trusting(picky)}, session.CodeEngineUnavailable, "DOCKER_CLIENT_CERT"},
 		"too old":             {docker.Options{Host: old.host()}, session.CodeEngineUnavailable, "20.10"},
@@ -163,7 +163,7 @@ func TestEngineIsReachedOverMutualTLS(t *testing.T) {
 	}
 }
 
-// What can be known of why the engine is not reached is told, and never where it is.
+// The error says why the engine cannot be reached, and never its address.
 func TestUnreachableEngineErrorOmitsAddress(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -171,13 +171,13 @@ func TestUnreachableEngineErrorOmitsAddress(t *testing.T) {
 		says string
 	}{
 		"certificate revoked": {func(_ *fakeEngine, _ *httptest.Server, revoked *atomic.Bool) { revoked.Store(true) }, "refuses Berth's client certificate"},
-		"nobody listens": {func(_ *fakeEngine, secure *httptest.Server, _ *atomic.Bool) {
+		"nothing listens": {func(_ *fakeEngine, secure *httptest.Server, _ *atomic.Bool) {
 			_ = secure.Listener.Close()
 			secure.CloseClientConnections()
-		}, "nobody listens where it, or the guard in front of it"},
+		}, "nothing listens at its address, or at that of the guard in front of it"},
 		"a guard without its engine": {func(e *fakeEngine, _ *httptest.Server, _ *atomic.Bool) {
 			for _, route := range []string{"GET /_ping", "HEAD /_ping", "GET /containers/json"} {
-				e.on(route, says(502, "bad gateway"))
+				e.on(route, engineError(502, "bad gateway"))
 			}
 		}, "the engine behind that does not answer"},
 		"no answer in time": {func(e *fakeEngine, _ *httptest.Server, _ *atomic.Bool) {
@@ -219,7 +219,7 @@ func TestUnreachableEngineErrorOmitsAddress(t *testing.T) {
 				if !strings.Contains(message, c.says) || !strings.Contains(message, "berth docker test") || strings.Contains(message, "127.0.0.1") {
 					t.Errorf("%s: message = %q, want %q, the next step, and no address in it", call, message, c.says)
 				}
-				if name == "nobody listens" && !strings.Contains(err.Error(), secure.Listener.Addr().String()) {
+				if name == "nothing listens" && !strings.Contains(err.Error(), secure.Listener.Addr().String()) {
 					t.Errorf("%s: error = %v, want the address in it, for the log", call, err)
 				}
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/moby/moby/client"
 )
 
-func TestHardeningIsOnTheContainer(t *testing.T) {
+func TestContainerIsHardened(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	made, err := w.Create(t.Context(), w.spec("hard"))
@@ -71,7 +71,7 @@ func TestHardeningIsOnTheContainer(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmp.Transformer("none", func(s []string) []string {
 		return append([]string{}, s...) // null and [] are the same to an engine
 	})); diff != "" {
-		t.Errorf("what the engine made is not what protects a session (-want +got):\n%s", diff)
+		t.Errorf("hardening of the container (-want +got):\n%s", diff)
 	}
 	labels := map[string]string{"berth.session": "ses-hard", "berth.instance": w.instance}
 	for key, value := range labels {
@@ -84,7 +84,7 @@ func TestHardeningIsOnTheContainer(t *testing.T) {
 	}
 }
 
-// inside is what the stub server says of itself.
+// inside is what the stub server reports about itself.
 type inside struct {
 	UID, GID, PID int
 	CapEff        string `json:"cap_eff"`
@@ -95,13 +95,13 @@ type inside struct {
 	Mounts        map[string]string
 }
 
-func TestHardeningHoldsInside(t *testing.T) {
+func TestHardeningSeenFromInside(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	c := w.up(t, w.spec("inside"))
 	var got inside
 	if err := get(t.Context(), c.Address, "/env", &got); err != nil {
-		t.Fatalf("ask the server what it may do: %v", err)
+		t.Fatalf("ask the server for its privileges: %v", err)
 	}
 	mounts := got.Mounts
 	got.Mounts = nil
@@ -112,7 +112,7 @@ func TestHardeningHoldsInside(t *testing.T) {
 		Writable: map[string]bool{"/": false, "/etc": false, "/usr": false, "/tmp": true, "/workspace": true, "/state": true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("what the server may do (-want +got):\n%s", diff)
+		t.Errorf("privileges of the server (-want +got):\n%s", diff)
 	}
 	if got.PID == 1 {
 		t.Error("the server is process 1: orphans would never be reaped, and SIGTERM would do nothing")
@@ -239,6 +239,6 @@ func TestSpecWithoutLimitsIsRefused(t *testing.T) {
 		wantCode(t, err, session.CodeInvalid, name)
 	}
 	if left, err := w.List(t.Context()); err != nil || len(left) != 0 {
-		t.Errorf("%d containers are there (%v), want none: nothing that was refused may exist", len(left), err)
+		t.Errorf("%d containers are there (%v), want none: a refused container must not exist", len(left), err)
 	}
 }

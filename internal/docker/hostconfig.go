@@ -23,26 +23,25 @@ const (
 	labelInstance  = "berth.instance"  // installation
 	labelCreated   = "berth.created"   // RFC 3339, UTC
 	labelContainer = "berth.container" // of a volume: name of the container that it is for
-	labelAttempt   = "berth.attempt"   // random: tells this attempt to create a container from every other
+	labelAttempt   = "berth.attempt"   // random: identifies this attempt to create a container
 	labelPort      = "berth.port"      // that the server listens on in the container
 	labelNetwork   = "berth.network"   // of a network: made for sessions
-	labelProfile   = "berth.profile"   // name of the image profile, for whoever finds what is left of a session without its record
+	labelProfile   = "berth.profile"   // name of the image profile, for the recovery of a session without its record
 	labelSpec      = "berth.spec"      // digests of what the container was made from; see [specDigests]
-	labelHelper    = "berth.helper"    // of a container that is no session's server: what it does
+	labelHelper    = "berth.helper"    // of a container that is not a session's server: its purpose
 )
 
 const (
 	openFiles      = 16384    // per process; an engine without CAP_SYS_RESOURCE cannot grant more than it has itself
 	sharedMemory   = 64 << 20 // bytes of /dev/shm, the engine's own default
-	oomScore       = 500      // when the host runs out of memory, sessions die before its services
+	oomScore       = 500      // when the host runs out of memory, sessions are killed before its services
 	logSize        = "10m"
 	logFiles       = "3"
 	noNewPrivilege = "no-new-privileges:true"
 )
 
-// containerOptions turns a spec into the engine's words. Everything that hardens the container is written here, every time:
-// nothing of it can be asked for or left out, and what the image says about users, health checks and the like is
-// overruled. A direct container publishes no port.
+// containerOptions translates a specification into the engine's API. All hardening is set here: no setting changes it, and
+// it overrides what the image says about users, health checks and the like. A direct container publishes no port.
 func (r *Runtime) containerOptions(spec session.Spec, attempt string, direct bool) (client.ContainerCreateOptions, error) {
 	port, _ := network.PortFrom(uint16(spec.Profile.Port), network.TCP) // in range: the profile is valid
 	labels := map[string]string{
@@ -115,8 +114,8 @@ func (r *Runtime) securityOptions() []string {
 	return []string{noNewPrivilege, sessionSeccomp}
 }
 
-// versionedFields lists the fields that an engine may be too old for. An old engine ignores a field that it does not know
-// without a word, so they are taken out before, and what is sent is what can be verified.
+// versionedFields lists the fields that an engine may be too old for. An old engine silently ignores a field that it does not
+// know, so such fields are removed: what is sent is what can be verified.
 var versionedFields = []struct {
 	since string // API version
 	clear func(*container.HostConfig)
@@ -174,7 +173,7 @@ func (r *Runtime) volumeMounts(spec session.Spec) []mount.Mount {
 	return mounts
 }
 
-// volumeMount mounts a volume of a session, which is made, with what tells whose it is, when it is missing.
+// volumeMount mounts a volume of a session. The engine makes it with labels that name its session when it is missing.
 func (r *Runtime) volumeMount(spec session.Spec, name, at string) mount.Mount {
 	labels := map[string]string{
 		labelSession:   string(spec.Session),

@@ -9,7 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// reference is what names of images are made of. What is left to say about their form says the engine.
+// reference are the characters of image names. The engine checks the rest of their form.
 var reference = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9_-]|[./:@][a-zA-Z0-9_])*$`)
 
 // CheckImage asks the engine for an image. See [session.Runtime].

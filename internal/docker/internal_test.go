@@ -84,7 +84,7 @@ func plain(data []byte) *plainLog {
 	return &plainLog{frames: io.NopCloser(bytes.NewReader(data)), end: func(error) {}}
 }
 
-func TestLogFramesAreStripped(t *testing.T) {
+func TestLogFramesAreRemoved(t *testing.T) {
 	t.Parallel()
 	data := append(frame(1, "out\n"), append(frame(2, ""), frame(2, "err\n")...)...)
 	if err := iotest.TestReader(plain(data), []byte("out\nerr\n")); err != nil {
@@ -92,10 +92,10 @@ func TestLogFramesAreStripped(t *testing.T) {
 	}
 	cut, err := io.ReadAll(plain(data[:len(data)-2]))
 	if string(cut) != "out\ner" || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a log that is cut off reads %q, %v; want what there is and io.ErrUnexpectedEOF", cut, err)
+		t.Errorf("a truncated log reads %q, %v; want its text and io.ErrUnexpectedEOF", cut, err)
 	}
 	if _, err := io.ReadAll(plain(frame(3, "log driver broke"))); err == nil || !bytes.Contains([]byte(err.Error()), []byte("log driver broke")) {
-		t.Errorf("error = %v, want the engine's words", err)
+		t.Errorf("error = %v, want the engine's message", err)
 	}
 	if _, err := io.ReadAll(plain([]byte("plain text, no frames"))); err == nil {
 		t.Error("text without frames was read as a log, want an error")
@@ -117,7 +117,7 @@ func FuzzPlainLog(f *testing.F) {
 	})
 }
 
-func TestStatsLeaveThePageCacheOut(t *testing.T) {
+func TestStatsExcludePageCache(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		usage uint64
@@ -141,12 +141,12 @@ func TestStatsLeaveThePageCacheOut(t *testing.T) {
 	}
 }
 
-func TestStatesOfTheEngine(t *testing.T) {
+func TestStateOf(t *testing.T) {
 	t.Parallel()
 	for engine, want := range map[container.ContainerState]session.State{
 		"created": session.StateStopped, "exited": session.StateStopped, "running": session.StateRunning, "paused": session.StatePaused,
 		"removing": session.StateDead, "dead": session.StateDead, "restarting": session.StateChanging,
-		"checkpointed": session.StateChanging, "": session.StateChanging, // words of engines to come
+		"checkpointed": session.StateChanging, "": session.StateChanging, // of future engines
 	} {
 		if got := stateOf(engine); got != want {
 			t.Errorf("%q: got %q, want %q", engine, got, want)
@@ -157,7 +157,7 @@ func TestStatesOfTheEngine(t *testing.T) {
 	}
 }
 
-func TestEventsOfTheEngine(t *testing.T) {
+func TestEvent(t *testing.T) {
 	t.Parallel()
 	for engine, want := range map[events.Action]session.Action{
 		"create": session.ActionCreated, "start": session.ActionStarted, "kill": session.ActionSignalled, "oom": session.ActionOutOfMemory,
@@ -179,8 +179,8 @@ func TestEventsOfTheEngine(t *testing.T) {
 	}
 }
 
-// A container that an earlier Berth made from the same settings is the same: its digest was made from these very numbers.
-func TestLimitsReachTheEngineToTheMicrosecond(t *testing.T) {
+// A container that an earlier version made from the same settings has not drifted: its digest is of the same numbers.
+func TestCPULimitIsExactToTheMicrosecond(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		memory                   session.Bytes

@@ -12,7 +12,7 @@ import (
 	"berth/internal/session"
 )
 
-// Installations counts the sessions whose containers or volumes are on the engine, by the name of their installation.
+// Installations lists the sessions that have containers or volumes on the engine, by the name of their installation.
 func (r *Runtime) Installations(ctx context.Context) (map[string]map[session.ID]bool, error) {
 	all := map[string]map[session.ID]bool{}
 	note := func(labels map[string]string) {
@@ -43,8 +43,8 @@ func (r *Runtime) Installations(ctx context.Context) (map[string]map[session.ID]
 	return all, err
 }
 
-// Remnants lists what the engine has of this installation's sessions, by the names of their containers. credential says
-// what the server of a container of that name is given today.
+// Remnants lists what the engine has of this installation's sessions, by the names of their containers. credential returns
+// the present credential of the server in a container of that name.
 func (r *Runtime) Remnants(ctx context.Context, credential func(containerName string) session.Secret) ([]session.Remnant, error) {
 	found := map[string]*session.Remnant{}
 	err := r.read(ctx, "look for sessions", func(ctx context.Context) error {

@@ -17,7 +17,7 @@ import (
 	"github.com/moby/moby/client"
 )
 
-const removalPoll = 50 * time.Millisecond // between two looks whether a container that is being removed is gone
+const removalPoll = 50 * time.Millisecond // between two checks whether a container is removed
 
 // Start starts a container and leaves it in place when that fails. See [session.Runtime].
 func (r *Runtime) Start(ctx context.Context, ref string) error {
@@ -37,7 +37,7 @@ func (r *Runtime) Start(ctx context.Context, ref string) error {
 	})
 }
 
-// startFailure gives what the engine could not do, for reasons that no other code tells, the code that says so.
+// startFailure gives a failed start that has no more specific code CodeStartFailed.
 func (r *Runtime) startFailure(ctx context.Context, err error) error {
 	if err == nil || !answeredByEngine(err) {
 		return err
@@ -56,7 +56,7 @@ func (r *Runtime) startFailure(ctx context.Context, err error) error {
 // Stop asks the server to end, and kills it after the time-out, which is rounded up to seconds. See [session.Runtime].
 func (r *Runtime) Stop(ctx context.Context, ref string, timeout time.Duration) error {
 	timeout = max(0, timeout)
-	// A stop is for the most part a wait for the server: it must not keep the engine from its work.
+	// A stop mostly waits for the server: it must not occupy a slot of the other operations.
 	return r.operateIn(ctx, r.stops, "stop container "+ref, timeout, func(ctx context.Context) error {
 		c, err := r.inspectOwnOrConflict(ctx, ref)
 		if err != nil {
@@ -84,7 +84,7 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 		if !force && hasProcesses(stateOf(c.State.Status)) {
 			return session.Errorf(session.CodeConflict, "container %q is running; stop it first, or force its removal", ref)
 		}
-		// RemoveVolumes means the nameless ones, which an image may declare and which nobody could find again.
+		// RemoveVolumes concerns anonymous volumes, which an image may declare and which could not be found later.
 		_, err = r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: force, RemoveVolumes: true})
 		switch {
 		case errdefs.IsNotFound(err):
@@ -96,7 +96,7 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 	})
 }
 
-// awaitRemoval waits for a removal that somebody else has begun, so that the name is free when Remove returns.
+// awaitRemoval waits for a removal that another client has started, so that the name is free when Remove returns.
 func (r *Runtime) awaitRemoval(ctx context.Context, id string, conflict error) error {
 	err := every(ctx, removalPoll, func() (bool, error) {
 		c, err := r.inspectOwn(ctx, id)
@@ -116,9 +116,9 @@ func (r *Runtime) awaitRemoval(ctx context.Context, id string, conflict error) e
 	return err
 }
 
-// RemoveVolumes removes what a container of that name kept. See [session.Runtime]. A volume of such a name that belongs to
-// another installation, or to nobody, is a CodeConflict error, and then none is removed: data that stays must not be
-// called deleted.
+// RemoveVolumes removes the volumes of a container's name. See [session.Runtime]. A volume of such a name that does not
+// belong to this installation is a CodeConflict error, and then none is removed: data that stays must not be reported as
+// deleted.
 func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 	if err := r.removeHelper(ctx, name); err != nil { // it may hold them
 		return err
@@ -130,7 +130,7 @@ func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 			return err
 		}
 		volumes := slices.DeleteFunc(list.Items, func(v volume.Volume) bool {
-			other := v.Labels[labelContainer] != "" && v.Labels[labelContainer] != name // whose name begins with this one
+			other := v.Labels[labelContainer] != "" && v.Labels[labelContainer] != name // the volume of a container with this name as a prefix
 			return other || !strings.HasPrefix(v.Name, volumeName(name, ""))
 		})
 		for _, v := range volumes {

@@ -38,7 +38,7 @@ func TestMissingImageLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestTakenNameIsConflictAndKeepsTheFirst(t *testing.T) {
+func TestTakenNameIsConflict(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	first, err := w.Create(t.Context(), w.spec("twice"))
@@ -52,7 +52,7 @@ func TestTakenNameIsConflictAndKeepsTheFirst(t *testing.T) {
 	}
 }
 
-func TestOtherInstallationsContainersCannotBeSeenOrChanged(t *testing.T) {
+func TestContainersOfOtherInstallationsAreNotFound(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	made, err := w.Create(t.Context(), w.spec("mine"))
@@ -69,7 +69,7 @@ func TestOtherInstallationsContainersCannotBeSeenOrChanged(t *testing.T) {
 	for _, change := range []func(context.Context, string) error{other.Start, other.Pause, other.Resume} {
 		wantCode(t, change(t.Context(), made.ID), session.CodeNotFound, "it belongs to another installation")
 	}
-	// What is there must not be called stopped or removed.
+	// A container that exists must not be reported as stopped or removed.
 	for _, ref := range []string{made.ID, made.Name} {
 		wantCode(t, other.Stop(t.Context(), ref, time.Second), session.CodeConflict, "it belongs to another installation")
 		wantCode(t, other.Remove(t.Context(), ref, true), session.CodeConflict, "it belongs to another installation")
@@ -85,7 +85,7 @@ func TestOtherInstallationsContainersCannotBeSeenOrChanged(t *testing.T) {
 	wantCode(t, err, session.CodeNotFound, "the beginning of an ID is no ref")
 }
 
-func TestSixAtOnceAllRun(t *testing.T) {
+func TestConcurrentCreatesAllRun(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	if operations := w.Engine().Operations; operations != w.Engine().CPUs {
@@ -94,7 +94,7 @@ func TestSixAtOnceAllRun(t *testing.T) {
 	bringUp(t, w, 6)
 }
 
-func TestSequentialModeRunsThemAll(t *testing.T) {
+func TestSequentialCreatesAllRun(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(o *docker.Options) { o.Sequential, o.MaxOperations = true, 8 })
 	if got := w.Engine().Operations; got != 1 {
@@ -149,13 +149,13 @@ func bringUp(t *testing.T, w fixture, n int) {
 func TestCanceledCreateLeavesNoContainer(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
-	// Each pass leaves at another moment: before the network is looked for, while the engine works, after it has.
+	// Each round cancels at another moment: before the network is looked up, while the engine works, and afterwards.
 	for i := range 8 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*i)*time.Millisecond)
 		_, err := w.Create(ctx, w.spec(fmt.Sprintf("gone%d", i)))
 		cancel()
 		if err == nil {
-			t.Logf("creation %d was quicker than its caller", i)
+			t.Logf("creation %d ended before it was canceled", i)
 			if err := w.Remove(t.Context(), w.spec(fmt.Sprintf("gone%d", i)).Name, true); err != nil {
 				t.Fatalf("remove: %v", err)
 			}
@@ -167,7 +167,7 @@ func TestCanceledCreateLeavesNoContainer(t *testing.T) {
 		All: true, Filters: client.Filters{}.Add("label", "berth.instance="+w.instance),
 	})
 	if err != nil || len(all.Items) != 0 {
-		t.Errorf("%d containers are there (%v), want none: nobody waits for them", len(all.Items), err)
+		t.Errorf("%d containers are there (%v), want none: no caller waits for them", len(all.Items), err)
 	}
 }
 
@@ -185,7 +185,7 @@ func TestUnpublishableAddressIsPortTaken(t *testing.T) {
 	}
 	c, err := w.Inspect(t.Context(), spec.Name)
 	if err != nil || c.State == session.StateRunning || c.Fault == "" {
-		t.Errorf("inspect = %+v, %v; want the container in place, not running, with the engine's words", c, err)
+		t.Errorf("inspect = %+v, %v; want the container in place, not running, with the engine's message", c, err)
 	}
 }
 
@@ -199,11 +199,11 @@ func TestStartFailedWhenEngineCannotSetUpContainer(t *testing.T) {
 	}
 	wantCode(t, w.Start(t.Context(), spec.Name), session.CodeStartFailed, "a directory cannot be mounted over a file")
 	if c, err := w.Inspect(t.Context(), spec.Name); err != nil || c.Fault == "" {
-		t.Errorf("inspect = %+v, %v; want the engine's words about the failed start", c, err)
+		t.Errorf("inspect = %+v, %v; want the engine's message about the failed start", c, err)
 	}
 }
 
-func TestMissingProgramEndsWithItsCodeAndALog(t *testing.T) {
+func TestMissingProgramExitsWith127AndLog(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	spec := w.spec("noexec")
@@ -231,7 +231,7 @@ func TestMissingProgramEndsWithItsCodeAndALog(t *testing.T) {
 	}
 }
 
-// emptyImage makes an image whose program does not exist.
+// emptyImage makes an image without the program that it names.
 func emptyImage(t *testing.T, tag string) string {
 	t.Helper()
 	var layer bytes.Buffer
@@ -260,7 +260,7 @@ func emptyImage(t *testing.T, tag string) string {
 	return reference
 }
 
-func TestContainerSurvivesThePruningOfItsNetwork(t *testing.T) {
+func TestContainerStartsAfterNetworkPrune(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	api := dockertest.Client(t)
@@ -270,7 +270,7 @@ func TestContainerSurvivesThePruningOfItsNetwork(t *testing.T) {
 		t.Fatalf("stop: %v", err)
 	}
 	if _, err := api.NetworkRemove(t.Context(), w.instance, client.NetworkRemoveOptions{}); err != nil {
-		t.Fatalf("remove the network behind the runtime's back: %v", err)
+		t.Fatalf("remove the network without the runtime: %v", err)
 	}
 	if err := w.Start(t.Context(), spec.Name); err != nil {
 		t.Fatalf("start after the network was pruned: %v; want it attached to the new one", err)
@@ -282,11 +282,11 @@ func TestContainerSurvivesThePruningOfItsNetwork(t *testing.T) {
 	eventually(t, "the server answers again", func() error { return get(t.Context(), c.Address, "/path", &struct{}{}) })
 }
 
-func TestOneNetworkEvenWhenMadeManyTimesAtOnce(t *testing.T) {
+func TestConcurrentCreatesMakeOneNetwork(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	var group errgroup.Group
-	for i := range 4 { // four processes, so that no lock of ours helps
+	for i := range 4 { // as in four processes: they share no lock
 		group.Go(func() error {
 			r, err := docker.Open(t.Context(), docker.Options{Host: w.host, Instance: w.instance, Network: w.instance})
 			if err != nil {
@@ -300,12 +300,12 @@ func TestOneNetworkEvenWhenMadeManyTimesAtOnce(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatalf("create through four runtimes at once: %v", err)
 	}
-	if _, err := w.Create(t.Context(), w.spec("last")); err != nil { // whoever comes next tidies up
+	if _, err := w.Create(t.Context(), w.spec("last")); err != nil { // the next creation removes duplicates
 		t.Fatalf("create: %v", err)
 	}
 	list, err := dockertest.Client(t).NetworkList(t.Context(), client.NetworkListOptions{Filters: client.Filters{}.Add("name", w.instance)})
 	if err != nil || len(list.Items) != 1 {
-		t.Fatalf("%d networks of the name (%v), want one: an engine cannot tell two apart", len(list.Items), err)
+		t.Fatalf("%d networks of the name (%v), want one: the name would be ambiguous", len(list.Items), err)
 	}
 	for i := range 4 {
 		if err := w.Start(t.Context(), w.spec(fmt.Sprintf("p%d", i)).Name); err != nil {
@@ -353,8 +353,8 @@ func TestLogOfSilentServerOpensAtOnce(t *testing.T) {
 	}
 }
 
-// Servers that do not end when they are asked to keep nobody waiting but those who stop them.
-func TestSessionsAreMadeWhileStubbornServersAreStopped(t *testing.T) {
+// A server that ignores SIGTERM delays only its own stop.
+func TestSlowStopsDoNotDelayCreates(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(o *docker.Options) { o.MaxOperations = 2 })
 	const timeout = time.Minute

@@ -33,7 +33,7 @@ func (r *Runtime) Logs(ctx context.Context, ref string, opts session.LogOptions)
 	body, err := r.api.ContainerLogs(inner, id, wanted)
 	begun()
 	if err != nil {
-		err = r.failure(ctx, doing, broken(inner, err))
+		err = r.failure(ctx, doing, streamError(inner, err))
 		end(nil)
 		return nil, err
 	}
@@ -42,15 +42,15 @@ func (r *Runtime) Logs(ctx context.Context, ref string, opts session.LogOptions)
 
 const (
 	frameHeader = 8 // stream, three zeros, length of what follows in 4 bytes, big endian: Engine API, "stream format"
-	frameFault  = 3 // the engine's own trouble with the log, in words
+	frameFault  = 3 // the engine's own failure to read the log, as text
 	faultLimit  = 4 << 10
 )
 
-// plainLog takes the frames away in which an engine wraps what a container without a terminal writes.
+// plainLog removes the frames in which an engine sends the output of a container without a terminal.
 type plainLog struct {
 	frames io.ReadCloser
 	end    context.CancelCauseFunc
-	left   int64 // of the present frame
+	left   int64 // bytes of the present frame
 	err    error
 }
 
@@ -84,7 +84,7 @@ func (l *plainLog) next() error {
 	size := int64(binary.BigEndian.Uint32(header[4:]))
 	switch {
 	case header[0] > frameFault || header[1] != 0 || header[2] != 0 || header[3] != 0:
-		return fmt.Errorf("read the log: the engine sent no frame but %x", header)
+		return fmt.Errorf("read the log: the engine sent %x, which is not a frame's header", header)
 	case header[0] == frameFault:
 		text, _ := io.ReadAll(io.LimitReader(l.frames, min(size, faultLimit)))
 		return fmt.Errorf("read the log: the engine says: %s", text)
@@ -93,7 +93,7 @@ func (l *plainLog) next() error {
 	return nil
 }
 
-// Close ends the reading, also one that waits in another goroutine.
+// Close ends reading, also a Read that waits in another goroutine.
 func (l *plainLog) Close() error {
 	l.end(nil)
 	return l.frames.Close()

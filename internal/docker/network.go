@@ -22,8 +22,8 @@ const bridgeName = "com.docker.network.bridge.name"
 
 const noNeighbours = "com.docker.network.bridge.enable_icc" // whether containers of the network reach each other
 
-// ensureNetwork makes the sessions' network when it is missing. Containers on it reach the outside, and not each
-// other. It is looked for each time, because anybody may prune unused networks, and that costs half a millisecond.
+// ensureNetwork makes the sessions' network when it is missing. Containers on it reach the outside, and not each other. It
+// is looked up each time, because unused networks may be pruned; the look-up takes half a millisecond.
 func (r *Runtime) ensureNetwork(ctx context.Context) (network.Summary, error) {
 	found, err := r.networks(ctx)
 	if err != nil {
@@ -48,12 +48,12 @@ func (r *Runtime) ensureNetwork(ctx context.Context) (network.Summary, error) {
 		}
 	}
 	if len(found) == 0 {
-		return network.Summary{}, fmt.Errorf("make network %s: the engine says that it did, and does not have it", r.network)
+		return network.Summary{}, fmt.Errorf("make network %s: the engine reported success, and does not have it", r.network)
 	}
 	if err := r.checkNetwork(found[0]); err != nil {
 		return network.Summary{}, err
 	}
-	return found[0], r.dropDoubles(ctx, found[1:])
+	return found[0], r.removeDuplicates(ctx, found[1:])
 }
 
 // networks returns the networks of exactly the name, oldest first. The engine's filter matches parts of names, and
@@ -74,23 +74,23 @@ func (r *Runtime) networks(ctx context.Context) ([]network.Summary, error) {
 }
 
 func (r *Runtime) makeNetwork(ctx context.Context) error {
-	// The engine finishes what it began. Whoever looks next must find it, or would make a second one.
-	patient, done := withGrace(ctx, createGrace)
+	// The engine finishes a creation that it has started. The next process must find the network, or it would make a second one.
+	graceful, done := withGrace(ctx, createGrace)
 	defer done()
-	_, err := r.api.NetworkCreate(patient, r.network, client.NetworkCreateOptions{
+	_, err := r.api.NetworkCreate(graceful, r.network, client.NetworkCreateOptions{
 		Driver:     "bridge",
-		EnableIPv6: new(false), // a second, unwatched way out and in
+		EnableIPv6: new(false), // a second, unfiltered way in and out
 		Options:    map[string]string{noNeighbours: "false", bridgeName: bridgeOf(r.network)},
 		Labels:     map[string]string{labelNetwork: "true", labelInstance: r.instance},
 	})
 	if err == nil || errdefs.IsConflict(err) {
-		return nil // newer engines refuse a second one: somebody else was quicker
+		return nil // newer engines refuse a second one: another process has made it
 	}
 	// Older engines refuse the second interface of a name instead, already while the first one is being made.
-	soon, cancel := context.WithTimeout(patient, networkGrace)
+	soon, cancel := context.WithTimeout(graceful, networkGrace)
 	defer cancel()
 	absent := every(soon, networkPoll, func() (bool, error) {
-		found, findErr := r.networks(patient)
+		found, findErr := r.networks(graceful)
 		if findErr == nil && len(found) > 0 {
 			return true, nil
 		}
@@ -106,7 +106,7 @@ func (r *Runtime) makeNetwork(ctx context.Context) error {
 }
 
 const (
-	networkGrace = 5 * time.Second // how long a network that another process is making may take until it can be seen: 72 ms were measured
+	networkGrace = 5 * time.Second // until a network that another process is making is visible: 72 ms were measured
 	networkPoll  = 50 * time.Millisecond
 )
 
@@ -128,10 +128,10 @@ func (r *Runtime) checkNetwork(n network.Summary) error {
 		"the network %q lets its containers reach each other, so it is not one for sessions: remove it, or name another one", r.network)
 }
 
-// dropDoubles removes networks of the same name: an engine cannot tell which one a container means. All processes
-// keep the oldest, so whoever made a younger one at the same time loses nothing.
-func (r *Runtime) dropDoubles(ctx context.Context, doubles []network.Summary) error {
-	for _, n := range doubles {
+// removeDuplicates removes networks of the same name: for an engine, the name is ambiguous then. All processes keep the
+// oldest, so that a process that made a younger one at the same time is not affected.
+func (r *Runtime) removeDuplicates(ctx context.Context, duplicates []network.Summary) error {
+	for _, n := range duplicates {
 		_, err := r.api.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
 		if err != nil && !errdefs.IsNotFound(err) {
 			return session.Errorf(session.CodeConflict,
@@ -141,9 +141,9 @@ func (r *Runtime) dropDoubles(ctx context.Context, doubles []network.Summary) er
 	return nil
 }
 
-// reattach connects a stopped container to the network that has taken the place of the one it was made on. A
-// container remembers its network by ID once it has run, and would never start again after somebody pruned it. One that
-// somebody has taken off its network is put back.
+// reattach connects a stopped container to the present network when the one it was made on was replaced. A container that
+// has run refers to its network by ID, and could not start again after that network was pruned. A container that was
+// disconnected from its network is connected again.
 func (r *Runtime) reattach(ctx context.Context, c container.InspectResponse) error {
 	now, err := r.ensureNetwork(ctx)
 	if err != nil {
@@ -156,17 +156,17 @@ func (r *Runtime) reattach(ctx context.Context, c container.InspectResponse) err
 	switch {
 	case then != nil && (then.NetworkID == "" || then.NetworkID == now.ID):
 		return nil
-	case then == nil && len(c.NetworkSettings.Networks) > 0: // it was made for another one
+	case then == nil && len(c.NetworkSettings.Networks) > 0: // it was made for another network
 		return nil
 	case then != nil:
 		_, err = r.api.NetworkDisconnect(ctx, r.network, client.NetworkDisconnectOptions{Container: c.ID, Force: true})
 		if err != nil {
-			return fmt.Errorf("take container %s off its lost network: %w", c.ID, err)
+			return fmt.Errorf("disconnect container %s from its lost network: %w", c.ID, err)
 		}
 	}
 	_, err = r.api.NetworkConnect(ctx, now.ID, client.NetworkConnectOptions{Container: c.ID})
 	if err != nil {
-		return fmt.Errorf("put container %s on network %s: %w", c.ID, r.network, err)
+		return fmt.Errorf("connect container %s to network %s: %w", c.ID, r.network, err)
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// Stops of servers that do not want to end take their whole time-out. Creates go on meanwhile.
+// Stops of servers that ignore SIGTERM take their whole time-out. Other operations run meanwhile.
 func TestWaitingStopsDoNotBlockOtherOperations(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
@@ -156,7 +156,7 @@ func TestSequentialOperationsCountStops(t *testing.T) {
 	}
 }
 
-// An engine that is stopping answers on the connections that it has.
+// An engine that is stopping answers on open connections.
 func TestPingNeedsANewConnection(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")

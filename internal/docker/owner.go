@@ -13,28 +13,28 @@ import (
 	"berth/internal/session"
 )
 
-// Who manages the containers of an installation stands on the engine, where a second one must see it: in the labels of a
-// volume without content. Labels cannot be changed, and a volume that exists is not made a second time, so that of several
-// who make it one wins. Nobody writes while all is well. Whoever comes and finds another owner makes a second volume, the
-// claim; an owner that lives removes it, and keeps the containers.
+// The owner of an installation's containers is recorded on the engine, where every other Berth finds it: in the labels of an
+// empty volume, the mark. Labels cannot be changed, and a volume that exists is not made a second time, so that one of
+// several concurrent writers wins. Nothing is written in normal operation. A process that finds another owner makes a second
+// volume, the claim; a running owner removes the claim, and keeps the containers.
 const (
-	labelOwner     = "berth.owner"         // what owns the installation's containers; see [session.EngineOwner]
-	labelOwnerRun  = "berth.owner.process" // and which start of it
+	labelOwner     = "berth.owner"         // owner of the installation's containers; see [session.EngineOwner]
+	labelOwnerRun  = "berth.owner.process" // its process
 	labelOwnerHost = "berth.owner.host"    // for operators
 
-	ownerEvery   = 2 * time.Second        // between two looks of an owner
-	claimTimeout = 10 * time.Second       // an owner that has not answered a claim by then is gone
-	claimEvery   = 250 * time.Millisecond // between two looks of a claimant
-	ownerTimeout = 5 * time.Second        // of one question to the engine
+	ownerEvery   = 2 * time.Second        // between two checks by an owner
+	claimTimeout = 10 * time.Second       // after which an owner that has not answered a claim counts as stopped
+	claimEvery   = 250 * time.Millisecond // between two checks by a claimant
+	ownerTimeout = 5 * time.Second        // of one request to the engine
 )
 
 func ownerMark(instance string) string  { return "berth-owner-" + instance }
 func ownerClaim(instance string) string { return "berth-claim-" + instance }
 
-// Claim makes owner the one who manages this installation's containers. Where another one does, that one is asked, for up
-// to 10 s: if it answers, the error is CodeConflict and nothing has changed; if not, it is replaced. force replaces it
-// without a question, and it notices within seconds. replaced is the host of the owner before, empty when there was none or
-// the same.
+// Claim makes owner the owner of this installation's containers. Another owner is asked, for up to 10 s, whether it is
+// running: if it answers, the error is CodeConflict and nothing has changed; if not, it is replaced. With force it is
+// replaced without being asked, and notices within seconds. replaced is the host of the previous owner, empty when there was
+// none or the same.
 func (r *Runtime) Claim(ctx context.Context, owner session.EngineOwner, force bool) (replaced string, err error) {
 	for range claimTries {
 		mark, err := r.labelsOf(ctx, ownerMark(r.instance))
@@ -46,12 +46,12 @@ func (r *Runtime) Claim(ctx context.Context, owner session.EngineOwner, force bo
 		case mark == nil:
 		case mark[labelOwner] == owner.ID && (owner.Process == "" || mark[labelOwnerRun] == owner.Process):
 			return replaced, nil
-		case mark[labelOwner] == owner.ID: // an earlier process on the same place: it has ended, or the sessions could not have been opened
+		case mark[labelOwner] == owner.ID: // an earlier process with the same store: it has ended, or the store could not have been opened
 		case slices.Contains(owner.Former, mark[labelOwner]):
 		case force:
 			replaced = host
 		default:
-			r.log.WarnContext(ctx, "the containers of this installation are managed by another Berth; asking whether it is running",
+			r.log.WarnContext(ctx, "containers are managed by another Berth, asking whether it is running",
 				"owner_host", host, "at_most", claimTimeout)
 			answered, err := r.challenge(ctx, r.instance, owner)
 			if err != nil {
@@ -64,7 +64,7 @@ func (r *Runtime) Claim(ctx context.Context, owner session.EngineOwner, force bo
 				if err != nil {
 					return "", err
 				}
-				continue // another process on the same database was quicker
+				continue // another process on the same database has replaced it
 			}
 			replaced = host
 		}
@@ -75,10 +75,10 @@ func (r *Runtime) Claim(ctx context.Context, owner session.EngineOwner, force bo
 			return "", err
 		}
 	}
-	return "", session.Errorf(session.CodeConflict, "others write themselves down as the owner of this installation's containers again and again; stop them first")
+	return "", session.Errorf(session.CodeConflict, "other processes keep replacing the owner of this installation's containers; stop them first")
 }
 
-// claimTries is how often the mark is written until it must be that of the writer.
+// claimTries is how often the mark is written before Claim fails.
 const claimTries = 10
 
 func ownedBy(host string) error {
@@ -87,9 +87,9 @@ func ownedBy(host string) error {
 		"To take the containers from it, run berth store adopt --take-over", host)
 }
 
-// Answers asks, for up to 10 s, whether a Berth is running that manages the containers of another installation, and changes
-// nothing. asker is who wants to know. Whoever else is asking at the time is waited for, because its question would end as
-// if it had been answered; a claim that outlives its time is that of a process that was killed, and is removed.
+// Answers asks, for up to 10 s, whether a Berth that manages the containers of another installation is running, and changes
+// nothing. asker is the owner that asks. It waits for other askers: their claim would look answered if it were replaced. A
+// claim older than the time-out belongs to a process that was killed, and is removed.
 func (r *Runtime) Answers(ctx context.Context, instance string, asker session.EngineOwner) (bool, error) {
 	mark, err := r.labelsOf(ctx, ownerMark(instance))
 	if err != nil || mark == nil {
@@ -98,7 +98,7 @@ func (r *Runtime) Answers(ctx context.Context, instance string, asker session.En
 	again := time.NewTicker(claimEvery)
 	defer again.Stop()
 	claimed := ownerClaim(instance)
-	var others string // the claim of somebody else that is waited for
+	var others string // the claim of another asker that is awaited
 	var since time.Time
 	for until := time.Now().Add(claimTries * claimTimeout); time.Now().Before(until); {
 		claim, made, err := r.markOf(ctx, claimed)
@@ -125,10 +125,10 @@ func (r *Runtime) Answers(ctx context.Context, instance string, asker session.En
 			return false, context.Cause(ctx)
 		}
 	}
-	return false, session.Errorf(session.CodeConflict, "others ask for the owner of the installation %q again and again", instance)
+	return false, session.Errorf(session.CodeConflict, "other processes keep asking for the owner of the installation %q; try again later", instance)
 }
 
-// challenge asks the owner of an installation's mark whether it lives, and reports whether it has answered in time.
+// challenge asks the owner in an installation's mark whether it is running, and reports whether it has answered in time.
 func (r *Runtime) challenge(ctx context.Context, instance string, owner session.EngineOwner) (answered bool, err error) {
 	claimed := ownerClaim(instance)
 	if err := r.makeMark(ctx, claimed, instance, owner, ""); err != nil {
@@ -155,7 +155,7 @@ func (r *Runtime) challenge(ctx context.Context, instance string, owner session.
 }
 
 // KeepOwned answers the claims of others until ctx ends, and then returns nil. It returns a CodeConflict error as soon as
-// another owner manages the containers: nothing may be done to them from then on.
+// another owner manages the containers: they must not be changed from then on.
 func (r *Runtime) KeepOwned(ctx context.Context, owner session.EngineOwner) error {
 	tick := time.NewTicker(ownerEvery)
 	defer tick.Stop()
@@ -163,7 +163,7 @@ func (r *Runtime) KeepOwned(ctx context.Context, owner session.EngineOwner) erro
 		if err := r.keepOwnership(ctx, owner); session.CodeOf(err) == session.CodeConflict {
 			return err
 		} else if err != nil && ctx.Err() == nil {
-			r.log.DebugContext(ctx, "it is not known who manages the containers; looking again", "error", err)
+			r.log.DebugContext(ctx, "check of the containers' owner failed, retrying", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -178,21 +178,21 @@ func (r *Runtime) keepOwnership(ctx context.Context, owner session.EngineOwner) 
 	switch {
 	case err != nil:
 		return err
-	case mark == nil: // somebody pruned unused volumes; whoever else makes it now is seen at the next look
+	case mark == nil: // it was pruned with the unused volumes; another writer's mark is seen at the next check
 		return r.makeMark(ctx, ownerMark(r.instance), r.instance, owner, owner.Process)
 	case mark[labelOwner] != owner.ID || owner.Process != "" && mark[labelOwnerRun] != owner.Process:
-		return session.Errorf(session.CodeConflict, "another Berth, on %s, manages the containers of this installation now: this one leaves them alone and ends. "+
+		return session.Errorf(session.CodeConflict, "another Berth, on %s, manages the containers of this installation now: this one leaves them alone and stops. "+
 			"See whether its state directory or database is a copy of this one", cmp.Or(mark[labelOwnerHost], "another host"))
 	}
 	claim, err := r.labelsOf(ctx, ownerClaim(r.instance))
 	if err != nil || claim == nil {
 		return err
 	}
-	r.log.WarnContext(ctx, "another Berth has asked for the containers of this installation, and was refused", "claimant_host", claim[labelOwnerHost])
+	r.log.WarnContext(ctx, "claim of another Berth to this installation's containers refused", "claimant_host", claim[labelOwnerHost])
 	return r.removeMark(ctx, ownerClaim(r.instance))
 }
 
-// labelsOf returns the labels of a volume, nil when there is none.
+// labelsOf returns the labels of a volume, nil when it does not exist.
 func (r *Runtime) labelsOf(ctx context.Context, name string) (map[string]string, error) {
 	labels, _, err := r.markOf(ctx, name)
 	return labels, err
@@ -214,7 +214,7 @@ func (r *Runtime) markOf(ctx context.Context, name string) (labels map[string]st
 }
 
 func (r *Runtime) makeMark(ctx context.Context, name, instance string, owner session.EngineOwner, run string) error {
-	return r.bounded(ctx, "write down the owner of the containers", ownerTimeout, func(ctx context.Context) error {
+	return r.bounded(ctx, "record the owner of the containers", ownerTimeout, func(ctx context.Context) error {
 		_, err := r.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: "local", Labels: map[string]string{
 			labelInstance: instance, labelOwner: owner.ID, labelOwnerRun: run, labelOwnerHost: owner.Host,
 		}})

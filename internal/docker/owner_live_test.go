@@ -13,7 +13,7 @@ import (
 	"berth/internal/session"
 )
 
-// keepOwnership keeps the containers for an owner until it is stopped; what it says at the end is in the channel.
+// keepOwned runs KeepOwned for an owner until it is stopped; its error is in the channel.
 func keepOwned(t *testing.T, r *docker.Runtime, owner session.EngineOwner) (done chan error, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -29,7 +29,7 @@ func ended(t *testing.T, done chan error) error {
 	case err := <-done:
 		return err
 	case <-time.After(30 * time.Second):
-		t.Fatal("it goes on")
+		t.Fatal("it has not ended")
 		return nil
 	}
 }
@@ -52,7 +52,7 @@ func TestContainersHaveOneOwner(t *testing.T) {
 	}
 	done, stop := keepOwned(t, w.Runtime, first)
 
-	// A copy is refused for as long as the owner lives, again and again.
+	// A copy is refused as long as the owner runs.
 	second := session.EngineOwner{ID: "place-2", Process: "b", Host: "two"}
 	for range 2 {
 		_, err := w.Claim(t.Context(), second, false)
@@ -63,48 +63,48 @@ func TestContainersHaveOneOwner(t *testing.T) {
 		t.Errorf("the owner that was refused nothing: got %v, want nil", err)
 	}
 
-	// The same place with another process asks nobody: it is a restart.
+	// Another process of the same owner is a restart, which asks no one.
 	begun := time.Now()
 	first.Process = "a2"
 	if replaced := claim(t, w.Runtime, first, false); replaced != "" || time.Since(begun) > 5*time.Second {
-		t.Errorf("a restart took %s and has replaced %q, want it at once and nobody replaced", time.Since(begun), replaced)
+		t.Errorf("a restart took %s and has replaced %q, want it at once and no owner replaced", time.Since(begun), replaced)
 	}
 
-	// An owner that is gone does not answer.
+	// An owner that has stopped does not answer.
 	if replaced := claim(t, w.Runtime, second, false); replaced != "one" {
-		t.Errorf("after the first owner has gone: got %q replaced, want the host of the first", replaced)
+		t.Errorf("after the first owner has stopped:  got %q replaced, want the host of the first", replaced)
 	}
 	done, _ = keepOwned(t, w.Runtime, second)
 
-	// The first one comes back to life and sees that it has been replaced.
+	// The first one resumes and sees that it has been replaced.
 	late, _ := keepOwned(t, w.Runtime, first)
 	wantCode(t, ended(t, late), session.CodeConflict, "it was replaced")
 
-	// An operator decides otherwise.
+	// An operator forces a replacement.
 	if replaced := claim(t, w.Runtime, first, true); replaced != "two" {
 		t.Errorf("by force: got %q replaced, want the host of the second", replaced)
 	}
 	wantCode(t, ended(t, done), session.CodeConflict, "it was replaced by force")
 }
 
-func TestProcessesOnOneDatabaseShareTheContainers(t *testing.T) {
+func TestProcessesOnOneDatabaseShareContainers(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	claim(t, w.Runtime, session.EngineOwner{ID: "place-1", Process: "a", Host: "one"}, false)
-	shared := session.EngineOwner{ID: "database", Former: []string{"place-1"}, Host: "one"} // its sessions have moved there
+	shared := session.EngineOwner{ID: "database", Former: []string{"place-1"}, Host: "one"} // its sessions were moved there
 	begun := time.Now()
 	for range 2 {
 		if replaced := claim(t, w.Runtime, shared, false); replaced != "" {
-			t.Errorf("got %q replaced, want nobody", replaced)
+			t.Errorf("got %q replaced, want none", replaced)
 		}
 	}
 	if time.Since(begun) > 5*time.Second {
-		t.Errorf("it took %s, want nobody asked", time.Since(begun))
+		t.Errorf("it took %s, want no owner asked", time.Since(begun))
 	}
 	one, stopOne := keepOwned(t, w.Runtime, shared)
 	two, stopTwo := keepOwned(t, w.Runtime, shared)
 
-	// Somebody prunes unused volumes.
+	// Unused volumes are pruned.
 	api := dockertest.Client(t)
 	mark := "berth-owner-" + w.instance
 	if _, err := api.VolumeRemove(t.Context(), mark, client.VolumeRemoveOptions{}); err != nil {
@@ -114,7 +114,7 @@ func TestProcessesOnOneDatabaseShareTheContainers(t *testing.T) {
 		if _, err := api.VolumeInspect(t.Context(), mark, client.VolumeInspectOptions{}); err == nil {
 			break
 		} else if time.Now().After(deadline) {
-			t.Fatalf("the mark is not made again: %v", err)
+			t.Fatalf("the mark was not recreated: %v", err)
 		}
 	}
 	stopOne()
@@ -124,7 +124,7 @@ func TestProcessesOnOneDatabaseShareTheContainers(t *testing.T) {
 	}
 }
 
-// Who was killed while it asked has left its question behind. Others must not wait for the end of that.
+// A process that is killed while it asks leaves its claim. Others remove it after the time-out.
 func TestClaimOfAKilledProcessIsRemoved(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
@@ -141,7 +141,7 @@ func TestClaimOfAKilledProcessIsRemoved(t *testing.T) {
 	begun := time.Now()
 	answers, err := w.Answers(t.Context(), w.instance, session.EngineOwner{ID: "place-2", Host: "two"})
 	if answers || err != nil || time.Since(begun) > time.Minute {
-		t.Errorf("got %v, %v after %s; want that nobody has answered, within a minute", answers, err, time.Since(begun))
+		t.Errorf("got %v, %v after %s; want no answer, within a minute", answers, err, time.Since(begun))
 	}
 	if _, err := api.VolumeInspect(t.Context(), left, client.VolumeInspectOptions{}); err == nil {
 		t.Error("the claim is still there")

@@ -10,7 +10,7 @@ import (
 
 // Pause freezes a container. See [session.Pauser].
 func (r *Runtime) Pause(ctx context.Context, ref string) error {
-	return r.turn(ctx, "pause container "+ref, ref, session.StatePaused, func(ctx context.Context, id string) error {
+	return r.switchState(ctx, "pause container "+ref, ref, session.StatePaused, func(ctx context.Context, id string) error {
 		_, err := r.api.ContainerPause(ctx, id, client.ContainerPauseOptions{})
 		return err
 	})
@@ -18,14 +18,14 @@ func (r *Runtime) Pause(ctx context.Context, ref string) error {
 
 // Resume thaws a container. See [session.Pauser].
 func (r *Runtime) Resume(ctx context.Context, ref string) error {
-	return r.turn(ctx, "resume container "+ref, ref, session.StateRunning, func(ctx context.Context, id string) error {
+	return r.switchState(ctx, "resume container "+ref, ref, session.StateRunning, func(ctx context.Context, id string) error {
 		_, err := r.api.ContainerUnpause(ctx, id, client.ContainerUnpauseOptions{})
 		return err
 	})
 }
 
-// turn brings a container of ours that runs or is paused into the other of these two states, if it is not in it.
-func (r *Runtime) turn(ctx context.Context, doing, ref string, to session.State, change func(ctx context.Context, id string) error) error {
+// switchState brings a running or paused container of this installation into the given one of these two states.
+func (r *Runtime) switchState(ctx context.Context, doing, ref string, to session.State, change func(ctx context.Context, id string) error) error {
 	return r.operate(ctx, doing, func(ctx context.Context) error {
 		c, err := r.inspectOwn(ctx, ref)
 		if err != nil {

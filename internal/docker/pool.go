@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// errRenewed is why a stream ends that was opened before the certificates changed.
-var errRenewed = errors.New("the engine's certificates have changed, the stream must be opened anew")
+// errRenewed is why a stream that was opened before the certificates changed ends.
+var errRenewed = errors.New("the engine's certificates have changed, the stream must be opened again")
 
-// pool is a transport whose connections can be replaced while requests run: those under way finish on the connections that
-// they have, and no later request uses one of these.
+// pool is a transport that can replace its connections while requests run: requests in flight finish on their connections,
+// and no later request uses one of these.
 type pool struct {
 	make func() *http.Transport
 
@@ -23,7 +23,7 @@ func newPool(transport func() *http.Transport) *pool {
 	return &pool{make: transport, current: transport(), renewed: make(chan struct{})}
 }
 
-// state answers the transport for new requests, and what is closed when it is one no longer.
+// state returns the transport for new requests, and a channel that is closed when it is replaced.
 func (p *pool) state() (*http.Transport, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -36,14 +36,14 @@ func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := transport.RoundTrip(req)
 	select {
 	case <-renewed:
-		// A request that begins on a transport makes it keep connections again.
+		// A request that starts on a transport makes it keep connections again.
 		transport.CloseIdleConnections()
 	default:
 	}
 	return resp, err
 }
 
-// renew makes later requests open connections of their own. Idle ones are closed now, busy ones when they become idle.
+// renew makes later requests open new connections. Idle ones are closed now, busy ones when they become idle.
 func (p *pool) renew() {
 	fresh := p.make()
 	p.mu.Lock()
@@ -54,7 +54,7 @@ func (p *pool) renew() {
 	old.CloseIdleConnections()
 }
 
-// CloseIdleConnections is for [http.Client].
+// CloseIdleConnections closes the present transport's idle connections. [http.Client] calls it.
 func (p *pool) CloseIdleConnections() {
 	transport, _ := p.state()
 	transport.CloseIdleConnections()

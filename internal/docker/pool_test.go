@@ -12,7 +12,7 @@ import (
 	"berth/internal/session"
 )
 
-// TestRenewedRuntimeUsesNoOldConnection keeps a request under way and a connection idle while the runtime is renewed.
+// TestRenewedRuntimeUsesNoOldConnection keeps a request in flight and a connection idle while the runtime is renewed.
 func TestRenewedRuntimeUsesNoOldConnection(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
@@ -50,7 +50,7 @@ func TestRenewedRuntimeUsesNoOldConnection(t *testing.T) {
 	r.Renew()
 	close(finish)
 	if err := <-slow; err != nil {
-		t.Errorf("the request under way: %v, want its answer", err)
+		t.Errorf("the request in flight: %v, want its answer", err)
 	}
 	go func() {
 		_, err := r.List(t.Context())
@@ -72,7 +72,7 @@ func TestRenewedRuntimeUsesNoOldConnection(t *testing.T) {
 			return
 		}
 	}
-	t.Error("the connection of the request that was under way is kept")
+	t.Error("the connection of the request that was in flight is kept")
 }
 
 func TestRenewEndsWatch(t *testing.T) {
@@ -84,5 +84,5 @@ func TestRenewEndsWatch(t *testing.T) {
 	})
 	r := e.open(nil)
 	err := r.Watch(t.Context(), r.Renew, func(session.RuntimeEvent) {})
-	wantCode(t, err, session.CodeEngineUnavailable, "the caller has to begin anew")
+	wantCode(t, err, session.CodeEngineUnavailable, "the caller has to watch again")
 }

@@ -23,7 +23,7 @@ var (
 
 // publishIP chooses the address of the engine's host that sessions are published on. "auto" means 127.0.0.1 when the
 // engine is on this machine, and otherwise the private address under which it is reached. It never chooses all
-// addresses or, by itself, a public one: a session's port must not be open to the world.
+// addresses or, by itself, a public one: a session's port must not be reachable from the Internet.
 func publishIP(ctx context.Context, setting string, at endpoint, resolve lookup) (netip.Addr, error) {
 	setting = strings.TrimSpace(setting)
 	if setting != "" && setting != publishAuto {
@@ -54,7 +54,7 @@ func publishIP(ctx context.Context, setting string, at endpoint, resolve lookup)
 	for i := range addresses {
 		addresses[i] = addresses[i].Unmap()
 	}
-	slices.SortStableFunc(addresses, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() }) // IPv4 first: engines publish IPv6 only when told to
+	slices.SortStableFunc(addresses, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() }) // IPv4 first: engines publish IPv6 only when configured to
 	for _, ip := range addresses {
 		if ip.IsLoopback() || ip.IsPrivate() || shared.Contains(ip) {
 			return ip, nil
@@ -62,5 +62,5 @@ func publishIP(ctx context.Context, setting string, at endpoint, resolve lookup)
 	}
 	return netip.Addr{}, session.Errorf(session.CodeInvalid,
 		"the engine at %s has no private address, and sessions must not be published on a public one: "+
-			"set SESSION_PUBLISH_IP to an address of its host that Berth can reach and strangers cannot", at.host)
+			"set SESSION_PUBLISH_IP to an address of its host that only Berth's network can reach", at.host)
 }

@@ -72,7 +72,7 @@ var sessionSeccomp = func() string {
 		Calls: []rule{
 			{Names: names(allowedCalls...), Action: actAllow},
 			{Names: names(absentCalls...), Action: actErrno, Errno: &absent},
-			// Debuggers. Older kernels let a tracer change a call after it was judged.
+			// Debuggers. Older kernels let a tracer change a call after the filter has allowed it.
 			{Names: []string{"ptrace"}, Action: actAllow, Includes: &condition{MinKernel: "4.8"}},
 			{Names: []string{"clone"}, Action: actAllow, Args: []argument{{Value: newNamespaces, Op: "SCMP_CMP_MASKED_EQ"}}},
 		},
@@ -92,15 +92,15 @@ var sessionSeccomp = func() string {
 
 func names(lists ...string) []string { return strings.Fields(strings.Join(lists, " ")) }
 
-// hasSeccomp reports whether the engine confines system calls unless told otherwise; options are those of /info.
+// hasSeccomp reports whether the engine confines system calls by default; options are those of /info.
 func hasSeccomp(options []string) bool {
 	return slices.ContainsFunc(options, func(o string) bool {
 		return strings.HasPrefix(o, "name=seccomp") && !strings.Contains(o, "unconfined")
 	})
 }
 
-// takesSeccomp reports whether the engine should be given our profile: it knows seccomp, and its operator has not given it
-// a profile of their own, which may be stricter.
+// takesSeccomp reports whether the engine gets Berth's profile: it supports seccomp, and its operator has not configured
+// another profile, which may be stricter.
 func takesSeccomp(options []string) bool {
 	return slices.ContainsFunc(options, func(o string) bool {
 		name, profile, _ := strings.Cut(o, ",profile=")

@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	copySource      = "/berth-source"       // where a helper sees what it copies from
+	copySource      = "/berth-source"       // where a helper mounts the volume that it copies from
 	helperCopy      = "copy"                // value of labelHelper
-	copyPoll        = 50 * time.Millisecond // between two looks whether a copy is done
-	copyOutputLimit = 4 << 10               // bytes of what a helper says that are read
+	copyPoll        = 50 * time.Millisecond // between two checks whether a copy is complete
+	copyOutputLimit = 4 << 10               // bytes of a helper's output that are read
 )
 
 func helperName(containerName string) string { return containerName + "-copy" }
@@ -30,8 +30,8 @@ func copyName(containerName, volume string) string {
 	return volumeName(containerName, volume) + "-previous"
 }
 
-// SaveState copies the state volumes. See [session.Runtime]. A container of ours does it, of the session's image and as
-// confined as a session, without a network: there is nothing in an engine's API that copies a volume.
+// SaveState copies the state volumes. See [session.Runtime]. The engine's API cannot copy a volume, so a helper container
+// does: it has the session's image and confinement, and no network.
 func (r *Runtime) SaveState(ctx context.Context, spec session.Spec) error {
 	c, err := r.Inspect(ctx, spec.Name)
 	if err == nil && hasProcesses(c.State) {
@@ -61,13 +61,13 @@ func (r *Runtime) RestoreState(ctx context.Context, spec session.Spec) error {
 	} else if session.CodeOf(err) != session.CodeNotFound {
 		return err
 	}
-	if err := r.CheckImage(ctx, spec.Profile, spec.Image); err != nil { // before anything is taken away
+	if err := r.CheckImage(ctx, spec.Profile, spec.Image); err != nil { // before anything is removed
 		return err
 	}
 	return r.copyAll(ctx, spec, copyName, volumeName)
 }
 
-// copyAll copies those of the state volumes that are there. It returns a CodeNotFound error if none is.
+// copyAll copies the state volumes that exist. It returns a CodeNotFound error if none does.
 func (r *Runtime) copyAll(ctx context.Context, spec session.Spec, from, to func(containerName, volume string) string) error {
 	copied := false
 	for _, v := range spec.Profile.StateVolumes() {
@@ -100,14 +100,14 @@ func (r *Runtime) haveVolume(ctx context.Context, name string) error {
 	})
 }
 
-// copyVolume makes a volume the copy of another one that is there, whatever it was. at is where the session's image has the directory,
-// which gives a new volume its owner. A file that its own user may not read (mode 000) could not be copied by that user: it is made
-// readable to its owner first, who might do the same at any time.
+// copyVolume replaces a volume by a copy of another one. at is where the session's image has the directory, which gives a
+// new volume its owner. A file that its own user may not read (mode 000) could not be copied by that user, so it is made
+// readable to its owner first, who could do the same at any time.
 func (r *Runtime) copyVolume(ctx context.Context, spec session.Spec, from, to, at string) error {
 	duplicate := func() error {
-		return r.help(ctx, spec, "copy volume "+from, func(ctx context.Context) (client.ContainerCreateOptions, error) {
+		return r.runHelper(ctx, spec, "copy volume "+from, func(ctx context.Context) (client.ContainerCreateOptions, error) {
 			if _, err := r.api.VolumeRemove(ctx, to, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
-				return client.ContainerCreateOptions{}, fmt.Errorf("remove what volume %s was before: %w", to, err)
+				return client.ContainerCreateOptions{}, fmt.Errorf("remove the previous volume %s: %w", to, err)
 			}
 			return r.copyContainerOptions(spec, from, to, at)
 		})
@@ -116,23 +116,23 @@ func (r *Runtime) copyVolume(ctx context.Context, spec session.Spec, from, to, a
 	if !errors.Is(err, errUnreadable) {
 		return err
 	}
-	opening := r.help(ctx, spec, "make volume "+from+" readable", func(context.Context) (client.ContainerCreateOptions, error) {
-		return r.openDesign(spec, from)
+	opening := r.runHelper(ctx, spec, "make volume "+from+" readable", func(context.Context) (client.ContainerCreateOptions, error) {
+		return r.chmodContainerOptions(spec, from)
 	})
-	if opening != nil { // what belongs to somebody else stays as it is
+	if opening != nil { // files of other users stay as they are
 		r.log.WarnContext(ctx, "not everything in a session's state could be made readable", "session_id", spec.Session, "error", opening)
 	}
 	return duplicate()
 }
 
-// help runs a helper to its end and removes it. design is asked for it when it is the engine's turn.
-func (r *Runtime) help(ctx context.Context, spec session.Spec, doing string, design func(context.Context) (client.ContainerCreateOptions, error)) error {
+// runHelper runs a helper container to its end and removes it. options is called when the operation has its slot.
+func (r *Runtime) runHelper(ctx context.Context, spec session.Spec, doing string, options func(context.Context) (client.ContainerCreateOptions, error)) error {
 	if err := r.removeHelper(ctx, spec.Name); err != nil {
 		return err
 	}
 	var helper string
 	err := r.operate(ctx, doing, func(ctx context.Context) error {
-		asked, err := design(ctx)
+		asked, err := options(ctx)
 		if err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func (r *Runtime) help(ctx context.Context, spec session.Spec, doing string, des
 	if err == nil {
 		err = r.awaitCopy(ctx, helper)
 	}
-	// It goes whatever has become of the caller, and is looked for by the next one if that fails.
+	// The helper is removed also after the caller has canceled; if that fails, the next call removes it.
 	removed := r.removeHelper(context.WithoutCancel(ctx), spec.Name)
 	if session.CodeOf(err) == session.CodeStartFailed {
 		return session.Errorf(session.CodeStartFailed, "the session's state cannot be copied, for which its image needs the program cp").Because(err)
@@ -155,7 +155,8 @@ func (r *Runtime) help(ctx context.Context, spec session.Spec, doing string, des
 	return errors.Join(err, removed)
 }
 
-// copyContainerOptions is the container that copies: as hardened as a session's server, and with less.
+// copyContainerOptions are those of the container that copies: hardened like a session's server, with no network and no
+// memory file systems.
 func (r *Runtime) copyContainerOptions(spec session.Spec, from, to, at string) (client.ContainerCreateOptions, error) {
 	asked, err := r.containerOptions(spec, "", true)
 	if err != nil {
@@ -177,8 +178,9 @@ func (r *Runtime) copyContainerOptions(spec session.Spec, from, to, at string) (
 	return asked, nil
 }
 
-// openDesign is the container that lets the owner of what is in a volume read it. It is confined as one that copies.
-func (r *Runtime) openDesign(spec session.Spec, volume string) (client.ContainerCreateOptions, error) {
+// chmodContainerOptions are those of the container that makes a volume's files readable to their owner. It is confined like
+// one that copies.
+func (r *Runtime) chmodContainerOptions(spec session.Spec, volume string) (client.ContainerCreateOptions, error) {
 	asked, err := r.copyContainerOptions(spec, volume, volume, copySource)
 	if err != nil {
 		return client.ContainerCreateOptions{}, err
@@ -191,9 +193,9 @@ func (r *Runtime) openDesign(spec session.Spec, volume string) (client.Container
 }
 
 // errUnreadable is in the chain of the error of a helper that may not read something.
-var errUnreadable = errors.New("something in the volume cannot be read")
+var errUnreadable = errors.New("a file in the volume cannot be read")
 
-// awaitCopy waits until a helper has ended, and returns why it failed. A copy takes as long as it takes: ctx bounds it.
+// awaitCopy waits until a helper has ended, and returns why it failed. Only ctx bounds the time of a copy.
 func (r *Runtime) awaitCopy(ctx context.Context, helper string) error {
 	const doing = "wait for the copy"
 	var state container.State
@@ -218,20 +220,20 @@ func (r *Runtime) awaitCopy(ctx context.Context, helper string) error {
 	return nil
 }
 
-// copyFailure says why a helper has failed, as far as it said so itself.
+// copyFailure says why a helper has failed, from its output.
 func (r *Runtime) copyFailure(ctx context.Context, helper string, code int) error {
-	var words []byte
+	var output []byte
 	if logs, err := r.Logs(ctx, helper, session.LogOptions{Tail: 20}); err == nil {
-		words, _ = io.ReadAll(io.LimitReader(logs, copyOutputLimit))
+		output, _ = io.ReadAll(io.LimitReader(logs, copyOutputLimit))
 		_ = logs.Close()
 	}
-	cause := fmt.Errorf("the helper ended with code %d: %q", code, words)
-	switch said := strings.ToLower(string(words)); {
-	case strings.Contains(said, "no space left on device"):
+	cause := fmt.Errorf("the helper ended with code %d: %q", code, output)
+	switch text := strings.ToLower(string(output)); {
+	case strings.Contains(text, "no space left on device"):
 		return session.Errorf(session.CodeDiskFull, "the engine's disk has no room for a copy of the session's state").Because(cause)
-	case strings.Contains(said, "permission denied"):
-		return session.Errorf(session.CodeInternal, "the session's state could not be copied: there is something in it that the session's own user "+
-			"may not read; Berth's log names it").Because(errors.Join(errUnreadable, cause))
+	case strings.Contains(text, "permission denied"):
+		return session.Errorf(session.CodeInternal, "the session's state could not be copied: the session's own user "+
+			"may not read one of its files; Berth's log names it").Because(errors.Join(errUnreadable, cause))
 	}
 	return session.Errorf(session.CodeInternal, "the session's state could not be copied; the reason is in Berth's log").Because(cause)
 }

@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// saveAndRestore stops a container, copies its state, removes it and puts the state back.
+// saveAndRestore stops a container, copies its state, removes the container and restores the state.
 func (w fixture) saveAndRestore(t *testing.T, spec session.Spec) {
 	t.Helper()
 	if err := w.Stop(t.Context(), spec.Name, time.Second); err != nil {
@@ -27,8 +27,8 @@ func (w fixture) saveAndRestore(t *testing.T, spec session.Spec) {
 	}
 }
 
-// A session's user keeps what he likes in the state, also what he may not read himself: it is copied and put back.
-func TestStateThatItsOwnUserMayNotReadIsCopied(t *testing.T) {
+// A session's user may keep files in the state that this user may not read: they are copied and restored.
+func TestUnreadableStateIsCopied(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	spec := w.spec("hidden")
@@ -44,8 +44,8 @@ func TestStateThatItsOwnUserMayNotReadIsCopied(t *testing.T) {
 	}
 }
 
-// A container that somebody has taken off its network has no address, and gets one with its next start.
-func TestContainerThatWasDisconnectedIsConnectedAtItsStart(t *testing.T) {
+// A container that was disconnected from its network has no address, and gets one with its next start.
+func TestDisconnectedContainerIsConnectedAtStart(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	spec := w.spec("alone")
@@ -55,7 +55,7 @@ func TestContainerThatWasDisconnectedIsConnectedAtItsStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c, err = w.Inspect(t.Context(), spec.Name); err != nil || c.Address != "" {
-		t.Fatalf("after the network was taken away: got address %q, %v; want none", c.Address, err)
+		t.Fatalf("after it was disconnected: got address %q, %v; want none", c.Address, err)
 	}
 	if err := w.Stop(t.Context(), spec.Name, time.Second); err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestContainerThatWasDisconnectedIsConnectedAtItsStart(t *testing.T) {
 	})
 }
 
-// Whoever finds the volumes without their session learns the profile from each, also from those that were put back.
+// Volumes without their session's record name the profile, also those that were restored.
 func TestVolumesNameTheirProfileAfterRestore(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)

@@ -32,7 +32,7 @@ func (r *Runtime) Stats(ctx context.Context, ref string) (session.Stats, error) 
 		if err := json.NewDecoder(answer.Body).Decode(&measured); err != nil {
 			return err
 		}
-		if measured.Read.IsZero() { // it stopped after we looked
+		if measured.Read.IsZero() { // it has stopped meanwhile
 			return idle
 		}
 		stats = statsOf(measured)
@@ -50,8 +50,8 @@ func statsOf(m container.StatsResponse) session.Stats {
 	}
 }
 
-// pageCache is the memory that the kernel gives back as soon as somebody needs it. cgroup v1 tells it for the group
-// with all below it as total_inactive_file, v2 as inactive_file.
+// pageCache is the memory that the kernel can reclaim at any time. cgroup v1 reports it for the group and its descendants as
+// total_inactive_file, v2 as inactive_file.
 func pageCache(stats map[string]uint64) uint64 {
 	if total, v1 := stats["total_inactive_file"]; v1 {
 		return total

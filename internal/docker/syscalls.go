@@ -50,11 +50,11 @@ var allowedCalls = []string{
 	shmget`,
 }
 
-// absentCalls answer as on a kernel that does not have them, so that programs fall back to what they did before. The ring
-// calls have had more holes than the rest of the kernel together; the others are newer than the oldest engine.
+// absentCalls fail as on a kernel that does not have them, so that programs fall back to older calls. The io_uring calls have
+// had more vulnerabilities than the rest of the kernel together; the others are newer than the oldest supported engine.
 var absentCalls = []string{
 	`io_uring_setup io_uring_enter io_uring_register`,
-	`clone3`, // its flags are in memory, where no filter sees them
+	`clone3`, // its flags are in memory, which a filter cannot read
 	`cachestat fchmodat2 futex_requeue futex_wait futex_wake getxattrat listmount listxattrat map_shadow_stack mseal
 	pkey_alloc pkey_free pkey_mprotect removexattrat setxattrat statmount`,
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// verify compares what the engine made with what it was asked for. An engine, or something in front of it, that drops
-// a field must not go unnoticed: the container would run with less protection than everybody believes.
+// verify compares the container with its specification. An engine, or a proxy in front of it, that drops a field must be
+// detected: the container would run with less protection than configured.
 func verify(asked client.ContainerCreateOptions, got container.InspectResponse, warnings []string) error {
 	if got.HostConfig == nil || got.Config == nil {
-		return session.Errorf(session.CodeInternal, "the engine does not tell how it made the container; it was removed")
+		return session.Errorf(session.CodeInternal, "the engine does not report the container's configuration, so the container was removed")
 	}
 	faults := weakened(asked, *got.HostConfig, *got.Config)
 	if len(faults) == 0 {
@@ -29,7 +29,7 @@ func verify(asked client.ContainerCreateOptions, got container.InspectResponse, 
 		Because(fmt.Errorf("engine warnings: %q", warnings))
 }
 
-// weakened names the fields that are not as they were asked for.
+// weakened names the fields that differ from the specification.
 func weakened(asked client.ContainerCreateOptions, got container.HostConfig, config container.Config) []string {
 	want := asked.HostConfig
 	var faults []string
@@ -47,7 +47,7 @@ func weakened(asked client.ContainerCreateOptions, got container.HostConfig, con
 	must(slices.ContainsFunc(got.SecurityOpt, isNoNewPrivileges), "no new privileges")
 	must(!slices.ContainsFunc(got.SecurityOpt, isUnconfined), "security options")
 	must(!slices.Contains(want.SecurityOpt, sessionSeccomp) || slices.Contains(got.SecurityOpt, sessionSeccomp), "seccomp profile")
-	must(!slices.ContainsFunc(got.SecurityOpt, isForeignSeccomp), "seccomp profile of somebody else's")
+	must(!slices.ContainsFunc(got.SecurityOpt, isForeignSeccomp), "foreign seccomp profile")
 	must(got.ReadonlyRootfs, "read-only root")
 	must(len(got.MaskedPaths) > 0 && len(got.ReadonlyPaths) > 0, "masked paths")
 	must(len(got.Devices)+len(got.DeviceRequests)+len(got.DeviceCgroupRules) == 0, "devices")
@@ -112,7 +112,7 @@ func sameUlimits(got, want []*container.Ulimit) bool {
 func sameMounts(got, want []mount.Mount) bool {
 	return slices.EqualFunc(got, want, func(a, b mount.Mount) bool {
 		foreign := a.BindOptions != nil || a.ImageOptions != nil ||
-			a.VolumeOptions != nil && a.VolumeOptions.DriverConfig != nil // a "local" volume can be a bind mount in disguise
+			a.VolumeOptions != nil && a.VolumeOptions.DriverConfig != nil // a "local" volume can be a bind mount
 		return a.Type == b.Type && a.Source == b.Source && a.Target == b.Target && !foreign
 	})
 }

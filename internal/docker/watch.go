@@ -16,15 +16,15 @@ import (
 	"berth/internal/session"
 )
 
-// Watch calls f for each event of this installation's containers; to dial again is the caller's. See
-// [session.Runtime]. f must be quick: an engine drops events for a reader that is more than a tenth of a second behind.
+// Watch calls f for each event of this installation's containers; the caller reconnects. See [session.Runtime]. f must be
+// quick: an engine drops events for a reader that is more than a tenth of a second behind.
 func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.RuntimeEvent)) error {
 	const doing = "watch the engine's events"
 	_, renewed := r.pool.state()
 	inner, begun, end := r.stream(ctx)
 	opened := make(chan struct{})
 	open := sync.OnceFunc(func() { close(opened) })
-	// Events returns when the engine has begun to answer, or will not.
+	// Events returns when the engine has answered, or the request has failed.
 	stream := r.api.Events(context.WithValue(inner, answered{}, open), client.EventsListOptions{
 		Filters: client.Filters{}.Add("type", string(events.ContainerEventType)).Add("label", labelInstance+"="+r.instance),
 	})
@@ -37,9 +37,9 @@ func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Runtim
 	select {
 	case <-opened:
 	default:
-		return r.failure(ctx, doing, broken(inner, <-stream.Err))
+		return r.failure(ctx, doing, streamError(inner, <-stream.Err))
 	}
-	// An engine sends its header before it subscribes us. Once it has answered something later, it surely has.
+	// An engine sends the header before it subscribes the client. Once it has answered a later request, it has.
 	if err := r.Ping(ctx); err != nil {
 		return err
 	}
@@ -55,16 +55,16 @@ func (r *Runtime) Watch(ctx context.Context, ready func(), f func(session.Runtim
 				}
 			}
 		case err := <-stream.Err:
-			return r.failure(ctx, doing, broken(inner, err))
+			return r.failure(ctx, doing, streamError(inner, err))
 		case <-renewed:
-			return session.Errorf(session.CodeEngineUnavailable, "the connection to the Docker engine is made anew").
+			return session.Errorf(session.CodeEngineUnavailable, "the connection to the Docker engine is renewed").
 				Because(fmt.Errorf("%s: %w", doing, errRenewed))
 		}
 	}
 }
 
-// actions are the engine's events that Berth acts on. All others, such as those of a process that is run in a container,
-// are nobody's business here.
+// actions are the engine's events that Berth acts on. All others, such as those of a process that is run in a container, are
+// ignored.
 var actions = map[events.Action]session.Action{
 	events.ActionCreate:  session.ActionCreated,
 	events.ActionStart:   session.ActionStarted,
@@ -93,7 +93,7 @@ func event(m events.Message) (e session.RuntimeEvent, known bool) {
 	return e, known
 }
 
-// signal reads a signal as whoever had it sent has written it: "15", "SIGTERM" or "term". One that is unknown is 0.
+// signal parses a signal as the sender wrote it: "15", "SIGTERM" or "term". An unknown one is 0.
 func signal(text string) syscall.Signal {
 	if number, err := strconv.Atoi(text); err == nil {
 		return syscall.Signal(number)

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestWatchPassesEventsOnUntilTheStreamBreaks(t *testing.T) {
+func TestWatchReportsEventsUntilTheStreamBreaks(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	e.on("GET /events", func(w http.ResponseWriter, r *http.Request) {
@@ -39,10 +39,10 @@ func TestWatchPassesEventsOnUntilTheStreamBreaks(t *testing.T) {
 	}
 }
 
-func TestWatchThatIsRefusedIsNeverReady(t *testing.T) {
+func TestRefusedWatchIsNeverReady(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
-	e.on("GET /events", says(http.StatusInternalServerError, "no"))
+	e.on("GET /events", engineError(http.StatusInternalServerError, "no"))
 	err := e.open(nil).Watch(t.Context(), func() { t.Error("ready was called, want never") }, func(session.RuntimeEvent) {})
 	wantCode(t, err, session.CodeInternal, "the engine said no")
 }
