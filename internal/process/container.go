@@ -27,18 +27,18 @@ type container struct {
 
 	mu         sync.Mutex
 	record     record
-	credential session.Secret // empty: an earlier Berth had it; only the caller can say it again, by a new Create
+	credential session.Secret // empty for a container of an earlier Berth: it is not on disk, and only a new Create supplies it
 	run        *run           // nil while it does not run
 	removed    bool
 }
 
-// run is one life of a container's process.
+// run is one run of a container's process.
 type run struct {
 	process processID
 	ended   chan struct{} // closed when the end has been recorded
 }
 
-// record is what the disk knows of a container: everything but the credential.
+// record is what is stored of a container: everything but the credential.
 type record struct {
 	ID         string          `json:"id"`
 	Name       string          `json:"name"`
@@ -69,7 +69,7 @@ func (c *container) save() error {
 	return nil
 }
 
-// describe says what is known of the container. Call it with the lock held.
+// describe returns the container's present description. Call it with the lock held.
 func (r *Runtime) describe(c *container) session.Container {
 	known := session.Container{
 		ID: c.id, Name: c.name, Session: c.record.Session, Image: c.record.Image,
@@ -84,17 +84,17 @@ func (r *Runtime) describe(c *container) session.Container {
 		known.State, known.ExitCode = session.StateRunning, 0
 		known.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.record.Port))
 	case c.credential == "":
-		known.State = session.StateDead // it cannot be started again; its volumes can be given to a new container
+		known.State = session.StateDead // it cannot be started again; a new container can use its volumes
 	default:
 		known.State = session.StateStopped
 	}
 	return known
 }
 
-// load reads every container that an earlier Berth has left, and undoes what it has left unfinished.
+// load reads the containers of an earlier Berth, and undoes its unfinished operations.
 func (r *Runtime) load(ctx context.Context) error {
 	if err := emptyDir(filepath.Join(r.dir, trashDir)); err != nil {
-		return failure("remove what was being removed", err)
+		return failure("finish earlier removals", err)
 	}
 	entries, err := os.ReadDir(filepath.Join(r.dir, containersDir))
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *Runtime) load(ctx context.Context) error {
 		c, err := readContainer(dir)
 		if errors.Is(err, fs.ErrNotExist) { // its creation was interrupted before it was recorded
 			if err := removeAll(dir); err != nil {
-				return fmt.Errorf("remove a half-made container: %w", err)
+				return fmt.Errorf("remove an incomplete container: %w", err)
 			}
 			continue
 		}
@@ -136,21 +136,21 @@ func readContainer(dir string) (*container, error) {
 			filepath.Join(dir, recordFile), err)
 	}
 	if rec.Name != filepath.Base(dir) || rec.ID == "" {
-		return nil, fmt.Errorf("read container: %s is another one's record", filepath.Join(dir, recordFile))
+		return nil, fmt.Errorf("read container: %s is the record of another container", filepath.Join(dir, recordFile))
 	}
 	return &container{id: rec.ID, name: rec.Name, instance: rec.Instance, dir: dir, record: rec}, nil
 }
 
-// adopt takes up a container of an earlier Berth. A process that is not in its record is one that was being started:
-// nobody has been told of it, and it is ended.
+// adopt takes over a container of an earlier Berth. A process that is not in its record belongs to an interrupted start, and
+// is killed.
 func (r *Runtime) adopt(ctx context.Context, c *container, processes procfs.Procs) error {
 	if c.record.Process != nil {
 		code, ended := c.record.Process.exitStatus(r.boot)
 		if !ended {
-			r.promisePort(c.record.Port)
+			r.claimPort(c.record.Port)
 			c.run = &run{process: *c.record.Process, ended: make(chan struct{})}
 			r.watch(c, c.run)
-			r.opts.Logger.InfoContext(ctx, "found the server of a session again", "session_id", c.record.Session, "pid", c.run.process.PID)
+			r.opts.Logger.InfoContext(ctx, "running server of a session found", "session_id", c.record.Session, "pid", c.run.process.PID)
 			return nil
 		}
 		c.record.Process = nil

@@ -12,7 +12,7 @@ import (
 // backlog is how many events a watcher may be behind before its stream breaks.
 const backlog = 256
 
-// hub hands events to everyone who watches. The zero value is ready for use.
+// hub sends events to all watchers. The zero value is ready for use.
 type hub struct {
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
@@ -20,7 +20,7 @@ type hub struct {
 
 type watcher struct {
 	events chan session.RuntimeEvent
-	behind chan struct{} // closed when an event found no room
+	behind chan struct{} // closed when its buffer was full
 }
 
 func (h *hub) add() *watcher {
@@ -40,7 +40,7 @@ func (h *hub) remove(w *watcher) {
 	delete(h.watchers, w)
 }
 
-// emit never waits.
+// emit sends an event to every watcher, and never blocks.
 func (h *hub) emit(c *container, action session.Action, code int) {
 	e := session.RuntimeEvent{
 		Action: action, Container: c.id, Name: c.name, Session: c.record.Session, ExitCode: code, Time: time.Now().UTC(),

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// idleDir, when set in the environment, makes this program a Berth that has servers at rest; see beIdle.
+	// idleDir, when set in the environment, makes this program a Berth with idle servers; see beIdle.
 	idleDir     = "BERTH_TEST_PROCESS_IDLE"
 	idleServers = 20
 )
 
-// beIdle opens a runtime, starts servers if there are none, and prints how often it reads something in half a second.
+// beIdle opens a runtime, starts servers if there are none, and prints its number of reads in half a second.
 func beIdle(dir string) int {
 	ctx := context.Background()
 	r, err := process.Open(ctx, process.Options{Dir: dir, Instance: "test", Command: []string{"/bin/sleep", "600"}})
@@ -62,7 +62,7 @@ func beIdle(dir string) int {
 	return 0
 }
 
-// readCalls is how often this process has called read(2) and its like.
+// readCalls is this process's number of calls of read(2) and similar.
 func readCalls() (int, error) {
 	text, err := os.ReadFile("/proc/self/io")
 	if err != nil {
@@ -79,7 +79,7 @@ func readCalls() (int, error) {
 func TestIdleServersCostNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, whose := range []string{"children", "adopted processes"} {
+	for _, kind := range []string{"children", "adopted processes"} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), idleDir+"="+dir)
 		said, err := cmd.Output()
@@ -90,14 +90,14 @@ func TestIdleServersCostNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if reads >= 5*idleServers { // at 20 looks a second it would be twice as many again
-			t.Errorf("%s: %d servers at rest cost %d reads in half a second, want them not looked at", whose, idleServers, reads)
+		if reads >= 5*idleServers { // polling 20 times a second would read twice as often
+			t.Errorf("%s: %d idle servers cost %d reads in half a second, want them not polled", kind, idleServers, reads)
 		}
 	}
 	r := open(t, dir)
 	all, err := r.List(t.Context())
 	if err != nil || len(all) != idleServers {
-		t.Fatalf("got %d servers, %v; want %d: this test tests nothing", len(all), err, idleServers)
+		t.Fatalf("got %d servers, %v; want %d: else the test has no value", len(all), err, idleServers)
 	}
 	// The end of an adopted process is seen as well.
 	if err := r.Stop(t.Context(), "idle-0", 10*time.Second); err != nil {

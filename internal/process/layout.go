@@ -14,8 +14,8 @@ import (
 
 const (
 	containersDir = "containers"
-	volumesDir    = "volumes" // beside the containers, because volumes outlive them
-	trashDir      = "trash"   // what is being removed
+	volumesDir    = "volumes" // beside the containers, because volumes stay when a container is removed
+	trashDir      = "trash"   // directories that are being removed
 )
 
 func (r *Runtime) volumeDir(name, volume string) string {
@@ -26,7 +26,7 @@ func (c *container) logFile() string { return filepath.Join(c.dir, "log") }
 func (c *container) home() string    { return filepath.Join(c.dir, "home") }
 func (c *container) tmp() string     { return filepath.Join(c.dir, "tmp") }
 
-// makeVolumes makes those volumes that are not there yet.
+// makeVolumes makes the volumes that do not exist yet.
 func (r *Runtime) makeVolumes(name string, profile session.Profile) error {
 	for _, v := range profile.Volumes {
 		if !safeName.MatchString(v.Name) {
@@ -39,8 +39,8 @@ func (r *Runtime) makeVolumes(name string, profile session.Profile) error {
 	return nil
 }
 
-// prepareHome makes the container's own directories as they are at each start: empty, but for links to volumes. A volume
-// that belongs below /home/<user> in the container is linked to the same place below the process's HOME.
+// prepareHome recreates the container's own directories: empty, but for links to volumes. A volume below /home/<user> in the
+// container is linked at the same path below the process's HOME.
 func (r *Runtime) prepareHome(c *container) error {
 	for _, dir := range []string{c.home(), c.tmp()} {
 		if err := removeAll(dir); err != nil {
@@ -51,11 +51,11 @@ func (r *Runtime) prepareHome(c *container) error {
 		}
 	}
 	for _, v := range c.record.Profile.Volumes {
-		place, ok := belowHome(v.Path)
+		path, ok := belowHome(v.Path)
 		if !ok {
 			continue
 		}
-		link := filepath.Join(c.home(), place)
+		link := filepath.Join(c.home(), path)
 		if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
 			return failure("make the home of "+c.name, err)
 		}
@@ -72,12 +72,12 @@ func belowHome(path string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	_, place, ok := strings.Cut(rest, "/")
-	return place, ok
+	_, below, ok := strings.Cut(rest, "/")
+	return below, ok
 }
 
-// moveToTrash takes a directory away at once, and returns where it went, to be removed at leisure. What is not there is
-// not an error, and goes nowhere.
+// moveToTrash moves a directory in one step to a path where it can be removed, which it returns. A missing directory is not
+// an error, and has no such path.
 func (r *Runtime) moveToTrash(dir string) (string, error) {
 	trash := filepath.Join(r.dir, trashDir, rand.Text())
 	err := os.Rename(dir, trash)
@@ -87,8 +87,8 @@ func (r *Runtime) moveToTrash(dir string) (string, error) {
 	return trash, err
 }
 
-// removeAll removes a directory with everything in it, directories included that their owner may not write to, such as
-// those of Go's module cache.
+// removeAll removes a directory and its content, including directories without write permission, such as those of Go's module
+// cache.
 func removeAll(dir string) error {
 	err := os.RemoveAll(dir)
 	if !errors.Is(err, fs.ErrPermission) {
@@ -97,7 +97,7 @@ func removeAll(dir string) error {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(dir) // a server may still be alive in there and swap directories for links
+	root, err := os.OpenRoot(dir) // a server may still run and replace directories by links
 	if err != nil {
 		return err
 	}

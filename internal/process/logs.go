@@ -21,7 +21,7 @@ func (r *Runtime) Logs(ctx context.Context, ref string, opts session.LogOptions)
 		return nil, err
 	}
 	c.mu.Lock()
-	life := c.run
+	active := c.run
 	c.mu.Unlock()
 	file, err := os.Open(c.logFile())
 	if errors.Is(err, fs.ErrNotExist) { // it has never been started
@@ -36,19 +36,19 @@ func (r *Runtime) Logs(ctx context.Context, ref string, opts session.LogOptions)
 			return nil, fmt.Errorf("find the last lines of the log of %s: %w", c.name, err)
 		}
 	}
-	if !opts.Follow || life == nil {
+	if !opts.Follow || active == nil {
 		return file, nil
 	}
 	ctx, stop := context.WithCancel(ctx)
-	return &follower{file: file, life: life, closing: r.closing, ctx: ctx, stop: stop}, nil
+	return &follower{file: file, active: active, closing: r.closing, ctx: ctx, stop: stop}, nil
 }
 
 // follower reads a log until the process that writes it has ended.
 type follower struct {
 	file    *os.File
-	life    *run
+	active  *run
 	closing <-chan struct{}
-	ctx     context.Context //nolint:containedctx // a reader has no other way to hear that its caller has left
+	ctx     context.Context //nolint:containedctx // an io.Reader has no other way to observe a cancellation
 	stop    context.CancelFunc
 }
 
@@ -56,7 +56,7 @@ func (f *follower) Read(p []byte) (int, error) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		last := f.isLast() // asked before the reading, so that nothing is written between the two
+		last := f.isLast() // before Read, so that nothing is written between the two
 		n, err := f.file.Read(p)
 		switch {
 		case n > 0 || len(p) == 0:
@@ -70,7 +70,7 @@ func (f *follower) Read(p []byte) (int, error) {
 		}
 		select {
 		case <-tick.C:
-		case <-f.life.ended:
+		case <-f.active.ended:
 		case <-f.closing:
 		case <-f.ctx.Done():
 		}
@@ -79,7 +79,7 @@ func (f *follower) Read(p []byte) (int, error) {
 
 func (f *follower) isLast() bool {
 	select {
-	case <-f.life.ended:
+	case <-f.active.ended:
 		return true
 	case <-f.closing:
 		return true
@@ -93,7 +93,7 @@ func (f *follower) Close() error {
 	return f.file.Close()
 }
 
-// seekTail moves to the begin of the last n lines.
+// seekTail moves to the start of the last n lines.
 func seekTail(file io.ReadSeeker, n int) error {
 	const block = 32 << 10
 	at, err := file.Seek(0, io.SeekEnd)
@@ -101,7 +101,7 @@ func seekTail(file io.ReadSeeker, n int) error {
 		return err
 	}
 	buf := make([]byte, block)
-	last := true // the byte looked at is the file's last one, whose line end is not one between lines
+	last := true // the block is the file's last one: a line end at its end does not separate lines
 	for at > 0 {
 		size := min(at, block)
 		at -= size

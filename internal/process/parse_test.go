@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestProcessIsKnownByAnyProgramName(t *testing.T) {
+func TestExitStatusWithUnusualProgramNames(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"sh", ") R 9 9", "a b\nc", "((("} {
 		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", `printf %s "$0" >/proc/$$/comm && echo named && read -r end`, name)
@@ -35,34 +35,34 @@ func TestProcessIsKnownByAnyProgramName(t *testing.T) {
 			t.Errorf("program %q: got %+v (%v, %v), want it named so, with one thread", name, got, err, failed)
 		}
 		if _, ended := process.exitStatus("boot"); ended {
-			t.Errorf("program %q: it is said to have ended", name)
+			t.Errorf("program %q: reported as ended", name)
 		}
 		_ = end.Close()
 		if err := cmd.Wait(); err == nil {
 			t.Errorf("program %q: got no failure, want that of a read without input", name)
 		}
 		if _, ended := process.exitStatus("boot"); !ended {
-			t.Errorf("program %q: it is said to run", name)
+			t.Errorf("program %q: reported as running", name)
 		}
 	}
 }
 
-func TestThisProcessIsKnown(t *testing.T) {
+func TestStatOfThisProcess(t *testing.T) {
 	t.Parallel()
 	got, err := statOf(os.Getpid())
 	if err != nil || got.Starttime == 0 || got.NumThreads == 0 || got.State == "Z" {
-		t.Errorf("got %+v (%v), want a process that lives", got, err)
+		t.Errorf("got %+v (%v), want a running process", got, err)
 	}
 }
 
-func TestSeekTailFindsTheLastLines(t *testing.T) {
+func TestSeekTail(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("x", 40<<10) // longer than what is read at once
+	long := strings.Repeat("x", 40<<10) // longer than a block
 	texts := []string{
 		"", "\n", "\n\n\n", "one", "one\n", "one\ntwo", "one\ntwo\n", "one\n\nthree\n",
 		long, long + "\n", "one\n" + long + "\ntwo\n", strings.Repeat("0123456789abcdef\n", 10_000),
 	}
-	// Line ends on both sides of the border between two blocks.
+	// Line ends on both sides of the boundary between two blocks.
 	for shift := range 3 {
 		texts = append(texts, "first\nsecond\n"+strings.Repeat("y", 32<<10-2+shift)+"\n")
 	}
@@ -92,7 +92,7 @@ func abbreviated(text string) string {
 	return fmt.Sprintf("%q", text)
 }
 
-func TestVolumesBelowTheContainersHomeAreFoundBelowTheProcesssHome(t *testing.T) {
+func TestBelowHome(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
 		"/home/opencode/.local/share/opencode": ".local/share/opencode", "/home/a/b/": "b",

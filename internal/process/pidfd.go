@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waitExit returns when the process has ended, when closing is closed, or at once when the kernel cannot tell of its end. It
-// costs nothing meanwhile, also for processes that are nobody's child here.
+// waitExit returns when the process has ended, when closing is closed, or at once when the kernel cannot report its end. It
+// does not poll, also for processes that are not children of this one.
 func (p processID) waitExit(boot string, closing <-chan struct{}) {
 	if p.Boot != boot {
 		return
@@ -40,7 +40,7 @@ func (p processID) waitExit(boot string, closing <-chan struct{}) {
 	<-watching
 }
 
-// isReadable reports whether a descriptor has something to say, which for a process is that it has ended.
+// isReadable reports whether a descriptor is readable, which for a process means that it has ended.
 func isReadable(fd int) bool {
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)

@@ -11,14 +11,14 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// processID names a process for good: process IDs are used again, but not with the same time of start in one boot.
+// processID identifies a process uniquely: process IDs are reused, but not with the same start time in one boot.
 type processID struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // clock ticks since the boot
 	Boot  string `json:"boot"`
 }
 
-// unknownExitCode is the exit code of a process whose end nobody has told us.
+// unknownExitCode is the exit code of a process that ended without being this process's child.
 const unknownExitCode = -1
 
 func bootID() (string, error) {
@@ -26,7 +26,7 @@ func bootID() (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// identify returns the full name of a child that has not been waited for.
+// identify returns the unique identification of a child that has not been waited for.
 func identify(pid int, boot string) (processID, error) {
 	s, err := statOf(pid)
 	if err != nil {
@@ -35,8 +35,8 @@ func identify(pid int, boot string) (processID, error) {
 	return processID{PID: pid, Start: s.Starttime, Boot: boot}, nil
 }
 
-// exitStatus reports whether the process has ended and, if so, its exit code: 128 and the signal for one that a signal ended,
-// unknownExitCode when it was not this process's child. It buries a child that has ended, with all of its group.
+// exitStatus reports whether the process has ended and, if so, its exit code: 128 plus the signal for one that a signal
+// killed, unknownExitCode when it was not this process's child. It kills the group of a child that has ended, and reaps it.
 func (p processID) exitStatus(boot string) (code int, ended bool) {
 	if p.Boot != boot {
 		return unknownExitCode, true
@@ -46,20 +46,20 @@ func (p processID) exitStatus(boot string) (code int, ended bool) {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH):
 		return unknownExitCode, true
 	case err != nil:
-		return 0, false // we know nothing: too many open files, say
+		return 0, false // not known: too many open files, for example
 	case s.Starttime != p.Start:
 		return unknownExitCode, true
 	case s.State != "Z" && s.State != "X":
 		return 0, false
 	}
-	_ = syscall.Kill(-p.PID, syscall.SIGKILL) // the group keeps its number until its leader is buried
+	_ = syscall.Kill(-p.PID, syscall.SIGKILL) // the group keeps its number until its leader is reaped
 	var status syscall.WaitStatus
 	for {
 		pid, err := syscall.Wait4(p.PID, &status, syscall.WNOHANG, nil)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue
-		case err != nil: // another's child
+		case err != nil: // the child of another process
 			return unknownExitCode, true
 		case pid == 0: // other threads are still running
 			return 0, false
@@ -73,11 +73,11 @@ func (p processID) exitStatus(boot string) (code int, ended bool) {
 // signal sends a signal to the process's group, if it is still the same process.
 func (p processID) signal(boot string, sig syscall.Signal) {
 	if s, err := statOf(p.PID); p.Boot == boot && err == nil && s.Starttime == p.Start {
-		_ = syscall.Kill(-p.PID, sig) // it may end at any time: its watcher sees
+		_ = syscall.Kill(-p.PID, sig) // it may end at any time, which its watcher sees
 	}
 }
 
-// statOf reads what the kernel tells of a process; see proc_pid_stat(5).
+// statOf reads the kernel's status of a process; see proc_pid_stat(5).
 func statOf(pid int) (procfs.ProcStat, error) {
 	p, err := procfs.NewProc(pid)
 	if err != nil {

@@ -1,9 +1,8 @@
 // Package process runs sessions' servers as child processes, for a first look and for tests on machines without an
 // engine.
 //
-// It knows directories, /proc and signals of Linux. It refuses to isolate anything, and says so: a server may do
-// whatever the user may who runs Berth, limits are not enforced, and a profile's user, image and read-only paths
-// mean nothing here.
+// It knows directories, /proc and signals of Linux. It isolates nothing, and logs a warning: a server has all rights of
+// Berth's user, limits are not enforced, and a profile's user, image and read-only paths have no effect.
 package process
 
 import (
@@ -20,12 +19,12 @@ import (
 	"berth/internal/session"
 )
 
-// Runtime runs each container as a process with a session (setsid) of its own, so that stopping Berth leaves it
-// running. It is safe for concurrent use; one process at a time may use a directory.
+// Runtime runs each container as a process with its own session (setsid), so that it keeps running when Berth stops. It is
+// safe for concurrent use; one process at a time may use a directory.
 type Runtime struct {
 	opts    Options
 	dir     string // absolute
-	boot    string // names this boot of the machine: process IDs of another one mean nothing
+	boot    string // ID of this boot of the machine: process IDs of another one are void
 	lock    *os.File
 	closing chan struct{} // closed by Close
 	waiters sync.WaitGroup
@@ -36,26 +35,24 @@ type Runtime struct {
 	closed     bool
 	containers map[string]*container // by name
 	foreign    map[string]bool       // names of another installation's containers
-	ports      map[int]bool          // of processes that run or are about to
+	ports      map[int]bool          // of processes that run or are being started
 }
 
 var _ session.Runtime = (*Runtime)(nil)
 
 // Options are the runtime's settings. Dir is required.
 type Options struct {
-	// Dir keeps everything: containers/<name> and volumes/<name>/<volume>. It is made if it is not there, for its
-	// owner alone.
+	// Dir has containers/<name> and volumes/<name>/<volume>. It is made if it is missing, for its owner alone.
 	Dir string
 	// Command runs the server instead of the profile's Command, with the same placeholders: "{port}", and each
 	// volume's name in braces for its directory. Empty: the profile's.
 	Command  []string
-	Instance string       // installation whose containers these are; others' in the same directory are left alone
+	Instance string       // installation of these containers; those of others in the same directory are left alone
 	Logger   *slog.Logger // default: none
 }
 
-// Open takes possession of the directory, finds the processes again that an earlier Berth has started, and ends those
-// that it was about to start. It warns through the logger that nothing is isolated. The directory in use by another
-// process is a CodeConflict error.
+// Open locks the directory, takes over the processes that an earlier Berth has started, and kills those of interrupted
+// starts. It logs a warning that nothing is isolated. A directory in use by another process is a CodeConflict error.
 func Open(ctx context.Context, opts Options) (*Runtime, error) {
 	if opts.Dir == "" {
 		return nil, errors.New("process runtime: no directory is set")
@@ -90,7 +87,7 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 	return r, nil
 }
 
-// acquire locks the directory for as long as this process lives.
+// acquire locks the directory until Close or the end of this process.
 func (r *Runtime) acquire() error {
 	file, err := os.OpenFile(filepath.Join(r.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -104,7 +101,7 @@ func (r *Runtime) acquire() error {
 	return nil
 }
 
-// Close ends every Watch and waits for what the runtime does in the background. The servers go on.
+// Close ends every Watch and waits for the runtime's goroutines. The servers keep running.
 func (r *Runtime) Close() error {
 	r.mu.Lock()
 	closed := r.closed
@@ -115,11 +112,11 @@ func (r *Runtime) Close() error {
 	}
 	close(r.closing)
 	r.waiters.Wait()
-	// A child that is being forked at this moment holds the file too, and with it a lock that is not given up first.
+	// A child that is being forked at this moment has the file open too, and would keep a lock that is not released.
 	return errors.Join(syscall.Flock(int(r.lock.Fd()), syscall.LOCK_UN), r.lock.Close())
 }
 
-// enter is what every method begins with.
+// enter checks that a method may run: it fails when ctx has ended or the runtime is closed.
 func (r *Runtime) enter(ctx context.Context, doing string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
@@ -148,8 +145,8 @@ func (r *Runtime) enterWith(ctx context.Context, doing, ref string) (*container,
 	return c, nil
 }
 
-// notForeign returns a CodeConflict error for the name of another installation's container: what is there must not be
-// called stopped or removed.
+// notForeign returns a CodeConflict error for the name of another installation's container: a container that exists must not
+// be reported as stopped or removed.
 func (r *Runtime) notForeign(name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -178,10 +175,10 @@ func notFound(ref string) error {
 	return session.Errorf(session.CodeNotFound, "there is no container %q", ref)
 }
 
-// safeName matches what may name a directory: no separators, no dot files. It is the Engine API's rule as well.
+// safeName matches names that may be directories: no separators, no dot files. It is the Engine API's rule as well.
 var safeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
 
-// failure gives an error of the file system the code that it deserves.
+// failure gives an error of the file system its code.
 func failure(doing string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return session.Errorf(session.CodeDiskFull, "there is no space left for sessions; make room and try again").

@@ -114,7 +114,7 @@ func alive(t *testing.T, pid int) bool {
 	return !strings.HasPrefix(rest, "Z")
 }
 
-func TestTheServerSeesNothingOfBerthsEnvironment(t *testing.T) {
+func TestServerEnvironmentIsItsOwn(t *testing.T) {
 	t.Setenv("BERTH_TEST_ADMIN_TOKEN", "not for servers")
 	s := spec("a")
 	c := serve(t, open(t, t.TempDir()), s)
@@ -127,14 +127,14 @@ func TestTheServerSeesNothingOfBerthsEnvironment(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"BERTH_CONTAINER", "HOME", "LANG", "OPENCODE_SERVER_PASSWORD", "PATH", "PWD", "SHELL", "STUB_HEARTBEAT",
-		"STUB_STATE", "TMPDIR", // STUB_STATE is the command's own doing, PWD the shell's and the program loader's
+		"STUB_STATE", "TMPDIR", // the command sets STUB_STATE, the shell PWD
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the server's environment (-want +got):\n%s", diff)
 	}
 }
 
-func TestTheCredentialIsNeitherOnDiskNorInArguments(t *testing.T) {
+func TestCredentialIsNeitherOnDiskNorInArguments(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := spec("a")
@@ -165,7 +165,7 @@ func TestTheCredentialIsNeitherOnDiskNorInArguments(t *testing.T) {
 	}
 }
 
-func TestTheEndOfTheServerIsTheEndOfWhatItStarted(t *testing.T) {
+func TestServerEndKillsItsChildren(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*testing.T, *process.Runtime, session.Spec, session.Container) error{
 		"stopped": func(t *testing.T, r *process.Runtime, _ session.Spec, c session.Container) error {
@@ -218,7 +218,7 @@ func TestTheEndOfTheServerIsTheEndOfWhatItStarted(t *testing.T) {
 	}
 }
 
-func TestRemoveTakesReadOnlyDirectoriesToo(t *testing.T) {
+func TestRemoveDeletesReadOnlyDirectories(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	r := open(t, dir)

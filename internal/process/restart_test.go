@@ -16,7 +16,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestServersOutliveTheRuntimeAndAreFoundAgain(t *testing.T) {
+func TestServersSurviveCloseAndAreAdopted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first, err := process.Open(t.Context(), process.Options{Dir: dir, Instance: "test"})
@@ -29,7 +29,7 @@ func TestServersOutliveTheRuntimeAndAreFoundAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if ask(t, s, before.Address, "GET", "/path") == nil {
-		t.Fatal("the server does not answer, want it to outlive the runtime")
+		t.Fatal("the server does not answer, want it to run after Close")
 	}
 
 	second := open(t, dir)
@@ -37,21 +37,21 @@ func TestServersOutliveTheRuntimeAndAreFoundAgain(t *testing.T) {
 	if after.ID != before.ID || after.Address != before.Address || after.State != session.StateRunning || !after.StartedAt.Equal(before.StartedAt) {
 		t.Errorf("got %+v, want %+v", after, before)
 	}
-	dies := make(chan session.RuntimeEvent, 8)
+	ends := make(chan session.RuntimeEvent, 8)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, watched := make(chan struct{}), make(chan error, 1)
 	go func() {
-		watched <- second.Watch(ctx, func() { close(ready) }, func(e session.RuntimeEvent) { dies <- e })
+		watched <- second.Watch(ctx, func() { close(ready) }, func(e session.RuntimeEvent) { ends <- e })
 	}()
 	<-ready
 	ask(t, s, after.Address, "POST", "/exit?code=7")
 	select {
-	case e := <-dies:
+	case e := <-ends:
 		if e.Action != session.ActionEnded || e.Container != before.ID || e.Session != s.Session {
 			t.Errorf("got %+v, want the end of container %s", e, before.ID)
 		}
 	case <-time.After(2 * time.Second):
-		t.Error("no event within 2s of the end of a server that was found again")
+		t.Error("no event within 2s of the end of an adopted server")
 	}
 	cancel()
 	if err := <-watched; !errors.Is(err, context.Canceled) {
@@ -83,8 +83,8 @@ func beKilled(dir string) int {
 	return 0
 }
 
-// afterKill has another process start a container, kills that process, and returns what is left: the directory, and
-// the specification and address of the server that goes on.
+// afterKill lets another process start a container, kills that process, and returns the directory, and the specification and
+// address of the server, which keeps running.
 func afterKill(t *testing.T) (string, session.Spec, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -138,7 +138,7 @@ func TestServerSurvivesKilledBerthAndIsRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c = inspect(t, r, "a"); c.State != session.StateDead || c.ExitCode != -1 {
-		t.Errorf("got %q with code %d, want %q with -1: its credential and its exit code were another's to know", c.State, c.ExitCode, session.StateDead)
+		t.Errorf("got %q with code %d, want %q with -1: its credential and exit code are not known", c.State, c.ExitCode, session.StateDead)
 	}
 	if err := r.Start(t.Context(), "a"); session.CodeOf(err) != session.CodeStartFailed {
 		t.Errorf("start: got %v, want code %q: without a password the server would be open", err, session.CodeStartFailed)
@@ -149,11 +149,11 @@ func TestServerSurvivesKilledBerthAndIsRecreated(t *testing.T) {
 	serve(t, r, s)
 	kept, err := os.ReadFile(filepath.Join(dir, "volumes", "a", "state", "sessions.json"))
 	if err != nil || !strings.Contains(string(kept), "ses_") {
-		t.Errorf("got %q (%v), want what the first server kept", kept, err)
+		t.Errorf("got %q (%v), want the first server's state", kept, err)
 	}
 }
 
-func TestAServerThatEndedWhileNoBerthRanIsSeenToHaveEnded(t *testing.T) {
+func TestServerEndWithoutBerthIsDetected(t *testing.T) {
 	t.Parallel()
 	dir, s, address := afterKill(t)
 	ask(t, s, address, "POST", "/exit?code=7")
@@ -177,7 +177,7 @@ func TestInterruptedStartIsUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, dir)
-	await(t, "the end of the server that nobody knows", func() bool { return ask(t, s, address, "GET", "/path") == nil })
+	await(t, "the end of the unrecorded server", func() bool { return ask(t, s, address, "GET", "/path") == nil })
 	if got := inspect(t, r, "a").State; got != session.StateDead {
 		t.Errorf("got %q, want %q", got, session.StateDead)
 	}
@@ -189,7 +189,7 @@ func TestReusedProcessIDIsNotAdopted(t *testing.T) {
 	object := record(t, dir)
 	process, _ := object["process"].(map[string]any)
 	pid, _ := process["pid"].(float64)
-	process["pid"] = os.Getpid() // a process that lives and must stay alive, with another time of start
+	process["pid"] = os.Getpid() // a running process that must not be killed, with another start time
 	text, err := json.Marshal(object)
 	if err != nil {
 		t.Fatal(err)
@@ -200,10 +200,10 @@ func TestReusedProcessIDIsNotAdopted(t *testing.T) {
 	if got := inspect(t, open(t, dir), "a").State; got != session.StateDead {
 		t.Errorf("got %q, want %q: the process with its ID is another one", got, session.StateDead)
 	}
-	await(t, "the end of the server that nobody knows", func() bool { return !alive(t, int(pid)) && ask(t, s, address, "GET", "/path") == nil })
+	await(t, "the end of the unrecorded server", func() bool { return !alive(t, int(pid)) && ask(t, s, address, "GET", "/path") == nil })
 }
 
-func TestOpenUndoesWhatWasHalfDone(t *testing.T) {
+func TestOpenUndoesInterruptedOperations(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, sub := range []string{"containers/half-made", "trash/half-removed/home"} {
@@ -222,7 +222,7 @@ func TestOpenUndoesWhatWasHalfDone(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesADamagedRecord(t *testing.T) {
+func TestOpenRefusesDamagedRecord(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{"truncated": `{"id":"1","na`, "another one's": `{"id":"1","name":"b"}`} {
 		dir := t.TempDir()
@@ -242,7 +242,7 @@ func TestOpenRefusesADamagedRecord(t *testing.T) {
 	}
 }
 
-func TestContainersOfAnotherInstallationAreLeftAlone(t *testing.T) {
+func TestContainersOfOtherInstallationsAreKept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ours := open(t, dir)
@@ -263,7 +263,7 @@ func TestContainersOfAnotherInstallationAreLeftAlone(t *testing.T) {
 		"stop": theirs.Stop(t.Context(), "a", time.Second), "remove": theirs.Remove(t.Context(), "a", true), "remove volumes": theirs.RemoveVolumes(t.Context(), "a"),
 	} {
 		if session.CodeOf(err) != session.CodeConflict {
-			t.Errorf("%s: got %v, want code %q: it is there and stays", what, err, session.CodeConflict)
+			t.Errorf("%s: got %v, want code %q: it exists and is kept", what, err, session.CodeConflict)
 		}
 	}
 	if volumes, err := os.ReadDir(filepath.Join(dir, "volumes", "a")); err != nil || len(volumes) == 0 {

@@ -17,8 +17,8 @@ import (
 	"berth/internal/session"
 )
 
-// Create implements session.Runtime. The program that the command names takes the image's part: when it is not
-// installed, that is a CodeImageNotFound error.
+// Create implements session.Runtime. The command's program takes the place of the image: a program that is not installed is a
+// CodeImageNotFound error.
 func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Container, error) {
 	if err := r.enter(ctx, "create "+spec.Name); err != nil {
 		return session.Container{}, err
@@ -64,7 +64,7 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 	return r.describe(c), nil
 }
 
-// checkWorkspace returns an error when a workspace that is in use is gone.
+// checkWorkspace returns an error when the directory of a workspace that has been used is missing.
 func (r *Runtime) checkWorkspace(spec session.Spec) error {
 	if !spec.InUse {
 		return nil
@@ -116,7 +116,7 @@ func (r *Runtime) Remove(ctx context.Context, ref string, force bool) error {
 	return nil
 }
 
-// detach makes a container disappear and returns what is left of it. Call it with the container's lock held.
+// detach removes a container from the runtime and returns the directory to delete. Call it with the container's lock held.
 func (r *Runtime) detach(c *container) (string, error) {
 	if c.removed {
 		return "", nil
@@ -139,7 +139,7 @@ func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 		return err
 	}
 	if !safeName.MatchString(name) {
-		return nil // no container can have had this name
+		return nil // no container has had this name
 	}
 	if err := r.notForeign(name); err != nil {
 		return err
@@ -160,9 +160,8 @@ func (r *Runtime) RemoveVolumes(ctx context.Context, name string) error {
 	return nil
 }
 
-// Inspect implements session.Runtime. A container that does not run, and whose credential an earlier Berth had, is in
-// StateDead: it cannot be started again. The exit code of a process that ended while no Berth ran, or that was
-// another Berth's child, is -1: nobody told us.
+// Inspect implements session.Runtime. A stopped container of an earlier Berth is in StateDead: without its credential it
+// cannot be started again. The exit code of a process that was not this process's child is not known, and -1.
 func (r *Runtime) Inspect(ctx context.Context, ref string) (session.Container, error) {
 	c, err := r.enterWith(ctx, "inspect", ref)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"berth/internal/session"
 )
 
-// marker names, in a server's environment, the container that it belongs to. Whatever the server starts inherits it.
+// marker is the environment variable with the container's ID. The processes that the server starts inherit it.
 const marker = "BERTH_CONTAINER"
 
 // maxLog is the size above which a log is emptied at the next start, in bytes.
@@ -39,7 +39,7 @@ func (r *Runtime) Start(ctx context.Context, ref string) error {
 	case c.run != nil:
 		return nil
 	case c.credential == "":
-		return session.Errorf(session.CodeStartFailed, "container %s was made by a Berth that has ended, which took its credential along; remove it and make it again", c.name)
+		return session.Errorf(session.CodeStartFailed, "container %s was made by an earlier process of Berth, and its credential is not stored; remove it and create it again", c.name)
 	}
 	if err := r.launch(c); err != nil {
 		c.record.Fault = session.MessageOf(err)
@@ -53,7 +53,7 @@ func (r *Runtime) Start(ctx context.Context, ref string) error {
 // launch starts the process and records it. Call it with the container's lock held.
 func (r *Runtime) launch(c *container) error {
 	program, err := r.program(c.record.Profile)
-	if err != nil { // it was there when the container was made
+	if err != nil { // it was found when the container was made
 		return session.Errorf(session.CodeStartFailed, "%s", session.MessageOf(err)).Because(err)
 	}
 	if err := r.makeVolumes(c.name, c.record.Profile); err != nil {
@@ -71,7 +71,7 @@ func (r *Runtime) launch(c *container) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(program, r.arguments(c, port)...) //nolint:noctx // no context may end it: it outlives Berth
+	cmd := exec.Command(program, r.arguments(c, port)...) //nolint:noctx // no context may end it: it keeps running when Berth stops
 	cmd.Env = environment(c, program)
 	cmd.Dir = r.volumeDir(c.name, session.WorkspaceVolume)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -89,7 +89,7 @@ func (r *Runtime) launch(c *container) error {
 		return errors.Join(err, cmd.Process.Kill(), ignoreExit(cmd.Wait()))
 	}
 	c.run = &run{process: process, ended: make(chan struct{})}
-	return cmd.Process.Release() // from here on it is looked after by its ID, like those of an earlier Berth
+	return cmd.Process.Release() // it is watched by its ID, like those of an earlier Berth
 }
 
 // recordStart records that the container's process runs.
@@ -105,7 +105,7 @@ func (c *container) recordStart(process processID, port int) error {
 	return nil
 }
 
-// ignoreExit leaves out that a process has ended as it was made to.
+// ignoreExit drops the error of a process that was killed.
 func ignoreExit(err error) error {
 	if _, ok := errors.AsType[*exec.ExitError](err); ok {
 		return nil
@@ -113,7 +113,7 @@ func ignoreExit(err error) error {
 	return err
 }
 
-// command is what to run, with its placeholders.
+// command returns the command to run, with its placeholders.
 func (r *Runtime) command(profile session.Profile) []string {
 	if len(r.opts.Command) > 0 {
 		return r.opts.Command
@@ -151,7 +151,7 @@ func (r *Runtime) arguments(c *container, port int) []string {
 	return args
 }
 
-// environment is all that the server gets to see of its surroundings: nothing of Berth's own.
+// environment returns the server's environment, which has none of Berth's variables.
 func environment(c *container, program string) []string {
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + filepath.Dir(program),
@@ -174,12 +174,12 @@ func openLog(name string) (*os.File, error) {
 	return os.OpenFile(name, mode, 0o600)
 }
 
-// reservePort finds a port that is free now and promised to no other container. Somebody else may still take it before
-// the server does: then the server ends, and its next start gets another one.
+// reservePort finds a port that is free now and reserved for no other container. Another program may still take it before the
+// server does: then the server ends, and its next start gets another one.
 func (r *Runtime) reservePort() (int, error) {
-	const tries = 100
+	const attempts = 100
 	var fault error
-	for range tries {
+	for range attempts {
 		listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
 			fault = err
@@ -187,15 +187,15 @@ func (r *Runtime) reservePort() (int, error) {
 		}
 		address, _ := listener.Addr().(*net.TCPAddr)
 		_ = listener.Close()
-		if r.promisePort(address.Port) {
+		if r.claimPort(address.Port) {
 			return address.Port, nil
 		}
 	}
 	return 0, session.Errorf(session.CodePortTaken, "there is no free port on 127.0.0.1").
-		Because(cmp.Or(fault, fmt.Errorf("%d tries gave only ports that are promised", tries)))
+		Because(cmp.Or(fault, fmt.Errorf("%d attempts found only reserved ports", attempts)))
 }
 
-func (r *Runtime) promisePort(port int) bool {
+func (r *Runtime) claimPort(port int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ports[port] {

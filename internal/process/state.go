@@ -13,11 +13,11 @@ import (
 	"berth/internal/session"
 )
 
-// copiesDir holds the copies of a container's volumes, beside these. No volume has a name that begins with a dot.
+// copiesDir has the copies of a container's volumes, beside these. No volume's name starts with a dot.
 const copiesDir = ".previous"
 
-// CheckImage implements session.Runtime: the program takes the image's part, so that another image than the profile's is a
-// CodeInvalid error.
+// CheckImage implements session.Runtime: the program takes the place of the image, so that an image other than the profile's
+// is a CodeInvalid error.
 func (r *Runtime) CheckImage(ctx context.Context, profile session.Profile, image string) error {
 	if err := r.enter(ctx, "look for a program"); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (r *Runtime) CheckImage(ctx context.Context, profile session.Profile, image
 	return err
 }
 
-// Drift implements session.Runtime. Limits are not enforced here, so that others make no difference.
+// Drift implements session.Runtime. Limits are not enforced here, so that changed limits do not count.
 func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]session.Part, error) {
 	c, err := r.enterWith(ctx, "compare", ref)
 	if err != nil {
@@ -101,7 +101,7 @@ func (r *Runtime) copyDir(name, volume string) string {
 	return filepath.Join(r.dir, volumesDir, name, copiesDir, volume)
 }
 
-// stateVolumes are those of a container's volumes that hold the server's state, and whose names can be directories.
+// stateVolumes are the volumes with the server's state that have the name of a directory.
 func stateVolumes(spec session.Spec) []session.Volume {
 	if !safeName.MatchString(spec.Name) {
 		return nil
@@ -109,7 +109,7 @@ func stateVolumes(spec session.Spec) []session.Volume {
 	return slices.DeleteFunc(spec.Profile.StateVolumes(), func(v session.Volume) bool { return !safeName.MatchString(v.Name) })
 }
 
-// copyState copies those state volumes that are there. It returns a CodeNotFound error if none is.
+// copyState copies the state volumes that exist. It returns a CodeNotFound error if none does.
 func (r *Runtime) copyState(spec session.Spec, from, to func(name, volume string) string) error {
 	copied := false
 	for _, v := range stateVolumes(spec) {
@@ -135,7 +135,7 @@ func (r *Runtime) copyState(spec session.Spec, from, to func(name, volume string
 	return nil
 }
 
-// copyTree copies a directory with the permissions of what is in it.
+// copyTree copies a directory with the permissions of its content.
 func copyTree(source, target string) error {
 	if err := os.MkdirAll(target, 0o700); err != nil {
 		return err
@@ -147,7 +147,7 @@ func copyTree(source, target string) error {
 		if err != nil || e.Type()&fs.ModeSymlink != 0 {
 			return err
 		}
-		place, err := filepath.Rel(source, path)
+		relative, err := filepath.Rel(source, path)
 		if err != nil {
 			return err
 		}
@@ -155,6 +155,6 @@ func copyTree(source, target string) error {
 		if err != nil {
 			return err
 		}
-		return os.Chmod(filepath.Join(target, place), info.Mode().Perm())
+		return os.Chmod(filepath.Join(target, relative), info.Mode().Perm())
 	})
 }

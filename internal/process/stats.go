@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// ticksPerSecond is USER_HZ, in which Linux tells processor time: 100 on every architecture that Go knows.
+// ticksPerSecond is USER_HZ, the unit of Linux's processor times: 100 on every architecture that Go supports.
 const ticksPerSecond = 100
 
 // Stats implements session.Runtime: the sum over the server and what it has started. There is no memory limit.
@@ -20,14 +20,14 @@ func (r *Runtime) Stats(ctx context.Context, ref string) (session.Stats, error) 
 		return session.Stats{}, err
 	}
 	c.mu.Lock()
-	life := c.run
+	active := c.run
 	c.mu.Unlock()
-	if life == nil {
+	if active == nil {
 		return session.Stats{}, session.Errorf(session.CodeNotRunning, "container %s does not run", c.name)
 	}
 	all := markedProcesses()[c.id]
-	if !slices.ContainsFunc(all, func(p procfs.Proc) bool { return p.PID == life.process.PID }) {
-		server, err := procfs.NewProc(life.process.PID)
+	if !slices.ContainsFunc(all, func(p procfs.Proc) bool { return p.PID == active.process.PID }) {
+		server, err := procfs.NewProc(active.process.PID)
 		if err == nil {
 			all = append(all, server)
 		}

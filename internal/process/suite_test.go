@@ -72,13 +72,13 @@ func spec(name string) session.Spec {
 			Ready:   session.Probe{Path: "/global/health", Member: "healthy", Then: "/path"},
 			Volumes: []session.Volume{{Name: "workspace", Path: "/workspace"}, {Name: "state", Path: "/home/stub/.local/share/stub"}},
 			Env:     map[string]string{"STUB_HEARTBEAT": "1s"},
-			// exec keeps the shell out of the way; the state is reached through HOME, as in a container.
+			// exec replaces the shell; the state is found through HOME, as in a container.
 			Command: []string{"/bin/sh", "-c", `STUB_STATE="$HOME/.local/share/stub" exec "$0" --hostname 127.0.0.1 --port {port}`, stub},
 		},
 	}
 }
 
-// open returns a runtime whose servers end with the test.
+// open returns a runtime. Its servers end with the test.
 func open(t *testing.T, dir string) *process.Runtime {
 	t.Helper()
 	return openWith(t, process.Options{Dir: dir, Instance: "test"})
@@ -124,7 +124,7 @@ func TestOpenWarnsThatNothingIsIsolated(t *testing.T) {
 	}
 }
 
-func TestADirectoryHasOneUser(t *testing.T) {
+func TestDirectoryHasOneUser(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first := open(t, dir)
@@ -140,7 +140,7 @@ func TestADirectoryHasOneUser(t *testing.T) {
 	open(t, dir)
 }
 
-func TestCreateRefusesWhatCannotRun(t *testing.T) {
+func TestCreateRefusesInvalidSpecs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	r := open(t, dir)
@@ -167,11 +167,11 @@ func TestCreateRefusesWhatCannotRun(t *testing.T) {
 		t.Errorf("got %v, want nil: there can be no such volumes", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "containers")); err != nil {
-		t.Errorf("a name has led out of the volumes: %v", err)
+		t.Errorf("a name escaped the volumes' directory: %v", err)
 	}
 }
 
-func TestAnotherImageThanTheProfilesIsRefused(t *testing.T) {
+func TestCheckImageRefusesOtherImages(t *testing.T) {
 	t.Parallel()
 	r := open(t, t.TempDir())
 	s := spec("a")
@@ -203,7 +203,7 @@ func TestOptionsCommandOverridesProfile(t *testing.T) {
 	}
 }
 
-func TestAFailedStartIsExplained(t *testing.T) {
+func TestFailedStartIsExplained(t *testing.T) {
 	t.Parallel()
 	r := open(t, t.TempDir())
 	program := filepath.Join(t.TempDir(), "server")
