@@ -1,8 +1,8 @@
-// Package dockertest gives tests a Docker engine, a small image to run on it, and a namespace of their own that is
-// swept when they end.
+// Package dockertest gives tests a Docker engine, a small image to run on it, and a namespace of their own that is cleaned up
+// when they end.
 //
-// It knows the engine's API and the labels that Berth puts on what it makes. It refuses to know what is tested, and
-// never starts an engine: BERTH_TEST_DOCKER_SOCKET names one.
+// It knows the engine's API and Berth's labels. It does not know what is tested, and never starts an engine:
+// BERTH_TEST_DOCKER_SOCKET names one.
 package dockertest
 
 import (
@@ -58,7 +58,7 @@ func Client(t testing.TB) *client.Client {
 	return api
 }
 
-// Instance returns a name that nobody else uses, for the label berth.instance and for the network. All containers,
+// Instance returns a unique name, for the label berth.instance and for the network. All containers,
 // volumes and networks with that label are removed when the test ends.
 func Instance(t testing.TB) string {
 	t.Helper()

@@ -31,8 +31,8 @@ const (
 	layout   = 4     // of the image's directories; one more with each change
 )
 
-// StubProfile returns a profile whose image runs test/stubserver. The image is made on the test engine, from nothing
-// but the program, the first time that anyone asks for this version of it. It skips or fails as [Engine] does.
+// StubProfile returns a profile with an image of test/stubserver. The image is made on the test engine, from the program
+// alone, when this version of it is first needed. It skips or fails as [Engine] does.
 func StubProfile(t testing.TB) session.Profile {
 	t.Helper()
 	api := Client(t)
@@ -71,8 +71,8 @@ func StubProfile(t testing.TB) session.Profile {
 }
 
 // BuildStub returns the path of test/stubserver as a static program of this test alone. It is built, unless BERTH_TEST_STUB
-// names one. When the test ends the program is gone, and so are its processes: sessions outlive the Berth that a test has
-// stopped.
+// names one. At the end of the test the program is removed and its processes are killed: sessions keep running when a test
+// stops Berth.
 func BuildStub(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "stubserver")
@@ -94,7 +94,7 @@ func BuildStub(t testing.TB) string {
 	return path
 }
 
-// killAll ends every process of a program and waits until they are gone.
+// killAll kills every process of a program and waits until they have ended.
 func killAll(t testing.TB, program string) {
 	for deadline := time.Now().Add(5 * time.Second); ; <-time.After(10 * time.Millisecond) {
 		alive := 0
@@ -158,17 +158,17 @@ func sourceDigest(t testing.TB, source string) string {
 	return hex.EncodeToString(digest.Sum(nil))[:12]
 }
 
-// makeOnce runs one making of an image at a time, on the whole machine: test programs run side by side.
+// makeOnce makes one image at a time on this machine: test programs run concurrently.
 func makeOnce(t testing.TB, reference string, build func()) {
 	t.Helper()
 	name := sha256.Sum256([]byte(reference))
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "berth-test-"+hex.EncodeToString(name[:6])+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		t.Fatalf("lock the making of %s: %v", reference, err)
+		t.Fatalf("lock image %s: %v", reference, err)
 	}
 	defer lock.Close()
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatalf("lock the making of %s: %v", reference, err)
+		t.Fatalf("lock image %s: %v", reference, err)
 	}
 	build()
 }
@@ -183,7 +183,7 @@ func stubChanges() []string {
 	}
 }
 
-// importImage makes an image of one layer that holds the program and the directories that sessions write to.
+// importImage makes an image of one layer with the program and the directories that sessions write to.
 func importImage(t testing.TB, api *client.Client, reference, program string) {
 	t.Helper()
 	data, err := os.ReadFile(program)

@@ -20,11 +20,11 @@ type Options struct {
 	Mode func(name string) fs.FileMode
 	// Private makes the directory accessible to its owner only.
 	Private bool
-	// Before is called ahead of every change on disk; an error ends the change there, as a crash would. nil does nothing.
+	// Before is called before every change on disk; an error ends the change there, as a crash would. nil does nothing.
 	Before func(step string) error
 }
 
-// Change is what is written and removed, all of it or nothing. Files to remove that are not there are none to remove.
+// Change lists the files that are written and removed, all of them or none. A missing file is not an error to remove.
 type Change struct {
 	Write  map[string][]byte
 	Remove []string
@@ -41,7 +41,7 @@ func (e *OwnerError) Error() string { return fmt.Sprintf("keep the owner of %s: 
 // Unwrap gives the cause.
 func (e *OwnerError) Unwrap() error { return e.Err }
 
-// Directory is a directory whose files this process may change: it holds the lock.
+// Directory is a directory that this process has locked, and may change.
 type Directory struct {
 	path string
 	Options
@@ -122,15 +122,15 @@ func (d *Directory) stage(c Change) error {
 	return atomicfile.SyncDir(d.path)
 }
 
-// stageFile writes the successor of a file. It belongs to whoever owns the file or, if that is not there, the directory: a
-// change must not take a file from the user who reads it.
+// stageFile writes the new version of a file. It gets the owner of the file or, if there is none yet, of the directory: a change
+// must not make a file unreadable for its user.
 func (d *Directory) stageFile(staged, name string, data []byte) error {
 	like := d.file(name)
 	if info, err := os.Lstat(like); err != nil || !info.Mode().IsRegular() {
 		like = d.path
 	}
 	err := atomicfile.Write(staged, data, d.Mode(name), like)
-	if errors.Is(err, fs.ErrPermission) { // the directory is ours, but not the right to give files away
+	if errors.Is(err, fs.ErrPermission) { // this user owns the directory, but may not change owners
 		return &OwnerError{Path: d.file(name), Err: err}
 	}
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"berth/internal/atomicfile"
 )
 
-func TestLockIsFreeOnceItIsUnlocked(t *testing.T) {
+func TestUnlockReleasesLock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	unlock, err := Lock(dir)
@@ -24,7 +24,7 @@ func TestLockIsFreeOnceItIsUnlocked(t *testing.T) {
 	if _, err := Lock(dir); !errors.Is(err, ErrLocked) {
 		t.Errorf("second lock: %v, want %v", err, ErrLocked)
 	}
-	// As a child has it that is being started at this moment.
+	// As in a child that is being forked at this moment.
 	copied := copyOfOpen(t, dir)
 	defer func() { _ = syscall.Close(copied) }()
 	unlock()
@@ -41,7 +41,7 @@ func copyOfOpen(t *testing.T, dir string) int {
 	const descriptors = "/proc/self/fd"
 	open, err := os.ReadDir(descriptors)
 	if err != nil {
-		t.Skipf("%s tells what is open on Linux only: %v", descriptors, err)
+		t.Skipf("%s lists open files on Linux only: %v", descriptors, err)
 	}
 	for _, entry := range open {
 		if target, err := os.Readlink(filepath.Join(descriptors, entry.Name())); err != nil || target != dir {
@@ -68,8 +68,8 @@ func TestLockOfMissingDirectoryIsNotExist(t *testing.T) {
 	}
 }
 
-// A change is ended ahead of each of its steps. Readers then see the old files or the new ones, never some of each; so do all
-// others once the next process has recovered the directory.
+// A change is interrupted before each of its steps. Readers then see the old files or the new ones, never some of each; so do
+// all others once the next process has recovered the directory.
 func TestCrashLeavesOldOrNewFiles(t *testing.T) {
 	t.Parallel()
 	names := []string{"a", "b", "c"}

@@ -64,7 +64,7 @@ func follow[T any](path string, do func(string) (T, error)) (T, error) {
 	return do(path)
 }
 
-// Stamps tell whether files have changed: nil stands for one that is not there.
+// Stamps show whether files have changed: nil is a missing file.
 type Stamps []fs.FileInfo
 
 // StampsOf are those of some files, as they are now.

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// usual are the addresses that Docker's networks, Docker Desktop and virtual machines give the host by themselves.
+// usual are the default addresses of the host in Docker's networks, Docker Desktop and virtual machines.
 var usual = []string{
 	"172.17.0.1", "172.18.0.1", "172.19.0.1", "172.20.0.1", // Docker's first bridges
 	"192.168.65.254", "192.168.65.2", // Docker Desktop
@@ -106,8 +106,8 @@ func located(source Source, addrs []netip.Addr, none error) []Candidate {
 	return all
 }
 
-// network are this machine's own address towards other networks, in case it is the Docker host, and the first address of
-// the network that it is in, which is what a bridge takes for itself.
+// network are this machine's own address towards other networks, in case it is the Docker host, and the first address of its
+// network, which a bridge usually has.
 func (d *Detector) network(ctx context.Context) []Candidate {
 	prefix, err := d.opts.Own(ctx)
 	if err != nil {
@@ -121,11 +121,11 @@ func (d *Detector) network(ctx context.Context) []Candidate {
 	return append(all, Candidate{Source: Connection, Addr: first.Unmap()})
 }
 
-// elsewhere is an address that is never assigned (RFC 5737). A UDP socket that is connected to it says by which address this
-// machine would leave, and sends nothing.
+// elsewhere is an address that is never assigned (RFC 5737). A UDP socket that is connected to it shows this machine's source
+// address, and sends nothing.
 const elsewhere = "192.0.2.1:9"
 
-// own finds the address by which this machine leaves for other networks.
+// own finds this machine's source address towards other networks.
 func own(ctx context.Context) (netip.Prefix, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "udp", elsewhere)
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 	Common     Source = "usual gateways"
 )
 
-// Options says what is known beforehand. Zero values of the rest mean this machine.
+// Options are the configured addresses. Zero values of the rest mean this machine.
 type Options struct {
 	HostIP            string // HOST_IP: an address or a name; empty: not set
 	DockerHostGateway string // DOCKER_HOST_GATEWAY, likewise
@@ -46,8 +46,7 @@ type Options struct {
 const (
 	// Life is how long a detected address is used: the document's five minutes.
 	Life = 5 * time.Minute
-	// pause is how long nothing is tried again after everything has failed: a server that starts is asked for several times
-	// a second.
+	// pause is the time between two searches after a failed one: a server that starts is probed several times a second.
 	pause = time.Second
 
 	resolveTimeout = 2 * time.Second
@@ -61,16 +60,16 @@ type Candidate struct {
 	Err    error      // why it is not used; nil: the expected server answered there
 }
 
-// Result is what a search has found.
+// Result is the result of a search.
 type Result struct {
 	Candidates []Candidate
-	Addr       netip.Addr // the one that is used; invalid: none
+	Addr       netip.Addr // the address in use; invalid: none
 	Source     Source
 	Port       uint16 // that was tried
 	At         time.Time
 }
 
-// Detector finds the Docker host, and remembers where it is. It is safe for concurrent use.
+// Detector finds the Docker host, and caches the result. It is safe for concurrent use.
 type Detector struct {
 	opts Options
 
@@ -79,7 +78,7 @@ type Detector struct {
 	err  error // of last
 }
 
-// New returns a detector that has not looked yet.
+// New returns a detector that has not searched yet.
 func New(opts Options) *Detector {
 	opts.Routes = cmp.Or(opts.Routes, "/proc/net/route")
 	opts.Routes6 = cmp.Or(opts.Routes6, "/proc/net/ipv6_route")
@@ -100,7 +99,7 @@ func New(opts Options) *Detector {
 	return &Detector{opts: opts}
 }
 
-// Detect returns the host that answers as it should on a port that the Docker host publishes. The result is kept
+// Detect returns the host that answers as expected on a port that the Docker host publishes. The result is cached
 // for [Life], or until [Detector.Forget]. When nothing answers it is a CodeEngineUnavailable error that names the remedies,
 // except that HOST_IP is used in any case: the result's candidate says that nothing answers there.
 func (d *Detector) Detect(ctx context.Context, port uint16) (Result, error) {
@@ -111,7 +110,7 @@ func (d *Detector) Detect(ctx context.Context, port uint16) (Result, error) {
 		return d.last, d.err
 	}
 	found, err := d.search(ctx, port)
-	if ctx.Err() == nil { // else the caller gave up
+	if ctx.Err() == nil { // else the caller has canceled
 		d.last, d.err = found, err
 	}
 	return found, err
@@ -124,9 +123,9 @@ func (d *Detector) Forget() {
 	d.last, d.err = Result{}, nil
 }
 
-// Reach is where a port is reached from here that the Docker host publishes on one of its addresses. HOST_IP takes the
-// place of any; where only the host itself can reach the address, or it stands for all, the detected one does. What cannot
-// be detected stays as it is.
+// Reach returns where a port that the Docker host publishes on one of its addresses is reached from here. HOST_IP replaces any
+// address; the detected one replaces an unspecified one, or one that only the host itself can reach. Without a detected one the
+// address stays as it is.
 func (d *Detector) Reach(ctx context.Context, bound netip.AddrPort) netip.AddrPort {
 	if d.opts.HostIP == "" && !bound.Addr().IsLoopback() && !bound.Addr().IsUnspecified() {
 		return bound
@@ -138,7 +137,7 @@ func (d *Detector) Reach(ctx context.Context, bound netip.AddrPort) netip.AddrPo
 	return netip.AddrPortFrom(found.Addr, bound.Port())
 }
 
-// search tries all candidates at once, and takes the first in order that answers.
+// search tries all candidates at once, and returns the first in order that answers.
 func (d *Detector) search(ctx context.Context, port uint16) (Result, error) {
 	r := Result{Candidates: d.candidates(ctx), Port: port, At: d.opts.Now()}
 	var tries sync.WaitGroup

@@ -68,7 +68,7 @@ func (n *network) pass(d time.Duration) { n.mu.Lock(); defer n.mu.Unlock(); n.no
 
 func (n *network) tries() int { n.mu.Lock(); defer n.mu.Unlock(); return len(n.tried) }
 
-// Every source is the answer when it is the first in the document's order at which something answers.
+// A source wins when it is the first in the documented order that answers.
 func TestSourcesAreTriedInDocumentedOrder(t *testing.T) {
 	t.Parallel()
 	env := func(o *Options) { o.DockerHostGateway, o.Gateway = "10.1.0.1", "gateway.internal" }
@@ -135,14 +135,14 @@ func TestHostIPForces(t *testing.T) {
 	}
 }
 
-func TestPublicAddressesAreNotGuessed(t *testing.T) {
+func TestPublicAddressIsUsedOnlyIfConfigured(t *testing.T) {
 	t.Parallel()
 	n := &network{names: map[string]string{"host.docker.internal": "203.0.113.9"}, answers: map[string]bool{"203.0.113.9": true}}
 	if got, err := n.detector(t, nil).Detect(t.Context(), 4096); err == nil {
 		t.Errorf("got %s, want it left out: a foreign server may answer there", got.Addr)
 	}
 	if got, err := n.detector(t, func(o *Options) { o.Gateway = "203.0.113.9" }).Detect(t.Context(), 4096); err != nil || got.Addr.String() != "203.0.113.9" {
-		t.Errorf("named by the operator: got %s, %v; want it believed", got.Addr, err)
+		t.Errorf("named by the operator: got %s, %v; want it accepted", got.Addr, err)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestDetectedAddressIsCachedFiveMinutes(t *testing.T) {
 	}
 }
 
-func TestFailureIsNotRepeatedAtOnceAndNotRememberedForLong(t *testing.T) {
+func TestFailedSearchIsCachedBriefly(t *testing.T) {
 	t.Parallel()
 	n := &network{answers: map[string]bool{}}
 	d := n.detector(t, nil)
@@ -253,7 +253,7 @@ func TestRoutingTables(t *testing.T) {
 	}
 }
 
-func TestThisMachineHasTablesThatAreRead(t *testing.T) {
+func TestRoutingTablesOfThisMachine(t *testing.T) {
 	t.Parallel()
 	if _, err := defaultGateways("/proc/net/route", "/proc/net/ipv6_route"); err != nil {
 		t.Error(err)

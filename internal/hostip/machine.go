@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// lookupTimeout bounds the question where the engine is.
+// lookupTimeout bounds the look-up of the engine's host name.
 const lookupTimeout = 2 * time.Second
 
 // hostGateway is the name of the machine that a container runs on: its kernel is the container's.
 const hostGateway = "host.docker.internal"
 
-// IsThisMachine reports whether the engine at an endpoint runs on this machine, so that its load is the one that is measured
-// here. An engine whose name cannot be looked up counts as elsewhere.
+// IsThisMachine reports whether the engine at an endpoint runs on this machine, so that the measured load is the engine's. An
+// engine with a host name that cannot be resolved counts as remote.
 func IsThisMachine(ctx context.Context, endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Scheme != "tcp" || u.Hostname() == hostGateway {

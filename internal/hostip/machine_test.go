@@ -2,7 +2,7 @@ package hostip
 
 import "testing"
 
-func TestEngineIsThisMachineWhereItsKernelIsOurs(t *testing.T) {
+func TestIsThisMachine(t *testing.T) {
 	t.Parallel()
 	for endpoint, want := range map[string]bool{
 		"unix:///var/run/docker.sock":     true,

@@ -18,7 +18,7 @@ const (
 	routeGateway = 0x2
 )
 
-// gateway is where a default route leads.
+// gateway is the gateway of a default route.
 type gateway struct {
 	addr   netip.Addr
 	metric uint64 // the smallest is taken
@@ -63,7 +63,7 @@ func parseRoutes(table string) []gateway {
 	return preferred(found)
 }
 
-// parseRoutes6 does the same with /proc/net/ipv6_route. A gateway that is known on its link only keeps the link's name.
+// parseRoutes6 does the same with /proc/net/ipv6_route. A link-local gateway keeps the name of its interface.
 func parseRoutes6(table string) []gateway {
 	var found []gateway
 	for line := range strings.Lines(table) {

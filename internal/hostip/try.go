@@ -10,8 +10,8 @@ import (
 	"net/netip"
 )
 
-// IsSession is nil when a session's server answers: it answers any request without a credential with 401.
-// None is sent, because any server may answer.
+// IsSession returns nil when a session's server answers: it answers any request without a credential with 401. No credential
+// is sent, because any server may answer.
 func IsSession(ctx context.Context, at netip.AddrPort) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/", nil)
 	if err != nil {
@@ -23,12 +23,12 @@ func IsSession(ctx context.Context, at netip.AddrPort) error {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusUnauthorized {
-		return fmt.Errorf("what answers there says %s and asks for no credential: it is no session's server", resp.Status)
+		return fmt.Errorf("the server there answers %s and demands no credential: it is not a session's server", resp.Status)
 	}
 	return nil
 }
 
-// IsEngine is nil when a server speaks TLS, as the engine's API does. Its certificate is not checked here.
+// IsEngine returns nil when a server uses TLS, as the engine's API does. Its certificate is not checked here.
 func IsEngine(ctx context.Context, at netip.AddrPort) error {
 	dialer := tls.Dialer{Config: &tls.Config{
 		InsecureSkipVerify: true, //nolint:gosec // nothing is sent
@@ -41,7 +41,7 @@ func IsEngine(ctx context.Context, at netip.AddrPort) error {
 	return conn.Close()
 }
 
-// plain leaves out of a network error what the reader sees beside it.
+// plain shortens a network error to its cause.
 func plain(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err

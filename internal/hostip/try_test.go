@@ -26,7 +26,7 @@ func TestIsSession(t *testing.T) {
 	}
 	status = http.StatusNotFound
 	if err := IsSession(t.Context(), addressOf(s)); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("a server that answers anything: got %v, want what it says", err)
+		t.Errorf("a server that answers anything: got %v, want its status", err)
 	}
 	at := addressOf(s)
 	s.Close()
@@ -41,9 +41,9 @@ func TestIsEngine(t *testing.T) {
 	defer secure.Close()
 	defer open.Close()
 	if err := IsEngine(t.Context(), addressOf(secure)); err != nil {
-		t.Errorf("one that speaks TLS: %v", err)
+		t.Errorf("a server with TLS: %v", err)
 	}
 	if err := IsEngine(t.Context(), addressOf(open)); err == nil {
-		t.Error("one that does not speak TLS was taken for an engine")
+		t.Error("a server without TLS was accepted as an engine")
 	}
 }

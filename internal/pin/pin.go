@@ -27,7 +27,7 @@ func (p Pin) String() string { return Prefix + base64.StdEncoding.EncodeToString
 // Parse reads a pin as tools write it: in base64 or hexadecimal, with or without "sha256" and a separator before it.
 func Parse(text string) (Pin, error) {
 	text = strings.TrimSpace(text)
-	// Base64 may itself begin with slashes or with "sha256"; only its length tells.
+	// Base64 may itself start with slashes or with "sha256"; only its length distinguishes it.
 	for _, prefix := range []string{"", Prefix, "sha256/", "sha256:", "sha256", "//", "/", ":"} {
 		digest, cut := strings.CutPrefix(text, prefix)
 		if !cut || strings.ContainsAny(digest, "\r\n") { // which the decoder of base64 passes over

@@ -9,7 +9,7 @@ import (
 
 func encode(p Pin) string { return base64.StdEncoding.EncodeToString(p[:]) }
 
-func TestPinsAreReadInEveryCommonForm(t *testing.T) {
+func TestParseListAcceptsEveryCommonForm(t *testing.T) {
 	t.Parallel()
 	want := Pin{1, 2, 3}
 	digits := hex.EncodeToString(want[:])
@@ -20,7 +20,7 @@ func TestPinsAreReadInEveryCommonForm(t *testing.T) {
 	}
 }
 
-func TestPinsMayBeginWithSlashes(t *testing.T) {
+func TestPinWithLeadingSlashes(t *testing.T) {
 	t.Parallel()
 	for first := range byte(255) {
 		want := Pin{first, 255, 255}
@@ -35,7 +35,7 @@ func TestPinsMayBeginWithSlashes(t *testing.T) {
 	}
 }
 
-func TestPinsMayBeginWithTheNameOfTheDigest(t *testing.T) {
+func TestPinThatStartsLikeItsPrefix(t *testing.T) {
 	t.Parallel()
 	text := "sha256" + strings.Repeat("A", 37) + "="
 	if got, err := Parse(text); err != nil || encode(got) != text {
@@ -69,7 +69,7 @@ func FuzzParseList(f *testing.F) {
 			return
 		}
 		if len(pins) == 0 && strings.TrimSpace(text) != "" {
-			t.Errorf("%q silently pins nothing", text)
+			t.Errorf("%q gives no pin and no error", text)
 		}
 		var printed []string
 		for _, p := range pins {

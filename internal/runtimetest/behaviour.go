@@ -8,14 +8,14 @@ import (
 	"berth/internal/session"
 )
 
-// Behaviour says how the server in a container misbehaves. The zero value behaves. Beside it, the profile's variable
-// STUB_MODE is understood as test/stubserver understands it.
+// Behaviour says how the server in a container misbehaves; the zero value does not. The profile's variable STUB_MODE has the
+// same meaning as for test/stubserver.
 type Behaviour struct {
 	Exits      bool          // ends at start with ExitCode; OOM says that memory was the reason
 	ExitCode   int           // with Exits
 	OOM        bool          // with Exits
 	Closed     bool          // runs without listening
-	Stubborn   bool          // does not end when asked to, so that Stop takes its whole time-out
+	Stubborn   bool          // ignores SIGTERM, so that Stop takes its whole time-out
 	LateAttach int           // requests on so many first connections of a run are never answered, later ones are
 	Mute       bool          // no request is ever answered
 	Slow       time.Duration // readiness is not answered before this time after the start
@@ -25,21 +25,21 @@ type Behaviour struct {
 	Heartbeat  time.Duration // between two events of /event; 0: one second
 }
 
-// The exit codes of the Engine API for a process that a signal ended.
+// The exit codes of the Engine API for a process that was killed by a signal.
 const (
 	exitKilled = 128 + 9
 	exitStub   = 3 // of STUB_MODE=exit
 )
 
 // Behave sets how the server of the container with this name behaves, now and later, whether or not it exists yet. The
-// name "" stands for every container that has no behaviour of its own.
+// name "" matches every container that has no behaviour of its own.
 func (f *Fake) Behave(name string, b Behaviour) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.behaviours[name] = b
 }
 
-// BehaveImage sets how the servers of this image behave whose containers have no behaviour of their own.
+// BehaveImage sets how the servers of this image behave, unless their containers have a behaviour of their own.
 func (f *Fake) BehaveImage(image string, b Behaviour) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,8 +96,8 @@ func (f *Fake) Crash(name string, code int, oom bool) {
 	s.close()
 }
 
-// EmitOutOfMemory says that the kernel has killed something in a running container for want of memory. Its server goes on, or is
-// about to end.
+// EmitOutOfMemory reports that the kernel has killed a process in a running container that was out of memory. Its server
+// keeps running, or is about to end.
 func (f *Fake) EmitOutOfMemory(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,7 +106,7 @@ func (f *Fake) EmitOutOfMemory(name string) {
 	}
 }
 
-// RemoveExternally removes a container, running or not, as somebody else with access to the engine would. Its volumes stay.
+// RemoveExternally removes a container, running or not, as another client of the engine would. Its volumes stay.
 func (f *Fake) RemoveExternally(name string) {
 	f.mu.Lock()
 	var s *server
@@ -120,8 +120,8 @@ func (f *Fake) RemoveExternally(name string) {
 	s.close()
 }
 
-// StopExternally ends a running container's server as somebody does with the engine's own tools: by a signal that the engine tells
-// of, with the exit code that follows. gone removes the container too.
+// StopExternally ends a running container's server as the engine's own tools do: by a signal that the engine reports, with the
+// resulting exit code. gone removes the container too.
 func (f *Fake) StopExternally(name string, signal syscall.Signal, code int, gone bool) {
 	f.mu.Lock()
 	var s *server
@@ -136,8 +136,8 @@ func (f *Fake) StopExternally(name string, signal syscall.Signal, code int, gone
 	s.close()
 }
 
-// SetState puts a container into a state that Berth never asks for, such as paused or dead. Its server, if it has one,
-// goes on; only a container in StateRunning has an address.
+// SetState puts a container into a state that Berth never requests, such as paused or dead. Its server, if it has one, keeps
+// running; only a container in StateRunning has an address.
 func (f *Fake) SetState(name string, state session.State) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

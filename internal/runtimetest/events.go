@@ -58,7 +58,7 @@ func (f *Fake) Watch(ctx context.Context, ready func(), fn func(session.RuntimeE
 // Watched reports whether there is a Watch whose ready has returned.
 func (f *Fake) Watched() bool { return f.watching.Load() > 0 }
 
-// emit tells every watcher. Call it with the lock held.
+// emit notifies every watcher. Call it with the lock held.
 func (f *Fake) emit(action session.Action, c *container) {
 	if f.dropEvents {
 		return
@@ -70,7 +70,7 @@ func (f *Fake) emit(action session.Action, c *container) {
 	f.send(e)
 }
 
-// emitSignal tells every watcher that a container was sent a signal. Call it with the lock held.
+// emitSignal notifies every watcher that a container was sent a signal. Call it with the lock held.
 func (f *Fake) emitSignal(c *container, signal syscall.Signal) {
 	e := f.event(session.ActionSignalled, c)
 	e.Signal = signal

@@ -1,8 +1,8 @@
-// Package runtimetest holds what tests need of runtimes: [Fake], a scriptable runtime in memory, and [Run], the suite
+// Package runtimetest has what tests need of runtimes: [Fake], a scriptable runtime in memory, and [Run], the suite
 // that every runtime passes.
 //
-// It knows the promises of session.Runtime and the part of OpenCode's contract that Berth relies on. It refuses to know
-// any real engine; what only one engine does is tested beside that engine.
+// It knows the contract of session.Runtime and the part of OpenCode's API that Berth uses. It knows no real engine: what only
+// one engine does is tested in that engine's package.
 package runtimetest
 
 import (
@@ -15,7 +15,7 @@ import (
 	"berth/internal/session"
 )
 
-// Fake is a runtime whose containers are HTTP servers in this process. It is safe for concurrent use. Close it to end
+// Fake is a runtime with HTTP servers in this process as containers. It is safe for concurrent use. Close it to end
 // them.
 type Fake struct {
 	opts Options
@@ -29,20 +29,20 @@ type Fake struct {
 	steps      map[Op][]Step
 	calls      []Call
 	watchers   map[*watcher]struct{}
-	watching   atomic.Int32 // how many of them have told that they are ready
+	watching   atomic.Int32 // how many of them have called ready
 	down       bool
 	dropEvents bool
 	nextPort   int // of containers without servers
-	samePort   int // of servers that are told apart by their addresses; 0: by their ports
+	samePort   int // of servers that differ by their addresses; 0: they differ by their ports
 	nextHost   int // of the next of those
 
 	servers sync.WaitGroup // what servers do after the call that started them
 }
 
-// Options are a Fake's settings; the zero value is fine.
+// Options are a Fake's settings; the zero value is valid.
 type Options struct {
 	Now func() time.Time // default: time.Now
-	// NoServers gives containers invented addresses without anything behind them, for tests in a testing/synctest
+	// NoServers gives containers addresses without servers, for tests in a testing/synctest
 	// bubble, where the network would stop the clock.
 	NoServers bool
 	// Network is where servers listen, for tests in a bubble that need them; nil stands for the host's loopback device.
@@ -66,10 +66,10 @@ type container struct {
 	build   int // of its image
 	log     *logBuffer
 	server  *server       // nil while it does not run
-	resumed chan struct{} // closed when a paused container goes on; nil while it is not paused
+	resumed chan struct{} // closed when a paused container is resumed; nil while it is not paused
 }
 
-// volumes is what outlives a container.
+// volumes are kept when a container is removed.
 type volumes struct {
 	mu       sync.Mutex
 	names    []string
@@ -89,7 +89,7 @@ func NewFake(opts Options) *Fake {
 	}
 }
 
-// Close ends every server and every Watch, and waits until they have ended. What is asked of the Fake afterwards fails.
+// Close ends every server and every Watch, and waits until they have ended. Later calls fail.
 func (f *Fake) Close() {
 	f.SetDown(true)
 	f.mu.Lock()
@@ -144,7 +144,7 @@ func (f *Fake) run(c *container) error {
 	c.log.printf("fake: mode %q", c.spec.Profile.Env["STUB_MODE"])
 	f.emit(session.ActionStarted, c)
 	if b.Exits {
-		c.log.printf("fake: ends at once, as it was told to")
+		c.log.printf("fake: ends at once, as configured")
 		f.ended(c, b.ExitCode, b.OOM) // exits before it listens: there is nothing to close
 	}
 	return nil
@@ -172,7 +172,7 @@ func (f *Fake) forget(c *container) {
 	f.emit(session.ActionRemoved, c)
 }
 
-// Volumes lists what would survive the removal of every container, as "container/volume", sorted.
+// Volumes lists all volumes, as "container/volume", sorted.
 func (f *Fake) Volumes() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

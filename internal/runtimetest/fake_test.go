@@ -43,7 +43,7 @@ func inspect(t *testing.T, fake *runtimetest.Fake, name string) session.Containe
 	return c
 }
 
-func TestScriptFailsTheNextCallsAndThenLetsThemPass(t *testing.T) {
+func TestScriptFailsNextCallsOnly(t *testing.T) {
 	t.Parallel()
 	fake := newFake(t)
 	full := session.Errorf(session.CodeDiskFull, "no space is left")
@@ -60,7 +60,7 @@ func TestScriptFailsTheNextCallsAndThenLetsThemPass(t *testing.T) {
 	}
 }
 
-func TestScriptCanActAndLoseTheAnswer(t *testing.T) {
+func TestScriptLosesAnswerAfterCall(t *testing.T) {
 	t.Parallel()
 	fake := newFake(t)
 	lost := errors.New("connection reset")
@@ -73,7 +73,7 @@ func TestScriptCanActAndLoseTheAnswer(t *testing.T) {
 	}
 }
 
-func TestScriptDelaysAndBlocksWithinTheCallersContext(t *testing.T) {
+func TestScriptDelayEndsWithContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		fake := runtimetest.NewFake(runtimetest.Options{NoServers: true})
@@ -91,7 +91,7 @@ func TestScriptDelaysAndBlocksWithinTheCallersContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		if err := fake.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v, want the deadline: nobody released the call", err)
+			t.Errorf("got %v, want the deadline: the call was not released", err)
 		}
 		ended := make(chan error)
 		go func() { ended <- fake.Ping(t.Context()) }()
@@ -137,7 +137,7 @@ func TestCallsAreRecordedInOrder(t *testing.T) {
 	}
 }
 
-func TestAnEngineThatIsDownRefusesEveryCallAndKeepsItsServers(t *testing.T) {
+func TestDownFakeFailsCallsAndKeepsServers(t *testing.T) {
 	t.Parallel()
 	fake := newFake(t)
 	s, c := run(t, fake, "a")
@@ -160,11 +160,11 @@ func TestAnEngineThatIsDownRefusesEveryCallAndKeepsItsServers(t *testing.T) {
 		}
 	}
 	if got := get(t, s, c, "/path"); got.status != 200 {
-		t.Errorf("the server answers %d, want 200: it outlives its engine", got.status)
+		t.Errorf("the server answers %d, want 200: it keeps running without the engine", got.status)
 	}
 	fake.SetDown(false)
 	if got := inspect(t, fake, "a"); got.State != session.StateRunning {
-		t.Errorf("got %q, want %q after the engine came back", got.State, session.StateRunning)
+		t.Errorf("got %q, want %q after the engine recovered", got.State, session.StateRunning)
 	}
 }
 
@@ -182,9 +182,9 @@ func TestExternalChangesAreVisible(t *testing.T) {
 	run(t, fake, "a")
 	fake.Crash("a", 137, true)
 	if c := inspect(t, fake, "a"); c.State != session.StateStopped || c.ExitCode != 137 || !c.OOMKilled || c.Address != "" {
-		t.Errorf("got %+v, want it killed for want of memory", c)
+		t.Errorf("got %+v, want it out of memory", c)
 	}
-	fake.Crash("a", 1, false) // runs no more: nothing to crash
+	fake.Crash("a", 1, false) // it has stopped: no effect
 	fake.DropEvents(true)
 	if err := fake.Start(t.Context(), "a"); err != nil {
 		t.Fatal(err)
@@ -192,10 +192,10 @@ func TestExternalChangesAreVisible(t *testing.T) {
 	fake.DropEvents(false)
 	fake.RemoveExternally("a")
 	if _, err := fake.Inspect(t.Context(), "a"); session.CodeOf(err) != session.CodeNotFound {
-		t.Errorf("got %v, want code %q: it has vanished", err, session.CodeNotFound)
+		t.Errorf("got %v, want code %q: it was removed", err, session.CodeNotFound)
 	}
 	if want := []string{"a/state", "a/workspace"}; !slices.Equal(fake.Volumes(), want) {
-		t.Errorf("got volumes %v, want %v: they are left when a container vanishes", fake.Volumes(), want)
+		t.Errorf("got volumes %v, want %v: they are kept when a container is removed", fake.Volumes(), want)
 	}
 	if err := fake.RemoveVolumes(t.Context(), "a"); err != nil || len(fake.Volumes()) != 0 {
 		t.Errorf("got volumes %v (%v), want none", fake.Volumes(), err)
@@ -208,7 +208,7 @@ func TestExternalChangesAreVisible(t *testing.T) {
 		got = append(got, (<-events).Action)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("events; one start was lost on purpose (-want +got):\n%s", diff)
+		t.Errorf("events; one start failed on purpose (-want +got):\n%s", diff)
 	}
 	cancel()
 	if err := <-watched; !errors.Is(err, context.Canceled) {
@@ -233,7 +233,7 @@ func TestSetState(t *testing.T) {
 	}
 }
 
-func TestAClosedFakeStartsNothing(t *testing.T) {
+func TestClosedFakeStartsNothing(t *testing.T) {
 	t.Parallel()
 	fake := newFake(t)
 	run(t, fake, "a")
@@ -241,5 +241,5 @@ func TestAClosedFakeStartsNothing(t *testing.T) {
 	if err := fake.Start(t.Context(), "a"); session.CodeOf(err) != session.CodeEngineUnavailable {
 		t.Errorf("got %v, want code %q", err, session.CodeEngineUnavailable)
 	}
-	fake.Close() // may be repeated
+	fake.Close() // a second time
 }

@@ -61,18 +61,18 @@ func TestServerAsksForItsCredentialAsOpenCodeDoes(t *testing.T) {
 		return "?auth_token=" + url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(text)))
 	}
 	good := s.Profile.Username + ":" + s.Credential.Reveal()
-	nobody := s
-	nobody.Credential = ""
+	anonymous := s
+	anonymous.Credential = ""
 	cases := map[string]struct {
 		spec   session.Spec
 		path   string
 		status int
 	}{
 		"Basic":                            {s, "/path", 200},
-		"nothing":                          {nobody, "/path", 401},
-		"nothing on a page":                {nobody, "/", 401},
-		"nothing on a public path":         {nobody, "/site.webmanifest", 200},
-		"the query":                        {nobody, "/path" + token(good), 200},
+		"nothing":                          {anonymous, "/path", 401},
+		"nothing on a page":                {anonymous, "/", 401},
+		"nothing on a public path":         {anonymous, "/site.webmanifest", 200},
+		"the query":                        {anonymous, "/path" + token(good), 200},
 		"a bad query wins over good Basic": {s, "/path" + token("opencode:wrong"), 401},
 	}
 	for name, k := range cases {

@@ -32,7 +32,7 @@ func (l *logBuffer) printf(format string, args ...any) {
 	l.change(func() { l.text = fmt.Appendf(l.text, format+"\n", args...) })
 }
 
-// open returns a reader that begins so many lines before the end; 0 stands for all of them.
+// open returns a reader that starts this many lines before the end; 0: at the first line.
 func (l *logBuffer) open(ctx context.Context, tail int, follow bool) io.ReadCloser {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,7 +60,7 @@ type logReader struct {
 	log    *logBuffer
 	at     int
 	follow bool
-	ctx    context.Context //nolint:containedctx // a reader has no other way to hear that its caller has left
+	ctx    context.Context //nolint:containedctx // an io.Reader has no other way to observe a cancellation
 	stop   context.CancelFunc
 }
 

@@ -84,7 +84,7 @@ func (f *Fake) Calls(ops ...Op) []Call {
 }
 
 // SamePort gives every server from now on this port, and each run a loopback address of its own, as on a network of
-// containers whose ports are not published.
+// containers without published ports.
 func (f *Fake) SamePort(port int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

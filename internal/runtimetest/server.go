@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// server is one run of a container's HTTP server. The zero of its http field stands for a run without one.
+// server is one run of a container's HTTP server. A zero http field is a run without one.
 type server struct {
 	address  string
 	started  time.Time

@@ -76,7 +76,7 @@ func (f *Fake) CheckCopy(ctx context.Context, spec session.Spec) error {
 	})
 }
 
-// DeleteCopy takes the copy of a container's state away, as somebody who tidies the engine up does.
+// DeleteCopy removes the copy of a container's state, as a prune of the engine does.
 func (f *Fake) DeleteCopy(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

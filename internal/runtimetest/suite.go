@@ -69,7 +69,7 @@ func (w *fixture) call() context.Context {
 	return ctx
 }
 
-// spec returns a specification with a fresh name, whose container and volumes are removed when the part ends.
+// spec returns a specification with a unique name. Its container and volumes are removed when the test ends.
 func (w *fixture) spec(mode string) session.Spec {
 	w.Helper()
 	spec := w.Spec("berth-suite-" + strings.ToLower(rand.Text()[:12]))

@@ -14,13 +14,13 @@ var dataParts = []part{
 	{"volumes survive the container", volumesSurviveRemove},
 	{"volumes in use are not removed", volumesInUse},
 	{"volumes that are not there are removed without complaint", volumesAbsent},
-	{"volumes are nobody else's", volumesSeparate},
-	{"a workspace in use that is gone is not begun anew", workspaceGone},
+	{"containers do not share volumes", volumesSeparate},
+	{"a used workspace that is missing is not recreated", workspaceGone},
 	{"state is what it was when it was saved", stateRestored},
 	{"state is copied of no server that runs, and restored under no container", stateInUse},
 	{"without a copy nothing is restored", stateWithoutCopy},
 	{"copies go with the volumes", copiesRemoved},
-	{"a call whose context has ended does nothing", callsHonourContext},
+	{"a call with an ended context does nothing", callsHonourContext},
 }
 
 func volumesSurviveRestart(w *fixture) {

@@ -238,7 +238,7 @@ func exitAtStart(w *fixture) {
 		w.Errorf("got code %d and address %q, want code %d and none", after.ExitCode, after.Address, exitStub)
 	}
 	if words := w.logs(spec.Name, session.LogOptions{Tail: 1}); words == "" {
-		w.Error("the log is empty: people want to know why the server has exited")
+		w.Error("the log is empty, want the reason why the server has exited")
 	}
 }
 

@@ -11,16 +11,16 @@ import (
 )
 
 var observationParts = []part{
-	{"inspect of nothing is not found", inspectNothing},
+	{"inspect of a missing container is not found", inspectNothing},
 	{"list shows every state", listShowsAll},
 	{"list shows this installation only", listIsOurs},
 	{"logs merge both streams and can be cut", logsMerge},
 	{"logs that are followed end when the container stops", logsFollow},
 	{"logs that are followed end with their context", logsFollowContext},
-	{"logs of nothing are not found", logsNothing},
-	{"stats measure what runs", statsMeasure},
-	{"stats of what does not run are refused", statsNotRunning},
-	{"events tell a container's life", eventsTell},
+	{"logs of a missing container are not found", logsNothing},
+	{"stats measure a running container", statsMeasure},
+	{"stats of a stopped container are refused", statsNotRunning},
+	{"events report a container's states", eventsReported},
 	{"ping answers", func(w *fixture) { w.must(w.Runtime.Ping(w.call()), "ping") }},
 }
 
@@ -91,8 +91,8 @@ func (w *fixture) logs(ref string, opts session.LogOptions) string {
 }
 
 const (
-	wordsOut = "start on" // in a line of the server's standard output
-	wordsErr = "mode"     // in a line of its standard error
+	stdoutText = "start on" // in a line of the server's standard output
+	stderrText = "mode"     // in a line of its standard error
 )
 
 func logsMerge(w *fixture) {
@@ -100,7 +100,7 @@ func logsMerge(w *fixture) {
 	var text string
 	w.poll("both streams are in the log", readyWithin, func() error {
 		text = w.logs(spec.Name, session.LogOptions{})
-		if !strings.Contains(text, wordsOut) || !strings.Contains(text, wordsErr) {
+		if !strings.Contains(text, stdoutText) || !strings.Contains(text, stderrText) {
 			return errors.New("the log is " + text)
 		}
 		return nil
@@ -113,8 +113,8 @@ func logsMerge(w *fixture) {
 	}
 	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
 	whole := w.logs(spec.Name, session.LogOptions{})
-	if !strings.Contains(whole, wordsOut) {
-		w.Errorf("got %q after the stop, want the words from before as well", whole)
+	if !strings.Contains(whole, stdoutText) {
+		w.Errorf("got %q after the stop, want the earlier output as well", whole)
 	}
 	last := w.logs(spec.Name, session.LogOptions{Tail: 1})
 	if strings.Count(last, "\n") > 1 || strings.TrimSpace(last) == "" || !strings.HasSuffix(whole, last) {
@@ -132,7 +132,7 @@ func logsFollow(w *fixture) {
 	defer logs.Close()
 	first := make([]byte, 1)
 	if _, err := io.ReadFull(logs, first); err != nil {
-		w.Fatalf("read the begin of the log: %v", err)
+		w.Fatalf("read the start of the log: %v", err)
 	}
 	w.must(w.Runtime.Stop(w.call(), c.ID, stopTimeout), "stop")
 	rest := make(chan error, 1)
@@ -146,7 +146,7 @@ func logsFollow(w *fixture) {
 	case err := <-rest:
 		w.must(err, "read the rest of the log")
 		if !strings.Contains(string(first)+string(text), "stop") {
-			w.Errorf("got %q, want the server's last words in it", text)
+			w.Errorf("got %q, want the server's final log line in it", text)
 		}
 	case <-time.After(readyWithin):
 		_ = logs.Close()
@@ -163,7 +163,7 @@ func logsFollowContext(w *fixture) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = io.Copy(io.Discard, logs) // what it ends with is the reader's own affair
+		_, _ = io.Copy(io.Discard, logs) // any error will do
 	}()
 	cancel()
 	select {
@@ -200,8 +200,8 @@ func statsNotRunning(w *fixture) {
 	w.mustFail(err, session.CodeNotFound, "stats", "there is no such container")
 }
 
-// eventsTell picks one container's events out of those of all that live at the same time.
-func eventsTell(w *fixture) {
+// eventsReported selects one container's events from those of all that run at the same time.
+func eventsReported(w *fixture) {
 	ctx, cancel := context.WithCancel(w.Context())
 	events := make(chan session.RuntimeEvent, 1024)
 	ready := make(chan struct{})

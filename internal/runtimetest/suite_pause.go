@@ -9,11 +9,11 @@ import (
 var pauseParts = []part{
 	{"a paused container does nothing until it is resumed", pauseHolds},
 	{"a paused container is stopped like one that runs", pausedStops},
-	{"a paused container is removed by force alone", pausedRemoved},
-	{"what does not run is not paused", pauseNotRunning},
+	{"a paused container is removed only by force", pausedRemoved},
+	{"a stopped container cannot be paused", pauseNotRunning},
 }
 
-// pauser ends the part where the runtime cannot pause.
+// pauser skips the test where the runtime cannot pause.
 func (w *fixture) pauser() session.Pauser {
 	w.Helper()
 	p, ok := w.Runtime.(session.Pauser)
@@ -40,14 +40,14 @@ func pauseHolds(w *fixture) {
 	}
 	var answer map[string]any
 	if err := ask(w.Context(), http.MethodGet, before.Address, spec, "/path", &answer); err == nil {
-		w.Error("the server answers, want it held up")
+		w.Error("the server answers, want it paused")
 	}
 	w.mustFail(w.Runtime.SaveState(w.call(), spec), session.CodeConflict, "save", "the server is about to go on writing to it")
 	w.must(p.Resume(w.call(), before.ID), "resume")
 	w.must(p.Resume(w.call(), spec.Name), "resume again")
 	after := w.ready(spec)
 	if after.State != session.StateRunning || after.ID != before.ID || after.Address != before.Address || !after.StartedAt.Equal(before.StartedAt) {
-		w.Errorf("got %+v, want %+v as before: it has never ended", after, before)
+		w.Errorf("got %+v, want %+v as before: it has not ended", after, before)
 	}
 }
 

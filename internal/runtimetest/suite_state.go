@@ -8,13 +8,13 @@ import (
 )
 
 var driftParts = []part{
-	{"a container is what it was made from", driftNone},
-	{"what differs is named", driftNamed},
+	{"an unchanged container has no drift", driftNone},
+	{"drift names the parts that differ", driftNamed},
 	{"there is no drift without a container", driftAbsent},
-	{"an image is there or is not", imagesChecked},
+	{"check of an image", imagesChecked},
 }
 
-// startAgain starts a container that was made anew, and returns what its server remembers.
+// startAgain starts a container that was recreated, and returns its server's sessions.
 func (w *fixture) startAgain(spec session.Spec) []string {
 	w.Helper()
 	w.must(w.Runtime.Start(w.call(), spec.Name), "start")
@@ -38,14 +38,14 @@ func stateRestored(w *fixture) {
 		w.must(w.Runtime.RestoreState(w.call(), spec), "restore again")
 		w.createAs(spec)
 		if got := w.startAgain(spec); !slices.Equal(got, []string{before}) {
-			w.Errorf("got %v, want [%s]: what came after the copy is gone, and nothing else", got, before)
+			w.Errorf("got %v, want [%s]: only what was added after the copy is lost", got, before)
 		}
 	}
 	all, err := w.Runtime.List(w.call())
 	w.must(err, "list")
 	for _, c := range all {
 		if c.Session == spec.Session && c.Name != spec.Name {
-			w.Errorf("container %s is left of the copying", c.Name)
+			w.Errorf("the helper container %s is left", c.Name)
 		}
 	}
 }

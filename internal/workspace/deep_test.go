@@ -12,7 +12,7 @@ import (
 	"berth/internal/workspace"
 )
 
-// deepen makes directories in each other below dir, deeper than any path can name.
+// deepen makes nested directories below dir, deeper than the longest path.
 func deepen(t *testing.T, dir string, depth int) {
 	t.Helper()
 	at, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -63,7 +63,7 @@ func TestTooDeepDirectoryExceedsLimitAndRestIsCounted(t *testing.T) {
 	}, func(f *fixture) {
 		size, ok := f.Size("ses-a")
 		if !ok || !size.Partial || size.Bytes < 10*mb || size.Level != workspace.Over || len(f.stopped) != 1 {
-			t.Errorf("got %+v %v, stopped %v, want what is not too deep counted, and the session stopped", size, ok, f.stopped)
+			t.Errorf("got %+v %v, stopped %v, want all but the too deep part counted, and the session stopped", size, ok, f.stopped)
 		}
 		if !strings.Contains(f.log.String(), "deeper directories") {
 			t.Errorf("the log does not say why:\n%s", f.log.String())

@@ -19,17 +19,17 @@ const (
 	batch      = 64               // entries of a directory that are read at once
 )
 
-// errBound ends the walk of a volume that has reached a bound.
+// errBound is why the walk of a volume ended at a bound.
 var errBound = errors.New("the walk has reached a bound")
 
 // measured is what one measurement found.
 type measured struct {
 	bytes   int64
-	partial bool // there is more
-	excess  bool // of it, because there are more entries, or deeper ones, than are ever walked
+	partial bool // not everything was counted
+	excess  bool // not everything was counted, because there are more entries, or deeper ones, than are ever walked
 }
 
-// measure adds up what is in the directories. Each is measured whatever became of those before it.
+// measure adds up the sizes of the directories. Each is measured independently of the others.
 func measure(ctx context.Context, dirs []string) (measured, error) {
 	var all measured
 	for _, dir := range dirs {
@@ -45,15 +45,15 @@ func measure(ctx context.Context, dirs []string) (measured, error) {
 	return all, nil
 }
 
-// walk adds up what one volume takes.
+// walk adds up the size of one volume.
 type walk struct {
 	measured
 	entries int
 	until   time.Time
 }
 
-// directory adds what is in a directory, which is named relative to an open one. What is in there belongs to a session,
-// which may exchange directories for links while they are walked: no link is followed, and no path has more than one name.
+// directory adds the content of a directory, which is named relative to an open one. The content belongs to a session, which
+// may replace directories by links during the walk: no link is followed, and no path has more than one element.
 func (w *walk) directory(ctx context.Context, parent int, name string, depth int) error {
 	flags := unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
 	if depth > 0 {
@@ -81,7 +81,7 @@ func (w *walk) directory(ctx context.Context, parent int, name string, depth int
 	}
 }
 
-// entry adds one file or directory, with all that is in it. One that has gone meanwhile counts nothing.
+// entry adds one file or directory with its content. One that was removed meanwhile counts nothing.
 func (w *walk) entry(ctx context.Context, parent int, name string, depth int) error {
 	if w.entries++; w.entries > maxEntries {
 		w.partial, w.excess = true, true
@@ -112,14 +112,14 @@ func (w *walk) entry(ctx context.Context, parent int, name string, depth int) er
 	}
 	err = w.directory(ctx, parent, name, depth+1)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return nil // exchanged meanwhile
+		return nil // replaced meanwhile
 	}
 	return err
 }
 
 func isDirectory(stat *unix.Stat_t) bool { return stat.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// onDisk is what a file takes, which is less than its size where it has holes. Of one with several names each counts its
+// onDisk is the space that a file takes, which is less than its size where it has holes. With several names, each counts its
 // share.
 func onDisk(stat *unix.Stat_t) int64 {
 	const block = 512 // of st_blocks, whatever the file system's are

@@ -1,8 +1,7 @@
-// Package workspace measures what sessions keep on the engine's disk, warns when that is too much, and stops sessions that
-// are over a hard limit.
+// Package workspace measures the volumes of sessions, warns when one is too large, and stops sessions over a hard limit.
 //
-// It knows directories and sizes. It refuses to know an engine: the [session.Runtime] says where volumes are, and they are
-// measured only where Berth runs on the engine's host and may read them.
+// It knows directories and sizes, and no engine: the [session.Runtime] says where volumes are, and they are measured only where
+// Berth runs on the engine's host and may read them.
 package workspace
 
 import (
@@ -30,7 +29,7 @@ const (
 type Size struct {
 	Bytes   session.Bytes // of its volumes on disk; at least so much when Partial
 	Partial bool          // the measurement was cut short: there are too many files
-	Excess  bool          // of Partial: there are more files, or deeper ones, than are ever measured; over any limit
+	Excess  bool          // there are more files, or deeper ones, than are ever measured: over any limit
 	At      time.Time
 	Level   Level
 }
@@ -39,7 +38,7 @@ type Size struct {
 type Options struct {
 	Containers func(context.Context) ([]session.Container, error) // all of this installation
 	Every      time.Duration                                      // between two passes; default 5 min
-	Warning    session.Bytes                                      // from which a session is warned of; 0: never
+	Warning    session.Bytes                                      // from which a warning is logged; 0: never
 	Limit      session.Bytes                                      // from which a running session is stopped; 0: never
 	Stop       func(context.Context, session.ID) error            // stops a session; required with Limit
 	Logger     *slog.Logger                                       // default: none
@@ -58,7 +57,7 @@ type Monitor struct {
 // New checks the options. It starts nothing.
 func New(opts Options) (*Monitor, error) {
 	if opts.Containers == nil || opts.Limit > 0 && opts.Stop == nil {
-		return nil, errors.New("workspace monitor: containers must be given, and with a limit what stops a session")
+		return nil, errors.New("workspace monitor: Containers is required, and Stop with a limit")
 	}
 	opts.Every = cmp.Or(opts.Every, 5*time.Minute)
 	if opts.Logger == nil {
@@ -67,7 +66,7 @@ func New(opts Options) (*Monitor, error) {
 	return &Monitor{opts: opts, sizes: map[session.ID]Size{}}, nil
 }
 
-// Run measures all sessions again and again until ctx ends, and returns nil then.
+// Run measures all sessions repeatedly until ctx ends, and returns nil then.
 func (m *Monitor) Run(ctx context.Context) error {
 	again := time.NewTicker(m.opts.Every)
 	defer again.Stop()
@@ -140,7 +139,7 @@ func (m *Monitor) one(ctx context.Context, c session.Container) (Size, error) {
 	}
 }
 
-// judge stores a measurement, and acts when it is too much.
+// judge stores a measurement, and logs or stops a session that is too large.
 func (m *Monitor) judge(ctx context.Context, c session.Container, size Size) {
 	switch {
 	case m.opts.Limit > 0 && (size.Bytes >= m.opts.Limit || size.Excess):
@@ -186,7 +185,7 @@ func (m *Monitor) Size(id session.ID) (Size, bool) {
 	return s, ok
 }
 
-// Summary is what all sessions take together.
+// Summary is the total of all sessions.
 type Summary struct {
 	Measured int // sessions
 	Bytes    session.Bytes

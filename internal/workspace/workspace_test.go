@@ -66,7 +66,7 @@ func run(t *testing.T, opts workspace.Options, steps ...func(*fixture)) {
 		go func() { ended <- f.Run(ctx) }()
 		for _, step := range steps {
 			<-time.After(time.Minute) // of the bubble's clock: one more pass
-			synctest.Wait()           // is over
+			synctest.Wait()           // has ended
 			mu.Lock()
 			step(f)
 			mu.Unlock()
@@ -78,7 +78,7 @@ func run(t *testing.T, opts workspace.Options, steps ...func(*fixture)) {
 	})
 }
 
-func TestVolumesAreAddedUpAndNothingElse(t *testing.T) {
+func TestSizeCountsVolumesOnly(t *testing.T) {
 	t.Parallel()
 	outside := t.TempDir()
 	write(t, filepath.Join(outside, "big"), 20*mb)
@@ -99,7 +99,7 @@ func TestVolumesAreAddedUpAndNothingElse(t *testing.T) {
 	}, func(f *fixture) {
 		size, ok := f.Size("ses-a")
 		if !ok || size.Partial || size.Bytes < 3*mb || size.Bytes > 4*mb {
-			t.Errorf("got %+v %v, want about 3 MiB: links lead nowhere, names count once, holes take nothing", size, ok)
+			t.Errorf("got %+v %v, want about 3 MiB: links are not followed, files count once, holes take no space", size, ok)
 		}
 		if sum := f.Summary(); sum.Measured != 1 || sum.Bytes != size.Bytes || sum.Largest != size.Bytes {
 			t.Errorf("got the sum %+v, want that of the one session", sum)
@@ -107,7 +107,7 @@ func TestVolumesAreAddedUpAndNothingElse(t *testing.T) {
 	})
 }
 
-func TestThresholdsAreLoggedOnceAndLimitStops(t *testing.T) {
+func TestLevelsAreLoggedOnceAndLimitStops(t *testing.T) {
 	t.Parallel()
 	run(t, workspace.Options{Warning: 2 * mb, Limit: 4 * mb}, func(f *fixture) {
 		write(t, filepath.Join(f.dirs[0], "a"), 3*mb)
@@ -131,7 +131,7 @@ func TestThresholdsAreLoggedOnceAndLimitStops(t *testing.T) {
 	})
 }
 
-func TestWithoutLimitNothingIsStopped(t *testing.T) {
+func TestNoLimitStopsNothing(t *testing.T) {
 	t.Parallel()
 	run(t, workspace.Options{Warning: mb}, func(f *fixture) {
 		write(t, filepath.Join(f.dirs[0], "a"), 5*mb)
@@ -142,7 +142,7 @@ func TestWithoutLimitNothingIsStopped(t *testing.T) {
 	})
 }
 
-func TestVolumesThatCannotBeReadAreNotKnown(t *testing.T) {
+func TestUnreadableVolumesHaveNoSize(t *testing.T) {
 	t.Parallel()
 	run(t, workspace.Options{Warning: 1, Limit: 1}, func(f *fixture) {
 		f.dirs = []string{filepath.Join(t.TempDir(), "elsewhere")}
@@ -157,7 +157,7 @@ func TestVolumesThatCannotBeReadAreNotKnown(t *testing.T) {
 	})
 }
 
-func TestLimitWithoutAWayToStopIsRefused(t *testing.T) {
+func TestLimitWithoutStopIsRefused(t *testing.T) {
 	t.Parallel()
 	_, err := workspace.New(workspace.Options{Limit: 1, Containers: func(context.Context) ([]session.Container, error) {
 		return nil, errors.New("not asked")
