@@ -92,6 +92,9 @@ func (c *call) takeBody(limit int64) {
 	c.body = &clientBody{ReadCloser: body}
 }
 
+// bodyUnread reports whether the request has a body that has not been read to its end.
+func (c *call) bodyUnread() bool { return c.body != nil && !c.body.complete() }
+
 // received is how many bytes of content came from the client.
 func (c *call) received() int64 {
 	if c.body == nil {
@@ -167,7 +170,7 @@ func (c *call) abortLocked() {
 	// An unsupported deadline is one that nothing waits for.
 	rc := http.NewResponseController(c.w.ResponseWriter)
 	_ = rc.SetWriteDeadline(time.Now().Add(abortGrace))
-	if c.body != nil && !c.body.complete() {
+	if c.bodyUnread() {
 		_ = rc.SetReadDeadline(time.Now())
 	}
 }

@@ -59,7 +59,7 @@ func (p *Proxy) fail(c *call, err error) {
 	if wait := outcome.RetryAfter(err); wait > 0 {
 		h.Set("Retry-After", seconds(wait))
 	}
-	if code == session.CodeTooLarge || c.wasCut() || c.body != nil && !c.body.complete() {
+	if code == session.CodeTooLarge || c.wasCut() {
 		h.Set("Connection", "close") // there may be a body that nobody is going to read
 	}
 	p.writeProblem(c.w, c.in, err)

@@ -33,7 +33,9 @@ func (w *recorder) WriteHeader(status int) {
 		w.status = status
 		// Again, because ReverseProxy clears all headers after an interim response.
 		w.Header().Set(policy.RequestIDHeader, w.call.request.ID)
-		if w.call.closes {
+		// net/http would read what is left of the body before it sends the answer, and would take it from the transport, which
+		// is still sending it to the session's server. It leaves the body alone where the connection ends with the answer.
+		if w.call.closes || w.call.bodyUnread() {
 			w.Header().Set("Connection", "close")
 		}
 	}
