@@ -106,11 +106,11 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 			CheckEvery: c.Health.CheckInterval.Duration(), Timeout: c.Health.Timeout.Duration(), Threshold: c.Health.FailureThreshold,
 			MaxRestarts: c.Health.MaxRestarts, RestartDelay: c.Health.RestartDelay.Duration(),
 		},
-		Admit:   a.host.pressure.Admit,
-		Process: a.storage.Process, Peers: a.storage.Peers, Feed: a.storage.Feed,
-		Sink:       a.sink(send),
-		Background: ownRequest,
-		Logger:     a.named("session"),
+		Admission: a.host.pressure,
+		Process:   a.storage.Process, Peers: a.storage.Peers, Feed: a.storage.Feed,
+		Sink:   a.sink(send),
+		Tracer: ownRequests{},
+		Logger: a.named("session"),
 	})
 	return err
 }
@@ -154,3 +154,9 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 func ownRequest(ctx context.Context) context.Context {
 	return telemetry.WithRequestID(ctx, telemetry.NewRequestID())
 }
+
+// ownRequests gives each piece of the manager's background work an ID.
+type ownRequests struct{}
+
+// Start implements [lifecycle.Tracer].
+func (ownRequests) Start(ctx context.Context) context.Context { return ownRequest(ctx) }

@@ -24,7 +24,7 @@ type door struct {
 
 func (d *door) close(closed bool) { d.mu.Lock(); defer d.mu.Unlock(); d.closed = closed }
 
-func (d *door) admit(context.Context) error {
+func (d *door) Admit(context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -42,7 +42,7 @@ func (d *door) refusal(err error) {
 func guarded(t *testing.T) (*fixture, *door) {
 	t.Helper()
 	d := &door{}
-	return newFixture(t, func(o *lifecycle.Options) { o.Admit, o.Sink, o.MaxSessions = d.admit, rejections(d.refusal), 3 }), d
+	return newFixture(t, func(o *lifecycle.Options) { o.Admission, o.Sink, o.MaxSessions = d, rejections(d.refusal), 3 }), d
 }
 
 func TestPressureRefusesCreateStartAndWake(t *testing.T) {
@@ -111,7 +111,7 @@ func TestPressureKeepsSessionsThatOccupyASlot(t *testing.T) {
 func TestFailedServerIsRestartedUnderPressure(t *testing.T) {
 	t.Parallel()
 	d := &door{}
-	h := monitored(t, func(o *lifecycle.Options) { o.Admit = d.admit })
+	h := monitored(t, func(o *lifecycle.Options) { o.Admission = d })
 	s, _ := h.Make(lifecycle.Request{})
 	d.close(true)
 	h.Engine.Crash(s.ContainerName, 3, false)
@@ -144,7 +144,7 @@ func TestTakenOverOperationIsNotAdmittedAgain(t *testing.T) {
 func TestWakeChecksAdmission(t *testing.T) {
 	t.Parallel()
 	d := &door{}
-	h := idleFixture(t, func(o *lifecycle.Options) { o.Admit = d.admit })
+	h := idleFixture(t, func(o *lifecycle.Options) { o.Admission = d })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(11 * time.Minute)
 	h.waitFor(t, s.ID, "stopped", isStopped)

@@ -145,7 +145,7 @@ const locators = 4
 // locateAll looks for the servers of sessions that other processes have started or moved, until ctx ends.
 func (f *follower) locateAll(ctx context.Context) {
 	f.unlocated.each(ctx, locators, func(id session.ID) {
-		ctx := f.opts.Background(ctx)
+		ctx := f.opts.Tracer.Start(ctx)
 		if err := f.findServer(ctx, id); err != nil && ctx.Err() == nil {
 			f.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
 				"session_id", id, "error", err)

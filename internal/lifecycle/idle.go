@@ -58,7 +58,7 @@ func (i *idle) keep(id session.ID, busy bool) {
 // stopIdle stops the sessions in the queue until ctx ends.
 func (i *idle) stopIdle(ctx context.Context) {
 	i.overdue.each(ctx, stoppers, func(id session.ID) {
-		ctx := i.opts.Background(ctx)
+		ctx := i.opts.Tracer.Start(ctx)
 		if err := i.stopUnused(ctx, id); err != nil && ctx.Err() == nil {
 			i.opts.Logger.WarnContext(ctx, "session whose time is over not stopped; the next reconciliation tries again",
 				"session_id", id, "error", err)

@@ -55,7 +55,7 @@ func (m *monitor) watchHealth(ctx context.Context) {
 	defer workers.Wait()
 	workers.Go(func() { m.watchEngine(ctx) })
 	workers.Go(func() {
-		m.due.each(ctx, checkers, func(id session.ID) { m.look(m.opts.Background(ctx), id) })
+		m.due.each(ctx, checkers, func(id session.ID) { m.look(m.opts.Tracer.Start(ctx), id) })
 	})
 	tick := time.NewTicker(min(time.Second, m.opts.Health.CheckEvery/4))
 	defer tick.Stop()

@@ -48,7 +48,7 @@ func (q *queue) release(w *Work) {
 		return
 	}
 	s := stop.session
-	ctx, cancel := context.WithCancelCause(session.WithActor(q.opts.Background(context.Background()), stop.by))
+	ctx, cancel := context.WithCancelCause(session.WithActor(q.opts.Tracer.Start(context.Background()), stop.by))
 	again.result = s
 	again.err = session.Errorf(session.CodeStoreUnavailable, "session %s is stopped, but that could not be recorded yet; it is recorded when the store can be written", s.ID)
 	q.places.begin(again, s, cancel)

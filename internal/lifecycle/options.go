@@ -44,17 +44,27 @@ type Options struct {
 	Feed           Feed                       // what they do; nil: nothing is heard of it before the next reconciliation
 	Now            func() time.Time
 	Logger         *slog.Logger
-
-	// Background gives what the Manager does of its own accord a context of its own, piece by piece, such as one that names
-	// it in logs. nil: the one of Run.
-	Background func(context.Context) context.Context
-
-	// Admit says why no session may begin to run now, as a CodePressure error. nil: the limit decides alone.
-	Admit func(context.Context) error
-
-	// Sink takes what happens; nil: nobody does.
-	Sink Sink
+	Tracer         Tracer    // of background work; nil: it has the context of Run
+	Admission      Admission // whether another session may begin to run; nil: the limit decides alone
+	Sink           Sink      // takes what happens; nil: nobody does
 }
+
+// Admission says whether the host can take another session.
+type Admission interface {
+	// Admit returns a CodePressure error while no session may begin to run.
+	Admit(ctx context.Context) error
+}
+
+// Tracer tells pieces of background work apart.
+type Tracer interface {
+	// Start returns the context of one piece, such as one that names it in logs.
+	Start(ctx context.Context) context.Context
+}
+
+// untraced leaves background work with the context of Run.
+type untraced struct{}
+
+func (untraced) Start(ctx context.Context) context.Context { return ctx }
 
 func (o Options) withDefaults() Options {
 	o.Process = cmp.Or(o.Process, string(session.NewID()))
@@ -75,8 +85,8 @@ func (o Options) withDefaults() Options {
 	if o.Peers == nil {
 		o.Peers = soleProcess{process: o.Process}
 	}
-	if o.Background == nil {
-		o.Background = func(ctx context.Context) context.Context { return ctx }
+	if o.Tracer == nil {
+		o.Tracer = untraced{}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

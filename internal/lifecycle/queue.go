@@ -84,10 +84,10 @@ func (q *queue) inTurn(ctx context.Context, w *Work, s session.Session) (session
 // admitted already: a running session that is restarted or healed, and an operation that another process takes up, only
 // go on using what they were given. To refuse them would turn a busy host into lost sessions.
 func (q *queue) admit(ctx context.Context) error {
-	if q.opts.Admit == nil {
+	if q.opts.Admission == nil {
 		return nil
 	}
-	return q.opts.Admit(ctx)
+	return q.opts.Admission.Admit(ctx)
 }
 
 // maxSessions is how many sessions may be creating or running at once; 0: no limit.

@@ -34,7 +34,7 @@ type reconciler struct {
 // all makes one pass over every record and every container. When either list cannot be had it changes nothing:
 // what is not known is not an orphan. Sessions that another process looks after are followed and left alone.
 func (r *reconciler) all(ctx context.Context) error {
-	ctx = r.opts.Background(ctx)
+	ctx = r.opts.Tracer.Start(ctx)
 	// Containers first: a record is older than its container, so that a container of this list without a record in
 	// the later list has none.
 	stream, begun := r.health.stream(), time.Now()

@@ -45,7 +45,7 @@ func (m *Manager) sweepTokens(ctx context.Context) {
 	every := time.NewTicker(m.opts.SweepEvery)
 	defer every.Stop()
 	for {
-		ctx := m.opts.Background(ctx)
+		ctx := m.opts.Tracer.Start(ctx)
 		if _, err := m.SweepTokens(ctx); err != nil && ctx.Err() == nil {
 			m.opts.Logger.WarnContext(ctx, "expired tokens not swept, though refused; the next sweep tries again", "error", err)
 		}
