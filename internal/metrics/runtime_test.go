@@ -28,7 +28,9 @@ func TestMeasuredRuntimePausesWhenItsRuntimeDoes(t *testing.T) {
 	t.Parallel()
 	m := metrics.New(prometheus.NewRegistry())
 	var calls []string
-	changed := func(_ context.Context, call, container, outcome string) { calls = append(calls, call+" "+container+": "+outcome) }
+	changed := func(_ context.Context, call, container, outcome string) {
+		calls = append(calls, call+" "+container+": "+outcome)
+	}
 	measure := func(of session.Runtime) session.Runtime { return m.Runtime(of, slog.New(slog.DiscardHandler), changed) }
 	if _, ok := measure(unpausable{}).(session.Pauser); ok {
 		t.Error("a measured runtime can pause containers, though its runtime cannot")
