@@ -109,6 +109,10 @@ func (b *containers) ensureContainer(ctx context.Context, s session.Session) (se
 // firstProbeInterval is how long after the first probe of a server the second one starts.
 const firstProbeInterval = 5 * time.Millisecond
 
+// addressTimeout is how long a running container may be without an address before its start has failed: an engine may
+// attach it to its network, or report that, only afterwards.
+const addressTimeout = 5 * time.Second
+
 // awaitReady probes until the server answers. A server may accept a connection before anyone looks at it and then
 // never answer it, so that probes overlap: a new one, on its own connection, starts at each interval. The first intervals
 // are short and grow, because most servers that are nearly ready refuse the first probe at once.
@@ -118,6 +122,7 @@ func (b *containers) awaitReady(ctx context.Context, s session.Session, ref stri
 	defer probes.Wait()
 	defer cancel()
 
+	begun := time.Now()
 	ready := make(chan session.Container, 1)
 	var seen lastSeen
 	interval := min(firstProbeInterval, b.opts.ProbeInterval)
@@ -131,11 +136,11 @@ func (b *containers) awaitReady(ctx context.Context, s session.Session, ref stri
 		if c.State != session.StateRunning && c.State != session.StateChanging {
 			return session.Container{}, b.startFailure(ctx, c)
 		}
-		if c.Address == "" {
+		if c.Address == "" && c.State == session.StateRunning && time.Since(begun) >= addressTimeout {
 			return session.Container{}, session.Errorf(session.CodePortTaken, "the container of session %s runs without a published port; "+
 				"look at the engine's network settings", s.ID)
 		}
-		probes.Go(func() {
+		probe := func() {
 			probe, cancel := context.WithTimeout(ctx, b.opts.ProbeTimeout)
 			defer cancel()
 			err := b.prober.Probe(probe, session.Target{
@@ -149,7 +154,10 @@ func (b *containers) awaitReady(ctx context.Context, s session.Session, ref stri
 			case ready <- c:
 			default:
 			}
-		})
+		}
+		if c.Address != "" { // else the next look may find one
+			probes.Go(probe)
+		}
 		select {
 		case c := <-ready:
 			return c, nil

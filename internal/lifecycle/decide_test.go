@@ -225,6 +225,10 @@ var promises = []struct {
 		nowhere := seen.Container == Up && seen.Server == DoesNotWork && seen.Ended.Failure.Code != session.CodeUpstream
 		return !running || !nowhere || writes(d) && d.Next.Status == session.Error
 	}},
+	{"a start of a session that runs begins, whatever is seen of its container: doing it finds out where the server is", func(s session.Session, seen Situation, c Command, d Decision) bool {
+		free := seen.Holder == HeldByNobody && !isOver(s, decideNow)
+		return !free || s.Status != session.Running || c.Kind != session.OpStart || c.Wake || d.Verdict == Begin
+	}},
 	{"only a session that works counts as running", func(s session.Session, seen Situation, _ Command, d Decision) bool {
 		becomes := writes(d) && d.Next.Status == session.Running && s.Status != session.Running
 		return !becomes || seen.Container == Up && seen.Server == Works

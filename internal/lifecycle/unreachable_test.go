@@ -36,6 +36,30 @@ func TestContainerWithoutAddressIsRestarted(t *testing.T) {
 	})
 }
 
+// An engine may report the address of a running container late: a start looks again before it fails.
+func TestStartOfRunningSessionWaitsForAddress(t *testing.T) {
+	t.Parallel()
+	h := newFixture(t)
+	s, _ := h.Make(lifecycle.Request{})
+	h.Engine.Disconnect(s.ContainerName)
+	looks := len(h.Engine.Calls(runtimetest.OpInspect))
+	work, err := h.Start(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(h.Engine.Calls(runtimetest.OpInspect)) < looks+3 { // one for the container, two for its address
+		select {
+		case <-time.After(time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("the container is not looked at again")
+		}
+	}
+	h.Engine.Reconnect(s.ContainerName)
+	if now, err := work.Wait(t.Context()); err != nil || now.Status != session.Running || now.RestartCount != 0 {
+		t.Errorf("got %s after %d restarts, %v; want a running session", now.Status, now.RestartCount, err)
+	}
+}
+
 // A server that takes its time to end, or to answer, keeps nobody else waiting for the comparison of records and containers.
 func TestSlowSessionDoesNotDelayReconcilingOthers(t *testing.T) {
 	t.Parallel()

@@ -125,6 +125,15 @@ func (f *Fake) Disconnect(name string) {
 	}
 }
 
+// Reconnect gives a running container that was disconnected its address back.
+func (f *Fake) Reconnect(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.containers[name]; c != nil && c.server != nil {
+		c.info.Address = c.server.address
+	}
+}
+
 // DropEvents makes events vanish while lose is true: what happens is seen by Inspect and List alone.
 func (f *Fake) DropEvents(lose bool) {
 	f.mu.Lock()
