@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -110,12 +111,14 @@ func TestPressureKeepsSessionsThatOccupyASlot(t *testing.T) {
 
 func TestFailedServerIsRestartedUnderPressure(t *testing.T) {
 	t.Parallel()
-	d := &door{}
-	h := monitored(t, func(o *lifecycle.Options) { o.Admission = d })
-	s, _ := h.Make(lifecycle.Request{})
-	d.close(true)
-	h.Engine.Crash(s.ContainerName, 3, false)
-	h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{}
+		h := monitored(t, func(o *lifecycle.Options) { o.Admission = d })
+		s, _ := h.Make(lifecycle.Request{})
+		d.close(true)
+		h.Engine.Crash(s.ContainerName, 3, false)
+		h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+	})
 }
 
 func TestTakenOverOperationIsNotAdmittedAgain(t *testing.T) {
@@ -143,17 +146,19 @@ func TestTakenOverOperationIsNotAdmittedAgain(t *testing.T) {
 
 func TestWakeChecksAdmission(t *testing.T) {
 	t.Parallel()
-	d := &door{}
-	h := idleFixture(t, func(o *lifecycle.Options) { o.Admission = d })
-	s, _ := h.Make(lifecycle.Request{})
-	h.Clock.Advance(11 * time.Minute)
-	h.waitFor(t, s.ID, "stopped", isStopped)
-	d.close(true)
-	wantCode(t, h.Wake(t.Context(), s.ID), session.CodePressure, "wake")
-	d.close(false)
-	if err := h.Wake(t.Context(), s.ID); err != nil {
-		t.Errorf("wake after the host has recovered: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{}
+		h := idleFixture(t, func(o *lifecycle.Options) { o.Admission = d })
+		s, _ := h.Make(lifecycle.Request{})
+		h.Clock.Advance(11 * time.Minute)
+		h.waitFor(t, s.ID, "stopped", isStopped)
+		d.close(true)
+		wantCode(t, h.Wake(t.Context(), s.ID), session.CodePressure, "wake")
+		d.close(false)
+		if err := h.Wake(t.Context(), s.ID); err != nil {
+			t.Errorf("wake after the host has recovered: %v", err)
+		}
+	})
 }
 
 func TestLimitReachedReportsRetryAfter(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -124,22 +125,24 @@ func TestProcessKilledAtAnyStepLeavesRecoverableState(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, after the step %v", test.name, after), func(t *testing.T) {
 				t.Parallel()
-				for point := 1; ; point++ {
-					h := &fixture{t: t, Fixture: sessiontest.NewFast(t, func(o *lifecycle.Options) { o.StopTimeout = 50 * time.Millisecond })}
-					id := session.ID("")
-					if test.prepare != nil {
-						s, _ := h.Make(lifecycle.Request{})
-						id = s.ID
-						test.prepare(h, id)
+				synctest.Test(t, func(t *testing.T) {
+					for point := 1; ; point++ {
+						h := &fixture{t: t, Fixture: sessiontest.NewFast(t, func(o *lifecycle.Options) { o.StopTimeout = 50 * time.Millisecond })}
+						id := session.ID("")
+						if test.prepare != nil {
+							s, _ := h.Make(lifecycle.Request{})
+							id = s.ID
+							test.prepare(h, id)
+						}
+						reached := h.killedAt(point, after, &id, test.begin)
+						h.endsConsistent(id, test.ends, point)
+						h.abandon(h.Manager)
+						if !reached {
+							t.Logf("%d steps", point-1)
+							return
+						}
 					}
-					reached := h.killedAt(point, after, &id, test.begin)
-					h.endsConsistent(id, test.ends, point)
-					h.abandon(h.Manager)
-					if !reached {
-						t.Logf("%d steps", point-1)
-						return
-					}
-				}
+				})
 			})
 		}
 	}

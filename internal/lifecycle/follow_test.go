@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/access"
@@ -100,38 +101,40 @@ func routed(routes *sessiontest.Routes, id session.ID, want func(session.Route, 
 // A store that fails when a change is to be read delays it by a moment: the next reconciliation is far away.
 func TestFollowerRetriesAfterStoreFailure(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	sentinel, _ := w.create()
-	failed := make(chan struct{}, 100)
-	_, routes := w.OtherProcess(func(o *lifecycle.Options) {
-		o.Process, o.Peers, o.ReconcileEvery = "third", w.peers, time.Hour
-		o.Logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
-			if bytes.Contains(line, []byte("was not followed")) && bytes.Contains(line, []byte(sentinel.ID)) {
-				failed <- struct{}{}
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		sentinel, _ := w.create()
+		failed := make(chan struct{}, 100)
+		_, routes := w.OtherProcess(func(o *lifecycle.Options) {
+			o.Process, o.Peers, o.ReconcileEvery = "third", w.peers, time.Hour
+			o.Logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
+				if bytes.Contains(line, []byte("was not followed")) && bytes.Contains(line, []byte(sentinel.ID)) {
+					failed <- struct{}{}
+				}
+			}), nil))
+		})
+		s, token := w.create()
+		w.eventually("the other process knows the token", routed(routes, s.ID, func(r session.Route, _ bool) bool {
+			return w.Keys.Matches(token, r.Token.Digest)
+		}))
+		s, sentinel = w.stored(s.ID), w.stored(sentinel.ID)
+		away := session.Errorf(session.CodeStoreUnavailable, "the database does not answer in time")
+		w.Store.Fail("Get", away)
+		w.Store.Fail("List", away)
+		fresh := access.NewToken(32)
+		s.Token.Digest = w.Keys.Digest(fresh)
+		for _, changed := range []session.Session{s, sentinel} { // changes are followed in their order
+			if _, err := w.Store.Update(t.Context(), changed, session.Unlimited); err != nil {
+				t.Fatal(err)
 			}
-		}), nil))
-	})
-	s, token := w.create()
-	w.eventually("the other process knows the token", routed(routes, s.ID, func(r session.Route, _ bool) bool {
-		return w.Keys.Matches(token, r.Token.Digest)
-	}))
-	s, sentinel = w.stored(s.ID), w.stored(sentinel.ID)
-	away := session.Errorf(session.CodeStoreUnavailable, "the database does not answer in time")
-	w.Store.Fail("Get", away)
-	w.Store.Fail("List", away)
-	fresh := access.NewToken(32)
-	s.Token.Digest = w.Keys.Digest(fresh)
-	for _, changed := range []session.Session{s, sentinel} { // changes are followed in their order
-		if _, err := w.Store.Update(t.Context(), changed, session.Unlimited); err != nil {
-			t.Fatal(err)
 		}
-	}
-	<-failed
-	w.Store.Fail("Get", nil)
-	w.Store.Fail("List", nil)
-	w.eventually("the other process refuses the token that was replaced", routed(routes, s.ID, func(r session.Route, _ bool) bool {
-		return w.Keys.Matches(fresh, r.Token.Digest)
-	}))
+		<-failed
+		w.Store.Fail("Get", nil)
+		w.Store.Fail("List", nil)
+		w.eventually("the other process refuses the token that was replaced", routed(routes, s.ID, func(r session.Route, _ bool) bool {
+			return w.Keys.Matches(fresh, r.Token.Digest)
+		}))
+	})
 }
 
 type writerFunc func([]byte)
@@ -140,67 +143,71 @@ func (f writerFunc) Write(line []byte) (int, error) { f(line); return len(line),
 
 func TestEveryProcessServesEverySession(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	s, token := w.create()
-	here, _ := w.routes1.Get(s.ID)
-	w.eventually("the other process knows the session's server and token", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
-		return r.Running && r.Address == here.Address && w.Keys.Matches(token, r.Token.Digest)
-	}))
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		s, token := w.create()
+		here, _ := w.routes1.Get(s.ID)
+		w.eventually("the other process knows the session's server and token", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
+			return r.Running && r.Address == here.Address && w.Keys.Matches(token, r.Token.Digest)
+		}))
 
-	_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.eventually("the first process refuses the token that the other one has replaced", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
-		return r.Running && w.Keys.Matches(fresh, r.Token.Digest)
-	}))
+		_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the first process refuses the token that the other one has replaced", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+			return r.Running && w.Keys.Matches(fresh, r.Token.Digest)
+		}))
 
-	if _, err := w.do(w.second.Restart, s.ID); err != nil {
-		t.Fatal(err)
-	}
-	there, _ := w.routes2.Get(s.ID)
-	w.eventually("the first process follows the server to its new address", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
-		return r.Running && r.Address == there.Address
-	}))
+		if _, err := w.do(w.second.Restart, s.ID); err != nil {
+			t.Fatal(err)
+		}
+		there, _ := w.routes2.Get(s.ID)
+		w.eventually("the first process follows the server to its new address", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+			return r.Running && r.Address == there.Address
+		}))
 
-	if _, err := w.do(w.first.Stop, s.ID); err != nil {
-		t.Fatal(err)
-	}
-	w.eventually("the other process hears of the stop", routed(w.routes2, s.ID, func(r session.Route, ok bool) bool { return ok && !r.Running }))
+		if _, err := w.do(w.first.Stop, s.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the other process hears of the stop", routed(w.routes2, s.ID, func(r session.Route, ok bool) bool { return ok && !r.Running }))
 
-	if _, err := w.do(w.second.Delete, s.ID); err != nil {
-		t.Fatal(err)
-	}
-	w.eventually("the first process forgets the session", routed(w.routes1, s.ID, func(_ session.Route, ok bool) bool { return !ok }))
+		if _, err := w.do(w.second.Delete, s.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the first process forgets the session", routed(w.routes1, s.ID, func(_ session.Route, ok bool) bool { return !ok }))
+	})
 }
 
 // An idempotent create uses an ID again, with revisions that begin anew.
 func TestRecreatedSessionIsServedByEveryProcess(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	produce := func() sessiontest.Issued {
-		issued, err := w.CreateOn(t.Context(), w.first, lifecycle.Request{IdempotencyKey: "key"})
-		if err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		produce := func() sessiontest.Issued {
+			issued, err := w.CreateOn(t.Context(), w.first, lifecycle.Request{IdempotencyKey: "key"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := issued.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return issued
+		}
+		id := produce().Session().ID
+		for range 3 { // revisions that the next one does not reach at once
+			if _, _, err := w.RotateOn(t.Context(), w.first, id, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.do(w.first.Delete, id); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := issued.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		return issued
-	}
-	id := produce().Session().ID
-	for range 3 { // revisions that the next one does not reach at once
-		if _, _, err := w.RotateOn(t.Context(), w.first, id, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := w.do(w.first.Delete, id); err != nil {
-		t.Fatal(err)
-	}
-	again := produce()
-	w.eventually("the other process knows the new session", routed(w.routes2, id, func(r session.Route, _ bool) bool {
-		return r.Running && w.Keys.Matches(again.Token, r.Token.Digest)
-	}))
+		again := produce()
+		w.eventually("the other process knows the new session", routed(w.routes2, id, func(r session.Route, _ bool) bool {
+			return r.Running && w.Keys.Matches(again.Token, r.Token.Digest)
+		}))
+	})
 }
 
 func TestStopAndDeletePreemptOtherProcess(t *testing.T) {
@@ -214,175 +221,187 @@ func TestStopAndDeletePreemptOtherProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newTwo(t)
-			w.Engine.Behave("", runtimetest.Behaviour{Mute: true})
-			issued, err := w.CreateOn(t.Context(), w.first, lifecycle.Request{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			id := issued.Session().ID
-			w.reached(runtimetest.OpStart)
-			if _, err := w.second.Restart(t.Context(), id); session.CodeOf(err) != session.CodeInProgress {
-				t.Errorf("restart meanwhile: got %v, want %s", err, session.CodeInProgress)
-			}
-			later, err := c.begin(w.second, t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeCanceled {
-				t.Errorf("the create: got %v, want %s", err, session.CodeCanceled)
-			}
-			if _, err := later.Wait(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if s := w.settled(id); s.Status != c.want || s.LastError != "" {
-				t.Errorf("got %q (%s), want %q", s.Status, s.LastError, c.want)
-			}
-			running, err := w.Engine.List(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, container := range running {
-				if container.State == session.StateRunning {
-					t.Errorf("container %s runs", container.Name)
+			synctest.Test(t, func(t *testing.T) {
+				w := newTwo(t)
+				w.Engine.Behave("", runtimetest.Behaviour{Mute: true})
+				issued, err := w.CreateOn(t.Context(), w.first, lifecycle.Request{})
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
+				id := issued.Session().ID
+				w.reached(runtimetest.OpStart)
+				if _, err := w.second.Restart(t.Context(), id); session.CodeOf(err) != session.CodeInProgress {
+					t.Errorf("restart meanwhile: got %v, want %s", err, session.CodeInProgress)
+				}
+				later, err := c.begin(w.second, t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeCanceled {
+					t.Errorf("the create: got %v, want %s", err, session.CodeCanceled)
+				}
+				if _, err := later.Wait(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if s := w.settled(id); s.Status != c.want || s.LastError != "" {
+					t.Errorf("got %q (%s), want %q", s.Status, s.LastError, c.want)
+				}
+				running, err := w.Engine.List(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, container := range running {
+					if container.State == session.StateRunning {
+						t.Errorf("container %s runs", container.Name)
+					}
+				}
+			})
 		})
 	}
 }
 
 func TestTakenOverOperationIsNotConcludedByFirstOwner(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	s, _ := w.create()
-	release := make(chan struct{})
-	w.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
-	first, err := w.first.Stop(t.Context(), s.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.reached(runtimetest.OpStop)
-	w.peers.change(func() { w.peers.living["first"] = false }) // it cannot be heard, and goes on
-	if err := w.second.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, err = first.Wait(t.Context())
-	if session.CodeOf(err) != session.CodeCanceled {
-		t.Errorf("the first owner's stop: got %v, want %s", err, session.CodeCanceled)
-	}
-	close(release)
-	if got := w.settled(s.ID); got.Status != session.Stopped {
-		t.Errorf("got %s, want it stopped by the second owner", got.Status)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		s, _ := w.create()
+		release := make(chan struct{})
+		w.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+		first, err := w.first.Stop(t.Context(), s.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.reached(runtimetest.OpStop)
+		w.peers.change(func() { w.peers.living["first"] = false }) // it cannot be heard, and goes on
+		if err := w.second.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, err = first.Wait(t.Context())
+		if session.CodeOf(err) != session.CodeCanceled {
+			t.Errorf("the first owner's stop: got %v, want %s", err, session.CodeCanceled)
+		}
+		close(release)
+		if got := w.settled(s.ID); got.Status != session.Stopped {
+			t.Errorf("got %s, want it stopped by the second owner", got.Status)
+		}
+	})
 }
 
 func TestSessionsOfLivePeersAreNotReconciled(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	s, _ := w.create()
-	w.peers.change(func() { w.peers.foreign[s.ID] = true })
-	w.Engine.Crash(s.ContainerName, 1, false)
-	if err := w.second.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := w.stored(s.ID); got.Status != session.Running {
-		t.Errorf("a session that others look after is %s, want it untouched", got.Status)
-	}
-	w.peers.change(func() { w.peers.foreign[s.ID] = false })
-	if err := w.second.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := w.stored(s.ID); got.Status != session.Error {
-		t.Errorf("a session that we look after now is %s, want its loss noticed", got.Status)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		s, _ := w.create()
+		w.peers.change(func() { w.peers.foreign[s.ID] = true })
+		w.Engine.Crash(s.ContainerName, 1, false)
+		if err := w.second.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.stored(s.ID); got.Status != session.Running {
+			t.Errorf("a session that others look after is %s, want it untouched", got.Status)
+		}
+		w.peers.change(func() { w.peers.foreign[s.ID] = false })
+		if err := w.second.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.stored(s.ID); got.Status != session.Error {
+			t.Errorf("a session that we look after now is %s, want its loss noticed", got.Status)
+		}
+	})
 }
 
 func TestOrphanOfUnreachablePeerIsKept(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	w.create() // an empty store removes nothing
-	s, _ := w.create()
-	if err := w.Store.Delete(t.Context(), s.ID, w.stored(s.ID).Revision); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.second.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.Clock.Advance(time.Hour)
-	count := func() int {
-		t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		w.create() // an empty store removes nothing
+		s, _ := w.create()
+		if err := w.Store.Delete(t.Context(), s.ID, w.stored(s.ID).Revision); err != nil {
+			t.Fatal(err)
+		}
 		if err := w.second.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		all, err := w.Engine.List(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		w.Clock.Advance(time.Hour)
+		count := func() int {
+			t.Helper()
+			if err := w.second.Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			all, err := w.Engine.List(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(all)
 		}
-		return len(all)
-	}
-	w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(-time.Second) })
-	if got := count(); got != 2 {
-		t.Errorf("made while a process is missing: got %d containers, want both left alone", got)
-	}
-	w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(time.Hour) })
-	if got := count(); got != 1 {
-		t.Errorf("made before a process went missing: got %d containers, want one removed", got)
-	}
+		w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(-time.Second) })
+		if got := count(); got != 2 {
+			t.Errorf("made while a process is missing: got %d containers, want both left alone", got)
+		}
+		w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(time.Hour) })
+		if got := count(); got != 1 {
+			t.Errorf("made before a process went missing: got %d containers, want one removed", got)
+		}
+	})
 }
 
 // On the sessions' network every server has the same port, and the next run another address.
 func TestServerIsFollowedToNewAddressWithSamePort(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	w.Engine.SamePort(porttest.Free(t))
-	s, _ := w.create()
-	before, _ := w.routes1.Get(s.ID)
-	w.peers.change(func() { w.peers.foreign[s.ID] = true }) // nobody looks at the container of his own accord
-	w.eventually("the other process knows the server", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
-		return r.Running && r.Address == before.Address
-	}))
-	for range 3 {
-		if _, err := w.do(w.second.Restart, s.ID); err != nil {
-			t.Fatal(err)
-		}
-		there, _ := w.routes2.Get(s.ID)
-		if there.Address == before.Address {
-			t.Fatalf("the server is at %s again, want another address", there.Address)
-		}
-		w.eventually("the first process follows the server", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
-			return r.Running && r.Address == there.Address
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		w.Engine.SamePort(porttest.Free(t))
+		s, _ := w.create()
+		before, _ := w.routes1.Get(s.ID)
+		w.peers.change(func() { w.peers.foreign[s.ID] = true }) // nobody looks at the container of his own accord
+		w.eventually("the other process knows the server", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
+			return r.Running && r.Address == before.Address
 		}))
-		before = there
-	}
+		for range 3 {
+			if _, err := w.do(w.second.Restart, s.ID); err != nil {
+				t.Fatal(err)
+			}
+			there, _ := w.routes2.Get(s.ID)
+			if there.Address == before.Address {
+				t.Fatalf("the server is at %s again, want another address", there.Address)
+			}
+			w.eventually("the first process follows the server", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+				return r.Running && r.Address == there.Address
+			}))
+			before = there
+		}
+	})
 }
 
 // A store that has lost its last changes counts revisions anew: what it has is served, however new the record was that this
 // process had, and what it acknowledges at once.
 func TestRoutesFollowRolledBackStore(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	s, _ := w.create()
-	before := w.stored(s.ID)
-	var lost session.Secret
-	for range 5 {
-		var err error
-		if _, lost, err = w.RotateOn(t.Context(), w.first, s.ID, 0); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		s, _ := w.create()
+		before := w.stored(s.ID)
+		var lost session.Secret
+		for range 5 {
+			var err error
+			if _, lost, err = w.RotateOn(t.Context(), w.first, s.ID, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		knows := func(routes *sessiontest.Routes, token session.Secret) func() error {
+			return routed(routes, s.ID, func(r session.Route, _ bool) bool { return w.Keys.Matches(token, r.Token.Digest) })
+		}
+		w.eventually("the other process knows the token", knows(w.routes2, lost))
+		if err := w.Store.Store.(*jsonfile.Store).Replace(t.Context(), []session.Session{before}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	knows := func(routes *sessiontest.Routes, token session.Secret) func() error {
-		return routed(routes, s.ID, func(r session.Route, _ bool) bool { return w.Keys.Matches(token, r.Token.Digest) })
-	}
-	w.eventually("the other process knows the token", knows(w.routes2, lost))
-	if err := w.Store.Store.(*jsonfile.Store).Replace(t.Context(), []session.Session{before}); err != nil {
-		t.Fatal(err)
-	}
-	_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := knows(w.routes2, fresh)(); err != nil {
-		t.Errorf("after a rotation that was acknowledged, the token that it has replaced is let in: %v", err)
-	}
-	w.eventually("the first process refuses the token that the store has lost", knows(w.routes1, fresh))
+		_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := knows(w.routes2, fresh)(); err != nil {
+			t.Errorf("after a rotation that was acknowledged, the token that it has replaced is let in: %v", err)
+		}
+		w.eventually("the first process refuses the token that the store has lost", knows(w.routes1, fresh))
+	})
 }

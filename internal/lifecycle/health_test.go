@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -78,188 +79,207 @@ func TestExitedServerIsRestarted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := monitored(t)
-			s, token := h.Make(lifecycle.Request{})
-			harm(h, s)
-			got := h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
-			if got.Token.Digest != s.Token.Digest || got.ContainerName != s.ContainerName || got.LastError != "" {
-				t.Errorf("got %+v after the restart, want token and address as before: %+v", got, s)
-			}
-			route, ok := h.Routes.Get(s.ID)
-			if !ok || !route.Running || !h.Keys.Matches(token, route.Token.Digest) {
-				t.Errorf("the route after the restart is %+v", route)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				h := monitored(t)
+				s, token := h.Make(lifecycle.Request{})
+				harm(h, s)
+				got := h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+				if got.Token.Digest != s.Token.Digest || got.ContainerName != s.ContainerName || got.LastError != "" {
+					t.Errorf("got %+v after the restart, want token and address as before: %+v", got, s)
+				}
+				route, ok := h.Routes.Get(s.ID)
+				if !ok || !route.Running || !h.Keys.Matches(token, route.Token.Digest) {
+					t.Errorf("the route after the restart is %+v", route)
+				}
+			})
 		})
 	}
 }
 
 func TestHungServerIsRestartedAtFailureThreshold(t *testing.T) {
 	t.Parallel()
-	h := monitored(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.waitFor(t, s.ID, "looked at", func(now session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 2 && isUp(now, v) })
-	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
-	h.waitFor(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
-		return v.State == lifecycle.Unhealthy && v.Failures > 0
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Latency: 2 * time.Millisecond})
+		h.waitFor(t, s.ID, "looked at", func(now session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 2 && isUp(now, v) })
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+		h.waitFor(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
+			return v.State == lifecycle.Unhealthy && v.Failures > 0
+		})
+		h.waitFor(t, s.ID, "being restarted", func(now session.Session, v lifecycle.Health) bool {
+			return now.RestartCount == 1 && now.Operation != nil && v.State == lifecycle.Restarting && strings.Contains(now.LastError, "does not answer")
+		})
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+		h.waitFor(t, s.ID, "well again", isUp)
+		health, _ := h.Health(s.ID)
+		if health.FailedChecks < 3 || health.TotalChecks < health.FailedChecks+health.HealthyChecks || health.AverageResponse <= 0 || len(health.History) == 0 {
+			t.Errorf("got %+v", health)
+		}
 	})
-	h.waitFor(t, s.ID, "being restarted", func(now session.Session, v lifecycle.Health) bool {
-		return now.RestartCount == 1 && now.Operation != nil && v.State == lifecycle.Restarting && strings.Contains(now.LastError, "does not answer")
-	})
-	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
-	h.waitFor(t, s.ID, "well again", isUp)
-	health, _ := h.Health(s.ID)
-	if health.FailedChecks < 3 || health.TotalChecks < health.FailedChecks+health.HealthyChecks || health.AverageResponse <= 0 || len(health.History) == 0 {
-		t.Errorf("got %+v", health)
-	}
 }
 
 func TestRestartsStopWhenBudgetIsUsed(t *testing.T) {
 	t.Parallel()
-	h := monitored(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 3})
-	h.Engine.Crash(s.ContainerName, 3, false)
-	got := h.waitFor(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool {
-		return now.Status == session.Error && now.Operation == nil && now.RestartCount == 3 && v.State == lifecycle.Failed &&
-			strings.Contains(now.LastError, "given up")
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Exits: true, ExitCode: 3})
+		h.Engine.Crash(s.ContainerName, 3, false)
+		got := h.waitFor(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool {
+			return now.Status == session.Error && now.Operation == nil && now.RestartCount == 3 && v.State == lifecycle.Failed &&
+				strings.Contains(now.LastError, "given up")
+		})
+		if !strings.Contains(got.LastError, "exited with code 3") {
+			t.Errorf("the last error is %q, want it to say how the server ended", got.LastError)
+		}
+		if err := h.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if now := h.stored(s.ID); now.Revision != got.Revision {
+			t.Errorf("a session that was given up is %+v after a reconciliation, want it left alone", now)
+		}
+		// Somebody restarts it: the budget is whole again.
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+		w, err := h.Restart(t.Context(), s.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now, err := w.Wait(t.Context()); err != nil || now.RestartCount != 0 || now.Status != session.Running {
+			t.Errorf("after a manual restart: got %+v, %v", now, err)
+		}
 	})
-	if !strings.Contains(got.LastError, "exited with code 3") {
-		t.Errorf("the last error is %q, want it to say how the server ended", got.LastError)
-	}
-	if err := h.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if now := h.stored(s.ID); now.Revision != got.Revision {
-		t.Errorf("a session that was given up is %+v after a reconciliation, want it left alone", now)
-	}
-	// Somebody restarts it: the budget is whole again.
-	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
-	w, err := h.Restart(t.Context(), s.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if now, err := w.Wait(t.Context()); err != nil || now.RestartCount != 0 || now.Status != session.Running {
-		t.Errorf("after a manual restart: got %+v, %v", now, err)
-	}
 }
 
 func TestHealthyPeriodRefillsRestartBudget(t *testing.T) {
 	t.Parallel()
-	h := monitored(t, func(o *lifecycle.Options) { o.Health.HealthyPeriod = time.Minute })
-	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Crash(s.ContainerName, 1, false)
-	h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
-	h.Clock.Advance(2 * time.Minute)
-	h.waitFor(t, s.ID, "forgiven", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 0 && isUp(now, v) })
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t, func(o *lifecycle.Options) { o.Health.HealthyPeriod = time.Minute })
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Crash(s.ContainerName, 1, false)
+		h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+		h.Clock.Advance(2 * time.Minute)
+		h.waitFor(t, s.ID, "forgiven", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 0 && isUp(now, v) })
+	})
 }
 
 // While the engine cannot be asked, nobody knows better than to wait.
 func TestNoRestartsDuringEngineOutage(t *testing.T) {
 	t.Parallel()
-	h := monitored(t)
-	s, _ := h.Make(lifecycle.Request{})
-	well, _ := h.Make(lifecycle.Request{})
-	h.Engine.SetDown(true)
-	h.waitFor(t, well.ID, "unknown, although it answers", func(_ session.Session, v lifecycle.Health) bool {
-		return v.State == lifecycle.Unknown && strings.Contains(v.Reason, "answers") && v.Failures == 0
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t)
+		s, _ := h.Make(lifecycle.Request{})
+		well, _ := h.Make(lifecycle.Request{})
+		h.Engine.SetDown(true)
+		h.waitFor(t, well.ID, "unknown, although it answers", func(_ session.Session, v lifecycle.Health) bool {
+			return v.State == lifecycle.Unknown && strings.Contains(v.Reason, "answers") && v.Failures == 0
+		})
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+		h.waitFor(t, s.ID, "unknown", func(_ session.Session, v lifecycle.Health) bool {
+			return v.State == lifecycle.Unknown && v.TotalChecks > 4
+		})
+		if now := h.stored(s.ID); now.Status != session.Running || now.RestartCount != 0 {
+			t.Errorf("got %+v, want it left alone", now)
+		}
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+		h.Engine.SetDown(false)
+		h.waitFor(t, s.ID, "healthy", isUp)
+		if now := h.waitFor(t, well.ID, "healthy", isUp); now.RestartCount != 0 {
+			t.Errorf("got %+v, want no restart", now)
+		}
 	})
-	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
-	h.waitFor(t, s.ID, "unknown", func(_ session.Session, v lifecycle.Health) bool {
-		return v.State == lifecycle.Unknown && v.TotalChecks > 4
-	})
-	if now := h.stored(s.ID); now.Status != session.Running || now.RestartCount != 0 {
-		t.Errorf("got %+v, want it left alone", now)
-	}
-	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
-	h.Engine.SetDown(false)
-	h.waitFor(t, s.ID, "healthy", isUp)
-	if now := h.waitFor(t, well.ID, "healthy", isUp); now.RestartCount != 0 {
-		t.Errorf("got %+v, want no restart", now)
-	}
 }
 
 func TestPausedContainerIsNotRestarted(t *testing.T) {
 	t.Parallel()
-	h := monitored(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
-	h.Engine.SetState(s.ContainerName, session.StatePaused)
-	h.waitFor(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
-		return v.State == lifecycle.Unhealthy && strings.Contains(v.Reason, "paused") && v.Failures > 5
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
+		h.Engine.SetState(s.ContainerName, session.StatePaused)
+		h.waitFor(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
+			return v.State == lifecycle.Unhealthy && strings.Contains(v.Reason, "paused") && v.Failures > 5
+		})
+		if now := h.stored(s.ID); now.RestartCount != 0 {
+			t.Errorf("got %+v, want no restart", now)
+		}
+		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
+		h.Engine.SetState(s.ContainerName, session.StateRunning)
+		h.waitFor(t, s.ID, "healthy", isUp)
 	})
-	if now := h.stored(s.ID); now.RestartCount != 0 {
-		t.Errorf("got %+v, want no restart", now)
-	}
-	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
-	h.Engine.SetState(s.ContainerName, session.StateRunning)
-	h.waitFor(t, s.ID, "healthy", isUp)
 }
 
 // What was begun when the process died is finished by the next one.
 func TestInterruptedRestartIsResumed(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, func(o *lifecycle.Options) {
-		o.Health = lifecycle.HealthOptions{CheckEvery: 20 * time.Millisecond, MaxRestarts: 3, RestartDelay: time.Hour}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t, func(o *lifecycle.Options) {
+			o.Health = lifecycle.HealthOptions{CheckEvery: 20 * time.Millisecond, MaxRestarts: 3, RestartDelay: time.Hour}
+		})
+		stop := h.runManager(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Crash(s.ContainerName, 1, false)
+		h.waitFor(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
+		stop()
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := h.Close(ended); err != nil {
+			t.Fatal(err)
+		}
+		h.Manager = h.Process()
+		h.runManager(t)
+		h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 	})
-	stop := h.runManager(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Crash(s.ContainerName, 1, false)
-	h.waitFor(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
-	stop()
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := h.Close(ended); err != nil {
-		t.Fatal(err)
-	}
-	h.Manager = h.Process()
-	h.runManager(t)
-	h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 }
 
 func TestStopPreemptsDelayedRestart(t *testing.T) {
 	t.Parallel()
-	h := monitored(t, func(o *lifecycle.Options) { o.Health.RestartDelay = time.Hour })
-	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Crash(s.ContainerName, 1, false)
-	h.waitFor(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
-	w, err := h.Stop(t.Context(), s.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if now, err := w.Wait(t.Context()); err != nil || now.Status != session.Stopped || now.RestartCount != 0 {
-		t.Errorf("got %+v, %v; want it stopped", now, err)
-	}
-	if _, ok := h.Health(s.ID); ok {
-		t.Error("a stopped session is looked after")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t, func(o *lifecycle.Options) { o.Health.RestartDelay = time.Hour })
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Crash(s.ContainerName, 1, false)
+		h.waitFor(t, s.ID, "about to be restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
+		w, err := h.Stop(t.Context(), s.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now, err := w.Wait(t.Context()); err != nil || now.Status != session.Stopped || now.RestartCount != 0 {
+			t.Errorf("got %+v, %v; want it stopped", now, err)
+		}
+		if _, ok := h.Health(s.ID); ok {
+			t.Error("a stopped session is looked after")
+		}
+	})
 }
 
 // An engine that comes back with every container down is not overrun, and everyone gets his server back.
 func TestTenSessionsRecoverAfterEngineRestart(t *testing.T) {
 	t.Parallel()
-	h := monitored(t)
-	var all []session.Session
-	for range 10 {
-		s, _ := h.Make(lifecycle.Request{})
-		all = append(all, s)
-	}
-	h.Engine.SetDown(true)
-	for _, s := range all {
-		h.Engine.Crash(s.ContainerName, 137, false)
-	}
-	<-time.After(200 * time.Millisecond)
-	for _, s := range all {
-		if now := h.stored(s.ID); now.RestartCount != 0 || now.Status != session.Running {
-			t.Errorf("while the engine is away: got %+v", now)
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t)
+		var all []session.Session
+		for range 10 {
+			s, _ := h.Make(lifecycle.Request{})
+			all = append(all, s)
 		}
-	}
-	h.Engine.SetDown(false)
-	for _, s := range all {
-		now := h.waitFor(t, s.ID, "brought back", isUp)
-		if now.RestartCount != 0 || now.StopReason != "" || !hasStopped(now, "the engine was stopped or restarted") {
-			t.Errorf("got %+v, want it started again without a restart that counts", now)
+		h.Engine.SetDown(true)
+		for _, s := range all {
+			h.Engine.Crash(s.ContainerName, 137, false)
 		}
-	}
+		<-time.After(200 * time.Millisecond)
+		for _, s := range all {
+			if now := h.stored(s.ID); now.RestartCount != 0 || now.Status != session.Running {
+				t.Errorf("while the engine is away: got %+v", now)
+			}
+		}
+		h.Engine.SetDown(false)
+		for _, s := range all {
+			now := h.waitFor(t, s.ID, "brought back", isUp)
+			if now.RestartCount != 0 || now.StopReason != "" || !hasStopped(now, "the engine was stopped or restarted") {
+				t.Errorf("got %+v, want it started again without a restart that counts", now)
+			}
+		}
+	})
 }
 
 // hasStopped reports whether a session's timeline says that it was stopped for this reason.
@@ -269,54 +289,58 @@ func hasStopped(s session.Session, reason string) bool {
 
 func TestHealthsListsEverySession(t *testing.T) {
 	t.Parallel()
-	h := monitored(t)
-	for range 3 {
-		h.Make(lifecycle.Request{})
-	}
-	if got := h.Healths(); len(got) != 3 || got[0].ID > got[1].ID {
-		t.Errorf("got %+v", got)
-	}
-	for _, s := range h.Healths() {
-		w, err := h.Delete(t.Context(), s.ID)
-		if err == nil {
-			_, err = w.Wait(t.Context())
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t)
+		for range 3 {
+			h.Make(lifecycle.Request{})
 		}
-		if err != nil {
-			t.Fatal(fmt.Errorf("delete: %w", err))
+		if got := h.Healths(); len(got) != 3 || got[0].ID > got[1].ID {
+			t.Errorf("got %+v", got)
 		}
-	}
-	if got := h.Healths(); len(got) != 0 {
-		t.Errorf("got %+v after every session was deleted", got)
-	}
+		for _, s := range h.Healths() {
+			w, err := h.Delete(t.Context(), s.ID)
+			if err == nil {
+				_, err = w.Wait(t.Context())
+			}
+			if err != nil {
+				t.Fatal(fmt.Errorf("delete: %w", err))
+			}
+		}
+		if got := h.Healths(); len(got) != 0 {
+			t.Errorf("got %+v after every session was deleted", got)
+		}
+	})
 }
 
 // Operators hear of what fails, is restarted and runs out of memory.
 func TestFailureAndRestartNoticesAreSent(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	var heard []lifecycle.Notice
-	h := monitored(t, func(o *lifecycle.Options) {
-		o.Health.MaxRestarts = 1
-		o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); heard = append(heard, n); mu.Unlock() })
-	})
-	s, _ := h.Make(lifecycle.Request{Owner: "ann"})
-	h.Engine.Crash(s.ContainerName, 137, true)
-	h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
-	h.Engine.Crash(s.ContainerName, 1, false)
-	h.waitFor(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool { return v.State == lifecycle.Failed })
-	h.eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
-	mu.Lock()
-	defer mu.Unlock()
-	for i, want := range []struct {
-		what  session.EventType
-		cause lifecycle.Cause
-	}{
-		{session.EventOutOfMemory, lifecycle.CauseMemory}, {session.EventUnhealthy, lifecycle.CauseMemory}, {session.EventRestarted, ""}, {session.EventFailed, lifecycle.CauseExited},
-	} {
-		if heard[i].Type != want.what || heard[i].Cause != want.cause || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
-			t.Errorf("notice %d is %+v, want %v", i+1, heard[i], want)
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var heard []lifecycle.Notice
+		h := monitored(t, func(o *lifecycle.Options) {
+			o.Health.MaxRestarts = 1
+			o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); heard = append(heard, n); mu.Unlock() })
+		})
+		s, _ := h.Make(lifecycle.Request{Owner: "ann"})
+		h.Engine.Crash(s.ContainerName, 137, true)
+		h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
+		h.Engine.Crash(s.ContainerName, 1, false)
+		h.waitFor(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool { return v.State == lifecycle.Failed })
+		h.eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
+		mu.Lock()
+		defer mu.Unlock()
+		for i, want := range []struct {
+			what  session.EventType
+			cause lifecycle.Cause
+		}{
+			{session.EventOutOfMemory, lifecycle.CauseMemory}, {session.EventUnhealthy, lifecycle.CauseMemory}, {session.EventRestarted, ""}, {session.EventFailed, lifecycle.CauseExited},
+		} {
+			if heard[i].Type != want.what || heard[i].Cause != want.cause || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
+				t.Errorf("notice %d is %+v, want %v", i+1, heard[i], want)
+			}
 		}
-	}
+	})
 }
 
 func (h *fixture) eventually(t *testing.T, try func() bool) {
@@ -330,26 +354,28 @@ func (h *fixture) eventually(t *testing.T, try func() bool) {
 
 func TestCancelEndsOperationInProgress(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
-	issued, err := h.Create(t.Context(), lifecycle.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := issued.Session().ID
-	w, err := h.Cancel(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s, err := w.Wait(t.Context()); err != nil || s.Status != session.Stopped {
-		t.Errorf("got %+v, %v; want it stopped", s, err)
-	}
-	if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeCanceled {
-		t.Errorf("the create: got %v, want it canceled", err)
-	}
-	if _, err := h.Cancel(t.Context(), id); session.CodeOf(err) != session.CodeConflict {
-		t.Errorf("with nothing in progress: got %v, want a conflict", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
+		issued, err := h.Create(t.Context(), lifecycle.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := issued.Session().ID
+		w, err := h.Cancel(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := w.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+			t.Errorf("got %+v, %v; want it stopped", s, err)
+		}
+		if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeCanceled {
+			t.Errorf("the create: got %v, want it canceled", err)
+		}
+		if _, err := h.Cancel(t.Context(), id); session.CodeOf(err) != session.CodeConflict {
+			t.Errorf("with nothing in progress: got %v, want a conflict", err)
+		}
+	})
 }
 
 // A stop that takes for ever makes way for a forced delete.

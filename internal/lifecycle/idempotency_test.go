@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -46,19 +47,21 @@ func TestIdempotencyKeyOfDifferentRequestIsRefused(t *testing.T) {
 
 func TestRepeatedIdempotencyKeyDuringCreateIsInProgress(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	release := make(chan struct{})
-	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
-	first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
-	wantCode(t, err, session.CodeInProgress, "repeated at once")
-	close(release)
-	if _, err := first.Wait(t.Context()); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		release := make(chan struct{})
+		h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+		first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+		wantCode(t, err, session.CodeInProgress, "repeated at once")
+		close(release)
+		if _, err := first.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestRepeatedCreateAfterFailureRetries(t *testing.T) {
@@ -113,23 +116,25 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 // The record says already that the session runs; the work is about to end.
 func TestRepeatedCreateWhileFirstConcludesReturnsSession(t *testing.T) {
 	t.Parallel()
-	recorded, end := make(chan struct{}), make(chan struct{})
-	h := newFixture(t, func(o *lifecycle.Options) {
-		o.Sink = results(func(p lifecycle.OperationResult) {
-			if p.Operation == string(session.OpCreate) && !p.Refused {
-				close(recorded)
-				<-end
-			}
+	synctest.Test(t, func(t *testing.T) {
+		recorded, end := make(chan struct{}), make(chan struct{})
+		h := newFixture(t, func(o *lifecycle.Options) {
+			o.Sink = results(func(p lifecycle.OperationResult) {
+				if p.Operation == string(session.OpCreate) && !p.Refused {
+					close(recorded)
+					<-end
+				}
+			})
 		})
+		first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-recorded
+		time.AfterFunc(50*time.Millisecond, func() { close(end) })
+		again, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
+		if err != nil || !again.Replayed || again.Session().ID != first.Session().ID {
+			t.Errorf("repeated: got %+v, %v; want the session of the first", again, err)
+		}
 	})
-	first, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-recorded
-	time.AfterFunc(50*time.Millisecond, func() { close(end) })
-	again, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
-	if err != nil || !again.Replayed || again.Session().ID != first.Session().ID {
-		t.Errorf("repeated: got %+v, %v; want the session of the first", again, err)
-	}
 }

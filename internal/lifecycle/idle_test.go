@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -26,152 +27,164 @@ func isStopped(s session.Session, _ lifecycle.Health) bool {
 
 func TestIdleSessionIsStoppedAndWakes(t *testing.T) {
 	t.Parallel()
-	h := idleFixture(t)
-	s, token := h.Make(lifecycle.Request{})
-	if stay := h.IdleDeadline(h.stored(s.ID)); stay.Busy || !stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(10*time.Minute)) {
-		t.Errorf("got %+v, want it stopped ten minutes after its last use", stay)
-	}
-	for range 3 { // whoever uses it keeps it up
-		h.Clock.Advance(6 * time.Minute)
-		h.Touch(s.ID)
-		used := h.stored(s.ID).LastAccessed
-		h.waitFor(t, s.ID, "used", func(now session.Session, _ lifecycle.Health) bool {
-			return now.Status == session.Running && now.LastAccessed.After(used)
+	synctest.Test(t, func(t *testing.T) {
+		h := idleFixture(t)
+		s, token := h.Make(lifecycle.Request{})
+		if stay := h.IdleDeadline(h.stored(s.ID)); stay.Busy || !stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(10*time.Minute)) {
+			t.Errorf("got %+v, want it stopped ten minutes after its last use", stay)
+		}
+		for range 3 { // whoever uses it keeps it up
+			h.Clock.Advance(6 * time.Minute)
+			h.Touch(s.ID)
+			used := h.stored(s.ID).LastAccessed
+			h.waitFor(t, s.ID, "used", func(now session.Session, _ lifecycle.Health) bool {
+				return now.Status == session.Running && now.LastAccessed.After(used)
+			})
+		}
+		h.Clock.Advance(11 * time.Minute)
+		got := h.waitFor(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
+			route, _ := h.Routes.Get(s.ID)
+			return isStopped(now, v) && !route.Running && route.Wakes
 		})
-	}
-	h.Clock.Advance(11 * time.Minute)
-	got := h.waitFor(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
-		route, _ := h.Routes.Get(s.ID)
-		return isStopped(now, v) && !route.Running && route.Wakes
-	})
-	if got.StopReason != session.StopIdle {
-		t.Errorf("got %+v, want it asleep", got)
-	}
-	if err := h.Wake(t.Context(), s.ID); err != nil {
-		t.Fatal(err)
-	}
-	got = h.stored(s.ID)
-	if got.Status != session.Running || got.StopReason != "" || !h.Keys.Matches(token, got.Token.Digest) {
-		t.Errorf("after it was woken: got %+v", got)
-	}
-	for range 10 { // it was used just now
-		if err := h.Reconcile(t.Context()); err != nil {
+		if got.StopReason != session.StopIdle {
+			t.Errorf("got %+v, want it asleep", got)
+		}
+		if err := h.Wake(t.Context(), s.ID); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if got := h.stored(s.ID); got.Status != session.Running || got.Operation != nil {
-		t.Errorf("just after it was woken: got %+v", got)
-	}
-	if err := h.Wake(t.Context(), s.ID); err != nil {
-		t.Errorf("wake of a session that runs: %v", err)
-	}
+		got = h.stored(s.ID)
+		if got.Status != session.Running || got.StopReason != "" || !h.Keys.Matches(token, got.Token.Digest) {
+			t.Errorf("after it was woken: got %+v", got)
+		}
+		for range 10 { // it was used just now
+			if err := h.Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := h.stored(s.ID); got.Status != session.Running || got.Operation != nil {
+			t.Errorf("just after it was woken: got %+v", got)
+		}
+		if err := h.Wake(t.Context(), s.ID); err != nil {
+			t.Errorf("wake of a session that runs: %v", err)
+		}
+	})
 }
 
 func TestConcurrentRequestsWakeSessionOnce(t *testing.T) {
 	t.Parallel()
-	h := idleFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.Clock.Advance(11 * time.Minute)
-	h.waitFor(t, s.ID, "stopped", isStopped)
-	before := h.stored(s.ID).Revision
-	errs := make(chan error)
-	for range 20 {
-		go func() { errs <- h.Wake(t.Context(), s.ID) }()
-	}
-	for range 20 {
-		if err := <-errs; err != nil {
-			t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		h := idleFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Clock.Advance(11 * time.Minute)
+		h.waitFor(t, s.ID, "stopped", isStopped)
+		before := h.stored(s.ID).Revision
+		errs := make(chan error)
+		for range 20 {
+			go func() { errs <- h.Wake(t.Context(), s.ID) }()
 		}
-	}
-	if got := h.stored(s.ID); got.Status != session.Running || got.Revision != before+2 {
-		t.Errorf("got %+v, want one start: two revisions after %d", got, before)
-	}
+		for range 20 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if got := h.stored(s.ID); got.Status != session.Running || got.Revision != before+2 {
+			t.Errorf("got %+v, want one start: two revisions after %d", got, before)
+		}
+	})
 }
 
 // What somebody has stopped stays stopped.
 func TestSessionStoppedByUserDoesNotWake(t *testing.T) {
 	t.Parallel()
-	h := idleFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	w, err := h.Stop(t.Context(), s.ID)
-	if err == nil {
-		_, err = w.Wait(t.Context())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if route, _ := h.Routes.Get(s.ID); route.Wakes {
-		t.Errorf("got the route %+v", route)
-	}
-	if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotRunning {
-		t.Errorf("got %v, want it not running", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := idleFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		w, err := h.Stop(t.Context(), s.ID)
+		if err == nil {
+			_, err = w.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if route, _ := h.Routes.Get(s.ID); route.Wakes {
+			t.Errorf("got the route %+v", route)
+		}
+		if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotRunning {
+			t.Errorf("got %v, want it not running", err)
+		}
+	})
 }
 
 func TestWakeRespectsSessionLimit(t *testing.T) {
 	t.Parallel()
-	h := idleFixture(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
-	s, _ := h.Make(lifecycle.Request{})
-	h.Clock.Advance(11 * time.Minute)
-	h.waitFor(t, s.ID, "stopped", isStopped)
-	h.Make(lifecycle.Request{})
-	if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeLimit {
-		t.Errorf("got %v, want no room", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := idleFixture(t, func(o *lifecycle.Options) { o.MaxSessions = 1 })
+		s, _ := h.Make(lifecycle.Request{})
+		h.Clock.Advance(11 * time.Minute)
+		h.waitFor(t, s.ID, "stopped", isStopped)
+		h.Make(lifecycle.Request{})
+		if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeLimit {
+			t.Errorf("got %v, want no room", err)
+		}
+	})
 }
 
 // A server that is at work keeps its session up, but not for ever. This one never says, which counts as work.
 func TestBusyServerKeepsSessionRunning(t *testing.T) {
 	t.Parallel()
-	h := idleFixture(t, func(o *lifecycle.Options) {
-		p := o.Profiles["opencode"]
-		p.Busy = []session.BusyProbe{{Path: "/path", Member: "type", Values: []string{"busy"}}}
-		o.Profiles["opencode"] = p
-	})
-	s, _ := h.Make(lifecycle.Request{})
-	h.Clock.Advance(30 * time.Minute)
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
-		if stay := h.IdleDeadline(h.stored(s.ID)); stay.Busy && stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(70*time.Minute)) {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("got %+v, want it kept up by its own work", stay)
+	synctest.Test(t, func(t *testing.T) {
+		h := idleFixture(t, func(o *lifecycle.Options) {
+			p := o.Profiles["opencode"]
+			p.Busy = []session.BusyProbe{{Path: "/path", Member: "type", Values: []string{"busy"}}}
+			o.Profiles["opencode"] = p
+		})
+		s, _ := h.Make(lifecycle.Request{})
+		h.Clock.Advance(30 * time.Minute)
+		for deadline := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
+			if stay := h.IdleDeadline(h.stored(s.ID)); stay.Busy && stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(70*time.Minute)) {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("got %+v, want it kept up by its own work", stay)
+			}
 		}
-	}
-	if got := h.stored(s.ID); got.Status != session.Running {
-		t.Errorf("got %+v, want it up", got)
-	}
-	h.Clock.Advance(time.Hour)
-	if got := h.waitFor(t, s.ID, "stopped", isStopped); got.StopReason != session.StopIdle {
-		t.Errorf("got %+v", got)
-	}
+		if got := h.stored(s.ID); got.Status != session.Running {
+			t.Errorf("got %+v, want it up", got)
+		}
+		h.Clock.Advance(time.Hour)
+		if got := h.waitFor(t, s.ID, "stopped", isStopped); got.StopReason != session.StopIdle {
+			t.Errorf("got %+v", got)
+		}
+	})
 }
 
 func TestExpiredSessionIsStoppedAndNotStarted(t *testing.T) {
 	t.Parallel()
-	h := idleFixture(t, func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 0, time.Hour })
-	s, _ := h.Make(lifecycle.Request{})
-	h.Clock.Advance(59 * time.Minute)
-	if err := h.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := h.stored(s.ID); got.Status != session.Running || !h.IdleDeadline(got).Until.Equal(got.ExpiresAt) {
-		t.Errorf("before the end: got %+v, %+v", got, h.IdleDeadline(got))
-	}
-	h.Clock.Advance(2 * time.Minute)
-	if got := h.waitFor(t, s.ID, "stopped", isStopped); got.StopReason != session.StopLifetime {
-		t.Errorf("got %+v", got)
-	}
-	if _, err := h.Start(t.Context(), s.ID); session.CodeOf(err) != session.CodeConflict {
-		t.Errorf("start after the end: got %v, want it refused", err)
-	}
-	if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotRunning {
-		t.Errorf("wake after the end: got %v", err)
-	}
-	w, err := h.Delete(t.Context(), s.ID)
-	if err == nil {
-		_, err = w.Wait(context.WithoutCancel(t.Context()))
-	}
-	if err != nil {
-		t.Errorf("delete after the end: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := idleFixture(t, func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 0, time.Hour })
+		s, _ := h.Make(lifecycle.Request{})
+		h.Clock.Advance(59 * time.Minute)
+		if err := h.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.stored(s.ID); got.Status != session.Running || !h.IdleDeadline(got).Until.Equal(got.ExpiresAt) {
+			t.Errorf("before the end: got %+v, %+v", got, h.IdleDeadline(got))
+		}
+		h.Clock.Advance(2 * time.Minute)
+		if got := h.waitFor(t, s.ID, "stopped", isStopped); got.StopReason != session.StopLifetime {
+			t.Errorf("got %+v", got)
+		}
+		if _, err := h.Start(t.Context(), s.ID); session.CodeOf(err) != session.CodeConflict {
+			t.Errorf("start after the end: got %v, want it refused", err)
+		}
+		if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotRunning {
+			t.Errorf("wake after the end: got %v", err)
+		}
+		w, err := h.Delete(t.Context(), s.ID)
+		if err == nil {
+			_, err = w.Wait(context.WithoutCancel(t.Context()))
+		}
+		if err != nil {
+			t.Errorf("delete after the end: %v", err)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -23,44 +24,46 @@ func TestTakenOverCreateUndoesNothing(t *testing.T) {
 		op   runtimetest.Op
 		step runtimetest.Step
 	}{
-		"it times out":                 {runtimetest.OpStart, runtimetest.Step{Until: make(chan struct{})}},
+		"it times out":                 {runtimetest.OpStart, runtimetest.Step{Delay: time.Hour}},
 		"the engine refuses it":        {runtimetest.OpStart, runtimetest.Step{Delay: 300 * time.Millisecond, Err: session.Errorf(session.CodeStartFailed, "no")}},
 		"it was not even made by then": {runtimetest.OpCreate, runtimetest.Step{Delay: 300 * time.Millisecond, Err: session.Errorf(session.CodeConflict, "there is one")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			peers := &peers{living: map[string]bool{"second": true}} // the first one's lease is gone
-			h := newFixture(t, func(o *lifecycle.Options) {
-				o.Process, o.Peers, o.StartTimeout = "first", peers, time.Second
-			})
-			h.Engine.Script(behaviour.op, behaviour.step)
-			issued, err := h.Create(t.Context(), lifecycle.Request{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			id := issued.Session().ID
-			h.reached(behaviour.op)
+			synctest.Test(t, func(t *testing.T) {
+				peers := &peers{living: map[string]bool{"second": true}} // the first one's lease is gone
+				h := newFixture(t, func(o *lifecycle.Options) {
+					o.Process, o.Peers, o.StartTimeout = "first", peers, time.Second
+				})
+				h.Engine.Script(behaviour.op, behaviour.step)
+				issued, err := h.Create(t.Context(), lifecycle.Request{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				id := issued.Session().ID
+				h.reached(behaviour.op)
 
-			h.Options.Process = "second"
-			second := h.Process()
-			t.Cleanup(func() { h.abandon(second) })
-			if err := second.Reconcile(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			h.waitFor(t, id, "finished by the second process", func(now session.Session, _ lifecycle.Health) bool {
-				return now.Status == session.Running && now.Operation == nil
-			})
-			_, err = issued.Wait(t.Context())
-			wantCode(t, err, session.CodeCanceled, "the create of the first process")
+				h.Options.Process = "second"
+				second := h.Process()
+				t.Cleanup(func() { h.abandon(second) })
+				if err := second.Reconcile(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				h.waitFor(t, id, "finished by the second process", func(now session.Session, _ lifecycle.Health) bool {
+					return now.Status == session.Running && now.Operation == nil
+				})
+				_, err = issued.Wait(t.Context())
+				wantCode(t, err, session.CodeCanceled, "the create of the first process")
 
-			now := h.stored(id)
-			c, err := h.Engine.Inspect(t.Context(), now.ContainerName)
-			if err != nil || c.State != session.StateRunning || now.Status != session.Running {
-				t.Errorf("the session is %s and its container %q (%v), want both running", now.Status, c.State, err)
-			}
-			if volumes := h.Engine.Volumes(); len(volumes) == 0 {
-				t.Error("the workspace is gone")
-			}
+				now := h.stored(id)
+				c, err := h.Engine.Inspect(t.Context(), now.ContainerName)
+				if err != nil || c.State != session.StateRunning || now.Status != session.Running {
+					t.Errorf("the session is %s and its container %q (%v), want both running", now.Status, c.State, err)
+				}
+				if volumes := h.Engine.Volumes(); len(volumes) == 0 {
+					t.Error("the workspace is gone")
+				}
+			})
 		})
 	}
 }
@@ -68,26 +71,28 @@ func TestTakenOverCreateUndoesNothing(t *testing.T) {
 // When the store cannot say whose an operation is, a failure takes nothing back.
 func TestFailedCreateUndoesNothingDuringStoreOutage(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, func(o *lifecycle.Options) { o.StartTimeout = 200 * time.Millisecond })
-	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
-	issued, err := h.Create(t.Context(), lifecycle.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.reached(runtimetest.OpStart)
-	h.Store.Fail("Get", session.Errorf(session.CodeStoreUnavailable, "away"))
-	<-time.After(500 * time.Millisecond)
-	if calls := h.Engine.Calls(runtimetest.OpRemove, runtimetest.OpRemoveVolumes, runtimetest.OpStop); len(calls) != 0 {
-		t.Errorf("without a store: got %v, want nothing undone", calls)
-	}
-	h.Store.Fail("Get", nil)
-	if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeStartTimeout {
-		t.Errorf("got %v, want the create to end", err)
-	}
-	h.reconcile() // which sees to what is left
-	h.waitFor(t, issued.Session().ID, "nothing runs", func(now session.Session, _ lifecycle.Health) bool {
-		c, err := h.Engine.Inspect(t.Context(), now.ContainerName)
-		return now.Status == session.Error && (err != nil || c.State != session.StateRunning)
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t, func(o *lifecycle.Options) { o.StartTimeout = 200 * time.Millisecond })
+		h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
+		issued, err := h.Create(t.Context(), lifecycle.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.reached(runtimetest.OpStart)
+		h.Store.Fail("Get", session.Errorf(session.CodeStoreUnavailable, "away"))
+		<-time.After(500 * time.Millisecond)
+		if calls := h.Engine.Calls(runtimetest.OpRemove, runtimetest.OpRemoveVolumes, runtimetest.OpStop); len(calls) != 0 {
+			t.Errorf("without a store: got %v, want nothing undone", calls)
+		}
+		h.Store.Fail("Get", nil)
+		if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeStartTimeout {
+			t.Errorf("got %v, want the create to end", err)
+		}
+		h.reconcile() // which sees to what is left
+		h.waitFor(t, issued.Session().ID, "nothing runs", func(now session.Session, _ lifecycle.Health) bool {
+			c, err := h.Engine.Inspect(t.Context(), now.ContainerName)
+			return now.Status == session.Error && (err != nil || c.State != session.StateRunning)
+		})
 	})
 }
 
@@ -101,23 +106,25 @@ func TestFailedStopIsRetriedUntilStopped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newFixture(t)
-			s, _ := h.Make(lifecycle.Request{})
-			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Times: 2, Err: err})
-			if _, err := h.do(h.Stop, s.ID); err == nil {
-				t.Fatal("the stop succeeded on an engine that fails")
-			}
-			h.waitFor(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
-				if route, _ := h.Routes.Get(s.ID); now.Status == session.Running || now.Status == session.Error && now.LastError == "" || route.Running {
-					t.Fatalf("after a reconciliation: got %+v, want it stopped, or the reason why not", now)
+			synctest.Test(t, func(t *testing.T) {
+				h := newFixture(t)
+				s, _ := h.Make(lifecycle.Request{})
+				h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Times: 2, Err: err})
+				if _, err := h.do(h.Stop, s.ID); err == nil {
+					t.Fatal("the stop succeeded on an engine that fails")
 				}
-				h.Clock.Advance(20 * time.Second)
-				h.reconcile()
-				return isStopped(now, v)
+				h.waitFor(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
+					if route, _ := h.Routes.Get(s.ID); now.Status == session.Running || now.Status == session.Error && now.LastError == "" || route.Running {
+						t.Fatalf("after a reconciliation: got %+v, want it stopped, or the reason why not", now)
+					}
+					h.Clock.Advance(20 * time.Second)
+					h.reconcile()
+					return isStopped(now, v)
+				})
+				if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State != session.StateStopped {
+					t.Errorf("got container %q, %v; want it stopped", c.State, err)
+				}
 			})
-			if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State != session.StateStopped {
-				t.Errorf("got container %q, %v; want it stopped", c.State, err)
-			}
 		})
 	}
 }
@@ -154,49 +161,53 @@ func (s *holding) Update(ctx context.Context, v session.Session, max int) (sessi
 // A request that would wake a session comes while the user's stop of it is being recorded. The stop was asked for.
 func TestWakeDoesNotPreemptStopBeingRecorded(t *testing.T) {
 	t.Parallel()
-	peers := &peers{living: map[string]bool{"first": true, "second": true}}
-	h := idleFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
-	s, _ := h.Make(lifecycle.Request{})
-	h.Clock.Advance(11 * time.Minute)
-	h.waitFor(t, s.ID, "stopped", isStopped)
+	synctest.Test(t, func(t *testing.T) {
+		peers := &peers{living: map[string]bool{"first": true, "second": true}}
+		h := idleFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
+		s, _ := h.Make(lifecycle.Request{})
+		h.Clock.Advance(11 * time.Minute)
+		h.waitFor(t, s.ID, "stopped", isStopped)
 
-	h.Options.Process = "second"
-	store := &holding{Store: h.Store, reached: make(chan struct{}), release: make(chan struct{})}
-	m := h.ProcessWith(store, h.Engine)
-	t.Cleanup(func() { h.abandon(m) })
-	stopped := make(chan error, 1)
-	go func() { _, err := h.do(m.Stop, s.ID); stopped <- err }()
-	<-store.reached
-	woken := make(chan error, 1)
-	go func() { woken <- m.Wake(t.Context(), s.ID) }()
-	<-time.After(50 * time.Millisecond) // the wake has read the session, and waits for its turn
-	close(store.release)
-	if err := <-stopped; err != nil {
-		t.Fatalf("stop: %v", err)
-	}
-	wantCode(t, <-woken, session.CodeNotRunning, "wake")
-	if now := h.stored(s.ID); now.Status != session.Stopped || now.StopReason != "" || now.Operation != nil {
-		t.Errorf("got %+v, want it stopped by its user", now)
-	}
+		h.Options.Process = "second"
+		store := &holding{Store: h.Store, reached: make(chan struct{}), release: make(chan struct{})}
+		m := h.ProcessWith(store, h.Engine)
+		t.Cleanup(func() { h.abandon(m) })
+		stopped := make(chan error, 1)
+		go func() { _, err := h.do(m.Stop, s.ID); stopped <- err }()
+		<-store.reached
+		woken := make(chan error, 1)
+		go func() { woken <- m.Wake(t.Context(), s.ID) }()
+		<-time.After(50 * time.Millisecond) // the wake has read the session, and waits for its turn
+		close(store.release)
+		if err := <-stopped; err != nil {
+			t.Fatalf("stop: %v", err)
+		}
+		wantCode(t, <-woken, session.CodeNotRunning, "wake")
+		if now := h.stored(s.ID); now.Status != session.Stopped || now.StopReason != "" || now.Operation != nil {
+			t.Errorf("got %+v, want it stopped by its user", now)
+		}
+	})
 }
 
 // A stop of Berth's own that fails does not keep the session from whoever uses it.
 func TestRequestWakesSessionAfterFailedIdleStop(t *testing.T) {
 	t.Parallel()
-	h := idleFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Times: -1, Err: errAway})
-	h.Clock.Advance(11 * time.Minute)
-	h.waitFor(t, s.ID, "its stop has failed", func(now session.Session, _ lifecycle.Health) bool {
-		route, _ := h.Routes.Get(s.ID)
-		return now.Status == session.Error && route.Wakes
+	synctest.Test(t, func(t *testing.T) {
+		h := idleFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Times: -1, Err: errAway})
+		h.Clock.Advance(11 * time.Minute)
+		h.waitFor(t, s.ID, "its stop has failed", func(now session.Session, _ lifecycle.Health) bool {
+			route, _ := h.Routes.Get(s.ID)
+			return now.Status == session.Error && route.Wakes
+		})
+		if err := h.Wake(t.Context(), s.ID); err != nil {
+			t.Fatal(err)
+		}
+		if now := h.stored(s.ID); now.Status != session.Running || now.Operation != nil {
+			t.Errorf("got %+v, want it running", now)
+		}
 	})
-	if err := h.Wake(t.Context(), s.ID); err != nil {
-		t.Fatal(err)
-	}
-	if now := h.stored(s.ID); now.Status != session.Running || now.Operation != nil {
-		t.Errorf("got %+v, want it running", now)
-	}
 }
 
 // A delete is for good. Whoever wants to stop or restart the session meanwhile is refused, by force too.
@@ -205,28 +216,30 @@ func TestForceDoesNotPreemptDelete(t *testing.T) {
 	for _, kind := range []session.Kind{session.OpStop, session.OpRestart} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			h := newFixture(t)
-			s, _ := h.Make(lifecycle.Request{})
-			release := make(chan struct{})
-			h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Until: release})
-			deletion, err := h.Delete(t.Context(), s.ID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			h.reached(runtimetest.OpRemove)
-			_, err = h.Force(t.Context(), s.ID, kind)
-			if code := session.CodeOf(err); code != session.CodeConflict && code != session.CodeInProgress {
-				t.Errorf("forced %s: got %v, want it refused", kind, err)
-			}
-			close(release)
-			if _, err := deletion.Wait(t.Context()); err != nil {
-				t.Errorf("delete: %v", err)
-			}
-			_, err = h.Get(t.Context(), s.ID)
-			wantCode(t, err, session.CodeNotFound, "the session")
-			if left := h.Engine.Volumes(); len(left) != 0 {
-				t.Errorf("got volumes %v, want none", left)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				h := newFixture(t)
+				s, _ := h.Make(lifecycle.Request{})
+				release := make(chan struct{})
+				h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Until: release})
+				deletion, err := h.Delete(t.Context(), s.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.reached(runtimetest.OpRemove)
+				_, err = h.Force(t.Context(), s.ID, kind)
+				if code := session.CodeOf(err); code != session.CodeConflict && code != session.CodeInProgress {
+					t.Errorf("forced %s: got %v, want it refused", kind, err)
+				}
+				close(release)
+				if _, err := deletion.Wait(t.Context()); err != nil {
+					t.Errorf("delete: %v", err)
+				}
+				_, err = h.Get(t.Context(), s.ID)
+				wantCode(t, err, session.CodeNotFound, "the session")
+				if left := h.Engine.Volumes(); len(left) != 0 {
+					t.Errorf("got volumes %v, want none", left)
+				}
+			})
 		})
 	}
 }
@@ -245,61 +258,63 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 	} {
 		t.Run(string(test.kind), func(t *testing.T) {
 			t.Parallel()
-			var mu sync.Mutex
-			var told []session.EventType
-			h := newFixture(t, func(o *lifecycle.Options) {
-				o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); told = append(told, n.Type); mu.Unlock() })
-			})
-			s, _ := h.Make(lifecycle.Request{})
-			h.Engine.Script(test.op, runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeConflict, "the volume is in use")})
-			w, err := test.begin(h, s.ID)
-			if err == nil {
-				_, err = w.Wait(t.Context())
-			}
-			wantCode(t, err, session.CodeConflict, string(test.kind))
-			idle := func() {
-				t.Helper()
-				h.waitFor(t, s.ID, "waits to be tried again", func(now session.Session, _ lifecycle.Health) bool {
-					return now.Operation != nil && now.Operation.Kind == test.kind && now.Operation.Deadline.After(time.Now())
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				var told []session.EventType
+				h := newFixture(t, func(o *lifecycle.Options) {
+					o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); told = append(told, n.Type); mu.Unlock() })
 				})
-			}
-			for range 120 { // an hour of passes
-				h.Clock.Advance(30 * time.Second)
-				h.reconcile()
-				h.eventually(t, func() bool {
-					now := h.stored(s.ID)
-					return now.Operation != nil && now.Operation.Owner == ""
-				})
-				<-time.After(5 * time.Millisecond) // what the pass began has let go of the session long before the next one
-			}
-			idle()
-			if tries := len(h.Engine.Calls(test.op)); tries < 5 || tries > 16 {
-				t.Errorf("%d tries in an hour of passes, want 5 to 16", tries)
-			}
-			failed := slices.Collect(func(yield func(string) bool) {
-				for _, m := range h.stored(s.ID).Timeline {
-					if m.Type == session.EventFailed && !yield(m.Reason) {
-						return
-					}
+				s, _ := h.Make(lifecycle.Request{})
+				h.Engine.Script(test.op, runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeConflict, "the volume is in use")})
+				w, err := test.begin(h, s.ID)
+				if err == nil {
+					_, err = w.Wait(t.Context())
 				}
-			})
-			if len(failed) != 1 || !strings.Contains(failed[0], "the volume is in use") || !strings.Contains(failed[0], "tried again") {
-				t.Errorf("the timeline says %q, want the failure once", failed)
-			}
-			h.Engine.ClearScript()
-			h.Clock.Advance(time.Hour)
-			h.eventually(t, func() bool {
-				h.reconcile()
+				wantCode(t, err, session.CodeConflict, string(test.kind))
+				idle := func() {
+					t.Helper()
+					h.waitFor(t, s.ID, "waits to be tried again", func(now session.Session, _ lifecycle.Health) bool {
+						return now.Operation != nil && now.Operation.Kind == test.kind && now.Operation.Deadline.After(time.Now())
+					})
+				}
+				for range 120 { // an hour of passes
+					h.Clock.Advance(30 * time.Second)
+					h.reconcile()
+					h.eventually(t, func() bool {
+						now := h.stored(s.ID)
+						return now.Operation != nil && now.Operation.Owner == ""
+					})
+					<-time.After(5 * time.Millisecond) // what the pass began has let go of the session long before the next one
+				}
+				idle()
+				if tries := len(h.Engine.Calls(test.op)); tries < 5 || tries > 16 {
+					t.Errorf("%d tries in an hour of passes, want 5 to 16", tries)
+				}
+				failed := slices.Collect(func(yield func(string) bool) {
+					for _, m := range h.stored(s.ID).Timeline {
+						if m.Type == session.EventFailed && !yield(m.Reason) {
+							return
+						}
+					}
+				})
+				if len(failed) != 1 || !strings.Contains(failed[0], "the volume is in use") || !strings.Contains(failed[0], "tried again") {
+					t.Errorf("the timeline says %q, want the failure once", failed)
+				}
+				h.Engine.ClearScript()
+				h.Clock.Advance(time.Hour)
+				h.eventually(t, func() bool {
+					h.reconcile()
+					mu.Lock()
+					defer mu.Unlock()
+					return len(told) >= 2
+				})
+				h.settled(s.ID)
 				mu.Lock()
 				defer mu.Unlock()
-				return len(told) >= 2
+				if want := []session.EventType{session.EventFailed, test.last}; !slices.Equal(told, want) {
+					t.Errorf("operators were told of %v, want %v", told, want)
+				}
 			})
-			h.settled(s.ID)
-			mu.Lock()
-			defer mu.Unlock()
-			if want := []session.EventType{session.EventFailed, test.last}; !slices.Equal(told, want) {
-				t.Errorf("operators were told of %v, want %v", told, want)
-			}
 		})
 	}
 }
@@ -307,37 +322,41 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 // The engine's return is reason to try at once what failed because it was away.
 func TestFailedStopIsRetriedWhenEngineRecovers(t *testing.T) {
 	t.Parallel()
-	h := monitored(t, func(o *lifecycle.Options) { o.ReconcileEvery = time.Hour })
-	s, _ := h.Make(lifecycle.Request{})
-	h.waitFor(t, s.ID, "looked at", isUp)
-	h.Engine.SetDown(true)
-	_, err := h.do(h.Stop, s.ID)
-	wantCode(t, err, session.CodeEngineUnavailable, "stop")
-	if v, _ := h.Health(s.ID); v.State != lifecycle.Failed || v.Reason == "" {
-		t.Errorf("while its stop waits: got the health %+v, want it failed", v)
-	}
-	h.Engine.SetDown(false)
-	h.waitFor(t, s.ID, "stopped", isStopped)
+	synctest.Test(t, func(t *testing.T) {
+		h := monitored(t, func(o *lifecycle.Options) { o.ReconcileEvery = time.Hour })
+		s, _ := h.Make(lifecycle.Request{})
+		h.waitFor(t, s.ID, "looked at", isUp)
+		h.Engine.SetDown(true)
+		_, err := h.do(h.Stop, s.ID)
+		wantCode(t, err, session.CodeEngineUnavailable, "stop")
+		if v, _ := h.Health(s.ID); v.State != lifecycle.Failed || v.Reason == "" {
+			t.Errorf("while its stop waits: got the health %+v, want it failed", v)
+		}
+		h.Engine.SetDown(false)
+		h.waitFor(t, s.ID, "stopped", isStopped)
+	})
 }
 
 // A session that the engine has stopped, and that was started again by somebody else's hand, is not stopped by Berth, and a
 // stop that Berth repeats by itself leaves the reason why it stopped the session.
 func TestStrayContainerOfIdleSessionIsStoppedAndSessionWakes(t *testing.T) {
 	t.Parallel()
-	h := idleFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.Clock.Advance(11 * time.Minute)
-	h.waitFor(t, s.ID, "stopped", isStopped)
-	if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil {
-		t.Fatal(err)
-	}
-	h.waitFor(t, s.ID, "its container is stopped", func(now session.Session, v lifecycle.Health) bool {
-		c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
-		return isStopped(now, v) && err == nil && c.State == session.StateStopped
+	synctest.Test(t, func(t *testing.T) {
+		h := idleFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Clock.Advance(11 * time.Minute)
+		h.waitFor(t, s.ID, "stopped", isStopped)
+		if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil {
+			t.Fatal(err)
+		}
+		h.waitFor(t, s.ID, "its container is stopped", func(now session.Session, v lifecycle.Health) bool {
+			c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
+			return isStopped(now, v) && err == nil && c.State == session.StateStopped
+		})
+		if now := h.stored(s.ID); now.StopReason != session.StopIdle {
+			t.Errorf("got the reason %q, want %q: the next request wakes it", now.StopReason, session.StopIdle)
+		}
 	})
-	if now := h.stored(s.ID); now.StopReason != session.StopIdle {
-		t.Errorf("got the reason %q, want %q: the next request wakes it", now.StopReason, session.StopIdle)
-	}
 }
 
 // An engine that hangs ends a create after the time that an operation may take, and a little for what is undone. Not twice.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,7 +26,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
-	return &fixture{Fixture: sessiontest.New(t, change...), t: t}
+	return &fixture{Fixture: sessiontest.NewInMemory(t, change...), t: t}
 }
 
 // do runs one of the Manager's operations to its end.
@@ -83,24 +84,26 @@ func TestCreatedSessionRunsAndIsRouted(t *testing.T) {
 
 func TestIntentIsRecordedBeforeEngineCall(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	release := make(chan struct{})
-	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
-	issued, err := h.Create(t.Context(), lifecycle.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := h.stored(issued.Session().ID)
-	if s.Status != session.Creating || s.Operation == nil || s.Operation.Kind != session.OpCreate || s.Operation.Deadline.IsZero() {
-		t.Errorf("got %+v while the engine makes the container, want the operation recorded", s)
-	}
-	if route, ok := h.Routes.Get(s.ID); !ok || route.Running {
-		t.Errorf("got route %+v, %v; want one that knows the token and sends nothing", route, ok)
-	}
-	close(release)
-	if _, err := issued.Wait(t.Context()); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		release := make(chan struct{})
+		h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+		issued, err := h.Create(t.Context(), lifecycle.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := h.stored(issued.Session().ID)
+		if s.Status != session.Creating || s.Operation == nil || s.Operation.Kind != session.OpCreate || s.Operation.Deadline.IsZero() {
+			t.Errorf("got %+v while the engine makes the container, want the operation recorded", s)
+		}
+		if route, ok := h.Routes.Get(s.ID); !ok || route.Running {
+			t.Errorf("got route %+v, %v; want one that knows the token and sends nothing", route, ok)
+		}
+		close(release)
+		if _, err := issued.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestTwentyConcurrentCreatesAllRun(t *testing.T) {
@@ -150,36 +153,38 @@ func TestFailedCreateLeavesErrorAndNoContainer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newFixture(t, func(o *lifecycle.Options) { o.StartTimeout = time.Second })
-			h.Engine.Behave("", c.behaviour)
-			for op, step := range c.step {
-				h.Engine.Script(op, step)
-			}
-			issued, err := h.Create(t.Context(), lifecycle.Request{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := issued.Wait(t.Context())
-			wantCode(t, err, c.want, "create")
-			if s.Status != session.Error || s.LastError == "" || s.LastError != session.MessageOf(err) || s.Operation != nil || s.Port != 0 {
-				t.Errorf("got %+v, want it in error with the message %q", s, session.MessageOf(err))
-			}
-			if left, err := h.Engine.List(t.Context()); err != nil || len(left) != 0 {
-				t.Errorf("got containers %+v, %v; want none", left, err)
-			}
-			if route, _ := h.Routes.Get(s.ID); route.Running {
-				t.Error("traffic is sent to a session in error")
-			}
-			for _, call := range h.Engine.Calls(runtimetest.OpRemoveVolumes) {
-				t.Errorf("the volumes of %s were removed without a delete", call.Ref)
-			}
-			h.Engine.ClearScript()
-			if _, err := h.do(h.Delete, s.ID); err != nil {
-				t.Fatal(err)
-			}
-			if left := h.Engine.Volumes(); len(left) != 0 {
-				t.Errorf("got volumes %v after the delete, want none", left)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				h := newFixture(t, func(o *lifecycle.Options) { o.StartTimeout = time.Second })
+				h.Engine.Behave("", c.behaviour)
+				for op, step := range c.step {
+					h.Engine.Script(op, step)
+				}
+				issued, err := h.Create(t.Context(), lifecycle.Request{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := issued.Wait(t.Context())
+				wantCode(t, err, c.want, "create")
+				if s.Status != session.Error || s.LastError == "" || s.LastError != session.MessageOf(err) || s.Operation != nil || s.Port != 0 {
+					t.Errorf("got %+v, want it in error with the message %q", s, session.MessageOf(err))
+				}
+				if left, err := h.Engine.List(t.Context()); err != nil || len(left) != 0 {
+					t.Errorf("got containers %+v, %v; want none", left, err)
+				}
+				if route, _ := h.Routes.Get(s.ID); route.Running {
+					t.Error("traffic is sent to a session in error")
+				}
+				for _, call := range h.Engine.Calls(runtimetest.OpRemoveVolumes) {
+					t.Errorf("the volumes of %s were removed without a delete", call.Ref)
+				}
+				h.Engine.ClearScript()
+				if _, err := h.do(h.Delete, s.ID); err != nil {
+					t.Fatal(err)
+				}
+				if left := h.Engine.Volumes(); len(left) != 0 {
+					t.Errorf("got volumes %v after the delete, want none", left)
+				}
+			})
 		})
 	}
 }

@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
@@ -16,36 +17,40 @@ func TestServerFailureCountsWhenEngineSendsNoEvents(t *testing.T) {
 	refused := runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeInternal, "events are not for you")}
 	t.Run("at its start", func(t *testing.T) {
 		t.Parallel()
-		h := newFixture(t, quickly)
-		h.Engine.Script(runtimetest.OpWatch, refused)
-		h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
-		h.runManager(t)
-		h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpWatch)) > 3 })
-		issued, err := h.Create(t.Context(), lifecycle.Request{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = issued.Wait(t.Context())
-		wantCode(t, err, session.CodeStartFailed, "create")
-		if now := h.stored(issued.Session().ID); now.Status != session.Error || now.Operation != nil {
-			t.Errorf("got %s with %+v, want it in error with nothing in progress", now.Status, now.Operation)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			h := newFixture(t, quickly)
+			h.Engine.Script(runtimetest.OpWatch, refused)
+			h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
+			h.runManager(t)
+			h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpWatch)) > 3 })
+			issued, err := h.Create(t.Context(), lifecycle.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = issued.Wait(t.Context())
+			wantCode(t, err, session.CodeStartFailed, "create")
+			if now := h.stored(issued.Session().ID); now.Status != session.Error || now.Operation != nil {
+				t.Errorf("got %s with %+v, want it in error with nothing in progress", now.Status, now.Operation)
+			}
+		})
 	})
 	t.Run("later", func(t *testing.T) {
 		t.Parallel()
-		h := newFixture(t, quickly)
-		h.runManager(t)
-		s, _ := h.Make(lifecycle.Request{})
-		h.waitFor(t, s.ID, "looked at", func(_ session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 0 })
-		h.Engine.Script(runtimetest.OpWatch, refused)
-		h.Engine.BreakStreams()
-		before := len(h.Engine.Calls(runtimetest.OpPing))
-		h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpPing)) > before+3 })
-		h.waitFor(t, s.ID, "given up after its restarts", func(now session.Session, _ lifecycle.Health) bool {
-			if now.Status == session.Running && now.Operation == nil {
-				h.Engine.Crash(s.ContainerName, 3, false)
-			}
-			return now.Status == session.Error && now.Operation == nil && strings.Contains(now.LastError, "given up")
+		synctest.Test(t, func(t *testing.T) {
+			h := newFixture(t, quickly)
+			h.runManager(t)
+			s, _ := h.Make(lifecycle.Request{})
+			h.waitFor(t, s.ID, "looked at", func(_ session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 0 })
+			h.Engine.Script(runtimetest.OpWatch, refused)
+			h.Engine.BreakStreams()
+			before := len(h.Engine.Calls(runtimetest.OpPing))
+			h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpPing)) > before+3 })
+			h.waitFor(t, s.ID, "given up after its restarts", func(now session.Session, _ lifecycle.Health) bool {
+				if now.Status == session.Running && now.Operation == nil {
+					h.Engine.Crash(s.ContainerName, 3, false)
+				}
+				return now.Status == session.Error && now.Operation == nil && strings.Contains(now.LastError, "given up")
+			})
 		})
 	})
 }

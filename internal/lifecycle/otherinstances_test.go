@@ -4,6 +4,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -16,87 +17,95 @@ func TestExternalStopIsDeferredUntilPeersAnswer(t *testing.T) {
 	for name, removed := range map[string]bool{"stopped": false, "removed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true}
-			h := monitored(t, func(o *lifecycle.Options) { o.Peers = p })
-			s, _ := h.Make(lifecycle.Request{})
-			h.waitFor(t, s.ID, "looked at", isUp)
-			h.Engine.StopExternally(s.ContainerName, syscall.SIGTERM, 143, removed)
-			h.settledRoute(t, s.ID)
-			h.reconcile()
-			c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
-			if now := h.stored(s.ID); now.Revision != s.Revision || now.Operation != nil || err == nil && c.State == session.StateRunning {
-				t.Errorf("got %+v and the container %+v, want both left alone", now, c)
-			}
-			p.change(func() { p.unheard = false })
-			h.waitFor(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
+			synctest.Test(t, func(t *testing.T) {
+				p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true}
+				h := monitored(t, func(o *lifecycle.Options) { o.Peers = p })
+				s, _ := h.Make(lifecycle.Request{})
+				h.waitFor(t, s.ID, "looked at", isUp)
+				h.Engine.StopExternally(s.ContainerName, syscall.SIGTERM, 143, removed)
+				h.settledRoute(t, s.ID)
+				h.reconcile()
+				c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
+				if now := h.stored(s.ID); now.Revision != s.Revision || now.Operation != nil || err == nil && c.State == session.StateRunning {
+					t.Errorf("got %+v and the container %+v, want both left alone", now, c)
+				}
+				p.change(func() { p.unheard = false })
+				h.waitFor(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
+			})
 		})
 	}
 	t.Run("crashed", func(t *testing.T) {
 		t.Parallel()
-		h := monitored(t, func(o *lifecycle.Options) {
-			o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true, missing: time.Now()}
+		synctest.Test(t, func(t *testing.T) {
+			h := monitored(t, func(o *lifecycle.Options) {
+				o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true, missing: time.Now()}
+			})
+			s, _ := h.Make(lifecycle.Request{})
+			h.waitFor(t, s.ID, "looked at", isUp)
+			h.Engine.Crash(s.ContainerName, 1, false)
+			h.waitFor(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
 		})
-		s, _ := h.Make(lifecycle.Request{})
-		h.waitFor(t, s.ID, "looked at", isUp)
-		h.Engine.Crash(s.ContainerName, 1, false)
-		h.waitFor(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
 	})
 	t.Run("started by the user all the same", func(t *testing.T) {
 		t.Parallel()
-		h := monitored(t, func(o *lifecycle.Options) {
-			o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true, missing: time.Now()}
+		synctest.Test(t, func(t *testing.T) {
+			h := monitored(t, func(o *lifecycle.Options) {
+				o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true, missing: time.Now()}
+			})
+			s, _ := h.Make(lifecycle.Request{})
+			h.waitFor(t, s.ID, "looked at", isUp)
+			if err := h.Engine.Remove(t.Context(), s.ContainerName, true); err != nil {
+				t.Fatal(err)
+			}
+			h.settledRoute(t, s.ID)
+			w, err := h.Start(t.Context(), s.ID)
+			if err == nil {
+				_, err = w.Wait(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.waitFor(t, s.ID, "up", isUp)
 		})
-		s, _ := h.Make(lifecycle.Request{})
-		h.waitFor(t, s.ID, "looked at", isUp)
-		if err := h.Engine.Remove(t.Context(), s.ContainerName, true); err != nil {
-			t.Fatal(err)
-		}
-		h.settledRoute(t, s.ID)
-		w, err := h.Start(t.Context(), s.ID)
-		if err == nil {
-			_, err = w.Wait(t.Context())
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.waitFor(t, s.ID, "up", isUp)
 	})
 }
 
 // A stopped session whose container runs may have been started by a process that cannot be heard.
 func TestContainerOfUnreachablePeerIsNotStopped(t *testing.T) {
 	t.Parallel()
-	p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true}
-	h := newFixture(t, func(o *lifecycle.Options) { o.Peers = p })
-	s, _ := h.Make(lifecycle.Request{})
-	w, err := h.Stop(t.Context(), s.ID)
-	if err == nil {
-		_, err = w.Wait(t.Context())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil {
-		t.Fatal(err)
-	}
-	state := func() session.State {
-		c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
+	synctest.Test(t, func(t *testing.T) {
+		p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true}
+		h := newFixture(t, func(o *lifecycle.Options) { o.Peers = p })
+		s, _ := h.Make(lifecycle.Request{})
+		w, err := h.Stop(t.Context(), s.ID)
+		if err == nil {
+			_, err = w.Wait(t.Context())
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		return c.State
-	}
-	h.reconcile()
-	h.settled(s.ID)
-	if state() != session.StateRunning {
-		t.Error("it was stopped")
-	}
-	p.change(func() { p.unheard = false })
-	h.reconcile()
-	h.settled(s.ID)
-	if state() == session.StateRunning {
-		t.Error("it runs although everybody was heard")
-	}
+		if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil {
+			t.Fatal(err)
+		}
+		state := func() session.State {
+			c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c.State
+		}
+		h.reconcile()
+		h.settled(s.ID)
+		if state() != session.StateRunning {
+			t.Error("it was stopped")
+		}
+		p.change(func() { p.unheard = false })
+		h.reconcile()
+		h.settled(s.ID)
+		if state() == session.StateRunning {
+			t.Error("it runs although everybody was heard")
+		}
+	})
 }
 
 // settledRoute waits until a session's server is known to be nowhere.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -253,19 +254,21 @@ func TestStartWithoutEngineLeavesSessionStoppedAndWakeable(t *testing.T) {
 
 func TestStoppedSessionStaysStopped(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	if _, err := h.do(h.Stop, s.ID); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil { // behind our back
-		t.Fatal(err)
-	}
-	h.reconcile()
-	h.settled(s.ID)
-	if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State == session.StateRunning {
-		t.Errorf("got %s, %v; want the container stopped again", c.State, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		if _, err := h.do(h.Stop, s.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil { // behind our back
+			t.Fatal(err)
+		}
+		h.reconcile()
+		h.settled(s.ID)
+		if c, err := h.Engine.Inspect(t.Context(), s.ContainerName); err != nil || c.State == session.StateRunning {
+			t.Errorf("got %s, %v; want the container stopped again", c.State, err)
+		}
+	})
 }
 
 func TestRunReconcilesAndWritesActivity(t *testing.T) {
@@ -291,21 +294,23 @@ func TestRunReconcilesAndWritesActivity(t *testing.T) {
 // The engine takes its time to answer the reconciler. Who wants something of the session waits for that and is not refused.
 func TestCommandWaitsForReconciliation(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Crash(s.ContainerName, 1, false)
-	answer, reconciled := make(chan struct{}), make(chan error, 1)
-	h.Engine.Script(runtimetest.OpInspect, runtimetest.Step{Until: answer})
-	before := len(h.Engine.Calls(runtimetest.OpInspect))
-	go func() { reconciled <- h.Reconcile(t.Context()) }()
-	for len(h.Engine.Calls(runtimetest.OpInspect)) == before {
-		<-time.After(time.Millisecond)
-	}
-	time.AfterFunc(1500*time.Millisecond, func() { close(answer) })
-	if now, err := h.do(h.Stop, s.ID); err != nil || now.Status != session.Stopped {
-		t.Errorf("got %s, %v; want it stopped", now.Status, err)
-	}
-	if err := <-reconciled; err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Crash(s.ContainerName, 1, false)
+		answer, reconciled := make(chan struct{}), make(chan error, 1)
+		h.Engine.Script(runtimetest.OpInspect, runtimetest.Step{Until: answer})
+		before := len(h.Engine.Calls(runtimetest.OpInspect))
+		go func() { reconciled <- h.Reconcile(t.Context()) }()
+		for len(h.Engine.Calls(runtimetest.OpInspect)) == before {
+			<-time.After(time.Millisecond)
+		}
+		time.AfterFunc(1500*time.Millisecond, func() { close(answer) })
+		if now, err := h.do(h.Stop, s.ID); err != nil || now.Status != session.Stopped {
+			t.Errorf("got %s, %v; want it stopped", now.Status, err)
+		}
+		if err := <-reconciled; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
@@ -80,24 +81,26 @@ func TestCopyMissingDuringRevertKeepsCurrentState(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newFixture(t)
-			s := h.moved(t)
-			lose(t, h, s)
-			w, err := h.Start(t.Context(), s.ID)
-			after, err := h.wait(t, w, err)
-			if err != nil || after.Upgrade != nil || after.Image != "stub:1" || h.remembered(t, after) != 2 {
-				t.Fatalf("start: got %+v, %v, want it on stub:1 with the present state", after, err)
-			}
-			said := ""
-			for _, m := range after.Timeline {
-				said += m.Reason
-			}
-			if !strings.Contains(said, "copy of the state") {
-				t.Errorf("got the timeline %+v, want it to say that the copy is gone", after.Timeline)
-			}
-			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Image: "stub:2"}); err != nil {
-				t.Errorf("upgrade: %v", err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				h := newFixture(t)
+				s := h.moved(t)
+				lose(t, h, s)
+				w, err := h.Start(t.Context(), s.ID)
+				after, err := h.wait(t, w, err)
+				if err != nil || after.Upgrade != nil || after.Image != "stub:1" || h.remembered(t, after) != 2 {
+					t.Fatalf("start: got %+v, %v, want it on stub:1 with the present state", after, err)
+				}
+				said := ""
+				for _, m := range after.Timeline {
+					said += m.Reason
+				}
+				if !strings.Contains(said, "copy of the state") {
+					t.Errorf("got the timeline %+v, want it to say that the copy is gone", after.Timeline)
+				}
+				if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Image: "stub:2"}); err != nil {
+					t.Errorf("upgrade: %v", err)
+				}
+			})
 		})
 	}
 }
@@ -127,24 +130,26 @@ func TestUpgradeFailedBeforeCopyKeepsPreviousUpgrade(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newFixture(t)
-			s := h.moved(t)
-			fail(t, h, s)
-			now, err := h.Get(t.Context(), s.ID)
-			if err != nil || now.Upgrade == nil || now.Upgrade.Step != session.StepSwitch || now.Upgrade.Image != "stub:2" {
-				t.Fatalf("got the upgrade %+v, %v, want the earlier one", now.Upgrade, err)
-			}
-			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
-				t.Fatal(err)
-			}
-			w, err := h.Start(t.Context(), s.ID)
-			if session.CodeOf(err) != session.CodeConflict {
-				_, err = h.wait(t, w, err)
-			}
-			now, got := h.Get(t.Context(), s.ID)
-			if got != nil || now.Image != "stub:1" || now.Upgrade != nil || h.remembered(t, now) != 1 {
-				t.Errorf("back: got %+v, %v, %v, want stub:1 with the state of that time", now, got, err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				h := newFixture(t)
+				s := h.moved(t)
+				fail(t, h, s)
+				now, err := h.Get(t.Context(), s.ID)
+				if err != nil || now.Upgrade == nil || now.Upgrade.Step != session.StepSwitch || now.Upgrade.Image != "stub:2" {
+					t.Fatalf("got the upgrade %+v, %v, want the earlier one", now.Upgrade, err)
+				}
+				if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
+					t.Fatal(err)
+				}
+				w, err := h.Start(t.Context(), s.ID)
+				if session.CodeOf(err) != session.CodeConflict {
+					_, err = h.wait(t, w, err)
+				}
+				now, got := h.Get(t.Context(), s.ID)
+				if got != nil || now.Image != "stub:1" || now.Upgrade != nil || h.remembered(t, now) != 1 {
+					t.Errorf("back: got %+v, %v, %v, want stub:1 with the state of that time", now, got, err)
+				}
+			})
 		})
 	}
 }

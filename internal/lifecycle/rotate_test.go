@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/access"
@@ -78,16 +79,18 @@ func TestReplacedTokenIsValidDuringGrace(t *testing.T) {
 // Another process hears of a grace as it does of a rotation.
 func TestGraceHoldsOnEveryInstance(t *testing.T) {
 	t.Parallel()
-	w := newTwo(t)
-	s, old := w.create()
-	_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.eventually("the first process lets in both tokens", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
-		now := w.Options.Now()
-		return w.Keys.Check(old, r.Token, now) == access.Previous && w.Keys.Check(fresh, r.Token, now) == access.Present
-	}))
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwo(t)
+		s, old := w.create()
+		_, fresh, err := w.RotateOn(t.Context(), w.second, s.ID, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the first process lets in both tokens", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+			now := w.Options.Now()
+			return w.Keys.Check(old, r.Token, now) == access.Previous && w.Keys.Check(fresh, r.Token, now) == access.Present
+		}))
+	})
 }
 
 func TestSweepRemovesExpiredDigests(t *testing.T) {

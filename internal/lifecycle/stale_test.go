@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -28,57 +29,61 @@ func (e *staleListStore) List(ctx context.Context) ([]session.Container, error) 
 
 func TestReconcilerIgnoresStaleList(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	engine := &staleListStore{Runtime: h.Engine}
-	h.Manager = h.ProcessOn(engine)
-	var id session.ID
-	agree := func(when string) {
-		t.Helper()
-		s := h.stored(id)
-		c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
-		route, _ := h.Routes.Get(id)
-		up := err == nil && c.State == session.StateRunning
-		if (s.Status == session.Running) != up || route.Running != up || s.LastError != "" || up && route.Address != c.Address {
-			t.Errorf("%s: the session is %s (%s), its container %s at %q, its route %v %q",
-				when, s.Status, s.LastError, c.State, c.Address, route.Running, route.Address)
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		engine := &staleListStore{Runtime: h.Engine}
+		h.Manager = h.ProcessOn(engine)
+		var id session.ID
+		agree := func(when string) {
+			t.Helper()
+			s := h.stored(id)
+			c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
+			route, _ := h.Routes.Get(id)
+			up := err == nil && c.State == session.StateRunning
+			if (s.Status == session.Running) != up || route.Running != up || s.LastError != "" || up && route.Address != c.Address {
+				t.Errorf("%s: the session is %s (%s), its container %s at %q, its route %v %q",
+					when, s.Status, s.LastError, c.State, c.Address, route.Running, route.Address)
+			}
 		}
-	}
-	for _, c := range []struct {
-		when string
-		deed func()
-	}{
-		{"created meanwhile", func() { s, _ := h.Make(lifecycle.Request{}); id = s.ID }},
-		{"restarted meanwhile", func() { h.must(h.Restart) }},
-		{"stopped meanwhile", func() { h.must(h.Stop) }},
-		{"started meanwhile", func() { h.must(h.Start) }},
-	} {
-		h.target = func() session.ID { return id }
-		engine.meanwhile = c.deed
+		for _, c := range []struct {
+			when string
+			deed func()
+		}{
+			{"created meanwhile", func() { s, _ := h.Make(lifecycle.Request{}); id = s.ID }},
+			{"restarted meanwhile", func() { h.must(h.Restart) }},
+			{"stopped meanwhile", func() { h.must(h.Stop) }},
+			{"started meanwhile", func() { h.must(h.Start) }},
+		} {
+			h.target = func() session.ID { return id }
+			engine.meanwhile = c.deed
+			h.reconcile()
+			h.settled(id)
+			agree(c.when)
+		}
+		engine.meanwhile = func() { h.must(h.Delete) }
 		h.reconcile()
-		h.settled(id)
-		agree(c.when)
-	}
-	engine.meanwhile = func() { h.must(h.Delete) }
-	h.reconcile()
-	if _, routed := h.Routes.Get(id); routed {
-		t.Error("deleted meanwhile: the route is back")
-	}
+		if _, routed := h.Routes.Get(id); routed {
+			t.Error("deleted meanwhile: the route is back")
+		}
+	})
 }
 
 func TestManagerIsReadyDespiteOneFailure(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	h.Make(lifecycle.Request{})
-	h.orphan("berth-orphan")
-	h.reconcile()
-	h.Clock.Advance(time.Hour)
-	h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeInternal, "driver failed to remove root filesystem")})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	ready := false
-	if err := h.Run(ctx, func() { ready = true; cancel() }); err != nil || !ready {
-		t.Errorf("got ready %v, %v; want ready although an orphan cannot be removed", ready, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		h.Make(lifecycle.Request{})
+		h.orphan("berth-orphan")
+		h.reconcile()
+		h.Clock.Advance(time.Hour)
+		h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeInternal, "driver failed to remove root filesystem")})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		ready := false
+		if err := h.Run(ctx, func() { ready = true; cancel() }); err != nil || !ready {
+			t.Errorf("got ready %v, %v; want ready although an orphan cannot be removed", ready, err)
+		}
+	})
 }
 
 func TestPausedSessionIsRoutedAfterProcessRestart(t *testing.T) {
@@ -102,21 +107,23 @@ func TestPausedSessionIsRoutedAfterProcessRestart(t *testing.T) {
 
 func TestFailedDeleteIsRetried(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Script(runtimetest.OpRemoveVolumes, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
-	_, err := h.do(h.Delete, s.ID)
-	wantCode(t, err, session.CodeEngineUnavailable, "delete without an engine")
-	_, err = h.Start(t.Context(), s.ID)
-	wantCode(t, err, session.CodeConflict, "start of a session that is being deleted")
-	h.Clock.Advance(time.Minute)
-	h.reconcile()
-	if left := h.settled(s.ID); left.ID != "" {
-		t.Errorf("got %+v, want the session gone", left)
-	}
-	if left := h.Engine.Volumes(); len(left) != 0 {
-		t.Errorf("got volumes %v, want none", left)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.Engine.Script(runtimetest.OpRemoveVolumes, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
+		_, err := h.do(h.Delete, s.ID)
+		wantCode(t, err, session.CodeEngineUnavailable, "delete without an engine")
+		_, err = h.Start(t.Context(), s.ID)
+		wantCode(t, err, session.CodeConflict, "start of a session that is being deleted")
+		h.Clock.Advance(time.Minute)
+		h.reconcile()
+		if left := h.settled(s.ID); left.ID != "" {
+			t.Errorf("got %+v, want the session gone", left)
+		}
+		if left := h.Engine.Volumes(); len(left) != 0 {
+			t.Errorf("got volumes %v, want none", left)
+		}
+	})
 }
 
 // rotating rotates the token between a read of the session and the update that is based on it.
@@ -176,22 +183,24 @@ func TestSessionChangedDuringAdoptionIsServed(t *testing.T) {
 
 func TestShutdownCancelsCleanup(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
-	h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Until: make(chan struct{})}) // never
-	issued, err := h.Create(t.Context(), lifecycle.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.reached(runtimetest.OpRemove)
-	begun := time.Now()
-	h.abandon(h.Manager)
-	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("the end of the process waited %s for a clean-up", took)
-	}
-	if s := h.stored(issued.Session().ID); s.Operation == nil {
-		t.Errorf("got %+v, want the operation left for the next process", s)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
+		h.Engine.Script(runtimetest.OpRemove, runtimetest.Step{Until: make(chan struct{})}) // never
+		issued, err := h.Create(t.Context(), lifecycle.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.reached(runtimetest.OpRemove)
+		begun := time.Now()
+		h.abandon(h.Manager)
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("the end of the process waited %s for a clean-up", took)
+		}
+		if s := h.stored(issued.Session().ID); s.Operation == nil {
+			t.Errorf("got %+v, want the operation left for the next process", s)
+		}
+	})
 }
 
 func TestRepeatedCreateSucceedsAfterDefaultImageChange(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -62,26 +63,28 @@ func TestInterruptedCreateIsFinishedByNextProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newFixture(t)
-			h.Engine.Script(op, runtimetest.Step{Until: make(chan struct{})})
-			issued, err := h.Create(t.Context(), lifecycle.Request{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			id := issued.Session().ID
-			h.reached(op)
-			h.abandon(h.Manager)
-			h.Engine.ClearScript()
+			synctest.Test(t, func(t *testing.T) {
+				h := newFixture(t)
+				h.Engine.Script(op, runtimetest.Step{Until: make(chan struct{})})
+				issued, err := h.Create(t.Context(), lifecycle.Request{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				id := issued.Session().ID
+				h.reached(op)
+				h.abandon(h.Manager)
+				h.Engine.ClearScript()
 
-			h.Manager = h.Process()
-			h.reconcile()
-			s := h.settled(id)
-			if route, _ := h.Routes.Get(id); s.Status != session.Running || !route.Running || !h.Keys.Matches(issued.Token, route.Token.Digest) {
-				t.Errorf("got %s with route %+v, want it running and its token good", s.Status, route)
-			}
-			if all, _ := h.Engine.List(t.Context()); len(all) != 1 {
-				t.Errorf("got %d containers, want 1", len(all))
-			}
+				h.Manager = h.Process()
+				h.reconcile()
+				s := h.settled(id)
+				if route, _ := h.Routes.Get(id); s.Status != session.Running || !route.Running || !h.Keys.Matches(issued.Token, route.Token.Digest) {
+					t.Errorf("got %s with route %+v, want it running and its token good", s.Status, route)
+				}
+				if all, _ := h.Engine.List(t.Context()); len(all) != 1 {
+					t.Errorf("got %d containers, want 1", len(all))
+				}
+			})
 		})
 	}
 }
@@ -100,137 +103,149 @@ func TestInterruptedOperationIsFinishedByNextProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newFixture(t)
-			s, _ := h.Make(lifecycle.Request{})
-			h.Engine.Script(c.op, runtimetest.Step{Until: make(chan struct{})})
-			if _, err := c.begin(h.Manager, t.Context(), s.ID); err != nil {
-				t.Fatal(err)
-			}
-			h.reached(c.op)
-			h.abandon(h.Manager)
-			h.Engine.ClearScript()
-			h.Manager = h.Process()
-			h.reconcile()
-			if got := h.settled(s.ID); got.Status != c.want {
-				t.Errorf("got %q, want %q", got.Status, c.want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				h := newFixture(t)
+				s, _ := h.Make(lifecycle.Request{})
+				h.Engine.Script(c.op, runtimetest.Step{Until: make(chan struct{})})
+				if _, err := c.begin(h.Manager, t.Context(), s.ID); err != nil {
+					t.Fatal(err)
+				}
+				h.reached(c.op)
+				h.abandon(h.Manager)
+				h.Engine.ClearScript()
+				h.Manager = h.Process()
+				h.reconcile()
+				if got := h.settled(s.ID); got.Status != c.want {
+					t.Errorf("got %q, want %q", got.Status, c.want)
+				}
+			})
 		})
 	}
 }
 
 func TestOperationOfLiveProcessIsKeptUntilDeadline(t *testing.T) {
 	t.Parallel()
-	peers := &peers{living: map[string]bool{"first": true}}
-	h := newFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
-	release := make(chan struct{})
-	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
-	issued, err := h.Create(t.Context(), lifecycle.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Options.Process = "second"
-	other := h.Process()
-	if err := other.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, err = other.Restart(t.Context(), issued.Session().ID)
-	wantCode(t, err, session.CodeInProgress, "restart by another process")
-	if s := h.stored(issued.Session().ID); s.Operation.Kind != session.OpCreate {
-		t.Errorf("got operation %+v, want the create untouched", s.Operation)
-	}
-	h.Clock.Advance(time.Hour)
-	if _, err := other.Restart(t.Context(), issued.Session().ID); session.CodeOf(err) == session.CodeInProgress {
-		t.Errorf("restart after the deadline: %v", err)
-	}
-	close(release)
-	h.abandon(other)
+	synctest.Test(t, func(t *testing.T) {
+		peers := &peers{living: map[string]bool{"first": true}}
+		h := newFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
+		release := make(chan struct{})
+		h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+		issued, err := h.Create(t.Context(), lifecycle.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Options.Process = "second"
+		other := h.Process()
+		if err := other.Reconcile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, err = other.Restart(t.Context(), issued.Session().ID)
+		wantCode(t, err, session.CodeInProgress, "restart by another process")
+		if s := h.stored(issued.Session().ID); s.Operation.Kind != session.OpCreate {
+			t.Errorf("got operation %+v, want the create untouched", s.Operation)
+		}
+		h.Clock.Advance(time.Hour)
+		if _, err := other.Restart(t.Context(), issued.Session().ID); session.CodeOf(err) == session.CodeInProgress {
+			t.Errorf("restart after the deadline: %v", err)
+		}
+		close(release)
+		h.abandon(other)
+	})
 }
 
 func TestDeletePreemptsCreate(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
-	issued, err := h.Create(t.Context(), lifecycle.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	begun := time.Now()
-	if _, err := h.do(h.Delete, issued.Session().ID); err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(begun); took > 4*time.Second {
-		t.Errorf("the delete waited %s for the create's time-out", took)
-	}
-	_, err = issued.Wait(t.Context())
-	wantCode(t, err, session.CodeCanceled, "the create")
-	if left, _ := h.Engine.List(t.Context()); len(left) != 0 || len(h.Engine.Volumes()) != 0 {
-		t.Errorf("left: %v, %v", left, h.Engine.Volumes())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		h.Engine.Behave("", runtimetest.Behaviour{Mute: true})
+		issued, err := h.Create(t.Context(), lifecycle.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		if _, err := h.do(h.Delete, issued.Session().ID); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took > 4*time.Second {
+			t.Errorf("the delete waited %s for the create's time-out", took)
+		}
+		_, err = issued.Wait(t.Context())
+		wantCode(t, err, session.CodeCanceled, "the create")
+		if left, _ := h.Engine.List(t.Context()); len(left) != 0 || len(h.Engine.Volumes()) != 0 {
+			t.Errorf("left: %v, %v", left, h.Engine.Volumes())
+		}
+	})
 }
 
 func TestSecondOperationIsInProgress(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	release := make(chan struct{})
-	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
-	stop, err := h.Stop(t.Context(), s.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = h.Start(t.Context(), s.ID)
-	wantCode(t, err, session.CodeInProgress, "start while it stops")
-	if f, ok := errors.AsType[*session.Failure](err); !ok || f.RetryAfter <= 0 {
-		t.Errorf("got %v, want it to say when to try again", err)
-	}
-	joined, err := h.Stop(t.Context(), s.ID)
-	if err != nil {
-		t.Fatalf("second stop: %v; want it to join the first", err)
-	}
-	close(release)
-	for _, w := range []*lifecycle.Work{stop, joined} {
-		if s, err := w.Wait(t.Context()); err != nil || s.Status != session.Stopped {
-			t.Errorf("got %s, %v; want stopped", s.Status, err)
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		release := make(chan struct{})
+		h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+		stop, err := h.Stop(t.Context(), s.ID)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if n := len(h.Engine.Calls(runtimetest.OpStop)); n != 1 {
-		t.Errorf("the engine was asked %d times to stop, want once", n)
-	}
+		_, err = h.Start(t.Context(), s.ID)
+		wantCode(t, err, session.CodeInProgress, "start while it stops")
+		if f, ok := errors.AsType[*session.Failure](err); !ok || f.RetryAfter <= 0 {
+			t.Errorf("got %v, want it to say when to try again", err)
+		}
+		joined, err := h.Stop(t.Context(), s.ID)
+		if err != nil {
+			t.Fatalf("second stop: %v; want it to join the first", err)
+		}
+		close(release)
+		for _, w := range []*lifecycle.Work{stop, joined} {
+			if s, err := w.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+				t.Errorf("got %s, %v; want stopped", s.Status, err)
+			}
+		}
+		if n := len(h.Engine.Calls(runtimetest.OpStop)); n != 1 {
+			t.Errorf("the engine was asked %d times to stop, want once", n)
+		}
+	})
 }
 
 func TestOperationContinuesWhenCallerDisconnects(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	release := make(chan struct{})
-	h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
-	issued, err := h.Create(ctx, lifecycle.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	_, err = issued.Wait(ctx)
-	wantCode(t, err, session.CodeCanceled, "wait")
-	close(release)
-	if s, err := issued.Wait(t.Context()); err != nil || s.Status != session.Running {
-		t.Errorf("got %s, %v; want running", s.Status, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		release := make(chan struct{})
+		h.Engine.Script(runtimetest.OpCreate, runtimetest.Step{Until: release})
+		issued, err := h.Create(ctx, lifecycle.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		_, err = issued.Wait(ctx)
+		wantCode(t, err, session.CodeCanceled, "wait")
+		close(release)
+		if s, err := issued.Wait(t.Context()); err != nil || s.Status != session.Running {
+			t.Errorf("got %s, %v; want running", s.Status, err)
+		}
+	})
 }
 
 func TestShortStoreOutageDelaysCompletion(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	release := make(chan struct{})
-	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
-	stop, err := h.Stop(t.Context(), s.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "disk full"))
-	close(release)
-	time.AfterFunc(300*time.Millisecond, func() { h.Store.Fail("Update", nil) })
-	if s, err := stop.Wait(t.Context()); err != nil || s.Status != session.Stopped {
-		t.Errorf("got %s, %v; want stopped", s.Status, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		release := make(chan struct{})
+		h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+		stop, err := h.Stop(t.Context(), s.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Store.Fail("Update", session.Errorf(session.CodeStoreUnavailable, "disk full"))
+		close(release)
+		time.AfterFunc(300*time.Millisecond, func() { h.Store.Fail("Update", nil) })
+		if s, err := stop.Wait(t.Context()); err != nil || s.Status != session.Stopped {
+			t.Errorf("got %s, %v; want stopped", s.Status, err)
+		}
+	})
 }

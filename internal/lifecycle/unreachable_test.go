@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/internal/lifecycle"
@@ -15,24 +16,28 @@ func TestContainerWithoutAddressIsRestarted(t *testing.T) {
 	t.Parallel()
 	t.Run("by a restart", func(t *testing.T) {
 		t.Parallel()
-		h := newFixture(t, quickly)
-		h.runManager(t)
-		s, _ := h.Make(lifecycle.Request{})
-		h.Engine.Disconnect(s.ContainerName)
-		h.waitFor(t, s.ID, "restarted", func(now session.Session, _ lifecycle.Health) bool {
-			route, _ := h.Routes.Get(s.ID)
-			return now.Status == session.Running && now.RestartCount == 1 && now.Operation == nil && route.Address != ""
+		synctest.Test(t, func(t *testing.T) {
+			h := newFixture(t, quickly)
+			h.runManager(t)
+			s, _ := h.Make(lifecycle.Request{})
+			h.Engine.Disconnect(s.ContainerName)
+			h.waitFor(t, s.ID, "restarted", func(now session.Session, _ lifecycle.Health) bool {
+				route, _ := h.Routes.Get(s.ID)
+				return now.Status == session.Running && now.RestartCount == 1 && now.Operation == nil && route.Address != ""
+			})
 		})
 	})
 	t.Run("or says so", func(t *testing.T) {
 		t.Parallel()
-		h := newFixture(t)
-		s, _ := h.Make(lifecycle.Request{})
-		h.Engine.Disconnect(s.ContainerName)
-		h.reconcile()
-		if now := h.stored(s.ID); now.Status != session.Error || !strings.Contains(now.LastError, "restart the session") {
-			t.Errorf("got %s, %q; want an error that says what to do", now.Status, now.LastError)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			h := newFixture(t)
+			s, _ := h.Make(lifecycle.Request{})
+			h.Engine.Disconnect(s.ContainerName)
+			h.reconcile()
+			if now := h.stored(s.ID); now.Status != session.Error || !strings.Contains(now.LastError, "restart the session") {
+				t.Errorf("got %s, %q; want an error that says what to do", now.Status, now.LastError)
+			}
+		})
 	})
 }
 
@@ -63,38 +68,40 @@ func TestStartOfRunningSessionWaitsForAddress(t *testing.T) {
 // A server that takes its time to end, or to answer, keeps nobody else waiting for the comparison of records and containers.
 func TestSlowSessionDoesNotDelayReconcilingOthers(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	slow, _ := h.Make(lifecycle.Request{})
-	other, _ := h.Make(lifecycle.Request{})
-	h.abandon(h.Manager)
-	for _, s := range []session.Session{slow, other} { // stopped as far as is recorded
-		now := h.stored(s.ID)
-		now.Status, now.Port = session.Error, 0
-		now.LastError = "left by a failure"
-		if _, err := h.Store.Update(t.Context(), now, session.Unlimited); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		slow, _ := h.Make(lifecycle.Request{})
+		other, _ := h.Make(lifecycle.Request{})
+		h.abandon(h.Manager)
+		for _, s := range []session.Session{slow, other} { // stopped as far as is recorded
+			now := h.stored(s.ID)
+			now.Status, now.Port = session.Error, 0
+			now.LastError = "left by a failure"
+			if _, err := h.Store.Update(t.Context(), now, session.Unlimited); err != nil {
+				t.Fatal(err)
+			}
+		}
+		release := make(chan struct{})
+		h.Engine.Behave(slow.ContainerName, runtimetest.Behaviour{Mute: true})
+		if err := h.Engine.Stop(t.Context(), slow.ContainerName, time.Second); err != nil {
 			t.Fatal(err)
 		}
-	}
-	release := make(chan struct{})
-	h.Engine.Behave(slow.ContainerName, runtimetest.Behaviour{Mute: true})
-	if err := h.Engine.Stop(t.Context(), slow.ContainerName, time.Second); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Engine.Start(t.Context(), slow.ContainerName); err != nil {
-		t.Fatal(err)
-	}
-	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
-	h.Manager = h.Process()
-	done := make(chan error, 1)
-	go func() { done <- h.Reconcile(t.Context()) }()
-	h.waitFor(t, other.ID, "running again", func(now session.Session, _ lifecycle.Health) bool { return now.Status == session.Running })
-	select {
-	case err := <-done:
-		t.Errorf("the comparison has ended (%v) before the slow server did", err)
-	default:
-	}
-	close(release)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+		if err := h.Engine.Start(t.Context(), slow.ContainerName); err != nil {
+			t.Fatal(err)
+		}
+		h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
+		h.Manager = h.Process()
+		done := make(chan error, 1)
+		go func() { done <- h.Reconcile(t.Context()) }()
+		h.waitFor(t, other.ID, "running again", func(now session.Session, _ lifecycle.Health) bool { return now.Status == session.Running })
+		select {
+		case err := <-done:
+			t.Errorf("the comparison has ended (%v) before the slow server did", err)
+		default:
+		}
+		close(release)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 
@@ -54,7 +55,7 @@ func (h *fixture) own(t *testing.T, method string, s session.Session) []byte {
 		t.Fatal(err)
 	}
 	r.SetBasicAuth(route.Username, route.Credential.Reveal())
-	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+	response, err := h.Servers.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,35 +299,37 @@ func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 			for _, acted := range []bool{false, true} {
 				t.Run(image+" "+string(op), func(t *testing.T) {
 					t.Parallel()
-					h := newFixture(t)
-					h.Engine.BehaveImage(brokenImage, runtimetest.Behaviour{Exits: true, ExitCode: 3})
-					s, _ := h.Make(lifecycle.Request{})
-					h.remember(t, s)
-					// The engine is gone for this process from that call on, done or not, and the process ends.
-					h.Engine.Script(op, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "lost"), ActFirst: acted})
-					w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: image})
-					if _, err := h.wait(t, w, err); session.CodeOf(err) != session.CodeEngineUnavailable {
-						t.Fatalf("got %v, want code %s", err, session.CodeEngineUnavailable)
-					}
-					h.abandon(h.Manager)
-					h.Routes.Clear()
-					h.Manager = h.Process()
-					want := image
-					if image == brokenImage {
-						want = "stub:1"
-					}
-					h.eventually(t, func() bool {
-						if err := h.Reconcile(t.Context()); err != nil {
-							t.Fatal(err)
+					synctest.Test(t, func(t *testing.T) {
+						h := newFixture(t)
+						h.Engine.BehaveImage(brokenImage, runtimetest.Behaviour{Exits: true, ExitCode: 3})
+						s, _ := h.Make(lifecycle.Request{})
+						h.remember(t, s)
+						// The engine is gone for this process from that call on, done or not, and the process ends.
+						h.Engine.Script(op, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "lost"), ActFirst: acted})
+						w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: image})
+						if _, err := h.wait(t, w, err); session.CodeOf(err) != session.CodeEngineUnavailable {
+							t.Fatalf("got %v, want code %s", err, session.CodeEngineUnavailable)
 						}
+						h.abandon(h.Manager)
+						h.Routes.Clear()
+						h.Manager = h.Process()
+						want := image
+						if image == brokenImage {
+							want = "stub:1"
+						}
+						h.eventually(t, func() bool {
+							if err := h.Reconcile(t.Context()); err != nil {
+								t.Fatal(err)
+							}
+							now, err := h.Get(t.Context(), s.ID)
+							route, _ := h.Routes.Get(s.ID)
+							return err == nil && now.Operation == nil && now.Status == session.Running && now.Image == want && route.Running
+						})
 						now, err := h.Get(t.Context(), s.ID)
-						route, _ := h.Routes.Get(s.ID)
-						return err == nil && now.Operation == nil && now.Status == session.Running && now.Image == want && route.Running
+						if err != nil || h.remembered(t, now) != 1 {
+							t.Errorf("the server remembers %d of its sessions, want 1 (%v)", h.remembered(t, now), err)
+						}
 					})
-					now, err := h.Get(t.Context(), s.ID)
-					if err != nil || h.remembered(t, now) != 1 {
-						t.Errorf("the server remembers %d of its sessions, want 1 (%v)", h.remembered(t, now), err)
-					}
 				})
 			}
 		}
@@ -336,35 +339,37 @@ func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 // Whoever stops a session in the middle of the way back finds it whole with the next start.
 func TestStartCompletesInterruptedRevert(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	s, _ := h.Make(lifecycle.Request{})
-	h.remember(t, s)
-	w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:2"})
-	up, err := h.wait(t, w, err)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.remember(t, up)
-	release := make(chan struct{})
-	h.Engine.Script(runtimetest.OpRestoreState, runtimetest.Step{Until: release})
-	if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
-		t.Fatal(err)
-	}
-	h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
-	w, err = h.Stop(t.Context(), s.ID)
-	if _, err := h.wait(t, w, err); err != nil {
-		t.Fatal(err)
-	}
-	close(release)
-	if _, err = h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:3"}); session.CodeOf(err) != session.CodeConflict {
-		t.Errorf("upgrade half-way back: got %v, want code %s", err, session.CodeConflict)
-	}
-	w, err = h.Start(t.Context(), s.ID)
-	after, err := h.wait(t, w, err)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := h.remembered(t, after); got != 1 || after.Image != "stub:1" {
-		t.Errorf("got %d remembered on %s, want 1 on stub:1: no server may see a state that is half replaced", got, after.Image)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newFixture(t)
+		s, _ := h.Make(lifecycle.Request{})
+		h.remember(t, s)
+		w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:2"})
+		up, err := h.wait(t, w, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.remember(t, up)
+		release := make(chan struct{})
+		h.Engine.Script(runtimetest.OpRestoreState, runtimetest.Step{Until: release})
+		if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
+			t.Fatal(err)
+		}
+		h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
+		w, err = h.Stop(t.Context(), s.ID)
+		if _, err := h.wait(t, w, err); err != nil {
+			t.Fatal(err)
+		}
+		close(release)
+		if _, err = h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:3"}); session.CodeOf(err) != session.CodeConflict {
+			t.Errorf("upgrade half-way back: got %v, want code %s", err, session.CodeConflict)
+		}
+		w, err = h.Start(t.Context(), s.ID)
+		after, err := h.wait(t, w, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := h.remembered(t, after); got != 1 || after.Image != "stub:1" {
+			t.Errorf("got %d remembered on %s, want 1 on stub:1: no server may see a state that is half replaced", got, after.Image)
+		}
+	})
 }

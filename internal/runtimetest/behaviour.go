@@ -18,6 +18,7 @@ type Behaviour struct {
 	Stubborn   bool          // ignores SIGTERM, so that Stop takes its whole time-out
 	LateAttach int           // requests on so many first connections of a run are never answered, later ones are
 	Mute       bool          // no request is ever answered
+	Latency    time.Duration // of every answer
 	Slow       time.Duration // readiness is not answered before this time after the start
 	Status     int           // status of every answer, with an empty body; 0: as it should be
 	Page       bool          // readiness answers 200 with the web page

@@ -62,6 +62,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		return
 	}
+	if b.Latency > 0 && !sleep(r.Context(), b.Latency) {
+		return
+	}
 	if !h.authorized(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Secure Area"`)
 		http.Error(w, "unauthorized", http.StatusUnauthorized)

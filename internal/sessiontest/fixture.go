@@ -7,6 +7,7 @@ package sessiontest
 import (
 	"context"
 	"errors"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -30,6 +31,7 @@ type Fixture struct {
 	Keys    access.Keys
 	Options lifecycle.Options
 	Clock   *Clock
+	Servers *http.Client // reaches the servers of the containers
 
 	t      testing.TB
 	prober session.Prober
@@ -203,7 +205,9 @@ func NewTimed(t testing.TB, prober session.Prober, change ...func(*lifecycle.Opt
 func NewInMemory(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	network := &pipenet.Network{}
-	return build(t, runtimetest.NewFake(runtimetest.Options{Network: network}), probe.NewOn(network.Dial), change)
+	h := build(t, runtimetest.NewFake(runtimetest.Options{Network: network}), probe.NewOn(network.Dial), change)
+	h.Servers = &http.Client{Transport: &http.Transport{DialContext: network.Dial, DisableKeepAlives: true}}
+	return h
 }
 
 // New makes a house whose parts are closed when the test ends; change may adjust the Manager's options.
@@ -224,8 +228,9 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 	}
 	h := &Fixture{
 		t: t, Engine: engine, prober: prober, Clock: &Clock{},
-		Store:  &Store{Store: store, fail: map[string]error{}},
-		Routes: &Routes{all: map[session.ID]session.Route{}}, Keys: keys,
+		Servers: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		Store:   &Store{Store: store, fail: map[string]error{}},
+		Routes:  &Routes{all: map[session.ID]session.Route{}}, Keys: keys,
 	}
 	h.Options = lifecycle.Options{
 		Profiles: map[string]session.Profile{"opencode": Profile()}, Limits: session.Limits{Memory: 1 << 30},
