@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestJournalIsOnDiskBeforeTheChange: a crash of the machine must not keep a change and lose the journal that announced it, so
+// TestJournalIsSyncedBeforeChange: a crash of the machine must not keep a change and lose the journal that announced it, so
 // the directory is synced once the journal has its name. Of that, opening the directory is what can be seen from outside.
-func TestJournalIsOnDiskBeforeTheChange(t *testing.T) {
+func TestJournalIsSyncedBeforeChange(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		t.Skipf("this system does not tell of files: %v", err)
+		t.Skipf("this system has no file notification: %v", err)
 	}
 	events := os.NewFile(uintptr(watch), "inotify")
 	t.Cleanup(func() { events.Close() })

@@ -51,8 +51,8 @@ func (s *Setup) ask(ctx context.Context, endpoint string, question func(context.
 	return question(ctx, api)
 }
 
-// answers reports whether the engine is there as it was before a set-up: on its socket it must answer, on TCP accept a
-// connection, because the clients that it trusted there are not known here.
+// answers reports whether the engine is reached as before a set-up: it must answer on its socket, and on TCP accept a
+// connection, because the clients that it trusts there are not known here.
 func (s *Setup) answers(ctx context.Context, endpoint string) error {
 	network, address := endpointOf(endpoint)
 	if network == "unix" {
@@ -80,7 +80,7 @@ func (s *Setup) info(ctx context.Context, endpoint string) (info system.Info, er
 	return info, err
 }
 
-// poll asks until there is no error or the time-out has passed. A call that was begun in time is not interrupted.
+// poll calls until there is no error or the time-out has passed. A call that was started in time is not interrupted.
 func (s *Setup) poll(ctx context.Context, ask func(context.Context) error) error {
 	over := time.NewTimer(s.opts.Timeout)
 	defer over.Stop()
@@ -101,8 +101,8 @@ func (s *Setup) poll(ctx context.Context, ask func(context.Context) error) error
 	}
 }
 
-// sessionBridges are the bridges of sessions' networks whose names do not begin as [SessionBridges] has it, because an
-// earlier version made them, or the configured one is not Berth's.
+// sessionBridges are the bridges of sessions' networks that [SessionBridges] does not match, because an earlier version made
+// them, or the configured network is not Berth's.
 func (s *Setup) sessionBridges(ctx context.Context, endpoint string) (bridges []string, err error) {
 	const idLength = 12 // of the network's ID, in the name that the engine gives its bridge
 	err = s.ask(ctx, endpoint, func(ctx context.Context, api *client.Client) error {

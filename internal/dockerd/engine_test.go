@@ -32,7 +32,7 @@ type engine struct {
 	setup                  *Setup
 }
 
-// original is the daemon.json of a machine without a set-up. Its keys and its layout are the operator's.
+// original is the daemon.json of a machine without a set-up, with the operator's keys and layout.
 const original = `{
     "labels": ["rack=7"],
     "hosts": ["unix://SOCKET"],
@@ -79,11 +79,11 @@ while kill -0 "$old" 2>/dev/null; do sleep 0.05; done
 rm DIR/pid
 `
 
-// engineFlags keep an engine to its directory. The file that it writes of its process comes too late to tell whether
-// there is one: two that start at once spoil each other's containerd.
+// engineFlags keep an engine in its directory. Its PID file is written too late to show that one is starting: two that start
+// at once break each other's containerd.
 const engineFlags = "--data-root DIR/data --exec-root DIR/exec --pidfile DIR/engine.pid --storage-driver vfs"
 
-// restartScript stands for an init system: it knows what it has started. The file "fault" makes one restart go wrong.
+// restartScript imitates an init system: it records the process that it has started. The file "fault" makes one restart fail.
 const restartScript = `#!/bin/sh
 config=CONFIG
 if [ -e DIR/fault ]; then
@@ -172,7 +172,7 @@ func (e *engine) write(t *testing.T, path, text string) {
 	}
 }
 
-// fault makes the next restart go wrong.
+// fault makes the next restart fail.
 func (e *engine) fault(t *testing.T, kind string) {
 	t.Helper()
 	e.write(t, filepath.Join(e.dir, "fault"), kind)
@@ -270,7 +270,7 @@ func (e *engine) request(t *testing.T, certificate *tls.Certificate) error {
 	return err
 }
 
-// mustBeSecured looks at the engine from outside.
+// mustBeSecured checks the engine from outside.
 func (e *engine) mustBeSecured(t *testing.T) {
 	t.Helper()
 	ours := pair(t, e.certs)
@@ -291,7 +291,7 @@ func (e *engine) mustBeSecured(t *testing.T) {
 	e.await(t)
 }
 
-// mustBeOpen wants the engine as it was before any set-up.
+// mustBeOpen expects the engine as it was before any set-up.
 func (e *engine) mustBeOpen(t *testing.T) {
 	t.Helper()
 	e.await(t)

@@ -42,7 +42,7 @@ type machine struct {
 	servers     []io.Closer
 }
 
-// exitError is a program that was not content.
+// exitError is the error of a failed program.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }

@@ -40,8 +40,8 @@ func (r Rule) args(verb string) []string {
 	return append([]string{"-w", verb, cmp.Or(r.Chain, defaultChain)}, r.Match...)
 }
 
-// rulesFor keep containers from the addresses that the engine listens on. Bridges whose name begins like the engine's
-// and that carry one of the addresses (owner names them) are left out, with a note: rules there would lock clients out.
+// rulesFor block containers from the addresses that the engine listens on. Bridges with a name like the engine's that have one
+// of the addresses (owner names them) are left out, with a note: rules there would lock clients out.
 //
 // The engine filters what it forwards, never what containers send to the host itself. 127.0.0.1 needs a rule too: with
 // userland-proxy off the engine lets packets to loopback addresses in on its bridges.
@@ -103,7 +103,7 @@ func (s *Setup) insertRule(ctx context.Context, r Rule) error {
 	return nil
 }
 
-// deleteRule deletes a rule, every copy of it: systemd may have inserted it after we looked.
+// deleteRule deletes every copy of a rule: systemd may have inserted another one after the check.
 func (s *Setup) deleteRule(ctx context.Context, r Rule) error {
 	for {
 		there, err := s.hasRule(ctx, r)

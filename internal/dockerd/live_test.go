@@ -71,7 +71,7 @@ func TestSetUpAndUndo(t *testing.T) {
 	}
 }
 
-// mustUndo takes everything back and wants the machine as it was.
+// mustUndo undoes everything and expects the original state.
 func (e *engine) mustUndo(t *testing.T, before map[string]string) {
 	t.Helper()
 	s := WithoutMaterial(e.host(), Options{RestartCommand: e.setup.opts.RestartCommand, Timeout: e.setup.opts.Timeout})
@@ -120,7 +120,7 @@ func TestRenewedCertificate(t *testing.T) {
 	failing.opts.Timeout /= 10
 	plan := mustPlan(t, failing)
 	if err := failing.Apply(t.Context(), plan); !isRolledBack(err, stepVerify) {
-		t.Fatalf("apply with an engine that does not come back: %v, want it to be rolled back", err)
+		t.Fatalf("apply with an engine that does not start: %v, want it to be rolled back", err)
 	}
 	mustEqual(t, "after the rollback", secured, e.state(t))
 	if err := os.RemoveAll(e.certs); err != nil {
@@ -131,7 +131,7 @@ func TestRenewedCertificate(t *testing.T) {
 	}
 	e.mustBeSecured(t)
 
-	// What others write into daemon.json outlives the undo, and nothing of ours does.
+	// Later changes by others to daemon.json are kept by an undo, and none of Berth's.
 	edited := strings.Replace(string(read(t, e.paths().config)), `"max-concurrent-uploads": 2`, `"max-concurrent-uploads": 3`, 1)
 	e.write(t, e.paths().config, edited)
 	s := WithoutMaterial(e.host(), e.setup.opts)
@@ -148,8 +148,8 @@ func isRolledBack(err error, step string) bool {
 	return ok && failed.Back == nil && failed.Step == step
 }
 
-// TestRollback lets every change of a set-up fail once, and then everything that the engine itself can do wrong. Each
-// time the files must be as they were, byte by byte, and the engine must answer as before.
+// TestRollback lets every change of a set-up fail once, and then the engine in every way. Each time the files must be as before,
+// byte by byte, and the engine must answer as before.
 func TestRollback(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
@@ -196,7 +196,7 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// pointsOf are the changes that a set-up makes, seen by making one and taking it back.
+// pointsOf are the changes of a set-up, recorded by making one and undoing it.
 func pointsOf(t *testing.T, e *engine) []string {
 	t.Helper()
 	var points []string

@@ -65,7 +65,7 @@ func (s *Setup) Plan(ctx context.Context) (*Plan, error) {
 	return p.plan, p.inUse
 }
 
-// describe puts the plan in words.
+// describe writes the plan's steps as text.
 func (p *planner) describe() {
 	plan := p.plan
 	add := func(name, format string, args ...any) {
@@ -113,7 +113,7 @@ func (p *planner) describe() {
 	}
 }
 
-// String is the plan as people read it.
+// String is the plan as text for operators.
 func (p *Plan) String() string {
 	var out strings.Builder
 	for _, n := range p.Notes {

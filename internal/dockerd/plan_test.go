@@ -37,7 +37,7 @@ func TestSetUpByServiceScript(t *testing.T) {
 	mustEqual(t, "after the undo", before, m.state(t))
 }
 
-// TestUnsuitableMachinesAreRefused holds what keeps a set-up from beginning, with what to do about it.
+// TestUnsuitableMachinesAreRefused has every reason that prevents a set-up, with what to do about it.
 func TestUnsuitableMachinesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -132,7 +132,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-func TestNewerEnginesValidateThemselves(t *testing.T) {
+func TestNewerEngineValidatesConfiguration(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.version = "Docker version 28.5.2, build abc\n"
@@ -244,8 +244,8 @@ func TestForeignJournalsAreRefused(t *testing.T) {
 	}
 }
 
-// TestJournalKeepsItsForm holds the journal to the layout that set-ups of earlier versions wrote: undo must read it.
-func TestJournalKeepsItsForm(t *testing.T) {
+// TestJournalFormatIsStable holds the journal to the layout that set-ups of earlier versions wrote: undo must read it.
+func TestJournalFormatIsStable(t *testing.T) {
 	t.Parallel()
 	const text = `{
   "version": 1,

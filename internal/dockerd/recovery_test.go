@@ -53,7 +53,7 @@ func TestRollbackStopsEngineThatDidNotRun(t *testing.T) {
 	}
 }
 
-// TestFailedRollbackIsReported leaves the journal, and with it the way back and the way on.
+// A failed rollback keeps the journal, so that the set-up can be undone or completed later.
 func TestFailedRollbackIsReported(t *testing.T) {
 	t.Parallel()
 	for _, goOn := range []bool{false, true} {
@@ -84,7 +84,7 @@ func TestFailedRollbackIsReported(t *testing.T) {
 	}
 }
 
-// TestInterruptedUndo ends an undo ahead of each of its changes; the next one completes it, and no set-up begins before.
+// TestInterruptedUndo interrupts an undo before each of its changes; the next one completes it, and no set-up starts before.
 func TestInterruptedUndo(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -142,7 +142,7 @@ func TestInterruptedSetUpIsRolledBack(t *testing.T) {
 	mustEqual(t, "after the rollback", before, m.state(t))
 }
 
-// TestDamagedBackupIsNotRestored is not put back: its content is not trusted.
+// A damaged backup is not restored: its content cannot be trusted.
 func TestDamagedBackupIsNotRestored(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

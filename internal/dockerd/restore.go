@@ -123,8 +123,8 @@ func (s *Setup) Undo(ctx context.Context) error {
 	return errors.Join(err, removeBackups(first.Files), removeEmpty(first.Files))
 }
 
-// restartFirst restarts the engine with what it had before the first set-up. Where none ran then it may well not start now:
-// that is how it was.
+// restartFirst restarts the engine with its configuration before the first set-up. An engine that did not run then may not
+// start now either.
 func (s *Setup) restartFirst(ctx context.Context, first layer) error {
 	s.step(stepUndo, "restarting the engine")
 	if first.Endpoint != "" {

@@ -65,8 +65,8 @@ func (s *Setup) restart(ctx context.Context) error {
 	return err
 }
 
-// stop stops an engine that did not run before. A restart command knows no stop: it starts the engine with what is
-// configured now, as the next boot would, and fails if that is what it did before.
+// stop stops an engine that did not run before. A restart command cannot stop it: it starts the engine with the present
+// configuration, as the next boot would, and fails if it did so before.
 func (s *Setup) stop(ctx context.Context) error {
 	switch {
 	case s.opts.RestartCommand != "":

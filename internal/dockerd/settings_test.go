@@ -58,7 +58,7 @@ func TestShippedConfiguration(t *testing.T) {
 	}
 }
 
-func TestMergeKeepsWhatIsThere(t *testing.T) {
+func TestMergeKeepsOtherKeys(t *testing.T) {
 	t.Parallel()
 	got, err := merged(t, `{
 	"registry-mirrors": ["https://mirror.example"],
@@ -95,8 +95,8 @@ func TestMergeKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestMergeOfTheSourceDocumentsFile is for those who have its daemon.json.
-func TestMergeOfTheSourceDocumentsFile(t *testing.T) {
+// TestMergeOfSourceDocumentFile is for those who have its daemon.json.
+func TestMergeOfSourceDocumentFile(t *testing.T) {
 	t.Parallel()
 	got, err := merged(t, `{"tls": true, "tlsverify": true, "tlscacert": "/etc/docker/certs/ca.pem", "tlscert": "/etc/docker/certs/server-cert.pem",
 		"tlskey": "/etc/docker/certs/server-key.pem", "hosts": ["tcp://0.0.0.0:2376"], "iptables": false, "bridge": "none",
@@ -127,7 +127,7 @@ func TestMalformedFilesAreRefused(t *testing.T) {
 	}
 }
 
-func TestValuesOfTheWrongKindAreFound(t *testing.T) {
+func TestValuesOfWrongTypeAreFound(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{`{"live-restore": "yes"}`, `{"tlsverify": null}`, `{"log-opts": {"max-size": 5}}`, `{"log-driver": true}`} {
 		d, err := parseDocument([]byte(file))

@@ -89,8 +89,8 @@ func TestFirewallRulesAreMovedToFront(t *testing.T) {
 	}
 }
 
-// TestConfiguredNetworkIsClosedAlsoIfForeign: a network without our label is the sessions' all the same.
-func TestConfiguredNetworkIsClosedAlsoIfForeign(t *testing.T) {
+// TestConfiguredForeignNetworkIsClosed: a network without our label is the sessions' all the same.
+func TestConfiguredForeignNetworkIsClosed(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.named = `[{"ID":"0123456789abcdef","Name":"mine","Driver":"bridge"},{"ID":"fedcba9876543210","Name":"mine-too","Driver":"bridge"}]`

@@ -6,7 +6,7 @@ import (
 )
 
 // PlanIsolation plans what ApplyIsolation would do. socket is the engine's; when it does not answer, only the networks are
-// closed whose bridges are named as [SessionBridges] has it.
+// closed that have bridges with a name of [SessionBridges].
 func (s *Setup) PlanIsolation(ctx context.Context, socket string) (*Plan, error) {
 	plan := &Plan{}
 	if endpoint := "unix://" + socket; s.answers(ctx, endpoint) == nil {

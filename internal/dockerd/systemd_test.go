@@ -11,7 +11,7 @@ import (
 	"berth/test/harness"
 )
 
-// systemd stands for the real one: it knows one unit with its drop-ins, as it has read them last, and starts the engine
+// systemd imitates the real one: it has one unit with its drop-ins, as last read, and starts the engine
 // with the command line that results.
 type systemd struct {
 	e      *engine

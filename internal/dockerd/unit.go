@@ -115,7 +115,7 @@ var hostFlag = regexp.MustCompile(`^-([Dv]*)H(=?)(.*)$`)
 // ours are the flags that daemon.json takes over, with whether they take a value of their own word.
 var ours = map[string]bool{"--host": true, "--tlscacert": true, "--tlscert": true, "--tlskey": true, "--tls": false, "--tlsverify": false}
 
-// strip takes the flags that daemon.json takes over from the command line, and tells which hosts they named.
+// strip removes the flags that daemon.json replaces from the command line, and returns the hosts that they named.
 func strip(line []word) (rest []word, hosts []string) {
 	for i := 0; i < len(line); i++ {
 		w := line[i]

@@ -11,7 +11,7 @@ import (
 
 var sockets = []string{"/var/run/docker.sock", "/run/docker.sock"}
 
-// opened lists "service:line" of the mounts of a compose file that give the engine away.
+// opened lists "service:line" of the mounts of a compose file that expose the engine.
 func opened(t *testing.T, text string, env map[string]string) []string {
 	t.Helper()
 	mounts, err := composeMounts([]byte(text), func(name string) (string, bool) { v, ok := env[name]; return v, ok })

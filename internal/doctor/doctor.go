@@ -44,7 +44,7 @@ type Check struct {
 	Title string // of the checklist's item
 	// EngineOnly checks have nothing to look at, and nothing to fix, where sessions are processes: they are skipped there.
 	EngineOnly bool
-	// Run looks, until ctx ends at the latest. At least one finding comes back.
+	// Run checks until ctx ends at the latest. It returns at least one finding.
 	Run func(ctx context.Context, o *Options) []Finding
 	// Fix corrects, without risk, some of what Run finds, and says what it did, a sentence each; none if there was nothing
 	// to do. It goes on past an error. Nil: nothing can be corrected.

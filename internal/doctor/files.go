@@ -37,7 +37,7 @@ func (o *Options) eachCertificateFile(judge func(path string, certs []*x509.Cert
 	return all
 }
 
-// isKey tells keys from certificates by their names, as all tools do.
+// isKey distinguishes keys from certificates by their names, as all tools do.
 func isKey(path string) bool {
 	name := filepath.Base(path)
 	return name == pki.DockerKeyFile || strings.HasSuffix(name, "-"+pki.DockerKeyFile) || strings.HasSuffix(name, ".key")

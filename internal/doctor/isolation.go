@@ -89,7 +89,7 @@ var (
 
 const maxChains = 8 // that are entered from each other
 
-// chain is the verdict of one chain; whole tells whether all packets pass through it.
+// chain is the verdict of one chain; whole reports whether all packets pass through it.
 func (w ruleWalk) chain(name string, whole bool, depth int) verdict {
 	if depth > maxChains {
 		return undecided

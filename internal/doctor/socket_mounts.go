@@ -14,7 +14,7 @@ import (
 	"berth/internal/fileset"
 )
 
-const adviceSocket = "take the mount away and reach the engine over mutual TLS: docs/migrating-from-socket.md says how"
+const adviceSocket = "remove the mount and reach the engine over mutual TLS: docs/migrating-from-socket.md says how"
 
 // socketMounts looks for the engine's socket in compose files and in running containers.
 func socketMounts(ctx context.Context, o *Options) []Finding {

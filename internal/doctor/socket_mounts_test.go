@@ -35,8 +35,8 @@ func TestSocketMounts(t *testing.T) {
 			e.containers = []container.Summary{{ID: "1", Mounts: []container.MountPoint{{Source: "/", Destination: "/host"}}}}
 		}, []string{"skipped no-compose-file", "fail socket-in-container"}},
 		"no engine": {noEngine, []string{"skipped no-compose-file", "skipped engine-not-reached"}},
-		"engine away": {
-			func(_ *testing.T, _ *Options, e *fakeEngine) { e.err = errors.New("away") },
+		"engine unavailable": {
+			func(_ *testing.T, _ *Options, e *fakeEngine) { e.err = errors.New("unavailable") },
 			[]string{"skipped no-compose-file", "skipped engine-not-reached"},
 		},
 	}.run(t, "socket-mounts")

@@ -40,7 +40,7 @@ type Client struct {
 	Connections       int    `json:"connections"`
 }
 
-// connection is one that was accepted, taken over or not.
+// connection is an accepted connection, taken over or not.
 type connection struct {
 	raw       net.Conn // under TLS: closing it sends no close_notify, and so never waits
 	cancel    context.CancelCauseFunc
@@ -50,7 +50,7 @@ type connection struct {
 
 type connectionKey struct{}
 
-// connections are all that are open.
+// connections are all open connections.
 type connections struct {
 	mu      sync.Mutex
 	open    map[net.Conn]*connection

@@ -17,7 +17,7 @@ import (
 	"berth/internal/pki"
 )
 
-// issue makes one more client and answers the directory of its files.
+// issue makes one more client and returns the directory of its files.
 func (w *fixture) issue(t *testing.T, name string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), name)
@@ -43,7 +43,7 @@ func distribute(t *testing.T, from, to string) {
 	}
 }
 
-// busyEngine attaches, streams events until it is left, and answers the rest; it tells when a stream was left.
+// busyEngine attaches, streams events until the client disconnects, and answers the rest; it reports the end of a stream.
 func busyEngine(t *testing.T) (engine *fakeEngine, left chan string) {
 	t.Helper()
 	left = make(chan string, 4)
@@ -66,7 +66,7 @@ func busyEngine(t *testing.T) (engine *fakeEngine, left chan string) {
 	})), left
 }
 
-// What ends the right of a client ends its connections within a second: idle, streaming and taken-over ones. Others go on.
+// Connections of a client that is no longer admitted end within a second: idle, streaming and taken-over ones. Others stay.
 func TestConnectionsEndWhenClientIsNoLongerAdmitted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -111,9 +111,9 @@ func TestConnectionsEndWhenClientIsNoLongerAdmitted(t *testing.T) {
 			begun := time.Now()
 			tt.end(t, w, alice)
 			for name, reader := range map[string]*bufio.Reader{"taken-over": hijacked, "streaming": streaming, "idle": idle} {
-				// Errors are as good an end as any; but an answer may not look complete.
+				// Any error is correct, but the answer must not look complete.
 				if rest, _ := io.ReadAll(reader); strings.HasSuffix(string(rest), "0\r\n\r\n") {
-					t.Errorf("the %s connection ended as if all had been said: %q", name, rest)
+					t.Errorf("the %s connection ended like a complete answer: %q", name, rest)
 				}
 				if took := time.Since(begun); took > time.Second {
 					t.Errorf("the %s connection was cut after %s, want within a second", name, took)
@@ -159,7 +159,7 @@ func TestHijackedConnectionEndsAtCertificateExpiry(t *testing.T) {
 	readHead(t, reader)
 	ahead.Store(int64(100 * 24 * time.Hour))
 	if _, err := reader.ReadByte(); err == nil {
-		t.Error("the connection goes on, want an end")
+		t.Error("the connection stays open, want an end")
 	}
 	if got := <-left; got != "attach" {
 		t.Errorf("the engine was left on %s", got)
@@ -198,7 +198,7 @@ func TestGuardListsConnectedClients(t *testing.T) {
 		}
 		return got
 	}
-	// The question itself comes over one more connection of tester.
+	// The request itself uses one more connection of tester.
 	if got := ask(); got["CN=alice,O=Berth"] != 2 || got["CN=tester,O=Berth"] != 1 || len(got) != 2 {
 		t.Errorf("got %v, want alice with 2 connections and tester with 1", got)
 	}

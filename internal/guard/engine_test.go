@@ -21,7 +21,7 @@ import (
 )
 
 // TestRealEngineThroughTheGuard uploads an image, attaches to a container of it, sends a line and the end of input, and
-// wants the line back: echo hi | docker run -i, all of it through the guard.
+// expects the line back: echo hi | docker run -i, all of it through the guard.
 func TestRealEngineThroughTheGuard(t *testing.T) {
 	t.Parallel()
 	socket := dockertest.Engine(t)
@@ -71,7 +71,7 @@ func TestRealEngineThroughTheGuard(t *testing.T) {
 	if err != nil {
 		t.Fatalf("create: %v", err)
 	}
-	// The image goes after the container, so the container cannot wait for the sweep.
+	// The image is removed after the container, so the container cannot wait for the final clean-up.
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
@@ -102,7 +102,7 @@ func TestRealEngineThroughTheGuard(t *testing.T) {
 	}
 }
 
-// catImage is the layer of an image that holds nothing but testdata/cat.
+// catImage is the layer of an image that has only testdata/cat.
 func catImage(t *testing.T) io.Reader {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "cat")

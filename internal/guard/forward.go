@@ -11,7 +11,7 @@ import (
 	"berth/internal/inflight"
 )
 
-// engineHost is the Host header that the engine sees; it takes any valid one.
+// engineHost is the Host header of requests to the engine, which accepts any valid one.
 const engineHost = "docker"
 
 // newHandler makes the handler of a Run that begins to drain when ctx ends.
@@ -31,7 +31,7 @@ func newHandler(ctx context.Context, options Options) *handler {
 		Transport: engineTransport{pooled: h.transport, single: single},
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", engineHost, engineHost
-			// The engine shall see the query that the client sent, also where Go would clean it.
+			// The engine gets the query as the client sent it, also where Go would clean it.
 			p.Out.URL.RawQuery = p.In.URL.RawQuery
 		},
 		FlushInterval: -1,

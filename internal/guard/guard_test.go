@@ -50,7 +50,7 @@ func TestRequestsPassUnchanged(t *testing.T) {
 	}
 }
 
-func TestStreamsAreNotHeldBack(t *testing.T) {
+func TestStreamsAreNotBuffered(t *testing.T) {
 	t.Parallel()
 	for _, sized := range []bool{false, true} {
 		t.Run(fmt.Sprintf("sized=%v", sized), func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestStreamsAreNotHeldBack(t *testing.T) {
 			defer response.Body.Close()
 			piece := make([]byte, 3)
 			for i := range 3 {
-				// The engine writes the next piece only after this one was read: held-back output would stop here for ever.
+				// The engine writes the next piece only after this one was read: buffered output would block here.
 				if _, err := io.ReadFull(response.Body, piece); err != nil {
 					t.Fatal(err)
 				}
@@ -88,7 +88,7 @@ func TestStreamsAreNotHeldBack(t *testing.T) {
 	}
 }
 
-func TestAnswerMayBeginBeforeTheUploadEnds(t *testing.T) {
+func TestAnswerStartsBeforeUploadEnds(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
@@ -214,7 +214,7 @@ func TestPlainHTTPIsRefused(t *testing.T) {
 	}
 }
 
-func TestCertificateThatExpiresEndsItsConnection(t *testing.T) {
+func TestExpiredCertificateIsRefusedOnOpenConnection(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "OK") }))
 	var mu sync.Mutex

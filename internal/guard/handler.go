@@ -16,7 +16,7 @@ import (
 	"berth/internal/inflight"
 )
 
-// statusClientGone is what the log shows for a client that left before its answer; it is never sent.
+// statusClientGone is the logged status of a request that its client canceled; it is never sent.
 const statusClientGone = 499
 
 type handler struct {
@@ -112,7 +112,7 @@ func (h *handler) engineFailed(w http.ResponseWriter, r *http.Request, err error
 	}
 }
 
-// engineMessage says what the operator of this host can do.
+// engineMessage is the message for the operator of this host.
 func engineMessage(socket string, err error) string {
 	var op *net.OpError
 	dialled := errors.As(err, &op) && op.Op == "dial"
@@ -130,20 +130,20 @@ func engineMessage(socket string, err error) string {
 	}
 }
 
-// writeError answers in the shape of the engine's own errors.
+// writeError answers in the format of the engine's errors.
 func writeError(w http.ResponseWriter, status int, message string) {
 	writeJSON(w, status, map[string]string{"message": message})
 }
 
-// writeJSON answers with a value that JSON can hold.
+// writeJSON answers with a value in JSON.
 func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	// A client that does not read its answer has left.
+	// A client that does not read its answer has disconnected.
 	_ = json.NewEncoder(w).Encode(value)
 }
 
-// recorder notes what was answered, for the log.
+// recorder records the status and size of an answer, for the log.
 type recorder struct {
 	http.ResponseWriter
 	status   int

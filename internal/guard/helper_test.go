@@ -152,7 +152,7 @@ func (w *fixture) dial(t *testing.T, head string) (*tls.Conn, *bufio.Reader) {
 	return w.dialAs(t, w.dir, head)
 }
 
-// dialAs is dial as the client whose files are in dir.
+// dialAs is dial as the client with the files in dir.
 func (w *fixture) dialAs(t *testing.T, dir, head string) (*tls.Conn, *bufio.Reader) {
 	t.Helper()
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: timeout}, "tcp", w.address, tlsOf(t, dir))

@@ -14,7 +14,7 @@ import (
 )
 
 // takesOver reports whether the engine may answer a request by taking the connection over: after an upgrade, or, on two
-// routes, after a plain 200 without a length, which is how it was done before upgrades.
+// routes, after a plain 200 without a length, the older protocol.
 func takesOver(r *http.Request, route string) bool {
 	if upgradeOf(r.Header) != "" {
 		return true
@@ -81,7 +81,7 @@ func (h *handler) serveHijack(w *recorder, r *http.Request) {
 	relay(r.Context(), newSide(client, buffered.Reader), newSide(engine, reader), h.options.Linger)
 }
 
-// hijackRequest is r as the engine shall see it: without what concerns only the client's connection, the upgrade excepted.
+// hijackRequest is the request to the engine: r without hop-by-hop headers, the upgrade excepted.
 func hijackRequest(r *http.Request) *http.Request {
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.Host = "http", engineHost, engineHost
@@ -92,7 +92,7 @@ func hijackRequest(r *http.Request) *http.Request {
 		out.Header.Set("Upgrade", upgrade)
 	}
 	if out.Header.Get("User-Agent") == "" {
-		// Present and empty keeps Go from adding its own.
+		// An empty one keeps Go from adding its own.
 		out.Header.Set("User-Agent", "")
 	}
 	return out

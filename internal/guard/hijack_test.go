@@ -41,7 +41,7 @@ func wasHijacked(entry map[string]any) bool {
 	return hijacked
 }
 
-// cat repeats its input when that has ended, as a program does that must see the end of its input to answer.
+// cat repeats its input after its end, like a program that answers only at the end of its input.
 func cat(conn *net.UnixConn, reader *bufio.Reader) {
 	data, err := io.ReadAll(reader)
 	fmt.Fprintf(conn, "%s(%v)", data, err)
@@ -108,7 +108,7 @@ func TestHijackedConnectionHalfCloses(t *testing.T) {
 	}
 }
 
-func TestBothDirectionsFlowAtOnce(t *testing.T) {
+func TestHijackedConnectionIsFullDuplex(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, attach(t, func(conn *net.UnixConn, reader *bufio.Reader) {
 		for {
@@ -129,8 +129,8 @@ func TestBothDirectionsFlowAtOnce(t *testing.T) {
 	}
 }
 
-// An engine whose program stops reading, like head, must still get its last output through.
-func TestOutputSurvivesAnEngineThatStopsReading(t *testing.T) {
+// The last output of an engine's program that stops reading, like head, must still arrive.
+func TestOutputArrivesWhenEngineStopsReading(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
 	sent := make(chan struct{})
@@ -141,7 +141,7 @@ func TestOutputSurvivesAnEngineThatStopsReading(t *testing.T) {
 	}))
 	conn, reader := startGuard(t, engine.socket).dial(t, upgradeHead)
 	readHead(t, reader)
-	// So much fits into no buffer on the way: it can be sent only if the guard reads on.
+	// This exceeds all buffers on the way: it can be sent only if the guard keeps reading.
 	for range 32 {
 		if _, err := conn.Write(make([]byte, 1<<20)); err != nil {
 			t.Errorf("send input that the engine does not take: %v", err)
@@ -155,8 +155,8 @@ func TestOutputSurvivesAnEngineThatStopsReading(t *testing.T) {
 	}
 }
 
-// A client that still sends when the engine has ended must not lose output that it has not read yet.
-func TestOutputSurvivesInputThatComesTooLate(t *testing.T) {
+// A client that still sends when the engine has ended must not lose unread output.
+func TestOutputArrivesDespiteLateInput(t *testing.T) {
 	t.Parallel()
 	const size = 64 << 10
 	ended := make(chan struct{})
@@ -177,7 +177,7 @@ func TestOutputSurvivesInputThatComesTooLate(t *testing.T) {
 	defer tick.Stop()
 	for range 10 {
 		<-tick.C
-		// What counts is the output below.
+		// An error is possible here; the output below is checked.
 		_, _ = conn.Write([]byte("x"))
 	}
 	if output, err := io.ReadAll(reader); len(output) != size || err != nil {
@@ -185,7 +185,7 @@ func TestOutputSurvivesInputThatComesTooLate(t *testing.T) {
 	}
 }
 
-func TestEndOfEngineEndsTheConnection(t *testing.T) {
+func TestEngineEOFEndsConnection(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, attach(t, func(conn *net.UnixConn, _ *bufio.Reader) { fmt.Fprint(conn, "bye") }))
 	w := startGuard(t, engine.socket)
@@ -194,7 +194,7 @@ func TestEndOfEngineEndsTheConnection(t *testing.T) {
 	if output, err := io.ReadAll(reader); string(output) != "bye" || err != nil {
 		t.Errorf("output %q, %v; want bye and a clean end", output, err)
 	}
-	// This client never ends its own direction; the guard must not wait for it for ever.
+	// This client never closes its own direction; the guard must not wait for it indefinitely.
 	w.log.wait(t, "engine request", wasHijacked)
 	eventually(t, "closed connection", func() bool {
 		_, err := conn.Write([]byte("x"))
@@ -222,7 +222,7 @@ func TestAbortedClientReleasesEngineConnection(t *testing.T) {
 	}
 }
 
-func TestRefusedTakeOverIsAnOrdinaryAnswer(t *testing.T) {
+func TestRefusedUpgradeIsOrdinaryAnswer(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -248,7 +248,7 @@ func TestRefusedTakeOverIsAnOrdinaryAnswer(t *testing.T) {
 	}
 }
 
-func TestDetachedExecIsAnOrdinaryAnswer(t *testing.T) {
+func TestDetachedExecIsOrdinaryAnswer(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	w := startGuard(t, engine.socket)

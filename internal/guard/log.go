@@ -10,10 +10,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// handshakePrefix begins the line that net/http writes for a connection whose TLS handshake failed.
+// handshakePrefix is the start of the line that net/http logs for a failed TLS handshake.
 const handshakePrefix = "http: TLS handshake error from "
 
-// Limits of the lines about refused handshakes, which any client can cause.
+// Limits of the log lines about refused handshakes, which any client can cause.
 const (
 	refusalBurst = 20
 	refusalEvery = time.Second
@@ -44,7 +44,7 @@ func (h serverLog) Handle(ctx context.Context, line slog.Record) error {
 	level, message, omitted := slog.LevelWarn, "tls handshake refused", int64(0)
 	switch {
 	case reason == "EOF":
-		// A client that only looked whether the port is open.
+		// A client that only checked whether the port is open.
 		level = slog.LevelDebug
 	case h.probes.take(remote):
 		level, message = slog.LevelDebug, "tls handshake of a connection test refused"

@@ -13,7 +13,7 @@ type pending struct {
 	order list.List // of *connection
 }
 
-// add notes one more and returns the one to close for it; nil: the limit is not reached.
+// add adds a connection and returns the one to close for it; nil: the limit is not reached.
 func (n *pending) add(one *connection) (oldest *connection) {
 	one.waiting = n.order.PushBack(one)
 	if n.order.Len() <= n.most {
@@ -24,7 +24,7 @@ func (n *pending) add(one *connection) (oldest *connection) {
 	return oldest
 }
 
-// remove forgets one that has had a request, or is closed.
+// remove removes a connection that has had a request, or is closed.
 func (n *pending) remove(one *connection) {
 	if one.waiting != nil {
 		n.order.Remove(one.waiting)

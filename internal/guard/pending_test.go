@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Clients without a certificate cannot keep out those with one, nor have their connections closed.
+// Clients without a certificate can neither block those with one, nor cause their connections to be closed.
 func TestPendingConnectionsDoNotBlockClients(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") }))

@@ -56,7 +56,7 @@ func (p *probes) serve(w http.ResponseWriter) {
 	writeJSON(w, http.StatusOK, map[string]string{"protocol": name})
 }
 
-// forget drops what is over. The caller holds mu.
+// forget removes expired probes. The caller holds mu.
 func (p *probes) forget(now time.Time) {
 	for name, one := range p.announced {
 		if now.After(one.until) || one.left <= 0 {
@@ -70,7 +70,7 @@ func (p *probes) forget(now time.Time) {
 	}
 }
 
-// watch returns config with every ClientHello looked at.
+// watch returns config with an inspection of every ClientHello.
 func (p *probes) watch(config *tls.Config) *tls.Config {
 	watched := config.Clone()
 	watched.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -83,7 +83,7 @@ func (p *probes) watch(config *tls.Config) *tls.Config {
 	return watched
 }
 
-// note remembers a connection that belongs to an announced test.
+// note records a connection that belongs to an announced test.
 func (p *probes) note(conn net.Conn, protocols []string) {
 	for _, name := range protocols {
 		if !strings.HasPrefix(name, probePrefix) {

@@ -10,7 +10,7 @@ import (
 	"berth/internal/pki"
 )
 
-// ping is an engine that answers what a connection test asks.
+// ping is an engine that answers the requests of a connection test.
 func ping(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Api-Version", "1.41")
 	if strings.HasSuffix(r.URL.Path, "/containers/json") {
@@ -46,7 +46,7 @@ func (w *fixture) shake(t *testing.T, protocols ...string) {
 	}
 }
 
-// The connection test proves that clients without our certificate are refused, which is no attack.
+// The connection test verifies that clients without a certificate are refused, which is not an attack.
 func TestConnectionTestIsNotLoggedAsAnAttack(t *testing.T) {
 	t.Parallel()
 	w := startGuard(t, startEngine(t, http.HandlerFunc(ping)).socket)
@@ -76,7 +76,7 @@ func TestConnectionTestIsNotLoggedAsAnAttack(t *testing.T) {
 	}
 }
 
-// Whoever can reach the guard cannot fill its log.
+// Unauthenticated clients cannot fill the log.
 func TestRefusedHandshakesDoNotFillTheLog(t *testing.T) {
 	t.Parallel()
 	w := startGuard(t, startEngine(t, http.HandlerFunc(ping)).socket)

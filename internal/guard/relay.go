@@ -15,9 +15,9 @@ type side struct {
 	reader io.Reader
 }
 
-// newSide takes what is buffered in ahead and leaves the rest to the connection itself.
+// newSide takes the data that is buffered in ahead; the rest is read from the connection itself.
 func newSide(conn halfCloser, ahead *bufio.Reader) side {
-	// Peeking at no more than what is buffered cannot fail.
+	// Peek cannot fail for buffered data.
 	early, _ := ahead.Peek(ahead.Buffered())
 	return side{conn: conn, reader: io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)}
 }
@@ -41,10 +41,10 @@ func relay(ctx context.Context, client, engine side, linger time.Duration) {
 		readErr, writeErr := transfer(engine.conn, client.reader)
 		switch {
 		case readErr != nil:
-			// The client is gone: there is no one to answer.
+			// The client has disconnected.
 			closeBoth()
 		case writeErr != nil:
-			// The engine reads no more input. Reading on detects when the client leaves.
+			// The engine reads no more input. Reading on detects when the client disconnects.
 			_, _ = io.Copy(io.Discard, client.reader)
 		default:
 			// An error means that the engine has closed already.

@@ -16,7 +16,7 @@ import (
 	"berth/internal/session"
 )
 
-// apiEngine answers what the Docker runtime asks; some answers take a while, so that requests are always under way.
+// apiEngine answers the Docker runtime's requests; some answers take a while, so that requests are always in flight.
 func apiEngine(t *testing.T) *fakeEngine {
 	var n atomic.Int64
 	return startEngine(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -43,8 +43,8 @@ func apiEngine(t *testing.T) *fakeEngine {
 	}))
 }
 
-// TestRotationUnderLoadLosesNoRequest rotates the authority while a runtime asks the engine through the guard all the time,
-// and watches its events. The old authority is retired as the command does it: when no client presents it any more.
+// TestRotationUnderLoadLosesNoRequest rotates the authority while a runtime continuously sends requests through the guard and
+// watches events. The old authority is retired as the command does it: when no client presents it any more.
 func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	w := startGuard(t, apiEngine(t).socket)
@@ -84,7 +84,7 @@ func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 	load.Go(func() {
 		for ctx.Err() == nil {
 			err := runtime.Watch(ctx, func() { streams.Add(1) }, func(session.RuntimeEvent) {})
-			if ctx.Err() == nil && !strings.Contains(fmt.Sprint(err), "made anew") {
+			if ctx.Err() == nil && !strings.Contains(fmt.Sprint(err), "is renewed") {
 				t.Errorf("the event stream ended with %v, want it ended by the change alone", err)
 			}
 		}
@@ -107,7 +107,7 @@ func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 		return err == nil && at.Stage == pki.StageNone
 	})
 	more("after the end")
-	// Everything, the old list of clients included, is the new authority's now.
+	// All certificates, and the list of clients, are of the new authority now.
 	if got := streams.Load(); got < 2 {
 		t.Errorf("the event stream was opened %d times, want it opened again after the change", got)
 	}

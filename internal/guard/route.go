@@ -40,7 +40,7 @@ func routeOf(path string) string {
 	}
 }
 
-// resource is the pattern behind a collection whose ids are one segment.
+// resource is the pattern after a collection with ids of one segment.
 func resource(rest []string) string {
 	switch {
 	case len(rest) == 0:
@@ -58,7 +58,7 @@ func resource(rest []string) string {
 	}
 }
 
-// named is the pattern behind a collection whose names may hold slashes.
+// named is the pattern after a collection with names that may contain slashes.
 func named(rest []string) string {
 	if len(rest) == 0 {
 		return ""
@@ -74,7 +74,7 @@ func named(rest []string) string {
 	}
 }
 
-// collectionWords may stand in the place of an id.
+// collectionWords are the words that may follow a collection instead of an id.
 func collectionWords() []string {
 	return []string{"json", "create", "prune", "search", "get", "load", "pull", "privileges"}
 }
@@ -92,7 +92,7 @@ func wordOf(word string) string {
 	}
 }
 
-// endless reports whether an answer goes on until the client leaves, so that waiting for its end makes no sense.
+// endless reports whether an answer has no end of its own, so that draining must not wait for it.
 func endless(r *http.Request, route string) bool {
 	if r.Method != http.MethodGet {
 		return false
@@ -109,7 +109,7 @@ func endless(r *http.Request, route string) bool {
 	}
 }
 
-// flag reads a query parameter that is true or false, or stands for unset when it is absent.
+// flag reads a boolean query parameter; unset is its value when it is absent.
 func flag(r *http.Request, name string, unset bool) bool {
 	value := r.URL.Query().Get(name)
 	if value == "" {

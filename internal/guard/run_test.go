@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestStopDrainsAndCuts(t *testing.T) {
+func TestStopDrainsThenClosesConnections(t *testing.T) {
 	t.Parallel()
 	working, finish := make(chan struct{}, 2), make(chan struct{})
 	engine := startEngine(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +94,7 @@ func TestStopIsBounded(t *testing.T) {
 	}
 }
 
-func TestBadOptionsAreRefused(t *testing.T) {
+func TestInvalidOptionsAreRefused(t *testing.T) {
 	t.Parallel()
 	good := func() *tls.Config {
 		return &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}

@@ -10,7 +10,7 @@ import (
 	"berth/internal/pin"
 )
 
-// signer is the authority of ca.pem whose key is in a file; that of ca-key.pem if the name is empty.
+// signer is the authority of ca.pem that the key in a file belongs to; an empty name is ca-key.pem.
 func (d *directory) signer(keyPath string) (*Authority, error) {
 	if keyPath == "" {
 		keyPath = d.file(CAKeyFile)
@@ -34,7 +34,7 @@ func (d *directory) signer(keyPath string) (*Authority, error) {
 	return nil, &FileError{Path: keyPath, Err: fmt.Errorf("%w %s", ErrMismatch, d.file(CACertFile)), Advice: adviceAuthority}
 }
 
-// signers are the authorities whose keys are in those of these files that are there.
+// signers are the authorities that the keys in the existing ones of these files belong to.
 func (d *directory) signers(keyFiles ...string) ([]*Authority, error) {
 	var found []*Authority
 	for _, name := range keyFiles {
@@ -65,7 +65,7 @@ func (d *directory) issuer(keyPath string) (*Authority, error) {
 
 // extend makes the list of an authority that names a serial number besides everything that it has named before; nil adds none.
 // The list stays if it names the number already, is there and is not older than the known one. One that is missing, and of
-// which nothing is known, is begun only with forget. added tells whether the number is new.
+// which nothing is known, is started only with forget. added reports whether the number is new.
 func (d *directory) extend(a *Authority, serial *big.Int, forget bool) (list *x509.RevocationList, added bool, err error) {
 	_, lists, known, err := d.read()
 	if err != nil {

@@ -237,7 +237,7 @@ func (a *Authority) Revoked(previous *x509.RevocationList, serials []*big.Int, n
 		RevokedCertificateEntries: entries,
 		Number:                    number,
 		ThisUpdate:                now,
-		// The authority may be locked away for years; a list holds until the next one.
+		// The authority's key may be offline for years; a list is valid until the next one.
 		NextUpdate: a.Certificate.NotAfter,
 	}, a.Certificate, a.key)
 	if err != nil {

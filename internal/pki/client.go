@@ -55,9 +55,9 @@ func LoadClientTLS(paths Paths, opts ClientOptions) (*tls.Config, []Warning, err
 
 // TLS is the configuration of connections to the engine: TLS 1.3 and the files as they are at each handshake.
 //
-// crypto/tls would check servers against the authorities of the moment when the configuration was made, so its check is
-// switched off and ours stands in VerifyConnection, which runs in every handshake, also a resumed one: chain, name, usage,
-// time, revocation and pins. Whoever copies the configuration must keep it.
+// crypto/tls would check servers against the authorities at the time when the configuration was made, so its check is switched
+// off, and VerifyConnection does the whole check in every handshake, also a resumed one: chain, name, usage, time, revocation
+// and pins. A copy of the configuration must keep it.
 func (c *Client) TLS() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,

@@ -7,7 +7,7 @@ import (
 	"berth/internal/pin"
 )
 
-func TestRenewSurvivesACrashAtEveryStep(t *testing.T) {
+func TestRenewSurvivesCrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	crashAtEveryStep(t, 12, func(t *testing.T) string { return initialized(t, InitOptions{}) },
 		func(dir string, before hook) error {
@@ -17,7 +17,7 @@ func TestRenewSurvivesACrashAtEveryStep(t *testing.T) {
 		func(*testing.T, string, string) {})
 }
 
-func TestRevokeSurvivesACrashAtEveryStep(t *testing.T) {
+func TestRevokeSurvivesCrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	serial := "aa55"
 	crashAtEveryStep(t, 6, func(t *testing.T) string { return initialized(t, InitOptions{}) },
@@ -37,7 +37,7 @@ func TestRevokeSurvivesACrashAtEveryStep(t *testing.T) {
 		})
 }
 
-func TestIssueSurvivesACrashAtEveryStep(t *testing.T) {
+func TestIssueSurvivesCrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	outs := map[string]string{}
 	crashAtEveryStep(t, 15, func(t *testing.T) string {
@@ -58,9 +58,9 @@ func TestIssueSurvivesACrashAtEveryStep(t *testing.T) {
 	})
 }
 
-// Every step of a rotation is interrupted at each of its writes. The run that follows completes what was begun and does no
-// further step: a repetition after a crash must not skip the time that clients need.
-func TestRotateSurvivesACrashAtEveryStep(t *testing.T) {
+// Every step of a rotation is interrupted at each of its writes. The next run completes the interrupted step and starts no
+// further one: a repetition after a crash must not skip the time that clients need.
+func TestRotateSurvivesCrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string

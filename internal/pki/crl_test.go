@@ -80,7 +80,7 @@ func TestRevokedClientIsRefused(t *testing.T) {
 	}
 }
 
-func TestClientRefusesARevokedServer(t *testing.T) {
+func TestRevokedServerIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	stolen := serverTLS(t, copied(t, dir))

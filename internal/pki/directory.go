@@ -241,7 +241,7 @@ func (d *directory) commit() error {
 	}
 	err := d.files.Apply(d.change)
 	if owner, ok := errors.AsType[*fileset.OwnerError](err); ok && errors.Is(err, fs.ErrPermission) {
-		return &FileError{Path: owner.Path, Err: owner.Err, Advice: "run this as the user who owns it, or with the right to give files away"}
+		return &FileError{Path: owner.Path, Err: owner.Err, Advice: "run this as the user who owns it, or with the right to change owners"}
 	}
 	d.forget()
 	return err

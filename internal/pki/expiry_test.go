@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestUrgencyGrowsTowardsTheEnd(t *testing.T) {
+func TestUrgencyRisesTowardsExpiry(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	certs, err := ReadCertificates(filepath.Join(dir, ClientCertFile))
@@ -38,7 +38,7 @@ func TestUrgencyGrowsTowardsTheEnd(t *testing.T) {
 	}
 }
 
-func TestRemindersComeOnceADay(t *testing.T) {
+func TestRemindersAreDaily(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	warning := Expiry{Urgency: UrgencyWarning, fingerprint: "a"}

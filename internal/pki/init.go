@@ -117,7 +117,7 @@ func Init(dir string, opts InitOptions) (InitResult, error) {
 	return result, nil
 }
 
-// inventory tells which files of a set are there. The authority's key may be kept elsewhere, so it is never missing, and
+// inventory reports which files of a set exist. The authority's key may be kept elsewhere, so it is never missing, and
 // alone it does not make a set.
 func (d *directory) inventory() (here, missing []string) {
 	for _, name := range []string{CAKeyFile, ServerKeyFile, ClientKeyFile, ServerCertFile, ClientCertFile, CACertFile} {
@@ -162,7 +162,7 @@ func (d *directory) keepSet(opts InitOptions, result *InitResult) error {
 	return d.commit()
 }
 
-// restoreLists makes the list of every authority whose key is here and whose list is missing or older than the known one,
+// restoreLists makes the list of every authority with a key here and a list that is missing or older than the known one,
 // with everything that is known to be revoked.
 func (d *directory) restoreLists(forget bool) error {
 	_, lists, known, err := d.read()

@@ -15,7 +15,7 @@ import (
 	"berth/internal/fileset"
 )
 
-func TestInitMakesAWholeSetWithTightModes(t *testing.T) {
+func TestInitMakesCompleteSetWithStrictModes(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{Hosts: []string{"engine.example", "192.0.2.7", "LOCALHOST"}})
 	got := map[string]fs.FileMode{}
@@ -120,7 +120,7 @@ func TestForceReplacesEverything(t *testing.T) {
 	}
 }
 
-func TestInitOverwritesNothingThatItCannotUse(t *testing.T) {
+func TestInitKeepsFilesItCannotUse(t *testing.T) {
 	t.Parallel()
 	remove := func(name string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
@@ -207,7 +207,7 @@ func TestProductionNeedsHosts(t *testing.T) {
 	}
 }
 
-func TestHostsMustBeHosts(t *testing.T) {
+func TestInvalidHostsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"", "tcp://a", "a:2376", "*.example", "a b", "-a", "0.0.0.0", strings.Repeat("a.", 127) + "aa"} {
 		if _, _, err := serverNames([]string{host}, Production); err == nil {

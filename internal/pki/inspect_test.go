@@ -172,7 +172,7 @@ func TestListReportsUse(t *testing.T) {
 	}
 }
 
-func TestBundleHoldsWhatAClientNeedsAndNothingElse(t *testing.T) {
+func TestBundleHasOnlyClientFiles(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	var archive bytes.Buffer

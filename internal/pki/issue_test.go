@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestAuthoritySignsLeavesAndNothingElse(t *testing.T) {
+func TestAuthoritySignsOnlyLeaves(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	for _, keyType := range []KeyType{ECDSA, Ed25519} {

@@ -116,8 +116,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Nobody writes into the pipe, and no signal ends the wait of a guard or a command that opens it.
-func TestNamedPipeAmongCertificatesIsAFault(t *testing.T) {
+// The pipe has no writer, and no signal ends the wait of a guard or a command that opens it.
+func TestNamedPipeIsAFault(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{CACertFile, CRLFile, ServerCertFile, ServerKeyFile, recordsFile} {
 		t.Run(name, func(t *testing.T) {

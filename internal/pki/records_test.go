@@ -38,7 +38,7 @@ func starts(t *testing.T, dir, client string) (admitted bool, err error) {
 }
 
 // A revoked client stays out whatever becomes of the list: no start lets it in.
-func TestServerDoesNotStartWithoutAListThatIsKnown(t *testing.T) {
+func TestServerNeedsKnownList(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
@@ -92,7 +92,7 @@ func TestUnknownLostListIsReplacedOnlyOnRequest(t *testing.T) {
 	mustRevoke(t, dir, filepath.Join(alice, ClientCertFile))
 	put(t, filepath.Join(dir, CRLFile), "")
 	put(t, filepath.Join(dir, recordsFile), "")
-	issued(t, dir, "carol") // makes records, which do not tell what was revoked either
+	issued(t, dir, "carol") // makes records, which do not say what was revoked either
 	refused := func(what string, err error) {
 		t.Helper()
 		if !errors.Is(err, ErrNoList) || !strings.Contains(err.Error(), "--forget-revocations") {
@@ -155,7 +155,7 @@ func TestIssuedServerFilesNeedTheirList(t *testing.T) {
 }
 
 // A new authority without its list is not trusted by a server that runs; what is in force stays.
-func TestNewAuthorityWithoutItsListIsNotTrusted(t *testing.T) {
+func TestNewAuthorityNeedsItsList(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	elsewhere := copied(t, dir)

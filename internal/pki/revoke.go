@@ -126,7 +126,7 @@ func findFile(path string) (target, error) {
 	return target{serial: certs[0].SerialNumber, cert: certs[0], about: &about}, nil
 }
 
-// revokers are the authorities whose list must name the target: its own, or every one that can sign when that is not known.
+// revokers are the authorities with a list that must name the target: its own, or all that can sign when that is not known.
 func (d *directory) revokers(keyPath string, t target) ([]*Authority, error) {
 	first, err := d.signer(keyPath)
 	if err != nil {

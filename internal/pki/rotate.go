@@ -27,7 +27,7 @@ type Rotation struct {
 	Started time.Time    `json:"started,omitzero"`
 	Old     *Description `json:"old,omitempty"`
 	New     *Description `json:"new,omitempty"`
-	// Completed tells that only an interrupted earlier run was completed: the next step waits for the next run.
+	// Completed reports that only an interrupted earlier run was completed: the next step waits for the next run.
 	Completed bool `json:"completed,omitempty"`
 }
 

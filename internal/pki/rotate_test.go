@@ -67,7 +67,7 @@ func TestRotationKeepsConnections(t *testing.T) {
 	}
 }
 
-func TestOldAuthorityStaysWhileItIsNeeded(t *testing.T) {
+func TestOldAuthorityStaysWhileInUse(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	alice := issued(t, dir, "alice")

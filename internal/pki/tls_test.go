@@ -144,11 +144,11 @@ func TestServerFollowsItsFiles(t *testing.T) {
 		t.Errorf("reports %v, want one success", reports)
 	}
 
-	// A broken set must not take the working one away, and is reported once, not for every handshake.
+	// An invalid set must not replace the valid one, and is reported once, not for every handshake.
 	replace(t, filepath.Join(initialized(t, InitOptions{}), ServerKeyFile), filepath.Join(dir, ServerKeyFile))
 	for range 3 {
 		if !works(newClient) {
-			t.Fatal("a broken reload took the working files away")
+			t.Fatal("a failed reload has replaced the valid files")
 		}
 	}
 	if len(reports) != 2 || !errors.Is(reports[1], ErrMismatch) {

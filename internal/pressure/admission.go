@@ -12,7 +12,7 @@ type CriticalError struct{ Resource Resource }
 // Error names the resource.
 func (e *CriticalError) Error() string { return "the host's " + string(e.Resource) + " is critical" }
 
-// remedies say what helps.
+// remedies are what an operator can do.
 var remedies = map[Resource]string{
 	Memory: "stop sessions, or give the host more memory",
 	CPU:    "see what keeps the host busy, or stop sessions",

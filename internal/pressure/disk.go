@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How full a disk may be. A fraction alone would alarm for the last 300 GiB of a large disk, and a number of bytes alone
-// for every small one: both have to hold.
+// How full a disk may be. A fraction alone would raise an alert for the last 300 GiB of a large disk, and a number of bytes
+// alone for every small one: both have to hold.
 const (
 	DiskWarning  = 0.90
 	DiskCritical = 0.97
@@ -20,18 +20,18 @@ const (
 	inodesLeft       = 100_000
 
 	diskInterval = 10 * time.Second // between two looks
-	diskStale    = time.Minute      // how old a look may be; a file system of another machine may not answer
+	diskStale    = time.Minute      // how old a sample may be; a network file system may not answer
 )
 
-// Space is one look at the file system of a directory.
+// Space is one sample of the file system of a directory.
 type Space struct {
 	Free uint64  // bytes that an ordinary user may take
 	Used float64 // fraction in use, 0 to 1: of the bytes or of the inodes, whichever is more
-	// Level is what that means for who writes there.
+	// Level is the level of this sample.
 	Level Level
 }
 
-// SpaceAt looks at the file system of a directory.
+// SpaceAt samples the file system of a directory.
 func SpaceAt(path string) (Space, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
@@ -67,7 +67,7 @@ type Disk struct {
 	Path string // empty: it cannot be seen from here, and is Unknown
 }
 
-// DiskState is how a disk was at the newest look.
+// DiskState is the newest sample of a disk.
 type DiskState struct {
 	Disk
 	Space           // of an Unknown one the last that was seen
@@ -85,7 +85,7 @@ type DiskMonitor struct {
 	disks []DiskState
 }
 
-// NewDiskMonitor looks at nothing yet. onChange is called once for each change of a level and must not wait.
+// NewDiskMonitor starts nothing. onChange is called once for each change of a level and must not block.
 func NewDiskMonitor(disks []Disk, onChange func(before Level, now DiskState)) *DiskMonitor {
 	m := &DiskMonitor{onChange: onChange, look: SpaceAt}
 	for _, d := range disks {
@@ -94,7 +94,7 @@ func NewDiskMonitor(disks []Disk, onChange func(before Level, now DiskState)) *D
 	return m
 }
 
-// Run looks at the disks until ctx ends, and returns nil then. It does not wait for a file system that does not answer.
+// Run samples the disks until ctx ends, and returns nil then. It does not wait for a file system that does not answer.
 func (m *DiskMonitor) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	for i := range m.disks {
@@ -141,7 +141,7 @@ func (m *DiskMonitor) watch(ctx context.Context, i int, path string) {
 	}
 }
 
-// take records a look. One that failed says nothing until the one before is too old.
+// take records a sample. After a failed one, the previous sample holds until it is too old.
 func (m *DiskMonitor) take(i int, space Space, err error) {
 	m.mu.Lock()
 	d, now := &m.disks[i], time.Now()

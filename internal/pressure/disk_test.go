@@ -26,7 +26,7 @@ func smallDisk(t *testing.T, options string) (dir string) {
 	return dir
 }
 
-func TestSpaceOfADiskThatFillsUp(t *testing.T) {
+func TestDiskLevelRisesAsItFills(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, "size=1m")
 	for _, step := range []struct {
@@ -55,7 +55,7 @@ func TestDiskWithoutInodesIsFull(t *testing.T) {
 	}
 }
 
-func TestDiskLevelsNeedBothAFractionAndAnAmount(t *testing.T) {
+func TestDiskLevelNeedsFractionAndBytes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		used float64

@@ -10,8 +10,8 @@ import (
 	"berth/internal/pressure"
 )
 
-// Whatever a host does: changes join up without a gap, a level is left for a better one only after the hold, so that
-// there are at most four changes for each hold, and what is refused is what is critical.
+// For every load: changes are contiguous, a level improves only after the hold, so that there are at most four changes for each
+// hold, and sessions are refused exactly while a level is critical.
 func TestLevelsDoNotFlapAndEveryChangeIsReported(t *testing.T) {
 	t.Parallel()
 	const hold = 15 * time.Second
@@ -33,7 +33,7 @@ func TestLevelsDoNotFlapAndEveryChangeIsReported(t *testing.T) {
 				o.OnChange = func(c pressure.Change) {
 					now := time.Now()
 					if last[c.Resource] != c.From || c.From == c.To {
-						failure = "a change does not begin where the one before ended"
+						failure = "a change does not start at the previous level"
 					}
 					if c.From > pressure.OK && c.To < c.From && c.To != pressure.Unknown && now.Sub(rose[c.Resource]) < hold {
 						failure = "a level was left before the hold was over"

@@ -6,7 +6,7 @@ import (
 )
 
 // clearly is how far below a threshold a value must fall, as a fraction of the threshold, before its level is left: a
-// value that swings around a threshold would otherwise raise and clear an alert with every swing.
+// value that oscillates around a threshold would otherwise raise and clear an alert each time.
 const clearly = 0.97
 
 // gauge follows one resource.
@@ -23,10 +23,10 @@ type gauge struct {
 	stall *Stall
 }
 
-// first is the time since a look that there was not.
+// first is the elapsed time for the first sample.
 const first = time.Duration(math.MaxInt64)
 
-// take smooths a value into the gauge and says whether the level is another one now.
+// take smooths a value into the gauge and reports whether the level has changed.
 func (g *gauge) take(now time.Time, elapsed, hold time.Duration, value float64) (Change, bool) {
 	// An exponentially weighted average needs no history, and weights by time, not by number of samples.
 	if g.bursty && elapsed == first {

@@ -45,7 +45,7 @@ func (h *Host) ownGroup(total uint64) float64 {
 	return fullest
 }
 
-// full is how full the group in dir is; 0 when it has no limit, or cannot be read.
+// full is the used fraction of the group in dir; 0 when it has no limit, or cannot be read.
 func (f groupFiles) full(dir string, total uint64) float64 {
 	limit, ok := number(filepath.Join(dir, f.limit)) // "max" is no number
 	if !ok || limit == 0 || limit >= total {
@@ -58,7 +58,7 @@ func (f groupFiles) full(dir string, total uint64) float64 {
 	return min(float64(usage-min(usage, f.cached(dir)))/float64(limit), 1)
 }
 
-// cached is memory that the kernel gives back as soon as a process needs it.
+// cached is memory that the kernel can reclaim at any time.
 func (f groupFiles) cached(dir string) uint64 {
 	text, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
 	if err != nil {

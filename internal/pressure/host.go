@@ -15,7 +15,7 @@ import (
 	"github.com/shirou/gopsutil/v4/mem"
 )
 
-// HostOptions are the settings of a Host. The zero value is good for this machine.
+// HostOptions are the settings of a Host. The zero value is for this machine.
 type HostOptions struct {
 	// Children says that sessions are children of this process, so that its own control group bounds their memory
 	// together. Containers are the engine's, and bounded by nothing of Berth's.
@@ -37,17 +37,17 @@ type Host struct {
 
 var _ Source = (*Host)(nil)
 
-// NewHost looks at nothing yet.
+// NewHost takes no sample.
 func NewHost(opts HostOptions) *Host {
 	opts.Proc = cmp.Or(opts.Proc, "/proc")
 	opts.Groups = cmp.Or(opts.Groups, "/sys/fs/cgroup")
 	return &Host{opts: opts}
 }
 
-// firstLook is how long the first sample takes, because CPU time is seen as the difference between two looks.
+// firstLook is how long the first sample takes, because CPU use is the difference between two readings.
 const firstLook = 200 * time.Millisecond
 
-// Sample looks at memory that is available, which the kernel's caches are, and at CPU time since the sample before.
+// Sample measures memory in use, which excludes the kernel's caches, and CPU time since the previous sample.
 func (h *Host) Sample(ctx context.Context) (Sample, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,7 +104,7 @@ func (h *Host) cpu(ctx context.Context) (float64, error) {
 	return h.busy, nil
 }
 
-// spent is time that was not idle. What a hypervisor has given to others counts as well; a guest's time is in User already.
+// spent is time that was not idle. Time stolen by the hypervisor counts as well; a guest's time is in User already.
 func spent(t cpu.TimesStat) float64 {
 	return t.User + t.Nice + t.System + t.Irq + t.Softirq + t.Steal
 }

@@ -14,7 +14,7 @@ import (
 	"berth/internal/pressure"
 )
 
-// kernel is a directory in which a kernel tells of itself.
+// kernel is a directory with the files of a kernel, such as /proc.
 type kernel struct {
 	t                 *testing.T
 	proc, groups      string
@@ -44,7 +44,7 @@ func (k *kernel) memory(total, free, available int) {
 	k.write(k.proc, "meminfo", fmt.Sprintf("MemTotal: %d kB\nMemFree: %d kB\nMemAvailable: %d kB\nCached: 0 kB\nBuffers: 0 kB\n", total, free, available))
 }
 
-// spend lets CPU time go by: ticks of work, of waiting, and of other machines on the same hardware.
+// spend adds CPU time: ticks of work, idle time, and stolen time.
 func (k *kernel) spend(work, idle, steal int) {
 	k.work, k.idle, k.steal = k.work+work, k.idle+idle, k.steal+steal
 	k.write(k.proc, "stat", fmt.Sprintf("cpu  %d 0 0 %d 0 0 0 %d 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n", k.work, k.idle, k.steal))
@@ -80,7 +80,7 @@ func TestHostSample(t *testing.T) {
 		}
 		k.spend(10, 60, 30)
 		if s := k.sample(h); !near(s.CPU, 0.4) {
-			t.Errorf("got %v of CPU time, want 0.4: stolen time cannot be had", s.CPU)
+			t.Errorf("got %v of CPU time, want 0.4: stolen time is not available", s.CPU)
 		}
 		if s := k.sample(h); !near(s.CPU, 0.4) {
 			t.Errorf("got %v within one tick, want the last value", s.CPU)
@@ -139,7 +139,7 @@ func TestOwnGroupCountsOnlyWhereItBoundsSessions(t *testing.T) {
 	}
 }
 
-func TestCachesOfTheOwnGroupAreNotInUse(t *testing.T) {
+func TestCachesOfOwnGroupAreNotInUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := newKernel(t)
@@ -168,7 +168,7 @@ func TestMissingKernelFilesAreAnError(t *testing.T) {
 	}
 }
 
-func TestThisMachineCanBeMeasured(t *testing.T) {
+func TestSampleOfThisMachine(t *testing.T) {
 	t.Parallel()
 	h := pressure.NewHost(pressure.HostOptions{Children: true})
 	s, err := h.Sample(t.Context())
@@ -179,6 +179,6 @@ func TestThisMachineCanBeMeasured(t *testing.T) {
 		t.Errorf("got %+v, want fractions", s)
 	}
 	if _, err := os.Stat("/proc/pressure/memory"); err == nil && s.MemoryStall == nil {
-		t.Error("the kernel tells of stalls for memory, and the sample does not")
+		t.Error("the kernel reports memory stalls, and the sample does not")
 	}
 }

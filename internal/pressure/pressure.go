@@ -1,7 +1,7 @@
-// Package pressure knows how loaded the host is: what fraction of its memory and CPUs is in use, smoothed, and whether
-// that is well, worth a warning, or so critical that no more sessions may be started.
+// Package pressure measures the host's load: the smoothed fraction of its memory and CPUs in use, with a level: ok, warning, or
+// critical, when no more sessions may be started.
 //
-// It refuses to know what sessions are made of and who is notified: it calls back once for each change.
+// It does not know sessions or who is notified: it calls back once for each change.
 package pressure
 
 import (
@@ -31,7 +31,7 @@ type Level int
 const (
 	Unknown  Level = iota - 1 // not measured, or so long ago that it says nothing about now
 	OK                        // below every threshold
-	Warning                   // people should look
+	Warning                   // an operator should look
 	Critical                  // no session may be started
 )
 
@@ -49,22 +49,22 @@ func (l Level) String() string {
 	return "unknown"
 }
 
-// Sample is one look at a host. Memory and CPU are fractions in use, from 0 to 1.
+// Sample is one measurement of a host. Memory and CPU are fractions in use, from 0 to 1.
 type Sample struct {
 	Memory, CPU           float64
-	MemoryStall, CPUStall *Stall // nil: the kernel does not tell
+	MemoryStall, CPUStall *Stall // nil: the kernel does not report it
 }
 
 // Stall is how much of the last ten seconds, as fractions, some or all tasks that had something to do were waiting for
 // the resource.
 type Stall struct{ Some, Full float64 }
 
-// Source looks at a host.
+// Source measures a host.
 type Source interface {
 	Sample(ctx context.Context) (Sample, error)
 }
 
-// Change is that a resource has got from one level to another.
+// Change is the change of a resource's level.
 type Change struct {
 	Resource  Resource
 	From, To  Level
@@ -88,7 +88,7 @@ type Options struct {
 	MemorySmoothing time.Duration // default 4 s
 	CPUSmoothing    time.Duration // default 10 s
 
-	Elsewhere bool         // sessions run on another host than the one that is looked at, which the sentences then say
+	Elsewhere bool         // sessions run on another host than the measured one, which the messages then say
 	OnChange  func(Change) // called with every change, in order; must not wait; may be nil
 	Logger    *slog.Logger
 }
@@ -147,8 +147,7 @@ func New(opts Options) (*Monitor, error) {
 	return m, m.Adjust(opts.MemoryWarning, opts.CPUWarning, opts.Critical)
 }
 
-// Adjust changes the thresholds, which the next look at the host goes by. Those that make no sense change nothing and are an
-// error.
+// Adjust changes the thresholds from the next sample on. Invalid ones change nothing and are an error.
 func (m *Monitor) Adjust(memoryWarning, cpuWarning, critical float64) error {
 	next := m.opts
 	next.MemoryWarning, next.CPUWarning, next.Critical = memoryWarning, cpuWarning, critical
@@ -166,7 +165,7 @@ func (m *Monitor) Adjust(memoryWarning, cpuWarning, critical float64) error {
 	return nil
 }
 
-// Run looks at the host until ctx ends, and returns nil then. A failing source does not end it.
+// Run samples the host until ctx ends, and returns nil then. A failing source does not end it.
 func (m *Monitor) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.fresh = time.Now()

@@ -18,7 +18,7 @@ import (
 	"berth/internal/session"
 )
 
-// host is a source that a test commands.
+// host is a source that the test sets.
 type host struct {
 	mu     sync.Mutex
 	sample pressure.Sample
@@ -82,7 +82,7 @@ func watch(t *testing.T, memory, cpu float64, change ...func(*pressure.Options))
 	return w
 }
 
-// pass lets time go by.
+// pass lets time pass.
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -141,7 +141,7 @@ func TestCPUHasItsOwnWarning(t *testing.T) {
 	})
 }
 
-func TestBurstsOfWorkRaiseNothing(t *testing.T) {
+func TestShortCPULoadRaisesNoAlert(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.5, 1) // Berth's own start
@@ -184,7 +184,7 @@ func TestFlappingIsOneAlert(t *testing.T) {
 		w.is(0.94, 0.1) // below, but not clearly
 		pass(time.Hour)
 		if got := w.Snapshot().Memory.Level; got != pressure.Critical {
-			t.Errorf("an hour at 94 %% after critical is %s, want critical still", got)
+			t.Errorf("an hour at 94 %% after critical is %s, want critical", got)
 		}
 	})
 }
@@ -207,7 +207,7 @@ func TestCriticalRefusesWithReasonThenAdmits(t *testing.T) {
 		w.is(0.5, 0.1)
 		pass(8 * time.Second)
 		if got := session.MessageOf(w.Admit(t.Context())); !strings.Contains(got, "critical from 95 % until it has been below 92.1 % for 15s") {
-			t.Errorf("while recovering the reason is %q, want it to say what is waited for", got)
+			t.Errorf("while recovering the reason is %q, want it to name what recovery needs", got)
 		}
 		pass(time.Minute)
 		if err := w.Admit(t.Context()); err != nil {
@@ -257,13 +257,13 @@ func TestFailingSourceBecomesUnknownAndAdmits(t *testing.T) {
 			t.Errorf("after 20 s without a sample: got %+v, want unknown, with the last value and no alert", s)
 		}
 		if err := w.Admit(t.Context()); err != nil {
-			t.Errorf("admission on a guess: %v", err)
+			t.Errorf("admission at an unknown level: %v", err)
 		}
 		pass(time.Hour)
 		if n := strings.Count(w.log.String(), "not measured"); n != 1 || !strings.Contains(w.log.String(), "no /proc") {
 			t.Errorf("the failure was logged %d times, want once:\n%s", n, w.log.String())
 		}
-		w.is(0.98, 0.1) // an hour later the old value says nothing: no smoothing
+		w.is(0.98, 0.1) // an hour later the old value is not used for smoothing
 		pass(2 * time.Second)
 		if got := w.Snapshot().Memory; got.Level != pressure.Critical || got.Value != 0.98 {
 			t.Errorf("the first sample after the failure gives %s at %v, want critical at 0.98", got.Level, got.Value)
@@ -342,7 +342,7 @@ func TestInvalidThresholdsAreRefused(t *testing.T) {
 	}
 }
 
-func TestThresholdsChangeWhileItRuns(t *testing.T) {
+func TestAdjustChangesThresholds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0.7, 0.1)
@@ -355,7 +355,7 @@ func TestThresholdsChangeWhileItRuns(t *testing.T) {
 			t.Errorf("with lower thresholds: got %s, want critical", got)
 		}
 		if err := w.Adjust(0.9, 0.9, 0.5); err == nil {
-			t.Error("a warning above critical was taken")
+			t.Error("a warning above critical was accepted")
 		}
 		if err := w.Adjust(0.8, 0.9, 0.95); err != nil {
 			t.Fatal(err)

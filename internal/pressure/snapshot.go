@@ -51,7 +51,7 @@ func (s Snapshot) Level() Level {
 	return min(s.Memory.Level, s.CPU.Level)
 }
 
-// Snapshot tells what is known now.
+// Snapshot returns the present state.
 func (m *Monitor) Snapshot() Snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -95,7 +95,7 @@ func (m *Monitor) name(r Resource) string {
 	return "host " + name
 }
 
-// percent writes a fraction with one decimal at most, rounded down: a value below a threshold never looks like it.
+// percent formats a fraction with at most one decimal, rounded down: a value below a threshold never reads as the threshold.
 func percent(fraction float64) string {
 	const tenths, rounding = 1000, 1e-6
 	return strconv.FormatFloat(math.Floor(fraction*tenths+rounding)/10, 'f', -1, 64) + " %"

@@ -1,5 +1,4 @@
-// Package hostip_test has the real binary look for the Docker host in network namespaces that imitate the places where
-// Berth may run.
+// Package hostip_test runs the real binary in network namespaces that imitate the environments in which Berth may run.
 package hostip_test
 
 import (
@@ -55,7 +54,7 @@ func newPlace(t *testing.T) *place {
 		p.ip("-n", ns, "address", "add", "172.18.0."+n+"/16", "dev", device)
 		p.ip("-n", ns, "address", "add", "fd00:77::"+n+"/64", "dev", device, "nodad")
 	}
-	// What is there of names is these two files.
+	// Only these two files define names.
 	p.etc("hosts", "127.0.0.1 localhost\n")
 	p.etc("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
 	return p
@@ -84,7 +83,7 @@ func (p *place) hostHas(address string) {
 	p.ip("-n", p.here, "route", "add", address+"/32", "via", "172.18.0.1")
 }
 
-// serves has a session's server answer at an address of the Docker host.
+// serves starts a session's server at an address of the Docker host.
 func (p *place) serves(address string) {
 	p.t.Helper()
 	cmd := exec.Command("ip", "netns", "exec", p.host, dockertest.BuildStub(p.t), "-hostname", address, "-port", port)
@@ -127,7 +126,7 @@ func (p *place) look(env ...string) (report, harness.Result) {
 	return r, harness.Result{Exit: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
 }
 
-func TestHostIsFoundWhereverBerthRuns(t *testing.T) {
+func TestHostIsFoundInEveryEnvironment(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		furnish         func(*place)
@@ -181,7 +180,7 @@ func TestHostIsFoundWhereverBerthRuns(t *testing.T) {
 	}
 }
 
-func TestWhereThereIsNothingTheRemediesAreNamed(t *testing.T) {
+func TestFailedDetectionNamesRemedies(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	got, result := p.look()
@@ -195,7 +194,7 @@ func TestWhereThereIsNothingTheRemediesAreNamed(t *testing.T) {
 	}
 	for _, c := range got.Candidates {
 		if c.Answers || c.Reason == "" {
-			t.Errorf("%+v: want the reason why it is not believed", c)
+			t.Errorf("%+v: want the reason why it is not accepted", c)
 		}
 	}
 	if _, forced := p.look("HOST_IP=172.18.0.1"); forced.Exit != 6 || !strings.Contains(forced.Stderr, "HOST_IP") {

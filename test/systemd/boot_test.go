@@ -26,11 +26,11 @@ const (
 	usual    = "/lib/systemd/systemd"
 )
 
-// machine is a booted systemd with this machine's files, on which nothing that is written remains.
+// machine is a booted systemd with this machine's files. Its changes are discarded.
 type machine struct{ pid int }
 
 // prepare builds the machine's root in ROOT: this machine's files, with a layer above them that goes with the test; then the
-// units as docs/operating.md installs them. What would reach the kernel that all share is masked.
+// units as docs/operating.md installs them. Units that would change the shared kernel are masked.
 const prepare = `
 mount --make-rprivate /
 mount -t tmpfs tmpfs ROOT
@@ -137,8 +137,8 @@ func boot(t *testing.T) *machine {
 	return m
 }
 
-// newControlGroup makes the control group that the machine takes for the root of all: its units must not meet those of the
-// same names of the system that the test runs on. It is removed with the test.
+// newControlGroup makes the control group that is the machine's root: its units must not share groups with units of the same
+// names on the host. It is removed at the end of the test.
 func newControlGroup(t *testing.T) *os.File {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mounts")
@@ -162,7 +162,7 @@ func newControlGroup(t *testing.T) *os.File {
 	return nil
 }
 
-// removeControlGroup removes a group with all below it, the deepest first, as soon as their processes have gone.
+// removeControlGroup removes a group with all below it, the deepest first, as soon as their processes have ended.
 func removeControlGroup(t *testing.T, path string) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(50 * time.Millisecond) {
@@ -171,7 +171,7 @@ func removeControlGroup(t *testing.T, path string) {
 			if err == nil && d.IsDir() {
 				groups = append(groups, at)
 			}
-			return nil // what goes meanwhile need not be removed
+			return nil // it was removed meanwhile
 		})
 		var left error
 		for _, at := range slices.Backward(groups) {
@@ -187,7 +187,7 @@ func removeControlGroup(t *testing.T, path string) {
 	}
 }
 
-// try runs a shell command on the machine, and answers what it printed.
+// try runs a shell command on the machine, and returns its output.
 func (m *machine) try(t *testing.T, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 90*time.Second)
 	defer cancel()
@@ -208,7 +208,7 @@ func (m *machine) run(t *testing.T, command string) string {
 	return out
 }
 
-// exit is how a command that may fail ended.
+// exit runs a command that may fail, and returns its exit code.
 func (m *machine) exit(t *testing.T, command string) (string, int) {
 	t.Helper()
 	out, err := m.try(t, command)

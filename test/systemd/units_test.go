@@ -10,14 +10,14 @@ import (
 	"berth/test/harness"
 )
 
-// ask is a request to Berth on the machine, which says the status.
+// ask is a request to Berth on the machine that prints the status.
 const (
 	timeout = 30 * time.Second
 )
 
 const ask = `bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080 && printf "GET /livez HTTP/1.0\r\n\r\n" >&3 && head -1 <&3'`
 
-// settings are what the machine's settings file says beside what is delivered.
+// settings are the machine's settings in addition to the delivered ones.
 func (m *machine) settings(t *testing.T, server, log string) {
 	t.Helper()
 	m.run(t, fmt.Sprintf(`cat >/etc/berth/berth.yaml <<'END'
@@ -32,7 +32,7 @@ log:
 %sEND`, server, log))
 }
 
-// TestUnits goes through an operator's life with the units, on one machine.
+// TestUnits goes through an operator's tasks with the units, on one machine.
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	m := boot(t)
@@ -84,7 +84,7 @@ func TestUnits(t *testing.T) {
 				return errors.New(out)
 			}
 			if strings.Contains(out, "/run/credentials") || strings.Contains(out, "mode-differs") {
-				t.Errorf("the audit speaks of credentials: %s", out)
+				t.Errorf("the security check reports credentials: %s", out)
 			}
 			return nil
 		})
@@ -113,7 +113,7 @@ func TestUnits(t *testing.T) {
 	})
 
 	t.Run("what is stopped stays stopped", func(t *testing.T) {
-		m.run(t, "systemctl stop berth") // systemctl warns of the socket, which is there until then
+		m.run(t, "systemctl stop berth") // systemctl warns that the socket may start it again
 		m.await(t, "berth", "inactive")
 		m.await(t, "berth.socket", "inactive")
 		if out, code := m.exit(t, ask); code == 0 {
@@ -141,7 +141,7 @@ func TestUnits(t *testing.T) {
 			_, _ = m.exit(t, "systemctl start berth")
 			// The socket asks for it, too.
 			_, _ = m.exit(t, "timeout 2 "+ask)
-			// Until the start limit ends that, each look may meet a start.
+			// Until the start limit is reached, each check may see a start.
 			harness.Eventually(t, timeout, name+" ends with exit code 2", func() error {
 				if out := m.run(t, "systemctl show berth -P NRestarts -P ExecMainStatus -P ActiveState"); strings.Join(strings.Fields(out), " ") != "0 2 failed" {
 					return fmt.Errorf("restarts, exit code and state are %s, want 0, 2 and failed", out)

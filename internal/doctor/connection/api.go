@@ -43,7 +43,7 @@ func (r *run) authenticate(ctx context.Context) Step {
 		return fail(ClosedUnanswered, "see that the engine behind "+r.host+":"+r.port+" runs, and the log of what terminates TLS there",
 			"%s completes the TLS handshake, and closes the connection without an answer", r.address)
 	default:
-		return notAnEngine("what answers at %s does not speak HTTP: %v", r.address, err)
+		return notAnEngine("the server at %s does not use HTTP: %v", r.address, err)
 	}
 }
 
@@ -72,7 +72,7 @@ func (r *run) negotiate(context.Context) Step {
 	minor, ok := strings.CutPrefix(version, "1.")
 	number, err := strconv.Atoi(minor)
 	if r.first.status != http.StatusOK || !ok || err != nil {
-		return notAnEngine("what answers at %s (status %d) is not a Docker engine", r.address, r.first.status)
+		return notAnEngine("the server at %s (status %d) is not a Docker engine", r.address, r.first.status)
 	}
 	r.report.APIVersion, r.report.Engine = version, r.first.header.Get("Server")
 	if number < minAPIMinor {
@@ -81,7 +81,7 @@ func (r *run) negotiate(context.Context) Step {
 	return pass("API %s", version)
 }
 
-// refused tells what stands in front of the engine, or within it, from an answer.
+// refused recognizes a plugin of the engine, or a proxy in front of it, by its answer.
 func refused(status int, body []byte) (Step, bool) {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:

@@ -265,7 +265,7 @@ func TestEveryCauseHasItsOwnCode(t *testing.T) {
 		"no engine":     {engine: &engine{handler: always(404, "", "nothing here")}, want: []string{"! negotiate not-an-engine"}},
 		"another API":   {engine: &engine{handler: always(200, "2", "OK")}, want: []string{"! negotiate not-an-engine"}},
 		"denied":        {engine: &engine{handler: always(403, "", `{"message":"authorization denied by plugin opa"}`)}, want: []string{"! negotiate denied"}},
-		"engine away":   {engine: &engine{handler: always(502, "", `{"message":"the engine's socket does not exist"}`)}, want: []string{"! negotiate engine-away"}},
+		"engine gone":   {engine: &engine{handler: always(502, "", `{"message":"the engine's socket does not exist"}`)}, want: []string{"! negotiate engine-away"}},
 		"list denied":   {engine: &engine{handler: on("/containers/json", 403, "{}")}, want: []string{"! list denied"}},
 		"list broken":   {engine: &engine{handler: on("/containers/json", 500, "{}")}, want: []string{"! list engine-error"}},
 		"list no JSON":  {engine: &engine{handler: on("/containers/json", 200, "hello")}, want: []string{"! list not-an-engine"}},

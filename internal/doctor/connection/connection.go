@@ -77,7 +77,7 @@ type Options struct {
 // Code names a cause, for programs. Codes do not change their meaning.
 type Code string
 
-// The causes that callers tell apart; the others stand where they are found.
+// The causes that callers distinguish; the others are defined where they are found.
 const (
 	NameUnknown       Code = "name-unknown"
 	ResolverFailed    Code = "resolver-failed"

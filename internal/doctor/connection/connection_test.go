@@ -36,7 +36,7 @@ func TestRunReportsGoodEngineInFull(t *testing.T) {
 		}
 	}
 	if e.left() != 0 {
-		t.Errorf("the throw-away container is still there")
+		t.Errorf("the temporary container was not removed")
 	}
 	got := []any{r.TLSVersion, r.Cipher != "", r.APIVersion, r.Engine, r.Server.DaysLeft, r.Server.Names, r.Authority.Subject, r.Client.Subject}
 	want := []any{"TLS 1.3", true, "1.41", "Docker/test (linux)", 89, []string{"localhost", "127.0.0.1"}, "CN=ours", "CN=test"}

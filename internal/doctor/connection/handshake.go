@@ -32,12 +32,12 @@ func (r *run) handshake(ctx context.Context) Step {
 	case errors.As(err, new(tls.RecordHeaderError)):
 		return fail("not-tls", "point DOCKER_HOST to the engine's TLS port (2376 by custom). If this is the engine, its port is open without any "+
 			"authentication: take tcp:// out of its hosts, or start it with --tlsverify",
-			"what listens on %s does not speak TLS", r.address)
+			"the server at %s does not use TLS", r.address)
 	case isTimeout(err):
 		return fail(HandshakeTimeout, "see that port "+r.port+" is the engine's, and that nothing in between (proxy, load balancer) holds the connection",
 			"%s accepts connections, but does not answer the TLS handshake within %s", r.address, r.Timeout)
 	}
-	// No error value tells an old server from any other refusal, so it is offered the older versions.
+	// No error value distinguishes an old server from any other refusal, so it is offered the older versions.
 	old := r.config(tls.VersionTLS10)
 	old.MaxVersion = tls.VersionTLS12
 	if conn, err := r.shake(ctx, old); err == nil {
@@ -47,7 +47,7 @@ func (r *run) handshake(ctx context.Context) Step {
 	switch {
 	case r.version != 0 && r.version < tls.VersionTLS13:
 		return fail("tls-too-old", "put berth guard in front of the engine, or upgrade what terminates TLS there",
-			"%s speaks %s at most; Berth demands TLS 1.3", r.address, r.report.TLSVersion)
+			"%s supports %s at most; Berth requires TLS 1.3", r.address, r.report.TLSVersion)
 	case alerted(err):
 		return fail("handshake-refused", "see "+guardLog+" for the reason", "%s refuses the handshake: %v", r.address, errors.Unwrap(err))
 	default:

@@ -171,7 +171,7 @@ func (r *run) apiSteps(ctx context.Context) {
 	r.step(ctx, stepList, r.list, stepNegotiate)
 	r.step(ctx, stepCreate, r.create, stepNegotiate)
 	if r.container != "" {
-		// A test that is being ended takes its container away nevertheless.
+		// A canceled test still removes its container.
 		r.step(context.WithoutCancel(ctx), stepRemove, r.remove)
 	}
 }
