@@ -154,7 +154,7 @@ func (m *Metrics) Proxied(o proxy.Observation) {
 // statusLabel is a status's class: users control their sessions' servers, which could answer with nine hundred different ones.
 func statusLabel(status int) string {
 	switch {
-	case status == proxy.StatusClientLeft:
+	case status == proxy.StatusClientClosedRequest:
 		return "left"
 	case status < 100:
 		return "none"

@@ -42,12 +42,12 @@ func (p *Proxy) answer(res *http.Response) error {
 	if !switched && !policy.IsEventStream(head.Header) {
 		return nil
 	}
-	stream, err := c.entry.upstream.takeStream()
+	stream, err := c.entry.upstream.acquireStreamSlot()
 	if err != nil {
 		return err
 	}
-	c.turn.giveBack()
-	c.turn = stream
+	c.slot.release()
+	c.slot = stream
 	p.becomeStream(c)
 	return nil
 }

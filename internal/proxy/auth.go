@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-// errExpired is why requests end whose token has expired.
+// errExpired is the cause by which requests end when their token expires.
 var errExpired = access.Reject(access.Proxy, access.Expired)
 
 // authenticate gives a call that shows its session's token the session's entry, and the grant that goes with the token.
@@ -27,7 +27,7 @@ func (p *Proxy) authenticate(c *call) (err error) {
 	return nil
 }
 
-// TokenOf implements [access.Tokens]; of no entry there is no token.
+// TokenOf implements [access.Tokens]. A nil entry has no token.
 func (e *entry) TokenOf(context.Context, session.ID) session.Token {
 	if e == nil {
 		return session.Token{}

@@ -19,7 +19,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-//nolint:tparallel // the subtests share a world and look whether its server was asked
+//nolint:tparallel // the subtests share a fixture and check whether its server was asked
 func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{}, 100)
@@ -101,7 +101,7 @@ func TestUnknownSessionAndWrongTokenAnswerAlike(t *testing.T) {
 		got.header.Del("Date")
 		return got
 	}
-	want := ask("ses-no-such-thing", "Bearer wrong")
+	want := ask("ses-no-such-session", "Bearer wrong")
 	want.mustBe(t, 401, session.CodeUnauthorized, "an unknown session")
 	if got := want.header.Get("WWW-Authenticate"); got != `Bearer realm="berth"` {
 		t.Errorf("WWW-Authenticate: got %q", got)
@@ -128,7 +128,7 @@ func TestAnUnknownSessionCostsAsMuchWorkAsAWrongToken(t *testing.T) {
 	graced := w.route()
 	graced.ID, graced.Token.PreviousDigest, graced.Token.PreviousExpiresAt = "ses-graced", w.keys.Digest("before"), time.Now().Add(time.Minute)
 	w.table.Set(graced)
-	unknown := work("ses-no-such-thing")
+	unknown := work("ses-no-such-session")
 	for _, id := range []session.ID{testID, graced.ID} {
 		if known := work(id); known != unknown || known == 0 {
 			t.Errorf("allocations: got %v for an unknown session, %v for %s: one digest is computed either way", unknown, known, id)
@@ -154,7 +154,7 @@ func TestTokenExpires(t *testing.T) {
 	got := w.get(t, "/")
 	got.mustBe(t, 401, session.CodeUnauthorized, "the token has expired")
 	if !strings.Contains(got.body, "expired") {
-		t.Errorf("the owner of the token is not told that it has expired:\n%s", got.body)
+		t.Errorf("the answer does not say that the token has expired:\n%s", got.body)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestSessionThatIsNotRunning(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
 	for name, test := range map[string]struct {
-		startsIn time.Duration // 0: nobody starts it
+		startsIn time.Duration // 0: it is not started
 		want     string
 		earliest int // Retry-After, in seconds
 	}{
@@ -190,7 +190,7 @@ func TestNewReportsEveryFaultAtOnce(t *testing.T) {
 	_, err := New(Options{MaxBody: -1, Transport: Transport{ConnectTimeout: -1}})
 	for _, want := range []string{"table", "access", "logger", "largest body", "limit of the connections"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want it to speak of %q", err, want)
+			t.Errorf("got %v, want it to name %q", err, want)
 		}
 	}
 }

@@ -9,11 +9,11 @@ import (
 )
 
 // replayable is how much of a body is kept until the first byte of the request has been written: what fits into the
-// transport's write buffer (4 KiB), doubled to be on the safe side of how it fills it.
+// transport's write buffer (4 KiB), twice.
 const replayable = 8 << 10
 
-// clientBody streams a request body and remembers two things: its first bytes, so that a request of which nothing was
-// written because its pooled connection had died can be sent again, and whether the client was the one to fail.
+// clientBody streams a request body. It keeps the first bytes, so that a request of which nothing was written because its
+// pooled connection had been closed can be sent again, and the error if reading from the client failed.
 type clientBody struct {
 	io.ReadCloser
 
@@ -28,7 +28,7 @@ type clientBody struct {
 	trailer, forwarded http.Header // what comes from the client at the end, and what of it goes to the server
 }
 
-// Read implements [io.Reader]. A body that has ended is not asked again: the transport reads once more after all of it was
+// Read implements [io.Reader]. A body that has ended is not read again: the transport reads once more after all of it was
 // written, when the answer may have begun already, and net/http has closed the body with that. The error of such a read would
 // close the connection, and cut the answer off.
 func (b *clientBody) Read(p []byte) (int, error) {
@@ -66,8 +66,8 @@ func (b *clientBody) startAtEnd(timer *headerTimer) {
 	b.timer = timer
 }
 
-// forwardTrailer returns the trailer section that goes to the server, whose values are there once all of the body has been
-// read: of what the client announces, what may stand in one. nil: there is none.
+// forwardTrailer returns the trailer section that goes to the server: the announced fields that are allowed in one. Its values
+// are set once all of the body has been read. nil: there is none.
 func (b *clientBody) forwardTrailer(announced http.Header) http.Header {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -113,7 +113,7 @@ func (b *clientBody) again() (io.ReadCloser, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.lost {
-		return nil, errBodyGone
+		return nil, errBodyNotReplayable
 	}
 	return &rewound{head: b.head, rest: b}, nil
 }

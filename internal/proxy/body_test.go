@@ -149,7 +149,7 @@ func TestMalformedBodyIsTheClientsFault(t *testing.T) {
 	}
 }
 
-// A connection from the pool that turns out to be dead before anything was written to it must not fail a request that
+// A connection from the pool that turns out to be closed before anything was written to it must not fail a request that
 // has a body: the transport asks for the body again, and has to get all of it.
 func TestBodyCanBeSentAgainWhileItsBeginningIsKept(t *testing.T) {
 	t.Parallel()
@@ -174,7 +174,7 @@ func TestBodyCanBeSentAgainWhileItsBeginningIsKept(t *testing.T) {
 
 	long := &clientBody{ReadCloser: io.NopCloser(io.LimitReader(new(endless), replayable+1))}
 	_, _ = io.Copy(io.Discard, long)
-	if _, err := long.again(); !errors.Is(err, errBodyGone) {
+	if _, err := long.again(); !errors.Is(err, errBodyNotReplayable) {
 		t.Errorf("after more than is kept: got %v, want errBodyGone", err)
 	}
 }
@@ -216,13 +216,13 @@ func TestRequestIsRetriedOnClosedConnectionOnlyIfSafe(t *testing.T) {
 
 func TestRequestOfWhichNothingWasWrittenIsSentAgainWithItsBody(t *testing.T) {
 	t.Parallel()
-	var dead atomic.Bool
+	var broken atomic.Bool
 	var dialled atomic.Int32
 	w := setup(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, func(o *Options) {
 		o.Transport.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, address)
 			if dialled.Add(1) == 1 {
-				conn = &dyingConn{Conn: conn, dead: &dead}
+				conn = &failingConn{Conn: conn, broken: &broken}
 			}
 			return conn, err
 		}
@@ -230,7 +230,7 @@ func TestRequestOfWhichNothingWasWrittenIsSentAgainWithItsBody(t *testing.T) {
 	if got := w.get(t, "/"); got.status != 200 {
 		t.Fatalf("first request: got %d", got.status)
 	}
-	dead.Store(true)
+	broken.Store(true)
 	if got := w.do(t, w.request(t, "POST", "/", strings.NewReader("prompt"))); got.status != 200 || got.body != "prompt" {
 		t.Errorf("got %d %q, want the body back over a second connection", got.status, got.body)
 	}
@@ -239,14 +239,14 @@ func TestRequestOfWhichNothingWasWrittenIsSentAgainWithItsBody(t *testing.T) {
 	}
 }
 
-// dyingConn takes nothing more once it is dead.
-type dyingConn struct {
+// failingConn fails to write once it is broken.
+type failingConn struct {
 	net.Conn
-	dead *atomic.Bool
+	broken *atomic.Bool
 }
 
-func (c *dyingConn) Write(p []byte) (int, error) {
-	if c.dead.Load() {
+func (c *failingConn) Write(p []byte) (int, error) {
+	if c.broken.Load() {
 		return 0, errors.New("broken pipe")
 	}
 	return c.Conn.Write(p)

@@ -2,9 +2,9 @@ package proxy
 
 import "sync/atomic"
 
-// budget is how much of something all sessions may hold together, such as connections. However few are left, a session
+// budget is how much of a resource, such as connections, all sessions may hold together. However few are left, a session
 // gets no more of them than it leaves to others: one that takes all it can ends with half, a second such with half of
-// the rest, and a newcomer still finds some. It takes no lock: every request comes by.
+// the rest, and some is left for the next session. It takes no lock, because every request uses it.
 type budget struct {
 	total int64 // 0: unlimited
 	used  atomic.Int64

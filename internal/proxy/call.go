@@ -20,26 +20,26 @@ type call struct {
 	cancel    context.CancelCauseFunc // of what is forwarded; set for good
 	in        *http.Request
 	w         *recorder
-	request   policy.Request   // complete once its place was found
-	entry     *entry           // nil until the token was found right
-	principal access.Principal // anonymous until then
-	grant     *grant           // what let the call in; nil as long as entry
+	request   policy.Request   // complete once its place is known
+	entry     *entry           // nil before the token has been accepted
+	principal access.Principal // anonymous before that
+	grant     *grant           // of the token; nil as long as entry
 	verdict   policy.Verdict
 
 	body      *clientBody
 	header    headerTimer // for the header of the answer
-	turn      turn        // at the session's server
+	slot      slot        // of the session's server
 	forwarded bool        // the server is asked, so that bytes which flow are activity of the session
-	closes    bool        // the client is to be told that its connection ends
+	closes    bool        // the answer is to end the client's connection
 	conn      *upstreamConn
 	tunnel    *tunnel // nil unless the server has switched protocols
 	finished  bool    // neither cut off nor aborted
 
-	mu     sync.Mutex // stop may run while the handler does, and while it returns
-	stream bool       // an event stream or a WebSocket; written by the handler alone
-	cause  error      // why stop was called
-	cut    bool       // abort has been called
-	over   bool       // the connection is about to be another request's
+	mu       sync.Mutex // stop may run while the handler does, and while it returns
+	stream   bool       // an event stream or a WebSocket; written by the handler alone
+	cause    error      // why stop was called
+	cut      bool       // abort has been called
+	released bool       // the connection is about to be another request's
 }
 
 // newCall returns with the call the context of what it forwards, which ends with the request's or when the call is stopped.
@@ -59,7 +59,7 @@ func newCall(p *Proxy, w http.ResponseWriter, r *http.Request) (context.Context,
 	return ctx, c
 }
 
-// clientOf is who sent a request: whom the server in front has found, or else the other end of the connection.
+// clientOf returns who sent a request: the client that package server has put into the context, else the connection's peer.
 func clientOf(r *http.Request) *access.Client {
 	if c := access.ClientOf(r.Context()); c.Scheme != "" {
 		return c
@@ -98,26 +98,26 @@ func (c *call) bodyUnread() bool { return c.body != nil && !c.body.complete() }
 // received is how many bytes of content came from the client.
 func (c *call) received() int64 {
 	if c.body == nil {
-		return c.w.heard.Load()
+		return c.w.received.Load()
 	}
 	return c.body.size()
 }
 
 // active is called when bytes flow, which counts as use of the session once it was asked.
 func (c *call) active() {
-	if c.forwarded && c.entry.use.due(time.Now()) {
+	if c.forwarded && c.entry.use.touchDue(time.Now()) {
 		c.proxy.touch(c.request.Place.Session)
 	}
 }
 
-// becomeStream says that the call has turned out to be a stream.
+// becomeStream marks the call as a stream.
 func (c *call) becomeStream() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stream = true
 }
 
-// stop ends the call, whatever it waits for. Of several causes the first one holds.
+// stop ends the call, whatever it waits for. The first cause is kept.
 func (c *call) stop(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,7 +134,7 @@ func (c *call) stopStream(cause error) {
 }
 
 func (c *call) stopLocked(cause error) {
-	if c.over {
+	if c.released {
 		return
 	}
 	if c.cause == nil {
@@ -159,7 +159,7 @@ func (c *call) abort() {
 }
 
 func (c *call) abortLocked() {
-	if c.over {
+	if c.released {
 		return
 	}
 	c.cut = true
@@ -182,11 +182,11 @@ func (c *call) wasCut() bool {
 	return c.cut
 }
 
-// end says that the handler is about to return: abort does nothing from now on, and what it did is undone.
+// end is called before the handler returns: abort does nothing from now on, and the deadline that it has set is removed.
 func (c *call) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.over = true
+	c.released = true
 	if c.cut && !c.w.hijacked {
 		_ = http.NewResponseController(c.w.ResponseWriter).SetWriteDeadline(time.Time{})
 	}

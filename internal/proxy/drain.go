@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// errShuttingDown is what requests get that come after Drain has ended, and the cause by which it ends streams.
+// errShuttingDown is the answer to requests that arrive after Drain has ended, and the cause by which it ends streams.
 var errShuttingDown = session.Errorf(session.CodeShuttingDown, "Berth is stopping; try again in a moment").After(policy.NotRunningRetry)
 
 // InFlight returns how many requests are being served, streams included.
@@ -17,9 +17,9 @@ func (p *Proxy) InFlight() int {
 	return all
 }
 
-// Drain waits for the requests in flight, and then ends what never ends by itself: event streams and WebSockets. Who comes
-// meanwhile is served: a request on a connection that was open already cannot know. When quiet is closed nobody can come
-// any more; nil: nobody can. When ctx ends first it ends the rest as well and says how many requests that cut off.
+// Drain waits for the requests in flight, and then ends event streams and WebSockets, which do not end by themselves. Requests
+// that arrive meanwhile on open connections are served. quiet is closed when no request can arrive any more; nil: none can.
+// When ctx ends first, Drain ends all other requests as well and returns an error with their number.
 func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
 	p.inFlight.Drain(ctx)
 	p.streamsEnded.Store(true)
@@ -36,22 +36,22 @@ func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
 	p.table.stop(errShuttingDown, false)
 	p.endWakes(errShuttingDown)
 
-	// Handlers return as soon as they notice; the longest are those whose client does not read.
+	// Handlers return as soon as they notice; those with a client that does not read take longest.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*abortGrace)
 	defer cancel()
 	stuck := p.inFlight.Empty(last)
 	switch {
 	case stuck > 0:
-		return fmt.Errorf("drain: %d requests did not end when they were told to", stuck)
+		return fmt.Errorf("drain: %d requests did not end after they were canceled", stuck)
 	case cut > 0:
 		return fmt.Errorf("drain: %d requests were cut off: %w", cut, context.Cause(ctx))
 	}
 	return nil
 }
 
-// join has the call end with its grant, or when Drain ends all requests. It returns the cause if that has happened already;
-// otherwise [grant.leave] is to follow. No lock of the proxy is taken: whoever joins after Drain has looked at the grant
-// sees that requests have ended.
+// join adds the call to its grant, so that it ends with it or when Drain ends all requests. It returns the cause if the grant has
+// ended; otherwise the caller calls [grant.leave]. It takes no lock of the proxy: a call that joins after Drain has stopped the
+// grant's calls finds requestsEnded set.
 func (p *Proxy) join(c *call) error {
 	if err := c.grant.join(c); err != nil {
 		return err
@@ -62,7 +62,7 @@ func (p *Proxy) join(c *call) error {
 	return nil
 }
 
-// becomeStream says that the call has turned out to be a stream, which ends with all others.
+// becomeStream marks the call as a stream, which Drain ends with all others.
 func (p *Proxy) becomeStream(c *call) {
 	c.becomeStream()
 	if p.streamsEnded.Load() {

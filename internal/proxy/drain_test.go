@@ -45,7 +45,7 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 	if got := w.get(t, "/plain"); got.status != 200 {
 		t.Errorf("a request on a connection that was open already: got %d, want it served", got.status)
 	}
-	texts <- "streams go on while somebody has to be waited for"
+	texts <- "streams go on while a request is in flight"
 	if got, err := events.ReadString('\n'); err != nil || !strings.HasPrefix(got, "data: streams") {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -145,7 +145,7 @@ func TestDrainGivesUpWhenItsTimeIsOver(t *testing.T) {
 	}
 }
 
-// watchedContext tells when somebody waits for its end.
+// watchedContext signals the first call of Done.
 type watchedContext struct {
 	context.Context
 	waited chan struct{}

@@ -13,10 +13,11 @@ import (
 	"berth/internal/session"
 )
 
-// StatusClientLeft stands in logs and observations for a request whose client did not wait for the answer; it is nginx's number.
-const StatusClientLeft = 499
+// StatusClientClosedRequest is the status, in logs and observations, of a request that the client canceled before the answer;
+// nginx uses the same number.
+const StatusClientClosedRequest = 499
 
-// explain finds out who ended a request: us, the client, or its server.
+// explain returns the cause by which a request failed: Berth, the client or the session's server.
 func (p *Proxy) explain(c *call, err error) error {
 	if cause := c.stopped(); cause != nil {
 		return cause
@@ -37,8 +38,8 @@ func (p *Proxy) explain(c *call, err error) error {
 		"the session's server did not answer; try again, and restart the session if that does not help").After(time.Second).Because(err)
 }
 
-// fail answers with err. Where nothing can be answered any more it sees to it that the client does not take what it
-// has for an answer.
+// fail answers with err. Where the answer has begun, or the client has closed the request, it sends nothing; the latter aborts the
+// connection.
 func (p *Proxy) fail(c *call, err error) {
 	code := session.CodeOf(err)
 	p.logFailure(c, code, err)
@@ -46,7 +47,7 @@ func (p *Proxy) fail(c *call, err error) {
 		return
 	}
 	if code == session.CodeCanceled {
-		c.w.status = StatusClientLeft
+		c.w.status = StatusClientClosedRequest
 		panic(http.ErrAbortHandler) // returning would send an empty 200 to a client that has only stopped writing
 	}
 	h := c.w.Header()
@@ -60,13 +61,12 @@ func (p *Proxy) fail(c *call, err error) {
 		h.Set("Retry-After", seconds(wait))
 	}
 	if code == session.CodeTooLarge || c.wasCut() {
-		h.Set("Connection", "close") // there may be a body that nobody is going to read
+		h.Set("Connection", "close") // the rest of the body is not read
 	}
 	p.writeProblem(c.w, c.in, err)
 }
 
-// logFailure logs a failure at the level of its code, unless there are too many of one session. What is the
-// client's affair is at DEBUG: it is in the access log as well.
+// logFailure logs a failure at the level of its code, or at DEBUG where one session has too many of them.
 func (p *Proxy) logFailure(c *call, code session.Code, err error) {
 	level := outcome.Of(code).Level
 	if errors.Is(err, policy.ErrCredentialRefused) {

@@ -18,7 +18,7 @@ import (
 // unknown length do not wait at all: ReverseProxy sees to that.
 const flushEvery = 10 * time.Millisecond
 
-var errBodyGone = errors.New("the beginning of the body is not kept any more")
+var errBodyNotReplayable = errors.New("the beginning of the body is not kept any more")
 
 func (p *Proxy) newReverse() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
@@ -56,10 +56,10 @@ func (p *Proxy) forward(ctx context.Context, c *call) error {
 	c.forwarded = true
 
 	var err error
-	if c.turn, err = c.entry.upstream.takeTurn(ctx, &p.connections.waiting); err != nil {
+	if c.slot, err = c.entry.upstream.acquireSlot(ctx, &p.connections.waiting); err != nil {
 		return p.explain(c, err)
 	}
-	defer c.turn.giveBack()
+	defer c.slot.release()
 
 	if !c.verdict.Silent {
 		c.header.begin(p.transport.ReadTimeout, c.body, c.cancel)

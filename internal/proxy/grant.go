@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// grant is how long requests that one token has let in may go on: until the token expires, its grace ends, or it is
-// replaced. A route that is set again keeps the grant of a token that it keeps, and with it the requests.
+// grant holds the requests that one token has admitted. It ends when the token expires, its grace ends, or it is replaced; its
+// requests end with it. A route that is set again with the same token keeps the grant, and with it the requests.
 //
-// It costs a timer and no goroutine. The timer looks at the clock at least every [grantCheckInterval], so that requests end at the
-// latest so long after their token when somebody sets the clock forward, and otherwise with it.
+// It costs a timer and no goroutine. The timer looks at the clock at least every [grantCheckInterval], so that requests end at most that long after their token where
+// the clock is set forward, and otherwise with it.
 type grant struct {
 	digest string
 
 	mu           sync.Mutex
-	calls        map[*call]struct{} // that the grant has let in
+	calls        map[*call]struct{} // that the grant has admitted
 	cause        error              // why it has ended; nil: it has not
 	expires      time.Time          // zero: never
 	expiredCause error              // the cause when it expires
@@ -27,7 +27,7 @@ func newGrant(digest string) *grant {
 	return &grant{digest: digest, calls: make(map[*call]struct{})}
 }
 
-// join has the call end with the grant. It returns the cause if the grant has ended.
+// join adds the call to the grant. It returns the cause if the grant has ended.
 func (g *grant) join(c *call) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -44,19 +44,18 @@ func (g *grant) leave(c *call) {
 }
 
 // until sets when the grant ends, and why then. It reports false for one that has ended already.
-func (g *grant) until(expires time.Time, over error) bool {
+func (g *grant) until(expires time.Time, cause error) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.cause != nil {
 		return false
 	}
-	g.expires, g.expiredCause = expires, over
+	g.expires, g.expiredCause = expires, cause
 	g.scheduleExpiry()
 	return true
 }
 
-// scheduleExpiry ends the grant if its time has come, and otherwise sees to it that somebody looks again. The caller holds
-// mu.
+// scheduleExpiry ends the grant if it has expired, and otherwise sets the timer. The caller holds mu.
 func (g *grant) scheduleExpiry() {
 	g.stopTimer()
 	if g.cause != nil || g.expires.IsZero() {
@@ -132,11 +131,11 @@ func (e *entry) issue() {
 }
 
 // renewed is the grant with another end, or a new one where there is none or it has ended; nil for no digest.
-func (g *grant) renewed(digest string, expires time.Time, over error) *grant {
-	if digest == "" || g != nil && g.until(expires, over) {
+func (g *grant) renewed(digest string, expires time.Time, cause error) *grant {
+	if digest == "" || g != nil && g.until(expires, cause) {
 		return g
 	}
 	g = newGrant(digest)
-	g.until(expires, over)
+	g.until(expires, cause)
 	return g
 }

@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// errHeaderTimeout ends a request whose server has not begun to answer in time.
+// errHeaderTimeout is the cause by which a request ends when its server has not begun to answer in time.
 var errHeaderTimeout = session.Errorf(session.CodeUpstreamTimeout, "the session's server did not begin to answer in time; try again, "+
 	"and if the call works for so long before it says anything, have it listed under \"silent\" in the image profile")
 
@@ -38,7 +38,7 @@ func (w *headerTimer) begin(limit time.Duration, body *clientBody, cancel contex
 // start restarts the clock.
 func (w *headerTimer) start() { w.timer.Reset(w.limit) }
 
-// headerInTime says that the header has come, and answers false when that was too late.
+// headerInTime records that the header has arrived and reports whether it arrived in time.
 func (w *headerTimer) headerInTime() bool {
 	if w.timer == nil {
 		return true

@@ -15,13 +15,13 @@ import (
 	"berth/internal/session"
 )
 
-// bubble is a proxy between pipes, for tests whose clock is not the world's.
+// bubble is a proxy between pipes, for tests with a fake clock.
 type bubble struct {
 	client *http.Client
 	end    func()
 }
 
-// newBubble makes a world in which the session of testID is running and its server answers with the handler. Its two
+// newBubble makes a proxy and a server. The session of testID is running and its server answers with the handler. Its two
 // HTTP servers have time-outs, as servers do that also answer requests themselves.
 func newBubble(t *testing.T, handler http.HandlerFunc) bubble {
 	t.Helper()

@@ -18,7 +18,7 @@ import (
 	"berth/internal/session"
 )
 
-// scripted is a session's server that speaks as the script says, on real sockets.
+// scripted is a session's server that answers as the script says, on real sockets.
 type scripted struct {
 	listener net.Listener
 	open     atomic.Int64
@@ -75,7 +75,7 @@ func says(text string) func(net.Conn, *bufio.Reader, *http.Request) {
 	}
 }
 
-// repeats writes a text until nobody takes it any more.
+// repeats writes a text until writing fails.
 func repeats(start, text string) func(net.Conn, *bufio.Reader, *http.Request) {
 	return func(conn net.Conn, _ *bufio.Reader, _ *http.Request) {
 		_, _ = io.WriteString(conn, start)

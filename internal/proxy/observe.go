@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Observation is what a request was, told when it is over.
+// Observation describes a finished request.
 type Observation struct {
 	Status   int           // of the answer; 499: the client left before there was one
 	Duration time.Duration // from its arrival to its last byte
-	Received int64         // bytes of the body that came from the client, and of a WebSocket what it said
-	Sent     int64         // bytes of the body that went to the client, and of a WebSocket what it was told
+	Received int64         // bytes of the body that came from the client, or the client's bytes of a WebSocket
+	Sent     int64         // bytes of the body that went to the client, or the server's bytes of a WebSocket
 	Stream   bool          // an event stream or a WebSocket
 }
 
@@ -37,12 +37,12 @@ func (p *Proxy) Load() Load {
 	}
 }
 
-// connectionCount counts those to the sessions' servers, and who waits for one.
+// connectionCount counts connections to the sessions' servers, and the requests that wait for one.
 type connectionCount struct{ open, made, waiting atomic.Int64 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// tracked counts what dial connects, and tells of what it does not, unless nobody waits for it any more.
+// tracked counts the connections that dial makes, and calls failed when it fails, unless the request was canceled.
 func (c *connectionCount) tracked(dial dialFunc, failed func()) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)

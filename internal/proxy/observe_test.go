@@ -51,9 +51,9 @@ func TestEveryRequestIsObserved(t *testing.T) {
 	}, func(o *Options) { o.Observe = seen.add })
 
 	w.do(t, w.request(t, http.MethodPost, "/", strings.NewReader("seven b")))
-	stranger := w.request(t, http.MethodGet, "/", nil)
-	stranger.Header.Del("Authorization")
-	w.do(t, stranger)
+	unauthenticated := w.request(t, http.MethodGet, "/", nil)
+	unauthenticated.Header.Del("Authorization")
+	w.do(t, unauthenticated)
 	if got := w.proxy.Load(); got != (Load{Connections: 1, Dialed: 1}) {
 		t.Errorf("at rest: got %+v, want the one connection that is kept", got)
 	}

@@ -17,7 +17,7 @@ func TestCallsFromPagesOfOtherSitesAreRefused(t *testing.T) {
 
 	type header = map[string]string
 	for name, c := range map[string]struct {
-		world  *fixture
+		env    *fixture
 		method string
 		header header
 		want   int
@@ -60,12 +60,12 @@ func TestCallsFromPagesOfOtherSitesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := c.world.request(t, c.method, "/x", nil)
+			r := c.env.request(t, c.method, "/x", nil)
 			r.Host = host
 			for k, v := range c.header {
 				r.Header.Set(k, v)
 			}
-			got := c.world.do(t, r)
+			got := c.env.do(t, r)
 			if got.status != c.want {
 				t.Errorf("got %d, want %d\n%s", got.status, c.want, got.body)
 			}

@@ -27,7 +27,7 @@ func writeProblem(w http.ResponseWriter, _ *http.Request, err error) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(doc) // a client that is gone
+	_, _ = w.Write(doc) // the client has closed the connection
 }
 
 func seconds(d time.Duration) string {

@@ -2,7 +2,7 @@
 // session's server with that server's own credential. It streams both ways and buffers nothing but a few kilobytes.
 //
 // It knows routes, which it holds in memory, and how HTTP is carried: connections, bodies, streams, upgrades, and the end of
-// each. What may pass, and as what, is [berth/internal/proxy/policy]'s to say. It does not know the store, the runtime, the
+// each. Package [berth/internal/proxy/policy] decides which requests are forwarded, and how. It does not know the store, the runtime, the
 // JSON API or what the servers behind it do; what is particular to a server comes with the route's profile.
 package proxy
 
@@ -46,7 +46,7 @@ type Options struct {
 	MaxConnections, MaxRequests int
 
 	// Touch is called when a request begins, and while bytes flow at most once a second per session. It must be
-	// cheap and must not block. nil: nobody wants to know.
+	// cheap and must not block. nil: not called.
 	Touch func(session.ID)
 
 	// Wake brings up a session whose route says that it wakes, and returns when it can be used, or ctx has ended. nil:
@@ -55,10 +55,10 @@ type Options struct {
 	// WakeTimeout is how long a request waits for that; default 30 s.
 	WakeTimeout time.Duration
 
-	// DialFailed is told when a session's server could not be connected to. It must not block. nil: nobody wants to know.
+	// DialFailed is called when a connection to a session's server failed. It must not block. nil: not called.
 	DialFailed func()
 
-	// Observe is told of every request when it is over. It must not block. nil: nobody wants to know.
+	// Observe is called for every finished request. It must not block. nil: not called.
 	Observe func(Observation)
 
 	// MayLog reports whether a failure of a session's server may be logged above DEBUG: a user and their server can cause as
@@ -201,7 +201,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.finished = true
 }
 
-// serve finds out where a request leads and who makes it, and does what the policy says.
+// serve finds the session and the principal of a request, and carries out the policy's verdict.
 func (p *Proxy) serve(ctx context.Context, c *call) (err error) {
 	if err := policy.MethodAllowed(c.in.Method); err != nil {
 		return err

@@ -9,13 +9,13 @@ import (
 	"berth/internal/proxy/policy"
 )
 
-// recorder notes what was answered, and keeps the session awake while bytes flow.
+// recorder records the answer's status and size, and counts bytes that flow as activity of the session.
 type recorder struct {
 	http.ResponseWriter
 	call     *call
 	status   int // 0 until the header was written
 	bytes    atomic.Int64
-	heard    atomic.Int64 // bytes that came through a hijacked connection
+	received atomic.Int64 // bytes that came through a hijacked connection
 	hijacked bool
 	client   net.Conn // once hijacked; call.mu guards it
 }
@@ -81,11 +81,11 @@ type clientConn struct {
 func (c *clientConn) Read(p []byte) (int, error) {
 	if n := c.early.Buffered(); n > 0 {
 		n, err := c.early.Read(p[:min(n, len(p))])
-		c.w.heard.Add(int64(n))
+		c.w.received.Add(int64(n))
 		return n, err
 	}
 	n, err := c.Conn.Read(p)
-	c.w.heard.Add(int64(n))
+	c.w.received.Add(int64(n))
 	if n > 0 {
 		c.w.call.active()
 	}
@@ -98,7 +98,7 @@ func (c *clientConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite passes on that the server has nothing more to say.
+// CloseWrite passes on that the server has closed its half.
 func (c *clientConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

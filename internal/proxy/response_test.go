@@ -39,7 +39,7 @@ var forbidden = []string{
 	"X-Rewrite-Url: /x", "X-Original-URL: /x",
 }
 
-// harmless ones speak of their own response.
+// harmless fields concern their own response.
 var harmless = map[string]string{
 	"Cache-Control": "max-age=60", "Content-Security-Policy": "default-src 'self'", "Link": "</x>; rel=preload", "Server-Timing": "a;dur=1", "Etag": `"x"`,
 	"Access-Control-Allow-Origin": "*", "X-Frame-Options": "DENY", "X-Custom": "kept", "X-Accelerate": "kept", "X-Accel-Buffering": "no", "Vary": "Accept",
@@ -290,8 +290,8 @@ func TestWebSocketHalfCloseReachesServer(t *testing.T) {
 	const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nX-Hop: 1\r\nUpgrade: WebSocket\r\nClear-Site-Data: *\r\n\r\n"
 	w := newScripted(t, func(conn net.Conn, r *bufio.Reader, _ *http.Request) {
 		_, _ = io.WriteString(conn, switching)
-		heard, err := io.ReadAll(r) // ends only with the client's half
-		fmt.Fprintf(conn, "heard %q, %v; and now the rest: %s", heard, err, strings.Repeat("x", 1<<20))
+		received, err := io.ReadAll(r) // ends only with the client's half
+		fmt.Fprintf(conn, "received %q, %v; and now the rest: %s", received, err, strings.Repeat("x", 1<<20))
 	}).front(t)
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
 	if err != nil {
@@ -304,10 +304,10 @@ func TestWebSocketHalfCloseReachesServer(t *testing.T) {
 	if !strings.HasPrefix(header, "HTTP/1.1 101 ") || strings.Contains(header, "X-Hop") || strings.Contains(header, "Clear-Site") || !strings.Contains(header, "Connection: Upgrade\r\n") {
 		t.Fatalf("got %q", header)
 	}
-	_, _ = io.WriteString(conn, "last words")
+	_, _ = io.WriteString(conn, "final bytes")
 	_ = conn.(*net.TCPConn).CloseWrite()
 	got, err := io.ReadAll(r)
-	const want = `heard "last words", <nil>; and now the rest: `
+	const want = `received "final bytes", <nil>; and now the rest: `
 	if err != nil || !strings.HasPrefix(string(got), want) || len(got) != len(want)+1<<20 {
 		t.Errorf("got %d bytes, %.80q, %v; want %q and a million more", len(got), got, err, want)
 	}
@@ -347,7 +347,7 @@ func TestHalfClosedWebSocketEndsWithItsToken(t *testing.T) {
 		t.Fatalf("got %v, want the end of the server's half", err)
 	}
 	if got := w.proxy.InFlight(); got != 1 {
-		t.Fatalf("in flight: got %d, want 1: the client may still speak", got)
+		t.Fatalf("in flight: got %d, want 1: the client may still send", got)
 	}
 	w.table.Remove(testID)
 	eventually(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 && w.proxy.Load().Connections == 0 })
@@ -361,7 +361,7 @@ func TestUnansweredConnectIs504(t *testing.T) {
 		}
 	})
 	got := w.get(t, "/")
-	got.mustBe(t, 504, session.CodeUpstreamTimeout, "nobody answered")
+	got.mustBe(t, 504, session.CodeUpstreamTimeout, "no answer to the connection attempt")
 	if got.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}

@@ -128,7 +128,7 @@ func TestClientThatLeavesIsPassedOnAtOnce(t *testing.T) {
 	within(t, "server's request cancelled", left)
 	eventually(t, "status 499 in the access log", func() bool { return strings.Contains(w.logs.String(), `"status":499`) })
 	if logs := w.logs.String(); strings.Contains(logs, `"ERROR"`) || strings.Contains(logs, `"WARN"`) {
-		t.Errorf("a client that leaves is nobody's fault:\n%s", logs)
+		t.Errorf("a client that closes its request is not an error:\n%s", logs)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestActivityIsReportedAtTheBeginningAndOnceASecondAfter(t *testing.T) {
 		after time.Duration
 		want  bool
 	}{{0, true}, {time.Millisecond, false}, {touchEvery - 1, false}, {touchEvery, true}, {touchEvery + 1, false}, {3 * touchEvery, true}} {
-		if got := e.due(start.Add(c.after)); got != c.want {
+		if got := e.touchDue(start.Add(c.after)); got != c.want {
 			t.Errorf("due after %v: got %v, want %v", c.after, got, c.want)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-// Why requests in flight end. Each is what a client is told whose answer has not begun.
+// Causes by which requests in flight end. A client gets the cause as its answer if the answer has not begun.
 var (
 	errRotated = session.Errorf(session.CodeUnauthorized, "the session's token was replaced; use the new one")
 	errRemoved = session.Errorf(session.CodeNotFound, "the session has been deleted")
@@ -37,18 +37,18 @@ type entry struct {
 	upstream *upstream // nil while the session is not running
 	use      *use      // the same for all entries of a session
 
-	// What lets requests in, and how long they may go on. A grant of a digest that is empty is nil.
+	// The grants of the present and the previous token; nil where there is no such token.
 	present, previous *grant
 }
 
-// use is what a session's requests take of what all sessions share, and when they were last seen.
+// use is a session's share of what all sessions share, and the time of its last activity.
 type use struct {
 	inFlight share        // requests
 	touched  atomic.Int64 // Unix nanoseconds of the last Touch
 }
 
-// Set makes the route known. Requests in flight go on unless the token was replaced, the session was stopped or its
-// server is another one now: then they end at once, as do all connections to the old server.
+// Set adds or replaces a route. Requests in flight go on unless the token was replaced, the session was stopped or its
+// server is another one now: then they end at once, and all connections to the previous server are closed.
 func (t *Table) Set(r session.Route) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -90,7 +90,7 @@ func (e *entry) end(cause error, next *entry) {
 	}
 }
 
-// Remove forgets the session and ends its requests. An unknown id is nothing to do.
+// Remove forgets the session and ends its requests. An unknown id is ignored.
 func (t *Table) Remove(id session.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,8 +153,8 @@ func (t *Table) all() []*entry {
 // touchEvery is how often flowing bytes count as activity of a session.
 const touchEvery = time.Second
 
-// due reports whether the last touch was long enough ago, and counts this one if it was.
-func (u *use) due(now time.Time) bool {
+// touchDue reports whether the last touch was long enough ago, and counts this one if it was.
+func (u *use) touchDue(now time.Time) bool {
 	last := u.touched.Load()
 	return now.UnixNano()-last >= int64(touchEvery) && u.touched.CompareAndSwap(last, now.UnixNano())
 }

@@ -214,7 +214,7 @@ func TestTwoSessionsNeverShareAConnection(t *testing.T) {
 	ask("ses-one", "/one-again")
 
 	if got := len(seen.paths); got != 3 {
-		t.Errorf("got %d connections, want 3: one for each session, and one for the session that came back", got)
+		t.Errorf("got %d connections, want 3: one for each session, and one for the session that was added again", got)
 	}
 	for address, paths := range seen.paths {
 		if len(paths) != 1 {
@@ -278,7 +278,7 @@ func TestStreamLimitLeavesRoomForRequests(t *testing.T) {
 	eventually(t, "the second waits", func() bool { return w.proxy.Load().Waiting == 1 })
 	within(t, "answer to the second", second).mustBe(t, 429, session.CodeLimit, "no place came free in time")
 	if got := w.proxy.Load(); got.Waiting != 0 || got.Requests != 1 || got.Streams != 1 {
-		t.Errorf("after it was refused: got %+v, want one request, one stream and nobody who waits", got)
+		t.Errorf("after it was refused: got %+v, want one request, one stream and no waiting request", got)
 	}
 	close(hold)
 	if err := within(t, "end of the held request", first); err != nil {

@@ -63,7 +63,7 @@ func (t *tunnel) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite passes on that the client has nothing more to send.
+// CloseWrite passes on that the client has closed its half.
 func (t *tunnel) CloseWrite() error {
 	t.moved(true)
 	if half, ok := t.ReadWriteCloser.(interface{ CloseWrite() error }); ok {

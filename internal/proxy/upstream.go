@@ -15,8 +15,8 @@ import (
 
 // Transport bounds the connections to one session's server. The zero value of a field means its default.
 //
-// There is no time-out for a whole call, and ReadTimeout spares what a profile lists as silent: OpenCode sends no byte
-// until a turn is finished, however many minutes that takes.
+// There is no time-out for a whole call, and ReadTimeout does not apply to calls that a profile lists as silent: OpenCode sends no
+// byte until a turn is finished, however many minutes that takes.
 //
 // KeepaliveExpiry must be shorter than the time after which the server closes idle connections, or requests meet
 // connections that are just being closed; OpenCode leaves them open for more than 400 seconds. A request that does meet
@@ -26,7 +26,7 @@ type Transport struct {
 	MaxKeepaliveConnections int           // idle connections kept for a session; default 20
 	MaxConnections          int           // requests at once to a session, and again as many streams; default 100
 	KeepaliveExpiry         time.Duration // after which an idle connection is closed; default 300 s
-	ConnectTimeout          time.Duration // for a TCP connection, and for a turn when MaxConnections is reached; default 10 s
+	ConnectTimeout          time.Duration // for a TCP connection, and for a slot when MaxConnections is reached; default 10 s
 	ReadTimeout             time.Duration // from the end of an ordinary request to the header of its answer; default 30 s
 
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: a net.Dialer's
@@ -51,7 +51,7 @@ func (t Transport) withDefaults() Transport {
 	return t
 }
 
-// upstream is one session's server: the connections to it and the turns of requests. Every session has its own,
+// upstream is one session's server: the connections to it and the slots of requests. Every session has its own,
 // because an engine gives a removed container's port to the next one, and a connection must never serve two sessions.
 type upstream struct {
 	life  context.Context //nolint:containedctx // not a request's: its end closes every connection, idle or not
@@ -62,8 +62,8 @@ type upstream struct {
 	budget   *budget // of connections to all sessions' servers
 	held     share
 	http     *http.Transport
-	requests turns // of requests that it works on
-	streams  turns // of event streams and WebSockets
+	requests slots // of requests that it works on
+	streams  slots // of event streams and WebSockets
 }
 
 func newUpstream() *upstream {
@@ -82,7 +82,7 @@ const maxHeaderBytes = 64 << 10
 func (t Transport) maxConnections() int { return 2*t.MaxConnections + t.MaxKeepaliveConnections }
 
 // maxRequests bounds the requests of one session: those that its server works on, its streams, and as many more that
-// wait for a turn or for the session to wake.
+// wait for a slot or for the session to wake.
 func (t Transport) maxRequests() int { return 3 * t.MaxConnections }
 
 var errRequests = session.Errorf(session.CodeLimit,
@@ -92,19 +92,19 @@ var errRequests = session.Errorf(session.CodeLimit,
 func (u *upstream) ready(settings Transport, connections *budget) {
 	u.open.Do(func() {
 		u.settings, u.budget = settings, connections
-		u.requests = make(turns, settings.MaxConnections)
-		u.streams = make(turns, settings.MaxConnections)
+		u.requests = make(slots, settings.MaxConnections)
+		u.streams = make(slots, settings.MaxConnections)
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(true)
 		u.http = &http.Transport{
 			Proxy:       nil, // whatever HTTP_PROXY says: servers are on this host or its bridge
 			DialContext: u.dial,
 			Protocols:   protocols,
-			// The client's Accept-Encoding goes through, and so does what comes back.
+			// The client's Accept-Encoding goes through, and so does the answer's encoding.
 			DisableCompression:     true,
 			MaxIdleConns:           settings.MaxKeepaliveConnections,
 			MaxIdleConnsPerHost:    settings.MaxKeepaliveConnections,
-			MaxConnsPerHost:        0, // would let streams starve requests in silence; see takeTurn
+			MaxConnsPerHost:        0, // would let streams take all connections of requests; see acquireSlot
 			IdleConnTimeout:        settings.KeepaliveExpiry,
 			MaxResponseHeaderBytes: maxHeaderBytes,
 		}

@@ -17,13 +17,13 @@ type upstreamConn struct {
 	net.Conn
 	release func() // may be called again
 
-	mu        sync.Mutex
-	recording bool
-	heard     []byte // since record, at most [maxHeard]
+	mu            sync.Mutex
+	recording     bool
+	recordedBytes []byte // since record, at most [maxHeard]
 }
 
-// maxHeard is enough for the header of any response that the transport accepts, with some interim ones before it.
-const maxHeard = maxHeaderBytes + 16<<10
+// maxRecorded is enough for the header of any response that the transport accepts, with some interim ones before it.
+const maxRecorded = maxHeaderBytes + 16<<10
 
 func (c *upstreamConn) Close() error {
 	c.release()
@@ -45,7 +45,7 @@ func (c *upstreamConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.recording {
-		c.heard = append(c.heard, p[:min(n, maxHeard-len(c.heard))]...)
+		c.recordedBytes = append(c.recordedBytes, p[:min(n, maxRecorded-len(c.recordedBytes))]...)
 	}
 	return n, err
 }
@@ -54,7 +54,7 @@ func (c *upstreamConn) Read(p []byte) (int, error) {
 func (c *upstreamConn) record() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.recording, c.heard = true, c.heard[:0]
+	c.recording, c.recordedBytes = true, c.recordedBytes[:0]
 }
 
 // recorded ends the recording. What it returns is valid until the connection is used for another request.
@@ -62,7 +62,7 @@ func (c *upstreamConn) recorded() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.recording = false
-	return c.heard
+	return c.recordedBytes
 }
 
 // connectionHeader returns the Connection header of the final response in the text that came from the server. It reports

@@ -12,26 +12,25 @@ import (
 
 const (
 	defaultWakeTimeout = 30 * time.Second
-	// refusalWait is how long a page is held back for the word that there is no room.
+	// refusalWait is how long the page waits for the error that the limit is reached.
 	refusalWait = 250 * time.Millisecond
 )
 
-// wakePage is what a person sees while the session starts. It asks again by itself.
+// wakePage is shown in a browser while the session starts. It reloads itself.
 const wakePage = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta http-equiv="refresh" content="2">
 <title>Starting…</title>
 <style>body{font:1.1rem system-ui;display:grid;place-items:center;height:100vh;margin:0}</style>
-<p>Your session was asleep and is starting. This page opens it in a moment.</p>
+<p>Your session was stopped as idle and is starting. This page opens it in a moment.</p>
 </html>
 `
 
-// waitForStart starts the session of a call that found it stopped for want of use, and gives the call its new entry and
-// verdict.
+// waitForStart starts a session that was stopped as idle, and gives the call the new entry and verdict.
 func (p *Proxy) waitForStart(c *call) error {
 	stopped := c.verdict.Reason
-	ctx, cancel := context.WithTimeout(byUser(c), p.wakeTimeout)
+	ctx, cancel := context.WithTimeout(asUser(c), p.wakeTimeout)
 	defer cancel()
 	if err := p.wake(ctx, c.request.Place.Session); err != nil {
 		return wakeFailure(err)
@@ -46,20 +45,20 @@ func (p *Proxy) waitForStart(c *call) error {
 	return nil
 }
 
-// showWakePage starts the session behind a page that follows the start.
+// showWakePage starts the session in the background and answers with a page that reloads until it runs.
 func (p *Proxy) showWakePage(c *call) error {
-	if err := p.wakeBehind(byUser(c), c.request.Place.Session); err != nil {
+	if err := p.wakeInBackground(asUser(c), c.request.Place.Session); err != nil {
 		return wakeFailure(err)
 	}
 	writeWakePage(c)
 	return nil
 }
 
-func byUser(c *call) context.Context { return session.WithActor(c.in.Context(), "user") }
+func asUser(c *call) context.Context { return session.WithActor(c.in.Context(), "user") }
 
-// wakeBehind wakes a session while its page is shown; the next request asks how it went. It returns the reason when there
-// is no room, which is known at once: a page that says "starting" for ever would hide it.
-func (p *Proxy) wakeBehind(by context.Context, id session.ID) error {
+// wakeInBackground starts a session while its page is shown; the page's next request gets the result. It returns the error
+// when the limit is reached or the host is under pressure, which is known at once.
+func (p *Proxy) wakeInBackground(by context.Context, id session.ID) error {
 	ended := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(by), p.wakeTimeout)
@@ -77,7 +76,7 @@ func (p *Proxy) wakeBehind(by context.Context, id session.ID) error {
 	return nil
 }
 
-// wakeFailure says why a session did not come up in time for a request.
+// wakeFailure returns the error for a session that did not start in time for a request.
 func wakeFailure(err error) error {
 	f, ok := errors.AsType[*session.Failure](err)
 	switch {

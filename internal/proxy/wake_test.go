@@ -11,7 +11,7 @@ import (
 	"berth/internal/session"
 )
 
-// stoppedSession is a world whose session wakes when it is asked to, in the way that wake says.
+// stoppedSession is a fixture with a session that was stopped as idle; wake is called to start it.
 func stoppedSession(t *testing.T, wake func(*fixture, context.Context) error) (w *fixture, woken *atomic.Int64) {
 	t.Helper()
 	woken = &atomic.Int64{}

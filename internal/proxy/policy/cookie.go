@@ -2,8 +2,8 @@ package policy
 
 import "strings"
 
-// foreignCookies returns the Cookie headers without the cookies of ours.
-func foreignCookies(headers []string) []string {
+// withoutOwnCookies returns the Cookie headers without the cookies of ours.
+func withoutOwnCookies(headers []string) []string {
 	var kept []string
 	for _, header := range headers {
 		var pairs []string
@@ -34,10 +34,10 @@ var cookieAttributes = map[string]bool{
 	"expires": true, "httponly": true, "max-age": true, "partitioned": true, "path": true, "priority": true, "samesite": true, "secure": true,
 }
 
-// movedCookie puts the cookie's path under the prefix and keeps of its other attributes those that concern the cookie
+// rewriteCookie puts the cookie's path under the prefix and keeps of its other attributes those that concern the cookie
 // alone. It reports false for a cookie that is ours by name, or has no name, which browsers send as its value only, and
 // that may look like one of ours; and for one with control characters, where browsers differ in what they make of it.
-func movedCookie(cookie, prefix string) (string, bool) {
+func rewriteCookie(cookie, prefix string) (string, bool) {
 	parts := strings.Split(cookie, ";")
 	name, _, named := strings.Cut(parts[0], "=")
 	if !named || strings.TrimSpace(name) == "" || isOurCookie(parts[0]) || strings.ContainsFunc(cookie, isControl) {

@@ -10,7 +10,7 @@ func FuzzCookie(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, cookie string) {
-		got, ok := movedCookie(cookie, "/s/ses-one")
+		got, ok := rewriteCookie(cookie, "/s/ses-one")
 		if !ok {
 			return
 		}

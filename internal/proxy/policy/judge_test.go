@@ -39,7 +39,7 @@ func testRequest(method, path string, header Header) *Request {
 	}
 }
 
-func asleep(r *session.Route) { r.Running, r.Wakes, r.Address = false, true, "" }
+func stoppedAsIdle(r *session.Route) { r.Running, r.Wakes, r.Address = false, true, "" }
 
 func TestJudge(t *testing.T) {
 	t.Parallel()
@@ -68,11 +68,11 @@ func TestJudge(t *testing.T) {
 		"nobody, stopped":          {testRoute(stopped), testRequest("POST", "/global/upgrade", foreign), access.Principal{}, rules, Verdict{}, session.CodeUnauthorized},
 		"stopped":                  {testRoute(stopped), testRequest("POST", "/global/upgrade", foreign), holder, rules, Verdict{}, session.CodeNotRunning},
 		"restarting":               {testRoute(restarting), testRequest("GET", "/", nil), holder, rules, Verdict{}, session.CodeNotRunning},
-		"asleep":                   {testRoute(asleep), testRequest("GET", "/", nil), holder, rules, Verdict{Action: Wait}, session.CodeNotRunning},
-		"asleep, a page":           {testRoute(asleep), testRequest("GET", "/", page), holder, rules, Verdict{Action: ShowPage}, session.CodeNotRunning},
-		"asleep, a form":           {testRoute(asleep), testRequest("POST", "/", page), holder, rules, Verdict{Action: Wait}, session.CodeNotRunning},
-		"asleep, nothing wakes":    {testRoute(asleep), testRequest("GET", "/", page), holder, Rules{MaxBody: 10}, Verdict{}, session.CodeNotRunning},
-		"asleep, a foreign page":   {testRoute(asleep), testRequest("POST", "/", foreign), holder, rules, Verdict{}, session.CodeForbidden},
+		"asleep":                   {testRoute(stoppedAsIdle), testRequest("GET", "/", nil), holder, rules, Verdict{Action: Wait}, session.CodeNotRunning},
+		"asleep, a page":           {testRoute(stoppedAsIdle), testRequest("GET", "/", page), holder, rules, Verdict{Action: ShowPage}, session.CodeNotRunning},
+		"asleep, a form":           {testRoute(stoppedAsIdle), testRequest("POST", "/", page), holder, rules, Verdict{Action: Wait}, session.CodeNotRunning},
+		"asleep, nothing wakes":    {testRoute(stoppedAsIdle), testRequest("GET", "/", page), holder, Rules{MaxBody: 10}, Verdict{}, session.CodeNotRunning},
+		"asleep, a foreign page":   {testRoute(stoppedAsIdle), testRequest("POST", "/", foreign), holder, rules, Verdict{}, session.CodeForbidden},
 		"a foreign page":           {testRoute(), testRequest("POST", "/", foreign), holder, rules, Verdict{}, session.CodeForbidden},
 		"a foreign page reads":     {testRoute(), testRequest("GET", "/", foreign), holder, rules, Verdict{Action: Forward}, ""},
 		"own page":                 {testRoute(), testRequest("POST", "/", Header{"Origin": {"https://berth.example"}}), holder, rules, Verdict{Action: Forward}, ""},

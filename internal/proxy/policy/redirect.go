@@ -80,7 +80,7 @@ func (r redirect) moveAuthority(scheme, at, tail string) (string, bool) {
 
 // inside puts an absolute path of the server under the prefix, unless it is there already.
 func (r redirect) inside(at string) string {
-	at = withoutDots(at)
+	at = removeDotSegments(at)
 	if at == r.prefix || strings.HasPrefix(at, r.prefix+"/") {
 		return at
 	}
@@ -154,8 +154,8 @@ func hasDots(at string) bool {
 	return false
 }
 
-// withoutDots resolves the dot segments of an absolute path; none leads above the root. "" is the root.
-func withoutDots(at string) string {
+// removeDotSegments resolves the dot segments of an absolute path; none leads above the root. "" is the root.
+func removeDotSegments(at string) string {
 	if !hasDots(at) {
 		return "/" + strings.TrimPrefix(at, "/")
 	}

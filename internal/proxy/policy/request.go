@@ -59,7 +59,7 @@ func (r *Route) Rewrite(q *Request, v Verdict, h Header) Target {
 	if v.WebSocket {
 		h.switchTo(upgrade)
 	}
-	tidyRequest(h)
+	sanitizeRequest(h)
 	if q.Client.IsValid() {
 		h.set("X-Forwarded-For", q.Client.String())
 	}
@@ -70,12 +70,12 @@ func (r *Route) Rewrite(q *Request, v Verdict, h Header) Target {
 	}
 	h.set(RequestIDHeader, q.ID)
 	h.set("Authorization", r.authorization.Reveal())
-	return Target{Path: q.Place.Path, Query: WithoutToken(q.Target.Query), Mark: q.Target.Mark}
+	return Target{Path: q.Place.Path, Query: WithoutToken(q.Target.Query), ForceQuery: q.Target.ForceQuery}
 }
 
-// tidyRequest removes what the server is not to get: the client's credential, what belongs to Berth, and what only Berth may
+// sanitizeRequest removes what the server is not to get: the client's credential, what belongs to Berth, and what only Berth may
 // say of the client.
-func tidyRequest(h Header) {
+func sanitizeRequest(h Header) {
 	for name := range h {
 		// Servers that make variables of headers, as CGI does, take an underscore for a hyphen.
 		if dashed := strings.ToLower(strings.ReplaceAll(name, "_", "-")); strings.Contains(name, "_") &&
@@ -90,7 +90,7 @@ func tidyRequest(h Header) {
 			delete(h, name)
 		}
 	}
-	if cookies := foreignCookies(h["Cookie"]); len(cookies) > 0 {
+	if cookies := withoutOwnCookies(h["Cookie"]); len(cookies) > 0 {
 		h["Cookie"] = cookies
 	} else {
 		delete(h, "Cookie")

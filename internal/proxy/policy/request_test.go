@@ -11,7 +11,7 @@ import (
 func TestForwardingHeadersWithUnderscoresAreNotPassedOn(t *testing.T) {
 	t.Parallel()
 	h := Header{"X_forwarded_for": {"6.6.6.6"}, "X_Forwarded-Proto": {"https"}, "X_real_ip": {"6.6.6.6"}, "X_berth_session": {"x"}, "My_header": {"kept"}}
-	tidyRequest(h)
+	sanitizeRequest(h)
 	if len(h) != 1 || h.get("My_header") != "kept" {
 		t.Errorf("got %v, want My_header only", h)
 	}

@@ -90,7 +90,7 @@ func (r *Route) filter(q *Request, h Header) {
 	if cookies := h["Set-Cookie"]; len(cookies) > 0 {
 		delete(h, "Set-Cookie")
 		for _, cookie := range cookies {
-			if moved, ok := movedCookie(cookie, q.Place.Prefix); ok {
+			if moved, ok := rewriteCookie(cookie, q.Place.Prefix); ok {
 				h["Set-Cookie"] = append(h["Set-Cookie"], moved)
 			}
 		}

@@ -7,15 +7,15 @@ import (
 
 // Target is what a request line asks for, byte for byte.
 type Target struct {
-	Path  string // raw, begins with a slash
-	Query string // raw, without its question mark
-	Mark  bool   // there is a question mark although the query is empty
+	Path       string // raw, begins with a slash
+	Query      string // raw, without its question mark
+	ForceQuery bool   // there is a question mark although the query is empty
 }
 
 // TargetOf returns the target that was parsed into u. [url.URL.EscapedPath] alone would not do: it re-encodes everything,
 // and so turns %2F into a slash, as soon as one character in the path is one that should have been escaped.
 func TargetOf(u *url.URL) Target {
-	t := Target{Path: u.RawPath, Query: u.RawQuery, Mark: u.ForceQuery}
+	t := Target{Path: u.RawPath, Query: u.RawQuery, ForceQuery: u.ForceQuery}
 	if t.Path == "" {
 		t.Path = u.EscapedPath()
 	}
@@ -33,7 +33,7 @@ func (t Target) At(address string) (*url.URL, error) {
 	return &url.URL{
 		Scheme: "http", Host: address,
 		Path: decoded, RawPath: raw,
-		RawQuery: t.Query, ForceQuery: t.Mark,
+		RawQuery: t.Query, ForceQuery: t.ForceQuery,
 	}, nil
 }
 

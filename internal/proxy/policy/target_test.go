@@ -34,7 +34,7 @@ func FuzzPath(f *testing.F) {
 		if id != "ses-one" && !strings.HasPrefix(rest, strings.TrimPrefix(id, "ses-one")) {
 			t.Fatalf("%q: got session %q", wire, id)
 		}
-		u, err := Target{Path: got, Query: r.URL.RawQuery, Mark: r.URL.ForceQuery}.At("10.0.0.2:4096")
+		u, err := Target{Path: got, Query: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}.At("10.0.0.2:4096")
 		if err != nil {
 			t.Fatalf("%q: %v", wire, err)
 		}
