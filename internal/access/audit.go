@@ -27,7 +27,7 @@ type Trail struct {
 	omitted map[source]int
 }
 
-// Records of requests with a session's token: one session's user cannot push everybody else's out of the trail.
+// Records of requests with a session's token: one session's user cannot rotate the records of others out of the trail.
 const (
 	visitBurst  = 60
 	visitEvery  = time.Minute
@@ -51,10 +51,10 @@ const (
 	Refused = "refused"
 )
 
-// authenticate is what a record calls the showing of a token.
+// authenticate is the operation of records about a request's token.
 const authenticate = "authenticate"
 
-// Record writes one line. Who did it, and from where, is in ctx.
+// Record writes one line. The actor and the client's address are in ctx.
 func (t *Trail) Record(ctx context.Context, did string, id session.ID, outcome string, more ...slog.Attr) {
 	write(ctx, t.log, did, id, outcome, more...)
 }
@@ -93,17 +93,17 @@ func (t *Trail) admitted(ctx context.Context, p Principal, id session.ID, route 
 	t.Record(session.WithActor(ctx, p.Actor()), authenticate, id, OK, slog.String("route", route), slog.String("token", string(p.state())))
 }
 
-// authSource is somebody with a session's token at an address, on one of the API's routes or at the session's server.
+// authSource is a session's token used from an address, on one of the API's routes or at the session's server.
 type authSource struct {
 	session session.ID
 	site    netip.Addr
 	route   string
 }
 
-// visitors are those of one hour.
+// visitors are the sources of one hour.
 type visitors struct {
 	hour  time.Time
-	known sync.Map // of visitor
+	known sync.Map // of authSource
 	count atomic.Int64
 }
 

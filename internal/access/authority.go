@@ -13,11 +13,11 @@ import (
 	"berth/internal/session"
 )
 
-// Throttle limits requests without a valid token by where they come from; see [AddressThrottle].
+// Throttle limits requests without a valid token by client address; see [AddressThrottle].
 type Throttle interface {
-	// Failed counts a rejected request and returns for how long its sender is not to try again; 0: it may.
+	// Failed counts a rejected request and returns the time until the client may try again; 0: at once.
 	Failed(site netip.Addr, state TokenState) (wait time.Duration)
-	// Limited reports whether a request without a valid token is not worth any work now. It counts nothing.
+	// Limited reports whether a request without a valid token is to be rejected unread now. It counts nothing.
 	Limited(site netip.Addr) bool
 }
 
@@ -30,14 +30,14 @@ type Options struct {
 	Trail       *Trail         // nil: nothing is recorded
 	Now         func() time.Time
 
-	// Rejected is called for every rejected request, with one of [Reasons]. It must not block. nil: it is not.
+	// Rejected is called for every rejected request, with one of [Reasons]. It must not block. nil: not called.
 	Rejected func(s Surface, reason string)
 }
 
 const minAdminToken = 16
 
 // Rotations with a session's own token. Each is a line of the audit trail and of the log, and a write to the store:
-// without a bound one session's user could rotate everything else out of the trail.
+// without a bound one session's user could rotate all other records out of the trail.
 const (
 	rotationBurst = 5
 	rotationEvery = time.Minute
@@ -96,9 +96,9 @@ type Tokens interface {
 	TokenOf(ctx context.Context, id session.ID) session.Token
 }
 
-// Admit finds out who makes a request, and returns a [RejectionError] if they may not. Who is not the operator gets the same
-// answer, at the same cost, for a session that is not theirs and for one that does not exist. It asks for no session's
-// token on behalf of a request that shows none, or that no such token is good for.
+// Admit returns the principal of a request, or a [RejectionError] if the request is not permitted. For anyone but the operator
+// the error and the cost are the same for another's session and for one that does not exist. It does not look up a session's
+// token for a request without a token, or for a verb that no session token permits.
 func (a *Authority) Admit(ctx context.Context, q Ask, known Tokens) (Principal, error) {
 	p, state := a.identify(ctx, q, known)
 	if !May(p, q.Verb, q.Session) {
@@ -107,16 +107,16 @@ func (a *Authority) Admit(ctx context.Context, q Ask, known Tokens) (Principal, 
 		}
 		return Principal{}, a.reject(ctx, q, state)
 	}
-	if Reaches(q.Verb, Anonymous) == Nobody {
+	if Reaches(q.Verb, Anonymous) == None {
 		ClientOf(ctx).admit(p, q.Surface)
 		a.Trail.admitted(ctx, p, q.Session, q.Operation, false)
 	}
 	return p, nil
 }
 
-// identify finds out whose token a request shows. An anonymous principal's token is in a state that is not valid.
+// identify returns the principal of a request's token, and the token's state, which is not valid for an anonymous principal.
 func (a *Authority) identify(ctx context.Context, q Ask, known Tokens) (Principal, TokenState) {
-	if q.Secret != "" && Reaches(q.Verb, Operator) != Nobody && a.isOperator(q.Secret) {
+	if q.Secret != "" && Reaches(q.Verb, Operator) != None && a.isOperator(q.Secret) {
 		return Principal{Kind: Operator}, Present
 	}
 	if Reaches(q.Verb, SessionToken) != Own {
@@ -158,8 +158,8 @@ func (a *Authority) reject(ctx context.Context, q Ask, state TokenState) *Reject
 	return Reject(q.Surface, state)
 }
 
-// IsLimited reports whether so many requests without a valid token came from the client of ctx that its next one is not
-// worth a question to the store.
+// IsLimited reports whether the client of ctx has sent so many requests without a valid token that the store is not queried for
+// its next one.
 func (a *Authority) IsLimited(ctx context.Context) bool {
 	return a.Throttle.Limited(ClientOf(ctx).Site)
 }

@@ -15,7 +15,7 @@ type Client struct {
 	Site     netip.Addr     // what requests are counted under: the address, or for IPv6 the first one of its /64
 	Scheme   string         // of the address that the client used: "http" or "https"
 
-	// OnAdmitted is called once, when the first request with a valid token of this client is admitted. nil: it is not.
+	// OnAdmitted is called once, when the client's first request with a valid token is admitted. nil: not called.
 	OnAdmitted func(Principal, Surface)
 
 	principal atomic.Pointer[Principal]
@@ -38,7 +38,7 @@ func (c *Client) admit(p Principal, s Surface) {
 
 type clientKey struct{}
 
-// WithClient says where the request of ctx came from.
+// WithClient returns ctx with the client of its request.
 func WithClient(ctx context.Context, c *Client) context.Context {
 	return context.WithValue(ctx, clientKey{}, c)
 }
@@ -51,7 +51,7 @@ func ClientOf(ctx context.Context) *Client {
 	return &Client{}
 }
 
-// Proxies are the networks of the proxies in front, whose X-Forwarded headers are believed.
+// Proxies are the networks of trusted proxies in front. Their X-Forwarded headers are believed.
 type Proxies []netip.Prefix
 
 func (n Proxies) has(address netip.Addr) bool {
@@ -77,7 +77,7 @@ func (n Proxies) Client(peer string, encrypted bool, forwardedFor, forwardedProt
 		}
 		c.believe(listOf(forwardedProto), len(hops), at)
 	case believeProto && len(forwardedProto) > 0:
-		// The last entry is that of the proxy next to us; what stands before it may come from anyone.
+		// The last entry is that of the proxy next to us; earlier entries can be forged.
 		c.Scheme = "http"
 		all := strings.Split(forwardedProto[len(forwardedProto)-1], ",")
 		if strings.EqualFold(strings.TrimSpace(all[len(all)-1]), "https") {
@@ -110,7 +110,7 @@ func (c *Client) believe(schemes []string, hops, at int) {
 }
 
 // last is the last hop that is no trusted proxy, or the first one if all are; invalid, at -1, if there is none. An entry
-// that is no address ends the search: who wrote it and what stands before it is not known.
+// that is no address ends the search: it and earlier entries cannot be trusted.
 func (n Proxies) last(hops []string) (client netip.AddrPort, at int) {
 	at = -1
 	for i, hop := range slices.Backward(hops) {

@@ -47,7 +47,7 @@ func (k Keys) Matches(token session.Secret, digest string) bool {
 }
 
 // Upstream returns the password of a container's server: 43 characters of base64url, the same for the same container
-// name for as long as the token secret lives.
+// name as long as the token secret is the same.
 func (k Keys) Upstream(containerName string) session.Secret {
 	return session.Secret(base64.RawURLEncoding.EncodeToString(k.mac("upstream", containerName)))
 }
@@ -58,7 +58,7 @@ func (k Keys) IdempotentID(owner, idempotencyKey string) session.ID {
 	return session.IDFrom(k.mac("idempotency", owner+"\x00"+idempotencyKey))
 }
 
-// noDigest stands for digests that are not there. No token has it.
+// noDigest takes the place of a missing digest in comparisons. No token has it.
 var noDigest = strings.Repeat("-", 64)
 
 // equalDigest compares in constant time. Nothing is equal to the empty digest.

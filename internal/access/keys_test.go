@@ -82,7 +82,7 @@ func TestShortSecretIsRefused(t *testing.T) {
 	}
 }
 
-func TestOneFunctionDecidesWhatATokenIsWorth(t *testing.T) {
+func TestCheckDecidesTokenState(t *testing.T) {
 	t.Parallel()
 	k := keys(t, "the secret of this very test")
 	now := time.Now()

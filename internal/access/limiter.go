@@ -8,8 +8,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limiter is one token bucket for each key. It is safe for concurrent use. Its memory is bounded: of more keys than it
-// remembers, the one that was silent for longest is forgotten first, and begins with a full bucket when it comes back.
+// Limiter is one token bucket for each key. It is safe for concurrent use. Its memory is bounded: the
+// least recently used key is evicted first, and starts with a full bucket when it is used again.
 type Limiter[K comparable] struct {
 	burst int
 	every time.Duration

@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-// source is what omitted records are counted by: the address of rejected requests, or the session whose token was shown.
+// source is what omitted records are counted by: the address of rejected requests, or the session of the token.
 type source struct {
 	site    netip.Addr
 	session session.ID

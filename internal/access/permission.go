@@ -7,8 +7,8 @@ type Verb uint8
 
 // Every verb.
 const (
-	Status    Verb = iota // how Berth is, in one word
-	Details               // what answers say beyond what everybody may know
+	Status    Verb = iota // Berth's status, without details
+	Details               // the parts of answers that are not public
 	List                  // all sessions
 	Create                // a session
 	Read                  // one session: its record, events, health and token's dates
@@ -27,13 +27,13 @@ type Reach uint8
 
 // Every reach. A verb that is not about one session needs Any.
 const (
-	Nobody Reach = iota // on none
-	Own                 // on the session whose token it shows
-	Any                 // on all
+	None Reach = iota // on no session
+	Own               // on the session of its token
+	Any               // on all sessions
 )
 
-// permissions say who may do what. The operator has no way into a session; who shows an old token is not to replace the
-// new one.
+// permissions say who may do what. The operator cannot open a session; the previous token cannot rotate the
+// present one.
 var permissions = [verbs][kinds]Reach{
 	Status:    {Anonymous: Any, Operator: Any, SessionToken: Any, PreviousToken: Any},
 	Details:   {Operator: Any},

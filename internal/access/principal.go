@@ -15,14 +15,14 @@ const (
 	Anonymous     Kind = iota // shows no token, or none that is valid where it is shown
 	Operator                  // shows the admin token
 	SessionToken              // shows the token of a session
-	PreviousToken             // shows the one before it, in its grace
+	PreviousToken             // shows the previous token, in its grace
 	kinds                     // how many there are
 )
 
 // Principal is who makes a request. The zero value is anonymous.
 type Principal struct {
 	Kind    Kind
-	Session session.ID // whose token it is; empty: it is no session's
+	Session session.ID // of the token; empty: it is not a session's
 
 	digest string // of that token
 }
@@ -63,7 +63,7 @@ func (p Principal) StillHolds(t session.Token, now time.Time) bool {
 
 type principalKey struct{}
 
-// WithPrincipal says who makes the request of ctx, and that what is done with ctx is done by them.
+// WithPrincipal returns ctx with the principal of its request, who is also its actor.
 func WithPrincipal(ctx context.Context, p Principal) context.Context {
 	if p.Kind != Anonymous {
 		ctx = session.WithActor(ctx, p.Actor())
@@ -71,7 +71,7 @@ func WithPrincipal(ctx context.Context, p Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
-// PrincipalOf returns who makes the request of ctx; anonymous where nobody has said it.
+// PrincipalOf returns the principal of ctx; anonymous if there is none.
 func PrincipalOf(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p

@@ -15,7 +15,7 @@ const (
 	Proxy Surface = "proxy"
 )
 
-// Limited is the reason of a rejection that came too soon after others from the same address. The other reasons are the
+// Limited is the reason of a rejection beyond the rate limit of its address. The other reasons are the
 // states of invalid tokens.
 const Limited = "limited"
 
@@ -42,7 +42,7 @@ const notOwn = "this session does not exist or the token is not its own; send th
 var rejections = map[Surface]map[TokenState]*RejectionError{
 	API: {
 		Missing: rejection(Missing, "this needs a token: send it as Authorization: Bearer <token>"),
-		Wrong:   rejection(Wrong, "this token is not good for this; send the admin token, or for a session's own address its session token"),
+		Wrong:   rejection(Wrong, "this token is not valid for this request; send the admin token, or for a session's own address its session token"),
 		Expired: rejection(Expired, "the session's token has expired; have the operator rotate it and use the new one"),
 	},
 	Proxy: {

@@ -9,8 +9,8 @@ import (
 const (
 	Burst     = 10          // at once
 	Every     = time.Second // and then one in this time
-	addresses = 8192        // that are remembered; beyond, those that were silent for longest are forgotten
-	sitePart  = 64          // bits of an IPv6 address that name a site, which has all the others to itself
+	addresses = 8192        // that are remembered; beyond, the least recently used are evicted
+	sitePart  = 64          // bits of an IPv6 address that name a site
 )
 
 // AddressThrottle counts rejected requests by the address that they come from. It is safe for concurrent use. Its memory

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestABurstAndThenOneInASecond(t *testing.T) {
+func TestThrottleAllowsBurstThenOnePerSecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		limit, here := NewThrottle(), netip.MustParseAddr("192.0.2.1")
@@ -40,7 +40,7 @@ func TestABurstAndThenOneInASecond(t *testing.T) {
 	})
 }
 
-func TestWhoIsOneSite(t *testing.T) {
+func TestThrottleSiteIsAddressOrIPv6Prefix(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		a, b string
@@ -63,7 +63,7 @@ func TestWhoIsOneSite(t *testing.T) {
 	}
 }
 
-func TestMemoryIsBounded(t *testing.T) {
+func TestThrottleMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	limit := NewThrottle()
 	first := netip.MustParseAddr("10.0.0.0")

@@ -6,13 +6,13 @@ import (
 	"berth/internal/session"
 )
 
-// TokenState is what the token of a request turned out to be. The values are in the audit trail and in metrics.
+// TokenState is the validity of a request's token. The values are in the audit trail and in metrics.
 type TokenState string
 
 // Every state. Only the first two are valid.
 const (
 	Present  TokenState = "present"  // the session's token
-	Previous TokenState = "previous" // the one before it, in its grace
+	Previous TokenState = "previous" // the previous token, in its grace
 	Expired  TokenState = "expired"  // was the session's token until it expired
 	Wrong    TokenState = "wrong"    // anything else, a replaced token included
 	Missing  TokenState = "missing"  // the request has none

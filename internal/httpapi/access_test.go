@@ -189,9 +189,9 @@ func TestProbesAndHealth(t *testing.T) {
 			t.Errorf("%s: got %d, want 200", path, a.status)
 		}
 	}
-	stranger, operator := w.call(http.MethodGet, "/health", "", ""), w.call(http.MethodGet, "/health", adminToken, "")
-	if got := strings.TrimSpace(string(stranger.body)); got != `{"status":"healthy"}` {
-		t.Errorf("a stranger sees %s, want the status only", got)
+	public, operator := w.call(http.MethodGet, "/health", "", ""), w.call(http.MethodGet, "/health", adminToken, "")
+	if got := strings.TrimSpace(string(public.body)); got != `{"status":"healthy"}` {
+		t.Errorf("an unauthenticated client sees %s, want the status only", got)
 	}
 	if h := decode[httpapi.Health](t, operator); h.StorageBackend != "json" || h.Version != "test" {
 		t.Errorf("the operator sees %s, want the details", operator.body)

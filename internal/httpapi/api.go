@@ -1,5 +1,5 @@
 // Package httpapi is the operator and session API: JSON over HTTP, its OpenAPI document, and the problem documents
-// that every error of Berth is told in.
+// that report every error of Berth.
 //
 // It knows routes, JSON shapes and who may call what. It refuses to know how a session is made (that is the
 // [Sessions] it is given) and how traffic reaches one (that is the proxy).
@@ -53,10 +53,10 @@ type Options struct {
 	Size       func(session.ID) *WorkspaceSize // what a session's volumes take; default: nothing is known
 	Ready      func() error                    // why requests for sessions cannot be served now; nil: they can
 	Health     func(context.Context) Health    // the operator's view, but for the containers
-	CheckEvery time.Duration                   // between two looks at a session; 0: nobody looks
+	CheckEvery time.Duration                   // between two health checks of a session; 0: there are none
 	Instances  func() []Instance               // the processes that serve the same sessions
 	Streams    int                             // of events at once with sessions' own tokens; 0: 1024
-	Streaming  func(context.Context)           // called when a stream of events begins with a session's own token; nil: it is not
+	Streaming  func(context.Context)           // called when a stream of events begins with a session's own token; nil: not called
 	Draining   <-chan struct{}                 // closed when followed logs have to end
 	Metrics    http.Handler                    // of GET /metrics; nil: there are none
 	Now        func() time.Time                // default: time.Now
@@ -131,7 +131,7 @@ func (a *API) Handler() http.Handler {
 	})
 }
 
-// unknownRoute asks the mux what it would say, for the method that is allowed, and says it as a problem document.
+// unknownRoute answers with a problem document; it takes the allowed methods from the mux's own answer.
 func (a *API) unknownRoute(w http.ResponseWriter, r *http.Request) {
 	probe := &statusOnly{header: http.Header{}}
 	a.mux.ServeHTTP(probe, r)

@@ -290,7 +290,7 @@ func TestFailuresAreProblemDocuments(t *testing.T) {
 		status                   int
 		code                     session.Code
 	}{
-		{"full house", http.MethodPost, "/sessions", `{}`, 429, session.CodeLimit},
+		{"limit reached", http.MethodPost, "/sessions", `{}`, 429, session.CodeLimit},
 		{"unknown session", http.MethodGet, "/sessions/ses-unknown", "", 404, session.CodeNotFound},
 		{"malformed id", http.MethodGet, "/sessions/SES%2f..", "", 404, session.CodeNotFound},
 		{"no such route", http.MethodGet, "/nowhere", "", 404, session.CodeNotFound},

@@ -12,7 +12,7 @@ import (
 	"berth/internal/session"
 )
 
-// admit lets those pass who may use the verb on the session in the path.
+// admit rejects requests whose principal may not use the verb on the session in the path.
 func (a *API) admit(v access.Verb) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		id, _ := session.ParseID(ctx.Param("id"))
@@ -29,7 +29,7 @@ func (a *API) admit(v access.Verb) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-// reject answers 401, and 429 to those who try too often.
+// reject answers 401, or 429 to clients over the limit.
 func (a *API) reject(ctx huma.Context, err error) {
 	level := slog.LevelWarn
 	r, _ := errors.AsType[*access.RejectionError](err)
@@ -48,8 +48,8 @@ func (a *API) reject(ctx huma.Context, err error) {
 	_ = huma.WriteErr(a.huma, ctx, p.Status, p.Detail)
 }
 
-// tokens are the tokens of sessions as the API knows them. The store is not asked on behalf of those who have shown many
-// wrong ones lately, nor waited for when it is unavailable: what is in memory must do.
+// tokens are the tokens of sessions as the API knows them. The store is not queried for clients over the limit of
+// rejected requests; for them, and while it is unavailable, the tokens in memory are used.
 type tokens struct{ *API }
 
 // TokenOf implements [access.Tokens].
@@ -69,7 +69,7 @@ func (t tokens) TokenOf(ctx context.Context, id session.ID) session.Token {
 	return t.Known(id)
 }
 
-// maySeeDetails reports whether an answer may say more than everybody may know.
+// maySeeDetails reports whether an answer may have details that are not public.
 func maySeeDetails(ctx context.Context) bool {
 	return access.May(access.PrincipalOf(ctx), access.Details, "")
 }

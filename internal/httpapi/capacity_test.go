@@ -38,8 +38,8 @@ func TestHealthResourceFieldsFollowTheContract(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if stranger := w.call(http.MethodGet, "/health", "", ""); a.status != http.StatusOK || strings.TrimSpace(string(stranger.body)) != `{"status":"degraded"}` {
-		t.Errorf("got %d, and a stranger sees %s; want 200, and the status only", a.status, stranger.body)
+	if public := w.call(http.MethodGet, "/health", "", ""); a.status != http.StatusOK || strings.TrimSpace(string(public.body)) != `{"status":"degraded"}` {
+		t.Errorf("got %d, and an unauthenticated client sees %s; want 200, and the status only", a.status, public.body)
 	}
 	w.health.Alerts = []httpapi.ResourceAlert{}
 	if got := decode[map[string]json.RawMessage](t, w.call(http.MethodGet, "/health", adminToken, "")); string(got["resource_alerts"]) != "[]" {

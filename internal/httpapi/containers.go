@@ -8,17 +8,17 @@ import (
 	"berth/internal/session"
 )
 
-// ContainerHealth is how the sessions' servers are, under the source document's names: monitoring_active,
+// ContainerHealth is the health of the sessions' servers, under the source document's names: monitoring_active,
 // check_interval (seconds), total_sessions_monitored, sessions_with_failures, and a session_<id> for each, which is a
 // [SessionChecks].
 type ContainerHealth map[string]any
 
-// SessionChecks are the looks at one session's server.
+// SessionChecks are the health checks of one session's server.
 type SessionChecks struct {
 	State           lifecycle.HealthState `json:"state" enum:"HEALTHY,UNHEALTHY,RESTARTING,FAILED,UNKNOWN"`
 	Since           *time.Time            `json:"since,omitempty"`
 	Reason          string                `json:"reason,omitempty"`
-	TotalChecks     int64                 `json:"total_checks" doc:"since this process looks after it"`
+	TotalChecks     int64                 `json:"total_checks" doc:"since this process monitors it"`
 	HealthyChecks   int64                 `json:"healthy_checks"`
 	FailedChecks    int64                 `json:"failed_checks"`
 	AverageResponse float64               `json:"average_response_time" doc:"milliseconds"`
@@ -26,7 +26,7 @@ type SessionChecks struct {
 	Restarts        int                   `json:"restart_count" doc:"automatic restarts since the last healthy period"`
 }
 
-// HealthCheck is one look.
+// HealthCheck is one health check.
 type HealthCheck struct {
 	At           time.Time             `json:"at"`
 	State        lifecycle.HealthState `json:"state"`
@@ -43,7 +43,7 @@ func checksOf(h lifecycle.Health) SessionChecks {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// containers tells of every session that this process looks after.
+// containers returns the health of every session that this process monitors.
 func (a *API) containers() ContainerHealth {
 	all := a.Sessions.Healths()
 	out := ContainerHealth{
@@ -91,7 +91,7 @@ type sessionHealthOutput struct {
 	}
 }
 
-// sessionHealth tells of one session. One that nobody looks after here, such as a stopped one, is UNKNOWN.
+// sessionHealth answers with the health of one session. One that this process does not monitor, such as a stopped one, is UNKNOWN.
 func (a *API) sessionHealth(ctx context.Context, in *IDParam) (*sessionHealthOutput, error) {
 	s, err := a.Sessions.Get(ctx, in.ID)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 	"berth/internal/session"
 )
 
-// heartbeat is how often a stream of events says that it is alive.
+// heartbeat is the interval of heartbeats in a stream of events.
 const heartbeat = 15 * time.Second
 
-// retryEvents is when a stream reads a session again that the store could not give.
+// retryEvents is after how long a stream retries to read a session from the store.
 const retryEvents = time.Second
 
 // Events is what happened to a session.
@@ -39,9 +39,9 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 		}
 		a.Streaming(ctx)
 	}
-	// Before the first look, so that nothing falls between the two.
-	changed, deafen := a.Sessions.Listen(in.ID)
-	stop := func() { deafen(); release() }
+	// Before the first read, so that no change is missed between the two.
+	changed, stopListening := a.Sessions.Listen(in.ID)
+	stop := func() { stopListening(); release() }
 	s, err := a.Sessions.Get(ctx, in.ID)
 	if err != nil || !stream {
 		stop()
@@ -50,7 +50,7 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 		}
 		return &huma.StreamResponse{Body: func(ctx huma.Context) {
 			ctx.SetHeader("Content-Type", "application/json")
-			_ = json.NewEncoder(ctx.BodyWriter()).Encode(Events{append([]session.Event{}, s.Timeline...)}) // a client that is gone
+			_ = json.NewEncoder(ctx.BodyWriter()).Encode(Events{append([]session.Event{}, s.Timeline...)}) // the client has closed the connection
 		}}, nil
 	}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
@@ -62,8 +62,8 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 	}}, nil
 }
 
-// followEvents writes milestones as they come, until the caller leaves, the session is gone or this server drains. The
-// caller's token is replaced: at once; it has expired: with the next heartbeat.
+// followEvents writes events as they happen, until the caller disconnects, the session is deleted, this server drains, or the
+// caller's token is no longer valid: at once when it is replaced, with the next heartbeat when it has expired.
 func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, changed <-chan struct{}) {
 	flush := flusher(w)
 	beat := time.NewTicker(heartbeat)
@@ -71,11 +71,11 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 	var last session.Event
 	var retry <-chan time.Time
 	for {
-		for _, m := range s.EventsSince(last) {
-			last = m
-			text, err := json.Marshal(m)
+		for _, event := range s.EventsSince(last) {
+			last = event
+			text, err := json.Marshal(event)
 			if err == nil {
-				_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", m.Type, text)
+				_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event.Type, text)
 			}
 			if err != nil {
 				return
@@ -106,7 +106,7 @@ func (a *API) followEvents(ctx context.Context, w io.Writer, s session.Session, 
 		case session.CodeOf(err) == session.CodeNotFound:
 			return
 		default:
-			retry = time.After(retryEvents) // the change is not told of twice
+			retry = time.After(retryEvents) // the change is notified only once
 		}
 		if !a.stillAuthorized(ctx, s) {
 			return

@@ -21,7 +21,7 @@ import (
 	"berth/internal/session"
 )
 
-// What happened to a session, on whose wish and why.
+// The events of a session name the actor and the reason.
 func TestEventsListSessionHistory(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -48,7 +48,7 @@ func TestEventsListSessionHistory(t *testing.T) {
 	}
 }
 
-// What changes nothing is no event, and what Berth does by itself is nobody else's.
+// A call that changes nothing is no event, and Berth is the actor of what it does by itself.
 func TestEventsOfRepeatedStopAndFailedUpgrade(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -232,7 +232,7 @@ func TestEventsAreStreamedAfterTheStoreHasFailed(t *testing.T) {
 }
 
 // The stream of a token that expires ends soon after, that of the operator does not.
-func TestAnExpiredTokenHoldsNoStreamOfEvents(t *testing.T) {
+func TestExpiredTokenEndsEventStream(t *testing.T) {
 	t.Parallel()
 	keys, err := access.NewKeys([]byte("0123456789abcdef"))
 	if err != nil {

@@ -28,10 +28,10 @@ func (a *API) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 	return out, nil
 }
 
-// healthCacheAge is how old the status may be that everybody sees.
+// healthCacheAge is the greatest age of the public status.
 const healthCacheAge = time.Second
 
-// healthCache is the status for those who may ask as often as they like: it asks the store and the engine once a second.
+// healthCache is the public status. It queries the store and the engine at most once a second, however many requests there are.
 type healthCache struct {
 	mu   sync.Mutex
 	at   time.Time
@@ -48,7 +48,7 @@ func (g *healthCache) status(ctx context.Context, now func() time.Time, look fun
 	return g.seen
 }
 
-// Health is how Berth is. Strangers see Status only.
+// Health is Berth's health. Unauthenticated clients see Status only.
 type Health struct {
 	Status         string                 `json:"status" enum:"healthy,degraded,unhealthy"`
 	Reasons        []string               `json:"reasons,omitempty" doc:"why the status is not healthy"`
@@ -58,7 +58,7 @@ type Health struct {
 	Instances      []Instance             `json:"instances,omitempty" doc:"the processes on the same database"`
 	Runtime        *RuntimeHealth         `json:"runtime,omitempty"`
 	Sessions       map[session.Status]int `json:"sessions,omitempty" doc:"sessions by status"`
-	Authenticated  *int                   `json:"authenticated_sessions,omitempty" doc:"sessions whose token is good now"`
+	Authenticated  *int                   `json:"authenticated_sessions,omitempty" doc:"sessions whose token is valid now"`
 	Containers     ContainerHealth        `json:"container_health,omitempty" doc:"see GET /health/container"`
 	ResourceLimits *ResourceLimits        `json:"resource_limits,omitempty"`
 	Resources      *SystemResources       `json:"system_resources,omitempty"`
@@ -70,8 +70,7 @@ type Health struct {
 	SecurityCheck  *SecurityCheck         `json:"security_audit,omitempty" doc:"the newest result of the checks of berth doctor"`
 }
 
-// Certificate is how long one certificate of the connection to the engine still lives. The engine's is the one that it has
-// loaded, as it has shown it.
+// Certificate is the validity of one certificate of the connection to the engine. The engine's is the one that it presents.
 type Certificate struct {
 	Certificate string    `json:"certificate" enum:"engine,client,ca"`
 	Subject     string    `json:"subject"`
@@ -81,7 +80,7 @@ type Certificate struct {
 	Level       string    `json:"level" enum:"ok,warning,critical" doc:"warning from 30 days before the end, critical from 7"`
 }
 
-// SecurityCheck is the security audit checklist as it was last gone through.
+// SecurityCheck is the newest result of the security check.
 type SecurityCheck struct {
 	Status    string              `json:"status" enum:"pass,warn,fail,skipped" doc:"of the gravest item"`
 	CheckedAt time.Time           `json:"checked_at"`

@@ -34,13 +34,13 @@ func apiConfig(version string) huma.Config {
 // securityOf documents who may use a verb.
 func securityOf(v access.Verb) []map[string][]string {
 	schemes := []map[string][]string{}
-	if access.Reaches(v, access.Anonymous) != access.Nobody {
+	if access.Reaches(v, access.Anonymous) != access.None {
 		return schemes
 	}
-	if access.Reaches(v, access.Operator) != access.Nobody {
+	if access.Reaches(v, access.Operator) != access.None {
 		schemes = append(schemes, map[string][]string{"admin": {}})
 	}
-	if access.Reaches(v, access.SessionToken) != access.Nobody {
+	if access.Reaches(v, access.SessionToken) != access.None {
 		schemes = append(schemes, map[string][]string{"session": {}})
 	}
 	return schemes
@@ -60,8 +60,8 @@ func register[I, O any](a *API, v access.Verb, op huma.Operation, handle func(co
 	op.Security = securityOf(v)
 	op.Middlewares = huma.Middlewares{a.admit(v), readBody}
 	op.MaxBodyBytes = maxBody
-	// A deadline would end the work on a request without a body, of which net/http reads on for a sign of life. Who has no
-	// token does not get here.
+	// A deadline would end the work on a request without a body, on whose connection net/http reads in the background.
+	// Requests without a valid token do not get here.
 	op.BodyReadTimeout = -1
 	responses := map[string]*huma.Response{"default": a.problemResponse()}
 	for status, r := range op.Responses {

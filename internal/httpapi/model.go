@@ -30,7 +30,7 @@ type Session struct {
 	ExpiresAt      *time.Time       `json:"expires_at,omitempty"`
 	StopReason     string           `json:"stop_reason,omitempty" enum:"idle,lifetime,engine,size" doc:"why it was stopped without anybody asking for it; idle and engine wake with the next request, and engine is started again by itself"`
 	StopsAt        *time.Time       `json:"stops_at,omitempty" doc:"when it is stopped unless it is used; absent: never"`
-	KeptAliveBy    string           `json:"kept_alive_by,omitempty" enum:"activity,busy" doc:"busy: its server is at work although nobody uses it"`
+	KeptAliveBy    string           `json:"kept_alive_by,omitempty" enum:"activity,busy" doc:"busy: its server is at work although no client uses it"`
 	Workspace      *WorkspaceSize   `json:"workspace,omitempty" doc:"what its volumes take on the engine's disk; absent where Berth cannot read them"`
 	RestartCount   int              `json:"restart_count"`
 	Metadata       session.Metadata `json:"metadata,omitempty"`
@@ -39,7 +39,7 @@ type Session struct {
 // Operation is work in progress.
 type Operation struct {
 	Kind     session.Kind `json:"kind" enum:"create,start,stop,restart,delete,upgrade"`
-	Deadline time.Time    `json:"deadline" doc:"when another process may take it over"`
+	Deadline time.Time    `json:"deadline" doc:"when the process that runs it gives it up, by that process's clock; another process takes it over later than that, or at once when that process has ended. Of a failed operation that is repeated: when it is tried again"`
 }
 
 // Upgrade is a move to another image.
@@ -71,7 +71,7 @@ type Auth struct {
 	RotatedAt time.Time  `json:"token_rotated_at"`
 	ExpiresAt *time.Time `json:"token_expires_at,omitempty" doc:"absent: never"`
 
-	PreviousExpiresAt *time.Time `json:"previous_token_expires_at,omitempty" doc:"until when the token before is let in; absent: it is not"`
+	PreviousExpiresAt *time.Time `json:"previous_token_expires_at,omitempty" doc:"until when the previous token is accepted; absent: it is not"`
 }
 
 // NewToken is the answer to a rotation.
@@ -80,15 +80,15 @@ type NewToken struct {
 	Token string `json:"token" doc:"not shown again"`
 }
 
-// sessionOf is a session as callers see it, with what keeps it up.
+// sessionOf is a session as callers see it, with its idle deadline and the size of its volumes.
 func (a *API) sessionOf(s session.Session) Session {
 	out := shown(s)
 	out.Workspace = a.Size(s.ID)
-	stay := a.Sessions.IdleDeadline(s)
-	out.StopsAt = timeOf(stay.Until)
+	idle := a.Sessions.IdleDeadline(s)
+	out.StopsAt = timeOf(idle.Until)
 	switch {
-	case s.Status != session.Running || stay.Until.IsZero():
-	case stay.Busy:
+	case s.Status != session.Running || idle.Until.IsZero():
+	case idle.Busy:
 		out.KeptAliveBy = "busy"
 	default:
 		out.KeptAliveBy = "activity"

@@ -27,7 +27,7 @@ type Problem struct {
 	headers http.Header
 }
 
-// Fault is one thing that is wrong with a request.
+// Fault is one fault of a request.
 type Fault struct {
 	Message  string `json:"message"`
 	Location string `json:"location,omitempty" example:"body.owner"`
@@ -60,7 +60,7 @@ func ProblemOf(err error) Problem {
 	return p
 }
 
-// WriteProblem answers a request with a problem document. It is also how the proxy tells its errors.
+// WriteProblem answers a request with a problem document. The proxy answers its errors with it as well.
 func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 	problem := ProblemOf(err)
 	p := problem.complete(r.Header.Get(requestIDHeader))

@@ -16,15 +16,15 @@ func (a *API) routes() {
 	a.plainly("/openapi.json", a.serveOpenAPI)
 	register(a, access.Status, huma.Operation{
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
-		Summary: "How Berth is", Description: "Everyone sees the status; the operator sees the details.",
+		Summary: "Show Berth's health", Description: "Everyone sees the status; the operator sees the details.",
 	}, a.health)
 	register(a, access.Status, huma.Operation{
 		Method: http.MethodGet, Path: "/health/container", OperationID: "get-container-health",
-		Summary:     "How the sessions' servers are",
-		Description: "Everyone sees the status; the operator sees those that this process looks after, each as `session_<id>`.",
+		Summary:     "Show the health of the sessions' servers",
+		Description: "Everyone sees the status; the operator sees those that this process monitors, each as `session_<id>`.",
 	}, a.containerHealth)
 	register(a, access.Read, huma.Operation{
-		Method: http.MethodGet, Path: "/health/container/{id}", OperationID: "get-session-health", Summary: "How a session's server is",
+		Method: http.MethodGet, Path: "/health/container/{id}", OperationID: "get-session-health", Summary: "Show the health of a session's server",
 	}, a.sessionHealth)
 	register(a, access.Instances, huma.Operation{
 		Method: http.MethodGet, Path: "/instances", OperationID: "list-instances",
@@ -86,16 +86,16 @@ func (a *API) routes() {
 	}, a.sessionEvents)
 	register(a, access.Read, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/auth", OperationID: "get-session-auth",
-		Summary: "Show until when the session's token is good",
+		Summary: "Show until when the session's token is valid",
 	}, a.sessionAuth)
 	register(a, access.Rotate, huma.Operation{
 		Method: http.MethodPost, Path: "/sessions/{id}/auth/rotate", OperationID: "rotate-session-token",
-		Summary: "Give the session a new token", Description: "The old token is refused at once and its open streams are closed; with " +
-			"`grace`, at the end of that time. Tokens before the old one are refused at once in either case.",
+		Summary: "Give the session a new token", Description: "The previous token is refused at once and its open streams are closed; with " +
+			"`grace`, at the end of that time. Earlier tokens are refused at once in either case.",
 	}, a.rotateToken)
 	register(a, access.List, huma.Operation{
 		Method: http.MethodGet, Path: "/auth/sessions", OperationID: "list-authenticated-sessions",
-		Summary: "List the sessions whose token is good now, oldest first",
+		Summary: "List the sessions whose token is valid now, oldest first",
 	}, a.authSessions)
 }
 

@@ -43,7 +43,7 @@ type createInput struct {
 	PreferParam
 	IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"a repeated request with the same key and owner leads to the same session"`
 	Body           *struct {
-		Owner    string           `json:"owner,omitempty" maxLength:"255" doc:"whom the session belongs to: up to 255 characters (not bytes) of any text, without control characters, invisible formatting characters such as direction marks, or U+FFFD"`
+		Owner    string           `json:"owner,omitempty" maxLength:"255" doc:"the user who owns the session: up to 255 characters (not bytes) of any text, without control characters, invisible formatting characters such as direction marks, or U+FFFD"`
 		Profile  string           `json:"profile,omitempty" doc:"image profile; the default one if absent"`
 		Image    string           `json:"image,omitempty" maxLength:"255" doc:"image; the profile's if absent"`
 		Metadata session.Metadata `json:"metadata,omitempty" doc:"yours; given back as it is, numbers without an exponent"`

@@ -78,13 +78,13 @@ func TestAuthSessionsListsValidTokens(t *testing.T) {
 	}
 	// Before the sweep its owner is told; after it, the token is as wrong as any.
 	path := "/sessions/" + string(late.ID) + "/auth"
-	told := w.call(http.MethodGet, path, token.Reveal(), "").problem(t).Detail
+	expired := w.call(http.MethodGet, path, token.Reveal(), "").problem(t).Detail
 	if _, err := w.SweepTokens(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	swept, wrong := w.call(http.MethodGet, path, token.Reveal(), ""), w.call(http.MethodGet, path, "wrong", "")
-	if told == swept.problem(t).Detail || string(swept.body) != string(wrong.body) {
-		t.Errorf("got %q, then %s; want a word of the expiry, and after the sweep what a wrong token gets: %s", told, swept.body, wrong.body)
+	if expired == swept.problem(t).Detail || string(swept.body) != string(wrong.body) {
+		t.Errorf("got %q, then %s; want the expiry named, and after the sweep what a wrong token gets: %s", expired, swept.body, wrong.body)
 	}
 	if auth := decode[httpapi.Auth](t, w.call(http.MethodGet, path, adminToken, "")); auth.Valid || auth.ExpiresAt == nil {
 		t.Errorf("a swept session: got %+v, want it invalid, with its expiry", auth)
@@ -118,7 +118,7 @@ func (w *fixture) events(id session.ID, token session.Secret) (ended <-chan stru
 	return over
 }
 
-func TestAReplacedTokenHoldsNoStreamOfEvents(t *testing.T) {
+func TestReplacedTokenEndsEventStream(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	s, old := w.Make(lifecycle.Request{})
@@ -204,7 +204,7 @@ func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 		}
 	}
 	if asked != 0 {
-		t.Errorf("the store was asked %d times for somebody who is limited", asked)
+		t.Errorf("the store was asked %d times for a client over the limit", asked)
 	}
 	for name, token := range map[string]string{"own": own.Reveal(), "admin": adminToken} {
 		if a := w.call(http.MethodGet, path, token, ""); a.status != http.StatusOK {

@@ -87,7 +87,7 @@ func TestMistypedImageIsRefusedBeforeThereIsASession(t *testing.T) {
 	}
 }
 
-func TestProfileThatNeedsMoreMemoryIsRefusedToWhoAsksForIt(t *testing.T) {
+func TestOversizedProfileIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, func(o *lifecycle.Options) {
 		large := o.Profiles["opencode"]
