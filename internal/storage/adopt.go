@@ -17,12 +17,12 @@ import (
 	"berth/internal/storage/record"
 )
 
-// AdoptOptions say what is to be brought back.
+// AdoptOptions select the sessions to recover.
 type AdoptOptions struct {
-	Installation string       // whose containers; empty: this one's, or the only other one's on the engine where this one has none
+	Installation string       // owner of the containers; empty: this one, or the only other one on the engine if this one has none
 	Sessions     []session.ID // empty: all
 	TakeOver     bool         // also from another Berth that is running
-	Discard      bool         // bring nothing back: containers without a session may be removed
+	Discard      bool         // recover nothing: containers without a session may be removed
 	DryRun       bool
 }
 
@@ -31,33 +31,33 @@ type Adopted struct {
 	ID      session.ID     `json:"session_id"`
 	Profile string         `json:"profile"`
 	Image   string         `json:"image,omitempty"`
-	Status  session.Status `json:"status,omitempty"` // that it is recorded with; empty: it was not brought back
-	Note    string         `json:"note,omitempty"`   // a clause for people
+	Status  session.Status `json:"status,omitempty"` // that it is recorded with; empty: it was not recovered
+	Note    string         `json:"note,omitempty"`   // for operators
 }
 
-// AdoptReport says what was found, and what was done.
+// AdoptReport is the result of [Adopt].
 type AdoptReport struct {
 	Installation string         `json:"instance"`
 	Known        int            `json:"known"`                         // sessions that the store had
-	NewSecret    bool           `json:"new_token_secret"`              // the token secret was lost and is a new one: every token is void
+	NewSecret    bool           `json:"new_token_secret"`              // the token secret was lost and is a new one: all tokens are invalid
 	Replaced     string         `json:"taken_from,omitempty"`          // host of the Berth that managed the containers before; empty: none, or this one
-	Sessions     []Adopted      `json:"sessions"`                      // that the store did not have, or with containers that were removed
-	Others       map[string]int `json:"other_installations,omitempty"` // sessions of other installations on the engine, where it has none of this one
+	Sessions     []Adopted      `json:"sessions"`                      // missing in the store, or with removed containers
+	Others       map[string]int `json:"other_installations,omitempty"` // sessions of other installations on the engine, if it has none of this one
 }
 
 // OpenEngine connects to the engine on behalf of an installation.
 type OpenEngine func(ctx context.Context, installation string) (Engine, error)
 
-// Adopt makes records of the sessions whose containers or volumes the engine has and the store has not. No Berth may use
-// the store meanwhile. What a container cannot tell (owner, metadata, token) is empty. A container that was made under
-// another token secret cannot be reached any more: it is removed, and its session gets another one on the same volumes at
-// its next start.
+// Adopt records the sessions that have containers or volumes on the engine and are missing in the store. No Berth may use the
+// store meanwhile. Fields that the engine does not have (owner, metadata, token) are empty. A container that was created under
+// another token secret cannot be reached any more: it is removed, and the next start of the session creates another one on the
+// same volumes.
 func Adopt(ctx context.Context, cfg config.Config, opts AdoptOptions, open OpenEngine, log *slog.Logger) (AdoptReport, error) {
 	report := AdoptReport{Sessions: []Adopted{}}
 	if cfg.Session.Runtime == config.RuntimeProcess {
-		return report, session.Errorf(session.CodeInvalid, "the process runtime keeps everything in the state directory, so there is nothing to adopt from an engine")
+		return report, session.Errorf(session.CodeInvalid, "the process runtime has no engine to adopt sessions from")
 	}
-	err := byHand(ctx, cfg, log, func(s *Storage) error {
+	err := withBackend(ctx, cfg, log, func(s *Storage) error {
 		s.Hold = s.backend.hold()
 		ad := adoption{Storage: s, open: open, opts: opts, report: &report}
 		return ad.run(ctx)
@@ -93,7 +93,7 @@ func (a *adoption) run(ctx context.Context) error {
 			return err
 		}
 		a.report.Replaced = claim.replaced
-		if err := a.takeName(ctx); err != nil {
+		if err := a.adoptName(ctx); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func (a *adoption) run(ctx context.Context) error {
 		return errors.Join(hold.end(ctx), a.dir.put(newFile, ""))
 	}
 	if !a.opts.DryRun {
-		// A store that has some of the sessions only no longer looks like one that has lost them.
+		// An incomplete store cannot be recognised by its emptiness any more.
 		if err := hold.Set(ctx, time.Now()); err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func (a *adoption) openEngine(ctx context.Context, installation string) (Engine,
 	return engine, nil
 }
 
-// adoptAll records the sessions, goes on past those that fail, and reports whether anything is left without a record.
+// adoptAll records the sessions, continues past failures, and reports whether anything is left without a record.
 func (a *adoption) adoptAll(ctx context.Context, engine Engine, keys access.Keys) (left bool, _ error) {
 	remnants, err := engine.Remnants(ctx, keys.Upstream)
 	if err != nil {
@@ -139,7 +139,7 @@ func (a *adoption) adoptAll(ctx context.Context, engine Engine, keys access.Keys
 	}
 	var failures []error
 	for _, r := range remnants {
-		// Another container of the same session may have been recorded a moment ago.
+		// The session may have been recorded for another of its containers.
 		old, err := a.backend.Get(ctx, r.Session)
 		isKnown := err == nil
 		if session.CodeOf(err) == session.CodeNotFound {
@@ -163,7 +163,7 @@ func (a *adoption) adoptAll(ctx context.Context, engine Engine, keys access.Keys
 	return left, errors.Join(failures...)
 }
 
-// secret returns the keys, and makes a new secret where it was lost.
+// secret returns the keys, and generates a new secret if it was lost.
 func (a *adoption) secret(ctx context.Context, sessions bool) (access.Keys, error) {
 	secret := a.cfg.Token.Secret.Reveal()
 	if a.generatesSecret() {
@@ -187,7 +187,7 @@ func (a *adoption) secret(ctx context.Context, sessions bool) (access.Keys, erro
 	return a.keys(ctx)
 }
 
-// adopt records one session, and reports whether nothing of it is without a record afterwards. old is what the store has.
+// adopt records one session, and reports whether everything of it is recorded then. old is the record in the store.
 func (a *adoption) adopt(ctx context.Context, engine Engine, r session.Remnant, old session.Session, isKnown bool) (bool, error) {
 	id, err := session.ParseID(string(r.Session))
 	found := Adopted{ID: r.Session, Profile: a.profileOf(r)}
@@ -218,11 +218,11 @@ func (a *adoption) adopt(ctx context.Context, engine Engine, r session.Remnant, 
 			}
 		}
 		if r.Container == nil {
-			found.Note = "only its volumes are left; it gets a container at its next start"
+			found.Note = "only its volumes are left; its next start creates a container"
 		}
 	}
 	if stale {
-		found.Note = "its container was made under another token secret and is replaced at its next start; its volumes stay"
+		found.Note = "its container was created under another token secret and is replaced at its next start; its volumes are kept"
 		if !a.opts.DryRun {
 			if err := engine.Remove(ctx, r.Container.ID, true); err != nil {
 				return false, fmt.Errorf("remove the container of session %s: %w", id, err)
@@ -233,13 +233,13 @@ func (a *adoption) adopt(ctx context.Context, engine Engine, r session.Remnant, 
 	return true, nil
 }
 
-// record is what the engine tells of a session.
+// record is the session as recovered from the engine.
 func (a *adoption) record(id session.ID, r session.Remnant, profile string) session.Session {
 	now := record.InstantOf(time.Now())
 	s := session.Session{
 		ID: id, Profile: profile, Image: a.cfg.Profiles[profile].Image, ContainerName: r.ContainerName,
 		CreatedAt: r.CreatedAt, LastAccessed: now,
-		Timeline: []session.Event{{At: now, Type: session.EventCreated, By: "operator", Reason: "brought back from the engine"}},
+		Timeline: []session.Event{{At: now, Type: session.EventCreated, By: "operator", Reason: "recovered from the engine"}},
 	}
 	if s.CreatedAt.IsZero() {
 		s.CreatedAt = now
@@ -258,7 +258,7 @@ func (a *adoption) record(id session.ID, r session.Remnant, profile string) sess
 	return s
 }
 
-// profileOf is the profile that a session was made with, as far as that can be known.
+// profileOf is the profile of a session, as far as it can be derived.
 func (a *adoption) profileOf(r session.Remnant) string {
 	if _, ok := a.cfg.Profiles[r.Profile]; ok {
 		return r.Profile

@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// name finds out which installation's containers are to be adopted.
+// name determines the installation of the containers to adopt.
 func (a *adoption) name(ctx context.Context, known map[session.ID]session.Session) error {
 	recorded, err := a.backend.installation(ctx)
 	if err != nil {
@@ -20,7 +20,7 @@ func (a *adoption) name(ctx context.Context, known map[session.ID]session.Sessio
 	if err != nil {
 		return err
 	}
-	engine, err := a.openEngine(ctx, "none") // its own containers do not matter yet
+	engine, err := a.openEngine(ctx, "none") // the installation is not known yet
 	if err != nil {
 		return err
 	}
@@ -42,15 +42,15 @@ func (a *adoption) name(ctx context.Context, known map[session.ID]session.Sessio
 	}
 	if now != "" && name != now && len(there[now]) > 0 {
 		return session.Errorf(session.CodeConflict, "this is the installation %q, which has sessions on the engine, and cannot become %q; "+
-			"adopt those with a BERTH_STATE_DIR, or a database, of their own", now, name)
+			"adopt those with a separate BERTH_STATE_DIR or database", now, name)
 	}
 	a.report.Installation = name
 	a.others = countSessions(there, name)
 	return nil
 }
 
-// takeName makes the installation that was found the name of this one.
-func (a *adoption) takeName(ctx context.Context) error {
+// adoptName records the name of the adopted installation.
+func (a *adoption) adoptName(ctx context.Context) error {
 	name := a.report.Installation
 	kept, err := a.dir.peek(instanceFile)
 	if err != nil {
@@ -66,8 +66,8 @@ func (a *adoption) takeName(ctx context.Context) error {
 
 func randomInstance() string { return string(session.NewID()) }
 
-// onlyInstallation returns the one installation that the engine has containers or volumes of: of several, the one that has
-// a session of the store. It returns "" when there is none.
+// onlyInstallation returns the only installation on the engine, or, if the store has sessions, the only one with a session of
+// the store. It returns "" if there is none.
 func onlyInstallation(there map[string]map[session.ID]bool, known map[session.ID]session.Session) (string, error) {
 	names := slices.Sorted(maps.Keys(there))
 	if len(known) > 0 {

@@ -8,33 +8,32 @@ import (
 	"berth/internal/session"
 )
 
-// Engine is what has the containers of installations.
+// Engine is the engine with the containers of installations.
 type Engine interface {
-	// Claim makes owner the one who manages this installation's containers, in the place of another one only if that does not
-	// answer or by force. replaced is the host of that one.
+	// Claim makes owner the manager of this installation's containers. It replaces another owner only if that does not answer
+	// or by force. replaced is the host of the replaced owner.
 	Claim(ctx context.Context, owner session.EngineOwner, force bool) (replaced string, err error)
-	// KeepOwned answers the claims of others until ctx ends. An error says that another one manages the containers now.
+	// KeepOwned answers the claims of others until ctx is done. It fails when another owner has taken over the containers.
 	KeepOwned(ctx context.Context, owner session.EngineOwner) error
 	// Installations returns the sessions on the engine, by installation.
 	Installations(ctx context.Context) (map[string]map[session.ID]bool, error)
 	// Answers reports whether a Berth is running that manages the containers of another installation.
 	Answers(ctx context.Context, instance string, asker session.EngineOwner) (bool, error)
-	// Remnants lists what there is of this installation's sessions. credential says what a container's server is given today.
+	// Remnants lists the containers and volumes of this installation's sessions. credential is the current credential of a
+	// container's server.
 	Remnants(ctx context.Context, credential func(containerName string) session.Secret) ([]session.Remnant, error)
 	Remove(ctx context.Context, ref string, force bool) error
 	Close() error
 }
 
-// claim keeps a second Berth from the containers of this installation: one whose state directory or database is a copy of
-// ours.
+// claim excludes a second Berth, with a copy of our state directory or database, from the containers of this installation.
 type claim struct {
 	engine   Engine
 	owner    session.EngineOwner
-	replaced string // host of another owner before
+	replaced string // host of the previous owner; "" if there was none
 }
 
-// Claim makes this Berth the one that manages the installation's containers on an engine. The claim is kept by
-// [Storage.Run].
+// Claim makes this Berth the manager of the installation's containers on an engine. [Storage.Run] maintains the claim.
 func (s *Storage) Claim(ctx context.Context, engine Engine) (err error) {
 	if s.claim, err = s.claimEngine(ctx, engine, s.Process, false); err != nil {
 		return err
@@ -43,8 +42,8 @@ func (s *Storage) Claim(ctx context.Context, engine Engine) (err error) {
 	return nil
 }
 
-// claimEngine records this Berth as the one that manages the installation's containers. Where it takes the place of
-// another, the sessions here may be older than the containers there: those without a record are kept.
+// claimEngine records this Berth as the manager of the installation's containers. If it replaces another Berth, the records
+// here may be older than the containers: containers without a record are kept then.
 func (s *Storage) claimEngine(ctx context.Context, engine Engine, process string, force bool) (*claim, error) {
 	owner, err := s.backend.owner(ctx, process)
 	if err != nil {
@@ -55,7 +54,7 @@ func (s *Storage) claimEngine(ctx context.Context, engine Engine, process string
 		return nil, err
 	}
 	if replaced != "" {
-		s.log.WarnContext(ctx, "the containers of this installation were managed by another Berth and are now by this one", "owner_host_before", replaced)
+		s.log.WarnContext(ctx, "took over the containers of this installation from another Berth", "owner_host_before", replaced)
 		if err := s.Hold.Set(ctx, time.Now()); err != nil {
 			return nil, fmt.Errorf("keep the containers that have no record here: %w", err)
 		}

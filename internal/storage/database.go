@@ -15,7 +15,7 @@ import (
 	"berth/internal/storage/postgres"
 )
 
-// database is the shared backend, what stands in for it while it is unavailable, and who else works on it.
+// database is the shared backend with its fallback and the other processes on it.
 type database struct {
 	*postgres.Store
 	environment
@@ -24,23 +24,23 @@ type database struct {
 
 	mu      sync.Mutex
 	details DatabaseStatus
-	read    time.Time // when details were
+	read    time.Time // when details were read
 }
 
 var _ backend = (*database)(nil)
 
-// connectTimeout is how long a start waits for the database before it goes on without.
+// connectTimeout is how long a start waits for the database before it continues without it.
 const connectTimeout = 5 * time.Second
 
-// Names under which the database keeps what all instances share.
+// Names of the settings that all instances share in the database.
 const (
 	sharedSecret      = "token-secret"
 	sharedFingerprint = "token-secret-fingerprint"
 	sharedInstance    = "instance"
 )
 
-// openDatabase connects, brings the schema up to date, agrees with the other instances on what they share, and moves the
-// sessions of the file there. A database that is unavailable is no reason not to serve, unless the configuration says so.
+// openDatabase connects, updates the schema, agrees with the other instances on the identity, and migrates the sessions of the
+// file. With the fallback enabled, an unavailable database does not prevent the start.
 func (s *Storage) openDatabase(ctx context.Context) error {
 	db, process, err := s.newDatabase()
 	if err != nil {
@@ -52,11 +52,11 @@ func (s *Storage) openDatabase(ctx context.Context) error {
 	switch {
 	case err == nil:
 	case unavailable && postgres.IsPermanent(err) && !s.dir.knowsDatabase():
-		return permanentError{session.Errorf(session.CodeStoreUnavailable, "%s. This does not pass by itself, and before the first start with "+
-			"the database there is nothing to go on with; see \"Sessions in PostgreSQL\" in docs/operating.md", session.MessageOf(err)).Because(err)}
+		return permanentError{session.Errorf(session.CodeStoreUnavailable, "%s; this failure is permanent, and before the first start with "+
+			"the database there is no local copy to continue with; see \"Sessions in PostgreSQL\" in docs/operating.md", session.MessageOf(err)).Because(err)}
 	case unavailable && s.cfg.Database.Fallback:
-		s.log.ErrorContext(ctx, "the database cannot be reached; starting without it", "error", err)
-		if s.Identity, err = db.without(ctx); err != nil {
+		s.log.ErrorContext(ctx, "starting without the database, which cannot be reached", "error", err)
+		if s.Identity, err = db.startOffline(ctx); err != nil {
 			return err
 		}
 	default:
@@ -74,8 +74,8 @@ func (s *Storage) openDatabase(ctx context.Context) error {
 	return s.dir.note(backendDatabase)
 }
 
-// without is connect for a database that cannot be reached: the state directory says what this process may go on with.
-func (db *database) without(ctx context.Context) (Identity, error) {
+// startOffline is connect for a database that cannot be reached: it uses the state directory.
+func (db *database) startOffline(ctx context.Context) (Identity, error) {
 	id, err := db.localIdentity(origin{sessions: db.dir.knowsDatabase()})
 	if err != nil {
 		return Identity{}, err
@@ -85,29 +85,29 @@ func (db *database) without(ctx context.Context) (Identity, error) {
 		err = db.journalFile(ctx, keys)
 	}
 	if err == nil {
-		err = db.pinKnown(id.Instance)
+		err = db.pinRecorded(id.Instance)
 	}
 	return id, err
 }
 
-// knowsDatabase reports whether a process on this state directory has worked with the database, or in its place.
+// knowsDatabase reports whether a process on this state directory has used the database, or its fallback.
 func (d Dir) knowsDatabase() bool {
 	return jsonfile.Exists(d.path(copyFile)) || jsonfile.Exists(d.path(pendingFile))
 }
 
-// permanentError marks a failure to start that lasts until somebody changes the settings or the database.
+// permanentError marks a failure to start that only a change of the settings or the database fixes.
 type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
 
-// IsPermanent reports whether a failure of [Open] lasts until somebody changes the settings or the database, so that starting
-// again is of no use.
+// IsPermanent reports whether only a change of the settings or the database fixes a failure of [Open], so that a restart does
+// not help.
 func IsPermanent(err error) bool {
 	_, ok := errors.AsType[permanentError](err)
 	return ok
 }
 
-// fileError marks the failure of a file of the state directory, which is not the database's.
+// fileError marks the failure of a file of the state directory, in contrast to one of the database.
 type fileError struct{ error }
 
 func (f fileError) Unwrap() error { return f.error }
@@ -117,8 +117,8 @@ func isFileError(err error) bool {
 	return ok
 }
 
-// newDatabase makes the client of the database; it connects to nothing. The node outlives this process, and the start does
-// not: a process that lives under the node's name is not taken for the one that has died.
+// newDatabase makes the client of the database; it does not connect. The process name has a persistent part, the node, and a
+// part for this start, so that a restarted process is distinguished from its predecessor.
 func (s *Storage) newDatabase() (_ *database, process string, err error) {
 	node, err := s.dir.keep(nodeFile, func() string { return "node-" + randomName() })
 	if err != nil {
@@ -144,7 +144,7 @@ func (s *Storage) newDatabase() (_ *database, process string, err error) {
 	return &database{Store: store, environment: s.environment}, process, nil
 }
 
-// connect makes the database ready for use, if it can be reached within a few seconds.
+// connect prepares the database, if it can be reached within [connectTimeout].
 func (db *database) connect(begun context.Context) (Identity, error) {
 	ctx, cancel := context.WithTimeout(begun, connectTimeout)
 	err := db.Prepare(ctx)
@@ -156,7 +156,7 @@ func (db *database) connect(begun context.Context) (Identity, error) {
 		return Identity{}, err
 	}
 	ctx = context.WithoutCancel(begun)
-	if err := db.isKnown(ctx); err != nil {
+	if err := db.checkKnown(ctx); err != nil {
 		return Identity{}, err
 	}
 	id, err := db.agree(ctx)
@@ -176,8 +176,8 @@ func (db *database) connect(begun context.Context) (Identity, error) {
 	return id, db.peers.Join(ctx)
 }
 
-// agree returns what all instances on the database share: what the first of them has brought. An instance that comes
-// with sessions of its own under another secret is refused, because their tokens and credentials would be void.
+// agree returns the identity that all instances on the database share: that of the first instance. An instance that has local
+// sessions under another secret is an error, because their tokens and credentials would be invalid.
 func (db *database) agree(ctx context.Context) (Identity, error) {
 	own := Identity{Secret: db.cfg.Token.Secret}
 	var err error
@@ -186,7 +186,7 @@ func (db *database) agree(ctx context.Context) (Identity, error) {
 		return Identity{}, err
 	}
 	if own.Instance == made && db.cfg.Session.Runtime != config.RuntimeProcess {
-		if err := db.dir.noteNew(); err != nil {
+		if err := db.dir.markNew(); err != nil {
 			return Identity{}, err
 		}
 	}
@@ -200,8 +200,8 @@ func (db *database) agree(ctx context.Context) (Identity, error) {
 	return own, db.verify(ctx, own)
 }
 
-// shared returns the text that the instances have in common under a name, and keeps it in the state directory for a
-// start without the database.
+// shared returns the setting that the instances share under a name, and keeps it in the state directory for a start without
+// the database.
 func (db *database) shared(ctx context.Context, name, file string, generate func() string) (string, error) {
 	local, err := db.dir.peek(file)
 	if err != nil {
@@ -218,7 +218,7 @@ func (db *database) shared(ctx context.Context, name, file string, generate func
 	case local == "":
 		return db.dir.keep(file, func() string { return text })
 	case db.dir.hasSessions():
-		return "", fmt.Errorf("this state directory has sessions and a %s of its own, and the database belongs to other instances with "+
+		return "", fmt.Errorf("this state directory has sessions and its own %s, but the database belongs to other instances with "+
 			"another one: use another DB_NAME, or stop and delete the sessions of %s and remove its %s to join the others",
 			file, string(db.dir), storeFile)
 	}
@@ -231,7 +231,7 @@ func (db *database) verify(ctx context.Context, own Identity) error {
 	if err != nil {
 		return err
 	}
-	mine := keys.Digest("berth") // says nothing about the secret
+	mine := keys.Digest("berth") // does not reveal the secret
 	theirs, err := db.Keep(ctx, sharedFingerprint, mine)
 	if err != nil {
 		return err
@@ -242,7 +242,7 @@ func (db *database) verify(ctx context.Context, own Identity) error {
 	}
 	if theirs != mine || instance != own.Instance {
 		return errors.New("the instances on this database have another SESSION_TOKEN_SECRET, or another installation name: " +
-			"give this one the same secret, or a database of its own")
+			"give this one the same secret, or a separate database")
 	}
 	return nil
 }

@@ -14,16 +14,16 @@ import (
 
 // Files of the state directory.
 const (
-	adminTokenFile  = "admin-token"      // the operator's secret
+	adminTokenFile  = "admin-token"      // of the operator
 	tokenSecretFile = "token-secret"     // SESSION_TOKEN_SECRET=auto
 	instanceFile    = "instance"         // names this installation on the engine
-	newFile         = "new-installation" // since when it has that name; until no sessions of others on the engine can be its own
+	newFile         = "new-installation" // time at which that name was created; removed when no sessions on the engine can be lost ones of this installation
 	addressFile     = "address"          // URL of the Berth that serves from this directory, while it does
-	nodeFile        = "node"             // names this process among those on one database
+	nodeFile        = "node"             // identifies this process on the database
 	storeFile       = "sessions.json"
-	backendFile     = "storage-backend"       // which one has the sessions of this installation
-	copyFile        = "database-copy.json"    // what the database had when last seen
-	pendingFile     = "database-pending.json" // what it does not have yet; only while it is unavailable
+	backendFile     = "storage-backend"       // which backend has the sessions of this installation
+	copyFile        = "database-copy.json"    // the last known sessions of the database
+	pendingFile     = "database-pending.json" // the journal of changes; only while the database is unavailable
 	ownerFile       = "engine-owner"          // which database the containers belong to; for a start without it
 	placeFile       = "process-owner"         // which directory the processes of the process runtime belong to
 	processDir      = "process"               // of the process runtime
@@ -32,22 +32,21 @@ const (
 // AdminTokenFile returns where a generated admin token is kept.
 func AdminTokenFile(stateDir string) string { return filepath.Join(stateDir, adminTokenFile) }
 
-// InstanceOf returns the name of the installation that keeps its state there; "" when there is none or it may not be
-// read.
+// InstanceOf returns the name of the installation of a state directory; "" if there is none or it cannot be read.
 func InstanceOf(stateDir string) string { return textOf(stateDir, instanceFile) }
 
-// Dir is the state directory: what Berth has to remember, readable by its owner only.
+// Dir is the state directory, readable by its owner only.
 type Dir string
 
-// OpenDir makes the directory where there is none.
+// OpenDir creates the directory if it is missing.
 func OpenDir(dir string) (Dir, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make the state directory; set BERTH_STATE_DIR to a place that can be written: %w", err)
+		return "", fmt.Errorf("create the state directory; set BERTH_STATE_DIR to a writable path: %w", err)
 	}
 	return Dir(dir), CheckPrivate(dir)
 }
 
-// CheckPrivate reports why a directory may not hold secrets.
+// CheckPrivate returns an error if other users have access to a directory.
 func CheckPrivate(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -59,8 +58,8 @@ func CheckPrivate(dir string) error {
 	return nil
 }
 
-// AddressOf returns the URL at which the Berth that keeps its state there is reached from this machine; "" when none
-// serves or the file may not be read. A Berth that was killed leaves its last address behind.
+// AddressOf returns the local URL of the Berth on a state directory; "" if none is running or the file cannot be read. A Berth
+// that was killed leaves its last address behind.
 func AddressOf(stateDir string) string { return textOf(stateDir, addressFile) }
 
 func textOf(stateDir, name string) string {
@@ -74,18 +73,18 @@ func textOf(stateDir, name string) string {
 // AddressFile is where [Dir.PublishAddress] writes.
 func (d Dir) AddressFile() string { return d.path(addressFile) }
 
-// PublishAddress writes down where this process serves, for the command line on this machine.
+// PublishAddress writes the URL of this process, for the command line on this machine.
 func (d Dir) PublishAddress(url string) error {
 	return atomicfile.Write(d.AddressFile(), []byte(url+"\n"), ownerOnly, string(d))
 }
 
-// WithdrawAddress removes what [Dir.PublishAddress] has written.
+// WithdrawAddress removes the file of [Dir.PublishAddress].
 func (d Dir) WithdrawAddress() error { return atomicfile.Remove(d.AddressFile()) }
 
 func (d Dir) path(name string) string { return filepath.Join(string(d), name) }
 
-// keep returns the text of a file that is made once, from generate, and read ever after. Two processes that make it at
-// the same time both get the text of one of them.
+// keep returns the text of a file, which is created once from generate. Two processes that create it at the same time get the
+// same text.
 func (d Dir) keep(name string, generate func() string) (string, error) {
 	path := d.path(name)
 	text, err := d.read(path)
@@ -98,7 +97,7 @@ func (d Dir) keep(name string, generate func() string) (string, error) {
 	return d.read(path)
 }
 
-// peek returns a text that is kept already, "" when there is none.
+// peek returns the text of a file, "" if there is none.
 func (d Dir) peek(name string) (string, error) {
 	text, err := d.read(d.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -107,7 +106,7 @@ func (d Dir) peek(name string) (string, error) {
 	return text, err
 }
 
-// replace exchanges a kept text, and keeps the old one beside it.
+// replace replaces the text of a file, and keeps the old file beside it.
 func (d Dir) replace(name, text string) error {
 	path := d.path(name)
 	if err := os.Rename(path, path+".replaced"); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +116,7 @@ func (d Dir) replace(name, text string) error {
 	return err
 }
 
-// put writes a text that may change; "" removes it.
+// put writes the text of a file; "" removes it.
 func (d Dir) put(name, text string) error {
 	path := d.path(name)
 	var err error
@@ -148,7 +147,7 @@ func (d Dir) read(path string) (string, error) {
 		return "", fmt.Errorf("%s holds a secret and is open to others (mode %04o); run chmod 600 %s, and replace it if others may have read it", path, mode, path)
 	}
 	if strings.TrimSpace(string(text)) == "" {
-		return "", fmt.Errorf("%s is empty; restore it from a backup, or remove it to have a new one made", path)
+		return "", fmt.Errorf("%s is empty; restore it from a backup, or remove it to have a new one created", path)
 	}
 	return strings.TrimSpace(string(text)), nil
 }

@@ -11,7 +11,7 @@ import (
 	"berth/internal/session"
 )
 
-// place names the state directory, and no copy of it anywhere.
+// place identifies the state directory, and differs for every copy of it.
 func (d Dir) place() (string, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil { // not Linux
@@ -29,8 +29,8 @@ func (d Dir) place() (string, error) {
 	return fmt.Sprintf("directory:%s/%d/%d", strings.TrimSpace(string(boot)), at.Dev, at.Ino), nil
 }
 
-// Processes returns where the sessions are that are processes of this machine. It refuses a state directory that is a copy
-// of another one, to which they belong. One that was moved is taken.
+// Processes returns the directory of the process runtime. It is an error if the state directory is a copy of another one, to
+// which the processes belong. A moved directory is accepted.
 func (d Dir) Processes() (string, error) {
 	return d.path(processDir), d.notACopy()
 }
@@ -50,8 +50,8 @@ func (d Dir) notACopy() error {
 	}
 	if before, original, ok := strings.Cut(known, " "); ok && before != place {
 		if there, err := Dir(original).place(); err == nil && there == before {
-			return session.Errorf(session.CodeConflict, "%s is a copy of %s, and its sessions are processes that belong to that one: "+
-				"two Berths must not share them. Begin with an empty BERTH_STATE_DIR, or remove the original", path, original)
+			return session.Errorf(session.CodeConflict, "%s is a copy of %s, to which the processes of its sessions belong: "+
+				"two Berths must not share them. Start with an empty BERTH_STATE_DIR, or remove the original", path, original)
 		}
 	}
 	return d.put(placeFile, place+" "+path)

@@ -15,44 +15,44 @@ import (
 	"berth/internal/storage/jsonfile"
 )
 
-// Status says where sessions are and how many there are.
+// Status is the backend and the number of sessions.
 type Status struct {
 	Backend  string                 `json:"backend"` // "database" or "json"
 	Total    int                    `json:"total_sessions"`
 	Active   int                    `json:"active_sessions"` // creating or running
 	Sessions map[session.Status]int `json:"sessions"`
 	File     string                 `json:"file,omitempty"`   // of the backend "json"
-	Pending  int                    `json:"pending_sessions"` // that the journal of this state directory has and the database may not
+	Pending  int                    `json:"pending_sessions"` // in the journal of this state directory, and perhaps not in the database
 
 	*DatabaseStatus // of the backend "database"
 }
 
-// DatabaseStatus is what the database reports about itself.
+// DatabaseStatus is the database's figures about itself.
 type DatabaseStatus struct {
-	Size          string           `json:"database_size,omitempty"` // for people, like "25 MB"
+	Size          string           `json:"database_size,omitempty"` // formatted, like "25 MB"
 	SchemaVersion int64            `json:"schema_version,omitempty"`
 	Imports       []httpapi.Import `json:"imports,omitempty"`
 }
 
-// ImportReport says what became of a file's sessions.
+// ImportReport is the result of an import.
 type ImportReport struct {
 	Format       string              `json:"format"` // of the file; see jsonfile.Contents
 	Total        int                 `json:"total"`  // sessions that could be read
 	Added        int                 `json:"added"`  // of those: new ones
-	Known        int                 `json:"known"`  // of those: the store had them in the same or a newer version
+	Known        int                 `json:"known"`  // of those: already in the store, in the same or a newer version
 	Repeated     bool                `json:"repeated"`
 	Rejected     []jsonfile.Rejected `json:"rejected"`
-	RejectedFile string              `json:"rejected_file,omitempty"` // empty when there are none, or nothing was to be changed
+	RejectedFile string              `json:"rejected_file,omitempty"` // empty if there are none, and in a dry run
 }
 
-// Inspect looks at the store that the configuration names. The file of a Berth that serves is in use, which is a
-// CodeStoreUnavailable error; a database is not.
+// Inspect reads the configured store. The file of a running Berth is in use, which is a CodeStoreUnavailable error; a database
+// can be read.
 func Inspect(ctx context.Context, cfg config.Config, log *slog.Logger) (Status, error) {
 	status := Status{Backend: backendJSON, Sessions: map[session.Status]int{}}
 	if !cfg.Database.Use {
 		status.File = Dir(cfg.Server.StateDir).path(storeFile)
 	}
-	all, err := look(ctx, cfg, log, func(s *Storage) error {
+	all, err := readAll(ctx, cfg, log, func(s *Storage) error {
 		status.Backend = backendDatabase
 		database, err := s.database.describe(ctx)
 		if err != nil {
@@ -72,17 +72,17 @@ func Inspect(ctx context.Context, cfg config.Config, log *slog.Logger) (Status, 
 	return status, err
 }
 
-// look returns the sessions of the store that the configuration names: of the file, into which it writes nothing, or of the
-// database, at which more is then to be looked.
-func look(ctx context.Context, cfg config.Config, log *slog.Logger, more func(*Storage) error) ([]session.Session, error) {
+// readAll returns the sessions of the configured store: of the file, without writing to it, or of the database, on which more
+// is called then.
+func readAll(ctx context.Context, cfg config.Config, log *slog.Logger, more func(*Storage) error) ([]session.Session, error) {
 	if !cfg.Database.Use {
 		if err := CheckPrivate(cfg.Server.StateDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		return jsonfile.Look(ctx, Dir(cfg.Server.StateDir).path(storeFile))
+		return jsonfile.ReadSessions(ctx, Dir(cfg.Server.StateDir).path(storeFile))
 	}
 	var page session.Page
-	err := byHand(ctx, cfg, log, func(s *Storage) (err error) {
+	err := withBackend(ctx, cfg, log, func(s *Storage) (err error) {
 		if page, err = s.backend.List(ctx, session.Query{}); err != nil {
 			return err
 		}
@@ -91,9 +91,9 @@ func look(ctx context.Context, cfg config.Config, log *slog.Logger, more func(*S
 	return page.Sessions, err
 }
 
-// pendingSessions counts what the journal holds.
+// pendingSessions counts the sessions in the journal.
 func (d Dir) pendingSessions() (int, error) {
-	data, err := os.ReadFile(d.path(pendingFile)) // whole at any time, also while a Berth that serves writes it
+	data, err := os.ReadFile(d.path(pendingFile)) // it is replaced atomically, so that it is complete also while Berth is running
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -107,20 +107,20 @@ func (d Dir) pendingSessions() (int, error) {
 	return len(contents.Sessions), err
 }
 
-// Export returns every session in the form of the session file, and how many there are.
+// Export returns all sessions in the format of the session file, and their number.
 func Export(ctx context.Context, cfg config.Config, log *slog.Logger) (data []byte, count int, err error) {
-	all, err := look(ctx, cfg, log, func(*Storage) error { return nil })
+	all, err := readAll(ctx, cfg, log, func(*Storage) error { return nil })
 	if err == nil {
 		data, err = jsonfile.Write(all)
 	}
 	return data, len(all), err
 }
 
-// Import adds a file's sessions to the store, those excepted that it has in the same or a newer version. What
-// cannot be read is kept aside in the state directory. With dryRun it only says what would happen.
+// Import adds a file's sessions to the store, except those that it has in the same or a newer version. Entries that cannot be
+// read are written to a file in the state directory. With dryRun nothing is changed.
 func Import(ctx context.Context, cfg config.Config, data []byte, dryRun bool, log *slog.Logger) (ImportReport, error) {
 	var report ImportReport
-	err := byHand(ctx, cfg, log, func(s *Storage) error {
+	err := withBackend(ctx, cfg, log, func(s *Storage) error {
 		keys, err := s.keys(ctx)
 		if err != nil {
 			return err
@@ -134,7 +134,7 @@ func Import(ctx context.Context, cfg config.Config, data []byte, dryRun bool, lo
 			_, err := report.compare(ctx, s.backend, contents.Sessions)
 			return err
 		}
-		if report.RejectedFile, err = keepAside(s.dir.path("import"), contents.Rejected); err != nil {
+		if report.RejectedFile, err = writeRejected(s.dir.path("import"), contents.Rejected); err != nil {
 			return err
 		}
 		return s.backend.add(ctx, &report, sourceOf(data), contents.Sessions)
@@ -142,7 +142,7 @@ func Import(ctx context.Context, cfg config.Config, data []byte, dryRun bool, lo
 	return report, err
 }
 
-// keys returns what tokens in clear text are digested with.
+// keys returns the keys for the digests of tokens in clear text.
 func (s *Storage) keys(ctx context.Context) (access.Keys, error) {
 	id, err := s.backend.agree(ctx)
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *Storage) keys(ctx context.Context) (access.Keys, error) {
 	return id.Keys()
 }
 
-// compare counts what an import would do, and returns the sessions that it would add.
+// compare counts the sessions to add and the known ones, and returns those to add.
 func (r *ImportReport) compare(ctx context.Context, store session.Store, sessions []session.Session) (added []session.Session, err error) {
 	for _, v := range sessions {
 		old, err := store.Get(ctx, v.ID)

@@ -8,7 +8,7 @@ import (
 	"berth/internal/storage/jsonfile"
 )
 
-// newFailover puts the embedded store behind the database.
+// newFailover adds the local fallback to the database.
 func (s *Storage) newFailover(ctx context.Context, db *database) (*failover.Store, error) {
 	base, err := s.newFile(copyFile)
 	if err != nil {
@@ -18,7 +18,7 @@ func (s *Storage) newFailover(ctx context.Context, db *database) (*failover.Stor
 	f, err := failover.Open(ctx, db.Store, failover.Options{
 		Copy: base,
 		Pending: func(initial []session.Session) (failover.Local, error) {
-			if err := jsonfile.Begin(pending, initial); err != nil {
+			if err := jsonfile.CreateFile(pending, initial); err != nil {
 				return nil, err
 			}
 			return jsonfile.Open(pending, jsonfile.Options{Logger: s.named("jsonfile")})

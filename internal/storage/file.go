@@ -21,7 +21,7 @@ type file struct {
 var _ backend = file{}
 
 func (s *Storage) openFile(ctx context.Context) error {
-	if err := s.dir.mayUseFile(); err != nil {
+	if err := s.dir.checkFileAllowed(); err != nil {
 		return err
 	}
 	store, err := s.newFile(storeFile)
@@ -36,7 +36,7 @@ func (s *Storage) openFile(ctx context.Context) error {
 	return s.dir.note(backendJSON)
 }
 
-// agree compares the installation that the file names with that of the state directory.
+// agree compares the installation of the file with that of the state directory.
 func (f file) agree(ctx context.Context) (Identity, error) {
 	page, err := f.List(ctx, session.Query{Limit: 1})
 	if err != nil {
@@ -53,14 +53,14 @@ func (f file) installation(context.Context) (string, error) { return f.Installat
 
 func (f file) tokenSecret(context.Context) (string, error) { return "", nil }
 
-// owner is the directory: sessions in a file belong to the one that they are in, on this boot of this machine.
+// owner is the directory of the file, on this boot of this machine.
 func (f file) owner(_ context.Context, process string) (session.EngineOwner, error) {
 	host, _ := os.Hostname() // for operators
 	place, err := f.dir.place()
 	return session.EngineOwner{ID: place, Process: process, Host: host}, err
 }
 
-// add writes the sessions of both into the file at once.
+// add writes the existing and the added sessions to the file in one step.
 func (f file) add(ctx context.Context, report *ImportReport, _ string, sessions []session.Session) error {
 	added, err := report.compare(ctx, f, sessions)
 	if err != nil {
@@ -75,9 +75,8 @@ func (f file) add(ctx context.Context, report *ImportReport, _ string, sessions 
 	return f.Replace(ctx, slices.Collect(maps.Values(all)))
 }
 
-// mayUseFile refuses to begin an empty file where the sessions are in a database: their containers would be taken for
-// orphans.
-func (d Dir) mayUseFile() error {
+// checkFileAllowed returns an error if the sessions are in a database: with an empty file their containers would be orphans.
+func (d Dir) checkFileAllowed() error {
 	backend, err := d.peek(backendFile)
 	if err != nil || backend != backendDatabase {
 		return err
@@ -85,12 +84,12 @@ func (d Dir) mayUseFile() error {
 	if _, err := os.Lstat(d.path(storeFile)); err == nil {
 		return nil // exported by the operator
 	}
-	return fmt.Errorf("the sessions of %s are in the database: set USE_DATABASE_STORAGE=true, or bring them back first with "+
-		"USE_DATABASE_STORAGE=true berth store export --output %s; to begin without them, remove %s",
+	return fmt.Errorf("the sessions of %s are in the database: set USE_DATABASE_STORAGE=true, or export them first with "+
+		"USE_DATABASE_STORAGE=true berth store export --output %s; to start without them, remove %s",
 		string(d), d.path(storeFile), d.path(backendFile))
 }
 
-// note remembers which backend has the sessions.
+// note records which backend has the sessions.
 func (d Dir) note(backend string) error {
 	if known, err := d.peek(backendFile); err != nil || known == backend {
 		return err

@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// foreignEvery is how often the sessions of other installations are looked for: a listing of the whole engine.
+	// foreignEvery is the interval of the check for sessions of other installations, which lists the whole engine.
 	foreignEvery = 10 * time.Minute
-	// foreignRetry is how long after a failure.
+	// foreignRetry is the interval after a failure.
 	foreignRetry = 30 * time.Second
-	// foreignAsked is how many of them are asked at once whether they run.
-	foreignAsked = 8
+	// foreignQueries is the number of installations that are queried concurrently.
+	foreignQueries = 8
 )
 
-// foreignSessions are those of other installations on the engine. A state directory that was lost makes this installation a
-// new one, and its sessions those of another one that no Berth manages, which has to be reported.
+// foreignSessions watches sessions of other installations on the engine. After the loss of the state directory this is a new
+// installation, and its earlier sessions belong to one that no Berth manages, which must be reported.
 type foreignSessions struct {
 	engine Engine
 	asker  session.EngineOwner
@@ -35,20 +35,20 @@ type foreignSessions struct {
 	dir    Dir
 	log    *slog.Logger
 
-	known atomic.Pointer[string] // what is wrong, for people
+	problem atomic.Pointer[string] // for operators; nil: none
 }
 
-// noteNew remembers that the name of this installation is a new one.
-func (d Dir) noteNew() error { return d.put(newFile, time.Now().UTC().Format(time.RFC3339)) }
+// markNew records that the name of this installation is a new one.
+func (d Dir) markNew() error { return d.put(newFile, time.Now().UTC().Format(time.RFC3339)) }
 
-// ForeignSessions says what is wrong with sessions of other installations on the engine; "" when nothing is. An operator who
-// removes the note has seen it.
+// ForeignSessions describes the problem with sessions of other installations on the engine; "" if there is none. The operator
+// removes the marker file to acknowledge it.
 func (s *Storage) ForeignSessions() string {
 	f := s.foreign
 	if f == nil {
 		return ""
 	}
-	why := f.known.Load()
+	why := f.problem.Load()
 	if why == nil {
 		return ""
 	}
@@ -58,19 +58,18 @@ func (s *Storage) ForeignSessions() string {
 	return *why
 }
 
-// watch names the other installations in the log, and looks after those that may have been this one, until there are none
-// or ctx ends.
+// watch logs the other installations, and checks those that may have been this one, until there are none or ctx is done.
 func (f *foreignSessions) watch(ctx context.Context) error {
 	named := false
 	for {
 		wait := foreignEvery
-		done, err := f.look(ctx, &named)
+		done, err := f.check(ctx, &named)
 		if err != nil {
-			f.log.DebugContext(ctx, "it is not known which other installations are on the engine; looking again", "error", err)
+			f.log.DebugContext(ctx, "listing the other installations on the engine failed, retrying", "error", err)
 			wait = foreignRetry
 		}
 		if done {
-			f.known.Store(nil)
+			f.problem.Store(nil)
 			return nil
 		}
 		select {
@@ -81,8 +80,8 @@ func (f *foreignSessions) watch(ctx context.Context) error {
 	}
 }
 
-// look reports whether no sessions on the engine can be this installation's without its knowledge.
-func (f *foreignSessions) look(ctx context.Context, named *bool) (done bool, err error) {
+// check reports whether it is excluded that sessions on the engine are lost ones of this installation.
+func (f *foreignSessions) check(ctx context.Context, named *bool) (done bool, err error) {
 	there, err := f.engine.Installations(ctx)
 	if err != nil {
 		return false, err
@@ -104,26 +103,26 @@ func (f *foreignSessions) look(ctx context.Context, named *bool) (done bool, err
 	if len(unowned) == 0 {
 		return true, f.dir.put(newFile, "")
 	}
-	why := fmt.Sprintf("this installation, %s, is a new one, and the engine has sessions of others that no running Berth answers for: %s. If the state "+
+	why := fmt.Sprintf("this installation, %s, is a new one, and the engine has sessions of other installations that no running Berth manages: %s. If the state "+
 		"directory was lost, stop Berth and run berth store adopt --instance with the name; if they are not this one's, run rm %s",
 		f.own, describe(unowned), f.dir.path(newFile))
-	if before := f.known.Swap(&why); before == nil || *before != why {
+	if before := f.problem.Swap(&why); before == nil || *before != why {
 		f.log.WarnContext(ctx, "sessions on the engine may have been lost", "reason", why)
 	}
 	return false, nil
 }
 
-// unowned returns those of the installations that no running Berth manages, as far as one answers.
+// unowned returns the installations for which no running Berth has answered.
 func (f *foreignSessions) unowned(ctx context.Context, others map[string]int) map[string]int {
 	left := maps.Clone(others)
 	var mu sync.Mutex
-	var asking errgroup.Group
-	asking.SetLimit(foreignAsked)
+	var queries errgroup.Group
+	queries.SetLimit(foreignQueries)
 	for name := range others {
-		asking.Go(func() error {
+		queries.Go(func() error {
 			answers, err := f.engine.Answers(ctx, name, f.asker)
 			if err != nil {
-				f.log.DebugContext(ctx, "it is not known whether another installation is managed by anybody", "installation", name, "error", err)
+				f.log.DebugContext(ctx, "checking for the Berth of another installation failed", "installation", name, "error", err)
 			}
 			if answers {
 				mu.Lock()
@@ -133,11 +132,11 @@ func (f *foreignSessions) unowned(ctx context.Context, others map[string]int) ma
 			return nil
 		})
 	}
-	_ = asking.Wait() // none of them fails
+	_ = queries.Wait() // none of them fails
 	return left
 }
 
-// countSessions returns how many sessions each installation but one has on the engine.
+// countSessions returns the number of sessions on the engine of each installation except own.
 func countSessions(there map[string]map[session.ID]bool, own string) map[string]int {
 	counts := map[string]int{}
 	for name, sessions := range there {
@@ -148,15 +147,15 @@ func countSessions(there map[string]map[session.ID]bool, own string) map[string]
 	return counts
 }
 
-// describedOthers is how many installations are named.
-const describedOthers = 20
+// maxDescribed is the maximum number of installations in a message.
+const maxDescribed = 20
 
 // describe names installations and their numbers of sessions.
 func describe(counts map[string]int) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		if len(all) == describedOthers {
-			all = append(all, fmt.Sprintf("and %d others", len(counts)-describedOthers))
+		if len(all) == maxDescribed {
+			all = append(all, fmt.Sprintf("and %d others", len(counts)-maxDescribed))
 			break
 		}
 		all = append(all, fmt.Sprintf("%s (%d sessions)", name, counts[name]))

@@ -11,7 +11,7 @@ import (
 	"berth/internal/storage/record"
 )
 
-// Health is the operator's view of the database, and the cause of its failure in a sentence; nil for a file.
+// Health is the health of the database for operators, and the cause of a failure as a sentence; nil for a file.
 func (s *Storage) Health(ctx context.Context, counts record.Counts) (h *httpapi.DatabaseHealth, cause string) {
 	db := s.database
 	if db == nil {
@@ -35,11 +35,11 @@ func (s *Storage) Health(ctx context.Context, counts record.Counts) (h *httpapi.
 	}
 	if why := db.Store.NotificationFault(); why != "" {
 		h.Status, h.Reason = "degraded", why
-		cause = "the database does not notify this instance of changes; they are looked for every second"
+		cause = "the database does not notify this instance of changes; they are polled every second"
 	}
-	if at := db.Store.WentBack(); !at.IsZero() {
-		h.Status, h.Reason = "degraded", wentBack+" (noticed at "+at.UTC().Format(time.RFC3339)+")"
-		cause = wentBack
+	if at := db.Store.RolledBack(); !at.IsZero() {
+		h.Status, h.Reason = "degraded", rolledBack+" (noticed at "+at.UTC().Format(time.RFC3339)+")"
+		cause = rolledBack
 	}
 	h.TotalSessions, h.ActiveSessions = counts.Total(), counts.Active()
 	details := db.recentDetails(ctx)
@@ -47,12 +47,12 @@ func (s *Storage) Health(ctx context.Context, counts record.Counts) (h *httpapi.
 	return h, cause
 }
 
-// unavailable is the cause that people are given for a database that is not available.
+// unavailable is the cause, for operators, of an unavailable database.
 func unavailable(reason string) string {
 	if strings.HasPrefix(reason, postgres.AnotherDatabase) {
 		return reason
 	}
-	return "the database is away; changes are kept until it returns"
+	return "the database is unavailable; changes are journalled until it has recovered"
 }
 
 // Instances are the processes that work on the database; nil for a file.
@@ -70,13 +70,13 @@ func (s *Storage) Instances() []httpapi.Instance {
 	return all
 }
 
-// pingTimeout bounds the questions to the database for a report.
+// pingTimeout bounds the queries for a report.
 const pingTimeout = 2 * time.Second
 
-// detailsAge is how old the size of the database and the list of imports may be.
+// detailsAge is the maximum age of the cached database size and list of imports.
 const detailsAge = 10 * time.Second
 
-// recentDetails are figures that change slowly, and are not worth an alarm: what cannot be read is as it was.
+// recentDetails are figures that change slowly. If they cannot be read, the previous ones are returned.
 func (db *database) recentDetails(ctx context.Context) DatabaseStatus {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -88,7 +88,7 @@ func (db *database) recentDetails(ctx context.Context) DatabaseStatus {
 	return db.details
 }
 
-// describe asks the database about itself.
+// describe queries the database's own figures.
 func (db *database) describe(ctx context.Context) (DatabaseStatus, error) {
 	stats, err := db.Stats(ctx)
 	if err != nil {
@@ -102,11 +102,11 @@ func (db *database) describe(ctx context.Context) (DatabaseStatus, error) {
 	return status, err
 }
 
-// State is how the storage is, as far as that is known without a question.
+// State is the state of the storage that is known without a query.
 type State struct {
-	Database bool // the rest is about
+	Database bool // sessions are in a database; the other fields are about it
 	Degraded bool // it is unavailable, and changes are journalled
-	Notified bool // this process is told of changes by others
+	Notified bool // change notifications of other processes arrive
 	Pending  int  // sessions whose changes are journalled
 }
 

@@ -16,11 +16,10 @@ import (
 	"berth/internal/storage/jsonfile"
 )
 
-// migrate moves the sessions of the state directory's file into the database. All of them arrive in one transaction
-// that remembers the file by its digest, so that it may be killed at any moment and tried again. The file stays as a
-// dated backup.
+// migrate moves the sessions of the state directory's file into the database. It is one transaction that also records the
+// digest of the file, so that it may be killed at any moment and repeated. The file is kept as a dated backup.
 func (db *database) migrate(ctx context.Context, keys access.Keys) error {
-	file, err := jsonfile.Seize(db.dir.path(storeFile))
+	file, err := jsonfile.LockFile(db.dir.path(storeFile))
 	if err != nil {
 		return fileError{err}
 	}
@@ -33,7 +32,7 @@ func (db *database) migrate(ctx context.Context, keys access.Keys) error {
 		return fileError{fmt.Errorf("move the sessions of %s into the database: %w", db.dir.path(storeFile), err)}
 	}
 	db.log.InfoContext(ctx, "moving sessions from the file into the database", "file", db.dir.path(storeFile), "sessions", len(contents.Sessions))
-	aside, err := keepAside(db.dir.path(storeFile), contents.Rejected)
+	aside, err := writeRejected(db.dir.path(storeFile), contents.Rejected)
 	if err != nil {
 		return fileError{err}
 	}
@@ -48,47 +47,46 @@ func (db *database) migrate(ctx context.Context, keys access.Keys) error {
 	db.log.InfoContext(ctx, "sessions moved into the database", "total", moved.Total, "added", moved.Added, "known", moved.Known,
 		"rejected", len(contents.Rejected), "backup", backup)
 	for _, r := range contents.Rejected {
-		db.log.ErrorContext(ctx, "entry could not be read and was kept aside", "entry", r.Name, "reason", r.Reason, "file", aside)
+		db.log.ErrorContext(ctx, "rejected an unreadable entry, which is kept in a file", "entry", r.Name, "reason", r.Reason, "file", aside)
 	}
 	return nil
 }
 
-// journalFile makes the file's sessions changes that the database does not have yet, when it cannot be reached at the very
-// first start with one.
+// journalFile moves the file's sessions into the journal, when the database cannot be reached at the first start with one.
 func (db *database) journalFile(ctx context.Context, keys access.Keys) error {
 	if db.dir.knowsDatabase() {
-		return nil // the database was reached before: its sessions are known, and the file moves at the next start with it
+		return nil // the database was reached before: its sessions are known, and the file is migrated at the next start with it
 	}
-	file, err := jsonfile.Seize(db.dir.path(storeFile))
+	file, err := jsonfile.LockFile(db.dir.path(storeFile))
 	if err != nil {
 		return err
 	}
 	if file == nil {
 		return session.Errorf(session.CodeStoreUnavailable,
-			"the database cannot be reached, and this state directory has never seen it: there is nothing to go on with; see the log")
+			"the database cannot be reached, and this state directory has no copy of its sessions; see the log")
 	}
 	defer file.Release()
 	contents, err := readSessions(file.Data, keys, db.cfg.Token.Expiry())
 	if err != nil {
 		return err
 	}
-	if _, err := keepAside(db.dir.path(storeFile), contents.Rejected); err != nil {
+	if _, err := writeRejected(db.dir.path(storeFile), contents.Rejected); err != nil {
 		return err
 	}
-	if err := jsonfile.Begin(db.dir.path(pendingFile), contents.Sessions); err != nil {
+	if err := jsonfile.CreateFile(db.dir.path(pendingFile), contents.Sessions); err != nil {
 		return err
 	}
 	backup, err := file.Retire("migrated-" + stamp())
 	if err != nil {
 		return err
 	}
-	db.log.InfoContext(ctx, "going on with the sessions of the file; they move into the database when it can be reached",
+	db.log.InfoContext(ctx, "continuing with the sessions of the file; they are moved into the database when it can be reached",
 		"sessions", len(contents.Sessions), "rejected", len(contents.Rejected), "backup", backup)
 	return nil
 }
 
-// readSessions reads a file of either format. Tokens of the earlier service expire as if they were issued now, because
-// it recorded no expiry.
+// readSessions reads a file of either format. Tokens of the legacy service expire as if they were issued now, because it
+// recorded no expiry.
 func readSessions(data []byte, keys access.Keys, life time.Duration) (jsonfile.Contents, error) {
 	contents, err := jsonfile.Read(data, func(token string) string { return keys.Digest(session.Secret(token)) })
 	if err != nil || contents.Format != jsonfile.FormatLegacy {
@@ -101,9 +99,9 @@ func readSessions(data []byte, keys access.Keys, life time.Duration) (jsonfile.C
 	return contents, nil
 }
 
-// keepAside writes what could not be read beside the file that it came from, for the operator to mend and import. It
-// returns where, "" when there is nothing to keep.
-func keepAside(path string, rejected []jsonfile.Rejected) (string, error) {
+// writeRejected writes unreadable entries to a file beside their source, for the operator to correct and import. It returns
+// the file's path, "" if there are none.
+func writeRejected(path string, rejected []jsonfile.Rejected) (string, error) {
 	if len(rejected) == 0 {
 		return "", nil
 	}
@@ -118,18 +116,18 @@ func keepAside(path string, rejected []jsonfile.Rejected) (string, error) {
 	}
 	text, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
-		return "", fmt.Errorf("keep entries aside that could not be read: %w", err)
+		return "", fmt.Errorf("keep unreadable entries: %w", err)
 	}
 	aside := path + ".rejected-" + stamp()
 	if err := atomicfile.Write(aside, append(text, '\n'), ownerOnly, filepath.Dir(aside)); err != nil {
-		return "", fmt.Errorf("keep entries aside that could not be read: %w", err)
+		return "", fmt.Errorf("keep unreadable entries: %w", err)
 	}
 	return aside, nil
 }
 
 const ownerOnly os.FileMode = 0o600
 
-// sourceOf names a file by what is in it.
+// sourceOf identifies a file by its content.
 func sourceOf(data []byte) string {
 	sum := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(sum[:])

@@ -9,18 +9,18 @@ import (
 	"berth/internal/lifecycle"
 )
 
-// holdName is the file, and the setting of a database, that says which containers without a record are kept: those made
-// before the time in it.
+// holdName is the file, and the setting of a database, with the hold: containers without a record that were created before
+// the time in it are kept.
 const holdName = "orphans-held"
 
-// holdFormat orders texts as it does times.
+// holdFormat is a time format in which texts are ordered like times.
 const holdFormat = "2006-01-02T15:04:05.000000Z"
 
-// orphanHold keeps the hold where the sessions are, so that it is lost only together with them, and is then set again.
+// orphanHold keeps the hold together with the sessions, so that it is lost only with them, and is then set again.
 type orphanHold struct {
 	read  func(context.Context) (string, error)
-	write func(context.Context, string) error // "" ends the hold
-	lost  func() time.Time                    // when the sessions were last found to be older than they had been; nil: never
+	write func(context.Context, string) error // "" removes the hold
+	lost  func() time.Time                    // when the database was last found to be rolled back; nil: never
 
 	mu   sync.Mutex
 	kept time.Time // the last of those times that a hold was set for; guarded by mu
@@ -39,7 +39,7 @@ func (db *database) hold() *orphanHold {
 	return &orphanHold{
 		read:  func(ctx context.Context) (string, error) { return db.Setting(ctx, holdName) },
 		write: func(ctx context.Context, text string) error { return db.SetSetting(ctx, holdName, text) },
-		lost:  db.WentBack,
+		lost:  db.RolledBack,
 	}
 }
 
@@ -82,7 +82,7 @@ func (h *orphanHold) set(ctx context.Context, before time.Time) error {
 	return h.write(ctx, before.UTC().Format(holdFormat))
 }
 
-// end gives up what is held.
+// end removes the hold.
 func (h *orphanHold) end(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -10,42 +10,41 @@ import (
 	"berth/internal/storage/postgres"
 )
 
-// databasePrefix begins the name of an engine's owner that is a database.
+// databasePrefix is the prefix of an owner that is a database.
 const databasePrefix = "database:"
 
-// wentBack is what operators are told, until Berth is restarted, of a database that has lost what it had acknowledged.
-const wentBack = "the database went back in time: sessions and tokens are what they were then, and containers without a session are kept; " +
+// rolledBack is the reason, until Berth is restarted, for a database that has lost acknowledged changes.
+const rolledBack = "the database was rolled back to an earlier state, with its sessions and tokens; containers without a session are kept; " +
 	"check them, then restart Berth"
 
-// pin makes the store refuse every database but the one that it is on, which has agreed on the installation.
+// pin makes the store refuse every other database than the current one.
 func (db *database) pin(ctx context.Context, instance string) error {
 	system, err := db.Identity(ctx)
 	if session.CodeOf(err) == session.CodeStoreUnavailable && db.Ping(ctx) != nil {
 		return err
 	}
-	// A database that does not tell its users what it is, is known by what is in it.
+	// Without the right to read its identity, a database is identified by the installation.
 	db.Pin(postgres.Pin{System: system, Setting: sharedInstance, Value: instance})
 	return nil
 }
 
-// pinKnown is pin for a database that is unavailable, when an earlier process has worked with it.
-func (db *database) pinKnown(instance string) error {
+// pinRecorded is pin for an unavailable database that an earlier process has used.
+func (db *database) pinRecorded(instance string) error {
 	known, err := db.dir.peek(ownerFile)
 	if err != nil || known == "" {
 		return err
 	}
 	system := strings.TrimPrefix(known, databasePrefix)
-	if !strings.Contains(system, "/") { // it did not tell
+	if !strings.Contains(system, "/") { // its identity could not be read
 		system = ""
 	}
 	db.Pin(postgres.Pin{System: system, Setting: sharedInstance, Value: instance})
 	return nil
 }
 
-// isKnown fails for a database that is empty where an earlier process on this state directory has worked with one: its
-// sessions are somewhere else. It is no reason to go on without a database: the state directory may be a copy, which the
-// engine tells by the database that it has.
-func (db *database) isKnown(ctx context.Context) error {
+// checkKnown fails for an empty database if an earlier process on this state directory has used one: its sessions are in
+// another one. The start fails instead of continuing without a database, because the state directory may be a copy.
+func (db *database) checkKnown(ctx context.Context) error {
 	known, err := db.dir.peek(ownerFile)
 	if err != nil || known == "" {
 		return err
@@ -55,13 +54,13 @@ func (db *database) isKnown(ctx context.Context) error {
 		return err
 	}
 	return session.Errorf(session.CodeConflict, postgres.AnotherDatabase+"the address of the one that had the sessions, and it is empty: "+
-		"bring that one back, or restore a backup of it and restart Berth; to begin with an empty one, remove the file %s", db.dir.path(ownerFile))
+		"restore that one, or a backup of it, and restart Berth; to start with an empty one, remove the file %s", db.dir.path(ownerFile))
 }
 
-// sharedOwner is the setting of a database that does not tell its users what it is.
+// sharedOwner is the setting that identifies a database without the right to read its identity.
 const sharedOwner = "owner"
 
-// owner is the database, whatever instances there are.
+// owner is the database, for all of its instances.
 func (db *database) owner(ctx context.Context, _ string) (session.EngineOwner, error) {
 	host, _ := os.Hostname() // for operators
 	place, err := db.dir.place()
@@ -79,12 +78,12 @@ func (db *database) owner(ctx context.Context, _ string) (session.EngineOwner, e
 		owner.ID = databasePrefix + id
 	case known != "": // it is unavailable
 		owner.ID = known
-	case session.CodeOf(err) == session.CodeStoreUnavailable: // and was never reached
+	case session.CodeOf(err) == session.CodeStoreUnavailable: // it was never reached
 		owner.ID = place
 		return owner, nil
-	default: // it does not tell its users what it is
+	default: // its identity cannot be read
 		if owner.ID, err = db.Keep(ctx, sharedOwner, databasePrefix+randomName()); err != nil {
-			return session.EngineOwner{}, fmt.Errorf("find out which database this is: %w", err)
+			return session.EngineOwner{}, fmt.Errorf("identify the database: %w", err)
 		}
 	}
 	return owner, db.dir.put(ownerFile, owner.ID)

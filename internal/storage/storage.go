@@ -1,6 +1,6 @@
-// Package storage opens where sessions are remembered: the state directory, and in it the file, or the database with what
-// stands in for it while it is unavailable. It knows what belongs to those sessions: the installation's name, the token
-// secret, the claim on the containers of the engine. It refuses to know what sessions do, and who serves them.
+// Package storage opens the session store: the file of the state directory, or the database with its fallback while it is
+// unavailable. It also keeps what belongs to the sessions: the installation's name, the token secret, and the claim on the
+// containers of the engine. It does not know what sessions do, and who serves them.
 package storage
 
 import (
@@ -19,33 +19,33 @@ import (
 	"berth/internal/telemetry"
 )
 
-// The two places where sessions can be, as /health and the state directory call them.
+// The names of the two backends, in /health and in the state directory.
 const (
 	backendJSON     = "json"
 	backendDatabase = "database"
 )
 
-// backend is one of the two places.
+// backend is one of the two backends.
 type backend interface {
 	session.Store
-	// agree returns what all processes on the sessions have in common, made now where nothing has ever been.
+	// agree returns the identity that all processes on these sessions share. It creates one for a new installation.
 	agree(ctx context.Context) (Identity, error)
-	// installation returns the name of the installation whose sessions they are; "" where it is not recorded.
+	// installation returns the name of the installation that the sessions belong to; "" if it is not recorded.
 	installation(ctx context.Context) (string, error)
 	SetInstallation(ctx context.Context, name string) error
-	// tokenSecret returns the secret that other processes have brought; "" where there is none.
+	// tokenSecret returns the shared token secret; "" if there is none.
 	tokenSecret(ctx context.Context) (string, error)
-	// hold is where it is kept which containers without a session are not removed.
+	// hold says which containers without a session are kept.
 	hold() *orphanHold
-	// owner tells this Berth from a copy of it.
+	// owner identifies this Berth, and differs for a copy of its state.
 	owner(ctx context.Context, process string) (session.EngineOwner, error)
 	// add adds sessions, and counts them in the report.
 	add(ctx context.Context, report *ImportReport, source string, sessions []session.Session) error
 }
 
-// Storage is where sessions are remembered, and who else works on them there. Make it with [Open].
+// Storage is the session store with the other processes that use it. Make it with [Open].
 type Storage struct {
-	Store    session.Store // with what stands in for it
+	Store    session.Store // with its fallback
 	Identity Identity
 	Process  string               // this process in records
 	Feed     lifecycle.Feed       // nil: no other process changes sessions
@@ -55,7 +55,7 @@ type Storage struct {
 	environment
 	backend  backend
 	database *database // nil: it is a file
-	claim    *claim    // nil: the containers are not those of an engine
+	claim    *claim    // nil: there is no engine
 	foreign  *foreignSessions
 	undo     []undo // what was opened, oldest first
 }
@@ -66,7 +66,7 @@ type undo struct {
 	close func() error
 }
 
-// environment is what the parts of a storage are made with.
+// environment is the common dependencies of the parts of a storage.
 type environment struct {
 	cfg     config.Config
 	version string
@@ -76,8 +76,8 @@ type environment struct {
 
 func (e environment) named(part string) *slog.Logger { return telemetry.Named(e.log, "berth."+part) }
 
-// Open opens what the configuration asks for: the file of the state directory, or the database. The version is what other
-// processes on the database are told.
+// Open opens the configured backend: the file of the state directory, or the database. The version is published to the other
+// processes on the database.
 func Open(ctx context.Context, cfg config.Config, dir Dir, version string, log *slog.Logger) (*Storage, error) {
 	s := &Storage{environment: environment{cfg: cfg, version: version, dir: dir, log: log}}
 	open := s.openFile
@@ -90,8 +90,8 @@ func Open(ctx context.Context, cfg config.Config, dir Dir, version string, log *
 	return s, nil
 }
 
-// byHand opens only the backend, for work on it by hand: it agrees on nothing, and nothing stands in for the database.
-func byHand(ctx context.Context, cfg config.Config, log *slog.Logger, use func(*Storage) error) (err error) {
+// withBackend opens the backend for a command of the operator: without an identity and without a fallback for the database.
+func withBackend(ctx context.Context, cfg config.Config, log *slog.Logger, use func(*Storage) error) (err error) {
 	dir, err := OpenDir(cfg.Server.StateDir)
 	if err != nil {
 		return err
@@ -121,9 +121,9 @@ func byHand(ctx context.Context, cfg config.Config, log *slog.Logger, use func(*
 	return use(s)
 }
 
-// Run keeps the storage and its companions at work in a group, until ctx ends. An error says that another Berth manages the
-// containers now. Only leave says good-bye to the other processes: until then operations may be going on here that they must
-// not take over. peersChanged is called when one comes or goes.
+// Run runs the background work of the storage in a group, until ctx is done. It fails when another Berth has taken over the
+// containers. leave deregisters this process: until then operations may be in progress here that other processes must not
+// take over. peersChanged is called when another process starts or stops.
 func (s *Storage) Run(ctx context.Context, work *errgroup.Group, peersChanged func()) (leave func()) {
 	if s.claim != nil {
 		work.Go(func() error { return s.claim.engine.KeepOwned(ctx, s.claim.owner) })
@@ -132,15 +132,15 @@ func (s *Storage) Run(ctx context.Context, work *errgroup.Group, peersChanged fu
 	if s.database == nil {
 		return func() {}
 	}
-	stay, leave := context.WithCancel(context.WithoutCancel(ctx))
-	work.Go(func() error { return s.database.peers.Run(stay, peersChanged) })
+	registered, leave := context.WithCancel(context.WithoutCancel(ctx))
+	work.Go(func() error { return s.database.peers.Run(registered, peersChanged) })
 	if s.database.failover != nil {
 		work.Go(func() error { return s.database.failover.Run(ctx) })
 	}
 	return leave
 }
 
-// Close closes everything, newest first, past failures. It may be called again.
+// Close closes everything, newest first, and continues past failures. It may be called again.
 func (s *Storage) Close() error {
 	var faults []error
 	for _, u := range slices.Backward(s.undo) {

@@ -18,7 +18,7 @@ import (
 	"berth/internal/storage"
 )
 
-// settings keep sessions in a file, and their containers on an engine.
+// settings has a file as the store, and an engine.
 func settings(t *testing.T) config.Config {
 	t.Helper()
 	cfg, err := config.Load(config.Options{Overrides: map[string]string{
@@ -48,7 +48,7 @@ func open(t *testing.T, cfg config.Config) *storage.Storage {
 	return s
 }
 
-// engine is an engine that a test commands.
+// engine is a scriptable engine.
 type engine struct {
 	replaced      string
 	remnants      []session.Remnant
@@ -92,7 +92,7 @@ func (e *engine) Remove(_ context.Context, ref string, _ bool) error {
 
 func (e *engine) Close() error { e.closed++; return nil }
 
-func TestFileKeepsItsIdentity(t *testing.T) {
+func TestReopenedFileKeepsIdentity(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	first := open(t, cfg)
@@ -107,7 +107,7 @@ func TestFileKeepsItsIdentity(t *testing.T) {
 		t.Errorf("both starts are called %s in records", first.Process)
 	}
 	if second.Feed != nil || second.Peers != nil {
-		t.Error("a file has a feed or peers, want nobody else on it")
+		t.Error("a file has a feed or peers, want none")
 	}
 	if err := second.Close(); err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestFileKeepsItsIdentity(t *testing.T) {
 	}
 }
 
-func TestClaimFromAnotherBerthHoldsOrphans(t *testing.T) {
+func TestClaimThatReplacesOwnerHoldsOrphans(t *testing.T) {
 	t.Parallel()
 	for replaced, held := range map[string]bool{"": false, "elsewhere": true} {
 		s, e := open(t, settings(t)), &engine{replaced: replaced}
@@ -131,12 +131,12 @@ func TestClaimFromAnotherBerthHoldsOrphans(t *testing.T) {
 			t.Errorf("claimed as %+v, want the state directory and this process", e.owner)
 		}
 		if before, err := s.Hold.Before(t.Context()); err != nil || before.IsZero() == held {
-			t.Errorf("in the place of %q: held before %v (%v), want a hold: %v", replaced, before, err, held)
+			t.Errorf("replacing %q: held before %v (%v), want a hold: %v", replaced, before, err, held)
 		}
 	}
 }
 
-func TestForeignSessionsAreReportedWhileNobodyManagesThem(t *testing.T) {
+func TestUnmanagedForeignSessionsAreReported(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	s := open(t, cfg)
@@ -173,7 +173,7 @@ func TestForeignSessionsAreReportedWhileNobodyManagesThem(t *testing.T) {
 	}
 }
 
-func TestAdoptRecordsWhatTheEngineHas(t *testing.T) {
+func TestAdoptRecordsSessionsOfEngine(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	ids := []session.ID{session.NewID(), session.NewID(), session.NewID()}

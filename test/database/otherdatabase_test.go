@@ -107,7 +107,7 @@ func TestDatabaseThatWentBackInTime(t *testing.T) {
 	w.db.Start()
 	harness.Eventually(t, 30*time.Second, "the step back is told", func() error {
 		h, err := healthOf(t.Context(), w.Env)
-		if err == nil && (h.Status != "degraded" || h.Database.Status != "degraded" || !strings.HasPrefix(h.Database.Reason, "the database went back in time")) {
+		if err == nil && (h.Status != "degraded" || h.Database.Status != "degraded" || !strings.HasPrefix(h.Database.Reason, "the database was rolled back to an earlier state")) {
 			err = fmt.Errorf("%+v", h)
 		}
 		return err

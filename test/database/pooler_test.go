@@ -94,7 +94,7 @@ func TestPermanentFaultOfTheDatabase(t *testing.T) {
 			storeOf(t, w, 3)
 			w.Vars["DATABASE_URL"] = wrong
 			code, log := ends(t, w.Env)
-			if code != 2 || !strings.Contains(log, row.want) || !strings.Contains(log, "does not pass by itself") {
+			if code != 2 || !strings.Contains(log, row.want) || !strings.Contains(log, "this failure is permanent") {
 				t.Errorf("got the exit code %d and the log below, want 2 and %q\n%s", code, row.want, log)
 			}
 			if strings.Contains(log, w.db.Password()) {

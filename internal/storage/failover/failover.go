@@ -1,8 +1,8 @@
-// Package failover keeps a store of use while its database is away: a local store takes every change, and what was
-// changed flows back when the database returns.
+// Package failover keeps a store usable while its database is unavailable: a local store takes the changes, which are replayed
+// when the database has recovered.
 //
-// It knows two stores and how to bring their sessions together. It refuses to know SQL and files: the ports [Primary] and
-// [Local] are all it sees of them. docs/decisions/0010-when-the-database-goes-away.md says why it works like this.
+// It knows two stores and how to merge their sessions. It does not know SQL and files: it uses the ports [Primary] and
+// [Local]. docs/decisions/0010-when-the-database-goes-away.md has the reasons for this design.
 package failover
 
 import (
@@ -18,22 +18,22 @@ import (
 	"berth/internal/storage/record"
 )
 
-// Primary is the store that counts.
+// Primary is the authoritative store.
 type Primary interface {
 	session.Store
 	lifecycle.Feed
-	// Merge lets decide make of a session what it shall be from now on, revision included; nil is a session that is not
-	// there. It happens once for each key. It returns the session as it is afterwards.
+	// Merge replaces a session by the result of decide, including the revision; nil is a missing session. It is done once for
+	// each key. It returns the resulting session.
 	Merge(ctx context.Context, key string, id session.ID, decide func(now *session.Session) *session.Session) (*session.Session, error)
 }
 
 // Local is a store of this process alone.
 type Local interface {
 	session.Store
-	// Replace makes the store hold these sessions, with the revisions they have, in one durable step.
+	// Replace replaces all sessions of the store by these, with their revisions, in one durable step.
 	Replace(ctx context.Context, sessions []session.Session) error
-	// Retire does the same and marks the store in that step, until the next Replace: everything in it has reached the
-	// primary, and must never flow back again.
+	// Retire is Replace and marks the store in the same step, until the next Replace: everything in it has reached the primary
+	// and must not be replayed again.
 	Retire(ctx context.Context, sessions []session.Session) error
 	Retired() bool
 	Close() error
@@ -41,50 +41,50 @@ type Local interface {
 
 // Options are the parts of a Store. Copy, Pending, HasPending and DropPending are required.
 type Options struct {
-	// Copy remembers what the primary had when last seen: the base of every comparison. The caller closes it.
+	// Copy has the last known sessions of the primary: the base of every comparison. The caller closes it.
 	Copy Local
-	// Pending opens the store of what the primary does not have yet. One that is not there begins with the sessions given,
-	// whole or not at all.
+	// Pending opens the journal, the store with the changes that the primary does not have yet. If it is missing, it is
+	// created with the initial sessions, atomically.
 	Pending    func(initial []session.Session) (Local, error)
 	HasPending func() bool
-	// DropPending removes it after its Close. One that cannot be removed does no harm: it is retired.
+	// DropPending removes the journal after its Close. If it cannot be removed, it has no effect: it is retired.
 	DropPending func() error
 
-	// Prepare makes the primary ready when it answers again. Default: nothing is to be done.
+	// Prepare prepares the primary after it has recovered; nil: no preparation.
 	Prepare    func(context.Context) error
-	RetryEvery time.Duration // how often the primary is tried; default: 1 s
+	RetryEvery time.Duration // interval of pings of the primary; default: 1 s
 	Logger     *slog.Logger
 }
 
 const (
 	defaultRetry = time.Second
 	pingTimeout  = 2 * time.Second
-	// activityEvery is how often a copy is written in which nothing but activity is new.
+	// activityEvery is the interval at which the copy is written for activity alone.
 	activityEvery = 10 * time.Second
-	// writeTimeout bounds the write of a copy or a journal, which outlives the request or the run that asked for it.
+	// writeTimeout bounds the write of a copy or a journal, which is not cancelled with its request or run.
 	writeTimeout = 10 * time.Second
 )
 
-// Store is the primary, or what stands in for it. It is safe for concurrent use.
+// Store is the primary, or its local fallback. It is safe for concurrent use.
 type Store struct {
 	primary Primary
 	opts    Options
-	known   known         // what the primary has, as far as this process has seen
-	again   chan struct{} // holds a token after a flow back: everything may be another
+	known   known         // the sessions of the primary, as far as this process has seen them
+	resync  chan struct{} // holds a token after a replay: every session may have changed
 
-	switchMu sync.Mutex // held while deciding which of the two stores works
+	switchMu sync.Mutex // held during a switch between the two stores
 
 	mu      sync.RWMutex // held for reading during every call of a store
-	pending Local        // nil: the primary works
+	pending Local        // the active journal; nil: the primary is active
 	base    map[session.ID]session.Session
-	since   time.Time // when the primary was found away
+	since   time.Time // when the primary was found unavailable
 	reason  string
-	flowed  time.Time // when changes last flowed back
+	flowed  time.Time // of the last replay
 
-	leftover bool // a retired journal is still there; guarded by turn
+	leftover bool // a retired journal could not be removed; guarded by switchMu
 
 	edits   atomic.Int64 // changes so far
-	counted struct {     // how many of its sessions differ from the base
+	counted struct {     // sessions of the journal that differ from the base
 		mu      sync.Mutex
 		edits   int64 // when it was counted; 0: never
 		pending int
@@ -98,12 +98,12 @@ var (
 	_ record.Counter = (*Store)(nil)
 )
 
-// Open begins with the primary if it answers, after changes that are still pending have flowed back. Otherwise it begins
-// with what was last known.
+// Open starts with the primary if it answers, after a replay of the pending changes. Otherwise it starts with the last known
+// sessions.
 func Open(ctx context.Context, primary Primary, opts Options) (*Store, error) {
 	opts.RetryEvery = cmp.Or(opts.RetryEvery, defaultRetry)
 	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
-	s := &Store{primary: primary, opts: opts, again: make(chan struct{}, 1)}
+	s := &Store{primary: primary, opts: opts, resync: make(chan struct{}, 1)}
 	last, err := opts.Copy.List(ctx, session.Query{})
 	if err != nil {
 		return nil, err
@@ -123,14 +123,14 @@ func Open(ctx context.Context, primary Primary, opts Options) (*Store, error) {
 	s.base = session.ByID(last.Sessions)
 	s.edits.Add(1)
 	s.since, s.reason = time.Now().UTC(), "changes made without the database have not reached it yet"
-	if err := s.flowBack(ctx); err != nil {
+	if err := s.replay(ctx); err != nil {
 		s.reason = session.MessageOf(err)
-		opts.Logger.ErrorContext(ctx, "the database cannot be reached; going on without it, with changes that it does not have", "error", err)
+		opts.Logger.ErrorContext(ctx, "the database cannot be reached, continuing with the journal", "error", err)
 	}
 	return s, nil
 }
 
-// Run tries the primary, and writes the copy, until ctx ends.
+// Run pings the primary, and writes the copy, until ctx is done.
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.opts.RetryEvery)
 	defer tick.Stop()
@@ -170,12 +170,12 @@ func (s *Store) writeCopy(ctx context.Context) {
 		return // it is the base now
 	}
 	if _, err := s.copyKnown(ctx); err != nil {
-		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written; trying again", "error", err)
+		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written, retrying", "error", err)
 	}
 }
 
-// copyKnown makes the copy hold what the primary is known to have, and returns that. The write outlives ctx: one that is
-// cut short by a shutdown would leave the next process without what this one knew.
+// copyKnown writes the known sessions of the primary to the copy, and returns them. The write is not cancelled with ctx:
+// otherwise the next process would not have what this one knew at a shutdown.
 func (s *Store) copyKnown(ctx context.Context) ([]session.Session, error) {
 	all, markClean := s.known.snapshot()
 	if err := s.write(ctx, s.opts.Copy.Replace, all); err != nil {
@@ -191,16 +191,16 @@ func (s *Store) write(ctx context.Context, put func(context.Context, []session.S
 	return put(ctx, all)
 }
 
-// Status says which store works.
+// Status is the active store.
 type Status struct {
 	Degraded bool
 	Since    time.Time // of the degradation
-	Reason   string    // for people
+	Reason   string    // for operators
 	Pending  int       // sessions with changes that the primary does not have
-	LastFlow time.Time // when changes last flowed back; zero: never in this process
+	LastFlow time.Time // of the last replay; zero: none in this process
 }
 
-// Status tells operators.
+// Status returns the active store, for operators.
 func (s *Store) Status() Status {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -212,7 +212,7 @@ func (s *Store) Status() Status {
 	return st
 }
 
-// countPending compares every session, so it is done only after a change. The caller holds s.mu.
+// countPending compares all sessions, so it is done only after a change. The caller holds s.mu.
 func (s *Store) countPending() int {
 	c := &s.counted
 	c.mu.Lock()
@@ -228,14 +228,14 @@ func (s *Store) countPending() int {
 	return c.pending
 }
 
-// Degraded reports whether the local store works.
+// Degraded reports whether the local store is active.
 func (s *Store) Degraded() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.pending != nil
 }
 
-// Close writes what is known and closes the store of pending changes, which the next process takes up.
+// Close writes the copy or closes the journal, which the next process continues.
 func (s *Store) Close() error {
 	s.switchMu.Lock()
 	defer s.switchMu.Unlock()

@@ -13,12 +13,12 @@ import (
 	"berth/internal/storetest"
 )
 
-func TestStoreWithItsDatabase(t *testing.T) {
+func TestStoreSuiteWithDatabase(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) session.Store { return newFixture(t).store })
 }
 
-func TestStoreWithoutItsDatabase(t *testing.T) {
+func TestStoreSuiteWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) session.Store {
 		h := newFixture(t)
@@ -38,7 +38,7 @@ func TestStoreModelWithDatabaseOutages(t *testing.T) {
 			for off := true; ctx.Err() == nil; off = !off {
 				<-time.After(time.Duration(rand.IntN(30)) * time.Millisecond)
 				h.db.set(off)
-				for ctx.Err() == nil && h.store.Status().Degraded != off { // a moment without it is the call's own failure
+				for ctx.Err() == nil && h.store.Status().Degraded != off { // a short outage fails the call only
 					<-time.After(time.Millisecond)
 				}
 			}
@@ -48,8 +48,8 @@ func TestStoreModelWithDatabaseOutages(t *testing.T) {
 	})
 }
 
-// Everything that can be done without the database reaches it.
-func TestChangesFlowBack(t *testing.T) {
+// All kinds of changes without the database are replayed.
+func TestOfflineChangesAreReplayed(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	kept, changed, deleted, touched := h.create("ses-kept"), h.create("ses-changed"), h.create("ses-deleted"), h.create("ses-touched")
@@ -69,7 +69,7 @@ func TestChangesFlowBack(t *testing.T) {
 	if st := h.store.Status(); !st.Degraded || st.Pending != 3 || st.Reason != "the database cannot be reached" || st.Since.IsZero() {
 		t.Errorf("got %+v, want three pending changes and the reason", st)
 	}
-	h.back()
+	h.recover()
 	if got, ok := h.inDatabase("ses-kept"); !ok || got.Revision != kept.Revision {
 		t.Errorf("what was not changed: got %+v", got)
 	}
@@ -90,8 +90,8 @@ func TestChangesFlowBack(t *testing.T) {
 	}
 }
 
-// What other instances have written meanwhile is not overwritten.
-func TestNewerRowsAreNotOverwritten(t *testing.T) {
+// Changes of other instances are merged and not overwritten.
+func TestReplayMergesChangesOfOtherInstances(t *testing.T) {
 	t.Parallel()
 	early, late := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 2, 2, 0, 0, 0, 0, time.UTC)
 	token := func(digest string, at time.Time) func(*session.Session) {
@@ -121,15 +121,15 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 		want         func(session.Session) bool
 	}{
 		{
-			"a stop that was asked for and a later restart of Berth's own", did(session.EventStopped, "operator", early, session.Stopped),
+			"a requested stop and a later automatic restart", did(session.EventStopped, "operator", early, session.Stopped),
 			did(session.EventRestarted, "berth", late, session.Running), is(session.Stopped),
 		},
 		{
-			"a restart of Berth's own and a stop that was asked for", did(session.EventRestarted, "berth", late, session.Running),
+			"an automatic restart and a requested stop", did(session.EventRestarted, "berth", late, session.Running),
 			did(session.EventStopped, "user", early, session.Stopped), is(session.Stopped),
 		},
 		{
-			"a start that was asked for and an idle stop", did(session.EventReady, "user", early, session.Running),
+			"a requested start and an idle stop", did(session.EventReady, "user", early, session.Running),
 			did(session.EventStopped, "berth", late, session.Stopped), is(session.Running),
 		},
 		{
@@ -144,16 +144,16 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 			"a stop and a new token", did(session.EventStopped, "operator", early, session.Stopped),
 			did(session.EventRotated, "user", late, session.Running), is(session.Stopped),
 		},
-		{"different things", token("mine", early), status(session.Error, "theirs"), func(s session.Session) bool {
+		{"different groups", token("mine", early), status(session.Error, "theirs"), func(s session.Session) bool {
 			return s.Token.Digest == "mine" && s.LastError == "theirs"
 		}},
 		{"the same", status(session.Error, "mine"), status(session.Error, "theirs"), func(s session.Session) bool { return s.LastError == "theirs" }},
 		{"the later token is mine", token("mine", late), token("theirs", early), func(s session.Session) bool { return s.Token.Digest == "mine" }},
 		{"the later token is theirs", token("mine", early), token("theirs", late), func(s session.Session) bool { return s.Token.Digest == "theirs" }},
-		{"the later token is mine, with the one before in its grace", graced("mine", late), token("theirs", early), func(s session.Session) bool {
+		{"the later token is mine, with the previous one in its grace period", graced("mine", late), token("theirs", early), func(s session.Session) bool {
 			return s.Token.Digest == "mine" && s.Token.PreviousDigest == "before mine" && s.Token.PreviousExpiresAt.Equal(late.Add(time.Minute))
 		}},
-		{"the later token is theirs, without a grace", graced("mine", early), token("theirs", late), func(s session.Session) bool {
+		{"the later token is theirs, without a grace period", graced("mine", early), token("theirs", late), func(s session.Session) bool {
 			return s.Token.Digest == "theirs" && s.Token.PreviousDigest == "" && s.Token.PreviousExpiresAt.IsZero()
 		}},
 	} {
@@ -165,9 +165,9 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 			test.mine(&s)
 			h.update(s)
 			for range 5 {
-				h.others("ses-a", test.theirs)
+				h.changeByOther("ses-a", test.theirs)
 			}
-			h.back()
+			h.recover()
 			if got, ok := h.inDatabase("ses-a"); !ok || !test.want(got) || got.Revision < 6 {
 				t.Errorf("got %+v", got)
 			}
@@ -183,15 +183,15 @@ func TestNewerRowsAreNotOverwritten(t *testing.T) {
 		if err := h.db.Store.Delete(t.Context(), "ses-a", 1); err != nil {
 			t.Fatal(err)
 		}
-		h.back()
+		h.recover()
 		if got, ok := h.inDatabase("ses-a"); ok {
-			t.Errorf("a session that others have deleted is back: %+v", got)
+			t.Errorf("a session that others have deleted is recreated: %+v", got)
 		}
 	})
 }
 
-// The database did what it was asked and died before it could say so. It is not done twice.
-func TestAnswerThatWasLost(t *testing.T) {
+// The database made a change and failed before the response. The change is not made twice.
+func TestChangeWithLostResponseIsAppliedOnce(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.create("ses-changed")
@@ -217,9 +217,9 @@ func TestAnswerThatWasLost(t *testing.T) {
 	}
 	fresh.Token.Digest, fresh.Token.RotatedAt = "second", time.Now().UTC()
 	h.update(fresh)
-	h.back()
+	h.recover()
 	if got, ok := h.inDatabase("ses-new"); !ok || got.Token.Digest != "second" {
-		t.Errorf("a create whose answer was lost, changed since: got %+v, want the change", got)
+		t.Errorf("a create with a lost response, changed since: got %+v, want the change", got)
 	}
 
 	changed, _ := h.inDatabase("ses-changed")
@@ -228,9 +228,9 @@ func TestAnswerThatWasLost(t *testing.T) {
 	if got := h.update(changed); got.Owner != "bob" {
 		t.Errorf("got %+v", got)
 	}
-	h.back()
+	h.recover()
 	if got, _ := h.inDatabase("ses-changed"); got.Owner != "bob" {
-		t.Errorf("an update whose answer was lost: got %+v", got)
+		t.Errorf("an update with a lost response: got %+v", got)
 	}
 
 	deleted, _ := h.inDatabase("ses-deleted")
@@ -238,20 +238,20 @@ func TestAnswerThatWasLost(t *testing.T) {
 	if err := h.store.Delete(t.Context(), "ses-deleted", deleted.Revision); err != nil {
 		t.Fatal(err)
 	}
-	h.back()
+	h.recover()
 	if _, ok := h.inDatabase("ses-deleted"); ok {
-		t.Error("a delete whose answer was lost: it is there")
+		t.Error("a delete with a lost response: the session exists")
 	}
 }
 
-// The process is killed, or the database goes away again, at every point of a flow back. Everything arrives once.
-func TestFailBackInterrupted(t *testing.T) {
+// The process is killed, or the database becomes unavailable, at every point of a replay. Each change is merged once.
+func TestInterruptedReplayMergesEachChangeOnce(t *testing.T) {
 	t.Parallel()
 	const sessions = 4
 	for _, after := range []bool{false, true} {
 		for point := range sessions + 2 {
-			for _, dies := range []bool{false, true} {
-				t.Run(fmt.Sprintf("call %d, after it has worked %v, the process dies %v", point, after, dies), func(t *testing.T) {
+			for _, killed := range []bool{false, true} {
+				t.Run(fmt.Sprintf("call %d, after its effect %v, the process is killed %v", point, after, killed), func(t *testing.T) {
 					t.Parallel()
 					h := newFixture(t)
 					h.db.set(true)
@@ -274,13 +274,13 @@ func TestFailBackInterrupted(t *testing.T) {
 						}
 						return false, false
 					})
-					h.eventually("the flow back is cut short", func() bool { return reached.Load() || !h.store.Status().Degraded })
-					if dies {
+					h.eventually("the replay is interrupted", func() bool { return reached.Load() || !h.store.Status().Degraded })
+					if killed {
 						h.crash()
 						h.db.set(true)
 						h.start()
 					}
-					if h.store.Status().Degraded { // something more is done before it is tried again
+					if h.store.Status().Degraded { // a further change before the next attempt
 						s, err := h.store.Get(t.Context(), "ses-0")
 						if err != nil {
 							t.Fatal(err)
@@ -288,7 +288,7 @@ func TestFailBackInterrupted(t *testing.T) {
 						s.Token.Digest, s.Token.RotatedAt = "second", time.Now().UTC()
 						h.update(s)
 					}
-					h.back()
+					h.recover()
 					for i := range sessions {
 						got, ok := h.inDatabase(session.ID(fmt.Sprint("ses-", i)))
 						if !ok || got.Owner != "bob" {
@@ -301,8 +301,8 @@ func TestFailBackInterrupted(t *testing.T) {
 	}
 }
 
-// A process that dies while it turns to its own store goes on at the next start with all that there was.
-func TestStartWithoutTheDatabase(t *testing.T) {
+// A process that starts without the database continues with the copy and the journal of the previous one.
+func TestStartWithoutDatabaseKeepsKnownSessions(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.create("ses-a")
@@ -328,7 +328,7 @@ func TestStartWithoutTheDatabase(t *testing.T) {
 	h.db.set(false)
 	h.start()
 	if h.store.Status().Degraded {
-		t.Error("it starts without the database although that answers")
+		t.Error("it starts without the database although it answers")
 	}
 	for _, id := range []session.ID{"ses-a", "ses-b"} {
 		if _, ok := h.inDatabase(id); !ok {
@@ -337,19 +337,19 @@ func TestStartWithoutTheDatabase(t *testing.T) {
 	}
 }
 
-// A single call that takes too long is no reason to leave a database that answers.
-func TestCallThatFailsWhileTheDatabaseAnswers(t *testing.T) {
+// A single call that fails does not cause a failover while the database answers pings.
+func TestFailedCallDoesNotFailOverWhileDatabaseAnswers(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.db.failing(func(call string) (bool, bool) { return call == "list", false })
 	_, err := h.store.List(t.Context(), session.Query{})
 	if session.CodeOf(err) != session.CodeStoreUnavailable || h.store.Status().Degraded {
-		t.Errorf("got %v and %+v, want the call's own failure", err, h.store.Status())
+		t.Errorf("got %v and %+v, want the call to fail alone", err, h.store.Status())
 	}
 }
 
-// Whoever watches is told after a flow back that everything may be another.
-func TestWatchAfterAFlowBack(t *testing.T) {
+// After a replay every session may have changed.
+func TestWatchCallsMissedAfterReplay(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	var missed atomic.Int64
@@ -359,11 +359,11 @@ func TestWatchAfterAFlowBack(t *testing.T) {
 		defer close(done)
 		_ = h.store.Watch(ctx, func() { missed.Add(1) }, func(session.ID) {})
 	}()
-	h.eventually("the beginning is told", func() bool { return missed.Load() == 2 }) // ours and the database's
+	h.eventually("missed is called at the start", func() bool { return missed.Load() == 2 }) // ours and the database's
 	h.db.set(true)
 	h.create("ses-a")
-	h.back()
-	h.eventually("the flow back is told", func() bool { return missed.Load() == 3 })
+	h.recover()
+	h.eventually("missed is called after the replay", func() bool { return missed.Load() == 3 })
 	cancel()
 	<-done
 }

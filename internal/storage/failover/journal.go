@@ -6,7 +6,7 @@ import (
 	"berth/internal/session"
 )
 
-// openJournal opens the journal of an earlier process and makes it the store that works, if it is live.
+// openJournal opens the journal of an earlier process and makes it the active store, if it is live.
 func (s *Store) openJournal(ctx context.Context) (live bool, err error) {
 	if !s.opts.HasPending() {
 		return false, nil
@@ -23,46 +23,46 @@ func (s *Store) openJournal(ctx context.Context) (live bool, err error) {
 	return true, nil
 }
 
-// newJournal begins a journal with these sessions. The copy, which is its base, holds them already.
+// newJournal creates a journal with these sessions. The copy, which is its base, has them already.
 func (s *Store) newJournal(ctx context.Context, sessions []session.Session) (Local, error) {
 	journal, err := s.opts.Pending(sessions)
 	if err != nil || !s.leftover {
 		return journal, err
 	}
-	// What was opened is the retired one. It is live from this write on.
+	// The opened journal is the retired one. With this write it is live again.
 	if err := s.write(ctx, journal.Replace, sessions); err != nil {
-		_ = journal.Close() // it is as it was
+		_ = journal.Close() // it is unchanged
 		return nil, err
 	}
 	s.leftover = false
 	return journal, nil
 }
 
-// retire ends the journal, of which everything has reached the primary. It is marked in one durable step before anything
-// newer is written, so that it does not matter whether it can be removed, nor when this process dies. The copy is made
-// equal to it first: a process that starts without the primary after the mark goes on with that.
+// retire retires the journal after its replay. It is marked in one durable step before anything newer is written, so that it
+// is not replayed again if it cannot be removed or this process exits. The copy is updated first: after the mark, a process
+// that starts without the primary uses it.
 func (s *Store) retire(ctx context.Context, sessions []session.Session) error {
 	s.base = session.ByID(sessions)
 	s.edits.Add(1)
 	if err := s.write(ctx, s.opts.Copy.Replace, sessions); err != nil {
 		return err
 	}
-	if err := s.write(ctx, s.pending.Retire, sessions); err != nil && !s.pending.Retired() { // which a disk that fails late may have kept
+	if err := s.write(ctx, s.pending.Retire, sessions); err != nil && !s.pending.Retired() { // a late failure of the disk may have left the mark
 		return err
 	}
 	s.drop(ctx, s.pending)
 	return nil
 }
 
-// drop closes and removes a retired journal. What cannot be removed is tried again by [Store.Run]. The caller holds s.turn, or
-// is the only one.
+// drop closes and removes a retired journal. [Store.Run] retries a failed removal. The caller holds s.switchMu, or is
+// [Open].
 func (s *Store) drop(ctx context.Context, journal Local) {
 	if err := journal.Close(); err != nil {
-		s.opts.Logger.WarnContext(ctx, "the journal was not closed in good order; everything in it has reached the database", "error", err)
+		s.opts.Logger.WarnContext(ctx, "closing the journal failed; all of its changes have reached the database", "error", err)
 	}
 	if err := s.opts.DropPending(); err != nil {
 		s.leftover = true
-		s.opts.Logger.WarnContext(ctx, "the journal was not removed; it is marked as done and tried again", "error", err)
+		s.opts.Logger.WarnContext(ctx, "removing the replayed journal failed, retrying", "error", err)
 	}
 }
 
@@ -74,6 +74,6 @@ func (s *Store) dropLeftover(ctx context.Context) {
 	}
 	if err := s.opts.DropPending(); err == nil {
 		s.leftover = false
-		s.opts.Logger.InfoContext(ctx, "the journal was removed")
+		s.opts.Logger.InfoContext(ctx, "replayed journal removed")
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"berth/internal/session"
 )
 
-// A journal that has flowed back and cannot be removed says nothing any more, whatever happens next.
+// A replayed journal that cannot be removed is never replayed again.
 func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 	t.Parallel()
 	for _, failures := range []int64{1, 1 << 60} {
-		for _, dies := range []string{"no", "and the database answers at the start", "and the database is unavailable at the start"} {
-			t.Run(fmt.Sprintf("%d failures, the process dies: %s", failures, dies), func(t *testing.T) {
+		for _, killed := range []string{"no", "and the database answers at the start", "and the database is unavailable at the start"} {
+			t.Run(fmt.Sprintf("%d failures, the process is killed: %s", failures, killed), func(t *testing.T) {
 				t.Parallel()
 				h := newFixture(t)
 				token := func(s session.Session, digest string) {
@@ -39,9 +39,9 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 					return errors.New("the file cannot be removed")
 				}
 				h.dropFails.Store(&fails)
-				h.back()
+				h.recover()
 				if tries.Load() == 0 {
-					t.Fatal("the journal was not to be removed, so that this test shows nothing")
+					t.Fatal("the removal of the journal was not tried: this test tests nothing")
 				}
 				current, err := h.store.Get(t.Context(), "ses-rotated")
 				if err != nil {
@@ -52,20 +52,20 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 					t.Fatal(err)
 				}
 				h.create("ses-since")
-				if dies != "no" {
+				if killed != "no" {
 					h.eventually("the copy is written", func() bool {
 						s, err := h.base.Get(t.Context(), "ses-rotated")
 						_, since := h.base.Get(t.Context(), "ses-since")
 						return err == nil && since == nil && s.Token.Digest == "third"
 					})
 					h.crash()
-					h.db.set(dies == "and the database is unavailable at the start")
+					h.db.set(killed == "and the database is unavailable at the start")
 					h.start()
 				}
 				h.db.set(true)
 				h.eventually("without the database", func() bool { return h.store.Status().Degraded })
 				if n := h.store.Status().Pending; n != 0 {
-					t.Errorf("%d changes are pending, want none: everything had flowed back", n)
+					t.Errorf("%d changes are pending, want none: all had been replayed", n)
 				}
 				since, err := h.store.Get(t.Context(), "ses-since")
 				if err != nil {
@@ -73,26 +73,26 @@ func TestJournalThatCannotBeRemovedIsNotReplayed(t *testing.T) {
 				}
 				since.Owner = "eve"
 				h.update(since)
-				h.back()
+				h.recover()
 				if got, _ := h.inDatabase("ses-rotated"); got.Token.Digest != "third" {
 					t.Errorf("the token is %q, want the third and last one", got.Token.Digest)
 				}
 				if got, ok := h.inDatabase("ses-since"); !ok || got.Owner != "eve" {
-					t.Errorf("the session that was created since: got %+v, %v; want it with its last change", got, ok)
+					t.Errorf("the session that was created since: got %+v, %v; want its last change", got, ok)
 				}
 				if got, ok := h.inDatabase("ses-deleted"); ok {
-					t.Errorf("the session that was deleted since is there: %+v", got)
+					t.Errorf("the session that was deleted since exists: %+v", got)
 				}
 				if _, ok := h.inDatabase("ses-during"); !ok {
-					t.Error("the session that was created during the first outage is not there")
+					t.Error("the session that was created during the first outage is missing")
 				}
 			})
 		}
 	}
 }
 
-// A journal that cannot even be marked as done keeps the store degraded, and loses nothing.
-func TestJournalThatCannotBeEndedKeepsTheStoreDegraded(t *testing.T) {
+// A journal that cannot be retired keeps the store degraded, and loses no change.
+func TestJournalThatCannotBeRetiredKeepsStoreDegraded(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s := h.create("ses-a")
@@ -115,17 +115,17 @@ func TestJournalThatCannotBeEndedKeepsTheStoreDegraded(t *testing.T) {
 	h.crash()
 	h.start()
 	h.journalFails.Store(nil)
-	h.back()
+	h.recover()
 	if got, _ := h.inDatabase("ses-a"); got.Owner != "eve" {
 		t.Errorf("got the owner %q, want the last one", got.Owner)
 	}
 	if _, ok := h.inDatabase("ses-b"); !ok {
-		t.Error("the session that was created meanwhile is not there")
+		t.Error("the session that was created meanwhile is missing")
 	}
 }
 
-// A shutdown in the middle of a write of the copy does not keep what was learnt from the next process.
-func TestShutdownDuringAWriteOfTheCopy(t *testing.T) {
+// A write of the copy completes during a shutdown, so that the next process has the known sessions.
+func TestShutdownCompletesWriteOfCopy(t *testing.T) {
 	t.Parallel()
 	h := &fixture{t: t, dir: t.TempDir(), db: newDatabase(t), copyGate: make(chan struct{}, 8)}
 	h.start()
@@ -149,8 +149,8 @@ func TestShutdownDuringAWriteOfTheCopy(t *testing.T) {
 	}
 }
 
-// A session that was made here, brought back, and deleted by others does not return because its flow back was cut short.
-func TestSessionDeletedByOthersDuringAnInterruptedFlowBackStaysDeleted(t *testing.T) {
+// A session that was created here, replayed, and deleted by others is not recreated after an interrupted replay.
+func TestSessionDeletedDuringInterruptedReplayStaysDeleted(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.db.set(true)
@@ -163,7 +163,7 @@ func TestSessionDeletedByOthersDuringAnInterruptedFlowBackStaysDeleted(t *testin
 			return false, false
 		case call == "merge" && once.CompareAndSwap(false, true):
 			close(merged)
-			return false, true // it has worked, and its answer is lost
+			return false, true // applied, with a lost response
 		}
 		return true, false
 	})
@@ -178,8 +178,8 @@ func TestSessionDeletedByOthersDuringAnInterruptedFlowBackStaysDeleted(t *testin
 	if err := h.db.Store.Delete(t.Context(), "ses-a", made.Revision); err != nil {
 		t.Fatal(err)
 	}
-	h.back()
+	h.recover()
 	if got, ok := h.inDatabase("ses-a"); ok {
-		t.Errorf("a session that others have deleted is back: %+v", got)
+		t.Errorf("a session that others have deleted is recreated: %+v", got)
 	}
 }

@@ -8,15 +8,15 @@ import (
 	"berth/internal/storage/record"
 )
 
-// known is what the primary has, put together from its answers. Answers may overtake each other: each change has a
-// number, and an answer to a question that was asked before a change says nothing about what was changed.
+// known is the sessions of the primary, as observed in its responses. Responses may arrive out of order: each change has a
+// number, and the response to a query that started before a change is ignored for the changed session.
 type known struct {
 	mu       sync.Mutex
 	sessions map[session.ID]observation
 	count    uint64 // of changes so far
 	moves    uint64 // of activity so far
 
-	copied, copiedMoves uint64 // how many of both the copy has
+	copied, copiedMoves uint64 // those that the copy has
 }
 
 type observation struct {
@@ -25,7 +25,7 @@ type observation struct {
 	at      uint64 // number of the change
 }
 
-// mark is to be taken before a question is asked.
+// mark is to be taken before a query starts.
 func (k *known) mark() uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -41,7 +41,7 @@ func (k *known) note(id session.ID, s observation) {
 	k.sessions[id] = s
 }
 
-// put notes the answer to a change, unless a later one is known already.
+// put records the result of a change, unless a later one is known already.
 func (k *known) put(s session.Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -50,7 +50,7 @@ func (k *known) put(s session.Session) {
 	}
 }
 
-// isNewer reports whether a is a later version of what b is a version of.
+// isNewer reports whether a is a later version of the same session as b.
 func isNewer(a, b session.Session) bool {
 	return a.CreatedAt.Equal(b.CreatedAt) && a.Revision > b.Revision
 }
@@ -61,7 +61,7 @@ func (k *known) remove(id session.ID) {
 	k.note(id, observation{gone: true})
 }
 
-// got notes the answer to a question.
+// got records the result of a query.
 func (k *known) got(mark uint64, s session.Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -75,7 +75,7 @@ func (k *known) got(mark uint64, s session.Session) {
 	}
 }
 
-// missed notes that a session was not there.
+// missed records that a session was not found.
 func (k *known) missed(mark uint64, id session.ID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -84,7 +84,7 @@ func (k *known) missed(mark uint64, id session.ID) {
 	}
 }
 
-// listed notes everything that the primary has.
+// listed records a list of all sessions.
 func (k *known) listed(mark uint64, all []session.Session) {
 	here := make(map[session.ID]bool, len(all))
 	for _, s := range all {
@@ -97,14 +97,14 @@ func (k *known) listed(mark uint64, all []session.Session) {
 		switch {
 		case here[id] || old.at > mark:
 		case old.gone:
-			delete(k.sessions, id) // no answer that is older than this one can come any more, but one that changes nothing
+			delete(k.sessions, id) // older responses cannot have an effect any more
 		default:
 			k.note(id, observation{gone: true})
 		}
 	}
 }
 
-// replace forgets everything for these sessions.
+// replace discards everything but these sessions.
 func (k *known) replace(all []session.Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -8,39 +8,39 @@ import (
 	"berth/internal/storage/record"
 )
 
-// groups are merged each by itself. The identity is the revision, which is counted on, and activity is the later one.
+// groups are merged independently. The revision is incremented, and the later activity is kept.
 var groups = []record.Group{record.GroupToken, record.GroupState, record.GroupExpiry, record.GroupOwner, record.GroupMetadata}
 
-// merge decides what becomes of a session that was changed here while the primary was away: base is what it was then,
-// mine what was made of it here, now what the primary has. What was changed on one side only is taken from there. Where
-// both sides have changed the same, the primary's change is kept and named in lost, with two exceptions: of two tokens the
-// later one is kept, and what somebody has asked for last is kept whatever Berth did by itself on the other side.
-// Whoever deletes has the last word. The revision is one that nobody has seen with another content.
+// merge merges a session that was changed here while the primary was unavailable: base is the common ancestor, mine the local
+// version, now that of the primary. A group that was changed on one side only is taken from there. If both sides have changed
+// it, the primary's change is kept and mine is named in lost, with two exceptions: of two tokens the later one is kept, and the
+// latest user request is kept over an automatic change of the other side. A deletion on either side is kept. The revision is a
+// new one.
 func merge(base, mine, now *session.Session) (next *session.Session, lost []string) {
 	switch {
 	case mine == nil && (now == nil || base == nil || sameLife(base, now)):
 		return nil, nil
 	case mine == nil:
-		return now, []string{"deletion"} // of a session of the same ID that is no more
+		return now, []string{"deletion"} // of an earlier session with the same ID
 	case now == nil && base != nil && sameLife(base, mine):
-		return nil, []string{"all"} // somebody else has deleted it
+		return nil, []string{"all"} // it was deleted on the primary
 	case now == nil:
 		return mine, nil
 	case base == nil || !sameLife(base, now):
 		if !sameLife(mine, now) {
-			return now, []string{"all"} // two sessions of one ID
+			return now, []string{"all"} // two sessions with the same ID
 		}
-		// Made here, and known there already. Who has done more to it since has changed it.
+		// It was created here, and exists on the primary. The side with the higher revision has changed it.
 		if base = mine; mine.Revision >= now.Revision {
 			base = now
 		}
 	case !sameLife(base, mine) || mine.Revision <= base.Revision:
-		return mine, nil // deleted and made again
+		return mine, nil // deleted and recreated
 	}
 	return combine(base, mine, now)
 }
 
-// sameLife reports whether both are one session, and not two of the same ID one after the other.
+// sameLife reports whether both are the same session, and not two successive ones with the same ID.
 func sameLife(a, b *session.Session) bool { return a.CreatedAt.Equal(b.CreatedAt) }
 
 func combine(base, mine, now *session.Session) (next *session.Session, lost []string) {
@@ -66,7 +66,7 @@ func combine(base, mine, now *session.Session) (next *session.Session, lost []st
 	return &out, lost
 }
 
-// same reports whether two versions differ in activity at most.
+// same reports whether two versions are equal except for activity.
 func same(a, b *session.Session) bool { return record.Changed(a, b)&^record.GroupActivity == 0 }
 
 // requestedSince returns when somebody's last request took effect on s that is not in the timeline of base, an earlier

@@ -13,8 +13,7 @@ import (
 	"berth/internal/storage/jsonfile"
 )
 
-// database is a primary that can be switched off, and of which single calls can be made to fail before or after they
-// have worked.
+// database is a primary that can be switched off, and of which single calls can fail before or after their effect.
 type database struct {
 	*jsonfile.Store
 
@@ -24,7 +23,7 @@ type database struct {
 	merged map[string]bool
 }
 
-var errAway = session.Errorf(session.CodeStoreUnavailable, "the database cannot be reached")
+var errUnavailable = session.Errorf(session.CodeStoreUnavailable, "the database cannot be reached")
 
 func newDatabase(t *testing.T) *database {
 	t.Helper()
@@ -62,12 +61,12 @@ func (d *database) do(call string, work func() error) error {
 		before, after = fail(call)
 	}
 	if before {
-		return errAway
+		return errUnavailable
 	}
 	if err := work(); err != nil || !after {
 		return err
 	}
-	return errAway
+	return errUnavailable
 }
 
 func (d *database) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
@@ -108,7 +107,7 @@ func (d *database) Watch(ctx context.Context, missed func(), _ func(session.ID))
 	return ctx.Err()
 }
 
-// Merge is what a database does in a transaction: one at a time.
+// Merge is serialized, as the transactions of a database.
 func (d *database) Merge(ctx context.Context, key string, id session.ID, decide func(*session.Session) *session.Session) (after *session.Session, err error) {
 	err = d.do("merge", func() error {
 		d.mu.Lock()
@@ -145,12 +144,12 @@ func (d *database) Merge(ctx context.Context, key string, id session.ID, decide 
 	return after, err
 }
 
-// disk is a local store whose writes of everything can be made to fail or to wait.
+// disk is a local store of which full writes can fail or be blocked.
 type disk struct {
 	*jsonfile.Store
-	fails *atomic.Pointer[func() error]
-	gate  chan struct{}
-	begun *atomic.Int64
+	fails   *atomic.Pointer[func() error]
+	gate    chan struct{}
+	started *atomic.Int64
 }
 
 func (d *disk) Replace(ctx context.Context, all []session.Session) error {
@@ -170,7 +169,7 @@ func (d *disk) write(ctx context.Context, put func(context.Context, []session.Se
 		}
 	}
 	if d.gate != nil {
-		d.begun.Add(1)
+		d.started.Add(1)
 		select {
 		case <-d.gate:
 		case <-ctx.Done():
@@ -180,17 +179,17 @@ func (d *disk) write(ctx context.Context, put func(context.Context, []session.Se
 	return put(ctx, all)
 }
 
-// fixture is one process's failover and the files that outlive it.
+// fixture is the failover store of one process, and its files, which persist across restarts.
 type fixture struct {
 	t   *testing.T
 	dir string
 	db  *database
 
-	// Faults of the disk; set before they are needed. nil: there are none.
+	// Faults of the disk; nil: none.
 	dropFails    atomic.Pointer[func() error]
 	journalFails atomic.Pointer[func() error] // of Replace and Retire
 	copyGate     chan struct{}                // a write of the copy waits for it, or for the end of its context
-	copyWrites   atomic.Int64                 // that have begun
+	copyWrites   atomic.Int64                 // that have started
 
 	store *failover.Store
 	base  *jsonfile.Store
@@ -199,7 +198,7 @@ type fixture struct {
 	done  chan struct{}
 }
 
-// newFixture has a database and a failover before it, which tries it often.
+// newFixture makes a database with a failover store, which pings it often.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	h := &fixture{t: t, dir: t.TempDir(), db: newDatabase(t)}
@@ -214,9 +213,9 @@ func (h *fixture) start() {
 	h.t.Helper()
 	h.base = openFile(h.t, filepath.Join(h.dir, "copy.json"))
 	store, err := failover.Open(h.t.Context(), h.db, failover.Options{
-		Copy: &disk{Store: h.base, gate: h.copyGate, begun: &h.copyWrites},
+		Copy: &disk{Store: h.base, gate: h.copyGate, started: &h.copyWrites},
 		Pending: func(initial []session.Session) (failover.Local, error) {
-			if err := jsonfile.Begin(h.pendingFile(), initial); err != nil {
+			if err := jsonfile.CreateFile(h.pendingFile(), initial); err != nil {
 				return nil, err
 			}
 			s, err := jsonfile.Open(h.pendingFile(), jsonfile.Options{})
@@ -244,7 +243,7 @@ func (h *fixture) start() {
 	go func() { defer close(h.done); _ = store.Run(ctx) }()
 }
 
-// crash lets go of the files without a word, as a killed process does. What was acknowledged is on the disk.
+// crash closes the files without closing the failover store, as the kernel does for a killed process.
 func (h *fixture) crash() {
 	h.stop()
 	<-h.done
@@ -258,15 +257,15 @@ func (h *fixture) eventually(what string, try func() bool) {
 	h.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !try(); <-time.After(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			h.t.Fatalf("not in time: %s; the status is %+v", what, h.store.Status())
+			h.t.Fatalf("timed out: %s; the status is %+v", what, h.store.Status())
 		}
 	}
 }
 
-func (h *fixture) back() {
+func (h *fixture) recover() {
 	h.t.Helper()
 	h.db.set(false)
-	h.eventually("back with the database", func() bool { return !h.store.Status().Degraded })
+	h.eventually("the database is active again", func() bool { return !h.store.Status().Degraded })
 }
 
 func (h *fixture) create(id session.ID) session.Session {
@@ -287,7 +286,7 @@ func (h *fixture) update(s session.Session) session.Session {
 	return s
 }
 
-// inDatabase returns a session as the database itself has it.
+// inDatabase returns a session of the database itself.
 func (h *fixture) inDatabase(id session.ID) (session.Session, bool) {
 	h.t.Helper()
 	s, err := h.db.Store.Get(h.t.Context(), id)
@@ -297,8 +296,8 @@ func (h *fixture) inDatabase(id session.ID) (session.Session, bool) {
 	return s, err == nil
 }
 
-// others changes a session in the database as another process would.
-func (h *fixture) others(id session.ID, change func(*session.Session)) {
+// changeByOther changes a session in the database, as another process does.
+func (h *fixture) changeByOther(id session.ID, change func(*session.Session)) {
 	h.t.Helper()
 	s, err := h.db.Store.Get(h.t.Context(), id)
 	if err == nil {

@@ -9,24 +9,23 @@ import (
 	"berth/internal/session"
 )
 
-// A database that returns and takes its time keeps nobody waiting: the local store goes on, and what is done meanwhile arrives
-// as well.
-func TestFlowBackToASlowDatabaseKeepsNobodyWaiting(t *testing.T) {
+// A slow database does not block calls during a replay: the local store stays active, and changes meanwhile are replayed too.
+func TestReplayToSlowDatabaseDoesNotBlockCalls(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	h.db.set(true)
 	for i := range 5 {
 		h.create(session.ID(fmt.Sprint("ses-", i)))
 	}
-	begun, release := make(chan struct{}, 100), make(chan struct{})
+	started, release := make(chan struct{}, 100), make(chan struct{})
 	h.db.failing(func(call string) (before, after bool) {
 		if call == "merge" {
-			begun <- struct{}{}
+			started <- struct{}{}
 			<-release
 		}
 		return false, false
 	})
-	<-begun
+	<-started
 	done := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -44,22 +43,22 @@ func TestFlowBackToASlowDatabaseKeepsNobodyWaiting(t *testing.T) {
 	select {
 	case err := <-done:
 		if err != nil {
-			t.Errorf("a call during the flow back: %v", err)
+			t.Errorf("a call during the replay: %v", err)
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("a call waits for the database")
+		t.Error("a call is blocked by the database")
 	}
 	close(release)
-	h.eventually("with the database", func() bool { return !h.store.Status().Degraded })
+	h.eventually("the database is active again", func() bool { return !h.store.Status().Degraded })
 	if got, ok := h.inDatabase("ses-0"); !ok || got.Owner != "bob" {
-		t.Errorf("changed during the flow back: got %+v, %v", got, ok)
+		t.Errorf("changed during the replay: got %+v, %v", got, ok)
 	}
 	if got, ok := h.inDatabase("ses-1"); ok {
-		t.Errorf("deleted during the flow back: got %+v", got)
+		t.Errorf("deleted during the replay: got %+v", got)
 	}
 	for i := 2; i < 5; i++ {
 		if _, ok := h.inDatabase(session.ID(fmt.Sprint("ses-", i))); !ok {
-			t.Errorf("session %d has not arrived", i)
+			t.Errorf("session %d was not replayed", i)
 		}
 	}
 }

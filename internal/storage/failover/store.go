@@ -9,9 +9,9 @@ import (
 	"berth/internal/storage/record"
 )
 
-// do calls the store that works. A primary that is unavailable is left for the local store, which is then called instead.
-// learn gets what the primary has answered; nil: nothing is learned from that.
-func (s *Store) do(ctx context.Context, call func(session.Store) error, learn func(error)) error {
+// do calls the active store. If the primary is unavailable, it fails over and calls the local store instead. observe is called
+// with the error of the primary; it may be nil.
+func (s *Store) do(ctx context.Context, call func(session.Store) error, observe func(error)) error {
 	for {
 		s.mu.RLock()
 		if s.pending != nil {
@@ -20,8 +20,8 @@ func (s *Store) do(ctx context.Context, call func(session.Store) error, learn fu
 			return err
 		}
 		err := call(s.primary)
-		if learn != nil {
-			learn(err)
+		if observe != nil {
+			observe(err)
 		}
 		s.mu.RUnlock()
 		if session.CodeOf(err) != session.CodeStoreUnavailable || ctx.Err() != nil || !s.failOver(ctx, err) {
@@ -30,20 +30,19 @@ func (s *Store) do(ctx context.Context, call func(session.Store) error, learn fu
 	}
 }
 
-// change is do for a call that changes a session. learn is called when the primary has done it.
-func (s *Store) change(ctx context.Context, call func(session.Store) error, learn func()) error {
+// change is do for a call that changes a session. observe is called after a success of the primary.
+func (s *Store) change(ctx context.Context, call func(session.Store) error, observe func()) error {
 	return s.do(ctx, func(store session.Store) error {
 		defer s.edits.Add(1)
 		return call(store)
 	}, func(err error) {
 		if err == nil {
-			learn()
+			observe()
 		}
 	})
 }
 
-// Create adds a session. A create that the primary has not answered, and that is made here, is the same one when it flows
-// back.
+// Create adds a session. If the response of the primary was lost and the create is repeated here, the replay recognises it.
 func (s *Store) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
 	err = s.change(ctx, func(store session.Store) (err error) {
 		made, err = store.Create(ctx, v, max)
@@ -97,7 +96,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (page session.Page, e
 	return page, err
 }
 
-// Count counts the sessions of the store that works.
+// Count counts the sessions of the active store.
 func (s *Store) Count(ctx context.Context, at time.Time) (counts record.Counts, err error) {
 	err = s.do(ctx, func(store session.Store) (err error) {
 		counts, err = record.CountSessions(ctx, store, at)
@@ -106,7 +105,7 @@ func (s *Store) Count(ctx context.Context, at time.Time) (counts record.Counts, 
 	return counts, err
 }
 
-// Touch notes activity.
+// Touch records activity.
 func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 	return s.do(ctx, func(store session.Store) error { return store.Touch(ctx, at) }, func(err error) {
 		if err == nil {
@@ -115,19 +114,19 @@ func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 	})
 }
 
-// Ping answers for the store that works.
+// Ping pings the active store.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.do(ctx, func(store session.Store) error { return store.Ping(ctx) }, nil)
 }
 
-// Watch passes on what the primary tells. After a flow back everything may be another, which it tells as well.
+// Watch forwards the notifications of the primary. After a replay it calls missed, because every session may have changed.
 func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.ID)) error {
 	type event struct {
 		id     session.ID
 		missed bool
 	}
 	events := make(chan event)
-	tell := func(e event) {
+	send := func(e event) {
 		select {
 		case events <- e:
 		case <-ctx.Done():
@@ -136,7 +135,7 @@ func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.I
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		_ = s.primary.Watch(ctx, func() { tell(event{missed: true}) }, func(id session.ID) { tell(event{id: id}) })
+		_ = s.primary.Watch(ctx, func() { send(event{missed: true}) }, func(id session.ID) { send(event{id: id}) })
 	})
 	missed()
 	for {
@@ -147,7 +146,7 @@ func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.I
 			} else {
 				changed(e.id)
 			}
-		case <-s.again:
+		case <-s.resync:
 			missed()
 		case <-ctx.Done():
 			return ctx.Err()

@@ -14,8 +14,8 @@ import (
 	"berth/internal/storage/record"
 )
 
-// failOver turns to the local store because a call of the primary has failed. It reports false when the primary answers
-// after all: then the failure was the call's own.
+// failOver switches to the local store after a failed call of the primary. It returns false if the primary answers a ping: then
+// only the call has failed.
 func (s *Store) failOver(ctx context.Context, cause error) bool {
 	s.switchMu.Lock()
 	defer s.switchMu.Unlock()
@@ -27,14 +27,14 @@ func (s *Store) failOver(ctx context.Context, cause error) bool {
 		return false
 	}
 	if err := s.degrade(ctx, cause); err != nil {
-		s.opts.Logger.ErrorContext(ctx, "the database cannot be reached, and this process cannot go on without it", "error", err)
+		s.opts.Logger.ErrorContext(ctx, "the database cannot be reached, and failing over to the local store failed", "error", err)
 		return false
 	}
 	return true
 }
 
-// degrade makes the local store the one that works. What the primary had becomes the base first: without it, nobody could
-// tell afterwards what was changed.
+// degrade makes the local store the active one. The known sessions of the primary become the base first, which the replay
+// compares with.
 func (s *Store) degrade(ctx context.Context, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,17 +49,17 @@ func (s *Store) degrade(ctx context.Context, cause error) error {
 	s.pending, s.base = pending, session.ByID(all)
 	s.edits.Add(1)
 	s.since, s.reason = time.Now().UTC(), session.MessageOf(cause)
-	s.opts.Logger.ErrorContext(ctx, "the database cannot be reached; changes are kept here until it returns", "error", cause, "sessions", len(all))
+	s.opts.Logger.ErrorContext(ctx, "the database cannot be reached; changes are journalled until it has recovered", "error", cause, "sessions", len(all))
 	return nil
 }
 
-// failBack tries to return to the primary.
+// failBack tries to switch back to the primary.
 func (s *Store) failBack(ctx context.Context) {
 	s.switchMu.Lock()
 	defer s.switchMu.Unlock()
 	err := s.ping(ctx)
 	if err == nil {
-		err = s.flowBack(ctx)
+		err = s.replay(ctx)
 	}
 	if err == nil || ctx.Err() != nil {
 		return
@@ -69,18 +69,18 @@ func (s *Store) failBack(ctx context.Context) {
 	s.reason = session.MessageOf(err)
 	s.mu.Unlock()
 	if changed {
-		s.opts.Logger.WarnContext(ctx, "still without the database", "error", err)
+		s.opts.Logger.WarnContext(ctx, "the database is still unavailable", "error", err)
 	}
 }
 
 // change is one session that differs from the base.
 type change struct {
 	id   session.ID
-	base *session.Session // nil: it was not there
-	mine *session.Session // nil: it was deleted here
+	base *session.Session // nil: created here
+	mine *session.Session // nil: deleted here
 }
 
-// compare lists what was changed, and the activity of what was not.
+// compare returns the changed sessions, and the activity of the unchanged ones.
 func compare(base map[session.ID]session.Session, mine []session.Session) (changes []change, touched map[session.ID]time.Time) {
 	touched = map[session.ID]time.Time{}
 	here := make(map[session.ID]bool, len(mine))
@@ -104,43 +104,43 @@ func compare(base map[session.ID]session.Session, mine []session.Session) (chang
 	return changes, touched
 }
 
-// key is the same for the same change of the same version, whenever it is tried.
+// key is the same for every attempt of the same change of the same version.
 func (c change) key() string {
 	return digest(c.id, valuesOf(c.base), valuesOf(c.mine))
 }
 
-// valuesOf is what a session says, by column: names that stay while those of fields in Go change.
+// valuesOf is the values of a session by column: column names are stable, in contrast to those of fields in Go.
 func valuesOf(s *session.Session) map[string]any {
 	if s == nil {
 		return nil
 	}
 	all := map[string]any{}
 	for _, c := range record.Columns() {
-		if value, _ := c.Get(s); value != nil { // stores hold what has a form in JSON
+		if value, _ := c.Get(s); value != nil { // stored sessions can be encoded in JSON
 			all[c.Name] = value
 		}
 	}
 	return all
 }
 
-// birthKey is the same for every version of a session that was made here.
+// birthKey is the same for every version of a session that was created here.
 func (c change) birthKey() string {
 	return digest("created", c.id, c.mine.CreatedAt)
 }
 
 func digest(parts ...any) string {
-	text, _ := json.Marshal(parts) // which always have a form in JSON
+	text, _ := json.Marshal(parts) // cannot fail for these types
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }
 
-// aheadRounds is how often what was changed is brought ahead. What changes faster than a primary takes it comes last.
-const aheadRounds = 3
+// replayRounds is the maximum number of rounds of [Store.replayAhead]. Later changes are replayed last.
+const replayRounds = 3
 
-// bringAhead brings changes to the primary while the local store works, so that a primary that takes its time keeps nobody
-// waiting. Sessions on which somebody works come last: until then the others must not think that they may go on with that.
-func (s *Store) bringAhead(ctx context.Context) error {
-	for range aheadRounds {
+// replayAhead replays changes while the local store is active, so that a slow primary does not block calls. Sessions with an
+// operation in progress are replayed last: before that other processes must not take the operation over.
+func (s *Store) replayAhead(ctx context.Context) error {
+	for range replayRounds {
 		s.mu.RLock()
 		page, err := s.pending.List(ctx, session.Query{})
 		changes, _ := compare(s.base, page.Sessions)
@@ -155,7 +155,7 @@ func (s *Store) bringAhead(ctx context.Context) error {
 		arrived := 0
 		for _, c := range changes {
 			if err = s.apply(ctx, c); err != nil {
-				err = fmt.Errorf("bring back session %s: %w", c.id, err)
+				err = fmt.Errorf("replay session %s: %w", c.id, err)
 				break
 			}
 			arrived++
@@ -170,16 +170,16 @@ func (s *Store) bringAhead(ctx context.Context) error {
 	return nil
 }
 
-// flowBack brings every change to the primary and makes it the store that works. Nobody calls a store during the last part of
-// that. An error leaves the local store at work; what has arrived by then does not arrive again.
-func (s *Store) flowBack(ctx context.Context) error {
+// replay merges all changes into the primary and makes it the active store. Calls are blocked during the last part. After an
+// error the local store stays active; changes that were merged already are not merged again.
+func (s *Store) replay(ctx context.Context) error {
 	if s.opts.Prepare != nil {
 		if err := s.opts.Prepare(ctx); err != nil {
 			return err
 		}
 	}
 	begun := time.Now()
-	if err := s.bringAhead(ctx); err != nil {
+	if err := s.replayAhead(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -192,7 +192,7 @@ func (s *Store) flowBack(ctx context.Context) error {
 	for i, c := range changes {
 		if err := s.apply(ctx, c); err != nil {
 			s.settle(ctx, changes[:i])
-			return fmt.Errorf("bring back session %s: %w", c.id, err)
+			return fmt.Errorf("replay session %s: %w", c.id, err)
 		}
 	}
 	if len(touched) > 0 {
@@ -206,16 +206,16 @@ func (s *Store) flowBack(ctx context.Context) error {
 		return err
 	}
 	if err := s.retire(ctx, page.Sessions); err != nil {
-		return fmt.Errorf("end the journal: %w", err)
+		return fmt.Errorf("retire the journal: %w", err)
 	}
 	if _, err := s.copyKnown(ctx); err != nil {
-		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written; trying again", "error", err)
+		s.opts.Logger.WarnContext(ctx, "the copy of the database was not written, retrying", "error", err)
 	}
-	s.opts.Logger.InfoContext(ctx, "back with the database", "changes", len(changes), "without_it", time.Since(s.since).Round(time.Second),
+	s.opts.Logger.InfoContext(ctx, "database recovered, changes replayed", "changes", len(changes), "without_it", time.Since(s.since).Round(time.Second),
 		"took", time.Since(begun).Round(time.Millisecond))
 	s.pending, s.base, s.reason, s.flowed = nil, nil, "", time.Now().UTC()
 	select {
-	case s.again <- struct{}{}:
+	case s.resync <- struct{}{}:
 	default:
 	}
 	return nil
@@ -228,17 +228,17 @@ func (s *Store) apply(ctx context.Context, c change) error {
 		next, lost = merge(c.base, c.mine, now)
 		return next
 	}
-	err := s.applyOnce(ctx, c, decide)
+	err := s.mergeOnce(ctx, c, decide)
 	if len(lost) > 0 && err == nil {
-		s.opts.Logger.WarnContext(ctx, "another instance changed the same meanwhile; its change was kept", "session_id", c.id, "fields", lost)
+		s.opts.Logger.WarnContext(ctx, "conflicting change of another instance was kept", "session_id", c.id, "fields", lost)
 	}
 	return err
 }
 
-func (s *Store) applyOnce(ctx context.Context, c change, decide func(*session.Session) *session.Session) error {
+func (s *Store) mergeOnce(ctx context.Context, c change, decide func(*session.Session) *session.Session) error {
 	if c.base == nil {
-		// A flow back that was cut short may have brought this session already, in an earlier version. If it is not there
-		// any more, somebody has deleted it since.
+		// An interrupted replay may have created this session already, in an earlier version. If it is missing now, it was
+		// deleted since.
 		first := false
 		now, err := s.primary.Merge(ctx, c.birthKey(), c.id, func(now *session.Session) *session.Session {
 			first = true
@@ -252,8 +252,8 @@ func (s *Store) applyOnce(ctx context.Context, c change, decide func(*session.Se
 	return err
 }
 
-// settle makes changes that have arrived part of the base, so that what is done to those sessions next is compared with
-// them. Without it, which a crash may bring about, such a later change may meet its own forerunner as another's.
+// settle adds merged changes to the base, so that later changes of these sessions are compared with them. Without it, after a
+// crash, a later change may conflict with its own predecessor.
 func (s *Store) settle(ctx context.Context, arrived []change) {
 	for _, c := range arrived {
 		if c.mine == nil {
@@ -268,7 +268,7 @@ func (s *Store) settle(ctx context.Context, arrived []change) {
 	}
 }
 
-// reload reads everything that the primary has.
+// reload reads all sessions of the primary.
 func (s *Store) reload(ctx context.Context) error {
 	mark := s.known.mark()
 	page, err := s.primary.List(ctx, session.Query{})

@@ -21,10 +21,10 @@ import (
 	"berth/internal/storage/record"
 )
 
-// The activity log lies beside the file and holds activity that the file does not hold yet: one JSON object per line,
-// {"session_id":…,"created_at":…,"last_accessed":…}. A line moves the activity of one session forward and never back,
-// and created_at keeps it from a later session with the same ID, so that lines may be applied any number of times, in any
-// order, also after the file has taken them over. A line that cannot be read was cut off by a crash and is skipped.
+// The activity log is beside the file and has the activity that is not in the file yet: one JSON object per line,
+// {"session_id":…,"created_at":…,"last_accessed":…}. A line only moves the activity of a session forward, and created_at
+// distinguishes it from a later session with the same ID, so that lines may be applied any number of times, in any order, also
+// after they were merged into the file. A line that cannot be read was truncated by a crash and is skipped.
 const (
 	activitySuffix = ".activity"
 	minActivityLog = 256 << 10 // bytes; see [Store.activityLimit]
@@ -42,11 +42,10 @@ type activityLog struct {
 	path  string
 	reach func(step) error
 	file  *os.File // nil until the first append
-	size  int64    // up to the end of the last whole line
+	size  int64    // up to the end of the last complete line
 }
 
-// load returns the activity in the log that is newer than what the sessions' entries hold. A log that is not there is
-// empty.
+// load returns the activity in the log that is newer than that of the sessions' entries. A missing log is empty.
 func (l *activityLog) load(sessions map[session.ID]*entry) (map[session.ID]time.Time, error) {
 	newer := map[session.ID]time.Time{}
 	file, err := os.OpenFile(l.path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
@@ -78,7 +77,7 @@ func (l *activityLog) load(sessions map[session.ID]*entry) (map[session.ID]time.
 	}
 }
 
-// append makes lines durable. After an error the log holds what it held before, perhaps with a part of the lines.
+// append makes lines durable. After an error the log has the previous lines, and perhaps a part of the new ones.
 func (l *activityLog) append(lines []byte) error {
 	if l.file == nil {
 		file, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW, ownerOnly)
@@ -100,7 +99,7 @@ func (l *activityLog) append(lines []byte) error {
 }
 
 func (l *activityLog) write(lines []byte) error {
-	if err := l.file.Truncate(l.size); err != nil { // of a line that a crash has cut off
+	if err := l.file.Truncate(l.size); err != nil { // of a line that a crash has truncated
 		return err
 	}
 	if _, err := l.file.WriteAt(lines, l.size); err != nil {
@@ -115,7 +114,7 @@ func (l *activityLog) write(lines []byte) error {
 	return l.reach(stepNotedDurable)
 }
 
-// clear empties the log when the file holds all of it. A failure leaves lines that change nothing.
+// clear empties the log when all of it is in the file. A failure leaves lines without an effect.
 func (l *activityLog) clear() {
 	if l.size == 0 {
 		return
@@ -138,18 +137,18 @@ func (l *activityLog) close() {
 	}
 }
 
-// activityLimit is how long the log may become before the file takes it over: as long as the file, so that what is
-// written for activity is at most twice what the log takes.
+// activityLimit is the size of the log at which it is merged into the file: that of the file, so that at most twice the size of
+// the log is written for activity.
 func (s *Store) activityLimit() int64 { return max(cmp.Or(s.minLog, minActivityLog), s.size) }
 
-// note writes activity that is in neither place into the log, and reports whether it is there now. It is not tried when
-// the log is long enough.
+// note appends unlogged activity to the log, and reports whether it succeeded. It is not tried when the log has reached its
+// limit.
 func (s *Store) note() bool {
 	s.mu.Lock()
-	unnoted := s.unnoted
-	s.unnoted = map[session.ID]struct{}{}
+	unlogged := s.unlogged
+	s.unlogged = map[session.ID]struct{}{}
 	var lines bytes.Buffer
-	for _, id := range slices.Sorted(maps.Keys(unnoted)) {
+	for _, id := range slices.Sorted(maps.Keys(unlogged)) {
 		e, ok := s.stored.sessions[id]
 		if at := s.touched[id]; ok && at.After(e.session.LastAccessed) {
 			line, _ := json.Marshal(note{id, e.session.CreatedAt, at}) // its parts came from JSON
@@ -161,7 +160,7 @@ func (s *Store) note() bool {
 	if lines.Len() == 0 {
 		return true
 	}
-	err := errors.New("the activity log is long enough")
+	err := errors.New("the activity log has reached its limit")
 	if s.activity.size+int64(lines.Len()) <= s.activityLimit() {
 		if err = s.disk.lock.held(); err == nil {
 			err = s.activity.append(lines.Bytes())
@@ -172,23 +171,22 @@ func (s *Store) note() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.Copy(s.unnoted, unnoted)
+	maps.Copy(s.unlogged, unlogged)
 	return false
 }
 
-// withActivity returns a store's file with the activity of its log in it. Content that is no such file is returned as it
-// is.
+// withActivity returns the content of a store's file with the activity of its log. Other content is returned unchanged.
 func withActivity(content []byte, path string) ([]byte, error) {
 	im, err := decode(content)
 	if err != nil {
-		return content, nil //nolint:nilerr // whoever reads it finds out
+		return content, nil //nolint:nilerr // the reader reports it
 	}
 	log := activityLog{path: path + activitySuffix}
 	d := draft{image: im}
 	if d.touched, err = log.load(im.sessions); err != nil {
 		return nil, err
 	}
-	if !d.fold() {
+	if !d.applyActivity() {
 		return content, nil
 	}
 	return d.encode(), nil

@@ -174,7 +174,7 @@ func TestStoreThatMovesTakesItsActivityAlong(t *testing.T) {
 	create(t, s, "ses-a")
 	touch(t, s, "ses-a", 5)
 	crash(s)
-	seized, err := Seize(path)
+	seized, err := LockFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

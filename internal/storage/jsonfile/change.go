@@ -8,7 +8,7 @@ import (
 	"berth/internal/storage/record"
 )
 
-// Create adds a session. A taken ID is reported before a full house, so that a repeated request finds its session.
+// Create adds a session. An existing ID is reported before the limit, so that a repeated request finds its session.
 func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
 	if err := v.Metadata.Check(); err != nil {
 		return session.Session{}, err
@@ -44,7 +44,7 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 		}
 		next := v
 		next.Revision = old.session.Revision + 1
-		if record.Changed(&v, &old.session)&record.GroupMetadata != 0 { // else it is as it was, and must not keep anything else from being recorded
+		if record.Changed(&v, &old.session)&record.GroupMetadata != 0 { // unchanged metadata must not prevent other changes
 			if err := v.Metadata.Check(); err != nil {
 				return nothing, err
 			}
@@ -69,7 +69,7 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 	return updated.at(time.Time{}), nil
 }
 
-// Delete removes a session, and with it the activity that was noted for it.
+// Delete removes a session and its activity.
 func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error {
 	return s.submit(ctx, func(d *draft) (effect, error) {
 		if _, err := d.find(id, revision); err != nil {
@@ -93,7 +93,7 @@ func (d *draft) find(id session.ID, revision int64) (*entry, error) {
 	return e, nil
 }
 
-// admit returns a CodeLimit error if there is no room for a session that begins to occupy a place.
+// admit returns a CodeLimit error if there is no free slot for a session.
 func (d *draft) admit(s session.Session, max int) error {
 	if max <= 0 || !s.Occupies() {
 		return nil

@@ -15,28 +15,28 @@ type effect int
 
 const (
 	nothing effect = iota
-	grows          // a new session, or one that begins to occupy: not written from the reserve
-	frees          // a change after which no more resources are used than before: written even when the disk is full
+	grows          // a new session, or one that begins to occupy a slot: not written from the reserve
+	frees          // a change that uses no additional resources: written even when the disk is full
 )
 
-// change is one caller's wish. Many of them are written together.
+// change is the change of one call. Changes are written in batches.
 type change struct {
-	// apply makes the change in the draft; an error must leave the draft alone.
+	// apply makes the change in the draft; on an error the draft must be unchanged.
 	apply func(*draft) (effect, error)
 
 	did  effect
-	err  error         // why the change was not made; to be read after done
-	done chan struct{} // closed when the change is durable, or will never be
+	err  error         // why the change was not made; valid after done
+	done chan struct{} // closed when the change is durable or has failed
 }
 
-// draft is what the file is about to hold.
+// draft is the next version of the file.
 type draft struct {
 	image
 	touched map[session.ID]time.Time // activity that is not in the entries yet
 }
 
-// submit waits until the change is durable, or is known not to be made. When ctx ends first, a change that nobody has
-// begun to write is withdrawn; one that is being written is waited for, because only the disk can say what became of it.
+// submit waits until the change is durable or has failed. When ctx is done before, a queued change is withdrawn; the end of
+// one that is being written is waited for, because its result is not known before.
 func (s *Store) submit(ctx context.Context, apply func(*draft) (effect, error)) error {
 	if err := ended(ctx); err != nil {
 		return err
@@ -77,8 +77,8 @@ func (s *Store) work() {
 	}
 }
 
-// write makes changes durable until there are none: while one file is being written, the next batch gathers. Activity
-// alone goes into its log, until that is long enough.
+// write writes batches until there are no changes: during a write, the next batch is collected. Activity alone goes to its
+// log, until that has reached its limit.
 func (s *Store) write() {
 	for {
 		s.mu.Lock()
@@ -94,8 +94,8 @@ func (s *Store) write() {
 		if len(batch) == 0 && !closing && s.note() {
 			s.reserve.keep(s.size)
 			s.finish(nil, nil)
-		} else if landed := s.commit(batch); !landed && closing {
-			s.note() // the disk may have room for that
+		} else if replaced := s.commit(batch); !replaced && closing {
+			s.note() // the disk may have space for that
 		}
 		for _, done := range flushes {
 			close(done)
@@ -103,12 +103,12 @@ func (s *Store) write() {
 	}
 }
 
-// commit writes the file with these changes and with all activity, and tells the callers. It reports whether the file has
-// become another one. When the disk is full, it writes from the reserve what frees resources, and nothing else.
-func (s *Store) commit(batch []*change) (landed bool) {
+// commit writes the file with these changes and with all activity, and completes the calls. It reports whether the file was
+// replaced. When the disk is full, it writes only the changes that free resources, with space of the reserve.
+func (s *Store) commit(batch []*change) (replaced bool) {
 	next, waiting := s.draft()
 	needed := next.make(batch)
-	if next.fold() && len(batch) == 0 {
+	if next.applyActivity() && len(batch) == 0 {
 		needed = true
 	}
 	if !needed {
@@ -116,38 +116,38 @@ func (s *Store) commit(batch []*change) (landed bool) {
 		return false
 	}
 	content := next.encode()
-	landed, err := s.disk.replace(content)
-	if rest := freeing(batch); isFull(err) && !landed && len(rest) > 0 {
-		s.abandon(batch, err)
+	replaced, err := s.disk.replace(content)
+	if rest := freeing(batch); isFull(err) && !replaced && len(rest) > 0 {
+		s.failOthers(batch, err)
 		batch = rest
 		next, waiting = s.draft()
 		next.make(batch)
-		next.fold()
+		next.applyActivity()
 		content = next.encode()
-		for isFull(err) && !landed && s.reserve.give(int64(len(content))) {
-			landed, err = s.disk.replace(content)
+		for isFull(err) && !replaced && s.reserve.give(int64(len(content))) {
+			replaced, err = s.disk.replace(content)
 		}
 	}
 	s.mu.Lock()
-	if landed {
+	if replaced {
 		s.stored, s.size = next.image, int64(len(content))
 		s.forget(waiting)
 	}
-	alone := err != nil && s.broken == nil && len(batch) == 0
-	s.broken = err
+	unreported := err != nil && s.writeErr == nil && len(batch) == 0
+	s.writeErr = err
 	s.mu.Unlock()
-	if landed && err == nil {
+	if replaced && err == nil {
 		s.activity.clear()
 		s.reserve.keep(s.size)
 	}
-	if alone { // nobody is waiting to be told
-		s.logger.WarnContext(context.Background(), "activity not written, trying again every second", "error", err)
+	if unreported { // there is no call that returns it
+		s.logger.WarnContext(context.Background(), "activity not written, retrying every second", "error", err)
 	}
 	s.finish(batch, err)
-	return landed
+	return replaced
 }
 
-// draft begins the next version of the file, with the activity that it will hold.
+// draft starts the next version of the file, with the activity that it will contain.
 func (s *Store) draft() (next *draft, waiting map[session.ID]time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,8 +172,8 @@ func freeing(batch []*change) []*change {
 	return slices.DeleteFunc(slices.Clone(batch), func(c *change) bool { return c.did != frees })
 }
 
-// abandon tells those whose change is not written from the reserve.
-func (s *Store) abandon(batch []*change, err error) {
+// failOthers fails the changes that are not written from the reserve.
+func (s *Store) failOthers(batch []*change, err error) {
 	for _, c := range batch {
 		if c.did != frees {
 			c.err = unwritten(err)
@@ -182,22 +182,22 @@ func (s *Store) abandon(batch []*change, err error) {
 	}
 }
 
-// finish tells the callers.
+// finish completes the calls.
 func (s *Store) finish(batch []*change, err error) {
 	s.mu.Lock()
 	s.flushLater()
 	s.mu.Unlock()
 	for _, c := range batch {
-		if err != nil { // also for one that was refused: what it was refused for may be a change that was not made
+		if err != nil { // also for a rejected change: the reason may be another change that was not made
 			c.err = unwritten(err)
 		}
 		close(c.done)
 	}
 }
 
-// fold puts waiting activity into the entries. It reports whether there was any.
-func (d *draft) fold() bool {
-	folded := false
+// applyActivity merges pending activity into the entries. It reports whether there was any.
+func (d *draft) applyActivity() bool {
+	applied := false
 	for id, at := range d.touched {
 		e, ok := d.sessions[id]
 		if !ok || !at.After(e.session.LastAccessed) {
@@ -205,13 +205,13 @@ func (d *draft) fold() bool {
 		}
 		if touched, err := seal(e.at(at), e.extra); err == nil { // it was sealed before with another time
 			d.sessions[id] = touched
-			folded = true
+			applied = true
 		}
 	}
-	return folded
+	return applied
 }
 
-// unwritten is what callers are told of a write that was not made.
+// unwritten is the error for callers of a failed write.
 func unwritten(err error) error {
 	if isFull(err) {
 		return session.Errorf(session.CodeStoreUnavailable,
@@ -221,7 +221,7 @@ func unwritten(err error) error {
 		"the session store could not be written; try again, and see the log").Because(err)
 }
 
-// ended returns an error if ctx has ended.
+// ended returns an error if ctx is done.
 func ended(ctx context.Context) error {
 	switch err := ctx.Err(); {
 	case err == nil:

@@ -17,23 +17,23 @@ import (
 const (
 	lockSuffix     = ".lock"
 	previousSuffix = ".previous"
-	newSuffix      = ".new" // of the previous version while it is being made
+	newSuffix      = ".new" // of the previous version while it is being created
 
-	ownerOnly fs.FileMode = 0o600 // the file holds token digests
+	ownerOnly fs.FileMode = 0o600 // the file contains token digests
 )
 
-// step is a point in the course of a write, at which tests make the disk fail or the process die.
+// step is a point of a write at which tests inject a failure or kill the process.
 type step string
 
 const (
-	stepCreated  step = "created"  // there is an empty temporary file
+	stepCreated  step = "created"  // the temporary file is created
 	stepWritten  step = "written"  // it has its content, perhaps in memory only
-	stepLinked   step = "linked"   // the present version has its second name, not yet the final one
-	stepKept     step = "kept"     // .previous is the present version
+	stepLinked   step = "linked"   // the current version has a second name, not yet the final one
+	stepKept     step = "kept"     // .previous is the current version
 	stepReplaced step = "replaced" // the file is the new version, perhaps in memory only
 	stepDurable  step = "durable"  // and on the disk
 
-	stepNoted        step = "noted"  // activity is in its log, perhaps in memory only
+	stepNoted        step = "noted"  // activity is appended to its log, perhaps in memory only
 	stepNotedDurable step = "synced" // and on the disk
 )
 
@@ -60,9 +60,9 @@ func (d *disk) reach(s step) error {
 func (d *disk) dir() string      { return filepath.Dir(d.path) }
 func (d *disk) previous() string { return d.path + previousSuffix }
 
-// replace makes content the file's next version. Whatever happens when, the file is the old or the new version, whole.
-// landed says which it is now; it may be the new one although there is an error, if the disk refuses to go back.
-func (d *disk) replace(content []byte) (landed bool, err error) {
+// replace replaces the file by its next version. At every moment the file is the complete old or the complete new version.
+// replaced reports which it is; it may be the new one in spite of an error, if the rollback fails.
+func (d *disk) replace(content []byte) (replaced bool, err error) {
 	if err := d.lock.held(); err != nil {
 		return false, err
 	}
@@ -70,7 +70,7 @@ func (d *disk) replace(content []byte) (landed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("create a temporary file: %w", err)
 	}
-	defer func() { _ = pending.Cleanup() }() // nothing to do when it has become the file
+	defer func() { _ = pending.Cleanup() }() // no effect after the rename
 	if err := fileowner.Give(pending.File, d.dir()); err != nil {
 		return false, fmt.Errorf("create a temporary file: %w", err)
 	}
@@ -93,14 +93,14 @@ func (d *disk) replace(content []byte) (landed bool, err error) {
 	if err := pending.CloseAtomicallyReplace(); err != nil {
 		return false, fmt.Errorf("replace the file: %w", err)
 	}
-	if err := d.settle(); err != nil {
-		return d.goBack(existed) != nil, err
+	if err := d.syncName(); err != nil {
+		return d.rollBack(existed) != nil, err
 	}
 	return true, nil
 }
 
-// settle makes the new name durable: renameio writes the file through to the disk, but not the directory.
-func (d *disk) settle() error {
+// syncName makes the new name durable: renameio syncs the file, but not the directory.
+func (d *disk) syncName() error {
 	if err := d.reach(stepReplaced); err != nil {
 		return err
 	}
@@ -110,16 +110,16 @@ func (d *disk) settle() error {
 	return d.reach(stepDurable)
 }
 
-// goBack undoes a replacement that could not be made durable, so that file and memory agree on the old version.
-func (d *disk) goBack(existed bool) error {
+// rollBack undoes a replacement that could not be made durable, so that file and memory agree on the old version.
+func (d *disk) rollBack(existed bool) error {
 	if !existed {
 		return os.Remove(d.path)
 	}
 	return os.Rename(d.previous(), d.path)
 }
 
-// keepPrevious gives the present version its second name. The file keeps its first one all the time. It reports
-// whether there is a present version.
+// keepPrevious links the current version as the previous one. The file itself exists all the time. It reports whether there is
+// a current version.
 func (d *disk) keepPrevious() (existed bool, err error) {
 	if _, err := os.Lstat(d.path); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -128,9 +128,9 @@ func (d *disk) keepPrevious() (existed bool, err error) {
 	}
 	fresh := d.previous() + newSuffix
 	if err := d.link(d.path, fresh); err != nil {
-		return true, d.copyPrevious() // there are file systems without hard links
+		return true, d.copyPrevious() // the file system may have no hard links
 	}
-	// Rename does nothing for two names of one file, which these are after a write that failed later than here.
+	// Rename has no effect for two links of one file, as after a write that failed later than here.
 	defer func() { _ = atomicfile.Remove(fresh) }()
 	if err := d.reach(stepLinked); err != nil {
 		return true, err
@@ -146,8 +146,8 @@ func (d *disk) copyPrevious() error {
 	return atomicfile.Write(d.previous(), content, ownerOnly, d.dir())
 }
 
-// tidy removes what a killed process has left beside the file, and takes other users' rights away.
-func (d *disk) tidy() error {
+// cleanUp removes temporary files of a killed process, and the permissions of other users.
+func (d *disk) cleanUp() error {
 	names, err := os.ReadDir(d.dir())
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (d *disk) tidy() error {
 	return nil
 }
 
-// isLeftover recognises the names of temporary files: renameio's are a dot, the file's name and a number.
+// isLeftover reports whether a name is one of a temporary file: renameio's are a dot, the file's name and a number.
 func isLeftover(name, base string) bool {
 	if name == base+previousSuffix+newSuffix {
 		return true

@@ -13,10 +13,10 @@ import (
 	"berth/internal/storage/record"
 )
 
-// entry is one session as the file holds it: a JSON object with the session's columns as members. It is never changed.
+// entry is one session as stored in the file: a JSON object with the session's columns as members. It is immutable.
 type entry struct {
 	session session.Session
-	extra   map[string]json.RawMessage // members that this version does not know
+	extra   map[string]json.RawMessage // unknown members
 	raw     []byte                     // the JSON object
 }
 
@@ -47,8 +47,7 @@ func encodeEntry(s session.Session, extra map[string]json.RawMessage) ([]byte, e
 	return out.Bytes(), nil
 }
 
-// decodeEntry reads the session of that name. Columns that are missing or null are empty, but for those without which there is no
-// session.
+// decodeEntry reads the session of that name. Missing columns and null are empty values, except for the required ones.
 func decodeEntry(name string, raw []byte) (*entry, error) {
 	extra, err := members(raw)
 	if err != nil {
@@ -102,9 +101,9 @@ func as[T any](text []byte) (any, error) {
 	return value, err
 }
 
-// seal makes the entry of a session by writing a file with it and reading that back: nothing that could not be read
-// again gets into the store, memory holds what the disk will, and the entry shares nothing with its source. It returns
-// a CodeInvalid error for a session that has no such form.
+// seal makes the entry of a session by encoding a file with it and decoding that: the store has only sessions that can be read
+// back, memory and disk are the same, and the entry shares nothing with its source. It returns a CodeInvalid error for a
+// session that cannot be encoded.
 func seal(s session.Session, extra map[string]json.RawMessage) (*entry, error) {
 	raw, err := encodeEntry(s, extra)
 	if err == nil {

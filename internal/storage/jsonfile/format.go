@@ -20,21 +20,21 @@ const (
 	entriesMember = "sessions"
 )
 
-// image is what a file holds.
+// image is the content of a file.
 type image struct {
 	sessions map[session.ID]*entry
-	extra    map[string]json.RawMessage // members of the envelope that this version does not know
+	extra    map[string]json.RawMessage // unknown members of the envelope
 	retired  bool                       // see [Store.Retire]
 }
 
-// encode writes the file: one session to a line, in the order of their IDs, so that people can read and compare it.
+// encode writes the file: one session per line, in the order of their IDs, so that it can be read and compared.
 func (im image) encode() []byte {
 	var out bytes.Buffer
 	size := 0
 	for id, e := range im.sessions {
 		size += len(id) + len(e.raw) + len("\"\":,\n")
 	}
-	out.Grow(size + 1024) // growing step by step would take as long as all the rest
+	out.Grow(size + 1024) // repeated growing would double the time
 	out.WriteString(`{"` + versionMember + `":` + strconv.Itoa(formatVersion))
 	for _, name := range slices.Sorted(maps.Keys(im.extra)) {
 		out.WriteByte(',')
@@ -63,7 +63,7 @@ func writeMember(out *bytes.Buffer, name string, value []byte) {
 	out.Write(value)
 }
 
-// decode reads a file. Its errors are the second half of a sentence that begins with the file's name.
+// decode reads a file. Its errors complete a sentence that begins with the file's name.
 func decode(data []byte) (image, error) {
 	if err := whole(data); err != nil {
 		return image{}, err
@@ -101,7 +101,7 @@ func decode(data []byte) (image, error) {
 	return im, nil
 }
 
-// whole checks that data is one JSON text, and says where it stops being one.
+// whole checks that data is one JSON text, and reports the position of the fault.
 func whole(data []byte) error {
 	if len(data) == 0 {
 		return errors.New("is empty: it was cut off")
@@ -117,13 +117,13 @@ func whole(data []byte) error {
 	if err != nil {
 		return fmt.Errorf("is not JSON: %w", err)
 	}
-	if !utf8.Valid(data) { // which encoding/json would replace in silence
+	if !utf8.Valid(data) { // encoding/json would replace the bytes silently
 		return errors.New("is damaged: it is not UTF-8")
 	}
 	return nil
 }
 
-// members reads a JSON object. A name that occurs twice is an error: one of the two would be lost.
+// members reads a JSON object. A duplicate name is an error: one of the values would be lost.
 func members(data []byte) (map[string]json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {

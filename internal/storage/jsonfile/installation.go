@@ -6,11 +6,11 @@ import (
 	"maps"
 )
 
-// installationMember of the envelope names the installation whose sessions these are, so that a file that is restored
-// alone still finds its containers.
+// installationMember of the envelope is the name of the sessions' installation, so that a file that is restored alone keeps
+// its containers.
 const installationMember = "instance"
 
-// Installation returns the name of the installation whose sessions the file has; "" when it does not say.
+// Installation returns the name of the sessions' installation; "" if the file has none.
 func (s *Store) Installation() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,10 +14,10 @@ import (
 // The formats that [Read] knows.
 const (
 	FormatBerth  = "berth"  // a store's file
-	FormatLegacy = "legacy" // of the service before Berth: the ten columns of its table, tokens in clear text
+	FormatLegacy = "legacy" // of the legacy service: the ten columns of its table, tokens in clear text
 )
 
-// Contents is what a file tells, as far as it can be read.
+// Contents is the readable content of a file.
 type Contents struct {
 	Format   string
 	Sessions []session.Session // in the order of their IDs
@@ -25,15 +25,15 @@ type Contents struct {
 	Retired  bool // see [Store.Retire]
 }
 
-// Rejected is an entry that is no session.
+// Rejected is an entry that cannot be read.
 type Rejected struct {
 	Name   string          `json:"name"`   // its key in the file, or its position
-	Reason string          `json:"reason"` // a clause for people; without secrets
-	Raw    json.RawMessage `json:"-"`      // the entry as it is; it may hold a token
+	Reason string          `json:"reason"` // for operators; without secrets
+	Raw    json.RawMessage `json:"-"`      // the unchanged entry; it may contain a token
 }
 
-// Read reads a file of either format, entry by entry: one that is damaged keeps no other from being read. Tokens in
-// clear text become what digest makes of them. An error means that nothing can be read.
+// Read reads a file of either format, entry by entry: a damaged entry does not prevent others from being read. Tokens in clear
+// text are replaced by their digests. An error means that nothing can be read.
 func Read(data []byte, digest func(token string) string) (Contents, error) {
 	if err := whole(data); err != nil {
 		return Contents{}, fmt.Errorf("the file %w", err)
@@ -75,7 +75,7 @@ type listed struct {
 	raw  json.RawMessage
 }
 
-// envelope finds the entries, and which format they are in.
+// envelope returns the entries, and their format in contents.
 func envelope(data []byte, contents *Contents) ([]listed, error) {
 	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("[")) {
 		return elements(data)
@@ -137,7 +137,7 @@ func readOwn(l listed) (session.Session, error) {
 	return e.session, nil
 }
 
-// Write returns a store's file with these sessions. A session that has no form in JSON is a CodeInvalid error.
+// Write returns a store's file with these sessions. A session that cannot be encoded in JSON is a CodeInvalid error.
 func Write(sessions []session.Session) ([]byte, error) {
 	im := image{sessions: make(map[session.ID]*entry, len(sessions))}
 	for _, s := range sessions {

@@ -1,15 +1,14 @@
-// Package jsonfile is the session store for one machine: every session in memory, and every change in one JSON file
-// before its caller hears of it.
+// Package jsonfile is the session store for one machine: all sessions are in memory, and a change is durable in one JSON file
+// before the call returns.
 //
-// It knows the file's format, how to replace a file so that no crash can tear it, and how to keep a second process
-// out. It refuses to know what sessions mean: the rules are in package session, and package storetest holds the
-// meaning of a store.
+// It knows the file's format, how to replace the file atomically, and how to lock out a second process. It does not know the
+// meaning of sessions: the rules are in package session, and package storetest has the conformance suite of stores.
 //
-// Beside the file it keeps others: .previous, the version before the present one; .activity, a log of when sessions were
-// used last, which the file takes over with the next change, when the log gets long, and at the end; .reserve, space for
-// what frees resources when the disk is full; .lock, held for as long as the store is open; and, for the length of a
-// write, a temporary file. Who reads the file without its log misses the newest activity and nothing else. There is no moment at which the file itself is
-// missing, so that a missing file beside a .previous one was taken away by somebody, and is refused.
+// Beside the file there are others: .previous, the previous version; .activity, a log of the sessions' last activity, which is
+// merged into the file with the next change, when the log gets long, and on close; .reserve, reserved disk space for changes
+// that free resources; .lock, locked while the store is open; and, during a write, a temporary file. The file without its log
+// lacks the newest activity only. The file exists at every moment, so that a missing file beside a .previous one was removed
+// from outside, which is an error.
 package jsonfile
 
 import (
@@ -27,10 +26,10 @@ import (
 	"berth/internal/storage/record"
 )
 
-// touchDelay is how late activity is written, and so the most of it that a crash can lose.
+// touchDelay is the delay until activity is written, and the most of it that a crash can lose.
 const touchDelay = time.Second
 
-// Options are the store's settings. The zero value is good.
+// Options are the store's settings. The zero value is usable.
 type Options struct {
 	Logger *slog.Logger // default: discards
 
@@ -49,25 +48,25 @@ type Store struct {
 	logger   *slog.Logger
 
 	mu       sync.Mutex
-	stored   image                    // what the file holds; replaced as a whole, never changed in place
-	touched  map[session.ID]time.Time // activity that the file does not hold yet
-	unnoted  map[session.ID]struct{}  // those of touched that the activity log does not hold either
+	stored   image                    // the content of the file; replaced as a whole, never changed in place
+	touched  map[session.ID]time.Time // activity that is not in the file yet
+	unlogged map[session.ID]struct{}  // those of touched that are not in the activity log either
 	size     int64                    // of the file in bytes
-	queue    []*change                // changes that nobody has begun to write
+	queue    []*change                // changes that are not being written yet
 	flushing *time.Timer              // until touched is due; nil when nothing waits
-	due      bool                     // unnoted is to be written now
-	flushes  []chan struct{}          // to be closed when that was tried
+	due      bool                     // unlogged must be written now
+	flushes  []chan struct{}          // closed after that attempt
 	writing  bool                     // a writer is running
-	broken   error                    // why the last write was not made; nil after one that was
+	writeErr error                    // of the last write; nil: it succeeded
 	closed   bool
 	writer   sync.WaitGroup
 }
 
 var _ session.Store = (*Store)(nil)
 
-// Open reads the file, or begins an empty one if there is none, and locks it for this process until Close. The
-// directory must exist. Every error is a CodeStoreUnavailable one and leaves the files as they were: another process
-// uses the file; it is cut off, foreign or of a newer format; it is missing although there is a previous version.
+// Open reads the file, or creates an empty one if there is none, and locks it for this process until Close. The directory must
+// exist. Every error is a CodeStoreUnavailable one and leaves the files unchanged: another process uses the file; it is
+// truncated, of another program or of a newer format; it is missing although there is a previous version.
 func Open(path string, opts Options) (*Store, error) {
 	path, err := resolve(path)
 	if err != nil {
@@ -78,10 +77,10 @@ func Open(path string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		disk:    disk{path: path, lock: lock, fault: opts.fault, link: opts.link},
-		logger:  cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		unnoted: map[session.ID]struct{}{},
-		minLog:  opts.minLog,
+		disk:     disk{path: path, lock: lock, fault: opts.fault, link: opts.link},
+		logger:   cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		unlogged: map[session.ID]struct{}{},
+		minLog:   opts.minLog,
 	}
 	s.activity = activityLog{path: path + activitySuffix, reach: s.disk.reach}
 	s.reserve = reserve{path: path + reserveSuffix, dir: s.disk.dir()}
@@ -92,9 +91,9 @@ func Open(path string, opts Options) (*Store, error) {
 		lock.release()
 		return nil, err
 	}
-	if err := s.disk.tidy(); err != nil {
+	if err := s.disk.cleanUp(); err != nil {
 		lock.release()
-		return nil, unusable("tidy up beside the session store "+path, path, err)
+		return nil, unusable("clean up beside the session store "+path, path, err)
 	}
 	if s.touched, err = s.activity.load(s.stored.sessions); err != nil {
 		lock.release()
@@ -107,8 +106,8 @@ func Open(path string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// Close writes what is waiting and lets go of the file. It returns an error if the latest activity could not be
-// written; the store is closed all the same. It may be called again.
+// Close writes pending activity and releases the file. It returns an error if the latest activity could not be written; the
+// store is closed in any case. It may be called again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -127,13 +126,13 @@ func (s *Store) Close() error {
 
 	s.activity.close()
 	s.disk.lock.release()
-	if len(s.unnoted) > 0 {
-		return unavailable("write the latest activity", s.broken)
+	if len(s.unlogged) > 0 {
+		return unavailable("write the latest activity", s.writeErr)
 	}
 	return nil
 }
 
-// Get returns a session as the file holds it, with activity up to now.
+// Get returns a session as stored in the file, with its latest activity.
 func (s *Store) Get(ctx context.Context, id session.ID) (session.Session, error) {
 	if err := ended(ctx); err != nil {
 		return session.Session{}, err
@@ -150,7 +149,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Session, error)
 	return e.at(s.touched[id]), nil
 }
 
-// Touch notes activity, to be written within a second: into the file if it changes anyway, else into the activity log.
+// Touch records activity, which is written within a second: to the file if it changes anyway, else to the activity log.
 func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 	if err := ended(ctx); err != nil {
 		return err
@@ -165,14 +164,14 @@ func (s *Store) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 		e, ok := s.stored.sessions[id]
 		if ok && when.After(e.session.LastAccessed) && when.After(s.touched[id]) {
 			s.touched[id] = when
-			s.unnoted[id] = struct{}{}
+			s.unlogged[id] = struct{}{}
 		}
 	}
 	s.flushLater()
 	return nil
 }
 
-// Flush writes waiting activity now and waits for it. That it could not be written is not an error: it stays waiting.
+// Flush writes pending activity now and waits for it. If it cannot be written, it stays pending.
 func (s *Store) Flush() {
 	done := make(chan struct{})
 	s.mu.Lock()
@@ -187,14 +186,13 @@ func (s *Store) Flush() {
 	<-done
 }
 
-// Ping fails if the store is closed, if its lock was taken away, or if the last write failed and another try fails
-// as well.
+// Ping fails if the store is closed, if its lock was removed, or if the last write failed and a retry fails as well.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := ended(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	closed, broken := s.closed, s.broken
+	closed, broken := s.closed, s.writeErr
 	s.mu.Unlock()
 	switch {
 	case closed:
@@ -208,9 +206,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// flushLater makes sure that waiting activity becomes due. The caller holds mu.
+// flushLater schedules the write of pending activity. The caller holds mu.
 func (s *Store) flushLater() {
-	if len(s.unnoted) == 0 || s.flushing != nil || s.closed {
+	if len(s.unlogged) == 0 || s.flushing != nil || s.closed {
 		return
 	}
 	s.flushing = time.AfterFunc(touchDelay, func() {
@@ -224,23 +222,22 @@ func (s *Store) flushLater() {
 	})
 }
 
-// forget drops activity that the file now holds, or whose session is gone. The caller holds mu.
+// forget drops activity that is in the file now, or that belongs to a deleted session. The caller holds mu.
 func (s *Store) forget(written map[session.ID]time.Time) {
 	maps.DeleteFunc(s.touched, func(id session.ID, at time.Time) bool {
 		_, exists := s.stored.sessions[id]
 		if gone := !exists || !at.After(written[id]); !gone {
 			return false
 		}
-		delete(s.unnoted, id)
+		delete(s.unlogged, id)
 		return true
 	})
-	for id := range s.touched { // of a session that has the ID now, or that came during the write
-		s.unnoted[id] = struct{}{}
+	for id := range s.touched { // of a new session with this ID, or recorded during the write
+		s.unlogged[id] = struct{}{}
 	}
 }
 
-// resolve follows symbolic links, so that the file's companions are beside the file itself and two names of it share
-// one lock.
+// resolve follows symbolic links, so that the other files are beside the file itself and two names of it share one lock.
 func resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -255,7 +252,7 @@ func resolve(path string) (string, error) {
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return "", session.Errorf(session.CodeStoreUnavailable,
-			"the session store %s is a symbolic link to nowhere; is what it points to mounted?", path)
+			"the session store %s is a dangling symbolic link; is its target mounted?", path)
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
@@ -268,7 +265,7 @@ func unavailable(doing string, err error) error {
 	return session.Errorf(session.CodeStoreUnavailable, "could not %s", doing).Because(err)
 }
 
-// unusable is the same for a file that is there, and says what to do when this process may not use it.
+// unusable is the same for an existing file, with the remedy if this process has no permission.
 func unusable(doing, path string, err error) error {
 	if remedy := fileowner.Remedy(err, path); remedy != "" {
 		return session.Errorf(session.CodeStoreUnavailable, "could not %s; %s", doing, remedy).Because(err)

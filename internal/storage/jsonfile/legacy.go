@@ -14,7 +14,7 @@ import (
 	"berth/internal/storage/record"
 )
 
-// legacyEntry is one session of the service before Berth: the ten columns of its table.
+// legacyEntry is one session of the legacy service: the ten columns of its table.
 type legacyEntry struct {
 	ID            string          `json:"session_id"`
 	ContainerName string          `json:"container_name"`
@@ -28,7 +28,7 @@ type legacyEntry struct {
 	Metadata      json.RawMessage `json:"metadata"`
 }
 
-// readLegacy reads an entry of the service before Berth.
+// readLegacy reads an entry of the legacy service.
 func readLegacy(l listed, digest func(string) string) (session.Session, error) {
 	if _, err := members(l.raw); err != nil {
 		return session.Session{}, err
@@ -77,7 +77,7 @@ func readLegacy(l listed, digest func(string) string) (session.Session, error) {
 	return s, nil
 }
 
-// legacyTime reads a time with or without a zone, which then is UTC, or seconds since 1970. Null is the zero time.
+// legacyTime reads a time, in UTC if it has no zone, or seconds since 1970. Null is the zero time.
 func legacyTime(raw json.RawMessage) (time.Time, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return time.Time{}, nil
@@ -105,7 +105,7 @@ func legacyTime(raw json.RawMessage) (time.Time, error) {
 	return time.Time{}, errors.New("not a time")
 }
 
-// legacyMetadata reads an object, or one that is written as a string. Null and nothing are empty.
+// legacyMetadata reads an object, or one that is encoded as a string. Null and an empty string are empty.
 func legacyMetadata(raw json.RawMessage) (session.Metadata, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
@@ -123,7 +123,7 @@ func legacyMetadata(raw json.RawMessage) (session.Metadata, error) {
 	return metadata, nil
 }
 
-// checkPort takes the number of a port, also one that is written as a string. The port itself was its container's.
+// checkPort accepts a port number, also as a string. The port itself is not kept: it belonged to the old container.
 func checkPort(raw json.RawMessage) error {
 	text := strings.Trim(string(raw), `"`)
 	if text == "" || text == "null" {

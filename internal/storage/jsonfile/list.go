@@ -8,8 +8,8 @@ import (
 	"berth/internal/storage/record"
 )
 
-// List returns one page. A cursor that no page gave is a CodeInvalid error. Cursors name a place and not a session:
-// they outlive the session that stood there.
+// List returns one page. An invalid cursor is a CodeInvalid error. Cursors are positions: they stay valid after the session at
+// that position was deleted.
 func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error) {
 	if err := ended(ctx); err != nil {
 		return session.Page{}, err

@@ -176,7 +176,7 @@ func TestWhatIsNotAFileIsRefused(t *testing.T) {
 	if err := os.Symlink(dangling+".elsewhere", dangling); err != nil {
 		t.Fatal(err)
 	}
-	wantRefused(t, dangling, "symbolic link to nowhere")
+	wantRefused(t, dangling, "dangling symbolic link")
 
 	if _, err := Open(filepath.Join(t.TempDir(), "nowhere", "sessions.json"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("open in a directory that does not exist: got %v, want it to say so", err)

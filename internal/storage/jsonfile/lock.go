@@ -14,15 +14,15 @@ import (
 	"berth/internal/session"
 )
 
-// lock keeps other processes out. The kernel lets go of it when the process ends, however it ends.
+// lock excludes other processes. The kernel releases it when the process exits or is killed.
 type lock struct {
 	path string
 	file *os.File    // nil: there is nothing to lock
-	info os.FileInfo // of a lock that keeps everybody out
+	info os.FileInfo // of an exclusive lock
 }
 
-// acquire locks the file at path, made if need be, and writes this process's number into it. The file stays when the
-// lock is released: removing it would let two processes hold locks of the same name.
+// acquire locks the file at path, which it creates if it is missing, and writes this process's ID into it. The file is kept
+// when the lock is released: without it two processes could hold locks of the same name.
 func acquire(path string) (*lock, error) {
 	l, err := openLock(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
@@ -55,8 +55,8 @@ func (l *lock) claim() error {
 	return nil
 }
 
-// share keeps writers out while others may read as well. Where no lock file is, nobody has ever written.
-func share(path string) (*lock, error) {
+// acquireShared excludes writers, but not other readers. Without a lock file there has never been a writer.
+func acquireShared(path string) (*lock, error) {
 	l, err := openLock(path, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &lock{}, nil
@@ -91,7 +91,7 @@ func inUse(store string, lock *os.File) error {
 	return session.Errorf(session.CodeStoreUnavailable, "the session store %s is in use by %s; stop it or use another BERTH_STATE_DIR", store, holder(lock))
 }
 
-// holder names the process that has the lock, as far as it has said so.
+// holder names the process that has the lock, if it has written its ID.
 func holder(file *os.File) string {
 	text := make([]byte, 20)
 	n, _ := file.ReadAt(text, 0)
@@ -106,16 +106,16 @@ func holder(file *os.File) string {
 func (l *lock) held() error {
 	info, err := os.Stat(l.path)
 	if err != nil || !os.SameFile(info, l.info) {
-		return fmt.Errorf("%s was removed or replaced, so that another process may be using the session store; start Berth again", l.path)
+		return fmt.Errorf("%s was removed or replaced, so that another process may be using the session store; restart Berth", l.path)
 	}
 	return nil
 }
 
-// release unlocks explicitly: a child process that is just being started still has the file open for a moment.
+// release unlocks explicitly: a child process that is being started has the file open for a moment.
 func (l *lock) release() {
 	if l.file == nil {
 		return
 	}
-	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) // closing is left
+	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) // if it fails, closing unlocks
 	l.file.Close()
 }

@@ -13,20 +13,20 @@ import (
 	"berth/internal/storage/record"
 )
 
-// Replace makes the file hold these sessions, with the revisions they have, and no others, in one step. A session that
-// has no form in JSON is a CodeInvalid error and nothing is changed.
+// Replace replaces all sessions of the file by these, with their revisions, in one step. A session that cannot be encoded in
+// JSON is a CodeInvalid error and nothing is changed.
 func (s *Store) Replace(ctx context.Context, sessions []session.Session) error {
 	return s.replace(ctx, sessions, false)
 }
 
-// The mark of a retired store is one more entry. No session can have its ID, and a Berth that does not know it as a mark
-// reads it as a session.
+// The mark of a retired store is an additional entry. No session can have its ID, and a Berth of an older version reads it as
+// a session.
 const (
 	retiredName  = "journal/retired"
 	retiredEntry = `{"session_id":"` + retiredName + `","created_at":"1970-01-01T00:00:00Z","last_accessed":"1970-01-01T00:00:00Z","status":"stopped","revision":1}`
 )
 
-// Retire does the same and marks the store as one whose sessions are elsewhere, until the next Replace.
+// Retire is Replace and marks the store until the next Replace: its sessions are in another store.
 func (s *Store) Retire(ctx context.Context, sessions []session.Session) error {
 	return s.replace(ctx, sessions, true)
 }
@@ -58,14 +58,14 @@ func (s *Store) replace(ctx context.Context, sessions []session.Session, retired
 			next[v.ID] = fresh
 		}
 		d.sessions, d.retired = next, retired
-		clear(d.touched) // of what was there before
+		clear(d.touched) // of the replaced sessions
 		return grows, nil
 	})
 }
 
-// Begin makes the file of a store that holds these sessions, unless there is one. It is there whole or not at all, so that
-// [Open] never finds one that is empty for want of time.
-func Begin(path string, sessions []session.Session) error {
+// CreateFile creates the file of a store with these sessions, unless there is one. It is created atomically, so that [Open]
+// never finds an incomplete one.
+func CreateFile(path string, sessions []session.Session) error {
 	if Exists(path) {
 		return nil
 	}
@@ -74,10 +74,10 @@ func Begin(path string, sessions []session.Session) error {
 		return err
 	}
 	if err := atomicfile.Remove(path + activitySuffix); err != nil {
-		return unavailable("begin the session store "+path, err)
+		return unavailable("create the session store "+path, err)
 	}
 	if err := atomicfile.Write(path, data, ownerOnly, filepath.Dir(path)); err != nil {
-		return unavailable("begin the session store "+path, err)
+		return unavailable("create the session store "+path, err)
 	}
 	return nil
 }
@@ -88,8 +88,8 @@ func Exists(path string) bool {
 	return err == nil
 }
 
-// Remove removes a store that is closed. It may be called again, also after a crash in the middle: a store that could be
-// opened and found empty beside its previous version there never is.
+// Remove removes a closed store. It may be called again, also after a crash in between: at no moment is there a previous
+// version without its file.
 func Remove(path string) error {
 	for _, name := range []string{path + previousSuffix, path, path + activitySuffix, path + reserveSuffix} {
 		if err := atomicfile.Remove(name); err != nil {

@@ -11,27 +11,26 @@ import (
 	"berth/internal/fileowner"
 )
 
-// The reserve is a file that only occupies space. When the disk is full, a piece of it is given up for a change after
-// which less is used than before: a stop, a delete, a rotation. Without it, whoever fills the disk takes these from the
-// operator too.
+// The reserve is a file that only occupies disk space. When the disk is full, a part of it is freed for a change that uses no
+// additional resources: a stop, a delete, a rotation. Without it, these would fail on a full disk, too.
 const (
 	reserveSuffix = ".reserve"
 	minReserve    = 256 << 10   // bytes
-	reserveWrites = 4           // how many versions of the file it has space for
+	reserveWrites = 4           // number of versions of the file that it has space for
 	reserveSlack  = 8 << 10     // bytes that a write needs beside the file: directories, the file system's own
 	reserveShare  = 8           // it takes at most this fraction of the free space
-	reservePause  = time.Second // between two tries to make it
+	reservePause  = time.Second // between two attempts to create it
 )
 
-// reserve keeps space free on the disk of a file. One goroutine at a time may use it.
+// reserve reserves disk space beside a file. One goroutine at a time may use it.
 type reserve struct {
 	path  string
 	dir   string
 	tried time.Time
 }
 
-// keep makes the reserve large enough for a file of this size, as far as the disk has space for it. That it cannot be made
-// is no error: a disk that is full already has to be cleared by other means.
+// keep extends the reserve for a file of this size, as far as the disk has space. A failure is not an error: a disk that is
+// full already must be cleared by other means.
 func (r *reserve) keep(size int64) {
 	now := time.Now()
 	if now.Sub(r.tried) < reservePause {
@@ -61,7 +60,7 @@ func (r *reserve) keep(size int64) {
 	}
 }
 
-// occupy makes the file system give a file its blocks from one size up to the next.
+// occupy allocates the blocks of a file from one size to the next.
 func occupy(file *os.File, from, to int64) error {
 	err := unix.Fallocate(int(file.Fd()), 0, from, to-from)
 	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
@@ -75,11 +74,11 @@ func occupy(file *os.File, from, to int64) error {
 		}
 		from += int64(n)
 	}
-	return file.Sync() // else it has no blocks yet
+	return file.Sync() // allocates the blocks
 }
 
-// give frees the space that a file of this size needs, in pieces, so that whoever takes what was freed does not take all
-// of it. It reports whether there was anything left to give.
+// give frees the space that a file of this size needs, in parts, because other processes may use the freed space. It reports
+// whether anything was left.
 func (r *reserve) give(size int64) bool {
 	have := r.size()
 	if have == 0 {
@@ -96,5 +95,5 @@ func (r *reserve) size() int64 {
 	return info.Size()
 }
 
-// isFull reports whether a write failed for want of space.
+// isFull reports whether a write failed because the disk is full.
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

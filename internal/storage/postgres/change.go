@@ -15,10 +15,10 @@ import (
 	"berth/internal/storage/record"
 )
 
-// capacityLock is the advisory lock of whoever takes a place: any number that nothing else uses.
+// capacityLock is the advisory lock for occupying a slot: an otherwise unused number.
 const capacityLock = 0x62657274_00000001
 
-// The statements take [values], and those with a limit take it after them.
+// The parameters of the statements are [values], followed by the limit for those with one.
 var (
 	occupying  = occupyingSessions()
 	belowLimit = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
@@ -35,7 +35,7 @@ var (
 	updateLimited = fmt.Sprintf(`%s AND (coalesce(%s, false) OR %s) RETURNING %s`, update, occupying, belowLimit, selected)
 )
 
-// occupyingSessions is session.Session.Occupies in SQL. The latest index of those sessions has the same words.
+// occupyingSessions is session.Session.Occupies in SQL. The latest index of those sessions has the same condition.
 func occupyingSessions() string {
 	var statuses, kinds []string
 	for _, s := range session.Statuses() {
@@ -51,7 +51,7 @@ func occupyingSessions() string {
 	return fmt.Sprintf("(status IN (%s) OR operation IN (%s))", strings.Join(statuses, ", "), strings.Join(kinds, ", "))
 }
 
-// Create adds a session. A taken ID is reported before a full house, so that a repeated request finds its session.
+// Create adds a session. An existing ID is reported before the limit, so that a repeated request finds its session.
 func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
 	v.Revision = 1
 	args, err := values(v)
@@ -70,7 +70,7 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 				return session.AlreadyExists(v.ID)
 			case err != nil:
 				return err
-			} // what stood in the way has gone meanwhile
+			} // the conflicting session was deleted meanwhile
 		}
 	})
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *Store) insert(ctx context.Context, v session.Session, args []any, max i
 	return added, err
 }
 
-// locked runs what queue adds with the lock of the places, in one round trip and one transaction.
+// locked runs the statements of queue with the lock of the slots, in one round trip and one transaction.
 func (s *Store) locked(ctx context.Context, queue func(*pgx.Batch)) error {
 	var b pgx.Batch
 	b.Queue(`SELECT pg_advisory_xact_lock($1)`, int64(capacityLock))
@@ -101,7 +101,7 @@ func (s *Store) locked(ctx context.Context, queue func(*pgx.Batch)) error {
 	return s.pool.SendBatch(ctx, &b).Close()
 }
 
-// capacityLeft returns a CodeLimit error if there is no room for a session beside the others, and whether its ID is taken.
+// capacityLeft returns a CodeLimit error if there is no free slot for a session, and whether its ID exists.
 func (s *Store) capacityLeft(ctx context.Context, id session.ID, max int) (taken bool, err error) {
 	var used int
 	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM sessions WHERE session_id = $1),
@@ -130,7 +130,7 @@ func (s *Store) Update(ctx context.Context, v session.Session, max int) (session
 			}
 			if _, err := s.capacityLeft(ctx, v.ID, max); err != nil {
 				return err
-			} // what stood in the way has gone meanwhile
+			} // the conflicting session was deleted meanwhile
 		}
 	})
 	return updated, err
@@ -141,7 +141,7 @@ func (s *Store) update(ctx context.Context, v session.Session, args []any, max i
 		rows, _ := s.pool.Query(ctx, updateOne, args...)
 		return pgx.CollectExactlyOneRow(rows, scanner())
 	}
-	var none error // which is no error of the batch: that would cost its prepared statements
+	var none error // not returned to the batch, which would discard its prepared statements
 	err = s.locked(ctx, func(b *pgx.Batch) {
 		b.Queue(updateLimited, append(slices.Clone(args), max)...).Query(func(rows pgx.Rows) error {
 			updated, none = pgx.CollectExactlyOneRow(rows, scanner())
@@ -151,7 +151,7 @@ func (s *Store) update(ctx context.Context, v session.Session, args []any, max i
 	return updated, errors.Join(err, none)
 }
 
-// stale says why no row has this ID and revision, or nil when one has.
+// stale is the error for a missing row of this ID and revision, or nil when there is one.
 func (s *Store) stale(ctx context.Context, id session.ID, revision int64) error {
 	var now int64
 	err := s.pool.QueryRow(ctx, `SELECT revision FROM sessions WHERE session_id = $1`, string(id)).Scan(&now)

@@ -12,7 +12,7 @@ import (
 
 var _ record.Counter = (*Store)(nil)
 
-// Count lets the database count. A status that is none counts as an error, as it is read.
+// Count counts in the database. An invalid status counts as an error, as in [Store.Get].
 func (s *Store) Count(ctx context.Context, at time.Time) (record.Counts, error) {
 	counts := record.NewCounts()
 	err := s.do(ctx, func(ctx context.Context) error {

@@ -10,39 +10,39 @@ import (
 )
 
 const (
-	// admitWait is how long a newcomer watches a start of its node in another directory: two renewals, and a little more.
+	// admitWait is how long a starting process watches for renewals of its node in another directory: a little more than two.
 	admitWait  = 2*renewEvery + renewEvery/4
 	admitEvery = renewEvery / 4
 )
 
-// Admit returns a CodeConflict error when a start of this node is at work in another state directory, which only a copy of
-// one brings about. The lease of one that has just died there, as with a machine that was restarted, takes a few seconds to
-// tell from that; a start in the same directory is dead, which the directory's lock has proved.
+// Admit returns a CodeConflict error when a process of this node is running on another state directory, which is a copy then.
+// To distinguish it from one that has just exited there, as after a restart of the machine, takes a few seconds. An earlier
+// process on the same directory is dead, because the directory is locked.
 func (p *Peers) Admit(ctx context.Context) error {
 	if p.store.opts.Directory == "" {
 		return nil
 	}
-	first, err := p.elsewhere(ctx)
+	first, err := p.otherDirectories(ctx)
 	for end := time.Now().Add(admitWait); err == nil && len(first) > 0 && time.Now().Before(end); {
 		select {
 		case <-time.After(admitEvery):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		now, again := p.elsewhere(ctx)
+		now, again := p.otherDirectories(ctx)
 		err = again
 		for process, renewals := range now {
 			if before, known := first[process]; !known || renewals != before {
-				return session.Errorf(session.CodeConflict, "another Berth is at work under the name of this node, %s: this state directory is a copy "+
-					"of that one's, or the other way round. Remove the file node from the copy to make it an instance of its own", nodeOf(p.self()))
+				return session.Errorf(session.CodeConflict, "another Berth is running under the name of this node, %s: one of the two state directories is a copy. "+
+					"Remove the file node from the copy to make it a separate instance", nodeOf(p.self()))
 			}
 		}
 	}
 	return err
 }
 
-// elsewhere lists the leases of this node's starts in other directories that are not over.
-func (p *Peers) elsewhere(ctx context.Context) (map[string]int64, error) {
+// otherDirectories lists the unexpired leases of this node in other directories.
+func (p *Peers) otherDirectories(ctx context.Context) (map[string]int64, error) {
 	renewals := map[string]int64{}
 	err := p.store.do(ctx, func(ctx context.Context) error {
 		rows, _ := p.store.pool.Query(ctx, `SELECT id, renewals FROM berth_instances

@@ -12,10 +12,10 @@ import (
 	"berth/internal/session"
 )
 
-// tries is how often a call is made that the database gave up to end a deadlock.
+// tries is the maximum number of attempts of a call that the database aborts because of a deadlock.
 const tries = 5
 
-// do makes one call within the store's time. What it returns is a *session.Failure, or nil.
+// do makes one call within the store's time-out. Its error is a *session.Failure, or nil.
 func (s *Store) do(ctx context.Context, call func(context.Context) error) error {
 	within, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
@@ -65,7 +65,7 @@ func isDeadlock(err error) bool {
 	return state == serializationFailure || state == deadlockDetected
 }
 
-// explain turns what the database or its client says into what callers of a store are told.
+// explain converts an error of the database or its client to one for callers of the store.
 func explain(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -86,7 +86,7 @@ func explain(ctx context.Context, err error) error {
 	return session.Errorf(session.CodeStoreUnavailable, "%s", reason(state, err)).Because(err).After(retryAfter)
 }
 
-// reason is a sentence for people on why the database is of no use now. docs/operating.md says what to do about each.
+// reason is the cause of a failure of the database, for operators. docs/operating.md has the remedy for each.
 func reason(state string, err error) string {
 	switch {
 	case strings.HasPrefix(state, "28"):
@@ -98,13 +98,13 @@ func reason(state string, err error) string {
 	case state == diskFull:
 		return "the database's disk is full"
 	case state == readOnlyTransaction:
-		return "the database can be read only"
+		return "the database is read-only"
 	case state == noSuchDatabase:
 		return "there is no database of that name"
 	case state == insufficientPrivilege:
 		return "the database's user may not do this; it must own its tables"
 	case state == undefinedTable || state == undefinedColumn:
-		return "the database has not the tables that it should have"
+		return "the database lacks required tables or columns"
 	case strings.HasPrefix(state, "57"):
 		return "the database is stopping or starting"
 	case state != "":

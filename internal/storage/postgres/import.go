@@ -12,25 +12,24 @@ import (
 	"berth/internal/session"
 )
 
-// Members of the row that a newer Berth knows stay as they are.
+// Columns of a newer Berth are not changed.
 var importOne = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO UPDATE SET %s WHERE sessions.revision < %s`,
 	selected, placeholders(), assignments(), placeholder("revision"))
 
-// Import tells what became of a file's sessions.
+// Import is the result of an import.
 type Import struct {
-	Source   string    // names the file by what is in it
-	At       time.Time // when it was imported first
+	Source   string    // identifies the file by its content
+	At       time.Time // of the first import
 	Total    int       // sessions in it
-	Added    int       // those that are new here, or newer than what was here
-	Known    int       // those that were here already, in the same or a newer version
-	Repeated bool      // it had been imported before, and nothing was done now
+	Added    int       // new ones, or newer than the existing ones
+	Known    int       // existing ones, in the same or a newer version
+	Repeated bool      // the file was imported before, and nothing was changed
 }
 
-// Import adds sessions in one transaction and remembers their source: all of them or none, and once however often it is
-// tried.
+// Import adds sessions in one transaction and records their source: all or none, and once, also if it is repeated.
 func (s *Store) Import(ctx context.Context, source string, sessions []session.Session) (Import, error) {
 	done := Import{Source: source, Total: len(sessions)}
-	// As long as it takes: what is imported at the first start may be much.
+	// Without a time-out: the first import may be large.
 	err := explain(ctx, pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "berth import"); err != nil {
 			return err
@@ -68,7 +67,7 @@ func addAll(ctx context.Context, tx pgx.Tx, sessions []session.Session) (added i
 	return added, err
 }
 
-// Imports lists what was imported, the latest first.
+// Imports lists the imports, the latest first.
 func (s *Store) Imports(ctx context.Context) ([]Import, error) {
 	var all []Import
 	err := s.do(ctx, func(ctx context.Context) (err error) {

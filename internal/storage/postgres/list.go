@@ -25,7 +25,7 @@ func (s *Store) Get(ctx context.Context, id session.ID) (session.Session, error)
 	return found, err
 }
 
-// List returns one page. A cursor that no page gave is a CodeInvalid error.
+// List returns one page. An invalid cursor is a CodeInvalid error.
 func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error) {
 	var where []string
 	var args []any

@@ -12,13 +12,12 @@ import (
 
 var overwriteOne = fmt.Sprintf(`UPDATE sessions SET %s WHERE session_id = %s`, assignments(), placeholder("session_id"))
 
-// Merge lets decide make of a session what it shall be from now on, given what it is: nil is a session that is not there.
-// It happens once for each key, however often it is asked for, and returns the session as it is afterwards; a deleted
-// one is nil. The revision is what decide says.
+// Merge replaces a session by the result of decide, which is given the current one; nil is a missing session. It is done once
+// for each key, also if it is repeated, and returns the resulting session, nil if it is deleted. decide sets the revision.
 func (s *Store) Merge(ctx context.Context, key string, id session.ID, decide func(now *session.Session) *session.Session) (*session.Session, error) {
 	var after *session.Session
 	err := s.write(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		// Also a row that is not there yet must not be made by somebody else meanwhile.
+		// The lock also prevents others from inserting a missing row.
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "berth merge "+string(id)); err != nil {
 			return err
 		}
@@ -48,7 +47,7 @@ func forUpdate(ctx context.Context, tx pgx.Tx, id session.ID) (*session.Session,
 	return &now, err
 }
 
-// put makes the row of a session, which is locked, be the next one.
+// put replaces the locked row of a session by the next one.
 func put(ctx context.Context, tx pgx.Tx, id session.ID, now, next *session.Session) error {
 	switch {
 	case next == nil && now == nil:
@@ -67,7 +66,7 @@ func put(ctx context.Context, tx pgx.Tx, id session.ID, now, next *session.Sessi
 	}
 	tag, err := tx.Exec(ctx, insertOne, args...)
 	if err == nil && tag.RowsAffected() == 0 {
-		return session.Errorf(session.CodeStoreUnavailable, "session %s was made by someone else just now; try again", id).After(retryAfter)
+		return session.Errorf(session.CodeStoreUnavailable, "session %s was created by another instance; try again", id).After(retryAfter)
 	}
 	return err
 }

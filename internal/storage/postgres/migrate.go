@@ -10,19 +10,18 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// migrations only ever add: the version before must go on working while a newer one starts.
+// migrations only add: the previous version must keep working while a newer one starts.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
 
 const (
 	versionTable = "berth_migrations"
-	// migrationLock is the advisory lock of whoever changes the schema: any number that nothing else uses.
+	// migrationLock is the advisory lock for changes of the schema: an otherwise unused number.
 	migrationLock = 0x62657274_00000002
 )
 
-// Prepare brings the schema up to date. Processes that do so at once do it once. A schema that a newer Berth has made is
-// left as it is.
+// Prepare migrates the schema. Concurrent processes do it once. The schema of a newer Berth is not changed.
 func (s *Store) Prepare(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -31,7 +30,7 @@ func (s *Store) Prepare(ctx context.Context) error {
 	if err := s.checkPooler(ctx); err != nil {
 		return err
 	}
-	if err := s.Ping(ctx); err != nil { // says best why the database is of no use
+	if err := s.Ping(ctx); err != nil { // has the most specific error
 		return err
 	}
 	unlock, err := s.lockMigrations(ctx)
@@ -40,7 +39,7 @@ func (s *Store) Prepare(ctx context.Context) error {
 	}
 	defer unlock()
 	db := stdlib.OpenDBFromPool(s.pool)
-	defer db.Close() //nolint:errcheck // it is the pool that is closed
+	defer db.Close() //nolint:errcheck // the pool is closed separately
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(versionTable),
 		goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.opts.Logger))
 	if err != nil {
@@ -56,8 +55,8 @@ func (s *Store) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// lockMigrations waits for its turn to change the schema. The lock is a transaction's, on a connection of its own: a
-// session's would stay with a pooler.
+// lockMigrations waits for the lock for changes of the schema. The lock is one of a transaction, on a separate connection: that
+// of a session would persist in a pooler.
 func (s *Store) lockMigrations(ctx context.Context) (unlock func(), err error) {
 	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
 	if err != nil {

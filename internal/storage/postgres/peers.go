@@ -16,55 +16,56 @@ import (
 	"berth/internal/session"
 )
 
-// A process that ends without a word is noticed after lease and renewEvery at the latest, which together stay below the
-// 15 s that the documentation promises.
+// A process that exits without deregistering is detected after lease and renewEvery at the latest, which together are below
+// the documented 15 s.
 const (
-	lease      = 10 * time.Second // a process that has not renewed for so long is dead, by the database's clock
+	lease      = 10 * time.Second // a process that has not renewed its lease for this long is dead, by the database's clock
 	renewEvery = 2 * time.Second
-	// confirmed is how long an answer on the dead holds: less than a process takes from its start to its first operation.
+	// confirmed is how long the result that a process is dead is cached: less than the time from the start of a process to
+	// its first operation.
 	confirmed      = 100 * time.Millisecond
 	confirmTimeout = 2 * time.Second
-	// forgetAfter is when the name of a process that said no good-bye is forgotten.
+	// forgetAfter is when a process that did not deregister is removed.
 	forgetAfter = 24 * time.Hour
 )
 
 // Instance is one process on the database.
 type Instance struct {
 	ID      string // of the node; a restarted process keeps it
-	Process string // of this start of it, as operations name their owner
+	Process string // of this start of it; the owner in operations
 
 	Address, Hostname, Version string
 	StartedAt, SeenAt          time.Time
 	Alive, Self                bool
 }
 
-// Peers are the processes on the database. While it cannot be asked, they are taken to be what they were.
+// Peers are the processes on the database. While it is unavailable, their last known state is used.
 type Peers struct {
 	store *Store
 
 	mu   sync.Mutex
 	all  []Instance // as last read; nil: never
-	last time.Time  // when that was begun
+	last time.Time  // when that read started
 
-	// ahead is by how much the database's clock is ahead of this process's, at most; it is read with all.
+	// ahead is the maximum by which the database's clock is ahead of this process's; it is read with all.
 	ahead time.Duration
-	// pending reports whether changes of this process have not reached the database; nil: none are kept from it.
+	// pending reports whether changes of this process have not reached the database; nil: there is no journal.
 	pending func() bool
 
 	started time.Time // this process's first renewal, by the database's clock; zero: none yet
 
-	acknowledged int64     // renewals of this process that the database has confirmed; 0: none since it last went back
-	back         time.Time // when the database last went back; zero: never
-	left         bool      // good-bye was said
+	acknowledged int64     // renewals of this process that the database has confirmed; 0: none since the last rollback
+	back         time.Time // when the database was last found rolled back; zero: never
+	deregistered bool
 }
 
 var _ lifecycle.Peers = (*Peers)(nil)
 
-// Peers returns the processes on the database, this one among them.
+// Peers returns the processes on the database, including this one.
 func (s *Store) Peers() *Peers { return s.peers }
 
-// Join makes this process known, or renews its lease, and reads who else there is. Earlier starts of the same node are
-// forgotten: a node runs once, so that whatever they had begun is free to be taken up.
+// Join registers this process, or renews its lease, and reads the other processes. Earlier starts of the same node are
+// removed: a node runs once, so that their operations can be taken over.
 func (p *Peers) Join(ctx context.Context) error {
 	hostname, _ := os.Hostname() // for operators only
 	begun := time.Now()
@@ -107,8 +108,8 @@ func (p *Peers) Join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if acknowledged > 0 && renewals <= acknowledged { // on a connection that has outlived the database it was made to
-		p.goneBack(ctx, acknowledged)
+	if acknowledged > 0 && renewals <= acknowledged { // on a pooled connection that was switched to another database
+		p.noteRollback(ctx, acknowledged)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,8 +120,8 @@ func (p *Peers) Join(ctx context.Context) error {
 	return nil
 }
 
-// WhilePending has the lease of this process not renewed while the function reports that changes of it have not reached the
-// database: once another process reads a new lease, it can read also what this one did before. Call it before Run.
+// WhilePending suspends the renewal of this process's lease while the function reports that changes of it have not reached
+// the database: when another process reads a renewed lease, it can also read the earlier changes. Call it before Run.
 func (p *Peers) WhilePending(pending func() bool) { p.pending = pending }
 
 func (p *Peers) isPending() bool { return p.pending != nil && p.pending() }
@@ -128,23 +129,23 @@ func (p *Peers) isPending() bool { return p.pending != nil && p.pending() }
 // ProcessName names one start of a node.
 func ProcessName(node, start string) string { return node + "/" + start }
 
-// nodeOf returns the node that a process is a start of. Names from before starts were told apart are their own node.
+// nodeOf returns the node of a process. A name without a start, of older versions, is its own node.
 func nodeOf(process string) string {
 	node, _, _ := strings.Cut(process, "/")
 	return node
 }
 
-// Run renews the lease of this process until ctx ends, and then says good-bye. changed is called when other processes have
-// come, gone or died; it may be nil.
+// Run renews the lease of this process until ctx is done, and then deregisters it. changed is called when other processes have
+// joined, left or died; it may be nil.
 func (p *Peers) Run(ctx context.Context, changed func()) error {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
-	known, warned := p.living(), false
+	known, warned := p.aliveProcesses(), false
 	for {
 		if err := p.Join(ctx); err != nil && ctx.Err() == nil {
-			p.store.opts.Logger.WarnContext(ctx, "lease not renewed, trying again", "error", err)
+			p.store.opts.Logger.WarnContext(ctx, "lease not renewed, retrying", "error", err)
 		}
-		if now := p.living(); !slices.Equal(now, known) {
+		if now := p.aliveProcesses(); !slices.Equal(now, known) {
 			known = now
 			if changed != nil {
 				changed()
@@ -153,7 +154,7 @@ func (p *Peers) Run(ctx context.Context, changed func()) error {
 		if p.replaced() != warned {
 			if warned = !warned; warned {
 				p.store.opts.Logger.ErrorContext(ctx, "another process runs under the name of this node; "+
-					"give every instance a state directory of its own, and never copy the file node", "node", nodeOf(p.self()))
+					"give every instance a separate state directory, and never copy the file node", "node", nodeOf(p.self()))
 			}
 		}
 		select {
@@ -164,8 +165,8 @@ func (p *Peers) Run(ctx context.Context, changed func()) error {
 	}
 }
 
-// living lists the processes that are alive.
-func (p *Peers) living() []string {
+// aliveProcesses lists the processes with a lease.
+func (p *Peers) aliveProcesses() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var alive []string
@@ -192,14 +193,14 @@ func (p *Peers) isSuccessor(i Instance) bool {
 
 func (p *Peers) deregister(ctx context.Context) error {
 	if p.isPending() {
-		return nil // the others are to know that something is missing
+		return nil // the other processes must see that changes are missing
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	p.mu.Lock()
-	p.left = true
+	p.deregistered = true
 	p.mu.Unlock()
-	_ = p.store.do(ctx, func(ctx context.Context) error { // without it, the lease ends
+	_ = p.store.do(ctx, func(ctx context.Context) error { // if it fails, the lease expires
 		_, err := p.store.pool.Exec(ctx, `DELETE FROM berth_instances WHERE id = $1`, p.self())
 		return err
 	})
@@ -215,8 +216,8 @@ func (p *Peers) List() []Instance {
 	return slices.Clone(p.all)
 }
 
-// Alive reports whether a process may be at work. A process that seems dead is looked up again before it is called so;
-// while the database is away, it is taken to be alive. An earlier start of this node is dead, whatever the database says.
+// Alive reports whether a process may be running. A process without a lease is read again before it is reported as dead; while
+// the database is unavailable, it counts as alive. An earlier start of this node is always dead.
 func (p *Peers) Alive(process string) bool {
 	if process == p.self() {
 		return true
@@ -239,34 +240,34 @@ func (p *Peers) Alive(process string) bool {
 	return alive
 }
 
-// seen says what was read last, and when that was begun.
+// seen returns the last known state, and when that read started.
 func (p *Peers) seen(process string) (alive bool, read time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(p.all, func(i Instance) bool { return i.Process == process && i.Alive }), p.last
 }
 
-// Mine divides the sessions by rendezvous: each goes to the process that draws the highest number for it, so that a
-// process that comes or goes moves its own share only.
+// Mine assigns sessions by rendezvous hashing: each belongs to the process with the highest weight for it, so that a process
+// that joins or leaves moves its own share only.
 func (p *Peers) Mine(id session.ID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	own := draw(p.self(), id)
+	own := weight(p.self(), id)
 	for _, i := range p.all {
 		if !i.Alive || i.Self {
 			continue
 		}
-		if other := draw(i.Process, id); other > own || other == own && i.Process > p.self() {
+		if other := weight(i.Process, id); other > own || other == own && i.Process > p.self() {
 			return false
 		}
 	}
 	return true
 }
 
-func draw(process string, id session.ID) uint64 {
+func weight(process string, id session.ID) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(process + "\x00" + string(id)))
-	x := h.Sum64() // FNV's last bytes move few bits: stir
+	x := h.Sum64() // FNV's last bytes change few bits: mix them
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd
 	x ^= x >> 33
@@ -274,7 +275,7 @@ func draw(process string, id session.ID) uint64 {
 	return x ^ x>>33
 }
 
-// Unreachable reports whether another process has not renewed its lease since then, as far as was read.
+// Unreachable reports whether another process has not renewed its lease since then, as last read.
 func (p *Peers) Unreachable(since time.Time) bool {
 	if p.isPending() {
 		return true
@@ -285,8 +286,8 @@ func (p *Peers) Unreachable(since time.Time) bool {
 	return p.all == nil || slices.ContainsFunc(p.all, func(i Instance) bool { return !i.Self && i.SeenAt.Before(since) })
 }
 
-// UnreachableSince is when the first of the processes without a lease was seen last; this one too, when its own lease is
-// over.
+// UnreachableSince is the earliest time at which a process without a lease was last seen, including this one when its own
+// lease has expired.
 func (p *Peers) UnreachableSince() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()

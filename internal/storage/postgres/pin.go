@@ -12,29 +12,28 @@ import (
 	"berth/internal/session"
 )
 
-// AnotherDatabase begins the message of every error of a store whose database is not the one that was pinned.
+// AnotherDatabase is the beginning of the error message when the database is not the pinned one.
 const AnotherDatabase = "another database answers at "
 
-// Pin tells a database from every other one.
+// Pin identifies a database.
 type Pin struct {
-	System         string // its Identity; empty: it does not tell, or it is not known
-	Setting, Value string // a shared text that it has, and has kept since it was first used
+	System         string // its Identity; empty: not known
+	Setting, Value string // a shared setting that never changes
 }
 
-// Pin makes the store refuse every database but this one from the next call on: calls fail with CodeStoreUnavailable then,
-// and nothing is written.
+// Pin makes calls fail with CodeStoreUnavailable on every other database, from the next call on. Nothing is written to it.
 func (s *Store) Pin(p Pin) {
 	if before := s.pinned.Swap(&p); before == nil || *before != p {
-		s.pool.Reset() // what is open was not asked
+		s.pool.Reset() // open connections were not checked
 	}
 }
 
-// WentBack is when the database was last found to have lost what it had acknowledged to this process: an older backup of
-// it, or a standby that lagged, has taken its place. Zero: never in this process.
-func (s *Store) WentBack() time.Time { return s.peers.wentBack() }
+// RolledBack is when the database was last found to have lost acknowledged changes of this process: it was replaced by an older
+// backup or a standby that lagged. Zero: never in this process.
+func (s *Store) RolledBack() time.Time { return s.peers.rolledBack() }
 
-// recognize fails when a connection leads to another database than the pinned one.
-func (s *Store) recognize(ctx context.Context, conn *pgx.Conn) error {
+// checkPinned fails when a connection is to another database than the pinned one.
+func (s *Store) checkPinned(ctx context.Context, conn *pgx.Conn) error {
 	pin := s.pinned.Load()
 	if pin == nil {
 		return nil
@@ -59,14 +58,14 @@ func (s *Store) recognize(ctx context.Context, conn *pgx.Conn) error {
 func (s *Store) another() error {
 	at := s.pool.Config().ConnConfig
 	return session.Errorf(session.CodeStoreUnavailable, AnotherDatabase+"%s than the one that has the sessions, and nothing is written to it: "+
-		"bring that one back, or restore a backup of it there and restart Berth", net.JoinHostPort(at.Host, strconv.Itoa(int(at.Port)))).
+		"restore that one, or a backup of it at this address, and restart Berth", net.JoinHostPort(at.Host, strconv.Itoa(int(at.Port)))).
 		Because(errAnother).After(retryAfter)
 }
 
 var errAnother = errors.New("not the pinned database")
 
-// checkRenewals compares the lease of this process with what the database has acknowledged of it. Only a lease that is
-// behind says that the database went back: one that is ahead was renewed without an answer.
+// checkRenewals compares the renewals in the database with the acknowledged ones. Only a smaller number means that the
+// database was rolled back: a larger one is of a renewal without a response.
 func (p *Peers) checkRenewals(ctx context.Context, conn *pgx.Conn) error {
 	p.mu.Lock()
 	acknowledged := p.acknowledged
@@ -80,24 +79,24 @@ func (p *Peers) checkRenewals(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if renewals < acknowledged {
-		p.goneBack(ctx, acknowledged)
+		p.noteRollback(ctx, acknowledged)
 	}
 	return nil
 }
 
-// goneBack notes, once, that the database has lost a renewal that it had acknowledged.
-func (p *Peers) goneBack(ctx context.Context, acknowledged int64) {
+// noteRollback records, once, that the database has lost an acknowledged renewal.
+func (p *Peers) noteRollback(ctx context.Context, acknowledged int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.left || p.acknowledged < acknowledged {
+	if p.deregistered || p.acknowledged < acknowledged {
 		return
 	}
 	p.acknowledged, p.back = 0, time.Now()
-	p.store.opts.Logger.ErrorContext(ctx, "the database went back in time: it has lost what it had acknowledged. Sessions and tokens are "+
-		"again what they were then; containers without a session are kept. Check the sessions, then restart Berth")
+	p.store.opts.Logger.ErrorContext(ctx, "the database was rolled back to an earlier state and has lost acknowledged changes of sessions and tokens; "+
+		"containers without a session are kept. Check the sessions, then restart Berth")
 }
 
-func (p *Peers) wentBack() time.Time {
+func (p *Peers) rolledBack() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.back

@@ -73,7 +73,7 @@ func TestAnotherDatabaseIsRefused(t *testing.T) {
 	}
 	server.Start()
 	eventually(t, func() error { return s.Ping(t.Context()) })
-	if !s.WentBack().IsZero() {
+	if !s.RolledBack().IsZero() {
 		t.Error("the database is said to have gone back")
 	}
 }
@@ -97,7 +97,7 @@ func TestDatabaseThatWentBackIsNoticed(t *testing.T) {
 	server.Kill()
 	server.Start()
 	eventually(t, join)
-	if !s.WentBack().IsZero() {
+	if !s.RolledBack().IsZero() {
 		t.Error("a database that was away is said to have gone back")
 	}
 	server.Kill()
@@ -109,13 +109,13 @@ func TestDatabaseThatWentBackIsNoticed(t *testing.T) {
 	}
 	server.Start()
 	eventually(t, func() error { return s.Ping(t.Context()) })
-	at := s.WentBack()
+	at := s.RolledBack()
 	if at.IsZero() {
 		t.Error("a database that went back is not noticed")
 	}
 	eventually(t, join)
 	eventually(t, join)
-	if !s.WentBack().Equal(at) {
+	if !s.RolledBack().Equal(at) {
 		t.Error("one step back is noticed twice")
 	}
 }

@@ -14,16 +14,16 @@ import (
 	"berth/internal/session"
 )
 
-// errPooler is in the chain of every failure that a transaction pooler causes.
+// errPooler is in the chain of every failure caused by a transaction pooler.
 var errPooler = errors.New("transaction pooler")
 
 const poolerReason = "a transaction pooler is between Berth and PostgreSQL; connect directly, or set the pooler to session mode"
 
-// echoTimeout is how long a notification that a process sends to itself may take.
+// echoTimeout bounds the arrival of a notification that a process sends to itself.
 const echoTimeout = 2 * time.Second
 
-// checkPooler returns a failure if a connection does not keep a session of PostgreSQL to itself, and the client uses
-// prepared statements, which is the default. Without them Berth works, but for notifications; see [Store.Watch].
+// checkPooler returns a failure if connections share sessions of PostgreSQL, and the client uses prepared statements, which is
+// the default. Without them Berth works, except for notifications; see [Store.Watch].
 func (s *Store) checkPooler(ctx context.Context) error {
 	var shared bool
 	err := s.do(ctx, func(ctx context.Context) error {
@@ -32,9 +32,9 @@ func (s *Store) checkPooler(ctx context.Context) error {
 			return err
 		}
 		defer conn.Release()
-		// A pooler makes up the number that it gives to its clients.
+		// A pooler invents the process ID for its clients.
 		pg := conn.Conn().PgConn()
-		pid, err := ask(ctx, pg, "SELECT pg_backend_pid()")
+		pid, err := simpleQuery(ctx, pg, "SELECT pg_backend_pid()")
 		if err != nil || pid == strconv.FormatUint(uint64(pg.PID()), 10) {
 			return err
 		}
@@ -56,8 +56,8 @@ func (s *Store) preparesStatements() bool {
 	return mode != pgx.QueryExecModeExec && mode != pgx.QueryExecModeSimpleProtocol
 }
 
-// sharesSession reports whether what a connection has asked PostgreSQL for, which are notifications, is lost between two
-// statements. It uses the simple protocol, which every pooler passes on.
+// sharesSession reports whether the LISTEN of a connection is lost between two statements. It uses the simple protocol, which
+// every pooler supports.
 func (s *Store) sharesSession(ctx context.Context, from *pgconn.PgConn) (bool, error) {
 	listener, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
 	if err != nil {
@@ -65,10 +65,10 @@ func (s *Store) sharesSession(ctx context.Context, from *pgconn.PgConn) (bool, e
 	}
 	defer closeSoon(ctx, listener)
 	echo := echoChannel()
-	if _, err := ask(ctx, listener.PgConn(), "LISTEN "+echo); err != nil {
+	if _, err := simpleQuery(ctx, listener.PgConn(), "LISTEN "+echo); err != nil {
 		return false, err
 	}
-	if _, err := ask(ctx, from, "NOTIFY "+echo); err != nil {
+	if _, err := simpleQuery(ctx, from, "NOTIFY "+echo); err != nil {
 		return false, err
 	}
 	within, cancel := context.WithTimeout(ctx, echoTimeout)
@@ -80,11 +80,11 @@ func (s *Store) sharesSession(ctx context.Context, from *pgconn.PgConn) (bool, e
 	return false, err
 }
 
-// echoChannel is the name of a channel that nobody else listens to.
+// echoChannel is the name of a channel without other listeners.
 func echoChannel() string { return "berth_echo_" + strings.ToLower(rand.Text()) }
 
-// ask runs one statement with the simple protocol and returns the first value of its result; "" when there is none.
-func ask(ctx context.Context, conn *pgconn.PgConn, statement string) (string, error) {
+// simpleQuery runs one statement with the simple protocol and returns the first value of its result; "" when there is none.
+func simpleQuery(ctx context.Context, conn *pgconn.PgConn, statement string) (string, error) {
 	results, err := conn.Exec(ctx, statement).ReadAll()
 	if err != nil || len(results) == 0 || len(results[0].Rows) == 0 {
 		return "", err
@@ -98,6 +98,5 @@ func closeSoon(ctx context.Context, conn *pgx.Conn) {
 	_ = conn.Close(ctx)
 }
 
-// isPoolerState reports whether a prepared statement is not there, or there already, on a connection whose client knows
-// what it has prepared.
+// isPoolerState reports an error for a missing or duplicate prepared statement, which the client tracks for its connections.
 func isPoolerState(state string) bool { return state == noSuchStatement || state == duplicateStatement }

@@ -1,8 +1,8 @@
-// Package postgres is the session store for many processes: PostgreSQL, which also tells each of them what the others do
-// and who is alive.
+// Package postgres is the session store for several processes: PostgreSQL, with change notifications and leases of the
+// processes.
 //
-// It knows SQL, connections, and how to bring the schema up to date. It refuses to know what sessions mean, what is done
-// while the database is away (package failover), and where settings come from.
+// It knows SQL, connections and schema migrations. It does not know the meaning of sessions, the fallback for an unavailable
+// database (package failover), and the source of settings.
 package postgres
 
 import (
@@ -21,7 +21,7 @@ import (
 	"berth/internal/session"
 )
 
-// Options are the settings of a connection and of this process's part in it.
+// Options are the settings of the connection and of this process.
 type Options struct {
 	URL      session.Secret // like postgres://user@host:5432/name; empty: the fields below
 	Host     string
@@ -38,8 +38,8 @@ type Options struct {
 	MaxInactiveLifetime time.Duration // an idle connection is closed after that; default: pgxpool's
 	Timeout             time.Duration // of one call; default: 5 s
 
-	Process string // this process and its start among those on the database; see [ProcessName]
-	// Directory tells the state directory of this process from every copy of it; empty: it is not known.
+	Process string // identifies this start of this process; see [ProcessName]
+	// Directory identifies the state directory of this process, and differs for every copy of it; empty: not known.
 	Directory string
 	Address   string // where it can be reached, for operators
 	Version   string // its version, for operators
@@ -48,7 +48,7 @@ type Options struct {
 
 const (
 	defaultTimeout = 5 * time.Second
-	// retryAfter is what callers are told when the database is away.
+	// retryAfter is the delay before a retry for callers when the database is unavailable.
 	retryAfter = 5 * time.Second
 )
 
@@ -59,7 +59,7 @@ type Store struct {
 	peers *Peers
 
 	listening atomic.Pointer[string] // why notifications do not arrive; nil: they do
-	pinned    atomic.Pointer[Pin]    // nil: every database will do
+	pinned    atomic.Pointer[Pin]    // nil: every database is accepted
 }
 
 var (
@@ -67,8 +67,7 @@ var (
 	_ lifecycle.Feed = (*Store)(nil)
 )
 
-// Open checks the settings. It connects to nothing: that is done when something is asked of the store. Settings that
-// cannot be are CodeInvalid errors.
+// Open checks the settings. It does not connect: the first call does. Invalid settings are CodeInvalid errors.
 func Open(opts Options) (*Store, error) {
 	opts.Timeout = cmp.Or(opts.Timeout, defaultTimeout)
 	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
@@ -79,7 +78,7 @@ func Open(opts Options) (*Store, error) {
 	s := &Store{opts: opts}
 	s.peers = &Peers{store: s}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		if err := s.recognize(ctx, conn); err != nil {
+		if err := s.checkPinned(ctx, conn); err != nil {
 			return err
 		}
 		return s.peers.checkRenewals(ctx, conn)
@@ -90,7 +89,7 @@ func Open(opts Options) (*Store, error) {
 	return s, nil
 }
 
-// poolConfig is what the pool is made of. Its errors hold no password: pgx takes it out.
+// poolConfig is the configuration of the pool. Its errors contain no password: pgx redacts it.
 func (o Options) poolConfig() (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(cmp.Or(o.URL.Reveal(), o.keywords()))
 	if err != nil {
@@ -119,7 +118,7 @@ func (o Options) poolConfig() (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-// keywords writes the settings in libpq's form, but for the password.
+// keywords is the settings as a libpq connection string, without the password.
 func (o Options) keywords() string {
 	text := ""
 	for _, kv := range [][2]string{
@@ -139,7 +138,7 @@ func (o Options) keywords() string {
 	return text
 }
 
-// quote writes a value of libpq's key words.
+// quote quotes a value of a libpq connection string.
 func quote(value string) string {
 	out := []byte{'\''}
 	for _, c := range []byte(value) {
@@ -163,8 +162,8 @@ func (s *Store) Pool() PoolStats {
 	return PoolStats{Total: int(st.TotalConns()), Idle: int(st.IdleConns()), Acquired: int(st.AcquiredConns()), Max: int(st.MaxConns())}
 }
 
-// Ping fails when the database cannot be reached, can be read only, or is another one than was pinned: behind a pooler a
-// connection may outlive the database that it was made to.
+// Ping fails when the database cannot be reached, is read-only, or is not the pinned one: behind a pooler a connection may be
+// switched to another database.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.do(ctx, func(ctx context.Context) error {
 		conn, err := s.pool.Acquire(ctx)
@@ -178,19 +177,19 @@ func (s *Store) Ping(ctx context.Context) error {
 			return err
 		}
 		if readOnly {
-			return session.Errorf(session.CodeStoreUnavailable, "the database can be read only").After(retryAfter)
+			return session.Errorf(session.CodeStoreUnavailable, "the database is read-only").After(retryAfter)
 		}
-		return s.recognize(ctx, conn.Conn())
+		return s.checkPinned(ctx, conn.Conn())
 	})
 }
 
 // Stats are figures for operators.
 type Stats struct {
-	Size          string // of the database, for people
+	Size          string // of the database, formatted
 	SchemaVersion int64
 }
 
-// Stats asks the database for them.
+// Stats queries them.
 func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	var st Stats
 	err := s.do(ctx, func(ctx context.Context) error {
@@ -201,13 +200,13 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	return st, err
 }
 
-// retire makes the pool close a connection after so many queries.
+// retire makes the pool close a connection after the maximum number of queries.
 func retire(cfg *pgxpool.Config, most int) {
 	cfg.ConnConfig.Tracer = counter{}
 	cfg.AfterRelease = func(c *pgx.Conn) bool { return queriesOf(c) < most }
 }
 
-// counter counts the queries of a connection, on the connection. One goroutine has a connection at a time.
+// counter counts the queries of a connection, on the connection. One goroutine uses a connection at a time.
 type counter struct{}
 
 const countKey = "berth.queries"

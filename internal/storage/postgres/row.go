@@ -30,13 +30,13 @@ func list(of func(record.Column) string) string {
 	return strings.Join(all, ", ")
 }
 
-// placeholder is a column's value among [values]: "$5".
+// placeholder is the parameter of a column's value in [values]: "$5".
 func placeholder(name string) string {
 	at := slices.IndexFunc(columns, func(c record.Column) bool { return c.Name == name })
 	return fmt.Sprintf("$%d", at+1)
 }
 
-// placeholders are those of every column with their types, which a SELECT has to be told.
+// placeholders are those of all columns with their types, which a SELECT needs.
 func placeholders() string {
 	types := map[record.ColumnType]string{
 		record.Text: "varchar", record.Number: "bigint", record.Instant: "timestamptz", record.Document: "jsonb",
@@ -55,7 +55,7 @@ func assignments(except ...string) string {
 	return strings.Join(all, ", ")
 }
 
-// values are what a session puts into the columns. A session without a form in JSON is a CodeInvalid error.
+// values are the column values of a session. A session that cannot be encoded in JSON is a CodeInvalid error.
 func values(s session.Session) ([]any, error) {
 	all := make([]any, len(columns))
 	for i, c := range columns {
@@ -109,8 +109,8 @@ func (c *cell) value() any {
 	return nil
 }
 
-// scanner returns what reads the rows of one query. A row that somebody has tampered with is a session in the status error
-// that says so, so that it keeps no other from being read and can be deleted.
+// scanner returns a function that reads the rows of one query. A row with invalid values is a session in the status error, so
+// that it does not prevent others from being read and can be deleted.
 func scanner() pgx.RowToFunc[session.Session] {
 	cells, targets := make([]cell, len(columns)), make([]any, len(columns))
 	for i, c := range columns {
@@ -125,12 +125,12 @@ func scanner() pgx.RowToFunc[session.Session] {
 			if c.Set(&s, cells[i].value()) == nil {
 				continue
 			}
-			// JSON that Berth has not written. Metadata is the platform's own, and nothing else is of use to anyone.
+			// The JSON was not written by Berth. Metadata belongs to the platform and is kept; other columns are dropped.
 			var instead any
 			if c.Name == "metadata" {
 				instead = json.RawMessage(slices.Concat([]byte(`{"metadata":`), cells[i].document, []byte("}")))
 			}
-			_ = c.Set(&s, instead) // which every column takes
+			_ = c.Set(&s, instead) // every column accepts it
 		}
 		if !s.Status.Valid() {
 			lifecycle.Intake(&s, lifecycle.FromDamagedRow, string(s.Status))

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Setting returns the text that all processes on the database share under a name; "" when there is none.
+// Setting returns the shared setting of a name; "" if there is none.
 func (s *Store) Setting(ctx context.Context, name string) (string, error) {
 	var value string
 	err := s.do(ctx, func(ctx context.Context) error {
@@ -20,7 +20,7 @@ func (s *Store) Setting(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
-// SetSetting replaces a shared text; "" removes it.
+// SetSetting replaces a shared setting; "" removes it.
 func (s *Store) SetSetting(ctx context.Context, name, value string) error {
 	return s.do(ctx, func(ctx context.Context) error {
 		if value == "" {
@@ -33,8 +33,7 @@ func (s *Store) SetSetting(ctx context.Context, name, value string) error {
 	})
 }
 
-// Keep returns the text that all processes on the database have in common under a name: value, if nobody has brought
-// one before.
+// Keep returns the shared setting of a name, and sets it to value if there is none.
 func (s *Store) Keep(ctx context.Context, name, value string) (string, error) {
 	var kept string
 	err := s.write(ctx, func(ctx context.Context, tx pgx.Tx) error {
@@ -46,8 +45,7 @@ func (s *Store) Keep(ctx context.Context, name, value string) (string, error) {
 	return kept, err
 }
 
-// Identity tells this database from every other one, copies made by dump and restore included. A standby that takes over
-// keeps it.
+// Identity identifies this database, and differs for copies by dump and restore. A promoted standby keeps it.
 func (s *Store) Identity(ctx context.Context) (string, error) {
 	var id string
 	err := s.do(ctx, func(ctx context.Context) error {

@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	channel = "berth_sessions" // the trigger berth_tell sends to it
+	channel = "berth_sessions" // of the trigger berth_tell
 
-	heartbeat        = time.Second     // how often a silent connection is tried
-	heartbeatTimeout = 2 * time.Second // how long it may take to answer
+	heartbeat        = time.Second     // interval of pings on a silent connection
+	heartbeatTimeout = 2 * time.Second // time-out of a ping
 	firstRedial      = 100 * time.Millisecond
 	lastRedial       = 2 * time.Second
 
-	// verifyEvery is how often a notification is sent to oneself: a connection that answers may have lost its LISTEN.
+	// verifyEvery is the interval of notifications to this process itself: a connection that answers may have lost its LISTEN.
 	verifyEvery = 5 * time.Second
-	// pollEvery is how often changes are looked for while notifications do not arrive.
+	// pollEvery is the interval at which changes are polled while notifications do not arrive.
 	pollEvery = time.Second
 )
 
-// Watch listens on a connection of its own, which is made again for as long as ctx lasts. While notifications do not
-// arrive, it looks for changes every second instead.
+// Watch listens on a separate connection, and reconnects until ctx is done. While notifications do not arrive, it polls for
+// changes every second instead.
 func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.ID)) error {
 	w := &watch{store: s, missed: missed, changed: changed}
 	wait := firstRedial
@@ -38,7 +38,7 @@ func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.I
 		if time.Since(begun) > lastRedial {
 			wait = firstRedial
 		}
-		s.opts.Logger.DebugContext(ctx, "listener of the database disconnected; connecting again", "error", err, "after", wait)
+		s.opts.Logger.DebugContext(ctx, "listener of the database disconnected, reconnecting", "error", err, "after", wait)
 		w.fail(ctx, session.MessageOf(explain(ctx, err)))
 		select {
 		case <-time.After(wait):
@@ -50,8 +50,7 @@ func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.I
 	return ctx.Err()
 }
 
-// NotificationFault says why changes of other instances are looked for and not notified of; "" when all is well. It is
-// for people.
+// NotificationFault is the reason, for operators, why changes of other instances are polled; "" if notifications arrive.
 func (s *Store) NotificationFault() string {
 	if text := s.listening.Load(); text != nil {
 		return *text
@@ -70,13 +69,13 @@ type watch struct {
 	seen    map[session.ID]version // by the last poll; nil: there was none
 }
 
-// version changes with every change of a session, activity excepted.
+// version changes with every change of a session, except for activity.
 type version struct {
 	created  time.Time
 	revision int64
 }
 
-// listen passes on notifications until the connection ends.
+// listen forwards notifications until the connection ends.
 func (w *watch) listen(ctx context.Context) error {
 	dial, cancel := context.WithTimeout(ctx, w.store.opts.Timeout)
 	defer cancel()
@@ -92,7 +91,7 @@ func (w *watch) listen(ctx context.Context) error {
 		}
 	}
 	w.missed()
-	var sent, arrived time.Time // of the notification to oneself
+	var sent, arrived time.Time // of the notification to this process itself
 	for {
 		if time.Since(sent) >= verifyEvery || arrived.Before(sent) && time.Since(sent) >= echoTimeout {
 			if arrived.Before(sent) {
@@ -118,7 +117,7 @@ func (w *watch) listen(ctx context.Context) error {
 	}
 }
 
-// notify goes through the pool: on the listening connection a transaction pooler would pass it back.
+// notify uses the pool: on the listening connection a transaction pooler would return the notification.
 func (s *Store) notify(ctx context.Context, channel string) error {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
@@ -128,26 +127,26 @@ func (s *Store) notify(ctx context.Context, channel string) error {
 	})
 }
 
-// fail begins to look for changes, because notifications of them do not arrive.
+// fail starts polling for changes, because notifications do not arrive.
 func (w *watch) fail(ctx context.Context, reason string) {
 	w.store.listening.Store(&reason)
 	if !w.polling {
-		w.polling, w.polled = true, time.Now() // a connection that is made again at once needs no poll
-		w.store.opts.Logger.WarnContext(ctx, "changes of other instances are not notified of; looking for them every second", "reason", reason)
+		w.polling, w.polled = true, time.Now() // an immediate reconnect needs no poll
+		w.store.opts.Logger.WarnContext(ctx, "change notifications of other instances do not arrive, polling every second", "reason", reason)
 	}
 }
 
-// recover ends that. Since missed was called for this connection, everything was notified of.
+// recover stops polling. Since missed was called for this connection, no notification was lost.
 func (w *watch) recover(ctx context.Context) {
 	w.store.listening.Store(nil)
 	if w.polling {
 		w.polling, w.seen = false, nil
-		w.store.opts.Logger.InfoContext(ctx, "changes of other instances are notified of again")
+		w.store.opts.Logger.InfoContext(ctx, "change notifications recovered")
 	}
 }
 
-// poll calls changed for every session that has changed since the last poll, if it is time. A database that does not
-// answer is left to whoever asks it for something.
+// poll calls changed for every session that has changed since the last poll, if a poll is due. Failures are ignored: other
+// calls report them.
 func (w *watch) poll(ctx context.Context) {
 	if !w.polling || time.Since(w.polled) < pollEvery {
 		return
@@ -191,7 +190,7 @@ func (s *Store) versions(ctx context.Context) (map[session.ID]version, error) {
 	return all, err
 }
 
-// receive waits for the next notification. Now and then it returns nil, after the connection has answered.
+// receive waits for the next notification. After a silent interval it pings the connection and returns nil.
 func receive(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
 	silence, cancel := context.WithTimeout(ctx, heartbeat)
 	defer cancel()

@@ -9,14 +9,14 @@ import (
 	"berth/internal/session"
 )
 
-// Column is one value of a session as stores keep it, under the same name in every store.
+// Column is one stored value of a session, with the same name in every store.
 type Column struct {
 	Name string
 	Type ColumnType
 	// Get returns a string, an int64, a time.Time or a json.RawMessage, as Type says; nil is null.
 	Get func(*session.Session) (any, error)
-	// Set takes what Get returns; nil makes the column empty. Only a document that does not fit is an error, which changes
-	// nothing. The columns of a session are to be set in the order in which [Columns] lists them.
+	// Set sets the column to a result of Get; nil makes it empty. Only a document of another type is an error, and changes
+	// nothing. The columns of a session must be set in the order of [Columns].
 	Set func(*session.Session, any) error
 }
 
@@ -27,11 +27,11 @@ type ColumnType int
 const (
 	Text     ColumnType = iota // string
 	Number                     // int64
-	Instant                    // time.Time, in UTC and cut to microseconds
+	Instant                    // time.Time, in UTC and truncated to microseconds
 	Document                   // json.RawMessage
 )
 
-// field is what is set and compared as one: one column, or those of the operation.
+// field is set and compared as a unit: one column, or those of the operation.
 type field struct {
 	group   Group
 	columns []Column
@@ -39,7 +39,7 @@ type field struct {
 	take    func(to, from *session.Session) // shares nothing mutable with from, which may be to
 }
 
-// InstantOf returns t as every store keeps it: in UTC, cut to microseconds.
+// InstantOf returns t as every store keeps it: in UTC, truncated to microseconds.
 func InstantOf(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 // plain is a field of one column that an assignment copies. V is the type of the column's values.
@@ -92,7 +92,7 @@ func instant(g Group, name string, at func(*session.Session) *time.Time) field {
 	}, InstantOf, time.Time.Equal)
 }
 
-// document is a value that is kept as JSON.
+// document is a value that is stored as JSON.
 func document[T any](g Group, name string, at func(*session.Session) *T, clone func(T) T) field {
 	return field{
 		group: g,
@@ -121,8 +121,8 @@ func document[T any](g Group, name string, at func(*session.Session) *T, clone f
 	}
 }
 
-// operation is the work in progress in three columns, which are null when nothing is being done. The first one makes the
-// operation; without one, what the others are set to is forgotten.
+// operation is the operation in progress in three columns, which are null without one. The first column creates the operation;
+// without it, the values of the others are ignored.
 func operation(g Group) field {
 	of := func(s *session.Session) *session.Operation { return cmp.Or(s.Operation, new(session.Operation)) }
 	parts := []field{

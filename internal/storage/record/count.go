@@ -7,9 +7,9 @@ import (
 	"berth/internal/session"
 )
 
-// Counts are how many sessions a store has.
+// Counts are the numbers of sessions in a store.
 type Counts struct {
-	ByStatus      map[session.Status]int // every status is there
+	ByStatus      map[session.Status]int // has every status
 	Authenticated int                    // sessions whose token is valid
 }
 
@@ -34,7 +34,7 @@ func NewCounts() Counts {
 	return c
 }
 
-// Add counts a session, whose token is valid or not at a time.
+// Add counts a session, and whether its token is valid at a time.
 func (c *Counts) Add(s session.Session, at time.Time) {
 	c.ByStatus[s.Status]++
 	if s.Token.Valid(at) {
@@ -42,7 +42,7 @@ func (c *Counts) Add(s session.Session, at time.Time) {
 	}
 }
 
-// Counter is a [session.Store] that counts its sessions at less cost than listing them.
+// Counter is a [session.Store] that counts its sessions more cheaply than by listing them.
 type Counter interface {
 	// Count counts the sessions, and those whose token is valid at a time.
 	Count(ctx context.Context, at time.Time) (Counts, error)

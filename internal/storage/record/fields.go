@@ -1,7 +1,7 @@
-// Package record is what all stores agree on: the columns of a session with the way they are copied and compared, the places
-// in a list, the counts, and the errors that only stores return.
+// Package record is common to all stores: the columns of a session with their copying and comparison, the positions in a list,
+// the counts, and the errors that only stores return.
 //
-// It knows no store, and refuses to know what a session's fields mean.
+// It knows neither the stores nor the meaning of a session's fields.
 package record
 
 import (
@@ -12,16 +12,15 @@ import (
 	"berth/internal/session"
 )
 
-// Group is a set of a session's fields that change together, because one act changes them. Groups are bits: a Group may
-// stand for several.
+// Group is a set of a session's fields that are changed together. Groups are bits: a Group may be a union of several.
 type Group uint8
 
 // The groups. Each field is in one.
 const (
-	GroupIdentity Group = 1 << iota // which session, and which version of it
-	GroupActivity                   // when it was used last
+	GroupIdentity Group = 1 << iota // the session and its version
+	GroupActivity                   // the last activity
 	GroupToken
-	GroupState // what it is, what it is made of and what happened to it
+	GroupState // status, container and events
 	GroupExpiry
 	GroupOwner
 	GroupMetadata
@@ -39,8 +38,8 @@ func (g Group) String() string {
 	return "several"
 }
 
-// fields is the one description of a session's fields: what stores keep of each and in which order, how it is copied and
-// compared, and what it changes with. A field that is not here is kept nowhere.
+// fields describes a session's fields: their columns and order in stores, how they are copied and compared, and their group. A
+// field that is not here is not stored.
 var fields = []field{
 	text(GroupIdentity, "session_id", func(s *session.Session) *session.ID { return &s.ID }),
 	text(GroupState, "container_name", func(s *session.Session) *string { return &s.ContainerName }),
@@ -71,7 +70,7 @@ var fields = []field{
 	document(GroupState, "upgrade", func(s *session.Session) **session.Upgrade { return &s.Upgrade }, (*session.Upgrade).Clone),
 }
 
-// Columns lists every column of a session. Together they say everything of it.
+// Columns lists all columns of a session. Together they are the complete session.
 func Columns() []Column {
 	var all []Column
 	for _, f := range fields {
@@ -80,7 +79,7 @@ func Columns() []Column {
 	return all
 }
 
-// Changed returns the groups in which a and b differ; 0: they are the same.
+// Changed returns the groups in which a and b differ; 0: they are equal.
 func Changed(a, b *session.Session) Group {
 	var differ Group
 	for _, f := range fields {
@@ -91,7 +90,7 @@ func Changed(a, b *session.Session) Group {
 	return differ
 }
 
-// Take gives to the fields of these groups that from has, and shares nothing mutable with it.
+// Take copies the fields of these groups from from to to; they share nothing mutable.
 func Take(to, from *session.Session, groups Group) {
 	for _, f := range fields {
 		if f.group&groups != 0 {
@@ -100,7 +99,7 @@ func Take(to, from *session.Session, groups Group) {
 	}
 }
 
-// Normal returns s as a store gives it back. A session that has no form in JSON is a CodeInvalid error.
+// Normal returns s as a store returns it. A session that cannot be encoded in JSON is a CodeInvalid error.
 func Normal(s session.Session) (session.Session, error) {
 	var out session.Session
 	for _, c := range Columns() {

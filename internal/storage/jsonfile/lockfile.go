@@ -10,23 +10,23 @@ import (
 	"berth/internal/session"
 )
 
-// Seized is a store's file that is about to move elsewhere. No other process can open it meanwhile.
-type Seized struct {
-	Data []byte // with the activity of its log, otherwise as it is; what it means [Read] finds out
+// Locked is a store's locked file, to be moved to another store. No other process can open it.
+type Locked struct {
+	Data []byte // with the activity of its log; to be parsed by [Read]
 
 	path string
 	lock *lock
 }
 
-// Seize locks the file of a store and reads it. It returns nil when there is none. A file in use is a
+// LockFile locks the file of a store and reads it. It returns nil if there is none. A file in use is a
 // CodeStoreUnavailable error that names the process.
-func Seize(path string) (*Seized, error) {
+func LockFile(path string) (*Locked, error) {
 	path, err := resolve(path)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // nothing is an answer
+		return nil, nil //nolint:nilnil // nil: there is no file
 	}
 	lock, err := acquire(path + lockSuffix)
 	if err != nil {
@@ -40,25 +40,25 @@ func Seize(path string) (*Seized, error) {
 		lock.release()
 		return nil, unusable("read the session store", path, err)
 	}
-	return &Seized{Data: data, path: path, lock: lock}, nil
+	return &Locked{Data: data, path: path, lock: lock}, nil
 }
 
-// Retire gives the file, whose sessions are elsewhere now, another name in the same directory: "<name>.<suffix>". There
-// is no moment at which a store could be opened in its place and found empty beside a previous version.
-func (s *Seized) Retire(suffix string) (backup string, err error) {
+// Retire renames the file after its sessions were moved, in the same directory, to "<name>.<suffix>". At no moment is there a
+// previous version without its file.
+func (s *Locked) Retire(suffix string) (backup string, err error) {
 	backup = s.path + "." + suffix
 	if err := atomicfile.Remove(s.path + previousSuffix); err != nil {
 		return "", unavailable("remove the previous version of the session store", err)
 	}
 	if _, err := os.Lstat(backup); err == nil {
-		return "", session.Errorf(session.CodeStoreUnavailable, "%s is there already; move it away", backup)
+		return "", session.Errorf(session.CodeStoreUnavailable, "%s exists already; move it away", backup)
 	}
 	if err := os.Rename(s.path, backup); err != nil {
 		return "", unavailable("rename the session store", err)
 	}
-	for _, suffix := range []string{activitySuffix, reserveSuffix} { // a log without its file changes nothing
+	for _, suffix := range []string{activitySuffix, reserveSuffix} { // a log without its file has no effect
 		if err := atomicfile.Remove(s.path + suffix); err != nil {
-			return "", unavailable("remove what was beside the session store", err)
+			return "", unavailable("remove the files beside the session store", err)
 		}
 	}
 	if err := atomicfile.SyncDir(filepath.Dir(s.path)); err != nil {
@@ -67,5 +67,5 @@ func (s *Seized) Retire(suffix string) (backup string, err error) {
 	return backup, nil
 }
 
-// Release lets other processes have the file again.
-func (s *Seized) Release() { s.lock.release() }
+// Release unlocks the file.
+func (s *Locked) Release() { s.lock.release() }

@@ -12,11 +12,11 @@ import (
 	"berth/internal/session"
 )
 
-// Look returns the sessions of a store without writing anything, in the order of their IDs. A store that is not there is a
-// CodeNotFound error, every other error a CodeStoreUnavailable one: as for [Open], also where another process uses the file.
-func Look(ctx context.Context, path string) ([]session.Session, error) {
+// ReadSessions returns the sessions of a store without writing anything, in the order of their IDs. A missing store is a
+// CodeNotFound error, every other error a CodeStoreUnavailable one, as for [Open], also if another process uses the file.
+func ReadSessions(ctx context.Context, path string) ([]session.Session, error) {
 	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
-		return nil, noStore(path)
+		return nil, notFound(path)
 	}
 	path, err := resolve(path)
 	if err != nil {
@@ -25,7 +25,7 @@ func Look(ctx context.Context, path string) ([]session.Session, error) {
 	if err := ended(ctx); err != nil {
 		return nil, err
 	}
-	lock, err := share(path + lockSuffix)
+	lock, err := acquireShared(path + lockSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func Look(ctx context.Context, path string) ([]session.Session, error) {
 	case Exists(d.previous()):
 		return nil, d.missing()
 	default:
-		return nil, noStore(path)
+		return nil, notFound(path)
 	}
 	im, err := d.read()
 	if err != nil {
@@ -54,6 +54,6 @@ func Look(ctx context.Context, path string) ([]session.Session, error) {
 	return all, nil
 }
 
-func noStore(path string) error {
+func notFound(path string) error {
 	return session.Errorf(session.CodeNotFound, "there is no store at %s", path)
 }

@@ -12,7 +12,7 @@ import (
 func TestSeizedFileCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "sessions.json")
-	if seized, err := jsonfile.Seize(path); err != nil || seized != nil {
+	if seized, err := jsonfile.LockFile(path); err != nil || seized != nil {
 		t.Fatalf("no file: got %v, %v; want nothing", seized, err)
 	}
 	store, err := jsonfile.Open(path, jsonfile.Options{})
@@ -24,14 +24,14 @@ func TestSeizedFileCannotBeOpened(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := jsonfile.Seize(path); session.CodeOf(err) != session.CodeStoreUnavailable {
+	if _, err := jsonfile.LockFile(path); session.CodeOf(err) != session.CodeStoreUnavailable {
 		t.Errorf("a file in use: got %v, want %s", err, session.CodeStoreUnavailable)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 
-	seized, err := jsonfile.Seize(path)
+	seized, err := jsonfile.LockFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
