@@ -28,7 +28,7 @@ func (w *fixture) emptyDatabase(t *testing.T, name string) string {
 }
 
 // Sessions outlive the loss of their database, and of the state directory with it.
-func TestSessionsOfALostDatabaseAreAdopted(t *testing.T) {
+func TestAdoptRecoversSessionsOfLostDatabase(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
@@ -78,7 +78,7 @@ func TestSessionsOfALostDatabaseAreAdopted(t *testing.T) {
 }
 
 // Instances on one database share the containers; one with a copy of the state and a database of its own does not.
-func TestInstanceOnACopyOfTheDatabaseIsRefused(t *testing.T) {
+func TestInstanceWithCopiedStateAndOtherDatabaseIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()

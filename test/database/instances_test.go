@@ -15,7 +15,7 @@ import (
 
 // One of two instances dies every few seconds for a minute. Nothing that was acknowledged is lost, no session has two
 // containers, and whoever asks the other instance is answered.
-func TestTwoInstancesOfWhichOneIsKilledAgainAndAgain(t *testing.T) {
+func TestRepeatedKillOfOneInstanceLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()
@@ -60,7 +60,7 @@ func TestTwoInstancesOfWhichOneIsKilledAgainAndAgain(t *testing.T) {
 	}
 }
 
-func TestTokenThatIsReplacedIsRefusedByEveryInstanceWithinASecond(t *testing.T) {
+func TestRotatedTokenIsRefusedByEveryInstanceWithinSecond(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()
@@ -81,7 +81,7 @@ func TestTokenThatIsReplacedIsRefusedByEveryInstanceWithinASecond(t *testing.T) 
 	}
 }
 
-func TestGraceHoldsOnEveryInstanceAndAfterARestart(t *testing.T) {
+func TestTokenGraceHoldsOnEveryInstanceAndAfterRestart(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()
@@ -115,7 +115,7 @@ func serves(t *testing.T, on *harness.Env, id, token string, want int) error {
 	return err
 }
 
-func TestLimitHoldsExactlyWhenInstancesRace(t *testing.T) {
+func TestSessionLimitHoldsAcrossRacingInstances(t *testing.T) {
 	t.Parallel()
 	const limit, creates = 50, 200
 	w := newFixture(t)
@@ -149,7 +149,7 @@ func TestLimitHoldsExactlyWhenInstancesRace(t *testing.T) {
 	}
 }
 
-func TestInstancesKnowEachOther(t *testing.T) {
+func TestInstancesListEachOther(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()
@@ -197,7 +197,7 @@ func TestInstancesKnowEachOther(t *testing.T) {
 
 // A process that is started again finishes what its predecessor had begun, although its node lives on under the same name,
 // and although another instance looks after half of the sessions.
-func TestRestartedInstanceFinishesWhatItsPredecessorBegan(t *testing.T) {
+func TestRestartedInstanceFinishesInterruptedOperations(t *testing.T) {
 	t.Parallel()
 	for _, instances := range []int{1, 2} {
 		t.Run(fmt.Sprint(instances), func(t *testing.T) {

@@ -71,7 +71,7 @@ func TestMetricsWithoutFallback(t *testing.T) {
 }
 
 // Whoever reads /health and /metrics often does not make the store count each time, and sees what this instance has done.
-func TestCountsAreKept(t *testing.T) {
+func TestCountsAreCached(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []string{"database", "json"} {
 		t.Run(backend, func(t *testing.T) {

@@ -35,7 +35,7 @@ func storeOf(t *testing.T, w *fixture, count int) {
 
 // The first start with a database is killed again and again, at random moments. It ends with every session there once,
 // and the file kept as a backup.
-func TestTenThousandSessionsMoveIntoTheDatabaseWhateverIsKilled(t *testing.T) {
+func TestMigrationOfTenThousandSessionsSurvivesKills(t *testing.T) {
 	t.Parallel()
 	const count = 10_000
 	w := newFixture(t)
@@ -75,7 +75,7 @@ func TestTenThousandSessionsMoveIntoTheDatabaseWhateverIsKilled(t *testing.T) {
 }
 
 // The very first start with a database that cannot be reached goes on with the file's sessions.
-func TestFirstStartWithoutDatabase(t *testing.T) {
+func TestFirstStartWithoutDatabaseUsesFile(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	storeOf(t, w, 20)
@@ -94,7 +94,7 @@ func TestFirstStartWithoutDatabase(t *testing.T) {
 }
 
 // A session file must not be begun anew beside a database that has the sessions: their containers would be orphans.
-func TestGoingBackToTheFileWithoutAnExportIsRefused(t *testing.T) {
+func TestFileStorageAfterDatabaseNeedsExport(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()

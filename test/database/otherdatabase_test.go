@@ -27,7 +27,7 @@ func (w *fixture) containersOf(ids ...string) (n int) {
 
 // Another, empty database answers where the sessions were: Berth goes on without one, keeps what runs, does not start on it,
 // and goes back to the one that it knows.
-func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
+func TestOtherDatabaseAtSameAddressIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
@@ -81,7 +81,7 @@ func TestAnotherDatabaseAtTheSameAddress(t *testing.T) {
 
 // A standby that lagged is promoted, or an older backup restored: that is said, the containers of sessions that it does not
 // know are kept, and a token that is replaced from then on opens nothing.
-func TestDatabaseThatWentBackInTime(t *testing.T) {
+func TestRolledBackDatabaseIsReported(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.Vars["ORPHAN_GRACE"], w.Vars["RECONCILE_INTERVAL"] = "1", "1"
@@ -134,7 +134,7 @@ func TestDatabaseThatWentBackInTime(t *testing.T) {
 }
 
 // A state directory is copied, node included, and both are used on one database.
-func TestCopyOfAStateDirectoryDoesNotStart(t *testing.T) {
+func TestCopiedStateDirectoryDoesNotStart(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()

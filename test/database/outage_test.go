@@ -14,7 +14,7 @@ import (
 
 // The database is stopped for 20 s under load. Nobody who talks to a session notices, and what the operator was promised
 // meanwhile is there afterwards, in the database.
-func TestDatabaseOutageUnderLoad(t *testing.T) {
+func TestDatabaseOutageUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()
@@ -104,7 +104,7 @@ func (w *fixture) act(t *testing.T, method, path string, want int) harness.Answe
 	return a
 }
 
-func TestWithoutFallbackWritesAreRefusedAndSessionsServed(t *testing.T) {
+func TestOutageWithoutFallbackRefusesWritesAndServesSessions(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.Vars["DB_FALLBACK"] = "false"
@@ -131,7 +131,7 @@ func TestWithoutFallbackWritesAreRefusedAndSessionsServed(t *testing.T) {
 }
 
 // A database that answers after seconds must not be waited for by anyone who talks to a session.
-func TestSlowDatabaseDoesNotSlowTheProxy(t *testing.T) {
+func TestSlowDatabaseDoesNotSlowProxy(t *testing.T) {
 	t.Parallel()
 	const delay = 500 * time.Millisecond // each way
 	w := newFixture(t)

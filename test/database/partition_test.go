@@ -16,7 +16,7 @@ import (
 
 // What an instance was asked to do without the database holds, although another one looks after half of the sessions and
 // cannot know of it, whether that one has lost the database as well or not.
-func TestStopsAndDeletesWithoutTheDatabaseAreNotUndoneByAnotherInstance(t *testing.T) {
+func TestOfflineStopsAndDeletesAreNotUndoneByOtherInstance(t *testing.T) {
 	t.Parallel()
 	for name, both := range map[string]bool{"both have lost it": true, "one has lost it": false} {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestStopsAndDeletesWithoutTheDatabaseAreNotUndoneByAnotherInstance(t *testi
 
 // One create that was sent to two instances without the database makes one session in the end: the other container is
 // taken down, and the token of the recorded session is the only good one, on every instance.
-func TestSessionThatTwoInstancesHaveMadeBecomesOne(t *testing.T) {
+func TestSessionCreatedByTwoInstancesIsMerged(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.StartServe()

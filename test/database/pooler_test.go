@@ -27,7 +27,7 @@ func ends(t *testing.T, w *harness.Env) (code int, log string) {
 	return w.Serve.Cmd.ProcessState.ExitCode(), string(text)
 }
 
-func TestTransactionPoolerIsRefusedByName(t *testing.T) {
+func TestTransactionPoolerPreventsStart(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.Vars["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres")
@@ -42,7 +42,7 @@ func TestTransactionPoolerIsRefusedByName(t *testing.T) {
 
 // Without prepared statements Berth works behind a transaction pooler. It says what does not, and a token that is
 // replaced on one instance is soon refused by the other one all the same.
-func TestTokenThatIsReplacedBehindATransactionPoolerIsRefusedWithinSeconds(t *testing.T) {
+func TestRotatedTokenBehindTransactionPoolerIsRefusedWithinSeconds(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.Vars["DATABASE_URL"] = postgrestest.StartPooler(t, w.db, "transaction").URL("postgres") + "&default_query_exec_mode=simple_protocol"
@@ -74,7 +74,7 @@ func TestTokenThatIsReplacedBehindATransactionPoolerIsRefusedWithinSeconds(t *te
 
 // A fault that does not pass by itself ends the first start with the database, also where a file has sessions to go on
 // with. A start after others goes on with what those knew.
-func TestPermanentFaultOfTheDatabase(t *testing.T) {
+func TestPermanentDatabaseFaultEndsFirstStart(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ old, fresh, want string }{
 		"wrong password":   {":%s@", ":%s-and-more@", "the database refuses the user"},
@@ -118,7 +118,7 @@ func TestPermanentFaultOfTheDatabase(t *testing.T) {
 }
 
 // What stands in the way is the process that has the file, and not the database.
-func TestSessionFileInUseIsNotTheDatabasesFault(t *testing.T) {
+func TestSessionFileInUseIsReportedAsSuch(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	file := w.Sibling("file")

@@ -45,7 +45,7 @@ func sizeOf(t *testing.T, path string) int64 {
 // crash lets go of the files as a killed process does.
 func crash(s *Store) { s.disk.lock.release() }
 
-func TestActivityLeavesTheFileAlone(t *testing.T) {
+func TestActivityDoesNotRewriteFile(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -74,7 +74,7 @@ func TestActivityLeavesTheFileAlone(t *testing.T) {
 	wantAccessed(t, open(t, path, Options{}), "ses-007", 50, "after a crash")
 }
 
-func TestFileTakesActivityOverWithTheNextChangeAndAtTheEnd(t *testing.T) {
+func TestActivityIsMergedIntoFileByChangeAndClose(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -123,7 +123,7 @@ func TestActivityLogIsBounded(t *testing.T) {
 	wantAccessed(t, open(t, path, Options{}), "ses-a", 300, "after a crash")
 }
 
-func TestDamagedActivityLogCostsItsDamagedLinesOnly(t *testing.T) {
+func TestDamagedActivityLogLosesDamagedLinesOnly(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -143,7 +143,7 @@ func TestDamagedActivityLogCostsItsDamagedLinesOnly(t *testing.T) {
 	wantAccessed(t, open(t, path, Options{}), "ses-b", 4, "with a log that went on after a cut")
 }
 
-func TestActivityOfAnEarlierSessionIsNotThatOfTheNextOne(t *testing.T) {
+func TestActivityOfDeletedSessionIsNotAppliedToNextOne(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -167,25 +167,25 @@ func TestActivityOfAnEarlierSessionIsNotThatOfTheNextOne(t *testing.T) {
 	wantAccessed(t, open(t, path, Options{}), "ses-a", 1, "activity earlier than the earlier session's")
 }
 
-func TestStoreThatMovesTakesItsActivityAlong(t *testing.T) {
+func TestLockedFileIncludesActivity(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
 	create(t, s, "ses-a")
 	touch(t, s, "ses-a", 5)
 	crash(s)
-	seized, err := LockFile(path)
+	locked, err := LockFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	contents, err := Read(seized.Data, func(string) string { return "" })
+	contents, err := Read(locked.Data, func(string) string { return "" })
 	if err != nil || len(contents.Sessions) != 1 || !contents.Sessions[0].LastAccessed.Equal(moment(5)) {
-		t.Errorf("the seized file has %+v, %v; want the activity of its log", contents.Sessions, err)
+		t.Errorf("the locked file has %+v, %v; want the activity of its log", contents.Sessions, err)
 	}
-	if _, err := seized.Retire("migrated"); err != nil {
+	if _, err := locked.Retire("migrated"); err != nil {
 		t.Fatal(err)
 	}
-	seized.Release()
+	locked.Release()
 	for name := range snapshot(t, filepath.Dir(path)) {
 		if name != filepath.Base(path)+".migrated" {
 			t.Errorf("%s is left beside the backup", name)
@@ -193,7 +193,7 @@ func TestStoreThatMovesTakesItsActivityAlong(t *testing.T) {
 	}
 }
 
-func TestRemovedStoreLeavesNothing(t *testing.T) {
+func TestRemoveDeletesAllFiles(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -210,7 +210,7 @@ func TestRemovedStoreLeavesNothing(t *testing.T) {
 
 // touchingChild notes activity as fast as it can, which it tells as [child] does.
 func touchingChild(path string) error {
-	s, err := Open(path, Options{fault: killSelf(os.Getenv(childExitsAtStep)), minLog: 1024})
+	s, err := Open(path, Options{fault: killAtStep(os.Getenv(childExitsAtStep)), minLog: 1024})
 	if err != nil {
 		return err
 	}
@@ -263,7 +263,7 @@ func (h *history) checkActivity(t *testing.T, path string) {
 	}
 }
 
-func TestKillAtEveryStepLosesNoActivityThatWasWritten(t *testing.T) {
+func TestKillAtEveryStepKeepsWrittenActivity(t *testing.T) {
 	t.Parallel()
 	for _, at := range append(steps(), stepNoted, stepNotedDurable) {
 		for _, nth := range []int{7, 16} { // a child that begins comes five times to a step of the file before it notes activity

@@ -91,7 +91,7 @@ func TestChangeIsInvisibleUntilDurable(t *testing.T) {
 	}
 }
 
-func TestCallerWhoLeavesTheQueueChangesNothing(t *testing.T) {
+func TestCancelledQueuedChangeIsWithdrawn(t *testing.T) {
 	t.Parallel()
 	var disk faults
 	path := file(t)
@@ -129,7 +129,7 @@ func TestCallerWhoLeavesTheQueueChangesNothing(t *testing.T) {
 	wantAgreement(t, s, path, "ses-a")
 }
 
-func TestActivityOfADeletedSessionIsNotItsSuccessors(t *testing.T) {
+func TestDeleteDropsActivityBeforeRecreate(t *testing.T) {
 	t.Parallel()
 	var disk faults
 	path := file(t)

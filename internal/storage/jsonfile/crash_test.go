@@ -18,14 +18,14 @@ import (
 
 // A child process of these tests works on this file until it is killed. It may be told to kill itself.
 const (
-	childFile        = "BERTH_TEST_JSONFILE"     // path of the store
+	childStore       = "BERTH_TEST_JSONFILE"     // path of the store
 	childUses        = "BERTH_TEST_JSONFILE_USE" // not empty: note activity instead of changing sessions
 	childExitsAtStep = "BERTH_TEST_JSONFILE_DIE" // "<step> <n>": kill yourself when you come to the step for the nth time
 	workers          = 4
 )
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(childFile); path != "" {
+	if path := os.Getenv(childStore); path != "" {
 		work := child
 		if os.Getenv(childUses) != "" {
 			work = touchingChild
@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 // child changes sessions as fast as it can. It says on its standard output what it is about to do ("try") and what has
 // been acknowledged ("ack"), as "<verb> <id> <port>", where port 0 means that the session is gone.
 func child(path string) error {
-	s, err := Open(path, Options{fault: killSelf(os.Getenv(childExitsAtStep))})
+	s, err := Open(path, Options{fault: killAtStep(os.Getenv(childExitsAtStep))})
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func work(s *Store, worker int) error {
 	return nil
 }
 
-func killSelf(order string) func(step) error {
+func killAtStep(order string) func(step) error {
 	at, text, _ := strings.Cut(order, " ")
 	left, err := strconv.Atoi(text)
 	if err != nil {
@@ -146,7 +146,7 @@ func (h *history) note(t *testing.T, line string) {
 func (h *history) run(t *testing.T, path, dies string, lines int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childFile+"="+path, childExitsAtStep+"="+dies)
+	cmd.Env = append(os.Environ(), childStore+"="+path, childExitsAtStep+"="+dies)
 	if h.uses {
 		cmd.Env = append(cmd.Env, childUses+"=1")
 	}
@@ -225,7 +225,7 @@ func or0(port string) string {
 	return port
 }
 
-func TestKillAtEveryStepLosesNothingThatWasAcknowledged(t *testing.T) {
+func TestKillAtEveryStepKeepsAcknowledgedChanges(t *testing.T) {
 	t.Parallel()
 	for _, at := range steps() {
 		for _, nth := range []int{1, 2, 5, 12} {
@@ -245,7 +245,7 @@ func TestKillAtEveryStepLosesNothingThatWasAcknowledged(t *testing.T) {
 	}
 }
 
-func TestKillAtAnyMomentLosesNothingThatWasAcknowledged(t *testing.T) {
+func TestKillAtAnyMomentKeepsAcknowledgedChanges(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "sessions.json")
 	h := newHistory()

@@ -12,7 +12,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestSecondStoreOnTheFileIsRefusedAndNamesTheFirst(t *testing.T) {
+func TestSecondOpenFailsAndNamesLockHolder(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -29,7 +29,7 @@ func TestLockIsHeldUntilOwnerExits(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childFile+"="+path)
+	cmd.Env = append(os.Environ(), childStore+"="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestStoreStopsWritingAfterLosingItsLock(t *testing.T) {
 	wantAgreement(t, second, path, "ses-a", "ses-b")
 }
 
-func TestPreviousVersionIsTheOneBefore(t *testing.T) {
+func TestPreviousFileIsPreviousVersion(t *testing.T) {
 	t.Parallel()
 	for name, link := range map[string]func(string, string) error{
 		"by a hard link":                     os.Link,
@@ -103,7 +103,7 @@ func wantOwnerOnly(t *testing.T, paths ...string) {
 	}
 }
 
-func TestFilesAreTheOwnersOnly(t *testing.T) {
+func TestFilesAreReadableByOwnerOnly(t *testing.T) {
 	t.Parallel()
 	path := used(t)
 	for _, p := range []string{path, path + previousSuffix} {
@@ -117,7 +117,7 @@ func TestFilesAreTheOwnersOnly(t *testing.T) {
 	wantOwnerOnly(t, path, path+previousSuffix, path+lockSuffix)
 }
 
-func TestLeftoversOfAKilledProcessAreRemovedAndNothingElse(t *testing.T) {
+func TestOpenRemovesOnlyTemporaryFiles(t *testing.T) {
 	t.Parallel()
 	path := used(t)
 	dir, base := filepath.Split(path)
@@ -142,7 +142,7 @@ func TestLeftoversOfAKilledProcessAreRemovedAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestFirstOpenMakesAnEmptyFileAndADiskThatCannotBeWrittenFails(t *testing.T) {
+func TestFirstOpenCreatesFileOrFails(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	wantAgreement(t, open(t, path, Options{}), path)

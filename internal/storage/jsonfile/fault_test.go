@@ -103,7 +103,7 @@ func wantAgreement(t *testing.T, s *Store, path string, want ...session.ID) {
 	}
 }
 
-func TestFailureAtEveryStepChangesNothingAndIsReported(t *testing.T) {
+func TestFailureAtEveryStepIsReportedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	for _, at := range steps() {
 		t.Run(string(at), func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestFailureAtEveryStepChangesNothingAndIsReported(t *testing.T) {
 	}
 }
 
-func TestFailureFailsEveryCallerOfTheBatch(t *testing.T) {
+func TestFailureFailsWholeBatch(t *testing.T) {
 	t.Parallel()
 	var disk faults
 	path := file(t)
@@ -162,7 +162,7 @@ func TestFailureFailsEveryCallerOfTheBatch(t *testing.T) {
 	wantAgreement(t, s, path, "ses-a")
 }
 
-func TestMemoryFollowsADiskThatCannotGoBack(t *testing.T) {
+func TestMemoryMatchesFileAfterFailedRollback(t *testing.T) {
 	t.Parallel()
 	var disk faults
 	path := file(t)
@@ -182,7 +182,7 @@ func TestMemoryFollowsADiskThatCannotGoBack(t *testing.T) {
 	wantAgreement(t, s, path, "ses-a", "ses-b", "ses-c")
 }
 
-func TestActivityOutlivesAFullDisk(t *testing.T) {
+func TestActivityStaysPendingOnFullDisk(t *testing.T) {
 	t.Parallel()
 	var disk faults
 	path := file(t)
@@ -207,7 +207,7 @@ func TestActivityOutlivesAFullDisk(t *testing.T) {
 	open(t, path, Options{})
 }
 
-func TestActivityIsTriedAgainUntilTheDiskIsWell(t *testing.T) {
+func TestActivityIsRetriedUntilDiskRecovers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var disk faults

@@ -15,7 +15,7 @@ import (
 
 func digestOf(token string) string { return "digest of " + token }
 
-func TestWhatIsWrittenCanBeRead(t *testing.T) {
+func TestWriteThenReadReturnsSessions(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	want := []session.Session{
@@ -44,7 +44,7 @@ func TestWhatIsWrittenCanBeRead(t *testing.T) {
 }
 
 // Every shape in which the service before Berth may have kept its ten columns.
-func TestLegacyFile(t *testing.T) {
+func TestReadAcceptsLegacyFormats(t *testing.T) {
 	t.Parallel()
 	const entry = `{"session_id":"abc","container_name":"opencode-abc","container_id":"c1","host_dir":"/data/abc","port":40001,` +
 		`"auth_token":"sesame","created_at":"2024-01-15T10:30:45.123456","last_accessed":"2024-01-15 11:30:45+01:00","status":"running",` +
@@ -75,7 +75,7 @@ func TestLegacyFile(t *testing.T) {
 	}
 }
 
-func TestEntriesThatCannotBeReadAreKeptAside(t *testing.T) {
+func TestUnreadableEntriesAreRejected(t *testing.T) {
 	t.Parallel()
 	const good = `{"session_id":"ok","created_at":1700000000,"status":"error"}`
 	for entry, reason := range map[string]string{
@@ -110,7 +110,7 @@ func TestEntriesThatCannotBeReadAreKeptAside(t *testing.T) {
 	}
 }
 
-func TestReplaceIsWhole(t *testing.T) {
+func TestReplaceIsAtomic(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})

@@ -90,8 +90,8 @@ func TestStoreModel(t *testing.T) {
 	storetest.Model(t, func(t *testing.T) session.Store { return open(t, file(t), Options{}) })
 }
 
-// amnesicStore closes and opens its store before every fifth call or so, so that what it knows it knows from the file.
-type amnesicStore struct {
+// reopeningStore closes and opens its store before every fifth call or so, so that what it knows it knows from the file.
+type reopeningStore struct {
 	t     *testing.T
 	path  string
 	calls atomic.Int64
@@ -99,7 +99,7 @@ type amnesicStore struct {
 	store *Store
 }
 
-func (f *amnesicStore) use() (store *Store, done func()) {
+func (f *reopeningStore) use() (store *Store, done func()) {
 	if f.calls.Add(1)%5 == 0 && f.mu.TryLock() { // nobody else is calling
 		if err := f.store.Close(); err != nil {
 			f.t.Errorf("close: %v", err)
@@ -116,50 +116,50 @@ func (f *amnesicStore) use() (store *Store, done func()) {
 	return f.store, f.mu.RUnlock
 }
 
-func (f *amnesicStore) Create(ctx context.Context, s session.Session, max int) (session.Session, error) {
+func (f *reopeningStore) Create(ctx context.Context, s session.Session, max int) (session.Session, error) {
 	store, done := f.use()
 	defer done()
 	return store.Create(ctx, s, max)
 }
 
-func (f *amnesicStore) Get(ctx context.Context, id session.ID) (session.Session, error) {
+func (f *reopeningStore) Get(ctx context.Context, id session.ID) (session.Session, error) {
 	store, done := f.use()
 	defer done()
 	return store.Get(ctx, id)
 }
 
-func (f *amnesicStore) Update(ctx context.Context, s session.Session, max int) (session.Session, error) {
+func (f *reopeningStore) Update(ctx context.Context, s session.Session, max int) (session.Session, error) {
 	store, done := f.use()
 	defer done()
 	return store.Update(ctx, s, max)
 }
 
-func (f *amnesicStore) Delete(ctx context.Context, id session.ID, revision int64) error {
+func (f *reopeningStore) Delete(ctx context.Context, id session.ID, revision int64) error {
 	store, done := f.use()
 	defer done()
 	return store.Delete(ctx, id, revision)
 }
 
-func (f *amnesicStore) List(ctx context.Context, q session.Query) (session.Page, error) {
+func (f *reopeningStore) List(ctx context.Context, q session.Query) (session.Page, error) {
 	store, done := f.use()
 	defer done()
 	return store.List(ctx, q)
 }
 
-func (f *amnesicStore) Touch(ctx context.Context, at map[session.ID]time.Time) error {
+func (f *reopeningStore) Touch(ctx context.Context, at map[session.ID]time.Time) error {
 	store, done := f.use()
 	defer done()
 	return store.Touch(ctx, at)
 }
 
-func (f *amnesicStore) Ping(ctx context.Context) error {
+func (f *reopeningStore) Ping(ctx context.Context) error {
 	store, done := f.use()
 	defer done()
 	return store.Ping(ctx)
 }
 
-func openForgetful(t *testing.T) session.Store {
-	f := &amnesicStore{t: t, path: file(t)}
+func openReopening(t *testing.T) session.Store {
+	f := &reopeningStore{t: t, path: file(t)}
 	var err error
 	if f.store, err = Open(f.path, Options{}); err != nil {
 		t.Fatal(err)
@@ -174,12 +174,12 @@ func openForgetful(t *testing.T) session.Store {
 
 func TestStoreSuiteWithReopening(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, openForgetful)
+	storetest.Run(t, openReopening)
 }
 
 func TestStoreModelWithReopening(t *testing.T) {
 	t.Parallel()
-	storetest.Model(t, openForgetful)
+	storetest.Model(t, openReopening)
 }
 
 func TestActivityIsWrittenWithinASecond(t *testing.T) {
@@ -206,7 +206,7 @@ func TestActivityIsWrittenWithinASecond(t *testing.T) {
 	})
 }
 
-func TestCloseWritesActivityAndIsRepeatable(t *testing.T) {
+func TestCloseWritesActivityAndIsIdempotent(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -236,7 +236,7 @@ func TestCloseWritesActivityAndIsRepeatable(t *testing.T) {
 	}
 }
 
-func TestSessionsThatCouldNotBeReadAgainAreRefused(t *testing.T) {
+func TestUnencodableSessionIsRejected(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -278,7 +278,7 @@ func TestSessionsThatCouldNotBeReadAgainAreRefused(t *testing.T) {
 	}
 }
 
-func TestTextThatIsNotUTF8IsTheSameInMemoryAndFile(t *testing.T) {
+func TestInvalidUTF8IsSameInMemoryAndFile(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})

@@ -70,7 +70,7 @@ func snapshot(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-func TestEveryPrefixOfAFileIsRefusedOrWhole(t *testing.T) {
+func TestTruncatedFileIsRejected(t *testing.T) {
 	t.Parallel()
 	path := used(t)
 	whole := read(t, path)
@@ -89,7 +89,7 @@ func TestEveryPrefixOfAFileIsRefusedOrWhole(t *testing.T) {
 	}
 }
 
-func TestForeignAndDamagedFilesAreRefused(t *testing.T) {
+func TestForeignAndDamagedFilesAreRejected(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ content, says string }{
 		"another program's":        {`{"sessions":{}}`, "is not a Berth session store"},
@@ -136,7 +136,7 @@ func TestForeignAndDamagedFilesAreRefused(t *testing.T) {
 	}
 }
 
-func TestAdviceOfARefusalRestoresThePreviousVersion(t *testing.T) {
+func TestLoadErrorCommandRestoresPreviousVersion(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(path string) error{
 		"cut off": func(path string) error { return os.Truncate(path, 100) },
@@ -164,7 +164,7 @@ func TestAdviceOfARefusalRestoresThePreviousVersion(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotAFileIsRefused(t *testing.T) {
+func TestPathThatIsNoRegularFileIsRejected(t *testing.T) {
 	t.Parallel()
 	dir := file(t)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -183,7 +183,7 @@ func TestWhatIsNotAFileIsRefused(t *testing.T) {
 	}
 }
 
-func TestSymbolicLinkStaysAndItsTargetIsWritten(t *testing.T) {
+func TestSymbolicLinkIsKeptAndTargetWritten(t *testing.T) {
 	t.Parallel()
 	target, link := file(t), file(t)
 	write(t, target, goodOne)
@@ -201,7 +201,7 @@ func TestSymbolicLinkStaysAndItsTargetIsWritten(t *testing.T) {
 	}
 }
 
-func TestMembersOfANewerVersionAreKept(t *testing.T) {
+func TestUnknownMembersAreKept(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	write(t, path, `{"berth_store":1,"note":{"a":[1,2]},"sessions":{
@@ -238,7 +238,7 @@ func TestMembersOfANewerVersionAreKept(t *testing.T) {
 	}
 }
 
-func TestColumnsHaveTheNamesOfTheContract(t *testing.T) {
+func TestColumnsHaveContractNames(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})

@@ -9,11 +9,11 @@ import (
 	"berth/internal/storage/jsonfile"
 )
 
-func TestSeizedFileCannotBeOpened(t *testing.T) {
+func TestLockedFileCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "sessions.json")
-	if seized, err := jsonfile.LockFile(path); err != nil || seized != nil {
-		t.Fatalf("no file: got %v, %v; want nothing", seized, err)
+	if locked, err := jsonfile.LockFile(path); err != nil || locked != nil {
+		t.Fatalf("no file: got %v, %v; want nothing", locked, err)
 	}
 	store, err := jsonfile.Open(path, jsonfile.Options{})
 	if err != nil {
@@ -31,20 +31,20 @@ func TestSeizedFileCannotBeOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	seized, err := jsonfile.LockFile(path)
+	locked, err := jsonfile.LockFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := jsonfile.Open(path, jsonfile.Options{}); session.CodeOf(err) != session.CodeStoreUnavailable {
-		t.Errorf("open of a seized file: got %v, want %s", err, session.CodeStoreUnavailable)
+		t.Errorf("open of a locked file: got %v, want %s", err, session.CodeStoreUnavailable)
 	}
-	backup, err := seized.Retire("migrated")
+	backup, err := locked.Retire("migrated")
 	if err != nil {
 		t.Fatal(err)
 	}
-	seized.Release()
+	locked.Release()
 	kept, err := os.ReadFile(backup)
-	if err != nil || string(kept) != string(seized.Data) {
+	if err != nil || string(kept) != string(locked.Data) {
 		t.Errorf("the backup holds %q, %v; want what was in the file", kept, err)
 	}
 	again, err := jsonfile.Open(path, jsonfile.Options{})

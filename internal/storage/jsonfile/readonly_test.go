@@ -34,7 +34,7 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-func TestLookWritesNothing(t *testing.T) {
+func TestReadSessionsWritesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sessions.json")

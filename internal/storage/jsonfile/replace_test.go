@@ -6,7 +6,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestRetiredStoreIsMarkedUntilItIsReplaced(t *testing.T) {
+func TestRetiredStoreIsMarkedUntilReplace(t *testing.T) {
 	t.Parallel()
 	path := file(t)
 	s := open(t, path, Options{})
@@ -43,7 +43,7 @@ func TestRetiredStoreIsMarkedUntilItIsReplaced(t *testing.T) {
 }
 
 // A Berth that does not know the mark reads it as a session, and one that is marked already is known by its name.
-func TestMarkOfRetiredStoreIsAnEntry(t *testing.T) {
+func TestRetiredMarkIsEntry(t *testing.T) {
 	t.Parallel()
 	e, err := decodeEntry(retiredName, []byte(retiredEntry))
 	if err != nil || e.session.ID != retiredName || len(e.extra) != 0 {

@@ -41,7 +41,7 @@ func fill(t *testing.T, name string) {
 	}
 }
 
-func TestFullDiskStillTakesWhatFreesResources(t *testing.T) {
+func TestFullDiskAcceptsChangesThatFreeResources(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, "4m")
 	path, filler := filepath.Join(dir, "sessions.json"), filepath.Join(dir, "filler")
@@ -109,7 +109,7 @@ func TestFullDiskStillTakesWhatFreesResources(t *testing.T) {
 	}
 }
 
-func TestReserveLeavesASmallDiskItsSpace(t *testing.T) {
+func TestReserveIsLimitedOnSmallDisk(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, "128k")
 	path := filepath.Join(dir, "sessions.json")
@@ -124,7 +124,7 @@ func TestReserveLeavesASmallDiskItsSpace(t *testing.T) {
 	}
 }
 
-func TestChangesOfOneBatchThatFreeResourcesAreWrittenWithoutTheOthers(t *testing.T) {
+func TestFullDiskWritesOnlyFreeingChangesOfBatch(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, "4m")
 	path := filepath.Join(dir, "sessions.json")

@@ -6,7 +6,7 @@ import (
 )
 
 // PostgreSQL uses a partial index only for queries that have its condition.
-func TestIndexOfOccupyingSessionsHasTheConditionOfQueries(t *testing.T) {
+func TestOccupyingIndexMatchesQueryCondition(t *testing.T) {
 	t.Parallel()
 	text, err := migrations.ReadFile("migrations/00006_occupied.sql")
 	if err != nil {

@@ -17,7 +17,7 @@ func named(name string) func(*postgres.Options) {
 	return func(o *postgres.Options) { o.Process, o.Address, o.Version = name, "127.0.0.1:1", "1.2.3" }
 }
 
-func TestPeersDivideTheSessions(t *testing.T) {
+func TestPeersPartitionSessions(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	a, b := open(t, url, named("node-a")), open(t, url, named("node-b"))
@@ -94,7 +94,7 @@ func TestPeersDivideTheSessions(t *testing.T) {
 }
 
 // A process lives under its node's name after a restart, and is not the one that has died.
-func TestEarlierStartOfANodeIsDeadAsSoonAsTheNextOneJoins(t *testing.T) {
+func TestEarlierStartOfNodeIsDeadWhenNextJoins(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	old, other := open(t, url, named("node-a/1")), open(t, url, named("node-b/1"))
@@ -190,7 +190,7 @@ func eventually(t *testing.T, try func() error) {
 }
 
 // Whoever watches hears of each change, and that there may have been some, after the connection was lost.
-func TestWatch(t *testing.T) {
+func TestWatchReportsChangesAndReconnects(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	s, other := open(t, url), open(t, url)
@@ -236,7 +236,7 @@ func TestWatch(t *testing.T) {
 }
 
 // Two Berths whose state directories are one and its copy are two starts of one node.
-func TestCopyOfAStateDirectoryIsNotAdmitted(t *testing.T) {
+func TestAdmitRejectsCopiedStateDirectory(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	in := func(process, directory string) *postgres.Peers {
@@ -252,8 +252,8 @@ func TestCopyOfAStateDirectoryIsNotAdmitted(t *testing.T) {
 	}
 	original := in("node-a/1", "directory:boot/1/1")
 	admitted(original, true, "the first")
-	ctx, die := context.WithCancel(t.Context())
-	defer die()
+	ctx, stopRenewals := context.WithCancel(t.Context())
+	defer stopRenewals()
 	joined, dead := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(dead)
@@ -271,7 +271,7 @@ func TestCopyOfAStateDirectoryIsNotAdmitted(t *testing.T) {
 	<-joined
 	admitted(in("node-a/2", "directory:boot/1/2"), false, "a copy")
 	admitted(in("node-b/1", "directory:boot/1/2"), true, "a copy with a node of its own")
-	die() // without a good-bye
+	stopRenewals() // without a good-bye
 	<-dead
 	if took := admitted(in("node-a/3", "directory:boot/1/1"), true, "the next start in the same directory"); took > 2*time.Second {
 		t.Errorf("the next start in the same directory waited for %s", took)

@@ -26,7 +26,7 @@ func pinned(t *testing.T, s *postgres.Store) {
 }
 
 // A store works with the database that it has agreed with, and with no other that answers at its address.
-func TestAnotherDatabaseIsRefused(t *testing.T) {
+func TestPinnedStoreRejectsOtherDatabase(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
 	s := open(t, server.URL("postgres"))
@@ -79,7 +79,7 @@ func TestAnotherDatabaseIsRefused(t *testing.T) {
 }
 
 // A database that has lost what it had acknowledged is noticed at the first connection, once, and one that was only away is not.
-func TestDatabaseThatWentBackIsNoticed(t *testing.T) {
+func TestRolledBackDatabaseIsDetected(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
 	s := open(t, server.URL("postgres"))

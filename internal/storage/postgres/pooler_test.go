@@ -12,7 +12,7 @@ import (
 	"berth/internal/storetest"
 )
 
-func TestTransactionPoolerIsNamed(t *testing.T) {
+func TestTransactionPoolerErrorIsPermanent(t *testing.T) {
 	t.Parallel()
 	pooler := postgrestest.StartPooler(t, postgrestest.Start(t), "transaction")
 	s := unprepared(t, pooler.URL("postgres"))
@@ -25,13 +25,13 @@ func TestTransactionPoolerIsNamed(t *testing.T) {
 	}
 }
 
-func TestSessionPoolerIsLikeNone(t *testing.T) {
+func TestSessionPoolerWorks(t *testing.T) {
 	t.Parallel()
 	pooler := postgrestest.StartPooler(t, postgrestest.Start(t), "session")
 	s := open(t, pooler.URL("postgres"))
 	changes := watch(t, s)
 	added(t, s, "ses-a")
-	changes.await(t)
+	changes.waitForChange(t)
 	<-time.After(6 * time.Second) // a verification, and the time for its answer
 	if why := s.NotificationFault(); why != "" {
 		t.Errorf("notifications do not arrive: %s", why)
@@ -39,7 +39,7 @@ func TestSessionPoolerIsLikeNone(t *testing.T) {
 }
 
 // Without prepared statements a transaction pooler does, but for notifications, whose place polling takes.
-func TestTransactionPoolerWithoutPreparedStatements(t *testing.T) {
+func TestTransactionPoolerWithoutPreparedStatementsPolls(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"simple_protocol", "exec"} {
 		t.Run(mode, func(t *testing.T) {
@@ -63,16 +63,16 @@ func TestTransactionPoolerWithoutPreparedStatements(t *testing.T) {
 			<-changes.missed // from now on changes are found one by one
 			other := open(t, server.URL("postgres"))
 			made := added(t, other, "ses-a")
-			changes.await(t)
+			changes.waitForChange(t)
 			changed, err := other.Update(t.Context(), made, session.Unlimited)
 			if err != nil {
 				t.Fatal(err)
 			}
-			changes.await(t)
+			changes.waitForChange(t)
 			if err := other.Delete(t.Context(), "ses-a", changed.Revision); err != nil {
 				t.Fatal(err)
 			}
-			changes.await(t)
+			changes.waitForChange(t)
 			select {
 			case id := <-changes.changed:
 				t.Errorf("session %s is said to have changed once more", id)
@@ -114,8 +114,8 @@ func watch(t *testing.T, s *postgres.Store) changes {
 	return c
 }
 
-// await waits for a change of ses-a.
-func (c changes) await(t *testing.T) {
+// waitForChange waits for a change of ses-a.
+func (c changes) waitForChange(t *testing.T) {
 	t.Helper()
 	const id session.ID = "ses-a"
 	select {

@@ -21,7 +21,7 @@ import (
 )
 
 // The contract fixes ten columns with their types, and three indexes.
-func TestSchemaIsTheContracts(t *testing.T) {
+func TestSchemaMatchesContract(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	open(t, url)
@@ -78,7 +78,7 @@ func query(t *testing.T, conn *pgx.Conn, sql string) []string {
 }
 
 // Processes that start at once bring the schema up to date once.
-func TestManyPrepareAtOnce(t *testing.T) {
+func TestConcurrentPrepareMigratesOnce(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	var wg sync.WaitGroup
@@ -127,7 +127,7 @@ func TestMigratesLegacyTable(t *testing.T) {
 }
 
 // The table and the file of the service before Berth are taken over alike.
-func TestTableOfTheServiceBeforeIsReadAsItsFile(t *testing.T) {
+func TestLegacyTableIsReadLikeLegacyFile(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	exec(t, url, `CREATE TABLE sessions (session_id VARCHAR PRIMARY KEY, container_name VARCHAR, container_id VARCHAR, host_dir VARCHAR,
@@ -172,7 +172,7 @@ func TestMigrationsOnlyAdd(t *testing.T) {
 	}
 }
 
-func TestImportIsWholeAndOnce(t *testing.T) {
+func TestImportIsAtomicAndIdempotent(t *testing.T) {
 	t.Parallel()
 	s := open(t, postgrestest.Database(t))
 	create(t, s, stopped("ses-known"))

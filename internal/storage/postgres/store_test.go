@@ -91,12 +91,12 @@ func wantCode(t *testing.T, err error, want session.Code, why string) {
 	}
 }
 
-func TestStore(t *testing.T) {
+func TestStoreSuite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) session.Store { return open(t, postgrestest.Database(t)) })
 }
 
-func TestStoreAgainstAModel(t *testing.T) {
+func TestStoreModel(t *testing.T) {
 	t.Parallel()
 	storetest.Model(t, func(t *testing.T) session.Store { return open(t, postgrestest.Database(t)) })
 }
@@ -127,7 +127,7 @@ func TestLimitHoldsAcrossProcesses(t *testing.T) {
 	}
 }
 
-func TestCharactersThatTheDatabaseCannotStore(t *testing.T) {
+func TestUnstorableCharactersAreRejected(t *testing.T) {
 	t.Parallel()
 	s := open(t, postgrestest.Database(t))
 	v := stopped("ses-a")
@@ -140,7 +140,7 @@ func TestCharactersThatTheDatabaseCannotStore(t *testing.T) {
 }
 
 // A row that somebody has written by hand neither stops the others from being read nor is lost.
-func TestRowThatWasTamperedWith(t *testing.T) {
+func TestInvalidRowIsReadAsError(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	s := open(t, url)
@@ -170,7 +170,7 @@ func TestRowThatWasTamperedWith(t *testing.T) {
 }
 
 // A connection is retired after so many queries.
-func TestConnectionIsRetiredAfterItsQueries(t *testing.T) {
+func TestConnectionIsRetiredAfterMaxQueries(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	s := open(t, url, func(o *postgres.Options) { o.MaxConnections, o.MaxQueries = 1, 10 })
@@ -195,7 +195,7 @@ func TestConnectionIsRetiredAfterItsQueries(t *testing.T) {
 }
 
 // With every connection in use, callers are told so within the store's time and not kept for ever.
-func TestConnectionsAreExhausted(t *testing.T) {
+func TestExhaustedPoolFailsWithinTimeout(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
 	s := open(t, url, func(o *postgres.Options) { o.MaxConnections, o.Timeout = 2, time.Second })
@@ -251,7 +251,7 @@ func TestReconnectsAfterServerRestart(t *testing.T) {
 	}
 }
 
-func TestSettingsThatCannotBe(t *testing.T) {
+func TestInvalidSettingsAreRejected(t *testing.T) {
 	t.Parallel()
 	_, err := postgres.Open(postgres.Options{URL: "postgres://ann:secret@[broken/x"})
 	wantCode(t, err, session.CodeInvalid, "a URL that is none")
