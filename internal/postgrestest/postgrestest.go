@@ -1,8 +1,6 @@
-// Package postgrestest gives tests a real PostgreSQL server in a directory and on a port of its own, which ends with
-// them.
+// Package postgrestest runs a real PostgreSQL server for tests, in a temporary directory and on a separate port.
 //
-// It knows the server's programs. It refuses to know what is tested, and installs nothing: BERTH_TEST_POSTGRES_BIN names
-// the directory that initdb and postgres are in.
+// It installs nothing: BERTH_TEST_POSTGRES_BIN names the directory of initdb and postgres.
 package postgrestest
 
 import (
@@ -140,10 +138,10 @@ func (s *Server) await(done <-chan struct{}) {
 	s.t.Fatalf("postgres does not answer within %s", startTimeout)
 }
 
-// Stop ends every connection and stops the server in good order.
+// Stop closes all connections and stops the server gracefully.
 func (s *Server) Stop() { s.end(syscall.SIGINT) }
 
-// Kill stops the server as a crash would: nothing is written, nobody is told.
+// Kill stops the server as a crash does: without a checkpoint.
 func (s *Server) Kill() { s.end(syscall.SIGQUIT) }
 
 func (s *Server) end(how syscall.Signal) {

@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-// prompt is how long a call may take whose caller has left: much for a machine under load, little for a person.
+// prompt is the maximum duration of a cancelled call, with a margin for a machine under load.
 const prompt = 5 * time.Second
 
 func cancelled(t *testing.T, store session.Store) {
@@ -36,15 +36,15 @@ func cancelled(t *testing.T, store session.Store) {
 		select {
 		case err := <-answer:
 			if !errors.Is(err, context.Canceled) {
-				t.Errorf("%s for a caller who has left: got %v, want the context's error", test.name, err)
+				t.Errorf("%s with a cancelled context: got %v, want the context's error", test.name, err)
 			}
 		case <-time.After(prompt):
-			t.Fatalf("%s for a caller who has left has not answered after %s", test.name, prompt)
+			t.Fatalf("%s with a cancelled context has not returned after %s", test.name, prompt)
 		}
 	}
 	all := list(t, store, session.Query{}).Sessions
 	if len(all) != 1 {
-		t.Fatalf("calls of a caller who has left made the sessions %v, want only ses-a", ids(all))
+		t.Fatalf("cancelled calls created the sessions %v, want only ses-a", ids(all))
 	}
 	wantSame(t, all[0], s, "the session after calls of a caller who has left")
 }

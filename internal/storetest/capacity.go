@@ -75,7 +75,7 @@ func capacityStays(t *testing.T, store session.Store) {
 	for _, next := range []session.Status{session.Running, session.Creating, session.Stopped} {
 		s.Status = next
 		if s, err = store.Update(t.Context(), s, 1); err != nil {
-			t.Fatalf("an update to %s, in a house that is over its limit: %v", next, err)
+			t.Fatalf("an update to %s, above the limit: %v", next, err)
 		}
 	}
 	s.Owner = "bob"
@@ -83,7 +83,7 @@ func capacityStays(t *testing.T, store session.Store) {
 	wantCode(t, err, "", "an update of a session that occupies no place before and after, in a house that is over its limit")
 }
 
-// capacityCounts compares the store's own count, which may be made in another language, with the domain's.
+// capacityCounts compares the store's own count, which may be in SQL, with that of the domain.
 func capacityCounts(t *testing.T, store session.Store) {
 	for _, status := range session.Statuses() {
 		for _, kind := range append(session.Kinds(), "") {

@@ -9,7 +9,7 @@ import (
 	"berth/internal/storage/record"
 )
 
-// countsAgree compares the counts with what a list says, while sessions come, change and go.
+// countsAgree compares the counts with a list, while sessions are created, changed and deleted.
 func countsAgree(t *testing.T, store session.Store) {
 	agree := func(when string) {
 		t.Helper()

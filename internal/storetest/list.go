@@ -104,7 +104,7 @@ func listPages(t *testing.T, store session.Store) {
 	third := list(t, store, session.Query{Limit: 4, After: second.Next})
 	want := []session.ID{numbered(35), numbered(40), numbered(50), numbered(60), numbered(70), numbered(80)}
 	if diff := cmp.Diff(want, append(ids(second.Sessions), ids(third.Sessions)...)); diff != "" {
-		t.Errorf("the pages after a first one, while sessions came and went (-want +got):\n%s", diff)
+		t.Errorf("the pages after a first one, while sessions were created and deleted (-want +got):\n%s", diff)
 	}
 	if len(second.Sessions) != 4 || third.Next != "" {
 		t.Errorf("the second page has %d sessions and the last one says %q comes next; want 4 and nothing", len(second.Sessions), third.Next)
@@ -158,6 +158,6 @@ func listTokens(t *testing.T, store session.Store) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("sessions whose token is good at a time (-want +got):\n%s", diff)
+		t.Errorf("sessions with a valid token at a time (-want +got):\n%s", diff)
 	}
 }

@@ -102,7 +102,7 @@ func raceStarts(t *testing.T, store session.Store) {
 	wantEnds(t, got, map[session.Code]int{"": room, session.CodeLimit: stopped + created - room}, "starts and creates with room for fewer")
 	running := list(t, store, session.Query{Statuses: []session.Status{session.Running}}).Sessions
 	if len(running) != room {
-		t.Errorf("%d sessions occupy a place after the race, want %d", len(running), room)
+		t.Errorf("%d sessions occupy a slot after the race, want %d", len(running), room)
 	}
 }
 

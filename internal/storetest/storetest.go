@@ -1,7 +1,7 @@
-// Package storetest holds the meaning of session.Store as a suite that every store passes: [Run] by example and
-// under races, [Model] by comparison with a plain map over random operations.
+// Package storetest is the conformance suite of session.Store that every store passes: [Run] with examples and races, [Model]
+// by comparison with a plain map over random operations.
 //
-// It knows the port and the domain. It refuses to know any store, so that nothing in here may look beneath the port.
+// It knows the port and the domain, and no particular store.
 package storetest
 
 import (
@@ -19,7 +19,7 @@ import (
 // return when there is no store to test: it skips or fails t instead.
 type Open func(t *testing.T) session.Store
 
-// Run tests everything that the port promises. Every test has a store of its own and runs in parallel with the others.
+// Run tests the contract of the port. Every test has a separate store and runs in parallel with the others.
 func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, test := range []struct {
@@ -88,12 +88,12 @@ type tb interface {
 	Fatalf(format string, args ...any)
 }
 
-// epoch is the beginning of time in this suite.
+// epoch is the time origin of this suite.
 var epoch = time.Date(2026, 2, 3, 4, 5, 6, 789012000, time.UTC)
 
 func at(micros int) time.Time { return epoch.Add(time.Duration(micros) * time.Microsecond) }
 
-// idle returns a session that occupies no place.
+// idle returns a session that occupies no slot.
 func idle(id session.ID) session.Session {
 	return session.Session{
 		ID: id, Owner: "ann", Profile: "opencode", Image: "image:1", ContainerName: "berth-" + string(id),
@@ -101,7 +101,7 @@ func idle(id session.ID) session.Session {
 	}
 }
 
-// busy returns a session that occupies a place.
+// busy returns a session that occupies a slot.
 func busy(id session.ID) session.Session {
 	s := idle(id)
 	s.Status = session.Running

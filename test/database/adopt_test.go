@@ -27,7 +27,7 @@ func (w *fixture) emptyDatabase(t *testing.T, name string) string {
 	return w.db.URL(name)
 }
 
-// Sessions outlive the loss of their database, and of the state directory with it.
+// Sessions are recovered after the loss of the database and of the state directory.
 func TestAdoptRecoversSessionsOfLostDatabase(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -38,7 +38,7 @@ func TestAdoptRecoversSessionsOfLostDatabase(t *testing.T) {
 	w.Serve.Signal(syscall.SIGKILL)
 	w.Vars["DATABASE_URL"] = w.emptyDatabase(t, "fresh")
 
-	// An empty database in the place of one with sessions is taken for a mistake until the operator says otherwise.
+	// An empty database instead of one with sessions is an error until the operator confirms it.
 	harness.Must(t, os.Remove(filepath.Join(w.Vars["BERTH_STATE_DIR"], "engine-owner")))
 	w.StartServe() // the owner of the containers was another database, which does not answer
 	pause(t.Context(), 4*time.Second)

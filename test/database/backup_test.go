@@ -9,7 +9,7 @@ import (
 	"berth/test/harness"
 )
 
-// What docs/operating.md says of backups, done: a dump, the loss of everything, and the way back.
+// The backup and restore of docs/operating.md: a dump, the loss of everything, and a restore.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

@@ -1,5 +1,4 @@
-// Package database_test drives instances of the real binary that share a real PostgreSQL, through everything that may
-// happen to either.
+// Package database_test tests instances of the real binary that share a real PostgreSQL, with failures of both.
 package database_test
 
 import (
@@ -65,7 +64,7 @@ func healthOf(ctx context.Context, w *harness.Env) (health, error) {
 	return h, err
 }
 
-// healthy waits until an instance has its database, with nothing left to flow back.
+// healthy waits until an instance uses its database, without pending changes.
 func healthy(t *testing.T, w *harness.Env) health {
 	t.Helper()
 	var h health
@@ -78,7 +77,7 @@ func healthy(t *testing.T, w *harness.Env) health {
 	return h
 }
 
-// degraded waits until an instance has noticed that its database is away.
+// degraded waits until an instance has detected that its database is unavailable.
 func degraded(t *testing.T, w *harness.Env) {
 	t.Helper()
 	harness.Eventually(t, 30*time.Second, "the instance tells that its database is away", func() error {

@@ -13,8 +13,8 @@ import (
 	"berth/test/harness"
 )
 
-// One of two instances dies every few seconds for a minute. Nothing that was acknowledged is lost, no session has two
-// containers, and whoever asks the other instance is answered.
+// One of two instances is killed every few seconds for a minute. No acknowledged change is lost, no session has two containers,
+// and the other instance answers every request.
 func TestRepeatedKillOfOneInstanceLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -195,8 +195,8 @@ func TestInstancesListEachOther(t *testing.T) {
 	})
 }
 
-// A process that is started again finishes what its predecessor had begun, although its node lives on under the same name,
-// and although another instance looks after half of the sessions.
+// A restarted process finishes the operations of its predecessor, although the node keeps its name and another instance has
+// half of the sessions.
 func TestRestartedInstanceFinishesInterruptedOperations(t *testing.T) {
 	t.Parallel()
 	for _, instances := range []int{1, 2} {
@@ -243,7 +243,7 @@ func TestRestartedInstanceFinishesInterruptedOperations(t *testing.T) {
 	}
 }
 
-// What an instance was doing when it died is finished by the other one, which notices the death by itself.
+// The operations of a killed instance are finished by the other one, which detects the kill.
 func TestWorkOfKilledInstanceIsTakenOver(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

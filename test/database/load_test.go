@@ -12,7 +12,7 @@ import (
 	"berth/test/harness"
 )
 
-// load is users and an operator at work, and what they were promised.
+// load simulates users and an operator, and records the acknowledged changes.
 type load struct {
 	t    *testing.T
 	stop context.CancelFunc
@@ -132,7 +132,7 @@ func (l *load) end() {
 	}
 }
 
-// kept checks that every promise holds: acknowledged sessions are there, unless somebody asked to delete them.
+// kept checks that acknowledged sessions exist, unless their deletion was requested.
 func (l *load) kept(all map[string]harness.Session) {
 	l.t.Helper()
 	for id := range l.made {

@@ -70,7 +70,7 @@ func TestMetricsWithoutFallback(t *testing.T) {
 	})
 }
 
-// Whoever reads /health and /metrics often does not make the store count each time, and sees what this instance has done.
+// Frequent reads of /health and /metrics use cached counts, which include the changes of this instance.
 func TestCountsAreCached(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []string{"database", "json"} {

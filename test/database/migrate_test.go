@@ -60,7 +60,7 @@ func TestMigrationOfTenThousandSessionsSurvivesKills(t *testing.T) {
 	}
 	h := healthy(t, w.Env)
 	if len(h.Database.Imports) != 1 || h.Database.Imports[0].Total != count {
-		t.Errorf("/health tells of the imports %+v, want one of %d", h.Database.Imports, count)
+		t.Errorf("/health lists the imports %+v, want one of %d", h.Database.Imports, count)
 	}
 	backups, err := filepath.Glob(filepath.Join(w.Vars["BERTH_STATE_DIR"], "sessions.json.migrated-*"))
 	harness.Must(t, err)
@@ -74,7 +74,7 @@ func TestMigrationOfTenThousandSessionsSurvivesKills(t *testing.T) {
 	}
 }
 
-// The very first start with a database that cannot be reached goes on with the file's sessions.
+// The first start with a database that cannot be reached continues with the file's sessions.
 func TestFirstStartWithoutDatabaseUsesFile(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -93,7 +93,7 @@ func TestFirstStartWithoutDatabaseUsesFile(t *testing.T) {
 	}
 }
 
-// A session file must not be begun anew beside a database that has the sessions: their containers would be orphans.
+// An empty session file must not be created while the database has the sessions: their containers would be orphans.
 func TestFileStorageAfterDatabaseNeedsExport(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

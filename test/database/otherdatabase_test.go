@@ -25,8 +25,8 @@ func (w *fixture) containersOf(ids ...string) (n int) {
 	return n
 }
 
-// Another, empty database answers where the sessions were: Berth goes on without one, keeps what runs, does not start on it,
-// and goes back to the one that it knows.
+// An empty database answers at the address of the one with the sessions: Berth continues without it, keeps the containers, does
+// not start on it, and recovers with the original one.
 func TestOtherDatabaseAtSameAddressIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -79,8 +79,8 @@ func TestOtherDatabaseAtSameAddressIsRefused(t *testing.T) {
 	}
 }
 
-// A standby that lagged is promoted, or an older backup restored: that is said, the containers of sessions that it does not
-// know are kept, and a token that is replaced from then on opens nothing.
+// A standby that lagged is promoted, or an older backup restored: the rollback is reported, the containers of lost sessions are
+// kept, and a token that is rotated afterwards is invalid.
 func TestRolledBackDatabaseIsReported(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

@@ -12,8 +12,8 @@ import (
 	"berth/test/harness"
 )
 
-// The database is stopped for 20 s under load. Nobody who talks to a session notices, and what the operator was promised
-// meanwhile is there afterwards, in the database.
+// The database is stopped for 20 s under load. Requests to sessions are answered, and acknowledged changes are in the database
+// afterwards.
 func TestDatabaseOutageUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -31,7 +31,7 @@ func TestDatabaseOutageUnderLoadLosesNothing(t *testing.T) {
 	before := l.changed.Load()
 	pause(t.Context(), 20*time.Second)
 	if l.changed.Load() == before {
-		t.Error("nothing could be changed while the database was away")
+		t.Error("no change was possible during the outage")
 	}
 	w.db.Start()
 	healthy(t, w.Env)
@@ -51,7 +51,7 @@ func TestDatabaseOutageUnderLoadLosesNothing(t *testing.T) {
 	}
 }
 
-// Whatever is killed when: what was acknowledged without the database reaches it.
+// Changes that were acknowledged without the database reach it in spite of kills.
 func TestOfflineChangesSurviveKill(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -66,7 +66,7 @@ func TestOfflineChangesSurviveKill(t *testing.T) {
 	token := w.act(t, http.MethodPost, "/sessions/"+rotated+"/auth/rotate", http.StatusOK).Field("token")
 
 	w.Serve.Signal(syscall.SIGKILL)
-	w.StartServe() // the database is away at the start as well
+	w.StartServe() // the database is unavailable at the start as well
 	degraded(t, w.Env)
 	if err := serves(t, w.Env, made, madeToken, http.StatusOK); err != nil {
 		t.Errorf("a session that was made without the database, after a restart: %v", err)
@@ -90,7 +90,7 @@ func TestOfflineChangesSurviveKill(t *testing.T) {
 		t.Errorf("the token that was made without the database: %v", err)
 	}
 	if _, err := os.Stat(w.Vars["BERTH_STATE_DIR"] + "/database-pending.json"); err == nil {
-		t.Error("the journal is still there although everything has flowed back")
+		t.Error("the journal still exists although it was replayed")
 	}
 }
 
@@ -130,7 +130,7 @@ func TestOutageWithoutFallbackRefusesWritesAndServesSessions(t *testing.T) {
 	})
 }
 
-// A database that answers after seconds must not be waited for by anyone who talks to a session.
+// Requests to sessions do not wait for a slow database.
 func TestSlowDatabaseDoesNotSlowProxy(t *testing.T) {
 	t.Parallel()
 	const delay = 500 * time.Millisecond // each way
@@ -145,7 +145,7 @@ func TestSlowDatabaseDoesNotSlowProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if took := time.Since(begun); took < delay {
-		t.Fatalf("a list took %s: the database is not slow, so that this test shows nothing", took)
+		t.Fatalf("a list took %s: the database is not slow: this test tests nothing", took)
 	}
 	for range 300 {
 		begun := time.Now()
@@ -158,7 +158,7 @@ func TestSlowDatabaseDoesNotSlowProxy(t *testing.T) {
 	}
 }
 
-// The password of the database is nowhere to be seen.
+// The password of the database is not in logs, command lines or /health.
 func TestDatabasePasswordIsNotShown(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

@@ -14,8 +14,8 @@ import (
 	"berth/test/harness"
 )
 
-// What an instance was asked to do without the database holds, although another one looks after half of the sessions and
-// cannot know of it, whether that one has lost the database as well or not.
+// Stops and deletes that one instance makes without the database are kept, although another one has half of the sessions,
+// with or without the database.
 func TestOfflineStopsAndDeletesAreNotUndoneByOtherInstance(t *testing.T) {
 	t.Parallel()
 	for name, both := range map[string]bool{"both have lost it": true, "one has lost it": false} {
@@ -78,8 +78,8 @@ func TestOfflineStopsAndDeletesAreNotUndoneByOtherInstance(t *testing.T) {
 	}
 }
 
-// One create that was sent to two instances without the database makes one session in the end: the other container is
-// taken down, and the token of the recorded session is the only good one, on every instance.
+// One create that was sent to two instances without the database results in one session: the other container is removed, and
+// only the token of the recorded session is valid, on every instance.
 func TestSessionCreatedByTwoInstancesIsMerged(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -115,7 +115,7 @@ func TestSessionCreatedByTwoInstancesIsMerged(t *testing.T) {
 			}
 		}
 		if len(good) != 2 || good[0] != good[1] {
-			return fmt.Errorf("the good tokens are %v", good)
+			return fmt.Errorf("the valid tokens are %v", good)
 		}
 		return nil
 	})

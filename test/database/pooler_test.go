@@ -20,7 +20,7 @@ func ends(t *testing.T, w *harness.Env) (code int, log string) {
 	select {
 	case <-w.Serve.Done:
 	case <-time.After(60 * time.Second):
-		t.Fatal("it runs on")
+		t.Fatal("it keeps running")
 	}
 	text, err := os.ReadFile(w.Serve.Log)
 	harness.Must(t, err)
@@ -36,12 +36,12 @@ func TestTransactionPoolerPreventsStart(t *testing.T) {
 		t.Errorf("got the exit code %d and the log below, want 2 and the pooler named\n%s", code, log)
 	}
 	if strings.Contains(log, "cannot be reached") {
-		t.Errorf("the log says that a database cannot be reached that answers:\n%s", log)
+		t.Errorf("the log says that the database cannot be reached, although it answers:\n%s", log)
 	}
 }
 
-// Without prepared statements Berth works behind a transaction pooler. It says what does not, and a token that is
-// replaced on one instance is soon refused by the other one all the same.
+// Without prepared statements Berth works behind a transaction pooler. It logs the limitation, and the other instance refuses a
+// rotated token within seconds.
 func TestRotatedTokenBehindTransactionPoolerIsRefusedWithinSeconds(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -72,8 +72,8 @@ func TestRotatedTokenBehindTransactionPoolerIsRefusedWithinSeconds(t *testing.T)
 	}
 }
 
-// A fault that does not pass by itself ends the first start with the database, also where a file has sessions to go on
-// with. A start after others goes on with what those knew.
+// A permanent fault ends the first start with the database, also if there is a session file. A later start continues with the
+// known sessions.
 func TestPermanentDatabaseFaultEndsFirstStart(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ old, fresh, want string }{
@@ -117,7 +117,7 @@ func TestPermanentDatabaseFaultEndsFirstStart(t *testing.T) {
 	}
 }
 
-// What stands in the way is the process that has the file, and not the database.
+// The cause of the failure is the process that has locked the file, and not the database.
 func TestSessionFileInUseIsReportedAsSuch(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

@@ -11,7 +11,7 @@ import (
 	"berth/test/harness"
 )
 
-// relay stands between Berth and its database and holds what passes for as long as it is told.
+// relay is a TCP proxy between Berth and its database, with a delay.
 type relay struct {
 	address string
 	delay   atomic.Int64 // nanoseconds, each way

@@ -42,7 +42,7 @@ func sizeOf(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// crash lets go of the files as a killed process does.
+// crash releases the lock, as the kernel does for a killed process.
 func crash(s *Store) { s.disk.lock.release() }
 
 func TestActivityDoesNotRewriteFile(t *testing.T) {
@@ -79,7 +79,7 @@ func TestActivityIsMergedIntoFileByChangeAndClose(t *testing.T) {
 	path := file(t)
 	s := open(t, path, Options{})
 	create(t, s, "ses-a")
-	alone := func() time.Time { // what a Berth without the log would see
+	alone := func() time.Time { // as a Berth without the log reads it
 		im, err := decode([]byte(read(t, path)))
 		if err != nil {
 			t.Fatal(err)
@@ -208,7 +208,7 @@ func TestRemoveDeletesAllFiles(t *testing.T) {
 	}
 }
 
-// touchingChild notes activity as fast as it can, which it tells as [child] does.
+// touchingChild records activity in a loop, and reports it as [child] does.
 func touchingChild(path string) error {
 	s, err := Open(path, Options{fault: killAtStep(os.Getenv(childExitsAtStep)), minLog: 1024})
 	if err != nil {
@@ -241,7 +241,7 @@ func touchingChild(path string) error {
 	return s.Close()
 }
 
-// checkActivity opens the file as the next process would and compares activity with what was said.
+// checkActivity opens the file as the next process does and compares activity with the reports.
 func (h *history) checkActivity(t *testing.T, path string) {
 	t.Helper()
 	s := open(t, path, Options{})
@@ -274,7 +274,7 @@ func TestKillAtEveryStepKeepsWrittenActivity(t *testing.T) {
 				h.uses = true
 				h.run(t, path, fmt.Sprintf("%s %d", at, nth), 0)
 				if !h.opened || h.lines == 0 {
-					t.Fatal("the child died before it noted activity: this test tests nothing")
+					t.Fatal("the child was killed before it recorded activity: this test tests nothing")
 				}
 				h.checkActivity(t, path)
 				h.run(t, path, "", 30)

@@ -16,7 +16,7 @@ import (
 	"berth/internal/session"
 )
 
-// A child process of these tests works on this file until it is killed. It may be told to kill itself.
+// Environment of the child process, which changes a store until it is killed, perhaps by itself.
 const (
 	childStore       = "BERTH_TEST_JSONFILE"     // path of the store
 	childUses        = "BERTH_TEST_JSONFILE_USE" // not empty: note activity instead of changing sessions
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child changes sessions as fast as it can. It says on its standard output what it is about to do ("try") and what has
-// been acknowledged ("ack"), as "<verb> <id> <port>", where port 0 means that the session is gone.
+// child changes sessions in a loop. It reports on standard output each attempt ("try") and each acknowledged change ("ack"), as
+// "<verb> <id> <port>", where port 0 means that the session is deleted.
 func child(path string) error {
 	s, err := Open(path, Options{fault: killAtStep(os.Getenv(childExitsAtStep))})
 	if err != nil {
@@ -61,7 +61,7 @@ func child(path string) error {
 	return s.Close()
 }
 
-// work gives sessions a port, another port, and takes them away, over and over. Each worker has sessions of its own.
+// work creates sessions, changes their port and deletes them, in a loop. Each worker has separate sessions.
 func work(s *Store, worker int) error {
 	ctx := context.Background()
 	for n := 1; n <= 3000; n++ {
@@ -110,11 +110,11 @@ func killAtStep(order string) func(step) error {
 	}
 }
 
-// history is what a child has said: for each session the ports that it may have after a crash.
+// history is the reports of the children: for each session the ports that it may have after a crash.
 type history struct {
 	opened bool
 	lines  int
-	uses   bool              // children note activity
+	uses   bool              // children record activity
 	acked  map[string]string // the last acknowledged one; absent: "0"
 	tried  map[string]string // a later one that was not acknowledged
 }
@@ -142,7 +142,7 @@ func (h *history) note(t *testing.T, line string) {
 	delete(h.tried, id)
 }
 
-// run starts a child and lets it work until it has said so many lines more, or for as long as it lives if that is 0.
+// run starts a child and kills it after this number of lines; 0: the child kills itself.
 func (h *history) run(t *testing.T, path, dies string, lines int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -161,7 +161,7 @@ func (h *history) run(t *testing.T, path, dies string, lines int) {
 	h.opened = false
 	until := h.lines + lines
 	said := bufio.NewScanner(out)
-	for said.Scan() { // to the end: it said these things before it died
+	for said.Scan() { // to the end: these lines were written before the kill
 		h.note(t, said.Text())
 		if lines > 0 && h.lines == until {
 			_ = cmd.Process.Kill()
@@ -174,7 +174,7 @@ func (h *history) run(t *testing.T, path, dies string, lines int) {
 	}
 }
 
-// check opens the file as the next process would and compares it with what was said. The store is usable afterwards.
+// check opens the file as the next process does and compares it with the reports. The store stays usable.
 func (h *history) check(t *testing.T, path string) {
 	t.Helper()
 	s, err := Open(path, Options{})
@@ -235,7 +235,7 @@ func TestKillAtEveryStepKeepsAcknowledgedChanges(t *testing.T) {
 				h := newHistory()
 				h.run(t, path, fmt.Sprintf("%s %d", at, nth), 0)
 				if wasOpen := nth > 1 || at == stepLinked; h.opened != wasOpen {
-					t.Errorf("the child had the store open when it died: %v, want %v", h.opened, wasOpen)
+					t.Errorf("the child had the store open when it was killed: %v, want %v", h.opened, wasOpen)
 				}
 				h.check(t, path)
 				h.run(t, path, "", 50) // and a second crash, over whatever the first one left

@@ -17,7 +17,7 @@ import (
 	"berth/internal/session"
 )
 
-// faults is a disk's misfortune, to be changed while a store is open.
+// faults injects failures of the disk; they can be changed while a store is open.
 type faults struct {
 	mu    sync.Mutex
 	at    func(step) error
@@ -135,7 +135,7 @@ func TestFailureAtEveryStepIsReportedAndChangesNothing(t *testing.T) {
 
 			disk.set(nil)
 			if err := s.Ping(t.Context()); err != nil {
-				t.Errorf("ping when the disk is well again: got %v, want nil", err)
+				t.Errorf("ping after the disk has recovered: got %v, want nil", err)
 			}
 			create(t, s, "ses-c")
 			wantAgreement(t, s, path, "ses-a", "ses-b", "ses-c")
@@ -230,10 +230,10 @@ func TestActivityIsRetriedUntilDiskRecovers(t *testing.T) {
 		time.Sleep(touchDelay) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
 		if got := onDisk(t, path).sessions["ses-a"].session.LastAccessed; !got.Equal(at) {
-			t.Errorf("a second after the disk was well again the file says %s, want %s", got, at)
+			t.Errorf("a second after the disk has recovered the file has %s, want %s", got, at)
 		}
 		if got := strings.Count(log.String(), "activity not written"); got != 1 {
-			t.Errorf("the log tells %d times of one outage, want once:\n%s", got, log.String())
+			t.Errorf("one outage is logged %d times, want once:\n%s", got, log.String())
 		}
 	})
 }

@@ -43,7 +43,7 @@ func TestWriteThenReadReturnsSessions(t *testing.T) {
 	open(t, path, Options{})
 }
 
-// Every shape in which the service before Berth may have kept its ten columns.
+// All formats of the ten columns in files of the legacy service.
 func TestReadAcceptsLegacyFormats(t *testing.T) {
 	t.Parallel()
 	const entry = `{"session_id":"abc","container_name":"opencode-abc","container_id":"c1","host_dir":"/data/abc","port":40001,` +

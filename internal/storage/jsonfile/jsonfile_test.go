@@ -90,7 +90,7 @@ func TestStoreModel(t *testing.T) {
 	storetest.Model(t, func(t *testing.T) session.Store { return open(t, file(t), Options{}) })
 }
 
-// reopeningStore closes and opens its store before every fifth call or so, so that what it knows it knows from the file.
+// reopeningStore reopens its store before about every fifth call, so that its sessions are read from the file.
 type reopeningStore struct {
 	t     *testing.T
 	path  string

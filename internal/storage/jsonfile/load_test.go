@@ -20,7 +20,7 @@ const (
 	goodOne = `{"berth_store":1,"sessions":{"ses-a":` + good + `}}`
 )
 
-// used returns the path of a file with two sessions and a previous version with one.
+// used returns the path of a file with two sessions and of which the previous version has one.
 func used(t *testing.T) string {
 	t.Helper()
 	path := file(t)
@@ -33,7 +33,7 @@ func used(t *testing.T) string {
 	return path
 }
 
-// wantRefused checks that the file cannot be opened, that the message has these words, and that nothing was touched.
+// wantRefused checks that the file cannot be opened, that the message has these words, and that no file was changed.
 func wantRefused(t *testing.T, path string, words ...string) (message string) {
 	t.Helper()
 	before := snapshot(t, filepath.Dir(path))

@@ -42,7 +42,7 @@ func TestRetiredStoreIsMarkedUntilReplace(t *testing.T) {
 	check(s, false, "after it was replaced")
 }
 
-// A Berth that does not know the mark reads it as a session, and one that is marked already is known by its name.
+// An older Berth reads the mark as a session.
 func TestRetiredMarkIsEntry(t *testing.T) {
 	t.Parallel()
 	e, err := decodeEntry(retiredName, []byte(retiredEntry))

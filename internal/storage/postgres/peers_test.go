@@ -23,9 +23,9 @@ func TestPeersPartitionSessions(t *testing.T) {
 	a, b := open(t, url, named("node-a")), open(t, url, named("node-b"))
 	fresh := a.Peers()
 	if !fresh.Alive("node-b") || !fresh.Mine("ses-1") || !fresh.UnreachableSince().Equal(time.Unix(0, 0)) {
-		t.Error("before anything is known: want everybody alive, every session ours, and everybody missing since ever")
+		t.Error("before the first read: want every process alive, every session ours, and every process unreachable")
 	}
-	for range 2 { // the second time, each knows of the other
+	for range 2 { // after the second round each knows the other
 		for _, s := range []*postgres.Store{a, b} {
 			if err := s.Peers().Join(t.Context()); err != nil {
 				t.Fatal(err)
@@ -36,33 +36,33 @@ func TestPeersPartitionSessions(t *testing.T) {
 	for i := range 1000 {
 		id := session.ID(fmt.Sprint("ses-", i))
 		if a.Peers().Mine(id) == b.Peers().Mine(id) {
-			t.Fatalf("session %s has not exactly one of the two", id)
+			t.Fatalf("session %s is not assigned to exactly one of the two", id)
 		}
 		if a.Peers().Mine(id) {
 			share++
 		}
 	}
 	if share < 400 || share > 600 {
-		t.Errorf("one of two looks after %d of 1000 sessions", share)
+		t.Errorf("one of two has %d of 1000 sessions", share)
 	}
 	if !a.Peers().Alive("node-b") || a.Peers().Alive("node-c") || !a.Peers().UnreachableSince().IsZero() {
-		t.Error("want node-b alive, node-c not, and nobody missing")
+		t.Error("want node-b alive, node-c not, and none unreachable")
 	}
 	acted := time.Now()
 	if !a.Peers().Unreachable(acted) {
-		t.Error("want nobody taken to be heard before the next lease")
+		t.Error("want the other one unreachable before its next renewal")
 	}
 	b.Peers().WhilePending(func() bool { return true })
 	if err := b.Peers().Join(t.Context()); err == nil {
 		t.Error("a lease was renewed although changes have not reached the database")
 	}
 	if err := a.Peers().Join(t.Context()); err != nil || !a.Peers().Unreachable(acted) {
-		t.Errorf("got %v, want the other one not heard: it has not renewed its lease", err)
+		t.Errorf("got %v, want the other one unreachable: it has not renewed its lease", err)
 	}
 	b.Peers().WhilePending(nil)
 	for deadline := time.Now().Add(20 * time.Second); a.Peers().Unreachable(acted); <-time.After(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the other one renews its lease and is not heard")
+			t.Fatal("the other one renews its lease and is still unreachable")
 		}
 		for _, s := range []*postgres.Store{b, a} {
 			if err := s.Peers().Join(t.Context()); err != nil {
@@ -70,17 +70,17 @@ func TestPeersPartitionSessions(t *testing.T) {
 			}
 		}
 	}
-	// The other one dies without a word.
+	// The other one exits without deregistering.
 	exec(t, url, `UPDATE berth_instances SET seen_at = now() - interval '11 seconds' WHERE id = 'node-b'`)
 	if err := a.Peers().Join(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if a.Peers().Alive("node-b") || time.Since(a.Peers().UnreachableSince()) < 10*time.Second {
-		t.Error("want node-b dead and missing since it was last seen")
+		t.Error("want node-b dead and unreachable since it was last seen")
 	}
 	for i := range 1000 {
 		if id := session.ID(fmt.Sprint("ses-", i)); !a.Peers().Mine(id) {
-			t.Fatalf("session %s is nobody's", id)
+			t.Fatalf("session %s is not assigned", id)
 		}
 	}
 	list := a.Peers().List()
@@ -89,11 +89,11 @@ func TestPeersPartitionSessions(t *testing.T) {
 	}
 	exec(t, url, `UPDATE berth_instances SET seen_at = now() - interval '25 hours' WHERE id = 'node-b'`)
 	if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 1 {
-		t.Errorf("after a day: got %+v, %v; want the dead one forgotten", a.Peers().List(), err)
+		t.Errorf("after a day: got %+v, %v; want the dead one removed", a.Peers().List(), err)
 	}
 }
 
-// A process lives under its node's name after a restart, and is not the one that has died.
+// After a restart a node has a new process name, and its earlier process is dead.
 func TestEarlierStartOfNodeIsDeadWhenNextJoins(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
@@ -109,11 +109,11 @@ func TestEarlierStartOfNodeIsDeadWhenNextJoins(t *testing.T) {
 	}
 	join(old, other)
 	if !other.Peers().Alive("node-a/1") || other.Peers().Alive("node-a") {
-		t.Error("want the start of node-a alive, and its predecessor from before starts were told apart dead")
+		t.Error("want the start of node-a alive, and its predecessor of an older version dead")
 	}
 	restarted := open(t, url, named("node-a/2"))
 	if restarted.Peers().Alive("node-a/1") || restarted.Peers().Alive("node-a") || !restarted.Peers().Alive("node-b/1") {
-		t.Error("before the database was asked: want its own predecessors dead, and nobody else")
+		t.Error("before the first read: want its own predecessors dead, and no others")
 	}
 	join(restarted, other)
 	if restarted.Peers().Alive("node-a/1") || other.Peers().Alive("node-a/1") || !other.Peers().Alive("node-a/2") {
@@ -123,7 +123,7 @@ func TestEarlierStartOfNodeIsDeadWhenNextJoins(t *testing.T) {
 	if len(list) != 2 || !other.Peers().UnreachableSince().IsZero() {
 		t.Errorf("got %+v, missing since %s; want two nodes and none missing", list, other.Peers().UnreachableSince())
 	}
-	// A copied node: the later start wins, and is not called dead by the earlier one that lives on.
+	// A copied node: the later start counts as alive also for the earlier one, which is still running.
 	join(old, restarted, old)
 	if !old.Peers().Alive("node-a/2") || restarted.Peers().Alive("node-a/1") {
 		t.Error("of two processes under one name: want the later start alive for both")
@@ -148,7 +148,7 @@ func TestExitedPeerIsReportedInTime(t *testing.T) {
 		select {
 		case <-changed:
 		case <-time.After(20 * time.Second):
-			t.Fatal("the death of node-b was not reported within 20 s")
+			t.Fatal("the exit of node-b was not reported within 20 s")
 		}
 	}
 	if took := time.Since(died); took > 15*time.Second {
@@ -172,7 +172,7 @@ func TestPeerDeregisters(t *testing.T) {
 	cancel()
 	wg.Wait()
 	if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 1 || !a.Peers().UnreachableSince().IsZero() {
-		t.Errorf("after a good-bye: got %+v, %v; want nobody missing", a.Peers().List(), err)
+		t.Errorf("after deregistering: got %+v, %v; want none unreachable", a.Peers().List(), err)
 	}
 }
 
@@ -189,7 +189,7 @@ func eventually(t *testing.T, try func() error) {
 	}
 }
 
-// Whoever watches hears of each change, and that there may have been some, after the connection was lost.
+// Watch calls changed for each change, and missed after a reconnect.
 func TestWatchReportsChangesAndReconnects(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
@@ -207,7 +207,7 @@ func TestWatchReportsChangesAndReconnects(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if missed != m || heard[id] != n {
-				return fmt.Errorf("%s: missed %d times, heard %v; want %d and %s %d times", why, missed, heard, m, id, n)
+				return fmt.Errorf("%s: missed %d times, changed %v; want %d and %s %d times", why, missed, heard, m, id, n)
 			}
 			return nil
 		})
@@ -235,7 +235,7 @@ func TestWatchReportsChangesAndReconnects(t *testing.T) {
 	}
 }
 
-// Two Berths whose state directories are one and its copy are two starts of one node.
+// Two Berths on a state directory and its copy are two starts of one node.
 func TestAdmitRejectsCopiedStateDirectory(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)

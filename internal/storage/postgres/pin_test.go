@@ -25,7 +25,7 @@ func pinned(t *testing.T, s *postgres.Store) {
 	s.Pin(postgres.Pin{System: system, Setting: "instance", Value: "ours"})
 }
 
-// A store works with the database that it has agreed with, and with no other that answers at its address.
+// A store works with the pinned database only, and not with another one at its address.
 func TestPinnedStoreRejectsOtherDatabase(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
@@ -74,11 +74,11 @@ func TestPinnedStoreRejectsOtherDatabase(t *testing.T) {
 	server.Start()
 	eventually(t, func() error { return s.Ping(t.Context()) })
 	if !s.RolledBack().IsZero() {
-		t.Error("the database is said to have gone back")
+		t.Error("the database is reported as rolled back")
 	}
 }
 
-// A database that has lost what it had acknowledged is noticed at the first connection, once, and one that was only away is not.
+// A database that has lost acknowledged changes is detected at the first connection, once; an outage is no rollback.
 func TestRolledBackDatabaseIsDetected(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
@@ -98,7 +98,7 @@ func TestRolledBackDatabaseIsDetected(t *testing.T) {
 	server.Start()
 	eventually(t, join)
 	if !s.RolledBack().IsZero() {
-		t.Error("a database that was away is said to have gone back")
+		t.Error("a database is reported as rolled back after an outage")
 	}
 	server.Kill()
 	if err := os.RemoveAll(server.Data()); err != nil {
@@ -111,11 +111,11 @@ func TestRolledBackDatabaseIsDetected(t *testing.T) {
 	eventually(t, func() error { return s.Ping(t.Context()) })
 	at := s.RolledBack()
 	if at.IsZero() {
-		t.Error("a database that went back is not noticed")
+		t.Error("a rolled back database is not detected")
 	}
 	eventually(t, join)
 	eventually(t, join)
 	if !s.RolledBack().Equal(at) {
-		t.Error("one step back is noticed twice")
+		t.Error("one rollback is reported twice")
 	}
 }

@@ -21,7 +21,7 @@ func TestTransactionPoolerErrorIsPermanent(t *testing.T) {
 		t.Errorf("got %v, want the pooler and what to do", err)
 	}
 	if !postgres.IsPermanent(err) {
-		t.Error("it is taken for a fault that passes")
+		t.Error("it is reported as a temporary fault")
 	}
 }
 
@@ -38,7 +38,7 @@ func TestSessionPoolerWorks(t *testing.T) {
 	}
 }
 
-// Without prepared statements a transaction pooler does, but for notifications, whose place polling takes.
+// Without prepared statements a transaction pooler works, with polling instead of notifications.
 func TestTransactionPoolerWithoutPreparedStatementsPolls(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"simple_protocol", "exec"} {
@@ -54,7 +54,7 @@ func TestTransactionPoolerWithoutPreparedStatementsPolls(t *testing.T) {
 			changes := watch(t, s)
 			for deadline := time.Now().Add(20 * time.Second); s.NotificationFault() == ""; <-time.After(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatal("it is not noticed that notifications do not arrive")
+					t.Fatal("missing notifications are not detected")
 				}
 			}
 			if why := s.NotificationFault(); !strings.Contains(why, "transaction pooler") {
@@ -75,7 +75,7 @@ func TestTransactionPoolerWithoutPreparedStatementsPolls(t *testing.T) {
 			changes.waitForChange(t)
 			select {
 			case id := <-changes.changed:
-				t.Errorf("session %s is said to have changed once more", id)
+				t.Errorf("session %s is reported as changed again", id)
 			case <-time.After(1500 * time.Millisecond):
 			}
 		})
@@ -93,7 +93,7 @@ func TestStoreSuiteBehindTransactionPooler(t *testing.T) {
 	})
 }
 
-// changes are what a store has told of.
+// changes are the notifications of a store.
 type changes struct {
 	missed  chan struct{}
 	changed chan session.ID
@@ -121,10 +121,10 @@ func (c changes) waitForChange(t *testing.T) {
 	select {
 	case got := <-c.changed:
 		if got != id {
-			t.Errorf("session %s is said to have changed, want %s", got, id)
+			t.Errorf("session %s is reported as changed, want %s", got, id)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatalf("a change of %s is not told of", id)
+		t.Fatalf("a change of %s is not reported", id)
 	}
 }
 

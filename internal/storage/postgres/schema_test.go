@@ -100,7 +100,7 @@ func TestConcurrentPrepareMigratesOnce(t *testing.T) {
 	}
 }
 
-// The service before Berth has a table of ten columns, with tokens in clear text.
+// The legacy service has a table of ten columns, with tokens in clear text.
 func TestMigratesLegacyTable(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
@@ -126,7 +126,7 @@ func TestMigratesLegacyTable(t *testing.T) {
 	}
 }
 
-// The table and the file of the service before Berth are taken over alike.
+// The table and the file of the legacy service are migrated alike.
 func TestLegacyTableIsReadLikeLegacyFile(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
@@ -149,7 +149,7 @@ func TestLegacyTableIsReadLikeLegacyFile(t *testing.T) {
 	}
 }
 
-// The version before must go on working while a newer one starts: migrations add and take nothing away.
+// The previous version must keep working while a newer one starts: migrations only add.
 func TestMigrationsOnlyAdd(t *testing.T) {
 	t.Parallel()
 	taking := regexp.MustCompile(`(?i)\b(drop\s+(table|column|index|type|constraint|schema)|rename|truncate|delete\s+from|set\s+not\s+null|add\s+column\s+(if\s+not\s+exists\s+)?\S+\s+\S+\s+not\s+null\s*[,;])`)
@@ -219,7 +219,7 @@ func TestMergeRunsOnce(t *testing.T) {
 		}
 	}
 	if calls != 1 {
-		t.Errorf("it was decided %d times, want once", calls)
+		t.Errorf("decide was called %d times, want once", calls)
 	}
 	made := stopped("ses-b")
 	made.Revision = 5

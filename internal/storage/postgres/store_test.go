@@ -45,7 +45,7 @@ func unprepared(t *testing.T, url string, change ...func(*postgres.Options)) *po
 	return s
 }
 
-// exec runs a statement as somebody else than Berth.
+// exec runs a statement outside of Berth.
 func exec(t *testing.T, url, sql string) {
 	t.Helper()
 	conn := connect(t, url)
@@ -101,7 +101,7 @@ func TestStoreModel(t *testing.T) {
 	storetest.Model(t, func(t *testing.T) session.Store { return open(t, postgrestest.Database(t)) })
 }
 
-// Two processes that race for 50 places 200 times end with exactly 50.
+// Two processes that race for 50 slots with 200 creates end with exactly 50 sessions.
 func TestLimitHoldsAcrossProcesses(t *testing.T) {
 	t.Parallel()
 	const calls, room = 200, 50
@@ -139,7 +139,7 @@ func TestUnstorableCharactersAreRejected(t *testing.T) {
 	wantCode(t, err, session.CodeInvalid, "U+0000 in metadata")
 }
 
-// A row that somebody has written by hand neither stops the others from being read nor is lost.
+// An invalid row is neither lost nor prevents others from being read.
 func TestInvalidRowIsReadAsError(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
@@ -169,7 +169,7 @@ func TestInvalidRowIsReadAsError(t *testing.T) {
 	}
 }
 
-// A connection is retired after so many queries.
+// A connection is retired after its maximum of queries.
 func TestConnectionIsRetiredAfterMaxQueries(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)
@@ -194,7 +194,7 @@ func TestConnectionIsRetiredAfterMaxQueries(t *testing.T) {
 	}
 }
 
-// With every connection in use, callers are told so within the store's time and not kept for ever.
+// With every connection in use, calls fail within the store's time-out.
 func TestExhaustedPoolFailsWithinTimeout(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Database(t)

@@ -15,7 +15,7 @@ import (
 	"berth/internal/storetest"
 )
 
-// full returns a session in which every value that there can be is set.
+// full returns a session with every field set.
 func full() session.Session {
 	s := storetest.Full("ses-a")
 	s.Revision = 7
@@ -42,7 +42,7 @@ func leaves(name string, v reflect.Value, change func(name string, leaf reflect.
 	}
 }
 
-// spoil makes a value another one, in place where it has parts.
+// spoil changes a value, in place if it has parts.
 func spoil(t *testing.T, name string, v reflect.Value) {
 	t.Helper()
 	switch at, isTime := reflect.TypeAssert[time.Time](v); {
@@ -63,7 +63,7 @@ func spoil(t *testing.T, name string, v reflect.Value) {
 	}
 }
 
-// Whatever is different in two sessions belongs to one group, and is taken over with it.
+// Every field belongs to one group, and is copied with it.
 func TestEveryFieldIsComparedAndTaken(t *testing.T) {
 	t.Parallel()
 	count := 0
@@ -91,7 +91,7 @@ func TestEveryFieldIsComparedAndTaken(t *testing.T) {
 		}
 		record.Take(&base, &changed, ^group)
 		if record.Changed(&base, &changed) != group {
-			t.Errorf("%s: it was taken over with other groups than %s", name, group)
+			t.Errorf("%s: it was copied with other groups than %s", name, group)
 		}
 		record.Take(&base, &changed, group)
 		if diff := cmp.Diff(changed, base); diff != "" || record.Changed(&base, &changed) != 0 {
