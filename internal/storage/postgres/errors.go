@@ -115,7 +115,7 @@ func reason(state string, err error) string {
 	return "the database cannot be reached"
 }
 
-// IsPermanent reports whether a failure lasts until somebody changes the settings or the server: a wrong password, a
+// IsPermanent reports whether only a change of the settings or the server fixes a failure: a wrong password, a
 // missing database or right, a certificate that cannot be verified, a transaction pooler.
 func IsPermanent(err error) bool {
 	state := stateOf(err)
