@@ -1,9 +1,8 @@
-# Bare make prints what there is. The work is done by scripts/, which say what
-# they need and why.
+# Without a target, make prints the targets. The scripts in scripts/ do the work.
 
 GO_TOOL  := go tool -modfile=tools/go.mod
 GO_FILES  = git ls-files -co --exclude-standard '*.go'
-# Packages that make test and make bench look at.
+# Packages of make test and make bench.
 PKG      ?= ./...
 
 .DEFAULT_GOAL := help
@@ -17,13 +16,13 @@ help: ## print this
 build: ## build bin/berth
 	@scripts/build
 
-run: ## from nothing to an OpenCode session that answers (DETACH=1: in the background)
+run: ## build and start Berth with a first session (DETACH=1: in the background)
 	@scripts/run
 
 stop: ## stop Berth; its sessions go on
 	@scripts/stop
 
-clean: ## remove all that these commands made, sessions included
+clean: ## remove everything that these commands created, including sessions
 	@scripts/clean
 
 image: ## build the session image berth/opencode
@@ -32,7 +31,7 @@ image: ## build the session image berth/opencode
 test: ## every test, with every service that it needs (PKG=./internal/… for some)
 	@scripts/with-services go test -count=1 -timeout 20m $(PKG)
 
-# What stands for each of the test programs of the service before Berth (docs/contract.md).
+# The equivalents of the test programs of the legacy service (docs/contract.md).
 AREA_docker      = ./internal/runtimetest ./internal/docker ./internal/process
 AREA_hostip      = ./internal/hostip ./test/hostip
 AREA_integration = ./test/e2e
@@ -52,11 +51,11 @@ bench: ## benchmarks, with every service that they need
 fmt: ## format the code
 	@$(GO_FILES) | xargs -r $(GO_TOOL) gofumpt -w
 
-generate: ## renew what is generated from the code
+generate: ## update the generated files
 	@go generate ./...
 
-check: check-format check-vet check-lint check-vulnerabilities check-modules check-generated check-race ## all that can be said without services
-	@echo "==> check: all is well"
+check: check-format check-vet check-lint check-vulnerabilities check-modules check-generated check-race ## all checks that need no services
+	@echo "==> check: passed"
 
 check-format:
 	@echo "==> gofumpt"

@@ -1,19 +1,18 @@
 # shellcheck shell=bash disable=SC2034
-# lib.sh: what every script here shares: where files are kept, how to print
-# to the terminal, and how to become root for the one command that
-# needs it. Sourced, never run.
+# lib.sh: common functions of the scripts: paths, printing to the terminal,
+# processes, and single commands as root. Sourced, never run.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 STATE=$ROOT/.berth
 LOGS=$STATE/log
-# Debian keeps daemons and mkfs-like tools where a plain user's PATH does not look.
+# Debian's daemons are in directories that are not in a plain user's PATH.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
 OPENCODE_VERSION=$(cat "$ROOT/docker/opencode/VERSION")
 SESSION_IMAGE=berth/opencode:$OPENCODE_VERSION
 
-# NO_ENGINE is the exit code that says: no container engine can run here.
+# NO_ENGINE is the exit code for: no container engine can run here.
 NO_ENGINE=3
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -28,7 +27,7 @@ usage() {
 	awk 'NR > 1 && /^#/ { sub(/^# ?/, ""); print; next } NR > 1 { exit }' "$0"
 }
 
-# A function of the same name is no program.
+# -P ignores functions of the same name.
 have() { type -P "$1" >/dev/null; }
 
 can_be_root() { [ "$(id -u)" = 0 ] || have sudo; }
@@ -55,7 +54,7 @@ with_socket() {
 	fi
 }
 
-# kill_tree PID: ends a process with all that it started.
+# kill_tree PID: kills a process with its descendants.
 kill_tree() {
 	local child
 	# shellcheck disable=SC2013
@@ -63,15 +62,15 @@ kill_tree() {
 	kill "$1" 2>/dev/null || { [ ! -d "/proc/$1" ] || as_root kill "$1"; }
 }
 
-# step NAME CMD...: runs CMD with its output in a log, shows that time passes,
-# and shows the end of the log if it fails (STEP_TAIL lines, 20 if unset).
+# step NAME CMD...: runs CMD with its output in a log, shows the elapsed time, and
+# prints the end of the log if it fails (STEP_TAIL lines, 20 if unset).
 step() {
 	local name=$1 log pid begin=$SECONDS status=0 shown=0 traps last=${!:-}
 	shift
 	mkdir -p "$LOGS"
 	log=$LOGS/$(printf '%s' "$name" | tr -cs 'A-Za-z0-9' '-').log
 	traps=$(trap -p INT TERM)
-	# A background job ignores Ctrl-C, so that it has to be passed on.
+	# A background job ignores Ctrl-C, so the signal is forwarded.
 	trap '[ "${!:-}" = "$last" ] || kill_tree "$!"; exit 130' INT TERM
 	"$@" >"$log" 2>&1 &
 	pid=$!
@@ -97,8 +96,8 @@ step() {
 	return "$status"
 }
 
-# running PIDFILE: is the process that we noted there still alive, and still
-# the program that we started (a number may have been given to another)?
+# running PIDFILE: is the process in the file still alive, and still the program
+# that was started (its ID may have been reused)?
 running() {
 	local pid name
 	[ -s "$1" ] || return 1
@@ -106,10 +105,10 @@ running() {
 	[ -n "$name" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$name" ]
 }
 
-# note PIDFILE PID NAME: remembers a process for running and halt.
+# note PIDFILE PID NAME: records a process for running and halt.
 note() { printf '%s %s\n' "$2" "$3" >"$1"; }
 
-# halt PIDFILE SECONDS: ends the process noted there, by force after SECONDS.
+# halt PIDFILE SECONDS: terminates the process in the file, and kills it after SECONDS.
 halt() {
 	local pid _ deadline=$((SECONDS + $2))
 	if running "$1"; then
@@ -123,8 +122,8 @@ halt() {
 	rm -f "$1"
 }
 
-# detach PIDFILE LOG CMD...: starts CMD so that it outlives this script and the
-# terminal, and remembers it. CMD must be a program, not a function. With
+# detach PIDFILE LOG CMD...: starts CMD independently of this script and the
+# terminal, and records it. CMD must be a program, not a function. With
 # DETACH_SOCKET set, CMD gets the right to open that socket.
 detach() {
 	local pidfile=$1 log=$2 name via=(env) deadline=$((SECONDS + 5))
@@ -132,7 +131,7 @@ detach() {
 	shift 2
 	name=$(basename "$1")
 	rm -f "$pidfile"
-	# The number is written by the process itself: what we would see could be sudo's.
+	# The process writes its own ID: ours could be that of sudo.
 	# shellcheck disable=SC2016
 	"${via[@]}" sh -c 'echo "$$ $1" >"$0" && shift && exec setsid nohup "$@"' \
 		"$pidfile" "$name" "$@" >>"$log" 2>&1 </dev/null &
