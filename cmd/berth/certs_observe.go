@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,9 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
+	"berth/internal/engineaddr"
 	"berth/internal/guard"
 	"berth/internal/pki"
 )
@@ -33,13 +32,13 @@ type serverObservation struct {
 func observeServer(ctx context.Context, address, dir string) serverObservation {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
-	engine, err := url.Parse(address)
-	if err != nil || engine.Scheme != "tcp" || engine.Hostname() == "" {
+	engine, err := engineaddr.ParseTCP(address)
+	if err != nil {
 		err := fmt.Errorf("%s is no TLS address", address)
 		return serverObservation{serverErr: err, clientsErr: err}
 	}
-	target := net.JoinHostPort(engine.Hostname(), cmp.Or(engine.Port(), "2376"))
-	own, _, err := pki.LoadClientTLS(pki.ClientPaths(dir, pki.Paths{}), pki.ClientOptions{ServerName: engine.Hostname()})
+	target := engine.HostPort(engineaddr.PortTLS)
+	own, _, err := pki.LoadClientTLS(pki.ClientPaths(dir, pki.Paths{}), pki.ClientOptions{ServerName: engine.Host})
 	var s serverObservation
 	s.server, s.serverErr = presentedCertificate(ctx, target, own)
 	if err != nil {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"berth/internal/config"
+	"berth/internal/engineaddr"
 	"berth/internal/guard"
 	"berth/internal/pki"
 	"berth/internal/telemetry"
@@ -94,7 +94,7 @@ func (c *guardCmd) Run(ctx context.Context, std *stdio) error {
 
 // checkSocket connects to the engine's socket.
 func checkSocket(ctx context.Context, socket string) error {
-	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", strings.TrimPrefix(socket, "unix://"))
+	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", engineaddr.SocketPath(socket))
 	if err != nil {
 		return err
 	}

@@ -3,11 +3,11 @@ package app
 import (
 	"context"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"berth/internal/config"
 	"berth/internal/docker"
+	"berth/internal/engineaddr"
 	"berth/internal/hostip"
 	"berth/internal/pin"
 	"berth/internal/pki"
@@ -56,8 +56,8 @@ func openEngine(ctx context.Context, cfg config.Config, installation string, log
 // openCertificates opens the certificates of the connection. It returns nil for a local socket, which the configuration has
 // allowed explicitly.
 func openCertificates(ctx context.Context, d config.Docker, log *slog.Logger) (*pki.Monitor, error) {
-	engine, err := url.Parse(d.Host)
-	if err != nil || engine.Scheme != "tcp" {
+	engine, err := engineaddr.ParseTCP(d.Host)
+	if err != nil {
 		return nil, nil //nolint:nilerr,nilnil // docker.Open says what is wrong with the address
 	}
 	pins, err := pin.ParseList(d.TLSPin)
@@ -65,7 +65,7 @@ func openCertificates(ctx context.Context, d config.Docker, log *slog.Logger) (*
 		return nil, err
 	}
 	client, warnings, err := pki.OpenClient(clientPaths(d), pki.ClientOptions{
-		ServerName: engine.Hostname(), Pins: pins,
+		ServerName: engine.Host, Pins: pins,
 		NoVerify: !d.TLSVerify, // refused in production, warned of elsewhere
 		Strict:   d.Env == config.Production,
 		Reloaded: func(err error) {

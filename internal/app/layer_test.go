@@ -13,11 +13,12 @@ import (
 // rank orders the packages from the inside out. A package may import those of a lower rank only; adapters therefore
 // never import each other.
 var rank = map[string]int{
-	"berth/internal/fileowner": 0,
-	"berth/internal/inflight":  0,
-	"berth/internal/pin":       0,
-	"berth/internal/pipenet":   0,
-	"berth/internal/session":   0,
+	"berth/internal/engineaddr": 0,
+	"berth/internal/fileowner":  0,
+	"berth/internal/inflight":   0,
+	"berth/internal/pin":        0,
+	"berth/internal/pipenet":    0,
+	"berth/internal/session":    0,
 
 	"berth/internal/access":         1,
 	"berth/internal/atomicfile":     1,

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"berth/internal/config"
+	"berth/internal/engineaddr"
 	"berth/internal/pki"
 	"berth/internal/storage"
 )
@@ -19,8 +19,8 @@ import (
 // that would keep Berth from starting, joined, and what would be warned of. It changes nothing and asks no other machine.
 func Preflight(cfg config.Config) (warnings []string, err error) {
 	var faults []error
-	if engine, err := url.Parse(cfg.Docker.Host); err == nil && engine.Scheme == "tcp" && cfg.Session.Runtime == config.RuntimeDocker {
-		_, found, err := pki.OpenClient(clientPaths(cfg.Docker), pki.ClientOptions{ServerName: engine.Hostname(), NoVerify: !cfg.Docker.TLSVerify})
+	if engine, err := engineaddr.ParseTCP(cfg.Docker.Host); err == nil && cfg.Session.Runtime == config.RuntimeDocker {
+		_, found, err := pki.OpenClient(clientPaths(cfg.Docker), pki.ClientOptions{ServerName: engine.Host, NoVerify: !cfg.Docker.TLSVerify})
 		faults = append(faults, err)
 		for _, w := range found {
 			warnings = append(warnings, fmt.Sprintf("%s: %s", w.Path, w.Text))

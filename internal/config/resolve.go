@@ -1,11 +1,12 @@
 package config
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"berth/internal/engineaddr"
 )
 
 // resolve fills in the settings that depend on other settings, on the user, or on existing files.
@@ -33,7 +34,7 @@ func (c *Config) resolve(getenv func(string) string, root bool) {
 
 // defaultHost is the endpoint when DOCKER_HOST is not set.
 func (d Docker) defaultHost() string {
-	return "tcp://" + net.JoinHostPort(d.HostIP, strconv.Itoa(d.TLSPort))
+	return engineaddr.ForTCP(d.HostIP, strconv.Itoa(d.TLSPort))
 }
 
 // existing is the path of the second name if only that file exists, and of the first in every other case.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"berth/internal/engineaddr"
 	"berth/internal/pin"
 )
 
@@ -99,18 +100,15 @@ func (v *checker) docker(c Config) {
 }
 
 func (v *checker) endpoint(d Docker) {
-	u, err := url.Parse(d.Host)
+	engine, err := engineaddr.Parse(d.Host)
 	switch {
 	case d.Host == d.defaultHost() && (d.HostIP == "" || d.TLSPort < 1 || d.TLSPort > 65535):
 		// The fault is reported for the part.
-	case err != nil || u.Scheme == "":
-		v.that(false, "DOCKER_HOST", d.Host, "must be tcp://host:port")
-	case u.Scheme == "unix":
+	case err == nil && engine.Network == engineaddr.Unix:
 		v.that(d.InsecureSocket, "DOCKER_HOST", d.Host,
 			"is refused: the engine's socket gives root access to its host. Use tcp:// with certificates, or give --insecure-docker-socket")
 	default:
-		v.that(u.Scheme == "tcp" && hostPort(u.Host, 1) && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.User == nil,
-			"DOCKER_HOST", u.Redacted(), "must be tcp://host:port")
+		v.that(err == nil && hostPort(engine.HostPort(""), 1), "DOCKER_HOST", engineaddr.Redacted(d.Host), "must be tcp://host:port")
 	}
 }
 

@@ -6,10 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
+	"berth/internal/engineaddr"
 	"berth/internal/session"
 
 	"github.com/moby/moby/client"
@@ -22,8 +22,6 @@ const (
 	idleTimeout      = 90 * time.Second // the engine never closes an idle connection
 	keptConnections  = 64               // idle ones; only as many exist as requests ran at once
 	keptForStreams   = 32               // beside a larger number of operations: logs, statistics, events
-
-	portTLS, portPlain = "2376", "2375" // Docker's registered ports
 )
 
 // endpoint is an engine's address and the protocol to reach it.
@@ -36,32 +34,17 @@ type endpoint struct {
 }
 
 func parseEndpoint(host string, conf *tls.Config) (endpoint, error) {
-	u, err := url.Parse(host)
-	if err != nil {
-		return endpoint{}, session.Errorf(session.CodeInvalid,
-			"DOCKER_HOST %q is not an address; write tcp://host:2376", host).Because(err)
-	}
-	at := endpoint{host: host, network: u.Scheme, scheme: "http", tls: conf}
-	if conf != nil {
-		at.scheme = "https"
-	}
+	engine, err := engineaddr.Parse(host)
 	switch {
-	case u.Scheme == "unix" && u.Host == "" && u.Path != "":
-		at.address, at.scheme, at.tls = u.Path, "http", nil
-	case u.Scheme == "tcp" && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.User == nil:
-		port := u.Port()
-		if port == "" {
-			port = portPlain
-			if conf != nil {
-				port = portTLS
-			}
-		}
-		at.address = net.JoinHostPort(u.Hostname(), port)
-	default:
+	case err != nil:
 		return endpoint{}, session.Errorf(session.CodeInvalid,
-			"DOCKER_HOST %q is not an address that Berth can use; write tcp://host:2376 or unix:///path", host)
+			"DOCKER_HOST %q is not an address that Berth can use; write tcp://host:2376 or unix:///path", engineaddr.Redacted(host)).Because(err)
+	case engine.Network == engineaddr.Unix:
+		return endpoint{host: host, network: engine.Network, address: engine.Path, scheme: "http"}, nil
+	case conf == nil:
+		return endpoint{host: host, network: engine.Network, address: engine.HostPort(engineaddr.PortPlain), scheme: "http"}, nil
 	}
-	return at, nil
+	return endpoint{host: host, network: engine.Network, address: engine.HostPort(engineaddr.PortTLS), scheme: "https", tls: conf}, nil
 }
 
 // transport makes the pool of connections to the engine. It ignores a proxy of the environment, which would see every

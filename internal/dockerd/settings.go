@@ -3,11 +3,12 @@ package dockerd
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+
+	"berth/internal/engineaddr"
 )
 
 // setting is one key of daemon.json as it should be.
@@ -78,7 +79,7 @@ func unmerge(d, original document) document {
 func hostList(sockets []string, listen []netip.AddrPort) []string {
 	hosts := slices.Clone(sockets)
 	for _, l := range listen {
-		hosts = append(hosts, "tcp://"+l.String())
+		hosts = append(hosts, engineaddr.ForTCP(l.Addr().String(), strconv.Itoa(int(l.Port()))))
 	}
 	return hosts
 }
@@ -99,7 +100,7 @@ func localSockets(inUse []string, fallback string) []string {
 		})
 	}
 	if len(sockets) == 0 {
-		return []string{"unix://" + fallback}
+		return []string{engineaddr.ForSocket(fallback)}
 	}
 	return sockets
 }
@@ -107,12 +108,8 @@ func localSockets(inUse []string, fallback string) []string {
 // listensOn reports whether one of the hosts is the TCP port.
 func listensOn(hosts []string, port uint16) bool {
 	return slices.ContainsFunc(hosts, func(h string) bool {
-		address, found := strings.CutPrefix(h, "tcp://")
-		if !found {
-			return false
-		}
-		_, p, err := net.SplitHostPort(address)
-		return err == nil && p == strconv.Itoa(int(port))
+		at, err := engineaddr.ParseListen(h)
+		return err == nil && at.Port == strconv.Itoa(int(port))
 	})
 }
 

@@ -3,13 +3,15 @@ package dockerd
 import (
 	"context"
 	"fmt"
+
+	"berth/internal/engineaddr"
 )
 
 // PlanIsolation plans what ApplyIsolation would do. socket is the engine's; when it does not answer, only the networks are
 // closed that have bridges with a name of [SessionBridges].
 func (s *Setup) PlanIsolation(ctx context.Context, socket string) (*Plan, error) {
 	plan := &Plan{}
-	if endpoint := "unix://" + socket; s.answers(ctx, endpoint) == nil {
+	if endpoint := engineaddr.ForSocket(socket); s.answers(ctx, endpoint) == nil {
 		plan.Engine = endpoint
 	} else {
 		plan.Notes = append(plan.Notes, fmt.Sprintf("the engine does not answer on %s: run this again once it does", socket))

@@ -1,13 +1,13 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +18,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"berth/internal/config"
+	"berth/internal/engineaddr"
 	"berth/internal/pin"
 	"berth/internal/pki"
 )
@@ -155,14 +156,11 @@ func nameOf(c container.Summary) string {
 
 // engineHost is the host and port of the engine; empty for a local socket.
 func (o *Options) engineHost() (host, port string) {
-	u, err := url.Parse(o.Config.Docker.Host)
-	if err != nil || u.Scheme != "tcp" {
+	engine, err := engineaddr.ParseTCP(o.Config.Docker.Host)
+	if err != nil {
 		return "", ""
 	}
-	if u.Port() == "" {
-		return u.Hostname(), "2376"
-	}
-	return u.Hostname(), u.Port()
+	return engine.Host, cmp.Or(engine.Port, engineaddr.PortTLS)
 }
 
 // engineAddrs are the addresses of the engine's host.

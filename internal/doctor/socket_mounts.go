@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/moby/client"
 
+	"berth/internal/engineaddr"
 	"berth/internal/fileset"
 )
 
@@ -25,7 +26,7 @@ func socketMounts(ctx context.Context, o *Options) []Finding {
 func (o *Options) engineSockets() []string {
 	all := []string{"/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"}
 	for _, s := range append(slices.Clone(o.Sockets), o.Config.Docker.Host) {
-		s = strings.TrimPrefix(s, "unix://")
+		s = engineaddr.SocketPath(s)
 		if filepath.IsAbs(s) {
 			all = append(all, filepath.Clean(s))
 		}

@@ -17,10 +17,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
+
+	"berth/internal/engineaddr"
 )
 
 // Defaults of Options.
@@ -30,8 +31,6 @@ const (
 	DefaultIdleConns    = 64
 	DefaultDrainTimeout = 10 * time.Second
 	DefaultLinger       = 5 * time.Second
-
-	defaultPort = "2376"
 
 	// headerTimeout bounds the TLS handshake and the head of a request; bodies and answers may take any time.
 	headerTimeout = 10 * time.Second
@@ -76,7 +75,7 @@ type Guard struct {
 // New checks the options; it opens nothing.
 func New(options Options) (*Guard, error) {
 	options.Listen = cmp.Or(options.Listen, DefaultListen)
-	options.Socket = strings.TrimPrefix(cmp.Or(options.Socket, DefaultSocket), "unix://")
+	options.Socket = engineaddr.SocketPath(cmp.Or(options.Socket, DefaultSocket))
 	options.IdleConns = cmp.Or(options.IdleConns, DefaultIdleConns)
 	options.MaxPending = cmp.Or(options.MaxPending, defaultPending())
 	options.DrainTimeout = cmp.Or(options.DrainTimeout, DefaultDrainTimeout)
@@ -103,11 +102,11 @@ func New(options Options) (*Guard, error) {
 
 // listenAddress turns tcp://host[:port] into host:port.
 func listenAddress(listen string) (string, error) {
-	u, err := url.Parse(listen)
-	if err != nil || u.Scheme != "tcp" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+	at, err := engineaddr.ParseListen(listen)
+	if err != nil {
 		return "", fmt.Errorf("listen address %q: want tcp://host:port, such as %s", listen, DefaultListen)
 	}
-	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaultPort)), nil
+	return at.HostPort(engineaddr.PortTLS), nil
 }
 
 // checkTLS refuses a configuration that would admit unauthenticated clients: access to the engine is root on this host.

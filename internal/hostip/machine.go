@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"time"
+
+	"berth/internal/engineaddr"
 )
 
 // lookupTimeout bounds the look-up of the engine's host name.
@@ -19,13 +20,13 @@ const hostGateway = "host.docker.internal"
 // IsThisMachine reports whether the engine at an endpoint runs on this machine, so that the measured load is the engine's. An
 // engine with a host name that cannot be resolved counts as remote.
 func IsThisMachine(ctx context.Context, endpoint string) bool {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "tcp" || u.Hostname() == hostGateway {
+	engine, err := engineaddr.ParseTCP(endpoint)
+	if err != nil || engine.Host == hostGateway {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	theirs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	theirs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", engine.Host)
 	if err != nil {
 		return false
 	}
@@ -55,10 +56,10 @@ func LocalAddrs() ([]netip.Addr, error) {
 
 // IsLocal reports whether the engine at an endpoint is reached by a socket or a loopback address.
 func IsLocal(endpoint string) bool {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme == "unix" {
+	engine, err := engineaddr.ParseTCP(endpoint)
+	if err != nil {
 		return true
 	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+	ip, err := netip.ParseAddr(engine.Host)
+	return engine.Host == "localhost" || err == nil && ip.IsLoopback()
 }

@@ -13,10 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"berth/internal/engineaddr"
 )
 
 // Status is how a step ended, and the worst of them how the whole ended.
@@ -41,7 +42,6 @@ func Worst(all ...Status) Status {
 }
 
 const (
-	defaultPort    = "2376"
 	defaultTimeout = 10 * time.Second
 
 	// soonDays is how many days before the end of a certificate's life a warning begins, if the life is long enough.
@@ -143,16 +143,19 @@ var ErrNoTLS = errors.New("a local socket has no TLS to test")
 
 // endpoint splits Host.
 func endpoint(host string) (name, port string, err error) {
-	u, err := url.Parse(host)
-	switch {
-	case err != nil:
-		return "", "", fmt.Errorf("engine host %q: want tcp://host:port", host)
-	case u.Scheme == "unix" || u.Scheme == "npipe" || u.Scheme == "fd":
+	scheme, rest, _ := strings.Cut(host, "://")
+	address := host
+	switch scheme {
+	case "unix", "npipe", "fd":
 		return "", "", fmt.Errorf("engine host %s: %w", host, ErrNoTLS)
-	case u.Scheme != "tcp" && u.Scheme != "https", u.Hostname() == "", strings.Trim(u.Path, "/") != "", u.User != nil, u.RawQuery != "":
-		return "", "", fmt.Errorf("engine host %q: want tcp://host:port", u.Redacted())
+	case "https":
+		address = "tcp://" + rest
 	}
-	return u.Hostname(), cmp.Or(u.Port(), defaultPort), nil
+	engine, err := engineaddr.ParseTCP(address)
+	if err != nil {
+		return "", "", fmt.Errorf("engine host %q: want tcp://host:port", engineaddr.Redacted(host))
+	}
+	return engine.Host, cmp.Or(engine.Port, engineaddr.PortTLS), nil
 }
 
 // Run tries everything that can be tried and reports it. Its error is an Options.Host that cannot be used (ErrNoTLS if
@@ -173,7 +176,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		o.LookupHost = net.DefaultResolver.LookupHost
 	}
 	r := &run{Options: o, host: name, port: port, name: cmp.Or(o.ServerName, name), failed: map[string]bool{}}
-	r.report.Host, r.report.Status = "tcp://"+net.JoinHostPort(name, port), Pass
+	r.report.Host, r.report.Status = engineaddr.ForTCP(name, port), Pass
 	r.all(ctx)
 	if err := ctx.Err(); err != nil {
 		return r.report, context.Cause(ctx)
