@@ -18,32 +18,32 @@ import (
 func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Container, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.opts.StartTimeout, errStartTimeout)
 	defer cancel()
-	s, err := b.finishReverting(ctx, s)
+	s, err := b.completeRevert(ctx, s)
 	if err != nil {
-		return session.Container{}, b.explain(ctx, s, err)
+		return session.Container{}, b.explainTimeout(ctx, s, err)
 	}
 	c, err := b.ensureContainer(ctx, s)
 	if err != nil {
-		return session.Container{}, b.explain(ctx, s, err)
+		return session.Container{}, b.explainTimeout(ctx, s, err)
 	}
 	if c.State != session.StateRunning {
 		err := b.runtime.Start(ctx, c.ID)
 		if session.CodeOf(err) == session.CodeConflict { // the engine has lost track of an earlier run of it
-			c, err = b.startAnother(ctx, s)
+			c, err = b.replaceAndStart(ctx, s)
 		}
 		if err != nil {
-			return c, b.explain(ctx, s, err)
+			return c, b.explainTimeout(ctx, s, err)
 		}
 	}
 	ready, err := b.awaitReady(ctx, s, c.ID)
 	if err != nil {
-		return c, b.explain(ctx, s, err)
+		return c, b.explainTimeout(ctx, s, err)
 	}
 	return ready, nil
 }
 
 // startAnother replaces a container that the engine cannot start by a new one on the same volumes.
-func (b *containers) startAnother(ctx context.Context, s session.Session) (session.Container, error) {
+func (b *containers) replaceAndStart(ctx context.Context, s session.Session) (session.Container, error) {
 	if err := b.records.holds(ctx, s); err != nil {
 		return session.Container{}, err
 	}
@@ -60,7 +60,7 @@ func (b *containers) startAnother(ctx context.Context, s session.Session) (sessi
 var errStartTimeout = errors.New("the time for starting is up")
 
 // explain turns the end of the time for starting into an error that says so, whatever call it interrupted.
-func (b *containers) explain(ctx context.Context, s session.Session, err error) error {
+func (b *containers) explainTimeout(ctx context.Context, s session.Session, err error) error {
 	if errors.Is(context.Cause(ctx), errStartTimeout) && session.CodeOf(err) != session.CodeStartFailed {
 		return session.Errorf(session.CodeStartTimeout, "session %s was not ready after %s; see its logs, or raise SESSION_START_TIMEOUT",
 			s.ID, b.opts.StartTimeout).Because(err)
@@ -221,11 +221,11 @@ func line(text string) string {
 }
 
 // finishReverting completes the way back of an upgrade that was cut short, before any server of the session may run.
-func (b *containers) finishReverting(ctx context.Context, s session.Session) (session.Session, error) {
+func (b *containers) completeRevert(ctx context.Context, s session.Session) (session.Session, error) {
 	if s.Upgrade == nil || s.Upgrade.Step != session.StepRevert || s.Operation == nil || s.Operation.Kind == session.OpUpgrade {
 		return s, nil
 	}
-	err := b.putBack(ctx, s)
+	err := b.restoreCopy(ctx, s)
 	if err != nil && !errors.Is(err, errNoCopy) {
 		return s, err
 	}

@@ -9,33 +9,33 @@ import (
 
 // settleTime is how long a command waits for work whose begin or end is being recorded: the store may say already that there
 // is nothing.
-const settleTime = time.Second
+const transitionTimeout = time.Second
 
 // place returns the session's place in this process, or the work that has it and does what the command wants already. It
 // waits for work that is preempted, and a moment for work that is about to end.
-func (q *queue) place(ctx context.Context, id session.ID, c Command) (w *Work, joined bool, err error) {
-	settled := time.NewTimer(settleTime)
+func (q *queue) acquire(ctx context.Context, id session.ID, c Command) (w *Work, joined bool, err error) {
+	settled := time.NewTimer(transitionTimeout)
 	defer settled.Stop()
 	for {
-		at, err := q.places.reserve(id, c.Kind)
+		at, err := q.locks.acquire(id, c.Kind)
 		late := settled.C // nil: the wait has an end of its own
 		var next <-chan struct{}
 		switch {
 		case session.CodeOf(err) != session.CodeInProgress:
 			return at.Work, false, err
-		case at.kind == c.Kind && at.launched && c.joins() && !q.isOvertaken(ctx, id):
+		case at.kind == c.Kind && at.launched && c.joins() && !q.isSuperseded(ctx, id):
 			return at.Work, true, nil
 		case at.kind == c.Kind && at.launched && c.joins(): // it is ending, for something else is to be done now
 			next = at.done
 		case at.kind != opReconcile && c.preempts(at.kind):
-			q.places.preempt(at.Work)
+			q.locks.preempt(at.Work)
 			next, late = at.done, nil
 		case at.concluding:
 			next = at.done
 		case at.kind == opReconcile: // however long the engine takes to answer
-			next, late = at.turned, nil
+			next, late = at.settled, nil
 		case !at.launched:
-			next = at.turned
+			next = at.settled
 		default:
 			return nil, false, err
 		}
@@ -44,7 +44,7 @@ func (q *queue) place(ctx context.Context, id session.ID, c Command) (w *Work, j
 		case <-late:
 			return nil, false, err
 		case <-ctx.Done():
-			if free, err := q.places.reserve(id, c.Kind); err == nil {
+			if free, err := q.locks.acquire(id, c.Kind); err == nil {
 				q.release(free.Work) // what was preempted for nothing goes on
 			}
 			return nil, false, session.Errorf(session.CodeCanceled, "the caller left before the %s began", c.Kind).Because(context.Cause(ctx))
@@ -54,33 +54,33 @@ func (q *queue) place(ctx context.Context, id session.ID, c Command) (w *Work, j
 
 // isOvertaken reports whether the work that this process does on a session is not what is recorded any more, and ends it then:
 // another process was asked for something else since, of which this one has not been notified.
-func (q *queue) isOvertaken(ctx context.Context, id session.ID) bool {
+func (q *queue) isSuperseded(ctx context.Context, id session.ID) bool {
 	s, err := q.store.Get(ctx, id)
 	if err != nil && session.CodeOf(err) != session.CodeNotFound {
 		return false
 	}
-	return q.places.yield(id, s)
+	return q.locks.cancelSuperseded(id, s)
 }
 
 // obey records what a command leads to, and begins it. The Work has ended already when there is nothing to do.
-func (q *queue) obey(ctx context.Context, id session.ID, c Command) (*Work, error) {
-	w, err := q.tryToObey(ctx, id, c)
+func (q *queue) submit(ctx context.Context, id session.ID, c Command) (*Work, error) {
+	w, err := q.trySubmit(ctx, id, c)
 	if c.Wake && session.CodeOf(err) == session.CodeInProgress {
 		return nil, err // it is being woken, which is what is wanted
 	}
-	return w, q.reports.refuse(ctx, OperationResult{Operation: string(c.Kind), Session: id, Forced: c.Force, StopReason: c.Reason}, err)
+	return w, q.reports.reportRefusal(ctx, OperationResult{Operation: string(c.Kind), Session: id, Forced: c.Force, StopReason: c.Reason}, err)
 }
 
-func (q *queue) tryToObey(ctx context.Context, id session.ID, c Command) (*Work, error) {
-	w, joined, err := q.place(ctx, id, c)
+func (q *queue) trySubmit(ctx context.Context, id session.ID, c Command) (*Work, error) {
+	w, joined, err := q.acquire(ctx, id, c)
 	if err != nil || joined {
 		return w, err
 	}
-	return q.obeyIn(ctx, w, c)
+	return q.submitLocked(ctx, w, c)
 }
 
 // obeyIn is obey for who holds the session's place, which is given up unless work is begun.
-func (q *queue) obeyIn(ctx context.Context, w *Work, c Command) (*Work, error) {
+func (q *queue) submitLocked(ctx context.Context, w *Work, c Command) (*Work, error) {
 	c.Actor = session.ActorOf(ctx)
 	s, verdict, err := q.record(ctx, w.id, c)
 	switch {
@@ -108,7 +108,7 @@ func (q *queue) record(ctx context.Context, id session.ID, c Command) (session.S
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	for {
-		s, d, err := q.decide(ctx, id, Situation{}, c)
+		s, d, err := q.decide(ctx, id, Observation{}, c)
 		if err != nil {
 			return session.Session{}, "", err
 		}
@@ -116,10 +116,10 @@ func (q *queue) record(ctx context.Context, id session.ID, c Command) (session.S
 		case Keep:
 			return s, d.Verdict, nil
 		case Refuse:
-			return session.Session{}, d.Verdict, q.reports.refused(ctx, d.Refusal)
+			return session.Session{}, d.Verdict, q.reports.countRejection(ctx, d.Refusal)
 		}
 		if s, err = q.store.Update(ctx, d.Next, q.maxSessions()); session.CodeOf(err) != session.CodeConflict {
-			return s, d.Verdict, q.reports.refused(ctx, err)
+			return s, d.Verdict, q.reports.countRejection(ctx, err)
 		} // a token was rotated meanwhile
 	}
 }

@@ -43,7 +43,7 @@ type Issued struct {
 // first one may have been lost; the first one is refused from then on.
 func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 	made, err := m.create(ctx, req)
-	return made, m.reports.refuse(ctx, OperationResult{Operation: string(session.OpCreate)}, err)
+	return made, m.reports.reportRefusal(ctx, OperationResult{Operation: string(session.OpCreate)}, err)
 }
 
 func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
@@ -83,7 +83,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	}
 	m.reports.appendEvent(ctx, &s, session.EventCreated, "")
 
-	w, _, err := m.queue.place(ctx, id, Command{Kind: session.OpCreate})
+	w, _, err := m.queue.acquire(ctx, id, Command{Kind: session.OpCreate})
 	if err != nil {
 		return Issued{}, err
 	}
@@ -93,7 +93,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 		if req.IdempotencyKey != "" && session.CodeOf(err) == session.CodeConflict {
 			return m.replay(ctx, id, asked)
 		}
-		return Issued{}, m.reports.refused(ctx, err)
+		return Issued{}, m.reports.countRejection(ctx, err)
 	}
 	m.queue.launch(ctx, w, s)
 	return Issued{Work: w}, nil
@@ -146,7 +146,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 		return Issued{}, session.Errorf(session.CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
 	}
 	if s.Operation != nil {
-		return Issued{}, busy(id, s.Operation.Kind)
+		return Issued{}, inProgressError(id, s.Operation.Kind)
 	}
 	if nameless {
 		if _, err := m.records.change(ctx, id, func(now *session.Session) error {
@@ -162,7 +162,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	}
 	w := finished(s)
 	if s.Status == session.Error { // the first try failed; the caller is trying again
-		if w, err = m.queue.obey(ctx, id, Command{Kind: session.OpStart}); err != nil {
+		if w, err = m.queue.submit(ctx, id, Command{Kind: session.OpStart}); err != nil {
 			return Issued{}, err
 		}
 	}

@@ -10,11 +10,11 @@ import (
 // Decide is the life of a session: what becomes of it, for every record, everything that can be seen of its container and
 // everything that can be wanted of it. It is pure. Nothing else decides about a session that nobody works on; what becomes
 // of it when an operation has ended is told by [Rules.Conclude].
-func (r Rules) Decide(s session.Session, seen Situation, c Command, now time.Time) Decision {
+func (r Rules) Decide(s session.Session, seen Observation, c Command, now time.Time) Decision {
 	if c.Kind != "" {
-		return r.obey(s, seen, c, now)
+		return r.decideCommand(s, seen, c, now)
 	}
-	return r.reconcile(s, seen, now)
+	return r.decideObserved(s, seen, now)
 }
 
 // startable lists the statuses in which an operation may begin.
@@ -28,24 +28,24 @@ var startable = map[session.Kind][]session.Status{
 }
 
 // obey decides about a command.
-func (r Rules) obey(s session.Session, seen Situation, c Command, now time.Time) Decision {
+func (r Rules) decideCommand(s session.Session, seen Observation, c Command, now time.Time) Decision {
 	op, inProgress := s.Operation, seen.Holder == HeldByOther || seen.Holder == HeldHere
 	switch {
 	case c.Wake && s.Status == session.Running && op == nil:
 		return keep()
 	case op != nil && op.Kind == session.OpDelete && c.Kind != session.OpDelete:
-		return refuse(beingDeleted(s))
+		return refuse(beingDeletedError(s))
 	case inProgress && !c.preempts(op.Kind):
-		return refuse(busy(s.ID, op.Kind))
-	case c.Wake && !wakes(s):
+		return refuse(inProgressError(s.ID, op.Kind))
+	case c.Wake && !wakesOnRequest(s):
 		return refuse(session.Errorf(session.CodeNotRunning, "session %s has been stopped", s.ID))
 	case !slices.Contains(startable[c.Kind], s.Status):
 		return refuse(session.Errorf(session.CodeConflict, "session %s is %s: it cannot be the object of %s", s.ID, s.Status, c.Kind))
-	case c.Kind.BringsUp() && isOver(s, now):
+	case c.Kind.BringsUp() && isExpired(s, now):
 		return refuse(session.Errorf(session.CodeConflict, "session %s has reached the end of its life; fetch what is in its workspace and delete it", s.ID))
 	case c.Reason == session.StopSize && s.Status != session.Running:
 		return refuse(session.Errorf(session.CodeConflict, "session %s does not run", s.ID))
-	case c.Reason != "" && c.Reason != session.StopSize && r.overdue(s, now) != c.Reason:
+	case c.Reason != "" && c.Reason != session.StopSize && r.stopReasonDue(s, now) != c.Reason:
 		return refuse(session.Errorf(session.CodeConflict, "session %s is in use again", s.ID))
 	case c.Kind.BringsUp() && !s.Occupies() && seen.Capacity != nil:
 		return refuse(seen.Capacity)
@@ -71,14 +71,14 @@ func (r Rules) obey(s session.Session, seen Situation, c Command, now time.Time)
 }
 
 // reconcile decides about a session of which nothing is wanted.
-func (r Rules) reconcile(s session.Session, seen Situation, now time.Time) Decision {
+func (r Rules) decideObserved(s session.Session, seen Observation, now time.Time) Decision {
 	if s.Operation != nil {
 		switch seen.Holder {
-		case HeldByNobody, HeldHere, HeldByOther, RetryLater:
+		case NoOperation, HeldHere, HeldByOther, RetryLater:
 			return keep()
 		case Abandoned, RetryNow:
 		}
-		if s.Operation.Kind.BringsUp() && isOver(s, now) {
+		if s.Operation.Kind.BringsUp() && isExpired(s, now) {
 			return Decision{Verdict: Resume, Kind: session.OpStop}
 		}
 		return Decision{Verdict: Resume, Kind: s.Operation.Kind}
@@ -87,7 +87,7 @@ func (r Rules) reconcile(s session.Session, seen Situation, now time.Time) Decis
 	case session.Creating: // is never recorded without an operation
 		return Decision{Verdict: Resume, Kind: session.OpCreate}
 	case session.Running:
-		return r.reconcileRunning(s, seen, now)
+		return r.decideRunning(s, seen, now)
 	case session.Stopped:
 		switch {
 		case seen.Container != Up:
@@ -100,42 +100,42 @@ func (r Rules) reconcile(s session.Session, seen Situation, now time.Time) Decis
 		return Decision{Verdict: Resume, Kind: session.OpStop}
 	case session.Error:
 		switch {
-		case seen.Container == Up && seen.Server == NotAsked:
-			return Decision{Verdict: AskServer}
-		case seen.Container == Up && seen.Server == DoesNotWork:
+		case seen.Container == Up && seen.Server == NotProbed:
+			return Decision{Verdict: ProbeServer}
+		case seen.Container == Up && seen.Server == NotWorking:
 			return Decision{Verdict: Stop}
 		case seen.Container == Up:
 			next := s.Clone()
 			next.Status, next.LastError = session.Running, ""
 			return Decision{Verdict: Adopt, Next: next, Changed: true}
-		case seen.Ended != nil && r.Restarts && (s.RestartCount > 0 || s.StopReason == session.StopEngine): // a restart has failed
-			return r.heal(s, seen.Ended, now)
-		case r.heals(s) && seen.Container != NotSeen:
-			return r.heal(s, &Ending{Cause: CauseStart, Failure: session.Errorf(session.CodeNotRunning, "%s", s.LastError)}, now)
+		case seen.Diagnosis != nil && r.Restarts && (s.RestartCount > 0 || s.StopReason == session.StopEngine): // a restart has failed
+			return r.restartOrFail(s, seen.Diagnosis, now)
+		case r.restartsAgain(s) && seen.Container != NotObserved:
+			return r.restartOrFail(s, &Diagnosis{Cause: CauseStart, Failure: session.Errorf(session.CodeNotRunning, "%s", s.LastError)}, now)
 		}
 	}
 	return keep()
 }
 
 // reconcileRunning decides about a session that is recorded as running and that nobody works on.
-func (r Rules) reconcileRunning(s session.Session, seen Situation, now time.Time) Decision {
+func (r Rules) decideRunning(s session.Session, seen Observation, now time.Time) Decision {
 	switch seen.Container {
-	case NotSeen, Changing:
+	case NotObserved, Changing:
 		return keep()
 	case Up:
-		if seen.Server == DoesNotWork {
-			return r.heal(s, seen.Ended, now)
+		if seen.Server == NotWorking {
+			return r.restartOrFail(s, seen.Diagnosis, now)
 		}
 		return Decision{Verdict: Adopt, Next: s}
 	case Absent, Down:
 	}
 	switch {
-	case seen.Ended == nil:
+	case seen.Diagnosis == nil:
 		return Decision{Verdict: FindCause}
-	case seen.Ended.Cause == CauseEngine:
-		return r.bringBack(s, seen.Ended, now)
-	case seen.OthersUnknown && (seen.Container == Absent || seen.Ended.ByHand):
+	case seen.Diagnosis.Cause == CauseEngine:
+		return r.recoverFromEngine(s, seen.Diagnosis, now)
+	case seen.OthersUnknown && (seen.Container == Absent || seen.Diagnosis.ByHand):
 		return Decision{Verdict: Wait}
 	}
-	return r.heal(s, seen.Ended, now)
+	return r.restartOrFail(s, seen.Diagnosis, now)
 }

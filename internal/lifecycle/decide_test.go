@@ -9,15 +9,15 @@ import (
 )
 
 // every is every combination of what a decision depends on.
-func every(yield func(name func() string, s session.Session, seen Situation, c Command)) {
+func every(yield func(name func() string, s session.Session, seen Observation, c Command)) {
 	now, wanted := decideNow, commands()
 	kinds := []session.Kind{"", session.OpCreate, session.OpStart, session.OpStop, session.OpRestart, session.OpDelete, session.OpUpgrade}
-	endings := map[string]*Ending{
+	endings := map[string]*Diagnosis{
 		"":        nil,
 		"exited":  {Cause: CauseExited, Failure: session.Errorf(session.CodeNotRunning, "it ended")},
 		"byhand":  {Cause: CauseByHand, Failure: session.Errorf(session.CodeNotRunning, "it was stopped"), ByHand: true},
 		"engine":  {Cause: CauseEngine, Failure: session.Errorf(session.CodeNotRunning, "the engine stopped")},
-		"nowhere": unreachable(),
+		"nowhere": unreachableDiagnosis(),
 		"hangs":   {Cause: CauseHangs, Failure: session.Errorf(session.CodeUpstream, "it hangs")},
 	}
 	for _, status := range session.Statuses() {
@@ -31,28 +31,28 @@ func every(yield func(name func() string, s session.Session, seen Situation, c C
 					for _, op := range kinds {
 						holders := []Holder{HeldHere, HeldByOther, Abandoned}
 						if op == "" {
-							holders = []Holder{HeldByNobody}
+							holders = []Holder{NoOperation}
 						} else if op == session.OpStop || op == session.OpDelete {
 							holders = append(holders, RetryLater, RetryNow)
 						}
 						for _, holder := range holders {
 							s := s
 							s.Operation = recorded(op, holder)
-							for _, container := range []Seen{NotSeen, Absent, Up, Changing, Down} {
+							for _, container := range []ContainerState{NotObserved, Absent, Up, Changing, Down} {
 								for ended, ending := range endings {
-									for _, server := range []Answer{NotAsked, Works, DoesNotWork} {
-										if server == DoesNotWork && ending == nil {
+									for _, server := range []ServerState{NotProbed, Working, NotWorking} {
+										if server == NotWorking && ending == nil {
 											continue // who has asked it knows why
 										}
 										for _, unknown := range []bool{false, true} {
 											for name, c := range wanted {
-												if c.Kind != "" && (ending != nil || server != NotAsked || unknown) {
+												if c.Kind != "" && (ending != nil || server != NotProbed || unknown) {
 													continue // a command does not depend on it
 												}
 												yield(func() string {
 													return fmt.Sprintf("%s/%s/%d restarts/over %v, %s held %d, container %d, ended %q, server %d, others unknown %v: %s",
 														status, reason, restarts, over, op, holder, container, ended, server, unknown, name)
-												}, s, Situation{Holder: holder, Container: container, Ended: ending, Server: server, OthersUnknown: unknown}, c)
+												}, s, Observation{Holder: holder, Container: container, Diagnosis: ending, Server: server, OthersUnknown: unknown}, c)
 											}
 										}
 									}
@@ -106,7 +106,7 @@ func TestDecideInvariantsHoldInEveryCombination(t *testing.T) {
 	t.Parallel()
 	seen := 0
 	faults := map[string]string{}
-	every(func(name func() string, s session.Session, situation Situation, c Command) {
+	every(func(name func() string, s session.Session, situation Observation, c Command) {
 		seen++
 		before := s.Clone()
 		for _, restarts := range []bool{true, false} {
@@ -133,7 +133,7 @@ func TestDecideInvariantsHoldInEveryCombination(t *testing.T) {
 
 func writes(d Decision) bool {
 	switch d.Verdict {
-	case Begin, Preempt, Restart, Fail, BringBack:
+	case Begin, Preempt, Restart, Fail, Recover:
 		return true
 	case Adopt:
 		return d.Changed
@@ -144,93 +144,93 @@ func writes(d Decision) bool {
 // promises are what no decision may break.
 var promises = []struct {
 	text  string
-	holds func(session.Session, Situation, Command, Decision) bool
+	holds func(session.Session, Observation, Command, Decision) bool
 }{
-	{"every decision is one", func(_ session.Session, _ Situation, c Command, d Decision) bool {
+	{"every decision is one", func(_ session.Session, _ Observation, c Command, d Decision) bool {
 		return d.Verdict != "" && (d.Verdict == Refuse) == (d.Refusal != nil) && (c.Kind != "" || d.Refusal == nil)
 	}},
-	{"a status changes only as it may", func(s session.Session, _ Situation, _ Command, d Decision) bool {
+	{"a status changes only as it may", func(s session.Session, _ Observation, _ Command, d Decision) bool {
 		return !writes(d) || s.Status.CanBecome(d.Next.Status)
 	}},
-	{"a command changes no status: that is done when it has been carried out", func(s session.Session, _ Situation, c Command, d Decision) bool {
+	{"a command changes no status: that is done when it has been carried out", func(s session.Session, _ Observation, c Command, d Decision) bool {
 		return c.Kind == "" || !writes(d) || s.Status == d.Next.Status
 	}},
-	{"a delete that was asked for is never given up", func(s session.Session, _ Situation, _ Command, d Decision) bool {
+	{"a delete that was asked for is never given up", func(s session.Session, _ Observation, _ Command, d Decision) bool {
 		return s.Operation == nil || s.Operation.Kind != session.OpDelete || !writes(d) || d.Next.Operation.Kind == session.OpDelete
 	}},
-	{"volumes go only with a delete that was asked for: nothing else leads to one", func(s session.Session, _ Situation, c Command, d Decision) bool {
+	{"volumes go only with a delete that was asked for: nothing else leads to one", func(s session.Session, _ Observation, c Command, d Decision) bool {
 		asked := c.Kind == session.OpDelete || s.Operation != nil && s.Operation.Kind == session.OpDelete
 		return asked || d.Kind != session.OpDelete && (!writes(d) || d.Next.Operation == nil || d.Next.Operation.Kind != session.OpDelete)
 	}},
-	{"a session that somebody works on is left alone unless something is wanted", func(_ session.Session, seen Situation, c Command, d Decision) bool {
+	{"a session that somebody works on is left alone unless something is wanted", func(_ session.Session, seen Observation, c Command, d Decision) bool {
 		return c.Kind != "" || seen.Holder != HeldHere && seen.Holder != HeldByOther && seen.Holder != RetryLater || d.Verdict == Keep
 	}},
-	{"only what may be preempted is", func(s session.Session, seen Situation, c Command, d Decision) bool {
+	{"only what may be preempted is", func(s session.Session, seen Observation, c Command, d Decision) bool {
 		held := seen.Holder == HeldHere || seen.Holder == HeldByOther
 		return d.Verdict != Preempt || held && c.preempts(s.Operation.Kind)
 	}},
-	{"work that another does is not begun beside it", func(_ session.Session, seen Situation, _ Command, d Decision) bool {
+	{"work that another does is not begun beside it", func(_ session.Session, seen Observation, _ Command, d Decision) bool {
 		return d.Verdict != Begin || seen.Holder != HeldHere && seen.Holder != HeldByOther
 	}},
-	{"work that nobody does is gone on with, or ended because the session's time is over", func(s session.Session, seen Situation, c Command, d Decision) bool {
+	{"work that nobody does is gone on with, or ended because the session's time is over", func(s session.Session, seen Observation, c Command, d Decision) bool {
 		left := seen.Holder == Abandoned || seen.Holder == RetryNow
-		return c.Kind != "" || !left || d.Verdict == Resume && (d.Kind == s.Operation.Kind || d.Kind == session.OpStop && isOver(s, decideNow))
+		return c.Kind != "" || !left || d.Verdict == Resume && (d.Kind == s.Operation.Kind || d.Kind == session.OpStop && isExpired(s, decideNow))
 	}},
-	{"what is recorded has an owner, a deadline and the right allowance", func(_ session.Session, _ Situation, _ Command, d Decision) bool {
+	{"what is recorded has an owner, a deadline and the right allowance", func(_ session.Session, _ Observation, _ Command, d Decision) bool {
 		if !writes(d) || d.Next.Operation == nil {
 			return true
 		}
 		op := d.Next.Operation
 		return op.Owner == "here" && !op.Deadline.Before(decideNow.Add(decideRules.allowance(op.Kind)))
 	}},
-	{"nobody is brought up after the end of its life, nor by an operation that was begun before", func(s session.Session, _ Situation, c Command, d Decision) bool {
+	{"nobody is brought up after the end of its life, nor by an operation that was begun before", func(s session.Session, _ Observation, c Command, d Decision) bool {
 		began := d.Verdict == Begin || d.Verdict == Preempt
-		return !isOver(s, decideNow) || !c.Kind.BringsUp() || !began
+		return !isExpired(s, decideNow) || !c.Kind.BringsUp() || !began
 	}},
-	{"what somebody has stopped stays so until somebody starts it", func(s session.Session, seen Situation, c Command, d Decision) bool {
+	{"what somebody has stopped stays so until somebody starts it", func(s session.Session, seen Observation, c Command, d Decision) bool {
 		stopped := s.Status == session.Stopped && s.Operation == nil && s.StopReason != session.StopEngine
 		starts := d.Verdict == Resume && d.Kind != session.OpStop || writes(d) && d.Next.Operation != nil && d.Next.Operation.Kind.BringsUp()
 		return !stopped || c.Kind != "" || !starts
 	}},
-	{"a wake starts nothing but what was stopped as idle or by the engine", func(s session.Session, _ Situation, c Command, d Decision) bool {
-		return !c.Wake || d.Verdict == Keep || d.Verdict == Refuse || wakes(s)
+	{"a wake starts nothing but what was stopped as idle or by the engine", func(s session.Session, _ Observation, c Command, d Decision) bool {
+		return !c.Wake || d.Verdict == Keep || d.Verdict == Refuse || wakesOnRequest(s)
 	}},
-	{"an end that may be another process's wish is not undone", func(s session.Session, seen Situation, c Command, d Decision) bool {
-		lost := s.Status == session.Running && s.Operation == nil && (seen.Container == Absent || seen.Container == Down && seen.Ended != nil && seen.Ended.ByHand)
-		engine := seen.Ended == nil || seen.Ended.Cause == CauseEngine
+	{"an end that may be another process's wish is not undone", func(s session.Session, seen Observation, c Command, d Decision) bool {
+		lost := s.Status == session.Running && s.Operation == nil && (seen.Container == Absent || seen.Container == Down && seen.Diagnosis != nil && seen.Diagnosis.ByHand)
+		engine := seen.Diagnosis == nil || seen.Diagnosis.Cause == CauseEngine
 		return c.Kind != "" || !lost || !seen.OthersUnknown || engine || d.Verdict == Wait
 	}},
-	{"an end for the engine's sake uses up no restart", func(s session.Session, seen Situation, c Command, d Decision) bool {
-		return c.Kind != "" || seen.Ended == nil || seen.Ended.Cause != CauseEngine || seen.Container != Down || s.Status != session.Running ||
+	{"an end for the engine's sake uses up no restart", func(s session.Session, seen Observation, c Command, d Decision) bool {
+		return c.Kind != "" || seen.Diagnosis == nil || seen.Diagnosis.Cause != CauseEngine || seen.Container != Down || s.Status != session.Running ||
 			!writes(d) || d.Next.RestartCount == s.RestartCount
 	}},
-	{"restarts without a request end", func(s session.Session, _ Situation, c Command, d Decision) bool {
+	{"restarts without a request end", func(s session.Session, _ Observation, c Command, d Decision) bool {
 		return d.Verdict != Restart || s.RestartCount < decideRules.MaxRestarts && d.Next.RestartCount == s.RestartCount+1
 	}},
-	{"a session in error says why", func(s session.Session, _ Situation, _ Command, d Decision) bool {
+	{"a session in error says why", func(s session.Session, _ Observation, _ Command, d Decision) bool {
 		return d.Verdict != Fail && d.Verdict != Restart || d.Next.Status == session.Error && len(d.Next.Timeline) > 0
 	}},
-	{"a stop and a delete are refused only while they cannot be done: a delete is on, or other work goes on", func(s session.Session, seen Situation, c Command, d Decision) bool {
+	{"a stop and a delete are refused only while they cannot be done: a delete is on, or other work goes on", func(s session.Session, seen Observation, c Command, d Decision) bool {
 		own := c.Reason != "" // Berth's own stops depend on what is the case
 		busy := seen.Holder == HeldHere || seen.Holder == HeldByOther
 		deleting := s.Operation != nil && s.Operation.Kind == session.OpDelete
 		return own || c.Kind != session.OpStop && c.Kind != session.OpDelete || d.Verdict != Refuse || busy || deleting
 	}},
-	{"no state is without an exit: what nobody works on can be stopped and deleted", func(s session.Session, seen Situation, c Command, d Decision) bool {
+	{"no state is without an exit: what nobody works on can be stopped and deleted", func(s session.Session, seen Observation, c Command, d Decision) bool {
 		free := seen.Holder != HeldHere && seen.Holder != HeldByOther
 		return !free || c.Kind != session.OpDelete || d.Verdict == Begin
 	}},
-	{"a session that nobody can reach does not stay as one that runs, whether or not it is restarted", func(s session.Session, seen Situation, c Command, d Decision) bool {
+	{"a session that nobody can reach does not stay as one that runs, whether or not it is restarted", func(s session.Session, seen Observation, c Command, d Decision) bool {
 		running := s.Status == session.Running && s.Operation == nil && c.Kind == ""
-		nowhere := seen.Container == Up && seen.Server == DoesNotWork && seen.Ended.Failure.Code != session.CodeUpstream
+		nowhere := seen.Container == Up && seen.Server == NotWorking && seen.Diagnosis.Failure.Code != session.CodeUpstream
 		return !running || !nowhere || writes(d) && d.Next.Status == session.Error
 	}},
-	{"a start of a session that runs begins, whatever is seen of its container: doing it finds out where the server is", func(s session.Session, seen Situation, c Command, d Decision) bool {
-		free := seen.Holder == HeldByNobody && !isOver(s, decideNow)
+	{"a start of a session that runs begins, whatever is seen of its container: doing it finds out where the server is", func(s session.Session, seen Observation, c Command, d Decision) bool {
+		free := seen.Holder == NoOperation && !isExpired(s, decideNow)
 		return !free || s.Status != session.Running || c.Kind != session.OpStart || c.Wake || d.Verdict == Begin
 	}},
-	{"only a session that works counts as running", func(s session.Session, seen Situation, _ Command, d Decision) bool {
+	{"only a session that works counts as running", func(s session.Session, seen Observation, _ Command, d Decision) bool {
 		becomes := writes(d) && d.Next.Status == session.Running && s.Status != session.Running
-		return !becomes || seen.Container == Up && seen.Server == Works
+		return !becomes || seen.Container == Up && seen.Server == Working
 	}},
 }

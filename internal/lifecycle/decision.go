@@ -7,11 +7,11 @@ import (
 )
 
 // Situation is what a decision depends on beside the record: what was seen, and how long things may take.
-type Situation struct {
+type Observation struct {
 	Holder    Holder
-	Container Seen
-	Ended     *Ending // why a container that should run does not, or why its server is of no use; nil: it is not asked
-	Server    Answer
+	Container ContainerState
+	Diagnosis *Diagnosis // why a container that should run does not, or why its server is of no use; nil: it is not asked
+	Server    ServerState
 
 	// OthersUnknown says that another process may have been asked for what is seen, and that this one cannot read it.
 	OthersUnknown bool
@@ -24,34 +24,34 @@ type Holder uint8
 
 // The holders.
 const (
-	HeldByNobody Holder = iota // no operation is recorded
-	HeldHere                   // this process does it, or is about to
-	HeldByOther                // another process does it, or may do it
-	Abandoned                  // its process is gone, or has been seen at it for too long
-	RetryLater                 // it failed, and waits to be tried again
-	RetryNow                   // it failed, and is to be tried again
+	NoOperation Holder = iota // no operation is recorded
+	HeldHere                  // this process does it, or is about to
+	HeldByOther               // another process does it, or may do it
+	Abandoned                 // its process is gone, or has been seen at it for too long
+	RetryLater                // it failed, and waits to be tried again
+	RetryNow                  // it failed, and is to be tried again
 )
 
 // Seen is what the runtime says about a session's container.
-type Seen uint8
+type ContainerState uint8
 
 // What is seen of containers.
 const (
-	NotSeen  Seen = iota // nobody has looked, or the runtime does not answer
-	Absent               // there is none
-	Up                   // it runs
-	Changing             // it is paused or being restarted
-	Down                 // it does not run
+	NotObserved ContainerState = iota // nobody has looked, or the runtime does not answer
+	Absent                            // there is none
+	Up                                // it runs
+	Changing                          // it is paused or being restarted
+	Down                              // it does not run
 )
 
 // Answer is what a session's server says when it is asked whether it works.
-type Answer uint8
+type ServerState uint8
 
 // The answers.
 const (
-	NotAsked Answer = iota
-	Works
-	DoesNotWork
+	NotProbed ServerState = iota
+	Working
+	NotWorking
 )
 
 // Command is what is wanted of a session. The zero Command wants nothing: what is to be done depends on what is seen.
@@ -85,19 +85,19 @@ type Verdict string
 
 // The verdicts.
 const (
-	Keep      Verdict = "keep"       // all is as recorded, or on its way
-	Refuse    Verdict = "refuse"     // the command is refused
-	Begin     Verdict = "begin"      // the operation of Next is recorded and done
-	Preempt   Verdict = "preempt"    // as Begin, and the process that does the recorded operation gives it up
-	Resume    Verdict = "resume"     // the operation that is recorded, or a stop, is begun as [Command.Resume]
-	Adopt     Verdict = "adopt"      // the container is the session's and its server is where it was found
-	AskServer Verdict = "ask server" // whether its server works decides
-	FindCause Verdict = "find cause" // why its container does not run decides
-	Stop      Verdict = "stop"       // the container is stopped, the record stays
-	Restart   Verdict = "restart"    // Next, which has a restart, is recorded; it is done after a delay
-	Fail      Verdict = "fail"       // Next, in error until somebody acts, is recorded
-	BringBack Verdict = "bring back" // Next, stopped by the engine, is recorded, and started if it says so
-	Wait      Verdict = "wait"       // nothing is done until the other processes are known again
+	Keep        Verdict = "keep"         // all is as recorded, or on its way
+	Refuse      Verdict = "refuse"       // the command is refused
+	Begin       Verdict = "begin"        // the operation of Next is recorded and done
+	Preempt     Verdict = "preempt"      // as Begin, and the process that does the recorded operation gives it up
+	Resume      Verdict = "resume"       // the operation that is recorded, or a stop, is begun as [Command.Resume]
+	Adopt       Verdict = "adopt"        // the container is the session's and its server is where it was found
+	ProbeServer Verdict = "probe server" // whether its server works decides
+	FindCause   Verdict = "find cause"   // why its container does not run decides
+	Stop        Verdict = "stop"         // the container is stopped, the record stays
+	Restart     Verdict = "restart"      // Next, which has a restart, is recorded; it is done after a delay
+	Fail        Verdict = "fail"         // Next, in error until somebody acts, is recorded
+	Recover     Verdict = "recover"      // Next, stopped by the engine, is recorded, and started if it says so
+	Wait        Verdict = "wait"         // nothing is done until the other processes are known again
 )
 
 // Decision is what becomes of a session.
@@ -113,11 +113,11 @@ func keep() Decision { return Decision{Verdict: Keep} }
 
 func refuse(err error) Decision { return Decision{Verdict: Refuse, Refusal: err} }
 
-func busy(id session.ID, kind session.Kind) error {
+func inProgressError(id session.ID, kind session.Kind) error {
 	return session.Errorf(session.CodeInProgress, "session %s is busy: %s in progress; try again when it is done", id, kind).After(time.Second)
 }
 
-func beingDeleted(s session.Session) error {
+func beingDeletedError(s session.Session) error {
 	if s.Operation.Pending() {
 		return session.Errorf(session.CodeConflict, "session %s is being deleted, which cannot be undone and takes longer than usual: %s", s.ID, s.LastError)
 	}
@@ -125,7 +125,7 @@ func beingDeleted(s session.Session) error {
 }
 
 // Ending is why a container does not run that should, or why its server has to be restarted.
-type Ending struct {
+type Diagnosis struct {
 	Cause   Cause
 	Failure *session.Failure
 	Advice  string // what to do where Berth does not restart the session; may be empty
@@ -133,7 +133,7 @@ type Ending struct {
 }
 
 // advised is the message for who has to do something himself.
-func (e Ending) advised() string {
+func (e Diagnosis) message() string {
 	if e.Advice == "" {
 		return e.Failure.Message
 	}
@@ -141,7 +141,7 @@ func (e Ending) advised() string {
 }
 
 // cause is why the server is restarted. A restart that was cut short and goes on has no ending: nil.
-func (e *Ending) cause() Cause {
+func (e *Diagnosis) cause() Cause {
 	if e == nil {
 		return CauseStart
 	}

@@ -10,30 +10,30 @@ import (
 // and the store keeps one of them. The process that has made the other one gives way: nobody else knows of its container.
 
 // twins removes the containers of sessions that another process has made under the same ID.
-type twins struct {
+type duplicates struct {
 	store   session.Store
 	runtime session.Runtime
 	opts    Options
 	routes  *publisher
-	places  *places
+	locks   *sessionLocks
 	queue   *queue
 }
 
 // giveWayInPlace is giveWay for who does not hold the session's place. Work in progress is left alone: it finds out by
 // itself, and the next comparison comes back to this.
-func (t *twins) giveWayInPlace(ctx context.Context, id session.ID) error {
-	at, err := t.places.reserve(id, opReconcile)
+func (t *duplicates) tryResolve(ctx context.Context, id session.ID) error {
+	at, err := t.locks.acquire(id, opReconcile)
 	if err != nil {
 		return nil // somebody works on it, or the process is stopping
 	}
 	defer t.queue.release(at.Work)
-	_, err = t.giveWay(ctx, id)
+	_, err = t.resolve(ctx, id)
 	return err
 }
 
 // giveWay reads a session, publishes it in place of any other of the same ID, and removes the containers of those. Their
 // volumes stay: somebody may have worked in them. The caller holds the session's place.
-func (t *twins) giveWay(ctx context.Context, id session.ID) (session.Session, error) {
+func (t *duplicates) resolve(ctx context.Context, id session.ID) (session.Session, error) {
 	var other *session.Session
 	if known, ok := t.routes.known(id); ok {
 		other = &known

@@ -17,11 +17,11 @@ import (
 
 const (
 	// eventTime is how long after a container's end the engine's event of it may still arrive.
-	eventTime = 3 * time.Second
+	lateEventTime = 3 * time.Second
 	// shutdownTime is how long an engine that is stopping may go on sending events of the containers that it ends.
-	shutdownTime = 30 * time.Second
+	engineShutdownTime = 30 * time.Second
 	// muteTime is how long an engine that gives no events has to answer a ping.
-	muteTime = 2 * time.Second
+	eventlessPingTimeout = 2 * time.Second
 	// startSpread bounds the time within which the sessions of an engine that has returned are started.
 	startSpread = time.Second
 )
@@ -34,17 +34,17 @@ func (h *healthRecords) stream() eventStream {
 }
 
 // isMute reports whether the engine gives no events although it answers: that they are missing says nothing about it then.
-func (h *healthRecords) isMute() bool {
+func (h *healthRecords) lacksEvents() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.engine.isMute()
+	return h.engine.lacksEvents()
 }
 
 // isAway reports whether the engine could not be connected to when that was tried last, and does not answer in another way.
-func (h *healthRecords) isAway() bool {
+func (h *healthRecords) isEngineUnreachable() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.engine.refused && !h.engine.isMute()
+	return h.engine.refused && !h.engine.lacksEvents()
 }
 
 // connected notes that the engine's events are received again. It returns the sessions whose last restart does not count.
@@ -71,13 +71,13 @@ func (h *healthRecords) disconnected(wasOpen, answers bool) {
 	e.stream.outages += 1 - e.stream.outages%2
 	now := h.now()
 	for id, at := range e.charged {
-		if now.Sub(at) <= shutdownTime {
+		if now.Sub(at) <= engineShutdownTime {
 			e.refunds = append(e.refunds, id)
 		}
 	}
 	clear(e.charged)
 	for _, v := range h.records {
-		v.tellChange()
+		v.notifyChange()
 	}
 }
 
@@ -95,7 +95,7 @@ func (h *healthRecords) charge(id session.ID, decided eventStream) (refunded boo
 		return false
 	}
 	now := h.now()
-	maps.DeleteFunc(e.charged, func(_ session.ID, at time.Time) bool { return now.Sub(at) > shutdownTime })
+	maps.DeleteFunc(e.charged, func(_ session.ID, at time.Time) bool { return now.Sub(at) > engineShutdownTime })
 	e.charged[id] = now
 	return false
 }
@@ -109,70 +109,70 @@ func (h *healthRecords) uncharge(id session.ID) {
 }
 
 // seenUp notes that a session's container was seen running at a time of this process, with this event stream.
-func (h *healthRecords) seenUp(id session.ID, stream eventStream, at time.Time) {
+func (h *healthRecords) noteRunning(id session.ID, stream eventStream, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v, ok := h.records[id]
 	if !ok || !stream.open {
 		return
 	}
-	v.seenIn = stream.number
-	if v.signalled.Before(at) {
-		v.signalled = time.Time{}
+	v.runningInStream = stream.number
+	if v.signalledAt.Before(at) {
+		v.signalledAt = time.Time{}
 	}
-	if v.died.Before(at) {
-		v.died = time.Time{}
+	if v.exitedAt.Before(at) {
+		v.exitedAt = time.Time{}
 	}
 }
 
 // noteEnd remembers an event that belongs to the end of a container: a signal that somebody had the engine send, or the end.
-func (h *healthRecords) noteEnd(e session.RuntimeEvent) {
+func (h *healthRecords) noteExitEvent(e session.RuntimeEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v, ok := h.records[e.Session]
 	switch {
 	case !ok:
 	case e.Action == session.ActionEnded:
-		v.died = time.Now()
-		v.tellChange()
+		v.exitedAt = time.Now()
+		v.notifyChange()
 	case e.Action == session.ActionSignalled && (e.Signal == syscall.SIGKILL || e.Signal == syscall.SIGTERM):
-		v.signalled = time.Now()
+		v.signalledAt = time.Now()
 	}
 }
 
 // endOf is what this process has seen of the end of a container.
-type endOf struct {
+type exitEvidence struct {
 	known     bool // its container was seen running by this process
 	watched   bool // events were received from then until now
-	died      bool // the event of its end is among them
+	exited    bool // the event of its end is among them
 	signalled bool // and that of a signal that somebody had the engine send
 }
 
 // endOf also returns what is closed when more is known.
-func (h *healthRecords) endOf(id session.ID) (endOf, <-chan struct{}) {
+func (h *healthRecords) exitEvidence(id session.ID) (exitEvidence, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v, ok := h.records[id]
-	if !ok || v.seenIn == 0 {
-		return endOf{}, nil
+	if !ok || v.runningInStream == 0 {
+		return exitEvidence{}, nil
 	}
 	if v.changed == nil {
 		v.changed = make(chan struct{})
 	}
 	e := h.engine
-	return endOf{
-		known: true, watched: e.stream.open && e.stream.number == v.seenIn,
-		died: !v.died.IsZero(), signalled: !v.signalled.IsZero(),
+	return exitEvidence{
+		known: true, watched: e.stream.open && e.stream.number == v.runningInStream,
+		exited: !v.exitedAt.IsZero(), signalled: !v.signalledAt.IsZero(),
 	}, v.changed
 }
 
 // witness returns what is known of the end of a session's container once the event of it has had time to arrive.
-func (h *healthRecords) witness(ctx context.Context, id session.ID) endOf {
-	late := time.NewTimer(eventTime)
+func (h *healthRecords) awaitExitEvidence(ctx context.Context, id session.ID) exitEvidence {
+	late := time.NewTimer(lateEventTime)
 	defer late.Stop()
 	for {
-		end, changed := h.endOf(id)
-		if !end.watched || end.died {
+		end, changed := h.exitEvidence(id)
+		if !end.watched || end.exited {
 			return end
 		}
 		select {

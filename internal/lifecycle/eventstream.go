@@ -15,13 +15,13 @@ type eventStream struct {
 }
 
 // lost reports whether events are missing at this moment.
-func (s eventStream) lost() bool { return s.outages%2 == 1 }
+func (s eventStream) isInterrupted() bool { return s.outages%2 == 1 }
 
 // returned reports whether a stream is open at a later moment that was not open at this one.
-func (s eventStream) returned(later eventStream) bool { return later.open && later != s }
+func (s eventStream) hasReturned(later eventStream) bool { return later.open && later != s }
 
 // interrupted reports whether events began or ended to be missing until a later moment.
-func (s eventStream) interrupted(later eventStream) bool { return s.outages != later.outages }
+func (s eventStream) hasChanged(later eventStream) bool { return s.outages != later.outages }
 
 // engineView is what is known of the engine. Guarded by healthRecords.mu.
 type engineView struct {
@@ -34,4 +34,4 @@ type engineView struct {
 }
 
 // isMute reports whether the engine answers and gives no events. Once may be the moment in which it comes back.
-func (e *engineView) isMute() bool { return e.answers > 1 }
+func (e *engineView) lacksEvents() bool { return e.answers > 1 }

@@ -17,7 +17,7 @@ func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ s
 		return x.performUpgrade(ctx, w, s)
 	}
 	defer func() {
-		x.reports.observe(ctx, OperationResult{
+		x.reports.reportResult(ctx, OperationResult{
 			Operation: string(kind), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Automatic: w.automatic, Forced: w.forced, StopReason: w.begun.StopReason,
 		})
 	}()
@@ -29,11 +29,11 @@ func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ s
 	if errors.Is(err, errTakenOver) {
 		return s, x.cutShort(ctx, kind, s, errTakenOver)
 	}
-	away, err := x.blameEngine(ctx, kind, stream, err)
+	away, err := x.attributeToEngine(ctx, kind, stream, err)
 	if away || w.automatic && session.CodeOf(err) == session.CodeEngineUnavailable {
 		// It says nothing about the session: the comparison after the engine's return takes it up.
 		x.opts.Logger.WarnContext(ctx, "operation waits for the engine", "session_id", s.ID, "operation", kind, "error", err)
-		x.reports.report(ctx, s.ID, x.awaitEngine(ctx, s))
+		x.reports.logFailure(ctx, s.ID, x.awaitEngine(ctx, s))
 		return s, err
 	}
 	if err != nil {
@@ -58,7 +58,7 @@ func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ s
 		return s, err
 	}
 	if kind.BringsUp() {
-		x.health.seenUp(s.ID, stream, begun)
+		x.health.noteRunning(s.ID, stream, begun)
 	}
 	if w.automatic && kind == session.OpRestart {
 		x.reports.notify(ctx, s, session.EventRestarted, "", "")
@@ -80,14 +80,14 @@ func (x *executor) act(ctx context.Context, w *Work, s session.Session) (session
 	case session.OpCreate, session.OpStart:
 		return x.make.bringUp(ctx, s)
 	case session.OpRestart:
-		if err := x.takeDown(ctx, s); err != nil {
+		if err := x.stopContainer(ctx, s); err != nil {
 			return session.Container{}, err
 		}
 		return x.make.bringUp(ctx, s)
 	case session.OpStop:
-		return session.Container{}, x.takeDown(ctx, s)
+		return session.Container{}, x.stopContainer(ctx, s)
 	case session.OpDelete:
-		return session.Container{}, x.destroy(ctx, s)
+		return session.Container{}, x.deleteSession(ctx, s)
 	case session.OpUpgrade: // has steps of its own
 	case opReconcile: // is never recorded, so never performed
 	}
@@ -105,7 +105,7 @@ func (x *executor) undo(ctx context.Context, kind session.Kind, s session.Sessio
 	if !kind.BringsUp() {
 		return nil
 	}
-	ctx, cancel := x.outlive(ctx)
+	ctx, cancel := x.cleanupContext(ctx)
 	defer cancel()
 	brief, end := context.WithTimeout(ctx, outageUndoTime)
 	defer end()
@@ -149,13 +149,13 @@ func (x *executor) conclude(ctx context.Context, w *Work, s session.Session, c s
 	if failure != nil {
 		c.Address = ""
 	}
-	x.places.conclude(w)
-	x.routes.locate(s.ID, c.Address)
-	ctx, cancel := x.outlive(ctx)
+	x.locks.conclude(w)
+	x.routes.setAddress(s.ID, c.Address)
+	ctx, cancel := x.cleanupContext(ctx)
 	defer cancel()
 	var again time.Time
 	if failure != nil && !kind.BringsUp() {
-		again = x.retries.failed(s.ID, kind, session.CodeOf(failure), x.opts.now())
+		again = x.retries.add(s.ID, kind, session.CodeOf(failure), x.opts.now())
 	}
 	for {
 		done, err := x.records.change(ctx, s.ID, func(now *session.Session) error {
@@ -183,11 +183,11 @@ func (x *executor) conclude(ctx context.Context, w *Work, s session.Session, c s
 }
 
 // destroy removes the container, its volumes and, last, the record: what is still there is always recorded.
-func (x *executor) destroy(ctx context.Context, s session.Session) error {
+func (x *executor) deleteSession(ctx context.Context, s session.Session) error {
 	if err := x.records.holds(ctx, s); err != nil {
 		return err
 	}
-	x.routes.locate(s.ID, "")
+	x.routes.setAddress(s.ID, "")
 	x.routes.publish(s)
 	if err := x.runtime.Remove(ctx, s.ContainerName, true); err != nil {
 		return err

@@ -10,14 +10,14 @@ import (
 
 // follower follows what other processes do to sessions, and looks on the engine for the servers that they have moved.
 type follower struct {
-	store     session.Store
-	runtime   session.Runtime
-	opts      Options
-	reports   *reporter
-	routes    *publisher
-	places    *places
-	twins     *twins
-	unlocated *worklist // sessions whose address another process has changed
+	store      session.Store
+	runtime    session.Runtime
+	opts       Options
+	reports    *reporter
+	routes     *publisher
+	locks      *sessionLocks
+	duplicates *duplicates
+	unlocated  *worklist // sessions whose address another process has changed
 }
 
 // watchFeed follows what other processes do to sessions until ctx ends.
@@ -90,11 +90,11 @@ func (f *follower) refresh(ctx context.Context) error {
 		listed[s.ID] = true
 		f.followRecord(mark, s)
 	}
-	return f.dismiss(ctx, listed)
+	return f.unpublishMissing(ctx, listed)
 }
 
 // dismiss forgets the published sessions that are not listed and, when asked for by name, not there.
-func (f *follower) dismiss(ctx context.Context, listed map[session.ID]bool) error {
+func (f *follower) unpublishMissing(ctx context.Context, listed map[session.ID]bool) error {
 	for _, id := range f.routes.publishedIDs() {
 		if listed[id] {
 			continue
@@ -111,8 +111,8 @@ func (f *follower) follow(ctx context.Context, id session.ID) error {
 	mark := f.routes.mark()
 	s, err := f.store.Get(ctx, id)
 	if session.CodeOf(err) == session.CodeNotFound {
-		f.places.yield(id, session.Session{})
-		if !f.places.isWorking(id) { // else the work unpublishes when it is done
+		f.locks.cancelSuperseded(id, session.Session{})
+		if !f.locks.isWorking(id) { // else the work unpublishes when it is done
 			f.routes.unpublish(id)
 		}
 		return nil
@@ -126,11 +126,11 @@ func (f *follower) follow(ctx context.Context, id session.ID) error {
 // followRecord publishes a record that may be another process's. A token is exchanged at once; an address that is not
 // known comes after a look at the engine. The mark was taken before the store was asked.
 func (f *follower) followRecord(mark uint64, s session.Session) {
-	f.places.yield(s.ID, s)
-	if f.routes.isTwin(s) {
+	f.locks.cancelSuperseded(s.ID, s)
+	if f.routes.isDuplicate(s) {
 		f.unlocated.add(s.ID)
 	}
-	if f.places.isWorking(s.ID) {
+	if f.locks.isWorking(s.ID) {
 		f.routes.publishSince(mark, s) // its token may have been exchanged; where it is the work knows
 		return
 	}
@@ -140,11 +140,11 @@ func (f *follower) followRecord(mark uint64, s session.Session) {
 }
 
 // locators is how many sessions are looked for at once.
-const locators = 4
+const maxConcurrentLocates = 4
 
 // locateAll looks for the servers of sessions that other processes have started or moved, until ctx ends.
 func (f *follower) locateAll(ctx context.Context) {
-	f.unlocated.each(ctx, locators, func(id session.ID) {
+	f.unlocated.each(ctx, maxConcurrentLocates, func(id session.ID) {
 		ctx := f.opts.Tracer.Start(ctx)
 		if err := f.findServer(ctx, id); err != nil && ctx.Err() == nil {
 			f.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
@@ -156,17 +156,17 @@ func (f *follower) locateAll(ctx context.Context) {
 // findServer looks on the engine for where a session's server is, and publishes that.
 func (f *follower) findServer(ctx context.Context, id session.ID) error {
 	s, err := f.store.Get(ctx, id)
-	if err == nil && f.routes.isTwin(s) {
-		err = f.twins.giveWayInPlace(ctx, id)
+	if err == nil && f.routes.isDuplicate(s) {
+		err = f.duplicates.tryResolve(ctx, id)
 	}
-	if err != nil || s.Status != session.Running || f.places.isWorking(id) {
+	if err != nil || s.Status != session.Running || f.locks.isWorking(id) {
 		return ignoreNotFound(err)
 	}
 	c, err := f.runtime.Inspect(ctx, s.ContainerName)
 	if err != nil {
 		return ignoreNotFound(err)
 	}
-	if c.State == session.StateRunning && !f.places.isWorking(id) {
+	if c.State == session.StateRunning && !f.locks.isWorking(id) {
 		f.routes.publishAt(s, c.Address)
 	}
 	return nil

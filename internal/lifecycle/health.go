@@ -40,7 +40,7 @@ func (o HealthOptions) withDefaults() HealthOptions {
 }
 
 // heals reports whether a server that fails is restarted.
-func (o HealthOptions) heals() bool { return o.CheckEvery > 0 && o.MaxRestarts > 0 }
+func (o HealthOptions) restartsEnabled() bool { return o.CheckEvery > 0 && o.MaxRestarts > 0 }
 
 // delay is how long to wait before the n-th restart in a row: doubled each time, and never the same for two sessions.
 func (o HealthOptions) delay(n int) time.Duration {
@@ -73,7 +73,7 @@ type Check struct {
 }
 
 // kept is how many checks are remembered of each session.
-const kept = 20
+const maxHistory = 20
 
 // Health is what is known of a session's server.
 type Health struct {
@@ -91,22 +91,22 @@ type Health struct {
 
 // healthRecord is what the monitor keeps of a session. Guarded by healthRecords.mu.
 type healthRecord struct {
-	health    Health
-	target    session.Target // zero address: there is nothing to look at
-	container string         // its name
-	following session.Kind   // operation that was going on when the record was last seen
-	answered  time.Duration
-	healthy   time.Time     // since when it has been well without a break; zero: it is not
-	due       time.Time     // when it is looked at next
-	seenIn    int           // event stream during which its container was last seen running; 0: none
-	signalled time.Time     // when somebody last had the engine send it a signal to end; zero: not since it was seen running
-	died      time.Time     // when the engine last told of its end; zero: not since it was seen running
-	changed   chan struct{} // closed when more is known of its end; nil: nobody waits
-	starved   time.Time     // when something of it was last killed for want of memory; zero: not since its server was last well
+	health          Health
+	target          session.Target // zero address: there is nothing to look at
+	container       string         // its name
+	operation       session.Kind   // operation that was going on when the record was last seen
+	totalLatency    time.Duration
+	healthySince    time.Time     // since when it has been well without a break; zero: it is not
+	due             time.Time     // when it is looked at next
+	runningInStream int           // event stream during which its container was last seen running; 0: none
+	signalledAt     time.Time     // when somebody last had the engine send it a signal to end; zero: not since it was seen running
+	exitedAt        time.Time     // when the engine last told of its end; zero: not since it was seen running
+	changed         chan struct{} // closed when more is known of its end; nil: nobody waits
+	outOfMemoryAt   time.Time     // when something of it was last killed for want of memory; zero: not since its server was last well
 }
 
 // tellChange wakes who waits for more to be known of the end of the container.
-func (v *healthRecord) tellChange() {
+func (v *healthRecord) notifyChange() {
 	if v.changed != nil {
 		close(v.changed)
 		v.changed = nil
@@ -114,34 +114,34 @@ func (v *healthRecord) tellChange() {
 }
 
 // turn moves a session into a state.
-func (v *healthRecord) turn(state HealthState, reason string, now time.Time) (changed bool) {
+func (v *healthRecord) setState(state HealthState, reason string, now time.Time) (changed bool) {
 	changed = v.health.State != state
 	if changed {
 		v.health.Since = now
 	}
 	v.health.State, v.health.Reason = state, reason
 	if state != Healthy {
-		v.healthy = time.Time{}
-	} else if v.healthy.IsZero() {
-		v.healthy = now
+		v.healthySince = time.Time{}
+	} else if v.healthySince.IsZero() {
+		v.healthySince = now
 	}
 	return changed
 }
 
 // note remembers a look.
-func (v *healthRecord) note(c Check) {
+func (v *healthRecord) addCheck(c Check) {
 	h := &v.health
 	h.TotalChecks++
 	if c.State == Healthy {
 		h.HealthyChecks++
-		v.answered += c.Latency
-		h.AverageResponse = v.answered / time.Duration(h.HealthyChecks)
+		v.totalLatency += c.Latency
+		h.AverageResponse = v.totalLatency / time.Duration(h.HealthyChecks)
 		h.Failures = 0
 	} else if c.State == Unhealthy {
 		h.FailedChecks++
 		h.Failures++
 	}
-	if len(h.History) == kept {
+	if len(h.History) == maxHistory {
 		h.History = slices.Delete(h.History, 0, 1)
 	}
 	h.History = append(h.History, c)

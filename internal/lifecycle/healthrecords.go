@@ -30,7 +30,7 @@ func newHealthRecords(opts Options, rules Rules) *healthRecords {
 func (h *healthRecords) now() time.Time { return h.opts.now() }
 
 // attend notes a session as it is recorded now, and of its route.
-func (h *healthRecords) attend(s session.Session, r session.Route) {
+func (h *healthRecords) track(s session.Session, r session.Route) {
 	if h.opts.Health.CheckEvery <= 0 {
 		return
 	}
@@ -47,36 +47,36 @@ func (h *healthRecords) attend(s session.Session, r session.Route) {
 		v = &healthRecord{health: Health{ID: s.ID, State: Unknown, Since: now}, due: now.Add(phase(s.ID, h.opts.Health.CheckEvery))}
 		h.records[s.ID] = v
 	}
-	was := v.following
-	v.following, v.container, v.health.Restarts = "", s.ContainerName, s.RestartCount
+	was := v.operation
+	v.operation, v.container, v.health.Restarts = "", s.ContainerName, s.RestartCount
 	if s.Operation != nil {
-		v.following, v.starved = s.Operation.Kind, time.Time{} // its server is started again
+		v.operation, v.outOfMemoryAt = s.Operation.Kind, time.Time{} // its server is started again
 	}
 	moved := v.target.Address != r.Address
 	v.target = session.Target{}
 	switch {
-	case v.following == session.OpRestart && isAutomatic(s), h.rules.heals(s):
-		v.turn(Restarting, s.LastError, now)
+	case v.operation == session.OpRestart && isAutomatic(s), h.rules.restartsAgain(s):
+		v.setState(Restarting, s.LastError, now)
 	case returns:
-		v.turn(Restarting, engineEnded, now)
-	case v.following != "" && !s.Operation.Pending():
+		v.setState(Restarting, engineStoppedReason, now)
+	case v.operation != "" && !s.Operation.Pending():
 	case s.Status == session.Error:
-		v.turn(Failed, s.LastError, now)
+		v.setState(Failed, s.LastError, now)
 	case s.Status == session.Running && r.Address != "":
 		v.target = session.Target{Address: r.Address, Credential: r.Credential, Profile: r.Profile}
 		switch {
 		case was.BringsUp(): // which ends with a probe that passes
 			v.health.Failures = 0
-			v.turn(Healthy, "", now)
+			v.setState(Healthy, "", now)
 		case moved || v.health.State == Restarting || v.health.State == Failed:
 			v.health.Failures = 0
-			v.turn(Unknown, "", now)
+			v.setState(Unknown, "", now)
 		}
 	}
 }
 
 // dropHealthRecord forgets a session that is gone.
-func (h *healthRecords) dropHealthRecord(id session.ID) {
+func (h *healthRecords) untrack(id session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.records, id)
@@ -108,7 +108,7 @@ func (h *healthRecords) takeDue() []session.ID {
 }
 
 // watched returns where a session's server is looked at, and the name of its container; no address: it is not.
-func (h *healthRecords) watched(id session.ID) (target session.Target, container string) {
+func (h *healthRecords) probeTarget(id session.ID) (target session.Target, container string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v, ok := h.records[id]
@@ -120,25 +120,25 @@ func (h *healthRecords) watched(id session.ID) (target session.Target, container
 
 // starved remembers that the kernel has killed something of a session. Whether the server was among it its end tells, a
 // moment later; a probe now would meet a server that is ending, and count as a failure.
-func (h *healthRecords) starved(id session.ID) {
+func (h *healthRecords) noteOutOfMemory(id session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if v, ok := h.records[id]; ok {
-		v.starved = h.now()
+		v.outOfMemoryAt = h.now()
 	}
 }
 
 // hasStarved reports whether something of a session has been killed because memory ran out since its server was last well.
-func (h *healthRecords) hasStarved(id session.ID) bool {
+func (h *healthRecords) ranOutOfMemory(id session.ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v, ok := h.records[id]
-	return ok && !v.starved.IsZero()
+	return ok && !v.outOfMemoryAt.IsZero()
 }
 
 // notePassed notes a look at a target that found all well. recovered: it was not before; forgive: it has been for so long that
 // earlier restarts are forgotten.
-func (h *healthRecords) notePassed(id session.ID, target session.Target, latency time.Duration) (recovered, forgive bool) {
+func (h *healthRecords) noteSuccess(id session.ID, target session.Target, latency time.Duration) (recovered, forgive bool) {
 	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -147,25 +147,25 @@ func (h *healthRecords) notePassed(id session.ID, target session.Target, latency
 		return false, false
 	}
 	recovered = v.health.State == Unhealthy
-	v.note(Check{At: now, State: Healthy, Latency: latency})
-	v.turn(Healthy, "", now)
-	if v.starved.Before(now.Add(-latency)) {
-		v.starved = time.Time{}
+	v.addCheck(Check{At: now, State: Healthy, Latency: latency})
+	v.setState(Healthy, "", now)
+	if v.outOfMemoryAt.Before(now.Add(-latency)) {
+		v.outOfMemoryAt = time.Time{}
 	}
-	return recovered, v.health.Restarts > 0 && now.Sub(v.healthy) >= h.opts.Health.HealthyPeriod
+	return recovered, v.health.Restarts > 0 && now.Sub(v.healthySince) >= h.opts.Health.HealthyPeriod
 }
 
 // noteFound notes a look at a target that found something wrong. It returns whether that is new, and how many failures in a row
 // there are; known is false when nobody looks at that target any more.
-func (h *healthRecords) noteFound(id session.ID, target session.Target, c Check) (known, changed bool, failures int) {
+func (h *healthRecords) noteProblem(id session.ID, target session.Target, c Check) (known, changed bool, failures int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v, ok := h.records[id]
 	if !ok || v.target.Address != target.Address {
 		return false, false, 0
 	}
-	v.note(c)
-	changed = v.turn(c.State, c.Reason, c.At)
+	v.addCheck(c)
+	changed = v.setState(c.State, c.Reason, c.At)
 	return true, changed, v.health.Failures
 }
 

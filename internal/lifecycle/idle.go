@@ -19,7 +19,7 @@ type idle struct {
 	routes   *publisher
 	queue    *queue
 
-	overdue *worklist // sessions to stop, unless their servers are at work
+	due *worklist // sessions to stop, unless their servers are at work
 
 	mu   sync.Mutex
 	busy map[session.ID]bool // unused sessions that were found at work
@@ -28,24 +28,24 @@ type idle struct {
 func newIdle(store session.Store, prober session.Prober, keys Keys, opts Options, rules Rules, used *activity, routes *publisher, q *queue) *idle {
 	return &idle{
 		store: store, prober: prober, keys: keys, opts: opts, rules: rules, activity: used, routes: routes, queue: q,
-		overdue: newWorklist(), busy: map[session.ID]bool{},
+		due: newWorklist(), busy: map[session.ID]bool{},
 	}
 }
 
 // stoppers is how many sessions are looked at and stopped at once for want of use.
-const stoppers = 4
+const maxConcurrentStops = 4
 
 // dismissIdle has a session stopped that this process looks after and whose time is over.
-func (i *idle) dismissIdle(s session.Session) {
-	if s.Operation == nil && i.rules.overdue(s, i.opts.now()) != "" && i.opts.Peers.Mine(s.ID) {
-		i.overdue.add(s.ID)
+func (i *idle) enqueueIfDue(s session.Session) {
+	if s.Operation == nil && i.rules.stopReasonDue(s, i.opts.now()) != "" && i.opts.Peers.Mine(s.ID) {
+		i.due.add(s.ID)
 		return
 	}
-	i.keep(s.ID, false)
+	i.setBusy(s.ID, false)
 }
 
 // keep notes whether an unused session is kept up because its server is at work.
-func (i *idle) keep(id session.ID, busy bool) {
+func (i *idle) setBusy(id session.ID, busy bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if busy {
@@ -56,10 +56,10 @@ func (i *idle) keep(id session.ID, busy bool) {
 }
 
 // stopIdle stops the sessions in the queue until ctx ends.
-func (i *idle) stopIdle(ctx context.Context) {
-	i.overdue.each(ctx, stoppers, func(id session.ID) {
+func (i *idle) run(ctx context.Context) {
+	i.due.each(ctx, maxConcurrentStops, func(id session.ID) {
 		ctx := i.opts.Tracer.Start(ctx)
-		if err := i.stopUnused(ctx, id); err != nil && ctx.Err() == nil {
+		if err := i.stopIfDue(ctx, id); err != nil && ctx.Err() == nil {
 			i.opts.Logger.WarnContext(ctx, "session whose time is over not stopped; the next reconciliation tries again",
 				"session_id", id, "error", err)
 		}
@@ -67,7 +67,7 @@ func (i *idle) stopIdle(ctx context.Context) {
 }
 
 // stopUnused stops a session whose time is over, if it still is.
-func (i *idle) stopUnused(ctx context.Context, id session.ID) error {
+func (i *idle) stopIfDue(ctx context.Context, id session.ID) error {
 	if err := i.activity.flush(ctx); err != nil { // activity of this very second
 		return err
 	}
@@ -75,15 +75,15 @@ func (i *idle) stopUnused(ctx context.Context, id session.ID) error {
 	if err != nil {
 		return ignoreNotFound(err)
 	}
-	why := i.rules.overdue(s, i.opts.now())
+	why := i.rules.stopReasonDue(s, i.opts.now())
 	if why == "" || s.Operation != nil {
 		return nil
 	}
 	if why == session.StopIdle && i.isBusy(ctx, s) {
-		i.keep(id, true)
+		i.setBusy(id, true)
 		return nil
 	}
-	w, err := i.queue.obey(ctx, id, Command{Kind: session.OpStop, Reason: why})
+	w, err := i.queue.submit(ctx, id, Command{Kind: session.OpStop, Reason: why})
 	if code := session.CodeOf(err); code == session.CodeConflict || code == session.CodeInProgress || code == session.CodeNotFound {
 		return nil // somebody was quicker
 	} else if err != nil {
@@ -108,7 +108,7 @@ func (i *idle) isBusy(ctx context.Context, s session.Session) bool {
 }
 
 // isKept reports whether a session is kept up because its server is at work.
-func (i *idle) isKept(id session.ID) bool {
+func (i *idle) isKnownBusy(id session.ID) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.busy[id]
@@ -125,7 +125,7 @@ func (m *Manager) IdleDeadline(s session.Session) IdleDeadline {
 	if s.Status != session.Running {
 		return IdleDeadline{}
 	}
-	deadline := IdleDeadline{Busy: m.idle.isKept(s.ID), Until: s.ExpiresAt}
+	deadline := IdleDeadline{Busy: m.idle.isKnownBusy(s.ID), Until: s.ExpiresAt}
 	if m.opts.IdleTimeout > 0 {
 		unused := s.LastAccessed.Add(m.opts.IdleTimeout)
 		if deadline.Busy {
@@ -141,7 +141,7 @@ func (m *Manager) IdleDeadline(s session.Session) IdleDeadline {
 // StopOversized stops a session that runs and keeps more on the engine's disk than it may. It waits for that. A session that
 // somebody works on is left alone.
 func (m *Manager) StopOversized(ctx context.Context, id session.ID) error {
-	w, err := m.queue.obey(ctx, id, Command{Kind: session.OpStop, Reason: session.StopSize})
+	w, err := m.queue.submit(ctx, id, Command{Kind: session.OpStop, Reason: session.StopSize})
 	if code := session.CodeOf(err); code == session.CodeConflict || code == session.CodeInProgress || code == session.CodeNotFound {
 		return nil
 	} else if err != nil {

@@ -18,9 +18,9 @@ const (
 
 // What people read of sessions that were taken in.
 const (
-	leftBehind = "moved from the service before Berth, which ran its container; start it to have a new one"
-	damagedRow = "its row in the database has the status %q, which is none; restart or delete the session"
-	adopted    = "brought back by berth store adopt: its owner, its metadata and its token are not known; issue a token with berth session rotate"
+	legacyMoved     = "moved from the service before Berth, which ran its container; start it to have a new one"
+	damagedRowError = "its row in the database has the status %q, which is none; restart or delete the session"
+	adoptedNotice   = "brought back by berth store adopt: its owner, its metadata and its token are not known; issue a token with berth session rotate"
 )
 
 // Intake gives a record that no Manager has written its status and its last error, by what its origin tells. It reports
@@ -30,16 +30,16 @@ func Intake(s *session.Session, from Origin, told string) bool {
 	case FromLegacyFile:
 		switch status {
 		case session.Creating, session.Running: // it is not Berth that looks after that container
-			s.Status, s.LastError = session.Stopped, leftBehind
+			s.Status, s.LastError = session.Stopped, legacyMoved
 		case session.Stopped, session.Error:
 			s.Status = status
 		default:
 			return false
 		}
 	case FromDamagedRow:
-		s.Status, s.LastError, s.Operation = session.Error, fmt.Sprintf(damagedRow, told), nil
+		s.Status, s.LastError, s.Operation = session.Error, fmt.Sprintf(damagedRowError, told), nil
 	case FromEngine:
-		s.Status, s.LastError = session.Stopped, adopted
+		s.Status, s.LastError = session.Stopped, adoptedNotice
 		if state == session.StateRunning || state == session.StatePaused {
 			s.Status = session.Running
 		}

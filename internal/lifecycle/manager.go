@@ -38,11 +38,11 @@ type Manager struct {
 	reports     *reporter
 	subscribers *subscribers
 	health      *healthRecords
-	waiting     *waiting
+	deferred    *deferredSessions
 	activity    *activity
 	routes      *publisher
 	records     *recorder
-	places      *places
+	locks       *sessionLocks
 	make        *containers
 	queue       *queue
 	idle        *idle
@@ -63,11 +63,11 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 
 	subs := &subscribers{listeners: map[session.ID]map[chan struct{}]struct{}{}}
 	health := newHealthRecords(opts, rules)
-	left := &waiting{since: map[session.ID]time.Time{}}
+	left := &deferredSessions{since: map[session.ID]time.Time{}}
 	tries := &retries{of: map[session.ID]retry{}}
-	foreign := &outlasting{seen: map[session.ID]foreignOperation{}}
+	foreign := &foreignOperations{seen: map[session.ID]foreignOperation{}}
 	used := &activity{store: store, opts: opts, seen: map[session.ID]time.Time{}}
-	work, unlocated := newPlaces(), newWorklist()
+	work, unlocated := newSessionLocks(), newWorklist()
 
 	published := newPublisher(routes, keys, opts, rules, health, left, tries, subs)
 	records := &recorder{store: store, opts: opts, routes: published}
@@ -76,28 +76,28 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 	maker := &containers{runtime: runtime, prober: prober, keys: keys, opts: opts, reports: reports, routes: published, records: records}
 	execute := &executor{
 		store: store, runtime: runtime, opts: opts, rules: rules, reports: reports, health: health, routes: published, records: records,
-		places: work, make: maker, retries: tries, unlocated: unlocated,
+		locks: work, make: maker, retries: tries, unlocated: unlocated,
 		onHalt: func(f func()) func() bool { return context.AfterFunc(halted, f) },
 	}
 	commands := &queue{
 		store: store, runtime: runtime, opts: opts, rules: rules, reports: reports, health: health, routes: published, records: records,
-		places: work, execute: execute, retries: tries, outlasting: foreign, soon: soon, healers: make(chan struct{}, healers),
+		locks: work, execute: execute, retries: tries, foreign: foreign, soon: soon, restartSlots: make(chan struct{}, maxConcurrentRestarts),
 	}
 
 	unused := newIdle(store, prober, keys, opts, rules, used, published, commands)
-	unknown := &orphans{runtime: runtime, opts: opts, reports: reports, places: work}
-	same := &twins{store: store, runtime: runtime, opts: opts, routes: published, places: work, queue: commands}
-	others := &follower{store: store, runtime: runtime, opts: opts, reports: reports, routes: published, places: work, twins: same, unlocated: unlocated}
+	unknown := &orphans{runtime: runtime, opts: opts, reports: reports, locks: work}
+	same := &duplicates{store: store, runtime: runtime, opts: opts, routes: published, locks: work, queue: commands}
+	others := &follower{store: store, runtime: runtime, opts: opts, reports: reports, routes: published, locks: work, duplicates: same, unlocated: unlocated}
 	compare := &reconciler{
 		store: store, runtime: runtime, prober: prober, keys: keys, opts: opts, rules: rules, reports: reports, health: health, routes: published,
-		records: records, places: work, queue: commands, outlasting: foreign, waiting: left, orphans: unknown, idle: unused, follower: others, twins: same,
-		endings: &endings{runtime: runtime, opts: opts, reports: reports, health: health, routes: published, waiting: left},
+		records: records, locks: work, queue: commands, foreign: foreign, deferred: left, orphans: unknown, idle: unused, follower: others, duplicates: same,
+		diagnoser: &diagnoser{runtime: runtime, opts: opts, reports: reports, health: health, routes: published, deferred: left},
 	}
 	look := newMonitor(runtime, prober, opts, reports, health, records, work, commands, tries, left, soon, compare.reconcile)
 
 	m := &Manager{
 		store: store, runtime: runtime, keys: keys, opts: opts, rules: rules, halt: halt, soon: soon,
-		reports: reports, subscribers: subs, health: health, waiting: left, activity: used, routes: published, records: records, places: work,
+		reports: reports, subscribers: subs, health: health, deferred: left, activity: used, routes: published, records: records, locks: work,
 		make: maker, queue: commands, idle: unused, orphans: unknown, follower: others, reconciler: compare, monitor: look,
 	}
 	m.Limit(opts.MaxSessions)
@@ -134,23 +134,23 @@ func (m *Manager) Logs(ctx context.Context, id session.ID, opts session.LogOptio
 // Start brings a session up and does nothing to one that is up. Errors beside the store's: CodeConflict,
 // CodeInProgress, and of a session that holds no place CodeLimit and CodePressure.
 func (m *Manager) Start(ctx context.Context, id session.ID) (*Work, error) {
-	return m.queue.obey(ctx, id, Command{Kind: session.OpStart})
+	return m.queue.submit(ctx, id, Command{Kind: session.OpStart})
 }
 
 // Stop ends a session's container and keeps its workspace. It takes the place of a create, start or restart in progress.
 func (m *Manager) Stop(ctx context.Context, id session.ID) (*Work, error) {
-	return m.queue.obey(ctx, id, Command{Kind: session.OpStop})
+	return m.queue.submit(ctx, id, Command{Kind: session.OpStop})
 }
 
 // Restart stops a session and starts it again; workspace, token and address stay.
 func (m *Manager) Restart(ctx context.Context, id session.ID) (*Work, error) {
-	return m.queue.obey(ctx, id, Command{Kind: session.OpRestart})
+	return m.queue.submit(ctx, id, Command{Kind: session.OpRestart})
 }
 
 // Delete removes a session with its container, its workspace and its record. It takes the place of a create, start or
 // restart in progress.
 func (m *Manager) Delete(ctx context.Context, id session.ID) (*Work, error) {
-	return m.queue.obey(ctx, id, Command{Kind: session.OpDelete})
+	return m.queue.submit(ctx, id, Command{Kind: session.OpDelete})
 }
 
 // Cancel ends a create, start or restart in progress, the wait for an automatic restart included, and leaves the session
@@ -166,9 +166,9 @@ func (m *Manager) Cancel(ctx context.Context, id session.ID) (*Work, error) {
 		err = session.Errorf(session.CodeConflict, "a %s cannot be cancelled: it ends by itself, or see --force", s.Operation.Kind)
 	}
 	if err != nil {
-		return nil, m.reports.refuse(ctx, did, err)
+		return nil, m.reports.reportRefusal(ctx, did, err)
 	}
-	m.reports.observe(ctx, did)
+	m.reports.reportResult(ctx, did)
 	return m.Stop(ctx, id)
 }
 
@@ -177,5 +177,5 @@ func (m *Manager) Cancel(ctx context.Context, id session.ID) (*Work, error) {
 // CodeConflict or CodeInProgress error.
 func (m *Manager) Force(ctx context.Context, id session.ID, kind session.Kind) (*Work, error) {
 	m.opts.Logger.WarnContext(ctx, "whatever is in progress makes way", "session_id", id, "operation", kind)
-	return m.queue.obey(ctx, id, Command{Kind: kind, Force: true})
+	return m.queue.submit(ctx, id, Command{Kind: kind, Force: true})
 }

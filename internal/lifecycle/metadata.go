@@ -18,21 +18,21 @@ func normalMetadata(m session.Metadata) (session.Metadata, error) {
 	var read session.Metadata
 	text, err := json.Marshal(m)
 	if err != nil || len(text) > maxMetadata {
-		return nil, unfitMetadata()
+		return nil, invalidMetadata()
 	}
 	if err := json.Unmarshal(text, &read); err != nil {
-		return nil, unfitMetadata()
+		return nil, invalidMetadata()
 	}
 	if err := read.Check(); err != nil {
 		return nil, err
 	}
 	if text, err = json.Marshal(read); err != nil || len(text) > maxMetadata {
-		return nil, unfitMetadata()
+		return nil, invalidMetadata()
 	}
 	return read, nil
 }
 
-func unfitMetadata() error {
+func invalidMetadata() error {
 	return session.Errorf(session.CodeInvalid, "the metadata must be a JSON object of at most %d bytes, with numbers written out", maxMetadata)
 }
 

@@ -13,17 +13,17 @@ import (
 // monitor asks sessions' servers in their turn and follows the engine's events. It decides nothing: what it finds is reported to
 // the queue, or has the session reconciled.
 type monitor struct {
-	runtime session.Runtime
-	prober  session.Prober
-	opts    Options
-	reports *reporter
-	health  *healthRecords
-	records *recorder
-	places  *places
-	queue   *queue
-	retries *retries
-	waiting *waiting
-	soon    signal
+	runtime  session.Runtime
+	prober   session.Prober
+	opts     Options
+	reports  *reporter
+	health   *healthRecords
+	records  *recorder
+	locks    *sessionLocks
+	queue    *queue
+	retries  *retries
+	deferred *deferredSessions
+	soon     signal
 
 	reconcile func(context.Context, session.ID) error // makes a record and its container agree
 	due       *worklist                               // sessions to look at now
@@ -32,17 +32,17 @@ type monitor struct {
 
 const (
 	// checkers is how many sessions are looked at at once. A look takes milliseconds where all is well.
-	checkers = 16
+	maxConcurrentChecks = 16
 	// redials of the engine's events.
 	firstRedial, lastRedial = 100 * time.Millisecond, 5 * time.Second
 )
 
-func newMonitor(runtime session.Runtime, prober session.Prober, opts Options, reports *reporter, health *healthRecords, records *recorder, work *places,
-	commands *queue, tries *retries, left *waiting, soon signal, reconcile func(context.Context, session.ID) error,
+func newMonitor(runtime session.Runtime, prober session.Prober, opts Options, reports *reporter, health *healthRecords, records *recorder, work *sessionLocks,
+	commands *queue, tries *retries, left *deferredSessions, soon signal, reconcile func(context.Context, session.ID) error,
 ) *monitor {
 	return &monitor{
-		runtime: runtime, prober: prober, opts: opts, reports: reports, health: health, records: records, places: work, queue: commands,
-		retries: tries, waiting: left, soon: soon, reconcile: reconcile, due: newWorklist(), redial: newSignal(),
+		runtime: runtime, prober: prober, opts: opts, reports: reports, health: health, records: records, locks: work, queue: commands,
+		retries: tries, deferred: left, soon: soon, reconcile: reconcile, due: newWorklist(), redial: newSignal(),
 	}
 }
 
@@ -55,7 +55,7 @@ func (m *monitor) watchHealth(ctx context.Context) {
 	defer workers.Wait()
 	workers.Go(func() { m.watchEngine(ctx) })
 	workers.Go(func() {
-		m.due.each(ctx, checkers, func(id session.ID) { m.look(m.opts.Tracer.Start(ctx), id) })
+		m.due.each(ctx, maxConcurrentChecks, func(id session.ID) { m.check(m.opts.Tracer.Start(ctx), id) })
 	})
 	tick := time.NewTicker(min(time.Second, m.opts.Health.CheckEvery/4))
 	defer tick.Stop()
@@ -63,7 +63,7 @@ func (m *monitor) watchHealth(ctx context.Context) {
 		select {
 		case <-tick.C:
 			for _, id := range m.health.takeDue() {
-				m.suspect(id)
+				m.checkSoon(id)
 			}
 		case <-ctx.Done():
 			return
@@ -83,14 +83,14 @@ func (m *monitor) watchEngine(ctx context.Context) {
 		}, func(e session.RuntimeEvent) {
 			switch e.Action {
 			case session.ActionOutOfMemory:
-				m.health.starved(e.Session)
+				m.health.noteOutOfMemory(e.Session)
 			case session.ActionSignalled:
-				m.health.noteEnd(e)
+				m.health.noteExitEvent(e)
 			case session.ActionEnded, session.ActionRemoved:
-				m.health.noteEnd(e)
-				m.suspect(e.Session)
+				m.health.noteExitEvent(e)
+				m.checkSoon(e.Session)
 			case session.ActionStarted:
-				if m.waiting.isLeft(e.Session) { // somebody has started what was left alone
+				if m.deferred.contains(e.Session) { // somebody has started what was left alone
 					m.soon.raise()
 				}
 			case session.ActionCreated:
@@ -111,10 +111,10 @@ func (m *monitor) watchEngine(ctx context.Context) {
 }
 
 // look asks a session's server, and where it does not answer the engine, and acts on what they say.
-func (m *monitor) look(ctx context.Context, id session.ID) {
-	target, name := m.health.watched(id)
-	away := m.health.isAway()
-	if target.Address == "" || m.places.isWorking(id) {
+func (m *monitor) check(ctx context.Context, id session.ID) {
+	target, name := m.health.probeTarget(id)
+	away := m.health.isEngineUnreachable()
+	if target.Address == "" || m.locks.isWorking(id) {
 		return
 	}
 	stream, begun := m.health.stream(), time.Now()
@@ -126,12 +126,12 @@ func (m *monitor) look(ctx context.Context, id session.ID) {
 		return
 	}
 	if err == nil && away { // the first of the three levels is the engine's word
-		m.found(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Latency: latency, Reason: "its server answers, and the engine cannot be asked"})
+		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Latency: latency, Reason: "its server answers, and the engine cannot be asked"})
 		return
 	}
 	if err == nil {
-		m.health.seenUp(id, stream, begun)
-		m.passed(ctx, id, target, latency)
+		m.health.noteRunning(id, stream, begun)
+		m.handleSuccess(ctx, id, target, latency)
 		return
 	}
 	engine, cancel := context.WithTimeout(ctx, m.opts.Health.Timeout)
@@ -141,24 +141,24 @@ func (m *monitor) look(ctx context.Context, id session.ID) {
 		m.redial.raise()
 	}
 	switch {
-	case ctx.Err() != nil || m.places.isWorking(id):
+	case ctx.Err() != nil || m.locks.isWorking(id):
 	case missing != nil && session.CodeOf(missing) != session.CodeNotFound:
-		m.found(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Reason: "the engine cannot be asked"})
+		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Reason: "the engine cannot be asked"})
 	case missing != nil || c.State != session.StateRunning && c.State != session.StatePaused, c.State == session.StateRunning && c.Address != target.Address:
-		m.reports.report(ctx, id, m.reconcile(ctx, id)) // it is not where it was: mend what is recorded
+		m.reports.logFailure(ctx, id, m.reconcile(ctx, id)) // it is not where it was: mend what is recorded
 	case c.State == session.StatePaused:
-		m.found(ctx, id, target, Check{At: m.opts.now(), State: Unhealthy, Reason: "its container is paused; unpause it, or restart the session"})
+		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unhealthy, Reason: "its container is paused; unpause it, or restart the session"})
 	default:
 		cause, reason := CauseSilent, "its server does not answer"
 		switch {
-		case m.health.hasStarved(id):
+		case m.health.ranOutOfMemory(id):
 			cause, reason = CauseMemory, "its server does not answer since the session ran out of memory"
 		case errors.Is(err, session.ErrUnresponsive):
 			cause, reason = CauseHangs, "its server hangs: it says that it is well and does no work"
 		}
 		m.opts.Logger.DebugContext(ctx, "session is unhealthy", "session_id", id, "error", err)
-		if m.found(ctx, id, target, Check{At: m.opts.now(), State: Unhealthy, Reason: reason}) {
-			m.reports.report(ctx, id, m.queue.settle(ctx, id, Situation{Container: Up, Server: DoesNotWork, Ended: &Ending{
+		if m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unhealthy, Reason: reason}) {
+			m.reports.logFailure(ctx, id, m.queue.handleFailure(ctx, id, Observation{Container: Up, Server: NotWorking, Diagnosis: &Diagnosis{
 				Cause: cause, Failure: session.Errorf(session.CodeUpstream, "%s", reason),
 			}}))
 		}
@@ -166,26 +166,26 @@ func (m *monitor) look(ctx context.Context, id session.ID) {
 }
 
 // suspect has a session looked at at once.
-func (m *monitor) suspect(id session.ID) {
-	if target, _ := m.health.watched(id); target.Address != "" && m.opts.Peers.Mine(id) {
+func (m *monitor) checkSoon(id session.ID) {
+	if target, _ := m.health.probeTarget(id); target.Address != "" && m.opts.Peers.Mine(id) {
 		m.due.add(id)
 	}
 }
 
 // passed notes that all is well. After a healthy period, earlier restarts are forgotten.
-func (m *monitor) passed(ctx context.Context, id session.ID, target session.Target, latency time.Duration) {
-	recovered, forgive := m.health.notePassed(id, target, latency)
+func (m *monitor) handleSuccess(ctx context.Context, id session.ID, target session.Target, latency time.Duration) {
+	recovered, forgive := m.health.noteSuccess(id, target, latency)
 	if recovered {
 		m.opts.Logger.InfoContext(ctx, "session is healthy again", "session_id", id)
 	}
 	if forgive {
-		m.reports.report(ctx, id, m.records.changeIf(ctx, id, session.Running, func(s *session.Session) { s.RestartCount = 0 }))
+		m.reports.logFailure(ctx, id, m.records.changeIf(ctx, id, session.Running, func(s *session.Session) { s.RestartCount = 0 }))
 	}
 }
 
 // found notes that something is wrong. It reports whether that is to be mended by a restart now.
-func (m *monitor) found(ctx context.Context, id session.ID, target session.Target, c Check) (restart bool) {
-	known, changed, failures := m.health.noteFound(id, target, c)
+func (m *monitor) handleProblem(ctx context.Context, id session.ID, target session.Target, c Check) (restart bool) {
+	known, changed, failures := m.health.noteProblem(id, target, c)
 	if !known {
 		return false
 	}
@@ -204,7 +204,7 @@ func (m *monitor) engineConnected(ctx context.Context) {
 	refunds := m.health.connected()
 	m.retries.engineReturned()
 	for _, id := range refunds {
-		m.reports.report(ctx, id, m.queue.refund(ctx, id))
+		m.reports.logFailure(ctx, id, m.queue.refund(ctx, id))
 	}
 	m.soon.raise()
 }
@@ -213,7 +213,7 @@ func (m *monitor) engineConnected(ctx context.Context) {
 func (m *monitor) engineDisconnected(ctx context.Context, wasOpen bool) {
 	answers := false
 	if !wasOpen { // it is away, or answers everything but this
-		ask, cancel := context.WithTimeout(ctx, min(m.opts.Health.Timeout, muteTime))
+		ask, cancel := context.WithTimeout(ctx, min(m.opts.Health.Timeout, eventlessPingTimeout))
 		answers = m.runtime.Ping(ask) == nil
 		cancel()
 	}

@@ -26,24 +26,24 @@ func (q *queue) stopUnrecorded(ctx context.Context, w *Work, c Command, cause er
 	s.Operation = q.rules.operation(session.OpStop, q.opts.now())
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	w.forced = c.Force
-	q.places.begin(w, s, cancel)
+	q.locks.begin(w, s, cancel)
 	go func() {
-		defer q.places.done()
+		defer q.locks.done()
 		defer cancel(nil)
 		w.result, w.err = s, q.performUnrecorded(ctx, s, c, cause)
 		close(w.done)
 		if session.CodeOf(w.err) == session.CodeStoreUnavailable {
-			q.places.remember(unrecordedStop{s, session.ActorOf(ctx)})
+			q.locks.addUnrecordedStop(unrecordedStop{s, session.ActorOf(ctx)})
 			q.recordStopped(ctx, s)
 		}
-		q.places.end(w.id)
+		q.locks.end(w.id)
 	}()
 	return true
 }
 
 // release gives up a place for which no work was launched. A stop that made way for that and is not recorded yet goes on.
 func (q *queue) release(w *Work) {
-	again, stop := q.places.release(w)
+	again, stop := q.locks.release(w)
 	if again == nil {
 		return
 	}
@@ -51,13 +51,13 @@ func (q *queue) release(w *Work) {
 	ctx, cancel := context.WithCancelCause(session.WithActor(q.opts.Tracer.Start(context.Background()), stop.by))
 	again.result = s
 	again.err = session.Errorf(session.CodeStoreUnavailable, "session %s is stopped, but that could not be recorded yet; it is recorded when the store can be written", s.ID)
-	q.places.begin(again, s, cancel)
+	q.locks.begin(again, s, cancel)
 	close(again.done)
 	go func() {
-		defer q.places.done()
+		defer q.locks.done()
 		defer cancel(nil)
 		q.recordStopped(ctx, s)
-		q.places.end(s.ID)
+		q.locks.end(s.ID)
 	}()
 }
 
@@ -66,14 +66,14 @@ func (q *queue) performUnrecorded(ctx context.Context, s session.Session, c Comm
 	within, cancel := context.WithTimeout(ctx, q.rules.allowance(session.OpStop))
 	defer cancel()
 	q.opts.Logger.WarnContext(ctx, "the store cannot be written; the session is stopped all the same", "session_id", s.ID, "error", cause)
-	q.routes.locate(s.ID, "")
+	q.routes.setAddress(s.ID, "")
 	q.routes.publish(s)
 	err := q.runtime.Stop(within, s.ContainerName, q.opts.StopTimeout)
 	if err == nil || session.CodeOf(err) == session.CodeNotFound {
 		err = session.Errorf(session.CodeStoreUnavailable, "session %s is stopped, but that could not be recorded: %s; it is recorded when the store can be written, "+
 			"and lost if Berth ends before", s.ID, session.MessageOf(cause)).Because(cause)
 	}
-	q.reports.observe(ctx, OperationResult{Operation: string(session.OpStop), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: c.Force})
+	q.reports.reportResult(ctx, OperationResult{Operation: string(session.OpStop), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: c.Force})
 	return err
 }
 
@@ -92,12 +92,12 @@ func (q *queue) recordStopped(ctx context.Context, s session.Session) {
 		})
 		switch {
 		case err == nil:
-			q.places.settled(s.ID)
+			q.locks.removeUnrecordedStop(s.ID)
 			q.opts.Logger.InfoContext(ctx, "stop recorded", "session_id", s.ID)
 			return
 		case errors.Is(err, errTakenOver) || session.CodeOf(err) != session.CodeStoreUnavailable:
 			if ctx.Err() == nil {
-				q.places.settled(s.ID)
+				q.locks.removeUnrecordedStop(s.ID)
 			}
 			q.opts.Logger.WarnContext(ctx, "stop not recorded", "session_id", s.ID, "error", err)
 			return

@@ -123,6 +123,6 @@ func (o Options) now() time.Time { return o.Now().UTC().Truncate(time.Microsecon
 func (o Options) rules() Rules {
 	return Rules{
 		Process: o.Process, StartTimeout: o.StartTimeout, StopTimeout: o.StopTimeout, IdleTimeout: o.IdleTimeout,
-		Restarts: o.Health.heals(), MaxRestarts: o.Health.MaxRestarts, RestartDelay: o.Health.delay,
+		Restarts: o.Health.restartsEnabled(), MaxRestarts: o.Health.MaxRestarts, RestartDelay: o.Health.delay,
 	}
 }

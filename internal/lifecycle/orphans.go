@@ -14,7 +14,7 @@ type orphans struct {
 	runtime session.Runtime
 	opts    Options
 	reports *reporter
-	places  *places
+	locks   *sessionLocks
 
 	mu     sync.Mutex
 	seen   map[string]time.Time // first sight by this process, by container ID; with a monotonic reading
@@ -53,7 +53,7 @@ func (o *orphans) sweepOrphans(ctx context.Context, found map[string]session.Con
 			held++
 			continue
 		}
-		o.reports.report(ctx, c.Session, o.removeOrphan(ctx, c))
+		o.reports.logFailure(ctx, c.Session, o.removeOrphan(ctx, c))
 	}
 	o.countHeld(ctx, held)
 }
@@ -86,7 +86,7 @@ func (o *orphans) noteOrphans(found map[string]session.Container) (fresh []strin
 func (o *orphans) holdOrphans(ctx context.Context, found map[string]session.Container, fresh []string) {
 	held := 0
 	for _, c := range found {
-		if !slices.Contains(fresh, c.ID) && !o.places.isWorking(c.Session) {
+		if !slices.Contains(fresh, c.ID) && !o.locks.isWorking(c.Session) {
 			held++
 		}
 	}
@@ -115,7 +115,7 @@ func (o *orphans) removeOrphan(ctx context.Context, c session.Container) error {
 	o.mu.Lock()
 	unknown := o.opts.Now().Sub(o.seen[c.ID])
 	o.mu.Unlock()
-	if c.CreatedAt.IsZero() || unknown < o.opts.OrphanGrace || o.places.isWorking(c.Session) || !o.opts.Peers.Mine(c.Session) {
+	if c.CreatedAt.IsZero() || unknown < o.opts.OrphanGrace || o.locks.isWorking(c.Session) || !o.opts.Peers.Mine(c.Session) {
 		return nil
 	}
 	missing := o.opts.Peers.UnreachableSince()

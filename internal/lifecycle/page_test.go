@@ -47,9 +47,9 @@ What happens:
 | keep | nothing is done: all is as recorded, or on its way |
 | resume X | operation X, which was recorded before or follows from what is recorded, is begun without being a new request |
 | adopt | the server is where it was found, and is given to the proxy |
-| ask server, find cause | the answer decides; see the rows below |
+| probe server, find cause | the result decides; see the rows below |
 | restart, fail | the session is in error; it is started again after a delay, or when somebody does |
-| bring back | the session was stopped by the engine; it is started when the engine can |
+| recover | the session was stopped by the engine; it is started again when the engine is available |
 | stop | the container is stopped, the record stays |
 | wait | another instance may have been asked for this; nothing is done until it can be known |
 
@@ -88,11 +88,11 @@ func states() []state {
 		}
 		all = append(all, state{name, s, holder})
 	}
-	add("running", session.Running, "", "", HeldByNobody)
-	add("stopped by somebody, or as too large", session.Stopped, "", "", HeldByNobody)
-	add("stopped as idle", session.Stopped, session.StopIdle, "", HeldByNobody)
-	add("stopped by the engine", session.Stopped, session.StopEngine, "", HeldByNobody)
-	add("error", session.Error, "", "", HeldByNobody)
+	add("running", session.Running, "", "", NoOperation)
+	add("stopped by somebody, or as too large", session.Stopped, "", "", NoOperation)
+	add("stopped as idle", session.Stopped, session.StopIdle, "", NoOperation)
+	add("stopped by the engine", session.Stopped, session.StopEngine, "", NoOperation)
+	add("error", session.Error, "", "", NoOperation)
 	add("creating, create held", session.Creating, "", session.OpCreate, HeldByOther)
 	add("creating, create left", session.Creating, "", session.OpCreate, Abandoned)
 	for _, kind := range []session.Kind{session.OpStart, session.OpRestart, session.OpUpgrade, session.OpStop, session.OpDelete} {
@@ -127,7 +127,7 @@ func commandTable(b *strings.Builder) {
 	for _, s := range states() {
 		fmt.Fprintf(b, "| %s |", s.name)
 		for _, c := range columns {
-			d := decideRules.Decide(s.record, Situation{Holder: s.holder}, c.Command, decideNow)
+			d := decideRules.Decide(s.record, Observation{Holder: s.holder}, c.Command, decideNow)
 			fmt.Fprintf(b, " %s |", cmp.Or(string(session.CodeOf(d.Refusal)), string(d.Verdict)))
 		}
 		b.WriteString("\n")
@@ -136,21 +136,21 @@ func commandTable(b *strings.Builder) {
 }
 
 func observationTable(b *strings.Builder) {
-	exited := &Ending{Cause: CauseExited, Failure: session.Errorf(session.CodeNotRunning, "it ended")}
+	exited := &Diagnosis{Cause: CauseExited, Failure: session.Errorf(session.CodeNotRunning, "it ended")}
 	columns := []struct {
 		name string
-		Situation
+		Observation
 	}{
-		{"the container runs", Situation{Container: Up}},
-		{"its server works", Situation{Container: Up, Server: Works}},
-		{"its server does not work", Situation{Container: Up, Server: DoesNotWork, Ended: &Ending{Cause: CauseHangs, Failure: session.Errorf(session.CodeUpstream, "it hangs")}}},
-		{"its server has no address", Situation{Container: Up, Server: DoesNotWork, Ended: unreachable()}},
-		{"it is paused", Situation{Container: Changing}},
-		{"it does not run, or is gone", Situation{Container: Down}},
-		{"its server ended by itself", Situation{Container: Down, Ended: exited}},
-		{"the engine ended it", Situation{Container: Down, Ended: &Ending{Cause: CauseEngine, Failure: session.Errorf(session.CodeNotRunning, "the engine stopped")}}},
-		{"another instance may have ended it", Situation{Container: Absent, OthersUnknown: true, Ended: exited}},
-		{"the engine cannot be asked", Situation{Container: NotSeen}},
+		{"the container runs", Observation{Container: Up}},
+		{"its server works", Observation{Container: Up, Server: Working}},
+		{"its server does not work", Observation{Container: Up, Server: NotWorking, Diagnosis: &Diagnosis{Cause: CauseHangs, Failure: session.Errorf(session.CodeUpstream, "it hangs")}}},
+		{"its server has no address", Observation{Container: Up, Server: NotWorking, Diagnosis: unreachableDiagnosis()}},
+		{"it is paused", Observation{Container: Changing}},
+		{"it does not run, or is gone", Observation{Container: Down}},
+		{"its server ended by itself", Observation{Container: Down, Diagnosis: exited}},
+		{"the engine ended it", Observation{Container: Down, Diagnosis: &Diagnosis{Cause: CauseEngine, Failure: session.Errorf(session.CodeNotRunning, "the engine stopped")}}},
+		{"another instance may have ended it", Observation{Container: Absent, OthersUnknown: true, Diagnosis: exited}},
+		{"the engine cannot be asked", Observation{Container: NotObserved}},
 	}
 	b.WriteString("## When nothing is wanted\n\n| Session |")
 	for _, c := range columns {
@@ -168,7 +168,7 @@ func observationTable(b *strings.Builder) {
 		fmt.Fprintf(b, "| %s |", s.name)
 		for _, c := range columns {
 			c.Holder = s.holder
-			d := decideRules.Decide(s.record, c.Situation, Command{}, decideNow)
+			d := decideRules.Decide(s.record, c.Observation, Command{}, decideNow)
 			fmt.Fprintf(b, " %s |", strings.TrimSpace(string(d.Verdict)+" "+string(d.Kind)))
 		}
 		b.WriteString("\n")

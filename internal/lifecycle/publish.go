@@ -19,15 +19,15 @@ type publisher struct {
 	opts        Options
 	rules       Rules
 	health      *healthRecords
-	waiting     *waiting
+	deferred    *deferredSessions
 	retries     *retries
 	subscribers *subscribers
 
-	mu      sync.Mutex
-	newest  map[session.ID]session.Session // the record of each session that was published last; read-only
-	at      map[session.ID]uint64          // the number of that publication
-	count   uint64                         // of publications so far
-	address map[session.ID]string
+	mu        sync.Mutex
+	newest    map[session.ID]session.Session // the record of each session that was published last; read-only
+	published map[session.ID]uint64          // the number of that publication
+	count     uint64                         // of publications so far
+	address   map[session.ID]string
 
 	displaced map[session.ID][]string // names of containers of other sessions of that ID, until they are removed
 
@@ -54,14 +54,14 @@ func (p *publisher) mark() uint64 {
 }
 
 // overtaken reports whether a newer record than s was published after the mark. The caller holds p.mu.
-func (p *publisher) overtaken(s session.Session, mark uint64) bool {
-	return p.at[s.ID] > mark && p.outdated(s)
+func (p *publisher) superseded(s session.Session, mark uint64) bool {
+	return p.published[s.ID] > mark && p.outdated(s)
 }
 
-func newPublisher(table session.Routes, keys Keys, opts Options, rules Rules, health *healthRecords, w *waiting, r *retries, subs *subscribers) *publisher {
+func newPublisher(table session.Routes, keys Keys, opts Options, rules Rules, health *healthRecords, w *deferredSessions, r *retries, subs *subscribers) *publisher {
 	return &publisher{
-		table: table, keys: keys, opts: opts, rules: rules, health: health, waiting: w, retries: r, subscribers: subs,
-		newest: map[session.ID]session.Session{}, at: map[session.ID]uint64{}, address: map[session.ID]string{}, displaced: map[session.ID][]string{},
+		table: table, keys: keys, opts: opts, rules: rules, health: health, deferred: w, retries: r, subscribers: subs,
+		newest: map[session.ID]session.Session{}, published: map[session.ID]uint64{}, address: map[session.ID]string{}, displaced: map[session.ID][]string{},
 		profile: profilePointers(opts.Profiles),
 	}
 }
@@ -76,7 +76,7 @@ func profilePointers(profiles map[string]session.Profile) map[string]*session.Pr
 
 // locate tells the data plane where a session's server is; "" when it is nowhere. Of a session that is not published yet
 // it takes effect with that. It does not wait for the caller's publish: that may be of a record that is outdated by now.
-func (p *publisher) locate(id session.ID, address string) {
+func (p *publisher) setAddress(id session.ID, address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	moved := p.address[id] != address
@@ -99,7 +99,7 @@ func (p *publisher) publish(s session.Session) {
 func (p *publisher) publishSince(mark uint64, s session.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.overtaken(s, mark) {
+	if !p.superseded(s, mark) {
 		p.route(s)
 	}
 }
@@ -119,10 +119,10 @@ func (p *publisher) publishAt(s session.Session, address string) {
 func (p *publisher) publishFollowed(mark uint64, s session.Session) (unlocated bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.overtaken(s, mark) {
+	if p.superseded(s, mark) {
 		return false
 	}
-	if s.Status != session.Running || portOf(p.address[s.ID]) != s.Port || !cameUp(s).Equal(cameUp(p.newest[s.ID])) {
+	if s.Status != session.Running || portOf(p.address[s.ID]) != s.Port || !lastReady(s).Equal(lastReady(p.newest[s.ID])) {
 		p.address[s.ID] = ""
 	}
 	p.route(s)
@@ -135,22 +135,22 @@ func (p *publisher) route(s session.Session) {
 		p.displaced[s.ID] = append(p.displaced[s.ID], known.ContainerName)
 	}
 	p.count++
-	p.newest[s.ID], p.at[s.ID] = s, p.count
+	p.newest[s.ID], p.published[s.ID] = s, p.count
 	address := p.address[s.ID]
 	if s.Status != session.Running || s.Operation != nil || address != "" {
-		p.waiting.forget(s.ID)
+		p.deferred.remove(s.ID)
 	}
 	leaving := s.Operation != nil && !s.Operation.Kind.KeepsUp()
 	r := session.Route{
 		ID: s.ID, Address: address, Running: s.Status == session.Running && address != "" && !leaving,
 		Username: p.profileOf(s).Username, Credential: p.keys.Upstream(s.ContainerName), Profile: p.profileOf(s),
-		Token: s.Token, Wakes: wakes(s),
+		Token: s.Token, Wakes: wakesOnRequest(s),
 	}
 	if !r.Running {
 		r.StartsAt = p.startsAt(s)
 	}
 	p.table.Set(r)
-	p.health.attend(s, r)
+	p.health.track(s, r)
 	p.subscribers.notify(s.ID)
 }
 
@@ -159,7 +159,7 @@ func (p *publisher) startsAt(s session.Session) time.Time {
 	switch {
 	case s.Operation != nil && s.Operation.Kind.BringsUp():
 		return s.Operation.Deadline.Add(-p.rules.allowance(s.Operation.Kind))
-	case p.rules.heals(s):
+	case p.rules.restartsAgain(s):
 		return p.opts.now()
 	}
 	return time.Time{}
@@ -170,13 +170,13 @@ func (p *publisher) unpublish(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.newest, id)
-	delete(p.at, id)
+	delete(p.published, id)
 	delete(p.address, id)
 	delete(p.displaced, id)
-	p.retries.ended(id)
+	p.retries.clear(id)
 	p.table.Remove(id)
-	p.health.dropHealthRecord(id)
-	p.waiting.forget(id)
+	p.health.untrack(id)
+	p.deferred.remove(id)
 	p.subscribers.notify(id)
 }
 
@@ -216,7 +216,7 @@ func (p *publisher) profileOf(s session.Session) *session.Profile {
 }
 
 // isTwin reports whether another session of this ID is known here than the one that is recorded.
-func (p *publisher) isTwin(s session.Session) bool {
+func (p *publisher) isDuplicate(s session.Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known, ok := p.newest[s.ID]

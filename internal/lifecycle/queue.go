@@ -9,27 +9,27 @@ import (
 
 // queue lets operations begin on sessions, one at a time for each.
 type queue struct {
-	store      session.Store
-	runtime    session.Runtime
-	opts       Options
-	rules      Rules
-	reports    *reporter
-	health     *healthRecords
-	routes     *publisher
-	records    *recorder
-	places     *places
-	execute    *executor
-	retries    *retries
-	outlasting *outlasting
-	soon       signal
+	store   session.Store
+	runtime session.Runtime
+	opts    Options
+	rules   Rules
+	reports *reporter
+	health  *healthRecords
+	routes  *publisher
+	records *recorder
+	locks   *sessionLocks
+	execute *executor
+	retries *retries
+	foreign *foreignOperations
+	soon    signal
 
-	limit   atomic.Int64  // of sessions at once; 0: none
-	healers chan struct{} // automatic restarts in progress
+	limit        atomic.Int64  // of sessions at once; 0: none
+	restartSlots chan struct{} // automatic restarts in progress
 }
 
 // decide decides about a session as it is recorded now, when c is wanted and seen is what was found; its Holder and Capacity
 // are filled in.
-func (q *queue) decide(ctx context.Context, id session.ID, seen Situation, c Command) (session.Session, Decision, error) {
+func (q *queue) decide(ctx context.Context, id session.ID, seen Observation, c Command) (session.Session, Decision, error) {
 	s, err := q.store.Get(ctx, id)
 	if err != nil {
 		return session.Session{}, Decision{}, err
@@ -45,19 +45,19 @@ func (q *queue) decide(ctx context.Context, id session.ID, seen Situation, c Com
 func (q *queue) launch(ctx context.Context, w *Work, s session.Session) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	ctx, stop := context.WithTimeout(ctx, q.rules.allowance(s.Operation.Kind)+w.handover)
-	q.places.settled(w.id)
-	q.places.begin(w, s, cancel)
+	q.locks.removeUnrecordedStop(w.id)
+	q.locks.begin(w, s, cancel)
 	q.routes.publish(s)
 	go func() {
-		defer q.places.done()
+		defer q.locks.done()
 		defer cancel(nil)
 		defer stop()
 		w.await(ctx)
 		before := q.health.stream()
 		w.result, w.err = q.inTurn(ctx, w, s)
-		q.places.end(w.id)
+		q.locks.end(w.id)
 		close(w.done)
-		if session.CodeOf(w.err) == session.CodeEngineUnavailable && before.returned(q.health.stream()) {
+		if session.CodeOf(w.err) == session.CodeEngineUnavailable && before.hasReturned(q.health.stream()) {
 			q.soon.raise() // the engine has returned, and what waits for that was passed over as being worked on
 		}
 		if w.then != nil {
@@ -70,8 +70,8 @@ func (q *queue) launch(ctx context.Context, w *Work, s session.Session) {
 func (q *queue) inTurn(ctx context.Context, w *Work, s session.Session) (session.Session, error) {
 	if w.automatic {
 		select {
-		case q.healers <- struct{}{}:
-			defer func() { <-q.healers }()
+		case q.restartSlots <- struct{}{}:
+			defer func() { <-q.restartSlots }()
 		case <-ctx.Done(): // which ends the work
 		}
 	}

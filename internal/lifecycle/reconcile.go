@@ -20,20 +20,20 @@ type reconciler struct {
 	health     *healthRecords
 	routes     *publisher
 	records    *recorder
-	places     *places
+	locks      *sessionLocks
 	queue      *queue
-	outlasting *outlasting
-	waiting    *waiting
+	foreign    *foreignOperations
+	deferred   *deferredSessions
 	orphans    *orphans
 	idle       *idle
 	follower   *follower
-	twins      *twins
-	endings    *endings
+	duplicates *duplicates
+	diagnoser  *diagnoser
 }
 
 // all makes one pass over every record and every container. When either list cannot be had it changes nothing:
 // what is not known is not an orphan. Sessions that another process looks after are followed and left alone.
-func (r *reconciler) all(ctx context.Context) error {
+func (r *reconciler) reconcileAll(ctx context.Context) error {
 	ctx = r.opts.Tracer.Start(ctx)
 	// Containers first: a record is older than its container, so that a container of this list without a record in
 	// the later list has none.
@@ -52,14 +52,14 @@ func (r *reconciler) all(ctx context.Context) error {
 	}
 	listed := make(map[session.ID]bool, len(page.Sessions))
 	var all sync.WaitGroup
-	turns := make(chan struct{}, reconcilers)
+	turns := make(chan struct{}, maxConcurrentReconciles)
 	for _, s := range page.Sessions {
 		listed[s.ID] = true
-		r.idle.dismissIdle(s)
+		r.idle.enqueueIfDue(s)
 		c, exists := byName[s.ContainerName]
 		delete(byName, s.ContainerName)
 		if exists && c.State == session.StateRunning {
-			r.health.seenUp(s.ID, stream, begun)
+			r.health.noteRunning(s.ID, stream, begun)
 		}
 		if r.isReconciled(s, c, exists) {
 			continue
@@ -71,25 +71,25 @@ func (r *reconciler) all(ctx context.Context) error {
 		turns <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turns }()
-			r.reports.report(ctx, s.ID, see(ctx, s.ID))
+			r.reports.logFailure(ctx, s.ID, see(ctx, s.ID))
 		})
 	}
 	all.Wait()
-	r.outlasting.keep(listed)
+	r.foreign.keep(listed)
 	r.orphans.sweepOrphans(ctx, byName, len(page.Sessions))
-	return r.follower.dismiss(ctx, listed)
+	return r.follower.unpublishMissing(ctx, listed)
 }
 
 // reconcilers is how many sessions are reconciled at once. One may have to wait for a server that does not answer, or that does
 // not end, and the others must not wait for that.
-const reconcilers = 16
+const maxConcurrentReconciles = 16
 
 // isReconciled looks at what the lists say. It may be out of date: nothing is changed because of it.
 func (r *reconciler) isReconciled(s session.Session, c session.Container, exists bool) bool {
-	if r.places.isWorking(s.ID) {
+	if r.locks.isWorking(s.ID) {
 		return true
 	}
-	d := r.rules.Decide(s, r.situation(s, c, exists), Command{}, r.opts.now())
+	d := r.rules.Decide(s, r.observe(s, c, exists), Command{}, r.opts.now())
 	switch {
 	case d.Verdict == Adopt:
 		return !d.Changed && r.routes.isPublishedAt(s, c.Address)
@@ -104,20 +104,20 @@ func (r *reconciler) isReconciled(s session.Session, c session.Container, exists
 // reconcile makes one record and its container agree. It holds the session's place and looks at both again, so that no
 // operation of this process can come between the look and the deed; one that does is left alone.
 func (r *reconciler) reconcile(ctx context.Context, id session.ID) error {
-	at, err := r.places.reserve(id, opReconcile)
+	at, err := r.locks.acquire(id, opReconcile)
 	if err != nil {
 		return nil //nolint:nilerr // somebody works on it, or the process is stopping
 	}
 	w := at.Work
-	d, seen, err := r.examine(ctx, id)
+	d, seen, err := r.inspect(ctx, id)
 	switch {
 	case err != nil:
 		r.queue.release(w)
 		return err
 	case d.Verdict == Resume:
 		return r.resume(ctx, w, d.Kind)
-	case d.Verdict == Restart || d.Verdict == Fail || d.Verdict == BringBack:
-		return r.queue.settleIn(ctx, w, seen)
+	case d.Verdict == Restart || d.Verdict == Fail || d.Verdict == Recover:
+		return r.queue.handleFailureLocked(ctx, w, seen)
 	}
 	r.queue.release(w)
 	return nil
@@ -125,20 +125,20 @@ func (r *reconciler) reconcile(ctx context.Context, id session.ID) error {
 
 // examine decides about a session and does what can be done at once. What begins an operation is returned. The caller holds the
 // session's place.
-func (r *reconciler) examine(ctx context.Context, id session.ID) (Decision, Situation, error) {
-	s, err := r.twins.giveWay(ctx, id)
+func (r *reconciler) inspect(ctx context.Context, id session.ID) (Decision, Observation, error) {
+	s, err := r.duplicates.resolve(ctx, id)
 	if session.CodeOf(err) == session.CodeNotFound {
 		r.routes.unpublish(id)
-		return keep(), Situation{}, nil
+		return keep(), Observation{}, nil
 	} else if err != nil {
-		return Decision{}, Situation{}, err
+		return Decision{}, Observation{}, err
 	}
 	stream, begun := r.health.stream(), time.Now()
 	c, err := r.runtime.Inspect(ctx, s.ContainerName)
 	if err != nil && session.CodeOf(err) != session.CodeNotFound {
-		return Decision{}, Situation{}, err
+		return Decision{}, Observation{}, err
 	}
-	seen := r.situation(s, c, err == nil)
+	seen := r.observe(s, c, err == nil)
 	err = nil
 	if s.Status == session.Stopped && seen.Container == Up {
 		seen.OthersUnknown = r.opts.Peers.Unreachable(c.StartedAt)
@@ -146,30 +146,30 @@ func (r *reconciler) examine(ctx context.Context, id session.ID) (Decision, Situ
 	d := r.rules.Decide(s, seen, Command{}, r.opts.now())
 	switch d.Verdict {
 	case FindCause:
-		seen.Ended = r.endings.explainEnding(ctx, s, c, seen.Container == Absent)
-		noticed, waiting := r.waiting.of(s.ID)
+		seen.Diagnosis = r.diagnoser.diagnose(ctx, s, c, seen.Container == Absent)
+		noticed, waiting := r.deferred.of(s.ID)
 		seen.OthersUnknown = r.opts.Peers.Unreachable(noticed)
 		if d = r.rules.Decide(s, seen, Command{}, r.opts.now()); d.Verdict == Wait {
-			r.endings.awaitOthers(ctx, s, noticed, waiting)
+			r.diagnoser.deferToPeers(ctx, s, noticed, waiting)
 			return d, seen, nil
 		}
-		r.waiting.forget(s.ID)
-		return d, seen, r.endings.loseContainer(ctx, s, seen)
-	case AskServer:
-		seen.Server = r.askServer(ctx, s, c)
+		r.deferred.remove(s.ID)
+		return d, seen, r.diagnoser.handleContainerExit(ctx, s, seen)
+	case ProbeServer:
+		seen.Server = r.probeServer(ctx, s, c)
 		d = r.rules.Decide(s, seen, Command{}, r.opts.now())
 	}
-	if s.Status == session.Running && s.Operation == nil && seen.Ended != nil {
-		r.opts.Logger.WarnContext(ctx, "session cannot be reached", "session_id", s.ID, "reason", seen.Ended.Failure.Message)
-		r.routes.locate(s.ID, "")
+	if s.Status == session.Running && s.Operation == nil && seen.Diagnosis != nil {
+		r.opts.Logger.WarnContext(ctx, "session cannot be reached", "session_id", s.ID, "reason", seen.Diagnosis.Failure.Message)
+		r.routes.setAddress(s.ID, "")
 	}
 	switch d.Verdict {
 	case Adopt:
 		if err = r.adopt(ctx, s, d.Next, c); s.Status == session.Running {
-			r.health.seenUp(s.ID, stream, begun)
+			r.health.noteRunning(s.ID, stream, begun)
 		}
 	case Stop:
-		err = r.stopUseless(ctx, s, c)
+		err = r.stopNotWorking(ctx, s, c)
 	case Resume:
 		if s.Operation != nil {
 			r.opts.Logger.InfoContext(ctx, "taking up an interrupted operation", "session_id", s.ID, "operation", s.Operation.Kind)
@@ -178,7 +178,7 @@ func (r *reconciler) examine(ctx context.Context, id session.ID) (Decision, Situ
 		}
 	default:
 		if s.Operation == nil && s.Status != session.Running && seen.Container != Up {
-			r.routes.locate(s.ID, "")
+			r.routes.setAddress(s.ID, "")
 		}
 		r.routes.publish(s)
 	}
@@ -186,16 +186,16 @@ func (r *reconciler) examine(ctx context.Context, id session.ID) (Decision, Situ
 }
 
 // situation is what the runtime's word on a container amounts to. A server that has no address works for nobody.
-func (r *reconciler) situation(s session.Session, c session.Container, exists bool) Situation {
-	seen := Situation{Holder: r.queue.holder(s), Container: seenAs(c, exists)}
+func (r *reconciler) observe(s session.Session, c session.Container, exists bool) Observation {
+	seen := Observation{Holder: r.queue.holder(s), Container: containerStateOf(c, exists)}
 	if seen.Container == Up && c.Address == "" {
-		seen.Server, seen.Ended = DoesNotWork, unreachable()
+		seen.Server, seen.Diagnosis = NotWorking, unreachableDiagnosis()
 	}
 	return seen
 }
 
 // seenAs classifies what the runtime says about a container.
-func seenAs(c session.Container, exists bool) Seen {
+func containerStateOf(c session.Container, exists bool) ContainerState {
 	switch {
 	case !exists:
 		return Absent
@@ -209,8 +209,8 @@ func seenAs(c session.Container, exists bool) Seen {
 
 // resume begins an operation in the place that is held; someone who was quicker is not an error.
 func (r *reconciler) resume(ctx context.Context, w *Work, kind session.Kind) error {
-	_, err := r.queue.obeyIn(ctx, w, Command{Kind: kind, Resume: true})
-	err = r.reports.refuse(ctx, OperationResult{Operation: string(kind), Session: w.id}, err)
+	_, err := r.queue.submitLocked(ctx, w, Command{Kind: kind, Resume: true})
+	err = r.reports.reportRefusal(ctx, OperationResult{Operation: string(kind), Session: w.id}, err)
 	switch session.CodeOf(err) {
 	case session.CodeInProgress, session.CodeConflict, session.CodeNotFound, session.CodeShuttingDown:
 		return nil
@@ -221,7 +221,7 @@ func (r *reconciler) resume(ctx context.Context, w *Work, kind session.Kind) err
 // adopt learns where a session's server is: this process is new, the container was restarted by someone else, or a session in
 // error works after all. next is the record as it is to be.
 func (r *reconciler) adopt(ctx context.Context, s, next session.Session, c session.Container) error {
-	r.routes.locate(s.ID, c.Address)
+	r.routes.setAddress(s.ID, c.Address)
 	if s.Status == next.Status && s.Port == portOf(c.Address) && s.ContainerID == c.ID {
 		r.routes.publish(s)
 		return nil
@@ -233,18 +233,18 @@ func (r *reconciler) adopt(ctx context.Context, s, next session.Session, c sessi
 
 // askServer asks the server of a session in error, whose container runs as after an outage of the engine in the middle of an
 // operation.
-func (r *reconciler) askServer(ctx context.Context, s session.Session, c session.Container) Answer {
+func (r *reconciler) probeServer(ctx context.Context, s session.Session, c session.Container) ServerState {
 	probe, cancel := context.WithTimeout(ctx, r.opts.ProbeTimeout)
 	defer cancel()
 	if r.prober.Probe(probe, session.Target{Address: c.Address, Credential: r.keys.Upstream(s.ContainerName), Profile: r.routes.profileOf(s)}) != nil {
-		return DoesNotWork
+		return NotWorking
 	}
 	r.opts.Logger.InfoContext(ctx, "session in error answers again", "session_id", s.ID)
-	return Works
+	return Working
 }
 
 // stopUseless stops the container of a session in error whose server does not work.
-func (r *reconciler) stopUseless(ctx context.Context, s session.Session, c session.Container) error {
+func (r *reconciler) stopNotWorking(ctx context.Context, s session.Session, c session.Container) error {
 	r.routes.publish(s)
 	if now, err := r.store.Get(ctx, s.ID); err != nil || now.Revision != s.Revision {
 		return ignoreNotFound(err) // what has changed is seen to at the next pass

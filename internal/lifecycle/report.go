@@ -21,7 +21,7 @@ func (r *reporter) emit(ctx context.Context, report Report) {
 }
 
 // observe reports how something went.
-func (r *reporter) observe(ctx context.Context, p OperationResult) {
+func (r *reporter) reportResult(ctx context.Context, p OperationResult) {
 	r.emit(ctx, Report{Operation: &p})
 }
 
@@ -31,20 +31,20 @@ func (r *reporter) notify(ctx context.Context, s session.Session, what session.E
 }
 
 // refuse tells of what was not begun, and returns why. That Berth itself comes too late for something is no refusal.
-func (r *reporter) refuse(ctx context.Context, p OperationResult, err error) error {
+func (r *reporter) reportRefusal(ctx context.Context, p OperationResult, err error) error {
 	if err == nil {
 		return nil
 	}
 	p.Refused, p.Outcome = true, session.CodeOf(err)
 	late := p.Outcome == session.CodeInProgress || p.Outcome == session.CodeConflict || p.Outcome == session.CodeNotFound || p.Outcome == session.CodeCanceled
 	if !late || session.ActorOf(ctx) != session.ActorBerth {
-		r.observe(ctx, p)
+		r.reportResult(ctx, p)
 	}
 	return err
 }
 
 // refused passes an error on, and tells of it if it is a refusal for want of room.
-func (r *reporter) refused(ctx context.Context, err error) error {
+func (r *reporter) countRejection(ctx context.Context, err error) error {
 	if code := session.CodeOf(err); code == session.CodeLimit || code == session.CodePressure {
 		r.emit(ctx, Report{Rejected: err})
 	}
@@ -52,7 +52,7 @@ func (r *reporter) refused(ctx context.Context, err error) error {
 }
 
 // report logs what could not be brought into agreement; the next pass tries again.
-func (r *reporter) report(ctx context.Context, id session.ID, err error) {
+func (r *reporter) logFailure(ctx context.Context, id session.ID, err error) {
 	if err != nil && ctx.Err() == nil {
 		r.opts.Logger.ErrorContext(ctx, "session and container could not be brought into agreement", "session_id", id, "error", err)
 	}

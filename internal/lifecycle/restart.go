@@ -11,40 +11,40 @@ import (
 const (
 	// healers is how many sessions are restarted at once without anybody's request: an engine that comes back with all of
 	// them down must not be overrun.
-	healers = 4
+	maxConcurrentRestarts = 4
 )
 
 // settle does what is decided about a session that has ended or does not work. Someone who works on the session already is
 // left alone. The caller must not hold the session's place.
-func (q *queue) settle(ctx context.Context, id session.ID, seen Situation) error {
-	at, err := q.places.reserve(id, opReconcile)
+func (q *queue) handleFailure(ctx context.Context, id session.ID, seen Observation) error {
+	at, err := q.locks.acquire(id, opReconcile)
 	if err != nil {
 		return nil //nolint:nilerr // somebody works on it, or the process is stopping
 	}
-	return q.settleIn(ctx, at.Work, seen)
+	return q.handleFailureLocked(ctx, at.Work, seen)
 }
 
 // settleIn is settle for who holds the session's place, which is given up unless work is begun.
-func (q *queue) settleIn(ctx context.Context, w *Work, seen Situation) error {
+func (q *queue) handleFailureLocked(ctx context.Context, w *Work, seen Observation) error {
 	stream := q.health.stream()
-	s, verdict, err := q.recordSettled(ctx, w.id, seen)
+	s, verdict, err := q.recordFailure(ctx, w.id, seen)
 	if err != nil || s.Operation == nil {
 		q.release(w)
 	}
 	if err != nil {
 		return ignoreNotFound(err)
 	}
-	why := seen.Ended
+	why := seen.Diagnosis
 	switch verdict {
 	case Restart:
 		if q.health.charge(s.ID, stream) {
-			defer func() { q.reports.report(ctx, s.ID, q.refund(ctx, s.ID)) }()
+			defer func() { q.reports.logFailure(ctx, s.ID, q.refund(ctx, s.ID)) }()
 		}
 		w.automatic, w.then, w.handover = true, q.restartAgain, s.Operation.Deadline.Add(-q.rules.allowance(session.OpRestart)).Sub(q.opts.now())
 		q.opts.Logger.WarnContext(ctx, "session is being restarted", "session_id", s.ID, "reason", s.LastError, "restart", s.RestartCount,
 			"of", q.rules.MaxRestarts, "after", w.handover)
 		q.reports.notify(ctx, s, session.EventUnhealthy, why.cause(), s.LastError)
-	case BringBack:
+	case Recover:
 		if s.Operation == nil {
 			return nil
 		}
@@ -64,7 +64,7 @@ func (q *queue) settleIn(ctx context.Context, w *Work, seen Situation) error {
 }
 
 // recordSettled writes what is decided, if that is anything that is recorded before it is done.
-func (q *queue) recordSettled(ctx context.Context, id session.ID, seen Situation) (session.Session, Verdict, error) {
+func (q *queue) recordFailure(ctx context.Context, id session.ID, seen Observation) (session.Session, Verdict, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
 	for {
@@ -76,7 +76,7 @@ func (q *queue) recordSettled(ctx context.Context, id session.ID, seen Situation
 		switch d.Verdict {
 		case Restart:
 			max = q.maxSessions()
-		case Fail, BringBack:
+		case Fail, Recover:
 		default: // somebody was quicker
 			return session.Session{}, Keep, nil
 		}
@@ -84,7 +84,7 @@ func (q *queue) recordSettled(ctx context.Context, id session.ID, seen Situation
 			return session.Session{}, "", fmt.Errorf("session %s cannot move from %s to %s", id, s.Status, d.Next.Status)
 		}
 		if d.Verdict != Restart {
-			q.routes.locate(id, "")
+			q.routes.setAddress(id, "")
 		}
 		mark := q.routes.mark()
 		s, err = q.store.Update(ctx, d.Next, max)
@@ -105,8 +105,8 @@ func (q *queue) restartAgain(ctx context.Context, w *Work) {
 	case "", session.CodeCanceled, session.CodeEngineUnavailable, session.CodeStoreUnavailable, session.CodeShuttingDown:
 		return
 	}
-	why := Ending{Cause: CauseStart, Failure: session.Errorf(session.CodeOf(w.err), "%s", session.MessageOf(w.err))}
-	q.reports.report(ctx, w.id, q.settle(ctx, w.id, Situation{Container: Down, Ended: &why}))
+	why := Diagnosis{Cause: CauseStart, Failure: session.Errorf(session.CodeOf(w.err), "%s", session.MessageOf(w.err))}
+	q.reports.logFailure(ctx, w.id, q.handleFailure(ctx, w.id, Observation{Container: Down, Diagnosis: &why}))
 }
 
 // refund takes back the last restart that was counted of a session: its server was ended by an engine that was stopping. A
@@ -117,14 +117,14 @@ func (q *queue) refund(ctx context.Context, id session.ID) error {
 		case s.RestartCount == 0 || s.Status == session.Stopped:
 			return errChanged
 		case s.Operation != nil && s.Operation.Kind == session.OpRestart:
-			s.StopReason, s.LastError = session.StopEngine, engineEnded
-			q.reports.appendEvent(ctx, s, session.EventStopped, engineEnded)
+			s.StopReason, s.LastError = session.StopEngine, engineStoppedReason
+			q.reports.appendEvent(ctx, s, session.EventStopped, engineStoppedReason)
 		}
 		s.RestartCount--
 		return nil
 	})
 	if err == nil {
-		q.places.hurry(id)
+		q.locks.skipDelay(id)
 	}
 	return ignoreChanged(err)
 }

@@ -34,7 +34,7 @@ func retryDelay(n int) time.Duration {
 }
 
 // failed notes that an operation has failed and returns when it is tried again.
-func (r *retries) failed(id session.ID, kind session.Kind, code session.Code, now time.Time) time.Time {
+func (r *retries) add(id session.ID, kind session.Kind, code session.Code, now time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.of[id]
@@ -48,7 +48,7 @@ func (r *retries) failed(id session.ID, kind session.Kind, code session.Code, no
 }
 
 // ended forgets the failures of a session and returns them.
-func (r *retries) ended(id session.ID) retry {
+func (r *retries) clear(id session.ID) retry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.of[id]

@@ -8,7 +8,7 @@ import (
 )
 
 // checkWayBack returns why the newest upgrade cannot be taken back although that is recorded.
-func (b *containers) checkWayBack(ctx context.Context, s session.Session) error {
+func (b *containers) checkRevert(ctx context.Context, s session.Session) error {
 	u := settled(s.Upgrade)
 	if u == nil || u.Step != session.StepSwitch {
 		return nil // prepareReturn says why not
@@ -37,7 +37,7 @@ var errNoCopy = errors.New("there is no copy of the state")
 
 // putBack removes the container and replaces the state by the copy. It returns errNoCopy, and has changed nothing, when there
 // is none.
-func (b *containers) putBack(ctx context.Context, s session.Session) error {
+func (b *containers) restoreCopy(ctx context.Context, s session.Session) error {
 	if err := b.records.holds(ctx, s); err != nil {
 		return err
 	}

@@ -18,9 +18,9 @@ func (m *Manager) Rotate(ctx context.Context, id session.ID, digest string, grac
 	s, err := m.rotate(ctx, id, digest, grace)
 	did := OperationResult{Operation: OpRotateToken, Session: id}
 	if err != nil {
-		return session.Session{}, m.reports.refuse(ctx, did, err)
+		return session.Session{}, m.reports.reportRefusal(ctx, did, err)
 	}
-	m.reports.observe(ctx, did)
+	m.reports.reportResult(ctx, did)
 	return s, nil
 }
 
@@ -58,7 +58,7 @@ func (m *Manager) sweepTokens(ctx context.Context) {
 }
 
 // errClean ends a change that has nothing to change.
-var errClean = errors.New("nothing to sweep")
+var errNothingToSweep = errors.New("nothing to sweep")
 
 // SweepTokens removes the digests of expired tokens and of tokens whose grace has ended, of the sessions that this
 // process looks after, and returns how many there were. That a token has expired can be seen afterwards too; what it was
@@ -80,20 +80,20 @@ func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 		}
 		_, err := m.records.change(ctx, s.ID, func(s *session.Session) error {
 			if s.Token, n = s.Token.Swept(m.opts.now()); n == 0 {
-				return errClean
+				return errNothingToSweep
 			}
 			return nil
 		})
 		switch {
 		case err == nil:
 			swept += n
-		case !errors.Is(err, errClean) && session.CodeOf(err) != session.CodeNotFound:
+		case !errors.Is(err, errNothingToSweep) && session.CodeOf(err) != session.CodeNotFound:
 			faults = append(faults, err)
 		}
 	}
 	if swept > 0 {
 		m.opts.Logger.InfoContext(ctx, "expired tokens swept", "operation", "sweep_tokens", "tokens", swept)
-		m.reports.observe(ctx, OperationResult{Operation: OpSweepTokens})
+		m.reports.reportResult(ctx, OperationResult{Operation: OpSweepTokens})
 		m.reports.emit(ctx, Report{Swept: swept})
 	}
 	return swept, errors.Join(faults...)

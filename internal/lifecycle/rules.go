@@ -57,16 +57,16 @@ func (r Rules) takeoverAfter(s session.Session, handover time.Duration) time.Dur
 }
 
 // isOver reports whether a session has reached the end of its life.
-func isOver(s session.Session, now time.Time) bool {
+func isExpired(s session.Session, now time.Time) bool {
 	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
 }
 
 // overdue returns why a running session is to be stopped now; empty: it is not.
-func (r Rules) overdue(s session.Session, now time.Time) session.StopReason {
+func (r Rules) stopReasonDue(s session.Session, now time.Time) session.StopReason {
 	switch {
 	case s.Status != session.Running:
 		return ""
-	case isOver(s, now):
+	case isExpired(s, now):
 		return session.StopLifetime
 	case r.IdleTimeout > 0 && now.Sub(s.LastAccessed) >= r.IdleTimeout:
 		return session.StopIdle
@@ -75,7 +75,7 @@ func (r Rules) overdue(s session.Session, now time.Time) session.StopReason {
 }
 
 // wakes reports whether the next request brings a session up, or finds it coming up.
-func wakes(s session.Session) bool {
+func wakesOnRequest(s session.Session) bool {
 	switch {
 	case s.Operation == nil:
 		return s.Status == session.Stopped && (s.StopReason == session.StopIdle || s.StopReason == session.StopEngine)
@@ -87,13 +87,13 @@ func wakes(s session.Session) bool {
 
 // heals reports whether a session in error is one that was being restarted when that failed or was cut short, and may
 // be restarted again.
-func (r Rules) heals(s session.Session) bool {
+func (r Rules) restartsAgain(s session.Session) bool {
 	return r.Restarts && s.Status == session.Error && s.Operation == nil && (s.RestartCount > 0 || s.StopReason == session.StopEngine) &&
 		s.RestartCount < r.MaxRestarts
 }
 
 // heal decides about a session whose server has ended or does not work: it is restarted as long as it has restarts left.
-func (r Rules) heal(s session.Session, why *Ending, now time.Time) Decision {
+func (r Rules) restartOrFail(s session.Session, why *Diagnosis, now time.Time) Decision {
 	ended := why.Failure.Code != session.CodeUpstream
 	if !r.Restarts && !ended { // whoever uses it may still get something out of it
 		return keep()
@@ -102,7 +102,7 @@ func (r Rules) heal(s session.Session, why *Ending, now time.Time) Decision {
 	next.Status, next.Port = session.Error, 0
 	switch {
 	case !r.Restarts:
-		next.LastError = why.advised()
+		next.LastError = why.message()
 	case s.RestartCount < r.MaxRestarts:
 		next.StopReason, next.LastError = "", why.Failure.Message
 		next.RestartCount++
@@ -119,17 +119,17 @@ func (r Rules) heal(s session.Session, why *Ending, now time.Time) Decision {
 
 // bringBack decides about a session whose container the engine has ended: that is no fault of its server. It is started
 // again as soon as the engine can, if anything is to be started again: else the next request does that.
-func (r Rules) bringBack(s session.Session, why *Ending, now time.Time) Decision {
+func (r Rules) recoverFromEngine(s session.Session, why *Diagnosis, now time.Time) Decision {
 	next := s.Clone()
 	next.Status, next.LastError, next.Port = session.Stopped, "", 0
-	if next.StopReason = r.overdue(s, now); next.StopReason == "" {
+	if next.StopReason = r.stopReasonDue(s, now); next.StopReason == "" {
 		next.StopReason = session.StopEngine
 		if r.Restarts {
 			next.Operation = r.operation(session.OpStart, now)
 		}
 	}
 	addEvent(&next, now, session.EventStopped, session.ActorBerth, why.Failure.Message)
-	return Decision{Verdict: BringBack, Next: next, Changed: true}
+	return Decision{Verdict: Recover, Next: next, Changed: true}
 }
 
 // Result is how an operation has ended.
@@ -208,12 +208,12 @@ func (r Rules) AwaitEngine(s session.Session, actor string, now time.Time) sessi
 	next.Status, next.StopReason, next.LastError = session.Stopped, session.StopEngine, ""
 	next.RestartCount = max(0, next.RestartCount-1)
 	next.Operation = r.operation(session.OpStart, now)
-	addEvent(&next, now, session.EventStopped, actor, engineEnded)
+	addEvent(&next, now, session.EventStopped, actor, engineStoppedReason)
 	return next
 }
 
 // engineEnded is why a session stops that the engine has ended.
-const engineEnded = "the engine was stopped or restarted"
+const engineStoppedReason = "the engine was stopped or restarted"
 
 // copyTime bounds a copy of a session's state.
 const copyTime = 10 * time.Minute

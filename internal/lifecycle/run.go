@@ -15,7 +15,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	others.Go(func() { m.follower.watchFeed(ctx) })
 	others.Go(func() { m.follower.locateAll(ctx) })
 	others.Go(func() { m.monitor.watchHealth(ctx) })
-	others.Go(func() { m.idle.stopIdle(ctx) })
+	others.Go(func() { m.idle.run(ctx) })
 	others.Go(func() { m.sweepTokens(ctx) })
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
@@ -31,14 +31,14 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 			if err := m.activity.flush(ctx); err != nil && ctx.Err() == nil {
 				m.opts.Logger.WarnContext(ctx, "activity not written, kept for later", "error", err)
 			}
-			if m.waiting.heard(m.opts.Peers) {
+			if m.deferred.anyReady(m.opts.Peers) {
 				m.soon.raise()
 			}
 		case <-m.soon:
 			wait.Reset(0)
 		case <-wait.C:
 			wait.Reset(m.opts.ReconcileEvery)
-			if err := m.reconciler.all(ctx); err != nil {
+			if err := m.reconciler.reconcileAll(ctx); err != nil {
 				if ready != nil { // nothing is served before the first pass: do not let them wait
 					wait.Reset(firstRetry)
 				}

@@ -89,8 +89,8 @@ func TestHealthChecksAreSpreadOverInterval(t *testing.T) {
 				t.Errorf("%s was looked at %d times in %d intervals", address, n, rounds)
 			}
 		}
-		if len(looks.bySession) != sessions || looks.most > checkers {
-			t.Errorf("%d sessions were looked at, %d at once; want %d, at most %d at once", len(looks.bySession), looks.most, sessions, checkers)
+		if len(looks.bySession) != sessions || looks.most > maxConcurrentChecks {
+			t.Errorf("%d sessions were looked at, %d at once; want %d, at most %d at once", len(looks.bySession), looks.most, sessions, maxConcurrentChecks)
 		}
 	})
 }
@@ -131,7 +131,7 @@ func TestHealthChecksContinueWhenClockIsSet(t *testing.T) {
 func trackMany(m *Manager, sessions int) {
 	for i := range sessions {
 		id := session.ID(fmt.Sprintf("ses-%d", i))
-		m.health.attend(session.Session{ID: id, Status: session.Running, ContainerName: string(id)}, session.Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
+		m.health.track(session.Session{ID: id, Status: session.Running, ContainerName: string(id)}, session.Route{ID: id, Address: fmt.Sprintf("10.0.0.1:%d", i)})
 	}
 }
 

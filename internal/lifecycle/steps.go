@@ -19,7 +19,7 @@ type executor struct {
 	health    *healthRecords
 	routes    *publisher
 	records   *recorder
-	places    *places
+	locks     *sessionLocks
 	make      *containers
 	retries   *retries
 	unlocated *worklist
@@ -35,11 +35,11 @@ func (x *executor) cutShort(ctx context.Context, kind session.Kind, s session.Se
 
 // takeDown stops the session's container, if there is one. A store that cannot say whose operation it is does not keep it
 // from that: a stop loses nothing.
-func (x *executor) takeDown(ctx context.Context, s session.Session) error {
+func (x *executor) stopContainer(ctx context.Context, s session.Session) error {
 	if err := x.records.holds(ctx, s); errors.Is(err, errTakenOver) {
 		return err
 	}
-	x.routes.locate(s.ID, "")
+	x.routes.setAddress(s.ID, "")
 	x.routes.publish(s)
 	err := x.runtime.Stop(ctx, s.ContainerName, x.opts.StopTimeout)
 	if session.CodeOf(err) == session.CodeNotFound {
@@ -50,7 +50,7 @@ func (x *executor) takeDown(ctx context.Context, s session.Session) error {
 
 // outlive gives a context for what has to be done although an operation's own time is up. The end of the process cuts
 // it short.
-func (x *executor) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+func (x *executor) cleanupContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.StopTimeout+time.Minute)
 	stop := x.onHalt(cancel)
 	return ctx, func() {
@@ -61,7 +61,7 @@ func (x *executor) outlive(ctx context.Context) (context.Context, context.Cancel
 
 // blameEngine reports whether the engine was away or stopping while a server was brought up, and then makes the failure the
 // engine's: it ends containers, and breaks calls, in ways that look like the session's own fault. begun is the event stream at the begin.
-func (x *executor) blameEngine(ctx context.Context, kind session.Kind, begun eventStream, failure error) (away bool, _ error) {
+func (x *executor) attributeToEngine(ctx context.Context, kind session.Kind, begun eventStream, failure error) (away bool, _ error) {
 	if failure == nil || !kind.BringsUp() {
 		return false, failure
 	}
@@ -70,11 +70,11 @@ func (x *executor) blameEngine(ctx context.Context, kind session.Kind, begun eve
 	default: // what no engine's end looks like
 		return false, failure
 	}
-	ctx, cancel := x.outlive(ctx)
+	ctx, cancel := x.cleanupContext(ctx)
 	defer cancel()
 	ask, end := context.WithTimeout(ctx, x.opts.Health.Timeout)
 	defer end()
-	if x.runtime.Ping(ask) == nil && !begun.interrupted(x.health.stream()) && (!begun.lost() || x.health.isMute()) {
+	if x.runtime.Ping(ask) == nil && !begun.hasChanged(x.health.stream()) && (!begun.isInterrupted() || x.health.lacksEvents()) {
 		return false, failure
 	}
 	if session.CodeOf(failure) == session.CodeEngineUnavailable {
@@ -88,7 +88,7 @@ func (x *executor) awaitEngine(ctx context.Context, s session.Session) error {
 	if s.Operation.Kind == session.OpCreate || s.Operation.Kind == session.OpStart && s.StopReason == session.StopEngine {
 		return nil // it is that already
 	}
-	x.routes.locate(s.ID, "")
+	x.routes.setAddress(s.ID, "")
 	x.health.uncharge(s.ID)
 	_, err := x.records.change(ctx, s.ID, func(now *session.Session) error {
 		if !isSame(*now, s) {
@@ -102,7 +102,7 @@ func (x *executor) awaitEngine(ctx context.Context, s session.Session) error {
 
 // endRetries says of an operation that has succeeded that it had failed before.
 func (x *executor) endRetries(ctx context.Context, kind session.Kind, s session.Session) {
-	was := x.retries.ended(s.ID)
+	was := x.retries.clear(s.ID)
 	if was.kind != kind {
 		return
 	}

@@ -13,12 +13,12 @@ func (q *queue) holder(s session.Session) Holder {
 	op := s.Operation
 	switch {
 	case op == nil:
-		return HeldByNobody
+		return NoOperation
 	case op.Pending() && !q.retries.due(s.ID, q.opts.now()):
 		return RetryLater
 	case op.Pending():
 		return RetryNow
-	case op.Owner == q.opts.Process || !q.opts.Peers.Alive(op.Owner) || q.outlasting.isOver(s, q.rules.takeoverAfter(s, q.opts.Handover), q.opts.Now()):
+	case op.Owner == q.opts.Process || !q.opts.Peers.Alive(op.Owner) || q.foreign.isOverdue(s, q.rules.takeoverAfter(s, q.opts.Handover), q.opts.Now()):
 		return Abandoned
 	}
 	return HeldByOther
@@ -26,7 +26,7 @@ func (q *queue) holder(s session.Session) Holder {
 
 // outlasting remembers the operations of other processes that are alive, and since when this process has seen them. The
 // clocks of two machines differ, so that the deadline that another one has written says nothing here.
-type outlasting struct {
+type foreignOperations struct {
 	mu   sync.Mutex
 	seen map[session.ID]foreignOperation
 }
@@ -37,7 +37,7 @@ type foreignOperation struct {
 }
 
 // isOver reports whether the operation recorded with s has been seen for longer than it may take.
-func (o *outlasting) isOver(s session.Session, allowance time.Duration, now time.Time) bool {
+func (o *foreignOperations) isOverdue(s session.Session, allowance time.Duration, now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	was, known := o.seen[s.ID]
@@ -49,7 +49,7 @@ func (o *outlasting) isOver(s session.Session, allowance time.Duration, now time
 }
 
 // keep forgets what is not listed.
-func (o *outlasting) keep(listed map[session.ID]bool) {
+func (o *foreignOperations) keep(listed map[session.ID]bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for id := range o.seen {

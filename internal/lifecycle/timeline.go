@@ -21,7 +21,7 @@ func addEvent(s *session.Session, now time.Time, what session.EventType, by, rea
 
 // cameUp is when the session's server was last brought up. It may be at another address since, and have the same port: on
 // the sessions' network all servers do.
-func cameUp(s session.Session) time.Time {
+func lastReady(s session.Session) time.Time {
 	for _, m := range slices.Backward(s.Timeline) {
 		if m.Type == session.EventReady || m.Type == session.EventRestarted {
 			return m.At

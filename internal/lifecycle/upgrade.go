@@ -13,7 +13,7 @@ import (
 func (x *executor) performUpgrade(ctx context.Context, w *Work, s session.Session) (_ session.Session, err error) {
 	begun := time.Now()
 	defer func() {
-		x.reports.observe(ctx, OperationResult{Operation: string(session.OpUpgrade), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: w.forced})
+		x.reports.reportResult(ctx, OperationResult{Operation: string(session.OpUpgrade), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: w.forced})
 	}()
 	for {
 		if s.Upgrade == nil { // there is nothing that could be missing
@@ -30,8 +30,8 @@ func (x *executor) performUpgrade(ctx context.Context, w *Work, s session.Sessio
 		case session.StepSwitch:
 			c, failure = x.make.bringUp(ctx, s)
 		case session.StepRevert:
-			if failure = x.takeDown(ctx, s); failure == nil {
-				failure = x.make.putBack(ctx, s)
+			if failure = x.stopContainer(ctx, s); failure == nil {
+				failure = x.make.restoreCopy(ctx, s)
 			}
 		case session.StepReturn:
 			if !s.Upgrade.WasStopped {
@@ -44,7 +44,7 @@ func (x *executor) performUpgrade(ctx context.Context, w *Work, s session.Sessio
 		if cause := context.Cause(ctx); failure != nil && (errors.Is(cause, errPreempted) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
 			return s, x.cutShort(ctx, session.OpUpgrade, s, cause)
 		}
-		_, failure = x.blameEngine(ctx, session.OpUpgrade, stream, failure)
+		_, failure = x.attributeToEngine(ctx, session.OpUpgrade, stream, failure)
 		switch session.CodeOf(failure) {
 		case session.CodeEngineUnavailable, session.CodeStoreUnavailable:
 			// It says nothing about the image: the operation stays recorded, and the reconciler takes it up at this step.
@@ -93,7 +93,7 @@ func nextStep(s session.Session, failure error) (next session.Session, last bool
 
 // copyState stops the server and copies its state.
 func (x *executor) copyState(ctx context.Context, s session.Session) (session.Session, error) {
-	if err := x.takeDown(ctx, s); err != nil {
+	if err := x.stopContainer(ctx, s); err != nil {
 		return s, err
 	}
 	if s.Upgrade.Earlier != nil { // its copy is replaced from here on
@@ -112,7 +112,7 @@ func (x *executor) copyState(ctx context.Context, s session.Session) (session.Se
 func (x *executor) concludeUpgrade(ctx context.Context, w *Work, s session.Session, c session.Container, failure error) (session.Session, error) {
 	u := *s.Upgrade
 	result := upgradeResult(s, failure)
-	ctx, cancel := x.outlive(ctx)
+	ctx, cancel := x.cleanupContext(ctx)
 	defer cancel()
 	if failure != nil || u.WasStopped {
 		c.Address = ""
@@ -123,8 +123,8 @@ func (x *executor) concludeUpgrade(ctx context.Context, w *Work, s session.Sessi
 			x.opts.Logger.WarnContext(ctx, "container not stopped after an upgrade; the reconciler will see to it", "session_id", s.ID, "error", err)
 		}
 	}
-	x.places.conclude(w)
-	x.routes.locate(s.ID, c.Address)
+	x.locks.conclude(w)
+	x.routes.setAddress(s.ID, c.Address)
 	done, err := x.records.changeOwned(ctx, s, func(now *session.Session) {
 		now.Operation, now.Port = nil, portOf(c.Address)
 		if c.ID != "" {

@@ -21,16 +21,16 @@ func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest
 	did := OperationResult{Operation: string(session.OpUpgrade), Session: id}
 	s, err := m.store.Get(ctx, id)
 	if err != nil {
-		return nil, m.reports.refuse(ctx, did, err)
+		return nil, m.reports.reportRefusal(ctx, did, err)
 	}
 	if req.Back {
 		if req.Image != "" {
-			return nil, m.reports.refuse(ctx, did, session.Errorf(session.CodeInvalid, "the way back leads to the previous image; name no other"))
+			return nil, m.reports.reportRefusal(ctx, did, session.Errorf(session.CodeInvalid, "the way back leads to the previous image; name no other"))
 		}
-		if err := m.make.checkWayBack(ctx, s); err != nil {
-			return nil, m.reports.refuse(ctx, did, err)
+		if err := m.make.checkRevert(ctx, s); err != nil {
+			return nil, m.reports.reportRefusal(ctx, did, err)
 		}
-		return m.queue.obey(ctx, id, Command{Kind: session.OpUpgrade, prepare: prepareReturn})
+		return m.queue.submit(ctx, id, Command{Kind: session.OpUpgrade, prepare: prepareRevert})
 	}
 	to, source, err := m.make.imageFor(s, req)
 	if err == nil {
@@ -40,18 +40,18 @@ func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest
 		err = m.runtime.CheckImage(ctx, *m.routes.profileOf(s), to)
 	}
 	if err != nil {
-		return nil, m.reports.refuse(ctx, did, err)
+		return nil, m.reports.reportRefusal(ctx, did, err)
 	}
 	now := s
 	now.Image, now.ImageSource = to, session.ImageChosen
 	parts, err := m.make.outOfDate(ctx, now)
 	if err != nil {
-		return nil, m.reports.refuse(ctx, did, err)
+		return nil, m.reports.reportRefusal(ctx, did, err)
 	}
 	if len(parts) == 0 && s.Operation == nil && s.ContainerID != "" && s.Image == to && s.ImageSource == source {
 		return finished(s), nil
 	}
-	return m.queue.obey(ctx, id, Command{Kind: session.OpUpgrade, prepare: func(before session.Session, s *session.Session) error {
+	return m.queue.submit(ctx, id, Command{Kind: session.OpUpgrade, prepare: func(before session.Session, s *session.Session) error {
 		return m.make.prepareUpgrade(before, s, to, source)
 	}})
 }
@@ -84,7 +84,7 @@ func (b *containers) prepareUpgrade(before session.Session, s *session.Session, 
 // upgradable returns why no other upgrade may begin.
 func upgradable(s session.Session) error {
 	if s.Operation != nil && s.Operation.Kind == session.OpUpgrade {
-		return busy(s.ID, session.OpUpgrade) // nobody works on it at this moment, and it goes on soon
+		return inProgressError(s.ID, session.OpUpgrade) // nobody works on it at this moment, and it goes on soon
 	}
 	if s.Upgrade != nil && s.Upgrade.Step == session.StepRevert {
 		return session.Errorf(session.CodeConflict, "session %s is on its way back from an upgrade; start it, which completes that, and try again", s.ID)
@@ -93,7 +93,7 @@ func upgradable(s session.Session) error {
 }
 
 // prepareReturn records that the newest upgrade is about to be taken back.
-func prepareReturn(before session.Session, s *session.Session) error {
+func prepareRevert(before session.Session, s *session.Session) error {
 	if err := upgradable(before); err != nil {
 		return err
 	}

@@ -18,10 +18,10 @@ func (m *Manager) Wake(ctx context.Context, id session.ID) error {
 			return err
 		case s.Status == session.Running && s.Operation == nil:
 			return nil
-		case !wakes(s):
+		case !wakesOnRequest(s):
 			return session.Errorf(session.CodeNotRunning, "the session has been stopped")
 		}
-		w, err := m.queue.obey(ctx, id, Command{Kind: session.OpStart, Wake: true})
+		w, err := m.queue.submit(ctx, id, Command{Kind: session.OpStart, Wake: true})
 		if err == nil {
 			_, err = w.Wait(ctx)
 			return err

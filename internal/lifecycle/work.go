@@ -15,12 +15,12 @@ type Work struct {
 
 	// Guarded by places.mu until the Work is handed out.
 	kind       session.Kind
-	turned     chan struct{}           // closed when the work is launched, or its place is given up
+	settled    chan struct{}           // closed when the work is launched, or its place is given up
 	cancel     context.CancelCauseFunc // nil until the work is launched
 	preempted  bool
 	concluding bool                         // the end is being recorded, which the record's revision decides
 	handover   time.Duration                // how long to wait before acting
-	hurry      chan struct{}                // closed when there is no reason left to wait
+	skipDelay  chan struct{}                // closed when there is no reason left to wait
 	automatic  bool                         // a restart or start of Berth's own
 	then       func(context.Context, *Work) // called when the work is done; nil: nothing follows
 	forced     bool                         // in place of whatever was in progress
@@ -32,7 +32,7 @@ type Work struct {
 }
 
 func newWork(id session.ID, kind session.Kind) *Work {
-	return &Work{id: id, kind: kind, done: make(chan struct{}), turned: make(chan struct{}), hurry: make(chan struct{})}
+	return &Work{id: id, kind: kind, done: make(chan struct{}), settled: make(chan struct{}), skipDelay: make(chan struct{})}
 }
 
 // Session returns the session as it was recorded when the work began.
@@ -69,7 +69,7 @@ func (w *Work) await(ctx context.Context) {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-w.hurry:
+	case <-w.skipDelay:
 	case <-ctx.Done():
 	}
 }

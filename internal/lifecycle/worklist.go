@@ -9,13 +9,13 @@ import (
 
 // worklist holds sessions until somebody sees to them; one that is added twice is seen to once.
 type worklist struct {
-	mu   sync.Mutex
-	ids  map[session.ID]struct{}
-	wake chan struct{} // holds one token while there may be something
+	mu    sync.Mutex
+	ids   map[session.ID]struct{}
+	ready chan struct{} // holds one token while there may be something
 }
 
 func newWorklist() *worklist {
-	return &worklist{ids: map[session.ID]struct{}{}, wake: make(chan struct{}, 1)}
+	return &worklist{ids: map[session.ID]struct{}{}, ready: make(chan struct{}, 1)}
 }
 
 // each sees to every session that comes, so many at once, until ctx ends.
@@ -40,12 +40,12 @@ func (w *worklist) add(id session.ID) {
 	w.mu.Lock()
 	w.ids[id] = struct{}{}
 	w.mu.Unlock()
-	w.ring()
+	w.signal()
 }
 
-func (w *worklist) ring() {
+func (w *worklist) signal() {
 	select {
-	case w.wake <- struct{}{}:
+	case w.ready <- struct{}{}:
 	default:
 	}
 }
@@ -54,7 +54,7 @@ func (w *worklist) ring() {
 func (w *worklist) next(ctx context.Context) (session.ID, bool) {
 	for {
 		select {
-		case <-w.wake:
+		case <-w.ready:
 		case <-ctx.Done():
 			return "", false
 		}
@@ -64,7 +64,7 @@ func (w *worklist) next(ctx context.Context) (session.ID, bool) {
 			more := len(w.ids) > 0
 			w.mu.Unlock()
 			if more {
-				w.ring()
+				w.signal()
 			}
 			return id, true
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // places is what this process does to sessions: there is one place for each. With its lock held no other one is taken.
-type places struct {
+type sessionLocks struct {
 	mu         sync.Mutex
 	working    map[session.ID]*Work          // operations that this process runs
 	unrecorded map[session.ID]unrecordedStop // stops that are still to be recorded
@@ -17,8 +17,8 @@ type places struct {
 	wg         sync.WaitGroup // of all work
 }
 
-func newPlaces() *places {
-	return &places{working: map[session.ID]*Work{}, unrecorded: map[session.ID]unrecordedStop{}}
+func newSessionLocks() *sessionLocks {
+	return &sessionLocks{working: map[session.ID]*Work{}, unrecorded: map[session.ID]unrecordedStop{}}
 }
 
 // unrecordedStop is a stop that the store does not have yet.
@@ -28,7 +28,7 @@ type unrecordedStop struct {
 }
 
 // occupancy is what holds a session's place in this process.
-type occupancy struct {
+type lockHolder struct {
 	*Work
 	kind       session.Kind
 	launched   bool // its begin is recorded
@@ -40,24 +40,24 @@ const opReconcile session.Kind = "reconcile"
 
 // reserve makes this process's place for work on a session. There is one place for each; when it is taken, reserve
 // returns what has it and a CodeInProgress error.
-func (p *places) reserve(id session.ID, kind session.Kind) (occupancy, error) {
+func (p *sessionLocks) acquire(id session.ID, kind session.Kind) (lockHolder, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return occupancy{}, session.Errorf(session.CodeShuttingDown, "this server is stopping; try again in a moment").After(time.Second)
+		return lockHolder{}, session.Errorf(session.CodeShuttingDown, "this server is stopping; try again in a moment").After(time.Second)
 	}
 	if w := p.working[id]; w != nil {
-		return occupancy{w, w.kind, w.cancel != nil, w.concluding}, busy(id, w.kind)
+		return lockHolder{w, w.kind, w.cancel != nil, w.concluding}, inProgressError(id, w.kind)
 	}
 	w := newWork(id, kind)
 	p.working[id] = w
 	p.wg.Add(1)
-	return occupancy{Work: w, kind: kind}, nil
+	return lockHolder{Work: w, kind: kind}, nil
 }
 
 // release gives up a place for which no work was launched. A stop that is not recorded yet takes it back: then again holds the
 // place for that, until it is ended by [places.end] and [places.done].
-func (p *places) release(w *Work) (again *Work, stop unrecordedStop) {
+func (p *sessionLocks) release(w *Work) (again *Work, stop unrecordedStop) {
 	p.mu.Lock()
 	delete(p.working, w.id)
 	stop, is := p.unrecorded[w.id]
@@ -66,7 +66,7 @@ func (p *places) release(w *Work) (again *Work, stop unrecordedStop) {
 		p.working[w.id] = again
 		p.wg.Add(1)
 	}
-	close(w.turned)
+	close(w.settled)
 	p.mu.Unlock()
 	close(w.done)
 	p.wg.Done()
@@ -74,11 +74,11 @@ func (p *places) release(w *Work) (again *Work, stop unrecordedStop) {
 }
 
 // begin notes that work is launched in its place, with what ends its context. The record of it must be written.
-func (p *places) begin(w *Work, s session.Session, cancel context.CancelCauseFunc) {
+func (p *sessionLocks) begin(w *Work, s session.Session, cancel context.CancelCauseFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.kind, w.begun, w.cancel = s.Operation.Kind, s, cancel
-	close(w.turned)
+	close(w.settled)
 	switch {
 	case w.preempted:
 		cancel(errPreempted)
@@ -88,38 +88,38 @@ func (p *places) begin(w *Work, s session.Session, cancel context.CancelCauseFun
 }
 
 // conclude notes that the end of the work is being recorded.
-func (p *places) conclude(w *Work) {
+func (p *sessionLocks) conclude(w *Work) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.concluding = true
 }
 
 // end gives up the place of work that was launched.
-func (p *places) end(id session.ID) {
+func (p *sessionLocks) end(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.working, id)
 }
 
 // done says that nothing of a piece of work goes on any more.
-func (p *places) done() { p.wg.Done() }
+func (p *sessionLocks) done() { p.wg.Done() }
 
 // isWorking reports whether this process works on a session.
-func (p *places) isWorking(id session.ID) bool {
+func (p *sessionLocks) isWorking(id session.ID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.working[id] != nil
 }
 
 // remember keeps a stop that is still to be recorded.
-func (p *places) remember(stop unrecordedStop) {
+func (p *sessionLocks) addUnrecordedStop(stop unrecordedStop) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unrecorded[stop.session.ID] = stop
 }
 
 // settled forgets a stop that has been recorded, or that something else has taken the place of.
-func (p *places) settled(id session.ID) {
+func (p *sessionLocks) removeUnrecordedStop(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.unrecorded, id)
@@ -127,7 +127,7 @@ func (p *places) settled(id session.ID) {
 
 // preempt ends work so that another operation can take its place. The session stays as the work leaves it, with the
 // operation recorded, which the next one may take over.
-func (p *places) preempt(w *Work) {
+func (p *sessionLocks) preempt(w *Work) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.preempted = true
@@ -139,7 +139,7 @@ func (p *places) preempt(w *Work) {
 // yield ends this process's work on a session whose record says that it is no longer ours: another process has taken
 // the operation over, or has done what it was meant to do. A zero Session is one that is gone. It reports whether there was such
 // work.
-func (p *places) yield(id session.ID, s session.Session) bool {
+func (p *sessionLocks) cancelSuperseded(id session.ID, s session.Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.working[id]
@@ -155,20 +155,20 @@ func (p *places) yield(id session.ID, s session.Session) bool {
 }
 
 // hurry lets the work on a session that waits act at once.
-func (p *places) hurry(id session.ID) {
+func (p *sessionLocks) skipDelay(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w := p.working[id]; w != nil && w.cancel != nil && w.automatic {
 		select {
-		case <-w.hurry:
+		case <-w.skipDelay:
 		default:
-			close(w.hurry)
+			close(w.skipDelay)
 		}
 	}
 }
 
 // close waits for the work in progress until ctx ends, then calls halt and cuts the work short. No new work begins.
-func (p *places) close(ctx context.Context, halt func()) {
+func (p *sessionLocks) close(ctx context.Context, halt func()) {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()

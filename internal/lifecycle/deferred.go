@@ -14,13 +14,13 @@ import (
 // looks like an accident and may be somebody's wish. Such a session is left as it is until everybody has been heard.
 
 // waiting is the sessions that are left alone until other processes are known again, and since when. With its lock held no other one is taken.
-type waiting struct {
+type deferredSessions struct {
 	mu    sync.Mutex
 	since map[session.ID]time.Time
 }
 
 // of returns since when a session waits; now, if it does not.
-func (w *waiting) of(id session.ID) (noticed time.Time, is bool) {
+func (w *deferredSessions) of(id session.ID) (noticed time.Time, is bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if noticed, is = w.since[id]; !is {
@@ -30,7 +30,7 @@ func (w *waiting) of(id session.ID) (noticed time.Time, is bool) {
 }
 
 // isLeft reports whether a session is left alone.
-func (w *waiting) isLeft(id session.ID) bool {
+func (w *deferredSessions) contains(id session.ID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, left := w.since[id]
@@ -38,21 +38,21 @@ func (w *waiting) isLeft(id session.ID) bool {
 }
 
 // leave leaves a session alone.
-func (w *waiting) leave(id session.ID, noticed time.Time) {
+func (w *deferredSessions) add(id session.ID, noticed time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.since[id] = noticed
 }
 
 // forget says that a session's container runs, or that the record says why it does not.
-func (w *waiting) forget(id session.ID) {
+func (w *deferredSessions) remove(id session.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.since, id)
 }
 
 // heard reports whether a session is left alone for a reason that has ended.
-func (w *waiting) heard(peers Peers) bool {
+func (w *deferredSessions) anyReady(peers Peers) bool {
 	w.mu.Lock()
 	all := slices.Collect(maps.Values(w.since))
 	w.mu.Unlock()

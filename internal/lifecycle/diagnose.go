@@ -10,13 +10,13 @@ import (
 )
 
 // endings finds out why containers have ended, and takes notice of it.
-type endings struct {
-	runtime session.Runtime
-	opts    Options
-	reports *reporter
-	health  *healthRecords
-	routes  *publisher
-	waiting *waiting
+type diagnoser struct {
+	runtime  session.Runtime
+	opts     Options
+	reports  *reporter
+	health   *healthRecords
+	routes   *publisher
+	deferred *deferredSessions
 }
 
 // exitKilled is the exit code of a server that SIGKILL ended.
@@ -31,25 +31,25 @@ const (
 )
 
 // unseenEnd is why a session stops whose end nobody has seen, and whose exit code is that of a server that was asked to end.
-func unseenEnd(code int) string {
+func unobservedStop(code int) string {
 	return fmt.Sprintf("stopped while Berth was not running or had no connection to the engine: by the engine, or by hand (exit code %d)", code)
 }
 
 // explainEnding finds out why the container of a running session has ended without Berth's doing, or is gone.
-func (e *endings) explainEnding(ctx context.Context, s session.Session, c session.Container, absent bool) *Ending {
-	end := e.health.witness(ctx, s.ID)
-	ended := func(cause Cause, advice, format string, args ...any) *Ending {
-		return &Ending{Cause: cause, Failure: session.Errorf(session.CodeNotRunning, format, args...), Advice: advice}
+func (e *diagnoser) diagnose(ctx context.Context, s session.Session, c session.Container, absent bool) *Diagnosis {
+	end := e.health.awaitExitEvidence(ctx, s.ID)
+	ended := func(cause Cause, advice, format string, args ...any) *Diagnosis {
+		return &Diagnosis{Cause: cause, Failure: session.Errorf(session.CodeNotRunning, format, args...), Advice: advice}
 	}
-	starved := c.OOMKilled || e.health.hasStarved(s.ID)
+	starved := c.OOMKilled || e.health.ranOutOfMemory(s.ID)
 	byHand := end.signalled && !starved
-	var why *Ending
+	var why *Diagnosis
 	switch {
-	case !absent && e.endedByEngine(ctx, c, end):
+	case !absent && e.isStoppedByEngine(ctx, c, end):
 		if end.known {
-			return ended(CauseEngine, "", "%s", engineEnded)
+			return ended(CauseEngine, "", "%s", engineStoppedReason)
 		}
-		return ended(CauseEngine, "", "%s", unseenEnd(c.ExitCode))
+		return ended(CauseEngine, "", "%s", unobservedStop(c.ExitCode))
 	case end.signalled && (absent || e.isBeingRemoved(ctx, c)):
 		why = ended(CauseGone, adviseWorkspace, "the container was removed by somebody with access to the engine")
 	case absent:
@@ -69,19 +69,19 @@ func (e *endings) explainEnding(ctx context.Context, s session.Session, c sessio
 
 // unreachable is why the server of a container is of no use that runs without an address, as after somebody has taken it off
 // its network.
-func unreachable() *Ending {
+func unreachableDiagnosis() *Diagnosis {
 	failure := session.Errorf(session.CodeNotRunning, "the container runs without an address at which it could be reached")
-	return &Ending{Cause: CauseSilent, Failure: failure, Advice: adviseRestart}
+	return &Diagnosis{Cause: CauseSilent, Failure: failure, Advice: adviseRestart}
 }
 
 // loseContainer takes notice of a container that has ended, before its session is restarted or given up.
-func (e *endings) loseContainer(ctx context.Context, s session.Session, seen Situation) error {
-	why := seen.Ended
+func (e *diagnoser) handleContainerExit(ctx context.Context, s session.Session, seen Observation) error {
+	why := seen.Diagnosis
 	e.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Failure.Message)
 	if why.Cause == CauseMemory {
 		e.reports.notify(ctx, s, session.EventOutOfMemory, why.Cause, why.Failure.Message)
 	}
-	e.routes.locate(s.ID, "")
+	e.routes.setAddress(s.ID, "")
 	if seen.Container == Absent && s.ContainerID != "" {
 		// One that was renamed still has the volumes, and would run beside the next one.
 		return e.runtime.Remove(ctx, s.ContainerID, true)
@@ -94,11 +94,11 @@ var signalCodes = []int{0, exitKilled, 128 + 15, 255}
 
 // endedByEngine reports whether a container was ended by an engine that stopped or came back. Where this process was not
 // there to see it, the exit code decides.
-func (e *endings) endedByEngine(ctx context.Context, c session.Container, end endOf) bool {
+func (e *diagnoser) isStoppedByEngine(ctx context.Context, c session.Container, end exitEvidence) bool {
 	switch {
 	case c.OOMKilled:
 		return false
-	case !end.known || e.health.isMute():
+	case !end.known || e.health.lacksEvents():
 		return slices.Contains(signalCodes, c.ExitCode)
 	case !end.watched:
 		return true
@@ -111,7 +111,7 @@ func (e *endings) endedByEngine(ctx context.Context, c session.Container, end en
 
 // isBeingRemoved reports whether a container that was seen stopped is on its way out, or out: who removes one that runs has
 // the engine kill it first.
-func (e *endings) isBeingRemoved(ctx context.Context, c session.Container) bool {
+func (e *diagnoser) isBeingRemoved(ctx context.Context, c session.Container) bool {
 	now, err := e.runtime.Inspect(ctx, c.ID)
 	if err != nil {
 		return session.CodeOf(err) == session.CodeNotFound
@@ -120,9 +120,9 @@ func (e *endings) isBeingRemoved(ctx context.Context, c session.Container) bool 
 }
 
 // awaitOthers leaves a session whose container was ended or removed through the engine as it is.
-func (e *endings) awaitOthers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
-	e.waiting.leave(s.ID, noticed)
-	e.routes.locate(s.ID, "")
+func (e *diagnoser) deferToPeers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
+	e.deferred.add(s.ID, noticed)
+	e.routes.setAddress(s.ID, "")
 	e.routes.publish(s)
 	if !waiting {
 		e.opts.Logger.WarnContext(ctx, "session lost its container and is left alone: that may be the work of an instance that cannot be heard",

@@ -25,7 +25,7 @@ func (m *Manager) Unrecorded() int { return m.orphans.count() }
 
 // Reconcile makes one pass over every record and every container. When either list cannot be had it changes nothing:
 // what is not known is not an orphan. Sessions that another process looks after are followed and left alone.
-func (m *Manager) Reconcile(ctx context.Context) error { return m.reconciler.all(ctx) }
+func (m *Manager) Reconcile(ctx context.Context) error { return m.reconciler.reconcileAll(ctx) }
 
 // OutOfDate names what a session's container would get with its next start: nothing when it is as it would be made now, or
 // when there is none.
@@ -36,6 +36,6 @@ func (m *Manager) OutOfDate(ctx context.Context, s session.Session) ([]session.P
 // Close waits for the work in progress until ctx ends, then cuts it short: it stays recorded, and the next process
 // takes it up. No new work begins. Close may be called again.
 func (m *Manager) Close(ctx context.Context) error {
-	m.places.close(ctx, m.halt)
+	m.locks.close(ctx, m.halt)
 	return nil
 }
