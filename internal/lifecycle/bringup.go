@@ -28,7 +28,7 @@ func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Co
 	}
 	if c.State != session.StateRunning {
 		err := b.runtime.Start(ctx, c.ID)
-		if session.CodeOf(err) == session.CodeConflict { // the engine has lost track of an earlier run of it
+		if session.CodeOf(err) == session.CodeConflict { // the engine holds stale state of an earlier run
 			c, err = b.replaceAndStart(ctx, s)
 		}
 		if err != nil {
@@ -42,7 +42,7 @@ func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Co
 	return ready, nil
 }
 
-// startAnother replaces a container that the engine cannot start by a new one on the same volumes.
+// replaceAndStart replaces a container that the engine cannot start by a new one on the same volumes.
 func (b *containers) replaceAndStart(ctx context.Context, s session.Session) (session.Container, error) {
 	if err := b.records.holds(ctx, s); err != nil {
 		return session.Container{}, err
@@ -59,7 +59,7 @@ func (b *containers) replaceAndStart(ctx context.Context, s session.Session) (se
 
 var errStartTimeout = errors.New("the time for starting is up")
 
-// explain turns the end of the time for starting into an error that says so, whatever call it interrupted.
+// explainTimeout turns the end of the time for starting into an error that says so, whatever call it interrupted.
 func (b *containers) explainTimeout(ctx context.Context, s session.Session, err error) error {
 	if errors.Is(context.Cause(ctx), errStartTimeout) && session.CodeOf(err) != session.CodeStartFailed {
 		return session.Errorf(session.CodeStartTimeout, "session %s was not ready after %s; see its logs, or raise SESSION_START_TIMEOUT",
@@ -187,7 +187,7 @@ func (l *lastSeen) get() error {
 	return l.err
 }
 
-// startFailure says why a container does not run that should, in the server's own last words if it left any.
+// startFailure returns why a container does not run, with the server's last log line if there is one.
 func (b *containers) startFailure(ctx context.Context, c session.Container) error {
 	switch {
 	case c.OOMKilled:
@@ -200,7 +200,7 @@ func (b *containers) startFailure(ctx context.Context, c session.Container) erro
 		text, _ := io.ReadAll(io.LimitReader(logs, 4096))
 		_ = logs.Close()
 		if said := line(string(text)); said != "" {
-			words = "; its last words: " + said
+			words = "; its last log line: " + said
 		}
 	}
 	return session.Errorf(session.CodeStartFailed, "the server exited with code %d at start%s", c.ExitCode, words)
@@ -220,7 +220,7 @@ func line(text string) string {
 	return text
 }
 
-// finishReverting completes the way back of an upgrade that was cut short, before any server of the session may run.
+// completeRevert completes an interrupted revert before a server of the session may run.
 func (b *containers) completeRevert(ctx context.Context, s session.Session) (session.Session, error) {
 	if s.Upgrade == nil || s.Upgrade.Step != session.StepRevert || s.Operation == nil || s.Operation.Kind == session.OpUpgrade {
 		return s, nil

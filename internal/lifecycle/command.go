@@ -7,11 +7,11 @@ import (
 	"berth/internal/session"
 )
 
-// settleTime is how long a command waits for work whose begin or end is being recorded: the store may say already that there
+// transitionTimeout is how long a command waits for work whose begin or end is being recorded: the store may say already that there
 // is nothing.
 const transitionTimeout = time.Second
 
-// place returns the session's place in this process, or the work that has it and does what the command wants already. It
+// acquire returns the session's lock in this process, or the work that holds it and is already what the command asks for. It
 // waits for work that is preempted, and a moment for work that is about to end.
 func (q *queue) acquire(ctx context.Context, id session.ID, c Command) (w *Work, joined bool, err error) {
 	settled := time.NewTimer(transitionTimeout)
@@ -52,7 +52,7 @@ func (q *queue) acquire(ctx context.Context, id session.ID, c Command) (w *Work,
 	}
 }
 
-// isOvertaken reports whether the work that this process does on a session is not what is recorded any more, and ends it then:
+// isSuperseded reports whether this process's work on a session is no longer what is recorded, and cancels it in that case:
 // another process was asked for something else since, of which this one has not been notified.
 func (q *queue) isSuperseded(ctx context.Context, id session.ID) bool {
 	s, err := q.store.Get(ctx, id)
@@ -62,7 +62,7 @@ func (q *queue) isSuperseded(ctx context.Context, id session.ID) bool {
 	return q.locks.cancelSuperseded(id, s)
 }
 
-// obey records what a command leads to, and begins it. The Work has ended already when there is nothing to do.
+// submit decides a command, records the result and begins the work. The Work is finished if there is nothing to do.
 func (q *queue) submit(ctx context.Context, id session.ID, c Command) (*Work, error) {
 	w, err := q.trySubmit(ctx, id, c)
 	if c.Wake && session.CodeOf(err) == session.CodeInProgress {
@@ -79,7 +79,7 @@ func (q *queue) trySubmit(ctx context.Context, id session.ID, c Command) (*Work,
 	return q.submitLocked(ctx, w, c)
 }
 
-// obeyIn is obey for who holds the session's place, which is given up unless work is begun.
+// submitLocked is submit for a caller that holds the session's lock, which is released unless work is begun.
 func (q *queue) submitLocked(ctx context.Context, w *Work, c Command) (*Work, error) {
 	c.Actor = session.ActorOf(ctx)
 	s, verdict, err := q.record(ctx, w.id, c)

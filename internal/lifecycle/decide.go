@@ -7,9 +7,8 @@ import (
 	"berth/internal/session"
 )
 
-// Decide is the life of a session: what becomes of it, for every record, everything that can be seen of its container and
-// everything that can be wanted of it. It is pure. Nothing else decides about a session that nobody works on; what becomes
-// of it when an operation has ended is told by [Rules.Conclude].
+// Decide is the session state machine: it maps a record, an observation and a command to a decision. It is pure. Nothing else
+// decides about a session without work in progress; [Rules.Conclude] decides what an operation leaves behind.
 func (r Rules) Decide(s session.Session, seen Observation, c Command, now time.Time) Decision {
 	if c.Kind != "" {
 		return r.decideCommand(s, seen, c, now)
@@ -27,7 +26,7 @@ var startable = map[session.Kind][]session.Status{
 	session.OpUpgrade: {session.Running, session.Stopped, session.Error},
 }
 
-// obey decides about a command.
+// decideCommand decides about a command.
 func (r Rules) decideCommand(s session.Session, seen Observation, c Command, now time.Time) Decision {
 	op, inProgress := s.Operation, seen.Holder == HeldByOther || seen.Holder == HeldHere
 	switch {
@@ -70,7 +69,7 @@ func (r Rules) decideCommand(s session.Session, seen Observation, c Command, now
 	return Decision{Verdict: Begin, Next: next, Changed: true}
 }
 
-// reconcile decides about a session of which nothing is wanted.
+// decideObserved decides about a session from what is observed, without a command.
 func (r Rules) decideObserved(s session.Session, seen Observation, now time.Time) Decision {
 	if s.Operation != nil {
 		switch seen.Holder {
@@ -117,7 +116,7 @@ func (r Rules) decideObserved(s session.Session, seen Observation, now time.Time
 	return keep()
 }
 
-// reconcileRunning decides about a session that is recorded as running and that nobody works on.
+// decideRunning decides about a session that is recorded as running and has no operation.
 func (r Rules) decideRunning(s session.Session, seen Observation, now time.Time) Decision {
 	switch seen.Container {
 	case NotObserved, Changing:

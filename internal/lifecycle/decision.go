@@ -6,20 +6,20 @@ import (
 	"berth/internal/session"
 )
 
-// Situation is what a decision depends on beside the record: what was seen, and how long things may take.
+// Observation is what a decision depends on beside the record.
 type Observation struct {
 	Holder    Holder
 	Container ContainerState
-	Diagnosis *Diagnosis // why a container that should run does not, or why its server is of no use; nil: it is not asked
+	Diagnosis *Diagnosis // why a container that should run does not, or why its server does not work; nil: not diagnosed
 	Server    ServerState
 
-	// OthersUnknown says that another process may have been asked for what is seen, and that this one cannot read it.
+	// OthersUnknown says that the observed state may be the result of a request to another process, whose record cannot be read here.
 	OthersUnknown bool
 	// Capacity is why no further session may begin to run, as a CodePressure error; nil: one may.
 	Capacity error
 }
 
-// Holder says who does the operation that is recorded with a session.
+// Holder says which process runs the operation that is recorded with a session.
 type Holder uint8
 
 // The holders.
@@ -27,40 +27,40 @@ const (
 	NoOperation Holder = iota // no operation is recorded
 	HeldHere                  // this process does it, or is about to
 	HeldByOther               // another process does it, or may do it
-	Abandoned                 // its process is gone, or has been seen at it for too long
+	Abandoned                 // its process has ended, or has exceeded the time allowed
 	RetryLater                // it failed, and waits to be tried again
 	RetryNow                  // it failed, and is to be tried again
 )
 
-// Seen is what the runtime says about a session's container.
+// ContainerState is the state of a session's container as a decision needs it.
 type ContainerState uint8
 
-// What is seen of containers.
+// The container states.
 const (
-	NotObserved ContainerState = iota // nobody has looked, or the runtime does not answer
+	NotObserved ContainerState = iota // not inspected, or the runtime does not answer
 	Absent                            // there is none
 	Up                                // it runs
 	Changing                          // it is paused or being restarted
 	Down                              // it does not run
 )
 
-// Answer is what a session's server says when it is asked whether it works.
+// ServerState is the result of a probe of a session's server.
 type ServerState uint8
 
-// The answers.
+// The server states.
 const (
 	NotProbed ServerState = iota
 	Working
 	NotWorking
 )
 
-// Command is what is wanted of a session. The zero Command wants nothing: what is to be done depends on what is seen.
+// Command is a request to a session. The zero Command requests nothing: the decision depends on the observation alone.
 type Command struct {
 	Kind   session.Kind
-	Actor  string             // who wants it; see [session.ActorOf]
+	Actor  string             // on whose behalf; see [session.ActorOf]
 	Reason session.StopReason // why Berth itself stops the session
-	Force  bool               // whatever is in progress is ended for it
-	Wake   bool               // a start that is wanted only if the session was stopped as idle or by the engine
+	Force  bool               // preempts any operation in progress
+	Wake   bool               // a start only if the session was stopped as idle or by the engine
 	Resume bool               // the operation was asked for before: what is recorded as wanted stays
 
 	// prepare completes the record of an operation that is more than its kind, or says why it may not begin. Such an
@@ -77,10 +77,10 @@ func (c Command) preempts(k session.Kind) bool {
 	return c.Force && k != c.Kind || k.BringsUp() && !c.Kind.BringsUp()
 }
 
-// joins reports whether the command is content with an operation of its kind that is in progress.
+// joins reports whether the command joins an operation of its kind that is in progress.
 func (c Command) joins() bool { return c.prepare == nil && c.Kind != session.OpCreate }
 
-// Verdict is what is done about a session.
+// Verdict is the action that a decision demands.
 type Verdict string
 
 // The verdicts.
@@ -88,11 +88,11 @@ const (
 	Keep        Verdict = "keep"         // all is as recorded, or on its way
 	Refuse      Verdict = "refuse"       // the command is refused
 	Begin       Verdict = "begin"        // the operation of Next is recorded and done
-	Preempt     Verdict = "preempt"      // as Begin, and the process that does the recorded operation gives it up
+	Preempt     Verdict = "preempt"      // as Begin, and the recorded operation is cancelled
 	Resume      Verdict = "resume"       // the operation that is recorded, or a stop, is begun as [Command.Resume]
 	Adopt       Verdict = "adopt"        // the container is the session's and its server is where it was found
-	ProbeServer Verdict = "probe server" // whether its server works decides
-	FindCause   Verdict = "find cause"   // why its container does not run decides
+	ProbeServer Verdict = "probe server" // the decision depends on a probe of its server
+	FindCause   Verdict = "find cause"   // the decision depends on why its container does not run
 	Stop        Verdict = "stop"         // the container is stopped, the record stays
 	Restart     Verdict = "restart"      // Next, which has a restart, is recorded; it is done after a delay
 	Fail        Verdict = "fail"         // Next, in error until somebody acts, is recorded
@@ -100,7 +100,7 @@ const (
 	Wait        Verdict = "wait"         // nothing is done until the other processes are known again
 )
 
-// Decision is what becomes of a session.
+// Decision is the result of [Rules.Decide].
 type Decision struct {
 	Verdict Verdict
 	Refusal error           // with Refuse
@@ -124,7 +124,7 @@ func beingDeletedError(s session.Session) error {
 	return session.Errorf(session.CodeConflict, "session %s is being deleted, which cannot be undone", s.ID)
 }
 
-// Ending is why a container does not run that should, or why its server has to be restarted.
+// Diagnosis is why a container that should run does not, or why its server has to be restarted.
 type Diagnosis struct {
 	Cause   Cause
 	Failure *session.Failure
@@ -132,7 +132,7 @@ type Diagnosis struct {
 	ByHand  bool   // somebody with access to the engine, or another process, has stopped the container
 }
 
-// advised is the message for who has to do something himself.
+// message is the failure with the advice, for sessions that Berth does not restart.
 func (e Diagnosis) message() string {
 	if e.Advice == "" {
 		return e.Failure.Message
@@ -140,7 +140,7 @@ func (e Diagnosis) message() string {
 	return e.Failure.Message + "; " + e.Advice
 }
 
-// cause is why the server is restarted. A restart that was cut short and goes on has no ending: nil.
+// cause is why the server is restarted. A restart that was interrupted and is resumed has no diagnosis: nil.
 func (e *Diagnosis) cause() Cause {
 	if e == nil {
 		return CauseStart

@@ -9,17 +9,18 @@ import (
 	"berth/internal/session"
 )
 
-// What another process was asked to do may be recorded where this one cannot read it: either has lost the shared store.
-// Then a container that was ended or removed through the engine's API, or one that runs although its session is stopped,
-// looks like an accident and may be somebody's wish. Such a session is left as it is until everybody has been heard.
+// When a process is cut off from the shared store, requests to it are recorded where other processes cannot read them. A
+// container that was ended or removed through the engine's API, or one that runs although its session is stopped, may then be
+// the result of such a request. Sessions of this kind are deferred until every other process is reachable again.
 
-// waiting is the sessions that are left alone until other processes are known again, and since when. With its lock held no other one is taken.
+// deferredSessions are the sessions that are left alone until other processes are reachable, and since when. While its mutex is
+// held no other one is taken.
 type deferredSessions struct {
 	mu    sync.Mutex
 	since map[session.ID]time.Time
 }
 
-// of returns since when a session waits; now, if it does not.
+// of returns since when a session is deferred; now, if it is not.
 func (w *deferredSessions) of(id session.ID) (noticed time.Time, is bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -29,7 +30,7 @@ func (w *deferredSessions) of(id session.ID) (noticed time.Time, is bool) {
 	return noticed, is
 }
 
-// isLeft reports whether a session is left alone.
+// contains reports whether a session is deferred.
 func (w *deferredSessions) contains(id session.ID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -37,21 +38,21 @@ func (w *deferredSessions) contains(id session.ID) bool {
 	return left
 }
 
-// leave leaves a session alone.
+// add defers a session.
 func (w *deferredSessions) add(id session.ID, noticed time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.since[id] = noticed
 }
 
-// forget says that a session's container runs, or that the record says why it does not.
+// remove ends the deferral: the session's container runs, or the record says why it does not.
 func (w *deferredSessions) remove(id session.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.since, id)
 }
 
-// heard reports whether a session is left alone for a reason that has ended.
+// anyReady reports whether a session is deferred for a reason that has ended.
 func (w *deferredSessions) anyReady(peers Peers) bool {
 	w.mu.Lock()
 	all := slices.Collect(maps.Values(w.since))

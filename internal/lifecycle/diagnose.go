@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-// endings finds out why containers have ended, and takes notice of it.
+// diagnoser finds out why containers have ended, and records the consequences.
 type diagnoser struct {
 	runtime  session.Runtime
 	opts     Options
@@ -22,7 +22,7 @@ type diagnoser struct {
 // exitKilled is the exit code of a server that SIGKILL ended.
 const exitKilled = 128 + 9
 
-// What to do about a session that Berth does not restart.
+// Advice for sessions that Berth does not restart.
 const (
 	adviseStart     = "start the session again"
 	adviseRestart   = "restart the session"
@@ -30,12 +30,12 @@ const (
 	adviseWorkspace = "start the session to get a new one on the same workspace"
 )
 
-// unseenEnd is why a session stops whose end nobody has seen, and whose exit code is that of a server that was asked to end.
+// unobservedStop is the stop reason of a container whose end was not observed and whose exit code is that of a signal.
 func unobservedStop(code int) string {
 	return fmt.Sprintf("stopped while Berth was not running or had no connection to the engine: by the engine, or by hand (exit code %d)", code)
 }
 
-// explainEnding finds out why the container of a running session has ended without Berth's doing, or is gone.
+// diagnose finds out why the container of a running session ended or disappeared without an operation.
 func (e *diagnoser) diagnose(ctx context.Context, s session.Session, c session.Container, absent bool) *Diagnosis {
 	end := e.health.awaitExitEvidence(ctx, s.ID)
 	ended := func(cause Cause, advice, format string, args ...any) *Diagnosis {
@@ -74,10 +74,10 @@ func unreachableDiagnosis() *Diagnosis {
 	return &Diagnosis{Cause: CauseSilent, Failure: failure, Advice: adviseRestart}
 }
 
-// loseContainer takes notice of a container that has ended, before its session is restarted or given up.
+// handleContainerExit logs, reports and unpublishes a container that has ended, before its session is restarted or given up.
 func (e *diagnoser) handleContainerExit(ctx context.Context, s session.Session, seen Observation) error {
 	why := seen.Diagnosis
-	e.opts.Logger.WarnContext(ctx, "session lost its container", "session_id", s.ID, "reason", why.Failure.Message)
+	e.opts.Logger.WarnContext(ctx, "session's container has ended", "session_id", s.ID, "reason", why.Failure.Message)
 	if why.Cause == CauseMemory {
 		e.reports.notify(ctx, s, session.EventOutOfMemory, why.Cause, why.Failure.Message)
 	}
@@ -92,8 +92,8 @@ func (e *diagnoser) handleContainerExit(ctx context.Context, s session.Session, 
 // signalCodes are the exit codes of a server that was asked to end, or killed, or whose end the engine has missed.
 var signalCodes = []int{0, exitKilled, 128 + 15, 255}
 
-// endedByEngine reports whether a container was ended by an engine that stopped or came back. Where this process was not
-// there to see it, the exit code decides.
+// isStoppedByEngine reports whether a container was ended by an engine that stopped or restarted. If this process did not
+// observe the end, the exit code decides.
 func (e *diagnoser) isStoppedByEngine(ctx context.Context, c session.Container, end exitEvidence) bool {
 	switch {
 	case c.OOMKilled:
@@ -119,13 +119,13 @@ func (e *diagnoser) isBeingRemoved(ctx context.Context, c session.Container) boo
 	return now.State == session.StateDead
 }
 
-// awaitOthers leaves a session whose container was ended or removed through the engine as it is.
+// deferToPeers defers a session whose container was ended or removed through the engine.
 func (e *diagnoser) deferToPeers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
 	e.deferred.add(s.ID, noticed)
 	e.routes.setAddress(s.ID, "")
 	e.routes.publish(s)
 	if !waiting {
-		e.opts.Logger.WarnContext(ctx, "session lost its container and is left alone: that may be the work of an instance that cannot be heard",
+		e.opts.Logger.WarnContext(ctx, "session's container has ended, nothing is done yet: an unreachable instance may have stopped it",
 			"session_id", s.ID)
 	}
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // Two processes that cannot see each other's records may each make a session for one idempotent create. They have one ID,
-// and the store keeps one of them. The process that has made the other one gives way: nobody else knows of its container.
+// and the store keeps one of them. The process that created the other one removes its container, which no other process knows.
 
-// twins removes the containers of sessions that another process has made under the same ID.
+// duplicates removes the containers of sessions that another process has made under the same ID.
 type duplicates struct {
 	store   session.Store
 	runtime session.Runtime
@@ -19,7 +19,7 @@ type duplicates struct {
 	queue   *queue
 }
 
-// giveWayInPlace is giveWay for who does not hold the session's place. Work in progress is left alone: it finds out by
+// giveWayInPlace is giveWay for who does not hold the session's lock. Work in progress is left alone: it finds out by
 // itself, and the next comparison comes back to this.
 func (t *duplicates) tryResolve(ctx context.Context, id session.ID) error {
 	at, err := t.locks.acquire(id, opReconcile)
@@ -31,8 +31,8 @@ func (t *duplicates) tryResolve(ctx context.Context, id session.ID) error {
 	return err
 }
 
-// giveWay reads a session, publishes it in place of any other of the same ID, and removes the containers of those. Their
-// volumes stay: somebody may have worked in them. The caller holds the session's place.
+// resolve reads a session, publishes it in place of any other of the same ID, and removes the containers of those. Their
+// volumes stay: somebody may have worked in them. The caller holds the session's lock.
 func (t *duplicates) resolve(ctx context.Context, id session.ID) (session.Session, error) {
 	var other *session.Session
 	if known, ok := t.routes.known(id); ok {

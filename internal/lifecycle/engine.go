@@ -10,17 +10,17 @@ import (
 	"berth/internal/session"
 )
 
-// An engine that stops ends its containers, and so does one that comes back after a crash. None of that is the fault of a
-// session's server: it costs no restart and no delay. What ended a container is told by what this process has seen: an end
+// An engine that stops ends its containers, and so does one that restarts after a crash. This is not a failure of a session's
+// server: it uses no restart and no delay. What ended a container is decided from what this process has observed: an end
 // counts against the server only if the engine's events were received from when the container last ran until its end, and
 // the engine accepts connections still.
 
 const (
-	// eventTime is how long after a container's end the engine's event of it may still arrive.
+	// lateEventTime is how long after a container's end the engine's event of it may still arrive.
 	lateEventTime = 3 * time.Second
-	// shutdownTime is how long an engine that is stopping may go on sending events of the containers that it ends.
+	// engineShutdownTime is how long an engine that is stopping may go on sending events of the containers that it ends.
 	engineShutdownTime = 30 * time.Second
-	// muteTime is how long an engine that gives no events has to answer a ping.
+	// eventlessPingTimeout bounds the ping of an engine that sends no events.
 	eventlessPingTimeout = 2 * time.Second
 	// startSpread bounds the time within which the sessions of an engine that has returned are started.
 	startSpread = time.Second
@@ -33,14 +33,14 @@ func (h *healthRecords) stream() eventStream {
 	return h.engine.stream
 }
 
-// isMute reports whether the engine gives no events although it answers: that they are missing says nothing about it then.
+// lacksEvents reports whether the engine answers but sends no events: their absence is then no evidence of an outage.
 func (h *healthRecords) lacksEvents() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.engine.lacksEvents()
 }
 
-// isAway reports whether the engine could not be connected to when that was tried last, and does not answer in another way.
+// isEngineUnreachable reports whether the last connection attempt failed and the engine does not answer a ping either.
 func (h *healthRecords) isEngineUnreachable() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +108,7 @@ func (h *healthRecords) uncharge(id session.ID) {
 	h.engine.refunds = slices.DeleteFunc(h.engine.refunds, func(other session.ID) bool { return other == id })
 }
 
-// seenUp notes that a session's container was seen running at a time of this process, with this event stream.
+// noteRunning notes that a session's container was observed running at this time, with this event stream.
 func (h *healthRecords) noteRunning(id session.ID, stream eventStream, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -125,7 +125,7 @@ func (h *healthRecords) noteRunning(id session.ID, stream eventStream, at time.T
 	}
 }
 
-// noteEnd remembers an event that belongs to the end of a container: a signal that somebody had the engine send, or the end.
+// noteExitEvent records an event that belongs to the end of a container: a signal sent through the engine, or the exit.
 func (h *healthRecords) noteExitEvent(e session.RuntimeEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -140,7 +140,7 @@ func (h *healthRecords) noteExitEvent(e session.RuntimeEvent) {
 	}
 }
 
-// endOf is what this process has seen of the end of a container.
+// exitEvidence is what this process has observed of the end of a container.
 type exitEvidence struct {
 	known     bool // its container was seen running by this process
 	watched   bool // events were received from then until now
@@ -148,7 +148,7 @@ type exitEvidence struct {
 	signalled bool // and that of a signal that somebody had the engine send
 }
 
-// endOf also returns what is closed when more is known.
+// exitEvidence also returns a channel that is closed when more is known.
 func (h *healthRecords) exitEvidence(id session.ID) (exitEvidence, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -166,7 +166,7 @@ func (h *healthRecords) exitEvidence(id session.ID) (exitEvidence, <-chan struct
 	}, v.changed
 }
 
-// witness returns what is known of the end of a session's container once the event of it has had time to arrive.
+// awaitExitEvidence returns what is known of the end of a session's container once the event of it has had time to arrive.
 func (h *healthRecords) awaitExitEvidence(ctx context.Context, id session.ID) exitEvidence {
 	late := time.NewTimer(lateEventTime)
 	defer late.Stop()

@@ -14,13 +14,13 @@ type eventStream struct {
 	outages int  // counts the begins and ends of times without events; odd: this is such a time
 }
 
-// lost reports whether events are missing at this moment.
+// isInterrupted reports whether events are missing at this moment.
 func (s eventStream) isInterrupted() bool { return s.outages%2 == 1 }
 
-// returned reports whether a stream is open at a later moment that was not open at this one.
+// hasReturned reports whether a stream is open at a later moment that was not open at this one.
 func (s eventStream) hasReturned(later eventStream) bool { return later.open && later != s }
 
-// interrupted reports whether events began or ended to be missing until a later moment.
+// hasChanged reports whether events began or ended to be missing until a later moment.
 func (s eventStream) hasChanged(later eventStream) bool { return s.outages != later.outages }
 
 // engineView is what is known of the engine. Guarded by healthRecords.mu.
@@ -33,5 +33,5 @@ type engineView struct {
 	refunds []session.ID             // sessions whose last restart does not count
 }
 
-// isMute reports whether the engine answers and gives no events. Once may be the moment in which it comes back.
+// lacksEvents reports whether the engine answers but sends no events. Once is not enough: it may just be starting.
 func (e *engineView) lacksEvents() bool { return e.answers > 1 }

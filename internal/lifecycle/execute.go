@@ -126,7 +126,7 @@ func (x *executor) undo(ctx context.Context, kind session.Kind, s session.Sessio
 		err = x.runtime.Stop(ctx, s.ContainerName, x.opts.StopTimeout)
 	}
 	if err != nil && session.CodeOf(err) != session.CodeNotFound {
-		x.opts.Logger.WarnContext(ctx, "clean-up after a failed operation left something behind; the reconciler will see to it",
+		x.opts.Logger.WarnContext(ctx, "clean-up after a failed operation is incomplete; the reconciler retries",
 			"session_id", s.ID, "operation", kind, "error", err)
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
@@ -175,14 +175,14 @@ func (x *executor) conclude(ctx context.Context, w *Work, s session.Session, c s
 		if session.CodeOf(err) != session.CodeStoreUnavailable {
 			return s, false, errors.Join(failure, fmt.Errorf("record the end of %s: %w", kind, err))
 		}
-		x.opts.Logger.WarnContext(ctx, "the store is away, trying again", "session_id", s.ID, "operation", kind, "error", err)
+		x.opts.Logger.WarnContext(ctx, "store unavailable, retrying", "session_id", s.ID, "operation", kind, "error", err)
 		if pause(ctx, time.Second) != nil {
 			return s, false, errors.Join(failure, err)
 		}
 	}
 }
 
-// destroy removes the container, its volumes and, last, the record: what is still there is always recorded.
+// deleteSession removes the container, its volumes and, last, the record: what is still there is always recorded.
 func (x *executor) deleteSession(ctx context.Context, s session.Session) error {
 	if err := x.records.holds(ctx, s); err != nil {
 		return err

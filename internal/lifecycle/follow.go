@@ -38,12 +38,12 @@ func (f *follower) watchFeed(ctx context.Context) {
 	catchingUp.Go(func() { f.catchUp(ctx, behind) })
 	_ = f.opts.Feed.Watch(ctx, func() {
 		if err := f.refresh(ctx); err != nil && ctx.Err() == nil {
-			f.opts.Logger.WarnContext(ctx, "sessions not read again; trying again", "error", err)
+			f.opts.Logger.WarnContext(ctx, "sessions not read after a change notification; retrying", "error", err)
 			fallBehind()
 		}
 	}, func(id session.ID) {
 		if err := f.follow(ctx, id); err != nil && ctx.Err() == nil {
-			f.opts.Logger.WarnContext(ctx, "a change of another process was not followed; trying again", "session_id", id, "error", err)
+			f.opts.Logger.WarnContext(ctx, "change of another process was not followed; retrying", "session_id", id, "error", err)
 			fallBehind()
 		}
 	}) // ctx has ended
@@ -93,7 +93,7 @@ func (f *follower) refresh(ctx context.Context) error {
 	return f.unpublishMissing(ctx, listed)
 }
 
-// dismiss forgets the published sessions that are not listed and, when asked for by name, not there.
+// unpublishMissing unpublishes the published sessions that are not listed and, when asked for by name, not there.
 func (f *follower) unpublishMissing(ctx context.Context, listed map[session.ID]bool) error {
 	for _, id := range f.routes.publishedIDs() {
 		if listed[id] {
@@ -139,7 +139,7 @@ func (f *follower) followRecord(mark uint64, s session.Session) {
 	}
 }
 
-// locators is how many sessions are looked for at once.
+// maxConcurrentLocates is how many sessions are looked for at once.
 const maxConcurrentLocates = 4
 
 // locateAll looks for the servers of sessions that other processes have started or moved, until ctx ends.

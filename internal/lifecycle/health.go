@@ -39,7 +39,7 @@ func (o HealthOptions) withDefaults() HealthOptions {
 	return o
 }
 
-// heals reports whether a server that fails is restarted.
+// restartsEnabled reports whether a server that fails is restarted.
 func (o HealthOptions) restartsEnabled() bool { return o.CheckEvery > 0 && o.MaxRestarts > 0 }
 
 // delay is how long to wait before the n-th restart in a row: doubled each time, and never the same for two sessions.
@@ -54,7 +54,7 @@ type Cause string
 // The causes.
 const (
 	CauseExited Cause = "exited"          // its server ended by itself
-	CauseMemory Cause = "out_of_memory"   // it was killed for want of memory
+	CauseMemory Cause = "out_of_memory"   // it was killed by the kernel because memory ran out
 	CauseKilled Cause = "killed"          // it was killed, and the engine does not say why
 	CauseGone   Cause = "container_gone"  // somebody has removed or renamed its container
 	CauseByHand Cause = "stopped_by_hand" // somebody has stopped or killed its container with the engine's own tools
@@ -72,7 +72,7 @@ type Check struct {
 	Reason  string        // half a sentence; empty when all is well
 }
 
-// kept is how many checks are remembered of each session.
+// maxHistory is how many checks are remembered of each session.
 const maxHistory = 20
 
 // Health is what is known of a session's server.
@@ -102,10 +102,10 @@ type healthRecord struct {
 	signalledAt     time.Time     // when somebody last had the engine send it a signal to end; zero: not since it was seen running
 	exitedAt        time.Time     // when the engine last told of its end; zero: not since it was seen running
 	changed         chan struct{} // closed when more is known of its end; nil: nobody waits
-	outOfMemoryAt   time.Time     // when something of it was last killed for want of memory; zero: not since its server was last well
+	outOfMemoryAt   time.Time     // when something of it was last killed by the kernel because memory ran out; zero: not since its server was last well
 }
 
-// tellChange wakes who waits for more to be known of the end of the container.
+// notifyChange wakes waiters for exit evidence.
 func (v *healthRecord) notifyChange() {
 	if v.changed != nil {
 		close(v.changed)
@@ -113,7 +113,7 @@ func (v *healthRecord) notifyChange() {
 	}
 }
 
-// turn moves a session into a state.
+// setState moves a session into a state.
 func (v *healthRecord) setState(state HealthState, reason string, now time.Time) (changed bool) {
 	changed = v.health.State != state
 	if changed {
@@ -128,7 +128,7 @@ func (v *healthRecord) setState(state HealthState, reason string, now time.Time)
 	return changed
 }
 
-// note remembers a look.
+// addCheck records a check.
 func (v *healthRecord) addCheck(c Check) {
 	h := &v.health
 	h.TotalChecks++

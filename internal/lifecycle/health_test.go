@@ -15,7 +15,7 @@ import (
 	"berth/internal/session"
 )
 
-// monitored is a house whose sessions are looked after, often.
+// monitored is a fixture whose sessions are checked often.
 func monitored(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
 	h := newFixture(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
@@ -378,7 +378,7 @@ func TestCancelEndsOperationInProgress(t *testing.T) {
 	})
 }
 
-// A stop that takes for ever makes way for a forced delete.
+// A forced delete preempts a stop that never ends.
 func TestForcePreemptsEveryOperation(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t, func(o *lifecycle.Options) { o.StopTimeout = time.Hour })

@@ -29,7 +29,7 @@ func newHealthRecords(opts Options, rules Rules) *healthRecords {
 
 func (h *healthRecords) now() time.Time { return h.opts.now() }
 
-// attend notes a session as it is recorded now, and of its route.
+// track updates the health record of a session from its record and its route.
 func (h *healthRecords) track(s session.Session, r session.Route) {
 	if h.opts.Health.CheckEvery <= 0 {
 		return
@@ -75,7 +75,7 @@ func (h *healthRecords) track(s session.Session, r session.Route) {
 	}
 }
 
-// dropHealthRecord forgets a session that is gone.
+// untrack removes a session that is gone.
 func (h *healthRecords) untrack(id session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -107,7 +107,7 @@ func (h *healthRecords) takeDue() []session.ID {
 	return due
 }
 
-// watched returns where a session's server is looked at, and the name of its container; no address: it is not.
+// probeTarget returns where a session's server is probed, and the name of its container; no address: it is not.
 func (h *healthRecords) probeTarget(id session.ID) (target session.Target, container string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,8 +118,8 @@ func (h *healthRecords) probeTarget(id session.ID) (target session.Target, conta
 	return v.target, v.container
 }
 
-// starved remembers that the kernel has killed something of a session. Whether the server was among it its end tells, a
-// moment later; a probe now would meet a server that is ending, and count as a failure.
+// noteOutOfMemory records that the kernel killed a process of a session. Whether it was the server is known from its exit event,
+// a moment later; a probe now could meet a server that is ending, and count as a failure.
 func (h *healthRecords) noteOutOfMemory(id session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,7 +128,7 @@ func (h *healthRecords) noteOutOfMemory(id session.ID) {
 	}
 }
 
-// hasStarved reports whether something of a session has been killed because memory ran out since its server was last well.
+// ranOutOfMemory reports whether a process of a session was killed because memory ran out since its server was last healthy.
 func (h *healthRecords) ranOutOfMemory(id session.ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -136,7 +136,7 @@ func (h *healthRecords) ranOutOfMemory(id session.ID) bool {
 	return ok && !v.outOfMemoryAt.IsZero()
 }
 
-// notePassed notes a look at a target that found all well. recovered: it was not before; forgive: it has been for so long that
+// noteSuccess records a check that passed. recovered: the one before did not; forgive: it has been healthy for so long that
 // earlier restarts are forgotten.
 func (h *healthRecords) noteSuccess(id session.ID, target session.Target, latency time.Duration) (recovered, forgive bool) {
 	now := h.now()
@@ -155,7 +155,7 @@ func (h *healthRecords) noteSuccess(id session.ID, target session.Target, latenc
 	return recovered, v.health.Restarts > 0 && now.Sub(v.healthySince) >= h.opts.Health.HealthyPeriod
 }
 
-// noteFound notes a look at a target that found something wrong. It returns whether that is new, and how many failures in a row
+// noteProblem records a check that failed. It returns whether that is new, and how many failures in a row
 // there are; known is false when nobody looks at that target any more.
 func (h *healthRecords) noteProblem(id session.ID, target session.Target, c Check) (known, changed bool, failures int) {
 	h.mu.Lock()

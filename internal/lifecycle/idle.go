@@ -32,10 +32,10 @@ func newIdle(store session.Store, prober session.Prober, keys Keys, opts Options
 	}
 }
 
-// stoppers is how many sessions are looked at and stopped at once for want of use.
+// maxConcurrentStops is how many idle sessions are checked and stopped at once.
 const maxConcurrentStops = 4
 
-// dismissIdle has a session stopped that this process looks after and whose time is over.
+// enqueueIfDue queues a session of this process for its stop when it is idle or expired.
 func (i *idle) enqueueIfDue(s session.Session) {
 	if s.Operation == nil && i.rules.stopReasonDue(s, i.opts.now()) != "" && i.opts.Peers.Mine(s.ID) {
 		i.due.add(s.ID)
@@ -44,7 +44,7 @@ func (i *idle) enqueueIfDue(s session.Session) {
 	i.setBusy(s.ID, false)
 }
 
-// keep notes whether an unused session is kept up because its server is at work.
+// setBusy records whether an unused session is kept running because its server is busy.
 func (i *idle) setBusy(id session.ID, busy bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -55,18 +55,18 @@ func (i *idle) setBusy(id session.ID, busy bool) {
 	}
 }
 
-// stopIdle stops the sessions in the queue until ctx ends.
+// run stops the sessions in the queue until ctx ends.
 func (i *idle) run(ctx context.Context) {
 	i.due.each(ctx, maxConcurrentStops, func(id session.ID) {
 		ctx := i.opts.Tracer.Start(ctx)
 		if err := i.stopIfDue(ctx, id); err != nil && ctx.Err() == nil {
-			i.opts.Logger.WarnContext(ctx, "session whose time is over not stopped; the next reconciliation tries again",
+			i.opts.Logger.WarnContext(ctx, "idle or expired session not stopped; the next reconciliation retries",
 				"session_id", id, "error", err)
 		}
 	})
 }
 
-// stopUnused stops a session whose time is over, if it still is.
+// stopIfDue stops a session if it is still idle or expired.
 func (i *idle) stopIfDue(ctx context.Context, id session.ID) error {
 	if err := i.activity.flush(ctx); err != nil { // activity of this very second
 		return err
@@ -107,7 +107,7 @@ func (i *idle) isBusy(ctx context.Context, s session.Session) bool {
 	return busy || err != nil
 }
 
-// isKept reports whether a session is kept up because its server is at work.
+// isKnownBusy reports whether a session is kept running because its server is busy.
 func (i *idle) isKnownBusy(id session.ID) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()

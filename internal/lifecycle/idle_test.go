@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// idleFixture is a house whose sessions are stopped when nobody uses them for ten minutes.
+// idleFixture is a fixture whose sessions are stopped when nobody uses them for ten minutes.
 func idleFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
 	h := newFixture(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {

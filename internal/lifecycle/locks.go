@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// places is what this process does to sessions: there is one place for each. With its lock held no other one is taken.
+// sessionLocks gives work exclusive use of a session within this process. While its mutex is held no other one is taken.
 type sessionLocks struct {
 	mu         sync.Mutex
 	working    map[session.ID]*Work          // operations that this process runs
@@ -27,7 +27,7 @@ type unrecordedStop struct {
 	by      string          // who asked for it
 }
 
-// occupancy is what holds a session's place in this process.
+// lockHolder is the work that holds a session's lock.
 type lockHolder struct {
 	*Work
 	kind       session.Kind
@@ -35,11 +35,10 @@ type lockHolder struct {
 	concluding bool // its end is being recorded
 }
 
-// opReconcile holds a session's place while the reconciler looks at it. It is never recorded.
+// opReconcile holds a session's lock while the reconciler looks at it. It is never recorded.
 const opReconcile session.Kind = "reconcile"
 
-// reserve makes this process's place for work on a session. There is one place for each; when it is taken, reserve
-// returns what has it and a CodeInProgress error.
+// acquire takes a session's lock for work. When it is held, acquire returns the holder and a CodeInProgress error.
 func (p *sessionLocks) acquire(id session.ID, kind session.Kind) (lockHolder, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,8 +54,8 @@ func (p *sessionLocks) acquire(id session.ID, kind session.Kind) (lockHolder, er
 	return lockHolder{Work: w, kind: kind}, nil
 }
 
-// release gives up a place for which no work was launched. A stop that is not recorded yet takes it back: then again holds the
-// place for that, until it is ended by [places.end] and [places.done].
+// release releases a lock for which no work was launched. A stop that is not recorded yet takes it back: then again holds the
+// place for that, until it is ended by [sessionLocks.end] and [sessionLocks.done].
 func (p *sessionLocks) release(w *Work) (again *Work, stop unrecordedStop) {
 	p.mu.Lock()
 	delete(p.working, w.id)
@@ -111,14 +110,14 @@ func (p *sessionLocks) isWorking(id session.ID) bool {
 	return p.working[id] != nil
 }
 
-// remember keeps a stop that is still to be recorded.
+// addUnrecordedStop keeps a stop that is still to be recorded.
 func (p *sessionLocks) addUnrecordedStop(stop unrecordedStop) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unrecorded[stop.session.ID] = stop
 }
 
-// settled forgets a stop that has been recorded, or that something else has taken the place of.
+// removeUnrecordedStop forgets a stop that has been recorded or superseded.
 func (p *sessionLocks) removeUnrecordedStop(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +135,7 @@ func (p *sessionLocks) preempt(w *Work) {
 	}
 }
 
-// yield ends this process's work on a session whose record says that it is no longer ours: another process has taken
+// cancelSuperseded cancels this process's work on a session whose record says that it is no longer ours: another process has taken
 // the operation over, or has done what it was meant to do. A zero Session is one that is gone. It reports whether there was such
 // work.
 func (p *sessionLocks) cancelSuperseded(id session.ID, s session.Session) bool {
@@ -154,7 +153,7 @@ func (p *sessionLocks) cancelSuperseded(id session.ID, s session.Session) bool {
 	return true
 }
 
-// hurry lets the work on a session that waits act at once.
+// skipDelay ends the delay of automatic work on a session.
 func (p *sessionLocks) skipDelay(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

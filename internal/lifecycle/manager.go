@@ -14,17 +14,17 @@ import (
 )
 
 // Manager decides what happens to sessions: it is the one place that changes their status. Every change is recorded in
-// the store before it is made in the runtime, so that whatever dies when, a successor finds out what was meant.
+// the store before it is made in the runtime, so that after a crash the next process can finish it.
 //
 // It is safe for concurrent use. [Manager.Run] must be running for interrupted work to be taken up, and
 // [Manager.Close] ends the work in progress.
 //
 // It is the front of several types, each with what it knows and a lock of its own. From the inside out: [Rules] decide;
-// healthRecords, waiting, retries, outlasting, places, subscribers and activity remember; publisher tells the data plane, and
+// healthRecords, deferredSessions, retries, foreignOperations, sessionLocks, subscribers and activity hold state; publisher tells the data plane, and
 // recorder changes records; containers and executor carry out what is recorded; queue lets one operation at a time begin on a
 // session; and idle, follower, reconciler and monitor observe, and bring to the queue what they have seen.
 //
-// Each lock is taken alone, but for the one of publisher, with which held those of healthRecords, waiting, retries and
+// Each mutex is taken alone, but for the one of publisher, with which held those of healthRecords, deferredSessions, retries and
 // subscribers are taken and the data plane is called.
 type Manager struct {
 	store   session.Store
@@ -132,12 +132,12 @@ func (m *Manager) Logs(ctx context.Context, id session.ID, opts session.LogOptio
 }
 
 // Start brings a session up and does nothing to one that is up. Errors beside the store's: CodeConflict,
-// CodeInProgress, and of a session that holds no place CodeLimit and CodePressure.
+// CodeInProgress, and of a session that occupies no slot CodeLimit and CodePressure.
 func (m *Manager) Start(ctx context.Context, id session.ID) (*Work, error) {
 	return m.queue.submit(ctx, id, Command{Kind: session.OpStart})
 }
 
-// Stop ends a session's container and keeps its workspace. It takes the place of a create, start or restart in progress.
+// Stop ends a session's container and keeps its workspace. It preempts a create, start or restart in progress.
 func (m *Manager) Stop(ctx context.Context, id session.ID) (*Work, error) {
 	return m.queue.submit(ctx, id, Command{Kind: session.OpStop})
 }
@@ -147,7 +147,7 @@ func (m *Manager) Restart(ctx context.Context, id session.ID) (*Work, error) {
 	return m.queue.submit(ctx, id, Command{Kind: session.OpRestart})
 }
 
-// Delete removes a session with its container, its workspace and its record. It takes the place of a create, start or
+// Delete removes a session with its container, its workspace and its record. It preempts a create, start or
 // restart in progress.
 func (m *Manager) Delete(ctx context.Context, id session.ID) (*Work, error) {
 	return m.queue.submit(ctx, id, Command{Kind: session.OpDelete})
@@ -172,10 +172,10 @@ func (m *Manager) Cancel(ctx context.Context, id session.ID) (*Work, error) {
 	return m.Stop(ctx, id)
 }
 
-// Force stops, restarts or deletes a session in place of whatever is in progress, here or on another process, however
+// Force stops, restarts or deletes a session and preempts any operation in progress, here or on another process, however
 // long that would still have taken. Only a delete in progress goes on: to stop or restart what is being deleted is a
 // CodeConflict or CodeInProgress error.
 func (m *Manager) Force(ctx context.Context, id session.ID, kind session.Kind) (*Work, error) {
-	m.opts.Logger.WarnContext(ctx, "whatever is in progress makes way", "session_id", id, "operation", kind)
+	m.opts.Logger.WarnContext(ctx, "forced operation preempts any in progress", "session_id", id, "operation", kind)
 	return m.queue.submit(ctx, id, Command{Kind: kind, Force: true})
 }

@@ -305,7 +305,7 @@ func TestLimitHoldsForCreateAndStart(t *testing.T) {
 	}
 	h.Make(lifecycle.Request{}) // the place that was left
 	_, err = h.Start(t.Context(), a.ID)
-	wantCode(t, err, session.CodeLimit, "start in a full house")
+	wantCode(t, err, session.CodeLimit, "start at the limit")
 	if s := h.stored(a.ID); s.Status != session.Stopped || s.Operation != nil {
 		t.Errorf("got %+v, want the refused start to change nothing", s)
 	}

@@ -31,7 +31,7 @@ type monitor struct {
 }
 
 const (
-	// checkers is how many sessions are looked at at once. A look takes milliseconds where all is well.
+	// maxConcurrentChecks is how many sessions are checked at once. A check takes milliseconds where all is well.
 	maxConcurrentChecks = 16
 	// redials of the engine's events.
 	firstRedial, lastRedial = 100 * time.Millisecond, 5 * time.Second
@@ -71,14 +71,14 @@ func (m *monitor) watchHealth(ctx context.Context) {
 	}
 }
 
-// watchEngine follows the engine's events, and connects again for as long as ctx lasts. What happened meanwhile nobody
-// tells: records and containers are compared after each connection.
+// watchEngine follows the engine's events, and connects again for as long as ctx lasts. Events in between
+// are lost: records and containers are compared after each connection.
 func (m *monitor) watchEngine(ctx context.Context) {
 	wait := firstRedial
 	for ctx.Err() == nil {
-		heard := false
+		connected := false
 		err := m.runtime.Watch(ctx, func() {
-			heard, wait = true, firstRedial
+			connected, wait = true, firstRedial
 			m.engineConnected(ctx)
 		}, func(e session.RuntimeEvent) {
 			switch e.Action {
@@ -99,8 +99,8 @@ func (m *monitor) watchEngine(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.engineDisconnected(ctx, heard)
-		m.opts.Logger.WarnContext(ctx, "the engine's events are not heard; connecting again", "error", err, "after", wait)
+		m.engineDisconnected(ctx, connected)
+		m.opts.Logger.WarnContext(ctx, "engine event stream disconnected; reconnecting", "error", err, "after", wait)
 		select {
 		case <-time.After(wait):
 		case <-m.redial:
@@ -110,7 +110,7 @@ func (m *monitor) watchEngine(ctx context.Context) {
 	}
 }
 
-// look asks a session's server, and where it does not answer the engine, and acts on what they say.
+// check probes a session's server, inspects its container if the probe fails, and acts on the result.
 func (m *monitor) check(ctx context.Context, id session.ID) {
 	target, name := m.health.probeTarget(id)
 	away := m.health.isEngineUnreachable()
@@ -145,7 +145,7 @@ func (m *monitor) check(ctx context.Context, id session.ID) {
 	case missing != nil && session.CodeOf(missing) != session.CodeNotFound:
 		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Reason: "the engine cannot be asked"})
 	case missing != nil || c.State != session.StateRunning && c.State != session.StatePaused, c.State == session.StateRunning && c.Address != target.Address:
-		m.reports.logFailure(ctx, id, m.reconcile(ctx, id)) // it is not where it was: mend what is recorded
+		m.reports.logFailure(ctx, id, m.reconcile(ctx, id)) // its state or address has changed: reconcile the record
 	case c.State == session.StatePaused:
 		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unhealthy, Reason: "its container is paused; unpause it, or restart the session"})
 	default:
@@ -156,7 +156,7 @@ func (m *monitor) check(ctx context.Context, id session.ID) {
 		case errors.Is(err, session.ErrUnresponsive):
 			cause, reason = CauseHangs, "its server hangs: it says that it is well and does no work"
 		}
-		m.opts.Logger.DebugContext(ctx, "session is unhealthy", "session_id", id, "error", err)
+		m.opts.Logger.DebugContext(ctx, "health check failed", "session_id", id, "error", err)
 		if m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unhealthy, Reason: reason}) {
 			m.reports.logFailure(ctx, id, m.queue.handleFailure(ctx, id, Observation{Container: Up, Server: NotWorking, Diagnosis: &Diagnosis{
 				Cause: cause, Failure: session.Errorf(session.CodeUpstream, "%s", reason),
@@ -165,25 +165,25 @@ func (m *monitor) check(ctx context.Context, id session.ID) {
 	}
 }
 
-// suspect has a session looked at at once.
+// checkSoon queues a session for a check now.
 func (m *monitor) checkSoon(id session.ID) {
 	if target, _ := m.health.probeTarget(id); target.Address != "" && m.opts.Peers.Mine(id) {
 		m.due.add(id)
 	}
 }
 
-// passed notes that all is well. After a healthy period, earlier restarts are forgotten.
+// handleSuccess records a check that passed. After a healthy period, earlier restarts are forgotten.
 func (m *monitor) handleSuccess(ctx context.Context, id session.ID, target session.Target, latency time.Duration) {
 	recovered, forgive := m.health.noteSuccess(id, target, latency)
 	if recovered {
-		m.opts.Logger.InfoContext(ctx, "session is healthy again", "session_id", id)
+		m.opts.Logger.InfoContext(ctx, "session recovered", "session_id", id)
 	}
 	if forgive {
 		m.reports.logFailure(ctx, id, m.records.changeIf(ctx, id, session.Running, func(s *session.Session) { s.RestartCount = 0 }))
 	}
 }
 
-// found notes that something is wrong. It reports whether that is to be mended by a restart now.
+// handleProblem records a check that failed. It reports whether the server is to be restarted now.
 func (m *monitor) handleProblem(ctx context.Context, id session.ID, target session.Target, c Check) (restart bool) {
 	known, changed, failures := m.health.noteProblem(id, target, c)
 	if !known {
@@ -194,7 +194,7 @@ func (m *monitor) handleProblem(ctx context.Context, id session.ID, target sessi
 		if c.State == Unknown {
 			level = slog.LevelDebug // it is the engine that is told of, once for all of them
 		}
-		m.opts.Logger.Log(ctx, level, "session is not healthy", "session_id", id, "state", c.State, "reason", c.Reason)
+		m.opts.Logger.Log(ctx, level, "session is unhealthy", "session_id", id, "state", c.State, "reason", c.Reason)
 	}
 	return c.State == Unhealthy && failures >= m.opts.Health.Threshold
 }

@@ -41,7 +41,7 @@ func (q *queue) stopUnrecorded(ctx context.Context, w *Work, c Command, cause er
 	return true
 }
 
-// release gives up a place for which no work was launched. A stop that made way for that and is not recorded yet goes on.
+// release releases a lock for which no work was launched. A stop that made way for that and is not recorded yet goes on.
 func (q *queue) release(w *Work) {
 	again, stop := q.locks.release(w)
 	if again == nil {
@@ -65,7 +65,7 @@ func (q *queue) performUnrecorded(ctx context.Context, s session.Session, c Comm
 	begun := time.Now()
 	within, cancel := context.WithTimeout(ctx, q.rules.allowance(session.OpStop))
 	defer cancel()
-	q.opts.Logger.WarnContext(ctx, "the store cannot be written; the session is stopped all the same", "session_id", s.ID, "error", cause)
+	q.opts.Logger.WarnContext(ctx, "store cannot be written; stopping the session without a record", "session_id", s.ID, "error", cause)
 	q.routes.setAddress(s.ID, "")
 	q.routes.publish(s)
 	err := q.runtime.Stop(within, s.ContainerName, q.opts.StopTimeout)

@@ -39,14 +39,14 @@ type Options struct {
 	IdleTimeout    time.Duration              // a session that nobody has used for so long is stopped; 0: never
 	MaxBusy        time.Duration              // how long a server's own work keeps an unused session up beyond that; default 12 h
 	MaxLifetime    time.Duration              // of a session, from its creation; 0: for ever
-	Health         HealthOptions              // how sessions are looked after
+	Health         HealthOptions              // how sessions are monitored
 	Peers          Peers                      // who else works on the store; nil: nobody
-	Feed           Feed                       // what they do; nil: nothing is heard of it before the next reconciliation
+	Feed           Feed                       // their changes; nil: they are noticed by the next reconciliation
 	Now            func() time.Time
 	Logger         *slog.Logger
 	Tracer         Tracer    // of background work; nil: it has the context of Run
 	Admission      Admission // whether another session may begin to run; nil: the limit decides alone
-	Sink           Sink      // takes what happens; nil: nobody does
+	Sink           Sink      // receives reports; nil: none are sent
 }
 
 // Admission says whether the host can take another session.

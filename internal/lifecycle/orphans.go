@@ -44,7 +44,7 @@ func (o *orphans) sweepOrphans(ctx context.Context, found map[string]session.Con
 	}
 	before, err := o.opts.Hold.Before(ctx)
 	if err != nil {
-		o.opts.Logger.WarnContext(ctx, "containers without a session left alone: it is not known which of them are held", "error", err)
+		o.opts.Logger.WarnContext(ctx, "containers without a session kept: the hold cannot be read", "error", err)
 		return
 	}
 	held := 0
@@ -120,7 +120,7 @@ func (o *orphans) removeOrphan(ctx context.Context, c session.Container) error {
 	}
 	missing := o.opts.Peers.UnreachableSince()
 	if !missing.IsZero() && c.CreatedAt.After(missing.Add(-missingMargin)) {
-		o.opts.Logger.DebugContext(ctx, "container without a session left alone: it may be that of a process that cannot be heard",
+		o.opts.Logger.DebugContext(ctx, "container without a session kept: it may belong to an unreachable process",
 			"container", c.Name, "session_id", c.Session)
 		return nil
 	}

@@ -17,7 +17,7 @@ type Peers interface {
 	// Mine reports whether this process looks after the session in the background. Of the processes that are alive
 	// one does.
 	Mine(id session.ID) bool
-	// UnreachableSince is when the first of those processes was last heard of that have not said good-bye. What has been
+	// UnreachableSince is when the first of those processes was last heard of that have not deregistered. What has been
 	// made on the engine since then may be theirs, and recorded where nobody else can read it. Zero: none is missing.
 	UnreachableSince() time.Time
 	// Unreachable reports whether another process may have acted on sessions before that time without its being recorded
@@ -28,7 +28,7 @@ type Peers interface {
 // Feed tells what other processes do to sessions. Stores that are shared have one.
 type Feed interface {
 	// Watch calls changed for each session that anybody creates, updates or deletes, and missed whenever changes may
-	// have gone unnoticed, which includes the beginning. Touches are not told of. Both are called from one goroutine.
+	// have gone unnoticed, which includes the beginning. Touches are not reported. Both are called from one goroutine.
 	// It goes on until ctx ends, and then returns ctx's error.
 	Watch(ctx context.Context, missed func(), changed func(session.ID)) error
 }

@@ -53,7 +53,7 @@ func (p *publisher) mark() uint64 {
 	return p.count
 }
 
-// overtaken reports whether a newer record than s was published after the mark. The caller holds p.mu.
+// superseded reports whether a newer record than s was published after the mark. The caller holds p.mu.
 func (p *publisher) superseded(s session.Session, mark uint64) bool {
 	return p.published[s.ID] > mark && p.outdated(s)
 }
@@ -74,7 +74,7 @@ func profilePointers(profiles map[string]session.Profile) map[string]*session.Pr
 	return pointers
 }
 
-// locate tells the data plane where a session's server is; "" when it is nowhere. Of a session that is not published yet
+// setAddress publishes the address of a session's server; "" when it has none. Of a session that is not published yet
 // it takes effect with that. It does not wait for the caller's publish: that may be of a record that is outdated by now.
 func (p *publisher) setAddress(id session.ID, address string) {
 	p.mu.Lock()
@@ -215,7 +215,7 @@ func (p *publisher) profileOf(s session.Session) *session.Profile {
 	return p.profile[p.opts.DefaultProfile]
 }
 
-// isTwin reports whether another session of this ID is known here than the one that is recorded.
+// isDuplicate reports whether this process has published another session of the same ID than the recorded one.
 func (p *publisher) isDuplicate(s session.Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

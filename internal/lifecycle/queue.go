@@ -41,7 +41,7 @@ func (q *queue) decide(ctx context.Context, id session.ID, seen Observation, c C
 	return s, q.rules.Decide(s, seen, c, q.opts.now()), nil
 }
 
-// launch does the work in a goroutine that outlives the request. The place must be reserved and the intent recorded.
+// launch does the work in a goroutine that outlives the request. The lock must be held and the intent recorded.
 func (q *queue) launch(ctx context.Context, w *Work, s session.Session) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	ctx, stop := context.WithTimeout(ctx, q.rules.allowance(s.Operation.Kind)+w.handover)
@@ -78,9 +78,9 @@ func (q *queue) inTurn(ctx context.Context, w *Work, s session.Session) (session
 	return q.execute.perform(ctx, w, s)
 }
 
-// admit asks whether one more session may begin to take a place, beside whether a place is free, which the store decides.
+// admit asks whether one more session may begin to occupy a slot, beside whether a slot is free, which the store decides.
 //
-// It is asked of a create, and of a start, restart or wake of a session that holds no place. Whatever holds one has been
+// It is asked of a create, and of a start, restart or wake of a session that occupies no slot. Whatever holds one has been
 // admitted already: a running session that is restarted or healed, and an operation that another process takes up, only
 // go on using what they were given. To refuse them would turn a busy host into lost sessions.
 func (q *queue) admit(ctx context.Context) error {

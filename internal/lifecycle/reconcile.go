@@ -31,7 +31,7 @@ type reconciler struct {
 	diagnoser  *diagnoser
 }
 
-// all makes one pass over every record and every container. When either list cannot be had it changes nothing:
+// reconcileAll makes one pass over every record and every container. When either list cannot be had it changes nothing:
 // what is not known is not an orphan. Sessions that another process looks after are followed and left alone.
 func (r *reconciler) reconcileAll(ctx context.Context) error {
 	ctx = r.opts.Tracer.Start(ctx)
@@ -80,7 +80,7 @@ func (r *reconciler) reconcileAll(ctx context.Context) error {
 	return r.follower.unpublishMissing(ctx, listed)
 }
 
-// reconcilers is how many sessions are reconciled at once. One may have to wait for a server that does not answer, or that does
+// maxConcurrentReconciles is how many sessions are reconciled at once. One may have to wait for a server that does not answer, or that does
 // not end, and the others must not wait for that.
 const maxConcurrentReconciles = 16
 
@@ -101,7 +101,7 @@ func (r *reconciler) isReconciled(s session.Session, c session.Container, exists
 	return r.routes.isPublishedAt(s, "")
 }
 
-// reconcile makes one record and its container agree. It holds the session's place and looks at both again, so that no
+// reconcile makes one record and its container agree. It holds the session's lock and looks at both again, so that no
 // operation of this process can come between the look and the deed; one that does is left alone.
 func (r *reconciler) reconcile(ctx context.Context, id session.ID) error {
 	at, err := r.locks.acquire(id, opReconcile)
@@ -123,8 +123,8 @@ func (r *reconciler) reconcile(ctx context.Context, id session.ID) error {
 	return nil
 }
 
-// examine decides about a session and does what can be done at once. What begins an operation is returned. The caller holds the
-// session's place.
+// inspect decides about a session and does what can be done at once. What begins an operation is returned. The caller holds the
+// session's lock.
 func (r *reconciler) inspect(ctx context.Context, id session.ID) (Decision, Observation, error) {
 	s, err := r.duplicates.resolve(ctx, id)
 	if session.CodeOf(err) == session.CodeNotFound {
@@ -185,7 +185,7 @@ func (r *reconciler) inspect(ctx context.Context, id session.ID) (Decision, Obse
 	return d, seen, err
 }
 
-// situation is what the runtime's word on a container amounts to. A server that has no address works for nobody.
+// observe turns what the runtime reports into an Observation. A server without an address does not work.
 func (r *reconciler) observe(s session.Session, c session.Container, exists bool) Observation {
 	seen := Observation{Holder: r.queue.holder(s), Container: containerStateOf(c, exists)}
 	if seen.Container == Up && c.Address == "" {
@@ -194,7 +194,7 @@ func (r *reconciler) observe(s session.Session, c session.Container, exists bool
 	return seen
 }
 
-// seenAs classifies what the runtime says about a container.
+// containerStateOf classifies what the runtime says about a container.
 func containerStateOf(c session.Container, exists bool) ContainerState {
 	switch {
 	case !exists:
@@ -231,7 +231,7 @@ func (r *reconciler) adopt(ctx context.Context, s, next session.Session, c sessi
 	})
 }
 
-// askServer asks the server of a session in error, whose container runs as after an outage of the engine in the middle of an
+// probeServer probes the server of a session in error, whose container runs as after an outage of the engine in the middle of an
 // operation.
 func (r *reconciler) probeServer(ctx context.Context, s session.Session, c session.Container) ServerState {
 	probe, cancel := context.WithTimeout(ctx, r.opts.ProbeTimeout)
@@ -243,7 +243,7 @@ func (r *reconciler) probeServer(ctx context.Context, s session.Session, c sessi
 	return Working
 }
 
-// stopUseless stops the container of a session in error whose server does not work.
+// stopNotWorking stops the container of a session in error whose server does not work.
 func (r *reconciler) stopNotWorking(ctx context.Context, s session.Session, c session.Container) error {
 	r.routes.publish(s)
 	if now, err := r.store.Get(ctx, s.ID); err != nil || now.Revision != s.Revision {

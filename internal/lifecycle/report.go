@@ -11,7 +11,7 @@ func (r *reporter) appendEvent(ctx context.Context, s *session.Session, what ses
 	addEvent(s, r.opts.now(), what, session.ActorOf(ctx), reason)
 }
 
-// reporter tells of what happens: to the sink, and to the log what could not be done.
+// reporter sends reports to the sink, and logs failed reconciliations.
 type reporter struct{ opts Options }
 
 func (r *reporter) emit(ctx context.Context, report Report) {
@@ -20,7 +20,7 @@ func (r *reporter) emit(ctx context.Context, report Report) {
 	}
 }
 
-// observe reports how something went.
+// reportResult reports the result of an operation.
 func (r *reporter) reportResult(ctx context.Context, p OperationResult) {
 	r.emit(ctx, Report{Operation: &p})
 }
@@ -30,7 +30,7 @@ func (r *reporter) notify(ctx context.Context, s session.Session, what session.E
 	r.emit(ctx, Report{Notice: &Notice{At: r.opts.now(), Type: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount}})
 }
 
-// refuse tells of what was not begun, and returns why. That Berth itself comes too late for something is no refusal.
+// reportRefusal reports an operation that was not begun, and returns err. An automatic operation that lost a race is not reported.
 func (r *reporter) reportRefusal(ctx context.Context, p OperationResult, err error) error {
 	if err == nil {
 		return nil
@@ -43,7 +43,7 @@ func (r *reporter) reportRefusal(ctx context.Context, p OperationResult, err err
 	return err
 }
 
-// refused passes an error on, and tells of it if it is a refusal for want of room.
+// countRejection returns err, and reports it if it is a CodeLimit or CodePressure error.
 func (r *reporter) countRejection(ctx context.Context, err error) error {
 	if code := session.CodeOf(err); code == session.CodeLimit || code == session.CodePressure {
 		r.emit(ctx, Report{Rejected: err})
@@ -51,9 +51,9 @@ func (r *reporter) countRejection(ctx context.Context, err error) error {
 	return err
 }
 
-// report logs what could not be brought into agreement; the next pass tries again.
+// logFailure logs a failed reconciliation; the next pass retries.
 func (r *reporter) logFailure(ctx context.Context, id session.ID, err error) {
 	if err != nil && ctx.Err() == nil {
-		r.opts.Logger.ErrorContext(ctx, "session and container could not be brought into agreement", "session_id", id, "error", err)
+		r.opts.Logger.ErrorContext(ctx, "session reconciliation failed", "session_id", id, "error", err)
 	}
 }

@@ -9,13 +9,12 @@ import (
 )
 
 const (
-	// healers is how many sessions are restarted at once without anybody's request: an engine that comes back with all of
-	// them down must not be overrun.
+	// maxConcurrentRestarts bounds automatic restarts, so that an engine that restarts with every container down is not overloaded.
 	maxConcurrentRestarts = 4
 )
 
-// settle does what is decided about a session that has ended or does not work. Someone who works on the session already is
-// left alone. The caller must not hold the session's place.
+// handleFailure does what is decided about a session whose container ended or whose server does not work. Work in progress on the
+// session is left alone. The caller must not hold the session's lock.
 func (q *queue) handleFailure(ctx context.Context, id session.ID, seen Observation) error {
 	at, err := q.locks.acquire(id, opReconcile)
 	if err != nil {
@@ -24,7 +23,7 @@ func (q *queue) handleFailure(ctx context.Context, id session.ID, seen Observati
 	return q.handleFailureLocked(ctx, at.Work, seen)
 }
 
-// settleIn is settle for who holds the session's place, which is given up unless work is begun.
+// handleFailureLocked is handleFailure for a caller that holds the session's lock, which is released unless work is begun.
 func (q *queue) handleFailureLocked(ctx context.Context, w *Work, seen Observation) error {
 	stream := q.health.stream()
 	s, verdict, err := q.recordFailure(ctx, w.id, seen)
@@ -52,7 +51,7 @@ func (q *queue) handleFailureLocked(ctx context.Context, w *Work, seen Observati
 		q.opts.Logger.InfoContext(ctx, "session was ended by the engine and is started again", "session_id", s.ID)
 	case Fail:
 		if q.rules.Restarts {
-			q.opts.Logger.ErrorContext(ctx, "session has failed for good", "session_id", s.ID, "reason", why.Failure.Message, "restarts", s.RestartCount)
+			q.opts.Logger.ErrorContext(ctx, "session failed, no restarts left", "session_id", s.ID, "reason", why.Failure.Message, "restarts", s.RestartCount)
 			q.reports.notify(ctx, s, session.EventFailed, why.Cause, s.LastError)
 		}
 		return nil
@@ -63,7 +62,7 @@ func (q *queue) handleFailureLocked(ctx context.Context, w *Work, seen Observati
 	return nil
 }
 
-// recordSettled writes what is decided, if that is anything that is recorded before it is done.
+// recordFailure writes what is decided, if that is anything that is recorded before it is done.
 func (q *queue) recordFailure(ctx context.Context, id session.ID, seen Observation) (session.Session, Verdict, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()

@@ -33,7 +33,7 @@ func retryDelay(n int) time.Duration {
 	return min(firstRetryDelay<<min(n-1, 10), lastRetryDelay)
 }
 
-// failed notes that an operation has failed and returns when it is tried again.
+// add notes that an operation has failed and returns when it is tried again.
 func (r *retries) add(id session.ID, kind session.Kind, code session.Code, now time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,7 +47,7 @@ func (r *retries) add(id session.ID, kind session.Kind, code session.Code, now t
 	return was.next
 }
 
-// ended forgets the failures of a session and returns them.
+// clear forgets the failures of a session and returns them.
 func (r *retries) clear(id session.ID) retry {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,11 +7,11 @@ import (
 	"berth/internal/session"
 )
 
-// checkWayBack returns why the newest upgrade cannot be taken back although that is recorded.
+// checkRevert returns why the newest upgrade cannot be taken back although that is recorded.
 func (b *containers) checkRevert(ctx context.Context, s session.Session) error {
 	u := settled(s.Upgrade)
 	if u == nil || u.Step != session.StepSwitch {
-		return nil // prepareReturn says why not
+		return nil // prepareRevert says why not
 	}
 	spec := b.specOf(s)
 	if spec.Image = u.Previous; !u.Empty {
@@ -35,7 +35,7 @@ func (b *containers) checkRevert(ctx context.Context, s session.Session) error {
 // errNoCopy is why a session cannot go back to its earlier state, which leaves it with the present one.
 var errNoCopy = errors.New("there is no copy of the state")
 
-// putBack removes the container and replaces the state by the copy. It returns errNoCopy, and has changed nothing, when there
+// restoreCopy removes the container and replaces the state by the copy. It returns errNoCopy, and has changed nothing, when there
 // is none.
 func (b *containers) restoreCopy(ctx context.Context, s session.Session) error {
 	if err := b.records.holds(ctx, s); err != nil {

@@ -40,7 +40,7 @@ func (m *Manager) rotate(ctx context.Context, id session.ID, digest string, grac
 	return s, nil
 }
 
-// sweepTokens removes the digests of tokens that are good no more, at once and then at intervals, until ctx ends.
+// sweepTokens removes the digests of tokens that are no longer valid, at once and then at intervals, until ctx ends.
 func (m *Manager) sweepTokens(ctx context.Context) {
 	every := time.NewTicker(m.opts.SweepEvery)
 	defer every.Stop()
@@ -57,7 +57,7 @@ func (m *Manager) sweepTokens(ctx context.Context) {
 	}
 }
 
-// errClean ends a change that has nothing to change.
+// errNothingToSweep ends a change that has nothing to change.
 var errNothingToSweep = errors.New("nothing to sweep")
 
 // SweepTokens removes the digests of expired tokens and of tokens whose grace has ended, of the sessions that this

@@ -56,12 +56,12 @@ func (r Rules) takeoverAfter(s session.Session, handover time.Duration) time.Dur
 	return d
 }
 
-// isOver reports whether a session has reached the end of its life.
+// isExpired reports whether a session has reached the end of its life.
 func isExpired(s session.Session, now time.Time) bool {
 	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
 }
 
-// overdue returns why a running session is to be stopped now; empty: it is not.
+// stopReasonDue returns why a running session is to be stopped now; empty: it is not.
 func (r Rules) stopReasonDue(s session.Session, now time.Time) session.StopReason {
 	switch {
 	case s.Status != session.Running:
@@ -74,7 +74,7 @@ func (r Rules) stopReasonDue(s session.Session, now time.Time) session.StopReaso
 	return ""
 }
 
-// wakes reports whether the next request brings a session up, or finds it coming up.
+// wakesOnRequest reports whether the next request brings a session up, or finds it coming up.
 func wakesOnRequest(s session.Session) bool {
 	switch {
 	case s.Operation == nil:
@@ -85,17 +85,17 @@ func wakesOnRequest(s session.Session) bool {
 	return s.Operation.Kind == session.OpStop && s.Operation.Pending() && s.StopReason == session.StopIdle // a stop that only Berth wanted
 }
 
-// heals reports whether a session in error is one that was being restarted when that failed or was cut short, and may
+// restartsAgain reports whether a session in error is one that was being restarted when that failed or was cut short, and may
 // be restarted again.
 func (r Rules) restartsAgain(s session.Session) bool {
 	return r.Restarts && s.Status == session.Error && s.Operation == nil && (s.RestartCount > 0 || s.StopReason == session.StopEngine) &&
 		s.RestartCount < r.MaxRestarts
 }
 
-// heal decides about a session whose server has ended or does not work: it is restarted as long as it has restarts left.
+// restartOrFail decides about a session whose server has ended or does not work: it is restarted as long as it has restarts left.
 func (r Rules) restartOrFail(s session.Session, why *Diagnosis, now time.Time) Decision {
 	ended := why.Failure.Code != session.CodeUpstream
-	if !r.Restarts && !ended { // whoever uses it may still get something out of it
+	if !r.Restarts && !ended { // it may still serve some requests
 		return keep()
 	}
 	next := s.Clone()
@@ -117,7 +117,7 @@ func (r Rules) restartOrFail(s session.Session, why *Diagnosis, now time.Time) D
 	return Decision{Verdict: Fail, Next: next, Changed: true}
 }
 
-// bringBack decides about a session whose container the engine has ended: that is no fault of its server. It is started
+// recoverFromEngine decides about a session whose container the engine has ended, which is no failure of its server. It is started
 // again as soon as the engine can, if anything is to be started again: else the next request does that.
 func (r Rules) recoverFromEngine(s session.Session, why *Diagnosis, now time.Time) Decision {
 	next := s.Clone()
@@ -212,7 +212,7 @@ func (r Rules) AwaitEngine(s session.Session, actor string, now time.Time) sessi
 	return next
 }
 
-// engineEnded is why a session stops that the engine has ended.
+// engineStoppedReason is why a session stops that the engine has ended.
 const engineStoppedReason = "the engine was stopped or restarted"
 
 // copyTime bounds a copy of a session's state.

@@ -33,7 +33,7 @@ func (x *executor) cutShort(ctx context.Context, kind session.Kind, s session.Se
 	return session.Errorf(session.CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
 }
 
-// takeDown stops the session's container, if there is one. A store that cannot say whose operation it is does not keep it
+// stopContainer stops the session's container, if there is one. A store that cannot say whose operation it is does not keep it
 // from that: a stop loses nothing.
 func (x *executor) stopContainer(ctx context.Context, s session.Session) error {
 	if err := x.records.holds(ctx, s); errors.Is(err, errTakenOver) {
@@ -48,7 +48,7 @@ func (x *executor) stopContainer(ctx context.Context, s session.Session) error {
 	return err
 }
 
-// outlive gives a context for what has to be done although an operation's own time is up. The end of the process cuts
+// cleanupContext gives a context for what has to be done although an operation's own time is up. The end of the process cuts
 // it short.
 func (x *executor) cleanupContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.StopTimeout+time.Minute)
@@ -59,8 +59,8 @@ func (x *executor) cleanupContext(ctx context.Context) (context.Context, context
 	}
 }
 
-// blameEngine reports whether the engine was away or stopping while a server was brought up, and then makes the failure the
-// engine's: it ends containers, and breaks calls, in ways that look like the session's own fault. begun is the event stream at the begin.
+// attributeToEngine reports whether the engine was unavailable or stopping during a start, and then returns the failure as one of
+// the engine: it ends containers, and breaks calls, in ways that look like the session's own fault. begun is the event stream at the begin.
 func (x *executor) attributeToEngine(ctx context.Context, kind session.Kind, begun eventStream, failure error) (away bool, _ error) {
 	if failure == nil || !kind.BringsUp() {
 		return false, failure

@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-// holder says who does the recorded operation. The caller holds the session's place in this process, so that an operation
+// holder says who does the recorded operation. The caller holds the session's lock in this process, so that an operation
 // of our own that is recorded has ended and could not say so.
 func (q *queue) holder(s session.Session) Holder {
 	op := s.Operation
@@ -24,7 +24,7 @@ func (q *queue) holder(s session.Session) Holder {
 	return HeldByOther
 }
 
-// outlasting remembers the operations of other processes that are alive, and since when this process has seen them. The
+// foreignOperations remembers the operations of other processes that are alive, and since when this process has seen them. The
 // clocks of two machines differ, so that the deadline that another one has written says nothing here.
 type foreignOperations struct {
 	mu   sync.Mutex
@@ -36,7 +36,7 @@ type foreignOperation struct {
 	since time.Time // with a monotonic reading
 }
 
-// isOver reports whether the operation recorded with s has been seen for longer than it may take.
+// isOverdue reports whether the operation recorded with s has been seen for longer than it may take.
 func (o *foreignOperations) isOverdue(s session.Session, allowance time.Duration, now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-// maxEvents is how many milestones of a session are kept.
+// maxEvents is how many events of a session are kept.
 const maxEvents = 25
 
 // addEvent adds what happens to the timeline of a session that is about to be recorded.
@@ -19,7 +19,7 @@ func addEvent(s *session.Session, now time.Time, what session.EventType, by, rea
 	s.Timeline = append(timeline, session.Event{At: now, Type: what, By: by, Reason: reason})
 }
 
-// cameUp is when the session's server was last brought up. It may be at another address since, and have the same port: on
+// lastReady is when the session's server was last brought up. It may be at another address since, and have the same port: on
 // the sessions' network all servers do.
 func lastReady(s session.Session) time.Time {
 	for _, m := range slices.Backward(s.Timeline) {

@@ -75,7 +75,7 @@ func (d *resultRecorder) into(o *lifecycle.Options) {
 	})
 }
 
-// inBubble runs a house in a bubble; its manager runs as well.
+// inBubble runs a fixture in a bubble; its manager runs as well.
 func inBubble(t *testing.T, p *scriptedProber, change func(*lifecycle.Options), test func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

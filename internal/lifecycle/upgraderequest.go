@@ -92,7 +92,7 @@ func upgradable(s session.Session) error {
 	return nil
 }
 
-// prepareReturn records that the newest upgrade is about to be taken back.
+// prepareRevert records that the newest upgrade is about to be taken back.
 func prepareRevert(before session.Session, s *session.Session) error {
 	if err := upgradable(before); err != nil {
 		return err

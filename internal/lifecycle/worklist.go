@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-// worklist holds sessions until somebody sees to them; one that is added twice is seen to once.
+// worklist is a queue of sessions; one that is added twice is handled once.
 type worklist struct {
 	mu    sync.Mutex
 	ids   map[session.ID]struct{}

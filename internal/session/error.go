@@ -12,12 +12,12 @@ type Code string
 
 // Every code.
 const (
-	CodeInvalid             Code = "invalid_request"       // the caller can mend the request
+	CodeInvalid             Code = "invalid_request"       // the caller can correct the request
 	CodeMalformed           Code = "malformed_request"     // the request cannot be read
 	CodeMethod              Code = "method_not_allowed"    // the address does not answer this method
 	CodeUnauthorized        Code = "unauthorized"          // no token, or not the right one
 	CodeForbidden           Code = "forbidden"             // the request may not be made from there
-	CodeNotFound            Code = "not_found"             // no such thing
+	CodeNotFound            Code = "not_found"             // no such resource
 	CodeConflict            Code = "conflict"              // the session's state forbids it, or it has changed meanwhile
 	CodeInProgress          Code = "operation_in_progress" // another operation is being done to the session
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"  // the key was used for a different request
@@ -38,13 +38,13 @@ const (
 	CodeTooLarge            Code = "body_too_large"        // the request body is over the limit
 	CodeShuttingDown        Code = "shutting_down"         // this process is stopping
 	CodeCanceled            Code = "canceled"              // a later operation took its place, or the caller left
-	CodeInternal            Code = "internal_error"        // a bug or something nobody foresaw
+	CodeInternal            Code = "internal_error"        // a bug or an unforeseen failure
 )
 
-// Failure is what people see of an error: a code, a sentence that says what to do, and a cause that only the log sees.
+// Failure is the public form of an error: a code, a sentence that says what to do, and a cause that only the log sees.
 type Failure struct {
 	Code       Code
-	Message    string        // for people; no secrets, no addresses of the inside
+	Message    string        // for users; no secrets, no addresses of the inside
 	RetryAfter time.Duration // when it is worth trying again; 0: not said
 	Err        error         // for the log; may be nil
 }
@@ -68,7 +68,7 @@ func (f *Failure) After(d time.Duration) *Failure {
 	return &g
 }
 
-// Error gives the message and the cause: it is for logs. Show people Message.
+// Error gives the message and the cause: it is for logs. Show users Message.
 func (f *Failure) Error() string {
 	if f.Err == nil {
 		return f.Message
@@ -90,7 +90,7 @@ func CodeOf(err error) Code {
 	return CodeInternal
 }
 
-// MessageOf returns what people may see of err: the first Failure's message, and "internal error" for anything else.
+// MessageOf returns the public message of err: the first Failure's message, and "internal error" for anything else.
 func MessageOf(err error) string {
 	if err == nil {
 		return ""

@@ -10,7 +10,7 @@ import (
 type Event struct {
 	At     time.Time `json:"at"`
 	Type   EventType `json:"what"`
-	By     string    `json:"by"`               // who wished it: "operator", "user", or "berth" of its own accord
+	By     string    `json:"by"`               // who requested it: "operator", "user", or "berth" of its own accord
 	Reason string    `json:"reason,omitempty"` // half a sentence; empty where there is nothing to say
 }
 
@@ -18,7 +18,7 @@ func (m Event) equal(o Event) bool {
 	return m.At.Equal(o.At) && m.Type == o.Type && m.By == o.By && m.Reason == o.Reason
 }
 
-// EventsSince returns the milestones that were added after last; all that are remembered when last is not among them. Their
+// EventsSince returns the events that were added after last; all that are remembered when last is not among them. Their
 // times do not order them: clocks are set back, and those of several processes differ.
 func (s Session) EventsSince(last Event) []Event {
 	for i, m := range slices.Backward(s.Timeline) {
@@ -31,12 +31,12 @@ func (s Session) EventsSince(last Event) []Event {
 
 type actorKey struct{}
 
-// WithActor says on whose wish what is done with ctx is done.
+// WithActor returns a context in which actor is the one who acts.
 func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
-// ActorOf is on whose wish what is done with ctx is done: "operator", "user", or "berth" of its own accord.
+// ActorOf returns who acts in ctx: "operator", "user", or "berth" of its own accord.
 func ActorOf(ctx context.Context) string {
 	if actor, ok := ctx.Value(actorKey{}).(string); ok {
 		return actor
@@ -44,5 +44,5 @@ func ActorOf(ctx context.Context) string {
 	return ActorBerth
 }
 
-// ActorBerth is who does what nobody has asked for.
+// ActorBerth is the actor of automatic operations.
 const ActorBerth = "berth"

@@ -54,7 +54,7 @@ type Probe struct {
 func (p Probe) WantsJSON() bool { return p.Status == 0 || p.Status == 200 }
 
 // BusyProbe is a GET request with the server's credential whose answer tells of the server's own work: a JSON array, or an
-// object whose members are the things that it works on.
+// object whose members are the items that it works on.
 type BusyProbe struct {
 	Path   string   `yaml:"path"`
 	Member string   `yaml:"member"` // of each element, a string

@@ -38,7 +38,7 @@ type Session struct {
 
 	Status       Status
 	StopReason   StopReason // why it was stopped; empty: somebody wished it, or it is not stopped
-	LastError    string     // one sentence for people; empty when the last operation succeeded
+	LastError    string     // one sentence for users; empty when the last operation succeeded
 	Operation    *Operation // what is being done to the session now; nil when nothing is
 	RestartCount int        // automatic restarts since the last healthy period
 	Revision     int64      // set by the store: 1 at creation, one more with each update

@@ -46,7 +46,7 @@ const (
 	EventReady       EventType = "ready"         // its server has answered for the first time since a create or start
 	EventRestarted   EventType = "restarted"     // its server has answered again
 	EventUnhealthy   EventType = "unhealthy"     // it has failed and is being restarted
-	EventOutOfMemory EventType = "out_of_memory" // its server was killed for want of memory
+	EventOutOfMemory EventType = "out_of_memory" // its server was killed because memory ran out
 	EventStopped     EventType = "stopped"       // its container is stopped
 	EventFailed      EventType = "failed"        // it is in error
 	EventRotated     EventType = "rotated"       // it has another token

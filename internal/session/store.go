@@ -10,14 +10,14 @@ import (
 // Every method returns a CodeStoreUnavailable error when the store cannot be reached or written.
 type Store interface {
 	// Create adds a session and sets its Revision to 1. An ID that is taken is a CodeConflict error. When s occupies
-	// a place and max is above 0, the count of occupying sessions and the insertion are one atomic step, and a full
-	// house is a CodeLimit error.
+	// a slot and max is above 0, the count of occupying sessions and the insertion are one atomic step, and a reached
+	// limit is a CodeLimit error.
 	Create(ctx context.Context, s Session, max int) (Session, error)
 	// Get returns a CodeNotFound error if there is no such session.
 	Get(ctx context.Context, id ID) (Session, error)
 	// Update replaces the session whose ID and Revision s has, and returns it with the next Revision. It returns a
 	// CodeNotFound error if there is no such session and a CodeConflict error ([Stale]) if its revision is another
-	// one. LastAccessed never goes backwards. When s begins to occupy a place, max is enforced as by Create.
+	// one. LastAccessed never goes backwards. When s begins to occupy a slot, max is enforced as by Create.
 	Update(ctx context.Context, s Session, max int) (Session, error)
 	// Delete removes the session if its revision is the given one; errors as with Update.
 	Delete(ctx context.Context, id ID, revision int64) error

@@ -210,7 +210,7 @@ func NewInMemory(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 	return h
 }
 
-// New makes a house whose parts are closed when the test ends; change may adjust the Manager's options.
+// New makes a fixture whose parts are closed when the test ends; change may adjust the Manager's options.
 func New(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{}), probe.New(), change)

@@ -34,7 +34,7 @@ func TestSupervisorNotifications(t *testing.T) {
 	}
 }
 
-// A process that hangs is no process that lives.
+// A hung process sends no watchdog notification.
 func TestHungProcessSendsNoWatchdog(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

@@ -16,7 +16,7 @@ import (
 	"berth/test/harness"
 )
 
-// healers is how many sessions may be started at once by nobody's wish.
+// healers is how many sessions may be started at once automatically.
 const healers = 4
 
 // The engine is stopped with all containers on it, or killed, and comes back with all of them down: more often within ten
