@@ -19,6 +19,7 @@ var rank = map[string]int{
 	"berth/internal/pin":        0,
 	"berth/internal/pipenet":    0,
 	"berth/internal/session":    0,
+	"berth/internal/waittest":   0,
 
 	"berth/internal/access":         1,
 	"berth/internal/atomicfile":     1,

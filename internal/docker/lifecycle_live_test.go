@@ -18,6 +18,7 @@ import (
 	"berth/internal/docker"
 	"berth/internal/dockertest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
@@ -131,7 +132,7 @@ func bringUp(t *testing.T, w fixture, n int) {
 		t.Fatalf("addresses = %v, want %d different ones", addresses, n)
 	}
 	for address, name := range addresses {
-		eventually(t, name+" answers", func() error {
+		waittest.Until(t, name+" answers", func() error {
 			return get(t.Context(), address, "/global/health", &struct{}{})
 		})
 	}
@@ -214,7 +215,7 @@ func TestMissingProgramExitsWith127AndLog(t *testing.T) {
 	if err := w.Start(t.Context(), spec.Name); err != nil {
 		t.Fatalf("start: %v; want nil, because the init did start", err)
 	}
-	eventually(t, "the container ends", func() error {
+	waittest.Until(t, "the container ends", func() error {
 		c, err := w.Inspect(t.Context(), spec.Name)
 		if err == nil && (c.State != session.StateStopped || c.FinishedAt.IsZero() || c.ExitCode != 127) {
 			return fmt.Errorf("%s, exit code %d; want stopped after a run, 127", c.State, c.ExitCode)
@@ -279,7 +280,7 @@ func TestContainerStartsAfterNetworkPrune(t *testing.T) {
 	if err != nil {
 		t.Fatalf("inspect: %v", err)
 	}
-	eventually(t, "the server answers again", func() error { return get(t.Context(), c.Address, "/path", &struct{}{}) })
+	waittest.Until(t, "the server answers again", func() error { return get(t.Context(), c.Address, "/path", &struct{}{}) })
 }
 
 func TestConcurrentCreatesMakeOneNetwork(t *testing.T) {

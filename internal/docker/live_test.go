@@ -13,6 +13,7 @@ import (
 	"berth/internal/docker"
 	"berth/internal/dockertest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 const password = session.Secret("correct horse battery staple")
@@ -68,7 +69,7 @@ func (w fixture) up(t *testing.T, spec session.Spec) session.Container {
 	if err != nil {
 		t.Fatalf("inspect %s: %v", spec.Name, err)
 	}
-	eventually(t, "the server answers", func() error {
+	waittest.Until(t, "the server answers", func() error {
 		var health struct{ Healthy bool }
 		if err := get(t.Context(), c.Address, "/global/health", &health); err != nil {
 			return err
@@ -103,25 +104,6 @@ func get(ctx context.Context, address, path string, into any) error {
 		return fmt.Errorf("GET %s: status %d: %s", path, resp.StatusCode, body)
 	}
 	return json.Unmarshal(body, into)
-}
-
-// eventually asks again and again, for at most 20 seconds, until try returns nil.
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-again.C:
-		case <-deadline:
-			t.Fatalf("%s: not within 20 s: %v", what, err)
-		}
-	}
 }
 
 func wantCode(t *testing.T, err error, want session.Code, why string) {

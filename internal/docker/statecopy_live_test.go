@@ -8,6 +8,7 @@ import (
 
 	"berth/internal/dockertest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // saveAndRestore stops a container, copies its state, removes the container and restores the state.
@@ -66,7 +67,7 @@ func TestDisconnectedContainerIsConnectedAtStart(t *testing.T) {
 	if c, err = w.Inspect(t.Context(), spec.Name); err != nil || c.Address == "" {
 		t.Fatalf("after the start: got address %q, %v; want one", c.Address, err)
 	}
-	eventually(t, "the server answers", func() error {
+	waittest.Until(t, "the server answers", func() error {
 		var health struct{ Healthy bool }
 		return get(t.Context(), c.Address, "/global/health", &health)
 	})

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"berth/internal/pki"
+
+	"berth/internal/waittest"
 )
 
 // issue makes one more client and returns the directory of its files.
@@ -205,7 +207,7 @@ func TestGuardListsConnectedClients(t *testing.T) {
 	for _, c := range closers {
 		c.Close()
 	}
-	eventually(t, "connections that were closed are forgotten", func() bool {
+	waittest.True(t, "connections that were closed are forgotten", func() bool {
 		return len(ask()) == 0
 	})
 	response, err := client.Post(w.url(ClientsPath), "", nil)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"berth/internal/pki"
+	"berth/internal/waittest"
 
 	"go.uber.org/goleak"
 )
@@ -190,7 +191,7 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 func (b *logBuffer) wait(t *testing.T, message string, match func(map[string]any) bool) map[string]any {
 	t.Helper()
 	var found map[string]any
-	eventually(t, "log entry "+message, func() bool {
+	waittest.True(t, "log entry "+message, func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for _, entry := range b.entries {
@@ -212,22 +213,6 @@ func (b *logBuffer) none(t *testing.T, message string) {
 	for _, entry := range b.entries {
 		if entry["msg"] == message {
 			t.Errorf("logged %v, want nothing of the kind", entry)
-		}
-	}
-}
-
-// eventually polls until condition holds.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(timeout)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("%s: did not come within %s", what, timeout)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"berth/internal/waittest"
 )
 
 const (
@@ -196,7 +198,7 @@ func TestEngineEOFEndsConnection(t *testing.T) {
 	}
 	// This client never closes its own direction; the guard must not wait for it indefinitely.
 	w.log.wait(t, "engine request", wasHijacked)
-	eventually(t, "closed connection", func() bool {
+	waittest.True(t, "closed connection", func() bool {
 		_, err := conn.Write([]byte("x"))
 		return err != nil
 	})

@@ -14,6 +14,7 @@ import (
 	"berth/internal/docker"
 	"berth/internal/pki"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // apiEngine answers the Docker runtime's requests; some answers take a while, so that requests are always in flight.
@@ -92,7 +93,7 @@ func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 	more := func(when string) {
 		t.Helper()
 		before := done.Load()
-		eventually(t, "requests "+when, func() bool { return done.Load() > before+100 || t.Failed() })
+		waittest.True(t, "requests "+when, func() bool { return done.Load() > before+100 || t.Failed() })
 	}
 	more("before")
 	for _, want := range []pki.Stage{pki.StageTrusted, pki.StageReissued} {
@@ -102,7 +103,7 @@ func TestRotationUnderLoadLosesNoRequest(t *testing.T) {
 		}
 		more("after " + string(want))
 	}
-	eventually(t, "the old authority is retired", func() bool {
+	waittest.True(t, "the old authority is retired", func() bool {
 		at, err := pki.Rotate(w.dir, pki.RotateOptions{InUse: func(old, _ pki.Description) []string { return w.presenting(t, old.KeyID) }})
 		return err == nil && at.Stage == pki.StageNone
 	})

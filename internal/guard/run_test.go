@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"berth/internal/waittest"
 )
 
 func TestStopDrainsThenClosesConnections(t *testing.T) {
@@ -48,7 +50,7 @@ func TestStopDrainsThenClosesConnections(t *testing.T) {
 	if _, err := io.ReadAll(events.Body); err == nil {
 		t.Error("the event stream ended as if it were complete, want a broken connection")
 	}
-	eventually(t, "no new connections", func() bool {
+	waittest.True(t, "no new connections", func() bool {
 		conn, err := tls.Dial("tcp", w.address, w.tls(t))
 		if err == nil {
 			conn.Close()

@@ -14,6 +14,7 @@ import (
 	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // door admits or refuses, as a test says, and remembers who was sent away.
@@ -138,7 +139,7 @@ func TestTakenOverOperationIsNotAdmittedAgain(t *testing.T) {
 	successor := h.Process()
 	defer func() { _ = successor.Close(t.Context()) }()
 	id := issued.Session().ID
-	h.eventually(t, func() bool {
+	waittest.True(t, "what was asked for happens", func() bool {
 		_ = successor.Reconcile(t.Context())
 		return h.stored(id).Status == session.Running
 	})

@@ -1,7 +1,6 @@
 package lifecycle_test
 
 import (
-	"errors"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -9,6 +8,7 @@ import (
 
 	"berth/internal/lifecycle"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // A container that ends through the engine may be ended by a process that cannot record it where this one reads.
@@ -111,13 +111,8 @@ func TestContainerOfUnreachablePeerIsNotStopped(t *testing.T) {
 // settledRoute waits until a session's server is known to be nowhere.
 func (h *fixture) settledRoute(t *testing.T, id session.ID) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(5 * time.Millisecond) {
+	waittest.True(t, "its server is routed no more", func() bool {
 		route, ok := h.Routes.Get(id)
-		if ok && !route.Running {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(errors.New("its server is still routed"))
-		}
-	}
+		return ok && !route.Running
+	})
 }

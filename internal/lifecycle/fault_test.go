@@ -13,6 +13,7 @@ import (
 	"berth/internal/lifecycle"
 	"berth/internal/session"
 	"berth/internal/sessiontest"
+	"berth/internal/waittest"
 )
 
 // crashPoint is a process that is killed at one of its calls of store and engine: before that call has worked, or after it.
@@ -199,16 +200,10 @@ func (h *fixture) endsConsistent(id session.ID, ends []session.Status, point int
 	h.Manager = h.Process()
 	h.Clock.Advance(24 * time.Hour) // past the grace of orphans
 	agreed := model{fixture: h}
-	var fault error
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
+	waittest.Until(h.t, fmt.Sprintf("all agree after a kill at step %d", point), func() error {
 		h.reconcile()
-		if fault = agreed.disagreement(); fault == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			h.t.Fatalf("killed at step %d: %v", point, fault)
-		}
-	}
+		return agreed.disagreement()
+	})
 	if id == "" {
 		return
 	}

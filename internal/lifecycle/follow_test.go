@@ -12,11 +12,11 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/lifecycle"
-	"berth/internal/porttest"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 	"berth/internal/sessiontest"
 	"berth/internal/storage/jsonfile"
+	"berth/internal/waittest"
 )
 
 // peers is what the processes of a test believe of each other.
@@ -79,14 +79,7 @@ func (w *twoProcesses) create() (session.Session, session.Secret) {
 
 func (w *twoProcesses) eventually(what string, try func() error) {
 	w.t.Helper()
-	var fault error
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		if fault = try(); fault == nil {
-			return
-		}
-		<-time.After(time.Millisecond)
-	}
-	w.t.Fatalf("not within 5 s: %s: %v", what, fault)
+	waittest.Until(w.t, what, try)
 }
 
 func routed(routes *sessiontest.Routes, id session.ID, want func(session.Route, bool) bool) func() error {
@@ -350,7 +343,8 @@ func TestServerIsFollowedToNewAddressWithSamePort(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newTwo(t)
-		w.Engine.SamePort(porttest.Free(t))
+		w.Engine.SamePort(4096)
+		w.Engine.Script(runtimetest.OpStart, runtimetest.Step{Times: -1, Delay: time.Millisecond}) // two starts are told apart by their times
 		s, _ := w.create()
 		before, _ := w.routes1.Get(s.ID)
 		w.peers.change(func() { w.peers.foreign[s.ID] = true }) // nobody looks at the container of his own accord

@@ -13,6 +13,7 @@ import (
 	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // monitored is a fixture whose sessions are checked often.
@@ -26,11 +27,7 @@ func monitored(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	}}, change...)...)
 	h.runManager(t)
 	// What happens before the events are received is not seen.
-	for deadline := time.Now().Add(10 * time.Second); !h.Engine.Watched(); <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the engine's events are not received")
-		}
-	}
+	waittest.True(t, "the engine's events are received", h.Engine.Watched)
 	return h
 }
 
@@ -54,16 +51,15 @@ func (h *fixture) runManager(t *testing.T) (stop func()) {
 // waitFor waits until a session and its health are as wanted.
 func (h *fixture) waitFor(t *testing.T, id session.ID, what string, want func(session.Session, lifecycle.Health) bool) session.Session {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(5 * time.Millisecond) {
-		s := h.stored(id)
-		health, _ := h.Health(id)
-		if want(s, health) {
-			return s
+	var s session.Session
+	waittest.Until(t, what, func() error {
+		s = h.stored(id)
+		if health, _ := h.Health(id); !want(s, health) {
+			return fmt.Errorf("the session is %+v, its health %+v", s, health)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s: the session is %+v, its health %+v", what, s, health)
-		}
-	}
+		return nil
+	})
+	return s
 }
 
 func isUp(s session.Session, h lifecycle.Health) bool {
@@ -327,7 +323,7 @@ func TestFailureAndRestartNoticesAreSent(t *testing.T) {
 		h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 		h.Engine.Crash(s.ContainerName, 1, false)
 		h.waitFor(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool { return v.State == lifecycle.Failed })
-		h.eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
+		waittest.True(t, "what was asked for happens", func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
 		mu.Lock()
 		defer mu.Unlock()
 		for i, want := range []struct {
@@ -341,15 +337,6 @@ func TestFailureAndRestartNoticesAreSent(t *testing.T) {
 			}
 		}
 	})
-}
-
-func (h *fixture) eventually(t *testing.T, try func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !try(); <-time.After(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not in time")
-		}
-	}
 }
 
 func TestCancelEndsOperationInProgress(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 	"berth/internal/sessiontest"
+	"berth/internal/waittest"
 )
 
 var errAway = session.Errorf(session.CodeEngineUnavailable, "the engine is away")
@@ -280,7 +281,7 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 				for range 120 { // an hour of passes
 					h.Clock.Advance(30 * time.Second)
 					h.reconcile()
-					h.eventually(t, func() bool {
+					waittest.True(t, "what was asked for happens", func() bool {
 						now := h.stored(s.ID)
 						return now.Operation != nil && now.Operation.Owner == ""
 					})
@@ -302,7 +303,7 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 				}
 				h.Engine.ClearScript()
 				h.Clock.Advance(time.Hour)
-				h.eventually(t, func() bool {
+				waittest.True(t, "what was asked for happens", func() bool {
 					h.reconcile()
 					mu.Lock()
 					defer mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // An engine that answers everything and gives no events is not taken for one that was stopped: what a session does wrong
@@ -22,7 +23,7 @@ func TestServerFailureCountsWhenEngineSendsNoEvents(t *testing.T) {
 			h.Engine.Script(runtimetest.OpWatch, refused)
 			h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
 			h.runManager(t)
-			h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpWatch)) > 3 })
+			waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpWatch)) > 3 })
 			issued, err := h.Create(t.Context(), lifecycle.Request{})
 			if err != nil {
 				t.Fatal(err)
@@ -44,7 +45,7 @@ func TestServerFailureCountsWhenEngineSendsNoEvents(t *testing.T) {
 			h.Engine.Script(runtimetest.OpWatch, refused)
 			h.Engine.BreakStreams()
 			before := len(h.Engine.Calls(runtimetest.OpPing))
-			h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpPing)) > before+3 })
+			waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpPing)) > before+3 })
 			h.waitFor(t, s.ID, "given up after its restarts", func(now session.Session, _ lifecycle.Health) bool {
 				if now.Status == session.Running && now.Operation == nil {
 					h.Engine.Crash(s.ContainerName, 3, false)

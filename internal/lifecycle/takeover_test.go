@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // abandon ends a process in the middle of whatever it does: its calls to the engine end, and it records nothing more.
@@ -25,32 +27,26 @@ func (h *fixture) abandon(m *lifecycle.Manager) {
 // reached waits until the engine was asked for this.
 func (h *fixture) reached(op runtimetest.Op) {
 	h.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); len(h.Engine.Calls(op)) == 0; {
-		if time.Now().After(deadline) {
-			h.t.Fatalf("the engine was not asked for %s", op)
-		}
-		<-time.After(time.Millisecond)
-	}
+	waittest.True(h.t, "the engine is asked for "+string(op), func() bool { return len(h.Engine.Calls(op)) > 0 })
 }
 
 // settled waits until nothing is in progress and returns the session.
 func (h *fixture) settled(id session.ID) session.Session {
 	h.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		s, err := h.Store.Get(h.t.Context(), id)
-		route, _ := h.Routes.Get(id) // told after the record is written
-		if err == nil && s.Operation == nil && route.Running == (s.Status == session.Running) {
-			return s
-		}
+	var s session.Session
+	waittest.Until(h.t, "nothing is in progress", func() error {
+		found, err := h.Store.Get(h.t.Context(), id)
 		if session.CodeOf(err) == session.CodeNotFound {
-			return session.Session{}
+			return nil
 		}
-		if time.Now().After(deadline) {
-			h.t.Fatalf("session %s is not settled: %s, operation %+v, routed %v, %v", id, s.Status, s.Operation, route.Running, err)
+		route, _ := h.Routes.Get(id) // told after the record is written
+		if err != nil || found.Operation != nil || route.Running != (found.Status == session.Running) {
+			return fmt.Errorf("session %s is %s, operation %+v, routed %v, %w", id, found.Status, found.Operation, route.Running, err)
 		}
-		<-time.After(5 * time.Millisecond)
-	}
+		s = found
+		return nil
+	})
+	return s
 }
 
 // Each step of a create is the last that the first process makes; the second one finishes the work.

@@ -15,6 +15,7 @@ import (
 	"berth/internal/lifecycle"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // upgrade moves a session to an image that works, to one that does not, or back.
@@ -317,7 +318,7 @@ func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 						if image == brokenImage {
 							want = "stub:1"
 						}
-						h.eventually(t, func() bool {
+						waittest.True(t, "what was asked for happens", func() bool {
 							if err := h.Reconcile(t.Context()); err != nil {
 								t.Fatal(err)
 							}
@@ -354,7 +355,7 @@ func TestStartCompletesInterruptedRevert(t *testing.T) {
 		if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
 			t.Fatal(err)
 		}
-		h.eventually(t, func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
+		waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
 		w, err = h.Stop(t.Context(), s.ID)
 		if _, err := h.wait(t, w, err); err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 
 	"berth/internal/process"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 func inspect(t *testing.T, r *process.Runtime, name string) session.Container {
@@ -51,21 +52,6 @@ func logs(t *testing.T, r *process.Runtime, name string) string {
 	return string(text)
 }
 
-// await polls until ok.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	late := time.After(20 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("%s: not within 20s", what)
-		}
-	}
-}
-
 // ask returns the JSON that the server answers, or nil when it does not answer.
 func ask(t *testing.T, s session.Spec, address, method, path string) map[string]any {
 	t.Helper()
@@ -96,7 +82,7 @@ func serve(t *testing.T, r *process.Runtime, s session.Spec) session.Container {
 	}
 	start(t, r, s.Name)
 	c := inspect(t, r, s.Name)
-	await(t, "the server answers", func() bool {
+	waittest.True(t, "the server answers", func() bool {
 		healthy, _ := ask(t, s, c.Address, "GET", "/global/health")["healthy"].(bool)
 		return healthy
 	})
@@ -206,10 +192,10 @@ func TestServerEndKillsItsChildren(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, pid := range pids {
-				await(t, "the end of a child", func() bool { return !alive(t, pid) })
+				waittest.True(t, "the end of a child", func() bool { return !alive(t, pid) })
 			}
 			if name == "crashed" {
-				await(t, "the exit", func() bool { return inspect(t, r, "a").State == session.StateStopped })
+				waittest.True(t, "the exit", func() bool { return inspect(t, r, "a").State == session.StateStopped })
 				if got := inspect(t, r, "a").ExitCode; got != 137 {
 					t.Errorf("got exit code %d, want 137: SIGKILL ended it", got)
 				}

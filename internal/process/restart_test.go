@@ -14,6 +14,7 @@ import (
 
 	"berth/internal/process"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 func TestServersSurviveCloseAndAreAdopted(t *testing.T) {
@@ -108,7 +109,7 @@ func afterKill(t *testing.T) (string, session.Spec, string) {
 		t.Fatalf("the other process said %q, want that it has started a container", got)
 	}
 	address := fmt.Sprintf("127.0.0.1:%v", record(t, dir)["port"])
-	await(t, "the server answers", func() bool { return ask(t, s, address, "GET", "/path") != nil })
+	waittest.True(t, "the server answers", func() bool { return ask(t, s, address, "GET", "/path") != nil })
 	return dir, s, address
 }
 
@@ -157,7 +158,7 @@ func TestServerEndWithoutBerthIsDetected(t *testing.T) {
 	t.Parallel()
 	dir, s, address := afterKill(t)
 	ask(t, s, address, "POST", "/exit?code=7")
-	await(t, "the end of the server", func() bool { return ask(t, s, address, "GET", "/path") == nil })
+	waittest.True(t, "the end of the server", func() bool { return ask(t, s, address, "GET", "/path") == nil })
 	c := inspect(t, open(t, dir), "a")
 	if c.State != session.StateDead || c.ExitCode != -1 || c.Address != "" || c.FinishedAt.IsZero() {
 		t.Errorf("got %+v, want it dead with code -1", c)
@@ -177,7 +178,7 @@ func TestInterruptedStartIsUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, dir)
-	await(t, "the end of the unrecorded server", func() bool { return ask(t, s, address, "GET", "/path") == nil })
+	waittest.True(t, "the end of the unrecorded server", func() bool { return ask(t, s, address, "GET", "/path") == nil })
 	if got := inspect(t, r, "a").State; got != session.StateDead {
 		t.Errorf("got %q, want %q", got, session.StateDead)
 	}
@@ -200,7 +201,7 @@ func TestReusedProcessIDIsNotAdopted(t *testing.T) {
 	if got := inspect(t, open(t, dir), "a").State; got != session.StateDead {
 		t.Errorf("got %q, want %q: the process with its ID is another one", got, session.StateDead)
 	}
-	await(t, "the end of the unrecorded server", func() bool { return !alive(t, int(pid)) && ask(t, s, address, "GET", "/path") == nil })
+	waittest.True(t, "the end of the unrecorded server", func() bool { return !alive(t, int(pid)) && ask(t, s, address, "GET", "/path") == nil })
 }
 
 func TestOpenUndoesInterruptedOperations(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"berth/internal/process"
 	"berth/internal/runtimetest"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 // stub is the path of test/stubserver's program: the one that stubVariable names, or one that is built for these tests.
@@ -194,7 +195,7 @@ func TestOptionsCommandOverridesProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, r, "a")
-	await(t, "the exit", func() bool { return inspect(t, r, "a").State == session.StateStopped })
+	waittest.True(t, "the exit", func() bool { return inspect(t, r, "a").State == session.StateStopped })
 	if got := inspect(t, r, "a").ExitCode; got != 5 {
 		t.Errorf("got exit code %d, want 5", got)
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"berth/internal/session"
+
+	"berth/internal/waittest"
 )
 
 func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
@@ -82,7 +84,7 @@ func TestStreamThatBeginsWhileDrainingEndsAtOnce(t *testing.T) {
 	})
 	drained, quiet := make(chan error, 1), make(chan struct{})
 	go func() { drained <- w.proxy.Drain(t.Context(), quiet) }()
-	eventually(t, "streams have ended", w.proxy.streamsEnded.Load)
+	waittest.True(t, "streams have ended", w.proxy.streamsEnded.Load)
 	ended, r := make(chan error, 1), w.request(t, http.MethodGet, "/event", nil)
 	go func() {
 		res, err := w.client.Do(r)

@@ -16,6 +16,7 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/session"
+	"berth/internal/waittest"
 )
 
 func TestServerThatRefusesConnections(t *testing.T) {
@@ -108,7 +109,7 @@ func TestServerExitMidResponseBreaksTheResponse(t *testing.T) {
 			if err == nil {
 				t.Errorf("got %q and a proper end", body)
 			}
-			eventually(t, "access log", func() bool { return strings.Contains(w.logs.String(), `"complete":false`) })
+			waittest.True(t, "access log", func() bool { return strings.Contains(w.logs.String(), `"complete":false`) })
 			if got := w.proxy.InFlight(); got != 0 {
 				t.Errorf("in flight: got %d, want 0", got)
 			}
@@ -145,7 +146,7 @@ func TestAccessLogHasNoSecretsAndNoPaths(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "12345") })
 	w.get(t, "/private/path?secret=query&auth_token=x")
-	eventually(t, "access log", func() bool { return strings.Contains(w.logs.String(), "request proxied") })
+	waittest.True(t, "access log", func() bool { return strings.Contains(w.logs.String(), "request proxied") })
 	logs := w.logs.String()
 	for _, bad := range []string{"private", "query", "auth_token", testToken.Reveal(), testGrant.Reveal()} {
 		if strings.Contains(logs, bad) {

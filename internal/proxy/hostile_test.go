@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"berth/internal/session"
+
+	"berth/internal/waittest"
 )
 
 // scripted is a session's server that answers as the script says, on real sockets.
@@ -147,9 +149,9 @@ func TestNoAnswerOfAServerLeavesAConnectionBehind(t *testing.T) {
 					t.Fatalf("got %d, want %d", got, c.status)
 				}
 			}
-			eventually(t, "server's connections closed", func() bool { return server.open.Load() == 0 })
-			eventually(t, "nothing counted as open", func() bool { return w.proxy.Load().Connections == 0 && w.proxy.InFlight() == 0 })
-			eventually(t, "descriptors given back", func() bool { return descriptors(t) <= before })
+			waittest.True(t, "server's connections closed", func() bool { return server.open.Load() == 0 })
+			waittest.True(t, "nothing counted as open", func() bool { return w.proxy.Load().Connections == 0 && w.proxy.InFlight() == 0 })
+			waittest.True(t, "descriptors given back", func() bool { return descriptors(t) <= before })
 		})
 	}
 }
@@ -209,8 +211,8 @@ func TestClientThatLeavesDuringAnUpgradeLeavesNothingBehind(t *testing.T) {
 			_ = conn.Close()
 		}
 	}
-	eventually(t, "server's connections closed", func() bool { return server.open.Load() == 0 })
-	eventually(t, "descriptors given back", func() bool { return descriptors(t) <= before })
+	waittest.True(t, "server's connections closed", func() bool { return server.open.Load() == 0 })
+	waittest.True(t, "descriptors given back", func() bool { return descriptors(t) <= before })
 }
 
 // A client that asks and leaves at once does not wait for its turn; the connection that it caused may take its time.
@@ -237,10 +239,10 @@ func TestConnectionsOfASessionAreBounded(t *testing.T) {
 			}
 		}()
 		want := int64(min(i+1, 5))
-		eventually(t, "connection begun", func() bool { return dialing.Load() >= want })
+		waittest.True(t, "connection begun", func() bool { return dialing.Load() >= want })
 		cancel()
 		<-done
-		eventually(t, "request given up", func() bool { return w.proxy.InFlight() == 0 })
+		waittest.True(t, "request given up", func() bool { return w.proxy.InFlight() == 0 })
 	}
 	if got := most.Load(); got != 5 {
 		t.Errorf("connections at once: got %d, want 5: two requests, two streams and an idle one", got)
@@ -259,7 +261,7 @@ func TestConnectionsOfASessionAreBounded(t *testing.T) {
 			res.Body.Close()
 		}
 	}()
-	eventually(t, "another session gets a connection", func() bool { return dialing.Load() == 6 })
+	waittest.True(t, "another session gets a connection", func() bool { return dialing.Load() == 6 })
 }
 
 func TestRequestsOfASessionAreBounded(t *testing.T) {
@@ -273,7 +275,7 @@ func TestRequestsOfASessionAreBounded(t *testing.T) {
 		r := w.request(t, http.MethodGet, "/", nil)
 		go func() { answers <- w.do(t, r).status }()
 	}
-	eventually(t, "two at work and four waiting", func() bool { return w.proxy.Load().Waiting == 4 })
+	waittest.True(t, "two at work and four waiting", func() bool { return w.proxy.Load().Waiting == 4 })
 	w.get(t, "/").mustBe(t, 429, session.CodeLimit, "as many wait as may")
 	close(hold)
 	for range 6 {

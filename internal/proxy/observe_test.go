@@ -10,6 +10,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"berth/internal/waittest"
 )
 
 type observations struct {
@@ -74,7 +76,7 @@ func TestEveryRequestIsObserved(t *testing.T) {
 	}
 	_ = c.Close(websocket.StatusNormalClosure, "")
 
-	eventually(t, "three requests are over", func() bool { return len(seen.list()) == 3 })
+	waittest.True(t, "three requests are over", func() bool { return len(seen.list()) == 3 })
 	got := seen.list()
 	want := []Observation{{Status: 200, Received: 7, Sent: 12}, {Status: 401}, {Status: 101, Stream: true}}
 	if d := cmp.Diff(want[:1], got[:1], cmpopts.IgnoreFields(Observation{}, "Duration")); d != "" {
@@ -89,5 +91,5 @@ func TestEveryRequestIsObserved(t *testing.T) {
 		t.Errorf("the WebSocket: got %d and %d bytes, want more than the message each way", ws.Received, ws.Sent)
 	}
 	w.table.Close()
-	eventually(t, "all connections are closed", func() bool { return w.proxy.Load().Connections == 0 })
+	waittest.True(t, "all connections are closed", func() bool { return w.proxy.Load().Connections == 0 })
 }

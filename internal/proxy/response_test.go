@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"berth/internal/session"
+
+	"berth/internal/waittest"
 )
 
 // forbidden are response fields that act upon the origin, its neighbours, or a proxy in front of it.
@@ -311,7 +313,7 @@ func TestWebSocketHalfCloseReachesServer(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(got), want) || len(got) != len(want)+1<<20 {
 		t.Errorf("got %d bytes, %.80q, %v; want %q and a million more", len(got), got, err, want)
 	}
-	eventually(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 && w.proxy.Load().Connections == 0 })
+	waittest.True(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 && w.proxy.Load().Connections == 0 })
 }
 
 func readHeader(t *testing.T, r *bufio.Reader) string {
@@ -350,7 +352,7 @@ func TestHalfClosedWebSocketEndsWithItsToken(t *testing.T) {
 		t.Fatalf("in flight: got %d, want 1: the client may still send", got)
 	}
 	w.table.Remove(testID)
-	eventually(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 && w.proxy.Load().Connections == 0 })
+	waittest.True(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 && w.proxy.Load().Connections == 0 })
 }
 
 func TestUnansweredConnectIs504(t *testing.T) {

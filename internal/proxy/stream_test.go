@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"berth/internal/session"
+
+	"berth/internal/waittest"
 )
 
 // eventStream sends an event for each text that comes, until the client leaves.
@@ -126,7 +128,7 @@ func TestClientThatLeavesIsPassedOnAtOnce(t *testing.T) {
 	within(t, "request at the server", began)
 	cancel()
 	within(t, "server's request cancelled", left)
-	eventually(t, "status 499 in the access log", func() bool { return strings.Contains(w.logs.String(), `"status":499`) })
+	waittest.True(t, "status 499 in the access log", func() bool { return strings.Contains(w.logs.String(), `"status":499`) })
 	if logs := w.logs.String(); strings.Contains(logs, `"ERROR"`) || strings.Contains(logs, `"WARN"`) {
 		t.Errorf("a client that closes its request is not an error:\n%s", logs)
 	}

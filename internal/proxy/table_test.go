@@ -12,6 +12,8 @@ import (
 	"github.com/coder/websocket"
 
 	"berth/internal/session"
+
+	"berth/internal/waittest"
 )
 
 func TestTableRemembersRoutes(t *testing.T) {
@@ -133,7 +135,7 @@ func TestRouteChangeEndsRequests(t *testing.T) {
 			}
 			within(t, "end of the silent call", silent).mustBe(t, c.status, c.code, "silent call")
 			within(t, "end of the stalled upload", upload).mustBe(t, c.status, c.code, "stalled upload")
-			eventually(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 })
+			waittest.True(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 })
 		})
 	}
 }
@@ -154,9 +156,9 @@ func TestClientThatDoesNotReadCannotKeepARevokedStreamOpen(t *testing.T) {
 	}
 	defer conn.Close()
 	_, _ = io.WriteString(conn, "GET /s/ses-one/ HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "+testToken.Reveal()+"\r\n\r\n")
-	eventually(t, "stream open", func() bool { return w.proxy.InFlight() == 1 })
+	waittest.True(t, "stream open", func() bool { return w.proxy.InFlight() == 1 })
 	w.table.Remove(testID)
-	eventually(t, "stream ended", func() bool { return w.proxy.InFlight() == 0 })
+	waittest.True(t, "stream ended", func() bool { return w.proxy.InFlight() == 0 })
 }
 
 // connections counts those that a server has accepted, by what they asked for.
@@ -238,7 +240,7 @@ func TestIdleConnectionsGoWithTheirServer(t *testing.T) {
 				t.Fatalf("after a request: got %d connections, want one kept", got)
 			}
 			change(w)
-			eventually(t, "idle connection closed", func() bool { return w.proxy.Load().Connections == 0 })
+			waittest.True(t, "idle connection closed", func() bool { return w.proxy.Load().Connections == 0 })
 		})
 	}
 }
@@ -275,7 +277,7 @@ func TestStreamLimitLeavesRoomForRequests(t *testing.T) {
 	within(t, "held request", began)
 	refused, second := w.request(t, http.MethodGet, "/", nil), make(chan answer, 1)
 	go func() { second <- w.do(t, refused) }()
-	eventually(t, "the second waits", func() bool { return w.proxy.Load().Waiting == 1 })
+	waittest.True(t, "the second waits", func() bool { return w.proxy.Load().Waiting == 1 })
 	within(t, "answer to the second", second).mustBe(t, 429, session.CodeLimit, "no place came free in time")
 	if got := w.proxy.Load(); got.Waiting != 0 || got.Requests != 1 || got.Streams != 1 {
 		t.Errorf("after it was refused: got %+v, want one request, one stream and no waiting request", got)

@@ -13,6 +13,8 @@ import (
 	"github.com/coder/websocket"
 
 	"berth/internal/session"
+
+	"berth/internal/waittest"
 )
 
 // echo is a server's terminal: it sends back what it gets.
@@ -97,7 +99,7 @@ func TestWebSocketEchoesAndItsEndIsPassedOn(t *testing.T) {
 	if got := websocket.CloseStatus(err); got != 4001 {
 		t.Errorf("the client saw close status %d (%v), want the server's 4001", got, err)
 	}
-	eventually(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 })
+	waittest.True(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 })
 }
 
 func TestWebSocketOfAClientThatVanishesEndsAtTheServer(t *testing.T) {

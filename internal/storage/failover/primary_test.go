@@ -2,6 +2,7 @@ package failover_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"berth/internal/session"
 	"berth/internal/storage/failover"
 	"berth/internal/storage/jsonfile"
+	"berth/internal/waittest"
 )
 
 // database is a primary that can be switched off, and of which single calls can fail before or after their effect.
@@ -253,13 +255,14 @@ func (h *fixture) crash() {
 	h.open = nil
 }
 
-func (h *fixture) eventually(what string, try func() bool) {
+func (h *fixture) eventually(what string, holds func() bool) {
 	h.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !try(); <-time.After(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			h.t.Fatalf("timed out: %s; the status is %+v", what, h.store.Status())
+	waittest.Until(h.t, what, func() error {
+		if !holds() {
+			return fmt.Errorf("the status is %+v", h.store.Status())
 		}
-	}
+		return nil
+	})
 }
 
 func (h *fixture) recover() {

@@ -11,6 +11,7 @@ import (
 	"berth/internal/postgrestest"
 	"berth/internal/session"
 	"berth/internal/storage/postgres"
+	"berth/internal/waittest"
 )
 
 func named(name string) func(*postgres.Options) {
@@ -163,7 +164,7 @@ func TestPeerDeregisters(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = b.Peers().Run(ctx, nil) })
-	eventually(t, func() error {
+	waittest.Until(t, "the database and its clients are as wanted", func() error {
 		if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 2 {
 			return errors.Join(err, fmt.Errorf("%+v", a.Peers().List()))
 		}
@@ -173,19 +174,6 @@ func TestPeerDeregisters(t *testing.T) {
 	wg.Wait()
 	if err := a.Peers().Join(t.Context()); err != nil || len(a.Peers().List()) != 1 || !a.Peers().UnreachableSince().IsZero() {
 		t.Errorf("after deregistering: got %+v, %v; want none unreachable", a.Peers().List(), err)
-	}
-}
-
-func eventually(t *testing.T, try func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
 	}
 }
 
@@ -203,7 +191,7 @@ func TestWatchReportsChangesAndReconnects(t *testing.T) {
 	}()
 	want := func(why string, m int, id session.ID, n int) {
 		t.Helper()
-		eventually(t, func() error {
+		waittest.Until(t, "the database and its clients are as wanted", func() error {
 			mu.Lock()
 			defer mu.Unlock()
 			if missed != m || heard[id] != n {

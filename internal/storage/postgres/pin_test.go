@@ -11,6 +11,7 @@ import (
 	"berth/internal/postgrestest"
 	"berth/internal/session"
 	"berth/internal/storage/postgres"
+	"berth/internal/waittest"
 )
 
 func pinned(t *testing.T, s *postgres.Store) {
@@ -44,7 +45,7 @@ func TestPinnedStoreRejectsOtherDatabase(t *testing.T) {
 	refused := func(when string) {
 		t.Helper()
 		for what, try := range map[string]func(context.Context) error{"ping": s.Ping, "schema": s.Prepare, "lease": s.Peers().Join} {
-			eventually(t, func() error { // connections of before the stop end with their next use
+			waittest.Until(t, "the database and its clients are as wanted", func() error { // connections of before the stop end with their next use
 				err := try(t.Context())
 				if err == nil {
 					t.Fatalf("%s, %s: it works with another database", when, what)
@@ -72,7 +73,7 @@ func TestPinnedStoreRejectsOtherDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Start()
-	eventually(t, func() error { return s.Ping(t.Context()) })
+	waittest.Until(t, "the database answers", func() error { return s.Ping(t.Context()) })
 	if !s.RolledBack().IsZero() {
 		t.Error("the database is reported as rolled back")
 	}
@@ -85,18 +86,18 @@ func TestRolledBackDatabaseIsDetected(t *testing.T) {
 	s := open(t, server.URL("postgres"))
 	pinned(t, s)
 	join := func() error { return s.Peers().Join(t.Context()) }
-	eventually(t, join)
+	waittest.Until(t, "the instance joins", join)
 	server.Stop()
 	old := server.Data() + "-old"
 	if out, err := osexec.Command("cp", "-a", server.Data(), old).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	server.Start()
-	eventually(t, join)
-	eventually(t, join)
+	waittest.Until(t, "the instance joins", join)
+	waittest.Until(t, "the instance joins", join)
 	server.Kill()
 	server.Start()
-	eventually(t, join)
+	waittest.Until(t, "the instance joins", join)
 	if !s.RolledBack().IsZero() {
 		t.Error("a database is reported as rolled back after an outage")
 	}
@@ -108,13 +109,13 @@ func TestRolledBackDatabaseIsDetected(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Start()
-	eventually(t, func() error { return s.Ping(t.Context()) })
+	waittest.Until(t, "the database answers", func() error { return s.Ping(t.Context()) })
 	at := s.RolledBack()
 	if at.IsZero() {
 		t.Error("a rolled back database is not detected")
 	}
-	eventually(t, join)
-	eventually(t, join)
+	waittest.Until(t, "the instance joins", join)
+	waittest.Until(t, "the instance joins", join)
 	if !s.RolledBack().Equal(at) {
 		t.Error("one rollback is reported twice")
 	}

@@ -17,6 +17,7 @@ import (
 	"berth/internal/session"
 	"berth/internal/storage/postgres"
 	"berth/internal/storetest"
+	"berth/internal/waittest"
 )
 
 func TestMain(m *testing.M) { os.Exit(postgrestest.Main(m)) }
@@ -239,7 +240,7 @@ func TestReconnectsAfterServerRestart(t *testing.T) {
 		t.Error("the error shows the password")
 	}
 	server.Start()
-	eventually(t, func() error {
+	waittest.Until(t, "the database and its clients are as wanted", func() error {
 		_, err := s.Get(t.Context(), "ses-a")
 		return err
 	})
