@@ -4,6 +4,9 @@ GO_TOOL  := go tool -modfile=tools/go.mod
 GO_FILES  = git ls-files -co --exclude-standard '*.go'
 # Packages of make test and make bench.
 PKG      ?= ./...
+# Tests wait for containers more than they compute, so more of them run at once than there are processors. make check vets.
+CPUS     := $(shell nproc 2>/dev/null || echo 2)
+GO_TEST  := go test -count=1 -vet=off -p $(shell echo $$(($(CPUS) + 1))) -parallel $(shell echo $$(($(CPUS) * 2))) -timeout 20m
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -29,7 +32,7 @@ image: ## build the session image berth/opencode
 	@socket=$$(scripts/engine ensure) && scripts/session-image "$$socket"
 
 test: ## every test, with every service that it needs (PKG=./internal/… for some)
-	@scripts/with-services go test -count=1 -timeout 20m $(PKG)
+	@scripts/with-services $(GO_TEST) $(PKG)
 
 # The equivalents of the test programs of the legacy service (docs/contract.md).
 AREA_docker      = ./internal/runtimetest ./internal/docker ./internal/process
@@ -43,7 +46,7 @@ AREA_pool        = ./internal/proxy ./internal/server
 AREA_resources   = ./internal/pressure ./internal/docker ./internal/httpapi ./test/e2e
 
 test-%: ## the tests of one area: docker hostip integration logging database health auth pool resources
-	@scripts/with-services go test -count=1 -timeout 20m $(or $(AREA_$*),$(error there is no area $*; make help lists them))
+	@scripts/with-services $(GO_TEST) $(or $(AREA_$*),$(error there is no area $*; make help lists them))
 
 bench: ## benchmarks, with every service that they need
 	@scripts/with-services go test -run '^$$' -bench . -timeout 60m ./bench/...
