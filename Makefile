@@ -4,9 +4,9 @@ GO_TOOL  := go tool -modfile=tools/go.mod
 GO_FILES  = git ls-files -co --exclude-standard '*.go'
 # Packages of make test and make bench.
 PKG      ?= ./...
-# Tests wait for containers more than they compute, so more of them run at once than there are processors. make check vets.
-CPUS     := $(shell nproc 2>/dev/null || echo 2)
-GO_TEST  := go test -count=1 -vet=off -p $(shell echo $$(($(CPUS) + 1))) -parallel $(shell echo $$(($(CPUS) * 2))) -timeout 20m
+# More flags of go test, such as -parallel=4: tests of containers wait more than they compute. make check vets.
+TESTFLAGS ?=
+GO_TEST   = go test -count=1 -vet=off -timeout 20m $(TESTFLAGS)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
