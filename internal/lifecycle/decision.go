@@ -104,7 +104,7 @@ const (
 type Decision struct {
 	Verdict Verdict
 	Refusal error           // with Refuse
-	Next    session.Session // the record to write before anything is done; with Begin, Preempt, Adopt, Restart, Fail and BringBack
+	Next    session.Session // the record to write before anything is done; with Begin, Preempt, Adopt, Restart, Fail and Recover
 	Kind    session.Kind    // with Resume: the operation
 	Changed bool            // Next differs from the record
 }

@@ -8,6 +8,21 @@ import (
 	"berth/internal/proxy/policy"
 )
 
+// takeBody wraps the request's body, if it has one, and limits what does not say its size beforehand.
+func (c *call) takeBody(limit int64) {
+	body := c.in.Body
+	if body == nil || body == http.NoBody {
+		return
+	}
+	if c.in.ContentLength < 0 {
+		body = http.MaxBytesReader(c.w.ResponseWriter, body, limit)
+	}
+	c.body = &clientBody{ReadCloser: body}
+}
+
+// bodyUnread reports whether the request has a body that has not been read to its end.
+func (c *call) bodyUnread() bool { return c.body != nil && !c.body.complete() }
+
 // replayable is how much of a body is kept until the first byte of the request has been written: what fits into the
 // transport's write buffer (4 KiB), twice.
 const replayable = 8 << 10

@@ -80,21 +80,6 @@ func (c *call) redirectToRoot() {
 	http.Redirect(c.w, c.in, u.String(), http.StatusPermanentRedirect)
 }
 
-// takeBody wraps the request's body, if it has one, and limits what does not say its size beforehand.
-func (c *call) takeBody(limit int64) {
-	body := c.in.Body
-	if body == nil || body == http.NoBody {
-		return
-	}
-	if c.in.ContentLength < 0 {
-		body = http.MaxBytesReader(c.w.ResponseWriter, body, limit)
-	}
-	c.body = &clientBody{ReadCloser: body}
-}
-
-// bodyUnread reports whether the request has a body that has not been read to its end.
-func (c *call) bodyUnread() bool { return c.body != nil && !c.body.complete() }
-
 // received is how many bytes of content came from the client.
 func (c *call) received() int64 {
 	if c.body == nil {
