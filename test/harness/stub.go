@@ -28,7 +28,7 @@ func NewStub(t testing.TB) *Env {
 	w.Profiles(profiles)
 	w.Vars["BERTH_PROFILE"] = "stub"
 	w.Vars["CONTAINER_MEMORY_LIMIT"] = "512m" // the built-in profile's least
-	w.Vars["SESSION_START_TIMEOUT"] = "60" // containers get little of a busy machine
+	w.Vars["SESSION_START_TIMEOUT"] = "60"    // containers get little of a busy machine
 	return w
 }
 
