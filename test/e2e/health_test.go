@@ -114,6 +114,7 @@ func TestServersThatFailAreHealed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			w := fixture{w.In(t)}
 			id, token := w.Create("")
 			made := w.Call(http.MethodPost, "/s/"+id+"/session", token, "{}").Field("id")
 			before := w.becomes(t, id, "healthy", func(p observedSession) bool { return p.State == "HEALTHY" && p.Status == "running" })

@@ -45,6 +45,13 @@ type Env struct {
 	t      testing.TB
 }
 
+// In is the same installation for a subtest, which is the one that fails when a call does.
+func (w *Env) In(t testing.TB) *Env {
+	own := *w
+	own.t = t
+	return &own
+}
+
 // New has certificates and a guard in front of the test engine. Everything that is made on the engine under its
 // instance label is removed at the end.
 func New(t testing.TB) *Env {
