@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// activity collects who was active, so that the store is called at most once a second, however many requests come.
+// activity collects the sessions that were used, so that the store is called at most once a second for any number of requests.
 type activity struct {
 	store session.Store
 	opts  Options
@@ -17,7 +17,7 @@ type activity struct {
 	seen map[session.ID]time.Time
 }
 
-// flushEvery is how much activity a crash may lose.
+// flushEvery is also the most activity that a crash loses.
 const flushEvery = time.Second
 
 // touch notes that the session was used just now. It is cheap and never waits.
@@ -28,7 +28,7 @@ func (a *activity) touch(id session.ID) {
 	a.mu.Unlock()
 }
 
-// flush writes what was noted. What cannot be written is kept for the next time.
+// flush writes the collected activity. What cannot be written is kept for the next flush.
 func (a *activity) flush(ctx context.Context) error {
 	a.mu.Lock()
 	seen := a.seen

@@ -13,8 +13,8 @@ import (
 	"berth/internal/session"
 )
 
-// bringUp makes the session's container if there is none, starts it if it does not run, and waits until its server can
-// be given traffic. It is safe to repeat from any state that an earlier try has left.
+// bringUp creates the session's container if there is none, starts it if it does not run, and waits until its server is ready.
+// It can be repeated from any state that an earlier attempt has left.
 func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Container, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.opts.StartTimeout, errStartTimeout)
 	defer cancel()
@@ -57,9 +57,9 @@ func (b *containers) replaceAndStart(ctx context.Context, s session.Session) (se
 	return c, err
 }
 
-var errStartTimeout = errors.New("the time for starting is up")
+var errStartTimeout = errors.New("start time-out exceeded")
 
-// explainTimeout turns the end of the time for starting into an error that says so, whatever call it interrupted.
+// explainTimeout replaces the error of any call that the start time-out interrupted by one that names the time-out.
 func (b *containers) explainTimeout(ctx context.Context, s session.Session, err error) error {
 	if errors.Is(context.Cause(ctx), errStartTimeout) && session.CodeOf(err) != session.CodeStartFailed {
 		return session.Errorf(session.CodeStartTimeout, "session %s was not ready after %s; see its logs, or raise SESSION_START_TIMEOUT",
@@ -68,8 +68,8 @@ func (b *containers) explainTimeout(ctx context.Context, s session.Session, err 
 	return err
 }
 
-// ensureContainer returns the session's container, made now if need be. One that can neither run nor be started, and one
-// that does not run and is not what would be made now, is replaced: its volumes hold everything that has to be kept.
+// ensureContainer returns the session's container and creates it if necessary. A container that cannot be started, and a stopped
+// one that is out of date, is replaced: everything that has to be kept is in its volumes.
 func (b *containers) ensureContainer(ctx context.Context, s session.Session) (session.Container, error) {
 	spec := b.specOf(s)
 	c, err := b.runtime.Inspect(ctx, s.ContainerName)
@@ -109,13 +109,13 @@ func (b *containers) ensureContainer(ctx context.Context, s session.Session) (se
 // firstProbeInterval is how long after the first probe of a server the second one starts.
 const firstProbeInterval = 5 * time.Millisecond
 
-// addressTimeout is how long a running container may be without an address before its start has failed: an engine may
-// attach it to its network, or report that, only afterwards.
+// addressTimeout is how long a running container may be without an address before its start counts as failed: an engine may
+// attach it to its network, or report that, only after it has started.
 const addressTimeout = 5 * time.Second
 
-// awaitReady probes until the server answers. A server may accept a connection before anyone looks at it and then
-// never answer it, so that probes overlap: a new one, on its own connection, starts at each interval. The first intervals
-// are short and grow, because most servers that are nearly ready refuse the first probe at once.
+// awaitReady probes until the server answers. A server may accept a connection before it serves and then never answer on it, so
+// probes overlap: a new one, on its own connection, starts at each interval. The intervals begin short and grow, because most
+// servers that are nearly ready refuse the first probe immediately.
 func (b *containers) awaitReady(ctx context.Context, s session.Session, ref string) (session.Container, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var probes sync.WaitGroup
@@ -155,7 +155,7 @@ func (b *containers) awaitReady(ctx context.Context, s session.Session, ref stri
 			default:
 			}
 		}
-		if c.Address != "" { // else the next look may find one
+		if c.Address != "" { // otherwise the next inspection may find one
 			probes.Go(probe)
 		}
 		select {
@@ -195,18 +195,18 @@ func (b *containers) startFailure(ctx context.Context, c session.Container) erro
 	case c.Fault != "":
 		return session.Errorf(session.CodeStartFailed, "the container could not be started: %s", line(c.Fault))
 	}
-	words := ""
+	lastLine := ""
 	if logs, err := b.runtime.Logs(ctx, c.ID, session.LogOptions{Tail: 1}); err == nil {
 		text, _ := io.ReadAll(io.LimitReader(logs, 4096))
 		_ = logs.Close()
-		if said := line(string(text)); said != "" {
-			words = "; its last log line: " + said
+		if text := line(string(text)); text != "" {
+			lastLine = "; its last log line: " + text
 		}
 	}
-	return session.Errorf(session.CodeStartFailed, "the server exited with code %d at start%s", c.ExitCode, words)
+	return session.Errorf(session.CodeStartFailed, "the server exited with code %d at start%s", c.ExitCode, lastLine)
 }
 
-// line makes foreign text fit for one line of a message: no control characters, at most 300 bytes or so.
+// line makes text of a container or the engine safe for one line of a message: no control characters, about 300 bytes at most.
 func line(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {
@@ -220,7 +220,7 @@ func line(text string) string {
 	return text
 }
 
-// completeRevert completes an interrupted revert before a server of the session may run.
+// completeRevert completes an interrupted revert before a server of the session is started.
 func (b *containers) completeRevert(ctx context.Context, s session.Session) (session.Session, error) {
 	if s.Upgrade == nil || s.Upgrade.Step != session.StepRevert || s.Operation == nil || s.Operation.Kind == session.OpUpgrade {
 		return s, nil

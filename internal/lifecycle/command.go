@@ -7,32 +7,32 @@ import (
 	"berth/internal/session"
 )
 
-// transitionTimeout is how long a command waits for work whose begin or end is being recorded: the store may say already that there
-// is nothing.
+// transitionTimeout is how long a command waits for work of which the begin or the end is being recorded: the store may already
+// show no operation.
 const transitionTimeout = time.Second
 
-// acquire returns the session's lock in this process, or the work that holds it and is already what the command asks for. It
-// waits for work that is preempted, and a moment for work that is about to end.
+// acquire returns the session's lock in this process, or the work that holds the lock if the command joins it. It waits for work
+// that it preempts, and for transitionTimeout for work that is about to end.
 func (q *queue) acquire(ctx context.Context, id session.ID, c Command) (w *Work, joined bool, err error) {
 	settled := time.NewTimer(transitionTimeout)
 	defer settled.Stop()
 	for {
 		at, err := q.locks.acquire(id, c.Kind)
-		late := settled.C // nil: the wait has an end of its own
+		late := settled.C // nil: the wait is bounded otherwise
 		var next <-chan struct{}
 		switch {
 		case session.CodeOf(err) != session.CodeInProgress:
 			return at.Work, false, err
 		case at.kind == c.Kind && at.launched && c.joins() && !q.isSuperseded(ctx, id):
 			return at.Work, true, nil
-		case at.kind == c.Kind && at.launched && c.joins(): // it is ending, for something else is to be done now
+		case at.kind == c.Kind && at.launched && c.joins(): // superseded, so it is about to end
 			next = at.done
 		case at.kind != opReconcile && c.preempts(at.kind):
 			q.locks.preempt(at.Work)
 			next, late = at.done, nil
 		case at.concluding:
 			next = at.done
-		case at.kind == opReconcile: // however long the engine takes to answer
+		case at.kind == opReconcile: // without a time-out: the engine may be slow to answer
 			next, late = at.settled, nil
 		case !at.launched:
 			next = at.settled
@@ -45,15 +45,15 @@ func (q *queue) acquire(ctx context.Context, id session.ID, c Command) (w *Work,
 			return nil, false, err
 		case <-ctx.Done():
 			if free, err := q.locks.acquire(id, c.Kind); err == nil {
-				q.release(free.Work) // what was preempted for nothing goes on
+				q.release(free.Work) // the preempted operation is resumed
 			}
 			return nil, false, session.Errorf(session.CodeCanceled, "the caller left before the %s began", c.Kind).Because(context.Cause(ctx))
 		}
 	}
 }
 
-// isSuperseded reports whether this process's work on a session is no longer what is recorded, and cancels it in that case:
-// another process was asked for something else since, of which this one has not been notified.
+// isSuperseded reports whether this process's work on a session is no longer the recorded operation, and cancels it in that case:
+// another process has recorded a different one, of which this process has not been notified yet.
 func (q *queue) isSuperseded(ctx context.Context, id session.ID) bool {
 	s, err := q.store.Get(ctx, id)
 	if err != nil && session.CodeOf(err) != session.CodeNotFound {
@@ -66,7 +66,7 @@ func (q *queue) isSuperseded(ctx context.Context, id session.ID) bool {
 func (q *queue) submit(ctx context.Context, id session.ID, c Command) (*Work, error) {
 	w, err := q.trySubmit(ctx, id, c)
 	if c.Wake && session.CodeOf(err) == session.CodeInProgress {
-		return nil, err // it is being woken, which is what is wanted
+		return nil, err // the session is already being woken
 	}
 	return w, q.reports.reportRefusal(ctx, OperationResult{Operation: string(c.Kind), Session: id, Forced: c.Force, StopReason: c.Reason}, err)
 }
@@ -79,7 +79,7 @@ func (q *queue) trySubmit(ctx context.Context, id session.ID, c Command) (*Work,
 	return q.submitLocked(ctx, w, c)
 }
 
-// submitLocked is submit for a caller that holds the session's lock, which is released unless work is begun.
+// submitLocked is submit for a caller that holds the session's lock. It releases the lock unless work is begun.
 func (q *queue) submitLocked(ctx context.Context, w *Work, c Command) (*Work, error) {
 	c.Actor = session.ActorOf(ctx)
 	s, verdict, err := q.record(ctx, w.id, c)
@@ -103,7 +103,7 @@ func (q *queue) submitLocked(ctx context.Context, w *Work, c Command) (*Work, er
 	return w, nil
 }
 
-// record writes what a command leads to, unless there is nothing to do (Keep).
+// record writes the record that a command results in, unless there is nothing to do (Keep).
 func (q *queue) record(ctx context.Context, id session.ID, c Command) (session.Session, Verdict, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()

@@ -19,7 +19,7 @@ type Request struct {
 	Image    string           // default: the profile's
 	Metadata session.Metadata // at most 64 KiB of JSON
 
-	TokenDigest string // of the token that the session is to have; empty: none is accepted
+	TokenDigest string // of the session's token; empty: no token is accepted
 
 	// IdempotencyKey makes a repeated request harmless: the same owner and key lead to the same session. At most 255
 	// characters, none of them invisible.
@@ -30,17 +30,18 @@ const (
 	maxText = 255 // VARCHAR(255) in the contract's table
 )
 
-// Issued is a session whose token is the one of the request.
+// Issued is a session that has the token of the request.
 type Issued struct {
 	*Work
-	Replayed bool // the request was made before: this is the session that it made, with the token of this one
+	Replayed bool // the request is repeated: this is the session that the first one created, with the token of this request
 }
 
-// Create records a session and begins to make it. Errors: CodeInvalid; CodeImageNotFound; CodeLimit; CodePressure; with an idempotency key also
-// CodeInProgress while the first request is being worked on, and CodeIdempotencyMismatch if that was another request.
+// Create records a session and begins to create its container. Errors: CodeInvalid, CodeImageNotFound, CodeLimit, CodePressure;
+// with an idempotency key also CodeInProgress while the first request is in progress, and CodeIdempotencyMismatch if the key was
+// used for a different request.
 //
-// A request that is repeated after it was answered gets its session with a fresh token, because the answer with the
-// first one may have been lost; the first one is refused from then on.
+// A request that is repeated after it was answered gets its session with a new token, because the response with the first token
+// may have been lost. The first token is rejected from then on.
 func (m *Manager) Create(ctx context.Context, req Request) (Issued, error) {
 	made, err := m.create(ctx, req)
 	return made, m.reports.reportRefusal(ctx, OperationResult{Operation: string(session.OpCreate)}, err)
@@ -99,8 +100,8 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	return Issued{Work: w}, nil
 }
 
-// recordNew writes a session that is to be made, if it may be. When it may have been made before, which is a CodeConflict
-// error, that counts more than whether there is room now.
+// recordNew writes a new session if it is admitted. A CodeConflict error, which means that the session may exist already, takes
+// precedence over a CodeLimit or CodePressure error.
 func (m *Manager) recordNew(ctx context.Context, s session.Session, known bool) (session.Session, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
@@ -119,8 +120,8 @@ func (m *Manager) recordNew(ctx context.Context, s session.Session, known bool) 
 	return m.store.Create(ctx, s, m.queue.maxSessions())
 }
 
-// newContainerName returns a name that tells nothing about the session: the engine's name server answers every neighbour
-// on the sessions' network with the names of containers.
+// newContainerName returns a random name that does not identify the session: on the sessions' network, the engine's name server
+// answers every container with the names of the others.
 func newContainerName() string {
 	text := make([]byte, 8)
 	rand.Read(text)
@@ -133,14 +134,13 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	if err != nil {
 		return Issued{}, err
 	}
-	// The ID is made of the owner, so that a session without one is that owner's all the same: it was brought back from the
-	// engine, which knows neither owners nor metadata.
+	// The ID is derived from the owner, so that a session without an owner belongs to this one too: it was recovered from the
+	// engine, which stores neither owners nor metadata.
 	nameless := s.Owner == "" && req.Owner != ""
 	if nameless {
 		s.Owner, s.Metadata = req.Owner, req.Metadata
 	}
-	// What was left to the operator's defaults may have become something else since, and so may the image of a session that
-	// was upgraded.
+	// The operator's defaults may have changed since the first request, and so may the image of a session that was upgraded.
 	sameImage := s.Upgrade != nil || cmp.Or(req.Image, s.Image) == s.Image
 	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || !sameImage || !sameMetadata(s.Metadata, req.Metadata) {
 		return Issued{}, session.Errorf(session.CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
@@ -161,7 +161,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 		return Issued{}, err
 	}
 	w := finished(s)
-	if s.Status == session.Error { // the first try failed; the caller is trying again
+	if s.Status == session.Error { // the first attempt failed, and the caller retries
 		if w, err = m.queue.submit(ctx, id, Command{Kind: session.OpStart}); err != nil {
 			return Issued{}, err
 		}
@@ -169,8 +169,8 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	return Issued{Work: w, Replayed: true}, nil
 }
 
-// isInvisible reports whether a character makes two texts look alike, or one look like something else: those that control,
-// format or separate lines. U+FFFD is what decoders put in the place of what they could not read, of different things the same.
+// isInvisible reports whether a character can make two different texts look alike: control and format characters and line
+// separators. Decoders replace any bytes that they cannot decode by U+FFFD, so that it stands for different texts.
 func isInvisible(r rune) bool {
 	return r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Zl, unicode.Zp)
 }

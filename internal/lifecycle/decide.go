@@ -8,7 +8,7 @@ import (
 )
 
 // Decide is the session state machine: it maps a record, an observation and a command to a decision. It is pure. Nothing else
-// decides about a session without work in progress; [Rules.Conclude] decides what an operation leaves behind.
+// decides about a session without work in progress; [Rules.Conclude] returns the record at the end of an operation.
 func (r Rules) Decide(s session.Session, seen Observation, c Command, now time.Time) Decision {
 	if c.Kind != "" {
 		return r.decideCommand(s, seen, c, now)
@@ -83,7 +83,7 @@ func (r Rules) decideObserved(s session.Session, seen Observation, now time.Time
 		return Decision{Verdict: Resume, Kind: s.Operation.Kind}
 	}
 	switch s.Status {
-	case session.Creating: // is never recorded without an operation
+	case session.Creating: // never recorded without an operation
 		return Decision{Verdict: Resume, Kind: session.OpCreate}
 	case session.Running:
 		return r.decideRunning(s, seen, now)

@@ -6,30 +6,30 @@ import (
 	"berth/internal/session"
 )
 
-// Observation is what a decision depends on beside the record.
+// Observation is the input of a decision beside the record and the command.
 type Observation struct {
 	Holder    Holder
 	Container ContainerState
-	Diagnosis *Diagnosis // why a container that should run does not, or why its server does not work; nil: not diagnosed
+	Diagnosis *Diagnosis // the cause of a container that should run and does not, or of a server that does not work; nil: not diagnosed
 	Server    ServerState
 
-	// OthersUnknown says that the observed state may be the result of a request to another process, whose record cannot be read here.
+	// OthersUnknown means that the observed state may result from a request to another process, recorded where this one cannot read.
 	OthersUnknown bool
-	// Capacity is why no further session may begin to run, as a CodePressure error; nil: one may.
+	// Capacity is a CodePressure error while no further session may be started; nil: one may.
 	Capacity error
 }
 
-// Holder says which process runs the operation that is recorded with a session.
+// Holder tells which process runs the operation that is recorded with a session.
 type Holder uint8
 
 // The holders.
 const (
 	NoOperation Holder = iota // no operation is recorded
-	HeldHere                  // this process does it, or is about to
-	HeldByOther               // another process does it, or may do it
+	HeldHere                  // this process runs it, or is about to
+	HeldByOther               // another process runs it, or may run it
 	Abandoned                 // its process has ended, or has exceeded the time allowed
-	RetryLater                // it failed, and waits to be tried again
-	RetryNow                  // it failed, and is to be tried again
+	RetryLater                // it failed, and its retry is not due yet
+	RetryNow                  // it failed, and its retry is due
 )
 
 // ContainerState is the state of a session's container as a decision needs it.
@@ -54,22 +54,22 @@ const (
 	NotWorking
 )
 
-// Command is a request to a session. The zero Command requests nothing: the decision depends on the observation alone.
+// Command is a request for an operation on a session. The zero Command requests none: the decision depends on the observation alone.
 type Command struct {
 	Kind   session.Kind
-	Actor  string             // on whose behalf; see [session.ActorOf]
+	Actor  string             // the principal or Berth itself; see [session.ActorOf]
 	Reason session.StopReason // why Berth itself stops the session
 	Force  bool               // preempts any operation in progress
 	Wake   bool               // a start only if the session was stopped as idle or by the engine
-	Resume bool               // the operation was asked for before: what is recorded as wanted stays
+	Resume bool               // the operation was requested before: the recorded actor and reason stay
 
-	// prepare completes the record of an operation that is more than its kind, or says why it may not begin. Such an
+	// prepare completes the record of an operation that needs more than its kind, or returns why it may not begin. Such an
 	// operation joins no other. before is the session without the operation.
 	prepare func(before session.Session, s *session.Session) error
 }
 
-// preempts reports whether an operation in progress is ended for the command. A delete never is: what it has removed
-// cannot be brought back.
+// preempts reports whether the command preempts an operation of kind in progress. A delete is never preempted: what it has
+// removed cannot be restored.
 func (c Command) preempts(k session.Kind) bool {
 	if k == session.OpDelete {
 		return false
@@ -80,24 +80,24 @@ func (c Command) preempts(k session.Kind) bool {
 // joins reports whether the command joins an operation of its kind that is in progress.
 func (c Command) joins() bool { return c.prepare == nil && c.Kind != session.OpCreate }
 
-// Verdict is the action that a decision demands.
+// Verdict is the action of a decision.
 type Verdict string
 
 // The verdicts.
 const (
-	Keep        Verdict = "keep"         // all is as recorded, or on its way
+	Keep        Verdict = "keep"         // the record is correct, or work on it is in progress
 	Refuse      Verdict = "refuse"       // the command is refused
-	Begin       Verdict = "begin"        // the operation of Next is recorded and done
+	Begin       Verdict = "begin"        // Next is recorded, and its operation is carried out
 	Preempt     Verdict = "preempt"      // as Begin, and the recorded operation is cancelled
 	Resume      Verdict = "resume"       // the operation that is recorded, or a stop, is begun as [Command.Resume]
-	Adopt       Verdict = "adopt"        // the container is the session's and its server is where it was found
+	Adopt       Verdict = "adopt"        // the container belongs to the session, and its observed address is published
 	ProbeServer Verdict = "probe server" // the decision depends on a probe of its server
-	FindCause   Verdict = "find cause"   // the decision depends on why its container does not run
+	FindCause   Verdict = "find cause"   // the decision depends on the cause of its container's exit
 	Stop        Verdict = "stop"         // the container is stopped, the record stays
-	Restart     Verdict = "restart"      // Next, which has a restart, is recorded; it is done after a delay
-	Fail        Verdict = "fail"         // Next, in error until somebody acts, is recorded
-	Recover     Verdict = "recover"      // Next, stopped by the engine, is recorded, and started if it says so
-	Wait        Verdict = "wait"         // nothing is done until the other processes are known again
+	Restart     Verdict = "restart"      // Next, with a restart as its operation, is recorded; the restart is carried out after a delay
+	Fail        Verdict = "fail"         // Next, in error until a command, is recorded
+	Recover     Verdict = "recover"      // Next, stopped by the engine, is recorded, and started if it has a start as its operation
+	Wait        Verdict = "wait"         // deferred until the other processes are reachable
 )
 
 // Decision is the result of [Rules.Decide].
@@ -124,15 +124,15 @@ func beingDeletedError(s session.Session) error {
 	return session.Errorf(session.CodeConflict, "session %s is being deleted, which cannot be undone", s.ID)
 }
 
-// Diagnosis is why a container that should run does not, or why its server has to be restarted.
+// Diagnosis is the cause of a container's exit, or the reason for a restart of its server.
 type Diagnosis struct {
 	Cause   Cause
 	Failure *session.Failure
-	Advice  string // what to do where Berth does not restart the session; may be empty
-	ByHand  bool   // somebody with access to the engine, or another process, has stopped the container
+	Advice  string // what the user can do if Berth does not restart the session; may be empty
+	ByHand  bool   // the container was stopped through the engine's API, by an operator or another process
 }
 
-// message is the failure with the advice, for sessions that Berth does not restart.
+// message is the failure followed by the advice, for sessions that Berth does not restart.
 func (e Diagnosis) message() string {
 	if e.Advice == "" {
 		return e.Failure.Message
@@ -140,7 +140,7 @@ func (e Diagnosis) message() string {
 	return e.Failure.Message + "; " + e.Advice
 }
 
-// cause is why the server is restarted. A restart that was interrupted and is resumed has no diagnosis: nil.
+// cause is the cause of a restart. It allows d to be nil, as in a restart that was interrupted and is resumed.
 func (e *Diagnosis) cause() Cause {
 	if e == nil {
 		return CauseStart

@@ -9,11 +9,11 @@ import (
 	"berth/internal/session"
 )
 
-// When a process is cut off from the shared store, requests to it are recorded where other processes cannot read them. A
-// container that was ended or removed through the engine's API, or one that runs although its session is stopped, may then be
-// the result of such a request. Sessions of this kind are deferred until every other process is reachable again.
+// When a process is disconnected from the shared store, requests to it are recorded where other processes cannot read them. A
+// container that was stopped or removed through the engine's API, or one that runs although its session is stopped, may then be
+// the result of such a request. Such sessions are deferred until every other process is reachable again.
 
-// deferredSessions are the sessions that are left alone until other processes are reachable, and since when. While its mutex is
+// deferredSessions records which sessions are deferred until the other processes are reachable, and since when. While its mutex is
 // held no other one is taken.
 type deferredSessions struct {
 	mu    sync.Mutex
@@ -45,7 +45,7 @@ func (w *deferredSessions) add(id session.ID, noticed time.Time) {
 	w.since[id] = noticed
 }
 
-// remove ends the deferral: the session's container runs, or the record says why it does not.
+// remove ends the deferral: the session's container runs, or the cause of its exit is recorded.
 func (w *deferredSessions) remove(id session.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

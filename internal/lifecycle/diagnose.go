@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-// diagnoser finds out why containers have ended, and records the consequences.
+// diagnoser finds the cause of a container's exit, and records the consequences.
 type diagnoser struct {
 	runtime  session.Runtime
 	opts     Options
@@ -19,7 +19,7 @@ type diagnoser struct {
 	deferred *deferredSessions
 }
 
-// exitKilled is the exit code of a server that SIGKILL ended.
+// exitKilled is the exit code of a server that was killed with SIGKILL.
 const exitKilled = 128 + 9
 
 // Advice for sessions that Berth does not restart.
@@ -30,12 +30,12 @@ const (
 	adviseWorkspace = "start the session to get a new one on the same workspace"
 )
 
-// unobservedStop is the stop reason of a container whose end was not observed and whose exit code is that of a signal.
+// unobservedStop is the stop reason of a container that exited with the code of a signal while Berth did not observe it.
 func unobservedStop(code int) string {
 	return fmt.Sprintf("stopped while Berth was not running or had no connection to the engine: by the engine, or by hand (exit code %d)", code)
 }
 
-// diagnose finds out why the container of a running session ended or disappeared without an operation.
+// diagnose finds the cause if the container of a running session exited or disappeared without an operation.
 func (e *diagnoser) diagnose(ctx context.Context, s session.Session, c session.Container, absent bool) *Diagnosis {
 	end := e.health.awaitExitEvidence(ctx, s.ID)
 	ended := func(cause Cause, advice, format string, args ...any) *Diagnosis {
@@ -58,7 +58,7 @@ func (e *diagnoser) diagnose(ctx context.Context, s session.Session, c session.C
 		why = ended(CauseByHand, adviseStart, "the container was stopped by somebody with access to the engine (exit code %d)", c.ExitCode)
 	case c.OOMKilled, c.ExitCode == exitKilled && starved:
 		why = ended(CauseMemory, adviseStart, "the server was killed because it ran out of memory; raise CONTAINER_MEMORY_LIMIT if that happens again")
-	case c.ExitCode == exitKilled: // the engine does not always notice why
+	case c.ExitCode == exitKilled: // the engine does not always report that memory ran out
 		why = ended(CauseKilled, adviseLogs, "the server was killed, perhaps because it ran out of memory")
 	default:
 		why = ended(CauseExited, adviseLogs, "the server ended by itself with code %d", c.ExitCode)
@@ -67,14 +67,13 @@ func (e *diagnoser) diagnose(ctx context.Context, s session.Session, c session.C
 	return why
 }
 
-// unreachable is why the server of a container is of no use that runs without an address, as after somebody has taken it off
-// its network.
+// unreachable is the diagnosis of a container that runs without an address, for example because it was disconnected from its network.
 func unreachableDiagnosis() *Diagnosis {
 	failure := session.Errorf(session.CodeNotRunning, "the container runs without an address at which it could be reached")
 	return &Diagnosis{Cause: CauseSilent, Failure: failure, Advice: adviseRestart}
 }
 
-// handleContainerExit logs, reports and unpublishes a container that has ended, before its session is restarted or given up.
+// handleContainerExit logs, reports and unpublishes a container that has exited, before its session is restarted or set to error.
 func (e *diagnoser) handleContainerExit(ctx context.Context, s session.Session, seen Observation) error {
 	why := seen.Diagnosis
 	e.opts.Logger.WarnContext(ctx, "session's container has ended", "session_id", s.ID, "reason", why.Failure.Message)
@@ -83,17 +82,17 @@ func (e *diagnoser) handleContainerExit(ctx context.Context, s session.Session, 
 	}
 	e.routes.setAddress(s.ID, "")
 	if seen.Container == Absent && s.ContainerID != "" {
-		// One that was renamed still has the volumes, and would run beside the next one.
+		// A container that was renamed still has the volumes, and would run beside its replacement.
 		return e.runtime.Remove(ctx, s.ContainerID, true)
 	}
 	return nil
 }
 
-// signalCodes are the exit codes of a server that was asked to end, or killed, or whose end the engine has missed.
+// signalCodes are the exit codes of a server that received SIGTERM or SIGKILL, or whose exit the engine has missed.
 var signalCodes = []int{0, exitKilled, 128 + 15, 255}
 
-// isStoppedByEngine reports whether a container was ended by an engine that stopped or restarted. If this process did not
-// observe the end, the exit code decides.
+// isStoppedByEngine reports whether a container was stopped because the engine stopped or restarted. If this process did not
+// observe the exit, the exit code decides.
 func (e *diagnoser) isStoppedByEngine(ctx context.Context, c session.Container, end exitEvidence) bool {
 	switch {
 	case c.OOMKilled:
@@ -103,14 +102,14 @@ func (e *diagnoser) isStoppedByEngine(ctx context.Context, c session.Container, 
 	case !end.watched:
 		return true
 	}
-	// An engine that is stopping accepts no connections, and sends events of the containers that it ends until they all have.
+	// An engine that is stopping accepts no connections, and sends the exit events of its containers until all have exited.
 	ask, cancel := context.WithTimeout(ctx, e.opts.Health.Timeout)
 	defer cancel()
 	return e.runtime.Ping(ask) != nil
 }
 
-// isBeingRemoved reports whether a container that was seen stopped is on its way out, or out: who removes one that runs has
-// the engine kill it first.
+// isBeingRemoved reports whether a container that was observed as stopped is being removed or has been: the engine kills a
+// running container before it removes it.
 func (e *diagnoser) isBeingRemoved(ctx context.Context, c session.Container) bool {
 	now, err := e.runtime.Inspect(ctx, c.ID)
 	if err != nil {
@@ -119,7 +118,7 @@ func (e *diagnoser) isBeingRemoved(ctx context.Context, c session.Container) boo
 	return now.State == session.StateDead
 }
 
-// deferToPeers defers a session whose container was ended or removed through the engine.
+// deferToPeers defers a session if its container was stopped or removed through the engine's API.
 func (e *diagnoser) deferToPeers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
 	e.deferred.add(s.ID, noticed)
 	e.routes.setAddress(s.ID, "")

@@ -6,10 +6,11 @@ import (
 	"berth/internal/session"
 )
 
-// Two processes that cannot see each other's records may each make a session for one idempotent create. They have one ID,
-// and the store keeps one of them. The process that created the other one removes its container, which no other process knows.
+// Two processes that cannot read each other's records may each create a session for the same idempotent request. Both sessions
+// have the same ID, and the store keeps one of them. The process that created the other one removes its container, because no
+// other process knows that container.
 
-// duplicates removes the containers of sessions that another process has made under the same ID.
+// duplicates removes the containers of this process's duplicate sessions.
 type duplicates struct {
 	store   session.Store
 	runtime session.Runtime
@@ -19,20 +20,20 @@ type duplicates struct {
 	queue   *queue
 }
 
-// giveWayInPlace is giveWay for who does not hold the session's lock. Work in progress is left alone: it finds out by
-// itself, and the next comparison comes back to this.
+// tryResolve is resolve for a caller that does not hold the session's lock. It does nothing while work is in progress: that notices
+// the other session itself, and the next reconciliation repeats this.
 func (t *duplicates) tryResolve(ctx context.Context, id session.ID) error {
 	at, err := t.locks.acquire(id, opReconcile)
 	if err != nil {
-		return nil // somebody works on it, or the process is stopping
+		return nil // work is in progress, or the process is stopping
 	}
 	defer t.queue.release(at.Work)
 	_, err = t.resolve(ctx, id)
 	return err
 }
 
-// resolve reads a session, publishes it in place of any other of the same ID, and removes the containers of those. Their
-// volumes stay: somebody may have worked in them. The caller holds the session's lock.
+// resolve reads a session, publishes it in place of its duplicates, and removes their containers. Their volumes are kept, because
+// a user may have worked in them. The caller holds the session's lock.
 func (t *duplicates) resolve(ctx context.Context, id session.ID) (session.Session, error) {
 	var other *session.Session
 	if known, ok := t.routes.known(id); ok {
@@ -44,7 +45,7 @@ func (t *duplicates) resolve(ctx context.Context, id session.ID) (session.Sessio
 	}
 	for _, name := range t.routes.replace(s, other) {
 		if name != s.ContainerName {
-			t.opts.Logger.WarnContext(ctx, "another instance has made the same session, which is the one that is recorded; removing the container made here",
+			t.opts.Logger.WarnContext(ctx, "another instance has created the same session and its record is kept; removing the container created here",
 				"session_id", id, "container", name)
 			if err := t.runtime.Remove(ctx, name, true); err != nil {
 				return session.Session{}, err

@@ -10,23 +10,23 @@ import (
 	"berth/internal/session"
 )
 
-// An engine that stops ends its containers, and so does one that restarts after a crash. This is not a failure of a session's
-// server: it uses no restart and no delay. What ended a container is decided from what this process has observed: an end
-// counts against the server only if the engine's events were received from when the container last ran until its end, and
-// the engine accepts connections still.
+// An engine that stops, or restarts after a crash, stops its containers. This is not a failure of a session's server: it uses no
+// restart and no delay. The cause of an exit is decided from what this process has observed: an exit counts against the server
+// only if the engine's events were received without a gap since the container was last seen running, and the engine still
+// accepts connections.
 
 const (
-	// lateEventTime is how long after a container's end the engine's event of it may still arrive.
+	// lateEventTime is how long after a container's exit the engine's event of it may still arrive.
 	lateEventTime = 3 * time.Second
-	// engineShutdownTime is how long an engine that is stopping may go on sending events of the containers that it ends.
+	// engineShutdownTime is how long an engine that is stopping may still send the exit events of its containers.
 	engineShutdownTime = 30 * time.Second
 	// eventlessPingTimeout bounds the ping of an engine that sends no events.
 	eventlessPingTimeout = 2 * time.Second
-	// startSpread bounds the time within which the sessions of an engine that has returned are started.
+	// startSpread is the interval over which the starts of sessions are spread after the engine has recovered.
 	startSpread = time.Second
 )
 
-// stream is the event stream at this moment.
+// stream returns the present state of the event stream.
 func (h *healthRecords) stream() eventStream {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -47,7 +47,7 @@ func (h *healthRecords) isEngineUnreachable() bool {
 	return h.engine.refused && !h.engine.lacksEvents()
 }
 
-// connected notes that the engine's events are received again. It returns the sessions whose last restart does not count.
+// connected records that the engine's events are received again. It returns the sessions of which the last restart does not count.
 func (h *healthRecords) connected() (refunds []session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,7 +59,7 @@ func (h *healthRecords) connected() (refunds []session.ID) {
 	return refunds
 }
 
-// disconnected notes that the event stream has ended or could not be opened, and whether the engine answers a ping all the same.
+// disconnected records that the event stream has ended or could not be opened, and whether the engine still answers a ping.
 func (h *healthRecords) disconnected(wasOpen, answers bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -81,8 +81,8 @@ func (h *healthRecords) disconnected(wasOpen, answers bool) {
 	}
 }
 
-// charge notes that a restart of a session was counted, which was decided with this event stream. If that has ended since, the
-// engine was stopping, and it reports that the restart does not count.
+// charge records that a restart of a session was counted, which was decided with this event stream. If the stream has ended
+// since, the engine was stopping, and charge reports that the restart does not count.
 func (h *healthRecords) charge(id session.ID, decided eventStream) (refunded bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,7 +100,7 @@ func (h *healthRecords) charge(id session.ID, decided eventStream) (refunded boo
 	return false
 }
 
-// uncharge forgets that a restart of a session was counted.
+// uncharge removes the record of a counted restart.
 func (h *healthRecords) uncharge(id session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +108,7 @@ func (h *healthRecords) uncharge(id session.ID) {
 	h.engine.refunds = slices.DeleteFunc(h.engine.refunds, func(other session.ID) bool { return other == id })
 }
 
-// noteRunning notes that a session's container was observed running at this time, with this event stream.
+// noteRunning records that a session's container was observed running at this time, with this event stream.
 func (h *healthRecords) noteRunning(id session.ID, stream eventStream, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -125,7 +125,7 @@ func (h *healthRecords) noteRunning(id session.ID, stream eventStream, at time.T
 	}
 }
 
-// noteExitEvent records an event that belongs to the end of a container: a signal sent through the engine, or the exit.
+// noteExitEvent records an event of a container's exit: a signal sent through the engine, or the exit itself.
 func (h *healthRecords) noteExitEvent(e session.RuntimeEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -140,15 +140,15 @@ func (h *healthRecords) noteExitEvent(e session.RuntimeEvent) {
 	}
 }
 
-// exitEvidence is what this process has observed of the end of a container.
+// exitEvidence is what this process has observed of a container's exit.
 type exitEvidence struct {
 	known     bool // its container was seen running by this process
-	watched   bool // events were received from then until now
-	exited    bool // the event of its end is among them
-	signalled bool // and that of a signal that somebody had the engine send
+	watched   bool // events were received without a gap since then
+	exited    bool // its exit event was among them
+	signalled bool // and the event of a signal sent through the engine's API
 }
 
-// exitEvidence also returns a channel that is closed when more is known.
+// exitEvidence also returns a channel that is closed when there is new evidence.
 func (h *healthRecords) exitEvidence(id session.ID) (exitEvidence, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -166,7 +166,7 @@ func (h *healthRecords) exitEvidence(id session.ID) (exitEvidence, <-chan struct
 	}, v.changed
 }
 
-// awaitExitEvidence returns what is known of the end of a session's container once the event of it has had time to arrive.
+// awaitExitEvidence returns the evidence of a container's exit once its event has had time to arrive.
 func (h *healthRecords) awaitExitEvidence(ctx context.Context, id session.ID) exitEvidence {
 	late := time.NewTimer(lateEventTime)
 	defer late.Stop()

@@ -6,32 +6,32 @@ import (
 	"berth/internal/session"
 )
 
-// eventStream is the state of the stream of the engine's events at one moment. Whoever needs to know later what has become of
-// the engine keeps it and compares. The zero value is the time before the first connection, which is no outage.
+// eventStream is a snapshot of the state of the engine's event stream. A later snapshot compared with it shows whether the engine
+// was unavailable in between. The zero value is the time before the first connection, which is no outage.
 type eventStream struct {
-	number  int  // of connections so far; 0: there was none yet
-	open    bool // the last one still is
-	outages int  // counts the begins and ends of times without events; odd: this is such a time
+	number  int  // of connections so far
+	open    bool // the last connection is still open
+	outages int  // counts the begins and ends of interruptions; odd: an interruption now
 }
 
-// isInterrupted reports whether events are missing at this moment.
+// isInterrupted reports whether no events are received now.
 func (s eventStream) isInterrupted() bool { return s.outages%2 == 1 }
 
-// hasReturned reports whether a stream is open at a later moment that was not open at this one.
+// hasReturned reports whether the stream was closed in this snapshot and is open in a later one.
 func (s eventStream) hasReturned(later eventStream) bool { return later.open && later != s }
 
-// hasChanged reports whether events began or ended to be missing until a later moment.
+// hasChanged reports whether an interruption began or ended before a later snapshot.
 func (s eventStream) hasChanged(later eventStream) bool { return s.outages != later.outages }
 
-// engineView is what is known of the engine. Guarded by healthRecords.mu.
+// engineView is what this process has observed of the engine. Guarded by healthRecords.mu.
 type engineView struct {
 	stream  eventStream
-	refused bool // the engine could not be connected to when that was tried last
-	answers int  // how often in a row it has answered and not given its events when they were asked for, whatever is in the way of them
+	refused bool // the last connection attempt failed
+	answers int  // requests for events in a row that failed although the engine answered a ping
 
-	charged map[session.ID]time.Time // when a restart was last counted, to take it back if the engine turns out to be stopping
-	refunds []session.ID             // sessions whose last restart does not count
+	charged map[session.ID]time.Time // when a restart was last counted, to undo that if the engine turns out to be stopping
+	refunds []session.ID             // sessions of which the last restart does not count
 }
 
-// lacksEvents reports whether the engine answers but sends no events. Once is not enough: it may just be starting.
+// lacksEvents reports whether the engine answers but sends no events. One such answer is not enough: it may be starting.
 func (e *engineView) lacksEvents() bool { return e.answers > 1 }

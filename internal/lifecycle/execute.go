@@ -9,8 +9,8 @@ import (
 	"berth/internal/session"
 )
 
-// perform does the work of an operation and records how it ended. Every step may be repeated: a process that takes an
-// operation over begins again from the top.
+// perform does the work of an operation and records its outcome. Every step can be repeated: a process that takes an operation
+// over begins with the first one.
 func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ session.Session, err error) {
 	kind, begun := w.kind, time.Now()
 	if kind == session.OpUpgrade {
@@ -22,7 +22,7 @@ func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ s
 		})
 	}()
 	stream := x.health.stream()
-	c, err := x.act(ctx, w, s) // the container as it is at the end; zero when it is gone or was not looked at
+	c, err := x.act(ctx, w, s) // the container at the end; zero if it does not exist or was not inspected
 	if cause := context.Cause(ctx); err != nil && (errors.Is(cause, errPreempted) || errors.Is(cause, errTakenOver) || errors.Is(cause, errShutdown)) {
 		return s, x.cutShort(ctx, kind, s, cause)
 	}
@@ -31,7 +31,7 @@ func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ s
 	}
 	away, err := x.attributeToEngine(ctx, kind, stream, err)
 	if away || w.automatic && session.CodeOf(err) == session.CodeEngineUnavailable {
-		// It says nothing about the session: the comparison after the engine's return takes it up.
+		// Not a failure of the session: the reconciliation after the engine has recovered resumes the operation.
 		x.opts.Logger.WarnContext(ctx, "operation waits for the engine", "session_id", s.ID, "operation", kind, "error", err)
 		x.reports.logFailure(ctx, s.ID, x.awaitEngine(ctx, s))
 		return s, err
@@ -50,7 +50,7 @@ func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ s
 	}
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
-		if !w.automatic && !known && s.Status == session.Error { // else it is being tried again, or given up
+		if !w.automatic && !known && s.Status == session.Error { // otherwise the next attempt, or giving up, is reported
 			x.reports.notify(ctx, s, session.EventFailed, causes[kind], s.LastError)
 		}
 		x.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,
@@ -68,10 +68,10 @@ func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ s
 	return s, nil
 }
 
-// act does the work of an operation and returns the container that it has brought up.
+// act does the work of an operation and returns the container that it has started.
 func (x *executor) act(ctx context.Context, w *Work, s session.Session) (session.Container, error) {
 	if w.automatic {
-		// An engine that is stopping still starts containers, only to end them.
+		// An engine that is stopping still starts containers, and stops them at once.
 		if err := x.runtime.Ping(ctx); err != nil {
 			return session.Container{}, err
 		}
@@ -89,18 +89,18 @@ func (x *executor) act(ctx context.Context, w *Work, s session.Session) (session
 	case session.OpDelete:
 		return session.Container{}, x.deleteSession(ctx, s)
 	case session.OpUpgrade: // has steps of its own
-	case opReconcile: // is never recorded, so never performed
+	case opReconcile: // never recorded, so never performed
 	}
 	return session.Container{}, nil
 }
 
-// outageUndoTime bounds what is undone on an engine that has just failed to answer.
+// outageUndoTime bounds the undo on an engine that has just failed to answer.
 const outageUndoTime = 10 * time.Second
 
-// undo leaves nothing running after a failure, and no container after a failed create; volumes are removed by a delete
-// alone. It works when the operation's own time is up. What cannot be undone now stays attached to the record and is found
-// by the reconciler, and so does everything when the store cannot say whose operation it is. It returns errTakenOver when
-// the operation is another's, and errShutdown when the end of the process cut it short.
+// undo stops the container after a failure, and removes it after a failed create; volumes are removed by a delete alone. It has a
+// time-out of its own. What cannot be undone now, or if the store cannot confirm that this process owns the operation, stays
+// recorded and is left to the reconciler. It returns errTakenOver if another process owns the operation, and errShutdown if the
+// shutdown of this process interrupted it.
 func (x *executor) undo(ctx context.Context, kind session.Kind, s session.Session, failure error) error {
 	if !kind.BringsUp() {
 		return nil
@@ -135,16 +135,16 @@ func (x *executor) undo(ctx context.Context, kind session.Kind, s session.Sessio
 	return nil
 }
 
-// causes is why a session is in error when an operation has failed.
+// causes maps an operation that failed to the cause that is reported.
 var causes = map[session.Kind]Cause{session.OpCreate: CauseStart, session.OpStart: CauseStart, session.OpRestart: CauseStart}
 
-// conclude records the end of an operation. A store that is away is asked again until the operation's deadline, after
-// which the reconciler takes over. It returns errTakenOver when the operation is no longer ours to end, and whether a failure
-// is one that is known already, since the same has happened before.
+// conclude records the end of an operation. While the store is unavailable it retries until the operation's deadline, after which
+// the reconciler takes over. It returns errTakenOver if another process owns the operation by now. known reports whether the
+// same failure has been recorded before.
 func (x *executor) conclude(ctx context.Context, w *Work, s session.Session, c session.Container, failure error) (_ session.Session, known bool, _ error) {
 	kind := w.kind
 	if kind == session.OpDelete && failure == nil {
-		return s, false, nil // there is no record any more
+		return s, false, nil // the record has been removed
 	}
 	if failure != nil {
 		c.Address = ""
@@ -182,7 +182,7 @@ func (x *executor) conclude(ctx context.Context, w *Work, s session.Session, c s
 	}
 }
 
-// deleteSession removes the container, its volumes and, last, the record: what is still there is always recorded.
+// deleteSession removes the container, then its volumes, then the record, so that what still exists always has a record.
 func (x *executor) deleteSession(ctx context.Context, s session.Session) error {
 	if err := x.records.holds(ctx, s); err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// follower follows what other processes do to sessions, and looks on the engine for the servers that they have moved.
+// follower applies the changes of other processes to the routes, and inspects containers for addresses that have changed.
 type follower struct {
 	store      session.Store
 	runtime    session.Runtime
@@ -17,10 +17,10 @@ type follower struct {
 	routes     *publisher
 	locks      *sessionLocks
 	duplicates *duplicates
-	unlocated  *worklist // sessions whose address another process has changed
+	unlocated  *worklist // sessions of which another process has changed the address
 }
 
-// watchFeed follows what other processes do to sessions until ctx ends.
+// watchFeed applies the changes of other processes until ctx ends.
 func (f *follower) watchFeed(ctx context.Context) {
 	if f.opts.Feed == nil {
 		<-ctx.Done()
@@ -49,14 +49,14 @@ func (f *follower) watchFeed(ctx context.Context) {
 	}) // ctx has ended
 }
 
-// Waits between two attempts to read what could not be read when it changed.
+// Delays between two attempts to read the records that could not be read when they changed.
 const (
 	firstCatchUp = 500 * time.Millisecond
 	lastCatchUp  = 4 * time.Second
 )
 
-// catchUp reads every session again after a change that could not be read: it is not told of twice, and it may be a token
-// that was replaced.
+// catchUp reads every session again after a change that could not be read: it is notified once only, and may be the rotation of a
+// token.
 func (f *follower) catchUp(ctx context.Context, behind <-chan struct{}) {
 	for {
 		select {
@@ -77,8 +77,8 @@ func (f *follower) catchUp(ctx context.Context, behind <-chan struct{}) {
 	}
 }
 
-// refresh brings the routes up to date with every record. It asks the store only: what has to be looked for on the
-// engine is left to [follower.locateAll].
+// refresh updates the routes from every record. It reads the store only: addresses that the engine has to be asked for are left to
+// [follower.locateAll].
 func (f *follower) refresh(ctx context.Context) error {
 	mark := f.routes.mark()
 	page, err := f.store.List(ctx, session.Query{})
@@ -93,7 +93,7 @@ func (f *follower) refresh(ctx context.Context) error {
 	return f.unpublishMissing(ctx, listed)
 }
 
-// unpublishMissing unpublishes the published sessions that are not listed and, when asked for by name, not there.
+// unpublishMissing unpublishes the published sessions that are not in the list and that the store, read once more, does not have.
 func (f *follower) unpublishMissing(ctx context.Context, listed map[session.ID]bool) error {
 	for _, id := range f.routes.publishedIDs() {
 		if listed[id] {
@@ -106,13 +106,13 @@ func (f *follower) unpublishMissing(ctx context.Context, listed map[session.ID]b
 	return nil
 }
 
-// follow brings one session's route up to date with its record.
+// follow updates one session's route from its record.
 func (f *follower) follow(ctx context.Context, id session.ID) error {
 	mark := f.routes.mark()
 	s, err := f.store.Get(ctx, id)
 	if session.CodeOf(err) == session.CodeNotFound {
 		f.locks.cancelSuperseded(id, session.Session{})
-		if !f.locks.isWorking(id) { // else the work unpublishes when it is done
+		if !f.locks.isWorking(id) { // otherwise the work unpublishes it at its end
 			f.routes.unpublish(id)
 		}
 		return nil
@@ -123,15 +123,15 @@ func (f *follower) follow(ctx context.Context, id session.ID) error {
 	return nil
 }
 
-// followRecord publishes a record that may be another process's. A token is exchanged at once; an address that is not
-// known comes after a look at the engine. The mark was taken before the store was asked.
+// followRecord publishes a record that another process may have written. A new token takes effect at once; an unknown address is
+// published after an inspection of the container. The mark was taken before the store was read.
 func (f *follower) followRecord(mark uint64, s session.Session) {
 	f.locks.cancelSuperseded(s.ID, s)
 	if f.routes.isDuplicate(s) {
 		f.unlocated.add(s.ID)
 	}
 	if f.locks.isWorking(s.ID) {
-		f.routes.publishSince(mark, s) // its token may have been exchanged; where it is the work knows
+		f.routes.publishSince(mark, s) // its token may have been rotated; the work publishes the address
 		return
 	}
 	if f.routes.publishFollowed(mark, s) {
@@ -139,21 +139,21 @@ func (f *follower) followRecord(mark uint64, s session.Session) {
 	}
 }
 
-// maxConcurrentLocates is how many sessions are looked for at once.
+// maxConcurrentLocates is how many containers are inspected at once.
 const maxConcurrentLocates = 4
 
-// locateAll looks for the servers of sessions that other processes have started or moved, until ctx ends.
+// locateAll finds the addresses of sessions that other processes have started or moved, until ctx ends.
 func (f *follower) locateAll(ctx context.Context) {
 	f.unlocated.each(ctx, maxConcurrentLocates, func(id session.ID) {
 		ctx := f.opts.Tracer.Start(ctx)
 		if err := f.findServer(ctx, id); err != nil && ctx.Err() == nil {
-			f.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation looks again",
+			f.opts.Logger.WarnContext(ctx, "server of a session not found; the next reconciliation retries",
 				"session_id", id, "error", err)
 		}
 	})
 }
 
-// findServer looks on the engine for where a session's server is, and publishes that.
+// findServer inspects a session's container for the address of its server, and publishes it.
 func (f *follower) findServer(ctx context.Context, id session.ID) error {
 	s, err := f.store.Get(ctx, id)
 	if err == nil && f.routes.isDuplicate(s) {

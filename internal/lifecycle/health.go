@@ -9,26 +9,26 @@ import (
 	"berth/internal/session"
 )
 
-// HealthState is how a session's server was found when somebody last looked.
+// HealthState is the result of the last health checks of a session's server.
 type HealthState string
 
 // The five states of the contract.
 const (
-	Healthy    HealthState = "HEALTHY"    // it does real work in time
-	Unhealthy  HealthState = "UNHEALTHY"  // it does not; after some failures in a row it is restarted
-	Restarting HealthState = "RESTARTING" // it is being restarted, or waits for that
-	Failed     HealthState = "FAILED"     // it is in error, and nobody restarts it any more
-	Unknown    HealthState = "UNKNOWN"    // nobody has looked yet, or the engine cannot be asked
+	Healthy    HealthState = "HEALTHY"    // it works, and answers in time
+	Unhealthy  HealthState = "UNHEALTHY"  // it does not; after Threshold failures in a row it is restarted
+	Restarting HealthState = "RESTARTING" // a restart is in progress or scheduled
+	Failed     HealthState = "FAILED"     // the session is in error; there is no further automatic restart
+	Unknown    HealthState = "UNKNOWN"    // not checked yet, or the engine is unavailable
 )
 
-// HealthOptions say how sessions are looked after. Zero means the default given here.
+// HealthOptions are the settings of health checks and automatic restarts. Zero means the default given here.
 type HealthOptions struct {
-	CheckEvery    time.Duration // between two looks at one session; 0: nobody looks, and nothing is restarted
-	Timeout       time.Duration // of one look; default 10 s
+	CheckEvery    time.Duration // interval between two checks of one session; 0: no checks and no restarts
+	Timeout       time.Duration // of one check; default 10 s
 	Threshold     int           // failures in a row after which a server is restarted; default 3
 	MaxRestarts   int           // restarts in a row without a healthy period; 0: nothing is restarted
 	RestartDelay  time.Duration // before the first restart; doubled with each further one; default 5 s
-	HealthyPeriod time.Duration // after which earlier restarts are forgotten; default 10 min
+	HealthyPeriod time.Duration // after which earlier restarts no longer count; default 10 min
 }
 
 func (o HealthOptions) withDefaults() HealthOptions {
@@ -42,13 +42,13 @@ func (o HealthOptions) withDefaults() HealthOptions {
 // restartsEnabled reports whether a server that fails is restarted.
 func (o HealthOptions) restartsEnabled() bool { return o.CheckEvery > 0 && o.MaxRestarts > 0 }
 
-// delay is how long to wait before the n-th restart in a row: doubled each time, and never the same for two sessions.
+// delay is how long to wait before the n-th restart in a row: doubled each time, with jitter.
 func (o HealthOptions) delay(n int) time.Duration {
 	d := min(o.RestartDelay<<min(n-1, 10), longestDelay)
 	return d + rand.N(d/5+1) //nolint:gosec // not a secret
 }
 
-// Cause is why a session failed, for whoever counts.
+// Cause is the cause of a failure, as a label of metrics.
 type Cause string
 
 // The causes.
@@ -56,35 +56,35 @@ const (
 	CauseExited Cause = "exited"          // its server ended by itself
 	CauseMemory Cause = "out_of_memory"   // it was killed by the kernel because memory ran out
 	CauseKilled Cause = "killed"          // it was killed, and the engine does not say why
-	CauseGone   Cause = "container_gone"  // somebody has removed or renamed its container
-	CauseByHand Cause = "stopped_by_hand" // somebody has stopped or killed its container with the engine's own tools
+	CauseGone   Cause = "container_gone"  // its container was removed or renamed through the engine's API
+	CauseByHand Cause = "stopped_by_hand" // its container was stopped or killed through the engine's API
 	CauseEngine Cause = "engine"          // the engine was stopped or restarted; never counted
-	CauseHangs  Cause = "hangs"           // it says that it is well and does no work
-	CauseSilent Cause = "not_answering"   // it runs and does not answer as it should
+	CauseHangs  Cause = "hangs"           // it reports that it is healthy and does no work
+	CauseSilent Cause = "not_answering"   // it runs and does not answer, or not correctly
 	CauseStart  Cause = "start_failed"    // it could not be started
 )
 
-// Check is one look at a session.
+// Check is the result of one health check.
 type Check struct {
 	At      time.Time
 	State   HealthState
 	Latency time.Duration // of the answer; 0: there was none
-	Reason  string        // half a sentence; empty when all is well
+	Reason  string        // a phrase without a full stop; empty if healthy
 }
 
-// maxHistory is how many checks are remembered of each session.
+// maxHistory is how many checks are kept of each session.
 const maxHistory = 20
 
-// Health is what is known of a session's server.
+// Health is the health of a session's server as this process has observed it.
 type Health struct {
 	ID       session.ID
 	State    HealthState
-	Since    time.Time // when it came into this state
-	Reason   string    // half a sentence; empty when all is well
+	Since    time.Time // time of the last change of State
+	Reason   string    // a phrase without a full stop; empty if healthy
 	Failures int       // in a row
 	Restarts int       // automatic ones since the last healthy period
 
-	TotalChecks, HealthyChecks, FailedChecks int64 // in the life of this process
+	TotalChecks, HealthyChecks, FailedChecks int64 // since this process started
 	AverageResponse                          time.Duration
 	History                                  []Check // the oldest first
 }
@@ -92,20 +92,20 @@ type Health struct {
 // healthRecord is what the monitor keeps of a session. Guarded by healthRecords.mu.
 type healthRecord struct {
 	health          Health
-	target          session.Target // zero address: there is nothing to look at
+	target          session.Target // zero address: the server is not probed
 	container       string         // its name
-	operation       session.Kind   // operation that was going on when the record was last seen
+	operation       session.Kind   // operation in progress when the record was last read
 	totalLatency    time.Duration
-	healthySince    time.Time     // since when it has been well without a break; zero: it is not
-	due             time.Time     // when it is looked at next
+	healthySince    time.Time     // since when it has been healthy; zero: it is not
+	due             time.Time     // time of the next check
 	runningInStream int           // event stream during which its container was last seen running; 0: none
-	signalledAt     time.Time     // when somebody last had the engine send it a signal to end; zero: not since it was seen running
-	exitedAt        time.Time     // when the engine last told of its end; zero: not since it was seen running
-	changed         chan struct{} // closed when more is known of its end; nil: nobody waits
-	outOfMemoryAt   time.Time     // when something of it was last killed by the kernel because memory ran out; zero: not since its server was last well
+	signalledAt     time.Time     // time of the last stop or kill signal sent through the engine; zero: none since it was seen running
+	exitedAt        time.Time     // time of the last exit event; zero: none since it was seen running
+	changed         chan struct{} // closed when there is new evidence of its exit; nil: no waiter
+	outOfMemoryAt   time.Time     // when the kernel last killed one of its processes because memory ran out; zero: not since its server was last healthy
 }
 
-// notifyChange wakes waiters for exit evidence.
+// notifyChange wakes the waiters for exit evidence.
 func (v *healthRecord) notifyChange() {
 	if v.changed != nil {
 		close(v.changed)
@@ -113,7 +113,7 @@ func (v *healthRecord) notifyChange() {
 	}
 }
 
-// setState moves a session into a state.
+// setState sets the health state and its reason.
 func (v *healthRecord) setState(state HealthState, reason string, now time.Time) (changed bool) {
 	changed = v.health.State != state
 	if changed {
@@ -128,7 +128,7 @@ func (v *healthRecord) setState(state HealthState, reason string, now time.Time)
 	return changed
 }
 
-// addCheck records a check.
+// addCheck adds a check to the counts and the history.
 func (v *healthRecord) addCheck(c Check) {
 	h := &v.health
 	h.TotalChecks++

@@ -10,8 +10,8 @@ import (
 	"berth/internal/session"
 )
 
-// healthRecords is what this process knows of the servers of running sessions and of the engine that runs them. It acts on
-// nothing. With its lock held no other one is taken.
+// healthRecords holds what this process has observed of the servers of running sessions and of the engine. It takes no action.
+// While its mutex is held no other one is taken.
 type healthRecords struct {
 	opts    Options
 	rules   Rules
@@ -65,7 +65,7 @@ func (h *healthRecords) track(s session.Session, r session.Route) {
 	case s.Status == session.Running && r.Address != "":
 		v.target = session.Target{Address: r.Address, Credential: r.Credential, Profile: r.Profile}
 		switch {
-		case was.BringsUp(): // which ends with a probe that passes
+		case was.BringsUp(): // an operation that ends with a successful probe
 			v.health.Failures = 0
 			v.setState(Healthy, "", now)
 		case moved || v.health.State == Restarting || v.health.State == Failed:
@@ -75,21 +75,21 @@ func (h *healthRecords) track(s session.Session, r session.Route) {
 	}
 }
 
-// untrack removes a session that is gone.
+// untrack removes the record of a deleted session.
 func (h *healthRecords) untrack(id session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.records, id)
 }
 
-// phase spreads sessions over an interval, each at a place of its own.
+// phase spreads the checks of sessions over an interval: each session has a constant offset in it.
 func phase(id session.ID, interval time.Duration) time.Duration {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id))
 	return time.Duration(float64(interval) * float64(h.Sum32()) / (1 << 32))
 }
 
-// takeDue returns the sessions whose turn it is to be looked at.
+// takeDue returns the sessions of which a check is due, and schedules their next ones.
 func (h *healthRecords) takeDue() []session.ID {
 	now, every := h.now(), h.opts.Health.CheckEvery
 	h.mu.Lock()
@@ -97,7 +97,7 @@ func (h *healthRecords) takeDue() []session.ID {
 	var due []session.ID
 	for id, v := range h.records {
 		switch late := now.Sub(v.due); {
-		case late < -every, late > every: // the clock was set, or this machine has slept: they are not to come all at once
+		case late < -every, late > every: // the clock was set, or the machine was suspended: do not check all sessions at once
 			v.due = now.Add(phase(id, every))
 		case late >= 0:
 			v.due = v.due.Add(every)
@@ -107,7 +107,7 @@ func (h *healthRecords) takeDue() []session.ID {
 	return due
 }
 
-// probeTarget returns where a session's server is probed, and the name of its container; no address: it is not.
+// probeTarget returns where a session's server is probed, and the name of its container. Without an address it is not probed.
 func (h *healthRecords) probeTarget(id session.ID) (target session.Target, container string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,8 +118,8 @@ func (h *healthRecords) probeTarget(id session.ID) (target session.Target, conta
 	return v.target, v.container
 }
 
-// noteOutOfMemory records that the kernel killed a process of a session. Whether it was the server is known from its exit event,
-// a moment later; a probe now could meet a server that is ending, and count as a failure.
+// noteOutOfMemory records that the kernel killed a process of a session because memory ran out. If that was the server, its exit
+// event follows shortly; a probe before that could reach a server that is exiting, and count as a failure.
 func (h *healthRecords) noteOutOfMemory(id session.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -136,8 +136,8 @@ func (h *healthRecords) ranOutOfMemory(id session.ID) bool {
 	return ok && !v.outOfMemoryAt.IsZero()
 }
 
-// noteSuccess records a check that passed. recovered: the one before did not; forgive: it has been healthy for so long that
-// earlier restarts are forgotten.
+// noteSuccess records a successful check. recovered: the previous check failed; forgive: a healthy period has passed, so that
+// earlier restarts no longer count.
 func (h *healthRecords) noteSuccess(id session.ID, target session.Target, latency time.Duration) (recovered, forgive bool) {
 	now := h.now()
 	h.mu.Lock()
@@ -155,8 +155,8 @@ func (h *healthRecords) noteSuccess(id session.ID, target session.Target, latenc
 	return recovered, v.health.Restarts > 0 && now.Sub(v.healthySince) >= h.opts.Health.HealthyPeriod
 }
 
-// noteProblem records a check that failed. It returns whether that is new, and how many failures in a row
-// there are; known is false when nobody looks at that target any more.
+// noteProblem records a failed check. It returns whether the state has changed, and the number of failures in a row; known is
+// false if the target is no longer probed.
 func (h *healthRecords) noteProblem(id session.ID, target session.Target, c Check) (known, changed bool, failures int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,7 +169,7 @@ func (h *healthRecords) noteProblem(id session.ID, target session.Target, c Chec
 	return true, changed, v.health.Failures
 }
 
-// of returns what is known of a session's server; false when nobody looks after it here.
+// of returns the health of a session's server; false if this process does not monitor it.
 func (h *healthRecords) of(id session.ID) (Health, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -180,7 +180,7 @@ func (h *healthRecords) of(id session.ID) (Health, bool) {
 	return v.view(), true
 }
 
-// all returns what is known of every session that this process looks after, in the order of their IDs.
+// all returns the health of every session that this process monitors, in the order of their IDs.
 func (h *healthRecords) all() []Health {
 	h.mu.Lock()
 	all := make([]Health, 0, len(h.records))

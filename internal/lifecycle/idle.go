@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// idle asks the queue to stop the sessions that nobody uses.
+// idle requests the stop of idle and expired sessions.
 type idle struct {
 	store    session.Store
 	prober   session.Prober
@@ -19,10 +19,10 @@ type idle struct {
 	routes   *publisher
 	queue    *queue
 
-	due *worklist // sessions to stop, unless their servers are at work
+	due *worklist // sessions to stop, unless their servers are busy
 
 	mu   sync.Mutex
-	busy map[session.ID]bool // unused sessions that were found at work
+	busy map[session.ID]bool // unused sessions with a busy server
 }
 
 func newIdle(store session.Store, prober session.Prober, keys Keys, opts Options, rules Rules, used *activity, routes *publisher, q *queue) *idle {
@@ -68,7 +68,7 @@ func (i *idle) run(ctx context.Context) {
 
 // stopIfDue stops a session if it is still idle or expired.
 func (i *idle) stopIfDue(ctx context.Context, id session.ID) error {
-	if err := i.activity.flush(ctx); err != nil { // activity of this very second
+	if err := i.activity.flush(ctx); err != nil { // includes activity of the last second
 		return err
 	}
 	s, err := i.store.Get(ctx, id)
@@ -85,7 +85,7 @@ func (i *idle) stopIfDue(ctx context.Context, id session.ID) error {
 	}
 	w, err := i.queue.submit(ctx, id, Command{Kind: session.OpStop, Reason: why})
 	if code := session.CodeOf(err); code == session.CodeConflict || code == session.CodeInProgress || code == session.CodeNotFound {
-		return nil // somebody was quicker
+		return nil // another operation has begun
 	} else if err != nil {
 		return err
 	}
@@ -94,8 +94,8 @@ func (i *idle) stopIfDue(ctx context.Context, id session.ID) error {
 	return err
 }
 
-// isBusy reports whether an unused session's server is at work. Work without an end does not count for ever, and a server
-// that does not say is given the benefit of the doubt for as long.
+// isBusy reports whether an unused session's server is busy. MaxBusy bounds how long that keeps a session running. A server that
+// does not answer counts as busy, within the same bound.
 func (i *idle) isBusy(ctx context.Context, s session.Session) bool {
 	address := i.routes.addressOf(s.ID)
 	if address == "" || len(i.routes.profileOf(s).Busy) == 0 || i.opts.now().Sub(s.LastAccessed) >= i.opts.IdleTimeout+i.opts.MaxBusy {
@@ -114,10 +114,10 @@ func (i *idle) isKnownBusy(id session.ID) bool {
 	return i.busy[id]
 }
 
-// IdleDeadline is when a session is stopped because nobody uses it or its life ends.
+// IdleDeadline is when a session is stopped because it is idle or its lifetime ends.
 type IdleDeadline struct {
 	Until time.Time // the session is stopped then, unless it is used; zero: it keeps running
-	Busy  bool      // the server is at work, which keeps the session running although nobody uses it
+	Busy  bool      // the server is busy, which keeps an unused session running
 }
 
 // IdleDeadline returns the deadline of a running session; the zero IdleDeadline for any other.
@@ -138,8 +138,8 @@ func (m *Manager) IdleDeadline(s session.Session) IdleDeadline {
 	return deadline
 }
 
-// StopOversized stops a session that runs and keeps more on the engine's disk than it may. It waits for that. A session that
-// somebody works on is left alone.
+// StopOversized stops a running session that uses more of the engine's disk than allowed, and waits for the stop. It does nothing
+// while another operation is in progress on the session.
 func (m *Manager) StopOversized(ctx context.Context, id session.ID) error {
 	w, err := m.queue.submit(ctx, id, Command{Kind: session.OpStop, Reason: session.StopSize})
 	if code := session.CodeOf(err); code == session.CodeConflict || code == session.CodeInProgress || code == session.CodeNotFound {

@@ -8,11 +8,11 @@ import (
 	"berth/internal/session"
 )
 
-// sessionLocks gives work exclusive use of a session within this process. While its mutex is held no other one is taken.
+// sessionLocks gives work exclusive access to a session within this process. While its mutex is held no other one is taken.
 type sessionLocks struct {
 	mu         sync.Mutex
 	working    map[session.ID]*Work          // operations that this process runs
-	unrecorded map[session.ID]unrecordedStop // stops that are still to be recorded
+	unrecorded map[session.ID]unrecordedStop // stops that are not recorded yet
 	closed     bool
 	wg         sync.WaitGroup // of all work
 }
@@ -23,8 +23,8 @@ func newSessionLocks() *sessionLocks {
 
 // unrecordedStop is a stop that the store does not have yet.
 type unrecordedStop struct {
-	session session.Session // as it was, with the stop as its operation
-	by      string          // who asked for it
+	session session.Session // as before, with the stop as its operation
+	by      string          // the actor that requested it
 }
 
 // lockHolder is the work that holds a session's lock.
@@ -54,8 +54,8 @@ func (p *sessionLocks) acquire(id session.ID, kind session.Kind) (lockHolder, er
 	return lockHolder{Work: w, kind: kind}, nil
 }
 
-// release releases a lock for which no work was launched. A stop that is not recorded yet takes it back: then again holds the
-// place for that, until it is ended by [sessionLocks.end] and [sessionLocks.done].
+// release releases a lock for which no work was launched. If a stop of the session is not recorded yet, again holds the lock for
+// it until [sessionLocks.end] and [sessionLocks.done] are called.
 func (p *sessionLocks) release(w *Work) (again *Work, stop unrecordedStop) {
 	p.mu.Lock()
 	delete(p.working, w.id)
@@ -72,7 +72,7 @@ func (p *sessionLocks) release(w *Work) (again *Work, stop unrecordedStop) {
 	return again, stop
 }
 
-// begin notes that work is launched in its place, with what ends its context. The record of it must be written.
+// begin marks the holder of a lock as launched. cancel ends its context. The operation must have been recorded.
 func (p *sessionLocks) begin(w *Work, s session.Session, cancel context.CancelCauseFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,51 +81,51 @@ func (p *sessionLocks) begin(w *Work, s session.Session, cancel context.CancelCa
 	switch {
 	case w.preempted:
 		cancel(errPreempted)
-	case p.closed: // close may have been through the list already
+	case p.closed: // close may have cancelled the others already
 		cancel(errShutdown)
 	}
 }
 
-// conclude notes that the end of the work is being recorded.
+// conclude marks the work as ending: its outcome is being recorded.
 func (p *sessionLocks) conclude(w *Work) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.concluding = true
 }
 
-// end gives up the place of work that was launched.
+// end releases the lock of work that was launched.
 func (p *sessionLocks) end(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.working, id)
 }
 
-// done says that nothing of a piece of work goes on any more.
+// done reports that a piece of work has ended completely.
 func (p *sessionLocks) done() { p.wg.Done() }
 
-// isWorking reports whether this process works on a session.
+// isWorking reports whether work of this process is in progress on a session.
 func (p *sessionLocks) isWorking(id session.ID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.working[id] != nil
 }
 
-// addUnrecordedStop keeps a stop that is still to be recorded.
+// addUnrecordedStop keeps a stop that is not recorded yet.
 func (p *sessionLocks) addUnrecordedStop(stop unrecordedStop) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unrecorded[stop.session.ID] = stop
 }
 
-// removeUnrecordedStop forgets a stop that has been recorded or superseded.
+// removeUnrecordedStop removes a stop that has been recorded or superseded.
 func (p *sessionLocks) removeUnrecordedStop(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.unrecorded, id)
 }
 
-// preempt ends work so that another operation can take its place. The session stays as the work leaves it, with the
-// operation recorded, which the next one may take over.
+// preempt cancels work so that another operation can begin. The session stays as the work leaves it, with the operation recorded,
+// which the next operation replaces.
 func (p *sessionLocks) preempt(w *Work) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,9 +135,8 @@ func (p *sessionLocks) preempt(w *Work) {
 	}
 }
 
-// cancelSuperseded cancels this process's work on a session whose record says that it is no longer ours: another process has taken
-// the operation over, or has done what it was meant to do. A zero Session is one that is gone. It reports whether there was such
-// work.
+// cancelSuperseded cancels this process's work on a session if the record s shows that another process has taken the operation
+// over or has completed it. A zero Session means that the session was deleted. It reports whether work was cancelled.
 func (p *sessionLocks) cancelSuperseded(id session.ID, s session.Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +165,7 @@ func (p *sessionLocks) skipDelay(id session.ID) {
 	}
 }
 
-// close waits for the work in progress until ctx ends, then calls halt and cuts the work short. No new work begins.
+// close waits for the work in progress until ctx ends, then calls halt and cancels the work. No new work begins.
 func (p *sessionLocks) close(ctx context.Context, halt func()) {
 	p.mu.Lock()
 	p.closed = true

@@ -1,7 +1,7 @@
-// Package lifecycle decides what becomes of sessions, and does it. It is the only writer of a session's status.
+// Package lifecycle decides what happens to sessions, and does it. It is the only writer of a session's status.
 //
-// It knows the rules by which sessions are created, started, stopped, healed, woken, upgraded and deleted, and acts on a
-// Store and a Runtime alone. It refuses to know which store, which runtime and which door a request came in by.
+// It contains the rules by which sessions are created, started, stopped, healed, woken, upgraded and deleted, and acts on a
+// Store and a Runtime alone. It does not depend on a particular store or runtime, nor on the protocol of a request.
 package lifecycle
 
 import (
@@ -13,19 +13,19 @@ import (
 	"berth/internal/session"
 )
 
-// Manager decides what happens to sessions: it is the one place that changes their status. Every change is recorded in
-// the store before it is made in the runtime, so that after a crash the next process can finish it.
+// Manager decides what happens to sessions and is the only writer of their status. Every operation is recorded in the store
+// before it acts on the runtime, so that after a crash the next process can complete it.
 //
-// It is safe for concurrent use. [Manager.Run] must be running for interrupted work to be taken up, and
-// [Manager.Close] ends the work in progress.
+// It is safe for concurrent use. [Manager.Run] must be running for interrupted work to be resumed, and [Manager.Close] ends the
+// work in progress.
 //
-// It is the front of several types, each with what it knows and a lock of its own. From the inside out: [Rules] decide;
-// healthRecords, deferredSessions, retries, foreignOperations, sessionLocks, subscribers and activity hold state; publisher tells the data plane, and
-// recorder changes records; containers and executor carry out what is recorded; queue lets one operation at a time begin on a
-// session; and idle, follower, reconciler and monitor observe, and bring to the queue what they have seen.
+// It is the facade of several types, each with its own state and mutex. From the inside out: [Rules] decide; healthRecords,
+// deferredSessions, retries, foreignOperations, sessionLocks, subscribers and activity hold state; publisher updates the data
+// plane, and recorder changes records; containers and executor carry out what is recorded; queue begins operations, one at a time
+// for each session; and idle, follower, reconciler and monitor observe, and submit their observations to the queue.
 //
-// Each mutex is taken alone, but for the one of publisher, with which held those of healthRecords, deferredSessions, retries and
-// subscribers are taken and the data plane is called.
+// Each mutex is taken alone, except that of publisher: while it is held, those of healthRecords, deferredSessions, retries and
+// subscribers are taken, and the data plane is called.
 type Manager struct {
 	store   session.Store
 	runtime session.Runtime
@@ -33,7 +33,7 @@ type Manager struct {
 	opts    Options
 	rules   Rules
 	halt    context.CancelFunc // ends clean-up too
-	soon    signal             // records and containers are to be compared at once
+	soon    signal             // requests a reconciliation now
 
 	reports     *reporter
 	subscribers *subscribers
@@ -52,7 +52,7 @@ type Manager struct {
 	monitor     *monitor
 }
 
-// NewManager checks what it is given. It starts nothing.
+// NewManager checks the options. It starts nothing.
 func NewManager(store session.Store, runtime session.Runtime, prober session.Prober, routes session.Routes, keys Keys, opts Options) (*Manager, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
@@ -104,7 +104,7 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 	return m, nil
 }
 
-// Limit changes how many sessions may be creating or running at once; 0: no limit. Those that are go on, however many.
+// Limit changes how many sessions may be creating or running at once; 0: no limit. Sessions above a lower limit keep running.
 func (m *Manager) Limit(max int) { m.queue.limit.Store(int64(max)) }
 
 // Get returns a CodeNotFound error if there is no such session.
@@ -131,18 +131,18 @@ func (m *Manager) Logs(ctx context.Context, id session.ID, opts session.LogOptio
 	return logs, err
 }
 
-// Start brings a session up and does nothing to one that is up. Errors beside the store's: CodeConflict,
-// CodeInProgress, and of a session that occupies no slot CodeLimit and CodePressure.
+// Start starts a session and does nothing to a running one. Errors beside the store's: CodeConflict, CodeInProgress, and for a
+// session that occupies no slot CodeLimit and CodePressure.
 func (m *Manager) Start(ctx context.Context, id session.ID) (*Work, error) {
 	return m.queue.submit(ctx, id, Command{Kind: session.OpStart})
 }
 
-// Stop ends a session's container and keeps its workspace. It preempts a create, start or restart in progress.
+// Stop stops a session's container and keeps its workspace. It preempts a create, start or restart in progress.
 func (m *Manager) Stop(ctx context.Context, id session.ID) (*Work, error) {
 	return m.queue.submit(ctx, id, Command{Kind: session.OpStop})
 }
 
-// Restart stops a session and starts it again; workspace, token and address stay.
+// Restart stops a session and starts it again; workspace, token and address are kept.
 func (m *Manager) Restart(ctx context.Context, id session.ID) (*Work, error) {
 	return m.queue.submit(ctx, id, Command{Kind: session.OpRestart})
 }
@@ -172,9 +172,8 @@ func (m *Manager) Cancel(ctx context.Context, id session.ID) (*Work, error) {
 	return m.Stop(ctx, id)
 }
 
-// Force stops, restarts or deletes a session and preempts any operation in progress, here or on another process, however
-// long that would still have taken. Only a delete in progress goes on: to stop or restart what is being deleted is a
-// CodeConflict or CodeInProgress error.
+// Force stops, restarts or deletes a session and preempts any operation in progress, on this process or another. A delete in
+// progress is not preempted: the stop or restart of a session that is being deleted is a CodeConflict or CodeInProgress error.
 func (m *Manager) Force(ctx context.Context, id session.ID, kind session.Kind) (*Work, error) {
 	m.opts.Logger.WarnContext(ctx, "forced operation preempts any in progress", "session_id", id, "operation", kind)
 	return m.queue.submit(ctx, id, Command{Kind: kind, Force: true})

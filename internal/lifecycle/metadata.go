@@ -10,10 +10,10 @@ import (
 // maxMetadata is in bytes of JSON: metadata is for labels, not for documents.
 const maxMetadata = 64 << 10
 
-// normalMetadata returns metadata of any Go values as it is read from JSON, or a CodeInvalid error.
+// normalMetadata returns metadata of any Go values in the form in which it is read from JSON, or a CodeInvalid error.
 func normalMetadata(m session.Metadata) (session.Metadata, error) {
 	if m == nil {
-		return nil, nil //nolint:nilnil // no metadata is an answer
+		return nil, nil //nolint:nilnil // nil is valid metadata
 	}
 	var read session.Metadata
 	text, err := json.Marshal(m)
@@ -36,7 +36,7 @@ func invalidMetadata() error {
 	return session.Errorf(session.CodeInvalid, "the metadata must be a JSON object of at most %d bytes, with numbers written out", maxMetadata)
 }
 
-// sameMetadata reports whether both say the same, whenever they were recorded.
+// sameMetadata reports whether both are equal, independent of the form in which earlier versions recorded them.
 func sameMetadata(a, b session.Metadata) bool {
 	if len(a) == 0 && len(b) == 0 {
 		return true
