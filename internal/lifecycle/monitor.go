@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// monitor asks sessions' servers in their turn and follows the engine's events. It decides nothing: what it finds is reported to
+// monitor checks the servers of sessions at intervals and receives the engine's events. It decides nothing: it reports failures to
 // the queue, or has the session reconciled.
 type monitor struct {
 	runtime  session.Runtime
@@ -25,15 +25,15 @@ type monitor struct {
 	deferred *deferredSessions
 	soon     signal
 
-	reconcile func(context.Context, session.ID) error // makes a record and its container agree
-	due       *worklist                               // sessions to look at now
-	redial    signal                                  // the engine answers again, so that its events are not to be waited for
+	reconcile func(context.Context, session.ID) error // of one session
+	due       *worklist                               // sessions to check now
+	redial    signal                                  // the engine answers again: connect now
 }
 
 const (
-	// maxConcurrentChecks is how many sessions are checked at once. A check takes milliseconds where all is well.
+	// maxConcurrentChecks is how many sessions are checked at once. A check of a healthy server takes milliseconds.
 	maxConcurrentChecks = 16
-	// redials of the engine's events.
+	// Delays before the event stream is connected again.
 	firstRedial, lastRedial = 100 * time.Millisecond, 5 * time.Second
 )
 
@@ -46,7 +46,7 @@ func newMonitor(runtime session.Runtime, prober session.Prober, opts Options, re
 	}
 }
 
-// watchHealth looks at sessions in their turn, and at once when the engine tells of them, until ctx ends.
+// watchHealth checks sessions at intervals, and at once after an event of the engine, until ctx ends.
 func (m *monitor) watchHealth(ctx context.Context) {
 	if m.opts.Health.CheckEvery <= 0 {
 		return
@@ -71,8 +71,8 @@ func (m *monitor) watchHealth(ctx context.Context) {
 	}
 }
 
-// watchEngine follows the engine's events, and connects again for as long as ctx lasts. Events in between
-// are lost: records and containers are compared after each connection.
+// watchEngine receives the engine's events, and reconnects until ctx ends. Events in between are lost, so that each connection is
+// followed by a reconciliation.
 func (m *monitor) watchEngine(ctx context.Context) {
 	wait := firstRedial
 	for ctx.Err() == nil {
@@ -90,7 +90,7 @@ func (m *monitor) watchEngine(ctx context.Context) {
 				m.health.noteExitEvent(e)
 				m.checkSoon(e.Session)
 			case session.ActionStarted:
-				if m.deferred.contains(e.Session) { // somebody has started what was left alone
+				if m.deferred.contains(e.Session) { // the container of a deferred session was started
 					m.soon.raise()
 				}
 			case session.ActionCreated:
@@ -110,7 +110,7 @@ func (m *monitor) watchEngine(ctx context.Context) {
 	}
 }
 
-// check probes a session's server, inspects its container if the probe fails, and acts on the result.
+// check probes a session's server, inspects its container if the probe fails, and handles the result.
 func (m *monitor) check(ctx context.Context, id session.ID) {
 	target, name := m.health.probeTarget(id)
 	away := m.health.isEngineUnreachable()
@@ -125,8 +125,8 @@ func (m *monitor) check(ctx context.Context, id session.ID) {
 	if ctx.Err() != nil {
 		return
 	}
-	if err == nil && away { // the first of the three levels is the engine's word
-		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Latency: latency, Reason: "its server answers, and the engine cannot be asked"})
+	if err == nil && away { // HEALTHY also requires the engine's confirmation that the container runs
+		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Latency: latency, Reason: "its server answers, but the engine is unavailable"})
 		return
 	}
 	if err == nil {
@@ -145,7 +145,7 @@ func (m *monitor) check(ctx context.Context, id session.ID) {
 	case missing != nil && session.CodeOf(missing) != session.CodeNotFound:
 		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Reason: "the engine cannot be asked"})
 	case missing != nil || c.State != session.StateRunning && c.State != session.StatePaused, c.State == session.StateRunning && c.Address != target.Address:
-		m.reports.logFailure(ctx, id, m.reconcile(ctx, id)) // its state or address has changed: reconcile the record
+		m.reports.logFailure(ctx, id, m.reconcile(ctx, id)) // its state or address has changed
 	case c.State == session.StatePaused:
 		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unhealthy, Reason: "its container is paused; unpause it, or restart the session"})
 	default:
@@ -154,7 +154,7 @@ func (m *monitor) check(ctx context.Context, id session.ID) {
 		case m.health.ranOutOfMemory(id):
 			cause, reason = CauseMemory, "its server does not answer since the session ran out of memory"
 		case errors.Is(err, session.ErrUnresponsive):
-			cause, reason = CauseHangs, "its server hangs: it says that it is well and does no work"
+			cause, reason = CauseHangs, "its server hangs: it reports that it is healthy and does no work"
 		}
 		m.opts.Logger.DebugContext(ctx, "health check failed", "session_id", id, "error", err)
 		if m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unhealthy, Reason: reason}) {
@@ -172,7 +172,7 @@ func (m *monitor) checkSoon(id session.ID) {
 	}
 }
 
-// handleSuccess records a check that passed. After a healthy period, earlier restarts are forgotten.
+// handleSuccess records a successful check. After a healthy period, earlier restarts no longer count.
 func (m *monitor) handleSuccess(ctx context.Context, id session.ID, target session.Target, latency time.Duration) {
 	recovered, forgive := m.health.noteSuccess(id, target, latency)
 	if recovered {
@@ -183,7 +183,7 @@ func (m *monitor) handleSuccess(ctx context.Context, id session.ID, target sessi
 	}
 }
 
-// handleProblem records a check that failed. It reports whether the server is to be restarted now.
+// handleProblem records a failed check. It reports whether the server is to be restarted now.
 func (m *monitor) handleProblem(ctx context.Context, id session.ID, target session.Target, c Check) (restart bool) {
 	known, changed, failures := m.health.noteProblem(id, target, c)
 	if !known {
@@ -192,14 +192,14 @@ func (m *monitor) handleProblem(ctx context.Context, id session.ID, target sessi
 	if changed {
 		level := slog.LevelWarn
 		if c.State == Unknown {
-			level = slog.LevelDebug // it is the engine that is told of, once for all of them
+			level = slog.LevelDebug // the outage of the engine is logged once, not for each session
 		}
 		m.opts.Logger.Log(ctx, level, "session is unhealthy", "session_id", id, "state", c.State, "reason", c.Reason)
 	}
 	return c.State == Unhealthy && failures >= m.opts.Health.Threshold
 }
 
-// engineConnected notes that the engine's events are received again.
+// engineConnected records that the engine's events are received again.
 func (m *monitor) engineConnected(ctx context.Context) {
 	refunds := m.health.connected()
 	m.retries.engineReturned()
@@ -209,10 +209,10 @@ func (m *monitor) engineConnected(ctx context.Context) {
 	m.soon.raise()
 }
 
-// engineDisconnected notes that the event stream has ended or could not be opened.
+// engineDisconnected records that the event stream has ended or could not be opened.
 func (m *monitor) engineDisconnected(ctx context.Context, wasOpen bool) {
 	answers := false
-	if !wasOpen { // it is away, or answers everything but this
+	if !wasOpen { // the engine is unavailable, or does not serve events
 		ask, cancel := context.WithTimeout(ctx, min(m.opts.Health.Timeout, eventlessPingTimeout))
 		answers = m.runtime.Ping(ask) == nil
 		cancel()

@@ -9,11 +9,11 @@ import (
 	"berth/internal/session"
 )
 
-// stopUnrecorded stops a session at the engine although the stop cannot be recorded: whatever keeps the store from being
-// written, such as a full disk, may be what the session does. It takes the place that is reserved by w, answers when the
-// container is stopped, with an error that says what is still missing, and keeps the place until that is recorded, so that
-// nothing restarts the session meanwhile. It reports false for everything else than a stop that somebody asks for, of a
-// session that can be read and that nobody works on.
+// stopUnrecorded stops a session's container although the stop cannot be recorded: the session itself may be the reason why the
+// store cannot be written, for example by filling the disk. It uses the lock that w holds. Its Work ends when the container is
+// stopped, with an error that names what is not recorded yet, and the lock is held until the stop is recorded, so that nothing
+// restarts the session meanwhile. It reports false unless c is a requested stop, the session can be read, and no operation is in
+// progress on it.
 func (q *queue) stopUnrecorded(ctx context.Context, w *Work, c Command, cause error) bool {
 	if c.Kind != session.OpStop || c.Reason != "" || session.CodeOf(cause) != session.CodeStoreUnavailable {
 		return false
@@ -41,7 +41,7 @@ func (q *queue) stopUnrecorded(ctx context.Context, w *Work, c Command, cause er
 	return true
 }
 
-// release releases a lock for which no work was launched. A stop that made way for that and is not recorded yet goes on.
+// release releases a lock for which no work was launched. It resumes an unrecorded stop that was preempted for that.
 func (q *queue) release(w *Work) {
 	again, stop := q.locks.release(w)
 	if again == nil {
@@ -77,8 +77,8 @@ func (q *queue) performUnrecorded(ctx context.Context, s session.Session, c Comm
 	return err
 }
 
-// recordStopped records that a session was stopped, as soon as that can be done, unless something else has been done to it.
-// When ctx ends before, it is still to be recorded.
+// recordStopped records that a session was stopped, and retries until the store can be written. It does nothing if the session has
+// changed since. If ctx ends first, the stop stays unrecorded.
 func (q *queue) recordStopped(ctx context.Context, s session.Session) {
 	for {
 		_, err := q.records.change(ctx, s.ID, func(now *session.Session) error {

@@ -11,11 +11,11 @@ import (
 	"berth/internal/session"
 )
 
-// Keys derives what the Manager needs of the token secret.
+// Keys derives values from the token secret.
 type Keys interface {
 	// Upstream is the password of a container's server.
 	Upstream(containerName string) session.Secret
-	// IdempotentID is the ID that an idempotency key of an owner always leads to.
+	// IdempotentID is the session ID of an owner's idempotency key; always the same.
 	IdempotentID(owner, idempotencyKey string) session.ID
 }
 
@@ -34,34 +34,34 @@ type Options struct {
 	ProbeTimeout   time.Duration              // of one probe; default 1 s
 	ReconcileEvery time.Duration              // default 30 s
 	OrphanGrace    time.Duration              // from the first sight of a container without a record to its removal; default 5 min
-	Hold           OrphanHold                 // which of them are kept; nil: known to this process only
+	Hold           OrphanHold                 // where kept containers are recorded; nil: in this process only
 	Handover       time.Duration              // from taking an operation over from a living process to acting; default 1 s
-	IdleTimeout    time.Duration              // a session that nobody has used for so long is stopped; 0: never
-	MaxBusy        time.Duration              // how long a server's own work keeps an unused session up beyond that; default 12 h
-	MaxLifetime    time.Duration              // of a session, from its creation; 0: for ever
+	IdleTimeout    time.Duration              // a session that was not used for so long is stopped; 0: never
+	MaxBusy        time.Duration              // how long a busy server keeps an unused session running beyond IdleTimeout; default 12 h
+	MaxLifetime    time.Duration              // of a session, from its creation; 0: unlimited
 	Health         HealthOptions              // how sessions are monitored
-	Peers          Peers                      // who else works on the store; nil: nobody
-	Feed           Feed                       // their changes; nil: they are noticed by the next reconciliation
+	Peers          Peers                      // other processes on the store; nil: none
+	Feed           Feed                       // their changes; nil: the next reconciliation detects them
 	Now            func() time.Time
 	Logger         *slog.Logger
-	Tracer         Tracer    // of background work; nil: it has the context of Run
-	Admission      Admission // whether another session may begin to run; nil: the limit decides alone
+	Tracer         Tracer    // of background work; nil: it uses the context of Run
+	Admission      Admission // beside MaxSessions, which is always enforced; nil: no other check
 	Sink           Sink      // receives reports; nil: none are sent
 }
 
-// Admission says whether the host can take another session.
+// Admission decides whether the host has capacity for another session.
 type Admission interface {
-	// Admit returns a CodePressure error while no session may begin to run.
+	// Admit returns a CodePressure error while no further session may be started.
 	Admit(ctx context.Context) error
 }
 
-// Tracer tells pieces of background work apart.
+// Tracer gives each piece of background work a context of its own.
 type Tracer interface {
-	// Start returns the context of one piece, such as one that names it in logs.
+	// Start returns the context of one piece of work, for example with an ID for logs.
 	Start(ctx context.Context) context.Context
 }
 
-// untraced leaves background work with the context of Run.
+// untraced is the Tracer that returns its argument.
 type untraced struct{}
 
 func (untraced) Start(ctx context.Context) context.Context { return ctx }
@@ -104,7 +104,7 @@ func (o Options) validate() error {
 			faults = append(faults, fmt.Errorf("profile %s: %w", name, err))
 		}
 	}
-	// The others may be used by nobody: who asks for one that needs more is told so.
+	// Other profiles may be unused: a create with one that needs more is refused.
 	if p, ok := o.Profiles[o.DefaultProfile]; !ok {
 		faults = append(faults, fmt.Errorf("there is no profile %q", o.DefaultProfile))
 	} else if o.Limits.Memory < p.MinMem {
@@ -116,10 +116,10 @@ func (o Options) validate() error {
 	return errors.Join(faults...)
 }
 
-// now is the present time as records have it.
+// now returns the present time in the form of records: UTC, in microseconds.
 func (o Options) now() time.Time { return o.Now().UTC().Truncate(time.Microsecond) }
 
-// rules are the settings that decisions depend on.
+// rules returns the settings that decisions depend on.
 func (o Options) rules() Rules {
 	return Rules{
 		Process: o.Process, StartTimeout: o.StartTimeout, StopTimeout: o.StopTimeout, IdleTimeout: o.IdleTimeout,

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// OrphanHold remembers, with the sessions, which containers without a record must not be removed: those that were there
-// before the sessions were. It outlives the process, and all processes on a store share it.
+// OrphanHold records, in the store, which containers without a record must not be removed: those created before a given time. It
+// survives a restart, and all processes on a store share it.
 type OrphanHold interface {
-	// Set keeps the containers that were made before that time. A hold that reaches further stays.
+	// Set keeps the containers that were created before that time. A later time that was set before stays in effect.
 	Set(ctx context.Context, before time.Time) error
-	// Before returns what was set; zero: nothing.
+	// Before returns the time that was set; zero: none.
 	Before(ctx context.Context) (time.Time, error)
 }
 
-// heldInMemory is the hold of a Manager that was given none: it ends with the process.
+// heldInMemory is the default OrphanHold. It is lost when the process ends.
 type heldInMemory struct {
 	mu     sync.Mutex
 	before time.Time

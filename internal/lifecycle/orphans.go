@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-// orphans are the containers of this installation that no record knows.
+// orphans tracks the containers of this installation that have no record.
 type orphans struct {
 	runtime session.Runtime
 	opts    Options
@@ -17,8 +17,8 @@ type orphans struct {
 	locks   *sessionLocks
 
 	mu     sync.Mutex
-	seen   map[string]time.Time // first sight by this process, by container ID; with a monotonic reading
-	held   int                  // of them, as of the last pass
+	seen   map[string]time.Time // when this process first saw it, by container ID; with a monotonic reading
+	held   int                  // number of kept containers in the last pass
 	passes int
 }
 
@@ -29,9 +29,8 @@ func (o *orphans) count() int {
 	return o.held
 }
 
-// sweepOrphans removes the containers that no record knows, once they have been without one for the grace. records is how
-// many sessions the store has: an empty store beside containers has more likely lost its sessions than never known them,
-// so that their containers are kept until an operator decides.
+// sweepOrphans removes containers without a record after the grace period. records is the number of sessions in the store: an
+// empty store beside existing containers has probably lost its data, so that the containers are kept until an operator decides.
 func (o *orphans) sweepOrphans(ctx context.Context, found map[string]session.Container, records int) {
 	fresh := o.noteOrphans(found)
 	if len(found) == 0 {
@@ -58,8 +57,8 @@ func (o *orphans) sweepOrphans(ctx context.Context, found map[string]session.Con
 	o.countHeld(ctx, held)
 }
 
-// noteOrphans remembers when each was seen first, and returns the IDs of those that are new. In the first pass of a
-// process none is: nothing is being deleted by it yet.
+// noteOrphans records when each orphan was first seen, and returns the IDs of new ones. In the first pass of a process none is
+// new, because the process has not deleted a session yet.
 func (o *orphans) noteOrphans(found map[string]session.Container) (fresh []string) {
 	now := o.opts.Now()
 	o.mu.Lock()
@@ -81,8 +80,8 @@ func (o *orphans) noteOrphans(found map[string]session.Container) (fresh []strin
 	return fresh
 }
 
-// holdOrphans keeps what an empty store does not know. A container that is new to this process may be that of the last
-// session, which was deleted between the two lists.
+// holdOrphans keeps the orphans of an empty store. It leaves out new ones: one may belong to the last session, which was deleted
+// between the two lists.
 func (o *orphans) holdOrphans(ctx context.Context, found map[string]session.Container, fresh []string) {
 	held := 0
 	for _, c := range found {
@@ -109,8 +108,8 @@ func (o *orphans) countHeld(ctx context.Context, held int) {
 	}
 }
 
-// removeOrphan removes a container of this installation that no record knows, when it has been seen without one for so
-// long that its record cannot be on its way. Its volumes stay: they may be all that is left of somebody's work.
+// removeOrphan removes a container without a record once the grace period excludes that its record is still being written. Its
+// volumes are kept, because they may hold the only copy of a user's work.
 func (o *orphans) removeOrphan(ctx context.Context, c session.Container) error {
 	o.mu.Lock()
 	unknown := o.opts.Now().Sub(o.seen[c.ID])
@@ -129,5 +128,5 @@ func (o *orphans) removeOrphan(ctx context.Context, c session.Container) error {
 	return o.runtime.Remove(ctx, c.ID, true)
 }
 
-// missingMargin allows for clocks that differ, and for what was recorded last and not heard of any more.
+// missingMargin allows for clock differences, and for changes made just before a process became unreachable.
 const missingMargin = time.Minute

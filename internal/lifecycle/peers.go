@@ -7,33 +7,32 @@ import (
 	"berth/internal/session"
 )
 
-// Peers says which processes work on the store, and divides the sessions among them. Answers come from memory and may be
-// some seconds old, so that nothing may depend on them alone: what two processes do to one session is decided by the
-// store's revisions.
+// Peers tells which processes work on the store, and assigns each session to one of them. Its answers are cached and may be some
+// seconds old, so that correctness must not depend on them: conflicts between processes are resolved by the store's revisions.
 type Peers interface {
-	// Alive reports whether the process of that name may still be at work: it has renewed its lease lately. To say no may
-	// take a look at the store.
+	// Alive reports whether the process of that name may still be running, because its lease is valid. It may read the store
+	// before it returns false.
 	Alive(process string) bool
-	// Mine reports whether this process looks after the session in the background. Of the processes that are alive
-	// one does.
+	// Mine reports whether this process is responsible for the session's background work. Exactly one of the running
+	// processes is.
 	Mine(id session.ID) bool
-	// UnreachableSince is when the first of those processes was last heard of that have not deregistered. What has been
-	// made on the engine since then may be theirs, and recorded where nobody else can read it. Zero: none is missing.
+	// UnreachableSince is the earliest last contact with a process that is unreachable and has not deregistered. Containers
+	// created since then may be its own, recorded where other processes cannot read. Zero: no process is unreachable.
 	UnreachableSince() time.Time
-	// Unreachable reports whether another process may have acted on sessions before that time without its being recorded
-	// where this process reads: the store is away, or one of them has not been heard of since. It asks nobody.
+	// Unreachable reports whether another process may have acted on sessions before that time without a record that this
+	// process can read: the store is unavailable, or a process has been unreachable since before then. It reads memory only.
 	Unreachable(since time.Time) bool
 }
 
-// Feed tells what other processes do to sessions. Stores that are shared have one.
+// Feed delivers change notifications of other processes. Shared stores have one.
 type Feed interface {
-	// Watch calls changed for each session that anybody creates, updates or deletes, and missed whenever changes may
-	// have gone unnoticed, which includes the beginning. Touches are not reported. Both are called from one goroutine.
-	// It goes on until ctx ends, and then returns ctx's error.
+	// Watch calls changed for each session that any process creates, updates or deletes, and missed whenever notifications may
+	// have been lost, also once at the beginning. Touches are not reported. Both are called from one goroutine. It blocks until
+	// ctx ends, and returns ctx's error.
 	Watch(ctx context.Context, missed func(), changed func(session.ID)) error
 }
 
-// soleProcess is the only process on a store that admits no other.
+// soleProcess is the Peers of a store that only one process uses.
 type soleProcess struct{ process string }
 
 func (a soleProcess) Alive(process string) bool { return process == a.process }

@@ -9,10 +9,10 @@ import (
 	"berth/internal/session"
 )
 
-// publisher tells the data plane where sessions are. It remembers what the data plane was told, so that a late message about an old revision cannot undo a newer
-// one (a rotated token must stay refused), and so that a change of token needs no look at the container.
+// publisher pushes routes to the data plane. It keeps what it has published, so that a late publication of an old revision does not
+// replace a newer one (a rotated token must stay rejected), and so that a new token needs no inspection of the container.
 //
-// Its lock is taken before those of healthRecords, waiting, retries and subscribers, and after none of them.
+// Its mutex is taken before those of healthRecords, deferredSessions, retries and subscribers, never after one of them.
 type publisher struct {
 	table       session.Routes
 	keys        Keys
@@ -24,18 +24,18 @@ type publisher struct {
 	subscribers *subscribers
 
 	mu        sync.Mutex
-	newest    map[session.ID]session.Session // the record of each session that was published last; read-only
-	published map[session.ID]uint64          // the number of that publication
+	newest    map[session.ID]session.Session // the last published record of each session; read-only
+	published map[session.ID]uint64          // sequence number of that publication
 	count     uint64                         // of publications so far
 	address   map[session.ID]string
 
-	displaced map[session.ID][]string // names of containers of other sessions of that ID, until they are removed
+	displaced map[session.ID][]string // names of containers of duplicate sessions, until they are removed
 
 	profile map[string]*session.Profile // shared by all routes
 }
 
-// isOlder orders what was recorded under one ID. An ID is used twice by idempotent creates only, whose revisions begin
-// anew.
+// isOlder orders the records of one ID. A session that is created again with the same idempotency key has the same ID, and its
+// revisions start at 1 again, so that the creation time is compared first.
 func isOlder(s, t session.Session) bool {
 	return s.CreatedAt.Before(t.CreatedAt) || s.CreatedAt.Equal(t.CreatedAt) && s.Revision < t.Revision
 }
@@ -45,8 +45,8 @@ func (p *publisher) outdated(s session.Session) bool {
 	return isOlder(s, p.newest[s.ID])
 }
 
-// mark is to be taken before the store is asked. Its answer is then newer than everything that was published before,
-// whatever the revisions say: a store may have lost its last changes, and counts again from there.
+// mark returns the present sequence number. Taken before a read of the store, it shows that the record is newer than everything
+// published before, whatever its revision: a store that has lost its last changes assigns their revisions again.
 func (p *publisher) mark() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,8 +74,8 @@ func profilePointers(profiles map[string]session.Profile) map[string]*session.Pr
 	return pointers
 }
 
-// setAddress publishes the address of a session's server; "" when it has none. Of a session that is not published yet
-// it takes effect with that. It does not wait for the caller's publish: that may be of a record that is outdated by now.
+// setAddress publishes the address of a session's server; "" if it has none. For a session that is not published yet it takes
+// effect with its publication. It acts at once, because the caller's record may be outdated and not be published.
 func (p *publisher) setAddress(id session.ID, address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +86,7 @@ func (p *publisher) setAddress(id session.ID, address string) {
 	}
 }
 
-// publish tells the data plane about a session as it is recorded now.
+// publish publishes a session's present record.
 func (p *publisher) publish(s session.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,7 +95,7 @@ func (p *publisher) publish(s session.Session) {
 	}
 }
 
-// publishSince is publish for what the store has answered to a question, or acknowledged, after the mark.
+// publishSince is publish for a record that the store has returned or acknowledged after the mark.
 func (p *publisher) publishSince(mark uint64, s session.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *publisher) publishSince(mark uint64, s session.Session) {
 	}
 }
 
-// publishAt is publish with the address at which the server of that record was found.
+// publishAt is publish with the observed address of the session's server.
 func (p *publisher) publishAt(s session.Session, address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,8 +114,8 @@ func (p *publisher) publishAt(s session.Session, address string) {
 	}
 }
 
-// publishFollowed is publishSince for a record that another process may have written. An address that cannot be right any
-// more is forgotten; it reports whether the server has to be looked for.
+// publishFollowed is publishSince for a record that another process may have written. It discards an address that can no longer
+// be correct, and reports whether the address has to be found by an inspection.
 func (p *publisher) publishFollowed(mark uint64, s session.Session) (unlocated bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,7 +129,7 @@ func (p *publisher) publishFollowed(mark uint64, s session.Session) (unlocated b
 	return s.Status == session.Running && p.address[s.ID] == ""
 }
 
-// route hands a session's route to the data plane. The caller holds p.mu.
+// route pushes a session's route to the data plane. The caller holds p.mu.
 func (p *publisher) route(s session.Session) {
 	if known, ok := p.newest[s.ID]; ok && !known.CreatedAt.Equal(s.CreatedAt) && known.ContainerName != s.ContainerName {
 		p.displaced[s.ID] = append(p.displaced[s.ID], known.ContainerName)
@@ -154,7 +154,7 @@ func (p *publisher) route(s session.Session) {
 	p.subscribers.notify(s.ID)
 }
 
-// startsAt is when the server of a session that does not run is started without anybody's doing; zero: it is not.
+// startsAt is when Berth itself starts the server of a session that does not run; zero: it does not.
 func (p *publisher) startsAt(s session.Session) time.Time {
 	switch {
 	case s.Operation != nil && s.Operation.Kind.BringsUp():
@@ -165,7 +165,7 @@ func (p *publisher) startsAt(s session.Session) time.Time {
 	return time.Time{}
 }
 
-// unpublish forgets a session that is gone.
+// unpublish removes the route of a deleted session.
 func (p *publisher) unpublish(id session.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -180,7 +180,7 @@ func (p *publisher) unpublish(id session.ID) {
 	p.subscribers.notify(id)
 }
 
-// isPublished reports whether the data plane knows the session as it is recorded here.
+// isPublished reports whether this record of the session is published.
 func (p *publisher) isPublished(s session.Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,7 +188,7 @@ func (p *publisher) isPublished(s session.Session) bool {
 	return ok && known.CreatedAt.Equal(s.CreatedAt) && !isOlder(known, s) && len(p.displaced[s.ID]) == 0
 }
 
-// isPublishedAt reports whether the data plane knows the session as it is recorded here, at this address.
+// isPublishedAt reports whether this record of the session is published with this address.
 func (p *publisher) isPublishedAt(s session.Session, address string) bool {
 	return p.isPublished(s) && p.addressOf(s.ID) == address
 }
@@ -199,15 +199,15 @@ func (p *publisher) addressOf(id session.ID) string {
 	return p.address[id]
 }
 
-// publishedIDs lists every session that the data plane knows.
+// publishedIDs lists every published session.
 func (p *publisher) publishedIDs() []session.ID {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Keys(p.newest))
 }
 
-// profileOf returns the profile that the session was made from, and the default one when the operator has removed it
-// since: a session must stay reachable and deletable.
+// profileOf returns the session's profile, or the default one if its own is not in the settings any more: a session must stay
+// reachable and deletable.
 func (p *publisher) profileOf(s session.Session) *session.Profile {
 	if p, ok := p.profile[s.Profile]; ok {
 		return p
@@ -215,7 +215,7 @@ func (p *publisher) profileOf(s session.Session) *session.Profile {
 	return p.profile[p.opts.DefaultProfile]
 }
 
-// isDuplicate reports whether this process has published another session of the same ID than the recorded one.
+// isDuplicate reports whether this process has published a session of the same ID other than the recorded one.
 func (p *publisher) isDuplicate(s session.Session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -223,7 +223,7 @@ func (p *publisher) isDuplicate(s session.Session) bool {
 	return ok && !known.CreatedAt.Equal(s.CreatedAt) || len(p.displaced[s.ID]) > 0
 }
 
-// known returns the record of a session that was published last.
+// known returns the last published record of a session.
 func (p *publisher) known(id session.ID) (session.Session, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -231,8 +231,7 @@ func (p *publisher) known(id session.ID) (session.Session, bool) {
 	return s, ok
 }
 
-// replace publishes s in place of another session of its ID, unless that has been done, and returns the names of the containers
-// that have lost their session by this.
+// replace publishes s in place of a duplicate, unless that has been done, and returns the names of the duplicates' containers.
 func (p *publisher) replace(s session.Session, other *session.Session) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -243,7 +242,7 @@ func (p *publisher) replace(s session.Session, other *session.Session) []string 
 	return slices.Clone(p.displaced[s.ID])
 }
 
-// removed notes that a container that had lost its session is not there any more.
+// removed records that the container of a duplicate was removed.
 func (p *publisher) removed(id session.ID, container string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

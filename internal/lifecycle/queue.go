@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-// queue lets operations begin on sessions, one at a time for each.
+// queue begins operations on sessions, one at a time for each session.
 type queue struct {
 	store   session.Store
 	runtime session.Runtime
@@ -23,12 +23,12 @@ type queue struct {
 	foreign *foreignOperations
 	soon    signal
 
-	limit        atomic.Int64  // of sessions at once; 0: none
+	limit        atomic.Int64  // of concurrent sessions; 0: none
 	restartSlots chan struct{} // automatic restarts in progress
 }
 
-// decide decides about a session as it is recorded now, when c is wanted and seen is what was found; its Holder and Capacity
-// are filled in.
+// decide applies the rules to a session's present record, a command and an observation, and sets the observation's Holder and
+// Capacity.
 func (q *queue) decide(ctx context.Context, id session.ID, seen Observation, c Command) (session.Session, Decision, error) {
 	s, err := q.store.Get(ctx, id)
 	if err != nil {
@@ -41,7 +41,7 @@ func (q *queue) decide(ctx context.Context, id session.ID, seen Observation, c C
 	return s, q.rules.Decide(s, seen, c, q.opts.now()), nil
 }
 
-// launch does the work in a goroutine that outlives the request. The lock must be held and the intent recorded.
+// launch runs the work in a goroutine that outlives the request. The lock must be held and the operation recorded.
 func (q *queue) launch(ctx context.Context, w *Work, s session.Session) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	ctx, stop := context.WithTimeout(ctx, q.rules.allowance(s.Operation.Kind)+w.handover)
@@ -58,7 +58,7 @@ func (q *queue) launch(ctx context.Context, w *Work, s session.Session) {
 		q.locks.end(w.id)
 		close(w.done)
 		if session.CodeOf(w.err) == session.CodeEngineUnavailable && before.hasReturned(q.health.stream()) {
-			q.soon.raise() // the engine has returned, and what waits for that was passed over as being worked on
+			q.soon.raise() // the engine has recovered meanwhile, and the reconciliation skipped this session as locked
 		}
 		if w.then != nil {
 			w.then(context.WithoutCancel(ctx), w)
@@ -66,23 +66,23 @@ func (q *queue) launch(ctx context.Context, w *Work, s session.Session) {
 	}()
 }
 
-// inTurn performs work; automatic work waits for its turn.
+// inTurn performs work. Automatic work first waits for a restart slot.
 func (q *queue) inTurn(ctx context.Context, w *Work, s session.Session) (session.Session, error) {
 	if w.automatic {
 		select {
 		case q.restartSlots <- struct{}{}:
 			defer func() { <-q.restartSlots }()
-		case <-ctx.Done(): // which ends the work
+		case <-ctx.Done(): // perform then ends at once
 		}
 	}
 	return q.execute.perform(ctx, w, s)
 }
 
-// admit asks whether one more session may begin to occupy a slot, beside whether a slot is free, which the store decides.
+// admit checks whether the host has capacity for one more session. Whether a slot is free is decided by the store.
 //
-// It is asked of a create, and of a start, restart or wake of a session that occupies no slot. Whatever holds one has been
-// admitted already: a running session that is restarted or healed, and an operation that another process takes up, only
-// go on using what they were given. To refuse them would turn a busy host into lost sessions.
+// It applies to a create, and to a start, restart or wake of a session that occupies no slot. A session that occupies one has been
+// admitted already: the restart of a running session, and an operation that another process takes over, need no further capacity.
+// Refusing them would turn load on the host into failed sessions.
 func (q *queue) admit(ctx context.Context) error {
 	if q.opts.Admission == nil {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// reconciler compares records and containers, and brings to the queue what it sees.
+// reconciler compares records and containers, and submits the differences to the queue.
 type reconciler struct {
 	store      session.Store
 	runtime    session.Runtime
@@ -31,12 +31,12 @@ type reconciler struct {
 	diagnoser  *diagnoser
 }
 
-// reconcileAll makes one pass over every record and every container. When either list cannot be had it changes nothing:
-// what is not known is not an orphan. Sessions that another process looks after are followed and left alone.
+// reconcileAll makes one pass over every record and every container. If one of the lists cannot be read it changes nothing, because
+// a container without a record could then not be told from an orphan. Sessions of another process are followed, not changed.
 func (r *reconciler) reconcileAll(ctx context.Context) error {
 	ctx = r.opts.Tracer.Start(ctx)
-	// Containers first: a record is older than its container, so that a container of this list without a record in
-	// the later list has none.
+	// Containers first: a record is written before its container is created, so that a container without a record in the later
+	// list has none.
 	stream, begun := r.health.stream(), time.Now()
 	containers, err := r.runtime.List(ctx)
 	if err != nil {
@@ -80,11 +80,11 @@ func (r *reconciler) reconcileAll(ctx context.Context) error {
 	return r.follower.unpublishMissing(ctx, listed)
 }
 
-// maxConcurrentReconciles is how many sessions are reconciled at once. One may have to wait for a server that does not answer, or that does
-// not end, and the others must not wait for that.
+// maxConcurrentReconciles is how many sessions are reconciled at once: a server that does not answer or does not exit must not
+// delay the other sessions.
 const maxConcurrentReconciles = 16
 
-// isReconciled looks at what the lists say. It may be out of date: nothing is changed because of it.
+// isReconciled reports whether the lists show nothing to do for a session. They may be out of date, so nothing is changed here.
 func (r *reconciler) isReconciled(s session.Session, c session.Container, exists bool) bool {
 	if r.locks.isWorking(s.ID) {
 		return true
@@ -101,12 +101,12 @@ func (r *reconciler) isReconciled(s session.Session, c session.Container, exists
 	return r.routes.isPublishedAt(s, "")
 }
 
-// reconcile makes one record and its container agree. It holds the session's lock and looks at both again, so that no
-// operation of this process can come between the look and the deed; one that does is left alone.
+// reconcile reconciles one session. It holds the session's lock while it reads the record and inspects the container again, so that
+// no operation of this process comes between observation and action. It does nothing while an operation is in progress.
 func (r *reconciler) reconcile(ctx context.Context, id session.ID) error {
 	at, err := r.locks.acquire(id, opReconcile)
 	if err != nil {
-		return nil //nolint:nilerr // somebody works on it, or the process is stopping
+		return nil //nolint:nilerr // an operation is in progress, or the process is stopping
 	}
 	w := at.Work
 	d, seen, err := r.inspect(ctx, id)
@@ -123,8 +123,8 @@ func (r *reconciler) reconcile(ctx context.Context, id session.ID) error {
 	return nil
 }
 
-// inspect decides about a session and does what can be done at once. What begins an operation is returned. The caller holds the
-// session's lock.
+// inspect decides about a session, and carries the decision out unless it begins an operation, in which case it returns it. The
+// caller holds the session's lock.
 func (r *reconciler) inspect(ctx context.Context, id session.ID) (Decision, Observation, error) {
 	s, err := r.duplicates.resolve(ctx, id)
 	if session.CodeOf(err) == session.CodeNotFound {
@@ -185,7 +185,7 @@ func (r *reconciler) inspect(ctx context.Context, id session.ID) (Decision, Obse
 	return d, seen, err
 }
 
-// observe turns what the runtime reports into an Observation. A server without an address does not work.
+// observe turns the result of an inspection into an Observation. A server without an address does not work.
 func (r *reconciler) observe(s session.Session, c session.Container, exists bool) Observation {
 	seen := Observation{Holder: r.queue.holder(s), Container: containerStateOf(c, exists)}
 	if seen.Container == Up && c.Address == "" {
@@ -194,7 +194,7 @@ func (r *reconciler) observe(s session.Session, c session.Container, exists bool
 	return seen
 }
 
-// containerStateOf classifies what the runtime says about a container.
+// containerStateOf classifies the result of an inspection.
 func containerStateOf(c session.Container, exists bool) ContainerState {
 	switch {
 	case !exists:
@@ -207,7 +207,7 @@ func containerStateOf(c session.Container, exists bool) ContainerState {
 	return Down
 }
 
-// resume begins an operation in the place that is held; someone who was quicker is not an error.
+// resume begins an operation with the lock that is held. A conflicting change by another process is not an error.
 func (r *reconciler) resume(ctx context.Context, w *Work, kind session.Kind) error {
 	_, err := r.queue.submitLocked(ctx, w, Command{Kind: kind, Resume: true})
 	err = r.reports.reportRefusal(ctx, OperationResult{Operation: string(kind), Session: w.id}, err)
@@ -218,8 +218,8 @@ func (r *reconciler) resume(ctx context.Context, w *Work, kind session.Kind) err
 	return err
 }
 
-// adopt learns where a session's server is: this process is new, the container was restarted by someone else, or a session in
-// error works after all. next is the record as it is to be.
+// adopt records and publishes the observed address of a session's server: this process is new, the container was restarted through
+// the engine's API, or a session in error works. next is the record to write.
 func (r *reconciler) adopt(ctx context.Context, s, next session.Session, c session.Container) error {
 	r.routes.setAddress(s.ID, c.Address)
 	if s.Status == next.Status && s.Port == portOf(c.Address) && s.ContainerID == c.ID {
@@ -231,8 +231,8 @@ func (r *reconciler) adopt(ctx context.Context, s, next session.Session, c sessi
 	})
 }
 
-// probeServer probes the server of a session in error, whose container runs as after an outage of the engine in the middle of an
-// operation.
+// probeServer probes the server of a session in error of which the container runs, for example after an outage of the engine during
+// an operation.
 func (r *reconciler) probeServer(ctx context.Context, s session.Session, c session.Container) ServerState {
 	probe, cancel := context.WithTimeout(ctx, r.opts.ProbeTimeout)
 	defer cancel()
@@ -247,7 +247,7 @@ func (r *reconciler) probeServer(ctx context.Context, s session.Session, c sessi
 func (r *reconciler) stopNotWorking(ctx context.Context, s session.Session, c session.Container) error {
 	r.routes.publish(s)
 	if now, err := r.store.Get(ctx, s.ID); err != nil || now.Revision != s.Revision {
-		return ignoreNotFound(err) // what has changed is seen to at the next pass
+		return ignoreNotFound(err) // a change meanwhile is handled by the next pass
 	}
 	return r.runtime.Stop(ctx, c.ID, r.opts.StopTimeout)
 }

@@ -9,15 +9,14 @@ import (
 	"berth/internal/session"
 )
 
-// recorder changes records. The routes follow.
+// recorder changes records, and publishes their routes.
 type recorder struct {
 	store  session.Store
 	opts   Options
 	routes *publisher
 }
 
-// change reads a session, applies f and writes it back, again from the start when someone else was quicker. The route
-// follows the record.
+// change reads a session, applies f, writes it back and publishes its route. It starts again if the record has changed meanwhile.
 func (r *recorder) change(ctx context.Context, id session.ID, f func(*session.Session) error) (session.Session, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
@@ -48,7 +47,7 @@ func (r *recorder) change(ctx context.Context, id session.ID, f func(*session.Se
 	}
 }
 
-// changeIf changes a session that has this status and no operation, and leaves any other alone.
+// changeIf changes a session if it has this status and no operation.
 func (r *recorder) changeIf(ctx context.Context, id session.ID, status session.Status, f func(*session.Session)) error {
 	_, err := r.change(ctx, id, func(now *session.Session) error {
 		if now.Status != status || now.Operation != nil {
@@ -60,8 +59,8 @@ func (r *recorder) changeIf(ctx context.Context, id session.ID, status session.S
 	return ignoreChanged(err)
 }
 
-// changeOwned changes a session on which this process does an operation, and returns errTakenOver when it does not any
-// more. A store that is away is asked again until ctx ends.
+// changeOwned changes a session while this process owns its operation, and returns errTakenOver if it does not any more. While the
+// store is unavailable it retries until ctx ends.
 func (r *recorder) changeOwned(ctx context.Context, s session.Session, f func(*session.Session)) (session.Session, error) {
 	for {
 		changed, err := r.change(ctx, s.ID, func(now *session.Session) error {
@@ -77,8 +76,8 @@ func (r *recorder) changeOwned(ctx context.Context, s session.Session, f func(*s
 	}
 }
 
-// holds returns nil while the operation recorded with s is still the one that is to be done to the session, errTakenOver
-// when it is not, and the store's error when that cannot be known. It comes before everything that cannot be undone.
+// holds returns nil if the operation recorded with s is still the session's operation, errTakenOver if it is not, and the store's
+// error if that cannot be read. It is called before every irreversible action.
 func (r *recorder) holds(ctx context.Context, s session.Session) error {
 	now, err := r.store.Get(ctx, s.ID)
 	switch {
@@ -94,7 +93,7 @@ func (r *recorder) holds(ctx context.Context, s session.Session) error {
 
 var errChanged = errors.New("the session has changed meanwhile")
 
-// ignoreChanged makes nothing of it that somebody else was quicker.
+// ignoreChanged returns nil for errChanged and for a deleted session, and err otherwise.
 func ignoreChanged(err error) error {
 	if errors.Is(err, errChanged) {
 		return nil
@@ -109,10 +108,10 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// recordTimeout bounds a write that has to be made whether or not the caller is still there.
+// recordTimeout bounds a write that has to be made even if the caller has disconnected.
 const recordTimeout = 10 * time.Second
 
-// detach gives a context for a record that must be completed although the request that caused it may end.
+// detach returns a context for a write that must be completed even if its request ends.
 func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 }
@@ -129,7 +128,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// isSame reports whether two records are of the same session in the same operation.
+// isSame reports whether two records are of the same session with the same operation.
 func isSame(a, b session.Session) bool {
 	return a.CreatedAt.Equal(b.CreatedAt) && a.Operation.Same(b.Operation)
 }

@@ -6,7 +6,7 @@ import (
 	"berth/internal/session"
 )
 
-// appendEvent is addEvent at this moment, for who acts in ctx.
+// appendEvent is addEvent with the present time and the actor of ctx.
 func (r *reporter) appendEvent(ctx context.Context, s *session.Session, what session.EventType, reason string) {
 	addEvent(s, r.opts.now(), what, session.ActorOf(ctx), reason)
 }
@@ -25,12 +25,12 @@ func (r *reporter) reportResult(ctx context.Context, p OperationResult) {
 	r.emit(ctx, Report{Operation: &p})
 }
 
-// notify reports what operators want to know at once.
+// notify reports a notice.
 func (r *reporter) notify(ctx context.Context, s session.Session, what session.EventType, cause Cause, reason string) {
 	r.emit(ctx, Report{Notice: &Notice{At: r.opts.now(), Type: what, Session: s.ID, Owner: s.Owner, Cause: cause, Reason: reason, Restarts: s.RestartCount}})
 }
 
-// reportRefusal reports an operation that was not begun, and returns err. An automatic operation that lost a race is not reported.
+// reportRefusal reports an operation that was refused, and returns err. An automatic operation that lost a race is not reported.
 func (r *reporter) reportRefusal(ctx context.Context, p OperationResult, err error) error {
 	if err == nil {
 		return nil

@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// maxConcurrentRestarts bounds automatic restarts, so that an engine that restarts with every container down is not overloaded.
+	// maxConcurrentRestarts bounds automatic restarts, so that an engine that has restarted with all containers down is not overloaded.
 	maxConcurrentRestarts = 4
 )
 
-// handleFailure does what is decided about a session whose container ended or whose server does not work. Work in progress on the
-// session is left alone. The caller must not hold the session's lock.
+// handleFailure decides about a session of which the container has exited or the server does not work, and carries that out. It does
+// nothing while work on the session is in progress. The caller must not hold the session's lock.
 func (q *queue) handleFailure(ctx context.Context, id session.ID, seen Observation) error {
 	at, err := q.locks.acquire(id, opReconcile)
 	if err != nil {
-		return nil //nolint:nilerr // somebody works on it, or the process is stopping
+		return nil //nolint:nilerr // work is in progress, or the process is stopping
 	}
 	return q.handleFailureLocked(ctx, at.Work, seen)
 }
 
-// handleFailureLocked is handleFailure for a caller that holds the session's lock, which is released unless work is begun.
+// handleFailureLocked is handleFailure for a caller that holds the session's lock. It releases the lock unless work is begun.
 func (q *queue) handleFailureLocked(ctx context.Context, w *Work, seen Observation) error {
 	stream := q.health.stream()
 	s, verdict, err := q.recordFailure(ctx, w.id, seen)
@@ -62,7 +62,7 @@ func (q *queue) handleFailureLocked(ctx context.Context, w *Work, seen Observati
 	return nil
 }
 
-// recordFailure writes what is decided, if that is anything that is recorded before it is done.
+// recordFailure writes the record of the decision, if it has one.
 func (q *queue) recordFailure(ctx context.Context, id session.ID, seen Observation) (session.Session, Verdict, error) {
 	ctx, cancel := detach(ctx)
 	defer cancel()
@@ -76,7 +76,7 @@ func (q *queue) recordFailure(ctx context.Context, id session.ID, seen Observati
 		case Restart:
 			max = q.maxSessions()
 		case Fail, Recover:
-		default: // somebody was quicker
+		default: // the session has changed meanwhile
 			return session.Session{}, Keep, nil
 		}
 		if !s.Status.CanBecome(d.Next.Status) {
@@ -97,8 +97,8 @@ func (q *queue) recordFailure(ctx context.Context, id session.ID, seen Observati
 	}
 }
 
-// restartAgain goes on after a restart of Berth's own that has failed. When the engine is away it does not: the restart is
-// still recorded, and the comparison after the engine's return takes it up.
+// restartAgain continues after an automatic restart that has failed. It does nothing while the engine is unavailable: the restart is
+// still recorded, and the reconciliation after the engine has recovered resumes it.
 func (q *queue) restartAgain(ctx context.Context, w *Work) {
 	switch session.CodeOf(w.err) {
 	case "", session.CodeCanceled, session.CodeEngineUnavailable, session.CodeStoreUnavailable, session.CodeShuttingDown:
@@ -108,8 +108,8 @@ func (q *queue) restartAgain(ctx context.Context, w *Work) {
 	q.reports.logFailure(ctx, w.id, q.handleFailure(ctx, w.id, Observation{Container: Down, Diagnosis: &why}))
 }
 
-// refund takes back the last restart that was counted of a session: its server was ended by an engine that was stopping. A
-// restart that waits still does not wait longer.
+// refund uncounts the last restart of a session: its server was stopped by an engine that was stopping. A restart that is still
+// delayed begins at once.
 func (q *queue) refund(ctx context.Context, id session.ID) error {
 	_, err := q.records.change(ctx, id, func(s *session.Session) error {
 		switch {

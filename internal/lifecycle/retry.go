@@ -7,9 +7,9 @@ import (
 	"berth/internal/session"
 )
 
-// retries remembers the stops and deletes that failed and are tried again until they succeed. The records say which
-// they are: an operation without an owner. How often one has failed, and when it is its turn again, is known to the
-// process that tried it; another one tries at once.
+// retries tracks the stops and deletes that have failed and are retried until they succeed. In the store they are operations
+// without an owner. The number of failures and the time of the next attempt are known to the process that made the attempts;
+// another process retries at once.
 type retries struct {
 	mu sync.Mutex
 	of map[session.ID]retry
@@ -18,9 +18,9 @@ type retries struct {
 type retry struct {
 	kind     session.Kind
 	failures int       // in a row
-	since    time.Time // of the first of them
-	next     time.Time // before it nothing is tried
-	engine   bool      // the engine could not be reached; its return is reason to try at once
+	since    time.Time // time of the first failure
+	next     time.Time // time of the next attempt
+	engine   bool      // the engine was unreachable; the retry is due as soon as it has recovered
 }
 
 const (
@@ -33,7 +33,7 @@ func retryDelay(n int) time.Duration {
 	return min(firstRetryDelay<<min(n-1, 10), lastRetryDelay)
 }
 
-// add notes that an operation has failed and returns when it is tried again.
+// add records that an operation has failed and returns when it is retried.
 func (r *retries) add(id session.ID, kind session.Kind, code session.Code, now time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,7 +47,7 @@ func (r *retries) add(id session.ID, kind session.Kind, code session.Code, now t
 	return was.next
 }
 
-// clear forgets the failures of a session and returns them.
+// clear removes and returns the failures of a session.
 func (r *retries) clear(id session.ID) retry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,8 +56,8 @@ func (r *retries) clear(id session.ID) retry {
 	return was
 }
 
-// due reports whether a failed operation may be tried again. The clock may have been set back: a delay that is longer
-// than any is over.
+// due reports whether a failed operation may be retried. A remaining delay above the maximum counts as over, because the clock was
+// set back.
 func (r *retries) due(id session.ID, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,7 +65,7 @@ func (r *retries) due(id session.ID, now time.Time) bool {
 	return wait <= 0 || wait > lastRetryDelay
 }
 
-// engineReturned makes due what failed because the engine could not be reached.
+// engineReturned makes the operations due that failed because the engine was unreachable.
 func (r *retries) engineReturned() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,11 +7,11 @@ import (
 	"berth/internal/session"
 )
 
-// checkRevert returns why the newest upgrade cannot be taken back although that is recorded.
+// checkRevert returns an error if the newest upgrade cannot be reverted because its copy or its previous image is missing.
 func (b *containers) checkRevert(ctx context.Context, s session.Session) error {
 	u := settled(s.Upgrade)
 	if u == nil || u.Step != session.StepSwitch {
-		return nil // prepareRevert says why not
+		return nil // prepareRevert returns the error
 	}
 	spec := b.specOf(s)
 	if spec.Image = u.Previous; !u.Empty {
@@ -32,11 +32,10 @@ func (b *containers) checkRevert(ctx context.Context, s session.Session) error {
 	return err
 }
 
-// errNoCopy is why a session cannot go back to its earlier state, which leaves it with the present one.
+// errNoCopy means that the state cannot be restored. The session keeps its present state.
 var errNoCopy = errors.New("there is no copy of the state")
 
-// restoreCopy removes the container and replaces the state by the copy. It returns errNoCopy, and has changed nothing, when there
-// is none.
+// restoreCopy removes the container and replaces the state by the copy. Without a copy it changes nothing and returns errNoCopy.
 func (b *containers) restoreCopy(ctx context.Context, s session.Session) error {
 	if err := b.records.holds(ctx, s); err != nil {
 		return err
@@ -63,7 +62,7 @@ func (b *containers) restoreCopy(ctx context.Context, s session.Session) error {
 	return explainCopy(ctx, b.runtime.RestoreState(ctx, spec))
 }
 
-// imageForCopy is an image that can copy the session's state back: any does of which its containers are made.
+// imageForCopy returns an image that can copy the session's state: any image of its containers can.
 func (b *containers) imageForCopy(ctx context.Context, s session.Session, spec session.Spec) (string, error) {
 	err := b.runtime.CheckImage(ctx, spec.Profile, spec.Image)
 	for _, image := range []string{s.Upgrade.Image, b.routes.profileOf(s).Image} {

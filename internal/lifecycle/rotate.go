@@ -8,12 +8,11 @@ import (
 	"berth/internal/session"
 )
 
-// MaxGrace is the longest time for which a replaced token may be let in still.
+// MaxGrace is the longest time for which a replaced token can still be accepted.
 const MaxGrace = 10 * time.Minute
 
-// Rotate gives the session the token of this digest. The one that it replaces is accepted during the grace, but never for
-// longer than it would have been; the tokens before that are rejected at once. A grace that is negative or longer than
-// [MaxGrace] is a CodeInvalid error.
+// Rotate replaces the session's token by the one with this digest. The replaced token is accepted during the grace, but not beyond
+// its expiry; earlier tokens are rejected at once. A grace that is negative or longer than [MaxGrace] is a CodeInvalid error.
 func (m *Manager) Rotate(ctx context.Context, id session.ID, digest string, grace time.Duration) (session.Session, error) {
 	s, err := m.rotate(ctx, id, digest, grace)
 	did := OperationResult{Operation: OpRotateToken, Session: id}
@@ -60,9 +59,8 @@ func (m *Manager) sweepTokens(ctx context.Context) {
 // errNothingToSweep ends a change that has nothing to change.
 var errNothingToSweep = errors.New("nothing to sweep")
 
-// SweepTokens removes the digests of expired tokens and of tokens whose grace has ended, of the sessions that this
-// process looks after, and returns how many there were. That a token has expired can be seen afterwards too; what it was
-// cannot. Two processes that sweep the same session do it once.
+// SweepTokens removes the digests of expired tokens and of replaced tokens after their grace, of the sessions of this process, and
+// returns their number. The expiry dates are kept. If two processes sweep the same session, its tokens are counted once.
 func (m *Manager) SweepTokens(ctx context.Context) (int, error) {
 	page, err := m.store.List(ctx, session.Query{})
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 // Rules are the settings that decisions depend on.
 type Rules struct {
 	Process      string        // owner of the operations that are begun here
-	StartTimeout time.Duration // from the begin of a start to the first answer
+	StartTimeout time.Duration // from the begin of a start until the server is ready
 	StopTimeout  time.Duration // from SIGTERM to SIGKILL
-	IdleTimeout  time.Duration // a session that nobody has used for so long is stopped; 0: never
+	IdleTimeout  time.Duration // a session that was not used for so long is stopped; 0: never
 	Restarts     bool          // whether a server that fails is restarted
 	MaxRestarts  int           // restarts in a row without a healthy period
 
@@ -28,35 +28,35 @@ func (r Rules) operation(kind session.Kind, now time.Time) *session.Operation {
 	return &session.Operation{Kind: kind, Owner: r.Process, Deadline: now.Add(r.allowance(kind))}
 }
 
-// allowance is how long an operation may take.
+// allowance is the time allowed for an operation.
 func (r Rules) allowance(kind session.Kind) time.Duration {
-	d := r.StopTimeout + time.Minute // the engine's own work, queued behind that of others
+	d := r.StopTimeout + time.Minute // the engine's work, including its queue
 	if kind.BringsUp() {
 		d += r.StartTimeout
 	}
-	if kind == session.OpUpgrade { // and the way back
+	if kind == session.OpUpgrade { // including a revert
 		d = 2 * (d + copyTime)
 	}
 	return d
 }
 
-// isAutomatic reports whether Berth itself wants the operation that is recorded with s.
+// isAutomatic reports whether the operation that is recorded with s was begun by Berth itself.
 func isAutomatic(s session.Session) bool {
 	kind := s.Operation.Kind
 	return kind == session.OpRestart && s.RestartCount > 0 || (kind == session.OpStart || kind == session.OpRestart) && s.StopReason == session.StopEngine
 }
 
-// takeoverAfter is how long another process that is alive may be seen at the operation recorded with s, which it may have taken
-// over itself and then waits for handover.
+// takeoverAfter is after how long the operation recorded with s is taken over from another process that is still alive. That
+// process may have taken it over itself, which includes a wait of handover.
 func (r Rules) takeoverAfter(s session.Session, handover time.Duration) time.Duration {
 	d := r.allowance(s.Operation.Kind) + handover
-	if isAutomatic(s) { // it waits before it acts
+	if isAutomatic(s) { // it is delayed first
 		d += 2 * longestDelay
 	}
 	return d
 }
 
-// isExpired reports whether a session has reached the end of its life.
+// isExpired reports whether a session's lifetime has ended.
 func isExpired(s session.Session, now time.Time) bool {
 	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
 }
@@ -74,7 +74,7 @@ func (r Rules) stopReasonDue(s session.Session, now time.Time) session.StopReaso
 	return ""
 }
 
-// wakesOnRequest reports whether the next request brings a session up, or finds it coming up.
+// wakesOnRequest reports whether the next request starts a session, or finds it starting.
 func wakesOnRequest(s session.Session) bool {
 	switch {
 	case s.Operation == nil:
@@ -82,20 +82,19 @@ func wakesOnRequest(s session.Session) bool {
 	case s.Operation.Kind == session.OpStart:
 		return s.Status == session.Stopped
 	}
-	return s.Operation.Kind == session.OpStop && s.Operation.Pending() && s.StopReason == session.StopIdle // a stop that only Berth wanted
+	return s.Operation.Kind == session.OpStop && s.Operation.Pending() && s.StopReason == session.StopIdle // an idle stop that is being retried
 }
 
-// restartsAgain reports whether a session in error is one that was being restarted when that failed or was cut short, and may
-// be restarted again.
+// restartsAgain reports whether a session in error had a restart that failed or was interrupted, and has restarts left.
 func (r Rules) restartsAgain(s session.Session) bool {
 	return r.Restarts && s.Status == session.Error && s.Operation == nil && (s.RestartCount > 0 || s.StopReason == session.StopEngine) &&
 		s.RestartCount < r.MaxRestarts
 }
 
-// restartOrFail decides about a session whose server has ended or does not work: it is restarted as long as it has restarts left.
+// restartOrFail decides about a session of which the server has exited or does not work: it is restarted if it has restarts left.
 func (r Rules) restartOrFail(s session.Session, why *Diagnosis, now time.Time) Decision {
 	ended := why.Failure.Code != session.CodeUpstream
-	if !r.Restarts && !ended { // it may still serve some requests
+	if !r.Restarts && !ended { // the server may still serve some requests
 		return keep()
 	}
 	next := s.Clone()
@@ -117,8 +116,8 @@ func (r Rules) restartOrFail(s session.Session, why *Diagnosis, now time.Time) D
 	return Decision{Verdict: Fail, Next: next, Changed: true}
 }
 
-// recoverFromEngine decides about a session whose container the engine has ended, which is no failure of its server. It is started
-// again as soon as the engine can, if anything is to be started again: else the next request does that.
+// recoverFromEngine decides about a session of which the engine has stopped the container, which is not a failure of its server. If
+// restarts are enabled it is started again once the engine has recovered; otherwise the next request starts it.
 func (r Rules) recoverFromEngine(s session.Session, why *Diagnosis, now time.Time) Decision {
 	next := s.Clone()
 	next.Status, next.LastError, next.Port = session.Stopped, "", 0
@@ -132,27 +131,26 @@ func (r Rules) recoverFromEngine(s session.Session, why *Diagnosis, now time.Tim
 	return Decision{Verdict: Recover, Next: next, Changed: true}
 }
 
-// Result is how an operation has ended.
+// Result is the outcome of an operation.
 type Result struct {
-	Container session.Container // as it was brought up; zero: there is none, or it was not looked at
+	Container session.Container // after a successful start; zero: none, or not inspected
 	Failure   error             // nil: it succeeded
-	Actor     string            // who wanted the operation
-	RetryAt   time.Time         // when a stop or delete that failed is tried again
+	Actor     string            // the actor that requested the operation
+	RetryAt   time.Time         // when a failed stop or delete is retried
 }
 
-// statusAfter is the status that each operation ends in when it succeeds. That of an upgrade depends on where it began, and
-// a delete leaves none.
+// statusAfter is the status after a successful operation. After an upgrade it depends on the status before; a delete leaves none.
 var statusAfter = map[session.Kind]session.Status{
 	session.OpCreate: session.Running, session.OpStart: session.Running, session.OpRestart: session.Running, session.OpStop: session.Stopped,
 }
 
-// eventAfter is what has happened when an operation has succeeded.
+// eventAfter is the event of a successful operation.
 var eventAfter = map[session.Kind]session.EventType{
 	session.OpCreate: session.EventReady, session.OpStart: session.EventReady, session.OpRestart: session.EventRestarted, session.OpStop: session.EventStopped,
 }
 
-// Conclude returns the record at the end of the operation that it names, and whether it said already that the same has
-// failed for the same reason. An upgrade has its own end.
+// Conclude returns the record at the end of its operation, and whether the same failure was recorded before. The end of an upgrade
+// is recorded elsewhere, by concludeUpgrade.
 func (r Rules) Conclude(s session.Session, end Result, now time.Time) (next session.Session, known bool) {
 	kind := s.Operation.Kind
 	next = s.Clone()
@@ -161,7 +159,7 @@ func (r Rules) Conclude(s session.Session, end Result, now time.Time) (next sess
 	if c := end.Container; c.ID != "" {
 		next.ContainerID, next.HostDir, next.Image = c.ID, c.HostDir, cmp.Or(c.Image, next.Image)
 	}
-	if kind.BringsUp() { // nobody can have used it before
+	if kind.BringsUp() { // the idle time begins now
 		next.LastAccessed = now
 	}
 	if end.Failure != nil {
@@ -178,12 +176,12 @@ func (r Rules) Conclude(s session.Session, end Result, now time.Time) (next sess
 	return next, false
 }
 
-// concludeFailure completes the record of an operation that has failed. A stop and a delete stay recorded, for what was
-// asked for holds: they are tried again until they succeed.
+// concludeFailure completes the record of an operation that has failed. A failed stop or delete stays recorded as the operation, and
+// is retried until it succeeds.
 func (r Rules) concludeFailure(next session.Session, kind session.Kind, end Result, now time.Time) (_ session.Session, known bool) {
 	next.Status, next.LastError = session.Error, session.MessageOf(end.Failure)
 	if (kind == session.OpStart || kind == session.OpRestart) && session.CodeOf(end.Failure) == session.CodeEngineUnavailable {
-		// It says nothing about the session: it is as one that the engine has ended, which the next request brings up.
+		// Not a failure of the session: it is recorded as stopped by the engine, and the next request starts it.
 		reason := next.LastError
 		next.Status, next.StopReason, next.LastError = session.Stopped, session.StopEngine, ""
 		addEvent(&next, now, session.EventStopped, end.Actor, reason)
@@ -201,8 +199,8 @@ func (r Rules) concludeFailure(next session.Session, kind session.Kind, end Resu
 	return next, known
 }
 
-// AwaitEngine returns the record of an operation that met an engine that is not there: it is done when that is back, and
-// does not count. A create, and a start for the engine's sake, are that already.
+// AwaitEngine returns the record of an operation that the outage of the engine has interrupted: it is resumed after the engine has
+// recovered, and does not count as a restart. A create, and a start after an engine stop, are resumed without a change.
 func (r Rules) AwaitEngine(s session.Session, actor string, now time.Time) session.Session {
 	next := s.Clone()
 	next.Status, next.StopReason, next.LastError = session.Stopped, session.StopEngine, ""
@@ -212,7 +210,7 @@ func (r Rules) AwaitEngine(s session.Session, actor string, now time.Time) sessi
 	return next
 }
 
-// engineStoppedReason is why a session stops that the engine has ended.
+// engineStoppedReason is the reason of events and errors of a session that the engine has stopped.
 const engineStoppedReason = "the engine was stopped or restarted"
 
 // copyTime bounds a copy of a session's state.

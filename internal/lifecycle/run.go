@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// Run takes up interrupted work and makes records and containers agree, at once and then at intervals, and writes
-// activity to the store, and follows what other processes do. It returns when ctx ends, with nil. ready is called after
-// the first pass that succeeded.
+// Run resumes interrupted work and reconciles records and containers, at once and then at intervals, writes activity to the store,
+// and follows the changes of other processes. It returns nil when ctx ends. ready is called after the first successful pass.
 func (m *Manager) Run(ctx context.Context, ready func()) error {
 	var others sync.WaitGroup
 	defer others.Wait()
@@ -39,7 +38,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 		case <-wait.C:
 			wait.Reset(m.opts.ReconcileEvery)
 			if err := m.reconciler.reconcileAll(ctx); err != nil {
-				if ready != nil { // nothing is served before the first pass: do not let them wait
+				if ready != nil { // requests are served only after the first pass, so retry soon
 					wait.Reset(firstRetry)
 				}
 				if ctx.Err() == nil {
@@ -56,6 +55,6 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 // firstRetry is how soon a first pass that failed is tried again.
 const firstRetry = time.Second
 
-// PeersChanged has records and containers compared at once: what a process that has ended was doing, or looked after, is
-// taken up without waiting for the next regular pass.
+// PeersChanged starts a reconciliation at once, so that the operations and sessions of a process that has ended are taken over
+// before the next regular pass.
 func (m *Manager) PeersChanged() { m.soon.raise() }

@@ -7,26 +7,26 @@ import (
 	"berth/internal/session"
 )
 
-// OperationResult is how an operation went, or that it was refused.
+// OperationResult is the outcome of an operation, or its refusal.
 type OperationResult struct {
 	Operation  string       // the [Kind] of an operation, [OpRotateToken], [OpCancel] or [OpSweepTokens]
 	Session    session.ID   // empty: several
-	Outcome    session.Code // "": it succeeded; [CodeCanceled]: it was cut short
+	Outcome    session.Code // "": it succeeded; [CodeCanceled]: it was interrupted
 	Duration   time.Duration
 	Refused    bool               // it never began
 	Automatic  bool               // a restart by Berth itself
-	Forced     bool               // in place of whatever was in progress
+	Forced     bool               // it preempts any operation in progress
 	StopReason session.StopReason // of a stop of Berth's own
 }
 
-// What is done to sessions beside operations.
+// The values of OperationResult.Operation beside the kinds.
 const (
 	OpRotateToken = "rotate_token"
 	OpCancel      = "cancel"
 	OpSweepTokens = "sweep_tokens"
 )
 
-// Notice is what operators are alerted of: a session that has failed, was restarted, or ran out of memory.
+// Notice is an alert to operators about a session that has failed, was restarted, or ran out of memory.
 type Notice struct {
 	At       time.Time         `json:"at"`
 	Type     session.EventType `json:"event"` // [EventUnhealthy], [EventOutOfMemory], [EventRestarted] or [EventFailed]
@@ -37,20 +37,20 @@ type Notice struct {
 	Restarts int               `json:"restart_count"`
 }
 
-// Report is one thing that the Manager tells of. One of its parts is set.
+// Report is one item that the Manager emits. Exactly one of its fields is set.
 type Report struct {
-	Operation *OperationResult // how something went that was done to a session, or that it was refused; ctx says for whom
-	Notice    *Notice          // what operators want to know at once
+	Operation *OperationResult // the outcome or the refusal of an operation; its actor is that of ctx
+	Notice    *Notice          // an alert to operators
 	Rejected  error            // a CodeLimit or CodePressure error of a create, start or wake
-	Swept     int              // how many digests of expired tokens were removed
+	Swept     int              // number of removed digests of expired tokens
 }
 
-// Sink takes every report: the audit trail, metrics and the webhook are fed from there. Emit must not wait.
+// Sink receives every report, for the audit trail, metrics and the webhook. Emit must not block.
 type Sink interface {
 	Emit(ctx context.Context, r Report)
 }
 
-// SinkFunc is a function that is a [Sink].
+// SinkFunc adapts a function to a [Sink].
 type SinkFunc func(ctx context.Context, r Report)
 
 // Emit calls f.
