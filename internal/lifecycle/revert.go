@@ -17,7 +17,7 @@ func (b *containers) checkRevert(ctx context.Context, s session.Session) error {
 	if spec.Image = u.Previous; !u.Empty {
 		err := b.runtime.CheckCopy(ctx, spec)
 		if session.CodeOf(err) == session.CodeNotFound {
-			return session.Errorf(session.CodeConflict, "the upgrade of session %s cannot be taken back: the copy of its state from before is not on the engine any more; "+
+			return session.Errorf(session.CodeConflict, "the upgrade of session %s cannot be reverted: the copy of its state from before is not on the engine any more; "+
 				"upgrade it to %s to have that image with the state of today", s.ID, u.Previous).Because(err)
 		}
 		if err != nil {
@@ -26,7 +26,7 @@ func (b *containers) checkRevert(ctx context.Context, s session.Session) error {
 	}
 	err := b.runtime.CheckImage(ctx, spec.Profile, spec.Image)
 	if session.CodeOf(err) == session.CodeImageNotFound {
-		return session.Errorf(session.CodeImageNotFound, "the upgrade of session %s cannot be taken back: the engine does not have its previous image %s any more; "+
+		return session.Errorf(session.CodeImageNotFound, "the upgrade of session %s cannot be reverted: the engine does not have its previous image %s any more; "+
 			"pull or load that and try again", s.ID, u.Previous).Because(err)
 	}
 	return err

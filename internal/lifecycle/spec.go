@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// containers makes sessions' containers and brings their servers up.
+// containers creates the containers of sessions and starts their servers.
 type containers struct {
 	runtime session.Runtime
 	prober  session.Prober
@@ -19,7 +19,7 @@ type containers struct {
 	records *recorder
 }
 
-// specOf is the container that the session would get now.
+// specOf returns the specification of the container that the session would get now.
 func (b *containers) specOf(s session.Session) session.Spec {
 	return session.Spec{
 		Session: s.ID, Name: s.ContainerName, Profile: *b.routes.profileOf(s), ProfileName: s.Profile, Image: b.imageOf(s),
@@ -28,7 +28,7 @@ func (b *containers) specOf(s session.Session) session.Spec {
 	}
 }
 
-// imageOf is the image that the session's next container is made from.
+// imageOf returns the image of the session's next container.
 func (b *containers) imageOf(s session.Session) string {
 	profile, known := b.opts.Profiles[s.Profile]
 	upgrading := s.Operation != nil && s.Operation.Kind == session.OpUpgrade
@@ -38,8 +38,8 @@ func (b *containers) imageOf(s session.Session) string {
 	return cmp.Or(s.Image, b.routes.profileOf(s).Image)
 }
 
-// isOutdated reports whether the session's container has to be replaced by one made now. A container that could not be
-// made again is kept, as long as the session need not have another one.
+// isOutdated reports whether the session's container has to be replaced. A container that is out of date but could not be created
+// again is kept, unless the session requires another one.
 func (b *containers) isOutdated(ctx context.Context, s session.Session, spec session.Spec) (bool, error) {
 	if _, known := b.opts.Profiles[s.Profile]; !known { // the default profile's volumes would not be this session's
 		return false, nil
@@ -65,8 +65,8 @@ func (b *containers) isOutdated(ctx context.Context, s session.Session, spec ses
 	return false, nil
 }
 
-// outOfDate names what a session's container would get with its next start: nothing when it is as it would be made now, or
-// when there is none.
+// outOfDate returns the parts of a session's container that its next start would change; nil if there are none or no container
+// exists.
 func (b *containers) outOfDate(ctx context.Context, s session.Session) ([]session.Part, error) {
 	if _, known := b.opts.Profiles[s.Profile]; !known {
 		return nil, nil
@@ -75,7 +75,7 @@ func (b *containers) outOfDate(ctx context.Context, s session.Session) ([]sessio
 	return parts, ignoreNotFound(err)
 }
 
-// enoughMemory returns an error when a server of the profile does not survive the memory limit.
+// enoughMemory returns an error if the memory limit is below what a server of the profile needs.
 func (b *containers) enoughMemory(name string, p session.Profile) error {
 	if b.opts.Limits.Memory < p.MinMem {
 		return session.Errorf(session.CodeInvalid, "a server of profile %q needs %s of memory and sessions get %s; raise CONTAINER_MEMORY_LIMIT, or use another profile",
@@ -84,10 +84,10 @@ func (b *containers) enoughMemory(name string, p session.Profile) error {
 	return nil
 }
 
-// checkTime bounds a question to the engine on which nothing depends but how soon a mistake is found.
+// checkTime bounds an early check by the engine: without its result the mistake is found later.
 const checkTime = 3 * time.Second
 
-// checkImage refuses a session whose image the engine does not have. An engine that does not answer refuses nothing here.
+// checkImage returns an error if the engine does not have the session's image, and nil if the engine does not answer.
 func (b *containers) checkImage(ctx context.Context, s session.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
@@ -98,7 +98,7 @@ func (b *containers) checkImage(ctx context.Context, s session.Session) error {
 	return nil
 }
 
-// currentImage is the image of the session's container as far as it is recorded.
+// currentImage returns the recorded image of the session's container.
 func (b *containers) currentImage(s session.Session) string {
 	return cmp.Or(s.Image, b.routes.profileOf(s).Image)
 }

@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-// executor carries out what is recorded, and records how it ended. It knows nothing of who waits for that.
+// executor carries out recorded operations, and records their outcome. It does not depend on the callers that wait for that.
 type executor struct {
 	store     session.Store
 	runtime   session.Runtime
@@ -24,17 +24,17 @@ type executor struct {
 	retries   *retries
 	unlocated *worklist
 
-	onHalt func(func()) (stop func() bool) // as context.AfterFunc; the end of the process
+	onHalt func(func()) (stop func() bool) // as context.AfterFunc, for the shutdown of the process
 }
 
-// cutShort leaves an operation as it is recorded, for the one that takes its place or the next process.
+// cutShort returns the error of an operation that is interrupted. It stays recorded for its successor or the next process.
 func (x *executor) cutShort(ctx context.Context, kind session.Kind, s session.Session, cause error) error {
 	x.opts.Logger.InfoContext(ctx, "operation cut short", "session_id", s.ID, "operation", kind, "reason", cause)
 	return session.Errorf(session.CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
 }
 
-// stopContainer stops the session's container, if there is one. A store that cannot say whose operation it is does not keep it
-// from that: a stop loses nothing.
+// stopContainer stops the session's container, if there is one. It does so even if the store cannot confirm that this process owns
+// the operation, because a stop loses no data.
 func (x *executor) stopContainer(ctx context.Context, s session.Session) error {
 	if err := x.records.holds(ctx, s); errors.Is(err, errTakenOver) {
 		return err
@@ -48,8 +48,7 @@ func (x *executor) stopContainer(ctx context.Context, s session.Session) error {
 	return err
 }
 
-// cleanupContext gives a context for what has to be done although an operation's own time is up. The end of the process cuts
-// it short.
+// cleanupContext returns a context for clean-up after an operation's own context has ended. The shutdown of the process cancels it.
 func (x *executor) cleanupContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.StopTimeout+time.Minute)
 	stop := x.onHalt(cancel)
@@ -60,14 +59,15 @@ func (x *executor) cleanupContext(ctx context.Context) (context.Context, context
 }
 
 // attributeToEngine reports whether the engine was unavailable or stopping during a start, and then returns the failure as one of
-// the engine: it ends containers, and breaks calls, in ways that look like the session's own fault. begun is the event stream at the begin.
+// the engine: while stopping it stops containers, and breaks calls, in ways that look like failures of the session. begun is the
+// event stream at the begin of the start.
 func (x *executor) attributeToEngine(ctx context.Context, kind session.Kind, begun eventStream, failure error) (away bool, _ error) {
 	if failure == nil || !kind.BringsUp() {
 		return false, failure
 	}
 	switch session.CodeOf(failure) {
 	case session.CodeEngineUnavailable, session.CodeStartFailed, session.CodeInternal, session.CodeNotFound, session.CodePortTaken, session.CodeNotRunning:
-	default: // what no engine's end looks like
+	default: // codes that an engine outage does not cause
 		return false, failure
 	}
 	ctx, cancel := x.cleanupContext(ctx)
@@ -83,10 +83,10 @@ func (x *executor) attributeToEngine(ctx context.Context, kind session.Kind, beg
 	return true, session.Errorf(session.CodeEngineUnavailable, "the engine was stopped or restarted meanwhile; the %s goes on when it is back", kind).Because(failure)
 }
 
-// awaitEngine leaves an operation that met an engine that is not there for its return, as one that does not count.
+// awaitEngine records that an operation is resumed after the engine has recovered, without counting as a restart.
 func (x *executor) awaitEngine(ctx context.Context, s session.Session) error {
 	if s.Operation.Kind == session.OpCreate || s.Operation.Kind == session.OpStart && s.StopReason == session.StopEngine {
-		return nil // it is that already
+		return nil // recorded as such already
 	}
 	x.routes.setAddress(s.ID, "")
 	x.health.uncharge(s.ID)
@@ -100,7 +100,7 @@ func (x *executor) awaitEngine(ctx context.Context, s session.Session) error {
 	return ignoreChanged(err)
 }
 
-// endRetries says of an operation that has succeeded that it had failed before.
+// endRetries logs and reports that an operation has succeeded after failures.
 func (x *executor) endRetries(ctx context.Context, kind session.Kind, s session.Session) {
 	was := x.retries.clear(s.ID)
 	if was.kind != kind {

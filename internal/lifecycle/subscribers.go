@@ -6,20 +6,20 @@ import (
 	"berth/internal/session"
 )
 
-// subscribers are those that are notified of changes of sessions.
+// subscribers holds the listeners for changes of sessions.
 type subscribers struct {
 	mu        sync.Mutex
 	listeners map[session.ID]map[chan struct{}]struct{}
 }
 
-// notify wakes those who listen to a session.
+// notify notifies the listeners of a session.
 func (a *subscribers) notify(id session.ID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for l := range a.listeners[id] {
 		select {
 		case l <- struct{}{}:
-		default: // has not heard of the last one yet
+		default: // the previous notification has not been received yet
 		}
 	}
 }

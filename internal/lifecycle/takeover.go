@@ -7,8 +7,8 @@ import (
 	"berth/internal/session"
 )
 
-// holder says who does the recorded operation. The caller holds the session's lock in this process, so that an operation
-// of our own that is recorded has ended and could not say so.
+// holder returns which process runs the recorded operation. The caller holds the session's lock, so that a recorded operation of
+// this process has ended without recording its outcome.
 func (q *queue) holder(s session.Session) Holder {
 	op := s.Operation
 	switch {
@@ -24,8 +24,8 @@ func (q *queue) holder(s session.Session) Holder {
 	return HeldByOther
 }
 
-// foreignOperations remembers the operations of other processes that are alive, and since when this process has seen them. The
-// clocks of two machines differ, so that the deadline that another one has written says nothing here.
+// foreignOperations tracks the operations of other processes that are alive, and since when this process has seen them. Recorded
+// deadlines of other processes are not used, because the clocks of machines differ.
 type foreignOperations struct {
 	mu   sync.Mutex
 	seen map[session.ID]foreignOperation
@@ -36,7 +36,7 @@ type foreignOperation struct {
 	since time.Time // with a monotonic reading
 }
 
-// isOverdue reports whether the operation recorded with s has been seen for longer than it may take.
+// isOverdue reports whether the operation recorded with s has been seen for longer than the time allowed.
 func (o *foreignOperations) isOverdue(s session.Session, allowance time.Duration, now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -48,7 +48,7 @@ func (o *foreignOperations) isOverdue(s session.Session, allowance time.Duration
 	return now.Sub(was.since) > allowance
 }
 
-// keep forgets what is not listed.
+// keep removes the entries that are not in the list.
 func (o *foreignOperations) keep(listed map[session.ID]bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

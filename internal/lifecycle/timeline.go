@@ -10,7 +10,7 @@ import (
 // maxEvents is how many events of a session are kept.
 const maxEvents = 25
 
-// addEvent adds what happens to the timeline of a session that is about to be recorded.
+// addEvent adds an event to the timeline of a session that is about to be recorded.
 func addEvent(s *session.Session, now time.Time, what session.EventType, by, reason string) {
 	timeline := slices.Clone(s.Timeline)
 	if extra := len(timeline) + 1 - maxEvents; extra > 0 {
@@ -19,8 +19,8 @@ func addEvent(s *session.Session, now time.Time, what session.EventType, by, rea
 	s.Timeline = append(timeline, session.Event{At: now, Type: what, By: by, Reason: reason})
 }
 
-// lastReady is when the session's server was last brought up. It may be at another address since, and have the same port: on
-// the sessions' network all servers do.
+// lastReady returns when the session's server last became ready. Its address may have changed since with the same port, because all
+// servers on the sessions' network have the same port.
 func lastReady(s session.Session) time.Time {
 	for _, m := range slices.Backward(s.Timeline) {
 		if m.Type == session.EventReady || m.Type == session.EventRestarted {
@@ -30,7 +30,7 @@ func lastReady(s session.Session) time.Time {
 	return time.Time{}
 }
 
-// lastEventIs reports whether this is the last thing that happened to a session, new tokens aside.
+// lastEventIs reports whether this is a session's last event, apart from rotations.
 func lastEventIs(s session.Session, what session.EventType, reason string) bool {
 	for _, m := range slices.Backward(s.Timeline) {
 		if m.Type != session.EventRotated {
@@ -40,7 +40,7 @@ func lastEventIs(s session.Session, what session.EventType, reason string) bool 
 	return false
 }
 
-// hasFailedFor reports whether a failure for this reason is among the failures in a row that happened to a session last.
+// hasFailedFor reports whether a session's last events are failures, one of them for this reason.
 func hasFailedFor(s session.Session, reason string) bool {
 	for _, m := range slices.Backward(s.Timeline) {
 		switch {

@@ -9,14 +9,14 @@ import (
 	"berth/internal/session"
 )
 
-// performUpgrade does the work of an upgrade step by step and records how it ended.
+// performUpgrade does the work of an upgrade step by step and records its outcome.
 func (x *executor) performUpgrade(ctx context.Context, w *Work, s session.Session) (_ session.Session, err error) {
 	begun := time.Now()
 	defer func() {
 		x.reports.reportResult(ctx, OperationResult{Operation: string(session.OpUpgrade), Session: s.ID, Outcome: session.CodeOf(err), Duration: time.Since(begun), Forced: w.forced})
 	}()
 	for {
-		if s.Upgrade == nil { // there is nothing that could be missing
+		if s.Upgrade == nil { // a session without an upgrade has no copy that could be missing
 			s.Upgrade = &session.Upgrade{Step: session.StepReturn, Image: s.Image, ImageSource: s.ImageSource, Previous: s.Image}
 		}
 		var c session.Container
@@ -24,7 +24,7 @@ func (x *executor) performUpgrade(ctx context.Context, w *Work, s session.Sessio
 		stream := x.health.stream()
 		switch s.Upgrade.Step {
 		case session.StepCopy:
-			if s, failure = x.copyState(ctx, s); session.CodeOf(failure) == session.CodeNotFound { // its container has never been made
+			if s, failure = x.copyState(ctx, s); session.CodeOf(failure) == session.CodeNotFound { // its container was never created
 				s.Upgrade.Empty, failure = true, nil
 			}
 		case session.StepSwitch:
@@ -47,7 +47,7 @@ func (x *executor) performUpgrade(ctx context.Context, w *Work, s session.Sessio
 		_, failure = x.attributeToEngine(ctx, session.OpUpgrade, stream, failure)
 		switch session.CodeOf(failure) {
 		case session.CodeEngineUnavailable, session.CodeStoreUnavailable:
-			// It says nothing about the image: the operation stays recorded, and the reconciler takes it up at this step.
+			// Not a failure of the image: the operation stays recorded, and the reconciler resumes it at this step.
 			x.opts.Logger.WarnContext(ctx, "upgrade waits for the engine", "session_id", s.ID, "step", s.Upgrade.Step, "error", failure)
 			return s, failure
 		}
@@ -70,7 +70,7 @@ func (x *executor) performUpgrade(ctx context.Context, w *Work, s session.Sessio
 	}
 }
 
-// nextStep is the record after a step, or reports that it was the last one.
+// nextStep returns the record after a step, or reports that it was the last one.
 func nextStep(s session.Session, failure error) (next session.Session, last bool) {
 	next = s.Clone()
 	u := next.Upgrade
@@ -82,7 +82,7 @@ func nextStep(s session.Session, failure error) (next session.Session, last bool
 		next.Image, next.ImageSource = u.Image, u.ImageSource
 	case u.Step == session.StepSwitch && failure != nil:
 		u.Step, u.Failed = session.StepRevert, session.MessageOf(failure)
-		next.Image, next.ImageSource = u.Previous, session.ImageChosen // not the profile's, which may be the one that does not work
+		next.Image, next.ImageSource = u.Previous, session.ImageChosen // not the profile's, which may be the image that failed
 	case u.Step == session.StepRevert && failure == nil:
 		u.Step = session.StepReturn
 	default:
@@ -96,7 +96,7 @@ func (x *executor) copyState(ctx context.Context, s session.Session) (session.Se
 	if err := x.stopContainer(ctx, s); err != nil {
 		return s, err
 	}
-	if s.Upgrade.Earlier != nil { // its copy is replaced from here on
+	if s.Upgrade.Earlier != nil { // from here on its copy is being replaced
 		now, err := x.records.changeOwned(ctx, s, func(now *session.Session) { now.Upgrade.Earlier = nil })
 		if err != nil {
 			return s, err
@@ -108,7 +108,7 @@ func (x *executor) copyState(ctx context.Context, s session.Session) (session.Se
 	return s, explainCopy(ctx, x.runtime.SaveState(ctx, x.make.specOf(s)))
 }
 
-// concludeUpgrade records the end of an upgrade. c is the container that runs; failure is why none does.
+// concludeUpgrade records the end of an upgrade. c is the running container; failure is the reason if none runs.
 func (x *executor) concludeUpgrade(ctx context.Context, w *Work, s session.Session, c session.Container, failure error) (session.Session, error) {
 	u := *s.Upgrade
 	result := upgradeResult(s, failure)
@@ -120,7 +120,7 @@ func (x *executor) concludeUpgrade(ctx context.Context, w *Work, s session.Sessi
 			return s, x.cutShort(ctx, session.OpUpgrade, s, errTakenOver)
 		}
 		if err := x.runtime.Stop(ctx, s.ContainerName, x.opts.StopTimeout); err != nil && session.CodeOf(err) != session.CodeNotFound {
-			x.opts.Logger.WarnContext(ctx, "container not stopped after an upgrade; the reconciler will see to it", "session_id", s.ID, "error", err)
+			x.opts.Logger.WarnContext(ctx, "container not stopped after an upgrade; the reconciler retries", "session_id", s.ID, "error", err)
 		}
 	}
 	x.locks.conclude(w)
@@ -143,7 +143,7 @@ func (x *executor) concludeUpgrade(ctx context.Context, w *Work, s session.Sessi
 			x.reports.appendEvent(ctx, now, session.EventUpgraded, u.Image)
 		case u.Step == session.StepReturn:
 			by, reason := ctx, u.Previous
-			if u.Failed != "" { // nobody has asked for it
+			if u.Failed != "" { // an automatic revert
 				by, reason = session.WithActor(ctx, session.ActorBerth), "the upgrade to "+u.Image+" failed: "+u.Failed
 			}
 			x.reports.appendEvent(by, now, session.EventReverted, reason)
@@ -170,7 +170,7 @@ func (x *executor) concludeUpgrade(ctx context.Context, w *Work, s session.Sessi
 	return done, result
 }
 
-// upgradeResult is what the one who asked for the upgrade is told.
+// upgradeResult returns the error of an upgrade for its caller; nil if it succeeded.
 func upgradeResult(s session.Session, failure error) error {
 	u := s.Upgrade
 	switch {
@@ -185,7 +185,8 @@ func upgradeResult(s session.Session, failure error) error {
 	return nil
 }
 
-// settled is what is left of an upgrade on which nobody works any more: one that has switched nothing is none.
+// settled returns what stays recorded of an upgrade that is not in progress any more. One that ended before the switch leaves only
+// the earlier upgrade.
 func settled(u *session.Upgrade) *session.Upgrade {
 	if u != nil && (u.Step == session.StepCopy || u.Step == session.StepReturn) {
 		return u.Earlier

@@ -6,17 +6,17 @@ import (
 	"berth/internal/session"
 )
 
-// UpgradeRequest says where an upgrade leads.
+// UpgradeRequest is the target of an upgrade.
 type UpgradeRequest struct {
-	Image string // that the session keeps from then on; empty: its profile's image, which it follows from then on
-	Back  bool   // to the image before the newest upgrade, with the state of that time; Image must be empty
+	Image string // the session keeps it from then on; empty: its profile's image, which the session follows from then on
+	Back  bool   // reverts the newest upgrade, with the image and the state before it; Image must be empty
 }
 
-// Upgrade moves a session to another image, with a copy of its state first. When its server does not become ready on that
-// image the session goes back to the image and the state before, and the work fails with a sentence that says so. A session
-// that was stopped is started for that and stopped again. It does nothing to a session that is up to date.
+// Upgrade changes a session's image, after a copy of its state. If its server does not become ready with the new image, the
+// previous image and state are restored, and the work fails with a message that says so. A stopped session is started for that and
+// stopped again. It does nothing to a session that is up to date.
 //
-// Errors beside those of [Manager.Start]: CodeInvalid, CodeImageNotFound; CodeConflict also when there is no way back.
+// Errors beside those of [Manager.Start]: CodeInvalid, CodeImageNotFound; CodeConflict also if there is nothing to revert.
 func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest) (*Work, error) {
 	did := OperationResult{Operation: string(session.OpUpgrade), Session: id}
 	s, err := m.store.Get(ctx, id)
@@ -25,7 +25,7 @@ func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest
 	}
 	if req.Back {
 		if req.Image != "" {
-			return nil, m.reports.reportRefusal(ctx, did, session.Errorf(session.CodeInvalid, "the way back leads to the previous image; name no other"))
+			return nil, m.reports.reportRefusal(ctx, did, session.Errorf(session.CodeInvalid, "a revert always restores the previous image; name no other"))
 		}
 		if err := m.make.checkRevert(ctx, s); err != nil {
 			return nil, m.reports.reportRefusal(ctx, did, err)
@@ -56,7 +56,7 @@ func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest
 	}})
 }
 
-// imageFor returns the image that a request leads to, and who chose it.
+// imageFor returns the image of a request, and its source.
 func (b *containers) imageFor(s session.Session, req UpgradeRequest) (string, session.ImageSource, error) {
 	profile, known := b.opts.Profiles[s.Profile]
 	if !known {
@@ -68,7 +68,7 @@ func (b *containers) imageFor(s session.Session, req UpgradeRequest) (string, se
 	return req.Image, session.ImageChosen, (Request{Image: req.Image}).check()
 }
 
-// prepareUpgrade records what an upgrade is about to do.
+// prepareUpgrade adds an upgrade to the record s.
 func (b *containers) prepareUpgrade(before session.Session, s *session.Session, to string, source session.ImageSource) error {
 	if err := upgradable(before); err != nil {
 		return err
@@ -81,25 +81,25 @@ func (b *containers) prepareUpgrade(before session.Session, s *session.Session, 
 	return nil
 }
 
-// upgradable returns why no other upgrade may begin.
+// upgradable returns an error if no upgrade or revert may begin.
 func upgradable(s session.Session) error {
 	if s.Operation != nil && s.Operation.Kind == session.OpUpgrade {
-		return inProgressError(s.ID, session.OpUpgrade) // nobody works on it at this moment, and it goes on soon
+		return inProgressError(s.ID, session.OpUpgrade) // interrupted at the moment, and resumed soon
 	}
 	if s.Upgrade != nil && s.Upgrade.Step == session.StepRevert {
-		return session.Errorf(session.CodeConflict, "session %s is on its way back from an upgrade; start it, which completes that, and try again", s.ID)
+		return session.Errorf(session.CodeConflict, "the upgrade of session %s is being reverted; start the session, which completes the revert, and try again", s.ID)
 	}
 	return nil
 }
 
-// prepareRevert records that the newest upgrade is about to be taken back.
+// prepareRevert adds the revert of the newest upgrade to the record s.
 func prepareRevert(before session.Session, s *session.Session) error {
 	if err := upgradable(before); err != nil {
 		return err
 	}
 	s.Upgrade = settled(s.Upgrade)
 	if s.Upgrade == nil || s.Upgrade.Step != session.StepSwitch {
-		return session.Errorf(session.CodeConflict, "session %s has no upgrade that could be taken back", s.ID)
+		return session.Errorf(session.CodeConflict, "session %s has no upgrade that could be reverted", s.ID)
 	}
 	s.StopReason = before.StopReason
 	s.Upgrade.Step, s.Upgrade.WasStopped, s.Upgrade.Failed = session.StepRevert, isToBeStopped(before), ""
@@ -107,7 +107,7 @@ func prepareRevert(before session.Session, s *session.Session) error {
 	return nil
 }
 
-// isToBeStopped reports whether a session does not run once the operation that is recorded with it has been done.
+// isToBeStopped reports whether a session is stopped after its recorded operation, if any.
 func isToBeStopped(s session.Session) bool {
 	if s.Operation != nil {
 		return s.Operation.Kind == session.OpStop

@@ -7,9 +7,9 @@ import (
 	"berth/internal/session"
 )
 
-// Wake brings up a session that was stopped because nobody used it or by the engine, and waits until it can be used or
-// ctx ends; the start goes on then. One that somebody has stopped stays so, which is a CodeNotRunning error. It is admitted
-// as a create is: a CodeLimit or CodePressure error means that there is no room.
+// Wake starts a session that was stopped as idle or by the engine, and waits until it is running. If ctx ends first, the start
+// continues. A session that was stopped for another reason is a CodeNotRunning error. A wake is admitted like a create, so that
+// CodeLimit and CodePressure errors are possible.
 func (m *Manager) Wake(ctx context.Context, id session.ID) error {
 	for {
 		s, err := m.store.Get(ctx, id)
@@ -26,11 +26,11 @@ func (m *Manager) Wake(ctx context.Context, id session.ID) error {
 			_, err = w.Wait(ctx)
 			return err
 		}
-		if session.CodeOf(err) != session.CodeInProgress || pause(ctx, wakePause) != nil { // somebody else is waking it
+		if session.CodeOf(err) != session.CodeInProgress || pause(ctx, wakePause) != nil { // another wake is in progress
 			return err
 		}
 	}
 }
 
-// wakePause is how often a session is looked at that somebody else is waking.
+// wakePause is the interval at which the record is read while another wake of the session is in progress.
 const wakePause = 50 * time.Millisecond

@@ -8,22 +8,22 @@ import (
 	"berth/internal/session"
 )
 
-// Work is an operation that is being done to a session, or has been done.
+// Work is an operation on a session, in progress or finished.
 type Work struct {
 	id   session.ID
 	done chan struct{}
 
-	// Guarded by places.mu until the Work is handed out.
+	// Guarded by sessionLocks.mu until the Work is returned to its caller.
 	kind       session.Kind
-	settled    chan struct{}           // closed when the work is launched, or its place is given up
+	settled    chan struct{}           // closed when the work is launched, or its lock is released
 	cancel     context.CancelCauseFunc // nil until the work is launched
 	preempted  bool
-	concluding bool                         // the end is being recorded, which the record's revision decides
+	concluding bool                         // the outcome is being recorded; a conflict is decided by the record's revision
 	handover   time.Duration                // how long to wait before acting
-	skipDelay  chan struct{}                // closed when there is no reason left to wait
-	automatic  bool                         // a restart or start of Berth's own
-	then       func(context.Context, *Work) // called when the work is done; nil: nothing follows
-	forced     bool                         // in place of whatever was in progress
+	skipDelay  chan struct{}                // closed to end handover early
+	automatic  bool                         // a restart or start by Berth itself
+	then       func(context.Context, *Work) // called when the work is done; may be nil
+	forced     bool                         // preempts any operation in progress
 	begun      session.Session              // as it was recorded when the work began
 
 	// result and err are written before done is closed.
@@ -38,8 +38,8 @@ func newWork(id session.ID, kind session.Kind) *Work {
 // Session returns the session as it was recorded when the work began.
 func (w *Work) Session() session.Session { return w.begun.Clone() }
 
-// Wait returns the session as the work left it, and why the work failed. When ctx ends first it returns ctx's error;
-// the work goes on.
+// Wait returns the session at the end of the work, and the error of the work. If ctx ends first it returns a CodeCanceled error, and
+// the work continues.
 func (w *Work) Wait(ctx context.Context) (session.Session, error) {
 	select {
 	case <-w.done:
@@ -49,21 +49,21 @@ func (w *Work) Wait(ctx context.Context) (session.Session, error) {
 	}
 }
 
-// finished is the Work of an operation for which there is nothing to do.
+// finished returns the Work of a command that requires nothing.
 func finished(s session.Session) *Work {
 	w := &Work{id: s.ID, begun: s, result: s, done: make(chan struct{})}
 	close(w.done)
 	return w
 }
 
-// Why the context of an operation ends before its work is done.
+// The causes with which the context of an operation is cancelled.
 var (
-	errPreempted = errors.New("a later operation took its place")
+	errPreempted = errors.New("a later operation preempted it")
 	errTakenOver = errors.New("another process took the session over")
 	errShutdown  = errors.New("this process is stopping")
 )
 
-// await waits until the work may act. When ctx ends, so does the work.
+// await waits for the handover or the delay of the work, until skipDelay is closed or ctx ends.
 func (w *Work) await(ctx context.Context) {
 	t := time.NewTimer(w.handover)
 	defer t.Stop()

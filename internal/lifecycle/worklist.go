@@ -7,19 +7,19 @@ import (
 	"berth/internal/session"
 )
 
-// worklist is a queue of sessions; one that is added twice is handled once.
+// worklist is a queue of sessions without duplicates.
 type worklist struct {
 	mu    sync.Mutex
 	ids   map[session.ID]struct{}
-	ready chan struct{} // holds one token while there may be something
+	ready chan struct{} // holds one token while the list may not be empty
 }
 
 func newWorklist() *worklist {
 	return &worklist{ids: map[session.ID]struct{}{}, ready: make(chan struct{}, 1)}
 }
 
-// each sees to every session that comes, so many at once, until ctx ends.
-func (w *worklist) each(ctx context.Context, workers int, see func(session.ID)) {
+// each calls handle for every session in the queue, with this number of workers, until ctx ends.
+func (w *worklist) each(ctx context.Context, workers int, handle func(session.ID)) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	for range workers {
@@ -29,13 +29,13 @@ func (w *worklist) each(ctx context.Context, workers int, see func(session.ID)) 
 				if !ok {
 					return
 				}
-				see(id)
+				handle(id)
 			}
 		})
 	}
 }
 
-// add never waits.
+// add never blocks.
 func (w *worklist) add(id session.ID) {
 	w.mu.Lock()
 	w.ids[id] = struct{}{}
@@ -50,7 +50,7 @@ func (w *worklist) signal() {
 	}
 }
 
-// next waits for a session and takes it out. It reports false when ctx has ended.
+// next waits for a session and removes it from the queue. It reports false when ctx has ended.
 func (w *worklist) next(ctx context.Context) (session.ID, bool) {
 	for {
 		select {
@@ -72,12 +72,12 @@ func (w *worklist) next(ctx context.Context) (session.ID, bool) {
 	}
 }
 
-// signal holds a token when something is to be done at once.
+// signal holds a token after raise, until it is received.
 type signal chan struct{}
 
 func newSignal() signal { return make(signal, 1) }
 
-// raise never waits.
+// raise never blocks.
 func (s signal) raise() {
 	select {
 	case s <- struct{}{}:
