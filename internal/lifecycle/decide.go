@@ -39,9 +39,9 @@ func (r Rules) decideCommand(s session.Session, seen Observation, c Command, now
 	case c.Wake && !wakesOnRequest(s):
 		return refuse(session.Errorf(session.CodeNotRunning, "session %s has been stopped", s.ID))
 	case !slices.Contains(startable[c.Kind], s.Status):
-		return refuse(session.Errorf(session.CodeConflict, "session %s is %s: it cannot be the object of %s", s.ID, s.Status, c.Kind))
+		return refuse(session.Errorf(session.CodeConflict, "session %s is %s, so that %s is not possible", s.ID, s.Status, c.Kind))
 	case c.Kind.BringsUp() && isExpired(s, now):
-		return refuse(session.Errorf(session.CodeConflict, "session %s has reached the end of its life; fetch what is in its workspace and delete it", s.ID))
+		return refuse(session.Errorf(session.CodeConflict, "the lifetime of session %s has ended; fetch the files of its workspace and delete it", s.ID))
 	case c.Reason == session.StopSize && s.Status != session.Running:
 		return refuse(session.Errorf(session.CodeConflict, "session %s does not run", s.ID))
 	case c.Reason != "" && c.Reason != session.StopSize && r.stopReasonDue(s, now) != c.Reason:

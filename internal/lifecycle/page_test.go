@@ -18,40 +18,41 @@ import (
 
 var update = flag.Bool("update", false, "renew docs/lifecycle.md")
 
-// page is where the decisions are shown.
+// page is the generated page.
 var page = filepath.Join("..", "..", "docs", "lifecycle.md")
 
 const pageBegin = `# The life of a session
 
 <!-- Generated from internal/lifecycle/decide.go by go generate ./internal/lifecycle. Do not edit. -->
 
-One pure function, ` + "`Decide`" + `, says what becomes of a session. It is asked by requests, by the comparison of records and
-containers, by the health checks and by whoever takes up the work of a process that has ended; all of them do what it says. The
-tables below are printed by asking it. A test asks it in every combination and checks what must hold in all of them.
+The pure function ` + "`Decide`" + ` decides what happens to a session. Commands, reconciliation, health checks and the takeover of
+interrupted operations all call it and carry out its decision. The tables below are generated from its results. A test calls it
+with every combination of its inputs and checks the invariants.
 
-A session has a *status* (creating, running, stopped, error) and, while something is done to it, an *operation* with an owner and
-a deadline. What a process finds recorded, it finds in one of these ways:
+A session has a *status* (creating, running, stopped, error) and, while an operation is in progress, an *operation* with an owner
+and a deadline. A recorded operation is in one of these states:
 
-- **held**: another operation of this process, or a process that is alive, works on it;
-- **left**: its process has ended, or has been seen at it for longer than it may take;
-- **to retry**: a stop or delete that failed and whose time has come (before that it is as if it were held by nobody else, and
-  commands are obeyed).
+- **held**: this process or another live process runs it;
+- **abandoned**: its process has ended, or has exceeded the time allowed;
+- **to retry**: a stop or delete that has failed and whose retry is due. Before it is due, nothing is done without a command, and
+  commands are decided as when it is due.
 
-What happens:
+Verdicts:
 
-| Word | Meaning |
+| Verdict | Meaning |
 |---|---|
-| begin | the operation is recorded, then done |
-| preempt | as begin; who works on the session gives up and changes nothing any more |
-| refuse | the caller is told why, and nothing changes |
-| keep | nothing is done: all is as recorded, or on its way |
-| resume X | operation X, which was recorded before or follows from what is recorded, is begun without being a new request |
-| adopt | the server is where it was found, and is given to the proxy |
-| probe server, find cause | the result decides; see the rows below |
-| restart, fail | the session is in error; it is started again after a delay, or when somebody does |
+| begin | the operation is recorded, then carried out |
+| preempt | as begin; the operation in progress is cancelled and changes nothing any more |
+| refuse | the caller gets an error, and nothing changes |
+| keep | nothing is done: the record is correct, or work on it is in progress |
+| resume X | operation X, which was recorded before or follows from the record, is carried out without a new command |
+| adopt | the observed address of the server is recorded and published to the proxy |
+| probe server, find cause | the decision depends on the result; see the other columns |
+| restart | the session is in error; it is restarted after a delay |
+| fail | the session is in error until a command |
 | recover | the session was stopped by the engine; it is started again when the engine is available |
-| stop | the container is stopped, the record stays |
-| wait | another instance may have been asked for this; nothing is done until it can be known |
+| stop | the container is stopped, the record is kept |
+| wait | another instance may have been requested to do this; nothing is done until it is reachable |
 
 `
 
@@ -89,15 +90,15 @@ func states() []state {
 		all = append(all, state{name, s, holder})
 	}
 	add("running", session.Running, "", "", NoOperation)
-	add("stopped by somebody, or as too large", session.Stopped, "", "", NoOperation)
+	add("stopped by a command, or as too large", session.Stopped, "", "", NoOperation)
 	add("stopped as idle", session.Stopped, session.StopIdle, "", NoOperation)
 	add("stopped by the engine", session.Stopped, session.StopEngine, "", NoOperation)
 	add("error", session.Error, "", "", NoOperation)
 	add("creating, create held", session.Creating, "", session.OpCreate, HeldByOther)
-	add("creating, create left", session.Creating, "", session.OpCreate, Abandoned)
+	add("creating, create abandoned", session.Creating, "", session.OpCreate, Abandoned)
 	for _, kind := range []session.Kind{session.OpStart, session.OpRestart, session.OpUpgrade, session.OpStop, session.OpDelete} {
 		add(fmt.Sprintf("any, %s held", kind), session.Error, "", kind, HeldByOther)
-		add(fmt.Sprintf("any, %s left", kind), session.Error, "", kind, Abandoned)
+		add(fmt.Sprintf("any, %s abandoned", kind), session.Error, "", kind, Abandoned)
 		if kind == session.OpStop || kind == session.OpDelete {
 			add(fmt.Sprintf("any, %s to retry", kind), session.Error, "", kind, RetryNow)
 		}
@@ -115,11 +116,12 @@ func commandTable(b *strings.Builder) {
 		{"restart", Command{Kind: session.OpRestart}},
 		{"delete", Command{Kind: session.OpDelete}},
 		{"upgrade", Command{Kind: session.OpUpgrade}},
-		{"a request wakes it", Command{Kind: session.OpStart, Wake: true}},
+		{"wake", Command{Kind: session.OpStart, Wake: true}},
 		{"forced restart", Command{Kind: session.OpRestart, Force: true}},
 	}
-	b.WriteString("## When something is wanted\n\nA session that holds no slot is refused a start, restart or upgrade also while the limit or the host's pressure forbids one\n" +
-		"more, and any session after the end of its life. A command joins an operation of the same kind that the same process does.\n\n| Session |")
+	b.WriteString("## Commands\n\nA start, restart or upgrade is also refused at the limit of sessions and while the host is short of memory or CPU time, if the\n" +
+		"session occupies no slot, and always after the end of the session's lifetime. A command joins an operation of the same kind in\n" +
+		"the same process.\n\n| Session |")
 	for _, c := range columns {
 		fmt.Fprintf(b, " %s |", c.name)
 	}
@@ -132,7 +134,7 @@ func commandTable(b *strings.Builder) {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\nA code in a cell is that of the refusal.\n\n")
+	b.WriteString("\nA code in a cell is the error code of the refusal.\n\n")
 }
 
 func observationTable(b *strings.Builder) {
@@ -146,13 +148,13 @@ func observationTable(b *strings.Builder) {
 		{"its server does not work", Observation{Container: Up, Server: NotWorking, Diagnosis: &Diagnosis{Cause: CauseHangs, Failure: session.Errorf(session.CodeUpstream, "it hangs")}}},
 		{"its server has no address", Observation{Container: Up, Server: NotWorking, Diagnosis: unreachableDiagnosis()}},
 		{"it is paused", Observation{Container: Changing}},
-		{"it does not run, or is gone", Observation{Container: Down}},
-		{"its server ended by itself", Observation{Container: Down, Diagnosis: exited}},
-		{"the engine ended it", Observation{Container: Down, Diagnosis: &Diagnosis{Cause: CauseEngine, Failure: session.Errorf(session.CodeNotRunning, "the engine stopped")}}},
-		{"another instance may have ended it", Observation{Container: Absent, OthersUnknown: true, Diagnosis: exited}},
-		{"the engine cannot be asked", Observation{Container: NotObserved}},
+		{"it does not run, or does not exist", Observation{Container: Down}},
+		{"its server exited by itself", Observation{Container: Down, Diagnosis: exited}},
+		{"the engine stopped it", Observation{Container: Down, Diagnosis: &Diagnosis{Cause: CauseEngine, Failure: session.Errorf(session.CodeNotRunning, "the engine stopped")}}},
+		{"another instance may have stopped it", Observation{Container: Absent, OthersUnknown: true, Diagnosis: exited}},
+		{"the engine is unavailable", Observation{Container: NotObserved}},
 	}
-	b.WriteString("## When nothing is wanted\n\n| Session |")
+	b.WriteString("## Observations without a command\n\n| Session |")
 	for _, c := range columns {
 		fmt.Fprintf(b, " %s |", c.name)
 	}
@@ -173,5 +175,6 @@ func observationTable(b *strings.Builder) {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\nWithout automatic restarts (`HEALTH_CHECK_INTERVAL=0` or no restarts allowed) a server that has ended, or has no\naddress, is *fail*, and one that does not work is left to those who use it.\n")
+	b.WriteString("\nWithout automatic restarts (`CONTAINER_HEALTH_CHECK_INTERVAL=0` or `CONTAINER_MAX_RESTART_ATTEMPTS=0`) the verdict is *fail* for a\n" +
+		"server that has exited or has no address, and *keep* for one that does not work: it may still serve some requests.\n")
 }
