@@ -11,32 +11,32 @@ import (
 	"berth/internal/session"
 )
 
-// touches is a store of which only the writing of activity is looked at.
-type touches struct {
+// touchCounter is a store that counts calls of Touch.
+type touchCounter struct {
 	session.Store
 	calls, sessions atomic.Int64
 }
 
-func (*touches) List(context.Context, session.Query) (session.Page, error) {
+func (*touchCounter) List(context.Context, session.Query) (session.Page, error) {
 	return session.Page{}, nil
 }
 
-func (s *touches) Touch(_ context.Context, at map[session.ID]time.Time) error {
+func (s *touchCounter) Touch(_ context.Context, at map[session.ID]time.Time) error {
 	s.calls.Add(1)
 	s.sessions.Add(int64(len(at)))
 	return nil
 }
 
-// noContainers is an engine on which nothing runs.
+// noContainers is an engine without containers.
 type noContainers struct{ session.Runtime }
 
 func (noContainers) List(context.Context) ([]session.Container, error) { return nil, nil }
 
-// However many requests come, activity is written once a second.
+// Activity is written once a second for any number of requests.
 func TestActivityIsFlushedOncePerSecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &touches{}
+		store := &touchCounter{}
 		keys, err := access.NewKeys([]byte("a secret of some length"))
 		if err != nil {
 			t.Fatal(err)
@@ -63,12 +63,12 @@ func TestActivityIsFlushedOncePerSecond(t *testing.T) {
 			t.Errorf("%d writes in %d s, want one a second", n, seconds)
 		}
 		if n := store.sessions.Load(); n < (seconds-1)*sessions {
-			t.Errorf("%d times of activity were written, want each session's each second", n)
+			t.Errorf("%d updates of activity were written, want one for each session and second", n)
 		}
 	})
 }
 
-// plainProfile is one that may be used.
+// plainProfile is a minimal valid profile.
 func plainProfile() session.Profile {
 	return session.Profile{
 		Image: "opencode", Port: 4096, UID: 1000, GID: 1000, Username: "opencode", PasswordEnv: "PASSWORD", Ready: session.Probe{Path: "/"},

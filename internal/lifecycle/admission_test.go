@@ -17,52 +17,52 @@ import (
 	"berth/internal/waittest"
 )
 
-// door admits or refuses, as a test says, and remembers who was sent away.
-type door struct {
-	mu      sync.Mutex
-	closed  bool
-	refused []session.Code
+// scriptedAdmission refuses while it is full, and records the reported rejections.
+type scriptedAdmission struct {
+	mu       sync.Mutex
+	full     bool
+	rejected []session.Code
 }
 
-func (d *door) close(closed bool) { d.mu.Lock(); defer d.mu.Unlock(); d.closed = closed }
+func (d *scriptedAdmission) setFull(full bool) { d.mu.Lock(); defer d.mu.Unlock(); d.full = full }
 
-func (d *door) Admit(context.Context) error {
+func (d *scriptedAdmission) Admit(context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
+	if d.full {
 		return session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%").After(time.Minute)
 	}
 	return nil
 }
 
-func (d *door) refusal(err error) {
+func (d *scriptedAdmission) recordRejection(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.refused = append(d.refused, session.CodeOf(err))
+	d.rejected = append(d.rejected, session.CodeOf(err))
 }
 
-func guarded(t *testing.T) (*fixture, *door) {
+func fixtureWithAdmission(t *testing.T) (*fixture, *scriptedAdmission) {
 	t.Helper()
-	d := &door{}
-	return newFixture(t, func(o *lifecycle.Options) { o.Admission, o.Sink, o.MaxSessions = d, rejections(d.refusal), 3 }), d
+	d := &scriptedAdmission{}
+	return newFixture(t, func(o *lifecycle.Options) { o.Admission, o.Sink, o.MaxSessions = d, rejections(d.recordRejection), 3 }), d
 }
 
 func TestPressureRefusesCreateStartAndWake(t *testing.T) {
 	t.Parallel()
-	h, d := guarded(t)
+	h, d := fixtureWithAdmission(t)
 	stopped, _ := h.Make(lifecycle.Request{})
 	if _, err := h.do(h.Stop, stopped.ID); err != nil {
 		t.Fatal(err)
 	}
 	before := h.stored(stopped.ID)
-	d.close(true)
+	d.setFull(true)
 	_, err := h.Create(t.Context(), lifecycle.Request{})
 	wantCode(t, err, session.CodePressure, "create")
 	if failure, _ := errors.AsType[*session.Failure](err); failure.RetryAfter != time.Minute || !strings.Contains(failure.Message, "96 %") {
 		t.Errorf("got %+v, want the reason and when to try again", failure)
 	}
 	_, err = h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "new"})
-	wantCode(t, err, session.CodePressure, "create with a key that is new")
+	wantCode(t, err, session.CodePressure, "create with a new key")
 	_, err = h.Start(t.Context(), stopped.ID)
 	wantCode(t, err, session.CodePressure, "start of a stopped session")
 	_, err = h.Restart(t.Context(), stopped.ID)
@@ -71,13 +71,13 @@ func TestPressureRefusesCreateStartAndWake(t *testing.T) {
 		t.Errorf("a refused start has changed the session (-want +got):\n%s", diff)
 	}
 	if page, err := h.List(t.Context(), session.Query{}); err != nil || len(page.Sessions) != 1 {
-		t.Errorf("there are %d sessions (%v), want the one from before", len(page.Sessions), err)
+		t.Errorf("there are %d sessions (%v), want the earlier one only", len(page.Sessions), err)
 	}
 	want := []session.Code{session.CodePressure, session.CodePressure, session.CodePressure, session.CodePressure}
-	if diff := cmp.Diff(want, d.refused); diff != "" {
-		t.Errorf("refusals that were told of (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, d.rejected); diff != "" {
+		t.Errorf("reported rejections (-want +got):\n%s", diff)
 	}
-	d.close(false)
+	d.setFull(false)
 	if _, err := h.do(h.Start, stopped.ID); err != nil {
 		t.Errorf("start after the host has recovered: %v", err)
 	}
@@ -86,18 +86,18 @@ func TestPressureRefusesCreateStartAndWake(t *testing.T) {
 
 func TestPressureKeepsSessionsThatOccupyASlot(t *testing.T) {
 	t.Parallel()
-	h, d := guarded(t)
+	h, d := fixtureWithAdmission(t)
 	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "known"})
-	d.close(true)
+	d.setFull(true)
 	if _, err := h.do(h.Start, s.ID); err != nil {
-		t.Errorf("start of a session that is up: %v", err)
+		t.Errorf("start of a running session: %v", err)
 	}
 	if _, err := h.do(h.Restart, s.ID); err != nil {
 		t.Errorf("restart of a running session: %v", err)
 	}
 	again, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "known"})
 	if err != nil || !again.Replayed {
-		t.Errorf("a create that is repeated: got %v, want its session", err)
+		t.Errorf("repeated create: got %v, want the session of the first", err)
 	}
 	if _, err := h.do(h.Stop, s.ID); err != nil {
 		t.Errorf("stop: %v", err)
@@ -105,18 +105,18 @@ func TestPressureKeepsSessionsThatOccupyASlot(t *testing.T) {
 	if _, err := h.do(h.Delete, s.ID); err != nil {
 		t.Errorf("delete: %v", err)
 	}
-	if len(d.refused) != 0 {
-		t.Errorf("%v were refused, want none", d.refused)
+	if len(d.rejected) != 0 {
+		t.Errorf("%v were refused, want none", d.rejected)
 	}
 }
 
 func TestFailedServerIsRestartedUnderPressure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &door{}
+		d := &scriptedAdmission{}
 		h := monitored(t, func(o *lifecycle.Options) { o.Admission = d })
 		s, _ := h.Make(lifecycle.Request{})
-		d.close(true)
+		d.setFull(true)
 		h.Engine.Crash(s.ContainerName, 3, false)
 		h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 	})
@@ -124,7 +124,7 @@ func TestFailedServerIsRestartedUnderPressure(t *testing.T) {
 
 func TestTakenOverOperationIsNotAdmittedAgain(t *testing.T) {
 	t.Parallel()
-	h, d := guarded(t)
+	h, d := fixtureWithAdmission(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	release := make(chan struct{})
@@ -133,13 +133,13 @@ func TestTakenOverOperationIsNotAdmittedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = h.Close(ctx) // cut short, and recorded
+	_ = h.Close(ctx) // interrupted, but recorded
 	close(release)
-	d.close(true)
+	d.setFull(true)
 	successor := h.Process()
 	defer func() { _ = successor.Close(t.Context()) }()
 	id := issued.Session().ID
-	waittest.True(t, "what was asked for happens", func() bool {
+	waittest.True(t, "the create is completed", func() bool {
 		_ = successor.Reconcile(t.Context())
 		return h.stored(id).Status == session.Running
 	})
@@ -148,14 +148,14 @@ func TestTakenOverOperationIsNotAdmittedAgain(t *testing.T) {
 func TestWakeChecksAdmission(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &door{}
+		d := &scriptedAdmission{}
 		h := idleFixture(t, func(o *lifecycle.Options) { o.Admission = d })
 		s, _ := h.Make(lifecycle.Request{})
 		h.Clock.Advance(11 * time.Minute)
 		h.waitFor(t, s.ID, "stopped", isStopped)
-		d.close(true)
+		d.setFull(true)
 		wantCode(t, h.Wake(t.Context(), s.ID), session.CodePressure, "wake")
-		d.close(false)
+		d.setFull(false)
 		if err := h.Wake(t.Context(), s.ID); err != nil {
 			t.Errorf("wake after the host has recovered: %v", err)
 		}
@@ -164,7 +164,7 @@ func TestWakeChecksAdmission(t *testing.T) {
 
 func TestLimitReachedReportsRetryAfter(t *testing.T) {
 	t.Parallel()
-	h, d := guarded(t)
+	h, d := fixtureWithAdmission(t)
 	for range 3 {
 		h.Make(lifecycle.Request{})
 	}
@@ -174,7 +174,7 @@ func TestLimitReachedReportsRetryAfter(t *testing.T) {
 	if failure == nil || failure.Code != session.CodeLimit || failure.Message != want || failure.RetryAfter != 30*time.Second {
 		t.Errorf("got %+v, want %q and when to try again", failure, want)
 	}
-	if diff := cmp.Diff([]session.Code{session.CodeLimit}, d.refused); diff != "" {
-		t.Errorf("refusals that were told of (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]session.Code{session.CodeLimit}, d.rejected); diff != "" {
+		t.Errorf("reported rejections (-want +got):\n%s", diff)
 	}
 }

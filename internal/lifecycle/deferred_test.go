@@ -11,25 +11,25 @@ import (
 	"berth/internal/waittest"
 )
 
-// A container that ends through the engine may be ended by a process that cannot record it where this one reads.
+// A container that was stopped through the engine's API may have been stopped by a process that is disconnected from the store.
 func TestExternalStopIsDeferredUntilPeersAnswer(t *testing.T) {
 	t.Parallel()
 	for name, removed := range map[string]bool{"stopped": false, "removed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true}
+				p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unreachable: true}
 				h := monitored(t, func(o *lifecycle.Options) { o.Peers = p })
 				s, _ := h.Make(lifecycle.Request{})
-				h.waitFor(t, s.ID, "looked at", isUp)
+				h.waitFor(t, s.ID, "checked", isUp)
 				h.Engine.StopExternally(s.ContainerName, syscall.SIGTERM, 143, removed)
 				h.settledRoute(t, s.ID)
 				h.reconcile()
 				c, err := h.Engine.Inspect(t.Context(), s.ContainerName)
 				if now := h.stored(s.ID); now.Revision != s.Revision || now.Operation != nil || err == nil && c.State == session.StateRunning {
-					t.Errorf("got %+v and the container %+v, want both left alone", now, c)
+					t.Errorf("got %+v and the container %+v, want both unchanged", now, c)
 				}
-				p.change(func() { p.unheard = false })
+				p.change(func() { p.unreachable = false })
 				h.waitFor(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
 			})
 		})
@@ -38,22 +38,22 @@ func TestExternalStopIsDeferredUntilPeersAnswer(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h := monitored(t, func(o *lifecycle.Options) {
-				o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true, missing: time.Now()}
+				o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unreachable: true, missing: time.Now()}
 			})
 			s, _ := h.Make(lifecycle.Request{})
-			h.waitFor(t, s.ID, "looked at", isUp)
+			h.waitFor(t, s.ID, "checked", isUp)
 			h.Engine.Crash(s.ContainerName, 1, false)
 			h.waitFor(t, s.ID, "restarted", func(s session.Session, v lifecycle.Health) bool { return s.RestartCount == 1 && isUp(s, v) })
 		})
 	})
-	t.Run("started by the user all the same", func(t *testing.T) {
+	t.Run("started by the user nevertheless", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h := monitored(t, func(o *lifecycle.Options) {
-				o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true, missing: time.Now()}
+				o.Peers = &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unreachable: true, missing: time.Now()}
 			})
 			s, _ := h.Make(lifecycle.Request{})
-			h.waitFor(t, s.ID, "looked at", isUp)
+			h.waitFor(t, s.ID, "checked", isUp)
 			if err := h.Engine.Remove(t.Context(), s.ContainerName, true); err != nil {
 				t.Fatal(err)
 			}
@@ -74,7 +74,7 @@ func TestExternalStopIsDeferredUntilPeersAnswer(t *testing.T) {
 func TestContainerOfUnreachablePeerIsNotStopped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unheard: true}
+		p := &peers{living: map[string]bool{}, foreign: map[session.ID]bool{}, unreachable: true}
 		h := newFixture(t, func(o *lifecycle.Options) { o.Peers = p })
 		s, _ := h.Make(lifecycle.Request{})
 		w, err := h.Stop(t.Context(), s.ID)
@@ -97,21 +97,21 @@ func TestContainerOfUnreachablePeerIsNotStopped(t *testing.T) {
 		h.reconcile()
 		h.settled(s.ID)
 		if state() != session.StateRunning {
-			t.Error("it was stopped")
+			t.Error("the container was stopped")
 		}
-		p.change(func() { p.unheard = false })
+		p.change(func() { p.unreachable = false })
 		h.reconcile()
 		h.settled(s.ID)
 		if state() == session.StateRunning {
-			t.Error("it runs although everybody was heard")
+			t.Error("the container runs although all peers are reachable again")
 		}
 	})
 }
 
-// settledRoute waits until a session's server is known to be nowhere.
+// settledRoute waits until a session's route has no server.
 func (h *fixture) settledRoute(t *testing.T, id session.ID) {
 	t.Helper()
-	waittest.True(t, "its server is routed no more", func() bool {
+	waittest.True(t, "its route has no server", func() bool {
 		route, ok := h.Routes.Get(id)
 		return ok && !route.Running
 	})

@@ -13,24 +13,24 @@ import (
 	"berth/internal/session"
 )
 
-// Each way in which an engine stops and returns, more often than a server may be restarted: nobody is given up, and nothing
-// counts.
+// The engine stops and recovers more often than a server may be restarted, in each way that it can: no session fails, and no
+// restart counts.
 func TestRepeatedEngineStopsUseNoRestartBudget(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(h *fixture, container string){
-		"it tells of the ends and takes no connections": func(h *fixture, container string) {
+		"exit events and no new connections": func(h *fixture, container string) {
 			h.Engine.Script(runtimetest.OpPing, runtimetest.Step{Times: -1, Err: errAway})
 			h.Engine.StopExternally(container, syscall.SIGTERM, 143, false)
-			<-time.After(50 * time.Millisecond) // it stops the others
+			<-time.After(50 * time.Millisecond) // it stops the other containers
 			h.Engine.SetDown(true)
 			h.Engine.ClearScript()
 		},
-		"it tells of the ends and something in front of it answers still": func(h *fixture, container string) {
+		"exit events and a proxy in front of the engine that still answers": func(h *fixture, container string) {
 			h.Engine.StopExternally(container, syscall.SIGTERM, 143, false)
 			<-time.After(50 * time.Millisecond)
 			h.Engine.SetDown(true)
 		},
-		"it tells of nothing": func(h *fixture, container string) {
+		"no exit events": func(h *fixture, container string) {
 			h.Engine.SetDown(true)
 			h.Engine.Crash(container, 1, false)
 		},
@@ -38,7 +38,7 @@ func TestRepeatedEngineStopsUseNoRestartBudget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := monitored(t, func(o *lifecycle.Options) { o.Health.RestartDelay = 3 * time.Second }) // long enough for the outage to be seen first
+				h := monitored(t, func(o *lifecycle.Options) { o.Health.RestartDelay = 3 * time.Second }) // long enough for the outage to be detected first
 				s, _ := h.Make(lifecycle.Request{})
 				for range 5 {
 					h.waitFor(t, s.ID, "healthy", isUp)
@@ -64,10 +64,10 @@ func TestEngineStopDuringDowntimeUsesNoRestartBudget(t *testing.T) {
 		code     int
 		restarts int
 	}{
-		"asked to end":                {143, 0},
-		"killed":                      {137, 0},
-		"its end was missed":          {255, 0},
-		"its server failed by itself": {3, 1},
+		"SIGTERM":                   {143, 0},
+		"killed":                    {137, 0},
+		"exit missed by the engine": {255, 0},
+		"server failure":            {3, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,14 +87,14 @@ func TestEngineStopDuringDowntimeUsesNoRestartBudget(t *testing.T) {
 				}
 				unseen := fmt.Sprintf("stopped while Berth was not running or had no connection to the engine: by the engine, or by hand (exit code %d)", test.code)
 				if hasStopped(now, "the engine was stopped or restarted") || hasStopped(now, unseen) != (test.restarts == 0) {
-					t.Errorf("got the timeline %v, want it to say what is known and no more", now.Timeline)
+					t.Errorf("got the timeline %v, want the known cause and no other", now.Timeline)
 				}
 			})
 		})
 	}
 }
 
-// Where Berth restarts nothing, the next request brings back what the engine has ended.
+// Without automatic restarts, the next request starts a session that the engine has stopped.
 func TestRequestWakesSessionStoppedByEngine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestRequestWakesSessionStoppedByEngine(t *testing.T) {
 	})
 }
 
-// What somebody does with the engine's own tools is told apart from what happens to a server.
+// A stop through the engine's API is distinguished from a failure of the server.
 func TestContainerExitCauseIsReported(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -131,12 +131,12 @@ func TestContainerExitCauseIsReported(t *testing.T) {
 		"docker kill": {
 			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGKILL, 137, false) }, "stopped by somebody with access to the engine", "memory",
 		},
-		"docker rm -f": { // that it is gone may be seen before the engine has told who removed it
+		"docker rm -f": { // the missing container may be observed before the engine's event of the removal
 			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGKILL, 137, true) }, "the container ", "stopped",
 		},
-		"out of memory":  {func(h *fixture, c string) { h.Engine.Crash(c, 137, true) }, "ran out of memory", "somebody"},
-		"killed":         {func(h *fixture, c string) { h.Engine.Crash(c, 137, false) }, "perhaps because it ran out of memory", "somebody"},
-		"ends by itself": {func(h *fixture, c string) { h.Engine.Crash(c, 143, false) }, "ended by itself with code 143", "engine"},
+		"out of memory":   {func(h *fixture, c string) { h.Engine.Crash(c, 137, true) }, "ran out of memory", "somebody"},
+		"killed":          {func(h *fixture, c string) { h.Engine.Crash(c, 137, false) }, "perhaps because it ran out of memory", "somebody"},
+		"exits by itself": {func(h *fixture, c string) { h.Engine.Crash(c, 143, false) }, "ended by itself with code 143", "engine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -160,7 +160,7 @@ func TestContainerExitCauseIsReported(t *testing.T) {
 	}
 }
 
-// A session that waits for its automatic restart says when it is started.
+// The route of a session with a delayed automatic restart has the time of the start.
 func TestRouteOfRestartingSessionHasStartTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -168,11 +168,11 @@ func TestRouteOfRestartingSessionHasStartTime(t *testing.T) {
 		s, _ := h.Make(lifecycle.Request{})
 		h.waitFor(t, s.ID, "healthy", isUp)
 		if route, _ := h.Routes.Get(s.ID); !route.StartsAt.IsZero() {
-			t.Errorf("while it runs: got the route %+v, want no time of a start", route)
+			t.Errorf("while it runs: got the route %+v, want no start time", route)
 		}
 		h.Engine.Crash(s.ContainerName, 1, false)
 		h.waitFor(t, s.ID, "waits", func(now session.Session, _ lifecycle.Health) bool {
-			route, _ := h.Routes.Get(s.ID) // which follows the record
+			route, _ := h.Routes.Get(s.ID) // published after the record
 			return now.Operation != nil && !route.StartsAt.IsZero()
 		})
 		route, _ := h.Routes.Get(s.ID)
@@ -183,12 +183,12 @@ func TestRouteOfRestartingSessionHasStartTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		if route, _ := h.Routes.Get(s.ID); !route.StartsAt.IsZero() {
-			t.Errorf("stopped: got the route %+v, want no time of a start", route)
+			t.Errorf("stopped: got the route %+v, want no start time", route)
 		}
 	})
 }
 
-// The engine's events are first received while a server fails to start: nothing was ever lost, so it is the server's fault.
+// The engine's events are first received while a server fails to start. No events were lost, so the failure counts against the server.
 func TestFailureBeforeFirstEventUsesBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

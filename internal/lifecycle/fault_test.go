@@ -16,32 +16,32 @@ import (
 	"berth/internal/waittest"
 )
 
-// crashPoint is a process that is killed at one of its calls of store and engine: before that call has worked, or after it.
-// What it calls then does nothing any more.
+// crashPoint is a process that is killed at one of its calls of store and engine, before or after that call has its effect. Later
+// calls have no effect.
 type crashPoint struct {
 	session.Store
 	session.Runtime
 
 	mu    sync.Mutex
 	calls int
-	point int  // the call at which it dies, from 1; 0: it lives
-	after bool // the call has worked
+	point int  // the call at which it is killed, from 1; 0: never
+	after bool // after the effect of the call
 	dead  chan struct{}
 }
 
-// step counts a call that changes something, and does it unless the process is dead.
+// step counts a call that changes state, and carries it out unless the process was killed.
 func (p *crashPoint) step(act func() error) error {
 	p.mu.Lock()
 	p.calls++
-	dies := p.calls == p.point
+	killed := p.calls == p.point
 	isDead := p.point > 0 && p.calls >= p.point
 	p.mu.Unlock()
 	if !isDead {
 		return act()
 	}
-	if dies {
+	if killed {
 		if p.after {
-			_ = act() // nobody hears how it went
+			_ = act() // its result is lost
 		}
 		close(p.dead)
 	}
@@ -103,15 +103,15 @@ func (e crashingRuntime) RemoveVolumes(ctx context.Context, name string) error {
 	return e.step(func() error { return e.Runtime.RemoveVolumes(ctx, name) })
 }
 
-// The process is killed at each step of each operation, before it and after it. Whatever was recorded, the next process
-// brings to a right end: no operation is stuck, no container without a session, no session without its workspace.
+// The process is killed before and after each step of each operation. The next process recovers from whatever was recorded: no
+// operation is stuck, no container is without a session, no session without its workspace.
 func TestProcessKilledAtAnyStepLeavesRecoverableState(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
-		prepare func(h *fixture, id session.ID) // brings a running session into the state in which it begins; nil: there is none yet
+		prepare func(h *fixture, id session.ID) // brings a running session into the initial state; nil: there is no session yet
 		begin   func(m *lifecycle.Manager, ctx context.Context, id session.ID) (*lifecycle.Work, error)
-		ends    []session.Status // where it may end; empty: the session may be gone
+		ends    []session.Status // allowed final statuses; empty: the session may be deleted
 	}{
 		{"create", nil, nil, []session.Status{session.Running, ""}},
 		{"start", stopFirst, (*lifecycle.Manager).Start, []session.Status{session.Running, session.Stopped}},
@@ -161,7 +161,7 @@ func stopFirst(h *fixture, id session.ID) {
 	}
 }
 
-// killedAt has a process of its own do the operation until it dies. It reports false when the operation has fewer steps.
+// killedAt runs the operation in a process of its own that is killed. It reports false if the operation has fewer steps.
 func (h *fixture) killedAt(point int, after bool, id *session.ID, begin func(*lifecycle.Manager, context.Context, session.ID) (*lifecycle.Work, error)) bool {
 	h.t.Helper()
 	p := &crashPoint{Store: h.Store, Runtime: h.Engine, point: point, after: after, dead: make(chan struct{})}
@@ -193,14 +193,14 @@ func (h *fixture) killedAt(point int, after bool, id *session.ID, begin func(*li
 	return reached
 }
 
-// endsConsistent starts the next process and waits until everything agrees.
+// endsConsistent starts the next process and waits until record, container and volumes are consistent.
 func (h *fixture) endsConsistent(id session.ID, ends []session.Status, point int) {
 	h.t.Helper()
 	h.Routes.Clear()
 	h.Manager = h.Process()
-	h.Clock.Advance(24 * time.Hour) // past the grace of orphans
+	h.Clock.Advance(24 * time.Hour) // after the grace period of orphans
 	agreed := model{fixture: h}
-	waittest.Until(h.t, fmt.Sprintf("all agree after a kill at step %d", point), func() error {
+	waittest.Until(h.t, fmt.Sprintf("consistent after a kill at step %d", point), func() error {
 		h.reconcile()
 		return agreed.disagreement()
 	})

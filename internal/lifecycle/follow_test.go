@@ -19,13 +19,13 @@ import (
 	"berth/internal/waittest"
 )
 
-// peers is what the processes of a test believe of each other.
+// peers is a scriptable Peers.
 type peers struct {
-	mu      sync.Mutex
-	living  map[string]bool
-	foreign map[session.ID]bool // looked after by somebody else
-	missing time.Time
-	unheard bool
+	mu          sync.Mutex
+	living      map[string]bool
+	foreign     map[session.ID]bool // sessions of another process
+	missing     time.Time
+	unreachable bool
 }
 
 func (p *peers) Alive(process string) bool {
@@ -38,11 +38,11 @@ func (p *peers) Mine(id session.ID) bool { p.mu.Lock(); defer p.mu.Unlock(); ret
 
 func (p *peers) UnreachableSince() time.Time { p.mu.Lock(); defer p.mu.Unlock(); return p.missing }
 
-func (p *peers) Unreachable(time.Time) bool { p.mu.Lock(); defer p.mu.Unlock(); return p.unheard }
+func (p *peers) Unreachable(time.Time) bool { p.mu.Lock(); defer p.mu.Unlock(); return p.unreachable }
 
 func (p *peers) change(f func()) { p.mu.Lock(); defer p.mu.Unlock(); f() }
 
-// twoProcesses is a store with two processes on it.
+// twoProcesses is a fixture with two processes on one store.
 type twoProcesses struct {
 	*fixture
 	peers            *peers
@@ -63,7 +63,7 @@ func newTwo(t *testing.T) *twoProcesses {
 	return w
 }
 
-// create makes a session on the first process.
+// create creates a session on the first process.
 func (w *twoProcesses) create() (session.Session, session.Secret) {
 	w.t.Helper()
 	issued, err := w.CreateOn(w.t.Context(), w.first, lifecycle.Request{})
@@ -91,7 +91,7 @@ func routed(routes *sessiontest.Routes, id session.ID, want func(session.Route, 
 	}
 }
 
-// A store that fails when a change is to be read delays it by a moment: the next reconciliation is far away.
+// A change that cannot be read because the store fails is retried soon, not with the next reconciliation.
 func TestFollowerRetriesAfterStoreFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestFollowerRetriesAfterStoreFailure(t *testing.T) {
 			}), nil))
 		})
 		s, token := w.create()
-		w.eventually("the other process knows the token", routed(routes, s.ID, func(r session.Route, _ bool) bool {
+		w.eventually("the other process has the token", routed(routes, s.ID, func(r session.Route, _ bool) bool {
 			return w.Keys.Matches(token, r.Token.Digest)
 		}))
 		s, sentinel = w.stored(s.ID), w.stored(sentinel.ID)
@@ -116,7 +116,7 @@ func TestFollowerRetriesAfterStoreFailure(t *testing.T) {
 		w.Store.Fail("List", away)
 		fresh := access.NewToken(32)
 		s.Token.Digest = w.Keys.Digest(fresh)
-		for _, changed := range []session.Session{s, sentinel} { // changes are followed in their order
+		for _, changed := range []session.Session{s, sentinel} { // changes are followed in order
 			if _, err := w.Store.Update(t.Context(), changed, session.Unlimited); err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +124,7 @@ func TestFollowerRetriesAfterStoreFailure(t *testing.T) {
 		<-failed
 		w.Store.Fail("Get", nil)
 		w.Store.Fail("List", nil)
-		w.eventually("the other process refuses the token that was replaced", routed(routes, s.ID, func(r session.Route, _ bool) bool {
+		w.eventually("the other process rejects the replaced token", routed(routes, s.ID, func(r session.Route, _ bool) bool {
 			return w.Keys.Matches(fresh, r.Token.Digest)
 		}))
 	})
@@ -140,7 +140,7 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 		w := newTwo(t)
 		s, token := w.create()
 		here, _ := w.routes1.Get(s.ID)
-		w.eventually("the other process knows the session's server and token", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
+		w.eventually("the other process has the session's address and token", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
 			return r.Running && r.Address == here.Address && w.Keys.Matches(token, r.Token.Digest)
 		}))
 
@@ -148,7 +148,7 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.eventually("the first process refuses the token that the other one has replaced", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+		w.eventually("the first process rejects the token that the other one has replaced", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
 			return r.Running && w.Keys.Matches(fresh, r.Token.Digest)
 		}))
 
@@ -163,16 +163,16 @@ func TestEveryProcessServesEverySession(t *testing.T) {
 		if _, err := w.do(w.first.Stop, s.ID); err != nil {
 			t.Fatal(err)
 		}
-		w.eventually("the other process hears of the stop", routed(w.routes2, s.ID, func(r session.Route, ok bool) bool { return ok && !r.Running }))
+		w.eventually("the other process is notified of the stop", routed(w.routes2, s.ID, func(r session.Route, ok bool) bool { return ok && !r.Running }))
 
 		if _, err := w.do(w.second.Delete, s.ID); err != nil {
 			t.Fatal(err)
 		}
-		w.eventually("the first process forgets the session", routed(w.routes1, s.ID, func(_ session.Route, ok bool) bool { return !ok }))
+		w.eventually("the first process removes the route", routed(w.routes1, s.ID, func(_ session.Route, ok bool) bool { return !ok }))
 	})
 }
 
-// An idempotent create uses an ID again, with revisions that begin anew.
+// A repeated idempotent create uses the same ID again, and its revisions start at 1.
 func TestRecreatedSessionIsServedByEveryProcess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestRecreatedSessionIsServedByEveryProcess(t *testing.T) {
 			return issued
 		}
 		id := produce().Session().ID
-		for range 3 { // revisions that the next one does not reach at once
+		for range 3 { // so that the next session's revision is lower
 			if _, _, err := w.RotateOn(t.Context(), w.first, id, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -197,7 +197,7 @@ func TestRecreatedSessionIsServedByEveryProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		again := produce()
-		w.eventually("the other process knows the new session", routed(w.routes2, id, func(r session.Route, _ bool) bool {
+		w.eventually("the other process has the new session", routed(w.routes2, id, func(r session.Route, _ bool) bool {
 			return r.Running && w.Keys.Matches(again.Token, r.Token.Digest)
 		}))
 	})
@@ -265,7 +265,7 @@ func TestTakenOverOperationIsNotConcludedByFirstOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.reached(runtimetest.OpStop)
-		w.peers.change(func() { w.peers.living["first"] = false }) // it cannot be heard, and goes on
+		w.peers.change(func() { w.peers.living["first"] = false }) // it is unreachable, and continues
 		if err := w.second.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -291,14 +291,14 @@ func TestSessionsOfLivePeersAreNotReconciled(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := w.stored(s.ID); got.Status != session.Running {
-			t.Errorf("a session that others look after is %s, want it untouched", got.Status)
+			t.Errorf("a session of another process is %s, want it unchanged", got.Status)
 		}
 		w.peers.change(func() { w.peers.foreign[s.ID] = false })
 		if err := w.second.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.stored(s.ID); got.Status != session.Error {
-			t.Errorf("a session that we look after now is %s, want its loss noticed", got.Status)
+			t.Errorf("a session that is now this process's is %s, want the missing container detected", got.Status)
 		}
 	})
 }
@@ -307,7 +307,7 @@ func TestOrphanOfUnreachablePeerIsKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newTwo(t)
-		w.create() // an empty store removes nothing
+		w.create() // with an empty store nothing is removed
 		s, _ := w.create()
 		if err := w.Store.Delete(t.Context(), s.ID, w.stored(s.ID).Revision); err != nil {
 			t.Fatal(err)
@@ -329,26 +329,26 @@ func TestOrphanOfUnreachablePeerIsKept(t *testing.T) {
 		}
 		w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(-time.Second) })
 		if got := count(); got != 2 {
-			t.Errorf("made while a process is missing: got %d containers, want both left alone", got)
+			t.Errorf("created while a process is unreachable: got %d containers, want both kept", got)
 		}
 		w.peers.change(func() { w.peers.missing = s.CreatedAt.Add(time.Hour) })
 		if got := count(); got != 1 {
-			t.Errorf("made before a process went missing: got %d containers, want one removed", got)
+			t.Errorf("created before a process became unreachable: got %d containers, want one removed", got)
 		}
 	})
 }
 
-// On the sessions' network every server has the same port, and the next run another address.
+// On the sessions' network every server has the same port, and its address changes with each start.
 func TestServerIsFollowedToNewAddressWithSamePort(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newTwo(t)
 		w.Engine.SamePort(4096)
-		w.Engine.Script(runtimetest.OpStart, runtimetest.Step{Times: -1, Delay: time.Millisecond}) // two starts are told apart by their times
+		w.Engine.Script(runtimetest.OpStart, runtimetest.Step{Times: -1, Delay: time.Millisecond}) // two starts are distinguished by their times
 		s, _ := w.create()
 		before, _ := w.routes1.Get(s.ID)
-		w.peers.change(func() { w.peers.foreign[s.ID] = true }) // nobody looks at the container of his own accord
-		w.eventually("the other process knows the server", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
+		w.peers.change(func() { w.peers.foreign[s.ID] = true }) // no process reconciles it
+		w.eventually("the other process has the address", routed(w.routes2, s.ID, func(r session.Route, _ bool) bool {
 			return r.Running && r.Address == before.Address
 		}))
 		for range 3 {
@@ -367,8 +367,8 @@ func TestServerIsFollowedToNewAddressWithSamePort(t *testing.T) {
 	})
 }
 
-// A store that has lost its last changes counts revisions anew: what it has is served, however new the record was that this
-// process had, and what it acknowledges at once.
+// A store that was rolled back assigns revisions again: its present records are published even if this process had a newer
+// revision, and acknowledged changes take effect at once.
 func TestRoutesFollowRolledBackStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -385,7 +385,7 @@ func TestRoutesFollowRolledBackStore(t *testing.T) {
 		knows := func(routes *sessiontest.Routes, token session.Secret) func() error {
 			return routed(routes, s.ID, func(r session.Route, _ bool) bool { return w.Keys.Matches(token, r.Token.Digest) })
 		}
-		w.eventually("the other process knows the token", knows(w.routes2, lost))
+		w.eventually("the other process has the token", knows(w.routes2, lost))
 		if err := w.Store.Store.(*jsonfile.Store).Replace(t.Context(), []session.Session{before}); err != nil {
 			t.Fatal(err)
 		}
@@ -394,8 +394,8 @@ func TestRoutesFollowRolledBackStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := knows(w.routes2, fresh)(); err != nil {
-			t.Errorf("after a rotation that was acknowledged, the token that it has replaced is let in: %v", err)
+			t.Errorf("after an acknowledged rotation the replaced token is accepted: %v", err)
 		}
-		w.eventually("the first process refuses the token that the store has lost", knows(w.routes1, fresh))
+		w.eventually("the first process rejects the token that the store has lost", knows(w.routes1, fresh))
 	})
 }

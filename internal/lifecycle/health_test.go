@@ -16,7 +16,7 @@ import (
 	"berth/internal/waittest"
 )
 
-// monitored is a fixture whose sessions are checked often.
+// monitored returns a fixture with short intervals between health checks.
 func monitored(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
 	h := newFixture(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
@@ -26,7 +26,7 @@ func monitored(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 		o.StartTimeout, o.StopTimeout = 5*time.Second, 200*time.Millisecond
 	}}, change...)...)
 	h.runManager(t)
-	// What happens before the events are received is not seen.
+	// Earlier events would be missed.
 	waittest.True(t, "the engine's events are received", h.Engine.Watched)
 	return h
 }
@@ -48,7 +48,7 @@ func (h *fixture) runManager(t *testing.T) (stop func()) {
 	return stop
 }
 
-// waitFor waits until a session and its health are as wanted.
+// waitFor waits until a session and its health fulfil a condition.
 func (h *fixture) waitFor(t *testing.T, id session.ID, what string, want func(session.Session, lifecycle.Health) bool) session.Session {
 	t.Helper()
 	var s session.Session
@@ -81,7 +81,7 @@ func TestExitedServerIsRestarted(t *testing.T) {
 				harm(h, s)
 				got := h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 				if got.Token.Digest != s.Token.Digest || got.ContainerName != s.ContainerName || got.LastError != "" {
-					t.Errorf("got %+v after the restart, want token and address as before: %+v", got, s)
+					t.Errorf("got %+v after the restart, want an unchanged token and address: %+v", got, s)
 				}
 				route, ok := h.Routes.Get(s.ID)
 				if !ok || !route.Running || !h.Keys.Matches(token, route.Token.Digest) {
@@ -98,7 +98,7 @@ func TestHungServerIsRestartedAtFailureThreshold(t *testing.T) {
 		h := monitored(t)
 		s, _ := h.Make(lifecycle.Request{})
 		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Latency: 2 * time.Millisecond})
-		h.waitFor(t, s.ID, "looked at", func(now session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 2 && isUp(now, v) })
+		h.waitFor(t, s.ID, "checked", func(now session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 2 && isUp(now, v) })
 		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{Mute: true})
 		h.waitFor(t, s.ID, "unhealthy", func(_ session.Session, v lifecycle.Health) bool {
 			return v.State == lifecycle.Unhealthy && v.Failures > 0
@@ -107,7 +107,7 @@ func TestHungServerIsRestartedAtFailureThreshold(t *testing.T) {
 			return now.RestartCount == 1 && now.Operation != nil && v.State == lifecycle.Restarting && strings.Contains(now.LastError, "does not answer")
 		})
 		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
-		h.waitFor(t, s.ID, "well again", isUp)
+		h.waitFor(t, s.ID, "healthy again", isUp)
 		health, _ := h.Health(s.ID)
 		if health.FailedChecks < 3 || health.TotalChecks < health.FailedChecks+health.HealthyChecks || health.AverageResponse <= 0 || len(health.History) == 0 {
 			t.Errorf("got %+v", health)
@@ -127,15 +127,15 @@ func TestRestartsStopWhenBudgetIsUsed(t *testing.T) {
 				strings.Contains(now.LastError, "given up")
 		})
 		if !strings.Contains(got.LastError, "exited with code 3") {
-			t.Errorf("the last error is %q, want it to say how the server ended", got.LastError)
+			t.Errorf("the last error is %q, want the exit code of the server", got.LastError)
 		}
 		if err := h.Reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if now := h.stored(s.ID); now.Revision != got.Revision {
-			t.Errorf("a session that was given up is %+v after a reconciliation, want it left alone", now)
+			t.Errorf("a session without restarts left is %+v after a reconciliation, want it unchanged", now)
 		}
-		// Somebody restarts it: the budget is whole again.
+		// A manual restart refills the budget.
 		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
 		w, err := h.Restart(t.Context(), s.ID)
 		if err != nil {
@@ -159,7 +159,7 @@ func TestHealthyPeriodRefillsRestartBudget(t *testing.T) {
 	})
 }
 
-// While the engine cannot be asked, nobody knows better than to wait.
+// Without the engine the cause of a failed probe is not known, so nothing is restarted.
 func TestNoRestartsDuringEngineOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestNoRestartsDuringEngineOutage(t *testing.T) {
 			return v.State == lifecycle.Unknown && v.TotalChecks > 4
 		})
 		if now := h.stored(s.ID); now.Status != session.Running || now.RestartCount != 0 {
-			t.Errorf("got %+v, want it left alone", now)
+			t.Errorf("got %+v, want it unchanged", now)
 		}
 		h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
 		h.Engine.SetDown(false)
@@ -205,7 +205,7 @@ func TestPausedContainerIsNotRestarted(t *testing.T) {
 	})
 }
 
-// What was begun when the process died is finished by the next one.
+// A restart that was in progress when the process ended is completed by the next one.
 func TestInterruptedRestartIsResumed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -243,12 +243,12 @@ func TestStopPreemptsDelayedRestart(t *testing.T) {
 			t.Errorf("got %+v, %v; want it stopped", now, err)
 		}
 		if _, ok := h.Health(s.ID); ok {
-			t.Error("a stopped session is looked after")
+			t.Error("a stopped session has a health record")
 		}
 	})
 }
 
-// An engine that comes back with every container down is not overrun, and everyone gets his server back.
+// An engine that recovers with every container down is not overloaded, and every session runs again.
 func TestTenSessionsRecoverAfterEngineRestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -265,12 +265,12 @@ func TestTenSessionsRecoverAfterEngineRestart(t *testing.T) {
 		<-time.After(200 * time.Millisecond)
 		for _, s := range all {
 			if now := h.stored(s.ID); now.RestartCount != 0 || now.Status != session.Running {
-				t.Errorf("while the engine is away: got %+v", now)
+				t.Errorf("during the engine's outage: got %+v", now)
 			}
 		}
 		h.Engine.SetDown(false)
 		for _, s := range all {
-			now := h.waitFor(t, s.ID, "brought back", isUp)
+			now := h.waitFor(t, s.ID, "running again", isUp)
 			if now.RestartCount != 0 || now.StopReason != "" || !hasStopped(now, "the engine was stopped or restarted") {
 				t.Errorf("got %+v, want it started again without a restart that counts", now)
 			}
@@ -278,7 +278,7 @@ func TestTenSessionsRecoverAfterEngineRestart(t *testing.T) {
 	})
 }
 
-// hasStopped reports whether a session's timeline says that it was stopped for this reason.
+// hasStopped reports whether a session's timeline has a stop with this reason.
 func hasStopped(s session.Session, reason string) bool {
 	return slices.ContainsFunc(s.Timeline, func(m session.Event) bool { return m.Type == session.EventStopped && m.Reason == reason })
 }
@@ -308,22 +308,22 @@ func TestHealthsListsEverySession(t *testing.T) {
 	})
 }
 
-// Operators hear of what fails, is restarted and runs out of memory.
+// Operators get notices of failures, restarts and lack of memory.
 func TestFailureAndRestartNoticesAreSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
-		var heard []lifecycle.Notice
+		var received []lifecycle.Notice
 		h := monitored(t, func(o *lifecycle.Options) {
 			o.Health.MaxRestarts = 1
-			o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); heard = append(heard, n); mu.Unlock() })
+			o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); received = append(received, n); mu.Unlock() })
 		})
 		s, _ := h.Make(lifecycle.Request{Owner: "ann"})
 		h.Engine.Crash(s.ContainerName, 137, true)
 		h.waitFor(t, s.ID, "restarted", func(now session.Session, v lifecycle.Health) bool { return now.RestartCount == 1 && isUp(now, v) })
 		h.Engine.Crash(s.ContainerName, 1, false)
 		h.waitFor(t, s.ID, "given up", func(now session.Session, v lifecycle.Health) bool { return v.State == lifecycle.Failed })
-		waittest.True(t, "what was asked for happens", func() bool { mu.Lock(); defer mu.Unlock(); return len(heard) == 4 })
+		waittest.True(t, "four notices arrive", func() bool { mu.Lock(); defer mu.Unlock(); return len(received) == 4 })
 		mu.Lock()
 		defer mu.Unlock()
 		for i, want := range []struct {
@@ -332,8 +332,8 @@ func TestFailureAndRestartNoticesAreSent(t *testing.T) {
 		}{
 			{session.EventOutOfMemory, lifecycle.CauseMemory}, {session.EventUnhealthy, lifecycle.CauseMemory}, {session.EventRestarted, ""}, {session.EventFailed, lifecycle.CauseExited},
 		} {
-			if heard[i].Type != want.what || heard[i].Cause != want.cause || heard[i].Session != s.ID || heard[i].Owner != "ann" || heard[i].At.IsZero() {
-				t.Errorf("notice %d is %+v, want %v", i+1, heard[i], want)
+			if received[i].Type != want.what || received[i].Cause != want.cause || received[i].Session != s.ID || received[i].Owner != "ann" || received[i].At.IsZero() {
+				t.Errorf("notice %d is %+v, want %v", i+1, received[i], want)
 			}
 		}
 	})
@@ -385,6 +385,6 @@ func TestForcePreemptsEveryOperation(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := h.Get(t.Context(), s.ID); session.CodeOf(err) != session.CodeNotFound {
-		t.Errorf("got %v, want it gone", err)
+		t.Errorf("got %v, want it deleted", err)
 	}
 }

@@ -142,7 +142,7 @@ func monitorOf(t *testing.T, prober session.Prober, engine session.Runtime, inte
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := NewManager(&touches{}, engine, prober, nil, keys, Options{
+	m, err := NewManager(&touchCounter{}, engine, prober, nil, keys, Options{
 		Profiles: map[string]session.Profile{"opencode": plainProfile()}, Health: HealthOptions{CheckEvery: interval}, Now: now,
 	})
 	if err != nil {
