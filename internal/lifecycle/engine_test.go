@@ -19,7 +19,7 @@ func TestRepeatedEngineStopsUseNoRestartBudget(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(h *fixture, container string){
 		"exit events and no new connections": func(h *fixture, container string) {
-			h.Engine.Script(runtimetest.OpPing, runtimetest.Step{Times: -1, Err: errAway})
+			h.Engine.Script(runtimetest.OpPing, runtimetest.Step{Times: -1, Err: errUnavailable})
 			h.Engine.StopExternally(container, syscall.SIGTERM, 143, false)
 			<-time.After(50 * time.Millisecond) // it stops the other containers
 			h.Engine.SetDown(true)

@@ -25,10 +25,10 @@ func TestRepeatedCreateReturnsSessionWithNewToken(t *testing.T) {
 	}
 	route, _ := h.Routes.Get(s.ID)
 	if h.Keys.Matches(old, route.Token.Digest) || !h.Keys.Matches(again.Token, route.Token.Digest) {
-		t.Error("want the fresh token to be the only one that is good")
+		t.Error("want the new token to be the only valid one")
 	}
 	if n := len(h.Engine.Calls(runtimetest.OpCreate)); n != 1 {
-		t.Errorf("%d containers were made, want one", n)
+		t.Errorf("%d containers were created, want one", n)
 	}
 	other := req
 	other.Owner = "bob"
@@ -42,7 +42,7 @@ func TestIdempotencyKeyOfDifferentRequestIsRefused(t *testing.T) {
 	h := newFixture(t)
 	h.Make(lifecycle.Request{IdempotencyKey: "k"})
 	_, err := h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k", Metadata: map[string]any{"other": true}})
-	wantCode(t, err, session.CodeIdempotencyMismatch, "same key, other request")
+	wantCode(t, err, session.CodeIdempotencyMismatch, "same key, different request")
 }
 
 func TestRepeatedIdempotencyKeyDuringCreateIsInProgress(t *testing.T) {
@@ -56,7 +56,7 @@ func TestRepeatedIdempotencyKeyDuringCreateIsInProgress(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k"})
-		wantCode(t, err, session.CodeInProgress, "repeated at once")
+		wantCode(t, err, session.CodeInProgress, "repeated during the create")
 		close(release)
 		if _, err := first.Wait(t.Context()); err != nil {
 			t.Error(err)
@@ -73,7 +73,7 @@ func TestRepeatedCreateAfterFailureRetries(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = first.Wait(t.Context())
-	wantCode(t, err, session.CodePortTaken, "first try")
+	wantCode(t, err, session.CodePortTaken, "first attempt")
 	s, _ := h.Make(lifecycle.Request{IdempotencyKey: "k"})
 	if s.ID != first.Session().ID || s.Status != session.Running {
 		t.Errorf("got %s %s, want session %s to run now", s.ID, s.Status, first.Session().ID)
@@ -113,7 +113,7 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 	}
 }
 
-// The record says already that the session runs; the work is about to end.
+// The record already shows a running session while the work is about to end.
 func TestRepeatedCreateWhileFirstConcludesReturnsSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// idleFixture is a fixture whose sessions are stopped when nobody uses them for ten minutes.
+// idleFixture returns a fixture with an idle time-out of ten minutes.
 func idleFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	t.Helper()
 	h := newFixture(t, append([]func(*lifecycle.Options){func(o *lifecycle.Options) {
@@ -30,10 +30,10 @@ func TestIdleSessionIsStoppedAndWakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := idleFixture(t)
 		s, token := h.Make(lifecycle.Request{})
-		if stay := h.IdleDeadline(h.stored(s.ID)); stay.Busy || !stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(10*time.Minute)) {
-			t.Errorf("got %+v, want it stopped ten minutes after its last use", stay)
+		if deadline := h.IdleDeadline(h.stored(s.ID)); deadline.Busy || !deadline.Until.Equal(h.stored(s.ID).LastAccessed.Add(10*time.Minute)) {
+			t.Errorf("got %+v, want it stopped ten minutes after its last use", deadline)
 		}
-		for range 3 { // whoever uses it keeps it up
+		for range 3 { // use keeps it running
 			h.Clock.Advance(6 * time.Minute)
 			h.Touch(s.ID)
 			used := h.stored(s.ID).LastAccessed
@@ -47,25 +47,25 @@ func TestIdleSessionIsStoppedAndWakes(t *testing.T) {
 			return isStopped(now, v) && !route.Running && route.Wakes
 		})
 		if got.StopReason != session.StopIdle {
-			t.Errorf("got %+v, want it asleep", got)
+			t.Errorf("got %+v, want it stopped as idle", got)
 		}
 		if err := h.Wake(t.Context(), s.ID); err != nil {
 			t.Fatal(err)
 		}
 		got = h.stored(s.ID)
 		if got.Status != session.Running || got.StopReason != "" || !h.Keys.Matches(token, got.Token.Digest) {
-			t.Errorf("after it was woken: got %+v", got)
+			t.Errorf("after the wake: got %+v", got)
 		}
-		for range 10 { // it was used just now
+		for range 10 { // the wake counts as use
 			if err := h.Reconcile(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if got := h.stored(s.ID); got.Status != session.Running || got.Operation != nil {
-			t.Errorf("just after it was woken: got %+v", got)
+			t.Errorf("just after the wake: got %+v", got)
 		}
 		if err := h.Wake(t.Context(), s.ID); err != nil {
-			t.Errorf("wake of a session that runs: %v", err)
+			t.Errorf("wake of a running session: %v", err)
 		}
 	})
 }
@@ -93,7 +93,7 @@ func TestConcurrentRequestsWakeSessionOnce(t *testing.T) {
 	})
 }
 
-// What somebody has stopped stays stopped.
+// A wake does not start a session that was stopped by a command.
 func TestSessionStoppedByUserDoesNotWake(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -124,12 +124,12 @@ func TestWakeRespectsSessionLimit(t *testing.T) {
 		h.waitFor(t, s.ID, "stopped", isStopped)
 		h.Make(lifecycle.Request{})
 		if err := h.Wake(t.Context(), s.ID); session.CodeOf(err) != session.CodeLimit {
-			t.Errorf("got %v, want no room", err)
+			t.Errorf("got %v, want the limit reached", err)
 		}
 	})
 }
 
-// A server that is at work keeps its session up, but not for ever. This one never says, which counts as work.
+// A busy server keeps its session running for MaxBusy at most. This one never answers, which counts as busy.
 func TestBusyServerKeepsSessionRunning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -140,15 +140,15 @@ func TestBusyServerKeepsSessionRunning(t *testing.T) {
 		})
 		s, _ := h.Make(lifecycle.Request{})
 		h.Clock.Advance(30 * time.Minute)
-		for deadline := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
-			if stay := h.IdleDeadline(h.stored(s.ID)); stay.Busy && stay.Until.Equal(h.stored(s.ID).LastAccessed.Add(70*time.Minute)) {
+		for end := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
+			if deadline := h.IdleDeadline(h.stored(s.ID)); deadline.Busy && deadline.Until.Equal(h.stored(s.ID).LastAccessed.Add(70*time.Minute)) {
 				break
-			} else if time.Now().After(deadline) {
-				t.Fatalf("got %+v, want it kept up by its own work", stay)
+			} else if time.Now().After(end) {
+				t.Fatalf("got %+v, want it kept running by its busy server", deadline)
 			}
 		}
 		if got := h.stored(s.ID); got.Status != session.Running {
-			t.Errorf("got %+v, want it up", got)
+			t.Errorf("got %+v, want it running", got)
 		}
 		h.Clock.Advance(time.Hour)
 		if got := h.waitFor(t, s.ID, "stopped", isStopped); got.StopReason != session.StopIdle {

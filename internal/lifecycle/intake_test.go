@@ -13,8 +13,8 @@ func TestIntakeStatusDependsOnOrigin(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		from   lifecycle.Origin
-		told   string
-		status session.Status // empty: it is refused
+		value  string
+		status session.Status // empty: refused
 		says   string
 	}{
 		{lifecycle.FromLegacyFile, "creating", session.Stopped, "the service before Berth"},
@@ -32,18 +32,18 @@ func TestIntakeStatusDependsOnOrigin(t *testing.T) {
 	} {
 		s := session.Session{ID: "ses-a", Operation: &session.Operation{Kind: session.OpStart}}
 		before := s.Clone()
-		ok := lifecycle.Intake(&s, tt.from, tt.told)
+		ok := lifecycle.Intake(&s, tt.from, tt.value)
 		if ok != (tt.status != "") || s.Status != tt.status || !strings.Contains(s.LastError, tt.says) || tt.says == "" && s.LastError != "" {
-			t.Errorf("origin %d told %q: got %v with %q, %q; want %q and an error that says %q", tt.from, tt.told, ok, s.Status, s.LastError, tt.status, tt.says)
+			t.Errorf("origin %d, value %q: got %v with %q, %q; want %q and an error that says %q", tt.from, tt.value, ok, s.Status, s.LastError, tt.status, tt.says)
 		}
 		if !ok && record.Changed(&before, &s) != 0 {
-			t.Errorf("origin %d told %q: the record was changed although it was refused", tt.from, tt.told)
+			t.Errorf("origin %d, value %q: the record was changed although it was refused", tt.from, tt.value)
 		}
 		if kept := s.Operation != nil; kept != (tt.from != lifecycle.FromDamagedRow) {
-			t.Errorf("origin %d told %q: the operation was kept: %v", tt.from, tt.told, kept)
+			t.Errorf("origin %d, value %q: the operation was kept: %v", tt.from, tt.value, kept)
 		}
 		if ok && !s.Status.Valid() {
-			t.Errorf("origin %d told %q: got the status %q", tt.from, tt.told, s.Status)
+			t.Errorf("origin %d, value %q: got the status %q", tt.from, tt.value, s.Status)
 		}
 	}
 }

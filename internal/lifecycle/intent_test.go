@@ -16,23 +16,23 @@ import (
 	"berth/internal/waittest"
 )
 
-var errAway = session.Errorf(session.CodeEngineUnavailable, "the engine is away")
+var errUnavailable = session.Errorf(session.CodeEngineUnavailable, "the engine is unavailable")
 
-// A process that has lost a create to another one, which finished it, fails late: it takes nothing back.
+// A create that another process has taken over and completed fails late in the first process, which undoes nothing.
 func TestTakenOverCreateUndoesNothing(t *testing.T) {
 	t.Parallel()
 	for name, behaviour := range map[string]struct {
 		op   runtimetest.Op
 		step runtimetest.Step
 	}{
-		"it times out":                 {runtimetest.OpStart, runtimetest.Step{Delay: time.Hour}},
-		"the engine refuses it":        {runtimetest.OpStart, runtimetest.Step{Delay: 300 * time.Millisecond, Err: session.Errorf(session.CodeStartFailed, "no")}},
-		"it was not even made by then": {runtimetest.OpCreate, runtimetest.Step{Delay: 300 * time.Millisecond, Err: session.Errorf(session.CodeConflict, "there is one")}},
+		"time-out":                 {runtimetest.OpStart, runtimetest.Step{Delay: time.Hour}},
+		"engine error":             {runtimetest.OpStart, runtimetest.Step{Delay: 300 * time.Millisecond, Err: session.Errorf(session.CodeStartFailed, "no")}},
+		"conflict at the creation": {runtimetest.OpCreate, runtimetest.Step{Delay: 300 * time.Millisecond, Err: session.Errorf(session.CodeConflict, "there is one")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				peers := &peers{living: map[string]bool{"second": true}} // the first one's lease is gone
+				peers := &peers{living: map[string]bool{"second": true}} // the lease of the first process has expired
 				h := newFixture(t, func(o *lifecycle.Options) {
 					o.Process, o.Peers, o.StartTimeout = "first", peers, time.Second
 				})
@@ -62,14 +62,14 @@ func TestTakenOverCreateUndoesNothing(t *testing.T) {
 					t.Errorf("the session is %s and its container %q (%v), want both running", now.Status, c.State, err)
 				}
 				if volumes := h.Engine.Volumes(); len(volumes) == 0 {
-					t.Error("the workspace is gone")
+					t.Error("the workspace was removed")
 				}
 			})
 		})
 	}
 }
 
-// When the store cannot say whose an operation is, a failure takes nothing back.
+// If the store cannot confirm the owner of an operation, a failure undoes nothing.
 func TestFailedCreateUndoesNothingDuringStoreOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestFailedCreateUndoesNothingDuringStoreOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.reached(runtimetest.OpStart)
-		h.Store.Fail("Get", session.Errorf(session.CodeStoreUnavailable, "away"))
+		h.Store.Fail("Get", session.Errorf(session.CodeStoreUnavailable, "unavailable"))
 		<-time.After(500 * time.Millisecond)
 		if calls := h.Engine.Calls(runtimetest.OpRemove, runtimetest.OpRemoveVolumes, runtimetest.OpStop); len(calls) != 0 {
 			t.Errorf("without a store: got %v, want nothing undone", calls)
@@ -89,7 +89,7 @@ func TestFailedCreateUndoesNothingDuringStoreOutage(t *testing.T) {
 		if _, err := issued.Wait(t.Context()); session.CodeOf(err) != session.CodeStartTimeout {
 			t.Errorf("got %v, want the create to end", err)
 		}
-		h.reconcile() // which sees to what is left
+		h.reconcile() // undoes the rest
 		h.waitFor(t, issued.Session().ID, "nothing runs", func(now session.Session, _ lifecycle.Health) bool {
 			c, err := h.Engine.Inspect(t.Context(), now.ContainerName)
 			return now.Status == session.Error && (err != nil || c.State != session.StateRunning)
@@ -97,13 +97,13 @@ func TestFailedCreateUndoesNothingDuringStoreOutage(t *testing.T) {
 	})
 }
 
-// A stop that the engine fails is tried again: nobody takes the session for one that runs.
+// A stop that fails at the engine is retried, and the session does not count as running.
 func TestFailedStopIsRetriedUntilStopped(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{
-		"the engine is away":          errAway,
-		"the engine says no":          session.Errorf(session.CodeConflict, "not now"),
-		"something that nobody knows": session.Errorf(session.CodeInternal, "what"),
+		"engine unavailable": errUnavailable,
+		"engine conflict":    session.Errorf(session.CodeConflict, "not now"),
+		"unknown error":      session.Errorf(session.CodeInternal, "what"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -116,7 +116,7 @@ func TestFailedStopIsRetriedUntilStopped(t *testing.T) {
 				}
 				h.waitFor(t, s.ID, "stopped", func(now session.Session, v lifecycle.Health) bool {
 					if route, _ := h.Routes.Get(s.ID); now.Status == session.Running || now.Status == session.Error && now.LastError == "" || route.Running {
-						t.Fatalf("after a reconciliation: got %+v, want it stopped, or the reason why not", now)
+						t.Fatalf("after a reconciliation: got %+v, want it stopped, or the reason of the failure", now)
 					}
 					h.Clock.Advance(20 * time.Second)
 					h.reconcile()
@@ -130,13 +130,13 @@ func TestFailedStopIsRetriedUntilStopped(t *testing.T) {
 	}
 }
 
-// What a user asks for later takes the place of a stop that failed, on whatever process.
+// A later command replaces a stop that has failed, on every process.
 func TestStartPreemptsFailedStop(t *testing.T) {
 	t.Parallel()
 	peers := &peers{living: map[string]bool{"first": true, "second": true}}
 	h := newFixture(t, func(o *lifecycle.Options) { o.Process, o.Peers = "first", peers })
 	s, _ := h.Make(lifecycle.Request{})
-	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: errAway})
+	h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Err: errUnavailable})
 	_, err := h.do(h.Stop, s.ID)
 	wantCode(t, err, session.CodeEngineUnavailable, "stop")
 	h.Options.Process = "second"
@@ -147,19 +147,19 @@ func TestStartPreemptsFailedStop(t *testing.T) {
 	}
 }
 
-// holding is a store whose next update waits until it is released.
-type holding struct {
+// blockingStore is a store of which the next update blocks until it is released.
+type blockingStore struct {
 	session.Store
 	once             sync.Once
 	reached, release chan struct{}
 }
 
-func (s *holding) Update(ctx context.Context, v session.Session, max int) (session.Session, error) {
+func (s *blockingStore) Update(ctx context.Context, v session.Session, max int) (session.Session, error) {
 	s.once.Do(func() { close(s.reached); <-s.release })
 	return s.Store.Update(ctx, v, max)
 }
 
-// A request that would wake a session comes while the user's stop of it is being recorded. The stop was asked for.
+// A request that would wake a session arrives while a requested stop is being recorded. The stop takes precedence.
 func TestWakeDoesNotPreemptStopBeingRecorded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestWakeDoesNotPreemptStopBeingRecorded(t *testing.T) {
 		h.waitFor(t, s.ID, "stopped", isStopped)
 
 		h.Options.Process = "second"
-		store := &holding{Store: h.Store, reached: make(chan struct{}), release: make(chan struct{})}
+		store := &blockingStore{Store: h.Store, reached: make(chan struct{}), release: make(chan struct{})}
 		m := h.ProcessWith(store, h.Engine)
 		t.Cleanup(func() { h.abandon(m) })
 		stopped := make(chan error, 1)
@@ -178,7 +178,7 @@ func TestWakeDoesNotPreemptStopBeingRecorded(t *testing.T) {
 		<-store.reached
 		woken := make(chan error, 1)
 		go func() { woken <- m.Wake(t.Context(), s.ID) }()
-		<-time.After(50 * time.Millisecond) // the wake has read the session, and waits for its turn
+		<-time.After(50 * time.Millisecond) // the wake has read the session, and waits for the lock
 		close(store.release)
 		if err := <-stopped; err != nil {
 			t.Fatalf("stop: %v", err)
@@ -190,15 +190,15 @@ func TestWakeDoesNotPreemptStopBeingRecorded(t *testing.T) {
 	})
 }
 
-// A stop of Berth's own that fails does not keep the session from whoever uses it.
+// An idle stop that has failed does not keep requests from waking the session.
 func TestRequestWakesSessionAfterFailedIdleStop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := idleFixture(t)
 		s, _ := h.Make(lifecycle.Request{})
-		h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Times: -1, Err: errAway})
+		h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Times: -1, Err: errUnavailable})
 		h.Clock.Advance(11 * time.Minute)
-		h.waitFor(t, s.ID, "its stop has failed", func(now session.Session, _ lifecycle.Health) bool {
+		h.waitFor(t, s.ID, "the stop has failed", func(now session.Session, _ lifecycle.Health) bool {
 			route, _ := h.Routes.Get(s.ID)
 			return now.Status == session.Error && route.Wakes
 		})
@@ -211,7 +211,7 @@ func TestRequestWakesSessionAfterFailedIdleStop(t *testing.T) {
 	})
 }
 
-// A delete is for good. Whoever wants to stop or restart the session meanwhile is refused, by force too.
+// A delete cannot be undone. A stop or restart during a delete is refused, also with force.
 func TestForceDoesNotPreemptDelete(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []session.Kind{session.OpStop, session.OpRestart} {
@@ -245,7 +245,7 @@ func TestForceDoesNotPreemptDelete(t *testing.T) {
 	}
 }
 
-// What cannot succeed is tried less and less often, and told of once, and again when it has succeeded.
+// The retries of a failing operation back off. Operators are notified of the first failure and of the success.
 func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -261,9 +261,9 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var mu sync.Mutex
-				var told []session.EventType
+				var sent []session.EventType
 				h := newFixture(t, func(o *lifecycle.Options) {
-					o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); told = append(told, n.Type); mu.Unlock() })
+					o.Sink = notices(func(n lifecycle.Notice) { mu.Lock(); sent = append(sent, n.Type); mu.Unlock() })
 				})
 				s, _ := h.Make(lifecycle.Request{})
 				h.Engine.Script(test.op, runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeConflict, "the volume is in use")})
@@ -274,7 +274,7 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 				wantCode(t, err, session.CodeConflict, string(test.kind))
 				idle := func() {
 					t.Helper()
-					h.waitFor(t, s.ID, "waits to be tried again", func(now session.Session, _ lifecycle.Health) bool {
+					h.waitFor(t, s.ID, "waiting for its retry", func(now session.Session, _ lifecycle.Health) bool {
 						return now.Operation != nil && now.Operation.Kind == test.kind && now.Operation.Deadline.After(time.Now())
 					})
 				}
@@ -285,11 +285,11 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 						now := h.stored(s.ID)
 						return now.Operation != nil && now.Operation.Owner == ""
 					})
-					<-time.After(5 * time.Millisecond) // what the pass began has let go of the session long before the next one
+					<-time.After(5 * time.Millisecond) // long enough for the pass's work to release the session
 				}
 				idle()
 				if tries := len(h.Engine.Calls(test.op)); tries < 5 || tries > 16 {
-					t.Errorf("%d tries in an hour of passes, want 5 to 16", tries)
+					t.Errorf("%d attempts in an hour of passes, want 5 to 16", tries)
 				}
 				failed := slices.Collect(func(yield func(string) bool) {
 					for _, m := range h.stored(s.ID).Timeline {
@@ -307,20 +307,20 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 					h.reconcile()
 					mu.Lock()
 					defer mu.Unlock()
-					return len(told) >= 2
+					return len(sent) >= 2
 				})
 				h.settled(s.ID)
 				mu.Lock()
 				defer mu.Unlock()
-				if want := []session.EventType{session.EventFailed, test.last}; !slices.Equal(told, want) {
-					t.Errorf("operators were told of %v, want %v", told, want)
+				if want := []session.EventType{session.EventFailed, test.last}; !slices.Equal(sent, want) {
+					t.Errorf("got the notices %v, want %v", sent, want)
 				}
 			})
 		})
 	}
 }
 
-// The engine's return is reason to try at once what failed because it was away.
+// A stop that failed because the engine was unavailable is retried as soon as the engine has recovered.
 func TestFailedStopIsRetriedWhenEngineRecovers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -331,15 +331,15 @@ func TestFailedStopIsRetriedWhenEngineRecovers(t *testing.T) {
 		_, err := h.do(h.Stop, s.ID)
 		wantCode(t, err, session.CodeEngineUnavailable, "stop")
 		if v, _ := h.Health(s.ID); v.State != lifecycle.Failed || v.Reason == "" {
-			t.Errorf("while its stop waits: got the health %+v, want it failed", v)
+			t.Errorf("while the retry waits: got the health %+v, want it failed", v)
 		}
 		h.Engine.SetDown(false)
 		h.waitFor(t, s.ID, "stopped", isStopped)
 	})
 }
 
-// A session that the engine has stopped, and that was started again by somebody else's hand, is not stopped by Berth, and a
-// stop that Berth repeats by itself leaves the reason why it stopped the session.
+// The container of an idle session that was started through the engine's API is stopped again, and the session keeps its stop
+// reason.
 func TestStrayContainerOfIdleSessionIsStoppedAndSessionWakes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -360,7 +360,7 @@ func TestStrayContainerOfIdleSessionIsStoppedAndSessionWakes(t *testing.T) {
 	})
 }
 
-// An engine that hangs ends a create after the time that an operation may take, and a little for what is undone. Not twice.
+// A create on an engine that hangs ends after one time-out, with a short extra time for the undo.
 func TestCreateOnHungEngineEndsAfterOneTimeout(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -376,7 +376,7 @@ func TestCreateOnHungEngineEndsAfterOneTimeout(t *testing.T) {
 
 func createHangs(t *testing.T, operation, start time.Duration, want session.Code) {
 	t.Helper()
-	hangs := runtimetest.Step{Times: -1, Delay: operation, Err: errAway}
+	hangs := runtimetest.Step{Times: -1, Delay: operation, Err: errUnavailable}
 	inBubble(t, &scriptedProber{}, func(o *lifecycle.Options) { o.StartTimeout = start }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		for _, op := range []runtimetest.Op{runtimetest.OpCreate, runtimetest.OpRemove, runtimetest.OpStop, runtimetest.OpPing} {
 			h.Engine.Script(op, hangs)
@@ -389,7 +389,7 @@ func createHangs(t *testing.T, operation, start time.Duration, want session.Code
 		_, err = issued.Wait(t.Context())
 		wantCode(t, err, want, "create")
 		if took := time.Since(begun); took > min(operation, start)+15*time.Second {
-			t.Errorf("the create took %s, want %s and a little", took, min(operation, start))
+			t.Errorf("the create took %s, want little more than %s", took, min(operation, start))
 		}
 		h.Engine.ClearScript()
 	})

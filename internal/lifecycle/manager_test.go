@@ -17,11 +17,11 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// fixture is where most of these tests happen.
+// fixture is the fixture of most of these tests.
 type fixture struct {
 	*sessiontest.Fixture
 	t      *testing.T
-	target func() session.ID // of must
+	target func() session.ID // the session of must
 }
 
 func newFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
@@ -29,7 +29,7 @@ func newFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
 	return &fixture{Fixture: sessiontest.NewInMemory(t, change...), t: t}
 }
 
-// do runs one of the Manager's operations to its end.
+// do runs an operation of the Manager and waits for its end.
 func (h *fixture) do(op func(context.Context, session.ID) (*lifecycle.Work, error), id session.ID) (session.Session, error) {
 	h.t.Helper()
 	w, err := op(h.t.Context(), id)
@@ -39,7 +39,7 @@ func (h *fixture) do(op func(context.Context, session.ID) (*lifecycle.Work, erro
 	return w.Wait(h.t.Context())
 }
 
-// must does an operation to the target and fails the test if it fails.
+// must runs an operation on the target and fails the test if it fails.
 func (h *fixture) must(op func(context.Context, session.ID) (*lifecycle.Work, error)) {
 	h.t.Helper()
 	if _, err := h.do(op, h.target()); err != nil {
@@ -68,14 +68,14 @@ func TestCreatedSessionRunsAndIsRouted(t *testing.T) {
 	h := newFixture(t)
 	s, token := h.Make(lifecycle.Request{Owner: "alice", Metadata: map[string]any{"team": "x"}})
 	if s.Status != session.Running || s.Operation != nil || s.Port == 0 || s.ContainerID == "" || s.LastError != "" {
-		t.Errorf("got %+v, want a running session with container and port and nothing in progress", s)
+		t.Errorf("got %+v, want a running session with a container, a port and no operation", s)
 	}
 	if diff := cmp.Diff(s, h.stored(s.ID)); diff != "" {
-		t.Errorf("what was returned is not what is stored (-returned +stored):\n%s", diff)
+		t.Errorf("the returned session differs from the stored one (-returned +stored):\n%s", diff)
 	}
 	route, ok := h.Routes.Get(s.ID)
 	if !ok || !route.Running || !h.Keys.Matches(token, route.Token.Digest) || h.Keys.Matches(route.Credential, route.Token.Digest) {
-		t.Errorf("got route %+v, want a running one whose digest is the token's and whose credential is another", route)
+		t.Errorf("got route %+v, want a running one with the token's digest and a different credential", route)
 	}
 	if want := s.Token.RotatedAt.Add(24 * time.Hour); !s.Token.ExpiresAt.Equal(want) {
 		t.Errorf("the token expires at %s, want %s", s.Token.ExpiresAt, want)
@@ -94,10 +94,10 @@ func TestIntentIsRecordedBeforeEngineCall(t *testing.T) {
 		}
 		s := h.stored(issued.Session().ID)
 		if s.Status != session.Creating || s.Operation == nil || s.Operation.Kind != session.OpCreate || s.Operation.Deadline.IsZero() {
-			t.Errorf("got %+v while the engine makes the container, want the operation recorded", s)
+			t.Errorf("got %+v while the engine creates the container, want the operation recorded", s)
 		}
 		if route, ok := h.Routes.Get(s.ID); !ok || route.Running {
-			t.Errorf("got route %+v, %v; want one that knows the token and sends nothing", route, ok)
+			t.Errorf("got route %+v, %v; want one with the token and without a server", route, ok)
 		}
 		close(release)
 		if _, err := issued.Wait(t.Context()); err != nil {
@@ -132,22 +132,22 @@ func TestFailedCreateLeavesErrorAndNoContainer(t *testing.T) {
 		step      map[runtimetest.Op]runtimetest.Step
 		want      session.Code
 	}{
-		"exits at start":        {behaviour: runtimetest.Behaviour{Exits: true, ExitCode: 3}, want: session.CodeStartFailed},
-		"out of memory":         {behaviour: runtimetest.Behaviour{Exits: true, ExitCode: 137, OOM: true}, want: session.CodeStartFailed},
-		"never answers":         {behaviour: runtimetest.Behaviour{Mute: true}, want: session.CodeStartTimeout},
-		"never listens":         {behaviour: runtimetest.Behaviour{Closed: true}, want: session.CodeStartTimeout},
-		"answers with its page": {behaviour: runtimetest.Behaviour{Page: true}, want: session.CodeStartTimeout},
-		"says it is unhealthy":  {behaviour: runtimetest.Behaviour{Unhealthy: true}, want: session.CodeStartTimeout},
+		"exits at start":    {behaviour: runtimetest.Behaviour{Exits: true, ExitCode: 3}, want: session.CodeStartFailed},
+		"out of memory":     {behaviour: runtimetest.Behaviour{Exits: true, ExitCode: 137, OOM: true}, want: session.CodeStartFailed},
+		"never answers":     {behaviour: runtimetest.Behaviour{Mute: true}, want: session.CodeStartTimeout},
+		"never listens":     {behaviour: runtimetest.Behaviour{Closed: true}, want: session.CodeStartTimeout},
+		"answers with HTML": {behaviour: runtimetest.Behaviour{Page: true}, want: session.CodeStartTimeout},
+		"reports unhealthy": {behaviour: runtimetest.Behaviour{Unhealthy: true}, want: session.CodeStartTimeout},
 		"disk full": {step: map[runtimetest.Op]runtimetest.Step{runtimetest.OpCreate: {
 			Err: session.Errorf(session.CodeDiskFull, "no space left"),
 		}}, want: session.CodeDiskFull},
 		"port taken": {step: map[runtimetest.Op]runtimetest.Step{runtimetest.OpStart: {
 			Err: session.Errorf(session.CodePortTaken, "port taken"),
 		}}, want: session.CodePortTaken},
-		"created, but the answer was lost": {step: map[runtimetest.Op]runtimetest.Step{runtimetest.OpCreate: {
+		"created, but the response was lost": {step: map[runtimetest.Op]runtimetest.Step{runtimetest.OpCreate: {
 			ActFirst: true, Err: session.Errorf(session.CodeEngineUnavailable, "connection lost"),
 		}}, want: session.CodeEngineUnavailable},
-		"something nobody foresaw": {step: map[runtimetest.Op]runtimetest.Step{runtimetest.OpStart: {
+		"unexpected error": {step: map[runtimetest.Op]runtimetest.Step{runtimetest.OpStart: {
 			Err: errors.New("secret detail"),
 		}}, want: session.CodeInternal},
 	} {
@@ -172,7 +172,7 @@ func TestFailedCreateLeavesErrorAndNoContainer(t *testing.T) {
 					t.Errorf("got containers %+v, %v; want none", left, err)
 				}
 				if route, _ := h.Routes.Get(s.ID); route.Running {
-					t.Error("traffic is sent to a session in error")
+					t.Error("the route of a session in error has a server")
 				}
 				for _, call := range h.Engine.Calls(runtimetest.OpRemoveVolumes) {
 					t.Errorf("the volumes of %s were removed without a delete", call.Ref)
@@ -192,7 +192,7 @@ func TestFailedCreateLeavesErrorAndNoContainer(t *testing.T) {
 func TestCreateWaitsForLateAttach(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
-	h.Engine.Behave("", runtimetest.Behaviour{LateAttach: 3}) // whoever came first is never answered
+	h.Engine.Behave("", runtimetest.Behaviour{LateAttach: 3}) // the first connections are never answered
 	if s, _ := h.Make(lifecycle.Request{}); s.Status != session.Running {
 		t.Errorf("got %s, want running", s.Status)
 	}
@@ -208,7 +208,7 @@ func TestStopKeepsWorkspaceAndStartReusesIt(t *testing.T) {
 		t.Fatalf("stop: got %+v, %v", stopped, err)
 	}
 	if route, ok := h.Routes.Get(s.ID); !ok || route.Running || !h.Keys.Matches(token, route.Token.Digest) {
-		t.Errorf("got route %+v, %v; want one that knows the token and sends nothing", route, ok)
+		t.Errorf("got route %+v, %v; want one with the token and without a server", route, ok)
 	}
 	again, err := h.do(h.Start, s.ID)
 	if err != nil || again.Status != session.Running || again.ContainerID != s.ContainerID {
@@ -254,7 +254,7 @@ func TestFailedStartKeepsWorkspace(t *testing.T) {
 	}
 	h.Engine.Behave(s.ContainerName, runtimetest.Behaviour{})
 	if s, err := h.do(h.Start, s.ID); err != nil || s.Status != session.Running || s.LastError != "" {
-		t.Errorf("second start: got %+v, %v; want it to run, the error forgotten", s, err)
+		t.Errorf("second start: got %+v, %v; want it running without an error", s, err)
 	}
 }
 
@@ -271,7 +271,7 @@ func TestDeleteRemovesRecordContainerAndVolumes(t *testing.T) {
 	wantCode(t, err, session.CodeNotFound, "second delete")
 	containers, _ := h.Engine.List(t.Context())
 	if _, routed := h.Routes.Get(s.ID); routed || len(containers) > 0 || len(h.Engine.Volumes()) > 0 {
-		t.Errorf("left: route %v, containers %v, volumes %v", routed, containers, h.Engine.Volumes())
+		t.Errorf("after the delete: route %v, containers %v, volumes %v", routed, containers, h.Engine.Volumes())
 	}
 }
 
@@ -286,10 +286,10 @@ func TestRotationInvalidatesOldTokenAndKeepsAddress(t *testing.T) {
 	}
 	after, _ := h.Routes.Get(s.ID)
 	if h.Keys.Matches(old, after.Token.Digest) || !h.Keys.Matches(fresh, after.Token.Digest) {
-		t.Error("the route must know the new token and no other")
+		t.Error("want the new token in the route and no other")
 	}
 	if after.Address != before.Address || after.Credential != before.Credential || !after.Running {
-		t.Errorf("got %+v, want nothing but the token changed in %+v", after, before)
+		t.Errorf("got %+v, want only the token changed in %+v", after, before)
 	}
 }
 
@@ -303,7 +303,7 @@ func TestLimitHoldsForCreateAndStart(t *testing.T) {
 	if _, err := h.do(h.Stop, a.ID); err != nil {
 		t.Fatal(err)
 	}
-	h.Make(lifecycle.Request{}) // the place that was left
+	h.Make(lifecycle.Request{}) // the free slot
 	_, err = h.Start(t.Context(), a.ID)
 	wantCode(t, err, session.CodeLimit, "start at the limit")
 	if s := h.stored(a.ID); s.Status != session.Stopped || s.Operation != nil {

@@ -20,9 +20,9 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// Whatever is done to sessions, and whatever happens to containers, engine and process meanwhile: once the engine
-// answers and a process has reconciled, records, containers, volumes and routes agree, and each session is as the last
-// request that was accepted wants it.
+// After any sequence of requests, engine failures, container exits and process restarts: once the engine answers and a process has
+// reconciled, records, containers, volumes and routes are consistent, and each session is in the state that the last accepted
+// request asked for.
 func TestModelAcknowledgedRequestsHold(t *testing.T) {
 	t.Parallel()
 	most := int64(1)
@@ -31,12 +31,12 @@ func TestModelAcknowledgedRequestsHold(t *testing.T) {
 	}
 	var steps atomic.Int64
 	for steps.Load() < most && !t.Failed() {
-		anything(t, &steps)
+		runModel(t, &steps)
 	}
 	t.Logf("%d steps", steps.Load())
 }
 
-func anything(t *testing.T, steps *atomic.Int64) {
+func runModel(t *testing.T, steps *atomic.Int64) {
 	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &fixture{t: t, Fixture: sessiontest.NewFast(t, func(o *lifecycle.Options) {
@@ -62,7 +62,7 @@ func anything(t *testing.T, steps *atomic.Int64) {
 			"sweep":   func(*rapid.T) { _, _ = m.SweepTokens(t.Context()) },
 			"crash":   func(*rapid.T) { h.Engine.Crash(m.container(), 1, false) },
 			"upgrade": func(rt *rapid.T) { m.upgrade(rt) },
-			"by hand": func(rt *rapid.T) {
+			"external": func(rt *rapid.T) {
 				h.Engine.StopExternally(m.container(), syscall.SIGTERM, 143, rapid.Bool().Draw(rt, "gone"))
 			},
 			"vanish":     func(*rapid.T) { h.Engine.RemoveExternally(m.container()) },
@@ -82,7 +82,7 @@ type model struct {
 	*fixture
 	rt     *rapid.T
 	ids    []session.ID
-	wanted map[session.ID]session.Kind // what was last asked for and accepted; nothing of what Berth does by itself
+	wanted map[session.ID]session.Kind // the last accepted request; automatic operations do not count
 
 	containers map[session.ID]string // names
 }
@@ -97,7 +97,7 @@ func (m *model) create() {
 	}
 }
 
-// do begins an operation; sometimes the next thing happens before it is done.
+// do begins an operation, and sometimes waits for its end.
 func (m *model) do(kind session.Kind, begin func(*lifecycle.Manager, context.Context, session.ID) (*lifecycle.Work, error)) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Second)
 	defer cancel()
@@ -106,7 +106,7 @@ func (m *model) do(kind session.Kind, begin func(*lifecycle.Manager, context.Con
 		if m.wanted[id] == session.OpDelete && kind != session.OpDelete {
 			m.rt.Fatalf("%s of %s was accepted after its delete", kind, id)
 		}
-		if kind != session.OpUpgrade { // one that is stopped stays so, and one that runs runs again
+		if kind != session.OpUpgrade { // which keeps the status
 			m.wanted[id] = kind
 		}
 		m.maybeWait(w)
@@ -147,7 +147,7 @@ func (m *model) container() string {
 	return s.ContainerName
 }
 
-// loseReply lets the engine do the next call of a kind and tell nobody.
+// loseReply makes the next call of a kind return an error, sometimes after its effect.
 func (m *model) loseReply(rt *rapid.T) {
 	op := rapid.SampledFrom([]runtimetest.Op{
 		runtimetest.OpCreate, runtimetest.OpStart, runtimetest.OpStop, runtimetest.OpRemove, runtimetest.OpRemoveVolumes, runtimetest.OpInspect,
@@ -157,14 +157,14 @@ func (m *model) loseReply(rt *rapid.T) {
 	})
 }
 
-// restart ends the process without letting it finish anything, and begins another.
+// restart ends the process without waiting for its work, and starts another.
 func (m *model) restart() {
 	m.abandon(m.Manager)
 	m.Routes.Clear()
 	m.Manager = m.Process()
 }
 
-// settle lets everything heal and checks that all agree.
+// settle lets all failures end and checks that the state is consistent.
 func (m *model) settle() {
 	m.Engine.SetDown(false)
 	m.Engine.ClearScript()
@@ -181,7 +181,7 @@ func (m *model) settle() {
 		}
 		<-time.After(2 * time.Millisecond)
 	}
-	m.rt.Fatalf("not within 20 s: %v", fault)
+	m.rt.Fatalf("not consistent within 20 s: %v", fault)
 }
 
 func (m *model) disagreement() error {
@@ -207,7 +207,7 @@ func (m *model) disagreement() error {
 		case s.Operation != nil:
 			return fmt.Errorf("%s has operation %s", s.ID, s.Operation.Kind)
 		case s.Status == session.Creating:
-			return fmt.Errorf("%s is creating and nobody works on it", s.ID)
+			return fmt.Errorf("%s is creating without an operation", s.ID)
 		case (s.Status == session.Running) != running:
 			return fmt.Errorf("%s is %s and its container is %q", s.ID, s.Status, c.State)
 		case !routed || route.Running != running || running && route.Address != c.Address:
@@ -217,9 +217,9 @@ func (m *model) disagreement() error {
 		case (s.Port == 0) == running:
 			return fmt.Errorf("%s is %s with port %d", s.ID, s.Status, s.Port)
 		case s.Status == session.Error && s.LastError == "":
-			return fmt.Errorf("%s is in error and does not say why", s.ID)
+			return fmt.Errorf("%s is in error without a reason", s.ID)
 		case running && !slices.ContainsFunc(volumes, func(v string) bool { return strings.HasPrefix(v, s.ContainerName) }):
-			return fmt.Errorf("%s runs and its workspace is gone from %v", s.ID, volumes)
+			return fmt.Errorf("%s runs and its workspace is missing from %v", s.ID, volumes)
 		}
 	}
 	for name := range byName {
@@ -228,7 +228,7 @@ func (m *model) disagreement() error {
 	return nil
 }
 
-// broken says which session is not as the last request that was accepted wants it.
+// broken returns which session is not in the state that the last accepted request asked for.
 func (m *model) broken() error {
 	page, err := m.store().List(m.t.Context(), session.Query{})
 	if err != nil {
@@ -248,13 +248,13 @@ func (m *model) broken() error {
 			return fmt.Errorf("%s was to be deleted: it exists %v, its volumes %v", id, exists, kept)
 		case kind == session.OpDelete:
 		case !exists:
-			return fmt.Errorf("%s is gone, and nobody wanted it deleted", id)
+			return fmt.Errorf("%s does not exist, although no delete was accepted", id)
 		case served && !kept:
-			return fmt.Errorf("%s has lost its workspace, and nobody wanted it deleted", id)
+			return fmt.Errorf("%s has lost its workspace, although no delete was accepted", id)
 		case kind == session.OpStop && s.Status != session.Stopped:
 			return fmt.Errorf("%s was to be stopped and is %s: %s", id, s.Status, s.LastError)
 		case kind == session.OpStop && s.StopReason != "":
-			return fmt.Errorf("%s was to be stopped and wakes, or is gone for another reason: %s", id, s.StopReason)
+			return fmt.Errorf("%s was to be stopped, and has the stop reason %s", id, s.StopReason)
 		case kind != session.OpStop && s.Status == session.Stopped && s.StopReason == "":
 			return fmt.Errorf("%s was to run, and is stopped without a reason", id)
 		}

@@ -11,15 +11,14 @@ import (
 	"berth/internal/waittest"
 )
 
-// An engine that answers everything and gives no events is not taken for one that was stopped: what a session does wrong
-// counts, and ends.
+// An engine that answers but sends no events does not count as stopped: failures of servers count, and restarts end.
 func TestServerFailureCountsWhenEngineSendsNoEvents(t *testing.T) {
 	t.Parallel()
-	refused := runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeInternal, "events are not for you")}
-	t.Run("at its start", func(t *testing.T) {
+	refused := runtimetest.Step{Times: -1, Err: session.Errorf(session.CodeInternal, "events are not allowed")}
+	t.Run("at the start", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			h := newFixture(t, quickly)
+			h := newFixture(t, withFastHealing)
 			h.Engine.Script(runtimetest.OpWatch, refused)
 			h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
 			h.runManager(t)
@@ -31,22 +30,22 @@ func TestServerFailureCountsWhenEngineSendsNoEvents(t *testing.T) {
 			_, err = issued.Wait(t.Context())
 			wantCode(t, err, session.CodeStartFailed, "create")
 			if now := h.stored(issued.Session().ID); now.Status != session.Error || now.Operation != nil {
-				t.Errorf("got %s with %+v, want it in error with nothing in progress", now.Status, now.Operation)
+				t.Errorf("got %s with %+v, want it in error without an operation", now.Status, now.Operation)
 			}
 		})
 	})
 	t.Run("later", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			h := newFixture(t, quickly)
+			h := newFixture(t, withFastHealing)
 			h.runManager(t)
 			s, _ := h.Make(lifecycle.Request{})
-			h.waitFor(t, s.ID, "looked at", func(_ session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 0 })
+			h.waitFor(t, s.ID, "checked", func(_ session.Session, v lifecycle.Health) bool { return v.HealthyChecks > 0 })
 			h.Engine.Script(runtimetest.OpWatch, refused)
 			h.Engine.BreakStreams()
 			before := len(h.Engine.Calls(runtimetest.OpPing))
 			waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpPing)) > before+3 })
-			h.waitFor(t, s.ID, "given up after its restarts", func(now session.Session, _ lifecycle.Health) bool {
+			h.waitFor(t, s.ID, "failed after its restarts", func(now session.Session, _ lifecycle.Health) bool {
 				if now.Status == session.Running && now.Operation == nil {
 					h.Engine.Crash(s.ContainerName, 3, false)
 				}

@@ -11,7 +11,7 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// What fills the store's disk may be the session that is to be stopped.
+// The session that is to be stopped may be the one that fills the store's disk.
 func TestUnrecordableStopStopsContainer(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
@@ -26,7 +26,7 @@ func TestUnrecordableStopStopsContainer(t *testing.T) {
 				t.Errorf("%s the container is %s, %v; want it stopped", when, c.State, err)
 			}
 			if r, known := h.Routes.Get(s.ID); known && r.Address != "" {
-				t.Errorf("%s requests still go to the session", when)
+				t.Errorf("%s the route still has a server", when)
 			}
 		}
 		w, err := h.Stop(t.Context(), s.ID)
@@ -35,13 +35,13 @@ func TestUnrecordableStopStopsContainer(t *testing.T) {
 		}
 		_, err = w.Wait(t.Context())
 		if session.CodeOf(err) != session.CodeStoreUnavailable || !strings.Contains(session.MessageOf(err), "is stopped, but that could not be recorded: the disk is full") {
-			t.Errorf("got %v, want an error that says what was done and what was not", err)
+			t.Errorf("got %v, want an error that names what was done and what was not", err)
 		}
 		isStopped("after the stop")
 		<-time.After(5 * time.Minute)
 		isStopped("5 minutes later")
 		if _, err := h.Start(t.Context(), s.ID); session.CodeOf(err) != session.CodeInProgress {
-			t.Errorf("a start meanwhile: got %v, want it refused as long as the stop is not recorded", err)
+			t.Errorf("start meanwhile: got %v, want it refused while the stop is not recorded", err)
 		}
 
 		h.Store.Fail("Update", nil)
@@ -52,7 +52,7 @@ func TestUnrecordableStopStopsContainer(t *testing.T) {
 			t.Errorf("when the store can be written again the record is %+v, %v; want it stopped", got, err)
 		}
 		<-time.After(5 * time.Minute)
-		isStopped("5 minutes after that")
+		isStopped("5 minutes after the record")
 		if w, err = h.Start(t.Context(), s.ID); err == nil {
 			_, err = w.Wait(t.Context())
 		}
@@ -62,7 +62,7 @@ func TestUnrecordableStopStopsContainer(t *testing.T) {
 	})
 }
 
-// Work that makes a stop give way and then cannot be recorded itself has not undone the stop.
+// A forced operation that preempts an unrecorded stop, and cannot be recorded itself, does not undo the stop.
 func TestUnrecordedStopSurvivesFailedForcedOperation(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {

@@ -8,7 +8,7 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// A server is often ready some milliseconds after its first probe.
+// Many servers are ready some milliseconds after their first probe.
 func TestServerReadySoonAfterFirstProbeStartsQuickly(t *testing.T) {
 	t.Parallel()
 	for failures, most := range map[int]time.Duration{0: 0, 1: 10 * time.Millisecond, 4: 50 * time.Millisecond} {
@@ -17,13 +17,13 @@ func TestServerReadySoonAfterFirstProbeStartsQuickly(t *testing.T) {
 			begun := time.Now()
 			h.Make(lifecycle.Request{})
 			if took := time.Since(begun); took > most {
-				t.Errorf("a server that is ready after %d probes was given %v, want at most %v", failures, took, most)
+				t.Errorf("the start of a server that is ready after %d probes took %v, want at most %v", failures, took, most)
 			}
 		})
 	}
 }
 
-// A server that takes its time is asked no more often than is set.
+// A slow server is not probed more often than ProbeInterval.
 func TestReadinessProbesOfSlowServerAreSpaced(t *testing.T) {
 	t.Parallel()
 	p := &scriptedProber{ill: func(look int) bool { return look <= 40 }}

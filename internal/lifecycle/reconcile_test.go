@@ -20,7 +20,7 @@ func (h *fixture) reconcile() {
 	}
 }
 
-// orphan makes a container that no record knows.
+// orphan creates a container without a record.
 func (h *fixture) orphan(name string) {
 	h.t.Helper()
 	_, err := h.Engine.Create(h.t.Context(), session.Spec{
@@ -45,10 +45,10 @@ func TestNewProcessRestoresRoutesOfRunningSessions(t *testing.T) {
 	h.Manager = h.Process()
 	h.reconcile()
 	if route, _ := h.Routes.Get(s.ID); !route.Running || !h.Keys.Matches(token, route.Token.Digest) {
-		t.Errorf("got route %+v, want the running session reachable by its token", route)
+		t.Errorf("got route %+v, want the running session with its token", route)
 	}
 	if route, ok := h.Routes.Get(stopped.ID); !ok || route.Running {
-		t.Errorf("got route %+v, %v; want the stopped session known and not reachable", route, ok)
+		t.Errorf("got route %+v, %v; want the stopped session without a server", route, ok)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestOrphansAreRemovedAfterGraceAndVolumesKept(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
-	h.orphan("berth-orphan") // in state created: never started
+	h.orphan("berth-orphan") // never started
 	volumes := len(h.Engine.Volumes())
 	for _, c := range []struct {
 		age  time.Duration
@@ -82,33 +82,33 @@ func TestOrphanGraceCountsFromFirstSight(t *testing.T) {
 	h := newFixture(t)
 	h.Make(lifecycle.Request{})
 	h.orphan("berth-orphan")
-	h.Clock.Advance(24 * time.Hour) // it ran for a day, and its record was lost a moment ago
-	there := func(why string, want int) {
+	h.Clock.Advance(24 * time.Hour) // the container is a day old, and its record was just lost
+	wantContainers := func(why string, want int) {
 		t.Helper()
 		h.reconcile()
 		if all, err := h.Engine.List(t.Context()); err != nil || len(all) != want {
 			t.Errorf("%s: got %d containers, %v; want %d", why, len(all), err, want)
 		}
 	}
-	there("at the first sight", 2)
+	wantContainers("at the first pass", 2)
 	h.Clock.Advance(4 * time.Minute)
-	there("within the grace", 2)
+	wantContainers("within the grace period", 2)
 	h.Manager = h.Process()
 	h.Clock.Advance(4 * time.Minute)
-	there("at the first sight of the next process", 2)
+	wantContainers("at the first pass of the next process", 2)
 	h.Clock.Advance(6 * time.Minute)
-	there("after the grace", 1)
+	wantContainers("after the grace period", 1)
 }
 
-// An empty store beside containers has lost its sessions. What was there before it stays, also when the store has
-// sessions again and after a restart; what is made later is an orphan like any other.
+// An empty store beside containers has lost its sessions. The containers are kept, also when the store has sessions again and after
+// a restart; containers that are created later are ordinary orphans.
 func TestContainersAreKeptWhenStoreIsEmpty(t *testing.T) {
 	t.Parallel()
 	hold := &hold{}
 	h := newFixture(t, func(o *lifecycle.Options) { o.Hold = hold })
 	h.orphan("berth-lost-1")
 	h.orphan("berth-lost-2")
-	there := func(why string, want, unrecorded int) {
+	wantContainers := func(why string, want, unrecorded int) {
 		t.Helper()
 		h.reconcile()
 		h.Clock.Advance(time.Hour)
@@ -118,21 +118,21 @@ func TestContainersAreKeptWhenStoreIsEmpty(t *testing.T) {
 			t.Errorf("%s: got %d containers, %d of them unrecorded, %v; want %d and %d", why, len(all), h.Unrecorded(), err, want, unrecorded)
 		}
 	}
-	there("while the store is empty", 2, 2)
+	wantContainers("while the store is empty", 2, 2)
 	h.Make(lifecycle.Request{})
-	there("when it has a session", 3, 2)
+	wantContainers("when it has a session", 3, 2)
 	h.Manager = h.Process()
-	there("after a restart", 3, 2)
+	wantContainers("after a restart", 3, 2)
 	hold.fail = errors.New("away")
-	there("while it is not known what is held", 3, 2)
+	wantContainers("while the hold cannot be read", 3, 2)
 	hold.fail, hold.before = nil, time.Time{}
-	there("when they were given up", 1, 0)
+	wantContainers("after the hold was removed", 1, 0)
 	if len(h.Engine.Volumes()) != 3 {
 		t.Errorf("got the volumes %v, want those of all three kept", h.Engine.Volumes())
 	}
 }
 
-// hold is a session.OrphanHold that outlives processes.
+// hold is a lifecycle.OrphanHold that survives restarts of the process.
 type hold struct {
 	before time.Time
 	fail   error
@@ -154,7 +154,7 @@ func TestReconcileChangesNothingDuringOutage(t *testing.T) {
 	h.orphan("berth-orphan")
 	h.Clock.Advance(time.Hour)
 
-	h.Store.Fail("List", session.Errorf(session.CodeStoreUnavailable, "away"))
+	h.Store.Fail("List", session.Errorf(session.CodeStoreUnavailable, "unavailable"))
 	if err := h.Reconcile(t.Context()); err == nil {
 		t.Error("reconcile without the store: got no error")
 	}
@@ -164,7 +164,7 @@ func TestReconcileChangesNothingDuringOutage(t *testing.T) {
 		t.Error("reconcile without the engine: got no error")
 	}
 	if all, err := h.Engine.List(t.Context()); err != nil || len(all) != 2 {
-		t.Errorf("got %d containers, %v; want both untouched", len(all), err)
+		t.Errorf("got %d containers, %v; want both kept", len(all), err)
 	}
 	if got := h.stored(s.ID); got.Status != session.Running {
 		t.Errorf("got %s, want the session still running", got.Status)
@@ -189,10 +189,10 @@ func TestMissingContainerPutsSessionInError(t *testing.T) {
 				t.Errorf("got %+v, want it in error, with a reason", got)
 			}
 			if route, _ := h.Routes.Get(s.ID); route.Running {
-				t.Error("traffic is still sent to it")
+				t.Error("the route still has a server")
 			}
 			if again, err := h.do(h.Start, s.ID); err != nil || again.Status != session.Running {
-				t.Errorf("start after the loss: got %s, %v", again.Status, err)
+				t.Errorf("start afterwards: got %s, %v", again.Status, err)
 			}
 		})
 	}
@@ -217,7 +217,7 @@ func TestSessionInErrorWithWorkingServerIsAdopted(t *testing.T) {
 	}
 }
 
-// What fails because the engine is away leaves no session in error: the next request, or a start, brings it up.
+// A start that fails because the engine is unavailable does not put the session in error: the next request, or a start, starts it.
 func TestStartWithoutEngineLeavesSessionStoppedAndWakeable(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(*fixture, session.ID) error{
@@ -239,14 +239,14 @@ func TestStartWithoutEngineLeavesSessionStoppedAndWakeable(t *testing.T) {
 				got := h.stored(s.ID)
 				last := got.Timeline[len(got.Timeline)-1]
 				if got.Status != session.Stopped || got.LastError != "" || last.Type != session.EventStopped || last.Reason == "" {
-					t.Errorf("got %s with error %q and at last %+v, want it stopped without an error, and why in the events", got.Status, got.LastError, last)
+					t.Errorf("got %s with error %q and at last %+v, want it stopped without an error, and an event with the reason", got.Status, got.LastError, last)
 				}
 			}
 			h.Engine.SetDown(false)
 			h.reconcile()
 			err := h.Wake(t.Context(), s.ID)
 			if got := h.stored(s.ID); err != nil || got.Status != session.Running {
-				t.Errorf("the next request after the engine's return: got %s, %v", got.Status, err)
+				t.Errorf("the next request after the engine has recovered: got %s, %v", got.Status, err)
 			}
 		})
 	}
@@ -260,7 +260,7 @@ func TestStoppedSessionStaysStopped(t *testing.T) {
 		if _, err := h.do(h.Stop, s.ID); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil { // behind our back
+		if err := h.Engine.Start(t.Context(), s.ContainerName); err != nil { // without Berth
 			t.Fatal(err)
 		}
 		h.reconcile()
@@ -281,7 +281,7 @@ func TestRunReconcilesAndWritesActivity(t *testing.T) {
 	<-ready
 	h.Clock.Advance(time.Minute)
 	h.Touch(s.ID)
-	cancel() // the end writes what is left
+	cancel() // Run writes the rest at its end
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestRunReconcilesAndWritesActivity(t *testing.T) {
 	}
 }
 
-// The engine takes its time to answer the reconciler. Who wants something of the session waits for that and is not refused.
+// The engine answers the reconciler slowly. A command for the session waits for that and is not refused.
 func TestCommandWaitsForReconciliation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"berth/internal/session"
 )
 
-// A platform repeats its create for as long as the session lives, whatever has become of the session meanwhile.
+// A create can be repeated for the whole lifetime of the session, also after the session has changed.
 func TestRepeatedCreateReturnsChangedSession(t *testing.T) {
 	t.Parallel()
 	req := lifecycle.Request{Owner: "alice", Image: "stub:1", IdempotencyKey: "alice's", Metadata: session.Metadata{"plan": "a"}}
@@ -19,7 +19,7 @@ func TestRepeatedCreateReturnsChangedSession(t *testing.T) {
 				}
 			}
 		},
-		"brought back from the engine": func(t *testing.T, h *fixture, s session.Session) {
+		"adopted from the engine": func(t *testing.T, h *fixture, s session.Session) {
 			now := h.stored(s.ID)
 			now.Owner, now.Metadata = "", nil
 			if _, err := h.Store.Update(t.Context(), now, session.Unlimited); err != nil {
@@ -42,7 +42,7 @@ func TestRepeatedCreateReturnsChangedSession(t *testing.T) {
 			other := req
 			other.Metadata = session.Metadata{"plan": "b"}
 			_, err = h.Create(t.Context(), other)
-			wantCode(t, err, session.CodeIdempotencyMismatch, "another request")
+			wantCode(t, err, session.CodeIdempotencyMismatch, "a different request")
 		})
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"berth/internal/session"
 )
 
-// The engine goes away under a session that is being restarted: that is not the session's fault.
+// An outage of the engine during a restart does not count against the session.
 func TestRestartDuringEngineOutageWaitsAndUsesNoBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -18,7 +18,7 @@ func TestRestartDuringEngineOutageWaitsAndUsesNoBudget(t *testing.T) {
 			o.Health.MaxRestarts, o.Health.RestartDelay = 1, 200*time.Millisecond
 		})
 		s, _ := h.Make(lifecycle.Request{})
-		h.waitFor(t, s.ID, "looked at", isUp)
+		h.waitFor(t, s.ID, "checked", isUp)
 		h.Engine.Crash(s.ContainerName, 0, false)
 		h.waitFor(t, s.ID, "being restarted", func(now session.Session, _ lifecycle.Health) bool { return now.Operation != nil })
 		h.Engine.SetDown(true)
@@ -32,7 +32,7 @@ func TestRestartDuringEngineOutageWaitsAndUsesNoBudget(t *testing.T) {
 	})
 }
 
-// A session that will be restarted again has not failed.
+// A session that has restarts left has not failed.
 func TestHealthIsRestartingUntilBudgetIsUsed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

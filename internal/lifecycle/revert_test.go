@@ -17,7 +17,7 @@ func (h *fixture) upgraded(t *testing.T, id session.ID, req lifecycle.UpgradeReq
 	return h.wait(t, w, err)
 }
 
-// moved is a session that was upgraded to stub:2 and has remembered one thing before and one after.
+// moved returns a session that was upgraded to stub:2, with one item of state from before the upgrade and one from after it.
 func (h *fixture) moved(t *testing.T) session.Session {
 	t.Helper()
 	s, _ := h.Make(lifecycle.Request{})
@@ -43,21 +43,21 @@ func TestRevertWithoutCopyOrImageIsRefused(t *testing.T) {
 			s := h.moved(t)
 			spoil(h, s)
 			if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Back: true}); session.CodeOf(err) != code || !strings.Contains(session.MessageOf(err), "stub:1") {
-				t.Errorf("got %v, want code %s and what to do", err, code)
+				t.Errorf("got %v, want code %s and a remedy", err, code)
 			}
 			now, err := h.Get(t.Context(), s.ID)
 			if err != nil || now.Status != session.Running || now.ContainerID != s.ContainerID || now.Upgrade.Step != session.StepSwitch || h.remembered(t, now) != 2 {
-				t.Errorf("got %+v, %v, want it as it was", now, err)
+				t.Errorf("got %+v, %v, want it unchanged", now, err)
 			}
 		})
 	}
 }
 
-// A copy that is lost on the way back takes the way back, not the session.
+// If the copy is missing during a revert, the revert fails and the session keeps its state.
 func TestCopyMissingDuringRevertKeepsCurrentState(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(t *testing.T, h *fixture, s session.Session){
-		"by hand": func(t *testing.T, h *fixture, s session.Session) {
+		"requested revert": func(t *testing.T, h *fixture, s session.Session) {
 			release := make(chan struct{})
 			h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: release})
 			w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true})
@@ -96,7 +96,7 @@ func TestCopyMissingDuringRevertKeepsCurrentState(t *testing.T) {
 					said += m.Reason
 				}
 				if !strings.Contains(said, "copy of the state") {
-					t.Errorf("got the timeline %+v, want it to say that the copy is gone", after.Timeline)
+					t.Errorf("got the timeline %+v, want an event that the copy is missing", after.Timeline)
 				}
 				if _, err := h.upgraded(t, s.ID, lifecycle.UpgradeRequest{Image: "stub:2"}); err != nil {
 					t.Errorf("upgrade: %v", err)
@@ -106,7 +106,7 @@ func TestCopyMissingDuringRevertKeepsCurrentState(t *testing.T) {
 	}
 }
 
-// An upgrade that has not replaced the copy leaves the earlier way back, and nothing of its own.
+// An upgrade that has not replaced the copy leaves the previous upgrade, which can still be reverted, and no record of its own.
 func TestUpgradeFailedBeforeCopyKeepsPreviousUpgrade(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(t *testing.T, h *fixture, s session.Session){
@@ -148,7 +148,7 @@ func TestUpgradeFailedBeforeCopyKeepsPreviousUpgrade(t *testing.T) {
 				}
 				now, got := h.Get(t.Context(), s.ID)
 				if got != nil || now.Image != "stub:1" || now.Upgrade != nil || h.remembered(t, now) != 1 {
-					t.Errorf("back: got %+v, %v, %v, want stub:1 with the state of that time", now, got, err)
+					t.Errorf("revert: got %+v, %v, %v, want stub:1 with the state of that time", now, got, err)
 				}
 			})
 		})

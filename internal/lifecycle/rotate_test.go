@@ -11,13 +11,13 @@ import (
 	"berth/internal/session"
 )
 
-// standings are what tokens are worth, by the record and by what the data plane was told.
+// tokenState returns the state of a token, which must be the same by the record and by the published route.
 func (h *fixture) tokenState(t *testing.T, id session.ID, token session.Secret) access.TokenState {
 	t.Helper()
 	route, _ := h.Routes.Get(id)
-	recorded, told := h.Keys.Check(token, h.stored(id).Token, h.Options.Now()), h.Keys.Check(token, route.Token, h.Options.Now())
-	if recorded != told {
-		t.Errorf("by its record a token is %s, by its route %s", recorded, told)
+	recorded, published := h.Keys.Check(token, h.stored(id).Token, h.Options.Now()), h.Keys.Check(token, route.Token, h.Options.Now())
+	if recorded != published {
+		t.Errorf("by its record the token is %s, by its route %s", recorded, published)
 	}
 	return recorded
 }
@@ -36,9 +36,9 @@ func TestReplacedTokenIsValidDuringGrace(t *testing.T) {
 	}
 	want := func(when string, wanted map[session.Secret]access.TokenState) {
 		t.Helper()
-		for token, standing := range wanted {
-			if got := h.tokenState(t, s.ID, token); got != standing {
-				t.Errorf("%s: got a token that is %s, want %s", when, got, standing)
+		for token, state := range wanted {
+			if got := h.tokenState(t, s.ID, token); got != state {
+				t.Errorf("%s: got a token that is %s, want %s", when, got, state)
 			}
 		}
 	}
@@ -47,7 +47,7 @@ func TestReplacedTokenIsValidDuringGrace(t *testing.T) {
 	third := rotate(time.Minute)
 	want("in the next grace", map[session.Secret]access.TokenState{first: access.Wrong, second: access.Previous, third: access.Present})
 
-	h.Routes.Clear() // a new process knows what is recorded
+	h.Routes.Clear() // as in a new process
 	if err := h.Process().Reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +62,10 @@ func TestReplacedTokenIsValidDuringGrace(t *testing.T) {
 	h.Clock.Advance(24*time.Hour - 30*time.Second)
 	sixth := rotate(10 * time.Minute)
 	if got := h.stored(s.ID); !got.Token.PreviousExpiresAt.Before(h.Options.Now().Add(time.Minute)) {
-		t.Errorf("the grace ends at %s, want it not to outlive the token", got.Token.PreviousExpiresAt)
+		t.Errorf("the grace ends at %s, want no later end than the token's expiry", got.Token.PreviousExpiresAt)
 	}
 	h.Clock.Advance(25 * time.Hour)
-	want("when it has expired", map[session.Secret]access.TokenState{sixth: access.Expired})
+	want("after the expiry", map[session.Secret]access.TokenState{sixth: access.Expired})
 	seventh := rotate(time.Minute)
 	want("rotated after its expiry", map[session.Secret]access.TokenState{sixth: access.Wrong, seventh: access.Present})
 
@@ -76,7 +76,7 @@ func TestReplacedTokenIsValidDuringGrace(t *testing.T) {
 	want("after a refused rotation", map[session.Secret]access.TokenState{seventh: access.Present})
 }
 
-// Another process hears of a grace as it does of a rotation.
+// Another process is notified of a grace as of a rotation.
 func TestGraceHoldsOnEveryInstance(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestGraceHoldsOnEveryInstance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.eventually("the first process lets in both tokens", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
+		w.eventually("the first process accepts both tokens", routed(w.routes1, s.ID, func(r session.Route, _ bool) bool {
 			now := w.Options.Now()
 			return w.Keys.Check(old, r.Token, now) == access.Previous && w.Keys.Check(fresh, r.Token, now) == access.Present
 		}))
@@ -112,10 +112,10 @@ func TestSweepRemovesExpiredDigests(t *testing.T) {
 	before := h.stored(good.ID)
 
 	if n, err := h.SweepTokens(t.Context()); n != 2 || err != nil {
-		t.Errorf("got %d swept, %v; want the expired one and the one whose grace has ended", n, err)
+		t.Errorf("got %d swept, %v; want the expired one and the one after its grace", n, err)
 	}
 	if n, err := h.Process().SweepTokens(t.Context()); n != 0 || err != nil {
-		t.Errorf("another process: got %d swept, %v; want nothing left", n, err)
+		t.Errorf("another process: got %d swept, %v; want none", n, err)
 	}
 	if counted != 2 {
 		t.Errorf("counted %d, want 2", counted)
@@ -127,7 +127,7 @@ func TestSweepRemovesExpiredDigests(t *testing.T) {
 		t.Errorf("got %+v, want no previous token", got)
 	}
 	if after := h.stored(good.ID); after.Revision != before.Revision {
-		t.Errorf("a session whose token is good was written: revision %d, then %d", before.Revision, after.Revision)
+		t.Errorf("a session with a valid token was written: revision %d, then %d", before.Revision, after.Revision)
 	}
 	for _, c := range []struct {
 		id    session.ID
@@ -146,22 +146,22 @@ func TestSweepRemovesExpiredDigests(t *testing.T) {
 	}
 	_, fresh, err := h.Rotate(t.Context(), expired.ID)
 	if err != nil || h.tokenState(t, expired.ID, fresh) != access.Present {
-		t.Errorf("a swept session is rotated: %v", err)
+		t.Errorf("rotation of a swept session: %v", err)
 	}
 }
 
 func TestSweepSkipsSessionsOfOtherProcesses(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t, func(o *lifecycle.Options) { o.Peers = &strangers{} })
+	h := newFixture(t, func(o *lifecycle.Options) { o.Peers = &foreignPeers{} })
 	s, _ := h.Make(lifecycle.Request{})
 	h.Clock.Advance(25 * time.Hour)
 	if n, err := h.SweepTokens(t.Context()); n != 0 || err != nil || h.stored(s.ID).Token.Digest == "" {
-		t.Errorf("got %d swept, %v; want another process's session left alone", n, err)
+		t.Errorf("got %d swept, %v; want another process's session unchanged", n, err)
 	}
 }
 
-// strangers look after every session.
-type strangers struct{ peers }
+// foreignPeers assigns every session to other processes.
+type foreignPeers struct{ peers }
 
 // Mine implements session.Peers.
-func (*strangers) Mine(session.ID) bool { return false }
+func (*foreignPeers) Mine(session.ID) bool { return false }

@@ -17,7 +17,7 @@ func TestContainerWithoutAddressIsRestarted(t *testing.T) {
 	t.Run("by a restart", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			h := newFixture(t, quickly)
+			h := newFixture(t, withFastHealing)
 			h.runManager(t)
 			s, _ := h.Make(lifecycle.Request{})
 			h.Engine.Disconnect(s.ContainerName)

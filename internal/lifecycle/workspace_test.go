@@ -10,8 +10,8 @@ import (
 	"berth/internal/session"
 )
 
-// quickly heals without delay and looks often.
-func quickly(o *lifecycle.Options) {
+// withFastHealing sets short check intervals and no restart delay.
+func withFastHealing(o *lifecycle.Options) {
 	o.ReconcileEvery = 50 * time.Millisecond
 	o.Health = lifecycle.HealthOptions{CheckEvery: 100 * time.Millisecond, Timeout: time.Second, MaxRestarts: 2, RestartDelay: time.Millisecond}
 }
@@ -23,7 +23,7 @@ func TestMissingWorkspaceIsNotRecreated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newFixture(t, quickly)
+				h := newFixture(t, withFastHealing)
 				s, _ := h.Make(lifecycle.Request{})
 				if stop {
 					if _, err := h.do(h.Stop, s.ID); err != nil {
