@@ -281,7 +281,7 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 				for range 120 { // an hour of passes
 					h.Clock.Advance(30 * time.Second)
 					h.reconcile()
-					waittest.True(t, "what was asked for happens", func() bool {
+					waittest.True(t, "the failed operation waits for its retry", func() bool {
 						now := h.stored(s.ID)
 						return now.Operation != nil && now.Operation.Owner == ""
 					})
@@ -303,7 +303,7 @@ func TestFailingOperationBacksOffAndLogsOnce(t *testing.T) {
 				}
 				h.Engine.ClearScript()
 				h.Clock.Advance(time.Hour)
-				waittest.True(t, "what was asked for happens", func() bool {
+				waittest.True(t, "both notices arrive", func() bool {
 					h.reconcile()
 					mu.Lock()
 					defer mu.Unlock()

@@ -22,7 +22,7 @@ func TestServerFailureCountsWhenEngineSendsNoEvents(t *testing.T) {
 			h.Engine.Script(runtimetest.OpWatch, refused)
 			h.Engine.Behave("", runtimetest.Behaviour{Exits: true, ExitCode: 1})
 			h.runManager(t)
-			waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpWatch)) > 3 })
+			waittest.True(t, "the engine is asked for events several times", func() bool { return len(h.Engine.Calls(runtimetest.OpWatch)) > 3 })
 			issued, err := h.Create(t.Context(), lifecycle.Request{})
 			if err != nil {
 				t.Fatal(err)
@@ -44,7 +44,7 @@ func TestServerFailureCountsWhenEngineSendsNoEvents(t *testing.T) {
 			h.Engine.Script(runtimetest.OpWatch, refused)
 			h.Engine.BreakStreams()
 			before := len(h.Engine.Calls(runtimetest.OpPing))
-			waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpPing)) > before+3 })
+			waittest.True(t, "the engine is pinged several times", func() bool { return len(h.Engine.Calls(runtimetest.OpPing)) > before+3 })
 			h.waitFor(t, s.ID, "failed after its restarts", func(now session.Session, _ lifecycle.Health) bool {
 				if now.Status == session.Running && now.Operation == nil {
 					h.Engine.Crash(s.ContainerName, 3, false)

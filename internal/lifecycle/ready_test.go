@@ -12,7 +12,7 @@ import (
 func TestServerReadySoonAfterFirstProbeStartsQuickly(t *testing.T) {
 	t.Parallel()
 	for failures, most := range map[int]time.Duration{0: 0, 1: 10 * time.Millisecond, 4: 50 * time.Millisecond} {
-		p := &scriptedProber{ill: func(look int) bool { return look <= failures }}
+		p := &scriptedProber{fails: func(probe int) bool { return probe <= failures }}
 		inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 10 * time.Second }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 			begun := time.Now()
 			h.Make(lifecycle.Request{})
@@ -26,7 +26,7 @@ func TestServerReadySoonAfterFirstProbeStartsQuickly(t *testing.T) {
 // A slow server is not probed more often than ProbeInterval.
 func TestReadinessProbesOfSlowServerAreSpaced(t *testing.T) {
 	t.Parallel()
-	p := &scriptedProber{ill: func(look int) bool { return look <= 40 }}
+	p := &scriptedProber{fails: func(probe int) bool { return probe <= 40 }}
 	inBubble(t, p, func(o *lifecycle.Options) { o.ProbeInterval = 150 * time.Millisecond }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		begun := time.Now()
 		h.Make(lifecycle.Request{})

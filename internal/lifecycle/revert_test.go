@@ -72,7 +72,7 @@ func TestCopyMissingDuringRevertKeepsCurrentState(t *testing.T) {
 			if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
 				t.Fatal(err)
 			}
-			waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
+			waittest.True(t, "the restore has begun", func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
 			w, err := h.Stop(t.Context(), s.ID)
 			if _, err := h.wait(t, w, err); err != nil {
 				t.Fatal(err)
@@ -122,7 +122,7 @@ func TestUpgradeFailedBeforeCopyKeepsPreviousUpgrade(t *testing.T) {
 			if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:3"}); err != nil {
 				t.Fatal(err)
 			}
-			waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpStop)) > before })
+			waittest.True(t, "the stop has begun", func() bool { return len(h.Engine.Calls(runtimetest.OpStop)) > before })
 			w, err := h.Stop(t.Context(), s.ID)
 			if _, err := h.wait(t, w, err); err != nil {
 				t.Fatal(err)

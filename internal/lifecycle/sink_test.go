@@ -6,7 +6,7 @@ import (
 	"berth/internal/lifecycle"
 )
 
-// notices, results, rejections and sweeps are sinks for one kind of report.
+// notices, results, rejections and sweeps return sinks for one kind of report.
 func notices(f func(lifecycle.Notice)) lifecycle.Sink {
 	return lifecycle.SinkFunc(func(_ context.Context, r lifecycle.Report) {
 		if r.Notice != nil {

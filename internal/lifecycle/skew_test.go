@@ -11,8 +11,8 @@ import (
 	"berth/internal/session"
 )
 
-// The clocks of two instances differ by more than an operation may take. Neither takes the other's work for abandoned, as long
-// as the other one lives and has not been at it for too long.
+// The clocks of two instances differ by more than an operation may take. No instance takes over the other's operation while the
+// other one is alive and within the time allowed.
 func TestClockSkewDoesNotCauseTakeover(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
@@ -45,10 +45,10 @@ func TestClockSkewDoesNotCauseTakeover(t *testing.T) {
 				}
 				close(release)
 				if s, err := issued.Wait(t.Context()); err != nil || s.Status != session.Running {
-					t.Errorf("got %s, %v; want the create done by whom it was asked of", s.Status, err)
+					t.Errorf("got %s, %v; want the create completed by the first instance", s.Status, err)
 				}
 
-				// One that has hung for longer than it may is taken over, whatever its deadline says.
+				// An operation that exceeds the time allowed is taken over, whatever its recorded deadline.
 				h.Engine.Script(runtimetest.OpStop, runtimetest.Step{Until: make(chan struct{})})
 				w, err := first.Stop(t.Context(), issued.Session().ID)
 				if err != nil {
@@ -70,8 +70,8 @@ func TestClockSkewDoesNotCauseTakeover(t *testing.T) {
 	}
 }
 
-// A start is asked for again of an instance that is at it still and has not heard of what another one was asked for since. What
-// is recorded decides, and not what is on its way out.
+// A start is requested again on an instance that still runs the first one and has not been notified of a later delete on another
+// instance. The record decides, not the superseded operation.
 func TestRequestDoesNotJoinTakenOverOperation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestRequestDoesNotJoinTakenOverOperation(t *testing.T) {
 		others := &peers{living: map[string]bool{"first": true, "second": true}, foreign: map[session.ID]bool{}}
 		h.Options.Peers, h.Options.Handover = others, time.Millisecond
 		h.Options.Process = "first"
-		first := h.Process() // without a feed: it hears nothing
+		first := h.Process() // without a feed: it is not notified
 		t.Cleanup(func() { h.abandon(first) })
 		h.Options.Process = "second"
 		second := h.Process()

@@ -14,42 +14,42 @@ import (
 	"berth/internal/session"
 )
 
-// looker counts looks by the second that they began in, and how many there were at once.
-type looker struct {
-	mu           sync.Mutex
-	begun        time.Time
-	bySecond     map[int]int
-	bySession    map[string]int
-	inside, most int
+// probeCounter counts probes by the second in which they begin, and the most concurrent ones.
+type probeCounter struct {
+	mu            sync.Mutex
+	begun         time.Time
+	bySecond      map[int]int
+	bySession     map[string]int
+	current, most int
 }
 
-func (l *looker) Probe(_ context.Context, t session.Target) error {
+func (l *probeCounter) Probe(_ context.Context, t session.Target) error {
 	l.mu.Lock()
 	l.bySecond[int(time.Since(l.begun)/time.Second)]++
 	l.bySession[t.Address]++
-	l.inside++
-	l.most = max(l.most, l.inside)
+	l.current++
+	l.most = max(l.most, l.current)
 	l.mu.Unlock()
 	<-time.After(20 * time.Millisecond)
 	l.mu.Lock()
-	l.inside--
+	l.current--
 	l.mu.Unlock()
 	return nil
 }
 
-func (*looker) Busy(context.Context, session.Target) (bool, error) { return false, nil }
+func (*probeCounter) Busy(context.Context, session.Target) (bool, error) { return false, nil }
 
-func newLooker() *looker {
-	return &looker{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
+func newProbeCounter() *probeCounter {
+	return &probeCounter{begun: time.Now(), bySecond: map[int]int{}, bySession: map[string]int{}}
 }
 
-// mustBeSpread wants about as many looks in each second as in any other.
-func (l *looker) mustBeSpread(t *testing.T, sessions int, interval time.Duration) {
+// mustBeSpread checks that about the same number of probes begin in each second.
+func (l *probeCounter) mustBeSpread(t *testing.T, sessions int, interval time.Duration) {
 	t.Helper()
 	even := sessions / int(interval/time.Second)
 	for second, n := range l.bySecond {
 		if n > 2*even {
-			t.Errorf("%d looks in second %d, want about %d", n, second, even)
+			t.Errorf("%d probes in second %d, want about %d", n, second, even)
 		}
 	}
 }
@@ -65,7 +65,7 @@ func alongside(t *testing.T, work func(context.Context), f func()) {
 	<-over
 }
 
-// quietEngine has nothing to tell.
+// quietEngine sends no events.
 type quietEngine struct{ session.Runtime }
 
 func (quietEngine) Watch(ctx context.Context, ready func(), _ func(session.RuntimeEvent)) error {
@@ -74,28 +74,28 @@ func (quietEngine) Watch(ctx context.Context, ready func(), _ func(session.Runti
 	return ctx.Err()
 }
 
-// Five thousand sessions that were all started at once are looked at evenly, each once in an interval.
+// The checks of five thousand sessions that were started at once are spread evenly, one for each session and interval.
 func TestHealthChecksAreSpreadOverInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const sessions, interval, rounds = 5000, 30 * time.Second, 4
-		looks := newLooker()
-		m := monitorOf(t, looks, quietEngine{}, interval, nil)
+		probes := newProbeCounter()
+		m := monitorOf(t, probes, quietEngine{}, interval, nil)
 		trackMany(m, sessions)
 		alongside(t, m.monitor.watchHealth, func() { <-time.After(rounds*interval + 2*time.Second) })
-		looks.mustBeSpread(t, sessions, interval)
-		for address, n := range looks.bySession {
+		probes.mustBeSpread(t, sessions, interval)
+		for address, n := range probes.bySession {
 			if n < rounds || n > rounds+1 {
-				t.Errorf("%s was looked at %d times in %d intervals", address, n, rounds)
+				t.Errorf("%s was probed %d times in %d intervals", address, n, rounds)
 			}
 		}
-		if len(looks.bySession) != sessions || looks.most > maxConcurrentChecks {
-			t.Errorf("%d sessions were looked at, %d at once; want %d, at most %d at once", len(looks.bySession), looks.most, sessions, maxConcurrentChecks)
+		if len(probes.bySession) != sessions || probes.most > maxConcurrentChecks {
+			t.Errorf("%d sessions were probed, %d at once; want %d, at most %d at once", len(probes.bySession), probes.most, sessions, maxConcurrentChecks)
 		}
 	})
 }
 
-// A clock that is set, forward or back, neither stops the looks nor brings them all at once.
+// A clock that is set, forward or back, neither stops the checks nor makes all of them due at once.
 func TestHealthChecksContinueWhenClockIsSet(t *testing.T) {
 	t.Parallel()
 	for name, jump := range map[string]time.Duration{"forward": time.Hour, "back": -time.Hour} {
@@ -103,31 +103,31 @@ func TestHealthChecksContinueWhenClockIsSet(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const sessions, interval = 5000, 30 * time.Second
-				looks := newLooker()
+				probes := newProbeCounter()
 				var set atomic.Int64
 				now := func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
-				m := monitorOf(t, looks, quietEngine{}, interval, now)
+				m := monitorOf(t, probes, quietEngine{}, interval, now)
 				trackMany(m, sessions)
 				alongside(t, m.monitor.watchHealth, func() {
 					<-time.After(interval / 2)
 					set.Store(int64(jump))
 					<-time.After(interval + 2*time.Second)
 				})
-				looks.mustBeSpread(t, sessions, interval)
-				for address, n := range looks.bySession {
+				probes.mustBeSpread(t, sessions, interval)
+				for address, n := range probes.bySession {
 					if n > 3 {
-						t.Errorf("%s was looked at %d times in an interval and a half", address, n)
+						t.Errorf("%s was probed %d times in an interval and a half", address, n)
 					}
 				}
-				if got := len(looks.bySession); got != sessions {
-					t.Errorf("%d sessions were looked at, want %d", got, sessions)
+				if got := len(probes.bySession); got != sessions {
+					t.Errorf("%d sessions were probed, want %d", got, sessions)
 				}
 			})
 		})
 	}
 }
 
-// trackMany tells a monitor of so many sessions that run.
+// trackMany adds running sessions to a monitor.
 func trackMany(m *Manager, sessions int) {
 	for i := range sessions {
 		id := session.ID(fmt.Sprintf("ses-%d", i))
@@ -135,7 +135,7 @@ func trackMany(m *Manager, sessions int) {
 	}
 }
 
-// monitorOf is a manager of which only the monitor works.
+// monitorOf returns a manager of which only the monitor is used.
 func monitorOf(t *testing.T, prober session.Prober, engine session.Runtime, interval time.Duration, now func() time.Time) *Manager {
 	t.Helper()
 	keys, err := access.NewKeys([]byte("a secret of some length"))
@@ -151,15 +151,15 @@ func monitorOf(t *testing.T, prober session.Prober, engine session.Runtime, inte
 	return m
 }
 
-// remoteRuntimeView cannot be connected to, but for a moment.
-type remoteRuntimeView struct {
+// unreachableEngine is an engine whose event stream ends at once.
+type unreachableEngine struct {
 	session.Runtime
 	mu     sync.Mutex
 	dials  []time.Time
-	answer map[int]bool // dials that are answered, and end at once
+	answer map[int]bool // connection attempts that succeed before they end
 }
 
-func (e *remoteRuntimeView) Watch(_ context.Context, ready func(), _ func(session.RuntimeEvent)) error {
+func (e *unreachableEngine) Watch(_ context.Context, ready func(), _ func(session.RuntimeEvent)) error {
 	e.mu.Lock()
 	e.dials = append(e.dials, time.Now())
 	answered := e.answer[len(e.dials)]
@@ -170,27 +170,27 @@ func (e *remoteRuntimeView) Watch(_ context.Context, ready func(), _ func(sessio
 	return errors.New("the stream has ended")
 }
 
-func (*remoteRuntimeView) Ping(context.Context) error { return errors.New("nobody listens") }
+func (*unreachableEngine) Ping(context.Context) error { return errors.New("connection refused") }
 
-// returningView is an engine that can be reached from a moment on.
-type returningView struct {
+// recoveringEngine is an engine that is reachable from a given time.
+type recoveringEngine struct {
 	session.Runtime
 	at        time.Time
 	connected chan time.Time
 }
 
-func (e *returningView) Ping(context.Context) error {
+func (e *recoveringEngine) Ping(context.Context) error {
 	if time.Now().Before(e.at) {
-		return session.Errorf(session.CodeEngineUnavailable, "nobody listens")
+		return session.Errorf(session.CodeEngineUnavailable, "connection refused")
 	}
 	return nil
 }
 
-func (e *returningView) Inspect(ctx context.Context, ref string) (session.Container, error) {
+func (e *recoveringEngine) Inspect(ctx context.Context, ref string) (session.Container, error) {
 	return session.Container{ID: ref, State: session.StateRunning, Address: "10.0.0.1:0"}, e.Ping(ctx)
 }
 
-func (e *returningView) Watch(ctx context.Context, ready func(), _ func(session.RuntimeEvent)) error {
+func (e *recoveringEngine) Watch(ctx context.Context, ready func(), _ func(session.RuntimeEvent)) error {
 	if err := e.Ping(ctx); err != nil {
 		return err
 	}
@@ -200,35 +200,35 @@ func (e *returningView) Watch(ctx context.Context, ready func(), _ func(session.
 	return ctx.Err()
 }
 
-// mutePlace is a prober to which no server answers.
-type mutePlace struct{ session.Prober }
+// failingProber is a prober of which every probe fails.
+type failingProber struct{ session.Prober }
 
-func (mutePlace) Probe(context.Context, session.Target) error {
+func (failingProber) Probe(context.Context, session.Target) error {
 	return errors.New("it does not answer")
 }
 
-// A restart that is decided without the engine's events does not count. So they are received again before a server that does
-// not answer has been looked at often enough, and not after a wait that has grown with the outage.
+// A restart that is decided without the engine's events does not count. The stream is therefore reconnected at the first health check
+// that the engine answers, and not after a back-off that has grown with the outage.
 func TestEventStreamReconnectsWhenEngineAnswersHealthCheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		engine := &returningView{at: time.Now().Add(17 * time.Second), connected: make(chan time.Time, 1)}
-		m := monitorOf(t, mutePlace{}, engine, time.Second, nil)
+		engine := &recoveringEngine{at: time.Now().Add(17 * time.Second), connected: make(chan time.Time, 1)}
+		m := monitorOf(t, failingProber{}, engine, time.Second, nil)
 		m.monitor.opts.Health.Threshold = 1000
 		trackMany(m, 1)
 		alongside(t, m.monitor.watchHealth, func() { <-time.After(30 * time.Second) })
 		if late := (<-engine.connected).Sub(engine.at); late > 1500*time.Millisecond {
-			t.Errorf("the events were received %s after the engine's return, want that within a look's interval", late)
+			t.Errorf("the events were received %s after the engine's recovery, want that within a check interval", late)
 		}
 	})
 }
 
-// The stream of events is dialled again after a wait that doubles, up to five seconds, and begins anew after a success.
+// The delay between connection attempts doubles up to five seconds, and is reset by a success.
 func TestEventStreamReconnectsWithCappedBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		engine := &remoteRuntimeView{answer: map[int]bool{10: true}}
-		m := monitorOf(t, newLooker(), engine, time.Hour, nil)
+		engine := &unreachableEngine{answer: map[int]bool{10: true}}
+		m := monitorOf(t, newProbeCounter(), engine, time.Hour, nil)
 		alongside(t, m.monitor.watchEngine, func() { <-time.After(time.Minute) })
 		var got []time.Duration
 		for i := 1; i < len(engine.dials); i++ {
@@ -238,7 +238,7 @@ func TestEventStreamReconnectsWithCappedBackoff(t *testing.T) {
 		want := []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 100 * ms, 200 * ms, 400 * ms}
 		for i, w := range want {
 			if i >= len(got) || got[i] != w {
-				t.Fatalf("waits are %v, want them to begin with %v", got, want)
+				t.Fatalf("the delays are %v, want %v first", got, want)
 			}
 		}
 	})

@@ -12,17 +12,17 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// staleListStore is an engine whose lists are out of date when they arrive: something happens in between.
-type staleListStore struct {
+// staleListEngine is an engine whose lists are out of date when they are returned, because meanwhile runs first.
+type staleListEngine struct {
 	session.Runtime
 	meanwhile func()
 }
 
-func (e *staleListStore) List(ctx context.Context) ([]session.Container, error) {
+func (e *staleListEngine) List(ctx context.Context) ([]session.Container, error) {
 	all, err := e.Runtime.List(ctx)
-	if happens := e.meanwhile; happens != nil {
+	if meanwhile := e.meanwhile; meanwhile != nil {
 		e.meanwhile = nil
-		happens()
+		meanwhile()
 	}
 	return all, err
 }
@@ -31,7 +31,7 @@ func TestReconcilerIgnoresStaleList(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newFixture(t)
-		engine := &staleListStore{Runtime: h.Engine}
+		engine := &staleListEngine{Runtime: h.Engine}
 		h.Manager = h.ProcessOn(engine)
 		var id session.ID
 		agree := func(when string) {
@@ -63,7 +63,7 @@ func TestReconcilerIgnoresStaleList(t *testing.T) {
 		engine.meanwhile = func() { h.must(h.Delete) }
 		h.reconcile()
 		if _, routed := h.Routes.Get(id); routed {
-			t.Error("deleted meanwhile: the route is back")
+			t.Error("deleted meanwhile: the route was published again")
 		}
 	})
 }
@@ -96,12 +96,12 @@ func TestPausedSessionIsRoutedAfterProcessRestart(t *testing.T) {
 	h.Manager = h.Process()
 	h.reconcile()
 	if route, ok := h.Routes.Get(s.ID); !ok || route.Running || !h.Keys.Matches(token, route.Token.Digest) {
-		t.Errorf("got route %+v, %v; want the token known and nothing sent", route, ok)
+		t.Errorf("got route %+v, %v; want one with the token and without a server", route, ok)
 	}
 	h.Engine.SetState(s.ContainerName, session.StateRunning)
 	h.reconcile()
 	if route, _ := h.Routes.Get(s.ID); !route.Running {
-		t.Error("the session is not reachable again")
+		t.Error("the session is still not reachable")
 	}
 }
 
@@ -118,7 +118,7 @@ func TestFailedDeleteIsRetried(t *testing.T) {
 		h.Clock.Advance(time.Minute)
 		h.reconcile()
 		if left := h.settled(s.ID); left.ID != "" {
-			t.Errorf("got %+v, want the session gone", left)
+			t.Errorf("got %+v, want the session deleted", left)
 		}
 		if left := h.Engine.Volumes(); len(left) != 0 {
 			t.Errorf("got volumes %v, want none", left)
@@ -126,13 +126,13 @@ func TestFailedDeleteIsRetried(t *testing.T) {
 	})
 }
 
-// rotating rotates the token between a read of the session and the update that is based on it.
-type rotating struct {
+// rotatingStore rotates the token between a read of the session and the update that is based on it.
+type rotatingStore struct {
 	session.Store
 	rotate func()
 }
 
-func (s *rotating) Get(ctx context.Context, id session.ID) (session.Session, error) {
+func (s *rotatingStore) Get(ctx context.Context, id session.ID) (session.Session, error) {
 	found, err := s.Store.Get(ctx, id)
 	if rotate := s.rotate; rotate != nil {
 		s.rotate = nil
@@ -145,7 +145,7 @@ func TestOperationSucceedsDespiteConcurrentRotation(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
-	store := &rotating{Store: h.Store.Store}
+	store := &rotatingStore{Store: h.Store.Store}
 	h.Store.Store = store
 	store.rotate = func() {
 		if _, _, err := h.Rotate(t.Context(), s.ID); err != nil {
@@ -157,15 +157,15 @@ func TestOperationSucceedsDespiteConcurrentRotation(t *testing.T) {
 	}
 }
 
-// A session whose record changes while a new process looks at its container is served all the same: where its server is
-// must not be lost with the record that it was looked up for.
+// A session of which the record changes while a new process inspects its container is served: the observed address must not be
+// discarded with the outdated record.
 func TestSessionChangedDuringAdoptionIsServed(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.abandon(h.Manager)
 	h.Routes.Clear()
-	store := &rotating{Store: h.Store.Store}
+	store := &rotatingStore{Store: h.Store.Store}
 	h.Store.Store = store
 	h.Manager = h.Process()
 	var fresh session.Secret
@@ -177,7 +177,7 @@ func TestSessionChangedDuringAdoptionIsServed(t *testing.T) {
 	}
 	h.reconcile()
 	if route, _ := h.Routes.Get(s.ID); fresh == "" || !route.Running || !h.Keys.Matches(fresh, route.Token.Digest) {
-		t.Errorf("got route %+v, want the running session reachable by its new token %q", route, fresh)
+		t.Errorf("got route %+v, want the running session with its new token %q", route, fresh)
 	}
 }
 
@@ -195,7 +195,7 @@ func TestShutdownCancelsCleanup(t *testing.T) {
 		begun := time.Now()
 		h.abandon(h.Manager)
 		if took := time.Since(begun); took > 5*time.Second {
-			t.Errorf("the end of the process waited %s for a clean-up", took)
+			t.Errorf("the shutdown waited %s for a clean-up", took)
 		}
 		if s := h.stored(issued.Session().ID); s.Operation == nil {
 			t.Errorf("got %+v, want the operation left for the next process", s)
@@ -218,5 +218,5 @@ func TestRepeatedCreateSucceedsAfterDefaultImageChange(t *testing.T) {
 		t.Errorf("got %v, want session %s again", err, s.ID)
 	}
 	_, err = h.Create(t.Context(), lifecycle.Request{IdempotencyKey: "k", Image: "stub:2"})
-	wantCode(t, err, session.CodeIdempotencyMismatch, "another image was asked for")
+	wantCode(t, err, session.CodeIdempotencyMismatch, "a different image")
 }

@@ -14,7 +14,7 @@ import (
 	"berth/internal/waittest"
 )
 
-// abandon ends a process in the middle of whatever it does: its calls to the engine end, and it records nothing more.
+// abandon ends a process during its work: its calls to the engine end, and it records nothing more.
 func (h *fixture) abandon(m *lifecycle.Manager) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(h.t.Context())
@@ -24,22 +24,22 @@ func (h *fixture) abandon(m *lifecycle.Manager) {
 	}
 }
 
-// reached waits until the engine was asked for this.
+// reached waits until the engine was called for this operation.
 func (h *fixture) reached(op runtimetest.Op) {
 	h.t.Helper()
-	waittest.True(h.t, "the engine is asked for "+string(op), func() bool { return len(h.Engine.Calls(op)) > 0 })
+	waittest.True(h.t, "the engine is called for "+string(op), func() bool { return len(h.Engine.Calls(op)) > 0 })
 }
 
-// settled waits until nothing is in progress and returns the session.
+// settled waits until no operation is in progress and returns the session.
 func (h *fixture) settled(id session.ID) session.Session {
 	h.t.Helper()
 	var s session.Session
-	waittest.Until(h.t, "nothing is in progress", func() error {
+	waittest.Until(h.t, "no operation is in progress", func() error {
 		found, err := h.Store.Get(h.t.Context(), id)
 		if session.CodeOf(err) == session.CodeNotFound {
 			return nil
 		}
-		route, _ := h.Routes.Get(id) // told after the record is written
+		route, _ := h.Routes.Get(id) // published after the record is written
 		if err != nil || found.Operation != nil || route.Running != (found.Status == session.Running) {
 			return fmt.Errorf("session %s is %s, operation %+v, routed %v, %w", id, found.Status, found.Operation, route.Running, err)
 		}
@@ -49,13 +49,13 @@ func (h *fixture) settled(id session.ID) session.Session {
 	return s
 }
 
-// Each step of a create is the last that the first process makes; the second one finishes the work.
+// The first process ends at each step of a create; the second one completes it.
 func TestInterruptedCreateIsFinishedByNextProcess(t *testing.T) {
 	t.Parallel()
 	for name, op := range map[string]runtimetest.Op{
-		"before the look at the container": runtimetest.OpInspect,
-		"before the container":             runtimetest.OpCreate,
-		"before the start":                 runtimetest.OpStart,
+		"before the inspection": runtimetest.OpInspect,
+		"before the container":  runtimetest.OpCreate,
+		"before the start":      runtimetest.OpStart,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +75,7 @@ func TestInterruptedCreateIsFinishedByNextProcess(t *testing.T) {
 				h.reconcile()
 				s := h.settled(id)
 				if route, _ := h.Routes.Get(id); s.Status != session.Running || !route.Running || !h.Keys.Matches(issued.Token, route.Token.Digest) {
-					t.Errorf("got %s with route %+v, want it running and its token good", s.Status, route)
+					t.Errorf("got %s with route %+v, want it running and its token accepted", s.Status, route)
 				}
 				if all, _ := h.Engine.List(t.Context()); len(all) != 1 {
 					t.Errorf("got %d containers, want 1", len(all))
@@ -138,7 +138,7 @@ func TestOperationOfLiveProcessIsKeptUntilDeadline(t *testing.T) {
 		_, err = other.Restart(t.Context(), issued.Session().ID)
 		wantCode(t, err, session.CodeInProgress, "restart by another process")
 		if s := h.stored(issued.Session().ID); s.Operation.Kind != session.OpCreate {
-			t.Errorf("got operation %+v, want the create untouched", s.Operation)
+			t.Errorf("got operation %+v, want the create unchanged", s.Operation)
 		}
 		h.Clock.Advance(time.Hour)
 		if _, err := other.Restart(t.Context(), issued.Session().ID); session.CodeOf(err) == session.CodeInProgress {
@@ -168,7 +168,7 @@ func TestDeletePreemptsCreate(t *testing.T) {
 		_, err = issued.Wait(t.Context())
 		wantCode(t, err, session.CodeCanceled, "the create")
 		if left, _ := h.Engine.List(t.Context()); len(left) != 0 || len(h.Engine.Volumes()) != 0 {
-			t.Errorf("left: %v, %v", left, h.Engine.Volumes())
+			t.Errorf("after the delete: containers %v, volumes %v", left, h.Engine.Volumes())
 		}
 	})
 }
@@ -187,7 +187,7 @@ func TestSecondOperationIsInProgress(t *testing.T) {
 		_, err = h.Start(t.Context(), s.ID)
 		wantCode(t, err, session.CodeInProgress, "start while it stops")
 		if f, ok := errors.AsType[*session.Failure](err); !ok || f.RetryAfter <= 0 {
-			t.Errorf("got %v, want it to say when to try again", err)
+			t.Errorf("got %v, want a retry time", err)
 		}
 		joined, err := h.Stop(t.Context(), s.ID)
 		if err != nil {
@@ -200,7 +200,7 @@ func TestSecondOperationIsInProgress(t *testing.T) {
 			}
 		}
 		if n := len(h.Engine.Calls(runtimetest.OpStop)); n != 1 {
-			t.Errorf("the engine was asked %d times to stop, want once", n)
+			t.Errorf("the engine was called %d times to stop, want once", n)
 		}
 	})
 }

@@ -17,13 +17,13 @@ import (
 	"berth/internal/sessiontest"
 )
 
-// scriptedProber is a prober whose answers a test decides. Its time passes in a bubble.
+// scriptedProber is a prober with scripted results, for tests in a bubble.
 type scriptedProber struct {
-	mu    sync.Mutex
-	looks map[string]int      // by address
-	ill   func(look int) bool // whether a server fails at its n-th look, from 1
-	busy  func() bool         // whether servers work
-	takes time.Duration       // for each answer
+	mu     sync.Mutex
+	probes map[string]int      // by address
+	fails  func(look int) bool // whether the n-th probe of a server fails, from 1
+	busy   func() bool         // whether servers are busy
+	takes  time.Duration       // for each probe
 }
 
 var errUnhealthy = errors.New("it does not answer")
@@ -34,11 +34,11 @@ func (p *scriptedProber) Probe(_ context.Context, t session.Target) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.looks == nil {
-		p.looks = map[string]int{}
+	if p.probes == nil {
+		p.probes = map[string]int{}
 	}
-	p.looks[t.Address]++
-	if p.ill != nil && p.ill(p.looks[t.Address]) {
+	p.probes[t.Address]++
+	if p.fails != nil && p.fails(p.probes[t.Address]) {
 		return errUnhealthy
 	}
 	return nil
@@ -50,7 +50,7 @@ func (p *scriptedProber) Busy(context.Context, session.Target) (bool, error) {
 	return p.busy != nil && p.busy(), nil
 }
 
-// resultRecorder is what happened, and when.
+// resultRecorder records notices and results with their times.
 type resultRecorder struct {
 	mu      sync.Mutex
 	notices []dated[lifecycle.Notice]
@@ -75,7 +75,7 @@ func (d *resultRecorder) into(o *lifecycle.Options) {
 	})
 }
 
-// inBubble runs a fixture in a bubble; its manager runs as well.
+// inBubble runs a test in a bubble, with a fixture whose manager is running.
 func inBubble(t *testing.T, p *scriptedProber, change func(*lifecycle.Options), test func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -104,14 +104,14 @@ func runInBubble(t *testing.T, m *lifecycle.Manager) (stop func()) {
 	}
 }
 
-// A server that fails again after each restart is restarted after 5, 10 and 20 s, each up to a fifth longer, and then
-// given up. No two sessions have the same delays.
+// A server that fails again after each restart is restarted after 5, 10 and 20 s, each with up to a fifth of jitter, and then its
+// session fails.
 func TestRestartDelayDoublesWithJitter(t *testing.T) {
 	t.Parallel()
-	p := &scriptedProber{ill: func(look int) bool { return look > 1 }} // which is the one that says that it is ready
+	p := &scriptedProber{fails: func(probe int) bool { return probe > 1 }} // the first probe is that of the start
 	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
 		defer runInBubble(t, h.Manager)()
-		const sessions = 4 // as many as are healed at once: nobody waits for his turn
+		const sessions = 4 // as many as are restarted at once, so that none waits for a slot
 		for range sessions {
 			h.Make(lifecycle.Request{})
 		}
@@ -135,7 +135,7 @@ func TestRestartDelayDoublesWithJitter(t *testing.T) {
 			n := restarts[id]
 			restarts[id]++
 			if n >= len(begun[id]) {
-				t.Fatalf("session %s was restarted %d times and was ill %d times", id, n+1, len(begun[id]))
+				t.Fatalf("session %s was restarted %d times and was unhealthy %d times", id, n+1, len(begun[id]))
 			}
 			delay := done.at.Add(-done.is.Duration).Sub(begun[id][n])
 			if low := 5 * time.Second << n; delay < low || delay > low+low/5+time.Millisecond {
@@ -156,7 +156,7 @@ func TestRestartDelayDoublesWithJitter(t *testing.T) {
 	})
 }
 
-// slowEngine takes a second for each start, and knows how many it did at once.
+// slowEngine takes a second for each start, and records the most concurrent ones.
 type slowEngine struct {
 	session.Runtime
 	inside, most atomic.Int64
@@ -175,7 +175,7 @@ func (e *slowEngine) Start(ctx context.Context, ref string) error {
 	return e.Runtime.Start(ctx, ref)
 }
 
-// An engine that comes back has lost all its containers at once. They are healed four at a time, and all of them.
+// After a restart of the engine all containers are down at once. All of them are started again, four at a time.
 func TestConcurrentRestartsAreLimited(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
@@ -188,7 +188,7 @@ func TestConcurrentRestartsAreLimited(t *testing.T) {
 		for _, s := range made {
 			h.Engine.Crash(s.ContainerName, 137, false)
 		}
-		m := h.ProcessOn(engine) // the process that finds them so
+		m := h.ProcessOn(engine) // the process that detects that
 		stop := runInBubble(t, m)
 		<-time.After(5 * time.Minute)
 		synctest.Wait()
@@ -208,8 +208,8 @@ func TestConcurrentRestartsAreLimited(t *testing.T) {
 
 func TestTenHealthyMinutesRefillRestartBudget(t *testing.T) {
 	t.Parallel()
-	ill := false
-	p := &scriptedProber{ill: func(int) bool { return ill }}
+	fails := false
+	p := &scriptedProber{fails: func(int) bool { return fails }}
 	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		defer runInBubble(t, h.Manager)()
 		s, _ := h.Make(lifecycle.Request{})
@@ -228,59 +228,59 @@ func TestTenHealthyMinutesRefillRestartBudget(t *testing.T) {
 		}
 		<-time.After(9 * time.Minute)
 		if got := restarts(); got != 1 {
-			t.Errorf("before ten minutes are over: got %d restarts, want the one still counted", got)
+			t.Errorf("before ten minutes: got %d restarts, want one", got)
 		}
 		<-time.After(2 * time.Minute)
 		if got := restarts(); got != 0 {
-			t.Errorf("after ten minutes: got %d restarts, want them forgotten", got)
+			t.Errorf("after ten minutes: got %d restarts, want none", got)
 		}
 	})
 }
 
-// The word that something was killed for want of memory comes while a server that is dying is not dead yet, and more than
-// once: it is not counted as so many checks that have failed, and explains what happens next.
+// Out-of-memory events arrive before a server that was killed has exited, and several times. They do not count as failed checks, and
+// are the cause of the failure that follows.
 func TestOOMEventIsEvidenceNotFailure(t *testing.T) {
 	t.Parallel()
-	var ill atomic.Bool
-	p := &scriptedProber{ill: func(int) bool { return ill.Load() }}
+	var fails atomic.Bool
+	p := &scriptedProber{fails: func(int) bool { return fails.Load() }}
 	inBubble(t, p, func(*lifecycle.Options) {}, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
 		defer runInBubble(t, h.Manager)()
-		dies, _ := h.Make(lifecycle.Request{Owner: "dies"})
-		lives, _ := h.Make(lifecycle.Request{Owner: "lives"})
-		synctest.Wait() // until the engine's events are heard
-		ill.Store(true)
+		exits, _ := h.Make(lifecycle.Request{Owner: "exits"})
+		survives, _ := h.Make(lifecycle.Request{Owner: "survives"})
+		synctest.Wait() // until the engine's events are received
+		fails.Store(true)
 		for range 10 {
-			h.Engine.EmitOutOfMemory(dies.ContainerName)
-			h.Engine.EmitOutOfMemory(lives.ContainerName)
+			h.Engine.EmitOutOfMemory(exits.ContainerName)
+			h.Engine.EmitOutOfMemory(survives.ContainerName)
 		}
 		synctest.Wait()
-		for _, s := range []session.Session{dies, lives} {
+		for _, s := range []session.Session{exits, survives} {
 			if v, _ := h.Health(s.ID); v.Failures != 0 || v.State == lifecycle.Restarting {
-				t.Errorf("after the word alone: %d failures, %s; want none", v.Failures, v.State)
+				t.Errorf("after the event alone: %d failures, %s; want none", v.Failures, v.State)
 			}
 		}
-		h.Engine.Crash(dies.ContainerName, 137, false) // which the engine cannot explain
+		h.Engine.Crash(exits.ContainerName, 137, false) // without a cause from the engine
 		<-time.After(3 * time.Minute)
-		ill.Store(false)
+		fails.Store(false)
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		told := map[session.ID][]session.EventType{}
+		got := map[session.ID][]session.EventType{}
 		for _, n := range d.notices {
 			if n.is.Cause == lifecycle.CauseMemory {
-				told[n.is.Session] = append(told[n.is.Session], n.is.Type)
+				got[n.is.Session] = append(got[n.is.Session], n.is.Type)
 			}
 		}
 		want := map[session.ID][]session.EventType{
-			dies.ID:  {session.EventOutOfMemory, session.EventUnhealthy},
-			lives.ID: {session.EventUnhealthy}, // it answered no more, though its container ran
+			exits.ID:    {session.EventOutOfMemory, session.EventUnhealthy},
+			survives.ID: {session.EventUnhealthy}, // its container ran, but it did not answer
 		}
-		if diff := cmp.Diff(want, told); diff != "" {
-			t.Errorf("what operators are told of memory (-want +got):\n%s", diff)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("notices about memory (-want +got):\n%s", diff)
 		}
 	})
 }
 
-// stoppedAt is when a session was stopped, after its last use.
+// stoppedAt returns how long after its last use a session was stopped.
 func stoppedAt(t *testing.T, d *resultRecorder, s session.Session) time.Duration {
 	t.Helper()
 	d.mu.Lock()
@@ -294,7 +294,7 @@ func stoppedAt(t *testing.T, d *resultRecorder, s session.Session) time.Duration
 
 func TestSessionStopTimes(t *testing.T) {
 	t.Parallel()
-	const tick = 30 * time.Second // of the reconciliation, which looks
+	const tick = 30 * time.Second // interval of the reconciliation, which detects idle sessions
 	for name, row := range map[string]struct {
 		change func(*lifecycle.Options)
 		busy   func() bool
@@ -302,14 +302,14 @@ func TestSessionStopTimes(t *testing.T) {
 	}{
 		"never":  {func(*lifecycle.Options) {}, nil, 0},
 		"unused": {func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, nil, 10 * time.Minute},
-		"at work without an end": {func(o *lifecycle.Options) {
+		"busy without an end": {func(o *lifecycle.Options) {
 			o.IdleTimeout, o.MaxBusy = 10*time.Minute, time.Hour
 			profile := sessiontest.Profile()
 			profile.Busy = []session.BusyProbe{{Path: "/status", Member: "type", Values: []string{"busy"}}}
 			o.Profiles = map[string]session.Profile{"opencode": profile}
 		}, func() bool { return true }, time.Hour + 10*time.Minute},
-		"at the end of its life":     {func(o *lifecycle.Options) { o.MaxLifetime = 2 * time.Hour }, nil, 2 * time.Hour},
-		"whichever of both is first": {func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 3*time.Hour, 2*time.Hour }, nil, 2 * time.Hour},
+		"at the end of its lifetime": {func(o *lifecycle.Options) { o.MaxLifetime = 2 * time.Hour }, nil, 2 * time.Hour},
+		"the earlier of both":        {func(o *lifecycle.Options) { o.IdleTimeout, o.MaxLifetime = 3*time.Hour, 2*time.Hour }, nil, 2 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -326,7 +326,7 @@ func TestSessionStopTimes(t *testing.T) {
 	}
 }
 
-// Use puts the end off, to the second.
+// Use moves the idle deadline, with an accuracy of a second.
 func TestUseExtendsIdleDeadline(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &scriptedProber{}, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.Fixture, d *resultRecorder) {
@@ -348,15 +348,15 @@ func TestUseExtendsIdleDeadline(t *testing.T) {
 
 func TestWakeWaitEndsWithContext(t *testing.T) {
 	t.Parallel()
-	asleep := false
-	p := &scriptedProber{ill: func(int) bool { return asleep }}
+	failing := false
+	p := &scriptedProber{fails: func(int) bool { return failing }}
 	inBubble(t, p, func(o *lifecycle.Options) { o.IdleTimeout = 10 * time.Minute }, func(t *testing.T, h *sessiontest.Fixture, _ *resultRecorder) {
 		defer runInBubble(t, h.Manager)()
 		s, _ := h.Make(lifecycle.Request{})
 		<-time.After(12 * time.Minute)
 		synctest.Wait()
 		p.mu.Lock()
-		asleep = true // and never ready
+		failing = true // not ready from now on
 		p.mu.Unlock()
 		ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
 		defer cancel()

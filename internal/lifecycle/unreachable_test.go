@@ -11,10 +11,10 @@ import (
 	"berth/internal/session"
 )
 
-// A container that runs and cannot be reached, because somebody has taken it off its network, is no session that runs.
+// A session of which the container runs without an address, because it was disconnected from its network, is not running.
 func TestContainerWithoutAddressIsRestarted(t *testing.T) {
 	t.Parallel()
-	t.Run("by a restart", func(t *testing.T) {
+	t.Run("with restarts", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h := newFixture(t, withFastHealing)
@@ -27,7 +27,7 @@ func TestContainerWithoutAddressIsRestarted(t *testing.T) {
 			})
 		})
 	})
-	t.Run("or says so", func(t *testing.T) {
+	t.Run("without restarts", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h := newFixture(t)
@@ -35,28 +35,28 @@ func TestContainerWithoutAddressIsRestarted(t *testing.T) {
 			h.Engine.Disconnect(s.ContainerName)
 			h.reconcile()
 			if now := h.stored(s.ID); now.Status != session.Error || !strings.Contains(now.LastError, "restart the session") {
-				t.Errorf("got %s, %q; want an error that says what to do", now.Status, now.LastError)
+				t.Errorf("got %s, %q; want an error with a remedy", now.Status, now.LastError)
 			}
 		})
 	})
 }
 
-// An engine may report the address of a running container late: a start looks again before it fails.
+// An engine may report the address of a running container late: a start inspects it again before it fails.
 func TestStartOfRunningSessionWaitsForAddress(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	s, _ := h.Make(lifecycle.Request{})
 	h.Engine.Disconnect(s.ContainerName)
-	looks := len(h.Engine.Calls(runtimetest.OpInspect))
+	inspections := len(h.Engine.Calls(runtimetest.OpInspect))
 	work, err := h.Start(t.Context(), s.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for len(h.Engine.Calls(runtimetest.OpInspect)) < looks+3 { // one for the container, two for its address
+	for len(h.Engine.Calls(runtimetest.OpInspect)) < inspections+3 { // one for the container, two for its address
 		select {
 		case <-time.After(time.Millisecond):
 		case <-t.Context().Done():
-			t.Fatal("the container is not looked at again")
+			t.Fatal("the container is not inspected again")
 		}
 	}
 	h.Engine.Reconnect(s.ContainerName)
@@ -65,7 +65,7 @@ func TestStartOfRunningSessionWaitsForAddress(t *testing.T) {
 	}
 }
 
-// A server that takes its time to end, or to answer, keeps nobody else waiting for the comparison of records and containers.
+// A server that exits or answers slowly does not delay the reconciliation of other sessions.
 func TestSlowSessionDoesNotDelayReconcilingOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestSlowSessionDoesNotDelayReconcilingOthers(t *testing.T) {
 		slow, _ := h.Make(lifecycle.Request{})
 		other, _ := h.Make(lifecycle.Request{})
 		h.abandon(h.Manager)
-		for _, s := range []session.Session{slow, other} { // stopped as far as is recorded
+		for _, s := range []session.Session{slow, other} { // recorded as stopped
 			now := h.stored(s.ID)
 			now.Status, now.Port = session.Error, 0
 			now.LastError = "left by a failure"
@@ -96,7 +96,7 @@ func TestSlowSessionDoesNotDelayReconcilingOthers(t *testing.T) {
 		h.waitFor(t, other.ID, "running again", func(now session.Session, _ lifecycle.Health) bool { return now.Status == session.Running })
 		select {
 		case err := <-done:
-			t.Errorf("the comparison has ended (%v) before the slow server did", err)
+			t.Errorf("the reconciliation has ended (%v) before the slow server did", err)
 		default:
 		}
 		close(release)

@@ -18,7 +18,7 @@ import (
 	"berth/internal/waittest"
 )
 
-// upgrade moves a session to an image that works, to one that does not, or back.
+// upgrade moves a session to an image that works or to one that does not, or reverts its upgrade.
 func (m *model) upgrade(rt *rapid.T) {
 	req := rapid.SampledFrom([]lifecycle.UpgradeRequest{{Image: "stub:2"}, {Image: brokenImage}, {Back: true}, {}}).Draw(rt, "upgrade")
 	m.Engine.BehaveImage(brokenImage, runtimetest.Behaviour{Exits: true, ExitCode: 3})
@@ -29,13 +29,13 @@ func (m *model) upgrade(rt *rapid.T) {
 
 const brokenImage = "stub:broken"
 
-// remember has the session's server keep one more of its own sessions, in its state.
+// remember adds one item to the state of the session's server.
 func (h *fixture) remember(t *testing.T, s session.Session) {
 	t.Helper()
 	h.own(t, http.MethodPost, s)
 }
 
-// remembered is how many there are.
+// remembered returns the number of items in the state.
 func (h *fixture) remembered(t *testing.T, s session.Session) int {
 	t.Helper()
 	var all []any
@@ -68,7 +68,7 @@ func (h *fixture) own(t *testing.T, method string, s session.Session) []byte {
 	return body
 }
 
-// reopened is the next process, with other settings.
+// reopened starts the next process, with other settings.
 func (h *fixture) reopened(t *testing.T, change func(*lifecycle.Options)) {
 	t.Helper()
 	if err := h.Close(t.Context()); err != nil {
@@ -139,10 +139,10 @@ func TestStartAfterStopUsesPresentSettings(t *testing.T) {
 					t.Errorf("got image %s in the record, want %s", after.Image, want)
 				}
 				if got, err := h.OutOfDate(t.Context(), after); err != nil || len(got) > 0 {
-					t.Errorf("after the start: %v, %v is out of date, want nothing", got, err)
+					t.Errorf("after the start: %v, %v is out of date, want no part", got, err)
 				}
 				if got := h.remembered(t, after); got != 1 {
-					t.Errorf("the server remembers %d of its sessions, want 1: workspace and state stay", got)
+					t.Errorf("the state has %d items, want 1: workspace and state are kept", got)
 				}
 			})
 		}
@@ -168,7 +168,7 @@ func TestRestartUsesRebuiltImage(t *testing.T) {
 	w, err := h.Restart(t.Context(), s.ID)
 	after, err := h.wait(t, w, err)
 	if err != nil || after.ContainerID == s.ContainerID {
-		t.Errorf("got container %s, %v, want another one: the tag means another image", after.ContainerID, err)
+		t.Errorf("got container %s, %v, want another one: the tag refers to another image", after.ContainerID, err)
 	}
 }
 
@@ -180,7 +180,7 @@ func TestChosenImageIsKeptWhenProfileChanges(t *testing.T) {
 	w, err := h.Restart(t.Context(), s.ID)
 	after, err := h.wait(t, w, err)
 	if err != nil || after.Image != "mine:1" || after.ContainerID != s.ContainerID {
-		t.Errorf("got %s in container %s, %v, want mine:1 in %s: somebody chose it", after.Image, after.ContainerID, err, s.ContainerID)
+		t.Errorf("got %s in container %s, %v, want mine:1 in %s: the image was chosen", after.Image, after.ContainerID, err, s.ContainerID)
 	}
 }
 
@@ -192,7 +192,7 @@ func TestContainerIsKeptWhenNewImageIsMissing(t *testing.T) {
 	w, err := h.Restart(t.Context(), s.ID)
 	after, err := h.wait(t, w, err)
 	if err != nil || after.Status != session.Running || after.ContainerID != s.ContainerID {
-		t.Errorf("got %s in container %s, %v, want running in %s: the new image is not there", after.Status, after.ContainerID, err, s.ContainerID)
+		t.Errorf("got %s in container %s, %v, want running in %s: the new image is missing", after.Status, after.ContainerID, err, s.ContainerID)
 	}
 	w, err = h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{})
 	if _, err = h.wait(t, w, err); session.CodeOf(err) != session.CodeImageNotFound {
@@ -220,17 +220,17 @@ func TestUpgradeMovesToImageAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if back.Image != "stub:1" || back.Status != session.Running || back.Upgrade != nil {
-		t.Errorf("on the way back: %+v", back)
+		t.Errorf("after the revert: %+v", back)
 	}
 	if got := h.remembered(t, back); got != 1 {
-		t.Errorf("the server remembers %d of its sessions, want 1, as at the upgrade", got)
+		t.Errorf("the state has %d items, want 1, as before the upgrade", got)
 	}
 	w, err = h.Restart(t.Context(), s.ID)
 	if again, err := h.wait(t, w, err); err != nil || again.Image != "stub:1" {
-		t.Errorf("after a restart: %s, %v, want stub:1: it was gone back to on purpose", again.Image, err)
+		t.Errorf("after a restart: %s, %v, want stub:1: the image of a revert is kept", again.Image, err)
 	}
 	if _, err = h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true}); session.CodeOf(err) != session.CodeConflict {
-		t.Errorf("back twice: got %v, want code %s: one generation is kept", err, session.CodeConflict)
+		t.Errorf("second revert: got %v, want code %s: one generation is kept", err, session.CodeConflict)
 	}
 }
 
@@ -243,7 +243,7 @@ func TestUpgradeToBrokenImageIsReverted(t *testing.T) {
 	w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: brokenImage})
 	after, err := h.wait(t, w, err)
 	if session.CodeOf(err) != session.CodeUpgradeFailed || !strings.Contains(session.MessageOf(err), "code 3") {
-		t.Errorf("got %v, want code %s and why", err, session.CodeUpgradeFailed)
+		t.Errorf("got %v, want code %s and the cause", err, session.CodeUpgradeFailed)
 	}
 	if after.Status != session.Running || after.Image != "stub:1" || after.LastError == "" || h.remembered(t, after) != 1 {
 		t.Errorf("got %+v, want it running on stub:1 with its state", after)
@@ -283,11 +283,11 @@ func TestUpgradeToProfileImageIsIdempotent(t *testing.T) {
 		}
 	}
 	if calls := h.Engine.Calls(runtimetest.OpSaveState); len(calls) != 1 {
-		t.Errorf("the state was copied %d times, want once: the second upgrade had nothing to do", len(calls))
+		t.Errorf("the state was copied %d times, want once: the second upgrade does nothing", len(calls))
 	}
 }
 
-// A process that dies in any call of an upgrade leaves it to the next one, which ends it.
+// An upgrade that is interrupted at any call is completed by the next process.
 func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 	t.Parallel()
 	for _, image := range []string{"stub:2", brokenImage} {
@@ -305,7 +305,7 @@ func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 						h.Engine.BehaveImage(brokenImage, runtimetest.Behaviour{Exits: true, ExitCode: 3})
 						s, _ := h.Make(lifecycle.Request{})
 						h.remember(t, s)
-						// The engine is gone for this process from that call on, done or not, and the process ends.
+						// From that call on, with or without its effect, the engine is unavailable to this process, and the process ends.
 						h.Engine.Script(op, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "lost"), ActFirst: acted})
 						w, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: image})
 						if _, err := h.wait(t, w, err); session.CodeOf(err) != session.CodeEngineUnavailable {
@@ -318,7 +318,7 @@ func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 						if image == brokenImage {
 							want = "stub:1"
 						}
-						waittest.True(t, "what was asked for happens", func() bool {
+						waittest.True(t, "the upgrade is completed", func() bool {
 							if err := h.Reconcile(t.Context()); err != nil {
 								t.Fatal(err)
 							}
@@ -328,7 +328,7 @@ func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 						})
 						now, err := h.Get(t.Context(), s.ID)
 						if err != nil || h.remembered(t, now) != 1 {
-							t.Errorf("the server remembers %d of its sessions, want 1 (%v)", h.remembered(t, now), err)
+							t.Errorf("the state has %d items, want 1 (%v)", h.remembered(t, now), err)
 						}
 					})
 				})
@@ -337,7 +337,7 @@ func TestInterruptedUpgradeIsFinishedByNextProcess(t *testing.T) {
 	}
 }
 
-// Whoever stops a session in the middle of the way back finds it whole with the next start.
+// A revert that is interrupted by a stop is completed by the next start.
 func TestStartCompletesInterruptedRevert(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -355,14 +355,14 @@ func TestStartCompletesInterruptedRevert(t *testing.T) {
 		if _, err := h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Back: true}); err != nil {
 			t.Fatal(err)
 		}
-		waittest.True(t, "what was asked for happens", func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
+		waittest.True(t, "the restore has begun", func() bool { return len(h.Engine.Calls(runtimetest.OpRestoreState)) > 0 })
 		w, err = h.Stop(t.Context(), s.ID)
 		if _, err := h.wait(t, w, err); err != nil {
 			t.Fatal(err)
 		}
 		close(release)
 		if _, err = h.Upgrade(t.Context(), s.ID, lifecycle.UpgradeRequest{Image: "stub:3"}); session.CodeOf(err) != session.CodeConflict {
-			t.Errorf("upgrade half-way back: got %v, want code %s", err, session.CodeConflict)
+			t.Errorf("upgrade during the revert: got %v, want code %s", err, session.CodeConflict)
 		}
 		w, err = h.Start(t.Context(), s.ID)
 		after, err := h.wait(t, w, err)
@@ -370,7 +370,7 @@ func TestStartCompletesInterruptedRevert(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := h.remembered(t, after); got != 1 || after.Image != "stub:1" {
-			t.Errorf("got %d remembered on %s, want 1 on stub:1: no server may see a state that is half replaced", got, after.Image)
+			t.Errorf("got %d items on %s, want 1 on stub:1: no server may see a partly replaced state", got, after.Image)
 		}
 	})
 }

@@ -16,10 +16,10 @@ func withFastHealing(o *lifecycle.Options) {
 	o.Health = lifecycle.HealthOptions{CheckEvery: 100 * time.Millisecond, Timeout: time.Second, MaxRestarts: 2, RestartDelay: time.Millisecond}
 }
 
-// An engine that has lost a session's data, or is another one, does not make its user believe in an empty workspace.
+// A workspace that is missing, because the engine has lost its data or is another one, is not replaced by an empty one.
 func TestMissingWorkspaceIsNotRecreated(t *testing.T) {
 	t.Parallel()
-	for name, stop := range map[string]bool{"of a session that runs": false, "of one that was stopped": true} {
+	for name, stop := range map[string]bool{"running session": false, "stopped session": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestMissingWorkspaceIsNotRecreated(t *testing.T) {
 					t.Errorf("got %s, %q; want an error that names the workspace", now.Status, now.LastError)
 				}
 				if volumes := h.Engine.Volumes(); len(volumes) != 0 {
-					t.Errorf("got %v, want no volume: nobody has asked for an empty one", volumes)
+					t.Errorf("got %v, want no volume: no empty one is created", volumes)
 				}
 				if _, err := h.do(h.Delete, s.ID); err != nil {
 					t.Errorf("delete: %v", err)
