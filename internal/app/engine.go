@@ -82,7 +82,7 @@ func openCertificates(ctx context.Context, d config.Docker, log *slog.Logger) (*
 	for _, w := range warnings {
 		log.WarnContext(ctx, "certificate needs attention", "code", w.Code, "path", w.Path, "problem", w.Text)
 	}
-	return &pki.Monitor{Client: client, Address: engine.Host, Logger: log}, nil
+	return &pki.Monitor{Client: client, Address: engine.HostPort(engineaddr.PortTLS), Logger: log}, nil
 }
 
 // dialFailed is called when a session's server was not reached: the Docker host may be somewhere else now.
