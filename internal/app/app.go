@@ -1,5 +1,5 @@
-// Package app puts Berth together: it opens what the configuration asks for, runs it, and closes it again. It is the
-// only package that knows more than one adapter. It refuses to know flags and signals.
+// Package app wires Berth: it opens what the configuration asks for, runs it, and closes it again. It is the only package
+// that knows more than one adapter. It does not know flags and signals.
 package app
 
 import (
@@ -31,7 +31,7 @@ import (
 	"berth/internal/webhook"
 )
 
-// App is one running Berth. Make it with [New], run it with [App.Run], and always end it with [App.Stop].
+// App is one running Berth. Make it with [New], run it with [App.Run], and always close it with [App.Stop].
 type App struct {
 	cfg     config.Config
 	log     *slog.Logger
@@ -46,7 +46,7 @@ type App struct {
 	runtime session.Runtime
 	host    hostMonitors
 	manager *lifecycle.Manager
-	webhook *webhook.Sender // nil: no notices are sent
+	webhook *webhook.Sender // nil: no notifications are sent
 	proxy   *proxy.Proxy
 	server  *server.Server
 	metrics *metrics.Metrics
@@ -57,26 +57,26 @@ type App struct {
 
 	descriptors server.Descriptors
 	logShares   *server.LogShares
-	live        atomic.Pointer[config.Config] // cfg, and what has been reloaded since
+	live        atomic.Pointer[config.Config] // cfg with the settings that were reloaded since
 	reloading   sync.Mutex
 
-	reconciled    atomic.Bool   // routes are known
-	known         chan struct{} // closed when they are for the first time
+	reconciled    atomic.Bool   // the routes have been pushed
+	known         chan struct{} // closed when reconciled is set for the first time
 	securityCheck atomic.Pointer[httpapi.SecurityCheck]
-	draining      chan struct{} // closed when it begins to stop
+	draining      chan struct{} // closed when the shutdown begins
 	stopOnce      sync.Once
 	stopErr       error
-	undo          []undo // what was opened, oldest first
+	undo          []undo // one for each resource that was opened, oldest first
 }
 
-// undo closes one thing that New opened.
+// undo closes one resource that New opened.
 type undo struct {
 	name  string
 	close func(context.Context) error
 }
 
-// New opens everything: state directory, store, runtime, listener. When something cannot be opened it closes the rest
-// and says what to do. Nothing is served before [App.Run].
+// New opens everything: state directory, store, runtime, listener. When one of them cannot be opened, New closes the rest
+// and returns an error that says what to do. Nothing is served before [App.Run].
 func New(ctx context.Context, cfg config.Config, version string, log *slog.Logger, options ...Option) (*App, error) {
 	a := &App{
 		cfg: cfg, log: log, version: version, begun: time.Now().UTC(), known: make(chan struct{}), draining: make(chan struct{}),
@@ -95,7 +95,7 @@ func New(ctx context.Context, cfg config.Config, version string, log *slog.Logge
 	return a, nil
 }
 
-// open opens one part after the other.
+// open opens the parts in their order.
 func (a *App) open(ctx context.Context) error {
 	dir, err := storage.OpenDir(a.cfg.Server.StateDir)
 	if err != nil {
@@ -135,13 +135,13 @@ func (a *App) open(ctx context.Context) error {
 // Addr is the address that requests are served on.
 func (a *App) Addr() net.Addr { return a.server.Addr() }
 
-// Run serves until ctx ends, and returns nil then; an error says which part failed. Stop must follow in either case.
+// Run serves until ctx ends, and returns nil then; an error names the part that failed. Call Stop in either case.
 func (a *App) Run(ctx context.Context) error {
-	alive, stopTelling := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains
-	var telling sync.WaitGroup
-	defer telling.Wait()
-	defer stopTelling()
-	telling.Go(func() { a.sendWatchdog(alive) })
+	watchdogCtx, stopWatchdog := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains
+	var watchdog sync.WaitGroup
+	defer watchdog.Wait()
+	defer stopWatchdog()
+	watchdog.Go(func() { a.sendWatchdog(watchdogCtx) })
 	work, ctx := errgroup.WithContext(ctx)
 	leave := a.storage.Run(ctx, work, a.manager.PeersChanged)
 	work.Go(func() error {
@@ -172,20 +172,20 @@ func (a *App) Run(ctx context.Context) error {
 		return a.server.Serve(ctx)
 	})
 	work.Go(func() error {
-		<-ctx.Done() // the caller's wish, or the failure of another part
-		a.log.InfoContext(ctx, "stopping; sessions go on running", "reason", context.Cause(ctx).Error())
-		defer leave() // others take over from now on what is ours
+		<-ctx.Done() // canceled by the caller, or by the failure of another worker
+		a.log.InfoContext(ctx, "stopping; sessions keep running", "reason", context.Cause(ctx).Error())
+		defer leave() // from now on other instances take over our operations
 		return a.drain(context.WithoutCancel(ctx))
 	})
 	return work.Wait()
 }
 
-// acceptWait is how long connections are left in the listener's queue for want of routes. Who has kept a listener open while
-// Berth was restarted has sent requests that must not find their sessions unknown; whoever asks how Berth is must not wait
-// for an engine that does not answer.
+// acceptWait is how long connections stay in the listener's queue while there are no routes. A supervisor that keeps the
+// listener open during a restart has queued requests, which must not be answered "unknown session"; a health check must not
+// wait for an engine that does not answer.
 const acceptWait = 5 * time.Second
 
-// awaitRoutes returns when sessions can be served, or it is no use to wait any longer.
+// awaitRoutes returns when sessions can be served, after acceptWait, or when ctx ends.
 func (a *App) awaitRoutes(ctx context.Context) {
 	wait := time.NewTimer(acceptWait)
 	defer wait.Stop()
@@ -196,10 +196,10 @@ func (a *App) awaitRoutes(ctx context.Context) {
 	}
 }
 
-// stopTimeout bounds the closing of each thing that New opened.
+// stopTimeout bounds the closing of each resource that New opened.
 const stopTimeout = 10 * time.Second
 
-// Stop closes everything, newest first, past failures. It may be called again and then answers the same.
+// Stop closes everything, newest first, and goes on after a failure. Called again, it returns the same error.
 func (a *App) Stop(ctx context.Context) error {
 	a.stopOnce.Do(func() { a.stopErr = a.closeAll(context.WithoutCancel(ctx)) })
 	return a.stopErr
@@ -222,7 +222,7 @@ func (a *App) onStop(name string, closeIt func(context.Context) error) {
 	a.undo = append(a.undo, undo{name: name, close: closeIt})
 }
 
-// ready says why sessions cannot be served, nil when they can.
+// ready returns why sessions cannot be served; nil when they can.
 func (a *App) ready() error {
 	if !a.reconciled.Load() {
 		return session.Errorf(session.CodeShuttingDown, "not ready: starting or stopping").After(time.Second)

@@ -48,11 +48,11 @@ func TestSessionsOutliveBerth(t *testing.T) {
 func TestHealthDetailsRequireOperator(t *testing.T) {
 	t.Parallel()
 	b := start(t, settings(t))
-	var stranger, operator map[string]any
-	b.call(t, http.MethodGet, "/health", "", &stranger)
+	var unauthenticated, operator map[string]any
+	b.call(t, http.MethodGet, "/health", "", &unauthenticated)
 	b.call(t, http.MethodGet, "/health", b.adminToken(t), &operator)
-	if len(stranger) != 1 || stranger["status"] != "healthy" {
-		t.Errorf("a stranger sees %v, want the status only", stranger)
+	if len(unauthenticated) != 1 || unauthenticated["status"] != "healthy" {
+		t.Errorf("an unauthenticated client sees %v, want the status only", unauthenticated)
 	}
 	limits, _ := operator["resource_limits"].(map[string]any)
 	pool, _ := operator["http_connection_pool"].(map[string]any)
@@ -89,7 +89,7 @@ func TestNewClosesWhatItOpenedWhenALaterPartFails(t *testing.T) {
 	taken := cfg
 	taken.Server.StateDir = filepath.Join(t.TempDir(), "other")
 	taken.Server.Listen = first.Addr().String()
-	for range 2 { // the second try shows that the first has given its locks back
+	for range 2 { // the second try shows that the first has released its locks
 		_, err := app.New(t.Context(), taken, "test", slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), "BERTH_LISTEN") {
 			t.Fatalf("got %v, want an error that names BERTH_LISTEN", err)
@@ -113,7 +113,7 @@ func TestStateDirectoryThatOthersMayReadIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := app.New(t.Context(), cfg, "test", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), cfg.Server.StateDir) {
-				t.Errorf("got %v, want a refusal that names the place", err)
+				t.Errorf("got %v, want a refusal that names the directory", err)
 			}
 		})
 	}

@@ -21,7 +21,7 @@ type made struct {
 	Token string `json:"token"`
 }
 
-// API and proxy count wrong tokens together, and neither keeps out who has a right one.
+// API and proxy count wrong tokens together, and neither refuses a client with a valid one.
 func TestWrongTokensAreThrottledAcrossAPIAndProxy(t *testing.T) {
 	t.Parallel()
 	b := start(t, settings(t))
@@ -53,12 +53,12 @@ func TestWrongTokensAreThrottledAcrossAPIAndProxy(t *testing.T) {
 		`berth_auth_failures_total{reason="expired",surface="proxy"} 0`, `berth_tokens_swept_total 0`,
 	} {
 		if !strings.Contains(metrics, want) {
-			t.Errorf("the measurements have no %s:\n%s", want, metrics)
+			t.Errorf("the metrics have no %s:\n%s", want, metrics)
 		}
 	}
 }
 
-// Each rotation is a line of the audit trail, which is rotated too: one session's user writes few.
+// Each rotation writes a line to the audit trail, which is itself rotated: one session's user may write only a few.
 func TestRotationsWithASessionsTokenAreLimited(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
@@ -81,13 +81,13 @@ func TestRotationsWithASessionsTokenAreLimited(t *testing.T) {
 			t.Fatalf("rotate: got %d", status)
 		}
 	}
-	if done < 5 || done > 7 { // one a minute, should the machine be slow
+	if done < 5 || done > 7 { // one more a minute, if the machine is slow
 		t.Errorf("%d of 30 rotations with the session's token were done, want 5", done)
 	}
 	res, body := b.ask(t, http.MethodPost, rotate, token)
 	wait, err := strconv.Atoi(res.Header.Get("Retry-After"))
 	if err != nil || wait < 1 || wait > 60 || !strings.Contains(body, `"too_many_attempts"`) {
-		t.Errorf("got %s, Retry-After %q, %s; want too_many_attempts and when to try again", res.Status, res.Header.Get("Retry-After"), body)
+		t.Errorf("got %s, Retry-After %q, %s; want too_many_attempts and Retry-After", res.Status, res.Header.Get("Retry-After"), body)
 	}
 	if status := b.call(t, http.MethodGet, "/sessions/"+s.ID, token, nil); status != http.StatusOK {
 		t.Errorf("the token that was not replaced: got %d, want 200", status)
@@ -112,8 +112,8 @@ func TestRotationsWithASessionsTokenAreLimited(t *testing.T) {
 	}
 }
 
-// A grace is data: it goes on after a restart, and comes along in an export.
-func TestGraceOutlivesBerth(t *testing.T) {
+// The grace period of a replaced token is stored: it continues after a restart, and is part of an export.
+func TestGracePeriodSurvivesRestartAndExport(t *testing.T) {
 	t.Parallel()
 	cfg, moved := settings(t), settings(t)
 	cfg.Token.Secret = "the key of the digests of this test, long enough"
@@ -162,8 +162,8 @@ func TestGraceOutlivesBerth(t *testing.T) {
 	}
 }
 
-// What has expired while Berth was away is swept when it comes back.
-func TestExpiredTokensAreSwept(t *testing.T) {
+// Tokens that expired while Berth was not running are swept after its start.
+func TestTokensExpiredBeforeStartAreSwept(t *testing.T) {
 	t.Parallel()
 	cfg, at := settings(t), time.Now().UTC().Add(-48*time.Hour)
 	data, err := jsonfile.Write([]session.Session{{

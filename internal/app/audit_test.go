@@ -14,13 +14,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// record is what a line of the audit trail says, but for what is another each time.
+// record is a line of the audit trail without the fields that differ in each run.
 type record struct {
 	Operation, Actor, Outcome, Code, Route, Token string
 	Automatic, Forced                             bool
 }
 
-// records reads the audit trail and checks that each line says who, from where, what, when and on which request.
+// records reads the audit trail and checks that each line has principal, address, operation, time and request ID.
 func records(t *testing.T, file string) []record {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -30,7 +30,7 @@ func records(t *testing.T, file string) []record {
 	var all []record
 	for line := range strings.Lines(string(text)) {
 		if !strings.HasSuffix(line, "\n") {
-			break // is being written
+			break // this line is being written
 		}
 		var r struct {
 			record
@@ -42,17 +42,17 @@ func records(t *testing.T, file string) []record {
 		}
 		at, err := time.Parse("2006-01-02T15:04:05.000Z", r.Timestamp)
 		if err != nil || time.Since(at) > time.Hour || r.Level != "INFO" || r.Logger != "berth.audit" || r.Message != "audit" {
-			t.Errorf("not the form of a record: %s", line)
+			t.Errorf("not a well-formed record: %s", line)
 		}
 		if !strings.HasPrefix(r.Request, "req-") || r.Actor != "berth" && !strings.HasPrefix(r.Remote, "127.0.0.1:") {
-			t.Errorf("a record without its request, or without from where: %s", line)
+			t.Errorf("a record without its request ID or its address: %s", line)
 		}
 		all = append(all, r.record)
 	}
 	return all
 }
 
-func TestAuditTrailHasEverythingOnce(t *testing.T) {
+func TestAuditTrailRecordsEachOperationOnce(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	cfg.Log.FileEnabled, cfg.Log.AuditFile = true, filepath.Join(t.TempDir(), "audit.log")
@@ -64,7 +64,7 @@ func TestAuditTrailHasEverythingOnce(t *testing.T) {
 	}
 	b.call(t, http.MethodPost, "/sessions", admin, &made)
 	path, server := "/sessions/"+made.ID, "/s/"+made.ID+"/session"
-	for range 3 { // which is one visitor
+	for range 3 { // which is recorded once
 		b.call(t, http.MethodGet, server, made.Token, nil)
 	}
 	b.call(t, http.MethodGet, server, "wrong", nil)
@@ -115,7 +115,7 @@ func TestAuditTrailHasEverythingOnce(t *testing.T) {
 	}
 }
 
-// What Berth does of its own accord is in the trail as well, as its own.
+// Automatic operations are in the trail too, with Berth as the actor.
 func TestAuditTrailRecordsAutomaticRestarts(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
@@ -142,10 +142,10 @@ func TestAuditTrailRecordsAutomaticRestarts(t *testing.T) {
 }
 
 // Without log files the trail is on the console, whatever its level.
-func TestAuditTrailIsOnTheConsoleWhereThereAreNoFiles(t *testing.T) {
+func TestAuditTrailGoesToConsoleWithoutLogFiles(t *testing.T) {
 	t.Parallel()
 	b, kept := startLogged(t, settings(t))
-	b.call(t, http.MethodGet, "/sessions", "wrong-token-of-a-stranger", nil)
+	b.call(t, http.MethodGet, "/sessions", "wrong-token-of-a-client", nil)
 	var found bool
 	for _, l := range kept.lines(t) {
 		found = found || l["logger"] == "berth.audit" && l["outcome"] == "refused" && regexp.MustCompile(`^127\.0\.0\.1:`).MatchString(l["remote"].(string))

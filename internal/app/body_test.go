@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A stranger who announces a body and withholds it is answered all the same, and does not hold up the end.
-func TestWithheldBodyHoldsNothing(t *testing.T) {
+// An unauthenticated client that announces a body and withholds it gets an answer, and does not delay the shutdown.
+func TestWithheldBodyDelaysNeitherAnswerNorShutdown(t *testing.T) {
 	t.Parallel()
 	b := start(t, settings(t))
 	const announced, chunked = "Content-Length: 1000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n10\r\n"
@@ -38,7 +38,7 @@ func TestWithheldBodyHoldsNothing(t *testing.T) {
 					t.Fatalf("no answer: %v", err)
 				}
 				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-					t.Fatalf("%s: half an answer: %v", resp.Status, err)
+					t.Fatalf("%s: incomplete answer: %v", resp.Status, err)
 				}
 				_ = resp.Body.Close()
 				if _, err := reader.ReadByte(); err == nil || strings.Contains(err.Error(), "timeout") {
@@ -49,7 +49,7 @@ func TestWithheldBodyHoldsNothing(t *testing.T) {
 	}
 }
 
-// A create that takes longer than the API framework's deadline for its body is waited for.
+// A create may take longer than the API framework's deadline for its body.
 func TestLongCreateIsAnswered(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)

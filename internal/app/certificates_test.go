@@ -17,7 +17,7 @@ import (
 	"berth/internal/porttest"
 )
 
-// engineTLSFixture are the certificates of an engine that only shakes hands.
+// engineTLSFixture has the certificates of an engine that only does the TLS handshake.
 type engineTLSFixture struct {
 	*pki.Monitor
 	dir string
@@ -62,7 +62,7 @@ func TestCertificatesAreShownAndMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"client ok", "ca ok"}, names(a)); diff != "" {
-		t.Errorf("before the engine was seen (-want +got): %s", diff)
+		t.Errorf("before the first handshake (-want +got): %s", diff)
 	}
 	a.Handshake(t.Context())
 	if diff := cmp.Diff([]string{"engine ok", "client ok", "ca ok"}, names(a)); diff != "" {
@@ -72,7 +72,7 @@ func TestCertificatesAreShownAndMeasured(t *testing.T) {
 	if err := registry.Register(metrics.Certificates(a.Client.Expiries)); err != nil {
 		t.Fatal(err)
 	}
-	// Two authorities must not become two measurements of one name.
+	// Two authorities must not become two samples of one name.
 	if _, err := pki.Rotate(a.dir, pki.RotateOptions{Days: 5000}); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestPinsAndVerificationComeFromTheSettings(t *testing.T) {
 		}
 	}
 	if _, err := guard(t, func(d *config.Docker) { d.TLSPin = "x" }); err == nil {
-		t.Error("a pin that is none was taken")
+		t.Error("an invalid pin was accepted")
 	}
 	if a, err := guard(t, func(d *config.Docker) { d.Host = "unix:///run/docker.sock" }); err != nil || a.Monitor != nil {
 		t.Errorf("a socket: %v, certificates %v; want none", err, a.Monitor)

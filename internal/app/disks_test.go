@@ -15,7 +15,7 @@ import (
 	"berth/internal/pressure"
 )
 
-func TestHealthSeesAFullDisk(t *testing.T) {
+func TestHealthIsDegradedByFullDisk(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	dir := t.TempDir()
@@ -56,10 +56,10 @@ func TestHealthSeesAFullDisk(t *testing.T) {
 		t.Errorf("got the alerts %+v, want one for each disk that names a directory", h.Alerts)
 	}
 	if d := h.Disks[0]; d.Disk != "engine" || d.Path != dir || *d.Used < 0.97 || *d.Free > 96<<10 || d.MeasuredAt.IsZero() {
-		t.Errorf("got %+v, want the numbers of a full disk", d)
+		t.Errorf("got %+v, want the values of a full disk", d)
 	}
 	if metrics := b.metrics(t); !strings.Contains(metrics, `berth_disk_used_ratio{disk="engine"} 0.9`) {
-		t.Error("the metrics do not tell that the disk is full")
+		t.Error("the metrics do not show that the disk is full")
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// drain lets what is in flight finish, for a bounded time: first the requests, those included that are on their way on
-// connections that are open already, then the operations that they have begun. Sessions go on running.
+// drain waits a bounded time for work in flight: first for requests, including those still being sent on open
+// connections, then for the operations that they started. Sessions keep running.
 func (a *App) drain(ctx context.Context) error {
 	a.notifySupervisor(stateStopping)
 	a.reconciled.Store(false)
@@ -19,14 +19,14 @@ func (a *App) drain(ctx context.Context) error {
 		a.log.InfoContext(ctx, "waiting for requests in flight", "requests", n, "at_most", a.cfg.Server.DrainTimeout.String())
 	}
 	var parts errgroup.Group
-	quiet := make(chan struct{}) // no request can come any more
+	quiet := make(chan struct{}) // closed when no request can arrive any more
 	parts.Go(func() error { return a.proxy.Drain(ctx, quiet) })
 	parts.Go(func() error {
 		defer close(quiet)
 		return a.server.Shutdown(ctx)
 	})
 	if err := errors.Join(parts.Wait(), a.manager.Close(ctx)); err != nil {
-		a.log.WarnContext(ctx, "not everything in flight could finish", "error", err)
+		a.log.WarnContext(ctx, "drain incomplete, requests or operations were cut off", "error", err)
 	}
 	return nil
 }

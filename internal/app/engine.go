@@ -22,7 +22,7 @@ type engine struct {
 	detector     *hostip.Detector // nil: the Docker host is this machine
 }
 
-// openEngine connects to the engine on behalf of an installation.
+// openEngine connects to the engine for an installation.
 func openEngine(ctx context.Context, cfg config.Config, installation string, log *slog.Logger) (*engine, error) {
 	d := cfg.Docker
 	e := &engine{}
@@ -39,7 +39,7 @@ func openEngine(ctx context.Context, cfg config.Config, installation string, log
 	if e.certificates != nil {
 		opts.TLS = e.certificates.Client.TLS()
 	}
-	// The engine's loopback address is that of the Docker host, which has to be found where that is not this machine.
+	// The engine's loopback address is that of the Docker host, whose address has to be detected where that is another machine.
 	if d.ReachedAt != "" || !hostip.IsLocal(d.Host) {
 		e.detector = hostip.New(hostip.Options{HostIP: d.ReachedAt, DockerHostGateway: d.HostGateway, Gateway: d.Gateway})
 		opts.Reach = e.detector.Reach
@@ -53,8 +53,8 @@ func openEngine(ctx context.Context, cfg config.Config, installation string, log
 	return e, nil
 }
 
-// openCertificates opens the certificates of the connection. It returns nil for a local socket, which the configuration has
-// allowed explicitly.
+// openCertificates opens the certificates of the connection. It returns nil for a local socket, which the
+// configuration allows explicitly.
 func openCertificates(ctx context.Context, d config.Docker, log *slog.Logger) (*pki.Monitor, error) {
 	engine, err := engineaddr.ParseTCP(d.Host)
 	if err != nil {
@@ -70,10 +70,10 @@ func openCertificates(ctx context.Context, d config.Docker, log *slog.Logger) (*
 		Strict:   d.Env == config.Production,
 		Reloaded: func(err error) {
 			if err != nil {
-				log.ErrorContext(ctx, "changed certificates not taken, going on with those in memory", "error", err)
+				log.ErrorContext(ctx, "certificate reload failed, keeping the previous certificates", "error", err)
 				return
 			}
-			log.InfoContext(ctx, "certificates read again")
+			log.InfoContext(ctx, "certificates reloaded")
 		},
 	})
 	if err != nil {
@@ -85,14 +85,14 @@ func openCertificates(ctx context.Context, d config.Docker, log *slog.Logger) (*
 	return &pki.Monitor{Client: client, Address: engine.HostPort(engineaddr.PortTLS), Logger: log}, nil
 }
 
-// dialFailed is called when a session's server was not reached: the Docker host may be somewhere else now.
+// dialFailed is called when a connection to a session's server failed: the Docker host may have another address now.
 func (a *App) dialFailed() {
 	if a.engine != nil && a.engine.detector != nil {
 		a.engine.detector.Forget()
 	}
 }
 
-// Adopt brings back the sessions that the engine has and the store has not; see [storage.Adopt].
+// Adopt restores the sessions that the engine has and the store lacks; see [storage.Adopt].
 func Adopt(ctx context.Context, cfg config.Config, opts storage.AdoptOptions, log *slog.Logger) (storage.AdoptReport, error) {
 	return storage.Adopt(ctx, cfg, opts, func(ctx context.Context, installation string) (storage.Engine, error) {
 		e, err := openEngine(ctx, cfg, installation, log)

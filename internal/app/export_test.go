@@ -2,5 +2,5 @@ package app
 
 import "berth/internal/httpapi"
 
-// SetSecurityCheck puts the result of a security check in place, as if it had just been made.
+// SetSecurityCheck sets the result of the latest security check.
 func (a *App) SetSecurityCheck(check *httpapi.SecurityCheck) { a.securityCheck.Store(check) }

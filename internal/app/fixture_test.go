@@ -23,7 +23,7 @@ func settings(t *testing.T) config.Config {
 	t.Helper()
 	cfg, err := config.Load(config.Options{Overrides: map[string]string{
 		"BERTH_RUNTIME": "process", "BERTH_LISTEN": "127.0.0.1:0", "BERTH_STATE_DIR": filepath.Join(t.TempDir(), "state"),
-		"BERTH_DRAIN_TIMEOUT": "2", "RESOURCE_CRITICAL_THRESHOLD": "1", // tests keep machines busy
+		"BERTH_DRAIN_TIMEOUT": "2", "RESOURCE_CRITICAL_THRESHOLD": "1", // the tests themselves load the machine
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func settings(t *testing.T) config.Config {
 	return cfg
 }
 
-// berth is an App that runs.
+// berth is a running App.
 type berth struct {
 	*app.App
 	cfg  config.Config
@@ -75,7 +75,7 @@ func run(t *testing.T, a *app.App, cfg config.Config) *berth {
 	}
 }
 
-// end stops Berth as a signal does; it may be called again.
+// end stops Berth as a signal does; calling it again is allowed.
 func (b *berth) end(t *testing.T) {
 	t.Helper()
 	b.stop()
@@ -86,14 +86,14 @@ func (b *berth) end(t *testing.T) {
 		}
 		b.done <- nil
 	case <-time.After(20 * time.Second):
-		t.Fatal("Berth does not stop within 20 s")
+		t.Fatal("Berth did not stop within 20 s")
 	}
 	if err := b.Stop(context.WithoutCancel(t.Context())); err != nil {
 		t.Errorf("stop: %v", err)
 	}
 }
 
-// ask makes a request and returns its answer with the body's text.
+// ask sends a request and returns the response and the text of its body.
 func (b *berth) ask(t *testing.T, method, path, token string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, "http://"+b.Addr().String()+path, nil)
@@ -113,7 +113,7 @@ func (b *berth) ask(t *testing.T, method, path, token string) (*http.Response, s
 	return resp, string(text)
 }
 
-// call is ask for an answer in JSON, if out is to have it.
+// call is ask, with the response decoded from JSON into out unless that is nil.
 func (b *berth) call(t *testing.T, method, path, token string, out any) int {
 	t.Helper()
 	resp, text := b.ask(t, method, path, token)
@@ -125,7 +125,7 @@ func (b *berth) call(t *testing.T, method, path, token string, out any) int {
 	return resp.StatusCode
 }
 
-// metrics returns what Prometheus would be told.
+// metrics returns the text that Prometheus would scrape.
 func (b *berth) metrics(t *testing.T) string {
 	t.Helper()
 	_, text := b.ask(t, http.MethodGet, "/metrics", b.adminToken(t))

@@ -38,13 +38,13 @@ func (b *berth) forwarded(t *testing.T, method, path, token string, header map[s
 	return resp.StatusCode, string(text)
 }
 
-func TestTrustedProxySaysTheClientsAddress(t *testing.T) {
+func TestClientAddressIsTakenFromTrustedProxyOnly(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		trusted, forwarded string
-		remote             string // how the record's remote begins
+		remote             string // prefix of the record's remote
 	}{
-		"nobody is trusted":          {"", "192.0.2.1", "127.0.0.1:"},
+		"no proxy is trusted":        {"", "192.0.2.1", "127.0.0.1:"},
 		"another is trusted":         {"10.0.0.0/8", "192.0.2.1", "127.0.0.1:"},
 		"the peer is trusted":        {"127.0.0.0/8", "192.0.2.1", "192.0.2.1"},
 		"forged hops before":         {"127.0.0.1", "198.51.100.9, 192.0.2.1", "192.0.2.1"},
@@ -75,7 +75,7 @@ func TestTrustedProxySaysTheClientsAddress(t *testing.T) {
 	}
 }
 
-// Behind a proxy that is trusted one client's wrong tokens are its own; where none is, nobody can be somebody else.
+// Behind a trusted proxy, wrong tokens count for the forwarded client; without one, a client cannot pretend to be another.
 func TestThrottleCountsTheForwardedClient(t *testing.T) {
 	t.Parallel()
 	for name, trusted := range map[string]string{"trusted": "127.0.0.1", "not trusted": ""} {
@@ -92,17 +92,17 @@ func TestThrottleCountsTheForwardedClient(t *testing.T) {
 				ask("192.0.2.1")
 			}
 			if got := ask("192.0.2.1"); got != http.StatusTooManyRequests {
-				t.Errorf("the client that was refused often: got %d, want 429", got)
+				t.Errorf("the client with many wrong tokens: got %d, want 429", got)
 			}
 			want := map[bool]int{true: http.StatusUnauthorized, false: http.StatusTooManyRequests}[trusted != ""]
 			if got := ask("192.0.2.2"); got != want {
-				t.Errorf("its neighbour: got %d, want %d", got, want)
+				t.Errorf("another client: got %d, want %d", got, want)
 			}
 		})
 	}
 }
 
-// The session's server is told of the client and its scheme by nobody but us and the proxies that are trusted.
+// The session's server gets the client's address and scheme from Berth and from trusted proxies only.
 func TestSessionsServersGetTheForwardedClientAndScheme(t *testing.T) {
 	t.Parallel()
 	headers := map[string]string{
@@ -135,13 +135,13 @@ func TestSessionsServersGetTheForwardedClientAndScheme(t *testing.T) {
 			page := map[string]string{"X-Forwarded-Proto": "https", "Origin": "https://" + b.Addr().String()}
 			want := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[c.trusted != ""]
 			if status, body := b.forwarded(t, http.MethodPost, "/s/"+s.ID+"/echo", s.Token, page); status != want {
-				t.Errorf("a page of our own origin over https: got %d, want %d: %s", status, want, body)
+				t.Errorf("a page of Berth's own origin over https: got %d, want %d: %s", status, want, body)
 			}
 		})
 	}
 }
 
-func TestLogOfForwardedClientsHasNoMadeUpPort(t *testing.T) {
+func TestLogHasForwardedAddressWithoutInventedPort(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	cfg.Server.TrustedProxies = "127.0.0.1"
@@ -162,7 +162,7 @@ func TestLogOfForwardedClientsHasNoMadeUpPort(t *testing.T) {
 	}
 }
 
-func TestTrustedProxiesThatAreNoneAreRefused(t *testing.T) {
+func TestInvalidTrustedProxiesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"proxy.example", "10.0.0.0/33", "0.0.0.0/0", "::/0", "10.0.0.1,,10.0.0.2", "::ffff:10.0.0.0/104", "fe80::1%eth0", "0.0.0.0", "0.0.0.0/1,128.0.0.0/1", "8.0.0.0/7", "::/1,8000::/1", "fe00::/15"} {
 		_, err := config.Load(config.Options{Overrides: map[string]string{"TRUSTED_PROXIES": text}})

@@ -12,12 +12,12 @@ import (
 	"berth/internal/workspace"
 )
 
-// hostMonitors watch what sessions take of the engine's host.
+// hostMonitors watch the load of the engine's host.
 type hostMonitors struct {
 	pressure        *pressure.Monitor
 	disks           *pressure.DiskMonitor
 	workspaces      *workspace.Monitor
-	engineElsewhere bool // on another machine
+	engineElsewhere bool // the engine runs on another machine
 }
 
 // openHost watches memory and CPU time of the host, and the disks.
@@ -42,8 +42,8 @@ func (a *App) openHost(ctx context.Context) (err error) {
 	return a.openDisks(ctx)
 }
 
-// openDisks watches the disk of the engine, where that is on this machine and its directory can be seen from here, and that
-// of the state directory.
+// openDisks watches the disk of the state directory, and that of the engine if the engine's directory is visible on this
+// machine.
 func (a *App) openDisks(ctx context.Context) error {
 	own, err := filepath.Abs(a.cfg.Server.StateDir)
 	if err != nil {
@@ -52,9 +52,9 @@ func (a *App) openDisks(ctx context.Context) error {
 	engine := own
 	switch {
 	case a.engine != nil && a.host.engineElsewhere:
-		engine = "" // its directory is on another machine
+		engine = "" // its directory is not on this machine
 	case a.engine != nil:
-		engine = a.engine.Engine().RootDir // empty: it does not say
+		engine = a.engine.Engine().RootDir // empty: not reported by the engine
 	}
 	log := a.named("pressure")
 	a.host.disks = pressure.NewDiskMonitor([]pressure.Disk{{Name: health.DiskEngine, Path: engine}, {Name: health.DiskState, Path: own}},
@@ -64,7 +64,7 @@ func (a *App) openDisks(ctx context.Context) error {
 	return nil
 }
 
-// measureEvery is how many reconciliations there are for each measurement of the volumes, which costs more.
+// measureEvery is the number of reconciliations per measurement of the volumes, which is more expensive.
 const measureEvery = 10
 
 // openWorkspaces measures the volumes of sessions.

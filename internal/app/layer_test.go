@@ -70,7 +70,7 @@ var rank = map[string]int{
 	"berth/test/stubserver": 7,
 }
 
-// tests are packages of tests only: they may import what they need and nobody may import them.
+// tests are packages of tests only: they may import any package, and no package may import them.
 func isTests(pkg string) bool {
 	return strings.HasPrefix(pkg, "berth/test") || strings.HasPrefix(pkg, "berth/bench")
 }
@@ -96,7 +96,7 @@ func TestImportsPointInward(t *testing.T) {
 		seen++
 		own, ranked := rank[p.ImportPath]
 		if !ranked && !isTests(p.ImportPath) {
-			t.Errorf("%s has no rank: add it where it belongs", p.ImportPath)
+			t.Errorf("%s has no rank: add it to the table", p.ImportPath)
 			continue
 		}
 		for _, imported := range p.Imports {
@@ -119,7 +119,7 @@ func TestImportsPointInward(t *testing.T) {
 // pure are packages whose rules do not depend on a protocol's implementation.
 var pure = []string{"berth/internal/access", "berth/internal/proxy/policy"}
 
-func TestRulesDoNotKnowHTTPRequests(t *testing.T) {
+func TestPureRulesDoNotDependOnNetHTTP(t *testing.T) {
 	t.Parallel()
 	for _, pkg := range pure {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg).Output()

@@ -19,9 +19,9 @@ import (
 	"berth/internal/app"
 )
 
-// A request through the proxy waits for one lock of the process at most, or sessions would wait for each other: every lock that
-// the process has when it begins is held in turn, while a request is made. Locks of one session or one connection do not exist
-// yet when they are looked for. What leaves a line in the audit trail, as each stream does, waits for the trail as well.
+// A request through the proxy may wait for at most one process-wide lock, or sessions would wait for each other. The test
+// holds every lock that exists at the start in turn and sends a request meanwhile. Locks of one session or one connection do
+// not exist yet at that time. Requests that write to the audit trail, as each stream does, also wait for the trail's lock.
 func TestProxiedRequestTakesOneLockOfTheProcess(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
@@ -35,7 +35,7 @@ func TestProxiedRequestTakesOneLockOfTheProcess(t *testing.T) {
 	if status := b.call(t, http.MethodPost, "/sessions", b.adminToken(t), &s); status != http.StatusCreated {
 		t.Fatalf("create: got %d", status)
 	}
-	client := &http.Client{Transport: &http.Transport{}} // of this test: no lock of it is the process's
+	client := &http.Client{Transport: &http.Transport{}} // the test's own, so that its locks are not among the process's
 	defer client.CloseIdleConnections()
 	ask := func() error {
 		r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, "http://"+b.Addr().String()+"/s/"+s.ID+"/echo", nil)
@@ -53,7 +53,7 @@ func TestProxiedRequestTakesOneLockOfTheProcess(t *testing.T) {
 		}
 		return nil
 	}
-	for range 2 { // connections are made, and a client that is new is recorded
+	for range 2 { // opens the connections and records the new client
 		if err := ask(); err != nil {
 			t.Fatal(err)
 		}
@@ -76,18 +76,18 @@ func TestProxiedRequestTakesOneLockOfTheProcess(t *testing.T) {
 			t.Errorf("while %s was held: %v", lock.path, err)
 		}
 	}
-	// The one is that under which the times of the sessions' last use are collected.
+	// The one lock is that of the collected last-use times.
 	if len(needed) > 1 {
 		t.Errorf("a request waits for %d locks of the process, want one at most:\n%s", len(needed), strings.Join(needed, "\n"))
 	}
 	for _, part := range []string{"App.server.", "App.proxy.", "App.proxy.access.", "App.metrics.", "App.manager."} {
 		if !slices.ContainsFunc(locks, func(l foundLock) bool { return strings.HasPrefix(l.path, part) }) {
-			t.Errorf("no lock was found in %s: the finder does not see what it should", part)
+			t.Errorf("no lock was found in %s: locksOf misses it", part)
 		}
 	}
 }
 
-func TestLocksAreFoundWhereverTheyAre(t *testing.T) {
+func TestLocksOfFindsLocksInNestedValues(t *testing.T) {
 	t.Parallel()
 	type inner struct{ mu sync.Mutex }
 	type outer struct {
@@ -112,7 +112,7 @@ func TestLocksAreFoundWhereverTheyAre(t *testing.T) {
 		t.Errorf("locks (-want +got):\n%s", d)
 	}
 	if o.plain.mu.TryLock() || o.rw.TryRLock() {
-		t.Error("what was locked is a copy")
+		t.Error("a copy was locked")
 	}
 }
 
@@ -123,7 +123,7 @@ type foundLock struct {
 }
 
 // locksOf finds the mutexes that are reachable from what p points to, in fields, behind pointers, in interfaces, lists and maps.
-// It does not see into functions. Nobody may change any of it meanwhile.
+// It does not see into functions. The values must not change while it runs.
 func locksOf(p any) []foundLock {
 	f := finder{seen: map[pointed]bool{}}
 	v := reflect.ValueOf(p)
@@ -179,7 +179,7 @@ func (f *finder) look(v reflect.Value, path string) {
 	}
 }
 
-// special looks into types of the standard library whose fields are not what they hold.
+// special handles types of the standard library that keep their values behind unsafe or private representations.
 func (f *finder) special(p any, path string) bool {
 	switch held := p.(type) {
 	case *sync.Mutex:

@@ -11,8 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// scrape returns every sample that Prometheus would take, by name and labels as they stand in the text. Histograms are
-// their counts.
+// scrape returns every sample of the exposition text by its name and labels. Of histograms it returns the counts.
 func (b *berth) scrape(t *testing.T) map[string]float64 {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.LegacyValidation)

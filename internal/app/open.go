@@ -115,7 +115,7 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 	return err
 }
 
-// sink passes on what the manager tells of.
+// sink passes on the manager's events.
 func (a *App) sink(send func(lifecycle.Notice)) lifecycle.Sink {
 	return lifecycle.SinkFunc(func(ctx context.Context, r lifecycle.Report) {
 		switch {
@@ -150,12 +150,12 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 	return err
 }
 
-// ownRequest gives what Berth does of its own accord an ID as well, so that everything that belongs to it is found by it.
+// ownRequest gives background work a request ID, by which all its log lines and records can be found.
 func ownRequest(ctx context.Context) context.Context {
 	return telemetry.WithRequestID(ctx, telemetry.NewRequestID())
 }
 
-// ownRequests gives each piece of the manager's background work an ID.
+// ownRequests gives each piece of the manager's background work a request ID.
 type ownRequests struct{}
 
 // Start implements [lifecycle.Tracer].

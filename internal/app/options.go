@@ -8,10 +8,10 @@ import (
 	"berth/internal/pressure"
 )
 
-// Option gives an App something of the world around it that is not in the configuration.
+// Option gives an App a part of its environment that is not in the configuration.
 type Option func(*processOptions)
 
-// processOptions are what the options have given. The zero value: nothing.
+// processOptions are the values of the options. The zero value means that none was given.
 type processOptions struct {
 	pressure []func(*pressure.Options)
 	listener net.Listener
@@ -20,17 +20,17 @@ type processOptions struct {
 	level    *slog.LevelVar
 }
 
-// WithPressure changes how the host is watched, such as by a source that a test commands.
+// WithPressure changes how the host is watched, for example with a source that a test controls.
 func WithPressure(change func(*pressure.Options)) Option {
 	return func(s *processOptions) { s.pressure = append(s.pressure, change) }
 }
 
-// WithListener has the App serve on a listener that somebody else has opened, and may keep open when the App ends, instead
-// of one on BERTH_LISTEN.
+// WithListener has the App serve on a listener that another process opened, and may keep open when the App ends, instead of
+// one on BERTH_LISTEN.
 func WithListener(l net.Listener) Option { return func(s *processOptions) { s.listener = l } }
 
-// WithSupervisor has the App tell its supervisor how it is, in the words of sd_notify(3), and, if watchdog is not 0, at
-// least as often as that that it lives.
+// WithSupervisor has the App report its state to its supervisor as sd_notify(3) describes, and, if watchdog is not 0, send
+// watchdog notifications at least that often.
 func WithSupervisor(tell func(state string), watchdog time.Duration) Option {
 	return func(s *processOptions) { s.notify, s.watchdog = tell, watchdog }
 }

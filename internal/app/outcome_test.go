@@ -17,8 +17,7 @@ import (
 	"berth/internal/session"
 )
 
-// A failure has one status, whichever door it comes through: the sessions' own, with Berth's writer of problems or the
-// proxy's, or the API's.
+// A code has the same HTTP status from the API and from the proxy, with Berth's problem writer and with the proxy's own.
 func TestEveryCodeHasTheSameStatusInAPIAndProxy(t *testing.T) {
 	t.Parallel()
 	keys, err := access.NewKeys([]byte("a secret of more than sixteen bytes"))
@@ -33,9 +32,9 @@ func TestEveryCodeHasTheSameStatusInAPIAndProxy(t *testing.T) {
 		doors := map[string]http.Handler{
 			"API": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { httpapi.WriteProblem(w, r, failure) }),
 		}
-		if code != session.CodeCanceled { // to the proxy this says that the client has left, and is not answered
-			doors["session"] = sessionDoor(t, keys, failure, httpapi.WriteProblem)
-			doors["session by itself"] = sessionDoor(t, keys, failure, nil)
+		if code != session.CodeCanceled { // to the proxy this means that the client closed the request, which gets no answer
+			doors["session"] = failingProxy(t, keys, failure, httpapi.WriteProblem)
+			doors["session by itself"] = failingProxy(t, keys, failure, nil)
 		}
 		retries := map[string]string{}
 		for name, door := range doors {
@@ -60,14 +59,14 @@ func TestEveryCodeHasTheSameStatusInAPIAndProxy(t *testing.T) {
 		}
 		for name := range doors {
 			if retries[name] != retries["API"] || (retries[name] != "") != (outcome.Of(code).RetryAfter > 0) {
-				t.Errorf("%s: Retry-After %q, want the same everywhere, and one where it is worth trying again", code, retries)
+				t.Errorf("%s: Retry-After %q, want the same everywhere, and one where a retry can succeed", code, retries)
 			}
 		}
 	}
 }
 
-// sessionDoor is a proxy whose every request ends with a failure.
-func sessionDoor(t *testing.T, keys access.Keys, failure error, write func(http.ResponseWriter, *http.Request, error)) *proxy.Proxy {
+// failingProxy is a proxy whose every request fails with err.
+func failingProxy(t *testing.T, keys access.Keys, failure error, write func(http.ResponseWriter, *http.Request, error)) *proxy.Proxy {
 	t.Helper()
 	table := proxy.NewTable()
 	t.Cleanup(table.Close)

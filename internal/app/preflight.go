@@ -15,8 +15,8 @@ import (
 	"berth/internal/storage"
 )
 
-// Preflight looks at the files that the settings name: certificates, state directory, log files. It returns everything
-// that would keep Berth from starting, joined, and what would be warned of. It changes nothing and asks no other machine.
+// Preflight checks the files that the settings name: certificates, state directory, log files. It returns the joined faults
+// that would keep Berth from starting, and the warnings. It changes nothing and contacts no other machine.
 func Preflight(cfg config.Config) (warnings []string, err error) {
 	var faults []error
 	if engine, err := engineaddr.ParseTCP(cfg.Docker.Host); err == nil && cfg.Session.Runtime == config.RuntimeDocker {
@@ -41,7 +41,7 @@ func clientPaths(d config.Docker) pki.Paths {
 	return pki.ClientPaths(d.CertPath, pki.Paths{CA: d.CACert, Cert: d.ClientCert, Key: d.ClientKey})
 }
 
-// checkStateDir says what [storage.OpenDir] would, without making the directory.
+// checkStateDir returns the error that [storage.OpenDir] would, without making the directory.
 func checkStateDir(dir string) error {
 	switch _, err := os.Stat(dir); {
 	case err == nil:
@@ -49,15 +49,15 @@ func checkStateDir(dir string) error {
 			return err
 		}
 	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("look at the state directory: %w", err)
+		return fmt.Errorf("stat the state directory: %w", err)
 	}
 	if err := writable(dir); err != nil {
-		return fmt.Errorf("the state directory %s cannot be written; set BERTH_STATE_DIR to a place that can: %w", dir, err)
+		return fmt.Errorf("the state directory %s cannot be written; set BERTH_STATE_DIR to another directory: %w", dir, err)
 	}
 	return nil
 }
 
-// writable reports why nothing can be made in a directory, or in the nearest one above it that exists.
+// writable returns why no file can be created in a directory, or in its nearest existing parent.
 func writable(dir string) error {
 	for {
 		err := unix.Access(dir, unix.W_OK|unix.X_OK)

@@ -15,7 +15,7 @@ import (
 	"berth/internal/pressure"
 )
 
-// host is a host that a test commands.
+// host is a host whose load a test sets.
 type host struct {
 	mu     sync.Mutex
 	sample pressure.Sample
@@ -34,7 +34,7 @@ func (h *host) set(s pressure.Sample, err error) {
 	h.sample, h.err = s, err
 }
 
-// journal is what was logged, for tests that read it while it is written.
+// journal collects log output, for tests that read it while it is written.
 type journal struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -46,7 +46,7 @@ func (j *journal) Write(b []byte) (int, error) {
 	return j.text.Write(b)
 }
 
-// count is how often there is a line about memory with this severity and message.
+// count returns the number of lines about memory with this level and message.
 func (j *journal) count(t *testing.T, what string) int {
 	t.Helper()
 	j.mu.Lock()
@@ -64,7 +64,7 @@ func (j *journal) count(t *testing.T, what string) int {
 	return n
 }
 
-// health is what the operator sees of the host.
+// health is the host's part of the operator's /health.
 type health struct {
 	Status    string
 	Resources struct {
@@ -80,7 +80,7 @@ type health struct {
 	} `json:"resource_alerts"`
 }
 
-// becomes waits until the operator sees what is wanted of the host.
+// becomes waits until the operator's /health has the wanted state.
 func (b *berth) becomes(t *testing.T, what string, want func(health) bool) health {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
@@ -128,9 +128,9 @@ func TestCreatesRefusedWhileHostCriticalThenAccepted(t *testing.T) {
 		resp.Header.Get("Retry-After") == "" || !strings.Contains(problem.Detail, " %, critical from 95 %; ") {
 		t.Errorf("create on a critical host: got %d, Retry-After %q, %s", resp.StatusCode, resp.Header.Get("Retry-After"), text)
 	}
-	var stranger map[string]any
-	if status := b.call(t, http.MethodGet, "/health", "", &stranger); status != http.StatusOK || len(stranger) != 1 || stranger["status"] != "degraded" {
-		t.Errorf("a stranger sees %d %v, want the status only", status, stranger)
+	var unauthenticated map[string]any
+	if status := b.call(t, http.MethodGet, "/health", "", &unauthenticated); status != http.StatusOK || len(unauthenticated) != 1 || unauthenticated["status"] != "degraded" {
+		t.Errorf("an unauthenticated client sees %d %v, want the status only", status, unauthenticated)
 	}
 	metrics := b.metrics(t)
 	for _, line := range []string{
@@ -140,7 +140,7 @@ func TestCreatesRefusedWhileHostCriticalThenAccepted(t *testing.T) {
 		`berth_host_cpu_ratio 0.4`, `berth_host_memory_ratio 0.9`,
 	} {
 		if !strings.Contains(metrics, line) {
-			t.Errorf("the measurements have no %s", line)
+			t.Errorf("the metrics have no %s", line)
 		}
 	}
 
@@ -150,7 +150,7 @@ func TestCreatesRefusedWhileHostCriticalThenAccepted(t *testing.T) {
 		t.Errorf("create after the host has recovered: got %d %s", resp.StatusCode, text)
 	}
 
-	machine.set(pressure.Sample{}, errors.New("nothing to see"))
+	machine.set(pressure.Sample{}, errors.New("no sample"))
 	h = b.becomes(t, "unknown", func(h health) bool { return h.Resources.Status == "unknown" })
 	if h.Status != "healthy" || len(h.Alerts) != 0 || h.Resources.Memory == nil {
 		t.Errorf("a host that is not known is shown as %+v, want the last values, healthy and without alerts", h)
@@ -163,9 +163,9 @@ func TestCreatesRefusedWhileHostCriticalThenAccepted(t *testing.T) {
 		t.Errorf("a fourth create: got %d, Retry-After %q, %s", resp.StatusCode, resp.Header.Get("Retry-After"), text)
 	}
 	if metrics := b.metrics(t); !strings.Contains(metrics, `reason="session_limit"} 1`) || strings.Contains(metrics, "berth_host_memory_ratio ") {
-		t.Error("want the full house counted, and nothing said of a host that is not known")
+		t.Error("want the limit counted as the reason, and none for a host that is not known")
 	}
-	// On the way up and on the way down there may be a stop at warning.
+	// The level may pass through warning on its way up and down.
 	for line, times := range map[string][2]int{
 		"WARN host pressure is high": {0, 1}, "ERROR+4 host pressure is critical; no session is started": {1, 1},
 		"INFO host pressure recovered": {1, 2}, "WARN host pressure is not known any more; sessions are started nevertheless": {1, 1},

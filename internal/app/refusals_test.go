@@ -13,7 +13,7 @@ import (
 	"berth/internal/access"
 )
 
-// Whoever can reach Berth cannot make the audit trail forget what was done: not with wrong tokens, not without any.
+// Requests with wrong tokens or without one must not rotate the records of operations out of the audit trail.
 func TestRejectionsDoNotRotateAuditRecords(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
@@ -72,7 +72,7 @@ func TestRejectionsDoNotRotateAuditRecords(t *testing.T) {
 	}
 }
 
-// A user's own requests have a share of the trail and of the log, and not all of either.
+// One user's requests have a bounded share of the trail and of the log.
 func TestOneSessionsRequestsDoNotFillTrailAndLog(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
@@ -83,12 +83,12 @@ func TestOneSessionsRequestsDoNotFillTrailAndLog(t *testing.T) {
 		t.Fatalf("create: got %d", status)
 	}
 	const flood = 500
-	begun := time.Now()
+	started := time.Now()
 	for range flood {
 		b.call(t, http.MethodGet, "/sessions/"+s.ID, s.Token, nil)
 		b.call(t, http.MethodGet, "/sessions", b.adminToken(t), nil)
 	}
-	share := 100 + 1 + int(time.Since(begun)/time.Second)
+	share := 100 + 1 + int(time.Since(started)/time.Second)
 	b.end(t)
 	lines := map[any]int{}
 	for _, l := range kept.lines(t) {
@@ -113,8 +113,8 @@ func TestOneSessionsRequestsDoNotFillTrailAndLog(t *testing.T) {
 	}
 }
 
-// What sessions' servers and unauthenticated clients send is quoted in the log, and does not fill it.
-func TestLongMethodIsCutInTheLog(t *testing.T) {
+// Text of sessions' servers and unauthenticated clients is truncated in the log.
+func TestLongMethodIsTruncatedInLog(t *testing.T) {
 	t.Parallel()
 	b, kept := startLogged(t, settings(t))
 	req, err := http.NewRequestWithContext(t.Context(), strings.Repeat("A", 50<<10), "http://"+b.Addr().String()+"/nothing", http.NoBody)

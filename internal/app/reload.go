@@ -13,8 +13,8 @@ var reloadable = []string{
 	"LOG_LEVEL", "MAX_CONCURRENT_SESSIONS", "MEMORY_WARNING_THRESHOLD", "CPU_WARNING_THRESHOLD", "RESOURCE_CRITICAL_THRESHOLD",
 }
 
-// Reload takes over from a valid configuration what can be changed while Berth runs, and says in the log what has changed
-// and what has to wait for a restart. Certificates need no reload: they are followed on disk.
+// Reload applies those settings of a valid configuration that can change while Berth runs, and logs which have changed and
+// which need a restart. Certificates need no reload: changes of their files are detected.
 func (a *App) Reload(ctx context.Context, cfg config.Config) error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
@@ -39,9 +39,9 @@ func (a *App) Reload(ctx context.Context, cfg config.Config) error {
 		a.around.level.Set(next.Log.Level.Level())
 	}
 	a.live.Store(&next)
-	a.log.InfoContext(ctx, "configuration read again", "changed", strings.Join(taken, " "))
+	a.log.InfoContext(ctx, "configuration reloaded", "changed", strings.Join(taken, " "))
 	if len(waiting) > 0 {
-		a.log.WarnContext(ctx, "settings have changed that need a restart", "settings", strings.Join(waiting, " "))
+		a.log.WarnContext(ctx, "changed settings need a restart", "settings", strings.Join(waiting, " "))
 	}
 	return nil
 }

@@ -41,19 +41,19 @@ func (a *App) newHealth() *health.Reporter {
 	return r
 }
 
-// instances lists the processes that serve the same sessions, this one alone where they are in a file.
+// instances lists the processes that serve the same sessions; with sessions in a file, only this one.
 func (a *App) instances() []httpapi.Instance {
 	if all := a.storage.Instances(); all != nil {
 		return all
 	}
-	hostname, _ := os.Hostname() // for people; empty will do
+	hostname, _ := os.Hostname() // informative only; may be empty
 	return []httpapi.Instance{{
 		ID: "self", Address: a.Addr().String(), Hostname: hostname, Version: a.version, StartedAt: a.begun, SeenAt: time.Now().UTC(),
 		Alive: true, Self: true,
 	}}
 }
 
-// doctorOptions are what the security check is made with.
+// doctorOptions are the options of the security check.
 func (a *App) doctorOptions() (doctor.Options, func()) {
 	options, done := doctor.FromConfig(a.cfg)
 	options.Instance, options.Credentials = storage.InstanceOf(a.cfg.Server.StateDir), os.Getenv("CREDENTIALS_DIRECTORY")

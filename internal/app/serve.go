@@ -41,11 +41,11 @@ func (a *App) openServer(ctx context.Context, dir storage.Dir, handler http.Hand
 	return nil
 }
 
-// publishAddress writes down where this process serves, for the command line on this machine. A disk that is full must
-// not keep Berth from serving, so a failure is only logged.
+// publishAddress writes the address of this process to a file, for the command line on this machine. A full disk must not
+// keep Berth from serving, so a failure is only logged.
 func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
 	url := server.LocalURL(a.server.Addr())
-	if url == "" { // not a TCP socket: nothing that the command line could call
+	if url == "" { // not a TCP socket, so that the command line cannot connect
 		return
 	}
 	if err := dir.PublishAddress(url); err != nil {
@@ -55,7 +55,7 @@ func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
 	a.onStop("address", func(context.Context) error { return dir.WithdrawAddress() })
 }
 
-// client finds out who sent a request.
+// client returns the client that sent a request.
 func (a *App) client(r *http.Request) *access.Client {
 	return a.proxies.Client(r.RemoteAddr, r.TLS != nil, r.Header["X-Forwarded-For"], r.Header["X-Forwarded-Proto"], a.cfg.Proxy.TrustForwardedProto)
 }

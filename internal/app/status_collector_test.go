@@ -47,7 +47,7 @@ func TestStatusLimitBuildAndFindingsAreMeasured(t *testing.T) {
 		"berth_security_check_timestamp_seconds{}": float64(checked.Unix()),
 	})
 
-	// What /health says and what is measured is one.
+	// The status of /health and that of the metrics are the same.
 	locks, err := filepath.Glob(filepath.Join(cfg.Server.StateDir, "*.lock"))
 	if err != nil || len(locks) != 1 {
 		t.Fatalf("the store's lock: %v, %v", locks, err)

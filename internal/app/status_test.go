@@ -18,8 +18,8 @@ import (
 	"testing"
 )
 
-// writesStatus lists who may write the status of a session beside lifecycle: the description of its fields, with which
-// stores read back what lifecycle has written, and the samples of tests.
+// writesStatus lists the packages that may write the status of a session beside lifecycle: the table of its fields, with
+// which stores decode what lifecycle has written, and the samples of tests.
 var writesStatus = []string{"berth/internal/storage/record/fields.go", "berth/internal/storetest/"}
 
 // Only lifecycle decides what status a session has.
@@ -74,14 +74,14 @@ func TestOnlyLifecycleWritesStatus(t *testing.T) {
 				case p.ImportPath == "berth/internal/lifecycle":
 					found++
 				case !slices.ContainsFunc(writesStatus, func(allowed string) bool { return strings.HasPrefix(file, allowed) }):
-					t.Errorf("%s:%d writes the status of a session: that is lifecycle's to decide; see lifecycle.Intake", file, at.Line)
+					t.Errorf("%s:%d writes the status of a session: only lifecycle may; see lifecycle.Intake", file, at.Line)
 				}
 				return true
 			})
 		}
 	}
 	if found == 0 {
-		t.Error("this test finds no write of a status in lifecycle, and so nowhere else")
+		t.Error("this test finds no write of a status in lifecycle, so it would find none elsewhere")
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"berth/internal/telemetry"
 )
 
-// lines returns what was logged so far.
+// lines returns the lines that were logged so far.
 func (j *journal) lines(t *testing.T) []map[string]any {
 	t.Helper()
 	j.mu.Lock()
@@ -32,7 +32,7 @@ func (j *journal) lines(t *testing.T) []map[string]any {
 	return all
 }
 
-// startLogged runs an App whose log is kept.
+// startLogged runs an App and keeps its log.
 func startLogged(t *testing.T, cfg config.Config) (*berth, *journal) {
 	t.Helper()
 	kept := new(journal)
@@ -77,12 +77,12 @@ func TestRequestIDReachesAllLogs(t *testing.T) {
 	got := byRequest(kept.lines(t))["req-of-alice"]
 	for _, want := range []string{"berth.process create", "berth.process start", "berth.process inspect", "berth.session create", "berth.httpapi request"} {
 		if !slices.Contains(got, want) {
-			t.Errorf("no line of %q bears the request's ID: got %q", want, got)
+			t.Errorf("no line of %q has the request's ID: got %q", want, got)
 		}
 	}
 }
 
-// A server ends; what Berth does about it, which nobody asked for, is one piece with an ID of its own.
+// When a server exits, Berth's reaction is one piece of background work with a request ID of its own.
 func TestBackgroundWorkHasRequestID(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
@@ -102,7 +102,7 @@ func TestBackgroundWorkHasRequestID(t *testing.T) {
 				continue
 			}
 			if !strings.HasPrefix(id, "req-") || !slices.Contains(lines, "berth.process start") || slices.Contains(lines, "berth.httpapi request") {
-				t.Errorf("the restart is %q with the ID %q, want one of its own that its engine calls bear as well", lines, id)
+				t.Errorf("the restart is %q with the ID %q, want one of its own that its engine calls have too", lines, id)
 			}
 			return
 		}

@@ -9,7 +9,7 @@ import (
 	"berth/internal/telemetry"
 )
 
-// openTrail opens the audit trail, and apart from it the record of requests without a valid token.
+// openTrail opens the audit trail, and separately the record of requests without a valid token.
 func (a *App) openTrail() error {
 	file := telemetry.File{MaxSizeMB: a.cfg.Log.MaxSizeMB, Backups: a.cfg.Log.BackupCount}
 	if a.cfg.Log.FileEnabled {
@@ -35,7 +35,7 @@ func (a *App) openTrail() error {
 	return nil
 }
 
-// recordOperation records what was done to sessions, or refused.
+// recordOperation records operations on sessions, and those that were refused.
 func (a *App) recordOperation(ctx context.Context, p lifecycle.OperationResult) {
 	outcome := access.OK
 	var more []slog.Attr
@@ -58,7 +58,7 @@ func (a *App) recordOperation(ctx context.Context, p lifecycle.OperationResult) 
 	a.audit.Record(ctx, p.Operation, p.Session, outcome, more...)
 }
 
-// recordCall records calls of the engine that change something.
+// recordCall records the engine calls that change something.
 func (a *App) recordCall(ctx context.Context, call, container, outcome string) {
 	attrs := []slog.Attr{slog.String("container", container)}
 	if outcome != access.OK {

@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// callBuckets are in seconds: a look takes a millisecond, a stop as long as a server may take to end.
+// callBuckets are in seconds: an inspect takes a millisecond, a stop as long as the stop timeout of a server.
 var callBuckets = []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
 
 // calls measures calls by name and outcome: ok, or the code of the failure.

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// counters are those of one label's values. A value that has been counted is found without the lock that the vector has for all
-// of them: every proxied request counts.
+// counters are those of one label's values. A known value is found without the vector's lock, because every proxied
+// request counts.
 type counters struct {
 	*prometheus.CounterVec
 	known *sync.Map // prometheus.Counter by the label's value
@@ -19,7 +19,7 @@ func newCounters(o prometheus.CounterOpts, label string) counters {
 
 func (c counters) of(value string) prometheus.Counter {
 	if found, ok := c.known.Load(value); ok {
-		return found.(prometheus.Counter) //nolint:forcetypeassert // nothing else is known
+		return found.(prometheus.Counter) //nolint:forcetypeassert // the map has no other type
 	}
 	counter := c.WithLabelValues(value)
 	c.known.Store(value, counter)

@@ -16,10 +16,10 @@ import (
 	"berth/internal/storage/record"
 )
 
-// statusTimeout bounds the report on the whole that a scrape asks for.
+// statusTimeout bounds the status report of a scrape.
 const statusTimeout = 4 * time.Second
 
-// Process measures what this process is, how the whole is, and what the security check found, which is nil before the first.
+// Process measures the build, the overall status, and the result of the security check, which is nil before the first.
 func Process(version string, limit func() int, status func(context.Context) string, check func() *httpapi.SecurityCheck) prometheus.Collector {
 	var s scrape
 	build := s.gauge("berth_build_info", "Always 1; what this process was built from.", "version", "goversion")
@@ -57,7 +57,7 @@ func Process(version string, limit func() int, status func(context.Context) stri
 	return &s
 }
 
-// Sessions measures what sessions there are, how their servers are, and what the proxy does.
+// Sessions measures the number of sessions, the health of their servers, and the load of the proxy.
 func Sessions(count func(context.Context) (record.Counts, error), healths func() []lifecycle.Health, load func() proxy.Load) prometheus.Collector {
 	var s scrape
 	byStatus := s.gauge("berth_sessions", "Sessions by status; absent while the store does not answer.", "status")
@@ -90,7 +90,7 @@ func Sessions(count func(context.Context) (record.Counts, error), healths func()
 	return &s
 }
 
-// Storage measures how the storage is. up says whether sessions can be read and changed.
+// Storage measures the state of the storage. up reports whether sessions can be read and changed.
 func Storage(up func() bool, state func() storage.State) prometheus.Collector {
 	var s scrape
 	works := s.gauge("berth_store_up", "1 if sessions can be read and changed, also while changes are journalled; else 0.")

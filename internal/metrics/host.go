@@ -7,7 +7,7 @@ import (
 	"berth/internal/workspace"
 )
 
-// Host measures the host's pressure; nothing of what is not known.
+// Host measures the host's pressure. Unknown values have no sample.
 func Host(monitor *pressure.Monitor) prometheus.Collector {
 	var s scrape
 	memory := s.gauge("berth_host_memory_ratio", "Fraction of the host's memory in use, smoothed.")
@@ -36,7 +36,7 @@ func Host(monitor *pressure.Monitor) prometheus.Collector {
 	return &s
 }
 
-// Disks measures how full the disks are that can be seen.
+// Disks measures the use of the disks that are visible from this process.
 func Disks(monitor *pressure.DiskMonitor) prometheus.Collector {
 	var s scrape
 	used := s.gauge("berth_disk_used_ratio", "Fraction of a disk's bytes or inodes in use, whichever is more.", "disk")
@@ -53,7 +53,7 @@ func Disks(monitor *pressure.DiskMonitor) prometheus.Collector {
 	return &s
 }
 
-// Workspaces repeats the last measurement of the sessions' volumes; nothing where there can be none.
+// Workspaces repeats the last measurement of the sessions' volumes. There is no sample before the first.
 func Workspaces(monitor *workspace.Monitor) prometheus.Collector {
 	var s scrape
 	bytes := s.gauge("berth_workspaces_bytes", "What the volumes of all sessions take on the engine's disk, as far as they could be measured.")

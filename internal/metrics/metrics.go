@@ -1,5 +1,5 @@
-// Package metrics holds the metrics for Prometheus: what is counted when it happens, and what is measured at each scrape. It
-// knows every metric's name. It changes nothing, and refuses to know who asks.
+// Package metrics holds the metrics for Prometheus: those that are counted at the event, and those that are measured at each
+// scrape. It knows every metric's name. It changes nothing, and does not know who scrapes.
 package metrics
 
 import (
@@ -14,7 +14,7 @@ import (
 	"berth/internal/proxy"
 )
 
-// Metrics are what is counted when it happens.
+// Metrics are the metrics that are counted at the event.
 type Metrics struct {
 	incidents  *prometheus.CounterVec
 	operations *prometheus.HistogramVec
@@ -33,7 +33,7 @@ type Metrics struct {
 	rejections      *prometheus.CounterVec
 }
 
-// Why sessions are not admitted.
+// Reasons why sessions are not admitted.
 const (
 	rejectedByLimit  = "session_limit"
 	rejectedByMemory = "host_memory"
@@ -100,7 +100,7 @@ func New(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Incident counts what happened to a session without a request.
+// Incident counts an event of a session that no request caused.
 func (m *Metrics) Incident(n lifecycle.Notice) {
 	m.incidents.WithLabelValues(string(n.Type), string(n.Cause)).Inc()
 }
@@ -127,7 +127,7 @@ func (m *Metrics) Unauthenticated(s access.Surface, reason string) {
 // TokensSwept counts digests that were removed from the store.
 func (m *Metrics) TokensSwept(n int) { m.tokensSwept.Add(float64(n)) }
 
-// Operation counts an operation that has taken time.
+// Operation counts an operation and its duration.
 func (m *Metrics) Operation(p lifecycle.OperationResult) {
 	if p.Duration == 0 {
 		return
@@ -139,7 +139,7 @@ func (m *Metrics) Operation(p lifecycle.OperationResult) {
 	m.operations.WithLabelValues(p.Operation, outcome).Observe(p.Duration.Seconds())
 }
 
-// Proxied counts a request that is over.
+// Proxied counts a finished request.
 func (m *Metrics) Proxied(o proxy.Observation) {
 	m.requests.of(statusLabel(o.Status)).Inc()
 	m.bytes.of("received").Add(float64(o.Received))
@@ -151,7 +151,7 @@ func (m *Metrics) Proxied(o proxy.Observation) {
 	m.requestSeconds.Observe(o.Duration.Seconds())
 }
 
-// statusLabel is a status's class: users control their sessions' servers, which could answer with nine hundred different ones.
+// statusLabel returns a status's class: users control their sessions' servers, which could send nine hundred different ones.
 func statusLabel(status int) string {
 	switch {
 	case status == proxy.StatusClientClosedRequest:

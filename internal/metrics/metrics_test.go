@@ -65,7 +65,7 @@ func TestStorageIsDegradedWithoutItsDatabaseOrNotifications(t *testing.T) {
 	}
 }
 
-// counter is a store that is asked for nothing but counts.
+// counter is a store that only answers Count.
 type counter struct {
 	session.Store
 	asked int
@@ -78,7 +78,7 @@ func (c *counter) Count(context.Context, time.Time) (record.Counts, error) {
 
 func (c *counter) Delete(context.Context, session.ID, int64) error { return nil }
 
-func TestCountsAreReadAgainAfterAChange(t *testing.T) {
+func TestCountsAreRefreshedAfterChange(t *testing.T) {
 	t.Parallel()
 	asked := &counter{}
 	s := metrics.New(prometheus.NewRegistry()).Store(asked)

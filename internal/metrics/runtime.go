@@ -23,7 +23,7 @@ type pausing struct {
 	of session.Pauser
 }
 
-// Runtime measures the calls of a runtime, and is a [session.Pauser] if that is one. changed is called after each call that
+// Runtime measures the calls of a runtime, and returns a [session.Pauser] if r is one. changed is called after each call that
 // changes something.
 func (m *Metrics) Runtime(of session.Runtime, log *slog.Logger, changed func(ctx context.Context, call, container, outcome string)) session.Runtime {
 	measured := runtime{of, m.engine, log, changed}
@@ -33,12 +33,12 @@ func (m *Metrics) Runtime(of session.Runtime, log *slog.Logger, changed func(ctx
 	return measured
 }
 
-// change notes a call that changes something.
+// change records a call that changes something.
 func (r runtime) change(ctx context.Context, call, ref string, begun time.Time, err error) {
 	r.changed(ctx, call, ref, r.done(ctx, call, ref, begun, err))
 }
 
-// done notes a call that concerned a container; ref is empty for one that concerned all.
+// done records a call about a container; ref is empty for a call about all.
 func (r runtime) done(ctx context.Context, call, ref string, begun time.Time, err error) (outcome string) {
 	took, outcome := r.calls.done(call, begun, err)
 	if !r.log.Enabled(ctx, slog.LevelDebug) {

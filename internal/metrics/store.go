@@ -10,11 +10,11 @@ import (
 	"berth/internal/storage/record"
 )
 
-// countsAge is how old the counts of sessions may be that /health and /metrics give. Changes made by this process are seen
-// at once, those of other instances after that.
+// countsAge is the greatest age of the counts of sessions in /health and /metrics. Changes by this process are included at
+// once, those of other instances after this time.
 const countsAge = time.Second
 
-// countTimeout bounds the counting.
+// countTimeout bounds one count.
 const countTimeout = 2 * time.Second
 
 // Store measures every call of a store, and keeps the counts of its sessions, so that reading them often costs nothing.
@@ -25,14 +25,14 @@ type Store struct {
 
 	mu     sync.Mutex
 	counts record.Counts
-	at     time.Time // when they were counted; zero: never
+	at     time.Time // when the sessions were counted; zero: never
 	after  int64     // changes
 }
 
 // Store measures the calls of a store, which may be a [record.Counter].
 func (m *Metrics) Store(of session.Store) *Store { return &Store{Store: of, calls: m.store} }
 
-// Count returns the counts, which must not be changed. One caller at a time asks the store.
+// Count returns the counts, which callers must not modify. One caller at a time queries the store.
 func (s *Store) Count(ctx context.Context) (record.Counts, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

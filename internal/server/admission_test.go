@@ -19,8 +19,8 @@ type oneToken session.Token
 
 func (t oneToken) TokenOf(context.Context, session.ID) session.Token { return session.Token(t) }
 
-// serveAdmitting serves as Berth does, at most as many connections at once: the path says who has come with which token, and
-// every answer but that to the operator is larger than anything that is buffered on its way.
+// serveAdmitting serves as Berth does, with a limit of connections: the path selects the principal and the token, and every
+// response except the operator's is larger than all buffers between server and client.
 func serveAdmitting(t *testing.T, most int) (address string, began chan struct{}) {
 	t.Helper()
 	const admin, own = session.Secret("the operator's own token"), session.Secret("the session's own token")
@@ -76,9 +76,9 @@ func serveAdmitting(t *testing.T, most int) (address string, began chan struct{}
 	return s.Addr().String(), began
 }
 
-// A client with a session's token that reads nothing must not keep the operator out. The connections of requests whose number
-// is bounded otherwise are kept: the operator's, those that the proxy forwards, streams of events.
-func TestUnreadAnswersToUsersDoNotKeepTheOperatorOut(t *testing.T) {
+// A client with a session's token that reads nothing must not block the operator. Connections of requests with a limit of
+// their own are kept: the operator's, those that the proxy forwards, event streams.
+func TestUnreadResponsesToUsersDoNotBlockTheOperator(t *testing.T) {
 	t.Parallel()
 	for path, closed := range map[string]bool{"/unauthenticated": true, "/user": true, "/user/stream": false, "/user/proxied": false, "/operator/large": false} {
 		t.Run(strings.Trim(path, "/"), func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestUnreadAnswersToUsersDoNotKeepTheOperatorOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			_, _ = io.WriteString(conn, "GET /operator HTTP/1.1\r\nHost: h\r\n\r\n") // it may be closed already
+			_, _ = io.WriteString(conn, "GET /operator HTTP/1.1\r\nHost: h\r\n\r\n") // the connection may be closed already
 			line, err := bufio.NewReader(conn).ReadString('\n')
 			if served := err == nil && strings.HasPrefix(line, "HTTP/1.1 200"); served != closed {
 				t.Errorf("an operator beside %d that read nothing: got %q, %v; want it served: %v", most, line, err, closed)

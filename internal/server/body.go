@@ -6,16 +6,16 @@ import (
 )
 
 const (
-	// bodyTimeout bounds how long a client may take over a request body before it is authenticated. The proxy lifts it for
-	// requests with a valid token.
+	// bodyTimeout bounds the time for a request body before the client is authenticated. The proxy removes it for requests
+	// with a valid token.
 	bodyTimeout = 5 * time.Second
-	// leftoverTimeout bounds how long the server waits for the rest of a body that was not read, before it answers.
+	// leftoverTimeout bounds how long the server waits for the rest of a body that was not read, before it responds.
 	leftoverTimeout = time.Second
 )
 
-// limitBody bounds the reading of request bodies. Without it an unauthenticated client that announces a body and withholds
-// it keeps its connection for ever: net/http waits for the rest before it sends the answer. It lifts the deadline itself when a body
-// has come, so that the work on a request may take its time.
+// limitBody bounds the time for request bodies. Without it an unauthenticated client that announces a body and withholds it
+// keeps its connection for ever: net/http waits for the rest before it sends the response. The deadline is removed when the
+// whole body has arrived, so that it does not limit the work on the request.
 func limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {

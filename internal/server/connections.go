@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// idleGrace is how long connections without a request are kept open for one that is on its way, whose answer then says
-	// that there can be no other.
+	// idleGrace is how long idle connections are kept open while draining, for requests that are being sent. Their responses
+	// then say that the connection is closed.
 	idleGrace = 250 * time.Millisecond
 	// newGrace is how long the first request of a connection may take to arrive.
 	newGrace = time.Second
@@ -19,11 +19,11 @@ const (
 	settlePause = 5 * time.Millisecond
 )
 
-// connections are what clients have opened, and what they are used for. A request looks at its own alone: none takes a lock
-// that another one's connection needs.
+// connections are the open connections of clients and their use. A request accesses only its own connection, so that none
+// takes a lock that another one needs.
 type connections struct{ open sync.Map } // *connection by net.Conn
 
-// connection is what one is used for.
+// connection is the use of one client connection.
 type connection struct {
 	net.Conn
 
@@ -31,12 +31,12 @@ type connection struct {
 	state  http.ConnState
 	since  time.Time
 	opened time.Time
-	known  bool // a request with a valid token has come on it
-	held   bool // a request is being answered that it must not be closed under
+	known  bool // a request with a valid token has arrived on it
+	held   bool // it has a request during which it must not be closed
 }
 
-// spare is since when the connection could have been closed for another one; false: it must not be. One that never had a
-// request with a valid token does not make it later by further requests.
+// spare returns since when the connection has been closable for another one; false: it must not be closed. Requests without a
+// valid token do not advance that time.
 func (c *connection) spare() (since time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,7 +48,7 @@ func (c *connection) spare() (since time.Time, ok bool) {
 
 type connKey struct{}
 
-// begin is the server's ConnContext.
+// begin is the server's ConnContext hook.
 func (c *connections) begin(ctx context.Context, conn net.Conn) context.Context {
 	now := time.Now()
 	one := &connection{Conn: conn, state: http.StateNew, since: now, opened: now}
@@ -56,7 +56,7 @@ func (c *connections) begin(ctx context.Context, conn net.Conn) context.Context 
 	return context.WithValue(ctx, connKey{}, one)
 }
 
-// connectionOf is that of ctx; one that nobody looks at if there is none.
+// connectionOf returns the connection of ctx; if there is none, a new one that is not tracked.
 func connectionOf(ctx context.Context) *connection {
 	if c, ok := ctx.Value(connKey{}).(*connection); ok {
 		return c
@@ -64,7 +64,7 @@ func connectionOf(ctx context.Context) *connection {
 	return new(connection)
 }
 
-// hold notes whether a request is being answered that the connection must not be closed under.
+// hold sets whether the connection has a request during which it must not be closed.
 func (c *connection) hold(held bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,14 +74,14 @@ func (c *connection) hold(held bool) {
 	}
 }
 
-// know notes that a request with a valid token has come.
+// know records that a request with a valid token has arrived.
 func (c *connection) know() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known = true
 }
 
-// note is the server's ConnState.
+// note is the server's ConnState hook.
 func (c *connections) note(conn net.Conn, state http.ConnState) {
 	found, _ := c.open.Load(conn)
 	one, ok := found.(*connection)
@@ -99,15 +99,15 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 }
 
 // closeOldest closes the connection that has not been held for longest, so that a new one can be accepted. A request without a
-// valid token does not protect its connection, nor does one with a session's token to the API unless it is a stream, of which
-// the number is bounded: a client that reads no answers could otherwise keep all others out.
+// valid token does not protect its connection, nor does one with a session's token to the API, except for streams, whose number
+// is bounded: otherwise a client that reads no responses could block all others.
 func (c *connections) closeOldest() bool {
 	for {
 		oldest, since := c.oldest()
 		if oldest == nil {
 			return false
 		}
-		if now, ok := oldest.spare(); ok && now.Equal(since) { // it was not used meanwhile
+		if now, ok := oldest.spare(); ok && now.Equal(since) { // not used since oldest returned it
 			c.open.Delete(oldest.Conn)
 			_ = oldest.Close()
 			return true
@@ -115,7 +115,7 @@ func (c *connections) closeOldest() bool {
 	}
 }
 
-// oldest returns nil if every connection is held.
+// oldest returns the connection that has been closable for longest; nil if every one is held.
 func (c *connections) oldest() (oldest *connection, since time.Time) {
 	for one := range c.all() {
 		if spare, ok := one.spare(); ok && (oldest == nil || spare.Before(since)) {
@@ -128,14 +128,14 @@ func (c *connections) oldest() (oldest *connection, since time.Time) {
 func (c *connections) all() iter.Seq[*connection] {
 	return func(yield func(*connection) bool) {
 		for _, one := range c.open.Range {
-			if !yield(one.(*connection)) { //nolint:forcetypeassert // nothing else is open
+			if !yield(one.(*connection)) { //nolint:forcetypeassert // the map has no other type
 				return
 			}
 		}
 	}
 }
 
-// settle waits until no connection has a request, or is likely to get one, or ctx ends. No connection is accepted meanwhile.
+// settle waits until no connection has a request or expects one, or ctx ends. The listener must be closed.
 func (c *connections) settle(ctx context.Context) {
 	begun := time.Now()
 	look := time.NewTicker(settlePause)
@@ -158,8 +158,7 @@ func (c *connections) settled(begun time.Time) bool {
 	return true
 }
 
-// expectsRequest reports whether the connection has a request, or may still get one; begun is when connections ceased to be
-// accepted.
+// expectsRequest reports whether the connection has a request, or may still get one; begun is when the listener was closed.
 func (c *connection) expectsRequest(begun time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

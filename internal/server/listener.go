@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	// clientTimeout is how long a client may leave sent bytes unacknowledged, leave probes of an idle connection
-	// unanswered, or keep its receive window closed, before its connection ends. A client that vanished does not say so,
-	// and would otherwise hold its stream for as long as the kernel sends again: a quarter of an hour.
+	// clientTimeout is how long a client may leave sent bytes unacknowledged, leave keepalive probes unanswered, or keep its
+	// receive window closed, before its connection is closed. A client that vanished sends no FIN; without this its stream
+	// would be held for as long as the kernel retransmits, which is a quarter of an hour.
 	clientTimeout = time.Minute
 	// probeEvery is how often an idle connection is probed.
 	probeEvery = 15 * time.Second
 )
 
-// clientListener accepts connections of clients, bounds their number, and ends those of clients that have vanished or
-// do not read.
+// clientListener accepts connections of clients, bounds their number, and closes those of clients that have vanished or do not
+// read.
 type clientListener struct {
 	net.Listener
 	most        int
 	timeout     time.Duration // see clientTimeout
 	probe       time.Duration // see probeEvery; whole seconds
-	closeOldest func() bool   // closes a connection without a request that has a valid token; false: there is none
+	closeOldest func() bool   // closes a connection that has no request with a valid token; false: there is none
 	open        atomic.Int64
 }
 
-// Accept returns the next connection. When there are as many as may be, one without a request that has a valid token is
-// closed for it; if there is none, the new one is closed.
+// Accept returns the next connection. At the limit it closes one that has no request with a valid token; if there is none, it
+// closes the new one.
 func (l *clientListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -45,7 +45,7 @@ func (l *clientListener) Accept() (net.Conn, error) {
 			continue
 		}
 		tcp, ok := conn.(*net.TCPConn)
-		if !ok { // a Unix socket of systemd: its client is on this machine, and cannot vanish
+		if !ok { // a Unix socket of systemd: a client on this machine cannot vanish without the kernel's notice
 			return conn, nil
 		}
 		l.watch(tcp)
@@ -54,8 +54,8 @@ func (l *clientListener) Accept() (net.Conn, error) {
 	}
 }
 
-// watch has the kernel end the connection of a client that does not answer. An option that it does not know is one that
-// the deadlines of clientConn have to make up for.
+// watch has the kernel close the connection of a client that does not answer. Where the kernel lacks an option, the deadlines
+// of clientConn replace it.
 func (l *clientListener) watch(conn *net.TCPConn) {
 	_ = conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: l.probe, Interval: l.probe, Count: int(max(l.timeout/l.probe-1, 1))})
 	control(conn, func(fd int) error {
@@ -70,14 +70,14 @@ func control(conn *net.TCPConn, f func(fd int) error) {
 }
 
 // clientConn fails a write once the client has taken nothing for stall, twice in a row. TCP_USER_TIMEOUT alone does that
-// only since Linux 5.11 for a client that is there and does not read.
+// only since Linux 5.11 for a live client that does not read.
 type clientConn struct {
 	*net.TCPConn
 	stall  time.Duration
 	closed func()
 
 	mu       sync.Mutex
-	explicit bool // a deadline was set from outside, which holds
+	explicit bool // SetWriteDeadline or SetDeadline has set a deadline, which takes precedence
 	armed    time.Time
 }
 
@@ -92,7 +92,7 @@ func (c *clientConn) Write(p []byte) (n int, err error) {
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.isExplicit() {
 			return n, err
 		}
-		// The socket takes bytes in large steps; what is still in it tells whether the client has taken some.
+		// The socket accepts bytes in large steps; the size of its send queue shows whether the client has read some.
 		now := c.queued()
 		if m == 0 && queued >= 0 && now >= queued {
 			return n, err
@@ -102,7 +102,7 @@ func (c *clientConn) Write(p []byte) (n int, err error) {
 	}
 }
 
-// ReadFrom copies through Write: the embedded connection's own would write without a deadline.
+// ReadFrom copies through Write: the embedded connection's ReadFrom would write without a deadline.
 func (c *clientConn) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{c}, r)
 }
@@ -116,7 +116,7 @@ func (c *clientConn) queued() int {
 	return n
 }
 
-// arm sets the deadline, unless it was set a moment ago.
+// arm sets the deadline, unless it was set recently.
 func (c *clientConn) arm() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

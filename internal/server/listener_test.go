@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serve runs a handler behind a clientListener and returns where. Requests with an Authorization have a valid token.
+// serve runs a handler behind a clientListener and returns its address. Requests with an Authorization have a valid token.
 func serve(t *testing.T, handler http.HandlerFunc, most int, timeout time.Duration) (address string, l *clientListener) {
 	t.Helper()
 	var seen connections
@@ -48,7 +48,7 @@ func ask(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-// endless writes until the client is given up, and says so.
+// endless writes until a write fails, and signals that.
 func endless(piece int, pause time.Duration, ended chan<- time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
@@ -70,7 +70,7 @@ func endless(piece int, pause time.Duration, ended chan<- time.Duration) http.Ha
 	}
 }
 
-func TestClientThatReadsNothingIsGivenUp(t *testing.T) {
+func TestConnectionOfNonReadingClientIsClosed(t *testing.T) {
 	t.Parallel()
 	for _, hijacked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("hijacked %v", hijacked), func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestClientThatReadsNothingIsGivenUp(t *testing.T) {
 			select {
 			case <-ended:
 			case <-time.After(10 * time.Second):
-				t.Fatal("it is still written to after twenty times the time that it has")
+				t.Fatal("it is still written to after twenty times the timeout")
 			}
 			for deadline := time.Now().Add(5 * time.Second); l.open.Load() > 0; <-time.After(time.Millisecond) {
 				if time.Now().After(deadline) {
@@ -104,8 +104,8 @@ func TestClientThatReadsNothingIsGivenUp(t *testing.T) {
 	}
 }
 
-// What a slow client takes between two looks need not be enough for the socket to take more.
-func TestClientThatReadsSlowlyIsKept(t *testing.T) {
+// What a slow client reads between two checks need not be enough for the socket to accept more.
+func TestConnectionOfSlowReaderIsKept(t *testing.T) {
 	t.Parallel()
 	ended := make(chan time.Duration, 1)
 	address, _ := serve(t, endless(4<<20, 0, ended), 10, 2*time.Second)
@@ -113,7 +113,7 @@ func TestClientThatReadsSlowlyIsKept(t *testing.T) {
 	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	piece, tick := make([]byte, 16<<10), time.NewTicker(100*time.Millisecond)
 	defer tick.Stop()
-	for range 60 { // three times as long as a client that reads nothing has, and far less than one piece
+	for range 60 { // three times the timeout of a client that reads nothing, and far less than one piece
 		<-tick.C
 		if _, err := conn.Read(piece); err != nil {
 			t.Fatalf("after %d pieces: %v", len(ended), err)
@@ -121,13 +121,13 @@ func TestClientThatReadsSlowlyIsKept(t *testing.T) {
 	}
 	select {
 	case after := <-ended:
-		t.Errorf("given up after %v", after)
+		t.Errorf("closed after %v", after)
 	default:
 	}
 }
 
-// The client's machine is gone: nothing that is sent to it is acknowledged, and nothing comes.
-func TestClientThatVanishesIsGivenUp(t *testing.T) {
+// The client's machine is unreachable: it acknowledges nothing and sends nothing.
+func TestConnectionOfVanishedClientIsClosed(t *testing.T) {
 	t.Parallel()
 	for name, pause := range map[string]time.Duration{"while it is sent to": 50 * time.Millisecond, "while all is silent": time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -142,13 +142,13 @@ func TestClientThatVanishesIsGivenUp(t *testing.T) {
 			select {
 			case <-ended:
 			case <-time.After(15 * time.Second):
-				t.Error("still held after fifteen times the time that it has")
+				t.Error("still held after fifteen times the timeout")
 			}
 		})
 	}
 }
 
-// dropAll has the kernel drop whatever comes for a connection, as if its cable were cut.
+// dropAll has the kernel drop all packets of a connection, as if the network were cut.
 func dropAll(t *testing.T, conn net.Conn) {
 	t.Helper()
 	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
@@ -175,7 +175,7 @@ func TestIdleConnectionsAreClosedForNewOnes(t *testing.T) {
 			t.Fatal("not accepted")
 		}
 	}
-	for range 50 { // a connection without a request keeps no client out that has one
+	for range 50 { // connections without a request do not block a client that sends one
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -207,7 +207,7 @@ func TestConnectionsWithRequestsAreNotClosedForOthers(t *testing.T) {
 	more := ask(t, address)
 	_ = more.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if got, err := io.ReadAll(more); len(got) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
-		t.Errorf("one more than may be: got %q, %v, want it closed", got, err)
+		t.Errorf("one more than the limit: got %q, %v, want it closed", got, err)
 	}
 	close(hold)
 	for _, conn := range held {
@@ -217,7 +217,7 @@ func TestConnectionsWithRequestsAreNotClosedForOthers(t *testing.T) {
 	}
 }
 
-// A client that shows no token and reads no answers keeps no other client out.
+// A client that sends no token and reads no responses does not block other clients.
 func TestConnectionsOfUnauthenticatedClientsAreClosedForNewOnes(t *testing.T) {
 	t.Parallel()
 	began, hold := make(chan struct{}, 100), make(chan struct{})
@@ -232,7 +232,7 @@ func TestConnectionsOfUnauthenticatedClientsAreClosedForNewOnes(t *testing.T) {
 			_, _ = w.Write(make([]byte, 32<<20))
 		}
 	}, 8, time.Minute)
-	t.Cleanup(release) // before the server's own, which waits
+	t.Cleanup(release) // before the server's cleanup, which waits
 	kept := ask(t, address)
 	<-began
 	var unauthenticated []net.Conn
@@ -269,8 +269,8 @@ func TestConnectionsOfUnauthenticatedClientsAreClosedForNewOnes(t *testing.T) {
 	}
 }
 
-// A valid token spares its connection those that are opened before its next request, also when it does not hold it.
-func TestConnectionWithAValidTokenIsNotTheFirstToBeClosed(t *testing.T) {
+// A connection that had a valid token is closed after those that never had one, also while it is idle.
+func TestUnauthenticatedConnectionIsClosedBeforeAuthenticated(t *testing.T) {
 	t.Parallel()
 	var seen connections
 	known, peer := net.Pipe()
@@ -288,7 +288,7 @@ func TestConnectionWithAValidTokenIsNotTheFirstToBeClosed(t *testing.T) {
 			t.Fatal("no connection was closed")
 		}
 		if err := want.SetDeadline(time.Now()); !errors.Is(err, io.ErrClosedPipe) {
-			t.Fatalf("the one that should be closed: got %v", err)
+			t.Fatalf("the connection that should be closed: got %v", err)
 		}
 	}
 }
@@ -303,8 +303,8 @@ func TestDescriptorsAreDivided(t *testing.T) {
 	}
 }
 
-// A terminal may be silent for hours; a client that is there answers the kernel's probes.
-func TestSilentConnectionOfAClientThatIsThereIsKept(t *testing.T) {
+// A terminal may be silent for hours; its client answers the kernel's keepalive probes.
+func TestSilentConnectionOfLiveClientIsKept(t *testing.T) {
 	t.Parallel()
 	speak := make(chan struct{})
 	address, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -318,15 +318,15 @@ func TestSilentConnectionOfAClientThatIsThereIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	<-time.After(3500 * time.Millisecond) // more than three times what a client that is gone has
+	<-time.After(3500 * time.Millisecond) // more than three times the timeout of a vanished client
 	close(speak)
 	if got, err := io.ReadAll(res.Body); err != nil || string(got) != "firstlast" {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
 
-// Without the kernel's help, as before Linux 5.11, the deadline of a write tells who reads nothing from who reads slowly.
-func TestDeadlineOfWritesSparesSlowClients(t *testing.T) {
+// Without the kernel option, as before Linux 5.11, the write deadline distinguishes clients that read nothing from slow ones.
+func TestWriteDeadlineSparesSlowClients(t *testing.T) {
 	t.Parallel()
 	for name, reads := range map[string]bool{"reads nothing": false, "reads slowly": true} {
 		t.Run(name, func(t *testing.T) {
@@ -341,7 +341,7 @@ func TestDeadlineOfWritesSparesSlowClients(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			_ = client.(*net.TCPConn).SetReadBuffer(64 << 10) // or the kernel waits for much room before it says that there is some
+			_ = client.(*net.TCPConn).SetReadBuffer(64 << 10) // or the kernel announces a window only when there is much space
 			accepted, err := l.Accept()
 			if err != nil {
 				t.Fatal(err)
@@ -371,7 +371,7 @@ func TestDeadlineOfWritesSparesSlowClients(t *testing.T) {
 				}
 			}
 			if !reads {
-				t.Error("it is still written to after five times the time that it has")
+				t.Error("it is still written to after five times the timeout")
 			}
 			_ = conn.Close()
 			if err := <-ended; err == nil {

@@ -13,22 +13,21 @@ import (
 	"berth/internal/session"
 )
 
-// Lines of the log at its usual level, by address or session: the log is rotated too.
+// Limits of log lines at the usual level, by address or session: without them one client could rotate the log away.
 const (
 	loggedBurst = 100
 	loggedEvery = time.Second
 	mostLogged  = 8192 // addresses, and sessions
 )
 
-// LogShares bounds the lines of the log, at its usual level, that clients can cause: those of one address without a valid
-// token, and those of one session with its token and by its server. The operator's have no bound. Make it with
-// [NewLogShares].
+// LogShares bounds the log lines at the usual level that clients can cause: those of one address without a valid token, and
+// those of one session by its token and its server. The operator's are not bounded. Make it with [NewLogShares].
 type LogShares struct {
 	addresses *access.Limiter[netip.Addr]
 	sessions  *access.Limiter[session.ID]
 }
 
-// NewLogShares bounds nothing that came before.
+// NewLogShares returns LogShares that have counted nothing.
 func NewLogShares() *LogShares {
 	return &LogShares{
 		access.NewLimiter[netip.Addr](loggedBurst, loggedEvery, mostLogged),
@@ -39,7 +38,7 @@ func NewLogShares() *LogShares {
 // MayLog counts a line about a session's client or server, and reports whether it is within the session's share.
 func (s *LogShares) MayLog(id session.ID) bool { return s.sessions.Take(id) == 0 }
 
-// mayLog counts a line about a request, and reports whether it is within the share of its sender.
+// mayLog counts a line about a request, and reports whether it is within its sender's share.
 func (s *LogShares) mayLog(r *http.Request) bool {
 	client := access.ClientOf(r.Context())
 	switch p := client.Principal(); p.Kind {
@@ -79,7 +78,7 @@ func LogRequests(next http.Handler, log *slog.Logger, shares *LogShares) http.Ha
 	})
 }
 
-// statusWriter remembers the status of an answer.
+// statusWriter records the status of a response.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -99,7 +98,7 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Flush sends what is buffered, for streams.
+// Flush sends the buffered bytes of streams.
 func (w *statusWriter) Flush() {
 	_ = http.NewResponseController(w.ResponseWriter).Flush()
 }

@@ -13,7 +13,7 @@ const requestIDHeader = "X-Request-ID"
 
 type holdKey struct{}
 
-// hold keeps the connection of one request from being closed for another one.
+// hold keeps the connection of one request from being closed for another connection.
 type hold struct {
 	connection *connection // of the request
 	held       atomic.Bool
@@ -41,15 +41,15 @@ func (h *hold) admitted(p access.Principal, s access.Surface) {
 }
 
 // HoldConnection keeps the connection of ctx's request from being closed for another one until the request is answered. Its
-// caller bounds the number of such requests: an answer lasts as long as its reader likes.
+// caller bounds the number of such requests: the client decides how long reading a response takes.
 func HoldConnection(ctx context.Context) {
 	if h, ok := ctx.Value(holdKey{}).(*hold); ok {
 		h.begin()
 	}
 }
 
-// identified gives every request its client's address, and an ID, the caller's if it is well formed: in the context for
-// logs, in the request for what answers it, and in the answer.
+// identified gives every request its client's address and an ID, which is the caller's if well formed. The ID is put into the
+// context for logs, into the request for its handler, and into the response.
 func (s *Server) identified(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(requestIDHeader)
@@ -58,7 +58,7 @@ func (s *Server) identified(next http.Handler) http.Handler {
 		}
 		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
 		h := &hold{connection: connectionOf(r.Context())}
-		defer h.end() // what is left to be written is no more than fits a buffer
+		defer h.end() // what remains to be written fits a buffer
 		client := s.client(r)
 		client.OnAdmitted = h.admitted
 		r = r.WithContext(context.WithValue(access.WithClient(r.Context(), client), holdKey{}, h))
@@ -68,12 +68,12 @@ func (s *Server) identified(next http.Handler) http.Handler {
 	})
 }
 
-// closing has answers say, once the process drains, that their connection ends with them.
+// closing adds "Connection: close" to responses while the process drains.
 func (s *Server) closing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-s.draining:
-			if r.Header.Get("Upgrade") == "" { // the connection is to be another protocol's
+			if r.Header.Get("Upgrade") == "" { // an upgraded connection stays open
 				w.Header().Set("Connection", "close")
 			}
 		default:

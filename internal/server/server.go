@@ -1,5 +1,5 @@
 // Package server is the listener that clients connect to: it accepts and bounds their connections, ends those of clients
-// that have vanished or do not read, gives every request its ID, and drains. It refuses to know what requests ask for, which
+// that have vanished or do not read, gives every request its ID, and drains. It does not know what requests mean, which
 // tokens are valid and which addresses are proxies.
 package server
 
@@ -18,7 +18,7 @@ import (
 	"berth/internal/access"
 )
 
-// Limits of the HTTP server. There is no write time-out and none for bodies: an agent's turn or a stream may last for
+// Limits of the HTTP server. There is no timeout for writing and none for bodies: an agent's turn or a stream may last for
 // hours.
 const (
 	readHeaderTimeout = 10 * time.Second
@@ -26,14 +26,14 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-// Options are what a [Server] is made of. MaxConnections 0: 16.
+// Options are the parts and limits of a [Server]. MaxConnections 0: 16.
 type Options struct {
 	Listener net.Listener
 	Handler  http.Handler
-	// Client finds out who sent a request; [access.ClientOf] tells those who answer it.
+	// Client returns the client that sent a request; handlers get it from [access.ClientOf].
 	Client         func(*http.Request) *access.Client
 	MaxConnections int             // at once
-	Draining       <-chan struct{} // closed when answers are to end their connections
+	Draining       <-chan struct{} // closed when responses are to close their connections
 	Logger         *slog.Logger
 }
 
@@ -46,7 +46,7 @@ type Server struct {
 	client         func(*http.Request) *access.Client
 	draining       <-chan struct{}
 	log            *slog.Logger
-	listenerClosed chan struct{} // closed when connections are accepted no more
+	listenerClosed chan struct{} // closed when no more connections are accepted
 }
 
 // New accepts nothing before [Server.Serve].
@@ -67,7 +67,7 @@ func New(o Options) *Server {
 // Addr is the address that requests are served on.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Serve serves until [Server.Shutdown], which is no error once ctx has ended.
+// Serve serves until [Server.Shutdown]. It returns nil if ctx has ended by then.
 func (s *Server) Serve(ctx context.Context) error {
 	defer close(s.listenerClosed)
 	err := s.http.Serve(s.clients)
@@ -80,12 +80,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
-// Shutdown accepts no more connections and closes those that there are, each when it has no request, until ctx ends.
-// [http.Server.Shutdown] does not suffice: once it has begun, what is read is dropped without an answer, on a connection too
-// that was accepted a moment before.
+// Shutdown stops accepting connections and closes the open ones when they have no request, until ctx ends.
+// [http.Server.Shutdown] does not suffice: once started, it drops requests that arrive, also on connections that were accepted
+// just before.
 func (s *Server) Shutdown(ctx context.Context) error {
 	if err := s.Close(); err != nil {
-		s.log.WarnContext(ctx, "the listener was not closed in good order", "error", err)
+		s.log.WarnContext(ctx, "close of the listener failed", "error", err)
 	}
 	<-s.listenerClosed
 	s.connections.settle(ctx)
@@ -95,7 +95,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the listener, also of a server that has never served. It may be called again.
+// Close closes the listener, also of a server that never served. Calling it again is allowed.
 func (s *Server) Close() error { return ignoreClosed(s.listener.Close()) }
 
 func ignoreClosed(err error) error {
@@ -115,15 +115,15 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// LocalURL is how a listener is reached from its own machine: one on every address is reached at the loopback address. It is
-// "" for a listener that is no TCP socket.
+// LocalURL returns the URL of a listener for clients on its own machine, with the loopback address for a wildcard address. It
+// returns "" for a listener that is not a TCP socket.
 func LocalURL(addr net.Addr) string {
 	at, err := netip.ParseAddrPort(addr.String())
 	if err != nil {
 		return ""
 	}
 	ip := at.Addr().Unmap()
-	if ip.IsUnspecified() { // also of IPv6, which a wildcard includes even where it does not work
+	if ip.IsUnspecified() { // an IPv6 wildcard too: the host may have no working IPv6 address
 		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	return "http://" + net.JoinHostPort(ip.String(), strconv.Itoa(int(at.Port())))

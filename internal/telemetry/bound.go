@@ -11,11 +11,11 @@ import (
 // an invalid answer of a session's server: a few such texts of unbounded length would rotate the log away.
 const maxText = 2 << 10
 
-// whole are attributes that are Berth's own text and lose their sense when they are cut.
+// whole are attributes with Berth's own text, which would be useless when truncated.
 var whole = map[string]bool{"stack": true, "record": true}
 
-// bounded is the attribute with no more than [maxText] of text. Values that are neither text nor an error are its caller's
-// own.
+// bounded returns the attribute with at most [maxText] bytes of text. Values that are neither text nor an error are returned
+// unchanged: they are not foreign text.
 func bounded(a slog.Attr) slog.Attr {
 	if whole[a.Key] {
 		return a
@@ -32,7 +32,7 @@ func bounded(a slog.Attr) slog.Attr {
 	return a
 }
 
-// cut shortens text and says by how much.
+// cut truncates text and appends the number of removed bytes.
 func cut(text string) string {
 	if len(text) <= maxText {
 		return text

@@ -26,7 +26,7 @@ func TestForeignTextIsTruncated(t *testing.T) {
 				write(log)
 				got := written.String()
 				if len(got) > 7*maxText || !strings.Contains(got, "bytes more)") || !utf8.ValidString(got) {
-					t.Errorf("%s of %d bytes %q in %s: got a line of %d bytes, want it cut and marked", what, len(long), long[:1], format, len(got))
+					t.Errorf("%s of %d bytes %q in %s: got a line of %d bytes, want it truncated and marked", what, len(long), long[:1], format, len(got))
 				}
 			}
 		}
@@ -46,6 +46,6 @@ func TestOwnTextIsNotTruncated(t *testing.T) {
 	log, written := capture(t, FormatJSON)
 	log.Info("m", "error", strings.Repeat("€", maxText/3))
 	if strings.Contains(written.String(), "more)") {
-		t.Errorf("a text of no more than %d bytes was cut", maxText)
+		t.Errorf("a text of at most %d bytes was truncated", maxText)
 	}
 }

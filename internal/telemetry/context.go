@@ -15,14 +15,14 @@ const (
 
 const maxRequestID = 128
 
-// NewRequestID makes an ID for a request that came with none: "req-" and 16 hexadecimal digits.
+// NewRequestID makes an ID for a request without one: "req-" and 16 hexadecimal digits.
 func NewRequestID() string {
 	b := make([]byte, 8)
 	rand.Read(b) // never fails: crypto/rand
 	return "req-" + hex.EncodeToString(b)
 }
 
-// ValidRequestID reports whether an ID from outside may be kept: 1 to 128 characters of [A-Za-z0-9._-].
+// ValidRequestID reports whether a client's ID may be used: 1 to 128 characters of [A-Za-z0-9._-].
 func ValidRequestID(id string) bool {
 	if id == "" || len(id) > maxRequestID {
 		return false
@@ -42,7 +42,7 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey, id)
 }
 
-// RequestID is the ID that [WithRequestID] gave; "" when there is none.
+// RequestID returns the ID that [WithRequestID] set; "" when there is none.
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey).(string)
 	return id
@@ -53,7 +53,7 @@ func WithSessionID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, sessionIDKey, id)
 }
 
-// SessionID is the ID that [WithSessionID] gave; "" when there is none.
+// SessionID returns the ID that [WithSessionID] set; "" when there is none.
 func SessionID(ctx context.Context) string {
 	id, _ := ctx.Value(sessionIDKey).(string)
 	return id

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// LevelCritical is for what stops the program.
+// LevelCritical is the level of faults that stop the program.
 const LevelCritical = slog.LevelError + 4
 
-// Names of the attributes that have a place of their own in every line.
+// Names of the attributes that are fixed fields of every line.
 const (
 	loggerKey     = "logger"
 	requestIDAttr = "request_id"
@@ -23,18 +23,18 @@ const (
 
 const defaultLogger = "berth"
 
-// entry is one line to be written, in whatever form.
+// entry is one log line before it is encoded.
 type entry struct {
 	time      time.Time
 	level     string
 	logger    string
-	operation string // what is being done, or else the function that logs
+	operation string // the operation, or else the function that logs
 	line      int    // in the source; 0: not known
 	requestID string
 	sessionID string
 	duration  slog.Value // milliseconds; the zero Value: none
 	message   string
-	attrs     []slog.Attr // everything else, resolved, groups flattened to dotted keys, no key twice
+	attrs     []slog.Attr // all others, resolved, groups flattened to dotted keys, no key twice
 }
 
 func newEntry(ctx context.Context, r slog.Record, own []slog.Attr, prefix string) entry {
@@ -59,7 +59,7 @@ func newEntry(ctx context.Context, r slog.Record, own []slog.Attr, prefix string
 	return e
 }
 
-// add puts an attribute into its place. The later of two with the same key wins.
+// add sets a fixed field or appends the attribute. The later of two with the same key wins.
 func (e *entry) add(a slog.Attr) {
 	a = bounded(a)
 	switch a.Key {
@@ -90,8 +90,7 @@ func (e *entry) add(a slog.Attr) {
 	e.attrs = append(e.attrs, a)
 }
 
-// flatten appends a, with the attributes of a group as so many attributes of their own. Empty attributes vanish, as
-// slog asks of handlers.
+// flatten appends a, or the attributes of a if it is a group. Empty attributes are dropped, as slog requires of handlers.
 func flatten(to []slog.Attr, prefix string, a slog.Attr) []slog.Attr {
 	a.Value = a.Value.Resolve()
 	if a.Equal(slog.Attr{}) {
@@ -132,10 +131,10 @@ func levelName(l slog.Level) string {
 	}
 }
 
-// closure matches the parts of a function's name that the compiler makes: "func1", "2", "gowrap1", "func1-range2".
+// closure matches the parts of a function's name that the compiler generates: "func1", "2", "gowrap1", "func1-range2".
 var closure = regexp.MustCompile(`^(func|gowrap|deferwrap)?\d+(-range\d+)?$`)
 
-// caller names the function that logged, without its package and receiver, and the line in it.
+// caller returns the name of the function that logged, without its package and receiver, and the line in it.
 func caller(pc uintptr) (string, int) {
 	if pc == 0 {
 		return "-", 0

@@ -22,21 +22,21 @@ type File struct {
 // fileMode lets the group read, as log collectors need it.
 const fileMode = 0o640
 
-// wholeFile writes lines to a log file, each of them whole or not at all: a part that fits on a full disk is
-// truncated. A file that another program has moved or removed is created again.
+// wholeFile writes lines to a log file, each of them completely or not at all: a partial line on a full disk is removed. A
+// file that another program has moved or removed is created again.
 type wholeFile struct {
 	file File
 
 	mu     sync.Mutex
 	out    *timberjack.Logger
-	looked time.Time // when it was seen last that the file is still there
+	looked time.Time // when the file was last found in place
 	opened os.FileInfo
 }
 
-// lookEvery is how often it is looked whether the file is still there.
+// lookEvery is the least time between two checks that the file is still in place.
 const lookEvery = time.Second
 
-// openFile opens the file at once: the library would report an error only with the first lost line.
+// openFile opens the file immediately: the library would report an error only with the first lost line.
 func openFile(f File) (*wholeFile, error) {
 	if err := os.MkdirAll(filepath.Dir(f.Path), 0o750); err != nil {
 		return nil, fmt.Errorf("open log file: %w", err)
@@ -53,7 +53,7 @@ func openFile(f File) (*wholeFile, error) {
 	return w, nil
 }
 
-// begin takes the file that is there now, or makes one with the next line. The caller holds mu, or has the only reference.
+// begin uses the existing file, or creates one with the next line. The caller holds mu, or has the only reference.
 func (w *wholeFile) begin() {
 	w.out = &timberjack.Logger{
 		Filename: w.file.Path, MaxSize: w.file.MaxSizeMB, MaxBackups: w.file.Backups, FileMode: fileMode, Compression: "none",
@@ -61,7 +61,7 @@ func (w *wholeFile) begin() {
 	w.opened = nil
 }
 
-// Write writes a line. On an error nothing of it is in the file.
+// Write writes a line. After an error no part of it is in the file.
 func (w *wholeFile) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,7 +73,7 @@ func (w *wholeFile) Write(line []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	// The library goes on where it was, which is behind a part of a line.
+	// The library would continue at its offset, which is after the partial line.
 	_ = w.out.Close()
 	w.begin()
 	if n > 0 {
@@ -84,7 +84,7 @@ func (w *wholeFile) Write(line []byte) (int, error) {
 	return 0, err
 }
 
-// look reopens the file if it is not the one that is written to. The library's own rotation causes one reopening too.
+// look reopens the path if it is not the open file any more. The library's own rotation also causes one reopening.
 func (w *wholeFile) look() {
 	info, err := os.Stat(w.file.Path)
 	if err == nil && w.opened != nil && os.SameFile(info, w.opened) {
@@ -106,12 +106,12 @@ func (w *wholeFile) Close() error {
 	return w.out.Close()
 }
 
-// fallback is a file whose lines go elsewhere when it does not take them. It notices each failure and each recovery once.
+// fallback is a file whose lines are written elsewhere while writes to it fail. It reports each failure and each recovery once.
 type fallback struct {
 	out       io.Writer
-	instead   func(line []byte) // gets a line that the file does not take; nil: it is written elsewhere anyway
-	failed    func(err error)   // called before the first of them
-	recovered func()            // called when the file has taken a line again
+	instead   func(line []byte) // gets a line that was not written to the file; nil: every line is written elsewhere anyway
+	failed    func(err error)   // called before the first such line
+	recovered func()            // called when a line was written to the file again
 
 	mu      sync.Mutex
 	failing bool

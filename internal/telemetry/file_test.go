@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// messages reads the lines of files and returns how often each message is there. A line that is torn fails the test.
+// messages reads the lines of files and returns how often each message occurs. A partial line fails the test.
 func messages(t *testing.T, files ...string) map[string]int {
 	t.Helper()
 	all := map[string]int{}
@@ -68,7 +68,7 @@ func TestConcurrentLinesSurviveRotation(t *testing.T) {
 	}
 }
 
-// smallDisk is a directory that takes so many bytes.
+// smallDisk is a directory with space for size bytes.
 func smallDisk(t *testing.T, size int) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -114,7 +114,7 @@ func TestFullDiskLeavesNoPartialLineAndConsoleComplete(t *testing.T) {
 	}
 	got := messages(t, file)
 	if got["before-2"] != 1 || got["after-0"] != 1 || got["after-2"] != 1 || got["full-39"] != 0 {
-		t.Errorf("the file has %v, want what came before and after", got)
+		t.Errorf("the file has %v, want the lines from before and after", got)
 	}
 	text := console.String()
 	for i := range 40 {
@@ -124,7 +124,7 @@ func TestFullDiskLeavesNoPartialLineAndConsoleComplete(t *testing.T) {
 	}
 	for _, once := range []string{"the log file cannot be written", "the log file is written again"} {
 		if n := strings.Count(text, once); n != 1 {
-			t.Errorf("%q was said %d times, want once", once, n)
+			t.Errorf("%q was logged %d times, want once", once, n)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestRemovedOrMovedLogFileIsRecreated(t *testing.T) {
 	}
 }
 
-// broken is a file that fails on request.
+// broken is a file whose writes fail on request.
 type broken struct {
 	bytes.Buffer
 	err error
@@ -169,7 +169,7 @@ func (b *broken) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-func TestTrailLosesNothingWhenItsFileFails(t *testing.T) {
+func TestTrailGoesToLogWhileItsFileFails(t *testing.T) {
 	t.Parallel()
 	console, kept := capture(t, FormatJSON)
 	out := &broken{}
@@ -189,7 +189,7 @@ func TestTrailLosesNothingWhenItsFileFails(t *testing.T) {
 	}
 }
 
-func TestTrailIsWrittenWhateverTheLevel(t *testing.T) {
+func TestTrailIsWrittenAtEveryLevel(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	log, _, err := NewLogger(Options{Level: LevelCritical, Format: FormatJSON, Console: &b})

@@ -28,8 +28,8 @@ var levelColours = map[string]string{
 //
 //	2024-01-15 10:30:45 [INFO ] logger:operation:line [request id] - message key=value
 //
-// in UTC, "-" standing for a request ID that is not known. Whatever comes from outside is escaped, so that it can
-// neither begin a line of its own nor command the terminal.
+// in UTC, with "-" for an unknown request ID. Foreign text is escaped, so that it can neither start a new line nor control
+// the terminal.
 func humanEncoder(colour bool) encoder {
 	paint := func(code, text string) string {
 		if !colour {
@@ -63,8 +63,8 @@ func humanEncoder(colour bool) encoder {
 	}
 }
 
-// text is a value as people read it. Anything that is not a plain value goes through JSON, which keeps to exported
-// fields and asks secrets how they want to be shown.
+// text formats a value for people. Anything but a plain value is encoded as JSON, which uses exported fields only and the
+// MarshalJSON of secrets.
 func text(v slog.Value) string {
 	switch p := plain(v).(type) {
 	case string:
@@ -81,7 +81,7 @@ func text(v slog.Value) string {
 	}
 }
 
-// plainText escapes everything that cannot be printed, line ends and terminal commands included.
+// plainText escapes everything that is not printable, including line ends and terminal escape sequences.
 func plainText(s string) string {
 	if printable(s) {
 		return s
@@ -101,12 +101,12 @@ func plainText(s string) string {
 	return b.String()
 }
 
-// plainKey is a key without anything that could be taken for the end of it.
+// plainKey returns the key without characters that could be read as its end.
 func plainKey(s string) string {
 	return strings.NewReplacer(" ", "_", "=", "_", `"`, "_").Replace(plainText(s))
 }
 
-// quoted puts a value into quotes where it would not end by itself.
+// quoted quotes a value whose end would be ambiguous.
 func quoted(s string) string {
 	if s == "" || strings.ContainsAny(s, " =\"\\") || !printable(s) {
 		return strconv.Quote(s)

@@ -10,13 +10,13 @@ import (
 	"unicode/utf8"
 )
 
-func TestHumanLineHasTheContractsForm(t *testing.T) {
+func TestHumanLineHasContractFormat(t *testing.T) {
 	t.Parallel()
 	log, b := capture(t, FormatHuman)
 	ctx := WithSessionID(WithRequestID(t.Context(), "req-1"), "ses-1")
 	Named(log, "proxy").InfoContext(ctx, "session created", "took", 2*time.Second, "note", `two "words"`, durationKey, 1500*time.Microsecond)
 
-	want := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[INFO \] proxy:TestHumanLineHasTheContractsForm:\d+ \[req-1\] - ` +
+	want := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[INFO \] proxy:TestHumanLineHasContractFormat:\d+ \[req-1\] - ` +
 		`session created session_id=ses-1 duration_ms=1.5 took=2s note="two \\"words\\""\n$`)
 	if !want.MatchString(b.String()) {
 		t.Errorf("got  %s\nwant %s", b, want)
@@ -33,7 +33,7 @@ func TestColourIsOnlyForTerminals(t *testing.T) {
 	log, b := capture(t, FormatHuman)
 	log.InfoContext(t.Context(), "x", "k", 1)
 	if strings.Contains(b.String(), "\x1b") {
-		t.Errorf("colour in something that is no terminal: %q", b)
+		t.Errorf("colour in output that is no terminal: %q", b)
 	}
 	e := newEntry(context.Background(), slog.NewRecord(time.Time{}, slog.LevelWarn, "x", 0), nil, "")
 	if got := string(humanEncoder(true)(nil, e)); !strings.Contains(got, "[\x1b[33mWARNING\x1b[0m]") {

@@ -8,16 +8,15 @@ import (
 	"syscall"
 )
 
-// PriorityError is what systemd's journal takes off the beginning of a line that tells of an error; see sd-daemon(3).
+// PriorityError is the prefix of an error line, which systemd's journal removes; see sd-daemon(3).
 const PriorityError = "<3>"
 
-// priorities are those of the levels' names.
+// priorities maps the levels' names to prefixes.
 var priorities = map[string]string{
 	"CRITICAL": "<2>", "ERROR": PriorityError, "WARNING": "<4>", "INFO": "<6>", "DEBUG": "<7>",
 }
 
-// withPriority puts the priority of an entry before its line, and before each line that it has more: the journal makes an
-// entry of each.
+// withPriority puts the priority of an entry before each of its lines: the journal makes an entry of each.
 func withPriority(encode encoder) encoder {
 	return func(dst []byte, e entry) []byte {
 		begin := len(dst)
@@ -29,7 +28,7 @@ func withPriority(encode encoder) encoder {
 }
 
 // IsJournal reports whether w is a stream to systemd's journal. stream is the variable JOURNAL_STREAM, which systemd sets to
-// device and inode of the stream that it gave: what a shell has redirected since is not that one.
+// device and inode of its stream: a stream that a shell has redirected since has others.
 func IsJournal(w io.Writer, stream string) bool {
 	f, ok := w.(*os.File)
 	if !ok || stream == "" {

@@ -37,6 +37,6 @@ func TestLinesOfOtherConsolesHaveNoPriority(t *testing.T) {
 		t.Errorf("got %s", b)
 	}
 	if IsJournal(os.Stderr, "") || IsJournal(os.Stderr, "1:1") || IsJournal(&bytes.Buffer{}, "8:1") {
-		t.Error("something else was taken for the journal's stream")
+		t.Error("another stream was taken for the journal's")
 	}
 }

@@ -14,11 +14,11 @@ import (
 	"unicode/utf8"
 )
 
-// timestampLayout is the one of log lines; times are UTC.
+// timestampLayout is the layout of timestamps in log lines; times are UTC.
 const timestampLayout = "2006-01-02T15:04:05.000Z"
 
-// encodeJSON writes timestamp, level, logger and message, then request_id, session_id, operation and duration_ms as
-// far as they are known, then everything else.
+// encodeJSON writes timestamp, level, logger and message, then request_id, session_id, operation and duration_ms where
+// known, then all other attributes.
 func encodeJSON(dst []byte, e entry) []byte {
 	dst = append(dst, '{')
 	dst = member(dst, "timestamp", e.time.UTC().Format(timestampLayout))
@@ -53,7 +53,7 @@ func member(dst []byte, key string, value any) []byte {
 	return appendJSON(dst, value)
 }
 
-// appendJSON never fails: what JSON cannot hold becomes a string that says so.
+// appendJSON never fails: a value that JSON cannot represent becomes a string that says so.
 func appendJSON(dst []byte, value any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -64,8 +64,8 @@ func appendJSON(dst []byte, value any) []byte {
 	return appendVisible(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
-// appendVisible appends the same JSON with everything escaped that would command a terminal: lines quote foreign text,
-// and encoding/json leaves the control characters above U+007F and those that change directions as they are.
+// appendVisible appends the same JSON with terminal control characters escaped: lines quote foreign text, and encoding/json
+// does not escape control characters above U+007F and bidirectional ones.
 func appendVisible(dst, text []byte) []byte {
 	if !slices.ContainsFunc(text, func(b byte) bool { return b >= unicode.MaxASCII }) {
 		return append(dst, text...)
@@ -84,7 +84,7 @@ func appendVisible(dst, text []byte) []byte {
 	return dst
 }
 
-// plain makes a value that JSON holds: errors and spans of time become text.
+// plain converts a value for JSON: errors and durations become text.
 func plain(v slog.Value) any {
 	switch v.Kind() {
 	case slog.KindDuration:

@@ -24,7 +24,7 @@ func decode(t *testing.T, line string) map[string]any {
 	return got
 }
 
-func TestJSONLineHasTheContractsFields(t *testing.T) {
+func TestJSONLineHasContractFields(t *testing.T) {
 	t.Parallel()
 	log, b := capture(t, FormatJSON)
 	ctx := WithSessionID(WithRequestID(t.Context(), "req-abc123"), "ses-xyz789")
@@ -87,7 +87,7 @@ func TestAttributeTypesArePreserved(t *testing.T) {
 		t.Errorf("attributes (-want +got):\n%s", d)
 	}
 	if !strings.Contains(bad, "ERROR") {
-		t.Errorf("value that JSON cannot hold: got %q, want a note instead of a lost line", bad)
+		t.Errorf("value that JSON cannot represent: got %q, want a note instead of a lost line", bad)
 	}
 }
 
@@ -125,7 +125,7 @@ func TestSecretsAreNotWritten(t *testing.T) {
 	}
 }
 
-func TestLevelsHaveTheContractsNames(t *testing.T) {
+func TestLevelsHaveContractNames(t *testing.T) {
 	t.Parallel()
 	log, b := capture(t, FormatJSON)
 	for level, want := range map[slog.Level]string{
@@ -146,7 +146,7 @@ func TestLevelsHaveTheContractsNames(t *testing.T) {
 	}
 }
 
-// Lines quote what users and containers said, and are read on terminals.
+// Lines quote text of users and containers, and are read on terminals.
 func TestJSONLineCannotControlTerminal(t *testing.T) {
 	t.Parallel()
 	const said = "\x1b[2J\u009b2J\u202e\u2066\x7f\U000e0041 ümlaut 日本🙂"

@@ -1,5 +1,5 @@
-// Package telemetry knows how events are logged: log lines for people and for programs, request IDs that connect them, the
-// log file and its rotation, the registry of metrics. It refuses to know the events.
+// Package telemetry writes the log: lines for people and for programs, request IDs that correlate them, the log file and its
+// rotation, the registry of metrics. It does not know the events.
 package telemetry
 
 import (
@@ -11,14 +11,14 @@ import (
 	"golang.org/x/term"
 )
 
-// Forms of the lines on the console.
+// Formats of the console.
 const (
 	FormatJSON  = "json"
 	FormatHuman = "human"
 	FormatAuto  = "auto" // human on a terminal, JSON elsewhere
 )
 
-// Options says where log lines go.
+// Options are the destinations and formats of the log.
 type Options struct {
 	Level   slog.Leveler // least severe level; nil: INFO. A *slog.LevelVar can be changed later
 	Format  string       // of the console; empty: auto
@@ -28,7 +28,7 @@ type Options struct {
 	File    File         // always JSON
 }
 
-// NewLogger opens the log. The Closer closes the log file and waits for its rotation; the logger may not be used after
+// NewLogger opens the log. The Closer closes the log file and waits for its rotation; the logger must not be used after
 // that. It fails when the format is unknown or the file cannot be written.
 func NewLogger(o Options) (*slog.Logger, io.Closer, error) {
 	level := o.Level

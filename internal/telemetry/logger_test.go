@@ -68,14 +68,14 @@ func TestFileGetsJSONBesideTheConsole(t *testing.T) {
 	}
 }
 
-func TestFileThatCannotBeWrittenIsAnError(t *testing.T) {
+func TestUnwritableFileIsAnError(t *testing.T) {
 	t.Parallel()
 	if _, _, err := NewLogger(Options{File: File{Path: t.TempDir()}}); err == nil {
-		t.Error("a directory was taken for a log file")
+		t.Error("a directory was accepted as a log file")
 	}
 }
 
-func TestFileIsRotatedAndOldOnesAreDropped(t *testing.T) {
+func TestFileIsRotatedAndOldBackupsAreRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	log, closer, err := NewLogger(Options{File: File{Path: filepath.Join(dir, "berth.log"), MaxSizeMB: 1, Backups: 2}})
@@ -130,7 +130,7 @@ func TestLinesOfManyGoroutinesDoNotMix(t *testing.T) {
 	}
 }
 
-func TestNowhereToLogIsSilent(t *testing.T) {
+func TestLoggerWithoutDestinationIsSilent(t *testing.T) {
 	t.Parallel()
 	log, closer, err := NewLogger(Options{})
 	if err != nil {
@@ -142,7 +142,7 @@ func TestNowhereToLogIsSilent(t *testing.T) {
 	}
 }
 
-func TestRegistryMeasuresTheProcess(t *testing.T) {
+func TestRegistryHasProcessAndGoMetrics(t *testing.T) {
 	t.Parallel()
 	families, err := NewRegistry().Gather()
 	if err != nil {

@@ -3,7 +3,7 @@ package telemetry
 import (
 	"context"
 	"io"
-	"log" //nolint:depguard // others write to it
+	"log" //nolint:depguard // redirected: net/http writes to it
 	"log/slog"
 	"strings"
 	"unicode/utf8"
@@ -12,9 +12,9 @@ import (
 // mostStandard bounds a line of the standard library's logger, in bytes.
 const mostStandard = 256
 
-// RedirectStandardLog makes what is written with package log, by net/http above all, lines of l at level DEBUG. They may
-// quote whatever a session's server has sent, so that they are cut to 256 bytes, and their control characters are escaped
-// like those of every line. The function that comes back undoes it.
+// RedirectStandardLog writes the lines of package log, mostly those of net/http, to l at level DEBUG. They may quote text of a
+// session's server, so they are truncated to 256 bytes, and their control characters are escaped like those of every line.
+// The returned function undoes it.
 func RedirectStandardLog(l *slog.Logger) (undo func()) {
 	out, flags, prefix := log.Writer(), log.Flags(), log.Prefix()
 	log.SetFlags(0)
@@ -31,7 +31,7 @@ type standard struct{ log *slog.Logger }
 
 var _ io.Writer = standard{}
 
-// Write makes one line of what comes. It never fails.
+// Write logs p as one line. It never fails.
 func (s standard) Write(p []byte) (int, error) {
 	text := strings.TrimSpace(string(p[:min(len(p), mostStandard)]))
 	if len(p) > mostStandard {

@@ -9,7 +9,7 @@ import (
 
 type alwaysKey struct{}
 
-// Always returns a context whose log lines are written whatever the level is.
+// Always returns a context whose log lines are written at every level.
 func Always(ctx context.Context) context.Context { return context.WithValue(ctx, alwaysKey{}, true) }
 
 func isAlways(ctx context.Context) bool {
@@ -17,11 +17,11 @@ func isAlways(ctx context.Context) bool {
 	return always
 }
 
-// trailLogger is the name of the audit trail among the parts of the program.
+// trailLogger is the audit trail's name in the field logger.
 const trailLogger = "berth.audit"
 
 // NewTrail returns the logger of the audit trail, whose lines are JSON in a file of their own, or among those of log when
-// the file has no path. None is left out for its level. Lines that cannot be written to the file go to log, which reports the
+// the file has no path. No line is dropped for its level. Lines that cannot be written to the file go to log, which reports the
 // failure once, and the recovery. The Closer closes the file. It fails when the file cannot be written.
 func NewTrail(file File, log *slog.Logger) (*slog.Logger, io.Closer, error) {
 	if file.Path == "" {
@@ -49,7 +49,7 @@ func orLog(file io.Writer, log *slog.Logger) *fallback {
 	}
 }
 
-// unfiltered hands everything on as something that is to be written whatever the level is.
+// unfiltered passes on every record as one that is written at every level.
 type unfiltered struct{ slog.Handler }
 
 // Enabled implements [slog.Handler].

@@ -76,7 +76,7 @@ func TestReloadAppliesChangeableSettingsAndNamesOthers(t *testing.T) {
 		"proxy": map[string]any{"max_body_size": "1m"},
 	})
 	reload()
-	w.logged(b, "configuration read again", "MAX_CONCURRENT_SESSIONS CPU_WARNING_THRESHOLD LOG_LEVEL")
+	w.logged(b, "configuration reloaded", "MAX_CONCURRENT_SESSIONS CPU_WARNING_THRESHOLD LOG_LEVEL")
 	w.logged(b, "need a restart", `"PROXY_MAX_BODY_SIZE"`)
 	if got := limit(); got != 1.0 {
 		t.Errorf("the limit is %v after the reload, want 1", got)
