@@ -2,7 +2,7 @@ package policy
 
 import "strings"
 
-// withoutOwnCookies returns the Cookie headers without the cookies of ours.
+// withoutOwnCookies returns the Cookie headers without Berth's cookies.
 func withoutOwnCookies(headers []string) []string {
 	var kept []string
 	for _, header := range headers {
@@ -35,8 +35,8 @@ var cookieAttributes = map[string]bool{
 }
 
 // rewriteCookie puts the cookie's path under the prefix and keeps of its other attributes those that concern the cookie
-// alone. It reports false for a cookie that is ours by name, or has no name, which browsers send as its value only, and
-// that may look like one of ours; and for one with control characters, where browsers differ in what they make of it.
+// alone. It reports false for a cookie with one of our names; for one without a name, which browsers send as its value
+// only, so that it could look like one of ours; and for one with control characters, which browsers interpret differently.
 func rewriteCookie(cookie, prefix string) (string, bool) {
 	parts := strings.Split(cookie, ";")
 	name, _, named := strings.Cut(parts[0], "=")

@@ -17,7 +17,7 @@ func FuzzCookie(f *testing.F) {
 		pair, attributes, _ := strings.Cut(got, ";")
 		name, _, named := strings.Cut(pair, "=")
 		if !named || strings.TrimSpace(name) == "" || strings.Contains(strings.ToLower(name), "berth_") && isOurCookie(pair) {
-			t.Errorf("%q became %q, whose name may be ours", cookie, got)
+			t.Errorf("%q became %q, which may be read as one of ours", cookie, got)
 		}
 		for attribute := range strings.SplitSeq(attributes, ";") {
 			key, value, _ := strings.Cut(attribute, "=")

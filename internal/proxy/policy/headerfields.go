@@ -3,8 +3,8 @@ package policy
 import "strings"
 
 // On the path route a session's server shares its origin with Berth and with every other session, and a proxy of the
-// operator may stand in front of us. What a server answers may therefore concern its own response and what lies under
-// its prefix, and nothing else. The tables below hold the response fields that reach further. Headers of final and
+// operator may stand in front of us. A server's response may therefore affect only itself and paths under the
+// session's prefix. The tables below hold the response fields that reach further. Headers of final and
 // interim responses go through them; trailers go through [FilterTrailer] instead.
 //
 // Fields that look similar and are kept, because they concern the one response or the document in it: Cache-Control,
@@ -16,33 +16,33 @@ var deniedFields = set(
 	"Activate-Storage-Access",
 	"Idp-Signin-Status", "Origin-Trial", "Shared-Storage-Write",
 	"X-Permitted-Cross-Domain-Policies", // of Flash and PDF readers, for the host
-	"Alt-Svc", "Alternate-Protocol",     // other hosts and ports that speak for the origin
+	"Alt-Svc", "Alternate-Protocol",     // other hosts and ports that serve the origin
 	"Clear-Site-Data",
 	"Expect-Ct", "Public-Key-Pins", "Public-Key-Pins-Report-Only", "Strict-Transport-Security",
 	"Nel", "Report-To", "Reporting-Endpoints", // where to report what happens on the origin
 	"Observe-Browsing-Topics",
-	"Origin-Agent-Cluster",   // the first answer decides for the origin
+	"Origin-Agent-Cluster",   // the first response decides for the origin
 	"Service-Worker-Allowed", // a worker for paths above its own
 	"Set-Cookie2",
 	"Set-Login",
 	"Use-As-Dictionary", // its pattern may match any path of the origin
 
-	// Navigation that Location's rules would not see.
+	// Navigation that the rules for Location do not cover.
 	"Refresh",
 
 	// Authentication: a client's credential is for Berth, and the server's is Berth's own affair.
 	"Authentication-Control", "Authentication-Info", "Optional-Www-Authenticate", "Www-Authenticate",
 
-	// Commands to a proxy or cache in front of Berth.
+	// Instructions to a proxy or cache in front of Berth.
 	"Cache-Tag", "Edge-Cache-Tag", "Edge-Control", "X-Cache-Tags", "X-Cache-Tag", "Xkey",
 	"X-Original-Url", "X-Rewrite-Url",
 	"X-Send-File",
 
-	// What Berth says itself.
+	// Fields that Berth sets itself.
 	RequestIDHeader,
 )
 
-// deniedPrefixes are those of whole families, in canonical form.
+// deniedPrefixes are the prefixes of families of fields, in canonical form.
 var deniedPrefixes = []string{
 	"Akamai-", "Fly-", "Surrogate-", // caches, and replays on another machine
 	"X-Middleware-",                           // Next.js: rewrites, and headers of the request
@@ -58,11 +58,11 @@ var deniedPrefixes = []string{
 	"X-Sendfile", // Apache, lighttpd, Cherokee: files of the host
 }
 
-// deniedSuffix ends the names of fields that order one provider's caches about, such as Cloudflare-CDN-Cache-Control.
+// deniedSuffix ends the names of fields that control one provider's caches, such as Cloudflare-CDN-Cache-Control.
 const deniedSuffix = "Cdn-Cache-Control"
 
-// trailerFields are what may stand in a trailer section, of requests and of responses: checksums and results, which
-// nobody acts upon who does not look for them there. Any other field could be taken for the header of that name by a
+// trailerFields are the fields allowed in a trailer section, of requests and of responses: checksums and results, which only
+// recipients that expect them there use. Any other field could be taken for the header of that name by a
 // recipient that merges the two.
 var trailerFields = set(
 	"Content-Digest", "Repr-Digest", "Digest",

@@ -8,36 +8,36 @@ import (
 	"berth/internal/session"
 )
 
-// Rules are those that the operator sets.
+// Rules are the operator's settings.
 type Rules struct {
 	MaxBody int64 // bytes of a request's content
 	Wake    bool  // a request starts a session that was stopped as idle
 }
 
-// Action is what is done with a request.
+// Action is how a request is handled.
 type Action uint8
 
-// Every action.
+// The actions.
 const (
-	Refuse   Action = iota // answer with the verdict's reason
-	Wait                   // start the session, and judge again when it runs; answer with the reason if it does not
-	ShowPage               // start the session, and show a page meanwhile that asks again
+	Refuse   Action = iota // respond with the verdict's reason
+	Wait                   // start the session, and judge again when it runs; respond with the reason if it does not start
+	ShowPage               // start the session, and show a page that reloads until it runs
 	Forward                // rewrite the request and send it to the session's server
 )
 
-// Verdict is what becomes of a request. The zero value refuses it.
+// Verdict is the decision about a request. The zero value refuses it.
 type Verdict struct {
 	Action Action
 	Reason error // a [session.Failure]; nil where the action is Forward
 
-	WebSocket bool // of what is forwarded: it asks to become one
-	Silent    bool // of what is forwarded: its server may take as long as it likes to begin its answer
+	WebSocket bool // the forwarded request is a WebSocket handshake
+	Silent    bool // the header timeout does not apply to the forwarded request
 }
 
 var errBlocked = session.Errorf(session.CodeForbidden, "this call is not allowed through Berth: the session's image is managed by the operator")
 
-// Judge says what becomes of a request by p. The order gives least away: the token, the session's state, and only then the
-// request itself.
+// Judge decides about a request by p. The order of the checks discloses least: the token, the session's state, and only then
+// the request itself.
 func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time) Verdict {
 	if !access.May(p, access.Open, r.ID) || q.Place.Session != r.ID {
 		return Verdict{Reason: access.Reject(access.Proxy, access.Missing)}
@@ -63,12 +63,12 @@ func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time
 		return Verdict{Reason: rules.TooLarge()}
 	}
 	v := Verdict{Action: Forward, WebSocket: q.opensWebSocket()}
-	// What is told as it happens may have nothing to tell, and some calls work in silence for many minutes.
+	// An event stream may have no events, and some calls send nothing for many minutes.
 	v.Silent = v.WebSocket || strings.Contains(q.Header.get("Accept"), eventStream) || anyMatches(r.silent, q.Method, q.Place.Path)
 	return v
 }
 
-// TooLarge is why a request with too much content is refused, whether it has said so beforehand or not.
+// TooLarge is the reason to refuse a request whose content is too large, whether or not it announced its length.
 func (r Rules) TooLarge() error {
 	return session.Errorf(session.CodeTooLarge, "the request's body is larger than %d bytes; send less at a time", r.MaxBody)
 }

@@ -16,7 +16,7 @@ const (
 
 var holder = access.Principal{Kind: access.SessionToken, Session: testID}
 
-// testRoute is that of a session that runs.
+// testRoute is the route of a running session.
 func testRoute(change ...func(*session.Route)) *Route {
 	r := session.Route{
 		ID: testID, Address: testAddress, Username: "opencode", Credential: "password", Running: true,
@@ -28,7 +28,7 @@ func testRoute(change ...func(*session.Route)) *Route {
 	return NewRoute(r)
 }
 
-// testRequest is one by path, as it comes from a client.
+// testRequest is a request by path, as a client sends it.
 func testRequest(method, path string, header Header) *Request {
 	if header == nil {
 		header = Header{}
@@ -59,35 +59,35 @@ func TestJudge(t *testing.T) {
 		want    Verdict
 		code    session.Code
 	}{
-		"ordinary":                 {testRoute(), testRequest("GET", "/", nil), holder, rules, Verdict{Action: Forward}, ""},
-		"previous token":           {testRoute(), testRequest("GET", "/", nil), access.Principal{Kind: access.PreviousToken, Session: testID}, rules, Verdict{Action: Forward}, ""},
-		"nobody":                   {testRoute(), testRequest("GET", "/", nil), access.Principal{}, rules, Verdict{}, session.CodeUnauthorized},
-		"operator":                 {testRoute(), testRequest("GET", "/", nil), access.Principal{Kind: access.Operator}, rules, Verdict{}, session.CodeUnauthorized},
-		"another session's token":  {testRoute(), testRequest("GET", "/", nil), access.Principal{Kind: access.SessionToken, Session: "ses-two"}, rules, Verdict{}, session.CodeUnauthorized},
-		"another session's route":  {testRoute(func(r *session.Route) { r.ID = "ses-two" }), testRequest("GET", "/", nil), access.Principal{Kind: access.SessionToken, Session: "ses-two"}, rules, Verdict{}, session.CodeUnauthorized},
-		"nobody, stopped":          {testRoute(stopped), testRequest("POST", "/global/upgrade", foreign), access.Principal{}, rules, Verdict{}, session.CodeUnauthorized},
-		"stopped":                  {testRoute(stopped), testRequest("POST", "/global/upgrade", foreign), holder, rules, Verdict{}, session.CodeNotRunning},
-		"restarting":               {testRoute(restarting), testRequest("GET", "/", nil), holder, rules, Verdict{}, session.CodeNotRunning},
-		"asleep":                   {testRoute(stoppedAsIdle), testRequest("GET", "/", nil), holder, rules, Verdict{Action: Wait}, session.CodeNotRunning},
-		"asleep, a page":           {testRoute(stoppedAsIdle), testRequest("GET", "/", page), holder, rules, Verdict{Action: ShowPage}, session.CodeNotRunning},
-		"asleep, a form":           {testRoute(stoppedAsIdle), testRequest("POST", "/", page), holder, rules, Verdict{Action: Wait}, session.CodeNotRunning},
-		"asleep, nothing wakes":    {testRoute(stoppedAsIdle), testRequest("GET", "/", page), holder, Rules{MaxBody: 10}, Verdict{}, session.CodeNotRunning},
-		"asleep, a foreign page":   {testRoute(stoppedAsIdle), testRequest("POST", "/", foreign), holder, rules, Verdict{}, session.CodeForbidden},
-		"a foreign page":           {testRoute(), testRequest("POST", "/", foreign), holder, rules, Verdict{}, session.CodeForbidden},
-		"a foreign page reads":     {testRoute(), testRequest("GET", "/", foreign), holder, rules, Verdict{Action: Forward}, ""},
-		"own page":                 {testRoute(), testRequest("POST", "/", Header{"Origin": {"https://berth.example"}}), holder, rules, Verdict{Action: Forward}, ""},
-		"blocked":                  {testRoute(), testRequest("POST", "//global/%75pgrade", nil), holder, rules, Verdict{}, session.CodeForbidden},
-		"silent":                   {testRoute(), testRequest("POST", "/session/x/message", nil), holder, rules, Verdict{Action: Forward, Silent: true}, ""},
-		"events":                   {testRoute(), testRequest("GET", "/event", Header{"Accept": {"text/event-stream"}}), holder, rules, Verdict{Action: Forward, Silent: true}, ""},
-		"too large":                {testRoute(), withLength(testRequest("POST", "/", nil), 11), holder, rules, Verdict{}, session.CodeTooLarge},
-		"just small enough":        {testRoute(), withLength(testRequest("POST", "/", nil), 10), holder, rules, Verdict{Action: Forward}, ""},
-		"of unknown length":        {testRoute(), withLength(testRequest("POST", "/", nil), -1), holder, rules, Verdict{Action: Forward}, ""},
-		"WebSocket":                {testRoute(), testRequest("GET", "/pty", handshake), holder, rules, Verdict{Action: Forward, WebSocket: true, Silent: true}, ""},
-		"WebSocket by POST":        {testRoute(), testRequest("POST", "/pty", handshake), holder, rules, Verdict{Action: Forward}, ""},
-		"WebSocket with a content": {testRoute(), withLength(testRequest("GET", "/pty", handshake), 1), holder, rules, Verdict{Action: Forward}, ""},
-		"h2c":                      {testRoute(), testRequest("GET", "/", Header{"Connection": {"Upgrade"}, "Upgrade": {"h2c"}}), holder, rules, Verdict{Action: Forward}, ""},
-		"two upgrades":             {testRoute(), testRequest("GET", "/", Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket", "h2c"}}), holder, rules, Verdict{Action: Forward}, ""},
-		"upgrade beside the point": {testRoute(), testRequest("GET", "/", Header{"Upgrade": {"websocket"}}), holder, rules, Verdict{Action: Forward}, ""},
+		"ordinary":                        {testRoute(), testRequest("GET", "/", nil), holder, rules, Verdict{Action: Forward}, ""},
+		"previous token":                  {testRoute(), testRequest("GET", "/", nil), access.Principal{Kind: access.PreviousToken, Session: testID}, rules, Verdict{Action: Forward}, ""},
+		"no principal":                    {testRoute(), testRequest("GET", "/", nil), access.Principal{}, rules, Verdict{}, session.CodeUnauthorized},
+		"operator":                        {testRoute(), testRequest("GET", "/", nil), access.Principal{Kind: access.Operator}, rules, Verdict{}, session.CodeUnauthorized},
+		"another session's token":         {testRoute(), testRequest("GET", "/", nil), access.Principal{Kind: access.SessionToken, Session: "ses-two"}, rules, Verdict{}, session.CodeUnauthorized},
+		"another session's route":         {testRoute(func(r *session.Route) { r.ID = "ses-two" }), testRequest("GET", "/", nil), access.Principal{Kind: access.SessionToken, Session: "ses-two"}, rules, Verdict{}, session.CodeUnauthorized},
+		"no principal, stopped":           {testRoute(stopped), testRequest("POST", "/global/upgrade", foreign), access.Principal{}, rules, Verdict{}, session.CodeUnauthorized},
+		"stopped":                         {testRoute(stopped), testRequest("POST", "/global/upgrade", foreign), holder, rules, Verdict{}, session.CodeNotRunning},
+		"restarting":                      {testRoute(restarting), testRequest("GET", "/", nil), holder, rules, Verdict{}, session.CodeNotRunning},
+		"stopped as idle":                 {testRoute(stoppedAsIdle), testRequest("GET", "/", nil), holder, rules, Verdict{Action: Wait}, session.CodeNotRunning},
+		"stopped as idle, a page":         {testRoute(stoppedAsIdle), testRequest("GET", "/", page), holder, rules, Verdict{Action: ShowPage}, session.CodeNotRunning},
+		"stopped as idle, a form":         {testRoute(stoppedAsIdle), testRequest("POST", "/", page), holder, rules, Verdict{Action: Wait}, session.CodeNotRunning},
+		"stopped as idle, no wake":        {testRoute(stoppedAsIdle), testRequest("GET", "/", page), holder, Rules{MaxBody: 10}, Verdict{}, session.CodeNotRunning},
+		"stopped as idle, a foreign page": {testRoute(stoppedAsIdle), testRequest("POST", "/", foreign), holder, rules, Verdict{}, session.CodeForbidden},
+		"a foreign page":                  {testRoute(), testRequest("POST", "/", foreign), holder, rules, Verdict{}, session.CodeForbidden},
+		"a foreign page reads":            {testRoute(), testRequest("GET", "/", foreign), holder, rules, Verdict{Action: Forward}, ""},
+		"own page":                        {testRoute(), testRequest("POST", "/", Header{"Origin": {"https://berth.example"}}), holder, rules, Verdict{Action: Forward}, ""},
+		"blocked":                         {testRoute(), testRequest("POST", "//global/%75pgrade", nil), holder, rules, Verdict{}, session.CodeForbidden},
+		"silent":                          {testRoute(), testRequest("POST", "/session/x/message", nil), holder, rules, Verdict{Action: Forward, Silent: true}, ""},
+		"events":                          {testRoute(), testRequest("GET", "/event", Header{"Accept": {"text/event-stream"}}), holder, rules, Verdict{Action: Forward, Silent: true}, ""},
+		"too large":                       {testRoute(), withLength(testRequest("POST", "/", nil), 11), holder, rules, Verdict{}, session.CodeTooLarge},
+		"just small enough":               {testRoute(), withLength(testRequest("POST", "/", nil), 10), holder, rules, Verdict{Action: Forward}, ""},
+		"of unknown length":               {testRoute(), withLength(testRequest("POST", "/", nil), -1), holder, rules, Verdict{Action: Forward}, ""},
+		"WebSocket":                       {testRoute(), testRequest("GET", "/pty", handshake), holder, rules, Verdict{Action: Forward, WebSocket: true, Silent: true}, ""},
+		"WebSocket by POST":               {testRoute(), testRequest("POST", "/pty", handshake), holder, rules, Verdict{Action: Forward}, ""},
+		"WebSocket with a content":        {testRoute(), withLength(testRequest("GET", "/pty", handshake), 1), holder, rules, Verdict{Action: Forward}, ""},
+		"h2c":                             {testRoute(), testRequest("GET", "/", Header{"Connection": {"Upgrade"}, "Upgrade": {"h2c"}}), holder, rules, Verdict{Action: Forward}, ""},
+		"two upgrades":                    {testRoute(), testRequest("GET", "/", Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket", "h2c"}}), holder, rules, Verdict{Action: Forward}, ""},
+		"upgrade beside the point":        {testRoute(), testRequest("GET", "/", Header{"Upgrade": {"websocket"}}), holder, rules, Verdict{Action: Forward}, ""},
 	} {
 		got := c.route.Judge(c.request, c.who, c.rules, now)
 		if code := codeOf(got.Reason); code != c.code {
@@ -99,7 +99,7 @@ func TestJudge(t *testing.T) {
 		}
 	}
 	if got := testRoute(restarting).NotRunning(now); outcome.RetryAfter(got) != 12*time.Second {
-		t.Errorf("a server that starts in 10 s: try again after %v, want 12 s", outcome.RetryAfter(got))
+		t.Errorf("a server that starts in 10 s: Retry-After is %v, want 12 s", outcome.RetryAfter(got))
 	}
 }
 
@@ -115,7 +115,7 @@ func withLength(q *Request, length int64) *Request {
 	return q
 }
 
-func TestMethodsThatAreRefused(t *testing.T) {
+func TestMethodAllowedRejectsConnectAndTrace(t *testing.T) {
 	t.Parallel()
 	for method, want := range map[string]session.Code{
 		"CONNECT": session.CodeMethod, "TRACE": session.CodeMethod, "trace": session.CodeMethod, "Connect": session.CodeMethod, "GET": "", "BREW": "", "TRACES": "",
@@ -126,7 +126,7 @@ func TestMethodsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestPlaces(t *testing.T) {
+func TestByPathFindsPlace(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]Place{
 		"/s/ses-one/":           {testID, "/s/ses-one", "/"},

@@ -11,15 +11,15 @@ var errCrossOrigin = session.Errorf(session.CodeForbidden,
 	"this call came from a page of another site and was refused; make it from Berth's own address, "+
 		"or from a program that sends no Origin header. Behind a proxy that ends TLS, the operator names it in TRUSTED_PROXIES, so that Berth believes its X-Forwarded-Proto")
 
-// checkOrigin refuses what a foreign page could have a browser send: requests that change something, and upgrades,
-// which the same-origin policy does not cover. The servers behind do not check it when a request carries their
-// credential, and all of ours do. A request without Origin does not come from a page.
+// checkOrigin refuses requests that a page of another origin could make a browser send: those that change something, and
+// upgrades, which the same-origin policy does not cover. The sessions' servers do not check the origin when a request carries
+// their credential, and all requests from Berth do. A request without Origin does not come from a page.
 func checkOrigin(q *Request) error {
 	if isSafe(q.Method) && q.Header.get("Upgrade") == "" {
 		return nil
 	}
 	for _, site := range q.Header["Sec-Fetch-Site"] {
-		// "none" is the user's own doing: an address typed in, a bookmark.
+		// "none" is a navigation by the user: a typed address, a bookmark.
 		if site != "same-origin" && site != "none" {
 			return errCrossOrigin
 		}

@@ -25,9 +25,9 @@ func parsePatterns(texts []string) []pattern {
 	return patterns
 }
 
-// anyMatches reports whether the call is one of the patterns under any reading that a server could give its path:
-// escaped or not, with empty and dot segments, with backslashes, in another case, with parameters after a semicolon. A
-// call too many refused is a nuisance; one too few is a hole.
+// anyMatches reports whether the call matches one of the patterns under any interpretation of its path by a server: escaped or
+// not, with empty and dot segments, with backslashes, in another case, with parameters after a semicolon. Refusing too many
+// calls is a nuisance; refusing too few is a vulnerability.
 func anyMatches(patterns []pattern, method, raw string) bool {
 	if len(patterns) == 0 {
 		return false
@@ -61,7 +61,7 @@ func (p pattern) matches(segments []string) bool {
 	return true
 }
 
-// withoutParameters takes from every segment what follows a semicolon.
+// withoutParameters removes from every segment what follows a semicolon.
 func withoutParameters(decoded string) string {
 	parts := strings.Split(decoded, "/")
 	for i, part := range parts {

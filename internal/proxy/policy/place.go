@@ -6,18 +6,18 @@ import (
 	"berth/internal/session"
 )
 
-// PathPrefix is where the way in by path begins: /s/{id}/….
+// PathPrefix is the prefix of sessions addressed by path: /s/{id}/….
 const PathPrefix = "/s/"
 
-// Place is where in a session a request leads. Every way in finds it in its own manner, and nothing else depends on which
-// one it was.
+// Place is a request's session and its path there. Each form of addressing has its own function that finds it; nothing else
+// depends on the form.
 type Place struct {
 	Session session.ID
 	Prefix  string // where the session's paths begin for the client, without the last slash
-	Path    string // raw path as the session's server is to get it, begins with a slash; "": the client left the slash out
+	Path    string // raw path for the session's server, begins with a slash; "": the client left the slash out
 }
 
-// IsByPath reports whether a raw path belongs to the way in by path, whatever comes after its prefix.
+// IsByPath reports whether a raw path has the prefix of sessions, whatever follows it.
 func IsByPath(raw string) bool { return strings.HasPrefix(raw, PathPrefix) }
 
 // ByPath finds the place of a raw path. It returns a CodeNotFound error if there can be no such session.
@@ -34,7 +34,7 @@ func ByPath(raw string) (Place, error) {
 }
 
 // splitPath cuts /s/{id}/rest into the id as it was written and the rest, which begins with a slash, or is empty when
-// there is no slash after the id. It decodes nothing, so that %2F and %2E%2E are letters like any other here.
+// there is no slash after the id. It decodes nothing, so that %2F and %2E%2E are ordinary characters here.
 func splitPath(raw string) (id, rest string, ok bool) {
 	after, ok := strings.CutPrefix(raw, PathPrefix)
 	if !ok {

@@ -1,11 +1,11 @@
-// Package policy holds the rules of the data plane: which request may go to a session's server and as what, and what of its
-// answer may go to the client. Values go in and values come out: there is no connection, no clock and no lock.
+// Package policy holds the rules of the data plane: which requests are forwarded to a session's server and how they are
+// rewritten, and which parts of its response the client gets. Its functions are pure: no connection, no clock, no lock.
 //
-// It knows the form of HTTP messages, principals and routes. It does not know who carries the messages: net/http is none of
-// its dependencies, and every way in (by path, by host name, by port) and every transport is held to the same rules.
+// It knows the form of HTTP messages, principals and routes. It does not know how messages are transported: net/http is none
+// of its dependencies, and every form of addressing (path, host name, port) and every transport follows the same rules.
 //
-// A request takes three steps. [Route.Judge] says what becomes of it, [Route.Rewrite] turns it into the one that the server
-// gets, and [Route.Answer] does the same for the server's answer.
+// A request takes three steps. [Route.Judge] decides about it, [Route.Rewrite] turns it into the request that the server gets,
+// and [Route.Answer] turns the server's response into the one that the client gets.
 package policy
 
 import (
@@ -44,7 +44,7 @@ var hopByHop = []string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// dropHopByHop removes what concerned one connection alone.
+// dropHopByHop removes the fields that concern one connection only.
 func (h Header) dropHopByHop() {
 	h.dropNamed(h["Connection"])
 	for _, name := range hopByHop {

@@ -2,15 +2,15 @@ package policy
 
 import "strings"
 
-// tokenParam is the query parameter by which OpenCode accepts a credential. It wins over the Authorization header
-// there, so a client's must never arrive; and as part of a URL it ends in logs, so it is not accepted here either.
+// tokenParam is the query parameter in which OpenCode accepts a credential. OpenCode prefers it to the Authorization header,
+// so a client's must never be forwarded; and URLs are logged, so Berth does not accept it either.
 const tokenParam = "auth_token"
 
 // WithoutToken removes every auth_token parameter from a raw query, however its name is encoded, and changes nothing
 // else: a query without one is returned as it is.
 //
-// Parameters are separated by &. Servers of an older school split at semicolons too, so a parameter that is hidden
-// behind one is removed as well.
+// Parameters are separated by &. Older servers split at semicolons too, so a parameter after one is removed as
+// well.
 func WithoutToken(rawQuery string) string {
 	kept, changed := dropParam(rawQuery, "&", func(piece string) (string, bool) {
 		if isToken(piece) {
@@ -28,7 +28,7 @@ func WithoutToken(rawQuery string) string {
 	return kept
 }
 
-// dropParam passes every piece through edit, which answers with what to keep of it and whether to drop it altogether.
+// dropParam passes every piece to edit, which returns what to keep of it and whether to drop it.
 func dropParam(s, separator string, edit func(string) (string, bool)) (kept string, changed bool) {
 	if s == "" {
 		return "", false
@@ -53,7 +53,7 @@ func isToken(piece string) bool {
 }
 
 // decodeLoosely decodes a parameter's name as the URL standard of browsers and servers does: what is not a valid
-// escape stands for itself.
+// escape is kept as it is.
 func decodeLoosely(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// redirect says where a reference leads that a session's server sent, such as a Location: to the server itself, which
-// means a place under the session's prefix, or elsewhere.
+// redirect rewrites a reference from a session's server, such as a Location. It distinguishes references to the server
+// itself, which are moved under the session's prefix, from those to other origins.
 //
-// References are read the way browsers do (the URL standard), which take for a slash, a dot segment or a host what
-// RFC 3986 does not.
+// References are parsed as browsers do (the URL standard), which accept other forms of slashes, dot segments and hosts than
+// RFC 3986.
 type redirect struct {
 	prefix string   // of the session, without the last slash
 	base   string   // raw path of the request as the server knows it, begins with a slash
@@ -21,17 +21,17 @@ func (r *Route) redirect(q *Request) redirect {
 	return redirect{prefix: q.Place.Prefix, base: q.Place.Path, hosts: []string{q.Host, r.Address}}
 }
 
-// move returns the reference as the client is to get it. What leads to the server itself, absolute or not, ends under
-// the prefix whatever dot segments it has; what leads to another origin stays as it is. It reports false for a
-// reference that clients could read in more than one way.
+// move returns the reference as the client is to get it. A reference to the server itself, absolute or not, stays
+// under the prefix whatever dot segments it has; one to another origin is unchanged. It reports false for an ambiguous
+// reference.
 func (r redirect) move(reference string) (string, bool) {
 	reference = strings.TrimFunc(reference, func(c rune) bool { return c <= ' ' })
 	if strings.ContainsFunc(reference, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		return "", false // browsers drop some of these, and so join what they divide
+		return "", false // browsers drop some of these characters, and so join the text around them
 	}
 	scheme, rest, hasScheme := cutScheme(reference)
 	if hasScheme && scheme != "http" && scheme != "https" {
-		return reference, true // no place on this origin
+		return reference, true // not a path on this origin
 	}
 	end := strings.IndexAny(rest, "?#")
 	if end < 0 {
@@ -53,7 +53,7 @@ func (r redirect) move(reference string) (string, bool) {
 	return r.inside(at) + tail, true
 }
 
-// moveAuthority moves what names a host; at begins with two slashes.
+// moveAuthority moves a reference with a host; at begins with two slashes.
 func (r redirect) moveAuthority(scheme, at, tail string) (string, bool) {
 	authority, path := strings.TrimLeft(at, "/"), ""
 	if i := strings.IndexByte(authority, '/'); i >= 0 {
@@ -78,7 +78,7 @@ func (r redirect) moveAuthority(scheme, at, tail string) (string, bool) {
 	return scheme + "//" + authority + path + tail, true
 }
 
-// inside puts an absolute path of the server under the prefix, unless it is there already.
+// inside puts an absolute path of the server under the prefix, unless it has the prefix already.
 func (r redirect) inside(at string) string {
 	at = removeDotSegments(at)
 	if at == r.prefix || strings.HasPrefix(at, r.prefix+"/") {
@@ -102,8 +102,8 @@ func cutScheme(reference string) (scheme, rest string, ok bool) {
 	return "", reference, false
 }
 
-// splitHost cuts a host and its port ("" for none) and gives the host one spelling. It reports false for a host that
-// browsers would turn into another: one with characters that are not ASCII, or an IPv4 address in an unusual form.
+// splitHost cuts a host and its port ("" for none) and normalizes the host. It reports false for a host that
+// browsers would change: one with characters that are not ASCII, or an IPv4 address in an unusual form.
 func splitHost(authority string) (host, port string, ok bool) {
 	host = authority
 	if i := strings.LastIndexByte(authority, ':'); i >= 0 && !strings.HasSuffix(authority, "]") {
@@ -135,7 +135,7 @@ func samePort(port, own, scheme string) bool {
 	return port == own || port == "" && (own == "80" && scheme != "https" || own == "443" && scheme != "http")
 }
 
-// dotSegments are the spellings of "." and "..": browsers take an escaped dot for a dot.
+// dotSegments are the spellings of "." and "..": browsers treat an escaped dot as a dot.
 var dotSegments = map[string]int{".": 1, "%2e": 1, "..": 2, ".%2e": 2, "%2e.": 2, "%2e%2e": 2}
 
 func dots(segment string) int {

@@ -36,7 +36,7 @@ func TestRedirectsStayUnderThePrefix(t *testing.T) {
 		"vscode://opencode/callback":      "vscode://opencode/callback",
 		"http://{name}:9999/x":            "http://{name}:9999/x",
 
-		// Dot segments, whichever way they are written.
+		// Dot segments in every form.
 		"../up":                            prefix + "/up",
 		"../../../../sessions":             prefix + "/sessions",
 		"./x":                              prefix + "/deep/x",
@@ -63,7 +63,7 @@ func TestRedirectsStayUnderThePrefix(t *testing.T) {
 		"http://{host}?q":                  prefix + "/?q",
 		"  http://{host}/sessions  ":       prefix + "/sessions",
 
-		// Read in more than one way.
+		// Ambiguous references.
 		"http:/sessions":             refused,
 		"http:sessions":              refused,
 		"https:sessions":             refused,
@@ -96,7 +96,7 @@ func TestDefaultPortInARedirectIsTheSameOrigin(t *testing.T) {
 	}{
 		{"berth.example", "http://berth.example:80/x", true},
 		{"berth.example", "https://berth.example:443/x", true},
-		{"berth.example", "http://berth.example:443/x", true}, // refused at worst, and never outside
+		{"berth.example", "http://berth.example:443/x", true}, // refused by the browser at worst, and never outside the prefix
 		{"berth.example", "http://berth.example:8080/x", false},
 		{"berth.example:80", "http://berth.example/x", true},
 		{"berth.example:443", "https://berth.example/x", true},
@@ -117,8 +117,8 @@ func TestDefaultPortInARedirectIsTheSameOrigin(t *testing.T) {
 	}
 }
 
-// Whatever a server sends, what a client makes of it is under the prefix or on another origin. The oracle is another
-// reader than the code: the standard library's, after what the URL standard of browsers says of slashes and controls.
+// Every rewritten reference resolves to a URL under the prefix or on another origin. The oracle is a parser of its own: the
+// standard library's, after normalizing slashes and control characters as the URL standard of browsers does.
 func FuzzRedirect(f *testing.F) {
 	for _, seed := range []string{
 		"/x", "../x", "//h/x", "http://berth.example/x", "/%2e%2e/x", `\..\x`, "http:x", "https:///x", "/\t/x", "?a#b", "x:y", "http://berth.example:80\\@h/",

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A server that makes variables of headers cannot tell these from the ones with hyphens.
+// A server that turns headers into variables cannot distinguish these from the ones with hyphens.
 func TestForwardingHeadersWithUnderscoresAreNotPassedOn(t *testing.T) {
 	t.Parallel()
 	h := Header{"X_forwarded_for": {"6.6.6.6"}, "X_Forwarded-Proto": {"https"}, "X_real_ip": {"6.6.6.6"}, "X_berth_session": {"x"}, "My_header": {"kept"}}
@@ -30,7 +30,7 @@ func TestRewrite(t *testing.T) {
 		request *Request
 		verdict Verdict
 		header  Header
-		want    Header // beside those that every request gets
+		want    Header // in addition to those that every request gets
 		target  Target
 	}{
 		"bare": {testRequest("GET", "/", nil), Verdict{}, Header{}, Header{"X-Forwarded-Prefix": {"/s/ses-one"}}, Target{Path: "/"}},

@@ -11,7 +11,7 @@ import (
 // ErrCredentialRefused is in the chain of [Route.Answer]'s error when the server does not accept its own credential.
 var ErrCredentialRefused = errors.New("upstream answered 401")
 
-// ErrUpgrade is why an answer is not passed on that switches to another protocol than a WebSocket's, or without being asked.
+// ErrUpgrade is the error for a response that switches to another protocol than WebSocket, or without a request to switch.
 var ErrUpgrade = session.Errorf(session.CodeUpstream, "the session's server switched to a protocol that was not asked for")
 
 var (
@@ -29,12 +29,11 @@ const (
 type Response struct {
 	Status     int
 	Header     Header
-	Connection []string // values of the header of that name as the server sent it, if Header has it no more
-	HTTP11     bool     // of this version of HTTP or a later one
+	Connection []string // values of the Connection header as the server sent it, if it was removed from Header
+	HTTP11     bool     // HTTP/1.1 or later
 }
 
-// Answer turns the answer to a request into what the client gets of it, in place, or returns why nothing of it may be passed
-// on.
+// Answer rewrites the response to a request for the client, in place, or returns why it must not be passed on.
 func (r *Route) Answer(q *Request, v Verdict, a Response) error {
 	switch {
 	case a.Status == statusSwitchingProtocols:
@@ -45,7 +44,7 @@ func (r *Route) Answer(q *Request, v Verdict, a Response) error {
 	case a.Status < 200 || a.Status > 599:
 		return errStatus
 	case a.Status == statusUnauthorized:
-		return errCredential // ours was refused, not the client's: it must not be asked for another
+		return errCredential // the server refused Berth's credential, not the client's: the client must not be asked for another
 	}
 	a.Header.dropNamed(a.Connection)
 	a.Header.dropHopByHop()
@@ -57,16 +56,16 @@ func (r *Route) Answer(q *Request, v Verdict, a Response) error {
 	return nil
 }
 
-// AnswerInterim does the same with the header of an interim response: whatever concerns the framing of a final one goes as
-// well.
+// AnswerInterim does the same with the header of an interim response, and also removes the fields about the framing of a final
+// one.
 func (r *Route) AnswerInterim(q *Request, h Header) {
 	h.dropHopByHop()
 	delete(h, "Content-Length")
 	r.filter(q, h)
 }
 
-// filter removes from the header of a response, final or interim, what a server may not say, and moves the paths in it
-// under the session's prefix.
+// filter removes from the header of a response, final or interim, the fields that a server may not set, and moves the paths in
+// it under the session's prefix.
 func (r *Route) filter(q *Request, h Header) {
 	for name, values := range h {
 		switch {
@@ -97,10 +96,10 @@ func (r *Route) filter(q *Request, h Header) {
 	}
 }
 
-// MayTrail reports whether a field, in canonical form, may stand in a trailer section, of a request or of an answer.
+// MayTrail reports whether a field, in canonical form, is allowed in a trailer section of a request or response.
 func MayTrail(name string) bool { return trailerFields[name] }
 
-// FilterTrailer removes what may not stand in a trailer section.
+// FilterTrailer removes the fields that are not allowed in a trailer section.
 func FilterTrailer(t Header) {
 	for name := range t {
 		if !trailerFields[name] {
@@ -111,7 +110,7 @@ func FilterTrailer(t Header) {
 
 const eventStream = "text/event-stream"
 
-// IsEventStream reports whether an answer tells events as they happen, and so ends only when somebody ends it.
+// IsEventStream reports whether a response is a stream of events, which ends only when one side closes it.
 func IsEventStream(h Header) bool {
 	kind, _, err := mime.ParseMediaType(h.get("Content-Type"))
 	return err == nil && kind == eventStream

@@ -53,14 +53,14 @@ func TestAnswer(t *testing.T) {
 			Response{Status: 101, HTTP11: true, Header: switching()},
 			Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}},
 		},
-		"WebSocket that nobody asked for": {byPath, Verdict{}, Response{Status: 101, HTTP11: true, Header: switching()}, nil},
-		"WebSocket of HTTP/1.0":           {byPath, socket, Response{Status: 101, Header: switching()}, nil},
-		"WebSocket without Connection":    {byPath, socket, Response{Status: 101, HTTP11: true, Header: Header{"Upgrade": {"websocket"}}}, nil},
-		"another protocol":                {byPath, socket, Response{Status: 101, HTTP11: true, Header: Header{"Connection": {"Upgrade"}, "Upgrade": {"h2c"}}}, nil},
-		"two protocols":                   {byPath, socket, Response{Status: 101, HTTP11: true, Header: Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket", "h2c"}}}, nil},
-		"interim status":                  {byPath, Verdict{}, Response{Status: 199, Header: Header{}}, nil},
-		"no status of HTTP":               {byPath, Verdict{}, Response{Status: 600, Header: Header{}}, nil},
-		"credential refused":              {byPath, Verdict{}, Response{Status: 401, Header: Header{}}, nil},
+		"WebSocket without a handshake": {byPath, Verdict{}, Response{Status: 101, HTTP11: true, Header: switching()}, nil},
+		"WebSocket of HTTP/1.0":         {byPath, socket, Response{Status: 101, Header: switching()}, nil},
+		"WebSocket without Connection":  {byPath, socket, Response{Status: 101, HTTP11: true, Header: Header{"Upgrade": {"websocket"}}}, nil},
+		"another protocol":              {byPath, socket, Response{Status: 101, HTTP11: true, Header: Header{"Connection": {"Upgrade"}, "Upgrade": {"h2c"}}}, nil},
+		"two protocols":                 {byPath, socket, Response{Status: 101, HTTP11: true, Header: Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket", "h2c"}}}, nil},
+		"interim status":                {byPath, Verdict{}, Response{Status: 199, Header: Header{}}, nil},
+		"no status of HTTP":             {byPath, Verdict{}, Response{Status: 600, Header: Header{}}, nil},
+		"credential refused":            {byPath, Verdict{}, Response{Status: 401, Header: Header{}}, nil},
 	} {
 		err := testRoute().Answer(c.request, c.verdict, c.answer)
 		if c.want == nil {
@@ -98,7 +98,7 @@ func TestTrailersHaveAShortList(t *testing.T) {
 		t.Errorf("trailer (-want +got):\n%s", d)
 	}
 	if MayTrail("X-Forwarded-For") || !MayTrail("Content-Digest") {
-		t.Error("requests have another list")
+		t.Error("requests have a different list")
 	}
 }
 

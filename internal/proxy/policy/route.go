@@ -7,12 +7,12 @@ import (
 	"berth/internal/session"
 )
 
-// Route is a session's route, made ready for the rules. It never changes.
+// Route is a session's route, prepared for the rules. It is immutable.
 type Route struct {
 	session.Route
-	authorization session.Secret // the server's own credential, as the Authorization field of a request has it
-	blocked       []pattern      // calls that nobody may make
-	silent        []pattern      // calls that say nothing until they are finished
+	authorization session.Secret // the server's credential, as the value of an Authorization field
+	blocked       []pattern      // calls that are always refused
+	silent        []pattern      // calls without a response until they are finished
 }
 
 // NewRoute reads the patterns of the route's profile; it may have none.
@@ -33,15 +33,14 @@ func (r *Route) SameServer(other *Route) bool {
 }
 
 const (
-	// NotRunningRetry is after how long it is worth trying again with a session that is not running: about as long as a
-	// server takes to start.
+	// NotRunningRetry is the Retry-After for a session that is not running: about the time that a server takes to start.
 	NotRunningRetry = 5 * time.Second
-	// WakeRetry is the same after a wait for a start that was too short.
+	// WakeRetry is the Retry-After when a start took longer than the request waited.
 	WakeRetry = 2 * time.Second
 )
 
-// NotRunning says to whoever uses a session that does not run what there is to do: to wait, where its server is started
-// anyway. To start a session is not a user's to do.
+// NotRunning returns the error for a request to a session that is not running, with what the user can do: wait if its server is
+// being started, else ask the operator, since users cannot start sessions.
 func (r *Route) NotRunning(now time.Time) *session.Failure {
 	switch wait := r.StartsAt.Sub(now).Round(time.Second); {
 	case r.StartsAt.IsZero():

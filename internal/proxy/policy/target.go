@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Target is what a request line asks for, byte for byte.
+// Target is the target of a request line, byte for byte.
 type Target struct {
 	Path       string // raw, begins with a slash
 	Query      string // raw, without its question mark
 	ForceQuery bool   // there is a question mark although the query is empty
 }
 
-// TargetOf returns the target that was parsed into u. [url.URL.EscapedPath] alone would not do: it re-encodes everything,
-// and so turns %2F into a slash, as soon as one character in the path is one that should have been escaped.
+// TargetOf returns the target that was parsed into u. [url.URL.EscapedPath] alone does not suffice: if one character of the
+// path should have been escaped, it re-encodes everything and turns %2F into a slash.
 func TargetOf(u *url.URL) Target {
 	t := Target{Path: u.RawPath, Query: u.RawQuery, ForceQuery: u.ForceQuery}
 	if t.Path == "" {
@@ -22,8 +22,8 @@ func TargetOf(u *url.URL) Target {
 	return t
 }
 
-// At is the target at an address, with the path byte for byte as it came, except that bytes which may not stand in a
-// request line are escaped. It returns an error for a path with a broken escape, which no server has parsed.
+// At returns the target at an address, with the path byte for byte as received, except that bytes which are not allowed in a
+// request line are escaped. It returns an error for a path with an invalid escape, which no server has parsed.
 func (t Target) At(address string) (*url.URL, error) {
 	raw := escapeIllegal(t.Path)
 	decoded, err := url.PathUnescape(raw)
@@ -37,7 +37,7 @@ func (t Target) At(address string) (*url.URL, error) {
 	}, nil
 }
 
-// escapeIllegal percent-encodes what RFC 3986 (section 3.3) does not allow in a path, and touches nothing else.
+// escapeIllegal percent-encodes what RFC 3986 (section 3.3) does not allow in a path, and changes nothing else.
 func escapeIllegal(raw string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder

@@ -10,8 +10,8 @@ import (
 	"berth/internal/session"
 )
 
-// Whatever Go's server takes for a request line under a session's prefix, the session's server gets the same path,
-// except for characters that no path may have, which arrive escaped.
+// For every request line under a session's prefix that Go's server accepts, the session's server gets the same path, except
+// that characters which are not allowed in a path arrive escaped.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{
 		"/", "//", "/..%2f..", "/%2e%2e/", "/a%2fb|c", "/../../x", `/\..\`, "/%", "/?a", "/%zz", "/;", "/\xff", "/%25",
