@@ -7,7 +7,7 @@ import (
 	"berth/internal/proxy/policy"
 )
 
-// answer is called with the head of every final answer, and with 101 Switching Protocols.
+// answer is called with the head of every final response, and with 101 Switching Protocols.
 func (p *Proxy) answer(res *http.Response) error {
 	c := callOf(res.Request.Context())
 	if !c.header.headerInTime() {
@@ -29,9 +29,9 @@ func (p *Proxy) answer(res *http.Response) error {
 		return err
 	}
 	if _, typed := res.Header["Content-Type"]; !typed {
-		c.w.Header()["Content-Type"] = nil // or net/http guesses one
+		c.w.Header()["Content-Type"] = nil // otherwise net/http would guess one
 	}
-	policy.FilterTrailer(policy.Header(res.Trailer)) // what is announced, also by an answer without a body
+	policy.FilterTrailer(policy.Header(res.Trailer)) // the announced trailers, also of a response without a body
 	if switched {
 		if err := c.switchProtocols(res); err != nil {
 			return err
@@ -52,7 +52,7 @@ func (p *Proxy) answer(res *http.Response) error {
 	return nil
 }
 
-// trailedBody is the body of a response that may have a trailer section, of which it leaves what may stand there.
+// trailedBody is the body of a response with a trailer section. At its end it filters the trailer.
 type trailedBody struct {
 	io.ReadCloser
 	res *http.Response

@@ -7,10 +7,10 @@ import (
 	"berth/internal/session"
 )
 
-// errExpired is the cause by which requests end when their token expires.
+// errExpired is the cause with which requests end when their token expires.
 var errExpired = access.Reject(access.Proxy, access.Expired)
 
-// authenticate gives a call that shows its session's token the session's entry, and the grant that goes with the token.
+// authenticate checks the token of a call and sets the session's entry and the token's grant.
 func (p *Proxy) authenticate(c *call) (err error) {
 	e := p.table.entry(c.request.Place.Session)
 	c.entry, c.grant = nil, nil

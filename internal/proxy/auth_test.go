@@ -19,8 +19,8 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-//nolint:tparallel // the subtests share a fixture and check whether its server was asked
-func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
+//nolint:tparallel // the subtests share a fixture and check whether its server got the request
+func TestSessionAcceptsOnlyItsOwnToken(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{}, 100)
 	w := setup(t, func(http.ResponseWriter, *http.Request) { asked <- struct{}{} })
@@ -62,7 +62,7 @@ func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
 				t.Errorf("got %d, want %d\n%s", got.status, c.want, got.body)
 			}
 			if reached := len(asked) > 0; reached != (c.want == 200) {
-				t.Errorf("server asked: got %v, want %v", reached, c.want == 200)
+				t.Errorf("request at the server: got %v, want %v", reached, c.want == 200)
 			}
 			for len(asked) > 0 {
 				<-asked
@@ -74,9 +74,9 @@ func TestOnlyTheSessionsOwnTokenOpensIt(t *testing.T) {
 	}
 }
 
-func TestUnknownSessionAndWrongTokenAnswerAlike(t *testing.T) {
+func TestUnknownSessionAndWrongTokenGetSameResponse(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server got a request") })
 	stopped := w.route()
 	stopped.ID, stopped.Running = "ses-stopped", false
 	w.table.Set(stopped)
@@ -95,7 +95,7 @@ func TestUnknownSessionAndWrongTokenAnswerAlike(t *testing.T) {
 		r.Header.Set("Authorization", authorization)
 		r.Header.Set("Origin", "https://evil.example")
 		got := w.do(t, r)
-		// What differs with every request, whoever asks for what.
+		// Fields that differ in every response.
 		got.body = strings.ReplaceAll(got.body, got.header.Get("X-Request-Id"), "REQUEST")
 		got.header.Del("X-Request-Id")
 		got.header.Del("Date")
@@ -108,15 +108,15 @@ func TestUnknownSessionAndWrongTokenAnswerAlike(t *testing.T) {
 	}
 	for _, id := range []session.ID{testID, stopped.ID, tokenless.ID, expired.ID} {
 		if d := cmp.Diff(want, ask(id, "Bearer wrong"), cmp.AllowUnexported(answer{})); d != "" {
-			t.Errorf("%s answers a wrong token differently from a session that does not exist (-unknown +it):\n%s", id, d)
+			t.Errorf("%s : response to a wrong token differs from that of an unknown session (-unknown +it):\n%s", id, d)
 		}
 	}
 }
 
-// Not parallel: testing.AllocsPerRun counts what the whole process allocates.
+// Not parallel: testing.AllocsPerRun counts the allocations of the whole process.
 //
 //nolint:paralleltest // see above
-func TestAnUnknownSessionCostsAsMuchWorkAsAWrongToken(t *testing.T) {
+func TestUnknownSessionAllocatesAsMuchAsWrongToken(t *testing.T) {
 	w := setup(t, func(http.ResponseWriter, *http.Request) {})
 	work := func(id session.ID) float64 {
 		r := w.request(t, http.MethodGet, "/x", nil)
@@ -138,7 +138,7 @@ func TestAnUnknownSessionCostsAsMuchWorkAsAWrongToken(t *testing.T) {
 
 func TestTokenExpires(t *testing.T) {
 	t.Parallel()
-	expiry := time.Now().Add(time.Hour) // no stream is to end by itself here
+	expiry := time.Now().Add(time.Hour) // later than the end of this test
 	now := expiry.Add(-time.Nanosecond)
 	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
 		o.Access = admitting(t, access.Options{Now: func() time.Time { return now }})
@@ -154,13 +154,13 @@ func TestTokenExpires(t *testing.T) {
 	got := w.get(t, "/")
 	got.mustBe(t, 401, session.CodeUnauthorized, "the token has expired")
 	if !strings.Contains(got.body, "expired") {
-		t.Errorf("the answer does not say that the token has expired:\n%s", got.body)
+		t.Errorf("the response does not say that the token has expired:\n%s", got.body)
 	}
 }
 
-func TestSessionThatIsNotRunning(t *testing.T) {
+func TestSessionNotRunningReturnsReasonAndRetryAfter(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server got a request") })
 	for name, test := range map[string]struct {
 		startsIn time.Duration // 0: it is not started
 		want     string
@@ -180,7 +180,7 @@ func TestSessionThatIsNotRunning(t *testing.T) {
 		got.mustBe(t, 503, session.CodeNotRunning, "the token is right, the session "+name)
 		retry, _ := strconv.Atoi(got.header.Get("Retry-After"))
 		if !strings.Contains(got.body, test.want) || strings.Contains(got.body, "POST") || retry < test.earliest {
-			t.Errorf("%s: the answer does not say what a user can do: %v\n%s", name, got.header, got.body)
+			t.Errorf("%s: the response does not say what the user can do: %v\n%s", name, got.header, got.body)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"berth/internal/proxy/policy"
 )
 
-// takeBody wraps the request's body, if it has one, and limits what does not say its size beforehand.
+// takeBody wraps the request's body, if it has one, and limits a body without a declared length.
 func (c *call) takeBody(limit int64) {
 	body := c.in.Body
 	if body == nil || body == http.NoBody {
@@ -23,8 +23,8 @@ func (c *call) takeBody(limit int64) {
 // bodyUnread reports whether the request has a body that has not been read to its end.
 func (c *call) bodyUnread() bool { return c.body != nil && !c.body.complete() }
 
-// replayable is how much of a body is kept until the first byte of the request has been written: what fits into the
-// transport's write buffer (4 KiB), twice.
+// replayable is the number of bytes of a body that are kept until the first byte of the request has been written: twice the
+// transport's write buffer (4 KiB).
 const replayable = 8 << 10
 
 // clientBody streams a request body. It keeps the first bytes, so that a request of which nothing was written because its
@@ -40,12 +40,12 @@ type clientBody struct {
 	fault error        // why reading failed, other than at its end
 	timer *headerTimer // started when all of the body has been read; nil: none is
 
-	trailer, forwarded http.Header // what comes from the client at the end, and what of it goes to the server
+	trailer, forwarded http.Header // the client's trailer section, and the part of it that goes to the server
 }
 
-// Read implements [io.Reader]. A body that has ended is not read again: the transport reads once more after all of it was
-// written, when the answer may have begun already, and net/http has closed the body with that. The error of such a read would
-// close the connection, and cut the answer off.
+// Read implements [io.Reader]. A finished body is not read again: the transport reads once more after writing all of it,
+// when the response may have started already, upon which net/http closes the body. The error of such a read would close the
+// connection and truncate the response.
 func (b *clientBody) Read(p []byte) (int, error) {
 	if b.complete() {
 		return 0, io.EOF
@@ -74,15 +74,15 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// startAtEnd has the timer started when all of the body has been read.
+// startAtEnd starts the timer when all of the body has been read.
 func (b *clientBody) startAtEnd(timer *headerTimer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.timer = timer
 }
 
-// forwardTrailer returns the trailer section that goes to the server: the announced fields that are allowed in one. Its values
-// are set once all of the body has been read. nil: there is none.
+// forwardTrailer returns the trailer section for the server: the announced fields that are allowed in one. Its values are set
+// once all of the body has been read. nil: there is none.
 func (b *clientBody) forwardTrailer(announced http.Header) http.Header {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,7 +105,7 @@ func (b *clientBody) complete() bool {
 	return b.ended
 }
 
-// size returns how many bytes have been read.
+// size returns the number of bytes read.
 func (b *clientBody) size() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,7 +123,7 @@ func (b *clientBody) err() error {
 }
 
 // again is the request's GetBody: the body from its beginning. The transport calls it only when it has stopped reading
-// the body, and, with the methods that have one, only when nothing was written.
+// the body, and, with methods that have a body, only when nothing was written.
 func (b *clientBody) again() (io.ReadCloser, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -133,7 +133,7 @@ func (b *clientBody) again() (io.ReadCloser, error) {
 	return &rewound{head: b.head, rest: b}, nil
 }
 
-// rewound reads what is remembered and goes on with the rest.
+// rewound reads the kept bytes and then the rest.
 type rewound struct {
 	head []byte
 	rest *clientBody
@@ -148,6 +148,6 @@ func (r *rewound) Read(p []byte) (int, error) {
 	return r.rest.Read(p)
 }
 
-// Close does nothing: the body is the server's, which closes it when the handler has returned. Closing it before would
-// wait for the rest of it.
+// Close does nothing: net/http closes the body when the handler has returned. Closing it earlier would wait for the rest of
+// it.
 func (*rewound) Close() error { return nil }

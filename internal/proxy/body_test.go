@@ -17,7 +17,7 @@ import (
 // chunked hides the length of a body.
 type chunked struct{ io.Reader }
 
-// endless never runs out and counts what was taken.
+// endless has no end and counts the bytes that were read.
 type endless struct{ taken int }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -25,22 +25,22 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestBodyOverTheLimitThatSaysSoIsRefusedUnread(t *testing.T) {
+func TestOversizedBodyWithLengthIsRefusedUnread(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") },
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server got a request") },
 		func(o *Options) { o.MaxBody = 1000 })
 	body := new(endless)
 	r := w.request(t, http.MethodPost, "/", body)
 	r.ContentLength = 1 << 40
-	r.Header.Set("Expect", "100-continue") // the body is sent only if it is asked for
+	r.Header.Set("Expect", "100-continue") // the body is sent only after 100 Continue
 	w.client.Transport.(*http.Transport).ExpectContinueTimeout = 1 << 40
 	w.do(t, r).mustBe(t, 413, session.CodeTooLarge, "the length is over the limit")
 	if body.taken != 0 {
-		t.Errorf("%d bytes of the body were asked for, want none", body.taken)
+		t.Errorf("%d bytes of the body were read, want none", body.taken)
 	}
 }
 
-func TestBodyOverTheLimitThatHidesItIsCutOff(t *testing.T) {
+func TestOversizedChunkedBodyIsCutOff(t *testing.T) {
 	t.Parallel()
 	fate := make(chan error, 1)
 	w := setup(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -50,14 +50,14 @@ func TestBodyOverTheLimitThatHidesItIsCutOff(t *testing.T) {
 	got := w.do(t, w.request(t, http.MethodPost, "/", chunked{bytes.NewReader(make([]byte, 100_001))}))
 	got.mustBe(t, 413, session.CodeTooLarge, "one byte over the limit")
 	if err := within(t, "end of the body at the server", fate); err == nil {
-		t.Error("the server got what looks like a whole body")
+		t.Error("the server got a body that looks complete")
 	}
 }
 
-func TestBodiesUpToTheLimitPassUnchanged(t *testing.T) {
+func TestBodyUpToTheLimitIsForwardedUnchanged(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // cut short where the request is repeated on another connection: the answer tells
+		body, _ := io.ReadAll(r.Body) // incomplete if the request is retried on another connection: the response shows it
 		_, _ = w.Write(body)
 	}, func(o *Options) { o.MaxBody = 100_000 })
 	for _, size := range []int{0, 1, replayable - 1, replayable, replayable + 1, 100_000} {
@@ -70,8 +70,8 @@ func TestBodiesUpToTheLimitPassUnchanged(t *testing.T) {
 	}
 }
 
-// net/http closes a request's body when its answer begins, which may be before the transport has read that it has ended.
-func TestBodyThatHasEndedStaysEnded(t *testing.T) {
+// net/http closes a request's body when its response starts, which may be before the transport has read its EOF.
+func TestReadAfterEndOfBodyReturnsEOF(t *testing.T) {
 	t.Parallel()
 	body := &clientBody{ReadCloser: &closedAtEnd{left: "all of it"}}
 	if all, err := io.ReadAll(body); string(all) != "all of it" || err != nil {
@@ -130,7 +130,7 @@ func TestBodiesAreStreamed(t *testing.T) {
 	}
 }
 
-func TestMalformedBodyIsTheClientsFault(t *testing.T) {
+func TestMalformedBodyIs400(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
@@ -149,9 +149,9 @@ func TestMalformedBodyIsTheClientsFault(t *testing.T) {
 	}
 }
 
-// A connection from the pool that turns out to be closed before anything was written to it must not fail a request that
-// has a body: the transport asks for the body again, and has to get all of it.
-func TestBodyCanBeSentAgainWhileItsBeginningIsKept(t *testing.T) {
+// A pooled connection that was closed before anything was written to it must not fail a request with a body: the transport
+// gets the body again, and must get all of it.
+func TestBodyCanBeReplayedUpToReplayableBytes(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("0123456789", 100)
 	body := &clientBody{ReadCloser: io.NopCloser(strings.NewReader(text))}
@@ -169,7 +169,7 @@ func TestBodyCanBeSentAgainWhileItsBeginningIsKept(t *testing.T) {
 	}
 	again, _ := body.again()
 	if got, err := io.ReadAll(again); string(got) != text || err != nil {
-		t.Errorf("third reading: got %d bytes, %v; want all %d", len(got), err, len(text))
+		t.Errorf("third read: got %d bytes, %v; want all %d", len(got), err, len(text))
 	}
 
 	long := &clientBody{ReadCloser: io.NopCloser(io.LimitReader(new(endless), replayable+1))}
@@ -184,7 +184,7 @@ func TestRequestIsRetriedOnClosedConnectionOnlyIfSafe(t *testing.T) {
 	for name, c := range map[string]struct {
 		method, body string
 		status       int
-		asked        int32 // how often the server has seen a request, the first and harmless one included
+		asked        int32 // number of requests at the server, including the first one
 	}{
 		"GET":                {"GET", "", 200, 3},
 		"HEAD":               {"HEAD", "", 200, 3},
@@ -199,14 +199,14 @@ func TestRequestIsRetriedOnClosedConnectionOnlyIfSafe(t *testing.T) {
 			w := setup(t, func(_ http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				if asked.Add(1) == 2 {
-					panic(http.ErrAbortHandler) // closes the connection without an answer
+					panic(http.ErrAbortHandler) // closes the connection without a response
 				}
 			})
 			if got := w.get(t, "/"); got.status != 200 {
 				t.Fatalf("first request: got %d", got.status)
 			}
 			r := w.request(t, c.method, "/", strings.NewReader(c.body))
-			r.Header.Set("Idempotency-Key", "k") // the server promises nothing of the kind
+			r.Header.Set("Idempotency-Key", "k") // the server does not support it
 			if got := w.do(t, r); got.status != c.status || asked.Load() != c.asked {
 				t.Errorf("got %d and the server asked %d times, want %d and %d", got.status, asked.Load(), c.status, c.asked)
 			}
@@ -214,7 +214,7 @@ func TestRequestIsRetriedOnClosedConnectionOnlyIfSafe(t *testing.T) {
 	}
 }
 
-func TestRequestOfWhichNothingWasWrittenIsSentAgainWithItsBody(t *testing.T) {
+func TestUnwrittenRequestIsRetriedWithItsBody(t *testing.T) {
 	t.Parallel()
 	var broken atomic.Bool
 	var dialled atomic.Int32

@@ -2,18 +2,18 @@ package proxy
 
 import "sync/atomic"
 
-// budget is how much of a resource, such as connections, all sessions may hold together. However few are left, a session
-// gets no more of them than it leaves to others: one that takes all it can ends with half, a second such with half of
-// the rest, and some is left for the next session. It takes no lock, because every request uses it.
+// budget is the amount of a resource, such as connections, that all sessions may hold together. A session gets at most as many
+// as it leaves to others: the first that takes all it can gets half, the second half of the rest, so that some are left for
+// the next session. It takes no lock, because every request uses it.
 type budget struct {
 	total int64 // 0: unlimited
 	used  atomic.Int64
 }
 
-// share is what one session holds of a budget.
+// share is the part of a budget that one session holds.
 type share struct{ held atomic.Int64 }
 
-// take adds one to the share, unless that would be more than most or more than is left to others.
+// take adds one to the share, unless it would then exceed most or the rest that is left to others.
 func (b *budget) take(s *share, most int) bool {
 	held := s.held.Add(1) - 1
 	if held >= int64(most) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestBudgetLeavesSomeToOthers(t *testing.T) {
+func TestBudgetLeavesPartToOtherSessions(t *testing.T) {
 	t.Parallel()
 	all := func(b *budget, s *share, most int) (taken int) {
 		for b.take(s, most) {
@@ -39,8 +39,8 @@ func TestBudgetLeavesSomeToOthers(t *testing.T) {
 	}
 }
 
-// Sessions that take and give at the same time never hold more than there is, and in the end nothing.
-func TestBudgetHoldsUnderContention(t *testing.T) {
+// Sessions that take and give concurrently never hold more than the total, and nothing at the end.
+func TestBudgetIsNotExceededUnderContention(t *testing.T) {
 	t.Parallel()
 	const total, most = 8, 3
 	b := &budget{total: total}

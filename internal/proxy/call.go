@@ -11,38 +11,38 @@ import (
 	"berth/internal/proxy/policy"
 )
 
-// abortGrace is how long a client whose request is being ended has to take what is still in flight to it.
+// abortGrace is the time that a client has to read what is in flight when its request is ended.
 const abortGrace = 2 * time.Second
 
-// call is one request on its way through.
+// call is one request in progress.
 type call struct {
 	proxy     *Proxy
-	cancel    context.CancelCauseFunc // of what is forwarded; set for good
+	cancel    context.CancelCauseFunc // of the forwarded request; set once
 	in        *http.Request
 	w         *recorder
-	request   policy.Request   // complete once its place is known
-	entry     *entry           // nil before the token has been accepted
-	principal access.Principal // anonymous before that
-	grant     *grant           // of the token; nil as long as entry
+	request   policy.Request   // complete once its place was found
+	entry     *entry           // nil until the token was accepted
+	principal access.Principal // anonymous until then
+	grant     *grant           // of the token; nil while entry is
 	verdict   policy.Verdict
 
 	body      *clientBody
 	header    headerTimer // for the header of the answer
 	slot      slot        // of the session's server
-	forwarded bool        // the server is asked, so that bytes which flow are activity of the session
-	closes    bool        // the answer is to end the client's connection
+	forwarded bool        // the request was sent to the server, so that its traffic is activity of the session
+	closes    bool        // the response closes the client's connection
 	conn      *upstreamConn
 	tunnel    *tunnel // nil unless the server has switched protocols
-	finished  bool    // neither cut off nor aborted
+	finished  bool    // completed without abort
 
 	mu       sync.Mutex // stop may run while the handler does, and while it returns
 	stream   bool       // an event stream or a WebSocket; written by the handler alone
 	cause    error      // why stop was called
 	cut      bool       // abort has been called
-	released bool       // the connection is about to be another request's
+	released bool       // the handler returns, so that the connection may serve another request
 }
 
-// newCall returns with the call the context of what it forwards, which ends with the request's or when the call is stopped.
+// newCall returns the call and the context of its forwarded request, which ends with the request's or when the call is stopped.
 func newCall(p *Proxy, w http.ResponseWriter, r *http.Request) (context.Context, *call) {
 	client := clientOf(r)
 	c := &call{proxy: p, in: r, request: policy.Request{
@@ -50,7 +50,7 @@ func newCall(p *Proxy, w http.ResponseWriter, r *http.Request) (context.Context,
 		Host: r.Host, Header: policy.Header(r.Header), Length: r.ContentLength, HTTP11: r.ProtoAtLeast(1, 1),
 		Client: client.AddrPort.Addr(), Scheme: client.Scheme,
 	}}
-	r.Header.Set(policy.RequestIDHeader, c.request.ID) // writers of problems look for it there
+	r.Header.Set(policy.RequestIDHeader, c.request.ID) // problem writers read it from there
 	w.Header().Set(policy.RequestIDHeader, c.request.ID)
 	c.closes = w.Header().Get("Connection") == "close"
 	c.w = &recorder{ResponseWriter: w, call: c}
@@ -59,7 +59,7 @@ func newCall(p *Proxy, w http.ResponseWriter, r *http.Request) (context.Context,
 	return ctx, c
 }
 
-// clientOf returns who sent a request: the client that package server has put into the context, else the connection's peer.
+// clientOf returns the client of a request: the one that package server has put into the context, else the connection's peer.
 func clientOf(r *http.Request) *access.Client {
 	if c := access.ClientOf(r.Context()); c.Scheme != "" {
 		return c
@@ -74,13 +74,13 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// redirectToRoot sends a client that left out the slash after the session's id to where it belongs.
+// redirectToRoot redirects a client that left out the slash after the session's ID.
 func (c *call) redirectToRoot() {
 	u := url.URL{Path: c.request.Place.Prefix + "/", RawQuery: policy.WithoutToken(c.request.Target.Query)}
 	http.Redirect(c.w, c.in, u.String(), http.StatusPermanentRedirect)
 }
 
-// received is how many bytes of content came from the client.
+// received returns the number of content bytes from the client.
 func (c *call) received() int64 {
 	if c.body == nil {
 		return c.w.received.Load()
@@ -88,7 +88,7 @@ func (c *call) received() int64 {
 	return c.body.size()
 }
 
-// active is called when bytes flow, which counts as use of the session once it was asked.
+// active is called when bytes are transferred, which counts as activity of the session once the request was forwarded.
 func (c *call) active() {
 	if c.forwarded && c.entry.use.touchDue(time.Now()) {
 		c.proxy.touch(c.request.Place.Session)
@@ -102,7 +102,7 @@ func (c *call) becomeStream() {
 	c.stream = true
 }
 
-// stop ends the call, whatever it waits for. The first cause is kept.
+// stop ends the call in any state. The first cause is kept.
 func (c *call) stop(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +136,7 @@ func (c *call) stopped() error {
 	return c.cause
 }
 
-// abort unblocks what cancelling a context does not: a handler that waits for a client which neither reads nor writes.
+// abort unblocks a handler that waits for a client which neither reads nor writes: cancelling a context does not.
 func (c *call) abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,10 +149,10 @@ func (c *call) abortLocked() {
 	}
 	c.cut = true
 	if c.w.client != nil {
-		// A tunnel of which the server has closed its half waits for the client alone.
+		// A tunnel whose server has closed its half waits only for the client.
 		_ = c.w.client.SetReadDeadline(time.Now())
 	}
-	// An unsupported deadline is one that nothing waits for.
+	// Where a deadline is not supported, nothing waits for the client.
 	rc := http.NewResponseController(c.w.ResponseWriter)
 	_ = rc.SetWriteDeadline(time.Now().Add(abortGrace))
 	if c.bodyUnread() {
@@ -167,7 +167,7 @@ func (c *call) wasCut() bool {
 	return c.cut
 }
 
-// end is called before the handler returns: abort does nothing from now on, and the deadline that it has set is removed.
+// end is called before the handler returns: from then on abort does nothing, and the deadline that it has set is removed.
 func (c *call) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

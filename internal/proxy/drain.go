@@ -8,7 +8,7 @@ import (
 	"berth/internal/session"
 )
 
-// errShuttingDown is the answer to requests that arrive after Drain has ended, and the cause by which it ends streams.
+// errShuttingDown is the error of requests that arrive after Drain has ended, and the cause with which it ends streams.
 var errShuttingDown = session.Errorf(session.CodeShuttingDown, "Berth is stopping; try again in a moment").After(policy.NotRunningRetry)
 
 // InFlight returns how many requests are being served, streams included.
@@ -17,8 +17,8 @@ func (p *Proxy) InFlight() int {
 	return all
 }
 
-// Drain waits for the requests in flight, and then ends event streams and WebSockets, which do not end by themselves. Requests
-// that arrive meanwhile on open connections are served. quiet is closed when no request can arrive any more; nil: none can.
+// Drain waits for the requests in flight, and then ends event streams and WebSockets, which do not end by themselves. Until
+// then, requests that arrive on open connections are served. quiet is closed when no request can arrive any more; nil: none can.
 // When ctx ends first, Drain ends all other requests as well and returns an error with their number.
 func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
 	p.inFlight.Drain(ctx)
@@ -36,7 +36,7 @@ func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
 	p.table.stop(errShuttingDown, false)
 	p.endWakes(errShuttingDown)
 
-	// Handlers return as soon as they notice; those with a client that does not read take longest.
+	// Handlers return soon after; those with a client that does not read take longest.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*abortGrace)
 	defer cancel()
 	stuck := p.inFlight.Empty(last)
@@ -49,7 +49,7 @@ func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
 	return nil
 }
 
-// join adds the call to its grant, so that it ends with it or when Drain ends all requests. It returns the cause if the grant has
+// join adds the call to its grant, so that it ends with the grant or when Drain ends all requests. It returns the cause if the grant has
 // ended; otherwise the caller calls [grant.leave]. It takes no lock of the proxy: a call that joins after Drain has stopped the
 // grant's calls finds requestsEnded set.
 func (p *Proxy) join(c *call) error {
@@ -62,7 +62,7 @@ func (p *Proxy) join(c *call) error {
 	return nil
 }
 
-// becomeStream marks the call as a stream, which Drain ends with all others.
+// becomeStream marks the call as a stream, which Drain ends with the other streams.
 func (p *Proxy) becomeStream(c *call) {
 	c.becomeStream()
 	if p.streamsEnded.Load() {

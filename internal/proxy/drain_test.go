@@ -53,13 +53,13 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 	}
 	close(finish)
 	if got := within(t, "turn", turn); got.status != 200 || got.body != "done" {
-		t.Errorf("the turn that was waited for: got %d %q", got.status, got.body)
+		t.Errorf("the request that was waited for: got %d %q", got.status, got.body)
 	}
 	if err := within(t, "end of the stream", ending(events)); err == nil {
 		t.Error("the stream ended as if it were complete")
 	}
 	if got := w.get(t, "/plain"); got.status != 200 {
-		t.Errorf("a request that came at the last moment: got %d, want it served", got.status)
+		t.Errorf("a request that arrived last: got %d, want it served", got.status)
 	}
 	close(quiet)
 	if err := within(t, "drain", drained); err != nil {
@@ -71,7 +71,7 @@ func TestDrainWaitsForRequestsAndThenEndsStreams(t *testing.T) {
 	}
 }
 
-// A stream that begins when the others have ended must not keep Berth from stopping; a request is served.
+// A stream that starts after the others were ended must not delay the shutdown; a request is served.
 func TestStreamThatBeginsWhileDrainingEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +106,7 @@ func TestStreamThatBeginsWhileDrainingEndsAtOnce(t *testing.T) {
 	}
 }
 
-// Whoever has joined between the walk over all routes and now is ended by the note that Drain leaves.
+// A call that joins after Drain has stopped the calls of all routes finds requestsEnded set, and is stopped.
 func TestCallThatJoinsAfterDrainIsStopped(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(http.ResponseWriter, *http.Request) {})
@@ -123,11 +123,11 @@ func TestCallThatJoinsAfterDrainIsStopped(t *testing.T) {
 	}
 	defer late.grant.leave(late)
 	if cause := context.Cause(ctx); !errors.Is(cause, errShuttingDown) || !errors.Is(late.stopped(), errShuttingDown) {
-		t.Errorf("got %v and %v, want it stopped as Berth stops", cause, late.stopped())
+		t.Errorf("got %v and %v, want it stopped by the shutdown", cause, late.stopped())
 	}
 }
 
-func TestDrainGivesUpWhenItsTimeIsOver(t *testing.T) {
+func TestDrainCutsOffRequestsAtItsDeadline(t *testing.T) {
 	t.Parallel()
 	began := make(chan struct{}, 1)
 	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { began <- struct{}{}; <-r.Context().Done() })
@@ -143,7 +143,7 @@ func TestDrainGivesUpWhenItsTimeIsOver(t *testing.T) {
 	}
 	within(t, "the request that was cut off", cut).mustBe(t, 503, session.CodeShuttingDown, "cut off")
 	if err := w.proxy.Drain(t.Context(), nil); err != nil {
-		t.Errorf("draining once more: %v", err)
+		t.Errorf("second drain: %v", err)
 	}
 }
 

@@ -42,22 +42,22 @@ func (c *rawClient) post(size int, chunked bool) {
 	_, _ = io.WriteString(c.conn, end)
 }
 
-// answer returns the next answer, whether it ends the connection, and the length of its body.
+// answer returns the status of the next response, whether it closes the connection, and the length of its body.
 func (c *rawClient) answer(t *testing.T) (status int, closes bool, length int64) {
 	t.Helper()
 	res, err := http.ReadResponse(c.in, nil)
 	if err != nil {
-		t.Fatalf("read the answer: %v", err)
+		t.Fatalf("read the response: %v", err)
 	}
 	defer res.Body.Close()
 	length, err = io.Copy(io.Discard, res.Body)
 	if err != nil {
-		t.Errorf("read the answer's body: %v after %d bytes", err, length)
+		t.Errorf("read the response's body: %v after %d bytes", err, length)
 	}
 	return res.StatusCode, res.Close, length
 }
 
-// eachBody runs the test with bodies of which net/http discards what is left when an answer begins, and with larger ones.
+// eachBody runs the test with bodies whose rest net/http discards when a response starts, and with larger ones.
 func eachBody(t *testing.T, test func(t *testing.T, size int, chunked bool)) {
 	t.Helper()
 	for _, size := range []int{200 << 10, 4 << 20} {
@@ -72,7 +72,7 @@ func eachBody(t *testing.T, test func(t *testing.T, size int, chunked bool)) {
 
 const earlySize = 1 << 20
 
-// answerEarly sends its answer before it reads the request's body.
+// answerEarly sends its response before it reads the request's body.
 func answerEarly(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.EnableFullDuplex()
@@ -85,15 +85,15 @@ func answerEarly(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 }
 
-// By default net/http reads what is left of a body before it sends an answer, and closes the body at its end. The transport,
-// which sends that body on, then fails to read it and closes the connection to the server, with the end of the answer on it.
-func TestEarlyAnswerArrivesWhole(t *testing.T) {
+// By default net/http reads the rest of a body before it sends a response, and then closes the body. The transport, which is
+// sending that body, then fails to read it and closes the connection to the server, which truncates the response.
+func TestEarlyResponseArrivesComplete(t *testing.T) {
 	t.Parallel()
 	for _, chunked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("chunked %v", chunked), func(t *testing.T) {
 			t.Parallel()
 			client := newRawClient(t, setup(t, answerEarly))
-			go client.post(200<<10, chunked) // net/http reads that much to its end before it closes the connection
+			go client.post(200<<10, chunked) // net/http reads a body of this size to its end before it closes the connection
 			if status, _, length := client.answer(t); status != http.StatusRequestEntityTooLarge || length != earlySize {
 				t.Errorf("got %d with %d bytes, want 413 with %d", status, length, earlySize)
 			}
@@ -101,18 +101,18 @@ func TestEarlyAnswerArrivesWhole(t *testing.T) {
 	}
 }
 
-func TestEarlyAnswerEndsTheConnection(t *testing.T) {
+func TestEarlyResponseClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	client := newRawClient(t, setup(t, answerEarly))
 	_, _ = io.WriteString(client.conn, "POST /s/ses-one/ HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "+testToken.Reveal()+
 		"\r\nContent-Length: 1000\r\n\r\nthe beginning")
 	if status, closes, _ := client.answer(t); status != http.StatusRequestEntityTooLarge || !closes {
-		t.Errorf("got %d, connection closed %v; want 413 and closed: the rest of the body is not to be read as a request", status, closes)
+		t.Errorf("got %d, connection closed %v; want 413 and closed: the rest of the body must not be read as a request", status, closes)
 	}
 }
 
-// By default what net/http reads of a body when an answer begins is missing in what the server gets.
-func TestBodyArrivesWholeWhileTheAnswerIsSent(t *testing.T) {
+// By default the bytes that net/http reads of a body when a response starts do not reach the server.
+func TestBodyArrivesCompleteDuringResponse(t *testing.T) {
 	t.Parallel()
 	eachBody(t, func(t *testing.T, size int, chunked bool) {
 		w := setup(t, func(w http.ResponseWriter, r *http.Request) {
@@ -129,7 +129,7 @@ func TestBodyArrivesWholeWhileTheAnswerIsSent(t *testing.T) {
 	})
 }
 
-func TestConnectionIsKeptWhenTheAnswerFollowsTheBody(t *testing.T) {
+func TestConnectionIsKeptWhenResponseFollowsBody(t *testing.T) {
 	t.Parallel()
 	eachBody(t, func(t *testing.T, size int, chunked bool) {
 		w := setup(t, func(w http.ResponseWriter, r *http.Request) {

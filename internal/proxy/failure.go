@@ -17,7 +17,7 @@ import (
 // nginx uses the same number.
 const StatusClientClosedRequest = 499
 
-// explain returns the cause by which a request failed: Berth, the client or the session's server.
+// explain returns the cause of a failed request: Berth, the client or the session's server.
 func (p *Proxy) explain(c *call, err error) error {
 	if cause := c.stopped(); cause != nil {
 		return cause
@@ -38,8 +38,8 @@ func (p *Proxy) explain(c *call, err error) error {
 		"the session's server did not answer; try again, and restart the session if that does not help").After(time.Second).Because(err)
 }
 
-// fail answers with err. Where the answer has begun, or the client has closed the request, it sends nothing; the latter aborts the
-// connection.
+// fail responds with err. It sends nothing if the response has started or the client has closed the request; in the latter case
+// it aborts the connection.
 func (p *Proxy) fail(c *call, err error) {
 	code := session.CodeOf(err)
 	p.logFailure(c, code, err)
@@ -66,7 +66,7 @@ func (p *Proxy) fail(c *call, err error) {
 	p.writeProblem(c.w, c.in, err)
 }
 
-// logFailure logs a failure at the level of its code, or at DEBUG where one session has too many of them.
+// logFailure logs a failure at the level of its code, or at DEBUG beyond the session's share.
 func (p *Proxy) logFailure(c *call, code session.Code, err error) {
 	level := outcome.Of(code).Level
 	if errors.Is(err, policy.ErrCredentialRefused) {

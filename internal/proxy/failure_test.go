@@ -19,7 +19,7 @@ import (
 	"berth/internal/waittest"
 )
 
-func TestServerThatRefusesConnections(t *testing.T) {
+func TestRefusedConnectionIs502AndCallsDialFailed(t *testing.T) {
 	t.Parallel()
 	var failed atomic.Int32
 	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) { o.DialFailed = func() { failed.Add(1) } })
@@ -34,7 +34,7 @@ func TestServerThatRefusesConnections(t *testing.T) {
 		t.Error("DialFailed was not called")
 	}
 	if strings.Contains(got.body, w.route().Address) || strings.Contains(got.body, "refused") {
-		t.Errorf("the answer shows the inside:\n%s", got.body)
+		t.Errorf("the response shows internal details:\n%s", got.body)
 	}
 	if !strings.Contains(w.logs.String(), "connection refused") {
 		t.Errorf("the log does not say why:\n%s", w.logs.String())
@@ -68,7 +68,7 @@ func TestConnectTimeout(t *testing.T) {
 	})
 }
 
-func TestServerThatRefusesOurCredential(t *testing.T) {
+func TestRefusedUpstreamCredentialIs502AndLogged(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Www-Authenticate", `Basic realm="Secure Area"`)
@@ -107,7 +107,7 @@ func TestServerExitMidResponseBreaksTheResponse(t *testing.T) {
 			close(die)
 			body, err := io.ReadAll(res.Body)
 			if err == nil {
-				t.Errorf("got %q and a proper end", body)
+				t.Errorf("got %q and a regular end", body)
 			}
 			waittest.True(t, "access log", func() bool { return strings.Contains(w.logs.String(), `"complete":false`) })
 			if got := w.proxy.InFlight(); got != 0 {
@@ -123,7 +123,7 @@ func TestServerExitBeforeResponseIs502(t *testing.T) {
 	w.get(t, "/").mustBe(t, 502, session.CodeUpstream, "the connection was closed without an answer")
 }
 
-func TestAbortedUploadGetsNoSuccess(t *testing.T) {
+func TestAbortedUploadGetsNoResponse(t *testing.T) {
 	t.Parallel()
 	began := make(chan struct{}, 1)
 	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { began <- struct{}{}; <-r.Context().Done() })
@@ -134,7 +134,7 @@ func TestAbortedUploadGetsNoSuccess(t *testing.T) {
 	defer conn.Close()
 	_, _ = io.WriteString(conn, "GET /s/ses-one/ HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "+testToken.Reveal()+"\r\n\r\n")
 	within(t, "request at the server", began)
-	_ = conn.(*net.TCPConn).CloseWrite() // to Go's server this is a client that left
+	_ = conn.(*net.TCPConn).CloseWrite() // Go's server treats this as a client that closed the request
 	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	got, err := io.ReadAll(conn)
 	if len(got) != 0 || (err != nil && errors.Is(err, context.DeadlineExceeded)) {
@@ -160,8 +160,8 @@ func TestAccessLogHasNoSecretsAndNoPaths(t *testing.T) {
 	}
 }
 
-// A user and their server can cause as many failures as they like; the log is for all sessions.
-func TestFailuresOfASessionsServerAreLoggedWithinItsShare(t *testing.T) {
+// A user and their server can cause any number of failures, and the log is shared by all sessions.
+func TestFailuresOfOneServerAreLoggedWithinItsShare(t *testing.T) {
 	t.Parallel()
 	const share, flood = 3, 10
 	left := map[session.ID]int{testID: share, "ses-two": share}

@@ -14,11 +14,11 @@ import (
 	"berth/internal/proxy/policy"
 )
 
-// flushEvery is how long bytes of an answer of known length may wait for more of it. Event streams and answers of
-// unknown length do not wait at all: ReverseProxy sees to that.
+// flushEvery is how long bytes of a response of known length may be buffered. ReverseProxy flushes event streams and responses
+// of unknown length immediately.
 const flushEvery = 10 * time.Millisecond
 
-var errBodyNotReplayable = errors.New("the beginning of the body is not kept any more")
+var errBodyNotReplayable = errors.New("the start of the body is no longer kept")
 
 func (p *Proxy) newReverse() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
@@ -32,7 +32,7 @@ func (p *Proxy) newReverse() *httputil.ReverseProxy {
 	}
 }
 
-// forward sends the checked request to its server and the answer back. ctx ends when the call is stopped.
+// forward sends the checked request to its server and the response back. ctx ends when the call is stopped.
 func (p *Proxy) forward(ctx context.Context, c *call) error {
 	c.entry.upstream.ready(p.transport, &p.upstreams)
 	if !c.verdict.WebSocket {
@@ -40,7 +40,7 @@ func (p *Proxy) forward(ctx context.Context, c *call) error {
 	}
 	c.takeBody(p.rules.MaxBody)
 
-	// A server's own time-outs are for requests that it answers itself. This comes before anything can call abort.
+	// The HTTP server's timeouts apply only to responses of Berth's own. This happens before anything can call abort.
 	rc := http.NewResponseController(c.w.ResponseWriter)
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
@@ -79,7 +79,7 @@ func (*Proxy) rewrite(pr *httputil.ProxyRequest) {
 	c := callOf(pr.In.Context())
 	out := pr.Out
 	target := c.entry.route.Rewrite(&c.request, c.verdict, policy.Header(out.Header))
-	// The path was decoded once by the server, and splitting it at slashes cannot break an escape: no error to expect.
+	// No error is expected: net/http has decoded the path already, and splitting it at slashes cannot break an escape.
 	u, err := target.At(c.entry.route.Address)
 	if err != nil {
 		u = nil // the transport refuses the request
@@ -95,8 +95,8 @@ func (*Proxy) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// hidePermission spells two names in a way, equal on the wire, that [http.Transport] does not recognise: it takes them for
-// permission to send a POST again. The servers behind do not keep such a promise.
+// hidePermission spells two field names, equal on the wire, so that [http.Transport] does not recognise them: it would take
+// them as permission to retry a POST, which the sessions' servers do not support.
 func hidePermission(h http.Header) {
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if values, ok := h[name]; ok {
@@ -106,7 +106,7 @@ func hidePermission(h http.Header) {
 	}
 }
 
-// upstreamError is called when there is no answer to pass on.
+// upstreamError is called when there is no response to pass on.
 func (p *Proxy) upstreamError(_ http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r.Context())
 	p.fail(c, p.explain(c, err))
@@ -121,7 +121,7 @@ func (sessionTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.entry.upstream.http.RoundTrip(r)
 }
 
-// bufferPool lends the buffers through which response bodies are copied.
+// bufferPool provides the buffers for copying response bodies.
 type bufferPool struct{ free sync.Pool }
 
 const bufferSize = 32 << 10

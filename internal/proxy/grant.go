@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// grant holds the requests that one token has admitted. It ends when the token expires, its grace ends, or it is replaced; its
-// requests end with it. A route that is set again with the same token keeps the grant, and with it the requests.
+// grant holds the requests that were admitted with one token. It ends when the token expires, when its grace period ends, or
+// when it is replaced; its requests end with it. A route that is set again with the same token keeps the grant, and with it the requests.
 //
-// It costs a timer and no goroutine. The timer looks at the clock at least every [grantCheckInterval], so that requests end at most that long after their token where
-// the clock is set forward, and otherwise with it.
+// It costs a timer and no goroutine. The timer checks the clock at least every [grantCheckInterval], so that after the clock is
+// set forward, requests end at most that long after their token.
 type grant struct {
 	digest string
 
 	mu           sync.Mutex
-	calls        map[*call]struct{} // that the grant has admitted
-	cause        error              // why it has ended; nil: it has not
+	calls        map[*call]struct{} // admitted with the grant
+	cause        error              // why it has ended; nil: it is valid
 	expires      time.Time          // zero: never
 	expiredCause error              // the cause when it expires
 	timer        *time.Timer        // nil: none is needed
@@ -43,7 +43,7 @@ func (g *grant) leave(c *call) {
 	delete(g.calls, c)
 }
 
-// until sets when the grant ends, and why then. It reports false for one that has ended already.
+// until sets the time and the cause of the grant's end. It reports false if the grant has ended already.
 func (g *grant) until(expires time.Time, cause error) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -97,7 +97,7 @@ func (g *grant) endLocked(cause error) {
 	}
 }
 
-// stop ends the requests of the grant, or of them only those that are streams; others may come.
+// stop ends the requests of the grant, or only its streams; the grant admits further ones.
 func (g *grant) stop(cause error, streamsOnly bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -110,7 +110,7 @@ func (g *grant) stop(cause error, streamsOnly bool) {
 	}
 }
 
-// inherit takes over the grants of tokens that the entry still knows, whether as the present one or the previous.
+// inherit takes over the grants of tokens that the entry still has, as its present or previous one.
 func (e *entry) inherit(old *entry) {
 	for _, g := range []*grant{old.present, old.previous} {
 		switch {
@@ -123,14 +123,14 @@ func (e *entry) inherit(old *entry) {
 	}
 }
 
-// issue makes the grants that are missing, and sets when each ends.
+// issue makes missing grants, and sets the end of each.
 func (e *entry) issue() {
 	t := e.route.Token
 	e.present = e.present.renewed(t.Digest, t.ExpiresAt, errExpired)
 	e.previous = e.previous.renewed(t.PreviousDigest, t.PreviousExpiresAt, errRotated)
 }
 
-// renewed is the grant with another end, or a new one where there is none or it has ended; nil for no digest.
+// renewed returns the grant with another end, or a new one if there is none or it has ended; nil without a digest.
 func (g *grant) renewed(digest string, expires time.Time, cause error) *grant {
 	if digest == "" || g != nil && g.until(expires, cause) {
 		return g

@@ -18,7 +18,7 @@ import (
 
 const nextToken = session.Secret("token-of-session-one-after-rotation")
 
-// rotated is the route of the session after a rotation that lets the old token in for so long.
+// rotated is the route of the session after a rotation with the given grace period.
 func (w *fixture) rotated(grace time.Duration) session.Route {
 	r := w.route()
 	r.Token.Digest = w.keys.Digest(nextToken)
@@ -26,7 +26,7 @@ func (w *fixture) rotated(grace time.Duration) session.Route {
 	return r
 }
 
-func TestBothTokensValidDuringGrace(t *testing.T) {
+func TestBothTokensAreValidDuringGracePeriod(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
@@ -47,7 +47,7 @@ func TestBothTokensValidDuringGrace(t *testing.T) {
 	}
 }
 
-// What a route says of its tokens, minute by minute, and what that does to a request that was let in at the beginning.
+// Changes of a route's tokens, minute by minute, and their effect on a request that was admitted at the start.
 func TestGrantEndsWithToken(t *testing.T) {
 	t.Parallel()
 	route := func(present, previous string, presentLife, previousLife time.Duration) session.Route {
@@ -61,8 +61,8 @@ func TestGrantEndsWithToken(t *testing.T) {
 		return r
 	}
 	for name, c := range map[string]struct {
-		next func() session.Route // what is set after a minute; nil: nothing
-		ends time.Duration        // of the request, from the beginning; 0: never
+		next func() session.Route // set after a minute; nil: none
+		ends time.Duration        // end of the request, from the start; 0: never
 		why  error
 	}{
 		"expiry":          {nil, time.Hour, errExpired},
@@ -96,7 +96,7 @@ func TestGrantEndsWithToken(t *testing.T) {
 					}
 				default:
 					if c.ends != 0 {
-						t.Errorf("goes on after ten hours, want an end after %s", c.ends)
+						t.Errorf("still running after ten hours, want an end after %s", c.ends)
 					}
 				}
 				leave()
@@ -106,7 +106,7 @@ func TestGrantEndsWithToken(t *testing.T) {
 	}
 }
 
-// joined returns the context of a request that the grant has let in.
+// joined returns the context of a request that the grant admitted.
 func joined(t *testing.T, g *grant) (ctx context.Context, leave func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -117,7 +117,7 @@ func joined(t *testing.T, g *grant) (ctx context.Context, leave func()) {
 	return ctx, func() { g.leave(one) }
 }
 
-func TestAnotherRotationEndsTheGraceBefore(t *testing.T) {
+func TestSecondRotationEndsEarlierGracePeriod(t *testing.T) {
 	t.Parallel()
 	table := NewTable()
 	defer table.Close()
@@ -127,18 +127,18 @@ func TestAnotherRotationEndsTheGraceBefore(t *testing.T) {
 	r.Token.Digest, r.Token.PreviousDigest, r.Token.PreviousExpiresAt = "b", "a", time.Now().Add(time.Minute)
 	table.Set(r)
 	second := table.entry(testID).present
-	if !first.lives() {
-		t.Error("the first token's requests ended although it has a grace")
+	if !first.valid() {
+		t.Error("the first token's requests ended although it has a grace period")
 	}
 	r.Token.Digest, r.Token.PreviousDigest = "c", "b"
 	table.Set(r)
-	if first.lives() || !second.lives() {
-		t.Errorf("after the second rotation: the first token's requests live: %v, the second's: %v; want false and true", first.lives(), second.lives())
+	if first.valid() || !second.valid() {
+		t.Errorf("after the second rotation: the first token's requests are valid: %v, the second's: %v; want false and true", first.valid(), second.valid())
 	}
 	r.Token.Digest, r.Token.PreviousDigest, r.Token.PreviousExpiresAt = "d", "", time.Time{}
 	table.Set(r)
-	if second.lives() {
-		t.Error("a rotation without a grace leaves an older token's requests alive")
+	if second.valid() {
+		t.Error("a rotation without a grace period does not end an older token's requests")
 	}
 }
 
@@ -165,7 +165,7 @@ func TestThrottledClientGetsRetryAfter(t *testing.T) {
 		t.Errorf("Retry-After: got %q, want 2", got.header.Get("Retry-After"))
 	}
 	if got := w.get(t, "/"); got.status != 200 {
-		t.Errorf("the right token: got %d, want 200 whoever has tried wrong ones", got.status)
+		t.Errorf("the right token: got %d, want 200 despite wrong ones from the same address", got.status)
 	}
 	if seen := limit.seen; len(seen) != 3 || seen[0] != access.Wrong || seen[1] != access.Missing {
 		t.Errorf("counted %v, want wrong, missing, wrong", seen)
@@ -175,7 +175,7 @@ func TestThrottledClientGetsRetryAfter(t *testing.T) {
 	}
 }
 
-// scriptedThrottle counts what was rejected, and has clients wait as a test says.
+// scriptedThrottle counts rejections, and returns the delays that a test sets.
 type scriptedThrottle struct {
 	wait time.Duration
 	seen []access.TokenState
@@ -188,8 +188,8 @@ func (s *scriptedThrottle) Failed(_ netip.Addr, state access.TokenState) time.Du
 
 func (s *scriptedThrottle) Limited(netip.Addr) bool { return false }
 
-// lives reports whether requests of the grant may go on.
-func (g *grant) lives() bool {
+// valid reports whether the grant has not ended.
+func (g *grant) valid() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.cause == nil
@@ -201,12 +201,12 @@ func TestTokenValidAgainGetsNewGrant(t *testing.T) {
 	defer table.Close()
 	r := session.Route{ID: testID, Address: "10.0.0.2:1", Running: true, Token: session.Token{Digest: "a", ExpiresAt: time.Now().Add(-time.Second)}}
 	table.Set(r)
-	if table.entry(testID).present.lives() {
-		t.Error("the grant of an expired token lives")
+	if table.entry(testID).present.valid() {
+		t.Error("the grant of an expired token is valid")
 	}
 	r.Token.ExpiresAt = time.Now().Add(time.Hour)
 	table.Set(r)
-	if !table.entry(testID).present.lives() {
-		t.Error("the token was given a longer life, and its requests end at once")
+	if !table.entry(testID).present.valid() {
+		t.Error("the token's expiry was extended, and its requests end at once")
 	}
 }

@@ -39,7 +39,7 @@ func TestRequestHeadersReachingTheServer(t *testing.T) {
 	}
 	answer := w.do(t, r)
 	if got == nil {
-		t.Fatalf("the server was not asked: %d\n%s", answer.status, answer.body)
+		t.Fatalf("the server got no request: %d\n%s", answer.status, answer.body)
 	}
 	requestID := answer.header.Get("X-Request-Id")
 	want := http.Header{

@@ -8,20 +8,19 @@ import (
 	"berth/internal/session"
 )
 
-// errHeaderTimeout is the cause by which a request ends when its server has not begun to answer in time.
+// errHeaderTimeout is the cause with which a request ends when its server has sent no response header in time.
 var errHeaderTimeout = session.Errorf(session.CodeUpstreamTimeout, "the session's server did not begin to answer in time; try again, "+
 	"and if the call works for so long before it says anything, have it listed under \"silent\" in the image profile")
 
-// headerTimer is the time that a server has from the end of a request to the header of its answer. The zero value waits for
-// ever.
+// headerTimer limits the time from the end of a request to the header of its response. The zero value has no limit.
 type headerTimer struct {
 	limit   time.Duration
-	timer   *time.Timer // nil: nothing is limited
-	settled atomic.Bool // the header has come, or the time was up before
+	timer   *time.Timer // nil: no limit
+	settled atomic.Bool // the header has arrived, or the timer has fired first
 }
 
-// begin starts the clock, or has the end of the body start it: a client may take its time to send. When the time is up
-// cancel is called with [errHeaderTimeout].
+// begin starts the timer, or has the end of the body start it: sending the body is not limited. When the timer fires, cancel is
+// called with [errHeaderTimeout].
 func (w *headerTimer) begin(limit time.Duration, body *clientBody, cancel context.CancelCauseFunc) {
 	w.limit = limit
 	w.timer = time.AfterFunc(limit, func() {
@@ -35,7 +34,7 @@ func (w *headerTimer) begin(limit time.Duration, body *clientBody, cancel contex
 	}
 }
 
-// start restarts the clock.
+// start restarts the timer.
 func (w *headerTimer) start() { w.timer.Reset(w.limit) }
 
 // headerInTime records that the header has arrived and reports whether it arrived in time.
@@ -47,7 +46,7 @@ func (w *headerTimer) headerInTime() bool {
 	return w.settled.CompareAndSwap(false, true)
 }
 
-// stop ends the clock of a request that is over, however it ended.
+// stop stops the timer of a finished request.
 func (w *headerTimer) stop() {
 	if w.timer != nil {
 		w.settled.Store(true)

@@ -15,14 +15,14 @@ import (
 	"berth/internal/session"
 )
 
-// bubble is a proxy between pipes, for tests with a fake clock.
+// bubble is a proxy between in-memory pipes, for tests with a fake clock.
 type bubble struct {
 	client *http.Client
 	end    func()
 }
 
-// newBubble makes a proxy and a server. The session of testID is running and its server answers with the handler. Its two
-// HTTP servers have time-outs, as servers do that also answer requests themselves.
+// newBubble makes a proxy and a server. The session of testID is running and its server answers with the handler. Both
+// HTTP servers have timeouts, as Berth's server has for its own responses.
 func newBubble(t *testing.T, handler http.HandlerFunc) bubble {
 	t.Helper()
 	upstream, entrance := newPipeListener(), newPipeListener()
@@ -63,7 +63,7 @@ func (b bubble) request(method, path string, body io.Reader) *http.Request {
 	return r
 }
 
-// silentFor is a server that reads the request and then says nothing for so long.
+// silentFor is a server that reads the request and then sends nothing for the given time.
 func silentFor(silence time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -75,7 +75,7 @@ func silentFor(silence time.Duration) http.HandlerFunc {
 	}
 }
 
-func TestServerThatDoesNotBeginToAnswer(t *testing.T) {
+func TestServerWithoutResponseHeaderIs504(t *testing.T) {
 	t.Parallel()
 	const silence = 330 * time.Second
 	for _, row := range []struct {
@@ -86,7 +86,7 @@ func TestServerThatDoesNotBeginToAnswer(t *testing.T) {
 		{"ordinary", http.MethodGet, "/session", nil, true},
 		{"ordinary with a body", http.MethodPost, "/session", nil, true},
 		{"silent by nature", http.MethodPost, "/session/x/message", nil, false},
-		{"silent by nature, written otherwise", http.MethodPost, "/session//x/./message", nil, false},
+		{"silent call, other spelling", http.MethodPost, "/session//x/./message", nil, false},
 		{"silent with one method", http.MethodPost, "/login/x/callback", nil, false},
 		{"the same with another method", http.MethodGet, "/login/x/callback", nil, true},
 		{"event stream", http.MethodGet, "/event", http.Header{"Accept": {"text/event-stream"}}, false},
@@ -105,7 +105,7 @@ func TestServerThatDoesNotBeginToAnswer(t *testing.T) {
 				for name, values := range row.header {
 					r.Header[name] = values
 				}
-				begun := time.Now()
+				started := time.Now()
 				res, err := b.client.Do(r)
 				if err != nil {
 					t.Fatal(err)
@@ -116,7 +116,7 @@ func TestServerThatDoesNotBeginToAnswer(t *testing.T) {
 				if row.limited {
 					status, took = http.StatusGatewayTimeout, 30*time.Second
 				}
-				if got := time.Since(begun); res.StatusCode != status || got != took {
+				if got := time.Since(started); res.StatusCode != status || got != took {
 					t.Errorf("got %d after %v, want %d after %v\n%s", res.StatusCode, got, status, took, text)
 				}
 				if row.limited && !strings.Contains(string(text), `"code":"upstream_timeout"`) {
@@ -127,7 +127,7 @@ func TestServerThatDoesNotBeginToAnswer(t *testing.T) {
 	}
 }
 
-func TestTimeForTheHeaderBeginsWhenTheClientHasSentItsBody(t *testing.T) {
+func TestHeaderTimeoutStartsAfterRequestBody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, silentFor(29*time.Second))
@@ -151,7 +151,7 @@ func TestTimeForTheHeaderBeginsWhenTheClientHasSentItsBody(t *testing.T) {
 	})
 }
 
-func TestAnswerOnceBegunMayTakeItsTime(t *testing.T) {
+func TestStartedResponseHasNoTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -174,7 +174,7 @@ func TestAnswerOnceBegunMayTakeItsTime(t *testing.T) {
 	})
 }
 
-func TestServerThatAnswersBeforeTheBodyHasComeIsNotCutOffLater(t *testing.T) {
+func TestEarlyResponseHeaderStopsHeaderTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -183,12 +183,12 @@ func TestServerThatAnswersBeforeTheBodyHasComeIsNotCutOffLater(t *testing.T) {
 		var w headerTimer
 		w.begin(30*time.Second, body, cancel)
 		if !w.headerInTime() {
-			t.Error("the header came before the clock began, and yet too late")
+			t.Error("the header arrived before the timer started, and was counted as late")
 		}
 		_, _ = io.Copy(io.Discard, body)
 		<-time.After(time.Hour)
 		if ctx.Err() != nil {
-			t.Errorf("ended by %v, want a request that goes on", context.Cause(ctx))
+			t.Errorf("ended by %v, want the request to continue", context.Cause(ctx))
 		}
 	})
 }

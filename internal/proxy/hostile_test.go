@@ -20,7 +20,7 @@ import (
 	"berth/internal/waittest"
 )
 
-// scripted is a session's server that answers as the script says, on real sockets.
+// scripted is a session's server that responds as the script says, on real sockets.
 type scripted struct {
 	listener net.Listener
 	open     atomic.Int64
@@ -67,7 +67,7 @@ func (s *scripted) front(t *testing.T, change ...func(*Options)) *fixture {
 	return w
 }
 
-// says answers every request with a text and keeps the connection until the proxy closes it.
+// says responds to every request with a text and keeps the connection until the proxy closes it.
 func says(text string) func(net.Conn, *bufio.Reader, *http.Request) {
 	return func(conn net.Conn, r *bufio.Reader, _ *http.Request) {
 		for err := error(nil); err == nil; _, err = http.ReadRequest(r) {
@@ -89,7 +89,7 @@ func repeats(start, text string) func(net.Conn, *bufio.Reader, *http.Request) {
 	}
 }
 
-// idleSoonClosed has connections closed soon that no request came to use: what is still open then has been left behind.
+// idleSoonClosed has idle connections closed soon, so that a connection that stays open is a leak.
 func idleSoonClosed(o *Options) { o.Transport.KeepaliveExpiry = 20 * time.Millisecond }
 
 func descriptors(t *testing.T) int {
@@ -102,7 +102,7 @@ func descriptors(t *testing.T) int {
 }
 
 //nolint:paralleltest // it counts the descriptors of the whole process
-func TestNoAnswerOfAServerLeavesAConnectionBehind(t *testing.T) {
+func TestNoServerResponseLeaksAConnection(t *testing.T) {
 	const h2c = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 	const ws = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
@@ -110,7 +110,7 @@ func TestNoAnswerOfAServerLeavesAConnectionBehind(t *testing.T) {
 	for name, c := range map[string]struct {
 		method, header string
 		server         script
-		status         int // of the answer; 0: none that is whole
+		status         int // of the response; 0: none that is complete
 	}{
 		"h2c unasked":                    {"GET", "", says(h2c), 502},
 		"h2c where it was asked for":     {"GET", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", says(h2c), 502},
@@ -156,8 +156,8 @@ func TestNoAnswerOfAServerLeavesAConnectionBehind(t *testing.T) {
 	}
 }
 
-// exchange sends a request on a connection of its own and returns the status of the final answer; 0: there was none, or
-// it broke off.
+// exchange sends a request on its own connection and returns the status of the final response; 0: there was none, or it was
+// truncated.
 func exchange(t *testing.T, w *fixture, method, header string) int {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
@@ -186,10 +186,10 @@ func exchange(t *testing.T, w *fixture, method, header string) int {
 }
 
 //nolint:paralleltest // it counts the descriptors of the whole process
-func TestClientThatLeavesDuringAnUpgradeLeavesNothingBehind(t *testing.T) {
+func TestClientDisconnectDuringUpgradeLeaksNothing(t *testing.T) {
 	server := newScripted(t, func(conn net.Conn, r *bufio.Reader, request *http.Request) {
 		if request.URL.Path == "/later" {
-			<-time.After(20 * time.Millisecond) // until the client has left
+			<-time.After(20 * time.Millisecond) // until the client has disconnected
 		}
 		says("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")(conn, r, request)
 	})
@@ -215,7 +215,7 @@ func TestClientThatLeavesDuringAnUpgradeLeavesNothingBehind(t *testing.T) {
 	waittest.True(t, "descriptors given back", func() bool { return descriptors(t) <= before })
 }
 
-// A client that asks and leaves at once does not wait for its turn; the connection that it caused may take its time.
+// Clients that send a request and disconnect at once free their slot; the connections being made for them stay counted.
 func TestConnectionsOfASessionAreBounded(t *testing.T) {
 	t.Parallel()
 	var dialing, most atomic.Int64
@@ -239,7 +239,7 @@ func TestConnectionsOfASessionAreBounded(t *testing.T) {
 			}
 		}()
 		want := int64(min(i+1, 5))
-		waittest.True(t, "connection begun", func() bool { return dialing.Load() >= want })
+		waittest.True(t, "connection being made", func() bool { return dialing.Load() >= want })
 		cancel()
 		<-done
 		waittest.True(t, "request given up", func() bool { return w.proxy.InFlight() == 0 })
@@ -280,7 +280,7 @@ func TestRequestsOfASessionAreBounded(t *testing.T) {
 	close(hold)
 	for range 6 {
 		if got := within(t, "answer", answers); got != 200 {
-			t.Errorf("of those that waited: got %d", got)
+			t.Errorf("of the waiting requests: got %d", got)
 		}
 	}
 }
@@ -303,7 +303,7 @@ func TestOneSessionLeavesConnectionsForOthers(t *testing.T) {
 	}
 	for range 16 {
 		if got := within(t, "answer", answers); got != 429 {
-			t.Errorf("over the share: got %d, want 429", got)
+			t.Errorf("beyond the share: got %d, want 429", got)
 		}
 	}
 	r := w.request(t, http.MethodGet, "/", nil)

@@ -10,13 +10,13 @@ import (
 	"berth/internal/session"
 )
 
-// Interim responses are passed on as long as there are not more of them than interimBurst and one a second.
+// Interim responses are passed on up to a burst of interimBurst and then one a second.
 const interimBurst = 32
 
 var errInterim = session.Errorf(session.CodeUpstream, "the session's server sent too many interim responses")
 
-// watch has the transport say which connection a request got, and filters interim responses before they are passed on.
-// The trace is ReverseProxy's own, so that what it does with an interim response stays in one piece.
+// watch records the connection that the transport chose for a request, and filters interim responses. It extends
+// ReverseProxy's own trace, which passes the interim responses on.
 func (c *call) watch(trace *httptrace.ClientTrace) {
 	trace.GotConn = func(info httptrace.GotConnInfo) {
 		if conn, ok := info.Conn.(*upstreamConn); ok {

@@ -11,20 +11,20 @@ import (
 
 // Observation describes a finished request.
 type Observation struct {
-	Status   int           // of the answer; 499: the client left before there was one
+	Status   int           // of the response; 499: the client closed the request before
 	Duration time.Duration // from its arrival to its last byte
 	Received int64         // bytes of the body that came from the client, or the client's bytes of a WebSocket
 	Sent     int64         // bytes of the body that went to the client, or the server's bytes of a WebSocket
 	Stream   bool          // an event stream or a WebSocket
 }
 
-// Load is what the proxy does now.
+// Load is the present load of the proxy.
 type Load struct {
 	Requests    int   // being served, without streams
 	Streams     int   // event streams and WebSockets
 	Waiting     int64 // of the requests, those that wait because their session has MaxConnections already
 	Connections int64 // open to the sessions' servers, idle ones included
-	Dialed      int64 // connections made since the proxy was
+	Dialed      int64 // connections made since the proxy was created
 }
 
 // Load may be called at any time.
@@ -42,7 +42,7 @@ type connectionCount struct{ open, made, waiting atomic.Int64 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// tracked counts the connections that dial makes, and calls failed when it fails, unless the request was canceled.
+// tracked counts the connections of dial, and calls failed when dial fails, unless the request was canceled.
 func (c *connectionCount) tracked(dial dialFunc, failed func()) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)

@@ -57,7 +57,7 @@ func TestEveryRequestIsObserved(t *testing.T) {
 	unauthenticated.Header.Del("Authorization")
 	w.do(t, unauthenticated)
 	if got := w.proxy.Load(); got != (Load{Connections: 1, Dialed: 1}) {
-		t.Errorf("at rest: got %+v, want the one connection that is kept", got)
+		t.Errorf("without requests: got %+v, want the one connection that is kept", got)
 	}
 	c, _, err := websocket.Dial(t.Context(), w.front.URL+"/s/"+string(testID)+"/socket",
 		&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + testToken.Reveal()}}})

@@ -13,7 +13,7 @@ import (
 	"berth/internal/session"
 )
 
-// raw sends a request line exactly as it is given and returns the answer.
+// raw sends a request line unchanged and returns the response.
 func (w *fixture) raw(t *testing.T, method, target string) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
@@ -36,7 +36,7 @@ func (w *fixture) raw(t *testing.T, method, target string) answer {
 	return answer{res.StatusCode, res.Header, string(body)}
 }
 
-func TestPathsArriveAsTheyCame(t *testing.T) {
+func TestPathsAreForwardedUnchanged(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) })
 	for rest, want := range map[string]string{
@@ -80,9 +80,9 @@ func TestPathsArriveAsTheyCame(t *testing.T) {
 	}
 }
 
-func TestPathsThatAreNoSession(t *testing.T) {
+func TestPathsWithoutSessionAre404(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server got a request") })
 	for _, target := range []string{
 		"/s/", "/s//", "/s//" + string(testID) + "/", "/s/../s/" + string(testID) + "/",
 		"/s/%73es-one/", "/s/ses%2Done/", "/s/ses-one%2fx", "/s/ses-one%2F..%2Fx/", "/s/SES-ONE/", "/s/-x/", "/s/./", "/s/../",
@@ -102,7 +102,7 @@ func TestPathsThatAreNoSession(t *testing.T) {
 
 func TestSessionWithoutSlashRedirects(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") })
+	w := setup(t, func(http.ResponseWriter, *http.Request) { t.Error("the server got a request") })
 	for target, want := range map[string]string{
 		"/s/ses-one":                     "/s/ses-one/",
 		"/s/ses-unknown":                 "/s/ses-unknown/",

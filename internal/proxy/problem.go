@@ -11,7 +11,7 @@ import (
 	"berth/internal/session"
 )
 
-// writeProblem is what is used when [Options] names no other writer.
+// writeProblem is the default of [Options.WriteProblem].
 func writeProblem(w http.ResponseWriter, _ *http.Request, err error) {
 	code := session.CodeOf(err)
 	status := outcome.Of(code).Status

@@ -3,7 +3,7 @@
 //
 // It knows routes, which it holds in memory, and how HTTP is carried: connections, bodies, streams, upgrades, and the end of
 // each. Package [berth/internal/proxy/policy] decides which requests are forwarded, and how. It does not know the store, the runtime, the
-// JSON API or what the servers behind it do; what is particular to a server comes with the route's profile.
+// JSON API or the function of the sessions' servers; the specifics of a server are in the route's profile.
 package proxy
 
 import (
@@ -24,14 +24,14 @@ import (
 	"berth/internal/session"
 )
 
-// route is what logs call every proxied request: never the path itself, which belongs to the user.
+// route is the route in the log lines of every proxied request: never its path, which is the user's private data.
 const route = "/s/{id}/"
 
 // DefaultMaxBody is the limit of a request body in bytes unless [Options] says otherwise: 16 MiB. OpenCode has none of
-// its own, and a body of 60 MB was enough to have it killed in a container of 1 GiB.
+// its own, and a body of 60 MB exhausted the memory of a container of 1 GiB.
 const DefaultMaxBody = 16 << 20
 
-// Options is what a [Proxy] is made of. Table, Access and Logger are required.
+// Options are the parts and limits of a [Proxy]. Table, Access and Logger are required.
 type Options struct {
 	Table  *Table
 	Access *access.Authority
@@ -41,7 +41,7 @@ type Options struct {
 	Transport Transport // connections to the sessions' servers; zero fields mean defaults
 
 	// MaxConnections bounds the connections to all sessions' servers together, and MaxRequests the requests of all
-	// sessions, streams included; 0: only those of each session are bounded. No session gets more of what is left than
+	// sessions, streams included; 0: only those of each session are bounded. No session gets more of the rest than
 	// it leaves to others.
 	MaxConnections, MaxRequests int
 
@@ -49,10 +49,10 @@ type Options struct {
 	// cheap and must not block. nil: not called.
 	Touch func(session.ID)
 
-	// Wake brings up a session whose route says that it wakes, and returns when it can be used, or ctx has ended. nil:
-	// nothing wakes.
+	// Wake starts a session whose route says that requests wake it, and returns when it is ready, or ctx has ended. nil: no
+	// session is woken.
 	Wake func(ctx context.Context, id session.ID) error
-	// WakeTimeout is how long a request waits for that; default 30 s.
+	// WakeTimeout is how long a request waits for the start; default 30 s.
 	WakeTimeout time.Duration
 
 	// DialFailed is called when a connection to a session's server failed. It must not block. nil: not called.
@@ -61,8 +61,8 @@ type Options struct {
 	// Observe is called for every finished request. It must not block. nil: not called.
 	Observe func(Observation)
 
-	// MayLog reports whether a failure of a session's server may be logged above DEBUG: a user and their server can cause as
-	// many as they like. It must be cheap and must not block. nil: all may.
+	// MayLog reports whether a failure of a session's server may be logged above DEBUG: a user and their server can cause any
+	// number of failures. It must be cheap and must not block. nil: all are.
 	MayLog func(session.ID) bool
 
 	// WriteProblem answers a request with err, whose code decides the status. It must not log: the proxy has. The
@@ -113,10 +113,10 @@ type Proxy struct {
 
 	reverse  *httputil.ReverseProxy
 	inFlight *inflight.Counter
-	wakes    context.Context //nolint:containedctx // of starts that no request waits for: it ends when Drain stops waiting
+	wakes    context.Context //nolint:containedctx // of starts that no request waits for; it ends when Drain stops waiting
 	endWakes context.CancelCauseFunc
 
-	streamsEnded, requestsEnded atomic.Bool // by [Proxy.Drain], as those that come later do
+	streamsEnded, requestsEnded atomic.Bool // by [Proxy.Drain], which later ones check
 }
 
 var _ http.Handler = (*Proxy)(nil)
@@ -164,8 +164,8 @@ func New(o Options) (*Proxy, error) {
 	return p, nil
 }
 
-// Before sends what is under /s/ to the proxy and the rest to next. A [http.ServeMux] cannot do this: it redirects
-// paths with // or dot segments, which the sessions' servers are to get as they came.
+// Before sends requests under /s/ to the proxy and the others to next. A [http.ServeMux] cannot do this: it redirects paths
+// with // or dot segments, which the sessions' servers must get unchanged.
 func (p *Proxy) Before(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if policy.IsByPath(policy.TargetOf(r.URL).Path) {
@@ -176,8 +176,7 @@ func (p *Proxy) Before(next http.Handler) http.Handler {
 	})
 }
 
-// ServeHTTP answers one request under /s/{id}/ and returns when its last byte, or that of the WebSocket it became, has
-// been sent. It panics with [http.ErrAbortHandler] where a response must not look complete.
+// ServeHTTP serves one request under /s/{id}/ and returns when the last byte of its response or WebSocket has been sent. It panics with [http.ErrAbortHandler] where a response must not look complete.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, c := newCall(p, w, r)
 	defer c.cancel(nil)

@@ -9,11 +9,11 @@ import (
 	"berth/internal/proxy/policy"
 )
 
-// recorder records the answer's status and size, and counts bytes that flow as activity of the session.
+// recorder records the response's status and size, and reports transferred bytes as activity of the session.
 type recorder struct {
 	http.ResponseWriter
 	call     *call
-	status   int // 0 until the header was written
+	status   int // 0 until the header is written
 	bytes    atomic.Int64
 	received atomic.Int64 // bytes that came through a hijacked connection
 	hijacked bool
@@ -58,7 +58,7 @@ func (w *recorder) flowed(n int) {
 	}
 }
 
-// Hijack hands out the client's connection, in front of it what the server had already read.
+// Hijack returns the client's connection. Its first bytes are those that the server has read already.
 func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
@@ -74,7 +74,7 @@ func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // clientConn is the client's side of a WebSocket.
 type clientConn struct {
 	net.Conn
-	early *bufio.Reader // read first as long as there is something in it
+	early *bufio.Reader // read before the connection until it is empty
 	w     *recorder
 }
 
@@ -98,7 +98,7 @@ func (c *clientConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite passes on that the server has closed its half.
+// CloseWrite closes the write half towards the client after the server has closed its half.
 func (c *clientConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

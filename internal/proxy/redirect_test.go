@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestRedirectsThroughTheProxy(t *testing.T) {
+func TestRedirectsAreRewrittenUnderThePrefix(t *testing.T) {
 	t.Parallel()
 	var location string
 	w := setup(t, func(w http.ResponseWriter, _ *http.Request) {

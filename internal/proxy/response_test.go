@@ -21,7 +21,7 @@ import (
 	"berth/internal/waittest"
 )
 
-// forbidden are response fields that act upon the origin, its neighbours, or a proxy in front of it.
+// forbidden are response fields that affect the origin, other sessions, or a proxy in front of Berth.
 var forbidden = []string{
 	"X-Accel-Redirect: /etc/passwd", "x-accel-expires: 99999", "X-Accel-Limit-Rate: 1", "X-Accel-Charset: x",
 	"X-Sendfile: /etc/passwd", "X-Sendfile2: /etc/passwd 0-", "X-Sendfile-Temporary: /x", "X-Send-File: /x", "X-LIGHTTPD-send-file: /etc/passwd",
@@ -41,7 +41,7 @@ var forbidden = []string{
 	"X-Rewrite-Url: /x", "X-Original-URL: /x",
 }
 
-// harmless fields concern their own response.
+// harmless fields concern only their own response.
 var harmless = map[string]string{
 	"Cache-Control": "max-age=60", "Content-Security-Policy": "default-src 'self'", "Link": "</x>; rel=preload", "Server-Timing": "a;dur=1", "Etag": `"x"`,
 	"Access-Control-Allow-Origin": "*", "X-Frame-Options": "DENY", "X-Custom": "kept", "X-Accelerate": "kept", "X-Accel-Buffering": "no", "Vary": "Accept",
@@ -51,7 +51,7 @@ func forbiddenLines() string {
 	return strings.Join(append(slices.Clone(forbidden), "Set-Cookie: sid=1; Domain = example.com; Path=/"), "\r\n") + "\r\n"
 }
 
-// raw sends a request whose answer is read as it stands on the wire, up to its end.
+// raw sends a request and returns the bytes of its response as they are on the wire.
 func raw(t *testing.T, w *fixture, request string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
@@ -82,7 +82,7 @@ func TestResponseHeadersForProxiesAreRemoved(t *testing.T) {
 	}
 	for _, name := range []string{"Date", "X-Request-Id"} {
 		if len(got.header[name]) != 1 || got.header.Get(name) == "theirs" {
-			t.Errorf("%s: got %q, want one of Berth's", name, got.header[name])
+			t.Errorf("%s: got %q, want one that Berth made", name, got.header[name])
 		}
 		delete(got.header, name)
 	}
@@ -96,7 +96,7 @@ func TestResponseHeadersForProxiesAreRemoved(t *testing.T) {
 	}
 }
 
-func TestInterimResponsesArePassedOnUnderTheSameRules(t *testing.T) {
+func TestInterimResponsesAreFilteredLikeFinalOnes(t *testing.T) {
 	t.Parallel()
 	server := newScripted(t, says("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nConnection: X-Hop\r\nX-Hop: 1\r\nTransfer-Encoding: chunked\r\nLink: </style.css>; rel=preload\r\n"+
 		forbiddenLines()+"\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
@@ -121,11 +121,11 @@ func TestInterimResponsesArePassedOnUnderTheSameRules(t *testing.T) {
 		t.Errorf("final response: got %d %v, want 200 with a request id and nothing of the interim ones", got.status, got.header)
 	}
 	if old := raw(t, w, "GET /s/ses-one/ HTTP/1.0\r\n{token}\r\n"); !strings.HasPrefix(old, "HTTP/1.0 200 OK") {
-		t.Errorf("a client of HTTP/1.0: got %q, want no interim response", old)
+		t.Errorf("an HTTP/1.0 client: got %q, want no interim response", old)
 	}
 }
 
-func TestTrailersOfResponsesHaveAShortList(t *testing.T) {
+func TestResponseTrailersAreLimitedToAllowedFields(t *testing.T) {
 	t.Parallel()
 	for name, announced := range map[string]string{
 		"announced": "Trailer: Content-Digest, Grpc-Status, X-Accel-Redirect, Set-Cookie, Location\r\n", "in silence": "", "others announced": "Trailer: Grpc-Status, X-Other\r\n",
@@ -154,7 +154,7 @@ func TestTrailersOfResponsesHaveAShortList(t *testing.T) {
 	}
 }
 
-func TestAnswersWithoutBodyAnnounceNoForbiddenTrailer(t *testing.T) {
+func TestResponsesWithoutBodyAnnounceNoForbiddenTrailer(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{"204 No Content": "GET", "304 Not Modified": "GET", "200 OK": "HEAD"} {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestAnswersWithoutBodyAnnounceNoForbiddenTrailer(t *testing.T) {
 	}
 }
 
-func TestTrailersOfRequestsArriveOrAreNotAnnounced(t *testing.T) {
+func TestRequestTrailersArriveOrAreNotAnnounced(t *testing.T) {
 	t.Parallel()
 	type section struct{ announced, came http.Header }
 	got := make(chan section, 1)
@@ -244,7 +244,7 @@ func TestCookiesStayWithTheSession(t *testing.T) {
 	}
 }
 
-func TestFieldsThatConnectionNamesGoNoFurther(t *testing.T) {
+func TestFieldsNamedByConnectionAreRemoved(t *testing.T) {
 	t.Parallel()
 	for name, header := range map[string]string{
 		"kept open":      "Connection: X-Hop\r\nX-Hop: 1\r\n",
@@ -265,7 +265,7 @@ func TestFieldsThatConnectionNamesGoNoFurther(t *testing.T) {
 
 func TestConnectAndTraceAreRefusedBeforeAnythingIsForwarded(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the server was asked to %s", r.Method) })
+	w := setup(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the server got %s", r.Method) })
 	for _, request := range []string{
 		"TRACE /s/ses-one/ HTTP/1.1\r\nHost: h\r\n{token}\r\n",
 		"trace /s/ses-one/ HTTP/1.1\r\nHost: h\r\n{token}\r\n",
@@ -292,7 +292,7 @@ func TestWebSocketHalfCloseReachesServer(t *testing.T) {
 	const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nX-Hop: 1\r\nUpgrade: WebSocket\r\nClear-Site-Data: *\r\n\r\n"
 	w := newScripted(t, func(conn net.Conn, r *bufio.Reader, _ *http.Request) {
 		_, _ = io.WriteString(conn, switching)
-		received, err := io.ReadAll(r) // ends only with the client's half
+		received, err := io.ReadAll(r) // returns only when the client closes its half
 		fmt.Fprintf(conn, "received %q, %v; and now the rest: %s", received, err, strings.Repeat("x", 1<<20))
 	}).front(t)
 	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
@@ -329,7 +329,7 @@ func readHeader(t *testing.T, r *bufio.Reader) string {
 	return b.String()
 }
 
-// A WebSocket whose server has closed its half waits for the client; a rotated token ends it all the same.
+// A WebSocket whose server has closed its half waits for the client; the rotation of its token ends it nevertheless.
 func TestHalfClosedWebSocketEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	w := newScripted(t, func(conn net.Conn, r *bufio.Reader, _ *http.Request) {

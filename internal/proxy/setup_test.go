@@ -47,7 +47,7 @@ func testKeys(t *testing.T) access.Keys {
 	return keys
 }
 
-// admitting returns an Authority with the keys of all tests.
+// admitting returns an Authority with the keys of these tests.
 func admitting(t *testing.T, o access.Options) *access.Authority {
 	t.Helper()
 	o.Keys = testKeys(t)
@@ -63,7 +63,7 @@ func setup(t *testing.T, server http.HandlerFunc, change ...func(*Options)) *fix
 	return setupBehind(t, func(p http.Handler) http.Handler { return p }, server, change...)
 }
 
-// setupBehind has something in front of the proxy.
+// setupBehind puts another handler in front of the proxy.
 func setupBehind(t *testing.T, front func(http.Handler) http.Handler, server http.HandlerFunc, change ...func(*Options)) *fixture {
 	t.Helper()
 	keys := testKeys(t)
@@ -116,7 +116,7 @@ func (w *fixture) request(t *testing.T, method, path string, body io.Reader) *ht
 	return r
 }
 
-// do sends a request; the response's body has been read when it returns.
+// do sends a request and reads the whole response.
 func (w *fixture) do(t *testing.T, r *http.Request) answer {
 	t.Helper()
 	res, err := w.client.Do(r)
@@ -176,7 +176,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// within fails the test when the channel is not closed, and nothing sent on it, in five seconds.
+// within fails the test if the channel is neither closed nor sent on within five seconds.
 func within[T any](t *testing.T, what string, ch <-chan T) T {
 	t.Helper()
 	select {

@@ -8,13 +8,13 @@ import (
 	"berth/internal/session"
 )
 
-// slots bound how many requests a session's server works on at once: one element for each slot that is occupied.
+// slots bound the concurrent requests to a session's server: one element for each occupied slot.
 type slots chan struct{}
 
-// slot is one that a call occupies. The zero value is none. Only the call's handler uses it.
+// slot is a slot that a call occupies. The zero value is none. Only the call's handler uses it.
 type slot struct{ of slots }
 
-// release may be called again.
+// release frees the slot. Calling it again is allowed.
 func (s *slot) release() {
 	if s.of != nil {
 		<-s.of

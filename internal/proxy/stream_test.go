@@ -18,7 +18,7 @@ import (
 	"berth/internal/waittest"
 )
 
-// eventStream sends an event for each text that comes, until the client leaves.
+// eventStream sends an event for each text from the channel, until the client disconnects.
 func eventStream(texts <-chan string, left chan<- struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/event" {
@@ -60,7 +60,7 @@ func openStream(t *testing.T, w *fixture, texts chan<- string) *bufio.Reader {
 	return events
 }
 
-// ending reads until the stream ends and returns with what.
+// ending reads until the stream ends and returns the error.
 func ending(r io.Reader) <-chan error {
 	ch := make(chan error, 1)
 	go func() {
@@ -74,7 +74,7 @@ func TestEventsArriveWhileTheServerHoldsTheStream(t *testing.T) {
 	t.Parallel()
 	texts, left := make(chan string), make(chan struct{}, 1)
 	w := setup(t, eventStream(texts, left))
-	events := openStream(t, w, texts) // would hang if anything were buffered
+	events := openStream(t, w, texts) // would block if anything were buffered
 	for i := range 3 {
 		texts <- fmt.Sprint(i)
 		got, err := events.ReadString('\n')
@@ -85,11 +85,11 @@ func TestEventsArriveWhileTheServerHoldsTheStream(t *testing.T) {
 	}
 	close(texts)
 	if err := within(t, "end of the stream", ending(events)); err != nil {
-		t.Errorf("a stream that its server ended properly: got %v", err)
+		t.Errorf("a stream that its server ended: got %v", err)
 	}
 }
 
-func TestAnswersOfUnknownLengthArriveAtOnce(t *testing.T) {
+func TestResponsesOfUnknownLengthAreFlushedAtOnce(t *testing.T) {
 	t.Parallel()
 	more := make(chan struct{})
 	w := setup(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -109,11 +109,11 @@ func TestAnswersOfUnknownLengthArriveAtOnce(t *testing.T) {
 	close(more)
 }
 
-func TestClientThatLeavesIsPassedOnAtOnce(t *testing.T) {
+func TestClientDisconnectReachesServerAtOnce(t *testing.T) {
 	t.Parallel()
 	began, left := make(chan struct{}), make(chan struct{})
 	w := setup(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // Go's server notices only then
+		_, _ = io.Copy(io.Discard, r.Body) // Go's server notices a disconnect only then
 		began <- struct{}{}
 		<-r.Context().Done()
 		close(left)
@@ -134,9 +134,9 @@ func TestClientThatLeavesIsPassedOnAtOnce(t *testing.T) {
 	}
 }
 
-// A turn of an agent sends no byte until it is finished. Here it takes longer than any time-out that somebody may have
-// set somewhere, the server's own read and write time-outs included; and so does what is sent.
-func TestActivityIsReportedAtTheBeginningAndOnceASecondAfter(t *testing.T) {
+// An agent's turn sends no byte until it is finished. Here it, and the request, take longer than the read and write timeouts of
+// the server.
+func TestActivityIsReportedAtStartAndOnceASecond(t *testing.T) {
 	t.Parallel()
 	var touches atomic.Int64
 	texts, left := make(chan string), make(chan struct{}, 1)
@@ -161,7 +161,7 @@ func TestActivityIsReportedAtTheBeginningAndOnceASecondAfter(t *testing.T) {
 		before := touches.Load()
 		w.get(t, "/")
 		if got := touches.Load(); got <= before {
-			t.Errorf("a request began and was not reported")
+			t.Errorf("a request started and was not reported")
 		}
 	}
 
@@ -177,7 +177,7 @@ func TestActivityIsReportedAtTheBeginningAndOnceASecondAfter(t *testing.T) {
 	}
 }
 
-// pipeListener connects its two ends in memory, so that a synctest bubble sees all waiting.
+// pipeListener connects its two ends in memory, so that all waiting is durable in a synctest bubble.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}

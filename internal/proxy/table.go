@@ -9,7 +9,7 @@ import (
 	"berth/internal/session"
 )
 
-// Causes by which requests in flight end. A client gets the cause as its answer if the answer has not begun.
+// Causes with which requests in flight end. The client gets the cause as its response if that has not started.
 var (
 	errRotated = session.Errorf(session.CodeUnauthorized, "the session's token was replaced; use the new one")
 	errRemoved = session.Errorf(session.CodeNotFound, "the session has been deleted")
@@ -22,7 +22,7 @@ var (
 // Table holds the routes in memory, and with each running session the connections to its server. It is safe for
 // concurrent use; requests find their route without a lock. The zero value is empty.
 type Table struct {
-	mu      sync.Mutex // of whoever changes it
+	mu      sync.Mutex // held by changes
 	entries sync.Map   // *entry by session.ID
 }
 
@@ -31,24 +31,24 @@ var _ session.Routes = (*Table)(nil)
 // NewTable returns an empty table.
 func NewTable() *Table { return new(Table) }
 
-// entry is a route made ready for use. It never changes; Set replaces it. What must survive that is in upstream and use.
+// entry is a route prepared for use. It is immutable; Set replaces it. State that survives a replacement is in upstream and use.
 type entry struct {
 	route    *policy.Route
 	upstream *upstream // nil while the session is not running
 	use      *use      // the same for all entries of a session
 
-	// The grants of the present and the previous token; nil where there is no such token.
+	// The grants of the present and the previous token; nil without such a token.
 	present, previous *grant
 }
 
-// use is a session's share of what all sessions share, and the time of its last activity.
+// use is a session's share of the common budget, and the time of its last activity.
 type use struct {
 	inFlight share        // requests
 	touched  atomic.Int64 // Unix nanoseconds of the last Touch
 }
 
-// Set adds or replaces a route. Requests in flight go on unless the token was replaced, the session was stopped or its
-// server is another one now: then they end at once, and all connections to the previous server are closed.
+// Set adds or replaces a route. Requests in flight continue unless the token was replaced, the session was stopped or it has
+// another server: then they end at once, and all connections to the previous server are closed.
 func (t *Table) Set(r session.Route) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,8 +77,8 @@ func (t *Table) Set(r session.Route) {
 	}
 }
 
-// end ends every request of the entry and closes its server's connections, but for what its successor goes on with. The
-// order matters: requests that see their connection closed look for the reason in their grant.
+// end ends every request of the entry and closes its server's connections, except those that its successor takes over. The
+// order matters: requests whose connection was closed read the cause from their grant.
 func (e *entry) end(cause error, next *entry) {
 	for _, p := range []*grant{e.present, e.previous} {
 		if p != nil && p != next.present && p != next.previous {
@@ -90,14 +90,14 @@ func (e *entry) end(cause error, next *entry) {
 	}
 }
 
-// Remove forgets the session and ends its requests. An unknown id is ignored.
+// Remove removes the session's route and ends its requests. An unknown ID is ignored.
 func (t *Table) Remove(id session.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.remove(id, errRemoved)
 }
 
-// Close forgets every session, ends all requests and closes all connections.
+// Close removes every route, ends all requests and closes all connections.
 func (t *Table) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -113,7 +113,7 @@ func (t *Table) remove(id session.ID, cause error) {
 	}
 }
 
-// stop ends the requests of all sessions, or of them only the streams, and keeps the routes.
+// stop ends the requests of all sessions, or only the streams, and keeps the routes.
 func (t *Table) stop(cause error, streamsOnly bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,19 +141,19 @@ func (t *Table) entry(id session.ID) *entry {
 	return found
 }
 
-// all are the entries of every session. The caller holds mu.
+// all returns the entries of all sessions. The caller holds mu.
 func (t *Table) all() []*entry {
 	var all []*entry
 	for _, e := range t.entries.Range {
-		all = append(all, e.(*entry)) //nolint:forcetypeassert // nothing else is in the table
+		all = append(all, e.(*entry)) //nolint:forcetypeassert // the map has no other type
 	}
 	return all
 }
 
-// touchEvery is how often flowing bytes count as activity of a session.
+// touchEvery is the least time between two reports of a session's activity.
 const touchEvery = time.Second
 
-// touchDue reports whether the last touch was long enough ago, and counts this one if it was.
+// touchDue reports whether touchEvery has passed since the last touch, and if so records this one.
 func (u *use) touchDue(now time.Time) bool {
 	last := u.touched.Load()
 	return now.UnixNano()-last >= int64(touchEvery) && u.touched.CompareAndSwap(last, now.UnixNano())

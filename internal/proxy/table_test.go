@@ -16,11 +16,11 @@ import (
 	"berth/internal/waittest"
 )
 
-func TestTableRemembersRoutes(t *testing.T) {
+func TestTableReturnsLatestRoute(t *testing.T) {
 	t.Parallel()
 	table := NewTable()
 	if _, ok := table.Lookup("ses-a"); ok {
-		t.Error("an empty table knows a session")
+		t.Error("an empty table has a session")
 	}
 	table.Set(session.Route{ID: "ses-a", Address: "10.0.0.2:1"})
 	table.Set(session.Route{ID: "ses-a", Address: "10.0.0.2:2"})
@@ -39,7 +39,7 @@ func TestRouteChangeEndsRequests(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(*fixture)
-		status int // of the silent call; 0: it goes on
+		status int // of the silent call; 0: it continues
 		code   session.Code
 	}{
 		"nothing":     {func(w *fixture) { w.table.Set(w.route()) }, 0, ""},
@@ -131,7 +131,7 @@ func TestRouteChangeEndsRequests(t *testing.T) {
 			within(t, "end of the stream at its server", left)
 			within(t, "end of the terminal at its server", closed)
 			if _, _, err := terminal.Read(t.Context()); err == nil {
-				t.Error("the terminal goes on")
+				t.Error("the terminal is still open")
 			}
 			within(t, "end of the silent call", silent).mustBe(t, c.status, c.code, "silent call")
 			within(t, "end of the stalled upload", upload).mustBe(t, c.status, c.code, "stalled upload")
@@ -140,7 +140,7 @@ func TestRouteChangeEndsRequests(t *testing.T) {
 	}
 }
 
-func TestClientThatDoesNotReadCannotKeepARevokedStreamOpen(t *testing.T) {
+func TestNonReadingClientCannotKeepRevokedStreamOpen(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -161,7 +161,7 @@ func TestClientThatDoesNotReadCannotKeepARevokedStreamOpen(t *testing.T) {
 	waittest.True(t, "stream ended", func() bool { return w.proxy.InFlight() == 0 })
 }
 
-// connections counts those that a server has accepted, by what they asked for.
+// connections records the connections that a server has accepted, and the paths requested on each.
 type connections struct {
 	mu    sync.Mutex
 	paths map[string]map[string]bool // client address → first path segments seen
@@ -197,7 +197,7 @@ func TestTwoSessionsNeverShareAConnection(t *testing.T) {
 	t.Parallel()
 	var seen connections
 	w := setup(t, seen.ServeHTTP)
-	two := w.route() // the same address, as when the engine gives a port out again
+	two := w.route() // the same address, as when the engine assigns a port again
 	two.ID = "ses-two"
 	w.table.Set(two)
 	ask := func(id, path string) {
@@ -225,7 +225,7 @@ func TestTwoSessionsNeverShareAConnection(t *testing.T) {
 	}
 }
 
-func TestIdleConnectionsGoWithTheirServer(t *testing.T) {
+func TestIdleConnectionsCloseWithTheirServer(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*fixture){
 		"removed": func(w *fixture) { w.table.Remove(testID) },
@@ -259,7 +259,7 @@ func TestStreamLimitLeavesRoomForRequests(t *testing.T) {
 	}, func(o *Options) { o.Transport = Transport{MaxConnections: 1, ConnectTimeout: 500 * time.Millisecond} })
 	openStream(t, w, texts)
 	if got := w.get(t, "/"); got.status != 200 {
-		t.Errorf("a request beside as many streams as may be: got %d", got.status)
+		t.Errorf("a request beside the maximum of streams: got %d", got.status)
 	}
 	got := w.get(t, "/event")
 	got.mustBe(t, 429, session.CodeLimit, "one stream too many")
@@ -287,6 +287,6 @@ func TestStreamLimitLeavesRoomForRequests(t *testing.T) {
 		t.Error(err)
 	}
 	if got := w.get(t, "/"); got.status != 200 {
-		t.Errorf("after the place came free: got %d", got.status)
+		t.Errorf("after the slot was released: got %d", got.status)
 	}
 }

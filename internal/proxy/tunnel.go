@@ -10,18 +10,18 @@ import (
 	"berth/internal/proxy/policy"
 )
 
-// halfOpenTimeout is how long a WebSocket of which one side has closed its half may be silent. What the other side still
-// has to send arrives; a side that has nothing to send and does not close must not hold both connections for ever.
+// halfOpenTimeout is how long a WebSocket may be silent after one side has closed its half. Data of the other side still
+// arrives; a side that sends nothing and does not close must not hold both connections for ever.
 const halfOpenTimeout = time.Minute
 
-// switchProtocols prepares what follows a 101 response. After an error the response's body is closed, and with it the
+// switchProtocols prepares the tunnel after a 101 response. After an error the response's body is closed, and with it the
 // connection.
 func (c *call) switchProtocols(res *http.Response) error {
 	server, ok := res.Body.(io.ReadWriteCloser)
 	if !ok {
 		return policy.ErrUpgrade
 	}
-	// ReverseProxy writes the status line as it came. Its text may have a bare CR in it, after which some clients read a header.
+	// ReverseProxy writes the server's status line. Its text may contain a bare CR, after which some clients parse a header.
 	res.Status, res.Close = "101 "+http.StatusText(http.StatusSwitchingProtocols), false
 	res.Proto, res.ProtoMajor, res.ProtoMinor = "HTTP/1.1", 1, 1
 	t := &tunnel{ReadWriteCloser: server}
@@ -41,7 +41,7 @@ func (c *call) closeTunnel() {
 	}
 }
 
-// tunnel is the server's end of a WebSocket, through which all bytes of both directions pass.
+// tunnel is the server's end of a WebSocket, which carries the bytes of both directions.
 type tunnel struct {
 	io.ReadWriteCloser
 
@@ -63,7 +63,7 @@ func (t *tunnel) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite passes on that the client has closed its half.
+// CloseWrite closes the write half towards the server after the client has closed its half.
 func (t *tunnel) CloseWrite() error {
 	t.moved(true)
 	if half, ok := t.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
@@ -82,7 +82,7 @@ func (t *tunnel) Close() error {
 	return t.ReadWriteCloser.Close()
 }
 
-// moved notes that bytes have passed, or that one side has closed its half.
+// moved records that bytes were transferred, or that one side has closed its half.
 func (t *tunnel) moved(half bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,13 +15,13 @@ import (
 
 // Transport bounds the connections to one session's server. The zero value of a field means its default.
 //
-// There is no time-out for a whole call, and ReadTimeout does not apply to calls that a profile lists as silent: OpenCode sends no
-// byte until a turn is finished, however many minutes that takes.
+// There is no timeout for a whole call, and ReadTimeout does not apply to calls that a profile lists as silent: OpenCode sends
+// no byte until a turn is finished, which may take many minutes.
 //
-// KeepaliveExpiry must be shorter than the time after which the server closes idle connections, or requests meet
-// connections that are just being closed; OpenCode leaves them open for more than 400 seconds. A request that does meet
-// one is sent again on another connection if no byte of it had been written, or if it is a GET, HEAD or OPTIONS without
-// a body and no byte of the response had come. Anything else may have been carried out, and is answered 502.
+// KeepaliveExpiry must be shorter than the time after which the server closes idle connections, or requests are sent
+// on connections that are just being closed; OpenCode leaves them open for more than 400 seconds. Such a request is retried on
+// another connection if no byte of it was written, or if it is a GET, HEAD or OPTIONS without a body and no byte of the
+// response was received. Any other may have been carried out, and gets a 502.
 type Transport struct {
 	MaxKeepaliveConnections int           // idle connections kept for a session; default 20
 	MaxConnections          int           // requests at once to a session, and again as many streams; default 100
@@ -57,12 +57,12 @@ type upstream struct {
 	life  context.Context //nolint:containedctx // not a request's: its end closes every connection, idle or not
 	close context.CancelFunc
 
-	open     sync.Once // the rest is made when the first request comes
+	open     sync.Once // the other fields are set by the first request
 	settings Transport
 	budget   *budget // of connections to all sessions' servers
 	held     share
 	http     *http.Transport
-	requests slots // of requests that it works on
+	requests slots // of concurrent requests
 	streams  slots // of event streams and WebSockets
 }
 
@@ -72,8 +72,8 @@ func newUpstream() *upstream {
 	return u
 }
 
-// maxHeaderBytes bounds the header of a response, as much as Berth takes of a client: each of a session's requests may
-// hold as much of memory, several times over once it is parsed.
+// maxHeaderBytes bounds the header of a response, to the limit for clients' headers: each of a session's requests may use
+// several times as much memory once it is parsed.
 const maxHeaderBytes = 64 << 10
 
 // maxConnections bounds the connections to one session's server, those that are being made and idle ones included:
@@ -81,14 +81,14 @@ const maxHeaderBytes = 64 << 10
 // behind for a while, so that counting requests does not bound them.
 func (t Transport) maxConnections() int { return 2*t.MaxConnections + t.MaxKeepaliveConnections }
 
-// maxRequests bounds the requests of one session: those that its server works on, its streams, and as many more that
-// wait for a slot or for the session to wake.
+// maxRequests bounds the requests of one session: those in its server's slots, its streams, and as many more that wait for a
+// slot or for the session's start.
 func (t Transport) maxRequests() int { return 3 * t.MaxConnections }
 
 var errRequests = session.Errorf(session.CodeLimit,
 	"the session has too many requests at once; let some of them finish and try again").After(time.Second)
 
-// ready makes the transport at the first call.
+// ready creates the transport at the first call.
 func (u *upstream) ready(settings Transport, connections *budget) {
 	u.open.Do(func() {
 		u.settings, u.budget = settings, connections
@@ -97,21 +97,21 @@ func (u *upstream) ready(settings Transport, connections *budget) {
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(true)
 		u.http = &http.Transport{
-			Proxy:       nil, // whatever HTTP_PROXY says: servers are on this host or its bridge
+			Proxy:       nil, // HTTP_PROXY does not apply: servers are on this host or its bridge
 			DialContext: u.dial,
 			Protocols:   protocols,
 			// The client's Accept-Encoding goes through, and so does the answer's encoding.
 			DisableCompression:     true,
 			MaxIdleConns:           settings.MaxKeepaliveConnections,
 			MaxIdleConnsPerHost:    settings.MaxKeepaliveConnections,
-			MaxConnsPerHost:        0, // would let streams take all connections of requests; see acquireSlot
+			MaxConnsPerHost:        0, // a limit would let streams take the connections of requests; see acquireSlot
 			IdleConnTimeout:        settings.KeepaliveExpiry,
 			MaxResponseHeaderBytes: maxHeaderBytes,
 		}
 	})
 }
 
-// Why a connection could not be made, as far as clients are to know.
+// The reasons of failed connections that clients may see.
 var (
 	errConnections = session.Errorf(session.CodeLimit,
 		"the session holds as many connections as it may; let requests finish, or restart the session if there are none").After(time.Second)

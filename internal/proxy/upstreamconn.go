@@ -10,16 +10,16 @@ import (
 	"sync"
 )
 
-// upstreamConn is a connection that ends with its upstream. It keeps the beginning of what the server answers to a
-// request, because http.Transport does not tell all of it: where the Connection header of a response has "close" in it,
-// the whole header is removed, and with it the names of the other fields that concern this connection alone.
+// upstreamConn is a connection that is closed with its upstream. It records the start of a response, because http.Transport
+// hides part of it: from a response with "Connection: close" it removes the whole Connection header, and so the names of other
+// hop-by-hop fields.
 type upstreamConn struct {
 	net.Conn
 	release func() // may be called again
 
 	mu            sync.Mutex
 	recording     bool
-	recordedBytes []byte // since record, at most [maxHeard]
+	recordedBytes []byte // since record, at most [maxRecorded]
 }
 
 // maxRecorded is enough for the header of any response that the transport accepts, with some interim ones before it.
@@ -30,7 +30,7 @@ func (c *upstreamConn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite passes on that a WebSocket's client has nothing more to send.
+// CloseWrite closes the write half after a WebSocket's client has closed its half.
 func (c *upstreamConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 func closeWrite(conn net.Conn) error {
@@ -50,14 +50,14 @@ func (c *upstreamConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// record keeps what is read from now on. It is called before a request is written.
+// record starts to record what is read. It is called before a request is written.
 func (c *upstreamConn) record() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.recording, c.recordedBytes = true, c.recordedBytes[:0]
 }
 
-// recorded ends the recording. What it returns is valid until the connection is used for another request.
+// recorded ends the recording. The returned bytes are valid until the connection is used for another request.
 func (c *upstreamConn) recorded() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,8 +65,8 @@ func (c *upstreamConn) recorded() []byte {
 	return c.recordedBytes
 }
 
-// connectionHeader returns the Connection header of the final response in the text that came from the server. It reports
-// false when the text ends before that response's header does.
+// connectionHeader returns the Connection header of the final response in the server's bytes. It reports false if they end
+// before that response's header does.
 func connectionHeader(text []byte) ([]string, bool) {
 	r := textproto.NewReader(bufio.NewReader(bytes.NewReader(text)))
 	for {

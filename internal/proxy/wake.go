@@ -12,7 +12,7 @@ import (
 
 const (
 	defaultWakeTimeout = 30 * time.Second
-	// refusalWait is how long the page waits for the error that the limit is reached.
+	// refusalWait is how long the response waits for the error that the limit is reached, before the page is shown.
 	refusalWait = 250 * time.Millisecond
 )
 
@@ -35,7 +35,7 @@ func (p *Proxy) waitForStart(c *call) error {
 	if err := p.wake(ctx, c.request.Place.Session); err != nil {
 		return wakeFailure(err)
 	}
-	if err := p.authenticate(c); err != nil { // the token may have been replaced meanwhile
+	if err := p.authenticate(c); err != nil { // the token may have been replaced during the start
 		return err
 	}
 	if c.entry.upstream == nil {

@@ -19,7 +19,7 @@ func stoppedSession(t *testing.T, wake func(*fixture, context.Context) error) (w
 		o.WakeTimeout = 300 * time.Millisecond
 		o.Wake = func(ctx context.Context, id session.ID) error {
 			if id != testID {
-				t.Errorf("session %s is woken", id)
+				t.Errorf("session %s was woken", id)
 			}
 			woken.Add(1)
 			return wake(w, ctx)
@@ -31,7 +31,7 @@ func stoppedSession(t *testing.T, wake func(*fixture, context.Context) error) (w
 	return w, woken
 }
 
-func TestRequestWakesItsSession(t *testing.T) {
+func TestRequestWakesSessionStoppedAsIdle(t *testing.T) {
 	t.Parallel()
 	w, woken := stoppedSession(t, func(w *fixture, _ context.Context) error {
 		w.table.Set(w.route())
@@ -65,18 +65,18 @@ func TestWakeRefusedByOrigin(t *testing.T) {
 	}
 }
 
-func TestWaitForASessionThatWakesIsBounded(t *testing.T) {
+func TestWaitForWakeIsBounded(t *testing.T) {
 	t.Parallel()
 	w, _ := stoppedSession(t, func(_ *fixture, ctx context.Context) error {
 		<-ctx.Done()
 		return session.Errorf(session.CodeCanceled, "the caller left before the start was done; it goes on")
 	})
-	begun := time.Now()
+	started := time.Now()
 	a := w.get(t, "/x")
 	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || !strings.Contains(a.body, "is starting") {
-		t.Errorf("got %+v, want 503 and when to try again", a)
+		t.Errorf("got %+v, want 503 and Retry-After", a)
 	}
-	if took := time.Since(begun); took > 10*time.Second {
+	if took := time.Since(started); took > 10*time.Second {
 		t.Errorf("it took %s", took)
 	}
 }
@@ -119,8 +119,8 @@ func TestBrowserGetsCapacityPage(t *testing.T) {
 	}
 }
 
-// A person gets a page that follows the start.
-func TestBrowserGetsAPageThatReloads(t *testing.T) {
+// A browser gets a page that reloads until the session runs.
+func TestBrowserGetsReloadingPageDuringWake(t *testing.T) {
 	t.Parallel()
 	started := make(chan struct{})
 	w, _ := stoppedSession(t, func(*fixture, context.Context) error { close(started); return nil })

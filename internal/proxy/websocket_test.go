@@ -17,7 +17,7 @@ import (
 	"berth/internal/waittest"
 )
 
-// echo is a server's terminal: it sends back what it gets.
+// echo is a terminal that returns what it receives.
 func echo(closed chan<- websocket.StatusCode) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != testUser || session.Secret(password) != testGrant {
@@ -77,7 +77,7 @@ func say(t *testing.T, c *websocket.Conn, text string) {
 	}
 }
 
-func TestWebSocketEchoesAndItsEndIsPassedOn(t *testing.T) {
+func TestWebSocketForwardsMessagesAndClose(t *testing.T) {
 	t.Parallel()
 	closed := make(chan websocket.StatusCode, 1)
 	w := setup(t, echo(closed))
@@ -102,7 +102,7 @@ func TestWebSocketEchoesAndItsEndIsPassedOn(t *testing.T) {
 	waittest.True(t, "nothing in flight", func() bool { return w.proxy.InFlight() == 0 })
 }
 
-func TestWebSocketOfAClientThatVanishesEndsAtTheServer(t *testing.T) {
+func TestWebSocketOfVanishedClientIsClosedAtServer(t *testing.T) {
 	t.Parallel()
 	closed := make(chan websocket.StatusCode, 1)
 	w := setup(t, echo(closed))
@@ -114,7 +114,7 @@ func TestUpgradeToAnythingElseIsAnOrdinaryRequest(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "" || r.Header.Get("Connection") != "" {
-			t.Errorf("the server was asked to upgrade to %q", r.Header.Get("Upgrade"))
+			t.Errorf("the server got an upgrade to %q", r.Header.Get("Upgrade"))
 		}
 	})
 	r := w.request(t, http.MethodGet, "/", nil)
@@ -125,7 +125,7 @@ func TestUpgradeToAnythingElseIsAnOrdinaryRequest(t *testing.T) {
 	}
 }
 
-func TestUninvitedUpgradeIsRefused(t *testing.T) {
+func TestUnrequestedUpgradeIsRefused(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "Upgrade")
@@ -135,8 +135,8 @@ func TestUninvitedUpgradeIsRefused(t *testing.T) {
 	w.get(t, "/").mustBe(t, 502, session.CodeUpstream, "the server switched protocols by itself")
 }
 
-// What a server puts into its own status line would reach the client past everything that is filtered.
-func TestSwitchHasTheProxysStatusLine(t *testing.T) {
+// The text of a server's status line would reach the client unfiltered.
+func TestUpgradeHasProxysStatusLine(t *testing.T) {
 	t.Parallel()
 	const header = "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 	for line, want := range map[string]string{
