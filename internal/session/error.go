@@ -14,16 +14,16 @@ type Code string
 const (
 	CodeInvalid             Code = "invalid_request"       // the caller can correct the request
 	CodeMalformed           Code = "malformed_request"     // the request cannot be read
-	CodeMethod              Code = "method_not_allowed"    // the address does not answer this method
-	CodeUnauthorized        Code = "unauthorized"          // no token, or not the right one
-	CodeForbidden           Code = "forbidden"             // the request may not be made from there
+	CodeMethod              Code = "method_not_allowed"    // the resource does not support this method
+	CodeUnauthorized        Code = "unauthorized"          // no token, or a wrong one
+	CodeForbidden           Code = "forbidden"             // the request is not allowed, for example because of its origin
 	CodeNotFound            Code = "not_found"             // no such resource
-	CodeConflict            Code = "conflict"              // the session's state forbids it, or it has changed meanwhile
-	CodeInProgress          Code = "operation_in_progress" // another operation is being done to the session
+	CodeConflict            Code = "conflict"              // the session's state does not allow it, or the session has changed meanwhile
+	CodeInProgress          Code = "operation_in_progress" // another operation on the session is in progress
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"  // the key was used for a different request
-	CodeLimit               Code = "limit_reached"         // no more sessions fit
+	CodeLimit               Code = "limit_reached"         // the limit of sessions is reached
 	CodePressure            Code = "resources_critical"    // the host is short of memory or CPU time
-	CodeTooManyAttempts     Code = "too_many_attempts"     // wrong tokens came too fast from one address
+	CodeTooManyAttempts     Code = "too_many_attempts"     // too many wrong tokens from one address
 	CodeNotRunning          Code = "session_not_running"   // the session must be started first
 	CodeImageNotFound       Code = "image_not_found"       // the engine has no such image
 	CodePortTaken           Code = "port_unavailable"      // the engine could not publish a port
@@ -34,22 +34,22 @@ const (
 	CodeEngineUnavailable   Code = "engine_unavailable"    // the runtime cannot be reached
 	CodeStoreUnavailable    Code = "store_unavailable"     // the store cannot be reached or written
 	CodeUpstream            Code = "upstream_failed"       // the session's server did not answer a request
-	CodeUpstreamTimeout     Code = "upstream_timeout"      // the session's server did not begin to answer a request in time
-	CodeTooLarge            Code = "body_too_large"        // the request body is over the limit
+	CodeUpstreamTimeout     Code = "upstream_timeout"      // the session's server did not send a response header in time
+	CodeTooLarge            Code = "body_too_large"        // the request body exceeds the limit
 	CodeShuttingDown        Code = "shutting_down"         // this process is stopping
-	CodeCanceled            Code = "canceled"              // a later operation took its place, or the caller left
+	CodeCanceled            Code = "canceled"              // preempted by a later operation, or the caller left
 	CodeInternal            Code = "internal_error"        // a bug or an unforeseen failure
 )
 
 // Failure is the public form of an error: a code, a sentence that says what to do, and a cause that only the log sees.
 type Failure struct {
 	Code       Code
-	Message    string        // for users; no secrets, no addresses of the inside
-	RetryAfter time.Duration // when it is worth trying again; 0: not said
+	Message    string        // for users; without secrets and internal addresses
+	RetryAfter time.Duration // after which a retry is useful; 0: unknown
 	Err        error         // for the log; may be nil
 }
 
-// Errorf makes a Failure; the cause, when there is one, is added by [Failure.Because].
+// Errorf returns a Failure. [Failure.Because] adds its cause.
 func Errorf(code Code, format string, args ...any) *Failure {
 	return &Failure{Code: code, Message: fmt.Sprintf(format, args...)}
 }
@@ -61,14 +61,14 @@ func (f *Failure) Because(err error) *Failure {
 	return &g
 }
 
-// After returns a copy of f that tells the caller when to try again.
+// After returns a copy of f with a RetryAfter.
 func (f *Failure) After(d time.Duration) *Failure {
 	g := *f
 	g.RetryAfter = d
 	return &g
 }
 
-// Error gives the message and the cause: it is for logs. Show users Message.
+// Error returns the message and the cause, for logs. Users are shown Message.
 func (f *Failure) Error() string {
 	if f.Err == nil {
 		return f.Message
@@ -76,7 +76,7 @@ func (f *Failure) Error() string {
 	return f.Message + ": " + f.Err.Error()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
 // CodeOf returns the code of the first Failure in err's chain, CodeInternal when there is none, and "" for nil.

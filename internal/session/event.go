@@ -10,16 +10,16 @@ import (
 type Event struct {
 	At     time.Time `json:"at"`
 	Type   EventType `json:"what"`
-	By     string    `json:"by"`               // who requested it: "operator", "user", or "berth" of its own accord
-	Reason string    `json:"reason,omitempty"` // half a sentence; empty where there is nothing to say
+	By     string    `json:"by"`               // its actor: "operator", "user", or "berth" for automatic operations
+	Reason string    `json:"reason,omitempty"` // a phrase without a full stop; may be empty
 }
 
 func (m Event) equal(o Event) bool {
 	return m.At.Equal(o.At) && m.Type == o.Type && m.By == o.By && m.Reason == o.Reason
 }
 
-// EventsSince returns the events that were added after last; all that are remembered when last is not among them. Their
-// times do not order them: clocks are set back, and those of several processes differ.
+// EventsSince returns the events that were added after last, and all that are kept if last is not among them. Times are not used
+// for the order: clocks may be set back, and those of several processes differ.
 func (s Session) EventsSince(last Event) []Event {
 	for i, m := range slices.Backward(s.Timeline) {
 		if m.equal(last) {
@@ -31,12 +31,12 @@ func (s Session) EventsSince(last Event) []Event {
 
 type actorKey struct{}
 
-// WithActor returns a context in which actor is the one who acts.
+// WithActor returns a context with an actor.
 func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
-// ActorOf returns who acts in ctx: "operator", "user", or "berth" of its own accord.
+// ActorOf returns the actor of ctx: "operator", "user", or "berth" for automatic operations.
 func ActorOf(ctx context.Context) string {
 	if actor, ok := ctx.Value(actorKey{}).(string); ok {
 		return actor

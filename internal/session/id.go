@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ID names a session: "ses-" and 16 random characters of [a-z2-7] (80 bits) when made here, any string of the form
-// that [ParseID] accepts when it comes from an older store. It is a valid DNS label and a valid container name.
+// ID identifies a session. New ones are "ses-" and 16 random characters of [a-z2-7] (80 bits); older stores may contain any string
+// that [ParseID] accepts. It is a valid DNS label and a valid container name.
 type ID string
 
 const (
@@ -18,20 +18,20 @@ const (
 
 var idEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// NewID returns a fresh random ID.
+// NewID returns a new random ID.
 func NewID() ID {
 	b := make([]byte, idBytes)
 	rand.Read(b) // never fails: crypto/rand
 	return IDFrom(b)
 }
 
-// IDFrom returns the ID made of the first bytes of b, of which it needs 10.
+// IDFrom returns the ID that encodes the first 10 bytes of b.
 func IDFrom(b []byte) ID {
 	return ID(idPrefix + strings.ToLower(idEncoding.EncodeToString(b[:idBytes])))
 }
 
-// ParseID checks text that came from outside: 1 to 63 characters of [a-z0-9_-], the first a letter or a digit.
-// It returns a CodeNotFound error for anything else, because no session can have such a name.
+// ParseID validates untrusted text: 1 to 63 characters of [a-z0-9_-], the first a letter or a digit. It returns a CodeNotFound
+// error for anything else, because no session can have such an ID.
 func ParseID(text string) (ID, error) {
 	if text == "" || len(text) > maxIDSize {
 		return "", NotFound(ID(text))

@@ -9,16 +9,15 @@ import (
 )
 
 const (
-	maxExponent = 1000   // of a number in metadata, either way
+	maxExponent = 1000   // of a number in metadata, positive or negative
 	maxNumber   = 16_000 // characters of one without exponent; JSONB takes 16,383 digits behind the point
 )
 
-// Metadata is what the platform keeps with a session: a JSON object. Read from JSON, its numbers are [json.Number]s with
-// all their digits, in the form that JSONB gives back: without an exponent, "1e2" being "100", and zero without a sign.
+// Metadata is a JSON object that the platform stores with a session. Read from JSON, its numbers are [json.Number]s with all their
+// digits, in the form that JSONB returns: without an exponent ("1e2" is "100"), and zero without a sign.
 type Metadata map[string]any
 
-// UnmarshalJSON reads an object or null. A number with an exponent beyond ±1000 stays as it is written; [Metadata.Check]
-// refuses it.
+// UnmarshalJSON reads an object or null. A number with an exponent beyond ±1000 stays unchanged; [Metadata.Check] refuses it.
 func (m *Metadata) UnmarshalJSON(text []byte) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
@@ -40,8 +39,8 @@ func (m Metadata) Clone() Metadata {
 	return copied
 }
 
-// Check returns a CodeInvalid error for metadata that not every store can keep as it is: text with U+0000, and numbers
-// beyond what JSONB can hold.
+// Check returns a CodeInvalid error for metadata that not every store can represent: text with U+0000, and numbers beyond the
+// range of JSONB.
 func (m Metadata) Check() error { return checkJSON(map[string]any(m)) }
 
 func checkJSON(value any) error {
@@ -93,8 +92,7 @@ func plainNumbers(value any) any {
 	return value
 }
 
-// plainNumber writes a JSON number without its exponent, with every digit that it has. It reports false for an exponent
-// beyond the limit.
+// plainNumber rewrites a JSON number without its exponent, with all its digits. It reports false for an exponent beyond the limit.
 func plainNumber(text string) (string, bool) {
 	digits, negative := strings.CutPrefix(text, "-")
 	mantissa, exponent, scaled := digits, "0", false

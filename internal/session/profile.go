@@ -8,66 +8,66 @@ import (
 	"strings"
 )
 
-// Profile describes a kind of server image: where it listens, how it is probed, what it needs to be writable. Another
-// server, or another major version of the same one, is another profile and not another program.
+// Profile describes a kind of server image: its port, its probes and its writable directories. Support for another server, or
+// another major version of the same one, is another profile.
 type Profile struct {
-	Image  string            `yaml:"image"`         // reference that sessions get when they name none
+	Image  string            `yaml:"image"`         // image of sessions that name none
 	Port   int               `yaml:"port"`          // TCP port that the server listens on inside the container
 	UID    int               `yaml:"uid"`           // numeric user that it runs as; never 0
 	GID    int               `yaml:"gid"`           // numeric group; never 0
 	Env    map[string]string `yaml:"env,omitempty"` // environment of the server, without the credential
-	MinMem Bytes             `yaml:"min_memory"`    // smallest memory limit that the server survives
+	MinMem Bytes             `yaml:"min_memory"`    // smallest memory limit with which the server works
 
-	// The server's own credential, given by environment and shown to it by HTTP Basic. The password is made by Berth.
+	// The server's own credential, set in its environment and sent to it by HTTP Basic. Berth derives the password.
 	Username    string `yaml:"username"`
 	PasswordEnv string `yaml:"password_env"`
 
-	Ready Probe `yaml:"ready"` // passes when the server can be given traffic
+	Ready Probe `yaml:"ready"` // succeeds when the server is ready for requests
 
-	Busy []BusyProbe `yaml:"busy,omitempty"` // any of them says that the server is at work, though nobody asks it for anything
+	Busy []BusyProbe `yaml:"busy,omitempty"` // the server is busy if one of them reports work
 
 	Volumes []Volume `yaml:"volumes"` // kept for the life of the session
-	Tmpfs   []Tmpfs  `yaml:"tmpfs"`   // gone when the container stops; everything else is read-only
+	Tmpfs   []Tmpfs  `yaml:"tmpfs"`   // lost when the container stops; everything else is read-only
 
-	// Silent lists path patterns ("/session/*/message"; * is one segment) of calls that send no byte until they are
-	// finished, however long that takes. No header time-out applies to them.
+	// Silent lists path patterns ("/session/*/message"; * is one segment) of calls that send no byte before they are
+	// finished. No header time-out applies to them.
 	Silent []string `yaml:"silent,omitempty"`
 	// Blocked lists "METHOD /path" patterns that no client may call, such as a self-upgrade.
 	Blocked []string `yaml:"blocked,omitempty"`
-	// Public lists paths that the server answers without a credential, fetched by browsers without one.
+	// Public lists paths that need no credential, because browsers request them without one.
 	Public []string `yaml:"public,omitempty"`
 
-	// Command is what the process runtime runs, "{port}" standing for the port, "{workspace}" and other volume names
-	// for their directories. Unused where the image says what to run.
+	// Command is the command of the process runtime, with "{port}" for the port, and "{workspace}" and other volume names
+	// for their directories. Other runtimes do not use it.
 	Command []string `yaml:"command,omitempty"`
 }
 
-// Probe is a GET request with the server's credential whose answer shows that the server works.
+// Probe is a GET request with the server's credential of which the response shows that the server works.
 type Probe struct {
 	Path   string `yaml:"path"`             // must answer 200 with a JSON object, unless Status says otherwise
-	Status int    `yaml:"status,omitempty"` // that Path must answer with; 0: 200. With any other the content is not looked at
-	Member string `yaml:"member,omitempty"` // member of the object that must be true; empty: any object will do
-	Then   string `yaml:"then,omitempty"`   // a second path that must then answer 200 with JSON: proof of real work; may be empty
+	Status int    `yaml:"status,omitempty"` // required status of Path; 0: 200. With any other the content is ignored
+	Member string `yaml:"member,omitempty"` // member of the object that must be true; empty: any object is accepted
+	Then   string `yaml:"then,omitempty"`   // a second path that must then answer 200 with JSON, as proof that the server works; may be empty
 }
 
-// WantsJSON reports whether the content of the answer is looked at.
+// WantsJSON reports whether the content of the response is checked.
 func (p Probe) WantsJSON() bool { return p.Status == 0 || p.Status == 200 }
 
-// BusyProbe is a GET request with the server's credential whose answer tells of the server's own work: a JSON array, or an
-// object whose members are the items that it works on.
+// BusyProbe is a GET request with the server's credential of which the response lists the server's work: a JSON array, or an object
+// whose members are the work items.
 type BusyProbe struct {
 	Path   string   `yaml:"path"`
 	Member string   `yaml:"member"` // of each element, a string
-	Values []string `yaml:"values"` // of the member, that mean work
+	Values []string `yaml:"values"` // values of the member that mean work in progress
 }
 
-// Volume is a directory that outlives the container.
+// Volume is a directory that is kept when the container is removed.
 type Volume struct {
 	Name string `yaml:"name"` // "workspace", "state"; unique in the profile
 	Path string `yaml:"path"` // absolute, inside the container
 }
 
-// WorkspaceVolume is the name of the volume that holds the user's files; its place is a session's HostDir.
+// WorkspaceVolume is the name of the volume with the user's files. Its directory on the host is a session's HostDir.
 const WorkspaceVolume = "workspace"
 
 // Tmpfs is a directory in memory.
@@ -75,11 +75,11 @@ type Tmpfs struct {
 	Path string `yaml:"path"`           // absolute, inside the container
 	Size Bytes  `yaml:"size"`           // must not be 0
 	Mode string `yaml:"mode,omitempty"` // octal; "0700" when empty
-	Exec bool   `yaml:"exec,omitempty"` // whether programs may be run from it
-	Own  bool   `yaml:"own,omitempty"`  // whether it belongs to UID and GID rather than to root
+	Exec bool   `yaml:"exec,omitempty"` // whether programs in it can be executed
+	Own  bool   `yaml:"own,omitempty"`  // whether it is owned by UID and GID instead of root
 }
 
-// StateVolumes are the volumes that hold the server's state: all but the workspace.
+// StateVolumes returns the volumes with the server's state: all except the workspace.
 func (p Profile) StateVolumes() []Volume {
 	return slices.DeleteFunc(slices.Clone(p.Volumes), func(v Volume) bool { return v.Name == WorkspaceVolume })
 }

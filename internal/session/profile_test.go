@@ -14,11 +14,11 @@ func TestProfileRefusesAmbiguousProbe(t *testing.T) {
 		change func(*session.Probe)
 		fault  string // part of it; empty: none
 	}{
-		"as it is":                      {func(*session.Probe) {}, ""},
-		"another status":                {func(p *session.Probe) { p.Status, p.Member = 204, "" }, ""},
-		"a status of servers that fail": {func(p *session.Probe) { p.Status, p.Member = 503, "" }, "ready.status 503"},
-		"a member of no content":        {func(p *session.Probe) { p.Status, p.Member = 204, "healthy" }, "ready.member"},
-		"no path":                       {func(p *session.Probe) { p.Path = "health" }, "ready.path"},
+		"unchanged":                {func(*session.Probe) {}, ""},
+		"another status":           {func(p *session.Probe) { p.Status, p.Member = 204, "" }, ""},
+		"a status of failure":      {func(p *session.Probe) { p.Status, p.Member = 503, "" }, "ready.status 503"},
+		"a member without content": {func(p *session.Probe) { p.Status, p.Member = 204, "healthy" }, "ready.member"},
+		"no path":                  {func(p *session.Probe) { p.Path = "health" }, "ready.path"},
 	} {
 		profile := sessiontest.Profile()
 		row.change(&profile.Ready)

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// Route says where a running session is and who may go there. The data plane works from routes alone.
+// Route is a session's address, credential and token, as the data plane needs them.
 type Route struct {
 	ID         ID
 	Address    string // "ip:port"
 	Username   string // the server's credential, for HTTP Basic
 	Credential Secret
 	Token      Token
-	Running    bool      // false: the token may be checked, but there is no server to send a request to
-	Wakes      bool      // not running, and the next request brings it up; see lifecycle.Manager.Wake
-	StartsAt   time.Time // not running, and its server is started at this time or was already, without anybody's doing; zero: it is not
-	Profile    *Profile  // shared, never changed
+	Running    bool      // false: tokens can be checked, but there is no server for requests
+	Wakes      bool      // not running, and the next request starts it; see lifecycle.Manager.Wake
+	StartsAt   time.Time // not running; when Berth itself starts or has started its server; zero: it does not
+	Profile    *Profile  // shared, read-only
 }
 
-// Routes is told where sessions are. The proxy's table implements it; calls are cheap and never fail.
+// Routes receives the routes of sessions. The proxy's table implements it; calls are cheap and never fail.
 type Routes interface {
 	Set(Route)
 	Remove(ID)
@@ -32,13 +32,13 @@ type Target struct {
 	Profile    *Profile
 }
 
-// Prober asks a server once, over a connection of its own, whether it works. It returns nil when it does, and an
-// error that says what it saw otherwise. The caller bounds the wait with ctx.
+// Prober probes a server once, over a connection of its own. Probe returns nil if the server works, and otherwise an error that
+// describes the response. The caller sets the time-out with ctx.
 type Prober interface {
 	Probe(ctx context.Context, t Target) error
-	// Busy reports whether the server is at work of its own, as the profile says how to find out.
+	// Busy reports whether one of the profile's busy probes reports work in progress.
 	Busy(ctx context.Context, t Target) (bool, error)
 }
 
-// ErrUnresponsive is in the chain of a probe's error when the server says that it is well and does no work.
-var ErrUnresponsive = errors.New("the server says that it is well and does not work")
+// ErrUnresponsive is in the chain of a probe's error if the server reports that it is healthy and does not work.
+var ErrUnresponsive = errors.New("the server reports that it is healthy and does not work")

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 )
 
-// Secret is text that cannot be printed, logged or encoded by accident. Reveal is the only way out.
+// Secret is text that cannot be printed, logged or encoded by accident. Only Reveal returns it.
 type Secret string
 
 const redacted = "[redacted]"
@@ -14,17 +14,17 @@ const redacted = "[redacted]"
 // Reveal returns the text itself.
 func (s Secret) Reveal() string { return string(s) }
 
-// String answers "[redacted]".
+// String returns "[redacted]".
 func (Secret) String() string { return redacted }
 
-// GoString answers "[redacted]", for %#v.
+// GoString returns "[redacted]", for %#v.
 func (Secret) GoString() string { return redacted }
 
-// Format answers "[redacted]" to every verb, %x and %q included.
+// Format writes "[redacted]" for every verb, including %x and %q.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalText answers "[redacted]", for JSON, YAML and XML alike.
+// MarshalText returns "[redacted]", for JSON, YAML and XML.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// LogValue answers "[redacted]".
+// LogValue returns "[redacted]".
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

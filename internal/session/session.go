@@ -1,8 +1,8 @@
-// Package session is the vocabulary of Berth: what a session is, what can be done to it, and what happens to it.
+// Package session is the vocabulary of Berth: sessions, the operations on them, and their events.
 //
-// It knows sessions, their statuses and operations, tokens, routes and failures, and the ports (Store, Runtime, Prober,
-// Routes) through which others act on them. It refuses to decide anything and to know PostgreSQL, Docker and HTTP: it
-// imports the standard library only, and has no goroutine, no lock and no clock.
+// It defines sessions, their statuses and operations, tokens, routes and failures, and the ports (Store, Runtime, Prober, Routes).
+// It contains no rules, and does not depend on PostgreSQL, Docker or HTTP: it imports the standard library only, and has no
+// goroutine, no lock and no clock.
 package session
 
 import (
@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// Session is what a user has: one container, one workspace, one token, one address.
+// Session is a user's session: one container, one workspace, one token, one address.
 //
-// Times are UTC and truncated to microseconds, so that every store gives back what it was given; a zero time
-// means "never" or "not yet".
+// Times are UTC and truncated to microseconds, so that every store returns them unchanged; a zero time means "never" or
+// "not yet".
 type Session struct {
 	ID      ID
 	Owner   string // opaque; the platform in front of Berth chooses it
 	Profile string // name of the image profile
 	Image   string // image reference that the container is made from
-	// ImageSource says who chose Image: a session that follows its profile gets the profile's image of the day with each
-	// new container, any other keeps its own.
+	// ImageSource is the source of Image: a session that follows its profile gets the profile's present image with each
+	// new container; any other keeps its own.
 	ImageSource ImageSource
-	Upgrade     *Upgrade // the upgrade in progress, or the one that can be taken back; nil when there is neither
+	Upgrade     *Upgrade // the upgrade in progress, or the one that can be reverted; nil: neither
 	Host        string   // engine that the container runs on; empty for the only one
 
-	ContainerName string // fixed at creation and unique; says nothing about ID
+	ContainerName string // fixed at creation, unique, and independent of ID
 	ContainerID   string // empty until the container exists
-	HostDir       string // where the workspace lives on the runtime's host; empty until it exists
-	Port          int    // at which its server is reached: the published one, or the container's own; 0 while it is not running
+	HostDir       string // directory of the workspace on the runtime's host; empty until it exists
+	Port          int    // port of its server: the published one, or the container's own; 0 while it is not running
 
 	Token Token
 
@@ -37,18 +37,18 @@ type Session struct {
 	ExpiresAt    time.Time // zero: never
 
 	Status       Status
-	StopReason   StopReason // why it was stopped; empty: somebody wished it, or it is not stopped
+	StopReason   StopReason // why Berth stopped it; empty: stopped by a command, or not stopped
 	LastError    string     // one sentence for users; empty when the last operation succeeded
-	Operation    *Operation // what is being done to the session now; nil when nothing is
+	Operation    *Operation // the operation in progress; nil: none
 	RestartCount int        // automatic restarts since the last healthy period
 	Revision     int64      // set by the store: 1 at creation, one more with each update
 
-	Timeline []Event  // what happened to it last, the oldest first; at most 25
-	Metadata Metadata // the platform's own; JSON object
+	Timeline []Event  // its last events, the oldest first; at most 25
+	Metadata Metadata // set by the platform; a JSON object
 }
 
 // Occupies reports whether the session counts against the limit of concurrent sessions: it is creating or
-// running, or an operation is about to make it so.
+// running, or an operation in progress will make it so.
 func (s Session) Occupies() bool {
 	return s.Status.Occupies() || s.Operation != nil && s.Operation.Kind.BringsUp()
 }
@@ -76,7 +76,7 @@ func cloneJSON(value any) any {
 			copied[i] = cloneJSON(element)
 		}
 		return copied
-	default: // the rest of JSON cannot be changed in place
+	default: // other JSON values are immutable
 		return v
 	}
 }

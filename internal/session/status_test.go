@@ -6,15 +6,15 @@ import (
 	"berth/internal/session"
 )
 
-// moves is the specification that the table in the domain must agree with: what happens to a session.
+// The allowed changes of status, which the table in the package must match.
 func TestStatusMoves(t *testing.T) {
 	t.Parallel()
 	may := map[[2]session.Status]bool{
-		{session.Creating, session.Running}: true, // its server answered
-		{session.Creating, session.Stopped}: true, // stopped before it did
-		{session.Creating, session.Error}:   true, // it never did
+		{session.Creating, session.Running}: true, // its server is ready
+		{session.Creating, session.Stopped}: true, // stopped before it is ready
+		{session.Creating, session.Error}:   true, // it never becomes ready
 		{session.Running, session.Stopped}:  true,
-		{session.Running, session.Error}:    true, // its container is lost
+		{session.Running, session.Error}:    true, // its container has exited or is missing
 		{session.Stopped, session.Running}:  true,
 		{session.Stopped, session.Error}:    true, // it did not start
 		{session.Error, session.Running}:    true,
@@ -48,7 +48,7 @@ func TestOccupies(t *testing.T) {
 		{session.Error, nil, false},
 	} {
 		if got := (session.Session{Status: c.status, Operation: c.op}).Occupies(); got != c.want {
-			t.Errorf("%s with operation %v occupies a place: got %v, want %v", c.status, c.op, got, c.want)
+			t.Errorf("%s with operation %v occupies a slot: got %v, want %v", c.status, c.op, got, c.want)
 		}
 	}
 }

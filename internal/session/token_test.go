@@ -43,12 +43,12 @@ func TestSweptTokenHasNoExpiredDigests(t *testing.T) {
 	now := time.Now()
 	token := session.Token{}.Replaced("first", now, time.Hour, 0).Replaced("second", now, 2*time.Hour, time.Minute)
 	if got, n := token.Swept(now); n != 0 || got != token {
-		t.Errorf("both are accepted: got %+v and %d swept, want nothing changed", got, n)
+		t.Errorf("both are accepted: got %+v and %d swept, want no change", got, n)
 	}
 	if got, n := token.Swept(now.Add(time.Minute)); n != 1 || got.PreviousDigest != "" || !got.PreviousExpiresAt.IsZero() || got.Digest == "" {
-		t.Errorf("after the grace: got %+v and %d swept, want the previous one gone", got, n)
+		t.Errorf("after the grace: got %+v and %d swept, want the previous one removed", got, n)
 	}
 	if got, n := token.Swept(now.Add(2 * time.Hour)); n != 2 || got.Digest != "" || got.ExpiresAt.IsZero() || got.RotatedAt.IsZero() {
-		t.Errorf("after the expiry: got %+v and %d swept, want both digests gone and the dates kept", got, n)
+		t.Errorf("after the expiry: got %+v and %d swept, want both digests removed and the dates kept", got, n)
 	}
 }
