@@ -1,5 +1,5 @@
-// Package health reports on the whole: what works, what does not, and what to do. It asks the store and the engine once for
-// each report, and otherwise repeats what others have measured. It refuses to change anything.
+// Package health reports the health of all components, with remedies. It pings the store and the engine once for each report, and
+// otherwise uses existing measurements. It changes nothing.
 package health
 
 import (
@@ -18,34 +18,34 @@ import (
 	"berth/internal/workspace"
 )
 
-// Store is where sessions are remembered.
+// Store is the store of the sessions.
 type Store interface {
 	Count(ctx context.Context) (record.Counts, error)
 	Ping(ctx context.Context) error
 }
 
-// Reporter makes the reports. All fields without another comment are required.
+// Reporter creates the reports. All fields are required unless their comment says otherwise.
 type Reporter struct {
 	Config          config.Config
-	Limits          func() config.Limits // in force now
-	Ready           func() error         // nil when sessions can be served
+	Limits          func() config.Limits // the present limits
+	Ready           func() error         // returns nil if sessions can be served
 	Store           Store
 	Storage         *storage.Storage // behind the Store
 	Engine          session.Runtime
-	EngineElsewhere bool // on another machine
+	EngineElsewhere bool // the engine is on another machine
 	Manager         *lifecycle.Manager
 	Proxy           *proxy.Proxy
 	Pressure        *pressure.Monitor
 	Disks           *pressure.DiskMonitor
 	Workspaces      *workspace.Monitor
 	Certificates    func() []pki.Expiry           // of the engine's connection; nil: there are none
-	SecurityCheck   func() *httpapi.SecurityCheck // the last one; nil: there was none yet
+	SecurityCheck   func() *httpapi.SecurityCheck // the last result; nil: none yet
 }
 
-// timeout bounds each question to the store and the engine.
+// timeout bounds each ping of the store and the engine.
 const timeout = 2 * time.Second
 
-// Report is the operator's view.
+// Report returns the report for operators.
 func (r *Reporter) Report(ctx context.Context) httpapi.Health {
 	limits := r.Limits()
 	h := httpapi.Health{
@@ -81,14 +81,14 @@ func (r *Reporter) Report(ctx context.Context) httpapi.Health {
 	return h
 }
 
-// Ping asks, and waits no longer than a report may take.
+// Ping calls ping with the time-out of a report.
 func Ping(ctx context.Context, ping func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return ping(ctx)
 }
 
-// certificates reports what could expire; nothing without TLS.
+// certificates reports the certificates and their expiry; none without TLS.
 func (r *Reporter) certificates() []httpapi.Certificate {
 	if r.Certificates == nil {
 		return nil
@@ -102,7 +102,7 @@ func (r *Reporter) certificates() []httpapi.Certificate {
 	return all
 }
 
-// pool is how the proxy's connections are used now.
+// pool reports the present use of the proxy's connections.
 func (r *Reporter) pool() *httpapi.Pool {
 	set, load := r.Config.HTTPPool, r.Proxy.Load()
 	p := &httpapi.Pool{

@@ -22,20 +22,20 @@ func TestOverallStatusIsWorstComponentStatus(t *testing.T) {
 		unrecorded           bool
 		foreign              string
 	}{
-		"all is well":           {want: "healthy"},
-		"no database at all":    {harm: func(h *httpapi.Health) { h.Database = nil }, want: "healthy"},
+		"all healthy":           {want: "healthy"},
+		"no database":           {harm: func(h *httpapi.Health) { h.Database = nil }, want: "healthy"},
 		"starting":              {notReady: true, want: "unhealthy", reasons: 1},
 		"store":                 {unreadable: true, want: "unhealthy", reasons: 1},
 		"database":              {harm: func(h *httpapi.Health) { h.Database.Status = "unavailable" }, want: "degraded", reasons: 1},
 		"engine":                {harm: func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, want: "degraded", reasons: 1},
 		"short of memory":       {harm: func(h *httpapi.Health) { h.Resources.Status = "critical" }, want: "degraded", reasons: 1},
-		"nearly so":             {harm: func(h *httpapi.Health) { h.Resources.Status = "warning" }, want: "healthy"},
-		"not known":             {harm: func(h *httpapi.Health) { h.Resources.Status = "unknown" }, want: "healthy"},
-		"lost records":          {unrecorded: true, want: "degraded", reasons: 1},
-		"sessions of others":    {foreign: "unknown owner", want: "degraded", reasons: 1},
+		"memory warning":        {harm: func(h *httpapi.Health) { h.Resources.Status = "warning" }, want: "healthy"},
+		"load unknown":          {harm: func(h *httpapi.Health) { h.Resources.Status = "unknown" }, want: "healthy"},
+		"unrecorded containers": {unrecorded: true, want: "degraded", reasons: 1},
+		"foreign owner":         {foreign: "unknown owner", want: "degraded", reasons: 1},
 		"certificate":           {harm: func(h *httpapi.Health) { h.Certificates[0].Level = "critical" }, want: "degraded", reasons: 1},
 		"everything at once":    {func(h *httpapi.Health) { h.Runtime.Status, h.Resources.Status = "unhealthy", "critical" }, true, true, "unhealthy", 4, false, ""},
-		"the worst comes first": {func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, false, true, "unhealthy", 2, false, ""},
+		"worst status first":    {func(h *httpapi.Health) { h.Runtime.Status = "unhealthy" }, false, true, "unhealthy", 2, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -9,13 +9,13 @@ import (
 	"berth/internal/workspace"
 )
 
-// The disks that Berth depends on.
+// The monitored disks.
 const (
 	DiskEngine = "engine" // images, containers and workspaces
 	DiskState  = "state"  // Berth's own records
 )
 
-// resources reports the host's pressure, with alerts.
+// resources reports the load of the host, with alerts.
 func (r *Reporter) resources() (*httpapi.SystemResources, []httpapi.ResourceAlert) {
 	now := r.Pressure.Snapshot()
 	out := &httpapi.SystemResources{Status: now.Level().String(), Host: "engine"}
@@ -64,7 +64,7 @@ func (r *Reporter) disks() (disks []httpapi.Disk, alerts []httpapi.ResourceAlert
 	return disks, alerts
 }
 
-// diskAlert says what is wrong with a disk and what to do.
+// diskAlert returns the alert of a disk, with a remedy.
 func diskAlert(d pressure.DiskState) string {
 	owner, remedy := "Berth's state", "free some space: stops, deletes and rotations are still recorded from a reserve"
 	if d.Name == DiskEngine {
@@ -73,7 +73,7 @@ func diskAlert(d pressure.DiskState) string {
 	return fmt.Sprintf("the disk of %s (%s) is %.0f %% full, %.1f GiB left; %s", owner, d.Path, d.Used*100, float64(d.Free)/(1<<30), remedy)
 }
 
-// WorkspaceSize is the newest measurement of a session's volumes; nil when there is none.
+// WorkspaceSize returns the newest measurement of a session's volumes; nil if there is none.
 func (r *Reporter) WorkspaceSize(id session.ID) *httpapi.WorkspaceSize {
 	s, ok := r.Workspaces.Size(id)
 	if !ok {
@@ -83,7 +83,7 @@ func (r *Reporter) WorkspaceSize(id session.ID) *httpapi.WorkspaceSize {
 	return &httpapi.WorkspaceSize{Bytes: int64(s.Bytes), Partial: s.Partial, MeasuredAt: s.At, Level: level}
 }
 
-// workspaces is what the volumes of all sessions take together; nil before the first measurement.
+// workspaces returns the total size of all sessions' volumes; nil before the first measurement.
 func (r *Reporter) workspaces() *httpapi.Workspaces {
 	sum := r.Workspaces.Summary()
 	if sum.At.IsZero() {

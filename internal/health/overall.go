@@ -8,13 +8,13 @@ import (
 	"berth/internal/pressure"
 )
 
-// faults are what a report does not show otherwise.
+// faults are inputs of the overall status that are not in the report.
 type faults struct {
 	notReady, unreadable, unrecorded bool
 	database, foreign                string // sentences
 }
 
-// overall is the status of the whole, and why it is not healthy: the table in docs/operating.md.
+// overall returns the overall status, and the reasons if it is not healthy: the table in docs/operating.md.
 func overall(h httpapi.Health, f faults) (status string, reasons []string) {
 	status = "healthy"
 	for _, row := range []struct {

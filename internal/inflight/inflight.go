@@ -1,4 +1,4 @@
-// Package inflight counts what is being done, so that stopping can wait for it, and can let nothing more begin.
+// Package inflight counts calls in progress, so that a shutdown can wait for them and reject new ones.
 package inflight
 
 import (
@@ -7,16 +7,16 @@ import (
 	"sync/atomic"
 )
 
-// Counter counts calls, of which some may be streams: those that end only when somebody ends them. It is safe for concurrent
-// use, and costs a call no lock unless somebody waits. Make it with [New].
+// Counter counts calls in progress. Some are streams, which do not end by themselves. It is safe for concurrent use, and takes no
+// lock unless there is a waiter. Create it with [New].
 type Counter struct {
 	state atomic.Uint64
 
 	mu      sync.Mutex
-	changed chan struct{} // closed and replaced at each departure once somebody waits
+	changed chan struct{} // closed and replaced at each end of a call once there was a waiter
 }
 
-// state is calls, streams, whether somebody has waited, and whether no more may begin.
+// state packs the number of calls, the number of streams, whether there was a waiter, and whether the counter is closed.
 const (
 	oneCall   = 1
 	oneStream = 1 << countBits
@@ -30,10 +30,10 @@ const (
 func calls(state uint64) int   { return int(state & countMask) }
 func streams(state uint64) int { return int(state >> countBits & countMask) }
 
-// New counts nothing yet.
+// New returns a Counter without calls.
 func New() *Counter { return &Counter{changed: make(chan struct{})} }
 
-// Begin counts a call, which [Counter.End] ends. It reports false, and counts nothing, after [Counter.Close].
+// Begin counts a call until [Counter.End]. It reports false, and does not count the call, after [Counter.Close].
 func (c *Counter) Begin() bool {
 	for {
 		state := c.state.Load()
@@ -46,7 +46,7 @@ func (c *Counter) Begin() bool {
 	}
 }
 
-// End ends a call; stream says whether it became one.
+// End ends a call; stream: it has become a stream.
 func (c *Counter) End(stream bool) {
 	gone := uint64(oneCall)
 	if stream {
@@ -55,7 +55,7 @@ func (c *Counter) End(stream bool) {
 	c.announce(c.state.Add(-gone))
 }
 
-// BecomeStream says that a call has turned out to be a stream.
+// BecomeStream counts a call as a stream from now on.
 func (c *Counter) BecomeStream() { c.announce(c.state.Add(oneStream)) }
 
 func (c *Counter) announce(state uint64) {
@@ -68,21 +68,21 @@ func (c *Counter) announce(state uint64) {
 	c.changed = make(chan struct{})
 }
 
-// Count returns how many calls are being served, and how many of them are streams.
+// Count returns the number of calls in progress, and how many of them are streams.
 func (c *Counter) Count() (all, ofThemStreams int) {
 	state := c.state.Load()
 	return calls(state), streams(state)
 }
 
-// Close lets no call begin from now on.
+// Close makes Begin reject new calls.
 func (c *Counter) Close() { c.state.Or(closed) }
 
-// Drain waits until only streams are left, and returns how many other calls there were when ctx ended.
+// Drain waits until only streams are in progress, and returns the number of other calls at the end of ctx.
 func (c *Counter) Drain(ctx context.Context) int {
 	return c.wait(ctx, func(state uint64) int { return calls(state) - streams(state) })
 }
 
-// Empty waits until no call is left, and returns how many there were when ctx ended.
+// Empty waits until no call is in progress, and returns the number of calls at the end of ctx.
 func (c *Counter) Empty(ctx context.Context) int { return c.wait(ctx, calls) }
 
 func (c *Counter) wait(ctx context.Context, left func(state uint64) int) int {

@@ -27,17 +27,17 @@ func TestDrainWaitsForCallsButNotStreams(t *testing.T) {
 		c.End(false)
 		synctest.Wait()
 		if len(drained) > 0 {
-			t.Fatal("drained although one call is left that is no stream")
+			t.Fatal("drained although a call other than a stream is in progress")
 		}
 		c.BecomeStream()
 		synctest.Wait()
 		if len(drained) == 0 || <-drained != 0 {
-			t.Error("not drained although only streams are left")
+			t.Error("not drained although only streams are in progress")
 		}
 		c.End(true)
 		synctest.Wait()
 		if len(emptied) > 0 {
-			t.Fatal("empty although a stream is left")
+			t.Fatal("empty although a stream is in progress")
 		}
 		c.End(true)
 		if left := <-emptied; left != 0 {
@@ -92,6 +92,6 @@ func TestBeginFailsAfterClose(t *testing.T) {
 		t.Error("a call began after Close")
 	}
 	if all, _ := c.Count(); all != 0 {
-		t.Errorf("got %d calls, want none: what may not begin is not counted", all)
+		t.Errorf("got %d calls, want none: rejected calls are not counted", all)
 	}
 }

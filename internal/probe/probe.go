@@ -1,7 +1,7 @@
-// Package probe asks a server whether it can be given traffic.
+// Package probe checks whether a server is ready for requests.
 //
-// It knows how the answer of a server that works differs from that of one that merely has an open port: status, media
-// type and content. It refuses to know containers, sessions and when to ask again.
+// It distinguishes a server that works from one that merely has an open port, by status, media type and content of its response. It
+// does not depend on containers and sessions, and does not decide when to probe again.
 package probe
 
 import (
@@ -21,30 +21,30 @@ import (
 	"berth/internal/session"
 )
 
-// maxBody is how much of an answer is read. Health documents are some hundred bytes long.
+// maxBody bounds how much of a response is read. Health documents have some hundred bytes.
 const maxBody = 64 << 10
 
 // connectTimeout bounds the connection set-up, for contexts without a deadline.
 const connectTimeout = 5 * time.Second
 
-// Prober asks servers over HTTP. It is safe for concurrent use and holds no connection between two probes.
+// Prober probes servers over HTTP. It is safe for concurrent use and keeps no connection open between two probes.
 type Prober struct {
 	client *http.Client
 }
 
 var _ session.Prober = (*Prober)(nil)
 
-// New returns a Prober that ignores the proxy settings of its environment and follows no redirects.
+// New returns a Prober that ignores the proxy settings of the environment and follows no redirects.
 func New() *Prober { return NewOn((&net.Dialer{Timeout: connectTimeout}).DialContext) }
 
-// NewOn is New with other connections, such as those of a network in memory.
+// NewOn is New with another dialer, such as that of a network in memory.
 func NewOn(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Prober {
 	return &Prober{client: &http.Client{
 		Transport: &http.Transport{
-			Proxy:       nil, // a container's address means nothing to a proxy, and the credential is not for one
+			Proxy:       nil, // a proxy cannot reach a container's address, and must not get its credential
 			DialContext: dial,
-			// A connection that was opened before the server attached its handler is never answered, so that none may
-			// be used for a second try.
+			// A connection that was opened before the server attached its handler is never answered, so that no connection is
+			// used for a second probe.
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxBody,
@@ -53,15 +53,16 @@ func NewOn(dial func(ctx context.Context, network, address string) (net.Conn, er
 	}}
 }
 
-// Probe returns nil when the server answers the profile's readiness path with 200, JSON and a true member, or with the other
-// status that the profile wants, and then the second path, if there is one, with 200 and JSON. A failure of the second alone is a session.ErrUnresponsive.
+// Probe returns nil if the server answers the profile's readiness path with 200, JSON and a true member, or with the other status
+// that the profile requires, and then the second path, if there is one, with 200 and JSON. If only the second one fails the error is
+// a session.ErrUnresponsive.
 func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 	if t.Profile == nil {
 		return errors.New("probe: the target has no profile")
 	}
 	ready := t.Profile.Ready
 	if !ready.WantsJSON() {
-		if err := p.ask(ctx, t, ready.Path, ready.Status, func(*http.Response) error { return nil }); err != nil {
+		if err := p.request(ctx, t, ready.Path, ready.Status, func(*http.Response) error { return nil }); err != nil {
 			return err
 		}
 	} else if err := p.get(ctx, t, ready.Path, func(body io.Reader) error { return checkMember(body, ready.Member) }); err != nil {
@@ -76,19 +77,19 @@ func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 	return nil
 }
 
-// Busy asks the profile's paths in turn until one reports work.
+// Busy requests the profile's busy paths in turn until one reports work.
 func (p *Prober) Busy(ctx context.Context, t session.Target) (bool, error) {
 	for _, b := range t.Profile.Busy {
 		busy := false
-		if err := p.get(ctx, t, b.Path, func(body io.Reader) (err error) { busy, err = tellsOfWork(body, b); return err }); err != nil || busy {
+		if err := p.get(ctx, t, b.Path, func(body io.Reader) (err error) { busy, err = reportsWork(body, b); return err }); err != nil || busy {
 			return busy, err
 		}
 	}
 	return false, nil
 }
 
-// tellsOfWork looks at each element of an array or member of an object.
-func tellsOfWork(body io.Reader, b session.BusyProbe) (bool, error) {
+// reportsWork checks each element of an array or member of an object.
+func reportsWork(body io.Reader, b session.BusyProbe) (bool, error) {
 	text, err := io.ReadAll(body)
 	if err != nil {
 		return false, fmt.Errorf("read the answer: %w", err)
@@ -107,9 +108,9 @@ func tellsOfWork(body io.Reader, b session.BusyProbe) (bool, error) {
 	}), nil
 }
 
-// get wants 200 and JSON that passes the check.
+// get requires 200 and JSON that passes the check.
 func (p *Prober) get(ctx context.Context, t session.Target, path string, check func(io.Reader) error) error {
-	return p.ask(ctx, t, path, http.StatusOK, func(answer *http.Response) error {
+	return p.request(ctx, t, path, http.StatusOK, func(answer *http.Response) error {
 		if kind := answer.Header.Get("Content-Type"); !isJSON(kind) {
 			return fmt.Errorf("answered 200 with %q instead of JSON; a path that the server does not know looks like this", kind)
 		}
@@ -117,8 +118,8 @@ func (p *Prober) get(ctx context.Context, t session.Target, path string, check f
 	})
 }
 
-// ask wants an answer with this status that passes the check.
-func (p *Prober) ask(ctx context.Context, t session.Target, path string, status int, check func(*http.Response) error) error {
+// request requires a response with this status that passes the check.
+func (p *Prober) request(ctx context.Context, t session.Target, path string, status int, check func(*http.Response) error) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Address+path, nil)
 	if err != nil {
 		return fmt.Errorf("probe %s: %w", path, err)
@@ -127,7 +128,7 @@ func (p *Prober) ask(ctx context.Context, t session.Target, path string, status 
 	r.Header.Set("Accept", "application/json")
 	answer, err := p.client.Do(r)
 	if err != nil {
-		return fmt.Errorf("probe: %w", err) // names the method, the address and the path
+		return fmt.Errorf("probe: %w", err) // the error contains the method, the address and the path
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != status {
@@ -144,7 +145,7 @@ func isJSON(contentType string) bool {
 	return err == nil && kind == "application/json"
 }
 
-// checkMember wants an object whose member is true; any object will do when member is empty.
+// checkMember requires an object whose member is true; any object if member is empty.
 func checkMember(body io.Reader, member string) error {
 	text, err := io.ReadAll(body)
 	if err != nil {
@@ -167,7 +168,7 @@ func checkMember(body io.Reader, member string) error {
 	return nil
 }
 
-// checkJSON looks at the beginning only: the answer may be a list of any length.
+// checkJSON checks the beginning only: the response may be a list of any length.
 func checkJSON(body io.Reader) error {
 	if _, err := json.NewDecoder(body).Token(); err != nil {
 		return fmt.Errorf("answered something that is not JSON: %w", err)
@@ -175,7 +176,7 @@ func checkJSON(body io.Reader) error {
 	return nil
 }
 
-// excerpt quotes the beginning of foreign text.
+// excerpt quotes the beginning of a response.
 func excerpt(text []byte) string {
 	const most = 80
 	s := strings.ToValidUTF8(string(text[:min(len(text), most)]), "")

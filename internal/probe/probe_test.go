@@ -33,13 +33,14 @@ func target(address string) session.Target {
 	return session.Target{Address: strings.TrimPrefix(address, "http://"), Credential: password, Profile: profile()}
 }
 
-// answers serves fixed answers by path; a path that it does not have answers HTML, like OpenCode.
+// answer is a fixed response.
 type answer struct {
 	status int
 	kind   string
 	body   string
 }
 
+// serve serves fixed responses by path, and HTML for any other path, like OpenCode.
 func serve(t *testing.T, answers map[string]answer) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -73,23 +74,23 @@ func TestProbeOutcomes(t *testing.T) {
 		health, path answer
 		saw          string // part of the error; empty: healthy
 	}{
-		"both answers are right":      {health, path, ""},
-		"the second answer is a list": {health, answer{200, jsonType, `[]`}, ""},
-		"the second answer is long":   {health, answer{200, jsonType, long}, ""},
-		"not healthy":                 {answer{200, jsonType, `{"healthy":false}`}, path, `"healthy"`},
-		"healthy is not a boolean":    {answer{200, jsonType, `{"healthy":"true"}`}, path, `"healthy"`},
-		"no such member":              {answer{200, jsonType, `{"status":"ok"}`}, path, "without a member"},
-		"an array":                    {answer{200, jsonType, `[true]`}, path, "not a JSON object"},
-		"null":                        {answer{200, jsonType, `null`}, path, "not a JSON object"},
-		"no JSON behind the type":     {answer{200, jsonType, `<html>`}, path, "not a JSON object"},
-		"the web page":                {answer{200, "text/html", `{"healthy":true}`}, path, "text/html"},
-		"no type":                     {answer{200, "", `{"healthy":true}`}, path, "instead of JSON"},
-		"a redirect":                  {answer{302, jsonType, `{"healthy":true}`}, path, "302"},
-		"starting":                    {answer{503, jsonType, `{"healthy":true}`}, path, "503"},
-		"an endless health document":  {answer{200, jsonType, `{"healthy":true,"x":"` + strings.Repeat("x", 1<<20) + `"}`}, path, "at most"},
-		"the second path fails":       {health, answer{500, jsonType, `{}`}, "probe /path: answered 500"},
-		"the second path is the page": {health, answer{200, "text/html", ``}, "text/html"},
-		"the second answer is empty":  {health, answer{200, jsonType, ``}, "not JSON"},
+		"both responses are correct":    {health, path, ""},
+		"the second response is a list": {health, answer{200, jsonType, `[]`}, ""},
+		"the second response is long":   {health, answer{200, jsonType, long}, ""},
+		"not healthy":                   {answer{200, jsonType, `{"healthy":false}`}, path, `"healthy"`},
+		"healthy is not a boolean":      {answer{200, jsonType, `{"healthy":"true"}`}, path, `"healthy"`},
+		"no such member":                {answer{200, jsonType, `{"status":"ok"}`}, path, "without a member"},
+		"an array":                      {answer{200, jsonType, `[true]`}, path, "not a JSON object"},
+		"null":                          {answer{200, jsonType, `null`}, path, "not a JSON object"},
+		"no JSON in spite of the type":  {answer{200, jsonType, `<html>`}, path, "not a JSON object"},
+		"an HTML page":                  {answer{200, "text/html", `{"healthy":true}`}, path, "text/html"},
+		"no type":                       {answer{200, "", `{"healthy":true}`}, path, "instead of JSON"},
+		"a redirect":                    {answer{302, jsonType, `{"healthy":true}`}, path, "302"},
+		"starting":                      {answer{503, jsonType, `{"healthy":true}`}, path, "503"},
+		"an endless health document":    {answer{200, jsonType, `{"healthy":true,"x":"` + strings.Repeat("x", 1<<20) + `"}`}, path, "at most"},
+		"the second path fails":         {health, answer{500, jsonType, `{}`}, "probe /path: answered 500"},
+		"the second response is HTML":   {health, answer{200, "text/html", ``}, "text/html"},
+		"the second response is empty":  {health, answer{200, jsonType, ``}, "not JSON"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -100,9 +101,9 @@ func TestProbeOutcomes(t *testing.T) {
 			case c.saw == "" && err != nil:
 				t.Errorf("got %v, want nil: this server works", err)
 			case c.saw != "" && err == nil:
-				t.Errorf("got nil, want an error that says %q: this server cannot be given traffic", c.saw)
+				t.Errorf("got nil, want an error with %q: this server is not ready", c.saw)
 			case c.saw != "" && !strings.Contains(err.Error(), c.saw):
-				t.Errorf("got %q, want it to say %q", err, c.saw)
+				t.Errorf("got %q, want %q in it", err, c.saw)
 			}
 		})
 	}
@@ -114,13 +115,13 @@ func TestProfileDefinesReadyStatus(t *testing.T) {
 		to := target(serve(t, map[string]answer{"/global/health": {status, "", ""}, "/path": {200, jsonType, "{}"}}))
 		to.Profile.Ready.Status, to.Profile.Ready.Member = 204, ""
 		if err := probe.New().Probe(t.Context(), to); (err == nil) != ready {
-			t.Errorf("a server that answers %d where 204 is wanted: %v", status, err)
+			t.Errorf("a server that answers %d instead of 204: %v", status, err)
 		}
 	}
 	to := target(serve(t, map[string]answer{"/global/health": {204, "", ""}}))
 	to.Profile.Ready.Status, to.Profile.Ready.Member = 204, ""
 	if err := probe.New().Probe(t.Context(), to); !errors.Is(err, session.ErrUnresponsive) {
-		t.Errorf("and then does no work: got %v, want it unresponsive", err)
+		t.Errorf("second path fails: got %v, want session.ErrUnresponsive", err)
 	}
 }
 
@@ -130,10 +131,10 @@ func TestProbeSendsCredentialAndNeverLogsIt(t *testing.T) {
 	wrong.Credential = "a-password-of-another-server"
 	err := probe.New().Probe(t.Context(), wrong)
 	if err == nil || !strings.Contains(err.Error(), "401") {
-		t.Fatalf("got %v, want an error that says 401", err)
+		t.Fatalf("got %v, want an error with 401", err)
 	}
 	if strings.Contains(err.Error(), wrong.Credential.Reveal()) {
-		t.Errorf("the error tells the password: %v", err)
+		t.Errorf("the error contains the password: %v", err)
 	}
 }
 
@@ -151,7 +152,7 @@ func TestProbeReportsRefusedConnection(t *testing.T) {
 	}
 }
 
-// A server that opens its port before it looks at connections never answers the early ones.
+// A server that opens its port before it serves connections never answers the early ones.
 func TestSecondProbeSucceedsWhenFirstConnectionHangs(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -166,7 +167,7 @@ func TestSecondProbeSucceedsWhenFirstConnectionHangs(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = s.Serve(trap) // until the clean-up closes it
+		_ = s.Serve(trap) // until clean-up closes it
 	}()
 	t.Cleanup(func() { _ = s.Close(); <-done; trap.release() })
 
@@ -182,11 +183,11 @@ func TestSecondProbeSucceedsWhenFirstConnectionHangs(t *testing.T) {
 		t.Errorf("second probe: got %v, want nil: a new connection is answered", err)
 	}
 	if got := trap.accepted.Load(); got != 3 {
-		t.Errorf("the server saw %d connections, want 3: one that hung, then one for each path", got)
+		t.Errorf("the server got %d connections, want 3: one that hung, then one for each path", got)
 	}
 }
 
-// lateListener keeps its first connection from the server.
+// lateListener withholds its first connection from the server.
 type lateListener struct {
 	net.Listener
 	accepted atomic.Int32
@@ -228,7 +229,7 @@ func TestProbeOfSlowServerEndsWithContext(t *testing.T) {
 		defer c.Close()
 		_, _ = bufio.NewReader(c).ReadString('\n')
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{")
-		_, _ = io.Copy(io.Discard, c) // until the prober leaves
+		_, _ = io.Copy(io.Discard, c) // until the prober disconnects
 	}()
 	t.Cleanup(func() { _ = l.Close(); <-dripped })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -246,20 +247,20 @@ func TestProbeIgnoresProxyEnvironment(t *testing.T) {
 	t.Setenv("http_proxy", proxy.URL)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	// An address of TEST-NET-1 (RFC 5737): only through a proxy could it seem to answer. Loopback ones are never proxied.
+	// An address of TEST-NET-1 (RFC 5737) answers only through a proxy. Loopback addresses are never proxied.
 	err := probe.New().Probe(ctx, target("192.0.2.1:4096"))
 	if err == nil {
 		t.Error("got nil, want an error: nothing is at 192.0.2.1")
 	}
 	if len(asked) != 0 {
-		t.Error("the probe, and with it the credential, went to the proxy of the environment")
+		t.Error("the probe, with the credential, was sent to the proxy of the environment")
 	}
 }
 
 func TestProbeRefusesTargetWithoutProfile(t *testing.T) {
 	t.Parallel()
 	if err := probe.New().Probe(t.Context(), session.Target{Address: "127.0.0.1:1"}); err == nil {
-		t.Error("got nil, want an error: there is nothing to ask for")
+		t.Error("got nil, want an error")
 	}
 }
 
@@ -270,13 +271,13 @@ func TestBusyReportsWorkInProgress(t *testing.T) {
 		want              bool
 		fails             bool
 	}{
-		"nothing":                   {"{}", "[]", false, false},
-		"an agent at work":          {`{"ses_1":{"type":"idle"},"ses_2":{"type":"busy"}}`, "[]", true, false},
-		"an agent that is idle":     {`{"ses_1":{"type":"idle"}}`, "[]", false, false},
-		"an agent that tries again": {`{"ses_1":{"type":"retry","attempt":2}}`, "[]", true, false},
-		"an open terminal":          {"{}", `[{"id":"pty_1","status":"running"}]`, true, false},
-		"a terminal that has ended": {"{}", `[{"id":"pty_1","status":"exited"}]`, false, false},
-		"no answer to that":         {`"busy"`, "[]", false, true},
+		"no work":               {"{}", "[]", false, false},
+		"a busy agent":          {`{"ses_1":{"type":"idle"},"ses_2":{"type":"busy"}}`, "[]", true, false},
+		"an idle agent":         {`{"ses_1":{"type":"idle"}}`, "[]", false, false},
+		"an agent that retries": {`{"ses_1":{"type":"retry","attempt":2}}`, "[]", true, false},
+		"an open terminal":      {"{}", `[{"id":"pty_1","status":"running"}]`, true, false},
+		"an exited terminal":    {"{}", `[{"id":"pty_1","status":"exited"}]`, false, false},
+		"an invalid response":   {`"busy"`, "[]", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

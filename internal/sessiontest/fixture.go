@@ -1,7 +1,7 @@
-// Package sessiontest gives tests a session manager that is real, on a store on disk and an engine in memory whose
-// containers are real HTTP servers.
+// Package sessiontest provides a real session manager for tests, with a store on disk and an engine in memory whose containers are
+// real HTTP servers.
 //
-// It knows how the domain is put together. It refuses to know what is tested.
+// It wires the domain, and does not depend on the tests that use it.
 package sessiontest
 
 import (
@@ -37,7 +37,7 @@ type Fixture struct {
 	prober session.Prober
 }
 
-// Clock is the Manager's idea of the present.
+// Clock is the Manager's clock.
 type Clock struct {
 	mu    sync.Mutex
 	ahead time.Duration
@@ -49,14 +49,14 @@ func (c *Clock) now() time.Time {
 	return time.Now().Add(c.ahead)
 }
 
-// Advance moves the present forward.
+// Advance moves the clock forward.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ahead += d
 }
 
-// Routes records what the data plane was told.
+// Routes records the published routes.
 type Routes struct {
 	mu  sync.Mutex
 	all map[session.ID]session.Route
@@ -76,7 +76,7 @@ func (r *Routes) Remove(id session.ID) {
 	delete(r.all, id)
 }
 
-// Get returns what the data plane was last told of a session.
+// Get returns the last published route of a session.
 func (r *Routes) Get(id session.ID) (session.Route, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +84,7 @@ func (r *Routes) Get(id session.ID) (session.Route, bool) {
 	return route, ok
 }
 
-// Store is a store on disk that fails when it is told to, and tells all who watch it of changes.
+// Store is a store on disk with scriptable failures, which notifies its watchers of changes.
 type Store struct {
 	session.Store
 	mu       sync.Mutex
@@ -94,7 +94,7 @@ type Store struct {
 
 var _ lifecycle.Feed = (*Store)(nil)
 
-// Fail makes a method fail from now on; nil lets it work again.
+// Fail makes a method fail from now on; nil ends that.
 func (s *Store) Fail(method string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +143,7 @@ func (s *Store) Delete(ctx context.Context, id session.ID, revision int64) error
 	return s.notify(id, s.Store.Delete(ctx, id, revision))
 }
 
-// notify passes a change on, and the error of what was not one.
+// notify notifies the watchers unless err is set, and returns err.
 func (s *Store) notify(id session.ID, err error) error {
 	if err != nil {
 		return err
@@ -156,9 +156,9 @@ func (s *Store) notify(id session.ID, err error) error {
 	return nil
 }
 
-// Watch implements session.Feed.
+// Watch implements lifecycle.Feed.
 func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.ID)) error {
-	changes := make(chan session.ID, 10_000) // more than a test makes
+	changes := make(chan session.ID, 10_000) // more than a test needs
 	s.mu.Lock()
 	s.watchers = append(s.watchers, changes)
 	s.mu.Unlock()
@@ -173,7 +173,7 @@ func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.I
 	}
 }
 
-// Profile is one that the engine in memory can run.
+// Profile returns a profile that the engine in memory can run.
 func Profile() session.Profile {
 	return session.Profile{
 		Image: "stub:1", Port: 4096, UID: 10001, GID: 10001, Username: "opencode", PasswordEnv: "OPENCODE_SERVER_PASSWORD",
@@ -182,20 +182,20 @@ func Profile() session.Profile {
 	}
 }
 
-// alwaysReady is a prober for containers without servers: whatever has an address answers.
+// alwaysReady is a prober for containers without servers: every probe succeeds.
 type alwaysReady struct{}
 
 func (alwaysReady) Probe(context.Context, session.Target) error { return nil }
 
 func (alwaysReady) Busy(context.Context, session.Target) (bool, error) { return false, nil }
 
-// NewFast is like New with containers that have no servers behind them, for tests that make thousands.
+// NewFast is like New with containers without servers, for tests that create thousands.
 func NewFast(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), alwaysReady{}, change)
 }
 
-// NewTimed is like NewFast with another prober, for tests in a testing/synctest bubble: its clock is that of the bubble.
+// NewTimed is like NewFast with another prober, for tests in a testing/synctest bubble, whose clock it uses.
 func NewTimed(t testing.TB, prober session.Prober, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{NoServers: true}), prober, change)
@@ -210,7 +210,7 @@ func NewInMemory(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 	return h
 }
 
-// New makes a fixture whose parts are closed when the test ends; change may adjust the Manager's options.
+// New returns a fixture that is closed at the end of the test; change may adjust the Manager's options.
 func New(t testing.TB, change ...func(*lifecycle.Options)) *Fixture {
 	t.Helper()
 	return build(t, runtimetest.NewFake(runtimetest.Options{}), probe.New(), change)
@@ -253,19 +253,19 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 	return h
 }
 
-// Process is a new Manager on the same store and engine, as after a restart of Berth.
+// Process returns a new Manager on the same store and engine, as after a restart of Berth.
 func (h *Fixture) Process() *lifecycle.Manager {
 	h.t.Helper()
 	return h.ProcessOn(h.Engine)
 }
 
-// ProcessOn is a new Manager on the same store and another view of the engine.
+// ProcessOn returns a new Manager on the same store and another view of the engine.
 func (h *Fixture) ProcessOn(engine session.Runtime) *lifecycle.Manager {
 	h.t.Helper()
 	return h.ProcessWith(h.Store, engine)
 }
 
-// ProcessWith is a new Manager on another view of store and engine.
+// ProcessWith returns a new Manager on another view of store and engine.
 func (h *Fixture) ProcessWith(store session.Store, engine session.Runtime) *lifecycle.Manager {
 	h.t.Helper()
 	m, err := lifecycle.NewManager(store, engine, h.prober, h.Routes, h.Keys, h.Options)
@@ -275,7 +275,7 @@ func (h *Fixture) ProcessWith(store session.Store, engine session.Runtime) *life
 	return m
 }
 
-// OtherProcess is another process on the same store and engine, with routes of its own. It hears what others do.
+// OtherProcess starts another process on the same store and engine, with routes of its own. It receives change notifications.
 func (h *Fixture) OtherProcess(change func(*lifecycle.Options)) (*lifecycle.Manager, *Routes) {
 	h.t.Helper()
 	opts, routes := h.Options, &Routes{all: map[session.ID]session.Route{}}
@@ -297,18 +297,18 @@ func (h *Fixture) OtherProcess(change func(*lifecycle.Options)) (*lifecycle.Mana
 	return m, routes
 }
 
-// Issued is a session with the token that the fixture made for it.
+// Issued is a session with its token.
 type Issued struct {
 	lifecycle.Issued
 	Token session.Secret
 }
 
-// Create makes a token, and a session that has it.
+// Create creates a session with a new token.
 func (h *Fixture) Create(ctx context.Context, req lifecycle.Request) (Issued, error) {
 	return h.CreateOn(ctx, h.Manager, req)
 }
 
-// CreateOn is Create on a process of its own.
+// CreateOn is Create on the given process.
 func (h *Fixture) CreateOn(ctx context.Context, m *lifecycle.Manager, req lifecycle.Request) (Issued, error) {
 	token := access.NewToken(32)
 	req.TokenDigest = h.Keys.Digest(token)
@@ -316,24 +316,24 @@ func (h *Fixture) CreateOn(ctx context.Context, m *lifecycle.Manager, req lifecy
 	return Issued{made, token}, err
 }
 
-// Rotate gives the session a new token, which it returns.
+// Rotate rotates the session's token and returns the new one.
 func (h *Fixture) Rotate(ctx context.Context, id session.ID) (session.Session, session.Secret, error) {
 	return h.RotateOn(ctx, h.Manager, id, 0)
 }
 
-// RotateWithGrace is Rotate with a time for which the replaced token is accepted.
+// RotateWithGrace is Rotate with a grace for the replaced token.
 func (h *Fixture) RotateWithGrace(ctx context.Context, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
 	return h.RotateOn(ctx, h.Manager, id, grace)
 }
 
-// RotateOn is RotateWithGrace on a process of its own.
+// RotateOn is RotateWithGrace on the given process.
 func (h *Fixture) RotateOn(ctx context.Context, m *lifecycle.Manager, id session.ID, grace time.Duration) (session.Session, session.Secret, error) {
 	token := access.NewToken(32)
 	s, err := m.Rotate(ctx, id, h.Keys.Digest(token), grace)
 	return s, token, err
 }
 
-// Make makes a session that runs.
+// Make creates a session and waits until it is running.
 func (h *Fixture) Make(req lifecycle.Request) (session.Session, session.Secret) {
 	h.t.Helper()
 	issued, err := h.Create(h.t.Context(), req)
@@ -347,7 +347,7 @@ func (h *Fixture) Make(req lifecycle.Request) (session.Session, session.Secret) 
 	return s, issued.Token
 }
 
-// Clear forgets everything, as a new process does.
+// Clear removes all routes, as at the start of a process.
 func (r *Routes) Clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

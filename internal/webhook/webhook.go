@@ -1,7 +1,7 @@
-// Package webhook notifies a service of the operator's of session events, by signed HTTP requests.
+// Package webhook sends notices about sessions to the operator's receiver, as signed HTTP requests.
 //
-// It knows the form of the requests (that of standardwebhooks.com: webhook-id, webhook-timestamp, webhook-signature), and
-// when to try again. It refuses to know which events are worth a notice.
+// It implements the format of the requests (that of standardwebhooks.com: webhook-id, webhook-timestamp, webhook-signature) and
+// their retries. It does not decide which events are sent.
 package webhook
 
 import (
@@ -28,20 +28,20 @@ import (
 
 // Options are a Sender's settings. URL and Secret are required.
 type Options struct {
-	URL        string         // http or https; a password in it is sent and never shown
+	URL        string         // http or https; a password in it is sent and never logged
 	Secret     session.Secret // signs the requests
 	Timeout    time.Duration  // of one request; default 10 s
-	RetryAfter time.Duration  // before the second try; doubled with each further one; default 1 s
+	RetryAfter time.Duration  // before the second attempt; doubled for each further one; default 1 s
 	Logger     *slog.Logger
 }
 
 const (
 	tries = 5
-	// waiting is how many notices may wait. More arrive only while the receiver is unavailable; the oldest ones are kept.
+	// waiting is the capacity of the queue. It is exceeded only while the receiver is unavailable; the oldest notices are kept.
 	waiting = 1000
 )
 
-// Sender sends notices in their order, from memory: those that wait when the process ends are lost, and are in the log.
+// Sender sends notices in order from a queue in memory. Notices that are queued when the process ends are lost; the log has them.
 type Sender struct {
 	opts   Options
 	host   string // for logs
@@ -67,7 +67,7 @@ func New(opts Options) (*Sender, error) {
 	}, nil
 }
 
-// Notify queues a notice. It never waits.
+// Notify queues a notice. It never blocks.
 func (s *Sender) Notify(n lifecycle.Notice) {
 	select {
 	case s.queue <- n:
@@ -88,7 +88,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
-// deliver tries until the receiver has the notice, rejects it, or has been unavailable for too long.
+// deliver sends a notice, and retries until the receiver accepts or rejects it, or all attempts have failed.
 func (s *Sender) deliver(ctx context.Context, n lifecycle.Notice) {
 	body, err := json.Marshal(n)
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *Sender) deliver(ctx context.Context, n lifecycle.Notice) {
 	}
 }
 
-// post sends a request. again says whether another try is worth it.
+// post sends a request. again: a retry may succeed.
 func (s *Sender) post(ctx context.Context, id string, body []byte) (again bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.opts.URL, bytes.NewReader(body))
 	if err != nil {
@@ -130,12 +130,12 @@ func (s *Sender) post(ctx context.Context, id string, body []byte) (again bool, 
 	resp, err := s.client.Do(req)
 	if err != nil {
 		if fault, ok := errors.AsType[*url.Error](err); ok {
-			err = fault.Err // without the URL, which may hold a secret
+			err = fault.Err // without the URL, which may contain a secret
 		}
 		return true, err
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096)) // so that the connection can be used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096)) // so that the connection can be reused
 	switch {
 	case resp.StatusCode < 300:
 		return false, nil

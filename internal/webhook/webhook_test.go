@@ -25,7 +25,7 @@ type received struct {
 	body   []byte
 }
 
-// receive answers with these statuses in turn and then with 200.
+// receive starts a receiver that answers with these statuses in turn and then with 200.
 func receive(t *testing.T, statuses ...int) (url string, requests <-chan received) {
 	t.Helper()
 	got := make(chan received, 100)
@@ -70,7 +70,7 @@ func next(t *testing.T, requests <-chan received) received {
 	case r := <-requests:
 		return r
 	case <-time.After(20 * time.Second):
-		t.Fatal("nothing came")
+		t.Fatal("no request arrived")
 		return received{}
 	}
 }
@@ -79,7 +79,7 @@ func TestNoticeIsSentAndSigned(t *testing.T) {
 	t.Parallel()
 	url, requests := receive(t)
 	s := run(t, webhook.Options{URL: url})
-	want := lifecycle.Notice{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Type: session.EventFailed, Session: "ses-a", Owner: "ann", Reason: "it fell over", Restarts: 3}
+	want := lifecycle.Notice{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Type: session.EventFailed, Session: "ses-a", Owner: "ann", Reason: "the server exited", Restarts: 3}
 	s.Notify(want)
 	r := next(t, requests)
 	var got lifecycle.Notice
@@ -95,7 +95,7 @@ func TestNoticeIsSentAndSigned(t *testing.T) {
 	}
 }
 
-// The form is a standard's, so that receivers can use what there is.
+// The signature follows the standard, so that receivers can use existing libraries.
 func TestSignatureFollowsStandard(t *testing.T) {
 	t.Parallel()
 	got := webhook.Sign("key", "msg_1", "1700000000", []byte("{}"))
@@ -112,7 +112,7 @@ func TestUnavailableReceiverIsRetried(t *testing.T) {
 	first := next(t, requests)
 	for range 3 {
 		if again := next(t, requests); again.header.Get("Webhook-Id") != first.header.Get("Webhook-Id") {
-			t.Error("another try has another id")
+			t.Error("the retry has another id")
 		}
 	}
 }
