@@ -12,12 +12,12 @@ import (
 	"berth/test/harness"
 )
 
-// A copy of a state directory would take the same processes for its own.
+// A copy of a state directory would manage the same processes as the original.
 func TestCopiedStateDirectoryWithProcessRuntimeIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.start()
-	w.hears("READY=1")
+	w.waitForNotification("READY=1")
 	id, token := w.create()
 	state, copied := filepath.Join(w.dir, "state"), filepath.Join(w.dir, "copy")
 	if out, err := exec.Command("cp", "-a", state, copied).CombinedOutput(); err != nil {
@@ -30,13 +30,13 @@ func TestCopiedStateDirectoryWithProcessRuntimeIsRefused(t *testing.T) {
 	select {
 	case out := <-said:
 		if !strings.Contains(out, copied+" is a copy of "+state) {
-			t.Errorf("the copy ended with %q, want it to name the original", out)
+			t.Errorf("the copy exited with %q, want the original named", out)
 		}
 	case <-time.After(20 * time.Second):
 		_ = second.Process.Signal(os.Kill)
-		t.Fatal("the copy runs")
+		t.Fatal("the copy was not refused")
 	}
 	if status, _, err := w.call(t.Context(), http.DefaultClient, http.MethodGet, "/s/"+id+"/global/health", token); err != nil || status != http.StatusOK {
-		t.Errorf("the session: got %d, %v; want it served", status, err)
+		t.Errorf("the session of the original: got %d, %v; want it served", status, err)
 	}
 }

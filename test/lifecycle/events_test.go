@@ -13,12 +13,12 @@ import (
 	"berth/test/harness"
 )
 
-// The command line shows what has happened, and goes on with what happens until Ctrl-C.
+// The command shows past events, and with --follow new ones until Ctrl-C.
 func TestEventsCommandShowsTimeline(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.start()
-	w.hears("READY=1")
+	w.waitForNotification("READY=1")
 	id, _ := w.create()
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), harness.Binary(t), append([]string{"session", "events", id, "--url", "http://" + w.address}, args...)...)
@@ -28,7 +28,7 @@ func TestEventsCommandShowsTimeline(t *testing.T) {
 	out, err := command().CombinedOutput()
 	for _, want := range []string{"EVENT", "created", "ready", "operator"} {
 		if err != nil || !strings.Contains(string(out), want) {
-			t.Errorf("got %v and no %s in\n%s", err, want, out)
+			t.Errorf("got %v without %s in\n%s", err, want, out)
 		}
 	}
 
@@ -36,24 +36,24 @@ func TestEventsCommandShowsTimeline(t *testing.T) {
 	pipe, err := follow.StdoutPipe()
 	harness.Must(t, err)
 	harness.Must(t, follow.Start())
-	lines, happened := bufio.NewScanner(pipe), make(chan string, 10)
+	lines, events := bufio.NewScanner(pipe), make(chan string, 10)
 	go func() {
 		for lines.Scan() {
 			var m struct{ What string }
 			_ = json.Unmarshal(lines.Bytes(), &m)
-			happened <- m.What
+			events <- m.What
 		}
-		close(happened)
+		close(events)
 	}()
 	expect := func(want string) {
 		t.Helper()
 		select {
-		case got := <-happened:
+		case got := <-events:
 			if got != want {
 				t.Fatalf("got %q, want %q", got, want)
 			}
 		case <-time.After(10 * time.Second):
-			t.Fatalf("%q was not told within 10 s", want)
+			t.Fatalf("%q was not printed within 10 s", want)
 		}
 	}
 	expect("created")
@@ -63,7 +63,7 @@ func TestEventsCommandShowsTimeline(t *testing.T) {
 	}
 	expect("stopped")
 	harness.Must(t, follow.Process.Signal(syscall.SIGINT))
-	for range happened { // until it has ended
+	for range events { // until the command has exited
 	}
 	if err := follow.Wait(); err != nil {
 		t.Errorf("ended by Ctrl-C: got %v, want exit code 0", err)

@@ -1,4 +1,4 @@
-// Package lifecycle_test starts, reloads, restarts and supervises the real binary, whose sessions are plain processes.
+// Package lifecycle_test starts, reloads, restarts and supervises the real binary, with the process runtime.
 package lifecycle_test
 
 import (
@@ -26,15 +26,15 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// fixture is a supervisor: it holds the socket that Berth serves on, starts Berth, and hears what it says.
+// fixture is a supervisor: it holds the socket that Berth serves on, starts Berth, and receives its notifications.
 type fixture struct {
-	t       *testing.T
-	dir     string
-	config  string
-	socket  *os.File // nil: Berth opens its own
-	address string
-	told    *net.UnixConn
-	env     []string
+	t             *testing.T
+	dir           string
+	config        string
+	socket        *os.File // nil: Berth opens its own
+	address       string
+	notifications *net.UnixConn
+	env           []string
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -51,9 +51,9 @@ func newFixture(t *testing.T) *fixture {
 	t.Cleanup(func() { _ = w.socket.Close() })
 
 	path := "@berth-notify-" + rand.Text() // abstract: a test's directory is too long for a socket
-	w.told, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	w.notifications, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	harness.Must(t, err)
-	t.Cleanup(func() { _ = w.told.Close() })
+	t.Cleanup(func() { _ = w.notifications.Close() })
 	w.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "BERTH_RUNTIME=process", "BERTH_STATE_DIR=" + filepath.Join(w.dir, "state"),
 		"BERTH_CONFIG=" + w.config, "NOTIFY_SOCKET=" + path, "LOG_FORMAT=json", "BERTH_DRAIN_TIMEOUT=10", "PROCESS_COMMAND=" + dockertest.BuildStub(t),
@@ -61,7 +61,7 @@ func newFixture(t *testing.T) *fixture {
 	return w
 }
 
-// configure writes the configuration file, with settings by area beside the profile of the small test server.
+// configure writes the configuration file, with settings by area beside the profile of the stub server.
 func (w *fixture) configure(settings map[string]any) {
 	w.t.Helper()
 	all := map[string]any{
@@ -82,7 +82,7 @@ func (w *fixture) configure(settings map[string]any) {
 	harness.Must(w.t, os.WriteFile(w.config, text, 0o600))
 }
 
-// berth is a process of Berth.
+// berth is a running Berth process.
 type berth struct {
 	cmd  *exec.Cmd
 	log  string
@@ -95,7 +95,7 @@ func (w *fixture) start(env ...string) *berth {
 	b := &berth{log: filepath.Join(w.dir, "berth.log"), done: make(chan struct{})}
 	out, err := os.OpenFile(b.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	harness.Must(w.t, err)
-	// The number of the process must be in its environment, which only itself can know beforehand.
+	// The process ID must be in the environment, and only the process itself knows it before its start.
 	b.cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0" serve`, harness.Binary(w.t))
 	b.cmd.Env, b.cmd.Stdout, b.cmd.Stderr, b.cmd.Dir = append(append(w.env, "LISTEN_FDS=1"), env...), out, out, w.dir
 	b.cmd.ExtraFiles = []*os.File{w.socket}
@@ -117,18 +117,18 @@ func (b *berth) end(s os.Signal) {
 	<-b.done
 }
 
-// hears waits for a notice of Berth's.
-func (w *fixture) hears(want string) {
+// waitForNotification waits for a notification of Berth.
+func (w *fixture) waitForNotification(want string) {
 	w.t.Helper()
 	buf := make([]byte, 4096)
-	harness.Must(w.t, w.told.SetReadDeadline(time.Now().Add(20*time.Second)))
-	var heard []string
+	harness.Must(w.t, w.notifications.SetReadDeadline(time.Now().Add(20*time.Second)))
+	var received []string
 	for {
-		n, err := w.told.Read(buf)
+		n, err := w.notifications.Read(buf)
 		if err != nil {
-			w.t.Fatalf("%q was not said within 20 s, but %q: %v", want, heard, err)
+			w.t.Fatalf("no notification %q within 20 s, but %q: %v", want, received, err)
 		}
-		if heard = append(heard, string(buf[:n])); strings.Contains(string(buf[:n]), want) {
+		if received = append(received, string(buf[:n])); strings.Contains(string(buf[:n]), want) {
 			return
 		}
 	}
@@ -141,7 +141,7 @@ func (w *fixture) admin() string {
 	return strings.TrimSpace(string(text))
 }
 
-// call makes a request and returns the status and the members of the answer.
+// call sends a request and returns the status and the members of the response.
 func (w *fixture) call(ctx context.Context, client *http.Client, method, path, token string) (int, map[string]any, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://"+w.address+path, nil)
 	if err != nil {
@@ -165,7 +165,7 @@ func (w *fixture) create() (id, token string) {
 	if err != nil || status != http.StatusCreated {
 		w.t.Fatalf("create: got %d %v, %v", status, made, err)
 	}
-	w.t.Cleanup(func() { // its server outlives Berth
+	w.t.Cleanup(func() { // its server keeps running when Berth exits
 		for _, p := range processesIn(filepath.Join(w.dir, "state")) {
 			_ = syscall.Kill(p, syscall.SIGKILL)
 		}
@@ -188,7 +188,7 @@ func processesIn(dir string) []int {
 	return found
 }
 
-// logged waits for a line of the log with all these words.
+// logged waits for a line of the log with all of words.
 func (w *fixture) logged(b *berth, words ...string) {
 	w.t.Helper()
 	harness.Eventually(w.t, 20*time.Second, fmt.Sprintf("the log has %q", words), func() error {
@@ -205,6 +205,6 @@ func (w *fixture) logged(b *berth, words ...string) {
 				return nil
 			}
 		}
-		return errors.New("it does not")
+		return errors.New("there is no such line")
 	})
 }

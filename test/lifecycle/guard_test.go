@@ -12,7 +12,7 @@ import (
 	"berth/test/harness"
 )
 
-// What is started after the guard connects to it at once.
+// A unit that is started after the guard connects to it at once.
 func TestGuardNotifiesSupervisorWhenListening(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -25,7 +25,7 @@ func TestGuardNotifiesSupervisorWhenListening(t *testing.T) {
 	guard.Env = w.env
 	harness.Must(t, guard.Start())
 	t.Cleanup(func() { _ = guard.Process.Kill(); _ = guard.Wait() })
-	w.hears("READY=1")
+	w.waitForNotification("READY=1")
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatalf("connect to the guard once it is ready: %v", err)

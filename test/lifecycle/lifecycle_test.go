@@ -20,14 +20,14 @@ func TestSupervisorNotifications(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	b := w.start("WATCHDOG_USEC=1000000")
-	w.hears("READY=1\nSTATUS=serving on " + w.address)
-	w.hears("WATCHDOG=1")
+	w.waitForNotification("READY=1\nSTATUS=serving on " + w.address)
+	w.waitForNotification("WATCHDOG=1")
 	harness.Must(t, b.cmd.Process.Signal(syscall.SIGHUP))
-	w.hears("RELOADING=1\nMONOTONIC_USEC=")
-	w.hears("READY=1")
-	w.hears("WATCHDOG=1")
+	w.waitForNotification("RELOADING=1\nMONOTONIC_USEC=")
+	w.waitForNotification("READY=1")
+	w.waitForNotification("WATCHDOG=1")
 	harness.Must(t, b.cmd.Process.Signal(syscall.SIGTERM))
-	w.hears("STOPPING=1")
+	w.waitForNotification("STOPPING=1")
 	<-b.done
 	if code := b.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
@@ -39,27 +39,27 @@ func TestHungProcessSendsNoWatchdog(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	b := w.start("WATCHDOG_USEC=1000000")
-	w.hears("WATCHDOG=1")
+	w.waitForNotification("WATCHDOG=1")
 	harness.Freeze(t, b.cmd.Process)
-	harness.Must(t, w.told.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
-	for buf := make([]byte, 4096); ; { // what was said before
-		if _, err := w.told.Read(buf); err != nil {
+	harness.Must(t, w.notifications.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	for buf := make([]byte, 4096); ; { // earlier notifications
+		if _, err := w.notifications.Read(buf); err != nil {
 			break
 		}
 	}
-	harness.Must(t, w.told.SetReadDeadline(time.Now().Add(1500*time.Millisecond)))
-	if n, err := w.told.Read(make([]byte, 4096)); err == nil {
-		t.Errorf("heard %d bytes of a process that was stopped", n)
+	harness.Must(t, w.notifications.SetReadDeadline(time.Now().Add(1500*time.Millisecond)))
+	if n, err := w.notifications.Read(make([]byte, 4096)); err == nil {
+		t.Errorf("received %d bytes from a frozen process", n)
 	}
 	harness.Must(t, b.cmd.Process.Signal(syscall.SIGCONT))
-	w.hears("WATCHDOG=1")
+	w.waitForNotification("WATCHDOG=1")
 }
 
 func TestReloadAppliesChangeableSettingsAndNamesOthers(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	b := w.start()
-	w.hears("READY=1")
+	w.waitForNotification("READY=1")
 	limit := func() any {
 		t.Helper()
 		status, health, err := w.call(t.Context(), http.DefaultClient, http.MethodGet, "/health", w.admin())
@@ -84,14 +84,14 @@ func TestReloadAppliesChangeableSettingsAndNamesOthers(t *testing.T) {
 	w.create()
 	w.logged(b, `"level":"DEBUG"`, "engine called")
 	if status, problem, err := w.call(t.Context(), http.DefaultClient, http.MethodPost, "/sessions", w.admin()); err != nil || status != http.StatusTooManyRequests {
-		t.Errorf("one session more than the new limit: got %d %v, %v; want 429", status, problem, err)
+		t.Errorf("create above the new limit: got %d %v, %v; want 429", status, problem, err)
 	}
 
 	w.configure(map[string]any{"limits": map[string]any{"max_sessions": 5, "critical": 1.0}, "log": map[string]any{"level": "LOUD"}})
 	reload()
 	w.logged(b, "configuration reload failed", "must be DEBUG")
 	if got := limit(); got != 1.0 {
-		t.Errorf("the limit is %v after a reload with a fault, want it unchanged", got)
+		t.Errorf("the limit is %v after an invalid reload, want it unchanged", got)
 	}
 }
 
@@ -103,12 +103,12 @@ func TestUnusableActivatedSocketsAreRefused(t *testing.T) {
 	w.logged(b, "2 sockets")
 }
 
-// Berth is restarted again and again under load, its socket kept open. No connection is refused and no request fails.
+// Berth is restarted several times under load while its socket stays open. No connection is refused and no request fails.
 func TestSocketActivationRestartRefusesNoConnection(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	b := w.start()
-	w.hears("READY=1")
+	w.waitForNotification("READY=1")
 	id, token := w.create()
 	admin := w.admin()
 
@@ -117,10 +117,10 @@ func TestSocketActivationRestartRefusesNoConnection(t *testing.T) {
 	var clients sync.WaitGroup
 	for i := range 8 {
 		clients.Go(func() {
-			// Half of them connect for each request, as the first one on a connection is in the most danger.
+			// Half of them open a connection for each request, because the first request on a connection is most likely to fail.
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: i%4 < 2}, Timeout: 30 * time.Second}
 			defer client.CloseIdleConnections()
-			method, path, shown := http.MethodPost, "/s/"+id+"/session", token // which no client sends again by itself
+			method, path, shown := http.MethodPost, "/s/"+id+"/session", token // which no client retries by itself
 			if i%2 == 0 {
 				method, path, shown = http.MethodGet, "/sessions/"+id, admin
 			}
@@ -138,7 +138,7 @@ func TestSocketActivationRestartRefusesNoConnection(t *testing.T) {
 		at := requests.Load()
 		harness.Eventually(t, 20*time.Second, "requests are answered", func() error {
 			if requests.Load() < at+500 {
-				return errors.New("not yet enough")
+				return errors.New("too few so far")
 			}
 			return nil
 		})
@@ -146,18 +146,18 @@ func TestSocketActivationRestartRefusesNoConnection(t *testing.T) {
 		restarts.Add(1)
 		b = w.start()
 	}
-	w.hears("READY=1")
+	w.waitForNotification("READY=1")
 	stop()
 	clients.Wait()
 	t.Logf("%d requests over %d restarts", requests.Load(), restarts.Load())
 }
 
-// Event streams end when Berth stops, and their clients see that they did.
+// Event streams end when Berth stops, and their clients receive the end.
 func TestStreamsEndAtShutdown(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	b := w.start()
-	w.hears("READY=1")
+	w.waitForNotification("READY=1")
 	id, token := w.create()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", w.address)
 	harness.Must(t, err)

@@ -18,8 +18,8 @@ import (
 	"berth/test/harness"
 )
 
-// An engine that ends while a session is being brought up is no fault of the session's: whoever asked is told, and the work is
-// done when the engine is back.
+// An engine that stops during the start of a session does not count against the session: the caller gets an error, and the operation
+// is completed after the engine has recovered.
 func TestEngineKilledDuringStarts(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
@@ -30,7 +30,7 @@ func TestEngineKilledDuringStarts(t *testing.T) {
 	w := harness.NewStub(t)
 	slow := dockertest.StubProfile(t)
 	slow.Env = maps.Clone(slow.Env)
-	slow.Env["STUB_MODE"], slow.Env["STUB_DELAY"] = "slow", "4s" // long enough for the engine to end meanwhile
+	slow.Env["STUB_MODE"], slow.Env["STUB_DELAY"] = "slow", "4s" // long enough for the engine to stop meanwhile
 	w.Profiles(map[string]session.Profile{"stub": slow})
 	w.Vars["CONTAINER_HEALTH_CHECK_INTERVAL"] = "2"
 	w.StartServe()
@@ -64,12 +64,12 @@ func TestEngineKilledDuringStarts(t *testing.T) {
 					return nil
 				}
 			}
-			return errors.New("none is")
+			return errors.New("no server is starting")
 		})
 		e.end(signal)
 		e.start()
 		if got := <-answer; got != "<nil>" {
-			t.Errorf("%s with %s for the engine: got %s, want 503 and %s", path, signal, got, session.CodeEngineUnavailable)
+			t.Errorf("%s during %s of the engine: got %s, want 503 and %s", path, signal, got, session.CodeEngineUnavailable)
 		}
 	}
 	run := func(n int) {
@@ -99,6 +99,6 @@ func TestEngineKilledDuringStarts(t *testing.T) {
 		t.Errorf("got %s, want it upgraded", a)
 	}
 	if a := w.Call(http.MethodGet, "/s/"+first+"/session", token, ""); a.Status != http.StatusOK {
-		t.Errorf("the session answers %s", a)
+		t.Errorf("the session: got %s, want 200", a)
 	}
 }

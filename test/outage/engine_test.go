@@ -1,4 +1,4 @@
-// Package outage_test takes the engine away from running sessions and gives it back.
+// Package outage_test stops and restarts the engine while sessions are running.
 package outage_test
 
 import (
@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// engine is the one engine of a test that runs in namespaces of its own.
+// engine is the engine of a test that runs in namespaces of its own.
 type engine struct {
 	t     *testing.T
 	dir   string
@@ -26,7 +26,7 @@ type engine struct {
 	ended chan struct{}
 }
 
-// newEngine starts an engine that nobody else has, at the socket that the harness uses.
+// newEngine starts an engine for this test only, at the socket that the harness uses.
 func newEngine(t *testing.T, dir string, flags ...string) *engine {
 	t.Helper()
 	e := &engine{t: t, dir: dir, flags: flags}
@@ -72,7 +72,7 @@ func (e *engine) start() {
 	})
 }
 
-// end ends the engine with a signal and returns when it is gone.
+// end sends the engine a signal and waits until it has exited.
 func (e *engine) end(signal os.Signal) {
 	_ = e.cmd.Process.Signal(signal)
 	<-e.ended

@@ -13,30 +13,30 @@ import (
 	"berth/test/harness"
 )
 
-const ships = 10
+const sessionCount = 10
 
-// sessionUnderLoad is a session, and what must not change.
+// sessionUnderLoad is a session with the values that must not change.
 type sessionUnderLoad struct {
 	id, token string
-	history   string // what its server remembers
+	history   string // state of its server
 	container string
 }
 
 // fleet is a Berth with running sessions.
 type fleet struct {
 	*harness.Env
-	t     *testing.T
-	ships []sessionUnderLoad
+	t        *testing.T
+	sessions []sessionUnderLoad
 }
 
-// newFleet has ten sessions, each of which remembers something.
+// newFleet starts a Berth with ten sessions, each with some state.
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{Env: harness.NewStub(t), t: t, ships: make([]sessionUnderLoad, ships)}
+	f := &fleet{Env: harness.NewStub(t), t: t, sessions: make([]sessionUnderLoad, sessionCount)}
 	f.Vars["CONTAINER_HEALTH_CHECK_INTERVAL"] = "2"
 	f.StartServe()
 	var wg sync.WaitGroup
-	for i := range f.ships {
+	for i := range f.sessions {
 		wg.Go(func() {
 			a, err := f.Try(t.Context(), http.MethodPost, "/sessions", f.AdminToken(), "{}")
 			if err != nil || a.Status != http.StatusCreated {
@@ -49,7 +49,7 @@ func newFleet(t *testing.T) *fleet {
 			}
 			a, _ = f.Try(t.Context(), http.MethodGet, "/s/"+s.id+"/session", s.token, "")
 			s.history = string(a.Body)
-			f.ships[i] = s
+			f.sessions[i] = s
 		})
 	}
 	wg.Wait()
@@ -60,10 +60,10 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
-// states is the health of each session.
+// states returns the health of each session.
 func (f *fleet) states(ctx context.Context) (map[string]string, error) {
 	all := map[string]string{}
-	for _, s := range f.ships {
+	for _, s := range f.sessions {
 		a, err := f.Try(ctx, http.MethodGet, "/health/container/"+s.id, f.AdminToken(), "")
 		if err != nil {
 			return nil, err
@@ -85,22 +85,22 @@ func (f *fleet) areHealthy(within time.Duration) {
 		if err != nil {
 			return err
 		}
-		for _, s := range f.ships {
+		for _, s := range f.sessions {
 			if is := all[s.id]; is.Status != "running" || is.Operation != nil || states[s.id] != "HEALTHY" {
 				return fmt.Errorf("%+v, %s", is, states[s.id])
 			}
 		}
-		if len(all) != len(f.ships) {
-			return fmt.Errorf("%d sessions, want %d", len(all), len(f.ships))
+		if len(all) != len(f.sessions) {
+			return fmt.Errorf("%d sessions, want %d", len(all), len(f.sessions))
 		}
 		return nil
 	})
 }
 
-// remember checks that every session's server still has what was written, for the token of before.
-func (f *fleet) remember() {
+// checkState checks that every session's server still has its state, and accepts the same token.
+func (f *fleet) checkState() {
 	f.t.Helper()
-	for _, s := range f.ships {
+	for _, s := range f.sessions {
 		if a := f.Call(http.MethodGet, "/s/"+s.id+"/session", s.token, ""); a.Status != http.StatusOK || string(a.Body) != s.history {
 			f.t.Errorf("session %s has %s, want %s", s.id, a, s.history)
 		}
@@ -119,7 +119,7 @@ func (f *fleet) restarts() map[string]int {
 	return counts
 }
 
-// watch notes every health that sessions are shown with until it is stopped, and returns them sorted.
+// watch collects the health states of all sessions until it is stopped, and returns them sorted.
 func (f *fleet) watch() (stop func() []string) {
 	seen := map[string]bool{}
 	done, over := make(chan struct{}), make(chan struct{})
@@ -132,7 +132,7 @@ func (f *fleet) watch() (stop func() []string) {
 			case <-done:
 				return
 			case <-tick.C:
-				states, _ := f.states(f.t.Context()) // an API that does not answer is found by others
+				states, _ := f.states(f.t.Context()) // other checks detect an API that does not answer
 				for _, state := range states {
 					seen[state] = true
 				}
@@ -146,7 +146,7 @@ func (f *fleet) watch() (stop func() []string) {
 	}
 }
 
-// after waits.
+// after waits for d, or fails the test at its end.
 func after(t *testing.T, d time.Duration) {
 	t.Helper()
 	select {

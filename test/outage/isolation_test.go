@@ -27,15 +27,15 @@ import (
 )
 
 const (
-	hostAddress     = "10.99.0.1" // of this machine, towards the LAN
-	lanAddress      = "10.99.0.2" // of another machine there
+	hostAddress     = "10.99.0.1" // of this machine, in the LAN
+	lanAddress      = "10.99.0.2" // of another machine in the LAN
 	metadataAddress = "169.254.169.254"
 )
 
-// lanHost is another machine: a network namespace at the end of a cable.
+// lanHost is another machine: a network namespace with a virtual Ethernet link.
 type lanHost struct{ pid int }
 
-// newLAN connects another machine to this one, which forwards packets, as one with other containers or machines on it does.
+// newLAN connects another machine to this one, which forwards packets, like a host with other containers or virtual machines.
 func newLAN(t *testing.T) *lanHost {
 	t.Helper()
 	machine := exec.Command("unshare", "--net", "sleep", "infinity")
@@ -52,7 +52,7 @@ func newLAN(t *testing.T) *lanHost {
 		}
 		theirs, err := os.Readlink("/proc/" + pid + "/ns/net")
 		if err == nil && mine == theirs {
-			err = fmt.Errorf("it is still in %s", mine)
+			err = fmt.Errorf("the process is still in %s", mine)
 		}
 		return err
 	})
@@ -83,7 +83,7 @@ func sh(t *testing.T, script string, replace ...string) {
 func (l *lanHost) do(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread is of no use to anybody else
+		runtime.LockOSThread() // never unlocked: the thread cannot be used for anything else
 		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", l.pid))
 		if err == nil {
 			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
@@ -102,7 +102,7 @@ func (l *lanHost) listen(t *testing.T, address string) {
 	harness.Must(t, l.do(func() error { return accept(t, address) }))
 }
 
-// accept takes connections and closes them.
+// accept accepts connections and closes them.
 func accept(t *testing.T, address string) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -129,7 +129,7 @@ func dial(address string) error {
 	return err
 }
 
-// sessionOf starts a container of a session and returns it when its server answers.
+// sessionOf starts a session's container and returns it when its server answers.
 func sessionOf(t *testing.T, r *docker.Runtime, profile session.Profile, name string) session.Container {
 	t.Helper()
 	spec := session.Spec{
@@ -169,8 +169,7 @@ func ask(ctx context.Context, address, path string) (map[string]any, error) {
 	return answer, json.Unmarshal(text, &answer)
 }
 
-// TestHostIsUnreachableFromSessions looks at what a session reaches, and what reaches a session, on a machine that is closed to
-// sessions and on one that is not.
+// TestHostIsUnreachableFromSessions checks connections from and to sessions, with and without the firewall rules.
 func TestHostIsUnreachableFromSessions(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
@@ -181,7 +180,7 @@ func TestHostIsUnreachableFromSessions(t *testing.T) {
 	e := newEngine(t, dir, "--live-restore")
 	profile := dockertest.StubProfile(t)
 	api := dockertest.Client(t)
-	// What an earlier version made has a bridge of the engine's naming.
+	// In earlier versions the engine named the bridge.
 	_, err := api.NetworkCreate(t.Context(), "earlier", client.NetworkCreateOptions{
 		Driver: "bridge", Options: map[string]string{"com.docker.network.bridge.enable_icc": "false"}, Labels: map[string]string{"berth.network": "true"},
 	})
@@ -199,8 +198,8 @@ func TestHostIsUnreachableFromSessions(t *testing.T) {
 	harness.Must(t, accept(t, "0.0.0.0:2222"))
 	machine.listen(t, "0.0.0.0:80")
 
-	// look compares what is open now with what should be. What is closed answers nothing, so all is tried at once.
-	look := func(when string, open bool) {
+	// check compares the reachable addresses with the expected ones, all at once because closed ones time out.
+	check := func(when string, open bool) {
 		t.Helper()
 		var tries sync.WaitGroup
 		for network, c := range sessions {
@@ -208,7 +207,7 @@ func TestHostIsUnreachableFromSessions(t *testing.T) {
 				"a port of this machine, at the bridge's address": net.JoinHostPort(gateway(t, api, network), "2222"),
 				"a port of this machine, at another address":      hostAddress + ":2222",
 				"the metadata service":                            metadataAddress + ":80",
-				"the port that a neighbour publishes":             published.Address,
+				"the published port of another container":         published.Address,
 			} {
 				tries.Go(func() {
 					if answer, err := ask(t.Context(), c.Address, "/dial?addr="+at); err != nil || answer["ok"] != open {
@@ -219,7 +218,7 @@ func TestHostIsUnreachableFromSessions(t *testing.T) {
 			tries.Go(func() {
 				answer, err := ask(t.Context(), c.Address, "/dial?addr="+lanAddress+":80")
 				if reached, _ := answer["ok"].(bool); err != nil || !reached {
-					t.Errorf("%s: a session of the network %s does not reach what is outside: %v, %v", when, network, answer, err)
+					t.Errorf("%s: a session of the network %s does not reach other hosts: %v, %v", when, network, answer, err)
 				}
 			})
 			tries.Go(func() {
@@ -245,26 +244,26 @@ func TestHostIsUnreachableFromSessions(t *testing.T) {
 		return string(out)
 	}
 	before := rules(t)
-	look("before", true)
+	check("before", true)
 	if out := firewall("--dry-run"); !strings.Contains(out, "+-A BERTH-INPUT -i berth+ -j DROP") {
 		t.Errorf("the plan does not show the rules:\n%s", out)
 	}
-	look("after a dry run", true)
+	check("after a dry run", true)
 
 	firewall("--yes")
-	look("closed", false)
+	check("closed", false)
 	closed := rules(t)
 	if out := firewall("--yes"); !strings.Contains(out, "nothing to do") || rules(t) != closed {
-		t.Errorf("a second run did something: %s\n%s", out, rules(t))
+		t.Errorf("a second run changed something: %s\n%s", out, rules(t))
 	}
 	e.end(syscall.SIGTERM)
 	e.start()
-	look("after a restart of the engine", false)
+	check("after a restart of the engine", false)
 
 	firewall("--undo", "--yes")
-	look("after the undo", true)
+	check("after the undo", true)
 	if after := rules(t); after != before {
-		t.Errorf("the rules after the undo:\n%s\nwant those of before:\n%s", after, before)
+		t.Errorf("the rules after the undo:\n%s\nwant the earlier ones:\n%s", after, before)
 	}
 }
 
@@ -277,7 +276,7 @@ func open(t *testing.T, o docker.Options) *docker.Runtime {
 	return r
 }
 
-// gateway is the address of a network's bridge.
+// gateway returns the address of a network's bridge.
 func gateway(t *testing.T, api *client.Client, network string) string {
 	t.Helper()
 	n, err := api.NetworkInspect(t.Context(), network, client.NetworkInspectOptions{})
@@ -285,7 +284,7 @@ func gateway(t *testing.T, api *client.Client, network string) string {
 	return n.Network.IPAM.Config[0].Gateway.String()
 }
 
-// rules are those of the firewall that are not about single containers.
+// rules returns the firewall rules except those of single containers.
 func rules(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder

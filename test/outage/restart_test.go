@@ -16,11 +16,11 @@ import (
 	"berth/test/harness"
 )
 
-// healers is how many sessions may be started at once automatically.
-const healers = 4
+// maxRestarts is the limit of concurrent automatic starts.
+const maxRestarts = 4
 
-// The engine is stopped with all containers on it, or killed, and comes back with all of them down: more often within ten
-// minutes than a server may be restarted. None of it counts against a session.
+// The engine is stopped with all its containers, or killed, and restarts with all of them down, more often within ten minutes than a
+// server may be restarted. No restart counts against a session.
 func TestTenSessionsRecoverFromRepeatedEngineRestarts(t *testing.T) {
 	t.Parallel()
 	dir, inside := harness.Isolated(t)
@@ -33,21 +33,21 @@ func TestTenSessionsRecoverFromRepeatedEngineRestarts(t *testing.T) {
 
 	for round, how := range []struct {
 		signal    syscall.Signal
-		away      time.Duration
-		berthDown bool // Berth ends before the engine, and begins after it is back
+		downtime  time.Duration
+		berthDown bool // Berth is stopped before the engine, and started after it
 	}{
-		{signal: syscall.SIGTERM, away: 5 * time.Second},
+		{signal: syscall.SIGTERM, downtime: 5 * time.Second},
 		{signal: syscall.SIGTERM},
-		{signal: syscall.SIGKILL, away: time.Second},
+		{signal: syscall.SIGKILL, downtime: time.Second},
 		{signal: syscall.SIGTERM, berthDown: true},
-		{signal: syscall.SIGTERM, away: time.Second},
+		{signal: syscall.SIGTERM, downtime: time.Second},
 	} {
 		t.Logf("round %d", round+1)
 		if how.berthDown {
 			f.Serve.Signal(os.Interrupt)
 		}
 		e.end(how.signal)
-		after(t, how.away)
+		after(t, how.downtime)
 		e.start()
 		if how.berthDown {
 			f.StartServe()
@@ -55,26 +55,26 @@ func TestTenSessionsRecoverFromRepeatedEngineRestarts(t *testing.T) {
 		f.areHealthy(90 * time.Second)
 		for id, n := range f.restarts() {
 			if n != 0 {
-				t.Errorf("round %d: session %s was restarted %d times, want none that counts", round+1, id, n)
+				t.Errorf("round %d: session %s has %d counted restarts, want none", round+1, id, n)
 			}
 		}
 	}
 	if seen := stop(); slices.Contains(seen, "FAILED") {
-		t.Errorf("got the states %v, want no session given up", seen)
+		t.Errorf("got the states %v, want no session FAILED", seen)
 	}
-	f.remember()
-	for _, s := range f.ships {
+	f.checkState()
+	for _, s := range f.sessions {
 		a := f.Call(http.MethodGet, "/sessions/"+s.id+"/events", f.AdminToken(), "")
 		if body := string(a.Body); strings.Contains(body, "by itself") || !strings.Contains(body, "the engine was stopped or restarted") {
 			t.Errorf("session %s has the timeline %s, want the engine named", s.id, body)
 		}
 	}
-	if most := atOnce(t, f.Serve.Log); most < 1 || most > healers {
-		t.Errorf("up to %d starts at once, want 1 to %d", most, healers)
+	if most := atOnce(t, f.Serve.Log); most < 1 || most > maxRestarts {
+		t.Errorf("up to %d starts at once, want 1 to %d", most, maxRestarts)
 	}
 }
 
-// atOnce reads from a log how many starts were in progress at once at most.
+// atOnce returns the maximum of concurrent starts in a log.
 func atOnce(t *testing.T, file string) int {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -95,7 +95,7 @@ func atOnce(t *testing.T, file string) int {
 			continue
 		}
 		begun := line.At.Add(-time.Duration(line.Took * float64(time.Millisecond)))
-		edges = append(edges, edge{begun.Add(5 * time.Millisecond), 1}, edge{line.At, -1}) // the end is written a little late
+		edges = append(edges, edge{begun.Add(5 * time.Millisecond), 1}, edge{line.At, -1}) // the end is logged slightly late
 	}
 	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.step, b.step)) })
 	now, most := 0, 0
