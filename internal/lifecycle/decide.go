@@ -93,7 +93,7 @@ func (r Rules) decideObserved(s session.Session, seen Observation, now time.Time
 			return keep()
 		case s.StopReason == session.StopEngine:
 			return Decision{Verdict: Resume, Kind: session.OpStart}
-		case seen.OthersUnknown: // another process may have been asked to start it
+		case seen.OthersUnknown: // another process may have been requested to start it
 			return Decision{Verdict: Wait}
 		}
 		return Decision{Verdict: Resume, Kind: session.OpStop}

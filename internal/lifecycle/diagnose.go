@@ -41,8 +41,8 @@ func (e *diagnoser) diagnose(ctx context.Context, s session.Session, c session.C
 	ended := func(cause Cause, advice, format string, args ...any) *Diagnosis {
 		return &Diagnosis{Cause: cause, Failure: session.Errorf(session.CodeNotRunning, format, args...), Advice: advice}
 	}
-	starved := c.OOMKilled || e.health.ranOutOfMemory(s.ID)
-	byHand := end.signalled && !starved
+	outOfMemory := c.OOMKilled || e.health.ranOutOfMemory(s.ID)
+	byHand := end.signalled && !outOfMemory
 	var why *Diagnosis
 	switch {
 	case !absent && e.isStoppedByEngine(ctx, c, end):
@@ -51,12 +51,12 @@ func (e *diagnoser) diagnose(ctx context.Context, s session.Session, c session.C
 		}
 		return ended(CauseEngine, "", "%s", unobservedStop(c.ExitCode))
 	case end.signalled && (absent || e.isBeingRemoved(ctx, c)):
-		why = ended(CauseGone, adviseWorkspace, "the container was removed by somebody with access to the engine")
+		why = ended(CauseGone, adviseWorkspace, "the container was removed through the engine's API")
 	case absent:
-		why = ended(CauseGone, adviseWorkspace, "the container is gone")
+		why = ended(CauseGone, adviseWorkspace, "the container does not exist any more")
 	case byHand:
-		why = ended(CauseByHand, adviseStart, "the container was stopped by somebody with access to the engine (exit code %d)", c.ExitCode)
-	case c.OOMKilled, c.ExitCode == exitKilled && starved:
+		why = ended(CauseByHand, adviseStart, "the container was stopped through the engine's API (exit code %d)", c.ExitCode)
+	case c.OOMKilled, c.ExitCode == exitKilled && outOfMemory:
 		why = ended(CauseMemory, adviseStart, "the server was killed because it ran out of memory; raise CONTAINER_MEMORY_LIMIT if that happens again")
 	case c.ExitCode == exitKilled: // the engine does not always report that memory ran out
 		why = ended(CauseKilled, adviseLogs, "the server was killed, perhaps because it ran out of memory")
@@ -103,9 +103,9 @@ func (e *diagnoser) isStoppedByEngine(ctx context.Context, c session.Container, 
 		return true
 	}
 	// An engine that is stopping accepts no connections, and sends the exit events of its containers until all have exited.
-	ask, cancel := context.WithTimeout(ctx, e.opts.Health.Timeout)
+	ping, cancel := context.WithTimeout(ctx, e.opts.Health.Timeout)
 	defer cancel()
-	return e.runtime.Ping(ask) != nil
+	return e.runtime.Ping(ping) != nil
 }
 
 // isBeingRemoved reports whether a container that was observed as stopped is being removed or has been: the engine kills a

@@ -126,16 +126,16 @@ func TestContainerExitCauseIsReported(t *testing.T) {
 		not  string
 	}{
 		"docker stop": {
-			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGTERM, 143, false) }, "stopped by somebody with access to the engine", "memory",
+			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGTERM, 143, false) }, "stopped through the engine's API", "memory",
 		},
 		"docker kill": {
-			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGKILL, 137, false) }, "stopped by somebody with access to the engine", "memory",
+			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGKILL, 137, false) }, "stopped through the engine's API", "memory",
 		},
 		"docker rm -f": { // the missing container may be observed before the engine's event of the removal
 			func(h *fixture, c string) { h.Engine.StopExternally(c, syscall.SIGKILL, 137, true) }, "the container ", "stopped",
 		},
-		"out of memory":   {func(h *fixture, c string) { h.Engine.Crash(c, 137, true) }, "ran out of memory", "somebody"},
-		"killed":          {func(h *fixture, c string) { h.Engine.Crash(c, 137, false) }, "perhaps because it ran out of memory", "somebody"},
+		"out of memory":   {func(h *fixture, c string) { h.Engine.Crash(c, 137, true) }, "ran out of memory", "API"},
+		"killed":          {func(h *fixture, c string) { h.Engine.Crash(c, 137, false) }, "perhaps because it ran out of memory", "API"},
 		"exits by itself": {func(h *fixture, c string) { h.Engine.Crash(c, 143, false) }, "ended by itself with code 143", "engine"},
 	} {
 		t.Run(name, func(t *testing.T) {

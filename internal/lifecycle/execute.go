@@ -50,7 +50,7 @@ func (x *executor) perform(ctx context.Context, w *Work, s session.Session) (_ s
 	}
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	if err != nil {
-		if !w.automatic && !known && s.Status == session.Error { // otherwise the next attempt, or giving up, is reported
+		if !w.automatic && !known && s.Status == session.Error { // otherwise the next attempt, or the final failure, is reported
 			x.reports.notify(ctx, s, session.EventFailed, causes[kind], s.LastError)
 		}
 		x.opts.Logger.WarnContext(ctx, "operation failed", "session_id", s.ID, "operation", kind, "duration_ms", took,

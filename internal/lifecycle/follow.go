@@ -43,7 +43,7 @@ func (f *follower) watchFeed(ctx context.Context) {
 		}
 	}, func(id session.ID) {
 		if err := f.follow(ctx, id); err != nil && ctx.Err() == nil {
-			f.opts.Logger.WarnContext(ctx, "change of another process was not followed; retrying", "session_id", id, "error", err)
+			f.opts.Logger.WarnContext(ctx, "change of another process was not applied; retrying", "session_id", id, "error", err)
 			fallBehind()
 		}
 	}) // ctx has ended
@@ -77,7 +77,7 @@ func (f *follower) catchUp(ctx context.Context, behind <-chan struct{}) {
 	}
 }
 
-// refresh updates the routes from every record. It reads the store only: addresses that the engine has to be asked for are left to
+// refresh updates the routes from every record. It reads the store only: addresses that need an inspection are left to
 // [follower.locateAll].
 func (f *follower) refresh(ctx context.Context) error {
 	mark := f.routes.mark()

@@ -101,7 +101,7 @@ func TestFollowerRetriesAfterStoreFailure(t *testing.T) {
 		_, routes := w.OtherProcess(func(o *lifecycle.Options) {
 			o.Process, o.Peers, o.ReconcileEvery = "third", w.peers, time.Hour
 			o.Logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
-				if bytes.Contains(line, []byte("was not followed")) && bytes.Contains(line, []byte(sentinel.ID)) {
+				if bytes.Contains(line, []byte("was not applied")) && bytes.Contains(line, []byte(sentinel.ID)) {
 					failed <- struct{}{}
 				}
 			}), nil))
@@ -111,9 +111,9 @@ func TestFollowerRetriesAfterStoreFailure(t *testing.T) {
 			return w.Keys.Matches(token, r.Token.Digest)
 		}))
 		s, sentinel = w.stored(s.ID), w.stored(sentinel.ID)
-		away := session.Errorf(session.CodeStoreUnavailable, "the database does not answer in time")
-		w.Store.Fail("Get", away)
-		w.Store.Fail("List", away)
+		unavailable := session.Errorf(session.CodeStoreUnavailable, "the database does not answer in time")
+		w.Store.Fail("Get", unavailable)
+		w.Store.Fail("List", unavailable)
 		fresh := access.NewToken(32)
 		s.Token.Digest = w.Keys.Digest(fresh)
 		for _, changed := range []session.Session{s, sentinel} { // changes are followed in order

@@ -104,7 +104,7 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 		"long owner":      {Owner: string(long)},
 		"line break":      {Owner: "a\nb"},
 		"not UTF-8":       {Owner: "\xff"},
-		"unknown profile": {Profile: "nobody"},
+		"unknown profile": {Profile: "unknown"},
 		"large metadata":  {Metadata: map[string]any{"x": string(make([]byte, 70<<10))}},
 		"long key":        {IdempotencyKey: string(long)},
 	} {

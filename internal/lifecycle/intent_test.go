@@ -326,7 +326,7 @@ func TestFailedStopIsRetriedWhenEngineRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := monitored(t, func(o *lifecycle.Options) { o.ReconcileEvery = time.Hour })
 		s, _ := h.Make(lifecycle.Request{})
-		h.waitFor(t, s.ID, "looked at", isUp)
+		h.waitFor(t, s.ID, "checked", isUp)
 		h.Engine.SetDown(true)
 		_, err := h.do(h.Stop, s.ID)
 		wantCode(t, err, session.CodeEngineUnavailable, "stop")

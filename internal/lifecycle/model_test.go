@@ -134,7 +134,7 @@ func (m *model) maybeWait(w *lifecycle.Work) {
 
 func (m *model) pick() session.ID {
 	if len(m.ids) == 0 {
-		return "ses-nobody"
+		return "ses-missing"
 	}
 	return rapid.SampledFrom(m.ids).Draw(m.rt, "session")
 }
@@ -142,7 +142,7 @@ func (m *model) pick() session.ID {
 func (m *model) container() string {
 	s, err := m.store().Get(m.t.Context(), m.pick())
 	if err != nil {
-		return "nobody's"
+		return "berth-missing"
 	}
 	return s.ContainerName
 }

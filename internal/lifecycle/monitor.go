@@ -113,7 +113,7 @@ func (m *monitor) watchEngine(ctx context.Context) {
 // check probes a session's server, inspects its container if the probe fails, and handles the result.
 func (m *monitor) check(ctx context.Context, id session.ID) {
 	target, name := m.health.probeTarget(id)
-	away := m.health.isEngineUnreachable()
+	unavailable := m.health.isEngineUnreachable()
 	if target.Address == "" || m.locks.isWorking(id) {
 		return
 	}
@@ -125,7 +125,7 @@ func (m *monitor) check(ctx context.Context, id session.ID) {
 	if ctx.Err() != nil {
 		return
 	}
-	if err == nil && away { // HEALTHY also requires the engine's confirmation that the container runs
+	if err == nil && unavailable { // HEALTHY also requires the engine's confirmation that the container runs
 		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Latency: latency, Reason: "its server answers, but the engine is unavailable"})
 		return
 	}
@@ -137,13 +137,13 @@ func (m *monitor) check(ctx context.Context, id session.ID) {
 	engine, cancel := context.WithTimeout(ctx, m.opts.Health.Timeout)
 	c, missing := m.runtime.Inspect(engine, name)
 	cancel()
-	if missing == nil && away {
+	if missing == nil && unavailable {
 		m.redial.raise()
 	}
 	switch {
 	case ctx.Err() != nil || m.locks.isWorking(id):
 	case missing != nil && session.CodeOf(missing) != session.CodeNotFound:
-		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Reason: "the engine cannot be asked"})
+		m.handleProblem(ctx, id, target, Check{At: m.opts.now(), State: Unknown, Reason: "the engine is unavailable"})
 	case missing != nil || c.State != session.StateRunning && c.State != session.StatePaused, c.State == session.StateRunning && c.Address != target.Address:
 		m.reports.logFailure(ctx, id, m.reconcile(ctx, id)) // its state or address has changed
 	case c.State == session.StatePaused:

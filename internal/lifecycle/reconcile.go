@@ -172,7 +172,7 @@ func (r *reconciler) inspect(ctx context.Context, id session.ID) (Decision, Obse
 		err = r.stopNotWorking(ctx, s, c)
 	case Resume:
 		if s.Operation != nil {
-			r.opts.Logger.InfoContext(ctx, "taking up an interrupted operation", "session_id", s.ID, "operation", s.Operation.Kind)
+			r.opts.Logger.InfoContext(ctx, "resuming an interrupted operation", "session_id", s.ID, "operation", s.Operation.Kind)
 		} else if d.Kind == session.OpStop {
 			r.opts.Logger.WarnContext(ctx, "container runs although its session is stopped; stopping it", "session_id", s.ID)
 		}

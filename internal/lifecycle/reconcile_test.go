@@ -106,8 +106,8 @@ func TestContainersAreKeptWhenStoreIsEmpty(t *testing.T) {
 	t.Parallel()
 	hold := &hold{}
 	h := newFixture(t, func(o *lifecycle.Options) { o.Hold = hold })
-	h.orphan("berth-lost-1")
-	h.orphan("berth-lost-2")
+	h.orphan("berth-orphan-1")
+	h.orphan("berth-orphan-2")
 	wantContainers := func(why string, want, unrecorded int) {
 		t.Helper()
 		h.reconcile()
@@ -123,7 +123,7 @@ func TestContainersAreKeptWhenStoreIsEmpty(t *testing.T) {
 	wantContainers("when it has a session", 3, 2)
 	h.Manager = h.Process()
 	wantContainers("after a restart", 3, 2)
-	hold.fail = errors.New("away")
+	hold.fail = errors.New("unavailable")
 	wantContainers("while the hold cannot be read", 3, 2)
 	hold.fail, hold.before = nil, time.Time{}
 	wantContainers("after the hold was removed", 1, 0)
@@ -159,7 +159,7 @@ func TestReconcileChangesNothingDuringOutage(t *testing.T) {
 		t.Error("reconcile without the store: got no error")
 	}
 	h.Store.Fail("List", nil)
-	h.Engine.Script(runtimetest.OpList, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
+	h.Engine.Script(runtimetest.OpList, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "unavailable")})
 	if err := h.Reconcile(t.Context()); err == nil {
 		t.Error("reconcile without the engine: got no error")
 	}

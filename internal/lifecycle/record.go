@@ -40,7 +40,7 @@ func (r *recorder) change(ctx context.Context, id session.ID, f func(*session.Se
 			r.routes.publishSince(mark, s)
 			return s, nil
 		case session.CodeConflict:
-			r.opts.Logger.DebugContext(ctx, "session changed meanwhile, trying again", "session_id", id, "revision", revision)
+			r.opts.Logger.DebugContext(ctx, "session changed meanwhile, retrying", "session_id", id, "revision", revision)
 		default:
 			return session.Session{}, err
 		}

@@ -48,7 +48,7 @@ func (q *queue) handleFailureLocked(ctx context.Context, w *Work, seen Observati
 			return nil
 		}
 		w.automatic, w.then, w.handover = true, q.restartAgain, rand.N(startSpread) //nolint:gosec // not a secret
-		q.opts.Logger.InfoContext(ctx, "session was ended by the engine and is started again", "session_id", s.ID)
+		q.opts.Logger.InfoContext(ctx, "session was stopped by the engine and is started again", "session_id", s.ID)
 	case Fail:
 		if q.rules.Restarts {
 			q.opts.Logger.ErrorContext(ctx, "session failed, no restarts left", "session_id", s.ID, "reason", why.Failure.Message, "restarts", s.RestartCount)

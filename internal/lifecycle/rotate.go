@@ -46,7 +46,7 @@ func (m *Manager) sweepTokens(ctx context.Context) {
 	for {
 		ctx := m.opts.Tracer.Start(ctx)
 		if _, err := m.SweepTokens(ctx); err != nil && ctx.Err() == nil {
-			m.opts.Logger.WarnContext(ctx, "expired tokens not swept, though refused; the next sweep tries again", "error", err)
+			m.opts.Logger.WarnContext(ctx, "expired tokens not swept, but rejected; the next sweep retries", "error", err)
 		}
 		select {
 		case <-every.C:

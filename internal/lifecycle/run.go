@@ -28,7 +28,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 			return m.activity.flush(last)
 		case <-flush.C:
 			if err := m.activity.flush(ctx); err != nil && ctx.Err() == nil {
-				m.opts.Logger.WarnContext(ctx, "activity not written, kept for later", "error", err)
+				m.opts.Logger.WarnContext(ctx, "activity not written, kept for the next flush", "error", err)
 			}
 			if m.deferred.anyReady(m.opts.Peers) {
 				m.soon.raise()

@@ -55,12 +55,12 @@ func (b *containers) isOutdated(ctx context.Context, s session.Session, spec ses
 	code := session.CodeOf(err)
 	switch {
 	case err == nil:
-		b.opts.Logger.InfoContext(ctx, "container is made again with the present settings", "session_id", s.ID, "changed", parts)
+		b.opts.Logger.InfoContext(ctx, "container is recreated with the present settings", "session_id", s.ID, "changed", parts)
 		return true, nil
 	case code != session.CodeImageNotFound && code != session.CodeInvalid || s.Operation != nil && s.Operation.Kind == session.OpUpgrade:
 		return false, err
 	}
-	b.opts.Logger.WarnContext(ctx, "container is out of date and stays, because no other can be made now", "session_id", s.ID,
+	b.opts.Logger.WarnContext(ctx, "container is out of date and kept, because no new one can be created", "session_id", s.ID,
 		"changed", parts, "error", err)
 	return false, nil
 }

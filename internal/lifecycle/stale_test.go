@@ -110,7 +110,7 @@ func TestFailedDeleteIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newFixture(t)
 		s, _ := h.Make(lifecycle.Request{})
-		h.Engine.Script(runtimetest.OpRemoveVolumes, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
+		h.Engine.Script(runtimetest.OpRemoveVolumes, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "unavailable")})
 		_, err := h.do(h.Delete, s.ID)
 		wantCode(t, err, session.CodeEngineUnavailable, "delete without an engine")
 		_, err = h.Start(t.Context(), s.ID)

@@ -29,8 +29,8 @@ type executor struct {
 
 // cutShort returns the error of an operation that is interrupted. It stays recorded for its successor or the next process.
 func (x *executor) cutShort(ctx context.Context, kind session.Kind, s session.Session, cause error) error {
-	x.opts.Logger.InfoContext(ctx, "operation cut short", "session_id", s.ID, "operation", kind, "reason", cause)
-	return session.Errorf(session.CodeCanceled, "the %s of session %s was cut short: %s", kind, s.ID, cause)
+	x.opts.Logger.InfoContext(ctx, "operation interrupted", "session_id", s.ID, "operation", kind, "reason", cause)
+	return session.Errorf(session.CodeCanceled, "the %s of session %s was interrupted: %s", kind, s.ID, cause)
 }
 
 // stopContainer stops the session's container, if there is one. It does so even if the store cannot confirm that this process owns
@@ -80,7 +80,7 @@ func (x *executor) attributeToEngine(ctx context.Context, kind session.Kind, beg
 	if session.CodeOf(failure) == session.CodeEngineUnavailable {
 		return true, failure
 	}
-	return true, session.Errorf(session.CodeEngineUnavailable, "the engine was stopped or restarted meanwhile; the %s goes on when it is back", kind).Because(failure)
+	return true, session.Errorf(session.CodeEngineUnavailable, "the engine was stopped or restarted meanwhile; the %s continues when it has recovered", kind).Because(failure)
 }
 
 // awaitEngine records that an operation is resumed after the engine has recovered, without counting as a restart.

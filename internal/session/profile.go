@@ -98,8 +98,8 @@ func (p Profile) Validate() error {
 	add(p.PasswordEnv == "", "password_env is missing: a server without a password is open to every neighbour")
 	add(p.Username == "" || strings.Contains(p.Username, ":"), "username %q is empty or has a colon", p.Username)
 	add(!strings.HasPrefix(p.Ready.Path, "/"), "ready.path %q does not begin with /", p.Ready.Path)
-	add(p.Ready.Status != 0 && (p.Ready.Status < 200 || p.Ready.Status > 299), "ready.status %d is not in 200..299: a server that works says so", p.Ready.Status)
-	add(p.Ready.Member != "" && !p.Ready.WantsJSON(), "ready.member %q is never looked at with ready.status %d", p.Ready.Member, p.Ready.Status)
+	add(p.Ready.Status != 0 && (p.Ready.Status < 200 || p.Ready.Status > 299), "ready.status %d is not in 200..299", p.Ready.Status)
+	add(p.Ready.Member != "" && !p.Ready.WantsJSON(), "ready.member %q is not checked with ready.status %d", p.Ready.Member, p.Ready.Status)
 	seen := map[string]bool{}
 	for _, v := range p.Volumes {
 		add(v.Name == "" || seen[v.Name], "volume %q has no name of its own", v.Path)

@@ -95,22 +95,22 @@ func TestServersThatFailAreHealed(t *testing.T) {
 			t.Helper()
 			_, err := engine.ContainerRemove(t.Context(), p.Container, client.ContainerRemoveOptions{Force: true})
 			harness.Must(t, err)
-		}, "removed by somebody with access to the engine"},
+		}, "removed through the engine's API"},
 		"stopped behind our back": {func(t *testing.T, _, _ string, p observedSession) {
 			t.Helper()
 			_, err := engine.ContainerStop(t.Context(), p.Container, client.ContainerStopOptions{})
 			harness.Must(t, err)
-		}, "stopped by somebody with access to the engine"},
+		}, "stopped through the engine's API"},
 		"killed behind our back": {func(t *testing.T, _, _ string, p observedSession) {
 			t.Helper()
 			_, err := engine.ContainerKill(t.Context(), p.Container, client.ContainerKillOptions{Signal: "KILL"})
 			harness.Must(t, err)
-		}, "stopped by somebody with access to the engine"},
+		}, "stopped through the engine's API"},
 		"renamed": {func(t *testing.T, _, _ string, p observedSession) {
 			t.Helper()
 			_, err := engine.ContainerRename(t.Context(), p.Container, client.ContainerRenameOptions{NewName: p.Container + "-renamed"})
 			harness.Must(t, err)
-		}, "the container is gone"},
+		}, "the container does not exist any more"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
