@@ -22,7 +22,7 @@ build: ## build bin/berth
 run: ## build and start Berth with a first session (DETACH=1: in the background)
 	@scripts/run
 
-stop: ## stop Berth; its sessions go on
+stop: ## stop Berth; its sessions keep running
 	@scripts/stop
 
 clean: ## remove everything that these commands created, including sessions

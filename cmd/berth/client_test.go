@@ -202,7 +202,7 @@ func TestUnauthorizedErrorNamesTokenSource(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusUnauthorized)
-		_, _ = w.Write([]byte(`{"status":401,"code":"unauthorized","detail":"this token is not good for this"}`))
+		_, _ = w.Write([]byte(`{"status":401,"code":"unauthorized","detail":"this token is not valid for this request"}`))
 	}))
 	t.Cleanup(server.Close)
 	file := filepath.Join(t.TempDir(), "token")

@@ -66,7 +66,7 @@ type Health struct {
 	Alerts         []ResourceAlert        `json:"resource_alerts,omitzero" doc:"what the host is short of; empty when all is well"`
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
 	Workspaces     *Workspaces            `json:"workspaces,omitempty" doc:"absent before the first measurement"`
-	Certificates   []Certificate          `json:"certificates,omitempty" doc:"what secures the connection to the engine"`
+	Certificates   []Certificate          `json:"certificates,omitempty" doc:"the certificates of the connection to the engine"`
 	SecurityCheck  *SecurityCheck         `json:"security_audit,omitempty" doc:"the newest result of the checks of berth doctor"`
 }
 
@@ -82,7 +82,7 @@ type Certificate struct {
 
 // SecurityCheck is the newest result of the security check.
 type SecurityCheck struct {
-	Status    string              `json:"status" enum:"pass,warn,fail,skipped" doc:"of the gravest item"`
+	Status    string              `json:"status" enum:"pass,warn,fail,skipped" doc:"the most severe status of the items"`
 	CheckedAt time.Time           `json:"checked_at"`
 	Items     []SecurityCheckItem `json:"items"`
 }
@@ -95,7 +95,7 @@ type SecurityCheckItem struct {
 	Findings []SecurityCheckFinding `json:"findings"`
 }
 
-// SecurityCheckFinding is what a check has seen.
+// SecurityCheckFinding is a finding of a check.
 type SecurityCheckFinding struct {
 	Status string `json:"status" enum:"pass,warn,fail,skipped"`
 	Code   string `json:"code"`
@@ -103,12 +103,12 @@ type SecurityCheckFinding struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// DatabaseHealth is how the database is, where it has the sessions.
+// DatabaseHealth is the health of the database, if it stores the sessions.
 type DatabaseHealth struct {
-	Status         string        `json:"status" enum:"healthy,degraded,unavailable" doc:"degraded: changes of other instances are looked for, because the database does not notify of them"`
+	Status         string        `json:"status" enum:"healthy,degraded,unavailable" doc:"degraded: changes of other instances are polled, because the database does not notify of them"`
 	Reason         string        `json:"reason,omitempty" doc:"why it is not healthy"`
 	Since          *time.Time    `json:"since,omitempty" doc:"since when changes are journalled instead"`
-	PendingChanges int           `json:"pending_changes" doc:"sessions whose changes are journalled and will flow back"`
+	PendingChanges int           `json:"pending_changes" doc:"sessions whose changes are journalled until they are replayed to the database"`
 	TotalSessions  int           `json:"total_sessions"`
 	ActiveSessions int           `json:"active_sessions" doc:"creating or running"`
 	DatabaseSize   string        `json:"database_size" example:"25 MB"`
@@ -160,8 +160,8 @@ type ResourceLimits struct {
 	MaxConcurrentSessions int           `json:"max_concurrent_sessions"`
 }
 
-// SystemResources is how loaded the host is. Fractions are smoothed, and those that were measured last also when the status
-// is unknown; before the first measurement there are none.
+// SystemResources is the load of the host. Fractions are smoothed. While the status is unknown they are the last measured
+// ones; before the first measurement there are none.
 type SystemResources struct {
 	Status      string     `json:"status" enum:"ok,warning,critical,unknown" doc:"no session is started while it is critical"`
 	Host        string     `json:"host" enum:"engine,berth" doc:"which machine this is; berth: the sessions run on another one"`
@@ -178,7 +178,7 @@ type Stall struct {
 	Full float64 `json:"full" doc:"fraction of the last 10 s in which all tasks did"`
 }
 
-// Disk is how full a disk is. Numbers are those that were measured last also when the status is unknown.
+// Disk is the use of a disk. While the status is unknown its values are the last measured ones.
 type Disk struct {
 	Disk       string     `json:"disk" enum:"engine,state" doc:"engine: images, containers and workspaces; state: Berth's own records"`
 	Path       string     `json:"path,omitempty" doc:"a directory on it; absent: it is on another machine or cannot be seen from here"`
@@ -188,7 +188,7 @@ type Disk struct {
 	MeasuredAt *time.Time `json:"measured_at,omitempty"`
 }
 
-// ResourceAlert says what the host is short of.
+// ResourceAlert is an alert about a resource of the host.
 type ResourceAlert struct {
 	Resource  string    `json:"resource" enum:"memory,cpu,engine_disk,state_disk"`
 	Level     string    `json:"level" enum:"warning,critical"`
@@ -217,7 +217,7 @@ type PoolConfig struct {
 	ReadTimeout             float64 `json:"read_timeout" doc:"seconds"`
 }
 
-// Workspaces is what the volumes of all sessions take, as far as they could be measured.
+// Workspaces is the disk use of the volumes of all sessions, as far as it could be measured.
 type Workspaces struct {
 	Measured   int       `json:"measured" doc:"sessions that could be measured; 0 where Berth cannot read the engine's volumes"`
 	Bytes      int64     `json:"bytes"`

@@ -33,8 +33,8 @@ func (w *recorder) WriteHeader(status int) {
 		w.status = status
 		// Again, because ReverseProxy clears all headers after an interim response.
 		w.Header().Set(policy.RequestIDHeader, w.call.request.ID)
-		// net/http would read what is left of the body before it sends the answer, and would take it from the transport, which
-		// is still sending it to the session's server. It leaves the body alone where the connection ends with the answer.
+		// net/http would read the rest of the body before it sends the response, and so take it from the transport, which is
+		// still sending it to the session's server. It does not read the body if the connection is closed after the response.
 		if w.call.closes || w.call.bodyUnread() {
 			w.Header().Set("Connection", "close")
 		}

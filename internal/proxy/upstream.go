@@ -76,9 +76,9 @@ func newUpstream() *upstream {
 // several times as much memory once it is parsed.
 const maxHeaderBytes = 64 << 10
 
-// maxConnections bounds the connections to one session's server, those that are being made and idle ones included:
-// what its requests, its streams and its idle connections can need. Requests that were given up leave connections
-// behind for a while, so that counting requests does not bound them.
+// maxConnections bounds the connections to one session's server, idle ones and those being made included: the most
+// that its requests, streams and idle connections need. Canceled requests leave connections behind for a while, so that the
+// limit of requests does not bound them.
 func (t Transport) maxConnections() int { return 2*t.MaxConnections + t.MaxKeepaliveConnections }
 
 // maxRequests bounds the requests of one session: those in its server's slots, its streams, and as many more that wait for a

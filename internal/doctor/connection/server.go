@@ -14,7 +14,7 @@ import (
 
 const (
 	adviceReload = "berth guard takes it by itself; dockerd cannot read it again and must be restarted: systemctl restart docker " +
-		"(with live-restore, sessions go on)"
+		"(with live-restore, sessions keep running)"
 	adviceReissue = "issue a new one from the same authority (berth certs renew), install it beside the engine; " + adviceReload
 )
 
@@ -41,7 +41,7 @@ func (r *run) authority(context.Context) Step {
 	return pass("%s", strings.Join(usable, ", "))
 }
 
-// chain verifies everything but names, usages and the leaf's own dates, which have steps of their own.
+// chain verifies everything but names, usages and the leaf's dates, which have their own steps.
 func (r *run) chain(leaf *x509.Certificate, rest []*x509.Certificate) ([]*x509.Certificate, error) {
 	at := r.Now()
 	if at.After(leaf.NotAfter) {
@@ -106,12 +106,12 @@ func (r *run) serverUsage(context.Context) Step {
 	}
 	if allows(leaf, x509.ExtKeyUsageClientAuth) {
 		return warn("server-usable-as-client", "issue separate certificates for server and client (berth certs init does)",
-			"the engine's certificate is good for clients, too: whoever steals its key can command the engine")
+			"the engine's certificate is valid for clients, too: with its key, anyone can control the engine")
 	}
 	return pass("for servers only")
 }
 
-// allows reports whether a certificate may be used so; one without extended usages may be used for anything.
+// allows reports whether a certificate may be used for usage; one without extended usages may be used for any.
 func allows(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(c.ExtKeyUsage) == 0 && len(c.UnknownExtKeyUsage) == 0 ||
 		slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
@@ -121,7 +121,7 @@ func (r *run) serverDates(context.Context) Step {
 	return r.dates(r.server[0], "server", "the certificate that the engine has loaded", adviceReissue)
 }
 
-// dates checks the validity of a certificate; owner begins the codes.
+// dates checks the validity period of a certificate; owner is the prefix of the codes.
 func (r *run) dates(c *x509.Certificate, owner Code, what, renew string) Step {
 	now := r.Now()
 	days := describe(c, now).DaysLeft
@@ -137,7 +137,7 @@ func (r *run) dates(c *x509.Certificate, owner Code, what, renew string) Step {
 	return pass("%d days left, until %s", days, date(c.NotAfter))
 }
 
-// serverFile compares the certificate in use with the file that the next start of the engine would take.
+// serverFile compares the certificate in use with the file that the engine would load at its next start.
 func (r *run) serverFile(context.Context) Step {
 	if r.ServerCert == "" {
 		return skip(notAtHand, "the engine's certificate file is not known here")
@@ -155,7 +155,7 @@ func (r *run) serverFile(context.Context) Step {
 		date(r.server[0].NotAfter), r.ServerCert, date(certs[0].NotAfter))
 }
 
-// serverPin accepts the key of the engine or of an authority that signed for it, as Berth does.
+// serverPin accepts the key of the engine or of an authority in its chain, as Berth does.
 func (r *run) serverPin(context.Context) Step {
 	wanted, err := pin.ParseList(r.Pins)
 	switch {
