@@ -10,7 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// apiLogging looks whether access to the API is written down, and stays readable to its readers only.
+// apiLogging checks that access to the API is logged, and that only authorized users can read the log.
 func apiLogging(ctx context.Context, o *Options) []Finding {
 	findings := orPass(o.ownLogging(), pass("logging-on", "Berth logs from level %s on", o.Config.Log.Level))
 	return append(findings, o.engineLogging(ctx)...)
@@ -46,7 +46,7 @@ func (o *Options) ownLogging() []Finding {
 	return findings
 }
 
-// engineLogging looks who writes down what is asked of the engine, and whether sessions' output is kept.
+// engineLogging checks that calls of the engine are logged, and that sessions' output is kept.
 func (o *Options) engineLogging(ctx context.Context) []Finding {
 	info, none := o.info(ctx)
 	if none != nil {

@@ -13,23 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Modes of what stands in a certificate directory.
+// Modes of the files in a certificate directory.
 const (
 	keyMode         fs.FileMode = 0o400
 	certificateMode fs.FileMode = 0o444
 	directoryMode   fs.FileMode = 0o700
 )
 
-// protected is a file or directory with the mode that it should have.
+// protected is a file or directory with its required mode.
 type protected struct {
 	path string
 	want fs.FileMode
 	key  bool
 	dir  bool
-	own  bool // a copy that a supervisor has made for this process alone
+	own  bool // a copy that a supervisor made for this process only
 }
 
-// certificatePermissions looks at the modes of certificates, keys and their directory.
+// certificatePermissions checks the modes of certificates, keys and their directory.
 func certificatePermissions(_ context.Context, o *Options) []Finding {
 	all, err := o.protected()
 	if err != nil {
@@ -50,7 +50,7 @@ func certificatePermissions(_ context.Context, o *Options) []Finding {
 	return orPass(findings, pass("protected", "%d files and directories have the right modes", len(all)))
 }
 
-// protected are the directory, all that looks like a certificate or key in it, and the client's files wherever they are.
+// protected returns the directory, all certificate and key files in it, and the client's files, which may be elsewhere.
 func (o *Options) protected() ([]protected, error) {
 	d := o.Config.Docker
 	entries, err := os.ReadDir(d.CertPath)
@@ -81,7 +81,7 @@ func (o *Options) protected() ([]protected, error) {
 }
 
 // isCredential reports whether a path is in the directory of a supervisor's credentials. It makes all of them 0400, or lets this
-// process read them by an access list, which shows as a right of the group.
+// process read them by an access list, which appears as a permission of the group.
 func (o *Options) isCredential(path string) bool {
 	if !filepath.IsAbs(o.Credentials) {
 		return false
@@ -110,8 +110,8 @@ func (p protected) judge(mode fs.FileMode) (Finding, bool) {
 	return warn("mode-differs", remedy, "%s has mode %04o and not %04o", p.path, mode, p.want), true
 }
 
-// fixPermissions gives everything the mode that it should have. It follows no symbolic link, touches nothing that has several
-// names, and adds no right to a file that it cannot open.
+// fixPermissions sets the required modes. It follows no symbolic link, changes no file with several hard links, and adds no
+// permission to a file that it cannot open.
 func fixPermissions(_ context.Context, o *Options) ([]string, error) {
 	all, err := o.protected()
 	if err != nil {

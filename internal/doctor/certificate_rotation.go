@@ -14,8 +14,8 @@ const (
 
 const adviceRenew = "renew it (berth certs renew) and bring it to where it is used; dockerd must be restarted to take it"
 
-// certificateRotation looks whether certificates are renewed in time, and rotations of the authority completed. That the
-// certificate which the engine has loaded is the one in its file is seen by the connection test.
+// certificateRotation checks that certificates are renewed in time, and that rotations of the authority are completed. The
+// connection test checks that the engine has loaded the certificate in its file.
 func certificateRotation(_ context.Context, o *Options) []Finding {
 	now, next := o.Now(), time.Time{}
 	findings := o.eachCertificateFile(func(path string, certs []*x509.Certificate) (findings []Finding) {
@@ -27,7 +27,7 @@ func certificateRotation(_ context.Context, o *Options) []Finding {
 			if next.IsZero() || cert.NotAfter.Before(next) {
 				next = cert.NotAfter
 			}
-			// A short life has its thirds: a week's certificate is not late on its first day.
+			// For a short validity period the limit is a third of it: a week's certificate is not due on its first day.
 			life := cert.NotAfter.Sub(cert.NotBefore)
 			switch left := cert.NotAfter.Sub(now); {
 			case left < min(failBefore, life/10):

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Bounds of what counts as strong, after NIST SP 800-57 and the CA/Browser Forum's rules.
+// Minimum strengths, after NIST SP 800-57 and the CA/Browser Forum's rules.
 const (
 	minRSABits   = 2048
 	goodRSABits  = 3072
@@ -20,7 +20,7 @@ const (
 
 const adviceReplace = "replace the set: berth certs init --force"
 
-// certificateStrength looks at keys, signatures and lives of the certificates at hand.
+// certificateStrength checks keys, signatures and validity periods of the local certificates.
 func certificateStrength(_ context.Context, o *Options) []Finding {
 	seen := 0
 	findings := o.eachCertificateFile(func(_ string, certs []*x509.Certificate) (findings []Finding) {
@@ -47,7 +47,7 @@ func (o *Options) judgeCertificate(cert *x509.Certificate) []Finding {
 		note(warn("short-key", adviceReplace, "%s has a key that is strong enough for a few years only: %s", cert.Subject, key))
 	case Pass, Skipped:
 	}
-	// The signature of an authority on itself protects nothing.
+	// The self-signature of an authority protects nothing.
 	if weakSignature(cert.SignatureAlgorithm) && !selfSigned(cert) {
 		note(fail("weak-signature", adviceReplace, "%s is signed with %s", cert.Subject, cert.SignatureAlgorithm))
 	}

@@ -123,7 +123,7 @@ func mode(name string, mode os.FileMode) func(*testing.T, *Options, *fakeEngine)
 	}
 }
 
-// certificate is one to be made by no authority in particular.
+// certificate describes a certificate to make.
 type certificate struct {
 	rsaBits int // 0: ECDSA
 	p224    bool
@@ -158,7 +158,7 @@ func writeCertificate(t *testing.T, path string, c certificate) {
 	write(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
 
-func TestFixSetsTheModesThatTheCheckWants(t *testing.T) {
+func TestFixSetsRequiredModes(t *testing.T) {
 	t.Parallel()
 	o, _ := fixture(t)
 	dir := o.Config.Docker.CertPath
@@ -179,7 +179,7 @@ func TestFixSetsTheModesThatTheCheckWants(t *testing.T) {
 	}
 }
 
-func TestFixLeavesLinkedFilesAlone(t *testing.T) {
+func TestFixDoesNotChangeLinkedFiles(t *testing.T) {
 	t.Parallel()
 	o, _ := fixture(t)
 	dir, outside := o.Config.Docker.CertPath, t.TempDir()
@@ -196,7 +196,7 @@ func TestFixLeavesLinkedFilesAlone(t *testing.T) {
 	}
 	done, err := fixPermissions(t.Context(), &o)
 	if err == nil || len(done) != 0 || !strings.Contains(err.Error(), "link.pem") || !strings.Contains(err.Error(), "hard.pem") {
-		t.Errorf("Fix: got %q, %v; want it to refuse both", done, err)
+		t.Errorf("Fix: got %q, %v; want both refused", done, err)
 	}
 	info, err := os.Stat(target)
 	if err != nil {

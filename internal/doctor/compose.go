@@ -13,17 +13,17 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// composeMount is a part of the host that a compose file gives to a service, as far as it is written in the file.
+// composeMount is a part of the host that a compose file mounts into a service.
 type composeMount struct {
 	service string
-	source  string // path on the host; empty if it is left to a variable
+	source  string // path on the host; empty if a variable without a value gives it
 	target  string // in the container
 	line    int
-	what    string // other than a mount: what opens the engine, in words
+	what    string // other than a mount: what gives access to the engine, for messages
 }
 
-// composeFile is what matters here of a compose file. Merged mappings and aliases are followed by the decoder, which refuses
-// files that grow without end by them.
+// composeFile has the parts of a compose file that are checked. The decoder resolves merged mappings and aliases, and refuses
+// files that they expand excessively.
 type composeFile struct {
 	Services map[string]struct {
 		Volumes      []composeVolume
@@ -38,7 +38,7 @@ type composeFile struct {
 // composeText is a scalar; anything else is an empty one.
 type composeText struct {
 	text string
-	line int // 0: not there
+	line int // 0: absent
 }
 
 func (t *composeText) UnmarshalYAML(n *yaml.Node) error {
@@ -68,7 +68,7 @@ func (v *composeVolume) UnmarshalYAML(n *yaml.Node) error {
 
 // composeMounts reads the mounts of a compose file: volumes in both forms, volumes that are bound directories, configs
 // and secrets that are files, and the engine's socket given by its own key. Variables are replaced as Compose does. Malformed
-// entries are left out.
+// entries are skipped.
 func composeMounts(text []byte, lookup func(string) (string, bool)) ([]composeMount, error) {
 	loader, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithUniqueKeys(false))
 	if err != nil {
@@ -99,7 +99,7 @@ func (f composeFile) mounts(text func(composeText) string) []composeMount {
 	}
 	for name, service := range f.Services {
 		for _, v := range service.Volumes {
-			if v.short.line == 0 { // nothing stands there
+			if v.short.line == 0 { // absent
 				continue
 			}
 			m := composeMount{service: name, source: text(cmp.Or(v.Source, v.Src)), target: text(cmp.Or(v.Target, v.Dst, v.Destination)), line: v.short.line}
@@ -165,7 +165,7 @@ func interpolate(text string, lookup func(string) (string, bool), depth int) str
 	}
 }
 
-// braces splits "{inner}rest", minding braces within; an unclosed one reaches to the end.
+// braces splits "{inner}rest", with nested braces; an unclosed one extends to the end.
 func braces(text string) (inner, rest string) {
 	open := 0
 	for i, c := range text {
@@ -209,7 +209,7 @@ func nameLength(text string) int {
 	return len(text)
 }
 
-// opensEngine says how a mount gives the engine to a container; "" if it does not. sockets are absolute paths.
+// opensEngine describes how a mount gives a container access to the engine; "" if it does not. sockets are absolute paths.
 func opensEngine(source, target string, sockets []string) string {
 	slashed := strings.ToLower(strings.ReplaceAll(source, `\`, "/"))
 	if strings.Contains(slashed, "pipe/docker_engine") {

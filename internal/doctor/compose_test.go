@@ -11,7 +11,7 @@ import (
 
 var sockets = []string{"/var/run/docker.sock", "/run/docker.sock"}
 
-// opened lists "service:line" of the mounts of a compose file that expose the engine.
+// opened lists "service:line" of each mount in a compose file that exposes the engine.
 func opened(t *testing.T, text string, env map[string]string) []string {
 	t.Helper()
 	mounts, err := composeMounts([]byte(text), func(name string) (string, bool) { v, ok := env[name]; return v, ok })
@@ -94,7 +94,7 @@ func bomb() string {
 func TestComposeMountsRefuseNestedAliases(t *testing.T) {
 	t.Parallel()
 	if _, err := composeMounts([]byte(bomb()), func(string) (string, bool) { return "", false }); err == nil {
-		t.Error("a document without an end was read to its end")
+		t.Error("an excessively expanding document was decoded")
 	}
 }
 

@@ -13,13 +13,13 @@ import (
 
 const (
 	adviceDaemon = "berth docker setup-tls merges what is missing into /etc/docker/daemon.json"
-	// Also for an engine behind a guard, which setup-tls would put a second TLS port beside.
+	// Valid also for an engine behind a guard, where setup-tls would add a second TLS port.
 	adviceLiveRestore = `add "live-restore": true to /etc/docker/daemon.json and let the engine read it again (systemctl reload docker); ` +
 		"where the engine itself serves TLS, berth docker setup-tls does"
 )
 
-// daemonOptions looks at the engine's own options: those that it reports, and those in its configuration file when it runs
-// on this machine.
+// daemonOptions checks the engine's options: those that it reports, and those in its configuration file if it runs on this
+// machine.
 func daemonOptions(ctx context.Context, o *Options) []Finding {
 	findings := o.reportedOptions(ctx)
 	if o.Engine != nil && o.engineIsHere(ctx) {
@@ -78,7 +78,7 @@ func (o *Options) reportedOptions(ctx context.Context) []Finding {
 	return orPass(findings, pass("options-good", "seccomp and live-restore are on; other layers: %s", more))
 }
 
-// daemonFile looks at daemon.json for what the engine does not report.
+// daemonFile checks the options in daemon.json that the engine does not report.
 func (o *Options) daemonFile() []Finding {
 	text, err := fileset.ReadFile(o.DaemonConfig, maxFileSize)
 	switch {

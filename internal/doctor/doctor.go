@@ -1,8 +1,8 @@
-// Package doctor runs the security audit checklist of an installation: checks, each of which looks at one matter and reports
-// what it found and what to do about it.
+// Package doctor runs the security audit checklist of an installation: checks, each of which reports its
+// findings and their remedies.
 //
 // It knows the settings, the engine's API, certificate files, compose files, and the machine that it runs on. It changes
-// nothing unless Fix is called, keeps nothing between runs, and refuses to know who asks: a command, or an API later.
+// nothing unless Fix is called, keeps nothing between runs, and does not know its callers: a command, or an API later.
 package doctor
 
 import (
@@ -17,37 +17,37 @@ import (
 	"berth/internal/doctor/connection"
 )
 
-// Status is that of a finding, a check or the whole report.
+// Status is the status of a finding, a check or the whole report.
 type Status = connection.Status
 
 // The statuses.
 const (
 	Pass    = connection.Pass
-	Warn    = connection.Warn    // works, and should be put right
-	Fail    = connection.Fail    // must be put right
-	Skipped = connection.Skipped // could not be looked at; what was seen says why
+	Warn    = connection.Warn    // works, and should be corrected
+	Fail    = connection.Fail    // must be corrected
+	Skipped = connection.Skipped // could not be checked; the text says why
 )
 
-// Finding is what a check saw. Code is stable and from the check's own closed set.
+// Finding is a result of a check. Code is stable and from the check's own closed set.
 type Finding struct {
 	Status Status `json:"status"`
 	Code   string `json:"code"`
 	Seen   string `json:"seen"`
 	Remedy string `json:"remedy,omitempty"` // of warnings and failures
-	Path   string `json:"path,omitempty"`   // of the file that it is about
+	Path   string `json:"path,omitempty"`   // of the file with the fault
 	Line   int    `json:"line,omitempty"`   // in that file, from 1; 0: the whole file
 }
 
-// Check looks at one matter.
+// Check is one check of the checklist.
 type Check struct {
 	Name  string // in kebab-case, and stable
 	Title string // of the checklist's item
-	// EngineOnly checks have nothing to look at, and nothing to fix, where sessions are processes: they are skipped there.
+	// EngineOnly checks apply only to sessions in an engine's containers: they are skipped where sessions are processes.
 	EngineOnly bool
 	// Run checks until ctx ends at the latest. It returns at least one finding.
 	Run func(ctx context.Context, o *Options) []Finding
-	// Fix corrects, without risk, some of what Run finds, and says what it did, a sentence each; none if there was nothing
-	// to do. It goes on past an error. Nil: nothing can be corrected.
+	// Fix corrects some of Run's findings where that is safe, and returns a sentence for each correction. It continues after an
+	// error. Nil: nothing can be corrected.
 	Fix func(ctx context.Context, o *Options) ([]string, error)
 }
 
@@ -56,19 +56,19 @@ type Result struct {
 	Item       int       `json:"item"` // the check's number, from 1
 	Check      string    `json:"check"`
 	Title      string    `json:"title"`
-	Status     Status    `json:"status"` // that of the gravest finding
+	Status     Status    `json:"status"` // the most severe of the findings
 	Findings   []Finding `json:"findings"`
 	DurationMS float64   `json:"duration_ms"`
 }
 
 // Report is the results of the checks, in their order.
 type Report struct {
-	Status  Status         `json:"status"` // that of the gravest result
+	Status  Status         `json:"status"` // the most severe of the results
 	Counts  map[Status]int `json:"counts"` // of results, by status
 	Results []Result       `json:"results"`
 }
 
-// DefaultTimeout is how long one check may take, unless something else is asked for.
+// DefaultTimeout is the default time limit of one check.
 const DefaultTimeout = 20 * time.Second
 
 // codeTimedOut is the code of a check that timed out.
@@ -125,7 +125,7 @@ func (c Check) findings(ctx context.Context, o *Options) []Finding {
 	return c.Run(ctx, o)
 }
 
-// Fix lets every check that can correct something do so, one after the other. It says what was done.
+// Fix runs the corrections of all checks, one after the other, and returns what was corrected.
 func Fix(ctx context.Context, o Options, checks []Check) ([]string, error) {
 	o.fill()
 	var done []string
@@ -155,13 +155,13 @@ func fail(code, remedy, seen string, args ...any) Finding {
 	return Finding{Status: Fail, Code: code, Remedy: remedy, Seen: fmt.Sprintf(seen, args...)}
 }
 
-// at says which file a finding is about.
+// at sets the file of a finding.
 func (f Finding) at(path string, line int) Finding {
 	f.Path, f.Line = path, line
 	return f
 }
 
-// orPass is the findings, or the pass when there is neither a warning nor a failure among them.
+// orPass returns the findings, with the pass added if none of them is a warning or failure.
 func orPass(findings []Finding, good Finding) []Finding {
 	for _, f := range findings {
 		if f.Status == Warn || f.Status == Fail {

@@ -25,13 +25,13 @@ import (
 
 const (
 	labelSession  = "berth.session"  // marks the containers of sessions
-	labelInstance = "berth.instance" // says of which installation
-	labelPort     = "berth.port"     // says where the server listens in its container
+	labelInstance = "berth.instance" // the installation
+	labelPort     = "berth.port"     // the server's port in its container
 
 	engineTimeout = 10 * time.Second // of connections to the engine and their handshakes
 )
 
-// Engine is what the checks ask of a Docker engine. *client.Client is one.
+// Engine has the methods of a Docker engine that the checks call. *client.Client implements it.
 type Engine interface {
 	Info(ctx context.Context, options client.InfoOptions) (client.SystemInfoResult, error)
 	ContainerList(ctx context.Context, options client.ContainerListOptions) (client.ContainerListResult, error)
@@ -41,11 +41,11 @@ type Engine interface {
 
 var _ Engine = (*client.Client)(nil)
 
-// ErrNoEngine says that these settings use no engine.
+// ErrNoEngine is returned for settings that use no engine.
 var ErrNoEngine = errors.New("sessions run as processes, without an engine (BERTH_RUNTIME=process)")
 
-// FromConfig are the options of an installation with these settings, also with faulty ones. Nothing is connected before the
-// first question to the engine; done lets it go.
+// FromConfig returns the options for an installation with these settings, which may be faulty. The engine is connected at the
+// first call; done closes the connection.
 func FromConfig(cfg config.Config) (o Options, done func()) {
 	o.Config = cfg
 	engine, err := o.newClient()
@@ -57,7 +57,7 @@ func FromConfig(cfg config.Config) (o Options, done func()) {
 	return o, func() { _ = engine.Close() }
 }
 
-// newClient makes a client of the engine. It uses no proxy of the environment: the engine is a neighbour.
+// newClient makes a client of the engine. It ignores proxy settings of the environment: the engine is on a local network.
 func (o *Options) newClient() (*client.Client, error) {
 	if o.Config.Session.Runtime == config.RuntimeProcess {
 		return nil, ErrNoEngine
@@ -99,7 +99,7 @@ func (o *Options) noEngine() []Finding {
 	return []Finding{skip("engine-not-reached", "the engine could not be asked")}
 }
 
-// notAnswered is the finding of a question that the engine did not answer.
+// notAnswered returns the finding for a failed call of the engine.
 func notAnswered(err error) Finding {
 	return skip("engine-not-reached", "the engine could not be asked: %v", err)
 }
@@ -115,7 +115,7 @@ func (o *Options) info(ctx context.Context) (system.Info, []Finding) {
 	return result.Info, nil
 }
 
-// sessions are the running containers of sessions: those of Options.Instance, or of every installation.
+// sessions returns the running containers of sessions: those of Options.Instance, or of every installation.
 func (o *Options) sessions(ctx context.Context) ([]container.Summary, []Finding) {
 	if o.Engine == nil {
 		return nil, o.noEngine()
@@ -131,7 +131,7 @@ func (o *Options) sessions(ctx context.Context) ([]container.Summary, []Finding)
 	return list.Items, nil
 }
 
-// inspect judges the containers of sessions by how the engine runs them, those excepted that have ended meanwhile.
+// inspect checks the containers of sessions as the engine runs them. It skips those that have ended since they were listed.
 func (o *Options) inspect(ctx context.Context, sessions []container.Summary, judge func(name string, host *container.HostConfig) []Finding) []Finding {
 	var findings []Finding
 	for _, s := range sessions {
@@ -154,7 +154,7 @@ func nameOf(c container.Summary) string {
 	return c.ID
 }
 
-// engineHost is the host and port of the engine; empty for a local socket.
+// engineHost returns the host and port of the engine; empty for a local socket.
 func (o *Options) engineHost() (host, port string) {
 	engine, err := engineaddr.ParseTCP(o.Config.Docker.Host)
 	if err != nil {
@@ -163,7 +163,7 @@ func (o *Options) engineHost() (host, port string) {
 	return engine.Host, cmp.Or(engine.Port, engineaddr.PortTLS)
 }
 
-// engineAddrs are the addresses of the engine's host.
+// engineAddrs returns the addresses of the engine's host.
 func (o *Options) engineAddrs(ctx context.Context) ([]netip.Addr, error) {
 	host, _ := o.engineHost()
 	if ip, err := netip.ParseAddr(host); err == nil {

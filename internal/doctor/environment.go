@@ -7,7 +7,7 @@ import (
 	"berth/internal/config"
 )
 
-// environment reports what is wrong with the settings, and what weakens something.
+// environment reports faults of the settings, and settings that weaken security.
 func environment(_ context.Context, o *Options) []Finding {
 	const advice = "correct the setting; berth config docs describes it"
 	var findings []Finding

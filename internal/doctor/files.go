@@ -9,7 +9,7 @@ import (
 	"berth/internal/pki"
 )
 
-// maxFileSize bounds what is read of the files of other programs.
+// maxFileSize is the limit for files of other programs.
 const maxFileSize = 4 << 20
 
 // eachCertificateFile calls judge with the certificates of the client, which berth serve needs, and the server's, which may be
@@ -37,7 +37,7 @@ func (o *Options) eachCertificateFile(judge func(path string, certs []*x509.Cert
 	return all
 }
 
-// isKey distinguishes keys from certificates by their names, as all tools do.
+// isKey reports whether a file is a key, by its name.
 func isKey(path string) bool {
 	name := filepath.Base(path)
 	return name == pki.DockerKeyFile || strings.HasSuffix(name, "-"+pki.DockerKeyFile) || strings.HasSuffix(name, ".key")

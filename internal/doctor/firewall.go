@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	plainPort = "2375" // by custom that of an engine without TLS
+	plainPort = "2375" // the customary port of an engine without TLS
 
 	adviceFirewall = "let only the machines that need it reach the port, and no container but Berth's own: listen on 127.0.0.1; " +
 		"where the engine itself serves TLS, berth docker setup-tls sets the rules up, and before a guard write them yourself"
@@ -32,11 +32,11 @@ func firewall(ctx context.Context, o *Options) []Finding {
 	return append(append(findings, o.tlsPort(ctx, port)...), o.isolation(ctx)...)
 }
 
-// plainPort looks for an engine without TLS.
+// plainPort checks for an engine without TLS.
 func (o *Options) plainPort(ctx context.Context, host string) []Finding {
 	header, err := plainGet(ctx, net.JoinHostPort(host, plainPort), "/_ping")
 	if err == nil && header.Get("Api-Version") != "" {
-		return []Finding{fail("plain-port-open", "take tcp://…:2375 out of the engine's hosts; whoever reaches it is root there",
+		return []Finding{fail("plain-port-open", "take tcp://…:2375 out of the engine's hosts; any client that reaches it has root access there",
 			"the engine at %s answers without TLS on port %s", host, plainPort)}
 	}
 	if _, unknown := errors.AsType[*net.DNSError](err); unknown {
@@ -45,7 +45,7 @@ func (o *Options) plainPort(ctx context.Context, host string) []Finding {
 	return []Finding{pass("plain-port-closed", "no engine answers without TLS on port %s of %s", plainPort, host)}
 }
 
-// tlsPort looks at the sockets that are listened on, and at the rules.
+// tlsPort checks the listening sockets and the firewall's rules.
 func (o *Options) tlsPort(ctx context.Context, port string) []Finding {
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
@@ -95,16 +95,16 @@ func join(addrs []netip.Addr) string {
 	return strings.Join(slices.Compact(texts), ", ")
 }
 
-// inputRule is a rule of iptables-save about what comes in to this machine.
+// inputRule is a rule of iptables-save about packets to this machine.
 var inputRule = regexp.MustCompile(`^-A (INPUT|ufw[\w-]*input|IN_\w+|[\w-]*INPUT[\w-]*) `)
 
-// restricts reports whether rules, as iptables-save and nft print them, refuse the port to some clients: by a rule that names the
-// port, by one that refuses all new connections that come from bridges, or by refusing what is not allowed. It does not
-// prove that all are refused that should be.
+// restricts reports whether rules, as iptables-save and nft print them, refuse the port to some clients: by a rule for the port, by
+// one that refuses all new connections from bridges, or by refusing whatever is not allowed. It does not prove that all
+// unauthorized clients are refused.
 func restricts(rules, port string) bool {
 	ports := regexp.MustCompile(`dports? (\{[^}]*\b|\S*\b)?` + regexp.QuoteMeta(port) + `\b`)
 	refusing := regexp.MustCompile(`\b(DROP|REJECT|drop|reject)\b`)
-	input := false // within a chain of nft that sees what comes in
+	input := false // within an input chain of nft
 	for line := range strings.Lines(rules) {
 		line = strings.TrimSpace(line)
 		switch {

@@ -22,7 +22,7 @@ import (
 	"berth/internal/pressure"
 )
 
-// fakeEngine answers what a test wants. A container is inspected by its ID.
+// fakeEngine returns what a test sets. A container is inspected by its ID.
 type fakeEngine struct {
 	info       system.Info
 	containers []container.Summary
@@ -73,7 +73,7 @@ func (e *fakeEngine) run(id string, host *container.HostConfig, ports ...contain
 	e.inspected[id] = container.InspectResponse{ID: id, HostConfig: host}
 }
 
-// closedRules are those of "berth docker firewall", as far as they matter.
+// closedRules are the relevant rules of "berth docker firewall".
 const closedRules = `*filter
 :INPUT ACCEPT [0:0]
 :FORWARD ACCEPT [0:0]

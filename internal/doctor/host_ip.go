@@ -9,7 +9,7 @@ import (
 	"berth/internal/hostip"
 )
 
-// hostIP looks whether the engine's host is known here, which is where sessions are reached.
+// hostIP checks that the engine's host can be determined, because sessions are reached there.
 func hostIP(ctx context.Context, o *Options) []Finding {
 	host, _ := o.engineHost()
 	if host == "" {
@@ -39,8 +39,8 @@ func hostIP(ctx context.Context, o *Options) []Finding {
 	return []Finding{pass("host-known", "%s", seen)}
 }
 
-// detectHost looks for the Docker host as Berth does where a port's own address says nothing: at the engine's port, which is
-// on the same host as the sessions'.
+// detectHost detects the Docker host as Berth does for a wildcard or loopback address: by the engine's port, which is on the
+// same host as the sessions'.
 func (o *Options) detectHost(ctx context.Context, seen string) []Finding {
 	_, text := o.engineHost()
 	port, err := strconv.ParseUint(text, 10, 16)

@@ -13,22 +13,22 @@ import (
 
 const (
 	probeTimeout = 3 * time.Second
-	maxPlain     = 1 << 20 // bytes of an answer that are read
+	maxPlain     = 1 << 20 // bytes of a response that are read
 )
 
-// answers asks for anything over HTTP; which status comes does not matter.
+// answers reports whether an HTTP server responds, with any status.
 func answers(ctx context.Context, address string) error {
 	_, err := plainGet(ctx, address, "/")
 	return err
 }
 
-// plainGet asks without TLS, without a proxy of the environment, and once.
+// plainGet sends one request without TLS and without a proxy of the environment.
 func plainGet(ctx context.Context, address, path string) (http.Header, error) {
 	_, header, _, err := plainRead(ctx, address, path)
 	return header, err
 }
 
-// describes reports whether the API at an address has a path, by its own description, which needs no token.
+// describes reports whether the API at an address has a path, according to its OpenAPI document, which needs no token.
 func describes(ctx context.Context, address, path string) (bool, error) {
 	status, _, body, err := plainRead(ctx, address, "/openapi.json")
 	if err != nil || status != http.StatusOK {

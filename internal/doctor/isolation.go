@@ -16,7 +16,7 @@ const (
 	defaultBridge    = "berth0"      // of a network that does not exist yet
 )
 
-// isolation looks whether this machine is closed to sessions, and sessions to other machines.
+// isolation checks that sessions cannot reach this machine, and that other machines cannot reach sessions.
 func (o *Options) isolation(ctx context.Context) []Finding {
 	if o.Engine == nil {
 		return nil
@@ -38,7 +38,7 @@ func (o *Options) isolation(ctx context.Context) []Finding {
 	return orPass(findings, pass("closed-to-sessions", "sessions on the bridge %s are kept from this machine, and other machines from them", bridge))
 }
 
-// sessionBridge is the interface of the sessions' network, as it is or as it will be.
+// sessionBridge returns the interface of the sessions' network, which may not exist yet.
 func (o *Options) sessionBridge(ctx context.Context) string {
 	const idLength = 12
 	n, err := o.Engine.NetworkInspect(ctx, o.Config.Docker.Network, client.NetworkInspectOptions{})
@@ -76,7 +76,7 @@ const (
 	accepted // at least some
 )
 
-// ruleWalk follows the packets of new connections from a bridge (-i), or from other machines to it (-o), through chains.
+// ruleWalk traces the packets of new connections from a bridge (-i), or from other machines to it (-o), through chains.
 type ruleWalk struct {
 	filter, bridge, direction string
 }
@@ -119,7 +119,7 @@ func (w ruleWalk) chain(name string, whole bool, depth int) verdict {
 				return refused
 			}
 		case strings.HasPrefix(target, "DOCKER") && target != userChain:
-			// The engine's own, which accept what is published.
+			// The engine's own chains, which accept published ports.
 		default:
 			if v := w.chain(target, whole && !narrow, depth+1); v != undecided {
 				return v
@@ -129,7 +129,7 @@ func (w ruleWalk) chain(name string, whole bool, depth int) verdict {
 	return undecided
 }
 
-// concerns reports whether a rule looks at packets of new connections that come from the bridge, or go to it from elsewhere.
+// concerns reports whether a rule matches packets of new connections that come from the bridge, or go to it from elsewhere.
 func (w ruleWalk) concerns(rule string) bool {
 	if _, states, found := strings.Cut(rule, "--ctstate "); found {
 		state, _, _ := strings.Cut(states, " ")

@@ -34,7 +34,7 @@ func TestChecksOnRealEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	startSession(t, dockertest.Engine(t), instance, profile)
-	// A file in place of the socket, so that other checks of this engine do not report it meanwhile.
+	// A file in place of the socket, so that concurrent checks of this engine do not report it.
 	mounted := filepath.Join(t.TempDir(), "engine.sock")
 	write(t, mounted, "")
 	startWithSocket(t, instance, profile.Image, mounted)

@@ -54,8 +54,8 @@ func listeners(paths ...string) ([]netip.AddrPort, error) {
 	return all, nil
 }
 
-// parseSocket reads "0100007F:0948": 32-bit words in the byte order of the machine, which is little-endian on all that
-// Berth runs on, and the port.
+// parseSocket parses "0100007F:0948": 32-bit words in the machine's byte order, which is little-endian on all supported
+// platforms, and the port.
 func parseSocket(text string) (netip.AddrPort, bool) {
 	address, port, _ := strings.Cut(text, ":")
 	raw, err := hex.DecodeString(address)
@@ -98,7 +98,7 @@ func firewallRules(ctx context.Context) (string, error) {
 	return all.String(), nil
 }
 
-// find looks for a program also where a plain user's PATH does not.
+// find also looks for a program in directories that an ordinary user's PATH lacks.
 func find(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil

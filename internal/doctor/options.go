@@ -11,14 +11,14 @@ import (
 	"berth/internal/pressure"
 )
 
-// Options is what the checks look at. Config is required; functions that are nil look at this machine.
+// Options are the inputs of the checks. Config is required; functions that are nil inspect this machine.
 type Options struct {
 	Config    config.Config
 	ConfigErr error // of config.Load; Config holds what could be read then
 
 	Engine    Engine // nil: not reached
 	EngineErr error  // why there is no Engine
-	Instance  string // installation of the sessions that are looked at; empty: any
+	Instance  string // installation of the checked sessions; empty: any
 
 	ComposePaths []string                         // compose files, and directories that hold some; none: the working directory
 	Credentials  string                           // directory of the supervisor's credentials (CREDENTIALS_DIRECTORY); empty: none

@@ -18,7 +18,7 @@ import (
 
 const maxProbes = 50 // sessions
 
-// proxyRouting looks whether running sessions are reached from here, as the proxy must.
+// proxyRouting checks that running sessions can be reached from this machine, as the proxy must.
 func proxyRouting(ctx context.Context, o *Options) []Finding {
 	sessions, none := o.sessions(ctx)
 	if none != nil {
@@ -60,12 +60,12 @@ func proxyRouting(ctx context.Context, o *Options) []Finding {
 	return orPass(findings, pass("sessions-reached", "%d of %d running sessions were tried, and answer", tried, len(sessions)))
 }
 
-// isUp reports whether the engine's list says that a container runs and, where it has a health check, that it passes.
+// isUp reports whether a listed container runs and its health check, if it has one, passes.
 func isUp(s container.Summary) bool {
 	return (s.State == "" || s.State == container.StateRunning) && !strings.Contains(s.Status, "(health: starting)") && !strings.Contains(s.Status, "(unhealthy)")
 }
 
-// isBlocked reports whether packets to an address get no answer at all, which no server that is starting causes.
+// isBlocked reports whether packets to an address get no reply, which a starting server does not cause.
 func isBlocked(ctx context.Context, address string) bool {
 	conn, err := (&net.Dialer{Timeout: probeTimeout}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -75,8 +75,8 @@ func isBlocked(ctx context.Context, address string) bool {
 	return false
 }
 
-// sessionStarting reports whether a container that did not answer has ended meanwhile, or is so young that its server need not
-// answer yet. One that Berth restarts again and again is always one of these.
+// sessionStarting reports whether a container that did not respond has ended since, or was started so recently that its server
+// may not be ready. A container that Berth restarts repeatedly is always in one of these states.
 func (o *Options) sessionStarting(ctx context.Context, s container.Summary) bool {
 	result, err := o.Engine.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
 	if err != nil {
@@ -91,7 +91,7 @@ func (o *Options) sessionStarting(ctx context.Context, s container.Summary) bool
 		err == nil && time.Since(started) < o.Config.Session.StartTimeout.Duration()
 }
 
-// sessionAddress is where a session is reached from here: at its published port, or else at its own address.
+// sessionAddress returns the address of a session as seen from this machine: its published port, or else its own address.
 func (o *Options) sessionAddress(ctx context.Context, s container.Summary) (string, bool) {
 	for _, p := range s.Ports {
 		if p.PublicPort == 0 || p.Type != "tcp" {

@@ -8,7 +8,7 @@ import (
 
 const adviceRecreate = "delete the session and create it again; Berth itself never makes one without limits"
 
-// resourceLimits looks at the configured limits, and at those that running session containers really have.
+// resourceLimits checks the configured limits, and those of running session containers.
 func resourceLimits(ctx context.Context, o *Options) []Finding {
 	l := o.Config.Limits
 	findings := []Finding{}

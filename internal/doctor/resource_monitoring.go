@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// resourceMonitoring looks whether the engine can measure and limit what sessions use, whether this machine's load can be
-// measured and how it is, and whether Berth gives out measurements.
+// resourceMonitoring checks that the engine can measure and limit the resources of sessions, that this machine's load can be
+// measured and is not critical, and that Berth serves metrics.
 func resourceMonitoring(ctx context.Context, o *Options) []Finding {
 	return slices.Concat(o.controllers(ctx), o.hostLoad(ctx), o.metrics(ctx))
 }
 
-// hostLoad looks at this machine as Berth does before it starts a session, but for a moment only.
+// hostLoad measures this machine's load as Berth does before it starts a session, but only for a moment.
 func (o *Options) hostLoad(ctx context.Context) []Finding {
 	s, err := o.Load(ctx)
 	if err != nil {
@@ -53,7 +53,7 @@ func (o *Options) controllers(ctx context.Context) []Finding {
 	return []Finding{pass("controllers-active", "the engine measures and limits memory, CPU time and processes (cgroup version %s)", cmp.Or(info.CgroupVersion, "unknown"))}
 }
 
-// metrics looks at the Berth that serves with these settings, if one does.
+// metrics checks the running Berth with these settings, if there is one.
 func (o *Options) metrics(ctx context.Context) []Finding {
 	address := o.Config.Server.Listen
 	if host, port, found := strings.Cut(address, ":"); found && (host == "" || host == "0.0.0.0") {
@@ -62,7 +62,7 @@ func (o *Options) metrics(ctx context.Context) []Finding {
 	if _, err := plainGet(ctx, address, "/livez"); err != nil {
 		return []Finding{skip("not-serving", "no Berth serves at %s, so its measurements could not be looked at", address)}
 	}
-	// Without a token the measurements themselves would be refused, and the refusal recorded.
+	// Without a token a request for the metrics would be refused, and the refusal recorded.
 	served, err := describes(ctx, address, "/metrics")
 	switch {
 	case err != nil:

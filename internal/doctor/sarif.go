@@ -69,7 +69,7 @@ var sarifKinds = map[Status][2]string{
 	Skipped: {"notApplicable", "none"},
 }
 
-// SARIF is the report for tools that read that format. version is Berth's own; it may be empty.
+// SARIF encodes the report for tools that read that format. version is Berth's version; it may be empty.
 func (r Report) SARIF(version string) SARIF {
 	run := sarifRun{Results: []sarifResult{}}
 	driver := &run.Tool.Driver
@@ -108,7 +108,7 @@ func fileURI(path string) string {
 	return u.String()
 }
 
-// pascal turns kebab-case into PascalCase, as the format wants names of rules.
+// pascal turns kebab-case into PascalCase, the format's form of rule names.
 func pascal(name string) string {
 	var b strings.Builder
 	for word := range strings.SplitSeq(name, "-") {

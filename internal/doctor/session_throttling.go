@@ -6,8 +6,8 @@ import (
 	"berth/internal/session"
 )
 
-// sessionThrottling looks whether the number of sessions is bounded, whether the engine can bear as many, and whether a
-// busy host gets no more.
+// sessionThrottling checks that the number of sessions is limited, that the engine has resources for as many, and that sessions
+// are not started on a busy host.
 func sessionThrottling(ctx context.Context, o *Options) []Finding {
 	l := o.Config.Limits
 	var findings []Finding

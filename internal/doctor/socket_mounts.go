@@ -17,12 +17,12 @@ import (
 
 const adviceSocket = "remove the mount and reach the engine over mutual TLS: docs/migrating-from-socket.md says how"
 
-// socketMounts looks for the engine's socket in compose files and in running containers.
+// socketMounts checks compose files and running containers for mounts of the engine's socket.
 func socketMounts(ctx context.Context, o *Options) []Finding {
 	return append(o.inComposeFiles(ctx), o.inContainers(ctx)...)
 }
 
-// engineSockets are where an engine's socket may be.
+// engineSockets returns the possible paths of the engine's socket.
 func (o *Options) engineSockets() []string {
 	all := []string{"/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"}
 	for _, s := range append(slices.Clone(o.Sockets), o.Config.Docker.Host) {
@@ -76,7 +76,7 @@ func (o *Options) judgeMounts(file string, mounts []composeMount) []Finding {
 			}
 		}
 		if what != "" {
-			findings = append(findings, fail("socket-in-compose", adviceSocket, "%s: %s; whoever breaks into it is root on the engine's host",
+			findings = append(findings, fail("socket-in-compose", adviceSocket, "%s: %s; an attacker who breaks into it has root access to the engine's host",
 				m.service, what).at(file, m.line))
 		}
 	}
@@ -98,7 +98,7 @@ func (o *Options) composeFiles() (files []string, findings []Finding) {
 			files = append(files, path)
 		default:
 			for _, pattern := range []string{"compose*.y*ml", "docker-compose*.y*ml", "stack*.y*ml"} {
-				// The patterns are well-formed, which is all that Glob can complain of.
+				// The patterns are well formed, so that Glob returns no error.
 				found, _ := filepath.Glob(filepath.Join(escapeGlob(path), pattern))
 				files = append(files, found...)
 			}

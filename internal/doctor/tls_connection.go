@@ -18,7 +18,7 @@ func tlsConnection(ctx context.Context, o *Options) []Finding {
 	switch {
 	case errors.Is(err, connection.ErrNoTLS):
 		return []Finding{fail("local-socket", "set DOCKER_HOST to the TLS port of the engine or of berth guard: tcp://host:2376",
-			"%s is a local socket: whoever breaks into Berth is root on this host", o.Config.Docker.Host)}
+			"%s is a local socket: an attacker who breaks into Berth has root access to this host", o.Config.Docker.Host)}
 	case ctx.Err() != nil:
 		return []Finding{skip("not-finished", "the connection test was not finished")}
 	case err != nil:
@@ -33,11 +33,11 @@ func tlsConnection(ctx context.Context, o *Options) []Finding {
 	if len(findings) > 0 {
 		return findings
 	}
-	return []Finding{pass("connected", "%s answers over %s (API %s); the certificate that it has loaded is good for %d days; unauthenticated clients are refused",
+	return []Finding{pass("connected", "%s answers over %s (API %s); the certificate that it has loaded is valid for %d more days; unauthenticated clients are refused",
 		report.Host, report.TLSVersion, report.APIVersion, report.Server.DaysLeft)}
 }
 
-// ConnectionOptions test the connection to the engine as berth serve makes it with these settings.
+// ConnectionOptions returns the options for a test of the connection that berth serve makes with these settings.
 func ConnectionOptions(cfg config.Config) connection.Options {
 	d := cfg.Docker
 	return connection.Options{

@@ -8,7 +8,8 @@ import (
 	"berth/internal/httpapi"
 )
 
-// watchEvery is how old the security check in /health may be. A check does TLS handshakes and reads files: too much for every request.
+// watchEvery is the interval of the security check in /health, which does TLS handshakes and reads files: too expensive for
+// every request.
 const watchEvery = time.Hour
 
 // Watch runs the checks every hour until ctx ends, hands each report on, and logs when the status has changed. The
@@ -18,7 +19,7 @@ func Watch(ctx context.Context, options func() (o Options, done func()), log *sl
 	defer tick.Stop()
 	status := Status("")
 	for {
-		if r, err := runOnce(ctx, options); err == nil && ctx.Err() == nil { // else it was cut short by the end
+		if r, err := runOnce(ctx, options); err == nil && ctx.Err() == nil { // otherwise it was interrupted by the shutdown
 			report(auditOf(r))
 			if r.Status != status {
 				log.InfoContext(ctx, "security check finished", "status", string(r.Status), "passed", r.Counts[Pass],
@@ -40,7 +41,7 @@ func runOnce(ctx context.Context, options func() (Options, func())) (Report, err
 	return Run(ctx, o, Checks(), DefaultTimeout)
 }
 
-// auditOf is a report as /health shows it.
+// auditOf converts a report for /health.
 func auditOf(r Report) *httpapi.SecurityCheck {
 	audit := &httpapi.SecurityCheck{Status: string(r.Status), CheckedAt: time.Now().UTC()}
 	for _, result := range r.Results {

@@ -14,16 +14,17 @@ import (
 	"berth/internal/session"
 )
 
-// letIn lists the callers of each kind of route; everybody else gets 401.
-var letIn = map[string][]string{
+// admitted lists the callers of each kind of route; all others get 401.
+var admitted = map[string][]string{
 	"everyone": {"none", "wrong", "expired", "rotated", "in grace", "foreign", "own", "admin"},
 	"admin":    {"admin"},
 	"own":      {"in grace", "own", "admin"},
-	"present":  {"own", "admin"},    // an old token is not to replace the new one
-	"session":  {"in grace", "own"}, // the operator has no way into a session
+	"present":  {"own", "admin"},    // an old token must not replace the new one
+	"session":  {"in grace", "own"}, // the operator may not use sessions
 }
 
-// rows say for every route who is let in, and what they get. A route without a row fails, and so does a row without a route.
+// rows have the admitted callers and the expected status of every route. A route without a row fails, as does a row without a
+// route.
 var rows = map[string]struct {
 	who    string
 	status int
@@ -50,18 +51,18 @@ var rows = map[string]struct {
 	"GET /sessions/{id}/auth":         {"own", 200},
 	"POST /sessions/{id}/auth/rotate": {"present", 200},
 	"GET /auth/sessions":              {"admin", 200},
-	"GET /s/{id}/echo":                {"session", 200}, // the proxy, which has one route and looks at no method
+	"GET /s/{id}/echo":                {"session", 200}, // the proxy, which has one route for all methods
 	"POST /s/{id}/session":            {"session", 200},
 }
 
-// shown is a token and the session that it is shown to.
+// shown is a token and the session of the request.
 type shown struct {
 	id    session.ID
 	token session.Secret
 }
 
-// callers makes sessions of its own, and one of every kind of caller. Those who are refused everywhere come first, because
-// what the others do may be the end of the session.
+// callers makes sessions and one caller of each kind. Those that are refused everywhere come first, because the others may
+// delete the session.
 func (w *fixture) callers() (order []string, callers map[string]shown) {
 	w.t.Helper()
 	must := func(err error) {
@@ -84,7 +85,7 @@ func (w *fixture) callers() (order []string, callers map[string]shown) {
 	graced, previous := w.Make(lifecycle.Request{})
 	_, _, err = w.RotateWithGrace(w.t.Context(), graced.ID, time.Minute)
 	must(err)
-	return letIn["everyone"], map[string]shown{
+	return admitted["everyone"], map[string]shown{
 		"none": {mine.ID, ""}, "wrong": {mine.ID, adminToken + "x"}, "expired": {expired.ID, late}, "rotated": {rotated.ID, old},
 		"in grace": {graced.ID, previous}, "foreign": {mine.ID, foreign}, "own": {mine.ID, own}, "admin": {mine.ID, adminToken},
 	}
@@ -97,12 +98,12 @@ func TestPermissionsOfEveryRoute(t *testing.T) {
 	for _, r := range w.api.Routes() {
 		routes[r.Method+" "+r.Path] = true
 		if _, ok := rows[r.Method+" "+r.Path]; !ok {
-			t.Errorf("%s %s has no row: say who may call it", r.Method, r.Path)
+			t.Errorf("%s %s has no row: add its callers", r.Method, r.Path)
 		}
 	}
 	for route, row := range rows {
 		if !routes[route] {
-			t.Errorf("%s has a row and is not there", route)
+			t.Errorf("%s has a row and does not exist", route)
 			continue
 		}
 		t.Run(route, func(t *testing.T) {
@@ -112,7 +113,7 @@ func TestPermissionsOfEveryRoute(t *testing.T) {
 			method, path, _ := strings.Cut(route, " ")
 			for _, name := range order {
 				c, want := callers[name], http.StatusUnauthorized
-				if slices.Contains(letIn[row.who], name) {
+				if slices.Contains(admitted[row.who], name) {
 					want = row.status
 				}
 				a := w.call(method, strings.Replace(path, "{id}", string(c.id), 1), c.token.Reveal(), "")
@@ -127,7 +128,7 @@ func TestPermissionsOfEveryRoute(t *testing.T) {
 	}
 }
 
-// What the OpenAPI document says is what the routes are.
+// The OpenAPI document lists exactly the routes.
 func TestOpenAPIListsTheRoutes(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -152,7 +153,7 @@ func TestOpenAPIListsTheRoutes(t *testing.T) {
 	}
 }
 
-func TestUnknownSessionAndWrongTokenAnswerAlike(t *testing.T) {
+func TestUnknownSessionAndWrongTokenGetSameResponse(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	s, _ := w.Make(lifecycle.Request{})
@@ -198,14 +199,14 @@ func TestProbesAndHealth(t *testing.T) {
 	}
 	w.ready = session.Errorf(session.CodeShuttingDown, "stopping")
 	if a := w.call(http.MethodGet, "/readyz", "", ""); a.status != http.StatusServiceUnavailable {
-		t.Errorf("readyz of a server that stops: got %d, want 503", a.status)
+		t.Errorf("readyz while stopping: got %d, want 503", a.status)
 	}
 	if a := w.call(http.MethodGet, "/livez", "", ""); a.status != http.StatusOK {
-		t.Errorf("livez of a server that stops: got %d, want 200", a.status)
+		t.Errorf("livez while stopping: got %d, want 200", a.status)
 	}
 }
 
-func TestThrottledClientsDoNotReachTheStore(t *testing.T) {
+func TestManyHealthRequestsQueryTheStoreOnceASecond(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	ask := func(count int) {
@@ -218,13 +219,13 @@ func TestThrottledClientsDoNotReachTheStore(t *testing.T) {
 	begun := time.Now()
 	ask(100)
 	if got, most := int(w.asked.Load()), 1+int(time.Since(begun)/time.Second); got > most {
-		t.Errorf("100 requests had the whole looked at %d times, want %d at most", got, most)
+		t.Errorf("100 requests made %d health queries, want %d at most", got, most)
 	}
 	before := w.asked.Load()
 	w.Clock.Advance(2 * time.Second)
 	ask(1)
 	if got := w.asked.Load(); got != before+1 {
-		t.Errorf("two seconds later: got %d looks, want one more than %d", got, before)
+		t.Errorf("two seconds later: got %d queries, want one more than %d", got, before)
 	}
 }
 
@@ -247,7 +248,7 @@ func TestLogsAreStreamedAndEndWithTheServer(t *testing.T) {
 		t.Fatalf("got %s %s, want plain text with a line while the container runs", resp.Status, resp.Header.Get("Content-Type"))
 	}
 	close(w.draining)
-	for lines.Scan() { // ends, or the test's time-out says otherwise
+	for lines.Scan() { // must end, or the test times out
 	}
 	stopped, _ := w.Make(lifecycle.Request{})
 	w.Engine.RemoveExternally(stopped.ContainerName)

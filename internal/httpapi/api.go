@@ -1,8 +1,8 @@
 // Package httpapi is the operator and session API: JSON over HTTP, its OpenAPI document, and the problem documents
 // that report every error of Berth.
 //
-// It knows routes, JSON shapes and who may call what. It refuses to know how a session is made (that is the
-// [Sessions] it is given) and how traffic reaches one (that is the proxy).
+// It knows routes, JSON shapes and who may call what. It does not know how a session is made, for which
+// it has a [Sessions], and how traffic reaches one, which is the proxy's part.
 package httpapi
 
 import (
@@ -23,7 +23,7 @@ import (
 	"berth/internal/session"
 )
 
-// Sessions is what the API asks of the session manager; see [session.Manager] for the promises.
+// Sessions are the methods of the session manager that the API uses; see [session.Manager] for their contract.
 type Sessions interface {
 	Create(ctx context.Context, req lifecycle.Request) (lifecycle.Issued, error)
 	Get(ctx context.Context, id session.ID) (session.Session, error)
@@ -48,11 +48,11 @@ type Sessions interface {
 type Options struct {
 	Sessions   Sessions
 	Access     *access.Authority
-	Known      func(session.ID) session.Token  // what is in memory of a session's tokens; default: nothing
+	Known      func(session.ID) session.Token  // the tokens of a session that are in memory; default: none
 	Version    string                          // of Berth, for the OpenAPI document and /health
-	Size       func(session.ID) *WorkspaceSize // what a session's volumes take; default: nothing is known
+	Size       func(session.ID) *WorkspaceSize // the size of a session's volumes; default: not known
 	Ready      func() error                    // why requests for sessions cannot be served now; nil: they can
-	Health     func(context.Context) Health    // the operator's view, but for the containers
+	Health     func(context.Context) Health    // the operator's view without the containers
 	CheckEvery time.Duration                   // between two health checks of a session; 0: there are none
 	Instances  func() []Instance               // the processes that serve the same sessions
 	Streams    int                             // of events at once with sessions' own tokens; 0: 1024
@@ -81,13 +81,13 @@ type API struct {
 	streams     *streams
 }
 
-// Route is one address of the API.
+// Route is one route of the API.
 type Route struct{ Method, Path string }
 
 // Routes lists every route.
 func (a *API) Routes() []Route { return slices.Clone(a.all) }
 
-// New checks the options and lays out the routes.
+// New checks the options and registers the routes.
 func New(opts Options) (*API, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func New(opts Options) (*API, error) {
 	return a, nil
 }
 
-// Handler serves the API. Unknown routes are answered with a problem document.
+// Handler serves the API. The response to an unknown route is a problem document.
 func (a *API) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := a.mux.Handler(r); pattern == "" {
@@ -131,7 +131,7 @@ func (a *API) Handler() http.Handler {
 	})
 }
 
-// unknownRoute answers with a problem document; it takes the allowed methods from the mux's own answer.
+// unknownRoute responds with a problem document; it takes the allowed methods from the mux's own response.
 func (a *API) unknownRoute(w http.ResponseWriter, r *http.Request) {
 	probe := &statusOnly{header: http.Header{}}
 	a.mux.ServeHTTP(probe, r)
@@ -153,7 +153,7 @@ func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
-// serveOpenAPI answers with the OpenAPI 3.1 document.
+// serveOpenAPI responds with the OpenAPI 3.1 document.
 func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
 	_, _ = w.Write(a.openAPI)

@@ -33,7 +33,7 @@ type fixture struct {
 	url      string
 	draining chan struct{}
 	ready    error
-	asked    atomic.Int32 // how often the whole was looked at
+	asked    atomic.Int32 // number of health queries
 	health   httpapi.Health
 }
 
@@ -72,7 +72,7 @@ func newFixtureWith(t *testing.T, adjust func(*fixture, *httpapi.Options), chang
 	return w
 }
 
-// admitting returns an Authority with a throttle; nil: nothing is limited.
+// admitting returns an Authority with a throttle; nil: no limit.
 func (w *fixture) admitting(throttle access.Throttle) *access.Authority {
 	w.t.Helper()
 	authority, err := access.New(access.Options{Keys: w.Keys, AdminToken: adminToken, Throttle: throttle, Now: w.Options.Now})
@@ -82,7 +82,7 @@ func (w *fixture) admitting(throttle access.Throttle) *access.Authority {
 	return authority
 }
 
-// proxied sends what is for the sessions' servers there, as the data plane knows them at that moment.
+// proxied sends requests under /s/ to a proxy with the present routes.
 func (w *fixture) proxied(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		id, _, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, policy.PathPrefix), "/")
@@ -180,7 +180,7 @@ func TestCreateWaitsAndShowsTheTokenOnce(t *testing.T) {
 	}
 }
 
-func TestRespondAsyncAnswersAtOnce(t *testing.T) {
+func TestRespondAsyncReturnsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	release := make(chan struct{})
@@ -196,7 +196,7 @@ func TestRespondAsyncAnswersAtOnce(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the session does not run within 5 s")
+			t.Fatal("the session was not running within 5 s")
 		}
 	}
 	if a := w.call(http.MethodDelete, "/sessions/"+string(made.ID), adminToken, "", "Prefer", "respond-async"); a.status != http.StatusAccepted {
@@ -252,7 +252,7 @@ func TestListPagesAndFilters(t *testing.T) {
 		}
 	}
 	if got := strings.Join(owners, " "); got != "alice bob alice" {
-		t.Errorf("page by page: got %q, want the three in the order of their creation", got)
+		t.Errorf("all pages: got %q, want the three in the order of their creation", got)
 	}
 	for query, want := range map[string]int{"owner=alice": 2, "owner=nobody": 0, "status=running": 3, "status=stopped,error": 0, "owner=bob&status=running": 1} {
 		if got := len(decode[page](t, w.call(http.MethodGet, "/sessions?"+query, adminToken, "")).Sessions); got != want {
@@ -328,7 +328,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 	for _, code := range session.Codes() {
 		p := httpapi.ProblemOf(session.Errorf(code, "x"))
 		if p.Status < 400 || p.Status > 599 || p.Code != code {
-			t.Errorf("%s is answered with status %d and code %s", code, p.Status, p.Code)
+			t.Errorf("%s has status %d and code %s", code, p.Status, p.Code)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func (a *API) admit(v access.Verb) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-// reject answers 401, or 429 to clients over the limit.
+// reject responds with 401, or 429 to clients over the limit.
 func (a *API) reject(ctx huma.Context, err error) {
 	level := slog.LevelWarn
 	r, _ := errors.AsType[*access.RejectionError](err)
@@ -48,7 +48,7 @@ func (a *API) reject(ctx huma.Context, err error) {
 	_ = huma.WriteErr(a.huma, ctx, p.Status, p.Detail)
 }
 
-// tokens are the tokens of sessions as the API knows them. The store is not queried for clients over the limit of
+// tokens looks up the tokens of sessions. The store is not queried for clients over the limit of
 // rejected requests; for them, and while it is unavailable, the tokens in memory are used.
 type tokens struct{ *API }
 
@@ -69,12 +69,12 @@ func (t tokens) TokenOf(ctx context.Context, id session.ID) session.Token {
 	return t.Known(id)
 }
 
-// maySeeDetails reports whether an answer may have details that are not public.
+// maySeeDetails reports whether a response may have details that are not public.
 func maySeeDetails(ctx context.Context) bool {
 	return access.May(access.PrincipalOf(ctx), access.Details, "")
 }
 
-// stillAuthorized reports whether what was admitted may go on, given what is known of the session now.
+// stillAuthorized reports whether an admitted stream may continue, given the present state of the session.
 func (a *API) stillAuthorized(ctx context.Context, s session.Session) bool {
 	return access.PrincipalOf(ctx).StillHolds(s.Token, a.Now())
 }

@@ -15,7 +15,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestHealthResourceFieldsFollowTheContract(t *testing.T) {
+func TestHealthResourceFieldsMatchContract(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -47,12 +47,12 @@ func TestHealthResourceFieldsFollowTheContract(t *testing.T) {
 	}
 }
 
-// Two hundred callers at once get exactly as many sessions as there are places, whatever the order, and every other is
-// told the same.
-func TestRacingCreatesEndWithExactlyTheLimit(t *testing.T) {
+// Two hundred concurrent callers get exactly as many sessions as there are slots, in any order, and all others get the same
+// error.
+func TestConcurrentCreatesReachExactlyTheLimit(t *testing.T) {
 	t.Parallel()
-	const callers, places = 200, 7
-	w := newFixture(t, func(o *lifecycle.Options) { o.MaxSessions = places })
+	const callers, slots = 200, 7
+	w := newFixture(t, func(o *lifecycle.Options) { o.MaxSessions = slots })
 	var mu sync.Mutex
 	made, refused := 0, 0
 	begin := make(chan struct{})
@@ -77,14 +77,14 @@ func TestRacingCreatesEndWithExactlyTheLimit(t *testing.T) {
 	}
 	close(begin)
 	all.Wait()
-	if made != places || refused != callers-places {
-		t.Errorf("%d creates were answered and %d refused, want %d and %d", made, refused, places, callers-places)
+	if made != slots || refused != callers-slots {
+		t.Errorf("%d creates succeeded and %d were refused, want %d and %d", made, refused, slots, callers-slots)
 	}
 	page, err := w.List(t.Context(), session.Query{Statuses: []session.Status{session.Creating, session.Running}})
-	if err != nil || len(page.Sessions) != places {
-		t.Errorf("there are %d sessions (%v), want %d", len(page.Sessions), err, places)
+	if err != nil || len(page.Sessions) != slots {
+		t.Errorf("there are %d sessions (%v), want %d", len(page.Sessions), err, slots)
 	}
-	if containers, err := w.Engine.List(t.Context()); err != nil || len(containers) != places {
-		t.Errorf("there are %d containers (%v), want %d", len(containers), err, places)
+	if containers, err := w.Engine.List(t.Context()); err != nil || len(containers) != slots {
+		t.Errorf("there are %d containers (%v), want %d", len(containers), err, slots)
 	}
 }

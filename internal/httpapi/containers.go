@@ -91,7 +91,8 @@ type sessionHealthOutput struct {
 	}
 }
 
-// sessionHealth answers with the health of one session. One that this process does not monitor, such as a stopped one, is UNKNOWN.
+// sessionHealth responds with the health of one session. One that this process does not monitor, such as a stopped one, is
+// UNKNOWN.
 func (a *API) sessionHealth(ctx context.Context, in *IDParam) (*sessionHealthOutput, error) {
 	s, err := a.Sessions.Get(ctx, in.ID)
 	if err != nil {

@@ -17,15 +17,15 @@ import (
 // heartbeat is the interval of heartbeats in a stream of events.
 const heartbeat = 15 * time.Second
 
-// retryEvents is after how long a stream retries to read a session from the store.
+// retryEvents is the delay before a stream retries to read a session from the store.
 const retryEvents = time.Second
 
-// Events is what happened to a session.
+// Events are the past events of a session.
 type Events struct {
 	Events []session.Event `json:"events" doc:"the oldest first"`
 }
 
-// sessionEvents answers with what has happened, and in a stream also with what happens.
+// sessionEvents responds with the past events, and in a stream also with new ones.
 func (a *API) sessionEvents(ctx context.Context, in *struct {
 	IDParam
 	Accept string `header:"Accept"`

@@ -37,18 +37,18 @@ func TestEventsListSessionHistory(t *testing.T) {
 	for i, m := range got.Events {
 		story = append(story, string(m.Type)+" by "+m.By)
 		if i > 0 && m.At.Before(got.Events[i-1].At) {
-			t.Errorf("%s happened before what comes before it", m.Type)
+			t.Errorf("%s happened before its predecessor", m.Type)
 		}
 	}
 	want := []string{
 		"created by operator", "ready by operator", "stopped by operator", "starting by operator", "ready by operator", "rotated by user", "restarted by operator",
 	}
 	if diff := cmp.Diff(want, story); diff != "" {
-		t.Errorf("the story (-want +got):\n%s", diff)
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 
-// A call that changes nothing is no event, and Berth is the actor of what it does by itself.
+// A call that changes nothing adds no event, and the actor of automatic operations is Berth.
 func TestEventsOfRepeatedStopAndFailedUpgrade(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -121,19 +121,19 @@ func TestEventsAreStreamedAsTheyHappen(t *testing.T) {
 		t.Errorf("got %+v, want it stopped by the operator", m)
 	}
 	w.call(http.MethodDelete, "/sessions/"+string(s.ID), adminToken, "")
-	for lines.Scan() { // a blank line ends the event before
+	for lines.Scan() { // a blank line ends the previous event
 		if lines.Text() != "" {
-			t.Errorf("after the session is gone: got %q, want the end of the stream", lines.Text())
+			t.Errorf("after the delete of the session: got %q, want the end of the stream", lines.Text())
 		}
 	}
 }
 
-// record is a session of which a test says what is known, and when that changes.
+// record is a session whose content and changes a test controls.
 type record struct {
 	httpapi.Sessions
 	session.Session
 	changed  chan struct{}
-	failures int // of the reads that come next
+	failures int // number of the next reads that fail
 }
 
 func (r *record) Get(context.Context, session.ID) (session.Session, error) {
@@ -152,14 +152,14 @@ func (r *record) Listen(session.ID) (changed <-chan struct{}, stop func()) {
 	return r.changed, func() {}
 }
 
-// add tells of something that happened.
+// add adds an event and notifies.
 func (r *record) add(m session.Event) {
 	r.Timeline = append(slices.Clip(r.Timeline), m)
 	r.changed <- struct{}{}
 	synctest.Wait()
 }
 
-// follow streams the events of the session to whoever holds token, until it ends.
+// follow streams the events of the session to the holder of token, until the stream ends.
 func (r *record) follow(t *testing.T, keys access.Keys, token string) (written *httptest.ResponseRecorder, over <-chan struct{}) {
 	t.Helper()
 	authority, err := access.New(access.Options{Keys: keys, AdminToken: adminToken})
@@ -186,8 +186,8 @@ func (r *record) follow(t *testing.T, keys access.Keys, token string) (written *
 	return written, gone
 }
 
-// A clock that is set back, or another process with a slower one, hides nothing.
-func TestEventsAreStreamedWhateverTheClockSays(t *testing.T) {
+// Events with earlier times, after a clock was set back or from a process with a slower one, are streamed too.
+func TestEventsWithEarlierTimesAreStreamed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
@@ -212,8 +212,8 @@ func TestEventsAreStreamedWhateverTheClockSays(t *testing.T) {
 	})
 }
 
-// A store that fails when a change is to be read delays the event and does not drop it.
-func TestEventsAreStreamedAfterTheStoreHasFailed(t *testing.T) {
+// If the store fails when a change is read, the event is delayed and not dropped.
+func TestEventsAreStreamedAfterStoreFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &record{Session: session.Session{ID: session.NewID()}, changed: make(chan struct{})}
@@ -223,7 +223,7 @@ func TestEventsAreStreamedAfterTheStoreHasFailed(t *testing.T) {
 		<-time.After(5 * time.Second)
 		synctest.Wait()
 		if want := "event: " + string(session.EventStopped) + "\n"; strings.Count(written.Body.String(), want) != 1 {
-			t.Errorf("5 s after the store works again the stream has written %q, want %q once", written.Body.String(), want)
+			t.Errorf("5 s after the recovery of the store the stream has %q, want %q once", written.Body.String(), want)
 		}
 		if ended(over) {
 			t.Error("the stream has ended")
@@ -251,13 +251,13 @@ func TestExpiredTokenEndsEventStream(t *testing.T) {
 		<-time.After(17 * time.Second)
 		synctest.Wait()
 		if !ended(users) {
-			t.Error("the stream goes on 16 s after the token expired")
+			t.Error("the stream is still open 16 s after the token expired")
 		}
 		if ended(operators) {
 			t.Error("the operator's stream has ended")
 		}
 		if got, want := strings.Count(written.Body.String(), ": alive"), 5; got != want {
-			t.Errorf("the operator's stream said %d times in 76 s that it is alive, want %d", got, want)
+			t.Errorf("the operator's stream had %d heartbeats in 76 s, want %d", got, want)
 		}
 	})
 }

@@ -19,10 +19,10 @@ func apiConfig(version string) huma.Config {
 	config.Info.Description = "A private OpenCode server for every user, in a container of its own."
 	format := jsonFormat()
 	config.Formats = map[string]huma.Format{"application/json": format, "json": format}
-	config.DocsPath = "" // the framework's page loads its script from elsewhere
+	config.DocsPath = "" // the framework's page loads its script from another site
 	config.SchemasPath = ""
-	config.OpenAPIPath = ""  // served from memory instead: the framework makes it at the first request, without a lock
-	config.CreateHooks = nil // no $schema member in answers
+	config.OpenAPIPath = ""  // served from memory instead: the framework creates it at the first request, without a lock
+	config.CreateHooks = nil // no $schema member in responses
 	config.Transformers = []huma.Transformer{asProblem}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"admin":   {Type: "http", Scheme: "bearer", Description: "The operator's token."},
@@ -46,21 +46,21 @@ func securityOf(v access.Verb) []map[string][]string {
 	return schemes
 }
 
-// plainText documents an answer that is not JSON.
+// plainText documents a response that is not JSON.
 func plainText() map[string]*huma.Response {
 	return map[string]*huma.Response{
 		"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}},
 	}
 }
 
-// register adds a route for those who may use the verb. Errors that the handler returns become problem documents here and
-// nowhere else.
+// register adds a route for the principals that may use the verb. Errors that the handler returns become problem documents here
+// only.
 func register[I, O any](a *API, v access.Verb, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	a.all = append(a.all, Route{op.Method, op.Path})
 	op.Security = securityOf(v)
 	op.Middlewares = huma.Middlewares{a.admit(v), readBody}
 	op.MaxBodyBytes = maxBody
-	// A deadline would end the work on a request without a body, on whose connection net/http reads in the background.
+	// A deadline would cancel a request without a body, because net/http reads on its connection in the background.
 	// Requests without a valid token do not get here.
 	op.BodyReadTimeout = -1
 	responses := map[string]*huma.Response{"default": a.problemResponse()}

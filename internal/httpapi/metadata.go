@@ -8,8 +8,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// jsonFormat is the framework's, but for what [checkJSON] refuses, and for the numbers of a body that it reads without
-// knowing its form, to compare it with the schema: there, one that no float64 can hold is no error. What the handler gets is read from the text again.
+// jsonFormat is the framework's JSON format with the checks of [checkJSON]. A body is first decoded without its type, to validate
+// it against the schema; there, a number that float64 cannot represent is no error. The handler's value is decoded from the
+// text again.
 func jsonFormat() huma.Format {
 	return huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshalJSON}
 }
@@ -44,7 +45,7 @@ func withFloats(value any) any {
 			v[i] = withFloats(element)
 		}
 	case json.Number:
-		number, _ := v.Float64() // an infinite one with an error
+		number, _ := v.Float64() // with an error it is infinite
 		return max(-math.MaxFloat64, min(number, math.MaxFloat64))
 	}
 	return value

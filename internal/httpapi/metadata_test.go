@@ -12,7 +12,7 @@ import (
 	"berth/internal/session"
 )
 
-// metadataOf is the text of an answer's metadata.
+// metadataOf returns the text of a response's metadata.
 func metadataOf(t *testing.T, body []byte) string {
 	t.Helper()
 	var s struct {
@@ -34,7 +34,7 @@ func TestMetadataNumbersKeepPrecision(t *testing.T) {
 	}
 	made := decode[httpapi.NewSession](t, a)
 	shown := w.call(http.MethodGet, "/sessions/"+string(made.ID), adminToken, "")
-	// What the command line makes of an answer: it reads and writes it again.
+	// The command line decodes and encodes a response in this way.
 	again, err := json.Marshal(decode[httpapi.Session](t, shown))
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestMetadataNumbersKeepPrecision(t *testing.T) {
 	}
 }
 
-func TestNumbersInMetadataAreWrittenOut(t *testing.T) {
+func TestMetadataNumbersAreStoredInPlainNotation(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	for given, want := range map[string]string{
@@ -71,7 +71,7 @@ func TestNumbersInMetadataAreWrittenOut(t *testing.T) {
 	}
 }
 
-func TestMetadataThatNoStoreKeepsIsRefused(t *testing.T) {
+func TestMetadataThatStoresCannotHoldIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	for name, metadata := range map[string]string{

@@ -6,14 +6,14 @@ import (
 	"berth/internal/session"
 )
 
-// Session is a session as callers see it. The names are those of the sessions table; digests and credentials are not
+// Session is a session in the API. The names are those of the sessions table; digests and credentials are not
 // part of it.
 type Session struct {
 	ID             session.ID       `json:"session_id" example:"ses-gezdgnbvgy3tqojq"`
 	Owner          string           `json:"owner,omitempty"`
 	Status         session.Status   `json:"status" enum:"creating,running,stopped,error"`
 	LastError      string           `json:"last_error,omitempty" doc:"why the last operation failed"`
-	Operation      *Operation       `json:"operation,omitempty" doc:"what is being done to the session now"`
+	Operation      *Operation       `json:"operation,omitempty" doc:"the operation in progress"`
 	Path           string           `json:"path" doc:"where the session's server is, below this server's address" example:"/s/ses-gezdgnbvgy3tqojq/"`
 	Profile        string           `json:"profile"`
 	Image          string           `json:"image"`
@@ -22,27 +22,27 @@ type Session struct {
 	Upgrade        *Upgrade         `json:"upgrade,omitempty" doc:"the upgrade in progress, or the newest one, which can be taken back"`
 	ContainerName  string           `json:"container_name"`
 	ContainerID    string           `json:"container_id,omitempty"`
-	HostDir        string           `json:"host_dir,omitempty" doc:"where the workspace lives on the engine's host"`
+	HostDir        string           `json:"host_dir,omitempty" doc:"directory of the workspace on the engine's host"`
 	Port           int              `json:"port,omitempty" doc:"published port; absent while the session does not run"`
 	CreatedAt      time.Time        `json:"created_at"`
 	LastAccessed   time.Time        `json:"last_accessed"`
 	TokenExpiresAt *time.Time       `json:"token_expires_at,omitempty"`
 	ExpiresAt      *time.Time       `json:"expires_at,omitempty"`
-	StopReason     string           `json:"stop_reason,omitempty" enum:"idle,lifetime,engine,size" doc:"why it was stopped without anybody asking for it; idle and engine wake with the next request, and engine is started again by itself"`
+	StopReason     string           `json:"stop_reason,omitempty" enum:"idle,lifetime,engine,size" doc:"why it was stopped without a request; idle and engine wake with the next request, and engine is started again by itself"`
 	StopsAt        *time.Time       `json:"stops_at,omitempty" doc:"when it is stopped unless it is used; absent: never"`
 	KeptAliveBy    string           `json:"kept_alive_by,omitempty" enum:"activity,busy" doc:"busy: its server is at work although no client uses it"`
-	Workspace      *WorkspaceSize   `json:"workspace,omitempty" doc:"what its volumes take on the engine's disk; absent where Berth cannot read them"`
+	Workspace      *WorkspaceSize   `json:"workspace,omitempty" doc:"the size of its volumes on the engine's disk; absent where Berth cannot read them"`
 	RestartCount   int              `json:"restart_count"`
 	Metadata       session.Metadata `json:"metadata,omitempty"`
 }
 
-// Operation is work in progress.
+// Operation is an operation in progress.
 type Operation struct {
 	Kind     session.Kind `json:"kind" enum:"create,start,stop,restart,delete,upgrade"`
 	Deadline time.Time    `json:"deadline" doc:"when the process that runs it gives it up, by that process's clock; another process takes it over later than that, or at once when that process has ended. Of a failed operation that is repeated: when it is tried again"`
 }
 
-// Upgrade is a move to another image.
+// Upgrade is a change to another image.
 type Upgrade struct {
 	Step     session.UpgradeStep `json:"step" enum:"copy,switch,revert,return" doc:"switch, without an operation in progress: it is done and can be taken back"`
 	At       time.Time           `json:"at" doc:"of the copy of the state"`
@@ -50,7 +50,7 @@ type Upgrade struct {
 	Previous string              `json:"previous_image"`
 }
 
-// WorkspaceSize is what a session's volumes take, workspace and state together.
+// WorkspaceSize is the size of a session's volumes, workspace and state together.
 type WorkspaceSize struct {
 	Bytes      int64     `json:"bytes"`
 	Partial    bool      `json:"partial,omitempty" doc:"there is more: the measurement was cut short"`
@@ -58,13 +58,13 @@ type WorkspaceSize struct {
 	MeasuredAt time.Time `json:"measured_at"`
 }
 
-// NewSession is the answer to a create: the session and its token.
+// NewSession is the response to a create: the session and its token.
 type NewSession struct {
 	Session
 	Token string `json:"token" doc:"opens this session and nothing else; not shown again"`
 }
 
-// Auth is what may be known about a session's token.
+// Auth is the public state of a session's token.
 type Auth struct {
 	ID        session.ID `json:"session_id"`
 	Valid     bool       `json:"valid" doc:"whether there is a token that has not expired"`
@@ -74,13 +74,13 @@ type Auth struct {
 	PreviousExpiresAt *time.Time `json:"previous_token_expires_at,omitempty" doc:"until when the previous token is accepted; absent: it is not"`
 }
 
-// NewToken is the answer to a rotation.
+// NewToken is the response to a rotation.
 type NewToken struct {
 	Auth
 	Token string `json:"token" doc:"not shown again"`
 }
 
-// sessionOf is a session as callers see it, with its idle deadline and the size of its volumes.
+// sessionOf converts a session for the API, with its idle deadline and the size of its volumes.
 func (a *API) sessionOf(s session.Session) Session {
 	out := shown(s)
 	out.Workspace = a.Size(s.ID)
@@ -112,7 +112,7 @@ func shown(s session.Session) Session {
 	return out
 }
 
-// timeOf gives nil for "never".
+// timeOf returns nil for the zero time.
 func timeOf(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -9,10 +9,10 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// livez answers while the process can answer at all.
+// livez responds as long as the process can.
 func (a *API) livez(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") }
 
-// readyz answers 200 when sessions can be served, and why not otherwise.
+// readyz responds with 200 when sessions can be served, otherwise with 503 and the reason.
 func (a *API) readyz(w http.ResponseWriter, r *http.Request) {
 	if err := a.Ready(); err != nil {
 		WriteProblem(w, r, err)
@@ -40,7 +40,7 @@ func (a *API) listInstances(context.Context, *struct{}) (*instancesOutput, error
 	return out, nil
 }
 
-// metrics leaves the answer to the handler of the measurements, which has forms of its own.
+// metrics delegates to the handler of the metrics, which has its own formats.
 func (a *API) metrics(context.Context, *struct{}) (*huma.StreamResponse, error) {
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
 		r, w := humago.Unwrap(ctx)
@@ -48,7 +48,7 @@ func (a *API) metrics(context.Context, *struct{}) (*huma.StreamResponse, error) 
 	}}, nil
 }
 
-// stream copies text to the caller as it comes, and ends when this server drains.
+// stream copies text to the caller as it arrives, and ends when this server drains.
 func (a *API) stream(w io.Writer, r io.Reader, cancel context.CancelFunc) {
 	done := make(chan struct{})
 	defer close(done)
@@ -60,7 +60,7 @@ func (a *API) stream(w io.Writer, r io.Reader, cancel context.CancelFunc) {
 		}
 	}()
 	flush := flusher(w)
-	flush() // the headers: a quiet server's log may stay empty for long
+	flush() // send the headers: a quiet server's log may stay empty for long
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := r.Read(buf)
@@ -76,7 +76,7 @@ func (a *API) stream(w io.Writer, r io.Reader, cancel context.CancelFunc) {
 	}
 }
 
-// flusher returns what sends to the client what is buffered.
+// flusher returns the function that flushes buffered bytes to the client.
 func flusher(w io.Writer) func() {
 	if f, ok := w.(http.Flusher); ok {
 		return f.Flush

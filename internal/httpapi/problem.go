@@ -15,7 +15,7 @@ import (
 
 // Problem is an RFC 9457 problem document.
 type Problem struct {
-	Type      string       `json:"type" doc:"always about:blank; code tells problems apart" example:"about:blank"`
+	Type      string       `json:"type" doc:"always about:blank; code distinguishes problems" example:"about:blank"`
 	Title     string       `json:"title" doc:"the HTTP status in words"`
 	Status    int          `json:"status"`
 	Code      session.Code `json:"code" doc:"stable name of the kind of problem" example:"limit_reached"`
@@ -33,21 +33,21 @@ type Fault struct {
 	Location string `json:"location,omitempty" example:"body.owner"`
 }
 
-// Error gives the detail.
+// Error returns the detail.
 func (p *Problem) Error() string { return p.Detail }
 
-// GetStatus gives the HTTP status.
+// GetStatus returns the HTTP status.
 func (p *Problem) GetStatus() int { return p.Status }
 
-// GetHeaders gives the headers that go with the problem.
+// GetHeaders returns the headers of the problem's response.
 func (p *Problem) GetHeaders() http.Header { return p.headers }
 
-// ContentType is that of RFC 9457.
+// ContentType returns the media type of RFC 9457.
 func (p *Problem) ContentType(string) string { return problemType }
 
 const problemType = "application/problem+json"
 
-// ProblemOf turns any error into what a caller may see of it.
+// ProblemOf converts any error into a problem document without internal details.
 func ProblemOf(err error) Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return *p
@@ -60,7 +60,7 @@ func ProblemOf(err error) Problem {
 	return p
 }
 
-// WriteProblem answers a request with a problem document. The proxy answers its errors with it as well.
+// WriteProblem responds with a problem document. The proxy uses it for its errors too.
 func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 	problem := ProblemOf(err)
 	p := problem.complete(r.Header.Get(requestIDHeader))
@@ -73,7 +73,7 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 	_ = json.NewEncoder(w).Encode(p)
 }
 
-// requestIDHeader is set on every request before it gets here.
+// requestIDHeader is set on every request before its handler runs.
 const requestIDHeader = "X-Request-ID"
 
 func (p Problem) complete(requestID string) Problem {
@@ -81,7 +81,7 @@ func (p Problem) complete(requestID string) Problem {
 	return p
 }
 
-// asProblem gives the framework's own errors, such as those of validation, our shape.
+// asProblem converts the framework's errors, such as those of validation, into problem documents.
 func asProblem(ctx huma.Context, _ string, v any) (any, error) {
 	requestID := ctx.Header(requestIDHeader)
 	switch e := v.(type) {
@@ -99,7 +99,7 @@ func asProblem(ctx huma.Context, _ string, v any) (any, error) {
 	return v, nil
 }
 
-// codeOf names the framework's errors by their status.
+// codeOf returns the code of a framework's error by its status.
 func codeOf(status int) session.Code {
 	switch status {
 	case http.StatusBadRequest:

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A filter that is misspelt and ignored would list everyone's sessions.
+// If a misspelt filter were ignored, all owners' sessions would be listed.
 func TestUnknownParametersOfListsAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
@@ -15,6 +15,6 @@ func TestUnknownParametersOfListsAreRefused(t *testing.T) {
 		}
 	}
 	if a := w.call(http.MethodGet, "/sessions?owner=ann&limit=1", adminToken, ""); a.status != http.StatusOK {
-		t.Errorf("known ones: got %d %s", a.status, a.body)
+		t.Errorf("known parameters: got %d %s", a.status, a.body)
 	}
 }

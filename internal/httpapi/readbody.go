@@ -12,7 +12,7 @@ import (
 	"berth/internal/session"
 )
 
-// readBody reads a request's body before the framework does, which takes every failure to read it for one of its own.
+// readBody reads a request's body before the framework does, which treats every read error as an internal one.
 func readBody(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	if r.Body == nil || r.Body == http.NoBody {
@@ -20,7 +20,7 @@ func readBody(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	tooLarge := session.Errorf(session.CodeTooLarge, "the request's body is over the limit of %d KiB", maxBody>>10)
-	if r.ContentLength > maxBody { // it need not be waited for
+	if r.ContentLength > maxBody { // refuse it without reading
 		WriteProblem(w, r, tooLarge)
 		return
 	}

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// A body that cannot be read is its sender's mistake, and one that is announced too large need not be sent.
-func TestBodiesThatCannotBeReadAreRefused(t *testing.T) {
+// A body that cannot be read is the client's error, and one with a declared length over the limit is refused unread.
+func TestUnreadableBodiesAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	for name, tc := range map[string]struct {
-		sent   string // after the header fields that all have
+		sent   string // after the common header fields
 		status int
 		code   string
 	}{

@@ -76,7 +76,7 @@ func (a *API) routes() {
 	}, a.act(a.Sessions.Cancel, ""))
 	register(a, access.Logs, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/logs", OperationID: "get-session-logs",
-		Summary: "Read what a session's server wrote", Description: "Plain text; with `follow=true` it goes on until the container stops.",
+		Summary: "Read what a session's server wrote", Description: "Plain text; with `follow=true` it continues until the container stops.",
 		Responses: plainText(),
 	}, a.sessionLogs)
 	register(a, access.Read, huma.Operation{
@@ -99,7 +99,7 @@ func (a *API) routes() {
 	}, a.authSessions)
 }
 
-// plainly adds a route for everyone that answers GET with something else than the framework does.
+// plainly adds a public GET route that does not use the framework.
 func (a *API) plainly(path string, handle http.HandlerFunc) {
 	a.all = append(a.all, Route{http.MethodGet, path})
 	a.mux.HandleFunc("GET "+path, handle)

@@ -19,15 +19,15 @@ type IDParam struct {
 	ID session.ID `path:"id" example:"ses-gezdgnbvgy3tqojq"`
 }
 
-// check returns a CodeNotFound error for what can be no session's ID; see [register].
+// check returns a CodeNotFound error for a text that cannot be a session's ID; see [register].
 func (in IDParam) check() error {
 	_, err := session.ParseID(string(in.ID))
 	return err
 }
 
-// PreferParam is how the caller wants to be answered.
+// PreferParam is the Prefer header.
 type PreferParam struct {
-	Prefer string `header:"Prefer" doc:"respond-async: answer 202 at once and go on in the background (RFC 7240)"`
+	Prefer string `header:"Prefer" doc:"respond-async: respond with 202 at once and continue in the background (RFC 7240)"`
 }
 
 func (in PreferParam) async() bool {
@@ -46,7 +46,7 @@ type createInput struct {
 		Owner    string           `json:"owner,omitempty" maxLength:"255" doc:"the user who owns the session: up to 255 characters (not bytes) of any text, without control characters, invisible formatting characters such as direction marks, or U+FFFD"`
 		Profile  string           `json:"profile,omitempty" doc:"image profile; the default one if absent"`
 		Image    string           `json:"image,omitempty" maxLength:"255" doc:"image; the profile's if absent"`
-		Metadata session.Metadata `json:"metadata,omitempty" doc:"yours; given back as it is, numbers without an exponent"`
+		Metadata session.Metadata `json:"metadata,omitempty" doc:"stored for the caller and returned unchanged, numbers without an exponent"`
 	}
 }
 
@@ -87,7 +87,7 @@ func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput
 	return out, nil
 }
 
-// wait waits for work; a problem says which session it left in error.
+// wait waits for an operation; a problem names the session that it left in error.
 func wait(ctx context.Context, w *lifecycle.Work) (session.Session, error) {
 	s, err := w.Wait(ctx)
 	if err == nil {
@@ -98,7 +98,7 @@ func wait(ctx context.Context, w *lifecycle.Work) (session.Session, error) {
 	return s, &wrapped{Problem: &p, cause: err}
 }
 
-// wrapped is a problem whose cause the log may see.
+// wrapped is a problem with its cause, which is for the log only.
 type wrapped struct {
 	*Problem
 	cause error
@@ -107,14 +107,14 @@ type wrapped struct {
 func (w *wrapped) Error() string   { return w.cause.Error() }
 func (w *wrapped) Unwrap() []error { return []error{w.Problem, w.cause} }
 
-// PageParams choose one page of sessions. They are exported as [IDParam] is.
+// PageParams select one page of sessions. They are exported as [IDParam] is.
 type PageParams struct {
 	Owner string `query:"owner" doc:"only this owner's; may not be empty"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-	After string `query:"after" doc:"the next of the page before"`
+	After string `query:"after" doc:"next of the previous page"`
 }
 
-// Resolve refuses a filter that is given and empty, or given twice: taken for none, it would list everyone's sessions.
+// Resolve refuses a filter that is given and empty, or given twice: ignored, it would list all owners' sessions.
 func (PageParams) Resolve(ctx huma.Context) []error {
 	var faults []error
 	refuse := func(name, why string) {
@@ -146,11 +146,11 @@ func (PageParams) Resolve(ctx huma.Context) []error {
 	return faults
 }
 
-// pageOutput is one page, in whatever form sessions have there.
+// pageOutput is one page of sessions in the form T.
 type pageOutput[T any] struct {
 	Body struct {
 		Sessions []T    `json:"sessions"`
-		Next     string `json:"next,omitempty" doc:"give it as after to get the next page; absent on the last one"`
+		Next     string `json:"next,omitempty" doc:"after of the next page; absent on the last one"`
 	}
 }
 
@@ -198,11 +198,11 @@ func (a *API) getSession(ctx context.Context, in *IDParam) (*sessionOutput, erro
 type actInput struct {
 	IDParam
 	PreferParam
-	Force bool `query:"force" doc:"stop, restart and delete: take the place of whatever is in progress"`
+	Force bool `query:"force" doc:"stop, restart and delete: preempt the operation in progress"`
 }
 
-// act makes the handler of a route that does something to a session and answers with the session. What can be forced is of
-// the given kind; empty: nothing can.
+// act makes the handler of a route that runs an operation on a session and responds with the session. Operations of the given
+// kind can be forced; empty: none can.
 func (a *API) act(begin func(context.Context, session.ID) (*lifecycle.Work, error), forced session.Kind) func(context.Context, *actInput) (*sessionOutput, error) {
 	return func(ctx context.Context, in *actInput) (*sessionOutput, error) {
 		var w *lifecycle.Work
@@ -222,7 +222,7 @@ func (a *API) act(begin func(context.Context, session.ID) (*lifecycle.Work, erro
 	}
 }
 
-// outcome answers with the session at once, or as the work leaves it.
+// outcome responds with the session at once, or after the operation.
 func (a *API) outcome(ctx context.Context, w *lifecycle.Work, async bool) (*sessionOutput, error) {
 	if async {
 		return &sessionOutput{Status: http.StatusAccepted, Body: a.sessionOf(w.Session())}, nil
@@ -249,7 +249,7 @@ func (a *API) deleteSession(ctx context.Context, in *actInput) (*deleteOutput, e
 
 type logsInput struct {
 	IDParam
-	Follow bool `query:"follow" doc:"go on until the container stops"`
+	Follow bool `query:"follow" doc:"continue until the container stops"`
 	Tail   int  `query:"tail" minimum:"0" doc:"only the last so many lines; 0: all"`
 }
 

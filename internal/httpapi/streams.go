@@ -14,8 +14,8 @@ const (
 	streamRetry       = 10 * time.Second
 )
 
-// streams counts the streams of events that are open with sessions' own tokens. Each holds a client connection for as
-// long as its holder likes, so that without a bound one session's token could take the connections of everybody else.
+// streams counts the event streams that are open with sessions' own tokens. The client decides how long each holds a connection,
+// so that without a bound one session's token could use up the connections of all clients.
 type streams struct {
 	most int // of all sessions
 
@@ -26,11 +26,11 @@ type streams struct {
 
 func newStreams(most int) *streams { return &streams{most: most, open: map[session.ID]int{}} }
 
-// take counts one stream more, which release ends; it fails if the session or all of them have as many as may be.
+// take counts one more stream, which release ends; it fails if the limit of the session or of all sessions is reached.
 func (s *streams) take(id session.ID) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// One session cannot have them all, however few there are.
+	// One session cannot use all of them, however low the limit.
 	if s.open[id] >= min(streamsPerSession, (s.most+1)/2) {
 		return nil, session.Errorf(session.CodeLimit, "this session has as many streams of events as may be open with its token; close one, or try again later").After(streamRetry)
 	}

@@ -12,7 +12,7 @@ import (
 	"berth/internal/session"
 )
 
-// open asks for the stream of a session's events and returns the answer, whose stream end ends.
+// open requests the stream of a session's events and returns the response; end closes the stream.
 func (w *fixture) open(id session.ID, token string) (res *http.Response, end func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -32,7 +32,7 @@ func (w *fixture) open(id session.ID, token string) (res *http.Response, end fun
 	return res, end
 }
 
-// The holders of sessions' tokens cannot take the connections of everybody else; the operator's streams are his own affair.
+// Holders of sessions' tokens cannot use up the connections of others; the operator's streams are not limited.
 func TestStreamsOfEventsAreBounded(t *testing.T) {
 	t.Parallel()
 	var began atomic.Int64 // streams with sessions' tokens
@@ -64,7 +64,7 @@ func TestStreamsOfEventsAreBounded(t *testing.T) {
 		}
 		refused(i)
 	}
-	refused(2) // all have as many as may be
+	refused(2) // all are at their limit
 	path := "/sessions/" + string(ids[0]) + "/events"
 	if a := w.call(http.MethodGet, path, tokens[0], ""); a.status != http.StatusOK {
 		t.Errorf("the events without a stream: got %d", a.status)
@@ -75,7 +75,7 @@ func TestStreamsOfEventsAreBounded(t *testing.T) {
 		}
 	}
 	if n := began.Load(); n != 16 {
-		t.Errorf("called for %d streams, want the 16 that began with sessions' tokens", n)
+		t.Errorf("called for %d streams, want the 16 with sessions' tokens", n)
 	}
 	last()
 	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(5 * time.Millisecond) {
@@ -85,7 +85,7 @@ func TestStreamsOfEventsAreBounded(t *testing.T) {
 		}
 		end()
 		if time.Now().After(deadline) {
-			t.Fatal("the place of a stream that has ended is not given back within 10 s")
+			t.Fatal("the slot of an ended stream was not released within 10 s")
 		}
 	}
 }

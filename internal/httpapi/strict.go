@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// What decoders read differently, or make the same of different texts, is refused before anything is decoded.
+// JSON texts that decoders interpret differently, or that decode to the same value as others, are refused before decoding.
 var (
 	errNotUTF8   = errors.New("the text is not valid UTF-8")
 	errSurrogate = errors.New(`a \u escape is half of a surrogate pair`)
@@ -31,9 +31,9 @@ func checkJSON(text []byte) error {
 	return checkMembers(text)
 }
 
-// checkSurrogates looks at the escapes of the strings in text: encoding/json decodes half a pair to U+FFFD, whichever it was.
+// checkSurrogates checks the escapes of the strings in text: encoding/json decodes any half of a pair to U+FFFD.
 func checkSurrogates(text []byte) error {
-	high := false // an escaped high surrogate stands directly before
+	high := false // an escaped high surrogate is directly before
 	for i := 0; i < len(text); i++ {
 		if text[i] != '\\' || i+1 >= len(text) {
 			if high {
@@ -68,8 +68,8 @@ func checkSurrogates(text []byte) error {
 	return nil
 }
 
-// checkMembers walks over the value for members that stand twice in their object. Names are compared decoded, and in the
-// outermost object, whose members are fields of ours, as encoding/json finds fields: in either case.
+// checkMembers checks the value for duplicate members of objects. Names are compared decoded, and in the outermost object, whose
+// members are the request's fields, without regard to case, as encoding/json matches fields.
 func checkMembers(text []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
@@ -98,7 +98,7 @@ func checkMembers(text []byte) error {
 					name = folded(name)
 				}
 				if top.names[name] {
-					return fmt.Errorf("the member %q stands twice in one object", name)
+					return fmt.Errorf("the member %q occurs twice in one object", name)
 				}
 				top.names[name], top.name = true, false
 				continue
@@ -118,7 +118,7 @@ func checkMembers(text []byte) error {
 	return nil
 }
 
-// folded is the same for names that differ in case only.
+// folded returns the same text for names that differ only in case.
 func folded(name string) string {
 	return strings.Map(func(r rune) rune {
 		least := r

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzStrictJSON: what is accepted decodes without anything replaced, and no valid text without escapes is refused but for its members.
+// FuzzStrictJSON checks that an accepted text decodes without replaced characters, and that a valid text without escapes is
+// refused only for duplicate members.
 func FuzzStrictJSON(f *testing.F) {
 	for _, text := range []string{`{}`, `[1,{"a":{"a":"\ud83d\ude00"}}]`, `"\ud800"`, `{"a":1,"a":2}`, `1 2`, ``, `{"a":"\\ud800"}`, `"\\\ud800"`, "\"\xff\""} {
 		f.Add([]byte(text))
@@ -21,7 +22,7 @@ func FuzzStrictJSON(f *testing.F) {
 		}
 		if decodeErr != nil {
 			if strings.Contains(decodeErr.Error(), "cannot unmarshal number") || strings.Contains(decodeErr.Error(), "depth") {
-				return // numbers and depth are the decoder's business
+				return // numbers and depth are checked by the decoder
 			}
 			t.Fatalf("%q is accepted and cannot be decoded: %v", text, decodeErr)
 		}

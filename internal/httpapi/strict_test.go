@@ -11,8 +11,8 @@ import (
 	"berth/internal/session"
 )
 
-// What decoders make the same of, or read differently, is refused: two owners would be one, or one two.
-func TestBodiesThatAreReadDifferentlyAreRefused(t *testing.T) {
+// Texts that decoders interpret differently are refused: two owners would become one, or one two.
+func TestAmbiguousBodiesAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	for name, body := range map[string]string{
@@ -61,7 +61,7 @@ func TestBodiesThatAreReadDifferentlyAreRefused(t *testing.T) {
 	}
 }
 
-func TestOwnersAreGivenBackAsTheyAre(t *testing.T) {
+func TestOwnersAreReturnedUnchanged(t *testing.T) {
 	t.Parallel()
 	for body, owner := range map[string]string{
 		`{"owner":"` + strings.Repeat("ü", 255) + `"}`:                 strings.Repeat("ü", 255),
@@ -85,7 +85,7 @@ func TestOwnersAreGivenBackAsTheyAre(t *testing.T) {
 	}
 }
 
-// A filter that is there and empty is a caller's mistake, and not a wish to see everyone's.
+// An empty filter is an error, not a request for all owners' sessions.
 func TestEmptyOwnerFilterIsRejected(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

@@ -35,7 +35,7 @@ func (a *API) authSessions(ctx context.Context, in *PageParams) (*pageOutput[Aut
 
 type rotateInput struct {
 	IDParam
-	Grace string `query:"grace" example:"30s" doc:"for how long the old token is let in still, up to 10m; absent: it is refused at once"`
+	Grace string `query:"grace" example:"30s" doc:"how long the old token stays valid, up to 10m; absent: it is refused at once"`
 }
 
 type rotateOutput struct{ Body NewToken }
@@ -56,7 +56,7 @@ func (a *API) rotateToken(ctx context.Context, in *rotateInput) (*rotateOutput, 
 	return &rotateOutput{Body: NewToken{Auth: a.authOf(s), Token: token.Reveal()}}, nil
 }
 
-// graceOf reads the time for which a replaced token is let in still.
+// graceOf parses the grace period, for which a replaced token stays valid.
 func graceOf(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil

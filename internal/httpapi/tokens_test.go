@@ -32,15 +32,15 @@ func TestRotateWithGraceOverHTTP(t *testing.T) {
 	}
 	for name, token := range map[string]string{"old": old.Reveal(), "new": made.Token} {
 		if a := w.call(http.MethodGet, path+"/auth", token, ""); a.status != http.StatusOK || decode[httpapi.Auth](t, a).PreviousExpiresAt == nil {
-			t.Errorf("the %s token in the grace: got %d %s", name, a.status, a.body)
+			t.Errorf("the %s token in the grace period: got %d %s", name, a.status, a.body)
 		}
 	}
 	w.Clock.Advance(31 * time.Second)
 	if a := w.call(http.MethodGet, path, old.Reveal(), ""); a.status != http.StatusUnauthorized {
-		t.Errorf("the old token after the grace: got %d, want 401", a.status)
+		t.Errorf("the old token after the grace period: got %d, want 401", a.status)
 	}
 	if auth := decode[httpapi.Auth](t, w.call(http.MethodGet, path+"/auth", made.Token, "")); auth.PreviousExpiresAt != nil || !auth.Valid {
-		t.Errorf("after the grace: got %+v, want one valid token", auth)
+		t.Errorf("after the grace period: got %+v, want one valid token", auth)
 	}
 }
 
@@ -76,7 +76,7 @@ func TestAuthSessionsListsValidTokens(t *testing.T) {
 	if got := list("&owner=bob"); len(got) != 1 || got[0] != b.ID {
 		t.Errorf("bob's: got %v, want %s", got, b.ID)
 	}
-	// Before the sweep its owner is told; after it, the token is as wrong as any.
+	// Before the sweep the response says that the token has expired; after it, the token is like any wrong one.
 	path := "/sessions/" + string(late.ID) + "/auth"
 	expired := w.call(http.MethodGet, path, token.Reveal(), "").problem(t).Detail
 	if _, err := w.SweepTokens(t.Context()); err != nil {
@@ -91,7 +91,7 @@ func TestAuthSessionsListsValidTokens(t *testing.T) {
 	}
 }
 
-// events opens the stream of a session's events, and returns how to wait for its end.
+// events opens the stream of a session's events, and returns a channel that is closed at its end.
 func (w *fixture) events(id session.ID, token session.Secret) (ended <-chan struct{}) {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.url+"/sessions/"+string(id)+"/events", nil)
@@ -135,7 +135,7 @@ func TestReplacedTokenEndsEventStream(t *testing.T) {
 		select {
 		case <-over:
 		case <-time.After(5 * time.Second):
-			t.Errorf("the stream of the %s token goes on after 5 s", name)
+			t.Errorf("the stream of the %s token is still open after 5 s", name)
 		}
 	}
 	if ended(operator) {
@@ -143,7 +143,7 @@ func TestReplacedTokenEndsEventStream(t *testing.T) {
 	}
 }
 
-// ended reports whether a stream is over by now.
+// ended reports whether a stream has ended.
 func ended(over <-chan struct{}) bool {
 	select {
 	case <-over:
@@ -153,7 +153,7 @@ func ended(over <-chan struct{}) bool {
 	}
 }
 
-// throttle is one that a test decides.
+// throttle is a throttle whose decisions a test sets.
 type throttle struct {
 	limited bool
 	seen    []access.TokenState
@@ -169,7 +169,7 @@ func (f *throttle) Failed(_ netip.Addr, state access.TokenState) time.Duration {
 	return 0
 }
 
-// countedSessions counts how often the store is asked for a session.
+// countedSessions counts the queries for a session.
 type countedSessions struct {
 	httpapi.Sessions
 	asked *int
@@ -180,7 +180,7 @@ func (c *countedSessions) Get(ctx context.Context, id session.ID) (session.Sessi
 	return c.Sessions.Get(ctx, id)
 }
 
-// Whoever is limited costs the store nothing, and is let in with the right token all the same.
+// A client over the limit causes no store query, and is still admitted with a valid token.
 func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 	t.Parallel()
 	limit := &throttle{}
@@ -193,18 +193,18 @@ func TestLimitedAddressesDoNotReachTheStore(t *testing.T) {
 	s, own := w.Make(lifecycle.Request{})
 	path := "/sessions/" + string(s.ID) + "/auth"
 	if a := w.call(http.MethodGet, path, "wrong", ""); a.status != http.StatusUnauthorized || asked != 1 {
-		t.Errorf("a wrong token: got %d after %d questions to the store, want 401 after one", a.status, asked)
+		t.Errorf("a wrong token: got %d after %d store queries, want 401 after one", a.status, asked)
 	}
 	limit.limited = true
 	asked = 0
 	for _, p := range []string{path, "/sessions/" + string(session.NewID()) + "/auth", "/sessions"} {
 		a := w.call(http.MethodGet, p, "wrong", "")
 		if a.problem(t).Code != session.CodeTooManyAttempts || a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") != "2" {
-			t.Errorf("%s with a wrong token too much: got %d %s, Retry-After %q", p, a.status, a.body, a.header.Get("Retry-After"))
+			t.Errorf("%s over the limit: got %d %s, Retry-After %q", p, a.status, a.body, a.header.Get("Retry-After"))
 		}
 	}
 	if asked != 0 {
-		t.Errorf("the store was asked %d times for a client over the limit", asked)
+		t.Errorf("the store was queried %d times for a client over the limit", asked)
 	}
 	for name, token := range map[string]string{"own": own.Reveal(), "admin": adminToken} {
 		if a := w.call(http.MethodGet, path, token, ""); a.status != http.StatusOK {

@@ -29,7 +29,7 @@ func (a *API) upgradeSession(ctx context.Context, in *upgradeInput) (*sessionOut
 	return a.outcome(ctx, w, in.async())
 }
 
-// compareTime bounds the question to the engine what is out of date. A session is shown without the answer as well.
+// compareTime bounds the comparison of the container with the settings. A session is shown without its result too.
 const compareTime = 2 * time.Second
 
 func (a *API) outOfDate(ctx context.Context, s session.Session) []session.Part {

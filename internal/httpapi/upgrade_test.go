@@ -12,7 +12,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestUpgradeAndBackByTheAPI(t *testing.T) {
+func TestUpgradeAndBackOverHTTP(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.Engine.BehaveImage("stub:broken", runtimetest.Behaviour{Exits: true, ExitCode: 3})
@@ -26,7 +26,7 @@ func TestUpgradeAndBackByTheAPI(t *testing.T) {
 		{token.Reveal(), `{}`, http.StatusUnauthorized, "unauthorized", "stub:1"},
 		{adminToken, `{"image":"stub:2"}`, http.StatusOK, "", "stub:2"},
 		{adminToken, `{"image":"stub:broken"}`, http.StatusBadGateway, "upgrade_failed", "stub:2"},
-		{adminToken, `{"back":true}`, http.StatusConflict, "conflict", "stub:2"}, // that copy was used up
+		{adminToken, `{"back":true}`, http.StatusConflict, "conflict", "stub:2"}, // the copy was used already
 		{adminToken, `{"image":"` + runtimetest.MissingImage + `"}`, http.StatusUnprocessableEntity, "image_not_found", "stub:2"},
 		{adminToken, `{"image":"` + runtimetest.InvalidImage + `"}`, http.StatusUnprocessableEntity, "invalid_request", "stub:2"},
 		{adminToken, `{"image":"stub:3","back":true}`, http.StatusUnprocessableEntity, "invalid_request", "stub:2"},
@@ -56,15 +56,15 @@ func TestOperatorSeesWhatIsOutOfDate(t *testing.T) {
 		t.Errorf("the operator sees %v out of date, want the image", got)
 	}
 	if got := w.call(http.MethodGet, path, token.Reveal(), ""); got.status != http.StatusOK || strings.Contains(string(got.body), "out_of_date") {
-		t.Errorf("the session's token is shown %s, want nothing of what is out of date: it can do nothing about it", got.body)
+		t.Errorf("the session's token is shown %s, want nothing about what is out of date: it cannot change that", got.body)
 	}
 	w.Engine.SetDown(true)
 	if got := w.call(http.MethodGet, path, adminToken, ""); got.status != http.StatusOK {
-		t.Errorf("without an engine: got %d %s, want the session all the same", got.status, got.body)
+		t.Errorf("without an engine: got %d %s, want the session", got.status, got.body)
 	}
 }
 
-func TestMistypedImageIsRefusedBeforeThereIsASession(t *testing.T) {
+func TestMistypedImageIsRefusedBeforeCreate(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	for image, code := range map[string]session.Code{
@@ -83,7 +83,7 @@ func TestMistypedImageIsRefusedBeforeThereIsASession(t *testing.T) {
 	}
 	w.Engine.Script(runtimetest.OpCheckImage, runtimetest.Step{Err: session.Errorf(session.CodeEngineUnavailable, "away")})
 	if a := w.call(http.MethodPost, "/sessions", adminToken, ""); a.status != http.StatusCreated {
-		t.Errorf("create while the engine does not say: got %d %s, want 201: it refuses nothing then", a.status, a.body)
+		t.Errorf("create while the engine is unavailable: got %d %s, want 201: nothing is refused then", a.status, a.body)
 	}
 }
 

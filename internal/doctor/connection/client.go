@@ -41,8 +41,8 @@ func (r *run) clientMode(context.Context) Step {
 	return pass("mode %04o", r.own.keyMode.Perm())
 }
 
-// clientChain is a warning at most: an engine may trust another authority for its clients than the one that signed its
-// own certificate.
+// clientChain warns at most: an engine may trust another authority for its clients than the one that signed its own
+// certificate.
 func (r *run) clientChain(context.Context) Step {
 	if _, err := r.chain(r.own.leaf, nil); err != nil {
 		return warn("client-of-another-authority",
@@ -64,7 +64,7 @@ func (r *run) clientDates(context.Context) Step {
 	return r.dates(r.own.leaf, "client", "the client's certificate", adviceRenewClient)
 }
 
-// revocation looks the certificates up in the lists that are at hand. dockerd knows no lists: what it would accept,
+// revocation checks the certificates against the available lists. dockerd supports no lists: it accepts certificates that
 // berth guard refuses.
 func (r *run) revocation(context.Context) Step {
 	lists, err := pki.ReadRevocations(r.CRL, r.own.authorities)
@@ -81,7 +81,7 @@ func (r *run) revocation(context.Context) Step {
 			continue
 		}
 		if len(r.server) > 0 && revoked(lists, ca, r.server[0]) {
-			return fail("server-revoked", "do not connect: whoever answers has a key that was given up. Install a new server certificate beside the engine, and restart dockerd",
+			return fail("server-revoked", "do not connect: the server uses a revoked key. Install a new server certificate beside the engine, and restart dockerd",
 				"the certificate that the engine has loaded was revoked")
 		}
 		if r.own.leaf != nil && revoked(lists, ca, r.own.leaf) {

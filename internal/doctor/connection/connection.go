@@ -1,10 +1,10 @@
 // Package connection tests the connection to a Docker engine behind mutual TLS, one step after the other: name, port,
-// handshake, both certificates, API, and that unauthenticated clients are refused. What fails has a stable code, a cause and
-// a remedy.
+// handshake, both certificates, API, and that unauthenticated clients are refused. Each failure has a stable code, a cause and a
+// remedy.
 //
-// It knows TLS, X.509, certificate files and five calls of the Engine API. It refuses to know where settings come from, and
-// the guard: it prints nothing and keeps nothing. On the engine it changes something only when Deep is asked for: a container
-// that is made, never started, and removed.
+// It knows TLS, X.509, certificate files and five calls of the Engine API. It does not know where settings come from, nor the
+// guard; it prints nothing and keeps nothing. It changes something on the engine only with Deep: it makes a container, never
+// starts it, and removes it.
 package connection
 
 import (
@@ -20,18 +20,18 @@ import (
 	"berth/internal/engineaddr"
 )
 
-// Status is how a step ended, and the worst of them how the whole ended.
+// Status is the result of a step; that of the whole is the worst of them.
 type Status string
 
 // The statuses.
 const (
 	Pass    Status = "pass"
-	Warn    Status = "warn"    // works, and should be put right
-	Fail    Status = "fail"    // does not work, or answers unauthenticated clients
+	Warn    Status = "warn"    // works, and should be corrected
+	Fail    Status = "fail"    // does not work, or accepts unauthenticated clients
 	Skipped Status = "skipped" // was not tried; the detail says why
 )
 
-// Worst is the gravest of some statuses; of none it is Skipped.
+// Worst returns the most severe of the statuses; without any, Skipped.
 func Worst(all ...Status) Status {
 	for _, s := range []Status{Fail, Warn, Pass} {
 		if slices.Contains(all, s) {
@@ -56,7 +56,7 @@ type Options struct {
 	Cert string // file of the client's certificate
 	Key  string // file of its private key
 
-	CRL string // file of the authorities' revocation lists; a file that is not there revokes nothing
+	CRL string // file of the authorities' revocation lists; a missing file revokes nothing
 
 	// ServerCert is the file that the engine's certificate was installed from, if it is at hand. It is compared with the
 	// one that the engine uses: dockerd reads it at its start only. A file that is not there is not compared.
@@ -64,7 +64,7 @@ type Options struct {
 
 	ServerName string // name that the engine's certificate must carry; empty: that of Host
 	Pins       string // of public keys, as [pin.ParseList] reads them; the engine or its authority must have one; none: not checked
-	Unverified bool   // the engine's certificate is not verified in daily use: all is tested still, and a warning given
+	Unverified bool   // the engine's certificate is not verified in regular use: the test checks it nevertheless, and warns
 
 	Deep  bool   // make and remove a container
 	Image string // image of that container; empty: any that is on the engine
@@ -104,7 +104,7 @@ type Step struct {
 	DurationMS float64 `json:"duration_ms"`
 }
 
-// Report is what was found. What could not be found is nil or empty.
+// Report is the result of the test. Unknown fields are nil or empty.
 type Report struct {
 	Host       string       `json:"host"`
 	Status     Status       `json:"status"`            // the worst of the steps; Pass when nothing failed or was warned of
@@ -112,7 +112,7 @@ type Report struct {
 	TLSVersion string       `json:"tls_version,omitempty"`
 	Cipher     string       `json:"cipher,omitempty"`
 	APIVersion string       `json:"api_version,omitempty"`
-	Engine     string       `json:"engine,omitempty"` // as it calls itself, such as "Docker/20.10.24 (linux)"
+	Engine     string       `json:"engine,omitempty"` // its own name, such as "Docker/20.10.24 (linux)"
 	Latency    Latency      `json:"latency"`
 	Server     *Certificate `json:"server_certificate,omitempty"` // the one that the engine has loaded
 	Authority  *Certificate `json:"authority,omitempty"`          // that signed it, or the first of the CA file
@@ -120,7 +120,7 @@ type Report struct {
 	Steps      []Step       `json:"steps"`
 }
 
-// Latency is how long the parts of the way took, in milliseconds; 0: not measured.
+// Latency has the durations of the parts of a connection, in milliseconds; 0: not measured.
 type Latency struct {
 	ResolveMS   float64 `json:"resolve_ms"`
 	ConnectMS   float64 `json:"connect_ms"`
@@ -128,7 +128,7 @@ type Latency struct {
 	PingMS      float64 `json:"ping_ms"` // median of several, on a connection that exists
 }
 
-// FirstFailure is the first step that failed, which is as a rule the cause of the others.
+// FirstFailure returns the first step that failed, which usually causes the others.
 func (r Report) FirstFailure() (Step, bool) {
 	for _, s := range r.Steps {
 		if s.Status == Fail {
@@ -138,7 +138,7 @@ func (r Report) FirstFailure() (Step, bool) {
 	return Step{}, false
 }
 
-// ErrNoTLS says that the host is a local socket, which has no TLS to test.
+// ErrNoTLS is returned for a local socket, which has no TLS to test.
 var ErrNoTLS = errors.New("a local socket has no TLS to test")
 
 // endpoint splits Host.
@@ -158,7 +158,7 @@ func endpoint(host string) (name, port string, err error) {
 	return engine.Host, cmp.Or(engine.Port, engineaddr.PortTLS), nil
 }
 
-// Run tries everything that can be tried and reports it. Its error is an Options.Host that cannot be used (ErrNoTLS if
+// Run runs all steps and reports their results. Its error is an Options.Host that cannot be used (ErrNoTLS if
 // it is a local socket), a negative time-out, or the end of ctx; a failed step is no error.
 func Run(ctx context.Context, o Options) (Report, error) {
 	name, port, err := endpoint(o.Host)

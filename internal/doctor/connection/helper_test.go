@@ -38,7 +38,7 @@ func writeFile(t testing.TB, path string, data []byte, mode os.FileMode) {
 // engine is a scripted Docker engine behind TLS. The zero value of every field is that of a good one.
 type engine struct {
 	authority *authority // of the server's certificate; the client trusts "ours"
-	clients   *authority // that it trusts for its clients
+	clients   *authority // trusted for its clients
 	leaf      func(*x509.Certificate)
 	config    func(*tls.Config)
 	handler   func(http.Handler) http.Handler
@@ -48,7 +48,7 @@ type engine struct {
 	images     string // JSON of /images/json
 }
 
-// answer is the API as far as the tests need it.
+// answer implements the parts of the API that the tests use.
 func (e *engine) answer(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -77,7 +77,7 @@ func (e *engine) answer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// left is how many containers are there.
+// left returns the number of containers.
 func (e *engine) left() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -104,14 +104,14 @@ func setup(t testing.TB, host string) (fixture, Options) {
 	return f, o
 }
 
-// client puts a client's pair in place.
+// client writes a client's pair.
 func (f fixture) client(t testing.TB, o Options, pair tls.Certificate) {
 	t.Helper()
 	writeFile(t, o.Cert, certPEM(pair.Leaf), 0o444)
 	writeFile(t, o.Key, keyPEM(t, pair.PrivateKey), 0o400)
 }
 
-// revoke writes a list that is good for the given time, of our authority.
+// revoke writes a list of our authority that is valid for the given time.
 func (f fixture) revoke(t testing.TB, o *Options, good time.Duration, serials ...*big.Int) {
 	t.Helper()
 	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: time.Now().Add(good)}
@@ -136,7 +136,7 @@ func leafOf(t testing.TB, path string) *x509.Certificate {
 	return certs[0]
 }
 
-// start runs a scripted engine, with its certificate in the file of the server's, and returns its host.
+// start runs a scripted engine, writes its certificate to the server's file, and returns its host.
 func (f fixture) start(t testing.TB, e *engine) string {
 	t.Helper()
 	if e.authority == nil {
@@ -173,7 +173,7 @@ func (f fixture) start(t testing.TB, e *engine) string {
 	return "tcp://" + server.Listener.Addr().String()
 }
 
-// listen gives every connection to the given function, which need not close it.
+// listen passes every connection to the given function, which need not close it.
 func listen(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -17,8 +17,8 @@ func (r *run) noCertificate(ctx context.Context) Step {
 // announcePath is where berth guard takes announcements of tests. An engine has nothing there.
 const announcePath = "/_berth/probe"
 
-// announce announces to berth guard the coming connections that it must refuse, which it would otherwise log as an attack.
-// An engine, or an older guard, answers something else.
+// announce announces to berth guard the following connections that it must refuse, which it would otherwise log as an attack.
+// An engine, or an older guard, responds differently.
 func (r *run) announce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
@@ -34,8 +34,8 @@ func (r *run) announce(ctx context.Context) {
 // maxProtocol is the longest name of an ALPN protocol in bytes (RFC 7301).
 const maxProtocol = 255
 
-// foreignCertificate shows a certificate that looks like ours down to the name of its authority, and was signed by
-// another one.
+// foreignCertificate presents a certificate that equals ours, including the name of its authority, but was signed by another
+// authority.
 func (r *run) foreignCertificate(ctx context.Context) Step {
 	pair, err := r.forge()
 	if err != nil {
@@ -44,7 +44,7 @@ func (r *run) foreignCertificate(ctx context.Context) Step {
 	return r.unauthenticated(ctx, pair, "with a certificate of another authority", "foreign-certificate-accepted")
 }
 
-// unauthenticated asks as a client that must not get an answer; how describes it, and open is the code of an answer.
+// unauthenticated sends a request as a client that must be refused; how describes it, and open is the code of a response.
 func (r *run) unauthenticated(ctx context.Context, pair tls.Certificate, how string, open Code) Step {
 	config := r.config(tls.VersionTLS12)
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
@@ -59,7 +59,7 @@ func (r *run) unauthenticated(ctx context.Context, pair tls.Certificate, how str
 			"a client %s is refused by HTTP (%d) and not in the handshake", how, got.status)
 	case err == nil:
 		return fail(open, `set "tlsverify": true and "tlscacert" in /etc/docker/daemon.json and restart dockerd, or close the port and use berth guard; `+
-			"until then whoever reaches "+r.host+":"+r.port+" is root there",
+			"until then every client that reaches "+r.host+":"+r.port+" has root access there",
 			"a client %s is answered (%d)", how, got.status)
 	case alerted(err):
 		return pass("a client %s is refused", how)

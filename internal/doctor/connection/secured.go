@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Secured runs the test and checks only that the engine shows the certificate of Options.ServerCert and answers our
-// client, and that it refuses a client without certificate and one with a foreign certificate, in the handshake. answers
+// Secured runs the test and checks only that the engine presents the certificate of Options.ServerCert and accepts our client,
+// and that it refuses a client without certificate and one with a foreign certificate, in the handshake. answers
 // means that the first two hold. Other faults of our own files are ignored.
 func Secured(ctx context.Context, o Options) (answers bool, err error) {
 	r, err := Run(ctx, o)
@@ -18,7 +18,7 @@ func Secured(ctx context.Context, o Options) (answers bool, err error) {
 			if failure, ok := r.FirstFailure(); ok && step.Code == earlierFailure {
 				step = failure
 			}
-			return false, fmt.Errorf("the engine does not answer our client on %s as it should: %s", r.Host, step.Detail)
+			return false, fmt.Errorf("the engine does not accept our client on %s: %s", r.Host, step.Detail)
 		}
 	}
 	for _, name := range []string{stepNoCertificate, stepForeign} {
@@ -29,7 +29,7 @@ func Secured(ctx context.Context, o Options) (answers bool, err error) {
 	return true, nil
 }
 
-// step is a step by its name; a zero one when it was not come to.
+// step returns a step by its name; the zero Step if it was not run.
 func (r Report) step(name string) Step {
 	for _, s := range r.Steps {
 		if s.Name == name {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestSecured checks that only answers to us and refusals of others count.
+// TestSecured checks that only the acceptance of our client and the refusal of others count.
 func TestSecured(t *testing.T) {
 	t.Parallel()
 	late := func(answer http.Handler) http.Handler {
@@ -44,7 +44,7 @@ func TestSecured(t *testing.T) {
 		{"our client is refused", &engine{clients: newAuthority(t, "others")}, nil, false, "refuses the client's certificate"},
 		{"no engine", &engine{handler: func(http.Handler) http.Handler { return http.NotFoundHandler() }}, nil, false, "is not a Docker engine"},
 		{"certificates are optional", &engine{config: func(c *tls.Config) { c.ClientAuth = tls.VerifyClientCertIfGiven }}, nil, true, "does not refuse"},
-		{"any certificate is good", &engine{config: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }}, nil, true, "does not refuse"},
+		{"any certificate is accepted", &engine{config: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }}, nil, true, "does not refuse"},
 		{"refused by HTTP", &engine{handler: late, config: func(c *tls.Config) { c.ClientAuth = tls.VerifyClientCertIfGiven }}, nil, true, "does not refuse"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

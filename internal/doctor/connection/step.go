@@ -48,7 +48,7 @@ type run struct {
 
 	addresses []string
 	address   string
-	server    []*x509.Certificate // as the engine showed it, the leaf first; empty without a handshake
+	server    []*x509.Certificate // as the engine presented it, the leaf first; empty without a handshake
 	version   uint16              // of TLS, as the last handshake had it; 0: none came so far
 	verified  []*x509.Certificate // its chain
 	own       material
@@ -82,7 +82,7 @@ const (
 	notProven      Code = "not-proven"
 )
 
-// step does one step unless one that it builds on has failed, and reports it.
+// step runs one step unless a step that it depends on has failed, and reports it.
 func (r *run) step(ctx context.Context, name string, do func(context.Context) Step, needs ...string) {
 	if ctx.Err() != nil {
 		return
@@ -112,7 +112,7 @@ func (r *run) note(name string, s Step) {
 	r.report.Status = Worst(r.report.Status, s.Status)
 }
 
-// all tries everything, in an order in which the first failure is the cause of the later ones.
+// all runs all steps, in an order in which the first failure causes the later ones.
 func (r *run) all(ctx context.Context) {
 	// The files are read before the handshake, which needs them; their steps come after it.
 	r.own = readMaterial(r.Options)
@@ -133,7 +133,7 @@ func (r *run) all(ctx context.Context) {
 
 func (r *run) serverSteps(ctx context.Context) {
 	var needs []string
-	if len(r.server) == 0 { // a handshake that failed may have shown the certificate nevertheless
+	if len(r.server) == 0 { // a failed handshake may have shown the certificate too
 		needs = append(needs, stepHandshake)
 	}
 	r.step(ctx, stepServerChain, r.serverChain, append(needs, stepAuthority)...)
@@ -154,8 +154,7 @@ func (r *run) clientSteps(ctx context.Context) {
 }
 
 func (r *run) apiSteps(ctx context.Context) {
-	// Nothing is asked of an engine that is not proven to be ours. What is wrong with the client's certificate, though,
-	// the engine may accept nevertheless.
+	// An unverified engine gets no requests. A faulty client certificate does not prevent them: the engine may accept it.
 	needs := []string{
 		stepHandshake, stepServerChain, stepServerName, stepServerUsage, stepServerDates, stepServerPin, stepClientFile, stepClientKey,
 		stepRevocation,
