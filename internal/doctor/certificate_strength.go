@@ -58,7 +58,7 @@ func (o *Options) judgeCertificate(cert *x509.Certificate) []Finding {
 	case now.Before(cert.NotBefore):
 		note(fail("not-yet-valid", "correct the clock of this machine", "%s begins on %s only", cert.Subject, day(cert.NotBefore)))
 	case !cert.IsCA && life > maxLeafDays*24*time.Hour:
-		note(warn("long-life", "replace it by one with a shorter life: berth certs renew --force --days 90", "%s lives for %d days: a stolen key would be good for as long",
+		note(warn("long-life", "replace it by one with a shorter validity: berth certs renew --force --days 90", "%s is valid for %d days, and so is a stolen key",
 			cert.Subject, int(life.Hours()/24)))
 	}
 	return findings

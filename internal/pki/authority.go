@@ -34,7 +34,7 @@ func (d *directory) signer(keyPath string) (*Authority, error) {
 	return nil, &FileError{Path: keyPath, Err: fmt.Errorf("%w %s", ErrMismatch, d.file(CACertFile)), Advice: adviceAuthority}
 }
 
-// signers are the authorities that the keys in the existing ones of these files belong to.
+// signers returns the authorities of the keys in those of these files that exist.
 func (d *directory) signers(keyFiles ...string) ([]*Authority, error) {
 	var found []*Authority
 	for _, name := range keyFiles {
@@ -50,7 +50,7 @@ func (d *directory) signers(keyFiles ...string) ([]*Authority, error) {
 	return found, nil
 }
 
-// issuer is a signer that is within its time.
+// issuer returns a signer that has not expired.
 func (d *directory) issuer(keyPath string) (*Authority, error) {
 	a, err := d.signer(keyPath)
 	if err != nil {
@@ -63,9 +63,9 @@ func (d *directory) issuer(keyPath string) (*Authority, error) {
 	return a, nil
 }
 
-// extend makes the list of an authority that names a serial number besides everything that it has named before; nil adds none.
-// The list stays if it names the number already, is there and is not older than the known one. One that is missing, and of
-// which nothing is known, is started only with forget. added reports whether the number is new.
+// extend makes the next list of an authority, with a serial number added to its earlier entries; nil adds none. The list is
+// unchanged if it has the number already and is not older than the known one. A missing list of which nothing is known is
+// started only with forget. added reports whether the number is new.
 func (d *directory) extend(a *Authority, serial *big.Int, forget bool) (list *x509.RevocationList, added bool, err error) {
 	_, lists, known, err := d.read()
 	if err != nil {
@@ -95,7 +95,7 @@ func (d *directory) extend(a *Authority, serial *big.Int, forget bool) (list *x5
 	return list, added, nil
 }
 
-// issuerOf is the authority that signed a certificate; nil if none of these did.
+// issuerOf returns the authority that signed a certificate; nil if none of these did.
 func issuerOf(cert *x509.Certificate, all []*x509.Certificate) *x509.Certificate {
 	for _, ca := range all {
 		if cert.CheckSignatureFrom(ca) == nil {

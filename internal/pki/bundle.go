@@ -10,14 +10,14 @@ import (
 	"berth/internal/fileset"
 )
 
-// bundleFile is one of the files that a client machine needs.
+// bundleFile is a file that a client machine needs.
 type bundleFile struct {
 	name string
 	data []byte
 }
 
-// bundle reads what a client machine needs and makes sure that it works: a pair that belongs together, for clients, within
-// its time, not revoked.
+// bundle reads the files for a client machine and checks them: the key matches the certificate, which is for clients, valid
+// now and not revoked.
 func bundle(dir string, now time.Time) ([]bundleFile, error) {
 	paths := ClientPaths(dir, Paths{})
 	l := load(paths, x509.ExtKeyUsageClientAuth, now, files{})

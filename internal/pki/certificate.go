@@ -31,7 +31,7 @@ func (p Pair) CertPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: blockCertificate, Bytes: p.Certificate.Raw})
 }
 
-// KeyPEM is the private key in PKCS #8, as one PEM block. It is a secret.
+// KeyPEM returns the private key in PKCS #8, as one PEM block. It is a secret.
 func (p Pair) KeyPEM() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(p.key)
 	if err != nil {
@@ -96,8 +96,8 @@ func NewAuthority(req Request) (*Authority, error) {
 	return &Authority{Pair{Certificate: cert, key: key}}, nil
 }
 
-// listMarker is the distribution point in the certificate of an authority that always has a revocation list: where the list
-// is missing, it was lost. It is a name, not an address; nothing fetches it.
+// listMarker is the distribution point in the certificate of an authority that always has a revocation list, so that a missing
+// list was lost. It is a name, not an address; nothing fetches it.
 const listMarker = "urn:berth:crl.pem"
 
 // promisesList reports whether an authority always has a list.
@@ -105,8 +105,8 @@ func promisesList(ca *x509.Certificate) bool {
 	return slices.Contains(ca.CRLDistributionPoints, listMarker)
 }
 
-// IssueServer makes a certificate that is good for TLS servers only, with the names and addresses of req as its identity.
-// At least one of them is needed: no client looks at the common name. It never outlives the authority.
+// IssueServer makes a certificate for TLS servers only, with the names and addresses of req as its identity.
+// At least one of them is needed: clients ignore the common name. It expires with the authority at the latest.
 func (a *Authority) IssueServer(req Request) (Pair, error) {
 	if len(req.DNSNames)+len(req.IPs) == 0 {
 		return Pair{}, errors.New("issue server certificate: it needs at least one host name or address")
@@ -117,13 +117,13 @@ func (a *Authority) IssueServer(req Request) (Pair, error) {
 	}
 	template.DNSNames = req.DNSNames
 	template.IPAddresses = req.IPs
-	// Without clientAuth a stolen server key does not open the engine.
+	// Without clientAuth, a stolen server key gives no access to the engine.
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	return a.issue(template, req.KeyType)
 }
 
-// IssueClient makes a certificate that is good for TLS clients only; its common name is the identity that the guard logs.
-// It never outlives the authority.
+// IssueClient makes a certificate for TLS clients only; its common name is the identity that the guard logs.
+// It expires with the authority at the latest.
 func (a *Authority) IssueClient(req Request) (Pair, error) {
 	template, err := template(req)
 	if err != nil {
@@ -157,7 +157,7 @@ func (a *Authority) issueFor(template *x509.Certificate, key crypto.Signer) (Pai
 
 func template(req Request) (*x509.Certificate, error) {
 	if req.Days < 1 || req.Days > maxDays {
-		return nil, fmt.Errorf("certificate for %s: a life of %d days is outside 1 to %d", req.CommonName, req.Days, maxDays)
+		return nil, fmt.Errorf("certificate for %s: a validity of %d days is outside 1 to %d", req.CommonName, req.Days, maxDays)
 	}
 	serial, err := newSerial()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"berth/internal/pin"
 )
 
-// check is what a certificate is verified against.
+// check has the inputs of a certificate's verification.
 type check struct {
 	pool  *x509.CertPool
 	usage x509.ExtKeyUsage
@@ -31,7 +31,7 @@ func (c check) chains(presented []*x509.Certificate) ([][]*x509.Certificate, err
 	})
 }
 
-// checkChain makes sure that a pair was signed by one of authorities and may be used for usage.
+// checkChain checks that a pair was signed by one of authorities and may be used for usage.
 func checkChain(pair tls.Certificate, authorities []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
 	presented := []*x509.Certificate{pair.Leaf}
 	for _, der := range pair.Certificate[1:] {
@@ -54,7 +54,7 @@ func isReason(err error, reason x509.InvalidReason) bool {
 	return errors.As(err, &invalid) && invalid.Reason == reason
 }
 
-// ends is when the first certificate of a chain expires.
+// ends returns the earliest expiry of a chain's certificates.
 func ends(chain []*x509.Certificate) time.Time {
 	first := chain[0].NotAfter
 	for _, cert := range chain[1:] {
@@ -65,7 +65,7 @@ func ends(chain []*x509.Certificate) time.Time {
 	return first
 }
 
-// checkPins makes sure that one of certs carries one of pins, if there are any.
+// checkPins checks that one of certs has one of pins, if there are any.
 func checkPins(certs []*x509.Certificate, pins []pin.Pin) error {
 	if len(pins) == 0 || slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return slices.Contains(pins, pin.Of(c)) }) {
 		return nil

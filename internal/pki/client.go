@@ -26,7 +26,7 @@ type ClientOptions struct {
 	Now      func() time.Time // nil means time.Now
 }
 
-// Client is the end that connects to an engine. It follows its files: the pair, the authorities, and the revocation list
+// Client is the end that connects to an engine. It reloads its files when they change: the pair, the authorities, and the revocation list
 // crl.pem beside them, if there is one.
 type Client struct {
 	w      *watched
@@ -35,7 +35,7 @@ type Client struct {
 }
 
 // OpenClient reads the files of an engine client. A fault is a FileError that names the file and says what to do. Later,
-// files that cannot be used are reported and the earlier ones stay.
+// unusable files are reported and the earlier ones stay in use.
 func OpenClient(paths Paths, opts ClientOptions) (*Client, []Warning, error) {
 	w, warnings, err := newWatched(paths, x509.ExtKeyUsageClientAuth, opts.Strict, opts.Now, opts.Reloaded)
 	if err != nil {
@@ -44,7 +44,7 @@ func OpenClient(paths Paths, opts ClientOptions) (*Client, []Warning, error) {
 	return &Client{w: w, opts: opts}, warnings, nil
 }
 
-// LoadClientTLS is OpenClient for those who need the TLS configuration only.
+// LoadClientTLS is OpenClient for callers that need only the TLS configuration.
 func LoadClientTLS(paths Paths, opts ClientOptions) (*tls.Config, []Warning, error) {
 	c, warnings, err := OpenClient(paths, opts)
 	if err != nil {
@@ -82,7 +82,7 @@ func (c *Client) verify(state tls.ConnectionState) error {
 	err := c.verifyAt(f, state, now)
 	leaf := state.PeerCertificates[0]
 	if err == nil || isReason(err, x509.Expired) && c.verifyAt(f, state, leaf.NotAfter) == nil {
-		// It is the engine's certificate, and its expiry is what Expiries reports.
+		// It is the engine's certificate: Expiries reports its expiry.
 		c.engine.Store(leaf)
 	}
 	if err != nil {
@@ -116,12 +116,12 @@ func (c *Client) verifyAt(f files, state tls.ConnectionState, now time.Time) err
 	return checkPins(verified, c.opts.Pins)
 }
 
-// Watch looks at the files until ctx ends and calls changed after each change that was taken, whether Watch or a handshake noticed it:
-// connections from before it should then be replaced.
+// Watch checks the files until ctx ends and calls changed after each reload, whether Watch or a handshake noticed the change.
+// Older connections should then be replaced.
 func (c *Client) Watch(ctx context.Context, changed func()) { c.w.watch(ctx, changed) }
 
-// Expiries says when the certificate that the engine has loaded expires, as the last handshake has shown it, then the own
-// one, then the authorities that are trusted. Before the first handshake there is nothing of the engine.
+// Expiries returns the expiry of the certificate that the engine has loaded, as the last handshake showed it, then of our own,
+// then of the trusted authorities. Before the first handshake there is none of the engine.
 func (c *Client) Expiries() []Expiry {
 	f, _ := c.w.look(checkInterval)
 	all := expiries(f, KindClient, c.w.now())

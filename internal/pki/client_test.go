@@ -32,7 +32,7 @@ func authorityOf(t *testing.T, dir string) *Authority {
 	return a
 }
 
-// TestServersAreVerified holds our own verification to what crypto/tls would refuse.
+// TestServersAreVerified checks that our own verification refuses what crypto/tls would.
 func TestServersAreVerified(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
@@ -90,7 +90,7 @@ func TestServersAreVerified(t *testing.T) {
 	}
 }
 
-// clientsWithNames issues clients that carry the names of a server: only their usage is wrong.
+// clientsWithNames issues client certificates with the names of a server: only their usage is wrong.
 func clientsWithNames(ca *Authority) func(Request) (Pair, error) {
 	return func(req Request) (Pair, error) {
 		made, err := template(req)
@@ -122,7 +122,7 @@ func TestServerNameOfDialIsVerified(t *testing.T) {
 	}
 }
 
-// A resumed handshake does not present the certificate again; the whole check must run nevertheless.
+// A resumed handshake does not present the certificate again; the whole check must run too.
 func TestResumedHandshakesAreVerified(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})

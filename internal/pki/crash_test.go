@@ -53,13 +53,13 @@ func TestIssueSurvivesCrashAtEveryStep(t *testing.T) {
 		}
 		entry := described(t, filepath.Join(outs[dir], ClientCertFile))
 		if result, err := Revoke(dir, entry.Serial, RevokeOptions{}); err != nil || result.Outcome != Created {
-			t.Errorf("the client that was issued after a crash before %q is not remembered: %v", step, err)
+			t.Errorf("the client that was issued after a crash before %q is not recorded: %v", step, err)
 		}
 	})
 }
 
 // Every step of a rotation is interrupted at each of its writes. The next run completes the interrupted step and starts no
-// further one: a repetition after a crash must not skip the time that clients need.
+// further one: a repetition after a crash must not shorten the time that clients have.
 func TestRotateSurvivesCrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -95,7 +95,7 @@ func TestRotateSurvivesCrashAtEveryStep(t *testing.T) {
 				}
 				first := described(t, filepath.Join(dir, CACertFile)).FingerprintSHA256
 				if retired := first != authorities[dir]; retired != (tt.to == StageNone) {
-					t.Errorf("after a crash before %q the old authority is gone: %v", step, retired)
+					t.Errorf("after a crash before %q the old authority is missing: %v", step, retired)
 				}
 			})
 		})

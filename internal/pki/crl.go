@@ -19,10 +19,10 @@ const blockCRL = "X509 CRL"
 // Revocations are the lists in force, one for each authority at most, by the authority's public key.
 type Revocations map[pin.Pin]*x509.RevocationList
 
-// crlPath is where the list that goes with a CA file stands: beside it.
+// crlPath returns the path of a CA file's list, which is beside it.
 func crlPath(caPath string) string { return filepath.Join(filepath.Dir(caPath), CRLFile) }
 
-// check refuses a certificate that its issuer has revoked. One chain that holds such a certificate is enough.
+// check refuses a certificate that its issuer has revoked. One such certificate in any chain suffices.
 func (r Revocations) check(chains [][]*x509.Certificate) error {
 	if len(r) == 0 {
 		return nil
@@ -47,13 +47,13 @@ func includes(list *x509.RevocationList, serial *big.Int) bool {
 	if list == nil {
 		return false
 	}
-	// Lists of other tools need not be sorted.
+	// Lists of other tools may be unsorted.
 	return slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
 		return e.SerialNumber.Cmp(serial) == 0
 	})
 }
 
-// Overdue reports whether a list should have been followed by another one.
+// Overdue reports whether the next update of a list is overdue.
 func Overdue(list *x509.RevocationList, now time.Time) bool {
 	return !list.NextUpdate.IsZero() && now.After(list.NextUpdate)
 }
@@ -81,11 +81,11 @@ func ReadRevocations(path string, all []*x509.Certificate) (Revocations, error) 
 	return lists, nil
 }
 
-// parseRevocations reads the lists of a PEM file: at least one, each signed by another one of our authorities. A list that
-// is only part of one is refused, since the rest could say more.
+// parseRevocations reads the lists of a PEM file: at least one, each signed by another one of our authorities. A partial
+// list is refused, since the rest could have more entries.
 func parseRevocations(data []byte, all []*x509.Certificate) (Revocations, error) {
 	lists := Revocations{}
-	// The decoder skips what it cannot read, and a skipped list would revoke nothing.
+	// The decoder skips malformed blocks, and a skipped list would revoke nothing.
 	for unread, rest := bytes.Count(data, []byte("-----BEGIN")), data; unread > 0; unread-- {
 		var block *pem.Block
 		block, rest = pem.Decode(rest)
@@ -130,8 +130,7 @@ func checkList(list *x509.RevocationList) error {
 	return nil
 }
 
-// follow makes sure that lists may replace those in force: the list of an authority that is still trusted may neither be
-// missing nor become older.
+// follow checks that lists may replace those in force: the list of a trusted authority must neither be missing nor older.
 func (r Revocations) follow(inForce Revocations, all []*x509.Certificate) error {
 	for _, ca := range all {
 		old, fresh := inForce[pin.Of(ca)], r[pin.Of(ca)]
@@ -146,7 +145,7 @@ func (r Revocations) follow(inForce Revocations, all []*x509.Certificate) error 
 	return nil
 }
 
-// of keeps the lists of these authorities.
+// of returns the lists of these authorities.
 func (r Revocations) of(all []*x509.Certificate) Revocations {
 	kept := Revocations{}
 	for _, ca := range all {
@@ -168,8 +167,8 @@ func (r Revocations) encode(all []*x509.Certificate) []byte {
 	return out.Bytes()
 }
 
-// complete refuses lists of which one is missing that should be there, or is older than one that is known. Authorities that
-// promise no list and of which none is known, those of other tools and of earlier versions, need none.
+// complete returns an error if a required list is missing or older than the known one. Authorities that promise no list and of
+// which none is known, such as those of other tools and of earlier versions, need none.
 func (r Revocations) complete(caPath string, all []*x509.Certificate) error {
 	known, err := readRecords(filepath.Dir(caPath))
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"berth/internal/pin"
 )
 
-// listed is a server that follows its files, and what it reported.
+// listed is a server that reloads its files, with its reports.
 type listed struct {
 	*Server
 	reports []error
@@ -100,7 +100,7 @@ func TestRevokedServerIsRefused(t *testing.T) {
 	}
 	usable(t, dir, "after the renewal")
 	if works(t, stolen, client) {
-		t.Error("the revoked key is still good for a server")
+		t.Error("the revoked key is still usable for a server")
 	}
 }
 
@@ -137,7 +137,7 @@ func TestListIsNumberedAndSorted(t *testing.T) {
 	}
 }
 
-// A list that must not replace the one in force is reported once and changes nothing.
+// A list that must not replace the one in force is reported once and not used.
 func TestInvalidNewListKeepsListInForce(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -201,7 +201,7 @@ func TestInvalidNewListKeepsListInForce(t *testing.T) {
 			if len(server.reports) != 1 || !errors.Is(server.reports[0], tt.want) {
 				t.Errorf("reports %v, want one of %v", server.reports, tt.want)
 			}
-			// A server that starts now has no list in force and refuses to start: what is revoked is known by the records.
+			// A server has no list in force at its start and refuses to start: the records show that there are revocations.
 			want := tt.want
 			if tt.spoil == nil {
 				want = ErrNoList
@@ -227,9 +227,9 @@ func TestLostRevocationListIsRecreatedOnlyWithForce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Revoke(dir, filepath.Join(bob, ClientCertFile), RevokeOptions{}); !errors.Is(err, ErrMalformed) {
-		t.Errorf("revoke onto rubbish: %v, want %v", err, ErrMalformed)
+		t.Errorf("revoke with a malformed list: %v, want %v", err, ErrMalformed)
 	}
-	// Its number follows the lost one's, so servers take it.
+	// Its number follows the lost one's, so that servers use it.
 	later := func() time.Time { return time.Now().Add(time.Second) }
 	if _, err := Revoke(dir, filepath.Join(bob, ClientCertFile), RevokeOptions{Force: true, Now: later}); err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func TestReferencesAreReadInEveryForm(t *testing.T) {
 	}
 }
 
-// FuzzReference: what is accepted names itself in a form that is read again as the same.
+// FuzzReference checks that the text form of an accepted reference parses to the same reference.
 func FuzzReference(f *testing.F) {
 	for _, text := range []string{"aa55", "AA:55", "0x1", "sha256:" + string(bytes.Repeat([]byte("0"), 64)), ":", "ſerial=1"} {
 		f.Add(text)
@@ -280,7 +280,7 @@ func FuzzReference(f *testing.F) {
 	})
 }
 
-// FuzzRevocations: a list that is accepted is signed by the authority, so no mutation of a good one may say something else.
+// FuzzRevocations checks that an accepted list is signed by the authority, so that no mutation of a valid one changes it.
 func FuzzRevocations(f *testing.F) {
 	ca, err := NewAuthority(Request{CommonName: "ca", Now: time.Now(), Days: 10})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"berth/internal/pin"
 )
 
-// Description is what people want to know of one certificate. Times are UTC.
+// Description describes one certificate for users. Times are UTC.
 type Description struct {
 	Path              string    `json:"path"`
 	Kind              Kind      `json:"kind"`
@@ -48,8 +48,7 @@ func Describe(path string) ([]Description, error) {
 	return descriptions, nil
 }
 
-// DescribeDir reads the certificates of dir under our names and Docker's, as far as they are there; none at all is an
-// ErrMissing.
+// DescribeDir reads the certificates of dir under our names and Docker's. It returns ErrMissing if there is none.
 func DescribeDir(dir string) ([]Description, error) {
 	var descriptions []Description
 	for _, name := range []string{CACertFile, ServerCertFile, ClientCertFile, DockerCertFile} {
@@ -94,7 +93,7 @@ func describe(path string, cert *x509.Certificate) Description {
 	return d
 }
 
-// Names are the host names and then the addresses of a certificate.
+// Names returns the host names and then the addresses of a certificate.
 func Names(cert *x509.Certificate) []string {
 	return slices.Concat(cert.DNSNames, describe("", cert).IPAddresses)
 }

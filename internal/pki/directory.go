@@ -19,11 +19,11 @@ import (
 
 // Files beside the set; all but the keys are public.
 const (
-	CRLFile      = "crl.pem"         // what was revoked
-	recordsFile  = "issued.json"     // certificates that are elsewhere or were replaced
-	rotationFile = "rotation.json"   // how far a rotation has come
-	nextCAKey    = "next-ca-key.pem" // of the authority that a rotation will put in force
-	oldCAKey     = "old-ca-key.pem"  // of the authority that a rotation will retire
+	CRLFile      = "crl.pem"         // the revocation lists
+	recordsFile  = "issued.json"     // certificates that were handed out or replaced
+	rotationFile = "rotation.json"   // the stage of a rotation
+	nextCAKey    = "next-ca-key.pem" // of the authority that a rotation introduces
+	oldCAKey     = "old-ca-key.pem"  // of the authority that a rotation retires
 )
 
 // fileOrder is the order in which every file that a command may change is put in place: keys first, the authorities last.
@@ -45,7 +45,7 @@ func fileMode(name string) fs.FileMode {
 type hook func(step string) error
 
 // directory is a certificate directory. Each of its files is read when it is first asked for. A command sees its own changes
-// at once; other processes see them after commit.
+// at once, other processes after commit.
 type directory struct {
 	path string
 	now  time.Time
@@ -62,7 +62,7 @@ type directory struct {
 	err                      error // the first of a change; commit returns it
 }
 
-// openDirectory is for reading only.
+// openDirectory opens a directory for reading only.
 func openDirectory(path string, now func() time.Time) *directory {
 	if now == nil {
 		now = time.Now
@@ -72,7 +72,7 @@ func openDirectory(path string, now func() time.Time) *directory {
 	return d
 }
 
-// forget drops what was read and what was not committed.
+// forget drops the cached files and the uncommitted changes.
 func (d *directory) forget() {
 	d.change, d.listsDirty, d.recordsDirty = fileset.Change{Write: map[string][]byte{}}, false, false
 	d.trusted = sync.OnceValues(func() ([]*x509.Certificate, error) { return ReadCertificates(d.file(CACertFile)) })
@@ -86,7 +86,7 @@ func (d *directory) forget() {
 	d.records = sync.OnceValues(func() (*records, error) { return readRecords(d.path) })
 }
 
-// read is what trusted, lists and records say.
+// read returns the results of trusted, lists and records.
 func (d *directory) read() (all []*x509.Certificate, lists Revocations, known *records, err error) {
 	if all, err = d.trusted(); err != nil {
 		return nil, nil, nil, err
@@ -130,7 +130,7 @@ func editAs(path string, now func() time.Time, o fileset.Options, do func(*direc
 	return do(d)
 }
 
-// makeDirectory makes a directory for its owner alone, and its parents in the usual way.
+// makeDirectory makes a directory with access for its owner only, and its parents with the usual mode.
 func makeDirectory(path string, before hook) error {
 	if fileset.Exists(path) {
 		return nil
@@ -156,13 +156,13 @@ func (d *directory) has(name string) bool { return fileset.Exists(d.file(name)) 
 // pairFiles names the files of a certificate and its key.
 type pairFiles struct{ cert, key string }
 
-// leaf is a certificate that a directory holds for one of its own ends.
+// leaf is the server or client certificate of a directory.
 type leaf struct {
 	pairFiles
 	certificate *x509.Certificate // nil beside an error
 }
 
-// leaves are those that are there.
+// leaves returns the existing leaves.
 func (d *directory) leaves() iter.Seq2[leaf, error] {
 	return func(yield func(leaf, error) bool) {
 		for _, names := range []pairFiles{{ServerCertFile, ServerKeyFile}, {ClientCertFile, ClientKeyFile}, {DockerCertFile, DockerKeyFile}} {
@@ -199,7 +199,7 @@ func (d *directory) putPair(names pairFiles, pair Pair) {
 	d.putKey(names.key, pair)
 }
 
-// trust makes these the authorities of the directory; lists of others go.
+// trust makes these the authorities of the directory and drops the lists of others.
 func (d *directory) trust(all []*x509.Certificate) {
 	_, err := d.lists() // reads them with the authorities that signed them
 	d.fail(err)
@@ -208,7 +208,7 @@ func (d *directory) trust(all []*x509.Certificate) {
 	d.listsDirty = true
 }
 
-// setList makes a list the one of its authority, and remembers it.
+// setList replaces the list of its authority, and records it.
 func (d *directory) setList(ca *x509.Certificate, list *x509.RevocationList) {
 	_, lists, known, err := d.read()
 	if err != nil {
@@ -220,7 +220,7 @@ func (d *directory) setList(ca *x509.Certificate, list *x509.RevocationList) {
 	d.listsDirty, d.recordsDirty = true, true
 }
 
-// remember records a certificate that is elsewhere, or that was replaced here.
+// remember records a certificate that was handed out, or replaced here.
 func (d *directory) remember(about Description, replaced bool) {
 	known, err := d.records()
 	if err != nil {
@@ -233,7 +233,7 @@ func (d *directory) remember(about Description, replaced bool) {
 
 func (d *directory) fail(err error) { d.err = cmp.Or(d.err, err) }
 
-// commit puts everything in place that was changed, all of it or nothing.
+// commit writes all changes, atomically.
 func (d *directory) commit() error {
 	d.fail(d.encode())
 	if d.err != nil || len(d.change.Write)+len(d.change.Remove) == 0 {

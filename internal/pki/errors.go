@@ -6,7 +6,7 @@ import (
 	"io/fs"
 )
 
-// What can be wrong with a certificate file; every FileError wraps one of these or an error of the operating system.
+// The faults of certificate files; every FileError wraps one of these or an error of the operating system.
 var (
 	ErrMissing     = errors.New("file is missing")
 	ErrMalformed   = errors.New("not the expected PEM")
@@ -25,7 +25,7 @@ var (
 	ErrOlderList   = errors.New("revocation list is older than the one in force")
 	ErrNoList      = errors.New("revocation list is missing")
 	ErrExposed     = errors.New("others than the owner can change the certificates")
-	ErrKeyExposed  = errors.New("everybody can use the key")
+	ErrKeyExposed  = errors.New("every user can read the key")
 	ErrUnknown     = errors.New("no certificate of this directory")
 	ErrNoHosts     = errors.New("needs the host names or addresses that clients connect to: give at least one host")
 )
@@ -42,12 +42,12 @@ const (
 	advicePermission  = "run as the user who owns the file, or give that user read permission"
 )
 
-// adviceList is the remedy for a lost list of dir. It needs no flag of those that the set was made with.
+// adviceList is the remedy for a lost list of dir. It works without the flags with which the set was made.
 func adviceList(dir string) string {
 	return fmt.Sprintf(`"berth certs init --dir %s" recreates it from the records and changes nothing else, where the authority's key is; elsewhere copy crl.pem from there`, dir)
 }
 
-// FileError says which file is wrong, why, and what to do about it.
+// FileError names a faulty file, the fault and its remedy.
 type FileError struct {
 	Path   string
 	Err    error
@@ -63,7 +63,7 @@ func (e *FileError) Error() string {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// Reason is what is wrong with a file, without its name and the advice for those who make certificates.
+// Reason returns the fault of a file, without its name and the advice.
 func Reason(err error) error {
 	if file, ok := errors.AsType[*FileError](err); ok {
 		err = file.Err
@@ -74,12 +74,12 @@ func Reason(err error) error {
 	return err
 }
 
-// unusable is a file of a set that cannot be used.
+// unusable returns the error for an unusable file of a set.
 func unusable(path string, err error) *FileError {
 	return &FileError{Path: path, Err: err, Advice: advice(path, adviceForce)}
 }
 
-// advise gives a FileError another advice.
+// advise replaces the advice of a FileError.
 func advise(err error, advice string) error {
 	if file, ok := errors.AsType[*FileError](err); ok {
 		return &FileError{Path: file.Path, Err: file.Err, Advice: advice}
@@ -87,7 +87,7 @@ func advise(err error, advice string) error {
 	return err
 }
 
-// Warning is something that works now and should be put right. Code is stable and from a closed set.
+// Warning is a fault that should be corrected but does not prevent use. Code is stable and from a closed set.
 type Warning struct {
 	Code string `json:"code"`
 	Path string `json:"path"`

@@ -11,7 +11,7 @@ import (
 	"berth/internal/telemetry"
 )
 
-// Urgency says how soon a certificate must be replaced.
+// Urgency is how soon a certificate must be replaced.
 type Urgency string
 
 // The urgencies. An expired certificate is critical.
@@ -66,7 +66,7 @@ func ExpiryOf(cert *x509.Certificate, now time.Time) Expiry {
 
 func expiries(f files, own Kind, now time.Time) []Expiry {
 	mine := ExpiryOf(f.pair.Leaf, now)
-	// A certificate for both ends is used for this one here.
+	// A certificate for both ends is used for the client's end here.
 	mine.Kind = own
 	all := []Expiry{mine}
 	for _, cert := range f.authorities.all {
@@ -75,13 +75,13 @@ func expiries(f files, own Kind, now time.Time) []Expiry {
 	return all
 }
 
-// Reminder limits how often expiry is warned of. The zero value is ready; it is safe for concurrent use.
+// Reminder limits how often an expiry is logged. The zero value is ready; it is safe for concurrent use.
 type Reminder struct {
 	mu   sync.Mutex
 	last map[string]time.Time // of the last reminder, by urgency and fingerprint
 }
 
-// Log logs that a certificate expires soon, if it is time for that. certificate is its part in the connection.
+// Log logs that a certificate expires soon, if a reminder is due. certificate is its role in the connection.
 func (r *Reminder) Log(ctx context.Context, log *slog.Logger, e Expiry, certificate, remedy string) {
 	if !r.Due(e, time.Now()) {
 		return

@@ -65,7 +65,7 @@ func TestRemindersAreDaily(t *testing.T) {
 	}
 }
 
-// What counts is the certificate that the engine has loaded, not the one in its files.
+// The reported expiry is that of the certificate that the engine has loaded, not of the one in its files.
 func TestExpiryIsThatOfTheLoadedCertificate(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
@@ -94,7 +94,7 @@ func TestExpiryIsThatOfTheLoadedCertificate(t *testing.T) {
 	if got := client.Expiries()[0]; got.Kind != KindServer || got.Serial != want {
 		t.Errorf("got %+v, want the loaded certificate %s", got, want)
 	}
-	// An engine that goes on with an expired certificate is refused, and still seen.
+	// An engine with an expired certificate is refused, and its expiry is reported.
 	fresh := initialized(t, InitOptions{})
 	late, _, err := OpenClient(ClientPaths(issuedLong(t, fresh), Paths{}), ClientOptions{
 		ServerName: "localhost", Now: func() time.Time { return time.Now().AddDate(0, 0, 91) },
@@ -146,7 +146,7 @@ func TestWatchReportsEveryChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 1 {
-			// A handshake may notice the change first; watchers are notified nevertheless.
+			// A handshake may notice the change first; watchers are notified too.
 			if !works(t, serverTLS(t, dir), client.TLS()) {
 				t.Error("no handshake with the new files")
 			}

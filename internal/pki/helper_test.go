@@ -19,12 +19,12 @@ func initialized(t *testing.T, opts InitOptions) string {
 		t.Fatalf("Init: %v", err)
 	}
 	if result.Outcome != Created {
-		t.Fatalf("Init in an empty place: outcome %q, want %q", result.Outcome, Created)
+		t.Fatalf("Init in an empty directory: outcome %q, want %q", result.Outcome, Created)
 	}
 	return dir
 }
 
-// copied is a directory with the same files, which stays as it is when they change.
+// copied returns a directory with copies of the files.
 func copied(t *testing.T, dir string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "copy")
@@ -52,7 +52,7 @@ func clientTLS(t *testing.T, dir string) *tls.Config {
 	return config
 }
 
-// handshake does one over a real TCP connection, with a byte in each direction, and answers what either end says of it.
+// handshake does a handshake over a real TCP connection, sends a byte in each direction, and returns the error of each end.
 func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -99,7 +99,7 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 	return <-done, clientErr
 }
 
-// clock is a clock that only a test moves.
+// clock is a clock that a test sets.
 type clock struct{ nanos atomic.Int64 }
 
 func newClock(start time.Time) *clock {

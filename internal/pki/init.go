@@ -11,27 +11,27 @@ import (
 	"berth/internal/fileset"
 )
 
-// InitOptions says what Init shall make. The zero value makes a set for a development machine.
+// InitOptions are the options of Init. The zero value makes a set for a development machine.
 type InitOptions struct {
 	Environment Environment
 	Hosts       []string // names and addresses of the server; a new set of Production needs at least one
 	Days        int      // life of every certificate; zero means DefaultCADays for the authority and DefaultLeafDays for the rest
 	KeyType     KeyType
 	ClientName  string           // common name of the client; empty means "berth"
-	Force       bool             // replace whatever stands there, the authority included
+	Force       bool             // replace existing files, including the authority
 	Now         func() time.Time // nil means time.Now
 
-	// ForgetRevocations begins an empty revocation list where it is lost and there are no records of it: revoked
-	// certificates are then admitted again.
+	// ForgetRevocations starts an empty revocation list if it is lost and there are no records of it: revoked certificates
+	// are then admitted again.
 	ForgetRevocations bool
 
 	before hook
 }
 
-// Validate finds what is wrong with the options themselves, whatever is on disk. Init does the same.
+// Validate returns the faults of the options, without reading files. Init calls it too.
 func (o InitOptions) Validate() error {
 	if o.Days < 0 || o.Days > maxDays {
-		return fmt.Errorf("a life of %d days is outside 1 to %d", o.Days, maxDays)
+		return fmt.Errorf("a validity of %d days is outside 1 to %d", o.Days, maxDays)
 	}
 	if o.KeyType != "" && o.KeyType != ECDSA && o.KeyType != Ed25519 {
 		return errKeyType(o.KeyType)
@@ -39,21 +39,21 @@ func (o InitOptions) Validate() error {
 	if _, _, err := serverNames(o.Hosts, o.Environment); !errors.Is(err, ErrNoHosts) {
 		return err
 	}
-	return nil // a set that is there needs none
+	return nil // an existing set needs none
 }
 
-// Outcome says what Init found and did.
+// Outcome is the result of Init.
 type Outcome string
 
 // The outcomes.
 const (
-	Created   Outcome = "created"   // a new set was written where none was
-	Replaced  Outcome = "replaced"  // a new set took the place of what was there
+	Created   Outcome = "created"   // a new set was written, and there was none before
+	Replaced  Outcome = "replaced"  // a new set replaced the existing one
 	Completed Outcome = "completed" // an interrupted earlier run was completed, or a missing revocation list was recreated
-	Unchanged Outcome = "unchanged" // a complete and valid set was there
+	Unchanged Outcome = "unchanged" // the existing set is complete and valid
 )
 
-// InitResult is what Init did, and the certificates that stand in the directory now.
+// InitResult is the outcome of Init with the certificates of the directory.
 type InitResult struct {
 	Outcome      Outcome       `json:"outcome"`
 	Dir          string        `json:"dir"`
@@ -63,11 +63,10 @@ type InitResult struct {
 	Warnings     []Warning     `json:"warnings,omitempty"`
 }
 
-// Init makes sure that dir holds a certificate authority, a server certificate and a client certificate with their keys.
+// Init ensures that dir has a certificate authority, a server certificate and a client certificate with their keys.
 //
-// A complete and valid set that covers the requested hosts stays as it is; without any, whatever hosts it was made for. A
-// revocation list that was lost is recreated. Anything else that is there is an error (a FileError with what to do) unless
-// Force is set. A run that was interrupted is completed by the next one, with or without Force.
+// A complete and valid set that covers the requested hosts is unchanged; without requested hosts, any are accepted. A lost
+// revocation list is recreated. Any other existing set is an error (a FileError with the remedy) unless Force is set. A run that was interrupted is completed by the next one, with or without Force.
 func Init(dir string, opts InitOptions) (InitResult, error) {
 	if err := opts.Validate(); err != nil {
 		return InitResult{}, err
@@ -137,7 +136,7 @@ func (d *directory) keepSet(opts InitOptions, result *InitResult) error {
 	if server.setErr != nil {
 		return server.setErr
 	}
-	// Before anything is written: a refusal leaves everything as it was.
+	// This is checked before anything is written, so that an error changes nothing.
 	if len(opts.Hosts) > 0 {
 		if err := checkHosts(server.pair.Leaf, opts.Hosts); err != nil {
 			return &FileError{Path: d.file(ServerCertFile), Err: err, Advice: adviceHosts}
@@ -162,8 +161,8 @@ func (d *directory) keepSet(opts InitOptions, result *InitResult) error {
 	return d.commit()
 }
 
-// restoreLists makes the list of every authority with a key here and a list that is missing or older than the known one,
-// with everything that is known to be revoked.
+// restoreLists recreates missing lists, and those older than the known ones, of all authorities whose key is here, with all
+// known revocations.
 func (d *directory) restoreLists(forget bool) error {
 	_, lists, known, err := d.read()
 	if err != nil {
@@ -225,7 +224,7 @@ func (d *directory) makeSet(opts InitOptions, req Request) error {
 // one file or log.
 func authorityName(now time.Time) string { return "Berth CA " + now.UTC().Format(time.DateOnly) }
 
-// verifySet makes sure that the set in place is whole and valid, and describes it.
+// verifySet checks that the present set is complete and valid, and describes it.
 func (d *directory) verifySet(result *InitResult) error {
 	if err := d.verifyAuthority(); err != nil {
 		return err
@@ -241,7 +240,7 @@ func (d *directory) verifySet(result *InitResult) error {
 	return err
 }
 
-// verifyAuthority makes sure that ca-key.pem, if it is here, is the key of an authority in ca.pem.
+// verifyAuthority checks that ca-key.pem, if present, is the key of an authority in ca.pem.
 func (d *directory) verifyAuthority() error {
 	if _, err := readAuthorities(d.file(CACertFile), d.now); err != nil {
 		return err

@@ -193,7 +193,7 @@ func TestProductionNeedsHosts(t *testing.T) {
 		t.Error("production without any host was accepted")
 	}
 	if exists(dir) {
-		t.Error("a refused Init left a directory behind")
+		t.Error("a refused Init created a directory")
 	}
 	if _, err := Init(dir, InitOptions{Environment: Production, Hosts: []string{"10.0.0.5"}}); err != nil {
 		t.Fatal(err)
@@ -237,8 +237,8 @@ func TestSecondWriterIsRefused(t *testing.T) {
 
 var errCrash = errors.New("crash")
 
-// TestCrashAtEveryStep ends a first and a forced run ahead of each of their changes on disk. Whatever is there must then be
-// either usable or refused with advice, and the next plain run must end with a usable set.
+// TestCrashAtEveryStep ends a first and a forced run ahead of each of their changes on disk. The files must then be either
+// usable or refused with advice, and the next plain run must end with a usable set.
 func TestCrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	for _, force := range []bool{false, true} {
@@ -287,7 +287,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 					t.Fatal(err)
 				}
 				if len(entries) != 8 {
-					t.Errorf("recovery from %q left %d entries, want the 8 files and no debris", step, len(entries))
+					t.Errorf("recovery from %q left %d entries, want the 8 files and no leftovers", step, len(entries))
 				}
 			})
 		}
@@ -325,7 +325,7 @@ func contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// replace puts the content of from in the place of to, as a new file.
+// replace replaces to by a new file with the content of from.
 func replace(t *testing.T, from, to string) {
 	t.Helper()
 	data, err := os.ReadFile(from)

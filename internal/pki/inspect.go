@@ -28,11 +28,11 @@ type Finding struct {
 	Code   string `json:"code"`
 	Status Status `json:"status"`
 	Path   string `json:"path"`
-	Text   string `json:"text"`             // what was seen
-	Remedy string `json:"remedy,omitempty"` // what to do; empty when all is well
+	Text   string `json:"text"`             // the observation
+	Remedy string `json:"remedy,omitempty"` // what to do; empty for a pass
 }
 
-// The codes of findings; those of a leaf stand behind "server-" or "client-".
+// The codes of findings; those of a leaf have the prefix "server-" or "client-".
 const (
 	CheckDirectory    = "directory-mode"
 	CheckMode         = "file-mode"
@@ -56,8 +56,8 @@ type VerifyOptions struct {
 	Now   func() time.Time
 }
 
-// Verify looks over everything in dir and changes nothing: permissions, authorities, pairs, chains, names, usages, dates and
-// the revocation list. Its error is that of a directory that cannot be looked at.
+// Verify checks everything in dir and changes nothing: permissions, authorities, pairs, chains, names, usages, dates and the
+// revocation list. It returns an error if the directory cannot be read.
 func Verify(dir string, opts VerifyOptions) ([]Finding, error) {
 	if _, err := os.ReadDir(dir); err != nil {
 		return nil, openError(dir, err)
@@ -88,7 +88,7 @@ func (i *inspection) note(code string, path string, status Status, remedy, text 
 	i.findings = append(i.findings, Finding{Code: code, Status: status, Path: path, Text: fmt.Sprintf(text, args...), Remedy: remedy})
 }
 
-// fault notes a pass, or an error with the advice that it carries.
+// fault adds a pass, or a failure with the advice of the error.
 func (i *inspection) fault(code, path string, err error, passed string, args ...any) bool {
 	if err == nil {
 		i.note(code, path, Pass, "", passed, args...)
@@ -187,7 +187,7 @@ func (i *inspection) leaf(found leaf, err error) {
 		i.fault(prefix+CheckPair, path, err, "")
 		return
 	}
-	// The pair is read as of a day within its life: dates are a finding of their own.
+	// The pair is read as of a time within its validity: dates are checked separately.
 	pair, err := readPair(path, i.d.file(found.key), cert.NotBefore)
 	i.fault(prefix+CheckPair, i.d.file(found.key), err, "belongs to %s", found.cert)
 	kindErr := checkKind(cert, usage)

@@ -115,7 +115,7 @@ func TestUnreadableKeyIsReported(t *testing.T) {
 	failed := make(chan error)
 	go func() {
 		if os.Geteuid() == 0 {
-			// Root may read everything; this thread gives that up and ends with the goroutine.
+			// Root may read everything; this thread drops that capability and ends with the goroutine.
 			runtime.LockOSThread()
 			if err := syscall.Setfsuid(65534); err != nil {
 				failed <- err

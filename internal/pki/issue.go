@@ -12,13 +12,13 @@ import (
 	"unicode"
 )
 
-// longLife is the life in days above which platforms refuse server certificates.
+// longLife is the validity in days above which platforms refuse server certificates.
 const longLife = 825
 
-// maxCommonName is X.520's bound.
+// maxCommonName is the limit of X.520.
 const maxCommonName = 64
 
-// IssueOptions say which further certificate to make. Kind and Out are required, Name for a client.
+// IssueOptions describe the certificate to make. Kind and Out are required, Name for a client.
 type IssueOptions struct {
 	Kind        Kind        // KindClient or KindServer
 	Name        string      // common name; for a server empty means its first host
@@ -28,7 +28,7 @@ type IssueOptions struct {
 	KeyType     KeyType
 	Out         string // directory of the new files
 	CAKey       string // file of the authority's key; empty means the one of the directory
-	Force       bool   // replace what stands in Out
+	Force       bool   // replace existing files in Out
 	Now         func() time.Time
 
 	before hook
@@ -42,7 +42,7 @@ type Issued struct {
 	Warnings    []Warning   `json:"warnings,omitempty"`
 }
 
-// Validate finds what is wrong with the options themselves.
+// Validate returns the faults of the options.
 func (o IssueOptions) Validate() error {
 	var nameErr, outErr, kindErr error
 	switch o.Kind {
@@ -74,7 +74,7 @@ func checkCommonName(name string) error {
 }
 
 // Issue makes one more certificate from the authority of dir, and writes it to a separate directory, with its key and the
-// authorities to trust: all that its holder needs. dir records it, so that it can be listed and revoked.
+// trusted authorities. dir records it, so that it can be listed and revoked.
 func Issue(dir string, opts IssueOptions) (Issued, error) {
 	if err := opts.Validate(); err != nil {
 		return Issued{}, err
@@ -128,7 +128,7 @@ func (d *directory) issueTo(out *directory, authority *Authority, opts IssueOpti
 		out.put(name, data)
 	}
 	warnings := append(lifeWarnings(made.Path, pair, authority, req.Days), d.rotationWarnings(made)...)
-	// A record without a certificate does no harm; a certificate without a record could not be revoked by its number.
+	// A record without a certificate is harmless; a certificate without a record could not be revoked by its number.
 	if err := d.commit(); err != nil {
 		return Issued{}, err
 	}
@@ -138,8 +138,8 @@ func (d *directory) issueTo(out *directory, authority *Authority, opts IssueOpti
 	return Issued{Certificate: made, Key: out.file(names.key), Authorities: out.file(CACertFile), Warnings: warnings}, nil
 }
 
-// vacant makes sure that certificates may be handed out in a directory: it is no authority's, and these files are not there
-// unless they may be replaced.
+// vacant checks that certificates may be written to a directory: it is not an authority's, and has these files only if they may
+// be replaced.
 func (d *directory) vacant(force bool, names ...string) error {
 	if d.has(CAKeyFile) {
 		return &FileError{Path: d.file(CAKeyFile), Err: ErrExists, Advice: "this is the directory of an authority; choose another one"}
@@ -162,7 +162,7 @@ func (d *directory) rotationWarnings(made Description) []Warning {
 	return []Warning{{Code: WarnRotating, Path: made.Path, Text: text}}
 }
 
-// lifeWarnings warn of a life that is longer than some clients accept, or shorter than was requested.
+// lifeWarnings warns of a validity that is longer than some clients accept, or shorter than requested.
 func lifeWarnings(path string, leaf Pair, authority *Authority, days int) []Warning {
 	var warnings []Warning
 	if days > longLife {
@@ -176,7 +176,7 @@ func lifeWarnings(path string, leaf Pair, authority *Authority, days int) []Warn
 }
 
 func longLifeWarning(path string, days int) Warning {
-	text := fmt.Sprintf("lives %d days; a stolen key is good for as long, and some clients refuse more than %d", days, longLife)
+	text := fmt.Sprintf("is valid for %d days, and so is a stolen key; some clients refuse more than %d", days, longLife)
 	return Warning{Code: WarnLongLife, Path: path, Text: text}
 }
 

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// crashAtEveryStep runs work once to count its changes on disk, and then once for each of them, ended ahead of it. Whatever
-// is there then must be usable as it is; work without a crash must then come to its end, and leave no debris.
+// crashAtEveryStep runs work once to count its changes on disk, and then once for each of them, ended ahead of it. The
+// files must then be usable; a run without a crash must then succeed and leave no temporary files.
 func crashAtEveryStep(t *testing.T, atLeast int, prepare func(t *testing.T) string, work func(dir string, before hook) error, check func(t *testing.T, dir, step string)) {
 	t.Helper()
 	steps := 0
@@ -54,7 +54,7 @@ func crashAtEveryStep(t *testing.T, atLeast int, prepare func(t *testing.T) stri
 	}
 }
 
-// usable shakes hands with the files as they are, fresh from disk at both ends.
+// usable does a handshake with the files of dir, which both ends load from disk.
 func usable(t *testing.T, dir, when string) {
 	t.Helper()
 	server, _, err := LoadServerTLS(ServerPaths(dir), ServerOptions{})
@@ -76,7 +76,7 @@ func works(t *testing.T, server, client *tls.Config) bool {
 	return serverErr == nil && clientErr == nil
 }
 
-// issued makes one more client of dir and answers its directory.
+// issued makes one more client of dir and returns its directory.
 func issued(t *testing.T, dir, name string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), name)

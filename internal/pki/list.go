@@ -10,17 +10,17 @@ import (
 	"berth/internal/pin"
 )
 
-// Listing is one certificate of a directory and what is known of its use.
+// Listing is one certificate of a directory and its known use.
 type Listing struct {
 	Description
 	Revoked bool `json:"revoked"`
 	// InUse is nil when it is not known.
 	InUse *bool `json:"in_use"`
-	// Elsewhere is true for a certificate that was issued here and went to another place, or was replaced here.
+	// Elsewhere is true for a certificate that was issued here and handed out, or was replaced here.
 	Elsewhere bool `json:"elsewhere"`
 }
 
-// Usage is what is known of the use of certificates.
+// Usage is the known use of certificates.
 type Usage struct {
 	// Server is the fingerprint of the certificate that the engine or guard presents; empty if it is not known.
 	Server string
@@ -113,7 +113,7 @@ func Fingerprint(cert *x509.Certificate) string { return describe("", cert).Fing
 // AuthorityKeyID is the key of a certificate's issuer, as Description has it.
 func AuthorityKeyID(cert *x509.Certificate) string { return hex.EncodeToString(cert.AuthorityKeyId) }
 
-// Name is how a listing is shown: its file's name, or the whole path when it is elsewhere.
+// Name returns the name to display: the file's name, or its whole path if it is elsewhere.
 func (l Listing) Name() string {
 	if l.Elsewhere {
 		return strings.TrimSuffix(l.Path, string(filepath.Separator))

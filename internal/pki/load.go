@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// files is what one end needs, read from disk in one go.
+// files are the files of one end, read from disk together.
 type files struct {
 	authorities authorities
 	pool        *x509.CertPool // of the usable authorities
@@ -45,7 +45,7 @@ func loadSet(paths Paths, usage x509.ExtKeyUsage, now time.Time) (files, []Warni
 	return files{authorities: found, pool: PoolOf(found.usable), pair: pair, verdicts: &sync.Map{}}, warnings, nil
 }
 
-// loaded is what one look at the disk has found. The set and the lists fail independently.
+// loaded is the result of one read from disk. The set and the lists fail independently.
 type loaded struct {
 	files
 	warnings   []Warning
@@ -54,7 +54,7 @@ type loaded struct {
 	incomplete error // which list is missing, or older than the known one
 }
 
-// load reads and checks everything that one end needs. What is in force is zero at the first time.
+// load reads and checks all files of one end. The files in force are zero at the first call.
 func load(paths Paths, usage x509.ExtKeyUsage, now time.Time, inForce files) loaded {
 	var l loaded
 	l.files, l.warnings, l.setErr = loadSet(paths, usage, now)

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// expiriesEvery is how often expiries are looked at; each is logged once a day.
+	// expiriesEvery is the interval of the checks of expiries; each expiry is logged once a day.
 	expiriesEvery = time.Minute
 	// handshakeEvery is the number of those checks after which a new handshake is done, which shows the certificate that the
-	// engine has loaded now: a kept connection shows that of its beginning.
+	// engine has loaded: an open connection shows the one of its handshake.
 	handshakeEvery   = 60
 	handshakeTimeout = 10 * time.Second
 )
 
-// Monitor follows the certificates of the connection to an engine.
+// Monitor watches the certificates of the connection to an engine.
 type Monitor struct {
 	Client  *Client
 	Address string // host:port of the engine
@@ -25,8 +25,7 @@ type Monitor struct {
 	Logger  *slog.Logger
 }
 
-// Run follows the certificates until ctx ends: those that change on disk come into use at once, and those that will expire
-// are logged in time.
+// Run watches the certificates until ctx ends: it reloads those that change on disk, and logs those that expire soon.
 func (m Monitor) Run(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {

@@ -11,7 +11,7 @@ import (
 	"berth/internal/porttest"
 )
 
-// monitored watches the certificates of an engine that only shakes hands, in a directory.
+// monitored watches the certificates of an engine that only does the TLS handshake, in a directory.
 func monitored(t *testing.T) (m Monitor, dir string, log *bytes.Buffer) {
 	t.Helper()
 	dir = initialized(t, InitOptions{})

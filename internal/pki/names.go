@@ -14,12 +14,12 @@ const hostLabel = `[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?`
 
 var hostName = regexp.MustCompile(`^` + hostLabel + `(\.` + hostLabel + `)*$`)
 
-// developmentHosts are the names under which an engine on the own machine is reached, from a container too.
+// developmentHosts are the names of an engine on this machine, also as seen from a container.
 func developmentHosts() []string {
 	return []string{"localhost", "127.0.0.1", "::1", "host.docker.internal"}
 }
 
-// serverNames turns host names and addresses into subject alternative names: without doubles, in the order given.
+// serverNames turns host names and addresses into subject alternative names: without duplicates, in the given order.
 func serverNames(hosts []string, env Environment) (dns []string, ips []net.IP, err error) {
 	switch env {
 	case Development, Test, "":
@@ -31,7 +31,7 @@ func serverNames(hosts []string, env Environment) (dns []string, ips []net.IP, e
 	for _, host := range hosts {
 		if ip := net.ParseIP(strings.Trim(host, "[]")); ip != nil {
 			if ip.IsUnspecified() {
-				return nil, nil, fmt.Errorf("host %q is every address, not one: name the address that clients connect to", host)
+				return nil, nil, fmt.Errorf("host %q is the wildcard address: give the address that clients connect to", host)
 			}
 			if !slices.ContainsFunc(ips, ip.Equal) {
 				ips = append(ips, ip)
@@ -52,7 +52,7 @@ func serverNames(hosts []string, env Environment) (dns []string, ips []net.IP, e
 	return dns, ips, nil
 }
 
-// checkHosts makes sure that a server certificate covers every name and address.
+// checkHosts checks that a server certificate covers every name and address.
 func checkHosts(cert *x509.Certificate, hosts []string) error {
 	dns, ips, err := serverNames(hosts, Production)
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 	blockCertificate = "CERTIFICATE"
 	blockPrivateKey  = "PRIVATE KEY"
 
-	// maxFileSize bounds what is read as a certificate file: real ones are a few kilobytes.
+	// maxFileSize is the size limit of certificate files: real ones have a few kilobytes.
 	maxFileSize = 1 << 20
 )
 
@@ -94,8 +94,8 @@ func parseKeyDER(der []byte) (crypto.Signer, error) {
 	return nil, fmt.Errorf("%w: the private key cannot be read", ErrMalformed)
 }
 
-// ReadFile reads a certificate file of bounded size, from the change that is being put in place if there is one. Its errors
-// say what to do: each is a FileError that wraps ErrMissing, fs.ErrPermission, ErrMalformed or an error of the operating
+// ReadFile reads a certificate file of bounded size, or its new version while a change is being put in place. Its errors
+// name the remedy: each is a FileError that wraps ErrMissing, fs.ErrPermission, ErrMalformed or an error of the operating
 // system.
 func ReadFile(path string) ([]byte, error) {
 	data, err := fileset.ReadFile(path, maxFileSize)
@@ -154,7 +154,7 @@ func ReadKey(path string) (crypto.Signer, error) {
 	return key, nil
 }
 
-// authorities are those of a CA file: all of them, and those that are within their time.
+// authorities are the authorities of a CA file: all of them, and those that are valid now.
 type authorities struct{ all, usable []*x509.Certificate }
 
 // readAuthorities reads a CA file. It may hold several authorities, so that an old and a new one can overlap; one that has
@@ -191,7 +191,7 @@ func PoolOf(certs []*x509.Certificate) *x509.CertPool {
 	return pool
 }
 
-// readPair reads a certificate with its chain, if any, and the private key; both belong together and are within their time.
+// readPair reads a certificate with its chain, if any, and the private key; the key must match, and the certificate be valid now.
 func readPair(certPath, keyPath string, now time.Time) (tls.Certificate, error) {
 	certs, err := ReadCertificates(certPath)
 	if err != nil {

@@ -41,7 +41,7 @@ func TestKeysOfOtherToolsAreRead(t *testing.T) {
 	}
 	encrypted := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: ecDER})
 	if _, err := parseKey(encrypted); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "passphrase") {
-		t.Errorf("encrypted key: %v, want a word about the passphrase", err)
+		t.Errorf("encrypted key: %v, want the passphrase mentioned", err)
 	}
 }
 
@@ -139,7 +139,7 @@ func TestNamedPipeIsAFault(t *testing.T) {
 			select {
 			case err := <-ended:
 				if err == nil {
-					t.Error("the pipe was taken for a file")
+					t.Error("the pipe was accepted as a file")
 				}
 			case <-time.After(10 * time.Second):
 				t.Error("it waits for a writer of the pipe")

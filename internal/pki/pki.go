@@ -1,7 +1,7 @@
 // Package pki knows the certificates of Docker's mutual TLS: it makes a certificate authority with one server and one client
 // certificate, keeps them as files, checks them, describes them, and turns them into TLS configurations for either end.
 //
-// It knows crypto/x509 and the file system, and nothing else: no flags, no environment, no printing, no network, no Docker API.
+// It uses crypto/x509 and the file system only: no flags, no environment, no printing, no network, no Docker API.
 // A client certificate of this authority gives root on the engine's host, so the authority signs nothing but these two kinds
 // of certificate.
 package pki
@@ -28,12 +28,12 @@ const (
 	DockerKeyFile  = "key.pem"
 )
 
-// Lifetimes when none is asked for.
+// Default validity periods.
 const (
 	DefaultCADays   = 3650
 	DefaultLeafDays = 90
 
-	// maxDays bounds what can be asked for; a longer life is a typing error.
+	// maxDays is the longest validity in days; more is a typing error.
 	maxDays = 36500
 
 	// clockSkew is how far in the past a new certificate begins, so that a peer with a slow clock accepts it at once.
@@ -43,7 +43,7 @@ const (
 // Kind says what a certificate may be used for.
 type Kind string
 
-// The kinds. KindOther is a certificate that this package would not have made, such as one good for both ends.
+// The kinds. KindOther is a certificate that this package would not have made, such as one for both ends.
 const (
 	KindCA     Kind = "ca"
 	KindServer Kind = "server"
@@ -79,7 +79,7 @@ type Paths struct {
 	Key  string
 }
 
-// watched are the files that one end follows.
+// watched returns the files that one end watches for changes.
 func (p Paths) watched() []string { return []string{p.CA, p.Cert, p.Key, crlPath(p.CA)} }
 
 // ServerPaths are the guard's files in dir.
@@ -91,7 +91,7 @@ func ServerPaths(dir string) Paths {
 	}
 }
 
-// ClientPaths are the engine client's files in dir. Docker's own names (cert.pem, key.pem) are taken when both are there and
+// ClientPaths are the engine client's files in dir. Docker's own names (cert.pem, key.pem) are used if both exist and
 // client-cert.pem and client-key.pem are both absent; the two naming schemes are never mixed. Each non-empty field of
 // override replaces the file found in dir.
 func ClientPaths(dir string, override Paths) Paths {

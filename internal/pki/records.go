@@ -12,7 +12,7 @@ import (
 	"berth/internal/fileset"
 )
 
-// record is a certificate that was issued here and is not here any more: it was handed out, or replaced by another one.
+// record is a certificate that was issued here and has left the directory: it was handed out, or replaced by another one.
 // Without a record, revoking a certificate needs its file.
 type record struct {
 	Description
@@ -48,7 +48,7 @@ func readJSON(path string, v any, advice string) error {
 	return nil
 }
 
-// add notes a certificate, or that it was replaced.
+// add records a certificate, or that it was replaced.
 func (r *records) add(d Description, replaced bool) {
 	i := slices.IndexFunc(r.Certificates, func(c record) bool { return c.FingerprintSHA256 == d.FingerprintSHA256 })
 	if i < 0 {
@@ -68,8 +68,8 @@ func (r records) encode(now time.Time) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// knownList is what the records say of one authority's revocation list, so that a list which was lost or replaced by an
-// older one is noticed, and can be recreated in full.
+// knownList is the record of one authority's revocation list, by which a lost list, or one replaced by an older one, is detected
+// and can be recreated completely.
 type knownList struct {
 	AuthorityKeyID string            `json:"authority_key_id"` // hexadecimal
 	Number         string            `json:"number"`           // decimal; of the newest list
@@ -81,7 +81,7 @@ type knownRevocation struct {
 	RevokedAt time.Time `json:"revoked_at"`
 }
 
-// listOf is what is known of an authority's list; nil if nothing is.
+// listOf returns the record of an authority's list; nil if there is none.
 func (r *records) listOf(ca *x509.Certificate) *knownList {
 	i := slices.IndexFunc(r.Lists, func(l knownList) bool { return l.AuthorityKeyID == keyID(ca) })
 	if i < 0 {
@@ -90,7 +90,7 @@ func (r *records) listOf(ca *x509.Certificate) *knownList {
 	return &r.Lists[i]
 }
 
-// noteList remembers an authority's newest list.
+// noteList records an authority's newest list.
 func (r *records) noteList(ca *x509.Certificate, list *x509.RevocationList) {
 	known := knownList{AuthorityKeyID: keyID(ca), Number: list.Number.String()}
 	for _, e := range list.RevokedCertificateEntries {
@@ -111,7 +111,7 @@ func (k *knownList) number() (*big.Int, error) {
 	return n, nil
 }
 
-// continued is the list that the next one has to follow: list, with everything of known that is not in it. Both may be nil.
+// continued returns the list that the next one must follow: list, with everything of known that is not in it. Both may be nil.
 func (k *knownList) continued(list *x509.RevocationList) (*x509.RevocationList, error) {
 	if k == nil {
 		return list, nil

@@ -27,7 +27,7 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
-// starts says how a server of these files that starts now treats a client: it does not start, or whether the client works.
+// starts starts a server with these files and returns whether it admits a client, or why it does not start.
 func starts(t *testing.T, dir, client string) (admitted bool, err error) {
 	t.Helper()
 	server, _, err := OpenServer(ServerPaths(dir), ServerOptions{})
@@ -37,12 +37,12 @@ func starts(t *testing.T, dir, client string) (admitted bool, err error) {
 	return works(t, server.TLS(), clientTLS(t, client)), nil
 }
 
-// A revoked client stays out whatever becomes of the list: no start lets it in.
+// A revoked client stays refused whatever happens to the list: no restart admits it.
 func TestServerNeedsKnownList(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
-		spoil func(t *testing.T, dir string, empty, first string) string // what becomes of crl.pem
+		spoil func(t *testing.T, dir string, empty, first string) string // the new content of crl.pem
 		want  error
 	}{
 		{"removed", func(*testing.T, string, string, string) string { return "" }, ErrNoList},
@@ -125,7 +125,7 @@ func TestUnknownLostListIsReplacedOnlyOnRequest(t *testing.T) {
 	}
 }
 
-// The files of a server on another machine have no records: there the authority itself says that there is a list.
+// The files of a server on another machine have no records: there the authority's certificate promises a list.
 func TestIssuedServerFilesNeedTheirList(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
@@ -154,7 +154,7 @@ func TestIssuedServerFilesNeedTheirList(t *testing.T) {
 	}
 }
 
-// A new authority without its list is not trusted by a server that runs; what is in force stays.
+// A running server does not trust a new authority without its list; the files in force stay.
 func TestNewAuthorityNeedsItsList(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})

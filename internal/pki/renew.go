@@ -12,7 +12,7 @@ import (
 // RenewOptions say how Renew replaces leaves; the zero value replaces those that are past two thirds of their life.
 type RenewOptions struct {
 	Force   bool   // replace all, whatever their age
-	KeepKey bool   // keep private keys, and with them pins; a revoked certificate gets a new key all the same
+	KeepKey bool   // keep private keys, and so pins; a revoked certificate gets a new key nevertheless
 	Days    int    // zero means the life of the certificate that is replaced
 	CAKey   string // file of the authority's key; empty means the one of the directory
 	Now     func() time.Time
@@ -20,7 +20,7 @@ type RenewOptions struct {
 	before hook
 }
 
-// Renewal is what Renew did: the new certificates, and those that stay.
+// Renewal is the result of Renew: the new certificates, and those that stay.
 type Renewal struct {
 	Renewed  []Description `json:"renewed"`
 	Kept     []Description `json:"kept"`
@@ -76,7 +76,7 @@ func Renew(dir string, opts RenewOptions) (Renewal, error) {
 	return result, err
 }
 
-// renewalTime is two thirds into a certificate's life.
+// renewalTime returns the time at two thirds of a certificate's validity.
 func renewalTime(cert *x509.Certificate) time.Time {
 	return cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) * 2 / 3)
 }
@@ -107,7 +107,7 @@ func (d *directory) reissue(old leaf, by *Authority, days int, keepKey bool) (De
 	return made, append(lifeWarnings(path, fresh, by, days), d.rotationWarnings(made)...), nil
 }
 
-// lifeOf is the life of a certificate in days, as it was asked for: the time before its making does not count.
+// lifeOf returns the requested validity of a certificate in days, without the clock skew before its issue.
 func lifeOf(cert *x509.Certificate) int {
 	days := math.Ceil((cert.NotAfter.Sub(cert.NotBefore) - clockSkew).Hours() / 24)
 	return max(1, min(int(days), maxDays))
@@ -130,7 +130,7 @@ func (a *Authority) reissue(old *x509.Certificate, key crypto.Signer, days int, 
 	return a.issueFor(fresh, key)
 }
 
-// keyTypeOf is the type of new keys in the place of a certificate's: ECDSA for those that we do not make.
+// keyTypeOf returns the type of a new key that replaces a certificate's: ECDSA for types that we do not make.
 func keyTypeOf(cert *x509.Certificate) KeyType {
 	if _, ok := cert.PublicKey.(ed25519.PublicKey); ok {
 		return Ed25519

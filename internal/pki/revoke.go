@@ -14,7 +14,7 @@ import (
 // RevokeOptions refine Revoke; the zero value is usable.
 type RevokeOptions struct {
 	CAKey string // file of the authority's key; empty means the one of the directory
-	Force bool   // revoke a serial number that this directory knows nothing of, and forget a list that cannot be read
+	Force bool   // revoke a serial number that this directory does not know, and discard an unreadable list
 	Now   func() time.Time
 
 	ForgetRevocations bool // as in InitOptions
@@ -22,7 +22,7 @@ type RevokeOptions struct {
 	before hook
 }
 
-// Revocation is what Revoke did.
+// Revocation is the result of Revoke.
 type Revocation struct {
 	Outcome     Outcome      `json:"outcome"` // Created, or Unchanged when it was revoked before
 	Serial      string       `json:"serial"`  // hexadecimal
@@ -74,14 +74,14 @@ func Revoke(dir, what string, opts RevokeOptions) (Revocation, error) {
 	return result, err
 }
 
-// target is a certificate to revoke: what is known of it, and at least its number.
+// target is a certificate to revoke: its number, and its description if known.
 type target struct {
 	serial *big.Int
 	cert   *x509.Certificate
-	about  *Description // nil if nothing is known
+	about  *Description // nil if not known
 }
 
-// find looks a certificate up among the files and the records of the directory.
+// find looks up a certificate in the files and the records of the directory.
 func (d *directory) find(what string, force bool) (target, error) {
 	if fileset.Exists(what) {
 		return findFile(what)
@@ -191,7 +191,7 @@ func (r reference) names(d Description) bool {
 	return d.FingerprintSHA256 == r.fingerprint
 }
 
-// String says what was looked for.
+// String returns the number that was looked up.
 func (r reference) String() string {
 	if r.serial != nil {
 		return "serial number " + r.serial.Text(16)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Stage is how far a rotation of the authority has come.
+// Stage is the stage of a rotation of the authority.
 type Stage string
 
 // The stages, in their order. StageNone is before and after every rotation.
@@ -21,7 +21,7 @@ const (
 	StageReissued Stage = "reissued" // both authorities are trusted, leaves are the new one's
 )
 
-// Rotation is where a rotation stands. Old and New are nil when there is none.
+// Rotation is the state of a rotation. Old and New are nil when there is none.
 type Rotation struct {
 	Stage   Stage        `json:"stage"`
 	Started time.Time    `json:"started,omitzero"`
@@ -35,7 +35,7 @@ type Rotation struct {
 type RotateOptions struct {
 	KeyType KeyType // of the new authority; empty means the old one's
 	Days    int     // of the new authority and leaves; zero means DefaultCADays, and the life of the leaf that is replaced
-	// Finish retires the old authority without checking who still uses it.
+	// Finish retires the old authority without checking whether it is still in use.
 	Finish bool
 	// InUse lists the clients that still present a certificate of the old authority, a sentence each, before it is retired.
 	// nil: that is not known.
@@ -45,7 +45,7 @@ type RotateOptions struct {
 	before hook
 }
 
-// InUseError says why the old authority is not retired yet.
+// InUseError has the reasons why the old authority is not retired yet.
 type InUseError struct{ Reasons []string }
 
 func (e *InUseError) Error() string {
@@ -60,7 +60,7 @@ type rotationState struct {
 	New     string    `json:"new"` // fingerprint
 }
 
-// RotationStatus says where the rotation of dir stands.
+// RotationStatus returns the state of the rotation of dir.
 func RotationStatus(dir string) (Rotation, error) { return openDirectory(dir, nil).rotation() }
 
 // Rotate does the next step of replacing the authority of dir:
@@ -69,7 +69,7 @@ func RotationStatus(dir string) (Rotation, error) { return openDirectory(dir, ni
 //  2. the leaves of dir are reissued by the new one;
 //  3. the old one is retired, unless it is still in use: then the error is an InUseError, and nothing has changed.
 //
-// Each step happens whole or not at all. Between two steps ca.pem and crl.pem must be copied to every machine that has them.
+// Each step is atomic. Between two steps ca.pem and crl.pem must be copied to every machine that has them.
 func Rotate(dir string, opts RotateOptions) (Rotation, error) {
 	if err := (InitOptions{Days: opts.Days, KeyType: opts.KeyType}).Validate(); err != nil {
 		return Rotation{}, err
@@ -105,7 +105,7 @@ func Rotate(dir string, opts RotateOptions) (Rotation, error) {
 	return result, err
 }
 
-// rotation reads how far a rotation has come.
+// rotation reads the state of a rotation.
 func (d *directory) rotation() (Rotation, error) {
 	caPath, path := d.file(CACertFile), d.file(rotationFile)
 	certs, err := d.trusted()
@@ -135,7 +135,7 @@ func (d *directory) rotation() (Rotation, error) {
 	return r, nil
 }
 
-// putRotation writes how far it has come; old and fresh are fingerprints.
+// putRotation writes the state of a rotation; old and fresh are fingerprints.
 func (d *directory) putRotation(stage Stage, started time.Time, old, fresh string) {
 	data, err := json.MarshalIndent(rotationState{Stage: stage, Started: started.UTC().Truncate(time.Second), Old: old, New: fresh}, "", "  ")
 	d.fail(err)
@@ -262,7 +262,7 @@ func (d *directory) retire(at Rotation, opts RotateOptions) error {
 	return nil
 }
 
-// stillNeeded lists the reasons, known from this directory, against retiring the old authority.
+// stillNeeded returns the reasons against retiring the old authority that this directory shows.
 func (d *directory) stillNeeded(at Rotation) ([]string, error) {
 	revoked, err := d.revokedSerials()
 	if err != nil {

@@ -50,7 +50,7 @@ func TestRotationKeepsConnections(t *testing.T) {
 	}
 	want("step 2", true, true)
 	if at = step(t, dir, RotateOptions{Finish: true}); at.Stage != StageNone {
-		t.Errorf("step 3: %+v, want the end", at)
+		t.Errorf("step 3: %+v, want no rotation", at)
 	}
 	want("step 3", true, false)
 	all, err := ReadCertificates(filepath.Join(dir, CACertFile))
@@ -82,7 +82,7 @@ func TestOldAuthorityStaysWhileInUse(t *testing.T) {
 	}{
 		{"usage is not known", nil, []string{"alice", "it is not known which clients"}},
 		{"a client is connected", func(Description, Description) []string { return []string{"bob is connected"} }, []string{"alice", "bob is connected"}},
-		{"a certificate is good elsewhere", unused, []string{"alice"}},
+		{"a certificate is valid elsewhere", unused, []string{"alice"}},
 	} {
 		_, err := Rotate(dir, RotateOptions{InUse: tt.ask})
 		needed, ok := errors.AsType[*InUseError](err)
@@ -98,7 +98,7 @@ func TestOldAuthorityStaysWhileInUse(t *testing.T) {
 			t.Errorf("%s: files changed: %s", tt.name, diff)
 		}
 	}
-	// Until the end the old authority can revoke, and its revocations are not needed afterwards.
+	// The old authority can revoke until it is retired, and its revocations are not needed afterwards.
 	mustRevoke(t, dir, filepath.Join(alice, ClientCertFile))
 	if at := step(t, dir, RotateOptions{InUse: unused}); at.Stage != StageNone {
 		t.Errorf("%+v, want the old authority retired", at)

@@ -11,16 +11,16 @@ import (
 // ServerOptions refine OpenServer; the zero value is usable.
 type ServerOptions struct {
 	// Reloaded is called after every attempt to read changed files: with nil when they are in use now, else with the reason why
-	// the earlier ones stay.
+	// the earlier ones stay in use.
 	// It runs within a handshake or a call of Admits, so it must not block.
 	Reloaded func(error)
-	// Strict refuses to open files that others than their owner can change, and keys that everybody can read. Without it
+	// Strict refuses to open files that other users than their owner can change, and keys that every user can read. Without it
 	// that is a warning.
 	Strict bool
 	Now    func() time.Time // nil means time.Now
 }
 
-// Server is the end that admits clients. It follows its files: the pair, the authorities, and the revocation list crl.pem
+// Server is the end that admits clients. It reloads its files when they change: the pair, the authorities, and the revocation list crl.pem
 // beside them.
 type Server struct{ w *watched }
 
@@ -36,7 +36,7 @@ func OpenServer(paths Paths, opts ServerOptions) (*Server, []Warning, error) {
 	return &Server{w: w}, warnings, nil
 }
 
-// LoadServerTLS is OpenServer for those who need the TLS configuration only.
+// LoadServerTLS is OpenServer for callers that need only the TLS configuration.
 func LoadServerTLS(paths Paths, opts ServerOptions) (*tls.Config, []Warning, error) {
 	s, warnings, err := OpenServer(paths, opts)
 	if err != nil {
@@ -80,10 +80,10 @@ func (s *Server) Admits(presented []*x509.Certificate) error {
 	return f.admits(presented, x509.ExtKeyUsageClientAuth, s.w.now())
 }
 
-// Watch looks at the files until ctx ends, so that a change, or a fault in it, is reported also without any connection.
+// Watch checks the files until ctx ends, so that a change, or a fault in it, is reported also without connections.
 func (s *Server) Watch(ctx context.Context) { s.w.watch(ctx, func() {}) }
 
-// Expiries says when the own certificate and the authorities that are trusted expire, in this order.
+// Expiries returns the expiry of our own certificate and then of the trusted authorities.
 func (s *Server) Expiries() []Expiry {
 	f, _ := s.w.look(checkInterval)
 	return expiries(f, KindServer, s.w.now())

@@ -105,7 +105,7 @@ func TestInvalidHandshakesFail(t *testing.T) {
 	})
 }
 
-// presents makes client show the pair of paths, whatever it is good for.
+// presents makes client present the pair of paths, whatever its usage.
 func presents(t *testing.T, client *tls.Config, paths Paths) {
 	t.Helper()
 	pair, err := readPair(paths.Cert, paths.Key, time.Now())
@@ -115,7 +115,7 @@ func presents(t *testing.T, client *tls.Config, paths Paths) {
 	client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 }
 
-func TestServerFollowsItsFiles(t *testing.T) {
+func TestServerReloadsChangedFiles(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	clock := newClock(time.Now())
@@ -124,7 +124,7 @@ func TestServerFollowsItsFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Clients follow their files, too; this one has kept its own.
+	// Clients reload their files too; this one has its own copy.
 	oldClient := clientTLS(t, copied(t, dir))
 	works := func(client *tls.Config) bool {
 		serverErr, clientErr := handshake(t, server, client)
@@ -156,7 +156,7 @@ func TestServerFollowsItsFiles(t *testing.T) {
 	}
 }
 
-func TestClientFollowsItsCertificate(t *testing.T) {
+func TestClientReloadsChangedCertificate(t *testing.T) {
 	t.Parallel()
 	dir := initialized(t, InitOptions{})
 	clock := newClock(time.Now())
@@ -177,7 +177,7 @@ func TestClientFollowsItsCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if first.Leaf.Equal(second.Leaf) {
-		t.Error("the client still shows the certificate that was replaced on disk")
+		t.Error("the client still presents the certificate that was replaced on disk")
 	}
 }
 

@@ -10,15 +10,15 @@ import (
 	"berth/internal/fileset"
 )
 
-// Modes that certificates must not have. A group may read a key: access lists of credentials and of mounted secrets look
-// like that.
+// Modes that certificates must not have. A group may read a key: access lists of credentials and of mounted
+// secrets appear so.
 const (
 	writableByOthers fs.FileMode = 0o022
 	keyOfEverybody   fs.FileMode = 0o027
 )
 
-// exposures are the files of one end that others than their owner can change, including their directories,
-// and its key, or that of an authority beside the certificates, if everybody can read it. Files that cannot be read are skipped: loading them reports the error.
+// exposures returns the files of one end that other users than their owner can change, including their directories, and its key,
+// or that of an authority beside the certificates, if every user can read it. Files that cannot be read are skipped: loading them reports the error.
 func exposures(paths Paths) []FileError {
 	var found []FileError
 	seen := map[string]bool{}
@@ -49,7 +49,7 @@ func exposures(paths Paths) []FileError {
 	return found
 }
 
-// keyWarnings reports whether others than the owner may read a key file.
+// keyWarnings warns of a key file that other users than its owner may read.
 func keyWarnings(path string) []Warning {
 	info, err := fileset.Stat(path)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
@@ -59,7 +59,7 @@ func keyWarnings(path string) []Warning {
 	return []Warning{{Code: WarnKeyReadable, Path: path, Text: text}}
 }
 
-// expiryWarnings warns in the last third of a certificate's life.
+// expiryWarnings warns in the last third of a certificate's validity.
 func expiryWarnings(path string, cert *x509.Certificate, now time.Time) []Warning {
 	if now.Before(renewalTime(cert)) {
 		return nil
@@ -76,7 +76,7 @@ func interruptedWarnings(path string) []Warning {
 	return []Warning{{Code: WarnInterrupted, Path: path, Text: adviceInterrupted}}
 }
 
-// listWarnings warn of overdue lists, which are enforced nevertheless.
+// listWarnings warns of overdue lists, which are still enforced.
 func listWarnings(caPath string, lists Revocations, now time.Time) []Warning {
 	var warnings []Warning
 	for _, list := range lists {

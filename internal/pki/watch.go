@@ -12,10 +12,10 @@ import (
 	"berth/internal/fileset"
 )
 
-// checkInterval is how often, at most, the files are looked at for changes between handshakes. Every handshake looks.
+// checkInterval is the least time between two checks of the files for changes, except at handshakes, which all check.
 const checkInterval = 250 * time.Millisecond
 
-// watched holds the files that were last read well, and reads them again when they change on disk.
+// watched holds the files of the last successful read, and reloads them when they change on disk.
 type watched struct {
 	paths  Paths
 	usage  x509.ExtKeyUsage
@@ -71,7 +71,7 @@ func newWatched(paths Paths, usage x509.ExtKeyUsage, strict bool, now func() tim
 	return w, warnings, nil
 }
 
-// load reads the files as they are now, all at one moment.
+// load reads a consistent version of all files.
 func (w *watched) load() loaded {
 	var l loaded
 	w.stamps = fileset.Stable(w.paths.watched(), func() { l = load(w.paths, w.usage, w.checked, w.current) })
@@ -98,7 +98,7 @@ func (w *watched) look(interval time.Duration) (files, int) {
 	return current, version
 }
 
-// watch looks at the disk until ctx ends and calls changed after each change since the files were first read.
+// watch checks the disk until ctx ends and calls changed after each change since the files were first read.
 func (w *watched) watch(ctx context.Context, changed func()) {
 	seen := 0
 	tick := time.NewTicker(checkInterval)
@@ -116,7 +116,7 @@ func (w *watched) watch(ctx context.Context, changed func()) {
 	}
 }
 
-// refresh returns what is to be reported: nil for a change that was taken, an error for a part that was not.
+// refresh returns the result to report: nil after a reload, an error for a part that was not reloaded.
 func (w *watched) refresh(interval time.Duration) []error {
 	now := w.now()
 	if since := now.Sub(w.checked); since >= 0 && since < interval {
