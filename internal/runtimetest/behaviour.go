@@ -8,19 +8,19 @@ import (
 	"berth/internal/session"
 )
 
-// Behaviour says how the server in a container misbehaves; the zero value does not. The profile's variable STUB_MODE has the
+// Behaviour sets how the server in a container misbehaves; the zero value is a server that works. The profile's variable STUB_MODE has the
 // same meaning as for test/stubserver.
 type Behaviour struct {
-	Exits      bool          // ends at start with ExitCode; OOM says that memory was the reason
+	Exits      bool          // exits at start with ExitCode; with OOM for lack of memory
 	ExitCode   int           // with Exits
 	OOM        bool          // with Exits
 	Closed     bool          // runs without listening
-	Stubborn   bool          // ignores SIGTERM, so that Stop takes its whole time-out
+	Stubborn   bool          // ignores SIGTERM, so that Stop takes its whole timeout
 	LateAttach int           // requests on so many first connections of a run are never answered, later ones are
 	Mute       bool          // no request is ever answered
 	Latency    time.Duration // of every answer
 	Slow       time.Duration // readiness is not answered before this time after the start
-	Status     int           // status of every answer, with an empty body; 0: as it should be
+	Status     int           // status of every response, with an empty body; 0: the regular one
 	Page       bool          // readiness answers 200 with the web page
 	Unhealthy  bool          // readiness answers 200 with JSON whose member is false
 	Heartbeat  time.Duration // between two events of /event; 0: one second
@@ -54,7 +54,7 @@ func (f *Fake) Rebuild(image string) {
 	f.builds[image]++
 }
 
-// behaviour is asked at each request: a server may begin to misbehave while it runs.
+// behaviour is called at each request: a server may start to misbehave while it runs.
 func (f *Fake) behaviour(spec session.Spec) Behaviour {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package runtimetest has what tests need of runtimes: [Fake], a scriptable runtime in memory, and [Run], the suite
+// Package runtimetest supports tests with runtimes: [Fake], a scriptable runtime in memory, and [Run], the suite
 // that every runtime passes.
 //
 // It knows the contract of session.Runtime and the part of OpenCode's API that Berth uses. It knows no real engine: what only
@@ -36,7 +36,7 @@ type Fake struct {
 	samePort   int // of servers that differ by their addresses; 0: they differ by their ports
 	nextHost   int // of the next of those
 
-	servers sync.WaitGroup // what servers do after the call that started them
+	servers sync.WaitGroup // goroutines of servers that outlive the call that started them
 }
 
 // Options are a Fake's settings; the zero value is valid.
@@ -127,7 +127,7 @@ func notFound(ref string) error {
 
 // run starts a container's server. Call it with the lock held.
 func (f *Fake) run(c *container) error {
-	if f.down { // the Fake was closed meanwhile
+	if f.down { // the Fake was closed during the call
 		return unavailable()
 	}
 	b := f.behaviourLocked(c.spec)

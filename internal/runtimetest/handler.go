@@ -41,7 +41,7 @@ type handler struct {
 	volumes   *volumes
 }
 
-// Echo is what /echo answers.
+// Echo is the response of /echo.
 type Echo struct {
 	Method string      `json:"method"`
 	Host   string      `json:"host"`
@@ -208,7 +208,7 @@ func (h *handler) exit(w http.ResponseWriter, r *http.Request) {
 	code, _ := strconv.Atoi(r.URL.Query().Get("code"))
 	text := fmt.Sprintf(`{"code":%d}`, code)
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text))) // the answer is whole before the server ends
+	w.Header().Set("Content-Length", strconv.Itoa(len(text))) // the response is complete before the server exits
 	_, _ = io.WriteString(w, text)
 	_ = http.NewResponseController(w).Flush()
 	h.fake.servers.Go(func() {

@@ -54,7 +54,7 @@ func try(ctx context.Context, s session.Spec, c session.Container, method, path,
 	return response{answer.StatusCode, answer.Header, string(text)}, err
 }
 
-func TestServerAsksForItsCredentialAsOpenCodeDoes(t *testing.T) {
+func TestServerRequiresItsCredentialAsOpenCodeDoes(t *testing.T) {
 	t.Parallel()
 	s, c := run(t, newFake(t), "a")
 	token := func(text string) string {
@@ -120,7 +120,7 @@ func TestServerEchoesARequest(t *testing.T) {
 	}
 }
 
-func TestServerStaysSilentUntilAMessageIsFinished(t *testing.T) {
+func TestServerSendsNothingUntilMessageIsFinished(t *testing.T) {
 	t.Parallel()
 	s, c := run(t, newFake(t), "a")
 	begun := time.Now()
@@ -246,6 +246,6 @@ func TestBehaviours(t *testing.T) {
 	}
 	fake.Behave("d", runtimetest.Behaviour{Exits: true, ExitCode: 137, OOM: true})
 	if _, c = run(t, fake, "d"); c.State != session.StateStopped || c.ExitCode != 137 || !c.OOMKilled {
-		t.Errorf("exits: got %+v, want it exited for want of memory", c)
+		t.Errorf("exits: got %+v, want it exited as out of memory", c)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"berth/internal/session"
 )
 
-// Pause implements session.Pauser: the server takes connections and answers none.
+// Pause implements session.Pauser: the server accepts connections and does not respond.
 func (f *Fake) Pause(ctx context.Context, ref string) error {
 	return f.turn(ctx, OpPause, ref, func(c *container) {
 		if c.resumed == nil {
@@ -24,7 +24,7 @@ func (f *Fake) Resume(ctx context.Context, ref string) error {
 	})
 }
 
-// turn changes a container that runs or is paused.
+// turn changes a running or paused container.
 func (f *Fake) turn(ctx context.Context, op Op, ref string, change func(*container)) error {
 	return f.callOn(ctx, op, ref, func(c *container) error {
 		if c.server == nil {

@@ -40,18 +40,18 @@ type Call struct {
 	Ref string // container ID or name as the caller gave it, the image for CheckImage; empty for List, Watch and Ping
 }
 
-// Step changes how calls of an operation go. Its parts happen in this order: Delay, Until, then the deed, unless Err
-// takes its place. The zero Step lets calls pass.
+// Step changes how calls of an operation go. Its parts apply in this order: Delay, Until, then the operation, unless
+// Err replaces it. The zero Step changes nothing.
 type Step struct {
-	Times int             // how many calls take this step; 0: one, below 0: all from now on
+	Times int             // number of calls that take this step; 0: one, below 0: all further ones
 	Delay time.Duration   // waits first; ends early with the caller's context
 	Until <-chan struct{} // waits until it is closed, or the caller's context ends
-	Err   error           // what the call returns
-	// ActFirst lets the deed happen although Err is returned, as when the answer is lost on its way.
+	Err   error           // the error that the call returns
+	// ActFirst does the operation although Err is returned, as when the response is lost.
 	ActFirst bool
 }
 
-// Script adds steps for the next calls of op. Each call takes the first step that is left; without one it just passes.
+// Script adds steps for the next calls of op. Each call takes the first remaining step; without one it is unchanged.
 func (f *Fake) Script(op Op, steps ...Step) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,7 +63,7 @@ func (f *Fake) Script(op Op, steps ...Step) {
 	}
 }
 
-// ClearScript forgets the steps that are left of every operation.
+// ClearScript removes the remaining steps of every operation.
 func (f *Fake) ClearScript() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,7 +92,7 @@ func (f *Fake) SamePort(port int) {
 }
 
 // SetDown makes every call fail with CodeEngineUnavailable and breaks the event streams, as when the engine stops:
-// servers that run go on running. SetDown(false) brings it back.
+// running servers keep running. SetDown(false) ends that.
 func (f *Fake) SetDown(down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,7 +102,7 @@ func (f *Fake) SetDown(down bool) {
 	}
 }
 
-// BreakStreams ends every Watch with an error, and nothing else.
+// BreakStreams ends every Watch with an error, and has no other effect.
 func (f *Fake) BreakStreams() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,7 +116,7 @@ func (f *Fake) breakStreams() {
 	}
 }
 
-// Disconnect takes a container off its network: its server goes on and has no address until it is started again.
+// Disconnect takes a container off its network: its server keeps running and has no address until its next start.
 func (f *Fake) Disconnect(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -125,7 +125,7 @@ func (f *Fake) Disconnect(name string) {
 	}
 }
 
-// Reconnect gives a running container that was disconnected its address back.
+// Reconnect restores the address of a running container that was disconnected.
 func (f *Fake) Reconnect(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -134,7 +134,7 @@ func (f *Fake) Reconnect(name string) {
 	}
 }
 
-// DropEvents makes events vanish while lose is true: what happens is seen by Inspect and List alone.
+// DropEvents drops events while lose is true: changes are visible only to Inspect and List.
 func (f *Fake) DropEvents(lose bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -161,7 +161,7 @@ func (f *Fake) begin(op Op, ref string) Step {
 	return step
 }
 
-// call does what every method has in common around its deed.
+// call runs the common part of every method around its operation.
 func (f *Fake) call(ctx context.Context, op Op, ref string, deed func() error) error {
 	step := f.begin(op, ref)
 	if err := step.wait(ctx); err != nil {
@@ -179,7 +179,7 @@ func (f *Fake) call(ctx context.Context, op Op, ref string, deed func() error) e
 	return step.Err
 }
 
-// callOn is call for a deed about a container, which is done with the lock held.
+// callOn is call for an operation on a container, which runs with the lock held.
 func (f *Fake) callOn(ctx context.Context, op Op, ref string, deed func(*container) error) error {
 	return f.call(ctx, op, ref, func() error {
 		f.mu.Lock()

@@ -76,7 +76,7 @@ func (f *Fake) listen(at string) (net.Listener, error) {
 	return net.Listen("tcp", at)
 }
 
-// tracked lets close wait for handlers, those that have taken their connection over included.
+// tracked lets close wait for handlers, including those that have hijacked their connection.
 func (s *server) tracked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -93,7 +93,7 @@ func (s *server) tracked(next http.Handler) http.Handler {
 	})
 }
 
-// close drops every connection, as the end of a process does, and waits until no handler is left.
+// close closes every connection, as the end of a process does, and waits until all handlers have returned.
 func (s *server) close() {
 	if s == nil || s.http == nil {
 		return

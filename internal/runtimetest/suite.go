@@ -23,15 +23,15 @@ type Subject struct {
 	// kept in a volume, /exit?code=N, and one line with "start on" on standard output and one with "mode" on standard
 	// error at start.
 	Spec func(name string) session.Spec
-	// Other is the runtime of another installation on the same engine; nil where an engine has only one.
+	// Other is the runtime of another installation on the same engine; nil if an engine has only one.
 	Other session.Runtime
-	// NoImages says that the runtime knows no images, so that none can be missing.
+	// NoImages is set for a runtime without images, so that none can be missing.
 	NoImages bool
-	// NoLimits says that the runtime bounds nothing, so that other limits make no other container.
+	// NoLimits is set for a runtime without limits, so that a container does not differ by its limits.
 	NoLimits bool
 }
 
-// Times that the suite allows. An engine on a busy machine is slow; a promise that is broken is broken for ever.
+// Time limits of the suite. They are long, because an engine on a busy machine is slow.
 const (
 	readyWithin = 30 * time.Second
 	eventWithin = 2 * time.Second
@@ -39,7 +39,7 @@ const (
 	stopTimeout = 5 * time.Second
 )
 
-// Run holds a runtime to every promise of session.Runtime. open is called once for each part of the suite, which run in
+// Run checks that a runtime fulfils the contract of session.Runtime. open is called once for each part of the suite, which run in
 // parallel; it may return the same runtime each time. The suite removes the containers and volumes that it makes.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	t.Helper()
@@ -56,7 +56,7 @@ type part struct {
 	run  func(*fixture)
 }
 
-// fixture is one part's view of the runtime: what it asks for must succeed, or the part ends.
+// fixture is one part's view of the runtime. Its calls must succeed, or the part fails.
 type fixture struct {
 	*testing.T
 	Subject
@@ -135,7 +135,7 @@ func (w *fixture) mustFail(err error, code session.Code, what, why string) {
 	}
 }
 
-// until polls until the container is as wanted.
+// until polls until the container is in the wanted state.
 func (w *fixture) until(ref, what string, within time.Duration, ok func(session.Container) bool) session.Container {
 	w.Helper()
 	var c session.Container
@@ -200,7 +200,7 @@ func (w *fixture) do(method string, c session.Container, spec session.Spec, path
 	w.must(ask(w.Context(), method, c.Address, spec, path, answer), method+" "+path)
 }
 
-// exit has the server end itself. Its answer may be lost with it; that it ends is seen by what follows.
+// exit makes the server exit. Its response may be lost; the callers check that it has exited.
 func (w *fixture) exit(c session.Container, spec session.Spec, code int) {
 	var answer any
 	_ = ask(w.Context(), http.MethodPost, c.Address, spec, fmt.Sprintf("/exit?code=%d", code), &answer)
@@ -231,7 +231,7 @@ func ask(ctx context.Context, method, address string, spec session.Spec, path st
 	return json.Unmarshal(body, answer)
 }
 
-// statusError is an answer other than 200.
+// statusError is a response other than 200.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("answered %d", int(e)) }

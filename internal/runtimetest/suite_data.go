@@ -55,7 +55,7 @@ func workspaceGone(w *fixture) {
 	spec, c := w.running()
 	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
 	spec.InUse = true
-	c = w.createAs(spec) // on the workspace that is there
+	c = w.createAs(spec) // on the existing workspace
 	w.must(w.Runtime.Remove(w.call(), c.ID, true), "remove")
 	w.must(w.Runtime.RemoveVolumes(w.call(), spec.Name), "remove the volumes")
 	_, err := w.Runtime.Create(w.call(), spec)

@@ -42,7 +42,7 @@ func pauseHolds(w *fixture) {
 	if err := ask(w.Context(), http.MethodGet, before.Address, spec, "/path", &answer); err == nil {
 		w.Error("the server answers, want it paused")
 	}
-	w.mustFail(w.Runtime.SaveState(w.call(), spec), session.CodeConflict, "save", "the server is about to go on writing to it")
+	w.mustFail(w.Runtime.SaveState(w.call(), spec), session.CodeConflict, "save", "the server is about to continue writing to it")
 	w.must(p.Resume(w.call(), before.ID), "resume")
 	w.must(p.Resume(w.call(), spec.Name), "resume again")
 	after := w.ready(spec)

@@ -32,7 +32,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// Main runs a package's tests and removes what they have built. Then it does what else a package does at its end.
+// Main runs a package's tests and removes what they have built. Then it runs the package's other clean-up.
 func Main(m *testing.M, then ...func()) int {
 	code := m.Run()
 	for _, do := range then {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Freeze stops a process as if it hung, until SIGCONT, and waits until each of its threads has stopped: the signal is no
-// more than the wish, and a thread on another processor may go on for a while.
+// Freeze stops a process as if it hung, until SIGCONT, and waits until each of its threads has stopped: the signal is
+// delivered asynchronously, and a thread on another processor may continue for a while.
 func Freeze(t testing.TB, p *os.Process) {
 	t.Helper()
 	Must(t, p.Signal(syscall.SIGSTOP))
@@ -29,7 +29,7 @@ func Freeze(t testing.TB, p *os.Process) {
 			}
 			// The name, in brackets, may contain anything; the state follows it.
 			if after := stat[bytes.LastIndexByte(stat, ')')+1:]; !bytes.HasPrefix(after, []byte(" T")) {
-				return fmt.Errorf("%s goes on: %.60s", thread, stat)
+				return fmt.Errorf("%s is running: %.60s", thread, stat)
 			}
 		}
 		return nil

@@ -1,7 +1,7 @@
 // Package harness runs the real binary for tests and benchmarks: guard in front of a real engine, serve behind it, in
 // directories and on ports of their own.
 //
-// It knows processes, files and HTTP. It refuses to know what is tested.
+// It knows processes, files and HTTP. It does not know the tests.
 package harness
 
 import (
@@ -52,8 +52,8 @@ func (w *Env) In(t testing.TB) *Env {
 	return &own
 }
 
-// New has certificates and a guard in front of the test engine. Everything that is made on the engine under its
-// instance label is removed at the end.
+// New returns an installation with certificates and a guard in front of the test engine. Everything that is made on the engine
+// under its instance label is removed at the end.
 func New(t testing.TB) *Env {
 	t.Helper()
 	w := &Env{t: t, name: "serve", Dir: t.TempDir(), Instance: dockertest.Instance(t), socket: strings.TrimPrefix(dockertest.Engine(t), "unix://")}
@@ -68,7 +68,7 @@ func New(t testing.TB) *Env {
 		"DOCKER_HOST": w.Engine, "DOCKER_CERT_PATH": w.certs, "DOCKER_NETWORK": w.Instance,
 		"BERTH_STATE_DIR": state, "BERTH_LISTEN": FreeAddress(t), "BERTH_DRAIN_TIMEOUT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 		"MAX_CONCURRENT_SESSIONS": "50", "CONTAINER_MEMORY_LIMIT": "1g", "RECONCILE_INTERVAL": "2",
-		"RESOURCE_CRITICAL_THRESHOLD": "1", // tests keep machines busy
+		"RESOURCE_CRITICAL_THRESHOLD": "1", // the tests themselves load the machine
 	}
 	w.URL = "http://" + w.Vars["BERTH_LISTEN"]
 	w.StartGuard()
@@ -139,7 +139,7 @@ func (w *Env) Run(args ...string) string {
 }
 
 func (w *Env) environ(env map[string]string) []string {
-	// What this machine's own Berth is set up with is none of the tests' business.
+	// The settings of this machine's own Berth must not affect the tests.
 	environ := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.Dir, "BERTH_CONFIG=" + os.DevNull}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		environ = append(environ, name+"="+env[name])
@@ -197,7 +197,7 @@ func (p *Process) Signal(s os.Signal) {
 	<-p.Done
 }
 
-// failure says that the process has ended, if it has.
+// failure returns an error if the process has ended.
 func (p *Process) failure() error {
 	select {
 	case <-p.Done:
@@ -208,7 +208,7 @@ func (p *Process) failure() error {
 	}
 }
 
-// Answer is what an HTTP request brought.
+// Answer is the response to an HTTP request.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -234,7 +234,7 @@ func (w *Env) Call(method, path, token, body string) Answer {
 	return a
 }
 
-// CallWith is like [World.Call] with more headers.
+// CallWith is like [Env.Call] with more headers.
 func (w *Env) CallWith(method, path, token, body string, header http.Header) Answer {
 	w.t.Helper()
 	a, err := w.TryWith(w.t.Context(), method, path, token, body, header)
@@ -247,7 +247,7 @@ func (w *Env) Try(ctx context.Context, method, path, token, body string) (Answer
 	return w.TryWith(ctx, method, path, token, body, nil)
 }
 
-// TryWith is like [World.Try] with more headers.
+// TryWith is like [Env.Try] with more headers.
 func (w *Env) TryWith(ctx context.Context, method, path, token, body string, header http.Header) (Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, w.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -279,7 +279,7 @@ func (w *Env) Create(body string) (id, token string) {
 	return a.Field("session_id"), a.Field("token")
 }
 
-// Must ends the test when there is an error.
+// Must fails the test if there is an error.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -287,7 +287,7 @@ func Must(t testing.TB, err error) {
 	}
 }
 
-// Eventually tries until it works or the time is up, and then says what it saw last.
+// Eventually retries until try succeeds or the time has passed, and then fails with the last error.
 func Eventually(t testing.TB, within time.Duration, what string, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)

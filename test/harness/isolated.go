@@ -33,8 +33,8 @@ func Dockerd(t testing.TB) string {
 }
 
 // Isolated runs the test that it is called from, which is no subtest, once more as another process with network, mounts
-// and processes of its own, and answers a directory and true there. In the first process it answers false when all is
-// done. It skips or fails as [Dockerd] does.
+// and processes of its own, and returns a directory and true there. In the first process it returns false when the
+// other has ended. It skips or fails as [Dockerd] does.
 //
 // An engine makes bridges and firewall rules, and removes those of others. It cannot meet another engine of the machine
 // there, and ends with the test. The engine of [New] is there the one that the test starts at "docker.sock" in the
@@ -55,7 +55,7 @@ func Isolated(t testing.TB) (dir string, inside bool) {
 	})
 	self, err := os.Executable()
 	Must(t, err)
-	// A shell as first process takes care of orphans.
+	// A shell as first process reaps orphans.
 	const prepare = `mount -t proc proc /proc && ip link set lo up && "$@"; exit $?`
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", prepare, "sh", self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=9m")
 	cmd.Env = append(os.Environ(), namespaceVariable+"="+home, binaryVariable+"="+Binary(t), socketVariable+"="+filepath.Join(home, "docker.sock"))

@@ -18,10 +18,10 @@ import (
 	"berth/internal/pki"
 )
 
-// Relay stands between a berth and the engine in place of the guard, and lets everything pass. It counts the calls that
-// change something for a session, may hold each of them for a while, and can have a process killed at one of them.
+// Relay is between a berth and the engine in place of the guard, and forwards everything. It counts the calls that change
+// something for a session, may delay each of them, and can kill a process at one of them.
 type Relay struct {
-	Address string // DOCKER_HOST of who goes through it
+	Address string // DOCKER_HOST of its clients
 
 	engine *http.Transport
 
@@ -37,17 +37,17 @@ type Relay struct {
 type Fault struct {
 	Call        string // as [Relay.Calls] names it
 	Nth         int    // of the calls of that name, from 1
-	AfterAnswer bool   // the engine has done it and its answer is lost; otherwise the engine never hears of it
+	AfterAnswer bool   // the engine has done it and its response is lost; otherwise the engine does not receive it
 }
 
-// armedFault is a fault that has not struck yet.
+// armedFault is a fault that has not been triggered yet.
 type armedFault struct {
 	Fault
 	victim *Process
 	fired  chan struct{}
 }
 
-// NewRelay puts a relay before the engine, with the world's server certificate, and points the world's berth to it. It
+// NewRelay puts a relay before the engine, with the environment's server certificate, and points its berth to it. It
 // ends with the test.
 func (w *Env) NewRelay() *Relay {
 	w.t.Helper()
@@ -74,7 +74,7 @@ func (w *Env) NewRelay() *Relay {
 			Transport:     r,
 			FlushInterval: -1, // events are passed on as they come
 			ErrorLog:      quiet,
-			ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }, // hang up
+			ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }, // close the connection
 		},
 	}
 	ended := make(chan error, 1)
@@ -104,15 +104,15 @@ func (r *Relay) Most() int {
 	return r.most
 }
 
-// Calls lists the changing calls so far, like "POST /containers/*/start": whose object has a name, has it as a star.
+// Calls lists the changing calls so far, like "POST /containers/*/start", with a star for an object's name.
 func (r *Relay) Calls() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.calls)
 }
 
-// Kill arms a fault: at that call, counted from now on, SIGKILL ends p. The channel is closed when it is dead, and the
-// relay lets everything pass again.
+// Kill arms a fault: at that call, counted from now on, SIGKILL ends p. The channel is closed when p has ended, and the
+// relay forwards everything again.
 func (r *Relay) Kill(p *Process, f Fault) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,9 +120,9 @@ func (r *Relay) Kill(p *Process, f Fault) <-chan struct{} {
 	return r.fault.fired
 }
 
-var errVictimKilled = errors.New("the process that asked was killed")
+var errVictimKilled = errors.New("the process that sent the request was killed")
 
-// RoundTrip takes a request to the engine.
+// RoundTrip forwards a request to the engine.
 func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
 	call := changing(req)
 	if call == "" {
@@ -154,7 +154,7 @@ func (r *Relay) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, errVictimKilled
 }
 
-// enter counts a changing call, and returns the fault that strikes at it, if one does.
+// enter counts a changing call, and returns the fault that it triggers, if any.
 func (r *Relay) enter(call string) (*armedFault, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,8 +176,8 @@ func (r *Relay) done() {
 	r.now--
 }
 
-// changing names a call that changes something for a session; "" for any other. The marks by which Berths on one engine tell
-// each other that they run are none: they wait for no operation, and how many there are depends on who else is on the engine.
+// changing names a call that changes something for a session; "" for any other. The marks by which Berths on one engine
+// announce themselves are not counted: they wait for no operation, and their number depends on the other Berths there.
 func changing(req *http.Request) string {
 	if req.Method == http.MethodGet || req.Method == http.MethodHead {
 		return ""
@@ -186,7 +186,7 @@ func changing(req *http.Request) string {
 	if len(parts) > 1 && strings.HasPrefix(parts[0], "v1.") {
 		parts = parts[1:]
 	}
-	if parts[0] == "_berth" { // for the guard, which the relay stands in for
+	if parts[0] == "_berth" { // for the guard, which the relay replaces
 		return ""
 	}
 	if len(parts) > 1 && parts[0] == "volumes" { // a session's volumes are made with its container

@@ -7,7 +7,7 @@ import (
 	"net/http"
 )
 
-// Session is how the API shows a session.
+// Session is a session as the API returns it.
 type Session struct {
 	ID        string `json:"session_id"`
 	Status    string `json:"status"`

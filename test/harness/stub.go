@@ -12,8 +12,8 @@ import (
 	"berth/internal/session"
 )
 
-// NewStub is like [New] with sessions of the small test server, which starts in a moment and can be told to misbehave:
-// a profile of the name of each mode does.
+// NewStub is like [New] with sessions of the small test server, which starts quickly and can misbehave: there is a
+// profile with the name of each mode.
 func NewStub(t testing.TB) *Env {
 	t.Helper()
 	w := New(t)
@@ -27,17 +27,17 @@ func NewStub(t testing.TB) *Env {
 	}
 	w.Profiles(profiles)
 	w.Vars["BERTH_PROFILE"] = "stub"
-	w.Vars["CONTAINER_MEMORY_LIMIT"] = "512m" // the built-in profile's least
-	w.Vars["SESSION_START_TIMEOUT"] = "60"    // containers get little of a busy machine
+	w.Vars["CONTAINER_MEMORY_LIMIT"] = "512m" // the minimum of the built-in profile
+	w.Vars["SESSION_START_TIMEOUT"] = "60"    // containers are slow on a busy machine
 	return w
 }
 
-// Mine chooses what this world has made on the engine.
+// Mine selects the objects of this environment on the engine.
 func (w *Env) Mine() client.Filters {
 	return client.Filters{}.Add("label", "berth.instance="+w.Instance)
 }
 
-// Containers lists this world's containers in every state.
+// Containers lists this environment's containers in every state.
 func (w *Env) Containers() []container.Summary {
 	w.t.Helper()
 	list, err := dockertest.Client(w.t).ContainerList(w.t.Context(), client.ContainerListOptions{All: true, Filters: w.Mine()})

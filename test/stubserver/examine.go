@@ -36,7 +36,7 @@ func (s *server) names(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, map[string]any{"names": names})
 }
 
-// syscalls makes system calls that would do nothing, and says how each was answered: for tests of what is let through.
+// syscalls makes system calls without effect and returns the result of each, for tests of the seccomp filter.
 func (s *server) syscalls(w http.ResponseWriter, _ *http.Request) {
 	answers := map[string]string{}
 	call := func(name string, number uintptr, args ...uintptr) {
@@ -68,7 +68,7 @@ func (s *server) syscalls(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, answers)
 }
 
-// allocate takes and keeps so many MiB of memory ("mb"), for tests of memory limits.
+// allocate allocates and keeps memory ("mb" MiB), for tests of memory limits.
 func (s *server) allocate(w http.ResponseWriter, r *http.Request) {
 	mb, err := strconv.Atoi(r.URL.Query().Get("mb"))
 	if err != nil || mb < 0 {
@@ -101,7 +101,7 @@ func (s *server) write(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, map[string]int{"mb": mb})
 }
 
-// burn keeps so many threads ("threads") busy for some time ("for"), for tests of CPU limits. It answers at once.
+// burn keeps a number of threads ("threads") busy for some time ("for"), for tests of CPU limits. It responds at once.
 func (s *server) burn(w http.ResponseWriter, r *http.Request) {
 	threads, err1 := strconv.Atoi(r.URL.Query().Get("threads"))
 	spell, err2 := time.ParseDuration(r.URL.Query().Get("for"))
@@ -109,19 +109,19 @@ func (s *server) burn(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "threads or for is missing", http.StatusBadRequest)
 		return
 	}
-	// A container's CPU limit bounds how many threads Go runs at once: with its own choice there would be nothing to limit.
+	// Go derives its number of concurrent threads from a container's CPU limit: by default there would be nothing to limit.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), threads+1))
 	until := time.Now().Add(spell)
 	for range threads {
 		go func() {
-			for time.Now().Before(until) { // asking for the time is work too
+			for time.Now().Before(until) { // reading the time uses CPU too
 			}
 		}()
 	}
 	writeJSON(w, map[string]any{"threads": threads})
 }
 
-// maxBurners bounds what burn may be asked for at once.
+// maxBurners bounds the threads of burn.
 const maxBurners = 64
 
 func (s *server) echo(w http.ResponseWriter, r *http.Request) {
@@ -135,7 +135,7 @@ func (s *server) echo(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// env reports what the process is and may do, as its own kernel sees it.
+// env reports the identity and permissions of the process, as the kernel reports them.
 func (s *server) env(w http.ResponseWriter, _ *http.Request) {
 	status := procFields("/proc/self/status")
 	writable := map[string]bool{}

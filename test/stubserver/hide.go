@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// hide keeps something in the state that its own user may not read, and answers what was there before.
+// hide writes a file to the state that its own user may not read, and returns the previous content.
 func (s *server) hide(w http.ResponseWriter, _ *http.Request) {
 	dir := filepath.Join(s.state, "hidden")
 	file := filepath.Join(dir, "file")

@@ -2,10 +2,10 @@
 // tests of containers, processes and the proxy need neither a large image nor seconds of start-up.
 //
 // It knows the contract: HTTP Basic from the environment, a health document, a JSON path, an event stream, and HTML
-// for every path that it does not know. It refuses to know anything that OpenCode does behind those.
+// for every path that it does not know. It implements no other function of OpenCode.
 //
 // Environment: PORT; OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD; STUB_MODE (see [modes]); STUB_DELAY;
-// STUB_HEARTBEAT; STUB_STATE, the directory in which it remembers its sessions.
+// STUB_HEARTBEAT; STUB_STATE, the directory in which it keeps its sessions.
 package main
 
 import (
@@ -79,7 +79,7 @@ func run(address string) int {
 	fmt.Fprintf(os.Stderr, "stubserver: mode %q\n", mode)
 	switch mode {
 	case "exit":
-		fmt.Fprintln(os.Stderr, "stubserver: ends at once, as it was told to")
+		fmt.Fprintln(os.Stderr, "stubserver: exits at once, as STUB_MODE says")
 		return exitMode
 	case "closed":
 		<-ctx.Done()
@@ -96,7 +96,7 @@ func run(address string) int {
 		exit:      make(chan int, 1),
 	}
 	if _, err := os.Stat(loopFile(s.state)); err == nil {
-		fmt.Fprintln(os.Stderr, "stubserver: ends at every start, as it was told to")
+		fmt.Fprintln(os.Stderr, "stubserver: exits at every start, as it was set to")
 		return exitMode
 	}
 	if mode == "slow" {

@@ -53,7 +53,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /hide", s.hide)
 	mux.HandleFunc("/echo", s.echo)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		// Like OpenCode, whose web page answers for every path that is no route.
+		// Like OpenCode, which responds with its web page on every path that is no route.
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<!doctype html><title>stub</title>")
 	})
@@ -79,8 +79,8 @@ func (s *server) authenticated(next http.Handler) http.Handler {
 	})
 }
 
-// behave changes how the server behaves from now on: "mute" answers no health, "wedged" answers its health and hangs at
-// everything that is work, "broken" answers 500, "slow" takes half a second for each; "loop" ends it now and at every later
+// behave changes how the server behaves from now on: "mute" does not respond to health checks, "wedged" responds to them and hangs
+// at all other requests, "broken" responds with 500, "slow" takes half a second for each; "loop" exits now and at every later
 // start.
 func (s *server) behave(w http.ResponseWriter, r *http.Request) {
 	manner := r.URL.Query().Get("as")
@@ -104,7 +104,7 @@ const slowness = time.Second / 2
 // loopFile says that the server ends at its start.
 func loopFile(state string) string { return filepath.Join(state, "loop") }
 
-// misbehaves reports whether a request was not answered as it should be, in one of these manners.
+// misbehaves handles a request in the set manner, and reports false if there is none.
 func (s *server) misbehaves(w http.ResponseWriter, r *http.Request, silent string) bool {
 	s.mu.Lock()
 	manner := s.manner
