@@ -55,8 +55,8 @@ func healthShowsStorage(t *testing.T) {
 	if status, backend := member[string](t, a, "status"), member[string](t, a, "storage_backend"); status != "healthy" || backend != "json" {
 		t.Errorf("got %s and %s, want healthy and json", status, backend)
 	}
-	if stranger := w.Call(http.MethodGet, "/health", "", ""); strings.TrimSpace(string(stranger.Body)) != `{"status":"healthy"}` {
-		t.Errorf("a stranger sees %s, want the status only", stranger)
+	if unauthenticated := w.Call(http.MethodGet, "/health", "", ""); strings.TrimSpace(string(unauthenticated.Body)) != `{"status":"healthy"}` {
+		t.Errorf("an unauthenticated client sees %s, want the status only", unauthenticated)
 	}
 	db := databaseFileEnv(t)
 	db.Create("{}")
@@ -216,7 +216,7 @@ func containersHaveAHealth(t *testing.T) {
 	if got := member[float64](t, all, "total_sessions_monitored"); got != 1 {
 		t.Errorf("got %v sessions, want one", got)
 	}
-	if a := w.Call(http.MethodGet, "/health/container/ses-nobody", w.AdminToken(), ""); a.Status != http.StatusNotFound {
+	if a := w.Call(http.MethodGet, "/health/container/ses-unknown", w.AdminToken(), ""); a.Status != http.StatusNotFound {
 		t.Errorf("of a session that is not there: got %s, want 404", a)
 	}
 }
@@ -256,7 +256,7 @@ func sessionsHaveALife(t *testing.T) {
 	}
 }
 
-// The stub lets nobody in but with its own credential, which no client ever sees.
+// The stub admits only requests with its own credential, which no client gets.
 func credentialIsOurs(t *testing.T) {
 	w := fileEnv(t, nil)
 	id, token := w.Create("{}")

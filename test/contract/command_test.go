@@ -102,12 +102,12 @@ func wayToTheEngineIsTested(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("with the right certificates: %v\n%s", err, out)
 	}
-	stranger := filepath.Join(t.TempDir(), "certs")
-	harness.Command(t, nil, "certs", "init", "--dir", stranger)
+	foreign := filepath.Join(t.TempDir(), "certs")
+	harness.Command(t, nil, "certs", "init", "--dir", foreign)
 	cmd = exec.CommandContext(t.Context(), "../../docker/scripts/test-tls-connection")
-	cmd.Env = append(env, "DOCKER_CERT_PATH="+stranger)
+	cmd.Env = append(env, "DOCKER_CERT_PATH="+foreign)
 	if out, err := cmd.CombinedOutput(); err == nil {
-		t.Errorf("with a stranger's: want a failure\n%s", out)
+		t.Errorf("with another authority's: want a failure\n%s", out)
 	}
 }
 

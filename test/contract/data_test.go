@@ -22,13 +22,13 @@ import (
 
 func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
-// withDatabase is a house that keeps its sessions in a PostgreSQL of its own.
+// withDatabase is an environment with its sessions in its own PostgreSQL.
 type withDatabase struct {
 	*harness.Env
 	db *postgrestest.Server
 }
 
-// databaseEnv has the settings of one whose Berth is not started yet.
+// databaseEnv returns such an environment whose Berth is not started yet.
 func databaseEnv(t *testing.T) withDatabase {
 	t.Helper()
 	w := withDatabase{Env: harness.NewStub(t), db: postgrestest.Start(t)}
@@ -126,9 +126,9 @@ func sessionsMoveIntoTheDatabase(t *testing.T) {
 	}
 	w.db.Stop()
 	if a := w.Call(http.MethodGet, "/s/"+id+"/session", token, ""); a.Status != http.StatusOK {
-		t.Errorf("while the database is away: got %s, want the session served on", a)
+		t.Errorf("while the database is unavailable: got %s, want the session served on", a)
 	}
-	harness.Eventually(t, 20*time.Second, "it is told that the database is away", func() error {
+	harness.Eventually(t, 20*time.Second, "the database is reported as unavailable", func() error {
 		if a := health(t, w.Env); a.Field("status") != "degraded" {
 			return errors.New(a.String())
 		}
@@ -136,7 +136,7 @@ func sessionsMoveIntoTheDatabase(t *testing.T) {
 	})
 	other, _ := w.Create("{}")
 	w.db.Start()
-	harness.Eventually(t, 30*time.Second, "what was made meanwhile is in the database", func() error {
+	harness.Eventually(t, 30*time.Second, "the session that was created meanwhile is in the database", func() error {
 		if a := health(t, w.Env); a.Field("status") != "healthy" {
 			return errors.New(a.String())
 		}

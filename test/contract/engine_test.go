@@ -19,7 +19,7 @@ func operationsTakeTurns(t *testing.T) {
 		relay := w.NewRelay()
 		relay.Hold(100 * time.Millisecond)
 		w.Vars["USE_ASYNC_DOCKER"] = async
-		w.Vars["DOCKER_MAX_OPERATIONS"] = "4" // whatever the engine's CPUs
+		w.Vars["DOCKER_MAX_OPERATIONS"] = "4" // independent of the engine's CPUs
 		w.StartServe()
 		var wg sync.WaitGroup
 		for range 4 {

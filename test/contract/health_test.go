@@ -34,7 +34,7 @@ func states(t *testing.T, w *harness.Env, id string) (stop func() []string) {
 	return sync.OnceValue(func() []string { close(done); <-over; return seen })
 }
 
-// A server breaks, is restarted once, breaks again, and is given up; then the engine goes away.
+// A server fails, is restarted once, fails again, and has no restarts left; then the engine becomes unavailable.
 func containersAreHealed(t *testing.T) {
 	w := fileEnv(t, map[string]string{
 		"CONTAINER_HEALTH_CHECK_INTERVAL": "1", "CONTAINER_FAILURE_THRESHOLD": "2", "CONTAINER_MAX_RESTART_ATTEMPTS": "1", "CONTAINER_RESTART_DELAY": "1",
@@ -66,7 +66,7 @@ func containersAreHealed(t *testing.T) {
 	}
 	become(id, "FAILED")
 	if a := w.Call(http.MethodGet, "/sessions/"+id, admin, ""); a.Field("status") != "error" || a.Field("last_error") == "" {
-		t.Errorf("the session that was given up: got %s, want error and why", a)
+		t.Errorf("the failed session: got %s, want error and why", a)
 	}
 	if got := seen(); !slices.Contains(got, "RESTARTING") {
 		t.Errorf("got the states %v, want RESTARTING among them", got)
@@ -75,6 +75,6 @@ func containersAreHealed(t *testing.T) {
 	w.Guard.Signal(syscall.SIGKILL)
 	become(other, "UNKNOWN")
 	if a := w.Call(http.MethodGet, "/sessions/"+other, admin, ""); a.Field("status") != "running" || member[float64](t, a, "restart_count") != 0 {
-		t.Errorf("while the engine is away: got %s, want nothing restarted", a)
+		t.Errorf("while the engine is unavailable: got %s, want nothing restarted", a)
 	}
 }

@@ -40,7 +40,7 @@ func linesAreJSON(t *testing.T) {
 		return l["operation"] == "create" && l["session_id"] != nil
 	})
 	if created < 0 {
-		t.Fatal("no line tells of the create and its duration")
+		t.Fatal("no line reports the create and its duration")
 	}
 	line := linesOf(t, w.Serve.Log)[created]
 	for field, form := range map[string]string{
@@ -67,7 +67,7 @@ func linesAreForPeople(t *testing.T) {
 	}
 }
 
-// A request is followed from the door to the session's server, and the file is rotated under it.
+// A request's ID is in all logs and at the session's server, and the file is rotated meanwhile.
 func requestsAreFollowed(t *testing.T) {
 	dir := t.TempDir()
 	w := fileEnv(t, map[string]string{
@@ -115,6 +115,6 @@ func requestsAreFollowed(t *testing.T) {
 		if info, err := os.Stat(f); err != nil || info.Size() > 1<<20 {
 			t.Errorf("%s: got %v, %v; want 1 MB at most", f, info, err)
 		}
-		linesOf(t, f) // none is torn
+		linesOf(t, f) // no line is incomplete
 	}
 }

@@ -80,7 +80,7 @@ func healthy(t *testing.T, w *harness.Env) health {
 // degraded waits until an instance has detected that its database is unavailable.
 func degraded(t *testing.T, w *harness.Env) {
 	t.Helper()
-	harness.Eventually(t, 30*time.Second, "the instance tells that its database is away", func() error {
+	harness.Eventually(t, 30*time.Second, "the instance reports that its database is unavailable", func() error {
 		h, err := healthOf(t.Context(), w)
 		if err == nil && (h.Status != "degraded" || h.Database.Status != "unavailable" || h.Database.Reason == "") {
 			err = fmt.Errorf("%+v", h)

@@ -182,7 +182,7 @@ func TestInstancesListEachOther(t *testing.T) {
 		t.Errorf("GET /instances: got %s", a)
 	}
 	second.Serve.Signal(syscall.SIGKILL)
-	harness.Eventually(t, 15*time.Second, "the dead one is known to be dead", alive(w.Env, 1))
+	harness.Eventually(t, 15*time.Second, "the killed one is listed as not alive", alive(w.Env, 1))
 	second.StartServe()
 	harness.Eventually(t, 10*time.Second, "it is back", alive(w.Env, 2))
 	second.Serve.Signal(syscall.SIGTERM)
@@ -264,7 +264,7 @@ func TestWorkOfKilledInstanceIsTakenOver(t *testing.T) {
 			_, _ = second.Try(t.Context(), http.MethodPost, "/sessions/"+id+"/restart", w.AdminToken(), "")
 		}()
 	}
-	harness.Eventually(t, 10*time.Second, "the work has begun", func() error {
+	harness.Eventually(t, 10*time.Second, "the operation has started", func() error {
 		all, err := w.Sessions(t.Context())
 		for _, s := range all {
 			if s.Operation == nil {
@@ -284,6 +284,6 @@ func TestWorkOfKilledInstanceIsTakenOver(t *testing.T) {
 		}
 		return err
 	})
-	t.Logf("finished %s after the death", time.Since(begun).Round(100*time.Millisecond))
+	t.Logf("finished %s after the kill", time.Since(begun).Round(100*time.Millisecond))
 	w.isConsistent(t, w.Env)
 }

@@ -16,7 +16,7 @@ import (
 type load struct {
 	t    *testing.T
 	stop context.CancelFunc
-	ctx  context.Context // of the load; requests outlive it, because one whose answer nobody reads may have been obeyed
+	ctx  context.Context // of the load; requests outlive it, because one whose response is not read may have been carried out
 	wg   sync.WaitGroup
 
 	mu      sync.Mutex

@@ -105,7 +105,7 @@ func TestRolledBackDatabaseIsReported(t *testing.T) {
 	harness.Must(t, os.RemoveAll(w.db.Data()))
 	harness.Must(t, os.Rename(old, w.db.Data()))
 	w.db.Start()
-	harness.Eventually(t, 30*time.Second, "the step back is told", func() error {
+	harness.Eventually(t, 30*time.Second, "the rollback is reported", func() error {
 		h, err := healthOf(t.Context(), w.Env)
 		if err == nil && (h.Status != "degraded" || h.Database.Status != "degraded" || !strings.HasPrefix(h.Database.Reason, "the database was rolled back to an earlier state")) {
 			err = fmt.Errorf("%+v", h)

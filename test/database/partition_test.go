@@ -57,7 +57,7 @@ func TestOfflineStopsAndDeletesAreNotUndoneByOtherInstance(t *testing.T) {
 			}
 			healthy(t, w.Env)
 			healthy(t, second)
-			pause(t.Context(), 8*time.Second) // whoever still acts on what was known before has done it by then
+			pause(t.Context(), 8*time.Second) // operations that use the earlier state have ended by then
 			all := w.isConsistent(t, second)
 			for _, id := range stopped {
 				if all[id].Status != "stopped" {
@@ -103,7 +103,7 @@ func TestSessionCreatedByTwoInstancesIsMerged(t *testing.T) {
 	healthy(t, w.Env)
 	healthy(t, second)
 	w.isConsistent(t, w.Env)
-	harness.Eventually(t, 10*time.Second, "one token is good everywhere, and the other nowhere", func() error {
+	harness.Eventually(t, 10*time.Second, "one token is valid on every instance, the other on none", func() error {
 		var good []int
 		for _, on := range both {
 			for i, token := range tokens {

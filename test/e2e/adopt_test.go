@@ -37,7 +37,7 @@ func (w *fixture) refusedToStart(t *testing.T) string {
 	select {
 	case <-w.Serve.Done:
 	case <-time.After(40 * time.Second):
-		t.Fatal("serve goes on")
+		t.Fatal("serve did not end")
 	}
 	text, err := os.ReadFile(w.Serve.Log)
 	harness.Must(t, err)
@@ -50,7 +50,7 @@ func (w *fixture) refusedToStart(t *testing.T) string {
 // serviceUser has the state directory of a service that root rescues.
 const serviceUser = 64321
 
-// serviceDirectory makes the state directory anew, as that of a service with a user of its own where the test is root.
+// serviceDirectory recreates the state directory, as that of a service with a user of its own where the test is root.
 func (w *fixture) serviceDirectory(t *testing.T) {
 	t.Helper()
 	harness.Must(t, os.Mkdir(w.Vars["BERTH_STATE_DIR"], 0o700))
@@ -59,7 +59,7 @@ func (w *fixture) serviceDirectory(t *testing.T) {
 	}
 }
 
-// isServices checks that everything in the state directory belongs to whom the directory belongs to.
+// isServices checks that everything in the state directory belongs to the directory's owner.
 func (w *fixture) isServices(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -155,7 +155,7 @@ func TestEmptyStoreEndsNothingAndAdoptBringsTheSessionsBack(t *testing.T) {
 	}
 }
 
-// Whoever brings back one session of several has not given up the others.
+// Adopting one session of several keeps the others.
 func TestAdoptOfOneSessionKeepsTheOthers(t *testing.T) {
 	t.Parallel()
 	w := stubEnv(t)
@@ -265,7 +265,7 @@ func TestAdoptAfterTheLossOfTheStateDirectory(t *testing.T) {
 		w.served(t, id, w.Call(http.MethodPost, "/sessions/"+id+"/auth/rotate", w.AdminToken(), "").Field("token"))
 	}
 	if now, _ := w.containerOf(t, id); now == before {
-		t.Error("the container is the old one, whose credential nobody knows")
+		t.Error("the container is the old one, whose credential is lost")
 	}
 }
 
@@ -314,7 +314,7 @@ func TestCopyOfAStateDirectoryIsRefused(t *testing.T) {
 		begun := time.Now()
 		w.StartServe()
 		if took := time.Since(begun); took > 8*time.Second {
-			t.Errorf("the restart of the owner took %s, want nobody asked", took)
+			t.Errorf("the restart of the owner took %s, want no question to others", took)
 		}
 	}
 	w.served(t, id, token)
@@ -333,7 +333,7 @@ func TestCopyOfAStateDirectoryIsRefused(t *testing.T) {
 		t.Errorf("the first one: got %q, want it refused now", said)
 	}
 	second.Serve.Signal(syscall.SIGKILL)
-	w.StartServe() // nobody answers: it takes them back
+	w.StartServe() // no other Berth responds: it takes them back
 	w.served(t, id, token)
 	if _, running := w.containerOf(t, later); !running {
 		t.Error("a session that the copy did not know has lost its container")

@@ -71,7 +71,7 @@ func restartedOnce(p observedSession) bool {
 	return p.Status == "running" && p.Restarts == 1 && p.State == "HEALTHY" && p.LastError == ""
 }
 
-// Whatever ends or breaks a server, its user gets it back, with workspace, token and history.
+// A server that ends or fails in any way is restarted, with workspace, token and history.
 func TestServersThatFailAreHealed(t *testing.T) {
 	t.Parallel()
 	w := monitoredEnv(t)
@@ -203,7 +203,7 @@ func TestSlowServerIsMeasuredAndLeftAlone(t *testing.T) {
 	}
 }
 
-// While the engine cannot be reached nobody is restarted, whatever his server does.
+// While the engine cannot be reached no session is restarted.
 func TestEngineOutageEndsNoSession(t *testing.T) {
 	t.Parallel()
 	w := monitoredEnv(t)
@@ -219,11 +219,11 @@ func TestEngineOutageEndsNoSession(t *testing.T) {
 	})
 	for _, id := range []string{well, ill} {
 		if p := w.patient(t, id); p.Status != "running" || p.Restarts != 0 {
-			t.Errorf("while the engine is away, a session is %+v", p)
+			t.Errorf("while the engine is unavailable, a session is %+v", p)
 		}
 	}
 	if a := w.Call(http.MethodGet, "/s/"+well+"/global/health", wellToken, ""); a.Status != http.StatusOK {
-		t.Errorf("a session while the engine is away: got %s", a)
+		t.Errorf("a session while the engine is unavailable: got %s", a)
 	}
 	w.StartGuard()
 	w.becomes(t, ill, "healed when the engine is back", restartedOnce)
@@ -267,8 +267,8 @@ func TestContainerHealthHasTheDocumentsFields(t *testing.T) {
 			t.Errorf("got %s", got["session_"+id])
 		}
 	}
-	stranger := w.Call(http.MethodGet, "/health/container", "", "")
-	if body := strings.TrimSpace(string(stranger.Body)); body != `{"status":"healthy"}` {
-		t.Errorf("a stranger sees %s, want the status only", body)
+	unauthenticated := w.Call(http.MethodGet, "/health/container", "", "")
+	if body := strings.TrimSpace(string(unauthenticated.Body)); body != `{"status":"healthy"}` {
+		t.Errorf("an unauthenticated client sees %s, want the status only", body)
 	}
 }

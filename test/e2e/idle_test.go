@@ -11,7 +11,7 @@ import (
 	"berth/test/harness"
 )
 
-// Nobody uses a session for a minute: it is stopped. Its next request wakes it, with everything that it had.
+// A session that is not used for a minute is stopped. The next request wakes it with its workspace and state.
 func TestIdleSessionIsStoppedAndWakesWithItsNextRequest(t *testing.T) {
 	t.Parallel()
 	w := stubEnv(t)

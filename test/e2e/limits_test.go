@@ -98,7 +98,7 @@ func TestLimitsAreReallyOnTheContainer(t *testing.T) {
 	}
 }
 
-// One session that takes more memory than it may loses its server, and nobody else notices.
+// The server of a session that exceeds its memory limit is killed, without effect on other sessions.
 func TestOutOfMemorySessionDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	w := monitoredEnv(t)
@@ -153,8 +153,8 @@ func TestCriticalHostGetsNoMoreSessionsAndKeepsThoseItHas(t *testing.T) {
 	w := stubEnv(t)
 	w.StartServe()
 	id, token := w.Create("")
-	asleep, _ := w.Create("")
-	if a := w.Call(http.MethodPost, "/sessions/"+asleep+"/stop", w.AdminToken(), ""); a.Status != http.StatusOK {
+	stopped, _ := w.Create("")
+	if a := w.Call(http.MethodPost, "/sessions/"+stopped+"/stop", w.AdminToken(), ""); a.Status != http.StatusOK {
 		t.Fatalf("stop: got %s", a)
 	}
 	again := func(critical, warning string) {
@@ -183,7 +183,7 @@ func TestCriticalHostGetsNoMoreSessionsAndKeepsThoseItHas(t *testing.T) {
 		len(health.Alerts) == 0 || health.Alerts[0].Level != "critical" || !strings.Contains(health.Alerts[0].Message, "critical from 0.1 %") {
 		t.Errorf("/health says %+v", health)
 	}
-	for _, path := range []string{"/sessions", "/sessions/" + asleep + "/start"} {
+	for _, path := range []string{"/sessions", "/sessions/" + stopped + "/start"} {
 		a := w.Call(http.MethodPost, path, w.AdminToken(), "")
 		if a.Status != http.StatusServiceUnavailable || a.Field("code") != "resources_critical" || a.Header.Get("Retry-After") != "15" ||
 			!strings.HasPrefix(a.Field("detail"), "host memory at ") || !strings.Contains(a.Field("detail"), " %, critical from 0.1 %; ") {
@@ -197,7 +197,7 @@ func TestCriticalHostGetsNoMoreSessionsAndKeepsThoseItHas(t *testing.T) {
 		t.Errorf("a running session answers %s", a)
 	}
 	again("1", "0.9")
-	if a := w.Call(http.MethodPost, "/sessions/"+asleep+"/start", w.AdminToken(), ""); a.Status != http.StatusOK {
+	if a := w.Call(http.MethodPost, "/sessions/"+stopped+"/start", w.AdminToken(), ""); a.Status != http.StatusOK {
 		t.Errorf("start on a host that is well: got %s", a)
 	}
 	w.Create("")

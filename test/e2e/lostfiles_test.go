@@ -56,7 +56,7 @@ func TestLostInstanceOrSecretRefusesStart(t *testing.T) {
 		t.Errorf("after adopt: got %+v, %v", all, err)
 	}
 
-	// Without the secret nobody can reach the container: the session gets another one on the same volumes.
+	// Without the secret the container cannot be reached: the session gets another one on the same volumes.
 	w.Serve.Signal(syscall.SIGKILL)
 	before, _ := w.containerOf(t, id)
 	w.lose("token-secret")

@@ -133,6 +133,6 @@ func TestSecondInstallationIsNoFault(t *testing.T) {
 		t.Errorf("after --discard the name is %q, want %q", text, fresh)
 	}
 	if a := first.Call(http.MethodPost, "/sessions", first.AdminToken(), ""); a.Status != http.StatusCreated {
-		t.Errorf("the first one: got %s, want it to go on", a)
+		t.Errorf("the first one: got %s, want it running", a)
 	}
 }

@@ -245,7 +245,7 @@ func TestFullStateDisk(t *testing.T) {
 	if a := w.Call(http.MethodPost, "/sessions", w.AdminToken(), `{"metadata":{"x":"`+strings.Repeat("y", 8000)+`"}}`); a.Status != http.StatusServiceUnavailable || a.Field("code") != "store_unavailable" {
 		t.Errorf("create on a full disk: got %s, want 503 store_unavailable", a)
 	}
-	// Strangers see what was so within the last second.
+	// Unauthenticated clients get a status that is cached for a second.
 	seen := func(status string) {
 		t.Helper()
 		harness.Eventually(t, 5*time.Second, "health is "+status, func() error {
