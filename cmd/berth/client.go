@@ -103,7 +103,7 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	resp, err := c.do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, withHint(context.Cause(ctx), "Berth continues the operation; berth session list shows the result")
+			return nil, withHint(context.Cause(ctx), "Berth continues the operation; berth session list shows the result, and berth session rotate gives a new session its token")
 		}
 		return nil, unreachable(c.base, err)
 	}

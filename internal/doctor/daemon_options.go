@@ -14,7 +14,8 @@ import (
 const (
 	adviceDaemon = "berth docker setup-tls merges what is missing into /etc/docker/daemon.json"
 	// Valid also for an engine behind a guard, where setup-tls would add a second TLS port.
-	adviceLiveRestore = `add "live-restore": true to /etc/docker/daemon.json and let the engine read it again (systemctl reload docker); ` +
+	adviceLiveRestore = `add "live-restore": true to the engine's daemon.json (of Debian's service: /etc/docker/daemon.json) and let it read the file again ` +
+		"(systemctl reload docker); " +
 		"where the engine itself serves TLS, berth docker setup-tls does"
 )
 
