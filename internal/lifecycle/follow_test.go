@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,25 +17,6 @@ import (
 	"berth/internal/storage/jsonfile"
 	"berth/internal/waittest"
 )
-
-// peers is a scriptable Peers.
-type peers struct {
-	mu          sync.Mutex
-	living      map[string]bool
-	foreign     map[session.ID]bool // sessions of another process
-	missing     time.Time
-	unreachable bool
-}
-
-func (p *peers) Alive(process string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.living[process]
-}
-
-func (p *peers) Mine(id session.ID) bool { p.mu.Lock(); defer p.mu.Unlock(); return !p.foreign[id] }
-
-func (p *peers) UnreachableSince() time.Time { p.mu.Lock(); defer p.mu.Unlock(); return p.missing }
 
 func (p *peers) Unreachable(time.Time) bool { p.mu.Lock(); defer p.mu.Unlock(); return p.unreachable }
 
