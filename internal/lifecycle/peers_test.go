@@ -1,9 +1,10 @@
 package lifecycle_test
 
 import (
-	"berth/internal/session"
 	"sync"
 	"time"
+
+	"berth/internal/session"
 )
 
 // peers is a scriptable Peers.
