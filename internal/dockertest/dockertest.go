@@ -11,11 +11,13 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -23,7 +25,8 @@ const (
 	requireVariable = "BERTH_TEST_REQUIRE"
 
 	labelInstance = "berth.instance"
-	sweepTimeout  = 60 * time.Second
+	sweepTimeout  = 3 * time.Minute
+	sweepAtOnce   = 4 // containers
 )
 
 // Engine returns the host of the engine that tests may use, as "unix:///…" or "tcp://…". It skips the test when
@@ -74,21 +77,31 @@ func Instance(t testing.TB) string {
 	return name
 }
 
-// sweep removes everything with the instance's label: containers first, because they hold the rest.
+// sweep removes everything with the instance's label: containers first, because they hold the rest. A test may have made
+// fifty of them, on an engine that others use as well.
 func sweep(ctx context.Context, api *client.Client, instance string) error {
 	mine := client.Filters{}.Add("label", labelInstance+"="+instance)
+	var mu sync.Mutex
 	var faults []error
 	note := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
 		if !errdefs.IsNotFound(err) {
 			faults = append(faults, err)
 		}
 	}
 	containers, err := api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: mine})
 	note(err)
+	var removals errgroup.Group
+	removals.SetLimit(sweepAtOnce)
 	for _, c := range containers.Items {
-		_, err := api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-		note(err)
+		removals.Go(func() error {
+			_, err := api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+			note(err)
+			return nil
+		})
 	}
+	_ = removals.Wait()
 	volumes, err := api.VolumeList(ctx, client.VolumeListOptions{Filters: mine})
 	note(err)
 	for _, v := range volumes.Items {
