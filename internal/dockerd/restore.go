@@ -17,8 +17,8 @@ type act struct {
 	do    func(context.Context) error
 }
 
-// restoration lists the acts that restore everything to what a layer says: files, service manager and engine, firewall. The last recorded
-// file comes first, so that files go before their directories.
+// restoration lists the acts that restore everything to what a layer says: files, service manager and engine, firewall. The last
+// recorded file comes first, so that files go before their directories.
 func (s *Setup) restoration(j *journal, l layer, engine func(context.Context) error) []act {
 	var acts []act
 	for _, r := range slices.Backward(l.Files) {

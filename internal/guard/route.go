@@ -19,8 +19,8 @@ const (
 
 var versionPrefix = regexp.MustCompile(`^/v[0-9]+\.[0-9]+(/|$)`)
 
-// routeOf is the pattern of an engine path for logs and for choosing how to forward: no version, no ids, no names. Its values are from a
-// closed set, whatever a client sends; what is unknown becomes {other}.
+// routeOf is the pattern of an engine path for logs and for choosing how to forward: no version, no ids, no names. Its values are
+// from a closed set, whatever a client sends; what is unknown becomes {other}.
 func routeOf(path string) string {
 	path = versionPrefix.ReplaceAllString(path, "/")
 	segments := strings.Split(strings.Trim(path, "/"), "/")

@@ -128,7 +128,7 @@ func TestEventsAreStreamedAsTheyHappen(t *testing.T) {
 	}
 }
 
-// record is a session whose content and changes a test controls.
+// record is a session with content and changes that a test controls.
 type record struct {
 	httpapi.Sessions
 	session.Session

@@ -70,7 +70,7 @@ func TestExternalStopIsDeferredUntilPeersAnswer(t *testing.T) {
 	})
 }
 
-// A stopped session whose container runs may have been started by an unreachable process.
+// A running container of a stopped session may have been started by an unreachable process.
 func TestContainerOfUnreachablePeerIsNotStopped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -188,7 +188,8 @@ func TestRouteOfRestartingSessionHasStartTime(t *testing.T) {
 	})
 }
 
-// The engine's events are first received while a server fails to start. No events were lost, so the failure counts against the server.
+// The engine's events are first received while a server fails to start. No events were lost, so the failure counts against the
+// server.
 func TestFailureBeforeFirstEventUsesBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -26,8 +26,8 @@ type ClientOptions struct {
 	Now      func() time.Time // nil means time.Now
 }
 
-// Client is the end that connects to an engine. It reloads its files when they change: the pair, the authorities, and the revocation list
-// crl.pem beside them, if there is one.
+// Client is the end that connects to an engine. It reloads its files when they change: the pair, the authorities, and the
+// revocation list crl.pem beside them, if there is one.
 type Client struct {
 	w      *watched
 	opts   ClientOptions

@@ -66,7 +66,8 @@ type InitResult struct {
 // Init ensures that dir has a certificate authority, a server certificate and a client certificate with their keys.
 //
 // A complete and valid set that covers the requested hosts is unchanged; without requested hosts, any are accepted. A lost
-// revocation list is recreated. Any other existing set is an error (a FileError with the remedy) unless Force is set. A run that was interrupted is completed by the next one, with or without Force.
+// revocation list is recreated. Any other existing set is an error (a FileError with the remedy) unless Force is set. A run that
+// was interrupted is completed by the next one, with or without Force.
 func Init(dir string, opts InitOptions) (InitResult, error) {
 	if err := opts.Validate(); err != nil {
 		return InitResult{}, err

@@ -20,8 +20,8 @@ type ServerOptions struct {
 	Now    func() time.Time // nil means time.Now
 }
 
-// Server is the end that admits clients. It reloads its files when they change: the pair, the authorities, and the revocation list crl.pem
-// beside them.
+// Server is the end that admits clients. It reloads its files when they change: the pair, the authorities, and the revocation list
+// crl.pem beside them.
 type Server struct{ w *watched }
 
 // OpenServer reads the files of a server that admits only clients with a certificate of an authority in paths.CA. A fault

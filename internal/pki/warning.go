@@ -18,7 +18,8 @@ const (
 )
 
 // exposures returns the files of one end that other users than their owner can change, including their directories, and its key,
-// or that of an authority beside the certificates, if every user can read it. Files that cannot be read are skipped: loading them reports the error.
+// or that of an authority beside the certificates, if every user can read it. Files that cannot be read are skipped: loading them
+// reports the error.
 func exposures(paths Paths) []FileError {
 	var found []FileError
 	seen := map[string]bool{}

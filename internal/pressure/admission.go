@@ -19,7 +19,7 @@ var remedies = map[Resource]string{
 }
 
 // Admit returns a CodePressure error, with a [CriticalError] as its cause, while a resource is critical. What is not
-// known refuses nothing. It is made for Admit of lifecycle.Options.
+// known refuses nothing. It implements lifecycle.Admission.
 func (m *Monitor) Admit(context.Context) error {
 	for _, alert := range m.Snapshot().Alerts() {
 		if alert.Level == Critical {

@@ -49,9 +49,9 @@ func (p *Proxy) Drain(ctx context.Context, quiet <-chan struct{}) error {
 	return nil
 }
 
-// join adds the call to its grant, so that it ends with the grant or when Drain ends all requests. It returns the cause if the grant has
-// ended; otherwise the caller calls [grant.leave]. It takes no lock of the proxy: a call that joins after Drain has stopped the
-// grant's calls finds requestsEnded set.
+// join adds the call to its grant, so that it ends with the grant or when Drain ends all requests. It returns the cause if the
+// grant has ended; otherwise the caller calls [grant.leave]. It takes no lock of the proxy: a call that joins after Drain has
+// stopped the grant's calls finds requestsEnded set.
 func (p *Proxy) join(c *call) error {
 	if err := c.grant.join(c); err != nil {
 		return err

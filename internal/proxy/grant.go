@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// grant holds the requests that were admitted with one token. It ends when the token expires, when its grace period ends, or
-// when it is replaced; its requests end with it. A route that is set again with the same token keeps the grant, and with it the requests.
+// grant holds the requests that were admitted with one token. It ends when the token expires, when its grace period ends, or when
+// it is replaced; its requests end with it. A route that is set again with the same token keeps the grant, and with it the
+// requests.
 //
 // It costs a timer and no goroutine. The timer checks the clock at least every [grantCheckInterval], so that after the clock is
 // set forward, requests end at most that long after their token.

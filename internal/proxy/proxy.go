@@ -1,9 +1,9 @@
 // Package proxy is the data plane: it takes a request under /s/{id}/, checks the session's token, and sends it to the
 // session's server with that server's own credential. It streams both ways and buffers nothing but a few kilobytes.
 //
-// It knows routes, which it holds in memory, and how HTTP is carried: connections, bodies, streams, upgrades, and the end of
-// each. Package [berth/internal/proxy/policy] decides which requests are forwarded, and how. It does not know the store, the runtime, the
-// JSON API or the function of the sessions' servers; the specifics of a server are in the route's profile.
+// It knows routes, which it holds in memory, and how HTTP is carried: connections, bodies, streams, upgrades, and the end of each.
+// Package [berth/internal/proxy/policy] decides which requests are forwarded, and how. It does not know the store, the runtime,
+// the JSON API or the function of the sessions' servers; the specifics of a server are in the route's profile.
 package proxy
 
 import (
@@ -49,7 +49,7 @@ type Options struct {
 	// cheap and must not block. nil: not called.
 	Touch func(session.ID)
 
-	// Wake starts a session whose route says that requests wake it, and returns when it is ready, or ctx has ended. nil: no
+	// Wake starts a session that its route marks as woken by requests, and returns when it is ready, or ctx has ended. nil: no
 	// session is woken.
 	Wake func(ctx context.Context, id session.ID) error
 	// WakeTimeout is how long a request waits for the start; default 30 s.
@@ -176,7 +176,8 @@ func (p *Proxy) Before(next http.Handler) http.Handler {
 	})
 }
 
-// ServeHTTP serves one request under /s/{id}/ and returns when the last byte of its response or WebSocket has been sent. It panics with [http.ErrAbortHandler] where a response must not look complete.
+// ServeHTTP serves one request under /s/{id}/ and returns when the last byte of its response or WebSocket has been sent. It panics
+// with [http.ErrAbortHandler] where a response must not look complete.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, c := newCall(p, w, r)
 	defer c.cancel(nil)

@@ -8,8 +8,8 @@ import (
 	"berth/internal/session"
 )
 
-// Behaviour sets how the server in a container misbehaves; the zero value is a server that works. The profile's variable STUB_MODE has the
-// same meaning as for test/stubserver.
+// Behaviour sets how the server in a container misbehaves; the zero value is a server that works. The profile's variable STUB_MODE
+// has the same meaning as for test/stubserver.
 type Behaviour struct {
 	Exits      bool          // exits at start with ExitCode; with OOM for lack of memory
 	ExitCode   int           // with Exits

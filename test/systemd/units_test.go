@@ -157,7 +157,7 @@ func TestUnits(t *testing.T) {
 
 	t.Run("a certificate that is missing is named, and its return is enough", func(t *testing.T) {
 		m.settings(t, "", "")
-		m.run(t, "mkdir /root/aside && mv /etc/berth/certs/client-cert.pem /etc/berth/certs/server-cert.pem /root/aside")
+		m.run(t, "mkdir /run/aside && mv /etc/berth/certs/client-cert.pem /etc/berth/certs/server-cert.pem /run/aside")
 		_, _ = m.exit(t, "systemctl start berth")
 		// Requests wait at the socket, and ask for a start until there have been too many.
 		for range 20 {
@@ -175,7 +175,7 @@ func TestUnits(t *testing.T) {
 		if out := m.run(t, "journalctl -u berth-guard -p err -o cat"); !strings.Contains(out, "server-cert.pem: file is missing") {
 			t.Errorf("the journal of the guard: %s", out)
 		}
-		m.run(t, "mv /root/aside/* /etc/berth/certs && systemctl start berth-guard")
+		m.run(t, "mv /run/aside/* /etc/berth/certs && systemctl start berth-guard")
 		harness.Eventually(t, timeout, "berth can be started without more", func() error {
 			if out, code := m.exit(t, "systemctl start berth"); code != 0 {
 				return errors.New(out)

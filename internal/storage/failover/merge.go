@@ -69,8 +69,8 @@ func combine(base, mine, now *session.Session) (next *session.Session, lost []st
 // same reports whether two versions are equal except for activity.
 func same(a, b *session.Session) bool { return record.Changed(a, b)&^record.GroupActivity == 0 }
 
-// requestedSince returns when somebody's last request took effect on s that is not in the timeline of base, an earlier
-// version of it. What Berth did by itself does not count, and neither does a new token. Zero: nobody asked.
+// requestedSince returns when the last requested operation took effect on s that is not in the timeline of base, an earlier
+// version of it. Automatic operations and new tokens do not count. Zero: there is none.
 func requestedSince(s, base session.Session) time.Time {
 	var last session.Event
 	if n := len(base.Timeline); n > 0 {
