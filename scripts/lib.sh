@@ -59,8 +59,11 @@ kill_tree() {
 	local child
 	# shellcheck disable=SC2013
 	for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do kill_tree "$child"; done
-	kill "$1" 2>/dev/null || { [ ! -d "/proc/$1" ] || as_root kill "$1"; }
+	terminate "$1"
 }
+
+# terminate PID [SIGNAL]: signals a process. One that has ended meanwhile is no failure.
+terminate() { kill ${2:+"$2"} "$1" 2>/dev/null || [ ! -d "/proc/$1" ] || as_root kill ${2:+"$2"} "$1" || [ ! -d "/proc/$1" ]; }
 
 # step NAME CMD...: runs CMD with its output in a log, shows the elapsed time, and
 # prints the end of the log if it fails (STEP_TAIL lines, 20 if unset).
@@ -113,10 +116,10 @@ halt() {
 	local pid _ deadline=$((SECONDS + $2))
 	if running "$1"; then
 		read -r pid _ <"$1"
-		kill "$pid" 2>/dev/null || as_root kill "$pid"
+		terminate "$pid"
 		while running "$1" && [ $SECONDS -lt $deadline ]; do sleep 0.1; done
 		if running "$1"; then
-			kill -9 "$pid" 2>/dev/null || as_root kill -9 "$pid"
+			terminate "$pid" -9
 		fi
 	fi
 	rm -f "$1"

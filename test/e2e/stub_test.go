@@ -125,39 +125,39 @@ func TestKillInTheMiddleOfACreateLosesAndOrphansNothing(t *testing.T) {
 func TestBadStartsLeaveNothingBehindAndSayWhy(t *testing.T) {
 	t.Parallel()
 	w := stubEnv(t)
-	w.Vars["SESSION_START_TIMEOUT"] = "8" // the program that exits has to have come to that, on a busy machine too
+	w.Vars["SESSION_START_TIMEOUT"] = "120" // the program that exits has to have come to that, on a busy machine too
 	w.StartServe()
 	admin := w.AdminToken()
-	for _, c := range []struct {
-		body   string
-		status int
-		code   string
-		says   string
-	}{
-		{`{"image":"berth-test/no-such-image:1"}`, 422, "image_not_found", "berth-test/no-such-image:1"},
-		{`{"profile":"exit"}`, 502, "start_failed", "code 3"},
-		{`{"profile":"mute"}`, 504, "start_timeout", "SESSION_START_TIMEOUT"},
-		{`{"profile":"closed"}`, 504, "start_timeout", "SESSION_START_TIMEOUT"},
-		{`{"profile":"no-such-profile"}`, 422, "invalid_request", "no-such-profile"},
-		{`{"owner":7}`, 422, "invalid_request", ""},
-		{`{"surprise":true}`, 422, "invalid_request", ""},
-		{`{`, 400, "malformed_request", ""},
-	} {
-		a := w.Call(http.MethodPost, "/sessions", admin, c.body)
-		if a.Status != c.status || a.Field("code") != c.code || !strings.Contains(a.Field("detail"), c.says) ||
+	refused := func(body string, status int, code, says string) {
+		t.Helper()
+		a := w.Call(http.MethodPost, "/sessions", admin, body)
+		if a.Status != status || a.Field("code") != code || !strings.Contains(a.Field("detail"), says) ||
 			a.Header.Get("Content-Type") != "application/problem+json" || a.Field("request_id") == "" {
-			t.Errorf("create with %s: got %s (%s), want %d %s saying %q", c.body, a, a.Header.Get("Content-Type"), c.status, c.code, c.says)
+			t.Errorf("create with %s: got %s (%s), want %d %s saying %q", body, a, a.Header.Get("Content-Type"), status, code, says)
 		}
 		if id := a.Field("session_id"); id != "" {
 			shown := w.Call(http.MethodGet, "/sessions/"+id, admin, "")
 			if shown.Field("status") != "error" || shown.Field("last_error") != a.Field("detail") {
-				t.Errorf("the session of %s: got %s, want it in error with %q", c.body, shown, a.Field("detail"))
+				t.Errorf("the session of %s: got %s, want it in error with %q", body, shown, a.Field("detail"))
 			}
 		}
 		if left := w.Containers(); len(left) != 0 {
-			t.Errorf("create with %s left %s in state %s", c.body, left[0].Names, left[0].State)
+			t.Errorf("create with %s left %s in state %s", body, left[0].Names, left[0].State)
 		}
 	}
+	refused(`{"image":"berth-test/no-such-image:1"}`, 422, "image_not_found", "berth-test/no-such-image:1")
+	refused(`{"profile":"exit"}`, 502, "start_failed", "code 3")
+	refused(`{"profile":"no-such-profile"}`, 422, "invalid_request", "no-such-profile")
+	refused(`{"owner":7}`, 422, "invalid_request", "")
+	refused(`{"surprise":true}`, 422, "invalid_request", "")
+	refused(`{`, 400, "malformed_request", "")
+
+	w.Serve.Signal(os.Interrupt)
+	<-w.Serve.Done
+	w.Vars["SESSION_START_TIMEOUT"] = "2"
+	w.StartServe()
+	refused(`{"profile":"mute"}`, 504, "start_timeout", "SESSION_START_TIMEOUT")
+	refused(`{"profile":"closed"}`, 504, "start_timeout", "SESSION_START_TIMEOUT")
 }
 
 func TestEngineThatIsDown(t *testing.T) {
