@@ -46,6 +46,7 @@ var outcomes = map[session.Code]Outcome{
 	session.CodeInProgress:          {409, ExitConflict, slog.LevelDebug, soon},
 	session.CodeCanceled:            {409, ExitFailure, slog.LevelDebug, 0},
 	session.CodeTooLarge:            {413, ExitUsage, slog.LevelDebug, 0},
+	session.CodeMisdirected:         {421, ExitUsage, slog.LevelDebug, 0},
 	session.CodeInvalid:             {422, ExitUsage, slog.LevelDebug, 0},
 	session.CodeIdempotencyMismatch: {422, ExitConflict, slog.LevelDebug, 0},
 	session.CodeImageNotFound:       {422, ExitNotFound, slog.LevelDebug, 0},

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,7 +104,7 @@ func TestUnknownSessionAndWrongTokenGetSameResponse(t *testing.T) {
 	}
 	want := ask("ses-no-such-session", "Bearer wrong")
 	want.mustBe(t, 401, session.CodeUnauthorized, "an unknown session")
-	if got := want.header.Get("WWW-Authenticate"); got != `Bearer realm="berth"` {
+	if got := want.header["Www-Authenticate"]; !slices.Equal(got, []string{`Bearer realm="berth"`, `Basic realm="berth", charset="UTF-8"`}) {
 		t.Errorf("WWW-Authenticate: got %q", got)
 	}
 	for _, id := range []session.ID{testID, stopped.ID, tokenless.ID, expired.ID} {

@@ -53,7 +53,9 @@ func (p *Proxy) fail(c *call, err error) {
 	h := c.w.Header()
 	switch code {
 	case session.CodeUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="berth"`)
+		if challenges := c.request.Challenges(); len(challenges) > 0 {
+			h["Www-Authenticate"] = challenges
+		}
 	case session.CodeMethod:
 		h.Set("Allow", policy.AllowedMethods)
 	}

@@ -97,6 +97,8 @@ func TestResponseHeadersReachingTheClient(t *testing.T) {
 		"Content-Type":   {"text/plain"},
 		"Content-Length": {"0"},
 		"Date":           {"then"},
+
+		"Content-Security-Policy": {"sandbox"}, // by path
 	}
 	if d := cmp.Diff(want, got.header); d != "" {
 		t.Errorf("headers (-want +got):\n%s", d)

@@ -1,4 +1,4 @@
-// Package proxy is the data plane: it takes a request under /s/{id}/, checks the session's token, and sends it to the
+// Package proxy is the data plane: it takes a request to a session's own origin or under /s/{id}/, checks the session's token, and sends it to the
 // session's server with that server's own credential. It streams both ways and buffers nothing but a few kilobytes.
 //
 // It knows routes, which it holds in memory, and how HTTP is carried: connections, bodies, streams, upgrades, and the end of each.
@@ -20,11 +20,13 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/inflight"
+	"berth/internal/origin"
 	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
 
-// route is the route in the log lines of every proxied request: never its path, which is the user's private data.
+// route is the route in the log lines of every proxied request, at its session's own origin too: never its path, which is the
+// user's private data.
 const route = "/s/{id}/"
 
 // DefaultMaxBody is the limit of a request body in bytes unless [Options] says otherwise: 16 MiB. OpenCode has none of
@@ -37,8 +39,9 @@ type Options struct {
 	Access *access.Authority
 	Logger *slog.Logger
 
-	MaxBody   int64     // bytes of a request body; 0: [DefaultMaxBody]
-	Transport Transport // connections to the sessions' servers; zero fields mean defaults
+	Origins   *origin.Set // of the sessions; nil: they are reached by path only
+	MaxBody   int64       // bytes of a request body; 0: [DefaultMaxBody]
+	Transport Transport   // connections to the sessions' servers; zero fields mean defaults
 
 	// MaxConnections bounds the connections to all sessions' servers together, and MaxRequests the requests of all
 	// sessions, streams included; 0: only those of each session are bounded. No session gets more of the rest than
@@ -96,6 +99,7 @@ func (o Options) validate() error {
 // Proxy serves the sessions of a [Table]. It is safe for concurrent use.
 type Proxy struct {
 	table        *Table
+	origins      *origin.Set
 	access       *access.Authority
 	log          *slog.Logger
 	rules        policy.Rules
@@ -128,6 +132,7 @@ func New(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{
 		table:        o.Table,
+		origins:      o.Origins,
 		access:       o.Access,
 		log:          o.Logger,
 		rules:        policy.Rules{MaxBody: cmp.Or(o.MaxBody, DefaultMaxBody), Wake: o.Wake != nil},
@@ -164,21 +169,12 @@ func New(o Options) (*Proxy, error) {
 	return p, nil
 }
 
-// Before sends requests under /s/ to the proxy and the others to next. A [http.ServeMux] cannot do this: it redirects paths
-// with // or dot segments, which the sessions' servers must get unchanged.
-func (p *Proxy) Before(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if policy.IsByPath(policy.TargetOf(r.URL).Path) {
-			p.ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 // ServeHTTP serves one request under /s/{id}/ and returns when the last byte of its response or WebSocket has been sent. It panics
 // with [http.ErrAbortHandler] where a response must not look complete.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.answerCall(w, r, byPath) }
+
+// answerCall serves one request at the place that find finds.
+func (p *Proxy) answerCall(w http.ResponseWriter, r *http.Request, find finder) {
 	ctx, c := newCall(p, w, r)
 	defer c.cancel(nil)
 	started := time.Now()
@@ -195,21 +191,24 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { p.inFlight.End(c.stream) }()
-	if err := p.serve(ctx, c); err != nil {
+	if err := p.serve(ctx, c, find); err != nil {
 		p.fail(c, err)
 	}
 	c.finished = true
 }
 
 // serve finds the session and the principal of a request, and carries out the policy's verdict.
-func (p *Proxy) serve(ctx context.Context, c *call) (err error) {
+func (p *Proxy) serve(ctx context.Context, c *call, find finder) (err error) {
 	if err := policy.MethodAllowed(c.in.Method); err != nil {
 		return err
 	}
-	if c.request.Place, err = policy.ByPath(c.request.Target.Path); err != nil {
+	if c.request.Place, err = find(c); err != nil {
 		return err
 	}
-	if c.request.Place.Path == "" {
+	switch {
+	case !c.request.Place.IsOwnOrigin() && c.request.IsNavigation():
+		return p.redirectToOrigin(c)
+	case c.request.Place.Path == "":
 		c.redirectToRoot()
 		return nil
 	}

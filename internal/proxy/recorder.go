@@ -33,6 +33,7 @@ func (w *recorder) WriteHeader(status int) {
 		w.status = status
 		// Again, because ReverseProxy clears all headers after an interim response.
 		w.Header().Set(policy.RequestIDHeader, w.call.request.ID)
+		w.call.request.Place.Protect(policy.Header(w.Header()))
 		// net/http would read the rest of the body before it sends the response, and so take it from the transport, which is
 		// still sending it to the session's server. It does not read the body if the connection is closed after the response.
 		if w.call.closes || w.call.bodyUnread() {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"berth/internal/access"
+	"berth/internal/origin"
 	"berth/internal/session"
 )
 
@@ -70,7 +71,7 @@ func setupBehind(t *testing.T, front func(http.Handler) http.Handler, server htt
 	w := &fixture{table: NewTable(), keys: keys, logs: new(lockedBuffer)}
 	w.server = httptest.NewServer(server)
 	o := Options{
-		Table: w.table, Access: admitting(t, access.Options{}),
+		Table: w.table, Access: admitting(t, access.Options{}), Origins: origin.New(origin.Options{Loopback: true, Listen: 80}),
 		Logger: slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
@@ -113,6 +114,20 @@ func (w *fixture) request(t *testing.T, method, path string, body io.Reader) *ht
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+testToken.Reveal())
+	return r
+}
+
+// navigation makes the request of a browser that opens a path on the session's own origin.
+func (w *fixture) navigation(t *testing.T, path string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.front.URL+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = string(testID) + ".localhost"
+	r.Header.Set("Authorization", "Bearer "+testToken.Reveal())
+	r.Header.Set("Accept", "text/html,application/xhtml+xml")
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	return r
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"berth/internal/origin"
 	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
@@ -24,6 +25,7 @@ var (
 type Table struct {
 	mu      sync.Mutex // held by changes
 	entries sync.Map   // *entry by session.ID
+	derived sync.Map   // session.ID by label, of IDs that are not labels of host names
 }
 
 var _ session.Routes = (*Table)(nil)
@@ -71,6 +73,9 @@ func (t *Table) Set(r session.Route) {
 		cause = errStopped
 	}
 	next.issue()
+	if label := origin.Label(r.ID); origin.IsDerived(label) {
+		t.derived.Store(label, r.ID)
+	}
 	t.entries.Store(r.ID, next)
 	if old != nil {
 		old.end(cause, next)
@@ -109,6 +114,7 @@ func (t *Table) Close() {
 func (t *Table) remove(id session.ID, cause error) {
 	if old := t.entry(id); old != nil {
 		t.entries.Delete(id)
+		t.derived.Delete(origin.Label(id))
 		old.end(cause, &entry{})
 	}
 }
@@ -132,6 +138,20 @@ func (t *Table) Lookup(id session.ID) (session.Route, bool) {
 		return e.route.Route, true
 	}
 	return session.Route{}, false
+}
+
+// labelled returns the ID of the session with this label of a host name, whether or not there is one; "": there can be none.
+func (t *Table) labelled(label string) session.ID {
+	if origin.IsDerived(label) {
+		found, _ := t.derived.Load(label)
+		id, _ := found.(session.ID)
+		return id
+	}
+	id, err := session.ParseID(label)
+	if err != nil {
+		return ""
+	}
+	return id
 }
 
 // entry returns nil if there is none.

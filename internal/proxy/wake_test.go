@@ -109,9 +109,7 @@ func TestBrowserGetsCapacityPage(t *testing.T) {
 		http.StatusServiceUnavailable: session.Errorf(session.CodePressure, "host memory at 96 %%, critical from 95 %%"),
 	} {
 		w, _ := stoppedSession(t, func(*fixture, context.Context) error { return refusal })
-		r := w.request(t, http.MethodGet, "/", nil)
-		r.Header.Set("Accept", "text/html")
-		a := w.do(t, r)
+		a := w.do(t, w.navigation(t, "/"))
 		if a.status != want || !strings.Contains(a.body, session.MessageOf(refusal)) || a.header.Get("Retry-After") == "" ||
 			strings.Contains(a.body, "http-equiv") {
 			t.Errorf("got %+v, want %d with the reason", a, want)
@@ -124,10 +122,7 @@ func TestBrowserGetsReloadingPageDuringWake(t *testing.T) {
 	t.Parallel()
 	started := make(chan struct{})
 	w, _ := stoppedSession(t, func(*fixture, context.Context) error { close(started); return nil })
-	r := w.request(t, http.MethodGet, "/", nil)
-	r.Header.Set("Accept", "text/html,application/xhtml+xml")
-	r.Header.Set("Sec-Fetch-Mode", "navigate")
-	a := w.do(t, r)
+	a := w.do(t, w.navigation(t, "/"))
 	if a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, `http-equiv="refresh"`) ||
 		!strings.HasPrefix(a.header.Get("Content-Type"), "text/html") || a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %+v", a)

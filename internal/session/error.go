@@ -18,6 +18,7 @@ const (
 	CodeUnauthorized        Code = "unauthorized"          // no token, or a wrong one
 	CodeForbidden           Code = "forbidden"             // the request is not allowed, for example because of its origin
 	CodeNotFound            Code = "not_found"             // no such resource
+	CodeMisdirected         Code = "misdirected_request"   // the host name is not served here
 	CodeConflict            Code = "conflict"              // the session's state does not allow it, or the session has changed meanwhile
 	CodeInProgress          Code = "operation_in_progress" // another operation on the session is in progress
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"  // the key was used for a different request
@@ -120,7 +121,7 @@ func AlreadyExists(id ID) error { return Errorf(CodeConflict, "there is a sessio
 // Codes lists every code.
 func Codes() []Code {
 	return []Code{
-		CodeInvalid, CodeMalformed, CodeMethod, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
+		CodeInvalid, CodeMalformed, CodeMethod, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeMisdirected, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
 		CodePressure, CodeTooManyAttempts, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed,
 		CodeStartTimeout, CodeUpgradeFailed, CodeEngineUnavailable, CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}

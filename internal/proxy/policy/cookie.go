@@ -19,13 +19,13 @@ func withoutOwnCookies(headers []string) []string {
 	return kept
 }
 
-// isOurCookie reports whether a cookie pair has one of our names, berth_…, with or without the prefixes that browsers
+// isOurCookie reports whether a cookie pair has one of our names, berth-… or berth_…, with or without the prefixes that browsers
 // enforce.
 func isOurCookie(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
 	name = strings.ToLower(strings.TrimSpace(name))
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "__host-"), "__secure-")
-	return strings.HasPrefix(name, "berth_")
+	return strings.HasPrefix(name, "berth-") || strings.HasPrefix(name, "berth_")
 }
 
 // cookieAttributes are those that a cookie of a session's server may have. Domain is not among them: it would send the

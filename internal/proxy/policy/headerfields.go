@@ -8,8 +8,8 @@ import "strings"
 // interim responses go through them; trailers go through [FilterTrailer] instead.
 //
 // Fields that look similar and are kept, because they concern the one response or the document in it: Cache-Control,
-// Link, Content-Security-Policy, Permissions-Policy, Cross-Origin-*, Access-Control-*, X-Frame-Options, Server-Timing,
-// SourceMap.
+// Link, Content-Security-Policy, Permissions-Policy, Cross-Origin-*, Access-Control-* but for the permission to send
+// credentials, X-Frame-Options, Server-Timing, SourceMap. [Place.Protect] adds to some of them.
 var deniedFields = set(
 	// State that a browser keeps for the whole origin, or for its host.
 	"Accept-Ch", "Accept-Ch-Lifetime", "Critical-Ch", // client hints that later requests to any path carry
@@ -29,6 +29,9 @@ var deniedFields = set(
 
 	// Navigation that the rules for Location do not cover.
 	"Refresh",
+
+	// Lets pages of other origins send the browser's credentials and read the answer.
+	"Access-Control-Allow-Credentials",
 
 	// Authentication: a client's credential is for Berth, and the server's is Berth's own affair.
 	"Authentication-Control", "Authentication-Info", "Optional-Www-Authenticate", "Www-Authenticate",

@@ -36,6 +36,9 @@ type Verdict struct {
 
 var errBlocked = session.Errorf(session.CodeForbidden, "this call is not allowed through Berth: the session's image is managed by the operator")
 
+var errWorker = session.Errorf(session.CodeForbidden,
+	"a worker would act for the whole of Berth's address: open the session at an address of its own")
+
 // Judge decides about a request by p. The order of the checks discloses least: the token, the session's state, and only then
 // the request itself.
 func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time) Verdict {
@@ -53,10 +56,12 @@ func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time
 		return Verdict{Reason: err}
 	}
 	switch {
-	case notRunning != nil && q.isNavigation():
+	case notRunning != nil && q.IsNavigation():
 		return Verdict{Action: ShowPage, Reason: notRunning}
 	case notRunning != nil:
 		return Verdict{Action: Wait, Reason: notRunning}
+	case q.loadsWorker() && !q.Place.IsOwnOrigin():
+		return Verdict{Reason: errWorker}
 	case anyMatches(r.blocked, q.Method, q.Place.Path):
 		return Verdict{Reason: errBlocked}
 	case q.Length > rules.MaxBody:

@@ -105,8 +105,26 @@ func (q *Request) opensWebSocket() bool {
 		q.Method == methodGet && q.Length == 0 && q.HTTP11
 }
 
-// isNavigation reports whether a browser navigates to the page for a user.
-func (q *Request) isNavigation() bool {
+// IsNavigation reports whether a browser navigates to the page for a user.
+func (q *Request) IsNavigation() bool {
 	mode := q.Header.get("Sec-Fetch-Mode")
 	return q.Method == methodGet && strings.Contains(q.Header.get("Accept"), "text/html") && (mode == "" || mode == "navigate")
+}
+
+// loadsWorker reports whether a browser loads the script of a worker, which may outlive the page that asked for it.
+func (q *Request) loadsWorker() bool {
+	return len(q.Header["Service-Worker"]) > 0 || strings.HasSuffix(q.Header.get("Sec-Fetch-Dest"), "worker")
+}
+
+// Challenges returns the WWW-Authenticate values for a request without a valid credential. A browser asks its user for a password
+// on a navigation; a page's own fetch must not make it ask again and again.
+func (q *Request) Challenges() []string {
+	const basic, bearer = `Basic realm="berth", charset="UTF-8"`, `Bearer realm="berth"`
+	switch {
+	case q.IsNavigation():
+		return []string{basic}
+	case len(q.Header["Sec-Fetch-Mode"]) > 0:
+		return nil
+	}
+	return []string{bearer, basic}
 }

@@ -53,6 +53,9 @@ func (r *Route) Answer(q *Request, v Verdict, a Response) error {
 		a.Header.switchTo(WebSocket)
 	}
 	r.filter(q, a.Header)
+	if q.loadsWorker() {
+		a.Header.set("Cache-Control", "no-store") // a replaced script must not come back from a cache
+	}
 	return nil
 }
 

@@ -22,6 +22,15 @@ func TargetOf(u *url.URL) Target {
 	return t
 }
 
+// String returns the target as it stands in a request line, with what is not allowed there escaped.
+func (t Target) String() string {
+	text := escapeIllegal(t.Path)
+	if t.Query != "" || t.ForceQuery {
+		text += "?" + t.Query
+	}
+	return text
+}
+
 // At returns the target at an address, with the path byte for byte as received, except that bytes which are not allowed in a
 // request line are escaped. It returns an error for a path with an invalid escape, which no server has parsed.
 func (t Target) At(address string) (*url.URL, error) {
