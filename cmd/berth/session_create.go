@@ -37,10 +37,11 @@ func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio, api *client) err
 	if err != nil {
 		return err
 	}
-	return c.print(std, made, [][2]string{
+	fields := [][2]string{
 		{"session", string(made.ID)},
 		{"status", string(made.Status)},
 		{"address", strings.TrimSuffix(api.base.String(), "/") + made.Path},
-		{"token", made.Token},
-	})
+	}
+	fields = append(fields, addressesOf(made.Session, api)...)
+	return c.print(std, made, append(fields, [2]string{"token", made.Token}))
 }

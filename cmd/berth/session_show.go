@@ -21,7 +21,7 @@ func (c *sessionShowCmd) Run(ctx context.Context, std *stdio, api *client) error
 	if err := api.call(ctx, http.MethodGet, sessionPath(c.ID), nil, nil, &s); err != nil {
 		return err
 	}
-	return c.print(std, s, fieldsOf(s))
+	return c.print(std, s, append(fieldsOf(s), addressesOf(s, api)...))
 }
 
 func fieldsOf(s httpapi.Session) [][2]string {

@@ -23,6 +23,7 @@ import (
 	"berth/internal/httpapi"
 	"berth/internal/lifecycle"
 	"berth/internal/metrics"
+	"berth/internal/origin"
 	"berth/internal/proxy"
 	"berth/internal/server"
 	"berth/internal/session"
@@ -47,6 +48,8 @@ type App struct {
 	host    hostMonitors
 	manager *lifecycle.Manager
 	webhook *webhook.Sender // nil: no notifications are sent
+	listen  net.Listener
+	origins *origin.Set
 	proxy   *proxy.Proxy
 	server  *server.Server
 	metrics *metrics.Metrics
@@ -117,6 +120,7 @@ func (a *App) open(ctx context.Context) error {
 		func() error { return a.openHost(ctx) },
 		func() error { return a.openManager(table) },
 		a.openWorkspaces,
+		func() error { return a.openListener(ctx) },
 		func() error { return a.openProxy(table) },
 	} {
 		if err := open(); err != nil {
@@ -129,7 +133,8 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.openServer(ctx, dir, a.proxy.Before(server.LogRequests(api.Handler(), a.named("httpapi"), a.logShares)))
+	a.openServer(ctx, dir, a.proxy.Before(server.LogRequests(api.Handler(), a.named("httpapi"), a.logShares)))
+	return nil
 }
 
 // Addr is the address that requests are served on.

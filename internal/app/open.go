@@ -137,7 +137,7 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 	pool := a.cfg.HTTPPool
 	a.proxy, err = proxy.New(proxy.Options{
 		Table: table, Access: a.access, Logger: a.named("proxy"),
-		MaxBody: int64(a.cfg.Proxy.MaxBodySize),
+		Origins: a.origins, MaxBody: int64(a.cfg.Proxy.MaxBodySize),
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),

@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
 
 	"berth/internal/access"
 	"berth/internal/httpapi"
+	"berth/internal/origin"
 	"berth/internal/proxy"
 	"berth/internal/server"
 	"berth/internal/session"
@@ -17,28 +20,46 @@ func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, er
 		Sessions: a.manager, Access: a.access, Version: a.version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events, Streaming: server.HoldConnection,
 		Size:       a.health.WorkspaceSize,
+		Addresses:  a.origins.Of,
 		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
 		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
 		Metrics:    metrics,
 	})
 }
 
-// openServer opens the listener, publishes its address for the command line on this machine, and makes the server.
-func (a *App) openServer(ctx context.Context, dir storage.Dir, handler http.Handler) error {
-	listener := a.around.listener
-	if listener == nil {
-		var err error
-		if listener, err = server.Listen(ctx, a.cfg.Server.Listen); err != nil {
+// openListener opens the listener, on whose address the origins of sessions depend.
+func (a *App) openListener(ctx context.Context) (err error) {
+	if a.listen = a.around.listener; a.listen == nil {
+		if a.listen, err = server.Listen(ctx, a.cfg.Server.Listen); err != nil {
 			return err
 		}
 	}
+	a.onStop("listener", func(context.Context) error {
+		if err := a.listen.Close(); !errors.Is(err, net.ErrClosed) { // a server has closed it
+			return err
+		}
+		return nil
+	})
+	public, err := a.cfg.Server.Public()
+	if err != nil {
+		return err
+	}
+	options := origin.Options{Domain: a.cfg.Session.Domain, Public: public}
+	if at, ok := a.listen.Addr().(*net.TCPAddr); ok {
+		options.Listen, options.Loopback = at.AddrPort().Port(), at.IP.IsLoopback()
+	}
+	a.origins = origin.New(options)
+	return nil
+}
+
+// openServer makes the server, and publishes its address for the command line on this machine.
+func (a *App) openServer(ctx context.Context, dir storage.Dir, handler http.Handler) {
 	a.server = server.New(server.Options{
-		Listener: listener, Handler: handler, Client: a.client, MaxConnections: a.descriptors.Clients, Draining: a.draining,
+		Listener: a.listen, Handler: handler, Client: a.client, MaxConnections: a.descriptors.Clients, Draining: a.draining,
 		Logger: a.named("http"),
 	})
-	a.onStop("listener", func(context.Context) error { return a.server.Close() })
+	a.onStop("server", func(context.Context) error { return a.server.Close() })
 	a.publishAddress(ctx, dir)
-	return nil
 }
 
 // publishAddress writes the address of this process to a file, for the command line on this machine. A full disk must not

@@ -15,6 +15,9 @@ import (
 type Server struct {
 	// Address that the API and the proxy listen on, `host:port`. Port 0 lets the system choose one.
 	Listen string `yaml:"listen" env:"BERTH_LISTEN"`
+	// Berth's own address as its users open it, like `https://berth.example.com`. With it, requests to host names of others are
+	// refused. Empty: not known, and any name that is not a session's is Berth's.
+	PublicURL string `yaml:"public_url" env:"BERTH_PUBLIC_URL"`
 	// Directory of Berth's own state: sessions, admin token, token secret. For everyone but root the default is
 	// `$XDG_STATE_HOME/berth` or `~/.local/state/berth`.
 	StateDir string `yaml:"state_dir" env:"BERTH_STATE_DIR" default:"/var/lib/berth"`
@@ -135,6 +138,10 @@ type Session struct {
 	Runtime string `yaml:"runtime" env:"BERTH_RUNTIME"`
 	// Image profile of new sessions: `opencode`, or one of `profiles:` in the configuration file.
 	Profile string `yaml:"profile" env:"BERTH_PROFILE"`
+	// Host name below which every session has a name of its own, `{id}.SESSION_DOMAIN`, with a port where it is not that of
+	// `BERTH_PUBLIC_URL`. A wildcard DNS record must lead there. Best is a domain that is registered apart from Berth's own.
+	// Empty: there are none, and browsers reach sessions only where Berth listens on a loopback address, at `{id}.localhost`.
+	Domain string `yaml:"domain" env:"SESSION_DOMAIN"`
 	// Address of the Docker host on which session ports are published: an IP address, or `auto` for the loopback
 	// address or the detected bridge address, whichever Berth can reach.
 	PublishIP string `yaml:"publish_ip" env:"SESSION_PUBLISH_IP"`

@@ -33,6 +33,7 @@ var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 func (c Config) Validate() error {
 	v := &checker{}
 	v.server(c.Server)
+	v.origins(c)
 	v.database(c)
 	v.docker(c)
 	v.session(c)

@@ -20,6 +20,7 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/lifecycle"
+	"berth/internal/origin"
 	"berth/internal/session"
 )
 
@@ -48,18 +49,19 @@ type Sessions interface {
 type Options struct {
 	Sessions   Sessions
 	Access     *access.Authority
-	Known      func(session.ID) session.Token  // the tokens of a session that are in memory; default: none
-	Version    string                          // of Berth, for the OpenAPI document and /health
-	Size       func(session.ID) *WorkspaceSize // the size of a session's volumes; default: not known
-	Ready      func() error                    // why requests for sessions cannot be served now; nil: they can
-	Health     func(context.Context) Health    // the operator's view without the containers
-	CheckEvery time.Duration                   // between two health checks of a session; 0: there are none
-	Instances  func() []Instance               // the processes that serve the same sessions
-	Streams    int                             // of events at once with sessions' own tokens; 0: 1024
-	Streaming  func(context.Context)           // called when a stream of events begins with a session's own token; nil: not called
-	Draining   <-chan struct{}                 // closed when followed logs have to end
-	Metrics    http.Handler                    // of GET /metrics; nil: there are none
-	Now        func() time.Time                // default: time.Now
+	Known      func(session.ID) session.Token    // the tokens of a session that are in memory; default: none
+	Version    string                            // of Berth, for the OpenAPI document and /health
+	Size       func(session.ID) *WorkspaceSize   // the size of a session's volumes; default: not known
+	Addresses  func(session.ID) []origin.Address // of a session's own origin; default: none
+	Ready      func() error                      // why requests for sessions cannot be served now; nil: they can
+	Health     func(context.Context) Health      // the operator's view without the containers
+	CheckEvery time.Duration                     // between two health checks of a session; 0: there are none
+	Instances  func() []Instance                 // the processes that serve the same sessions
+	Streams    int                               // of events at once with sessions' own tokens; 0: 1024
+	Streaming  func(context.Context)             // called when a stream of events begins with a session's own token; nil: not called
+	Draining   <-chan struct{}                   // closed when followed logs have to end
+	Metrics    http.Handler                      // of GET /metrics; nil: there are none
+	Now        func() time.Time                  // default: time.Now
 	Logger     *slog.Logger
 }
 
@@ -103,6 +105,9 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Streaming == nil {
 		opts.Streaming = func(context.Context) {}
+	}
+	if opts.Addresses == nil {
+		opts.Addresses = func(session.ID) []origin.Address { return nil }
 	}
 	if opts.Size == nil {
 		opts.Size = func(session.ID) *WorkspaceSize { return nil }

@@ -14,7 +14,8 @@ type Session struct {
 	Status         session.Status   `json:"status" enum:"creating,running,stopped,error"`
 	LastError      string           `json:"last_error,omitempty" doc:"why the last operation failed"`
 	Operation      *Operation       `json:"operation,omitempty" doc:"the operation in progress"`
-	Path           string           `json:"path" doc:"where the session's server is, below this server's address" example:"/s/ses-gezdgnbvgy3tqojq/"`
+	Path           string           `json:"path" doc:"where programs reach the session's server, below this server's address" example:"/s/ses-gezdgnbvgy3tqojq/"`
+	Addresses      []Address        `json:"addresses,omitempty" doc:"of the session's own origin, which browsers need; the one for most clients is the first"`
 	Profile        string           `json:"profile"`
 	Image          string           `json:"image"`
 	ImageSource    string           `json:"image_source,omitempty" enum:"profile,chosen" doc:"profile: the session follows its profile's image; absent: it keeps its image until it is upgraded, like a chosen one"`
@@ -34,6 +35,12 @@ type Session struct {
 	Workspace      *WorkspaceSize   `json:"workspace,omitempty" doc:"the size of its volumes on the engine's disk; absent where Berth cannot read them"`
 	RestartCount   int              `json:"restart_count"`
 	Metadata       session.Metadata `json:"metadata,omitempty"`
+}
+
+// Address is one address of a session's own origin.
+type Address struct {
+	By  string `json:"by" enum:"host,localhost" doc:"localhost: browsers on the machine itself resolve it, most programs do not"`
+	URL string `json:"url" example:"https://ses-gezdgnbvgy3tqojq.sessions.example.com/"`
 }
 
 // Operation is an operation in progress.
@@ -84,6 +91,9 @@ type NewToken struct {
 func (a *API) sessionOf(s session.Session) Session {
 	out := shown(s)
 	out.Workspace = a.Size(s.ID)
+	for _, at := range a.Addresses(s.ID) {
+		out.Addresses = append(out.Addresses, Address{By: string(at.Way), URL: at.URL})
+	}
 	idle := a.Sessions.IdleDeadline(s)
 	out.StopsAt = timeOf(idle.Until)
 	switch {

@@ -1,0 +1,61 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// maxDomain leaves room for the label of a session in a host name of 253 characters.
+const maxDomain = 253 - 63 - 1
+
+// Public is the address of BERTH_PUBLIC_URL: scheme and host; nil for an empty setting.
+func (s Server) Public() (*url.URL, error) {
+	if s.PublicURL == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(s.PublicURL)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%q is not a URL", s.PublicURL)
+	case u.Scheme != "http" && u.Scheme != "https", u.User != nil, u.RawQuery != "", u.Fragment != "", u.Path != "" && u.Path != "/":
+		return nil, fmt.Errorf("%q is not of the form https://name or https://name:port", s.PublicURL)
+	}
+	u.Host, u.Path = strings.ToLower(u.Host), ""
+	if !isDomain(u.Host) && !isHost(u.Hostname()) {
+		return nil, fmt.Errorf("%q is not a host name", u.Host)
+	}
+	return u, nil
+}
+
+// isDomain reports whether text is a host name in lower case with an optional port.
+func isDomain(text string) bool {
+	name, port, hasPort := strings.Cut(text, ":")
+	if hasPort && !hostPort("x:"+port, 1) || len(name) > maxDomain {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || strings.HasSuffix(label, "-") ||
+			strings.ContainsFunc(label, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' }) {
+			return false
+		}
+	}
+	return true
+}
+
+func (v *checker) origins(c Config) {
+	public, err := c.Server.Public()
+	v.that(err == nil, "BERTH_PUBLIC_URL", c.Server.PublicURL, "must be the address that users open, like https://berth.example.com, without a path: %v", err)
+	domain := c.Session.Domain
+	if domain == "" || err != nil {
+		return
+	}
+	name, _, _ := strings.Cut(domain, ":")
+	v.that(isDomain(domain), "SESSION_DOMAIN", domain, "must be a host name in lower case of at most %d characters, like sessions.example.com, with an optional port", maxDomain)
+	switch {
+	case public == nil:
+		v.that(false, "SESSION_DOMAIN", domain, "needs BERTH_PUBLIC_URL, from which the addresses of sessions have their scheme and port")
+	case public.Hostname() == name, strings.HasSuffix(public.Hostname(), "."+name):
+		v.that(false, "SESSION_DOMAIN", domain, "contradicts BERTH_PUBLIC_URL=%s: Berth's own name must not be that of the sessions or below it, since a session's page may set cookies there", c.Server.PublicURL)
+	}
+}
