@@ -19,7 +19,7 @@ import (
 type Trail struct {
 	log        *slog.Logger
 	rejections *slog.Logger
-	visits     *Limiter[session.ID] // records of requests with a session's token
+	visits     *Limiter[Subject] // records of requests with a valid token that is not the operator's
 
 	known atomic.Pointer[visitors]
 
@@ -27,18 +27,19 @@ type Trail struct {
 	omitted map[source]int
 }
 
-// Records of requests with a session's token: one session's user cannot rotate the records of others out of the trail.
+// Records of requests with a valid token that is not the operator's: its holder cannot rotate the records of others out of the
+// trail.
 const (
 	visitBurst  = 60
 	visitEvery  = time.Minute
-	mostVisited = 8192 // sessions
+	mostVisited = 8192 // sessions, owners and platform tokens
 )
 
 // NewTrail writes to two logs, the second one for requests without a valid token.
 func NewTrail(log, rejections *slog.Logger) *Trail {
 	t := &Trail{
 		log: log, rejections: rejections, omitted: map[source]int{},
-		visits: NewLimiter[session.ID](visitBurst, visitEvery, mostVisited),
+		visits: NewLimiter[Subject](visitBurst, visitEvery, mostVisited),
 	}
 	t.known.Store(&visitors{})
 	return t
@@ -77,27 +78,36 @@ func (t *Trail) rejected(ctx context.Context, q Ask, state TokenState) {
 		slog.String("route", q.Operation), slog.String("token", string(state)))
 }
 
-// admitted records a request with a valid token: each one of the operator, and with a session's token the first one in an
-// hour from an address on a route, or always, within the session's share of the trail. What changes a session has a record
-// of its own.
+// denied records a request with a valid token that does not permit it, within its holder's share of the trail.
+func (t *Trail) denied(ctx context.Context, p Principal, q Ask) {
+	if t.visits.Take(p.Subject()) > 0 {
+		t.omit(source{actor: p.Actor(), outcome: Refused})
+		return
+	}
+	write(session.WithActor(ctx, p.Actor()), t.rejections, authenticate, q.Session, Refused,
+		slog.String("route", q.Operation), slog.String("token", Forbidden))
+}
+
+// admitted records a request with a valid token: each one of the operator, and with any other token the first one in an hour
+// from an address on a route, or always, within its holder's share of the trail. What changes a session has a record of its own.
 func (t *Trail) admitted(ctx context.Context, p Principal, id session.ID, route string, always bool) {
 	if p.Kind != Operator {
-		if !always && !t.isNew(authSource{id, ClientOf(ctx).Site, route}) {
+		if !always && !t.isNew(authSource{p.Subject(), ClientOf(ctx).Site, route}) {
 			return
 		}
-		if t.visits.Take(id) > 0 {
-			t.omit(source{session: id, outcome: OK})
+		if t.visits.Take(p.Subject()) > 0 {
+			t.omit(source{session: p.Session, actor: p.Actor(), outcome: OK})
 			return
 		}
 	}
 	t.Record(session.WithActor(ctx, p.Actor()), authenticate, id, OK, slog.String("route", route), slog.String("token", string(p.state())))
 }
 
-// authSource is a session's token used from an address, on one of the API's routes or at the session's server.
+// authSource is a token used from an address, on one of the API's routes or at the session's server.
 type authSource struct {
-	session session.ID
-	site    netip.Addr
-	route   string
+	holder Subject
+	site   netip.Addr
+	route  string
 }
 
 // visitors are the sources of one hour.

@@ -24,6 +24,7 @@ type Throttle interface {
 // Options are what an [Authority] is made of.
 type Options struct {
 	Keys        Keys
+	People      People         // nil: nobody signs in
 	AdminToken  session.Secret // the operator's, at least 16 characters; empty: there is no operator
 	TokenLength int            // of new session tokens, in characters; default 32
 	Throttle    Throttle       // nil: nothing is limited
@@ -66,6 +67,9 @@ func New(o Options) (*Authority, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.People == nil {
+		o.People = nobody{}
+	}
 	if o.Rejected == nil {
 		o.Rejected = func(Surface, string) {}
 	}
@@ -90,18 +94,32 @@ type Ask struct {
 	Secret    session.Secret // the token that it shows; see [ReadCredential]
 }
 
-// Tokens knows the tokens of sessions.
-type Tokens interface {
+// Sessions knows the tokens and the owners of sessions.
+type Sessions interface {
 	// TokenOf returns the zero Token if there is no such session.
 	TokenOf(ctx context.Context, id session.ID) session.Token
+	// OwnerOf returns "" for a session that nobody owns, and a CodeNotFound error if there is no such session.
+	OwnerOf(ctx context.Context, id session.ID) (string, error)
 }
 
-// Admit returns the principal of a request, or a [RejectionError] if the request is not permitted. For anyone but the operator
-// the error and the cost are the same for another's session and for one that does not exist. It does not look up a session's
-// token for a request without a token, or for a verb that no session token permits.
-func (a *Authority) Admit(ctx context.Context, q Ask, known Tokens) (Principal, error) {
+// Admit returns the principal of a request, or a [RejectionError] if the request is not permitted. For anyone who does not reach
+// all sessions, the error and the cost are the same for another's session and for one that does not exist. A session's token
+// is not looked up for a request without a token, or for a verb that no session token permits; its owner is looked up only for
+// a principal who reaches the sessions of one owner.
+func (a *Authority) Admit(ctx context.Context, q Ask, known Sessions) (Principal, error) {
 	p, state := a.identify(ctx, q, known)
-	if !May(p, q.Verb, q.Session) {
+	owner := ""
+	if q.Session != "" && p.Reach(q.Verb) == Owned {
+		var err error
+		if owner, err = known.OwnerOf(ctx, q.Session); err != nil && session.CodeOf(err) != session.CodeNotFound {
+			return Principal{}, err
+		}
+	}
+	switch {
+	case May(p, q.Verb, q.Session, owner):
+	case p.Kind == Owner || p.Kind == Platform:
+		return Principal{}, a.deny(ctx, p, q)
+	default:
 		if state.Valid() {
 			state = Wrong
 		}
@@ -115,15 +133,22 @@ func (a *Authority) Admit(ctx context.Context, q Ask, known Tokens) (Principal, 
 }
 
 // identify returns the principal of a request's token, and the token's state, which is not valid for an anonymous principal.
-func (a *Authority) identify(ctx context.Context, q Ask, known Tokens) (Principal, TokenState) {
+func (a *Authority) identify(ctx context.Context, q Ask, known Sessions) (Principal, TokenState) {
 	if q.Secret != "" && Reaches(q.Verb, Operator) != None && a.isOperator(q.Secret) {
 		return Principal{Kind: Operator}, Present
+	}
+	other := Wrong // the state of a token that is not a session's
+	if q.Secret != "" && q.Surface == API {
+		var p Principal
+		if p, other = a.person(ctx, q.Secret); other.Valid() || other == Expired {
+			return p, other
+		}
 	}
 	if Reaches(q.Verb, SessionToken) != Own {
 		if q.Secret == "" {
 			return Principal{}, Missing
 		}
-		return Principal{}, Wrong
+		return Principal{}, other
 	}
 	var token session.Token
 	if q.Secret != "" {
@@ -132,9 +157,9 @@ func (a *Authority) identify(ctx context.Context, q Ask, known Tokens) (Principa
 	state, digest := a.Keys.check(q.Secret, token, a.Now())
 	switch state {
 	case Present:
-		return Principal{SessionToken, q.Session, digest}, state
+		return Principal{Kind: SessionToken, Session: q.Session, digest: digest}, state
 	case Previous:
-		return Principal{PreviousToken, q.Session, digest}, state
+		return Principal{Kind: PreviousToken, Session: q.Session, digest: digest}, state
 	default:
 		return Principal{}, state
 	}
@@ -156,6 +181,13 @@ func (a *Authority) reject(ctx context.Context, q Ask, state TokenState) *Reject
 	a.Trail.rejected(ctx, q, state)
 	a.Rejected(q.Surface, string(state))
 	return Reject(q.Surface, state)
+}
+
+// deny counts a request whose principal is known and may not make it. Another's session does not exist for its sender.
+func (a *Authority) deny(ctx context.Context, p Principal, q Ask) *RejectionError {
+	a.Trail.denied(ctx, p, q)
+	a.Rejected(q.Surface, Forbidden)
+	return forbid(p, q)
 }
 
 // IsLimited reports whether the client of ctx has sent so many requests without a valid token that the store is not queried for

@@ -15,15 +15,26 @@ import (
 
 const admin = session.Secret("the operator's own token")
 
-// known is the tokens of a store, which counts how often it is asked.
+// known is the tokens and owners of a store, which counts how often it is asked.
 type known struct {
 	tokens map[session.ID]session.Token
+	owners map[session.ID]string
 	asked  int
+	err    error // of the store
 }
 
 func (k *known) TokenOf(_ context.Context, id session.ID) session.Token {
 	k.asked++
 	return k.tokens[id]
+}
+
+func (k *known) OwnerOf(_ context.Context, id session.ID) (string, error) {
+	k.asked++
+	owner, ok := k.owners[id]
+	if !ok && k.err == nil {
+		return "", session.NotFound(id)
+	}
+	return owner, k.err
 }
 
 func authority(t *testing.T, o access.Options) *access.Authority {

@@ -9,10 +9,11 @@ import (
 	"berth/internal/session"
 )
 
-// source is what omitted records are counted by: the address of rejected requests, or the session of the token.
+// source is what omitted records are counted by: the address of requests without a valid token, or the holder of the token.
 type source struct {
 	site    netip.Addr
 	session session.ID
+	actor   string // empty: anonymous
 	outcome string
 }
 
@@ -58,14 +59,18 @@ func (t *Trail) WriteOmitted(ctx context.Context) {
 		switch {
 		case from.site.IsValid():
 			remote = from.site.String()
-		case from.session != "":
+		case from.actor != "":
 			remote = ""
 		}
-		by := Principal{}
-		if from.outcome == OK {
-			by.Kind = SessionToken
+		actor := from.actor
+		switch {
+		case actor != "":
+		case from.outcome == OK:
+			actor = Principal{Kind: SessionToken}.Actor()
+		default:
+			actor = Principal{}.Actor()
 		}
-		ctx := session.WithActor(WithClient(ctx, &Client{Address: remote}), by.Actor())
+		ctx := session.WithActor(WithClient(ctx, &Client{Address: remote}), actor)
 		write(ctx, t.rejections, authenticate, from.session, from.outcome, slog.Int("omitted", n))
 	}
 }

@@ -13,7 +13,9 @@ type Kind uint8
 // Every kind.
 const (
 	Anonymous     Kind = iota // shows no token, or none that is valid where it is shown
-	Operator                  // shows the admin token
+	Operator                  // shows the admin token, or is a person with that role
+	Platform                  // shows a platform token
+	Owner                     // is a person who has signed in
 	SessionToken              // shows the token of a session
 	PreviousToken             // shows the previous token, in its grace
 	kinds                     // how many there are
@@ -23,19 +25,48 @@ const (
 type Principal struct {
 	Kind    Kind
 	Session session.ID // of the token; empty: it is not a session's
+	Owner   string     // the person; of a platform token, whom it is bound to; empty: nobody
+	Scopes  Scopes     // of a platform token
+	Name    string     // of a platform token, and of a person with the operator's role; for records
+	Until   time.Time  // of a person: when the sign-in ends; zero: not
 
-	digest string // of that token
+	digest string // of a session's token
 }
 
 // Actor names the principal in records.
 func (p Principal) Actor() string {
 	switch p.Kind {
 	case Operator:
+		if p.Name != "" {
+			return "operator:" + p.Name
+		}
 		return "operator"
+	case Platform:
+		return "token:" + p.Name
+	case Owner:
+		return "owner:" + p.Owner
 	case SessionToken, PreviousToken:
 		return "user"
 	default:
 		return "anonymous"
+	}
+}
+
+// Subject is what the records and log lines of a principal are counted under. Values can be compared.
+type Subject struct {
+	Kind Kind   // PreviousToken counts as SessionToken
+	Name string // the session, the owner, or the name of the platform token
+}
+
+// Subject returns what the principal is counted under.
+func (p Principal) Subject() Subject {
+	switch p.Kind {
+	case SessionToken, PreviousToken:
+		return Subject{SessionToken, string(p.Session)}
+	case Owner:
+		return Subject{Owner, p.Owner}
+	default:
+		return Subject{p.Kind, p.Name}
 	}
 }
 
@@ -51,8 +82,8 @@ func (p Principal) state() TokenState {
 // now.
 func (p Principal) StillHolds(t session.Token, now time.Time) bool {
 	switch {
-	case p.Kind == Operator:
-		return true
+	case p.Kind == Operator, p.Kind == Owner:
+		return session.Unexpired(p.Until, now)
 	case p.digest == "":
 		return false
 	case p.digest == t.Digest:

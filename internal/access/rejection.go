@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"time"
 
 	"berth/internal/session"
@@ -15,15 +16,19 @@ const (
 	Proxy Surface = "proxy"
 )
 
-// Limited is the reason of a rejection beyond the rate limit of its address. The other reasons are the
-// states of invalid tokens.
-const Limited = "limited"
+// Reasons of rejections. The other reasons are the states of invalid tokens.
+const (
+	Limited   = "limited"   // beyond the rate limit of its address
+	Forbidden = "forbidden" // the token is valid and does not permit the request
+)
 
 // Reasons lists the reasons of rejections.
-func Reasons() []string { return []string{string(Missing), string(Wrong), string(Expired), Limited} }
+func Reasons() []string {
+	return []string{string(Missing), string(Wrong), string(Expired), Limited, Forbidden}
+}
 
-// RejectionError is the error of a request that is not admitted: a CodeUnauthorized failure, or a CodeTooManyAttempts one for
-// the reason [Limited].
+// RejectionError is the error of a request that is not admitted: a CodeUnauthorized failure, a CodeTooManyAttempts one for the
+// reason [Limited], and for the reason [Forbidden] a CodeForbidden one, or a CodeNotFound one where another's session is meant.
 type RejectionError struct {
 	*session.Failure
 	Reason string
@@ -64,4 +69,18 @@ func Reject(s Surface, state TokenState) *RejectionError { return rejections[s][
 
 func limit(s Surface, wait time.Duration) *RejectionError {
 	return &RejectionError{tooMany[s].After(wait), Limited}
+}
+
+// forbid is the error of a request that its principal may not make.
+func forbid(p Principal, q Ask) *RejectionError {
+	f := session.Errorf(session.CodeForbidden, "this is for the operator only")
+	switch need := scopes[q.Verb]; {
+	case p.Reach(q.Verb) == Owned && q.Session == "":
+		f = session.Errorf(session.CodeNotFound, "there is no session with this ID")
+	case p.Reach(q.Verb) == Owned:
+		f, _ = errors.AsType[*session.Failure](session.NotFound(q.Session))
+	case p.Kind == Platform && !p.Scopes.Has(need):
+		f = session.Errorf(session.CodeForbidden, "this token does not have the scope %s; have one created that has it", need)
+	}
+	return &RejectionError{f, Forbidden}
 }

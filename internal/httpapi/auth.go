@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"berth/internal/access"
+	"berth/internal/outcome"
 	"berth/internal/session"
 )
 
@@ -20,45 +22,54 @@ func (a *API) admit(v access.Verb) func(huma.Context, func(huma.Context)) {
 		p, err := a.Access.Admit(ctx.Context(), access.Ask{
 			Surface: access.API, Operation: ctx.Operation().OperationID, Verb: v, Session: id,
 			Secret: access.ReadCredential(r.Header["Authorization"], access.ViaBearer),
-		}, tokens{a})
+		}, known{a})
 		if err != nil {
 			a.reject(ctx, err)
 			return
 		}
-		next(huma.WithContext(ctx, access.WithPrincipal(ctx.Context(), p)))
+		within, done := a.Access.While(access.WithPrincipal(ctx.Context(), p), p)
+		defer done()
+		next(huma.WithContext(ctx, within))
 	}
 }
 
-// reject responds with 401, or 429 to clients over the limit.
+// reject responds with 401, 403 or 404, with 429 to clients over the limit, or with the failure of the store.
 func (a *API) reject(ctx huma.Context, err error) {
-	level := slog.LevelWarn
-	r, _ := errors.AsType[*access.RejectionError](err)
-	if r.Reason == access.Limited {
+	level, reason := slog.LevelWarn, ""
+	if r, ok := errors.AsType[*access.RejectionError](err); ok {
+		reason = r.Reason
+	}
+	if reason == access.Limited || reason == access.Forbidden { // a client decides how often
 		level = slog.LevelDebug
 	}
-	a.Logger.Log(ctx.Context(), level, "request refused",
-		"operation", ctx.Operation().OperationID, "remote", access.ClientOf(ctx.Context()).Address, "reason", r.Reason)
 	p := ProblemOf(err)
+	if reason == "" {
+		level = outcome.Of(p.Code).Level
+	}
+	a.Logger.Log(ctx.Context(), level, "request refused",
+		"operation", ctx.Operation().OperationID, "remote", access.ClientOf(ctx.Context()).Address, "reason", cmp.Or(reason, string(p.Code)))
 	if p.Code == session.CodeUnauthorized {
 		p.headers.Set("WWW-Authenticate", `Bearer realm="berth"`)
 	}
 	for name := range p.headers {
 		ctx.SetHeader(name, p.headers.Get(name))
 	}
-	_ = huma.WriteErr(a.huma, ctx, p.Status, p.Detail)
+	ctx.SetHeader("Content-Type", problemType)
+	ctx.SetStatus(p.Status)
+	_ = a.huma.Marshal(ctx.BodyWriter(), "application/json", p.complete(ctx.Header(requestIDHeader))) // the client has closed the connection
 }
 
-// tokens looks up the tokens of sessions. The store is not queried for clients over the limit of
-// rejected requests; for them, and while it is unavailable, the tokens in memory are used.
-type tokens struct{ *API }
+// known looks up the tokens and owners of sessions.
+type known struct{ *API }
 
-// TokenOf implements [access.Tokens].
-func (t tokens) TokenOf(ctx context.Context, id session.ID) session.Token {
+// TokenOf implements [access.Sessions]. The store is not queried for clients over the limit of rejected requests; for them, and
+// while it is unavailable, the tokens in memory are used.
+func (k known) TokenOf(ctx context.Context, id session.ID) session.Token {
 	if id == "" {
 		return session.Token{}
 	}
-	if !t.Access.IsLimited(ctx) {
-		s, err := t.Sessions.Get(ctx, id)
+	if !k.Access.IsLimited(ctx) {
+		s, err := k.Sessions.Get(ctx, id)
 		switch session.CodeOf(err) {
 		case "":
 			return s.Token
@@ -66,12 +77,18 @@ func (t tokens) TokenOf(ctx context.Context, id session.ID) session.Token {
 			return session.Token{}
 		}
 	}
-	return t.Known(id)
+	return k.Known(id)
+}
+
+// OwnerOf implements [access.Sessions].
+func (k known) OwnerOf(ctx context.Context, id session.ID) (string, error) {
+	s, err := k.Sessions.Get(ctx, id)
+	return s.Owner, err
 }
 
 // maySeeDetails reports whether a response may have details that are not public.
 func maySeeDetails(ctx context.Context) bool {
-	return access.May(access.PrincipalOf(ctx), access.Details, "")
+	return access.May(access.PrincipalOf(ctx), access.Details, "", "")
 }
 
 // stillAuthorized reports whether an admitted stream may continue, given the present state of the session.

@@ -25,8 +25,10 @@ func apiConfig(version string) huma.Config {
 	config.CreateHooks = nil // no $schema member in responses
 	config.Transformers = []huma.Transformer{asProblem}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"admin":   {Type: "http", Scheme: "bearer", Description: "The operator's token."},
-		"session": {Type: "http", Scheme: "bearer", Description: "The token of the session in the path."},
+		"admin":    {Type: "http", Scheme: "bearer", Description: "The operator's token."},
+		"platform": {Type: "http", Scheme: "bearer", Description: "A platform token with the scope."},
+		"owner":    {Type: "http", Scheme: "bearer", Description: "A person who has signed in, for the person's own sessions."},
+		"session":  {Type: "http", Scheme: "bearer", Description: "The token of the session in the path."},
 	}
 	return config
 }
@@ -39,6 +41,12 @@ func securityOf(v access.Verb) []map[string][]string {
 	}
 	if access.Reaches(v, access.Operator) != access.None {
 		schemes = append(schemes, map[string][]string{"admin": {}})
+	}
+	if access.Reaches(v, access.Platform) != access.None {
+		schemes = append(schemes, map[string][]string{"platform": access.ScopeFor(v).Names()})
+	}
+	if access.Reaches(v, access.Owner) != access.None {
+		schemes = append(schemes, map[string][]string{"owner": {}})
 	}
 	if access.Reaches(v, access.SessionToken) != access.None {
 		schemes = append(schemes, map[string][]string{"session": {}})

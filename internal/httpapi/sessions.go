@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"berth/internal/access"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
@@ -63,6 +64,9 @@ func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput
 	if in.Body != nil {
 		req.Owner, req.Profile, req.Image, req.Metadata = in.Body.Owner, in.Body.Profile, in.Body.Image, in.Body.Metadata
 	}
+	if err := restrict(access.PrincipalOf(ctx), &req); err != nil {
+		return nil, err
+	}
 	issued, err := a.Sessions.Create(ctx, req)
 	if err != nil {
 		return nil, err
@@ -85,6 +89,28 @@ func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput
 		}
 	}
 	return out, nil
+}
+
+// restrict makes a session's create one that the principal may make: for its own owner, and for anyone but the operator under
+// its own idempotency keys, because a repeated create shows a token.
+func restrict(p access.Principal, req *lifecycle.Request) error {
+	owner, ok := p.OwnerFor(req.Owner)
+	if !ok {
+		return session.Errorf(session.CodeForbidden, "with this sign-in or token, sessions are created for its own owner only; leave the owner out")
+	}
+	req.Owner = owner
+	if p.Kind == access.Platform {
+		req.Creator = p.Actor()
+	}
+	return mayChooseImage(p, req.Image)
+}
+
+// mayChooseImage refuses another image than the profile's to those who may not choose one.
+func mayChooseImage(p access.Principal, image string) error {
+	if image == "" || access.May(p, access.ChooseImage, "", "") {
+		return nil
+	}
+	return session.Errorf(session.CodeForbidden, "images are chosen by the operator; leave the image out to have the profile's")
 }
 
 // wait waits for an operation; a problem names the session that it left in error.
@@ -170,12 +196,22 @@ type listInput struct {
 }
 
 func (a *API) listSessions(ctx context.Context, in *listInput) (*pageOutput[Session], error) {
-	q := session.Query{Owner: in.Owner, After: in.After, Limit: in.Limit}
+	q := session.Query{After: in.After, Limit: in.Limit}
 	for _, status := range in.Status {
 		q.Statuses = append(q.Statuses, session.Status(status))
 	}
-	page, err := a.Sessions.List(ctx, q)
+	page, err := a.list(ctx, in.Owner, q)
 	return pageOf(page, a.sessionOf), err
+}
+
+// list returns one page of the sessions that the principal reaches. Of another owner than its own there are none.
+func (a *API) list(ctx context.Context, owner string, q session.Query) (session.Page, error) {
+	owner, ok := access.PrincipalOf(ctx).OwnerFor(owner)
+	if !ok {
+		return session.Page{}, nil
+	}
+	q.Owner = owner
+	return a.Sessions.List(ctx, q)
 }
 
 type sessionOutput struct {

@@ -29,7 +29,7 @@ func (a *API) authOf(s session.Session) Auth {
 }
 
 func (a *API) authSessions(ctx context.Context, in *PageParams) (*pageOutput[Auth], error) {
-	page, err := a.Sessions.List(ctx, session.Query{Owner: in.Owner, TokenAt: a.Now(), After: in.After, Limit: in.Limit})
+	page, err := a.list(ctx, in.Owner, session.Query{TokenAt: a.Now(), After: in.After, Limit: in.Limit})
 	return pageOf(page, a.authOf), err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
@@ -21,6 +22,9 @@ func (a *API) upgradeSession(ctx context.Context, in *upgradeInput) (*sessionOut
 	req := lifecycle.UpgradeRequest{}
 	if in.Body != nil {
 		req.Image, req.Back = in.Body.Image, in.Body.Back
+	}
+	if err := mayChooseImage(access.PrincipalOf(ctx), req.Image); err != nil {
+		return nil, err
 	}
 	w, err := a.Sessions.Upgrade(ctx, in.ID, req)
 	if err != nil {

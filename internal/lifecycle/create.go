@@ -5,9 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"berth/internal/session"
 )
@@ -24,10 +21,13 @@ type Request struct {
 	// IdempotencyKey makes a repeated request harmless: the same owner and key lead to the same session. At most 255
 	// characters, none of them invisible.
 	IdempotencyKey string
+	// Creator keeps the keys of those apart who may create sessions and may not sign in to others' sessions: a repeated request
+	// shows a token. No invisible characters; empty: the owner, or somebody who may sign in to all sessions.
+	Creator string
 }
 
 const (
-	maxText = 255 // VARCHAR(255) in the contract's table
+	maxText = session.MaxOwner // also of the other columns of the contract's table
 )
 
 // Issued is a session that has the token of the request.
@@ -70,7 +70,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	}
 	id := session.NewID()
 	if req.IdempotencyKey != "" {
-		id = m.keys.IdempotentID(req.Owner, req.IdempotencyKey)
+		id = m.keys.IdempotentID(req.Owner, req.idempotencyKey())
 	}
 	now := m.opts.now()
 	s := session.Session{
@@ -169,17 +169,19 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	return Issued{Work: w, Replayed: true}, nil
 }
 
-// isInvisible reports whether a character can make two different texts look alike: control and format characters and line
-// separators. Decoders replace any bytes that they cannot decode by U+FFFD, so that it stands for different texts.
-func isInvisible(r rune) bool {
-	return r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Zl, unicode.Zp)
+// idempotencyKey returns the key within the owner's. Neither of its parts can contain the separator.
+func (r Request) idempotencyKey() string {
+	if r.Creator == "" {
+		return r.IdempotencyKey
+	}
+	return r.IdempotencyKey + "\x00" + r.Creator
 }
 
 func (r Request) check() error {
 	for _, f := range []struct{ name, text string }{
-		{"owner", r.Owner}, {"image", r.Image}, {"idempotency key", r.IdempotencyKey},
+		{"owner", r.Owner}, {"image", r.Image}, {"idempotency key", r.IdempotencyKey}, {"creator", r.Creator},
 	} {
-		if utf8.RuneCountInString(f.text) > maxText || !utf8.ValidString(f.text) || strings.ContainsFunc(f.text, isInvisible) {
+		if !session.IsPlainText(f.text, maxText) {
 			return session.Errorf(session.CodeInvalid, "the %s must be at most %d characters of text, without control characters, invisible "+
 				"formatting characters such as direction marks, or U+FFFD", f.name, maxText)
 		}

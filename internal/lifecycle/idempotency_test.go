@@ -37,6 +37,24 @@ func TestRepeatedCreateReturnsSessionWithNewToken(t *testing.T) {
 	}
 }
 
+// Who may create sessions does not get the token of a session that somebody else has created, by guessing its key.
+func TestIdempotencyKeysOfCreatorsAreApart(t *testing.T) {
+	t.Parallel()
+	h := newFixture(t)
+	ids := map[session.ID]string{}
+	for _, creator := range []string{"", "token:one", "token:two"} {
+		req := lifecycle.Request{Owner: "alice", IdempotencyKey: "order-1", Creator: creator}
+		s, _ := h.Make(req)
+		if other, known := ids[s.ID]; known {
+			t.Errorf("%q got the session of %q", creator, other)
+		}
+		ids[s.ID] = creator
+		if again, err := h.Create(t.Context(), req); err != nil || !again.Replayed || again.Session().ID != s.ID {
+			t.Errorf("%q again: got %v, want the same session", creator, err)
+		}
+	}
+}
+
 func TestIdempotencyKeyOfDifferentRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)

@@ -27,10 +27,15 @@ func (p *Proxy) authenticate(c *call) (err error) {
 	return nil
 }
 
-// TokenOf implements [access.Tokens]. A nil entry has no token.
+// TokenOf implements [access.Sessions]. A nil entry has no token.
 func (e *entry) TokenOf(context.Context, session.ID) session.Token {
 	if e == nil {
 		return session.Token{}
 	}
 	return e.route.Token
+}
+
+// OwnerOf implements [access.Sessions]. Nobody opens a session as its owner.
+func (e *entry) OwnerOf(_ context.Context, id session.ID) (string, error) {
+	return "", session.NotFound(id)
 }

@@ -19,6 +19,10 @@ type oneToken session.Token
 
 func (t oneToken) TokenOf(context.Context, session.ID) session.Token { return session.Token(t) }
 
+func (oneToken) OwnerOf(_ context.Context, id session.ID) (string, error) {
+	return "", session.NotFound(id)
+}
+
 // serveAdmitting serves as Berth does, with a limit of connections: the path selects the principal and the token, and every
 // response except the operator's is larger than all buffers between server and client.
 func serveAdmitting(t *testing.T, most int) (address string, began chan struct{}) {

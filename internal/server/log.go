@@ -17,26 +17,31 @@ import (
 const (
 	loggedBurst = 100
 	loggedEvery = time.Second
-	mostLogged  = 8192 // addresses, and sessions
+	mostLogged  = 8192 // addresses, and sessions and owners
 )
 
 // LogShares bounds the log lines at the usual level that clients can cause: those of one address without a valid token, and
-// those of one session by its token and its server. The operator's are not bounded. Make it with [NewLogShares].
+// those of one session by its token and its server, and those of one owner. Those of the operator and of platform tokens are not
+// bounded. Make it with [NewLogShares].
 type LogShares struct {
 	addresses *access.Limiter[netip.Addr]
-	sessions  *access.Limiter[session.ID]
+	holders   *access.Limiter[access.Subject] // of sessions' tokens, and owners
 }
 
 // NewLogShares returns LogShares that have counted nothing.
 func NewLogShares() *LogShares {
 	return &LogShares{
 		access.NewLimiter[netip.Addr](loggedBurst, loggedEvery, mostLogged),
-		access.NewLimiter[session.ID](loggedBurst, loggedEvery, mostLogged),
+		access.NewLimiter[access.Subject](loggedBurst, loggedEvery, mostLogged),
 	}
 }
 
 // MayLog counts a line about a session's client or server, and reports whether it is within the session's share.
-func (s *LogShares) MayLog(id session.ID) bool { return s.sessions.Take(id) == 0 }
+func (s *LogShares) MayLog(id session.ID) bool {
+	return s.mayLogOf(access.Subject{Kind: access.SessionToken, Name: string(id)})
+}
+
+func (s *LogShares) mayLogOf(holder access.Subject) bool { return s.holders.Take(holder) == 0 }
 
 // mayLog counts a line about a request, and reports whether it is within its sender's share.
 func (s *LogShares) mayLog(r *http.Request) bool {
@@ -44,10 +49,10 @@ func (s *LogShares) mayLog(r *http.Request) bool {
 	switch p := client.Principal(); p.Kind {
 	case access.Anonymous:
 		return s.addresses.Take(client.Site) == 0
-	case access.Operator:
+	case access.Operator, access.Platform:
 		return true
 	default:
-		return s.MayLog(p.Session)
+		return s.mayLogOf(p.Subject())
 	}
 }
 

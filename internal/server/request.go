@@ -31,11 +31,11 @@ func (h *hold) end() {
 	}
 }
 
-// admitted keeps the connections of the operator's requests, and of those that the proxy forwards: it bounds their number by
-// [Descriptors].
+// admitted keeps the connections of the operator's requests and of those with platform tokens, which the operator has given out,
+// and of those that the proxy forwards: it bounds their number by [Descriptors].
 func (h *hold) admitted(p access.Principal, s access.Surface) {
 	h.connection.know()
-	if p.Kind == access.Operator || s == access.Proxy {
+	if p.Kind == access.Operator || p.Kind == access.Platform || s == access.Proxy {
 		h.begin()
 	}
 }

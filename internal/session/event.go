@@ -10,7 +10,7 @@ import (
 type Event struct {
 	At     time.Time `json:"at"`
 	Type   EventType `json:"what"`
-	By     string    `json:"by"`               // its actor: "operator", "user", or "berth" for automatic operations
+	By     string    `json:"by"`               // its actor; see [ActorOf]
 	Reason string    `json:"reason,omitempty"` // a phrase without a full stop; may be empty
 }
 
@@ -36,7 +36,8 @@ func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
-// ActorOf returns the actor of ctx: "operator", "user", or "berth" for automatic operations.
+// ActorOf returns the actor of ctx: "operator", "token:NAME", "owner:NAME", "user" for whoever has the session's token, or "berth"
+// for automatic operations.
 func ActorOf(ctx context.Context) string {
 	if actor, ok := ctx.Value(actorKey{}).(string); ok {
 		return actor

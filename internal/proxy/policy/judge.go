@@ -42,7 +42,7 @@ var errWorker = session.Errorf(session.CodeForbidden,
 // Judge decides about a request by p. The order of the checks discloses least: the token, the session's state, and only then
 // the request itself.
 func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time) Verdict {
-	if !access.May(p, access.Open, r.ID) || q.Place.Session != r.ID {
+	if !access.May(p, access.Open, r.ID, "") || q.Place.Session != r.ID {
 		return Verdict{Reason: access.Reject(access.Proxy, access.Missing)}
 	}
 	notRunning := error(nil)
