@@ -38,7 +38,7 @@ func opencodeEnv(t *testing.T) *fixture {
 func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 	t.Parallel()
 	w := opencodeEnv(t)
-	id, token := w.Create(`{"owner":"alice"}`)
+	id, token := w.Create(fmt.Sprintf(`{"owner":"alice","image":%q}`, os.Getenv("BERTH_TEST_OPENCODE_IMAGE")))
 	base := "/s/" + id
 
 	t.Run("health is that of OpenCode", func(t *testing.T) {
@@ -49,6 +49,13 @@ func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 		}
 		if err := json.Unmarshal(a.Body, &health); err != nil || !health.Healthy || health.Version == "" {
 			t.Errorf("got %s, want the JSON of a healthy server with a version", a)
+		}
+	})
+	t.Run("the new workspace is a project of its own, in git", func(t *testing.T) {
+		a := w.Call(http.MethodGet, base+"/project/current?directory=/workspace", token, "")
+		var project struct{ Worktree, VCS string }
+		if err := json.Unmarshal(a.Body, &project); err != nil || project.Worktree != "/workspace" || project.VCS != "git" {
+			t.Errorf("got %s, want the worktree /workspace and the vcs git", a)
 		}
 	})
 	t.Run("an OpenCode session is created and its event arrives unbuffered", func(t *testing.T) {
