@@ -62,6 +62,7 @@ func (r *Runtime) launch(c *container) error {
 	if err := r.prepareHome(c); err != nil {
 		return err
 	}
+	r.makeRepository(c)
 	log, err := openLog(c.logFile())
 	if err != nil {
 		return failure("open the log of "+c.name, err)

@@ -37,6 +37,10 @@ type Profile struct {
 	// Public lists paths that need no credential, because browsers request them without one.
 	Public []string `yaml:"public,omitempty"`
 
+	// Git says that the process runtime makes an empty workspace a git repository when it starts the server. The entry point
+	// of an image does this itself.
+	Git bool `yaml:"git,omitempty"`
+
 	// Command is the command of the process runtime, with "{port}" for the port, and "{workspace}" and other volume names
 	// for their directories. Other runtimes do not use it.
 	Command []string `yaml:"command,omitempty"`
