@@ -26,10 +26,6 @@ type Request struct {
 	Creator string
 }
 
-const (
-	maxText = session.MaxOwner // also of the other columns of the contract's table
-)
-
 // Issued is a session that has the token of the request.
 type Issued struct {
 	*Work
@@ -181,9 +177,8 @@ func (r Request) check() error {
 	for _, f := range []struct{ name, text string }{
 		{"owner", r.Owner}, {"image", r.Image}, {"idempotency key", r.IdempotencyKey}, {"creator", r.Creator},
 	} {
-		if !session.IsPlainText(f.text, maxText) {
-			return session.Errorf(session.CodeInvalid, "the %s must be at most %d characters of text, without control characters, invisible "+
-				"formatting characters such as direction marks, or U+FFFD", f.name, maxText)
+		if err := session.CheckText(f.name, f.text); err != nil {
+			return err
 		}
 	}
 	return nil
