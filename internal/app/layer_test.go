@@ -25,6 +25,7 @@ var rank = map[string]int{
 	"berth/internal/atomicfile":     1,
 	"berth/internal/lifecycle":      1,
 	"berth/internal/origin":         1,
+	"berth/internal/oidc":           1,
 	"berth/internal/outcome":        1,
 	"berth/internal/storage/record": 1,
 	"berth/internal/telemetry":      1,

@@ -34,6 +34,7 @@ const (
 	CodeUpgradeFailed       Code = "upgrade_failed"        // the new image does not work; the session is back on the previous one
 	CodeEngineUnavailable   Code = "engine_unavailable"    // the runtime cannot be reached
 	CodeStoreUnavailable    Code = "store_unavailable"     // the store cannot be reached or written
+	CodeIdentityUnavailable Code = "identity_unavailable"  // the identity provider cannot be reached
 	CodeUpstream            Code = "upstream_failed"       // the session's server did not answer a request
 	CodeUpstreamTimeout     Code = "upstream_timeout"      // the session's server did not send a response header in time
 	CodeTooLarge            Code = "body_too_large"        // the request body exceeds the limit
@@ -123,6 +124,6 @@ func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeMalformed, CodeMethod, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeMisdirected, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit,
 		CodePressure, CodeTooManyAttempts, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed,
-		CodeStartTimeout, CodeUpgradeFailed, CodeEngineUnavailable, CodeStoreUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
+		CodeStartTimeout, CodeUpgradeFailed, CodeEngineUnavailable, CodeStoreUnavailable, CodeIdentityUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}
 }

@@ -1,0 +1,89 @@
+package oidc
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Time between attempts to get a document from the provider after a failure: it doubles from the first to the last.
+const (
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+)
+
+// retry lets one request at a time get a document from the provider, and after a failure none for a while.
+type retry struct {
+	now  func() time.Time
+	slot chan struct{} // who has sent to it makes the attempt
+
+	mu    sync.Mutex
+	err   error // of the latest attempt
+	wait  time.Duration
+	until time.Time // of the next attempt, after a failure
+}
+
+func newRetry(now func() time.Time) *retry { return &retry{now: now, slot: make(chan struct{}, 1)} }
+
+// urgency is whether a request can do without the document.
+type urgency time.Duration
+
+// Every urgency; the value is the time-out of an attempt.
+const (
+	needed  = urgency(requestTimeout)
+	renewal = urgency(2 * time.Second) // there is one that can be used; what another attempt gets is not waited for
+)
+
+// once calls get unless done reports that another has had success meanwhile, or the latest attempt has failed a moment ago;
+// then its error is returned. The attempt survives the end of ctx, since others wait for it too.
+func (r *retry) once(ctx context.Context, u urgency, done func() bool, get func(context.Context) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if u == renewal {
+		select {
+		case r.slot <- struct{}{}:
+		default:
+			return nil
+		}
+	} else {
+		select {
+		case r.slot <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	defer func() { <-r.slot }()
+	if done() {
+		return nil
+	}
+	if err := r.failed(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(u))
+	defer cancel()
+	err := get(ctx)
+	r.note(err)
+	return err
+}
+
+// failed is the error of the latest attempt while none is due.
+func (r *retry) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil && r.now().Before(r.until) {
+		return r.err
+	}
+	return nil
+}
+
+func (r *retry) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err = err; err == nil {
+		r.wait = 0
+		return
+	}
+	r.wait = min(max(2*r.wait, firstRetry), lastRetry)
+	r.until = r.now().Add(r.wait)
+}
