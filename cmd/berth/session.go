@@ -9,6 +9,8 @@ type sessionCmd struct {
 	Create  sessionCreateCmd  `cmd:"" help:"Create a session and show its token once."`
 	List    sessionListCmd    `cmd:"" aliases:"ls" help:"List sessions."`
 	Show    sessionShowCmd    `cmd:"" help:"Show one session."`
+	Open    sessionOpenCmd    `cmd:"" help:"Make a link with which a browser signs in to a session."`
+	SignIns sessionSignInsCmd `cmd:"" name:"sign-ins" help:"List the browsers that are signed in to a session, or sign one out."`
 	Logs    sessionLogsCmd    `cmd:"" help:"Show the log of a session's server."`
 	Events  sessionEventsCmd  `cmd:"" help:"Show the events of a session, with actor and reason."`
 	Start   sessionStartCmd   `cmd:"" help:"Start sessions; running ones are not changed."`
@@ -26,6 +28,7 @@ func (sessionCmd) Help() string {
 	return `Examples:
   berth session create --owner alice
   berth session create --output json --idempotency-key order-4711
+  berth session open ses-gezdgnbvgy3tqojq --browser
   berth session list --status running
   berth session logs ses-gezdgnbvgy3tqojq --follow
   berth session events ses-gezdgnbvgy3tqojq

@@ -50,6 +50,7 @@ type Authority struct {
 	Options
 	admin     [sha256.Size]byte
 	rotations *Limiter[session.ID]
+	links     *Limiter[session.ID]
 }
 
 // New checks the options.
@@ -76,6 +77,7 @@ func New(o Options) (*Authority, error) {
 	return &Authority{
 		Options: o, admin: sha256.Sum256([]byte(o.AdminToken.Reveal())),
 		rotations: NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated),
+		links:     NewLimiter[session.ID](linkBurst, linkEvery, mostRotated),
 	}, nil
 }
 

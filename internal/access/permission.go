@@ -19,6 +19,7 @@ const (
 	Instances                  // the processes that serve the same sessions
 	Metrics                    // the measurements
 	Rotate                     // a session's token
+	SignIns                    // to a session: make links for them, list and end them
 	Open                       // a session's server, through the proxy
 	PlatformTokens             // create, list and revoke them
 	verbs                      // how many there are
@@ -40,7 +41,7 @@ const (
 // is bound to. Sessions are opened with what belongs to one session alone: neither the operator nor a platform token opens
 // them. The previous token cannot rotate the present one.
 var permissions = [verbs][kinds]Reach{
-	Status:         {Anonymous: Any, Operator: Any, Platform: Any, Owner: Any, SessionToken: Any, PreviousToken: Any},
+	Status:         {Anonymous: Any, Operator: Any, Platform: Any, Owner: Any, SessionToken: Any, PreviousToken: Any, SignedIn: Any},
 	Details:        {Operator: Any},
 	List:           {Operator: Any, Platform: Any, Owner: Owned},
 	Create:         {Operator: Any, Platform: Any, Owner: Owned},
@@ -52,14 +53,15 @@ var permissions = [verbs][kinds]Reach{
 	Instances:      {Operator: Any},
 	Metrics:        {Operator: Any, Platform: Any},
 	Rotate:         {Operator: Any, Platform: Any, Owner: Owned, SessionToken: Own},
-	Open:           {SessionToken: Own, PreviousToken: Own},
+	SignIns:        {Operator: Any, Platform: Any, Owner: Owned, SessionToken: Own},
+	Open:           {SessionToken: Own, PreviousToken: Own, SignedIn: Own},
 	PlatformTokens: {Operator: Any},
 }
 
 // scopes are what a platform token needs for a verb. A verb that is not here needs none.
 var scopes = [verbs]Scopes{
 	List: ScopeRead, Create: ScopeCreate, Read: ScopeRead, Write: ScopeWrite, Delete: ScopeDelete, Logs: ScopeRead,
-	Metrics: ScopeMetrics, Rotate: ScopeOpen,
+	Metrics: ScopeMetrics, Rotate: ScopeOpen, SignIns: ScopeOpen,
 }
 
 // Reaches says on which sessions principals of a kind may use a verb at most.

@@ -13,10 +13,10 @@ import (
 func TestPermissionsOfEveryKindForEveryVerb(t *testing.T) {
 	t.Parallel()
 	type may struct {
-		anonymous, operator, platform, bound, boundForeign, owner, ownerForeign, foreign, own, previous bool
+		anonymous, operator, platform, bound, boundForeign, owner, ownerForeign, foreign, own, previous, signedIn bool
 	}
 	operator := may{operator: true}
-	everyone := may{true, true, true, true, true, true, true, true, true, true}
+	everyone := may{true, true, true, true, true, true, true, true, true, true, true}
 	owned := may{operator: true, platform: true, bound: true, owner: true}
 	many := may{operator: true, platform: true, bound: true, boundForeign: true, owner: true, ownerForeign: true} // restricted by OwnerFor
 	with := func(m may, change func(*may)) may { change(&m); return m }
@@ -27,7 +27,8 @@ func TestPermissionsOfEveryKindForEveryVerb(t *testing.T) {
 		access.Write:   owned, access.Delete: owned, access.Logs: owned,
 		access.Read:   with(owned, func(m *may) { m.own, m.previous = true, true }),
 		access.Rotate: with(owned, func(m *may) { m.own = true }),
-		access.Open:   {own: true, previous: true},
+		access.SignIns: with(owned, func(m *may) { m.own = true }),
+		access.Open:   {own: true, previous: true, signedIn: true},
 	}
 	every, err := access.ParseScopes(access.ScopeNames())
 	if err != nil {
@@ -52,6 +53,7 @@ func TestPermissionsOfEveryKindForEveryVerb(t *testing.T) {
 			foreign:      access.May(access.Principal{Kind: access.SessionToken, Session: "ses-two"}, v, id, owner),
 			own:          access.May(access.Principal{Kind: access.SessionToken, Session: id}, v, id, owner),
 			previous:     access.May(access.Principal{Kind: access.PreviousToken, Session: id}, v, id, owner),
+			signedIn:     access.May(access.Principal{Kind: access.SignedIn, Session: id}, v, id, owner),
 		}
 		if got != want {
 			t.Errorf("verb %d: got %+v, want %+v", v, got, want)
@@ -73,7 +75,7 @@ func TestScopeOpensItsVerbsOnly(t *testing.T) {
 	t.Parallel()
 	opens := map[string][]access.Verb{
 		"sessions:create": {access.Create}, "sessions:read": {access.List, access.Read, access.Logs}, "sessions:write": {access.Write},
-		"sessions:delete": {access.Delete}, "sessions:open": {access.Rotate}, "metrics": {access.Metrics}, "audit": {},
+		"sessions:delete": {access.Delete}, "sessions:open": {access.Rotate, access.SignIns}, "metrics": {access.Metrics}, "audit": {},
 	}
 	for _, name := range access.ScopeNames() {
 		verbs, ok := opens[name]

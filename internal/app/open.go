@@ -144,6 +144,7 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
 		MaxConnections: a.descriptors.Upstreams, MaxRequests: a.descriptors.Requests,
+		SignIns: a.manager, SignInLife: a.signInLife(),
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
 		MayLog: a.logShares.MayLog, Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
 	})
@@ -160,3 +161,6 @@ type ownRequests struct{}
 
 // Start implements [lifecycle.Tracer].
 func (ownRequests) Start(ctx context.Context) context.Context { return ownRequest(ctx) }
+
+// signInLife is how long a browser stays signed in to a session.
+func (a *App) signInLife() time.Duration { return time.Duration(a.cfg.Session.SignInHours) * time.Hour }

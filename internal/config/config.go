@@ -90,6 +90,7 @@ func Default() Config {
 			ReconcileInterval: Seconds(30 * time.Second),
 			OrphanGrace:       Seconds(5 * time.Minute),
 			MaxBusyHours:      12,
+			SignInHours:       7 * 24,
 			WakeTimeout:       Seconds(30 * time.Second),
 		},
 		Health: Health{

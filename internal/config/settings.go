@@ -142,6 +142,8 @@ type Session struct {
 	// `BERTH_PUBLIC_URL`. A wildcard DNS record must lead there. Best is a domain that is registered apart from Berth's own.
 	// Empty: there are none, and browsers reach sessions only where Berth listens on a loopback address, at `{id}.localhost`.
 	Domain string `yaml:"domain" env:"SESSION_DOMAIN"`
+	// How long a browser that has signed in to a session stays signed in, at most as long as the session's token is valid.
+	SignInHours int `yaml:"sign_in_hours" env:"SESSION_SIGN_IN_HOURS"`
 	// Address of the Docker host on which session ports are published: an IP address, or `auto` for the loopback
 	// address or the detected bridge address, whichever Berth can reach.
 	PublishIP string `yaml:"publish_ip" env:"SESSION_PUBLISH_IP"`

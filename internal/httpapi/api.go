@@ -38,6 +38,8 @@ type Sessions interface {
 	OutOfDate(ctx context.Context, s session.Session) ([]session.Part, error)
 	Force(ctx context.Context, id session.ID, kind session.Kind) (*lifecycle.Work, error)
 	Rotate(ctx context.Context, id session.ID, digest string, grace time.Duration) (session.Session, error)
+	NewLink(ctx context.Context, id session.ID, digest string) (expires time.Time, err error)
+	SignOut(ctx context.Context, id session.ID, signIn string) error
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
 	IdleDeadline(s session.Session) lifecycle.IdleDeadline
 	Listen(id session.ID) (changed <-chan struct{}, stop func())

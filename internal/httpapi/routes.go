@@ -93,6 +93,20 @@ func (a *API) routes() {
 		Summary: "Give the session a new token", Description: "The previous token is refused at once and its open streams are closed; with " +
 			"`grace`, at the end of that time. Earlier tokens are refused at once in either case.",
 	}, a.rotateToken)
+	register(a, access.SignIns, huma.Operation{
+		Method: http.MethodPost, Path: "/sessions/{id}/links", OperationID: "create-session-link", DefaultStatus: http.StatusCreated,
+		Summary: "Make a link with which one browser signs in to the session",
+		Description: "The link works once, within a minute. It is the same at each address of the session. With `qr=true` the answer has " +
+			"a picture of it for a phone's camera.",
+	}, a.createLink)
+	register(a, access.SignIns, huma.Operation{
+		Method: http.MethodGet, Path: "/sessions/{id}/sign-ins", OperationID: "list-session-sign-ins",
+		Summary: "List the browsers that are signed in to the session",
+	}, a.listSignIns)
+	register(a, access.SignIns, huma.Operation{
+		Method: http.MethodDelete, Path: "/sessions/{id}/sign-ins/{sign_in}", OperationID: "end-session-sign-in", DefaultStatus: http.StatusNoContent,
+		Summary: "Sign a browser out of the session", Description: "Its streams end with it.",
+	}, a.endSignIn)
 	register(a, access.List, huma.Operation{
 		Method: http.MethodGet, Path: "/auth/sessions", OperationID: "list-authenticated-sessions",
 		Summary: "List the sessions whose token is valid now, oldest first",

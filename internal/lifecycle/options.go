@@ -27,6 +27,7 @@ type Options struct {
 	Limits         session.Limits             // of every container
 	MaxSessions    int                        // sessions that may be creating or running at once; 0: no limit
 	TokenLife      time.Duration              // 0: tokens do not expire
+	SignInLife     time.Duration              // of a browser's sign-in; default 7 days
 	SweepEvery     time.Duration              // between two removals of the digests of expired tokens; default 1 h
 	StartTimeout   time.Duration              // from the begin of a start to the first answer; default 2 min
 	StopTimeout    time.Duration              // from SIGTERM to SIGKILL; default 10 s
@@ -76,6 +77,7 @@ func (o Options) withDefaults() Options {
 	o.ReconcileEvery = cmp.Or(o.ReconcileEvery, 30*time.Second)
 	o.OrphanGrace = cmp.Or(o.OrphanGrace, 5*time.Minute)
 	o.Handover = cmp.Or(o.Handover, time.Second)
+	o.SignInLife = cmp.Or(o.SignInLife, 7*24*time.Hour)
 	o.SweepEvery = cmp.Or(o.SweepEvery, time.Hour)
 	o.MaxBusy = cmp.Or(o.MaxBusy, 12*time.Hour)
 	o.Health = o.Health.withDefaults()

@@ -144,7 +144,7 @@ func (p *publisher) route(s session.Session) {
 	r := session.Route{
 		ID: s.ID, Address: address, Running: s.Status == session.Running && address != "" && !leaving,
 		Username: p.profileOf(s).Username, Credential: p.keys.Upstream(s.ContainerName), Profile: p.profileOf(s),
-		Token: s.Token, Wakes: wakesOnRequest(s),
+		Token: s.Token, Links: s.Links, SignIns: s.SignIns, Wakes: wakesOnRequest(s),
 	}
 	if !r.Running {
 		r.StartsAt = p.startsAt(s)

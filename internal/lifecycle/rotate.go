@@ -29,6 +29,7 @@ func (m *Manager) rotate(ctx context.Context, id session.ID, digest string, grac
 	}
 	s, err := m.records.change(ctx, id, func(s *session.Session) error {
 		s.Token = s.Token.Replaced(digest, m.opts.now(), m.opts.TokenLife, grace)
+		s.Links, s.SignIns = nil, nil
 		m.reports.appendEvent(ctx, s, session.EventRotated, "")
 		return nil
 	})

@@ -9,7 +9,7 @@ import (
 
 // OperationResult is the outcome of an operation, or its refusal.
 type OperationResult struct {
-	Operation  string       // the [Kind] of an operation, [OpRotateToken], [OpCancel] or [OpSweepTokens]
+	Operation  string       // the [Kind] of an operation, or one of those below
 	Session    session.ID   // empty: several
 	Outcome    session.Code // "": it succeeded; [CodeCanceled]: it was interrupted
 	Duration   time.Duration
@@ -24,6 +24,9 @@ const (
 	OpRotateToken = "rotate_token"
 	OpCancel      = "cancel"
 	OpSweepTokens = "sweep_tokens"
+	OpNewLink     = "new_sign_in_link"
+	OpSignIn      = "sign_in"
+	OpSignOut     = "sign_out"
 )
 
 // Notice is an alert to operators about a session that has failed, was restarted, or ran out of memory.

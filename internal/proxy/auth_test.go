@@ -50,7 +50,8 @@ func TestSessionAcceptsOnlyItsOwnToken(t *testing.T) {
 		"server's credential":       {[]string{basic(testUser, testGrant.Reveal())}, "", 401},
 		"two headers":               {[]string{"Bearer " + token, "Bearer " + token}, "", 401},
 		"in the query":              {nil, "?auth_token=" + token, 401},
-		"in the query, like a user": {nil, "?auth_token=" + base64.StdEncoding.EncodeToString([]byte("x:"+token)), 401},
+		"in the query, like a user": {nil, "?auth_token=" + base64.StdEncoding.EncodeToString([]byte("x:"+token)), 200},
+		"in the query, twice":       {nil, "?auth_token=" + base64.StdEncoding.EncodeToString([]byte("x:"+token)) + "&auth_token=", 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := w.request(t, http.MethodGet, "/x"+c.query, nil)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// grant holds the requests that were admitted with one token. It ends when the token expires, when its grace period ends, or when
+// grant holds the requests that were admitted with one token or sign-in. It ends when the token expires, when its grace period ends, or when
 // it is replaced; its requests end with it. A route that is set again with the same token keeps the grant, and with it the
 // requests.
 //
@@ -113,6 +113,11 @@ func (g *grant) stop(cause error, streamsOnly bool) {
 
 // inherit takes over the grants of tokens that the entry still has, as its present or previous one.
 func (e *entry) inherit(old *entry) {
+	for _, in := range e.route.SignIns {
+		if g := old.signedIn[in.ID]; g != nil && g.digest == in.Digest {
+			e.signedIn[in.ID] = g
+		}
+	}
 	for _, g := range []*grant{old.present, old.previous} {
 		switch {
 		case g == nil:
@@ -129,6 +134,9 @@ func (e *entry) issue() {
 	t := e.route.Token
 	e.present = e.present.renewed(t.Digest, t.ExpiresAt, errExpired)
 	e.previous = e.previous.renewed(t.PreviousDigest, t.PreviousExpiresAt, errRotated)
+	for _, in := range e.route.SignIns {
+		e.signedIn[in.ID] = e.signedIn[in.ID].renewed(in.Digest, in.ExpiresAt, errSignedOut)
+	}
 }
 
 // renewed returns the grant with another end, or a new one if there is none or it has ended; nil without a digest.

@@ -61,6 +61,10 @@ type Options struct {
 	// DialFailed is called when a connection to a session's server failed. It must not block. nil: not called.
 	DialFailed func()
 
+	// SignIns records sign-ins of browsers, which end after SignInLife. nil: browsers cannot sign in.
+	SignIns    SignIns
+	SignInLife time.Duration
+
 	// Observe is called for every finished request. It must not block. nil: not called.
 	Observe func(Observation)
 
@@ -107,6 +111,8 @@ type Proxy struct {
 	touch        func(session.ID)
 	wake         func(context.Context, session.ID) error
 	wakeTimeout  time.Duration
+	signIns      SignIns
+	signInLife   time.Duration
 	observe      func(Observation)
 	connections  connectionCount
 	upstreams    budget // connections to the sessions' servers
@@ -140,6 +146,8 @@ func New(o Options) (*Proxy, error) {
 		touch:        o.Touch,
 		wake:         o.Wake,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
+		signIns:      o.SignIns,
+		signInLife:   o.SignInLife,
 		observe:      o.Observe,
 		mayLog:       o.MayLog,
 		writeProblem: o.WriteProblem,
@@ -212,8 +220,20 @@ func (p *Proxy) serve(ctx context.Context, c *call, find finder) (err error) {
 		c.redirectToRoot()
 		return nil
 	}
+	if p.isOwnPage(c) {
+		return p.serveOwnPage(c)
+	}
 	if err := p.authenticate(c); err != nil {
+		if p.wantsSignIn(c, err) {
+			p.logFailure(c, session.CodeOf(err), err)
+			return p.showSignIn(c, http.StatusUnauthorized, c.request.Target.String())
+		}
 		return err
+	}
+	if p.signIns != nil && c.request.IsNavigation() && c.request.IsSecure() && c.request.Place.IsOwnOrigin() {
+		if token := policy.TokenIn(c.request.Target.Query); token != "" { // it must not stay in the address
+			return p.signInAndReload(c, token)
+		}
 	}
 	inFlight := &c.entry.use.inFlight
 	if !p.requests.take(inFlight, p.transport.maxRequests()) {

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,18 @@ type entry struct {
 
 	// The grants of the present and the previous token; nil without such a token.
 	present, previous *grant
+	signedIn          map[string]*grant // by the ID of a browser's sign-in
+}
+
+// grants returns all grants of the entry.
+func (e *entry) grants() []*grant {
+	all := slices.Collect(maps.Values(e.signedIn))
+	for _, g := range []*grant{e.present, e.previous} {
+		if g != nil {
+			all = append(all, g)
+		}
+	}
+	return all
 }
 
 // use is a session's share of the common budget, and the time of its last activity.
@@ -55,7 +69,7 @@ func (t *Table) Set(r session.Route) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := t.entry(r.ID)
-	next := &entry{route: policy.NewRoute(r), use: new(use)}
+	next := &entry{route: policy.NewRoute(r), use: new(use), signedIn: make(map[string]*grant, len(r.SignIns))}
 	if old != nil {
 		next.use = old.use
 	}
@@ -85,9 +99,10 @@ func (t *Table) Set(r session.Route) {
 // end ends every request of the entry and closes its server's connections, except those that its successor takes over. The
 // order matters: requests whose connection was closed read the cause from their grant.
 func (e *entry) end(cause error, next *entry) {
-	for _, p := range []*grant{e.present, e.previous} {
-		if p != nil && p != next.present && p != next.previous {
-			p.end(cause)
+	kept := next.grants()
+	for _, g := range e.grants() {
+		if !slices.Contains(kept, g) {
+			g.end(cause)
 		}
 	}
 	if e.upstream != nil && e.upstream != next.upstream {
@@ -124,10 +139,8 @@ func (t *Table) stop(cause error, streamsOnly bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, e := range t.all() {
-		for _, g := range []*grant{e.present, e.previous} {
-			if g != nil {
-				g.stop(cause, streamsOnly)
-			}
+		for _, g := range e.grants() {
+			g.stop(cause, streamsOnly)
 		}
 	}
 }

@@ -13,6 +13,8 @@ type Route struct {
 	Username   string // the server's credential, for HTTP Basic
 	Credential Secret
 	Token      Token
+	Links      []Link    // shared, read-only
+	SignIns    []SignIn  // shared, read-only
 	Running    bool      // false: tokens can be checked, but there is no server for requests
 	Wakes      bool      // not running, and the next request starts it; see lifecycle.Manager.Wake
 	StartsAt   time.Time // not running; when Berth itself starts or has started its server; zero: it does not

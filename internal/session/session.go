@@ -30,7 +30,9 @@ type Session struct {
 	HostDir       string // directory of the workspace on the runtime's host; empty until it exists
 	Port          int    // port of its server: the published one, or the container's own; 0 while it is not running
 
-	Token Token
+	Token   Token
+	Links   []Link   // not used yet; at most [MaxLinks]
+	SignIns []SignIn // of browsers; at most [MaxSignIns]
 
 	CreatedAt    time.Time
 	LastAccessed time.Time
@@ -58,6 +60,7 @@ func (s Session) Clone() Session {
 	if s.Operation != nil {
 		s.Operation = new(*s.Operation)
 	}
+	s.Links, s.SignIns = slices.Clone(s.Links), slices.Clone(s.SignIns)
 	s.Timeline, s.Metadata, s.Upgrade = slices.Clone(s.Timeline), s.Metadata.Clone(), s.Upgrade.Clone()
 	return s
 }

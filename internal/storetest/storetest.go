@@ -120,6 +120,8 @@ func Full(id session.ID) session.Session {
 		CreatedAt: at(12), LastAccessed: at(13), ExpiresAt: at(14),
 		Status: session.Error, LastError: "the server ended by itself", RestartCount: 2, StopReason: session.StopIdle,
 		Operation:   &session.Operation{Kind: session.OpDelete, Owner: "process-1", Deadline: at(15)},
+		Links:       []session.Link{{Digest: "link", ExpiresAt: at(13)}},
+		SignIns:     []session.SignIn{{ID: "in-1", Digest: "cookie", At: at(13), ExpiresAt: at(14), Browser: "Firefox"}},
 		Timeline:    []session.Event{{At: at(16), Type: session.EventCreated, By: "operator"}, {At: at(17), Type: session.EventFailed, By: "berth", Reason: "it fell over"}},
 		ImageSource: session.ImageChosen,
 		Upgrade: &session.Upgrade{

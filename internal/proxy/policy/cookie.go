@@ -1,6 +1,66 @@
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"berth/internal/origin"
+	"berth/internal/session"
+)
+
+// cookiePrefix makes browsers accept a cookie from its own host and by TLS alone, and send it to that host alone.
+const cookiePrefix = "__Host-berth-"
+
+// CookieName is the name of the cookie of a session's sign-ins. It has the session's label, because ports of one host share
+// their cookies.
+func CookieName(id session.ID) string { return cookiePrefix + origin.Label(id) }
+
+// Cookies returns the values of all cookies of a name.
+func (q *Request) Cookies(name string) (values []session.Secret) {
+	for _, header := range q.Header["Cookie"] {
+		for pair := range strings.SplitSeq(header, ";") {
+			if own, value, _ := strings.Cut(strings.TrimSpace(pair), "="); own == name {
+				values = append(values, session.Secret(value))
+			}
+		}
+	}
+	return values
+}
+
+// OwnCookieNames returns the names of Berth's cookies that a request has, each once: at most so many.
+func (q *Request) OwnCookieNames(most int) (names []string) {
+	for _, header := range q.Header["Cookie"] {
+		for pair := range strings.SplitSeq(header, ";") {
+			name, _, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if strings.HasPrefix(name, cookiePrefix) && isOurCookie(name) && !slices.Contains(names, name) && len(names) < most {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// MayUseCookie reports whether a browser's cookies may admit a request. To a browser sibling hosts and other ports of a host are the
+// same site, and it sends cookies with what their pages ask for; so that only requests of the session's own pages count, and
+// navigations of the whole window, which show the page to nobody but its user.
+func (q *Request) MayUseCookie() bool {
+	if !q.Place.IsOwnOrigin() {
+		return false
+	}
+	switch origins := q.Header["Origin"]; {
+	case len(origins) == 1:
+		return sameOrigin(origins[0], q.Scheme, q.Host)
+	case len(origins) > 1:
+		return false
+	}
+	switch q.Header.get("Sec-Fetch-Site") {
+	case "same-origin":
+		return true
+	case "none", "same-site", "cross-site":
+		return isSafe(q.Method) && q.Header.get("Upgrade") == "" && q.Header.get("Sec-Fetch-Mode") == "navigate" && q.Header.get("Sec-Fetch-Dest") == "document"
+	}
+	return false
+}
 
 // withoutOwnCookies returns the Cookie headers without Berth's cookies.
 func withoutOwnCookies(headers []string) []string {

@@ -7,7 +7,8 @@ import (
 	"berth/internal/session"
 )
 
-var errCrossOrigin = session.Errorf(session.CodeForbidden,
+// ErrCrossOrigin is the error for a request that a page of another origin may have made a browser send.
+var ErrCrossOrigin = session.Errorf(session.CodeForbidden,
 	"this call came from a page of another site and was refused; make it from Berth's own address, "+
 		"or from a program that sends no Origin header. Behind a proxy that ends TLS, the operator names it in TRUSTED_PROXIES, so that Berth believes its X-Forwarded-Proto")
 
@@ -21,16 +22,22 @@ func checkOrigin(q *Request) error {
 	for _, site := range q.Header["Sec-Fetch-Site"] {
 		// "none" is a navigation by the user: a typed address, a bookmark.
 		if site != "same-origin" && site != "none" {
-			return errCrossOrigin
+			return ErrCrossOrigin
 		}
 	}
 	switch origins := q.Header["Origin"]; {
 	case len(origins) == 0:
 		return nil
 	case len(origins) > 1, !sameOrigin(origins[0], q.Scheme, q.Host):
-		return errCrossOrigin
+		return ErrCrossOrigin
 	}
 	return nil
+}
+
+// IsFromOwnPage reports whether a browser says that a page of the request's own origin sends it.
+func (q *Request) IsFromOwnPage() bool {
+	origins := q.Header["Origin"]
+	return len(origins) == 1 && sameOrigin(origins[0], q.Scheme, q.Host)
 }
 
 func isSafe(method string) bool {

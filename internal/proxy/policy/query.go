@@ -1,10 +1,34 @@
 package policy
 
-import "strings"
+import (
+	"encoding/base64"
+	"net/url"
+	"strings"
 
-// tokenParam is the query parameter in which OpenCode accepts a credential. OpenCode prefers it to the Authorization header,
-// so a client's must never be forwarded; and URLs are logged, so Berth does not accept it either.
+	"berth/internal/session"
+)
+
+// tokenParam is the query parameter in which OpenCode accepts a credential, base64 of "user:password", for clients that cannot set
+// a header. OpenCode prefers it to the Authorization header, so a client's must never be forwarded.
 const tokenParam = "auth_token"
+
+// TokenIn returns the password in a raw query's auth_token; empty if there is none, or more than one.
+func TokenIn(rawQuery string) session.Secret {
+	if !strings.Contains(rawQuery, "=") {
+		return ""
+	}
+	values, err := url.ParseQuery(rawQuery)
+	if err != nil || len(values[tokenParam]) != 1 {
+		return ""
+	}
+	text := strings.TrimRight(strings.NewReplacer("-", "+", "_", "/", " ", "+").Replace(values[tokenParam][0]), "=")
+	pair, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return ""
+	}
+	_, password, _ := strings.Cut(string(pair), ":")
+	return session.Secret(password)
+}
 
 // WithoutToken removes every auth_token parameter from a raw query, however its name is encoded, and changes nothing
 // else: a query without one is returned as it is.

@@ -108,23 +108,29 @@ func (q *Request) opensWebSocket() bool {
 // IsNavigation reports whether a browser navigates to the page for a user.
 func (q *Request) IsNavigation() bool {
 	mode := q.Header.get("Sec-Fetch-Mode")
-	return q.Method == methodGet && strings.Contains(q.Header.get("Accept"), "text/html") && (mode == "" || mode == "navigate")
+	return q.Method == methodGet && q.AcceptsHTML() && (mode == "" || mode == "navigate")
 }
+
+// AcceptsHTML reports whether the client shows HTML.
+func (q *Request) AcceptsHTML() bool { return strings.Contains(q.Header.get("Accept"), "text/html") }
 
 // loadsWorker reports whether a browser loads the script of a worker, which may outlive the page that asked for it.
 func (q *Request) loadsWorker() bool {
 	return len(q.Header["Service-Worker"]) > 0 || strings.HasSuffix(q.Header.get("Sec-Fetch-Dest"), "worker")
 }
 
-// Challenges returns the WWW-Authenticate values for a request without a valid credential. A browser asks its user for a password
-// on a navigation; a page's own fetch must not make it ask again and again.
+// Challenges returns the WWW-Authenticate values for a program's request without a valid credential. A browser gets none: it would
+// ask its user for a password, on a page's own fetch again and again, and keep it for the whole origin.
 func (q *Request) Challenges() []string {
-	const basic, bearer = `Basic realm="berth", charset="UTF-8"`, `Bearer realm="berth"`
-	switch {
-	case q.IsNavigation():
-		return []string{basic}
-	case len(q.Header["Sec-Fetch-Mode"]) > 0:
+	if q.IsNavigation() || len(q.Header["Sec-Fetch-Mode"]) > 0 {
 		return nil
 	}
-	return []string{bearer, basic}
+	return []string{`Bearer realm="berth"`, `Basic realm="berth", charset="UTF-8"`}
+}
+
+// IsSecure reports whether browsers treat the address that the client used as secure, so that they keep a cookie which only secure
+// addresses get: TLS, or a name below localhost, which does not leave the machine.
+func (q *Request) IsSecure() bool {
+	name, _, _ := strings.Cut(q.Host, ":")
+	return q.Scheme == "https" || strings.HasSuffix(strings.ToLower(name), ".localhost")
 }

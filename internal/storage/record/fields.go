@@ -67,6 +67,8 @@ var fields = []field{
 	text(GroupToken, "previous_auth_token", func(s *session.Session) *string { return &s.Token.PreviousDigest }),
 	instant(GroupToken, "previous_token_expires_at", func(s *session.Session) *time.Time { return &s.Token.PreviousExpiresAt }),
 	text(GroupState, "image_source", func(s *session.Session) *session.ImageSource { return &s.ImageSource }),
+	document(GroupToken, "sign_in_links", func(s *session.Session) *[]session.Link { return &s.Links }, slices.Clone),
+	document(GroupToken, "sign_ins", func(s *session.Session) *[]session.SignIn { return &s.SignIns }, slices.Clone),
 	document(GroupState, "upgrade", func(s *session.Session) **session.Upgrade { return &s.Upgrade }, (*session.Upgrade).Clone),
 }
 

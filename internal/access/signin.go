@@ -1,0 +1,97 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"time"
+	"unicode"
+
+	"berth/internal/session"
+)
+
+// Lengths in characters of [A-Za-z0-9], 5.95 bits each.
+const (
+	codeLength   = 32 // of a link
+	cookieLength = 43
+)
+
+// Links that are made with a session's own token, for the same reason as rotations with it are bounded.
+const (
+	linkBurst = 10
+	linkEvery = 10 * time.Second
+)
+
+// MayLink counts a link that a session's own token asks for, and returns a CodeTooManyAttempts error if there were too many.
+func (a *Authority) MayLink(p Principal, id session.ID) error {
+	if p.Kind != SessionToken {
+		return nil
+	}
+	if wait := a.links.Take(id); wait > 0 {
+		return session.Errorf(session.CodeTooManyAttempts, "this session's token has made too many links; try again later").After(wait)
+	}
+	return nil
+}
+
+// mostCookies bounds the cookies of one name that are looked at: a browser has one, and a page next door may add some.
+const mostCookies = 4
+
+// maxBrowser bounds what a browser says of itself, in characters.
+const maxBrowser = 100
+
+// NewCode makes the code of a link to sign in with: the code is shown once, the digest is recorded.
+func (a *Authority) NewCode() (code session.Secret, digest string) {
+	code = NewToken(codeLength)
+	return code, a.Keys.CodeDigest(code)
+}
+
+// NewSignIn makes a browser's sign-in, without its dates, and the value of its cookie.
+func (a *Authority) NewSignIn(userAgent string) (value session.Secret, in session.SignIn) {
+	value = NewToken(cookieLength)
+	id := make([]byte, 8)
+	rand.Read(id) // never fails: crypto/rand
+	return value, session.SignIn{ID: "in-" + hex.EncodeToString(id), Digest: a.Keys.cookieDigest(value), Browser: printable(userAgent)}
+}
+
+// printable returns the beginning of a text without what does not print.
+func printable(text string) string {
+	kept := []rune(strings.ToValidUTF8(text, ""))
+	kept = kept[:min(len(kept), maxBrowser)]
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, string(kept))
+}
+
+// CodeDigest returns what is stored of a link's code.
+func (k Keys) CodeDigest(code session.Secret) string {
+	return hex.EncodeToString(k.mac("link", code.Reveal()))
+}
+
+func (k Keys) cookieDigest(value session.Secret) string {
+	return hex.EncodeToString(k.mac("cookie", value.Reveal()))
+}
+
+// AdmitSignIn returns the principal of a request that shows the cookie of one of the session's sign-ins. It is false for any other
+// cookie, at a cost that does not depend on the session.
+func (a *Authority) AdmitSignIn(ctx context.Context, q Ask, cookies []session.Secret, known []session.SignIn) (Principal, bool) {
+	now, found := a.Now(), ""
+	for _, value := range cookies[:min(len(cookies), mostCookies)] {
+		digest := a.Keys.cookieDigest(value)
+		for _, in := range known {
+			if equalDigest(digest, in.Digest) && now.Before(in.ExpiresAt) {
+				found = in.ID
+			}
+		}
+	}
+	p := Principal{Kind: SignedIn, Session: q.Session, SignIn: found}
+	if found == "" || !May(p, q.Verb, q.Session, "") {
+		return Principal{}, false
+	}
+	ClientOf(ctx).admit(p, q.Surface)
+	a.Trail.admitted(ctx, p, q.Session, q.Operation, false)
+	return p, true
+}

@@ -1,0 +1,100 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"time"
+
+	"rsc.io/qr"
+
+	"berth/internal/access"
+	"berth/internal/origin"
+	"berth/internal/session"
+)
+
+// SignInLink is the response to the making of a link.
+type SignInLink struct {
+	Links     []Address `json:"links" doc:"the same link at each address of the session; the one for most clients is the first"`
+	ExpiresAt time.Time `json:"expires_at"`
+	QR        string    `json:"qr,omitempty" doc:"the first link as a PNG in a data: URL"`
+}
+
+type createLinkInput struct {
+	IDParam
+	QR bool `query:"qr" doc:"with a picture of the link"`
+}
+
+type createLinkOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         SignInLink
+}
+
+var errNoAddress = session.Errorf(session.CodeConflict,
+	"no browser can open this session: it has no address of its own. Set SESSION_DOMAIN and BERTH_PUBLIC_URL, or let Berth listen on a loopback address")
+
+func (a *API) createLink(ctx context.Context, in *createLinkInput) (*createLinkOutput, error) {
+	addresses := a.Addresses(in.ID)
+	if len(addresses) == 0 {
+		return nil, errNoAddress
+	}
+	if err := a.Access.MayLink(access.PrincipalOf(ctx), in.ID); err != nil {
+		return nil, err
+	}
+	code, digest := a.Access.NewCode()
+	expires, err := a.Sessions.NewLink(ctx, in.ID, digest)
+	if err != nil {
+		return nil, err
+	}
+	out := &createLinkOutput{CacheControl: "no-store", Body: SignInLink{ExpiresAt: expires}}
+	for _, at := range addresses {
+		out.Body.Links = append(out.Body.Links, Address{By: string(at.Way), URL: origin.Link(at.URL, code)})
+	}
+	if in.QR {
+		picture, err := qr.Encode(out.Body.Links[0].URL, qr.M)
+		if err != nil {
+			return nil, err
+		}
+		out.Body.QR = "data:image/png;base64," + base64.StdEncoding.EncodeToString(picture.PNG())
+	}
+	return out, nil
+}
+
+// SignIn is a browser that is signed in to a session.
+type SignIn struct {
+	ID        string    `json:"sign_in_id" example:"in-0123456789abcdef"`
+	At        time.Time `json:"signed_in_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Browser   string    `json:"browser,omitempty" doc:"what the browser says it is"`
+}
+
+type signInsOutput struct {
+	Body struct {
+		SignIns []SignIn `json:"sign_ins"`
+	}
+}
+
+func (a *API) listSignIns(ctx context.Context, in *IDParam) (*signInsOutput, error) {
+	s, err := a.Sessions.Get(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &signInsOutput{}
+	out.Body.SignIns = []SignIn{}
+	for _, one := range s.PresentSignIns(a.Now()) {
+		out.Body.SignIns = append(out.Body.SignIns, SignIn{ID: one.ID, At: one.At, ExpiresAt: one.ExpiresAt, Browser: one.Browser})
+	}
+	return out, nil
+}
+
+type endSignInInput struct {
+	IDParam
+	SignIn string `path:"sign_in" maxLength:"64"`
+}
+
+func (a *API) endSignIn(ctx context.Context, in *endSignInInput) (*deleteOutput, error) {
+	if err := a.Sessions.SignOut(ctx, in.ID, in.SignIn); err != nil {
+		return nil, err
+	}
+	return &deleteOutput{Status: http.StatusNoContent}, nil
+}

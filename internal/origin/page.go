@@ -1,0 +1,14 @@
+package origin
+
+import "berth/internal/session"
+
+// Paths of Berth's own pages on a session's origin. Nothing below Pages reaches the session's server.
+const (
+	Pages   = "/.berth/"
+	SignIn  = Pages + "sign-in"
+	SignOut = Pages + "sign-out"
+	Links   = Pages + "link/" // followed by a code
+)
+
+// Link is the link with this code at an address of a session, which ends with a slash.
+func Link(address string, code session.Secret) string { return address + Links[1:] + code.Reveal() }
