@@ -25,10 +25,10 @@ func TestPermissionsOfEveryKindForEveryVerb(t *testing.T) {
 		access.List: many, access.Create: many, access.ChooseImage: {operator: true, platform: true},
 		access.Metrics: {operator: true, platform: true},
 		access.Write:   owned, access.Delete: owned, access.Logs: owned,
-		access.Read:   with(owned, func(m *may) { m.own, m.previous = true, true }),
-		access.Rotate: with(owned, func(m *may) { m.own = true }),
+		access.Read:    with(owned, func(m *may) { m.own, m.previous = true, true }),
+		access.Rotate:  with(owned, func(m *may) { m.own = true }),
 		access.SignIns: with(owned, func(m *may) { m.own = true }),
-		access.Open:   {own: true, previous: true, signedIn: true},
+		access.Open:    {own: true, previous: true, signedIn: true},
 	}
 	every, err := access.ParseScopes(access.ScopeNames())
 	if err != nil {
