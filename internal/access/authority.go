@@ -24,6 +24,7 @@ type Throttle interface {
 // Options are what an [Authority] is made of.
 type Options struct {
 	Keys        Keys
+	Tokens      *Registry      // platform tokens; nil: there are none
 	People      People         // nil: nobody signs in
 	AdminToken  session.Secret // the operator's, at least 16 characters; empty: there is no operator
 	TokenLength int            // of new session tokens, in characters; default 32
@@ -109,10 +110,12 @@ type Sessions interface {
 // is not looked up for a request without a token, or for a verb that no session token permits; its owner is looked up only for
 // a principal who reaches the sessions of one owner.
 func (a *Authority) Admit(ctx context.Context, q Ask, known Sessions) (Principal, error) {
-	p, state := a.identify(ctx, q, known)
+	p, state, err := a.identify(ctx, q, known)
+	if err != nil && Reaches(q.Verb, Anonymous) == None {
+		return Principal{}, err
+	}
 	owner := ""
 	if q.Session != "" && p.Reach(q.Verb) == Owned {
-		var err error
 		if owner, err = known.OwnerOf(ctx, q.Session); err != nil && session.CodeOf(err) != session.CodeNotFound {
 			return Principal{}, err
 		}
@@ -134,23 +137,27 @@ func (a *Authority) Admit(ctx context.Context, q Ask, known Sessions) (Principal
 	return p, nil
 }
 
-// identify returns the principal of a request's token, and the token's state, which is not valid for an anonymous principal.
-func (a *Authority) identify(ctx context.Context, q Ask, known Sessions) (Principal, TokenState) {
+// identify returns the principal of a request's token, and the token's state, which is not valid for an anonymous principal. The
+// error is that of a token that cannot be checked.
+func (a *Authority) identify(ctx context.Context, q Ask, known Sessions) (Principal, TokenState, error) {
 	if q.Secret != "" && Reaches(q.Verb, Operator) != None && a.isOperator(q.Secret) {
-		return Principal{Kind: Operator}, Present
+		return Principal{Kind: Operator}, Present, nil
 	}
 	other := Wrong // the state of a token that is not a session's
 	if q.Secret != "" && q.Surface == API {
-		var p Principal
-		if p, other = a.person(ctx, q.Secret); other.Valid() || other == Expired {
-			return p, other
+		p, state, err := a.Tokens.verify(q.Secret)
+		if err == nil && state == Wrong {
+			p, state = a.person(ctx, q.Secret)
+		}
+		if other = state; err != nil || state.Valid() || state == Expired {
+			return p, state, err
 		}
 	}
 	if Reaches(q.Verb, SessionToken) != Own {
 		if q.Secret == "" {
-			return Principal{}, Missing
+			return Principal{}, Missing, nil
 		}
-		return Principal{}, other
+		return Principal{}, other, nil
 	}
 	var token session.Token
 	if q.Secret != "" {
@@ -159,11 +166,11 @@ func (a *Authority) identify(ctx context.Context, q Ask, known Sessions) (Princi
 	state, digest := a.Keys.check(q.Secret, token, a.Now())
 	switch state {
 	case Present:
-		return Principal{Kind: SessionToken, Session: q.Session, digest: digest}, state
+		return Principal{Kind: SessionToken, Session: q.Session, digest: digest}, state, nil
 	case Previous:
-		return Principal{Kind: PreviousToken, Session: q.Session, digest: digest}, state
+		return Principal{Kind: PreviousToken, Session: q.Session, digest: digest}, state, nil
 	default:
-		return Principal{}, state
+		return Principal{}, state, nil
 	}
 }
 

@@ -37,8 +37,10 @@ func (k Keys) mac(purpose, text string) []byte {
 }
 
 // Digest returns what is stored of a session token: its HMAC-SHA256 in 64 hexadecimal digits.
-func (k Keys) Digest(token session.Secret) string {
-	return hex.EncodeToString(k.mac("token", token.Reveal()))
+func (k Keys) Digest(token session.Secret) string { return k.digest("token", token) }
+
+func (k Keys) digest(purpose string, token session.Secret) string {
+	return hex.EncodeToString(k.mac(purpose, token.Reveal()))
 }
 
 // Matches reports in constant time whether the token has this digest. No token has the empty digest.

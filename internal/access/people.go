@@ -37,10 +37,23 @@ func (a *Authority) person(ctx context.Context, secret session.Secret) (Principa
 	return Principal{Kind: p.Kind, Owner: p.Owner, Name: p.Name, Until: p.Until}, Present
 }
 
-// While returns ctx with an end when the principal's sign-in ends.
+// While returns ctx with an end when the principal's sign-in or platform token expires, and when the token is revoked. It does
+// not end with a session's token, which is looked up.
 func (a *Authority) While(ctx context.Context, p Principal) (context.Context, context.CancelFunc) {
-	if p.Until.IsZero() {
+	if p.Until.IsZero() && p.token == nil {
 		return ctx, func() {}
 	}
-	return context.WithTimeoutCause(ctx, p.Until.Sub(a.Now()), Reject(API, Expired)) //nolint:contextcheck // it is derived from ctx
+	within, cancel := context.WithCancelCause(ctx)
+	unwatch, forget := func() bool { return true }, context.CancelFunc(func() {})
+	if p.token != nil {
+		unwatch = context.AfterFunc(p.token.valid, func() { cancel(context.Cause(p.token.valid)) })
+	}
+	if !p.Until.IsZero() {
+		within, forget = context.WithTimeoutCause(within, p.Until.Sub(a.Now()), Reject(API, Expired))
+	}
+	return within, func() {
+		unwatch()
+		forget()
+		cancel(context.Canceled)
+	}
 }

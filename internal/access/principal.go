@@ -30,9 +30,10 @@ type Principal struct {
 	Owner   string     // the person; of a platform token, whom it is bound to; empty: nobody
 	Scopes  Scopes     // of a platform token
 	Name    string     // of a platform token, and of a person with the operator's role; for records
-	Until   time.Time  // of a person: when the sign-in ends; zero: not
+	Until   time.Time  // when a sign-in ends, or a platform token; zero: not
 
-	digest string // of a session's token
+	digest string      // of a session's token
+	token  *knownToken // of a platform token
 }
 
 // Actor names the principal in records.
@@ -84,7 +85,9 @@ func (p Principal) state() TokenState {
 // now.
 func (p Principal) StillHolds(t session.Token, now time.Time) bool {
 	switch {
-	case p.Kind == Operator, p.Kind == Owner:
+	case p.token != nil && p.token.valid.Err() != nil:
+		return false
+	case p.Kind == Operator, p.Kind == Owner, p.token != nil:
 		return session.Unexpired(p.Until, now)
 	case p.digest == "":
 		return false

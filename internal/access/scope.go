@@ -1,7 +1,6 @@
 package access
 
 import (
-	"fmt"
 	"strings"
 
 	"berth/internal/session"
@@ -86,10 +85,11 @@ func scopeNamed(name string) Scopes {
 // MarshalText writes the names as String does, for stores.
 func (s Scopes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote. An unknown scope, perhaps of a newer Berth, is an error.
-func (s *Scopes) UnmarshalText(text []byte) (err error) {
-	if *s, err = ParseScopes(strings.Fields(string(text))); err != nil {
-		return fmt.Errorf("scopes of a token: %w", err)
+// UnmarshalText reads what MarshalText wrote. A scope of a newer Berth is left out: its token may do less here.
+func (s *Scopes) UnmarshalText(text []byte) error {
+	*s = 0
+	for name := range strings.FieldsSeq(string(text)) {
+		*s |= scopeNamed(name)
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func (a *App) open(ctx context.Context) error {
 		func() (err error) { a.proxies, err = a.cfg.Server.Proxies(); return err },
 		a.openTrail,
 		func() error { return a.openStorage(ctx, dir) },
-		func() error { return a.openAccess(admin) },
+		func() error { return a.openAccess(ctx, admin) },
 		func() error { return a.openRuntime(ctx, dir) },
 		func() error { return a.openHost(ctx) },
 		func() error { return a.openManager(table) },
@@ -163,6 +163,7 @@ func (a *App) Run(ctx context.Context) error {
 		work.Go(func() error { return doctor.Watch(ctx, a.doctorOptions, a.log, a.securityCheck.Store) })
 	}
 	work.Go(func() error { return a.audit.Run(ctx, ownRequest) })
+	work.Go(func() error { return a.access.Tokens.Run(ownRequest(ctx), a.storage.TokensChanged) })
 	work.Go(func() error { return a.host.pressure.Run(ctx) })
 	work.Go(func() error { return a.host.disks.Run(ctx) })
 	work.Go(func() error { return a.host.workspaces.Run(ownRequest(ctx)) })

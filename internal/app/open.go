@@ -31,9 +31,13 @@ func (a *App) openStorage(ctx context.Context, dir storage.Dir) (err error) {
 	return err
 }
 
-func (a *App) openAccess(admin session.Secret) (err error) {
+func (a *App) openAccess(ctx context.Context, admin session.Secret) error {
+	tokens, err := access.OpenRegistry(ctx, access.RegistryOptions{Store: a.storage.Tokens, Keys: a.keys, Logger: a.named("access")})
+	if err != nil {
+		return err
+	}
 	a.access, err = access.New(access.Options{
-		Keys: a.keys, AdminToken: admin, TokenLength: a.cfg.Token.Length, Throttle: access.NewThrottle(), Trail: a.audit,
+		Keys: a.keys, Tokens: tokens, AdminToken: admin, TokenLength: a.cfg.Token.Length, Throttle: access.NewThrottle(), Trail: a.audit,
 		Rejected: a.metrics.Unauthenticated,
 	})
 	return err

@@ -51,6 +51,9 @@ var rows = map[string]struct {
 	"GET /sessions/{id}/auth":         {"own", 200},
 	"POST /sessions/{id}/auth/rotate": {"present", 200},
 	"GET /auth/sessions":              {"admin", 200},
+	"POST /tokens":                    {"admin", 400},
+	"GET /tokens":                     {"admin", 200},
+	"DELETE /tokens/{token_id}":       {"admin", 404},
 	"GET /s/{id}/echo":                {"session", 200}, // the proxy, which has one route for all methods
 	"POST /s/{id}/session":            {"session", 200},
 }

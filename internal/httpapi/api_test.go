@@ -21,6 +21,7 @@ import (
 	"berth/internal/runtimetest"
 	"berth/internal/session"
 	"berth/internal/sessiontest"
+	"berth/internal/storetest"
 )
 
 const adminToken = "the-operator's-own-token"
@@ -35,6 +36,8 @@ type fixture struct {
 	ready    error
 	asked    atomic.Int32 // number of health queries
 	health   httpapi.Health
+	tokens   storetest.MemoryTokens
+	trail    *access.Trail // nil: nothing is recorded
 }
 
 func newFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
@@ -75,7 +78,14 @@ func newFixtureWith(t *testing.T, adjust func(*fixture, *httpapi.Options), chang
 // admitting returns an Authority with a throttle; nil: no limit.
 func (w *fixture) admitting(throttle access.Throttle) *access.Authority {
 	w.t.Helper()
-	authority, err := access.New(access.Options{Keys: w.Keys, AdminToken: adminToken, Throttle: throttle, Now: w.Options.Now})
+	tokens, err := access.OpenRegistry(w.t.Context(), access.RegistryOptions{Store: &w.tokens, Keys: w.Keys, Now: w.Options.Now})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	authority, err := access.New(access.Options{
+		Keys: w.Keys, Tokens: tokens, AdminToken: adminToken, Throttle: throttle, Now: w.Options.Now,
+		People: people{alicesToken: "alice", bobsToken: "bob"}, Trail: w.trail,
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -27,22 +27,9 @@ const (
 	bobsToken   = "the sign-in of bob"
 )
 
-func newOwnersFixture(t *testing.T) *fixture {
-	t.Helper()
-	return newFixtureWith(t, func(w *fixture, o *httpapi.Options) {
-		var err error
-		o.Access, err = access.New(access.Options{
-			Keys: w.Keys, AdminToken: adminToken, Now: w.Options.Now, People: people{alicesToken: "alice", bobsToken: "bob"},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
 func TestOwnerListsOwnSessionsOnly(t *testing.T) {
 	t.Parallel()
-	w := newOwnersFixture(t)
+	w := newFixture(t)
 	hers, _ := w.Make(lifecycle.Request{Owner: "alice"})
 	w.Make(lifecycle.Request{Owner: "bob"})
 	w.Make(lifecycle.Request{})
@@ -67,7 +54,7 @@ func TestOwnerListsOwnSessionsOnly(t *testing.T) {
 
 func TestOwnerCreatesForThemselvesOnly(t *testing.T) {
 	t.Parallel()
-	w := newOwnersFixture(t)
+	w := newFixture(t)
 	for body, want := range map[string]struct {
 		status int
 		owner  string
@@ -100,7 +87,7 @@ func TestOwnerCreatesForThemselvesOnly(t *testing.T) {
 // Another's session and none are told apart by nothing, on every route that is about one session.
 func TestOwnerSeesNothingOfOthersSessions(t *testing.T) {
 	t.Parallel()
-	w := newOwnersFixture(t)
+	w := newFixture(t)
 	his, _ := w.Make(lifecycle.Request{Owner: "bob"})
 	nobodys, _ := w.Make(lifecycle.Request{})
 	none := session.NewID()
@@ -128,7 +115,7 @@ func TestOwnerSeesNothingOfOthersSessions(t *testing.T) {
 
 func TestOwnerUsesOwnSessions(t *testing.T) {
 	t.Parallel()
-	w := newOwnersFixture(t)
+	w := newFixture(t)
 	hers, _ := w.Make(lifecycle.Request{Owner: "alice"})
 	path := "/sessions/" + string(hers.ID)
 	for _, c := range []struct {

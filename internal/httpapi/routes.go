@@ -111,6 +111,19 @@ func (a *API) routes() {
 		Method: http.MethodGet, Path: "/auth/sessions", OperationID: "list-authenticated-sessions",
 		Summary: "List the sessions whose token is valid now, oldest first",
 	}, a.authSessions)
+
+	register(a, access.PlatformTokens, huma.Operation{
+		Method: http.MethodPost, Path: "/tokens", OperationID: "create-platform-token", DefaultStatus: http.StatusCreated,
+		Summary:     "Create a token for a program",
+		Description: "It is accepted where the admin token is, for what its scopes say. The secret in the answer is shown this one time.",
+	}, a.createPlatformToken)
+	register(a, access.PlatformTokens, huma.Operation{
+		Method: http.MethodGet, Path: "/tokens", OperationID: "list-platform-tokens", Summary: "List the tokens for programs, oldest first",
+	}, a.listPlatformTokens)
+	register(a, access.PlatformTokens, huma.Operation{
+		Method: http.MethodDelete, Path: "/tokens/{token_id}", OperationID: "revoke-platform-token", DefaultStatus: http.StatusNoContent,
+		Summary: "Revoke a token for a program", Description: "It is refused at once, and its open streams are closed.",
+	}, a.revokePlatformToken)
 }
 
 // plainly adds a public GET route that does not use the framework.

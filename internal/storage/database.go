@@ -64,6 +64,7 @@ func (s *Storage) openDatabase(ctx context.Context) error {
 	}
 	s.Store, s.backend, s.database, s.Process = db.Store, db, db, process
 	s.Feed, s.Peers, s.Hold = db.Store, db.peers, db.hold()
+	s.Tokens, s.TokensChanged = sharedTokens{db}, db.PlatformTokensChanged()
 	if s.cfg.Database.Fallback {
 		if db.failover, err = s.newFailover(ctx, db); err != nil {
 			return err
@@ -173,6 +174,9 @@ func (db *database) connect(begun context.Context) (Identity, error) {
 	if err := db.migrate(ctx, keys); err != nil {
 		return Identity{}, err
 	}
+	if err := db.moveWaiting(ctx); err != nil {
+		return Identity{}, err
+	}
 	return id, db.peers.Join(ctx)
 }
 
@@ -260,9 +264,12 @@ func (db *database) tokenSecret(ctx context.Context) (string, error) {
 	return db.Setting(ctx, sharedSecret)
 }
 
-func (db *database) add(ctx context.Context, report *ImportReport, source string, sessions []session.Session) error {
-	done, err := db.Import(ctx, source, sessions)
+func (db *database) add(ctx context.Context, report *ImportReport, source string, contents jsonfile.Contents) error {
+	done, err := db.Import(ctx, source, contents.Sessions)
 	report.Added, report.Known, report.Repeated = done.Added, done.Known, done.Repeated
+	if err == nil {
+		report.PlatformTokens, err = addTokens(ctx, db, contents.PlatformTokens)
+	}
 	return err
 }
 

@@ -14,19 +14,20 @@ import (
 
 // Files of the state directory.
 const (
-	adminTokenFile  = "admin-token"      // of the operator
-	tokenSecretFile = "token-secret"     // SESSION_TOKEN_SECRET=auto
-	instanceFile    = "instance"         // names this installation on the engine
-	newFile         = "new-installation" // time at which that name was created; removed when no sessions on the engine can be lost ones of this installation
-	addressFile     = "address"          // URL of the Berth that serves from this directory, while it does
-	nodeFile        = "node"             // identifies this process on the database
-	storeFile       = "sessions.json"
-	backendFile     = "storage-backend"       // which backend has the sessions of this installation
-	copyFile        = "database-copy.json"    // the last known sessions of the database
-	pendingFile     = "database-pending.json" // the journal of changes; only while the database is unavailable
-	ownerFile       = "engine-owner"          // which database the containers belong to; for a start without it
-	placeFile       = "process-owner"         // which directory the processes of the process runtime belong to
-	processDir      = "process"               // of the process runtime
+	adminTokenFile    = "admin-token"      // of the operator
+	tokenSecretFile   = "token-secret"     // SESSION_TOKEN_SECRET=auto
+	instanceFile      = "instance"         // names this installation on the engine
+	newFile           = "new-installation" // time at which that name was created; removed when no sessions on the engine can be lost ones of this installation
+	addressFile       = "address"          // URL of the Berth that serves from this directory, while it does
+	nodeFile          = "node"             // identifies this process on the database
+	storeFile         = "sessions.json"
+	backendFile       = "storage-backend"              // which backend has the sessions of this installation
+	copyFile          = "database-copy.json"           // the last known sessions of the database
+	pendingFile       = "database-pending.json"        // the journal of changes; only while the database is unavailable
+	waitingTokensFile = "platform-tokens-pending.json" // platform tokens that the database does not have yet
+	ownerFile         = "engine-owner"                 // which database the containers belong to; for a start without it
+	placeFile         = "process-owner"                // which directory the processes of the process runtime belong to
+	processDir        = "process"                      // of the process runtime
 )
 
 // AdminTokenFile returns where a generated admin token is kept.

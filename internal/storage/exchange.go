@@ -36,13 +36,15 @@ type DatabaseStatus struct {
 
 // ImportReport is the result of an import.
 type ImportReport struct {
-	Format       string              `json:"format"` // of the file; see jsonfile.Contents
-	Total        int                 `json:"total"`  // sessions that could be read
-	Added        int                 `json:"added"`  // of those: new ones
-	Known        int                 `json:"known"`  // of those: already in the store, in the same or a newer version
-	Repeated     bool                `json:"repeated"`
-	Rejected     []jsonfile.Rejected `json:"rejected"`
-	RejectedFile string              `json:"rejected_file,omitempty"` // empty if there are none, and in a dry run
+	Format   string `json:"format"` // of the file; see jsonfile.Contents
+	Total    int    `json:"total"`  // sessions that could be read
+	Added    int    `json:"added"`  // of those: new ones
+	Known    int    `json:"known"`  // of those: already in the store, in the same or a newer version
+	Repeated bool   `json:"repeated"`
+	// PlatformTokens are those that were added; of a dry run, those in the file.
+	PlatformTokens int                 `json:"platform_tokens,omitempty"`
+	Rejected       []jsonfile.Rejected `json:"rejected"`
+	RejectedFile   string              `json:"rejected_file,omitempty"` // empty if there are none, and in a dry run
 }
 
 // Inspect reads the configured store. The file of a running Berth is in use, which is a CodeStoreUnavailable error; a database
@@ -62,7 +64,7 @@ func Inspect(ctx context.Context, cfg config.Config, log *slog.Logger) (Status, 
 		status.Pending, err = s.dir.pendingSessions()
 		return err
 	})
-	for _, v := range all {
+	for _, v := range all.Sessions {
 		status.Total++
 		status.Sessions[v.Status]++
 		if v.Occupies() {
@@ -72,23 +74,28 @@ func Inspect(ctx context.Context, cfg config.Config, log *slog.Logger) (Status, 
 	return status, err
 }
 
-// readAll returns the sessions of the configured store: of the file, without writing to it, or of the database, on which more
+// readAll returns the content of the configured store: of the file, without writing to it, or of the database, on which more
 // is called then.
-func readAll(ctx context.Context, cfg config.Config, log *slog.Logger, more func(*Storage) error) ([]session.Session, error) {
+func readAll(ctx context.Context, cfg config.Config, log *slog.Logger, more func(*Storage) error) (jsonfile.Contents, error) {
 	if !cfg.Database.Use {
 		if err := CheckPrivate(cfg.Server.StateDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+			return jsonfile.Contents{}, err
 		}
-		return jsonfile.ReadSessions(ctx, Dir(cfg.Server.StateDir).path(storeFile))
+		return jsonfile.ReadOnly(ctx, Dir(cfg.Server.StateDir).path(storeFile))
 	}
-	var page session.Page
-	err := withBackend(ctx, cfg, log, func(s *Storage) (err error) {
-		if page, err = s.backend.List(ctx, session.Query{}); err != nil {
+	var contents jsonfile.Contents
+	err := withBackend(ctx, cfg, log, func(s *Storage) error {
+		page, err := s.backend.List(ctx, session.Query{})
+		if err != nil {
+			return err
+		}
+		contents.Sessions = page.Sessions
+		if contents.PlatformTokens, err = s.backend.PlatformTokens(ctx); err != nil {
 			return err
 		}
 		return more(s)
 	})
-	return page.Sessions, err
+	return contents, err
 }
 
 // pendingSessions counts the sessions in the journal.
@@ -107,13 +114,13 @@ func (d Dir) pendingSessions() (int, error) {
 	return len(contents.Sessions), err
 }
 
-// Export returns all sessions in the format of the session file, and their number.
+// Export returns all sessions and platform tokens in the format of the session file, and the number of sessions.
 func Export(ctx context.Context, cfg config.Config, log *slog.Logger) (data []byte, count int, err error) {
 	all, err := readAll(ctx, cfg, log, func(*Storage) error { return nil })
 	if err == nil {
-		data, err = jsonfile.Write(all)
+		data, err = jsonfile.Write(all.Sessions, all.PlatformTokens...)
 	}
-	return data, len(all), err
+	return data, len(all.Sessions), err
 }
 
 // Import adds a file's sessions to the store, except those that it has in the same or a newer version. Entries that cannot be
@@ -131,13 +138,14 @@ func Import(ctx context.Context, cfg config.Config, data []byte, dryRun bool, lo
 		}
 		report = ImportReport{Format: contents.Format, Total: len(contents.Sessions), Rejected: append([]jsonfile.Rejected{}, contents.Rejected...)}
 		if dryRun {
+			report.PlatformTokens = len(contents.PlatformTokens)
 			_, err := report.compare(ctx, s.backend, contents.Sessions)
 			return err
 		}
 		if report.RejectedFile, err = writeRejected(s.dir.path("import"), contents.Rejected); err != nil {
 			return err
 		}
-		return s.backend.add(ctx, &report, sourceOf(data), contents.Sessions)
+		return s.backend.add(ctx, &report, sourceOf(data), contents)
 	})
 	return report, err
 }

@@ -32,7 +32,10 @@ func (s *Storage) newFailover(ctx context.Context, db *database) (*failover.Stor
 			if err := db.verify(ctx, s.Identity); err != nil {
 				return err
 			}
-			return db.pin(ctx, s.Identity.Instance)
+			if err := db.pin(ctx, s.Identity.Instance); err != nil {
+				return err
+			}
+			return db.moveWaiting(ctx)
 		},
 		Logger: s.named("failover"),
 	})

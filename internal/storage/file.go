@@ -32,6 +32,7 @@ func (s *Storage) openFile(ctx context.Context) error {
 	if s.Identity, err = f.agree(ctx); err != nil {
 		return err
 	}
+	s.Tokens = store
 	s.Store, s.backend, s.Process, s.Hold = store, f, postgres.ProcessName(s.Identity.Instance, randomName()), f.hold()
 	return s.dir.note(backendJSON)
 }
@@ -60,9 +61,9 @@ func (f file) owner(_ context.Context, process string) (session.EngineOwner, err
 	return session.EngineOwner{ID: place, Process: process, Host: host}, err
 }
 
-// add writes the existing and the added sessions to the file in one step.
-func (f file) add(ctx context.Context, report *ImportReport, _ string, sessions []session.Session) error {
-	added, err := report.compare(ctx, f, sessions)
+// add writes the existing and the added sessions to the file in one step, and then the platform tokens.
+func (f file) add(ctx context.Context, report *ImportReport, _ string, contents jsonfile.Contents) error {
+	added, err := report.compare(ctx, f, contents.Sessions)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,11 @@ func (f file) add(ctx context.Context, report *ImportReport, _ string, sessions 
 	}
 	all := session.ByID(page.Sessions)
 	maps.Copy(all, session.ByID(added))
-	return f.Replace(ctx, slices.Collect(maps.Values(all)))
+	if err := f.Replace(ctx, slices.Collect(maps.Values(all))); err != nil {
+		return err
+	}
+	report.PlatformTokens, err = addTokens(ctx, f, contents.PlatformTokens)
+	return err
 }
 
 // checkFileAllowed returns an error if the sessions are in a database: with an empty file their containers would be orphans.

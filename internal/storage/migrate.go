@@ -40,11 +40,15 @@ func (db *database) migrate(ctx context.Context, keys access.Keys) error {
 	if err != nil {
 		return err
 	}
+	tokens, err := addTokens(ctx, db, contents.PlatformTokens)
+	if err != nil {
+		return err
+	}
 	backup, err := file.Retire("migrated-" + stamp())
 	if err != nil {
 		return fileError{err}
 	}
-	db.log.InfoContext(ctx, "sessions moved into the database", "total", moved.Total, "added", moved.Added, "known", moved.Known,
+	db.log.InfoContext(ctx, "sessions moved into the database", "platform_tokens", tokens, "total", moved.Total, "added", moved.Added, "known", moved.Known,
 		"rejected", len(contents.Rejected), "backup", backup)
 	for _, r := range contents.Rejected {
 		db.log.ErrorContext(ctx, "rejected an unreadable entry, which is kept in a file", "entry", r.Name, "reason", r.Reason, "file", aside)
@@ -71,6 +75,9 @@ func (db *database) journalFile(ctx context.Context, keys access.Keys) error {
 		return err
 	}
 	if _, err := writeRejected(db.dir.path(storeFile), contents.Rejected); err != nil {
+		return err
+	}
+	if err := db.dir.keepWaiting(contents.PlatformTokens); err != nil {
 		return err
 	}
 	if err := jsonfile.CreateFile(db.dir.path(pendingFile), contents.Sessions); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"berth/internal/access"
 	"berth/internal/config"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
@@ -28,6 +29,7 @@ const (
 // backend is one of the two backends.
 type backend interface {
 	session.Store
+	access.TokenStore
 	// agree returns the identity that all processes on these sessions share. It creates one for a new installation.
 	agree(ctx context.Context) (Identity, error)
 	// installation returns the name of the installation that the sessions belong to; "" if it is not recorded.
@@ -39,8 +41,8 @@ type backend interface {
 	hold() *orphanHold
 	// owner identifies this Berth, and differs for a copy of its state.
 	owner(ctx context.Context, process string) (session.EngineOwner, error)
-	// add adds sessions, and counts them in the report.
-	add(ctx context.Context, report *ImportReport, source string, sessions []session.Session) error
+	// add adds sessions and platform tokens, and counts them in the report.
+	add(ctx context.Context, report *ImportReport, source string, contents jsonfile.Contents) error
 }
 
 // Storage is the session store with the other processes that use it. Make it with [Open].
@@ -48,9 +50,13 @@ type Storage struct {
 	Store    session.Store // with its fallback
 	Identity Identity
 	Process  string               // this process in records
+	Tokens   access.TokenStore    // platform tokens
 	Feed     lifecycle.Feed       // nil: no other process changes sessions
 	Peers    lifecycle.Peers      // nil: no other process works on them
 	Hold     lifecycle.OrphanHold // of containers without a session
+
+	// TokensChanged holds a value when another process may have changed the platform tokens; nil: no other process does.
+	TokensChanged <-chan struct{}
 
 	environment
 	backend  backend

@@ -84,6 +84,9 @@ func decode(data []byte) (image, error) {
 	if err != nil {
 		return image{}, fmt.Errorf("is damaged: its member %q: %w", entriesMember, err)
 	}
+	if _, err := tokensOf(envelope); err != nil {
+		return image{}, err
+	}
 	delete(envelope, versionMember)
 	delete(envelope, entriesMember)
 	im := image{sessions: make(map[session.ID]*entry, len(entries)), extra: envelope}

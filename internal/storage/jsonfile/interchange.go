@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -23,6 +24,8 @@ type Contents struct {
 	Sessions []session.Session // in the order of their IDs
 	Rejected []Rejected
 	Retired  bool // see [Store.Retire]
+
+	PlatformTokens []access.PlatformToken // in the order of their IDs; of a store's file
 }
 
 // Rejected is an entry that cannot be read.
@@ -90,6 +93,9 @@ func envelope(data []byte, contents *Contents) ([]listed, error) {
 			return nil, fmt.Errorf("the file has format %s; this Berth reads up to %d", text, formatVersion)
 		}
 		contents.Format = FormatBerth
+		if contents.PlatformTokens, err = tokensOf(top); err != nil {
+			return nil, fmt.Errorf("the file %w", err)
+		}
 		return keyed(top[entriesMember])
 	}
 	if list, ok := top[entriesMember]; ok {
@@ -137,9 +143,13 @@ func readOwn(l listed) (session.Session, error) {
 	return e.session, nil
 }
 
-// Write returns a store's file with these sessions. A session that cannot be encoded in JSON is a CodeInvalid error.
-func Write(sessions []session.Session) ([]byte, error) {
+// Write returns a store's file with these sessions and platform tokens. A session that cannot be encoded in JSON is a CodeInvalid
+// error.
+func Write(sessions []session.Session, tokens ...access.PlatformToken) ([]byte, error) {
 	im := image{sessions: make(map[session.ID]*entry, len(sessions))}
+	if err := im.setTokens(tokens); err != nil {
+		return nil, err
+	}
 	for _, s := range sessions {
 		e, err := seal(s, nil)
 		if err != nil {

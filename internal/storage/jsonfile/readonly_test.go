@@ -39,7 +39,7 @@ func TestReadSessionsWritesNothing(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sessions.json")
 	for _, missing := range []string{path, filepath.Join(dir, "nowhere", "sessions.json")} {
-		if _, err := jsonfile.ReadSessions(t.Context(), missing); session.CodeOf(err) != session.CodeNotFound {
+		if _, err := jsonfile.ReadOnly(t.Context(), missing); session.CodeOf(err) != session.CodeNotFound {
 			t.Errorf("%s: got %v, want it not found", missing, err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestReadSessionsWritesNothing(t *testing.T) {
 	if _, err := store.Create(t.Context(), s, session.Unlimited); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := jsonfile.ReadSessions(t.Context(), path); session.CodeOf(err) != session.CodeStoreUnavailable {
+	if _, err := jsonfile.ReadOnly(t.Context(), path); session.CodeOf(err) != session.CodeStoreUnavailable {
 		t.Errorf("while it is open: got %v, want it in use", err)
 	}
 	used := s.CreatedAt.Add(time.Hour)
@@ -74,7 +74,8 @@ func TestReadSessionsWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := files(t, killed)
-	got, err := jsonfile.ReadSessions(t.Context(), filepath.Join(killed, "sessions.json"))
+	contents, err := jsonfile.ReadOnly(t.Context(), filepath.Join(killed, "sessions.json"))
+	got := contents.Sessions
 	if err != nil || len(got) != 1 || got[0].ID != s.ID || !got[0].LastAccessed.Equal(used) {
 		t.Errorf("got %+v, %v; want the session with its newest activity", got, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"berth/internal/access"
 	"berth/internal/atomicfile"
 	"berth/internal/session"
 	"berth/internal/storage/record"
@@ -63,13 +64,13 @@ func (s *Store) replace(ctx context.Context, sessions []session.Session, retired
 	})
 }
 
-// CreateFile creates the file of a store with these sessions, unless there is one. It is created atomically, so that [Open]
+// CreateFile creates the file of a store with these sessions and platform tokens, unless there is one. It is created atomically, so that [Open]
 // never finds an incomplete one.
-func CreateFile(path string, sessions []session.Session) error {
+func CreateFile(path string, sessions []session.Session, tokens ...access.PlatformToken) error {
 	if Exists(path) {
 		return nil
 	}
-	data, err := Write(sessions)
+	data, err := Write(sessions, tokens...)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,8 @@ type Store struct {
 
 	listening atomic.Pointer[string] // why notifications do not arrive; nil: they do
 	pinned    atomic.Pointer[Pin]    // nil: every database is accepted
+
+	tokensChanged chan struct{} // see PlatformTokensChanged
 }
 
 var (
@@ -75,7 +77,7 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, session.Errorf(session.CodeInvalid, "the settings of the database: %s", err)
 	}
-	s := &Store{opts: opts}
+	s := &Store{opts: opts, tokensChanged: make(chan struct{}, 1)}
 	s.peers = &Peers{store: s}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		if err := s.checkPinned(ctx, conn); err != nil {

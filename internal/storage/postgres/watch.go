@@ -27,7 +27,10 @@ const (
 // Watch listens on a separate connection, and reconnects until ctx is done. While notifications do not arrive, it polls for
 // changes every second instead.
 func (s *Store) Watch(ctx context.Context, missed func(), changed func(session.ID)) error {
-	w := &watch{store: s, missed: missed, changed: changed}
+	w := &watch{store: s, changed: changed, missed: func() {
+		s.tokensMayHaveChanged()
+		missed()
+	}}
 	wait := firstRedial
 	for ctx.Err() == nil {
 		begun := time.Now()
@@ -85,7 +88,7 @@ func (w *watch) listen(ctx context.Context) error {
 	}
 	defer closeSoon(ctx, conn)
 	echo := echoChannel()
-	for _, c := range []string{channel, echo} {
+	for _, c := range []string{channel, tokensChannel, echo} {
 		if _, err := conn.Exec(dial, "LISTEN "+c); err != nil {
 			return err
 		}
@@ -111,6 +114,8 @@ func (w *watch) listen(ctx context.Context) error {
 		case n.Channel == echo:
 			arrived = time.Now()
 			w.recover(ctx)
+		case n.Channel == tokensChannel:
+			w.store.tokensMayHaveChanged()
 		default:
 			w.changed(session.ID(n.Payload))
 		}
@@ -152,6 +157,7 @@ func (w *watch) poll(ctx context.Context) {
 		return
 	}
 	w.polled = time.Now()
+	w.store.tokensMayHaveChanged()
 	now, err := w.store.versions(ctx)
 	if err != nil {
 		return
