@@ -38,7 +38,7 @@ func systemConfig() string {
 // remote is the Berth that a command calls. The settings are the default of both flags.
 type remote struct {
 	URL       string `name:"url" env:"BERTH_URL" placeholder:"URL" help:"Address of Berth. Default: that of the Berth beside this program or of this machine, http://127.0.0.1:8080 if none is found."`
-	TokenFile string `env:"BERTH_ADMIN_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the admin token. Default: admin-token in the state directory of that Berth."`
+	TokenFile string `env:"BERTH_ADMIN_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the admin token, or a platform token. Default: admin-token in the state directory of that Berth."`
 }
 
 // defaultURL is the address of a Berth with the default settings.
