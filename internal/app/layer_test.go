@@ -40,6 +40,7 @@ var rank = map[string]int{
 	"berth/internal/pressure":         2,
 	"berth/internal/probe":            2,
 	"berth/internal/process":          2,
+	"berth/internal/proxy/asset":      2,
 	"berth/internal/proxy/policy":     2,
 	"berth/internal/runtimetest":      2,
 	"berth/internal/storage/failover": 2,

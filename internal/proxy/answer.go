@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 
+	"berth/internal/proxy/asset"
 	"berth/internal/proxy/policy"
 )
 
@@ -40,7 +41,10 @@ func (p *Proxy) answer(res *http.Response) error {
 		res.Body = &trailedBody{res.Body, res}
 	}
 	if !switched && !policy.IsEventStream(head.Header) {
-		return nil
+		return p.assets.Answer(asset.Request{
+			Session: c.request.Place.Session, Method: c.request.Method, Path: c.request.Place.Path,
+			Query: c.request.Target.Query != "", Header: c.in.Header,
+		}, res)
 	}
 	stream, err := c.entry.upstream.acquireStreamSlot()
 	if err != nil {

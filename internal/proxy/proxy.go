@@ -1,5 +1,6 @@
 // Package proxy is the data plane: it takes a request to a session's own origin or under /s/{id}/, checks the session's token, and sends it to the
-// session's server with that server's own credential. It streams both ways and buffers nothing but a few kilobytes.
+// session's server with that server's own credential. It streams both ways and buffers nothing but a few kilobytes; package
+// [berth/internal/proxy/asset] keeps static files.
 //
 // It knows routes, which it holds in memory, and how HTTP is carried: connections, bodies, streams, upgrades, and the end of each.
 // Package [berth/internal/proxy/policy] decides which requests are forwarded, and how. It does not know the store, the runtime,
@@ -21,6 +22,7 @@ import (
 	"berth/internal/access"
 	"berth/internal/inflight"
 	"berth/internal/origin"
+	"berth/internal/proxy/asset"
 	"berth/internal/proxy/policy"
 	"berth/internal/session"
 )
@@ -121,6 +123,7 @@ type Proxy struct {
 	writeProblem func(http.ResponseWriter, *http.Request, error)
 	requestID    func(*http.Request) string
 
+	assets   *asset.Cache
 	reverse  *httputil.ReverseProxy
 	inFlight *inflight.Counter
 	wakes    context.Context //nolint:containedctx // of starts that no request waits for; it ends when Drain stops waiting
@@ -152,6 +155,7 @@ func New(o Options) (*Proxy, error) {
 		mayLog:       o.MayLog,
 		writeProblem: o.WriteProblem,
 		requestID:    o.RequestID,
+		assets:       asset.NewCache(0),
 		inFlight:     inflight.New(),
 		upstreams:    budget{total: int64(o.MaxConnections)},
 		requests:     budget{total: int64(o.MaxRequests)},
