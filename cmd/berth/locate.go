@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"berth/internal/config"
+	"berth/internal/servertls"
 	"berth/internal/session"
 	"berth/internal/storage"
 )
@@ -49,11 +51,20 @@ const defaultURL = "http://127.0.0.1:8080"
 func (r remote) ProvideClient(std *stdio) (*client, error) {
 	// Faults of settings are reported by the server; the client needs a few of them only.
 	cfg, _ := config.Load(config.Options{SystemFile: systemConfig(), Environ: std.Environ})
-	own := cmp.Or(storage.AddressOf(cfg.Server.StateDir), localAddress(cfg.Server.Listen), defaultURL)
+	own := cmp.Or(storage.AddressOf(cfg.Server.StateDir), localAddress(cfg.Server), defaultURL)
 	base, err := parseAddress(cmp.Or(r.URL, own))
 	if err != nil {
 		return nil, err
 	}
+	c, err := r.withToken(std, cfg, base, own)
+	if err == nil && base.Scheme == "https" && sameServer(base, own) {
+		c.http.Transport = localTransport(storage.CertificatesOf(cfg.Server.StateDir))
+	}
+	return c, err
+}
+
+// withToken returns the client of an address with the token for it; own is the address of this machine's Berth.
+func (r remote) withToken(std *stdio, cfg config.Config, base *url.URL, own string) (*client, error) {
 	switch {
 	case r.TokenFile != "":
 		return r.withTokenFile(base, r.TokenFile)
@@ -98,14 +109,28 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// localAddress is the URL of a Berth that listens on an address; "" when the address has no fixed port.
-func localAddress(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
+// localAddress is the URL of a Berth with these settings for clients on its machine; "" when its address has no fixed port.
+func localAddress(s config.Server) string {
+	host, port, err := net.SplitHostPort(s.Listen)
 	if err != nil || port == "0" {
 		return ""
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	scheme := "http://"
+	if s.TLS() {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, port)
+}
+
+// localTransport connects to the Berth of this machine, which has published its certificates: they are not for the address that
+// is used here. Where they cannot be read, the address is verified as any other.
+func localTransport(published []byte) http.RoundTripper {
+	trusted, err := servertls.TrustOnly(published)
+	if err != nil {
+		return http.DefaultTransport
+	}
+	return &http.Transport{TLSClientConfig: trusted, ForceAttemptHTTP2: true}
 }

@@ -26,6 +26,7 @@ import (
 	"berth/internal/origin"
 	"berth/internal/proxy"
 	"berth/internal/server"
+	"berth/internal/servertls"
 	"berth/internal/session"
 	"berth/internal/storage"
 	"berth/internal/telemetry"
@@ -40,23 +41,25 @@ type App struct {
 	begun   time.Time
 	around  processOptions
 
-	storage *storage.Storage
-	store   *metrics.Store // of the storage, measured
-	keys    access.Keys
-	engine  *engine // nil: sessions are processes
-	runtime session.Runtime
-	host    hostMonitors
-	manager *lifecycle.Manager
-	webhook *webhook.Sender // nil: no notifications are sent
-	listen  net.Listener
-	origins *origin.Set
-	proxy   *proxy.Proxy
-	server  *server.Server
-	metrics *metrics.Metrics
-	health  *health.Reporter
-	audit   *access.Trail
-	access  *access.Authority
-	proxies access.Proxies
+	storage      *storage.Storage
+	store        *metrics.Store // of the storage, measured
+	keys         access.Keys
+	engine       *engine // nil: sessions are processes
+	runtime      session.Runtime
+	host         hostMonitors
+	manager      *lifecycle.Manager
+	webhook      *webhook.Sender // nil: no notifications are sent
+	listen       net.Listener
+	origins      *origin.Set
+	proxy        *proxy.Proxy
+	server       *server.Server
+	redirect     *server.Server          // from plain HTTP; nil: none
+	certificates *servertls.Certificates // of the listener; nil: it speaks plain HTTP
+	metrics      *metrics.Metrics
+	health       *health.Reporter
+	audit        *access.Trail
+	access       *access.Authority
+	proxies      access.Proxies
 
 	descriptors server.Descriptors
 	logShares   *server.LogShares
@@ -120,7 +123,7 @@ func (a *App) open(ctx context.Context) error {
 		func() error { return a.openHost(ctx) },
 		func() error { return a.openManager(table) },
 		a.openWorkspaces,
-		func() error { return a.openListener(ctx) },
+		func() error { return a.openListener(ctx, dir) },
 		func() error { return a.openProxy(table) },
 	} {
 		if err := open(); err != nil {
@@ -177,6 +180,12 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return a.server.Serve(ctx)
 	})
+	if a.certificates != nil {
+		work.Go(func() error { return a.certificates.Run(ctx) })
+	}
+	if a.redirect != nil {
+		work.Go(func() error { return a.redirect.Serve(ctx) })
+	}
 	work.Go(func() error {
 		<-ctx.Done() // canceled by the caller, or by the failure of another worker
 		a.log.InfoContext(ctx, "stopping; sessions keep running", "reason", context.Cause(ctx).Error())

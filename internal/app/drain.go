@@ -25,6 +25,9 @@ func (a *App) drain(ctx context.Context) error {
 		defer close(quiet)
 		return a.server.Shutdown(ctx)
 	})
+	if a.redirect != nil {
+		parts.Go(func() error { return a.redirect.Shutdown(ctx) })
+	}
 	if err := errors.Join(parts.Wait(), a.manager.Close(ctx)); err != nil {
 		a.log.WarnContext(ctx, "drain incomplete, requests or operations were cut off", "error", err)
 	}

@@ -15,6 +15,8 @@ import (
 	"berth/internal/app"
 	"berth/internal/config"
 	"berth/internal/dockertest"
+	"berth/internal/server"
+	"berth/internal/servertls"
 	"berth/internal/storage"
 )
 
@@ -96,12 +98,12 @@ func (b *berth) end(t *testing.T) {
 // ask sends a request and returns the response and the text of its body.
 func (b *berth) ask(t *testing.T, method, path, token string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, "http://"+b.Addr().String()+path, nil)
+	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, server.LocalURL(b.Addr(), b.cfg.Server.TLS())+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := b.client(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +113,21 @@ func (b *berth) ask(t *testing.T, method, path, token string) (*http.Response, s
 		t.Fatal(err)
 	}
 	return resp, string(text)
+}
+
+// client returns the client of a user on the same machine. The default one keeps its connections.
+func (b *berth) client(t *testing.T) *http.Client {
+	t.Helper()
+	if !b.cfg.Server.TLS() {
+		return http.DefaultClient
+	}
+	trusted, err := servertls.TrustOnly(storage.CertificatesOf(b.cfg.Server.StateDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: trusted, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
 }
 
 // call is ask, with the response decoded from JSON into out unless that is nil.

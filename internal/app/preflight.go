@@ -12,6 +12,7 @@ import (
 	"berth/internal/config"
 	"berth/internal/engineaddr"
 	"berth/internal/pki"
+	"berth/internal/servertls"
 	"berth/internal/storage"
 )
 
@@ -24,6 +25,11 @@ func Preflight(cfg config.Config) (warnings []string, err error) {
 		faults = append(faults, err)
 		for _, w := range found {
 			warnings = append(warnings, fmt.Sprintf("%s: %s", w.Path, w.Text))
+		}
+	}
+	for _, pair := range keyPairs(cfg.Server) {
+		if _, err := servertls.Load(pair); err != nil {
+			faults = append(faults, fmt.Errorf("the listener's certificate (BERTH_TLS_CERT, BERTH_TLS_KEY): %w", err))
 		}
 	}
 	faults = append(faults, checkStateDir(cfg.Server.StateDir))

@@ -29,6 +29,15 @@ type Server struct {
 	// `X-Forwarded-Proto` give the client's address and scheme, for limits, the audit trail, logs and the sessions' servers.
 	// Empty: these headers are ignored.
 	TrustedProxies string `yaml:"trusted_proxies" env:"TRUSTED_PROXIES"`
+	// Certificates of `BERTH_LISTEN`, as PEM files with their chains, separated by commas. With them it speaks TLS, HTTP/2
+	// included. The name that a client asks for selects one of them; the first one is for all other clients. Changed files are
+	// read without a restart. Empty: it speaks plain HTTP.
+	TLSCert string `yaml:"tls_cert" env:"BERTH_TLS_CERT"`
+	// Their private keys, in the same order.
+	TLSKey string `yaml:"tls_key" env:"BERTH_TLS_KEY"`
+	// Another address, `host:port`, that answers plain HTTP with a redirect to https, for the hosts of the certificates. Usually
+	// `0.0.0.0:80`. Empty: none.
+	RedirectListen string `yaml:"redirect_listen" env:"BERTH_REDIRECT_LISTEN"`
 	// Time for requests in flight to finish when Berth stops. Sessions are not stopped with it.
 	DrainTimeout Seconds `yaml:"drain_timeout" env:"BERTH_DRAIN_TIMEOUT"`
 	// This configuration file. Empty: `/etc/berth/berth.yaml` if it is there; `/dev/null` for none.

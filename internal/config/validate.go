@@ -66,6 +66,7 @@ func oneOf(v *checker, variable, value string, allowed ...string) {
 
 func (v *checker) server(s Server) {
 	v.that(hostPort(s.Listen, 0), "BERTH_LISTEN", s.Listen, "must be host:port, like 127.0.0.1:8080")
+	v.tls(s)
 	if _, err := s.Proxies(); err != nil {
 		v.that(false, "TRUSTED_PROXIES", s.TrustedProxies,
 			"must be IP addresses or CIDR networks like 10.0.0.0/8, separated by commas, no network wider than /%d, or /%d of IPv6: %v", widest4, widest6, err)

@@ -51,6 +51,8 @@ func (p *Proxy) forward(ctx context.Context, c *call) error {
 	defer c.grant.leave(c)
 	defer c.end()
 
+	c.w.Header().Del("Strict-Transport-Security") // what the session's server answers is not for Berth to decide
+
 	p.touch(c.request.Place.Session)
 	c.entry.use.touched.Store(time.Now().UnixNano())
 	c.forwarded = true

@@ -59,7 +59,7 @@ func serveAdmitting(t *testing.T, most int) (address string, began chan struct{}
 		began <- struct{}{}
 		_, _ = w.Write(make([]byte, 32<<20))
 	}
-	listener, err := Listen(t.Context(), "127.0.0.1:0")
+	listener, err := Listen(t.Context(), "127.0.0.1:0", "BERTH_LISTEN")
 	if err != nil {
 		t.Fatal(err)
 	}

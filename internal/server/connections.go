@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"iter"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,18 +23,32 @@ const (
 
 // connections are the open connections of clients and their use. A request accesses only its own connection, so that none
 // takes a lock that another one needs.
-type connections struct{ open sync.Map } // *connection by net.Conn
+type connections struct {
+	open   sync.Map     // *connection by net.Conn
+	others atomic.Int64 // requests during which their connections may be closed
+}
 
-// connection is the use of one client connection.
+// connection is the use of one client connection. Over HTTP/2 it has several requests at once.
 type connection struct {
-	net.Conn
+	net.Conn // as the HTTP server knows it
 
 	mu     sync.Mutex
 	state  http.ConnState
 	since  time.Time
 	opened time.Time
 	known  bool // a request with a valid token has arrived on it
-	held   bool // it has a request during which it must not be closed
+	held   int  // its requests during which it must not be closed
+	others int  // its other requests
+	gone   bool // it was closed for another one, so that its requests are not counted any more
+}
+
+// shut closes the connection at once. Closing TLS would wait for a client that does not read.
+func (c *connection) shut() {
+	conn := c.Conn
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
+	_ = conn.Close()
 }
 
 // spare returns since when the connection has been closable for another one; false: it must not be closed. Requests without a
@@ -41,9 +57,9 @@ func (c *connection) spare() (since time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known {
-		return c.since, !c.held
+		return c.since, c.held == 0
 	}
-	return c.opened, !c.held
+	return c.opened, c.held == 0
 }
 
 type connKey struct{}
@@ -64,21 +80,24 @@ func connectionOf(ctx context.Context) *connection {
 	return new(connection)
 }
 
-// hold sets whether the connection has a request during which it must not be closed.
+// hold begins or ends a request during which the connection must not be closed.
 func (c *connection) hold(held bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held, c.known = held, c.known || held
-	if !held {
-		c.since = time.Now()
+	if held {
+		c.held++
+		c.known = true
+		return
 	}
+	c.held--
+	c.since = time.Now()
 }
 
 // know records that a request with a valid token has arrived.
 func (c *connection) know() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known = true
+	c.known, c.since = true, time.Now()
 }
 
 // note is the server's ConnState hook.
@@ -94,7 +113,7 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 	case http.StateNew, http.StateActive, http.StateIdle:
 		one.mu.Lock()
 		defer one.mu.Unlock()
-		one.state, one.since, one.held = state, time.Now(), false
+		one.state, one.since = state, time.Now()
 	}
 }
 
@@ -108,8 +127,7 @@ func (c *connections) closeOldest() bool {
 			return false
 		}
 		if now, ok := oldest.spare(); ok && now.Equal(since) { // not used since oldest returned it
-			c.open.Delete(oldest.Conn)
-			_ = oldest.Close()
+			c.drop(oldest)
 			return true
 		}
 	}

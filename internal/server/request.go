@@ -15,19 +15,23 @@ type holdKey struct{}
 
 // hold keeps the connection of one request from being closed for another connection.
 type hold struct {
-	connection *connection // of the request
-	held       atomic.Bool
+	connections *connections
+	connection  *connection // of the request
+	held        atomic.Bool
 }
 
 func (h *hold) begin() {
 	if !h.held.Swap(true) {
 		h.connection.hold(true)
+		h.connections.leave(h.connection)
 	}
 }
 
 func (h *hold) end() {
 	if h.held.Load() {
 		h.connection.hold(false)
+	} else {
+		h.connections.leave(h.connection)
 	}
 }
 
@@ -57,7 +61,10 @@ func (s *Server) identified(next http.Handler) http.Handler {
 			id = telemetry.NewRequestID()
 		}
 		r = r.WithContext(telemetry.WithRequestID(r.Context(), id))
-		h := &hold{connection: connectionOf(r.Context())}
+		h := &hold{connections: &s.connections, connection: connectionOf(r.Context())}
+		if !s.connections.enter(h.connection, s.clients.most) {
+			panic(http.ErrAbortHandler) // without a response, which may have to wait for the client
+		}
 		defer h.end() // what remains to be written fits a buffer
 		client := s.client(r)
 		client.OnAdmitted = h.admitted

@@ -6,6 +6,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,7 +19,7 @@ import (
 	"berth/internal/access"
 )
 
-// Limits of the HTTP server. There is no timeout for writing and none for bodies: an agent's turn or a stream may last for
+// Limits of the HTTP server; readHeaderTimeout is also that of the TLS handshake. There is no timeout for writing and none for bodies: an agent's turn or a stream may last for
 // hours.
 const (
 	readHeaderTimeout = 10 * time.Second
@@ -29,6 +30,7 @@ const (
 // Options are the parts and limits of a [Server]. MaxConnections 0: 16.
 type Options struct {
 	Listener net.Listener
+	TLS      *tls.Config // nil: plain HTTP, without HTTP/2
 	Handler  http.Handler
 	// Client returns the client that sent a request; handlers get it from [access.ClientOf].
 	Client         func(*http.Request) *access.Client
@@ -57,10 +59,13 @@ func New(o Options) *Server {
 		closeOldest: s.connections.closeOldest,
 	}
 	s.http = http.Server{
-		Handler: limitBody(s.identified(s.closing(o.Handler))), ConnState: s.connections.note, ConnContext: s.connections.begin,
+		Handler: s.streams(limitBody(s.identified(s.closing(secured(o.Handler))))), ConnState: s.connections.note, ConnContext: s.connections.begin,
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		TLSConfig: o.TLS, Protocols: new(http.Protocols), HTTP2: &http2Limits,
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(o.TLS != nil)
 	return s
 }
 
@@ -70,7 +75,11 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Serve serves until [Server.Shutdown]. It returns nil if ctx has ended by then.
 func (s *Server) Serve(ctx context.Context) error {
 	defer close(s.listenerClosed)
-	err := s.http.Serve(s.clients)
+	serve := s.http.Serve
+	if s.http.TLSConfig != nil {
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+	}
+	err := serve(s.clients)
 	if ctx.Err() != nil { // the listener was closed to drain
 		err = ignoreClosed(err)
 	}
@@ -105,19 +114,19 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// Listen opens the listener that the setting BERTH_LISTEN names.
-func Listen(ctx context.Context, address string) (net.Listener, error) {
+// Listen opens a listener on the address that a setting names.
+func Listen(ctx context.Context, address, setting string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s; set BERTH_LISTEN to another address if it is taken: %w", address, err)
+		return nil, fmt.Errorf("listen on %s; set %s to another address if it is taken: %w", address, setting, err)
 	}
 	return l, nil
 }
 
 // LocalURL returns the URL of a listener for clients on its own machine, with the loopback address for a wildcard address. It
 // returns "" for a listener that is not a TCP socket.
-func LocalURL(addr net.Addr) string {
+func LocalURL(addr net.Addr, encrypted bool) string {
 	at, err := netip.ParseAddrPort(addr.String())
 	if err != nil {
 		return ""
@@ -126,5 +135,9 @@ func LocalURL(addr net.Addr) string {
 	if ip.IsUnspecified() { // an IPv6 wildcard too: the host may have no working IPv6 address
 		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	return "http://" + net.JoinHostPort(ip.String(), strconv.Itoa(int(at.Port())))
+	scheme := "http://"
+	if encrypted {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(ip.String(), strconv.Itoa(int(at.Port())))
 }

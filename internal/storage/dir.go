@@ -14,12 +14,13 @@ import (
 
 // Files of the state directory.
 const (
-	adminTokenFile    = "admin-token"      // of the operator
-	tokenSecretFile   = "token-secret"     // SESSION_TOKEN_SECRET=auto
-	instanceFile      = "instance"         // names this installation on the engine
-	newFile           = "new-installation" // time at which that name was created; removed when no sessions on the engine can be lost ones of this installation
-	addressFile       = "address"          // URL of the Berth that serves from this directory, while it does
-	nodeFile          = "node"             // identifies this process on the database
+	adminTokenFile    = "admin-token"              // of the operator
+	tokenSecretFile   = "token-secret"             // SESSION_TOKEN_SECRET=auto
+	instanceFile      = "instance"                 // names this installation on the engine
+	newFile           = "new-installation"         // time at which that name was created; removed when no sessions on the engine can be lost ones of this installation
+	addressFile       = "address"                  // URL of the Berth that serves from this directory, while it does
+	certificateFile   = "address-certificates.pem" // that the same Berth shows at that address; only if it speaks TLS
+	nodeFile          = "node"                     // identifies this process on the database
 	storeFile         = "sessions.json"
 	backendFile       = "storage-backend"              // which backend has the sessions of this installation
 	copyFile          = "database-copy.json"           // the last known sessions of the database
@@ -81,6 +82,23 @@ func (d Dir) PublishAddress(url string) error {
 
 // WithdrawAddress removes the file of [Dir.PublishAddress].
 func (d Dir) WithdrawAddress() error { return atomicfile.Remove(d.AddressFile()) }
+
+// CertificatesOf returns what [Dir.PublishCertificates] has written; empty if there is nothing, or it cannot be read.
+func CertificatesOf(stateDir string) []byte {
+	text, err := os.ReadFile(filepath.Join(stateDir, certificateFile))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// CertificatesFile is where [Dir.PublishCertificates] writes.
+func (d Dir) CertificatesFile() string { return d.path(certificateFile) }
+
+// PublishCertificates writes the certificates of this process's listener in PEM, for the command line on this machine.
+func (d Dir) PublishCertificates(text []byte) error {
+	return atomicfile.Write(d.CertificatesFile(), text, ownerOnly, string(d))
+}
 
 func (d Dir) path(name string) string { return filepath.Join(string(d), name) }
 

@@ -1,0 +1,122 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+
+	"berth/internal/config"
+	"berth/internal/origin"
+	"berth/internal/server"
+	"berth/internal/servertls"
+	"berth/internal/storage"
+)
+
+// openListener opens the listener, on whose address the origins of sessions depend, its certificates, and the listener that
+// redirects to it.
+func (a *App) openListener(ctx context.Context, dir storage.Dir) (err error) {
+	if a.listen, err = a.openSocket(ctx, a.around.listener, a.cfg.Server.Listen, "BERTH_LISTEN"); err != nil {
+		return err
+	}
+	public, err := a.cfg.Server.Public()
+	if err != nil {
+		return err
+	}
+	options := origin.Options{Domain: a.cfg.Session.Domain, Public: public, TLS: a.cfg.Server.TLS()}
+	if at, ok := a.listen.Addr().(*net.TCPAddr); ok {
+		options.Listen, options.Loopback = at.AddrPort().Port(), at.IP.IsLoopback()
+	}
+	a.origins = origin.New(options)
+	if !a.cfg.Server.TLS() {
+		return nil
+	}
+	a.certificates, err = servertls.Open(ctx, keyPairs(a.cfg.Server), servertls.Options{
+		Logger: a.named("tls"), Strict: a.cfg.Docker.Env == config.Production,
+		Changed: func() { a.publishCertificates(context.WithoutCancel(ctx), dir) },
+	})
+	if err != nil {
+		return fmt.Errorf("the certificates of the listener, BERTH_TLS_CERT and BERTH_TLS_KEY: %w", err)
+	}
+	return a.openRedirect(ctx, public)
+}
+
+// openSocket returns the listener that was given, or a new one.
+func (a *App) openSocket(ctx context.Context, given net.Listener, address, setting string) (net.Listener, error) {
+	if given == nil {
+		var err error
+		if given, err = server.Listen(ctx, address, setting); err != nil {
+			return nil, err
+		}
+	}
+	a.onStop("listener", func(context.Context) error {
+		if err := given.Close(); !errors.Is(err, net.ErrClosed) { // a server has closed it
+			return err
+		}
+		return nil
+	})
+	return given, nil
+}
+
+func (a *App) openRedirect(ctx context.Context, public *url.URL) error {
+	if a.cfg.Server.RedirectListen == "" {
+		return nil
+	}
+	socket, err := a.openSocket(ctx, nil, a.cfg.Server.RedirectListen, "BERTH_REDIRECT_LISTEN")
+	if err != nil {
+		return err
+	}
+	a.redirect = server.New(server.Options{
+		Listener: socket, Client: a.client, MaxConnections: a.descriptors.Redirects, Draining: a.draining, Logger: a.named("http"),
+		Handler: server.RedirectToHTTPS(server.HTTPS{Serves: a.certificates.Covers, Port: httpsPort(a.listen.Addr(), public)}),
+	})
+	return nil
+}
+
+// httpsPort is the port that clients connect to for TLS: that of the public address, which may lead to the listener's.
+func httpsPort(listen net.Addr, public *url.URL) uint16 {
+	if public != nil && public.Scheme == "https" {
+		if port, err := strconv.ParseUint(public.Port(), 10, 16); err == nil {
+			return uint16(port)
+		}
+		return 443
+	}
+	if at, err := netip.ParseAddrPort(listen.String()); err == nil {
+		return at.Port()
+	}
+	return 443
+}
+
+func keyPairs(s config.Server) []servertls.Pair {
+	var pairs []servertls.Pair
+	for _, pair := range s.KeyPairs() {
+		pairs = append(pairs, servertls.Pair(pair))
+	}
+	return pairs
+}
+
+// publishAddress writes the address of this process, and the certificates that it shows, to files for the command line on this
+// machine. A full disk must not keep Berth from serving, so a failure is only logged.
+func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
+	url := server.LocalURL(a.server.Addr(), a.certificates != nil)
+	if url == "" { // not a TCP socket, so that the command line cannot connect
+		return
+	}
+	if a.certificates != nil {
+		a.publishCertificates(ctx, dir)
+	}
+	if err := dir.PublishAddress(url); err != nil {
+		a.log.WarnContext(ctx, "address not written, the command line needs --url", "path", dir.AddressFile(), "error", err)
+		return
+	}
+	a.onStop("address", func(context.Context) error { return dir.WithdrawAddress() })
+}
+
+func (a *App) publishCertificates(ctx context.Context, dir storage.Dir) {
+	if err := dir.PublishCertificates(servertls.Encode(a.certificates.Leaves())); err != nil {
+		a.log.WarnContext(ctx, "certificates not written, the command line needs --url", "path", dir.CertificatesFile(), "error", err)
+	}
+}
