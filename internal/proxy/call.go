@@ -74,6 +74,9 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
+// ownsConnection reports whether the request is the only one on its connection. Over HTTP/2 it is one of several.
+func (c *call) ownsConnection() bool { return c.in.ProtoMajor < 2 }
+
 // redirectToRoot redirects a client that left out the slash after the session's ID.
 func (c *call) redirectToRoot() {
 	u := url.URL{Path: c.request.Place.Prefix + "/", RawQuery: policy.WithoutToken(c.request.Target.Query)}

@@ -62,7 +62,7 @@ func (p *Proxy) fail(c *call, err error) {
 	if wait := outcome.RetryAfter(err); wait > 0 {
 		h.Set("Retry-After", seconds(wait))
 	}
-	if code == session.CodeTooLarge || c.wasCut() {
+	if (code == session.CodeTooLarge || c.wasCut()) && c.ownsConnection() {
 		h.Set("Connection", "close") // the rest of the body is not read
 	}
 	p.writeProblem(c.w, c.in, err)

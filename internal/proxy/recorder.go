@@ -36,7 +36,8 @@ func (w *recorder) WriteHeader(status int) {
 		w.call.request.Place.Protect(policy.Header(w.Header()))
 		// net/http would read the rest of the body before it sends the response, and so take it from the transport, which is
 		// still sending it to the session's server. It does not read the body if the connection is closed after the response.
-		if w.call.closes || w.call.bodyUnread() {
+		// Over HTTP/2 nothing of this is so, and it would end the connection of all its streams.
+		if w.call.closes || w.call.bodyUnread() && w.call.ownsConnection() {
 			w.Header().Set("Connection", "close")
 		}
 	}
