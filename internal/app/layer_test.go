@@ -53,6 +53,7 @@ var rank = map[string]int{
 	"berth/internal/config/gen":   3,
 	"berth/internal/dockerd":      3,
 	"berth/internal/dockertest":   3,
+	"berth/internal/oidctest":     3,
 	"berth/internal/pki":          3,
 	"berth/internal/postgrestest": 3,
 	"berth/internal/proxy":        3,

@@ -14,7 +14,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestBearerTokenIsAnIdentity(t *testing.T) {
+func TestVerifyReturnsIdentity(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	c := i.client(nil)
@@ -26,7 +26,7 @@ func TestBearerTokenIsAnIdentity(t *testing.T) {
 	}
 }
 
-func TestBearerTokensThatAreRefused(t *testing.T) {
+func TestVerifyRejectsInvalidTokens(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	c := i.client(nil)
@@ -82,7 +82,7 @@ func TestBearerTokensThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestBearerTokenWithinTheLeewayIsValid(t *testing.T) {
+func TestVerifyAcceptsTokensWithinLeeway(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	c := i.client(nil)
@@ -102,7 +102,7 @@ func TestBearerTokenWithinTheLeewayIsValid(t *testing.T) {
 	}
 }
 
-func TestBearerTokenOfANamedAudienceMayBeAnotherClients(t *testing.T) {
+func TestVerifyWithAudienceAcceptsAnyClient(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	c := i.client(func(o *Options) { o.Audience = "https://berth.example" })
@@ -114,7 +114,7 @@ func TestBearerTokenOfANamedAudienceMayBeAnotherClients(t *testing.T) {
 	}
 }
 
-func TestOwnerComesFromTheClaim(t *testing.T) {
+func TestOwnerIsReadFromClaim(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	for name, tc := range map[string]struct {
@@ -143,7 +143,7 @@ func TestOwnerComesFromTheClaim(t *testing.T) {
 	}
 }
 
-func TestOnlyListedRolesMakeAnOperator(t *testing.T) {
+func TestOnlyListedRolesAreOperators(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	for name, tc := range map[string]struct {

@@ -35,6 +35,7 @@ type issuer struct {
 	keySet     []byte            // instead of the keys
 	discovered int               // requests for the document
 	fetched    int               // requests for the keys
+	scripted   map[string][]byte // answers of other endpoints, by path
 	clock      time.Duration     // how far the client's clock is ahead
 }
 
@@ -44,6 +45,12 @@ func newIssuer(t testing.TB) *issuer {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", i.answer(&i.discovered, i.document))
 	mux.HandleFunc("GET /keys", i.answer(&i.fetched, i.public))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(i.scripted[r.URL.Path])
+	})
 	i.Server = httptest.NewServer(mux)
 	t.Cleanup(i.Close)
 	return i
@@ -109,6 +116,16 @@ func (i *issuer) set(change func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	change()
+}
+
+// script sets the answer of an endpoint.
+func (i *issuer) script(path string, answer any) {
+	i.set(func() {
+		if i.scripted == nil {
+			i.scripted = map[string][]byte{}
+		}
+		i.scripted[path] = encoded(answer)
+	})
 }
 
 func (i *issuer) requests() (discovered, fetched int) {

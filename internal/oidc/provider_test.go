@@ -14,7 +14,7 @@ import (
 	"berth/internal/session"
 )
 
-func TestProviderThatIsDownIsTriedAgain(t *testing.T) {
+func TestDiscoveryIsRetriedWithBackoff(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	i.down = true
@@ -35,7 +35,7 @@ func TestProviderThatIsDownIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestProviderThatHangsIsAskedOnce(t *testing.T) {
+func TestConcurrentVerificationsShareOneDiscovery(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	i.hang = make(chan struct{})
@@ -67,7 +67,7 @@ func TestProviderThatHangsIsAskedOnce(t *testing.T) {
 	}
 }
 
-func TestDocumentsThatCannotBeUsed(t *testing.T) {
+func TestInvalidDiscoveryAndKeysAreUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]func(*issuer){
 		"of another issuer": func(i *issuer) { i.discovery = map[string]any{"issuer": "https://evil.example"} },
@@ -99,7 +99,7 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-func TestNewKeyOfTheProviderIsFound(t *testing.T) {
+func TestVerifyFetchesKeysForUnknownKeyID(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	c := i.client(nil)
@@ -121,7 +121,7 @@ func TestNewKeyOfTheProviderIsFound(t *testing.T) {
 	}
 }
 
-func TestWithdrawnKeyIsForgotten(t *testing.T) {
+func TestWithdrawnKeyIsRejected(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	c := i.client(nil)
@@ -137,7 +137,7 @@ func TestWithdrawnKeyIsForgotten(t *testing.T) {
 	}
 }
 
-func TestKeysOutliveTheirProvider(t *testing.T) {
+func TestCachedKeysAreUsedWhileProviderIsDown(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	c := i.client(nil)
@@ -159,7 +159,7 @@ func TestKeysOutliveTheirProvider(t *testing.T) {
 	}
 }
 
-func TestTokensOfUnknownKeysCauseFewRequests(t *testing.T) {
+func TestUnknownKeyIDFloodFetchesKeysOncePerInterval(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	c := i.client(nil)
@@ -189,7 +189,7 @@ func TestTokensOfUnknownKeysCauseFewRequests(t *testing.T) {
 	}
 }
 
-func TestOptionsThatAreRefused(t *testing.T) {
+func TestNewRejectsInvalidOptions(t *testing.T) {
 	t.Parallel()
 	good := Options{Issuer: "https://login.example", ClientID: "x", SignIn: SignIn{
 		ClientSecret: "secret", RedirectURL: "https://berth.example" + CallbackPath, Key: make([]byte, 32),
