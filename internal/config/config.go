@@ -39,6 +39,7 @@ type Config struct {
 	Webhook  Webhook  `yaml:"webhook"`
 	Limits   Limits   `yaml:"limits"`
 	Token    Token    `yaml:"token"`
+	OIDC     OIDC     `yaml:"oidc"`
 	Proxy    Proxy    `yaml:"proxy"`
 	HTTPPool HTTPPool `yaml:"http_pool"`
 	Log      Log      `yaml:"log"`
@@ -114,6 +115,7 @@ func Default() Config {
 			Critical:      0.95,
 		},
 		Token: Token{Length: 32, ExpiryHours: 24, CleanupIntervalMinutes: 60, Secret: Auto},
+		OIDC:  OIDC{OwnerClaim: "sub"},
 		Proxy: Proxy{MaxBodySize: 16 << 20},
 		HTTPPool: HTTPPool{
 			MaxKeepaliveConnections: 20,

@@ -3,35 +3,16 @@ package config
 import (
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
-
-	"berth/internal/session"
 )
 
 // readPassword reads the database's password from its file, if a database is used.
 func (d *Database) readPassword() []Fault {
-	if !d.Use || d.PasswordFile == "" {
+	if !d.Use {
 		return nil
 	}
-	fault := Fault{Variable: "DB_PASSWORD_FILE", Value: d.PasswordFile}
-	if d.Password != "" {
-		fault.Problem = "contradicts DB_PASSWORD: set one of the two"
-		return []Fault{fault}
-	}
-	text, err := os.ReadFile(d.PasswordFile)
-	if err != nil {
-		fault.Problem = reason(err)
-		return []Fault{fault}
-	}
-	password := strings.TrimRight(string(text), "\r\n")
-	if password == "" {
-		fault.Problem = "is empty: it must hold the password"
-		return []Fault{fault}
-	}
-	d.Password = session.Secret(password)
-	return nil
+	return readSecret(&d.Password, "DB_PASSWORD", d.PasswordFile)
 }
 
 func (v *checker) database(c Config) {

@@ -52,6 +52,7 @@ func Load(o Options) (Config, error) {
 	cfg.Unknown = unknownVariables(environ)
 	cfg.Docker.InsecureSocket = o.InsecureDockerSocket
 	faults = append(faults, cfg.Database.readPassword()...)
+	faults = append(faults, cfg.OIDC.readSecret()...)
 	cfg.resolve(func(name string) string { return environ[name] }, os.Geteuid() == 0)
 
 	if err := cfg.Validate(); err != nil {

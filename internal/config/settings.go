@@ -243,6 +243,31 @@ type Token struct {
 // Expiry is the lifetime of a session token.
 func (t Token) Expiry() time.Duration { return time.Duration(t.ExpiryHours) * time.Hour }
 
+// OIDC configures the sign-in of people at an OpenID provider, and the tokens that it issues for the API.
+type OIDC struct {
+	// URL of the provider, exactly as in its tokens: `https://login.example.com/realms/staff`. `http` is for loopback hosts
+	// only. Empty: there is no provider, and the other settings of this section must not be set.
+	Issuer string `yaml:"issuer" env:"OIDC_ISSUER"`
+	// Berth's client at the provider: a confidential one for the authorization code flow, with the redirect URL
+	// `BERTH_PUBLIC_URL` + `/auth/oidc/callback`.
+	ClientID string `yaml:"client_id" env:"OIDC_CLIENT_ID"`
+	// Secret of that client.
+	ClientSecret session.Secret `yaml:"client_secret,omitempty" env:"OIDC_CLIENT_SECRET"`
+	// File with the secret, instead of `OIDC_CLIENT_SECRET`.
+	ClientSecretFile string `yaml:"client_secret_file" env:"OIDC_CLIENT_SECRET_FILE"`
+	// Audience (`aud`) that the provider's tokens must have at the API. Tokens of any client are accepted
+	// then. Empty: `OIDC_CLIENT_ID`, and only tokens that were issued to that client.
+	Audience string `yaml:"audience" env:"OIDC_AUDIENCE"`
+	// Claim that names the owner of a person's sessions. A name with dots that is no claim of its own is a path through nested
+	// objects. Providers never give the same `sub` to another person, other claims they may. With `email`, only verified
+	// addresses are accepted.
+	OwnerClaim string `yaml:"owner_claim" env:"OIDC_OWNER_CLAIM"`
+	// Claim with the roles of a person, text or a list of texts, like `realm_access.roles`. Empty: nobody is an operator.
+	RoleClaim string `yaml:"role_claim" env:"OIDC_ROLE_CLAIM"`
+	// Roles that make an operator, separated by commas, in exactly these letters.
+	OperatorRoles string `yaml:"operator_roles" env:"OIDC_OPERATOR_ROLES"`
+}
+
 // Proxy bounds the requests of clients.
 type Proxy struct {
 	// Largest request body; a larger one is answered with 413.

@@ -41,6 +41,7 @@ func (c Config) Validate() error {
 	v.webhook(c.Webhook)
 	v.limits(c)
 	v.token(c.Token)
+	v.oidc(c)
 	v.pool(c)
 	v.log(c.Log)
 	v.profiles(c)

@@ -27,6 +27,7 @@ func (c Config) Warnings() []string {
 	warn(c.Proxy.TrustForwardedProto, "PROXY_TRUST_FORWARDED_PROTO accepts X-Forwarded-Proto from every client: name your proxy in TRUSTED_PROXIES instead")
 	warn(c.Database.Use && c.Database.unverified(),
 		"the database is on another host and its certificate is not verified: set DB_SSLMODE=verify-full and DB_SSLROOTCERT")
+	c.OIDC.warnings(warn)
 	ip, err := netip.ParseAddr(c.Session.PublishIP)
 	warn(err == nil && ip.IsUnspecified(),
 		"SESSION_PUBLISH_IP=%s publishes session ports on every address of the Docker host", c.Session.PublishIP)
