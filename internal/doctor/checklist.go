@@ -21,5 +21,6 @@ func Checks() []Check {
 		{Name: "firewall", Title: "Firewall rules restrict Docker API access", Run: firewall},
 		{Name: "daemon-options", Title: "Docker daemon configured with security options", Run: daemonOptions},
 		{Name: "api-logging", Title: "Monitoring and logging enabled for API access", Run: apiLogging},
+		{Name: "identity-provider", Title: "Identity provider answers", Run: identityProvider},
 	}
 }
