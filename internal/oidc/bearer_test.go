@@ -20,7 +20,7 @@ func TestVerifyReturnsIdentity(t *testing.T) {
 	c := i.client(nil)
 	until := i.now().Add(time.Hour).Truncate(time.Second).UTC()
 	got, err := c.Verify(t.Context(), i.token(claims{"exp": until.Unix(), "auth_time": until.Unix() - 7200, "preferred_username": "Ann\nA"}))
-	want := Identity{Owner: "ann", Subject: "ann", Name: "Ann A", SignedIn: until.Add(-2 * time.Hour), Expires: until}
+	want := Identity{Owner: "ann", Subject: "ann", Name: "Ann A", SignedIn: until.Add(-2 * time.Hour), Expires: until.Add(leeway)}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v; -want +got:\n%s", err, diff)
 	}

@@ -21,7 +21,7 @@ type Identity struct {
 	Subject  string    // the provider's name for the person, which it never reassigns
 	Name     string    // to show: one short line; may be empty, and anything
 	SignedIn time.Time // when the person has signed in at the provider; zero: it does not say
-	Expires  time.Time // of the token; after it nothing may be done in the person's name
+	Expires  time.Time // of the token, with some leeway; after it nothing may be done in the person's name
 }
 
 // claims are those of a verified token.
@@ -81,7 +81,7 @@ func (c *Client) identify(found claims) (Identity, error) {
 	expires, _ := found.time("exp")
 	signedIn, _ := found.time("auth_time")
 	id := Identity{
-		Subject: found.text("sub"), SignedIn: signedIn, Expires: expires,
+		Subject: found.text("sub"), SignedIn: signedIn, Expires: expires.Add(leeway),
 		Name: plain(firstText(found, "preferred_username", "email", "name")),
 	}
 	if id.Subject == "" {

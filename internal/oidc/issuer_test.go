@@ -36,12 +36,12 @@ type issuer struct {
 	discovered int               // requests for the document
 	fetched    int               // requests for the keys
 	scripted   map[string][]byte // answers of other endpoints, by path
-	clock      time.Duration     // how far the client's clock is ahead
+	clock      time.Time         // the client's, which stands still
 }
 
 func newIssuer(t testing.TB) *issuer {
 	t.Helper()
-	i := &issuer{t: t, keys: []jose.JSONWebKey{newKey(t, "first")}}
+	i := &issuer{t: t, keys: []jose.JSONWebKey{newKey(t, "first")}, clock: time.Now()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", i.answer(&i.discovered, i.document))
 	mux.HandleFunc("GET /keys", i.answer(&i.fetched, i.public))
@@ -138,11 +138,11 @@ func (i *issuer) requests() (discovered, fetched int) {
 func (i *issuer) now() time.Time {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return time.Now().Add(i.clock)
+	return i.clock
 }
 
 // pass lets time pass for the client.
-func (i *issuer) pass(d time.Duration) { i.set(func() { i.clock += d }) }
+func (i *issuer) pass(d time.Duration) { i.set(func() { i.clock = i.clock.Add(d) }) }
 
 // client is one of this provider. change may be nil.
 func (i *issuer) client(change func(*Options)) *Client {

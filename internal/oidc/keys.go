@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -44,8 +45,8 @@ type keySet struct {
 
 var _ gooidc.KeySet = (*keySet)(nil)
 
-func newKeySet(url string, client *http.Client, now func() time.Time) *keySet {
-	return &keySet{url: url, http: client, now: now, get: newRetry(now)}
+func newKeySet(url string, client *http.Client, log *slog.Logger, now func() time.Time) *keySet {
+	return &keySet{url: url, http: client, now: now, get: newRetry("keys", log, now)}
 }
 
 // VerifySignature implements [gooidc.KeySet]. An error that is errNoKeys says nothing about the token; the library does not

@@ -9,6 +9,7 @@ import (
 	"crypto/cipher"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -43,6 +44,7 @@ type Options struct {
 
 	Transport http.RoundTripper // to the provider; nil: one of its own
 	Now       func() time.Time  // nil: time.Now
+	Logger    *slog.Logger      // of the provider's outages; nil: they are not logged
 }
 
 // SignIn are the settings of the sign-in. All but Scopes are required.
@@ -70,7 +72,10 @@ func New(o Options) (*Client, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &Client{opts: o, http: boundedClient(o.Transport), discovery: newRetry(o.Now)}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{opts: o, http: boundedClient(o.Transport), discovery: newRetry("discovery", o.Logger, o.Now)}
 	if err := errors.Join(CheckIssuer(o.Issuer), required("client ID", o.ClientID), c.openSignIn()); err != nil {
 		return nil, err
 	}

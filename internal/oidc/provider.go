@@ -113,7 +113,7 @@ func (c *Client) fetchProvider(ctx context.Context) (*provider, error) {
 	if old := c.provider.Load(); old != nil && old.keys.url == document.JWKS {
 		p.keys = old.keys
 	} else {
-		p.keys = newKeySet(document.JWKS, c.http, c.opts.Now)
+		p.keys = newKeySet(document.JWKS, c.http, c.opts.Logger, c.opts.Now)
 	}
 	return p, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,8 @@ func TestDiscoveryIsRetriedWithBackoff(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	i.down = true
-	c := i.client(nil)
+	var log strings.Builder
+	c := i.client(func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	raw := i.token(nil)
 	for range 20 {
 		if _, err := c.Verify(t.Context(), raw); session.CodeOf(err) != session.CodeIdentityUnavailable {
@@ -32,6 +34,9 @@ func TestDiscoveryIsRetriedWithBackoff(t *testing.T) {
 	i.pass(firstRetry)
 	if _, err := c.Verify(t.Context(), raw); err != nil {
 		t.Errorf("after the provider is back: %v", err)
+	}
+	if got := log.String(); strings.Count(got, "unavailable") != 1 || strings.Count(got, "recovered") != 1 {
+		t.Errorf("got the log\n%swant the outage and its end, once each", got)
 	}
 }
 

@@ -12,10 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
-	"golang.org/x/oauth2"
-
-	own "berth/internal/oidc"
+	"berth/internal/oidc"
 	"berth/internal/oidctest"
 	"berth/internal/session"
 )
@@ -24,7 +21,7 @@ import (
 type site struct {
 	*httptest.Server
 	provider *oidctest.Provider
-	client   *own.Client
+	client   *oidc.Client
 
 	mu       sync.Mutex
 	callback string // the address of the latest callback
@@ -34,18 +31,18 @@ type site struct {
 
 // result is what the site answers after a sign-in.
 type result struct {
-	Identity own.Identity
+	Identity oidc.Identity
 	ReturnTo string
 }
 
-func newSite(t *testing.T, change func(*own.Options)) *site {
+func newSite(t *testing.T, change func(*oidc.Options)) *site {
 	t.Helper()
 	s := &site{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, s.client.Begin(w, r, r.FormValue("to")))
 	})
-	mux.HandleFunc("GET "+own.CallbackPath, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+oidc.CallbackPath, func(w http.ResponseWriter, r *http.Request) {
 		s.note(r.URL.String())
 		id, to, err := s.client.Finish(w, r)
 		if err != nil {
@@ -56,17 +53,17 @@ func newSite(t *testing.T, change func(*own.Options)) *site {
 	})
 	s.Server = httptest.NewTLSServer(mux)
 	t.Cleanup(s.Close)
-	s.provider = oidctest.Start(t, s.URL+own.CallbackPath)
-	o := own.Options{
+	s.provider = oidctest.Start(t, s.URL+oidc.CallbackPath)
+	o := oidc.Options{
 		Issuer: s.provider.Issuer, ClientID: oidctest.ClientID, RoleClaim: "access.roles", OperatorRoles: []string{"admin"}, Now: s.now,
-		SignIn: own.SignIn{
-			ClientSecret: oidctest.SecretOf(oidctest.ClientID), RedirectURL: s.URL + own.CallbackPath, Key: []byte("0123456789abcdef0123456789abcdef"),
+		SignIn: oidc.SignIn{
+			ClientSecret: oidctest.SecretOf(oidctest.ClientID), RedirectURL: s.URL + oidc.CallbackPath, Key: []byte("0123456789abcdef0123456789abcdef"),
 		},
 	}
 	if change != nil {
 		change(&o)
 	}
-	client, err := own.New(o)
+	client, err := oidc.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +171,7 @@ func TestSignInAtRealProvider(t *testing.T) {
 
 func TestUnverifiedEmailIsRejectedAsOwner(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(o *own.Options) { o.OwnerClaim = "email" })
+	s := newSite(t, func(o *oidc.Options) { o.OwnerClaim = "email" })
 	if got := s.signIn(t, s.browser(t), "ann", ""); got.Identity.Owner != "ann@example.com" {
 		t.Errorf("got owner %q, want ann's address", got.Identity.Owner)
 	}
@@ -210,7 +207,7 @@ func TestFinishRejectsForeignCallbacks(t *testing.T) {
 		browser := s.browser(t)
 		var kept *url.URL
 		browser.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
-			if r.URL.Path == own.CallbackPath {
+			if r.URL.Path == oidc.CallbackPath {
 				kept = r.URL
 				return http.ErrUseLastResponse
 			}
@@ -286,19 +283,19 @@ func TestProviderErrorIsPlainText(t *testing.T) {
 	evil := url.Values{
 		"state": {at.Query().Get("state")}, "error": {"access_denied"}, "error_description": {"no\r\nSet-Cookie: x\u202e" + strings.Repeat("x", 900)},
 	}
-	status, text := s.get(t, browser, s.URL+own.CallbackPath+"?"+evil.Encode())
+	status, text := s.get(t, browser, s.URL+oidc.CallbackPath+"?"+evil.Encode())
 	if status != http.StatusUnauthorized || !strings.Contains(text, "access_denied: no  Set-Cookie: x xxx") || len(text) > 400 {
 		t.Errorf("got %d and %d bytes: %s", status, len(text), text)
 	}
 	evil.Set("state", "other")
-	if _, text = s.get(t, browser, s.URL+own.CallbackPath+"?"+evil.Encode()); strings.Contains(text, "access_denied") {
+	if _, text = s.get(t, browser, s.URL+oidc.CallbackPath+"?"+evil.Encode()); strings.Contains(text, "access_denied") {
 		t.Errorf("an error without a sign-in is shown: %s", text)
 	}
 }
 
 func TestWrongClientSecretIsInternalError(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(o *own.Options) { o.SignIn.ClientSecret = "wrong" })
+	s := newSite(t, func(o *oidc.Options) { o.SignIn.ClientSecret = "wrong" })
 	read(t, s.provider.SignIn(s.browser(t), s.URL+"/login", "ann"))
 	if _, err := s.latest(); session.CodeOf(err) != session.CodeInternal || !strings.Contains(err.Error(), "OIDC_CLIENT_ID") {
 		t.Errorf("got error %v, want one that names the setting", err)
@@ -327,38 +324,10 @@ func TestBeginRejectsForeignReturnTo(t *testing.T) {
 	}
 }
 
-// tokens signs a user in at the provider as a program of a client does, with a code that a browser has brought.
-func tokens(t *testing.T, s *site, clientID string) *oauth2.Token {
-	t.Helper()
-	p, err := oidc.NewProvider(t.Context(), s.provider.Issuer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := oauth2.Config{
-		ClientID: clientID, ClientSecret: oidctest.SecretOf(clientID).Reveal(), Endpoint: p.Endpoint(),
-		RedirectURL: s.URL + own.CallbackPath, Scopes: []string{"openid"},
-	}
-	var code string
-	browser := s.browser(t)
-	browser.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
-		if r.URL.Path == own.CallbackPath {
-			code = r.URL.Query().Get("code")
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}
-	s.provider.SignIn(browser, config.AuthCodeURL("state"), "ann").Body.Close()
-	token, err := config.Exchange(t.Context(), code)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
 func TestVerifyTokensOfRealProvider(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	token := tokens(t, s, oidctest.ClientID)
+	token := s.provider.Tokens(oidctest.ClientID, "ann")
 	idToken, _ := token.Extra("id_token").(string)
 
 	id, err := s.client.Verify(t.Context(), session.Secret(token.AccessToken))
@@ -369,13 +338,13 @@ func TestVerifyTokensOfRealProvider(t *testing.T) {
 	if err != nil || id.Owner != "sub-ann" || id.Operator {
 		t.Errorf("ID token, which has no roles: got %+v and error %v, want ann", id, err)
 	}
-	if _, err := s.client.Verify(t.Context(), session.Secret(tokens(t, s, oidctest.OtherClientID).AccessToken)); !errors.Is(err, own.ErrInvalid) {
-		t.Errorf("token of another client: got error %v, want %v", err, own.ErrInvalid)
+	if _, err := s.client.Verify(t.Context(), session.Secret(s.provider.Tokens(oidctest.OtherClientID, "ann").AccessToken)); !errors.Is(err, oidc.ErrInvalid) {
+		t.Errorf("token of another client: got error %v, want %v", err, oidc.ErrInvalid)
 	}
 
 	s.provider.Rotate(false)
 	s.pass(10 * time.Second)
-	renewed := tokens(t, s, oidctest.ClientID)
+	renewed := s.provider.Tokens(oidctest.ClientID, "ann")
 	for name, raw := range map[string]string{"before": token.AccessToken, "after": renewed.AccessToken} {
 		if _, err := s.client.Verify(t.Context(), session.Secret(raw)); err != nil {
 			t.Errorf("token of %s the rotation: %v", name, err)
@@ -383,8 +352,8 @@ func TestVerifyTokensOfRealProvider(t *testing.T) {
 	}
 	s.provider.Rotate(true)
 	s.pass(15 * time.Minute)
-	if _, err := s.client.Verify(t.Context(), session.Secret(idToken)); !errors.Is(err, own.ErrInvalid) {
-		t.Errorf("token of a withdrawn key: got error %v, want %v", err, own.ErrInvalid)
+	if _, err := s.client.Verify(t.Context(), session.Secret(idToken)); !errors.Is(err, oidc.ErrInvalid) {
+		t.Errorf("token of a withdrawn key: got error %v, want %v", err, oidc.ErrInvalid)
 	}
 	if err := s.client.Check(t.Context()); err != nil {
 		t.Errorf("the check: %v", err)

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -14,6 +15,8 @@ const (
 
 // retry lets one request at a time get a document from the provider, and after a failure none for a while.
 type retry struct {
+	what string // it gets, for the log
+	log  *slog.Logger
 	now  func() time.Time
 	slot chan struct{} // who has sent to it makes the attempt
 
@@ -23,7 +26,9 @@ type retry struct {
 	until time.Time // of the next attempt, after a failure
 }
 
-func newRetry(now func() time.Time) *retry { return &retry{now: now, slot: make(chan struct{}, 1)} }
+func newRetry(what string, log *slog.Logger, now func() time.Time) *retry {
+	return &retry{what: what, log: log, now: now, slot: make(chan struct{}, 1)}
+}
 
 // urgency is whether a request can do without the document.
 type urgency time.Duration
@@ -63,7 +68,7 @@ func (r *retry) once(ctx context.Context, u urgency, done func() bool, get func(
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(u))
 	defer cancel()
 	err := get(ctx)
-	r.note(err)
+	r.note(ctx, err)
 	return err
 }
 
@@ -77,13 +82,19 @@ func (r *retry) failed() error {
 	return nil
 }
 
-func (r *retry) note(err error) {
+// note remembers the outcome of an attempt, and logs it if it has failed or the previous one had.
+func (r *retry) note(ctx context.Context, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.err = err; err == nil {
-		r.wait = 0
+	if err == nil {
+		if r.err != nil {
+			r.log.InfoContext(ctx, "identity provider recovered", "document", r.what)
+		}
+		r.err, r.wait = nil, 0
 		return
 	}
+	r.log.WarnContext(ctx, "identity provider unavailable", "document", r.what, "error", err)
+	r.err = err
 	r.wait = min(max(2*r.wait, firstRetry), lastRetry)
 	r.until = r.now().Add(r.wait)
 }

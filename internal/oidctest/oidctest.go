@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
 	"berth/internal/session"
 )
 
@@ -32,8 +35,9 @@ func SecretOf(clientID string) session.Secret { return session.Secret("SECRET-of
 type Provider struct {
 	Issuer string
 
-	t    testing.TB
-	stop func()
+	t        testing.TB
+	redirect string
+	stop     func()
 }
 
 // Start runs a provider until the test ends. Its clients have this redirect URL.
@@ -48,7 +52,7 @@ func Start(t testing.TB, redirect string) *Provider {
 	cmd.Stderr = &failure
 	must(t, cmd.Start())
 	stopped := false
-	p := &Provider{t: t, stop: func() {
+	p := &Provider{t: t, redirect: redirect, stop: func() {
 		if stopped {
 			return
 		}
@@ -106,7 +110,8 @@ func (p *Provider) post(browser *http.Client, path string, form url.Values) (*ht
 	return browser.Do(r)
 }
 
-// NewBrowser is a client that keeps cookies and follows redirects. transport may be nil.
+// NewBrowser is a client that keeps cookies and follows redirects. transport may be nil. Like browsers it takes a loopback host
+// for a safe one: Secure cookies are kept there without TLS.
 func NewBrowser(t testing.TB, transport http.RoundTripper) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -114,7 +119,24 @@ func NewBrowser(t testing.TB, transport http.RoundTripper) *http.Client {
 	if transport == nil {
 		transport = &http.Transport{}
 	}
-	return &http.Client{Jar: jar, Transport: transport, Timeout: 30 * time.Second}
+	return &http.Client{Jar: loopbackJar{jar}, Transport: transport, Timeout: 30 * time.Second}
+}
+
+// loopbackJar is for loopback hosts only, all of which are safe.
+type loopbackJar struct{ http.CookieJar }
+
+// Cookies implements [http.CookieJar].
+func (j loopbackJar) Cookies(u *url.URL) []*http.Cookie { return j.CookieJar.Cookies(safe(u)) }
+
+// SetCookies implements [http.CookieJar].
+func (j loopbackJar) SetCookies(u *url.URL, cookies []*http.Cookie) {
+	j.CookieJar.SetCookies(safe(u), cookies)
+}
+
+func safe(u *url.URL) *url.URL {
+	s := *u
+	s.Scheme = "https"
+	return &s
 }
 
 // SignIn opens an address that leads to the provider, signs in as a user, and follows the way back to its end. Where the way
@@ -134,6 +156,31 @@ func (p *Provider) SignIn(browser *http.Client, address, user string) *http.Resp
 	})
 	must(p.t, err)
 	return answer
+}
+
+// Tokens signs a user in as a client's own program does. The token's Extra("id_token") is the ID token.
+func (p *Provider) Tokens(clientID, user string) *oauth2.Token {
+	p.t.Helper()
+	found, err := oidc.NewProvider(p.t.Context(), p.Issuer)
+	must(p.t, err)
+	config := oauth2.Config{
+		ClientID: clientID, ClientSecret: SecretOf(clientID).Reveal(), Endpoint: found.Endpoint(), RedirectURL: p.redirect, Scopes: []string{"openid"},
+	}
+	back, err := url.Parse(p.redirect)
+	must(p.t, err)
+	var code string
+	browser := NewBrowser(p.t, nil)
+	browser.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		if r.URL.Host == back.Host && r.URL.Path == back.Path {
+			code = r.URL.Query().Get("code")
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	p.SignIn(browser, config.AuthCodeURL("state"), user).Body.Close()
+	token, err := config.Exchange(p.t.Context(), code)
+	must(p.t, err)
+	return token
 }
 
 func must(t testing.TB, err error) {

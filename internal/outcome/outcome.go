@@ -57,7 +57,7 @@ var outcomes = map[session.Code]Outcome{
 	session.CodeUpgradeFailed:       {502, ExitFailure, slog.LevelWarn, 0},
 	session.CodeUpstream:            {502, ExitUnavailable, slog.LevelWarn, soon},
 	session.CodeEngineUnavailable:   {503, ExitUnavailable, slog.LevelError, later},
-	session.CodeIdentityUnavailable: {503, ExitUnavailable, slog.LevelWarn, later},
+	session.CodeIdentityUnavailable: {503, ExitUnavailable, slog.LevelDebug, later}, // package oidc logs it, however many ask
 	session.CodeNotRunning:          {503, ExitConflict, slog.LevelDebug, later},
 	session.CodePortTaken:           {503, ExitFailure, slog.LevelError, later},
 	session.CodePressure:            {503, ExitUnavailable, slog.LevelDebug, later},
