@@ -121,7 +121,7 @@ func (c *sessionSignInsCmd) Run(ctx context.Context, std *stdio, api *client) er
 		return api.call(ctx, http.MethodDelete, sessionPath(c.ID, "sign-ins", url.PathEscape(c.End)), nil, nil, nil)
 	}
 	var list struct {
-		SignIns []httpapi.SignIn `json:"sign_ins"`
+		SignIns []httpapi.SessionSignIn `json:"sign_ins"`
 	}
 	if err := api.call(ctx, http.MethodGet, sessionPath(c.ID, "sign-ins"), nil, nil, &list); err != nil {
 		return err

@@ -147,7 +147,7 @@ func (a *Authority) identify(ctx context.Context, q Ask, known Sessions) (Princi
 	if q.Secret != "" && q.Surface == API {
 		p, state, err := a.Tokens.verify(q.Secret)
 		if err == nil && state == Wrong {
-			p, state = a.person(ctx, q.Secret)
+			p, state, err = a.person(ctx, q.Secret)
 		}
 		if other = state; err != nil || state.Valid() || state == Expired {
 			return p, state, err

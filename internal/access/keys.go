@@ -54,6 +54,9 @@ func (k Keys) Upstream(containerName string) session.Secret {
 	return session.Secret(base64.RawURLEncoding.EncodeToString(k.mac("upstream", containerName)))
 }
 
+// FlowKey returns the key that seals the cookies of people who are about to sign in: 32 bytes, the same on every instance.
+func (k Keys) FlowKey() []byte { return k.mac("oidc-flow", "") }
+
 // IdempotentID returns the ID that an idempotency key of an owner always leads to, so that a store's primary key is
 // what makes a repeated create harmless, on every instance.
 func (k Keys) IdempotentID(owner, idempotencyKey string) session.ID {

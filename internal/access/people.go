@@ -9,32 +9,33 @@ import (
 // People knows the tokens with which persons sign in, which another system has issued.
 type People interface {
 	// Verify returns the person whose token this is: an [Owner], or an [Operator] with a Name. The state of anything that is no
-	// such token is [Wrong]. It is called for every token that is no other one, so that it must be cheap for those.
-	Verify(ctx context.Context, secret session.Secret) (Principal, TokenState)
+	// such token is [Wrong]. It is called for every token that is no other one, so that it must be cheap for those. An error is
+	// a failure that says nothing about the token, such as CodeIdentityUnavailable.
+	Verify(ctx context.Context, secret session.Secret) (Principal, TokenState, error)
 }
 
 // nobody is People without a person.
 type nobody struct{}
 
-func (nobody) Verify(context.Context, session.Secret) (Principal, TokenState) {
-	return Principal{}, Wrong
+func (nobody) Verify(context.Context, session.Secret) (Principal, TokenState, error) {
+	return Principal{}, Wrong, nil
 }
 
 // person returns the person whose token this is, with what can be relied on: an owner has a name that a session can have.
-func (a *Authority) person(ctx context.Context, secret session.Secret) (Principal, TokenState) {
-	p, state := a.People.Verify(ctx, secret)
+func (a *Authority) person(ctx context.Context, secret session.Secret) (Principal, TokenState, error) {
+	p, state, err := a.People.Verify(ctx, secret)
 	switch {
-	case !state.Valid():
-		return Principal{}, state
+	case err != nil, !state.Valid():
+		return Principal{}, state, err
 	case p.Kind == Owner && p.Owner != "" && session.IsPlainText(p.Owner, session.MaxOwner):
 	case p.Kind == Operator && p.Name != "" && session.IsPlainText(p.Name, session.MaxOwner):
 	default:
-		return Principal{}, Wrong
+		return Principal{}, Wrong, nil
 	}
 	if !session.Unexpired(p.Until, a.Now()) {
-		return Principal{}, Expired
+		return Principal{}, Expired, nil
 	}
-	return Principal{Kind: p.Kind, Owner: p.Owner, Name: p.Name, Until: p.Until}, Present
+	return Principal{Kind: p.Kind, Owner: p.Owner, Name: p.Name, Until: p.Until}, Present, nil
 }
 
 // While returns ctx with an end when the principal's sign-in or platform token expires, and when the token is revoked. It does
@@ -56,4 +57,21 @@ func (a *Authority) While(ctx context.Context, p Principal) (context.Context, co
 		forget()
 		cancel(context.Canceled)
 	}
+}
+
+// LimitError returns the error of a request in which a person signs in, if its address has sent too many without success.
+func (a *Authority) LimitError(ctx context.Context, q Ask) error {
+	if !a.IsLimited(ctx) {
+		return nil
+	}
+	return a.reject(ctx, q, Wrong)
+}
+
+// Reject counts and records a request in which nobody has signed in.
+func (a *Authority) Reject(ctx context.Context, q Ask) { _ = a.reject(ctx, q, Wrong) }
+
+// SignedIn records that a person has signed in.
+func (a *Authority) SignedIn(ctx context.Context, p Principal, q Ask) {
+	ClientOf(ctx).admit(p, q.Surface)
+	a.Trail.admitted(ctx, p, q.Session, q.Operation, true)
 }

@@ -15,11 +15,11 @@ import (
 // people are persons by their tokens.
 type people map[session.Secret]access.Principal
 
-func (p people) Verify(_ context.Context, secret session.Secret) (access.Principal, access.TokenState) {
+func (p people) Verify(_ context.Context, secret session.Secret) (access.Principal, access.TokenState, error) {
 	if who, ok := p[secret]; ok {
-		return who, access.Present
+		return who, access.Present, nil
 	}
-	return access.Principal{}, access.Wrong
+	return access.Principal{}, access.Wrong, nil
 }
 
 func TestOwnersReachTheirOwnSessionsOnly(t *testing.T) {
@@ -133,5 +133,25 @@ func TestRequestsEndWithTheSignIn(t *testing.T) {
 	past := access.Principal{Kind: access.Owner, Owner: "alice", Until: now}
 	if past.StillHolds(session.Token{}, now) || !past.StillHolds(session.Token{}, now.Add(-time.Second)) {
 		t.Error("want a sign-in to hold until its end")
+	}
+}
+
+// away are people whose tokens cannot be verified now.
+type away struct{}
+
+func (away) Verify(context.Context, session.Secret) (access.Principal, access.TokenState, error) {
+	return access.Principal{}, access.Wrong, session.Errorf(session.CodeIdentityUnavailable, "away")
+}
+
+func TestTokenThatCannotBeVerifiedIsNotWrong(t *testing.T) {
+	t.Parallel()
+	counted := 0
+	a := authority(t, access.Options{People: away{}, Rejected: func(access.Surface, string) { counted++ }})
+	_, err := a.Admit(t.Context(), access.Ask{Surface: access.API, Verb: access.Read, Session: "ses-a", Secret: "x"}, &known{})
+	if session.CodeOf(err) != session.CodeIdentityUnavailable || counted > 0 {
+		t.Errorf("got error %v and %d counted as wrong, want %s", err, counted, session.CodeIdentityUnavailable)
+	}
+	if p, err := a.Admit(t.Context(), access.Ask{Surface: access.API, Verb: access.Status, Secret: "x"}, &known{}); err != nil || p.Kind != access.Anonymous {
+		t.Errorf("what everyone may see: got %+v and error %v, want an anonymous client admitted", p, err)
 	}
 }

@@ -58,6 +58,7 @@ type App struct {
 	metrics      *metrics.Metrics
 	health       *health.Reporter
 	audit        *access.Trail
+	people       *people // nil: there is no identity provider
 	access       *access.Authority
 	proxies      access.Proxies
 
@@ -118,6 +119,7 @@ func (a *App) open(ctx context.Context) error {
 		func() (err error) { a.proxies, err = a.cfg.Server.Proxies(); return err },
 		a.openTrail,
 		func() error { return a.openStorage(ctx, dir) },
+		a.openPeople,
 		func() error { return a.openAccess(ctx, admin) },
 		func() error { return a.openRuntime(ctx, dir) },
 		func() error { return a.openHost(ctx) },

@@ -36,10 +36,14 @@ func (a *App) openAccess(ctx context.Context, admin session.Secret) error {
 	if err != nil {
 		return err
 	}
-	a.access, err = access.New(access.Options{
+	options := access.Options{
 		Keys: a.keys, Tokens: tokens, AdminToken: admin, TokenLength: a.cfg.Token.Length, Throttle: access.NewThrottle(), Trail: a.audit,
 		Rejected: a.metrics.Unauthenticated,
-	})
+	}
+	if a.people != nil {
+		options.People = a.people
+	}
+	a.access, err = access.New(options)
 	return err
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, error) {
-	return httpapi.New(httpapi.Options{
+	options := httpapi.Options{
 		Sessions: a.manager, Access: a.access, Version: a.version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events, Streaming: server.HoldConnection,
 		Size:       a.health.WorkspaceSize,
@@ -21,7 +21,11 @@ func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, er
 		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
 		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
 		Metrics:    metrics,
-	})
+	}
+	if a.people != nil {
+		options.SignIn = a.people
+	}
+	return httpapi.New(options)
 }
 
 // openServer makes the server, and publishes its address for the command line on this machine.

@@ -63,6 +63,8 @@ type Options struct {
 	Streaming  func(context.Context)             // called when a stream of events begins with a session's own token; nil: not called
 	Draining   <-chan struct{}                   // closed when followed logs have to end
 	Metrics    http.Handler                      // of GET /metrics; nil: there are none
+	SignIn     SignIn                            // of people; nil: there is none
+	SignedIn   SignedInFunc                      // answers a person who has signed in; default: says who that is
 	Now        func() time.Time                  // default: time.Now
 	Logger     *slog.Logger
 }
@@ -113,6 +115,9 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Size == nil {
 		opts.Size = func(session.ID) *WorkspaceSize { return nil }
+	}
+	if opts.SignedIn == nil {
+		opts.SignedIn = welcome
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

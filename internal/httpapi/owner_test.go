@@ -15,11 +15,11 @@ import (
 // people are owners by their tokens.
 type people map[session.Secret]string
 
-func (p people) Verify(_ context.Context, secret session.Secret) (access.Principal, access.TokenState) {
+func (p people) Verify(_ context.Context, secret session.Secret) (access.Principal, access.TokenState, error) {
 	if owner, ok := p[secret]; ok {
-		return access.Principal{Kind: access.Owner, Owner: owner}, access.Present
+		return access.Principal{Kind: access.Owner, Owner: owner}, access.Present, nil
 	}
-	return access.Principal{}, access.Wrong
+	return access.Principal{}, access.Wrong, nil
 }
 
 const (

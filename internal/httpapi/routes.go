@@ -14,6 +14,10 @@ func (a *API) routes() {
 	a.plainly("/livez", a.livez)
 	a.plainly("/readyz", a.readyz)
 	a.plainly("/openapi.json", a.serveOpenAPI)
+	if a.SignIn != nil {
+		a.plainly(LoginPath, a.beginSignIn)
+		a.plainly(CallbackPath, a.finishSignIn)
+	}
 	register(a, access.Status, huma.Operation{
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
 		Summary: "Show Berth's health", Description: "Everyone sees the status; the operator sees the details.",

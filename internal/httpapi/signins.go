@@ -60,8 +60,8 @@ func (a *API) createLink(ctx context.Context, in *createLinkInput) (*createLinkO
 	return out, nil
 }
 
-// SignIn is a browser that is signed in to a session.
-type SignIn struct {
+// SessionSignIn is a browser that is signed in to a session.
+type SessionSignIn struct {
 	ID        string    `json:"sign_in_id" example:"in-0123456789abcdef"`
 	At        time.Time `json:"signed_in_at"`
 	ExpiresAt time.Time `json:"expires_at"`
@@ -70,7 +70,7 @@ type SignIn struct {
 
 type signInsOutput struct {
 	Body struct {
-		SignIns []SignIn `json:"sign_ins"`
+		SignIns []SessionSignIn `json:"sign_ins"`
 	}
 }
 
@@ -80,9 +80,9 @@ func (a *API) listSignIns(ctx context.Context, in *IDParam) (*signInsOutput, err
 		return nil, err
 	}
 	out := &signInsOutput{}
-	out.Body.SignIns = []SignIn{}
+	out.Body.SignIns = []SessionSignIn{}
 	for _, one := range s.PresentSignIns(a.Now()) {
-		out.Body.SignIns = append(out.Body.SignIns, SignIn{ID: one.ID, At: one.At, ExpiresAt: one.ExpiresAt, Browser: one.Browser})
+		out.Body.SignIns = append(out.Body.SignIns, SessionSignIn{ID: one.ID, At: one.At, ExpiresAt: one.ExpiresAt, Browser: one.Browser})
 	}
 	return out, nil
 }

@@ -58,7 +58,7 @@ func TestSignInsAreListedAndEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	type list struct {
-		SignIns []httpapi.SignIn `json:"sign_ins"`
+		SignIns []httpapi.SessionSignIn `json:"sign_ins"`
 	}
 	a := w.call(http.MethodGet, path, made.Token, "")
 	got := decode[list](t, a)

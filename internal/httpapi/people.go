@@ -1,0 +1,87 @@
+package httpapi
+
+import (
+	"log/slog"
+	"net/http"
+
+	"berth/internal/access"
+	"berth/internal/outcome"
+	"berth/internal/session"
+)
+
+// Paths of the sign-in of people, on Berth's own origin. The second one is registered at the identity provider.
+const (
+	LoginPath    = "/auth/oidc/login"
+	CallbackPath = "/auth/oidc/callback"
+)
+
+// SignIn signs people in at an identity provider.
+type SignIn interface {
+	// Begin sends a browser there, to come back to [CallbackPath]. Until then returnTo, a session's ID or a path of Berth's own
+	// origin, is kept in the browser. Nothing was written if it returns an error.
+	Begin(w http.ResponseWriter, r *http.Request, returnTo string) error
+	// Finish returns who has come back. It writes headers only. An error is CodeUnauthorized if the person is not known.
+	Finish(w http.ResponseWriter, r *http.Request) (p access.Principal, returnTo string, err error)
+}
+
+// SignedInFunc answers a person who has signed in, to return to what [SignIn.Begin] was given.
+type SignedInFunc func(w http.ResponseWriter, r *http.Request, p access.Principal, returnTo string)
+
+// Operations in records.
+const (
+	opBeginSignIn  = "begin-sign-in"
+	opFinishSignIn = "finish-sign-in"
+)
+
+// beginSignIn sends a browser to the identity provider.
+func (a *API) beginSignIn(w http.ResponseWriter, r *http.Request) {
+	returnTo := r.URL.Query()["return_to"]
+	if len(returnTo) > 1 {
+		a.signInFailed(w, r, opBeginSignIn, session.Errorf(session.CodeInvalid, "there is more than one return_to"))
+		return
+	}
+	if err := a.SignIn.Begin(w, r, append(returnTo, "")[0]); err != nil {
+		a.signInFailed(w, r, opBeginSignIn, err)
+	}
+}
+
+// finishSignIn is where the provider sends browsers back to. What does not lead to a person counts like a wrong token, since
+// each attempt costs a request to the provider.
+func (a *API) finishSignIn(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	ask := access.Ask{Surface: access.API, Operation: opFinishSignIn}
+	if err := a.Access.LimitError(ctx, ask); err != nil {
+		a.signInFailed(w, r, opFinishSignIn, err)
+		return
+	}
+	p, returnTo, err := a.SignIn.Finish(w, r)
+	if err != nil {
+		if session.CodeOf(err) != session.CodeIdentityUnavailable {
+			a.Access.Reject(ctx, ask)
+		}
+		a.signInFailed(w, r, opFinishSignIn, err)
+		return
+	}
+	a.Access.SignedIn(ctx, p, ask)
+	a.SignedIn(w, r.WithContext(access.WithPrincipal(ctx, p)), p, returnTo)
+}
+
+// signInFailed tells a person why they are not signed in, as plain text: parts of it are the provider's, and anybody's.
+func (a *API) signInFailed(w http.ResponseWriter, r *http.Request, operation string, err error) {
+	code := session.CodeOf(err)
+	level := outcome.Of(code).Level
+	if code == session.CodeUnauthorized { // within the limit of its address
+		level = slog.LevelInfo
+	}
+	a.Logger.Log(r.Context(), level, "sign-in failed", "operation", operation, "code", code, "error", err)
+	for name, values := range ProblemOf(err).headers {
+		w.Header()[name] = values
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	plain(w, outcome.Of(code).Status, "Not signed in: "+session.MessageOf(err)+".\n")
+}
+
+// welcome is what a person sees who has signed in to nothing in particular.
+func welcome(w http.ResponseWriter, _ *http.Request, p access.Principal, _ string) {
+	plain(w, http.StatusOK, "You have signed in as "+p.Owner+".\n")
+}
