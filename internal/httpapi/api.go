@@ -88,7 +88,10 @@ type API struct {
 }
 
 // Route is one route of the API.
-type Route struct{ Method, Path string }
+type Route struct {
+	Method, Path string
+	Verb         access.Verb // that its principal needs
+}
 
 // Routes lists every route.
 func (a *API) Routes() []Route { return slices.Clone(a.all) }

@@ -64,7 +64,7 @@ func plainText() map[string]*huma.Response {
 // register adds a route for the principals that may use the verb. Errors that the handler returns become problem documents here
 // only.
 func register[I, O any](a *API, v access.Verb, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
-	a.all = append(a.all, Route{op.Method, op.Path})
+	a.all = append(a.all, Route{op.Method, op.Path, v})
 	op.Security = securityOf(v)
 	op.Middlewares = huma.Middlewares{a.admit(v), readBody}
 	op.MaxBodyBytes = maxBody

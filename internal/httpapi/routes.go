@@ -132,6 +132,6 @@ func (a *API) routes() {
 
 // plainly adds a public GET route that does not use the framework.
 func (a *API) plainly(path string, handle http.HandlerFunc) {
-	a.all = append(a.all, Route{http.MethodGet, path})
+	a.all = append(a.all, Route{http.MethodGet, path, access.Status})
 	a.mux.HandleFunc("GET "+path, handle)
 }
