@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -87,6 +88,19 @@ func (a *App) openDocker(ctx context.Context) (session.Runtime, error) {
 	return e, a.storage.Claim(ctx, e)
 }
 
+// profiles returns the configured profiles. A process knows its workspace by another directory than a container does, so that the
+// path which a profile gives for the workspace's page leads nowhere.
+func (a *App) profiles() map[string]session.Profile {
+	profiles := maps.Clone(a.cfg.Profiles)
+	for name, p := range profiles {
+		if a.cfg.Session.Runtime == config.RuntimeProcess {
+			p.Landing = ""
+			profiles[name] = p
+		}
+	}
+	return profiles
+}
+
 func (a *App) openManager(table *proxy.Table) (err error) {
 	a.onStop("routes", func(context.Context) error { table.Close(); return nil })
 	c := a.cfg
@@ -99,7 +113,7 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 		a.webhook, send = sender, sender.Notify
 	}
 	a.manager, err = lifecycle.NewManager(a.store, a.runtime, probe.New(), table, a.keys, lifecycle.Options{
-		Profiles: c.Profiles, DefaultProfile: c.Session.Profile,
+		Profiles: a.profiles(), DefaultProfile: c.Session.Profile,
 		Limits: session.Limits{
 			Memory: c.Limits.Memory, CPUs: session.CPUsOf(c.Limits.CPUQuota, c.Limits.CPUPeriod), Processes: c.Limits.PIDs,
 		},

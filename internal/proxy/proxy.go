@@ -254,6 +254,10 @@ func (p *Proxy) serve(ctx context.Context, c *call, find finder) (err error) {
 	switch c.verdict.Action {
 	case policy.Forward:
 		return p.forward(ctx, c)
+	case policy.Redirect:
+		c.w.Header().Set("Cache-Control", "no-store")
+		http.Redirect(c.w, c.in, c.verdict.Location, http.StatusSeeOther)
+		return nil
 	case policy.ShowPage:
 		return p.showWakePage(c)
 	case policy.Refuse, policy.Wait:

@@ -1,9 +1,11 @@
 package session
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -36,6 +38,10 @@ type Profile struct {
 	Blocked []string `yaml:"blocked,omitempty"`
 	// Public lists paths that need no credential, because browsers request them without one.
 	Public []string `yaml:"public,omitempty"`
+
+	// Landing is the path to which a browser that opens "/" is redirected; "{workspace}" in it is the workspace's directory in
+	// unpadded base64url, as OpenCode names a directory. Empty: the server's own page.
+	Landing string `yaml:"landing,omitempty"`
 
 	// Git says that the process runtime makes an empty workspace a git repository when it starts the server. The entry point
 	// of an image does this itself.
@@ -83,6 +89,20 @@ type Tmpfs struct {
 	Own  bool   `yaml:"own,omitempty"`  // whether it is owned by UID and GID instead of root
 }
 
+// LandingPath returns Landing with the workspace filled in.
+func (p Profile) LandingPath() string {
+	directory := ""
+	for _, v := range p.Volumes {
+		if v.Name == WorkspaceVolume {
+			directory = path.Clean(v.Path)
+		}
+	}
+	return strings.ReplaceAll(p.Landing, "{workspace}", base64.RawURLEncoding.EncodeToString([]byte(directory)))
+}
+
+// landing matches what Landing may be: a path of this server, and not the one that is redirected.
+var landing = regexp.MustCompile(`^/[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
+
 // StateVolumes returns the volumes with the server's state: all except the workspace.
 func (p Profile) StateVolumes() []Volume {
 	return slices.DeleteFunc(slices.Clone(p.Volumes), func(v Volume) bool { return v.Name == WorkspaceVolume })
@@ -104,6 +124,7 @@ func (p Profile) Validate() error {
 	add(!strings.HasPrefix(p.Ready.Path, "/"), "ready.path %q does not begin with /", p.Ready.Path)
 	add(p.Ready.Status != 0 && (p.Ready.Status < 200 || p.Ready.Status > 299), "ready.status %d is not in 200..299", p.Ready.Status)
 	add(p.Ready.Member != "" && !p.Ready.WantsJSON(), "ready.member %q is not checked with ready.status %d", p.Ready.Member, p.Ready.Status)
+	add(p.Landing != "" && !landing.MatchString(p.LandingPath()), "landing %q is not a plain path below /", p.Landing)
 	seen := map[string]bool{}
 	for _, v := range p.Volumes {
 		add(v.Name == "" || seen[v.Name], "volume %q has no name of its own", v.Path)

@@ -28,3 +28,18 @@ func TestProfileRefusesAmbiguousProbe(t *testing.T) {
 		}
 	}
 }
+
+func TestProfileRefusesLandingThatIsNoPath(t *testing.T) {
+	t.Parallel()
+	for landing, valid := range map[string]bool{
+		"": true, "/{workspace}/session": true, "/home": true,
+		"/": false, "//evil.example": false, "/..": false, "/a/../..": false, "https://evil.example": false, "session": false,
+		"/a?b": false, "/{state}": false, "/a/": false, "/\\evil.example": false, "/a\r\nb": false,
+	} {
+		profile := sessiontest.Profile()
+		profile.Landing = landing
+		if err := profile.Validate(); (err == nil) != valid {
+			t.Errorf("%q: got %v, want it valid: %v", landing, err, valid)
+		}
+	}
+}

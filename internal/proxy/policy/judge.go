@@ -22,13 +22,16 @@ const (
 	Refuse   Action = iota // respond with the verdict's reason
 	Wait                   // start the session, and judge again when it runs; respond with the reason if it does not start
 	ShowPage               // start the session, and show a page that reloads until it runs
+	Redirect               // send a browser to the verdict's location
 	Forward                // rewrite the request and send it to the session's server
 )
 
 // Verdict is the decision about a request. The zero value refuses it.
 type Verdict struct {
 	Action Action
-	Reason error // a [session.Failure]; nil where the action is Forward
+	Reason error // a [session.Failure]; nil where the action is Redirect or Forward
+
+	Location string // of a redirect: a path, with a query
 
 	WebSocket bool // the forwarded request is a WebSocket handshake
 	Silent    bool // the header timeout does not apply to the forwarded request
@@ -66,6 +69,9 @@ func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time
 		return Verdict{Reason: errBlocked}
 	case q.Length > rules.MaxBody:
 		return Verdict{Reason: rules.TooLarge()}
+	}
+	if r.landing != "" && q.Place.IsOwnOrigin() && q.Place.Path == "/" && q.IsNavigation() {
+		return Verdict{Action: Redirect, Location: Target{Path: r.landing, Query: WithoutToken(q.Target.Query)}.String()}
 	}
 	v := Verdict{Action: Forward, WebSocket: q.opensWebSocket()}
 	// An event stream may have no events, and some calls send nothing for many minutes.

@@ -13,6 +13,7 @@ type Route struct {
 	authorization session.Secret // the server's credential, as the value of an Authorization field
 	blocked       []pattern      // calls that are always refused
 	silent        []pattern      // calls without a response until they are finished
+	landing       string         // path for a browser that opens "/"; "": none
 }
 
 // NewRoute reads the patterns of the route's profile; it may have none.
@@ -23,6 +24,7 @@ func NewRoute(r session.Route) *Route {
 	}
 	if r.Profile != nil {
 		ready.blocked, ready.silent = parsePatterns(r.Profile.Blocked), parsePatterns(r.Profile.Silent)
+		ready.landing = r.Profile.LandingPath()
 	}
 	return ready
 }
