@@ -12,6 +12,7 @@ import (
 	"berth/internal/health"
 	"berth/internal/httpapi"
 	"berth/internal/metrics"
+	"berth/internal/pki"
 	"berth/internal/storage"
 )
 
@@ -24,8 +25,8 @@ func (a *App) registerMetrics(r prometheus.Registerer) {
 		metrics.Storage(func() bool { return health.Ping(context.Background(), a.store.Ping) == nil }, a.storage.State),
 		metrics.Host(a.host.pressure), metrics.Disks(a.host.disks), metrics.Workspaces(a.host.workspaces),
 	)
-	if a.engine != nil && a.engine.certificates != nil {
-		r.MustRegister(metrics.Certificates(a.engine.certificates.Client.Expiries))
+	if a.hasCertificates() {
+		r.MustRegister(metrics.Certificates(a.expiries))
 	}
 }
 
@@ -35,10 +36,25 @@ func (a *App) newHealth() *health.Reporter {
 		Engine: a.runtime, EngineElsewhere: a.host.engineElsewhere, Manager: a.manager, Proxy: a.proxy,
 		Pressure: a.host.pressure, Disks: a.host.disks, Workspaces: a.host.workspaces, SecurityCheck: a.securityCheck.Load,
 	}
-	if a.engine != nil && a.engine.certificates != nil {
-		r.Certificates = a.engine.certificates.Client.Expiries
+	if a.hasCertificates() {
+		r.Certificates = a.expiries
 	}
 	return r
+}
+
+func (a *App) hasCertificates() bool {
+	return a.engine != nil && a.engine.certificates != nil || a.certificates != nil
+}
+
+// expiries are the ends of the certificates of the engine's connection and of the listener.
+func (a *App) expiries() (all []pki.Expiry) {
+	if a.engine != nil && a.engine.certificates != nil {
+		all = a.engine.certificates.Client.Expiries()
+	}
+	if a.certificates != nil {
+		all = append(all, a.certificates.Expiries()...)
+	}
+	return all
 }
 
 // instances lists the processes that serve the same sessions; with sessions in a file, only this one.

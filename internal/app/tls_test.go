@@ -48,6 +48,12 @@ func TestListenerSpeaksHTTP2WithTLS(t *testing.T) {
 	if status := b.call(t, http.MethodGet, "/readyz", "", nil); status != http.StatusOK {
 		t.Errorf("probe: got %d", status)
 	}
+	if got := b.metrics(t); !strings.Contains(got, `berth_certificate_expiry_seconds{certificate="listener"} 7.7`) {
+		t.Error("the certificate's remaining validity is not measured")
+	}
+	if _, text := b.ask(t, http.MethodGet, "/health", b.adminToken(t)); !strings.Contains(text, `"certificate":"listener"`) {
+		t.Errorf("health: got %s, want the certificate in it", text)
+	}
 	plain, err := http.Get("http://" + b.Addr().String() + "/livez")
 	if err != nil {
 		t.Fatal(err)

@@ -22,5 +22,6 @@ func Checks() []Check {
 		{Name: "daemon-options", Title: "Docker daemon configured with security options", Run: daemonOptions},
 		{Name: "api-logging", Title: "Monitoring and logging enabled for API access", Run: apiLogging},
 		{Name: "identity-provider", Title: "Identity provider answers", Run: identityProvider},
+		{Name: "listener-certificate", Title: "Certificates of Berth's own listener valid", Run: listenerCertificate},
 	}
 }

@@ -38,7 +38,7 @@ type Reporter struct {
 	Pressure        *pressure.Monitor
 	Disks           *pressure.DiskMonitor
 	Workspaces      *workspace.Monitor
-	Certificates    func() []pki.Expiry           // of the engine's connection; nil: there are none
+	Certificates    func() []pki.Expiry           // of the engine's connection and the listener
 	SecurityCheck   func() *httpapi.SecurityCheck // the last result; nil: none yet
 }
 

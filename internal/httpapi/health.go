@@ -66,18 +66,19 @@ type Health struct {
 	Alerts         []ResourceAlert        `json:"resource_alerts,omitzero" doc:"what the host is short of; empty when all is well"`
 	Pool           *Pool                  `json:"http_connection_pool,omitempty"`
 	Workspaces     *Workspaces            `json:"workspaces,omitempty" doc:"absent before the first measurement"`
-	Certificates   []Certificate          `json:"certificates,omitempty" doc:"the certificates of the connection to the engine"`
+	Certificates   []Certificate          `json:"certificates,omitempty" doc:"the certificates of the connection to the engine, and those of Berth's own listener"`
 	SecurityCheck  *SecurityCheck         `json:"security_audit,omitempty" doc:"the newest result of the checks of berth doctor"`
 }
 
-// Certificate is the validity of one certificate of the connection to the engine. The engine's is the one that it presents.
+// Certificate is the validity of one certificate: of the connection to the engine, where the engine's is the one that it presents,
+// or of Berth's own listener.
 type Certificate struct {
-	Certificate string    `json:"certificate" enum:"engine,client,ca"`
+	Certificate string    `json:"certificate" enum:"engine,client,ca,listener"`
 	Subject     string    `json:"subject"`
 	Serial      string    `json:"serial" doc:"hexadecimal"`
 	ExpiresAt   time.Time `json:"expires_at"`
 	DaysLeft    int       `json:"days_left" doc:"whole days; negative when it has expired"`
-	Level       string    `json:"level" enum:"ok,warning,critical" doc:"warning from 30 days before the end, critical from 7"`
+	Level       string    `json:"level" enum:"ok,warning,critical" doc:"warning from 30 days before the end, for the listener's from 21; critical from 7"`
 }
 
 // SecurityCheck is the newest result of the security check.

@@ -110,16 +110,17 @@ func Storage(up func() bool, state func() storage.State) prometheus.Collector {
 	return &s
 }
 
-// Certificates measures how long the certificates of the engine's connection are valid.
+// Certificates measures how long the certificates of the engine's connection and of the listener are valid.
 func Certificates(expiries func() []pki.Expiry) prometheus.Collector {
 	var s scrape
 	expiry := s.gauge("berth_certificate_expiry_seconds",
-		"Seconds until the certificate expires, negative when it has; of several authorities, of the one that lasts longest.", "certificate")
+		"Seconds until the certificate expires, negative when it has; of several authorities, of the one that lasts longest; of several of the listener, of the one that ends first.", "certificate")
 	s.collect = func(to chan<- prometheus.Metric) {
 		left := map[string]time.Duration{}
 		for _, e := range expiries() {
 			name := e.Certificate()
-			if known, ok := left[name]; !ok || cmp.Less(known, e.Left) {
+			known, ok := left[name]
+			if isLonger := cmp.Less(known, e.Left); !ok || isLonger != (e.Kind == pki.KindListener) {
 				left[name] = e.Left
 			}
 		}

@@ -49,6 +49,8 @@ const (
 	KindServer Kind = "server"
 	KindClient Kind = "client"
 	KindOther  Kind = "other"
+	// KindListener is the certificate that Berth's own listener shows, whatever it may be used for.
+	KindListener Kind = "listener"
 )
 
 // KeyType is the kind of private key that new certificates get. The zero value means ECDSA.

@@ -402,6 +402,8 @@ func TestRapidResetsDoNotHarmOthers(t *testing.T) {
 	if status, _ := e.get(t, other, "/other"); status != http.StatusOK {
 		t.Errorf("another client: got %d", status)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if most > 10*http2Limits.MaxConcurrentStreams {
 		t.Errorf("%d handlers at once", most)
 	}

@@ -41,8 +41,8 @@ func fault(path string, err error) error { return &pki.FileError{Path: path, Err
 // secrets appear so.
 const keyOfEverybody = 0o027
 
-// keyFault returns the error of a key that every user can read, or a group can change; nil if the file cannot be looked at.
-func keyFault(path string) error {
+// KeyFault returns the error of a key that every user can read, or a group can change; nil if the file cannot be looked at.
+func KeyFault(path string) error {
 	info, err := fileset.Stat(path)
 	if err != nil || info.Mode().Perm()&keyOfEverybody == 0 {
 		return nil //nolint:nilerr // reading the file reports it
@@ -73,6 +73,7 @@ const (
 // Berth makes itself: an authority on the Internet renews those of 90 days when 30 days are left.
 func ExpiryOf(leaf *x509.Certificate, now time.Time) pki.Expiry {
 	e := pki.ExpiryOf(leaf, now)
+	e.Kind = pki.KindListener
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
 	switch {
 	case e.Left < min(failBefore, life/10):

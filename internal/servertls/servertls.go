@@ -83,7 +83,7 @@ func (c *Certificates) read(i int) (pair tls.Certificate, err error) {
 	p := c.pairs[i]
 	c.stamps[i] = fileset.Stable([]string{p.Cert, p.Key}, func() { pair, err = Load(p) })
 	if err == nil && c.Strict {
-		err = keyFault(p.Key)
+		err = KeyFault(p.Key)
 	}
 	return pair, err
 }
@@ -94,7 +94,7 @@ func (c *Certificates) warn(ctx context.Context, p Pair, leaf *x509.Certificate)
 	if err := Valid(leaf, c.Now()); err != nil {
 		c.Logger.ErrorContext(ctx, "clients refuse the listener's certificate", "path", p.Cert, "error", err)
 	}
-	if err := keyFault(p.Key); err != nil {
+	if err := KeyFault(p.Key); err != nil {
 		c.Logger.WarnContext(ctx, "certificate needs attention", "path", p.Key, "problem", err.Error())
 	}
 }
@@ -181,7 +181,7 @@ func (c *Certificates) reload(ctx context.Context) {
 
 func (c *Certificates) remind(ctx context.Context, reminder *pki.Reminder) {
 	for i, e := range c.Expiries() {
-		reminder.Log(ctx, c.Logger, e, "listener", "renew "+c.pairs[i].Cert+" and its key: changed files are noticed without a restart")
+		reminder.Log(ctx, c.Logger, e, e.Certificate(), "renew "+c.pairs[i].Cert+" and its key: changed files are noticed without a restart")
 	}
 }
 
