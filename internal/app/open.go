@@ -14,6 +14,7 @@ import (
 	"berth/internal/probe"
 	"berth/internal/process"
 	"berth/internal/proxy"
+	"berth/internal/proxy/policy"
 	"berth/internal/session"
 	"berth/internal/storage"
 	"berth/internal/telemetry"
@@ -166,7 +167,8 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 			ReadTimeout: pool.ReadTimeout.Duration(),
 		},
 		MaxConnections: a.descriptors.Upstreams, MaxRequests: a.descriptors.Requests,
-		SignIns: a.manager, SignInLife: a.signInLife(),
+		CrossOrigins: append(a.cfg.Session.CORSOrigins(), policy.DesktopOrigins...),
+		SignIns:      a.manager, SignInLife: a.signInLife(),
 		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
 		MayLog: a.logShares.MayLog, Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
 	})

@@ -43,7 +43,26 @@ func isDomain(text string) bool {
 	return true
 }
 
+// CORSOrigins are the origins of CORS_ORIGINS.
+func (s Session) CORSOrigins() (all []string) {
+	for one := range strings.SplitSeq(s.CrossOrigins, ",") {
+		if one = strings.TrimSpace(one); one != "" {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// isOrigin reports whether text is a scheme, a host and maybe a port, in lower case, as browsers write origins.
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme != "" && u.Host != "" && u.User == nil && text == u.Scheme+"://"+u.Host && text == strings.ToLower(text)
+}
+
 func (v *checker) origins(c Config) {
+	for _, one := range c.Session.CORSOrigins() {
+		v.that(isOrigin(one), "CORS_ORIGINS", one, "must be origins like https://app.example.com, without a path, separated by commas; not *")
+	}
 	public, err := c.Server.Public()
 	v.that(err == nil, "BERTH_PUBLIC_URL", c.Server.PublicURL, "must be the address that users open, like https://berth.example.com, without a path: %v", err)
 	domain := c.Session.Domain

@@ -2,6 +2,22 @@ package config
 
 import "testing"
 
+func TestOriginsOfClientsAreOrigins(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"": true, "https://app.example.com": true, "oc://renderer, http://10.0.0.1:3000": true, "*": false, "null": false,
+		"https://app.example.com/": false, "https://App.example.com": false, "https://u@app.example.com": false, "app.example.com": false,
+	} {
+		cfg := Default()
+		cfg.Session.CrossOrigins = text
+		v := &checker{}
+		v.origins(cfg)
+		if got := len(v.faults) == 0; got != want {
+			t.Errorf("%q: got %v, want %v", text, v.faults, want)
+		}
+	}
+}
+
 func TestAddressesOfBerthAndSessionsFitTogether(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

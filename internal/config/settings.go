@@ -151,6 +151,10 @@ type Session struct {
 	// `BERTH_PUBLIC_URL`. A wildcard DNS record must lead there. Best is a domain that is registered apart from Berth's own.
 	// Empty: there are none, and browsers reach sessions only where Berth listens on a loopback address, at `{id}.localhost`.
 	Domain string `yaml:"domain" env:"SESSION_DOMAIN"`
+	// Origins of clients that are web pages elsewhere, separated by commas, beside those of OpenCode's desktop programs
+	// (`oc://renderer`, `tauri://localhost`, `http://tauri.localhost`, `https://tauri.localhost`). They may use sessions with a
+	// token that they send themselves.
+	CrossOrigins string `yaml:"cors_origins" env:"CORS_ORIGINS"`
 	// How long a browser that has signed in to a session stays signed in, at most as long as the session's token is valid.
 	SignInHours int `yaml:"sign_in_hours" env:"SESSION_SIGN_IN_HOURS"`
 	// Address of the Docker host on which session ports are published: an IP address, or `auto` for the loopback

@@ -46,6 +46,16 @@ func (p *Proxy) atOrigin(label string) finder {
 // byPath is the finder of requests under /s/.
 func byPath(c *call) (policy.Place, error) { return policy.ByPath(c.request.Target.Path) }
 
+// answerPreflight answers a browser that asks whether a page of another origin may send a request. The session's server is not asked:
+// there is no credential.
+func (p *Proxy) answerPreflight(c *call) error {
+	if err := p.rules.Preflight(&c.request, policy.Header(c.w.Header())); err != nil {
+		return err
+	}
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 var errNoOrigin = session.Errorf(session.CodeForbidden,
 	"a browser opens sessions at addresses of their own, and this server has none: the operator sets SESSION_DOMAIN and BERTH_PUBLIC_URL. "+
 		"Programs can use this address")

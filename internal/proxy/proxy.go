@@ -63,6 +63,10 @@ type Options struct {
 	// DialFailed is called when a connection to a session's server failed. It must not block. nil: not called.
 	DialFailed func()
 
+	// CrossOrigins are those of clients that are pages of origins of their own. They use sessions with a credential that they send
+	// themselves.
+	CrossOrigins []string
+
 	// SignIns records sign-ins of browsers, which end after SignInLife. nil: browsers cannot sign in.
 	SignIns    SignIns
 	SignInLife time.Duration
@@ -144,7 +148,7 @@ func New(o Options) (*Proxy, error) {
 		origins:      o.Origins,
 		access:       o.Access,
 		log:          o.Logger,
-		rules:        policy.Rules{MaxBody: cmp.Or(o.MaxBody, DefaultMaxBody), Wake: o.Wake != nil},
+		rules:        policy.Rules{MaxBody: cmp.Or(o.MaxBody, DefaultMaxBody), Wake: o.Wake != nil, CrossOrigins: o.CrossOrigins},
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
 		wake:         o.Wake,
@@ -218,6 +222,8 @@ func (p *Proxy) serve(ctx context.Context, c *call, find finder) (err error) {
 		return err
 	}
 	switch {
+	case c.request.IsPreflight():
+		return p.answerPreflight(c)
 	case !c.request.Place.IsOwnOrigin() && c.request.IsNavigation():
 		return p.redirectToOrigin(c)
 	case c.request.Place.Path == "":

@@ -34,6 +34,7 @@ func (w *recorder) WriteHeader(status int) {
 		// Again, because ReverseProxy clears all headers after an interim response.
 		w.Header().Set(policy.RequestIDHeader, w.call.request.ID)
 		w.call.request.Place.Protect(policy.Header(w.Header()))
+		w.call.proxy.rules.Share(&w.call.request, policy.Header(w.Header()))
 		// net/http would read the rest of the body before it sends the response, and so take it from the transport, which is
 		// still sending it to the session's server. It does not read the body if the connection is closed after the response.
 		// Over HTTP/2 nothing of this is so, and it would end the connection of all its streams.

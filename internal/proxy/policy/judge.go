@@ -10,8 +10,9 @@ import (
 
 // Rules are the operator's settings.
 type Rules struct {
-	MaxBody int64 // bytes of a request's content
-	Wake    bool  // a request starts a session that was stopped as idle
+	MaxBody      int64    // bytes of a request's content
+	Wake         bool     // a request starts a session that was stopped as idle
+	CrossOrigins []string // of clients that are pages of origins of their own
 }
 
 // Action is how a request is handled.
@@ -55,7 +56,7 @@ func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time
 			return Verdict{Reason: notRunning}
 		}
 	}
-	if err := checkOrigin(q); err != nil {
+	if err := rules.checkOrigin(q); err != nil {
 		return Verdict{Reason: err}
 	}
 	switch {

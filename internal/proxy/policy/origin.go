@@ -15,8 +15,11 @@ var ErrCrossOrigin = session.Errorf(session.CodeForbidden,
 // checkOrigin refuses requests that a page of another origin could make a browser send: those that change something, and
 // upgrades, which the same-origin policy does not cover. The sessions' servers do not check the origin when a request carries
 // their credential, and all requests from Berth do. A request without Origin does not come from a page.
-func checkOrigin(q *Request) error {
+func (r Rules) checkOrigin(q *Request) error {
 	if isSafe(q.Method) && q.Header.get("Upgrade") == "" {
+		return nil
+	}
+	if _, ok := r.sharesWith(q); ok { // with a credential that it has sent itself: cookies do not admit it
 		return nil
 	}
 	for _, site := range q.Header["Sec-Fetch-Site"] {
