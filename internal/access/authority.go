@@ -114,11 +114,9 @@ func (a *Authority) Admit(ctx context.Context, q Ask, known Sessions) (Principal
 	if err != nil && Reaches(q.Verb, Anonymous) == None {
 		return Principal{}, err
 	}
-	owner := ""
-	if q.Session != "" && p.Reach(q.Verb) == Owned {
-		if owner, err = known.OwnerOf(ctx, q.Session); err != nil && session.CodeOf(err) != session.CodeNotFound {
-			return Principal{}, err
-		}
+	owner, err := ownerFor(ctx, p, q, known)
+	if err != nil {
+		return Principal{}, err
 	}
 	switch {
 	case May(p, q.Verb, q.Session, owner):

@@ -59,6 +59,31 @@ func (a *Authority) While(ctx context.Context, p Principal) (context.Context, co
 	}
 }
 
+// Permit returns a [RejectionError] unless a principal who is known already may make a request.
+func (a *Authority) Permit(ctx context.Context, p Principal, q Ask, known Sessions) error {
+	owner, err := ownerFor(ctx, p, q, known)
+	if err != nil {
+		return err
+	}
+	if !May(p, q.Verb, q.Session, owner) {
+		return a.deny(ctx, p, q)
+	}
+	a.Trail.admitted(ctx, p, q.Session, q.Operation, false)
+	return nil
+}
+
+// ownerFor returns the owner of the session that a request is about, if it matters; "" if there is no such session.
+func ownerFor(ctx context.Context, p Principal, q Ask, known Sessions) (string, error) {
+	if q.Session == "" || p.Reach(q.Verb) != Owned {
+		return "", nil
+	}
+	owner, err := known.OwnerOf(ctx, q.Session)
+	if session.CodeOf(err) == session.CodeNotFound {
+		return "", nil
+	}
+	return owner, err
+}
+
 // LimitError returns the error of a request in which a person signs in, if its address has sent too many without success.
 func (a *Authority) LimitError(ctx context.Context, q Ask) error {
 	if !a.IsLimited(ctx) {

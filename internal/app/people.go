@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"berth/internal/access"
+	"berth/internal/httpapi"
 	"berth/internal/oidc"
 	"berth/internal/session"
 )
@@ -34,6 +35,14 @@ func (a *App) openPeople() error {
 	}
 	a.people = &people{provider, log}
 	return nil
+}
+
+// loginURL is where people sign in; empty if they cannot.
+func (a *App) loginURL() string {
+	if a.people == nil {
+		return ""
+	}
+	return a.cfg.SignInOrigin() + httpapi.LoginPath
 }
 
 // Verify implements [access.People].

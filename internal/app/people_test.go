@@ -1,11 +1,15 @@
 package app_test
 
 import (
+	"context"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -122,5 +126,78 @@ func TestPeopleSignInAtBerth(t *testing.T) {
 	}
 	if code == "" || strings.Contains(lines, code) || strings.Contains(lines, "SECRET-of") {
 		t.Errorf("the log tells the code %q or the client's secret:\n%s", code, lines)
+	}
+}
+
+// localhost sends requests to all names below localhost to this machine, as browsers do.
+func localhost() http.RoundTripper {
+	return &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if host, port, err := net.SplitHostPort(address); err == nil && strings.HasSuffix(host, ".localhost") {
+			address = net.JoinHostPort("127.0.0.1", port)
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}}
+}
+
+func TestPersonSignsInToOwnSession(t *testing.T) {
+	t.Parallel()
+	b, provider := startWithProvider(t, slog.New(slog.DiscardHandler))
+	var made struct {
+		ID session.ID `json:"session_id"`
+	}
+	if got := b.call(t, http.MethodPost, "/sessions", provider.Tokens(oidctest.ClientID, "bob").AccessToken, &made); got != http.StatusCreated {
+		t.Fatalf("bob creates a session: got %d", got)
+	}
+	_, port, err := net.SplitHostPort(b.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := "http://" + string(made.ID) + ".localhost:" + port
+
+	browser := oidctest.NewBrowser(t, localhost())
+	send := func(method, address string, form url.Values) (int, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", "text/html")
+		if form != nil {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("Origin", home)
+		}
+		answer, err := browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(text)
+	}
+	login := regexp.MustCompile(`href="([^"]*/auth/oidc/login[^"]*)"`)
+	status, page := send(http.MethodGet, home+"/", nil)
+	link := login.FindStringSubmatch(page)
+	if status != http.StatusUnauthorized || link == nil {
+		t.Fatalf("got %d %s, want a page with the way to the provider", status, page)
+	}
+
+	answer := provider.SignIn(browser, html.UnescapeString(link[1]), "bob")
+	answer.Body.Close()
+	code, isLink := strings.CutPrefix(answer.Request.URL.String(), home+"/.berth/link/")
+	if !isLink {
+		t.Fatalf("the sign-in ends at %s, want a link of the session", answer.Request.URL)
+	}
+	if status, page = send(http.MethodPost, home+"/.berth/sign-in", url.Values{"code": {code}}); status != http.StatusOK || login.MatchString(page) {
+		t.Errorf("after the sign-in: got %d %s, want the session's own page", status, page)
+	}
+
+	browser = oidctest.NewBrowser(t, localhost())
+	answer = provider.SignIn(browser, "http://"+b.Addr().String()+"/auth/oidc/login?return_to="+string(made.ID), "ann")
+	answer.Body.Close()
+	if !strings.HasPrefix(answer.Request.URL.String(), home) { // ann is an operator
+		t.Errorf("the operator's sign-in ends at %s, want the session", answer.Request.URL)
 	}
 }

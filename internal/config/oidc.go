@@ -37,6 +37,9 @@ func (c Config) SignInOrigin() string {
 	case err != nil:
 		return ""
 	case public == nil && loopback(c.Server.Listen) && hostPort(c.Server.Listen, 1):
+		if c.Server.TLSCert != "" {
+			return "https://" + c.Server.Listen
+		}
 		return "http://" + c.Server.Listen
 	case public == nil || !isSafeURL(public):
 		return ""

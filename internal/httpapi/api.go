@@ -64,7 +64,6 @@ type Options struct {
 	Draining   <-chan struct{}                   // closed when followed logs have to end
 	Metrics    http.Handler                      // of GET /metrics; nil: there are none
 	SignIn     SignIn                            // of people; nil: there is none
-	SignedIn   SignedInFunc                      // answers a person who has signed in; default: says who that is
 	Now        func() time.Time                  // default: time.Now
 	Logger     *slog.Logger
 }
@@ -118,9 +117,6 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Size == nil {
 		opts.Size = func(session.ID) *WorkspaceSize { return nil }
-	}
-	if opts.SignedIn == nil {
-		opts.SignedIn = welcome
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

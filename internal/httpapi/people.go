@@ -24,13 +24,11 @@ type SignIn interface {
 	Finish(w http.ResponseWriter, r *http.Request) (p access.Principal, returnTo string, err error)
 }
 
-// SignedInFunc answers a person who has signed in, to return to what [SignIn.Begin] was given.
-type SignedInFunc func(w http.ResponseWriter, r *http.Request, p access.Principal, returnTo string)
-
 // Operations in records.
 const (
 	opBeginSignIn  = "begin-sign-in"
 	opFinishSignIn = "finish-sign-in"
+	opOpenSession  = "open-session"
 )
 
 // beginSignIn sends a browser to the identity provider.
@@ -63,7 +61,28 @@ func (a *API) finishSignIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.Access.SignedIn(ctx, p, ask)
-	a.SignedIn(w, r.WithContext(access.WithPrincipal(ctx, p)), p, returnTo)
+	a.handOn(w, r.WithContext(access.WithPrincipal(ctx, p)), p, returnTo)
+}
+
+// handOn sends a person who has signed in to the session that they meant, with a link of one use to its own origin: Berth's
+// origin and a session's share no cookie.
+func (a *API) handOn(w http.ResponseWriter, r *http.Request, p access.Principal, returnTo string) {
+	id, err := session.ParseID(returnTo)
+	if err != nil {
+		plain(w, http.StatusOK, "You have signed in as "+p.Owner+". Open the address of your session.\n")
+		return
+	}
+	ask := access.Ask{Surface: access.API, Operation: opOpenSession, Verb: access.SignIns, Session: id}
+	if err := a.Access.Permit(r.Context(), p, ask, known{a}); err != nil {
+		a.signInFailed(w, r, opOpenSession, err)
+		return
+	}
+	made, err := a.newLink(r.Context(), p, id)
+	if err != nil {
+		a.signInFailed(w, r, opOpenSession, err)
+		return
+	}
+	http.Redirect(w, r, made.Links[0].URL, http.StatusSeeOther)
 }
 
 // signInFailed tells a person why they are not signed in, as plain text: parts of it are the provider's, and anybody's.
@@ -78,10 +97,5 @@ func (a *API) signInFailed(w http.ResponseWriter, r *http.Request, operation str
 		w.Header()[name] = values
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	plain(w, outcome.Of(code).Status, "Not signed in: "+session.MessageOf(err)+".\n")
-}
-
-// welcome is what a person sees who has signed in to nothing in particular.
-func welcome(w http.ResponseWriter, _ *http.Request, p access.Principal, _ string) {
-	plain(w, http.StatusOK, "You have signed in as "+p.Owner+".\n")
+	plain(w, outcome.Of(code).Status, "That did not work: "+session.MessageOf(err)+".\n")
 }

@@ -5,33 +5,42 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"berth/internal/access"
 	"berth/internal/httpapi"
+	"berth/internal/lifecycle"
+	"berth/internal/origin"
 	"berth/internal/session"
 )
 
-// signIns is a scripted identity provider.
-type signIns struct{ err error }
+// provider is a scripted identity provider, at which alice signs in to a session.
+type provider struct {
+	err error
+	to  *session.ID // nil: to none
+}
 
-func (s signIns) Begin(w http.ResponseWriter, _ *http.Request, returnTo string) error {
+func (s provider) Begin(w http.ResponseWriter, _ *http.Request, returnTo string) error {
 	if s.err == nil {
 		w.Header().Set("Returns-To", returnTo)
 	}
 	return s.err
 }
 
-func (s signIns) Finish(w http.ResponseWriter, _ *http.Request) (access.Principal, string, error) {
-	w.Header().Set("Set-Cookie", "flow=; Max-Age=0")
-	return access.Principal{Kind: access.Owner, Owner: "alice"}, "ses-a", s.err
+func (s provider) Finish(w http.ResponseWriter, _ *http.Request) (access.Principal, string, error) {
+	to := "/"
+	if s.to != nil {
+		to = string(*s.to)
+	}
+	return access.Principal{Kind: access.Owner, Owner: "alice"}, to, s.err
 }
 
 func newSignInFixture(t *testing.T, err error, change func(*httpapi.Options)) *fixture {
 	t.Helper()
 	return newFixtureWith(t, func(w *fixture, o *httpapi.Options) {
-		o.Access, o.SignIn = w.admitting(access.NewThrottle()), signIns{err}
+		o.Access, o.SignIn = w.admitting(access.NewThrottle()), provider{err: err}
 		if change != nil {
 			change(o)
 		}
@@ -59,14 +68,52 @@ func TestLoginPassesReturnAddress(t *testing.T) {
 	}
 }
 
-func TestCallbackPassesPrincipalOn(t *testing.T) {
+// callback opens the callback and does not follow it.
+func (w *fixture) callback() answer {
+	w.t.Helper()
+	rw := httptest.NewRecorder()
+	w.api.Handler().ServeHTTP(rw, httptest.NewRequestWithContext(w.t.Context(), http.MethodGet, httpapi.CallbackPath, nil))
+	return answer{rw.Code, rw.Header(), rw.Body.Bytes()}
+}
+
+func TestOwnerIsSentToOwnSession(t *testing.T) {
 	t.Parallel()
+	var to session.ID
 	w := newSignInFixture(t, nil, func(o *httpapi.Options) {
-		o.SignedIn = func(w http.ResponseWriter, r *http.Request, p access.Principal, returnTo string) {
-			_, _ = w.Write([]byte(p.Owner + " " + returnTo + " " + access.PrincipalOf(r.Context()).Owner))
-		}
+		o.SignIn, o.Addresses = provider{to: &to}, origin.New(origin.Options{Loopback: true, Listen: 8080}).Of
 	})
-	if got := w.call(http.MethodGet, httpapi.CallbackPath, "", ""); got.status != http.StatusOK || string(got.body) != "alice ses-a alice" {
+	hers, _ := w.Make(lifecycle.Request{Owner: "alice"})
+	his, _ := w.Make(lifecycle.Request{Owner: "bob"})
+	nobodys, _ := w.Make(lifecycle.Request{})
+
+	to = hers.ID
+	got := w.callback()
+	prefix := "http://" + string(hers.ID) + ".localhost:8080/.berth/link/"
+	code, isLink := strings.CutPrefix(got.header.Get("Location"), prefix)
+	record, err := w.Get(t.Context(), hers.ID)
+	if got.status != http.StatusSeeOther || !isLink || err != nil {
+		t.Fatalf("got %d %v (%v), want a redirect to %s…", got.status, got.header, err, prefix)
+	}
+	if _, ok := record.Redeemed(w.Keys.CodeDigest(session.Secret(code)), w.Options.Now()); !ok {
+		t.Errorf("the code of the redirect is not that of a link: %+v", record.Links)
+	}
+	var texts []string
+	for _, to = range []session.ID{his.ID, nobodys.ID, "ses-none"} {
+		got := w.callback()
+		if got.status != http.StatusNotFound || got.header.Get("Location") != "" {
+			t.Errorf("%s: got %d %s, want 404", to, got.status, got.body)
+		}
+		texts = append(texts, strings.ReplaceAll(string(got.body), string(to), "ID"))
+	}
+	if texts[0] != texts[1] || texts[1] != texts[2] {
+		t.Errorf("got %q, want the same for another's session and for none", texts)
+	}
+}
+
+func TestSignInToNoSessionNamesThePerson(t *testing.T) {
+	t.Parallel()
+	w := newSignInFixture(t, nil, nil)
+	if got := w.call(http.MethodGet, httpapi.CallbackPath, "", ""); got.status != http.StatusOK || !strings.Contains(string(got.body), "alice") {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
 }

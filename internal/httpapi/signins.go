@@ -34,30 +34,40 @@ var errNoAddress = session.Errorf(session.CodeConflict,
 	"no browser can open this session: it has no address of its own. Set SESSION_DOMAIN and BERTH_PUBLIC_URL, or let Berth listen on a loopback address")
 
 func (a *API) createLink(ctx context.Context, in *createLinkInput) (*createLinkOutput, error) {
-	addresses := a.Addresses(in.ID)
-	if len(addresses) == 0 {
-		return nil, errNoAddress
-	}
-	if err := a.Access.MayLink(access.PrincipalOf(ctx), in.ID); err != nil {
-		return nil, err
-	}
-	code, digest := a.Access.NewCode()
-	expires, err := a.Sessions.NewLink(ctx, in.ID, digest)
+	made, err := a.newLink(ctx, access.PrincipalOf(ctx), in.ID)
 	if err != nil {
 		return nil, err
 	}
-	out := &createLinkOutput{CacheControl: "no-store", Body: SignInLink{ExpiresAt: expires}}
-	for _, at := range addresses {
-		out.Body.Links = append(out.Body.Links, Address{By: string(at.Way), URL: origin.Link(at.URL, code)})
-	}
+	out := &createLinkOutput{CacheControl: "no-store", Body: made}
 	if in.QR {
-		picture, err := qr.Encode(out.Body.Links[0].URL, qr.M)
+		picture, err := qr.Encode(made.Links[0].URL, qr.M)
 		if err != nil {
 			return nil, err
 		}
 		out.Body.QR = "data:image/png;base64," + base64.StdEncoding.EncodeToString(picture.PNG())
 	}
 	return out, nil
+}
+
+// newLink makes a link to a session for a principal who may make one. There is at least one address.
+func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID) (SignInLink, error) {
+	addresses := a.Addresses(id)
+	if len(addresses) == 0 {
+		return SignInLink{}, errNoAddress
+	}
+	if err := a.Access.MayLink(p, id); err != nil {
+		return SignInLink{}, err
+	}
+	code, digest := a.Access.NewCode()
+	expires, err := a.Sessions.NewLink(ctx, id, digest)
+	if err != nil {
+		return SignInLink{}, err
+	}
+	made := SignInLink{ExpiresAt: expires}
+	for _, at := range addresses {
+		made.Links = append(made.Links, Address{By: string(at.Way), URL: origin.Link(at.URL, code)})
+	}
+	return made, nil
 }
 
 // SessionSignIn is a browser that is signed in to a session.

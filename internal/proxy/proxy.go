@@ -70,6 +70,8 @@ type Options struct {
 	// SignIns records sign-ins of browsers, which end after SignInLife. nil: browsers cannot sign in.
 	SignIns    SignIns
 	SignInLife time.Duration
+	// SignInURL is the page on Berth's origin where people sign in; the session's ID is added as return_to. Empty: there is none.
+	SignInURL string
 
 	// Observe is called for every finished request. It must not block. nil: not called.
 	Observe func(Observation)
@@ -119,6 +121,7 @@ type Proxy struct {
 	wakeTimeout  time.Duration
 	signIns      SignIns
 	signInLife   time.Duration
+	signInURL    string
 	observe      func(Observation)
 	connections  connectionCount
 	upstreams    budget // connections to the sessions' servers
@@ -155,6 +158,7 @@ func New(o Options) (*Proxy, error) {
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		signIns:      o.SignIns,
 		signInLife:   o.SignInLife,
+		signInURL:    o.SignInURL,
 		observe:      o.Observe,
 		mayLog:       o.MayLog,
 		writeProblem: o.WriteProblem,

@@ -205,7 +205,16 @@ func (p *Proxy) showSignIn(c *call, status int, to string) error {
 	if !c.request.IsSecure() {
 		return showPage(c, status, failurePage, pageData{Problem: errInsecure.Message})
 	}
-	return showPage(c, status, signInPage, pageData{To: to})
+	return showPage(c, status, signInPage, pageData{To: to, People: p.peopleURL(c.request.Place.Session)})
+}
+
+// peopleURL is where the owner of a session signs in to it, whether or not there is such a session. It is empty for a session
+// whose ID its host name does not tell: the address must not tell it either.
+func (p *Proxy) peopleURL(id session.ID) string {
+	if p.signInURL == "" || id == "" || origin.IsDerived(origin.Label(id)) {
+		return ""
+	}
+	return p.signInURL + "?return_to=" + url.QueryEscape(string(id))
 }
 
 func (p *Proxy) showFailure(c *call, f *session.Failure) error {

@@ -366,3 +366,28 @@ func TestGuessesOfSecretsAreLimited(t *testing.T) {
 		t.Errorf("got %v, want all refused, most of them by the limit", statuses)
 	}
 }
+
+// The way to the identity provider must not tell which sessions there are.
+func TestSignInPageOffersProviderForAnySession(t *testing.T) {
+	t.Parallel()
+	const login = "https://berth.example/auth/oidc/login"
+	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
+		o.SignIns, o.SignInLife, o.SignInURL = &fakeSignIns{}, time.Hour, login
+	})
+	odd := w.route()
+	odd.ID = "ses_odd" // its name is derived from it
+	w.table.Set(odd)
+	for label, want := range map[string]string{
+		string(testID): login + "?return_to=" + string(testID), "ses-none": login + "?return_to=ses-none",
+		origin.Label("ses_odd"): "", origin.Label("ses_none"): "",
+	} {
+		r := w.browses(t, http.MethodGet, "/", "", typed...)
+		r.Host = label + ".localhost"
+		a := w.do(t, r)
+		_, rest, found := strings.Cut(a.body, `<a href="`)
+		got, _, _ := strings.Cut(rest, `"`)
+		if a.status != http.StatusUnauthorized || got != want || found != (want != "") || strings.Contains(a.body, "ses_odd") {
+			t.Errorf("%s: got %d with the way %q, want %q", label, a.status, got, want)
+		}
+	}
+}
