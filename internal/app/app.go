@@ -28,6 +28,7 @@ import (
 	"berth/internal/server"
 	"berth/internal/servertls"
 	"berth/internal/session"
+	"berth/internal/sessionport"
 	"berth/internal/storage"
 	"berth/internal/telemetry"
 	"berth/internal/webhook"
@@ -51,6 +52,7 @@ type App struct {
 	webhook      *webhook.Sender // nil: no notifications are sent
 	listen       net.Listener
 	origins      *origin.Set
+	ports        *sessionport.Ports // nil: no session has a port of its own
 	proxy        *proxy.Proxy
 	server       *server.Server
 	redirect     *server.Server          // from plain HTTP; nil: none
@@ -123,6 +125,7 @@ func (a *App) open(ctx context.Context) error {
 		func() error { return a.openAccess(ctx, admin) },
 		func() error { return a.openRuntime(ctx, dir) },
 		func() error { return a.openHost(ctx) },
+		func() error { return a.openPorts(dir) },
 		func() error { return a.openManager(table) },
 		a.openWorkspaces,
 		func() error { return a.openListener(ctx, dir) },
@@ -166,6 +169,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	if a.engine != nil { // nothing in the checklist applies where nothing is isolated
 		work.Go(func() error { return doctor.Watch(ctx, a.doctorOptions, a.log, a.securityCheck.Store) })
+	}
+	if a.ports != nil {
+		work.Go(func() error { return a.ports.Run(ctx, a.servePort) })
 	}
 	work.Go(func() error { return a.audit.Run(ctx, ownRequest) })
 	work.Go(func() error { return a.access.Tokens.Run(ownRequest(ctx), a.storage.TokensChanged) })

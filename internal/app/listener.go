@@ -30,6 +30,9 @@ func (a *App) openListener(ctx context.Context, dir storage.Dir) (err error) {
 	if at, ok := a.listen.Addr().(*net.TCPAddr); ok {
 		options.Listen, options.Loopback = at.AddrPort().Port(), at.IP.IsLoopback()
 	}
+	if a.ports != nil {
+		options.Port = a.ports.Of
+	}
 	a.origins = origin.New(options)
 	if !a.cfg.Server.TLS() {
 		return nil

@@ -113,7 +113,7 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 		}
 		a.webhook, send = sender, sender.Notify
 	}
-	a.manager, err = lifecycle.NewManager(a.store, a.runtime, probe.New(), table, a.keys, lifecycle.Options{
+	a.manager, err = lifecycle.NewManager(a.store, a.runtime, probe.New(), a.routes(table), a.keys, lifecycle.Options{
 		Profiles: a.profiles(), DefaultProfile: c.Session.Profile,
 		Limits: session.Limits{
 			Memory: c.Limits.Memory, CPUs: session.CPUsOf(c.Limits.CPUQuota, c.Limits.CPUPeriod), Processes: c.Limits.PIDs,
@@ -160,7 +160,7 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 	pool := a.cfg.HTTPPool
 	a.proxy, err = proxy.New(proxy.Options{
 		Table: table, Access: a.access, Logger: a.named("proxy"),
-		Origins: a.origins, MaxBody: int64(a.cfg.Proxy.MaxBodySize),
+		Origins: a.origins, Ports: a.proxyPorts(), MaxBody: int64(a.cfg.Proxy.MaxBodySize),
 		Transport: proxy.Transport{
 			MaxKeepaliveConnections: pool.MaxKeepaliveConnections, MaxConnections: pool.MaxConnections,
 			KeepaliveExpiry: pool.KeepaliveExpiry.Duration(), ConnectTimeout: pool.ConnectTimeout.Duration(),

@@ -2,7 +2,10 @@ package config
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -43,6 +46,29 @@ func isDomain(text string) bool {
 	return true
 }
 
+// PortRange is the first and the last port of SESSION_PORTS; zeros for an empty setting.
+func (s Session) PortRange() (first, last uint16, err error) {
+	if s.Ports == "" {
+		return 0, 0, nil
+	}
+	from, to, _ := strings.Cut(s.Ports, "-")
+	low, err := strconv.ParseUint(from, 10, 16)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%q is not a port", from)
+	}
+	high, err := strconv.ParseUint(to, 10, 16)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%q is not a port", to)
+	}
+	if low < minSessionPort || high < low {
+		return 0, 0, fmt.Errorf("the range must begin at %d or above, and end after that", minSessionPort)
+	}
+	return uint16(low), uint16(high), nil
+}
+
+// minSessionPort is the first port that programs without privileges may listen on.
+const minSessionPort = 1024
+
 // CORSOrigins are the origins of CORS_ORIGINS.
 func (s Session) CORSOrigins() (all []string) {
 	for one := range strings.SplitSeq(s.CrossOrigins, ",") {
@@ -62,6 +88,15 @@ func isOrigin(text string) bool {
 func (v *checker) origins(c Config) {
 	for _, one := range c.Session.CORSOrigins() {
 		v.that(isOrigin(one), "CORS_ORIGINS", one, "must be origins like https://app.example.com, without a path, separated by commas; not *")
+	}
+	first, last, err := c.Session.PortRange()
+	v.that(err == nil, "SESSION_PORTS", c.Session.Ports, "must be two ports, like 20000-20999: %v", err)
+	if host, port, splitErr := net.SplitHostPort(c.Server.Listen); c.Session.Ports != "" && err == nil && splitErr == nil {
+		own, _ := strconv.Atoi(port)
+		v.that(own < int(first) || own > int(last), "SESSION_PORTS", c.Session.Ports, "contradicts BERTH_LISTEN=%s, whose port is among them", c.Server.Listen)
+		at, _ := netip.ParseAddr(host)
+		v.that(c.Server.PublicURL != "" || host == "localhost" || at.IsLoopback(), "SESSION_PORTS", c.Session.Ports,
+			"needs BERTH_PUBLIC_URL, from which the addresses of sessions have their host")
 	}
 	public, err := c.Server.Public()
 	v.that(err == nil, "BERTH_PUBLIC_URL", c.Server.PublicURL, "must be the address that users open, like https://berth.example.com, without a path: %v", err)

@@ -151,6 +151,9 @@ type Session struct {
 	// `BERTH_PUBLIC_URL`. A wildcard DNS record must lead there. Best is a domain that is registered apart from Berth's own.
 	// Empty: there are none, and browsers reach sessions only where Berth listens on a loopback address, at `{id}.localhost`.
 	Domain string `yaml:"domain" env:"SESSION_DOMAIN"`
+	// Ports of which each running session gets one, like `20000-20999`, on the address of `BERTH_LISTEN` and with its TLS: for where
+	// no wildcard DNS record is to be had. Sessions' pages then share the cookies of one host; names are better. Empty: none.
+	Ports string `yaml:"ports" env:"SESSION_PORTS"`
 	// Origins of clients that are web pages elsewhere, separated by commas, beside those of OpenCode's desktop programs
 	// (`oc://renderer`, `tauri://localhost`, `http://tauri.localhost`, `https://tauri.localhost`). They may use sessions with a
 	// token that they send themselves.

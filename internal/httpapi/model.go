@@ -39,7 +39,7 @@ type Session struct {
 
 // Address is one address of a session's own origin.
 type Address struct {
-	By  string `json:"by" enum:"host,localhost" doc:"localhost: browsers on the machine itself resolve it, most programs do not"`
+	By  string `json:"by" enum:"host,port,localhost" doc:"localhost: browsers on the machine itself resolve it, most programs do not"`
 	URL string `json:"url" example:"https://ses-gezdgnbvgy3tqojq.sessions.example.com/"`
 }
 

@@ -28,15 +28,19 @@ type Options struct {
 	Listen uint16
 	// Loopback says that only this machine reaches Berth, so that {id}.localhost leads to a session.
 	Loopback bool
-	// TLS says that Berth's listener expects TLS.
+	// TLS says that Berth's listeners expect TLS.
 	TLS bool
+	// Port returns the port that only this session has; 0: it has none. nil: no session has one.
+	Port func(session.ID) uint16
 }
 
 // Set knows the origins of Berth and of its sessions. It is immutable; nil is a Set in which every origin is Berth's own.
 type Set struct {
 	public *url.URL
-	domain place // of sessions; zero: none
-	local  place // the same for names below localhost
+	domain place  // of sessions; zero: none
+	local  place  // the same for names below localhost
+	scheme string // of Berth's listeners
+	port   func(session.ID) uint16
 }
 
 // place is where the names of sessions are.
@@ -44,10 +48,13 @@ type place struct{ scheme, name, port string }
 
 // New makes a Set. An address without a port has the default port of its scheme.
 func New(o Options) *Set {
-	s := &Set{public: o.Public}
 	scheme, port := "http", strconv.Itoa(int(o.Listen))
 	if o.TLS {
 		scheme = "https"
+	}
+	s := &Set{public: o.Public, scheme: scheme, port: o.Port}
+	if s.port == nil {
+		s.port = func(session.ID) uint16 { return 0 }
 	}
 	if o.Public != nil {
 		if name, ownPort := cut(o.Public.Host); name == local || o.Domain != "" {
@@ -110,6 +117,15 @@ func (p place) isDefault(port string) bool {
 	return (p.port == "80" || p.port == "443") && (port == "" || port == "80" || port == "443")
 }
 
+// FindAtPort is [Set.Find] for a request that came in at the port of a session: its Host header must name Berth and that port.
+func (s *Set) FindAtPort(host string, at uint16) Kind {
+	name, port := cut(strings.ToLower(host))
+	if port != strconv.Itoa(int(at)) || strings.HasSuffix(name, ".") || s.public != nil && !s.isOwn(name) {
+		return Foreign
+	}
+	return OfSession
+}
+
 // isOwn reports whether a name is Berth's own where its public address is known: that address, or one that no page on the
 // internet has, by which programs of the operator's network reach Berth.
 func (s *Set) isOwn(name string) bool {
@@ -126,6 +142,7 @@ type Way string
 // Every way. The values are in the API.
 const (
 	ByHost      Way = "host"      // a name below SESSION_DOMAIN
+	ByPort      Way = "port"      // a port of its own
 	ByLocalhost Way = "localhost" // a name below localhost, which browsers on the machine itself resolve, and most programs do not
 )
 
@@ -144,10 +161,21 @@ func (s *Set) Of(id session.ID) []Address {
 	if s.domain.name != "" {
 		all = append(all, Address{ByHost, s.domain.url(Label(id))})
 	}
+	if port := s.port(id); port != 0 {
+		all = append(all, Address{ByPort, s.atPort(local, port)})
+	}
 	if s.local.name != "" {
 		all = append(all, Address{ByLocalhost, s.local.url(Label(id))})
 	}
 	return all
+}
+
+// atPort is the address of a port of Berth's own host, which is name where it is not known.
+func (s *Set) atPort(name string, port uint16) string {
+	if s.public != nil {
+		name, _ = cut(s.public.Host)
+	}
+	return s.scheme + "://" + name + ":" + strconv.Itoa(int(port)) + "/"
 }
 
 // From returns the address of the session's own origin for a client that used a Host header at Berth's own; false: there is none.

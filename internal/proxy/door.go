@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"net/http"
 
 	"berth/internal/origin"
@@ -16,6 +17,12 @@ type finder func(*call) (policy.Place, error)
 // sessions' servers must get unchanged.
 func (p *Proxy) Before(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && p.ports != nil {
+			if id, ours := p.ports.At(at.AddrPort().Port()); ours {
+				p.answerCall(w, r, p.atPort(id, at.AddrPort().Port()))
+				return
+			}
+		}
 		switch kind, label := p.origins.Find(r.Host); {
 		case kind == origin.OfSession:
 			p.answerCall(w, r, p.atOrigin(label))
@@ -40,6 +47,18 @@ func nowhere(*call) (policy.Place, error) { return policy.Place{}, errMisdirecte
 func (p *Proxy) atOrigin(label string) finder {
 	return func(c *call) (policy.Place, error) {
 		return policy.AtRoot(p.table.labelled(label), c.request.Target.Path)
+	}
+}
+
+// atPort returns the finder of requests to a port that has, or had, a session. Its connections may outlive that.
+func (p *Proxy) atPort(id session.ID, port uint16) finder {
+	return func(c *call) (policy.Place, error) {
+		if p.origins.FindAtPort(c.request.Host, port) == origin.Foreign {
+			return nowhere(c)
+		}
+		place, err := policy.AtRoot(id, c.request.Target.Path)
+		place.ByPort = true
+		return place, err
 	}
 }
 

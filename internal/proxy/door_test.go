@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -179,4 +180,33 @@ func TestChallengeFitsTheClient(t *testing.T) {
 			t.Errorf("mode %q: got %d %q, want %q", mode, a.status, a.header["Www-Authenticate"], want)
 		}
 	}
+}
+
+// onePort gives the fixture's session the port that the fixture's server listens on.
+type onePort struct{ id session.ID }
+
+func (p *onePort) At(uint16) (session.ID, bool) { return p.id, true }
+
+func TestPortOfASessionIsItsOrigin(t *testing.T) {
+	t.Parallel()
+	ports := &onePort{testID}
+	w := setup(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, domain, func(o *Options) { o.Ports = ports })
+	_, port, _ := net.SplitHostPort(w.front.Listener.Addr().String())
+	at := func(host string) *http.Request {
+		r := w.request(t, http.MethodGet, "", nil)
+		r.URL.Path, r.Host = "/x", host
+		return r
+	}
+	if a := w.do(t, at("berth.example:"+port)); a.status != http.StatusNoContent || len(a.header["Content-Security-Policy"]) != 1 ||
+		a.header.Get("Content-Security-Policy") != "frame-ancestors 'self'" {
+		t.Errorf("got %+v", a)
+	}
+	for _, host := range []string{"evil.example:" + port, "berth.example", "ses-one.ses.example"} {
+		w.do(t, at(host)).mustBe(t, http.StatusMisdirectedRequest, session.CodeMisdirected, host)
+	}
+	worker := at("berth.example:" + port)
+	worker.Header.Set("Service-Worker", "script")
+	w.do(t, worker).mustBe(t, http.StatusForbidden, session.CodeForbidden, "a service worker, which may outlive the session")
+	ports.id = ""
+	w.do(t, at("berth.example:"+port)).mustBe(t, http.StatusUnauthorized, session.CodeUnauthorized, "a connection to a port that was given back")
 }

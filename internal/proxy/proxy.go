@@ -35,6 +35,12 @@ const route = "/s/{id}/"
 // its own, and a body of 60 MB exhausted the memory of a container of 1 GiB.
 const DefaultMaxBody = 16 << 20
 
+// Ports knows the ports of sessions.
+type Ports interface {
+	// At returns the session that has a port, which may have gone; ours is false for a port that is no session's.
+	At(port uint16) (id session.ID, ours bool)
+}
+
 // Options are the parts and limits of a [Proxy]. Table, Access and Logger are required.
 type Options struct {
 	Table  *Table
@@ -42,6 +48,7 @@ type Options struct {
 	Logger *slog.Logger
 
 	Origins   *origin.Set // of the sessions; nil: they are reached by path only
+	Ports     Ports       // of the sessions; nil: none has a port of its own
 	MaxBody   int64       // bytes of a request body; 0: [DefaultMaxBody]
 	Transport Transport   // connections to the sessions' servers; zero fields mean defaults
 
@@ -112,6 +119,7 @@ func (o Options) validate() error {
 type Proxy struct {
 	table        *Table
 	origins      *origin.Set
+	ports        Ports
 	access       *access.Authority
 	log          *slog.Logger
 	rules        policy.Rules
@@ -149,6 +157,7 @@ func New(o Options) (*Proxy, error) {
 	p := &Proxy{
 		table:        o.Table,
 		origins:      o.Origins,
+		ports:        o.Ports,
 		access:       o.Access,
 		log:          o.Logger,
 		rules:        policy.Rules{MaxBody: cmp.Or(o.MaxBody, DefaultMaxBody), Wake: o.Wake != nil, CrossOrigins: o.CrossOrigins},

@@ -132,6 +132,9 @@ func (p *Proxy) signIn(c *call, code, token session.Secret) error {
 			return err
 		}
 	}
+	if c.request.Place.ByPort { // whose pages may have stored something there, as another session
+		c.w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
+	}
 	c.w.Header().Add("Set-Cookie", (&http.Cookie{
 		Name: policy.CookieName(id), Value: value.Reveal(), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		MaxAge: int(p.signInLife / time.Second),

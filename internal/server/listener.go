@@ -29,7 +29,7 @@ type clientListener struct {
 	timeout     time.Duration // see clientTimeout
 	probe       time.Duration // see probeEvery; whole seconds
 	closeOldest func() bool   // closes a connection that has no request with a valid token; false: there is none
-	open        atomic.Int64
+	open        *atomic.Int64 // connections; of all listeners of a server together
 }
 
 // Accept returns the next connection. At the limit it closes one that has no request with a valid token; if there is none, it

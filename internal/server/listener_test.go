@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func serve(t *testing.T, handler http.HandlerFunc, most int, timeout time.Durati
 	t.Helper()
 	var seen connections
 	server := httptest.NewUnstartedServer(handler)
-	l = &clientListener{Listener: server.Listener, most: most, timeout: timeout, probe: time.Second, closeOldest: seen.closeOldest}
+	l = &clientListener{Listener: server.Listener, most: most, timeout: timeout, probe: time.Second, closeOldest: seen.closeOldest, open: new(atomic.Int64)}
 	server.Listener = l
 	server.Config.ConnState, server.Config.ConnContext = seen.note, seen.begin
 	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"berth/internal/access"
@@ -56,7 +57,7 @@ func New(o Options) *Server {
 	s := &Server{listener: o.Listener, client: o.Client, draining: o.Draining, log: o.Logger, listenerClosed: make(chan struct{})}
 	s.clients = &clientListener{
 		Listener: o.Listener, most: cmp.Or(o.MaxConnections, minClients), timeout: clientTimeout, probe: probeEvery,
-		closeOldest: s.connections.closeOldest,
+		closeOldest: s.connections.closeOldest, open: new(atomic.Int64),
 	}
 	s.http = http.Server{
 		Handler: s.streams(limitBody(s.identified(s.closing(secured(o.Handler))))), ConnState: s.connections.note, ConnContext: s.connections.begin,
@@ -87,6 +88,20 @@ func (s *Server) Serve(ctx context.Context) error {
 		err = fmt.Errorf("serve HTTP: %w", err)
 	}
 	return err
+}
+
+// ServeAlso serves on another listener in the same way, until that is closed or the server is shut down.
+func (s *Server) ServeAlso(l net.Listener) error {
+	clients := *s.clients
+	clients.Listener = l
+	serve := s.http.Serve
+	if s.http.TLSConfig != nil {
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+	}
+	if err := serve(&clients); !errors.Is(err, http.ErrServerClosed) {
+		return ignoreClosed(err)
+	}
+	return nil
 }
 
 // Shutdown stops accepting connections and closes the open ones when they have no request, until ctx ends.

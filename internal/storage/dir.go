@@ -28,8 +28,12 @@ const (
 	waitingTokensFile = "platform-tokens-pending.json" // platform tokens that the database does not have yet
 	ownerFile         = "engine-owner"                 // which database the containers belong to; for a start without it
 	placeFile         = "process-owner"                // which directory the processes of the process runtime belong to
+	portsFile         = "session-ports"                // which session has which port
 	processDir        = "process"                      // of the process runtime
 )
+
+// PortsFile returns where it is kept which session has which port.
+func (d Dir) PortsFile() string { return d.path(portsFile) }
 
 // AdminTokenFile returns where a generated admin token is kept.
 func AdminTokenFile(stateDir string) string { return filepath.Join(stateDir, adminTokenFile) }

@@ -41,7 +41,7 @@ type Verdict struct {
 var errBlocked = session.Errorf(session.CodeForbidden, "this call is not allowed through Berth: the session's image is managed by the operator")
 
 var errWorker = session.Errorf(session.CodeForbidden,
-	"a worker would act for the whole of Berth's address: open the session at an address of its own")
+	"a service worker would act for more than this session, or outlive it: open the session at a host name of its own")
 
 // Judge decides about a request by p. The order of the checks discloses least: the token, the session's state, and only then
 // the request itself.
@@ -64,7 +64,7 @@ func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time
 		return Verdict{Action: ShowPage, Reason: notRunning}
 	case notRunning != nil:
 		return Verdict{Action: Wait, Reason: notRunning}
-	case q.loadsWorker() && !q.Place.IsOwnOrigin():
+	case q.loadsServiceWorker() && (!q.Place.IsOwnOrigin() || q.Place.ByPort):
 		return Verdict{Reason: errWorker}
 	case anyMatches(r.blocked, q.Method, q.Place.Path):
 		return Verdict{Reason: errBlocked}

@@ -15,6 +15,7 @@ type Place struct {
 	Session session.ID
 	Prefix  string // where the session's paths begin for the client, without the last slash; "": on an origin of the session's own
 	Path    string // raw path for the session's server, begins with a slash; "": the client left the slash out
+	ByPort  bool   // the origin is a port, which may have been another session's
 }
 
 // IsOwnOrigin reports whether the place is on an origin that only the session has.

@@ -114,6 +114,11 @@ func (q *Request) IsNavigation() bool {
 // AcceptsHTML reports whether the client shows HTML.
 func (q *Request) AcceptsHTML() bool { return strings.Contains(q.Header.get("Accept"), "text/html") }
 
+// loadsServiceWorker reports whether a browser loads the script of a worker that will act for pages to come.
+func (q *Request) loadsServiceWorker() bool {
+	return len(q.Header["Service-Worker"]) > 0 || q.Header.get("Sec-Fetch-Dest") == "serviceworker"
+}
+
 // loadsWorker reports whether a browser loads the script of a worker, which may outlive the page that asked for it.
 func (q *Request) loadsWorker() bool {
 	return len(q.Header["Service-Worker"]) > 0 || strings.HasSuffix(q.Header.get("Sec-Fetch-Dest"), "worker")
@@ -129,8 +134,8 @@ func (q *Request) Challenges() []string {
 }
 
 // IsSecure reports whether browsers treat the address that the client used as secure, so that they keep a cookie which only secure
-// addresses get: TLS, or a name below localhost, which does not leave the machine.
+// addresses get: TLS, or localhost and the names below it, which does not leave the machine.
 func (q *Request) IsSecure() bool {
-	name, _, _ := strings.Cut(q.Host, ":")
-	return q.Scheme == "https" || strings.HasSuffix(strings.ToLower(name), ".localhost")
+	name, _, _ := strings.Cut(strings.ToLower(q.Host), ":")
+	return q.Scheme == "https" || name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
