@@ -28,7 +28,8 @@ A request is made by one of these principals:
 - **platform token**: a program that the operator gave a token with [scopes](operating.md#platform-tokens). The column shows the scope
   that it needs; ✓: none. A token that is bound to an owner reaches what the owner reaches, and no more;
 - **owner**: a person who has signed in, or the owner that a platform token is bound to;
-- **session token**: has the token of one session; **previous**: its previous token, during the grace.
+- **session token**: has the token of one session; **previous**: its previous token, during the grace;
+- **browser**: has signed in to one session.
 
 | Mark | Meaning |
 |---|---|
@@ -45,11 +46,11 @@ func TestPermissionsPageIsCurrent(t *testing.T) {
 	w := newFixture(t)
 	var b strings.Builder
 	b.WriteString(permissionsBegin)
-	b.WriteString("| Route | anyone | operator | platform token | owner | session token | previous |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| Route | anyone | operator | platform token | owner | session token | previous | browser |\n|---|---|---|---|---|---|---|---|\n")
 	routes := append(w.api.Routes(), httpapi.Route{Method: "any", Path: "/s/{id}/…", Verb: access.Open})
 	for _, r := range routes {
 		fmt.Fprintf(&b, "| `%s %s` |", r.Method, r.Path)
-		for _, kind := range []access.Kind{access.Anonymous, access.Operator, access.Platform, access.Owner, access.SessionToken, access.PreviousToken} {
+		for _, kind := range []access.Kind{access.Anonymous, access.Operator, access.Platform, access.Owner, access.SessionToken, access.PreviousToken, access.SignedIn} {
 			fmt.Fprintf(&b, " %s |", mark(r, kind))
 		}
 		b.WriteString("\n")
@@ -90,7 +91,7 @@ func mark(r httpapi.Route, kind access.Kind) string {
 }
 
 func kindsThat(v access.Verb) (kinds []access.Kind) {
-	for kind := access.Anonymous; kind <= access.PreviousToken; kind++ {
+	for kind := access.Anonymous; kind <= access.SignedIn; kind++ {
 		if access.Reaches(v, kind) != access.None {
 			kinds = append(kinds, kind)
 		}

@@ -20,33 +20,36 @@ var rows = map[string]struct {
 	status int
 	body   string
 }{
-	"GET /livez":                      {access.Status, 200, ""},
-	"GET /readyz":                     {access.Status, 200, ""},
-	"GET /openapi.json":               {access.Status, 200, ""},
-	"GET /health":                     {access.Status, 200, ""},
-	"GET /health/container":           {access.Status, 200, ""},
-	"GET /health/container/{id}":      {access.Read, 200, ""},
-	"GET /metrics":                    {access.Metrics, 200, ""},
-	"GET /instances":                  {access.Instances, 200, ""},
-	"POST /sessions":                  {access.Create, 201, `{}`},
-	"GET /sessions":                   {access.List, 200, ""},
-	"GET /sessions/{id}":              {access.Read, 200, ""},
-	"DELETE /sessions/{id}":           {access.Delete, 204, ""},
-	"POST /sessions/{id}/start":       {access.Write, 200, ""},
-	"POST /sessions/{id}/stop":        {access.Write, 200, ""},
-	"POST /sessions/{id}/restart":     {access.Write, 200, ""},
-	"POST /sessions/{id}/upgrade":     {access.Write, 200, ""},
-	"POST /sessions/{id}/cancel":      {access.Write, 409, ""}, // nothing is in progress
-	"GET /sessions/{id}/logs":         {access.Logs, 200, ""},
-	"GET /sessions/{id}/events":       {access.Read, 200, ""},
-	"GET /sessions/{id}/auth":         {access.Read, 200, ""},
-	"POST /sessions/{id}/auth/rotate": {access.Rotate, 200, ""},
-	"GET /auth/sessions":              {access.List, 200, ""},
-	"POST /tokens":                    {access.PlatformTokens, 201, `{"name":"made","scopes":["metrics"]}`},
-	"GET /tokens":                     {access.PlatformTokens, 200, ""},
-	"DELETE /tokens/{token_id}":       {access.PlatformTokens, 404, ""}, // there is no such token
-	"GET /s/{id}/echo":                {access.Open, 200, ""},
-	"POST /s/{id}/session":            {access.Open, 200, ""},
+	"GET /livez":                               {access.Status, 200, ""},
+	"GET /readyz":                              {access.Status, 200, ""},
+	"GET /openapi.json":                        {access.Status, 200, ""},
+	"GET /health":                              {access.Status, 200, ""},
+	"GET /health/container":                    {access.Status, 200, ""},
+	"GET /health/container/{id}":               {access.Read, 200, ""},
+	"GET /metrics":                             {access.Metrics, 200, ""},
+	"GET /instances":                           {access.Instances, 200, ""},
+	"POST /sessions":                           {access.Create, 201, `{}`},
+	"GET /sessions":                            {access.List, 200, ""},
+	"GET /sessions/{id}":                       {access.Read, 200, ""},
+	"DELETE /sessions/{id}":                    {access.Delete, 204, ""},
+	"POST /sessions/{id}/start":                {access.Write, 200, ""},
+	"POST /sessions/{id}/stop":                 {access.Write, 200, ""},
+	"POST /sessions/{id}/restart":              {access.Write, 200, ""},
+	"POST /sessions/{id}/upgrade":              {access.Write, 200, ""},
+	"POST /sessions/{id}/cancel":               {access.Write, 409, ""}, // nothing is in progress
+	"GET /sessions/{id}/logs":                  {access.Logs, 200, ""},
+	"GET /sessions/{id}/events":                {access.Read, 200, ""},
+	"GET /sessions/{id}/auth":                  {access.Read, 200, ""},
+	"POST /sessions/{id}/auth/rotate":          {access.Rotate, 200, ""},
+	"POST /sessions/{id}/links":                {access.SignIns, 409, ""}, // the session has no address for browsers
+	"GET /sessions/{id}/sign-ins":              {access.SignIns, 200, ""},
+	"DELETE /sessions/{id}/sign-ins/{sign_in}": {access.SignIns, 404, ""}, // there is no such sign-in
+	"GET /auth/sessions":                       {access.List, 200, ""},
+	"POST /tokens":                             {access.PlatformTokens, 201, `{"name":"made","scopes":["metrics"]}`},
+	"GET /tokens":                              {access.PlatformTokens, 200, ""},
+	"DELETE /tokens/{token_id}":                {access.PlatformTokens, 404, ""}, // there is no such token
+	"GET /s/{id}/echo":                         {access.Open, 200, ""},
+	"POST /s/{id}/session":                     {access.Open, 200, ""},
 }
 
 // caller is a principal with its token, and the session that it asks for, which is alice's.
