@@ -168,9 +168,14 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 		},
 		MaxConnections: a.descriptors.Upstreams, MaxRequests: a.descriptors.Requests,
 		CrossOrigins: append(a.cfg.Session.CORSOrigins(), policy.DesktopOrigins...),
-		SignIns:      a.manager, SignInLife: a.signInLife(), SignInURL: a.loginURL(),
-		Touch: a.manager.Touch, Wake: a.manager.Wake, WakeTimeout: a.cfg.Session.WakeTimeout.Duration(),
-		MayLog: a.logShares.MayLog, Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
+		SignIns:      a.manager,
+		SignInLife:   a.signInLife(),
+		SignInURL:    a.loginURL(),
+		Touch:        a.manager.Touch,
+		Wake:         a.manager.Wake,
+		Progress:     a.manager.Progress,
+		WakeTimeout:  a.cfg.Session.WakeTimeout.Duration(),
+		MayLog:       a.logShares.MayLog, Observe: a.metrics.Proxied, DialFailed: a.dialFailed, WriteProblem: httpapi.WriteProblem, RequestID: func(r *http.Request) string { return telemetry.RequestID(r.Context()) },
 	})
 	return err
 }

@@ -18,6 +18,8 @@ import (
 func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Container, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.opts.StartTimeout, errStartTimeout)
 	defer cancel()
+	b.stages.set(s.ID, session.StageContainer)
+	defer b.stages.clear(s.ID)
 	s, err := b.completeRevert(ctx, s)
 	if err != nil {
 		return session.Container{}, b.explainTimeout(ctx, s, err)
@@ -35,6 +37,7 @@ func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Co
 			return c, b.explainTimeout(ctx, s, err)
 		}
 	}
+	b.stages.set(s.ID, session.StageServer)
 	ready, err := b.awaitReady(ctx, s, c.ID)
 	if err != nil {
 		return c, b.explainTimeout(ctx, s, err)

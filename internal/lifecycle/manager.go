@@ -73,7 +73,10 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 	records := &recorder{store: store, opts: opts, routes: published}
 
 	halted, halt := context.WithCancel(context.Background())
-	maker := &containers{runtime: runtime, prober: prober, keys: keys, opts: opts, reports: reports, routes: published, records: records}
+	maker := &containers{
+		runtime: runtime, prober: prober, keys: keys, opts: opts, reports: reports, routes: published, records: records,
+		stages: &stages{of: map[session.ID]session.Stage{}},
+	}
 	execute := &executor{
 		store: store, runtime: runtime, opts: opts, rules: rules, reports: reports, health: health, routes: published, records: records,
 		locks: work, make: maker, retries: tries, unlocated: unlocated,

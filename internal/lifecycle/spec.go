@@ -17,6 +17,7 @@ type containers struct {
 	reports *reporter
 	routes  *publisher
 	records *recorder
+	stages  *stages
 }
 
 // specOf returns the specification of the container that the session would get now.

@@ -8,6 +8,8 @@ const (
 	SignIn  = Pages + "sign-in"
 	SignOut = Pages + "sign-out"
 	Links   = Pages + "link/" // followed by a code
+
+	Progress = Pages + "progress" // JSON: how far the session's start has come
 )
 
 // Link is the link with this code at an address of a session, which ends with a slash.

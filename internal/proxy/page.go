@@ -76,8 +76,13 @@ var (
 `)
 )
 
-// showPage answers with a page.
+// showPage answers with a page that needs nothing but [pagePolicy].
 func showPage(c *call, status int, t *template.Template, data pageData) error {
+	return writePage(c, status, t, pagePolicy, data)
+}
+
+// writePage answers with a page under a Content-Security-Policy.
+func writePage(c *call, status int, t *template.Template, csp string, data any) error {
 	var text bytes.Buffer
 	if err := t.Execute(&text, data); err != nil {
 		return err
@@ -85,7 +90,7 @@ func showPage(c *call, status int, t *template.Template, data pageData) error {
 	h := c.w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(text.Len()))
-	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Content-Security-Policy", csp)
 	h.Set("X-Content-Type-Options", "nosniff")
 	c.w.WriteHeader(status)
 	if c.request.Method != http.MethodHead {

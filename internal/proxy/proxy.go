@@ -64,6 +64,9 @@ type Options struct {
 	// Wake starts a session that its route marks as woken by requests, and returns when it is ready, or ctx has ended. nil: no
 	// session is woken.
 	Wake func(ctx context.Context, id session.ID) error
+	// Progress returns how far the start of a session has come. It must be cheap and must not block. nil: only whether the session
+	// runs is known.
+	Progress func(session.ID) session.Progress
 	// WakeTimeout is how long a request waits for the start; default 30 s.
 	WakeTimeout time.Duration
 
@@ -126,6 +129,7 @@ type Proxy struct {
 	transport    Transport
 	touch        func(session.ID)
 	wake         func(context.Context, session.ID) error
+	progress     func(session.ID) session.Progress
 	wakeTimeout  time.Duration
 	signIns      SignIns
 	signInLife   time.Duration
@@ -164,6 +168,7 @@ func New(o Options) (*Proxy, error) {
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
 		wake:         o.Wake,
+		progress:     o.Progress,
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		signIns:      o.SignIns,
 		signInLife:   o.SignInLife,
@@ -278,7 +283,7 @@ func (p *Proxy) serve(ctx context.Context, c *call, find finder) (err error) {
 		http.Redirect(c.w, c.in, c.verdict.Location, http.StatusSeeOther)
 		return nil
 	case policy.ShowPage:
-		return p.showWakePage(c)
+		return p.showProgress(c)
 	case policy.Refuse, policy.Wait:
 	}
 	return c.verdict.Reason

@@ -45,7 +45,8 @@ var (
 
 // isOwnPage reports whether the request is for one of Berth's pages on a session's origin.
 func (p *Proxy) isOwnPage(c *call) bool {
-	return p.signIns != nil && c.request.Place.IsOwnOrigin() && strings.HasPrefix(c.request.Place.Path, origin.Pages)
+	path := c.request.Place.Path
+	return c.request.Place.IsOwnOrigin() && (p.signIns != nil && strings.HasPrefix(path, origin.Pages) || path == origin.Progress)
 }
 
 // serveOwnPage answers a request under [origin.Pages]. The answer says nothing about whether there is such a session.
@@ -56,6 +57,8 @@ func (p *Proxy) serveOwnPage(c *call) error {
 	path, method := c.request.Place.Path, c.request.Method
 	reads := method == http.MethodGet || method == http.MethodHead
 	switch {
+	case path == origin.Progress && reads:
+		return p.tellProgress(c)
 	case strings.HasPrefix(path, origin.Links) && reads:
 		return showPage(c, http.StatusOK, linkPage, pageData{Code: strings.TrimPrefix(path, origin.Links)})
 	case path == origin.SignIn && reads:

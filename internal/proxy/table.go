@@ -57,8 +57,9 @@ func (e *entry) grants() []*grant {
 	return all
 }
 
-// use is a session's share of the common budget, and the time of its last activity.
+// use is a session's share of the common budget, the time of its last activity, and its wakes that no request waits for.
 type use struct {
+	wakes    backgroundWakes
 	inFlight share        // requests
 	touched  atomic.Int64 // Unix nanoseconds of the last Touch
 }

@@ -3,7 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
-	"net/http"
+	"sync"
 	"time"
 
 	"berth/internal/proxy/policy"
@@ -15,17 +15,6 @@ const (
 	// refusalWait is how long the response waits for the error that the limit is reached, before the page is shown.
 	refusalWait = 250 * time.Millisecond
 )
-
-// wakePage is shown in a browser while the session starts. It reloads itself.
-const wakePage = `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="refresh" content="2">
-<title>Starting…</title>
-<style>body{font:1.1rem system-ui;display:grid;place-items:center;height:100vh;margin:0}</style>
-<p>Your session was stopped as idle and is starting. This page opens it in a moment.</p>
-</html>
-`
 
 // waitForStart starts a session that was stopped as idle, and gives the call the new entry and verdict.
 func (p *Proxy) waitForStart(c *call) error {
@@ -45,30 +34,61 @@ func (p *Proxy) waitForStart(c *call) error {
 	return nil
 }
 
-// showWakePage starts the session in the background and answers with a page that reloads until it runs.
-func (p *Proxy) showWakePage(c *call) error {
-	if err := p.wakeInBackground(asUser(c), c.request.Place.Session); err != nil {
-		return wakeFailure(err)
-	}
-	writeWakePage(c)
-	return nil
-}
-
 func asUser(c *call) context.Context { return session.WithActor(c.in.Context(), "user") }
 
-// wakeInBackground starts a session while its page is shown; the page's next request gets the result. It returns the error
-// when the limit is reached or the host is under pressure, which is known at once.
-func (p *Proxy) wakeInBackground(by context.Context, id session.ID) error {
+// backgroundWakes are the wakes of a session that no request waits for. The zero value has none.
+type backgroundWakes struct {
+	mu      sync.Mutex
+	running int
+	failure error // of the last one that has ended, until somebody is told
+}
+
+func (b *backgroundWakes) begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running++
+	b.failure = nil
+}
+
+func (b *backgroundWakes) end(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running--
+	b.failure = err
+}
+
+// state reports whether a wake is in progress, and returns the failure of the last one, once.
+func (b *backgroundWakes) state() (running bool, failure error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running == 0 {
+		failure, b.failure = b.failure, nil
+	}
+	return b.running > 0, failure
+}
+
+// wakeInBackground starts a session while its page is shown, which asks for the result. It returns the error when the limit is
+// reached or the host is under pressure, which is known at once.
+func (p *Proxy) wakeInBackground(c *call) error {
+	by, id, wakes := asUser(c), c.request.Place.Session, &c.entry.use.wakes
+	wakes.begin()
 	ended := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(by), p.wakeTimeout)
 		defer cancel()
 		defer context.AfterFunc(p.wakes, cancel)()
-		ended <- p.wake(ctx, id)
+		err := p.wake(ctx, id)
+		if code := session.CodeOf(err); ctx.Err() != nil || code == session.CodeCanceled || code == session.CodeInProgress {
+			wakes.end(nil) // the start goes on
+		} else {
+			wakes.end(err)
+		}
+		ended <- err
 	}()
 	select {
 	case err := <-ended:
 		if code := session.CodeOf(err); code == session.CodeLimit || code == session.CodePressure {
+			_, _ = wakes.state() // the caller tells
 			return err
 		}
 	case <-time.After(refusalWait):
@@ -90,14 +110,4 @@ func wakeFailure(err error) error {
 		return session.Errorf(session.CodeNotRunning, "the session is starting; try again in a moment").Because(err).After(policy.WakeRetry)
 	}
 	return session.Errorf(session.CodeNotRunning, "the session could not be started: %s", session.MessageOf(err)).Because(err).After(policy.NotRunningRetry)
-}
-
-func writeWakePage(c *call) {
-	h := c.w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	h.Set("Retry-After", seconds(policy.WakeRetry))
-	c.w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = c.w.Write([]byte(wakePage))
 }

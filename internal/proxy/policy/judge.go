@@ -22,7 +22,7 @@ type Action uint8
 const (
 	Refuse   Action = iota // respond with the verdict's reason
 	Wait                   // start the session, and judge again when it runs; respond with the reason if it does not start
-	ShowPage               // start the session, and show a page that reloads until it runs
+	ShowPage               // show a page that opens the session when it runs; start it if its route wakes it
 	Redirect               // send a browser to the verdict's location
 	Forward                // rewrite the request and send it to the session's server
 )
@@ -53,6 +53,9 @@ func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time
 	if !r.Running {
 		notRunning = r.NotRunning(now)
 		if !rules.Wake || !r.Wakes {
+			if q.IsNavigation() {
+				return Verdict{Action: ShowPage, Reason: notRunning}
+			}
 			return Verdict{Reason: notRunning}
 		}
 	}
