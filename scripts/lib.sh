@@ -147,17 +147,5 @@ detach() {
 # listens HOST PORT: does anything accept connections there?
 listens() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
 
-# http_status HOST PORT PATH [TOKEN]: the status of a GET, without needing curl.
-http_status() {
-	local _ status=000
-	if exec 3<>"/dev/tcp/$1/$2"; then
-		printf 'GET %s HTTP/1.0\r\nHost: %s\r\n%sConnection: close\r\n\r\n' "$3" "$1" \
-			"${4:+Authorization: Bearer $4$'\r\n'}" >&3
-		read -r -t 2 _ status _ <&3 || true
-		exec 3>&-
-	fi 2>/dev/null
-	printf '%s' "$status"
-}
-
 # json FIELD: the value of the first string field of that name on standard input.
 json() { tr -d '\n' | sed 's/,/\n/g' | sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | sed -n 1p; }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"berth/internal/dockertest"
+	"berth/internal/tlstest"
 	"berth/test/harness"
 )
 
@@ -208,6 +209,24 @@ func TestMakeRunWhereNoEngineCanRun(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(c.dir, made)); err == nil {
 			t.Errorf("make clean left %s", made)
 		}
+	}
+}
+
+func TestMakeRunWithTLS(t *testing.T) {
+	t.Parallel()
+	c := processCheckout(t)
+	cert, key := tlstest.New(t).Files(t, "berth.example")
+	c.env = append(c.env, "BERTH_TLS_CERT="+cert, "BERTH_TLS_KEY="+key)
+	first := promised(t, c.make("run"))
+	if !strings.HasPrefix(first["BERTH_URL"], "https://") {
+		t.Errorf("address: got %s", first["BERTH_URL"])
+	}
+	if out := c.list(); !strings.Contains(out, first["BERTH_SESSION"]) {
+		t.Errorf("bin/berth session list does not have %s:\n%s", first["BERTH_SESSION"], out)
+	}
+	again := promised(t, c.make("run"))
+	if again["BERTH_SESSION"] != first["BERTH_SESSION"] || again["BERTH_TOKEN"] != first["BERTH_TOKEN"] {
+		t.Errorf("the second run has session %s, want %s with the same token", again["BERTH_SESSION"], first["BERTH_SESSION"])
 	}
 }
 
