@@ -130,10 +130,10 @@ func TestMethodAllowedRejectsConnectAndTrace(t *testing.T) {
 func TestByPathFindsPlace(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]Place{
-		"/s/ses-one/":           {testID, "/s/ses-one", "/"},
-		"/s/ses-one/a%2F../b//": {testID, "/s/ses-one", "/a%2F../b//"},
-		"/s/ses-one":            {testID, "/s/ses-one", ""},
-		"/s/ses-one//":          {testID, "/s/ses-one", "//"},
+		"/s/ses-one/":           {Session: testID, Prefix: "/s/ses-one", Path: "/"},
+		"/s/ses-one/a%2F../b//": {Session: testID, Prefix: "/s/ses-one", Path: "/a%2F../b//"},
+		"/s/ses-one":            {Session: testID, Prefix: "/s/ses-one", Path: ""},
+		"/s/ses-one//":          {Session: testID, Prefix: "/s/ses-one", Path: "//"},
 		"/s/":                   {},
 		"/s/ses%2Done/":         {},
 		"/s/SES-ONE/":           {},
