@@ -23,5 +23,6 @@ func Checks() []Check {
 		{Name: "api-logging", Title: "Monitoring and logging enabled for API access", Run: apiLogging},
 		{Name: "identity-provider", Title: "Identity provider answers", Run: identityProvider},
 		{Name: "listener-certificate", Title: "Certificates of Berth's own listener valid", Run: listenerCertificate},
+		{Name: "session-origins", Title: "Sessions on a site of their own", Run: sessionOrigins},
 	}
 }
