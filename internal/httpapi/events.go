@@ -10,7 +10,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"berth/internal/access"
 	"berth/internal/session"
 )
 
@@ -32,12 +31,11 @@ func (a *API) sessionEvents(ctx context.Context, in *struct {
 },
 ) (*huma.StreamResponse, error) {
 	stream, release := strings.Contains(in.Accept, "text/event-stream"), func() {}
-	if stream && access.PrincipalOf(ctx).Kind != access.Operator {
+	if stream {
 		var err error
-		if release, err = a.streams.take(in.ID); err != nil {
+		if release, err = a.beginStream(ctx, in.ID); err != nil {
 			return nil, err
 		}
-		a.Streaming(ctx)
 	}
 	// Before the first read, so that no change is missed between the two.
 	changed, stopListening := a.Sessions.Listen(in.ID)

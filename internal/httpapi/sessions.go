@@ -290,14 +290,20 @@ type logsInput struct {
 }
 
 func (a *API) sessionLogs(ctx context.Context, in *logsInput) (*huma.StreamResponse, error) {
+	release, err := a.beginStream(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	logs, err := a.Sessions.Logs(ctx, in.ID, session.LogOptions{Follow: in.Follow, Tail: in.Tail})
 	if err != nil {
 		cancel()
+		release()
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = logs.Close() })
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		defer release()
 		defer logs.Close()
 		defer stop()
 		defer cancel()

@@ -1,21 +1,23 @@
 package httpapi
 
 import (
+	"context"
 	"sync"
 	"time"
 
+	"berth/internal/access"
 	"berth/internal/session"
 )
 
-// Bounds on streams of events that are open with sessions' own tokens.
+// Bounds on streams of events and logs that are open with other tokens than the operator's.
 const (
 	streamsPerSession = 8
 	defaultStreams    = 1024 // of all sessions
 	streamRetry       = 10 * time.Second
 )
 
-// streams counts the event streams that are open with sessions' own tokens. The client decides how long each holds a connection,
-// so that without a bound one session's token could use up the connections of all clients.
+// streams counts those streams. The client decides how long each holds a connection, so that without a bound one session's token
+// could use up the connections of all clients.
 type streams struct {
 	most int // of all sessions
 
@@ -32,10 +34,10 @@ func (s *streams) take(id session.ID) (release func(), err error) {
 	defer s.mu.Unlock()
 	// One session cannot use all of them, however low the limit.
 	if s.open[id] >= min(streamsPerSession, (s.most+1)/2) {
-		return nil, session.Errorf(session.CodeLimit, "this session has as many streams of events as may be open with its token; close one, or try again later").After(streamRetry)
+		return nil, session.Errorf(session.CodeLimit, "this session has as many streams of events and logs open as it may; close one, or try again later").After(streamRetry)
 	}
 	if s.all >= s.most {
-		return nil, session.Errorf(session.CodeLimit, "as many streams of events are open as sessions' tokens may hold; try again later").After(streamRetry)
+		return nil, session.Errorf(session.CodeLimit, "as many streams of events and logs are open as may be with other tokens than the operator's; try again later").After(streamRetry)
 	}
 	s.open[id]++
 	s.all++
@@ -47,4 +49,15 @@ func (s *streams) take(id session.ID) (release func(), err error) {
 			delete(s.open, id)
 		}
 	}), nil
+}
+
+// beginStream counts a stream of a session that its client can keep open, until release is called. The operator's are not bounded.
+func (a *API) beginStream(ctx context.Context, id session.ID) (release func(), err error) {
+	if access.PrincipalOf(ctx).Kind == access.Operator {
+		return func() {}, nil
+	}
+	if release, err = a.streams.take(id); err == nil {
+		a.Streaming(ctx)
+	}
+	return release, err
 }

@@ -15,8 +15,13 @@ import (
 // open requests the stream of a session's events and returns the response; end closes the stream.
 func (w *fixture) open(id session.ID, token string) (res *http.Response, end func()) {
 	w.t.Helper()
+	return w.openAt("/sessions/"+string(id)+"/events", token)
+}
+
+func (w *fixture) openAt(path, token string) (res *http.Response, end func()) {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/sessions/"+string(id)+"/events", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+path, http.NoBody)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -86,6 +91,39 @@ func TestStreamsOfEventsAreBounded(t *testing.T) {
 		end()
 		if time.Now().After(deadline) {
 			t.Fatal("the slot of an ended stream was not released within 10 s")
+		}
+	}
+}
+
+// Owners and platform tokens can read logs, and hold with that no more connections than with events.
+func TestLogsAreBoundedLikeEvents(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t)
+	s, _ := w.Make(lifecycle.Request{Owner: "alice"})
+	path := "/sessions/" + string(s.ID) + "/logs?follow=true"
+	platform := w.issue("reader", []string{"sessions:read"}, "").Token
+	for i := range 8 {
+		token := alicesToken
+		if i%2 == 0 {
+			token = platform
+		}
+		if res, _ := w.openAt(path, token); res.StatusCode != http.StatusOK {
+			t.Fatalf("log %d: got %s", i+1, res.Status)
+		}
+	}
+	for _, token := range []string{alicesToken, platform} {
+		if res, end := w.openAt(path, token); res.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("one more: got %s, want 429", res.Status)
+			end()
+		}
+		if res, end := w.open(s.ID, token); res.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("events besides: got %s, want 429", res.Status)
+			end()
+		}
+	}
+	for range 10 {
+		if res, _ := w.openAt(path, adminToken); res.StatusCode != http.StatusOK {
+			t.Fatalf("a log of the operator: got %s", res.Status)
 		}
 	}
 }
