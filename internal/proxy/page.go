@@ -32,11 +32,15 @@ var pagePolicy = func() string {
 		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }()
 
+// referrerPolicy keeps a link's code out of what other pages and the session's server get. With no-referrer a browser would not name
+// the origin of a form either, and its sign-in would be refused (Fetch standard, "append a request Origin header").
+const referrerPolicy = "strict-origin"
+
 const pageHead = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
+<meta name="referrer" content="` + referrerPolicy + `">
 <title>Berth</title>
 <style>
 :root{color-scheme:light dark}

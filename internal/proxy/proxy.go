@@ -254,6 +254,9 @@ func (p *Proxy) serve(ctx context.Context, c *call, find finder) (err error) {
 	if err := p.authenticate(c); err != nil {
 		if p.wantsSignIn(c, err) {
 			p.logFailure(c, session.CodeOf(err), err)
+			if c.request.MayUseCookie() { // else they may be valid: a page of another origin must not sign the browser out
+				c.clearCookies()
+			}
 			return p.showSignIn(c, http.StatusUnauthorized, c.request.Target.String())
 		}
 		return err

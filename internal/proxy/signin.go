@@ -52,7 +52,7 @@ func (p *Proxy) isOwnPage(c *call) bool {
 // serveOwnPage answers a request under [origin.Pages]. The answer says nothing about whether there is such a session.
 func (p *Proxy) serveOwnPage(c *call) error {
 	h := c.w.Header()
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", referrerPolicy)
 	h.Set("Cache-Control", "no-store")
 	path, method := c.request.Place.Path, c.request.Method
 	reads := method == http.MethodGet || method == http.MethodHead
@@ -205,9 +205,8 @@ func (p *Proxy) wantsSignIn(c *call, err error) bool {
 
 // showSignIn answers with the sign-in page, from which the browser goes on to the path to.
 func (p *Proxy) showSignIn(c *call, status int, to string) error {
-	c.clearCookies()
 	c.w.Header().Set("Cache-Control", "no-store")
-	c.w.Header().Set("Referrer-Policy", "no-referrer")
+	c.w.Header().Set("Referrer-Policy", referrerPolicy)
 	if !c.request.IsSecure() {
 		return showPage(c, status, failurePage, pageData{Problem: errInsecure.Message})
 	}

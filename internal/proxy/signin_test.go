@@ -126,7 +126,7 @@ func TestLinkSignsOneBrowserInOnce(t *testing.T) {
 	})
 	code := signIns.link(t)
 	shown := w.do(t, w.browses(t, http.MethodGet, origin.Links+code.Reveal(), "", typed...))
-	if shown.status != http.StatusOK || !strings.Contains(shown.body, code.Reveal()) || shown.header.Get("Referrer-Policy") != "no-referrer" ||
+	if shown.status != http.StatusOK || !strings.Contains(shown.body, code.Reveal()) || shown.header.Get("Referrer-Policy") != "strict-origin" ||
 		shown.header.Get("Cache-Control") != "no-store" || !strings.Contains(shown.header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("the page of the link: got %+v", shown)
 	}
@@ -192,6 +192,13 @@ func TestCookieAdmitsOwnPagesAndNavigationsOnly(t *testing.T) {
 		r := w.browses(t, c.method, "/x", "", append(c.header, "Cookie", "a=b; "+cookie)...)
 		if a := w.do(t, r); a.status != c.want {
 			t.Errorf("%s: got %d %s, want %d", name, a.status, a.body, c.want)
+		}
+	}
+	for _, path := range []string{"/x", origin.SignIn} { // which a page next door can open, or put into a frame
+		r := w.browses(t, http.MethodGet, path, "", "Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe",
+			"Accept", "text/html", "Cookie", cookie)
+		if a := w.do(t, r); !strings.Contains(a.body, "<form") || len(a.header["Set-Cookie"]) > 0 {
+			t.Errorf("%s in a frame next door: got %d %q, want the sign-in page and no change of cookies", path, a.status, a.header["Set-Cookie"])
 		}
 	}
 	tossed := "__Host-berth-ses-one=tossed; "
