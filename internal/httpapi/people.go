@@ -96,6 +96,5 @@ func (a *API) signInFailed(w http.ResponseWriter, r *http.Request, operation str
 	for name, values := range ProblemOf(err).headers {
 		w.Header()[name] = values
 	}
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	plain(w, outcome.Of(code).Status, "That did not work: "+session.MessageOf(err)+".\n")
 }

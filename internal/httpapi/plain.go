@@ -23,9 +23,10 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) {
 
 func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text)
+	_, _ = io.WriteString(w, text) //nolint:gosec // it is plain text, and nosniff keeps browsers from taking it for a page
 }
 
 type instancesOutput struct {

@@ -128,7 +128,10 @@ func firstText(found claims, names ...string) string {
 }
 
 // isTrue reads a boolean, which some providers send as text.
-func isTrue(value any) bool { return value == true || value == "true" }
+func isTrue(value any) bool {
+	yes, _ := value.(bool)
+	return yes || value == "true"
+}
 
 // with returns the claims with those that are missing taken from more.
 func (c claims) with(more claims) claims {

@@ -273,23 +273,23 @@ func FuzzFlowCookie(f *testing.F) {
 	key := make([]byte, 32)
 	rand.Read(key) // each of the fuzzer's processes has its own
 	c.seal, _ = newSeal(key)
-	real := c.newFlow("/ui/")
-	cookie := c.cookie(real)
-	f.Add(cookie.Name, cookie.Value, real.State)
-	f.Add(cookie.Name, "", real.State)
-	f.Add(cookie.Name, cookie.Value[:20], real.State)
-	f.Add("x", cookie.Value, real.State)
+	made := c.newFlow("/ui/")
+	cookie := c.cookie(made)
+	f.Add(cookie.Name, cookie.Value, made.State)
+	f.Add(cookie.Name, "", made.State)
+	f.Add(cookie.Name, cookie.Value[:20], made.State)
+	f.Add("x", cookie.Value, made.State)
 	f.Add(cookie.Name, cookie.Value, "x")
 	f.Add(cookie.Name, strings.Repeat("A", maxCookie), "")
 	f.Fuzz(func(t *testing.T, name, value, state string) {
 		got, ok := c.open(name, value, state)
 		sealed, _ := base64.RawURLEncoding.DecodeString(value)
 		want, _ := base64.RawURLEncoding.DecodeString(cookie.Value)
-		if made := name == cookie.Name && string(sealed) == string(want) && state == real.State; ok != made {
-			t.Errorf("got %v, want %v", ok, made)
+		if valid := name == cookie.Name && string(sealed) == string(want) && state == made.State; ok != valid {
+			t.Errorf("got %v, want %v", ok, valid)
 		}
-		if ok && fmt.Sprint(got.Nonce, got.Verifier, got.ReturnTo) != fmt.Sprint(real.Nonce, real.Verifier, real.ReturnTo) {
-			t.Errorf("got %+v, want %+v", got, real)
+		if ok && fmt.Sprint(got.Nonce, got.Verifier, got.ReturnTo) != fmt.Sprint(made.Nonce, made.Verifier, made.ReturnTo) {
+			t.Errorf("got %+v, want %+v", got, made)
 		}
 	})
 }

@@ -23,10 +23,9 @@ type site struct {
 	provider *oidctest.Provider
 	client   *oidc.Client
 
-	mu       sync.Mutex
-	callback string // the address of the latest callback
-	failure  error  // of the latest Begin or Finish
-	ahead    time.Duration
+	mu      sync.Mutex
+	failure error // of the latest Begin or Finish
+	ahead   time.Duration
 }
 
 // result is what the site answers after a sign-in.
@@ -43,7 +42,6 @@ func newSite(t *testing.T, change func(*oidc.Options)) *site {
 		s.fail(w, s.client.Begin(w, r, r.FormValue("to")))
 	})
 	mux.HandleFunc("GET "+oidc.CallbackPath, func(w http.ResponseWriter, r *http.Request) {
-		s.note(r.URL.String())
 		id, to, err := s.client.Finish(w, r)
 		if err != nil {
 			s.fail(w, err)
@@ -81,16 +79,10 @@ func (s *site) fail(w http.ResponseWriter, err error) {
 	http.Error(w, session.MessageOf(err), http.StatusUnauthorized)
 }
 
-func (s *site) note(callback string) {
+func (s *site) lastFailure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.callback = callback
-}
-
-func (s *site) latest() (callback string, failure error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.callback, s.failure
+	return s.failure
 }
 
 func (s *site) now() time.Time {
@@ -256,7 +248,7 @@ func TestFinishRejectsForeignCallbacks(t *testing.T) {
 	s.pass(11 * time.Minute)
 	refused("after eleven minutes", browser, address.String())
 
-	_, failure := s.latest()
+	failure := s.lastFailure()
 	if code := address.Query().Get("code"); failure == nil || strings.Contains(failure.Error(), code) {
 		t.Errorf("the failure tells the code: %v", failure)
 	}
@@ -297,7 +289,7 @@ func TestWrongClientSecretIsInternalError(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(o *oidc.Options) { o.SignIn.ClientSecret = "wrong" })
 	read(t, s.provider.SignIn(s.browser(t), s.URL+"/login", "ann"))
-	if _, err := s.latest(); session.CodeOf(err) != session.CodeInternal || !strings.Contains(err.Error(), "OIDC_CLIENT_ID") {
+	if err := s.lastFailure(); session.CodeOf(err) != session.CodeInternal || !strings.Contains(err.Error(), "OIDC_CLIENT_ID") {
 		t.Errorf("got error %v, want one that names the setting", err)
 	}
 }
@@ -309,7 +301,7 @@ func TestSignInWithProviderDownIsUnavailable(t *testing.T) {
 	if _, text := s.get(t, s.browser(t), s.URL+"/login"); !strings.Contains(text, "does not answer") {
 		t.Errorf("got %s", text)
 	}
-	if _, err := s.latest(); session.CodeOf(err) != session.CodeIdentityUnavailable {
+	if err := s.lastFailure(); session.CodeOf(err) != session.CodeIdentityUnavailable {
 		t.Errorf("got error %v, want %s", err, session.CodeIdentityUnavailable)
 	}
 }
