@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"berth/internal/access"
+	"berth/internal/acme"
 	"berth/internal/config"
 	"berth/internal/doctor"
 	"berth/internal/health"
@@ -42,27 +43,29 @@ type App struct {
 	begun   time.Time
 	around  processOptions
 
-	storage      *storage.Storage
-	store        *metrics.Store // of the storage, measured
-	keys         access.Keys
-	engine       *engine // nil: sessions are processes
-	runtime      session.Runtime
-	host         hostMonitors
-	manager      *lifecycle.Manager
-	webhook      *webhook.Sender // nil: no notifications are sent
-	listen       net.Listener
-	origins      *origin.Set
-	ports        *sessionport.Ports // nil: no session has a port of its own
-	proxy        *proxy.Proxy
-	server       *server.Server
-	redirect     *server.Server          // from plain HTTP; nil: none
-	certificates *servertls.Certificates // of the listener; nil: it speaks plain HTTP
-	metrics      *metrics.Metrics
-	health       *health.Reporter
-	audit        *access.Trail
-	people       *people // nil: there is no identity provider
-	access       *access.Authority
-	proxies      access.Proxies
+	storage        *storage.Storage
+	store          *metrics.Store // of the storage, measured
+	keys           access.Keys
+	engine         *engine // nil: sessions are processes
+	runtime        session.Runtime
+	host           hostMonitors
+	manager        *lifecycle.Manager
+	webhook        *webhook.Sender // nil: no notifications are sent
+	listen         net.Listener
+	origins        *origin.Set
+	ports          *sessionport.Ports // nil: no session has a port of its own
+	proxy          *proxy.Proxy
+	server         *server.Server
+	redirect       *server.Server          // from plain HTTP; nil: none
+	redirectSocket net.Listener            // nil: none
+	certificates   *servertls.Certificates // of the listener; nil: it speaks plain HTTP
+	issuer         *acme.Manager           // of certificates without files; nil: none
+	metrics        *metrics.Metrics
+	health         *health.Reporter
+	audit          *access.Trail
+	people         *people // nil: there is no identity provider
+	access         *access.Authority
+	proxies        access.Proxies
 
 	descriptors server.Descriptors
 	logShares   *server.LogShares
@@ -190,6 +193,9 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	if a.certificates != nil {
 		work.Go(func() error { return a.certificates.Run(ctx) })
+	}
+	if a.issuer != nil {
+		work.Go(func() error { return a.issuer.Run(ctx) })
 	}
 	if a.redirect != nil {
 		work.Go(func() error { return a.redirect.Serve(ctx) })

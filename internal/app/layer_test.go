@@ -66,10 +66,12 @@ var rank = map[string]int{
 	"berth/internal/guardtest":         4,
 	"berth/internal/health":            4,
 	"berth/internal/metrics":           4,
+	"berth/internal/acme":              4,
 	"berth/internal/servertls":         4,
 	"berth/internal/tlstest":           4,
 
-	"berth/internal/doctor": 5,
+	"berth/internal/doctor":     5,
+	"berth/internal/pebbletest": 5,
 
 	"berth/internal/app": 6,
 

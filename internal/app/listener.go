@@ -37,14 +37,24 @@ func (a *App) openListener(ctx context.Context, dir storage.Dir) (err error) {
 	if !a.cfg.Server.TLS() {
 		return nil
 	}
+	if a.cfg.Server.RedirectListen != "" {
+		if a.redirectSocket, err = a.openSocket(ctx, nil, a.cfg.Server.RedirectListen, "BERTH_REDIRECT_LISTEN"); err != nil {
+			return err
+		}
+	}
+	issuer, err := a.openIssuer(dir)
+	if err != nil {
+		return err
+	}
 	a.certificates, err = servertls.Open(ctx, keyPairs(a.cfg.Server), servertls.Options{
-		Logger: a.named("tls"), Strict: a.cfg.Docker.Env == config.Production,
+		Logger: a.named("tls"), Strict: a.cfg.Docker.Env == config.Production, Issuer: issuer,
 		Changed: func() { a.publishCertificates(context.WithoutCancel(ctx), dir) },
 	})
 	if err != nil {
 		return fmt.Errorf("the certificates of the listener, BERTH_TLS_CERT and BERTH_TLS_KEY: %w", err)
 	}
-	return a.openRedirect(ctx, public)
+	a.openRedirect(public)
+	return nil
 }
 
 // openSocket returns the listener that was given, or a new one.
@@ -64,19 +74,19 @@ func (a *App) openSocket(ctx context.Context, given net.Listener, address, setti
 	return given, nil
 }
 
-func (a *App) openRedirect(ctx context.Context, public *url.URL) error {
-	if a.cfg.Server.RedirectListen == "" {
-		return nil
+// openRedirect makes the server that redirects to https, and answers the challenges of an ACME authority.
+func (a *App) openRedirect(public *url.URL) {
+	if a.redirectSocket == nil {
+		return
 	}
-	socket, err := a.openSocket(ctx, nil, a.cfg.Server.RedirectListen, "BERTH_REDIRECT_LISTEN")
-	if err != nil {
-		return err
+	handler := server.RedirectToHTTPS(server.HTTPS{Serves: a.certificates.Covers, Port: httpsPort(a.listen.Addr(), public)})
+	if a.issuer != nil {
+		handler = a.issuer.Challenges(handler)
 	}
 	a.redirect = server.New(server.Options{
-		Listener: socket, Client: a.client, MaxConnections: a.descriptors.Redirects, Draining: a.draining, Logger: a.named("http"),
-		Handler: server.RedirectToHTTPS(server.HTTPS{Serves: a.certificates.Covers, Port: httpsPort(a.listen.Addr(), public)}),
+		Listener: a.redirectSocket, Handler: handler, Client: a.client, MaxConnections: a.descriptors.Redirects, Draining: a.draining,
+		Logger: a.named("http"),
 	})
-	return nil
 }
 
 // httpsPort is the port that clients connect to for TLS: that of the public address, which may lead to the listener's.
@@ -119,7 +129,7 @@ func (a *App) publishAddress(ctx context.Context, dir storage.Dir) {
 }
 
 func (a *App) publishCertificates(ctx context.Context, dir storage.Dir) {
-	if err := dir.PublishCertificates(servertls.Encode(a.certificates.Leaves())); err != nil {
+	if err := dir.PublishCertificates(servertls.Encode(a.certificates.Published())); err != nil {
 		a.log.WarnContext(ctx, "certificates not written, the command line needs --url", "path", dir.CertificatesFile(), "error", err)
 	}
 }

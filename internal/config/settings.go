@@ -35,6 +35,17 @@ type Server struct {
 	TLSCert string `yaml:"tls_cert" env:"BERTH_TLS_CERT"`
 	// Their private keys, in the same order.
 	TLSKey string `yaml:"tls_key" env:"BERTH_TLS_KEY"`
+	// E-mail address of the account at an ACME authority. With it Berth obtains the certificates of `BERTH_PUBLIC_URL`'s host and,
+	// with `BERTH_ACME_DNS_HOOK`, of `*.SESSION_DOMAIN`, unless a file is for them, and renews them. Setting it agrees to the
+	// authority's terms of service. Its challenges arrive on port 443, or on port 80 at `BERTH_REDIRECT_LISTEN`.
+	ACMEEmail string `yaml:"acme_email" env:"BERTH_ACME_EMAIL"`
+	// URL of that authority's directory.
+	ACMECA string `yaml:"acme_ca" env:"BERTH_ACME_CA" default:"https://acme-v02.api.letsencrypt.org/directory"`
+	// PEM file with the certificate authority of that URL, if it is a private one.
+	ACMECARoot string `yaml:"acme_ca_root" env:"BERTH_ACME_CA_ROOT"`
+	// Program, an absolute path, that sets the TXT record of a challenge for `*.SESSION_DOMAIN` and removes it. It is run without a
+	// shell as `PROGRAM present FQDN VALUE` and `PROGRAM cleanup FQDN VALUE`, with `PATH` and `HOME` only.
+	ACMEDNSHook string `yaml:"acme_dns_hook" env:"BERTH_ACME_DNS_HOOK"`
 	// Another address, `host:port`, that answers plain HTTP with a redirect to https, for the hosts of the certificates. Usually
 	// `0.0.0.0:80`. Empty: none.
 	RedirectListen string `yaml:"redirect_listen" env:"BERTH_REDIRECT_LISTEN"`

@@ -37,6 +37,36 @@ func TestCertificatesAndKeysArePaired(t *testing.T) {
 	}
 }
 
+func TestCertificatesAreObtainedForNamesOnly(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		set   map[string]string
+		fault string // "": none
+	}{
+		"own name":       {map[string]string{"BERTH_PUBLIC_URL": "https://berth.example"}, ""},
+		"a hook":         {map[string]string{"BERTH_PUBLIC_URL": "https://berth.example", "BERTH_ACME_DNS_HOOK": "/usr/local/bin/hook"}, ""},
+		"no name":        {nil, "needs BERTH_PUBLIC_URL"},
+		"plain HTTP":     {map[string]string{"BERTH_PUBLIC_URL": "http://berth.example"}, "needs BERTH_PUBLIC_URL"},
+		"an address":     {map[string]string{"BERTH_PUBLIC_URL": "https://192.0.2.1"}, "needs BERTH_PUBLIC_URL"},
+		"no address":     {map[string]string{"BERTH_PUBLIC_URL": "https://berth.example", "BERTH_ACME_EMAIL": "operator"}, "must be an e-mail address"},
+		"plain CA":       {map[string]string{"BERTH_PUBLIC_URL": "https://berth.example", "BERTH_ACME_CA": "http://ca.example"}, "must begin with https://"},
+		"a relative one": {map[string]string{"BERTH_PUBLIC_URL": "https://berth.example", "BERTH_ACME_DNS_HOOK": "hook"}, "absolute path"},
+		"no account":     {map[string]string{"BERTH_ACME_EMAIL": "", "BERTH_ACME_DNS_HOOK": "/hook"}, "needs BERTH_ACME_EMAIL"},
+	} {
+		all := map[string]string{"BERTH_ACME_EMAIL": "operator@example.com", "BERTH_STATE_DIR": "/x"}
+		for variable, value := range tc.set {
+			all[variable] = value
+		}
+		cfg, err := Load(Options{Overrides: all})
+		if tc.fault == "" && err != nil || tc.fault != "" && (err == nil || !strings.Contains(err.Error(), tc.fault)) {
+			t.Errorf("%s: got %v, want a fault with %q", name, err, tc.fault)
+		}
+		if tls := all["BERTH_ACME_EMAIL"] != ""; cfg.Server.TLS() != tls {
+			t.Errorf("%s: TLS: got %v, want %v", name, cfg.Server.TLS(), tls)
+		}
+	}
+}
+
 func TestListenerWithoutEncryptionIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

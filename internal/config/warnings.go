@@ -22,6 +22,8 @@ func (c Config) Warnings() []string {
 	warn(!c.Docker.TLSVerify, "DOCKER_TLS_VERIFY is off: a man in the middle between Berth and the engine is not detected")
 	warn(c.Session.Runtime == RuntimeProcess,
 		"the process runtime isolates nothing: every session runs with the rights of this process")
+	warn(c.Server.ACMEEmail != "" && c.Server.ACMEDNSHook == "" && c.Session.Domain != "" && len(c.Server.KeyPairs()) == 0,
+		"SESSION_DOMAIN=%s has no certificate: set BERTH_ACME_DNS_HOOK, or BERTH_TLS_CERT and BERTH_TLS_KEY", c.Session.Domain)
 	warn(!c.Server.TLS() && !loopback(c.Server.Listen),
 		"BERTH_LISTEN=%s is reachable from other machines and not encrypted: set BERTH_TLS_CERT and BERTH_TLS_KEY, or put a TLS proxy in front of it", c.Server.Listen)
 	warn(c.Proxy.TrustForwardedProto, "PROXY_TRUST_FORWARDED_PROTO accepts X-Forwarded-Proto from every client: name your proxy in TRUSTED_PROXIES instead")

@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -29,8 +31,15 @@ func TestListenerCertificate(t *testing.T) {
 		"one session":  {lasting(60, "berth.example", "ses-1.sessions.example"), []string{"fail session-hosts-not-covered"}},
 		"not the host": {lasting(60, "*.sessions.example"), []string{"fail public-host-not-covered"}},
 		"other hosts":  {lasting(60, "other.example"), []string{"fail public-host-not-covered", "fail session-hosts-not-covered"}},
-		"two pairs":    {twoPairs(a), []string{"pass valid"}},
-		"open key":     {openKey(lasting(60, "berth.example", "*.sessions.example")), []string{"fail key-open"}},
+		"not obtained": {obtaining(a, 0), []string{"warn not-obtained", "warn not-obtained"}},
+		"obtained":     {obtaining(a, 60), []string{"pass valid"}},
+		"not renewed":  {obtaining(a, 10), []string{"fail not-renewed", "fail not-renewed"}},
+		"no hook": {func(t *testing.T, o *Options, e *fakeEngine) {
+			obtaining(a, 60)(t, o, e)
+			o.Config.Server.ACMEDNSHook = ""
+		}, []string{"fail session-hosts-not-covered"}},
+		"two pairs": {twoPairs(a), []string{"pass valid"}},
+		"open key":  {openKey(lasting(60, "berth.example", "*.sessions.example")), []string{"fail key-open"}},
 		"no such files": {func(_ *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Server.TLSCert, o.Config.Server.TLSKey = "/none", "/none"
 		}, []string{"fail pair-unusable"}},
@@ -43,6 +52,29 @@ func twoPairs(a *tlstest.Authority) func(*testing.T, *Options, *fakeEngine) {
 		wildcard, itsKey := a.Files(t, "*.sessions.example")
 		o.Config.Server.TLSCert, o.Config.Server.TLSKey = cert+","+wildcard, key+","+itsKey
 		o.Config.Server.PublicURL, o.Config.Session.Domain = "https://berth.example", "sessions.example"
+	}
+}
+
+// obtaining has Berth obtain its certificates, which end after a number of days; 0: there are none.
+func obtaining(a *tlstest.Authority, days int) func(*testing.T, *Options, *fakeEngine) {
+	return func(t *testing.T, o *Options, _ *fakeEngine) {
+		o.Config.Server.ACMEEmail, o.Config.Server.ACMEDNSHook = "operator@berth.example", "/hook"
+		o.Config.Server.PublicURL, o.Config.Session.Domain = "https://berth.example", "sessions.example"
+		if days == 0 {
+			return
+		}
+		for dir, host := range map[string]string{"berth.example": "berth.example", "wildcard_.sessions.example": "*.sessions.example"} {
+			at := filepath.Join(o.Config.Server.StateDir, "acme", "certificates", "ca", dir)
+			if err := os.MkdirAll(at, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for _, left := range []int{days, 1} { // an older one of another authority
+				pair := a.Issue(t, time.Now().AddDate(0, 0, left-90), 90, host)
+				if err := os.WriteFile(filepath.Join(at, fmt.Sprint(left)+".crt"), pair.CertPEM(), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 	}
 }
 

@@ -23,10 +23,14 @@ var suites = []uint16{
 
 // TLS is the configuration of a listener: TLS 1.2 and later, HTTP/2 and HTTP/1.1.
 func (c *Certificates) TLS() *tls.Config {
+	protocols := []string{protoHTTP2, protoHTTP1}
+	if c.Issuer != nil {
+		protocols = append(protocols, c.Issuer.Protocol())
+	}
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		CipherSuites:   suites,
-		NextProtos:     []string{protoHTTP2, protoHTTP1},
+		NextProtos:     protocols,
 		GetCertificate: c.Get,
 	}
 }

@@ -30,7 +30,9 @@ type Options struct {
 	Strict bool
 	// Changed is called after every reload that took a pair. It must not block. nil: not called.
 	Changed func()
-	Now     func() time.Time // nil: time.Now
+	// Issuer has more certificates; nil: there are none. It is asked for hosts that no pair is for.
+	Issuer Issuer
+	Now    func() time.Time // nil: time.Now
 }
 
 // Certificates are the pairs in use. Make them with [Open]; they are safe for concurrent use.
@@ -39,6 +41,7 @@ type Certificates struct {
 	pairs   []Pair
 	stamps  []fileset.Stamps // of each pair; only Open and reload use them
 	current atomic.Pointer[[]tls.Certificate]
+	local   *tls.Certificate // for clients on this machine, where there are no pairs
 }
 
 const (
@@ -48,10 +51,10 @@ const (
 	remindEvery = time.Minute
 )
 
-// Open reads all pairs, of which there must be one at least. Its error joins those of all pairs and names the files; each wraps
+// Open reads all pairs, of which there must be one at least if there is no issuer. Its error joins those of all pairs and names the files; each wraps
 // one of package pki's errors, or one of the operating system.
 func Open(ctx context.Context, pairs []Pair, o Options) (*Certificates, error) {
-	if len(pairs) == 0 {
+	if len(pairs) == 0 && o.Issuer == nil {
 		return nil, errors.New("no certificate is named")
 	}
 	if o.Now == nil {
@@ -75,6 +78,12 @@ func Open(ctx context.Context, pairs []Pair, o Options) (*Certificates, error) {
 		return nil, err
 	}
 	c.current.Store(&all)
+	if len(pairs) == 0 {
+		var err error
+		if c.local, err = newLocal(o.Now()); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
 }
 
@@ -100,10 +109,16 @@ func (c *Certificates) warn(ctx context.Context, p Pair, leaf *x509.Certificate)
 }
 
 // Get returns the certificate for a handshake: the first pair that is valid for the name that the client asks for and for its
-// algorithms; the first pair of all if there is none.
+// algorithms, or else the issuer's. For other names it is the first pair; without pairs, an error.
 func (c *Certificates) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c.isChallenge(hello) {
+		return c.issued(hello)
+	}
 	if pair := c.find(hello); pair != nil {
 		return pair, nil
+	}
+	if c.Issuer != nil && (len(c.pairs) == 0 || c.Issuer.Covers(hello.ServerName)) {
+		return c.issued(hello)
 	}
 	return &(*c.current.Load())[0], nil
 }
@@ -120,11 +135,20 @@ func (c *Certificates) find(hello *tls.ClientHelloInfo) *tls.Certificate {
 
 // Covers reports whether a certificate is valid for a host, which is a name or an address without a port.
 func (c *Certificates) Covers(host string) bool {
-	return slices.ContainsFunc(c.Leaves(), func(leaf *x509.Certificate) bool { return leaf.VerifyHostname(host) == nil })
+	return c.Issuer != nil && c.Issuer.Covers(host) ||
+		slices.ContainsFunc(c.fileLeaves(), func(leaf *x509.Certificate) bool { return leaf.VerifyHostname(host) == nil })
 }
 
-// Leaves are the certificates in use, without their chains, in the order of the pairs.
+// Leaves are the certificates in use, without their chains: of the pairs, in their order, and of the issuer.
 func (c *Certificates) Leaves() []*x509.Certificate {
+	leaves := c.fileLeaves()
+	if c.Issuer != nil {
+		leaves = append(leaves, c.Issuer.Leaves()...)
+	}
+	return leaves
+}
+
+func (c *Certificates) fileLeaves() []*x509.Certificate {
 	var leaves []*x509.Certificate
 	for _, pair := range *c.current.Load() {
 		leaves = append(leaves, pair.Leaf)
@@ -181,7 +205,11 @@ func (c *Certificates) reload(ctx context.Context) {
 
 func (c *Certificates) remind(ctx context.Context, reminder *pki.Reminder) {
 	for i, e := range c.Expiries() {
-		reminder.Log(ctx, c.Logger, e, e.Certificate(), "renew "+c.pairs[i].Cert+" and its key: changed files are noticed without a restart")
+		remedy := "see the log for why it was not renewed"
+		if i < len(c.pairs) {
+			remedy = "renew " + c.pairs[i].Cert + " and its key: changed files are noticed without a restart"
+		}
+		reminder.Log(ctx, c.Logger, e, e.Certificate(), remedy)
 	}
 }
 

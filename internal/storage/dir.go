@@ -20,6 +20,7 @@ const (
 	newFile           = "new-installation"         // time at which that name was created; removed when no sessions on the engine can be lost ones of this installation
 	addressFile       = "address"                  // URL of the Berth that serves from this directory, while it does
 	certificateFile   = "address-certificates.pem" // that the same Berth shows at that address; only if it speaks TLS
+	acmeDir           = "acme"                     // accounts, keys and certificates that were obtained
 	nodeFile          = "node"                     // identifies this process on the database
 	storeFile         = "sessions.json"
 	backendFile       = "storage-backend"              // which backend has the sessions of this installation
@@ -103,6 +104,9 @@ func (d Dir) CertificatesFile() string { return d.path(certificateFile) }
 func (d Dir) PublishCertificates(text []byte) error {
 	return atomicfile.Write(d.CertificatesFile(), text, ownerOnly, string(d))
 }
+
+// ACME is the directory of the accounts, keys and certificates that Berth obtains itself.
+func (d Dir) ACME() string { return d.path(acmeDir) }
 
 func (d Dir) path(name string) string { return filepath.Join(string(d), name) }
 
