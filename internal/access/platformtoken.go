@@ -83,8 +83,8 @@ func (t PlatformToken) check(life time.Duration) error {
 		return session.Errorf(session.CodeInvalid, "a token needs at least one scope")
 	case !session.IsPlainText(t.Owner, session.MaxOwner):
 		return session.Errorf(session.CodeInvalid, "the owner must be at most %d characters of text without invisible ones", session.MaxOwner)
-	case t.Owner != "" && !Scopes(sessionScopes).Has(t.Scopes):
-		return session.Errorf(session.CodeInvalid, "a token that is bound to an owner can have the scopes of sessions only: %s", Scopes(sessionScopes))
+	case t.Owner != "" && !sessionScopes.Has(t.Scopes):
+		return session.Errorf(session.CodeInvalid, "a token that is bound to an owner can have the scopes of sessions only: %s", sessionScopes)
 	case life != 0 && (life < minTokenLife || life > maxTokenLife):
 		return session.Errorf(session.CodeInvalid, "a token expires after at least %s and at most %s, or never", minTokenLife, maxTokenLife)
 	}

@@ -30,7 +30,7 @@ type knownTokens map[string]*knownToken
 
 type knownToken struct {
 	PlatformToken
-	valid context.Context // ends at the revocation
+	valid context.Context //nolint:containedctx // not of a call: it ends at the revocation
 	end   context.CancelCauseFunc
 	used  atomic.Pointer[time.Time] // nil: not since it is known
 	noted *time.Time                // the last use that the store has; of Run alone
@@ -84,9 +84,7 @@ func (r *Registry) replace(all []PlatformToken) {
 			after[t.Digest] = old
 			continue
 		}
-		k := &knownToken{PlatformToken: t}
-		k.valid, k.end = context.WithCancelCause(context.Background())
-		after[t.Digest] = k
+		after[t.Digest] = know(t)
 	}
 	r.known.Store(&after)
 	for digest, old := range before {
@@ -94,6 +92,11 @@ func (r *Registry) replace(all []PlatformToken) {
 			old.end(errRevoked)
 		}
 	}
+}
+
+func know(t PlatformToken) *knownToken {
+	valid, end := context.WithCancelCause(context.Background())
+	return &knownToken{PlatformToken: t, valid: valid, end: end}
 }
 
 func (r *Registry) tokens() knownTokens {

@@ -214,7 +214,7 @@ func TestRegistryFollowsOtherProcesses(t *testing.T) {
 		wantCode(t, "revoked elsewhere", err, session.CodeUnauthorized)
 
 		made, secret = issue(t, here, access.TokenRequest{Name: "ci", Scopes: access.ScopeRead})
-		time.Sleep(31 * time.Second)
+		<-time.After(31 * time.Second)
 		synctest.Wait()
 		if _, err := a.Admit(t.Context(), list(secret), &known{}); err != nil {
 			t.Errorf("without a notification: %v", err)
@@ -225,7 +225,7 @@ func TestRegistryFollowsOtherProcesses(t *testing.T) {
 		synctest.Wait()
 		store.Fail(nil)
 		revoke()
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		synctest.Wait()
 		_, err = a.Admit(t.Context(), list(secret), &known{})
 		wantCode(t, "revoked while the store was away", err, session.CodeUnauthorized)
@@ -261,14 +261,14 @@ func TestLastUseIsWrittenOnceAMinute(t *testing.T) {
 		}
 		first := use()
 		store.Fail(session.Errorf(session.CodeStoreUnavailable, "away")) // using a token does not wait for the store
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		use()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		store.Fail(nil)
 		if got := stored(); !got.IsZero() {
 			t.Errorf("got %v from a store that was away", got)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		synctest.Wait()
 		if got := stored(); !got.Equal(first) {
 			t.Errorf("got the last use %v, want %v, the only one within a minute", got, first)
@@ -301,16 +301,18 @@ func TestTokensAreRemovedAWeekAfterTheirExpiry(t *testing.T) {
 			}
 			return all
 		}
-		time.Sleep(7 * 24 * time.Hour)
+		<-time.After(7 * 24 * time.Hour)
 		if got := names(); len(got) != 2 {
 			t.Errorf("within the week: got %v", got)
 		}
-		time.Sleep(2 * time.Hour)
+		<-time.After(2 * time.Hour)
 		if got := names(); len(got) != 1 || got[0] != "stays" {
 			t.Errorf("after it: got %v", got)
 		}
 		cancel()
-		<-over
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -14,13 +14,13 @@ const tokensChannel = "berth_platform_tokens"
 
 var _ access.TokenStore = (*Store)(nil)
 
-const tokenColumns = `id, name, scopes, owner, digest, created_at, created_by, expires_at, last_used_at`
+const recordColumns = `id, name, scopes, owner, digest, created_at, created_by, expires_at, last_used_at`
 
 // PlatformTokens implements [access.TokenStore].
 func (s *Store) PlatformTokens(ctx context.Context) ([]access.PlatformToken, error) {
 	var all []access.PlatformToken
 	err := s.do(ctx, func(ctx context.Context) (err error) {
-		rows, _ := s.pool.Query(ctx, `SELECT `+tokenColumns+` FROM berth_platform_tokens ORDER BY created_at, id`)
+		rows, _ := s.pool.Query(ctx, `SELECT `+recordColumns+` FROM berth_platform_tokens ORDER BY created_at, id`)
 		all, err = pgx.CollectRows(rows, readToken)
 		return err
 	})
@@ -82,7 +82,7 @@ func lockTokens(ctx context.Context, tx pgx.Tx) error {
 
 // addToken adds a token, unless there is one with its ID, name or digest.
 func addToken(ctx context.Context, tx pgx.Tx, t access.PlatformToken) (added bool, err error) {
-	tag, err := tx.Exec(ctx, `INSERT INTO berth_platform_tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`,
+	tag, err := tx.Exec(ctx, `INSERT INTO berth_platform_tokens (`+recordColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`,
 		t.ID, t.Name, t.Scopes.String(), t.Owner, t.Digest, t.CreatedAt, t.CreatedBy, nullable(t.ExpiresAt), nullable(t.LastUsedAt))
 	return tag.RowsAffected() > 0, err
 }
