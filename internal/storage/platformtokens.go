@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"berth/internal/access"
 	"berth/internal/atomicfile"
@@ -51,6 +52,14 @@ func (t sharedTokens) DeletePlatformToken(ctx context.Context, id access.TokenID
 		return errTokensAway
 	}
 	return t.database.DeletePlatformToken(ctx, id)
+}
+
+// TouchPlatformTokens implements [access.TokenStore]. It does not wait for a database that is known to be unavailable.
+func (t sharedTokens) TouchPlatformTokens(ctx context.Context, at map[access.TokenID]time.Time) error {
+	if t.isAway() {
+		return errTokensAway
+	}
+	return t.database.TouchPlatformTokens(ctx, at)
 }
 
 // waitingTokens are the platform tokens of the file, if the database could not be reached when its sessions were moved.
