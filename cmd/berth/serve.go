@@ -150,25 +150,51 @@ func monotonic() int64 {
 // the default.
 func systemdOptions(listen string) ([]app.Option, error) {
 	var options []app.Option
-	listeners, err := activation.Listeners()
+	own, redirect, err := listenersOf(activation.Files(true))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("take over the sockets of LISTEN_FDS: %w", err)
-	case len(listeners) > 1:
-		return nil, fmt.Errorf("the supervisor passes %d sockets, Berth serves on one: see ListenStream in berth.socket", len(listeners))
-	case len(listeners) == 1 && listeners[0] == nil:
-		return nil, errors.New("the supervisor's socket does not accept connections: it must be a ListenStream")
-	case len(listeners) == 1 && listen != config.Default().Server.Listen && !sameAddress(listeners[0].Addr().String(), listen):
-		return nil, withHint(usageError(fmt.Errorf("BERTH_LISTEN is %s, but the supervisor's socket listens on %s, which takes precedence", listen, listeners[0].Addr())),
+		return nil, err
+	case own != nil && listen != config.Default().Server.Listen && !sameAddress(own.Addr().String(), listen):
+		return nil, withHint(usageError(fmt.Errorf("BERTH_LISTEN is %s, but the supervisor's socket listens on %s, which takes precedence", listen, own.Addr())),
 			"set ListenStream of berth.socket (systemctl edit berth.socket) and take BERTH_LISTEN out, or disable berth.socket")
-	case len(listeners) == 1:
-		options = append(options, app.WithListener(listeners[0]))
+	case own != nil:
+		options = append(options, app.WithListener(own))
+	}
+	if redirect != nil {
+		options = append(options, app.WithRedirectListener(redirect))
 	}
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return nil, fmt.Errorf("read the supervisor's watchdog: %w", err)
 	}
 	return append(options, app.WithSupervisor(func(state string) { _, _ = daemon.SdNotify(false, state) }, watchdog)), nil
+}
+
+// redirectName is the FileDescriptorName of the socket that plain HTTP is redirected on; the other one has any.
+const redirectName = "redirect"
+
+// listenersOf takes over the sockets of a supervisor, at most one of each kind. It closes the files.
+func listenersOf(files []*os.File) (own, redirect net.Listener, err error) {
+	counts := map[bool]int{}
+	for _, file := range files {
+		defer file.Close()
+		counts[file.Name() == redirectName]++
+	}
+	if n := max(counts[false], counts[true]); n > 1 {
+		return nil, nil, fmt.Errorf("the supervisor passes %d sockets, Berth serves on one: see ListenStream in berth.socket", n)
+	}
+	for _, file := range files {
+		l, err := net.FileListener(file)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the supervisor's socket does not accept connections: it must be a ListenStream: %w", err)
+		}
+		if file.Name() == redirectName {
+			redirect = l
+		} else {
+			own = l
+		}
+	}
+	return own, redirect, nil
 }
 
 // sameAddress reports whether a setting names the address of a socket. The unspecified address can be written in several ways,

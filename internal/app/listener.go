@@ -35,10 +35,14 @@ func (a *App) openListener(ctx context.Context, dir storage.Dir) (err error) {
 	}
 	a.origins = origin.New(options)
 	if !a.cfg.Server.TLS() {
+		if a.around.redirect != nil {
+			return errors.New("the supervisor passes a socket for the redirect to https, but Berth does not speak TLS: " +
+				"set BERTH_TLS_CERT and BERTH_TLS_KEY, or disable berth-redirect.socket")
+		}
 		return nil
 	}
-	if a.cfg.Server.RedirectListen != "" {
-		if a.redirectSocket, err = a.openSocket(ctx, nil, a.cfg.Server.RedirectListen, "BERTH_REDIRECT_LISTEN"); err != nil {
+	if a.cfg.Server.RedirectListen != "" || a.around.redirect != nil {
+		if a.redirectSocket, err = a.openSocket(ctx, a.around.redirect, a.cfg.Server.RedirectListen, "BERTH_REDIRECT_LISTEN"); err != nil {
 			return err
 		}
 	}

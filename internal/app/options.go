@@ -15,6 +15,7 @@ type Option func(*processOptions)
 type processOptions struct {
 	pressure []func(*pressure.Options)
 	listener net.Listener
+	redirect net.Listener
 	notify   func(state string)
 	watchdog time.Duration
 	level    *slog.LevelVar
@@ -28,6 +29,9 @@ func WithPressure(change func(*pressure.Options)) Option {
 // WithListener has the App serve on a listener that another process opened, and may keep open when the App ends, instead of
 // one on BERTH_LISTEN.
 func WithListener(l net.Listener) Option { return func(s *processOptions) { s.listener = l } }
+
+// WithRedirectListener is WithListener for BERTH_REDIRECT_LISTEN. It needs TLS.
+func WithRedirectListener(l net.Listener) Option { return func(s *processOptions) { s.redirect = l } }
 
 // WithSupervisor has the App report its state to its supervisor as sd_notify(3) describes, and, if watchdog is not 0, send
 // watchdog notifications at least that often.
