@@ -58,7 +58,11 @@ func (r remote) ProvideClient(std *stdio) (*client, error) {
 	}
 	c, err := r.withToken(std, cfg, base, own)
 	if err == nil && base.Scheme == "https" && sameServer(base, own) {
-		c.http.Transport = localTransport(storage.CertificatesOf(cfg.Server.StateDir))
+		// This Berth has published its certificates, which are not for the address that is used here. Where they cannot be read, the
+		// address is verified as any other.
+		if trusted, err := servertls.TrustOnly(storage.CertificatesOf(cfg.Server.StateDir)); err == nil {
+			c.http.Transport = &http.Transport{TLSClientConfig: trusted, ForceAttemptHTTP2: true}
+		}
 	}
 	return c, err
 }
@@ -123,14 +127,4 @@ func localAddress(s config.Server) string {
 		scheme = "https://"
 	}
 	return scheme + net.JoinHostPort(host, port)
-}
-
-// localTransport connects to the Berth of this machine, which has published its certificates: they are not for the address that
-// is used here. Where they cannot be read, the address is verified as any other.
-func localTransport(published []byte) http.RoundTripper {
-	trusted, err := servertls.TrustOnly(published)
-	if err != nil {
-		return http.DefaultTransport
-	}
-	return &http.Transport{TLSClientConfig: trusted, ForceAttemptHTTP2: true}
 }

@@ -101,7 +101,7 @@ func New(o Options) (*Manager, error) {
 		if err != nil {
 			return nil, fmt.Errorf("acme: the listener %s has no port: %w", at.addr, err)
 		}
-		*at.port, _ = strconv.Atoi(port) //nolint:errcheck // an address of a listener
+		*at.port, _ = strconv.Atoi(port) // an address of a listener has one
 		template.ListenHost = host
 	}
 	base := certmagic.Config{Storage: &certmagic.FileStorage{Path: o.Storage}, Logger: quiet, OnEvent: m.event, OCSP: certmagic.OCSPConfig{DisableStapling: true}}

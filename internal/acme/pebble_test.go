@@ -111,7 +111,6 @@ func (l *listeners) manage(t *testing.T, o Options) (m *Manager, log *lockedBuff
 func (l *listeners) shown(t *testing.T, host string, differs string) (names, serial string) {
 	t.Helper()
 	waittest.Until(t, "a certificate of "+host, func() error {
-		//nolint:gosec // whose certificate it is, is what the test looks at
 		conn, err := tls.Dial("tcp", l.https.String(), &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, InsecureSkipVerify: true})
 		if err != nil {
 			return err

@@ -28,19 +28,15 @@ import (
 )
 
 // overHTTP2 returns the fixture with Berth's own server in front and a client that uses one connection to it.
-func overHTTP2(t *testing.T, w *fixture, front func(http.Handler) http.Handler) *fixture {
+func overHTTP2(t *testing.T, w *fixture) *fixture {
 	t.Helper()
 	a := tlstest.New(t)
 	listener, err := server.Listen(t.Context(), "127.0.0.1:0", "BERTH_LISTEN")
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := w.proxy.Before(http.NotFoundHandler())
-	if front != nil {
-		handler = front(handler)
-	}
 	s := server.New(server.Options{
-		Listener: listener, TLS: a.Server(t, []string{"berth.example"}, "h2", "http/1.1"), Handler: handler, Logger: discardLogger(),
+		Listener: listener, TLS: a.Server(t, []string{"berth.example"}, "h2", "http/1.1"), Handler: w.proxy.Before(http.NotFoundHandler()), Logger: discardLogger(),
 		Client: func(r *http.Request) *access.Client {
 			return access.Proxies(nil).Client(r.RemoteAddr, true, nil, nil, false)
 		},
@@ -79,7 +75,7 @@ func TestRequestOverHTTP2ReachesTheServerAsHTTP1(t *testing.T) {
 		w.Header().Set("X-Hop", "1")
 		_, _ = io.Copy(w, r.Body)
 		seen <- r
-	}), nil)
+	}))
 	r := w.request(t, http.MethodPost, "/a%2Fb?x=1&auth_token=secret", strings.NewReader("text"))
 	r.Host = "berth.example:8443"
 	r.Header["Cookie"] = []string{"a=1; __Host-berth_x=secret", "b=2"}
@@ -112,7 +108,7 @@ func TestRequestOverHTTP2ReachesTheServerAsHTTP1(t *testing.T) {
 func TestEventsOverHTTP2EndWithTheirClient(t *testing.T) {
 	t.Parallel()
 	texts, left := make(chan string), make(chan struct{}, 1)
-	w := overHTTP2(t, setup(t, eventStream(texts, left)), nil)
+	w := overHTTP2(t, setup(t, eventStream(texts, left)))
 	ctx, cancel := context.WithCancel(t.Context())
 	res, err := w.client.Do(w.request(t, http.MethodGet, "/event", nil).WithContext(ctx))
 	if err != nil {
@@ -143,12 +139,12 @@ func TestCanceledRequestOverHTTP2IsCanceledAtTheServer(t *testing.T) {
 		began <- struct{}{}
 		<-r.Context().Done()
 		left <- struct{}{}
-	}), nil)
+	}))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	r := w.request(t, http.MethodPost, "/turn", strings.NewReader("text")).WithContext(ctx)
 	go func() {
-		_, err := w.client.Do(r) //nolint:bodyclose // it has none
+		_, err := w.client.Do(r)
 		ended <- err
 	}()
 	within(t, "request at the server", began)
@@ -172,7 +168,7 @@ func TestTrailersAndInterimResponsesPassOverHTTP2(t *testing.T) {
 		sent <- r.Trailer
 		w.Header().Set("Server-Timing", "total;dur=1")
 		w.Header().Set(http.TrailerPrefix+"Set-Cookie", "a=1")
-	}), nil)
+	}))
 	body, more := io.Pipe()
 	r := w.request(t, http.MethodPost, "/x", body)
 	r.Header.Set("Te", "trailers")
@@ -213,7 +209,7 @@ func TestContinueOverHTTP2IsAnsweredByBerth(t *testing.T) {
 	w := overHTTP2(t, setup(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, r.Header["Expect"])
 		_, _ = io.Copy(w, r.Body)
-	}), nil)
+	}))
 	w.client.Transport.(*http.Transport).ExpectContinueTimeout = time.Minute
 	r := w.request(t, http.MethodPost, "/x", strings.NewReader("text"))
 	r.Header.Set("Expect", "100-continue")
@@ -232,7 +228,7 @@ func TestLargeBodiesPassOverHTTP2(t *testing.T) {
 		_, err := io.Copy(sum, r.Body)
 		w.Header().Set("X-Sum", fmt.Sprintf("%x %v", sum.Sum(nil), err))
 		_, _ = w.Write(content)
-	}, func(o *Options) { o.MaxBody = 32 << 20 }), nil)
+	}, func(o *Options) { o.MaxBody = 32 << 20 }))
 	for _, known := range []bool{true, false} {
 		var body io.Reader = bytes.NewReader(content)
 		if !known {
@@ -257,7 +253,7 @@ func TestUnreadBodyOverHTTP2KeepsTheConnection(t *testing.T) {
 			return
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
-	}, func(o *Options) { o.MaxBody = 1 << 20 }), nil)
+	}, func(o *Options) { o.MaxBody = 1 << 20 }))
 	var conns []bool
 	endless := func() io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, 4<<20))) }
 	if got := w.do(t, reused(w.request(t, http.MethodGet, "/", nil), &conns)); got.status != 200 {
@@ -296,7 +292,7 @@ func TestStalledStreamsOverHTTP2DoNotDelayOthers(t *testing.T) {
 		case "/upload":
 			_, _ = io.Copy(io.Discard, r.Body)
 		}
-	}), nil)
+	}))
 	ctx, cancel := context.WithCancel(t.Context())
 	download, err := w.client.Do(w.request(t, http.MethodGet, "/download", nil).WithContext(ctx))
 	if err != nil {
@@ -333,7 +329,7 @@ func TestStalledStreamsOverHTTP2DoNotDelayOthers(t *testing.T) {
 func TestRotationOverHTTP2EndsOnlyTheTokensStreams(t *testing.T) {
 	t.Parallel()
 	texts, left := make(chan string, 1), make(chan struct{}, 1)
-	w := overHTTP2(t, setup(t, eventStream(texts, left)), nil)
+	w := overHTTP2(t, setup(t, eventStream(texts, left)))
 	events := openStream(t, w, texts)
 	route := w.route()
 	route.Token = session.Token{Digest: w.keys.Digest("another token of the session")}
@@ -356,7 +352,7 @@ func TestRotationOverHTTP2EndsOnlyTheTokensStreams(t *testing.T) {
 func TestDrainOverHTTP2EndsStreams(t *testing.T) {
 	t.Parallel()
 	texts, left := make(chan string, 1), make(chan struct{}, 1)
-	w := overHTTP2(t, setup(t, eventStream(texts, left)), nil)
+	w := overHTTP2(t, setup(t, eventStream(texts, left)))
 	events := openStream(t, w, texts)
 	if err := w.proxy.Drain(t.Context(), nil); err != nil {
 		t.Error(err)
@@ -373,7 +369,7 @@ func TestDrainOverHTTP2EndsStreams(t *testing.T) {
 // Connections over HTTP/2 carry no other protocols: browsers open another one for WebSockets.
 func TestTunnelOverHTTP2IsRefused(t *testing.T) {
 	t.Parallel()
-	w := overHTTP2(t, setup(t, func(http.ResponseWriter, *http.Request) { t.Error("a request reached the server") }), nil)
+	w := overHTTP2(t, setup(t, func(http.ResponseWriter, *http.Request) { t.Error("a request reached the server") }))
 	r := w.request(t, http.MethodConnect, "/x", nil)
 	if got := w.do(t, r); got.status != http.StatusMethodNotAllowed && got.status != http.StatusNotFound && got.status != http.StatusBadRequest {
 		t.Errorf("CONNECT: got %d", got.status)

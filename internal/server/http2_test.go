@@ -342,7 +342,7 @@ func TestBodyTimeoutConcernsOneStream(t *testing.T) {
 	}()
 	_, _ = io.WriteString(send, "first ")
 	never, open := io.Pipe()
-	defer open.Close()
+	defer func() { _ = open.Close() }()
 	short := e.request(t, "/short")
 	short.Method, short.Body = http.MethodPost, never
 	res, err := tr.RoundTrip(short)
