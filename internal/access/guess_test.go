@@ -29,7 +29,7 @@ func (noSessions) OwnerOf(_ context.Context, id session.ID) (string, error) {
 func TestMillionGuessesFindNothingInBoundedMemory(t *testing.T) {
 	t.Parallel()
 	r := registry(t, &storetest.MemoryTokens{}, nil)
-	_, real := issue(t, r, access.TokenRequest{Name: "ci", Scopes: access.ScopeRead})
+	_, genuine := issue(t, r, access.TokenRequest{Name: "ci", Scopes: access.ScopeRead})
 	a := authority(t, access.Options{
 		Tokens: r, Throttle: access.NewThrottle(), People: people{},
 		Trail: access.NewTrail(slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler)),
@@ -46,7 +46,7 @@ func TestMillionGuessesFindNothingInBoundedMemory(t *testing.T) {
 				Secret: session.Secret(fmt.Sprintf("berth_pat_%040d", i)),
 			}
 			if i%16 == 0 { // some come close
-				ask.Secret = real[:len(real)-1] + session.Secret(rune('!'+i%15))
+				ask.Secret = genuine[:len(genuine)-1] + session.Secret(rune('!'+i%15))
 			}
 			p, err := a.Admit(ctx, ask, noSessions{})
 			if code := session.CodeOf(err); p.Kind != access.Anonymous || code != session.CodeUnauthorized && code != session.CodeTooManyAttempts {
@@ -75,7 +75,7 @@ func TestMillionGuessesFindNothingInBoundedMemory(t *testing.T) {
 	if after := held(); after > before+most {
 		t.Errorf("the guesses hold %d MiB, want a few", (after-before)>>20)
 	}
-	if _, err := a.Admit(t.Context(), list(real), noSessions{}); err != nil {
+	if _, err := a.Admit(t.Context(), list(genuine), noSessions{}); err != nil {
 		t.Errorf("the token itself: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"net"
 
 	"berth/internal/proxy"
@@ -28,7 +29,7 @@ func (a *App) openPorts(dir storage.Dir) error {
 // servePort serves a session's port until it is closed.
 func (a *App) servePort(l net.Listener) {
 	if err := a.server.ServeAlso(l); err != nil {
-		a.log.Warn("port of a session not served", "address", l.Addr().String(), "error", err)
+		a.log.WarnContext(context.Background(), "port of a session not served", "address", l.Addr().String(), "error", err)
 	}
 }
 

@@ -26,7 +26,7 @@ func (r *Runtime) makeRepository(c *container) {
 		return
 	}
 	if err := initWorkspace(r.volumeDir(c.name, session.WorkspaceVolume), c.home()); err != nil {
-		r.opts.Logger.Warn("workspace not made a git repository", "container", c.name, "error", err)
+		r.opts.Logger.WarnContext(context.Background(), "workspace not made a git repository", "container", c.name, "error", err)
 	}
 }
 

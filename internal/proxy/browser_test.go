@@ -19,7 +19,7 @@ import (
 // browsed is a fixture with a Chromium tab, in which every name leads to the fixture, and whose requests have the session's token.
 type browsed struct {
 	*fixture
-	tab   context.Context //nolint:containedctx // chromedp keeps the tab in it
+	tab   context.Context // chromedp keeps the tab in it
 	pages atomic.Int64    // navigations so far
 	asked atomic.Int64    // requests for the progress so far
 }

@@ -89,7 +89,7 @@ func (p *Ports) Set(r session.Route) {
 func (p *Ports) claim(id session.ID) uint16 {
 	port := p.claims.claim(id, func(id session.ID) bool { _, known := p.wanted[id]; return known }, p.refused)
 	if port == 0 {
-		p.Logger.Warn("no port left for a session; widen SESSION_PORTS", "session_id", id)
+		p.Logger.WarnContext(context.Background(), "no port left for a session; widen SESSION_PORTS", "session_id", id)
 		return 0
 	}
 	p.unsaved = true

@@ -133,7 +133,7 @@ func TestPortGoesToAnotherSessionLast(t *testing.T) {
 			had[p.Of(id)] = id
 			if id != "ses-c" {
 				p.Remove(id)
-				time.Sleep(time.Hour)
+				<-time.After(time.Hour)
 			}
 		}
 		synctest.Wait()
@@ -154,7 +154,7 @@ func TestPortGoesToAnotherSessionLast(t *testing.T) {
 		}
 		p.Remove("ses-e")
 		synctest.Wait()
-		time.Sleep(2 * retryAfter)
+		<-time.After(2 * retryAfter)
 		if p.Of("ses-f") == 0 {
 			t.Error("a session that found no port gets none when there is one")
 		}
@@ -192,7 +192,7 @@ func TestNothingIsOpenedThatIsNotWrittenDown(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(o.File), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * retryAfter)
+		<-time.After(2 * retryAfter)
 		synctest.Wait()
 		if !n.isOpen(p.Of("ses-a")) {
 			t.Error("the port is closed although it can be written down")
