@@ -1,0 +1,117 @@
+package browser_test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/chromedp"
+)
+
+const chromiumVariable = "BERTH_TEST_CHROMIUM"
+
+// patience is how long a step of a browser may take on a machine that is busy with other tests.
+const patience = 2 * time.Minute
+
+// needsChromium returns Chromium's path. It skips the test when BERTH_TEST_CHROMIUM is not set, and fails it instead when
+// BERTH_TEST_REQUIRE=1.
+func needsChromium(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv(chromiumVariable)
+	if path == "" {
+		const why = "needs Chromium: set " + chromiumVariable + " to its path"
+		if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	return path
+}
+
+// startChromium starts a browser with a new profile, which resolves every name to this machine and trusts every certificate.
+// It returns the context of its first tab.
+func startChromium(t *testing.T) context.Context {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:len(chromedp.DefaultExecAllocatorOptions):len(chromedp.DefaultExecAllocatorOptions)],
+		chromedp.ExecPath(needsChromium(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1"), chromedp.WSURLReadTimeout(patience),
+	)
+	allocator, end := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
+	t.Cleanup(end)
+	tab, closeTab := chromedp.NewContext(allocator)
+	t.Cleanup(func() {
+		_ = chromedp.Cancel(tab) // waits until the browser has ended, which then writes its profile no more
+		closeTab()
+	})
+	if err := chromedp.Do(tab); err != nil {
+		t.Fatalf("start Chromium: %v", err)
+	}
+	return tab
+}
+
+// newTab opens another tab of the same browser.
+func newTab(t *testing.T, of context.Context) context.Context {
+	t.Helper()
+	tab, end := chromedp.NewContext(of)
+	t.Cleanup(end)
+	if err := chromedp.Do(tab); err != nil {
+		t.Fatalf("open a tab: %v", err)
+	}
+	return tab
+}
+
+// visit shows a page, and returns the status that it came with. It tries again where other tests have just changed this machine's
+// network interfaces, which makes Chromium give up what is under way.
+func visit(t *testing.T, tab context.Context, url string) int64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab, patience)
+	defer cancel()
+	response, err := chromedp.Run(ctx, chromedp.NavigateResponse(url))
+	for err != nil && strings.Contains(err.Error(), "ERR_NETWORK_CHANGED") {
+		response, err = chromedp.Run(ctx, chromedp.NavigateResponse(url))
+	}
+	if err != nil {
+		t.Fatalf("visit %s: %v", withoutCode(url), err)
+	}
+	if response == nil {
+		return 0
+	}
+	return response.Status
+}
+
+// withoutCode is a link's address without what signs in.
+func withoutCode(url string) string {
+	before, _, _ := strings.Cut(url, "/.berth/")
+	return before
+}
+
+// evaluate runs the body of an async function in a tab, as if its user had just clicked, and returns the text that it returns.
+func evaluate(tab context.Context, body string) (string, error) {
+	ctx, cancel := context.WithTimeout(tab, patience)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[string]("(async()=>{"+body+"})()", chromedp.EvalAwaitPromise,
+		func(p *runtime.EvaluateParams) { p.UserGesture = new(true) }))
+}
+
+// closeOthers closes every page but those of the tabs.
+func closeOthers(t *testing.T, tabs ...context.Context) {
+	t.Helper()
+	all, err := chromedp.Targets(tabs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := map[target.ID]bool{}
+	for _, tab := range tabs {
+		kept[chromedp.FromContext(tab).Target.TargetID] = true
+	}
+	for _, one := range all {
+		if one.Type == "page" && !kept[one.TargetID] {
+			// It may have closed itself.
+			_, _ = chromedp.CallBrowser(tabs[0], target.CloseTarget, target.CloseTargetParams{TargetID: one.TargetID})
+		}
+	}
+}

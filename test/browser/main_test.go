@@ -1,0 +1,22 @@
+// Package browser_test shows in a real Chromium what people and hostile pages can do: Berth in this process, in front of sessions
+// whose server is this very program.
+package browser_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// serveVariable has the port that this program serves a session on, instead of running tests.
+const serveVariable = "BERTH_TEST_BROWSER_SESSION"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(serveVariable) == "" {
+		os.Exit(m.Run())
+	}
+	if err := servePages(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
