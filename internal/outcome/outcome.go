@@ -52,6 +52,7 @@ var outcomes = map[session.Code]Outcome{
 	session.CodeImageNotFound:       {422, ExitNotFound, slog.LevelDebug, 0},
 	session.CodeLimit:               {429, ExitConflict, slog.LevelDebug, freed},
 	session.CodeTooManyAttempts:     {429, ExitAuth, slog.LevelDebug, soon},
+	session.CodeHeaderTooLarge:      {431, ExitUsage, slog.LevelDebug, 0},
 	session.CodeInternal:            {500, ExitFailure, slog.LevelError, 0},
 	session.CodeStartFailed:         {502, ExitFailure, slog.LevelWarn, 0},
 	session.CodeUpgradeFailed:       {502, ExitFailure, slog.LevelWarn, 0},

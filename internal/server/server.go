@@ -25,7 +25,6 @@ import (
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
 )
 
 // Options are the parts and limits of a [Server]. MaxConnections 0: 16.
@@ -60,7 +59,7 @@ func New(o Options) *Server {
 		closeOldest: s.connections.closeOldest, open: new(atomic.Int64),
 	}
 	s.http = http.Server{
-		Handler: s.streams(limitBody(s.identified(s.closing(secured(o.Handler))))), ConnState: s.connections.note, ConnContext: s.connections.begin,
+		Handler: s.streams(limitBody(s.identified(s.closing(secured(limited(o.Handler)))))), ConnState: s.connections.note, ConnContext: s.connections.begin,
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		TLSConfig: o.TLS, Protocols: new(http.Protocols), HTTP2: &http2Limits,
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),

@@ -37,6 +37,7 @@ const (
 	CodeIdentityUnavailable Code = "identity_unavailable"  // the identity provider cannot be reached
 	CodeUpstream            Code = "upstream_failed"       // the session's server did not answer a request
 	CodeUpstreamTimeout     Code = "upstream_timeout"      // the session's server did not send a response header in time
+	CodeHeaderTooLarge      Code = "header_too_large"      // the request header, or the cookies in it, exceed the limit
 	CodeTooLarge            Code = "body_too_large"        // the request body exceeds the limit
 	CodeShuttingDown        Code = "shutting_down"         // this process is stopping
 	CodeCanceled            Code = "canceled"              // preempted by a later operation, or the caller left
