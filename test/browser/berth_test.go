@@ -152,6 +152,9 @@ func (b *berth) create(t *testing.T) room {
 	t.Helper()
 	made := room{berth: b}
 	b.call(t, http.MethodPost, b.url+"/sessions", b.admin, http.StatusCreated, &made)
+	t.Cleanup(func() { // its process outlives Berth
+		b.call(t, http.MethodDelete, b.url+"/sessions/"+made.ID, b.admin, http.StatusNoContent, nil)
+	})
 	return made
 }
 
