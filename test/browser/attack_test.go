@@ -59,7 +59,7 @@ func prepare(t *testing.T) *field {
 	t.Helper()
 	f := &field{T: t, atA: startChromium(t), berth: startBerth(t)}
 	f.a, f.b = f.berth.create(t), f.berth.create(t)
-	f.atB = newTab(t, f.atA)
+	f.atB = newTab(f.atA, t)
 	f.signIn(f.atA, f.a)
 	f.signIn(f.atB, f.b)
 	return f
@@ -68,14 +68,14 @@ func prepare(t *testing.T) *field {
 // signIn opens a link and waits until the session's page is shown.
 func (f *field) signIn(tab context.Context, r room) {
 	f.Helper()
-	visit(f.T, tab, r.link(f.T))
+	visit(tab, f.T, r.link(f.T))
 	waittest.Until(f.T, "the page of the session is shown", func() error {
 		got, err := evaluate(tab, "return location.origin + ' ' + document.title + ' ' + document.body.innerText")
 		switch {
 		case err != nil || strings.HasPrefix(got, r.origin()+" a session "):
 			return err
 		case strings.Contains(got, "ERR_NETWORK_CHANGED"):
-			visit(f.T, tab, r.link(f.T)) // see visit
+			visit(tab, f.T, r.link(f.T)) // see visit
 		}
 		return fmt.Errorf("it is %q", got)
 	})
@@ -134,7 +134,7 @@ func TestPageOfOneSessionAttacksAnother(t *testing.T) {
 			visits = append(visits, mark)
 		}
 		closeOthers(t, f.atA, f.atB)
-		if visit(t, f.atA, f.a.origin()+"/"); usable(f.atA) != "" {
+		if visit(f.atA, t, f.a.origin()+"/"); usable(f.atA) != "" {
 			f.signIn(f.atA, f.a) // some attack itself
 		}
 	}

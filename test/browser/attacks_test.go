@@ -297,7 +297,7 @@ var fields = []attack{
 	{name: "foreign name that leads here", check: func(f *field) string {
 		for _, host := range []string{"evil.test", "evil.example.test", "a." + strings.TrimPrefix(f.b.origin(), "https://")} {
 			host, _, _ = strings.Cut(host, ":")
-			if got := visit(f.T, f.atA, "https://"+host+":"+f.berth.port+"/"); got != http.StatusMisdirectedRequest {
+			if got := visit(f.atA, f.T, "https://"+host+":"+f.berth.port+"/"); got != http.StatusMisdirectedRequest {
 				return host + " is served"
 			}
 		}

@@ -108,7 +108,7 @@ type answer struct {
 
 // try makes a request as a program does.
 func (b *berth) try(method, address, token, body string) (answer, error) {
-	req, err := http.NewRequest(method, address, bytes.NewBufferString(body)) //nolint:noctx // it ends with the test's Berth
+	req, err := http.NewRequest(method, address, bytes.NewBufferString(body))
 	if err != nil {
 		return answer{}, err
 	}

@@ -54,7 +54,7 @@ func startChromium(t *testing.T) context.Context {
 }
 
 // newTab opens another tab of the same browser.
-func newTab(t *testing.T, of context.Context) context.Context {
+func newTab(of context.Context, t *testing.T) context.Context {
 	t.Helper()
 	tab, end := chromedp.NewContext(of)
 	t.Cleanup(end)
@@ -66,7 +66,7 @@ func newTab(t *testing.T, of context.Context) context.Context {
 
 // visit shows a page, and returns the status that it came with. It tries again where other tests have just changed this machine's
 // network interfaces, which makes Chromium give up what is under way.
-func visit(t *testing.T, tab context.Context, url string) int64 {
+func visit(tab context.Context, t *testing.T, url string) int64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(tab, patience)
 	defer cancel()
