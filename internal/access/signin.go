@@ -17,19 +17,20 @@ const (
 	cookieLength = 43
 )
 
-// Links that are made with a session's own token, for the same reason as rotations with it are bounded.
+// Links and sign-ins that are made with a session's own token, for the same reason as rotations with it are bounded.
 const (
 	linkBurst = 10
 	linkEvery = 10 * time.Second
 )
 
-// MayLink counts a link that a session's own token asks for, and returns a CodeTooManyAttempts error if there were too many.
+// MayLink counts a link or a sign-in that a session's own token asks for, and returns a CodeTooManyAttempts error if there were too
+// many.
 func (a *Authority) MayLink(p Principal, id session.ID) error {
 	if p.Kind != SessionToken {
 		return nil
 	}
 	if wait := a.links.Take(id); wait > 0 {
-		return session.Errorf(session.CodeTooManyAttempts, "this session's token has made too many links; try again later").After(wait)
+		return session.Errorf(session.CodeTooManyAttempts, "this session's token has made too many links and sign-ins; try again later").After(wait)
 	}
 	return nil
 }

@@ -131,6 +131,9 @@ func (p *Proxy) signIn(c *call, code, token session.Secret) error {
 		if principal.Kind != access.SessionToken {
 			return p.rejectSecret(c, token) // the previous token must not outlive its grace
 		}
+		if err := p.access.MayLink(principal, id); err != nil { // each sign-in is a record and a write to the store
+			return err
+		}
 		if err := p.signIns.SignIn(ctx, id, p.access.Keys.Digest(token), in); err != nil {
 			return err
 		}

@@ -168,6 +168,21 @@ func TestTokenSignsIn(t *testing.T) {
 	}
 }
 
+// Each sign-in is a line of the audit trail and a write to the store, which the holder of a token must not be able to flood.
+func TestSignInsWithATokenAreBounded(t *testing.T) {
+	t.Parallel()
+	w, signIns := signingIn(t, func(http.ResponseWriter, *http.Request) {})
+	refused := 0
+	for range 30 {
+		if a := w.do(t, w.browses(t, http.MethodPost, origin.SignIn, "token="+testToken.Reveal())); a.status == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	if n := len(signIns.s.SignIns); n > 15 || refused != 30-n {
+		t.Errorf("%d sign-ins, %d refused", n, refused)
+	}
+}
+
 // A cookie is sent with whatever pages next door ask for. Only the session's own pages and navigations of the user count.
 func TestCookieAdmitsOwnPagesAndNavigationsOnly(t *testing.T) {
 	t.Parallel()
