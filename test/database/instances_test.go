@@ -120,7 +120,7 @@ func TestSessionLimitHoldsAcrossRacingInstances(t *testing.T) {
 	const limit, creates = 50, 200
 	w := newFixture(t)
 	w.Vars["MAX_CONCURRENT_SESSIONS"] = fmt.Sprint(limit)
-	w.Vars["SESSION_START_TIMEOUT"] = "120"
+	w.Vars["SESSION_START_TIMEOUT"] = "400" // fifty containers at once, on a machine that has other tests
 	w.StartServe()
 	second := w.Sibling("second")
 	second.StartServe()
@@ -275,7 +275,7 @@ func TestWorkOfKilledInstanceIsTakenOver(t *testing.T) {
 	})
 	second.Serve.Signal(syscall.SIGKILL)
 	begun := time.Now()
-	harness.Eventually(t, 30*time.Second, "the other instance has finished it", func() error {
+	harness.Eventually(t, 2*time.Minute, "the other instance has finished it", func() error {
 		all, err := w.Sessions(t.Context())
 		for _, s := range all {
 			if s.Operation != nil || s.Status != "running" {
