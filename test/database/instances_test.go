@@ -275,7 +275,7 @@ func TestWorkOfKilledInstanceIsTakenOver(t *testing.T) {
 	})
 	second.Serve.Signal(syscall.SIGKILL)
 	begun := time.Now()
-	harness.Eventually(t, 2*time.Minute, "the other instance has finished it", func() error {
+	harness.Eventually(t, 30*time.Second, "the other instance has finished it", func() error {
 		all, err := w.Sessions(t.Context())
 		for _, s := range all {
 			if s.Operation != nil || s.Status != "running" {

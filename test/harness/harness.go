@@ -287,9 +287,20 @@ func Must(t testing.TB, err error) {
 	}
 }
 
-// Eventually retries until try succeeds or the time has passed, and then fails with the last error.
+// Limits of ten seconds and more are for a machine that does nothing else. They only end a wait that is in vain, so that on a machine
+// that runs other tests they may be longer; shorter ones are what a test is about.
+const (
+	patient  = 10 * time.Second
+	patience = 4
+)
+
+// Eventually retries until try succeeds or the time has passed, and then fails with the last error. A limit of ten seconds or more is
+// four times as long.
 func Eventually(t testing.TB, within time.Duration, what string, try func() error) {
 	t.Helper()
+	if within >= patient {
+		within *= patience
+	}
 	deadline := time.Now().Add(within)
 	for {
 		err := try()
