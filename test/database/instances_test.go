@@ -115,8 +115,8 @@ func serves(t *testing.T, on *harness.Env, id, token string, want int) error {
 	return err
 }
 
+//nolint:paralleltest // fifty containers start at once
 func TestSessionLimitHoldsAcrossRacingInstances(t *testing.T) {
-	t.Parallel()
 	const limit, creates = 50, 200
 	w := newFixture(t)
 	w.Vars["MAX_CONCURRENT_SESSIONS"] = fmt.Sprint(limit)
