@@ -68,13 +68,9 @@ func printable(text string) string {
 }
 
 // CodeDigest returns what is stored of a link's code.
-func (k Keys) CodeDigest(code session.Secret) string {
-	return hex.EncodeToString(k.mac("link", code.Reveal()))
-}
+func (k Keys) CodeDigest(code session.Secret) string { return k.digest("link", code) }
 
-func (k Keys) cookieDigest(value session.Secret) string {
-	return hex.EncodeToString(k.mac("cookie", value.Reveal()))
-}
+func (k Keys) cookieDigest(value session.Secret) string { return k.digest("cookie", value) }
 
 // AdmitSignIn returns the principal of a request that shows the cookie of one of the session's sign-ins. It is false for any other
 // cookie, at a cost that does not depend on the session.

@@ -75,11 +75,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Serve serves until [Server.Shutdown]. It returns nil if ctx has ended by then.
 func (s *Server) Serve(ctx context.Context) error {
 	defer close(s.listenerClosed)
-	serve := s.http.Serve
-	if s.http.TLSConfig != nil {
-		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
-	}
-	err := serve(s.clients)
+	err := s.serveOn(s.clients)
 	if ctx.Err() != nil { // the listener was closed to drain
 		err = ignoreClosed(err)
 	}
@@ -89,15 +85,19 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
+// serveOn serves on a listener, with TLS if the server has certificates, until it is closed.
+func (s *Server) serveOn(l net.Listener) error {
+	if s.http.TLSConfig != nil {
+		return s.http.ServeTLS(l, "", "")
+	}
+	return s.http.Serve(l)
+}
+
 // ServeAlso serves on another listener in the same way, until that is closed or the server is shut down.
 func (s *Server) ServeAlso(l net.Listener) error {
 	clients := *s.clients
 	clients.Listener = l
-	serve := s.http.Serve
-	if s.http.TLSConfig != nil {
-		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
-	}
-	if err := serve(&clients); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.serveOn(&clients); !errors.Is(err, http.ErrServerClosed) {
 		return ignoreClosed(err)
 	}
 	return nil
