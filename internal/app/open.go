@@ -120,6 +120,7 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 		},
 		MaxSessions:  c.Limits.MaxSessions,
 		TokenLife:    c.Token.Expiry(),
+		SignInLife:   a.signInLife(),
 		SweepEvery:   time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute,
 		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(), Hold: a.storage.Hold,
