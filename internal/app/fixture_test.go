@@ -142,6 +142,20 @@ func (b *berth) call(t *testing.T, method, path, token string, out any) int {
 	return resp.StatusCode
 }
 
+// exit makes a session's server exit with code 3. The server may be gone before the client has read its response.
+func (b *berth) exit(t *testing.T, id, token string) {
+	t.Helper()
+	url := server.LocalURL(b.Addr(), b.cfg.Server.TLS()) + "/s/" + id + "/exit?code=3"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	if resp, err := b.client(t).Do(req); err == nil {
+		_ = resp.Body.Close()
+	}
+}
+
 // metrics returns the text that Prometheus would scrape.
 func (b *berth) metrics(t *testing.T) string {
 	t.Helper()

@@ -93,7 +93,7 @@ func TestBackgroundWorkHasRequestID(t *testing.T) {
 		Token string `json:"token"`
 	}
 	b.call(t, http.MethodPost, "/sessions", b.adminToken(t), &made)
-	b.call(t, http.MethodPost, "/s/"+made.ID+"/exit?code=3", made.Token, nil)
+	b.exit(t, made.ID, made.Token)
 	deadline := time.After(20 * time.Second)
 	for {
 		pieces := byRequest(kept.lines(t))

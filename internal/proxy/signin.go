@@ -144,7 +144,7 @@ func (p *Proxy) signIn(c *call, code, token session.Secret) error {
 	c.w.Header().Add("Set-Cookie", (&http.Cookie{
 		Name: policy.CookieName(id), Value: value.Reveal(), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		MaxAge: int(p.signInLife / time.Second),
-	}).String())
+	}).String()+"; Priority=High") // Chromium drops others first if a page next door stores too many
 	return nil
 }
 
@@ -166,7 +166,8 @@ func (p *Proxy) rejectSecret(c *call, secret session.Secret) error {
 	return err
 }
 
-// signOut ends the browser's sign-in, and has the browser forget what pages of the session have stored.
+// signOut ends the browser's sign-in, and has the browser forget what pages of the session have stored, except cookies: browsers
+// would remove those of all sessions of the domain.
 func (p *Proxy) signOut(c *call) error {
 	if err := p.authenticate(c); err == nil && c.principal.SignIn != "" {
 		err := p.signIns.SignOut(c.in.Context(), c.request.Place.Session, c.principal.SignIn)
@@ -175,7 +176,7 @@ func (p *Proxy) signOut(c *call) error {
 		}
 	}
 	c.clearCookies()
-	c.w.Header().Set("Clear-Site-Data", `"cache", "cookies", "storage"`)
+	c.w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
 	seeOther(c, origin.SignIn)
 	return nil
 }

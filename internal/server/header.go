@@ -43,8 +43,11 @@ func limited(next http.Handler) http.Handler {
 			return
 		}
 		readable := strings.Contains(r.Header.Get("Accept"), "text/html")
-		clear(r.Header) // is not kept in memory while a client takes its time to read the response
 		h := w.Header()
+		if cookies > maxCookies {
+			repairCookies(h, r)
+		}
+		clear(r.Header) // is not kept in memory while a client takes its time to read the response
 		h.Set("Cache-Control", "no-store")
 		if r.ProtoMajor < 2 {
 			h.Set("Connection", "close")
@@ -53,7 +56,6 @@ func limited(next http.Handler) http.Handler {
 			httpapi.WriteProblem(w, r, errFields)
 			return
 		}
-		h.Set("Clear-Site-Data", `"cookies"`)
 		if !readable {
 			httpapi.WriteProblem(w, r, errCookies)
 			return

@@ -62,15 +62,23 @@ func (q *Request) MayUseCookie() bool {
 	return false
 }
 
-// withoutOwnCookies returns the Cookie headers without Berth's cookies.
-func withoutOwnCookies(headers []string) []string {
+// maxForwarded bounds the cookies that a session's server gets, in bytes. OpenCode refuses a header of more than 16 KiB, and a page
+// next door can make a browser send more than that.
+const maxForwarded = 8 << 10
+
+// forwardedCookies returns the Cookie headers without Berth's cookies, and without those that do not fit.
+func forwardedCookies(headers []string) []string {
 	var kept []string
+	size := 0
 	for _, header := range headers {
 		var pairs []string
 		for pair := range strings.SplitSeq(header, ";") {
-			if pair = strings.TrimSpace(pair); pair != "" && !isOurCookie(pair) {
-				pairs = append(pairs, pair)
+			pair = strings.TrimSpace(pair)
+			if pair == "" || isOurCookie(pair) || size+len(pair)+2 > maxForwarded {
+				continue
 			}
+			size += len(pair) + 2
+			pairs = append(pairs, pair)
 		}
 		if len(pairs) > 0 {
 			kept = append(kept, strings.Join(pairs, "; "))

@@ -3,6 +3,8 @@ package policy
 import (
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func FuzzCookie(f *testing.F) {
@@ -27,4 +29,20 @@ func FuzzCookie(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestCookiesThatDoNotFitAreNotForwarded(t *testing.T) {
+	t.Parallel()
+	large, half := "bomb="+strings.Repeat("x", maxForwarded), "half="+strings.Repeat("x", maxForwarded/2)
+	for name, c := range map[string]struct{ got, want []string }{
+		"small ones":         {[]string{"a=1;b=2"}, []string{"a=1; b=2"}},
+		"one that is large":  {[]string{"a=1; " + large + "; b=2"}, []string{"a=1; b=2"}},
+		"two in two fields":  {[]string{half, half + "; b=2"}, []string{half, "b=2"}},
+		"ours do not count":  {[]string{"berth-x=" + large + "; a=1"}, []string{"a=1"}},
+		"none that does fit": {[]string{large}, nil},
+	} {
+		if d := cmp.Diff(c.want, forwardedCookies(c.got)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
 }

@@ -89,7 +89,7 @@ func sanitizeRequest(h Header) {
 			delete(h, name)
 		}
 	}
-	if cookies := withoutOwnCookies(h["Cookie"]); len(cookies) > 0 {
+	if cookies := forwardedCookies(h["Cookie"]); len(cookies) > 0 {
 		h["Cookie"] = cookies
 	} else {
 		delete(h, "Cookie")
