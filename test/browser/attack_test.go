@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"berth/internal/waittest"
+	"berth/test/chromium"
 )
 
 // attack is what a page of session A tries. Requests below HIT, which is B's, are seen by B's server if they are let in.
@@ -57,9 +58,9 @@ const settled = async (w, seen) => { for (let i = 0; i < 100 && !seen(); i++) aw
 // prepare signs a browser in to two sessions.
 func prepare(t *testing.T) *field {
 	t.Helper()
-	f := &field{T: t, atA: startChromium(t), berth: startBerth(t)}
+	f := &field{T: t, atA: chromium.Start(t), berth: startBerth(t)}
 	f.a, f.b = f.berth.create(t), f.berth.create(t)
-	f.atB = newTab(f.atA, t)
+	f.atB = chromium.NewTab(f.atA, t)
 	f.signIn(f.atA, f.a)
 	f.signIn(f.atB, f.b)
 	return f
@@ -68,14 +69,14 @@ func prepare(t *testing.T) *field {
 // signIn opens a link and waits until the session's page is shown.
 func (f *field) signIn(tab context.Context, r room) {
 	f.Helper()
-	visit(tab, f.T, r.link(f.T))
+	chromium.Visit(tab, f.T, r.link(f.T))
 	waittest.Until(f.T, "the page of the session is shown", func() error {
-		got, err := evaluate(tab, "return location.origin + ' ' + document.title + ' ' + document.body.innerText")
+		got, err := chromium.Evaluate(tab, "return location.origin + ' ' + document.title + ' ' + document.body.innerText")
 		switch {
 		case err != nil || strings.HasPrefix(got, r.origin()+" a session "):
 			return err
 		case strings.Contains(got, "ERR_NETWORK_CHANGED"):
-			visit(tab, f.T, r.link(f.T)) // see visit
+			chromium.Visit(tab, f.T, r.link(f.T)) // see chromium.Visit
 		}
 		return fmt.Errorf("it is %q", got)
 	})
@@ -84,12 +85,12 @@ func (f *field) signIn(tab context.Context, r room) {
 // run runs a script in a page of A.
 func (f *field) run(script string) (string, error) {
 	known := fmt.Sprintf("const A=%q,B=%q,API=%q,IDA=%q,IDB=%q,TOKENA=%q,DOMAIN=%q;", f.a.origin(), f.b.origin(), f.berth.url, f.a.ID, f.b.ID, f.a.Token, domain)
-	return evaluate(f.atA, known+tools+script)
+	return chromium.Evaluate(f.atA, known+tools+script)
 }
 
 // usable returns what is wrong with a page of a session in its own tab; "": nothing.
 func usable(tab context.Context) string {
-	got, err := evaluate(tab, `for (let i = 0; i < 5; i++) try { return '' + (await fetch('/report', {cache: 'no-store'})).status } catch {} return 'nothing'`)
+	got, err := chromium.Evaluate(tab, `for (let i = 0; i < 5; i++) try { return '' + (await fetch('/report', {cache: 'no-store'})).status } catch {} return 'nothing'`)
 	if err != nil || got != "200" {
 		return fmt.Sprintf("its own page gets %s, %v", got, err)
 	}
@@ -99,7 +100,7 @@ func usable(tab context.Context) string {
 // cookies are what the session's server gets with a request of its own page.
 func (f *field) cookies(tab context.Context) string {
 	f.Helper()
-	text, err := evaluate(tab, `return await (await fetch('/report', {cache: 'no-store'})).text()`)
+	text, err := chromium.Evaluate(tab, `return await (await fetch('/report', {cache: 'no-store'})).text()`)
 	var seen report
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &seen)
@@ -133,8 +134,8 @@ func TestPageOfOneSessionAttacksAnother(t *testing.T) {
 		if a.navigates {
 			visits = append(visits, mark)
 		}
-		closeOthers(t, f.atA, f.atB)
-		if visit(f.atA, t, f.a.origin()+"/"); usable(f.atA) != "" {
+		chromium.CloseOthers(t, f.atA, f.atB)
+		if chromium.Visit(f.atA, t, f.a.origin()+"/"); usable(f.atA) != "" {
 			f.signIn(f.atA, f.a) // some attack itself
 		}
 	}

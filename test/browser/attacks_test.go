@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"berth/internal/waittest"
+	"berth/test/chromium"
 )
 
 // The attacks. See [attack] for what their scripts return, and tools for the functions that they use.
@@ -177,7 +178,7 @@ var readings = []attack{
 		script: `const seen = await read('/s/' + IDB + '/report'); return seen.includes(MARK) || seen.includes('Hits":[]') ? seen : ''`,
 	},
 	{name: "storage of B", script: `localStorage.setItem('mark', 'a'); document.cookie = 'mark=a'; return ''`, check: func(f *field) string {
-		got, err := evaluate(f.atB, `return localStorage.getItem('mark') || document.cookie`)
+		got, err := chromium.Evaluate(f.atB, `return localStorage.getItem('mark') || document.cookie`)
 		if err != nil || strings.Contains(got, "mark") {
 			return got
 		}
@@ -297,7 +298,7 @@ var fields = []attack{
 	{name: "foreign name that leads here", check: func(f *field) string {
 		for _, host := range []string{"evil.test", "evil.example.test", "a." + strings.TrimPrefix(f.b.origin(), "https://")} {
 			host, _, _ = strings.Cut(host, ":")
-			if got := visit(f.atA, f.T, "https://"+host+":"+f.berth.port+"/"); got != http.StatusMisdirectedRequest {
+			if got := chromium.Visit(f.atA, f.T, "https://"+host+":"+f.berth.port+"/"); got != http.StatusMisdirectedRequest {
 				return host + " is served"
 			}
 		}

@@ -1,4 +1,7 @@
-package browser_test
+// Package chromium drives a real Chromium in tests, one tab by one.
+//
+// It knows pages and scripts. It does not know what serves them.
+package chromium
 
 import (
 	"context"
@@ -17,9 +20,9 @@ const chromiumVariable = "BERTH_TEST_CHROMIUM"
 // patience is how long a step of a browser may take on a machine that is busy with other tests.
 const patience = 2 * time.Minute
 
-// needsChromium returns Chromium's path. It skips the test when BERTH_TEST_CHROMIUM is not set, and fails it instead when
+// program returns Chromium's path. It skips the test when BERTH_TEST_CHROMIUM is not set, and fails it instead when
 // BERTH_TEST_REQUIRE=1.
-func needsChromium(t *testing.T) string {
+func program(t *testing.T) string {
 	t.Helper()
 	path := os.Getenv(chromiumVariable)
 	if path == "" {
@@ -32,13 +35,13 @@ func needsChromium(t *testing.T) string {
 	return path
 }
 
-// startChromium starts a browser with a new profile, which resolves every name to this machine and trusts every certificate.
-// It returns the context of its first tab.
-func startChromium(t *testing.T) context.Context {
+// Start starts a browser with a new profile, which resolves every name to this machine, those below localhost by
+// itself, and trusts every certificate. It returns the context of its first tab.
+func Start(t *testing.T) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:len(chromedp.DefaultExecAllocatorOptions):len(chromedp.DefaultExecAllocatorOptions)],
-		chromedp.ExecPath(needsChromium(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1"), chromedp.WSURLReadTimeout(patience),
+		chromedp.ExecPath(program(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1, EXCLUDE *.localhost"), chromedp.WSURLReadTimeout(patience),
 	)
 	allocator, end := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	t.Cleanup(end)
@@ -53,8 +56,8 @@ func startChromium(t *testing.T) context.Context {
 	return tab
 }
 
-// newTab opens another tab of the same browser.
-func newTab(of context.Context, t *testing.T) context.Context {
+// NewTab opens another tab of the same browser.
+func NewTab(of context.Context, t *testing.T) context.Context {
 	t.Helper()
 	tab, end := chromedp.NewContext(of)
 	t.Cleanup(end)
@@ -64,9 +67,9 @@ func newTab(of context.Context, t *testing.T) context.Context {
 	return tab
 }
 
-// visit shows a page, and returns the status that it came with. It tries again where other tests have just changed this machine's
+// Visit shows a page, and returns the status that it came with. It tries again where other tests have just changed this machine's
 // network interfaces, which makes Chromium give up what is under way.
-func visit(tab context.Context, t *testing.T, url string) int64 {
+func Visit(tab context.Context, t *testing.T, url string) int64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(tab, patience)
 	defer cancel()
@@ -89,16 +92,16 @@ func withoutCode(url string) string {
 	return before
 }
 
-// evaluate runs the body of an async function in a tab, as if its user had just clicked, and returns the text that it returns.
-func evaluate(tab context.Context, body string) (string, error) {
+// Evaluate runs the body of an async function in a tab, as if its user had just clicked, and returns the text that it returns.
+func Evaluate(tab context.Context, body string) (string, error) {
 	ctx, cancel := context.WithTimeout(tab, patience)
 	defer cancel()
 	return chromedp.Run(ctx, chromedp.Evaluate[string]("(async()=>{"+body+"})()", chromedp.EvalAwaitPromise,
 		func(p *runtime.EvaluateParams) { p.UserGesture = new(true) }))
 }
 
-// closeOthers closes every page but those of the tabs.
-func closeOthers(t *testing.T, tabs ...context.Context) {
+// CloseOthers closes every page but those of the tabs.
+func CloseOthers(t *testing.T, tabs ...context.Context) {
 	t.Helper()
 	all, err := chromedp.Targets(tabs[0])
 	if err != nil {
