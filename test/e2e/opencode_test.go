@@ -20,14 +20,7 @@ import (
 // opencodeEnv runs sessions of the real OpenCode.
 func opencodeEnv(t *testing.T) *fixture {
 	t.Helper()
-	image := os.Getenv("BERTH_TEST_OPENCODE_IMAGE")
-	if image == "" {
-		const why = "needs the session image: set BERTH_TEST_OPENCODE_IMAGE to its name"
-		if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
+	harness.OpenCodeImage(t)
 	w := newWorld(t)
 	w.Vars["SESSION_ROUTE"] = "published" // the small server's tests go by the network
 	w.StartServe()
@@ -38,7 +31,7 @@ func opencodeEnv(t *testing.T) *fixture {
 func TestOpenCodeThroughGuardAndProxy(t *testing.T) {
 	t.Parallel()
 	w := opencodeEnv(t)
-	id, token := w.Create(fmt.Sprintf(`{"owner":"alice","image":%q}`, os.Getenv("BERTH_TEST_OPENCODE_IMAGE")))
+	id, token := w.Create(fmt.Sprintf(`{"owner":"alice","image":%q}`, harness.OpenCodeImage(t)))
 	base := "/s/" + id
 
 	t.Run("health is that of OpenCode", func(t *testing.T) {

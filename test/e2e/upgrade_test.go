@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -195,7 +194,7 @@ func TestUpgradeByCommandLineAndBack(t *testing.T) {
 func TestOpenCodeKeepsItsHistoryThroughAnUpgradeAndBack(t *testing.T) {
 	t.Parallel()
 	w := opencodeEnv(t)
-	present, image := os.Getenv("BERTH_TEST_OPENCODE_IMAGE"), w.Instance+":next"
+	present, image := harness.OpenCodeImage(t), w.Instance+":next"
 	api := dockertest.Client(t)
 	_, err := api.ImageTag(t.Context(), client.ImageTagOptions{Source: present, Target: image})
 	harness.Must(t, err)
