@@ -7,15 +7,22 @@ import (
 	"berth/internal/origin"
 )
 
-// addressesOf are the fields that tell how browsers and programs get to a session.
+// addressesOf are the fields that tell how browsers and programs get to a session. Where the server does not know its own address,
+// programs get the one that is used here.
 func addressesOf(s httpapi.Session, api *client) [][2]string {
-	attach := strings.TrimSuffix(api.base.String(), "/") + strings.TrimSuffix(s.Path, "/")
-	var fields [][2]string
+	var browsers, terminals [][2]string
+	byPath := false
 	for _, at := range s.Addresses {
-		fields = append(fields, [2]string{"in a browser", at.URL})
-		if at.By == string(origin.ByHost) { // programs resolve it too
-			attach = strings.TrimSuffix(at.URL, "/")
+		if origin.Way(at.By).ForBrowsers() {
+			browsers = append(browsers, [2]string{"in a browser", at.URL})
 		}
+		if at.Attach != "" {
+			terminals = append(terminals, [2]string{"in a terminal", at.Attach})
+		}
+		byPath = byPath || at.By == string(origin.ByPath)
 	}
-	return append(fields, [2]string{"in a terminal", `opencode attach ` + attach + ` -p "$OPENCODE_SERVER_PASSWORD"`})
+	if !byPath {
+		terminals = append(terminals, [2]string{"in a terminal", httpapi.Attach(strings.TrimSuffix(api.base.String(), "/") + s.Path)})
+	}
+	return append(browsers, terminals...)
 }

@@ -17,7 +17,7 @@ func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, er
 		Sessions: a.manager, Access: a.access, Version: a.version, Logger: a.named("httpapi"),
 		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events, Streaming: server.HoldConnection,
 		Size:       a.health.WorkspaceSize,
-		Addresses:  a.origins.Of,
+		Addresses:  a.origins.All,
 		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
 		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
 		Metrics:    metrics,

@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"strings"
 	"time"
 
+	"berth/internal/origin"
 	"berth/internal/session"
 )
 
@@ -15,7 +17,7 @@ type Session struct {
 	LastError      string           `json:"last_error,omitempty" doc:"why the last operation failed"`
 	Operation      *Operation       `json:"operation,omitempty" doc:"the operation in progress"`
 	Path           string           `json:"path" doc:"where programs reach the session's server, below this server's address" example:"/s/ses-gezdgnbvgy3tqojq/"`
-	Addresses      []Address        `json:"addresses,omitempty" doc:"of the session's own origin, which browsers need; the one for most clients is the first"`
+	Addresses      []Address        `json:"addresses,omitempty" doc:"every address that is known; the one for most clients is the first"`
 	Profile        string           `json:"profile"`
 	Image          string           `json:"image"`
 	ImageSource    string           `json:"image_source,omitempty" enum:"profile,chosen" doc:"profile: the session follows its profile's image; absent: it keeps its image until it is upgraded, like a chosen one"`
@@ -37,10 +39,25 @@ type Session struct {
 	Metadata       session.Metadata `json:"metadata,omitempty"`
 }
 
-// Address is one address of a session's own origin.
+// Address is one address of a session.
 type Address struct {
-	By  string `json:"by" enum:"host,port,localhost" doc:"localhost: browsers on the machine itself resolve it, most programs do not"`
-	URL string `json:"url" example:"https://ses-gezdgnbvgy3tqojq.sessions.example.com/"`
+	By     string `json:"by" enum:"host,port,localhost,path" doc:"localhost: browsers on the machine itself resolve it, most programs do not; path: for programs only"`
+	URL    string `json:"url" example:"https://ses-gezdgnbvgy3tqojq.sessions.example.com/"`
+	Attach string `json:"attach,omitempty" doc:"the command of a terminal, for a shell with the session's token in OPENCODE_SERVER_PASSWORD; absent where programs do not resolve the name"`
+}
+
+// addressOf converts an address for the API.
+func addressOf(at origin.Address) Address {
+	out := Address{By: string(at.Way), URL: at.URL}
+	if at.Way.ForPrograms() {
+		out.Attach = Attach(at.URL)
+	}
+	return out
+}
+
+// Attach is the command with which a terminal attaches to a session's address, in a shell with the token in a variable.
+func Attach(address string) string {
+	return `opencode attach ` + strings.TrimSuffix(address, "/") + ` -p "$OPENCODE_SERVER_PASSWORD"`
 }
 
 // Operation is an operation in progress.
@@ -92,7 +109,7 @@ func (a *API) sessionOf(s session.Session) Session {
 	out := shown(s)
 	out.Workspace = a.Size(s.ID)
 	for _, at := range a.Addresses(s.ID) {
-		out.Addresses = append(out.Addresses, Address{By: string(at.Way), URL: at.URL})
+		out.Addresses = append(out.Addresses, addressOf(at))
 	}
 	idle := a.Sessions.IdleDeadline(s)
 	out.StopsAt = timeOf(idle.Until)
@@ -108,7 +125,7 @@ func (a *API) sessionOf(s session.Session) Session {
 
 func shown(s session.Session) Session {
 	out := Session{
-		ID: s.ID, Owner: s.Owner, Status: s.Status, LastError: s.LastError, Path: "/s/" + string(s.ID) + "/",
+		ID: s.ID, Owner: s.Owner, Status: s.Status, LastError: s.LastError, Path: origin.Path(s.ID),
 		Profile: s.Profile, Image: s.Image, ImageSource: string(s.ImageSource), ContainerName: s.ContainerName, ContainerID: s.ContainerID, HostDir: s.HostDir,
 		Port: s.Port, CreatedAt: s.CreatedAt, LastAccessed: s.LastAccessed, TokenExpiresAt: timeOf(s.Token.ExpiresAt),
 		ExpiresAt: timeOf(s.ExpiresAt), StopReason: string(s.StopReason), RestartCount: s.RestartCount, Metadata: s.Metadata,

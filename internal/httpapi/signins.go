@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"time"
 
 	"rsc.io/qr"
@@ -51,7 +52,7 @@ func (a *API) createLink(ctx context.Context, in *createLinkInput) (*createLinkO
 
 // newLink makes a link to a session for a principal who may make one. There is at least one address.
 func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID) (SignInLink, error) {
-	addresses := a.Addresses(id)
+	addresses := slices.DeleteFunc(a.Addresses(id), func(at origin.Address) bool { return !at.Way.ForBrowsers() })
 	if len(addresses) == 0 {
 		return SignInLink{}, errNoAddress
 	}

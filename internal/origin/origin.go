@@ -136,7 +136,7 @@ func (s *Set) isOwn(name string) bool {
 	return err == nil
 }
 
-// Way is how a client gets to a session's own origin.
+// Way is how a client gets to a session.
 type Way string
 
 // Every way. The values are in the API.
@@ -144,7 +144,14 @@ const (
 	ByHost      Way = "host"      // a name below SESSION_DOMAIN
 	ByPort      Way = "port"      // a port of its own
 	ByLocalhost Way = "localhost" // a name below localhost, which browsers on the machine itself resolve, and most programs do not
+	ByPath      Way = "path"      // below Berth's own origin, where no browser shows a session
 )
+
+// ForBrowsers reports whether a browser gets to a session this way, which is then an origin of its own.
+func (w Way) ForBrowsers() bool { return w != ByPath }
+
+// ForPrograms reports whether programs get to a session this way with the machine's own resolver.
+func (w Way) ForPrograms() bool { return w != ByLocalhost }
 
 // Address is one address of a session.
 type Address struct {
@@ -169,6 +176,22 @@ func (s *Set) Of(id session.ID) []Address {
 	}
 	return all
 }
+
+// All is [Set.Of], and the address below Berth's own where that is known.
+func (s *Set) All(id session.ID) []Address {
+	all := s.Of(id)
+	switch {
+	case s == nil:
+	case s.public != nil:
+		all = append(all, Address{ByPath, s.public.Scheme + "://" + s.public.Host + Path(id)})
+	case s.local.name != "":
+		all = append(all, Address{ByPath, s.scheme + "://" + local + ":" + s.local.port + Path(id)})
+	}
+	return all
+}
+
+// Path is where a session is below Berth's own address.
+func Path(id session.ID) string { return "/s/" + string(id) + "/" }
 
 // atPort is the address of a port of Berth's own host, which is name where it is not known.
 func (s *Set) atPort(name string, port uint16) string {

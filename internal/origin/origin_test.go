@@ -71,15 +71,22 @@ func TestAddressesLeadBackToTheirSession(t *testing.T) {
 	if got := both.Of("ses-one"); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+	want = append(want, Address{ByPath, "http://localhost:9000/s/ses-one/"})
+	if got := both.All("ses-one"); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 	for host, want := range map[string]string{"localhost:9000": want[1].URL, "127.0.0.1": want[1].URL, "berth.example": want[0].URL} {
 		if got, ok := both.From("ses-one", host); got != want || !ok {
 			t.Errorf("from %s: got %q, want %q", host, got, want)
 		}
 	}
+	if got := New(Options{Listen: 8080}).All("ses-one"); len(got) != 0 {
+		t.Errorf("got %v although Berth's own address is not known", got)
+	}
 	if _, ok := New(Options{Listen: 8080}).From("ses-one", "localhost"); ok {
 		t.Error("a session has an origin although there is none")
 	}
-	for _, at := range want {
+	for _, at := range want[:2] {
 		if kind, label := both.Find(address(t, at.URL).Host); kind != OfSession || label != "ses-one" {
 			t.Errorf("%s: got %d %q", at.URL, kind, label)
 		}
