@@ -36,6 +36,7 @@ type Env struct {
 	Instance string            // label of what is made on the engine
 	Vars     map[string]string // of serve and of short commands
 	URL      string
+	Client   *http.Client // of the test's own requests
 	Guard    *Process
 	Serve    *Process // nil before StartServe
 
@@ -70,7 +71,7 @@ func New(t testing.TB) *Env {
 		"MAX_CONCURRENT_SESSIONS": "50", "CONTAINER_MEMORY_LIMIT": "1g", "RECONCILE_INTERVAL": "2",
 		"RESOURCE_CRITICAL_THRESHOLD": "1", // the tests themselves load the machine
 	}
-	w.URL = "http://" + w.Vars["BERTH_LISTEN"]
+	w.URL, w.Client = "http://"+w.Vars["BERTH_LISTEN"], http.DefaultClient
 	w.StartGuard()
 	return w
 }
@@ -105,7 +106,7 @@ func (w *Env) StartServe() {
 	w.t.Helper()
 	w.LaunchServe()
 	Eventually(w.t, 30*time.Second, w.name+" is ready", func() error {
-		resp, err := http.Get(w.URL + "/readyz")
+		resp, err := w.Client.Get(w.URL + "/readyz")
 		if err != nil {
 			return errors.Join(err, w.Serve.failure())
 		}
@@ -260,7 +261,7 @@ func (w *Env) TryWith(ctx context.Context, method, path, token, body string, hea
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := w.Client.Do(req)
 	if err != nil {
 		return Answer{}, err
 	}

@@ -82,6 +82,7 @@ func complete(w http.ResponseWriter, r *http.Request) {
 		sendCompletion(w, "stop", map[string]any{"content": "A conversation"})
 	case last.Role == "user" && found:
 		command, _, _ = strings.Cut(command, "\n")
+		command = strings.TrimSuffix(command, `"`) // opencode run puts the prompt into quotation marks
 		arguments, _ := json.Marshal(map[string]string{"command": command, "description": "Runs the command"})
 		sendCompletion(w, "tool_calls", map[string]any{"tool_calls": []any{map[string]any{
 			"index": 0, "id": "call_1", "type": "function", "function": map[string]any{"name": "bash", "arguments": string(arguments)},
