@@ -43,12 +43,28 @@ type connection struct {
 }
 
 // shut closes the connection at once. Closing TLS would wait for a client that does not read.
-func (c *connection) shut() {
-	conn := c.Conn
-	if encrypted, ok := conn.(*tls.Conn); ok {
-		conn = encrypted.NetConn()
+func (c *connection) shut() { _ = c.below().Close() }
+
+// below returns the connection below TLS.
+func (c *connection) below() net.Conn {
+	if encrypted, ok := c.Conn.(*tls.Conn); ok {
+		return encrypted.NetConn()
 	}
-	_ = conn.Close()
+	return c.Conn
+}
+
+// begun notes that a request of the connection has begun, or has been admitted: its header has been received.
+func (c *connection) begun() {
+	if client, ok := c.below().(*clientConn); ok {
+		client.header.restart()
+	}
+}
+
+// isHeld reports whether the connection has a request during which it must not be closed.
+func (c *connection) isHeld() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held > 0
 }
 
 // spare returns since when the connection has been closable for another one; false: it must not be closed. Requests without a
@@ -69,6 +85,9 @@ func (c *connections) begin(ctx context.Context, conn net.Conn) context.Context 
 	now := time.Now()
 	one := &connection{Conn: conn, state: http.StateNew, since: now, opened: now}
 	c.open.Store(conn, one)
+	if client, ok := one.below().(*clientConn); ok {
+		client.header.start(one)
+	}
 	return context.WithValue(ctx, connKey{}, one)
 }
 

@@ -30,6 +30,7 @@ type clientListener struct {
 	probe       time.Duration // see probeEvery; whole seconds
 	closeOldest func() bool   // closes a connection that has no request with a valid token; false: there is none
 	open        *atomic.Int64 // connections; of all listeners of a server together
+	headers     *headerLimit  // also of all listeners together
 }
 
 // Accept returns the next connection. At the limit it closes one that has no request with a valid token; if there is none, it
@@ -50,7 +51,7 @@ func (l *clientListener) Accept() (net.Conn, error) {
 		}
 		l.watch(tcp)
 		l.open.Add(1)
-		return &clientConn{TCPConn: tcp, stall: l.timeout / 2, closed: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+		return &clientConn{TCPConn: tcp, stall: l.timeout / 2, closed: sync.OnceFunc(func() { l.open.Add(-1) }), header: receiving{limit: l.headers}}, nil
 	}
 }
 
@@ -75,10 +76,20 @@ type clientConn struct {
 	*net.TCPConn
 	stall  time.Duration
 	closed func()
+	header receiving
 
 	mu       sync.Mutex
 	explicit bool // SetWriteDeadline or SetDeadline has set a deadline, which takes precedence
 	armed    time.Time
+}
+
+// Read fails when too many connections receive large headers.
+func (c *clientConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if n > 0 && !c.header.add(n) {
+		return 0, errLargeHeaders
+	}
+	return n, err
 }
 
 // Write writes all of p, however long it takes, as long as the client takes some of it.
@@ -154,5 +165,6 @@ func (c *clientConn) SetDeadline(t time.Time) error {
 // Close ends the connection.
 func (c *clientConn) Close() error {
 	c.closed()
+	c.header.end()
 	return c.TCPConn.Close()
 }

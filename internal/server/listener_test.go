@@ -109,12 +109,12 @@ func TestConnectionOfNonReadingClientIsClosed(t *testing.T) {
 func TestConnectionOfSlowReaderIsKept(t *testing.T) {
 	t.Parallel()
 	ended := make(chan time.Duration, 1)
-	address, _ := serve(t, endless(4<<20, 0, ended), 10, 2*time.Second)
+	address, _ := serve(t, endless(4<<20, 0, ended), 10, 4*time.Second)
 	conn := ask(t, address)
 	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
-	piece, tick := make([]byte, 16<<10), time.NewTicker(100*time.Millisecond)
+	piece, tick := make([]byte, 32<<10), time.NewTicker(100*time.Millisecond)
 	defer tick.Stop()
-	for range 60 { // three times the timeout of a client that reads nothing, and far less than one piece
+	for range 120 { // three times the timeout of a client that reads nothing, and far less than one piece
 		<-tick.C
 		if _, err := conn.Read(piece); err != nil {
 			t.Fatalf("after %d pieces: %v", len(ended), err)
@@ -347,17 +347,17 @@ func TestWriteDeadlineSparesSlowClients(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			conn := &clientConn{TCPConn: accepted.(*net.TCPConn), stall: time.Second, closed: func() {}}
+			conn := &clientConn{TCPConn: accepted.(*net.TCPConn), stall: 2 * time.Second, closed: func() {}}
 			_ = conn.SetWriteBuffer(1 << 20)
 			ended := make(chan error, 1)
 			go func() {
 				_, err := conn.Write(make([]byte, 64<<20))
 				ended <- err
 			}()
-			tick, piece := time.NewTicker(50*time.Millisecond), make([]byte, 8<<10)
+			tick, piece := time.NewTicker(50*time.Millisecond), make([]byte, 32<<10)
 			defer tick.Stop()
-			deadline := time.After(10 * time.Second)
-			for range 100 {
+			deadline := time.After(30 * time.Second)
+			for range 200 {
 				select {
 				case <-tick.C:
 				case err := <-ended:

@@ -23,6 +23,7 @@ type hold struct {
 func (h *hold) begin() {
 	if !h.held.Swap(true) {
 		h.connection.hold(true)
+		h.connection.begun()
 		h.connections.leave(h.connection)
 	}
 }
@@ -65,6 +66,7 @@ func (s *Server) identified(next http.Handler) http.Handler {
 		if !s.connections.enter(h.connection, s.clients.most) {
 			panic(http.ErrAbortHandler) // without a response, which may have to wait for the client
 		}
+		h.connection.begun()
 		defer h.end() // what remains to be written fits a buffer
 		client := s.client(r)
 		client.OnAdmitted = h.admitted

@@ -56,7 +56,7 @@ func New(o Options) *Server {
 	s := &Server{listener: o.Listener, client: o.Client, draining: o.Draining, log: o.Logger, listenerClosed: make(chan struct{})}
 	s.clients = &clientListener{
 		Listener: o.Listener, most: cmp.Or(o.MaxConnections, minClients), timeout: clientTimeout, probe: probeEvery,
-		closeOldest: s.connections.closeOldest, open: new(atomic.Int64),
+		closeOldest: s.connections.closeOldest, open: new(atomic.Int64), headers: new(headerLimit),
 	}
 	s.http = http.Server{
 		Handler: s.streams(limitBody(s.identified(s.closing(secured(limited(o.Handler)))))), ConnState: s.connections.note, ConnContext: s.connections.begin,

@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"berth/internal/waittest"
+	"berth/test/chromium"
 )
 
 // A page can set cookies for all sessions of a domain, more than a request may have or OpenCode accepts. B's user does not notice,
@@ -33,15 +34,15 @@ func TestCookieBombIsDefusedAndTheBrowserRemainsSignedIn(t *testing.T) {
 		if _, err := f.run(fmt.Sprintf(`for (let i = 0; i < %d; i++) document.cookie = 'bomb' + i + '=' + 'x'.repeat(4000) + '; Secure; Path=/; Domain=' + DOMAIN + %q; await cookieStore.getAll(); return document.cookie.length < 0 ? 'x' : ''`, c.cookies, c.attributes)); err != nil {
 			t.Fatal(err)
 		}
-		if status := visit(f.atB, t, f.b.origin()+page); (status == http.StatusRequestHeaderFieldsTooLarge) != c.refused {
+		if status := chromium.Visit(f.atB, t, f.b.origin()+page); (status == http.StatusRequestHeaderFieldsTooLarge) != c.refused {
 			t.Errorf("%s: got status %d, want it refused: %v", c.name, status, c.refused)
 		}
 		if c.refused {
 			// The page is left before the script has returned, or after.
-			_, _ = evaluate(f.atB, "document.querySelector('a').click(); return ''")
+			_, _ = chromium.Evaluate(f.atB, "document.querySelector('a').click(); return ''")
 		}
 		waittest.Until(t, c.name+": the page of B is shown", func() error {
-			if got, err := evaluate(f.atB, "return document.title"); err != nil || got != "a session" {
+			if got, err := chromium.Evaluate(f.atB, "return document.title"); err != nil || got != "a session" {
 				return fmt.Errorf("got %q, %v", got, err)
 			}
 			return nil
