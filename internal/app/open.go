@@ -171,7 +171,7 @@ func (a *App) openProxy(table *proxy.Table) (err error) {
 		CrossOrigins: append(a.cfg.Session.CORSOrigins(), policy.DesktopOrigins...),
 		SignIns:      a.manager,
 		SignInLife:   a.signInLife(),
-		SignInURL:    a.loginURL(),
+		OpenURL:      a.openURL(),
 		Touch:        a.manager.Touch,
 		Wake:         a.manager.Wake,
 		Progress:     a.manager.Progress,

@@ -37,12 +37,12 @@ func (a *App) openPeople() error {
 	return nil
 }
 
-// loginURL is where people sign in; empty if they cannot.
-func (a *App) loginURL() string {
+// openURL is where people open a session; empty if they cannot.
+func (a *App) openURL() string {
 	if a.people == nil {
 		return ""
 	}
-	return a.cfg.SignInOrigin() + httpapi.LoginPath
+	return a.cfg.SignInOrigin() + httpapi.OpenPath
 }
 
 // Verify implements [access.People].

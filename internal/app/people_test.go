@@ -139,6 +139,32 @@ func localhost() http.RoundTripper {
 	}}
 }
 
+// browse is a browser that keeps cookies, at an address that makes forms of its own origin's pages.
+func browse(t *testing.T, browser *http.Client, method, address, home string, form url.Values) (int, string, *url.URL) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/html")
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", home)
+	}
+	answer, err := browser.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text), answer.Request.URL
+}
+
+var accountLink = regexp.MustCompile(`href="(/\.berth/account[^"]*)"`)
+
 func TestPersonSignsInToOwnSession(t *testing.T) {
 	t.Parallel()
 	b, provider := startWithProvider(t, slog.New(slog.DiscardHandler))
@@ -155,49 +181,57 @@ func TestPersonSignsInToOwnSession(t *testing.T) {
 	home := "http://" + string(made.ID) + ".localhost:" + port
 
 	browser := oidctest.NewBrowser(t, localhost())
-	send := func(method, address string, form url.Values) (int, string) {
-		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Accept", "text/html")
-		if form != nil {
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.Header.Set("Origin", home)
-		}
-		answer, err := browser.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		text, err := io.ReadAll(answer.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer.StatusCode, string(text)
-	}
-	login := regexp.MustCompile(`href="([^"]*/auth/oidc/login[^"]*)"`)
-	status, page := send(http.MethodGet, home+"/", nil)
-	link := login.FindStringSubmatch(page)
+	status, page, _ := browse(t, browser, http.MethodGet, home+"/some/page?x=1", home, nil)
+	link := accountLink.FindStringSubmatch(page)
 	if status != http.StatusUnauthorized || link == nil {
 		t.Fatalf("got %d %s, want a page with the way to the provider", status, page)
 	}
-
-	answer := provider.SignIn(browser, html.UnescapeString(link[1]), "bob")
+	answer := provider.SignIn(browser, home+html.UnescapeString(link[1]), "bob")
 	answer.Body.Close()
 	code, isLink := strings.CutPrefix(answer.Request.URL.String(), home+"/.berth/link/")
 	if !isLink {
 		t.Fatalf("the sign-in ends at %s, want a link of the session", answer.Request.URL)
 	}
-	if status, page = send(http.MethodPost, home+"/.berth/sign-in", url.Values{"code": {code}}); status != http.StatusOK || login.MatchString(page) {
-		t.Errorf("after the sign-in: got %d %s, want the session's own page", status, page)
+	form := url.Values{"code": {code}}
+	other := oidctest.NewBrowser(t, localhost())
+	if status, page, _ = browse(t, other, http.MethodPost, home+"/.berth/sign-in", home, form); status != http.StatusUnauthorized {
+		t.Errorf("another browser that has seen the link: got %d %s, want 401", status, page)
 	}
+	status, page, at := browse(t, browser, http.MethodPost, home+"/.berth/sign-in", home, form)
+	if status == http.StatusUnauthorized || accountLink.MatchString(page) || at.RequestURI() != "/some/page?x=1" {
+		t.Errorf("after the sign-in: got %d %s at %s, want the page that bob has opened", status, page, at)
+	}
+}
 
-	browser = oidctest.NewBrowser(t, localhost())
-	answer = provider.SignIn(browser, "http://"+b.Addr().String()+"/auth/oidc/login?return_to="+string(made.ID), "ann")
+// Who begins at Berth's own address is signed in by the same steps: the session's origin binds the way back to the browser.
+func TestPersonOpensSessionFromBerthsOwnAddress(t *testing.T) {
+	t.Parallel()
+	b, provider := startWithProvider(t, slog.New(slog.DiscardHandler))
+	var made struct {
+		ID session.ID `json:"session_id"`
+	}
+	b.call(t, http.MethodPost, "/sessions", b.adminToken(t), &made)
+	_, port, _ := net.SplitHostPort(b.Addr().String())
+	home := "http://" + string(made.ID) + ".localhost:" + port
+	login := "http://" + b.Addr().String() + "/auth/oidc/login?return_to=" + string(made.ID)
+
+	ann := oidctest.NewBrowser(t, localhost()) // an operator
+	answer := provider.SignIn(ann, login, "ann")
 	answer.Body.Close()
-	if !strings.HasPrefix(answer.Request.URL.String(), home) { // ann is an operator
-		t.Errorf("the operator's sign-in ends at %s, want the session", answer.Request.URL)
+	// The provider of the test asks again, as it does each time.
+	answer = provider.SignIn(ann, answer.Request.URL.String(), "ann")
+	answer.Body.Close()
+	code, isLink := strings.CutPrefix(answer.Request.URL.String(), home+"/.berth/link/")
+	if !isLink {
+		t.Fatalf("the operator's sign-in ends at %s, want a link of the session", answer.Request.URL)
+	}
+	if status, page, _ := browse(t, ann, http.MethodPost, home+"/.berth/sign-in", home, url.Values{"code": {code}}); status == http.StatusUnauthorized {
+		t.Errorf("got %d %s", status, page)
+	}
+	bob := oidctest.NewBrowser(t, localhost())
+	answer = provider.SignIn(bob, login, "bob")
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusNotFound {
+		t.Errorf("bob, whose session it is not: got %d, want 404", answer.StatusCode)
 	}
 }

@@ -18,6 +18,7 @@ func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, er
 		Ready: a.ready, Health: a.health.Report, Instances: a.instances, Draining: a.draining, Streams: a.descriptors.Events, Streaming: server.HoldConnection,
 		Size:       a.health.WorkspaceSize,
 		Addresses:  a.origins.All,
+		SessionAt:  a.proxy.SessionAt,
 		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
 		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
 		Metrics:    metrics,

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -38,7 +39,7 @@ type Sessions interface {
 	OutOfDate(ctx context.Context, s session.Session) ([]session.Part, error)
 	Force(ctx context.Context, id session.ID, kind session.Kind) (*lifecycle.Work, error)
 	Rotate(ctx context.Context, id session.ID, digest string, grace time.Duration) (session.Session, error)
-	NewLink(ctx context.Context, id session.ID, digest string) (expires time.Time, err error)
+	NewLink(ctx context.Context, id session.ID, l session.Link) (expires time.Time, err error)
 	SignOut(ctx context.Context, id session.ID, signIn string) error
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
 	IdleDeadline(s session.Session) lifecycle.IdleDeadline
@@ -55,6 +56,7 @@ type Options struct {
 	Version    string                            // of Berth, for the OpenAPI document and /health
 	Size       func(session.ID) *WorkspaceSize   // the size of a session's volumes; default: not known
 	Addresses  func(session.ID) []origin.Address // of a session's own origin; default: none
+	SessionAt  func(*url.URL) session.ID         // whose own origin is at an address; "": nobody's; default: always
 	Ready      func() error                      // why requests for sessions cannot be served now; nil: they can
 	Health     func(context.Context) Health      // the operator's view without the containers
 	CheckEvery time.Duration                     // between two health checks of a session; 0: there are none
@@ -114,6 +116,9 @@ func New(opts Options) (*API, error) {
 	}
 	if opts.Addresses == nil {
 		opts.Addresses = func(session.ID) []origin.Address { return nil }
+	}
+	if opts.SessionAt == nil {
+		opts.SessionAt = func(*url.URL) session.ID { return "" }
 	}
 	if opts.Size == nil {
 		opts.Size = func(session.ID) *WorkspaceSize { return nil }

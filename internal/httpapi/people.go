@@ -9,16 +9,17 @@ import (
 	"berth/internal/session"
 )
 
-// Paths of the sign-in of people, on Berth's own origin. The second one is registered at the identity provider.
+// Paths of the sign-in of people, on Berth's own origin.
 const (
 	LoginPath    = "/auth/oidc/login"
-	CallbackPath = "/auth/oidc/callback"
+	CallbackPath = "/auth/oidc/callback" // registered at the identity provider
+	OpenPath     = "/auth/oidc/open"     // signs a person in to a session
 )
 
 // SignIn signs people in at an identity provider.
 type SignIn interface {
-	// Begin sends a browser there, to come back to [CallbackPath]. Until then returnTo, a session's ID or a path of Berth's own
-	// origin, is kept in the browser. Nothing was written if it returns an error.
+	// Begin sends a browser there, to come back to [CallbackPath]. Until then returnTo, a path of Berth's own origin or nothing, is
+	// kept in the browser. Nothing was written if it returns an error.
 	Begin(w http.ResponseWriter, r *http.Request, returnTo string) error
 	// Finish returns who has come back. It writes headers only. An error is CodeUnauthorized if the person is not known.
 	Finish(w http.ResponseWriter, r *http.Request) (p access.Principal, returnTo string, err error)
@@ -31,14 +32,18 @@ const (
 	opOpenSession  = "open-session"
 )
 
-// beginSignIn sends a browser to the identity provider.
+// beginSignIn sends a browser to the identity provider. It returns to a path of this origin, or to a session.
 func (a *API) beginSignIn(w http.ResponseWriter, r *http.Request) {
-	returnTo := r.URL.Query()["return_to"]
-	if len(returnTo) > 1 {
+	values := r.URL.Query()["return_to"]
+	if len(values) > 1 {
 		a.signInFailed(w, r, opBeginSignIn, session.Errorf(session.CodeInvalid, "there is more than one return_to"))
 		return
 	}
-	if err := a.SignIn.Begin(w, r, append(returnTo, "")[0]); err != nil {
+	returnTo := append(values, "")[0]
+	if id, err := session.ParseID(returnTo); err == nil {
+		returnTo = opening{session: id}.path()
+	}
+	if err := a.SignIn.Begin(w, r, returnTo); err != nil {
 		a.signInFailed(w, r, opBeginSignIn, err)
 	}
 }
@@ -64,25 +69,14 @@ func (a *API) finishSignIn(w http.ResponseWriter, r *http.Request) {
 	a.handOn(w, r.WithContext(access.WithPrincipal(ctx, p)), p, returnTo)
 }
 
-// handOn sends a person who has signed in to the session that they meant, with a link of one use to its own origin: Berth's
-// origin and a session's share no cookie.
+// handOn sends a person who has signed in to the session that they meant.
 func (a *API) handOn(w http.ResponseWriter, r *http.Request, p access.Principal, returnTo string) {
-	id, err := session.ParseID(returnTo)
-	if err != nil {
+	o, ok := openingOf(returnTo)
+	if !ok {
 		plain(w, http.StatusOK, "You have signed in as "+p.Owner+". Open the address of your session.\n")
 		return
 	}
-	ask := access.Ask{Surface: access.API, Operation: opOpenSession, Verb: access.SignIns, Session: id}
-	if err := a.Access.Permit(r.Context(), p, ask, known{a}); err != nil {
-		a.signInFailed(w, r, opOpenSession, err)
-		return
-	}
-	made, err := a.newLink(r.Context(), p, id)
-	if err != nil {
-		a.signInFailed(w, r, opOpenSession, err)
-		return
-	}
-	http.Redirect(w, r, made.Links[0].URL, http.StatusSeeOther)
+	a.open(w, r, p, o)
 }
 
 // signInFailed tells a person why they are not signed in, as plain text: parts of it are the provider's, and anybody's.

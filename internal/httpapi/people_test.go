@@ -11,15 +11,13 @@ import (
 
 	"berth/internal/access"
 	"berth/internal/httpapi"
-	"berth/internal/lifecycle"
-	"berth/internal/origin"
 	"berth/internal/session"
 )
 
-// provider is a scripted identity provider, at which alice signs in to a session.
+// provider is a scripted identity provider, at which alice signs in.
 type provider struct {
 	err error
-	to  *session.ID // nil: to none
+	to  *string // where she returns to; nil: "/"
 }
 
 func (s provider) Begin(w http.ResponseWriter, _ *http.Request, returnTo string) error {
@@ -32,7 +30,7 @@ func (s provider) Begin(w http.ResponseWriter, _ *http.Request, returnTo string)
 func (s provider) Finish(w http.ResponseWriter, _ *http.Request) (access.Principal, string, error) {
 	to := "/"
 	if s.to != nil {
-		to = string(*s.to)
+		to = *s.to
 	}
 	return access.Principal{Kind: access.Owner, Owner: "alice"}, to, s.err
 }
@@ -50,7 +48,7 @@ func newSignInFixture(t *testing.T, err error, change func(*httpapi.Options)) *f
 func TestSignInRoutesExistWithProviderOnly(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	for _, path := range []string{httpapi.LoginPath, httpapi.CallbackPath} {
+	for _, path := range []string{httpapi.LoginPath, httpapi.CallbackPath, httpapi.OpenPath} {
 		if got := w.call(http.MethodGet, path, "", ""); got.status != http.StatusNotFound {
 			t.Errorf("%s without a provider: got %d, want 404", path, got.status)
 		}
@@ -60,8 +58,10 @@ func TestSignInRoutesExistWithProviderOnly(t *testing.T) {
 func TestLoginPassesReturnAddress(t *testing.T) {
 	t.Parallel()
 	w := newSignInFixture(t, nil, nil)
-	if got := w.call(http.MethodGet, httpapi.LoginPath+"?return_to=ses-a", "", ""); got.header.Get("Returns-To") != "ses-a" {
-		t.Errorf("got %d %v", got.status, got.header)
+	for to, want := range map[string]string{"ses-a": httpapi.OpenPath + "?session=ses-a", "/ui/": "/ui/", "": ""} {
+		if got := w.call(http.MethodGet, httpapi.LoginPath+"?return_to="+to, "", ""); got.header.Get("Returns-To") != want {
+			t.Errorf("%q: got %d to %q, want %q", to, got.status, got.header.Get("Returns-To"), want)
+		}
 	}
 	if got := w.call(http.MethodGet, httpapi.LoginPath+"?return_to=ses-a&return_to=ses-b", "", ""); got.status != http.StatusUnprocessableEntity {
 		t.Errorf("two addresses: got %d, want 422", got.status)
@@ -74,40 +74,6 @@ func (w *fixture) callback() answer {
 	rw := httptest.NewRecorder()
 	w.api.Handler().ServeHTTP(rw, httptest.NewRequestWithContext(w.t.Context(), http.MethodGet, httpapi.CallbackPath, nil))
 	return answer{rw.Code, rw.Header(), rw.Body.Bytes()}
-}
-
-func TestOwnerIsSentToOwnSession(t *testing.T) {
-	t.Parallel()
-	var to session.ID
-	w := newSignInFixture(t, nil, func(o *httpapi.Options) {
-		o.SignIn, o.Addresses = provider{to: &to}, origin.New(origin.Options{Loopback: true, Listen: 8080}).Of
-	})
-	hers, _ := w.Make(lifecycle.Request{Owner: "alice"})
-	his, _ := w.Make(lifecycle.Request{Owner: "bob"})
-	nobodys, _ := w.Make(lifecycle.Request{})
-
-	to = hers.ID
-	got := w.callback()
-	prefix := "http://" + string(hers.ID) + ".localhost:8080/.berth/link/"
-	code, isLink := strings.CutPrefix(got.header.Get("Location"), prefix)
-	record, err := w.Get(t.Context(), hers.ID)
-	if got.status != http.StatusSeeOther || !isLink || err != nil {
-		t.Fatalf("got %d %v (%v), want a redirect to %s…", got.status, got.header, err, prefix)
-	}
-	if _, ok := record.Redeemed(w.Keys.CodeDigest(session.Secret(code)), w.Options.Now()); !ok {
-		t.Errorf("the code of the redirect is not that of a link: %+v", record.Links)
-	}
-	var texts []string
-	for _, to = range []session.ID{his.ID, nobodys.ID, "ses-none"} {
-		got := w.callback()
-		if got.status != http.StatusNotFound || got.header.Get("Location") != "" {
-			t.Errorf("%s: got %d %s, want 404", to, got.status, got.body)
-		}
-		texts = append(texts, strings.ReplaceAll(string(got.body), string(to), "ID"))
-	}
-	if texts[0] != texts[1] || texts[1] != texts[2] {
-		t.Errorf("got %q, want the same for another's session and for none", texts)
-	}
 }
 
 func TestSignInToNoSessionNamesThePerson(t *testing.T) {

@@ -16,6 +16,7 @@ func (a *API) routes() {
 	a.plainly("/openapi.json", a.serveOpenAPI)
 	if a.SignIn != nil {
 		a.plainly(LoginPath, a.beginSignIn)
+		a.plainly(OpenPath, a.openSession)
 		a.plainly(CallbackPath, a.finishSignIn)
 	}
 	register(a, access.Status, huma.Operation{

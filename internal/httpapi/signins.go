@@ -35,7 +35,7 @@ var errNoAddress = session.Errorf(session.CodeConflict,
 	"no browser can open this session: it has no address of its own. Set SESSION_DOMAIN and BERTH_PUBLIC_URL, or let Berth listen on a loopback address")
 
 func (a *API) createLink(ctx context.Context, in *createLinkInput) (*createLinkOutput, error) {
-	made, err := a.newLink(ctx, access.PrincipalOf(ctx), in.ID)
+	made, err := a.newLink(ctx, access.PrincipalOf(ctx), in.ID, "")
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +50,10 @@ func (a *API) createLink(ctx context.Context, in *createLinkInput) (*createLinkO
 	return out, nil
 }
 
-// newLink makes a link to a session for a principal who may make one. There is at least one address.
-func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID) (SignInLink, error) {
-	addresses := slices.DeleteFunc(a.Addresses(id), func(at origin.Address) bool { return !at.Way.ForBrowsers() })
+// newLink makes a link to a session for a principal who may make one, for any browser if binding is empty. There is at least one
+// address.
+func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID, binding string) (SignInLink, error) {
+	addresses := a.forBrowsers(id)
 	if len(addresses) == 0 {
 		return SignInLink{}, errNoAddress
 	}
@@ -60,7 +61,7 @@ func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID) (S
 		return SignInLink{}, err
 	}
 	code, digest := a.Access.NewCode()
-	expires, err := a.Sessions.NewLink(ctx, id, digest)
+	expires, err := a.Sessions.NewLink(ctx, id, session.Link{Digest: digest, Binding: binding})
 	if err != nil {
 		return SignInLink{}, err
 	}
@@ -69,6 +70,11 @@ func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID) (S
 		made.Links = append(made.Links, Address{By: string(at.Way), URL: origin.Link(at.URL, code)})
 	}
 	return made, nil
+}
+
+// forBrowsers are the addresses at which browsers open a session.
+func (a *API) forBrowsers(id session.ID) []origin.Address {
+	return slices.DeleteFunc(a.Addresses(id), func(at origin.Address) bool { return !at.Way.ForBrowsers() })
 }
 
 // SessionSignIn is a browser that is signed in to a session.

@@ -10,8 +10,8 @@ import (
 // LinkLife is how long a link can be used. It is short, because a link may be seen in a browser's history or a chat.
 const LinkLife = time.Minute
 
-// NewLink records a link with this digest, which admits one browser to the session, and returns when it expires.
-func (m *Manager) NewLink(ctx context.Context, id session.ID, digest string) (time.Time, error) {
+// NewLink records a link, which admits one browser to the session, and returns when it expires.
+func (m *Manager) NewLink(ctx context.Context, id session.ID, l session.Link) (time.Time, error) {
 	var expires time.Time
 	err := m.changeSignIns(ctx, id, OpNewLink, func(s *session.Session) error {
 		now := m.opts.now()
@@ -19,20 +19,22 @@ func (m *Manager) NewLink(ctx context.Context, id session.ID, digest string) (ti
 			return session.Errorf(session.CodeConflict, "the session has no valid token, and nobody can sign in to it; rotate its token first")
 		}
 		expires = now.Add(LinkLife)
-		*s = s.Linked(session.Link{Digest: digest, ExpiresAt: expires}, now)
+		l.ExpiresAt = expires
+		*s = s.Linked(l, now)
 		return nil
 	})
 	return expires, err
 }
 
-// errLink is the same for a link that was used, has expired, or never was.
+// errLink is the same for a link that was used, has expired, is another browser's, or never was.
 var errLink = session.Errorf(session.CodeUnauthorized, "this link was used already or has expired; ask for a new one")
 
-// Redeem uses up the link with this digest and signs the browser in. Of several redeemers one gets in.
-func (m *Manager) Redeem(ctx context.Context, id session.ID, link string, in session.SignIn) error {
+// Redeem uses up the link with this digest and signs the browser in, whose binding is empty if it has none. Of several redeemers
+// one gets in.
+func (m *Manager) Redeem(ctx context.Context, id session.ID, link, binding string, in session.SignIn) error {
 	return m.changeSignIns(ctx, id, OpSignIn, func(s *session.Session) error {
 		now := m.opts.now()
-		next, ok := s.Redeemed(link, now)
+		next, ok := s.Redeemed(link, binding, now)
 		if !ok {
 			return errLink
 		}

@@ -16,14 +16,14 @@ func TestLinkIsRedeemedOnce(t *testing.T) {
 	w := newFixture(t)
 	made, _ := w.Make(lifecycle.Request{})
 	id := made.ID
-	if _, err := w.Manager.NewLink(t.Context(), id, "code"); err != nil {
+	if _, err := w.Manager.NewLink(t.Context(), id, session.Link{Digest: "code"}); err != nil {
 		t.Fatal(err)
 	}
 	var in atomic.Int64
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
-			switch err := w.Manager.Redeem(t.Context(), id, "code", session.SignIn{ID: "in", Digest: "cookie"}); session.CodeOf(err) {
+			switch err := w.Manager.Redeem(t.Context(), id, "code", "", session.SignIn{ID: "in", Digest: "cookie"}); session.CodeOf(err) {
 			case "":
 				in.Add(1)
 			case session.CodeUnauthorized, session.CodeConflict:
@@ -52,7 +52,7 @@ func TestSignInsEndWithTheToken(t *testing.T) {
 	if err := w.Manager.SignIn(t.Context(), created.ID, created.Token.Digest, session.SignIn{ID: "in", Digest: "cookie"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Manager.NewLink(t.Context(), created.ID, "code"); err != nil {
+	if _, err := w.Manager.NewLink(t.Context(), created.ID, session.Link{Digest: "code"}); err != nil {
 		t.Fatal(err)
 	}
 	s, err := w.Get(t.Context(), created.ID)
@@ -65,7 +65,7 @@ func TestSignInsEndWithTheToken(t *testing.T) {
 	if s, err = w.Get(t.Context(), created.ID); err != nil || len(s.SignIns) != 0 || len(s.Links) != 0 {
 		t.Errorf("after a rotation: %v and %v, %v", s.SignIns, s.Links, err)
 	}
-	if err := w.Manager.Redeem(t.Context(), created.ID, "code", session.SignIn{}); session.CodeOf(err) != session.CodeUnauthorized {
+	if err := w.Manager.Redeem(t.Context(), created.ID, "code", "", session.SignIn{}); session.CodeOf(err) != session.CodeUnauthorized {
 		t.Errorf("a link from before: got %v", err)
 	}
 }
@@ -84,5 +84,23 @@ func TestSignInsAndLinksAreBounded(t *testing.T) {
 	}
 	if s = s.Linked(session.Link{}, now.Add(2*time.Hour)); len(s.Links) != 1 || len(s.PresentSignIns(now.Add(2*time.Hour))) != 0 {
 		t.Errorf("expired ones are kept: %v", s.Links)
+	}
+}
+
+// A link that is another browser's is not used up by the attempt.
+func TestBoundLinkAdmitsItsBrowserOnly(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t)
+	made, _ := w.Make(lifecycle.Request{})
+	if _, err := w.Manager.NewLink(t.Context(), made.ID, session.Link{Digest: "code", Binding: "of this browser"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, binding := range []string{"", "of another browser"} {
+		if err := w.Manager.Redeem(t.Context(), made.ID, "code", binding, session.SignIn{ID: "in"}); session.CodeOf(err) != session.CodeUnauthorized {
+			t.Errorf("%q: got %v, want it refused", binding, err)
+		}
+	}
+	if err := w.Manager.Redeem(t.Context(), made.ID, "code", "of this browser", session.SignIn{ID: "in", Digest: "cookie"}); err != nil {
+		t.Errorf("its browser: %v", err)
 	}
 }

@@ -9,13 +9,10 @@ import (
 
 const maxReturnTo = 1024
 
-// CheckReturnTo returns a CodeInvalid error unless text is where a person may be sent after the sign-in: a session's ID, or a
-// path of this origin with its query. Whatever a browser may read as another host is refused. Empty text is neither, and allowed.
+// CheckReturnTo returns a CodeInvalid error unless text is where a person may be sent after the sign-in: a path of this origin with
+// its query. Whatever a browser may read as another host is refused. Empty text is none, and allowed.
 func CheckReturnTo(text string) error {
 	if text == "" {
-		return nil
-	}
-	if _, err := session.ParseID(text); err == nil {
 		return nil
 	}
 	u, err := url.Parse(text)
@@ -24,7 +21,7 @@ func CheckReturnTo(text string) error {
 		!strings.HasPrefix(text, "/"), strings.HasPrefix(text, "//"), u.Scheme != "", u.Host != "", u.Opaque != "",
 		strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }),
 		strings.Contains(u.Path, "//"), strings.ContainsAny(u.Path, "\\\r\n\t"), hasDots(u.Path):
-		return session.Errorf(session.CodeInvalid, "the address to return to must be a session's ID, or a path like /ui/ of this server")
+		return session.Errorf(session.CodeInvalid, "the address to return to must be a session's ID or a path of this server, like /ui/")
 	}
 	return nil
 }

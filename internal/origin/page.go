@@ -7,7 +7,8 @@ const (
 	Pages   = "/.berth/"
 	SignIn  = Pages + "sign-in"
 	SignOut = Pages + "sign-out"
-	Links   = Pages + "link/" // followed by a code
+	Links   = Pages + "link/"   // followed by a code
+	Account = Pages + "account" // begins the sign-in of a person; the parameter to is the path to go on to
 
 	Progress = Pages + "progress" // JSON: how far the session's start has come
 )

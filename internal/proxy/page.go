@@ -19,7 +19,7 @@ type pageData struct {
 	To      string // path to go on to
 	Problem string
 	Retry   bool   // show the way to the sign-in page
-	People  string // URL where people sign in to the session; empty: nowhere
+	Account string // path where people begin to sign in to the session; empty: nowhere
 }
 
 // submitScript sends the form of a link. Without scripts, its button does: programs that only look at a link do not use it up.
@@ -67,7 +67,7 @@ var (
 <input type="password" name="token" autocomplete="current-password" required autofocus></label>
 <button>Sign in</button>
 </form>
-{{if .People}}<p><a href="{{.People}}">Sign in with your account</a></p>{{end}}
+{{if .Account}}<p><a href="{{.Account}}">Sign in with your account</a></p>{{end}}
 <p>Or ask whoever gave you this address for a link to sign in with.</p>
 `)
 	signOutPage = page("sign-out", `<h1>Sign out</h1>

@@ -80,8 +80,9 @@ type Options struct {
 	// SignIns records sign-ins of browsers, which end after SignInLife. nil: browsers cannot sign in.
 	SignIns    SignIns
 	SignInLife time.Duration
-	// SignInURL is the page on Berth's origin where people sign in; the session's ID is added as return_to. Empty: there is none.
-	SignInURL string
+	// OpenURL is the page on Berth's own origin where a person opens a session; the session's origin is added as at, and what binds
+	// the way back to the browser as binding. Empty: there is none.
+	OpenURL string
 
 	// Observe is called for every finished request. It must not block. nil: not called.
 	Observe func(Observation)
@@ -133,7 +134,7 @@ type Proxy struct {
 	wakeTimeout  time.Duration
 	signIns      SignIns
 	signInLife   time.Duration
-	signInURL    string
+	openURL      string
 	observe      func(Observation)
 	connections  connectionCount
 	upstreams    budget // connections to the sessions' servers
@@ -172,7 +173,7 @@ func New(o Options) (*Proxy, error) {
 		wakeTimeout:  cmp.Or(o.WakeTimeout, defaultWakeTimeout),
 		signIns:      o.SignIns,
 		signInLife:   o.SignInLife,
-		signInURL:    o.SignInURL,
+		openURL:      o.OpenURL,
 		observe:      o.Observe,
 		mayLog:       o.MayLog,
 		writeProblem: o.WriteProblem,

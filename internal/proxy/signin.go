@@ -18,8 +18,9 @@ import (
 
 // SignIns records the sign-ins of browsers to sessions. [lifecycle.Manager] implements it.
 type SignIns interface {
-	// Redeem uses up the link of a code with this digest. It returns a CodeUnauthorized error if the session has none.
-	Redeem(ctx context.Context, id session.ID, code string, in session.SignIn) error
+	// Redeem uses up the link of a code with this digest, for a browser with this binding, which may be empty. It returns a
+	// CodeUnauthorized error if the session has none for it.
+	Redeem(ctx context.Context, id session.ID, code, binding string, in session.SignIn) error
 	// SignIn records a browser whose user has shown the token with this digest.
 	SignIn(ctx context.Context, id session.ID, token string, in session.SignIn) error
 	// SignOut ends the sign-in with this ID.
@@ -63,6 +64,8 @@ func (p *Proxy) serveOwnPage(c *call) error {
 		return showPage(c, http.StatusOK, linkPage, pageData{Code: strings.TrimPrefix(path, origin.Links)})
 	case path == origin.SignIn && reads:
 		return p.showSignIn(c, http.StatusOK, "")
+	case path == origin.Account && reads && p.openURL != "":
+		return p.beginAccount(c)
 	case path == origin.SignOut && reads:
 		return showPage(c, http.StatusOK, signOutPage, pageData{})
 	case (path == origin.SignIn || path == origin.SignOut) && method == http.MethodPost:
@@ -95,15 +98,24 @@ func (p *Proxy) submitted(c *call, out bool) error {
 	if err != nil {
 		return errForm.Because(err)
 	}
-	if err := p.signIn(c, session.Secret(form.Get("code")), session.Secret(form.Get("token"))); err != nil {
+	code, to := session.Secret(form.Get("code")), form.Get("to")
+	begun := p.begunBy(c)
+	if err := p.signIn(c, code, session.Secret(form.Get("token")), begun.binding); err != nil {
 		return err
 	}
-	seeOther(c, returnTo(form.Get("to")))
+	if begun.binding != "" {
+		forgetBegun(c)
+		if code != "" {
+			to = begun.to
+		}
+	}
+	seeOther(c, returnTo(to))
 	return nil
 }
 
-// signIn signs a browser in that shows a link's code or the session's token, and gives it its cookie.
-func (p *Proxy) signIn(c *call, code, token session.Secret) error {
+// signIn signs a browser in that shows a link's code or the session's token, and gives it its cookie. binding is that of a person's
+// sign-in which the browser has begun; it may be empty.
+func (p *Proxy) signIn(c *call, code, token session.Secret, binding string) error {
 	ctx, id := c.in.Context(), c.request.Place.Session
 	e := p.table.entry(id)
 	value, in := p.access.NewSignIn(c.in.UserAgent())
@@ -113,13 +125,13 @@ func (p *Proxy) signIn(c *call, code, token session.Secret) error {
 		if !e.hasLink(digest) && p.access.IsLimited(ctx) {
 			return p.rejectSecret(c, code)
 		}
-		switch err := p.signIns.Redeem(ctx, id, digest, in); session.CodeOf(err) {
+		switch err := p.signIns.Redeem(ctx, id, digest, binding, in); session.CodeOf(err) {
 		case "":
 		case session.CodeNotFound, session.CodeUnauthorized:
 			if limited := p.rejectSecret(c, code); session.CodeOf(limited) == session.CodeTooManyAttempts {
 				return limited
 			}
-			return session.Errorf(session.CodeUnauthorized, "this link was used already or has expired; ask for a new one")
+			return session.Errorf(session.CodeUnauthorized, "this link was used already, has expired, or is another browser's; sign in again, or ask for a new one")
 		default:
 			return err
 		}
@@ -150,7 +162,7 @@ func (p *Proxy) signIn(c *call, code, token session.Secret) error {
 
 // signInAndReload signs in a browser that has the session's token in its address, and has it ask again without.
 func (p *Proxy) signInAndReload(c *call, token session.Secret) error {
-	if err := p.signIn(c, "", token); err != nil {
+	if err := p.signIn(c, "", token, ""); err != nil {
 		return err
 	}
 	c.w.Header().Set("Referrer-Policy", "no-referrer")
@@ -214,16 +226,11 @@ func (p *Proxy) showSignIn(c *call, status int, to string) error {
 	if !c.request.IsSecure() {
 		return showPage(c, status, failurePage, pageData{Problem: errInsecure.Message})
 	}
-	return showPage(c, status, signInPage, pageData{To: to, People: p.peopleURL(c.request.Place.Session)})
-}
-
-// peopleURL is where the owner of a session signs in to it, whether or not there is such a session. It is empty for a session
-// whose ID its host name does not tell: the address must not tell it either.
-func (p *Proxy) peopleURL(id session.ID) string {
-	if p.signInURL == "" || id == "" || origin.IsDerived(origin.Label(id)) {
-		return ""
+	data := pageData{To: to}
+	if p.openURL != "" {
+		data.Account = origin.Account + "?to=" + url.QueryEscape(to)
 	}
-	return p.signInURL + "?return_to=" + url.QueryEscape(string(id))
+	return showPage(c, status, signInPage, data)
 }
 
 func (p *Proxy) showFailure(c *call, f *session.Failure) error {

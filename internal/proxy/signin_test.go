@@ -40,9 +40,9 @@ func (f *fakeSignIns) change(id session.ID, change func(session.Session) (sessio
 	return nil
 }
 
-func (f *fakeSignIns) Redeem(_ context.Context, id session.ID, code string, in session.SignIn) error {
+func (f *fakeSignIns) Redeem(_ context.Context, id session.ID, code, binding string, in session.SignIn) error {
 	return f.change(id, func(s session.Session) (session.Session, bool) {
-		s, ok := s.Redeemed(code, time.Now())
+		s, ok := s.Redeemed(code, binding, time.Now())
 		in.ExpiresAt = time.Now().Add(time.Hour)
 		return s.SignedIn(in, time.Now()), ok
 	})
@@ -59,12 +59,15 @@ func (f *fakeSignIns) SignOut(_ context.Context, id session.ID, signIn string) e
 	return f.change(id, func(s session.Session) (session.Session, bool) { return s.SignedOut(signIn, time.Now()) })
 }
 
-// link makes a link.
-func (f *fakeSignIns) link(t *testing.T) session.Secret {
+// link makes a link for any browser.
+func (f *fakeSignIns) link(t *testing.T) session.Secret { return f.linkFor(t, "") }
+
+// linkFor makes a link for the browser with this binding.
+func (f *fakeSignIns) linkFor(t *testing.T, binding string) session.Secret {
 	t.Helper()
 	code, digest := f.w.proxy.access.NewCode()
 	err := f.change(testID, func(s session.Session) (session.Session, bool) {
-		return s.Linked(session.Link{Digest: digest, ExpiresAt: time.Now().Add(time.Minute)}, time.Now()), true
+		return s.Linked(session.Link{Digest: digest, Binding: binding, ExpiresAt: time.Now().Add(time.Minute)}, time.Now()), true
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -386,30 +389,5 @@ func TestGuessesOfSecretsAreLimited(t *testing.T) {
 	}
 	if statuses[http.StatusUnauthorized]+statuses[http.StatusTooManyRequests] != 100 || statuses[http.StatusTooManyRequests] < 80 {
 		t.Errorf("got %v, want all refused, most of them by the limit", statuses)
-	}
-}
-
-// The way to the identity provider must not tell which sessions there are.
-func TestSignInPageOffersProviderForAnySession(t *testing.T) {
-	t.Parallel()
-	const login = "https://berth.example/auth/oidc/login"
-	w := setup(t, func(http.ResponseWriter, *http.Request) {}, func(o *Options) {
-		o.SignIns, o.SignInLife, o.SignInURL = &fakeSignIns{}, time.Hour, login
-	})
-	odd := w.route()
-	odd.ID = "ses_odd" // its name is derived from it
-	w.table.Set(odd)
-	for label, want := range map[string]string{
-		string(testID): login + "?return_to=" + string(testID), "ses-none": login + "?return_to=ses-none",
-		origin.Label("ses_odd"): "", origin.Label("ses_none"): "",
-	} {
-		r := w.browses(t, http.MethodGet, "/", "", typed...)
-		r.Host = label + ".localhost"
-		a := w.do(t, r)
-		_, rest, found := strings.Cut(a.body, `<a href="`)
-		got, _, _ := strings.Cut(rest, `"`)
-		if a.status != http.StatusUnauthorized || got != want || found != (want != "") || strings.Contains(a.body, "ses_odd") {
-			t.Errorf("%s: got %d with the way %q, want %q", label, a.status, got, want)
-		}
 	}
 }

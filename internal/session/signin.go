@@ -15,6 +15,7 @@ const (
 type Link struct {
 	Digest    string    `json:"digest"` // keyed, of its code
 	ExpiresAt time.Time `json:"expires_at"`
+	Binding   string    `json:"binding,omitempty"` // keyed digest of what the one browser has that may use it; empty: any browser
 }
 
 // SignIn is a browser that has signed in to a session.
@@ -33,12 +34,13 @@ func (s Session) Linked(l Link, now time.Time) Session {
 	return s
 }
 
-// Redeemed returns the session without the link of this digest. It is false if the session has no such link, or it has expired.
-func (s Session) Redeemed(digest string, now time.Time) (Session, bool) {
+// Redeemed returns the session without the link of this digest, for a browser with this binding, which may be empty. It is false
+// if the session has no such link for it, or it has expired.
+func (s Session) Redeemed(digest, binding string, now time.Time) (Session, bool) {
 	found := false
 	var left []Link
 	for _, l := range s.unexpiredLinks(now) {
-		if subtle.ConstantTimeCompare([]byte(l.Digest), []byte(digest)) == 1 {
+		if same(l.Digest, digest) && (l.Binding == "" || same(l.Binding, binding)) {
 			found = true
 			continue
 		}
@@ -47,6 +49,8 @@ func (s Session) Redeemed(digest string, now time.Time) (Session, bool) {
 	s.Links = left
 	return s, found
 }
+
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 func (s Session) unexpiredLinks(now time.Time) (left []Link) {
 	for _, l := range s.Links {
