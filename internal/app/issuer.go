@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strings"
 
 	"berth/internal/acme"
 	"berth/internal/config"
@@ -45,7 +44,7 @@ func (a *App) acmeOptions(dir storage.Dir) (options acme.Options, wanted bool) {
 	if host := public.Hostname(); !hasFile(s, host) {
 		options.Host = host
 	}
-	if domain, _, _ := strings.Cut(a.cfg.Session.Domain, ":"); domain != "" && s.ACMEDNSHook != "" && !hasFile(s, "any-session."+domain) {
+	if domain := a.cfg.Session.DomainName(); domain != "" && s.ACMEDNSHook != "" && !hasFile(s, "any-session."+domain) {
 		options.Sessions = domain
 	}
 	return options, options.Host != "" || options.Sessions != ""

@@ -46,6 +46,12 @@ func isDomain(text string) bool {
 	return true
 }
 
+// DomainName is SESSION_DOMAIN without its port.
+func (s Session) DomainName() string {
+	name, _, _ := strings.Cut(s.Domain, ":")
+	return name
+}
+
 // PortRange is the first and the last port of SESSION_PORTS; zeros for an empty setting.
 func (s Session) PortRange() (first, last uint16, err error) {
 	if s.Ports == "" {
@@ -104,7 +110,7 @@ func (v *checker) origins(c Config) {
 	if domain == "" || err != nil {
 		return
 	}
-	name, _, _ := strings.Cut(domain, ":")
+	name := c.Session.DomainName()
 	v.that(isDomain(domain), "SESSION_DOMAIN", domain, "must be a host name in lower case of at most %d characters, like sessions.example.com, with an optional port", maxDomain)
 	switch {
 	case public == nil:

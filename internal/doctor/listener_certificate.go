@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"berth/internal/config"
 	"berth/internal/pki"
@@ -112,7 +111,7 @@ func (o *Options) listenerHosts() (all []listenerHost) {
 			"add a certificate for it to BERTH_TLS_CERT and BERTH_TLS_KEY, or correct BERTH_PUBLIC_URL",
 			"no certificate is valid for %s, the host of BERTH_PUBLIC_URL", name)})
 	}
-	if domain, _, _ := strings.Cut(o.Config.Session.Domain, ":"); domain != "" {
+	if domain := o.Config.Session.DomainName(); domain != "" {
 		all = append(all, listenerHost{name: "any-session." + domain, shown: "*." + domain, hook: true, finding: fail("session-hosts-not-covered",
 			"add a certificate for *."+domain+" to BERTH_TLS_CERT and BERTH_TLS_KEY, or set BERTH_ACME_DNS_HOOK",
 			"no certificate is valid for *.%s, the hosts of sessions", domain)})

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"strings"
 
@@ -11,7 +10,7 @@ import (
 
 // sessionOrigins checks how well browsers keep sessions apart from Berth and from each other.
 func sessionOrigins(_ context.Context, o *Options) []Finding {
-	domain, ports := hostOf(o.Config.Session.Domain), o.Config.Session.Ports
+	domain, ports := o.Config.Session.DomainName(), o.Config.Session.Ports
 	public, err := o.Config.Server.Public()
 	if err != nil {
 		return []Finding{fail("public-url-faulty", "correct BERTH_PUBLIC_URL", "%v", err)}
@@ -48,12 +47,4 @@ func site(host string) string {
 		return host
 	}
 	return registrable
-}
-
-// hostOf is a host name without its port.
-func hostOf(text string) string {
-	if host, _, err := net.SplitHostPort(text); err == nil {
-		return host
-	}
-	return text
 }

@@ -57,13 +57,13 @@ func New(o Options) *Set {
 		s.port = func(session.ID) uint16 { return 0 }
 	}
 	if o.Public != nil {
-		if name, ownPort := cut(o.Public.Host); name == local || o.Domain != "" {
+		if name, ownPort := Cut(o.Public.Host); name == local || o.Domain != "" {
 			if name == local {
 				scheme, port = o.Public.Scheme, portOf(ownPort, o.Public.Scheme)
 				o.Loopback = true
 			}
 			if o.Domain != "" {
-				name, explicit := cut(o.Domain)
+				name, explicit := Cut(o.Domain)
 				if explicit == "" {
 					explicit = ownPort
 				}
@@ -93,7 +93,7 @@ func (s *Set) Find(host string) (Kind, string) {
 	if s == nil || host == "" {
 		return Own, ""
 	}
-	name, port := cut(strings.ToLower(host))
+	name, port := Cut(strings.ToLower(host))
 	if strings.HasSuffix(name, ".") {
 		return Foreign, "" // the same server for DNS, and another origin for browsers
 	}
@@ -119,7 +119,7 @@ func (p place) isDefault(port string) bool {
 
 // FindAtPort is [Set.Find] for a request that came in at the port of a session: its Host header must name Berth and that port.
 func (s *Set) FindAtPort(host string, at uint16) Kind {
-	name, port := cut(strings.ToLower(host))
+	name, port := Cut(strings.ToLower(host))
 	if port != strconv.Itoa(int(at)) || strings.HasSuffix(name, ".") || s.public != nil && !s.isOwn(name) {
 		return Foreign
 	}
@@ -129,7 +129,7 @@ func (s *Set) FindAtPort(host string, at uint16) Kind {
 // isOwn reports whether a name is Berth's own where its public address is known: that address, or one that no page on the
 // internet has, by which programs of the operator's network reach Berth.
 func (s *Set) isOwn(name string) bool {
-	if own, _ := cut(strings.ToLower(s.public.Host)); name == own || !strings.Contains(name, ".") {
+	if own, _ := Cut(strings.ToLower(s.public.Host)); name == own || !strings.Contains(name, ".") {
 		return true
 	}
 	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
@@ -196,7 +196,7 @@ func Path(id session.ID) string { return "/s/" + string(id) + "/" }
 // atPort is the address of a port of Berth's own host, which is name where it is not known.
 func (s *Set) atPort(name string, port uint16) string {
 	if s.public != nil {
-		name, _ = cut(s.public.Host)
+		name, _ = Cut(s.public.Host)
 	}
 	return s.scheme + "://" + name + ":" + strconv.Itoa(int(port)) + "/"
 }
@@ -207,7 +207,7 @@ func (s *Set) From(id session.ID, host string) (string, bool) {
 	if len(all) == 0 {
 		return "", false
 	}
-	name, _ := cut(strings.ToLower(host))
+	name, _ := Cut(strings.ToLower(host))
 	if at, err := netip.ParseAddr(strings.Trim(name, "[]")); name == local || err == nil && at.IsLoopback() {
 		return all[len(all)-1].URL, true
 	}
@@ -222,8 +222,8 @@ func (p place) url(label string) string {
 	return p.scheme + "://" + host + "/"
 }
 
-// cut splits a Host header into its name, an IPv6 address with its brackets, and its port, which may be empty.
-func cut(host string) (name, port string) {
+// Cut splits a Host header into its name, an IPv6 address with its brackets, and its port, which may be empty.
+func Cut(host string) (name, port string) {
 	i := strings.LastIndexByte(host, ':')
 	if i < 0 || strings.HasSuffix(host, "]") {
 		return host, ""

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"berth/internal/origin"
 )
 
 // HSTSHeader tells browsers to use https only for the host of a response. The proxy removes it from what sessions' servers answer.
@@ -31,9 +33,7 @@ func mayRequireTLS(host string) bool {
 
 // hostname is the name or address in a Host header, in lower case and without the port.
 func hostname(host string) string {
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
-		host = host[:i]
-	}
+	host, _ = origin.Cut(host)
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
