@@ -25,6 +25,7 @@ import (
 	"github.com/mholt/acmez/v3"
 	"go.uber.org/zap"
 
+	"berth/internal/origin"
 	"berth/internal/pki"
 )
 
@@ -191,10 +192,7 @@ func (m *Manager) nameFor(host string) []string {
 func (m *Manager) Challenges(next http.Handler) http.Handler {
 	answer := m.issuer.HTTPChallengeHandler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
+		host, _ := origin.Cut(r.Host)
 		if m.host == "" || strings.ToLower(host) != m.host {
 			next.ServeHTTP(w, r)
 			return
