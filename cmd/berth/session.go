@@ -10,7 +10,7 @@ type sessionCmd struct {
 	List    sessionListCmd    `cmd:"" aliases:"ls" help:"List sessions."`
 	Show    sessionShowCmd    `cmd:"" help:"Show one session."`
 	Open    sessionOpenCmd    `cmd:"" help:"Make a link with which a browser signs in to a session."`
-	SignIns sessionSignInsCmd `cmd:"" name:"sign-ins" help:"List the browsers that are signed in to a session, or sign one out."`
+	SignIns sessionSignInsCmd `cmd:"" name:"sign-ins" help:"List the browsers and devices that are signed in to a session, or sign one out."`
 	Logs    sessionLogsCmd    `cmd:"" help:"Show the log of a session's server."`
 	Events  sessionEventsCmd  `cmd:"" help:"Show the events of a session, with actor and reason."`
 	Start   sessionStartCmd   `cmd:"" help:"Start sessions; running ones are not changed."`

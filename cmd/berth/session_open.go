@@ -104,7 +104,7 @@ type sessionSignInsCmd struct {
 	remote
 	format
 	ID  string `arg:"" name:"session" help:"Session ID."`
-	End string `help:"Sign this browser out." placeholder:"SIGN-IN"`
+	End string `help:"Sign this browser or device out." placeholder:"SIGN-IN"`
 }
 
 // Help is shown by berth session sign-ins --help.
@@ -126,9 +126,9 @@ func (c *sessionSignInsCmd) Run(ctx context.Context, std *stdio, api *client) er
 	if err := api.call(ctx, http.MethodGet, sessionPath(c.ID, "sign-ins"), nil, nil, &list); err != nil {
 		return err
 	}
-	rows := [][]string{{"SIGN-IN", "SINCE", "UNTIL", "BROWSER"}}
+	rows := [][]string{{"SIGN-IN", "KIND", "SINCE", "UNTIL", "NAME"}}
 	for _, in := range list.SignIns {
-		rows = append(rows, []string{in.ID, localTime(&in.At), localTime(&in.ExpiresAt), in.Browser})
+		rows = append(rows, []string{in.ID, in.Kind, localTime(&in.At), localTime(&in.ExpiresAt), in.Browser})
 	}
 	return c.table(std, list.SignIns, rows)
 }

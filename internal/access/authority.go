@@ -142,7 +142,7 @@ func (a *Authority) identify(ctx context.Context, q Ask, known Sessions) (Princi
 		return Principal{Kind: Operator}, Present, nil
 	}
 	other := Wrong // the state of a token that is not a session's
-	if q.Secret != "" && q.Surface == API {
+	if q.Secret != "" && (q.Surface == API || Reaches(q.Verb, Platform) != None) {
 		p, state, err := a.Tokens.verify(q.Secret)
 		if err == nil && state == Wrong {
 			p, state, err = a.person(ctx, q.Secret)

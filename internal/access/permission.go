@@ -20,6 +20,7 @@ const (
 	Metrics                    // the measurements
 	Rotate                     // a session's token
 	SignIns                    // to a session: make links for them, list and end them
+	Pair                       // a device with a session: make a code for it
 	Open                       // a session's server, through the proxy
 	PlatformTokens             // create, list and revoke them
 	verbs                      // how many there are
@@ -39,9 +40,11 @@ const (
 
 // permissions say who may do what. What a platform token may do is restricted further by its scopes, and by the owner whom it
 // is bound to. Sessions are opened with what belongs to one session alone: neither the operator nor a platform token opens
-// them. The previous token cannot rotate the present one.
+// them. The previous token cannot rotate the present one. A browser pairs no device: the pages that an agent makes have its cookie.
 var permissions = [verbs][kinds]Reach{
-	Status:         {Anonymous: Any, Operator: Any, Platform: Any, Owner: Any, SessionToken: Any, PreviousToken: Any, SignedIn: Any},
+	Status: {
+		Anonymous: Any, Operator: Any, Platform: Any, Owner: Any, SessionToken: Any, PreviousToken: Any, SignedIn: Any, Device: Any,
+	},
 	Details:        {Operator: Any},
 	List:           {Operator: Any, Platform: Any, Owner: Owned},
 	Create:         {Operator: Any, Platform: Any, Owner: Owned},
@@ -54,14 +57,15 @@ var permissions = [verbs][kinds]Reach{
 	Metrics:        {Operator: Any, Platform: Any},
 	Rotate:         {Operator: Any, Platform: Any, Owner: Owned, SessionToken: Own},
 	SignIns:        {Operator: Any, Platform: Any, Owner: Owned, SessionToken: Own},
-	Open:           {SessionToken: Own, PreviousToken: Own, SignedIn: Own},
+	Pair:           {Operator: Any, Platform: Any, Owner: Owned, SessionToken: Own, Device: Own},
+	Open:           {SessionToken: Own, PreviousToken: Own, SignedIn: Own, Device: Own},
 	PlatformTokens: {Operator: Any},
 }
 
 // scopes are what a platform token needs for a verb. A verb that is not here needs none.
 var scopes = [verbs]Scopes{
 	List: ScopeRead, Create: ScopeCreate, Read: ScopeRead, Write: ScopeWrite, Delete: ScopeDelete, Logs: ScopeRead,
-	Metrics: ScopeMetrics, Rotate: ScopeOpen, SignIns: ScopeOpen,
+	Metrics: ScopeMetrics, Rotate: ScopeOpen, SignIns: ScopeOpen, Pair: ScopeOpen,
 }
 
 // Reaches says on which sessions principals of a kind may use a verb at most.

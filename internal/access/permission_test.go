@@ -13,10 +13,10 @@ import (
 func TestPermissionsOfEveryKindForEveryVerb(t *testing.T) {
 	t.Parallel()
 	type may struct {
-		anonymous, operator, platform, bound, boundForeign, owner, ownerForeign, foreign, own, previous, signedIn bool
+		anonymous, operator, platform, bound, boundForeign, owner, ownerForeign, foreign, own, previous, signedIn, device bool
 	}
 	operator := may{operator: true}
-	everyone := may{true, true, true, true, true, true, true, true, true, true, true}
+	everyone := may{true, true, true, true, true, true, true, true, true, true, true, true}
 	owned := may{operator: true, platform: true, bound: true, owner: true}
 	many := may{operator: true, platform: true, bound: true, boundForeign: true, owner: true, ownerForeign: true} // restricted by OwnerFor
 	with := func(m may, change func(*may)) may { change(&m); return m }
@@ -28,7 +28,8 @@ func TestPermissionsOfEveryKindForEveryVerb(t *testing.T) {
 		access.Read:    with(owned, func(m *may) { m.own, m.previous = true, true }),
 		access.Rotate:  with(owned, func(m *may) { m.own = true }),
 		access.SignIns: with(owned, func(m *may) { m.own = true }),
-		access.Open:    {own: true, previous: true, signedIn: true},
+		access.Pair:    with(owned, func(m *may) { m.own, m.device = true, true }),
+		access.Open:    {own: true, previous: true, signedIn: true, device: true},
 	}
 	every, err := access.ParseScopes(access.ScopeNames())
 	if err != nil {
@@ -54,6 +55,7 @@ func TestPermissionsOfEveryKindForEveryVerb(t *testing.T) {
 			own:          access.May(access.Principal{Kind: access.SessionToken, Session: id}, v, id, owner),
 			previous:     access.May(access.Principal{Kind: access.PreviousToken, Session: id}, v, id, owner),
 			signedIn:     access.May(access.Principal{Kind: access.SignedIn, Session: id}, v, id, owner),
+			device:       access.May(access.Principal{Kind: access.Device, Session: id}, v, id, owner),
 		}
 		if got != want {
 			t.Errorf("verb %d: got %+v, want %+v", v, got, want)
@@ -75,7 +77,7 @@ func TestScopeOpensItsVerbsOnly(t *testing.T) {
 	t.Parallel()
 	opens := map[string][]access.Verb{
 		"sessions:create": {access.Create}, "sessions:read": {access.List, access.Read, access.Logs}, "sessions:write": {access.Write},
-		"sessions:delete": {access.Delete}, "sessions:open": {access.Rotate, access.SignIns}, "metrics": {access.Metrics}, "audit": {},
+		"sessions:delete": {access.Delete}, "sessions:open": {access.Rotate, access.SignIns, access.Pair}, "metrics": {access.Metrics}, "audit": {},
 	}
 	for _, name := range access.ScopeNames() {
 		verbs, ok := opens[name]

@@ -19,6 +19,7 @@ const (
 	SessionToken              // shows the token of a session
 	PreviousToken             // shows the previous token, in its grace
 	SignedIn                  // is a browser that has signed in to a session
+	Device                    // shows the token of a device that has paired with a session
 	kinds                     // how many there are
 )
 
@@ -26,7 +27,7 @@ const (
 type Principal struct {
 	Kind    Kind
 	Session session.ID // of the token or the sign-in; empty: it is not a session's
-	SignIn  string     // the ID of a browser's sign-in; empty: there is none
+	SignIn  string     // the ID of a browser's or a device's sign-in; empty: there is none
 	Owner   string     // the person; of a platform token, whom it is bound to; empty: nobody
 	Scopes  Scopes     // of a platform token
 	Name    string     // of a platform token, and of a person with the operator's role; for records
@@ -48,7 +49,7 @@ func (p Principal) Actor() string {
 		return "token:" + p.Name
 	case Owner:
 		return "owner:" + p.Owner
-	case SessionToken, PreviousToken, SignedIn:
+	case SessionToken, PreviousToken, SignedIn, Device:
 		return "user"
 	default:
 		return "anonymous"
@@ -57,14 +58,14 @@ func (p Principal) Actor() string {
 
 // Subject is what the records and log lines of a principal are counted under. Values can be compared.
 type Subject struct {
-	Kind Kind   // PreviousToken and SignedIn count as SessionToken
+	Kind Kind   // PreviousToken, SignedIn and Device count as SessionToken
 	Name string // the session, the owner, or the name of the platform token
 }
 
 // Subject returns what the principal is counted under.
 func (p Principal) Subject() Subject {
 	switch p.Kind {
-	case SessionToken, PreviousToken, SignedIn:
+	case SessionToken, PreviousToken, SignedIn, Device:
 		return Subject{SessionToken, string(p.Session)}
 	case Owner:
 		return Subject{Owner, p.Owner}

@@ -14,7 +14,7 @@ import (
 // Lengths in characters of [A-Za-z0-9], 5.95 bits each.
 const (
 	codeLength   = 32 // of a link
-	cookieLength = 43
+	cookieLength = 43 // of a cookie's value, and of a device's token
 )
 
 // Links and sign-ins that are made with a session's own token, for the same reason as rotations with it are bounded.
@@ -23,14 +23,15 @@ const (
 	linkEvery = 10 * time.Second
 )
 
-// MayLink counts a link or a sign-in that a session's own token asks for, and returns a CodeTooManyAttempts error if there were too
-// many.
+// MayLink counts a link, a pairing code or a sign-in that a session's own token or device asks for, and returns a CodeTooManyAttempts
+// error if there were too many.
 func (a *Authority) MayLink(p Principal, id session.ID) error {
-	if p.Kind != SessionToken {
+	if p.Kind != SessionToken && p.Kind != Device {
 		return nil
 	}
 	if wait := a.links.Take(id); wait > 0 {
-		return session.Errorf(session.CodeTooManyAttempts, "this session's token has made too many links and sign-ins; try again later").After(wait)
+		return session.Errorf(session.CodeTooManyAttempts,
+			"this session's tokens have made too many links, pairing codes and sign-ins; try again later").After(wait)
 	}
 	return nil
 }
@@ -52,11 +53,11 @@ func (a *Authority) NewSignIn(userAgent string) (value session.Secret, in sessio
 	value = NewToken(cookieLength)
 	id := make([]byte, 8)
 	rand.Read(id) // never fails: crypto/rand
-	return value, session.SignIn{ID: "in-" + hex.EncodeToString(id), Digest: a.Keys.cookieDigest(value), Browser: printable(userAgent)}
+	return value, session.SignIn{ID: "in-" + hex.EncodeToString(id), Digest: a.Keys.cookieDigest(value), Browser: Printable(userAgent)}
 }
 
-// printable returns the beginning of a text without what does not print.
-func printable(text string) string {
+// Printable returns the beginning of what a browser or a device calls itself, without what does not print.
+func Printable(text string) string {
 	kept := []rune(strings.ToValidUTF8(text, ""))
 	kept = kept[:min(len(kept), maxBrowser)]
 	return strings.Map(func(r rune) rune {
@@ -79,7 +80,7 @@ func (a *Authority) AdmitSignIn(ctx context.Context, q Ask, cookies []session.Se
 	for _, value := range cookies[:min(len(cookies), mostCookies)] {
 		digest := a.Keys.cookieDigest(value)
 		for _, in := range known {
-			if equalDigest(digest, in.Digest) && now.Before(in.ExpiresAt) {
+			if equalDigest(digest, in.Digest) && !in.Device && now.Before(in.ExpiresAt) {
 				found = in.ID
 			}
 		}

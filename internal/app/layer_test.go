@@ -13,6 +13,7 @@ import (
 // rank orders the packages from the inside out. A package may import those of a lower rank only; adapters therefore
 // never import each other.
 var rank = map[string]int{
+	"berth/internal/devicetest": 0,
 	"berth/internal/engineaddr": 0,
 	"berth/internal/fileowner":  0,
 	"berth/internal/inflight":   0,

@@ -92,6 +92,7 @@ func Default() Config {
 			OrphanGrace:       Seconds(5 * time.Minute),
 			MaxBusyHours:      12,
 			SignInHours:       7 * 24,
+			DeviceDays:        30,
 			WakeTimeout:       Seconds(30 * time.Second),
 		},
 		Health: Health{

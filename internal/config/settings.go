@@ -171,6 +171,11 @@ type Session struct {
 	CrossOrigins string `yaml:"cors_origins" env:"CORS_ORIGINS"`
 	// How long a browser that has signed in to a session stays signed in, at most as long as the session's token is valid.
 	SignInHours int `yaml:"sign_in_hours" env:"SESSION_SIGN_IN_HOURS"`
+	// Whether programs may pair with a session as OpenCode 2's clients do (`POST /api/pair`, `GET /auth/connect/{code}`): each gets a
+	// token of its own, which is listed and ended like a browser's sign-in.
+	Devices bool `yaml:"devices" env:"SESSION_DEVICES"`
+	// How long the token of a paired device is valid, at most as long as the session's token. Devices renew theirs.
+	DeviceDays int `yaml:"device_days" env:"SESSION_DEVICE_DAYS"`
 	// Address of the Docker host on which session ports are published: an IP address, or `auto` for the loopback
 	// address or the detected bridge address, whichever Berth can reach.
 	PublishIP string `yaml:"publish_ip" env:"SESSION_PUBLISH_IP"`

@@ -130,6 +130,7 @@ func (v *checker) session(c Config) {
 	between(v, "SESSION_MAX_BUSY_HOURS", s.MaxBusyHours, 1, 366*24)
 	between(v, "SESSION_MAX_LIFETIME_HOURS", s.MaxLifetimeHours, 0, 100*366*24)
 	between(v, "SESSION_SIGN_IN_HOURS", s.SignInHours, 1, 366*24)
+	between(v, "SESSION_DEVICE_DAYS", s.DeviceDays, 1, 366)
 	between(v, "SESSION_WAKE_TIMEOUT", s.WakeTimeout, Seconds(time.Second), Seconds(10*time.Minute))
 	between(v, "ORPHAN_GRACE", s.OrphanGrace, Seconds(time.Second), Seconds(30*24*time.Hour))
 }

@@ -105,7 +105,9 @@ func (w *fixture) proxied(next http.Handler) http.Handler {
 		if route, ok := w.Routes.Get(session.ID(id)); ok {
 			table.Set(route)
 		}
-		p, err := proxy.New(proxy.Options{Table: table, Access: w.admitting(nil), Logger: slog.New(slog.DiscardHandler)})
+		p, err := proxy.New(proxy.Options{
+			Table: table, Access: w.admitting(nil), Logger: slog.New(slog.DiscardHandler), SignIns: w.Manager, Devices: true,
+		})
 		if err != nil {
 			http.Error(rw, err.Error(), http.StatusInternalServerError)
 			return

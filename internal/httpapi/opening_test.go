@@ -51,10 +51,10 @@ func TestOwnerIsSentToOwnSessionWithALinkForTheBrowser(t *testing.T) {
 		t.Fatalf("got %d %v (%v) after %q, want a redirect to a link", got.status, got.header, err, to)
 	}
 	digest := w.Keys.CodeDigest(session.Secret(code))
-	if _, ok := record.Redeemed(digest, "", w.Options.Now()); ok {
+	if _, _, ok := record.Redeemed(digest, "", w.Options.Now()); ok {
 		t.Error("a browser that has not begun the sign-in can use the link")
 	}
-	if _, ok := record.Redeemed(digest, binding, w.Options.Now()); !ok {
+	if _, _, ok := record.Redeemed(digest, binding, w.Options.Now()); !ok {
 		t.Errorf("the code of the redirect is not that of a link: %+v", record.Links)
 	}
 

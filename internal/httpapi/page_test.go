@@ -29,7 +29,7 @@ A request is made by one of these principals:
   that it needs; ✓: none. A token that is bound to an owner reaches what the owner reaches, and no more;
 - **owner**: a person who has signed in, or the owner that a platform token is bound to;
 - **session token**: has the token of one session; **previous**: its previous token, during the grace;
-- **browser**: has signed in to one session.
+- **browser**: has signed in to one session; **device**: has the token of a device that has [paired](access.md#devices) with one session.
 
 | Mark | Meaning |
 |---|---|
@@ -46,11 +46,12 @@ func TestPermissionsPageIsCurrent(t *testing.T) {
 	w := newFixture(t)
 	var b strings.Builder
 	b.WriteString(permissionsBegin)
-	b.WriteString("| Route | anyone | operator | platform token | owner | session token | previous | browser |\n|---|---|---|---|---|---|---|---|\n")
-	routes := append(w.api.Routes(), httpapi.Route{Method: "any", Path: "/s/{id}/…", Verb: access.Open})
+	b.WriteString("| Route | anyone | operator | platform token | owner | session token | previous | browser | device |\n|---|---|---|---|---|---|---|---|---|\n")
+	routes := append(w.api.Routes(), httpapi.Route{Method: "POST", Path: "/s/{id}/api/pair", Verb: access.Pair},
+		httpapi.Route{Method: "GET", Path: "/s/{id}/auth/connect/{code}", Verb: access.Status}, httpapi.Route{Method: "any", Path: "/s/{id}/…", Verb: access.Open})
 	for _, r := range routes {
 		fmt.Fprintf(&b, "| `%s %s` |", r.Method, r.Path)
-		for _, kind := range []access.Kind{access.Anonymous, access.Operator, access.Platform, access.Owner, access.SessionToken, access.PreviousToken, access.SignedIn} {
+		for _, kind := range []access.Kind{access.Anonymous, access.Operator, access.Platform, access.Owner, access.SessionToken, access.PreviousToken, access.SignedIn, access.Device} {
 			fmt.Fprintf(&b, " %s |", mark(r, kind))
 		}
 		b.WriteString("\n")
@@ -91,7 +92,7 @@ func mark(r httpapi.Route, kind access.Kind) string {
 }
 
 func kindsThat(v access.Verb) (kinds []access.Kind) {
-	for kind := access.Anonymous; kind <= access.SignedIn; kind++ {
+	for kind := access.Anonymous; kind <= access.Device; kind++ {
 		if access.Reaches(v, kind) != access.None {
 			kinds = append(kinds, kind)
 		}

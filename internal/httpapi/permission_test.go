@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,7 +15,7 @@ import (
 )
 
 // rows have every route: the verb that it must need, and the status for whoever has it. A route without a row fails, as does a
-// row without a route. The last two are those of the proxy, which has one route for all methods.
+// row without a route. The last ones are those of the proxy, which has one route for all methods, and those of pairing.
 var rows = map[string]struct {
 	verb   access.Verb
 	status int
@@ -48,6 +49,8 @@ var rows = map[string]struct {
 	"POST /tokens":                             {access.PlatformTokens, 201, `{"name":"made","scopes":["metrics"]}`},
 	"GET /tokens":                              {access.PlatformTokens, 200, ""},
 	"DELETE /tokens/{token_id}":                {access.PlatformTokens, 404, ""}, // there is no such token
+	"POST /s/{id}/api/pair":                    {access.Pair, 200, `{"name":"phone"}`},
+	"GET /s/{id}/auth/connect/no-code":         {access.Status, 400, ""}, // the client does not say what it wants
 	"GET /s/{id}/echo":                         {access.Open, 200, ""},
 	"POST /s/{id}/session":                     {access.Open, 200, ""},
 }
@@ -138,6 +141,10 @@ func (w *fixture) callers() (all []caller) {
 	own, token := hers()
 	all = append(all, caller{"session token", access.Principal{Kind: access.SessionToken, Session: own}, token, own})
 
+	paired, _ := hers()
+	add("another session's device", access.Principal{Kind: access.Device, Session: paired}, w.pair(paired))
+	all = append(all, caller{"device", access.Principal{Kind: access.Device, Session: paired}, w.pair(paired), paired})
+
 	add("operator", access.Principal{Kind: access.Operator}, adminToken)
 	add("owner", access.Principal{Kind: access.Owner, Owner: "alice"}, alicesToken)
 	add("another owner", access.Principal{Kind: access.Owner, Owner: "bob"}, bobsToken)
@@ -150,10 +157,27 @@ func (w *fixture) callers() (all []caller) {
 	return all
 }
 
+// pair pairs a device with a session, and returns its token.
+func (w *fixture) pair(id session.ID) session.Secret {
+	w.t.Helper()
+	authority := w.admitting(nil)
+	_, code := authority.NewPairingCode()
+	token, device := authority.NewDevice("phone")
+	if err := errors.Join(
+		w.NewPairing(w.t.Context(), id, session.Link{Digest: code}), w.Redeem(w.t.Context(), id, code, "", device),
+	); err != nil {
+		w.t.Fatal(err)
+	}
+	return token
+}
+
 func TestPermissionsOfEveryRouteForEveryPrincipal(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	routes := map[string]access.Verb{"GET /s/{id}/echo": access.Open, "POST /s/{id}/session": access.Open}
+	routes := map[string]access.Verb{
+		"GET /s/{id}/echo": access.Open, "POST /s/{id}/session": access.Open,
+		"POST /s/{id}/api/pair": access.Pair, "GET /s/{id}/auth/connect/no-code": access.Status,
+	}
 	for _, r := range w.api.Routes() {
 		name := r.Method + " " + r.Path
 		routes[name] = r.Verb

@@ -106,11 +106,11 @@ func (a *API) routes() {
 	}, a.createLink)
 	register(a, access.SignIns, huma.Operation{
 		Method: http.MethodGet, Path: "/sessions/{id}/sign-ins", OperationID: "list-session-sign-ins",
-		Summary: "List the browsers that are signed in to the session",
+		Summary: "List the browsers that are signed in to the session, and its devices",
 	}, a.listSignIns)
 	register(a, access.SignIns, huma.Operation{
 		Method: http.MethodDelete, Path: "/sessions/{id}/sign-ins/{sign_in}", OperationID: "end-session-sign-in", DefaultStatus: http.StatusNoContent,
-		Summary: "Sign a browser out of the session", Description: "Its streams end with it.",
+		Summary: "Sign a browser or a device out of the session", Description: "Its streams end with it.",
 	}, a.endSignIn)
 	register(a, access.List, huma.Operation{
 		Method: http.MethodGet, Path: "/auth/sessions", OperationID: "list-authenticated-sessions",

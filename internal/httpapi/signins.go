@@ -77,12 +77,19 @@ func (a *API) forBrowsers(id session.ID) []origin.Address {
 	return slices.DeleteFunc(a.Addresses(id), func(at origin.Address) bool { return !at.Way.ForBrowsers() })
 }
 
-// SessionSignIn is a browser that is signed in to a session.
+// What is signed in to a session.
+const (
+	kindBrowser = "browser"
+	kindDevice  = "device"
+)
+
+// SessionSignIn is a browser that is signed in to a session, or a device that has paired with it.
 type SessionSignIn struct {
 	ID        string    `json:"sign_in_id" example:"in-0123456789abcdef"`
+	Kind      string    `json:"kind" enum:"browser,device"`
 	At        time.Time `json:"signed_in_at"`
 	ExpiresAt time.Time `json:"expires_at"`
-	Browser   string    `json:"browser,omitempty" doc:"what the browser says it is"`
+	Browser   string    `json:"browser,omitempty" doc:"what the browser or the device calls itself"`
 }
 
 type signInsOutput struct {
@@ -99,7 +106,11 @@ func (a *API) listSignIns(ctx context.Context, in *IDParam) (*signInsOutput, err
 	out := &signInsOutput{}
 	out.Body.SignIns = []SessionSignIn{}
 	for _, one := range s.PresentSignIns(a.Now()) {
-		out.Body.SignIns = append(out.Body.SignIns, SessionSignIn{ID: one.ID, At: one.At, ExpiresAt: one.ExpiresAt, Browser: one.Browser})
+		kind := kindBrowser
+		if one.Device {
+			kind = kindDevice
+		}
+		out.Body.SignIns = append(out.Body.SignIns, SessionSignIn{ID: one.ID, Kind: kind, At: one.At, ExpiresAt: one.Ends(), Browser: one.Browser})
 	}
 	return out, nil
 }

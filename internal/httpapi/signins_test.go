@@ -39,7 +39,7 @@ func TestLinkIsMadeByWhoMayOpenTheSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := stored.Redeemed(w.Keys.CodeDigest(code), "", w.Options.Now()); !ok {
+		if _, _, ok := stored.Redeemed(w.Keys.CodeDigest(code), "", w.Options.Now()); !ok {
 			t.Errorf("the link's code is not that of a link that is stored: %+v", stored.Links)
 		}
 	}

@@ -28,6 +28,7 @@ type Options struct {
 	MaxSessions    int                        // sessions that may be creating or running at once; 0: no limit
 	TokenLife      time.Duration              // 0: tokens do not expire
 	SignInLife     time.Duration              // of a browser's sign-in; default 7 days
+	DeviceLife     time.Duration              // of a paired device's token; default 30 days
 	SweepEvery     time.Duration              // between two removals of the digests of expired tokens; default 1 h
 	StartTimeout   time.Duration              // from the begin of a start to the first answer; default 2 min
 	StopTimeout    time.Duration              // from SIGTERM to SIGKILL; default 10 s
@@ -78,6 +79,7 @@ func (o Options) withDefaults() Options {
 	o.OrphanGrace = cmp.Or(o.OrphanGrace, 5*time.Minute)
 	o.Handover = cmp.Or(o.Handover, time.Second)
 	o.SignInLife = cmp.Or(o.SignInLife, 7*24*time.Hour)
+	o.DeviceLife = cmp.Or(o.DeviceLife, 30*24*time.Hour)
 	o.SweepEvery = cmp.Or(o.SweepEvery, time.Hour)
 	o.MaxBusy = cmp.Or(o.MaxBusy, 12*time.Hour)
 	o.Health = o.Health.withDefaults()

@@ -142,7 +142,7 @@ func (p *publisher) route(s session.Session) {
 	}
 	leaving := s.Operation != nil && !s.Operation.Kind.KeepsUp()
 	r := session.Route{
-		ID: s.ID, Address: address, Running: s.Status == session.Running && address != "" && !leaving,
+		ID: s.ID, Owner: s.Owner, Address: address, Running: s.Status == session.Running && address != "" && !leaving,
 		Username: p.profileOf(s).Username, Credential: p.keys.Upstream(s.ContainerName), Profile: p.profileOf(s),
 		Token: s.Token, Links: s.Links, SignIns: s.SignIns, Wakes: wakesOnRequest(s),
 	}

@@ -27,6 +27,8 @@ const (
 	OpNewLink     = "new_sign_in_link"
 	OpSignIn      = "sign_in"
 	OpSignOut     = "sign_out"
+	OpNewPairing  = "new_pairing_code"
+	OpPair        = "pair_device"
 )
 
 // Notice is an alert to operators about a session that has failed, was restarted, or ran out of memory.

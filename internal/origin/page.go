@@ -13,5 +13,11 @@ const (
 	Progress = Pages + "progress" // JSON: how far the session's start has come
 )
 
+// Paths of the pairing of devices, as OpenCode 2's clients use it.
+const (
+	Pair    = "/api/pair"
+	Connect = "/auth/connect/" // followed by a code
+)
+
 // Link is the link with this code at an address of a session, which ends with a slash.
 func Link(address string, code session.Secret) string { return address + Links[1:] + code.Reveal() }

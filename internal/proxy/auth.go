@@ -25,17 +25,44 @@ func (p *Proxy) authenticate(c *call) (err error) {
 			}
 		}
 	}
+	if c.principal, c.entry, err = p.admitSecret(c, p.ask(c, c.secret())); err != nil {
+		return err
+	}
+	switch c.principal.Kind {
+	case access.Device:
+		c.grant = c.entry.signedIn[c.principal.SignIn]
+	case access.PreviousToken:
+		c.grant = c.entry.previous
+	default:
+		c.grant = c.entry.present
+	}
+	if c.grant == nil {
+		return errSignedOut
+	}
+	return nil
+}
+
+// secret returns the token that a request shows, other than by a cookie.
+func (c *call) secret() session.Secret {
 	secret := access.ReadCredential(c.in.Header["Authorization"], access.ViaBearer|access.ViaBasic)
 	if secret == "" {
 		secret = policy.TokenIn(c.request.Target.Query)
 	}
-	if c.principal, err = p.access.Admit(c.in.Context(), p.ask(c, secret), e); err != nil {
-		return err
+	return secret
+}
+
+// admitSecret returns the principal of a request's token, and the session's entry; nil if there is no such session.
+func (p *Proxy) admitSecret(c *call, ask access.Ask) (principal access.Principal, e *entry, err error) {
+	if p.rules.Devices {
+		if principal, e, err = p.admitDevice(c, ask); e != nil || err != nil {
+			return principal, e, err
+		}
 	}
-	if c.entry, c.grant = e, e.present; c.principal.Kind == access.PreviousToken {
-		c.grant = e.previous
+	e = p.table.entry(ask.Session)
+	if principal, err = p.access.Admit(c.in.Context(), ask, e); err != nil {
+		return access.Principal{}, nil, err
 	}
-	return nil
+	return principal, e, nil
 }
 
 func (*Proxy) ask(c *call, secret session.Secret) access.Ask {
@@ -58,7 +85,10 @@ func (e *entry) TokenOf(context.Context, session.ID) session.Token {
 	return e.route.Token
 }
 
-// OwnerOf implements [access.Sessions]. Nobody opens a session as its owner.
+// OwnerOf implements [access.Sessions]. A nil entry is no session.
 func (e *entry) OwnerOf(_ context.Context, id session.ID) (string, error) {
-	return "", session.NotFound(id)
+	if e == nil {
+		return "", session.NotFound(id)
+	}
+	return e.route.Owner, nil
 }

@@ -15,7 +15,8 @@ import (
 
 // pageData is what a page of Berth's on a session's origin shows.
 type pageData struct {
-	Code    string // of a link
+	Code    string // of a link, or a pairing code
+	Pairing bool
 	To      string // path to go on to
 	Problem string
 	Retry   bool   // show the way to the sign-in page
@@ -57,7 +58,7 @@ func page(name, body string) *template.Template {
 
 var (
 	linkPage = page("link", `<h1>Open your session</h1>
-<form method="post" action="`+origin.SignIn+`"><input type="hidden" name="code" value="{{.Code}}"><button autofocus>Open</button></form>
+<form method="post" action="`+origin.SignIn+`"><input type="hidden" name="{{if .Pairing}}pairing{{else}}code{{end}}" value="{{.Code}}"><button autofocus>Open</button></form>
 <script>`+submitScript+`</script>
 `)
 	signInPage = page("sign-in", `<h1>Sign in to this session</h1>

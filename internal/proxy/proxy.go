@@ -80,6 +80,8 @@ type Options struct {
 	// SignIns records sign-ins of browsers, which end after SignInLife. nil: browsers cannot sign in.
 	SignIns    SignIns
 	SignInLife time.Duration
+	// Devices lets programs pair with sessions, for which SignIns is needed.
+	Devices bool
 	// OpenURL is the page on Berth's own origin where a person opens a session; the session's origin is added as at, and what binds
 	// the way back to the browser as binding. Empty: there is none.
 	OpenURL string
@@ -109,6 +111,9 @@ func (o Options) validate() error {
 	}
 	if o.Logger == nil {
 		faults = append(faults, errors.New("logger is missing"))
+	}
+	if o.Devices && o.SignIns == nil {
+		faults = append(faults, errors.New("devices pair, and their sign-ins are not recorded"))
 	}
 	if o.MaxConnections < 0 || o.MaxRequests < 0 {
 		faults = append(faults, errors.New("a limit of all sessions together is negative"))
@@ -165,7 +170,7 @@ func New(o Options) (*Proxy, error) {
 		ports:        o.Ports,
 		access:       o.Access,
 		log:          o.Logger,
-		rules:        policy.Rules{MaxBody: cmp.Or(o.MaxBody, DefaultMaxBody), Wake: o.Wake != nil, CrossOrigins: o.CrossOrigins},
+		rules:        policy.Rules{MaxBody: cmp.Or(o.MaxBody, DefaultMaxBody), Wake: o.Wake != nil, CrossOrigins: o.CrossOrigins, Devices: o.Devices},
 		transport:    o.Transport.withDefaults(),
 		touch:        o.Touch,
 		wake:         o.Wake,
@@ -251,6 +256,9 @@ func (p *Proxy) serve(ctx context.Context, c *call, find finder) (err error) {
 	}
 	if p.isOwnPage(c) {
 		return p.serveOwnPage(c)
+	}
+	if p.isPairing(c) {
+		return p.servePairing(c)
 	}
 	if err := p.authenticate(c); err != nil {
 		if p.wantsSignIn(c, err) {

@@ -16,9 +16,14 @@ import (
 	"berth/internal/session"
 )
 
-// SignIns records the sign-ins of browsers to sessions. [lifecycle.Manager] implements it.
+// SignIns records the sign-ins of browsers and devices to sessions. [lifecycle.Manager] implements it.
 type SignIns interface {
-	// Redeem uses up the link of a code with this digest, for a browser with this binding, which may be empty. It returns a
+	// NewPairing records a pairing code, and sets until when it is valid.
+	NewPairing(ctx context.Context, id session.ID, code session.Link) error
+	// ConfirmDevice ends the previous token of a device that uses the one with this digest. It returns a CodeUnauthorized error if
+	// the device has no such token.
+	ConfirmDevice(ctx context.Context, id session.ID, device, digest string) error
+	// Redeem uses up the link or the pairing code with this digest, for a browser with this binding, which may be empty. It returns a
 	// CodeUnauthorized error if the session has none for it.
 	Redeem(ctx context.Context, id session.ID, code, binding string, in session.SignIn) error
 	// SignIn records a browser whose user has shown the token with this digest.
@@ -98,14 +103,17 @@ func (p *Proxy) submitted(c *call, out bool) error {
 	if err != nil {
 		return errForm.Because(err)
 	}
-	code, to := session.Secret(form.Get("code")), form.Get("to")
-	begun := p.begunBy(c)
-	if err := p.signIn(c, code, session.Secret(form.Get("token")), begun.binding); err != nil {
+	to, begun := form.Get("to"), p.begunBy(c)
+	shown := shown{
+		link: session.Secret(form.Get("code")), pairing: session.Secret(form.Get("pairing")), token: session.Secret(form.Get("token")),
+		binding: begun.binding,
+	}
+	if err := p.signIn(c, shown); err != nil {
 		return err
 	}
 	if begun.binding != "" {
 		forgetBegun(c)
-		if code != "" {
+		if shown.link != "" {
 			to = begun.to
 		}
 	}
@@ -113,26 +121,24 @@ func (p *Proxy) submitted(c *call, out bool) error {
 	return nil
 }
 
-// signIn signs a browser in that shows a link's code or the session's token, and gives it its cookie. binding is that of a person's
-// sign-in which the browser has begun; it may be empty.
-func (p *Proxy) signIn(c *call, code, token session.Secret, binding string) error {
-	ctx, id := c.in.Context(), c.request.Place.Session
+// shown is what a browser signs in with: a code or the session's token.
+type shown struct {
+	link, pairing, token session.Secret
+	binding              string // of a person's sign-in which the browser has begun; may be empty
+}
+
+// signIn signs a browser in that shows a code or the session's token, and gives it its cookie.
+func (p *Proxy) signIn(c *call, s shown) error {
+	ctx, id, token := c.in.Context(), c.request.Place.Session, s.token
 	e := p.table.entry(id)
 	value, in := p.access.NewSignIn(c.in.UserAgent())
 	switch {
-	case code != "":
-		digest := p.access.Keys.CodeDigest(code)
-		if !e.hasLink(digest) && p.access.IsLimited(ctx) {
-			return p.rejectSecret(c, code)
+	case s.link != "":
+		if err := p.redeem(c, s.link, p.access.Keys.CodeDigest(s.link), s.binding, in); err != nil {
+			return err
 		}
-		switch err := p.signIns.Redeem(ctx, id, digest, binding, in); session.CodeOf(err) {
-		case "":
-		case session.CodeNotFound, session.CodeUnauthorized:
-			if limited := p.rejectSecret(c, code); session.CodeOf(limited) == session.CodeTooManyAttempts {
-				return limited
-			}
-			return session.Errorf(session.CodeUnauthorized, "this link was used already, has expired, or is another browser's; sign in again, or ask for a new one")
-		default:
+	case s.pairing != "" && p.rules.Devices:
+		if err := p.redeem(c, s.pairing, p.access.Keys.PairingDigest(s.pairing), "", in); err != nil {
 			return err
 		}
 	default:
@@ -160,9 +166,26 @@ func (p *Proxy) signIn(c *call, code, token session.Secret, binding string) erro
 	return nil
 }
 
+// redeem uses up a code for a sign-in.
+func (p *Proxy) redeem(c *call, code session.Secret, digest, binding string, in session.SignIn) error {
+	ctx, id := c.in.Context(), c.request.Place.Session
+	if !p.table.entry(id).hasLink(digest) && p.access.IsLimited(ctx) {
+		return p.rejectSecret(c, code)
+	}
+	switch err := p.signIns.Redeem(ctx, id, digest, binding, in); session.CodeOf(err) {
+	case session.CodeNotFound, session.CodeUnauthorized:
+		if limited := p.rejectSecret(c, code); session.CodeOf(limited) == session.CodeTooManyAttempts {
+			return limited
+		}
+		return session.Errorf(session.CodeUnauthorized, "this link was used already, has expired, or is another browser's; sign in again, or ask for a new one")
+	default:
+		return err
+	}
+}
+
 // signInAndReload signs in a browser that has the session's token in its address, and has it ask again without.
 func (p *Proxy) signInAndReload(c *call, token session.Secret) error {
-	if err := p.signIn(c, "", token, ""); err != nil {
+	if err := p.signIn(c, shown{token: token}); err != nil {
 		return err
 	}
 	c.w.Header().Set("Referrer-Policy", "no-referrer")

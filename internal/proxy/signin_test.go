@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"net/http"
@@ -42,10 +43,27 @@ func (f *fakeSignIns) change(id session.ID, change func(session.Session) (sessio
 
 func (f *fakeSignIns) Redeem(_ context.Context, id session.ID, code, binding string, in session.SignIn) error {
 	return f.change(id, func(s session.Session) (session.Session, bool) {
-		s, ok := s.Redeemed(code, binding, time.Now())
-		in.ExpiresAt = time.Now().Add(time.Hour)
-		return s.SignedIn(in, time.Now()), ok
+		now := time.Now()
+		s, used, ok := s.Redeemed(code, binding, now)
+		in.ExpiresAt = now.Add(time.Hour)
+		if used.Renews != "" {
+			s, renewed := s.Renewed(used.Renews, in.Digest, in.ExpiresAt, now)
+			return s, ok && renewed && in.Device
+		}
+		in.Browser = cmp.Or(used.Name, in.Browser)
+		return s.SignedIn(in, now), ok && used.Pairing || ok && !in.Device
 	})
+}
+
+func (f *fakeSignIns) NewPairing(_ context.Context, id session.ID, code session.Link) error {
+	return f.change(id, func(s session.Session) (session.Session, bool) {
+		code.Pairing, code.ExpiresAt = true, time.Now().Add(PairingSeconds*time.Second)
+		return s.Linked(code, time.Now()), true
+	})
+}
+
+func (f *fakeSignIns) ConfirmDevice(_ context.Context, id session.ID, device, digest string) error {
+	return f.change(id, func(s session.Session) (session.Session, bool) { return s.Confirmed(device, digest, time.Now()) })
 }
 
 func (f *fakeSignIns) SignIn(_ context.Context, id session.ID, _ string, in session.SignIn) error {

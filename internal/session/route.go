@@ -9,6 +9,7 @@ import (
 // Route is a session's address, credential and token, as the data plane needs them.
 type Route struct {
 	ID         ID
+	Owner      string // empty: nobody
 	Address    string // "ip:port"
 	Username   string // the server's credential, for HTTP Basic
 	Credential Secret

@@ -13,6 +13,7 @@ type Rules struct {
 	MaxBody      int64    // bytes of a request's content
 	Wake         bool     // a request starts a session that was stopped as idle
 	CrossOrigins []string // of clients that are pages of origins of their own
+	Devices      bool     // they can pair with sessions
 }
 
 // Action is how a request is handled.
@@ -48,6 +49,9 @@ var errWorker = session.Errorf(session.CodeForbidden,
 func (r *Route) Judge(q *Request, p access.Principal, rules Rules, now time.Time) Verdict {
 	if !access.May(p, access.Open, r.ID, "") || q.Place.Session != r.ID {
 		return Verdict{Reason: access.Reject(access.Proxy, access.Missing)}
+	}
+	if err := rules.checkPairing(q); err != nil {
+		return Verdict{Reason: err}
 	}
 	notRunning := error(nil)
 	if !r.Running {
