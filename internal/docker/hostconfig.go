@@ -138,7 +138,10 @@ func environment(spec session.Spec) []string {
 		env = append(env, name+"="+value)
 	}
 	slices.Sort(env)
-	return append(env, spec.Profile.PasswordEnv+"="+spec.Credential.Reveal())
+	for _, name := range spec.Profile.PasswordVariables() {
+		env = append(env, name+"="+spec.Credential.Reveal())
+	}
+	return env
 }
 
 // memoryMounts writes tmpfs options. Where the image has the directory already, runc before 1.2 gives the mount that

@@ -55,7 +55,7 @@ func NewOn(dial func(ctx context.Context, network, address string) (net.Conn, er
 
 // Probe returns nil if the server answers the profile's readiness path with 200, JSON and a true member, or with the other status
 // that the profile requires, and then the second path, if there is one, with 200 and JSON. If only the second one fails the error is
-// a session.ErrUnresponsive.
+// a session.ErrUnresponsive. A server whose profile says that it is private must refuse its readiness path without the credential.
 func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 	if t.Profile == nil {
 		return errors.New("probe: the target has no profile")
@@ -67,6 +67,11 @@ func (p *Prober) Probe(ctx context.Context, t session.Target) error {
 		}
 	} else if err := p.get(ctx, t, ready.Path, func(body io.Reader) error { return checkMember(body, ready.Member) }); err != nil {
 		return err
+	}
+	if ready.Private {
+		if err := p.requireRefusal(ctx, t); err != nil {
+			return err
+		}
 	}
 	if ready.Then == "" {
 		return nil
@@ -94,6 +99,13 @@ func reportsWork(body io.Reader, b session.BusyProbe) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read the answer: %w", err)
 	}
+	if b.Within != "" {
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(text, &object); err != nil || object[b.Within] == nil {
+			return false, fmt.Errorf("answered %s, which is not an object with a member %q", excerpt(text), b.Within)
+		}
+		text = object[b.Within]
+	}
 	var list []map[string]any
 	if json.Unmarshal(text, &list) != nil {
 		var object map[string]map[string]any
@@ -104,7 +116,7 @@ func reportsWork(body io.Reader, b session.BusyProbe) (bool, error) {
 	}
 	return slices.ContainsFunc(list, func(element map[string]any) bool {
 		value, _ := element[b.Member].(string)
-		return slices.Contains(b.Values, value)
+		return len(b.Values) == 0 || slices.Contains(b.Values, value)
 	}), nil
 }
 
@@ -120,15 +132,9 @@ func (p *Prober) get(ctx context.Context, t session.Target, path string, check f
 
 // request requires a response with this status that passes the check.
 func (p *Prober) request(ctx context.Context, t session.Target, path string, status int, check func(*http.Response) error) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Address+path, nil)
+	answer, err := p.send(ctx, t, path, true)
 	if err != nil {
-		return fmt.Errorf("probe %s: %w", path, err)
-	}
-	r.SetBasicAuth(t.Profile.Username, t.Credential.Reveal())
-	r.Header.Set("Accept", "application/json")
-	answer, err := p.client.Do(r)
-	if err != nil {
-		return fmt.Errorf("probe: %w", err) // the error contains the method, the address and the path
+		return err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != status {
@@ -138,6 +144,37 @@ func (p *Prober) request(ctx context.Context, t session.Target, path string, sta
 		return fmt.Errorf("probe %s: %w", path, err)
 	}
 	return nil
+}
+
+// requireRefusal requires that the server refuses its readiness path without the credential.
+func (p *Prober) requireRefusal(ctx context.Context, t session.Target) error {
+	answer, err := p.send(ctx, t, t.Profile.Ready.Path, false)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusUnauthorized && answer.StatusCode != http.StatusForbidden {
+		return fmt.Errorf("probe %s without the password: answered %s instead of 401; the server has not taken its password, and lets everybody in",
+			t.Profile.Ready.Path, answer.Status)
+	}
+	return nil
+}
+
+// send sends a request. The caller closes the answer's body.
+func (p *Prober) send(ctx context.Context, t session.Target, path string, credential bool) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Address+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("probe %s: %w", path, err)
+	}
+	if credential {
+		r.SetBasicAuth(t.Profile.Username, t.Credential.Reveal())
+	}
+	r.Header.Set("Accept", "application/json")
+	answer, err := p.client.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("probe: %w", err) // the error contains the method, the address and the path
+	}
+	return answer, nil
 }
 
 func isJSON(contentType string) bool {

@@ -292,3 +292,38 @@ func TestBusyReportsWorkInProgress(t *testing.T) {
 		})
 	}
 }
+
+// OpenCode 2.x lists what works within a member, and lists nothing else.
+func TestBusyReportsAnyElementWithinAMember(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]struct{ busy, fails bool }{
+		`{"data":{}}`: {}, `{"data":{"ses_1":{"type":"running"}}}`: {busy: true}, `{"data":[{}]}`: {busy: true}, `{"data":[]}`: {},
+		`{}`: {fails: true}, `[]`: {fails: true}, `{"data":1}`: {fails: true},
+	} {
+		to := target(serve(t, map[string]answer{"/api/session/active": {200, jsonType, text}}))
+		to.Profile.Busy = []session.BusyProbe{{Path: "/api/session/active", Within: "data"}}
+		busy, err := probe.New().Busy(t.Context(), to)
+		if busy != want.busy || (err != nil) != want.fails {
+			t.Errorf("%s: got %v, %v; want %+v", text, busy, err, want)
+		}
+	}
+}
+
+// A private server that answers without its password has not taken it.
+func TestPrivateServerMustRefuseRequestsWithoutTheCredential(t *testing.T) {
+	t.Parallel()
+	info := map[string]answer{"/api/info": {200, jsonType, `{}`}}
+	open := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", jsonType)
+		_, _ = io.WriteString(w, `{}`)
+	}))
+	t.Cleanup(open.Close)
+	for address, refused := range map[string]bool{serve(t, info): false, open.URL: true} {
+		to := target(address)
+		to.Profile.Ready = session.Probe{Path: "/api/info", Private: true}
+		err := probe.New().Probe(t.Context(), to)
+		if refused != (err != nil) || refused && !strings.Contains(err.Error(), "without the password") {
+			t.Errorf("lets everybody in: %v; got %v", refused, err)
+		}
+	}
+}

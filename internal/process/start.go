@@ -164,7 +164,10 @@ func environment(c *container, program string) []string {
 	for _, name := range slices.Sorted(maps.Keys(c.record.Profile.Env)) {
 		env = append(env, name+"="+c.record.Profile.Env[name])
 	}
-	return append(env, c.record.Profile.PasswordEnv+"="+c.credential.Reveal(), marker+"="+c.id)
+	for _, name := range c.record.Profile.PasswordVariables() {
+		env = append(env, name+"="+c.credential.Reveal())
+	}
+	return append(env, marker+"="+c.id)
 }
 
 func openLog(name string) (*os.File, error) {

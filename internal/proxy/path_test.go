@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -16,15 +17,21 @@ import (
 // raw sends a request line unchanged and returns the response.
 func (w *fixture) raw(t *testing.T, method, target string) answer {
 	t.Helper()
-	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+	return rawTo(t, w.front, "h", method, target)
+}
+
+// rawTo is raw for another server and host name.
+func rawTo(t *testing.T, to *httptest.Server, host, method, target string) answer {
+	t.Helper()
+	conn, err := net.Dial("tcp", to.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-		method, target, testToken.Reveal())
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+		method, target, host, testToken.Reveal())
+	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {
 		t.Fatalf("%s: %v", target, err)
 	}
@@ -122,29 +129,30 @@ func TestBlockedCalls(t *testing.T) {
 	route.Profile = &session.Profile{Blocked: []string{"POST /global/upgrade", "DELETE /project/*/lock", "/never"}}
 	w.table.Set(route)
 	for call, want := range map[string]int{
-		"POST /global/upgrade":           403,
-		"POST /global/upgrade?x=1":       403,
-		"POST //global///upgrade/":       403,
-		"POST /./global/x/../upgrade":    403,
-		"POST /global/%75pgrade":         403,
-		"POST /global%2Fupgrade":         403,
-		"POST /%67lobal/%2e/upgrade":     403,
-		`POST /global\upgrade`:           403,
-		"POST /global%5Cupgrade":         403,
-		"POST /GLOBAL/Upgrade":           403,
-		"POST /global/upgrade;a=/b":      403,
-		"POST /x/..;/../global/upgrade":  403,
-		"POST /../global/upgrade":        403,
-		"GET /global/upgrade":            200,
-		"POST /global/upgrade/now":       200,
-		"POST /global":                   200,
-		"POST /global/upgraded":          200,
-		"POST /session":                  200,
-		"DELETE /project/abc/lock":       403,
-		"DELETE /project/a/b/lock":       200,
-		"PUT /never":                     403,
-		"GET /never":                     403,
-		"POST /file?path=global/upgrade": 200,
+		"POST /global/upgrade":              403,
+		"POST /global/upgrade?x=1":          403,
+		"POST //global///upgrade/":          403,
+		"POST /./global/x/../upgrade":       403,
+		"POST /global/%75pgrade":            403,
+		"POST /global%2Fupgrade":            403,
+		"POST /%67lobal/%2e/upgrade":        403,
+		`POST /global\upgrade`:              403,
+		"POST /global%5Cupgrade":            403,
+		"POST /GLOBAL/Upgrade":              403,
+		"POST /global/upgrade;a=/b":         403,
+		"POST /x/..;/../global/upgrade":     403,
+		"POST /../global/upgrade":           403,
+		"POST /a%2Fb/%2e%2E/global/upgrade": 403,
+		"GET /global/upgrade":               200,
+		"POST /global/upgrade/now":          200,
+		"POST /global":                      200,
+		"POST /global/upgraded":             200,
+		"POST /session":                     200,
+		"DELETE /project/abc/lock":          403,
+		"DELETE /project/a/b/lock":          200,
+		"PUT /never":                        403,
+		"GET /never":                        403,
+		"POST /file?path=global/upgrade":    200,
 	} {
 		method, target, _ := strings.Cut(call, " ")
 		if got := w.raw(t, method, "/s/"+string(testID)+target).status; got != want {

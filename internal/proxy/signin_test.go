@@ -94,10 +94,10 @@ func (f *fakeSignIns) linkFor(t *testing.T, binding string) session.Secret {
 }
 
 // signingIn is a fixture in which browsers can sign in.
-func signingIn(t *testing.T, server http.HandlerFunc) (*fixture, *fakeSignIns) {
+func signingIn(t *testing.T, server http.HandlerFunc, change ...func(*Options)) (*fixture, *fakeSignIns) {
 	t.Helper()
 	signIns := &fakeSignIns{}
-	w := setup(t, server, func(o *Options) { o.SignIns, o.SignInLife = signIns, time.Hour })
+	w := setup(t, server, append(change, func(o *Options) { o.SignIns, o.SignInLife = signIns, time.Hour })...)
 	signIns.w = w
 	return w, signIns
 }

@@ -23,6 +23,8 @@ type Profile struct {
 	// The server's own credential, set in its environment and sent to it by HTTP Basic. Berth derives the password.
 	Username    string `yaml:"username"`
 	PasswordEnv string `yaml:"password_env"`
+	// PasswordEnvAlso are further variables with the password, for servers that know it by another name.
+	PasswordEnvAlso []string `yaml:"password_env_also,omitempty"`
 
 	Ready Probe `yaml:"ready"` // succeeds when the server is ready for requests
 
@@ -58,6 +60,10 @@ type Probe struct {
 	Status int    `yaml:"status,omitempty"` // required status of Path; 0: 200. With any other the content is ignored
 	Member string `yaml:"member,omitempty"` // member of the object that must be true; empty: any object is accepted
 	Then   string `yaml:"then,omitempty"`   // a second path that must then answer 200 with JSON, as proof that the server works; may be empty
+
+	// Private says that Path must be refused without the credential. A server that answers it lets everybody in, and does not count as
+	// ready.
+	Private bool `yaml:"private,omitempty"`
 }
 
 // WantsJSON reports whether the content of the response is checked.
@@ -67,8 +73,9 @@ func (p Probe) WantsJSON() bool { return p.Status == 0 || p.Status == 200 }
 // whose members are the work items.
 type BusyProbe struct {
 	Path   string   `yaml:"path"`
-	Member string   `yaml:"member"` // of each element, a string
-	Values []string `yaml:"values"` // values of the member that mean work in progress
+	Within string   `yaml:"within,omitempty"` // member of the answer that has the list; empty: the answer is the list
+	Member string   `yaml:"member,omitempty"` // of each element, a string
+	Values []string `yaml:"values,omitempty"` // values of the member that mean work in progress; none: every element is work
 }
 
 // Volume is a directory that is kept when the container is removed.
@@ -88,6 +95,9 @@ type Tmpfs struct {
 	Exec bool   `yaml:"exec,omitempty"` // whether programs in it can be executed
 	Own  bool   `yaml:"own,omitempty"`  // whether it is owned by UID and GID instead of root
 }
+
+// PasswordVariables returns the variables of the server's environment that have its password.
+func (p Profile) PasswordVariables() []string { return append([]string{p.PasswordEnv}, p.PasswordEnvAlso...) }
 
 // LandingPath returns Landing with the workspace filled in.
 func (p Profile) LandingPath() string {
@@ -136,7 +146,14 @@ func (p Profile) Validate() error {
 		add(!path.IsAbs(t.Path) || path.Clean(t.Path) == "/", "tmpfs path %q is not an absolute directory", t.Path)
 		add(t.Size <= 0, "tmpfs %s has no size", t.Path)
 	}
-	_, clash := p.Env[p.PasswordEnv]
-	add(clash, "env sets %s, which Berth sets itself", p.PasswordEnv)
+	for _, name := range p.PasswordVariables() {
+		_, clash := p.Env[name]
+		add(clash, "env sets %s, which Berth sets itself", name)
+	}
+	add(slices.Contains(p.PasswordEnvAlso, ""), "password_env_also has an empty name")
+	add(p.Ready.Private && !p.Ready.WantsJSON(), "ready.private is not checked with ready.status %d", p.Ready.Status)
+	for _, b := range p.Busy {
+		add((b.Member == "") != (len(b.Values) == 0), "busy %s: member and values go together", b.Path)
+	}
 	return errors.Join(faults...)
 }

@@ -2,9 +2,9 @@
 // tests of containers, processes and the proxy need neither a large image nor seconds of start-up.
 //
 // It knows the contract: HTTP Basic from the environment, a health document, a JSON path, an event stream, and HTML
-// for every path that it does not know. It implements no other function of OpenCode.
+// for every path that it does not know. It implements no other function of OpenCode. Of OpenCode 2.x it has the same, under /api/.
 //
-// Environment: PORT; OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD; STUB_MODE (see [modes]); STUB_DELAY;
+// Environment: PORT; OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD, or OPENCODE_PASSWORD; STUB_MODE (see [modes]); STUB_DELAY;
 // STUB_HEARTBEAT; STUB_STATE, the directory in which it keeps its sessions.
 package main
 
@@ -32,6 +32,7 @@ var modes = map[string]string{
 	"slow":     "answers its health after STUB_DELAY",
 	"closed":   "runs without ever listening",
 	"stubborn": "ignores SIGTERM",
+	"open":     "answers without a password",
 }
 
 const (
@@ -90,7 +91,7 @@ func run(address string) int {
 
 	s := &server{
 		username:  cmp.Or(os.Getenv("OPENCODE_SERVER_USERNAME"), "opencode"),
-		password:  os.Getenv("OPENCODE_SERVER_PASSWORD"),
+		password:  cmp.Or(os.Getenv("OPENCODE_PASSWORD"), os.Getenv("OPENCODE_SERVER_PASSWORD")),
 		state:     cmp.Or(os.Getenv("STUB_STATE"), "/state"),
 		heartbeat: heartbeat,
 		exit:      make(chan int, 1),
@@ -98,6 +99,9 @@ func run(address string) int {
 	if _, err := os.Stat(loopFile(s.state)); err == nil {
 		fmt.Fprintln(os.Stderr, "stubserver: exits at every start, as it was set to")
 		return exitMode
+	}
+	if mode == "open" {
+		s.password = ""
 	}
 	if mode == "slow" {
 		s.healthyFrom = time.Now().Add(delay)

@@ -27,6 +27,7 @@ type server struct {
 	sessions []stubSession
 	ballast  [][]byte
 	manner   string // see behave
+	working  bool   // see work
 }
 
 type stubSession struct {
@@ -41,6 +42,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /session", s.listSessions)
 	mux.HandleFunc("POST /session", s.createSession)
 	mux.HandleFunc("POST /session/{id}/message", s.message)
+	s.routesOf2(mux)
 	mux.HandleFunc("/exit", s.end)
 	mux.HandleFunc("POST /behave", s.behave)
 	mux.HandleFunc("GET /env", s.env)
