@@ -26,6 +26,7 @@ type Options struct {
 	Keys        Keys
 	Tokens      *Registry      // platform tokens; nil: there are none
 	People      People         // nil: nobody signs in
+	Provider    string         // names what says who people are; with another one, their browsers have to sign in again
 	AdminToken  session.Secret // the operator's, at least 16 characters; empty: there is no operator
 	TokenLength int            // of new session tokens, in characters; default 32
 	Throttle    Throttle       // nil: nothing is limited
@@ -52,6 +53,7 @@ type Authority struct {
 	admin     [sha256.Size]byte
 	rotations *Limiter[session.ID]
 	links     *Limiter[session.ID]
+	persons   *personSignIns
 }
 
 // New checks the options.
@@ -79,6 +81,7 @@ func New(o Options) (*Authority, error) {
 		Options: o, admin: sha256.Sum256([]byte(o.AdminToken.Reveal())),
 		rotations: NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated),
 		links:     NewLimiter[session.ID](linkBurst, linkEvery, mostRotated),
+		persons:   newPersonSignIns(o.Keys, o.Provider, o.Now),
 	}, nil
 }
 
@@ -95,6 +98,7 @@ type Ask struct {
 	Verb      Verb
 	Session   session.ID     // what it is about; empty: no session
 	Secret    session.Secret // the token that it shows; see [ReadCredential]
+	Person    session.Secret // of the cookie of a person's browser, where it counts: see [PersonCookie]; a token goes first
 }
 
 // Sessions knows the tokens and the owners of sessions.
@@ -140,6 +144,11 @@ func (a *Authority) Admit(ctx context.Context, q Ask, known Sessions) (Principal
 func (a *Authority) identify(ctx context.Context, q Ask, known Sessions) (Principal, TokenState, error) {
 	if q.Secret != "" && Reaches(q.Verb, Operator) != None && a.isOperator(q.Secret) {
 		return Principal{Kind: Operator}, Present, nil
+	}
+	if q.Secret == "" && q.Person != "" && q.Surface == API {
+		if p, ok := a.persons.verify(q.Person); ok {
+			return p, Present, nil
+		}
 	}
 	other := Wrong // the state of a token that is not a session's
 	if q.Secret != "" && (q.Surface == API || Reaches(q.Verb, Platform) != None) {

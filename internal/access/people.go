@@ -35,25 +35,30 @@ func (a *Authority) person(ctx context.Context, secret session.Secret) (Principa
 	if !session.Unexpired(p.Until, a.Now()) {
 		return Principal{}, Expired, nil
 	}
-	return Principal{Kind: p.Kind, Owner: p.Owner, Name: p.Name, Until: p.Until}, Present, nil
+	return Principal{Kind: p.Kind, Owner: p.Owner, Name: p.Name, Until: p.Until, AuthTime: p.AuthTime}, Present, nil
 }
 
-// While returns ctx with an end when the principal's sign-in or platform token expires, and when the token is revoked. It does
-// not end with a session's token, which is looked up.
+// While returns ctx with an end when the principal's sign-in or platform token expires, and when the person signs out or the token is
+// revoked. It does not end with a session's token, which is looked up.
 func (a *Authority) While(ctx context.Context, p Principal) (context.Context, context.CancelFunc) {
 	if p.Until.IsZero() && p.token == nil {
 		return ctx, func() {}
 	}
 	within, cancel := context.WithCancelCause(ctx)
-	unwatch, forget := func() bool { return true }, context.CancelFunc(func() {})
-	if p.token != nil {
-		unwatch = context.AfterFunc(p.token.valid, func() { cancel(context.Cause(p.token.valid)) })
+	valid, done, forget := context.Background(), func() {}, context.CancelFunc(func() {})
+	switch {
+	case p.token != nil:
+		valid = p.token.valid
+	case p.person != "":
+		valid, done = a.persons.use(p.person)
 	}
+	unwatch := context.AfterFunc(valid, func() { cancel(context.Cause(valid)) })
 	if !p.Until.IsZero() {
 		within, forget = context.WithTimeoutCause(within, p.Until.Sub(a.Now()), Reject(API, Expired))
 	}
 	return within, func() {
 		unwatch()
+		done()
 		forget()
 		cancel(context.Canceled)
 	}
@@ -95,7 +100,7 @@ func (a *Authority) LimitError(ctx context.Context, q Ask) error {
 // Reject counts and records a request in which nobody has signed in.
 func (a *Authority) Reject(ctx context.Context, q Ask) { _ = a.reject(ctx, q, Wrong) }
 
-// SignedIn records that a person has signed in.
+// SignedIn records that a person has signed in, or out.
 func (a *Authority) SignedIn(ctx context.Context, p Principal, q Ask) {
 	ClientOf(ctx).admit(p, q.Surface)
 	a.Trail.admitted(ctx, p, q.Session, q.Operation, true)

@@ -33,8 +33,13 @@ type Principal struct {
 	Name    string     // of a platform token, and of a person with the operator's role; for records
 	Until   time.Time  // when a sign-in ends, or a platform token; zero: not
 
+	// AuthTime is when a person has signed in at the identity provider, which may be long before the sign-in here; zero: it is not
+	// a person, or the provider does not say.
+	AuthTime time.Time
+
 	digest string      // of a session's token
 	token  *knownToken // of a platform token
+	person string      // the ID of a person's sign-in in a browser
 }
 
 // Actor names the principal in records.

@@ -43,7 +43,7 @@ func (a *App) openAccess(ctx context.Context, admin session.Secret) error {
 		Rejected: a.metrics.Unauthenticated,
 	}
 	if a.people != nil {
-		options.People = a.people
+		options.People, options.Provider = a.people, a.peopleSettings()
 	}
 	a.access, err = access.New(options)
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"berth/internal/access"
 	"berth/internal/httpapi"
@@ -77,9 +78,18 @@ func (p *people) Finish(w http.ResponseWriter, r *http.Request) (access.Principa
 	return principalOf(id), returnTo, nil
 }
 
+// SignOutURL implements [httpapi.SignIn].
+func (p *people) SignOutURL(ctx context.Context) (string, error) { return p.provider.SignOutURL(ctx) }
+
+// peopleSettings are what a browser's sign-in depends on.
+func (a *App) peopleSettings() string {
+	o := a.cfg.OIDC
+	return strings.Join([]string{o.Issuer, o.ClientID, o.OwnerClaim, o.RoleClaim, o.OperatorRoles}, "\x00")
+}
+
 // principalOf is a person as a principal. Operators are named in records by what names owners too, which does not change.
 func principalOf(id oidc.Identity) access.Principal {
-	p := access.Principal{Kind: access.Owner, Owner: id.Owner, Until: id.Expires}
+	p := access.Principal{Kind: access.Owner, Owner: id.Owner, Until: id.Expires, AuthTime: id.SignedIn}
 	if id.Operator {
 		p.Kind, p.Name = access.Operator, id.Owner
 	}

@@ -235,3 +235,62 @@ func TestPersonOpensSessionFromBerthsOwnAddress(t *testing.T) {
 		t.Errorf("bob, whose session it is not: got %d, want 404", answer.StatusCode)
 	}
 }
+
+// Berth's own page signs in once; then sessions open, and the API answers, without the provider, which may be down.
+func TestPersonStaysSignedInAtBerth(t *testing.T) {
+	t.Parallel()
+	b, provider := startWithProvider(t, slog.New(slog.DiscardHandler))
+	own := "http://" + b.Addr().String()
+	var made struct {
+		ID session.ID `json:"session_id"`
+	}
+	b.call(t, http.MethodPost, "/sessions", provider.Tokens(oidctest.ClientID, "bob").AccessToken, &made)
+	browser := oidctest.NewBrowser(t, localhost())
+	provider.SignIn(browser, own+"/auth/oidc/login", "bob").Body.Close()
+	provider.Stop()
+	browser.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		if strings.HasPrefix(r.URL.String(), provider.Issuer) {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+
+	ask := func(method, address string, header ...string) (int, string, *url.URL) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		answer, err := browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(text), answer.Request.URL
+	}
+	if status, text, _ := ask(http.MethodGet, own+"/sessions", "Sec-Fetch-Site", "same-origin"); status != http.StatusOK || !strings.Contains(text, string(made.ID)) {
+		t.Errorf("bob's sessions: got %d %s", status, text)
+	}
+	if status, _, _ := ask(http.MethodGet, own+"/instances", "Sec-Fetch-Site", "same-origin"); status != http.StatusForbidden {
+		t.Errorf("what is the operator's: got %d, want 403", status)
+	}
+	_, port, _ := net.SplitHostPort(b.Addr().String())
+	home := "http://" + string(made.ID) + ".localhost:" + port
+	navigation := []string{"Accept", "text/html", "Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
+	if status, text, at := ask(http.MethodGet, home+"/.berth/account?to=/x", navigation...); status != http.StatusOK || !strings.HasPrefix(at.String(), home+"/.berth/link/") {
+		t.Errorf("opening his session: got %d %s at %s, want a link to it", status, text, at)
+	}
+	if status, text, _ := ask(http.MethodPost, own+"/auth/oidc/sign-out", "Origin", own); status != http.StatusSeeOther {
+		t.Errorf("sign-out: got %d %s, want it to lead to the provider's page", status, text)
+	}
+	if status, _, _ := ask(http.MethodGet, own+"/sessions", "Sec-Fetch-Site", "same-origin"); status != http.StatusUnauthorized {
+		t.Errorf("after the sign-out: got %d, want 401", status)
+	}
+}

@@ -21,7 +21,7 @@ func (a *API) admit(v access.Verb) func(huma.Context, func(huma.Context)) {
 		r, _ := humago.Unwrap(ctx)
 		p, err := a.Access.Admit(ctx.Context(), access.Ask{
 			Surface: access.API, Operation: ctx.Operation().OperationID, Verb: v, Session: id,
-			Secret: access.ReadCredential(r.Header["Authorization"], access.ViaBearer),
+			Secret: access.ReadCredential(r.Header["Authorization"], access.ViaBearer), Person: personOf(r),
 		}, known{a})
 		if err != nil {
 			a.reject(ctx, err)

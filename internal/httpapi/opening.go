@@ -62,13 +62,21 @@ func isDigest(text string) bool {
 	return len(text) == 64 && !strings.ContainsFunc(text, func(c rune) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') })
 }
 
-// openSession is where the page of a session's own origin sends a browser, whose user wants to sign in.
+// openSession is where the page of a session's own origin sends a browser, whose user wants to sign in. Who is signed in here already
+// need not go to the provider.
 func (a *API) openSession(w http.ResponseWriter, r *http.Request) {
 	o, err := readOpening(r.URL.Query())
-	if err == nil {
-		err = a.SignIn.Begin(w, r, o.path())
-	}
 	if err != nil {
+		a.signInFailed(w, r, opOpenSession, err)
+		return
+	}
+	if p, ok := a.Access.PersonSignedIn(personIn(r)); ok && isNavigation(r) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		a.open(w, r.WithContext(access.WithPrincipal(r.Context(), p)), p, o)
+		return
+	}
+	if err := a.SignIn.Begin(w, r, o.path()); err != nil {
 		a.signInFailed(w, r, opOpenSession, err)
 	}
 }
@@ -78,6 +86,9 @@ func (a *API) openSession(w http.ResponseWriter, r *http.Request) {
 // owner sends there.
 func (a *API) open(w http.ResponseWriter, r *http.Request, p access.Principal, o opening) {
 	to, err := a.wayTo(r, p, o)
+	if session.CodeOf(err) == session.CodeNotFound {
+		err = session.Errorf(session.CodeNotFound, "%s; you have signed in as %s, and %s is where to change that", session.MessageOf(err), p.Owner, SignOutPath)
+	}
 	if err != nil {
 		a.signInFailed(w, r, opOpenSession, err)
 		return

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 
@@ -14,6 +15,7 @@ const (
 	LoginPath    = "/auth/oidc/login"
 	CallbackPath = "/auth/oidc/callback" // registered at the identity provider
 	OpenPath     = "/auth/oidc/open"     // signs a person in to a session
+	SignOutPath  = "/auth/oidc/sign-out"
 )
 
 // SignIn signs people in at an identity provider.
@@ -23,6 +25,8 @@ type SignIn interface {
 	Begin(w http.ResponseWriter, r *http.Request, returnTo string) error
 	// Finish returns who has come back. It writes headers only. An error is CodeUnauthorized if the person is not known.
 	Finish(w http.ResponseWriter, r *http.Request) (p access.Principal, returnTo string, err error)
+	// SignOutURL is where a browser signs out there too; empty: nowhere.
+	SignOutURL(ctx context.Context) (string, error)
 }
 
 // Operations in records.
@@ -66,17 +70,22 @@ func (a *API) finishSignIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.Access.SignedIn(ctx, p, ask)
+	value, until := a.Access.NewPersonSignIn(p)
+	setPerson(w, value, until, a.Now())
 	a.handOn(w, r.WithContext(access.WithPrincipal(ctx, p)), p, returnTo)
 }
 
-// handOn sends a person who has signed in to the session that they meant.
+// handOn sends a person who has signed in to the session or the page that they meant.
 func (a *API) handOn(w http.ResponseWriter, r *http.Request, p access.Principal, returnTo string) {
 	o, ok := openingOf(returnTo)
-	if !ok {
+	switch {
+	case ok:
+		a.open(w, r, p, o)
+	case returnTo == "" || returnTo == "/":
 		plain(w, http.StatusOK, "You have signed in as "+p.Owner+". Open the address of your session.\n")
-		return
+	default:
+		http.Redirect(w, r, returnTo, http.StatusSeeOther)
 	}
-	a.open(w, r, p, o)
 }
 
 // signInFailed tells a person why they are not signed in, as plain text: parts of it are the provider's, and anybody's.

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -35,6 +36,8 @@ func (s provider) Finish(w http.ResponseWriter, _ *http.Request) (access.Princip
 	return access.Principal{Kind: access.Owner, Owner: "alice"}, to, s.err
 }
 
+func (provider) SignOutURL(context.Context) (string, error) { return "https://login.example/end", nil }
+
 func newSignInFixture(t *testing.T, err error, change func(*httpapi.Options)) *fixture {
 	t.Helper()
 	return newFixtureWith(t, func(w *fixture, o *httpapi.Options) {
@@ -48,7 +51,7 @@ func newSignInFixture(t *testing.T, err error, change func(*httpapi.Options)) *f
 func TestSignInRoutesExistWithProviderOnly(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	for _, path := range []string{httpapi.LoginPath, httpapi.CallbackPath, httpapi.OpenPath} {
+	for _, path := range []string{httpapi.LoginPath, httpapi.CallbackPath, httpapi.OpenPath, httpapi.SignOutPath} {
 		if got := w.call(http.MethodGet, path, "", ""); got.status != http.StatusNotFound {
 			t.Errorf("%s without a provider: got %d, want 404", path, got.status)
 		}

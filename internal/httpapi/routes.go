@@ -18,6 +18,8 @@ func (a *API) routes() {
 		a.plainly(LoginPath, a.beginSignIn)
 		a.plainly(OpenPath, a.openSession)
 		a.plainly(CallbackPath, a.finishSignIn)
+		a.plainly(SignOutPath, a.showSignOut)
+		a.by(http.MethodPost, SignOutPath, a.signOut)
 	}
 	register(a, access.Status, huma.Operation{
 		Method: http.MethodGet, Path: "/health", OperationID: "get-health",
@@ -132,7 +134,9 @@ func (a *API) routes() {
 }
 
 // plainly adds a public GET route that does not use the framework.
-func (a *API) plainly(path string, handle http.HandlerFunc) {
-	a.all = append(a.all, Route{http.MethodGet, path, access.Status})
-	a.mux.HandleFunc("GET "+path, handle)
+func (a *API) plainly(path string, handle http.HandlerFunc) { a.by(http.MethodGet, path, handle) }
+
+func (a *API) by(method, path string, handle http.HandlerFunc) {
+	a.all = append(a.all, Route{method, path, access.Status})
+	a.mux.HandleFunc(method+" "+path, handle)
 }

@@ -217,9 +217,9 @@ func keepPrivate(w http.ResponseWriter) {
 	w.Header().Set("Referrer-Policy", "no-referrer")
 }
 
-// SignOutURL is where a browser signs out at the provider too, to return to returnTo, an absolute URL that is registered there.
-// It is empty if the provider has no such page.
-func (c *Client) SignOutURL(ctx context.Context, returnTo string) (string, error) {
+// SignOutURL is where a browser signs out at the provider too, by RP-Initiated Logout 1.0. It names no address to return to, which
+// would have to be registered there. It is empty if the provider has no such page.
+func (c *Client) SignOutURL(ctx context.Context) (string, error) {
 	p, err := c.discover(ctx)
 	if err != nil || p.endSession == "" {
 		return "", err
@@ -230,9 +230,6 @@ func (c *Client) SignOutURL(ctx context.Context, returnTo string) (string, error
 	}
 	query := u.Query()
 	query.Set("client_id", c.opts.ClientID)
-	if returnTo != "" {
-		query.Set("post_logout_redirect_uri", returnTo)
-	}
 	u.RawQuery = query.Encode()
 	return u.String(), nil
 }

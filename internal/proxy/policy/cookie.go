@@ -49,7 +49,7 @@ func (q *Request) MayUseCookie() bool {
 	}
 	switch origins := q.Header["Origin"]; {
 	case len(origins) == 1:
-		return sameOrigin(origins[0], q.Scheme, q.Host)
+		return origin.Same(origins[0], q.Scheme, q.Host)
 	case len(origins) > 1:
 		return false
 	}

@@ -1,9 +1,7 @@
 package policy
 
 import (
-	"net/url"
-	"strings"
-
+	"berth/internal/origin"
 	"berth/internal/session"
 )
 
@@ -31,7 +29,7 @@ func (r Rules) checkOrigin(q *Request) error {
 	switch origins := q.Header["Origin"]; {
 	case len(origins) == 0:
 		return nil
-	case len(origins) > 1, !sameOrigin(origins[0], q.Scheme, q.Host):
+	case len(origins) > 1, !origin.Same(origins[0], q.Scheme, q.Host):
 		return ErrCrossOrigin
 	}
 	return nil
@@ -40,30 +38,9 @@ func (r Rules) checkOrigin(q *Request) error {
 // IsFromOwnPage reports whether a browser says that a page of the request's own origin sends it.
 func (q *Request) IsFromOwnPage() bool {
 	origins := q.Header["Origin"]
-	return len(origins) == 1 && sameOrigin(origins[0], q.Scheme, q.Host)
+	return len(origins) == 1 && origin.Same(origins[0], q.Scheme, q.Host)
 }
 
 func isSafe(method string) bool {
 	return method == methodGet || method == methodHead || method == methodOptions
-}
-
-// sameOrigin compares a serialized origin (RFC 6454, section 6.2; "null" is never the same) with a scheme and a Host
-// header.
-func sameOrigin(origin, scheme, host string) bool {
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || u.Scheme != scheme {
-		return false
-	}
-	if u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return false
-	}
-	return withoutDefaultPort(u.Host, scheme) == withoutDefaultPort(host, scheme)
-}
-
-func withoutDefaultPort(host, scheme string) string {
-	host = strings.ToLower(host)
-	if scheme == "https" {
-		return strings.TrimSuffix(host, ":443")
-	}
-	return strings.TrimSuffix(host, ":80")
 }

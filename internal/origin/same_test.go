@@ -1,4 +1,4 @@
-package policy
+package origin
 
 import "testing"
 
@@ -16,8 +16,8 @@ func TestDefaultPortsAreTheSameOrigin(t *testing.T) {
 		{"", "http", "b.example", false},
 		{"http://", "http", "", false},
 	} {
-		if got := sameOrigin(c.origin, c.scheme, c.host); got != c.want {
-			t.Errorf("sameOrigin(%q, %q, %q): got %v, want %v", c.origin, c.scheme, c.host, got, c.want)
+		if got := Same(c.origin, c.scheme, c.host); got != c.want {
+			t.Errorf("Same(%q, %q, %q): got %v, want %v", c.origin, c.scheme, c.host, got, c.want)
 		}
 	}
 }
