@@ -24,7 +24,7 @@ func TestPairingCodeIsRedeemedOnce(t *testing.T) {
 	for i := range 64 {
 		all.Go(func() {
 			who := session.SignIn{ID: strconv.Itoa(i), Digest: "token", Device: i%2 == 0}
-			switch err := w.Manager.Redeem(t.Context(), made.ID, "code", who); session.CodeOf(err) {
+			switch err := w.Redeem(t.Context(), made.ID, "code", "", who); session.CodeOf(err) {
 			case "":
 				in.Add(1)
 			case session.CodeUnauthorized, session.CodeConflict:
@@ -44,13 +44,13 @@ func TestLinkLetsNoDeviceIn(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	made, _ := w.Make(lifecycle.Request{})
-	if _, err := w.Manager.NewLink(t.Context(), made.ID, "link"); err != nil {
+	if _, err := w.Manager.NewLink(t.Context(), made.ID, session.Link{Digest: "link"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Manager.Redeem(t.Context(), made.ID, "link", session.SignIn{ID: "d", Device: true}); session.CodeOf(err) != session.CodeUnauthorized {
+	if err := w.Redeem(t.Context(), made.ID, "link", "", session.SignIn{ID: "d", Device: true}); session.CodeOf(err) != session.CodeUnauthorized {
 		t.Errorf("a device: got %v", err)
 	}
-	if err := w.Manager.Redeem(t.Context(), made.ID, "link", session.SignIn{ID: "b"}); err != nil {
+	if err := w.Redeem(t.Context(), made.ID, "link", "", session.SignIn{ID: "b"}); err != nil {
 		t.Errorf("the link was used up by it: %v", err)
 	}
 }
@@ -63,7 +63,7 @@ func TestPairingCodeExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Clock.Advance(5 * time.Minute)
-	if err := w.Manager.Redeem(t.Context(), made.ID, "code", session.SignIn{Device: true}); session.CodeOf(err) != session.CodeUnauthorized {
+	if err := w.Redeem(t.Context(), made.ID, "code", "", session.SignIn{Device: true}); session.CodeOf(err) != session.CodeUnauthorized {
 		t.Errorf("got %v", err)
 	}
 }
@@ -79,7 +79,7 @@ func TestDevicesEndWithTheToken(t *testing.T) {
 		if err := w.Manager.NewPairing(t.Context(), made.ID, link); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Manager.Redeem(t.Context(), made.ID, code, device); err != nil {
+		if err := w.Redeem(t.Context(), made.ID, code, "", device); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -135,16 +135,16 @@ func TestRenewalIsForThePresentDeviceAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Manager.Redeem(t.Context(), made.ID, "code", session.SignIn{ID: "d", Device: true}); err != nil {
+	if err := w.Redeem(t.Context(), made.ID, "code", "", session.SignIn{ID: "d", Device: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Manager.Redeem(t.Context(), made.ID, "renewal", session.SignIn{ID: "b"}); session.CodeOf(err) != session.CodeForbidden {
+	if err := w.Redeem(t.Context(), made.ID, "renewal", "", session.SignIn{ID: "b"}); session.CodeOf(err) != session.CodeForbidden {
 		t.Errorf("a browser: got %v", err)
 	}
 	if err := w.Manager.SignOut(t.Context(), made.ID, "d"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Manager.Redeem(t.Context(), made.ID, "renewal", session.SignIn{Device: true, Digest: "next"}); session.CodeOf(err) != session.CodeForbidden {
+	if err := w.Redeem(t.Context(), made.ID, "renewal", "", session.SignIn{Device: true, Digest: "next"}); session.CodeOf(err) != session.CodeForbidden {
 		t.Errorf("a device that was signed out: got %v", err)
 	}
 	if s, err := w.Get(t.Context(), made.ID); err != nil || len(s.SignIns) != 0 {
