@@ -65,7 +65,8 @@ const docsOutro = `
 
 An image profile defines what a server image needs: port, user, probe, credential, directories. Profiles are under
 ` + "`profiles:`" + ` in the configuration file, by name; one with the name of a built-in profile replaces it as a whole.
-` + "`BERTH_PROFILE`" + ` selects one. This is the built-in profile ` + "`opencode`" + `:
+` + "`BERTH_PROFILE`" + ` selects one. The built-in profile ` + "`opencode2`" + ` is for OpenCode 2.x, by its published sources; its image is yours to
+build. This is the built-in profile ` + "`opencode`" + `:
 
 ` + "```yaml" + `
 profiles:
