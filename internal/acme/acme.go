@@ -70,7 +70,7 @@ func New(o Options) (*Manager, error) {
 	if err := os.MkdirAll(o.Storage, 0o700); err != nil {
 		return nil, fmt.Errorf("create the directory of certificates: %w", err)
 	}
-	roots, err := o.roots()
+	roots, err := pki.ReadRoots(o.CARoot)
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +119,6 @@ func New(o Options) (*Manager, error) {
 		m.sessions.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(m.sessions, template)}
 	}
 	return m, nil
-}
-
-func (o Options) roots() (*x509.CertPool, error) {
-	if o.CARoot == "" {
-		return nil, nil //nolint:nilnil // the roots of the machine
-	}
-	certs, err := pki.ReadCertificates(o.CARoot)
-	if err != nil {
-		return nil, &pki.FileError{Path: o.CARoot, Err: pki.Reason(err)}
-	}
-	return pki.PoolOf(certs), nil
 }
 
 func (m *Manager) configOf(names []string) *certmagic.Config {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"berth/internal/access"
 	"berth/internal/httpapi"
 	"berth/internal/oidc"
+	"berth/internal/pki"
 	"berth/internal/session"
 )
 
@@ -26,9 +28,13 @@ func (a *App) openPeople() error {
 		return nil
 	}
 	log := a.named("oidc")
+	roots, err := pki.ReadRoots(o.CAFile)
+	if err != nil {
+		return fmt.Errorf("open the client of the identity provider (OIDC_CA_FILE): %w", err)
+	}
 	provider, err := oidc.New(oidc.Options{
 		Issuer: o.Issuer, ClientID: o.ClientID, Audience: o.Audience,
-		OwnerClaim: o.OwnerClaim, RoleClaim: o.RoleClaim, OperatorRoles: o.Roles(), Logger: log,
+		OwnerClaim: o.OwnerClaim, RoleClaim: o.RoleClaim, OperatorRoles: o.Roles(), Roots: roots, Logger: log,
 		SignIn: oidc.SignIn{ClientSecret: o.ClientSecret, RedirectURL: a.cfg.SignInOrigin() + oidc.CallbackPath, Key: a.keys.FlowKey()},
 	})
 	if err != nil {

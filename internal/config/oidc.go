@@ -55,6 +55,7 @@ func (v *checker) oidc(c Config) {
 			{"OIDC_CLIENT_ID", o.ClientID},
 			{"OIDC_CLIENT_SECRET", o.ClientSecret.Reveal()},
 			{"OIDC_CLIENT_SECRET_FILE", o.ClientSecretFile},
+			{"OIDC_CA_FILE", o.CAFile},
 			{"OIDC_AUDIENCE", o.Audience},
 			{"OIDC_ROLE_CLAIM", o.RoleClaim},
 			{"OIDC_OPERATOR_ROLES", o.OperatorRoles},

@@ -25,21 +25,22 @@ func TestOIDCSettingsAreCheckedTogether(t *testing.T) {
 		environ           []string
 		variable, problem string // empty: no fault
 	}{
-		"complete":               {provider, "", ""},
-		"with roles":             {append(slices.Clone(provider), "OIDC_ROLE_CLAIM=roles", "OIDC_OPERATOR_ROLES=admin"), "", ""},
-		"on one machine":         {without(provider, "BERTH_PUBLIC_URL"), "", ""},
-		"issuer on one machine":  {without(provider, "OIDC_ISSUER", "OIDC_ISSUER=http://127.0.0.1:9998/realm"), "", ""},
-		"issuer over http":       {without(provider, "OIDC_ISSUER", "OIDC_ISSUER=http://login.example.com"), "OIDC_ISSUER", "https"},
-		"issuer with a password": {without(provider, "OIDC_ISSUER", "OIDC_ISSUER=https://a:b@login.example.com"), "OIDC_ISSUER", "without user"},
-		"issuer without scheme":  {without(provider, "OIDC_ISSUER", "OIDC_ISSUER=login.example.com"), "OIDC_ISSUER", "https"},
-		"no client":              {without(provider, "OIDC_CLIENT_ID"), "OIDC_CLIENT_ID", "registered"},
-		"no secret":              {without(provider, "OIDC_CLIENT_SECRET"), "OIDC_CLIENT_SECRET", "confidential"},
-		"two secrets":            {append(slices.Clone(provider), "OIDC_CLIENT_SECRET_FILE=/x"), "OIDC_CLIENT_SECRET_FILE", "contradicts"},
-		"no issuer":              {without(without(provider, "OIDC_ISSUER"), "OIDC_CLIENT_SECRET"), "OIDC_CLIENT_ID", "needs OIDC_ISSUER"},
-		"a claim without roles":  {append(slices.Clone(provider), "OIDC_ROLE_CLAIM=roles"), "OIDC_ROLE_CLAIM", "both"},
-		"roles without a claim":  {append(slices.Clone(provider), "OIDC_OPERATOR_ROLES=admin"), "OIDC_ROLE_CLAIM", "both"},
-		"public over http":       {without(provider, "BERTH_PUBLIC_URL", "BERTH_PUBLIC_URL=http://berth.example.com"), "OIDC_ISSUER", "BERTH_PUBLIC_URL"},
-		"no public address":      {without(provider, "BERTH_PUBLIC_URL", "BERTH_LISTEN=0.0.0.0:8080"), "OIDC_ISSUER", "BERTH_PUBLIC_URL"},
+		"complete":                  {provider, "", ""},
+		"with roles":                {append(slices.Clone(provider), "OIDC_ROLE_CLAIM=roles", "OIDC_OPERATOR_ROLES=admin"), "", ""},
+		"on one machine":            {without(provider, "BERTH_PUBLIC_URL"), "", ""},
+		"issuer on one machine":     {without(provider, "OIDC_ISSUER", "OIDC_ISSUER=http://127.0.0.1:9998/realm"), "", ""},
+		"issuer over http":          {without(provider, "OIDC_ISSUER", "OIDC_ISSUER=http://login.example.com"), "OIDC_ISSUER", "https"},
+		"issuer with a password":    {without(provider, "OIDC_ISSUER", "OIDC_ISSUER=https://a:b@login.example.com"), "OIDC_ISSUER", "without user"},
+		"issuer without scheme":     {without(provider, "OIDC_ISSUER", "OIDC_ISSUER=login.example.com"), "OIDC_ISSUER", "https"},
+		"no client":                 {without(provider, "OIDC_CLIENT_ID"), "OIDC_CLIENT_ID", "registered"},
+		"no secret":                 {without(provider, "OIDC_CLIENT_SECRET"), "OIDC_CLIENT_SECRET", "confidential"},
+		"two secrets":               {append(slices.Clone(provider), "OIDC_CLIENT_SECRET_FILE=/x"), "OIDC_CLIENT_SECRET_FILE", "contradicts"},
+		"no issuer":                 {without(without(provider, "OIDC_ISSUER"), "OIDC_CLIENT_SECRET"), "OIDC_CLIENT_ID", "needs OIDC_ISSUER"},
+		"a claim without roles":     {append(slices.Clone(provider), "OIDC_ROLE_CLAIM=roles"), "OIDC_ROLE_CLAIM", "both"},
+		"an authority of no issuer": {[]string{"OIDC_CA_FILE=/x"}, "OIDC_CA_FILE", "needs OIDC_ISSUER"},
+		"roles without a claim":     {append(slices.Clone(provider), "OIDC_OPERATOR_ROLES=admin"), "OIDC_ROLE_CLAIM", "both"},
+		"public over http":          {without(provider, "BERTH_PUBLIC_URL", "BERTH_PUBLIC_URL=http://berth.example.com"), "OIDC_ISSUER", "BERTH_PUBLIC_URL"},
+		"no public address":         {without(provider, "BERTH_PUBLIC_URL", "BERTH_LISTEN=0.0.0.0:8080"), "OIDC_ISSUER", "BERTH_PUBLIC_URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -278,6 +278,8 @@ type OIDC struct {
 	ClientSecret session.Secret `yaml:"client_secret,omitempty" env:"OIDC_CLIENT_SECRET"`
 	// File with the secret, instead of `OIDC_CLIENT_SECRET`.
 	ClientSecretFile string `yaml:"client_secret_file" env:"OIDC_CLIENT_SECRET_FILE"`
+	// PEM file with the certificate authority of the provider's URLs, if it is a private one. Empty: those of this machine.
+	CAFile string `yaml:"ca_file" env:"OIDC_CA_FILE"`
 	// Audience (`aud`) that the provider's tokens must have at the API. Tokens of any client are accepted
 	// then. Empty: `OIDC_CLIENT_ID`, and only tokens that were issued to that client.
 	Audience string `yaml:"audience" env:"OIDC_AUDIENCE"`

@@ -7,6 +7,7 @@ package oidc
 import (
 	"cmp"
 	"crypto/cipher"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,7 +43,8 @@ type Options struct {
 	// SignIn is for people with browsers. The zero value: only tokens are verified.
 	SignIn SignIn
 
-	Transport http.RoundTripper // to the provider; nil: one of its own
+	Roots     *x509.CertPool    // authorities of the provider's certificate; nil: those of this machine
+	Transport http.RoundTripper // to the provider; nil: one of its own, with Roots
 	Now       func() time.Time  // nil: time.Now
 	Logger    *slog.Logger      // of the provider's outages; nil: they are not logged
 }
@@ -75,7 +77,7 @@ func New(o Options) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{opts: o, http: boundedClient(o.Transport), discovery: newRetry("discovery", o.Logger, o.Now)}
+	c := &Client{opts: o, http: boundedClient(o.Transport, o.Roots), discovery: newRetry("discovery", o.Logger, o.Now)}
 	if err := errors.Join(CheckIssuer(o.Issuer), required("client ID", o.ClientID), c.openSignIn()); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package oidc
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -21,10 +23,11 @@ var errTooLarge = fmt.Errorf("the answer has more than %d KiB", maxAnswer>>10)
 
 // boundedClient limits time and size of answers. It follows no redirect: a provider's endpoints have none, and the request
 // for a token carries the client secret.
-func boundedClient(t http.RoundTripper) *http.Client {
+func boundedClient(t http.RoundTripper, roots *x509.CertPool) *http.Client {
 	if t == nil {
 		t = &http.Transport{
 			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			TLSHandshakeTimeout: requestTimeout, IdleConnTimeout: time.Minute,
 			MaxIdleConnsPerHost: 2, MaxConnsPerHost: 16, MaxResponseHeaderBytes: 64 << 10,
 		}

@@ -141,6 +141,18 @@ func ReadCertificates(path string) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
+// ReadRoots returns the authorities of a file as a client trusts them; nil, those of this machine, without a file.
+func ReadRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // see above
+	}
+	certs, err := ReadCertificates(path)
+	if err != nil {
+		return nil, &FileError{Path: path, Err: Reason(err)}
+	}
+	return PoolOf(certs), nil
+}
+
 // ReadKey reads the private key of a file. Its errors are those of ReadFile.
 func ReadKey(path string) (crypto.Signer, error) {
 	data, err := ReadFile(path)
