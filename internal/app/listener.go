@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"berth/internal/config"
 	"berth/internal/origin"
@@ -83,7 +84,7 @@ func (a *App) openRedirect(public *url.URL) {
 	if a.redirectSocket == nil {
 		return
 	}
-	handler := server.RedirectToHTTPS(server.HTTPS{Serves: a.certificates.Covers, Port: httpsPort(a.listen.Addr(), public)})
+	handler := server.RedirectToHTTPS(server.HTTPS{Serves: a.certificates.Covers, Port: httpsPorts(a.listen.Addr(), public, a.cfg.Session.Domain)})
 	if a.issuer != nil {
 		handler = a.issuer.Challenges(handler)
 	}
@@ -91,6 +92,19 @@ func (a *App) openRedirect(public *url.URL) {
 		Listener: a.redirectSocket, Handler: handler, Client: a.client, MaxConnections: a.descriptors.Redirects, Draining: a.draining,
 		Logger: a.named("http"),
 	})
+}
+
+// httpsPorts says to which port of a host clients connect for TLS. Names of sessions may have another one than Berth's own.
+func httpsPorts(listen net.Addr, public *url.URL, domain string) func(host string) uint16 {
+	own := httpsPort(listen, public)
+	name, port, _ := strings.Cut(domain, ":")
+	ofSessions, err := strconv.ParseUint(port, 10, 16)
+	return func(host string) uint16 {
+		if err == nil && strings.HasSuffix(strings.ToLower(host), "."+name) {
+			return uint16(ofSessions)
+		}
+		return own
+	}
 }
 
 // httpsPort is the port that clients connect to for TLS: that of the public address, which may lead to the listener's.

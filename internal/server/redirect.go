@@ -16,7 +16,8 @@ import (
 type HTTPS struct {
 	// Serves reports whether a host, a name or an address without its port, is served over TLS.
 	Serves func(host string) bool
-	Port   uint16 // of the listener with TLS
+	// Port is where clients reach such a host over TLS.
+	Port func(host string) uint16
 }
 
 // RedirectToHTTPS answers every request in plain HTTP: with a redirect to the same address with https, or, where the request
@@ -44,8 +45,8 @@ func (to HTTPS) location(host string, r *http.Request) string {
 	if at, err := netip.ParseAddr(host); err == nil && at.Is6() {
 		host = "[" + host + "]"
 	}
-	if to.Port != 443 {
-		host = net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(int(to.Port)))
+	if port := to.Port(strings.Trim(host, "[]")); port != 443 {
+		host = net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(int(port)))
 	}
 	location := "https://" + host + r.URL.EscapedPath()
 	if query := policy.WithoutToken(r.URL.RawQuery); query != "" {
