@@ -34,9 +34,10 @@ func (a *Authority) AdmitDevice(ctx context.Context, q Ask, known []session.Sign
 		switch {
 		case !in.Device:
 		case equalDigest(digest, in.Digest) && now.Before(in.ExpiresAt):
-			p.SignIn = in.ID
+			a.signInOf(&p, in)
 		case equalDigest(digest, in.NextDigest) && now.Before(in.NextExpiresAt):
-			p.SignIn, fresh = in.ID, digest
+			a.signInOf(&p, in)
+			fresh = digest
 		}
 	}
 	if p.SignIn == "" || !May(p, q.Verb, q.Session, "") {

@@ -38,7 +38,7 @@ type Principal struct {
 	AuthTime time.Time
 
 	digest string      // of a session's token
-	token  *knownToken // of a platform token
+	token  *knownToken // of a platform token, and of a sign-in with its link
 	person string      // the ID of a person's sign-in in a browser
 }
 
@@ -59,6 +59,14 @@ func (p Principal) Actor() string {
 	default:
 		return "anonymous"
 	}
+}
+
+// PlatformToken returns the ID of the platform token that the principal shows; empty: it shows none.
+func (p Principal) PlatformToken() TokenID {
+	if p.Kind != Platform || p.token == nil {
+		return ""
+	}
+	return p.token.ID
 }
 
 // Subject is what the records and log lines of a principal are counted under. Values can be compared.
@@ -93,7 +101,7 @@ func (p Principal) StillHolds(t session.Token, now time.Time) bool {
 	switch {
 	case p.token != nil && p.token.valid.Err() != nil:
 		return false
-	case p.Kind == Operator, p.Kind == Owner, p.token != nil:
+	case p.Kind == Operator, p.Kind == Owner, p.Kind == Platform:
 		return session.Unexpired(p.Until, now)
 	case p.digest == "":
 		return false

@@ -22,7 +22,8 @@ type Registry struct {
 
 	changing sync.Mutex                  // held during every change, and while the store is read
 	known    atomic.Pointer[knownTokens] // nil: the store could not be read yet
-	retry    atomic.Bool                 // the known tokens may be out of date
+	ids      atomic.Pointer[map[TokenID]*knownToken]
+	retry    atomic.Bool // the known tokens may be out of date
 }
 
 // knownTokens are the tokens by their digests. The map is never changed.
@@ -86,7 +87,12 @@ func (r *Registry) replace(all []PlatformToken) {
 		}
 		after[t.Digest] = know(t)
 	}
+	ids := make(map[TokenID]*knownToken, len(after))
+	for _, t := range after {
+		ids[t.ID] = t
+	}
 	r.known.Store(&after)
+	r.ids.Store(&ids)
 	for digest, old := range before {
 		if after[digest] != old {
 			old.end(errRevoked)
@@ -135,6 +141,20 @@ func (r *Registry) verify(secret session.Secret) (Principal, TokenState, error) 
 	}
 	t.use(now)
 	return Principal{Kind: Platform, Owner: t.Owner, Scopes: t.Scopes, Name: t.Name, Until: t.ExpiresAt, token: t}, Present, nil
+}
+
+// behind returns the token with this ID, if it is valid; the empty ID is that of none, and valid.
+func (r *Registry) behind(id string) (t *knownToken, valid bool) {
+	if id == "" {
+		return nil, true
+	}
+	if r == nil {
+		return nil, false
+	}
+	if ids := r.ids.Load(); ids != nil {
+		t = (*ids)[TokenID(id)]
+	}
+	return t, t != nil && session.Unexpired(t.ExpiresAt, r.now())
 }
 
 // useEvery is how exactly the last use of a token is known.

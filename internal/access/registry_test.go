@@ -339,3 +339,34 @@ func TestWrongPlatformTokensAreLimitedLikeOthers(t *testing.T) {
 		}
 	}
 }
+
+// What a token has let in ends with it, also by its expiry, and on an instance that could not read the tokens yet.
+func TestSignInsEndWithTheTokenOfTheirLink(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	clock := func() time.Time { return now }
+	store := &storetest.MemoryTokens{}
+	r := registry(t, store, clock)
+	a := authority(t, access.Options{Tokens: r, Now: clock})
+	made, secret := issue(t, r, access.TokenRequest{Name: "ci", Scopes: access.ScopeOpen | access.ScopeRead, Life: time.Hour})
+	p, err := a.Admit(t.Context(), list(secret), &known{})
+	if err != nil || p.PlatformToken() != made.ID {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	value, in := a.NewSignIn("browser")
+	in.Token, in.ExpiresAt = string(made.ID), now.Add(24*time.Hour)
+	open := access.Ask{Surface: access.Proxy, Verb: access.Open, Session: "ses-one"}
+	admitted := func(a *access.Authority) (access.Principal, bool) {
+		return a.AdmitSignIn(t.Context(), open, []session.Secret{value}, []session.SignIn{in})
+	}
+	if p, ok := admitted(a); !ok || !a.MayUse(in) || !p.Until.Equal(made.ExpiresAt) || p.PlatformToken() != "" {
+		t.Errorf("got %+v, %v; want it until the token's expiry, and without its rights", p, ok)
+	}
+	if _, ok := admitted(authority(t, access.Options{})); ok {
+		t.Error("it is admitted where no token is known")
+	}
+	now = now.Add(time.Hour)
+	if _, ok := admitted(a); ok || a.MayUse(in) {
+		t.Error("it is admitted after the token has expired")
+	}
+}

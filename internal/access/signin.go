@@ -73,20 +73,35 @@ func (k Keys) CodeDigest(code session.Secret) string { return k.digest("link", c
 
 func (k Keys) cookieDigest(value session.Secret) string { return k.digest("cookie", value) }
 
+// MayUse reports whether a sign-in is valid as far as the platform token goes with whose link it was made.
+func (a *Authority) MayUse(in session.SignIn) bool {
+	_, valid := a.Tokens.behind(in.Token)
+	return valid
+}
+
+// signInOf makes the sign-in the principal's, unless the platform token behind it is not valid.
+func (a *Authority) signInOf(p *Principal, in session.SignIn) {
+	if t, valid := a.Tokens.behind(in.Token); valid {
+		p.SignIn, p.token = in.ID, t
+		if t != nil {
+			p.Until = t.ExpiresAt
+		}
+	}
+}
+
 // AdmitSignIn returns the principal of a request that shows the cookie of one of the session's sign-ins. It is false for any other
 // cookie, at a cost that does not depend on the session.
 func (a *Authority) AdmitSignIn(ctx context.Context, q Ask, cookies []session.Secret, known []session.SignIn) (Principal, bool) {
-	now, found := a.Now(), ""
+	now, p := a.Now(), Principal{Kind: SignedIn, Session: q.Session}
 	for _, value := range cookies[:min(len(cookies), mostCookies)] {
 		digest := a.Keys.cookieDigest(value)
 		for _, in := range known {
 			if equalDigest(digest, in.Digest) && !in.Device && now.Before(in.ExpiresAt) {
-				found = in.ID
+				a.signInOf(&p, in)
 			}
 		}
 	}
-	p := Principal{Kind: SignedIn, Session: q.Session, SignIn: found}
-	if found == "" || !May(p, q.Verb, q.Session, "") {
+	if p.SignIn == "" || !May(p, q.Verb, q.Session, "") {
 		return Principal{}, false
 	}
 	ClientOf(ctx).admit(p, q.Surface)

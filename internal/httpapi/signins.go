@@ -61,7 +61,7 @@ func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID, bi
 		return SignInLink{}, err
 	}
 	code, digest := a.Access.NewCode()
-	expires, err := a.Sessions.NewLink(ctx, id, session.Link{Digest: digest, Binding: binding})
+	expires, err := a.Sessions.NewLink(ctx, id, session.Link{Digest: digest, Binding: binding, Token: string(p.PlatformToken())})
 	if err != nil {
 		return SignInLink{}, err
 	}
@@ -106,6 +106,9 @@ func (a *API) listSignIns(ctx context.Context, in *IDParam) (*signInsOutput, err
 	out := &signInsOutput{}
 	out.Body.SignIns = []SessionSignIn{}
 	for _, one := range s.PresentSignIns(a.Now()) {
+		if !a.Access.MayUse(one) {
+			continue
+		}
 		kind := kindBrowser
 		if one.Device {
 			kind = kindDevice

@@ -75,3 +75,28 @@ func TestSignInsAreListedAndEnded(t *testing.T) {
 		t.Errorf("the end of it again: got %d %s", a.status, a.body)
 	}
 }
+
+func TestLinkOfAPlatformTokenNamesIt(t *testing.T) {
+	t.Parallel()
+	w := newFixtureWith(t, func(_ *fixture, o *httpapi.Options) {
+		o.Addresses = origin.New(origin.Options{Loopback: true, Listen: 8080}).Of
+	})
+	made := decode[httpapi.NewSession](t, w.call(http.MethodPost, "/sessions", adminToken, `{}`))
+	path := "/sessions/" + string(made.ID)
+	platform := w.issue("platform", []string{"sessions:open"}, "")
+	link := decode[httpapi.SignInLink](t, w.call(http.MethodPost, path+"/links", platform.Token, ""))
+	_, code, _ := strings.Cut(link.Links[0].URL, "/.berth/link/")
+	in := session.SignIn{ID: "in-1", Digest: "of-the-cookie"}
+	if err := w.Manager.Redeem(t.Context(), made.ID, w.Keys.CodeDigest(session.Secret(code)), "", in); err != nil {
+		t.Fatal(err)
+	}
+	listed := func() int {
+		return strings.Count(string(w.call(http.MethodGet, path+"/sign-ins", adminToken, "").body), "in-1")
+	}
+	if s, err := w.Get(t.Context(), made.ID); err != nil || len(s.SignIns) != 1 || s.SignIns[0].Token != string(platform.ID) || listed() != 1 {
+		t.Errorf("got %+v, %v, want the sign-in of the token %s", s.SignIns, err, platform.ID)
+	}
+	if a := w.call(http.MethodDelete, "/tokens/"+string(platform.ID), adminToken, ""); a.status != http.StatusNoContent || listed() != 0 {
+		t.Errorf("after the revocation: got %d and %d sign-ins, want none", a.status, listed())
+	}
+}

@@ -67,7 +67,7 @@ func (m *Manager) Redeem(ctx context.Context, id session.ID, link, binding strin
 		case !ok, in.Device && !used.Pairing:
 			return errLink
 		case used.Renews == "":
-			in.Browser = cmp.Or(used.Name, in.Browser)
+			in.Browser, in.Token = cmp.Or(used.Name, in.Browser), used.Token
 			*s = next.SignedIn(m.dated(in, now), now)
 			return nil
 		case in.Device:

@@ -69,6 +69,16 @@ func (*Proxy) ask(c *call, secret session.Secret) access.Ask {
 	return access.Ask{Surface: access.Proxy, Operation: "proxy", Verb: access.Open, Session: c.request.Place.Session, Secret: secret}
 }
 
+// endWithToken ends a call with the platform token with whose link its browser or device has signed in, until it is called back.
+func (p *Proxy) endWithToken(c *call) (done func()) {
+	valid, forget := p.access.While(context.WithoutCancel(c.in.Context()), c.principal)
+	unwatch := context.AfterFunc(valid, func() { c.stop(errSignedOut) })
+	return func() {
+		unwatch()
+		forget()
+	}
+}
+
 // signIns returns those of the session. A nil entry has none.
 func (e *entry) signIns() []session.SignIn {
 	if e == nil {

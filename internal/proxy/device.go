@@ -60,7 +60,7 @@ func (p *Proxy) newPairing(c *call) error {
 		return err
 	}
 	code, digest := p.access.NewPairingCode()
-	made := session.Link{Digest: digest, Name: name, Renews: principal.SignIn}
+	made := session.Link{Digest: digest, Name: name, Renews: principal.SignIn, Token: string(principal.PlatformToken())}
 	if err := p.signIns.NewPairing(access.WithPrincipal(c.in.Context(), principal), id, made); err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ func (p *Proxy) forward(ctx context.Context, c *call) error {
 		return err
 	}
 	defer c.grant.leave(c)
+	defer p.endWithToken(c)()
 	defer c.end()
 
 	c.w.Header().Del("Strict-Transport-Security") // what the session's server answers is not for Berth to decide

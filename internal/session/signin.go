@@ -19,6 +19,8 @@ type Link struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	Binding   string    `json:"binding,omitempty"` // keyed digest of what the one browser has that may use it; empty: any browser
 
+	Token string `json:"token,omitempty"` // the ID of the platform token that has made it; empty: another has
+
 	Pairing bool   `json:"pairing,omitempty"`
 	Name    string `json:"name,omitempty"`   // of the device that pairs; empty: what it says of itself
 	Renews  string `json:"renews,omitempty"` // the ID of a device that gets another token; nobody else may use the code
@@ -31,6 +33,8 @@ type SignIn struct {
 	At        time.Time `json:"at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	Browser   string    `json:"browser,omitempty"` // what it says it is: up to 100 printable characters
+
+	Token string `json:"token,omitempty"` // the ID of the platform token whose link was used, with which it ends; empty: of none
 
 	Device bool `json:"device,omitempty"`
 	// NextDigest is that of a device's new token. The one before is valid until the new one is used, which shows that the device
