@@ -5,21 +5,24 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
 	"berth/internal/access"
+	"berth/internal/origin"
 	"berth/internal/proxy"
 	"berth/internal/session"
 )
 
-// BenchmarkProxy compares small responses through Berth's proxy, with token, credential and pool, with direct requests and
-// with a minimal proxy that opens a connection for each request, as the previous service did. Each iteration does a round on
-// every side, in alternating order.
+// BenchmarkProxy compares small responses through Berth's proxy, with token, credential and pool, by path and by the session's own
+// host, with direct requests and with a minimal proxy that opens a connection for each request, as the previous service did. Each
+// iteration does a round on every side, in alternating order.
 //
 //	go test -run '^$' -bench Proxy -benchtime 20x ./bench
 func BenchmarkProxy(b *testing.B) {
@@ -39,9 +42,13 @@ func BenchmarkProxy(b *testing.B) {
 	})
 	authority, err := access.New(access.Options{Keys: keys})
 	must(b, err)
-	p, err := proxy.New(proxy.Options{Table: table, Access: authority, Logger: slog.New(slog.DiscardHandler)})
+	pooled := httptest.NewUnstartedServer(nil)
+	address := pooled.Listener.Addr().(*net.TCPAddr)
+	origins := origin.New(origin.Options{Listen: uint16(address.Port), Loopback: true})
+	p, err := proxy.New(proxy.Options{Table: table, Access: authority, Origins: origins, Logger: slog.New(slog.DiscardHandler)})
 	must(b, err)
-	pooled := httptest.NewServer(p)
+	pooled.Config.Handler = p.Before(p)
+	pooled.Start()
 	defer pooled.Close()
 
 	target, err := url.Parse(server.URL)
@@ -52,11 +59,19 @@ func BenchmarkProxy(b *testing.B) {
 	})
 	defer unpooled.Close()
 
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
+	client := &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: callers,
+		DialContext: func(ctx context.Context, network, at string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, strings.Replace(at, "ses-bench.localhost", "127.0.0.1", 1))
+		},
+	}}
 	defer client.CloseIdleConnections()
-	addresses := map[string]string{"direct": server.URL + "/x", "berth": pooled.URL + "/s/ses-bench/x", "unpooled": unpooled.URL + "/x"}
+	addresses := map[string]string{
+		"direct": server.URL + "/x", "berth": pooled.URL + "/s/ses-bench/x", "unpooled": unpooled.URL + "/x",
+		"host": fmt.Sprintf("http://ses-bench.localhost:%d/x", address.Port),
+	}
 	taken := map[string][]time.Duration{}
-	order := []string{"direct", "berth", "unpooled"}
+	order := []string{"direct", "berth", "host", "unpooled"}
 	for b.Loop() {
 		for _, side := range order {
 			taken[side] = append(taken[side], spread(b, calls, func(ctx context.Context, _ int) error {
@@ -69,6 +84,7 @@ func BenchmarkProxy(b *testing.B) {
 		b.ReportMetric(calls/median(taken[side]).Seconds(), side+"/s")
 	}
 	b.ReportMetric(median(taken["direct"]).Seconds()/median(taken["berth"]).Seconds(), "berth/direct")
+	b.ReportMetric(median(taken["berth"]).Seconds()/median(taken["host"]).Seconds(), "host/berth")
 	b.ReportMetric(median(taken["unpooled"]).Seconds()/median(taken["berth"]).Seconds(), "berth/unpooled")
 }
 
