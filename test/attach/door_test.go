@@ -20,7 +20,6 @@ import (
 const (
 	ownName = "berth.example.test"
 	domain  = "ses.example.test"
-	desktop = "https://app.example.test" // origin of a client that is allowed by CORS_ORIGINS
 )
 
 // room is a session, as the API describes it to a person who wants to use it.
@@ -32,6 +31,7 @@ type room struct {
 	authority *tlstest.Authority // nil: without TLS
 	programs  *programs
 	tab       tab
+	desktop   string // origin of the page of a desktop client, which is one of CORS_ORIGINS
 }
 
 type address struct{ By, URL, Attach string }
@@ -50,9 +50,9 @@ type door struct {
 func openRoom(t *testing.T, secure bool) *room {
 	t.Helper()
 	w := harness.NewOpenCode(t)
-	r := &room{Env: w}
+	r := &room{Env: w, desktop: serveDesktop(t)}
 	w.Vars["SESSION_ROUTE"] = "published" // containers of other tests go by the network
-	w.Vars["CORS_ORIGINS"], w.Vars["SESSION_DEVICES"] = desktop, "true"
+	w.Vars["CORS_ORIGINS"], w.Vars["SESSION_DEVICES"] = r.desktop, "true"
 	w.Vars["CONTAINER_CPU_QUOTA"] = "200000" // only the time that it takes depends on it
 	if secure {
 		port := strconv.Itoa(porttest.Free(t))

@@ -102,7 +102,7 @@ func (d *door) call(method, path, body string, show credential, out any) error {
 	return json.Unmarshal(a.body, out)
 }
 
-// with tries one kind of credential, with a request and with an upgrade.
+// with tries one kind of credential, with a request of curl's and with an upgrade.
 func with(kind string) func(*door) (string, error) {
 	return func(d *door) (string, error) {
 		show, err := d.credential(kind)
@@ -115,12 +115,33 @@ func with(kind string) func(*door) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		var health struct{ Healthy bool }
-		if err := d.call(http.MethodGet, "/global/health", "", show, &health); err != nil || !health.Healthy {
-			return "", fmt.Errorf("the health of the server: %v, %w", health, err)
+		if err := d.curl(show); err != nil {
+			return "", err
 		}
 		return works, d.echo(show)
 	}
+}
+
+// curl asks for the health of the server.
+func (d *door) curl(show credential) error {
+	req, err := http.NewRequestWithContext(d.Context(), http.MethodGet, d.base.String()+"/global/health", http.NoBody)
+	if err != nil {
+		return err
+	}
+	show(req)
+	line := "curl --silent --show-error --fail --max-time 30"
+	for name, values := range req.Header {
+		line += " --header '" + name + ": " + values[0] + "'"
+	}
+	if d.authority != nil {
+		line += " --cacert ca.pem"
+	}
+	out, err := d.programs.run(d.T, line+" '"+req.URL.String()+"'")
+	var health struct{ Healthy bool }
+	if err != nil || json.Unmarshal([]byte(out), &health) != nil || !health.Healthy {
+		return fmt.Errorf("curl: %w: %s", err, strings.ReplaceAll(out, d.Token, "TOKEN"))
+	}
+	return nil
 }
 
 // echo has a terminal of the session's server compute something, over a WebSocket.
@@ -204,33 +225,4 @@ func sdk(d *door) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s is not among %v", made.ID, list)
-}
-
-// desktopClient is a page of an origin of its own, for which its web view asks first whether it may send a request.
-func desktopClient(d *door) (string, error) {
-	for _, from := range []string{"oc://renderer", "tauri://localhost", "http://tauri.localhost", desktop} {
-		req, err := http.NewRequestWithContext(d.Context(), http.MethodOptions, d.base.String()+"/session", http.NoBody)
-		if err != nil {
-			return "", err
-		}
-		req.Header = http.Header{
-			"Origin": {from}, "Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"cors"},
-			"Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"authorization,content-type"},
-		}
-		a, err := d.do(req)
-		if err != nil || a.status != http.StatusNoContent || a.header.Get("Access-Control-Allow-Origin") != from ||
-			!strings.Contains(a.header.Get("Access-Control-Allow-Headers"), "authorization") || a.header["Access-Control-Allow-Credentials"] != nil {
-			return "", fmt.Errorf("preflight of %s: %s, %v, %w", from, a, a.header, err)
-		}
-		req, err = http.NewRequestWithContext(d.Context(), http.MethodPost, d.base.String()+"/session", strings.NewReader("{}"))
-		if err != nil {
-			return "", err
-		}
-		req.Header = http.Header{"Origin": {from}, "Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"cors"}, "Content-Type": {"application/json"}}
-		req.SetBasicAuth("opencode", d.Token)
-		if a, err = d.do(req); err != nil || a.status != http.StatusOK || a.header.Get("Access-Control-Allow-Origin") != from {
-			return "", fmt.Errorf("request of %s: %s, %v, %w", from, a, a.header, err)
-		}
-	}
-	return works, nil
 }

@@ -22,13 +22,13 @@ type programs struct {
 	environ []string
 }
 
-// newPrograms is the machine of a user who has a session's token. It skips the test where there is no OpenCode to run, or we are
-// not root, and fails it instead when BERTH_TEST_REQUIRE=1.
+// newPrograms is the machine of a user who has a session's token. It skips the test where there is no OpenCode or no curl to run, or
+// we are not root, and fails it instead when BERTH_TEST_REQUIRE=1.
 func newPrograms(t *testing.T, r *room) *programs {
 	t.Helper()
 	opencode := os.Getenv("BERTH_TEST_OPENCODE")
-	if opencode == "" || os.Geteuid() != 0 {
-		const why = "needs root, and OpenCode's program: set BERTH_TEST_OPENCODE to its path"
+	if _, err := exec.LookPath("curl"); err != nil || opencode == "" || os.Geteuid() != 0 {
+		const why = "needs root, curl, and OpenCode's program: set BERTH_TEST_OPENCODE to its path"
 		if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
 			t.Fatal(why)
 		}

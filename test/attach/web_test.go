@@ -44,8 +44,12 @@ func webInterface(d *door) (string, error) {
 	})
 }
 
+// leave closes what pages of the session have open.
+func (d *door) leave() { chromium.Visit(d.tab, d.T, "about:blank") }
+
 // webTerminal does what the page of a terminal does: it asks for a ticket, and opens a WebSocket.
 func webTerminal(d *door) (string, error) {
+	defer d.leave()
 	if d.By == "path" {
 		return "has no page there", nil
 	}
