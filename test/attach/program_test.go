@@ -116,8 +116,8 @@ func (p *programs) open(t *testing.T, line string) *terminal {
 func (y *terminal) write(keys string) { _, _ = y.keys.WriteString(keys) }
 
 // await waits until the screen shows a text.
-func (y *terminal) await(text string, within time.Duration) error {
-	timeout := time.After(within)
+func (y *terminal) await(text string) error {
+	timeout := time.After(turn)
 	for !strings.Contains(y.screen.text(), text) {
 		select {
 		case chunk, ok := <-y.written:
@@ -126,7 +126,7 @@ func (y *terminal) await(text string, within time.Duration) error {
 			}
 			y.screen.write(string(chunk))
 		case <-timeout:
-			return fmt.Errorf("no %q within %s. The screen:\n%s", text, within, y.screen.text())
+			return fmt.Errorf("no %q within %s. The screen:\n%s", text, turn, y.screen.text())
 		}
 	}
 	return nil

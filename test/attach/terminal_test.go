@@ -27,7 +27,7 @@ func opencodeAttach(d *door) (string, error) {
 		// What happens to somebody who does it all the same.
 		tty := d.programs.open(d.T, "opencode attach "+d.base.String()+"; echo ended-$((6*7))")
 		defer tty.close()
-		if err := tty.await("ended-42", turn); err != nil {
+		if err := tty.await("ended-42"); err != nil {
 			return "", err
 		}
 		return notResolved, nil
@@ -35,15 +35,15 @@ func opencodeAttach(d *door) (string, error) {
 	file := "tui-" + d.By
 	tty := d.programs.open(d.T, d.Attach)
 	defer tty.close()
-	if err := tty.await("Ask anything", turn); err != nil {
+	if err := tty.await("Ask anything"); err != nil {
 		return "", err
 	}
 	tty.write(prompt(file))
-	if err := tty.await("tee "+file, turn); err != nil {
+	if err := tty.await("tee " + file); err != nil {
 		return "", err
 	}
 	tty.write("\r")
-	if err := tty.await(said, turn); err != nil {
+	if err := tty.await(said); err != nil {
 		return "", err
 	}
 	return works, d.wrote(file)
