@@ -97,7 +97,9 @@ type Tmpfs struct {
 }
 
 // PasswordVariables returns the variables of the server's environment that have its password.
-func (p Profile) PasswordVariables() []string { return append([]string{p.PasswordEnv}, p.PasswordEnvAlso...) }
+func (p Profile) PasswordVariables() []string {
+	return append([]string{p.PasswordEnv}, p.PasswordEnvAlso...)
+}
 
 // LandingPath returns Landing with the workspace filled in.
 func (p Profile) LandingPath() string {
