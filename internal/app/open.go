@@ -119,6 +119,7 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 			Memory: c.Limits.Memory, CPUs: session.CPUsOf(c.Limits.CPUQuota, c.Limits.CPUPeriod), Processes: c.Limits.PIDs,
 		},
 		MaxSessions:  c.Limits.MaxSessions,
+		MaxPerOwner:  c.Limits.MaxPerOwner,
 		TokenLife:    c.Token.Expiry(),
 		SignInLife:   a.signInLife(),
 		DeviceLife:   time.Duration(c.Session.DeviceDays) * 24 * time.Hour,

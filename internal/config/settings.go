@@ -234,6 +234,8 @@ type Limits struct {
 	PIDs int64 `yaml:"pids" env:"CONTAINER_PIDS_LIMIT"`
 	// Maximum number of running sessions.
 	MaxSessions int `yaml:"max_sessions" env:"MAX_CONCURRENT_SESSIONS"`
+	// Maximum number of sessions of one owner, stopped ones included. `0`: no limit.
+	MaxPerOwner int `yaml:"max_sessions_per_owner" env:"MAX_SESSIONS_PER_OWNER"`
 	// Size of a session's volumes, workspace and state together, at which Berth warns. It is measured every ten
 	// `RECONCILE_INTERVAL`s, where Berth can read the engine's volumes. `0`: never.
 	WorkspaceWarning session.Bytes `yaml:"workspace_warning" env:"BERTH_WORKSPACE_WARN"`

@@ -165,6 +165,7 @@ func (v *checker) limits(c Config) {
 	between(v, "CONTAINER_CPU_PERIOD", l.CPUPeriod, minQuota, maxPeriod)
 	between(v, "CONTAINER_PIDS_LIMIT", l.PIDs, minPIDs, 1<<22)
 	between(v, "MAX_CONCURRENT_SESSIONS", l.MaxSessions, 1, 100_000)
+	between(v, "MAX_SESSIONS_PER_OWNER", l.MaxPerOwner, 0, 100_000)
 	v.that(l.WorkspaceLimit == 0 || l.WorkspaceWarning <= l.WorkspaceLimit, "BERTH_WORKSPACE_LIMIT", l.WorkspaceLimit,
 		"contradicts BERTH_WORKSPACE_WARN=%s: the warning must not be above the limit", l.WorkspaceWarning)
 	v.thresholds(l)

@@ -32,7 +32,7 @@ type Issued struct {
 	Replayed bool // the request is repeated: this is the session that the first one created, with the token of this request
 }
 
-// Create records a session and begins to create its container. Errors: CodeInvalid, CodeImageNotFound, CodeLimit, CodePressure;
+// Create records a session and begins to create its container. Errors: CodeInvalid, CodeImageNotFound, CodeLimit, CodeOwnerLimit, CodePressure;
 // with an idempotency key also CodeInProgress while the first request is in progress, and CodeIdempotencyMismatch if the key was
 // used for a different request.
 //
@@ -113,7 +113,7 @@ func (m *Manager) recordNew(ctx context.Context, s session.Session, known bool) 
 		}
 		return session.Session{}, err
 	}
-	return m.store.Create(ctx, s, m.queue.maxSessions())
+	return m.store.Create(ctx, s, session.Quota{Running: m.queue.maxSessions(), PerOwner: m.opts.MaxPerOwner})
 }
 
 // newContainerName returns a random name that does not identify the session: on the sessions' network, the engine's name server

@@ -52,7 +52,7 @@ var errKilled = errors.New("the process was killed")
 
 type crashingStore struct{ *crashPoint }
 
-func (s crashingStore) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
+func (s crashingStore) Create(ctx context.Context, v session.Session, max session.Quota) (made session.Session, err error) {
 	err = s.step(func() (err error) { made, err = s.Store.Create(ctx, v, max); return err })
 	return made, err
 }

@@ -26,6 +26,7 @@ type Options struct {
 	DefaultProfile string                     // for requests that name none; default: "opencode"
 	Limits         session.Limits             // of every container
 	MaxSessions    int                        // sessions that may be creating or running at once; 0: no limit
+	MaxPerOwner    int                        // sessions of one owner, stopped ones included; 0: no limit
 	TokenLife      time.Duration              // 0: tokens do not expire
 	SignInLife     time.Duration              // of a browser's sign-in; default 7 days
 	DeviceLife     time.Duration              // of a paired device's token; default 30 days

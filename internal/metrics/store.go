@@ -53,7 +53,7 @@ func (s *Store) Count(ctx context.Context) (record.Counts, error) {
 }
 
 // Create implements [session.Store].
-func (s *Store) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
+func (s *Store) Create(ctx context.Context, v session.Session, max session.Quota) (made session.Session, err error) {
 	defer func(begun time.Time) { s.calls.done("create", begun, err); s.changes.Add(1) }(time.Now())
 	return s.Store.Create(ctx, v, max)
 }

@@ -44,6 +44,7 @@ var outcomes = map[session.Code]Outcome{
 	session.CodeMethod:              {405, ExitUsage, slog.LevelDebug, 0},
 	session.CodeConflict:            {409, ExitConflict, slog.LevelDebug, 0},
 	session.CodeInProgress:          {409, ExitConflict, slog.LevelDebug, soon},
+	session.CodeOwnerLimit:          {409, ExitConflict, slog.LevelDebug, 0},
 	session.CodeCanceled:            {409, ExitFailure, slog.LevelDebug, 0},
 	session.CodeTooLarge:            {413, ExitUsage, slog.LevelDebug, 0},
 	session.CodeMisdirected:         {421, ExitUsage, slog.LevelDebug, 0},

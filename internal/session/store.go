@@ -9,9 +9,10 @@ import (
 //
 // Every method returns a CodeStoreUnavailable error if the store cannot be reached or written.
 type Store interface {
-	// Create adds a session and sets its Revision to 1. An ID that exists is a CodeConflict error. If s occupies a slot and max
-	// is above 0, the sessions that occupy one are counted in the same atomic step, and a reached limit is a CodeLimit error.
-	Create(ctx context.Context, s Session, max int) (Session, error)
+	// Create adds a session and sets its Revision to 1. An ID that exists is a CodeConflict error. If s occupies a slot, the sessions
+	// that occupy one are counted in the same atomic step, and a reached limit is a CodeLimit error; if s has an owner, so are the
+	// owner's sessions, with a CodeOwnerLimit error.
+	Create(ctx context.Context, s Session, max Quota) (Session, error)
 	// Get returns a CodeNotFound error if there is no such session.
 	Get(ctx context.Context, id ID) (Session, error)
 	// Update replaces the session with the ID and the Revision of s, and returns it with the next Revision. It returns a
@@ -27,6 +28,12 @@ type Store interface {
 	Touch(ctx context.Context, at map[ID]time.Time) error
 	// Ping returns nil if the store can be read and written.
 	Ping(ctx context.Context) error
+}
+
+// Quota limits the sessions that there may be when one is added. Zero fields do not limit.
+type Quota struct {
+	Running  int // that occupy a slot
+	PerOwner int // of one owner, those that are stopped included; a session without an owner does not count
 }
 
 // Unlimited is the max of an update that must not be refused because of the limit.

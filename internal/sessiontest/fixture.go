@@ -133,7 +133,7 @@ func (s *Store) List(ctx context.Context, q session.Query) (session.Page, error)
 }
 
 // Create implements session.Store.
-func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
+func (s *Store) Create(ctx context.Context, v session.Session, max session.Quota) (session.Session, error) {
 	v, err := s.Store.Create(ctx, v, max)
 	return v, s.notify(v.ID, err)
 }

@@ -213,7 +213,7 @@ func (a *adoption) adopt(ctx context.Context, engine Engine, r session.Remnant, 
 		s := a.record(id, r, found.Profile)
 		found.Image, found.Status = s.Image, s.Status
 		if !a.opts.DryRun {
-			if _, err := a.backend.Create(ctx, s, session.Unlimited); err != nil {
+			if _, err := a.backend.Create(ctx, s, session.Quota{}); err != nil {
 				return false, fmt.Errorf("record session %s: %w", id, err)
 			}
 		}

@@ -22,8 +22,8 @@ func cancelled(t *testing.T, store session.Store) {
 		name string
 		call func() error
 	}{
-		{"create", func() error { _, err := store.Create(ctx, idle("ses-b"), session.Unlimited); return err }},
-		{"create with a limit", func() error { _, err := store.Create(ctx, busy("ses-c"), 5); return err }},
+		{"create", func() error { _, err := store.Create(ctx, idle("ses-b"), session.Quota{}); return err }},
+		{"create with a limit", func() error { _, err := store.Create(ctx, busy("ses-c"), session.Quota{Running: 5}); return err }},
 		{"get", func() error { _, err := store.Get(ctx, "ses-a"); return err }},
 		{"update", func() error { _, err := store.Update(ctx, changed, session.Unlimited); return err }},
 		{"delete", func() error { return store.Delete(ctx, "ses-a", s.Revision) }},

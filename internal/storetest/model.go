@@ -104,7 +104,7 @@ func (m *model) create(t *rapid.T) {
 	if m.lives[life{s.ID, s.CreatedAt}] && !taken {
 		t.Skip("it has lived")
 	}
-	got, err := m.store.Create(m.test.Context(), s, room)
+	got, err := m.store.Create(m.test.Context(), s, session.Quota{Running: room})
 	switch {
 	case taken:
 		wantCode(t, err, session.CodeConflict, "create of a taken ID")

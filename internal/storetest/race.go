@@ -65,16 +65,29 @@ func raceUpdates(t *testing.T, store session.Store) {
 
 func raceSameID(t *testing.T, store session.Store) {
 	got := race(20, func(int) error {
-		_, err := store.Create(t.Context(), busy("ses-a"), 5)
+		_, err := store.Create(t.Context(), busy("ses-a"), session.Quota{Running: 5})
 		return err
 	})
 	wantEnds(t, got, map[session.Code]int{"": 1, session.CodeConflict: 19}, "creates of one ID")
 }
 
+func raceOwnerCreates(t *testing.T, store session.Store) {
+	const calls, room = 100, 7
+	got := race(calls, func(i int) error {
+		s := busy(numbered(i))
+		if i%2 == 1 {
+			s = idle(numbered(i))
+		}
+		_, err := store.Create(t.Context(), s, session.Quota{Running: calls, PerOwner: room})
+		return err
+	})
+	wantEnds(t, got, map[session.Code]int{"": room, session.CodeOwnerLimit: calls - room}, "creates of one owner with room for fewer")
+}
+
 func raceCreates(t *testing.T, store session.Store) {
 	const calls, room = 200, 50
 	got := race(calls, func(i int) error {
-		_, err := store.Create(t.Context(), busy(numbered(i)), room)
+		_, err := store.Create(t.Context(), busy(numbered(i)), session.Quota{Running: room})
 		return err
 	})
 	wantEnds(t, got, map[session.Code]int{"": room, session.CodeLimit: calls - room}, "creates with room for fewer")
@@ -95,7 +108,7 @@ func raceStarts(t *testing.T, store session.Store) {
 			s.Revision = 1
 			_, err = store.Update(t.Context(), s, room)
 		} else {
-			_, err = store.Create(t.Context(), s, room)
+			_, err = store.Create(t.Context(), s, session.Quota{Running: room})
 		}
 		return err
 	})

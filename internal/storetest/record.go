@@ -20,12 +20,12 @@ func createTaken(t *testing.T, store session.Store) {
 	first := create(t, store, Full("ses-a"))
 	second := Full("ses-a")
 	second.Owner = "bob"
-	_, err := store.Create(t.Context(), second, session.Unlimited)
+	_, err := store.Create(t.Context(), second, session.Quota{})
 	wantCode(t, err, session.CodeConflict, "create of a taken ID")
 	wantSame(t, get(t, store, "ses-a"), first, "the first session after the second create")
 
 	create(t, store, busy("ses-b"))
-	_, err = store.Create(t.Context(), busy("ses-b"), 1)
+	_, err = store.Create(t.Context(), busy("ses-b"), session.Quota{Running: 1})
 	wantCode(t, err, session.CodeConflict, "create of a taken ID in a full house: a repeated request has to find its session")
 }
 

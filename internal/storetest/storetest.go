@@ -67,7 +67,9 @@ func Run(t *testing.T, open Open) {
 
 		{"one of many updates of a revision wins", raceUpdates},
 		{"one of many creates of an ID wins", raceSameID},
+		{"the limit of an owner's sessions is kept", ownerCapacity},
 		{"creates in a race do not pass the limit", raceCreates},
+		{"creates of an owner in a race do not pass the owner's limit", raceOwnerCreates},
 		{"starts in a race do not pass the limit", raceStarts},
 		{"touches in a race with updates get lost nowhere", raceTouches},
 		{"lists in a race with changes see whole sessions", raceLists},
@@ -137,7 +139,7 @@ func numbered(n int) session.ID { return session.ID(fmt.Sprintf("ses-%03d", n)) 
 
 func create(t *testing.T, store session.Store, s session.Session) session.Session {
 	t.Helper()
-	created, err := store.Create(t.Context(), s, session.Unlimited)
+	created, err := store.Create(t.Context(), s, session.Quota{})
 	if err != nil {
 		t.Fatalf("create %s: %v", s.ID, err)
 	}

@@ -105,7 +105,7 @@ func valueNUL(t *testing.T, store session.Store) {
 	} {
 		s := idle("ses-a")
 		s.Metadata = metadata
-		_, err := store.Create(t.Context(), s, session.Unlimited)
+		_, err := store.Create(t.Context(), s, session.Quota{})
 		wantCode(t, err, session.CodeInvalid, fmt.Sprintf("create with U+0000 in metadata %d", i))
 		s.ID, s.Revision = "ses-b", 1
 		_, err = store.Update(t.Context(), s, session.Unlimited)

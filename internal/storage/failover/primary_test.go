@@ -71,7 +71,7 @@ func (d *database) do(call string, work func() error) error {
 	return errUnavailable
 }
 
-func (d *database) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
+func (d *database) Create(ctx context.Context, v session.Session, max session.Quota) (made session.Session, err error) {
 	err = d.do("create", func() (err error) { made, err = d.Store.Create(ctx, v, max); return err })
 	return made, err
 }
@@ -273,7 +273,7 @@ func (h *fixture) recover() {
 
 func (h *fixture) create(id session.ID) session.Session {
 	h.t.Helper()
-	s, err := h.store.Create(h.t.Context(), stopped(id), session.Unlimited)
+	s, err := h.store.Create(h.t.Context(), stopped(id), session.Quota{})
 	if err != nil {
 		h.t.Fatalf("create %s: %v", id, err)
 	}

@@ -43,7 +43,7 @@ func (s *Store) change(ctx context.Context, call func(session.Store) error, obse
 }
 
 // Create adds a session. If the response of the primary was lost and the create is repeated here, the replay recognises it.
-func (s *Store) Create(ctx context.Context, v session.Session, max int) (made session.Session, err error) {
+func (s *Store) Create(ctx context.Context, v session.Session, max session.Quota) (made session.Session, err error) {
 	err = s.change(ctx, func(store session.Store) (err error) {
 		made, err = store.Create(ctx, v, max)
 		return err

@@ -155,7 +155,7 @@ func TestActivityOfDeletedSessionIsNotAppliedToNextOne(t *testing.T) {
 	}
 	next := sample("ses-a")
 	next.CreatedAt = next.CreatedAt.Add(time.Microsecond)
-	if _, err := s.Create(t.Context(), next, session.Unlimited); err != nil {
+	if _, err := s.Create(t.Context(), next, session.Quota{}); err != nil {
 		t.Fatal(err)
 	}
 	crash(s)
@@ -221,7 +221,7 @@ func touchingChild(path string) error {
 		case "":
 			begin = max(begin, int(old.LastAccessed.Sub(moment(0))/time.Microsecond)+1)
 		case session.CodeNotFound:
-			if _, err := s.Create(ctx, sample(id), session.Unlimited); err != nil {
+			if _, err := s.Create(ctx, sample(id), session.Quota{}); err != nil {
 				return err
 			}
 		default:

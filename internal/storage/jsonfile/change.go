@@ -9,7 +9,7 @@ import (
 )
 
 // Create adds a session. An existing ID is reported before the limit, so that a repeated request finds its session.
-func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
+func (s *Store) Create(ctx context.Context, v session.Session, max session.Quota) (session.Session, error) {
 	if err := v.Metadata.Check(); err != nil {
 		return session.Session{}, err
 	}
@@ -22,7 +22,10 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 		if _, taken := d.sessions[v.ID]; taken {
 			return nothing, session.AlreadyExists(v.ID)
 		}
-		if err := d.admit(fresh.session, max); err != nil {
+		if err := d.admit(fresh.session, max.Running); err != nil {
+			return nothing, err
+		}
+		if err := d.admitFor(v.Owner, max.PerOwner); err != nil {
 			return nothing, err
 		}
 		d.sessions[v.ID] = fresh
@@ -106,6 +109,23 @@ func (d *draft) admit(s session.Session, max int) error {
 	}
 	if used >= max {
 		return record.LimitReached(used, max)
+	}
+	return nil
+}
+
+// admitFor returns a CodeOwnerLimit error if an owner has as many sessions as may be.
+func (d *draft) admitFor(owner string, max int) error {
+	if max <= 0 || owner == "" {
+		return nil
+	}
+	used := 0
+	for _, e := range d.sessions {
+		if e.session.Owner == owner {
+			used++
+		}
+	}
+	if used >= max {
+		return record.OwnerLimitReached(used, max)
 	}
 	return nil
 }

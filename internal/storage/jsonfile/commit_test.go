@@ -53,7 +53,7 @@ func TestConcurrentCreatesShareOneWrite(t *testing.T) {
 		for i := from; i < to; i++ {
 			all.Go(func() {
 				id := session.ID("ses-" + string(rune('a'+i)))
-				if _, err := s.Create(t.Context(), sample(id), 0); err != nil {
+				if _, err := s.Create(t.Context(), sample(id), session.Quota{}); err != nil {
 					t.Errorf("create: %v", err)
 				}
 				if _, ok := onDisk(t, path).sessions[id]; !ok {
@@ -79,7 +79,7 @@ func TestChangeIsInvisibleUntilDurable(t *testing.T) {
 	s := open(t, file(t), Options{fault: disk.reach})
 	reached, release := hold(&disk)
 	var all sync.WaitGroup
-	all.Go(func() { _, _ = s.Create(t.Context(), sample("ses-a"), 0) })
+	all.Go(func() { _, _ = s.Create(t.Context(), sample("ses-a"), session.Quota{}) })
 	<-reached
 	if _, err := s.Get(t.Context(), "ses-a"); session.CodeOf(err) != session.CodeNotFound {
 		t.Errorf("get while the session is being written: got %v, want not found, and at once", err)
@@ -102,13 +102,13 @@ func TestCancelledQueuedChangeIsWithdrawn(t *testing.T) {
 	// The first one is being written when its caller leaves: only the disk can tell, and the answer is true.
 	ctx, cancel := context.WithCancel(t.Context())
 	writing.Go(func() {
-		if _, err := s.Create(ctx, sample("ses-a"), 0); err != nil {
+		if _, err := s.Create(ctx, sample("ses-a"), session.Quota{}); err != nil {
 			t.Errorf("create whose caller left during the write: got %v, want its success", err)
 		}
 	})
 	<-reached
 	leaving.Go(func() {
-		_, err := s.Create(ctx, sample("ses-b"), 0)
+		_, err := s.Create(ctx, sample("ses-b"), session.Quota{})
 		if !errors.Is(err, context.Canceled) || session.CodeOf(err) != session.CodeCanceled {
 			t.Errorf("create whose caller left the queue: got %v, want the context's error", err)
 		}
@@ -119,7 +119,7 @@ func TestCancelledQueuedChangeIsWithdrawn(t *testing.T) {
 
 	late, cancelLate := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancelLate()
-	_, err := s.Create(late, sample("ses-c"), 0)
+	_, err := s.Create(late, sample("ses-c"), session.Quota{})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("create whose time was up in the queue: got %v, want the context's error", err)
 	}
@@ -140,7 +140,7 @@ func TestDeleteDropsActivityBeforeRecreate(t *testing.T) {
 	}
 	reached, release := hold(&disk)
 	var all sync.WaitGroup
-	all.Go(func() { _, _ = s.Create(t.Context(), sample("ses-b"), 0) })
+	all.Go(func() { _, _ = s.Create(t.Context(), sample("ses-b"), session.Quota{}) })
 	<-reached
 	if err := s.Touch(t.Context(), map[session.ID]time.Time{"ses-a": time.Unix(1770000200, 0)}); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestDeleteDropsActivityBeforeRecreate(t *testing.T) {
 	all.Go(func() { wantDone(t, s.Delete(t.Context(), "ses-a", 1)) })
 	waitForQueue(t, s, 1)
 	all.Go(func() { // in the same write as the delete
-		_, err := s.Create(t.Context(), sample("ses-a"), 0)
+		_, err := s.Create(t.Context(), sample("ses-a"), session.Quota{})
 		wantDone(t, err)
 	})
 	waitForQueue(t, s, 2)

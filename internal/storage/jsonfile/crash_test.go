@@ -76,7 +76,7 @@ func work(s *Store, worker int) error {
 		case session.CodeOf(err) == session.CodeNotFound:
 			fresh := sample(id)
 			fresh.Port, fresh.LastError = port, strings.Repeat("x", n%500)
-			_, err = s.Create(ctx, fresh, 0)
+			_, err = s.Create(ctx, fresh, session.Quota{})
 		case err != nil:
 		case port == 0:
 			err = s.Delete(ctx, id, now.Revision)

@@ -62,7 +62,7 @@ func TestStoreStopsWritingAfterLosingItsLock(t *testing.T) {
 	wantUnavailable(t, first.Ping(t.Context()), "ping without a lock")
 	second := open(t, path, Options{})
 	create(t, second, "ses-b")
-	_, err := first.Create(t.Context(), sample("ses-c"), 0)
+	_, err := first.Create(t.Context(), sample("ses-c"), session.Quota{})
 	wantUnavailable(t, err, "create without a lock")
 	wantAgreement(t, second, path, "ses-a", "ses-b")
 }

@@ -115,7 +115,7 @@ func TestFailureAtEveryStepIsReportedAndChangesNothing(t *testing.T) {
 
 			disk.set(failAt(at, syscall.ENOSPC))
 			for range 2 { // the second failure finds what the first one left
-				_, err := s.Create(t.Context(), sample("ses-c"), 0)
+				_, err := s.Create(t.Context(), sample("ses-c"), session.Quota{})
 				wantUnavailable(t, err, "create on a full disk")
 				if !strings.Contains(session.MessageOf(err), "full") {
 					t.Errorf("the message is %q, want it to say that the disk is full", session.MessageOf(err))
@@ -154,7 +154,7 @@ func TestFailureFailsWholeBatch(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
-			_, err := s.Create(t.Context(), sample(session.ID("ses-"+string(rune('b'+i)))), 0)
+			_, err := s.Create(t.Context(), sample(session.ID("ses-"+string(rune('b'+i)))), session.Quota{})
 			wantUnavailable(t, err, "one of many creates on a broken disk")
 		})
 	}
@@ -174,7 +174,7 @@ func TestMemoryMatchesFileAfterFailedRollback(t *testing.T) {
 		}
 		return errors.Join(syscall.EIO, os.Remove(path+previousSuffix))
 	})
-	_, err := s.Create(t.Context(), sample("ses-b"), 0)
+	_, err := s.Create(t.Context(), sample("ses-b"), session.Quota{})
 	wantUnavailable(t, err, "a create that may not be durable")
 	wantAgreement(t, s, path, "ses-a", "ses-b")
 	disk.set(nil)

@@ -43,7 +43,7 @@ func sample(id session.ID) session.Session {
 
 func create(t *testing.T, s *Store, id session.ID) session.Session {
 	t.Helper()
-	made, err := s.Create(t.Context(), sample(id), session.Unlimited)
+	made, err := s.Create(t.Context(), sample(id), session.Quota{})
 	if err != nil {
 		t.Fatalf("create %s: %v", id, err)
 	}
@@ -116,7 +116,7 @@ func (f *reopeningStore) use() (store *Store, done func()) {
 	return f.store, f.mu.RUnlock
 }
 
-func (f *reopeningStore) Create(ctx context.Context, s session.Session, max int) (session.Session, error) {
+func (f *reopeningStore) Create(ctx context.Context, s session.Session, max session.Quota) (session.Session, error) {
 	store, done := f.use()
 	defer done()
 	return store.Create(ctx, s, max)
@@ -224,7 +224,7 @@ func TestCloseWritesActivityAndIsIdempotent(t *testing.T) {
 		t.Errorf("after close the file says last accessed %s, want %s", got, at)
 	}
 
-	_, errCreate := s.Create(t.Context(), sample("ses-b"), 0)
+	_, errCreate := s.Create(t.Context(), sample("ses-b"), session.Quota{})
 	_, errGet := s.Get(t.Context(), "ses-a")
 	_, errUpdate := s.Update(t.Context(), sample("ses-a"), 0)
 	_, errList := s.List(t.Context(), session.Query{})
@@ -258,7 +258,7 @@ func TestUnencodableSessionIsRejected(t *testing.T) {
 		"an unknown status":      with(func(s *session.Session) { s.Status = "lost" }),
 		"a time without a form":  with(func(s *session.Session) { s.ExpiresAt = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) }),
 	} {
-		if _, err := s.Create(t.Context(), bad, 0); session.CodeOf(err) != session.CodeInvalid {
+		if _, err := s.Create(t.Context(), bad, session.Quota{}); session.CodeOf(err) != session.CodeInvalid {
 			t.Errorf("create with %s: got %v, want a CodeInvalid error", name, err)
 		}
 		if bad.ID != "ses-b" {
@@ -284,7 +284,7 @@ func TestInvalidUTF8IsSameInMemoryAndFile(t *testing.T) {
 	s := open(t, path, Options{})
 	bad := sample("ses-a")
 	bad.LastError = "a\xffb"
-	made, err := s.Create(t.Context(), bad, 0)
+	made, err := s.Create(t.Context(), bad, session.Quota{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func TestLockedFileCannotBeOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []session.ID{"ses-a", "ses-b"} { // the second write leaves a previous version
-		if _, err := store.Create(t.Context(), session.Session{ID: id, Status: session.Stopped}, session.Unlimited); err != nil {
+		if _, err := store.Create(t.Context(), session.Session{ID: id, Status: session.Stopped}, session.Quota{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -54,7 +54,7 @@ func TestTokensAndSessionsKeepEachOther(t *testing.T) {
 	if err := s.CreatePlatformToken(t.Context(), token, 10); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Create(t.Context(), v, session.Unlimited); err != nil {
+	if _, err := s.Create(t.Context(), v, session.Quota{}); err != nil {
 		t.Fatal(err)
 	}
 	v.Revision = 1

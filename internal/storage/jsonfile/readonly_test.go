@@ -55,7 +55,7 @@ func TestReadSessionsWritesNothing(t *testing.T) {
 		ID: session.NewID(), ContainerName: "opencode-a", CreatedAt: time.Now().UTC().Truncate(time.Microsecond), Status: session.Stopped,
 	}
 	s.LastAccessed = s.CreatedAt
-	if _, err := store.Create(t.Context(), s, session.Unlimited); err != nil {
+	if _, err := store.Create(t.Context(), s, session.Quota{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := jsonfile.ReadOnly(t.Context(), path); session.CodeOf(err) != session.CodeStoreUnavailable {

@@ -50,7 +50,7 @@ func TestRetiredMarkIsEntry(t *testing.T) {
 		t.Errorf("got %+v, %v; want an entry of the name %s", e, err, retiredName)
 	}
 	s := open(t, file(t), Options{})
-	if _, err := s.Create(t.Context(), sample(retiredName), session.Unlimited); session.CodeOf(err) != session.CodeInvalid {
+	if _, err := s.Create(t.Context(), sample(retiredName), session.Quota{}); session.CodeOf(err) != session.CodeInvalid {
 		t.Errorf("a session with the ID of the mark: got %v, want it invalid", err)
 	}
 }

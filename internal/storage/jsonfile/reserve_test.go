@@ -49,7 +49,7 @@ func TestFullDiskAcceptsChangesThatFreeResources(t *testing.T) {
 	running := func(id session.ID) session.Session {
 		v := sample(id)
 		v.Status = session.Running
-		made, err := s.Create(t.Context(), v, session.Unlimited)
+		made, err := s.Create(t.Context(), v, session.Quota{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestFullDiskAcceptsChangesThatFreeResources(t *testing.T) {
 
 	for round := range 4 { // each time, what became free is taken at once
 		fill(t, filler)
-		_, err := s.Create(t.Context(), sample("ses-d"), session.Unlimited)
+		_, err := s.Create(t.Context(), sample("ses-d"), session.Quota{})
 		wantUnavailable(t, err, "create on a full disk")
 		if !strings.Contains(session.MessageOf(err), "full") {
 			t.Errorf("the message is %q, want it to say that the disk is full", session.MessageOf(err))
@@ -133,9 +133,9 @@ func TestFullDiskWritesOnlyFreeingChangesOfBatch(t *testing.T) {
 	create(t, s, "ses-a")
 	created, deleted, first := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	reached, release := hold(&disk)
-	go func() { _, err := s.Create(t.Context(), sample("ses-b"), 0); first <- err }()
+	go func() { _, err := s.Create(t.Context(), sample("ses-b"), session.Quota{}); first <- err }()
 	<-reached
-	go func() { _, err := s.Create(t.Context(), sample("ses-c"), 0); created <- err }()
+	go func() { _, err := s.Create(t.Context(), sample("ses-c"), session.Quota{}); created <- err }()
 	waitForQueue(t, s, 1)
 	go func() { deleted <- s.Delete(t.Context(), "ses-a", 1) }()
 	waitForQueue(t, s, 2)

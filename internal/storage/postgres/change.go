@@ -18,15 +18,17 @@ import (
 // capacityLock is the advisory lock for occupying a slot: an otherwise unused number.
 const capacityLock = 0x62657274_00000001
 
-// The parameters of the statements are [values], followed by the limit for those with one.
+// The parameters of the statements are [values], followed by the limit for those with one, and by that of the owner's sessions for
+// an insert. A limit of 0 is none.
 var (
 	occupying  = occupyingSessions()
 	belowLimit = fmt.Sprintf("(SELECT count(*) FROM sessions WHERE %s) < $%d", occupying, len(columns)+1)
 
 	insertOne = fmt.Sprintf(`INSERT INTO sessions (%s) VALUES (%s) ON CONFLICT (session_id) DO NOTHING`, selected, placeholders())
 
-	insertLimited = fmt.Sprintf(`INSERT INTO sessions (%s) SELECT %s WHERE %s ON CONFLICT (session_id) DO NOTHING`,
-		selected, placeholders(), belowLimit)
+	insertLimited = fmt.Sprintf(`INSERT INTO sessions (%s) SELECT %s WHERE ($%[3]d = 0 OR %[4]s)
+		AND ($%[5]d = 0 OR (SELECT count(*) FROM sessions WHERE owner = %[6]s) < $%[5]d) ON CONFLICT (session_id) DO NOTHING`,
+		selected, placeholders(), len(columns)+1, belowLimit, len(columns)+2, placeholder("owner"))
 
 	update = fmt.Sprintf(`UPDATE sessions SET %s, last_accessed = greatest(last_accessed, %s), revision = revision + 1
 		WHERE session_id = %s AND revision = %s`, assignments("last_accessed", "revision"), placeholder("last_accessed"),
@@ -52,7 +54,7 @@ func occupyingSessions() string {
 }
 
 // Create adds a session. An existing ID is reported before the limit, so that a repeated request finds its session.
-func (s *Store) Create(ctx context.Context, v session.Session, max int) (session.Session, error) {
+func (s *Store) Create(ctx context.Context, v session.Session, max session.Quota) (session.Session, error) {
 	v.Revision = 1
 	args, err := values(v)
 	if err != nil {
@@ -64,7 +66,10 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 			if err != nil || added {
 				return err
 			}
-			taken, err := s.capacityLeft(ctx, v.ID, max)
+			taken, err := s.capacityLeft(ctx, v.ID, max.Running)
+			if err == nil && !taken {
+				err = s.ownerCapacityLeft(ctx, v.Owner, max.PerOwner)
+			}
 			switch {
 			case taken:
 				return session.AlreadyExists(v.ID)
@@ -79,13 +84,19 @@ func (s *Store) Create(ctx context.Context, v session.Session, max int) (session
 	return record.Normal(v)
 }
 
-func (s *Store) insert(ctx context.Context, v session.Session, args []any, max int) (added bool, err error) {
-	if max <= 0 || !v.Occupies() {
+func (s *Store) insert(ctx context.Context, v session.Session, args []any, max session.Quota) (added bool, err error) {
+	if !v.Occupies() {
+		max.Running = 0
+	}
+	if v.Owner == "" {
+		max.PerOwner = 0
+	}
+	if max.Running <= 0 && max.PerOwner <= 0 {
 		tag, err := s.pool.Exec(ctx, insertOne, args...)
 		return tag.RowsAffected() == 1, err
 	}
 	err = s.locked(ctx, func(b *pgx.Batch) {
-		b.Queue(insertLimited, append(slices.Clone(args), max)...).Exec(func(tag pgconn.CommandTag) error {
+		b.Queue(insertLimited, append(slices.Clone(args), max.Running, max.PerOwner)...).Exec(func(tag pgconn.CommandTag) error {
 			added = tag.RowsAffected() == 1
 			return nil
 		})
@@ -110,6 +121,19 @@ func (s *Store) capacityLeft(ctx context.Context, id session.ID, max int) (taken
 		err = record.LimitReached(used, max)
 	}
 	return taken, err
+}
+
+// ownerCapacityLeft returns a CodeOwnerLimit error if an owner has as many sessions as may be.
+func (s *Store) ownerCapacityLeft(ctx context.Context, owner string, max int) error {
+	if max <= 0 || owner == "" {
+		return nil
+	}
+	var used int
+	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM sessions WHERE owner = $1`, owner).Scan(&used)
+	if err == nil && used >= max {
+		err = record.OwnerLimitReached(used, max)
+	}
+	return err
 }
 
 // Update replaces a session that has this revision.

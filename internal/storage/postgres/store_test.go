@@ -78,7 +78,7 @@ func running(id session.ID) session.Session {
 
 func create(t *testing.T, s *postgres.Store, v session.Session) session.Session {
 	t.Helper()
-	made, err := s.Create(t.Context(), v, session.Unlimited)
+	made, err := s.Create(t.Context(), v, session.Quota{})
 	if err != nil {
 		t.Fatalf("create %s: %v", v.ID, err)
 	}
@@ -113,7 +113,7 @@ func TestLimitHoldsAcrossProcesses(t *testing.T) {
 	ends := map[session.Code]int{}
 	for i := range calls {
 		wg.Go(func() {
-			_, err := stores[i%2].Create(t.Context(), running(session.NewID()), room)
+			_, err := stores[i%2].Create(t.Context(), running(session.NewID()), session.Quota{Running: room})
 			mu.Lock()
 			defer mu.Unlock()
 			ends[session.CodeOf(err)]++
@@ -133,10 +133,10 @@ func TestUnstorableCharactersAreRejected(t *testing.T) {
 	s := open(t, postgrestest.Database(t))
 	v := stopped("ses-a")
 	v.LastError = "a\x00b"
-	_, err := s.Create(t.Context(), v, session.Unlimited)
+	_, err := s.Create(t.Context(), v, session.Quota{})
 	wantCode(t, err, session.CodeInvalid, "U+0000 in a text")
 	v.LastError, v.Metadata = "", map[string]any{"a": "\x00"}
-	_, err = s.Create(t.Context(), v, session.Unlimited)
+	_, err = s.Create(t.Context(), v, session.Quota{})
 	wantCode(t, err, session.CodeInvalid, "U+0000 in metadata")
 }
 
