@@ -38,6 +38,7 @@ var rank = map[string]int{
 	"berth/internal/hostip":           2,
 	"berth/internal/httpapi":          2,
 	"berth/internal/porttest":         2,
+	"berth/internal/chromiumtest":     2,
 	"berth/internal/pressure":         2,
 	"berth/internal/probe":            2,
 	"berth/internal/process":          2,

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"berth/internal/chromiumtest"
 	"berth/internal/origin"
 	"berth/internal/session"
 )
@@ -28,14 +28,7 @@ const patience = time.Minute // for a browser on a busy machine
 
 func browse(t *testing.T, front func(http.Handler) http.Handler, server http.HandlerFunc, change ...func(*Options)) *browsed {
 	t.Helper()
-	path := os.Getenv("BERTH_TEST_CHROMIUM")
-	if path == "" {
-		const why = "needs Chromium: set BERTH_TEST_CHROMIUM to its path"
-		if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
+	chromiumtest.Path(t)
 	b := &browsed{}
 	b.fixture = setupBehind(t, func(next http.Handler) http.Handler {
 		if front != nil {
@@ -54,20 +47,8 @@ func browse(t *testing.T, front func(http.Handler) http.Handler, server http.Han
 			next.ServeHTTP(w, r)
 		})
 	}, server, change...)
-	options := append(chromedp.DefaultExecAllocatorOptions[:len(chromedp.DefaultExecAllocatorOptions):len(chromedp.DefaultExecAllocatorOptions)],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience),
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("host-resolver-rules", "MAP * "+b.front.Listener.Addr().String()))
-	allocator, end := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
-	t.Cleanup(end)
-	tab, closeTab := chromedp.NewContext(allocator)
-	t.Cleanup(func() {
-		_ = chromedp.Cancel(tab) // waits until the browser has ended
-		closeTab()
-	})
-	b.tab = tab
-	if err := chromedp.Do(tab); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
+	address := b.front.Listener.Addr().String()
+	b.tab = chromiumtest.Start(t, []string{address}, chromedp.Flag("host-resolver-rules", "MAP * "+address))
 	return b
 }
 

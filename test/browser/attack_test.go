@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"berth/internal/chromiumtest"
 	"berth/internal/waittest"
 	"berth/test/chromium"
 )
@@ -58,7 +59,9 @@ const settled = async (w, seen) => { for (let i = 0; i < 100 && !seen(); i++) aw
 // prepare signs a browser in to two sessions.
 func prepare(t *testing.T) *field {
 	t.Helper()
-	f := &field{T: t, atA: chromium.Start(t), berth: startBerth(t)}
+	chromiumtest.Path(t)
+	f := &field{T: t, berth: startBerth(t)}
+	f.atA = chromium.Start(t, "127.0.0.1:"+f.berth.port)
 	f.a, f.b = f.berth.create(t), f.berth.create(t)
 	f.atB = chromium.NewTab(f.atA, t)
 	f.signIn(f.atA, f.a)

@@ -5,7 +5,6 @@ package chromium
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,47 +12,19 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
-)
 
-const chromiumVariable = "BERTH_TEST_CHROMIUM"
+	"berth/internal/chromiumtest"
+)
 
 // patience is how long a step of a browser may take on a machine that is busy with other tests.
 const patience = 2 * time.Minute
 
-// program returns Chromium's path. It skips the test when BERTH_TEST_CHROMIUM is not set, and fails it instead when
-// BERTH_TEST_REQUIRE=1.
-func program(t *testing.T) string {
-	t.Helper()
-	path := os.Getenv(chromiumVariable)
-	if path == "" {
-		const why = "needs Chromium: set " + chromiumVariable + " to its path"
-		if os.Getenv("BERTH_TEST_REQUIRE") == "1" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	return path
-}
-
 // Start starts a browser with a new profile, which resolves every name to this machine, those below localhost by
-// itself, and trusts every certificate. It returns the context of its first tab.
-func Start(t *testing.T) context.Context {
+// itself, and trusts every certificate. It returns the context of its first tab. With addresses it has a network of its own, from which
+// it reaches these alone and which other tests do not change.
+func Start(t *testing.T, addresses ...string) context.Context {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:len(chromedp.DefaultExecAllocatorOptions):len(chromedp.DefaultExecAllocatorOptions)],
-		chromedp.ExecPath(program(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1, EXCLUDE *.localhost"), chromedp.WSURLReadTimeout(patience),
-	)
-	allocator, end := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
-	t.Cleanup(end)
-	tab, closeTab := chromedp.NewContext(allocator)
-	t.Cleanup(func() {
-		_ = chromedp.Cancel(tab) // waits until the browser has ended, which then writes its profile no more
-		closeTab()
-	})
-	if err := chromedp.Do(tab); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	return tab
+	return chromiumtest.Start(t, addresses, chromedp.IgnoreCertErrors, chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1, EXCLUDE *.localhost"))
 }
 
 // NewTab opens another tab of the same browser.
