@@ -10,16 +10,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"berth/internal/app"
 	"berth/internal/config"
-	"berth/internal/porttest"
 	"berth/internal/storage"
 	"berth/internal/tlstest"
 	"berth/internal/waittest"
+	"berth/test/harness"
 )
 
 // Berth's own name and the sessions' are of one site, so that a browser sends the cookies of one with requests of the others'
@@ -40,15 +39,11 @@ type berth struct {
 // startBerth runs a Berth in this process until the test ends.
 func startBerth(t *testing.T) *berth {
 	t.Helper()
-	port := strconv.Itoa(porttest.Free(t))
 	authority := tlstest.New(t)
-	cert, key := authority.Files(t, ownName, "*."+domain)
-	cfg, err := config.Load(config.Options{Overrides: map[string]string{
-		"BERTH_RUNTIME": "process", "BERTH_LISTEN": "127.0.0.1:" + port, "BERTH_STATE_DIR": filepath.Join(t.TempDir(), "state"),
-		"BERTH_PUBLIC_URL": "https://" + ownName + ":" + port, "SESSION_DOMAIN": domain, "BERTH_TLS_CERT": cert, "BERTH_TLS_KEY": key,
-		"BERTH_DRAIN_TIMEOUT": "2", "SESSION_START_TIMEOUT": "60",
-		"RESOURCE_CRITICAL_THRESHOLD": "1", // the tests themselves load the machine
-	}})
+	listen := harness.FreeAddress(t)
+	overrides := settings(t, authority, listen)
+	overrides["BERTH_RUNTIME"], overrides["BERTH_STATE_DIR"] = "process", filepath.Join(t.TempDir(), "state")
+	cfg, err := config.Load(config.Options{Overrides: overrides})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +72,25 @@ func startBerth(t *testing.T) *berth {
 			t.Errorf("stop: %v", err)
 		}
 	})
+	return connect(t, authority, listen, cfg.Server.StateDir)
+}
+
+// settings of a Berth that serves TLS at an address of this machine.
+func settings(t *testing.T, authority *tlstest.Authority, listen string) map[string]string {
+	t.Helper()
+	cert, key := authority.Files(t, ownName, "*."+domain)
+	_, port, _ := strings.Cut(listen, ":")
+	return map[string]string{
+		"BERTH_LISTEN": listen, "BERTH_PUBLIC_URL": "https://" + ownName + ":" + port, "SESSION_DOMAIN": domain,
+		"BERTH_TLS_CERT": cert, "BERTH_TLS_KEY": key, "BERTH_DRAIN_TIMEOUT": "2", "SESSION_START_TIMEOUT": "60",
+		"RESOURCE_CRITICAL_THRESHOLD": "1", // the tests themselves load the machine
+	}
+}
+
+// connect waits until a Berth with these settings and this state directory is ready.
+func connect(t *testing.T, authority *tlstest.Authority, listen, stateDir string) *berth {
+	t.Helper()
+	_, port, _ := strings.Cut(listen, ":")
 	transport := &http.Transport{TLSClientConfig: authority.Client(""), ForceAttemptHTTP2: true, DialContext: toThisMachine}
 	t.Cleanup(transport.CloseIdleConnections)
 	b := &berth{url: "https://" + ownName + ":" + port, port: port, client: &http.Client{Transport: transport}}
@@ -84,7 +98,7 @@ func startBerth(t *testing.T) *berth {
 		_, err := b.try(http.MethodGet, b.url+"/readyz", "", "")
 		return err
 	})
-	text, err := os.ReadFile(storage.AdminTokenFile(cfg.Server.StateDir))
+	text, err := os.ReadFile(storage.AdminTokenFile(stateDir))
 	if err != nil {
 		t.Fatal(err)
 	}
