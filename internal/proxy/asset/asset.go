@@ -114,9 +114,13 @@ func plainVary(values []string) bool {
 }
 
 // keepable reports whether a browser may keep the answer for as long as it likes: the name changes with the content, and the
-// server has not said otherwise. The script of a worker is loaded anew each time: it acts for pages that come later.
-func keepable(q Request, h http.Header) bool {
-	if q.Query || !hasHash(q.Path) || strings.Contains(q.Header.Get("Sec-Fetch-Dest"), "worker") || len(q.Header["Service-Worker"]) > 0 {
+// server has not said otherwise.
+func keepable(q Request, h http.Header) bool { return hasHash(q.Path) && silent(q, h) }
+
+// silent reports whether it is left to Berth how long a browser may keep the answer. The script of a worker is loaded anew each
+// time: it acts for pages that come later.
+func silent(q Request, h http.Header) bool {
+	if q.Query || strings.Contains(q.Header.Get("Sec-Fetch-Dest"), "worker") || len(q.Header["Service-Worker"]) > 0 {
 		return false
 	}
 	return len(h["Cache-Control"]) == 0 && len(h["Expires"]) == 0 && len(h["Pragma"]) == 0

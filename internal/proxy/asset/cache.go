@@ -48,7 +48,7 @@ func NewCache(size int64) *Cache {
 }
 
 // Answer changes the answer to a request in place if it is an asset: it compresses its body, as the client accepts, and lets the
-// browser keep it. All other answers stay as they are, and an asset stays uncompressed where memory or processors are short. An
+// browser keep it, or ask whether its copy is still right. All other answers stay as they are, and an asset stays uncompressed where memory or processors are short. An
 // error is that of reading the server's body.
 func (c *Cache) Answer(q Request, res *http.Response) error {
 	k, ok := of(q, res)
@@ -79,18 +79,29 @@ func (c *Cache) Answer(q Request, res *http.Response) error {
 	if coding == identity || !c.memory.take(q.Session, res.ContentLength) {
 		return nil
 	}
-	return c.replace(q.Session, coding, res)
+	return c.replace(q, coding, res)
 }
 
 // replace gives an answer another body. The bytes of its length are reserved.
-func (c *Cache) replace(id session.ID, coding string, res *http.Response) error {
+func (c *Cache) replace(q Request, coding string, res *http.Response) error {
+	id := q.Session
 	content := make([]byte, res.ContentLength)
 	if _, err := io.ReadFull(res.Body, content); err != nil {
 		c.memory.give(id, res.ContentLength)
 		return err
 	}
 	_ = res.Body.Close() // its connection is free again
-	data := c.encoded(coding, content)
+	sum := sha256.Sum256(content)
+	if taggable(q, res.Header) {
+		tag := entityTag(sum)
+		res.Header["Etag"], res.Header["Cache-Control"] = []string{tag}, []string{"private, no-cache"}
+		if has(q, tag) {
+			c.memory.give(id, res.ContentLength)
+			notModified(res)
+			return nil
+		}
+	}
+	data := c.encoded(key{content: sum, coding: coding}, content)
 	if data == nil {
 		res.Body = c.body(id, content)
 		return nil
@@ -104,14 +115,13 @@ func (c *Cache) replace(id session.ID, coding string, res *http.Response) error 
 	return nil
 }
 
-// encoded returns content in a coding: kept, or compressed now, once for all who want the same at this moment. It returns nil if
+// encoded returns content in the coding of its key: kept, or compressed now, once for all who want the same at this moment. It returns nil if
 // that is not worthwhile or there is too much to compress.
-func (c *Cache) encoded(coding string, content []byte) []byte {
-	k := key{content: sha256.Sum256(content), coding: coding}
+func (c *Cache) encoded(k key, content []byte) []byte {
 	if data, ok := c.store.get(k); ok {
 		return data
 	}
-	made, _, _ := c.flights.Do(coding+string(k.content[:]), func() (any, error) {
+	made, _, _ := c.flights.Do(k.coding+string(k.content[:]), func() (any, error) {
 		if data, ok := c.store.get(k); ok {
 			return data, nil
 		}
@@ -123,7 +133,7 @@ func (c *Cache) encoded(coding string, content []byte) []byte {
 		case <-busy.C:
 			return []byte(nil), nil
 		}
-		data, err := c.compress(coding, content)
+		data, err := c.compress(k.coding, content)
 		if err == nil {
 			c.store.put(entry{key: k, data: data})
 		}
