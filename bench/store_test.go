@@ -36,7 +36,7 @@ func BenchmarkStore(b *testing.B) {
 	known := make([]session.ID, 1000)
 	for i := range known {
 		known[i] = session.NewID()
-		_, err := store.Create(b.Context(), record(known[i]), session.Unlimited)
+		_, err := store.Create(b.Context(), record(known[i]), session.Quota{})
 		must(b, err)
 	}
 	for _, work := range []struct {
@@ -47,7 +47,7 @@ func BenchmarkStore(b *testing.B) {
 		{
 			"create", 400,
 			func(ctx context.Context, _ int) error {
-				_, err := store.Create(ctx, record(session.NewID()), 10_000_000)
+				_, err := store.Create(ctx, record(session.NewID()), session.Quota{Running: 10_000_000})
 				return err
 			},
 			func(ctx context.Context, _ int) error { return bareStoreCreate(ctx, pool) },
@@ -141,7 +141,7 @@ func bareStoreCreate(ctx context.Context, pool *pgxpool.Pool) error {
 		$10::varchar, $11::timestamptz, $12::jsonb, 1
 		WHERE (SELECT count(*) FROM sessions WHERE `+benchOccupying+`) < $13 ON CONFLICT (session_id) DO NOTHING`,
 		string(s.ID), s.Owner, s.Profile, s.Image, s.ContainerName, string(s.Status), s.CreatedAt, s.LastAccessed,
-		string(s.Operation.Kind), s.Operation.Owner, s.Operation.Deadline, metadata, 10_000_000)
+		string(s.Operation.Kind), s.Operation.Owner, s.Operation.Deadline, metadata, session.Quota{Running: 10_000_000})
 	return pool.SendBatch(ctx, &batch).Close()
 }
 
