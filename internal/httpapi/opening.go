@@ -93,7 +93,7 @@ func (a *API) open(w http.ResponseWriter, r *http.Request, p access.Principal, o
 		a.signInFailed(w, r, opOpenSession, err)
 		return
 	}
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // one of the session's own addresses
 }
 
 // errNotAt is the same for an address of another's session and of none.

@@ -84,7 +84,7 @@ func (a *API) handOn(w http.ResponseWriter, r *http.Request, p access.Principal,
 	case returnTo == "" || returnTo == "/":
 		plain(w, http.StatusOK, "You have signed in as "+p.Owner+". Open the address of your session.\n")
 	default:
-		http.Redirect(w, r, returnTo, http.StatusSeeOther)
+		http.Redirect(w, r, returnTo, http.StatusSeeOther) //nolint:gosec // CheckReturnTo has accepted it
 	}
 }
 

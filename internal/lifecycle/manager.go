@@ -72,7 +72,7 @@ func NewManager(store session.Store, runtime session.Runtime, prober session.Pro
 	published := newPublisher(routes, keys, opts, rules, health, left, tries, subs)
 	records := &recorder{store: store, opts: opts, routes: published}
 
-	halted, halt := context.WithCancel(context.Background())
+	halted, halt := context.WithCancel(context.Background()) //nolint:gosec // Halt calls it
 	maker := &containers{
 		runtime: runtime, prober: prober, keys: keys, opts: opts, reports: reports, routes: published, records: records,
 		stages: &stages{of: map[session.ID]session.Stage{}},

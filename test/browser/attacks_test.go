@@ -256,7 +256,7 @@ var windows = []attack{
 		script: `await element('iframe', {src: API + '/s/' + IDA + '/respond?auth_token=' + btoa('x:' + TOKENA)});
 			const direct = await fetch(API + '/s/' + IDA + '/', {mode: 'no-cors'}).catch(() => 0); return direct && direct.type !== 'opaque' ? direct.type : ''`,
 		check: func(f *field) string {
-			got, err := f.berth.try(http.MethodGet, f.berth.url+"/s/"+f.a.ID+"/", f.a.Token, "")
+			got, err := f.berth.try(http.MethodGet, f.berth.url+"/s/"+f.a.ID+"/", f.a.Token)
 			if err != nil || !strings.Contains(strings.Join(got.header.Values("Content-Security-Policy"), ","), "sandbox") {
 				return "what Berth's origin shows of A is not in a sandbox"
 			}

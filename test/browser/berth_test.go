@@ -1,7 +1,6 @@
 package browser_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -95,7 +94,7 @@ func connect(t *testing.T, authority *tlstest.Authority, listen, stateDir string
 	t.Cleanup(transport.CloseIdleConnections)
 	b := &berth{url: "https://" + ownName + ":" + port, port: port, client: &http.Client{Transport: transport}}
 	waittest.Until(t, "Berth is ready", func() error {
-		_, err := b.try(http.MethodGet, b.url+"/readyz", "", "")
+		_, err := b.try(http.MethodGet, b.url+"/readyz", "")
 		return err
 	})
 	text, err := os.ReadFile(storage.AdminTokenFile(stateDir))
@@ -121,8 +120,8 @@ type answer struct {
 }
 
 // try makes a request as a program does.
-func (b *berth) try(method, address, token, body string) (answer, error) {
-	req, err := http.NewRequest(method, address, bytes.NewBufferString(body))
+func (b *berth) try(method, address, token string) (answer, error) {
+	req, err := http.NewRequest(method, address, http.NoBody)
 	if err != nil {
 		return answer{}, err
 	}
@@ -141,7 +140,7 @@ func (b *berth) try(method, address, token, body string) (answer, error) {
 // call makes a request and decodes the JSON of its answer, which must have that status.
 func (b *berth) call(t *testing.T, method, address, token string, want int, out any) {
 	t.Helper()
-	a, err := b.try(method, address, token, "")
+	a, err := b.try(method, address, token)
 	if err != nil {
 		t.Fatal(err)
 	}

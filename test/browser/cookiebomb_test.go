@@ -42,10 +42,11 @@ func TestCookieBombIsDefusedAndTheBrowserRemainsSignedIn(t *testing.T) {
 			_, _ = chromium.Evaluate(f.atB, "document.querySelector('a').click(); return ''")
 		}
 		waittest.Until(t, c.name+": the page of B is shown", func() error {
-			if got, err := chromium.Evaluate(f.atB, "return document.title"); err != nil || got != "a session" {
-				return fmt.Errorf("got %q, %v", got, err)
+			got, err := chromium.Evaluate(f.atB, "return document.title")
+			if err == nil && got != "a session" {
+				err = fmt.Errorf("it is %q", got)
 			}
-			return nil
+			return err
 		})
 		if fault := usable(f.atB); fault != "" {
 			t.Errorf("%s: %s", c.name, fault)

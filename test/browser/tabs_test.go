@@ -179,7 +179,7 @@ func (r room) post(t *testing.T, path string, body, out any) {
 // metric is the value of one of Berth's metrics without labels.
 func (b *berth) metric(t *testing.T, name string) float64 {
 	t.Helper()
-	a, err := b.try(http.MethodGet, b.url+"/metrics", b.admin, "")
+	a, err := b.try(http.MethodGet, b.url+"/metrics", b.admin)
 	if err != nil {
 		t.Fatal(err)
 	}
