@@ -3,15 +3,10 @@ package harness
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/moby/moby/client"
-
-	"berth/internal/dockertest"
 )
 
 // What the scripted model understands and says.
@@ -24,26 +19,12 @@ const (
 // the OpenAI API that OpenCode uses: for a prompt with a command it calls the tool bash, and with the tool's result it answers.
 func StartModel(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(engineGateway(t), "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(complete))
 	_ = server.Listener.Close()
-	server.Listener = listener
+	server.Listener = listenNextDoor(t)
 	server.Start()
 	t.Cleanup(server.Close)
 	return server.URL + "/v1"
-}
-
-// engineGateway is this machine's address on the engine's default network, which containers on its other networks reach as well.
-func engineGateway(t testing.TB) string {
-	t.Helper()
-	bridge, err := dockertest.Client(t).NetworkInspect(t.Context(), "bridge", client.NetworkInspectOptions{})
-	if err != nil || len(bridge.Network.IPAM.Config) == 0 {
-		t.Fatalf("the engine's default network: %v", err)
-	}
-	return bridge.Network.IPAM.Config[0].Gateway.String()
 }
 
 // message is one of a conversation. Its content is text, or a list of parts with text.
