@@ -33,7 +33,7 @@ func (s *Server) streams(next http.Handler) http.Handler {
 			httpapi.WriteProblem(w, r, session.Errorf(session.CodeMalformed, "the request's authority or path is malformed"))
 			return
 		}
-		stream := &streamWriter{ResponseWriter: w, client: http.NewResponseController(w), stall: s.clients.timeout}
+		stream := &streamWriter{ResponseWriter: w, client: http.NewResponseController(w), stall: s.stall}
 		defer stream.end()
 		next.ServeHTTP(stream, r)
 		_ = stream.FlushError() // net/http's own, when the handler has returned, would wait for the client without limit

@@ -74,7 +74,7 @@ func TestStreamThatIsNotReadIsReset(t *testing.T) {
 		}
 		_, err := w.Write(make([]byte, size))
 		ended <- err
-	}, func(s *Server) { s.clients.timeout = 200 * time.Millisecond })
+	}, func(s *Server) { s.stall = 200 * time.Millisecond })
 	f := e.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	for _, path := range []string{"/large", "/small"} {
 		f.await(path+" is reset", isReset(f.mustAsk(path)))
@@ -91,7 +91,7 @@ func TestStreamThatIsReadSlowlyIsKept(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
 	e := serveEncrypted(t, 10, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, size)) },
-		func(s *Server) { s.clients.timeout = 3 * time.Second })
+		func(s *Server) { s.stall = 3 * time.Second })
 	f := e.dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
 	stream, got := f.mustAsk("/"), 0
 	pause := time.NewTicker(50 * time.Millisecond) // 13 seconds in all, a fifth of one for a step
@@ -120,7 +120,7 @@ func TestSilentStreamIsKept(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-speak
 		_, _ = io.WriteString(w, "an event")
-	}, func(s *Server) { s.clients.timeout = 100 * time.Millisecond })
+	}, func(s *Server) { s.stall = 100 * time.Millisecond })
 	time.AfterFunc(time.Second, func() { close(speak) })
 	if status, body := e.get(t, e.transport(t), "/"); status != http.StatusOK || body != "an event" {
 		t.Errorf("got %d %q", status, body)

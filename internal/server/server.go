@@ -46,6 +46,7 @@ type Server struct {
 	clients        *clientListener
 	connections    connections
 	client         func(*http.Request) *access.Client
+	stall          time.Duration // of a stream over HTTP/2; see clientTimeout
 	draining       <-chan struct{}
 	log            *slog.Logger
 	listenerClosed chan struct{} // closed when no more connections are accepted
@@ -53,7 +54,7 @@ type Server struct {
 
 // New accepts nothing before [Server.Serve].
 func New(o Options) *Server {
-	s := &Server{listener: o.Listener, client: o.Client, draining: o.Draining, log: o.Logger, listenerClosed: make(chan struct{})}
+	s := &Server{listener: o.Listener, client: o.Client, stall: clientTimeout, draining: o.Draining, log: o.Logger, listenerClosed: make(chan struct{})}
 	s.clients = &clientListener{
 		Listener: o.Listener, most: cmp.Or(o.MaxConnections, minClients), timeout: clientTimeout, probe: probeEvery,
 		closeOldest: s.connections.closeOldest, open: new(atomic.Int64), headers: new(headerLimit),
