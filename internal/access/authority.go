@@ -52,7 +52,7 @@ type Authority struct {
 	Options
 	admin     [sha256.Size]byte
 	rotations *Limiter[session.ID]
-	links     *Limiter[session.ID]
+	links     *Limiter[linker]
 	persons   *personSignIns
 }
 
@@ -80,7 +80,7 @@ func New(o Options) (*Authority, error) {
 	return &Authority{
 		Options: o, admin: sha256.Sum256([]byte(o.AdminToken.Reveal())),
 		rotations: NewLimiter[session.ID](rotationBurst, rotationEvery, mostRotated),
-		links:     NewLimiter[session.ID](linkBurst, linkEvery, mostRotated),
+		links:     NewLimiter[linker](linkBurst, linkEvery, mostRotated),
 		persons:   newPersonSignIns(o.Keys, o.Provider, o.Now),
 	}, nil
 }

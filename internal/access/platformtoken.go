@@ -43,7 +43,7 @@ type TokenStore interface {
 
 // NoSuchToken is the error of a TokenStore for a token that it does not have.
 func NoSuchToken() error {
-	return session.Errorf(session.CodeNotFound, "there is no platform token with this ID; list them with GET /tokens")
+	return session.Errorf(session.CodeNotFound, "there is no platform token with this ID; list them with berth token list (GET /tokens)")
 }
 
 // NameTaken is the error of a TokenStore for a name that another token has.

@@ -23,15 +23,26 @@ const (
 	linkEvery = 10 * time.Second
 )
 
+// linker is whose links, pairing codes and sign-ins are counted together: those of a session's token, or of one of its devices, which must
+// not use up what its user may make.
+type linker struct {
+	session session.ID
+	device  string // the ID of its sign-in; empty: the session's token
+}
+
 // MayLink counts a link, a pairing code or a sign-in that a session's own token or device asks for, and returns a CodeTooManyAttempts
 // error if there were too many.
 func (a *Authority) MayLink(p Principal, id session.ID) error {
 	if p.Kind != SessionToken && p.Kind != Device {
 		return nil
 	}
-	if wait := a.links.Take(id); wait > 0 {
+	who := linker{session: id}
+	if p.Kind == Device {
+		who.device = p.SignIn
+	}
+	if wait := a.links.Take(who); wait > 0 {
 		return session.Errorf(session.CodeTooManyAttempts,
-			"this session's tokens have made too many links, pairing codes and sign-ins; try again later").After(wait)
+			"this token has made too many links, pairing codes and sign-ins; try again later").After(wait)
 	}
 	return nil
 }
