@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -82,7 +83,7 @@ func (d Dir) AddressFile() string { return d.path(addressFile) }
 
 // PublishAddress writes the URL of this process, for the command line on this machine.
 func (d Dir) PublishAddress(url string) error {
-	return atomicfile.Write(d.AddressFile(), []byte(url+"\n"), ownerOnly, string(d))
+	return d.write(addressFile, []byte(url+"\n"))
 }
 
 // WithdrawAddress removes the file of [Dir.PublishAddress].
@@ -102,7 +103,7 @@ func (d Dir) CertificatesFile() string { return d.path(certificateFile) }
 
 // PublishCertificates writes the certificates of this process's listener in PEM, for the command line on this machine.
 func (d Dir) PublishCertificates(text []byte) error {
-	return atomicfile.Write(d.CertificatesFile(), text, ownerOnly, string(d))
+	return d.write(certificateFile, text)
 }
 
 // ACME is the directory of the accounts, keys and certificates that Berth obtains itself.
@@ -143,12 +144,21 @@ func (d Dir) replace(name, text string) error {
 	return err
 }
 
+// write writes a file, unless that is what it contains: a start must not fail on a full disk.
+func (d Dir) write(name string, text []byte) error {
+	path := d.path(name)
+	if known, err := os.ReadFile(path); err == nil && bytes.Equal(known, text) {
+		return os.Chmod(path, ownerOnly)
+	}
+	return atomicfile.Write(path, text, ownerOnly, string(d))
+}
+
 // put writes the text of a file; "" removes it.
 func (d Dir) put(name, text string) error {
 	path := d.path(name)
 	var err error
 	if text != "" {
-		err = atomicfile.Write(path, []byte(text+"\n"), ownerOnly, string(d))
+		err = d.write(name, []byte(text+"\n"))
 	} else if err = atomicfile.Remove(path); err == nil {
 		err = atomicfile.SyncDir(string(d))
 	}
