@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,13 +25,13 @@ func answers(ctx context.Context, address string) error {
 
 // plainGet sends one request without TLS and without a proxy of the environment.
 func plainGet(ctx context.Context, address, path string) (http.Header, error) {
-	_, header, _, err := plainRead(ctx, address, path)
+	_, header, _, err := read(ctx, "http://"+address+path, nil)
 	return header, err
 }
 
-// describes reports whether the API at an address has a path, according to its OpenAPI document, which needs no token.
-func describes(ctx context.Context, address, path string) (bool, error) {
-	status, _, body, err := plainRead(ctx, address, "/openapi.json")
+// describes reports whether the API at a base URL has a path, according to its OpenAPI document, which needs no token.
+func describes(ctx context.Context, base string, trusted *tls.Config, path string) (bool, error) {
+	status, _, body, err := read(ctx, base+"/openapi.json", trusted)
 	if err != nil || status != http.StatusOK {
 		return false, err
 	}
@@ -44,14 +45,15 @@ func describes(ctx context.Context, address, path string) (bool, error) {
 	return found, nil
 }
 
-func plainRead(ctx context.Context, address, path string) (status int, header http.Header, body []byte, err error) {
+// read makes one request without a proxy of the environment. trusted is for a URL with https.
+func read(ctx context.Context, url string, trusted *tls.Config) (status int, header http.Header, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, nil, nil, err
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: trusted}
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {

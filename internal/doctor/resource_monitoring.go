@@ -3,9 +3,13 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
+
+	"berth/internal/servertls"
+	"berth/internal/storage"
 )
 
 // resourceMonitoring checks that the engine can measure and limit the resources of sessions, that this machine's load can be
@@ -59,11 +63,19 @@ func (o *Options) metrics(ctx context.Context) []Finding {
 	if host, port, found := strings.Cut(address, ":"); found && (host == "" || host == "0.0.0.0") {
 		address = "127.0.0.1:" + port
 	}
-	if _, err := plainGet(ctx, address, "/livez"); err != nil {
+	base, trusted := "http://"+address, (*tls.Config)(nil)
+	if o.Config.Server.TLS() {
+		base = "https://" + address
+		var err error
+		if trusted, err = servertls.TrustOnly(storage.CertificatesOf(o.Config.Server.StateDir)); err != nil {
+			return []Finding{skip("not-serving", "no Berth serves with the state directory %s, so its measurements could not be looked at", o.Config.Server.StateDir)}
+		}
+	}
+	if _, _, _, err := read(ctx, base+"/livez", trusted); err != nil {
 		return []Finding{skip("not-serving", "no Berth serves at %s, so its measurements could not be looked at", address)}
 	}
 	// Without a token a request for the metrics would be refused, and the refusal recorded.
-	served, err := describes(ctx, address, "/metrics")
+	served, err := describes(ctx, base, trusted, "/metrics")
 	switch {
 	case err != nil:
 		return []Finding{skip("not-serving", "what serves at %s did not answer: %v", address, err)}

@@ -2,14 +2,18 @@ package doctor
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
 
 	"berth/internal/pressure"
+	"berth/internal/servertls"
+	"berth/internal/storage"
 )
 
 func TestResourceLimits(t *testing.T) {
@@ -77,6 +81,17 @@ func TestResourceMonitoring(t *testing.T) {
 					t.Errorf("asked for %s, which is refused and recorded without a token", r.URL.Path)
 				}
 			}))
+		}, []string{"pass controllers-active", "pass host-measured", "pass metrics-served"}},
+		"good, by TLS": {func(t *testing.T, o *Options, _ *fakeEngine) {
+			s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, `{"paths":{"/metrics":{"get":{}}}}`)
+			}))
+			t.Cleanup(s.Close)
+			o.Config.Server.Listen, o.Config.Server.StateDir = s.Listener.Addr().String(), t.TempDir()
+			o.Config.Server.TLSCert, o.Config.Server.TLSKey = "/listener.pem", "/listener-key.pem"
+			if err := storage.Dir(o.Config.Server.StateDir).PublishCertificates(servertls.Encode([]*x509.Certificate{s.Certificate()})); err != nil {
+				t.Fatal(err)
+			}
 		}, []string{"pass controllers-active", "pass host-measured", "pass metrics-served"}},
 		"no metrics": {func(t *testing.T, o *Options, _ *fakeEngine) {
 			o.Config.Server.Listen = "127.0.0.1:" + port(serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -26,13 +26,17 @@ func sessionOrigins(_ context.Context, o *Options) []Finding {
 	default:
 		findings = append(findings, pass("separate-site", "sessions have names below %s, which is another site than Berth's own", domain))
 	}
-	if domain != "" && public != nil && public.Scheme != "https" {
+	if public != nil && public.Scheme != "https" && public.Hostname() != "localhost" {
 		findings = append(findings, warn("no-tls", "serve Berth by TLS (BERTH_TLS_CERT and BERTH_TLS_KEY, or a proxy in front) and let BERTH_PUBLIC_URL begin with https",
 			"browsers cannot sign in to sessions over plain HTTP"))
 	}
-	if ports != "" {
+	if domain == "" {
 		findings = append(findings, warn("ports", "set SESSION_DOMAIN instead, where a wildcard DNS record can be had",
 			"SESSION_PORTS gives sessions ports of one host, which share their cookies"))
+	}
+	if first, last, err := o.Config.Session.PortRange(); err == nil && ports != "" && int(last)-int(first)+1 < o.Config.Limits.MaxSessions {
+		findings = append(findings, warn("too-few-ports", "let SESSION_PORTS have at least as many ports as MAX_CONCURRENT_SESSIONS allows sessions",
+			"SESSION_PORTS has %d ports for %d sessions: those that find none have no address for browsers there", int(last)-int(first)+1, o.Config.Limits.MaxSessions))
 	}
 	return findings
 }
