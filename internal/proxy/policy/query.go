@@ -52,6 +52,18 @@ func WithoutToken(rawQuery string) string {
 	return kept
 }
 
+// addressWithoutToken is [WithoutToken] for the query of an address.
+func addressWithoutToken(address string) string {
+	before, query, found := strings.Cut(address, "?")
+	if !found {
+		return address
+	}
+	if kept := WithoutToken(query); kept != "" || query == "" {
+		return before + "?" + kept
+	}
+	return before
+}
+
 // dropParam passes every piece to edit, which returns what to keep of it and whether to drop it.
 func dropParam(s, separator string, edit func(string) (string, bool)) (kept string, changed bool) {
 	if s == "" {

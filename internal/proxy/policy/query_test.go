@@ -62,3 +62,18 @@ func FuzzQueryToken(f *testing.F) {
 		}
 	})
 }
+
+func TestTokenIsRemovedFromAnAddress(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"https://h/a":                          "https://h/a",
+		"https://h/a?":                         "https://h/a?",
+		"https://h/a?b=c":                      "https://h/a?b=c",
+		"https://h/a?auth_token=x":             "https://h/a",
+		"https://h/a?b=c&%61uth_token=x&d=e?f": "https://h/a?b=c&d=e?f",
+	} {
+		if got := addressWithoutToken(address); got != want {
+			t.Errorf("%s: got %s, want %s", address, got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"berth/internal/origin"
 	"berth/internal/session"
 )
 
@@ -89,6 +90,9 @@ func sanitizeRequest(h Header) {
 			delete(h, name)
 		}
 	}
+	if referer := h.get("Referer"); strings.Contains(referer, "?") { // a style sheet or a script may have been loaded with a token
+		h.set("Referer", addressWithoutToken(referer))
+	}
 	if cookies := forwardedCookies(h["Cookie"]); len(cookies) > 0 {
 		h["Cookie"] = cookies
 	} else {
@@ -133,9 +137,5 @@ func (q *Request) Challenges() []string {
 	return []string{`Bearer realm="berth"`, `Basic realm="berth", charset="UTF-8"`}
 }
 
-// IsSecure reports whether browsers treat the address that the client used as secure, so that they keep a cookie which only secure
-// addresses get: TLS, or localhost and the names below it, which does not leave the machine.
-func (q *Request) IsSecure() bool {
-	name, _, _ := strings.Cut(strings.ToLower(q.Host), ":")
-	return q.Scheme == "https" || name == "localhost" || strings.HasSuffix(name, ".localhost")
-}
+// IsSecure reports whether browsers treat the address that the client used as secure; see [origin.IsSecure].
+func (q *Request) IsSecure() bool { return origin.IsSecure(q.Scheme, q.Host) }
