@@ -144,7 +144,7 @@ func TestRenewalIsForThePresentDeviceAlone(t *testing.T) {
 	if err := w.Manager.SignOut(t.Context(), made.ID, "d"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Redeem(t.Context(), made.ID, "renewal", "", session.SignIn{Device: true, Digest: "next"}); session.CodeOf(err) != session.CodeForbidden {
+	if err := w.Redeem(t.Context(), made.ID, "renewal", "", session.SignIn{Device: true, Digest: "next"}); session.CodeOf(err) != session.CodeUnauthorized {
 		t.Errorf("a device that was signed out: got %v", err)
 	}
 	if s, err := w.Get(t.Context(), made.ID); err != nil || len(s.SignIns) != 0 {

@@ -48,8 +48,7 @@ var errNoToken = session.Errorf(session.CodeConflict, "the session has no valid 
 // errLink is the same for a link that was used, has expired, is another browser's, or never was.
 var errLink = session.Errorf(session.CodeUnauthorized, "this link was used already or has expired; ask for a new one")
 
-// errRenewal is the error for a code that a device has asked for, to get another token, when it is not a device that shows it, or the
-// device has been signed out.
+// errRenewal is the error for a code that a device has asked for, to get another token, when it is not a device that shows it.
 var errRenewal = session.Errorf(session.CodeForbidden,
 	"this code is for a device that renews its own token; for a browser or another device, ask for one with the session's token")
 
@@ -71,10 +70,11 @@ func (m *Manager) Redeem(ctx context.Context, id session.ID, link, binding strin
 			*s = next.SignedIn(m.dated(in, now), now)
 			return nil
 		case in.Device:
-			if next, ok = next.Renewed(used.Renews, in.Digest, now.Add(m.opts.DeviceLife), now); ok {
-				*s = next
-				return nil
+			if next, ok = next.Renewed(used.Renews, in.Digest, now.Add(m.opts.DeviceLife), now); !ok {
+				return errLink // the device has been signed out
 			}
+			*s = next
+			return nil
 		}
 		return errRenewal
 	})

@@ -62,6 +62,7 @@ var (
 <script>`+submitScript+`</script>
 `)
 	signInPage = page("sign-in", `<h1>Sign in to this session</h1>
+{{if .Problem}}<p role="alert">{{.Problem}}</p>{{end}}
 <form method="post" action="`+origin.SignIn+`">
 <input type="hidden" name="to" value="{{.To}}">
 <label>The session's token

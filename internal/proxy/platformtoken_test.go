@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"berth/internal/access"
+	"berth/internal/origin"
 	"berth/internal/session"
 	"berth/internal/storetest"
 )
@@ -38,6 +39,7 @@ func TestSignInByPlatformTokenEndsWithTheToken(t *testing.T) {
 	device, paired := w.proxy.access.NewDevice("device")
 	paired.Token, paired.ExpiresAt = string(made.ID), time.Now().Add(time.Hour)
 	err = signIns.change(testID, func(s session.Session) (session.Session, bool) {
+		s = s.Linked(session.Link{Digest: w.proxy.access.Keys.CodeDigest("of-the-token"), Token: string(made.ID), ExpiresAt: time.Now().Add(time.Hour)}, time.Now())
 		return s.SignedIn(digest, time.Now()).SignedIn(paired, time.Now()), true
 	})
 	if err != nil {
@@ -68,6 +70,9 @@ func TestSignInByPlatformTokenEndsWithTheToken(t *testing.T) {
 		if _, err := stream.ReadByte(); err == nil || time.Since(ended) > time.Second {
 			t.Errorf("got %v after %v, want the stream to end within a second", err, time.Since(ended))
 		}
+	}
+	if a := w.do(t, w.browses(t, http.MethodPost, origin.SignIn, "code=of-the-token", typed...)); a.status != http.StatusUnauthorized || a.header.Get("Set-Cookie") != "" {
+		t.Errorf("a link of the token: got %d and the cookie %q", a.status, a.header.Get("Set-Cookie"))
 	}
 	for _, header := range [][]string{browser, program} {
 		w.do(t, w.browses(t, http.MethodGet, "/x", "", header...)).mustBe(t, http.StatusUnauthorized, session.CodeUnauthorized, "after the revocation")

@@ -266,7 +266,7 @@ func (p *Proxy) serve(ctx context.Context, c *call, find finder) (err error) {
 			if c.request.MayUseCookie() { // else they may be valid: a page of another origin must not sign the browser out
 				c.clearCookies()
 			}
-			return p.showSignIn(c, http.StatusUnauthorized, c.request.Target.String())
+			return p.showSignIn(c, http.StatusUnauthorized, pageData{To: c.request.Target.String()})
 		}
 		return err
 	}

@@ -49,6 +49,9 @@ var (
 	errSignedOut = session.Errorf(session.CodeUnauthorized, "this browser's sign-in has ended; sign in again")
 )
 
+// wrongToken is shown to a person who has typed a token.
+const wrongToken = "This is not the session's token, or it has expired or was replaced."
+
 // isOwnPage reports whether the request is for one of Berth's pages on a session's origin.
 func (p *Proxy) isOwnPage(c *call) bool {
 	path := c.request.Place.Path
@@ -68,7 +71,7 @@ func (p *Proxy) serveOwnPage(c *call) error {
 	case strings.HasPrefix(path, origin.Links) && reads:
 		return showPage(c, http.StatusOK, linkPage, pageData{Code: strings.TrimPrefix(path, origin.Links)})
 	case path == origin.SignIn && reads:
-		return p.showSignIn(c, http.StatusOK, "")
+		return p.showSignIn(c, http.StatusOK, pageData{})
 	case path == origin.Account && reads && p.openURL != "":
 		return p.beginAccount(c)
 	case path == origin.SignOut && reads:
@@ -109,6 +112,10 @@ func (p *Proxy) submitted(c *call, out bool) error {
 		binding: begun.binding,
 	}
 	if err := p.signIn(c, shown); err != nil {
+		if shown.token != "" && session.CodeOf(err) == session.CodeUnauthorized && c.request.AcceptsHTML() {
+			p.logFailure(c, session.CodeUnauthorized, err)
+			return p.showSignIn(c, http.StatusUnauthorized, pageData{To: to, Problem: wrongToken})
+		}
 		return err
 	}
 	if begun.binding != "" {
@@ -169,10 +176,15 @@ func (p *Proxy) signIn(c *call, s shown) error {
 // redeem uses up a code for a sign-in.
 func (p *Proxy) redeem(c *call, code session.Secret, digest, binding string, in session.SignIn) error {
 	ctx, id := c.in.Context(), c.request.Place.Session
-	if !p.table.entry(id).hasLink(digest) && p.access.IsLimited(ctx) {
+	link, known := p.table.entry(id).link(digest)
+	if !known && p.access.IsLimited(ctx) {
 		return p.rejectSecret(c, code)
 	}
-	switch err := p.signIns.Redeem(ctx, id, digest, binding, in); session.CodeOf(err) {
+	var err error = errSignedOut // with the platform token that has made the link
+	if p.access.MayUse(session.SignIn{Token: link.Token}) {
+		err = p.signIns.Redeem(ctx, id, digest, binding, in)
+	}
+	switch session.CodeOf(err) {
 	case session.CodeNotFound, session.CodeUnauthorized:
 		if limited := p.rejectSecret(c, code); session.CodeOf(limited) == session.CodeTooManyAttempts {
 			return limited
@@ -242,16 +254,15 @@ func (p *Proxy) wantsSignIn(c *call, err error) bool {
 	return p.signIns != nil && session.CodeOf(err) == session.CodeUnauthorized && c.request.Place.IsOwnOrigin() && c.request.IsNavigation()
 }
 
-// showSignIn answers with the sign-in page, from which the browser goes on to the path to.
-func (p *Proxy) showSignIn(c *call, status int, to string) error {
+// showSignIn answers with the sign-in page, from which the browser goes on to the path data.To.
+func (p *Proxy) showSignIn(c *call, status int, data pageData) error {
 	c.w.Header().Set("Cache-Control", "no-store")
 	c.w.Header().Set("Referrer-Policy", referrerPolicy)
 	if !c.request.IsSecure() {
 		return showPage(c, status, failurePage, pageData{Problem: errInsecure.Message})
 	}
-	data := pageData{To: to}
 	if p.openURL != "" {
-		data.Account = origin.Account + "?to=" + url.QueryEscape(to)
+		data.Account = origin.Account + "?to=" + url.QueryEscape(data.To)
 	}
 	return showPage(c, status, signInPage, data)
 }
@@ -264,15 +275,15 @@ func (p *Proxy) showFailure(c *call, f *session.Failure) error {
 	return showPage(c, statusOf(f), failurePage, data)
 }
 
-// hasLink reports whether the session has a link with this digest, as far as it is known in memory.
-func (e *entry) hasLink(digest string) bool {
+// link returns the session's link with this digest, as far as it is known in memory.
+func (e *entry) link(digest string) (session.Link, bool) {
 	if e == nil {
-		return false
+		return session.Link{}, false
 	}
 	for _, l := range e.route.Links {
 		if l.Digest == digest {
-			return true
+			return l, true
 		}
 	}
-	return false
+	return session.Link{}, false
 }

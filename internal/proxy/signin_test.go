@@ -183,8 +183,8 @@ func TestTokenSignsIn(t *testing.T) {
 			t.Errorf("to %q: got %d to %q, want %q", to, a.status, a.header.Get("Location"), want)
 		}
 	}
-	wrong := w.browses(t, http.MethodPost, origin.SignIn, "token=wrong", "Accept", "text/html")
-	if a := w.do(t, wrong); a.status != http.StatusUnauthorized || !strings.Contains(a.body, `role="alert"`) || a.header.Get("Set-Cookie") != "" {
+	wrong := w.browses(t, http.MethodPost, origin.SignIn, "to=/deep?x=1&token=wrong", "Accept", "text/html")
+	if a := w.do(t, wrong); a.status != http.StatusUnauthorized || !strings.Contains(a.body, `role="alert"`) || !strings.Contains(a.body, `name="to" value="/deep?x=1"`) || a.header.Get("Set-Cookie") != "" {
 		t.Errorf("a wrong token: got %+v", a)
 	}
 }
