@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"berth/internal/httpapi"
 )
@@ -40,7 +39,7 @@ func (c *sessionCreateCmd) Run(ctx context.Context, std *stdio, api *client) err
 	fields := [][2]string{
 		{"session", string(made.ID)},
 		{"status", string(made.Status)},
-		{"address", strings.TrimSuffix(api.base.String(), "/") + made.Path},
+		{"address", pathAddress(made.Session, api)},
 	}
 	fields = append(fields, addressesOf(made.Session, api)...)
 	return c.print(std, made, append(fields, [2]string{"token", made.Token}))

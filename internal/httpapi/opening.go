@@ -62,14 +62,18 @@ func isDigest(text string) bool {
 	return len(text) == 64 && !strings.ContainsFunc(text, func(c rune) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') })
 }
 
-// openSession is where the page of a session's own origin sends a browser, whose user wants to sign in. Who is signed in here already
-// need not go to the provider.
+// openSession is where the page of a session's own origin sends a browser, whose user wants to sign in.
 func (a *API) openSession(w http.ResponseWriter, r *http.Request) {
 	o, err := readOpening(r.URL.Query())
 	if err != nil {
 		a.signInFailed(w, r, opOpenSession, err)
 		return
 	}
+	a.beginOpening(w, r, o)
+}
+
+// beginOpening opens a session to who is signed in here already, and sends others to the provider first.
+func (a *API) beginOpening(w http.ResponseWriter, r *http.Request, o opening) {
 	if p, ok := a.Access.PersonSignedIn(personIn(r)); ok && isNavigation(r) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Referrer-Policy", "no-referrer")
@@ -118,9 +122,9 @@ func (a *API) wayTo(r *http.Request, p access.Principal, o opening) (string, err
 	case id == "":
 		return "", errNotAt
 	}
-	addresses := a.forBrowsers(id)
-	if len(addresses) == 0 {
-		return "", errNoAddress
+	addresses, err := a.forBrowsers(id)
+	if err != nil {
+		return "", err
 	}
 	if o.at == "" {
 		return addresses[0].URL + strings.TrimPrefix(origin.Account, "/"), nil

@@ -45,7 +45,8 @@ func (a *API) beginSignIn(w http.ResponseWriter, r *http.Request) {
 	}
 	returnTo := append(values, "")[0]
 	if id, err := session.ParseID(returnTo); err == nil {
-		returnTo = opening{session: id}.path()
+		a.beginOpening(w, r, opening{session: id})
+		return
 	}
 	if err := a.SignIn.Begin(w, r, returnTo); err != nil {
 		a.signInFailed(w, r, opBeginSignIn, err)

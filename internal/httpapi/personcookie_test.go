@@ -189,6 +189,9 @@ func TestSignedInPersonOpensSessionAtOnce(t *testing.T) {
 	if got := open(openAt(homeOf(his.ID), binding), navigates...); got.status != http.StatusNotFound || !strings.Contains(string(got.body), "signed in as alice") {
 		t.Errorf("another's: got %d %s, want 404 and who she is", got.status, got.body)
 	}
+	if got := open("/auth/oidc/login?return_to="+string(hers.ID), navigates...); got.status != http.StatusSeeOther || got.header.Get("Location") != homeOf(hers.ID)+".berth/account" {
+		t.Errorf("by its ID: got %d %v", got.status, got.header)
+	}
 	for name, header := range map[string][]string{
 		"a frame":   {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"},
 		"a fetch":   {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "empty"},

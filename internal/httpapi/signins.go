@@ -32,7 +32,10 @@ type createLinkOutput struct {
 }
 
 var errNoAddress = session.Errorf(session.CodeConflict,
-	"no browser can open this session: it has no address of its own. Set SESSION_DOMAIN and BERTH_PUBLIC_URL, or let Berth listen on a loopback address")
+	"no browser can open this session: it has no address of its own. Set SESSION_DOMAIN and BERTH_PUBLIC_URL, let SESSION_PORTS have more ports than it has if all are taken, or let Berth listen on a loopback address")
+
+var errNoTLS = session.Errorf(session.CodeConflict, "no browser can sign in to this session: its addresses are plain HTTP, where anybody in between could read along. "+
+	"Set BERTH_TLS_CERT and BERTH_TLS_KEY, or BERTH_ACME_EMAIL, or let a proxy with TLS stand in front, and let BERTH_PUBLIC_URL begin with https")
 
 func (a *API) createLink(ctx context.Context, in *createLinkInput) (*createLinkOutput, error) {
 	made, err := a.newLink(ctx, access.PrincipalOf(ctx), in.ID, "")
@@ -53,9 +56,9 @@ func (a *API) createLink(ctx context.Context, in *createLinkInput) (*createLinkO
 // newLink makes a link to a session for a principal who may make one, for any browser if binding is empty. There is at least one
 // address.
 func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID, binding string) (SignInLink, error) {
-	addresses := a.forBrowsers(id)
-	if len(addresses) == 0 {
-		return SignInLink{}, errNoAddress
+	addresses, err := a.forBrowsers(id)
+	if err != nil {
+		return SignInLink{}, err
 	}
 	if err := a.Access.MayLink(p, id); err != nil {
 		return SignInLink{}, err
@@ -72,9 +75,17 @@ func (a *API) newLink(ctx context.Context, p access.Principal, id session.ID, bi
 	return made, nil
 }
 
-// forBrowsers are the addresses at which browsers open a session.
-func (a *API) forBrowsers(id session.ID) []origin.Address {
-	return slices.DeleteFunc(a.Addresses(id), func(at origin.Address) bool { return !at.Way.ForBrowsers() })
+// forBrowsers are the addresses at which browsers sign in to a session: at least one.
+func (a *API) forBrowsers(id session.ID) ([]origin.Address, error) {
+	own := slices.DeleteFunc(a.Addresses(id), func(at origin.Address) bool { return !at.Way.ForBrowsers() })
+	if len(own) == 0 {
+		return nil, errNoAddress
+	}
+	own = slices.DeleteFunc(own, func(at origin.Address) bool { return !at.IsSecure() })
+	if len(own) == 0 {
+		return nil, errNoTLS
+	}
+	return own, nil
 }
 
 // What is signed in to a session.

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -98,5 +99,40 @@ func TestLinkOfAPlatformTokenNamesIt(t *testing.T) {
 	}
 	if a := w.call(http.MethodDelete, "/tokens/"+string(platform.ID), adminToken, ""); a.status != http.StatusNoContent || listed() != 0 {
 		t.Errorf("after the revocation: got %d and %d sign-ins, want none", a.status, listed())
+	}
+}
+
+// Over plain HTTP browsers keep no cookie of a sign-in, so that a link would be used up in vain.
+func TestLinksAreMadeForSecureAddressesOnly(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		public, domain string
+		loopback       bool
+		port           uint16
+		links          int
+		status         int
+	}{
+		"plain HTTP":               {"http://192.0.2.2:8080", "", false, 20000, 0, http.StatusConflict},
+		"plain HTTP and localhost": {"http://berth.example", "ses.example", true, 20000, 1, http.StatusCreated},
+		"TLS":                      {"https://berth.example", "ses.example", false, 20000, 2, http.StatusCreated},
+		"nothing":                  {"http://192.0.2.2:8080", "", false, 0, 0, http.StatusConflict},
+	} {
+		public, err := url.Parse(c.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newFixtureWith(t, func(_ *fixture, o *httpapi.Options) {
+			o.Addresses = origin.New(origin.Options{
+				Public: public, Domain: c.domain, Loopback: c.loopback, Listen: 8080, TLS: public.Scheme == "https", Port: func(session.ID) uint16 { return c.port },
+			}).All
+		})
+		made := decode[httpapi.NewSession](t, w.call(http.MethodPost, "/sessions", adminToken, `{}`))
+		a := w.call(http.MethodPost, "/sessions/"+string(made.ID)+"/links", adminToken, "")
+		if got := decode[httpapi.SignInLink](t, a); a.status != c.status || len(got.Links) != c.links {
+			t.Errorf("%s: got %d %s, want %d and %d links", name, a.status, a.body, c.status, c.links)
+		}
+		if reason := strings.Contains(string(a.body), "plain HTTP"); reason != (name == "plain HTTP") {
+			t.Errorf("%s: got %s", name, a.body)
+		}
 	}
 }

@@ -159,6 +159,20 @@ type Address struct {
 	URL string // ends with a slash
 }
 
+// IsSecure reports whether a browser can sign in at the address.
+func (a Address) IsSecure() bool {
+	scheme, rest, _ := strings.Cut(a.URL, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return IsSecure(scheme, host)
+}
+
+// IsSecure reports whether browsers treat a host as secure, so that they keep a cookie which only secure hosts get: with TLS, or
+// localhost and the names below it, which does not leave the machine.
+func IsSecure(scheme, host string) bool {
+	name, _ := Cut(strings.ToLower(host))
+	return scheme == "https" || name == local || strings.HasSuffix(name, "."+local)
+}
+
 // Of lists the addresses of a session's own origins, the one for most clients first. Empty: it has none.
 func (s *Set) Of(id session.ID) []Address {
 	if s == nil {
@@ -171,7 +185,7 @@ func (s *Set) Of(id session.ID) []Address {
 	if port := s.port(id); port != 0 {
 		all = append(all, Address{ByPort, s.atPort(local, port)})
 	}
-	if s.local.name != "" {
+	if s.local.name != "" && (s.domain.name == "" || s.local.scheme == "http") { // no certificate is for it beside the domain's
 		all = append(all, Address{ByLocalhost, s.local.url(Label(id))})
 	}
 	return all
