@@ -58,8 +58,26 @@ func (a *App) openListener(ctx context.Context, dir storage.Dir) (err error) {
 	if err != nil {
 		return fmt.Errorf("the certificates of the listener, BERTH_TLS_CERT and BERTH_TLS_KEY: %w", err)
 	}
+	a.warnOfUncovered(ctx, public)
 	a.openRedirect(public)
 	return nil
+}
+
+// warnOfUncovered logs the hosts of Berth's addresses that no certificate is for: browsers refuse them. berth doctor tells the same.
+func (a *App) warnOfUncovered(ctx context.Context, public *url.URL) {
+	if public == nil || public.Scheme != "https" {
+		return
+	}
+	hosts := map[string]string{public.Hostname(): public.Hostname()}
+	if domain := a.cfg.Session.DomainName(); domain != "" {
+		hosts["any-session."+domain] = "*." + domain
+	}
+	for host, shown := range hosts {
+		if !a.certificates.Covers(host) {
+			a.named("tls").WarnContext(ctx, "no certificate is valid for a host of BERTH_PUBLIC_URL or SESSION_DOMAIN; "+
+				"add one to BERTH_TLS_CERT and BERTH_TLS_KEY, or set BERTH_ACME_EMAIL", "host", shown)
+		}
+	}
 }
 
 // openSocket returns the listener that was given, or a new one.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -57,7 +58,10 @@ func (s Session) PortRange() (first, last uint16, err error) {
 	if s.Ports == "" {
 		return 0, 0, nil
 	}
-	from, to, _ := strings.Cut(s.Ports, "-")
+	from, to, found := strings.Cut(s.Ports, "-")
+	if !found {
+		return 0, 0, errors.New("the last port is missing")
+	}
 	low, err := strconv.ParseUint(from, 10, 16)
 	if err != nil {
 		return 0, 0, fmt.Errorf("%q is not a port", from)
@@ -67,7 +71,7 @@ func (s Session) PortRange() (first, last uint16, err error) {
 		return 0, 0, fmt.Errorf("%q is not a port", to)
 	}
 	if low < minSessionPort || high < low {
-		return 0, 0, fmt.Errorf("the range must begin at %d or above, and end after that", minSessionPort)
+		return 0, 0, fmt.Errorf("the range must begin at %d or above, and not end before that", minSessionPort)
 	}
 	return uint16(low), uint16(high), nil
 }
