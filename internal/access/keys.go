@@ -54,6 +54,12 @@ func (k Keys) Upstream(containerName string) session.Secret {
 	return session.Secret(base64.RawURLEncoding.EncodeToString(k.mac("upstream", containerName)))
 }
 
+// Gateway returns the token that a container shows to the gateway: 43 characters of base64url, the same for the same container name as
+// long as the token secret is the same.
+func (k Keys) Gateway(containerName string) session.Secret {
+	return session.Secret(base64.RawURLEncoding.EncodeToString(k.mac("gateway", containerName)))
+}
+
 // FlowKey returns the key that seals the cookies of people who are about to sign in: 32 bytes, the same on every instance.
 func (k Keys) FlowKey() []byte { return k.mac("oidc-flow", "") }
 

@@ -30,6 +30,7 @@ var rank = map[string]int{
 	"berth/internal/outcome":        1,
 	"berth/internal/storage/record": 1,
 	"berth/internal/telemetry":      1,
+	"berth/internal/usage":          1,
 
 	"berth/internal/config":           2,
 	"berth/internal/docker":           2,

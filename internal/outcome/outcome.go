@@ -51,6 +51,7 @@ var outcomes = map[session.Code]Outcome{
 	session.CodeInvalid:             {422, ExitUsage, slog.LevelDebug, 0},
 	session.CodeIdempotencyMismatch: {422, ExitConflict, slog.LevelDebug, 0},
 	session.CodeImageNotFound:       {422, ExitNotFound, slog.LevelDebug, 0},
+	session.CodeBudget:              {429, ExitUnavailable, slog.LevelDebug, 0},
 	session.CodeLimit:               {429, ExitConflict, slog.LevelDebug, freed},
 	session.CodeTooManyAttempts:     {429, ExitAuth, slog.LevelDebug, soon},
 	session.CodeHeaderTooLarge:      {431, ExitUsage, slog.LevelDebug, 0},

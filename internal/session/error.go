@@ -24,6 +24,7 @@ const (
 	CodeIdempotencyMismatch Code = "idempotency_mismatch"  // the key was used for a different request
 	CodeLimit               Code = "limit_reached"         // the limit of sessions is reached
 	CodeOwnerLimit          Code = "owner_limit_reached"   // the limit of an owner's sessions is reached
+	CodeBudget              Code = "budget_exhausted"      // the budget of a session or its owner is used up
 	CodePressure            Code = "resources_critical"    // the host is short of memory or CPU time
 	CodeTooManyAttempts     Code = "too_many_attempts"     // too many wrong tokens from one address
 	CodeNotRunning          Code = "session_not_running"   // the session must be started first
@@ -125,7 +126,7 @@ func AlreadyExists(id ID) error { return Errorf(CodeConflict, "there is a sessio
 func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeMalformed, CodeMethod, CodeUnauthorized, CodeForbidden, CodeNotFound, CodeMisdirected, CodeConflict, CodeInProgress, CodeIdempotencyMismatch, CodeLimit, CodeOwnerLimit,
-		CodePressure, CodeTooManyAttempts, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed,
+		CodeBudget, CodePressure, CodeTooManyAttempts, CodeNotRunning, CodeImageNotFound, CodePortTaken, CodeDiskFull, CodeStartFailed,
 		CodeStartTimeout, CodeUpgradeFailed, CodeEngineUnavailable, CodeStoreUnavailable, CodeIdentityUnavailable, CodeUpstream, CodeUpstreamTimeout, CodeTooLarge, CodeShuttingDown, CodeCanceled, CodeInternal,
 	}
 }

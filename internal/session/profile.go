@@ -41,6 +41,14 @@ type Profile struct {
 	// Public lists paths that need no credential, because browsers request them without one.
 	Public []string `yaml:"public,omitempty"`
 
+	// Egress is what sessions reach of the outside, and EgressAllow are the lists and rules of [EgressListed]. Empty: "listed" and
+	// [packages].
+	Egress      EgressMode `yaml:"egress,omitempty"`
+	EgressAllow []string   `yaml:"egress_allow,omitempty"`
+	// ConfigEnv is the variable of Env with the server's configuration, OpenCode's JSON, to which Berth adds the models. Empty: there
+	// is none, and sessions have no models of the operator's.
+	ConfigEnv string `yaml:"config_env,omitempty"`
+
 	// Landing is the path to which a browser that opens "/" is redirected; "{workspace}" in it is the workspace's directory in
 	// unpadded base64url, as OpenCode names a directory. Empty: the server's own page.
 	Landing string `yaml:"landing,omitempty"`
@@ -151,6 +159,9 @@ func (p Profile) Validate() error {
 	for _, name := range p.PasswordVariables() {
 		_, clash := p.Env[name]
 		add(clash, "env sets %s, which Berth sets itself", name)
+	}
+	if err := p.Egress.Validate(); err != nil {
+		faults = append(faults, err)
 	}
 	add(slices.Contains(p.PasswordEnvAlso, ""), "password_env_also has an empty name")
 	add(p.Ready.Private && !p.Ready.WantsJSON(), "ready.private is not checked with ready.status %d", p.Ready.Status)

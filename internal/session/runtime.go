@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"io"
+	"net/netip"
 	"syscall"
 	"time"
 )
@@ -79,6 +80,8 @@ type Spec struct {
 	Image       string
 	Credential  Secret // the server's password
 	Limits      Limits
+	Env         map[string]string // environment of this session's server, beside the profile's, which it overrides
+	Egress      EgressMode        // decides the network; empty: [EgressOpen]
 	CreatedAt   time.Time
 	InUse       bool // the workspace must exist already, and is not replaced by an empty one; see [WorkspaceGone]
 }
@@ -126,12 +129,13 @@ type Container struct {
 	Session    ID // from its label
 	Image      string
 	State      State
-	ExitCode   int      // of the last run; 0 while it runs
-	OOMKilled  bool     // the last run was ended by the memory limit, as far as the runtime knows
-	Fault      string   // the runtime's error of the last failed start; may be empty
-	Address    string   // "ip:port" of the server, as reachable from Berth; empty while it does not run
-	HostDir    string   // directory of the workspace on the runtime's host
-	Volumes    []string // directories of all volumes there, including the workspace
+	ExitCode   int        // of the last run; 0 while it runs
+	OOMKilled  bool       // the last run was ended by the memory limit, as far as the runtime knows
+	Fault      string     // the runtime's error of the last failed start; may be empty
+	Address    string     // "ip:port" of the server, as reachable from Berth; empty while it does not run
+	NetworkIP  netip.Addr // of the container on its network; invalid while it does not run or has none
+	HostDir    string     // directory of the workspace on the runtime's host
+	Volumes    []string   // directories of all volumes there, including the workspace
 	CreatedAt  time.Time
 	StartedAt  time.Time // zero: never
 	FinishedAt time.Time // zero: never
