@@ -3,6 +3,7 @@ package docker
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path"
 	"slices"
@@ -133,8 +134,13 @@ func (r *Runtime) dropUnsupported(host *container.HostConfig) {
 }
 
 func environment(spec session.Spec) []string {
-	env := make([]string, 0, len(spec.Profile.Env)+1)
-	for name, value := range spec.Profile.Env {
+	own := maps.Clone(spec.Profile.Env)
+	if own == nil {
+		own = map[string]string{}
+	}
+	maps.Copy(own, spec.Env)
+	env := make([]string, 0, len(own)+1)
+	for name, value := range own {
 		env = append(env, name+"="+value)
 	}
 	slices.Sort(env)

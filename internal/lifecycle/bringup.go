@@ -74,7 +74,10 @@ func (b *containers) explainTimeout(ctx context.Context, s session.Session, err 
 // ensureContainer returns the session's container and creates it if necessary. A container that cannot be started, and a stopped
 // one that is out of date, is replaced: everything that has to be kept is in its volumes.
 func (b *containers) ensureContainer(ctx context.Context, s session.Session) (session.Container, error) {
-	spec := b.specOf(s)
+	spec, err := b.fullSpec(ctx, s)
+	if err != nil {
+		return session.Container{}, err
+	}
 	c, err := b.runtime.Inspect(ctx, s.ContainerName)
 	switch {
 	case session.CodeOf(err) == session.CodeNotFound && s.Operation != nil && isAutomatic(s) && !b.opts.Peers.UnreachableSince().IsZero():
@@ -139,6 +142,7 @@ func (b *containers) awaitReady(ctx context.Context, s session.Session, ref stri
 		if c.State != session.StateRunning && c.State != session.StateChanging {
 			return session.Container{}, b.startFailure(ctx, c)
 		}
+		b.routes.setCaller(s.ID, c.NetworkIP)
 		if c.Address == "" && c.State == session.StateRunning && time.Since(begun) >= addressTimeout {
 			return session.Container{}, session.Errorf(session.CodePortTaken, "the container of session %s runs without a published port; "+
 				"look at the engine's network settings", s.ID)

@@ -80,7 +80,7 @@ func (e *diagnoser) handleContainerExit(ctx context.Context, s session.Session, 
 	if why.Cause == CauseMemory {
 		e.reports.notify(ctx, s, session.EventOutOfMemory, why.Cause, why.Failure.Message)
 	}
-	e.routes.setAddress(s.ID, "")
+	e.routes.setPlace(s.ID, place{})
 	if seen.Container == Absent && s.ContainerID != "" {
 		// A container that was renamed still has the volumes, and would run beside its replacement.
 		return e.runtime.Remove(ctx, s.ContainerID, true)
@@ -121,7 +121,7 @@ func (e *diagnoser) isBeingRemoved(ctx context.Context, c session.Container) boo
 // deferToPeers defers a session if its container was stopped or removed through the engine's API.
 func (e *diagnoser) deferToPeers(ctx context.Context, s session.Session, noticed time.Time, waiting bool) {
 	e.deferred.add(s.ID, noticed)
-	e.routes.setAddress(s.ID, "")
+	e.routes.setPlace(s.ID, place{})
 	e.routes.publish(s)
 	if !waiting {
 		e.opts.Logger.WarnContext(ctx, "session's container has ended, nothing is done yet: an unreachable instance may have stopped it",

@@ -150,7 +150,7 @@ func (x *executor) conclude(ctx context.Context, w *Work, s session.Session, c s
 		c.Address = ""
 	}
 	x.locks.conclude(w)
-	x.routes.setAddress(s.ID, c.Address)
+	x.routes.setPlace(s.ID, placeOf(c))
 	ctx, cancel := x.cleanupContext(ctx)
 	defer cancel()
 	var again time.Time
@@ -187,7 +187,7 @@ func (x *executor) deleteSession(ctx context.Context, s session.Session) error {
 	if err := x.records.holds(ctx, s); err != nil {
 		return err
 	}
-	x.routes.setAddress(s.ID, "")
+	x.routes.setPlace(s.ID, place{})
 	x.routes.publish(s)
 	if err := x.runtime.Remove(ctx, s.ContainerName, true); err != nil {
 		return err

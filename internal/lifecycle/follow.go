@@ -167,7 +167,7 @@ func (f *follower) findServer(ctx context.Context, id session.ID) error {
 		return ignoreNotFound(err)
 	}
 	if c.State == session.StateRunning && !f.locks.isWorking(id) {
-		f.routes.publishAt(s, c.Address)
+		f.routes.publishAt(s, placeOf(c))
 	}
 	return nil
 }

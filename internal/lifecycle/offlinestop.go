@@ -66,7 +66,7 @@ func (q *queue) performUnrecorded(ctx context.Context, s session.Session, c Comm
 	within, cancel := context.WithTimeout(ctx, q.rules.allowance(session.OpStop))
 	defer cancel()
 	q.opts.Logger.WarnContext(ctx, "store cannot be written; stopping the session without a record", "session_id", s.ID, "error", cause)
-	q.routes.setAddress(s.ID, "")
+	q.routes.setPlace(s.ID, place{})
 	q.routes.publish(s)
 	err := q.runtime.Stop(within, s.ContainerName, q.opts.StopTimeout)
 	if err == nil || session.CodeOf(err) == session.CodeNotFound {

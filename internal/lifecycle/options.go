@@ -17,6 +17,29 @@ type Keys interface {
 	Upstream(containerName string) session.Secret
 	// IdempotentID is the session ID of an owner's idempotency key; always the same.
 	IdempotentID(owner, idempotencyKey string) session.ID
+	// Gateway is the token that a container shows to the gateway.
+	Gateway(containerName string) session.Secret
+}
+
+// Gateway says how sessions reach the outside.
+type Gateway interface {
+	// Egress returns what a session's container reaches, which is never empty, and with [session.EgressListed] the lists and rules.
+	Egress(s session.Session, p session.Profile) (session.EgressMode, []string)
+	// Environment returns the variables with which a container uses the gateway, and shows it the token. Without a gateway there are
+	// none. The error is CodeEngineUnavailable while it is not known where the gateway is, and CodeInvalid if there is none and the
+	// session may not do without.
+	Environment(ctx context.Context, s session.Session, p session.Profile, token session.Secret) (map[string]string, error)
+}
+
+// noGateway is the Gateway of sessions that reach everything themselves.
+type noGateway struct{}
+
+func (noGateway) Egress(session.Session, session.Profile) (session.EgressMode, []string) {
+	return session.EgressOpen, nil
+}
+
+func (noGateway) Environment(context.Context, session.Session, session.Profile, session.Secret) (map[string]string, error) {
+	return map[string]string{}, nil
 }
 
 // Options are the Manager's settings. Zero means the default given here; Profiles and Limits are required.
@@ -49,6 +72,7 @@ type Options struct {
 	Logger         *slog.Logger
 	Tracer         Tracer    // of background work; nil: it uses the context of Run
 	Admission      Admission // beside MaxSessions, which is always enforced; nil: no other check
+	Gateway        Gateway   // nil: sessions reach everything themselves
 	Sink           Sink      // receives reports; nil: none are sent
 }
 
@@ -89,6 +113,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Peers == nil {
 		o.Peers = soleProcess{process: o.Process}
+	}
+	if o.Gateway == nil {
+		o.Gateway = noGateway{}
 	}
 	if o.Tracer == nil {
 		o.Tracer = untraced{}

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ type publisher struct {
 	newest    map[session.ID]session.Session // the last published record of each session; read-only
 	published map[session.ID]uint64          // sequence number of that publication
 	count     uint64                         // of publications so far
-	address   map[session.ID]string
+	places    map[session.ID]place
 
 	displaced map[session.ID][]string // names of containers of duplicate sessions, until they are removed
 
@@ -61,7 +62,7 @@ func (p *publisher) superseded(s session.Session, mark uint64) bool {
 func newPublisher(table session.Routes, keys Keys, opts Options, rules Rules, health *healthRecords, w *deferredSessions, r *retries, subs *subscribers) *publisher {
 	return &publisher{
 		table: table, keys: keys, opts: opts, rules: rules, health: health, deferred: w, retries: r, subscribers: subs,
-		newest: map[session.ID]session.Session{}, published: map[session.ID]uint64{}, address: map[session.ID]string{}, displaced: map[session.ID][]string{},
+		newest: map[session.ID]session.Session{}, published: map[session.ID]uint64{}, places: map[session.ID]place{}, displaced: map[session.ID][]string{},
 		profile: profilePointers(opts.Profiles),
 	}
 }
@@ -74,16 +75,43 @@ func profilePointers(profiles map[string]session.Profile) map[string]*session.Pr
 	return pointers
 }
 
-// setAddress publishes the address of a session's server; "" if it has none. For a session that is not published yet it takes
-// effect with its publication. It acts at once, because the caller's record may be outdated and not be published.
-func (p *publisher) setAddress(id session.ID, address string) {
+// place is where a session's container is reached, and where its requests come from.
+type place struct {
+	server string     // "ip:port" of its server; "": there is none
+	caller netip.Addr // of the container on the sessions' network; invalid: it is on none
+}
+
+// placeOf returns the place of a container whose server is ready. One without an address has none.
+func placeOf(c session.Container) place {
+	if c.Address == "" {
+		return place{}
+	}
+	return place{server: c.Address, caller: c.NetworkIP}
+}
+
+// setPlace publishes the place of a session's container; the zero place if it has none. For a session that is not published yet it
+// takes effect with its publication. It acts at once, because the caller's record may be outdated and not be published.
+func (p *publisher) setPlace(id session.ID, at place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	moved := p.address[id] != address
-	p.address[id] = address
+	p.moveTo(id, at)
+}
+
+// moveTo is setPlace. The caller holds p.mu.
+func (p *publisher) moveTo(id session.ID, at place) {
+	moved := p.places[id] != at
+	p.places[id] = at
 	if s, ok := p.newest[id]; ok && moved {
 		p.route(s)
 	}
+}
+
+// setCaller publishes where the requests of a container come from before its server is ready: what the server needs to start may have
+// to come through the gateway.
+func (p *publisher) setCaller(id session.ID, caller netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.moveTo(id, place{server: p.places[id].server, caller: caller})
 }
 
 // publish publishes a session's present record.
@@ -104,12 +132,12 @@ func (p *publisher) publishSince(mark uint64, s session.Session) {
 	}
 }
 
-// publishAt is publish with the observed address of the session's server.
-func (p *publisher) publishAt(s session.Session, address string) {
+// publishAt is publish with the observed place of the session's container.
+func (p *publisher) publishAt(s session.Session, at place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.outdated(s) {
-		p.address[s.ID] = address
+		p.places[s.ID] = at
 		p.route(s)
 	}
 }
@@ -122,11 +150,11 @@ func (p *publisher) publishFollowed(mark uint64, s session.Session) (unlocated b
 	if p.superseded(s, mark) {
 		return false
 	}
-	if s.Status != session.Running || portOf(p.address[s.ID]) != s.Port || !lastReady(s).Equal(lastReady(p.newest[s.ID])) {
-		p.address[s.ID] = ""
+	if s.Status != session.Running || portOf(p.places[s.ID].server) != s.Port || !lastReady(s).Equal(lastReady(p.newest[s.ID])) {
+		p.places[s.ID] = place{}
 	}
 	p.route(s)
-	return s.Status == session.Running && p.address[s.ID] == ""
+	return s.Status == session.Running && p.places[s.ID].server == ""
 }
 
 // route pushes a session's route to the data plane. The caller holds p.mu.
@@ -136,16 +164,18 @@ func (p *publisher) route(s session.Session) {
 	}
 	p.count++
 	p.newest[s.ID], p.published[s.ID] = s, p.count
-	address := p.address[s.ID]
-	if s.Status != session.Running || s.Operation != nil || address != "" {
+	at := p.places[s.ID]
+	if s.Status != session.Running || s.Operation != nil || at.server != "" {
 		p.deferred.remove(s.ID)
 	}
 	leaving := s.Operation != nil && !s.Operation.Kind.KeepsUp()
 	r := session.Route{
-		ID: s.ID, Owner: s.Owner, Address: address, Running: s.Status == session.Running && address != "" && !leaving,
+		ID: s.ID, Owner: s.Owner, Address: at.server, Running: s.Status == session.Running && at.server != "" && !leaving,
 		Username: p.profileOf(s).Username, Credential: p.keys.Upstream(s.ContainerName), Profile: p.profileOf(s),
 		Token: s.Token, Links: s.Links, SignIns: s.SignIns, Wakes: wakesOnRequest(s),
+		Caller: at.caller, GatewayToken: p.keys.Gateway(s.ContainerName),
 	}
+	r.Egress, r.EgressAllow = p.opts.Gateway.Egress(s, *r.Profile)
 	if !r.Running {
 		r.StartsAt = p.startsAt(s)
 	}
@@ -171,7 +201,7 @@ func (p *publisher) unpublish(id session.ID) {
 	defer p.mu.Unlock()
 	delete(p.newest, id)
 	delete(p.published, id)
-	delete(p.address, id)
+	delete(p.places, id)
 	delete(p.displaced, id)
 	p.retries.clear(id)
 	p.table.Remove(id)
@@ -188,15 +218,18 @@ func (p *publisher) isPublished(s session.Session) bool {
 	return ok && known.CreatedAt.Equal(s.CreatedAt) && !isOlder(known, s) && len(p.displaced[s.ID]) == 0
 }
 
-// isPublishedAt reports whether this record of the session is published with this address.
-func (p *publisher) isPublishedAt(s session.Session, address string) bool {
-	return p.isPublished(s) && p.addressOf(s.ID) == address
+// isPublishedAt reports whether this record of the session is published with this place.
+func (p *publisher) isPublishedAt(s session.Session, at place) bool {
+	p.mu.Lock()
+	same := p.places[s.ID] == at
+	p.mu.Unlock()
+	return same && p.isPublished(s)
 }
 
 func (p *publisher) addressOf(id session.ID) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.address[id]
+	return p.places[id].server
 }
 
 // publishedIDs lists every published session.
@@ -236,7 +269,7 @@ func (p *publisher) replace(s session.Session, other *session.Session) []string 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if other != nil && !other.CreatedAt.Equal(s.CreatedAt) && p.newest[s.ID].CreatedAt.Equal(other.CreatedAt) {
-		p.address[s.ID] = ""
+		p.places[s.ID] = place{}
 		p.route(s)
 	}
 	return slices.Clone(p.displaced[s.ID])

@@ -92,13 +92,13 @@ func (r *reconciler) isReconciled(s session.Session, c session.Container, exists
 	d := r.rules.Decide(s, r.observe(s, c, exists), Command{}, r.opts.now())
 	switch {
 	case d.Verdict == Adopt:
-		return !d.Changed && r.routes.isPublishedAt(s, c.Address)
+		return !d.Changed && r.routes.isPublishedAt(s, placeOf(c))
 	case d.Verdict != Keep:
 		return false
 	case s.Operation != nil || s.Status == session.Running:
 		return r.routes.isPublished(s)
 	}
-	return r.routes.isPublishedAt(s, "")
+	return r.routes.isPublishedAt(s, place{})
 }
 
 // reconcile reconciles one session. It holds the session's lock while it reads the record and inspects the container again, so that
@@ -161,7 +161,7 @@ func (r *reconciler) inspect(ctx context.Context, id session.ID) (Decision, Obse
 	}
 	if s.Status == session.Running && s.Operation == nil && seen.Diagnosis != nil {
 		r.opts.Logger.WarnContext(ctx, "session cannot be reached", "session_id", s.ID, "reason", seen.Diagnosis.Failure.Message)
-		r.routes.setAddress(s.ID, "")
+		r.routes.setPlace(s.ID, place{})
 	}
 	switch d.Verdict {
 	case Adopt:
@@ -178,7 +178,7 @@ func (r *reconciler) inspect(ctx context.Context, id session.ID) (Decision, Obse
 		}
 	default:
 		if s.Operation == nil && s.Status != session.Running && seen.Container != Up {
-			r.routes.setAddress(s.ID, "")
+			r.routes.setPlace(s.ID, place{})
 		}
 		r.routes.publish(s)
 	}
@@ -221,7 +221,7 @@ func (r *reconciler) resume(ctx context.Context, w *Work, kind session.Kind) err
 // adopt records and publishes the observed address of a session's server: this process is new, the container was restarted through
 // the engine's API, or a session in error works. next is the record to write.
 func (r *reconciler) adopt(ctx context.Context, s, next session.Session, c session.Container) error {
-	r.routes.setAddress(s.ID, c.Address)
+	r.routes.setPlace(s.ID, placeOf(c))
 	if s.Status == next.Status && s.Port == portOf(c.Address) && s.ContainerID == c.ID {
 		r.routes.publish(s)
 		return nil

@@ -83,7 +83,7 @@ func (q *queue) recordFailure(ctx context.Context, id session.ID, seen Observati
 			return session.Session{}, "", fmt.Errorf("session %s cannot move from %s to %s", id, s.Status, d.Next.Status)
 		}
 		if d.Verdict != Restart {
-			q.routes.setAddress(id, "")
+			q.routes.setPlace(id, place{})
 		}
 		mark := q.routes.mark()
 		s, err = q.store.Update(ctx, d.Next, max)

@@ -20,7 +20,19 @@ type containers struct {
 	stages  *stages
 }
 
-// specOf returns the specification of the container that the session would get now.
+// fullSpec returns the specification of the container that the session would get now. The error is that of [Gateway].
+func (b *containers) fullSpec(ctx context.Context, s session.Session) (session.Spec, error) {
+	spec := b.specOf(s)
+	env, err := b.opts.Gateway.Environment(ctx, s, spec.Profile, b.keys.Gateway(s.ContainerName))
+	if err != nil {
+		return session.Spec{}, err
+	}
+	spec.Env = env
+	spec.Egress, _ = b.opts.Gateway.Egress(s, spec.Profile)
+	return spec, nil
+}
+
+// specOf returns the specification without what the gateway adds to it: enough for a session's volumes.
 func (b *containers) specOf(s session.Session) session.Spec {
 	return session.Spec{
 		Session: s.ID, Name: s.ContainerName, Profile: *b.routes.profileOf(s), ProfileName: s.Profile, Image: b.imageOf(s),
@@ -72,7 +84,11 @@ func (b *containers) outOfDate(ctx context.Context, s session.Session) ([]sessio
 	if _, known := b.opts.Profiles[s.Profile]; !known {
 		return nil, nil
 	}
-	parts, err := b.runtime.Drift(ctx, s.ContainerName, b.specOf(s))
+	spec, err := b.fullSpec(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := b.runtime.Drift(ctx, s.ContainerName, spec)
 	return parts, ignoreNotFound(err)
 }
 

@@ -39,7 +39,7 @@ func (x *executor) stopContainer(ctx context.Context, s session.Session) error {
 	if err := x.records.holds(ctx, s); errors.Is(err, errTakenOver) {
 		return err
 	}
-	x.routes.setAddress(s.ID, "")
+	x.routes.setPlace(s.ID, place{})
 	x.routes.publish(s)
 	err := x.runtime.Stop(ctx, s.ContainerName, x.opts.StopTimeout)
 	if session.CodeOf(err) == session.CodeNotFound {
@@ -88,7 +88,7 @@ func (x *executor) awaitEngine(ctx context.Context, s session.Session) error {
 	if s.Operation.Kind == session.OpCreate || s.Operation.Kind == session.OpStart && s.StopReason == session.StopEngine {
 		return nil // recorded as such already
 	}
-	x.routes.setAddress(s.ID, "")
+	x.routes.setPlace(s.ID, place{})
 	x.health.uncharge(s.ID)
 	_, err := x.records.change(ctx, s.ID, func(now *session.Session) error {
 		if !isSame(*now, s) {

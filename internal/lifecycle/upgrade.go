@@ -124,7 +124,7 @@ func (x *executor) concludeUpgrade(ctx context.Context, w *Work, s session.Sessi
 		}
 	}
 	x.locks.conclude(w)
-	x.routes.setAddress(s.ID, c.Address)
+	x.routes.setPlace(s.ID, placeOf(c))
 	done, err := x.records.changeOwned(ctx, s, func(now *session.Session) {
 		now.Operation, now.Port = nil, portOf(c.Address)
 		if c.ID != "" {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -20,6 +21,11 @@ type Route struct {
 	Wakes      bool      // not running, and the next request starts it; see lifecycle.Manager.Wake
 	StartsAt   time.Time // not running; when Berth itself starts or has started its server; zero: it does not
 	Profile    *Profile  // shared, read-only
+
+	Caller       netip.Addr // of the container on the sessions' network, from where it asks the gateway; invalid: it has none
+	GatewayToken Secret     // that the container shows there
+	Egress       EgressMode // what the container reaches of the outside
+	EgressAllow  []string   // with [EgressListed]; shared, read-only
 }
 
 // Routes receives the routes of sessions. The proxy's table implements it; calls are cheap and never fail.
