@@ -61,6 +61,7 @@ var rank = map[string]int{
 	"berth/internal/postgrestest": 3,
 	"berth/internal/proxy":        3,
 	"berth/internal/server":       3,
+	"berth/internal/gateway":      3,
 	"berth/internal/sessionport":  2,
 	"berth/internal/sessiontest":  3,
 	"berth/internal/storage":      3,

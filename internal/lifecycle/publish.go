@@ -173,7 +173,7 @@ func (p *publisher) route(s session.Session) {
 		ID: s.ID, Owner: s.Owner, Address: at.server, Running: s.Status == session.Running && at.server != "" && !leaving,
 		Username: p.profileOf(s).Username, Credential: p.keys.Upstream(s.ContainerName), Profile: p.profileOf(s),
 		Token: s.Token, Links: s.Links, SignIns: s.SignIns, Wakes: wakesOnRequest(s),
-		Caller: at.caller, GatewayToken: p.keys.Gateway(s.ContainerName),
+		Caller: at.caller, GatewayToken: p.keys.Gateway(s.ContainerName), ProfileName: s.Profile,
 	}
 	r.Egress, r.EgressAllow = p.opts.Gateway.Egress(s, *r.Profile)
 	if !r.Running {

@@ -9,18 +9,19 @@ import (
 
 // Route is a session's address, credential and token, as the data plane needs them.
 type Route struct {
-	ID         ID
-	Owner      string // empty: nobody
-	Address    string // "ip:port"
-	Username   string // the server's credential, for HTTP Basic
-	Credential Secret
-	Token      Token
-	Links      []Link    // shared, read-only
-	SignIns    []SignIn  // shared, read-only
-	Running    bool      // false: tokens can be checked, but there is no server for requests
-	Wakes      bool      // not running, and the next request starts it; see lifecycle.Manager.Wake
-	StartsAt   time.Time // not running; when Berth itself starts or has started its server; zero: it does not
-	Profile    *Profile  // shared, read-only
+	ID          ID
+	Owner       string // empty: nobody
+	Address     string // "ip:port"
+	Username    string // the server's credential, for HTTP Basic
+	Credential  Secret
+	Token       Token
+	Links       []Link    // shared, read-only
+	SignIns     []SignIn  // shared, read-only
+	Running     bool      // false: tokens can be checked, but there is no server for requests
+	Wakes       bool      // not running, and the next request starts it; see lifecycle.Manager.Wake
+	StartsAt    time.Time // not running; when Berth itself starts or has started its server; zero: it does not
+	Profile     *Profile  // shared, read-only
+	ProfileName string // of Profile, or the name of one that is gone
 
 	Caller       netip.Addr // of the container on the sessions' network, from where it asks the gateway; invalid: it has none
 	GatewayToken Secret     // that the container shows there
