@@ -1,11 +1,12 @@
 package docker
 
 import (
-	"cmp"
 	"context"
 	"net"
 	"net/netip"
 	"strconv"
+
+	"berth/internal/session"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -29,21 +30,45 @@ func routeOf(o Options) string {
 	return routeAuto
 }
 
+// attachment is how a new container is connected.
+type attachment struct {
+	network string
+	dns     netip.Addr // its name server; invalid: the engine's host's
+	direct  bool       // it publishes no port
+}
+
+// attach returns how a new container is connected, and makes its network if it is missing. It returns a CodeInvalid error
+// for a container that would not be reached: an internal network publishes no ports.
+func (r *Runtime) attach(ctx context.Context, egress session.EgressMode) (attachment, error) {
+	n := r.networkOf(egress)
+	on, err := r.ensureNetwork(ctx, n)
+	if err != nil {
+		return attachment{}, err
+	}
+	a := attachment{network: n.name, direct: r.direct(n, on)}
+	if !n.internal {
+		return a, nil
+	}
+	if !a.direct {
+		return attachment{}, session.Errorf(session.CodeInvalid, "a session with egress %q cannot be reached from here: its network publishes no ports. "+
+			"Run Berth on the engine's host, outside of containers, or set egress: open in the image profile", egress)
+	}
+	_, a.dns = subnetOf(on)
+	return a, nil
+}
+
 // direct reports whether a new container is reached at its own address, without a published port. "auto" does so where this
 // process shares the engine's network namespace: the bridge is an interface here then, and the host reaches every container
-// on it. A container on the bridge would not: containers of the sessions' network cannot reach each other.
-func (r *Runtime) direct(n network.Summary) bool {
-	switch r.route {
-	case RouteNetwork:
+// on it. A container on the bridge would not: containers of the sessions' network cannot reach each other. On an internal
+// network that is the only way, whatever is set.
+func (r *Runtime) direct(n *sessionNetwork, on network.Summary) bool {
+	switch {
+	case r.route == RouteNetwork:
 		return true
-	case RoutePublished:
+	case r.route == RoutePublished && !n.internal:
 		return false
 	}
-	const idLength = 12
-	if len(n.ID) < idLength {
-		return false
-	}
-	_, err := net.InterfaceByName(cmp.Or(n.Options[bridgeName], "br-"+n.ID[:idLength]))
+	_, err := net.InterfaceByName(interfaceOf(on))
 	return err == nil
 }
 
@@ -59,10 +84,19 @@ func (r *Runtime) address(ctx context.Context, c container.InspectResponse) stri
 		}
 		return bound.String()
 	}
-	at := c.NetworkSettings.Networks[r.network]
+	at := r.networkIP(c)
 	port, err := strconv.ParseUint(c.Config.Labels[labelPort], 10, 16)
-	if at == nil || !at.IPAddress.IsValid() || err != nil || len(c.HostConfig.PortBindings) > 0 {
+	if !at.IsValid() || err != nil || len(c.HostConfig.PortBindings) > 0 {
 		return ""
 	}
-	return netip.AddrPortFrom(at.IPAddress.Unmap(), uint16(port)).String()
+	return netip.AddrPortFrom(at, uint16(port)).String()
+}
+
+// networkIP is the container's address on the sessions' network that it was made for; invalid while it has none.
+func (r *Runtime) networkIP(c container.InspectResponse) netip.Addr {
+	n := r.networkFor(c)
+	if n == nil || c.NetworkSettings == nil || c.NetworkSettings.Networks[n.name] == nil {
+		return netip.Addr{}
+	}
+	return c.NetworkSettings.Networks[n.name].IPAddress.Unmap()
 }

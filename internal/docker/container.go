@@ -137,7 +137,7 @@ func (r *Runtime) describe(ctx context.Context, c container.InspectResponse) ses
 		d.CreatedAt = instant(c.Created)
 	}
 	if d.State == session.StateRunning && c.NetworkSettings != nil {
-		d.Address = r.address(ctx, c)
+		d.Address, d.NetworkIP = r.address(ctx, c), r.networkIP(c)
 	}
 	if !hasProcesses(d.State) {
 		d.ExitCode = c.State.ExitCode

@@ -32,11 +32,11 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 	}
 	var made session.Container
 	err := r.operate(ctx, "create container "+spec.Name, func(ctx context.Context) error {
-		on, err := r.ensureNetwork(ctx)
+		on, err := r.attach(ctx, spec.Egress)
 		if err != nil {
 			return err
 		}
-		made, err = r.create(ctx, spec, r.direct(on))
+		made, err = r.create(ctx, spec, on)
 		return err
 	})
 	return made, err
@@ -72,14 +72,17 @@ func check(spec session.Spec) error {
 	must(spec.Limits.Memory > 0, "the memory limit is missing")
 	must(spec.Limits.CPUs > 0, "the CPU limit is missing")
 	must(spec.Limits.Processes > 0, "the limit of processes is missing")
+	if err := spec.Egress.Validate(); err != nil {
+		faults = append(faults, err)
+	}
 	if err := spec.Profile.Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("profile: %w", err))
 	}
 	return errors.Join(faults...)
 }
 
-func (r *Runtime) create(ctx context.Context, spec session.Spec, direct bool) (session.Container, error) {
-	asked, err := r.containerOptions(spec, rand.Text(), direct)
+func (r *Runtime) create(ctx context.Context, spec session.Spec, on attachment) (session.Container, error) {
+	asked, err := r.containerOptions(spec, rand.Text(), on)
 	if err != nil {
 		return session.Container{}, err
 	}

@@ -3,6 +3,7 @@ package docker_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -215,5 +216,51 @@ func TestCreateErrorIncludesFailedCleanUp(t *testing.T) {
 	wantCode(t, err, session.CodeInternal, "the container is not what it should be")
 	if err == nil || !strings.Contains(err.Error(), "the disk is on fire") {
 		t.Errorf("error = %v, want the failed removal in it: the container is left", err)
+	}
+}
+
+// internalNetwork makes the engine have one that is not an interface of this machine.
+func (e *fakeEngine) internalNetwork() {
+	e.on("GET /networks", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `[{"Name":"berth-internal","Id":"0123456789abcdef","Driver":"bridge","Internal":true,
+			"Options":{"com.docker.network.bridge.enable_icc":"false"},"IPAM":{"Config":[{"Subnet":"10.77.0.0/24","Gateway":"10.77.0.1"}]}}]`)
+	})
+}
+
+func TestListedContainerNeedsARouteToItsNetwork(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	e.internalNetwork()
+	spec := unitSpec("far")
+	spec.Egress = session.EgressListed
+	_, err := e.open(nil).Create(t.Context(), spec)
+	wantCode(t, err, session.CodeInvalid, "an internal network publishes no ports, and its bridge is not here")
+	if text := session.MessageOf(err); !strings.Contains(text, "egress: open") {
+		t.Errorf("message = %q, want a remedy", text)
+	}
+	if _, err := e.open(func(o *docker.Options) { o.Route = docker.RouteNetwork }).Create(t.Context(), spec); err != nil {
+		t.Fatalf("with a route that is said to exist: %v", err)
+	}
+	body := e.body(0)
+	for name, want := range map[string]string{
+		"NetworkMode": `"berth-internal"`, "Dns": `["10.77.0.1"]`, "DnsSearch": `["."]`, "PortBindings": `null`,
+	} {
+		if got := field(body, "HostConfig", name); got != want {
+			t.Errorf("%s = %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestListedContainerWithOtherNameServerIsRemoved(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	e.internalNetwork()
+	e.weaken = func(h *container.HostConfig) { h.DNS = nil }
+	spec := unitSpec("leaks")
+	spec.Egress = session.EgressNone
+	_, err := e.open(func(o *docker.Options) { o.Route = docker.RouteNetwork }).Create(t.Context(), spec)
+	wantCode(t, err, session.CodeInternal, "names would be asked for at the host's name server")
+	if diff := cmp.Diff([]string{}, e.left()); diff != "" {
+		t.Errorf("containers left (-want +got):\n%s", diff)
 	}
 }

@@ -40,7 +40,9 @@ type Options struct {
 	TLS      *tls.Config // client certificate and roots for a tcp host; nil: no TLS
 	Instance string      // this installation's name, the label berth.instance of all that it makes
 
-	Network          string        // bridge network of the sessions, made when it is missing; empty: "berth"
+	Network          string        // bridge network of open sessions, made when it is missing; empty: "berth". The others' has "-internal" behind it
+	Subnet           netip.Prefix  // IPv4, of the internal network when it is made; invalid: one that is free
+	OpenSubnet       netip.Prefix  // the same of Network
 	PublishIP        string        // address of the engine's host that ports are published on; empty or "auto": 127.0.0.1, or the private address of a remote engine
 	Route            string        // [RoutePublished], [RouteNetwork], or empty or "auto": by the network where the engine's bridge is an interface here
 	MaxOperations    int           // engine operations at once, stops not counted; 0: as many as the engine has CPUs
@@ -83,7 +85,8 @@ type Runtime struct {
 	pinger    *client.Client // makes a connection for each request
 	pool      *pool
 	instance  string
-	network   string
+	open      *sessionNetwork
+	internal  *sessionNetwork
 	publish   netip.Addr
 	route     string
 	reach     func(context.Context, netip.AddrPort) netip.AddrPort
@@ -96,6 +99,8 @@ type Runtime struct {
 	log       *slog.Logger
 	engine    Engine
 	seccomp   bool // whether containers get Berth's profile
+
+	engineHere bool // this machine's routes are those of the engine's host, as far as is known
 }
 
 var (
@@ -135,7 +140,8 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 	r := &Runtime{
 		pool:     newPool(func() *http.Transport { return at.transport(opts.MaxOperations) }),
 		instance: opts.Instance,
-		network:  cmp.Or(opts.Network, defaultNetwork),
+		open:     newOpenNetwork(cmp.Or(opts.Network, defaultNetwork), opts.OpenSubnet),
+		internal: newInternalNetwork(cmp.Or(opts.Network, defaultNetwork), opts.Subnet),
 		publish:  publish,
 		route:    routeOf(opts),
 		reach:    opts.Reach,
@@ -148,6 +154,8 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 		timeout:   timeout,
 		cpuPeriod: cmp.Or(opts.CPUPeriod, defaultCPUPeriod),
 		log:       log,
+
+		engineHere: isHere(at),
 	}
 	if err := r.connect(ctx, at, opts); err != nil {
 		r.CloseIdle()

@@ -47,7 +47,11 @@ func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]s
 		if err != nil {
 			return err
 		}
-		asked, err := r.containerOptions(spec, "", len(c.HostConfig.PortBindings) == 0) // it keeps its route
+		on, err := r.attachedLike(ctx, c, spec.Egress)
+		if err != nil {
+			return err
+		}
+		asked, err := r.containerOptions(spec, "", on)
 		if err != nil {
 			return err
 		}
@@ -62,6 +66,26 @@ func (r *Runtime) Drift(ctx context.Context, ref string, spec session.Spec) ([]s
 		return nil
 	})
 	return parts, err
+}
+
+// attachedLike returns how a container of that mode is connected if it replaces this one, whose route it keeps. Of a network
+// that does not exist, the name server is not compared.
+func (r *Runtime) attachedLike(ctx context.Context, c container.InspectResponse, egress session.EgressMode) (attachment, error) {
+	n := r.networkOf(egress)
+	on := attachment{network: n.name, direct: n.internal || len(c.HostConfig.PortBindings) == 0}
+	if !n.internal {
+		return on, nil
+	}
+	found, err := r.networks(ctx, n)
+	switch {
+	case err != nil:
+		return attachment{}, err
+	case len(found) > 0:
+		_, on.dns = subnetOf(found[0])
+	case len(c.HostConfig.DNS) > 0:
+		on.dns = c.HostConfig.DNS[0]
+	}
+	return on, nil
 }
 
 // changed names what differs apart from the image.

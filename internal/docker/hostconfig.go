@@ -42,8 +42,8 @@ const (
 )
 
 // containerOptions translates a specification into the engine's API. All hardening is set here: no setting changes it, and
-// it overrides what the image says about users, health checks and the like. A direct container publishes no port.
-func (r *Runtime) containerOptions(spec session.Spec, attempt string, direct bool) (client.ContainerCreateOptions, error) {
+// it overrides what the image says about users, health checks and the like.
+func (r *Runtime) containerOptions(spec session.Spec, attempt string, on attachment) (client.ContainerCreateOptions, error) {
 	port, _ := network.PortFrom(uint16(spec.Profile.Port), network.TCP) // in range: the profile is valid
 	labels := map[string]string{
 		labelSession:  string(spec.Session),
@@ -80,7 +80,7 @@ func (r *Runtime) containerOptions(spec session.Spec, attempt string, direct boo
 		ShmSize:        sharedMemory,
 		Tmpfs:          tmpfs,
 		Mounts:         r.volumeMounts(spec),
-		NetworkMode:    container.NetworkMode(r.network),
+		NetworkMode:    container.NetworkMode(on.network),
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		LogConfig: container.LogConfig{
 			Type:   "local",
@@ -99,7 +99,11 @@ func (r *Runtime) containerOptions(spec session.Spec, attempt string, direct boo
 			},
 		},
 	}
-	if !direct {
+	if on.dns.IsValid() {
+		// The engine would add the search domains of its host to it, and ask for each name in all of them.
+		host.DNS, host.DNSSearch = []netip.Addr{on.dns}, []string{"."}
+	}
+	if !on.direct {
 		host.PortBindings = network.PortMap{port: {{HostIP: r.publish}}} // no port: the engine picks a free one at each start
 	}
 	r.dropUnsupported(host)

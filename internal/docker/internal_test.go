@@ -194,7 +194,7 @@ func TestCPULimitIsExactToTheMicrosecond(t *testing.T) {
 		r := &Runtime{cpuPeriod: time.Duration(tt.period) * time.Microsecond}
 		asked, err := r.containerOptions(session.Spec{Limits: session.Limits{
 			Memory: tt.memory, CPUs: session.CPUsOf(tt.quota, tt.period), Processes: tt.processes,
-		}}, "", true)
+		}}, "", attachment{direct: true})
 		if err != nil {
 			t.Fatal(err)
 		}

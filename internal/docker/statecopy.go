@@ -158,7 +158,7 @@ func (r *Runtime) runHelper(ctx context.Context, spec session.Spec, doing string
 // copyContainerOptions are those of the container that copies: hardened like a session's server, with no network and no
 // memory file systems.
 func (r *Runtime) copyContainerOptions(spec session.Spec, from, to, at string) (client.ContainerCreateOptions, error) {
-	asked, err := r.containerOptions(spec, "", true)
+	asked, err := r.containerOptions(spec, "", attachment{network: "none", direct: true})
 	if err != nil {
 		return client.ContainerCreateOptions{}, err
 	}
@@ -170,7 +170,7 @@ func (r *Runtime) copyContainerOptions(spec session.Spec, from, to, at string) (
 	c, h := asked.Config, asked.HostConfig
 	c.Labels, c.Env, c.ExposedPorts, c.WorkingDir = labels, nil, nil, "/"
 	c.Entrypoint, c.Cmd = []string{"cp"}, []string{"-a", copySource + "/.", path.Clean(at) + "/"}
-	h.NetworkMode, h.Tmpfs = "none", nil
+	h.Tmpfs = nil
 	h.Mounts = []mount.Mount{
 		{Type: mount.TypeVolume, Source: from, Target: copySource, ReadOnly: true, VolumeOptions: &mount.VolumeOptions{NoCopy: true}},
 		r.volumeMount(spec, to, at),

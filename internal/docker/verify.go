@@ -73,6 +73,7 @@ func weakened(asked client.ContainerCreateOptions, got container.HostConfig, con
 
 	must(got.NetworkMode == want.NetworkMode, "network")
 	must(!got.PublishAllPorts && sameBindings(got, *want), "published port")
+	must(slices.Equal(got.DNS, want.DNS) && slices.Equal(got.DNSSearch, want.DNSSearch) && len(got.DNSOptions) == 0, "name server")
 	must(len(got.Links)+len(got.ExtraHosts) == 0, "links")
 
 	must(got.Init != nil && *got.Init, "init")
