@@ -21,7 +21,7 @@ type Route struct {
 	Wakes       bool      // not running, and the next request starts it; see lifecycle.Manager.Wake
 	StartsAt    time.Time // not running; when Berth itself starts or has started its server; zero: it does not
 	Profile     *Profile  // shared, read-only
-	ProfileName string // of Profile, or the name of one that is gone
+	ProfileName string    // of Profile, or the name of one that is gone
 
 	Caller       netip.Addr // of the container on the sessions' network, from where it asks the gateway; invalid: it has none
 	GatewayToken Secret     // that the container shows there
