@@ -29,6 +29,8 @@ const (
 	pendingFile       = "database-pending.json"        // the journal of changes; only while the database is unavailable
 	waitingTokensFile = "platform-tokens-pending.json" // platform tokens that the database does not have yet
 	ownerFile         = "engine-owner"                 // which database the containers belong to; for a start without it
+	usageDir          = "usage"                        // what sessions used of models, by day
+	usagePendingFile  = "usage-pending.json"           // what calls used, which the database does not have yet
 	placeFile         = "process-owner"                // which directory the processes of the process runtime belong to
 	portsFile         = "session-ports"                // which session has which port
 	processDir        = "process"                      // of the process runtime

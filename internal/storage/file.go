@@ -32,6 +32,9 @@ func (s *Storage) openFile(ctx context.Context) error {
 	if s.Identity, err = f.agree(ctx); err != nil {
 		return err
 	}
+	if s.Usage, err = s.newUsage(); err != nil {
+		return err
+	}
 	s.Tokens = store
 	s.Store, s.backend, s.Process, s.Hold = store, f, postgres.ProcessName(s.Identity.Instance, randomName()), f.hold()
 	return s.dir.note(backendJSON)

@@ -18,6 +18,7 @@ import (
 	"berth/internal/session"
 	"berth/internal/storage/jsonfile"
 	"berth/internal/telemetry"
+	"berth/internal/usage"
 )
 
 // The names of the two backends, in /health and in the state directory.
@@ -54,6 +55,10 @@ type Storage struct {
 	Feed     lifecycle.Feed       // nil: no other process changes sessions
 	Peers    lifecycle.Peers      // nil: no other process works on them
 	Hold     lifecycle.OrphanHold // of containers without a session
+	Usage    usage.Store          // what sessions use of models; there is no fallback while a database is unavailable
+
+	// UsageJournal keeps what the database does not take; nil: the store is a file, which needs none.
+	UsageJournal usage.Journal
 
 	// TokensChanged holds a value when another process may have changed the platform tokens; nil: no other process does.
 	TokensChanged <-chan struct{}
