@@ -103,6 +103,21 @@ func (t *Trail) admitted(ctx context.Context, p Principal, id session.ID, route 
 	t.Record(session.WithActor(ctx, p.Actor()), authenticate, id, OK, slog.String("route", route), slog.String("token", string(p.state())))
 }
 
+// egress is the operation of records about requests to the gateway.
+const egress = "egress"
+
+// RefusedEgress records what the gateway has refused to a session's container, within the session's share of the trail. id is empty if
+// it is not known who has asked.
+func (t *Trail) RefusedEgress(ctx context.Context, id session.ID, from, rule, what string) {
+	p := Principal{Kind: SessionToken, Session: id}
+	if t.visits.Take(p.Subject()) > 0 {
+		t.omit(source{session: id, actor: p.Actor(), outcome: Refused})
+		return
+	}
+	write(session.WithActor(ctx, p.Actor()), t.rejections, egress, id, Refused,
+		slog.String("remote", from), slog.String("rule", rule), slog.String("what", what))
+}
+
 // authSource is a token used from an address, on one of the API's routes or at the session's server.
 type authSource struct {
 	holder Subject

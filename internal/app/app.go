@@ -48,6 +48,7 @@ type App struct {
 	keys           access.Keys
 	engine         *engine // nil: sessions are processes
 	runtime        session.Runtime
+	gateway        *wayOut // nil: sessions are processes
 	host           hostMonitors
 	manager        *lifecycle.Manager
 	webhook        *webhook.Sender // nil: no notifications are sent
@@ -129,6 +130,7 @@ func (a *App) open(ctx context.Context) error {
 		func() error { return a.openRuntime(ctx, dir) },
 		func() error { return a.openHost(ctx) },
 		func() error { return a.openPorts(dir) },
+		func() error { a.openGateway(); return nil },
 		func() error { return a.openManager(table) },
 		a.openWorkspaces,
 		func() error { return a.openListener(ctx, dir) },
@@ -175,6 +177,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	if a.ports != nil {
 		work.Go(func() error { return a.ports.Run(ctx, a.servePort) })
+	}
+	if a.gateway != nil {
+		work.Go(func() error { return a.gateway.serve(ctx) })
 	}
 	work.Go(func() error { return a.audit.Run(ctx, ownRequest) })
 	work.Go(func() error { return a.access.Tokens.Run(ownRequest(ctx), a.storage.TokensChanged) })

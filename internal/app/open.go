@@ -113,6 +113,10 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 		}
 		a.webhook, send = sender, sender.Notify
 	}
+	var wayOut lifecycle.Gateway
+	if a.gateway != nil {
+		wayOut = a.gateway
+	}
 	a.manager, err = lifecycle.NewManager(a.store, a.runtime, probe.New(), a.routes(table), a.keys, lifecycle.Options{
 		Profiles: a.profiles(), DefaultProfile: c.Session.Profile,
 		Limits: session.Limits{
@@ -134,9 +138,10 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 		},
 		Admission: a.host.pressure,
 		Process:   a.storage.Process, Peers: a.storage.Peers, Feed: a.storage.Feed,
-		Sink:   a.sink(send),
-		Tracer: ownRequests{},
-		Logger: a.named("session"),
+		Gateway: wayOut,
+		Sink:    a.sink(send),
+		Tracer:  ownRequests{},
+		Logger:  a.named("session"),
 	})
 	return err
 }

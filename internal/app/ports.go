@@ -41,25 +41,31 @@ func (a *App) proxyPorts() proxy.Ports {
 	return a.ports
 }
 
-// routes receives the routes of sessions, for the proxy and for the ports.
+// routes receives the routes of sessions, for the proxy, the ports and the gateway.
 func (a *App) routes(table *proxy.Table) session.Routes {
-	if a.ports == nil {
-		return table
+	receivers := allRoutes{table}
+	if a.ports != nil {
+		receivers = append(receivers, a.ports)
 	}
-	return bothRoutes{table, a.ports}
+	if a.gateway != nil {
+		receivers = append(receivers, a.gateway.callers)
+	}
+	return receivers
 }
 
-// bothRoutes passes routes on to two receivers.
-type bothRoutes struct{ first, second session.Routes }
+// allRoutes passes routes on to several receivers.
+type allRoutes []session.Routes
 
 // Set implements [session.Routes].
-func (b bothRoutes) Set(r session.Route) {
-	b.first.Set(r)
-	b.second.Set(r)
+func (all allRoutes) Set(r session.Route) {
+	for _, to := range all {
+		to.Set(r)
+	}
 }
 
 // Remove implements [session.Routes].
-func (b bothRoutes) Remove(id session.ID) {
-	b.first.Remove(id)
-	b.second.Remove(id)
+func (all allRoutes) Remove(id session.ID) {
+	for _, to := range all {
+		to.Remove(id)
+	}
 }

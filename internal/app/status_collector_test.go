@@ -48,7 +48,7 @@ func TestStatusLimitBuildAndFindingsAreMeasured(t *testing.T) {
 	})
 
 	// The status of /health and that of the metrics are the same.
-	locks, err := filepath.Glob(filepath.Join(cfg.Server.StateDir, "*.lock"))
+	locks, err := filepath.Glob(filepath.Join(cfg.Server.StateDir, "sessions*.lock"))
 	if err != nil || len(locks) != 1 {
 		t.Fatalf("the store's lock: %v, %v", locks, err)
 	}
