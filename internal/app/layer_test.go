@@ -35,6 +35,7 @@ var rank = map[string]int{
 	"berth/internal/config":           2,
 	"berth/internal/docker":           2,
 	"berth/internal/fileset":          2,
+	"berth/internal/gateway/model":    2,
 	"berth/internal/guard":            2,
 	"berth/internal/hostip":           2,
 	"berth/internal/httpapi":          2,

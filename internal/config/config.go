@@ -43,6 +43,7 @@ type Config struct {
 	Proxy    Proxy    `yaml:"proxy"`
 	HTTPPool HTTPPool `yaml:"http_pool"`
 	Log      Log      `yaml:"log"`
+	Models   Models   `yaml:"models"`
 
 	// Profiles are the image profiles by name: the built-in ones and those of the configuration file.
 	Profiles map[string]session.Profile `yaml:"profiles"`

@@ -61,6 +61,36 @@ const docsOutro = `
 | ` + "`DOCKER_HOST_NAME` | `--host-name` | `localhost`" + ` in development and test | Name for which the engine's certificate is valid. |
 | ` + "`DAYS` | `--days` | `3650`" + ` for the authority, ` + "`90`" + ` for the others | Days that certificates are valid. |
 
+## Model providers
+
+A provider is a service with models that all sessions may use, with a key that only Berth has. Providers are under
+` + "`models.providers:`" + ` in the configuration file, by name. The names ` + "`anthropic`, `openai` and `google`" + ` are kinds too, and need no more
+than a key: their base URL and a few models are known, and replaced by what you set.
+
+` + "```yaml" + `
+models:
+  model: local/qwen3-coder
+  small_model: local/qwen3-coder
+  providers:
+    anthropic:
+      key_file: /etc/berth/keys/anthropic # mode 0600; read again when it changes. Or key_env: NAME, or key: TEXT
+    local:
+      kind: openai-compatible # or openai, anthropic, google
+      base_url: http://10.0.0.5:8000/v1 # https, except in private networks
+      key_env: LOCAL_KEY
+      models: # the only ones that sessions may use, by their names at the provider
+        qwen3-coder:
+          name: Qwen3 Coder # for people
+          context: 262144 # tokens of a conversation
+          output: 32768 # tokens of an answer
+          images: false # whether it takes images and PDF files
+          reasoning: false
+          price: {input: 0, cached_input: 0, output: 0} # per million tokens
+      server_tools: false # whether the provider may run tools itself, such as a web search: a way around a session's list
+      remote_urls: false # whether it may fetch addresses in requests: the same
+      parameters: [] # members of request bodies that Berth does not know and passes on
+` + "```" + `
+
 ## Image profiles
 
 An image profile defines what a server image needs: port, user, probe, credential, directories. Profiles are under

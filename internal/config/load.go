@@ -53,6 +53,7 @@ func Load(o Options) (Config, error) {
 	cfg.Docker.InsecureSocket = o.InsecureDockerSocket
 	faults = append(faults, cfg.Database.readPassword()...)
 	faults = append(faults, cfg.OIDC.readSecret()...)
+	faults = append(faults, cfg.Models.resolveModels(environ)...)
 	cfg.resolve(func(name string) string { return environ[name] }, os.Geteuid() == 0)
 
 	if err := cfg.Validate(); err != nil {

@@ -352,3 +352,21 @@ func (l Log) RefusalsFile() string {
 	ext := filepath.Ext(l.AuditFile)
 	return strings.TrimSuffix(l.AuditFile, ext) + "-refusals" + ext
 }
+
+// Models configures the models that sessions have without a key of their own. Providers are under `models.providers` in the
+// configuration file, see below; a key in one of the variables is enough for the large ones.
+type Models struct {
+	// Model of new conversations, `PROVIDER/MODEL`. Empty: that of the first provider with a key, of Anthropic, OpenAI and Google.
+	Default string `yaml:"model" env:"BERTH_MODEL"`
+	// Model of titles and other small work, `PROVIDER/MODEL`. Empty: a small one of the same provider.
+	Small string `yaml:"small_model" env:"BERTH_SMALL_MODEL"`
+	// Key of Anthropic. It defines the provider `anthropic`. It is never inside a container.
+	AnthropicKey session.Secret `yaml:"-" env:"ANTHROPIC_API_KEY"`
+	// Key of OpenAI. It defines the provider `openai`. It is never inside a container.
+	OpenAIKey session.Secret `yaml:"-" env:"OPENAI_API_KEY"`
+	// Key of Google's Gemini API. It defines the provider `google`. It is never inside a container.
+	GoogleKey session.Secret `yaml:"-" env:"GEMINI_API_KEY"`
+
+	// Providers are the providers by name.
+	Providers map[string]ModelProvider `yaml:"providers,omitempty" env:"-"`
+}

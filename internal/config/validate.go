@@ -44,6 +44,7 @@ func (c Config) Validate() error {
 	v.oidc(c)
 	v.pool(c)
 	v.log(c.Log)
+	v.models(c.Models)
 	v.profiles(c)
 	return faultsError(v.faults)
 }

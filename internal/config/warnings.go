@@ -30,6 +30,7 @@ func (c Config) Warnings() []string {
 	warn(c.Database.Use && c.Database.unverified(),
 		"the database is on another host and its certificate is not verified: set DB_SSLMODE=verify-full and DB_SSLROOTCERT")
 	c.OIDC.warnings(warn)
+	c.Models.warnings(warn)
 	ip, err := netip.ParseAddr(c.Session.PublishIP)
 	warn(err == nil && ip.IsUnspecified(),
 		"SESSION_PUBLISH_IP=%s publishes session ports on every address of the Docker host", c.Session.PublishIP)
