@@ -32,6 +32,7 @@ import (
 	"berth/internal/sessionport"
 	"berth/internal/storage"
 	"berth/internal/telemetry"
+	"berth/internal/usage"
 	"berth/internal/webhook"
 )
 
@@ -48,6 +49,7 @@ type App struct {
 	keys           access.Keys
 	engine         *engine // nil: sessions are processes
 	runtime        session.Runtime
+	ledger         *usage.Ledger
 	gateway        *wayOut // nil: sessions are processes
 	host           hostMonitors
 	manager        *lifecycle.Manager
@@ -130,7 +132,8 @@ func (a *App) open(ctx context.Context) error {
 		func() error { return a.openRuntime(ctx, dir) },
 		func() error { return a.openHost(ctx) },
 		func() error { return a.openPorts(dir) },
-		func() error { a.openGateway(); return nil },
+		a.openUsage,
+		a.openGateway,
 		func() error { return a.openManager(table) },
 		a.openWorkspaces,
 		func() error { return a.openListener(ctx, dir) },
@@ -178,6 +181,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.ports != nil {
 		work.Go(func() error { return a.ports.Run(ctx, a.servePort) })
 	}
+	work.Go(func() error { return a.ledger.Run(ctx) })
 	if a.gateway != nil {
 		work.Go(func() error { return a.gateway.serve(ctx) })
 	}

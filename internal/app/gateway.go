@@ -13,6 +13,7 @@ import (
 
 	"berth/internal/docker"
 	"berth/internal/gateway"
+	"berth/internal/gateway/model"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
 	"berth/internal/telemetry"
@@ -23,6 +24,7 @@ type wayOut struct {
 	app     *App
 	callers *gateway.Callers
 	gateway *gateway.Gateway
+	models  *model.Handler
 
 	mu    sync.Mutex
 	known []docker.Gateway // empty: not known yet
@@ -31,13 +33,24 @@ type wayOut struct {
 var _ lifecycle.Gateway = (*wayOut)(nil)
 
 // openGateway makes the gateway of sessions in containers. It listens once the engine's networks are known.
-func (a *App) openGateway() {
+func (a *App) openGateway() (err error) {
 	if a.engine == nil {
-		return
+		return nil
 	}
 	w := &wayOut{app: a, callers: gateway.NewCallers()}
-	w.gateway = gateway.New(gateway.Options{Callers: w.callers, Refused: w.refused, Logger: a.named("gateway")})
+	w.models, err = model.New(model.Options{
+		Providers: modelSettings(a.cfg.Models).Providers, Meter: a.ledger, Logger: a.named("models"),
+		Refused: func(ctx context.Context, caller session.Caller, rule, what string) {
+			w.refused(ctx, gateway.Refusal{Session: caller.Session, Address: caller.Address.String(), Rule: rule, What: what})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	a.onStop("models", func(context.Context) error { w.models.Close(); return nil })
+	w.gateway = gateway.New(gateway.Options{Callers: w.callers, Models: w.models, Refused: w.refused, Logger: a.named("gateway")})
 	a.gateway = w
+	return nil
 }
 
 // places returns where containers reach the gateway, of which those of this machine are first asked for, and then remembered: the
@@ -83,7 +96,7 @@ func (w *wayOut) Environment(ctx context.Context, s session.Session, p session.P
 			continue
 		}
 		if place.Local {
-			return w.environment(netip.AddrPortFrom(place.Address, gatewayPort), mode, token), nil
+			return w.environment(netip.AddrPortFrom(place.Address, gatewayPort), p, mode, token)
 		}
 		if mode != session.EgressOpen {
 			return nil, session.Errorf(session.CodeInvalid, "sessions with egress %s need the gateway on the engine's host, and Berth runs elsewhere: "+
@@ -94,12 +107,20 @@ func (w *wayOut) Environment(ctx context.Context, s session.Session, p session.P
 }
 
 // environment returns the variables of a container that reaches the gateway at this address.
-func (w *wayOut) environment(at netip.AddrPort, mode session.EgressMode, token session.Secret) map[string]string {
+func (w *wayOut) environment(at netip.AddrPort, p session.Profile, mode session.EgressMode, token session.Secret) (map[string]string, error) {
 	env := gateway.Environment(at, token)
 	if mode == session.EgressListed {
 		maps.Copy(env, gateway.ProxyEnvironment(at, token))
 	}
-	return env
+	if p.ConfigEnv != "" {
+		configuration, err := model.Configuration([]byte(p.Env[p.ConfigEnv]), gateway.URL(at), gateway.TokenVariable,
+			modelSettings(w.app.live.Load().Models))
+		if err != nil {
+			return nil, session.Errorf(session.CodeInvalid, "the profile's %s: %v", p.ConfigEnv, err)
+		}
+		env[p.ConfigEnv] = string(configuration)
+	}
+	return env, nil
 }
 
 // gatewayPort is the port of the gateway's HTTP listener.
@@ -114,6 +135,11 @@ func (w *wayOut) serve(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // ctx has ended
 	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.app.cfg.Server.DrainTimeout.Duration())
+		defer cancel()
+		_ = w.gateway.Shutdown(ctx)
+	}()
 	log := w.app.named("gateway")
 	work, ctx := errgroup.WithContext(ctx)
 	for _, place := range places {
@@ -190,4 +216,3 @@ func (w *wayOut) refused(ctx context.Context, r gateway.Refusal) {
 	w.app.named("gateway").DebugContext(ctx, "refused", "session_id", r.Session, "address", r.Address, "rule", r.Rule, "what", r.What)
 	w.app.audit.RefusedEgress(ctx, r.Session, r.Address, r.Rule, r.What)
 }
-

@@ -10,7 +10,7 @@ import (
 
 // reloadable are the settings that can be changed while Berth runs.
 var reloadable = []string{
-	"LOG_LEVEL", "MAX_CONCURRENT_SESSIONS", "MEMORY_WARNING_THRESHOLD", "CPU_WARNING_THRESHOLD", "RESOURCE_CRITICAL_THRESHOLD",
+	"LOG_LEVEL", "MAX_CONCURRENT_SESSIONS", "models", "BERTH_MODEL", "BERTH_SMALL_MODEL", "MEMORY_WARNING_THRESHOLD", "CPU_WARNING_THRESHOLD", "RESOURCE_CRITICAL_THRESHOLD",
 }
 
 // Reload applies those settings of a valid configuration that can change while Berth runs, and logs which have changed and
@@ -33,6 +33,12 @@ func (a *App) Reload(ctx context.Context, cfg config.Config) error {
 	next.Limits.MemoryWarning, next.Limits.CPUWarning, next.Limits.Critical = cfg.Limits.MemoryWarning, cfg.Limits.CPUWarning, cfg.Limits.Critical
 	if err := a.host.pressure.Adjust(next.Limits.MemoryWarning, next.Limits.CPUWarning, next.Limits.Critical); err != nil {
 		return err
+	}
+	if a.gateway != nil {
+		if err := a.gateway.models.Replace(modelSettings(cfg.Models).Providers); err != nil {
+			return err
+		}
+		next.Models = cfg.Models
 	}
 	a.manager.Limit(next.Limits.MaxSessions)
 	if a.around.level != nil {

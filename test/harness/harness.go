@@ -94,7 +94,13 @@ func (w *Env) StartGuard() {
 // Profiles gives serve a configuration file with these image profiles beside the built-in one.
 func (w *Env) Profiles(profiles map[string]session.Profile) {
 	w.t.Helper()
-	text, err := yaml.Marshal(map[string]any{"profiles": profiles})
+	w.Configure(map[string]any{"profiles": profiles})
+}
+
+// Configure gives serve a configuration file with these sections.
+func (w *Env) Configure(sections map[string]any) {
+	w.t.Helper()
+	text, err := yaml.Marshal(sections)
 	Must(w.t, err)
 	file := filepath.Join(w.Dir, "berth.yaml")
 	Must(w.t, os.WriteFile(file, text, 0o600))

@@ -15,14 +15,14 @@ const (
 	ModelAnswers = "The command said: " // before the command's output
 )
 
-// StartModel serves a scripted model where containers of the test engine reach it, and returns its base URL. It speaks the part of
-// the OpenAI API that OpenCode uses: for a prompt with a command it calls the tool bash, and with the tool's result it answers.
+// ModelKey is the key that the scripted model wants.
+const ModelKey = "the-operators-own-key"
+
+// StartModel serves a scripted model on this machine, and returns its base URL. It speaks the part of the OpenAI API that OpenCode
+// uses: for a prompt with a command it calls the tool bash, and with the tool's result it answers.
 func StartModel(t testing.TB) string {
 	t.Helper()
-	server := httptest.NewUnstartedServer(http.HandlerFunc(complete))
-	_ = server.Listener.Close()
-	server.Listener = listenNextDoor(t)
-	server.Start()
+	server := httptest.NewServer(http.HandlerFunc(complete))
 	t.Cleanup(server.Close)
 	return server.URL + "/v1"
 }
@@ -47,6 +47,10 @@ func (m message) text() string {
 }
 
 func complete(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Authorization") != "Bearer "+ModelKey {
+		http.Error(w, "wrong key", http.StatusUnauthorized)
+		return
+	}
 	var asked struct {
 		Messages []message
 		Tools    []json.RawMessage

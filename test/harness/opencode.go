@@ -1,8 +1,6 @@
 package harness
 
 import (
-	"fmt"
-	"maps"
 	"os"
 	"testing"
 
@@ -27,16 +25,20 @@ func OpenCodeImage(t testing.TB) string {
 	return image
 }
 
-// NewOpenCode is like [New] with sessions of the real OpenCode, whose agent asks the scripted model.
+// NewOpenCode is like [New] with sessions of the real OpenCode, whose agent asks the scripted model by way of the gateway.
 func NewOpenCode(t testing.TB) *Env {
 	t.Helper()
 	image := OpenCodeImage(t)
 	w := New(t)
 	profile := config.Default().Profiles["opencode"]
-	profile.Image, profile.Env = image, maps.Clone(profile.Env)
-	profile.Env["OPENCODE_CONFIG_CONTENT"] = fmt.Sprintf(`{"autoupdate":false,"share":"disabled","enabled_providers":["scripted"],
-		"model":"scripted/m1","small_model":"scripted/m1","provider":{"scripted":{"npm":"@ai-sdk/openai-compatible","name":"Scripted",
-		"options":{"baseURL":%q,"apiKey":"none"},"models":{"m1":{"name":"Model One","tool_call":true,"limit":{"context":100000,"output":8000}}}}}}`, StartModel(t))
-	w.Profiles(map[string]session.Profile{"opencode": profile})
+	profile.Image = image
+	w.Configure(map[string]any{
+		"profiles": map[string]session.Profile{"opencode": profile},
+		"models": map[string]any{"model": "scripted/m1", "small_model": "scripted/m1", "providers": map[string]any{"scripted": map[string]any{
+			"kind": "openai-compatible", "base_url": StartModel(t), "key": ModelKey, "models": map[string]any{
+				"m1": map[string]any{"name": "Model One", "context": 100_000, "output": 8000},
+			},
+		}}},
+	})
 	return w
 }
