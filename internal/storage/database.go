@@ -20,6 +20,7 @@ type database struct {
 	*postgres.Store
 	environment
 	peers    *postgres.Peers
+	usage    *postgres.Usage
 	failover *failover.Store // nil: without the database nothing is written
 
 	mu      sync.Mutex
@@ -64,6 +65,7 @@ func (s *Storage) openDatabase(ctx context.Context) error {
 	}
 	s.Store, s.backend, s.database, s.Process = db.Store, db, db, process
 	s.Feed, s.Peers, s.Hold = db.Store, db.peers, db.hold()
+	s.Usage, s.UsageJournal = db.usage, usageJournal{s.dir}
 	s.Tokens, s.TokensChanged = sharedTokens{db}, db.PlatformTokensChanged()
 	if s.cfg.Database.Fallback {
 		if db.failover, err = s.newFailover(ctx, db); err != nil {
@@ -142,7 +144,7 @@ func (s *Storage) newDatabase() (_ *database, process string, err error) {
 		return nil, "", err
 	}
 	s.onClose("database", func() error { store.Close(); return nil })
-	return &database{Store: store, environment: s.environment}, process, nil
+	return &database{Store: store, usage: store.Usage(), environment: s.environment}, process, nil
 }
 
 // connect prepares the database, if it can be reached within [connectTimeout].
@@ -175,6 +177,9 @@ func (db *database) connect(begun context.Context) (Identity, error) {
 		return Identity{}, err
 	}
 	if err := db.moveWaiting(ctx); err != nil {
+		return Identity{}, err
+	}
+	if err := db.moveUsage(ctx); err != nil {
 		return Identity{}, err
 	}
 	return id, db.peers.Join(ctx)

@@ -35,7 +35,10 @@ func (s *Storage) newFailover(ctx context.Context, db *database) (*failover.Stor
 			if err := db.pin(ctx, s.Identity.Instance); err != nil {
 				return err
 			}
-			return db.moveWaiting(ctx)
+			if err := db.moveWaiting(ctx); err != nil {
+				return err
+			}
+			return db.moveUsage(ctx)
 		},
 		Logger: s.named("failover"),
 	})

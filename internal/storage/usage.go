@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,39 @@ func (s *Storage) newUsage() (*jsonfile.Usage, error) {
 	}
 	s.onClose("usage", store.Close)
 	return store, nil
+}
+
+// moveUsage moves the usage of the state directory into the database. It may be killed at any moment and repeated: an import keeps
+// the greater numbers. The files are kept in a dated directory.
+func (db *database) moveUsage(ctx context.Context) error {
+	path := db.dir.path(usageDir)
+	if !jsonfile.Exists(path) {
+		return nil
+	}
+	file, err := jsonfile.OpenUsage(path, jsonfile.UsageOptions{Logger: db.named("usage")})
+	if err != nil {
+		return fileError{err}
+	}
+	records, err := file.Records(ctx)
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return fileError{err}
+	}
+	moved, err := db.usage.Import(ctx, records)
+	if err != nil {
+		return err
+	}
+	backup := path + ".migrated-" + stamp()
+	if err := os.Rename(path, backup); err != nil {
+		return fileError{err}
+	}
+	if err := atomicfile.SyncDir(string(db.dir)); err != nil {
+		return fileError{err}
+	}
+	db.log.InfoContext(ctx, "usage moved into the database", "records", len(records), "added", moved, "backup", backup)
+	return nil
 }
 
 // usageJournal is a file of the state directory.

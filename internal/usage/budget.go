@@ -42,7 +42,7 @@ type Kind string
 // Every kind. Periods are those of the calendar in UTC.
 const (
 	RequestsPerMinute Kind = "requests_per_minute"
-	TokensPerDay      Kind = "tokens_per_day"
+	TokensPerDay      Kind = "tokens_per_day" //nolint:gosec // of models
 	MoneyPerMonth     Kind = "money_per_month"
 )
 

@@ -55,17 +55,14 @@ func (l *Ledger) Sum(ctx context.Context, q Query) (Page, error) { return l.stor
 // failure says what is used up, and when it renews.
 func (r Refusal) failure(now time.Time, currency string) error {
 	limit, key := r.Limit, r.Limit.Key
-	count, unit := grouped, ""
+	count, what := grouped, "today's %s tokens"
 	switch key.Kind {
 	case RequestsPerMinute:
-		unit = "this minute's %s requests"
-	case TokensPerDay:
-		unit = "today's %s tokens"
-	default:
-		unit = "this month's %s " + currency
-		count = Money
+		what = "this minute's %s requests"
+	case MoneyPerMonth:
+		count, what = func(micros int64) string { return strings.TrimSpace(Money(micros) + " " + currency) }, "this month's %s"
 	}
-	text := fmt.Sprintf(unit, count(limit.Max)) + fmt.Sprintf(" of %s %s are used up: %s used", key.Holder.Kind, key.Holder.Name, count(r.Now.Used))
+	text := fmt.Sprintf(what+" of %s %s are used up: %s used", count(limit.Max), key.Holder.Kind, key.Holder.Name, count(r.Now.Used))
 	if r.Now.Held > 0 {
 		text += fmt.Sprintf(", %s held by running calls", count(r.Now.Held))
 	}

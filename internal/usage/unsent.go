@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+
+	"berth/internal/session"
 )
 
 // Settlement is what the call of a hold used.
@@ -98,8 +100,10 @@ func (l *Ledger) flush(ctx context.Context) error {
 	var done []string
 	var failure error
 	for _, s := range l.unsent.waiting() {
-		if failure = l.store.Settle(ctx, s.Hold, s.Used); failure != nil {
+		if failure = l.store.Settle(ctx, s.Hold, s.Used); isTemporary(failure) {
 			break
+		} else if failure != nil { // it would block the others
+			l.opts.Logger.ErrorContext(ctx, "the store does not accept the usage of a call", "session_id", s.Hold.Session, "error", failure)
 		}
 		done = append(done, s.Hold.ID)
 	}
@@ -107,4 +111,9 @@ func (l *Ledger) flush(ctx context.Context) error {
 		l.opts.Logger.WarnContext(ctx, "the journal of usage was not written", "error", err)
 	}
 	return failure
+}
+
+func isTemporary(err error) bool {
+	code := session.CodeOf(err)
+	return code == session.CodeStoreUnavailable || code == session.CodeCanceled
 }
