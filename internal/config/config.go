@@ -44,6 +44,7 @@ type Config struct {
 	HTTPPool HTTPPool `yaml:"http_pool"`
 	Log      Log      `yaml:"log"`
 	Models   Models   `yaml:"models"`
+	Budgets  Budgets  `yaml:"budgets"`
 
 	// Profiles are the image profiles by name: the built-in ones and those of the configuration file.
 	Profiles map[string]session.Profile `yaml:"profiles"`
@@ -134,6 +135,7 @@ func Default() Config {
 			MaxSizeMB:   10,
 			BackupCount: 5,
 		},
+		Budgets:  Budgets{Currency: "USD"},
 		Profiles: maps.Clone(builtinProfiles()),
 	}
 }

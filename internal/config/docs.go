@@ -91,6 +91,25 @@ models:
       parameters: [] # members of request bodies that Berth does not know and passes on
 ` + "```" + `
 
+## Budgets
+
+What owners and sessions may use of models. Periods are those of the calendar in UTC: a minute, a day, a month. A limit that is missing
+or 0 is none; a budget under ` + "`owners`" + ` replaces that of ` + "`owner`" + ` as a whole. Sessions that nobody owns share no budget: their own one limits
+them. The section is read again when Berth reloads its configuration.
+
+` + "```yaml" + `
+budgets:
+  currency: USD # of prices and of money: text only
+  owner: # of every owner
+    requests_per_minute: 60
+    tokens_per_day: 5000000 # of prompts and answers, cached ones included
+    money_per_month: 50 # by the prices of models
+  owners:
+    alice: {tokens_per_day: 20000000, money_per_month: 200}
+  session: # of every session
+    requests_per_minute: 30
+` + "```" + `
+
 ## Image profiles
 
 An image profile defines what a server image needs: port, user, probe, credential, directories. Profiles are under

@@ -48,8 +48,8 @@ func variables() map[string]reflect.StructField {
 	return fields
 }
 
-// Changed lists the variables whose settings differ, in the order of the documentation, and "profiles" and "models"
-// if those do. Secrets are compared and not shown.
+// Changed lists the variables whose settings differ, in the order of the documentation, and "profiles", "models" and
+// "budgets" if those do. Secrets are compared and not shown.
 func Changed(a, b Config) []string {
 	var changed []string
 	values := map[string]any{}
@@ -66,6 +66,9 @@ func Changed(a, b Config) []string {
 	}
 	if !reflect.DeepEqual(a.Models.Providers, b.Models.Providers) {
 		changed = append(changed, "models")
+	}
+	if !reflect.DeepEqual(a.Budgets.withoutCurrency(), b.Budgets.withoutCurrency()) {
+		changed = append(changed, "budgets")
 	}
 	return changed
 }

@@ -370,3 +370,16 @@ type Models struct {
 	// Providers are the providers by name.
 	Providers map[string]ModelProvider `yaml:"providers,omitempty" env:"-"`
 }
+
+// Budgets configures what owners and sessions may use of models. Limits are in the configuration file only, see below.
+type Budgets struct {
+	// Unit of prices and of money, which is text only.
+	Currency string `yaml:"currency" env:"BERTH_CURRENCY"`
+
+	// Owner is the budget of every owner that Owners does not name.
+	Owner Budget `yaml:"owner,omitempty" env:"-"`
+	// Owners replaces the budget of owners, by name, as a whole.
+	Owners map[string]Budget `yaml:"owners,omitempty" env:"-"`
+	// Session is the budget of every session.
+	Session Budget `yaml:"session,omitempty" env:"-"`
+}

@@ -45,6 +45,7 @@ func (c Config) Validate() error {
 	v.pool(c)
 	v.log(c.Log)
 	v.models(c.Models)
+	v.budgets(c.Budgets)
 	v.profiles(c)
 	return faultsError(v.faults)
 }
