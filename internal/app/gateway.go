@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"berth/internal/access"
 	"berth/internal/docker"
 	"berth/internal/gateway"
 	"berth/internal/gateway/model"
@@ -25,6 +26,8 @@ type wayOut struct {
 	callers *gateway.Callers
 	gateway *gateway.Gateway
 	models  *model.Handler
+	blocked *access.Limiter[session.ID] // of events in timelines
+	events  chan gateway.Refusal        // for timelines
 
 	mu    sync.Mutex
 	known []docker.Gateway // empty: not known yet
@@ -37,7 +40,10 @@ func (a *App) openGateway() (err error) {
 	if a.engine == nil {
 		return nil
 	}
-	w := &wayOut{app: a, callers: gateway.NewCallers()}
+	w := &wayOut{
+		app: a, callers: gateway.NewCallers(),
+		blocked: access.NewLimiter[session.ID](blockedBurst, blockedEvery, mostBlocked), events: make(chan gateway.Refusal, mostEvents),
+	}
 	w.models, err = model.New(model.Options{
 		Providers: modelSettings(a.cfg.Models).Providers, Meter: a.ledger, Logger: a.named("models"),
 		Refused: func(ctx context.Context, caller session.Caller, rule, what string) {
@@ -123,6 +129,14 @@ func (w *wayOut) environment(at netip.AddrPort, p session.Profile, mode session.
 	return env, nil
 }
 
+// Events of refusals in a session's timeline. All are in the log, and those of its share in the audit trail.
+const (
+	blockedBurst = 5
+	blockedEvery = time.Minute
+	mostBlocked  = 4096 // sessions
+	mostEvents   = 64   // that wait for the store
+)
+
 // gatewayPort is the port of the gateway's HTTP listener.
 const gatewayPort = 8081
 
@@ -142,6 +156,7 @@ func (w *wayOut) serve(ctx context.Context) error {
 	}()
 	log := w.app.named("gateway")
 	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { w.tell(ctx); return nil })
 	for _, place := range places {
 		if !place.Local {
 			log.WarnContext(ctx, "the gateway is not on the engine's host: sessions have no models of the operator's, and reach what the host reaches",
@@ -215,4 +230,25 @@ func (w *wayOut) refused(ctx context.Context, r gateway.Refusal) {
 	ctx = telemetry.WithRequestID(ctx, telemetry.NewRequestID())
 	w.app.named("gateway").DebugContext(ctx, "refused", "session_id", r.Session, "address", r.Address, "rule", r.Rule, "what", r.What)
 	w.app.audit.RefusedEgress(ctx, r.Session, r.Address, r.Rule, r.What)
+	if r.Session == "" || w.blocked.Take(r.Session) > 0 {
+		return
+	}
+	select {
+	case w.events <- r:
+	default: // the store is slow, and nobody waits for a timeline
+	}
+}
+
+// tell adds refusals to the timelines of sessions, until ctx ends.
+func (w *wayOut) tell(ctx context.Context) {
+	for {
+		select {
+		case r := <-w.events:
+			if err := w.app.manager.Blocked(ownRequest(ctx), r.Session, r.What); err != nil {
+				w.app.named("gateway").DebugContext(ctx, "refusal not added to the timeline", "session_id", r.Session, "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }

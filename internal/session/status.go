@@ -52,6 +52,7 @@ const (
 	EventRotated     EventType = "rotated"       // it has another token
 	EventDeleted     EventType = "deleted"       // reported only if a delete had failed before
 	EventUpgraded    EventType = "upgraded"      // it runs on another image
+	EventBlocked     EventType = "blocked"       // the gateway has refused a request of its container
 	EventReverted    EventType = "reverted"      // it is back on the previous image, with the state of that time
 )
 

@@ -1,0 +1,41 @@
+package lifecycle_test
+
+import (
+	"fmt"
+	"testing"
+
+	"berth/internal/lifecycle"
+	"berth/internal/session"
+)
+
+// Programs in a container cannot push the events out that tell what happened to their session.
+func TestBlockedRequestsTakeAFewEventsOnly(t *testing.T) {
+	t.Parallel()
+	h := newFixture(t)
+	issued, err := h.Create(t.Context(), lifecycle.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := issued.Wait(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		for range 2 {
+			if err := h.Blocked(t.Context(), s.ID, fmt.Sprintf("host-%d.example:443 is not on the list", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got := h.stored(s.ID)
+	var blocked []string
+	kinds := map[session.EventType]bool{}
+	for _, e := range got.Timeline {
+		if kinds[e.Type] = true; e.Type == session.EventBlocked {
+			blocked = append(blocked, e.Reason)
+		}
+	}
+	if len(blocked) != 5 || blocked[4] != "host-99.example:443 is not on the list" || !kinds[session.EventCreated] || !kinds[session.EventReady] {
+		t.Errorf("the timeline is %v, want created, ready, and the last five blocked requests", got.Timeline)
+	}
+}
