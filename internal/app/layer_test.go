@@ -17,6 +17,7 @@ var rank = map[string]int{
 	"berth/internal/engineaddr": 0,
 	"berth/internal/fileowner":  0,
 	"berth/internal/inflight":   0,
+	"berth/internal/modeltest":  0,
 	"berth/internal/pin":        0,
 	"berth/internal/pipenet":    0,
 	"berth/internal/session":    0,
