@@ -31,6 +31,7 @@ func fieldsOf(s httpapi.Session) [][2]string {
 		{"owner", s.Owner},
 		{"profile", s.Profile},
 		{"image", imageOf(s)},
+		{"limits", limitsOf(s.Shape)},
 		{"container", s.ContainerName},
 		{"workspace", s.HostDir},
 		{"created", localTime(&s.CreatedAt)},
@@ -38,6 +39,11 @@ func fieldsOf(s httpapi.Session) [][2]string {
 	}
 	if s.Workspace != nil {
 		fields = append(fields, [2]string{"size", sizeOf(s.Workspace)})
+	}
+	for _, f := range shapeFields(s.Shape) {
+		if f[1] != "" {
+			fields = append(fields, f)
+		}
 	}
 	if len(s.OutOfDate) > 0 {
 		names := make([]string, len(s.OutOfDate))
@@ -59,6 +65,25 @@ func fieldsOf(s httpapi.Session) [][2]string {
 		fields = append(fields, [2]string{"error", s.LastError})
 	}
 	return fields
+}
+
+// limitsOf are the limits of a session's next container as text.
+func limitsOf(s httpapi.Shape) string {
+	return fmt.Sprintf("%s of memory, %g CPUs, %d processes", s.Memory, s.CPUs, s.PIDs)
+}
+
+// shapeFields are what was asked for at a session's creation; empty: it was not.
+func shapeFields(s httpapi.Shape) [][2]string {
+	repository := s.Repository
+	if s.Ref != "" {
+		repository += " at " + s.Ref
+	}
+	return [][2]string{
+		{"repository", repository},
+		{"environment", strings.Join(s.Env, ", ")},
+		{"egress", s.Egress},
+		{"egress allow", strings.Join(s.Allow, ", ")},
+	}
 }
 
 // sizeOf is the size of a session's volumes as text; "" when it is not known.

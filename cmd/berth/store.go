@@ -101,7 +101,7 @@ type storeExportCmd struct {
 // Help is shown by berth store export --help.
 func (storeExportCmd) Help() string {
 	return `Writes all sessions in the format of the file in the state directory: a backup, or the migration from the database to the
-file. It contains digests of tokens, and no tokens.
+file. It contains digests of tokens, and no tokens, but the values of sessions' environment variables.
 
 Examples:
 

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"net"
@@ -83,11 +82,11 @@ func (w *wayOut) absent() bool {
 }
 
 // Egress implements [lifecycle.Gateway].
-func (w *wayOut) Egress(_ session.Session, p session.Profile) (session.EgressMode, []string) {
+func (w *wayOut) Egress(s session.Session, p session.Profile) (session.EgressMode, []string) {
 	if p.Egress == "" && w.absent() {
-		return session.EgressOpen, nil
+		p.Egress = session.EgressOpen
 	}
-	return cmp.Or(p.Egress, session.EgressListed), p.EgressAllow
+	return p.Narrowed(s.Shape, nil)
 }
 
 // Environment implements [lifecycle.Gateway].

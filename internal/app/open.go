@@ -2,8 +2,8 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"time"
 
@@ -89,17 +89,21 @@ func (a *App) openDocker(ctx context.Context) (session.Runtime, error) {
 	return e, a.storage.Claim(ctx, e)
 }
 
-// profiles returns the configured profiles. A process knows its workspace by another directory than a container does, so that the
+// profiles returns the configured profiles with their configuration in its variable. A process knows its workspace by another directory than a container does, so that the
 // path which a profile gives for the workspace's page leads nowhere.
-func (a *App) profiles() map[string]session.Profile {
-	profiles := maps.Clone(a.cfg.Profiles)
-	for name, p := range profiles {
+func (a *App) profiles() (map[string]session.Profile, error) {
+	profiles := make(map[string]session.Profile, len(a.cfg.Profiles))
+	for name, p := range a.cfg.Profiles {
+		p, err := p.WithConfig()
+		if err != nil {
+			return nil, fmt.Errorf("profile %s: %w", name, err)
+		}
 		if a.cfg.Session.Runtime == config.RuntimeProcess {
 			p.Landing = ""
-			profiles[name] = p
 		}
+		profiles[name] = p
 	}
-	return profiles
+	return profiles, nil
 }
 
 func (a *App) openManager(table *proxy.Table) (err error) {
@@ -117,11 +121,17 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 	if a.gateway != nil {
 		wayOut = a.gateway
 	}
+	images, err := session.ParseImagePatterns(c.Session.AllowedImages)
+	if err != nil {
+		return err
+	}
+	profiles, err := a.profiles()
+	if err != nil {
+		return err
+	}
 	a.manager, err = lifecycle.NewManager(a.store, a.runtime, probe.New(), a.routes(table), a.keys, lifecycle.Options{
-		Profiles: a.profiles(), DefaultProfile: c.Session.Profile,
-		Limits: session.Limits{
-			Memory: c.Limits.Memory, CPUs: session.CPUsOf(c.Limits.CPUQuota, c.Limits.CPUPeriod), Processes: c.Limits.PIDs,
-		},
+		Profiles: profiles, DefaultProfile: c.Session.Profile,
+		Limits: c.Limits.Default(), MaxLimits: c.Limits.Most(), Images: images,
 		MaxSessions:  c.Limits.MaxSessions,
 		MaxPerOwner:  c.Limits.MaxPerOwner,
 		TokenLife:    c.Token.Expiry(),

@@ -158,6 +158,10 @@ type Session struct {
 	Runtime string `yaml:"runtime" env:"BERTH_RUNTIME"`
 	// Image profile of new sessions: `opencode`, or one of `profiles:` in the configuration file.
 	Profile string `yaml:"profile" env:"BERTH_PROFILE"`
+	// Images that a session may be created with or upgraded to beside those of the profiles, separated by commas: `image:tag`,
+	// `image@sha256:…`, `image:*` for every tag and digest, or `*` for every image that the engine has. Sessions that have another
+	// image keep it.
+	AllowedImages string `yaml:"allowed_images" env:"ALLOWED_IMAGES"`
 	// Host name below which every session has a name of its own, `{id}.SESSION_DOMAIN`, with a port where it is not that of
 	// `BERTH_PUBLIC_URL`. A wildcard DNS record must lead there. Best is a domain that is registered apart from Berth's own.
 	// Empty: there are none, and browsers reach sessions only where Berth listens on a loopback address, at `{id}.localhost`.
@@ -232,6 +236,12 @@ type Limits struct {
 	CPUPeriod int64 `yaml:"cpu_period" env:"CONTAINER_CPU_PERIOD"`
 	// Maximum number of processes and threads in one session container. An OpenCode server that reaches it aborts.
 	PIDs int64 `yaml:"pids" env:"CONTAINER_PIDS_LIMIT"`
+	// Most memory that a session may ask for at its creation, or a profile for its sessions. `0`: `CONTAINER_MEMORY_LIMIT`.
+	MaxMemory session.Bytes `yaml:"max_memory" env:"MAX_SESSION_MEMORY"`
+	// Most CPUs that a session or profile may ask for, like `2.5`. `0`: those of `CONTAINER_CPU_QUOTA`.
+	MaxCPUs session.CPUs `yaml:"max_cpus" env:"MAX_SESSION_CPUS"`
+	// Most processes and threads that a session or profile may ask for. `0`: `CONTAINER_PIDS_LIMIT`.
+	MaxPIDs int64 `yaml:"max_pids" env:"MAX_SESSION_PIDS"`
 	// Maximum number of running sessions.
 	MaxSessions int `yaml:"max_sessions" env:"MAX_CONCURRENT_SESSIONS"`
 	// Maximum number of sessions of one owner, stopped ones included. `0`: no limit.

@@ -15,6 +15,7 @@ import (
 
 	"berth/internal/engineaddr"
 	"berth/internal/pin"
+	"berth/internal/session"
 )
 
 const (
@@ -125,6 +126,8 @@ func (v *checker) session(c Config) {
 	_, err := netip.ParseAddr(s.PublishIP)
 	v.that(s.PublishIP == Auto || err == nil, "SESSION_PUBLISH_IP", s.PublishIP, "must be %s or an IP address", Auto)
 	oneOf(v, "SESSION_ROUTE", s.Route, Auto, RoutePublished, RouteNetwork)
+	_, err = session.ParseImagePatterns(s.AllowedImages)
+	v.that(err == nil, "ALLOWED_IMAGES", s.AllowedImages, "must be images with a tag or digest, separated by commas: %v", err)
 	between(v, "SESSION_START_TIMEOUT", s.StartTimeout, Seconds(time.Second), Seconds(time.Hour))
 	between(v, "SESSION_STOP_TIMEOUT", s.StopTimeout, 0, Seconds(10*time.Minute))
 	between(v, "RECONCILE_INTERVAL", s.ReconcileInterval, Seconds(time.Second), Seconds(time.Hour))
@@ -166,6 +169,7 @@ func (v *checker) limits(c Config) {
 	between(v, "CONTAINER_CPU_QUOTA", l.CPUQuota, minQuota, 1024*maxPeriod)
 	between(v, "CONTAINER_CPU_PERIOD", l.CPUPeriod, minQuota, maxPeriod)
 	between(v, "CONTAINER_PIDS_LIMIT", l.PIDs, minPIDs, 1<<22)
+	v.mostLimits(c)
 	between(v, "MAX_CONCURRENT_SESSIONS", l.MaxSessions, 1, 100_000)
 	between(v, "MAX_SESSIONS_PER_OWNER", l.MaxPerOwner, 0, 100_000)
 	v.that(l.WorkspaceLimit == 0 || l.WorkspaceWarning <= l.WorkspaceLimit, "BERTH_WORKSPACE_LIMIT", l.WorkspaceLimit,

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/moby/moby/api/types/container"
+
+	"berth/internal/session"
 )
 
 const adviceRecreate = "delete the session and create it again; Berth itself never makes one without limits"
@@ -17,7 +19,7 @@ func resourceLimits(ctx context.Context, o *Options) []Finding {
 			"the settings leave out a limit: memory %s, CPU %d of %d µs, %d processes", l.Memory, l.CPUQuota, l.CPUPeriod, l.PIDs))
 	} else {
 		findings = append(findings, pass("limits-configured", "every session gets %s of memory, %.2f CPUs and %d processes at most",
-			l.Memory, float64(l.CPUQuota)/float64(l.CPUPeriod), l.PIDs))
+			l.Most().Memory, float64(l.Most().CPUs)/float64(session.OneCPU), l.Most().Processes))
 	}
 	sessions, none := o.sessions(ctx)
 	if none != nil {
@@ -53,8 +55,8 @@ func (o *Options) judgeLimits(name string, got *container.HostConfig) []Finding 
 	if got.PidsLimit == nil || *got.PidsLimit <= 0 {
 		missing("processes")
 	}
-	l := o.Config.Limits
-	if len(findings) == 0 && (got.Memory > int64(l.Memory) || cpus > float64(l.CPUQuota)/float64(max(l.CPUPeriod, 1)) || *got.PidsLimit > l.PIDs) {
+	most := o.Config.Limits.Most()
+	if len(findings) == 0 && (got.Memory > int64(most.Memory) || cpus > float64(most.CPUs)/float64(session.OneCPU)+1e-6 || *got.PidsLimit > most.Processes) {
 		findings = append(findings, warn("limit-above-settings", "restart is not enough: "+adviceRecreate,
 			"session container %s may use more than the settings say now: %d bytes, %.2f CPUs, %d processes", name, got.Memory, cpus, *got.PidsLimit))
 	}

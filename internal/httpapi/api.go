@@ -43,6 +43,7 @@ type Sessions interface {
 	SignOut(ctx context.Context, id session.ID, signIn string) error
 	Logs(ctx context.Context, id session.ID, opts session.LogOptions) (io.ReadCloser, error)
 	IdleDeadline(s session.Session) lifecycle.IdleDeadline
+	LimitsOf(s session.Session) session.Limits
 	Listen(id session.ID) (changed <-chan struct{}, stop func())
 	Health(id session.ID) (lifecycle.Health, bool)
 	Healths() []lifecycle.Health

@@ -22,6 +22,7 @@ type Session struct {
 	Image          string           `json:"image"`
 	ImageSource    string           `json:"image_source,omitempty" enum:"profile,chosen" doc:"profile: the session follows its profile's image; absent: it keeps its image until it is upgraded, like a chosen one"`
 	OutOfDate      []session.Part   `json:"out_of_date,omitempty" enum:"image,limits,environment,profile" doc:"what the next start or an upgrade would change; shown to the operator, of one session at a time"`
+	Shape          Shape            `json:"shape" doc:"its limits, and what was asked for at its creation"`
 	Upgrade        *Upgrade         `json:"upgrade,omitempty" doc:"the upgrade in progress, or the newest one, which can be taken back"`
 	ContainerName  string           `json:"container_name"`
 	ContainerID    string           `json:"container_id,omitempty"`
@@ -107,6 +108,7 @@ type NewToken struct {
 // sessionOf converts a session for the API, with its idle deadline and the size of its volumes.
 func (a *API) sessionOf(s session.Session) Session {
 	out := shown(s)
+	out.Shape = shapeOf(s.Shape, a.Sessions.LimitsOf(s))
 	out.Workspace = a.Size(s.ID)
 	for _, at := range a.Addresses(s.ID) {
 		out.Addresses = append(out.Addresses, addressOf(at))

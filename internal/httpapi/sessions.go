@@ -48,6 +48,7 @@ type createInput struct {
 		Profile  string           `json:"profile,omitempty" doc:"image profile; the default one if absent"`
 		Image    string           `json:"image,omitempty" maxLength:"255" doc:"image; the profile's if absent"`
 		Metadata session.Metadata `json:"metadata,omitempty" doc:"stored for the caller and returned unchanged, numbers without an exponent"`
+		ShapeParams
 	}
 }
 
@@ -63,6 +64,10 @@ func (a *API) createSession(ctx context.Context, in *createInput) (*createOutput
 	req := lifecycle.Request{IdempotencyKey: in.IdempotencyKey, TokenDigest: digest}
 	if in.Body != nil {
 		req.Owner, req.Profile, req.Image, req.Metadata = in.Body.Owner, in.Body.Profile, in.Body.Image, in.Body.Metadata
+		var err error
+		if req.Shape, err = in.Body.shape(); err != nil {
+			return nil, err
+		}
 	}
 	if err := restrict(access.PrincipalOf(ctx), &req); err != nil {
 		return nil, err

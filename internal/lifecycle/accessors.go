@@ -27,6 +27,11 @@ func (m *Manager) Unrecorded() int { return m.orphans.count() }
 // a container without a record could then not be told from an orphan. Sessions of another process are followed, not changed.
 func (m *Manager) Reconcile(ctx context.Context) error { return m.reconciler.reconcileAll(ctx) }
 
+// LimitsOf returns the limits that a session's next container gets.
+func (m *Manager) LimitsOf(s session.Session) session.Limits {
+	return m.opts.limitsOf(*m.routes.profileOf(s), s.Shape)
+}
+
 // OutOfDate returns the parts of a session's container that its next start would change; nil if there are none or no
 // container exists.
 func (m *Manager) OutOfDate(ctx context.Context, s session.Session) ([]session.Part, error) {

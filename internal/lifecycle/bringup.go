@@ -106,7 +106,7 @@ func (b *containers) ensureContainer(ctx context.Context, s session.Session) (se
 			return session.Container{}, err
 		}
 	}
-	if err := b.enoughMemory(s.Profile, spec.Profile); err != nil {
+	if err := b.opts.enoughMemory(s.Profile, spec.Profile, s.Shape); err != nil {
 		return session.Container{}, err
 	}
 	return b.runtime.Create(ctx, spec)

@@ -15,6 +15,7 @@ type Request struct {
 	Profile  string           // default: Options.DefaultProfile
 	Image    string           // default: the profile's
 	Metadata session.Metadata // at most 64 KiB of JSON
+	Shape    session.Shape    // never more than the profile and the operator's maxima allow
 
 	TokenDigest string // of the session's token; empty: no token is accepted
 
@@ -61,8 +62,13 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	if err := req.check(); err != nil {
 		return Issued{}, err
 	}
-	if err := m.make.enoughMemory(req.Profile, profile); err != nil {
+	if err := m.opts.checkShape(req.Profile, profile, req.Shape); err != nil {
 		return Issued{}, err
+	}
+	if source == session.ImageChosen {
+		if err := m.opts.checkAllowed(req.Image); err != nil {
+			return Issued{}, err
+		}
 	}
 	id := session.NewID()
 	if req.IdempotencyKey != "" {
@@ -70,7 +76,7 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 	}
 	now := m.opts.now()
 	s := session.Session{
-		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, ImageSource: source, Metadata: req.Metadata,
+		ID: id, Owner: req.Owner, Profile: req.Profile, Image: req.Image, ImageSource: source, Metadata: req.Metadata, Shape: req.Shape.Clone(),
 		ContainerName: newContainerName(), Status: session.Creating, CreatedAt: now, LastAccessed: now,
 		Operation: m.rules.operation(session.OpCreate, now),
 		Token:     session.Token{}.Replaced(req.TokenDigest, now, m.opts.TokenLife, 0),
@@ -134,11 +140,11 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	// engine, which stores neither owners nor metadata.
 	nameless := s.Owner == "" && req.Owner != ""
 	if nameless {
-		s.Owner, s.Metadata = req.Owner, req.Metadata
+		s.Owner, s.Metadata, s.Shape = req.Owner, req.Metadata, req.Shape
 	}
 	// The operator's defaults may have changed since the first request, and so may the image of a session that was upgraded.
 	sameImage := s.Upgrade != nil || cmp.Or(req.Image, s.Image) == s.Image
-	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || !sameImage || !sameMetadata(s.Metadata, req.Metadata) {
+	if s.Owner != req.Owner || cmp.Or(req.Profile, s.Profile) != s.Profile || !sameImage || !sameMetadata(s.Metadata, req.Metadata) || !s.Shape.Same(req.Shape) {
 		return Issued{}, session.Errorf(session.CodeIdempotencyMismatch, "this idempotency key was used for a different request; use a new key")
 	}
 	if s.Operation != nil {
@@ -146,7 +152,7 @@ func (m *Manager) replay(ctx context.Context, id session.ID, req Request) (Issue
 	}
 	if nameless {
 		if _, err := m.records.change(ctx, id, func(now *session.Session) error {
-			now.Owner, now.Metadata = req.Owner, req.Metadata
+			now.Owner, now.Metadata, now.Shape = req.Owner, req.Metadata, req.Shape.Clone()
 			return nil
 		}); err != nil {
 			return Issued{}, err

@@ -47,27 +47,31 @@ type Options struct {
 	Process        string                     // names this process in records; default: a random ID
 	Profiles       map[string]session.Profile // by name
 	DefaultProfile string                     // for requests that name none; default: "opencode"
-	Limits         session.Limits             // of every container
-	MaxSessions    int                        // sessions that may be creating or running at once; 0: no limit
-	MaxPerOwner    int                        // sessions of one owner, stopped ones included; 0: no limit
-	TokenLife      time.Duration              // 0: tokens do not expire
-	SignInLife     time.Duration              // of a browser's sign-in; default 7 days
-	DeviceLife     time.Duration              // of a paired device's token; default 30 days
-	SweepEvery     time.Duration              // between two removals of the digests of expired tokens; default 1 h
-	StartTimeout   time.Duration              // from the begin of a start to the first answer; default 2 min
-	StopTimeout    time.Duration              // from SIGTERM to SIGKILL; default 10 s
-	ProbeInterval  time.Duration              // between the starts of two readiness probes, at most; default 150 ms
-	ProbeTimeout   time.Duration              // of one probe; default 1 s
-	ReconcileEvery time.Duration              // default 30 s
-	OrphanGrace    time.Duration              // from the first sight of a container without a record to its removal; default 5 min
-	Hold           OrphanHold                 // where kept containers are recorded; nil: in this process only
-	Handover       time.Duration              // from taking an operation over from a living process to acting; default 1 s
-	IdleTimeout    time.Duration              // a session that was not used for so long is stopped; 0: never
-	MaxBusy        time.Duration              // how long a busy server keeps an unused session running beyond IdleTimeout; default 12 h
-	MaxLifetime    time.Duration              // of a session, from its creation; 0: unlimited
-	Health         HealthOptions              // how sessions are monitored
-	Peers          Peers                      // other processes on the store; nil: none
-	Feed           Feed                       // their changes; nil: the next reconciliation detects them
+	Limits         session.Limits             // of containers whose session and profile ask for none
+	MaxLimits      session.Limits             // what a session may ask for; zero members: those of Limits
+	Images         []session.ImagePattern     // what sessions may be created with and upgraded to, beside the profiles' images
+	// Covers reports whether an egress list has everything that a rule allows. Nil: only the same text is covered.
+	Covers         func(allow []string, rule string) bool
+	MaxSessions    int           // sessions that may be creating or running at once; 0: no limit
+	MaxPerOwner    int           // sessions of one owner, stopped ones included; 0: no limit
+	TokenLife      time.Duration // 0: tokens do not expire
+	SignInLife     time.Duration // of a browser's sign-in; default 7 days
+	DeviceLife     time.Duration // of a paired device's token; default 30 days
+	SweepEvery     time.Duration // between two removals of the digests of expired tokens; default 1 h
+	StartTimeout   time.Duration // from the begin of a start to the first answer; default 2 min
+	StopTimeout    time.Duration // from SIGTERM to SIGKILL; default 10 s
+	ProbeInterval  time.Duration // between the starts of two readiness probes, at most; default 150 ms
+	ProbeTimeout   time.Duration // of one probe; default 1 s
+	ReconcileEvery time.Duration // default 30 s
+	OrphanGrace    time.Duration // from the first sight of a container without a record to its removal; default 5 min
+	Hold           OrphanHold    // where kept containers are recorded; nil: in this process only
+	Handover       time.Duration // from taking an operation over from a living process to acting; default 1 s
+	IdleTimeout    time.Duration // a session that was not used for so long is stopped; 0: never
+	MaxBusy        time.Duration // how long a busy server keeps an unused session running beyond IdleTimeout; default 12 h
+	MaxLifetime    time.Duration // of a session, from its creation; 0: unlimited
+	Health         HealthOptions // how sessions are monitored
+	Peers          Peers         // other processes on the store; nil: none
+	Feed           Feed          // their changes; nil: the next reconciliation detects them
 	Now            func() time.Time
 	Logger         *slog.Logger
 	Tracer         Tracer    // of background work; nil: it uses the context of Run
@@ -139,8 +143,8 @@ func (o Options) validate() error {
 	// Other profiles may be unused: a create with one that needs more is refused.
 	if p, ok := o.Profiles[o.DefaultProfile]; !ok {
 		faults = append(faults, fmt.Errorf("there is no profile %q", o.DefaultProfile))
-	} else if o.Limits.Memory < p.MinMem {
-		faults = append(faults, fmt.Errorf("profile %s needs %s of memory, the limit is %s", o.DefaultProfile, p.MinMem, o.Limits.Memory))
+	} else if limit := o.limitsOf(p, session.Shape{}).Memory; limit < p.MinMem {
+		faults = append(faults, fmt.Errorf("profile %s needs %s of memory, the limit is %s", o.DefaultProfile, p.MinMem, limit))
 	}
 	if o.MaxSessions < 0 {
 		faults = append(faults, fmt.Errorf("the limit of sessions is %d; use 0 for no limit", o.MaxSessions))

@@ -34,9 +34,10 @@ func (b *containers) fullSpec(ctx context.Context, s session.Session) (session.S
 
 // specOf returns the specification without what the gateway adds to it: enough for a session's volumes.
 func (b *containers) specOf(s session.Session) session.Spec {
+	profile := *b.routes.profileOf(s)
 	return session.Spec{
-		Session: s.ID, Name: s.ContainerName, Profile: *b.routes.profileOf(s), ProfileName: s.Profile, Image: b.imageOf(s),
-		Credential: b.keys.Upstream(s.ContainerName), Limits: b.opts.Limits, CreatedAt: s.CreatedAt,
+		Session: s.ID, Name: s.ContainerName, Profile: withVariables(profile, s.Shape.Env), ProfileName: s.Profile, Image: b.imageOf(s),
+		Credential: b.keys.Upstream(s.ContainerName), Limits: b.opts.limitsOf(profile, s.Shape), CreatedAt: s.CreatedAt,
 		InUse: s.ContainerID != "",
 	}
 }
@@ -61,7 +62,7 @@ func (b *containers) isOutdated(ctx context.Context, s session.Session, spec ses
 	if len(parts) == 0 || err != nil {
 		return false, err
 	}
-	err = b.enoughMemory(s.Profile, spec.Profile)
+	err = b.opts.enoughMemory(s.Profile, spec.Profile, s.Shape)
 	if err == nil {
 		err = b.runtime.CheckImage(ctx, spec.Profile, spec.Image)
 	}
@@ -90,15 +91,6 @@ func (b *containers) outOfDate(ctx context.Context, s session.Session) ([]sessio
 	}
 	parts, err := b.runtime.Drift(ctx, s.ContainerName, spec)
 	return parts, ignoreNotFound(err)
-}
-
-// enoughMemory returns an error if the memory limit is below what a server of the profile needs.
-func (b *containers) enoughMemory(name string, p session.Profile) error {
-	if b.opts.Limits.Memory < p.MinMem {
-		return session.Errorf(session.CodeInvalid, "a server of profile %q needs %s of memory and sessions get %s; raise CONTAINER_MEMORY_LIMIT, or use another profile",
-			name, p.MinMem, b.opts.Limits.Memory)
-	}
-	return nil
 }
 
 // checkTime bounds an early check by the engine: without its result the mistake is found later.

@@ -34,7 +34,7 @@ func (m *Manager) Upgrade(ctx context.Context, id session.ID, req UpgradeRequest
 	}
 	to, source, err := m.make.imageFor(s, req)
 	if err == nil {
-		err = m.make.enoughMemory(s.Profile, m.opts.Profiles[s.Profile])
+		err = m.opts.enoughMemory(s.Profile, m.opts.Profiles[s.Profile], s.Shape)
 	}
 	if err == nil {
 		err = m.runtime.CheckImage(ctx, *m.routes.profileOf(s), to)
@@ -65,7 +65,10 @@ func (b *containers) imageFor(s session.Session, req UpgradeRequest) (string, se
 	if req.Image == "" {
 		return profile.Image, session.ImageFromProfile, nil
 	}
-	return req.Image, session.ImageChosen, (Request{Image: req.Image}).check()
+	if err := (Request{Image: req.Image}).check(); err != nil {
+		return "", "", err
+	}
+	return req.Image, session.ImageChosen, b.opts.checkAllowed(req.Image)
 }
 
 // prepareUpgrade adds an upgrade to the record s.

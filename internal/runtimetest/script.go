@@ -225,3 +225,14 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// Spec returns what a container was made from.
+func (f *Fake) Spec(name string) (session.Spec, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.containers[name]
+	if !ok {
+		return session.Spec{}, false
+	}
+	return c.spec, true
+}

@@ -20,6 +20,11 @@ type Profile struct {
 	Env    map[string]string `yaml:"env,omitempty"` // environment of the server, without the credential
 	MinMem Bytes             `yaml:"min_memory"`    // smallest memory limit with which the server works
 
+	// Memory, CPUs and Processes limit the sessions that ask for no limits themselves. 0: as the operator's settings say.
+	Memory    Bytes `yaml:"memory,omitempty"`
+	CPUs      CPUs  `yaml:"cpus,omitempty"`
+	Processes int64 `yaml:"pids,omitempty"`
+
 	// The server's own credential, set in its environment and sent to it by HTTP Basic. Berth derives the password.
 	Username    string `yaml:"username"`
 	PasswordEnv string `yaml:"password_env"`
@@ -48,6 +53,9 @@ type Profile struct {
 	// ConfigEnv is the variable of Env with the server's configuration, OpenCode's JSON, to which Berth adds the models. Empty: there
 	// is none, and sessions have no models of the operator's.
 	ConfigEnv string `yaml:"config_env,omitempty"`
+	// Config is added to the configuration in ConfigEnv: agents, commands, MCP servers and whatever else the server reads there.
+	// Members of objects are added one by one, everything else replaces what is there. Users cannot change it, and can read it.
+	Config map[string]any `yaml:"config,omitempty"`
 
 	// Landing is the path to which a browser that opens "/" is redirected; "{workspace}" in it is the workspace's directory in
 	// unpadded base64url, as OpenCode names a directory. Empty: the server's own page.
@@ -161,6 +169,11 @@ func (p Profile) Validate() error {
 		add(clash, "env sets %s, which Berth sets itself", name)
 	}
 	if err := p.Egress.Validate(); err != nil {
+		faults = append(faults, err)
+	}
+	add(p.Memory < 0 || p.CPUs < 0 || p.Processes < 0, "memory, cpus and pids must not be negative")
+	add(p.Memory > 0 && p.Memory < p.MinMem, "memory %s is below min_memory %s", p.Memory, p.MinMem)
+	if _, err := p.WithConfig(); err != nil {
 		faults = append(faults, err)
 	}
 	add(slices.Contains(p.PasswordEnvAlso, ""), "password_env_also has an empty name")

@@ -24,6 +24,7 @@ type Session struct {
 	ImageSource ImageSource
 	Upgrade     *Upgrade // the upgrade in progress, or the one that can be reverted; nil: neither
 	Host        string   // engine that the container runs on; empty for the only one
+	Shape       Shape    // what was asked of it beside the profile
 
 	ContainerName string // fixed at creation, unique, and independent of ID
 	ContainerID   string // empty until the container exists
@@ -61,6 +62,7 @@ func (s Session) Clone() Session {
 		s.Operation = new(*s.Operation)
 	}
 	s.Links, s.SignIns = slices.Clone(s.Links), slices.Clone(s.SignIns)
+	s.Shape = s.Shape.Clone()
 	s.Timeline, s.Metadata, s.Upgrade = slices.Clone(s.Timeline), s.Metadata.Clone(), s.Upgrade.Clone()
 	return s
 }

@@ -182,6 +182,16 @@ func Profile() session.Profile {
 	}
 }
 
+// Images reads a list of images that sessions may have.
+func Images(t testing.TB, list string) []session.ImagePattern {
+	t.Helper()
+	patterns, err := session.ParseImagePatterns(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return patterns
+}
+
 // alwaysReady is a prober for containers without servers: every probe succeeds.
 type alwaysReady struct{}
 
@@ -234,6 +244,7 @@ func build(t testing.TB, engine *runtimetest.Fake, prober session.Prober, change
 	}
 	h.Options = lifecycle.Options{
 		Profiles: map[string]session.Profile{"opencode": Profile()}, Limits: session.Limits{Memory: 1 << 30},
+		Images:       Images(t, "*"),
 		StartTimeout: 30 * time.Second, StopTimeout: time.Second, ProbeInterval: 10 * time.Millisecond,
 		ProbeTimeout: 300 * time.Millisecond, TokenLife: 24 * time.Hour, Now: h.Clock.now,
 	}

@@ -126,6 +126,10 @@ func Full(id session.ID) session.Session {
 		SignIns:     []session.SignIn{{ID: "in-1", Digest: "cookie", At: at(13), ExpiresAt: at(14), Browser: "Firefox"}},
 		Timeline:    []session.Event{{At: at(16), Type: session.EventCreated, By: "operator"}, {At: at(17), Type: session.EventFailed, By: "berth", Reason: "it fell over"}},
 		ImageSource: session.ImageChosen,
+		Shape: session.Shape{
+			Limits: session.Limits{Memory: 2 << 30, CPUs: 3 * session.OneCPU / 2, Processes: 300}, Env: session.Variables{"EDITOR": "vi"},
+			Repository: "https://git.example/team/app.git", Ref: "main", Egress: session.EgressListed, Allow: []string{"packages"},
+		},
 		Upgrade: &session.Upgrade{
 			Step: session.StepRevert, At: at(19), Image: "registry.example/image:2", ImageSource: session.ImageFromProfile,
 			Previous: "registry.example/image:1", WasStopped: true, Failed: "the server exited with code 3 at start",

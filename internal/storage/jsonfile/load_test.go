@@ -253,7 +253,7 @@ func TestColumnsHaveContractNames(t *testing.T) {
 		"session_id", "container_name", "container_id", "host_dir", "port", "auth_token", "created_at", "last_accessed", "status", "metadata",
 		"owner", "image", "profile", "host", "token_expires_at", "token_rotated_at", "expires_at", "last_error", "operation",
 		"operation_owner", "operation_deadline", "restart_count", "revision", "stop_reason", "timeline", "previous_auth_token", "previous_token_expires_at",
-		"image_source", "upgrade", "sign_in_links", "sign_ins",
+		"image_source", "upgrade", "sign_in_links", "sign_ins", "shape",
 	} {
 		if _, ok := got.Sessions["ses-a"][name]; !ok {
 			t.Errorf("there is no column %s", name)

@@ -70,6 +70,7 @@ var fields = []field{
 	document(GroupToken, "sign_in_links", func(s *session.Session) *[]session.Link { return &s.Links }, slices.Clone),
 	document(GroupToken, "sign_ins", func(s *session.Session) *[]session.SignIn { return &s.SignIns }, slices.Clone),
 	document(GroupState, "upgrade", func(s *session.Session) **session.Upgrade { return &s.Upgrade }, (*session.Upgrade).Clone),
+	shape(GroupState, "shape", func(s *session.Session) *session.Shape { return &s.Shape }),
 }
 
 // Columns lists all columns of a session. Together they are the complete session.
