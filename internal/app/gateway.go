@@ -3,20 +3,17 @@ package app
 import (
 	"context"
 	"maps"
-	"net"
 	"net/netip"
 	"sync"
-	"time"
-
-	"golang.org/x/sync/errgroup"
+	"sync/atomic"
 
 	"berth/internal/access"
 	"berth/internal/docker"
 	"berth/internal/gateway"
+	"berth/internal/gateway/egress"
 	"berth/internal/gateway/model"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
-	"berth/internal/telemetry"
 )
 
 // wayOut is the sessions' way out of their containers: the gateway, and where it is.
@@ -25,8 +22,10 @@ type wayOut struct {
 	callers *gateway.Callers
 	gateway *gateway.Gateway
 	models  *model.Handler
-	blocked *access.Limiter[session.ID] // of events in timelines
-	events  chan gateway.Refusal        // for timelines
+	policy  *egress.Policy
+	relay   atomic.Pointer[egress.Relay] // nil while the network is not known
+	blocked *access.Limiter[session.ID]  // of events in timelines
+	events  chan gateway.Refusal         // for timelines
 
 	mu    sync.Mutex
 	known []docker.Gateway // empty: not known yet
@@ -39,21 +38,22 @@ func (a *App) openGateway() (err error) {
 	if a.engine == nil {
 		return nil
 	}
-	w := &wayOut{
-		app: a, callers: gateway.NewCallers(),
+	w := &wayOut{app: a,
 		blocked: access.NewLimiter[session.ID](blockedBurst, blockedEvery, mostBlocked), events: make(chan gateway.Refusal, mostEvents),
+	}
+	w.callers = gateway.NewCallers(w.gone)
+	if w.policy, err = egress.NewPolicy(nil, nil); err != nil {
+		return err
 	}
 	w.models, err = model.New(model.Options{
 		Providers: modelSettings(a.cfg.Models).Providers, Meter: a.ledger, Logger: a.named("models"),
-		Refused: func(ctx context.Context, caller session.Caller, rule, what string) {
-			w.refused(ctx, gateway.Refusal{Session: caller.Session, Address: caller.Address.String(), Rule: rule, What: what})
-		},
+		Refused: w.refusedTo,
 	})
 	if err != nil {
 		return err
 	}
 	a.onStop("models", func(context.Context) error { w.models.Close(); return nil })
-	w.gateway = gateway.New(gateway.Options{Callers: w.callers, Models: w.models, Refused: w.refused, Logger: a.named("gateway")})
+	w.gateway = gateway.New(gateway.Options{Callers: w.callers, Models: w.models, Connect: gateway.ServiceFunc(w.connect), Refused: w.refused, Logger: a.named("gateway")})
 	a.gateway = w
 	return nil
 }
@@ -74,6 +74,11 @@ func (w *wayOut) places(ctx context.Context) ([]docker.Gateway, error) {
 	return known, nil
 }
 
+// covers reports whether lists and rules have everything that another one allows.
+func (w *wayOut) covers(allow []string, rule string) bool {
+	return w.policy.Subset(allow, []string{rule}) == nil
+}
+
 // absent reports whether it is known that the gateway cannot be on the engine's host, because Berth is not.
 func (w *wayOut) absent() bool {
 	w.mu.Lock()
@@ -83,10 +88,10 @@ func (w *wayOut) absent() bool {
 
 // Egress implements [lifecycle.Gateway].
 func (w *wayOut) Egress(s session.Session, p session.Profile) (session.EgressMode, []string) {
-	if p.Egress == "" && w.absent() {
+	if p.Egress == "" && len(p.EgressAllow) == 0 && w.absent() {
 		p.Egress = session.EgressOpen
 	}
-	return p.Narrowed(s.Shape, nil)
+	return p.Narrowed(s.Shape, w.covers)
 }
 
 // Environment implements [lifecycle.Gateway].
@@ -126,128 +131,4 @@ func (w *wayOut) environment(at netip.AddrPort, p session.Profile, mode session.
 		env[p.ConfigEnv] = string(configuration)
 	}
 	return env, nil
-}
-
-// Events of refusals in a session's timeline. All are in the log, and those of its share in the audit trail.
-const (
-	blockedBurst = 5
-	blockedEvery = time.Minute
-	mostBlocked  = 4096 // sessions
-	mostEvents   = 64   // that wait for the store
-)
-
-// gatewayPort is the port of the gateway's HTTP listener.
-const gatewayPort = 8081
-
-// retryGateway is how long it takes until the gateway tries again what did not work.
-const retryGateway = time.Second
-
-// serve serves the sessions' networks until ctx ends.
-func (w *wayOut) serve(ctx context.Context) error {
-	places, err := w.await(ctx)
-	if err != nil {
-		return nil //nolint:nilerr // ctx has ended
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.app.cfg.Server.DrainTimeout.Duration())
-		defer cancel()
-		_ = w.gateway.Shutdown(ctx)
-	}()
-	log := w.app.named("gateway")
-	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { w.tell(ctx); return nil })
-	for _, place := range places {
-		if !place.Local {
-			log.WarnContext(ctx, "the gateway is not on the engine's host: sessions have no models of the operator's, and reach what the host reaches",
-				"network", place.Network)
-			return nil
-		}
-		at := netip.AddrPortFrom(place.Address, gatewayPort)
-		work.Go(func() error {
-			l, err := w.listen(ctx, at)
-			if err != nil {
-				return nil //nolint:nilerr // ctx has ended
-			}
-			log.InfoContext(ctx, "gateway listens", "address", at.String(), "network", place.Network)
-			return w.gateway.Serve(ctx, l)
-		})
-	}
-	return work.Wait()
-}
-
-// await returns the places once the engine tells them. The error is that of ctx.
-func (w *wayOut) await(ctx context.Context) ([]docker.Gateway, error) {
-	said := ""
-	for {
-		places, err := w.places(ownRequest(ctx))
-		if err == nil {
-			return places, nil
-		}
-		if text := session.MessageOf(err); text != said && ctx.Err() == nil {
-			w.app.named("gateway").WarnContext(ctx, "gateway not served yet, trying again", "error", err)
-			said = text
-		}
-		if err := wait(ctx, retryGateway); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// listen listens once the address is free: another process of this installation may serve it, which knows the same sessions. The
-// error is that of ctx.
-func (w *wayOut) listen(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
-	said := false
-	for {
-		l, err := gateway.Listen(ctx, at)
-		if err == nil {
-			return l, nil
-		}
-		if !said && ctx.Err() == nil {
-			w.app.named("gateway").WarnContext(ctx, "gateway not served by this process, trying again", "address", at.String(), "error", err)
-			said = true
-		}
-		if err := wait(ctx, retryGateway); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// wait waits, or returns the error of ctx.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// refused records what the gateway has refused.
-func (w *wayOut) refused(ctx context.Context, r gateway.Refusal) {
-	ctx = telemetry.WithRequestID(ctx, telemetry.NewRequestID())
-	w.app.named("gateway").DebugContext(ctx, "refused", "session_id", r.Session, "address", r.Address, "rule", r.Rule, "what", r.What)
-	w.app.audit.RefusedEgress(ctx, r.Session, r.Address, r.Rule, r.What)
-	if r.Session == "" || w.blocked.Take(r.Session) > 0 {
-		return
-	}
-	select {
-	case w.events <- r:
-	default: // the store is slow, and nobody waits for a timeline
-	}
-}
-
-// tell adds refusals to the timelines of sessions, until ctx ends.
-func (w *wayOut) tell(ctx context.Context) {
-	for {
-		select {
-		case r := <-w.events:
-			if err := w.app.manager.Blocked(ownRequest(ctx), r.Session, r.What); err != nil {
-				w.app.named("gateway").DebugContext(ctx, "refusal not added to the timeline", "session_id", r.Session, "error", err)
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
 }

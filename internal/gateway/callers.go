@@ -13,6 +13,8 @@ import (
 
 // Callers knows the sessions whose containers may use the gateway, by the addresses of the containers. It is safe for concurrent use.
 type Callers struct {
+	gone func(session.ID)
+
 	mu       sync.RWMutex
 	sessions map[session.ID]*caller
 	byIP     map[netip.Addr]*caller
@@ -28,9 +30,13 @@ type caller struct {
 	end   context.CancelCauseFunc
 }
 
-// NewCallers returns callers that know no session.
-func NewCallers() *Callers {
-	return &Callers{sessions: map[session.ID]*caller{}, byIP: map[netip.Addr]*caller{}}
+// NewCallers returns callers that know no session. gone is called for one that may not use the gateway any more, or not as before; it
+// does not block, and does not call these callers. nil: nothing.
+func NewCallers(gone func(session.ID)) *Callers {
+	if gone == nil {
+		gone = func(session.ID) {}
+	}
+	return &Callers{gone: gone, sessions: map[session.ID]*caller{}, byIP: map[netip.Addr]*caller{}}
 }
 
 // ErrGone ends the requests of a session that may not use the gateway any more.
@@ -81,6 +87,7 @@ func (c *Callers) remove(gone *caller) {
 		delete(c.byIP, gone.Address)
 	}
 	gone.end(ErrGone)
+	c.gone(gone.Session)
 }
 
 // At returns the session whose container has this address, and a context that ends with its right to use the gateway.

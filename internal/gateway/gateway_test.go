@@ -39,7 +39,7 @@ type served struct {
 
 func serve(t *testing.T, models gateway.Service) *served {
 	t.Helper()
-	s := &served{Callers: gateway.NewCallers()}
+	s := &served{Callers: gateway.NewCallers(nil)}
 	g := gateway.New(gateway.Options{
 		Callers: s.Callers, Models: models, Logger: slog.New(slog.DiscardHandler),
 		Refused: func(_ context.Context, r gateway.Refusal) {
@@ -157,7 +157,7 @@ func TestWhatDoesNotExistIsNamed(t *testing.T) {
 
 func TestAddressBelongsToTheLastContainerThatGotIt(t *testing.T) {
 	t.Parallel()
-	c := gateway.NewCallers()
+	c := gateway.NewCallers(nil)
 	c.Set(route("ses-1", here))
 	_, first, _ := c.At(here)
 	c.Set(route("ses-2", here))
@@ -177,7 +177,7 @@ func TestAddressBelongsToTheLastContainerThatGotIt(t *testing.T) {
 
 func TestChangeOfARouteEndsRequestsOnlyIfTheyDependOnIt(t *testing.T) {
 	t.Parallel()
-	c := gateway.NewCallers()
+	c := gateway.NewCallers(nil)
 	c.Set(route("ses-1", here))
 	_, live, _ := c.At(here)
 	same := route("ses-1", here)
