@@ -106,12 +106,12 @@ func setup(t *testing.T, change func(*model.Options)) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(handler.Close)
 	e.handler = handler
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler.Serve(w, r, session.Caller{Session: "ses-1", Owner: "ann"})
 	}))
 	t.Cleanup(server.Close)
+	t.Cleanup(handler.Close) // first: it ends what is drained
 	e.url = server.URL
 	return e
 }
