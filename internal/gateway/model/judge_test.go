@@ -207,16 +207,16 @@ func forbidden(operation string, body []byte) error {
 	if operation != "google" && v["model"] != "m" {
 		return fmt.Errorf("the model is %v", v["model"])
 	}
-	if operation == "responses" && v["store"] != false {
+	if _, said := v["store"].(bool); operation == "responses" && !said {
 		return fmt.Errorf("store is %v", v["store"])
 	}
 	for _, name := range []string{"background", "store"} {
-		if v[name] != nil && v[name] != false {
+		if asks(v[name]) {
 			return fmt.Errorf("%s is %v", name, v[name])
 		}
 	}
 	for _, name := range []string{"previous_response_id", "conversation", "prompt", "container", "mcp_servers", "cachedContent", "web_search_options"} {
-		if v[name] != nil && v[name] != false {
+		if asks(v[name]) {
 			return fmt.Errorf("%s is there", name)
 		}
 	}
@@ -242,6 +242,12 @@ func forbidden(operation string, body []byte) error {
 	return nil
 }
 
+// asks reports whether a member is more than nothing.
+func asks(member any) bool {
+	yes, isBool := member.(bool)
+	return member != nil && (!isBool || yes)
+}
+
 func hasKey(m map[string]any, name string) bool { _, found := m[name]; return found }
 
 // remote finds addresses and files of the provider in a conversation, outside of what tools are called with.
@@ -258,7 +264,7 @@ func remote(v any) error {
 			text, isText := member.(string)
 			switch name {
 			case "file_id":
-				if member != nil && member != false {
+				if asks(member) {
 					return fmt.Errorf("a file: %v", member)
 				}
 			case "url", "image_url", "file_url", "fileUri":

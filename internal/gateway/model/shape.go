@@ -64,23 +64,23 @@ func text(_ policy, v value) *refusal {
 	return nil
 }
 
-// words allows some strings.
-func words(because string, allowed ...string) rule {
+// priced allows the classes of service that cost what the model's price says.
+func priced(allowed ...string) rule {
 	return func(_ policy, v value) *refusal {
 		if v.isNull() || v.isText() && slices.Contains(allowed, v.text()) {
 			return nil
 		}
-		return refuse(because, "must be one of %s", strings.Join(allowed, ", "))
+		return refuse(RulePrice, "must be one of %s: others have another price", strings.Join(allowed, ", "))
 	}
 }
 
-// never refuses everything but null and false, which ask for nothing.
-func never(because, sentence string) rule {
+// never refuses what refers to something that the provider keeps: everything but null and false.
+func never(sentence string) rule {
 	return func(_ policy, v value) *refusal {
 		if v.isNull() || string(v) == "false" {
 			return nil
 		}
-		return refuse(because, "%s", sentence)
+		return refuse(RuleState, "%s", sentence)
 	}
 }
 
@@ -217,4 +217,4 @@ func remoteURL(p policy, v value) *refusal {
 	return nil
 }
 
-var storedFile = never(RuleState, fileSentence)
+var storedFile = never(fileSentence)

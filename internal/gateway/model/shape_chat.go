@@ -11,7 +11,7 @@ var chat = with(fields(
 	"messages":     list(object(chatMessage)),
 	"tools":        list(shapes{tag: "type", of: map[string]rule{"function": object(fields("type", "function")), "custom": object(fields("type", "custom"))}, other: unknownTool}.judge),
 	"store":        stored,
-	"service_tier": words(RulePrice, "auto", "default"),
+	"service_tier": priced("auto", "default"),
 	"web_search_options": func(p policy, v value) *refusal {
 		if v.isNull() {
 			return nil
@@ -20,7 +20,7 @@ var chat = with(fields(
 	},
 })
 
-var stored = never(RuleState, "the provider must not keep answers, because all sessions share one account there")
+var stored = never("the provider must not keep answers, because all sessions share one account there")
 
 var chatMessage = with(fields(
 	"role", "name", "refusal", "tool_call_id", "reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "reasoning_opaque",

@@ -8,7 +8,7 @@ var generate = with(fields("safetySettings", "generationConfig", "toolConfig", "
 	"contents":          list(content),
 	"systemInstruction": textOr(content),
 	"tools":             list(googleTool),
-	"cachedContent":     never(RuleState, "refers to content that is kept at the provider, where all sessions share one account; send it itself"),
+	"cachedContent":     never("refers to content that is kept at the provider, where all sessions share one account; send it itself"),
 	"store":             stored,
 })
 

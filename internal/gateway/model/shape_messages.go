@@ -10,10 +10,10 @@ var messages = with(fields(
 	"system":       textOr(list(shapes{tag: "type", of: map[string]rule{"text": textBlock}, other: unknownPart}.judge)),
 	"messages":     list(object(map[string]rule{"role": text, "content": textOr(list(block.judge))})),
 	"tools":        list(messagesTool.judge),
-	"service_tier": words(RulePrice, "auto", "standard_only"),
-	"speed":        words(RulePrice, "standard"),
+	"service_tier": priced("auto", "standard_only"),
+	"speed":        priced("standard"),
 	"mcp_servers":  serverSide("mcp_servers"),
-	"container":    never(RuleState, "refers to a container that is kept at the provider, where all sessions share one account"),
+	"container":    never("refers to a container that is kept at the provider, where all sessions share one account"),
 })
 
 // serverSide refuses a member of the body that makes the provider act, even an empty one.

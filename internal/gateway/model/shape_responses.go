@@ -12,12 +12,12 @@ var responses = with(fields(
 	"tool_choice":          textOr(responsesChoice),
 	"include":              list(included),
 	"store":                stored,
-	"service_tier":         words(RulePrice, "auto", "default"),
+	"service_tier":         priced("auto", "default"),
 	"stream_options":       object(fields("include_obfuscation")),
-	"background":           never(RuleState, "answers in the background are kept at the provider, where all sessions share one account; stream the answer"),
-	"previous_response_id": never(RuleState, "refers to an answer that is kept at the provider, where all sessions share one account; send the conversation itself"),
-	"conversation":         never(RuleState, "refers to a conversation that is kept at the provider, where all sessions share one account; send it itself"),
-	"prompt":               never(RuleState, "refers to a prompt that is kept at the provider; send the instructions themselves"),
+	"background":           never("answers in the background are kept at the provider, where all sessions share one account; stream the answer"),
+	"previous_response_id": never("refers to an answer that is kept at the provider, where all sessions share one account; send the conversation itself"),
+	"conversation":         never("refers to a conversation that is kept at the provider, where all sessions share one account; send it itself"),
+	"prompt":               never("refers to a prompt that is kept at the provider; send the instructions themselves"),
 })
 
 // included are the parts of an answer that may be asked for.
