@@ -45,6 +45,7 @@ type Config struct {
 	Log      Log      `yaml:"log"`
 	Models   Models   `yaml:"models"`
 	Budgets  Budgets  `yaml:"budgets"`
+	Egress   Egress   `yaml:"egress"`
 
 	// Profiles are the image profiles by name: the built-in ones and those of the configuration file.
 	Profiles map[string]session.Profile `yaml:"profiles"`
@@ -136,6 +137,7 @@ func Default() Config {
 			BackupCount: 5,
 		},
 		Budgets:  Budgets{Currency: "USD"},
+		Egress:   Egress{MaxConnections: 2048, MaxPerSession: 256, IdleTimeout: Seconds(6 * time.Hour)},
 		Profiles: maps.Clone(builtinProfiles()),
 	}
 }

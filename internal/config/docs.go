@@ -110,6 +110,26 @@ budgets:
     requests_per_minute: 30
 ` + "```" + `
 
+## Lists of hosts
+
+What sessions with ` + "`egress: listed`" + ` reach: the hosts of lists, which a profile names in ` + "`egress_allow`" + `, together with rules of its own. The lists
+` + "`packages`" + ` (registries; the default) and ` + "`forges`" + ` (git hosts, where anybody can write) are built in. See
+[models-and-egress.md](models-and-egress.md).
+
+` + "```yaml" + `
+egress:
+  lists:
+    ours:
+      - docs.example.com # on ports 443 and 80
+      - "*.example.com:8443" # every name below example.com, and one port
+      - db.example.com:5432
+  private: # addresses that are not public are reached only here, and by names or networks of a list
+    - 10.1.2.0/24:5432
+profiles:
+  opencode: # a profile of the file replaces the built-in one as a whole
+    egress_allow: [packages, ours, api.example.org:443]
+` + "```" + `
+
 ## Image profiles
 
 An image profile defines what a server image needs: port, user, probe, credential, directories. Profiles are under

@@ -67,6 +67,9 @@ func Changed(a, b Config) []string {
 	if !reflect.DeepEqual(a.Models.Providers, b.Models.Providers) {
 		changed = append(changed, "models")
 	}
+	if !reflect.DeepEqual(a.Egress.rules(), b.Egress.rules()) {
+		changed = append(changed, "egress")
+	}
 	if !reflect.DeepEqual(a.Budgets.withoutCurrency(), b.Budgets.withoutCurrency()) {
 		changed = append(changed, "budgets")
 	}

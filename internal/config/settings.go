@@ -381,6 +381,22 @@ type Models struct {
 	Providers map[string]ModelProvider `yaml:"providers,omitempty" env:"-"`
 }
 
+// Egress configures what sessions reach of the internet. Lists of hosts, and private targets, are in the configuration file only, see
+// below.
+type Egress struct {
+	// Connections of all sessions through the gateway at the same time.
+	MaxConnections int `yaml:"max_connections" env:"EGRESS_MAX_CONNECTIONS"`
+	// Those of one session.
+	MaxPerSession int `yaml:"max_connections_per_session" env:"EGRESS_MAX_CONNECTIONS_PER_SESSION"`
+	// Time without a byte in either direction after which a connection is closed. WebSockets may be silent for hours.
+	IdleTimeout Seconds `yaml:"idle_timeout" env:"EGRESS_IDLE_TIMEOUT"`
+
+	// Lists are rules by the names of the operator's lists.
+	Lists map[string][]string `yaml:"lists,omitempty" env:"-"`
+	// Private are networks and ports that sessions may reach although they are not public.
+	Private []string `yaml:"private,omitempty" env:"-"`
+}
+
 // Budgets configures what owners and sessions may use of models. Limits are in the configuration file only, see below.
 type Budgets struct {
 	// Unit of prices and of money, which is text only.

@@ -47,6 +47,7 @@ func (c Config) Validate() error {
 	v.log(c.Log)
 	v.models(c.Models)
 	v.budgets(c.Budgets)
+	v.egress(c)
 	v.profiles(c)
 	return faultsError(v.faults)
 }

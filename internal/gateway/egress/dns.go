@@ -151,6 +151,9 @@ func (q *queryLimiter) allow(id session.ID) bool {
 	q.mu.Lock()
 	l := q.each[id]
 	if l == nil {
+		if len(q.each) >= maxNotices {
+			clear(q.each)
+		}
 		l = rate.NewLimiter(queryRate, queryBurst)
 		q.each[id] = l
 	}

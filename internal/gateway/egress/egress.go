@@ -28,8 +28,9 @@ import (
 type Options struct {
 	// Address is the gateway's own address on the sessions' network, with which the DNS server answers. Required, IPv4.
 	Address netip.Addr
-	// Identify returns the session whose container has an address. Required.
-	Identify func(netip.Addr) (session.Caller, bool)
+	// Identify returns the session whose container has an address, and a context that ends with its right to use the gateway, and its
+	// streams with it. Required.
+	Identify func(netip.Addr) (session.Caller, context.Context, bool)
 	// Refused is called for refusals, with the reason and a sentence for people. What a session repeats within a minute is reported
 	// once, and a session has a bounded number of reports. The Caller of an unknown address has only that. Nil: nothing is reported.
 	Refused func(ctx context.Context, caller session.Caller, rule, what string)
@@ -86,8 +87,7 @@ func (r *Relay) SetPolicy(policy *Policy) {
 	})
 }
 
-// Close ends the streams of a session that is gone. Those that are being made end too, because its address is not identified
-// any more, which the caller has seen to before.
+// Close ends the streams of a session that is gone, and forgets what was counted for it.
 func (r *Relay) Close(id session.ID) {
 	r.streams.end(func(s *stream) bool { return s.caller.Session == id })
 	r.notifier.forget(id)
@@ -106,7 +106,7 @@ func (r *Relay) refuse(ctx context.Context, caller session.Caller, v Verdict) {
 // identify returns the session of a connection by its remote address. An unknown one is reported.
 func (r *Relay) identify(ctx context.Context, remote net.Addr) (session.Caller, bool) {
 	address := addressOf(remote)
-	caller, ok := r.opts.Identify(address)
+	caller, _, ok := r.opts.Identify(address)
 	if !ok {
 		r.refuse(ctx, session.Caller{Address: address}, refusal(ReasonUnknownCaller, "%s is not the address of a session's container", address))
 	}

@@ -20,8 +20,8 @@ const (
 // notifier reports refusals without letting a session flood those who read them: an agent that tries the same host again and again is
 // reported once a minute, and one that tries a thousand hosts is reported for the first ones.
 type notifier struct {
-	report1 func(ctx context.Context, caller session.Caller, rule, what string)
-	now     func() time.Time
+	callback func(ctx context.Context, caller session.Caller, rule, what string)
+	now      func() time.Time
 
 	mu      sync.Mutex
 	seen    map[notice]time.Time // when it was reported
@@ -34,12 +34,12 @@ type notice struct {
 }
 
 func newNotifier(report func(context.Context, session.Caller, string, string)) *notifier {
-	return &notifier{report1: report, now: time.Now, seen: map[notice]time.Time{}, budgets: map[session.ID]*rate.Limiter{}}
+	return &notifier{callback: report, now: time.Now, seen: map[notice]time.Time{}, budgets: map[session.ID]*rate.Limiter{}}
 }
 
 func (n *notifier) report(ctx context.Context, caller session.Caller, v Verdict) {
-	if n.report1 != nil && n.isDue(caller.Session, v.Sentence) {
-		n.report1(context.WithoutCancel(ctx), caller, string(v.Reason), v.Sentence)
+	if n.callback != nil && n.isDue(caller.Session, v.Sentence) {
+		n.callback(context.WithoutCancel(ctx), caller, string(v.Reason), v.Sentence)
 	}
 }
 
@@ -53,6 +53,9 @@ func (n *notifier) isDue(id session.ID, what string) bool {
 	}
 	budget := n.budgets[id]
 	if budget == nil {
+		if len(n.budgets) >= maxNotices {
+			clear(n.budgets)
+		}
 		budget = rate.NewLimiter(noticeRate, noticeBurst)
 		n.budgets[id] = budget
 	}

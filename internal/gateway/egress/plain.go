@@ -56,7 +56,7 @@ func (r *Relay) servePlainRequest(w http.ResponseWriter, req *http.Request, st *
 		http.Error(w, v.Sentence, v.status())
 	}
 	// The container may be another one's by now, and its list another.
-	caller, ok := r.opts.Identify(st.caller.Address)
+	caller, _, ok := r.opts.Identify(st.caller.Address)
 	if !ok || caller.Session != st.caller.Session {
 		deny(st.caller, refusal(ReasonUnknownCaller, "session %s is not at %s any more", st.caller.Session, st.caller.Address))
 		return

@@ -81,6 +81,8 @@ type fixture struct {
 
 	mu      sync.Mutex
 	callers map[netip.Addr]session.Caller
+	lives   map[netip.Addr]context.CancelFunc
+	live    map[netip.Addr]context.Context
 	reports []report
 }
 
@@ -95,6 +97,8 @@ func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 	f := &fixture{
 		out:     &outside{names: map[string][]netip.Addr{}, servers: map[string]string{}},
 		callers: map[netip.Addr]session.Caller{},
+		lives:   map[netip.Addr]context.CancelFunc{},
+		live:    map[netip.Addr]context.Context{},
 	}
 	f.caller("one", here, session.EgressListed, "allowed.example", "*.wild.example", "odd.example:8443", "db.example:5432")
 	o := Options{
@@ -135,6 +139,7 @@ func (f *fixture) caller(id session.ID, at netip.Addr, mode session.EgressMode, 
 	defer f.mu.Unlock()
 	c := session.Caller{Session: id, Profile: "opencode", Address: at, Egress: mode, Allow: allow}
 	f.callers[at] = c
+	f.live[at], f.lives[at] = context.WithCancel(context.Background())
 	return c
 }
 
@@ -142,13 +147,14 @@ func (f *fixture) gone(at netip.Addr) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.callers, at)
+	f.lives[at]()
 }
 
-func (f *fixture) identifyCaller(a netip.Addr) (session.Caller, bool) {
+func (f *fixture) identifyCaller(a netip.Addr) (session.Caller, context.Context, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c, ok := f.callers[a]
-	return c, ok
+	return c, f.live[a], ok
 }
 
 func (f *fixture) refused(_ context.Context, c session.Caller, rule, what string) {
@@ -268,7 +274,7 @@ func (f *fixture) proxy(t *testing.T) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		at, err := netip.ParseAddrPort(r.RemoteAddr)
-		caller, ok := f.identifyCaller(at.Addr())
+		caller, _, ok := f.identifyCaller(at.Addr())
 		switch {
 		case err != nil || !ok:
 			http.Error(w, "unknown", http.StatusForbidden)

@@ -20,6 +20,7 @@ type stream struct {
 	ctx    context.Context //nolint:containedctx // the stream's own life, which ends with release or from outside
 	cancel context.CancelCauseFunc
 	owner  *streams
+	detach func() bool // from the caller's life
 }
 
 // streams are those in progress, with their limits.
@@ -45,7 +46,7 @@ func (s *streams) open(ctx context.Context, caller session.Caller) (*stream, Ver
 	case len(s.all) >= s.limits.Connections:
 		return nil, refusal(ReasonLimit, "the gateway has %d connections, which is its limit; try again later", s.limits.Connections)
 	}
-	st := &stream{caller: caller, owner: s}
+	st := &stream{caller: caller, owner: s, detach: func() bool { return false }}
 	st.ctx, st.cancel = context.WithCancelCause(ctx)
 	s.all[st] = struct{}{}
 	s.perSession[caller.Session]++
@@ -68,6 +69,7 @@ func (st *stream) closes(conn net.Conn) (stop func() bool) {
 }
 
 func (st *stream) release() {
+	st.detach()
 	st.cancel(nil)
 	st.owner.mu.Lock()
 	defer st.owner.mu.Unlock()
@@ -94,17 +96,18 @@ func (s *streams) count() int {
 	return len(s.all)
 }
 
-// admit opens a stream for a caller. It refuses one whose session has gone meanwhile: [Relay.Close] ends the streams that are open, and
-// who is not open yet finds here that the address is no longer the session's.
+// admit opens a stream for a caller, which ends with the caller's right to use the gateway.
 func (r *Relay) admit(ctx context.Context, caller session.Caller) (*stream, Verdict) {
 	st, v := r.streams.open(ctx, caller)
 	if !v.Allowed {
 		return nil, v
 	}
-	if now, ok := r.opts.Identify(caller.Address); !ok || now.Session != caller.Session {
+	now, live, ok := r.opts.Identify(caller.Address)
+	if !ok || now.Session != caller.Session {
 		st.release()
 		return nil, refusal(ReasonUnknownCaller, "session %s is not at %s any more", caller.Session, caller.Address)
 	}
+	st.detach = context.AfterFunc(live, func() { st.cancel(context.Cause(live)) })
 	r.stats.connections.Add(1)
 	return st, v
 }
