@@ -36,6 +36,7 @@ func openEngine(ctx context.Context, cfg config.Config, installation string, log
 		CPUPeriod: time.Duration(cfg.Limits.CPUPeriod) * time.Microsecond,
 		Logger:    telemetry.Named(log, "berth.docker"),
 	}
+	opts.Subnet, opts.OpenSubnet = cfg.Session.Subnets()
 	if e.certificates != nil {
 		opts.TLS = e.certificates.Client.TLS()
 	}

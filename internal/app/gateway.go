@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"berth/internal/access"
+	"berth/internal/config"
 	"berth/internal/docker"
 	"berth/internal/gateway"
 	"berth/internal/gateway/egress"
@@ -22,7 +23,7 @@ type wayOut struct {
 	callers *gateway.Callers
 	gateway *gateway.Gateway
 	models  *model.Handler
-	policy  *egress.Policy
+	policy  atomic.Pointer[egress.Policy]
 	relay   atomic.Pointer[egress.Relay] // nil while the network is not known
 	blocked *access.Limiter[session.ID]  // of events in timelines
 	events  chan gateway.Refusal         // for timelines
@@ -35,16 +36,18 @@ var _ lifecycle.Gateway = (*wayOut)(nil)
 
 // openGateway makes the gateway of sessions in containers. It listens once the engine's networks are known.
 func (a *App) openGateway() (err error) {
-	if a.engine == nil {
+	if a.engine == nil || !a.cfg.Gateway.Enabled {
 		return nil
 	}
 	w := &wayOut{app: a,
 		blocked: access.NewLimiter[session.ID](blockedBurst, blockedEvery, mostBlocked), events: make(chan gateway.Refusal, mostEvents),
 	}
 	w.callers = gateway.NewCallers(w.gone)
-	if w.policy, err = egress.NewPolicy(nil, nil); err != nil {
+	policy, err := a.cfg.Egress.Policy()
+	if err != nil {
 		return err
 	}
+	w.policy.Store(policy)
 	w.models, err = model.New(model.Options{
 		Providers: modelSettings(a.cfg.Models).Providers, Meter: a.ledger, Logger: a.named("models"),
 		Refused: w.refusedTo,
@@ -76,7 +79,7 @@ func (w *wayOut) places(ctx context.Context) ([]docker.Gateway, error) {
 
 // covers reports whether lists and rules have everything that another one allows.
 func (w *wayOut) covers(allow []string, rule string) bool {
-	return w.policy.Subset(allow, []string{rule}) == nil
+	return w.policy.Load().Subset(allow, []string{rule}) == nil
 }
 
 // absent reports whether it is known that the gateway cannot be on the engine's host, because Berth is not.
@@ -106,7 +109,7 @@ func (w *wayOut) Environment(ctx context.Context, s session.Session, p session.P
 			continue
 		}
 		if place.Local {
-			return w.environment(netip.AddrPortFrom(place.Address, gatewayPort), p, mode, token)
+			return w.environment(w.at(place), p, mode, token)
 		}
 		if mode != session.EgressOpen {
 			return nil, session.Errorf(session.CodeInvalid, "sessions with egress %s need the gateway on the engine's host, and Berth runs elsewhere: "+
@@ -131,4 +134,25 @@ func (w *wayOut) environment(at netip.AddrPort, p session.Profile, mode session.
 		env[p.ConfigEnv] = string(configuration)
 	}
 	return env, nil
+}
+
+// at is the address of the gateway's HTTP listener.
+func (w *wayOut) at(place docker.Gateway) netip.AddrPort {
+	return netip.AddrPortFrom(place.Address, uint16(w.app.cfg.Gateway.Port)) //nolint:gosec // in range: the settings are valid
+}
+
+// reload replaces what can be changed while sessions use it.
+func (w *wayOut) reload(c config.Config) error {
+	policy, err := c.Egress.Policy()
+	if err != nil {
+		return err
+	}
+	if err := w.models.Replace(modelSettings(c.Models).Providers); err != nil {
+		return err
+	}
+	w.policy.Store(policy)
+	if relay := w.relay.Load(); relay != nil {
+		relay.SetPolicy(policy)
+	}
+	return nil
 }

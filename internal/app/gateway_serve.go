@@ -16,12 +16,11 @@ import (
 	"berth/internal/session"
 )
 
-// Ports of the gateway.
+// Ports of the gateway for programs that do not know it. GATEWAY_PORT is that of the others.
 const (
-	gatewayPort = 8081 // HTTP: models, git, proxy
-	portDNS     = 53
-	portHTTP    = 80
-	portTLS     = 443
+	portDNS  = 53
+	portHTTP = 80
+	portTLS  = 443
 )
 
 // retryGateway is how long it takes until the gateway tries again what did not work.
@@ -42,19 +41,20 @@ func (w *wayOut) serve(ctx context.Context) error {
 				"network", place.Network)
 			continue
 		}
-		w.serveOn(ctx, work, place, gatewayPort, w.gateway.Serve)
+		w.serveOn(ctx, work, w.at(place), w.gateway.Serve)
 		if !place.Internal {
 			continue
 		}
+		at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(place.Address, port) }
 		relay, err := w.newRelay(place)
 		if err != nil {
 			return err
 		}
 		w.relay.Store(relay)
-		w.serveOn(ctx, work, place, portTLS, relay.ServeTLS)
-		w.serveOn(ctx, work, place, portHTTP, relay.ServePlain)
-		w.serveOn(ctx, work, place, portDNS, func(ctx context.Context, l net.Listener) error {
-			udp, err := gateway.ListenPacket(ctx, netip.AddrPortFrom(place.Address, portDNS))
+		w.serveOn(ctx, work, at(portTLS), relay.ServeTLS)
+		w.serveOn(ctx, work, at(portHTTP), relay.ServePlain)
+		w.serveOn(ctx, work, at(portDNS), func(ctx context.Context, l net.Listener) error {
+			udp, err := gateway.ListenPacket(ctx, at(portDNS))
 			if err != nil {
 				return errors.Join(err, l.Close())
 			}
@@ -66,14 +66,12 @@ func (w *wayOut) serve(ctx context.Context) error {
 
 // newRelay makes what carries the connections of listed sessions.
 func (w *wayOut) newRelay(place docker.Gateway) (*egress.Relay, error) {
-	return egress.New(w.policy, egress.Options{
-		Address: place.Address,
-		Identify: func(at netip.Addr) (session.Caller, bool) {
-			caller, _, ok := w.callers.At(at)
-			return caller, ok
-		},
-		Refused: w.refusedTo,
-		Log:     w.app.named("gateway"),
+	return egress.New(w.policy.Load(), egress.Options{
+		Address:  place.Address,
+		Identify: w.callers.At,
+		Refused:  w.refusedTo,
+		Limits:   w.app.cfg.Egress.Limits(),
+		Log:      w.app.named("gateway"),
 	})
 }
 
@@ -97,16 +95,16 @@ func (w *wayOut) gone(id session.ID) {
 	}
 }
 
-// serveOn serves one port of a network's address, once it is free: another process of this installation may serve it, which knows the
+// serveOn serves an address of a network, once it is free: another process of this installation may serve it, which knows the
 // same sessions.
-func (w *wayOut) serveOn(ctx context.Context, work *errgroup.Group, place docker.Gateway, port uint16, serve func(context.Context, net.Listener) error) {
-	log, at := w.app.named("gateway"), netip.AddrPortFrom(place.Address, port)
+func (w *wayOut) serveOn(ctx context.Context, work *errgroup.Group, at netip.AddrPort, serve func(context.Context, net.Listener) error) {
+	log := w.app.named("gateway")
 	work.Go(func() error {
 		said := false
 		for ctx.Err() == nil {
 			l, err := gateway.Listen(ctx, at)
 			if err == nil {
-				log.InfoContext(ctx, "gateway listens", "address", at.String(), "network", place.Network)
+				log.InfoContext(ctx, "gateway listens", "address", at.String())
 				err = serve(ctx, l)
 			}
 			if ctx.Err() != nil {

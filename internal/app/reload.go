@@ -10,7 +10,8 @@ import (
 
 // reloadable are the settings that can be changed while Berth runs.
 var reloadable = []string{
-	"LOG_LEVEL", "MAX_CONCURRENT_SESSIONS", "models", "BERTH_MODEL", "BERTH_SMALL_MODEL", "MEMORY_WARNING_THRESHOLD", "CPU_WARNING_THRESHOLD", "RESOURCE_CRITICAL_THRESHOLD",
+	"LOG_LEVEL", "MAX_CONCURRENT_SESSIONS", "models", "BERTH_MODEL", "BERTH_SMALL_MODEL", "egress", "budgets",
+	"MEMORY_WARNING_THRESHOLD", "CPU_WARNING_THRESHOLD", "RESOURCE_CRITICAL_THRESHOLD",
 }
 
 // Reload applies those settings of a valid configuration that can change while Berth runs, and logs which have changed and
@@ -35,11 +36,13 @@ func (a *App) Reload(ctx context.Context, cfg config.Config) error {
 		return err
 	}
 	if a.gateway != nil {
-		if err := a.gateway.models.Replace(modelSettings(cfg.Models).Providers); err != nil {
+		if err := a.gateway.reload(cfg); err != nil {
 			return err
 		}
-		next.Models = cfg.Models
+		next.Models, next.Egress.Lists, next.Egress.Private = cfg.Models, cfg.Egress.Lists, cfg.Egress.Private
 	}
+	a.ledger.SetBudgets(cfg.Budgets.Limits())
+	next.Budgets = cfg.Budgets
 	a.manager.Limit(next.Limits.MaxSessions)
 	if a.around.level != nil {
 		a.around.level.Set(next.Log.Level.Level())

@@ -8,7 +8,9 @@ import (
 
 // openUsage opens the ledger of what sessions use of models.
 func (a *App) openUsage() (err error) {
-	a.ledger, err = usage.NewLedger(a.storage.Usage, usage.Options{Journal: a.storage.UsageJournal, Logger: a.named("usage")})
+	a.ledger, err = usage.NewLedger(a.storage.Usage, usage.Options{
+		Budgets: a.cfg.Budgets.Limits(), Journal: a.storage.UsageJournal, Logger: a.named("usage"),
+	})
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ type Config struct {
 	Database Database `yaml:"database"`
 	Docker   Docker   `yaml:"docker"`
 	Session  Session  `yaml:"session"`
+	Gateway  Gateway  `yaml:"gateway"`
 	Health   Health   `yaml:"health"`
 	Webhook  Webhook  `yaml:"webhook"`
 	Limits   Limits   `yaml:"limits"`
@@ -89,6 +90,8 @@ func Default() Config {
 			Profile:           "opencode",
 			PublishIP:         Auto,
 			Route:             Auto,
+			Subnet:            Auto,
+			OpenSubnet:        Auto,
 			StartTimeout:      Seconds(2 * time.Minute),
 			StopTimeout:       Seconds(10 * time.Second),
 			ReconcileInterval: Seconds(30 * time.Second),
@@ -98,6 +101,7 @@ func Default() Config {
 			DeviceDays:        30,
 			WakeTimeout:       Seconds(30 * time.Second),
 		},
+		Gateway: Gateway{Enabled: true, Port: 8081},
 		Health: Health{
 			CheckInterval:    Seconds(30 * time.Second),
 			Timeout:          Seconds(10 * time.Second),

@@ -55,6 +55,14 @@ type Server struct {
 	ConfigFile string `yaml:"-" env:"BERTH_CONFIG"`
 }
 
+// Gateway configures the way out of sessions' containers: what Berth serves at its address on their networks.
+type Gateway struct {
+	// Whether it is served. `false`: sessions have no models and no git hosts of the operator's, and reach what the Docker host reaches.
+	Enabled bool `yaml:"enabled" env:"GATEWAY_ENABLED"`
+	// Its TCP port for models, git hosts and as a proxy. The firewall rules of `berth docker firewall` let sessions reach it.
+	Port int `yaml:"port" env:"GATEWAY_PORT"`
+}
+
 // Webhook configures the notification of failed sessions.
 type Webhook struct {
 	// URL for a signed request when a session fails, is restarted or runs out of memory. Empty: none.
@@ -187,6 +195,13 @@ type Session struct {
 	// on `DOCKER_NETWORK`, without a published port, or `auto`: by the network where Berth runs on the Docker host itself,
 	// unless `SESSION_PUBLISH_IP` names an address.
 	Route string `yaml:"route" env:"SESSION_ROUTE"`
+	// Subnet of the internal network, which is called like `DOCKER_NETWORK` with `-internal` behind it and is that of sessions with
+	// `egress` `none` or `listed`: a private IPv4 network of /16 to /28, like `10.213.0.0/20`. The gateway has its first address.
+	// `auto`: `10.213.0.0/20` where that is free and `DOCKER_NETWORK` is `berth`, otherwise a free part of `10.208.0.0/12`. A network that
+	// exists is made anew with the subnet at Berth's next start without a running container on it.
+	Subnet string `yaml:"subnet" env:"SESSION_SUBNET"`
+	// The same of `DOCKER_NETWORK`, which is that of sessions with `egress` `open`. `auto`: `10.213.16.0/20`, or another one like above.
+	OpenSubnet string `yaml:"open_subnet" env:"SESSION_OPEN_SUBNET"`
 	// Time-out of a creation or start, until the session's server answers.
 	StartTimeout Seconds `yaml:"start_timeout" env:"SESSION_START_TIMEOUT"`
 	// Time for a server to exit before it is killed.

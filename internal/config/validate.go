@@ -38,6 +38,7 @@ func (c Config) Validate() error {
 	v.database(c)
 	v.docker(c)
 	v.session(c)
+	v.gateway(c)
 	v.health(c.Health)
 	v.webhook(c.Webhook)
 	v.limits(c)

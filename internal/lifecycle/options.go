@@ -31,14 +31,21 @@ type Gateway interface {
 	Environment(ctx context.Context, s session.Session, p session.Profile, token session.Secret) (map[string]string, error)
 }
 
-// noGateway is the Gateway of sessions that reach everything themselves.
+// noGateway is the Gateway of sessions that reach everything themselves. Those that may not are refused.
 type noGateway struct{}
 
 func (noGateway) Egress(session.Session, session.Profile) (session.EgressMode, []string) {
 	return session.EgressOpen, nil
 }
 
-func (noGateway) Environment(context.Context, session.Session, session.Profile, session.Secret) (map[string]string, error) {
+func (noGateway) Environment(_ context.Context, s session.Session, p session.Profile, _ session.Secret) (map[string]string, error) {
+	if p.Egress == "" && len(p.EgressAllow) == 0 {
+		p.Egress = session.EgressOpen
+	}
+	if mode, _ := p.Narrowed(s.Shape, nil); mode != session.EgressOpen {
+		return nil, session.Errorf(session.CodeInvalid, "nothing limits here what sessions reach: egress %s needs the gateway, "+
+			"which sessions in containers have with GATEWAY_ENABLED", mode)
+	}
 	return map[string]string{}, nil
 }
 
