@@ -26,6 +26,7 @@ var rank = map[string]int{
 	"berth/internal/access":         1,
 	"berth/internal/atomicfile":     1,
 	"berth/internal/gateway/egress": 1,
+	"berth/internal/gateway/git":    1,
 	"berth/internal/lifecycle":      1,
 	"berth/internal/origin":         1,
 	"berth/internal/oidc":           1,
