@@ -138,7 +138,7 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 		SignInLife:   a.signInLife(),
 		DeviceLife:   time.Duration(c.Session.DeviceDays) * 24 * time.Hour,
 		SweepEvery:   time.Duration(c.Token.CleanupIntervalMinutes) * time.Minute,
-		StartTimeout: c.Session.StartTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
+		StartTimeout: c.Session.StartTimeout.Duration(), CloneTimeout: c.Session.CloneTimeout.Duration(), StopTimeout: c.Session.StopTimeout.Duration(),
 		ReconcileEvery: c.Session.ReconcileInterval.Duration(), OrphanGrace: c.Session.OrphanGrace.Duration(), Hold: a.storage.Hold,
 		IdleTimeout: time.Duration(c.Session.IdleTimeoutMinutes) * time.Minute,
 		MaxLifetime: time.Duration(c.Session.MaxLifetimeHours) * time.Hour, MaxBusy: time.Duration(c.Session.MaxBusyHours) * time.Hour,

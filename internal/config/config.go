@@ -93,6 +93,7 @@ func Default() Config {
 			Subnet:            Auto,
 			OpenSubnet:        Auto,
 			StartTimeout:      Seconds(2 * time.Minute),
+			CloneTimeout:      Seconds(10 * time.Minute),
 			StopTimeout:       Seconds(10 * time.Second),
 			ReconcileInterval: Seconds(30 * time.Second),
 			OrphanGrace:       Seconds(5 * time.Minute),

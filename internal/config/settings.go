@@ -204,6 +204,8 @@ type Session struct {
 	OpenSubnet string `yaml:"open_subnet" env:"SESSION_OPEN_SUBNET"`
 	// Time-out of a creation or start, until the session's server answers.
 	StartTimeout Seconds `yaml:"start_timeout" env:"SESSION_START_TIMEOUT"`
+	// Additional time for the first start of a session with a repository, in which that is cloned.
+	CloneTimeout Seconds `yaml:"clone_timeout" env:"SESSION_CLONE_TIMEOUT"`
 	// Time for a server to exit before it is killed.
 	StopTimeout Seconds `yaml:"stop_timeout" env:"SESSION_STOP_TIMEOUT"`
 	// Interval of the reconciliation of records and containers.

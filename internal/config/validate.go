@@ -131,6 +131,7 @@ func (v *checker) session(c Config) {
 	_, err = session.ParseImagePatterns(s.AllowedImages)
 	v.that(err == nil, "ALLOWED_IMAGES", s.AllowedImages, "must be images with a tag or digest, separated by commas: %v", err)
 	between(v, "SESSION_START_TIMEOUT", s.StartTimeout, Seconds(time.Second), Seconds(time.Hour))
+	between(v, "SESSION_CLONE_TIMEOUT", s.CloneTimeout, Seconds(time.Second), Seconds(24*time.Hour))
 	between(v, "SESSION_STOP_TIMEOUT", s.StopTimeout, 0, Seconds(10*time.Minute))
 	between(v, "RECONCILE_INTERVAL", s.ReconcileInterval, Seconds(time.Second), Seconds(time.Hour))
 	between(v, "SESSION_IDLE_TIMEOUT_MINUTES", s.IdleTimeoutMinutes, 0, 366*24*60)

@@ -16,7 +16,7 @@ import (
 // bringUp creates the session's container if there is none, starts it if it does not run, and waits until its server is ready.
 // It can be repeated from any state that an earlier attempt has left.
 func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Container, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, b.opts.StartTimeout, errStartTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, b.startTimeout(s), errStartTimeout)
 	defer cancel()
 	b.stages.set(s.ID, session.StageContainer)
 	defer b.stages.clear(s.ID)
@@ -45,6 +45,14 @@ func (b *containers) bringUp(ctx context.Context, s session.Session) (session.Co
 	return ready, nil
 }
 
+// startTimeout is the time within which a session's server must be ready.
+func (b *containers) startTimeout(s session.Session) time.Duration {
+	if isCloning(s) {
+		return b.opts.StartTimeout + b.opts.CloneTimeout
+	}
+	return b.opts.StartTimeout
+}
+
 // replaceAndStart replaces a container that the engine cannot start by a new one on the same volumes.
 func (b *containers) replaceAndStart(ctx context.Context, s session.Session) (session.Container, error) {
 	if err := b.records.holds(ctx, s); err != nil {
@@ -65,6 +73,10 @@ var errStartTimeout = errors.New("start time-out exceeded")
 // explainTimeout replaces the error of any call that the start time-out interrupted by one that names the time-out.
 func (b *containers) explainTimeout(ctx context.Context, s session.Session, err error) error {
 	if errors.Is(context.Cause(ctx), errStartTimeout) && session.CodeOf(err) != session.CodeStartFailed {
+		if isCloning(s) {
+			return session.Errorf(session.CodeStartTimeout, "session %s was not ready after %s, which includes the clone of its repository; see its logs, or raise "+
+				"SESSION_CLONE_TIMEOUT", s.ID, b.startTimeout(s)).Because(err)
+		}
 		return session.Errorf(session.CodeStartTimeout, "session %s was not ready after %s; see its logs, or raise SESSION_START_TIMEOUT",
 			s.ID, b.opts.StartTimeout).Because(err)
 	}
@@ -140,7 +152,7 @@ func (b *containers) awaitReady(ctx context.Context, s session.Session, ref stri
 			return session.Container{}, err
 		}
 		if c.State != session.StateRunning && c.State != session.StateChanging {
-			return session.Container{}, b.startFailure(ctx, c)
+			return session.Container{}, b.startFailure(ctx, s, c)
 		}
 		b.routes.setCaller(s.ID, c.NetworkIP)
 		if c.Address == "" && c.State == session.StateRunning && time.Since(begun) >= addressTimeout {
@@ -194,8 +206,11 @@ func (l *lastSeen) get() error {
 	return l.err
 }
 
+// exitNotCloned is the exit code of an image's entry point that could not clone the repository. The last line of its log says why.
+const exitNotCloned = 65
+
 // startFailure returns why a container does not run, with the server's last log line if there is one.
-func (b *containers) startFailure(ctx context.Context, c session.Container) error {
+func (b *containers) startFailure(ctx context.Context, s session.Session, c session.Container) error {
 	switch {
 	case c.OOMKilled:
 		return session.Errorf(session.CodeStartFailed, "the server ran out of memory at start; raise CONTAINER_MEMORY_LIMIT")
@@ -207,6 +222,9 @@ func (b *containers) startFailure(ctx context.Context, c session.Container) erro
 		text, _ := io.ReadAll(io.LimitReader(logs, 4096))
 		_ = logs.Close()
 		if text := line(string(text)); text != "" {
+			if c.ExitCode == exitNotCloned && s.Shape.Repository != "" {
+				return session.Errorf(session.CodeStartFailed, "%s", text)
+			}
 			lastLine = "; its last log line: " + text
 		}
 	}

@@ -85,6 +85,10 @@ func (m *Manager) create(ctx context.Context, req Request) (Issued, error) {
 		s.ExpiresAt = now.Add(m.opts.MaxLifetime)
 	}
 	m.reports.appendEvent(ctx, &s, session.EventCreated, "")
+	if req.Shape.Repository != "" {
+		m.reports.appendEvent(ctx, &s, session.EventCloning, req.Shape.Repository)
+	}
+	s.Operation.Deadline = now.Add(m.rules.allowanceOf(s))
 
 	w, _, err := m.queue.acquire(ctx, id, Command{Kind: session.OpCreate})
 	if err != nil {

@@ -66,6 +66,7 @@ type Options struct {
 	DeviceLife     time.Duration // of a paired device's token; default 30 days
 	SweepEvery     time.Duration // between two removals of the digests of expired tokens; default 1 h
 	StartTimeout   time.Duration // from the begin of a start to the first answer; default 2 min
+	CloneTimeout   time.Duration // in addition to StartTimeout while a repository is cloned; default 10 min
 	StopTimeout    time.Duration // from SIGTERM to SIGKILL; default 10 s
 	ProbeInterval  time.Duration // between the starts of two readiness probes, at most; default 150 ms
 	ProbeTimeout   time.Duration // of one probe; default 1 s
@@ -108,6 +109,7 @@ func (o Options) withDefaults() Options {
 	o.Process = cmp.Or(o.Process, string(session.NewID()))
 	o.DefaultProfile = cmp.Or(o.DefaultProfile, "opencode")
 	o.StartTimeout = cmp.Or(o.StartTimeout, 2*time.Minute)
+	o.CloneTimeout = cmp.Or(o.CloneTimeout, 10*time.Minute)
 	o.StopTimeout = cmp.Or(o.StopTimeout, 10*time.Second)
 	o.ProbeInterval = cmp.Or(o.ProbeInterval, 150*time.Millisecond)
 	o.ProbeTimeout = cmp.Or(o.ProbeTimeout, time.Second)
@@ -165,7 +167,7 @@ func (o Options) now() time.Time { return o.Now().UTC().Truncate(time.Microsecon
 // rules returns the settings that decisions depend on.
 func (o Options) rules() Rules {
 	return Rules{
-		Process: o.Process, StartTimeout: o.StartTimeout, StopTimeout: o.StopTimeout, IdleTimeout: o.IdleTimeout,
+		Process: o.Process, StartTimeout: o.StartTimeout, CloneTimeout: o.CloneTimeout, StopTimeout: o.StopTimeout, IdleTimeout: o.IdleTimeout,
 		Restarts: o.Health.restartsEnabled(), MaxRestarts: o.Health.MaxRestarts, RestartDelay: o.Health.delay,
 	}
 }

@@ -38,6 +38,8 @@ func (m *Manager) Progress(id session.ID) session.Progress {
 	switch {
 	case !known:
 		return session.Progress{Stage: session.StageStopped}
+	case stage == session.StageServer && isCloning(s):
+		return session.Progress{Stage: stage, Message: "The repository is being cloned into the workspace."}
 	case stage != "":
 		return session.Progress{Stage: stage}
 	case s.Operation != nil && s.Operation.Kind.BringsUp(), s.Operation == nil && m.rules.restartsAgain(s):

@@ -188,7 +188,7 @@ func (p *publisher) route(s session.Session) {
 func (p *publisher) startsAt(s session.Session) time.Time {
 	switch {
 	case s.Operation != nil && s.Operation.Kind.BringsUp():
-		return s.Operation.Deadline.Add(-p.rules.allowance(s.Operation.Kind))
+		return s.Operation.Deadline.Add(-p.rules.allowanceOf(s))
 	case p.rules.restartsAgain(s):
 		return p.opts.now()
 	}

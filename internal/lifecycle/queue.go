@@ -44,7 +44,7 @@ func (q *queue) decide(ctx context.Context, id session.ID, seen Observation, c C
 // launch runs the work in a goroutine that outlives the request. The lock must be held and the operation recorded.
 func (q *queue) launch(ctx context.Context, w *Work, s session.Session) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	ctx, stop := context.WithTimeout(ctx, q.rules.allowance(s.Operation.Kind)+w.handover)
+	ctx, stop := context.WithTimeout(ctx, q.rules.allowanceOf(s)+w.handover)
 	q.locks.removeUnrecordedStop(w.id)
 	q.locks.begin(w, s, cancel)
 	q.routes.publish(s)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 type Rules struct {
 	Process      string        // owner of the operations that are begun here
 	StartTimeout time.Duration // from the begin of a start until the server is ready
+	CloneTimeout time.Duration // in addition while a repository is cloned
 	StopTimeout  time.Duration // from SIGTERM to SIGKILL
 	IdleTimeout  time.Duration // a session that was not used for so long is stopped; 0: never
 	Restarts     bool          // whether a server that fails is restarted
@@ -40,6 +42,25 @@ func (r Rules) allowance(kind session.Kind) time.Duration {
 	return d
 }
 
+// allowanceOf is the time allowed for the operation that is recorded with s.
+func (r Rules) allowanceOf(s session.Session) time.Duration {
+	d := r.allowance(s.Operation.Kind)
+	if s.Operation.Kind.BringsUp() && isCloning(s) {
+		d += r.CloneTimeout
+	}
+	return d
+}
+
+// isCloning reports whether the next start of a session may have to clone its repository: its server has not been ready yet.
+func isCloning(s session.Session) bool {
+	if s.Shape.Repository == "" || len(s.Timeline) == 0 || s.Timeline[0].Type != session.EventCreated {
+		return false
+	}
+	return !slices.ContainsFunc(s.Timeline, func(e session.Event) bool {
+		return e.Type == session.EventReady || e.Type == session.EventRestarted || e.Type == session.EventUpgraded
+	})
+}
+
 // isAutomatic reports whether the operation that is recorded with s was begun by Berth itself.
 func isAutomatic(s session.Session) bool {
 	kind := s.Operation.Kind
@@ -49,7 +70,7 @@ func isAutomatic(s session.Session) bool {
 // takeoverAfter is after how long the operation recorded with s is taken over from another process that is still alive. That
 // process may have taken it over itself, which includes a wait of handover.
 func (r Rules) takeoverAfter(s session.Session, handover time.Duration) time.Duration {
-	d := r.allowance(s.Operation.Kind) + handover
+	d := r.allowanceOf(s) + handover
 	if isAutomatic(s) { // it is delayed first
 		d += 2 * longestDelay
 	}

@@ -170,19 +170,28 @@ func isListed(list []string, name string) bool {
 	})
 }
 
-// withVariables returns the profile with a session's variables. Those that the profile or Berth sets, perhaps only since the session was
+// What the entry point of an image clones.
+const (
+	repositoryVariable = "BERTH_REPOSITORY"
+	refVariable        = "BERTH_REF"
+)
+
+// withVariables returns the profile with a session's variables, and those with its repository. Those that the profile or Berth sets, perhaps only since the session was
 // created, are left out.
-func withVariables(p session.Profile, env session.Variables) session.Profile {
-	if len(env) == 0 {
+func withVariables(p session.Profile, asked session.Shape) session.Profile {
+	if len(asked.Env) == 0 && asked.Repository == "" {
 		return p
 	}
 	all := map[string]string{}
-	for name, value := range env {
+	for name, value := range asked.Env {
 		if !isOwnVariable(p, name) {
 			all[name] = value
 		}
 	}
 	maps.Copy(all, p.Env)
+	if asked.Repository != "" {
+		all[repositoryVariable], all[refVariable] = asked.Repository, asked.Ref
+	}
 	p.Env = all
 	return p
 }

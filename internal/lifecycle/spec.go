@@ -36,7 +36,7 @@ func (b *containers) fullSpec(ctx context.Context, s session.Session) (session.S
 func (b *containers) specOf(s session.Session) session.Spec {
 	profile := *b.routes.profileOf(s)
 	return session.Spec{
-		Session: s.ID, Name: s.ContainerName, Profile: withVariables(profile, s.Shape.Env), ProfileName: s.Profile, Image: b.imageOf(s),
+		Session: s.ID, Name: s.ContainerName, Profile: withVariables(profile, s.Shape), ProfileName: s.Profile, Image: b.imageOf(s),
 		Credential: b.keys.Upstream(s.ContainerName), Limits: b.opts.limitsOf(profile, s.Shape), CreatedAt: s.CreatedAt,
 		InUse: s.ContainerID != "",
 	}

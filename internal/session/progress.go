@@ -16,5 +16,5 @@ const (
 // Progress is the state of a session's start.
 type Progress struct {
 	Stage   Stage  `json:"stage"`
-	Message string `json:"message,omitempty"` // of a failure: one sentence for users; may be empty
+	Message string `json:"message,omitempty"` // of a failure, or of what takes long: one sentence for users; may be empty
 }

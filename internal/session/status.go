@@ -42,6 +42,7 @@ type EventType string
 // The event types.
 const (
 	EventCreated     EventType = "created"       // recorded; its server is being started
+	EventCloning     EventType = "cloning"       // its repository is being cloned into the workspace; the reason is its URL
 	EventStarting    EventType = "starting"      // a start was requested
 	EventReady       EventType = "ready"         // its server is ready after a create or start
 	EventRestarted   EventType = "restarted"     // its server is ready after a restart
