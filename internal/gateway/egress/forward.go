@@ -124,7 +124,7 @@ func (f *forwarder) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 func (f *forwarder) failed(w http.ResponseWriter, req *http.Request, err error) {
 	what := req.Context().Value(forwardedKey{}).(forwarded)
 	if errors.Is(err, context.Canceled) && req.Context().Err() != nil {
-		return // the client or the session has gone
+		panic(http.ErrAbortHandler) // the client or the session has gone: nothing that was said so far is a response
 	}
 	w.Header().Set("Connection", "close")
 	f.relay.dialFailed(w, what.stream, what.target, err)

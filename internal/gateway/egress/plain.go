@@ -61,6 +61,11 @@ func (r *Relay) servePlainRequest(w http.ResponseWriter, req *http.Request, st *
 		deny(st.caller, refusal(ReasonUnknownCaller, "session %s is not at %s any more", st.caller.Session, st.caller.Address))
 		return
 	}
+	if hc.last {
+		deny(caller, refusal(ReasonRequest, "a plain HTTP request was refused: it follows one after which its connection ends"))
+		return
+	}
+	hc.last = req.ContentLength < 0 || req.Header.Get("Upgrade") != ""
 	if fault := hc.fault.Load(); fault != nil {
 		deny(caller, refusal(ReasonRequest, "a plain HTTP request was refused: %s", *fault))
 		return
@@ -85,7 +90,7 @@ func (r *Relay) servePlainRequest(w http.ResponseWriter, req *http.Request, st *
 		return
 	}
 	st.to(t)
-	r.forwarder.serve(w, req, forwarded{stream: st, target: t, last: req.ContentLength < 0 || req.Header.Get("Upgrade") != ""})
+	r.forwarder.serve(w, req, forwarded{stream: st, target: t, last: hc.last})
 }
 
 // oneConn is a listener with one connection.

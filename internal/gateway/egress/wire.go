@@ -16,6 +16,7 @@ import (
 type headerConn struct {
 	net.Conn
 	fault atomic.Pointer[string]
+	last  bool // the request in progress is the last one; used by its handler only
 
 	held  []byte // read, not yet delivered
 	ready int    // bytes of held that may be delivered
