@@ -26,6 +26,7 @@ type dockerSetupTLSCmd struct {
 	Port           uint16   `env:"DOCKER_TLS_PORT" default:"2376" placeholder:"PORT" help:"Port for a --listen without one (DOCKER_TLS_PORT). Default: ${default}."`
 	RestartCommand string   `placeholder:"COMMAND" help:"Shell command that restarts the engine where neither systemd nor /etc/init.d/docker does."`
 	Network        string   `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is isolated. Default: ${default}."`
+	GatewayPort    int      `env:"GATEWAY_PORT" default:"8081" placeholder:"PORT" help:"The gateway's port, which sessions reach (GATEWAY_PORT). 0: there is no gateway. Default: ${default}."`
 	NoFirewall     bool     `help:"Do not install the firewall rules that block containers from the engine's port and from this machine."`
 	confirmation
 	Undo bool   `help:"Restore the state before the first set-up."`
@@ -65,6 +66,7 @@ func (c *dockerSetupTLSCmd) Run(ctx context.Context, std *stdio) error {
 		RestartCommand: c.RestartCommand,
 		NoFirewall:     c.NoFirewall,
 		Network:        c.Network,
+		GatewayPort:    c.GatewayPort,
 		Report:         func(s dockerd.Step) { std.progress("%s: %s", s.Name, s.Text) },
 	}
 	if c.Undo {

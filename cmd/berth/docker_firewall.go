@@ -7,8 +7,9 @@ import (
 )
 
 type dockerFirewallCmd struct {
-	Socket  string `env:"BERTH_GUARD_SOCKET" default:"/var/run/docker.sock" placeholder:"FILE" help:"The engine's unix socket (BERTH_GUARD_SOCKET). Default: ${default}."`
-	Network string `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is isolated. Default: ${default}."`
+	Socket      string `env:"BERTH_GUARD_SOCKET" default:"/var/run/docker.sock" placeholder:"FILE" help:"The engine's unix socket (BERTH_GUARD_SOCKET). Default: ${default}."`
+	Network     string `env:"DOCKER_NETWORK" default:"berth" placeholder:"NAME" help:"The sessions' network (DOCKER_NETWORK), which is isolated. Default: ${default}."`
+	GatewayPort int    `env:"GATEWAY_PORT" default:"8081" placeholder:"PORT" help:"The gateway's port, which sessions reach (GATEWAY_PORT). 0: there is no gateway. Default: ${default}."`
 	confirmation
 	Undo bool `help:"Remove the rules."`
 }
@@ -17,8 +18,10 @@ type dockerFirewallCmd struct {
 func (dockerFirewallCmd) Help() string {
 	return `Blocks access from sessions to the engine's machine, as "berth docker setup-tls" does, for machines where the engine is
 behind a guard. Runs as root. Sessions cannot reach the ports of this machine, metadata services on link-local addresses, and
-ports that other containers publish here; other machines cannot reach the addresses of session containers. Published ports,
-connections from sessions to other hosts, and the connections that Berth itself needs keep working.
+ports that other containers publish here; other machines cannot reach the addresses of session containers. Of this machine they
+reach Berth's gateway on the address of their own bridge: its port, and in internal networks also DNS, HTTP and HTTPS, beside which
+these reach nothing. Published ports, connections from open sessions to other hosts, and the connections that Berth itself needs
+keep working.
 
 The rules are in chains of their own, BERTH-INPUT and BERTH-FORWARD, of iptables and ip6tables. A second run changes
 nothing. They persist across a restart of the engine, but not of the machine: run it at each boot, as berth-firewall.service of
@@ -33,7 +36,7 @@ Examples:
 
 // Run installs the rules, or removes them.
 func (c *dockerFirewallCmd) Run(ctx context.Context, std *stdio) error {
-	setup := dockerd.WithoutMaterial(dockerd.Machine(), dockerd.Options{Network: c.Network})
+	setup := dockerd.WithoutMaterial(dockerd.Machine(), dockerd.Options{Network: c.Network, GatewayPort: c.GatewayPort})
 	if c.Undo {
 		return c.carryOut(ctx, std, operation{
 			plan: setup.PlanOpening, nothing: "this machine has no rules of Berth: nothing to undo",

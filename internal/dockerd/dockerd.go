@@ -53,6 +53,9 @@ type Options struct {
 	NoFirewall bool
 	// Network is the sessions' network, whoever made it; empty means those only that Berth made.
 	Network string
+	// GatewayPort is where Berth's gateway listens on the addresses of the sessions' bridges. Sessions reach it there, and those of
+	// internal networks the ports 53, 80 and 443 as well; 0: they reach nothing of this machine.
+	GatewayPort int
 	// Timeout bounds the wait for the restarted engine's answer; zero means 90 seconds.
 	Timeout time.Duration
 	// Report is called with every step as it begins; nil: nothing is reported.
@@ -86,7 +89,7 @@ func New(host Host, opts Options) (*Setup, error) {
 }
 
 // WithoutMaterial is a Setup that can undo what was set up, close this machine to sessions, and open it, and nothing
-// else: only RestartCommand, Network, Timeout and Report of the options count.
+// else: only RestartCommand, Network, GatewayPort, Timeout and Report of the options count.
 func WithoutMaterial(host Host, opts Options) *Setup {
 	opts.Timeout = cmp.Or(opts.Timeout, answerTimeout)
 	if opts.Report == nil {

@@ -10,8 +10,12 @@ import (
 	"strings"
 )
 
-// SessionBridges matches, as iptables does, the bridges of the networks that Berth makes for sessions.
-const SessionBridges = "berth+"
+// The bridges of the networks that Berth makes for sessions, as iptables matches them. Those of internal networks are
+// among them.
+const (
+	SessionBridges  = "berth+"
+	internalBridges = "berthi+"
+)
 
 // The chains that close this machine to sessions. They are in the table filter of iptables and ip6tables.
 const (
@@ -54,8 +58,16 @@ const metadata = "169.254.0.0/16" // link-local: where clouds serve metadata and
 // isolation is what closes one machine to sessions.
 type isolation struct {
 	bridges   []string                // as iptables matches them
-	resolvers map[netip.Addr]resolver // name servers that sessions need and the rules would cut off
+	internal  []string                // those of them that nothing is forwarded from and to
+	gateway   int                     // port of the gateway on the bridges' own addresses; 0: there is none
+	resolvers map[netip.Addr]resolver // name servers that open sessions need and the rules would cut off
 }
+
+// named are the services of the gateway for programs that do not know it: names, and the ports that names lead to.
+var named = []struct {
+	protocol string
+	port     int
+}{{"udp", 53}, {"tcp", 53}, {"tcp", 80}, {"tcp", 443}}
 
 // resolver says on which way a name server is reached from a container.
 type resolver bool
@@ -71,15 +83,28 @@ const (
 // others send to a container's address. All that Berth needs begins on the host, and its answers are established.
 func (i isolation) rules(program, chain string) (rules []string) {
 	add := func(format string, args ...any) { rules = append(rules, fmt.Sprintf(format, args...)) }
-	add("-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN")
-	for _, at := range slices.SortedFunc(maps.Keys(i.resolvers), netip.Addr.Compare) {
-		if at.Is6() != (program == families[1]) || (i.resolvers[at] == resolverHere) != (chain == InputChain) {
-			continue
+	if chain == ForwardChain {
+		for _, bridge := range i.internal { // Berth's own connections are not forwarded
+			add("-i %s -j DROP", bridge)
+			add("-o %s -j DROP", bridge)
 		}
-		for _, bridge := range i.bridges {
-			for _, protocol := range []string{"udp", "tcp"} {
-				add("-d %s/%d -i %s -p %s -m %s --dport 53 -j RETURN", at, at.BitLen(), bridge, protocol, protocol)
+	}
+	add("-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN")
+	if chain == InputChain {
+		for _, bridge := range i.internal {
+			if i.gateway > 0 && program == families[0] {
+				for _, service := range named {
+					add(atGateway, bridge, service.protocol, service.protocol, service.port)
+				}
+				add(atGateway, bridge, "tcp", "tcp", i.gateway)
 			}
+			add("-i %s -j DROP", bridge)
+		}
+	}
+	i.resolve(add, program, chain)
+	for _, bridge := range i.bridges {
+		if i.gateway > 0 && chain == InputChain && program == families[0] {
+			add(atGateway, bridge, "tcp", "tcp", i.gateway)
 		}
 	}
 	for _, bridge := range i.bridges {
@@ -99,10 +124,30 @@ func (i isolation) rules(program, chain string) (rules []string) {
 	return rules
 }
 
+// atGateway is a rule for a port of the address that this machine has on the bridge, and not of its others: the address of a
+// network that does not exist yet is not known.
+const atGateway = "-i %s -p %s -m %s --dport %d -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN"
+
+// resolve adds the rules that let open sessions reach name servers.
+func (i isolation) resolve(add func(format string, args ...any), program, chain string) {
+	for _, at := range slices.SortedFunc(maps.Keys(i.resolvers), netip.Addr.Compare) {
+		if at.Is6() != (program == families[1]) || (i.resolvers[at] == resolverHere) != (chain == InputChain) {
+			continue
+		}
+		for _, bridge := range i.bridges {
+			for _, protocol := range []string{"udp", "tcp"} {
+				add("-d %s/%d -i %s -p %s -m %s --dport 53 -j RETURN", at, at.BitLen(), bridge, protocol, protocol)
+			}
+		}
+	}
+}
+
 // isolationOf finds out what this machine has to be closed with. endpoint is the engine's socket; empty when it does not
 // answer, and then only networks that are made from now on are known.
 func (s *Setup) isolationOf(ctx context.Context, endpoint string) (isolation, error) {
-	i := isolation{bridges: []string{SessionBridges}, resolvers: map[netip.Addr]resolver{}}
+	i := isolation{
+		bridges: []string{SessionBridges}, internal: []string{internalBridges}, gateway: s.opts.GatewayPort, resolvers: map[netip.Addr]resolver{},
+	}
 	for _, at := range nameServers(s.paths.resolvConf) {
 		owner, err := s.host.Interface(at)
 		if err != nil {
