@@ -132,10 +132,15 @@ func dial(address string) error {
 // sessionOf starts a session's container and returns it when its server answers.
 func sessionOf(t *testing.T, r *docker.Runtime, profile session.Profile, name string) session.Container {
 	t.Helper()
+	return sessionWith(t, r, profile, name, session.EgressOpen)
+}
+
+func sessionWith(t *testing.T, r *docker.Runtime, profile session.Profile, name string, egress session.EgressMode) session.Container {
+	t.Helper()
 	spec := session.Spec{
 		Session: session.ID("ses-" + name), Name: "berth-test-" + name, Profile: profile, Image: profile.Image, Credential: "secret",
 		Limits:    session.Limits{Memory: 64 << 20, CPUs: session.OneCPU, Processes: 128},
-		CreatedAt: time.Now().UTC(),
+		CreatedAt: time.Now().UTC(), Egress: egress,
 	}
 	if _, err := r.Create(t.Context(), spec); err != nil {
 		t.Fatal(err)
