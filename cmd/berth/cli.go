@@ -15,6 +15,7 @@ type cli struct {
 	Health     healthCmd     `cmd:"" help:"Check whether the Berth on this machine is ready."`
 	Session    sessionCmd    `cmd:"" help:"Create, inspect and delete sessions of a running Berth."`
 	Token      tokenCmd      `cmd:"" help:"Create, list and revoke tokens for programs."`
+	Usage      usageCmd      `cmd:"" help:"Show what sessions used of models, and their budgets."`
 	Guard      guardCmd      `cmd:"" help:"Proxy the Docker engine's socket and require client certificates."`
 	Certs      certsCmd      `cmd:"" help:"Create and inspect the certificates of the engine and its clients."`
 	Docker     dockerCmd     `cmd:"" help:"Secure the Docker engine of this machine."`

@@ -10,7 +10,7 @@ import (
 
 // reloadable are the settings that can be changed while Berth runs.
 var reloadable = []string{
-	"LOG_LEVEL", "MAX_CONCURRENT_SESSIONS", "models", "BERTH_MODEL", "BERTH_SMALL_MODEL", "egress", "budgets",
+	"LOG_LEVEL", "MAX_CONCURRENT_SESSIONS", "models", "BERTH_MODEL", "BERTH_SMALL_MODEL", "egress", "budgets", "BERTH_CURRENCY",
 	"MEMORY_WARNING_THRESHOLD", "CPU_WARNING_THRESHOLD", "RESOURCE_CRITICAL_THRESHOLD",
 }
 

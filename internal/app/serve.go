@@ -22,6 +22,7 @@ func (a *App) newAPI(table *proxy.Table, metrics http.Handler) (*httpapi.API, er
 		CheckEvery: a.cfg.Health.CheckInterval.Duration(),
 		Known:      func(id session.ID) session.Token { r, _ := table.Lookup(id); return r.Token },
 		Metrics:    metrics,
+		Usage:      a.ledger,
 	}
 	if a.people != nil {
 		options.SignIn = a.people

@@ -10,6 +10,7 @@ import (
 func (a *App) openUsage() (err error) {
 	a.ledger, err = usage.NewLedger(a.storage.Usage, usage.Options{
 		Budgets: a.cfg.Budgets.Limits(), Journal: a.storage.UsageJournal, Logger: a.named("usage"),
+		Settled: a.metrics.ModelCalled, Refused: a.metrics.BudgetRefused,
 	})
 	if err != nil {
 		return err

@@ -66,6 +66,7 @@ type Options struct {
 	Streaming  func(context.Context)             // called when a stream of events begins with a session's own token; nil: not called
 	Draining   <-chan struct{}                   // closed when followed logs have to end
 	Metrics    http.Handler                      // of GET /metrics; nil: there are none
+	Usage      Usage                             // of models; nil: it is not counted
 	SignIn     SignIn                            // of people; nil: there is none
 	Now        func() time.Time                  // default: time.Now
 	Logger     *slog.Logger

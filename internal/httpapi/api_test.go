@@ -22,6 +22,7 @@ import (
 	"berth/internal/session"
 	"berth/internal/sessiontest"
 	"berth/internal/storetest"
+	"berth/internal/usage"
 )
 
 const adminToken = "the-operator's-own-token"
@@ -38,6 +39,7 @@ type fixture struct {
 	health   httpapi.Health
 	tokens   storetest.MemoryTokens
 	trail    *access.Trail // nil: nothing is recorded
+	usage    *usage.Ledger
 }
 
 func newFixture(t *testing.T, change ...func(*lifecycle.Options)) *fixture {
@@ -50,6 +52,7 @@ func newFixtureWith(t *testing.T, adjust func(*fixture, *httpapi.Options), chang
 	t.Helper()
 	w := &fixture{Fixture: sessiontest.New(t, change...), t: t, draining: make(chan struct{})}
 	w.health = httpapi.Health{Status: "healthy", StorageBackend: "json"}
+	w.usage = newLedger(t, w.Options.Now)
 	opts := httpapi.Options{
 		Sessions: w.Manager, Access: w.admitting(nil), Version: "test",
 		Ready:     func() error { return w.ready },
@@ -58,7 +61,8 @@ func newFixtureWith(t *testing.T, adjust func(*fixture, *httpapi.Options), chang
 			w.asked.Add(1)
 			return w.health
 		},
-		Now: w.Options.Now, Draining: w.draining,
+		Usage: w.usage,
+		Now:   w.Options.Now, Draining: w.draining,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "measured 1\n") }),
 	}
 	if adjust != nil {

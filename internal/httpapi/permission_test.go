@@ -45,6 +45,8 @@ var rows = map[string]struct {
 	"POST /sessions/{id}/links":                {access.SignIns, 409, ""}, // the session has no address for browsers
 	"GET /sessions/{id}/sign-ins":              {access.SignIns, 200, ""},
 	"DELETE /sessions/{id}/sign-ins/{sign_in}": {access.SignIns, 404, ""}, // there is no such sign-in
+	"GET /usage":                               {access.List, 200, ""},
+	"GET /sessions/{id}/usage":                 {access.Read, 200, ""},
 	"GET /auth/sessions":                       {access.List, 200, ""},
 	"POST /tokens":                             {access.PlatformTokens, 201, `{"name":"made","scopes":["metrics"]}`},
 	"GET /tokens":                              {access.PlatformTokens, 200, ""},

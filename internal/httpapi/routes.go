@@ -119,6 +119,18 @@ func (a *API) routes() {
 		Summary: "List the sessions whose token is valid now, oldest first",
 	}, a.authSessions)
 
+	if a.Usage != nil {
+		register(a, access.List, huma.Operation{
+			Method: http.MethodGet, Path: "/usage", OperationID: "get-usage",
+			Summary: "Show what sessions used of models",
+			Description: "Sums by day, owner, session or model, those of deleted sessions included. Budgets are shown of the owner and the session " +
+				"that are asked for, and of those in the rows.",
+		}, a.getUsage)
+		register(a, access.Read, huma.Operation{
+			Method: http.MethodGet, Path: "/sessions/{id}/usage", OperationID: "get-session-usage",
+			Summary: "Show what the session used of models",
+		}, a.getSessionUsage)
+	}
 	register(a, access.PlatformTokens, huma.Operation{
 		Method: http.MethodPost, Path: "/tokens", OperationID: "create-platform-token", DefaultStatus: http.StatusCreated,
 		Summary:     "Create a token for a program",

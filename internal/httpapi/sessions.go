@@ -147,6 +147,12 @@ type PageParams struct {
 
 // Resolve refuses a filter that is given and empty, or given twice: ignored, it would list all owners' sessions.
 func (PageParams) Resolve(ctx huma.Context) []error {
+	return strictQuery(ctx, []string{"owner", "status", "limit", "after"}, []string{"owner", "status"})
+}
+
+// strictQuery refuses parameters that are not known, those that are given twice, and those that are given and empty although they
+// select something.
+func strictQuery(ctx huma.Context, known, selecting []string) []error {
 	var faults []error
 	refuse := func(name, why string) {
 		faults = append(faults, &huma.ErrorDetail{Location: "query." + name, Message: why})
@@ -156,10 +162,9 @@ func (PageParams) Resolve(ctx huma.Context) []error {
 	if err != nil {
 		return []error{&huma.ErrorDetail{Location: "query", Message: "expected a query of name=value pairs, escaped as in a URL"}}
 	}
-	known := []string{"owner", "status", "limit", "after"}
 	for name := range query {
 		if !slices.Contains(known, name) {
-			faults = append(faults, &huma.ErrorDetail{Location: "query", Message: "expected no parameters but owner, status, limit and after"})
+			faults = append(faults, &huma.ErrorDetail{Location: "query", Message: "expected no parameters but " + strings.Join(known[:len(known)-1], ", ") + " and " + known[len(known)-1]})
 			break
 		}
 	}
@@ -168,7 +173,7 @@ func (PageParams) Resolve(ctx huma.Context) []error {
 		switch {
 		case len(values) > 1:
 			refuse(name, "expected it once at most")
-		case len(values) == 1 && values[0] == "" && (name == "owner" || name == "status"):
+		case len(values) == 1 && values[0] == "" && slices.Contains(selecting, name):
 			refuse(name, "expected a value; leave it out to ask for all")
 		case len(values) == 1 && !utf8.ValidString(values[0]):
 			refuse(name, "expected valid UTF-8")

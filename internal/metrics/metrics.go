@@ -29,6 +29,8 @@ type Metrics struct {
 	unauthenticated *prometheus.CounterVec
 	tokensSwept     prometheus.Counter
 
+	models modelMetrics
+
 	pressureChanges *prometheus.CounterVec
 	rejections      *prometheus.CounterVec
 }
@@ -87,6 +89,7 @@ func New(r prometheus.Registerer) *Metrics {
 			Name: "berth_admission_refusals_total", Help: "Creates, starts and wakes that were refused for want of room, by reason.",
 		}, []string{"reason"}),
 	}
+	m.models = newModelMetrics(r)
 	for _, reason := range []string{rejectedByLimit, rejectedByMemory, rejectedByCPU} {
 		m.rejections.WithLabelValues(reason)
 	}

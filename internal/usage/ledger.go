@@ -24,6 +24,13 @@ type Options struct {
 	Refused func(l Limit)
 }
 
+// remembered is a refusal that is repeated for a while.
+type remembered struct {
+	max   int64 // of the limit
+	now   Counter
+	until time.Time
+}
+
 // Ledger counts what sessions use, and holds their budgets. It keeps nothing itself: its store does. It is safe for concurrent
 // use, and by several processes on one store.
 type Ledger struct {
@@ -33,7 +40,7 @@ type Ledger struct {
 	unsent  unsent
 
 	mu        sync.Mutex
-	exhausted map[Key]Refusal // that no call of a holder passes before the period's end
+	exhausted map[Key]remembered // limits that admit no call of a holder
 }
 
 var _ Meter = (*Ledger)(nil)
@@ -45,6 +52,8 @@ const (
 	runningRetry = 5 * time.Second
 	// mostExhausted bounds the refusals that are remembered; more are asked of the store again.
 	mostExhausted = 10_000
+	// rememberedFor is for how long a refusal is repeated: what was used may be corrected, and budgets may change.
+	rememberedFor = 5 * time.Second
 	mostName      = 256 // bytes of a name of a model
 )
 
@@ -60,7 +69,7 @@ func NewLedger(store Store, opts Options) (*Ledger, error) {
 	if opts.Refused == nil {
 		opts.Refused = func(Limit) {}
 	}
-	l := &Ledger{store: store, opts: opts, exhausted: map[Key]Refusal{}}
+	l := &Ledger{store: store, opts: opts, exhausted: map[Key]remembered{}}
 	l.SetBudgets(opts.Budgets)
 	return l, l.unsent.load(opts.Journal)
 }
@@ -69,9 +78,6 @@ func NewLedger(store Store, opts Options) (*Ledger, error) {
 // limited.
 func (l *Ledger) SetBudgets(b Budgets) {
 	l.budgets.Store(&b)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	clear(l.exhausted)
 }
 
 // Currency names the unit of money.
@@ -87,16 +93,18 @@ func (l *Ledger) Reserve(ctx context.Context, call Call) (Reservation, error) {
 	}
 	budgets := *l.budgets.Load()
 	limits := budgets.limits(h)
-	refused := l.knownRefusal(limits)
+	refused := l.knownRefusal(limits, h.At)
 	if refused == nil {
 		var err error
 		if refused, err = l.store.Reserve(ctx, h, limits); err != nil {
 			l.unsent.cancel(h) // the answer may have been lost
 			return nil, err
 		}
+		if refused != nil {
+			l.remember(*refused, h.At)
+		}
 	}
 	if refused != nil {
-		l.remember(*refused)
 		l.opts.Refused(refused.Limit)
 		return nil, refused.failure(h.At, budgets.Currency)
 	}
@@ -116,19 +124,19 @@ func name(text string) string {
 
 // knownRefusal returns the remembered refusal of a limit: a client that repeats its calls without a pause must not cost the store
 // a transaction each time.
-func (l *Ledger) knownRefusal(limits []Limit) *Refusal {
+func (l *Ledger) knownRefusal(limits []Limit, now time.Time) *Refusal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, limit := range limits {
-		if known, ok := l.exhausted[limit.Key]; ok {
-			return &Refusal{Limit: limit, Now: known.Now}
+		if known, ok := l.exhausted[limit.Key]; ok && known.max == limit.Max && now.Before(known.until) {
+			return &Refusal{Limit: limit, Now: known.now}
 		}
 	}
 	return nil
 }
 
-// remember keeps a refusal that holds until the period ends, whatever calls in progress will have used.
-func (l *Ledger) remember(r Refusal) {
+// remember keeps a refusal for a while, if no call is admitted whatever those in progress will have used.
+func (l *Ledger) remember(r Refusal, now time.Time) {
 	if r.Now.Used < r.Limit.Max {
 		return
 	}
@@ -137,8 +145,7 @@ func (l *Ledger) remember(r Refusal) {
 	if len(l.exhausted) >= mostExhausted {
 		clear(l.exhausted)
 	}
-	r.Now.Held = 0 // not known later
-	l.exhausted[r.Limit.Key] = r
+	l.exhausted[r.Limit.Key] = remembered{max: r.Limit.Max, now: Counter{Used: r.Now.Used}, until: now.Add(rememberedFor)}
 }
 
 // reservation implements [Reservation].
@@ -179,13 +186,13 @@ func (l *Ledger) settle(ctx context.Context, s Settlement) {
 	}
 }
 
-// forget removes refusals of periods that have ended.
+// forget removes refusals that are no longer repeated.
 func (l *Ledger) forget() {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for key := range l.exhausted {
-		if !now.Before(key.Kind.End(key.Start)) {
+	for key, known := range l.exhausted {
+		if !now.Before(known.until) {
 			delete(l.exhausted, key)
 		}
 	}
