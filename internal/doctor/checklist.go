@@ -24,5 +24,6 @@ func Checks() []Check {
 		{Name: "identity-provider", Title: "Identity provider answers", Run: identityProvider},
 		{Name: "listener-certificate", Title: "Certificates of Berth's own listener valid", Run: listenerCertificate},
 		{Name: "session-origins", Title: "Sessions on a site of their own", Run: sessionOrigins},
+		{Name: "session-networks", Title: "Sessions' networks closed, and the gateway reachable", EngineOnly: true, Run: sessionNetworks},
 	}
 }

@@ -80,7 +80,15 @@ const closedRules = `*filter
 -A INPUT -j BERTH-INPUT
 -A FORWARD -j DOCKER-USER
 -A DOCKER-USER -j BERTH-FORWARD
+-A BERTH-INPUT -i berthi+ -p udp -m udp --dport 53 -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN
+-A BERTH-INPUT -i berthi+ -p tcp -m tcp --dport 53 -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN
+-A BERTH-INPUT -i berthi+ -p tcp -m tcp --dport 80 -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN
+-A BERTH-INPUT -i berthi+ -p tcp -m tcp --dport 443 -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN
+-A BERTH-INPUT -i berthi+ -p tcp -m tcp --dport 8081 -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN
+-A BERTH-INPUT -i berthi+ -j DROP
+-A BERTH-INPUT -i berth+ -p tcp -m tcp --dport 8081 -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN
 -A BERTH-INPUT -i berth+ -j DROP
+-A BERTH-FORWARD -i berthi+ -j DROP
 -A BERTH-FORWARD -o berth+ -m conntrack ! --ctstate DNAT -j DROP
 COMMIT
 `

@@ -103,7 +103,7 @@ func (w ruleWalk) chain(name string, whole bool, depth int) verdict {
 		if m == nil {
 			continue
 		}
-		narrow := ruleNarrow.MatchString(" " + rule)
+		narrow := ruleNarrow.MatchString(" "+rule) || w.direction == "-i" && strings.Contains(" "+rule, " -o ")
 		switch target := m[1]; {
 		case target == "ACCEPT":
 			if strings.Contains(rule, "-p icmp") || strings.Contains(rule, "-p ipv6-icmp") {
@@ -145,7 +145,7 @@ func (w ruleWalk) concerns(rule string) bool {
 				return false
 			}
 		case w.direction == "-o" && m[1] == "": // from another machine, and not from a container of this one
-			if matches || strings.HasPrefix(m[3], "docker") || strings.HasPrefix(m[3], "br-") || m[3] == "lo" {
+			if matches || strings.HasPrefix(m[3], "docker") || strings.HasPrefix(m[3], "br-") || strings.HasPrefix(m[3], "berth") || m[3] == "lo" {
 				return false
 			}
 		}

@@ -193,6 +193,16 @@ func TestUnits(t *testing.T) {
 		m.run(t, "test -s /var/log/berth/berth.log && berth session list && test -s /var/log/berth/berth-audit.log")
 	})
 
+	t.Run("Berth may open the gateway's low ports, and nothing else", func(t *testing.T) {
+		for _, set := range []string{"CapEff", "CapBnd", "CapAmb"} {
+			const netBindService = "0000000000000400"
+			if got := strings.TrimSpace(m.run(t, "sed -n 's/^"+set+":[[:space:]]*//p' /proc/$(systemctl show berth -P MainPID)/status")); got != netBindService {
+				t.Errorf("%s = %s, want %s", set, got, netBindService)
+			}
+		}
+		m.run(t, "[ $(readlink /proc/$(systemctl show berth -P MainPID)/ns/user) = $(readlink /proc/1/ns/user) ]") // where the capability counts
+	})
+
 	t.Run("the firewall's unit closes this machine to sessions", func(t *testing.T) {
 		m.run(t, "systemctl start berth-firewall && iptables -w -C BERTH-INPUT -i berth+ -j DROP && iptables -w -C FORWARD -j BERTH-FORWARD")
 		if out := m.run(t, "berth docker firewall --yes 2>&1"); !strings.Contains(out, "nothing to do") {
