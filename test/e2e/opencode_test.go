@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"berth/internal/config"
 	"berth/internal/session"
 	"berth/test/harness"
 )
@@ -23,6 +24,9 @@ func opencodeEnv(t *testing.T) *fixture {
 	harness.OpenCodeImage(t)
 	w := newWorld(t)
 	w.Vars["SESSION_ROUTE"] = "published" // the small server's tests go by the network
+	profile := config.Default().Profiles["opencode"]
+	profile.Egress = session.EgressOpen // an internal network publishes no ports
+	w.Profiles(map[string]session.Profile{"opencode": profile})
 	w.StartServe()
 	return w
 }

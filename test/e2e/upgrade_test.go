@@ -234,7 +234,7 @@ func TestNeighbourLearnsNoSessionIDFromTheNameServer(t *testing.T) {
 	secret, _ := w.Create("")
 	id, token := w.Create("")
 	neighbour := w.inspect(t, secret)
-	at := neighbour.NetworkSettings.Networks[w.Instance].IPAddress.String()
+	at := neighbour.NetworkSettings.Networks[w.Instance+"-internal"].IPAddress.String()
 	a := w.Call(http.MethodGet, "/s/"+id+"/names?addr="+at, token, "")
 	if a.Status != http.StatusOK || !strings.Contains(string(a.Body), strings.TrimPrefix(neighbour.Name, "/")) {
 		t.Fatalf("the names of %s: %s, want the container's among them", at, a)

@@ -69,6 +69,7 @@ func New(t testing.TB) *Env {
 		"DOCKER_HOST": w.Engine, "DOCKER_CERT_PATH": w.certs, "DOCKER_NETWORK": w.Instance,
 		"BERTH_STATE_DIR": state, "BERTH_LISTEN": FreeAddress(t), "BERTH_DRAIN_TIMEOUT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 		"MAX_CONCURRENT_SESSIONS": "50", "CONTAINER_MEMORY_LIMIT": "1g", "RECONCILE_INTERVAL": "2",
+		"ALLOWED_IMAGES":              "*", // tests build their own
 		"RESOURCE_CRITICAL_THRESHOLD": "1", // the tests themselves load the machine
 	}
 	w.URL, w.Client = "http://"+w.Vars["BERTH_LISTEN"], http.DefaultClient
