@@ -62,7 +62,7 @@ func TestConnectIsRefusedWithASentence(t *testing.T) {
 		if res.StatusCode != c.status || !strings.Contains(string(body), c.says) {
 			t.Errorf("%s: got %d %q, want %d with %q", target, res.StatusCode, body, c.status, c.says)
 		}
-		conn.Close()
+		_ = conn.Close()
 	}
 	if _, dialled := f.out.left(); len(dialled) > 0 {
 		t.Errorf("dialled %q, want nothing", dialled)
@@ -117,7 +117,7 @@ func TestConnectTo443MustBeTLSForItsName(t *testing.T) {
 		if got, _ := io.ReadAll(from); len(got) == 0 || got[0] != recordAlert {
 			t.Errorf("%s: got %v, want a TLS alert", what, got)
 		}
-		conn.Close()
+		_ = conn.Close()
 		if got := <-received; len(got) > 0 {
 			t.Errorf("%s: %d bytes left", what, len(got))
 		}

@@ -54,7 +54,7 @@ func (r *Relay) ServeDNS(ctx context.Context, udp net.PacketConn, tcp net.Listen
 		err = fmt.Errorf("egress: DNS server: %w", errors.Join(err, net.ErrClosed))
 	}
 	cancel()
-	udp.Close()
+	_ = udp.Close()
 	tcp.Close()
 	running.Wait()
 	return err

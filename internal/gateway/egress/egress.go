@@ -65,7 +65,7 @@ func New(policy *Policy, o Options) (*Relay, error) {
 		faults = append(faults, fmt.Errorf("the gateway's address %s is not IPv4", o.Address))
 	}
 	if o.Identify == nil || o.Log == nil {
-		faults = append(faults, errors.New("Identify and Log are required"))
+		faults = append(faults, errors.New("no Identify or no Log"))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("egress: %w", err)

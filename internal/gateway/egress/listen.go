@@ -25,7 +25,7 @@ func (r *Relay) accept(ctx context.Context, l net.Listener, serve func(context.C
 		conn, err := l.Accept()
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // closed by us
+				return nil
 			}
 			if errors.Is(err, net.ErrClosed) {
 				return fmt.Errorf("egress: listener %s: %w", l.Addr(), err)

@@ -12,9 +12,9 @@ import (
 )
 
 // echoWeb is a server outside that answers with what it has received.
-func (f *fixture) echoWeb(t *testing.T, at string) {
+func (f *fixture) echoWeb(t *testing.T) {
 	t.Helper()
-	f.web(t, at, nil, func(w http.ResponseWriter, r *http.Request) {
+	f.web(t, "203.0.113.1:80", nil, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Trace", fmt.Sprintf("host=%s uri=%s body=%s", r.Host, r.RequestURI, body))
 		for name := range r.Header {
@@ -47,7 +47,7 @@ func TestEachPlainRequestIsJudged(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.out.name("allowed.example", "203.0.113.1")
-	f.echoWeb(t, "203.0.113.1:80")
+	f.echoWeb(t)
 	address := run(t, f.ServePlain)
 	all := talk(t, address, "GET /a?x=1;y=%2F HTTP/1.1\r\nHost: Allowed.example\r\nProxy-Authorization: Basic c2VjcmV0\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"+
 		"POST /b HTTP/1.1\r\nHost: allowed.example:80\r\nContent-Length: 5\r\n\r\nhello"+
@@ -79,7 +79,7 @@ func TestPlainRequestThatCanBeReadInTwoWaysIsRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.out.name("allowed.example", "203.0.113.1")
-	f.echoWeb(t, "203.0.113.1:80")
+	f.echoWeb(t)
 	address := run(t, f.ServePlain)
 	for what, text := range map[string]string{
 		"both lengths":           "POST / HTTP/1.1\r\nHost: allowed.example\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -118,7 +118,7 @@ func TestNothingFollowsAnUnboundedBody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.out.name("allowed.example", "203.0.113.1")
-	f.echoWeb(t, "203.0.113.1:80")
+	f.echoWeb(t)
 	address := run(t, f.ServePlain)
 	const smuggled = "POST /smuggled HTTP/1.1\r\nHost: allowed.example\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx"
 	for what, text := range map[string]string{
@@ -140,7 +140,7 @@ func TestForwardOfAbsoluteURLs(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.out.name("allowed.example", "203.0.113.1")
-	f.echoWeb(t, "203.0.113.1:80")
+	f.echoWeb(t)
 	proxy := f.proxy(t)
 	all := talk(t, proxy, "GET http://allowed.example/x HTTP/1.1\r\nHost: other.example\r\nProxy-Authorization: Basic c2VjcmV0\r\nConnection: close\r\n\r\n")
 	if len(all) != 1 || all[0].Header.Get("Trace") != "host=allowed.example uri=/x body=" {
@@ -166,7 +166,7 @@ func TestPlainConnectIsJudgedByItsRequests(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.out.name("allowed.example", "203.0.113.1")
-	f.echoWeb(t, "203.0.113.1:80")
+	f.echoWeb(t)
 	proxy := f.proxy(t)
 	for host, want := range map[string]int{"allowed.example": 200, "a.wild.example": 400} {
 		_, from, conn := connect(t, proxy, "allowed.example:80", "GET / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
@@ -174,7 +174,7 @@ func TestPlainConnectIsJudgedByItsRequests(t *testing.T) {
 		if err != nil || res.StatusCode != want {
 			t.Errorf("%s: got %v, %v, want %d", host, res, err, want)
 		}
-		conn.Close()
+		_ = conn.Close()
 	}
 }
 

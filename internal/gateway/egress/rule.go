@@ -57,6 +57,9 @@ func ParseRule(text string) (Rule, error) {
 
 // ruleName is the canonical form of an operator's name.
 func ruleName(host string) (string, error) {
+	if !utf8.ValidString(host) {
+		return "", errors.New("is not UTF-8")
+	}
 	ascii := strings.IndexFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 	if strings.ContainsAny(host, "。．｡") {
 		return "", errors.New("has a dot that is not the ASCII one")
@@ -68,6 +71,9 @@ func ruleName(host string) (string, error) {
 		name, err := idna.Lookup.ToASCII(host)
 		if err != nil {
 			return "", fmt.Errorf("is not a host name: %w", err)
+		}
+		if again, err := idna.Lookup.ToASCII(name); err != nil || again != name {
+			return "", errors.New("is not a host name: its A-labels can be read in another way")
 		}
 		host = name
 	}

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"log/slog"
 	"math/big"
 	"net"
@@ -139,7 +138,8 @@ func (f *fixture) caller(id session.ID, at netip.Addr, mode session.EgressMode, 
 	defer f.mu.Unlock()
 	c := session.Caller{Session: id, Profile: "opencode", Address: at, Egress: mode, Allow: allow}
 	f.callers[at] = c
-	f.live[at], f.lives[at] = context.WithCancel(context.Background())
+	live, end := context.WithCancel(context.Background())
+	f.live[at], f.lives[at] = live, end
 	return c
 }
 
@@ -307,16 +307,6 @@ func certificate(t *testing.T, names ...string) (*tls.Certificate, *x509.CertPoo
 	pool := x509.NewCertPool()
 	pool.AddCert(leaf)
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
-}
-
-// isAlert reports whether a TLS handshake failed with an alert of its other side.
-func isAlert(err error, description tls.AlertError) bool {
-	alert, ok := errors.AsType[tls.AlertError](err)
-	if ok {
-		return alert == description
-	}
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "remote error" && op.Err.Error() == description.Error()
 }
 
 func waitReported(t *testing.T, f *fixture, reason Reason, text string) {
