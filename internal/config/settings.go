@@ -193,7 +193,8 @@ type Session struct {
 	PublishIP string `yaml:"publish_ip" env:"SESSION_PUBLISH_IP"`
 	// How session servers are reached: `published` on a port of the Docker host, `network` at the container's own address
 	// on `DOCKER_NETWORK`, without a published port, or `auto`: by the network where Berth runs on the Docker host itself,
-	// unless `SESSION_PUBLISH_IP` names an address.
+	// unless `SESSION_PUBLISH_IP` names an address. Sessions on the internal network, which publishes no ports, are always reached at
+	// the container's own address.
 	Route string `yaml:"route" env:"SESSION_ROUTE"`
 	// Subnet of the internal network, which is called like `DOCKER_NETWORK` with `-internal` behind it and is that of sessions with
 	// `egress` `none` or `listed`: a private IPv4 network of /16 to /28, like `10.213.0.0/20`. The gateway has its first address.
