@@ -23,7 +23,7 @@ func TestCreateSendsTheSpecAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatalf("create: %v", err)
 	}
-	body := e.body(0)
+	body := e.body()
 	for name, want := range map[string]string{
 		"Image":        `"image:1"`,
 		"User":         `"10001:10001"`,
@@ -61,10 +61,10 @@ func TestCreateOmitsFieldsOfNewerVersions(t *testing.T) {
 			if _, err := e.open(nil).Create(t.Context(), unitSpec("one")); err != nil {
 				t.Fatalf("create: %v", err)
 			}
-			if got := field(e.body(0), "HostConfig", "Annotations"); got != want {
+			if got := field(e.body(), "HostConfig", "Annotations"); got != want {
 				t.Errorf("annotations = %s, want %s: 1.43 introduced them, and 1.41 silently ignores them", got, want)
 			}
-			if got := field(e.body(0), "HostConfig", "CgroupnsMode"); got != `"private"` {
+			if got := field(e.body(), "HostConfig", "CgroupnsMode"); got != `"private"` {
 				t.Errorf("cgroup namespace = %s, want private: every supported version has it", got)
 			}
 		})
@@ -241,7 +241,7 @@ func TestListedContainerNeedsARouteToItsNetwork(t *testing.T) {
 	if _, err := e.open(func(o *docker.Options) { o.Route = docker.RouteNetwork }).Create(t.Context(), spec); err != nil {
 		t.Fatalf("with a route that is said to exist: %v", err)
 	}
-	body := e.body(0)
+	body := e.body()
 	for name, want := range map[string]string{
 		"NetworkMode": `"berth-internal"`, "Dns": `["10.77.0.1"]`, "DnsSearch": `["."]`, "PortBindings": `null`,
 	} {

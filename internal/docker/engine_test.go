@@ -210,14 +210,14 @@ func unitSpec(name string) session.Spec {
 	}
 }
 
-func (e *fakeEngine) body(i int) map[string]any {
+func (e *fakeEngine) body() map[string]any {
 	e.t.Helper()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if i >= len(e.bodies) {
-		e.t.Fatalf("the engine was asked for %d containers, want more than %d", len(e.bodies), i)
+	if len(e.bodies) == 0 {
+		e.t.Fatal("the engine was asked for no container, want one")
 	}
-	return e.bodies[i]
+	return e.bodies[0]
 }
 
 func field(body map[string]any, path ...string) string {

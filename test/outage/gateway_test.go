@@ -59,7 +59,7 @@ func TestListedSessionReachesTheGatewayAlone(t *testing.T) {
 	hostNames, err := datagrams(t, "127.0.0.1:53")
 	harness.Must(t, err)
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
-	harness.Must(t, os.WriteFile(resolv, []byte("nameserver 127.0.0.1\nsearch corp.example\n"), 0o644)) //nolint:gosec // as the original
+	harness.Must(t, os.WriteFile(resolv, []byte("nameserver 127.0.0.1\nsearch corp.example\n"), 0o644))
 	sh(t, "mount --bind FILE /etc/resolv.conf", "FILE", resolv)
 
 	e := newEngine(t, dir)
