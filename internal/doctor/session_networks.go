@@ -100,7 +100,7 @@ func (o *Options) gatewayRules(ctx context.Context, n network.Inspect) []Finding
 	bridge := n.Options[bridgeNameOption]
 	var findings []Finding
 	if !closes(rules, bridge, "INPUT", "-i") {
-		findings = append(findings, fail("host-open", adviceIsolation, "no firewall rule keeps sessions on the bridge %s from the ports of this machine", bridge))
+		findings = append(findings, warn("host-open", adviceIsolation, "no firewall rule keeps sessions on the bridge %s from the ports of this machine", bridge))
 	}
 	if !closes(rules, bridge, "FORWARD", "-i") {
 		findings = append(findings, warn("forwarding-open", adviceGateway, "no firewall rule of Berth's keeps sessions on the bridge %s from the outside, which the engine's own do", bridge))
