@@ -66,6 +66,13 @@ func (s *sender) word(k kind, text string) {
 	if s.err == nil {
 		s.err = wait(s.r, s.script.Pause)
 	}
+	if s.err == nil && s.script.Hold != nil {
+		select {
+		case <-s.script.Hold:
+		case <-s.r.Context().Done():
+			s.err = s.r.Context().Err()
+		}
+	}
 }
 
 func (s *sender) count(t Tokens) {

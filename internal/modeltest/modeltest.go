@@ -37,6 +37,7 @@ type Script struct {
 	Delay      time.Duration // before the first byte
 	Words      int           // of an answer; 0: those of the script
 	Pause      time.Duration // between two events
+	Hold       chan struct{} // an answer waits behind its first word until this is closed; nil: it does not
 	Huge       int           // bytes of one more event; 0: there is none
 	Endless    bool          // the answer does not end
 	NoUsage    bool          // the count of tokens is not sent

@@ -1,5 +1,7 @@
 package model
 
+import "bytes"
+
 // events reads a stream of server-sent events in pieces of any size. The content of an event is given to data in the pieces in
 // which it arrives, and end is called behind it. Its memory is bounded, however long an event is.
 type events struct {
@@ -38,12 +40,15 @@ func (e *events) write(piece []byte) {
 				continue
 			}
 			e.space = false
-			end := i
-			for end < len(piece) && piece[end] != '\n' && piece[end] != '\r' {
-				end++
+			end := bytes.IndexByte(piece[i:], '\n')
+			if end < 0 {
+				end = len(piece) - i
 			}
-			e.data(piece[i:end])
-			i = end - 1
+			if cr := bytes.IndexByte(piece[i:i+end], '\r'); cr >= 0 {
+				end = cr
+			}
+			e.data(piece[i : i+end])
+			i += end - 1
 		case b == ':':
 			e.begin()
 		case len(e.field) < maxField:

@@ -164,12 +164,16 @@ func checkSurrogates(content []byte) error {
 
 // endOfString is the index behind the string that begins at i.
 func endOfString(text []byte, i int) int {
-	for i++; text[i] != '"'; i++ {
-		if text[i] == '\\' {
-			i++
+	for end := i + 1; ; end++ {
+		end += bytes.IndexByte(text[end:], '"')
+		before := end - 1
+		for before > i && text[before] == '\\' {
+			before--
+		}
+		if (end-before)%2 == 1 { // an even number of backslashes
+			return end + 1
 		}
 	}
-	return i + 1
 }
 
 // endOfValue is the index behind the value that begins at i.

@@ -73,17 +73,28 @@ func (s *scanner) reset() {
 
 // write reads a piece.
 func (s *scanner) write(piece []byte) {
+	quote := -1 // the next one at or behind i, if that is known
 	for i := 0; i < len(piece) && !s.broken; i++ {
-		if s.inString && !s.escaped {
-			// Most of an answer is the inside of strings.
-			if end := bytes.IndexAny(piece[i:], `"\`); end != 0 {
-				if end < 0 {
-					end = len(piece) - i
-				}
-				s.inside(piece[i : i+end])
-				i += end - 1
-				continue
+		if !s.inString || s.escaped {
+			s.step(piece[i])
+			continue
+		}
+		// Most of an answer is the inside of strings.
+		if quote < i {
+			if quote = bytes.IndexByte(piece[i:], '"'); quote < 0 {
+				quote = len(piece)
+			} else {
+				quote += i
 			}
+		}
+		end := quote
+		if escape := bytes.IndexByte(piece[i:quote], '\\'); escape >= 0 {
+			end = i + escape
+		}
+		if end > i {
+			s.inside(piece[i:end])
+			i = end - 1
+			continue
 		}
 		s.step(piece[i])
 	}
