@@ -139,7 +139,7 @@ func (f *fixture) caller(id session.ID, at netip.Addr, mode session.EgressMode, 
 	c := session.Caller{Session: id, Profile: "opencode", Address: at, Egress: mode, Allow: allow}
 	f.callers[at] = c
 	live, end := context.WithCancel(context.Background())
-	f.live[at], f.lives[at] = live, end
+	f.live[at], f.lives[at] = live, end //nolint:fatcontext // one for each address, not nested
 	return c
 }
 
