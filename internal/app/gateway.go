@@ -55,7 +55,7 @@ func (a *App) openGateway() (err error) {
 	if err != nil {
 		return err
 	}
-	a.onStop("models", func(context.Context) error { w.models.Close(); return nil })
+	a.onStop("models", func(context.Context) error { w.models.Close(); return nil }) // also if it is never served
 	w.gateway = gateway.New(gateway.Options{Callers: w.callers, Models: w.models, Connect: gateway.ServiceFunc(w.connect), Refused: w.refused, Logger: a.named("gateway")})
 	a.gateway = w
 	return nil

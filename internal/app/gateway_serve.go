@@ -35,6 +35,10 @@ func (w *wayOut) serve(ctx context.Context) error {
 	defer w.drain(context.WithoutCancel(ctx))
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { w.tell(ctx); return nil })
+	var sessions []netip.Prefix
+	for _, place := range places {
+		sessions = append(sessions, place.Subnet)
+	}
 	for _, place := range places {
 		if !place.Local {
 			w.app.named("gateway").WarnContext(ctx, "the gateway is not on the engine's host: sessions have no models of the operator's, and reach what the host reaches",
@@ -46,7 +50,7 @@ func (w *wayOut) serve(ctx context.Context) error {
 			continue
 		}
 		at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(place.Address, port) }
-		relay, err := w.newRelay(place)
+		relay, err := w.newRelay(place, sessions)
 		if err != nil {
 			return err
 		}
@@ -64,8 +68,8 @@ func (w *wayOut) serve(ctx context.Context) error {
 	return work.Wait()
 }
 
-// newRelay makes what carries the connections of listed sessions.
-func (w *wayOut) newRelay(place docker.Gateway) (*egress.Relay, error) {
+// newRelay makes what carries the connections of listed sessions. Nobody reaches the networks of sessions by way of it.
+func (w *wayOut) newRelay(place docker.Gateway, sessions []netip.Prefix) (*egress.Relay, error) {
 	return egress.New(w.policy.Load(), egress.Options{
 		Address:  place.Address,
 		Identify: w.callers.At,
@@ -124,6 +128,7 @@ func (w *wayOut) serveOn(ctx context.Context, work *errgroup.Group, at netip.Add
 func (w *wayOut) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, w.app.cfg.Server.DrainTimeout.Duration())
 	defer cancel()
+	w.models.Close() // nobody waits for what is read to its end only to count it
 	_ = w.gateway.Shutdown(ctx)
 }
 
