@@ -47,7 +47,9 @@ func call(id string, at time.Time) usage.Hold {
 	}
 }
 
-func usedTokens(tokens int64) usage.Use { return usage.Use{Calls: 1, Tokens: usage.Tokens{Input: tokens}} }
+func usedTokens(tokens int64) usage.Use {
+	return usage.Use{Calls: 1, Tokens: usage.Tokens{Input: tokens}}
+}
 
 func mustReserve(t *testing.T, s usage.Store, h usage.Hold) {
 	t.Helper()
