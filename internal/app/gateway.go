@@ -12,6 +12,7 @@ import (
 	"berth/internal/docker"
 	"berth/internal/gateway"
 	"berth/internal/gateway/egress"
+	"berth/internal/gateway/git"
 	"berth/internal/gateway/model"
 	"berth/internal/lifecycle"
 	"berth/internal/session"
@@ -23,6 +24,7 @@ type wayOut struct {
 	callers *gateway.Callers
 	gateway *gateway.Gateway
 	models  *model.Handler
+	git     *git.Service // nil: there are no git hosts
 	policy  atomic.Pointer[egress.Policy]
 	relay   atomic.Pointer[egress.Relay] // nil while the network is not known
 	blocked *access.Limiter[session.ID]  // of events in timelines
@@ -39,7 +41,8 @@ func (a *App) openGateway() (err error) {
 	if a.engine == nil || !a.cfg.Gateway.Enabled {
 		return nil
 	}
-	w := &wayOut{app: a,
+	w := &wayOut{
+		app:     a,
 		blocked: access.NewLimiter[session.ID](blockedBurst, blockedEvery, mostBlocked), events: make(chan gateway.Refusal, mostEvents),
 	}
 	w.callers = gateway.NewCallers(w.gone)
@@ -56,7 +59,14 @@ func (a *App) openGateway() (err error) {
 		return err
 	}
 	a.onStop("models", func(context.Context) error { w.models.Close(); return nil }) // also if it is never served
-	w.gateway = gateway.New(gateway.Options{Callers: w.callers, Models: w.models, Connect: gateway.ServiceFunc(w.connect), Refused: w.refused, Logger: a.named("gateway")})
+	if err := w.openGit(); err != nil {
+		return err
+	}
+	opts := gateway.Options{Callers: w.callers, Models: w.models, Connect: gateway.ServiceFunc(w.connect), Refused: w.refused, Logger: a.named("gateway")}
+	if w.git != nil {
+		opts.Git = w.git
+	}
+	w.gateway = gateway.New(opts)
 	a.gateway = w
 	return nil
 }
@@ -125,6 +135,9 @@ func (w *wayOut) environment(at netip.AddrPort, p session.Profile, mode session.
 	if mode == session.EgressListed {
 		maps.Copy(env, gateway.ProxyEnvironment(at, token))
 	}
+	if w.git != nil {
+		maps.Copy(env, git.Environment(gateway.URL(at), token, w.git.Hosts()))
+	}
 	if p.ConfigEnv != "" {
 		configuration, err := model.Configuration([]byte(p.Env[p.ConfigEnv]), gateway.URL(at), gateway.TokenVariable,
 			modelSettings(w.app.live.Load().Models))
@@ -138,7 +151,7 @@ func (w *wayOut) environment(at netip.AddrPort, p session.Profile, mode session.
 
 // at is the address of the gateway's HTTP listener.
 func (w *wayOut) at(place docker.Gateway) netip.AddrPort {
-	return netip.AddrPortFrom(place.Address, uint16(w.app.cfg.Gateway.Port)) //nolint:gosec // in range: the settings are valid
+	return netip.AddrPortFrom(place.Address, uint16(w.app.cfg.Gateway.Port))
 }
 
 // reload replaces what can be changed while sessions use it.

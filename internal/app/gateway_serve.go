@@ -30,7 +30,7 @@ const retryGateway = time.Second
 func (w *wayOut) serve(ctx context.Context) error {
 	places, err := w.await(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // ctx has ended
+		return nil
 	}
 	defer w.drain(context.WithoutCancel(ctx))
 	work, ctx := errgroup.WithContext(ctx)
@@ -74,6 +74,7 @@ func (w *wayOut) newRelay(place docker.Gateway, sessions []netip.Prefix) (*egres
 		Address:  place.Address,
 		Identify: w.callers.At,
 		Refused:  w.refusedTo,
+		Dial:     egress.DialOptions{Sessions: sessions},
 		Limits:   w.app.cfg.Egress.Limits(),
 		Log:      w.app.named("gateway"),
 	})

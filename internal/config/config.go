@@ -48,6 +48,9 @@ type Config struct {
 	Budgets  Budgets  `yaml:"budgets"`
 	Egress   Egress   `yaml:"egress"`
 
+	// Git are the git hosts that sessions reach through the gateway, and the credentials for them.
+	Git []GitHost `yaml:"git,omitempty"`
+
 	// Profiles are the image profiles by name: the built-in ones and those of the configuration file.
 	Profiles map[string]session.Profile `yaml:"profiles"`
 

@@ -91,6 +91,25 @@ models:
       parameters: [] # members of request bodies that Berth does not know and passes on
 ` + "```" + `
 
+## Git hosts
+
+Sessions reach the git hosts under ` + "`git`" + ` through the gateway, which adds the credential: no session sees it. Of several entries the first
+one counts that fits the host, the path (without ` + "`.git`; `team/*` is one level, `team/**` everything below" + `) and the owner of the session. Without
+one that fits, a host that is named is fetched from without a credential. See [models-and-egress.md](models-and-egress.md).
+
+` + "```yaml" + `
+git:
+  - host: github.com
+    paths: [team/*]                 # default: all
+    owners: [ann]                   # default: all
+    username: x-access-token        # default: git
+    token_file: /etc/berth/github   # or token; read again when it changes
+    push: true                      # default: fetch only
+  - host: git.internal
+    base_url: http://10.0.0.5:3000/ # default: https://HOST/
+    token_file: /etc/berth/git
+` + "```" + `
+
 ## Budgets
 
 What owners and sessions may use of models. Periods are those of the calendar in UTC: a minute, a day, a month. A limit that is missing

@@ -48,7 +48,7 @@ func variables() map[string]reflect.StructField {
 	return fields
 }
 
-// Changed lists the variables whose settings differ, in the order of the documentation, and "profiles", "models" and
+// Changed lists the variables whose settings differ, in the order of the documentation, and "profiles", "models", "git" and
 // "budgets" if those do. Secrets are compared and not shown.
 func Changed(a, b Config) []string {
 	var changed []string
@@ -66,6 +66,9 @@ func Changed(a, b Config) []string {
 	}
 	if !reflect.DeepEqual(a.Models.Providers, b.Models.Providers) {
 		changed = append(changed, "models")
+	}
+	if !reflect.DeepEqual(a.Git, b.Git) {
+		changed = append(changed, "git")
 	}
 	if !reflect.DeepEqual(a.Egress.rules(), b.Egress.rules()) {
 		changed = append(changed, "egress")

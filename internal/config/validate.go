@@ -48,6 +48,7 @@ func (c Config) Validate() error {
 	v.log(c.Log)
 	v.models(c.Models)
 	v.budgets(c.Budgets)
+	v.git(c.Git)
 	v.egress(c)
 	v.profiles(c)
 	return faultsError(v.faults)
