@@ -1,17 +1,30 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
 
+	"berth/internal/lifecycle"
 	"berth/internal/session"
 )
 
+// narrowing is a gateway that holds sessions to what they reach.
+type narrowing struct{}
+
+func (narrowing) Egress(s session.Session, p session.Profile) (session.EgressMode, []string) {
+	return p.Narrowed(s.Shape, nil)
+}
+
+func (narrowing) Environment(context.Context, session.Session, session.Profile, session.Secret) (map[string]string, error) {
+	return map[string]string{}, nil
+}
+
 func TestCreateWithAShape(t *testing.T) {
 	t.Parallel()
-	w := newFixture(t)
+	w := newFixture(t, func(o *lifecycle.Options) { o.Gateway = narrowing{} })
 	made := w.call(http.MethodPost, "/sessions", adminToken, `{"memory":"512m","cpus":0.5,"pids":80,"env":{"API_KEY":"hunter2"},`+
 		`"repository":"https://git.example/team/app.git","ref":"main","egress":"listed","egress_allow":["packages"]}`)
 	if made.status != http.StatusCreated {

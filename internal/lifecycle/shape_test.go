@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ func shaped(t *testing.T, change ...func(*session.Profile)) *fixture {
 	return newFixture(t, func(o *lifecycle.Options) {
 		o.Limits = session.Limits{Memory: gigabyte, CPUs: session.OneCPU, Processes: 100}
 		o.MaxLimits = session.Limits{Memory: 4 * gigabyte, CPUs: 2 * session.OneCPU, Processes: 400}
+		o.Gateway = narrowing{}
 		p := o.Profiles["opencode"]
 		p.ConfigEnv = "SERVER_CONFIG"
 		for _, f := range change {
@@ -27,6 +29,17 @@ func shaped(t *testing.T, change ...func(*session.Profile)) *fixture {
 		}
 		o.Profiles = map[string]session.Profile{"opencode": p}
 	})
+}
+
+// narrowing is a gateway that holds sessions to what they reach.
+type narrowing struct{}
+
+func (narrowing) Egress(s session.Session, p session.Profile) (session.EgressMode, []string) {
+	return p.Narrowed(s.Shape, nil)
+}
+
+func (narrowing) Environment(context.Context, session.Session, session.Profile, session.Secret) (map[string]string, error) {
+	return map[string]string{}, nil
 }
 
 func spec(t *testing.T, h *fixture, s session.Session) session.Spec {
