@@ -59,7 +59,7 @@ func BenchmarkModels(b *testing.B) {
 	for b.Loop() {
 		for _, side := range order {
 			begin := time.Now()
-			res, err := http.Post(addresses[side], "application/json", bytes.NewReader([]byte(body))) //nolint:noctx // ends with the benchmark
+			res, err := http.Post(addresses[side], "application/json", bytes.NewReader([]byte(body)))
 			must(b, err)
 			_, err = io.ReadFull(res.Body, make([]byte, 1))
 			must(b, err)
@@ -88,7 +88,7 @@ func copyRaw(w http.ResponseWriter, r *http.Request, to string) {
 	if err != nil {
 		return
 	}
-	res, err := http.DefaultTransport.RoundTrip(req) //nolint:forbidigo // the baseline
+	res, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		return
 	}

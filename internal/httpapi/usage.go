@@ -188,6 +188,7 @@ func budgetHolders(q usage.Query, page usage.Page) []usage.Holder {
 			add(usage.Holder{Kind: usage.OwnerHolder, Name: row.Name})
 		case usage.BySession:
 			add(usage.Holder{Kind: usage.SessionHolder, Name: row.Name})
+		case usage.ByDay, usage.ByModel: // nobody's alone
 		}
 	}
 	return all

@@ -53,7 +53,7 @@ func (w *fixture) report(path string, token session.Secret) (r httpapi.UsageRepo
 	if a.status != http.StatusOK {
 		w.t.Fatalf("%s: got %d %s", path, a.status, a.body)
 	}
-	if err := json.Unmarshal([]byte(a.body), &r); err != nil {
+	if err := json.Unmarshal(a.body, &r); err != nil {
 		w.t.Fatal(err)
 	}
 	return r

@@ -55,8 +55,10 @@ func (l *Ledger) Sum(ctx context.Context, q Query) (Page, error) { return l.stor
 // failure says what is used up, and when it renews.
 func (r Refusal) failure(now time.Time, currency string) error {
 	limit, key := r.Limit, r.Limit.Key
-	count, what := grouped, "today's %s tokens"
+	count, what := grouped, ""
 	switch key.Kind {
+	case TokensPerDay:
+		what = "today's %s tokens"
 	case RequestsPerMinute:
 		what = "this minute's %s requests"
 	case MoneyPerMonth:

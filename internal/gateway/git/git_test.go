@@ -78,7 +78,7 @@ func newBackend(t *testing.T) *backend {
 				return
 			}
 			defer spool.Close()
-			defer os.Remove(spool.Name())
+			defer func() { _ = os.Remove(spool.Name()) }()
 			n, err := io.Copy(spool, r.Body)
 			if err != nil {
 				t.Error(err)
