@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 
 	"berth/internal/access"
@@ -29,9 +28,7 @@ type wayOut struct {
 	relay   atomic.Pointer[egress.Relay] // nil while the network is not known
 	blocked *access.Limiter[session.ID]  // of events in timelines
 	events  chan gateway.Refusal         // for timelines
-
-	mu    sync.Mutex
-	known []docker.Gateway // empty: not known yet
+	known   atomic.Pointer[[]docker.Gateway] // nil: not known yet
 }
 
 var _ lifecycle.Gateway = (*wayOut)(nil)
@@ -74,16 +71,14 @@ func (a *App) openGateway() (err error) {
 // places returns where containers reach the gateway, of which those of this machine are first asked for, and then remembered: the
 // engine may not answer when Berth starts.
 func (w *wayOut) places(ctx context.Context) ([]docker.Gateway, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.known) > 0 {
-		return w.known, nil
+	if known := w.known.Load(); known != nil {
+		return *known, nil
 	}
 	known, err := w.app.engine.Gateways(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w.known = known
+	w.known.Store(&known)
 	return known, nil
 }
 
@@ -92,11 +87,11 @@ func (w *wayOut) covers(allow []string, rule string) bool {
 	return w.policy.Load().Subset(allow, []string{rule}) == nil
 }
 
-// absent reports whether it is known that the gateway cannot be on the engine's host, because Berth is not.
+// absent reports whether it is known that the gateway cannot be on the engine's host, because Berth is not. It never waits: routes are
+// published with its answer.
 func (w *wayOut) absent() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.known) > 0 && !w.known[0].Local
+	known := w.known.Load()
+	return known != nil && !(*known)[0].Local
 }
 
 // Egress implements [lifecycle.Gateway].

@@ -176,8 +176,8 @@ const (
 	refVariable        = "BERTH_REF"
 )
 
-// withVariables returns the profile with a session's variables, and those with its repository. Those that the profile or Berth sets, perhaps only since the session was
-// created, are left out.
+// withVariables returns the profile with a session's variables, and those with its repository. Variables that the profile or Berth sets,
+// perhaps only since the session was created, are left out.
 func withVariables(p session.Profile, asked session.Shape) session.Profile {
 	if len(asked.Env) == 0 && asked.Repository == "" {
 		return p
