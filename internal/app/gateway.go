@@ -25,9 +25,9 @@ type wayOut struct {
 	models  *model.Handler
 	git     *git.Service // nil: there are no git hosts
 	policy  atomic.Pointer[egress.Policy]
-	relay   atomic.Pointer[egress.Relay] // nil while the network is not known
-	blocked *access.Limiter[session.ID]  // of events in timelines
-	events  chan gateway.Refusal         // for timelines
+	relay   atomic.Pointer[egress.Relay]     // nil while the network is not known
+	blocked *access.Limiter[session.ID]      // of events in timelines
+	events  chan gateway.Refusal             // for timelines
 	known   atomic.Pointer[[]docker.Gateway] // nil: not known yet
 }
 
