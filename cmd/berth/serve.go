@@ -33,7 +33,7 @@ type serveCmd struct {
 
 // Help is shown by berth serve --help.
 func (serveCmd) Help() string {
-	return `Serves the API and the proxy until SIGINT or SIGTERM. Requests in flight are finished; sessions keep running and are adopted at the next start. A second signal ends the process at once. SIGHUP reloads the configuration and applies the settings that can change at run time: the log level, MAX_CONCURRENT_SESSIONS and the thresholds of memory and CPU; the log names the changed settings that need a restart.
+	return `Serves the API and the proxy until SIGINT or SIGTERM. Requests in flight are finished; sessions keep running and are adopted at the next start. A second signal ends the process at once. SIGHUP reloads the configuration and applies the settings that can change at run time: models, egress, budgets, the log level, MAX_CONCURRENT_SESSIONS and the thresholds of memory and CPU; the log names the changed settings that need a restart.
 
 Under systemd it notifies readiness and the watchdog, and serves on the socket of berth.socket, so that a restart refuses no connection.
 

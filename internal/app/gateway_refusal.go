@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"berth/internal/gateway"
@@ -14,6 +15,7 @@ const (
 	blockedEvery = time.Minute
 	mostBlocked  = 4096 // sessions
 	mostEvents   = 64   // that wait for the store
+	mostWhat     = 1024 // bytes of what is recorded of one
 )
 
 // refusedTo records what was refused to a session.
@@ -24,6 +26,9 @@ func (w *wayOut) refusedTo(ctx context.Context, caller session.Caller, rule, wha
 // refused records what the gateway has refused.
 func (w *wayOut) refused(ctx context.Context, r gateway.Refusal) {
 	ctx = ownRequest(ctx)
+	if len(r.What) > mostWhat { // it has what a program in the container has sent
+		r.What = strings.ToValidUTF8(r.What[:mostWhat], "") + "…"
+	}
 	w.app.named("gateway").DebugContext(ctx, "refused", "session_id", r.Session, "address", r.Address, "rule", r.Rule, "what", r.What)
 	w.app.audit.RefusedEgress(ctx, r.Session, r.Address, r.Rule, r.What)
 	if r.Session == "" || w.blocked.Take(r.Session) > 0 {

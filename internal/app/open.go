@@ -89,8 +89,8 @@ func (a *App) openDocker(ctx context.Context) (session.Runtime, error) {
 	return e, a.storage.Claim(ctx, e)
 }
 
-// profiles returns the configured profiles with their configuration in its variable. A process knows its workspace by another directory than a container does, so that the
-// path which a profile gives for the workspace's page leads nowhere.
+// profiles returns the configured profiles with their configuration in its variable. A process knows its workspace by another directory
+// than a container does, so that the path which a profile gives for the workspace's page leads nowhere.
 func (a *App) profiles() (map[string]session.Profile, error) {
 	profiles := make(map[string]session.Profile, len(a.cfg.Profiles))
 	for name, p := range a.cfg.Profiles {
@@ -118,8 +118,9 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 		a.webhook, send = sender, sender.Notify
 	}
 	var wayOut lifecycle.Gateway
+	var covers func(allow []string, rule string) bool
 	if a.gateway != nil {
-		wayOut = a.gateway
+		wayOut, covers = a.gateway, a.gateway.covers
 	}
 	images, err := session.ParseImagePatterns(c.Session.AllowedImages)
 	if err != nil {
@@ -149,6 +150,7 @@ func (a *App) openManager(table *proxy.Table) (err error) {
 		Admission: a.host.pressure,
 		Process:   a.storage.Process, Peers: a.storage.Peers, Feed: a.storage.Feed,
 		Gateway: wayOut,
+		Covers:  covers,
 		Sink:    a.sink(send),
 		Tracer:  ownRequests{},
 		Logger:  a.named("session"),

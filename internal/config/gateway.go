@@ -1,6 +1,10 @@
 package config
 
-import "net/netip"
+import (
+	"net"
+	"net/netip"
+	"strconv"
+)
 
 // Bits of the widest and the narrowest subnet of a sessions' network.
 const (
@@ -35,7 +39,18 @@ func (v *checker) gateway(c Config) {
 	v.that(!ok || !openOK || !internal.Overlaps(open), "SESSION_OPEN_SUBNET", c.Session.OpenSubnet,
 		"contradicts SESSION_SUBNET=%s: the two networks must not overlap", c.Session.Subnet)
 	between(v, "GATEWAY_PORT", c.Gateway.Port, 1, 65535)
+	for _, l := range []struct{ variable, address string }{{"BERTH_LISTEN", c.Server.Listen}, {"BERTH_REDIRECT_LISTEN", c.Server.RedirectListen}} {
+		v.that(!c.Gateway.Enabled || !takes(l.address, c.Gateway.Port), "GATEWAY_PORT", c.Gateway.Port,
+			"contradicts %s=%s, which has this port of every address: sessions would reach it in place of the gateway", l.variable, l.address)
+	}
 	for _, reserved := range []int{53, 80, 443} {
 		v.that(c.Gateway.Port != reserved, "GATEWAY_PORT", c.Gateway.Port, "must not be 53, 80 or 443, which the gateway uses for DNS, HTTP and TLS")
 	}
+}
+
+// takes reports whether an address to listen on has a port of every address.
+func takes(address string, port int) bool {
+	host, number, err := net.SplitHostPort(address)
+	ip, _ := netip.ParseAddr(host)
+	return err == nil && number == strconv.Itoa(port) && (host == "" || ip.IsUnspecified())
 }

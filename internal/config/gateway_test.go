@@ -49,3 +49,40 @@ func TestGatewayPortIsNoneOfItsOthers(t *testing.T) {
 		}
 	}
 }
+
+// Sessions may reach the gateway's port. Another listener of all addresses would be what they reach there.
+func TestGatewaysPortIsItsOwn(t *testing.T) {
+	t.Parallel()
+	for address, conflicts := range map[string]bool{
+		"0.0.0.0:8081": true, ":8081": true, "[::]:8081": true, "127.0.0.1:8081": false, "192.0.2.1:8081": false, "0.0.0.0:8080": false, "": false,
+	} {
+		for _, set := range []func(*Config){
+			func(c *Config) { c.Server.Listen = address }, func(c *Config) { c.Server.RedirectListen = address },
+		} {
+			cfg := Default()
+			set(&cfg)
+			c := &checker{}
+			c.gateway(cfg)
+			if got := len(c.faults) > 0; got != conflicts {
+				t.Errorf("%q: faults %v, want some: %v", address, c.faults, conflicts)
+			}
+			cfg.Gateway.Enabled = false
+			c = &checker{}
+			if c.gateway(cfg); len(c.faults) > 0 {
+				t.Errorf("%q without a gateway: faults %v", address, c.faults)
+			}
+		}
+	}
+}
+
+// What "berth config show" prints in place of a secret is not sent to anybody as one.
+func TestPlaceholderIsNoKey(t *testing.T) {
+	t.Parallel()
+	c := &checker{}
+	c.key("models.providers.p.key", "[redacted]")
+	c.key("fine", "a-key")
+	c.key("none", "")
+	if len(c.faults) != 1 || c.faults[0].Variable != "models.providers.p.key" {
+		t.Errorf("faults %v, want one, of the placeholder", c.faults)
+	}
+}

@@ -36,7 +36,7 @@ func (v *checker) git(hosts []GitHost) {
 		parsed, err := session.ParseRepository("https://" + g.Host + "/x")
 		v.that(err == nil && parsed.Host == g.Host, at+".host", g.Host, "must be a host name in lower case, perhaps with a port")
 		v.that(g.Token == "" || g.TokenFile == "", at+".token", "", "contradicts token_file: give one of them")
-		v.that(g.Token == "" || visible(g.Token.Reveal()), at+".token", g.Token, "must be of visible ASCII characters without spaces")
+		v.key(at+".token", g.Token)
 		v.that(!g.Push || g.Token != "" || g.TokenFile != "", at+".push", g.Push, "needs token or token_file")
 		v.that(!strings.ContainsAny(g.Username, ":\r\n"), at+".username", "", "must have no colon and no line break")
 		v.that(g.BaseURL == "" || isModelURL(g.BaseURL), at+".base_url", redactedURL(g.BaseURL),

@@ -193,7 +193,7 @@ func (v *checker) provider(name string, p ModelProvider) {
 		}
 	}
 	v.that(sources == 1, at+".key", "", "must be given once: key, key_file or key_env%s", keyVariable(name, p))
-	v.that(p.Key == "" || visible(p.Key.Reveal()), at+".key", p.Key, "must be of visible ASCII characters without spaces")
+	v.key(at+".key", p.Key)
 	v.that(len(p.Models) > 0, at+".models", "", "must name the models that sessions may use")
 	for _, model := range slices.Sorted(maps.Keys(p.Models)) {
 		v.model(at+".models."+model, model, p.Models[model])
@@ -243,13 +243,19 @@ func isPrivate(host string) bool {
 	return slices.ContainsFunc([]string{".localhost", ".local", ".internal", ".lan", ".home.arpa"}, func(suffix string) bool { return strings.HasSuffix(host, suffix) })
 }
 
-// redactedURL is a URL without a password.
+// key checks what is sent as a key, if there is one.
+func (v *checker) key(at string, s session.Secret) {
+	v.that(s == "" || visible(s.Reveal()), at, s, "must be of visible ASCII characters without spaces")
+	v.that(s == "" || s.Reveal() != s.String(), at, s, "is what Berth shows in place of a secret: write the secret itself, or use a file")
+}
+
+// redactedURL is a URL to show; empty if it has a user, who may be a token, or cannot be read.
 func redactedURL(text string) string {
 	u, err := url.Parse(text)
-	if err != nil {
+	if err != nil || u.User != nil {
 		return ""
 	}
-	return u.Redacted()
+	return u.String()
 }
 
 func (m Models) warnings(warn func(weak bool, format string, args ...any)) {
