@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
 	"berth/internal/dockertest"
@@ -134,10 +134,7 @@ func newVictim(t *testing.T, w *fixture, op operation) *victim {
 	t.Helper()
 	v := &victim{fixture: w, t: t, op: op, point: "undisturbed"}
 	if v.creates() {
-		_, err := dockertest.Client(t).NetworkRemove(t.Context(), w.Instance, client.NetworkRemoveOptions{})
-		if err != nil && !errdefs.IsNotFound(err) {
-			t.Fatalf("remove the network: %v", err)
-		}
+		w.loseNetwork(t)
 		v.key = fmt.Sprintf("key-%d", time.Now().UnixNano())
 		return v
 	}
@@ -147,6 +144,19 @@ func newVictim(t *testing.T, w *fixture, op operation) *victim {
 		op.prepare(v)
 	}
 	return v
+}
+
+// loseNetwork removes the network of listed sessions, once serve has made those of its gateway.
+func (w *fixture) loseNetwork(t *testing.T) {
+	t.Helper()
+	api := dockertest.Client(t)
+	harness.Eventually(t, 20*time.Second, "serve has made both networks", func() error {
+		_, internal := api.NetworkInspect(t.Context(), w.Instance+"-internal", client.NetworkInspectOptions{})
+		_, open := api.NetworkInspect(t.Context(), w.Instance, client.NetworkInspectOptions{})
+		return errors.Join(internal, open)
+	})
+	_, err := api.NetworkRemove(t.Context(), w.Instance+"-internal", client.NetworkRemoveOptions{})
+	harness.Must(t, err)
 }
 
 func (v *victim) creates() bool { return !strings.Contains(v.op.path, "%s") }
