@@ -92,21 +92,24 @@ func (c *Callers) remove(gone *caller) {
 
 // At returns the session whose container has this address, and a context that ends with its right to use the gateway.
 func (c *Callers) At(address netip.Addr) (session.Caller, context.Context, bool) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	found, ok := c.byIP[address.Unmap()]
-	if !ok {
+	found := c.find(address)
+	if found == nil {
 		return session.Caller{}, nil, false
 	}
 	return found.Caller, found.live, true
 }
 
+// find returns the caller at an address; nil if there is none.
+func (c *Callers) find(address netip.Addr) *caller {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.byIP[address.Unmap()]
+}
+
 // authenticate returns the session whose container has this address, if the token is its own. known reports whether a session has the
 // address at all.
 func (c *Callers) authenticate(address netip.Addr, token session.Secret) (_ session.Caller, live context.Context, known, ok bool) {
-	c.mu.RLock()
-	found := c.byIP[address.Unmap()]
-	c.mu.RUnlock()
+	found := c.find(address)
 	if found == nil {
 		return session.Caller{}, nil, false, false
 	}

@@ -11,8 +11,6 @@ import (
 const (
 	TokenVariable = "BERTH_GATEWAY_TOKEN" // variable with the session's gateway token
 	URLVariable   = "BERTH_GATEWAY"       // variable with the gateway's base URL
-	ModelPath     = "/models/"            // below which providers of models are
-	GitPath       = "/git/"               // below which git hosts are
 )
 
 // URL is the gateway's base URL, without a slash at its end.

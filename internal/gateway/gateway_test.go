@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"berth/internal/gateway"
+	"berth/internal/gateway/model"
 	"berth/internal/session"
 )
 
@@ -126,7 +127,7 @@ func TestCallerNeedsItsAddressAndItsToken(t *testing.T) {
 			t.Parallel()
 			g := serve(t, whoAsks(t))
 			g.Set(route("ses-1", test.from))
-			status, body := ask(t, g.url+gateway.ModelPath+"p/v1/chat", test.header...)
+			status, body := ask(t, g.url+model.Prefix+"p/v1/chat", test.header...)
 			if status != test.status {
 				t.Fatalf("got %d %q, want %d", status, body, test.status)
 			}
@@ -205,7 +206,7 @@ func TestRequestsEndWithTheSession(t *testing.T) {
 	}))
 	g.Set(route("ses-1", here))
 	go func() {
-		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+gateway.ModelPath, nil)
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+model.Prefix, nil)
 		r.Header.Set("X-Api-Key", token.Reveal())
 		if res, err := (&http.Client{Transport: &http.Transport{}}).Do(r); err == nil {
 			_ = res.Body.Close()
@@ -221,7 +222,7 @@ func TestRequestsEndWithTheSession(t *testing.T) {
 	case <-time.After(time.Second):
 		t.Error("the request goes on for a second after the session")
 	}
-	if status, _ := ask(t, g.url+gateway.ModelPath, "X-Api-Key", token.Reveal()); status != http.StatusForbidden {
+	if status, _ := ask(t, g.url+model.Prefix, "X-Api-Key", token.Reveal()); status != http.StatusForbidden {
 		t.Errorf("got %d after the session is gone", status)
 	}
 }
@@ -276,7 +277,7 @@ func TestContainerCannotTakeAllConnections(t *testing.T) {
 	g.Set(route("ses-2", netip.MustParseAddr("127.0.0.2")))
 	other := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	client := &http.Client{Transport: &http.Transport{DialContext: other.DialContext}}
-	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+gateway.ModelPath, nil)
+	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+model.Prefix, nil)
 	r.Header.Set("X-Api-Key", token.Reveal())
 	res, err := client.Do(r)
 	if err != nil {

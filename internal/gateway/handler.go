@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 
+	"berth/internal/gateway/git"
+	"berth/internal/gateway/model"
 	"berth/internal/session"
 )
 
@@ -55,12 +57,12 @@ func (g *Gateway) service(r *http.Request) (Service, string) {
 	switch path := r.URL.EscapedPath(); {
 	case isProxied(r):
 		return g.opts.Connect, "this gateway is no proxy"
-	case strings.HasPrefix(path, ModelPath):
+	case strings.HasPrefix(path, model.Prefix):
 		return g.opts.Models, "there are no models: the operator names them under models: in Berth's configuration"
-	case strings.HasPrefix(path, GitPath):
+	case strings.HasPrefix(path, git.Prefix):
 		return g.opts.Git, "there are no git hosts: the operator names them under git: in Berth's configuration"
 	}
-	return nil, "the gateway serves " + ModelPath + ", " + GitPath + " and CONNECT"
+	return nil, "the gateway serves " + model.Prefix + ", " + git.Prefix + " and CONNECT"
 }
 
 // refused records a refusal.

@@ -9,9 +9,9 @@ import (
 	"berth/internal/session"
 )
 
-// Programs in a container cannot push the events out that tell what happened to their session.
-func TestBlockedRequestsTakeAFewEventsOnly(t *testing.T) {
-	t.Parallel()
+// newRunning returns a fixture with a session that runs.
+func newRunning(t *testing.T) (*fixture, session.Session) {
+	t.Helper()
 	h := newFixture(t)
 	issued, err := h.Create(t.Context(), lifecycle.Request{})
 	if err != nil {
@@ -21,6 +21,13 @@ func TestBlockedRequestsTakeAFewEventsOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return h, s
+}
+
+// Programs in a container cannot push the events out that tell what happened to their session.
+func TestBlockedRequestsTakeAFewEventsOnly(t *testing.T) {
+	t.Parallel()
+	h, s := newRunning(t)
 	for i := range 100 {
 		for range 2 {
 			if err := h.Blocked(t.Context(), s.ID, fmt.Sprintf("host-%d.example:443 is not on the list", i)); err != nil {
@@ -46,15 +53,7 @@ func TestBlockedRequestsTakeAFewEventsOnly(t *testing.T) {
 
 func TestBlockedRequestIsOneLine(t *testing.T) {
 	t.Parallel()
-	h := newFixture(t)
-	issued, err := h.Create(t.Context(), lifecycle.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := issued.Wait(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	h, s := newRunning(t)
 	if err := h.Blocked(t.Context(), s.ID, "/git/h\x1b[31m/\n"+strings.Repeat("x", 32<<10)); err != nil {
 		t.Fatal(err)
 	}

@@ -170,12 +170,6 @@ func isListed(list []string, name string) bool {
 	})
 }
 
-// What the entry point of an image clones.
-const (
-	repositoryVariable = "BERTH_REPOSITORY"
-	refVariable        = "BERTH_REF"
-)
-
 // withVariables returns the profile with a session's variables, and those with its repository. Variables that the profile or Berth sets,
 // perhaps only since the session was created, are left out.
 func withVariables(p session.Profile, asked session.Shape) session.Profile {
@@ -190,7 +184,7 @@ func withVariables(p session.Profile, asked session.Shape) session.Profile {
 	}
 	maps.Copy(all, p.Env)
 	if asked.Repository != "" {
-		all[repositoryVariable], all[refVariable] = asked.Repository, asked.Ref
+		all[session.RepositoryVariable], all[session.RefVariable] = asked.Repository, asked.Ref
 	}
 	p.Env = all
 	return p

@@ -29,7 +29,7 @@ func (r *Runtime) Create(ctx context.Context, spec session.Spec) (session.Contai
 	if spec.Credential == "" {
 		return session.Container{}, session.Errorf(session.CodeInvalid, "container %s has no credential: its server would be open to everyone", spec.Name)
 	}
-	if spec.Profile.Env["BERTH_REPOSITORY"] != "" {
+	if spec.Profile.Env[session.RepositoryVariable] != "" {
 		return session.Container{}, session.Errorf(session.CodeInvalid, "a repository is cloned by a session's image, and sessions are plain processes here: leave it out")
 	}
 	if _, err := r.program(spec.Profile); err != nil {

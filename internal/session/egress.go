@@ -16,6 +16,9 @@ const (
 	EgressOpen   EgressMode = "open"   // everything that the engine's host reaches, except its own networks
 )
 
+// EgressPackages is the built-in list that the sessions of a profile reach which names none: package registries.
+const EgressPackages = "packages"
+
 // egressModes are all modes in their order.
 var egressModes = []EgressMode{EgressNone, EgressListed, EgressOpen}
 

@@ -8,6 +8,12 @@ import (
 	"strings"
 )
 
+// Variables with which the entry point of an image knows what to clone into an empty workspace.
+const (
+	RepositoryVariable = "BERTH_REPOSITORY" // URL
+	RefVariable        = "BERTH_REF"        // branch or tag; empty: the default branch
+)
+
 // Repository is where a git repository is.
 type Repository struct {
 	Host string // in lower case, with the port if one is named: "git.example", "git.example:8443"

@@ -30,7 +30,7 @@ func (s Shape) Same(other Shape) bool {
 }
 
 // The default of profiles that name no egress.
-var defaultAllow = []string{"packages"}
+var defaultAllow = []string{EgressPackages}
 
 // EgressOf returns what the sessions of the profile reach of the outside: the mode, which is never empty, and with [EgressListed] the
 // lists and rules, which are shared and read-only.

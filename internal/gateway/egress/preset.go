@@ -1,18 +1,14 @@
 package egress
 
-// The built-in lists.
-const (
-	ListPackages = "packages" // package registries
-	ListForges   = "forges"   // hosts of public git repositories; whoever has an account can write there
-)
+import "berth/internal/session"
 
-// DefaultAllow returns what sessions reach whose profile names nothing.
-func DefaultAllow() []string { return []string{ListPackages} }
+// listForges is the built-in list of hosts of public git repositories; whoever has an account can write there.
+const listForges = "forges"
 
 // presets are the built-in lists. Hosts where anybody can store anything (storage.googleapis.com, to which the Go proxy redirects
 // some large downloads) are on none of them.
 var presets = map[string][]string{
-	ListPackages: {
+	session.EgressPackages: {
 		// npm and Yarn
 		"registry.npmjs.org:443", "registry.yarnpkg.com:443",
 		// PyPI
@@ -30,7 +26,7 @@ var presets = map[string][]string{
 		// RubyGems
 		"rubygems.org:443", "index.rubygems.org:443",
 	},
-	ListForges: {
+	listForges: {
 		// GitHub: clones, API, archives, raw files, releases, large files
 		"github.com:443", "api.github.com:443", "codeload.github.com:443", "gist.github.com:443", "uploads.github.com:443",
 		"raw.githubusercontent.com:443", "objects.githubusercontent.com:443", "release-assets.githubusercontent.com:443",

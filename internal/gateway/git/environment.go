@@ -17,7 +17,7 @@ func Environment(gatewayURL string, token session.Secret, hosts []string) map[st
 		env["GIT_CONFIG_KEY_"+strconv.Itoa(n)], env["GIT_CONFIG_VALUE_"+strconv.Itoa(n)] = key, value
 		n++
 	}
-	at := gatewayURL + prefix
+	at := gatewayURL + Prefix
 	for _, host := range hosts {
 		key := "url." + at + host + "/.insteadOf"
 		set(key, "https://"+host+"/")

@@ -20,16 +20,18 @@ type request struct {
 // push reports whether it is a part of a push.
 func (r request) push() bool { return r.service == receivePack }
 
+// Prefix is the path that leads to the hosts; the name of one follows.
+const Prefix = "/git/"
+
 const (
 	uploadPack  = "git-upload-pack"
 	receivePack = "git-receive-pack"
-	prefix      = "/git/"
 )
 
 // parse reads a request. What is not one of git's four, or is written in a way that two programs could read differently, is an error.
 func parse(r *http.Request) (request, error) {
-	form := fmt.Errorf("this is no request of git's smart protocol for a repository: %s{host}/{path}", prefix)
-	rest, ok := strings.CutPrefix(r.URL.Path, prefix)
+	form := fmt.Errorf("this is no request of git's smart protocol for a repository: %s{host}/{path}", Prefix)
+	rest, ok := strings.CutPrefix(r.URL.Path, Prefix)
 	if !ok || r.URL.EscapedPath() != r.URL.Path || r.URL.ForceQuery {
 		return request{}, form
 	}
@@ -53,7 +55,7 @@ func parse(r *http.Request) (request, error) {
 	}
 	service, found := strings.CutPrefix(r.URL.RawQuery, "service=")
 	if r.Method != http.MethodGet || !found || service != uploadPack && service != receivePack {
-		return request{}, fmt.Errorf("%s has git's smart protocol only: use a git of this decade", prefix)
+		return request{}, fmt.Errorf("%s has git's smart protocol only: use a git of this decade", Prefix)
 	}
 	q.service = service
 	return q, nil
